@@ -1,0 +1,77 @@
+"""Creates topics that are missing. Changes nothing on those that exist."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from kafka import KafkaAdminClient
+from kafka.admin import NewTopic
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from shared.topics.names import TopicPlan
+
+ADMIN_TIMEOUT_MS: Final = 30_000
+_SETTLE_TIMEOUT_S: Final = 20.0
+_SETTLE_STEP_S: Final = 0.05
+
+
+class TopicError(RuntimeError):
+    """A topic could not be created or did not come up; the text names it and why."""
+
+
+def ensure_topics(bootstrap: str, plans: Iterable[TopicPlan], replication: int = 1) -> list[str]:
+    """Create each topic that is missing and wait until all have leaders.
+
+    Returns the names of those created. Safe to run side by side with others doing the same.
+    Raises TopicError, or kafka.errors.KafkaError when the brokers are away.
+    """
+    wanted = list(plans)
+    admin = KafkaAdminClient(
+        bootstrap_servers=bootstrap.split(","),
+        request_timeout_ms=ADMIN_TIMEOUT_MS,
+    )
+    try:
+        existing = set(admin.list_topics())
+        missing = [plan for plan in wanted if plan.name not in existing]
+        for plan in missing:
+            _create(admin, plan, replication)
+        if missing:
+            _wait_for_leaders(admin, [plan.name for plan in missing])
+        return [plan.name for plan in missing]
+    finally:
+        admin.close()
+
+
+def _create(admin: KafkaAdminClient, plan: TopicPlan, replication: int) -> None:
+    topic = NewTopic(
+        name=plan.name,
+        num_partitions=plan.partitions,
+        replication_factor=replication,
+        topic_configs=plan.configs,
+    )
+    try:
+        admin.create_topics([topic])
+    except TopicAlreadyExistsError:
+        return
+    except KafkaError as error:
+        raise TopicError(f"topic {plan.name} could not be created: {error}") from error
+
+
+def _wait_for_leaders(admin: KafkaAdminClient, names: list[str]) -> None:
+    deadline = time.monotonic() + _SETTLE_TIMEOUT_S
+    while True:
+        described = admin.describe_topics(names)
+        waiting = [
+            topic["name"]
+            for topic in described
+            if topic["error_code"]
+            or not topic["partitions"]
+            or any(partition["leader_id"] < 0 for partition in topic["partitions"])
+        ]
+        if not waiting:
+            return
+        if time.monotonic() > deadline:
+            raise TopicError(f"topics without a leader after creation: {', '.join(waiting)}")
+        time.sleep(_SETTLE_STEP_S)

@@ -1,0 +1,165 @@
+"""A consumer-group member: polls, rewinds to what is committed, tells of rebalances.
+
+Owns the KafkaConsumer and the thread rule: all calls come from one thread. Does not commit:
+offsets go into the producer's transaction (transactions.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Protocol
+
+from kafka import ConsumerRebalanceListener
+from kafka.errors import KafkaError
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
+
+from shared.stream.client import ClientOptions, make_consumer
+
+log = logging.getLogger(__name__)
+
+COMMITTED_TIMEOUT_MS: Final = 10_000
+CLOSE_TIMEOUT_MS: Final = 3_000
+
+
+class Record(Protocol):
+    """What is used of kafka-python's ConsumerRecord."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class Subscription(Protocol):
+    """Hears of partitions taken away: `revoked` may still commit, `lost` may not."""
+
+    def revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        """The group asks for these back; settle and commit, then return."""
+
+    def lost(self, partitions: Sequence[TopicPartition]) -> None:
+        """These are gone already; another member may be reading them."""
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, heard: Subscription) -> None:
+        self._heard = heard
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        partitions = sorted(revoked)
+        if partitions:
+            log.info("partitions revoked: %s", _names(partitions))
+            self._heard.revoked(partitions)
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        partitions = sorted(assigned)
+        if partitions:
+            log.info("partitions assigned: %s", _names(partitions))
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        partitions = sorted(lost)
+        if partitions:
+            log.warning("partitions lost: %s", _names(partitions))
+            self._heard.lost(partitions)
+
+
+def _names(partitions: Sequence[TopicPartition]) -> str:
+    return " ".join(f"{topic}/{partition}" for topic, partition in partitions)
+
+
+class StreamConsumer:
+    """One member of a consumer group over a list of topics or a pattern."""
+
+    def __init__(
+        self,
+        options: ClientOptions,
+        group: str,
+        heard: Subscription,
+        topics: Sequence[str] = (),
+        pattern: str = "",
+    ) -> None:
+        """Raises kafka.errors.KafkaError when no broker answers."""
+        self._consumer: Any = make_consumer(options, group)
+        if pattern:
+            self._consumer.subscribe(pattern=pattern, listener=_Listener(heard))
+        else:
+            self._consumer.subscribe(topics=list(topics), listener=_Listener(heard))
+
+    def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Record]]:
+        """Records by partition, in order. Transient broker trouble is an empty answer."""
+        try:
+            found: dict[TopicPartition, list[Record]] = self._consumer.poll(
+                timeout_ms=timeout_ms, max_records=max_records
+            )
+        except KafkaError as error:
+            if not getattr(error, "retriable", False):
+                raise
+            log.warning("poll: %s", error)
+            time.sleep(timeout_ms / 1000)
+            return {}
+        return found
+
+    def idle(self, seconds: float) -> None:
+        """Stay a member of the group for a while without reading anything."""
+        assigned = self.assignment()
+        self._consumer.pause(*assigned)
+        try:
+            until = time.monotonic() + seconds
+            while (left := until - time.monotonic()) > 0:
+                self._consumer.poll(timeout_ms=int(min(left, 0.5) * 1000))
+        finally:
+            self._consumer.resume(*(assigned & self.assignment()))
+
+    def assignment(self) -> set[TopicPartition]:
+        """The partitions this member reads now."""
+        return set(self._consumer.assignment())
+
+    def committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
+        """The group's committed offset and metadata. Raises KafkaError."""
+        return self._consumer.committed(partition, metadata=True, timeout_ms=COMMITTED_TIMEOUT_MS)
+
+    def rewind(self) -> None:
+        """Set every assigned partition back to what is committed. Raises KafkaError."""
+        for partition in self.assignment():
+            found = self.committed(partition)
+            if found is None or found.offset < 0:
+                self._consumer.seek_to_beginning(partition)
+            else:
+                self._consumer.seek(partition, found.offset)
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Read this partition from `offset` on."""
+        self._consumer.seek(partition, offset)
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Stop reading these (those still assigned)."""
+        self._consumer.pause(*(set(partitions) & self.assignment()))
+
+    def resume(self, partitions: Iterable[TopicPartition]) -> None:
+        """Go on reading these (those still assigned)."""
+        self._consumer.resume(*(set(partitions) & self.assignment()))
+
+    def group_metadata(self) -> ConsumerGroupMetadata:
+        """This member's generation, which fences a stale one's transaction (KIP-447)."""
+        return self._consumer.group_metadata()
+
+    def lag(self) -> int | None:
+        """Records between here and the ends of the partitions, as last seen; None: unknown."""
+        total = 0
+        for partition in self.assignment():
+            end = self._consumer.highwater(partition)
+            if end is None:
+                return None
+            total += max(0, end - self._consumer.position(partition, timeout_ms=1000))
+        return total
+
+    def close(self) -> None:
+        """Leave (a static member keeps its place for its successor)."""
+        try:
+            self._consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
+        except (KafkaError, RuntimeError) as error:
+            log.warning("closing the consumer: %s", error)

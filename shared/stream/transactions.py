@@ -1,0 +1,142 @@
+"""One transactional producer: output records and consumed offsets, all or nothing.
+
+commit() returns when the broker has committed. It raises TransactionLost when it has not,
+or when nobody can know: kafka-python's commit waits without a limit and its producer cannot
+be argued with after most errors, so the producer is given up and the next commit() makes a
+new one, whose epoch fences the old and whose start ends or completes what the old left
+open. The caller then reads its committed offsets again to learn which of the two happened.
+
+A commit that hangs is ended by the Watchdog, with the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
+
+from shared.stream.client import ClientOptions, make_producer
+from shared.stream.failpoints import Failpoints
+from shared.stream.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+
+class Output(NamedTuple):
+    """One record to write. `partition` None leaves the choice to the key, or to chance."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+    partition: int | None = None
+
+
+class TransactionLost(Exception):  # noqa: N818 - names the fact, as in the module text
+    """A transaction did not commit, or it is unknown whether it did."""
+
+
+class TransactionalProducer:
+    """Writes transactions for one service instance. Not thread-safe."""
+
+    def __init__(
+        self, options: ClientOptions, service: str, failpoints: Failpoints, watchdog: Watchdog
+    ) -> None:
+        self._options = options
+        self._service = service
+        self._transactional_id = f"sluice.{service}.{options.instance}"
+        self._failpoints = failpoints
+        self._watchdog = watchdog
+        self._producer: KafkaProducer | None = None
+
+    def open(self) -> None:
+        """Make the producer and end what a predecessor left open.
+
+        Raises TransactionLost when no broker answers; call again.
+        """
+        if self._producer is not None:
+            return
+        producer = None
+        try:
+            with self._watchdog.guard("init_transactions"):
+                producer = make_producer(self._options, self._transactional_id)
+                producer.init_transactions()
+        except KafkaError as error:
+            if producer is not None:
+                _discard(producer)
+            raise TransactionLost(f"no transactional producer: {error}") from error
+        self._producer = producer
+
+    def partitions_for(self, topic: str) -> int:
+        """How many partitions a topic has. Raises TransactionLost when no broker tells."""
+        self.open()
+        assert self._producer is not None
+        try:
+            return len(self._producer.partitions_for(topic))
+        except KafkaError as error:
+            raise TransactionLost(f"partitions of {topic}: {error}") from error
+
+    def commit(
+        self,
+        outputs: Iterable[Output],
+        offsets: Mapping[TopicPartition, OffsetAndMetadata],
+        group: ConsumerGroupMetadata,
+    ) -> None:
+        """Write these records and offsets in one transaction. Raises TransactionLost."""
+        self.open()
+        producer = self._producer
+        assert producer is not None
+        try:
+            with self._watchdog.guard("transaction"):
+                self._run(producer, outputs, offsets, group)
+        except (KafkaError, AssertionError, RuntimeError) as error:
+            # kafka-python reports some of its own wrong states by the latter two.
+            self._producer = None
+            _discard(producer)
+            raise TransactionLost(f"{type(error).__name__}: {error}") from error
+
+    def _run(
+        self,
+        producer: KafkaProducer,
+        outputs: Iterable[Output],
+        offsets: Mapping[TopicPartition, OffsetAndMetadata],
+        group: ConsumerGroupMetadata,
+    ) -> None:
+        hit, service = self._failpoints.hit, self._service
+        producer.begin_transaction()
+        hit(f"{service}.begun")
+        futures: list[Any] = []
+        for topic, value, key, headers, partition in outputs:
+            futures.append(producer.send(topic, value, key, list(headers), partition))
+        hit(f"{service}.produced")
+        if offsets:
+            producer.send_offsets_to_transaction(dict(offsets), group)
+        hit(f"{service}.offsets_sent")
+        producer.commit_transaction()
+        # A record that failed by itself must never pass for written: the commit would have
+        # failed with it, and this makes sure.
+        for future in futures:
+            if future.failed():
+                raise future.exception
+        hit(f"{service}.committed")
+
+    def close(self) -> None:
+        """End the producer; whatever is open is left to the successor to end."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            _discard(producer)
+
+
+def _discard(producer: KafkaProducer) -> None:
+    """Close without waiting. close() flushes first and would wait for a broker that is away."""
+    with contextlib.suppress(Exception):
+        producer.close(timeout=0)
+    with contextlib.suppress(Exception):
+        # A close that raised half-way leaves the sender thread running.
+        producer._sender.force_close()
+        producer._closed = True

@@ -1,0 +1,165 @@
+"""Bytes of the topics: packs of messages, and events as CloudEvents in Kafka's binary mode.
+
+A pack is one Kafka record that holds 1 to PACK_MAX_MESSAGES messages: the value is their
+contents one after another, the header `m` a msgpack list of [envelope, content length].
+kafka-python costs 40-130 us a record and 3-10 us more for a further message inside one
+(docs/decisions/0002-packs.md), hence packs inside the line; the intake and the events stay
+one record each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from shared.topics.records import Envelope, Event, EventType, MailEvent, Message, Tally
+
+Headers = list[tuple[str, bytes]]
+
+# A pack is closed at whichever comes first. 64 messages of 10 KB are about 640 KB.
+PACK_MAX_MESSAGES: Final = 64
+PACK_MAX_BYTES: Final = 768 * 1024
+
+_TYPE_PREFIX: Final = "sluice.mail."
+_TYPE_PREFIX_BYTES: Final = b"sluice.mail."
+TALLY_TYPE: Final = "sluice.tally"
+_TALLY_TYPE_BYTES: Final = b"sluice.tally"
+_JSON_TYPE: Final = b"application/json"
+
+
+class CodecError(ValueError):
+    """A record of an internal topic could not be read; the text says what was found."""
+
+
+class Entry(Struct, frozen=True, array_like=True):
+    """One message of a pack: its envelope and the length of its content in bytes."""
+
+    envelope: Envelope
+    length: int
+
+
+_pack_encoder: Final = msgspec.msgpack.Encoder()
+_pack_decoder: Final = msgspec.msgpack.Decoder(list[Entry])
+_json_encoder: Final = msgspec.json.Encoder()
+_mail_event_decoder: Final = msgspec.json.Decoder(MailEvent)
+_tally_decoder: Final = msgspec.json.Decoder(Tally)
+
+
+def encode_pack(messages: Sequence[Message]) -> tuple[bytes, Headers]:
+    """The value and headers of the record that holds these messages."""
+    entries = [Entry(message.envelope, len(message.content)) for message in messages]
+    value = (
+        messages[0].content
+        if len(messages) == 1
+        else b"".join([message.content for message in messages])
+    )
+    return value, [("m", _pack_encoder.encode(entries))]
+
+
+def decode_pack(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> list[Message]:
+    """The messages of a pack; raises CodecError when the record is not one."""
+    meta = next((content for name, content in headers if name == "m"), None)
+    if meta is None or value is None:
+        raise CodecError("not a pack: the record has no header 'm' or no value")
+    try:
+        entries = _pack_decoder.decode(meta)
+    except msgspec.DecodeError as error:
+        raise CodecError(f"not a pack: header 'm': {error}") from None
+    if not entries or sum(entry.length for entry in entries) != len(value):
+        raise CodecError("not a pack: the lengths in header 'm' do not add up to the value")
+    if len(entries) == 1:
+        return [Message(entries[0].envelope, value)]
+    messages, start = [], 0
+    for entry in entries:
+        end = start + entry.length
+        messages.append(Message(entry.envelope, value[start:end]))
+        start = end
+    return messages
+
+
+def packs(messages: Iterable[Message]) -> Iterator[list[Message]]:
+    """Cut a run of messages into packs within both limits, in order."""
+    pack: list[Message] = []
+    size = 0
+    for message in messages:
+        length = len(message.content)
+        if pack and (len(pack) >= PACK_MAX_MESSAGES or size + length > PACK_MAX_BYTES):
+            yield pack
+            pack, size = [], 0
+        pack.append(message)
+        size += length
+    if pack:
+        yield pack
+
+
+def _time(at_ms: int) -> bytes:
+    moment = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
+
+
+def _event_headers(event_id: bytes, kind: bytes, source: bytes, at_ms: int) -> Headers:
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id),
+        ("ce_type", kind),
+        ("ce_source", source),
+        ("ce_time", _time(at_ms)),
+        ("content-type", _JSON_TYPE),
+    ]
+
+
+def event_id(mail_id: str, kind: EventType, attempt: int) -> str:
+    """The id of an event: the same however often the event is made anew after a crash."""
+    return f"{mail_id}.{kind.value}.{attempt}"
+
+
+def encode_event(
+    kind: EventType, mail_id: str, data: MailEvent, service: str
+) -> tuple[bytes, bytes, Headers]:
+    """Key, value and headers of the mail.events record that tells this."""
+    subject = mail_id.encode()
+    headers = _event_headers(
+        event_id(mail_id, kind, data.attempt).encode(),
+        _TYPE_PREFIX_BYTES + kind.value.encode(),
+        b"/sluice/" + service.encode(),
+        data.at_ms,
+    )
+    headers.append(("ce_subject", subject))
+    return subject, _json_encoder.encode(data), headers
+
+
+def encode_tally(tally: Tally, tally_id: str) -> tuple[bytes, bytes, Headers]:
+    """Key, value and headers of a sluice.tally record; `tally_id` is unique to it."""
+    key = tally_id.encode()
+    source = b"/sluice/" + tally.service.encode()
+    headers = _event_headers(key, _TALLY_TYPE_BYTES, source, tally.at_ms)
+    return key, _json_encoder.encode(tally), headers
+
+
+def decode_event(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Event | Tally | None:
+    """What a record of mail.events tells; None for a type this version does not know.
+
+    Raises CodecError when a known type's data cannot be read.
+    """
+    found = {name: content for name, content in headers}  # noqa: C416 - pairs may be tuples or lists
+    kind = found.get("ce_type", b"").decode("utf-8", "replace")
+    try:
+        if kind == TALLY_TYPE:
+            return _tally_decoder.decode(value or b"")
+        if not kind.startswith(_TYPE_PREFIX):
+            return None
+        word = kind.removeprefix(_TYPE_PREFIX)
+        if word not in EventType._value2member_map_:
+            return None
+        return Event(
+            id=found.get("ce_id", b"").decode("utf-8", "replace"),
+            type=EventType(word),
+            subject=found.get("ce_subject", b"").decode("utf-8", "replace"),
+            data=_mail_event_decoder.decode(value or b""),
+        )
+    except msgspec.DecodeError as error:
+        raise CodecError(f"event {kind}: {error}") from None

@@ -1,0 +1,102 @@
+"""The names of every Kafka topic and how each is laid out.
+
+Owns: names and creation settings. Does not own: who writes what (docs/topics.md) or
+creating them (shared/stream/admin.py).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from msgspec import Struct
+
+INTAKE_PREFIX: Final = "mail.intake."
+OUTBOUND_PREFIX: Final = "mail.outbound."
+DEFERRED_PREFIX: Final = "mail.deferred."
+RECEIVED: Final = "mail.received"
+RETURNED: Final = "mail.returned"
+EVENTS: Final = "mail.events"
+REFUSED: Final = "mail.refused"
+CLIENTS: Final = "mail.clients"
+SUPPRESSIONS: Final = "mail.suppressions"
+CONTROL: Final = "mail.control"
+STATEMENTS: Final = "billing.statements"
+
+# kafka-python matches a subscription pattern with re.match, so the end is anchored here.
+INTAKE_PATTERN: Final = r"^mail\.intake\.[a-z0-9][a-z0-9-]*$"
+DELIVER_PATTERN: Final = r"^mail\.(outbound|deferred)\.[a-z0-9-]+$"
+
+# The delay steps of the retry topics, by name, in seconds.
+DELAYS_S: Final[dict[str, int]] = {
+    "1m": 60,
+    "5m": 300,
+    "15m": 900,
+    "1h": 3600,
+    "4h": 14_400,
+    "12h": 43_200,
+}
+
+# A submission may be 300 KB; a far larger one must still arrive to be refused by name.
+INTAKE_MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
+# One pack of messages (records.py) is at most this, with room for one 300 KB message on top.
+PACK_MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
+
+_CLIENT_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+class TopicPlan(Struct, frozen=True):
+    """How one topic is created: its name, its number of partitions, its Kafka configs."""
+
+    name: str
+    partitions: int
+    configs: dict[str, str]
+
+
+def is_client_name(name: str) -> bool:
+    """Whether `name` may name a client: 1-63 of a-z, 0-9 and inner hyphens, as a DNS label."""
+    return _CLIENT_NAME.fullmatch(name) is not None
+
+
+def intake(client: str) -> str:
+    """The intake topic of a client."""
+    return INTAKE_PREFIX + client
+
+
+def client_of_intake(topic: str) -> str:
+    """The client whose intake topic this is."""
+    return topic.removeprefix(INTAKE_PREFIX)
+
+
+def outbound(lane: str) -> str:
+    """The outbound topic of a lane."""
+    return OUTBOUND_PREFIX + lane
+
+
+def deferred(delay: str) -> str:
+    """The retry topic of a delay step (a key of DELAYS_S)."""
+    return DEFERRED_PREFIX + delay
+
+
+def intake_plan(client: str, partitions: int = 2) -> TopicPlan:
+    """How the intake topic of a client is created."""
+    return TopicPlan(
+        intake(client), partitions, {"max.message.bytes": str(INTAKE_MAX_RECORD_BYTES)}
+    )
+
+
+def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
+    """Every topic but the intakes, as the line needs them for these lanes."""
+    packed = {"max.message.bytes": str(PACK_MAX_RECORD_BYTES)}
+    compacted = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1"}
+    return (
+        TopicPlan(RECEIVED, partitions, packed),
+        *(TopicPlan(outbound(lane), partitions, packed) for lane in lanes),
+        *(TopicPlan(deferred(delay), 2, packed) for delay in DELAYS_S),
+        TopicPlan(EVENTS, partitions, {}),
+        TopicPlan(REFUSED, 1, {"max.message.bytes": str(INTAKE_MAX_RECORD_BYTES)}),
+        TopicPlan(CLIENTS, 1, compacted),
+        TopicPlan(SUPPRESSIONS, 1, compacted),
+        TopicPlan(CONTROL, 1, compacted),
+        TopicPlan(STATEMENTS, 1, compacted),
+    )

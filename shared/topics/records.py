@@ -1,0 +1,187 @@
+"""The records of the topics as msgspec Structs: the envelope and the public events.
+
+Owns: the shapes. Does not own: their bytes (codec.py). A field is only ever added, at the
+end and with a default; golden records in tests/contract hold that.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct, field
+
+
+class MailClass(StrEnum):
+    """What kind of mail it is; decides lanes and, later, headers."""
+
+    MARKETING = "marketing"
+    TRANSACTIONAL = "transactional"
+
+
+class Origin(Struct, frozen=True, array_like=True):
+    """Where a submission came from: a Kafka record, or an SMTP peer when topic is empty."""
+
+    topic: str = ""
+    partition: int = -1
+    offset: int = -1
+    peer: str = ""
+
+
+class Facts(Struct, frozen=True, array_like=True):
+    """What the header scan found, as far as the rules need it (shared/mail/headers.py fills it).
+
+    Counts are the numbers of header lines of that name. An address is "" where the header
+    is missing, doubled or not one valid address; the *_raw fields keep the first value
+    (cut to 200 characters) so that a refusal can show what was found.
+    """
+
+    size_bytes: int = 0
+    header_bytes: int = 0
+    message_id_count: int = 0
+    message_id: str = ""  # "" unless of the form <left@right>
+    message_id_raw: str = ""
+    to_count: int = 0
+    to_address: str = ""
+    to_raw: str = ""
+    from_count: int = 0
+    from_address: str = ""
+    from_raw: str = ""
+    cc_count: int = 0
+    bcc_count: int = 0
+    subject_count: int = 0
+    subject_empty: bool = True  # after RFC 2047 decoding and stripping
+    reply_to_count: int = 0
+    return_path_count: int = 0
+    code_count: int = 0
+    code: str = ""  # the value of X-bm-mailing, stripped
+    defect: str = ""  # why the bytes cannot be read as a message; "" when they can
+    date_count: int = 0
+
+
+class Attempts(Struct, frozen=True, array_like=True):
+    """The attempt history an envelope carries through the retry topics."""
+
+    count: int = 0
+    first_dispatched_at_ms: int = 0  # 0: no destination server has answered MAIL or RCPT yet
+    last_reply: str = ""
+    last_enhanced: str = ""
+
+
+class Envelope(Struct, frozen=True, array_like=True):
+    """Everything known about a message besides its bytes. Times are Unix milliseconds."""
+
+    mail_id: str
+    client: str
+    sender: str
+    recipient: str
+    message_id: str
+    received_at_ms: int
+    origin: Origin
+    facts: Facts
+    mailing_id: str = ""
+    sub_client: str = ""
+    mail_class: MailClass = MailClass.MARKETING
+    lane: str = ""
+    not_before_ms: int = 0
+    expires_at_ms: int = 0  # 0: the client's or the installation's default applies
+    attempts: Attempts = Attempts()
+    trace: str = ""  # W3C traceparent
+    code: str = ""  # code given beside the message (Kafka header), "" when none
+
+
+class Message(Struct, frozen=True):
+    """One message in the line: its envelope and its RFC 5322 bytes."""
+
+    envelope: Envelope
+    content: bytes
+
+
+class EventType(StrEnum):
+    """The words of mail.events; each is published as `sluice.mail.<word>`."""
+
+    REFUSED = "refused"
+    SUPPRESSED = "suppressed"
+    DELIVERED = "delivered"
+    BOUNCED = "bounced"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    DEFERRED = "deferred"
+    DUPLICATE = "duplicate"
+    IN_DOUBT = "in_doubt"
+    RETURNED = "returned"
+    COMPLAINED = "complained"
+    UNSUBSCRIBED = "unsubscribed"
+
+
+FINAL: frozenset[EventType] = frozenset(
+    {
+        EventType.REFUSED,
+        EventType.SUPPRESSED,
+        EventType.DELIVERED,
+        EventType.BOUNCED,
+        EventType.EXPIRED,
+        EventType.CANCELLED,
+    }
+)
+
+
+class BrokenRule(Struct, frozen=True, omit_defaults=True):
+    """One reason of a refusal: the rule's id (R1..R12, or a word), reason and status."""
+
+    rule: str
+    reason: str
+    status: str = ""  # enhanced status code, RFC 3463
+    found: str = ""
+
+
+class MailEvent(Struct, frozen=True, omit_defaults=True):
+    """The data of a `sluice.mail.*` event. Times are Unix milliseconds."""
+
+    client: str
+    mailing_id: str = ""
+    sub_client: str = ""
+    recipient: str = ""
+    message_id: str = ""
+    at_ms: int = 0
+    received_at_ms: int = 0
+    attempt: int = 0
+    first_dispatch: bool = False
+    first_dispatched_at_ms: int = 0
+    reply: str = ""
+    enhanced: str = ""
+    bounce_class: str = ""  # hard, soft, policy, content, authentication, network
+    reason: str = ""
+    rules: tuple[BrokenRule, ...] = ()
+    lane: str = ""
+    site: str = ""
+    source: str = ""
+    tls: str = ""
+    size_bytes: int = 0
+    next_attempt_at_ms: int = 0
+    origin: Origin | None = None
+
+
+class TallyRow(Struct, frozen=True, array_like=True):
+    """How many submissions of one mailing a transaction took in."""
+
+    client: str
+    mailing_id: str
+    sub_client: str
+    received: int
+
+
+class Tally(Struct, frozen=True):
+    """The data of a `sluice.tally` event: what one transaction took in."""
+
+    service: str
+    at_ms: int
+    rows: tuple[TallyRow, ...] = field(default_factory=tuple)
+
+
+class Event(Struct, frozen=True):
+    """A decoded record of mail.events: its type, id, subject (mail id) and data."""
+
+    id: str
+    type: EventType
+    subject: str
+    data: MailEvent

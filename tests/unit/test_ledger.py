@@ -1,0 +1,143 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.stream.ledger import (
+    MAX_OPEN_PACKS,
+    MAX_WINDOW_OFFSETS,
+    MetadataError,
+    PartitionLedger,
+    Settled,
+    decode_metadata,
+)
+
+BROKER_LIMIT_CHARACTERS = 4_096
+
+
+def restarted(ledger: PartitionLedger) -> PartitionLedger:
+    low = ledger.low_water()
+    return PartitionLedger(low, decode_metadata(ledger.metadata(), low))
+
+
+def test_the_low_water_mark_is_the_lowest_offset_not_wholly_settled() -> None:
+    ledger = PartitionLedger(10)
+    for offset, count in ((10, 2), (11, 1), (14, 3)):
+        ledger.add(offset, count)
+    steps = [((10, 0), 10), ((11, 0), 10), ((10, 1), 14), ((14, 2), 14), ((14, 0), 14)]
+    for (offset, index), low in steps:
+        assert ledger.settle(offset, index)
+        assert ledger.low_water() == low
+    ledger.settle(14, 1)
+    assert ledger.low_water() == 15
+    assert ledger.metadata() == ""
+    assert ledger.in_flight == 0
+
+
+def test_a_successor_hands_out_only_what_was_in_flight() -> None:
+    ledger = PartitionLedger(0)
+    ledger.add(0, 4)
+    ledger.add(1, 1)
+    ledger.add(3, 2)
+    for offset, index in ((0, 1), (0, 3), (1, 0), (3, 0)):
+        ledger.settle(offset, index)
+    successor = restarted(ledger)
+    assert [list(successor.add(*record)) for record in ((0, 4), (1, 1), (3, 2))] == [
+        [0, 2],
+        [],
+        [1],
+    ]
+
+
+def test_what_was_settled_before_stays_settled_though_not_yet_read_again() -> None:
+    ledger = PartitionLedger(0)
+    for offset in range(6):
+        ledger.add(offset, 2)
+    for offset in (3, 4):
+        ledger.settle(offset, 0)
+        ledger.settle(offset, 1)
+    ledger.settle(5, 1)
+    successor = restarted(ledger)
+    successor.add(0, 2)
+    successor.settle(0, 0)
+    third = restarted(successor)
+    assert [list(third.add(offset, 2)) for offset in range(6)] == [
+        [1],
+        [0, 1],
+        [0, 1],
+        [],
+        [],
+        [0],
+    ]
+
+
+def test_a_message_is_settled_once_only() -> None:
+    ledger = PartitionLedger(0)
+    ledger.add(0, 2)
+    assert ledger.settle(0, 0)
+    assert not ledger.settle(0, 0)
+    assert not ledger.settle(0, 2)
+    assert not ledger.settle(9, 0)
+    assert ledger.in_flight == 1
+
+
+def test_an_offset_is_never_added_twice() -> None:
+    ledger = PartitionLedger(5)
+    ledger.add(7, 1)
+    with pytest.raises(ValueError, match="added before"):
+        ledger.add(7, 1)
+
+
+def test_the_worst_full_ledger_fits_into_a_commit() -> None:
+    ledger = PartitionLedger(0)
+    offset = 0
+    while not ledger.full():
+        count = 64 if offset % 100 == 0 else 1
+        ledger.add(offset, count)
+        if count == 64:
+            ledger.settle(offset, 63)
+        elif offset % 2:
+            ledger.settle(offset, 0)
+        offset += 1
+    assert offset <= MAX_WINDOW_OFFSETS
+    assert len(ledger.metadata()) < BROKER_LIMIT_CHARACTERS
+    many = PartitionLedger(0)
+    for offset in range(MAX_OPEN_PACKS):
+        many.add(offset * 128, 64)
+        many.settle(offset * 128, 63)
+    assert many.full()
+    assert len(many.metadata()) < BROKER_LIMIT_CHARACTERS
+
+
+@pytest.mark.parametrize("text", ["!", "00", "0s", "0{bad", "~~~~~"])
+def test_metadata_that_is_no_ledger_is_refused(text: str) -> None:
+    with pytest.raises(MetadataError):
+        decode_metadata(text, 0)
+
+
+def test_no_metadata_is_nothing_settled() -> None:
+    assert decode_metadata("", 7) == Settled()
+
+
+@given(
+    counts=st.lists(st.integers(1, 64), min_size=1, max_size=30),
+    gaps=st.lists(st.integers(1, 3), min_size=30, max_size=30),
+    choices=st.data(),
+)
+def test_over_any_number_of_crashes_each_message_is_handed_out_until_settled(
+    counts: list[int], gaps: list[int], choices: st.DataObject
+) -> None:
+    offsets = [sum(gaps[:index]) for index in range(len(counts))]
+    waiting = {(o, i) for o, c in zip(offsets, counts, strict=True) for i in range(c)}
+    ledger = PartitionLedger(0)
+    while waiting:
+        read = choices.draw(st.integers(1, len(offsets)))
+        for offset, count in list(zip(offsets, counts, strict=True))[:read]:
+            if offset < ledger.next_offset:
+                continue
+            handed = {(offset, index) for index in ledger.add(offset, count)}
+            assert handed == {pair for pair in waiting if pair[0] == offset}
+            for pair in sorted(handed):
+                if choices.draw(st.booleans()):
+                    assert ledger.settle(*pair)
+                    waiting.discard(pair)
+        ledger = restarted(ledger)
