@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
 from typing import Final
@@ -10,11 +11,15 @@ from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
+from shared.runtime.lifecycle import Stop
 from shared.topics.names import TopicPlan
+
+log = logging.getLogger(__name__)
 
 ADMIN_TIMEOUT_MS: Final = 30_000
 _SETTLE_TIMEOUT_S: Final = 20.0
 _SETTLE_STEP_S: Final = 0.05
+_RETRY_S: Final = 1.0
 
 
 class TopicError(RuntimeError):
@@ -42,6 +47,24 @@ def ensure_topics(bootstrap: str, plans: Iterable[TopicPlan], replication: int =
         return [plan.name for plan in missing]
     finally:
         admin.close()
+
+
+def ensure_topics_until(
+    stop: Stop, bootstrap: str, plans: Iterable[TopicPlan], replication: int
+) -> bool:
+    """As ensure_topics, asked again until Kafka answers; False when `stop` came first."""
+    wanted = list(plans)
+    while not stop.is_set():
+        try:
+            created = ensure_topics(bootstrap, wanted, replication)
+        except (KafkaError, TopicError) as error:
+            log.warning("waiting for Kafka at %s: %s", bootstrap, error)
+            stop.wait(_RETRY_S)
+            continue
+        if created:
+            log.info("created topics: %s", " ".join(created))
+        return True
+    return False
 
 
 def _create(admin: KafkaAdminClient, plan: TopicPlan, replication: int) -> None:

@@ -14,6 +14,8 @@ from kafka import KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from msgspec import Struct
 
+from shared.runtime.sections import KafkaSettings, RuntimeSettings
+
 BATCH_BYTES: Final = 1024 * 1024
 # An intake record of up to 8 MB may have to be copied to mail.refused.
 MAX_REQUEST_BYTES: Final = 10 * 1024 * 1024
@@ -44,6 +46,16 @@ class ClientOptions(Struct, frozen=True):
     instance: str
     compression: str = "lz4"
     static: bool = False
+
+
+def options_of(kafka: KafkaSettings, runtime: RuntimeSettings) -> ClientOptions:
+    """The options that a process's settings name."""
+    return ClientOptions(
+        bootstrap=kafka.bootstrap,
+        instance=runtime.instance,
+        compression="" if kafka.compression == "none" else kafka.compression,
+        static=kafka.static_membership,
+    )
 
 
 def _common(options: ClientOptions, role: str) -> dict[str, Any]:
@@ -98,3 +110,13 @@ def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -
         "max_partition_fetch_bytes": PARTITION_FETCH_BYTES,
     }
     return KafkaConsumer(**{**config, **overrides})
+
+
+def load_metadata(consumer: KafkaConsumer) -> None:
+    """Have the subscribed topics' metadata before the first poll joins the group.
+
+    Without it, on a busy machine, the leader may assign from metadata that has not come yet:
+    nobody gets a partition, and nothing tells it later that it should assign again
+    (kafka-python 3.0.12). Raises KafkaTimeoutError when no broker answers.
+    """
+    consumer.bootstrap(timeout_ms=BOOTSTRAP_MS, refresh=True)

@@ -15,7 +15,7 @@ from kafka import ConsumerRebalanceListener
 from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
-from shared.stream.client import ClientOptions, make_consumer
+from shared.stream.client import ClientOptions, load_metadata, make_consumer
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +88,7 @@ class StreamConsumer:
             self._consumer.subscribe(pattern=pattern, listener=_Listener(heard))
         else:
             self._consumer.subscribe(topics=list(topics), listener=_Listener(heard))
+        load_metadata(self._consumer)
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Record]]:
         """Records by partition, in order. Transient broker trouble is an empty answer."""

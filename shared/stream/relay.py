@@ -9,7 +9,6 @@ away the loop waits and reads again from what is committed. When `process` raise
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from kafka.errors import FencedInstanceIdError, KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 from msgspec import Struct
 
+from shared.runtime.lifecycle import Stop
 from shared.stream.consumer import Record, StreamConsumer
 from shared.stream.failpoints import Failpoints
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
@@ -39,7 +39,7 @@ class RelayStatus(Struct):
     outputs: int = 0
     transactions: int = 0
     lost_transactions: int = 0
-    waiting_for: str = ""
+    waiting_for: str = "start"
 
 
 Process = Callable[[Sequence[Record]], Sequence[Output]]
@@ -70,7 +70,7 @@ class Relay:
     def lost(self, partitions: Sequence[TopicPartition]) -> None:
         """The same."""
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: Stop) -> None:
         """Work until `stop` is set; the batch in hand is finished first."""
         consumer: StreamConsumer | None = None
         try:
@@ -98,7 +98,7 @@ class Relay:
         self._producer.open()
         return self._make_consumer(self)
 
-    def _turn(self, consumer: StreamConsumer, stop: threading.Event) -> None:
+    def _turn(self, consumer: StreamConsumer, stop: Stop) -> None:
         found = consumer.poll(POLL_MS, self.max_records)
         if not found:
             self.status.waiting_for = ""
@@ -129,7 +129,7 @@ class Relay:
         self.status.outputs += len(outputs)
         self.status.transactions += 1
 
-    def _rewind(self, consumer: StreamConsumer, stop: threading.Event) -> None:
+    def _rewind(self, consumer: StreamConsumer, stop: Stop) -> None:
         """Go back to what is committed; records read and not committed must come again."""
         while not stop.is_set():
             try:

@@ -27,6 +27,7 @@ from kafka.errors import FencedInstanceIdError, KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 from msgspec import Struct
 
+from shared.runtime.lifecycle import Stop
 from shared.stream.consumer import Record, StreamConsumer
 from shared.stream.failpoints import Failpoints
 from shared.stream.ledger import MetadataError, PartitionLedger, Settled, decode_metadata
@@ -149,7 +150,7 @@ class Worker:
 
     def run(
         self,
-        stop: threading.Event,
+        stop: Stop,
         hand_out: HandOut,
         unreadable: Unreadable,
         due_at_ms: NotBefore,

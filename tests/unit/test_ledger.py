@@ -1,3 +1,5 @@
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,26 +120,25 @@ def test_no_metadata_is_nothing_settled() -> None:
     assert decode_metadata("", 7) == Settled()
 
 
-@given(
-    counts=st.lists(st.integers(1, 64), min_size=1, max_size=30),
-    gaps=st.lists(st.integers(1, 3), min_size=30, max_size=30),
-    choices=st.data(),
-)
+@given(seed=st.integers(0, 2**32), records=st.integers(1, 30))
 def test_over_any_number_of_crashes_each_message_is_handed_out_until_settled(
-    counts: list[int], gaps: list[int], choices: st.DataObject
+    seed: int, records: int
 ) -> None:
-    offsets = [sum(gaps[:index]) for index in range(len(counts))]
-    waiting = {(o, i) for o, c in zip(offsets, counts, strict=True) for i in range(c)}
+    chance = random.Random(seed)
+    log, offset = [], 0
+    for _ in range(records):
+        log.append((offset, chance.randint(1, 64)))
+        offset += chance.randint(1, 3)
+    waiting = {(offset, index) for offset, count in log for index in range(count)}
     ledger = PartitionLedger(0)
     while waiting:
-        read = choices.draw(st.integers(1, len(offsets)))
-        for offset, count in list(zip(offsets, counts, strict=True))[:read]:
+        for offset, count in log[: chance.randint(1, len(log))]:
             if offset < ledger.next_offset:
                 continue
             handed = {(offset, index) for index in ledger.add(offset, count)}
             assert handed == {pair for pair in waiting if pair[0] == offset}
             for pair in sorted(handed):
-                if choices.draw(st.booleans()):
+                if chance.random() < 0.5:
                     assert ledger.settle(*pair)
                     waiting.discard(pair)
         ledger = restarted(ledger)

@@ -1,0 +1,48 @@
+"""What a relay or a worker tells of itself: readiness, and numbers for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from shared.runtime.health import HealthServer
+from shared.runtime.telemetry import Counters
+from shared.stream.relay import RelayStatus
+from shared.stream.worker import WorkerStatus
+
+RELAY_METRICS: Final = {
+    "records": "Records read and answered.",
+    "outputs": "Records written.",
+    "transactions": "Transactions committed.",
+    "lost_transactions": "Transactions that did not commit, or of which nobody could know.",
+}
+WORKER_METRICS: Final = {
+    "handed_out": "Messages handed out for an attempt.",
+    "settled": "Messages whose outcome is committed.",
+    "in_flight": "Messages handed out and not yet committed: what a crash may send twice.",
+    "in_flight_bytes": "Bytes of those.",
+    "transactions": "Transactions committed.",
+    "lost_transactions": "Transactions that did not commit, or of which nobody could know.",
+    "unreadable": "Records that were no pack of messages.",
+}
+
+
+def tell_relay(status: RelayStatus, health: HealthServer, counters: Counters) -> None:
+    """Let /ready and /metrics tell of a relay."""
+    _tell(status, RELAY_METRICS, counters)
+    health.add_ready("kafka", lambda: status.waiting_for)
+
+
+def tell_worker(status: WorkerStatus, health: HealthServer, counters: Counters) -> None:
+    """Let /ready and /metrics tell of a worker."""
+    _tell(status, WORKER_METRICS, counters)
+    health.add_ready("kafka", lambda: status.waiting_for)
+
+
+def _tell(status: RelayStatus | WorkerStatus, metrics: dict[str, str], counters: Counters) -> None:
+    for name, help_line in metrics.items():
+        counters.watch(f"sluice_stream_{name}", help_line, _reader(status, name))
+
+
+def _reader(status: RelayStatus | WorkerStatus, name: str) -> Callable[[], float]:
+    return lambda: float(getattr(status, name))

@@ -1,0 +1,134 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.topics import ids
+from shared.topics.codec import (
+    PACK_MAX_BYTES,
+    PACK_MAX_MESSAGES,
+    CodecError,
+    decode_event,
+    decode_pack,
+    encode_event,
+    encode_pack,
+    encode_tally,
+    packs,
+)
+from shared.topics.records import (
+    Attempts,
+    BrokenRule,
+    Envelope,
+    Event,
+    EventType,
+    Facts,
+    MailClass,
+    MailEvent,
+    Message,
+    Origin,
+    Tally,
+    TallyRow,
+)
+
+
+def message(content: bytes, number: int = 0) -> Message:
+    envelope = Envelope(
+        mail_id=ids.derive("mail.intake.shop", 1, number, 1_700_000_000_000),
+        client="shop",
+        sender="a@news.shop.example",
+        recipient="b@example.com",
+        message_id="<1@shop>",
+        received_at_ms=1_700_000_000_000,
+        origin=Origin("mail.intake.shop", 1, number),
+        facts=Facts(size_bytes=len(content)),
+        mail_class=MailClass.TRANSACTIONAL,
+        attempts=Attempts(2, 1_700_000_000_001, "451 later", "4.7.1"),
+    )
+    return Message(envelope, content)
+
+
+@given(st.lists(st.binary(max_size=200), min_size=1, max_size=70))
+def test_a_pack_decodes_to_the_messages_it_was_made_of(contents: list[bytes]) -> None:
+    messages = [message(content, number) for number, content in enumerate(contents)]
+    value, headers = encode_pack(messages)
+    assert decode_pack(value, headers) == messages
+
+
+def test_packs_keep_the_order_and_both_limits() -> None:
+    messages = [message(b"x" * size, size) for size in (1, 300_000, 300_000, 300_000, *range(200))]
+    cut = list(packs(messages))
+    assert [entry for pack in cut for entry in pack] == messages
+    assert max(len(pack) for pack in cut) <= PACK_MAX_MESSAGES
+    assert max(sum(len(m.content) for m in pack) for pack in cut) <= PACK_MAX_BYTES
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [
+        (b"x", []),
+        (None, [("m", b"\x90")]),
+        (b"x", [("m", b"\x90")]),
+        (b"x", [("m", b"no msgpack")]),
+        (b"too long", encode_pack([message(b"short")])[1]),
+    ],
+)
+def test_a_record_that_is_no_pack_is_refused(
+    value: bytes | None, headers: list[tuple[str, bytes]]
+) -> None:
+    with pytest.raises(CodecError, match="not a pack"):
+        decode_pack(value, headers)
+
+
+def test_an_event_decodes_to_what_was_encoded() -> None:
+    data = MailEvent(
+        client="shop",
+        at_ms=1_700_000_000_123,
+        attempt=2,
+        rules=(BrokenRule("R5", "no Cc", "5.6.0"),),
+        origin=Origin("mail.intake.shop", 0, 7),
+    )
+    key, value, headers = encode_event(EventType.REFUSED, "0" * 26, data, "validate")
+    names = dict(headers)
+    assert key == b"0" * 26
+    assert names["ce_type"] == b"sluice.mail.refused"
+    assert names["ce_source"] == b"/sluice/validate"
+    assert names["ce_time"] == b"2023-11-14T22:13:20.123Z"
+    assert names["content-type"] == b"application/json"
+    assert decode_event(headers, value) == Event(
+        f"{'0' * 26}.refused.2", EventType.REFUSED, "0" * 26, data
+    )
+
+
+def test_a_tally_decodes_to_what_was_encoded() -> None:
+    tally = Tally("validate", 5, (TallyRow("shop", "spring", "de", 3),))
+    _, value, headers = encode_tally(tally, "validate.1")
+    assert decode_event(headers, value) == tally
+
+
+def test_an_event_of_an_unknown_type_is_passed_over() -> None:
+    for kind in (b"sluice.mail.invented", b"com.example.other"):
+        assert decode_event([("ce_type", kind)], b"{}") is None
+    assert decode_event([], b"") is None
+
+
+def test_an_event_whose_data_cannot_be_read_is_an_error() -> None:
+    with pytest.raises(CodecError, match=r"sluice\.mail\.delivered"):
+        decode_event([("ce_type", b"sluice.mail.delivered")], b"{")
+
+
+def test_a_mail_id_is_the_same_for_the_same_record_and_orders_by_time() -> None:
+    first = ids.derive("mail.intake.shop", 0, 1, 1_000)
+    assert first == ids.derive("mail.intake.shop", 0, 1, 1_000)
+    others = {
+        ids.derive("mail.intake.shop", 1, 1, 1_000),
+        ids.derive("mail.intake.shop", 0, 2, 1_000),
+        ids.derive("mail.intake.bank", 0, 1, 1_000),
+    }
+    assert len({first, *others}) == 4
+    assert len(first) == ids.ID_LETTERS
+    assert first < ids.derive("mail.intake.shop", 0, 0, 2_000)
+
+
+def test_mail_ids_use_crockfords_letters_only() -> None:
+    assert ids.encode(0) == "0" * 26
+    assert ids.encode((1 << 128) - 1) == "7" + "Z" * 25
+    assert ids.encode(31) == "0" * 25 + "Z"
