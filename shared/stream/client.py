@@ -120,3 +120,16 @@ def load_metadata(consumer: KafkaConsumer) -> None:
     (kafka-python 3.0.12). Raises KafkaTimeoutError when no broker answers.
     """
     consumer.bootstrap(timeout_ms=BOOTSTRAP_MS, refresh=True)
+
+
+def finish_joining(consumer: KafkaConsumer) -> None:
+    """Call it before each poll of a group member.
+
+    kafka-python 3.0.12: where new partitions in the metadata are what began a join, the
+    leader's own assignment makes need_rejoin() false before the join has ended. A poll whose
+    time is over by then never takes up its result: no partitions, no heartbeats, for ever.
+    Asking for the join it is in makes the next poll wait for that one.
+    """
+    coordinator = consumer._coordinator
+    if coordinator.rejoining:
+        coordinator.request_rejoin()

@@ -42,6 +42,11 @@ INTAKE_MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
 # One pack of messages (records.py) is at most this, with room for one 300 KB message on top.
 PACK_MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
 
+# Bills are counted anew from the events: a closed month and its grace must still be there.
+EVENTS_RETENTION_MS: Final = 400 * 86_400_000
+# Longer than any message may wait for its delivery.
+PACKS_RETENTION_MS: Final = 30 * 86_400_000
+
 _CLIENT_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -87,13 +92,16 @@ def intake_plan(client: str, partitions: int = 2) -> TopicPlan:
 
 def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
     """Every topic but the intakes, as the line needs them for these lanes."""
-    packed = {"max.message.bytes": str(PACK_MAX_RECORD_BYTES)}
+    packed = {
+        "max.message.bytes": str(PACK_MAX_RECORD_BYTES),
+        "retention.ms": str(PACKS_RETENTION_MS),
+    }
     compacted = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1"}
     return (
         TopicPlan(RECEIVED, partitions, packed),
         *(TopicPlan(outbound(lane), partitions, packed) for lane in lanes),
         *(TopicPlan(deferred(delay), 2, packed) for delay in DELAYS_S),
-        TopicPlan(EVENTS, partitions, {}),
+        TopicPlan(EVENTS, partitions, {"retention.ms": str(EVENTS_RETENTION_MS)}),
         TopicPlan(REFUSED, 1, {"max.message.bytes": str(INTAKE_MAX_RECORD_BYTES)}),
         TopicPlan(CLIENTS, 1, compacted),
         TopicPlan(SUPPRESSIONS, 1, compacted),

@@ -1,0 +1,64 @@
+"""Puts billing together: the cells, the counting loop, the HTTP door."""
+
+from __future__ import annotations
+
+import logging
+import os
+from zoneinfo import ZoneInfo
+
+from kafka.errors import FencedInstanceIdError
+
+from services.billing.core.month import Months
+from services.billing.edge.api import ApiServer, make_app
+from services.billing.edge.cells import RedisCells
+from services.billing.edge.log_ends import EndsAsker
+from services.billing.edge.metrics import BillingMetrics
+from services.billing.edge.usage_view import UsageView
+from services.billing.edge.worker import Worker, WorkerParts
+from services.billing.settings import Settings
+from shared.runtime.lifecycle import WELL, WrongUse
+from shared.runtime.service_cli import Running
+from shared.store.client import connect
+from shared.stream.admin import ensure_topics_until
+from shared.stream.client import options_of
+from shared.stream.failpoints import Failpoints
+from shared.topics.names import plans
+
+log = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, running: Running) -> int:
+    """Count and answer until asked to stop."""
+    billing = settings.billing
+    options = options_of(settings.kafka, settings.runtime)
+    cells = RedisCells(connect(settings.redis.url), billing.cells_key)
+    ends = EndsAsker(options)
+    worker = Worker(
+        WorkerParts(
+            options=options,
+            group=billing.group,
+            poll_records=billing.poll_records,
+            cells=cells,
+            months=Months(ZoneInfo(billing.time_zone)),
+            clock=running.clock,
+            failpoints=Failpoints.parse(os.environ.get("SLUICE_FAILPOINT", "")),
+            metrics=BillingMetrics(running.counters),
+        )
+    )
+    running.health.add_ready("kafka", lambda: worker.kafka)
+    running.health.add_ready("redis", lambda: worker.store)
+    door = ApiServer(make_app(UsageView(cells, ends)), billing.http_host, billing.http_port)
+    log.info("usage is answered", extra={"at": f"http://{door.host}:{door.port}/v1/usage"})
+    topics = plans((), settings.kafka.partitions)
+    try:
+        # Whoever comes first makes the topics; all make them alike.
+        where, copies = settings.kafka.bootstrap, settings.kafka.replication
+        if ensure_topics_until(running.stop, where, topics, copies):
+            worker.run(running.stop)
+    except FencedInstanceIdError:
+        name = settings.runtime.instance
+        raise WrongUse(f"runtime.instance: another billing process runs as {name!r}") from None
+    finally:
+        door.close()
+        ends.close()
+    return WELL

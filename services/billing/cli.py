@@ -1,0 +1,187 @@
+"""`sluice billing`: without a verb the service; usage, recount and rebuild beside it.
+
+The verbs ask Kafka and Redis themselves, so they work while no billing process runs. Where
+the settings name neither, the running line is used (`--state` names another one).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Final, NoReturn, ParamSpec
+from zoneinfo import ZoneInfo
+
+import click
+from msgspec import Struct, structs
+from rich.console import Console
+from rich.table import Table
+
+from services.billing.app import serve
+from services.billing.core.answer import Usage
+from services.billing.core.month import Months, is_month
+from services.billing.core.table import as_csv
+from services.billing.core.usage import BILLED, COUNTERS, RECEIVED
+from services.billing.edge.cells import RedisCells
+from services.billing.edge.log_ends import EndsAsker
+from services.billing.edge.recounting import RecountReport, recount
+from services.billing.edge.usage_view import MAX_WAIT_S, UsageView
+from services.billing.settings import Settings
+from shared.cli import state
+from shared.cli.answer import Exit, fail, print_json, say
+from shared.cli.event_log import EventLog
+from shared.cli.kafka_door import MAIN_LINE
+from shared.runtime.clock import SystemClock
+from shared.runtime.lifecycle import PartAway, WrongUse
+from shared.runtime.service_cli import run_cli, service_cli
+from shared.runtime.settings import DEFAULT_ORIGIN, load
+from shared.store.client import StoreAwayError, connect
+from shared.stream.client import ClientOptions, options_of
+
+P = ParamSpec("P")
+
+_TEXTS: Final = ("client", "mailing_id", "sub_client")
+_PIPED_WIDTH: Final = 200
+
+group = service_cli("billing", Settings, serve)
+
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+_line = click.option("--state", "line", default="", help="Name of a running line.")
+
+
+class _Doors(Struct, frozen=True):
+    """What the verbs work with."""
+
+    options: ClientOptions
+    cells: RedisCells
+    months: Months
+
+
+def _open(line: str) -> _Doors:
+    """The doors that the settings name, or else those of the running line."""
+    loaded = load(Settings)
+    settings, origins = loaded.settings, loaded.origins
+    kafka, redis = settings.kafka, settings.redis
+    running = state.running(line or MAIN_LINE)
+    doors = running.doors if running is not None else None
+    if line and doors is None:
+        raise PartAway("the line", repr(line), "it does not run")
+    if doors is not None and (line or origins["kafka.bootstrap"] == DEFAULT_ORIGIN):
+        kafka = structs.replace(kafka, bootstrap=doors.kafka)
+    if doors is not None and (line or origins["redis.url"] == DEFAULT_ORIGIN):
+        redis = structs.replace(redis, url=doors.redis)
+    return _Doors(
+        options_of(kafka, settings.runtime),
+        RedisCells(connect(redis.url), settings.billing.cells_key),
+        Months(ZoneInfo(settings.billing.time_zone)),
+    )
+
+
+def _answering(command: Callable[P, None]) -> Callable[P, None]:
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        as_json = bool(kwargs.get("as_json"))
+        try:
+            command(*args, **kwargs)
+        except (PartAway, StoreAwayError) as error:
+            fail(str(error), Exit.PART_AWAY, as_json)
+        except WrongUse as error:
+            fail(str(error), Exit.WRONG_USE, as_json)
+
+    return wrapped
+
+
+@group.command("usage")
+@click.option("--month", default="", help="YYYY-MM; the present one unless given.")
+@click.option("--client", default="", help="Only this client.")
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0, MAX_WAIT_S),
+    default=0.0,
+    help="Seconds to wait for everything committed to be counted; exit code 1 if it is not.",
+)
+@click.option("--csv", "as_table", is_flag=True, help="CSV instead of a table.")
+@_json
+@_line
+@_answering
+def usage(month: str, client: str, wait_s: float, as_table: bool, as_json: bool, line: str) -> None:
+    """Show the counts of a month by client, mailing ID and sub-client."""
+    doors = _open(line)
+    month = month or doors.months.of(SystemClock().now_ms())
+    if not is_month(month):
+        raise WrongUse(f"--month: found {month!r}, expected YYYY-MM")
+    ends = EndsAsker(doors.options)
+    try:
+        found = UsageView(doors.cells, ends).read(month, client, wait_s)
+    finally:
+        ends.close()
+    if as_json:
+        print_json(found)
+    elif as_table:
+        click.echo(as_csv(found.month, found.rows), nl=False)
+    else:
+        _show(found)
+    if not found.complete:
+        say(f"not complete: {found.reason}")
+        sys.exit(Exit.CHECK_FAILED if wait_s else Exit.WELL)
+
+
+def _show(found: Usage) -> None:
+    table = Table(title=f"usage of {found.month}")
+    names = [*_TEXTS, *(each for each in COUNTERS if _is_told(each, found))]
+    for name in names:
+        table.add_column(name, justify="left" if name in _TEXTS else "right")
+    for row in found.rows:
+        table.add_row(*(str(getattr(row, name)) for name in names))
+    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
+
+
+def _is_told(counter: str, found: Usage) -> bool:
+    return counter in (BILLED, RECEIVED) or any(getattr(row, counter) for row in found.rows)
+
+
+@group.command("recount")
+@_json
+@_line
+@_answering
+def recount_again(as_json: bool, line: str) -> None:
+    """Count all of mail.events again and compare; exit code 1 when anything differs."""
+    doors = _open(line)
+    with EventLog(doors.options) as log:
+        report = recount(log, doors.cells, doors.months)
+    if as_json:
+        print_json(report)
+    else:
+        _tell(report)
+    sys.exit(Exit.WELL if report.agree else Exit.CHECK_FAILED)
+
+
+def _tell(report: RecountReport) -> None:
+    for each in report.differences:
+        click.echo(
+            f"{each.month} {each.client}/{each.mailing_id}/{each.sub_client} {each.counter}:"
+            f" recounted {each.recounted}, live {each.live}"
+        )
+    if report.reason:
+        say(f"not complete: {report.reason}")
+    verdict = "agree" if report.agree else "do NOT agree"
+    click.echo(f"{report.records} records recounted: the live counts {verdict}")
+
+
+@group.command("rebuild")
+@_json
+@_line
+@_answering
+def rebuild(as_json: bool, line: str) -> None:
+    """Drop the live counts; running workers count again from the beginning by themselves."""
+    _open(line).cells.drop()
+    if as_json:
+        print_json({"dropped": True})
+    else:
+        say("dropped; the workers count again from the beginning of mail.events")
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process."""
+    run_cli(group)

@@ -1,0 +1,49 @@
+"""What is answered to "how much was used": the rows of a month, and whether they are whole."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from services.billing.core.usage import Row
+
+
+class Standing(Struct, frozen=True):
+    """How far the cells are: their watermarks and holes by partition, and the log they count."""
+
+    whole: bool
+    log: str
+    watermarks: dict[int, int]
+    holes: dict[int, str]
+
+
+class Usage(Struct, frozen=True):
+    """The counts of a month. `complete` says that every event committed when it was asked is
+    in them; otherwise `reason` says why not. `lag`: records not counted yet, by partition."""
+
+    month: str
+    complete: bool
+    reason: str
+    lag: dict[int, int]
+    rows: list[Row]
+
+
+def lag(standing: Standing, ends: dict[int, int]) -> dict[int, int]:
+    """Records between the watermarks and the ends, by partition."""
+    return {
+        partition: max(0, end - standing.watermarks.get(partition, 0))
+        for partition, end in sorted(ends.items())
+    }
+
+
+def why_incomplete(standing: Standing, month: str, log: str, ends: dict[int, int]) -> str:
+    """Why the cells of `month` are not all that the log held up to `ends`; "" when they are."""
+    if not standing.whole:
+        return "a part of the counts was lost; they are being counted again"
+    if standing.log and standing.log != log:
+        return "the counts are of another log; they are being counted again"
+    behind = {partition: number for partition, number in lag(standing, ends).items() if number}
+    if behind:
+        return f"{sum(behind.values())} records of {len(behind)} partitions are not counted yet"
+    if any(month <= last for last in standing.holes.values()):
+        return "Kafka had deleted records before they were counted"
+    return ""

@@ -1,0 +1,22 @@
+"""Usage as CSV: one line a mailing, always the same columns in the same order."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from typing import Final
+
+from services.billing.core.usage import COUNTERS, Row
+
+COLUMNS: Final = ("month", "client", "mailing_id", "sub_client", *COUNTERS)
+
+
+def as_csv(month: str, rows: Iterable[Row]) -> str:
+    """RFC 4180: a header line, then the rows; lines end in CRLF."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        writer.writerow([month, *(getattr(row, name) for name in COLUMNS[1:])])
+    return text.getvalue()

@@ -1,0 +1,56 @@
+"""The live cells in Redis: counts by month, moved together with their watermarks.
+
+Owns the key. Does not own what is counted (core/usage.py) or the scripts (shared/store).
+MemoryCells (cells_memory.py) is the twin; tests/contract/test_cells.py holds both to one
+behaviour.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+import redis
+
+from shared.store.apply_cells import Applied, ApplyCells, Run, Stale
+from shared.store.client import store_errors
+from shared.store.read_cells import NO_MONTH, ReadCells, Snapshot
+
+# The braces are the hash tag: all keys lie in one slot of a Redis cluster.
+STATE_KEY: Final = "{sluice:billing}:cells"
+NO_WATERMARK: Final = -1
+
+
+class Cells(Protocol):
+    """Where counts live. Every method may raise StoreAwayError."""
+
+    def apply(self, run: Run) -> Applied | Stale:
+        """Add a run's counts and move its partition's watermark, or neither."""
+
+    def read(self, month: str = NO_MONTH) -> Snapshot:
+        """The cells of a month (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
+
+    def drop(self) -> None:
+        """Forget everything; the workers then count again from the beginning of the log."""
+
+
+class RedisCells:
+    """Cells in Redis or Valkey."""
+
+    def __init__(self, client: redis.Redis, state: str = STATE_KEY) -> None:
+        self._client = client
+        self._state = state
+        self._apply = ApplyCells(client, state)
+        self._read = ReadCells(client, state)
+
+    def apply(self, run: Run) -> Applied | Stale:
+        """Add a run's counts and move its partition's watermark, or neither."""
+        return self._apply.run(run)
+
+    def read(self, month: str = NO_MONTH) -> Snapshot:
+        """The cells of a month (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
+        return self._read.run(month)
+
+    def drop(self) -> None:
+        """Forget everything; the months' hashes are leftovers then and replaced when met."""
+        with store_errors():
+            self._client.unlink(self._state)

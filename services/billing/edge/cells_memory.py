@@ -1,0 +1,71 @@
+"""The in-memory twin of RedisCells, for tests of what stands on the cells.
+
+Held to the real one's behaviour by tests/contract/test_cells.py, half losses included: it
+can lose what Redis can lose.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from services.billing.edge.cells import NO_WATERMARK
+from shared.store.apply_cells import Applied, Run, Stale
+from shared.store.read_cells import ALL_MONTHS, NO_MONTH, Snapshot
+
+
+class MemoryCells:
+    """Cells in this process; not safe for threads."""
+
+    def __init__(self) -> None:
+        self._log: str | None = None  # None: the state is empty
+        self._watermarks: dict[int, int] = {}
+        self._holes: dict[int, str] = {}
+        self._known: set[str] = set()
+        self._months: dict[str, Counter[str]] = {}
+
+    def apply(self, run: Run) -> Applied | Stale:
+        """Add a run's counts and move its partition's watermark, or neither."""
+        if self._log is not None and not (self._whole() and self._log == run.log):
+            for month in self._known:
+                self._months.pop(month, None)
+            self.drop()
+            return Stale(NO_WATERMARK, dropped=True)
+        stored = self._watermarks.get(run.partition, NO_WATERMARK)
+        if stored != run.expected:
+            return Stale(stored)
+        self._log = run.log
+        for month, cell, number in run.increments:
+            if month not in self._known:
+                self._known.add(month)
+                self._months[month] = Counter()
+            self._months[month][cell] += number
+        if run.target != stored:
+            self._watermarks[run.partition] = run.target
+        if run.hole > self._holes.get(run.partition, ""):
+            self._holes[run.partition] = run.hole
+        return Applied()
+
+    def read(self, month: str = NO_MONTH) -> Snapshot:
+        """The cells of a month (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
+        wanted = self._known if month == ALL_MONTHS else self._known & {month}
+        return Snapshot(
+            whole=self._whole(),
+            log=self._log or "",
+            watermarks=dict(self._watermarks),
+            holes=dict(self._holes),
+            months={each: dict(self._months[each]) for each in wanted} if self._whole() else {},
+        )
+
+    def drop(self) -> None:
+        """Forget everything; the months' cells are leftovers then and replaced when met."""
+        self._log = None
+        self._watermarks.clear()
+        self._holes.clear()
+        self._known.clear()
+
+    def lose_month(self, month: str) -> None:
+        """Lose one month's cells, as a store does that evicts under pressure."""
+        self._months.pop(month, None)
+
+    def _whole(self) -> bool:
+        return all(month in self._months for month in self._known)

@@ -1,0 +1,177 @@
+"""Reads mail.events as one of the billing group, from where the cells say.
+
+Owns the consumer and where each partition stands. Does not own the watermarks: a partition
+newly assigned stays paused until place() says where it begins; displace() takes that back.
+The group's committed offsets are not used.
+
+All calls come from one thread. kafka-python tells of rebalances on its I/O thread; what it
+tells is queued and taken up by the next call.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from kafka import ConsumerRebalanceListener
+from kafka.errors import IllegalStateError, KafkaError
+from kafka.structs import TopicPartition
+from msgspec import Struct
+
+from services.billing.core.usage import EventRecord
+from shared.stream.client import ClientOptions, finish_joining, load_metadata, make_consumer
+from shared.topics.names import EVENTS
+
+log = logging.getLogger(__name__)
+
+FETCH_WAIT_MS: Final = 100
+ASK_TIMEOUT_MS: Final = 5_000
+POSITION_TIMEOUT_MS: Final = 2_000
+CLOSE_TIMEOUT_MS: Final = 3_000
+
+
+class EventRun(Struct, frozen=True):
+    """Consecutive records of one partition, and the offset after them.
+
+    `target` may lie beyond the last record and move without any: the markers of transactions
+    and aborted records have offsets too.
+    """
+
+    partition: int
+    records: Sequence[EventRecord]
+    target: int
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Runs on the I/O thread: new partitions are held still before anything is fetched."""
+
+    def __init__(self, consumer: Any, changes: deque[tuple[int, bool]]) -> None:
+        self._consumer = consumer
+        self._changes = changes
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        for partition in assigned:
+            # Any position will do: without one the consumer would look for a committed offset.
+            self._consumer.seek(partition, 0)
+            self._consumer.pause(partition)
+            self._changes.append((partition.partition, True))
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._changes.extend((partition.partition, False) for partition in revoked)
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        self.on_partitions_revoked(lost)
+
+
+class EventFeed:
+    """One member of the billing group."""
+
+    def __init__(
+        self, options: ClientOptions, group: str, poll_records: int, topic: str = EVENTS
+    ) -> None:
+        """Raises kafka.errors.KafkaError when no broker answers."""
+        self._consumer: Any = make_consumer(
+            options,
+            group,
+            auto_offset_reset="none",  # a position out of range is an error, never a jump
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            max_poll_records=poll_records,
+        )
+        self._changes: deque[tuple[int, bool]] = deque()
+        self._next: dict[int, int] = {}
+        self._unplaced: set[int] = set()
+        self._topic = topic
+        self._consumer.subscribe([topic], listener=_Listener(self._consumer, self._changes))
+        load_metadata(self._consumer)
+
+    def poll(self, timeout_ms: int) -> list[EventRun]:
+        """What came for the placed partitions. Call it often, also while none is placed.
+
+        Raises KafkaError when this feed is of no more use (a new one begins anew).
+        """
+        finish_joining(self._consumer)
+        found = self._consumer.poll(timeout_ms=timeout_ms)
+        self._take_changes()
+        runs = []
+        for partition, begin in list(self._next.items()):
+            records = found.get(self._named(partition), ())
+            target = self._position(partition)
+            if target < begin or (records and records[0].offset < begin):
+                self.displace([partition])  # it was taken away and given back in between
+            elif target > begin:
+                self._next[partition] = target
+                runs.append(EventRun(partition, records, target))
+        return runs
+
+    def unplaced(self) -> set[int]:
+        """The partitions that wait to be placed."""
+        self._take_changes()
+        return set(self._unplaced)
+
+    def place(self, partition: int, offset: int) -> None:
+        """Read this partition from `offset` on; nothing happens when it is not ours any more."""
+        with suppress(ValueError, KeyError, AssertionError):
+            self._consumer.seek(self._named(partition), offset)
+            self._consumer.resume(self._named(partition))
+            self._next[partition] = offset
+            self._unplaced.discard(partition)
+
+    def displace(self, partitions: Iterable[int]) -> None:
+        """Stop reading these until they are placed again."""
+        for partition in partitions:
+            if self._next.pop(partition, None) is not None:
+                self._unplaced.add(partition)
+                with suppress(ValueError, KeyError, AssertionError):
+                    self._consumer.pause(self._named(partition))
+
+    def placed(self) -> dict[int, int]:
+        """The placed partitions and the offset after what poll() gave of each."""
+        return dict(self._next)
+
+    def begins(self, partitions: Iterable[int]) -> dict[int, int]:
+        """The first offsets Kafka still holds. Raises KafkaError."""
+        asked = [self._named(partition) for partition in partitions]
+        found = self._consumer.beginning_offsets(asked, timeout_ms=ASK_TIMEOUT_MS)
+        return {partition.partition: offset for partition, offset in found.items()}
+
+    def ends(self) -> dict[int, int]:
+        """The offsets after the last committed records, of the placed. Raises KafkaError."""
+        asked = [self._named(partition) for partition in self._next]
+        if not asked:
+            return {}
+        found = self._consumer.end_offsets(asked, timeout_ms=ASK_TIMEOUT_MS)
+        return {partition.partition: offset for partition, offset in found.items()}
+
+    def log_id(self) -> str:
+        """The topic's id: another one means another log, whose offsets mean other records."""
+        found = self._consumer._cluster.topic_id(self._topic)
+        return "" if found is None else str(found)
+
+    def close(self) -> None:
+        """Leave the group."""
+        try:
+            self._consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
+        except (KafkaError, RuntimeError) as error:
+            log.warning("closing the consumer: %s", error)
+
+    def _named(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._topic, partition)
+
+    def _position(self, partition: int) -> int:
+        try:
+            found = self._consumer.position(self._named(partition), timeout_ms=POSITION_TIMEOUT_MS)
+        except IllegalStateError:
+            return -1
+        return -1 if found is None else int(found)
+
+    def _take_changes(self) -> None:
+        while self._changes:
+            partition, assigned = self._changes.popleft()
+            self._next.pop(partition, None)
+            if assigned:
+                self._unplaced.add(partition)
+            else:
+                self._unplaced.discard(partition)

@@ -1,0 +1,229 @@
+"""The billing loop: reads mail.events, sums up, adds to the cells at the watermark.
+
+Job: poll, count (core/usage.py), apply (cells.py), one partition's run at a time.
+
+Promises when something fails: the watermark in the cells is the only truth of the position,
+so a run is counted once whatever dies between reading and applying. An emptied, older or
+half-lost store is noticed by the next apply (within CHECK_S also when nothing comes), and
+the partition is read again from the watermark found, or from the beginning. While the store
+is away everything is paused, polled on and tried again, nothing is held in memory; while
+Kafka is away it keeps trying. Records that Kafka has deleted before they were counted leave
+a hole, marked in the cells.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from kafka.errors import FencedInstanceIdError, KafkaError
+from msgspec import Struct
+
+from services.billing.core.month import Months
+from services.billing.core.usage import count
+from services.billing.edge.cells import NO_WATERMARK, Cells
+from services.billing.edge.feed import EventFeed, EventRun
+from services.billing.edge.metrics import BillingMetrics
+from shared.runtime.clock import Clock
+from shared.runtime.lifecycle import Stop
+from shared.store.apply_cells import Applied, Run, Stale
+from shared.store.client import StoreAwayError
+from shared.stream.client import ClientOptions
+from shared.stream.failpoints import Failpoints
+from shared.topics.names import EVENTS
+
+log = logging.getLogger(__name__)
+
+POLL_MS: Final = 200
+RETRY_S: Final = 0.5
+# How long an emptied store may stay unnoticed while no events come.
+CHECK_S: Final = 1.0
+LAG_S: Final = 2.0
+
+
+class WorkerParts(Struct, frozen=True):
+    """What a worker works with."""
+
+    options: ClientOptions
+    group: str
+    poll_records: int
+    cells: Cells
+    months: Months
+    clock: Clock
+    failpoints: Failpoints
+    metrics: BillingMetrics
+    topic: str = EVENTS
+
+
+class Worker:
+    """Counts for as long as run() runs. `kafka` and `store` say what is waited for, or ""."""
+
+    def __init__(self, parts: WorkerParts) -> None:
+        self._parts = parts
+        self._log_id = ""
+        self._watermarks: dict[int, int] = {}
+        self._holes: set[int] = set()  # partitions to be marked with the next run
+        self._checked_at: dict[int, float] = {}
+        self._lag_at = 0.0
+        self._retry_at = 0.0
+        self.kafka = "not connected yet"
+        self.store = "not asked yet"
+
+    def run(self, stop: Stop) -> None:
+        """Count until `stop`; then the run at hand is finished and the group left.
+
+        Raises FencedInstanceIdError when another process works under the same name.
+        """
+        feed: EventFeed | None = None
+        try:
+            while not stop.is_set():
+                try:
+                    feed = feed or self._open()
+                    self._turn(feed)
+                except FencedInstanceIdError:
+                    raise  # another process bears our name: two must not work as one
+                except KafkaError as error:
+                    self.kafka = f"Kafka: {error}"
+                    log.warning("waiting for Kafka: %s", error)
+                    if feed is not None:
+                        feed.close()
+                        feed = None
+                    stop.wait(RETRY_S)
+        finally:
+            if feed is not None:
+                feed.close()
+
+    def _open(self) -> EventFeed:
+        parts = self._parts
+        feed = EventFeed(parts.options, parts.group, parts.poll_records, parts.topic)
+        self.kafka = ""
+        return feed
+
+    def _turn(self, feed: EventFeed) -> None:
+        parts = self._parts
+        runs = feed.poll(POLL_MS)
+        if feed.placed() and feed.log_id() not in ("", self._log_id):
+            log.error("the topic was made anew: counting begins again")
+            feed.displace(feed.placed())
+            runs = []
+        if runs:
+            parts.failpoints.hit("billing.polled")
+        try:
+            for run in runs:
+                self._add(feed, run)
+            if parts.clock.monotonic() >= self._retry_at:
+                self._place(feed)
+                self._check(feed)
+        except StoreAwayError as error:
+            if not self.store:
+                log.warning("counting waits: %s", error)
+            self.store = str(error)
+            self._retry_at = parts.clock.monotonic() + RETRY_S
+            feed.displace(feed.placed())
+        self._note_lag(feed)
+
+    def _add(self, feed: EventFeed, run: EventRun) -> None:
+        parts = self._parts
+        counted = count(run.records, parts.months)
+        parts.failpoints.hit("billing.counted")
+        self._apply(feed, run, counted.increments())
+        parts.failpoints.hit("billing.applied")
+        parts.metrics.records.add(len(run.records))
+        if counted.unreadable:
+            parts.metrics.unreadable.add(counted.unreadable)
+            log.error(
+                "%d events could not be read and are not counted",
+                counted.unreadable,
+                extra={"partition": run.partition, "below_offset": run.target},
+            )
+
+    def _apply(
+        self, feed: EventFeed, run: EventRun, increments: tuple[tuple[str, str, int], ...]
+    ) -> None:
+        parts, partition = self._parts, run.partition
+        answer = parts.cells.apply(
+            Run(
+                log=self._log_id,
+                partition=partition,
+                expected=self._watermarks[partition],
+                target=run.target,
+                increments=increments,
+                hole=self._hole_month(run) if partition in self._holes else "",
+            )
+        )
+        self._checked_at[partition] = parts.clock.monotonic()
+        match answer:
+            case Applied():
+                self._watermarks[partition] = run.target
+                self._holes.discard(partition)
+            case Stale(watermark, dropped):
+                parts.metrics.rewinds.add()
+                log.warning(
+                    "the cells are at another offset: reading on from there",
+                    extra={
+                        "partition": partition,
+                        "expected": self._watermarks[partition],
+                        "found": watermark,
+                        "dropped": dropped,
+                    },
+                )
+                feed.displace([partition])
+
+    def _hole_month(self, run: EventRun) -> str:
+        """The last month of which records may be gone: that of the first one still there."""
+        months = self._parts.months
+        try:
+            return months.of(run.records[0].timestamp)
+        except (IndexError, ValueError):
+            return months.of(self._parts.clock.now_ms())
+
+    def _place(self, feed: EventFeed) -> None:
+        """Set waiting partitions to their watermarks. Raises StoreAwayError, KafkaError."""
+        waiting = feed.unplaced()
+        log_id = feed.log_id()
+        if not waiting or not log_id:
+            if self.store and log_id:
+                self._parts.cells.read()
+                self.store = ""
+            return
+        self._log_id = log_id
+        found = self._parts.cells.read()
+        self.store = ""
+        # What is not whole or of another log is dropped by the first apply.
+        usable = found.whole and found.log in ("", log_id)
+        begins = feed.begins(waiting)
+        for partition in sorted(waiting):
+            watermark = found.watermarks.get(partition, NO_WATERMARK) if usable else NO_WATERMARK
+            offset = max(watermark, begins[partition])
+            if offset > max(watermark, 0):
+                self._holes.add(partition)
+                log.error(
+                    "records were deleted from Kafka before they were counted",
+                    extra={"partition": partition, "from": max(watermark, 0), "to": offset},
+                )
+            self._watermarks[partition] = watermark
+            self._checked_at[partition] = 0.0
+            feed.place(partition, offset)
+            log.info("counting", extra={"partition": partition, "offset": offset})
+
+    def _check(self, feed: EventFeed) -> None:
+        """Apply nothing where nothing came for a while: notices a store that was emptied."""
+        now = self._parts.clock.monotonic()
+        for partition, offset in feed.placed().items():
+            if now - self._checked_at.get(partition, 0.0) >= CHECK_S:
+                self._apply(feed, EventRun(partition, (), offset), ())
+
+    def _note_lag(self, feed: EventFeed) -> None:
+        now = self._parts.clock.monotonic()
+        if now - self._lag_at < LAG_S:
+            return
+        self._lag_at = now
+        placed = feed.placed()
+        try:
+            ends = feed.ends()
+        except KafkaError as error:
+            self.kafka = f"Kafka: {error}"
+            return
+        self.kafka = "" if feed.log_id() else f"Kafka: there is no topic {self._parts.topic} yet"
+        for partition, end in ends.items():
+            self._parts.metrics.lag.set(max(0, end - placed[partition]), str(partition))

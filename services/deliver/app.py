@@ -1,0 +1,133 @@
+"""The composition root of deliver: mail.outbound.* and mail.deferred.* in, SMTP out.
+
+Two threads: the Kafka thread polls and commits (shared/stream/worker.py), the main thread
+runs the uvloop loop with the connection pools.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from typing import Final
+
+import uvloop
+
+from services.deliver.core.routing import RouteError, Routes
+from services.deliver.edge.attempts import SERVICE, Attempts, due_at_ms, unreadable
+from services.deliver.edge.connection import Timeouts
+from services.deliver.edge.pools import Pools, PoolSettings
+from services.deliver.edge.resolver import Resolver
+from services.deliver.settings import DeliverSettings, Settings
+from shared.runtime.lifecycle import WELL, WrongUse
+from shared.runtime.service_cli import Running
+from shared.stream.admin import ensure_topics_until
+from shared.stream.client import options_of
+from shared.stream.consumer import StreamConsumer
+from shared.stream.failpoints import Failpoints
+from shared.stream.telling import tell_worker
+from shared.stream.transactions import TransactionalProducer
+from shared.stream.watchdog import Watchdog
+from shared.stream.worker import Limits, Worker
+from shared.topics.names import DELIVER_PATTERN, plans
+
+GROUP: Final = "sluice.deliver"
+# The lane that is always there; validate makes the others, since it chooses them.
+LANES: Final = ("default",)
+# Of the time a stopping process has, what is kept for closing up after the drain.
+CLOSING_S: Final = 3.0
+
+
+def serve(settings: Settings, running: Running) -> int:
+    """Work until asked to stop."""
+    kafka = settings.kafka
+    failpoints = Failpoints.parse(os.environ.get("SLUICE_FAILPOINT", ""))
+    try:
+        routes = Routes(settings.deliver.routes)
+    except RouteError as error:
+        raise WrongUse(f"deliver.routes: {error}") from None
+    topics = plans(LANES, kafka.partitions)
+    if not ensure_topics_until(running.stop, kafka.bootstrap, topics, kafka.replication):
+        return WELL
+    options = options_of(kafka, settings.runtime)
+    worker = Worker(
+        SERVICE,
+        lambda heard: StreamConsumer(options, GROUP, heard, pattern=DELIVER_PATTERN),
+        TransactionalProducer(options, SERVICE, failpoints, Watchdog()),
+        failpoints,
+        _limits(settings),
+    )
+    tell_worker(worker.status, running.health, running.counters)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_deliver(settings.deliver, running, worker, routes, failpoints))
+    return WELL
+
+
+def _limits(settings: Settings) -> Limits:
+    deliver = settings.deliver
+    return Limits(
+        max_in_flight=deliver.max_in_flight,
+        max_in_flight_bytes=deliver.max_in_flight_bytes,
+        commit_interval_s=deliver.commit_interval_s,
+        drain_timeout_s=max(1.0, settings.runtime.drain_timeout_s - CLOSING_S),
+    )
+
+
+def _pool_settings(deliver: DeliverSettings) -> PoolSettings:
+    return PoolSettings(
+        ehlo_name=deliver.ehlo_name or socket.getfqdn(),
+        timeouts=Timeouts(
+            connect_s=deliver.connect_timeout_s,
+            greeting_s=deliver.greeting_timeout_s,
+            command_s=deliver.command_timeout_s,
+            data_s=deliver.data_timeout_s,
+        ),
+        max_connections=deliver.max_connections,
+        max_messages_per_connection=deliver.max_messages_per_connection,
+        idle_timeout_s=deliver.idle_timeout_s,
+    )
+
+
+async def _deliver(
+    deliver: DeliverSettings,
+    running: Running,
+    worker: Worker,
+    routes: Routes,
+    failpoints: Failpoints,
+) -> None:
+    resolver = Resolver(running.clock.monotonic)
+    pools = Pools(_pool_settings(deliver), routes, resolver, failpoints)
+    pools.start()
+    running.counters.watch(
+        "sluice_deliver_connections", "Open SMTP connections.", lambda: float(pools.connections)
+    )
+    attempts = Attempts(worker, pools, running.clock, deliver.retry_time_scale)
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    thread = threading.Thread(
+        target=_run_worker, args=(worker, running, attempts, ended), name="kafka"
+    )
+    thread.start()
+    try:
+        # Either the Kafka thread has drained and ended, or one of the two has crashed.
+        await asyncio.wait((ended, attempts.crashed), return_when=asyncio.FIRST_COMPLETED)
+        if attempts.crashed.done():
+            running.stop.set("an attempt crashed")
+        await ended
+        if attempts.crashed.done():
+            attempts.crashed.result()
+    finally:
+        await pools.close()
+        thread.join()
+
+
+def _run_worker(
+    worker: Worker, running: Running, attempts: Attempts, ended: asyncio.Future[None]
+) -> None:
+    loop = ended.get_loop()
+    try:
+        worker.run(running.stop, attempts.hand_out, unreadable, due_at_ms)
+    except BaseException as error:
+        loop.call_soon_threadsafe(ended.set_exception, error)
+    else:
+        loop.call_soon_threadsafe(ended.set_result, None)

@@ -1,0 +1,91 @@
+"""What a server's answer means for the message: one file decides.
+
+Owns: from stage and reply to an outcome's kind and bounce class, by the rules in
+rules/replies.toml. A 5xx to the recipient or the content ends the message; a 5xx before any
+recipient was named is about us, not about the recipient: to the greeting or EHLO it defers,
+to MAIL it bounces as policy and never counts against anyone. Anything unknown defers.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+
+from shared.smtp.events import Stage
+from shared.smtp.reply import Reply
+
+HARD: Final = "hard"
+SOFT: Final = "soft"
+POLICY: Final = "policy"
+CONTENT: Final = "content"
+NETWORK: Final = "network"
+CLASSES: Final = frozenset({HARD, SOFT, POLICY, CONTENT, NETWORK, "authentication"})
+
+# What a refusal without any known sign means, by the step it answers.
+_DEFAULT_PERMANENT: Final = {Stage.RCPT: HARD, Stage.CONTENT: CONTENT, Stage.DATA: POLICY}
+_ABOUT_US: Final = frozenset({Stage.CONNECT, Stage.EHLO, Stage.MAIL})
+
+
+class ReplyRule(Struct, frozen=True):
+    """One row of rules/replies.toml."""
+
+    bounce_class: str
+    status: tuple[str, ...]
+    text: re.Pattern[str] | None
+    stages: frozenset[Stage]
+    example: str
+    counter: str
+
+    def matches(self, stage: Stage, reply: Reply) -> bool:
+        """Whether this row speaks of such an answer."""
+        if self.stages and stage not in self.stages:
+            return False
+        if self.status:
+            detail = reply.enhanced[2:]
+            return any(
+                detail.startswith(prefix) if prefix.endswith(".") else detail == prefix
+                for prefix in self.status
+            )
+        return self.text is not None and self.text.search(reply.text) is not None
+
+
+class Meaning(Struct, frozen=True):
+    """What an answer means: whether it is final, and its class."""
+
+    is_permanent: bool
+    bounce_class: str
+
+
+def parse_rules(text: str) -> tuple[ReplyRule, ...]:
+    """Read rules/replies.toml. Raises ValueError naming the row that is wrong."""
+    rows: list[dict[str, Any]] = tomllib.loads(text)["rule"]
+    return tuple(_parse_rule(number, row) for number, row in enumerate(rows, 1))
+
+
+def _parse_rule(number: int, row: dict[str, Any]) -> ReplyRule:
+    if row["class"] not in CLASSES or ("status" in row) == ("text" in row):
+        raise ValueError(f"replies.toml: rule {number}: class, or one of status and text")
+    return ReplyRule(
+        bounce_class=row["class"],
+        status=tuple(row.get("status", ())),
+        text=re.compile(row["text"], re.IGNORECASE) if "text" in row else None,
+        stages=frozenset(Stage(stage) for stage in row.get("stages", ())),
+        example=row["example"],
+        counter=row["counter"],
+    )
+
+
+def classify(rules: Sequence[ReplyRule], stage: Stage, reply: Reply) -> Meaning:
+    """The meaning of a refusal that answered `stage`."""
+    found = next((rule.bounce_class for rule in rules if rule.matches(stage, reply)), None)
+    if not reply.is_permanent:
+        return Meaning(is_permanent=False, bounce_class=found or SOFT)
+    if stage in _ABOUT_US:
+        # Never the recipient's fault, whatever the words are.
+        bounce_class = POLICY if found in (None, HARD, SOFT) else found
+        return Meaning(is_permanent=stage is Stage.MAIL, bounce_class=bounce_class or POLICY)
+    return Meaning(True, found or _DEFAULT_PERMANENT.get(stage, POLICY))

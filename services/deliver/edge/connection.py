@@ -1,0 +1,264 @@
+"""One SMTP connection: opened by aiosmtplib, then driven by our own session without tasks.
+
+open_wire() connects, says EHLO and starts TLS where it is offered; then the transport is
+given a protocol of our own (Wire), which runs pipelined transactions from the reader's
+callback. Nothing may be left in aiosmtplib's buffer at that moment: a server that has spoken
+out of turn is not talked to.
+
+Promises: every message given to start() is answered by exactly one call of `done`, also when
+the connection breaks or the deadline passes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import aiosmtplib
+from msgspec import Struct
+
+from services.deliver.core.routing import Host
+from shared.smtp.client import ClientSession, Unsendable
+from shared.smtp.errors import RemoteProtocolError
+from shared.smtp.events import Finished, Send, Stage
+from shared.smtp.extensions import Extensions, parse_extensions
+from shared.smtp.reply import Reply, make_reply
+
+SERVICE_NOT_READY: Final = 421
+
+
+class Failpoints(Protocol):
+    """Where a test may end the process."""
+
+    def hit(self, name: str) -> None:
+        """Pass the place `name`."""
+        ...
+
+
+class Timeouts(Struct, frozen=True):
+    """Seconds that each step may take (RFC 5321 section 4.5.3.2)."""
+
+    connect_s: float
+    greeting_s: float
+    command_s: float
+    data_s: float
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not a fault of ours
+    """The server's greeting or EHLO answer says no."""
+
+    def __init__(self, stage: Stage, reply: Reply) -> None:
+        super().__init__(str(reply))
+        self.stage = stage
+        self.reply = reply
+
+
+class Broken(Struct, frozen=True):
+    """A transaction ended without an answer: the connection broke or timed out.
+
+    `answered`: MAIL or RCPT had been answered. `in_doubt`: the content had been sent whole.
+    `fresh`: it was the connection's first transaction, so an idle time-out is no excuse.
+    """
+
+    reason: str
+    answered: bool
+    in_doubt: bool
+    fresh: bool
+
+
+Ending = Finished | Broken | Unsendable
+Done = Callable[[Ending], None]
+
+
+class Wire(asyncio.Protocol):
+    """The protocol on an opened transport: one transaction at a time."""
+
+    def __init__(
+        self, extensions: Extensions, tls: str, timeouts: Timeouts, failpoints: Failpoints
+    ) -> None:
+        self._session = ClientSession(extensions)
+        self._timeouts = timeouts
+        self._failpoints = failpoints
+        self._transport: Any = None
+        self._done: Done | None = None
+        self._loop = asyncio.get_running_loop()
+        self.on_closed: Callable[[Wire], None] = lambda wire: None
+        self.tls = tls
+        self.source = ""
+        self.sent = 0
+        self.closed = False
+        # When the transaction, or the idle time, is over; swept by the pool.
+        self.deadline = 0.0
+        # aiosmtplib's object owns the transport's clean-up while it is referenced.
+        self.opener: Any = None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether another transaction may be started."""
+        return not self.closed and self._done is None and not self._session.is_closing
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a transaction is under way."""
+        return self._done is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport over."""
+        self._transport = transport
+        name = transport.get_extra_info("sockname")
+        self.source = str(name[0]) if name else ""
+
+    def start(self, sender: str, recipient: str, content: bytes, done: Done) -> None:
+        """Begin a transaction; `done` is called once, maybe at once."""
+        data = self._session.send_transaction(sender, recipient, content)
+        if isinstance(data, Unsendable):
+            done(data)
+            return
+        self.sent += 1
+        self._done = done
+        self.deadline = self._loop.time() + self._timeouts.command_s
+        self._transport.write(data)
+        self._failpoints.hit("deliver.mail_sent")
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the server said."""
+        try:
+            events = self._session.receive(data)
+        except RemoteProtocolError as error:
+            self._break(f"The server broke the protocol: {error}")
+            return
+        for event in events:
+            if isinstance(event, Send):
+                self._transport.write(event.data)
+                self.deadline = self._loop.time() + self._timeouts.data_s
+                if event.is_content:
+                    self._failpoints.hit("deliver.data_sent")
+            else:
+                self._failpoints.hit("deliver.final_reply")
+                self._finish(event)
+        if self._session.is_closing and self._done is None:
+            self.close()
+
+    def eof_received(self) -> bool:
+        """The server will say no more."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._break(f"The connection was lost: {exc}" if exc else "The server hung up")
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        waiting = self._session.waiting_for
+        step = waiting.value if waiting is not None else "a command"
+        self._break(f"No answer to {step} in time")
+
+    def close(self, say_goodbye: bool = False) -> None:
+        """End the connection; a transaction under way is broken off."""
+        if self.closed:
+            return
+        if say_goodbye and self._done is None and not self._session.is_closing:
+            self._transport.write(self._session.quit())
+        self._break("The connection was closed here")
+
+    def _finish(self, ending: Ending) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            done(ending)
+
+    def _break(self, reason: str) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self._transport.close()
+        self.opener = None
+        if self._done is not None:
+            session = self._session
+            self._finish(
+                Broken(reason, session.is_answered, session.is_content_sent, self.sent == 1)
+            )
+        self.on_closed(self)
+
+
+def _context() -> ssl.SSLContext:
+    # Opportunistic TLS: any certificate is better than none at all (RFC 7435).
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+_TLS: Final = _context()
+
+
+async def open_wire(host: Host, ehlo_name: str, timeouts: Timeouts, failpoints: Failpoints) -> Wire:
+    """A greeted connection ready for transactions, over TLS where the server offers it.
+
+    Raises Refused with the server's answer, OSError or TimeoutError where there is none.
+    """
+    try:
+        return await _open(host, ehlo_name, timeouts, failpoints, use_tls=True)
+    except ssl.SSLError:
+        # Opportunistic: a server whose TLS does not work still gets its mail.
+        return await _open(host, ehlo_name, timeouts, failpoints, use_tls=False)
+
+
+async def _open(
+    host: Host, ehlo_name: str, timeouts: Timeouts, failpoints: Failpoints, use_tls: bool
+) -> Wire:
+    smtp = aiosmtplib.SMTP(
+        hostname=host.name, port=host.port, local_hostname=ehlo_name, start_tls=False
+    )
+    stage, tls = Stage.CONNECT, ""
+    try:
+        async with asyncio.timeout(timeouts.connect_s + timeouts.greeting_s):
+            await smtp.connect(timeout=timeouts.connect_s)
+            stage = Stage.EHLO
+            await _hello(smtp, timeouts)
+            if use_tls and smtp.supports_extension("starttls"):
+                await smtp.starttls(tls_context=_TLS, timeout=timeouts.command_s)
+                await _hello(smtp, timeouts)
+                tls = str(smtp.get_transport_info("ssl_object").version())
+    except (
+        aiosmtplib.SMTPConnectResponseError,
+        aiosmtplib.SMTPHeloError,
+        aiosmtplib.SMTPResponseException,
+    ) as error:
+        smtp.close()
+        raise Refused(stage, make_reply(error.code, error.message)) from None
+    except aiosmtplib.SMTPException as error:
+        smtp.close()
+        if isinstance(error.__cause__, ssl.SSLError):
+            raise error.__cause__ from None
+        raise ConnectionError(str(error)) from None
+    except BaseException:
+        smtp.close()
+        raise
+    failpoints.hit("deliver.connected")
+    return _take_over(smtp, tls, timeouts, failpoints)
+
+
+async def _hello(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
+    try:
+        await smtp.ehlo(timeout=timeouts.command_s)
+    except aiosmtplib.SMTPHeloError:
+        await smtp.helo(timeout=timeouts.command_s)
+
+
+def _take_over(smtp: aiosmtplib.SMTP, tls: str, timeouts: Timeouts, failpoints: Failpoints) -> Wire:
+    transport, protocol = smtp.transport, smtp.protocol
+    if transport is None or protocol is None or transport.is_closing():
+        smtp.close()
+        raise ConnectionError("The server hung up after EHLO")
+    if getattr(protocol, "_buffer", b""):
+        smtp.close()
+        raise ConnectionError("The server spoke out of turn")
+    answer = smtp.last_ehlo_response
+    extensions = parse_extensions(answer.message if answer is not None else "")
+    wire = Wire(extensions, tls, timeouts, failpoints)
+    wire.opener = smtp
+    transport.set_protocol(wire)
+    wire.connection_made(transport)
+    return wire

@@ -1,0 +1,81 @@
+"""The settings of deliver."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from shared.runtime.sections import KafkaSettings, RuntimeSettings, TelemetrySettings
+
+
+class DeliverSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Sending: routes, pools, bounds, retries."""
+
+    ehlo_name: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9.-]*\Z",
+            description="Name said in EHLO. Empty: the host's full name.",
+        ),
+    ] = ""
+    routes: Annotated[
+        dict[str, str],
+        Meta(
+            description="Overrides of MX look-ups: recipient domain, or `*` for all others, to"
+            " `host:port`. For relays and tests."
+        ),
+    ] = {}
+    max_connections: Annotated[
+        int, Meta(ge=1, le=1_000, description="Connections to one site at a time.")
+    ] = 20
+    max_messages_per_connection: Annotated[
+        int, Meta(ge=1, le=100_000, description="Messages sent over one connection.")
+    ] = 100
+    idle_timeout_s: Annotated[
+        float, Meta(gt=0, le=300, description="How long an unused connection is kept open.")
+    ] = 5.0
+    connect_timeout_s: Annotated[
+        float, Meta(gt=0, le=300, description="Limit of a TCP connect.")
+    ] = 30.0
+    greeting_timeout_s: Annotated[
+        float, Meta(gt=0, le=600, description="Limit of the greeting (RFC 5321: 5 minutes).")
+    ] = 60.0
+    command_timeout_s: Annotated[
+        float, Meta(gt=0, le=600, description="Limit of the answer to a command.")
+    ] = 60.0
+    data_timeout_s: Annotated[
+        float,
+        Meta(gt=0, le=900, description="Limit of the answer after the final dot."),
+    ] = 300.0
+    max_in_flight: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=20_000,
+            description="Messages handed out at a time: what a crash may send twice at most.",
+        ),
+    ] = 2_000
+    max_in_flight_bytes: Annotated[
+        int, Meta(ge=1_000_000, le=1_000_000_000, description="Bytes of those.")
+    ] = 64 * 1024 * 1024
+    commit_interval_s: Annotated[
+        float, Meta(gt=0, le=10, description="How long an outcome waits for its transaction.")
+    ] = 0.1
+    retry_time_scale: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="Factor on the delays between attempts; below 1 for tests and demos only.",
+        ),
+    ] = 1.0
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything deliver is told."""
+
+    runtime: RuntimeSettings = RuntimeSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    deliver: DeliverSettings = DeliverSettings()

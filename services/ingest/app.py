@@ -1,0 +1,50 @@
+"""The composition root of ingest: intakes in, mail.received out."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from services.ingest.edge.intake import SERVICE, Intake
+from services.ingest.settings import Settings
+from shared.registry.view import ClientView
+from shared.runtime.lifecycle import WELL
+from shared.runtime.service_cli import Running
+from shared.stream.admin import ensure_topics_until
+from shared.stream.client import options_of
+from shared.stream.consumer import StreamConsumer
+from shared.stream.failpoints import Failpoints
+from shared.stream.relay import Relay
+from shared.stream.telling import tell_relay
+from shared.stream.transactions import TransactionalProducer
+from shared.stream.watchdog import Watchdog
+from shared.topics.names import INTAKE_PATTERN, plans
+
+GROUP: Final = "sluice.ingest"
+
+
+def serve(settings: Settings, running: Running) -> int:
+    """Work until asked to stop."""
+    kafka = settings.kafka
+    failpoints = Failpoints.parse(os.environ.get("SLUICE_FAILPOINT", ""))
+    topics = plans((), kafka.partitions)
+    if not ensure_topics_until(running.stop, kafka.bootstrap, topics, kafka.replication):
+        return WELL
+    view = ClientView(kafka)
+    view.start()
+    try:
+        options = options_of(kafka, settings.runtime)
+        intake = Intake(view, settings.ingest.code_header, running.clock)
+        relay = Relay(
+            SERVICE,
+            lambda heard: StreamConsumer(options, GROUP, heard, pattern=INTAKE_PATTERN),
+            TransactionalProducer(options, SERVICE, failpoints, Watchdog()),
+            intake.process,
+            failpoints,
+        )
+        relay.max_records = settings.ingest.max_records
+        tell_relay(relay.status, running.health, running.counters)
+        relay.run(running.stop)
+    finally:
+        view.close()
+    return WELL

@@ -1,0 +1,120 @@
+"""What ingest makes of one intake record: a message for the line, or a refusal.
+
+Pure. Ingest refuses only what cannot go on as a message: bytes that are none, and records on
+the topic of a client who is not registered. All else, however many rules it breaks, goes to
+validate with the facts of the one header scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from shared.registry.client import Client
+from shared.topics import ids
+from shared.topics.records import (
+    BrokenRule,
+    Envelope,
+    Facts,
+    MailEvent,
+    Message,
+    Origin,
+)
+
+# Beyond the limit of R1 the body is of no further use: only the facts go on.
+MAX_CARRIED_BYTES: Final = 512 * 1024
+UNREADABLE: Final = "unreadable"
+UNREGISTERED: Final = "unregistered"
+
+Scan = Callable[[bytes], Facts]
+
+
+class Submission(Struct, frozen=True):
+    """One intake record as read: where from, Kafka's timestamp, its bytes."""
+
+    client: str
+    origin: Origin
+    timestamp_ms: int
+    content: bytes
+
+
+class Refusal(Struct, frozen=True):
+    """A record that cannot go on: its mail id, the event that tells it, the bytes."""
+
+    mail_id: str
+    event: MailEvent
+    content: bytes
+
+
+def mail_id_of(submission: Submission) -> str:
+    """The mail id of an intake record, the same each time it is read."""
+    origin = submission.origin
+    return ids.derive(origin.topic, origin.partition, origin.offset, submission.timestamp_ms)
+
+
+def accept(
+    submission: Submission, client: Client | None, scan: Scan, now_ms: int
+) -> Message | Refusal:
+    """Turn a record into a message of the line, or say why it cannot be one."""
+    mail_id = mail_id_of(submission)
+    if client is None:
+        broken = BrokenRule(
+            UNREGISTERED,
+            f"No client named {submission.client} is registered: register it with "
+            "`sluice clients apply`, or publish to your own intake topic",
+            "5.7.1",
+            submission.origin.topic,
+        )
+        return _refuse(submission, mail_id, broken, "", now_ms)
+    facts = scan(submission.content)
+    if facts.defect:
+        broken = BrokenRule(
+            UNREADABLE,
+            f"The record is not an RFC 5322 message: {facts.defect}",
+            "5.6.0",
+            repr(submission.content[:60]),
+        )
+        return _refuse(submission, mail_id, broken, client.mailing_id, now_ms)
+    content = submission.content
+    if len(content) > MAX_CARRIED_BYTES:
+        content = content[: facts.header_bytes]
+    envelope = Envelope(
+        mail_id=mail_id,
+        client=client.name,
+        sender=facts.from_address,
+        recipient=facts.to_address,
+        message_id=facts.message_id,
+        received_at_ms=submission.timestamp_ms or now_ms,
+        origin=submission.origin,
+        facts=facts,
+        mail_class=client.mail_class,
+    )
+    return Message(envelope, content)
+
+
+def _refuse(
+    submission: Submission, mail_id: str, broken: BrokenRule, mailing_id: str, now_ms: int
+) -> Refusal:
+    event = MailEvent(
+        client=submission.client,
+        mailing_id=mailing_id,
+        at_ms=now_ms,
+        received_at_ms=submission.timestamp_ms,
+        enhanced=broken.status,
+        reason=broken.reason,
+        rules=(broken,),
+        size_bytes=len(submission.content),
+        origin=submission.origin,
+    )
+    return Refusal(mail_id, event, submission.content)
+
+
+def received_rows(refusals: Sequence[Refusal]) -> dict[tuple[str, str, str], int]:
+    """How many of each mailing were taken in and refused here."""
+    rows: dict[tuple[str, str, str], int] = {}
+    for refusal in refusals:
+        key = (refusal.event.client, refusal.event.mailing_id, refusal.event.sub_client)
+        rows[key] = rows.get(key, 0) + 1
+    return rows

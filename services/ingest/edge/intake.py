@@ -1,0 +1,111 @@
+"""From a batch of intake records to the records that ingest writes.
+
+Owns nothing that lasts: all it decides is in core/submission.py. A client that the registry
+view does not know is looked up freshly before its records are refused, because the record
+that registers it may be on its way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final, Protocol
+
+from services.ingest.core.submission import Refusal, Scan, Submission, accept, received_rows
+from shared.mail.headers import scan
+from shared.registry.client import Client
+from shared.runtime.clock import Clock
+from shared.stream import outputs
+from shared.stream.consumer import Record
+from shared.stream.relay import NotReady
+from shared.stream.transactions import Output
+from shared.topics import names
+from shared.topics.codec import packs
+from shared.topics.records import EventType, Message, Origin
+
+SERVICE: Final = "ingest"
+FRESH_TIMEOUT_S: Final = 5.0
+
+
+class Clients(Protocol):
+    """The registry view, as far as it is needed here."""
+
+    def get(self, name: str) -> Client | None:
+        """The client as the view knows it."""
+        ...
+
+    def get_fresh(self, name: str, timeout_s: float) -> Client | None:
+        """The client after everything written so far has been read; raises TimeoutError."""
+        ...
+
+    def ready(self) -> bool:
+        """Whether the view has been whole since the start."""
+        ...
+
+
+class Intake:
+    """Processes the batches of one worker."""
+
+    def __init__(self, clients: Clients, code_header: str, clock: Clock) -> None:
+        self._clients = clients
+        self._scan: Scan = partial(scan, code_header=code_header.lower().encode())
+        self._clock = clock
+
+    def process(self, records: Sequence[Record]) -> list[Output]:
+        """The output of one transaction; raises NotReady while the registry is not known."""
+        if not self._clients.ready():
+            raise NotReady("the client registry is being read")
+        now_ms = self._clock.now_ms()
+        known: dict[str, Client | None] = {}
+        messages: list[Message] = []
+        refusals: list[Refusal] = []
+        for record in records:
+            topic = record.topic
+            if topic not in known:
+                known[topic] = self._client_of(topic)
+            submission = Submission(
+                names.client_of_intake(topic),
+                Origin(topic, record.partition, record.offset),
+                record.timestamp,
+                record.value or b"",
+            )
+            match accept(submission, known[topic], self._scan, now_ms):
+                case Message() as message:
+                    messages.append(message)
+                case Refusal() as refusal:
+                    refusals.append(refusal)
+        written = [outputs.pack(names.RECEIVED, pack) for pack in packs(messages)]
+        if refusals:
+            written += _tell(refusals, now_ms)
+        return written
+
+    def _client_of(self, topic: str) -> Client | None:
+        name = names.client_of_intake(topic)
+        found = self._clients.get(name)
+        if found is not None:
+            return found
+        try:
+            return self._clients.get_fresh(name, FRESH_TIMEOUT_S)
+        except TimeoutError as error:
+            raise NotReady(f"the client registry cannot be read: {error}") from error
+
+
+def _tell(refusals: Sequence[Refusal], now_ms: int) -> list[Output]:
+    written: list[Output] = []
+    for refusal in refusals:
+        event, origin = refusal.event, refusal.event.origin or Origin()
+        broken = event.rules[0]
+        written.append(outputs.event(SERVICE, EventType.REFUSED, refusal.mail_id, event))
+        written.append(
+            outputs.refused_bytes(
+                refusal.content,
+                broken.rule,
+                broken.reason,
+                (origin.topic, origin.partition, origin.offset),
+                refusal.mail_id,
+            )
+        )
+    written.append(
+        outputs.tally(SERVICE, f"{SERVICE}.{refusals[0].mail_id}", now_ms, received_rows(refusals))
+    )
+    return written

@@ -1,0 +1,49 @@
+"""Which lane a recipient's domain belongs to, and which partition of it. Pure."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+
+from shared.topics.codec import PACK_MAX_MESSAGES, packs
+from shared.topics.records import Message
+
+DEFAULT_LANE = "default"
+
+
+def domain_of(address: str) -> str:
+    """The domain of an address that the rules have passed."""
+    return address.rpartition("@")[2].lower()
+
+
+class Lanes:
+    """The lanes of the installation: a name for each big mailbox provider's domains."""
+
+    def __init__(self, domains_by_lane: Mapping[str, Iterable[str]]) -> None:
+        self._lane_by_domain = {
+            domain.lower(): lane for lane, domains in domains_by_lane.items() for domain in domains
+        }
+        self.names: tuple[str, ...] = tuple(sorted({DEFAULT_LANE, *domains_by_lane}))
+
+    def lane_of(self, domain: str) -> str:
+        """The lane of a domain; `default` where none claims it."""
+        return self._lane_by_domain.get(domain, DEFAULT_LANE)
+
+
+def pack_by_partition(
+    messages: Iterable[Message], partitions: int
+) -> list[tuple[int, list[Message]]]:
+    """Packs of one lane with the partition each goes to.
+
+    One domain's mail keeps to one partition, but a domain with more than a pack of it in this
+    batch is hot and is spread, pack after pack, over all of them.
+    """
+    by_partition: dict[int, list[Message]] = {}
+    seen: dict[str, int] = {}
+    for message in messages:
+        domain = domain_of(message.envelope.recipient)
+        count = seen.get(domain, 0)
+        seen[domain] = count + 1
+        partition = (zlib.crc32(domain.encode()) + count // PACK_MAX_MESSAGES) % partitions
+        by_partition.setdefault(partition, []).append(message)
+    return [(partition, pack) for partition, part in by_partition.items() for pack in packs(part)]

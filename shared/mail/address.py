@@ -1,0 +1,316 @@
+"""Reads one address, as it stands in a From or To header or in an SMTP path (RFC 5322, 3.4).
+
+Owns: what is one valid address and what is not, decided form by form in docs/rules.md; the
+normal form, in which the same mailbox has the same text: the local part unquoted where it can
+be, the domain as lower-case A-labels. Letter case in the local part counts (RFC 5321, 2.4).
+Does not own: the header line around it (headers.py).
+Promises: never raises, work linear in the length. The fast path for plain ASCII gives exactly
+what the tokens give; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final
+
+from msgspec import Struct
+
+from shared.mail import encoded_words
+from shared.mail.domains import normalise
+
+MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1
+MAX_ADDRESS_OCTETS: Final = 254  # a path is at most 256 with its brackets (RFC 5321, 4.5.3.1.3)
+MAX_VALUE_LETTERS: Final = 4_096  # display name and all; no sender needs more
+MAX_NESTED_COMMENTS: Final = 16
+_CACHED_PATHS: Final = 4_096
+
+
+class Fault(StrEnum):
+    """Why a value is not exactly one valid address, in words that follow "because"."""
+
+    EMPTY = "it is empty"
+    NO_ADDRESS = "it holds no address of the form local-part@domain"
+    SEVERAL = "it holds more than one address, or a list"
+    GROUP = "it holds a group, which is not an address"
+    NOT_UTF8 = "it holds bytes that are not UTF-8; write such names as RFC 2047 encoded words"
+    CONTROL = "it holds a control character"
+    TOO_LONG = "it is too long: 64 octets before the @, 254 in all"
+    UNCLOSED = "a quotation mark, bracket or comment in it is not closed"
+    OUTSIDE = "there is text beside <address> that is not a display name"
+    ENCODED = "an encoded word stands in the address itself"
+    INSIDE = "a comment or white space stands inside the address itself"
+    ROUTE = "it holds a source route"
+    LOCAL_PART = "what stands before the @ is not valid"
+    LITERAL = "an IP address stands in place of the domain"
+    DOMAIN = "what stands after the @ is not a fully qualified domain"
+    HIDDEN = "its display name hides control characters in an encoded word"
+
+
+class ParsedAddress(Struct, frozen=True):
+    """One valid address: its normal form, and the two sides of the @ in that form."""
+
+    address: str
+    local: str
+    domain: str
+
+
+class AddressFault(Struct, frozen=True):
+    """Why there is not exactly one valid address."""
+
+    fault: Fault
+
+    @property
+    def reason(self) -> str:
+        """The reason in words."""
+        return str(self.fault)
+
+
+Parsed = ParsedAddress | AddressFault
+
+_ATEXT: Final = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
+_DOT_ATOM: Final = rf"[{_ATEXT}]++(?:\.[{_ATEXT}]++)*+"
+_PLAIN: Final = re.compile(
+    rf"[ \t]*+(?:(\"[ !#-\[\]-~]*+\"|[{_ATEXT} \t.]*+)[ \t]*+<({_DOT_ATOM})@([A-Za-z0-9.-]++)>"
+    rf"|({_DOT_ATOM})@([A-Za-z0-9.-]++))[ \t]*+".encode()
+)
+_UATEXT: Final = rf"{_ATEXT}\u00a0-\U0010ffff"  # RFC 6532, 3.2
+_DOT_ATOM_TEXT: Final = re.compile(rf"[{_UATEXT}]++(?:\.[{_UATEXT}]++)*+")
+# ASCII controls but the tab; C1 controls, line and paragraph separators, lone surrogates.
+_CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# Windows-1252 in the name of ISO 8859-1 gives C1 controls, broken ISO 2022 gives escapes.
+_HIDDEN: Final = re.compile("[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f\u2028\u2029]")
+_TOKEN: Final = re.compile(
+    rf"(?P<space>[ \t]++)|(?P<atom>[{_UATEXT}]++)"
+    r"|(?P<quoted>\"(?:[^\"\\]|\\.)*+\")|(?P<literal>\[[^\[\]\\]*+\])|(?P<special>.)",
+    re.DOTALL,
+)
+_ENCODED_WORD: Final = re.compile(r"=\?[^?]+\?.\?[^?]*\?=")
+_QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
+_NEEDS_BACKSLASH: Final = re.compile(r'(["\\])')
+_SYNTAX: Final = re.compile(r'[\x00-\x20()<>\[\]:;@\\,."]')
+
+_Token = tuple[str, str]  # kind (space, atom, quoted, literal, comment, or the special) and text
+
+
+class _NotOne(Exception):  # noqa: N818 - not an error: the answer, from deep in the grammar
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+
+
+def parse_single(value: bytes | str) -> Parsed:
+    """Read the value of an unfolded From or To header as exactly one address."""
+    octets = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
+    return _parse_plain(octets) or _parse_tokens(octets)
+
+
+def parse_path(path: str) -> Parsed:
+    """Read an envelope address: an addr-spec without a display name or brackets."""
+    if len(path) > 2 * MAX_ADDRESS_OCTETS:
+        return AddressFault(Fault.TOO_LONG)
+    return _cached_path(path)
+
+
+@lru_cache(_CACHED_PATHS)
+def _cached_path(path: str) -> Parsed:
+    parsed = parse_single(path)
+    if isinstance(parsed, ParsedAddress) and (path[0] in "< \t(" or path[-1] in "> \t)"):
+        return AddressFault(Fault.OUTSIDE)
+    return parsed
+
+
+def _parse_plain(octets: bytes) -> ParsedAddress | None:
+    """The forms of nearly all mail; None leaves the value to the tokens."""
+    match = _PLAIN.fullmatch(octets)
+    if match is None or len(octets) > MAX_VALUE_LETTERS:
+        return None
+    name, local, domain, bare_local, bare_domain = match.groups()
+    if bare_local is not None:
+        local, domain = bare_local, bare_domain
+    elif b"=?" in name and _HIDDEN.search(encoded_words.decode(name)):
+        return None
+    if b"=?" in local or len(local) > MAX_LOCAL_OCTETS:
+        return None
+    host = normalise(domain.decode("ascii"))
+    if not host or len(local) + 1 + len(host) > MAX_ADDRESS_OCTETS:
+        return None
+    text = local.decode("ascii")
+    return ParsedAddress(f"{text}@{host}", text, host)
+
+
+def _parse_tokens(octets: bytes) -> Parsed:
+    if len(octets) > 4 * MAX_VALUE_LETTERS:
+        return AddressFault(Fault.TOO_LONG)
+    try:
+        text = octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return AddressFault(Fault.NOT_UTF8)
+    if len(text) > MAX_VALUE_LETTERS:
+        return AddressFault(Fault.TOO_LONG)
+    if _CONTROL.search(text):
+        return AddressFault(Fault.CONTROL)
+    try:
+        return _mailbox(_tokens(text))
+    except _NotOne as answer:
+        return AddressFault(answer.fault)
+
+
+def _tokens(text: str) -> list[_Token]:
+    tokens: list[_Token] = []
+    at = 0
+    while at < len(text):
+        if text[at] == "(":
+            end = _end_of_comment(text, at)
+            tokens.append(("comment", text[at:end]))
+            at = end
+            continue
+        match = _TOKEN.match(text, at)
+        assert match is not None  # the last alternative takes anything
+        kind, found = match.lastgroup or "", match[0]
+        if kind == "special":
+            kind = found
+        if kind in {'"', "["}:
+            raise _NotOne(Fault.UNCLOSED)
+        tokens.append((kind, found))
+        at = match.end()
+    return tokens
+
+
+def _end_of_comment(text: str, start: int) -> int:
+    depth, at = 0, start
+    while at < len(text):
+        letter = text[at]
+        if letter == "\\":
+            at += 1
+        elif letter == "(":
+            depth += 1
+            if depth > MAX_NESTED_COMMENTS:
+                break
+        elif letter == ")":
+            depth -= 1
+            if not depth:
+                return at + 1
+        at += 1
+    raise _NotOne(Fault.UNCLOSED)
+
+
+def _mailbox(tokens: list[_Token]) -> ParsedAddress:
+    kinds = [kind for kind, _ in tokens]
+    if not any(kind not in {"space", "comment"} for kind in kinds):
+        raise _NotOne(Fault.EMPTY if "comment" not in kinds else Fault.NO_ADDRESS)
+    if ")" in kinds:
+        raise _NotOne(Fault.UNCLOSED)
+    if "<" in kinds or ">" in kinds:
+        return _angle_address(tokens, kinds)
+    for special, fault in ((",", Fault.SEVERAL), (":", Fault.GROUP), (";", Fault.GROUP)):
+        if special in kinds:
+            raise _NotOne(fault)
+    _check_names("".join(text for kind, text in tokens if kind == "comment"))
+    return _addr_spec(_strip(tokens, {"space", "comment"}))
+
+
+def _angle_address(tokens: list[_Token], kinds: list[str]) -> ParsedAddress:
+    _check_outside(kinds)
+    start, end = kinds.index("<"), kinds.index(">")
+    _check_names("".join(text for _, text in tokens[:start] + tokens[end + 1 :]))
+    inside = tokens[start + 1 : end]
+    if inside and inside[0][0] == "@":
+        raise _NotOne(Fault.ROUTE)
+    return _addr_spec(_strip(inside, {"space"}))
+
+
+def _check_outside(kinds: list[str]) -> None:
+    """Only a display name before the brackets, only comments after them."""
+    if kinds.count("<") != 1 or kinds.count(">") != 1:
+        several = kinds.count("<") > 1 and kinds.count(">") > 1
+        raise _NotOne(Fault.SEVERAL if several else Fault.UNCLOSED)
+    start, end = kinds.index("<"), kinds.index(">")
+    if end < start:
+        raise _NotOne(Fault.UNCLOSED)
+    before, after = kinds[:start], kinds[end + 1 :]
+    if "," in before or "," in after:
+        raise _NotOne(Fault.SEVERAL)
+    if ":" in before or ";" in after:
+        raise _NotOne(Fault.GROUP)
+    if any(kind not in {"space", "comment", "atom", "quoted", "."} for kind in before):
+        raise _NotOne(Fault.OUTSIDE)
+    if any(kind not in {"space", "comment"} for kind in after):
+        raise _NotOne(Fault.OUTSIDE)
+
+
+def _strip(tokens: list[_Token], kinds: set[str]) -> list[_Token]:
+    start, end = 0, len(tokens)
+    while start < end and tokens[start][0] in kinds:
+        start += 1
+    while end > start and tokens[end - 1][0] in kinds:
+        end -= 1
+    return tokens[start:end]
+
+
+def _check_names(name: str) -> None:
+    """Refuse names whose encoded words decode to control characters (RFC 2047, 5 (3))."""
+    if "=?" in name and _HIDDEN.search(encoded_words.decode(name.encode())):
+        raise _NotOne(Fault.HIDDEN)
+
+
+def _addr_spec(tokens: list[_Token]) -> ParsedAddress:
+    kinds = [kind for kind, _ in tokens]
+    if "@" not in kinds:
+        raise _NotOne(Fault.NO_ADDRESS)
+    if "space" in kinds or "comment" in kinds:
+        raise _NotOne(Fault.INSIDE)
+    at = kinds.index("@")
+    local, domain = _local_part(tokens[:at]), _domain(tokens[at + 1 :])
+    address = f"{local}@{domain}"
+    # The domain also counts as it was written: a U-label can be longer than its A-label.
+    written = sum(len(text.encode()) for _, text in tokens)
+    if len(local.encode()) > MAX_LOCAL_OCTETS:
+        raise _NotOne(Fault.TOO_LONG)
+    if max(written, len(address.encode())) > MAX_ADDRESS_OCTETS:
+        raise _NotOne(Fault.TOO_LONG)
+    return ParsedAddress(address, local, domain)
+
+
+def _local_part(tokens: list[_Token]) -> str:
+    """The local part in its normal form: without quotes where it needs none."""
+    if len(tokens) == 1 and tokens[0][0] == "quoted":
+        content = _QUOTED_PAIR.sub(r"\1", tokens[0][1][1:-1])
+        if not content or "\t" in content:
+            raise _NotOne(Fault.LOCAL_PART)
+    else:
+        content = "".join(text for _, text in tokens)
+        if any(kind not in {"atom", "."} for kind, _ in tokens):
+            raise _NotOne(Fault.LOCAL_PART)
+        if not _DOT_ATOM_TEXT.fullmatch(content):
+            raise _NotOne(Fault.LOCAL_PART)
+    if _ENCODED_WORD.search(content):
+        raise _NotOne(Fault.ENCODED)
+    if not content.isascii():
+        _check_letters(content)
+    if _DOT_ATOM_TEXT.fullmatch(content):
+        return content
+    return '"' + _NEEDS_BACKSLASH.sub(r"\\\1", content) + '"'
+
+
+def _check_letters(content: str) -> None:
+    """Refuse invisible letters and those that another program may turn into syntax."""
+    if not unicodedata.is_normalized("NFC", content):
+        raise _NotOne(Fault.LOCAL_PART)
+    for letter in content:
+        if letter.isascii():
+            continue
+        if encoded_words.shows_nothing(letter):
+            raise _NotOne(Fault.LOCAL_PART)
+        if _SYNTAX.search(unicodedata.normalize("NFKC", letter)):
+            raise _NotOne(Fault.LOCAL_PART)
+
+
+def _domain(tokens: list[_Token]) -> str:
+    if tokens and tokens[0][0] == "literal":
+        raise _NotOne(Fault.LITERAL)
+    domain = normalise("".join(text for _, text in tokens))
+    if not domain:
+        raise _NotOne(Fault.DOMAIN)
+    return domain

@@ -1,0 +1,195 @@
+"""What breaks each of the rules R1 to R12: one function a rule. Pure.
+
+Owns: the checks, and the words for what is wrong in one message. Does not own: the rules' ids,
+words and codes, nor the order (rules.py). The functions take a Case and return None where the
+rule is kept, else what is wrong and what was found; both may hold what the client wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Final
+
+from msgspec import Struct
+
+from shared.mail import domains
+from shared.mail.address import AddressFault, Fault, ParsedAddress, parse_path, parse_single
+from shared.topics.records import Facts
+
+MAX_SIZE_BYTES: Final = 307_200
+_NO_CODES: Final[frozenset[str]] = frozenset()
+
+# What is wrong in this message, and what was found; None where the rule is kept.
+Breach = tuple[str, str] | None
+
+
+class Submission(Struct, frozen=True):
+    """What the rules compare a message with. Without an envelope the header's addresses count."""
+
+    sending_domain: str  # lower-case A-labels, as the registry keeps it
+    sender: str = ""  # of the envelope; "": the platform gave none
+    recipient: str = ""  # of the envelope; "": the platform gave none
+    codes: Set[str] = _NO_CODES  # the client's active codes
+    max_size_bytes: int = MAX_SIZE_BYTES
+
+
+class Case(Struct):
+    """One message to be judged: normal addresses, "" where there is none that is valid."""
+
+    facts: Facts
+    submission: Submission
+    sender: str  # of the envelope, else of From
+    sender_is_valid: bool  # False only for an envelope sender that is no address
+    recipient: str
+
+
+def case_of(facts: Facts, submission: Submission) -> Case:
+    """The message with its envelope, which is the header's where the platform gave none."""
+    sender, recipient, valid = submission.sender, submission.recipient, True
+    # Nearly always the very same text: the envelope was made from the header.
+    if sender != facts.from_address:
+        sender, valid = _normal(sender, facts.from_address)
+    if recipient != facts.to_address:
+        recipient, _ = _normal(recipient, facts.to_address)
+    return Case(facts, submission, sender, valid, recipient)
+
+
+def _normal(given: str, otherwise: str) -> tuple[str, bool]:
+    if not given:
+        return otherwise, True
+    parsed = parse_path(given)
+    return (parsed.address, True) if isinstance(parsed, ParsedAddress) else ("", False)
+
+
+def size(case: Case) -> Breach:
+    """R1."""
+    size, limit = case.facts.size_bytes, case.submission.max_size_bytes
+    if size <= limit:
+        return None
+    return f"it has {size} bytes, {limit} are allowed", f"{size} bytes"
+
+
+def message_id(case: Case) -> Breach:
+    """R2."""
+    facts = case.facts
+    if facts.message_id and facts.message_id_count == 1:
+        return None
+    found = _line("Message-ID", facts.message_id_count, facts.message_id_raw)
+    return _count_or(facts.message_id_count, "it is not of the form <left@right>"), found
+
+
+def to(case: Case) -> Breach:
+    """R3."""
+    facts = case.facts
+    if facts.to_count == 1 and facts.to_address and facts.to_address == case.recipient:
+        return None
+    found = _line("To", facts.to_count, facts.to_raw)
+    if facts.to_count != 1 or not facts.to_address:
+        return _count_or(facts.to_count, _why_not(facts.to_raw)), found
+    cause = "the envelope recipient is another address"
+    return cause, f"envelope {case.submission.recipient}, {found}"
+
+
+def from_(case: Case) -> Breach:
+    """R4."""
+    facts, ours = case.facts, case.submission.sending_domain
+    if facts.from_count != 1 or not facts.from_address:
+        found = _line("From", facts.from_count, facts.from_raw)
+        return _count_or(facts.from_count, _why_not(facts.from_raw)), found
+    if _is_in(facts.from_address, ours):
+        return None
+    found = _line("From", 1, facts.from_raw)
+    return f"its domain is not {ours}", found
+
+
+def copies(case: Case) -> Breach:
+    """R5; an empty one counts too."""
+    facts = case.facts
+    if not facts.cc_count and not facts.bcc_count:
+        return None
+    names = [name for name, count in (("Cc", facts.cc_count), ("Bcc", facts.bcc_count)) if count]
+    return "", " and ".join(names)
+
+
+def subject(case: Case) -> Breach:
+    """R6; two subjects leave open which one is shown."""
+    facts = case.facts
+    if facts.subject_count == 1 and not facts.subject_empty:
+        return None
+    return _count_or(facts.subject_count, "it shows nothing"), f"{facts.subject_count} Subject"
+
+
+def reply_to(case: Case) -> Breach:
+    """R7."""
+    count = case.facts.reply_to_count
+    return None if count <= 1 else (f"there are {count}", f"{count} Reply-To")
+
+
+def code(case: Case) -> Breach:
+    """R8."""
+    facts = case.facts
+    if not facts.code_count or (facts.code_count == 1 and facts.code in case.submission.codes):
+        return None
+    cause = f"there are {facts.code_count}" if facts.code_count > 1 else "this code is not active"
+    return cause, facts.code or "an empty value"
+
+
+def same_sender(case: Case) -> Breach:
+    """R9; without a valid From there is nothing to compare with, and R4 refuses."""
+    if not case.sender_is_valid:
+        return "the envelope sender is no address", _both(case)
+    if case.sender == case.facts.from_address or not case.facts.from_address:
+        return None
+    return "they differ", _both(case)
+
+
+def sender_domain(case: Case) -> Breach:
+    """R10; not judged where the sender would be a From that R4 refuses."""
+    ours = case.submission.sending_domain
+    if not case.sender_is_valid:
+        return "the envelope sender is no address", _both(case)
+    if not case.sender or _is_in(case.sender, ours):
+        return None
+    return f"it is not {ours}", _both(case)
+
+
+def organisation(case: Case) -> Breach:
+    """R11; not judged where one of the two is no address, which R4, R9 or R10 refuse."""
+    ours, theirs = domains.domain_of(case.sender), domains.domain_of(case.facts.from_address)
+    if ours == theirs or not ours or not theirs:
+        return None
+    left, right = domains.organisational_domain(ours), domains.organisational_domain(theirs)
+    return None if left == right else (f"{left} and {right} differ", _both(case))
+
+
+def return_path(case: Case) -> Breach:
+    """R12."""
+    count = case.facts.return_path_count
+    return None if not count else ("", f"{count} Return-Path")
+
+
+def _is_in(address: str, domain: str) -> bool:
+    """Whether the address is in this very domain."""
+    found = address.rpartition("@")[2]
+    return found == domain or (bool(domain) and found == domains.normalise(domain))
+
+
+def _count_or(count: int, otherwise: str) -> str:
+    if count == 1:
+        return otherwise
+    return f"there are {count}" if count else "there is none"
+
+
+def _why_not(raw: str) -> str:
+    """Why the value holds no single address; the value may have been cut."""
+    parsed = parse_single(raw)
+    return str(parsed.fault if isinstance(parsed, AddressFault) else Fault.NO_ADDRESS)
+
+
+def _line(name: str, count: int, raw: str) -> str:
+    return f"{name}: {raw}" if count else f"no {name}"
+
+
+def _both(case: Case) -> str:
+    sender = case.submission.sender or case.sender
+    return f"envelope {sender}, From {case.facts.from_address or case.facts.from_raw}"

@@ -1,0 +1,102 @@
+"""Reads RFC 2047 encoded words, and says whether a text shows anything at all.
+
+Owns: one generous decoder. Does not own: where encoded words are allowed (address.py).
+Promises: never raises, work linear in the value's length. It decodes what any mail program
+might decode, also where RFC 2047 forbids it, because it is asked for what could be hidden.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Final
+
+MAX_CACHED_BYTES: Final = 512  # a longer value is read anew each time, so that the cache is bounded
+_CACHED_VALUES: Final = 2_048
+
+_ENCODED_WORD: Final = re.compile(rb"=\?([^?\s]{1,60})\?([BbQq])\?([^?]*)\?=")
+_BETWEEN_WORDS: Final = re.compile(rb"[ \t\r\n]*")
+_VISIBLE_ASCII: Final = re.compile(rb"[!-~]")
+_Q_OCTET: Final = re.compile(rb"=([0-9A-Fa-f]{2})")
+_NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]+")
+# Python's other codecs (punycode, idna, unicode_escape, ...) are no charsets of mail.
+_CHARSET: Final = re.compile(
+    r"utf-?(7|8|16|16le|16be|16-le|16-be|32)|(us-)?ascii|iso[-_]?8859[-_]\d{1,2}|"
+    r"windows-?\d{3,4}|cp\d{3,4}|iso[-_]2022[-_](jp|kr)(-(1|2|3|ext|2004))?|"
+    r"shift[-_]?jis(x0213|-2004)?|s-?jis|euc[-_]?(jp|kr)|gb2312|gbk|gb18030|hz(-gb-2312)?|"
+    r"big5(-?hkscs)?|koi8-[rut]|tis-620|latin-?\d{1,2}|mac-?roman|ks_c_5601-1987"
+)
+# Shown as nothing, though Unicode calls them letters, marks or symbols.
+_BLANKS: Final = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2065\u2800\u3164\uffa0"
+)
+_BLANK_RANGES: Final = ((0xFE00, 0xFE0F), (0xFFF0, 0xFFF8), (0xE0000, 0xE0FFF))
+_BLANK_CATEGORIES: Final = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Cs"})
+
+
+def decode(value: bytes) -> str:
+    """The value as a mail program shows it; what cannot be decoded is shown as it stands."""
+    return "".join(_pieces(value))
+
+
+def is_blank(value: bytes) -> bool:
+    """Whether a header value shows nothing after decoding and stripping (rule R6)."""
+    if b"=?" not in value and _VISIBLE_ASCII.search(value):
+        return False
+    if len(value) <= MAX_CACHED_BYTES:
+        return _cached_is_blank(value)
+    return _is_blank(value)
+
+
+def _is_blank(value: bytes) -> bool:
+    return all(shows_nothing(letter) for piece in _pieces(value) for letter in piece)
+
+
+_cached_is_blank: Final = lru_cache(_CACHED_VALUES)(_is_blank)
+
+
+def shows_nothing(letter: str) -> bool:
+    """Whether a mail program shows this one letter as blank, or not at all."""
+    if "!" <= letter <= "~":
+        return False
+    if unicodedata.category(letter) in _BLANK_CATEGORIES or letter in _BLANKS:
+        return True
+    return any(first <= ord(letter) <= last for first, last in _BLANK_RANGES)
+
+
+def _pieces(value: bytes) -> Iterator[str]:
+    at = 0
+    follows_word = False
+    for match in _ENCODED_WORD.finditer(value):
+        between = value[at : match.start()]
+        # White space between two encoded words belongs to neither (RFC 2047, 6.2).
+        if between and not (follows_word and _BETWEEN_WORDS.fullmatch(between)):
+            yield _text(between, "utf-8")
+        charset = match[1].split(b"*", 1)[0].decode("ascii", "replace")
+        yield _text(_octets(match[2], match[3]), charset)
+        at, follows_word = match.end(), True
+    if at < len(value):
+        yield _text(value[at:], "utf-8")
+
+
+def _octets(encoding: bytes, text: bytes) -> bytes:
+    if encoding in b"Qq":
+        spaced = text.replace(b"_", b" ")
+        return _Q_OCTET.sub(lambda match: bytes.fromhex(match[1].decode()), spaced)
+    plain = _NOT_BASE64.sub(b"", text)
+    if len(plain) % 4 == 1:
+        plain = plain[:-1]
+    return binascii.a2b_base64(plain + b"=" * (-len(plain) % 4))
+
+
+def _text(octets: bytes, charset: str) -> str:
+    name = charset.lower()
+    if not _CHARSET.fullmatch(name):
+        name = "latin-1"
+    try:
+        return octets.decode("ks_c-5601" if name.startswith("ks_c") else name, "replace")
+    except (LookupError, ValueError):
+        return octets.decode("latin-1")

@@ -1,0 +1,244 @@
+"""Scans a message's header block once, for what the rules R1 to R12 ask (RFC 5322, 2.2).
+
+Owns: where the header ends, which lines count as which header, the defects for which bytes are
+not read as a message at all. Does not own: what an address is (address.py), what is allowed
+(rules.py). The forms decided here are listed in docs/rules.md.
+Promises: never raises. A defect does not end the scan: everything that any mail program might
+read as one of the headers is still counted, so that nothing hides behind the defect. Work is
+linear and bounded by `max_header_bytes`; nothing of the body is looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final
+
+from shared.mail import encoded_words
+from shared.mail.address import Parsed, ParsedAddress, parse_single
+from shared.mail.domains import domain_of as split_domain
+from shared.topics.records import Facts
+
+__all__ = ["CODE_HEADER", "MAX_HEADER_BYTES", "Defect", "scan", "split_domain"]
+
+CODE_HEADER: Final = b"x-bm-mailing"
+MAX_HEADER_BYTES: Final = 262_144
+MAX_HEADER_LINES: Final = 2_000  # real mail has under 200; each costs a Python object
+RAW_LETTERS: Final = 200  # of a value kept to be shown
+MAX_MESSAGE_ID_OCTETS: Final = 995  # what fits a line of 998 beside the brackets
+
+
+class Defect(StrEnum):
+    """Why bytes cannot be read as a message, in words that follow a colon."""
+
+    EMPTY = "it is empty"
+    NO_HEADER = "it begins with an empty line, so it has no header"
+    NO_END = "no empty line ends its header"
+    TOO_LARGE = "its header is larger than {limit} bytes"
+    TOO_MANY = f"its header has more than {MAX_HEADER_LINES} lines"
+    NUL = "its header holds a NUL byte"
+    CONTROL = "its header holds a control character"
+    BARE_CR = "its header holds a carriage return without a line feed"
+    MIXED = "its header ends some lines with CRLF and some with LF"
+    FOLD_FIRST = "its first line begins with white space"
+    FOLD_BLANK = "its header holds a line of nothing but white space"
+    NO_COLON = "a line of its header is not of the form Name: value"
+    NAME = "the name of a header holds a character that is not allowed"
+    SPACE = "white space stands between the name of a header and its colon"
+
+
+# The kinds of header line; values are kept for all but the first.
+_OTHER: Final = 0
+_FROM, _TO, _CC, _BCC, _SUBJECT, _MESSAGE_ID, _REPLY_TO, _RETURN_PATH, _CODE, _DATE = range(1, 11)
+_RULED: Final = {
+    b"from": _FROM,
+    b"to": _TO,
+    b"cc": _CC,
+    b"bcc": _BCC,
+    b"subject": _SUBJECT,
+    b"message-id": _MESSAGE_ID,
+    b"reply-to": _REPLY_TO,
+    b"return-path": _RETURN_PATH,
+    b"date": _DATE,
+}
+# Names as senders write them, so that most lines need one look-up; the rest is read letter by
+# letter. A fixed table, because a cache could be filled with names of 256 KB.
+_USUAL: Final = (
+    b"From To Cc Bcc CC BCC Subject Message-ID Message-Id Message-id Reply-To Return-Path Date "
+    b"Received DKIM-Signature DomainKey-Signature Authentication-Results ARC-Seal "
+    b"ARC-Message-Signature ARC-Authentication-Results MIME-Version Mime-Version Content-Type "
+    b"Content-Transfer-Encoding Content-Language Content-Disposition Content-ID "
+    b"List-Unsubscribe List-Unsubscribe-Post List-Id List-ID List-Help List-Owner Sender "
+    b"Precedence Feedback-ID References In-Reply-To Thread-Topic Thread-Index X-Mailer "
+    b"User-Agent X-Priority Importance Auto-Submitted X-Auto-Response-Suppress Errors-To "
+    b"Organization Require-Recipient-Valid-Since X-CSA-Complaints X-Report-Abuse "
+    b"from to cc bcc subject message-id reply-to return-path date content-type mime-version"
+).split()
+_Values = list[list[bytes]]
+
+_NAME: Final = re.compile(rb"[!-9;-~]+")  # RFC 5322, 3.6.8
+_NOT_IN_NAMES: Final = bytes({*range(256)} - {*range(0x21, 0x7F)}) + b":"
+_ANY_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_ANY_HEADER_END: Final = re.compile(rb"\n\r?\n")
+# Tab, CR and LF are judged by themselves; ESC begins Japanese text in ISO-2022-JP.
+_CONTROLS: Final = bytes(sorted({*range(32), 127} - set(b"\t\r\n\x1b")))
+_ATEXT: Final = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
+_DOT_ATOM: Final = _ATEXT + rb"++(?:\." + _ATEXT + rb"++)*+"
+_MESSAGE_ID_FORM: Final = re.compile(
+    rb"<" + _DOT_ATOM + rb"@(?:" + _DOT_ATOM + rb"|\[[!-Z^-~]++\])>"
+)
+_CACHED_SENDERS: Final = 1_024
+_MAX_CACHED_OCTETS: Final = 512
+
+
+def scan(
+    content: bytes, code_header: bytes = CODE_HEADER, max_header_bytes: int = MAX_HEADER_BYTES
+) -> Facts:
+    """The facts of a message; `code_header` is the lower-case name of the header of rule R8."""
+    end = content.find(b"\r\n\r\n", 0, max_header_bytes)
+    head = content[:end]
+    lines = head.split(b"\r\n")
+    breaks = len(lines) - 1
+    defect, header_bytes = "", end + 4
+    # Where every CR and every LF is part of a CRLF, the header ends here for every reader.
+    whole = end > 0 and head.count(b"\n") == breaks == head.count(b"\r")
+    if not whole or not lines[0]:
+        lines, header_bytes, defect = _split_odd(content, max_header_bytes)
+        head = content[:header_bytes]
+    if len(head.translate(None, _CONTROLS)) != len(head):
+        defect = defect or (Defect.NUL if b"\0" in head else Defect.CONTROL)
+    if len(lines) > MAX_HEADER_LINES:
+        defect, lines = defect or Defect.TOO_MANY, lines[:MAX_HEADER_LINES]
+    values: _Values = [[] for _ in range(11)]
+    line_defect = _sort(lines, code_header, values)
+    return _facts(len(content), header_bytes, str(defect or line_defect), values)
+
+
+def _split_odd(content: bytes, limit: int) -> tuple[list[bytes], int, str]:
+    """Lines, length and defect of a header that is not plainly in CRLF lines."""
+    if not content:
+        return [], 0, Defect.EMPTY
+    if content[0] in b"\r\n":
+        return [], 2 if content.startswith(b"\r\n") else 1, Defect.NO_HEADER
+    window = content[:limit]
+    found = _ANY_HEADER_END.search(window)
+    if found is None:
+        cut = len(content) > limit
+        defect = Defect.TOO_LARGE.format(limit=limit) if cut else Defect.NO_END
+        return _lines(window), len(window), defect
+    head = window[: found.end()]
+    if b"\r" not in head:
+        return head[:-2].split(b"\n"), found.end(), ""
+    bare_cr = b"\r" in head.replace(b"\r\n", b"")
+    return _lines(head), found.end(), Defect.BARE_CR if bare_cr else Defect.MIXED
+
+
+def _lines(head: bytes) -> list[bytes]:
+    return [line for line in _ANY_LINE_END.split(head) if line]
+
+
+@lru_cache(16)
+def _usual_kinds(code_header: bytes) -> dict[bytes, int]:
+    kinds = {name: _RULED.get(name.lower(), _OTHER) for name in _USUAL}
+    kinds[code_header] = kinds[code_header.title()] = _CODE
+    if code_header == CODE_HEADER:
+        kinds[b"X-bm-mailing"] = _CODE
+    return kinds
+
+
+def _sort(lines: list[bytes], code_header: bytes, values: _Values) -> str:
+    """Put the unfolded values of the ruled headers into their slots; returns a defect."""
+    defect = ""
+    kinds = _usual_kinds(code_header)
+    kind = -1
+    for line in lines:
+        if line[0] == 32 or line[0] == 9:
+            if kind > 0:
+                values[kind][-1] += line
+            if kind < 0 or not line.strip(b" \t"):
+                defect = defect or (Defect.FOLD_FIRST if kind < 0 else Defect.FOLD_BLANK)
+            continue
+        name, colon, value = line.partition(b":")
+        found = kinds.get(name)
+        if found is None or not colon:
+            found, odd = _read_name(name, colon, code_header)
+            defect = defect or odd
+        kind = found
+        if kind:
+            values[kind].append(value)
+    return defect
+
+
+def _read_name(name: bytes, colon: bytes, code_header: bytes) -> tuple[int, str]:
+    """The kind of a line by its name, read so that an odd spelling cannot hide it; a defect."""
+    if not colon:
+        return _OTHER, Defect.NO_COLON
+    defect = ""
+    if not _NAME.fullmatch(name):
+        bare = name.rstrip(b" \t")
+        defect = Defect.SPACE if _NAME.fullmatch(bare) else Defect.NAME
+        name = name.translate(None, _NOT_IN_NAMES)
+    lower = name.lower()
+    return _CODE if lower == code_header else _RULED.get(lower, _OTHER), defect
+
+
+def _facts(size_bytes: int, header_bytes: int, defect: str, values: _Values) -> Facts:
+    message_ids, tos, froms = values[_MESSAGE_ID], values[_TO], values[_FROM]
+    subjects, codes = values[_SUBJECT], values[_CODE]
+    return Facts(
+        size_bytes=size_bytes,
+        header_bytes=header_bytes,
+        message_id_count=len(message_ids),
+        message_id=_message_id(message_ids),
+        message_id_raw=_shown(message_ids),
+        to_count=len(tos),
+        to_address=_address(parse_single(tos[0])) if len(tos) == 1 else "",
+        to_raw=_shown(tos),
+        from_count=len(froms),
+        from_address=_sender(froms[0]) if len(froms) == 1 else "",
+        from_raw=_shown(froms),
+        cc_count=len(values[_CC]),
+        bcc_count=len(values[_BCC]),
+        subject_count=len(subjects),
+        subject_empty=not subjects or any(map(encoded_words.is_blank, subjects)),
+        reply_to_count=len(values[_REPLY_TO]),
+        return_path_count=len(values[_RETURN_PATH]),
+        code_count=len(codes),
+        code=_shown(codes),
+        defect=defect,
+        date_count=len(values[_DATE]),
+    )
+
+
+def _message_id(values: list[bytes]) -> str:
+    if len(values) != 1:
+        return ""
+    value = values[0].strip(b" \t")
+    if len(value) > MAX_MESSAGE_ID_OCTETS or not _MESSAGE_ID_FORM.fullmatch(value):
+        return ""
+    return value.decode("ascii")
+
+
+def _address(parsed: Parsed) -> str:
+    return parsed.address if isinstance(parsed, ParsedAddress) else ""
+
+
+def _sender(value: bytes) -> str:
+    """The From address; a client's mail repeats it, so it is read once."""
+    if len(value) > _MAX_CACHED_OCTETS:
+        return _address(parse_single(value))
+    return _cached_sender(value)
+
+
+@lru_cache(_CACHED_SENDERS)
+def _cached_sender(value: bytes) -> str:
+    return _address(parse_single(value))
+
+
+def _shown(values: list[bytes]) -> str:
+    """The first value, cut, as text that can always be encoded."""
+    if not values:
+        return ""
+    octets = values[0].strip(b" \t")[: 4 * RAW_LETTERS]
+    return octets.decode("utf-8", "backslashreplace")[:RAW_LETTERS]

@@ -1,0 +1,72 @@
+"""A registered client: what it may submit, how its mail is billed and limited.
+
+Owns: the shape, which is also the JSON value of mail.clients (fields are only ever added,
+with a default). Does not own: reading clients.yaml and judging it (clients_file.py).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from shared.topics.records import MailClass
+
+DEFAULT_MAX_AGE_S: Final = 5 * 86_400
+
+
+class Code(Struct, frozen=True, omit_defaults=True):
+    """One value of X-bm-mailing: the mailing it belongs to and who is billed for it."""
+
+    mailing_id: str
+    sub_client: str = ""
+    active: bool = True
+
+
+class Client(Struct, frozen=True, dict=True, omit_defaults=True):
+    """One client. Domains are lower-case A-labels; IPs are addresses or networks."""
+
+    name: str
+    sending_domain: str
+    forwarding_address: str
+    mailing_id: str
+    codes: dict[str, Code] = {}
+    ips: tuple[str, ...] = ()
+    mail_class: MailClass = MailClass.MARKETING
+    lane: str = ""  # "": chosen by the recipient's domain
+    block_list: tuple[str, ...] = ()
+    hard_limit: int = 3
+    soft_limit: int = 5
+    max_age_s: int = DEFAULT_MAX_AGE_S  # a message still undelivered then expires
+
+    @cached_property
+    def active_codes(self) -> frozenset[str]:
+        """The codes a submission may name now."""
+        return frozenset(code for code, row in self.codes.items() if row.active)
+
+    @cached_property
+    def _standard(self) -> Code:
+        return Code(self.mailing_id)
+
+    def code(self, text: str) -> Code:
+        """Who is billed under this code; the standard mailing ID for "" or an unknown one."""
+        return self.codes.get(text, self._standard)
+
+
+_encoder: Final = msgspec.json.Encoder(order="deterministic")
+_decoder: Final = msgspec.json.Decoder(Client)
+
+
+def encode_client(client: Client) -> bytes:
+    """The value of the client's record on mail.clients."""
+    return _encoder.encode(client)
+
+
+def decode_client(name: str, value: bytes) -> Client:
+    """Read the record of this key on mail.clients; raises msgspec.DecodeError when it is none."""
+    client = _decoder.decode(value)
+    if client.name != name:
+        raise msgspec.DecodeError(f"the record of {name!r} names {client.name!r}")
+    return client

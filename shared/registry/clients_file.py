@@ -1,0 +1,239 @@
+"""Reads clients.yaml: every fault at once, each with its path (`clients[1].codes.spring`).
+
+    clients:
+      - name: acme
+        sending_domain: news.acme.example
+        forwarding_address: returns@acme.example
+        mailing_id: M-1000
+        codes:
+          spring: {mailing_id: M-1001, sub_client: shop-a}
+
+The YAML is read as text only, so `mailing_id: 0123` and a code named `on` stay what they are.
+Keys given twice are refused (a plain YAML reader silently takes the last one).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Final
+
+import yaml
+from msgspec import Struct
+
+from shared.registry import fields
+from shared.registry.client import Client, Code
+from shared.registry.yaml_tree import MAX_FILE_BYTES, Tree, TreeError, read_tree
+
+MAX_CODES: Final = 10_000  # keeps a client's record well below Kafka's 1 MB
+MAX_IPS: Final = 1_000
+MAX_PATTERNS: Final = 10_000
+MAX_LIMIT: Final = 1_000
+MAX_AGE_BOUNDS_S: Final = (60, 30 * 86_400)
+
+
+class RegistryFault(Struct, frozen=True):
+    """One thing wrong with clients.yaml."""
+
+    path: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: found {self.found}, expected {self.expected}"
+
+
+class RegistryError(ValueError):
+    """clients.yaml is wrong; `faults` has all of them."""
+
+    def __init__(self, faults: Iterable[RegistryFault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+_CLIENT_KEYS: Final[dict[str, Callable[[str], Any]]] = {
+    "name": fields.name,
+    "sending_domain": fields.domain,
+    "forwarding_address": fields.address,
+    "mailing_id": fields.identifier,
+    "mail_class": fields.mail_class,
+    "lane": fields.lane,
+    "hard_limit": partial(fields.whole_number, lowest=1, highest=MAX_LIMIT),
+    "soft_limit": partial(fields.whole_number, lowest=1, highest=MAX_LIMIT),
+    "max_age_s": partial(
+        fields.whole_number, lowest=MAX_AGE_BOUNDS_S[0], highest=MAX_AGE_BOUNDS_S[1]
+    ),
+}
+_CLIENT_LISTS: Final[dict[str, tuple[Callable[[str], str], int]]] = {
+    "ips": (fields.network, MAX_IPS),
+    "block_list": (fields.pattern, MAX_PATTERNS),
+}
+_CLIENT_NAMES: Final = (*_CLIENT_KEYS, *_CLIENT_LISTS, "codes")
+_CLIENT_REQUIRED: Final = ("name", "sending_domain", "forwarding_address", "mailing_id")
+_CODE_KEYS: Final[dict[str, Callable[[str], Any]]] = {
+    "mailing_id": fields.identifier,
+    "sub_client": fields.identifier,
+    "active": fields.truth,
+}
+_CODE_REQUIRED: Final = ("mailing_id", "sub_client")
+
+
+def parse_clients_yaml(text: str) -> list[Client]:
+    """The clients of a clients.yaml; raises RegistryError with every fault."""
+    reading = _Reading()
+    try:
+        tree, tree_faults = read_tree(text)
+    except yaml.YAMLError as error:
+        shown = " ".join(str(error).split())
+        raise RegistryError([RegistryFault("clients.yaml", shown, "YAML")]) from None
+    except TreeError as fault:
+        expected = f"at most {MAX_FILE_BYTES} bytes of YAML without deep nesting"
+        raise RegistryError([RegistryFault("clients.yaml", str(fault), expected)]) from None
+    reading.faults += [
+        RegistryFault(path, f"a key given twice (again on line {line})", "each key once")
+        for path, line in tree_faults
+    ]
+    clients = reading.file(tree)
+    if reading.faults:
+        raise RegistryError(reading.faults)
+    return clients
+
+
+class _Reading:
+    """One pass over a file's tree, gathering faults."""
+
+    def __init__(self) -> None:
+        self.faults: list[RegistryFault] = []
+
+    def fault(self, path: str, found: Tree, expected: str) -> None:
+        self.faults.append(RegistryFault(path, _shown(found), expected))
+
+    def file(self, tree: Tree) -> list[Client]:
+        table = self._table(tree, "clients.yaml", ("clients",))
+        entries = table.get("clients")
+        if not isinstance(entries, list):
+            if isinstance(tree, dict):
+                self.fault("clients", entries, "a list of clients")
+            return []
+        read = [self._client(entry, f"clients[{i}]") for i, entry in enumerate(entries)]
+        self._unique(read, "name")
+        self._unique(read, "sending_domain")
+        return [Client(**values) for values in read if not self.faults]
+
+    def _client(self, tree: Tree, path: str) -> dict[str, Any]:
+        table = self._table(tree, path, _CLIENT_NAMES)
+        if not isinstance(tree, dict):
+            return {}
+        values = self._scalars(table, path, _CLIENT_KEYS, _CLIENT_REQUIRED)
+        for key, (parse, most) in _CLIENT_LISTS.items():
+            if table.get(key) is not None:
+                values[key] = self._list(table[key], f"{path}.{key}", parse, most)
+        if table.get("codes") is not None:
+            values["codes"] = self._codes(table["codes"], f"{path}.codes")
+        self._forwarding(values, path)
+        return values
+
+    def _forwarding(self, values: dict[str, Any], path: str) -> None:
+        address, sending = values.get("forwarding_address"), values.get("sending_domain")
+        if address and sending and fields.is_part_of(address.rpartition("@")[2], sending):
+            self.fault(
+                f"{path}.forwarding_address",
+                address,
+                f"a host that is not the sending domain {sending} nor part of it",
+            )
+
+    def _codes(self, tree: Tree, path: str) -> dict[str, Code]:
+        if not isinstance(tree, dict) or len(tree) > MAX_CODES:
+            expected = (
+                f"a table of at most {MAX_CODES} codes, each with its mailing_id and sub_client"
+            )
+            self.fault(path, tree, expected)
+            return {}
+        codes: dict[str, Code] = {}
+        spelled: dict[str, str] = {}
+        for text, row in tree.items():
+            here = f"{path}.{text}"
+            self._scalar(text, here, fields.code)
+            twin = spelled.setdefault(text.lower(), text)
+            if twin != text:
+                self.fault(here, text, f"a code that differs from {twin} by more than its case")
+            table = self._table(row, here, tuple(_CODE_KEYS))
+            if isinstance(row, dict):
+                values = self._scalars(table, here, _CODE_KEYS, _CODE_REQUIRED)
+                if all(key in values for key in _CODE_REQUIRED):
+                    codes[text] = Code(**values)
+        return codes
+
+    def _table(self, tree: Tree, path: str, names: tuple[str, ...]) -> dict[str, Tree]:
+        if not isinstance(tree, dict):
+            self.fault(path, tree, "a table with the keys " + ", ".join(names))
+            return {}
+        for key in tree:
+            if key not in names:
+                near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                expected = "one of " + ", ".join(names) + hint
+                within = "" if path == "clients.yaml" else f"{path}."
+                self.faults.append(RegistryFault(within + key, "an unknown key", expected))
+        return tree
+
+    def _scalars(
+        self,
+        table: dict[str, Tree],
+        path: str,
+        keys: dict[str, Callable[[str], Any]],
+        required: tuple[str, ...],
+    ) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key, parse in keys.items():
+            found = table.get(key)
+            if found is not None:
+                value = self._scalar(found, f"{path}.{key}", parse)
+                if value is not None:
+                    values[key] = value
+            elif key in required:
+                self.fault(f"{path}.{key}", None, "a value: it is required")
+        return values
+
+    def _scalar(self, found: Tree, path: str, parse: Callable[[str], Any]) -> Any:
+        if not isinstance(found, str):
+            self.fault(path, found, "one value")
+            return None
+        try:
+            return parse(found)
+        except fields.FieldError as error:
+            self.fault(path, found, str(error))
+            return None
+
+    def _list(
+        self, tree: Tree, path: str, parse: Callable[[str], str], most: int
+    ) -> tuple[str, ...]:
+        if not isinstance(tree, list) or len(tree) > most:
+            self.fault(path, tree, f"a list of at most {most}")
+            return ()
+        read = [self._scalar(item, f"{path}[{i}]", parse) for i, item in enumerate(tree)]
+        return tuple(value for value in read if value is not None)
+
+    def _unique(self, read: list[dict[str, Any]], key: str) -> None:
+        first: dict[str, int] = {}
+        for index, values in enumerate(read):
+            value = values.get(key)
+            if value is None:
+                continue
+            twin = first.setdefault(value, index)
+            if twin != index:
+                expected = f"another one: clients[{twin}] has it"
+                self.fault(f"clients[{index}].{key}", value, expected)
+
+
+def _shown(found: Tree) -> str:
+    match found:
+        case None:
+            return "nothing"
+        case dict():
+            return f"a table of {len(found)}"
+        case list():
+            return f"a list of {len(found)}"
+        case str():
+            return repr(found if len(found) <= 100 else found[:99] + "…")

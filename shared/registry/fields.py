@@ -1,0 +1,134 @@
+"""Reads single fields of clients.yaml: text in, checked and normalised value out.
+
+Each parser raises FieldError, which says what was expected.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Final
+
+import idna
+
+from shared.topics.names import is_client_name
+from shared.topics.records import MailClass
+
+MAX_DOMAIN_LETTERS: Final = 253
+MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1
+MAX_PATTERN_LETTERS: Final = 254
+
+_NAME: Final = "1 to 63 of a-z, 0-9 and inner hyphens"
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ID_WORDS: Final = "1 to 64 of A-Z, a-z, 0-9, '.', '_', '-', the first a letter or digit"
+# What a header value can carry without quoting, folding or ambiguity.
+_CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,63}")
+_CODE_WORDS: Final = "1 to 64 of A-Z, a-z, 0-9 and any of . _ : / + -, the first a letter or digit"
+_LANE: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_DOT_ATOM: Final = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*")
+_PATTERN: Final = re.compile(r"[^\s,;<>()\[\]\"\\\x00-\x20\x7f]+")
+
+
+class FieldError(ValueError):
+    """A field's text is not what it has to be; the message says what was expected."""
+
+
+def name(text: str) -> str:
+    """A client's name."""
+    if not is_client_name(text):
+        raise FieldError(_NAME)
+    return text
+
+
+def identifier(text: str) -> str:
+    """A mailing ID or a sub-client."""
+    if not _ID.fullmatch(text):
+        raise FieldError(_ID_WORDS)
+    return text
+
+
+def code(text: str) -> str:
+    """A value of X-bm-mailing."""
+    if not _CODE.fullmatch(text):
+        raise FieldError(_CODE_WORDS)
+    return text
+
+
+def domain(text: str) -> str:
+    """A fully qualified domain as lower-case A-labels (IDNA 2008, mapped as UTS 46)."""
+    bare = text.removesuffix(".")
+    try:
+        normal = idna.encode(bare, uts46=True, std3_rules=True).decode().lower()
+    except (idna.IDNAError, UnicodeError) as error:
+        raise FieldError(f"a domain such as news.example.com ({error})") from None
+    labels = normal.split(".")
+    if len(normal) > MAX_DOMAIN_LETTERS or len(labels) < 2 or labels[-1].isdecimal():
+        raise FieldError("a fully qualified domain such as news.example.com")
+    return normal
+
+
+def address(text: str) -> str:
+    """One bare mail address, its domain normalised."""
+    local, at, host = text.rpartition("@")
+    if not at or not _DOT_ATOM.fullmatch(local):
+        raise FieldError("one bare address such as returns@example.com")
+    if len(local.encode()) > MAX_LOCAL_OCTETS:
+        raise FieldError(f"an address with at most {MAX_LOCAL_OCTETS} octets before the @")
+    return f"{local}@{domain(host)}"
+
+
+def network(text: str) -> str:
+    """An IP address or a network in CIDR notation."""
+    try:
+        if "/" not in text:
+            return str(ipaddress.ip_address(text))
+        found = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise FieldError("an IP address or a network such as 192.0.2.0/24") from None
+    if found.prefixlen == 0:
+        raise FieldError("a network smaller than the whole Internet")
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise FieldError(f"a network without host bits; did you mean {found}?") from None
+
+
+def pattern(text: str) -> str:
+    """A pattern of the block list: a recipient's address with * and ?."""
+    if not _PATTERN.fullmatch(text) or len(text) > MAX_PATTERN_LETTERS or text.count("@") > 1:
+        raise FieldError("an address, in which * stands for any text and ? for one character")
+    return text.lower()
+
+
+def lane(text: str) -> str:
+    """A lane's name, or "" to choose by the recipient's domain."""
+    if text and not _LANE.fullmatch(text):
+        raise FieldError("the name of a lane such as gmail, or nothing")
+    return text
+
+
+def mail_class(text: str) -> MailClass:
+    """The class of a client's mail."""
+    if text not in MailClass._value2member_map_:
+        raise FieldError("one of " + ", ".join(MailClass))
+    return MailClass(text)
+
+
+def truth(text: str) -> bool:
+    """True or false."""
+    if text.lower() not in {"true", "false"}:
+        raise FieldError("true or false")
+    return text.lower() == "true"
+
+
+def whole_number(text: str, lowest: int, highest: int) -> int:
+    """A whole number within bounds."""
+    plain = len(text) <= 12 and text.isascii() and text.isdecimal()
+    if not plain or not lowest <= int(text) <= highest:
+        raise FieldError(f"a whole number from {lowest} to {highest}")
+    return int(text)
+
+
+def is_part_of(host: str, parent: str) -> bool:
+    """Whether a normalised host is this domain or lies below it."""
+    return host == parent or host.endswith("." + parent)

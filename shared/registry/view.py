@@ -1,0 +1,222 @@
+"""The registry as a live view: mail.clients read from its beginning and followed.
+
+A thread of its own reads the topic without a consumer group; changes are seen within a
+second. While Kafka is away the view stays as it was and the thread keeps trying. After a
+reconnect the topic is read again from the beginning beside the old view, which is replaced
+when the new one is whole. A record that cannot be read is logged and counted, and leaves
+the client as it was.
+
+Owns: nothing but the view. Bounded by the registry's size (twice, while it is read again).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from kafka import TopicPartition
+from kafka.errors import KafkaError
+
+from shared.registry.client import Client, decode_client
+from shared.runtime.clock import Clock, SystemClock
+from shared.runtime.deadline import Deadline
+from shared.runtime.lifecycle import PartAway
+from shared.runtime.sections import KafkaSettings
+from shared.stream.client import ClientOptions, make_consumer
+from shared.topics.names import CLIENTS
+
+log = logging.getLogger(__name__)
+
+_PARTITION: Final = TopicPartition(CLIENTS, 0)
+# A broker answers one request of a connection after another: a question for the end offset
+# waits behind a fetch, so fetches are short.
+_FETCH_WAIT_MS: Final = 100
+_POLL_MS: Final = 100
+_ASK_TIMEOUT_MS: Final = 5_000
+_RETRY_S: Final = 0.5
+_CLOSE_TIMEOUT_S: Final = 10.0
+
+
+class StaleView(TimeoutError):  # noqa: N818 - names the fact
+    """The view could not be brought up to date in time: nothing may be concluded from it."""
+
+
+class ClientView:
+    """A view of the registered clients. All methods may be called from any thread."""
+
+    def __init__(
+        self, kafka: KafkaSettings, instance: str = "registry", clock: Clock | None = None
+    ) -> None:
+        self._kafka = kafka
+        self._instance = instance
+        self._clock = clock or SystemClock()
+        self._clients: dict[str, Client] = {}
+        self._changed = threading.Condition()
+        self._whole = False
+        self._asked = 0  # get_fresh() calls so far, and up to which they are answered
+        self._answered = 0
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="client-view", daemon=True)
+        self.unreadable = 0
+
+    def start(self) -> None:
+        """Begin to read; returns at once."""
+        self._thread.start()
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until the topic has been read to its end once; whether it has."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._whole, timeout_s)
+
+    def ready(self) -> bool:
+        """Whether the topic has been read to its end once."""
+        return self._whole
+
+    def check(self) -> str:
+        """For /ready: "" once the registry has been read."""
+        return "" if self._whole else f"{CLIENTS} has not been read yet"
+
+    def get(self, name: str) -> Client | None:
+        """The client as the view has it now."""
+        return self._clients.get(name)
+
+    def refresh(self, timeout_s: float) -> bool:
+        """Wait until the view has reached the topic's present end; whether it has."""
+        with self._changed:
+            self._asked += 1
+            mine = self._asked
+            return self._changed.wait_for(lambda: self._answered >= mine, timeout_s)
+
+    def get_fresh(self, name: str, timeout_s: float) -> Client | None:
+        """The client; where the view lacks it, only after reading up to the present end.
+
+        Costs up to 0.2 s for a name that is not registered: ask once a batch. Raises
+        StaleView when the end could not be reached in time (Kafka is away).
+        """
+        client = self._clients.get(name)
+        if client is None:
+            if not self.refresh(timeout_s):
+                raise StaleView(f"{CLIENTS} could not be read to its end in {timeout_s:g} s")
+            client = self._clients.get(name)
+        return client
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all clients, sorted."""
+        return tuple(sorted(self._clients.copy()))
+
+    def clients(self) -> Mapping[str, Client]:
+        """A copy of all clients by name."""
+        return self._clients.copy()
+
+    def close(self) -> None:
+        """End the thread and its connection."""
+        self._closing.set()
+        if self._thread.ident is not None:
+            self._thread.join(_CLOSE_TIMEOUT_S)
+
+    def _run(self) -> None:
+        told = ""
+        while not self._closing.is_set():
+            try:
+                self._follow()
+            except KafkaError as error:
+                reason = str(error)
+                if reason != told:
+                    log.warning("registry not read", extra={"reason": reason})
+                    told = reason
+            except Exception:
+                # The view must outlive a fault of the client library.
+                log.exception("registry reader failed; it starts anew")
+            self._closing.wait(_RETRY_S)
+
+    def _follow(self) -> None:
+        """Read from the beginning, then follow until closing; raises KafkaError."""
+        consumer = _consumer(self._kafka, self._instance)
+        try:
+            building: dict[str, Client] = {}
+            asked = self._asked
+            self._read_to_end(consumer, building)
+            with self._changed:
+                self._clients, self._whole, self._answered = building, True, asked
+                self._changed.notify_all()
+            log.debug("registry read", extra={"clients": len(building)})
+            while not self._closing.is_set():
+                if self._asked > self._answered:
+                    asked = self._asked
+                    self._read_to_end(consumer, self._clients)
+                    with self._changed:
+                        self._answered = asked
+                        self._changed.notify_all()
+                self._poll(consumer, self._clients)
+        finally:
+            consumer.close(timeout_ms=1_000)
+
+    def _read_to_end(self, consumer: Any, clients: dict[str, Client]) -> None:
+        end = _end_offset(consumer)
+        while _position(consumer) < end and not self._closing.is_set():
+            self._poll(consumer, clients)
+
+    def _poll(self, consumer: Any, clients: dict[str, Client]) -> None:
+        self.unreadable += _take(consumer, clients)
+
+
+def load_registry(kafka: KafkaSettings, timeout_s: float = 15.0) -> dict[str, Client]:
+    """The registered clients as they are now, read once. Raises PartAway."""
+    deadline = Deadline(timeout_s)
+    clients: dict[str, Client] = {}
+    try:
+        consumer = _consumer(kafka, "registry")
+        try:
+            if CLIENTS not in consumer.topics():
+                return {}
+            end = _end_offset(consumer)
+            while _position(consumer) < end:
+                if deadline.is_over():
+                    raise PartAway("Kafka", kafka.bootstrap, f"{CLIENTS} could not be read in time")
+                _take(consumer, clients)
+        finally:
+            consumer.close(timeout_ms=1_000)
+    except KafkaError as error:
+        raise PartAway("Kafka", kafka.bootstrap, str(error)) from error
+    return clients
+
+
+def _consumer(kafka: KafkaSettings, instance: str) -> Any:
+    consumer = make_consumer(
+        ClientOptions(kafka.bootstrap, instance),
+        None,
+        fetch_min_bytes=1,
+        fetch_max_wait_ms=_FETCH_WAIT_MS,
+    )
+    consumer.assign([_PARTITION])
+    consumer.seek_to_beginning(_PARTITION)
+    return consumer
+
+
+def _end_offset(consumer: Any) -> int:
+    return int(consumer.end_offsets([_PARTITION], timeout_ms=_ASK_TIMEOUT_MS)[_PARTITION])
+
+
+def _position(consumer: Any) -> int:
+    position = consumer.position(_PARTITION, timeout_ms=_ASK_TIMEOUT_MS)
+    return -1 if position is None else int(position)
+
+
+def _take(consumer: Any, clients: dict[str, Client]) -> int:
+    """Poll once and apply what came; returns how many records could not be read."""
+    unreadable = 0
+    for record in consumer.poll(timeout_ms=_POLL_MS).get(_PARTITION, ()):
+        name = (record.key or b"").decode("utf-8", "replace")
+        if record.value is None:
+            clients.pop(name, None)
+            continue
+        try:
+            clients[name] = decode_client(name, record.value)
+        except msgspec.DecodeError as error:
+            unreadable += 1
+            fields = {"key": name, "offset": record.offset, "reason": str(error)}
+            log.warning("client record cannot be read", extra=fields)
+    return unreadable

@@ -1,0 +1,51 @@
+"""Time as a collaborator: what needs the time is handed a Clock."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall-clock time for records, monotonic time for waiting."""
+
+    def now_ms(self) -> int:
+        """Unix time in milliseconds."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back, from an arbitrary beginning."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now_ms(self) -> int:
+        """Unix time in milliseconds."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        """Seconds that never go back, from an arbitrary beginning."""
+        return time.monotonic()
+
+
+class FakeClock:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self, now_ms: int = 1_700_000_000_000) -> None:
+        self._now_ms = now_ms
+        self._monotonic = 0.0
+
+    def now_ms(self) -> int:
+        """Unix time in milliseconds."""
+        return self._now_ms
+
+    def monotonic(self) -> float:
+        """Seconds that never go back, from an arbitrary beginning."""
+        return self._monotonic
+
+    def go_on(self, seconds: float) -> None:
+        """Let time pass, on both counts."""
+        self._now_ms += round(seconds * 1000)
+        self._monotonic += seconds

@@ -1,0 +1,106 @@
+"""What a setting's type expects, in words: for faults and for the generated reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import inspect as shapes
+
+# A settings text longer than this is cut where it is shown.
+_SHOWN_LETTERS = 120
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else str(value)
+
+
+def _bounds(kind: shapes.IntType | shapes.FloatType) -> str:
+    parts = []
+    if kind.ge is not None:
+        parts.append(f" from {_number(kind.ge)}")
+    elif kind.gt is not None:
+        parts.append(f" above {_number(kind.gt)}")
+    if kind.le is not None:
+        parts.append(f" {'to' if parts else 'up to'} {_number(kind.le)}")
+    elif kind.lt is not None:
+        parts.append(f" {'and below' if parts else 'below'} {_number(kind.lt)}")
+    return "".join(parts)
+
+
+def _text(kind: shapes.StrType) -> str:
+    words = "text" if kind.pattern is None else f"text matching {kind.pattern}"
+    if kind.min_length == 1:
+        words = f"non-empty {words}"
+    elif kind.min_length is not None:
+        words += f" of at least {kind.min_length} characters"
+    if kind.max_length is not None:
+        words += f" of at most {kind.max_length} characters"
+    return words
+
+
+def _plain(kind: shapes.Type) -> shapes.Type:
+    return _plain(kind.type) if isinstance(kind, shapes.Metadata) else kind
+
+
+def _words(kind: shapes.Type) -> str:
+    if isinstance(kind, shapes.Metadata) and kind.extra and "expected" in kind.extra:
+        return str(kind.extra["expected"])
+    match _plain(kind):
+        case shapes.BoolType():
+            return "true or false"
+        case shapes.IntType() as number:
+            return "a whole number" + _bounds(number)
+        case shapes.FloatType() as number:
+            return "a number" + _bounds(number)
+        case shapes.StrType() as text:
+            return _text(text)
+        case shapes.LiteralType(values):
+            return "one of " + ", ".join(str(value) for value in values)
+        case shapes.EnumType(enum):
+            return "one of " + ", ".join(str(member.value) for member in enum)
+        case shapes.DictType() as table:
+            return f"a table of {_words(table.key_type)} to {_words(table.value_type)}"
+        case shapes.ListType() | shapes.VarTupleType() | shapes.SetType() as many:
+            return f"a list, each {_words(many.item_type)}"
+        case shapes.FrozenSetType() as many:
+            return f"a list, each {_words(many.item_type)}"
+        case shapes.UnionType(types):
+            ordered = sorted(types, key=lambda each: isinstance(each, shapes.NoneType))
+            return " or ".join(_words(each) for each in ordered)
+        case shapes.NoneType():
+            return "nothing"
+        case shapes.StructType() as struct:
+            return "a table with the keys " + ", ".join(field.name for field in struct.fields)
+        case other:
+            return type(other).__name__.removesuffix("Type").lower()
+
+
+def describe(kind: Any) -> str:
+    """The words for a Python type, such as `a whole number from 1 to 65535`."""
+    return _words(shapes.type_info(kind))
+
+
+def takes_json(kind: Any) -> bool:
+    """Whether an environment variable must hold JSON to give a value of this type."""
+    plain = _plain(shapes.type_info(kind))
+    members = plain.types if isinstance(plain, shapes.UnionType) else (plain,)
+    return any(
+        isinstance(
+            _plain(member),
+            shapes.DictType
+            | shapes.ListType
+            | shapes.TupleType
+            | shapes.VarTupleType
+            | shapes.SetType
+            | shapes.FrozenSetType
+            | shapes.StructType,
+        )
+        for member in members
+    )
+
+
+def shown(value: Any) -> str:
+    """A value as a fault shows it: short, on one line, its kind plain to see."""
+    text = repr(value) if isinstance(value, str) else str(value)
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN_LETTERS else text[: _SHOWN_LETTERS - 1] + "…"

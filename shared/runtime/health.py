@@ -1,0 +1,113 @@
+"""The process's HTTP door for its supervisor: /live, /ready and /metrics.
+
+Served by threads of its own, so that a busy or blocked worker is still seen. /live answers
+503 when a live check names a reason: start the process anew. /ready answers 503 while a
+ready check does: it works, but not now. Both tell every check in JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+
+from shared.runtime.lifecycle import WrongUse
+from shared.runtime.sections import TelemetrySettings
+from shared.runtime.telemetry import CONTENT_TYPE, Counters
+
+log = logging.getLogger(__name__)
+
+# A client of this door that says nothing for so long is let go.
+_IDLE_TIMEOUT_S: Final = 10.0
+
+# "" when well, otherwise the reason; called in the server's threads, must be quick.
+Check = Callable[[], str]
+
+
+def judge(checks: Mapping[str, Check]) -> tuple[bool, dict[str, str]]:
+    """Whether every check is well, and each one's answer ("ok" or the reason)."""
+    answers = {}
+    for name, check in list(checks.items()):
+        try:
+            answers[name] = check() or "ok"
+        except Exception as error:
+            # A check that fails to answer is an answer.
+            answers[name] = f"{type(error).__name__}: {error}"
+    return all(answer == "ok" for answer in answers.values()), answers
+
+
+class HealthServer:
+    """Serves /live, /ready and /metrics from construction on, until close()."""
+
+    def __init__(self, settings: TelemetrySettings, counters: Counters) -> None:
+        self._counters = counters
+        self._ready: dict[str, Check] = {}
+        self._live: dict[str, Check] = {}
+        address = (settings.http_host, settings.http_port)
+        try:
+            self._server = ThreadingHTTPServer(address, _handler(self))
+        except OSError as error:
+            where = f"{settings.http_host}:{settings.http_port}"
+            raise WrongUse(f"telemetry.http_port: cannot listen on {where}: {error}") from None
+        self._server.daemon_threads = True
+        self.host = settings.http_host
+        self.port = int(self._server.server_address[1])
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="health", daemon=True
+        )
+        self._thread.start()
+
+    def add_ready(self, name: str, check: Check) -> None:
+        """Add what /ready asks: "" when well, otherwise the reason."""
+        self._ready[name] = check
+
+    def add_live(self, name: str, check: Check) -> None:
+        """Add what /live asks: "" when well, otherwise the reason to start anew."""
+        self._live[name] = check
+
+    def respond(self, path: str) -> tuple[HTTPStatus, str, bytes]:
+        """Status, content type and body of the answer to GET `path`."""
+        match path.partition("?")[0]:
+            case "/live":
+                return self._verdict("live", self._live)
+            case "/ready":
+                return self._verdict("ready", self._ready)
+            case "/metrics":
+                return HTTPStatus.OK, CONTENT_TYPE, self._counters.text()
+            case _:
+                body = b"there are /live, /ready and /metrics\n"
+                return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", body
+
+    def _verdict(self, word: str, checks: Mapping[str, Check]) -> tuple[HTTPStatus, str, bytes]:
+        well, answers = judge(checks)
+        body = json.dumps({word: well, "checks": answers}, ensure_ascii=False).encode() + b"\n"
+        status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
+        return status, "application/json", body
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _handler(server: HealthServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = _IDLE_TIMEOUT_S
+
+        def do_GET(self) -> None:
+            status, kind, body = server.respond(self.path)
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            log.debug(format, *args)
+
+    return Handler

@@ -1,0 +1,134 @@
+"""The command line of a service: without a verb it serves, `config` shows its settings.
+
+    # services/deliver/__main__.py
+    from services.deliver.app import serve
+    from services.deliver.settings import Settings
+    from shared.runtime.service_cli import run_service
+    run_service("deliver", Settings, serve)
+
+Further verbs: make the group with service_cli(), add click commands to it, run_cli() it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from typing import NoReturn, Protocol, TypeVar
+
+import click
+import msgspec
+from msgspec import Struct
+
+from shared.runtime import log as logs
+from shared.runtime.clock import Clock, SystemClock
+from shared.runtime.health import HealthServer
+from shared.runtime.lifecycle import Stop, bound_drain, run_main, stop_on_signals
+from shared.runtime.sections import RuntimeSettings, TelemetrySettings
+from shared.runtime.settings import load
+from shared.runtime.settings_rows import show
+from shared.runtime.telemetry import Counters
+
+logger = logging.getLogger(__name__)
+
+
+class ServiceSettings(Protocol):
+    """What every service's settings hold."""
+
+    @property
+    def runtime(self) -> RuntimeSettings:
+        """The section `runtime`."""
+        ...
+
+    @property
+    def telemetry(self) -> TelemetrySettings:
+        """The section `telemetry`."""
+        ...
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+class Running(Struct, frozen=True):
+    """What a service is handed by its process."""
+
+    service: str
+    stop: Stop
+    health: HealthServer
+    counters: Counters
+    clock: Clock
+
+
+def service_cli(service: str, model: type[S], serve: Callable[[S, Running], int]) -> click.Group:
+    """A click group: without a verb it serves until SIGTERM, `config` shows the settings.
+
+    `serve` returns the exit code; it works until `running.stop` and then drains within
+    `settings.runtime.drain_timeout_s`.
+    """
+
+    @click.group(name=service, invoke_without_command=True)
+    @click.pass_context
+    def group(context: click.Context) -> None:
+        if context.invoked_subcommand is None:
+            context.exit(_serve(service, _load(model), serve))
+
+    group.help = f"Run the {service} service in the foreground, or one of its verbs."
+
+    @group.command("config")
+    @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+    def config(as_json: bool) -> None:
+        """Show each setting of this service, its value and where it came from."""
+        rows = show(load(model))
+        if as_json:
+            click.echo(json.dumps([msgspec.to_builtins(row) for row in rows], ensure_ascii=False))
+            return
+        for row in rows:
+            click.echo(f"{row.key} = {json.dumps(row.value, ensure_ascii=False)}  ({row.origin})")
+
+    return group
+
+
+def run_cli(group: click.Group) -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+
+    def main() -> int:
+        try:
+            code = group.main(standalone_mode=False)
+        except click.exceptions.Exit as end:
+            return end.exit_code
+        except click.Abort:
+            return 130
+        except click.ClickException as error:
+            error.show()
+            return error.exit_code
+        return code if isinstance(code, int) else 0
+
+    sys.exit(run_main(main))
+
+
+def run_service(service: str, model: type[S], serve: Callable[[S, Running], int]) -> NoReturn:
+    """The whole `__main__` of a service that has no verbs of its own."""
+    run_cli(service_cli(service, model, serve))
+
+
+def _load(model: type[S]) -> S:
+    return load(model).settings  # type: ignore[type-var]
+
+
+def _serve(service: str, settings: S, serve: Callable[[S, Running], int]) -> int:
+    logs.set_up(service, settings.runtime)
+    stop = Stop()
+    stop_on_signals(stop)
+    bound_drain(stop, settings.runtime.drain_timeout_s)
+    counters = Counters(service, settings.runtime.instance)
+    health = HealthServer(settings.telemetry, counters)
+    where = f"http://{health.host}:{health.port}"
+    logger.info("started", extra={"instance": settings.runtime.instance, "health": where})
+    try:
+        code = serve(settings, Running(service, stop, health, counters, SystemClock()))
+        logger.info("ended", extra={"reason": stop.reason, "code": code})
+        return code
+    finally:
+        health.close()
+        counters.close()

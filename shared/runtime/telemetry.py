@@ -1,0 +1,123 @@
+"""Counters and gauges: plain integers, exported by OpenTelemetry in Prometheus' text.
+
+Counting costs a dictionary update, about 0.2 us (an OpenTelemetry counter costs 5 us).
+A counter is counted up by one thread; the exporter reads from another. Label sets are
+bounded: beyond MAX_LABEL_SETS a new one is counted under `other`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.resources import Resource
+from prometheus_client import CollectorRegistry, generate_latest
+
+MAX_LABEL_SETS: Final = 1_000
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+Labels = tuple[str, ...]
+
+
+class Counter:
+    """A number that only grows, one for each set of label values."""
+
+    __slots__ = ("_other", "values")
+
+    def __init__(self, label_count: int) -> None:
+        self.values: dict[Labels, int] = {} if label_count else {(): 0}
+        self._other = ("other",) * label_count
+
+    def add(self, amount: int = 1, *labels: str) -> None:
+        """Count up; the label values in the order in which they were declared."""
+        values = self.values
+        if labels not in values and len(values) >= MAX_LABEL_SETS:
+            labels = self._other
+        values[labels] = values.get(labels, 0) + amount
+
+    def get(self, *labels: str) -> int:
+        """The present number."""
+        return self.values.get(labels, 0)
+
+
+class Gauge:
+    """A number that rises and falls, one for each set of label values."""
+
+    __slots__ = ("_other", "values")
+
+    def __init__(self, label_count: int) -> None:
+        self.values: dict[Labels, float] = {}
+        self._other = ("other",) * label_count
+
+    def set(self, value: float, *labels: str) -> None:
+        """Set the number; the label values in the order in which they were declared."""
+        values = self.values
+        if labels not in values and len(values) >= MAX_LABEL_SETS:
+            labels = self._other
+        values[labels] = value
+
+    def get(self, *labels: str) -> float:
+        """The present number."""
+        return self.values.get(labels, 0)
+
+
+class Counters:
+    """The counters and gauges of one process, and their text for Prometheus."""
+
+    def __init__(self, service: str, instance: str = "") -> None:
+        resource = Resource.create(
+            {"service.name": f"sluice-{service}", "service.instance.id": instance}
+        )
+        reader = PrometheusMetricReader(scope_info_enabled=False)
+        # The reader puts itself into the library's global registry only. The text is made
+        # from one of its own, so that two Counters in one process (tests) do not mix.
+        self._registry = CollectorRegistry()
+        self._registry.register(reader._collector)
+        self._provider = MeterProvider(metric_readers=[reader], resource=resource)
+        self._meter = self._provider.get_meter("sluice")
+
+    def counter(self, name: str, help_line: str, labels: Sequence[str] = ()) -> Counter:
+        """Declare a counter; `name` without `_total`, which the text adds."""
+        counter = Counter(len(labels))
+        callback = _observe(counter.values, tuple(labels))
+        self._meter.create_observable_counter(name, [callback], description=help_line)
+        return counter
+
+    def gauge(self, name: str, help_line: str, labels: Sequence[str] = ()) -> Gauge:
+        """Declare a gauge that is set."""
+        gauge = Gauge(len(labels))
+        callback = _observe(gauge.values, tuple(labels))
+        self._meter.create_observable_gauge(name, [callback], description=help_line)
+        return gauge
+
+    def watch(self, name: str, help_line: str, read: Callable[[], float]) -> None:
+        """Declare a gauge whose number is asked for when it is exported, in another thread."""
+
+        def callback(_options: CallbackOptions) -> Iterable[Observation]:
+            return [Observation(read())]
+
+        self._meter.create_observable_gauge(name, [callback], description=help_line)
+
+    def text(self) -> bytes:
+        """Every number in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def close(self) -> None:
+        """End the export."""
+        self._provider.shutdown()
+
+
+def _observe(
+    values: dict[Labels, int] | dict[Labels, float], names: Labels
+) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def callback(_options: CallbackOptions) -> Iterable[Observation]:
+        # list() of a dict is atomic; the counting thread may add a label set meanwhile.
+        return [
+            Observation(value, dict(zip(names, labels, strict=False)))
+            for labels, value in list(values.items())
+        ]
+
+    return callback

@@ -1,0 +1,68 @@
+-- Adds the counts of one run of records to the billing cells, at most once.
+--
+-- Keys
+--   KEYS[1]  the state, a hash: `generation` a token made when it was empty; `log` the id of
+--            the topic that is counted; `watermark:<partition>` the next offset expected;
+--            `hole:<partition>` the last month from which records are known to be missing;
+--            `month:<YYYY-MM>` for each month that has cells.
+--   KEYS[1]:<YYYY-MM>  the cells of a month, a hash: cell -> count, and `generation`.
+--            KEYS[1] must hold a {hash tag}, so that all lie in one slot.
+-- Arguments
+--   1 log, 2 partition, 3 the watermark the caller expects (-1: none), 4 the watermark to set,
+--   5 a new token, 6 hole (YYYY-MM or ""), then triples: month, cell, increment.
+-- Result
+--   {1, watermark}  applied.
+--   {0, watermark}  nothing was applied, because this (-1: none) is the stored watermark.
+--   {-1, "-1"}      nothing was applied, because what is stored was half lost or belongs to
+--                   another log; all of it has been dropped.
+-- Atomic promise
+--   The increments and the watermark change together or not at all. Cells that are not whole
+--   (a month's hash evicted or deleted, leftovers of a lost state) are never added to.
+
+local state = KEYS[1]
+local log, partition, expected, target = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local token, hole = ARGV[5], ARGV[6]
+
+local fields, months, empty = {}, {}, true
+local flat = redis.call('HGETALL', state)
+for i = 1, #flat, 2 do
+  fields[flat[i]] = flat[i + 1]
+  empty = false
+  local month = string.match(flat[i], '^month:(.+)$')
+  if month then months[#months + 1] = month end
+end
+
+local whole = empty or (fields['log'] == log and fields['generation'] ~= nil)
+for _, month in ipairs(months) do
+  if redis.call('HGET', state .. ':' .. month, 'generation') ~= fields['generation'] then
+    whole = false
+  end
+end
+if not whole then
+  for _, month in ipairs(months) do redis.call('UNLINK', state .. ':' .. month) end
+  redis.call('UNLINK', state)
+  return {-1, '-1'}
+end
+
+local stored = fields['watermark:' .. partition] or '-1'
+if stored ~= expected then return {0, stored} end
+
+if empty then
+  redis.call('HSET', state, 'generation', token, 'log', log)
+  fields['generation'] = token
+end
+for i = 7, #ARGV, 3 do
+  local month, key = ARGV[i], state .. ':' .. ARGV[i]
+  if not fields['month:' .. month] then
+    redis.call('UNLINK', key)
+    redis.call('HSET', key, 'generation', fields['generation'])
+    redis.call('HSET', state, 'month:' .. month, '1')
+    fields['month:' .. month] = '1'
+  end
+  redis.call('HINCRBY', key, ARGV[i + 1], ARGV[i + 2])
+end
+if target ~= stored then redis.call('HSET', state, 'watermark:' .. partition, target) end
+if hole > (fields['hole:' .. partition] or '') then
+  redis.call('HSET', state, 'hole:' .. partition, hole)
+end
+return {1, target}

@@ -1,0 +1,68 @@
+"""apply_cells.lua: adds counts to the billing cells, at most once a record."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from typing import Final
+
+import redis
+from msgspec import Struct
+
+from shared.store.script import Script
+
+NAME: Final = "apply_cells"
+
+
+class Run(Struct, frozen=True):
+    """What one run of records of one partition adds.
+
+    `expected` is the watermark the records begin at (-1: none is stored), `target` the one
+    after them; `hole` a month (YYYY-MM) from which records are missing before them, or "".
+    `increments` are (month, cell, count).
+    """
+
+    log: str
+    partition: int
+    expected: int
+    target: int
+    increments: tuple[tuple[str, str, int], ...] = ()
+    hole: str = ""
+
+
+class Applied(Struct, frozen=True, tag=True):
+    """The run was added and the watermark moved to its target."""
+
+
+class Stale(Struct, frozen=True, tag=True):
+    """Nothing was added: the stored watermark is another one (-1: none)."""
+
+    watermark: int
+    dropped: bool = False  # what was stored was not whole and has been dropped
+
+
+class ApplyCells:
+    """The script on one client; `state` is its key, with a {hash tag}."""
+
+    def __init__(self, client: redis.Redis, state: str) -> None:
+        self._script = Script(client, NAME)
+        self._state = state
+
+    def run(self, run: Run) -> Applied | Stale:
+        """Add the run. Raises StoreAwayError; sending the same run again is then harmless."""
+        arguments: list[str | int] = [
+            run.log,
+            run.partition,
+            run.expected,
+            run.target,
+            secrets.token_hex(8),
+            run.hole,
+        ]
+        arguments.extend(_flat(run.increments))
+        code, watermark = self._script.run([self._state], arguments)
+        return Applied() if code == 1 else Stale(int(watermark), dropped=code == -1)
+
+
+def _flat(increments: Iterable[tuple[str, str, int]]) -> Iterable[str | int]:
+    for triple in increments:
+        yield from triple

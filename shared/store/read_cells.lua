@@ -1,0 +1,34 @@
+-- Reads billing cells with the watermarks they are counted up to.
+--
+-- Keys       as in apply_cells.lua.
+-- Arguments  1 a month (YYYY-MM), "*" for all of them, or "" for the state alone.
+-- Result     {whole, state, cells}: 1 when nothing of the state is lost, else 0; then the state
+--            as a flat list of field and value, and the cells as a flat list of month and such
+--            a list. Without a whole state there are no cells.
+-- Atomic promise
+--   The cells hold exactly the records below the watermarks returned beside them. Writes
+--   nothing.
+
+local state, wanted = KEYS[1], ARGV[1]
+local flat = redis.call('HGETALL', state)
+local generation, months = nil, {}
+for i = 1, #flat, 2 do
+  if flat[i] == 'generation' then generation = flat[i + 1] end
+  local month = string.match(flat[i], '^month:(.+)$')
+  if month then months[month] = true end
+end
+local whole = 1
+if #flat > 0 and not generation then whole = 0 end
+for month in pairs(months) do
+  if redis.call('HGET', state .. ':' .. month, 'generation') ~= generation then whole = 0 end
+end
+local cells = {}
+if whole == 1 then
+  for month in pairs(months) do
+    if wanted == '*' or wanted == month then
+      cells[#cells + 1] = month
+      cells[#cells + 1] = redis.call('HGETALL', state .. ':' .. month)
+    end
+  end
+end
+return {whole, flat, cells}

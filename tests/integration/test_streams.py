@@ -1,0 +1,279 @@
+"""The relay and the worker against a real broker: exactly once, also when members change."""
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+import uvloop
+
+from shared.runtime.lifecycle import Stop
+from shared.stream import outputs
+from shared.stream.admin import ensure_topics
+from shared.stream.client import ClientOptions, load_metadata, make_consumer, make_producer
+from shared.stream.consumer import Record, StreamConsumer
+from shared.stream.failpoints import Failpoints
+from shared.stream.relay import NotReady, Relay
+from shared.stream.transactions import Output, TransactionalProducer
+from shared.stream.watchdog import Watchdog
+from shared.stream.worker import Job, Limits, Worker
+from shared.topics import ids
+from shared.topics.codec import encode_pack, packs
+from shared.topics.names import TopicPlan
+from shared.topics.records import Envelope, Facts, Message, Origin
+
+PATIENCE_S = 30.0
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < until, "waited too long"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def topics(kafka_bootstrap: str, request: pytest.FixtureRequest) -> tuple[str, str]:
+    stem = f"test.{abs(hash(request.node.nodeid))}.{time.time_ns()}"
+    source, target = f"{stem}.in", f"{stem}.out"
+    ensure_topics(kafka_bootstrap, [TopicPlan(source, 4, {}), TopicPlan(target, 2, {})])
+    return source, target
+
+
+def publish(bootstrap: str, topic: str, outputs_: list[Output]) -> None:
+    producer = make_producer(ClientOptions(bootstrap, "test"), None)
+    for number, output in enumerate(outputs_):
+        producer.send(topic, output.value, None, list(output.headers), number % 4)
+    producer.flush()
+    producer.close()
+
+
+def read_all(bootstrap: str, topic: str, expected: int) -> list[bytes]:
+    """Every committed value of the topic, read until nothing more comes."""
+    consumer = make_consumer(ClientOptions(bootstrap, "test"), f"check.{time.time_ns()}")
+    consumer.subscribe([topic])
+    load_metadata(consumer)
+    values: list[bytes] = []
+    quiet_since = time.monotonic()
+    while len(values) < expected or time.monotonic() - quiet_since < 1.0:
+        found = consumer.poll(timeout_ms=200)
+        values += [record.value for part in found.values() for record in part]
+        if found:
+            quiet_since = time.monotonic()
+        assert time.monotonic() - quiet_since < PATIENCE_S, f"only {len(values)} of {expected}"
+    consumer.close()
+    return values
+
+
+class RunningRelay:
+    def __init__(self, bootstrap: str, name: str, source: str, process: object) -> None:
+        options = ClientOptions(bootstrap, name)
+        self.stop = Stop()
+        self.relay = Relay(
+            "ingest",
+            lambda heard: StreamConsumer(options, f"g.{source}", heard, topics=(source,)),
+            TransactionalProducer(options, f"ingest.{source}", Failpoints.none(), Watchdog()),
+            process,  # type: ignore[arg-type]
+            Failpoints.none(),
+        )
+        self.relay.max_records = 50
+        self.thread = threading.Thread(target=self.relay.run, args=(self.stop,))
+        self.thread.start()
+
+    def end(self) -> None:
+        self.stop.set()
+        self.thread.join(PATIENCE_S)
+        assert not self.thread.is_alive()
+
+
+def test_a_relay_copies_each_record_once_while_members_come_and_go(
+    kafka_bootstrap: str, topics: tuple[str, str]
+) -> None:
+    source, target = topics
+    wanted = [b"%d" % number for number in range(2_000)]
+    publish(kafka_bootstrap, source, [Output(source, value) for value in wanted])
+
+    def process(records: list[Record]) -> list[Output]:
+        time.sleep(0.02)
+        return [Output(target, record.value) for record in records]
+
+    first = RunningRelay(kafka_bootstrap, "first", source, process)
+    eventually(lambda: first.relay.status.transactions > 3)
+    second = RunningRelay(kafka_bootstrap, "second", source, process)
+    eventually(lambda: second.relay.status.transactions > 1 or not first.relay.status.records)
+    first.end()
+    values = read_all(kafka_bootstrap, target, len(wanted))
+    second.end()
+    assert Counter(values) == Counter(wanted)
+
+
+def test_a_relay_that_is_not_ready_consumes_nothing(
+    kafka_bootstrap: str, topics: tuple[str, str]
+) -> None:
+    source, target = topics
+    publish(kafka_bootstrap, source, [Output(source, b"%d" % n) for n in range(10)])
+    refusals = 2
+
+    def process(records: list[Record]) -> list[Output]:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise NotReady("the view is being built")
+        return [Output(target, record.value) for record in records]
+
+    relay = RunningRelay(kafka_bootstrap, "only", source, process)
+    values = read_all(kafka_bootstrap, target, 10)
+    relay.end()
+    assert sorted(values) == [b"%d" % n for n in range(10)]
+
+
+class RunningWorker:
+    """A worker with a loop of its own whose handler waits a little for each message."""
+
+    def __init__(self, bootstrap: str, name: str, source: str, target: str) -> None:
+        options = ClientOptions(bootstrap, name, static=True)
+        self.stop = Stop()
+        self.target = target
+        self.attempted: list[str] = []
+        self.hold_back: Callable[[Job], bool] = lambda job: False
+        self.worker = Worker(
+            "deliver",
+            lambda heard: StreamConsumer(options, f"g.{source}", heard, topics=(source,)),
+            TransactionalProducer(options, f"deliver.{source}", Failpoints.none(), Watchdog()),
+            Failpoints.none(),
+            Limits(max_in_flight=500, commit_messages=100, drain_timeout_s=20),
+        )
+        self.loop = uvloop.new_event_loop()
+        self.loop_thread = threading.Thread(target=self.loop.run_forever)
+        self.loop_thread.start()
+        self.thread = threading.Thread(
+            target=self.worker.run,
+            args=(self.stop, self.hand_out, lambda record, reason: [], lambda messages: 0),
+        )
+        self.thread.start()
+
+    def hand_out(self, jobs: list[Job]) -> None:
+        self.loop.call_soon_threadsafe(
+            lambda: [self.loop.create_task(self.attempt(job)) for job in jobs]
+        )
+
+    async def attempt(self, job: Job) -> None:
+        await asyncio.sleep(0.001 * (hash(job.message.envelope.mail_id) % 50))
+        if self.hold_back(job) or not job.begin():
+            return
+        mail_id = job.message.envelope.mail_id
+        self.attempted.append(mail_id)
+        await asyncio.sleep(0.02)
+        self.worker.settle(job, [Output(self.target, mail_id.encode())])
+
+    def end(self) -> None:
+        self.stop.set()
+        self.thread.join(PATIENCE_S)
+        assert not self.thread.is_alive()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.loop_thread.join()
+
+
+@pytest.fixture
+def mail_ids(kafka_bootstrap: str, topics: tuple[str, str]) -> list[str]:
+    source, _ = topics
+    messages = [
+        Message(
+            Envelope(
+                ids.encode(number), "c", "a@b.example", "c@d.example", "", 0, Origin(), Facts()
+            ),
+            b"x" * 100,
+        )
+        for number in range(3_000)
+    ]
+    publish(
+        kafka_bootstrap,
+        source,
+        [Output(source, *_pack(pack)) for pack in packs(messages)],
+    )
+    return [message.envelope.mail_id for message in messages]
+
+
+def _pack(pack: list[Message]) -> Iterator[object]:
+    value, headers = encode_pack(pack)
+    yield from (value, None, headers)
+
+
+def test_a_worker_settles_each_message_once_and_attempts_none_twice_when_members_change(
+    kafka_bootstrap: str, topics: tuple[str, str], mail_ids: list[str]
+) -> None:
+    source, target = topics
+    first = RunningWorker(kafka_bootstrap, "first", source, target)
+    eventually(lambda: first.worker.status.settled > 100)
+    second = RunningWorker(kafka_bootstrap, "second", source, target)
+    eventually(lambda: second.worker.status.settled > 100 or len(first.attempted) == len(mail_ids))
+    first.end()
+    values = read_all(kafka_bootstrap, target, len(mail_ids))
+    second.end()
+    assert Counter(values) == Counter(mail_id.encode() for mail_id in mail_ids)
+    assert Counter(first.attempted + second.attempted) == Counter(mail_ids)
+
+
+def test_a_successor_attempts_again_only_what_was_not_settled(
+    kafka_bootstrap: str, topics: tuple[str, str], mail_ids: list[str]
+) -> None:
+    source, target = topics
+    stuck = {mail_id for mail_id in mail_ids if hash(mail_id) % 7 == 0}
+    first = RunningWorker(kafka_bootstrap, "same", source, target)
+    first.hold_back = lambda job: job.message.envelope.mail_id in stuck
+    eventually(
+        lambda: first.worker.status.settled > 200 and not first.worker._settled  # noqa: SLF001
+    )
+    first.end()
+    settled = set(first.attempted)
+    second = RunningWorker(kafka_bootstrap, "same", source, target)
+    values = read_all(kafka_bootstrap, target, len(mail_ids))
+    second.end()
+    assert Counter(values) == Counter(mail_id.encode() for mail_id in mail_ids)
+    assert not settled & set(second.attempted)
+
+
+def test_a_worker_waits_with_a_pack_until_it_is_due(
+    kafka_bootstrap: str, topics: tuple[str, str]
+) -> None:
+    source, target = topics
+    due_ms = int(time.time() * 1000) + 1_500
+    envelope = Envelope(
+        ids.encode(1), "c", "", "c@d.example", "", 0, Origin(), Facts(), not_before_ms=due_ms
+    )
+    pack = outputs.pack(source, [Message(envelope, b"late")])
+    publish(kafka_bootstrap, source, [pack])
+    attempted_ms: list[float] = []
+
+    options = ClientOptions(kafka_bootstrap, "due")
+    worker = Worker(
+        "deliver",
+        lambda heard: StreamConsumer(options, f"due.{source}", heard, topics=(source,)),
+        TransactionalProducer(options, f"due.{source}", Failpoints.none(), Watchdog()),
+        Failpoints.none(),
+        Limits(),
+    )
+    stop = Stop()
+
+    def hand_out(jobs: list[Job]) -> None:
+        for job in jobs:
+            job.begin()
+            attempted_ms.append(time.time() * 1000)
+            worker.settle(job, [Output(target, b"done")])
+
+    thread = threading.Thread(
+        target=worker.run,
+        args=(
+            stop,
+            hand_out,
+            lambda record, reason: [],
+            lambda messages: max(m.envelope.not_before_ms for m in messages),
+        ),
+    )
+    thread.start()
+    assert read_all(kafka_bootstrap, target, 1) == [b"done"]
+    stop.set()
+    thread.join(PATIENCE_S)
+    assert attempted_ms[0] >= due_ms

@@ -1,0 +1,134 @@
+from msgspec.structs import replace
+
+import pytest
+
+from services.deliver.core.outcome import Bounced, Deferred, Delivered, Outcome
+from services.deliver.core.plan import Timing, expire, has_expired, plan
+from services.deliver.core.retry import JITTER_SHARE, STEPS, next_attempt
+from shared.topics.names import DELAYS_S
+from shared.topics.records import Attempts, Envelope, EventType, Facts, Origin
+
+NOW = 1_700_000_000_000
+ENVELOPE = Envelope(
+    mail_id="0" * 26,
+    client="shop",
+    sender="a@news.shop.example",
+    recipient="b@example.com",
+    message_id="<1@shop>",
+    received_at_ms=NOW - 5_000,
+    origin=Origin("mail.intake.shop", 0, 1),
+    facts=Facts(size_bytes=300),
+    mailing_id="spring",
+    sub_client="de",
+    lane="default",
+    expires_at_ms=NOW + 86_400_000,
+)
+
+
+def delivered() -> Delivered:
+    return Delivered(reply="250 ok", enhanced="2.0.0", site="mx", source="s", tls="")
+
+
+def deferred(dispatched: bool = True, in_doubt: bool = False) -> Deferred:
+    return Deferred(
+        reply="451 later",
+        enhanced="4.7.1",
+        bounce_class="soft",
+        reason="later",
+        site="mx",
+        source="s",
+        tls="",
+        dispatched=dispatched,
+        in_doubt=in_doubt,
+    )
+
+
+def bounced(dispatched: bool = True) -> Bounced:
+    return Bounced(
+        reply="550 unknown",
+        enhanced="5.1.1",
+        bounce_class="hard",
+        reason="unknown",
+        site="mx",
+        source="s",
+        tls="",
+        dispatched=dispatched,
+    )
+
+
+def kinds(envelope: Envelope, outcome: Outcome) -> list[tuple[EventType, bool]]:
+    steps = plan(envelope, outcome, Timing(NOW))
+    return [(told.kind, told.data.first_dispatch) for told in steps.events]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (delivered(), [(EventType.DELIVERED, True)]),
+        (bounced(), [(EventType.BOUNCED, True)]),
+        (bounced(dispatched=False), [(EventType.BOUNCED, False)]),
+        (deferred(), [(EventType.DEFERRED, True)]),
+        (deferred(dispatched=False), [(EventType.DEFERRED, False)]),
+        (deferred(in_doubt=True), [(EventType.IN_DOUBT, False), (EventType.DEFERRED, True)]),
+    ],
+)
+def test_the_event_of_the_first_attempt_that_reached_a_server_is_the_billed_one(
+    outcome: Outcome, expected: list[tuple[EventType, bool]]
+) -> None:
+    assert kinds(ENVELOPE, outcome) == expected
+
+
+@pytest.mark.parametrize("outcome", [delivered(), bounced(), deferred(), deferred(in_doubt=True)])
+def test_a_later_attempt_is_never_billed_again(outcome: Outcome) -> None:
+    later = replace(ENVELOPE, attempts=Attempts(1, NOW - 1_000))
+    assert not any(first for _, first in kinds(later, outcome))
+    for told in plan(later, outcome, Timing(NOW)).events:
+        assert told.data.attempt == 2
+        assert told.data.first_dispatched_at_ms == NOW - 1_000
+
+
+def test_a_deferred_message_carries_its_history_to_the_retry_topic() -> None:
+    steps = plan(ENVELOPE, deferred(), Timing(NOW))
+    assert steps.step == "1m"
+    assert steps.retry is not None
+    assert steps.retry.attempts == Attempts(1, NOW, "451 later", "4.7.1")
+    assert steps.retry.not_before_ms == steps.events[0].data.next_attempt_at_ms > NOW
+
+
+def test_only_a_deferral_goes_on() -> None:
+    for outcome in (delivered(), bounced()):
+        assert plan(ENVELOPE, outcome, Timing(NOW)).retry is None
+
+
+def test_a_message_that_expires_before_its_next_attempt_is_expired_at_once() -> None:
+    soon = replace(ENVELOPE, expires_at_ms=NOW + 10_000)
+    steps = plan(soon, deferred(), Timing(NOW))
+    assert steps.retry is None
+    assert [(told.kind, told.data.first_dispatch) for told in steps.events] == [
+        (EventType.EXPIRED, True)
+    ]
+    assert "later" in steps.events[0].data.reason
+
+
+def test_a_message_past_its_time_is_not_attempted() -> None:
+    late = replace(ENVELOPE, expires_at_ms=NOW, attempts=Attempts(3, NOW - 9, "451 x", "4.0.0"))
+    assert has_expired(late, NOW)
+    assert not has_expired(ENVELOPE, NOW)
+    assert not has_expired(replace(ENVELOPE, expires_at_ms=0), NOW)
+    (told,) = expire(late, NOW).events
+    assert told.kind is EventType.EXPIRED
+    assert (told.data.attempt, told.data.first_dispatch) == (3, False)
+    assert told.data.reply == "451 x"
+
+
+@pytest.mark.parametrize("attempts", range(1, 12))
+def test_delays_follow_the_steps_with_bounded_jitter_and_the_last_repeats(attempts: int) -> None:
+    retry = next_attempt("0" * 26, attempts, NOW, 1.0)
+    assert retry.step == STEPS[min(attempts, len(STEPS)) - 1]
+    delay_ms = DELAYS_S[retry.step] * 1000
+    assert delay_ms <= retry.due_at_ms - NOW <= delay_ms * (1 + JITTER_SHARE)
+
+
+def test_two_messages_deferred_together_do_not_come_back_together() -> None:
+    due = {next_attempt(f"{n:026d}", 1, NOW, 1.0).due_at_ms for n in range(100)}
+    assert len(due) > 90

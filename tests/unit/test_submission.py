@@ -1,0 +1,86 @@
+import pytest
+
+from services.ingest.core.submission import (
+    MAX_CARRIED_BYTES,
+    UNREADABLE,
+    UNREGISTERED,
+    Refusal,
+    Submission,
+    accept,
+    received_rows,
+)
+from shared.mail.headers import scan
+from shared.registry.client import Client
+from shared.topics.records import Message, Origin
+
+CLIENT = Client(
+    name="shop",
+    sending_domain="news.shop.example",
+    forwarding_address="returns@owner.example",
+    mailing_id="standard",
+)
+GOOD = (
+    b"From: a@news.shop.example\r\nTo: b@example.com\r\nSubject: hello\r\n"
+    b"Message-ID: <1@shop>\r\n\r\nbody\r\n"
+)
+
+
+def submission(content: bytes, offset: int = 1) -> Submission:
+    return Submission("shop", Origin("mail.intake.shop", 0, offset), 1_700_000_000_000, content)
+
+
+def test_a_readable_message_goes_on_with_its_bytes_and_facts() -> None:
+    message = accept(submission(GOOD), CLIENT, scan, 5)
+    assert isinstance(message, Message)
+    assert message.content == GOOD
+    envelope = message.envelope
+    assert (envelope.client, envelope.sender) == ("shop", "a@news.shop.example")
+    assert (envelope.recipient, envelope.message_id) == ("b@example.com", "<1@shop>")
+    assert envelope.received_at_ms == 1_700_000_000_000
+    assert envelope.origin == Origin("mail.intake.shop", 0, 1)
+
+
+def test_reading_a_record_twice_makes_the_same_mail() -> None:
+    first, again = (accept(submission(GOOD), CLIENT, scan, now) for now in (5, 9))
+    assert first == again
+    other = accept(submission(GOOD, offset=2), CLIENT, scan, 5)
+    assert isinstance(first, Message)
+    assert isinstance(other, Message)
+    assert other.envelope.mail_id != first.envelope.mail_id
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00\x01\x02\xff" * 50, b"From: a@b.example\r\nSubject: no end", b"\r\n"]
+)
+def test_bytes_that_are_no_message_are_refused_with_what_was_found(content: bytes) -> None:
+    refusal = accept(submission(content), CLIENT, scan, 5)
+    assert isinstance(refusal, Refusal)
+    (broken,) = refusal.event.rules
+    assert (broken.rule, broken.status) == (UNREADABLE, "5.6.0")
+    assert refusal.event.reason == broken.reason
+    assert refusal.event.mailing_id == "standard"
+    assert refusal.content == content
+
+
+def test_a_record_on_the_topic_of_nobody_is_refused_and_says_how_to_mend_it() -> None:
+    refusal = accept(submission(GOOD), None, scan, 5)
+    assert isinstance(refusal, Refusal)
+    assert refusal.event.rules[0].rule == UNREGISTERED
+    assert "sluice clients apply" in refusal.event.reason
+    assert refusal.event.client == "shop"
+
+
+def test_a_far_too_large_message_goes_on_without_its_body_so_that_all_rules_are_told() -> None:
+    message = accept(submission(GOOD + b"x" * MAX_CARRIED_BYTES), CLIENT, scan, 5)
+    assert isinstance(message, Message)
+    assert len(message.content) < 1_000
+    assert message.envelope.facts.size_bytes == len(GOOD) + MAX_CARRIED_BYTES
+
+
+def test_refusals_are_counted_by_mailing() -> None:
+    known = accept(submission(b""), CLIENT, scan, 5)
+    nobody = accept(submission(b""), None, scan, 5)
+    assert isinstance(known, Refusal)
+    assert isinstance(nobody, Refusal)
+    rows = received_rows([known, known, nobody])
+    assert rows == {("shop", "standard", ""): 2, ("shop", "", ""): 1}
