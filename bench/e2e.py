@@ -1,0 +1,311 @@
+"""`./sluice bench e2e`: the whole line on this machine, and Postfix beside it.
+
+Measures from the first message published to the last one both at the sink and counted by
+billing; then, at half that rate, how long a message takes from publishing to the sink's
+acceptance; then Postfix with as many messages of the same size (postfix.py).
+
+Both sides hand their mail to Postfix's smtp-sink, so that the receiver's cost is the same.
+Only the latency phase uses the own sink, which journals when it took each message.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from bench import postfix, smtp_sink
+from bench.processes import Usage, cpu_us_per_message, read_all
+from bench.publisher import Plan, Report
+from bench.smtp_sink import PeerError, SmtpSink
+from services.billing.core.usage import BILLED, decode_cell
+from services.billing.edge.cells import RedisCells
+from shared.cli import places
+from shared.cli.line import Line, LineOptions
+from shared.registry import publish
+from shared.registry.changes import Changes
+from shared.registry.client import Client
+from shared.runtime.sections import KafkaSettings
+from shared.store.client import connect
+from shared.store.read_cells import ALL_MONTHS
+from shared.topics.names import intake
+
+CLIENT: Final = "bench"
+SENDING_DOMAIN: Final = "news.bench.example"
+RECIPIENT_DOMAIN: Final = "r.example.net"
+LATENCY_DOMAIN: Final = "latency.example.net"
+# The broker's Java compiles its hot code, connections open, views fill.
+WARM_UP: Final = 2_000
+LATENCY_S: Final = 10.0
+RUN_TIMEOUT_S: Final = 1_800.0
+_POLL_S: Final = 0.05
+
+
+class Latency(Struct, frozen=True):
+    """Milliseconds from publishing to the sink's acceptance, at half load."""
+
+    p50: float
+    p99: float
+
+
+class Peer(Struct, frozen=True):
+    """The peer's rate with its queue in RAM, and each of its runs."""
+
+    name: str
+    messages_per_s: float
+    runs: list[postfix.PeerRun]
+
+
+class Result(Struct, frozen=True):
+    """The JSON of `bench e2e`."""
+
+    messages: int
+    size_bytes: int
+    seconds: float
+    messages_per_s: float
+    cpu_us_per_message: dict[str, float]
+    cpu_us_total: float
+    latency_ms: Latency
+    latency_at_per_s: float
+    rss_mb: dict[str, float]
+    peer: Peer | None
+    ratio: float | None
+
+
+class _Throughput(Struct, frozen=True):
+    seconds: float
+    cpu_us: dict[str, float]
+    rss_mb: dict[str, float]
+
+
+def measure(messages: int, size_bytes: int, with_peer: bool) -> Result:
+    """Run everything; takes minutes. Raises PeerError or PartAwayError with what is missing."""
+    name = f"bench-{os.getpid()}"
+    folder = places.run_folder(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
+    try:
+        with (
+            smtp_sink.running(_reachable(folder)) as sink,
+            _journal_sink(folder) as slow_sink,
+            _line(name, folder, sink, slow_sink) as line,
+        ):
+            bench = _Bench(line, sink, folder, size_bytes)
+            bench.run(min(WARM_UP, messages), "warm")
+            whole = bench.run(messages, "whole")
+            rate = messages / whole.seconds
+            latency = bench.latency(rate / 2)
+        peer = measure_peer(messages, size_bytes) if with_peer else None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return Result(
+        messages=messages,
+        size_bytes=size_bytes,
+        seconds=round(whole.seconds, 2),
+        messages_per_s=round(rate, 1),
+        cpu_us_per_message=whole.cpu_us,
+        cpu_us_total=round(sum(whole.cpu_us.values()), 1),
+        latency_ms=latency,
+        latency_at_per_s=round(rate / 2, 1),
+        rss_mb=whole.rss_mb,
+        peer=peer,
+        ratio=round(rate / peer.messages_per_s, 2) if peer else None,
+    )
+
+
+def measure_peer(messages: int, size_bytes: int) -> Peer:
+    """Postfix with its queue on disk, then in RAM."""
+    folders = {"disk": Path("/var/tmp"), "ram": Path("/dev/shm")}
+    runs = []
+    for queue, parent in folders.items():
+        folder = parent / f"sluice-bench-{os.getpid()}"
+        try:
+            runs.append(postfix.measure(folder, queue, messages, size_bytes))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return Peer(postfix.version(), runs[-1].messages_per_s, runs)
+
+
+def _reachable(folder: Path) -> Path:
+    made = folder / "sinks"
+    made.mkdir(exist_ok=True)
+    return made
+
+
+@contextmanager
+def _line(name: str, folder: Path, sink: SmtpSink, slow_sink: str) -> Iterator[Line]:
+    routes = {"*": sink.address, LATENCY_DOMAIN: slow_sink}
+    env = {"SLUICE_DELIVER__ROUTES": json.dumps(routes)}
+    options = LineOptions(name=name, folder=folder, sink=False, restart=False, env=env)
+    with Line(options) as line:
+        client = Client(CLIENT, SENDING_DOMAIN, "back@bench.example.org", "bench-mailing")
+        publish.apply(KafkaSettings(bootstrap=line.doors.kafka), Changes(added=(client,)))
+        yield line
+
+
+@contextmanager
+def _journal_sink(folder: Path) -> Iterator[str]:
+    """The own sink, journalling; its address."""
+    state = folder / "sink.json"
+    files = ("--journal", str(folder / "sink.jsonl"), "--state", str(state))
+    command = (sys.executable, "-m", "bench.sink", "--listen", "127.0.0.1:0", *files)
+    process = subprocess.Popen(
+        [*command, "--behaviour", "accept"],
+        cwd=places.ROOT,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield _wait_address(process, state)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_address(process: subprocess.Popen[bytes], state: Path) -> str:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            return str(json.loads(state.read_bytes())["address"])
+        except (OSError, ValueError):
+            time.sleep(_POLL_S)
+    raise PeerError("bench.sink did not start")
+
+
+class _Bench:
+    """The phases on a running line."""
+
+    def __init__(self, line: Line, sink: SmtpSink, folder: Path, size_bytes: int) -> None:
+        self._line = line
+        self._sink = sink
+        self._folder = folder
+        self._size_bytes = size_bytes
+        self._cells = RedisCells(connect(line.doors.redis))
+        self._published = 0
+
+    def run(self, messages: int, name: str) -> _Throughput:
+        """Publish as fast as possible and wait until the sink has all and all are counted."""
+        already_at_sink = self._sink.count()
+        pids = {**self._line.pids(), "sink": self._sink.process.pid}
+        before = read_all(pids)
+        with self._publisher(messages, name, RECIPIENT_DOMAIN) as publisher:
+            self._sink.wait_for(already_at_sink + messages, RUN_TIMEOUT_S)
+            self._published += messages
+            self._wait_counted()
+            ended_at = time.time()
+            after = read_all(pids)
+            report = _report(publisher)
+        return _throughput(report, ended_at, messages, (before, after))
+
+    def latency(self, rate_per_s: float) -> Latency:
+        """Publish at a steady rate; how long each message took to the sink."""
+        messages = max(100, int(rate_per_s * LATENCY_S))
+        with self._publisher(messages, "latency", LATENCY_DOMAIN, rate_per_s) as publisher:
+            _report(publisher)
+            self._published += messages
+            self._wait_counted()
+        sent = msgspec.json.decode((self._folder / "times.json").read_bytes(), type=list[float])
+        taken: list[float] = []
+        for line in (self._folder / "sink.jsonl").read_bytes().splitlines():
+            found = msgspec.json.decode(line)
+            if found["verdict"] == "accepted":
+                number = int(found["rcpt"].partition("@")[0].rpartition("-")[2])
+                taken.append((found["t"] - sent[number]) * 1000)
+        if len(taken) < messages:
+            raise PeerError(f"the sink journalled {len(taken)} of {messages} messages")
+        taken.sort()
+        return Latency(_percentile(taken, 0.50), _percentile(taken, 0.99))
+
+    @contextmanager
+    def _publisher(
+        self, messages: int, run: str, domain: str, rate_per_s: float = 0.0
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        plan = Plan(
+            bootstrap=self._line.doors.kafka,
+            topic=intake(CLIENT),
+            sending_domain=SENDING_DOMAIN,
+            recipient_domain=domain,
+            messages=messages,
+            size_bytes=self._size_bytes,
+            rate_per_s=rate_per_s,
+            run=run,
+            times=str(self._folder / "times.json") if rate_per_s else "",
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.publisher", msgspec.json.encode(plan).decode()],
+            cwd=places.ROOT,
+            stdout=subprocess.PIPE,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait(10)
+
+    def _wait_counted(self) -> None:
+        deadline = time.monotonic() + RUN_TIMEOUT_S
+        while (counted := self._counted()) < self._published:
+            if time.monotonic() > deadline:
+                raise PeerError(f"billing counted {counted} of {self._published}")
+            time.sleep(_POLL_S)
+
+    def _counted(self) -> int:
+        months = self._cells.read(ALL_MONTHS).months
+        return sum(
+            count
+            for month in months.values()
+            for name, count in month.items()
+            if decode_cell(name).counter == BILLED
+        )
+
+
+def _report(publisher: subprocess.Popen[bytes]) -> Report:
+    out, _ = publisher.communicate(timeout=RUN_TIMEOUT_S)
+    if publisher.returncode != 0:
+        raise PeerError(f"the publisher ended with {publisher.returncode}")
+    return msgspec.json.decode(out, type=Report)
+
+
+def _throughput(
+    report: Report,
+    ended_at: float,
+    messages: int,
+    readings: tuple[dict[str, Usage], dict[str, Usage]],
+) -> _Throughput:
+    before, after = readings
+    cpu_us = cpu_us_per_message(before, after, messages)
+    cpu_us["publisher"] = round(report.cpu_s * 1e6 / messages, 1)
+    rss_mb = {name: round(usage.rss_mb, 1) for name, usage in after.items()}
+    rss_mb["publisher"] = round(report.rss_mb, 1)
+    return _Throughput(ended_at - report.first_at, cpu_us, rss_mb)
+
+
+def _percentile(ordered: list[float], share: float) -> float:
+    return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 1)
+
+
+def described(result: Result) -> str:
+    """The result for people."""
+    lines = [
+        f"{result.messages} messages of {result.size_bytes} bytes in {result.seconds} s: "
+        f"{result.messages_per_s:.0f} messages/s",
+        f"CPU {result.cpu_us_total:.0f} us a message: "
+        + ", ".join(f"{name} {us:.0f}" for name, us in result.cpu_us_per_message.items()),
+        "memory, MB: " + ", ".join(f"{name} {mb:.0f}" for name, mb in result.rss_mb.items()),
+        f"latency at {result.latency_at_per_s:.0f}/s: "
+        f"p50 {result.latency_ms.p50} ms, p99 {result.latency_ms.p99} ms",
+    ]
+    if result.peer:
+        runs = ", ".join(f"queue {run.queue} {run.messages_per_s:.0f}" for run in result.peer.runs)
+        lines.append(f"{result.peer.name}, messages/s: {runs}; ratio to RAM {result.ratio}")
+    return "\n".join(lines)

@@ -1,0 +1,62 @@
+"""What processes used: CPU time and memory, read from /proc. Linux only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+
+
+class Usage(Struct, frozen=True):
+    """CPU seconds a process has used since it began, and its resident memory now and at most."""
+
+    cpu_s: float
+    rss_mb: float
+    peak_rss_mb: float
+
+
+def read_usage(pid: int) -> Usage | None:
+    """What process `pid` has used, with the children it has waited for; None once it is gone."""
+    try:
+        # The name (2nd field) may hold spaces and brackets: count from behind it.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    cpu_s = sum(int(field) for field in fields[11:15]) / _TICKS_PER_S
+    return Usage(cpu_s, _kb(status, "VmRSS:") / 1024, _kb(status, "VmHWM:") / 1024)
+
+
+def _kb(status: str, name: str) -> int:
+    for line in status.splitlines():
+        if line.startswith(name):
+            return int(line.split()[1])
+    return 0
+
+
+def read_all(pids: Mapping[str, int]) -> dict[str, Usage]:
+    """The usage of each named process that is alive."""
+    found = {name: read_usage(pid) for name, pid in pids.items()}
+    return {name: usage for name, usage in found.items() if usage is not None}
+
+
+def cpu_us_per_message(
+    before: Mapping[str, Usage], after: Mapping[str, Usage], messages: int
+) -> dict[str, float]:
+    """CPU microseconds a message of each process between two readings."""
+    return {
+        name: round(
+            (usage.cpu_s - (before[name].cpu_s if name in before else 0.0)) * 1e6 / messages, 1
+        )
+        for name, usage in after.items()
+    }
+
+
+def read_own_rss_mb() -> float:
+    """The resident memory of this process."""
+    return _kb(Path("/proc/self/status").read_text(), "VmRSS:") / 1024

@@ -1,0 +1,140 @@
+"""The publisher of the benches: a process of its own that fills one intake topic.
+
+As fast as Kafka takes it, or at a steady rate; then it can write down when each message was
+handed in. Tuned as a platform would tune it: batches of 1 MB, lz4, idempotent. Message bodies
+are made once; only the headers differ, so that its own cost is small.
+
+    python -m bench.publisher '{"bootstrap": ..., see Plan}'   prints a Report as JSON
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from kafka import KafkaProducer
+from msgspec import Struct
+
+from bench.processes import read_own_rss_mb
+
+_LINE: Final = b"The quick brown fox jumps over the lazy dog and asks for its newsletter.\r\n"
+_BATCH_BYTES: Final = 1024 * 1024
+# kafka-python's producer has no bound on its memory: this many bytes may be outstanding.
+_OUTSTANDING_BYTES: Final = 64 * 1024 * 1024
+_FLUSH_TIMEOUT_S: Final = 120.0
+_SLICE_S: Final = 0.01
+
+
+class Plan(Struct, frozen=True):
+    """What to publish where. `rate_per_s` 0: as fast as possible. `times`: file, or ""."""
+
+    bootstrap: str
+    topic: str
+    sending_domain: str
+    recipient_domain: str
+    messages: int
+    size_bytes: int
+    rate_per_s: float = 0.0
+    run: str = "r"
+    times: str = ""
+
+
+class Report(Struct, frozen=True):
+    """When the first message was handed in and all were acknowledged (Unix s), and the cost."""
+
+    first_at: float
+    acknowledged_at: float
+    cpu_s: float
+    rss_mb: float
+
+
+def make_body(size_bytes: int) -> bytes:
+    """A body so long that the whole message is at most `size_bytes`, and hardly less."""
+    longest = Plan("", "", "news.bench.example", "latency.example.net", 1, 0, run="latency")
+    head = len(make_head(longest, 99_999_999))
+    room = max(size_bytes - head, len(_LINE))
+    return (_LINE * (room // len(_LINE) + 1))[: room - 2] + b"\r\n"
+
+
+def make_head(plan: Plan, number: int) -> bytes:
+    """The header block of the message with this number, with the empty line."""
+    return (
+        f"From: Bench News <news@{plan.sending_domain}>\r\n"
+        f"To: Reader {number} <ok-{number}@{plan.recipient_domain}>\r\n"
+        f"Subject: The news of today, issue {number}\r\n"
+        f"Message-ID: <{plan.run}.{number:08d}@{plan.sending_domain}>\r\n"
+        "Date: Mon, 23 Nov 2026 10:00:00 +0000\r\n"
+        f"Reply-To: answers@{plan.sending_domain}\r\n"
+        f"List-Unsubscribe: <https://{plan.sending_domain}/u/{number:08d}>\r\n"
+        "MIME-Version: 1.0\r\n"
+        "Content-Type: text/plain; charset=utf-8\r\n"
+        "Content-Transfer-Encoding: 7bit\r\n"
+        "\r\n"
+    ).encode()
+
+
+class _Publisher:
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._room = threading.Semaphore(max(1, _OUTSTANDING_BYTES // max(plan.size_bytes, 1)))
+        self._failed: list[BaseException] = []
+
+    def run(self) -> Report:
+        producer = KafkaProducer(
+            bootstrap_servers=self._plan.bootstrap.split(","),
+            acks="all",
+            enable_idempotence=True,
+            compression_type="lz4",
+            batch_size=_BATCH_BYTES,
+            linger_ms=20,
+            metrics_enabled=False,
+        )
+        producer.partitions_for(self._plan.topic)  # the first send would wait for it
+        first_at = time.time()
+        times = self._send_all(producer)
+        producer.flush(timeout=_FLUSH_TIMEOUT_S)
+        acknowledged_at = time.time()
+        rss_mb = read_own_rss_mb()
+        producer.close(timeout=5)
+        if self._failed:
+            raise SystemExit(f"{len(self._failed)} messages not published: {self._failed[0]!r}")
+        if self._plan.times:
+            Path(self._plan.times).write_bytes(msgspec.json.encode(times))
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return Report(first_at, acknowledged_at, used.ru_utime + used.ru_stime, rss_mb)
+
+    def _send_all(self, producer: Any) -> list[float]:
+        plan, body = self._plan, make_body(self._plan.size_bytes)
+        times: list[float] = []
+        started = time.monotonic()
+        for number in range(plan.messages):
+            if plan.rate_per_s:
+                ahead = number / plan.rate_per_s - (time.monotonic() - started)
+                if ahead > _SLICE_S:
+                    time.sleep(ahead)
+                times.append(time.time())
+            self._room.acquire()
+            future = producer.send(plan.topic, value=make_head(plan, number) + body)
+            future.add_both(self._done)
+        return times
+
+    def _done(self, result: object) -> None:
+        if isinstance(result, BaseException):
+            self._failed.append(result)
+        self._room.release()
+
+
+def main() -> None:
+    """Publish as the plan in the first argument says."""
+    plan = msgspec.json.decode(sys.argv[1], type=Plan)
+    report = _Publisher(plan).run()
+    print(msgspec.json.encode(report).decode())
+
+
+if __name__ == "__main__":
+    main()

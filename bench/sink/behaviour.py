@@ -1,0 +1,106 @@
+"""How the sink answers, by the recipient's local part. Pure.
+
+| local part | answer |
+| --- | --- |
+| `defer-<n>-...` | 451 4.7.1 at the dot to the first n attempts of that recipient and message |
+| `bounce-...` | 550 5.1.1 at RCPT |
+| `full-...` | 452 4.2.2 at RCPT, always |
+| `policy-...` | 550 5.7.1 at the dot |
+| `tarpit-...` | accepted, every answer from RCPT on a second late |
+| `drop-...` | hangs up instead of answering the dot the first time, then accepted |
+| anything else | accepted |
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+
+from shared.smtp.reply import Reply
+
+TARPIT_S: Final = 1.0
+# Attempts that are counted at a time; the oldest are forgotten first.
+MAX_REMEMBERED: Final = 1_000_000
+
+_UNKNOWN: Final = Reply(550, "5.1.1", "No such mailbox")
+_FULL: Final = Reply(452, "4.2.2", "Mailbox full")
+_POLICY: Final = Reply(550, "5.7.1", "Refused as spam")
+_GREYLISTED: Final = Reply(451, "4.7.1", "Greylisted, try again later")
+_DEFER: Final = re.compile(r"defer-([0-9]{1,6})-")
+
+
+class Verdict(StrEnum):
+    """The words of the journal."""
+
+    ACCEPTED = "accepted"
+    DEFERRED = "deferred"
+    BOUNCED = "bounced"
+    DROPPED = "dropped"
+
+
+class Decision(Struct, frozen=True):
+    """What is answered; `reply` is None where the connection is closed instead."""
+
+    verdict: Verdict
+    reply: Reply | None
+
+
+def judge_recipient(address: str) -> Decision | None:
+    """The refusal of a recipient at RCPT; None where it is taken."""
+    if address.startswith("bounce-"):
+        return Decision(Verdict.BOUNCED, _UNKNOWN)
+    if address.startswith("full-"):
+        return Decision(Verdict.DEFERRED, _FULL)
+    return None
+
+
+def delay_s(address: str) -> float:
+    """How late each answer from RCPT on comes."""
+    return TARPIT_S if address.startswith("tarpit-") else 0.0
+
+
+class Behaviour:
+    """Judges messages; remembers attempts, nothing else."""
+
+    def __init__(self, max_remembered: int = MAX_REMEMBERED) -> None:
+        self._attempts: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._max_remembered = max_remembered
+        self._accepted = 0
+
+    def judge_content(self, recipients: Sequence[str], message_id: str) -> Decision:
+        """The answer to the dot; the first recipient that is not accepted decides."""
+        for address in recipients:
+            refusal = self._judge(address, message_id)
+            if refusal is not None:
+                return refusal
+        return self.accept()
+
+    def accept(self) -> Decision:
+        """The answer to a message that is taken."""
+        self._accepted += 1
+        reply = Reply(250, "2.0.0", f"Ok: queued as {self._accepted:X}")
+        return Decision(Verdict.ACCEPTED, reply)
+
+    def _judge(self, address: str, message_id: str) -> Decision | None:
+        if address.startswith("policy-"):
+            return Decision(Verdict.BOUNCED, _POLICY)
+        if address.startswith("drop-"):
+            first = self._attempt(address, message_id) == 1
+            return Decision(Verdict.DROPPED, None) if first else None
+        deferrals = _DEFER.match(address)
+        if deferrals and self._attempt(address, message_id) <= int(deferrals[1]):
+            return Decision(Verdict.DEFERRED, _GREYLISTED)
+        return None
+
+    def _attempt(self, address: str, message_id: str) -> int:
+        key = (address, message_id)
+        count = self._attempts.get(key, 0) + 1
+        self._attempts[key] = count
+        if len(self._attempts) > self._max_remembered:
+            self._attempts.popitem(last=False)
+        return count

@@ -1,0 +1,111 @@
+"""The sink's journal: one JSON line for each answer to a RCPT or a message that says something.
+
+Owns: the lines and when they reach the operating system. Promises: after `flush()` they are
+there, so they outlive a kill of this process; it is called before an answer is sent.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+from msgspec import Struct
+
+_MESSAGE_ID: Final = re.compile(rb"(?:\A|\r\n)message-id:[ \t]*(?:\r\n[ \t]+)?([^\r\n]*)", re.I)
+_USUAL: Final = (b"\r\nMessage-ID: ", b"\r\nMessage-Id: ")
+
+
+class Line(Struct, frozen=True):
+    """One line. `t` is Unix seconds, `message_id` "" before the content was seen."""
+
+    t: float
+    verdict: str
+    message_id: str
+    mail_from: str
+    rcpt: str
+    size: int
+    reply: str
+    stage: str
+
+
+class Answered(Struct, frozen=True):
+    """What was answered to a recipient or a message."""
+
+    verdict: str
+    reply: str
+    stage: str
+    message_id: str = ""
+    size: int = 0
+
+
+class Journal:
+    """Appends lines to a file; with no path it keeps nothing."""
+
+    def __init__(self, path: Path | None) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        self._file = os.open(path, flags, 0o644) if path else None
+        self._encode = msgspec.json.Encoder().encode
+        self._lines: list[bytes] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.flush()
+        if self._file is not None:
+            os.close(self._file)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether there is a file."""
+        return self._file is not None
+
+    def add(self, answered: Answered, mail_from: str, rcpt: str) -> None:
+        """Note an answer."""
+        if self._file is None:
+            return
+        line = Line(
+            time.time(),
+            answered.verdict,
+            answered.message_id,
+            mail_from,
+            rcpt,
+            answered.size,
+            answered.reply,
+            answered.stage,
+        )
+        self._lines.append(self._encode(line))
+
+    def flush(self) -> None:
+        """Hand all lines to the operating system, in one write."""
+        if not self._lines or self._file is None:
+            return
+        data = b"\n".join(self._lines) + b"\n"
+        self._lines.clear()
+        # A write to a regular file is short only when the disk is full; the next one raises.
+        while data:
+            data = data[os.write(self._file, data) :]
+
+
+def message_id_of(content: bytes) -> str:
+    """The Message-ID of a message, "" where there is none."""
+    end = content.find(b"\r\n\r\n")
+    end = len(content) if end < 0 else end + 2
+    for usual in _USUAL:
+        at = content.find(usual, 0, end)
+        if at >= 0:
+            start = at + len(usual)
+            value = content[start : content.find(b"\r\n", start)]
+            return value.decode("utf-8", "replace").strip()
+    found = _MESSAGE_ID.search(content, 0, end)
+    return found[1].decode("utf-8", "replace").strip() if found else ""

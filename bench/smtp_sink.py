@@ -1,0 +1,111 @@
+"""Postfix's smtp-sink as the destination of both sides of a comparison.
+
+It is written in C and costs the same small share of the machine for each, so the figures
+compare the senders and not their receivers. Its `-c` counter is what tells the end of a run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+# smtp-sink's listen backlog; more connections than either sender opens at once.
+_BACKLOG: Final = "1000"
+_START_TIMEOUT_S: Final = 10.0
+_POLL_S: Final = 0.02
+
+# `sess=15 quit=2 mesg=200`, then a carriage return.
+_REPORT: Final = re.compile(rb"mesg=(\d+)\r")
+_REPORT_BYTES: Final = 200
+
+
+class PeerError(RuntimeError):
+    """A program of the peer is missing or did not come up; the text says which and why."""
+
+
+def free_port() -> int:
+    """A TCP port of the loopback address that nothing listens on at the moment."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def program(name: str) -> str:
+    """Where a Postfix program is; raises PeerError with the remedy."""
+    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if path is None:
+        raise PeerError(
+            f"{name} is missing: apt-get install --no-install-recommends postfix, "
+            "or run this with --install-peer as root"
+        )
+    return path
+
+
+class SmtpSink:
+    """A running smtp-sink; `count()` is how many messages it has taken."""
+
+    def __init__(self, process: subprocess.Popen[bytes], address: str, output: Path) -> None:
+        self.process = process
+        self.address = address
+        self._output = output
+
+    def count(self) -> int:
+        """How many messages it has taken since it started."""
+        with self._output.open("rb") as file:
+            file.seek(max(0, self._output.stat().st_size - _REPORT_BYTES))
+            # The last report may be half written: the one before its end mark is whole.
+            reports = _REPORT.findall(file.read())
+        return int(reports[-1]) if reports else 0
+
+    def wait_for(self, count: int, timeout_s: float) -> float:
+        """Wait until it has taken `count`; the moment (Unix seconds) it was seen."""
+        deadline = time.monotonic() + timeout_s
+        while self.count() < count:
+            if time.monotonic() > deadline:
+                raise PeerError(f"the sink took {self.count()} of {count} in {timeout_s:.0f} s")
+            time.sleep(_POLL_S)
+        return time.time()
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[SmtpSink]:
+    """An smtp-sink on a free port; its counter is written to a file in `folder`."""
+    port = free_port()
+    output = folder / f"smtp-sink-{port}.count"
+    # As root it insists on a user to become.
+    user = ["-u", "postfix"] if os.geteuid() == 0 else []
+    address = f"127.0.0.1:{port}"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [program("smtp-sink"), *user, "-c", address, _BACKLOG],
+            stdout=file,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    try:
+        _wait_listening(process, port)
+        yield SmtpSink(process, address, output)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(10)
+
+
+def _wait_listening(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise PeerError(f"smtp-sink ended with {process.returncode} at its start")
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+            return
+        time.sleep(_POLL_S)
+    raise PeerError(f"smtp-sink did not listen within {_START_TIMEOUT_S:.0f} s")

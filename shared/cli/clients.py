@@ -1,0 +1,216 @@
+"""`sluice clients`: the registry of clients, as clients.yaml wants it and as it is.
+
+Owns: the commands. Does not own: judging the file (shared/registry/clients_file.py), what an
+apply changes (changes.py), writing it (publish.py).
+Exit codes: 1 when `diff` finds a difference or NAME is not registered, 2 for a wrong file,
+3 when Kafka is away.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import click
+import msgspec
+import yaml
+
+from shared.cli.answer import Exit, fail, print_json, say
+from shared.cli.kafka_door import find_kafka, kafka_options
+from shared.registry.changes import Changes, changed_fields, plan_changes
+from shared.registry.client import Client
+from shared.registry.clients_file import RegistryError, parse_clients_yaml
+from shared.registry.publish import apply as write_changes
+from shared.registry.view import load_registry
+from shared.runtime.lifecycle import PartAway
+from shared.runtime.settings import SettingsError
+
+P = ParamSpec("P")
+
+_file = click.option(
+    "-f",
+    "--file",
+    "path",
+    required=True,
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="clients.yaml; - for standard input.",
+)
+_prune = click.option("--prune", is_flag=True, help="Remove clients that the file lacks.")
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+def _answering(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn faults into lines, JSON and exit codes."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        as_json = bool(kwargs["as_json"])
+        try:
+            command(*args, **kwargs)
+        except (RegistryError, SettingsError) as error:
+            for fault in error.faults:
+                say(str(fault))
+            if as_json:
+                print_json({"faults": [msgspec.to_builtins(fault) for fault in error.faults]})
+            sys.exit(Exit.WRONG_USE)
+        except PartAway as error:
+            fail(str(error), Exit.PART_AWAY, as_json)
+
+    return wrapped
+
+
+@click.group(help="Register clients, and look at those registered.")
+def main() -> None:
+    """Hold the verbs together."""
+
+
+@main.command()
+@_file
+@_prune
+@_json
+@kafka_options
+@_answering
+def apply(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> None:
+    """Register the clients of a file, changing what differs; running services follow at once."""
+    wanted = _read(path)
+    kafka = find_kafka(bootstrap, line)
+    changes = plan_changes(wanted, load_registry(kafka), prune)
+    topics = write_changes(kafka, changes)
+    if as_json:
+        print_json({**_summary(changes), "topics_created": topics})
+        return
+    for line_text in _lines(changes):
+        click.echo(line_text)
+    for topic in topics:
+        click.echo(f"created   topic {topic}")
+    click.echo(f"{len(wanted)} clients in the file, {len(changes.to_write)} written")
+
+
+@main.command()
+@_file
+@_prune
+@_json
+@kafka_options
+@_answering
+def diff(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> None:
+    """Show what apply would change; exit code 1 when it would."""
+    wanted = _read(path)
+    registered = load_registry(find_kafka(bootstrap, line))
+    changes = plan_changes(wanted, registered, prune)
+    details = {
+        client.name: {
+            field: {"from": before, "to": after}
+            for field, (before, after) in changed_fields(registered[client.name], client).items()
+        }
+        for client in changes.changed
+    }
+    if as_json:
+        print_json({**_summary(changes), "fields": msgspec.to_builtins(details)})
+    else:
+        for line_text in _lines(changes, details):
+            click.echo(line_text)
+    if changes.to_write or changes.removed:
+        sys.exit(Exit.CHECK_FAILED)
+
+
+@main.command("list")
+@_json
+@kafka_options
+@_answering
+def list_clients(as_json: bool, bootstrap: str, line: str) -> None:
+    """List the registered clients."""
+    registered = load_registry(find_kafka(bootstrap, line))
+    clients = [registered[name] for name in sorted(registered)]
+    if as_json:
+        print_json([_shown(client) for client in clients])
+        return
+    for client in clients:
+        click.echo(
+            f"{client.name:<20} {client.sending_domain:<30} {client.mailing_id:<16} "
+            f"{len(client.codes)} codes"
+        )
+    if not clients:
+        say("no client is registered")
+
+
+@main.command()
+@click.argument("name")
+@_json
+@kafka_options
+@_answering
+def show(name: str, as_json: bool, bootstrap: str, line: str) -> None:
+    """Show one client, as clients.yaml would have it."""
+    client = load_registry(find_kafka(bootstrap, line)).get(name)
+    if client is None:
+        fail(f"no client {name!r} is registered", Exit.CHECK_FAILED, as_json)
+    if as_json:
+        print_json(_shown(client))
+        return
+    text = yaml.safe_dump({"clients": [_shown(client)]}, sort_keys=False, allow_unicode=True)
+    click.echo(text, nl=False)
+
+
+@main.command()
+@click.argument("name")
+@_json
+@kafka_options
+@_answering
+def remove(name: str, as_json: bool, bootstrap: str, line: str) -> None:
+    """Remove a client: what it submits from now on is refused. Its intake topic stays."""
+    kafka = find_kafka(bootstrap, line)
+    if name not in load_registry(kafka):
+        fail(f"no client {name!r} is registered", Exit.CHECK_FAILED, as_json)
+    changes = Changes(removed=(name,))
+    write_changes(kafka, changes)
+    if as_json:
+        print_json(_summary(changes))
+    else:
+        click.echo(f"removed   {name}")
+
+
+def _read(path: Path) -> list[Client]:
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
+    except OSError as error:
+        raise click.UsageError(f"-f {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"-f {path}: not UTF-8 ({error})") from None
+    return parse_clients_yaml(text)
+
+
+def _shown(client: Client) -> Any:
+    """Every field, defaults too."""
+    return msgspec.to_builtins(
+        {field: getattr(client, field) for field in client.__struct_fields__}
+    )
+
+
+def _summary(changes: Changes) -> dict[str, list[str]]:
+    return {
+        "added": [client.name for client in changes.added],
+        "changed": [client.name for client in changes.changed],
+        "unchanged": list(changes.unchanged),
+        "removed": list(changes.removed),
+    }
+
+
+def _lines(
+    changes: Changes, details: Mapping[str, Mapping[str, Mapping[str, object]]] | None = None
+) -> list[str]:
+    lines = []
+    for word, clients in _summary(changes).items():
+        for name in clients:
+            lines.append(f"{word:<9} {name}")
+            for field, values in (details or {}).get(name, {}).items():
+                before, after = (
+                    msgspec.json.encode(values[end]).decode() for end in ("from", "to")
+                )
+                lines.append(f"            {field}: {before} -> {after}")
+    return lines
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""The conservation equation: received = final events + in flight, per mailing. Pure.
+
+Owns what counts as a fault. Does not own reading the events (audit.py) or finding doubled
+ids among millions (id_buckets.py).
+
+Finals are counted below one mark in the log and tallies below a later one (audit.py), so
+every final event counted here has its tally counted too, and in flight below zero is a
+fault however busy the line is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+
+from shared.topics import ids
+from shared.topics.records import FINAL, Event, EventType, Tally
+
+# Examples shown of each kind of fault.
+SHOWN: Final = 10
+
+Mailing = tuple[str, str, str]  # client, mailing ID, sub-client
+
+_LETTERS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_DIGITS: Final = "0123456789abcdefghijklmnopqrstuv"
+_TO_DIGITS: Final = str.maketrans(_LETTERS, _DIGITS)
+_ID_BYTES: Final = 16
+
+
+class FaultKind(StrEnum):
+    """What can be wrong with the books."""
+
+    DOUBLED_FINAL = "doubled_final"
+    DOUBLED_DISPATCH = "doubled_first_dispatch"
+    OVERDRAWN = "more_finals_than_received"
+    UNTALLIED = "final_without_tally"
+    MISSING = "missing_final"
+    STRANGE_ID = "strange_mail_id"
+    UNREADABLE = "unreadable_event"
+    CUT_LOG = "events_deleted_from_kafka"
+
+
+class BookFault(Struct, frozen=True):
+    """One kind of fault: how often, where, and a few mail ids or mailings."""
+
+    kind: FaultKind
+    count: int
+    examples: list[str]
+
+
+class BookRow(Struct, frozen=True):
+    """The account of one mailing."""
+
+    client: str
+    mailing_id: str
+    sub_client: str
+    received: int
+    refused: int
+    suppressed: int
+    delivered: int
+    bounced: int
+    expired: int
+    cancelled: int
+    in_flight: int
+
+
+class Report(Struct, frozen=True):
+    """The books of all mailings, and whether they balance."""
+
+    balanced: bool
+    settled: bool  # whether nothing may be in flight any more
+    events: int
+    received: int
+    finals: int
+    in_flight: int
+    first_dispatches: int
+    rows: list[BookRow]
+    faults: list[BookFault]
+
+
+def parse_mail_id(text: str) -> bytes | None:
+    """The 16 bytes of a mail id (shared.topics.ids); None when it is none."""
+    digits = text.translate(_TO_DIGITS)
+    # What translate() leaves as it was (I, L, O, U, small letters) is no letter of the alphabet.
+    if len(text) != ids.ID_LETTERS or not text.isascii() or not set(text) <= set(_LETTERS):
+        return None
+    number = int(digits, 32)
+    return number.to_bytes(_ID_BYTES, "big") if number < 1 << 128 else None
+
+
+def mail_id_text(mail_id: bytes) -> str:
+    """The letters of 16 bytes."""
+    return ids.encode(int.from_bytes(mail_id, "big"))
+
+
+class Books:
+    """Adds up tallies and final events by mailing."""
+
+    def __init__(self) -> None:
+        self._received: Counter[Mailing] = Counter()
+        self._finals: dict[Mailing, Counter[EventType]] = {}
+        self.events = 0
+        self.first_dispatches = 0
+        self.unreadable = 0
+        self.strange: Counter[str] = Counter()
+
+    def add_tally(self, tally: Tally) -> None:
+        """Note what a transaction took in."""
+        for row in tally.rows:
+            self._received[row.client, row.mailing_id, row.sub_client] += row.received
+
+    def add_event(self, event: Event) -> bytes | None:
+        """Note an event; its mail id where it is a final one or a first dispatch."""
+        self.events += 1
+        data = event.data
+        is_final = event.type in FINAL
+        if is_final:
+            mailing = (data.client, data.mailing_id, data.sub_client)
+            self._finals.setdefault(mailing, Counter())[event.type] += 1
+        self.first_dispatches += data.first_dispatch
+        if not is_final and not data.first_dispatch:
+            return None
+        mail_id = parse_mail_id(event.subject)
+        if mail_id is None and (len(self.strange) < SHOWN or event.subject in self.strange):
+            self.strange[event.subject] += 1
+        return mail_id
+
+    def rows(self) -> list[BookRow]:
+        """The account of each mailing, in order."""
+        return [self._row(each) for each in sorted(self._received.keys() | self._finals.keys())]
+
+    def _row(self, mailing: Mailing) -> BookRow:
+        finals = self._finals.get(mailing, Counter())
+        return BookRow(
+            *mailing,
+            received=self._received[mailing],
+            refused=finals[EventType.REFUSED],
+            suppressed=finals[EventType.SUPPRESSED],
+            delivered=finals[EventType.DELIVERED],
+            bounced=finals[EventType.BOUNCED],
+            expired=finals[EventType.EXPIRED],
+            cancelled=finals[EventType.CANCELLED],
+            in_flight=self._received[mailing] - finals.total(),
+        )
+
+
+class Doubles(Struct, frozen=True):
+    """Mail ids that occur more than once, with how often."""
+
+    finals: Mapping[bytes, int]
+    dispatches: Mapping[bytes, int]
+
+
+def judge(
+    books: Books, doubles: Doubles, settled: bool, cut_partitions: Sequence[int] = ()
+) -> Report:
+    """The report. `settled`: nothing may be in flight. `cut_partitions`: those whose beginning
+    Kafka has deleted, so that the books cannot be whole."""
+    rows = books.rows()
+    faults = [
+        _doubled(FaultKind.DOUBLED_FINAL, doubles.finals),
+        _doubled(FaultKind.DOUBLED_DISPATCH, doubles.dispatches),
+        _off(FaultKind.UNTALLIED, (row for row in rows if not row.received and row.in_flight < 0)),
+        _off(FaultKind.OVERDRAWN, (row for row in rows if row.received and row.in_flight < 0)),
+        _off(FaultKind.MISSING, (row for row in rows if settled and row.in_flight > 0)),
+        BookFault(FaultKind.STRANGE_ID, books.strange.total(), list(books.strange)),
+        BookFault(FaultKind.UNREADABLE, books.unreadable, []),
+        BookFault(
+            FaultKind.CUT_LOG,
+            len(cut_partitions),
+            [f"partition {number}" for number in cut_partitions],
+        ),
+    ]
+    faults = [fault for fault in faults if fault.count]
+    received = sum(row.received for row in rows)
+    in_flight = sum(row.in_flight for row in rows)
+    return Report(
+        balanced=not faults,
+        settled=settled,
+        events=books.events,
+        received=received,
+        finals=received - in_flight,
+        in_flight=in_flight,
+        first_dispatches=books.first_dispatches,
+        rows=rows,
+        faults=faults,
+    )
+
+
+def _doubled(kind: FaultKind, found: Mapping[bytes, int]) -> BookFault:
+    """`count`: how many there are too many."""
+    examples = [mail_id_text(mail_id) for mail_id in sorted(found)[:SHOWN]]
+    return BookFault(kind, sum(number - 1 for number in found.values()), examples)
+
+
+def _off(kind: FaultKind, rows: Iterable[BookRow]) -> BookFault:
+    """`count`: how many messages the rows are off by."""
+    found = list(rows)
+    examples = [
+        f"{row.client}/{row.mailing_id}/{row.sub_client}: {row.in_flight:+}"
+        for row in found[:SHOWN]
+    ]
+    return BookFault(kind, sum(abs(row.in_flight) for row in found), examples)

@@ -1,0 +1,102 @@
+"""Follows mail.events in a thread: which message has ended, and how.
+
+Reads committed records only, as billing does, but keeps its own account: by mail id, so that
+a second final event of a message is seen.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Final
+
+from kafka.errors import KafkaError
+from kafka.structs import TopicPartition
+from msgspec import Struct
+
+from shared.stream.client import ClientOptions, make_consumer
+from shared.topics import names
+from shared.topics.codec import CodecError, decode_event
+from shared.topics.records import FINAL, Event
+
+_POLL_MS: Final = 200
+_CLOSE_WAIT_S: Final = 10.0
+
+
+class Counts(Struct, frozen=True):
+    """What the events tell so far: events by word, messages with two ends, first dispatches."""
+
+    words: dict[str, int]
+    ended: int
+    doubled: int
+    dispatched: int
+
+    def word(self, name: str) -> int:
+        """How many events of this word."""
+        return self.words.get(name, 0)
+
+    @property
+    def finals(self) -> dict[str, int]:
+        """The final events by word."""
+        return {word.value: self.word(word.value) for word in FINAL}
+
+
+class Follower:
+    """Counts mail.events from the beginning until closed."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._options = ClientOptions(bootstrap, "demo")
+        self._lock = threading.Lock()
+        self._words: Counter[str] = Counter()
+        self._ended: set[str] = set()
+        self._doubled = 0
+        self._dispatched = 0
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow; the topic exists already."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop following."""
+        self._closing.set()
+        self._thread.join(_CLOSE_WAIT_S)
+
+    def counts(self) -> Counts:
+        """The account as it stands."""
+        with self._lock:
+            return Counts(dict(self._words), len(self._ended), self._doubled, self._dispatched)
+
+    def _follow(self) -> None:
+        consumer = make_consumer(self._options, None, fetch_min_bytes=1)
+        try:
+            partitions = consumer.partitions_for_topic(names.EVENTS) or set()
+            consumer.assign([TopicPartition(names.EVENTS, number) for number in partitions])
+            consumer.seek_to_beginning()
+            while not self._closing.is_set():
+                try:
+                    polled = consumer.poll(timeout_ms=_POLL_MS)
+                except KafkaError:
+                    # The line may be hurt while one looks on; it is asked again.
+                    self._closing.wait(1)
+                    continue
+                for records in polled.values():
+                    for record in records:
+                        self._take(record.headers, record.value)
+        finally:
+            consumer.close()
+
+    def _take(self, headers: list[tuple[str, bytes]], value: bytes | None) -> None:
+        try:
+            event = decode_event(headers, value)
+        except CodecError:
+            return
+        if not isinstance(event, Event):
+            return
+        with self._lock:
+            self._words[event.type.value] += 1
+            self._dispatched += event.data.first_dispatch
+            if event.type in FINAL:
+                self._doubled += event.subject in self._ended
+                self._ended.add(event.subject)

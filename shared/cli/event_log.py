@@ -1,0 +1,130 @@
+"""Reads mail.events from its beginning up to given offsets, for commands that count again.
+
+Owns the consumer. Committed records only; never joins a group, never commits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final
+
+from kafka.errors import KafkaError
+from kafka.structs import TopicPartition
+
+from shared.runtime.lifecycle import PartAway
+from shared.stream.client import ClientOptions, make_consumer
+from shared.stream.consumer import Record
+from shared.topics.names import EVENTS
+
+ASK_TIMEOUT_MS: Final = 10_000
+POLL_MS: Final = 500
+POLL_RECORDS: Final = 10_000
+CLOSE_TIMEOUT_MS: Final = 2_000
+# Longer than an open transaction may hold back what was committed behind it.
+STUCK_S: Final = 90.0
+
+
+class EventLog:
+    """The log of mail.events, for one thread. Every method raises PartAway without Kafka."""
+
+    def __init__(self, options: ClientOptions, topic: str = EVENTS) -> None:
+        self._topic = topic
+        self._options = options
+        self._committed = self._connect("read_committed")
+        self._written = self._connect("read_uncommitted")
+        numbers = self._committed.partitions_for_topic(topic)
+        if not numbers:
+            self.close()
+            raise PartAway("Kafka", options.bootstrap, f"it has no topic {topic}")
+        self._partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+
+    def __enter__(self) -> EventLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def id(self) -> str:
+        """The topic's id."""
+        return str(self._committed._cluster.topic_id(self._topic))
+
+    def begins(self) -> dict[int, int]:
+        """By partition, the first offset Kafka still holds."""
+        return self._ask(self._committed.beginning_offsets)
+
+    def committed_ends(self) -> dict[int, int]:
+        """By partition, the offset up to which everything is decided now."""
+        return self._ask(self._committed.end_offsets)
+
+    def written_ends(self) -> dict[int, int]:
+        """By partition, the offset after the last record, open transactions included."""
+        return self._ask(self._written.end_offsets)
+
+    def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Record]]]:
+        """The committed records below `ends`, each partition's in order, in runs.
+
+        Waits for open transactions below `ends` to be decided.
+        """
+        consumer = self._committed
+        begins = self.begins()
+        todo = {part for part in self._partitions if ends.get(part.partition, 0) > 0}
+        todo = {part for part in todo if begins[part.partition] < ends[part.partition]}
+        consumer.assign(sorted(todo))
+        for part in todo:
+            consumer.seek(part, begins[part.partition])
+        moved_at = time.monotonic()
+        while todo:
+            for part, records in self._poll().items():
+                moved_at = time.monotonic()
+                end = ends[part.partition]
+                yield part.partition, [each for each in records if each.offset < end]
+            done = {part for part in todo if self._position(part) >= ends[part.partition]}
+            if done:
+                todo -= done
+                consumer.pause(*done)
+            elif time.monotonic() - moved_at > STUCK_S:
+                raise self._away("nothing came for a long time")
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        for consumer in (self._committed, self._written):
+            consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
+
+    def _connect(self, isolation: str) -> Any:
+        try:
+            return make_consumer(
+                self._options,
+                None,
+                isolation_level=isolation,
+                max_poll_records=POLL_RECORDS,
+            )
+        except KafkaError as error:
+            raise self._away(str(error)) from error
+
+    def _ask(self, question: Any) -> dict[int, int]:
+        try:
+            found = question(self._partitions, timeout_ms=ASK_TIMEOUT_MS)
+        except KafkaError as error:
+            raise self._away(str(error)) from error
+        return {part.partition: offset for part, offset in found.items()}
+
+    def _poll(self) -> dict[TopicPartition, list[Record]]:
+        try:
+            found: dict[TopicPartition, list[Record]] = self._committed.poll(timeout_ms=POLL_MS)
+        except KafkaError as error:
+            raise self._away(str(error)) from error
+        return found
+
+    def _position(self, part: TopicPartition) -> int:
+        found = self._committed.position(part, timeout_ms=ASK_TIMEOUT_MS)
+        return -1 if found is None else int(found)
+
+    def _away(self, reason: str) -> PartAway:
+        return PartAway("Kafka", self._options.bootstrap, reason)

@@ -1,0 +1,70 @@
+"""Free ports on the loopback interface.
+
+They are taken from below the range the kernel gives to outgoing connections: a part that is
+stopped and started again must find its own port free.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+LOOPBACK: Final = "127.0.0.1"
+_LOWEST: Final = 20_000
+_HIGHEST: Final = 32_000  # Linux gives outgoing connections 32768 and up
+_TRIES: Final = 200
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(count: int) -> list[int]:
+    """That many different ports, free now; drawn by chance so that two lines do not meet."""
+    draw = random.SystemRandom()
+    found: list[int] = []
+    for _ in range(_TRIES * count):
+        port = draw.randrange(_LOWEST, _HIGHEST)
+        if port not in found and is_free(port):
+            found.append(port)
+            if len(found) == count:
+                return found
+    raise OSError(f"no {count} free ports between {_LOWEST} and {_HIGHEST}")
+
+
+def remembered(names: Sequence[str], file: Path) -> dict[str, int]:
+    """A port for each name: those written in the file where all are still free, else new ones.
+
+    A line that is started again on its old folder so finds its doors where they were.
+    """
+    try:
+        found = json.loads(file.read_text())
+        before = {name: int(found[name]) for name in names}
+    except (OSError, ValueError, KeyError, TypeError):
+        before = {}
+    if before and all(map(is_free, before.values())):
+        return before
+    drawn = dict(zip(names, free_ports(len(names)), strict=True))
+    file.write_text(json.dumps(drawn))
+    return drawn
+
+
+def answers(address: str, timeout_s: float = 0.5) -> bool:
+    """Whether somebody accepts connections at host:port."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s):
+            return True
+    except (OSError, ValueError):
+        return False

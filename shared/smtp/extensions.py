@@ -1,0 +1,58 @@
+"""The service extensions of an EHLO answer (RFC 5321, 4.1.1.1), as far as we use them.
+
+Owns: their keywords, read and written. Promises: never raises; what is not understood is
+ignored, as the RFC asks.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+_MAX_SIZE_DIGITS: Final = 20  # RFC 1870, 3
+
+
+class Extensions(Struct, frozen=True):
+    """What a server offers. `size_limit_bytes` is 0 where it names no limit."""
+
+    pipelining: bool = False
+    size: bool = False
+    size_limit_bytes: int = 0
+    eight_bit_mime: bool = False
+    smtputf8: bool = False
+    enhanced_status_codes: bool = False
+    starttls: bool = False
+
+
+def parse_extensions(ehlo_text: str) -> Extensions:
+    """Read the text of an EHLO reply, its lines joined by LF; the first is the greeting."""
+    words: dict[str, str] = {}
+    for line in ehlo_text.split("\n")[1:]:
+        keyword, _, rest = line.strip().partition(" ")
+        words.setdefault(keyword.upper(), rest.strip())
+    limit = words.get("SIZE", "").partition(" ")[0]
+    known = limit.isascii() and limit.isdecimal() and len(limit) <= _MAX_SIZE_DIGITS
+    return Extensions(
+        pipelining="PIPELINING" in words,
+        size="SIZE" in words,
+        size_limit_bytes=int(limit) if known else 0,
+        eight_bit_mime="8BITMIME" in words,
+        smtputf8="SMTPUTF8" in words,
+        enhanced_status_codes="ENHANCEDSTATUSCODES" in words,
+        starttls="STARTTLS" in words,
+    )
+
+
+def encode_extensions(offered: Extensions) -> list[str]:
+    """The lines that an EHLO answer says after its greeting."""
+    size = f"SIZE {offered.size_limit_bytes}" if offered.size_limit_bytes else "SIZE"
+    lines = (
+        (offered.pipelining, "PIPELINING"),
+        (offered.size, size),
+        (offered.eight_bit_mime, "8BITMIME"),
+        (offered.smtputf8, "SMTPUTF8"),
+        (offered.enhanced_status_codes, "ENHANCEDSTATUSCODES"),
+        (offered.starttls, "STARTTLS"),
+    )
+    return [line for is_offered, line in lines if is_offered]

@@ -1,0 +1,129 @@
+"""The grammar of commands: verbs, paths, parameters (RFC 5321, 4.1; RFC 6531).
+
+Owns: what is a well-formed command, read and written. Does not own: whether it may be given
+now (states.py), what the addresses are worth (shared/mail). Source routes are refused; one
+space after the colon of FROM: and TO: is let pass, as all servers do. Work is linear.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+
+from shared.smtp.errors import LocalProtocolError
+
+# RFC 5321 says 512 and lets extensions add; the longest sum of those we offer is under 700.
+MAX_COMMAND_BYTES: Final = 1_024
+MAX_PARAMETERS: Final = 16
+MAX_ADDRESS_OCTETS: Final = 254  # a path is at most 256 with its brackets, 4.5.3.1.3
+MAX_LOCAL_OCTETS: Final = 64  # 4.5.3.1.1
+
+_ATEXT: Final = r"[^\x00-\x20\x7f()<>\[\]:;@\\,.\"]"
+_LOCAL: Final = rf"(?:{_ATEXT}+(?:\.{_ATEXT}+)*|\"(?:[^\x00-\x1f\x7f\"\\]|\\[ -~])*\")"
+_LABEL: Final = r"[^\x00-,./:-@\[-^`{-\x7f]+"
+_DOMAIN: Final = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[A-Za-z0-9:.-]{{3,64}}\])"
+_MAILBOX: Final = re.compile(rf"({_LOCAL})@{_DOMAIN}")
+_PATH: Final = re.compile(rf" ?<({_LOCAL}@{_DOMAIN}|[Pp][Oo][Ss][Tt][Mm][Aa][Ss][Tt][Ee][Rr]|)>")
+_VERB: Final = re.compile(r"([A-Za-z]{3,16})(?: (.*))?", re.DOTALL)
+_PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_HELLO_NAME: Final = re.compile(r"[^\x00-\x20\x7f]{1,255}")
+
+
+class SyntaxFault(StrEnum):
+    """Why a command is not well formed, in words for the peer."""
+
+    CONTROL = "Control characters in a command"
+    NOT_UTF8 = "A command that is not UTF-8"
+    VERB = "Command not recognised"
+    PATH = "Address not valid; it is written <local-part@domain>"
+    TOO_LONG = "Address too long"
+    PARAMETER = "Parameter not valid"
+    REPEATED = "Parameter given twice"
+
+
+class Command(Struct, frozen=True):
+    """A command line: its verb in capitals and the rest."""
+
+    verb: str
+    argument: str
+
+
+class Path(Struct, frozen=True):
+    """The argument of MAIL or RCPT. `address` is "" for the null path `<>`."""
+
+    address: str
+    parameters: dict[str, str]
+
+
+def parse_command(line: bytes) -> Command | SyntaxFault:
+    """Read a command line without its CRLF."""
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        return SyntaxFault.NOT_UTF8
+    if _CONTROL.search(text):
+        return SyntaxFault.CONTROL
+    found = _VERB.fullmatch(text.rstrip(" \t"))
+    return Command(found[1].upper(), found[2] or "") if found else SyntaxFault.VERB
+
+
+def parse_path(argument: str, keyword: str) -> Path | SyntaxFault:
+    """Read what follows MAIL (`keyword` "FROM:") or RCPT ("TO:")."""
+    size = len(keyword)
+    if argument[:size].upper() != keyword:
+        return SyntaxFault.PATH
+    found = _PATH.match(argument, size)
+    if found is None:
+        return SyntaxFault.PATH
+    address, rest = found[1], argument[found.end() :]
+    if address and _is_too_long(address):
+        return SyntaxFault.TOO_LONG
+    if not rest:
+        return Path(address, {})
+    if rest[0] != " ":
+        return SyntaxFault.PATH
+    parameters = _parse_parameters(rest.split())
+    return parameters if isinstance(parameters, SyntaxFault) else Path(address, parameters)
+
+
+def _is_too_long(address: str) -> bool:
+    local = address.rpartition("@")[0]
+    if address.isascii():
+        return len(address) > MAX_ADDRESS_OCTETS or len(local) > MAX_LOCAL_OCTETS
+    octets = len(address.encode())
+    return octets > MAX_ADDRESS_OCTETS or len(local.encode()) > MAX_LOCAL_OCTETS
+
+
+def _parse_parameters(words: list[str]) -> dict[str, str] | SyntaxFault:
+    parameters: dict[str, str] = {}
+    if len(words) > MAX_PARAMETERS:
+        return SyntaxFault.PARAMETER
+    for word in words:
+        found = _PARAMETER.fullmatch(word)
+        if found is None:
+            return SyntaxFault.PARAMETER
+        if (name := found[1].upper()) in parameters:
+            return SyntaxFault.REPEATED
+        parameters[name] = found[2] or ""
+    return parameters
+
+
+def is_hello_name(name: str) -> bool:
+    """Whether EHLO or HELO may be followed by this; most names found there are not host names."""
+    return _HELLO_NAME.fullmatch(name) is not None
+
+
+def is_mailbox(address: str) -> bool:
+    """Whether an address may stand in a path; nothing that could end the path or the line."""
+    return _MAILBOX.fullmatch(address) is not None and not _is_too_long(address)
+
+
+def encode_path(address: str) -> bytes:
+    """`<address>`, or `<>` for "". Raises LocalProtocolError for what is no mailbox."""
+    if address and not is_mailbox(address):
+        raise LocalProtocolError(f"not a mailbox: {address!r}")
+    return f"<{address}>".encode()

@@ -1,0 +1,143 @@
+"""Replies: one struct, its bytes, and a bounded parser (RFC 5321, 4.2; RFC 2034; RFC 3463).
+
+Owns: the form of a reply. Does not own: which command it answers (client.py), what it means
+for a message (the services' business). A reply that breaks the form raises
+RemoteProtocolError; the text of a well-formed one is kept as it stood, with bytes that are not
+UTF-8 replaced, because it is shown to people and never sent back to a server.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from msgspec import Struct
+
+from shared.smtp.buffer import Buffer, NoLine
+from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
+
+# RFC 5321 says 512; real servers write longer ones, in policy texts with addresses above all.
+MAX_LINE_BYTES: Final = 2_048
+# The longest real ones are EHLO answers with some 30 lines.
+MAX_REPLY_LINES: Final = 128
+MAX_REPLY_BYTES: Final = 32_768
+# A server may answer a pipelined group at once; more than this nobody asked for.
+MAX_BUFFERED_BYTES: Final = 2 * MAX_REPLY_BYTES
+
+_LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
+_ENHANCED: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?= |\n|$)")
+_FIRST_DIGIT: Final = 100
+_LINE_BREAKS: Final = re.compile(r"[\r\n\0]")
+
+
+class Reply(Struct, frozen=True):
+    """A server's answer. `text` holds its lines joined by LF, without `enhanced`."""
+
+    code: int
+    enhanced: str = ""
+    text: str = ""
+
+    def __str__(self) -> str:
+        first = f"{self.code} {self.enhanced}" if self.enhanced else str(self.code)
+        return f"{first} {self.text}".rstrip().replace("\n", " / ")
+
+    @property
+    def is_positive(self) -> bool:
+        """2xx: done."""
+        return 200 <= self.code < 300
+
+    @property
+    def is_transient(self) -> bool:
+        """4xx: not now."""
+        return 400 <= self.code < 500
+
+    @property
+    def is_permanent(self) -> bool:
+        """5xx: never."""
+        return self.code >= 500
+
+
+def make_reply(code: int, text: str) -> Reply:
+    """A reply from its code and its text as received, the enhanced status taken out.
+
+    The status counts only where its class is the code's (RFC 2034, 4); servers repeat it on
+    every line, and it is taken out of each.
+    """
+    found = _ENHANCED.match(text)
+    if found is None or int(text[0]) != code // _FIRST_DIGIT:
+        return Reply(code, "", text)
+    enhanced = found[1]
+    rest = text[len(enhanced) + 1 :]
+    if "\n" in rest:
+        rest = rest.replace(f"\n{enhanced} ", "\n")
+    return Reply(code, enhanced, rest)
+
+
+def encode_reply(reply: Reply) -> bytes:
+    """The bytes of a reply, one line for each of its text's. Raises LocalProtocolError."""
+    status = f"{reply.enhanced} " if reply.enhanced else ""
+    if "\n" not in reply.text and "\r" not in reply.text and "\0" not in reply.text:
+        return f"{reply.code} {status}{reply.text}\r\n".encode()
+    lines = reply.text.split("\n")
+    if any(_LINE_BREAKS.search(line) for line in lines):
+        raise LocalProtocolError("the text of a reply holds a line break of its own")
+    *first, last = (f"{status}{line}" for line in lines)
+    whole = [f"{reply.code}-{line}\r\n" for line in first]
+    return "".join([*whole, f"{reply.code} {last}\r\n"]).encode()
+
+
+class ReplyParser:
+    """Bytes in, replies out."""
+
+    __slots__ = ("_buffer", "_bytes", "_code", "_lines")
+
+    def __init__(self) -> None:
+        self._buffer = Buffer()
+        self._code = 0
+        self._lines: list[str] = []
+        self._bytes = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no byte of a reply is held."""
+        return not self._lines and not len(self._buffer)
+
+    def add(self, data: bytes) -> None:
+        """Append what was read. Raises RemoteProtocolError where that is too much."""
+        self._buffer.add(data)
+        if len(self._buffer) > MAX_BUFFERED_BYTES:
+            raise RemoteProtocolError(f"more than {MAX_BUFFERED_BYTES} bytes of replies at once")
+
+    def next_reply(self) -> Reply | None:
+        """The next whole reply, None where there is none yet. Raises RemoteProtocolError."""
+        while not isinstance(line := self._buffer.take_line(MAX_LINE_BYTES), NoLine):
+            reply = self._take(line)
+            if reply is not None:
+                return reply
+        if line is NoLine.INCOMPLETE:
+            return None
+        raise RemoteProtocolError(f"a line of a reply is {line.value}")
+
+    def _take(self, line: bytes) -> Reply | None:
+        found = _LINE.fullmatch(line)
+        if found is None:
+            raise RemoteProtocolError(f"not a reply: {line[:80]!r}")
+        code = int(found[1])
+        text = (found[3] or b"").decode("utf-8", "replace")
+        if not self._lines:
+            if found[2] != b"-":
+                return make_reply(code, text)
+            self._code = code
+        elif code != self._code:
+            raise RemoteProtocolError(f"a reply that begins with {self._code} goes on with {code}")
+        self._lines.append(text)
+        self._bytes += len(line)
+        if len(self._lines) > MAX_REPLY_LINES or self._bytes > MAX_REPLY_BYTES:
+            raise RemoteProtocolError(
+                f"a reply of more than {MAX_REPLY_LINES} lines or {MAX_REPLY_BYTES} bytes"
+            )
+        if found[2] == b"-":
+            return None
+        whole = "\n".join(self._lines)
+        self._lines, self._bytes = [], 0
+        return make_reply(code, whole)

@@ -1,0 +1,323 @@
+"""A server's side of a session, without I/O: bytes in, events to a policy, replies out.
+
+Use: `greet()`; then for each read `receive(data)` and, until it returns None, `next_event()`,
+each event answered with `answer(reply)` (at once or later: no further event comes before).
+What `take_output()` returns is written after that. Ended is not answered.
+
+Owns: grammar, order, limits, the replies to commands that no policy has an interest in.
+Does not own: who may send what (the policy), time limits (the edge).
+Promises: only CRLF.CRLF ends a message; a LF without CR, plain text after STARTTLS, talk before
+the greeting and over-long lines end the session; memory is bounded by the content limit and
+MAX_UNREAD_BYTES, whatever the peer does (RFC 5321, 2920, 1870, 6152, 3207, 2034, 6531).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from shared.smtp import commands
+from shared.smtp.buffer import Buffer, NoLine
+from shared.smtp.content import decode_content, has_longer_line, has_only_crlf
+from shared.smtp.errors import LocalProtocolError
+from shared.smtp.events import Content, Data, Ended, Hello, Mail, Recipient, ServerEvent, StartTls
+from shared.smtp.extensions import Extensions, encode_extensions
+from shared.smtp.grammar import MAX_COMMAND_BYTES, SyntaxFault, parse_command
+from shared.smtp.reply import Reply, encode_reply
+from shared.smtp.states import ALLOWED, REFUSED, State
+
+# What may lie unread while an event waits for its answer: a few reads of a socket.
+MAX_UNREAD_BYTES: Final = 1_048_576
+# What is read past the content limit to answer 552 in order, before the session is ended.
+MAX_OVERRUN_BYTES: Final = 16 * 1_048_576
+
+_MUTE: Final = frozenset({State.BANNER, State.TLS, State.CLOSED})
+_EARLY: Final = Reply(554, "5.5.1", "You spoke before the greeting")
+_SYNTAX: Final = {
+    SyntaxFault.CONTROL: Reply(500, "5.5.2", SyntaxFault.CONTROL),
+    SyntaxFault.NOT_UTF8: Reply(500, "5.5.2", SyntaxFault.NOT_UTF8),
+    SyntaxFault.VERB: Reply(500, "5.5.2", SyntaxFault.VERB),
+}
+_LINE: Final = {
+    NoLine.BARE_LF: Reply(521, "5.5.2", "Lines end with CRLF; a bare LF was received"),
+    NoLine.TOO_LONG: Reply(421, "4.5.2", "Command line too long"),
+}
+_NO_MAIL: Final = Mail("", 0, is_eight_bit=False, is_smtputf8=False)
+_TOO_MANY_ERRORS: Final = Reply(421, "4.7.0", "Too many errors")
+_TOO_MUCH: Final = Reply(421, "4.7.0", "Too much sent ahead of replies")
+_INJECTED: Final = Reply(421, "4.7.0", "Commands after STARTTLS in plain text")
+_TOO_LARGE: Final = Reply(552, "5.3.4", "Message too large")
+_BARE: Final = Reply(550, "5.6.0", "Lines of a message end with CRLF; a bare CR or LF was found")
+_LONG_TEXT: Final = Reply(550, "5.6.0", "A line of the message is too long")
+
+
+class ServerOptions(Struct, frozen=True):
+    """How a session behaves. Sizes in bytes; 0 means no limit for text lines."""
+
+    host: str
+    extensions: Extensions = Extensions(
+        pipelining=True,
+        size=True,
+        eight_bit_mime=True,
+        smtputf8=True,
+        enhanced_status_codes=True,
+    )
+    max_content_bytes: int = 307_200
+    max_recipients: int = 100
+    max_errors: int = 20
+    max_text_line_bytes: int = 0
+    refuse_bare_line_ends: bool = True
+
+
+class ServerSession:
+    """One connection's dialog."""
+
+    __slots__ = (
+        "_buffer",
+        "_dropped_bytes",
+        "_ended",
+        "_errors",
+        "_is_secure",
+        "_mail",
+        "_options",
+        "_output",
+        "_pending",
+        "_recipients",
+        "_state",
+    )
+
+    def __init__(self, options: ServerOptions) -> None:
+        self._options = options
+        self._buffer = Buffer()
+        self._output = bytearray()
+        self._state = State.BANNER
+        self._pending: ServerEvent | None = None
+        self._ended: Ended | None = None
+        self._mail = _NO_MAIL
+        self._recipients: list[str] = []
+        self._errors = 0
+        self._dropped_bytes = 0
+        self._is_secure = False
+
+    @property
+    def state(self) -> State:
+        """Where the session stands."""
+        return self._state
+
+    @property
+    def wants_data(self) -> bool:
+        """Whether the edge should go on reading; while False it pauses the transport."""
+        return self._pending is None and self._state not in (State.TLS, State.CLOSED)
+
+    def take_output(self) -> bytes:
+        """What is to be written now; b"" when nothing is."""
+        if not self._output:
+            return b""
+        output = bytes(self._output)
+        self._output.clear()
+        return output
+
+    def greet(self, reply: Reply) -> None:
+        """Send the greeting; one that is not positive ends the session."""
+        if self._state is not State.BANNER:
+            raise LocalProtocolError("the greeting was sent before")
+        if len(self._buffer):
+            self._end(_EARLY, "it spoke before the greeting")
+        elif reply.is_positive:
+            self._put(Reply(reply.code, "", reply.text))
+            self._state = State.GREETED
+        else:
+            self._end(reply, "refused at the greeting")
+
+    def receive(self, data: bytes) -> None:
+        """Take what was read."""
+        if self._state is State.CLOSED:
+            return
+        self._buffer.add(data)
+        waits = self._pending is not None or self._state is not State.CONTENT
+        if waits and len(self._buffer) > MAX_UNREAD_BYTES:
+            self._pending = None
+            self._end(_TOO_MUCH, "it sent too much ahead of replies")
+
+    def next_event(self) -> ServerEvent | None:
+        """The next event; None while one waits for its answer or more bytes are needed."""
+        while self._pending is None and self._ended is None:
+            if self._state is State.CONTENT:
+                self._pending = self._next_content()
+                if self._ended is None:
+                    return self._pending
+            elif self._state in _MUTE:
+                return None
+            else:
+                line = self._buffer.take_line(MAX_COMMAND_BYTES)
+                if line is NoLine.INCOMPLETE:
+                    return None
+                if isinstance(line, NoLine):
+                    self._end(_LINE[line], f"a command line is {line.value}")
+                else:
+                    self._pending = self._command(line)
+                    if self._pending is not None:
+                        return self._pending
+        ended, self._ended = self._ended, None
+        return ended
+
+    def answer(self, reply: Reply) -> None:
+        """Answer the event that waits. Raises LocalProtocolError where that cannot be."""
+        event, self._pending = self._pending, None
+        if reply.code == 421:
+            self._end(reply, "the policy ended it")
+            return
+        match event:
+            case Content():
+                self._answer_content(event, reply)
+            case Recipient(address=address):
+                if reply.is_positive:
+                    self._recipients.append(address)
+                    self._state = State.RCPT
+            case Mail():
+                if reply.is_positive:
+                    self._mail, self._state = event, State.MAIL
+            case Data():
+                if reply.code == 354:
+                    self._state, self._dropped_bytes = State.CONTENT, 0
+                elif not reply.code >= 400:
+                    raise LocalProtocolError("DATA is answered with 354 or a refusal")
+            case Hello():
+                self._answer_hello(event, reply)
+                return
+            case StartTls():
+                if reply.is_positive:
+                    self._state = State.TLS
+            case _:
+                raise LocalProtocolError("no event waits for an answer")
+        self._put(reply)
+
+    def tls_started(self) -> None:
+        """The handshake is done: everything known before it is forgotten (RFC 3207, 4.2)."""
+        if self._state is not State.TLS or len(self._buffer):
+            raise LocalProtocolError("TLS starts after 220 and with an empty buffer")
+        self._is_secure = True
+        self._reset(State.GREETED)
+
+    # -- inside
+
+    def _reset(self, state: State) -> None:
+        self._mail, self._state = _NO_MAIL, state
+        self._recipients = []
+
+    def _put(self, reply: Reply) -> None:
+        self._output += encode_reply(reply)
+
+    def _end(self, reply: Reply, reason: str) -> None:
+        self._put(reply)
+        self._buffer.clear()
+        self._reset(State.CLOSED)
+        self._ended = Ended(reason)
+
+    def _refuse(self, reply: Reply) -> None:
+        self._errors += 1
+        if self._errors > self._options.max_errors:
+            self._end(_TOO_MANY_ERRORS, "too many errors")
+        else:
+            self._put(reply)
+
+    def _command(self, line: bytes) -> ServerEvent | None:
+        command = parse_command(line)
+        if isinstance(command, SyntaxFault):
+            self._refuse(_SYNTAX[command])
+            return None
+        verb = command.verb
+        if verb in commands.FOREIGN:
+            self._end(commands.FOREIGN_REPLY, "it speaks another protocol")
+            return None
+        allowed = ALLOWED.get(verb)
+        if allowed is None:
+            self._refuse(commands.UNKNOWN.get(verb, _SYNTAX[SyntaxFault.VERB]))
+            return None
+        if self._state not in allowed:
+            self._refuse(REFUSED[verb, self._state])
+            return None
+        return self._carry_out(verb, command.argument)
+
+    def _carry_out(self, verb: str, argument: str) -> ServerEvent | None:
+        found: ServerEvent | Reply
+        match verb:
+            case "RCPT":
+                found = commands.read_rcpt(argument, self._mail, len(self._recipients))
+                if isinstance(found, Recipient) and found.taken >= self._options.max_recipients:
+                    found = commands.TOO_MANY_RECIPIENTS
+            case "MAIL":
+                limit = self._options.max_content_bytes
+                found = commands.read_mail(argument, self._options.extensions, limit)
+            case "DATA":
+                found = commands.read_data(argument, self._mail.sender, tuple(self._recipients))
+            case "EHLO" | "HELO":
+                found = commands.read_hello(argument, verb == "EHLO")
+            case "STARTTLS":
+                return self._start_tls(argument)
+            case "QUIT":
+                self._end(Reply(221, "2.0.0", "Bye"), "it said QUIT")
+                return None
+            case _:
+                if verb == "RSET" and self._state is not State.GREETED:
+                    self._reset(State.READY)
+                self._put(commands.ANSWERED[verb])
+                return None
+        if isinstance(found, Reply):
+            self._refuse(found)
+            return None
+        return found
+
+    def _start_tls(self, argument: str) -> StartTls | None:
+        if not self._options.extensions.starttls or self._is_secure:
+            self._refuse(commands.NO_TLS)
+        elif argument:
+            self._refuse(commands.NO_ARGUMENT)
+        elif len(self._buffer):
+            # Bytes in plain text that would be read as if they came through TLS (CVE-2011-0411).
+            self._end(_INJECTED, "it sent commands after STARTTLS in plain text")
+        else:
+            return StartTls()
+        return None
+
+    def _answer_hello(self, event: Hello, reply: Reply) -> None:
+        if not reply.is_positive:
+            self._put(reply)
+            return
+        lines = [self._options.host]
+        if event.is_extended:
+            offered = self._options.extensions
+            limit = self._options.max_content_bytes
+            lines += encode_extensions(commands.offered_now(offered, limit, self._is_secure))
+        self._put(Reply(250, "", "\n".join(lines)))
+        self._reset(State.READY)
+
+    def _answer_content(self, event: Content, reply: Reply) -> None:
+        if reply.is_positive and event.refusal is not None:
+            raise LocalProtocolError("content that must be refused was accepted")
+        self._reset(State.READY)
+
+    def _next_content(self) -> Content | None:
+        stuffed = self._buffer.take_content()
+        limit = self._options.max_content_bytes
+        if stuffed is None:
+            # Stuffed dots make a message longer by a third at most ("..CRLF" for ".CRLF").
+            if self._dropped_bytes or len(self._buffer) > limit + limit // 3 + 5:
+                self._dropped_bytes += self._buffer.drop_content()
+                if self._dropped_bytes > limit + MAX_OVERRUN_BYTES:
+                    self._end(_TOO_LARGE, "its message has no end")
+            return None
+        size = len(stuffed) + self._dropped_bytes
+        content = b"" if self._dropped_bytes else decode_content(stuffed)
+        refusal = _TOO_LARGE if self._dropped_bytes else self._judge(content)
+        size = size if self._dropped_bytes else len(content)
+        return Content(self._mail.sender, tuple(self._recipients), content, size, refusal)
+
+    def _judge(self, content: bytes) -> Reply | None:
+        if len(content) > self._options.max_content_bytes:
+            return _TOO_LARGE
+        if self._options.refuse_bare_line_ends and not has_only_crlf(content):
+            return _BARE
+        longest = self._options.max_text_line_bytes
+        return _LONG_TEXT if longest and has_longer_line(content, longest) else None

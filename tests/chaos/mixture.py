@@ -1,0 +1,156 @@
+"""Messages of mixed fates from a seed: what is handed in, and what must become of it.
+
+Pure. Every message has a token of its own, in its Message-ID and in its recipient's local
+part, so that each account of the run (journal, events, sink) can be matched to it. The fates
+follow the sink's words (bench/sink): `defer-1-`, `bounce-`, `policy-`, all else accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Final
+
+from msgspec import Struct
+
+from shared.topics.names import intake
+from shared.topics.records import EventType
+from tests.chaos.ledger import Promise
+
+# Recipients spread over a few domains, as real lists do; the run's name makes them its own.
+RECIPIENT_DOMAINS: Final = 7
+
+# What the clients of a run put on their block list.
+BLOCKED_PATTERN: Final = "blocked-*"
+
+
+class Sender(Struct, frozen=True):
+    """One stream of mail: a client, one of its codes (or none), and the cell it counts in."""
+
+    client: str
+    domain: str
+    mailing_id: str
+    sub_client: str = ""
+    code: str = ""
+
+
+class Submission(Struct, frozen=True):
+    """One message to hand in and the promise it becomes once acknowledged."""
+
+    topic: str
+    content: bytes
+    promise: Promise
+
+
+class _Fate(Struct, frozen=True):
+    weight: int
+    prefix: str
+    expected: EventType
+
+
+_FATES: Final = (
+    _Fate(84, "ok-", EventType.DELIVERED),
+    _Fate(4, "defer-1-", EventType.DELIVERED),
+    _Fate(4, "bounce-", EventType.BOUNCED),
+    _Fate(2, "policy-", EventType.BOUNCED),
+    _Fate(4, "broken-", EventType.REFUSED),
+    _Fate(2, "blocked-", EventType.SUPPRESSED),
+)
+
+# Header lines to add, which break a rule each; {domain} is the sending domain.
+_BREAKS: Final = (
+    "Subject:",  # R6, in place of the good one
+    "From: Other <other@elsewhere.example>",  # R4, a second From
+    "To: second@elsewhere.example",  # R3
+    "Cc: copy@elsewhere.example",  # R5
+    "Bcc:",  # R5, empty
+    "Reply-To: a@{domain}\r\nReply-To: b@{domain}",  # R7
+    "X-bm-mailing: no-such-code",  # R8, in place of the good one
+    "Return-Path: <back@{domain}>",  # R12
+)
+
+_WORDS: Final = b"The quick brown fox jumps over the lazy dog and asks for its newsletter.\r\n"
+
+
+def senders(run: str) -> tuple[Sender, ...]:
+    """Two clients of this run: one with its standard mailing only, one with two codes too."""
+    plain, coded = f"{run}-a", f"{run}-b"
+    return (
+        Sender(plain, f"{plain}.example.com", "standard-a"),
+        Sender(coded, f"{coded}.example.com", "standard-b"),
+        Sender(coded, f"{coded}.example.com", "weekly", "north", "weekly-north"),
+        Sender(coded, f"{coded}.example.com", "weekly", "south", "weekly-south"),
+    )
+
+
+def recipient_suffix(run: str) -> str:
+    """How every recipient address of this run ends: sink lines are told apart by it."""
+    return f".{run}.example.net"
+
+
+def mix(run: str, seed: int, count: int, size_bytes: int = 600) -> Iterator[Submission]:
+    """`count` submissions of mixed fates, the same for the same seed."""
+    random = Random(seed)
+    streams = senders(run)
+    weights = [fate.weight for fate in _FATES]
+    for number in range(count):
+        fate = random.choices(_FATES, weights)[0]
+        sender = random.choice(streams)
+        yield _submission(run, f"{seed}-{number}", fate, sender, random.choice(_BREAKS), size_bytes)
+
+
+def uniform(run: str, count: int, size_bytes: int, random: Random) -> Iterator[Submission]:
+    """`count` ordinary messages that are all accepted, of about `size_bytes` each."""
+    streams = senders(run)
+    for number in range(count):
+        token = f"{random.randrange(16**4):04x}-{number}"
+        yield _submission(run, token, _FATES[0], random.choice(streams), "", size_bytes)
+
+
+def _submission(
+    run: str, token: str, fate: _Fate, sender: Sender, broken: str, size_bytes: int
+) -> Submission:
+    rcpt = f"{fate.prefix}{token}@m{hash_of(token) % RECIPIENT_DOMAINS}{recipient_suffix(run)}"
+    message_id = f"{token}@{sender.domain}"
+    extra = broken.format(domain=sender.domain) if fate.expected is EventType.REFUSED else ""
+    promise = Promise(
+        message_id=f"<{message_id}>",
+        rcpt=rcpt,
+        client=sender.client,
+        mailing_id=sender.mailing_id,
+        sub_client=sender.sub_client,
+        expected=fate.expected,
+        topic=intake(sender.client),
+    )
+    content = _content(promise, sender, extra, size_bytes)
+    return Submission(promise.topic, content, promise)
+
+
+def hash_of(token: str) -> int:
+    """A number that is the same in every process (Python's own hash is not)."""
+    return sum(ord(letter) * (place + 1) for place, letter in enumerate(token))
+
+
+def _content(promise: Promise, sender: Sender, extra: str, size_bytes: int) -> bytes:
+    headers = {
+        "From": f"News <news@{sender.domain}>",
+        "To": promise.rcpt,
+        "Subject": f"Issue for {promise.rcpt.partition('@')[0]}",
+        "Message-ID": promise.message_id,
+        "Date": "Mon, 23 Nov 2026 10:00:00 +0000",
+        "MIME-Version": "1.0",
+        "Content-Type": "text/plain; charset=utf-8",
+    }
+    if sender.code:
+        headers["X-bm-mailing"] = sender.code
+    if extra.startswith(("Subject", "X-bm-mailing")):
+        headers.pop(extra.partition(":")[0], None)
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    head = "\r\n".join([*lines, *([extra] if extra else []), "", ""]).encode()
+    body = _WORDS * max(1, (size_bytes - len(head)) // len(_WORDS))
+    return head + body
+
+
+def topics_of(submissions: Sequence[Submission]) -> frozenset[str]:
+    """The intake topics these go to."""
+    return frozenset(submission.topic for submission in submissions)

@@ -1,0 +1,198 @@
+"""The stage of the chaos tests: one whole line that can be hurt, and runs upon it.
+
+Job: start the line once, give each test clients and intake topics of its own on it, hurt
+parts and start them again, wait until everything promised has an end, gather the evidence
+and have the ledger checker judge it. A broken run says what was wrong, with the parts' logs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Final
+
+from shared.cli.line import Line, LineOptions
+from shared.registry import publish
+from shared.registry.changes import Changes
+from shared.registry.client import Client, Code
+from shared.runtime.sections import KafkaSettings
+from shared.stream.failpoints import EXIT_CODE
+from tests.chaos import mixture
+from tests.chaos.injector import Injector
+from tests.chaos.ledger import Evidence, Findings, Promise, check
+from tests.chaos.witnesses import Bill, EventWatch, SinkJournal
+
+# Small, so that the bound on second copies has teeth; a tenth of the default.
+MAX_IN_FLIGHT: Final = 200
+SETTLE_TIMEOUT_S: Final = 120.0
+BILL_TIMEOUT_S: Final = 60.0
+# Doubled events of a replay come with the first transactions after it.
+QUIET_S: Final = 1.0
+_POLL_S: Final = 0.1
+
+# Retries after 1.2 s in place of 1 minute; a restarted process takes over at once.
+SERVICE_ENV: Final = {
+    "SLUICE_KAFKA__STATIC_MEMBERSHIP": "true",
+    "SLUICE_DELIVER__RETRY_TIME_SCALE": "0.02",
+    "SLUICE_DELIVER__MAX_IN_FLIGHT": str(MAX_IN_FLIGHT),
+}
+
+
+class Run:
+    """One test's share of the stage: its clients, topics, recipients and promises."""
+
+    def __init__(self, name: str, seed: int, folder: Path, bootstrap: str) -> None:
+        self.name = name
+        self.seed = seed
+        self.clients = frozenset(sender.client for sender in mixture.senders(name))
+        self.rcpt_suffix = mixture.recipient_suffix(name)
+        self.copies_bound = 0
+        self.promises: tuple[Promise, ...] = ()
+        self._journal = folder / f"promises-{name}.jsonl"
+        self._bootstrap = bootstrap
+
+    def inject(self, count: int, rate_per_s: float, released: int | None = None) -> Injector:
+        """An injector of this run's mixed messages, begun."""
+        submissions = list(mixture.mix(self.name, self.seed, count))
+        injector = Injector(self._bootstrap, submissions, self._journal, rate_per_s, released)
+        injector.start()
+        return injector
+
+
+class Stage:
+    """A running line, its witnesses, and every run so far."""
+
+    def __init__(self, name: str) -> None:
+        options = LineOptions(name=name, restart=False, env=SERVICE_ENV)
+        self.line = Line(options)
+        self.line.start()
+        self.bootstrap = self.line.doors.kafka
+        self._events = EventWatch(self.bootstrap)
+        self._sink = SinkJournal(self.line.sink_journal)
+        self._bill = Bill(self.line.doors.redis)
+        self.runs: list[Run] = []
+
+    def close(self, keep: bool) -> None:
+        """End the line; its folder stays when `keep`, for whoever looks into a failure."""
+        self._events.close()
+        self.line.stop()
+        self.line.forget_data()
+        if not keep:
+            shutil.rmtree(self.line.folder, ignore_errors=True)
+
+    # --- runs -----------------------------------------------------------------------------
+
+    def open_run(self, name: str, seed: int) -> Run:
+        """Register this run's clients and create their intake topics."""
+        self._revive()
+        run = Run(name, seed, self.line.folder, self.bootstrap)
+        clients = _clients(name)
+        publish.apply(KafkaSettings(bootstrap=self.bootstrap), Changes(added=clients))
+        self.runs.append(run)
+        print(f"{name}: seed {seed} (this one again: pytest tests/chaos --seed {seed})")
+        return run
+
+    def finish(self, run: Run, injector: Injector) -> Findings:
+        """Wait for the promises and for their ends, then judge: AssertionError with every fault."""
+        run.promises = injector.finish(SETTLE_TIMEOUT_S)
+        self._wait_settled(run)
+        findings = self.judge(run)
+        print(f"{run.name}: {findings.counts}, copies allowed {run.copies_bound}")
+        assert findings.clean, f"{run.name}, seed {run.seed}: {findings.explain()}"
+        return findings
+
+    def finished_runs(self) -> list[Run]:
+        """The runs whose promises are known."""
+        return [run for run in self.runs if run.promises]
+
+    def judge(self, run: Run) -> Findings:
+        """Gather the evidence of a run as it is now and check it."""
+        evidence = Evidence(
+            promises=run.promises,
+            sink=self._sink.lines(run.rcpt_suffix),
+            events=self._events.events(run.clients),
+            tallies=self._events.tallies(run.clients),
+            bill=tuple(self._bill.rows(run.clients, self._events.next_offsets(), BILL_TIMEOUT_S)),
+        )
+        return check(evidence, run.copies_bound)
+
+    def _wait_settled(self, run: Run) -> None:
+        """Wait until every promise has a final event and nothing more is told of the run."""
+        wanted = {promise.message_id for promise in run.promises}
+        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        while time.monotonic() < deadline:
+            self.assert_all_run()
+            ended: set[str] = set().union(*(self._events.ended(client) for client in run.clients))
+            if wanted <= ended and self._events.quiet_s(run.clients) > QUIET_S:
+                return
+            time.sleep(_POLL_S)
+
+    def _revive(self) -> None:
+        """Start again what a failed test may have left down, and wait until all are ready."""
+        for part in self.line.parts:
+            if not self.line.process(part).runs:
+                self.restart(part)
+        for part in self.line.parts:
+            self.line.wait_ready(part)
+
+    # --- parts ----------------------------------------------------------------------------
+
+    def assert_all_run(self) -> None:
+        """No part may have ended that nobody ended."""
+        dead = [name for name in self.line.parts if not self.line.process(name).runs]
+        if dead:
+            tails = [f"{name}:\n{self.line.process(name).log_tail()}" for name in dead]
+            raise AssertionError("ended by themselves: " + "\n".join(tails))
+
+    def kill(self, part: str, number: int = signal.SIGKILL) -> None:
+        """Send a signal and wait until the part has ended."""
+        self.line.kill(part, number)
+        if not self.line.process(part).wait(30):
+            raise AssertionError(f"{part} did not end on signal {number}")
+
+    def restart(self, part: str, failpoint: str = "") -> None:
+        """Start a part that has ended, with a failpoint armed or none."""
+        self.line.start_part(part, {"SLUICE_FAILPOINT": failpoint} if failpoint else {})
+
+    def wait_failpoint(self, part: str, timeout_s: float) -> bool:
+        """Whether the part ended within the time; it must have ended by its failpoint."""
+        process = self.line.process(part)
+        if not process.wait(timeout_s):
+            return False
+        if process.exit_code != EXIT_CODE:
+            raise AssertionError(
+                f"{part} ended with {process.exit_code}, not by its failpoint:\n"
+                f"{process.log_tail()}"
+            )
+        return True
+
+
+def _clients(run: str) -> tuple[Client, ...]:
+    senders = mixture.senders(run)
+    found = []
+    for name in sorted({sender.client for sender in senders}):
+        mine = [sender for sender in senders if sender.client == name]
+        standard = next(sender for sender in mine if not sender.code)
+        found.append(
+            Client(
+                name=name,
+                sending_domain=standard.domain,
+                forwarding_address=f"back@{name}.example.org",
+                mailing_id=standard.mailing_id,
+                codes={
+                    sender.code: Code(sender.mailing_id, sender.sub_client)
+                    for sender in mine
+                    if sender.code
+                },
+                block_list=(mixture.BLOCKED_PATTERN,),
+            )
+        )
+    return tuple(found)
+
+
+def stage_name() -> str:
+    """A name that no other line on this machine has."""
+    return f"chaos-{os.getpid()}"

@@ -1,0 +1,49 @@
+"""Fault: the process ends hard at each named step, from reading a record to its commit."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from shared.stream.failpoints import NAMES
+from tests.chaos.injector import Injector
+from tests.chaos.stage import MAX_IN_FLIGHT, Stage
+
+MESSAGES = 5_000
+RATE_PER_S = 1_000
+# So much is handed in at first for each failpoint; the rest is for those not reached by it.
+FIRST_SHARE = 0.6
+MORE = 60
+# From start to death: the service's start, the group's rebalance, some transactions.
+REACH_TIMEOUT_S = 60
+_LOOK_S = 3.0
+
+
+@pytest.mark.parametrize("service", NAMES)
+def test_dying_at_every_failpoint_once_loses_nothing_and_doubles_no_fate(
+    stage: Stage, service: str, one_seed: int
+) -> None:
+    random = Random(one_seed)
+    run = stage.open_run(f"fail-{service}-{one_seed}", one_seed)
+    points = NAMES[service]
+    share = int(MESSAGES * FIRST_SHARE / len(points))
+    injector = run.inject(MESSAGES, RATE_PER_S, released=0)
+    stage.line.stop_part(service)
+    for point in points:
+        injector.release(share)
+        stage.restart(service, f"{point}:{random.randint(1, 3)}")
+        die_at(stage, service, point, injector)
+        run.copies_bound += MAX_IN_FLIGHT if service == "deliver" else 0
+    stage.restart(service)
+    injector.release(MESSAGES)
+    stage.finish(run, injector)
+
+
+def die_at(stage: Stage, service: str, point: str, injector: Injector) -> None:
+    """Keep messages coming until the service has died at its failpoint."""
+    for _ in range(int(REACH_TIMEOUT_S / _LOOK_S)):
+        if stage.wait_failpoint(service, _LOOK_S):
+            return
+        injector.release(MORE)
+    raise AssertionError(f"{point} was not passed within {REACH_TIMEOUT_S} s")

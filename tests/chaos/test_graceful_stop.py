@@ -1,0 +1,19 @@
+"""Fault that must be none: SIGTERM of deliver in the middle of the traffic, then a new one."""
+
+from __future__ import annotations
+
+from tests.chaos.stage import Stage
+
+MESSAGES = 5_000
+RATE_PER_S = 1_000
+
+
+def test_sigterm_of_deliver_sends_nothing_twice(stage: Stage, one_seed: int) -> None:
+    run = stage.open_run(f"term-{one_seed}", one_seed)
+    assert run.copies_bound == 0
+    injector = run.inject(MESSAGES, RATE_PER_S)
+    injector.wait_for(MESSAGES // 3, timeout_s=60)
+    assert stage.line.stop_part("deliver"), "deliver did not drain in time"
+    assert stage.line.process("deliver").exit_code == 0
+    stage.restart("deliver")
+    stage.finish(run, injector)

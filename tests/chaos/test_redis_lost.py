@@ -1,0 +1,21 @@
+"""Fault: kill -9 of Redis, which starts again empty, in the middle of the traffic."""
+
+from __future__ import annotations
+
+from tests.chaos.stage import Stage
+
+MESSAGES = 5_000
+RATE_PER_S = 1_000
+
+
+def test_losing_redis_and_all_it_held_changes_no_fate_and_no_count(
+    stage: Stage, one_seed: int
+) -> None:
+    run = stage.open_run(f"redis-{one_seed}", one_seed)
+    injector = run.inject(MESSAGES, RATE_PER_S)
+    injector.wait_for(MESSAGES // 3, timeout_s=60)
+    stage.kill("redis")
+    injector.wait_for(MESSAGES // 2, timeout_s=60)
+    stage.restart("redis")
+    stage.line.wait_ready("redis")
+    stage.finish(run, injector)

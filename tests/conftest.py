@@ -1,0 +1,104 @@
+"""Fixtures for the whole suite: one real Kafka and one real Redis for a run.
+
+They are started by the first test that asks for one and shared by all workers of pytest-xdist;
+the worker that started them ends them when the last one has finished. Topics, keys and groups
+are therefore shared too: a test names its own. Only FLUSHDB is allowed, never FLUSHALL.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+import msgspec
+import pytest
+from msgspec import Struct
+
+from shared.cli import state
+from shared.cli.line import Line, LineOptions
+from shared.stream.admin import ensure_topics
+from shared.topics import names
+
+_WORKER = "PYTEST_XDIST_WORKER"
+# A server has 16 databases; workers get one each.
+_DATABASES = 16
+
+
+class Parts(Struct, frozen=True):
+    """Where the shared parts are, and the process that keeps them."""
+
+    kafka: str
+    redis: str
+    pid: int
+    started: str
+    users: str  # the file on which every user holds a shared lock
+
+    @property
+    def are_there(self) -> bool:
+        return state.start_of(self.pid) == self.started
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+    """A Kafka and a Redis, started when needed."""
+    own = tmp_path_factory.getbasetemp()
+    folder = own.parent if os.environ.get(_WORKER) else own
+    lock, address = folder / "parts.lock", folder / "parts.json"
+    line: Line | None = None
+    with _locked(lock, fcntl.LOCK_EX):
+        found = _read(address)
+        if found is None:
+            line, found = _start(folder / f"parts-{uuid.uuid4().hex[:8]}")
+            address.write_bytes(msgspec.json.encode(found))
+        using = ExitStack()
+        using.enter_context(_locked(Path(found.users), fcntl.LOCK_SH))
+    yield found
+    using.close()
+    if line is not None:
+        with _locked(lock, fcntl.LOCK_EX):
+            address.unlink()
+        with _locked(Path(found.users), fcntl.LOCK_EX):  # when the last user is through
+            line.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(parts: Parts) -> str:
+    """host:port of the shared broker, on which the line's topics exist, with the lane `default`."""
+    return parts.kafka
+
+
+@pytest.fixture(scope="session")
+def redis_url(parts: Parts) -> str:
+    """The URL of this worker's database on the shared Redis."""
+    number = os.environ.get(_WORKER, "gw0").removeprefix("gw")
+    return f"{parts.redis.rpartition('/')[0]}/{int(number) % _DATABASES}"
+
+
+@contextmanager
+def _locked(path: Path, kind: int) -> Iterator[IO[str]]:
+    with path.open("w") as held:
+        fcntl.flock(held, kind)
+        yield held
+
+
+def _read(address: Path) -> Parts | None:
+    try:
+        found = msgspec.json.decode(address.read_bytes(), type=Parts)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return found if found.are_there else None
+
+
+def _start(folder: Path) -> tuple[Line, Parts]:
+    line = Line(LineOptions(name="tests", folder=folder, services=(), sink=False))
+    line.start()
+    ensure_topics(line.doors.kafka, names.plans(("default",)))
+    pid = os.getpid()
+    users = str(folder / "users.lock")
+    found = Parts(line.doors.kafka, line.doors.redis, pid, state.start_of(pid), users)
+    return line, found

@@ -1,0 +1,197 @@
+"""The live cells: the store in earnest and its twin in memory behave alike."""
+
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec import Struct
+
+from services.billing.edge.cells import Cells, RedisCells
+from services.billing.edge.cells_memory import MemoryCells
+from shared.store.apply_cells import Applied, Run, Stale
+from shared.store.client import connect
+from shared.store.read_cells import ALL_MONTHS, NO_MONTH
+
+LOG = "log-1"
+MONTH = "2026-11"
+CELL = '["shop","news","","billed"]'
+
+
+class Store(Struct):
+    """Cells, and how to lose a month of them as a server under pressure may."""
+
+    cells: Cells
+    lose_month: Callable[[str], object]
+
+
+def memory_store() -> Store:
+    cells = MemoryCells()
+    return Store(cells, cells.lose_month)
+
+
+def redis_store(client: redis.Redis) -> Store:
+    state = f"{{test:{uuid.uuid4().hex}}}:cells"
+    return Store(RedisCells(client, state), lambda month: client.delete(f"{state}:{month}"))
+
+
+@pytest.fixture(scope="module")
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    found = connect(redis_url)
+    yield found
+    found.close()
+
+
+@pytest.fixture(params=["memory", "redis"])
+def store(request: pytest.FixtureRequest) -> Store:
+    if request.param == "memory":
+        return memory_store()
+    return redis_store(request.getfixturevalue("client"))
+
+
+def run(expected: int, target: int, number: int = 1, month: str = MONTH, partition: int = 0) -> Run:
+    return Run(LOG, partition, expected, target, ((month, CELL, number),) if number else ())
+
+
+def test_counts_and_watermark_move_together(store: Store) -> None:
+    assert store.cells.apply(run(-1, 10, 3)) == Applied()
+    assert store.cells.apply(run(10, 25, 4)) == Applied()
+    found = store.cells.read(MONTH)
+    assert (found.whole, found.log) == (True, LOG)
+    assert found.watermarks == {0: 25}
+    assert found.months == {MONTH: {CELL: 7}}
+
+
+@pytest.mark.parametrize("expected", [-1, 0, 9, 11, 25])
+def test_a_run_that_begins_elsewhere_adds_nothing(store: Store, expected: int) -> None:
+    store.cells.apply(run(-1, 10))
+    assert store.cells.apply(run(expected, 25)) == Stale(10)
+    assert store.cells.read(MONTH).months == {MONTH: {CELL: 1}}
+
+
+def test_an_empty_store_takes_only_a_run_from_the_beginning(store: Store) -> None:
+    assert store.cells.apply(run(10, 25)) == Stale(-1)
+    assert store.cells.read(ALL_MONTHS).months == {}
+    assert store.cells.read(ALL_MONTHS).watermarks == {}
+
+
+def test_a_run_sent_twice_counts_once(store: Store) -> None:
+    assert store.cells.apply(run(-1, 10)) == Applied()
+    assert store.cells.apply(run(-1, 10)) == Stale(10)
+    assert store.cells.read(MONTH).months == {MONTH: {CELL: 1}}
+
+
+def test_partitions_have_watermarks_of_their_own(store: Store) -> None:
+    store.cells.apply(run(-1, 10, partition=0))
+    assert store.cells.apply(run(-1, 5, partition=3)) == Applied()
+    assert store.cells.read().watermarks == {0: 10, 3: 5}
+    assert store.cells.read(MONTH).months == {MONTH: {CELL: 2}}
+
+
+def test_a_run_may_move_the_watermark_alone(store: Store) -> None:
+    assert store.cells.apply(run(-1, 10, 0)) == Applied()
+    assert store.cells.apply(run(10, 10, 0)) == Applied()
+    assert store.cells.read(MONTH).watermarks == {0: 10}
+    assert store.cells.read(MONTH).months == {}
+
+
+def test_months_are_read_one_or_all_or_none(store: Store) -> None:
+    store.cells.apply(run(-1, 1, 2, "2026-10"))
+    store.cells.apply(run(1, 2, 3, "2026-11"))
+    assert store.cells.read("2026-10").months == {"2026-10": {CELL: 2}}
+    assert store.cells.read(ALL_MONTHS).months == {"2026-10": {CELL: 2}, "2026-11": {CELL: 3}}
+    assert store.cells.read(NO_MONTH).months == {}
+    assert store.cells.read("2026-09").months == {}
+
+
+def test_a_lost_month_is_told_by_a_read(store: Store) -> None:
+    store.cells.apply(run(-1, 1, 2, "2026-10"))
+    store.cells.apply(run(1, 2, 3, "2026-11"))
+    store.lose_month("2026-10")
+    found = store.cells.read("2026-11")
+    assert not found.whole
+    assert found.months == {}
+
+
+def test_a_lost_month_drops_everything_at_the_next_apply(store: Store) -> None:
+    store.cells.apply(run(-1, 1, 2, "2026-10"))
+    store.cells.apply(run(1, 2, 3, "2026-11"))
+    store.lose_month("2026-10")
+    assert store.cells.apply(run(2, 3, 1, "2026-11")) == Stale(-1, dropped=True)
+    found = store.cells.read(ALL_MONTHS)
+    assert (found.whole, found.watermarks, found.months) == (True, {}, {})
+    assert store.cells.apply(run(-1, 3, 9, "2026-11")) == Applied()
+    assert store.cells.read(ALL_MONTHS).months == {"2026-11": {CELL: 9}}
+
+
+def test_cells_left_over_from_a_lost_state_are_not_added_to(store: Store) -> None:
+    store.cells.apply(run(-1, 10, 5))
+    store.cells.drop()
+    found = store.cells.read(MONTH)
+    assert (found.whole, found.watermarks, found.months) == (True, {}, {})
+    assert store.cells.apply(run(10, 11, 1)) == Stale(-1)
+    assert store.cells.apply(run(-1, 10, 5)) == Applied()
+    assert store.cells.read(MONTH).months == {MONTH: {CELL: 5}}
+
+
+def test_counts_of_another_log_are_dropped(store: Store) -> None:
+    store.cells.apply(run(-1, 10, 5))
+    other = Run("log-2", 0, 10, 11, ((MONTH, CELL, 1),))
+    assert store.cells.apply(other) == Stale(-1, dropped=True)
+    assert store.cells.read(MONTH).months == {}
+    assert store.cells.apply(Run("log-2", 0, -1, 11, ((MONTH, CELL, 1),))) == Applied()
+    assert store.cells.read(MONTH).log == "log-2"
+
+
+def test_a_hole_keeps_its_latest_month(store: Store) -> None:
+    for expected, hole in ((-1, "2026-08"), (0, "2026-10"), (1, "2026-09"), (2, "")):
+        store.cells.apply(Run(LOG, 2, expected, expected + 1, (), hole))
+    assert store.cells.read().holes == {2: "2026-10"}
+
+
+def test_a_cell_may_be_named_by_any_text(store: Store) -> None:
+    names = ["", " ", "a\nb", "ümlaut \U0001f4e7", "month:2026-11", '["generation"]']
+    store.cells.apply(Run(LOG, 0, -1, 1, tuple((MONTH, name, 1) for name in names)))
+    assert store.cells.read(MONTH).months == {MONTH: dict.fromkeys(names, 1)}
+
+
+def test_a_large_run_is_applied_at_once(store: Store) -> None:
+    increments = tuple((MONTH, f'["c{number}"]', number + 1) for number in range(20_000))
+    assert store.cells.apply(Run(LOG, 0, -1, 1, increments)) == Applied()
+    assert len(store.cells.read(MONTH).months[MONTH]) == 20_000
+
+
+applies = st.builds(
+    lambda partition, expected, step, month, number, log: Run(
+        log, partition, expected, max(expected, 0) + step, ((month, CELL, number),)
+    ),
+    st.integers(0, 1),
+    st.integers(-1, 3),
+    st.integers(0, 2),
+    st.sampled_from(["2026-10", "2026-11"]),
+    st.integers(1, 3),
+    st.sampled_from([LOG, LOG, LOG, "log-2"]),
+)
+losses = st.sampled_from(["2026-10", "2026-11", "drop"])
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(applies | applies | applies | losses, max_size=12))
+def test_the_twin_answers_as_the_store_does(client: redis.Redis, steps: list[Run | str]) -> None:
+    stores = (memory_store(), redis_store(client))
+    for step in steps:
+        answers: list[object] = []
+        for each in stores:
+            if step == "drop":
+                each.cells.drop()
+            elif isinstance(step, str):
+                each.lose_month(step)
+            else:
+                answers.append(each.cells.apply(step))
+        assert answers[:1] == answers[1:]
+        found = [each.cells.read(ALL_MONTHS) for each in stores]
+        assert found[0] == found[1]

@@ -1,0 +1,196 @@
+"""Bad input on a real line: each record gets its refusal, and the line behind it keeps moving."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from kafka import KafkaProducer
+from msgspec import Struct
+
+from shared.cli.line import Line, LineOptions
+from shared.registry import publish
+from shared.registry.changes import Changes
+from shared.registry.client import Client
+from shared.runtime.sections import KafkaSettings
+from shared.stream.admin import ensure_topics
+from shared.topics import names
+from shared.topics.records import Event, EventType
+from tests.chaos.witnesses import EventWatch, follow
+
+# The line of this module is started once, also where the tests are spread over processes.
+pytestmark = pytest.mark.xdist_group("bad-input")
+
+CLIENT = "bad-input"
+STRANGER = "nobody-knows"
+DOMAIN = "news.bad-input.example"
+SETTLE_TIMEOUT_S = 60.0
+
+
+def message(name: str, extra: bytes = b"", body: bytes = b"Hello\r\n") -> bytes:
+    head = (
+        f"From: News <news@{DOMAIN}>\r\nTo: ok-{name}@r.example.net\r\n"
+        f"Subject: {name}\r\nMessage-ID: <{name}@{DOMAIN}>\r\n"
+    )
+    return head.encode() + extra + b"\r\n" + body
+
+
+class Bad(Struct, frozen=True):
+    """One bad record: its bytes, the rule or reason it must be refused for."""
+
+    content: bytes | None
+    rule: str
+    kept: bool  # in mail.refused, because it could not be read
+    topic: str = names.intake(CLIENT)
+
+
+BAD: dict[str, Bad] = {
+    "empty": Bad(b"", "unreadable", kept=True),
+    "without a value": Bad(None, "unreadable", kept=True),
+    "binary": Bad(bytes(range(256)) * 40, "unreadable", kept=True),
+    "compressed": Bad(b"\x1f\x8b\x08\x00" + Random(1).randbytes(5_000), "unreadable", kept=True),
+    "without a header end": Bad(
+        message("no-end").partition(b"\r\n\r\n")[0] + b"\r\n", "unreadable", kept=True
+    ),
+    "2 MB": Bad(message("huge", body=b"0123456789abcde\n" * 131_072), "R1", kept=False),
+    "unknown code": Bad(message("code", b"X-bm-mailing: none-such\r\n"), "R8", kept=False),
+    "unregistered client": Bad(
+        message("stranger"), "unregistered", kept=True, topic=names.intake(STRANGER)
+    ),
+}
+
+
+class Sent(Struct, frozen=True):
+    """A record at its place in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes | None
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    folder = tmp_path_factory.mktemp("bad-input")
+    with Line(LineOptions(name="bad-input", folder=folder, restart=False)) as line:
+        kafka = KafkaSettings(bootstrap=line.doors.kafka)
+        client = Client(CLIENT, DOMAIN, "back@bad-input.example.org", "standard")
+        publish.apply(kafka, Changes(added=(client,)))
+        ensure_topics(kafka.bootstrap, [names.intake_plan(STRANGER)])
+        yield line
+        line.forget_data()
+
+
+@pytest.fixture(scope="module")
+def events(line: Line) -> Iterator[EventWatch]:
+    watch = EventWatch(line.doors.kafka)
+    yield watch
+    watch.close()
+
+
+@pytest.fixture(scope="module")
+def sent(line: Line, events: EventWatch) -> dict[str, Sent]:
+    """Every bad record between two good ones, in one partition, so that one could block the next.
+
+    Returned when each has its final event.
+    """
+    producer = KafkaProducer(
+        bootstrap_servers=line.doors.kafka, max_request_size=4_000_000, metrics_enabled=False
+    )
+    found: dict[str, Sent] = {}
+    try:
+        for number, (name, bad) in enumerate(BAD.items()):
+            good = f"good {number}"
+            found[good] = publish_one(
+                producer, names.intake(CLIENT), message(good.replace(" ", "-"))
+            )
+            found[name] = publish_one(producer, bad.topic, bad.content)
+        found["good last"] = publish_one(producer, names.intake(CLIENT), message("good-last"))
+    finally:
+        producer.close(timeout=10)
+    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    while len(finals(events)) < len(found):
+        assert time.monotonic() < deadline, f"{len(finals(events))} of {len(found)} have an end"
+        time.sleep(0.1)
+    return found
+
+
+def publish_one(producer: Any, topic: str, value: bytes | None) -> Sent:
+    place = producer.send(topic, value=value, partition=0).get(timeout=30)
+    return Sent(topic, place.partition, place.offset, value)
+
+
+def finals(events: EventWatch) -> dict[tuple[str, int, int], Event]:
+    """The final events by the coordinates of what they tell of."""
+    found: dict[tuple[str, int, int], Event] = {}
+    for event in events.events(frozenset({CLIENT, STRANGER})):
+        origin = event.data.origin
+        if origin is not None and event.type is not EventType.DEFERRED:
+            found[origin.topic, origin.partition, origin.offset] = event
+    return found
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_record_ends_as_refused_with_its_rule_and_reason(
+    sent: dict[str, Sent], events: EventWatch, name: str
+) -> None:
+    place = sent[name]
+    event = finals(events)[place.topic, place.partition, place.offset]
+    assert event.type is EventType.REFUSED
+    assert [broken.rule for broken in event.data.rules] == [BAD[name].rule]
+    assert event.data.rules[0].reason
+    assert event.data.rules[0].status.startswith("5.")
+
+
+def test_every_good_message_between_the_bad_ones_is_delivered(
+    sent: dict[str, Sent], events: EventWatch, line: Line
+) -> None:
+    told = finals(events)
+    good = [place for name, place in sent.items() if name.startswith("good ")]
+    assert len(good) == len(BAD) + 1
+    for place in good:
+        event = told[place.topic, place.partition, place.offset]
+        assert event.type is EventType.DELIVERED, event
+    journal = Path(line.sink_journal).read_text()
+    assert journal.count('"accepted"') == len(good)
+
+
+def test_what_could_not_be_read_is_kept_in_mail_refused_with_code_reason_and_place(
+    sent: dict[str, Sent], line: Line
+) -> None:
+    kept = {name: sent[name] for name, bad in BAD.items() if bad.kept}
+    found = read_refused(line.doors.kafka, len(kept))
+    for name, place in kept.items():
+        headers, value = found[place.topic, place.partition, place.offset]
+        assert value == (place.value or b""), name
+        assert headers["code"] == BAD[name].rule
+        assert headers["reason"]
+    assert len(found) == len(kept)
+
+
+def read_refused(
+    bootstrap: str, wanted: int
+) -> dict[tuple[str, int, int], tuple[dict[str, str], bytes]]:
+    """The records of mail.refused by the place they came from."""
+    consumer = follow(bootstrap, names.REFUSED)
+    found: dict[tuple[str, int, int], tuple[dict[str, str], bytes]] = {}
+    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    try:
+        while len(found) < wanted and time.monotonic() < deadline:
+            for records in consumer.poll(timeout_ms=200).values():
+                for record in records:
+                    headers = {name: value.decode() for name, value in record.headers}
+                    place = headers["topic"], int(headers["partition"]), int(headers["offset"])
+                    found[place] = headers, record.value or b""
+    finally:
+        consumer.close(autocommit=False)
+    return found
+
+
+def test_no_service_died_of_it(sent: dict[str, Sent], line: Line) -> None:
+    assert sent
+    assert [name for name in line.parts if not line.process(name).runs] == []

@@ -1,0 +1,347 @@
+"""Billing against a real broker and a real store: counted once, whatever is lost between."""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+import redis
+from kafka import KafkaAdminClient
+from kafka.structs import TopicPartition
+from msgspec import Struct
+
+from services.billing.core.answer import Usage
+from services.billing.core.month import Months
+from services.billing.core.usage import Row
+from services.billing.edge.cells import RedisCells
+from services.billing.edge.log_ends import EndsAsker
+from services.billing.edge.metrics import BillingMetrics
+from services.billing.edge.recounting import RecountReport, recount
+from services.billing.edge.usage_view import UsageView
+from services.billing.edge.worker import Worker, WorkerParts
+from shared.cli.audit import audit
+from shared.cli.event_log import EventLog
+from shared.cli.parts.ports import free_ports
+from shared.cli.parts.redis_server import RedisPlan, prepare
+from shared.cli.process import Process
+from shared.runtime.clock import SystemClock
+from shared.runtime.lifecycle import Stop
+from shared.runtime.telemetry import Counters
+from shared.store.client import connect
+from shared.stream.admin import ensure_topics
+from shared.stream.client import ClientOptions, make_producer
+from shared.stream.failpoints import Failpoints
+from shared.topics import ids
+from shared.topics.codec import encode_event, encode_tally
+from shared.topics.names import TopicPlan
+from shared.topics.records import EventType, MailEvent, Tally, TallyRow
+
+PATIENCE_S = 60.0
+PARTITIONS = 3
+MONTH = "2026-11"
+NOON_MS = 1_794_744_000_000  # 2026-11-15
+MAILINGS = (("shop", "news", "north"), ("shop", "news", "south"), ("bank", "letters", ""))
+
+
+def eventually(holds: Callable[[], bool], what: str) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < until, f"waited too long until {what}"
+        time.sleep(0.05)
+
+
+class Publisher:
+    """Writes events as the line does: transactions, some of them aborted, tallies, retries."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self._topic = topic
+        self._producer = make_producer(ClientOptions(bootstrap, "test"), f"publish.{topic}")
+        self._producer.init_transactions()
+        self._made = 0
+        self.messages = 0
+
+    def publish(self, messages: int, commit: bool = True) -> None:
+        """One transaction: every third message is deferred once, every fifth bounces."""
+        self._producer.begin_transaction()
+        rows = [TallyRow(*each, messages // len(MAILINGS)) for each in MAILINGS]
+        told = Tally("validate", NOON_MS, tuple(rows))
+        self._send(encode_tally(told, f"validate.test.{self._made}"))
+        for number in range(messages - messages % len(MAILINGS)):
+            self._tell(number)
+        if commit:
+            self._producer.commit_transaction()
+            self.messages += messages - messages % len(MAILINGS)
+        else:
+            self._producer.flush()
+            self._producer.abort_transaction()
+
+    def tell_again(self, mail_id: str) -> None:
+        """One more final event of a message: a fault."""
+        self._producer.begin_transaction()
+        data = MailEvent("shop", "news", "north", at_ms=NOON_MS)
+        self._send(encode_event(EventType.DELIVERED, mail_id, data, "deliver"))
+        self._producer.commit_transaction()
+
+    def close(self) -> None:
+        self._producer.close()
+
+    def _tell(self, number: int) -> None:
+        self._made += 1
+        mail_id = ids.derive(self._topic, 0, self._made, NOON_MS)
+        client, mailing_id, sub_client = MAILINGS[number % len(MAILINGS)]
+        deferred = number % 3 == 0
+        if deferred:
+            data = _data(client, mailing_id, sub_client, first=True)
+            self._send(encode_event(EventType.DEFERRED, mail_id, data, "deliver"))
+        final = EventType.BOUNCED if number % 5 == 0 else EventType.DELIVERED
+        data = _data(client, mailing_id, sub_client, first=not deferred)
+        self._send(encode_event(final, mail_id, data, "deliver"))
+
+    def _send(self, record: tuple[bytes, bytes, list[tuple[str, bytes]]]) -> None:
+        key, value, headers = record
+        self._producer.send(self._topic, value, key, headers)
+
+
+def _data(client: str, mailing_id: str, sub_client: str, first: bool) -> MailEvent:
+    return MailEvent(
+        client=client,
+        mailing_id=mailing_id,
+        sub_client=sub_client,
+        at_ms=NOON_MS,
+        first_dispatch=first,
+        first_dispatched_at_ms=NOON_MS,
+    )
+
+
+class Stage(Struct):
+    """A topic, a store and a group of one test's own."""
+
+    bootstrap: str
+    topic: str
+    client: redis.Redis
+    state: str
+    publisher: Publisher
+    workers: int = 0
+
+    @property
+    def cells(self) -> RedisCells:
+        return RedisCells(self.client, self.state)
+
+    @contextmanager
+    def counting(self) -> Iterator[Worker]:
+        """A worker that counts meanwhile and ends gracefully after."""
+        self.workers += 1
+        options = ClientOptions(self.bootstrap, f"billing-{self.workers}")
+        counters = Counters("billing")
+        worker = Worker(
+            WorkerParts(
+                options=options,
+                group=f"g.{self.topic}",
+                poll_records=500,
+                cells=self.cells,
+                months=Months(UTC),
+                clock=SystemClock(),
+                failpoints=Failpoints.none(),
+                metrics=BillingMetrics(counters),
+                topic=self.topic,
+            )
+        )
+        stop = Stop()
+        thread = threading.Thread(target=worker.run, args=(stop,))
+        thread.start()
+        try:
+            yield worker
+        finally:
+            stop.set()
+            thread.join(PATIENCE_S)
+            counters.close()
+            assert not thread.is_alive()
+
+    def usage(self, wait_s: float = PATIENCE_S) -> Usage:
+        ends = EndsAsker(ClientOptions(self.bootstrap, "test"), self.topic)
+        try:
+            return UsageView(self.cells, ends).read(MONTH, wait_s=wait_s)
+        finally:
+            ends.close()
+
+    def recount(self) -> RecountReport:
+        with EventLog(ClientOptions(self.bootstrap, "test"), self.topic) as log:
+            return recount(log, self.cells, Months(UTC))
+
+    def assert_counted_once(self) -> None:
+        found = self.usage()
+        assert found.complete, found.reason
+        messages = self.publisher.messages
+        assert [row.billed for row in found.rows] == [messages // 3] * 3
+        assert [row.received for row in found.rows] == [messages // 3] * 3
+        assert sum(row.delivered + row.bounced for row in found.rows) == messages
+        report = self.recount()
+        assert report.agree, report
+
+
+@pytest.fixture
+def stage(kafka_bootstrap: str, redis_url: str) -> Iterator[Stage]:
+    with _stage(kafka_bootstrap, redis_url) as found:
+        yield found
+
+
+@contextmanager
+def _stage(bootstrap: str, redis_url: str) -> Iterator[Stage]:
+    name = uuid.uuid4().hex[:12]
+    topic = f"test.events.{name}"
+    ensure_topics(bootstrap, [TopicPlan(topic, PARTITIONS, {})])
+    with ExitStack() as closing:
+        client = connect(redis_url)
+        closing.callback(client.close)
+        publisher = Publisher(bootstrap, topic)
+        closing.callback(publisher.close)
+        yield Stage(bootstrap, topic, client, f"{{test:{name}}}:cells", publisher)
+
+
+def test_every_committed_event_is_counted_once(stage: Stage) -> None:
+    stage.publisher.publish(900)
+    with stage.counting():
+        stage.publisher.publish(900, commit=False)
+        stage.publisher.publish(900)
+        stage.assert_counted_once()
+    assert stage.usage(0).rows[0] == Row(
+        "bank", "letters", "", billed=600, received=600, delivered=480, bounced=120
+    )
+
+
+def test_the_store_is_emptied_in_the_middle_and_the_workers_started_anew(stage: Stage) -> None:
+    with stage.counting():
+        stage.publisher.publish(3000)
+        eventually(lambda: bool(stage.cells.read().watermarks), "something is counted")
+        stage.client.flushdb()
+        stage.publisher.publish(3000)
+    stage.publisher.publish(600)
+    stage.client.flushdb()
+    with stage.counting():
+        stage.publisher.publish(600)
+        stage.assert_counted_once()
+
+
+@pytest.mark.parametrize("suffix", ["", f":{MONTH}"], ids=["the-state", "a-month"])
+def test_a_half_lost_store_is_noticed_and_rebuilt_without_any_traffic(
+    stage: Stage, suffix: str
+) -> None:
+    stage.publisher.publish(900)
+    with stage.counting():
+        stage.assert_counted_once()
+        stage.client.delete(stage.state + suffix)
+        assert not stage.usage(0).complete
+        stage.assert_counted_once()
+
+
+def test_a_store_set_back_to_an_older_state_is_counted_on_from_there(stage: Stage) -> None:
+    month = f"{stage.state}:{MONTH}"
+    with stage.counting():
+        stage.publisher.publish(900)
+        stage.assert_counted_once()
+        older = {key: stage.client.hgetall(key) for key in (stage.state, month)}
+        stage.publisher.publish(900)
+        stage.assert_counted_once()
+        with stage.client.pipeline(transaction=True) as back:
+            for key, fields in older.items():
+                back.delete(key)
+                back.hset(key, mapping=fields)  # type: ignore[arg-type]
+            back.execute()
+        stage.assert_counted_once()
+
+
+def test_workers_come_and_go_while_events_come(stage: Stage) -> None:
+    with stage.counting():
+        stage.publisher.publish(900)
+        with stage.counting():
+            stage.publisher.publish(900)
+            eventually(lambda: stage.usage(0).complete, "both have counted")
+            stage.publisher.publish(900)
+        stage.publisher.publish(900)
+        stage.assert_counted_once()
+
+
+def test_a_store_that_dies_and_comes_back_empty_is_waited_for(
+    kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    plan = RedisPlan(tmp_path / "redis", free_ports(1)[0])
+    spec = prepare(plan)
+    server = Process(spec, tmp_path / "redis.log")
+    try:
+        eventually(spec.is_ready, "the store is there")
+        with _stage(kafka_bootstrap, plan.url) as stage, stage.counting() as worker:
+            stage.publisher.publish(900)
+            stage.assert_counted_once()
+            server.kill()
+            eventually(lambda: "Redis" in worker.store, "the worker says what it waits for")
+            stage.publisher.publish(900)
+            server = Process(spec, tmp_path / "redis.log")
+            stage.assert_counted_once()
+            eventually(lambda: not worker.store, "the worker says that it is well")
+    finally:
+        server.kill()
+
+
+def test_records_that_kafka_deleted_before_they_were_counted_are_told(stage: Stage) -> None:
+    stage.publisher.publish(900)
+    admin = KafkaAdminClient(bootstrap_servers=stage.bootstrap)
+    admin.delete_records({TopicPartition(stage.topic, 0): 10})
+    admin.close()
+    with stage.counting():
+        stage.publisher.publish(900)
+        eventually(lambda: sum(stage.usage(0).lag.values()) == 0, "everything left is counted")
+        found = stage.usage(0)
+        assert not found.complete
+        assert "deleted" in found.reason
+
+
+def test_a_topic_made_anew_is_counted_anew(stage: Stage) -> None:
+    stage.publisher.publish(900)
+    with stage.counting():
+        stage.assert_counted_once()
+    with _stage(stage.bootstrap, "redis://127.0.0.1:1/0") as other:
+        # The same cells, but another log behind them, as where Kafka was set up anew.
+        other.client, other.state = stage.client, stage.state
+        other.publisher.publish(300)
+        assert "another log" in other.usage(0).reason
+        with other.counting():
+            other.assert_counted_once()
+
+
+def test_the_audit_balances_and_finds_a_second_fate(stage: Stage) -> None:
+    stage.publisher.publish(900)
+    stage.publisher.publish(900, commit=False)
+    stage.publisher.publish(900)
+    options = ClientOptions(stage.bootstrap, "test")
+    found = audit(options, settled=True, topic=stage.topic)
+    assert found.balanced, found
+    assert (found.received, found.in_flight, found.first_dispatches) == (1800, 0, 1800)
+    doubled = ids.derive(stage.topic, 0, 1, NOON_MS)
+    stage.publisher.tell_again(doubled)
+    found = audit(options, settled=True, topic=stage.topic)
+    assert {fault.kind.value: fault.count for fault in found.faults} == {
+        "doubled_final": 1,
+        "more_finals_than_received": 1,
+    }
+    assert found.faults[0].examples == [doubled]
+
+
+def test_a_topic_made_anew_under_a_running_worker_is_counted_anew(stage: Stage) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=stage.bootstrap)
+    with stage.counting():
+        stage.publisher.publish(300)
+        stage.assert_counted_once()
+        admin.delete_topics([stage.topic])
+        eventually(lambda: stage.topic not in admin.list_topics(), "the topic is gone")
+        ensure_topics(stage.bootstrap, [TopicPlan(stage.topic, PARTITIONS, {})])
+        stage.publisher.close()
+        stage.publisher = Publisher(stage.bootstrap, stage.topic)
+        stage.publisher.publish(900)
+        eventually(lambda: stage.usage(0).complete, "the new log is counted")
+        stage.assert_counted_once()
+        stage.publisher.close()
+    admin.close()

@@ -1,0 +1,230 @@
+"""`up`, `status`, `down` and `demo` as people run them: doors, exit codes, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.cli import places, state
+from shared.cli.parts.services import SERVICES, base_environment
+
+WAIT_S = 180.0
+MARK = "SLUICE_TEST_MARK"
+DOORS = {"kafka", "redis", "smtp", "smtps", "bounce", "billing", "metrics", "sink"}
+RESULT = {
+    *("published", "refused", "suppressed", "delivered", "bounced", "expired", "in_flight"),
+    *("billed", "sink", "agree", "seconds"),
+}
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    give_up_at = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < give_up_at, f"not within {WAIT_S} s: {what}"
+        time.sleep(0.05)
+
+
+class Shell:
+    """Runs commands whose processes, and theirs in turn, can all be found again by a mark."""
+
+    def __init__(self) -> None:
+        self.mark = uuid.uuid4().hex
+        self.name = f"test-{self.mark[:8]}"
+        self.env = {**os.environ, **base_environment(), MARK: self.mark}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.env,
+            cwd="/",
+        )
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        with self.start(*arguments) as process:
+            out, err = process.communicate(timeout=WAIT_S)
+        return process.returncode, out, err
+
+    def left(self) -> list[int]:
+        """The processes that carry the mark and still live."""
+        wanted = f"{MARK}={self.mark}".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal() and state.start_of(int(entry.name)):
+                try:
+                    marked = wanted in (entry / "environ").read_bytes().split(b"\0")
+                except OSError:
+                    continue
+                if marked:
+                    found.append(int(entry.name))
+        return found
+
+    def assert_nothing_left(self) -> None:
+        wait_for(lambda: not self.left(), f"the end of {self.left()}")
+
+
+@pytest.fixture
+def shell() -> Iterator[Shell]:
+    made = Shell()
+    yield made
+    for pid in made.left():
+        os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(places.run_folder(made.name), ignore_errors=True)
+
+
+@pytest.fixture
+def running(shell: Shell) -> dict[str, Any]:
+    code, out, err = shell.run("shared.cli.up", "--detach", "--json", "--state", shell.name)
+    assert code == 0, err
+    doors: dict[str, Any] = json.loads(out)
+    return doors
+
+
+def accepts(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=5):
+        return True
+
+
+def test_up_prints_its_doors_status_finds_them_and_down_leaves_no_process(
+    shell: Shell, running: dict[str, Any]
+) -> None:
+    assert running.keys() == DOORS
+    assert set(running["metrics"]) == set(SERVICES)
+    assert running["redis"].startswith("redis://")
+    assert running["billing"].startswith("http://")
+    assert accepts(running["kafka"])
+    assert accepts(running["sink"])
+
+    code, out, _ = shell.run("shared.cli.status", "--json", "--state", shell.name)
+    status = json.loads(out)
+    assert code == 0
+    assert status["running"]
+    assert {name: status[name] for name in DOORS} == running
+    assert status["ready"] == dict.fromkeys(["kafka", "redis", "sink", *SERVICES], True)
+
+    code, out, err = shell.run("shared.cli.up", "--json", "--state", shell.name)
+    assert code == 2
+    assert "already runs" in json.loads(out)["error"]
+    assert "already runs" in err
+
+    code, out, _ = shell.run("shared.cli.down", "--json", "--forget", "--state", shell.name)
+    assert code == 0
+    assert json.loads(out) == {"state": shell.name, "stopped": True, "drained": True}
+    shell.assert_nothing_left()
+    assert not places.run_folder(shell.name).exists()
+
+    code, out, _ = shell.run("shared.cli.status", "--json", "--state", shell.name)
+    assert code == 3
+    assert json.loads(out)["running"] is False
+
+
+def test_a_dead_service_is_seen_and_comes_back(shell: Shell, running: dict[str, Any]) -> None:
+    found = state.running(shell.name)
+    assert found is not None
+    killed = found.parts["ingest"]
+    os.kill(killed, signal.SIGKILL)
+
+    def is_back() -> bool:
+        now = state.running(shell.name)
+        assert now is not None
+        return now.parts.get("ingest", killed) != killed
+
+    wait_for(is_back, "another ingest")
+    wait_for(
+        lambda: shell.run("shared.cli.status", "--state", shell.name)[0] == 0, "all ready again"
+    )
+
+
+def test_kill_9_of_the_keeper_leaves_no_process(shell: Shell, running: dict[str, Any]) -> None:
+    found = state.running(shell.name)
+    assert found is not None
+    assert set(found.parts) == {"kafka", "redis", "sink", *SERVICES}
+    os.kill(found.pid, signal.SIGKILL)
+    shell.assert_nothing_left()
+
+
+def test_a_kafka_that_is_not_there_is_named_and_nothing_is_left(shell: Shell) -> None:
+    arguments = ("--json", "--kafka", "127.0.0.1:1", "--state", shell.name)
+    code, out, err = shell.run("shared.cli.up", *arguments)
+    assert code == 3
+    assert json.loads(out) == {"error": "no Kafka broker answers at 127.0.0.1:1"}
+    assert "127.0.0.1:1" in err
+    shell.assert_nothing_left()
+
+
+def test_ending_what_does_not_run_is_well(shell: Shell) -> None:
+    code, out, _ = shell.run("shared.cli.down", "--json", "--state", shell.name)
+    assert code == 0
+    assert json.loads(out)["stopped"] is False
+
+
+@pytest.mark.parametrize("command", ["up", "status", "down"])
+def test_a_state_that_is_no_folder_name_is_wrong_use(shell: Shell, command: str) -> None:
+    code, out, _ = shell.run(f"shared.cli.{command}", "--json", "--state", "../elsewhere")
+    assert code == 2
+    assert "cannot be the name" in json.loads(out)["error"]
+
+
+def demo_state(process: subprocess.Popen[str]) -> state.State | None:
+    return state.running(f"demo-{process.pid}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("phase", ["starting", "ready"])
+def test_a_demo_that_is_interrupted_leaves_no_process(
+    shell: Shell, number: signal.Signals, phase: str
+) -> None:
+    with shell.start("shared.cli.demo", "--messages", "2000", "--json") as demo:
+
+        def is_there() -> bool:
+            assert demo.poll() is None
+            found = demo_state(demo)
+            return found is not None and found.phase == phase and len(shell.left()) > 1
+
+        wait_for(is_there, f"the demo {phase}")
+        demo.send_signal(number)
+        out, err = demo.communicate(timeout=WAIT_S)
+    assert demo.returncode == 130
+    assert json.loads(out).keys() == {"error"}
+    assert "nothing is left running" in err
+    shell.assert_nothing_left()
+
+
+def run_demos(shell: Shell, commands: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    started = [shell.start("shared.cli.demo", *arguments) for arguments in commands]
+    results = []
+    for demo in started:
+        with demo:
+            out, err = demo.communicate(timeout=WAIT_S)
+        assert demo.returncode == 0, err
+        results.append(json.loads(out))
+    return results
+
+
+def test_two_demos_side_by_side_each_end_in_agreement(shell: Shell) -> None:
+    for result in run_demos(shell, [("--messages", "300", "--json")] * 2):
+        assert result.keys() == RESULT
+        assert result["agree"]
+        assert result["published"] == 300
+        assert result["in_flight"] == 0
+        ends = ("refused", "suppressed", "delivered", "bounced", "expired")
+        assert sum(result[word] for word in ends) == 300
+        assert result["sink"] == {"accepted": result["delivered"], "duplicates": 0}
+        assert all(result[word] for word in ("refused", "suppressed", "bounced"))
+        assert {row["sub_client"] for row in result["billed"]} == {"", "shop-berlin", "shop-paris"}
+    shell.assert_nothing_left()

@@ -1,0 +1,197 @@
+"""The live view of mail.clients and the clients command, against a real broker."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from shared.cli.line import Line, LineOptions
+from shared.cli.parts.services import base_environment
+from shared.registry.changes import Changes
+from shared.registry.client import Client, Code
+from shared.registry.publish import apply
+from shared.registry.view import ClientView, StaleView, load_registry
+from shared.runtime.sections import KafkaSettings
+from shared.stream.client import ClientOptions, make_producer
+from shared.topics import names
+
+WITHIN_S = 20.0
+# What DESIGN promises between an apply and the services that follow it.
+SEEN_WITHIN_S = 1.0
+
+
+def until(condition: Callable[[], bool], timeout_s: float = WITHIN_S) -> float:
+    """Wait for a condition; how long it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < timeout_s, "the condition did not come true"
+        time.sleep(0.005)
+    return time.monotonic() - began
+
+
+def a_client(name: str = "") -> Client:
+    name = name or f"c-{uuid.uuid4().hex[:12]}"
+    codes = {"spring": Code("M-2", "shop-a")}
+    return Client(name, f"news.{name}.example", f"returns@{name}.example", "M-1", codes)
+
+
+@pytest.fixture(scope="module")
+def kafka(kafka_bootstrap: str) -> KafkaSettings:
+    return KafkaSettings(bootstrap=kafka_bootstrap)
+
+
+@pytest.fixture
+def view(kafka: KafkaSettings) -> Iterator[ClientView]:
+    view = ClientView(kafka)
+    view.start()
+    assert view.wait_ready(WITHIN_S)
+    yield view
+    view.close()
+
+
+def test_a_view_has_the_clients_registered_before_it_began(kafka: KafkaSettings) -> None:
+    client = a_client()
+    created = apply(kafka, Changes(added=(client,)))
+    assert created == [names.intake(client.name)]
+    view = ClientView(kafka)
+    assert not view.ready()
+    assert view.check() != ""
+    view.start()
+    assert view.wait_ready(WITHIN_S)
+    assert view.ready()
+    assert view.check() == ""
+    assert view.get(client.name) == client
+    assert client.name in view.names()
+    view.close()
+
+
+def test_a_change_and_a_removal_are_seen_within_a_second(
+    kafka: KafkaSettings, view: ClientView
+) -> None:
+    client = a_client()
+    apply(kafka, Changes(added=(client,)))
+    assert until(lambda: view.get(client.name) == client) < SEEN_WITHIN_S
+    changed = msgspec.structs.replace(client, hard_limit=9)
+    apply(kafka, Changes(changed=(changed,)))
+    assert until(lambda: view.get(client.name) == changed) < SEEN_WITHIN_S
+    apply(kafka, Changes(removed=(client.name,)))
+    assert until(lambda: view.get(client.name) is None) < SEEN_WITHIN_S
+    assert client.name not in load_registry(kafka)
+
+
+def test_get_fresh_never_misses_a_client_that_was_registered_before_it_asked(
+    kafka: KafkaSettings, view: ClientView
+) -> None:
+    for _ in range(5):
+        client = a_client()
+        apply(kafka, Changes(added=(client,)))
+        assert view.get_fresh(client.name, WITHIN_S) == client
+    assert view.get_fresh("never-registered", WITHIN_S) is None
+
+
+def test_a_record_that_cannot_be_read_changes_nothing(
+    kafka: KafkaSettings, view: ClientView
+) -> None:
+    client, after = a_client(), a_client()
+    apply(kafka, Changes(added=(client,)))
+    producer = make_producer(ClientOptions(kafka.bootstrap, "test"), None)
+    producer.send(names.CLIENTS, b"\xff not json", client.name.encode()).get(WITHIN_S)
+    producer.close()
+    apply(kafka, Changes(added=(after,)))
+    assert view.get_fresh(after.name, WITHIN_S) == after
+    assert view.get(client.name) == client
+    assert view.unreadable >= 1
+
+
+def test_a_view_outlives_its_broker(tmp_path: Path) -> None:
+    line = Line(LineOptions(name="view", folder=tmp_path, services=(), sink=False))
+    with line:
+        kafka = KafkaSettings(bootstrap=line.doors.kafka)
+        first, second = a_client(), a_client()
+        apply(kafka, Changes(added=(first,)))
+        view = ClientView(kafka)
+        view.start()
+        assert view.wait_ready(WITHIN_S)
+        line.hold("kafka")
+        line.kill("kafka", signal.SIGKILL)
+        # It keeps what it had, and does not conclude anything from it.
+        assert view.get(first.name) == first
+        with pytest.raises(StaleView):
+            view.get_fresh("unknown", 0.5)
+        line.start_part("kafka")
+        line.wait_ready("kafka")
+        apply(kafka, Changes(added=(second,)))
+        until(lambda: view.get(second.name) == second)
+        assert view.get_fresh("unknown", WITHIN_S) is None
+        assert view.get(first.name) == first
+        view.close()
+
+
+def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "shared.cli.clients", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=base_environment(),
+    )
+
+
+def clients_yaml(client: Client) -> str:
+    return json.dumps({"clients": [msgspec.to_builtins(client)]})  # JSON is YAML
+
+
+def test_the_clients_command_registers_shows_compares_and_removes(kafka: KafkaSettings) -> None:
+    client = a_client()
+    where = ("--json", "--kafka", kafka.bootstrap)
+    applied = run("apply", "-f", "-", *where, stdin=clients_yaml(client))
+    assert applied.returncode == 0, applied.stderr
+    document = json.loads(applied.stdout)
+    assert document["added"] == [client.name]
+    assert document["topics_created"] == [names.intake(client.name)]
+
+    listed = json.loads(run("list", *where).stdout)
+    assert client.name in [each["name"] for each in listed]
+    shown = json.loads(run("show", client.name, *where).stdout)
+    assert msgspec.convert(shown, Client) == client
+
+    changed = msgspec.structs.replace(client, soft_limit=8)
+    same = run("diff", "-f", "-", *where, stdin=clients_yaml(client))
+    other = run("diff", "-f", "-", *where, stdin=clients_yaml(changed))
+    assert (same.returncode, other.returncode) == (0, 1)
+    fields = json.loads(other.stdout)["fields"]
+    assert fields == {client.name: {"soft_limit": {"from": 5, "to": 8}}}
+
+    removed = run("remove", client.name, *where)
+    assert json.loads(removed.stdout)["removed"] == [client.name]
+    assert run("show", client.name, *where).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "code", "said"),
+    [
+        (("apply", "-f", "-"), "clients: 5", 2, "clients: found '5', expected a list of clients"),
+        (("apply", "-f", "/nonexistent.yaml"), "", 2, "No such file"),
+        (("list", "--kafka", "here"), "", 2, "kafka.bootstrap: found 'here', expected host:port"),
+        (("list", "--kafka", "127.0.0.1:1"), "", 3, "Kafka at 127.0.0.1:1 is away"),
+        (("list", "--state", "no-such-line"), "", 3, "no-such-line"),
+    ],
+)
+def test_wrong_use_of_the_clients_command_is_told_without_a_stack_trace(
+    arguments: tuple[str, ...], stdin: str, code: int, said: str
+) -> None:
+    answer = run(*arguments, stdin=stdin)
+    assert (answer.returncode, answer.stdout) == (code, "")
+    assert said in answer.stderr
+    assert "Traceback" not in answer.stderr

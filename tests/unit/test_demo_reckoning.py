@@ -1,0 +1,95 @@
+"""The demo's reckoning: what was published, told, billed and seen by the sink must agree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from shared.cli.demo.reckoning import Row, SinkCount, Witness, reckon, result, witness
+
+BERLIN: Row = ("acme", "M-1", "berlin")
+BANK: Row = ("bank", "N-1", "")
+ROWS = {"a@x.example": BERLIN, "b@x.example": BERLIN, "c@x.example": BANK}
+
+
+def line(rcpt: str, verdict: str) -> dict[str, Any]:
+    return {"rcpt": rcpt, "verdict": verdict, "message_id": "", "stage": "data"}
+
+
+@pytest.mark.parametrize(
+    ("journal", "dispatched", "sink", "strangers"),
+    [
+        ([], {}, (0, 0), 0),
+        ([("a@x.example", "accepted")], {BERLIN: 1}, (1, 0), 0),
+        ([("a@x.example", "deferred"), ("a@x.example", "accepted")], {BERLIN: 1}, (1, 0), 0),
+        ([("a@x.example", "bounced")], {BERLIN: 1}, (0, 0), 0),
+        ([("a@x.example", "accepted"), ("a@x.example", "accepted")], {BERLIN: 1}, (2, 1), 0),
+        (
+            [("a@x.example", "dropped"), ("c@x.example", "accepted")],
+            {BERLIN: 1, BANK: 1},
+            (1, 0),
+            0,
+        ),
+        ([("who@x.example", "accepted")], {}, (1, 0), 1),
+    ],
+)
+def test_the_journal_is_read_by_recipient(
+    journal: list[tuple[str, str]],
+    dispatched: dict[Row, int],
+    sink: tuple[int, int],
+    strangers: int,
+) -> None:
+    seen = witness([line(*each) for each in journal], ROWS)
+    assert seen == Witness(Counter(dispatched), SinkCount(*sink), strangers)
+
+
+WELL = Witness(Counter({BERLIN: 2, BANK: 1}), SinkCount(2, 0), 0)
+FINALS = {"delivered": 2, "bounced": 1, "refused": 1}
+BILLED = {BERLIN: 2, BANK: 1}
+
+
+def test_accounts_that_agree_have_no_difference() -> None:
+    reckoning = reckon(4, FINALS, 0, BILLED, WELL)
+    assert reckoning.differences == ()
+    assert result(reckoning, 4, 1.23).agree
+    assert [row.count for row in result(reckoning, 4, 1.23).billed] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("published", "doubled", "billed", "seen", "said"),
+    [
+        (5, 0, BILLED, WELL, "1 of 5 messages have no final event"),
+        (4, 1, BILLED, WELL, "1 messages have more than one final event"),
+        (4, 0, {BERLIN: 2}, WELL, "bank N-1: billed 0, but the sink answered 1"),
+        (4, 0, {**BILLED, BERLIN: 3}, WELL, "acme M-1 berlin: billed 3, but the sink answered 2"),
+        (
+            4,
+            0,
+            BILLED,
+            Witness(WELL.dispatched, SinkCount(3, 1), 0),
+            "the sink took 1 second copies",
+        ),
+        (
+            4,
+            0,
+            BILLED,
+            Witness(WELL.dispatched, SinkCount(1, 0), 0),
+            "delivered 2, but the sink took 1",
+        ),
+        (
+            4,
+            0,
+            BILLED,
+            Witness(WELL.dispatched, SinkCount(2, 0), 3),
+            "the sink was given 3 recipients nobody published",
+        ),
+    ],
+)
+def test_every_difference_is_named(
+    published: int, doubled: int, billed: dict[Row, int], seen: Witness, said: str
+) -> None:
+    reckoning = reckon(published, FINALS, doubled, billed, seen)
+    assert reckoning.differences == (said,)
+    assert not result(reckoning, published, 1).agree
