@@ -122,14 +122,21 @@ def load_metadata(consumer: KafkaConsumer) -> None:
     consumer.bootstrap(timeout_ms=BOOTSTRAP_MS, refresh=True)
 
 
-def finish_joining(consumer: KafkaConsumer) -> None:
-    """Call it before each poll of a group member.
+def before_poll(consumer: KafkaConsumer) -> None:
+    """Call it before each poll of a group member: two faults of kafka-python 3.0.12.
 
-    kafka-python 3.0.12: where new partitions in the metadata are what began a join, the
-    leader's own assignment makes need_rejoin() false before the join has ended. A poll whose
-    time is over by then never takes up its result: no partitions, no heartbeats, for ever.
-    Asking for the join it is in makes the next poll wait for that one.
+    Where new partitions in the metadata are what began a join, the leader's own assignment
+    makes need_rejoin() false before the join has ended. A poll whose time is over by then
+    never takes up its result: no partitions, no heartbeats, for ever. Asking for the join it
+    is in makes the next poll wait for that one.
+
+    Records of a paused partition are parked, and taken up again after its resumption only
+    while the fetcher's current batch is None. One that is used up but still there keeps them
+    parked for ever, and their partition is not fetched either.
     """
     coordinator = consumer._coordinator
-    if coordinator.rejoining:
+    if coordinator is not None and coordinator.rejoining:
         coordinator.request_rejoin()
+    fetcher = consumer._fetcher
+    if fetcher._next_partition_records is not None and not fetcher._next_partition_records:
+        fetcher._next_partition_records = None

@@ -15,7 +15,7 @@ from kafka import ConsumerRebalanceListener
 from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
-from shared.stream.client import ClientOptions, finish_joining, load_metadata, make_consumer
+from shared.stream.client import ClientOptions, before_poll, load_metadata, make_consumer
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class StreamConsumer:
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Record]]:
         """Records by partition, in order. Transient broker trouble is an empty answer."""
-        self._finish_joining()
+        before_poll(self._consumer)
         try:
             found: dict[TopicPartition, list[Record]] = self._consumer.poll(
                 timeout_ms=timeout_ms, max_records=max_records
@@ -112,13 +112,10 @@ class StreamConsumer:
         try:
             until = time.monotonic() + seconds
             while (left := until - time.monotonic()) > 0:
-                self._finish_joining()
+                before_poll(self._consumer)
                 self._consumer.poll(timeout_ms=int(min(left, 0.5) * 1000))
         finally:
             self._consumer.resume(*(assigned & self.assignment()))
-
-    def _finish_joining(self) -> None:
-        finish_joining(self._consumer)
 
     def assignment(self) -> set[TopicPartition]:
         """The partitions this member reads now."""

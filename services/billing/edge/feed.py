@@ -22,7 +22,7 @@ from kafka.structs import TopicPartition
 from msgspec import Struct
 
 from services.billing.core.usage import EventRecord
-from shared.stream.client import ClientOptions, finish_joining, load_metadata, make_consumer
+from shared.stream.client import ClientOptions, before_poll, load_metadata, make_consumer
 from shared.topics.names import EVENTS
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class EventFeed:
 
         Raises KafkaError when this feed is of no more use (a new one begins anew).
         """
-        finish_joining(self._consumer)
+        before_poll(self._consumer)
         found = self._consumer.poll(timeout_ms=timeout_ms)
         self._take_changes()
         runs = []

@@ -1,0 +1,174 @@
+"""`python -m bench.micro.pools`: CPU a message of `Pools.send`, and of aiosmtplib, same run.
+
+Both send the same messages over the same number of connections to Postfix's smtp-sink, which
+is made to run beside them. CPU is that of this process, so the figure holds on a busy machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import aiosmtplib
+import click
+import msgspec
+import uvloop
+from msgspec import Struct
+
+from bench import smtp_sink
+from services.deliver.core.outcome import Delivered
+from services.deliver.core.routing import Routes
+from services.deliver.edge.connection import Timeouts
+from services.deliver.edge.pools import Pools, PoolSettings
+from services.deliver.edge.resolver import Resolver
+from shared.stream.failpoints import Failpoints
+from shared.topics.records import Envelope, Facts, Origin
+
+SENDER: Final = "newsletter@news.example.com"
+# Messages handed in at a time; deliver does the same with its in-flight window.
+WINDOW: Final = 200
+_LINE: Final = b"The quick brown fox jumps over the lazy dog and asks for its newsletter.\r\n"
+_WARM_UP: Final = 500
+
+Send = Callable[[Envelope, bytes], Awaitable[None]]
+
+
+class Figure(Struct, frozen=True):
+    """What one sender needed."""
+
+    name: str
+    cpu_us_per_message: float
+    messages_per_s: float
+
+
+def envelope(number: int) -> Envelope:
+    """An envelope of its own recipient."""
+    return Envelope(
+        mail_id=f"{number:026d}",
+        client="bench",
+        sender=SENDER,
+        recipient=f"reader-{number}@recipients.example",
+        message_id=f"<{number}@news.example.com>",
+        received_at_ms=0,
+        origin=Origin(),
+        facts=Facts(),
+    )
+
+
+def content_of(size_bytes: int) -> bytes:
+    """A message of about this size."""
+    head = b"Message-ID: <1@news.example.com>\r\nSubject: News\r\n\r\n"
+    return head + _LINE * max(1, (size_bytes - len(head)) // len(_LINE))
+
+
+def cpu_s() -> float:
+    """CPU seconds of this process so far."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+async def measure(name: str, send: Send, messages: int, content: bytes) -> Figure:
+    """Send that many, WINDOW at a time."""
+    await _send_all(send, _WARM_UP, content)
+    cpu, began = cpu_s(), time.perf_counter()
+    await _send_all(send, messages, content)
+    used, took = cpu_s() - cpu, time.perf_counter() - began
+    return Figure(name, round(used / messages * 1e6, 1), round(messages / took))
+
+
+async def _send_all(send: Send, messages: int, content: bytes) -> None:
+    numbers = iter(range(messages))
+
+    async def work() -> None:
+        for number in numbers:
+            # A task for each message, as deliver makes one.
+            await asyncio.ensure_future(send(envelope(number), content))
+
+    await asyncio.gather(*(work() for _ in range(WINDOW)))
+
+
+async def pools_figure(address: str, connections: int, messages: int, content: bytes) -> Figure:
+    """Measure the pools."""
+    settings = PoolSettings(
+        ehlo_name="bench.invalid",
+        timeouts=Timeouts(10, 10, 10, 10),
+        max_connections=connections,
+        max_messages_per_connection=1_000_000,
+    )
+    pools = Pools(settings, Routes({"*": address}), Resolver(time.monotonic), Failpoints.none())
+    pools.start()
+
+    async def send(envelope: Envelope, content: bytes) -> None:
+        outcome = await pools.send(envelope, content)
+        if not isinstance(outcome, Delivered):
+            raise smtp_sink.PeerError(f"not delivered: {outcome}")
+
+    try:
+        return await measure("pools", send, messages, content)
+    finally:
+        await pools.close()
+
+
+async def aiosmtplib_figure(
+    address: str, connections: int, messages: int, content: bytes
+) -> Figure:
+    """Measure aiosmtplib's sendmail."""
+    host, _, port = address.rpartition(":")
+    idle: asyncio.Queue[aiosmtplib.SMTP] = asyncio.Queue()
+    clients = [aiosmtplib.SMTP(hostname=host, port=int(port)) for _ in range(connections)]
+    for client in clients:
+        await client.connect()
+        idle.put_nowait(client)
+
+    async def send(envelope: Envelope, content: bytes) -> None:
+        client = await idle.get()
+        await client.sendmail(envelope.sender, envelope.recipient, content)
+        idle.put_nowait(client)
+
+    try:
+        return await measure("aiosmtplib sendmail", send, messages, content)
+    finally:
+        for client in clients:
+            client.close()
+
+
+@click.command()
+@click.option("--messages", default=10_000, show_default=True, type=click.IntRange(1))
+@click.option("--size", default=10_240, show_default=True, type=click.IntRange(100))
+@click.option("--connections", default=20, show_default=True, type=click.IntRange(1))
+@click.option("--only-pools", is_flag=True, help="Leave the peer out (for a profiler).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def main(messages: int, size: int, connections: int, *, only_pools: bool, as_json: bool) -> None:
+    """Measure both."""
+    content = content_of(size)
+    senders = [pools_figure] if only_pools else [pools_figure, aiosmtplib_figure]
+    try:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            smtp_sink.running(Path(folder)) as sink,
+        ):
+            figures = [
+                uvloop.run(sender(sink.address, connections, messages, content))
+                for sender in senders
+            ]
+    except smtp_sink.PeerError as error:
+        print(f"pools: {error}", file=sys.stderr)
+        sys.exit(3)
+    if as_json:
+        print(msgspec.json.encode(figures).decode())
+        return
+    for figure in figures:
+        print(
+            f"{figure.name:20} {figure.cpu_us_per_message:8.1f} us CPU a message"
+            f" {figure.messages_per_s:8.0f} messages/s"
+        )
+
+
+if __name__ == "__main__":
+    main()

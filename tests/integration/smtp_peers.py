@@ -1,0 +1,59 @@
+"""SMTP servers as processes of a test: the smart sink, Postfix's smtp-sink."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from shared.cli.parts.services import base_environment
+
+WITHIN_S = 20.0
+
+
+def wait_until(is_so: Callable[[], bool], what: str, within_s: float = WITHIN_S) -> None:
+    """Look again and again until it is so."""
+    until = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < until, f"waited {within_s} s until {what}"
+        time.sleep(0.01)
+
+
+class Sink:
+    """A running sink: where it listens, its process, its journal."""
+
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.journal = folder / "sink.jsonl"
+        state = folder / "sink.json"
+        wait_until(lambda: state.exists() or process.poll() is not None, "the sink listens")
+        self.address = str(json.loads(state.read_bytes())["address"])
+        host, _, port = self.address.rpartition(":")
+        self.host, self.port = host.strip("[]"), int(port)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.journal.read_bytes().splitlines()]
+
+    def verdicts(self) -> list[tuple[str, str]]:
+        """(verdict, recipient) of each line, in order."""
+        return [(line["verdict"], line["rcpt"]) for line in self.lines()]
+
+
+@contextmanager
+def running_sink(folder: Path, *options: str) -> Iterator[Sink]:
+    """A sink on a free port, its files in `folder`."""
+    files = ("--journal", str(folder / "sink.jsonl"), "--state", str(folder / "sink.json"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.sink", "--listen", "127.0.0.1:0", *files, *options],
+        env=base_environment(),
+    )
+    try:
+        yield Sink(folder, process)
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
