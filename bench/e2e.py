@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from bench import postfix, smtp_sink
+from bench import postfix, signing_key, smtp_sink
 from bench.processes import Usage, cpu_us_per_message, read_all
 from bench.publisher import Plan, Report
 from bench.smtp_sink import PeerError, SmtpSink
@@ -71,6 +71,7 @@ class Result(Struct, frozen=True):
 
     messages: int
     size_bytes: int
+    dkim: bool  # whether the line signed; the peer never does
     seconds: float
     messages_per_s: float
     cpu_us_per_message: dict[str, float]
@@ -88,7 +89,7 @@ class _Throughput(Struct, frozen=True):
     rss_mb: dict[str, float]
 
 
-def measure(messages: int, size_bytes: int, with_peer: bool) -> Result:
+def measure(messages: int, size_bytes: int, *, with_peer: bool, dkim: bool) -> Result:
     """Run everything; takes minutes. Raises PeerError or PartAwayError with what is missing."""
     name = f"bench-{os.getpid()}"
     folder = places.run_folder(name)
@@ -98,7 +99,7 @@ def measure(messages: int, size_bytes: int, with_peer: bool) -> Result:
         with (
             smtp_sink.running(_reachable(folder)) as sink,
             _journal_sink(folder) as slow_sink,
-            _line(name, folder, sink, slow_sink) as line,
+            _line(name, folder, _deliver_env(folder, sink, slow_sink, dkim)) as line,
         ):
             bench = _Bench(line, sink, folder, size_bytes)
             bench.run(min(WARM_UP, messages), "warm")
@@ -111,6 +112,7 @@ def measure(messages: int, size_bytes: int, with_peer: bool) -> Result:
     return Result(
         messages=messages,
         size_bytes=size_bytes,
+        dkim=dkim,
         seconds=round(whole.seconds, 2),
         messages_per_s=round(rate, 1),
         cpu_us_per_message=whole.cpu_us,
@@ -142,10 +144,15 @@ def _reachable(folder: Path) -> Path:
     return made
 
 
-@contextmanager
-def _line(name: str, folder: Path, sink: SmtpSink, slow_sink: str) -> Iterator[Line]:
+def _deliver_env(folder: Path, sink: SmtpSink, slow_sink: str, dkim: bool) -> dict[str, str]:
     routes = {"*": sink.address, LATENCY_DOMAIN: slow_sink}
-    env = {"SLUICE_DELIVER__ROUTES": json.dumps(routes)}
+    # Set in either case: nothing of the caller's environment may decide whether mail is signed.
+    key = str(signing_key.write(folder / "dkim.pem")) if dkim else ""
+    return {"SLUICE_DELIVER__ROUTES": json.dumps(routes), "SLUICE_DELIVER__DKIM_KEY_FILE": key}
+
+
+@contextmanager
+def _line(name: str, folder: Path, env: dict[str, str]) -> Iterator[Line]:
     options = LineOptions(name=name, folder=folder, sink=False, restart=False, env=env)
     with Line(options) as line:
         client = Client(CLIENT, SENDING_DOMAIN, "back@bench.example.org", "bench-mailing")
@@ -297,7 +304,8 @@ def _percentile(ordered: list[float], share: float) -> float:
 def described(result: Result) -> str:
     """The result for people."""
     lines = [
-        f"{result.messages} messages of {result.size_bytes} bytes in {result.seconds} s: "
+        f"{result.messages} messages of {result.size_bytes} bytes"
+        f"{', DKIM-signed,' if result.dkim else ''} in {result.seconds} s: "
         f"{result.messages_per_s:.0f} messages/s",
         f"CPU {result.cpu_us_total:.0f} us a message: "
         + ", ".join(f"{name} {us:.0f}" for name, us in result.cpu_us_per_message.items()),

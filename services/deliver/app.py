@@ -13,13 +13,16 @@ import threading
 from typing import Final
 
 import uvloop
+from msgspec import Struct
 
 from services.deliver.core.routing import RouteError, Routes
-from services.deliver.edge.attempts import SERVICE, Attempts, due_at_ms, unreadable
+from services.deliver.edge.attempts import SERVICE, Attempts, Sender, due_at_ms, unreadable
 from services.deliver.edge.connection import Timeouts
 from services.deliver.edge.pools import Pools, PoolSettings
 from services.deliver.edge.resolver import Resolver
+from services.deliver.edge.signing import KeyFault, Signer, SigningSender, load_key
 from services.deliver.settings import DeliverSettings, Settings
+from shared.runtime.clock import Clock
 from shared.runtime.lifecycle import WELL, WrongUse
 from shared.runtime.service_cli import Running
 from shared.stream.admin import ensure_topics_until
@@ -39,6 +42,14 @@ LANES: Final = ("default",)
 CLOSING_S: Final = 3.0
 
 
+class _Outward(Struct, frozen=True):
+    """What sending needs besides the settings; `signer` None: mail is not signed."""
+
+    routes: Routes
+    signer: Signer | None
+    failpoints: Failpoints
+
+
 def serve(settings: Settings, running: Running) -> int:
     """Work until asked to stop."""
     kafka = settings.kafka
@@ -47,6 +58,7 @@ def serve(settings: Settings, running: Running) -> int:
         routes = Routes(settings.deliver.routes)
     except RouteError as error:
         raise WrongUse(f"deliver.routes: {error}") from None
+    signer = make_signer(settings.deliver, running.clock)
     topics = plans(LANES, kafka.partitions)
     if not ensure_topics_until(running.stop, kafka.bootstrap, topics, kafka.replication):
         return WELL
@@ -60,8 +72,20 @@ def serve(settings: Settings, running: Running) -> int:
     )
     tell_worker(worker.status, running.health, running.counters)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_deliver(settings.deliver, running, worker, routes, failpoints))
+        outward = _Outward(routes, signer, failpoints)
+        runner.run(_deliver(settings.deliver, running, worker, outward))
     return WELL
+
+
+def make_signer(deliver: DeliverSettings, clock: Clock) -> Signer | None:
+    """The signer of the settings, None where no key is named; raises WrongUse."""
+    if not deliver.dkim_key_file:
+        return None
+    try:
+        key = load_key(deliver.dkim_key_file)
+    except KeyFault as error:
+        raise WrongUse(f"deliver.dkim_key_file: {error}") from None
+    return Signer(key, deliver.dkim_selector, clock)
 
 
 def _limits(settings: Settings) -> Limits:
@@ -90,19 +114,16 @@ def _pool_settings(deliver: DeliverSettings) -> PoolSettings:
 
 
 async def _deliver(
-    deliver: DeliverSettings,
-    running: Running,
-    worker: Worker,
-    routes: Routes,
-    failpoints: Failpoints,
+    deliver: DeliverSettings, running: Running, worker: Worker, outward: _Outward
 ) -> None:
     resolver = Resolver(running.clock.monotonic)
-    pools = Pools(_pool_settings(deliver), routes, resolver, failpoints)
+    pools = Pools(_pool_settings(deliver), outward.routes, resolver, outward.failpoints)
+    sender: Sender = SigningSender(pools, outward.signer) if outward.signer else pools
     pools.start()
     running.counters.watch(
         "sluice_deliver_connections", "Open SMTP connections.", lambda: float(pools.connections)
     )
-    attempts = Attempts(worker, pools, running.clock, deliver.retry_time_scale)
+    attempts = Attempts(worker, sender, running.clock, deliver.retry_time_scale)
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     thread = threading.Thread(
         target=_run_worker, args=(worker, running, attempts, ended), name="kafka"

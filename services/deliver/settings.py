@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 from shared.runtime.sections import KafkaSettings, RuntimeSettings, TelemetrySettings
+
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 
 
 class DeliverSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,6 +28,24 @@ class DeliverSettings(Struct, frozen=True, forbid_unknown_fields=True):
             " `host:port`. For relays and tests."
         ),
     ] = {}
+    dkim_key_file: Annotated[
+        str,
+        Meta(
+            description="Private key that mail is signed with (DKIM), a PEM file: RSA of 2048 to"
+            " 4096 bits, or Ed25519. Signed for the domain of the envelope sender. Empty: mail"
+            " is not signed."
+        ),
+    ] = ""
+    dkim_selector: Annotated[
+        str,
+        Meta(
+            pattern=rf"^{_LABEL}(\.{_LABEL})*\Z",
+            max_length=63,
+            extra={"expected": "at most 63 letters, digits, `-` and `.`, as in a domain name"},
+            description="Where each sending domain publishes the public key: a TXT record at"
+            " `<selector>._domainkey.<domain>`.",
+        ),
+    ] = "sluice"
     max_connections: Annotated[
         int, Meta(ge=1, le=1_000, description="Connections to one site at a time.")
     ] = 20

@@ -5,14 +5,16 @@ Owns: the order of commands, as a table. Does not own: what they do (server.py).
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Final
 
 from shared.smtp.reply import Reply
 
 
-class State(Enum):
+class State(IntEnum):
     """Where a session stands."""
+
+    # IntEnum: an Enum is hashed by a Python function, which every command would pay for.
 
     BANNER = auto()  # connected; the greeting is not sent yet
     GREETED = auto()  # no EHLO yet

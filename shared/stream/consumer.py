@@ -13,7 +13,12 @@ from typing import Any, Final, Protocol
 
 from kafka import ConsumerRebalanceListener
 from kafka.errors import KafkaError
-from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
+from kafka.structs import (
+    ConsumerGroupMetadata,
+    MemberState,
+    OffsetAndMetadata,
+    TopicPartition,
+)
 
 from shared.stream.client import ClientOptions, before_poll, load_metadata, make_consumer
 
@@ -89,10 +94,14 @@ class StreamConsumer:
         else:
             self._consumer.subscribe(topics=list(topics), listener=_Listener(heard))
         load_metadata(self._consumer)
+        # See _lead().
+        self._may_lead_unknowing = options.static
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Record]]:
         """Records by partition, in order. Transient broker trouble is an empty answer."""
         before_poll(self._consumer)
+        if self._may_lead_unknowing:
+            self._lead()
         try:
             found: dict[TopicPartition, list[Record]] = self._consumer.poll(
                 timeout_ms=timeout_ms, max_records=max_records
@@ -104,6 +113,18 @@ class StreamConsumer:
             time.sleep(timeout_ms / 1000)
             return {}
         return found
+
+    def _lead(self) -> None:
+        """Join once more after a static member's first join.
+
+        The broker gives a restarted static member its old assignment without a rebalance,
+        also where topics have come meanwhile, and does not tell it that it leads the group;
+        a leader that does not know so never assigns anything again. A leader's further join
+        always makes a rebalance, in which it learns it; another member's costs nothing.
+        """
+        if self._consumer.group_metadata().state == MemberState.STABLE:
+            self._may_lead_unknowing = False
+            self._consumer._coordinator.request_rejoin()
 
     def idle(self, seconds: float) -> None:
         """Stay a member of the group for a while without reading anything."""

@@ -280,3 +280,35 @@ def test_a_worker_waits_with_each_pack_until_it_is_due_and_forgets_none(
     thread.join(PATIENCE_S)
     assert Counter(values) == Counter(mail_id.encode() for mail_id in due_ms)
     assert early == []
+
+
+def test_a_restarted_static_member_reads_topics_that_came_while_it_was_away(
+    kafka_bootstrap: str, topics: tuple[str, str]
+) -> None:
+    # The broker hands a static member its old assignment, and its leadership, unannounced.
+    source, target = topics
+    pattern = source.replace(".in", r"\.(in|late)$")
+    options = ClientOptions(kafka_bootstrap, "static", static=True)
+
+    def run_until_something_is_read() -> None:
+        stop = Stop()
+        relay = Relay(
+            "ingest",
+            lambda heard: StreamConsumer(options, f"static.{source}", heard, pattern=pattern),
+            TransactionalProducer(options, f"static.{source}", Failpoints.none(), Watchdog()),
+            lambda records: [Output(target, record.value) for record in records],
+            Failpoints.none(),
+        )
+        thread = threading.Thread(target=relay.run, args=(stop,))
+        thread.start()
+        eventually(lambda: relay.status.records > 0)
+        stop.set()
+        thread.join(PATIENCE_S)
+
+    publish(kafka_bootstrap, source, [Output(source, b"early")])
+    run_until_something_is_read()
+    late = source.replace(".in", ".late")
+    ensure_topics(kafka_bootstrap, [TopicPlan(late, 4, {})])
+    publish(kafka_bootstrap, late, [Output(late, b"late")])
+    run_until_something_is_read()
+    assert sorted(read_all(kafka_bootstrap, target, 2)) == [b"early", b"late"]

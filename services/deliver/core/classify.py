@@ -27,6 +27,12 @@ CLASSES: Final = frozenset({HARD, SOFT, POLICY, CONTENT, NETWORK, "authenticatio
 
 # What a refusal without any known sign means, by the step it answers.
 _DEFAULT_PERMANENT: Final = {Stage.RCPT: HARD, Stage.CONTENT: CONTENT, Stage.DATA: POLICY}
+# RFC 5321, 4.2.3: 552 is about storage; 554 blames nobody in particular, so not the recipient.
+_DEFAULT_BY_CODE: Final = {
+    (Stage.RCPT, 552): SOFT,
+    (Stage.CONTENT, 552): SOFT,
+    (Stage.RCPT, 554): POLICY,
+}
 _ABOUT_US: Final = frozenset({Stage.CONNECT, Stage.EHLO, Stage.MAIL})
 
 
@@ -88,4 +94,5 @@ def classify(rules: Sequence[ReplyRule], stage: Stage, reply: Reply) -> Meaning:
         # Never the recipient's fault, whatever the words are.
         bounce_class = POLICY if found in (None, HARD, SOFT) else found
         return Meaning(is_permanent=stage is Stage.MAIL, bounce_class=bounce_class or POLICY)
-    return Meaning(True, found or _DEFAULT_PERMANENT.get(stage, POLICY))
+    default = _DEFAULT_BY_CODE.get((stage, reply.code)) or _DEFAULT_PERMANENT.get(stage, POLICY)
+    return Meaning(True, found or default)

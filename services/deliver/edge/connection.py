@@ -27,6 +27,8 @@ from shared.smtp.extensions import Extensions, parse_extensions
 from shared.smtp.reply import Reply, make_reply
 
 SERVICE_NOT_READY: Final = 421
+# aiosmtplib reports an answer that is none with a code of its own.
+_CODES: Final = range(200, 600)
 
 
 class Failpoints(Protocol):
@@ -132,7 +134,9 @@ class Wire(asyncio.Protocol):
         for event in events:
             if isinstance(event, Send):
                 self._transport.write(event.data)
-                self.deadline = self._loop.time() + self._timeouts.data_s
+                limits = self._timeouts
+                limit_s = limits.data_s if event.is_content else limits.command_s
+                self.deadline = self._loop.time() + limit_s
                 if event.is_content:
                     self._failpoints.hit("deliver.data_sent")
             else:
@@ -159,20 +163,26 @@ class Wire(asyncio.Protocol):
         """End the connection; a transaction under way is broken off."""
         if self.closed:
             return
-        if say_goodbye and self._done is None and not self._session.is_closing:
+        is_idle = self._done is None
+        if say_goodbye and is_idle and not self._session.is_closing:
             self._transport.write(self._session.quit())
-        self._break("The connection was closed here")
+        self._break("The connection was closed here", is_orderly=is_idle)
 
     def _finish(self, ending: Ending) -> None:
         done, self._done = self._done, None
         if done is not None:
             done(ending)
 
-    def _break(self, reason: str) -> None:
+    def _break(self, reason: str, is_orderly: bool = False) -> None:
         if self.closed:
             return
         self.closed = True
-        self._transport.close()
+        if is_orderly:
+            self._transport.close()
+        else:
+            # close() would wait until the peer has read all that was written, and one that
+            # reads nothing would hold the connection and the message in memory for ever.
+            self._transport.abort()
         self.opener = None
         if self._done is not None:
             session = self._session
@@ -218,26 +228,42 @@ async def _open(
             stage = Stage.EHLO
             await _hello(smtp, timeouts)
             if use_tls and smtp.supports_extension("starttls"):
-                await smtp.starttls(tls_context=_TLS, timeout=timeouts.command_s)
-                await _hello(smtp, timeouts)
-                tls = str(smtp.get_transport_info("ssl_object").version())
+                tls = await _start_tls(smtp, timeouts)
     except (
         aiosmtplib.SMTPConnectResponseError,
         aiosmtplib.SMTPHeloError,
         aiosmtplib.SMTPResponseException,
     ) as error:
         smtp.close()
+        if error.code not in _CODES:
+            raise ConnectionError(f"The server does not speak SMTP: {error.message}") from None
         raise Refused(stage, make_reply(error.code, error.message)) from None
     except aiosmtplib.SMTPException as error:
         smtp.close()
-        if isinstance(error.__cause__, ssl.SSLError):
-            raise error.__cause__ from None
         raise ConnectionError(str(error)) from None
     except BaseException:
         smtp.close()
         raise
     failpoints.hit("deliver.connected")
     return _take_over(smtp, tls, timeouts, failpoints)
+
+
+async def _start_tls(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> str:
+    """The TLS version; "" where the server answers its own offer with a refusal.
+
+    Raises SSLError where the connection has become useless by it.
+    """
+    try:
+        await smtp.starttls(tls_context=_TLS, timeout=timeouts.command_s)
+        # With TLS 1.3 a server's refusal of the handshake is seen at the first reading only.
+        await _hello(smtp, timeouts)
+        return str(smtp.get_transport_info("ssl_object").version())
+    except aiosmtplib.SMTPResponseException as error:
+        if not smtp.is_connected or error.code not in _CODES or error.code == SERVICE_NOT_READY:
+            raise ssl.SSLError(str(error)) from None
+        return ""
+    except (aiosmtplib.SMTPException, OSError) as error:
+        raise ssl.SSLError(str(error)) from error
 
 
 async def _hello(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> None:

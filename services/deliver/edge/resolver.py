@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import dns.asyncresolver
 import dns.exception
+import dns.nameserver
 import dns.resolver
 
 from services.deliver.core.routing import Mx, NoDomain, NullMx, Resolution, Unresolved
@@ -27,7 +28,10 @@ LIFETIME_S: Final = 10.0
 
 
 class Resolver:
-    """Resolves domains to their mail exchangers."""
+    """Resolves domains to their mail exchangers.
+
+    `nameservers` are IP addresses, with `:port` where it is not 53; none: the system's.
+    """
 
     def __init__(self, monotonic: Callable[[], float], nameservers: tuple[str, ...] = ()) -> None:
         self._monotonic = monotonic
@@ -84,8 +88,16 @@ class Resolver:
         if self._resolver is None:
             self._resolver = dns.asyncresolver.Resolver(configure=not self._nameservers)
             if self._nameservers:
-                self._resolver.nameservers = list(self._nameservers)
+                self._resolver.nameservers = [_nameserver(text) for text in self._nameservers]
         return self._resolver
+
+
+def _nameserver(text: str) -> dns.nameserver.Nameserver:
+    address, _, port = text.rpartition(":")
+    # An IPv6 address is in brackets where a port follows it.
+    if not address or (":" in address and not address.endswith("]")):
+        address, port = text, "53"
+    return dns.nameserver.Do53Nameserver(address.strip("[]"), int(port))
 
 
 def _rows(answer: Any) -> list[Any]:

@@ -29,8 +29,8 @@ from shared.runtime.lifecycle import PartAway
 
 DEFAULT_MESSAGES: Final = 2_000
 MOST_MESSAGES: Final = 200_000
-# One minute between attempts becomes three seconds.
-RETRY_TIME_SCALE: Final = "0.05"
+# One minute between attempts becomes 1.2 s.
+RETRY_TIME_SCALE: Final = "0.02"
 # Folders of earlier demos (logs, the sink's journal) that are kept.
 _KEPT_RUNS: Final = 3
 

@@ -1,0 +1,286 @@
+"""The connections to one site and the messages that wait for one: first come, first served.
+
+Owns: which message goes over which connection, when one is opened, the pause after a failure.
+Does not own: one connection's dialog (connection.py), what an answer means (Meanings), which
+site a message goes to (pools.py). Promises: every parcel's future is set exactly once, unless
+its waiter has gone; `begin` is asked once, just before the first byte or outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol, TypeGuard
+
+from msgspec import Struct
+
+from services.deliver.core.outcome import Outcome
+from services.deliver.core.routing import Site
+from services.deliver.edge.connection import (
+    SERVICE_NOT_READY,
+    Broken,
+    Ending,
+    Failpoints,
+    Refused,
+    Timeouts,
+    Wire,
+    open_wire,
+)
+from shared.smtp.events import Finished, Stage
+from shared.topics.records import Envelope
+
+# How long a site that could not be reached is left alone; doubles up to the longest.
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 60.0
+
+
+class PoolSettings(Struct, frozen=True):
+    """Bounds of every site's pool."""
+
+    ehlo_name: str
+    timeouts: Timeouts
+    max_connections: int = 20
+    max_messages_per_connection: int = 100
+    idle_timeout_s: float = 5.0
+    # How long a message may wait for a connection. Without a limit a site that takes minutes
+    # for each message would fill the in-flight window and hold up everyone else's mail.
+    max_wait_s: float = 120.0
+
+
+class Meanings(Protocol):
+    """What the end of a transaction, or of an attempt to connect, means for its message."""
+
+    def outcome(self, site: Site, wire: Wire, parcel: Parcel, ending: Ending) -> Outcome:
+        """Of a transaction."""
+        ...
+
+    def unreachable(self, site: Site, was_answered: bool, fault: Refused | str) -> Outcome:
+        """Of no connection."""
+        ...
+
+
+class Parcel:
+    """One message on its way through a pool."""
+
+    __slots__ = (
+        "answered",
+        "begin",
+        "begun",
+        "content",
+        "future",
+        "recipient",
+        "sender",
+        "since",
+        "wire",
+    )
+
+    def __init__(
+        self, envelope: Envelope, content: bytes, begin: Callable[[], bool] | None
+    ) -> None:
+        self.sender = envelope.sender
+        self.recipient = envelope.recipient
+        self.content = content
+        self.begin = begin
+        self.begun = False
+        self.answered = False
+        loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Outcome | None] = loop.create_future()
+        self.since = loop.time()
+        self.wire: Wire | None = None
+
+
+def _says_goodbye(ending: Ending) -> TypeGuard[Finished]:
+    """Whether the server ended the session instead of beginning the transaction."""
+    return (
+        isinstance(ending, Finished)
+        and ending.reply.code == SERVICE_NOT_READY
+        and ending.stage in (Stage.RSET, Stage.MAIL)
+    )
+
+
+class SitePool:
+    """The connections to one site and the messages waiting for one."""
+
+    def __init__(
+        self, site: Site, settings: PoolSettings, failpoints: Failpoints, meanings: Meanings
+    ) -> None:
+        self._site = site
+        self._settings = settings
+        self._failpoints = failpoints
+        self._meanings = meanings
+        self._waiting: deque[Parcel] = deque()
+        self._idle: list[Wire] = []
+        self._wires: set[Wire] = set()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._pause_s = 0.0
+        self._paused_until = 0.0
+        self._fault: Refused | str = ""
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._wires)
+
+    def is_forgettable(self, now: float) -> bool:
+        """Whether nothing is held, and no pause either."""
+        return self.is_empty and self._paused_until < now
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is held."""
+        return not (self._waiting or self._wires or self._opening)
+
+    def add(self, parcel: Parcel) -> None:
+        """Take a message."""
+        self._waiting.append(parcel)
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        waiting = self._waiting
+        while waiting and self._idle:
+            self._next(self._idle.pop())
+        if not waiting:
+            return
+        if not self._wires and self._loop.time() < self._paused_until:
+            self._fail_waiting()
+            return
+        if self._loop.time() < self._paused_until:
+            return  # what is open goes on, more is not opened for now
+        # A site that has failed is tried with one connection first.
+        is_probed = self._pause_s > 0 and not self._wires
+        limit = 1 if is_probed else self._settings.max_connections
+        wanted = min(len(waiting), limit - len(self._wires)) - len(self._opening)
+        for _ in range(wanted):
+            task = self._loop.create_task(self._open())
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    def _may_begin(self, parcel: Parcel) -> bool:
+        """Whether the message is still ours to answer for; one that is not is let go."""
+        if parcel.begin is not None and not parcel.begun and not parcel.begin():
+            if not parcel.future.done():
+                parcel.future.set_result(None)
+            return False
+        parcel.begun = True
+        return True
+
+    def _start(self, wire: Wire, parcel: Parcel) -> None:
+        parcel.wire = wire
+        wire.start(
+            parcel.sender,
+            parcel.recipient,
+            parcel.content,
+            lambda ending: self._ended(wire, parcel, ending),
+        )
+
+    def _ended(self, wire: Wire, parcel: Parcel, ending: Ending) -> None:
+        if isinstance(ending, Broken):
+            parcel.answered |= ending.answered
+            if not ending.answered and not ending.in_doubt and not ending.fresh:
+                self._again(parcel)  # it was closed while idle: nobody's fault
+                return
+        elif _says_goodbye(ending) and wire.sent > 1:
+            parcel.answered |= ending.stage is Stage.MAIL
+            self._again(parcel)
+            return
+        if not parcel.future.done():
+            parcel.future.set_result(self._meanings.outcome(self._site, wire, parcel, ending))
+        if isinstance(ending, Broken):
+            return
+        if wire.sent >= self._settings.max_messages_per_connection:
+            self._loop.call_soon(wire.close, True)
+        elif wire.is_usable:
+            if self._waiting:
+                # Not from inside the reader: it may hold further replies.
+                self._loop.call_soon(self._next, wire)
+            else:
+                self._park(wire)
+
+    def _again(self, parcel: Parcel) -> None:
+        self._waiting.appendleft(parcel)
+        self._loop.call_soon(self._dispatch)
+
+    def _next(self, wire: Wire) -> None:
+        if not wire.is_usable:
+            return
+        while self._waiting:
+            parcel = self._waiting.popleft()
+            if self._may_begin(parcel):
+                self._start(wire, parcel)
+                return
+        self._park(wire)
+
+    def _park(self, wire: Wire) -> None:
+        wire.deadline = self._loop.time() + self._settings.idle_timeout_s
+        self._idle.append(wire)
+
+    async def _open(self) -> None:
+        fault: Refused | str = "the site has no host"
+        for host in self._site.hosts:
+            try:
+                wire = await open_wire(
+                    host,
+                    self._settings.ehlo_name,
+                    self._settings.timeouts,
+                    self._failpoints,
+                )
+            except Refused as error:
+                fault = error
+            except (OSError, TimeoutError, ValueError) as error:
+                fault = f"{host.name}:{host.port}: {error or type(error).__name__}"
+            else:
+                self._pause_s = 0.0
+                self._wires.add(wire)
+                wire.on_closed = self._closed
+                self._next(wire)
+                return
+        self._fault = fault
+        # Connects begun together fail together: that is one failure, not one for each.
+        if self._loop.time() >= self._paused_until:
+            self._pause_s = min(max(self._pause_s * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S)
+            self._paused_until = self._loop.time() + self._pause_s
+        if not self._wires:
+            self._fail_waiting()
+
+    def _fail_waiting(self) -> None:
+        parcels, self._waiting = self._waiting, deque()
+        for parcel in parcels:
+            self._give_up(parcel, self._fault)
+
+    def _give_up(self, parcel: Parcel, fault: Refused | str) -> None:
+        if self._may_begin(parcel) and not parcel.future.done():
+            outcome = self._meanings.unreachable(self._site, parcel.answered, fault)
+            parcel.future.set_result(outcome)
+
+    def _closed(self, wire: Wire) -> None:
+        self._wires.discard(wire)
+        if wire in self._idle:
+            self._idle.remove(wire)
+        if self._waiting:
+            self._loop.call_soon(self._dispatch)
+
+    def sweep(self, now: float) -> None:
+        """End what has passed its deadline."""
+        for wire in [wire for wire in self._wires if wire.deadline <= now]:
+            if wire.is_busy:
+                wire.expire()
+            elif wire in self._idle:
+                wire.close(say_goodbye=True)
+        waiting, oldest = self._waiting, now - self._settings.max_wait_s
+        while waiting and waiting[0].since <= oldest:
+            self._give_up(waiting.popleft(), "all connections to the site were busy")
+        if waiting:
+            self._dispatch()
+
+    def close(self) -> None:
+        """Close every connection; what is under way is broken off, what waits is given up."""
+        for parcel in self._waiting:
+            if not parcel.future.done():
+                parcel.future.set_result(None)
+        self._waiting.clear()
+        for task in list(self._opening):
+            task.cancel()
+        for wire in list(self._wires):
+            wire.close(say_goodbye=True)

@@ -1,0 +1,96 @@
+"""A small SMTP server inside the test's loop that does as its script says, right or wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+
+CLOSE = b"close"  # instead of an answer: hang up
+SILENT = b""  # no answer
+
+# A step (greeting, EHLO, MAIL, RCPT, DATA, dot, RSET, QUIT, STARTTLS) to what is written.
+Script = Mapping[str, bytes]
+GOOD: Script = {
+    "greeting": b"220 scripted\r\n",
+    "EHLO": b"250-scripted\r\n250 PIPELINING\r\n",
+    "HELO": b"250 scripted\r\n",
+    "MAIL": b"250 2.1.0 Ok\r\n",
+    "RCPT": b"250 2.1.5 Ok\r\n",
+    "DATA": b"354 go\r\n",
+    "dot": b"250 2.0.0 Ok\r\n",
+    "RSET": b"250 2.0.0 Ok\r\n",
+    "QUIT": b"221 2.0.0 Bye\r\n",
+}
+
+
+class Scripted:
+    """What happened at the server, and its script by connection number (from 1)."""
+
+    def __init__(self, script_of: Callable[[int], Script]) -> None:
+        self.script_of = script_of
+        self.connections = 0
+        self.open = 0
+        self.most_open = 0
+        self.said: list[list[str]] = []  # commands by connection
+        self.contents: list[bytes] = []
+        self.address = ""
+        self.read_on = asyncio.Event()  # what `reads: SILENT` waits for
+        self.read_bytes = 0  # after that
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        said: list[str] = []
+        self.said.append(said)
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await self._talk(reader, writer, {**GOOD, **self.script_of(self.connections)})
+        finally:
+            self.open -= 1
+            writer.close()
+
+    async def _talk(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, script: Script
+    ) -> None:
+        said = self.said[-1]
+        writer.write(script["greeting"])
+        if script["greeting"] == CLOSE:
+            return
+        while line := await reader.readline():
+            verb = line[:4].decode().upper().strip()
+            verb = "STARTTLS" if verb == "STAR" else verb
+            said.append(verb)
+            # "MAIL2": the answer to the second MAIL of a connection.
+            answer = script.get(f"{verb}{said.count(verb)}", script.get(verb, b"500 what\r\n"))
+            if answer == CLOSE:
+                return
+            writer.write(answer)
+            if verb == "QUIT":
+                return
+            if verb == "DATA" and answer.startswith(b"354"):
+                if script.get("reads") == SILENT:
+                    await self.read_on.wait()
+                    while data := await reader.read(65_536):
+                        self.read_bytes += len(data)
+                    return
+                content = await reader.readuntil(b"\r\n.\r\n")
+                self.contents.append(content[:-3])
+                said.append("dot")
+                if script["dot"] == CLOSE:
+                    return
+                writer.write(script["dot"])
+
+
+@asynccontextmanager
+async def scripted(script_of: Callable[[int], Script]) -> AsyncIterator[Scripted]:
+    """Such a server on a free port."""
+    server = Scripted(script_of)
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    host, port = listening.sockets[0].getsockname()
+    server.address = f"{host}:{port}"
+    try:
+        yield server
+    finally:
+        listening.close()

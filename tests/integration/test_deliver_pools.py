@@ -1,0 +1,427 @@
+"""Pools against real servers: the smart sink, aiosmtpd, Postfix's smtp-sink, scripted ones."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import uvloop
+from aiosmtpd.controller import Controller
+from msgspec.structs import replace
+
+from bench import smtp_sink
+from services.deliver.core.outcome import Bounced, Deferred, Delivered, Outcome
+from services.deliver.core.routing import Routes
+from services.deliver.edge.connection import Timeouts
+from services.deliver.edge.pools import Pools, PoolSettings
+from services.deliver.edge.resolver import Resolver
+from shared.stream.failpoints import Failpoints
+from shared.topics.records import Envelope, Facts, Origin
+from tests.integration.certificates import self_signed
+from tests.integration.scripted_smtp import CLOSE, SILENT, Script, Scripted, scripted
+from tests.integration.smtp_peers import Sink, running_sink
+
+CONTENT = b"Message-ID: <1@news.example.com>\r\nSubject: x\r\n\r\n.dot\r\n"
+SETTINGS = PoolSettings(
+    ehlo_name="client.example.com",
+    timeouts=Timeouts(connect_s=5.0, greeting_s=5.0, command_s=5.0, data_s=5.0),
+)
+IMPATIENT = replace(SETTINGS, timeouts=Timeouts(0.5, 0.5, 0.5, 0.5))
+WITHIN_S = 30.0
+
+
+def envelope(recipient: str) -> Envelope:
+    return Envelope(
+        mail_id="0" * 26,
+        client="shop",
+        sender="a@news.example.com",
+        recipient=recipient,
+        message_id="<1@news.example.com>",
+        received_at_ms=0,
+        origin=Origin(),
+        facts=Facts(),
+    )
+
+
+@asynccontextmanager
+async def pools_to(address: str, settings: PoolSettings = SETTINGS) -> AsyncIterator[Pools]:
+    pools = Pools(settings, Routes({"*": address}), Resolver(time.monotonic), Failpoints.none())
+    pools.start()
+    try:
+        yield pools
+    finally:
+        await pools.close()
+
+
+T = TypeVar("T")
+
+
+def run(test: Coroutine[Any, Any, T]) -> T:
+    async def bounded() -> T:
+        async with asyncio.timeout(WITHIN_S):
+            return await test
+
+    return uvloop.run(bounded())
+
+
+async def send(pools: Pools, recipient: str, content: bytes = CONTENT) -> Outcome:
+    outcome = await pools.send(envelope(recipient), content)
+    assert outcome is not None
+    return outcome
+
+
+def send_one(address: str, recipient: str, settings: PoolSettings = SETTINGS) -> Outcome:
+    async def test() -> Outcome:
+        async with pools_to(address, settings) as pools:
+            return await send(pools, recipient)
+
+    return run(test())
+
+
+def with_scripted(
+    script_of: Callable[[int], Script],
+    test: Callable[[Scripted, Pools], Coroutine[Any, Any, T]],
+    settings: PoolSettings = SETTINGS,
+) -> T:
+    async def whole() -> T:
+        async with scripted(script_of) as server, pools_to(server.address, settings) as pools:
+            return await test(server, pools)
+
+    return run(whole())
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    while not is_so():  # noqa: ASYNC110 - what is waited for is another side's state
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def sink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sink]:
+    with running_sink(tmp_path_factory.mktemp("sink")) as sink:
+        yield sink
+
+
+def test_a_message_is_delivered_with_the_reply_the_site_and_the_local_address(sink: Sink) -> None:
+    outcome = send_one(sink.address, "ok-1@d.example")
+    assert isinstance(outcome, Delivered)
+    assert outcome.reply.startswith("250 2.0.0 Ok: queued as ")
+    assert outcome == Delivered(outcome.reply, "2.0.0", sink.address, "127.0.0.1", "")
+    assert ("accepted", "ok-1@d.example") in sink.verdicts()
+
+
+@pytest.mark.parametrize(
+    ("recipient", "kind", "enhanced", "bounce_class"),
+    [
+        ("bounce-1@d.example", Bounced, "5.1.1", "hard"),
+        ("policy-1@d.example", Bounced, "5.7.1", "policy"),
+        ("full-1@d.example", Deferred, "4.2.2", "soft"),
+        ("defer-1-a@d.example", Deferred, "4.7.1", "policy"),
+    ],
+)
+def test_a_refusal_becomes_its_outcome(
+    sink: Sink, recipient: str, kind: type[Outcome], enhanced: str, bounce_class: str
+) -> None:
+    outcome = send_one(sink.address, recipient)
+    assert isinstance(outcome, Bounced | Deferred)
+    assert type(outcome) is kind
+    assert (outcome.enhanced, outcome.bounce_class) == (enhanced, bounce_class)
+    assert (outcome.dispatched, outcome.in_doubt) == (True, False)
+    assert outcome.reply
+    assert outcome.reason
+
+
+def test_a_server_slower_than_the_limit_defers_and_counts_as_dispatched(sink: Sink) -> None:
+    outcome = send_one(sink.address, "tarpit-1@d.example", IMPATIENT)
+    assert isinstance(outcome, Deferred)
+    assert (outcome.dispatched, outcome.in_doubt) == (True, False)
+    assert outcome.bounce_class == "network"
+
+
+def test_a_connection_lost_after_the_dot_is_in_doubt(sink: Sink) -> None:
+    outcome = send_one(sink.address, "drop-1@d.example")
+    assert isinstance(outcome, Deferred)
+    assert (outcome.dispatched, outcome.in_doubt) == (True, True)
+    assert isinstance(send_one(sink.address, "drop-1@d.example"), Delivered)
+
+
+def test_refusals_of_a_recipient_leave_the_connection_good_for_the_next_message() -> None:
+    async def test(server: Scripted, pools: Pools) -> list[Outcome]:
+        return [await send(pools, f"{number}@d.example") for number in range(3)]
+
+    script = {"RCPT2": b"550 5.1.1 unknown\r\n", "DATA2": b"554 none\r\n"}
+    outcomes = with_scripted(lambda number: script, test)
+    assert [type(outcome) for outcome in outcomes] == [Delivered, Bounced, Delivered]
+
+
+def test_a_refused_connection_defers_and_nothing_was_dispatched() -> None:
+    outcome = send_one(f"127.0.0.1:{smtp_sink.free_port()}", "a@d.example")
+    assert isinstance(outcome, Deferred)
+    assert (outcome.dispatched, outcome.bounce_class) == (False, "network")
+
+
+@pytest.mark.parametrize(
+    ("script", "bounce_class"),
+    [
+        ({"greeting": b"554 5.7.1 blocked\r\n"}, "policy"),
+        ({"greeting": b"421 4.7.0 too many connections\r\n"}, "policy"),
+        ({"EHLO": b"550 no\r\n", "HELO": b"550 no\r\n"}, "policy"),
+        ({"greeting": CLOSE}, "network"),
+        ({"greeting": SILENT}, "network"),
+        ({"greeting": b"hello\r\n"}, "network"),
+        ({"EHLO": CLOSE}, "network"),
+        ({"EHLO": SILENT}, "network"),
+    ],
+)
+def test_a_server_that_turns_us_away_defers_whatever_it_says(
+    script: Script, bounce_class: str
+) -> None:
+    async def test(server: Scripted, pools: Pools) -> Outcome:
+        return await send(pools, "a@d.example")
+
+    outcome = with_scripted(lambda number: script, test, IMPATIENT)
+    assert isinstance(outcome, Deferred)
+    assert (outcome.dispatched, outcome.bounce_class) == (False, bounce_class)
+
+
+def test_a_refusal_of_the_sender_is_policy_and_dispatched() -> None:
+    async def test(server: Scripted, pools: Pools) -> Outcome:
+        return await send(pools, "a@d.example")
+
+    script = {"MAIL": b"550 no\r\n", "RCPT": b"503 no\r\n", "DATA": b"503 no\r\n"}
+    outcome = with_scripted(lambda number: script, test)
+    assert isinstance(outcome, Bounced)
+    assert (outcome.dispatched, outcome.bounce_class) == (True, "policy")
+
+
+def test_the_connection_is_used_again_up_to_its_number_of_messages() -> None:
+    async def test(server: Scripted, pools: Pools) -> list[list[str]]:
+        for number in range(7):
+            assert isinstance(await send(pools, f"{number}@d.example"), Delivered)
+        await pools.close()
+        await until(lambda: server.open == 0)
+        return server.said
+
+    settings = replace(SETTINGS, max_messages_per_connection=3)
+    said = with_scripted(lambda number: {}, test, settings)
+    assert [words.count("MAIL") for words in said] == [3, 3, 1]
+    assert all(words[-1] == "QUIT" for words in said)
+
+
+def test_connections_are_bounded_and_messages_wait_their_turn() -> None:
+    async def test(server: Scripted, pools: Pools) -> Scripted:
+        sending = [send(pools, f"{number}@d.example") for number in range(200)]
+        assert all(isinstance(outcome, Delivered) for outcome in await asyncio.gather(*sending))
+        return server
+
+    server = with_scripted(lambda number: {}, test, replace(SETTINGS, max_connections=4))
+    assert server.most_open == 4
+    assert len(server.contents) == 200
+
+
+@pytest.mark.parametrize("script", [{"MAIL2": CLOSE}, {"MAIL2": b"421 4.4.2 idle\r\n"}])
+def test_a_reused_connection_that_was_closed_costs_nothing(script: Script) -> None:
+    async def test(server: Scripted, pools: Pools) -> Scripted:
+        for number in range(3):
+            assert isinstance(await send(pools, f"{number}@d.example"), Delivered)
+        return server
+
+    server = with_scripted(lambda number: script, test)
+    assert server.connections == 3
+    assert len(server.contents) == 3
+
+
+def test_a_server_that_always_hangs_up_at_mail_is_not_tried_for_ever() -> None:
+    async def test(server: Scripted, pools: Pools) -> tuple[Outcome, int]:
+        return await send(pools, "a@d.example"), server.connections
+
+    outcome, connections = with_scripted(lambda number: {"MAIL": CLOSE}, test)
+    assert isinstance(outcome, Deferred)
+    assert (outcome.dispatched, outcome.in_doubt) == (False, False)
+    assert connections <= 2
+
+
+def test_an_idle_connection_is_closed_after_its_time_with_a_quit() -> None:
+    async def test(server: Scripted, pools: Pools) -> Scripted:
+        assert isinstance(await send(pools, "a@d.example"), Delivered)
+        await until(lambda: server.open == 0)
+        return server
+
+    server = with_scripted(lambda number: {}, test, replace(SETTINGS, idle_timeout_s=0.2))
+    assert server.said[0][-1] == "QUIT"
+
+
+def test_a_burst_on_a_dead_site_is_not_a_connect_a_message() -> None:
+    async def test(server: Scripted, pools: Pools) -> int:
+        for _ in range(20):
+            sending = [send(pools, f"{number}@d.example") for number in range(50)]
+            outcomes = await asyncio.gather(*sending)
+            assert all(isinstance(o, Deferred) and not o.dispatched for o in outcomes)
+        return server.connections
+
+    assert with_scripted(lambda number: {"greeting": CLOSE}, test) <= SETTINGS.max_connections
+
+
+def test_a_site_that_failed_for_a_moment_is_tried_again_soon() -> None:
+    failing = True
+
+    async def test(server: Scripted, pools: Pools) -> float:
+        nonlocal failing
+        sending = [send(pools, f"{number}@d.example") for number in range(50)]
+        assert all(isinstance(outcome, Deferred) for outcome in await asyncio.gather(*sending))
+        # Every connect of the burst has failed by now, not only the first.
+        await until(lambda: server.connections == SETTINGS.max_connections and not server.open)
+        failing, began = False, time.monotonic()
+        while not isinstance(await send(pools, "a@d.example"), Delivered):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        return time.monotonic() - began
+
+    took = with_scripted(lambda number: {"greeting": CLOSE} if failing else {}, test)
+    assert took < 5.0
+
+
+def test_a_server_that_reads_nothing_is_let_go_with_what_it_was_sent() -> None:
+    content = CONTENT + (b"x" * 70 + b"\r\n") * 200_000
+
+    async def test(server: Scripted, pools: Pools) -> tuple[Outcome, int]:
+        outcome = await send(pools, "a@d.example", content)
+        await until(lambda: pools.connections == 0)
+        server.read_on.set()
+        await until(lambda: server.open == 0)
+        return outcome, server.read_bytes
+
+    outcome, read_bytes = with_scripted(lambda number: {"reads": SILENT}, test, IMPATIENT)
+    assert isinstance(outcome, Deferred)
+    assert (outcome.dispatched, outcome.in_doubt) == (True, True)
+    assert read_bytes < len(content)
+
+
+def test_a_message_that_waits_too_long_for_a_slow_site_is_deferred() -> None:
+    async def test(server: Scripted, pools: Pools) -> list[Outcome]:
+        first = asyncio.ensure_future(send(pools, "a@d.example"))
+        await until(lambda: server.connections == 1)
+        second = await send(pools, "b@d.example")
+        return [await first, second]
+
+    settings = replace(SETTINGS, max_connections=1, max_wait_s=0.2)
+    settings = replace(settings, timeouts=replace(SETTINGS.timeouts, data_s=2.0))
+    first, second = with_scripted(lambda number: {"reads": SILENT}, test, settings)
+    assert isinstance(first, Deferred)
+    assert first.in_doubt
+    assert isinstance(second, Deferred)
+    assert (second.dispatched, second.in_doubt) == (False, False)
+
+
+def test_an_answer_out_of_step_defers_and_ends_the_connection() -> None:
+    async def test(server: Scripted, pools: Pools) -> tuple[Outcome, Outcome]:
+        first = await send(pools, "a@d.example")
+        return first, await send(pools, "b@d.example")
+
+    script: Script = {"RCPT": b"250 ok\r\n250 ok\r\n250 ok\r\n"}
+    first, second = with_scripted(lambda number: script if number == 1 else {}, test)
+    assert isinstance(first, Deferred)
+    assert first.dispatched
+    assert isinstance(second, Delivered)
+
+
+def test_a_message_that_may_not_begin_is_not_sent() -> None:
+    async def test(server: Scripted, pools: Pools) -> tuple[Outcome | None, list[bytes]]:
+        outcome = await pools.send(envelope("a@d.example"), CONTENT, lambda: False)
+        assert isinstance(await send(pools, "b@d.example"), Delivered)
+        return outcome, server.contents
+
+    outcome, contents = with_scripted(lambda number: {}, test)
+    assert outcome is None
+    assert len(contents) == 1
+
+
+def test_an_address_that_cannot_be_written_bounces_without_a_word() -> None:
+    async def test(server: Scripted, pools: Pools) -> list[str]:
+        outcome = await send(pools, "a b@d.example")
+        assert isinstance(outcome, Bounced)
+        assert not outcome.dispatched
+        assert isinstance(await send(pools, "b@d.example"), Delivered)
+        return server.said[0]
+
+    assert with_scripted(lambda number: {}, test).count("MAIL") == 1
+
+
+# -- TLS
+
+
+def test_tls_is_used_where_it_is_offered(tmp_path: Path) -> None:
+    cert, key = self_signed(tmp_path)
+    with running_sink(tmp_path, "--tls-cert", str(cert), "--tls-key", str(key)) as sink:
+
+        async def test() -> list[Outcome]:
+            async with pools_to(sink.address) as pools:
+                return [await send(pools, f"{number}@d.example") for number in range(3)]
+
+        outcomes = run(test())
+    assert all(isinstance(outcome, Delivered) for outcome in outcomes)
+    assert {outcome.tls for outcome in outcomes} == {"TLSv1.3"}
+
+
+@pytest.mark.parametrize(
+    "answer", [b"454 4.7.0 no TLS now\r\n", b"220 go\r\nthis is no handshake\r\n", CLOSE]
+)
+def test_a_server_whose_tls_does_not_work_gets_its_mail_in_plain(answer: bytes) -> None:
+    async def test(server: Scripted, pools: Pools) -> Outcome:
+        return await send(pools, "a@d.example")
+
+    script = {"EHLO": b"250-x\r\n250-PIPELINING\r\n250 STARTTLS\r\n", "STARTTLS": answer}
+    outcome = with_scripted(lambda number: script, test)
+    assert isinstance(outcome, Delivered)
+    assert outcome.tls == ""
+
+
+# -- foreign servers
+
+
+class Keeping:
+    def __init__(self) -> None:
+        self.contents: list[bytes] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        self.contents.append(envelope.content)
+        return "250 2.0.0 Ok"
+
+
+def test_aiosmtpd_gets_every_byte() -> None:
+    keeping = Keeping()
+    controller = Controller(keeping, hostname="127.0.0.1", port=smtp_sink.free_port())
+    controller.start()
+    try:
+
+        async def test() -> list[Outcome]:
+            async with pools_to(f"{controller.hostname}:{controller.port}") as pools:
+                contents = (CONTENT, b"Subject: LF\n\n.\n..\nx", "Subject: ä\r\n\r\nß\r\n".encode())
+                return [await send(pools, "a@d.example", content) for content in contents]
+
+        outcomes = run(test())
+    finally:
+        controller.stop()
+    assert all(isinstance(outcome, Delivered) for outcome in outcomes)
+    assert keeping.contents == [
+        CONTENT,
+        b"Subject: LF\r\n\r\n.\r\n..\r\nx\r\n",
+        "Subject: ä\r\n\r\nß\r\n".encode(),
+    ]
+
+
+def test_smtp_sink_takes_a_thousand(tmp_path: Path) -> None:
+    with smtp_sink.running(tmp_path) as sink:
+
+        async def test() -> list[Outcome]:
+            async with pools_to(sink.address) as pools:
+                sending = [send(pools, f"{number}@d.example") for number in range(1_000)]
+                return await asyncio.gather(*sending)
+
+        outcomes = run(test())
+        assert all(isinstance(outcome, Delivered) for outcome in outcomes)
+        sink.wait_for(1_000, WITHIN_S)
+        assert sink.count() == 1_000
