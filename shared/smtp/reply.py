@@ -24,6 +24,10 @@ MAX_REPLY_BYTES: Final = 32_768
 # A server may answer a pipelined group at once; more than this nobody asked for.
 MAX_BUFFERED_BYTES: Final = 2 * MAX_REPLY_BYTES
 
+# One-line replies that are remembered as read: a server gives the same few again and again.
+MAX_KNOWN_LINES: Final = 32
+MAX_KNOWN_LINE_BYTES: Final = 80
+
 _LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?= |\n|$)")
 _FIRST_DIGIT: Final = 100
@@ -89,13 +93,14 @@ def encode_reply(reply: Reply) -> bytes:
 class ReplyParser:
     """Bytes in, replies out."""
 
-    __slots__ = ("_buffer", "_bytes", "_code", "_lines")
+    __slots__ = ("_buffer", "_bytes", "_code", "_known", "_lines")
 
     def __init__(self) -> None:
         self._buffer = Buffer()
         self._code = 0
         self._lines: list[str] = []
         self._bytes = 0
+        self._known: dict[bytes, Reply] = {}
 
     @property
     def is_empty(self) -> bool:
@@ -111,6 +116,8 @@ class ReplyParser:
     def next_reply(self) -> Reply | None:
         """The next whole reply, None where there is none yet. Raises RemoteProtocolError."""
         while not isinstance(line := self._buffer.take_line(MAX_LINE_BYTES), NoLine):
+            if not self._lines and (known := self._known.get(line)) is not None:
+                return known
             reply = self._take(line)
             if reply is not None:
                 return reply
@@ -126,7 +133,7 @@ class ReplyParser:
         text = (found[3] or b"").decode("utf-8", "replace")
         if not self._lines:
             if found[2] != b"-":
-                return make_reply(code, text)
+                return self._remember(line, make_reply(code, text))
             self._code = code
         elif code != self._code:
             raise RemoteProtocolError(f"a reply that begins with {self._code} goes on with {code}")
@@ -141,3 +148,8 @@ class ReplyParser:
         whole = "\n".join(self._lines)
         self._lines, self._bytes = [], 0
         return make_reply(code, whole)
+
+    def _remember(self, line: bytes, reply: Reply) -> Reply:
+        if len(self._known) < MAX_KNOWN_LINES and len(line) <= MAX_KNOWN_LINE_BYTES:
+            self._known[line] = reply
+        return reply

@@ -4,100 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterator
 
 import pytest
-import uvloop
-from aiosmtpd.controller import Controller
 from msgspec.structs import replace
 
 from bench import smtp_sink
 from services.deliver.core.outcome import Bounced, Deferred, Delivered, Outcome
-from services.deliver.core.routing import Routes
-from services.deliver.edge.connection import Timeouts
-from services.deliver.edge.pools import Pools, PoolSettings
-from services.deliver.edge.resolver import Resolver
-from shared.stream.failpoints import Failpoints
-from shared.topics.records import Envelope, Facts, Origin
-from tests.integration.certificates import self_signed
-from tests.integration.scripted_smtp import CLOSE, SILENT, Script, Scripted, scripted
-from tests.integration.smtp_peers import Sink, running_sink
-
-CONTENT = b"Message-ID: <1@news.example.com>\r\nSubject: x\r\n\r\n.dot\r\n"
-SETTINGS = PoolSettings(
-    ehlo_name="client.example.com",
-    timeouts=Timeouts(connect_s=5.0, greeting_s=5.0, command_s=5.0, data_s=5.0),
+from services.deliver.edge.pools import Pools
+from tests.integration.pool_talk import (
+    CONTENT,
+    IMPATIENT,
+    SETTINGS,
+    envelope,
+    send,
+    send_one,
+    until,
+    with_scripted,
 )
-IMPATIENT = replace(SETTINGS, timeouts=Timeouts(0.5, 0.5, 0.5, 0.5))
-WITHIN_S = 30.0
-
-
-def envelope(recipient: str) -> Envelope:
-    return Envelope(
-        mail_id="0" * 26,
-        client="shop",
-        sender="a@news.example.com",
-        recipient=recipient,
-        message_id="<1@news.example.com>",
-        received_at_ms=0,
-        origin=Origin(),
-        facts=Facts(),
-    )
-
-
-@asynccontextmanager
-async def pools_to(address: str, settings: PoolSettings = SETTINGS) -> AsyncIterator[Pools]:
-    pools = Pools(settings, Routes({"*": address}), Resolver(time.monotonic), Failpoints.none())
-    pools.start()
-    try:
-        yield pools
-    finally:
-        await pools.close()
-
-
-T = TypeVar("T")
-
-
-def run(test: Coroutine[Any, Any, T]) -> T:
-    async def bounded() -> T:
-        async with asyncio.timeout(WITHIN_S):
-            return await test
-
-    return uvloop.run(bounded())
-
-
-async def send(pools: Pools, recipient: str, content: bytes = CONTENT) -> Outcome:
-    outcome = await pools.send(envelope(recipient), content)
-    assert outcome is not None
-    return outcome
-
-
-def send_one(address: str, recipient: str, settings: PoolSettings = SETTINGS) -> Outcome:
-    async def test() -> Outcome:
-        async with pools_to(address, settings) as pools:
-            return await send(pools, recipient)
-
-    return run(test())
-
-
-def with_scripted(
-    script_of: Callable[[int], Script],
-    test: Callable[[Scripted, Pools], Coroutine[Any, Any, T]],
-    settings: PoolSettings = SETTINGS,
-) -> T:
-    async def whole() -> T:
-        async with scripted(script_of) as server, pools_to(server.address, settings) as pools:
-            return await test(server, pools)
-
-    return run(whole())
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    while not is_so():  # noqa: ASYNC110 - what is waited for is another side's state
-        await asyncio.sleep(0.01)
+from tests.integration.scripted_smtp import CLOSE, SILENT, Script, Scripted
+from tests.integration.smtp_peers import Sink, running_sink
 
 
 @pytest.fixture(scope="module")
@@ -348,80 +274,3 @@ def test_an_address_that_cannot_be_written_bounces_without_a_word() -> None:
         return server.said[0]
 
     assert with_scripted(lambda number: {}, test).count("MAIL") == 1
-
-
-# -- TLS
-
-
-def test_tls_is_used_where_it_is_offered(tmp_path: Path) -> None:
-    cert, key = self_signed(tmp_path)
-    with running_sink(tmp_path, "--tls-cert", str(cert), "--tls-key", str(key)) as sink:
-
-        async def test() -> list[Outcome]:
-            async with pools_to(sink.address) as pools:
-                return [await send(pools, f"{number}@d.example") for number in range(3)]
-
-        outcomes = run(test())
-    assert all(isinstance(outcome, Delivered) for outcome in outcomes)
-    assert {outcome.tls for outcome in outcomes} == {"TLSv1.3"}
-
-
-@pytest.mark.parametrize(
-    "answer", [b"454 4.7.0 no TLS now\r\n", b"220 go\r\nthis is no handshake\r\n", CLOSE]
-)
-def test_a_server_whose_tls_does_not_work_gets_its_mail_in_plain(answer: bytes) -> None:
-    async def test(server: Scripted, pools: Pools) -> Outcome:
-        return await send(pools, "a@d.example")
-
-    script = {"EHLO": b"250-x\r\n250-PIPELINING\r\n250 STARTTLS\r\n", "STARTTLS": answer}
-    outcome = with_scripted(lambda number: script, test)
-    assert isinstance(outcome, Delivered)
-    assert outcome.tls == ""
-
-
-# -- foreign servers
-
-
-class Keeping:
-    def __init__(self) -> None:
-        self.contents: list[bytes] = []
-
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
-        self.contents.append(envelope.content)
-        return "250 2.0.0 Ok"
-
-
-def test_aiosmtpd_gets_every_byte() -> None:
-    keeping = Keeping()
-    controller = Controller(keeping, hostname="127.0.0.1", port=smtp_sink.free_port())
-    controller.start()
-    try:
-
-        async def test() -> list[Outcome]:
-            async with pools_to(f"{controller.hostname}:{controller.port}") as pools:
-                contents = (CONTENT, b"Subject: LF\n\n.\n..\nx", "Subject: ä\r\n\r\nß\r\n".encode())
-                return [await send(pools, "a@d.example", content) for content in contents]
-
-        outcomes = run(test())
-    finally:
-        controller.stop()
-    assert all(isinstance(outcome, Delivered) for outcome in outcomes)
-    assert keeping.contents == [
-        CONTENT,
-        b"Subject: LF\r\n\r\n.\r\n..\r\nx\r\n",
-        "Subject: ä\r\n\r\nß\r\n".encode(),
-    ]
-
-
-def test_smtp_sink_takes_a_thousand(tmp_path: Path) -> None:
-    with smtp_sink.running(tmp_path) as sink:
-
-        async def test() -> list[Outcome]:
-            async with pools_to(sink.address) as pools:
-                sending = [send(pools, f"{number}@d.example") for number in range(1_000)]
-                return await asyncio.gather(*sending)
-
-        outcomes = run(test())
-        assert all(isinstance(outcome, Delivered) for outcome in outcomes)
-        sink.wait_for(1_000, WITHIN_S)
-        assert sink.count() == 1_000

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import base64
-import re
-from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 
-import dkim
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    KeySerializationEncryption,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
+from dkim.canonicalization import Relaxed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.deliver.app import make_signer
 from services.deliver.core.dkim import (
     SIGNED,
     Identity,
@@ -32,24 +18,18 @@ from services.deliver.core.dkim import (
     split,
     with_crlf,
 )
-from services.deliver.core.outcome import Delivered, Outcome
-from services.deliver.edge.signing import (
-    KeyFault,
-    PrivateKey,
-    Signer,
-    SigningSender,
-    load_key,
-)
-from services.deliver.settings import DeliverSettings
-from shared.runtime.clock import FakeClock
-from shared.runtime.lifecycle import WrongUse
 from shared.smtp.content import END_MARK, decode_content, encode_content
-from shared.topics.records import Envelope, Facts, Origin
 from tests.messages import Sample, load
+from tests.unit.dkim_verifying import (
+    ALGORITHMS,
+    CONTENT,
+    SELECTOR,
+    is_verified,
+    signer_of,
+    tag,
+)
 
 ACCEPTED = tuple(sample for sample in load() if sample.accepted)
-ALGORITHMS = ("rsa-sha256", "ed25519-sha256")
-SELECTOR = "s2026"
 
 # RFC 6376, 3.4.5, with the canonical forms of 3.4.2 and 3.4.4.
 RFC_EXAMPLE = b"A: X\r\nB : Y\t\r\n\tZ  \r\n\r\n C \r\nD \t E\r\n\r\n\r\n"
@@ -91,42 +71,9 @@ LINE_ENDS = [
 ]
 
 
-@cache
-def key_of(algorithm: str) -> PrivateKey:
-    if algorithm == "rsa-sha256":
-        return rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return ed25519.Ed25519PrivateKey.generate()
-
-
-def signer_of(algorithm: str) -> Signer:
-    return Signer(key_of(algorithm), SELECTOR, FakeClock())
-
-
-def is_verified(content: bytes, algorithm: str, domain: str) -> bool:
-    key = key_of(algorithm)
-    if isinstance(key, rsa.RSAPrivateKey):
-        public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    else:
-        public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    kind = algorithm.partition("-")[0]
-    record = f"v=DKIM1; k={kind}; p={base64.b64encode(public).decode()}".encode()
-
-    def look_up(name: bytes, timeout: int = 5) -> bytes:
-        assert name == f"{SELECTOR}._domainkey.{domain}.".encode()
-        return record
-
-    return bool(dkim.verify(content, dnsfunc=look_up, minkey=2048))
-
-
 def field_of(content: bytes, domain: str = "shop.example") -> bytes:
     identity = Identity("rsa-sha256", domain, SELECTOR)
     return signature_field(with_crlf(content), identity, 1_700_000_000, lambda data: b"\xff" * 256)
-
-
-def tag(field: bytes, name: bytes) -> bytes:
-    found = re.search(rb"[;:]\s*" + name + rb"=([^;]*)", field)
-    assert found is not None
-    return re.sub(rb"\s", b"", found[1])
 
 
 def as_received(content: bytes) -> bytes:
@@ -170,7 +117,7 @@ def test_what_is_signed_is_what_a_server_reads(content: bytes) -> None:
 @given(st.lists(pieces, max_size=12).map(b"".join))
 def test_canonical_forms_are_those_of_the_verifier(body: bytes) -> None:
     ours = canonical_body(with_crlf(body))
-    assert ours == dkim.Relaxed.canonicalize_body(with_crlf(body))
+    assert ours == Relaxed.canonicalize_body(with_crlf(body))
     assert canonical_body(ours) == ours
 
 
@@ -181,16 +128,6 @@ def test_a_foreign_verifier_accepts_the_signature(sample: Sample, algorithm: str
     signed = signer_of(algorithm).sign(sample.content, domain)
     assert signed.endswith(with_crlf(sample.content))
     assert is_verified(as_received(signed), algorithm, domain)
-
-
-CONTENT = (
-    b"From: A <a@shop.example>\nTo: b@r.example\nSubject: one\n two\nDate: Mon, 1 Jan 2024"
-    b" 00:00:00 +0000\nMessage-ID: <1@shop.example>\nReply-To: c@shop.example\nMIME-Version: 1.0\n"
-    b"Content-Type: text/plain\nContent-Transfer-Encoding: 8bit\n"
-    b"List-Unsubscribe: <https://shop.example/u>\nX-Other: x\n"
-    b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\nX-bm-mailing: spring\n\n"
-    b".first\n\nlast line"
-)
 
 
 FIELDS = [line.partition(b":")[0] for line in CONTENT.splitlines() if line[:1].isupper()]
@@ -217,7 +154,7 @@ def test_one_changed_byte_breaks_the_signature(before: bytes, algorithm: str) ->
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("added", [b"From: x@y.example\r\n", b"FROM : x@y.example\r\n"])
+@pytest.mark.parametrize("added", [b"From: x@y.example\r\n", b"fRoM:x@y.example\r\n"])
 def test_a_second_from_breaks_the_signature(added: bytes, algorithm: str) -> None:
     signed = signer_of(algorithm).sign(CONTENT, "shop.example")
     assert not is_verified(added + signed, algorithm, "shop.example")
@@ -239,6 +176,7 @@ SELECTIONS = [
     (b"Cc: c@d.example\nReceived: x\nFrom: a@b.example\n\nTo: not@a.field\n", b"from:from"),
     (b"To: 1@b.example\nFrom: a@b.example\nTo: 2@b.example\n\n", b"from:to:to:from"),
     (b"", b"from"),
+    (b"\nFrom: a@in.the.body\n\n", b"from"),
 ]
 
 
@@ -246,7 +184,9 @@ SELECTIONS = [
 def test_the_fields_that_are_there_are_signed_and_from_once_more(
     content: bytes, names: bytes
 ) -> None:
-    assert tag(field_of(content), b"h") == names
+    field = field_of(content)
+    assert tag(field, b"h") == names
+    assert field.count(b": ") == 1  # no space is wasted inside h=
 
 
 def test_of_fields_of_one_name_the_last_is_signed_first() -> None:
@@ -273,101 +213,3 @@ def test_the_field_is_folded_below_78_characters(content: bytes, domain: str) ->
     assert max(len(line) for line in (first, *others)) < 78
     assert (tag(field, b"d"), tag(field, b"s")) == (domain.encode(), SELECTOR.encode())
     assert (tag(field, b"t"), tag(field, b"b")) == (b"1700000000", base64.b64encode(b"\xff" * 256))
-
-
-@pytest.mark.parametrize(
-    ("domain", "signs_for"),
-    [
-        ("Shop.Example", b"shop.example"),
-        ("bücher.example", b"xn--bcher-kva.example"),
-        ("", None),
-        ("localhost", None),
-        ("a.example; d=b.example", None),
-        ("a.example\r\nX: y", None),
-    ],
-)
-def test_only_a_host_name_is_signed_for(domain: str, signs_for: bytes | None) -> None:
-    signed = signer_of("ed25519-sha256").sign(CONTENT, domain)
-    if signs_for is None:
-        assert signed == CONTENT
-    else:
-        assert tag(signed, b"d") == signs_for
-
-
-def pem(key: object, encryption: KeySerializationEncryption | None = None) -> bytes:
-    assert isinstance(
-        key, rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
-    )
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption())
-
-
-def faulty_keys() -> dict[str, tuple[bytes | None, str]]:
-    good = key_of("ed25519-sha256")
-    public = good.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    small = rsa.generate_private_key(public_exponent=65537, key_size=1024)
-    return {
-        "missing": (None, "No such file"),
-        "empty": (b"", "cannot be read"),
-        "no PEM": (b"key", "cannot be read"),
-        "public": (public, "cannot be read"),
-        "encrypted": (pem(good, BestAvailableEncryption(b"x")), "cannot be read"),
-        "short": (pem(small), "RSA of 1024 bits"),
-        "curve": (pem(ec.generate_private_key(ec.SECP256R1())), "kind EC"),
-    }
-
-
-@pytest.mark.parametrize("name", sorted(faulty_keys()))
-def test_a_file_without_a_key_stops_the_start_with_its_path(name: str, tmp_path: Path) -> None:
-    content, found = faulty_keys()[name]
-    path = tmp_path / "dkim.pem"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(KeyFault, match=found):
-        load_key(str(path))
-    with pytest.raises(WrongUse) as stopped:
-        make_signer(DeliverSettings(dkim_key_file=str(path)), FakeClock())
-    assert str(stopped.value).startswith(f"deliver.dkim_key_file: {path}: ")
-    assert "expected an unencrypted private key in PEM" in str(stopped.value)
-
-
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_key_is_loaded_from_its_file(algorithm: str, tmp_path: Path) -> None:
-    path = tmp_path / "dkim.pem"
-    path.write_bytes(pem(key_of(algorithm)))
-    settings = DeliverSettings(dkim_key_file=str(path), dkim_selector=SELECTOR)
-    signer = make_signer(settings, FakeClock())
-    assert signer is not None
-    assert is_verified(signer.sign(CONTENT, "shop.example"), algorithm, "shop.example")
-
-
-def test_without_a_key_nothing_is_signed() -> None:
-    assert make_signer(DeliverSettings(), FakeClock()) is None
-
-
-class Keeping:
-    """A sender that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-
-    async def send(
-        self, envelope: Envelope, content: bytes, begin: Callable[[], bool]
-    ) -> Outcome | None:
-        self.sent.append(content)
-        return DELIVERED if begin() else None
-
-
-DELIVERED = Delivered("250 Ok", "2.0.0", "site", "source", "")
-
-
-@pytest.mark.parametrize(("begins", "expected"), [(True, DELIVERED), (False, None)])
-def test_mail_is_signed_for_the_domain_of_its_sender(
-    begins: bool, expected: Outcome | None
-) -> None:
-    keeping = Keeping()
-    sending = SigningSender(keeping, signer_of("ed25519-sha256"))
-    envelope = Envelope("1", "shop", "a@news.shop.example", "b@r.example", "", 0, Origin(), Facts())
-    with pytest.raises(StopIteration) as ended:  # it never waits here: no loop is needed
-        sending.send(envelope, CONTENT, lambda: begins).send(None)
-    assert ended.value.value is expected
-    assert is_verified(keeping.sent[0], "ed25519-sha256", "news.shop.example")

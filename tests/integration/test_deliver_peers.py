@@ -1,0 +1,101 @@
+"""Pools over TLS, and against aiosmtpd and Postfix's smtp-sink."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from bench import smtp_sink
+from services.deliver.core.outcome import Delivered, Outcome
+from services.deliver.edge.pools import Pools
+from tests.integration.certificates import self_signed
+from tests.integration.pool_talk import (
+    CONTENT,
+    WITHIN_S,
+    pools_to,
+    run,
+    send,
+    with_scripted,
+)
+from tests.integration.scripted_smtp import CLOSE, Scripted
+from tests.integration.smtp_peers import running_sink
+
+# -- TLS
+
+
+def test_tls_is_used_where_it_is_offered(tmp_path: Path) -> None:
+    cert, key = self_signed(tmp_path)
+    with running_sink(tmp_path, "--tls-cert", str(cert), "--tls-key", str(key)) as sink:
+
+        async def test() -> list[Outcome]:
+            async with pools_to(sink.address) as pools:
+                return [await send(pools, f"{number}@d.example") for number in range(3)]
+
+        outcomes = run(test())
+    assert all(isinstance(outcome, Delivered) for outcome in outcomes)
+    assert {outcome.tls for outcome in outcomes} == {"TLSv1.3"}
+
+
+@pytest.mark.parametrize(
+    "answer", [b"454 4.7.0 no TLS now\r\n", b"220 go\r\nthis is no handshake\r\n", CLOSE]
+)
+def test_a_server_whose_tls_does_not_work_gets_its_mail_in_plain(answer: bytes) -> None:
+    async def test(server: Scripted, pools: Pools) -> Outcome:
+        return await send(pools, "a@d.example")
+
+    script = {"EHLO": b"250-x\r\n250-PIPELINING\r\n250 STARTTLS\r\n", "STARTTLS": answer}
+    outcome = with_scripted(lambda number: script, test)
+    assert isinstance(outcome, Delivered)
+    assert outcome.tls == ""
+
+
+# -- foreign servers
+
+
+class Keeping:
+    def __init__(self) -> None:
+        self.contents: list[bytes] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        self.contents.append(envelope.content)
+        return "250 2.0.0 Ok"
+
+
+def test_aiosmtpd_gets_every_byte() -> None:
+    keeping = Keeping()
+    controller = Controller(keeping, hostname="127.0.0.1", port=smtp_sink.free_port())
+    controller.start()
+    try:
+
+        async def test() -> list[Outcome]:
+            async with pools_to(f"{controller.hostname}:{controller.port}") as pools:
+                contents = (CONTENT, b"Subject: LF\n\n.\n..\nx", "Subject: ä\r\n\r\nß\r\n".encode())
+                return [await send(pools, "a@d.example", content) for content in contents]
+
+        outcomes = run(test())
+    finally:
+        controller.stop()
+    assert all(isinstance(outcome, Delivered) for outcome in outcomes)
+    assert keeping.contents == [
+        CONTENT,
+        b"Subject: LF\r\n\r\n.\r\n..\r\nx\r\n",
+        "Subject: ä\r\n\r\nß\r\n".encode(),
+    ]
+
+
+def test_smtp_sink_takes_a_thousand(tmp_path: Path) -> None:
+    with smtp_sink.running(tmp_path) as sink:
+
+        async def test() -> list[Outcome]:
+            async with pools_to(sink.address) as pools:
+                sending = [send(pools, f"{number}@d.example") for number in range(1_000)]
+                return await asyncio.gather(*sending)
+
+        outcomes = run(test())
+        assert all(isinstance(outcome, Delivered) for outcome in outcomes)
+        sink.wait_for(1_000, WITHIN_S)
+        assert sink.count() == 1_000
