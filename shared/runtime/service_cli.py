@@ -11,6 +11,7 @@ Further verbs: make the group with service_cli(), add click commands to it, run_
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import sys
@@ -116,8 +117,17 @@ def _load(model: type[S]) -> S:
     return load(model).settings  # type: ignore[type-var]
 
 
+def _calm_collector() -> None:
+    # A service makes some hundred objects a message, nearly all without cycles; with Python's
+    # thresholds (700 objects) the cyclic collector takes a tenth of its time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
 def _serve(service: str, settings: S, serve: Callable[[S, Running], int]) -> int:
     logs.set_up(service, settings.runtime)
+    _calm_collector()
     stop = Stop()
     stop_on_signals(stop)
     bound_drain(stop, settings.runtime.drain_timeout_s)

@@ -35,7 +35,7 @@ class CodecError(ValueError):
     """A record of an internal topic could not be read; the text says what was found."""
 
 
-class Entry(Struct, frozen=True, array_like=True):
+class Entry(Struct, frozen=True, array_like=True, gc=False):
     """One message of a pack: its envelope and the length of its content in bytes."""
 
     envelope: Envelope

@@ -2,6 +2,9 @@
 
 Owns: the shapes. Does not own: their bytes (codec.py). A field is only ever added, at the
 end and with a default; golden records in tests/contract hold that.
+
+`gc=False`: these are made by the thousand and can be part of no cycle, so the collector need
+not walk them again and again.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ class MailClass(StrEnum):
     TRANSACTIONAL = "transactional"
 
 
-class Origin(Struct, frozen=True, array_like=True):
+class Origin(Struct, frozen=True, array_like=True, gc=False):
     """Where a submission came from: a Kafka record, or an SMTP peer when topic is empty."""
 
     topic: str = ""
@@ -27,7 +30,7 @@ class Origin(Struct, frozen=True, array_like=True):
     peer: str = ""
 
 
-class Facts(Struct, frozen=True, array_like=True):
+class Facts(Struct, frozen=True, array_like=True, gc=False):
     """What the header scan found, as far as the rules need it (shared/mail/headers.py fills it).
 
     Counts are the numbers of header lines of that name. An address is "" where the header
@@ -58,7 +61,7 @@ class Facts(Struct, frozen=True, array_like=True):
     date_count: int = 0
 
 
-class Attempts(Struct, frozen=True, array_like=True):
+class Attempts(Struct, frozen=True, array_like=True, gc=False):
     """The attempt history an envelope carries through the retry topics."""
 
     count: int = 0
@@ -67,7 +70,7 @@ class Attempts(Struct, frozen=True, array_like=True):
     last_enhanced: str = ""
 
 
-class Envelope(Struct, frozen=True, array_like=True):
+class Envelope(Struct, frozen=True, array_like=True, gc=False):
     """Everything known about a message besides its bytes. Times are Unix milliseconds."""
 
     mail_id: str
@@ -89,7 +92,7 @@ class Envelope(Struct, frozen=True, array_like=True):
     code: str = ""  # code given beside the message (Kafka header), "" when none
 
 
-class Message(Struct, frozen=True):
+class Message(Struct, frozen=True, gc=False):
     """One message in the line: its envelope and its RFC 5322 bytes."""
 
     envelope: Envelope
@@ -125,7 +128,7 @@ FINAL: frozenset[EventType] = frozenset(
 )
 
 
-class BrokenRule(Struct, frozen=True, omit_defaults=True):
+class BrokenRule(Struct, frozen=True, omit_defaults=True, gc=False):
     """One reason of a refusal: the rule's id (R1..R12, or a word), reason and status."""
 
     rule: str
@@ -134,7 +137,7 @@ class BrokenRule(Struct, frozen=True, omit_defaults=True):
     found: str = ""
 
 
-class MailEvent(Struct, frozen=True, omit_defaults=True):
+class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     """The data of a `sluice.mail.*` event. Times are Unix milliseconds."""
 
     client: str
@@ -161,7 +164,7 @@ class MailEvent(Struct, frozen=True, omit_defaults=True):
     origin: Origin | None = None
 
 
-class TallyRow(Struct, frozen=True, array_like=True):
+class TallyRow(Struct, frozen=True, array_like=True, gc=False):
     """How many submissions of one mailing a transaction took in."""
 
     client: str

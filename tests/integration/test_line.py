@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import KafkaProducer
 
 from shared.cli import places, state
 from shared.cli.parts.services import SERVICES, base_environment
@@ -131,6 +132,51 @@ def test_up_prints_its_doors_status_finds_them_and_down_leaves_no_process(
     code, out, _ = shell.run("shared.cli.status", "--json", "--state", shell.name)
     assert code == 3
     assert json.loads(out)["running"] is False
+
+
+CLIENTS = """
+clients:
+  - name: newcomer
+    sending_domain: news.newcomer.example
+    forwarding_address: returns@owner.example.net
+    mailing_id: letters
+"""
+LETTER = (
+    b"From: hello@news.newcomer.example\r\nTo: anna@example.net\r\nSubject: First\r\n"
+    b"Message-ID: <%d@newcomer>\r\n\r\nIt works.\r\n"
+)
+
+
+def test_a_newcomers_own_publisher_ends_in_a_bill_that_audit_and_recount_confirm(
+    shell: Shell, running: dict[str, Any], tmp_path: Path
+) -> None:
+    registry = tmp_path / "clients.yaml"
+    registry.write_text(CLIENTS)
+    code, _, err = shell.run(
+        "shared.cli.clients", "apply", "-f", str(registry), "--state", shell.name
+    )
+    assert code == 0, err
+    producer = KafkaProducer(bootstrap_servers=running["kafka"], metrics_enabled=False)
+    for number in range(20):
+        producer.send("mail.intake.newcomer", LETTER % number)
+    producer.flush()
+    producer.close()
+
+    def billed() -> list[dict[str, Any]]:
+        code, out, err = shell.run(
+            "services.billing", "usage", "--json", "--client", "newcomer", "--state", shell.name
+        )
+        assert code == 0, err
+        rows: list[dict[str, Any]] = json.loads(out)["rows"]
+        return rows
+
+    wait_for(lambda: sum(row["billed"] for row in billed()) == 20, "20 letters billed")
+    (row,) = billed()
+    assert (row["mailing_id"], row["delivered"], row["received"]) == ("letters", 20, 20)
+    code, out, err = shell.run("shared.cli.audit", "--json", "--settled", "--state", shell.name)
+    assert code == 0, out + err
+    code, out, err = shell.run("services.billing", "recount", "--json", "--state", shell.name)
+    assert code == 0, out + err
 
 
 def test_a_dead_service_is_seen_and_comes_back(shell: Shell, running: dict[str, Any]) -> None:

@@ -1,6 +1,5 @@
-from msgspec.structs import replace
-
 import pytest
+from msgspec.structs import replace
 
 from services.deliver.core.outcome import Bounced, Deferred, Delivered, Outcome
 from services.deliver.core.plan import Timing, expire, has_expired, plan

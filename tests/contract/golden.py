@@ -1,0 +1,101 @@
+"""`python -m tests.contract.golden` adds a frozen record for each shape that has none yet.
+
+A frozen record is never changed: what was once written to a topic must be read for ever.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+from shared.topics.codec import encode_event, encode_pack, encode_tally
+from shared.topics.records import (
+    Attempts,
+    BrokenRule,
+    Envelope,
+    EventType,
+    Facts,
+    MailClass,
+    MailEvent,
+    Message,
+    Origin,
+    Tally,
+    TallyRow,
+)
+
+FILE = Path(__file__).with_name("golden_records.json")
+FORMAT = 1
+
+MESSAGE = Message(
+    Envelope(
+        mail_id="01JDEXAMPLE0000000000000ZZ",
+        client="shop",
+        sender="news@news.shop.example",
+        recipient="anna@example.net",
+        message_id="<1@news.shop.example>",
+        received_at_ms=1_795_467_600_000,
+        origin=Origin("mail.intake.shop", 1, 42),
+        facts=Facts(size_bytes=13, to_count=1, code="SPRING26", code_count=1),
+        mailing_id="spring-26",
+        sub_client="shop-de",
+        mail_class=MailClass.TRANSACTIONAL,
+        lane="default",
+        not_before_ms=1_795_467_660_000,
+        expires_at_ms=1_795_899_600_000,
+        attempts=Attempts(1, 1_795_467_601_000, "451 4.7.1 later", "4.7.1"),
+    ),
+    b"Subject: x\r\n\r",
+)
+EVENT = MailEvent(
+    client="shop",
+    mailing_id="spring-26",
+    sub_client="shop-de",
+    recipient="anna@example.net",
+    at_ms=1_795_467_602_000,
+    attempt=2,
+    first_dispatch=True,
+    first_dispatched_at_ms=1_795_467_602_000,
+    reply="250 2.0.0 Ok",
+    enhanced="2.0.0",
+    rules=(BrokenRule("R5", "No Cc", "5.6.0", "Cc: x@example.com"),),
+    origin=Origin("mail.intake.shop", 1, 42),
+)
+TALLY = Tally("validate", 1_795_467_600_000, (TallyRow("shop", "spring-26", "shop-de", 3),))
+
+
+def records() -> dict[str, Any]:
+    """Each shape as it is written now: headers and value, base64."""
+    mail_id = MESSAGE.envelope.mail_id
+    pack_value, pack_headers = encode_pack([MESSAGE, MESSAGE])
+    made = {
+        f"pack-{FORMAT}": (pack_value, pack_headers),
+        f"tally-{FORMAT}": encode_tally(TALLY, "validate.1")[1:],
+    }
+    for kind in EventType:
+        _, value, headers = encode_event(kind, mail_id, EVENT, "deliver")
+        made[f"{kind.value}-{FORMAT}"] = (value, headers)
+    return {
+        name: {
+            "value": base64.b64encode(value).decode(),
+            "headers": [[key, base64.b64encode(content).decode()] for key, content in headers],
+        }
+        for name, (value, headers) in made.items()
+    }
+
+
+def load() -> dict[str, tuple[bytes, list[tuple[str, bytes]]]]:
+    """The frozen records by name."""
+    return {
+        name: (
+            base64.b64decode(row["value"]),
+            [(key, base64.b64decode(content)) for key, content in row["headers"]],
+        )
+        for name, row in json.loads(FILE.read_text()).items()
+    }
+
+
+if __name__ == "__main__":
+    frozen = json.loads(FILE.read_text()) if FILE.exists() else {}
+    FILE.write_text(json.dumps({**records(), **frozen}, indent=1, sort_keys=True) + "\n")

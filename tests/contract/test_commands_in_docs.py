@@ -1,0 +1,47 @@
+"""Every command that README and docs show is run by a test; this holds the list to it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"`(\./sluice[^`]*)`")
+
+# The command as shown, and the test that runs it (file, a text of that test).
+RUN_BY = {
+    "./sluice demo": ("integration/test_line.py", "two_demos_side_by_side"),
+    "./sluice test": ("unit/test_launcher.py", "def test"),
+    "./sluice test tests/unit": ("unit/test_launcher.py", "def test"),
+    "./sluice up": ("integration/test_line.py", '"up"'),
+    "./sluice up --detach": ("integration/test_line.py", '"--detach"'),
+    "./sluice status": ("integration/test_line.py", '"status"'),
+    "./sluice down": ("integration/test_line.py", '"down"'),
+    "./sluice clients apply -f clients.yaml": ("integration/test_line.py", '"apply"'),
+    "./sluice config show": ("integration/test_service_process.py", "config"),
+    "./sluice audit": ("integration/test_line.py", "shared.cli.audit"),
+    "./sluice billing recount": ("integration/test_line.py", '"recount"'),
+    "./sluice lock": ("unit/test_launcher.py", "lock"),
+}
+
+
+def shown() -> set[str]:
+    commands: set[str] = set()
+    for page in PAGES:
+        text = page.read_text()
+        for block in _BLOCK.findall(text):
+            commands.update(line.strip() for line in block.splitlines() if line.strip())
+        commands.update(match.strip() for match in _INLINE.findall(text))
+    return commands
+
+
+def test_every_command_shown_is_in_the_list() -> None:
+    assert shown() <= RUN_BY.keys()
+
+
+@pytest.mark.parametrize("command", RUN_BY)
+def test_the_test_that_runs_a_command_is_there(command: str) -> None:
+    name, mark = RUN_BY[command]
+    assert mark in (ROOT / "tests" / name).read_text()

@@ -1,0 +1,33 @@
+import pytest
+
+from shared.topics.codec import decode_event, decode_pack
+from shared.topics.records import Event, EventType
+from tests.contract import golden
+
+FROZEN = golden.load()
+
+
+@pytest.mark.parametrize("name", [name for name in FROZEN if name.startswith("pack-")])
+def test_a_pack_once_written_is_still_read(name: str) -> None:
+    assert decode_pack(*FROZEN[name]) == [golden.MESSAGE, golden.MESSAGE]
+
+
+@pytest.mark.parametrize("name", [name for name in FROZEN if name.startswith("tally-")])
+def test_a_tally_once_written_is_still_read(name: str) -> None:
+    value, headers = FROZEN[name]
+    assert decode_event(headers, value) == golden.TALLY
+
+
+@pytest.mark.parametrize("kind", EventType)
+def test_an_event_once_written_is_still_read(kind: EventType) -> None:
+    names = [name for name in FROZEN if name.rpartition("-")[0] == kind.value]
+    assert names
+    for name in names:
+        value, headers = FROZEN[name]
+        event = decode_event(headers, value)
+        assert isinstance(event, Event)
+        assert (event.type, event.subject, event.data) == (
+            kind,
+            golden.MESSAGE.envelope.mail_id,
+            golden.EVENT,
+        )
