@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import uvloop
@@ -20,7 +20,7 @@ from shared.stream.transactions import Output, TransactionalProducer
 from shared.stream.watchdog import Watchdog
 from shared.stream.worker import Job, Limits, Worker
 from shared.topics import ids
-from shared.topics.codec import encode_pack, packs
+from shared.topics.codec import packs
 from shared.topics.names import TopicPlan
 from shared.topics.records import Envelope, Facts, Message, Origin
 
@@ -189,14 +189,9 @@ def mail_ids(kafka_bootstrap: str, topics: tuple[str, str]) -> list[str]:
     publish(
         kafka_bootstrap,
         source,
-        [Output(source, *_pack(pack)) for pack in packs(messages)],
+        [outputs.pack(source, pack) for pack in packs(messages)],
     )
     return [message.envelope.mail_id for message in messages]
-
-
-def _pack(pack: list[Message]) -> Iterator[object]:
-    value, headers = encode_pack(pack)
-    yield from (value, None, headers)
 
 
 def test_a_worker_settles_each_message_once_and_attempts_none_twice_when_members_change(
