@@ -1,10 +1,11 @@
 """The relay and the worker against a real broker: exactly once, also when members change."""
 
 import asyncio
+import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 import uvloop
@@ -20,14 +21,18 @@ from shared.stream.transactions import Output, TransactionalProducer
 from shared.stream.watchdog import Watchdog
 from shared.stream.worker import Job, Limits, Worker
 from shared.topics import ids
-from shared.topics.codec import packs
+from shared.topics.codec import PACK_MAX_MESSAGES
 from shared.topics.names import TopicPlan
 from shared.topics.records import Envelope, Facts, Message, Origin
 
 PATIENCE_S = 30.0
+FEED_AT_ONCE = 4
+PACKS = 47
+
+Holds = Callable[[], bool]
 
 
-def eventually(holds: Callable[[], bool]) -> None:
+def eventually(holds: Holds) -> None:
     until = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < until, "waited too long"
@@ -48,6 +53,24 @@ def publish(bootstrap: str, topic: str, outputs_: list[Output]) -> None:
         producer.send(topic, output.value, None, list(output.headers), number % 4)
     producer.flush()
     producer.close()
+
+
+def publish_until(bootstrap: str, topic: str, outputs_: Iterable[Output], holds: Holds) -> int:
+    """Publish bit by bit until it holds, so that members that come late find work; how many."""
+    producer = make_producer(ClientOptions(bootstrap, "test"), None)
+    until = time.monotonic() + PATIENCE_S
+    published = 0
+    for output in outputs_:
+        producer.send(topic, output.value, None, list(output.headers), published % 4)
+        published += 1
+        if published % FEED_AT_ONCE == 0:
+            producer.flush()
+            if holds():
+                break
+            assert time.monotonic() < until, "waited too long"
+            time.sleep(0.1)
+    producer.close()
+    return published
 
 
 def read_all(bootstrap: str, topic: str, expected: int) -> list[bytes]:
@@ -85,7 +108,7 @@ class RunningRelay:
             Failpoints.none(),
         )
         self.relay.max_records = 50
-        self.thread = threading.Thread(target=self.relay.run, args=(self.stop,))
+        self.thread = threading.Thread(target=self.relay.run, args=(self.stop,), daemon=True)
         self.thread.start()
 
     def end(self) -> None:
@@ -98,17 +121,23 @@ def test_a_relay_copies_each_record_once_while_members_come_and_go(
     kafka_bootstrap: str, topics: tuple[str, str]
 ) -> None:
     source, target = topics
-    wanted = [b"%d" % number for number in range(2_000)]
-    publish(kafka_bootstrap, source, [Output(source, value) for value in wanted])
 
     def process(records: list[Record]) -> list[Output]:
         time.sleep(0.02)
         return [Output(target, record.value) for record in records]
 
+    def feed(relay: Relay) -> None:
+        numbers = (Output(source, b"%d" % number) for number in itertools.count(len(wanted)))
+        found = publish_until(
+            kafka_bootstrap, source, numbers, lambda: relay.status.transactions > 3
+        )
+        wanted.extend(b"%d" % number for number in range(len(wanted), len(wanted) + found))
+
+    wanted: list[bytes] = []
     first = RunningRelay(kafka_bootstrap, "first", source, process)
-    eventually(lambda: first.relay.status.transactions > 3)
+    feed(first.relay)
     second = RunningRelay(kafka_bootstrap, "second", source, process)
-    eventually(lambda: second.relay.status.transactions > 1 or not first.relay.status.records)
+    feed(second.relay)
     first.end()
     values = read_all(kafka_bootstrap, target, len(wanted))
     second.end()
@@ -152,11 +181,12 @@ class RunningWorker:
             Limits(max_in_flight=500, commit_messages=100, drain_timeout_s=20),
         )
         self.loop = uvloop.new_event_loop()
-        self.loop_thread = threading.Thread(target=self.loop.run_forever)
+        self.loop_thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.loop_thread.start()
         self.thread = threading.Thread(
             target=self.worker.run,
             args=(self.stop, self.hand_out, lambda record, reason: [], lambda messages: 0),
+            daemon=True,
         )
         self.thread.start()
 
@@ -185,13 +215,18 @@ class RunningWorker:
 @pytest.fixture
 def mail_ids(kafka_bootstrap: str, topics: tuple[str, str]) -> list[str]:
     source, _ = topics
-    messages = [Message(envelope(ids.encode(number)), b"x" * 100) for number in range(3_000)]
-    publish(
-        kafka_bootstrap,
-        source,
-        [outputs.pack(source, pack) for pack in packs(messages)],
-    )
-    return [message.envelope.mail_id for message in messages]
+    publish(kafka_bootstrap, source, [pack_of(source, number) for number in range(PACKS)])
+    return [mail_id for number in range(PACKS) for mail_id in ids_of_pack(number)]
+
+
+def ids_of_pack(number: int) -> list[str]:
+    first = number * PACK_MAX_MESSAGES
+    return [ids.encode(first + index) for index in range(PACK_MAX_MESSAGES)]
+
+
+def pack_of(topic: str, number: int) -> Output:
+    messages = [Message(envelope(mail_id), b"x" * 100) for mail_id in ids_of_pack(number)]
+    return outputs.pack(topic, messages)
 
 
 def test_a_worker_settles_each_message_once_and_attempts_none_twice_when_members_change(
@@ -201,7 +236,11 @@ def test_a_worker_settles_each_message_once_and_attempts_none_twice_when_members
     first = RunningWorker(kafka_bootstrap, "first", source, target)
     eventually(lambda: first.worker.status.settled > 100)
     second = RunningWorker(kafka_bootstrap, "second", source, target)
-    eventually(lambda: second.worker.status.settled > 100 or len(first.attempted) == len(mail_ids))
+    more = (pack_of(source, number) for number in itertools.count(PACKS))
+    published = publish_until(
+        kafka_bootstrap, source, more, lambda: second.worker.status.settled > 100
+    )
+    mail_ids += [i for number in range(PACKS, PACKS + published) for i in ids_of_pack(number)]
     first.end()
     values = read_all(kafka_bootstrap, target, len(mail_ids))
     second.end()
@@ -268,6 +307,7 @@ def test_a_worker_waits_with_each_pack_until_it_is_due_and_forgets_none(
             lambda record, reason: [],
             lambda messages: max(m.envelope.not_before_ms for m in messages),
         ),
+        daemon=True,
     )
     thread.start()
     values = read_all(kafka_bootstrap, target, len(due_ms))
@@ -294,7 +334,7 @@ def test_a_restarted_static_member_reads_topics_that_came_while_it_was_away(
             lambda records: [Output(target, record.value) for record in records],
             Failpoints.none(),
         )
-        thread = threading.Thread(target=relay.run, args=(stop,))
+        thread = threading.Thread(target=relay.run, args=(stop,), daemon=True)
         thread.start()
         eventually(lambda: relay.status.records > 0)
         stop.set()
