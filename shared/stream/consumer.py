@@ -2,13 +2,17 @@
 
 Owns the KafkaConsumer and the thread rule: all calls come from one thread. Does not commit:
 offsets go into the producer's transaction (transactions.py).
+
+Promises: what poll() has given of a partition it gives again only after seek() or rewind(), or
+after the partition was taken away and given back. The client library does not promise that:
+see _unseen().
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from kafka import ConsumerRebalanceListener
@@ -51,18 +55,21 @@ class Subscription(Protocol):
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    def __init__(self, heard: Subscription) -> None:
+    def __init__(self, heard: Subscription, forget: Callable[[Sequence[TopicPartition]], None]):
         self._heard = heard
+        self._forget = forget
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         partitions = sorted(revoked)
         if partitions:
             log.info("partitions revoked: %s", _names(partitions))
             self._heard.revoked(partitions)
+            self._forget(partitions)
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         partitions = sorted(assigned)
         if partitions:
+            self._forget(partitions)
             log.info("partitions assigned: %s", _names(partitions))
 
     def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
@@ -70,6 +77,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         if partitions:
             log.warning("partitions lost: %s", _names(partitions))
             self._heard.lost(partitions)
+            self._forget(partitions)
 
 
 def _names(partitions: Sequence[TopicPartition]) -> str:
@@ -89,10 +97,14 @@ class StreamConsumer:
     ) -> None:
         """Raises kafka.errors.KafkaError when no broker answers."""
         self._consumer: Any = make_consumer(options, group)
+        # By partition, the offset after the last record given.
+        self._given: dict[TopicPartition, int] = {}
+        self._changes = 0  # of the assignment; counted by the I/O thread
+        listener = _Listener(heard, self._forget)
         if pattern:
-            self._consumer.subscribe(pattern=pattern, listener=_Listener(heard))
+            self._consumer.subscribe(pattern=pattern, listener=listener)
         else:
-            self._consumer.subscribe(topics=list(topics), listener=_Listener(heard))
+            self._consumer.subscribe(topics=list(topics), listener=listener)
         load_metadata(self._consumer)
         # See _lead().
         self._may_lead_unknowing = options.static
@@ -102,6 +114,7 @@ class StreamConsumer:
         before_poll(self._consumer)
         if self._may_lead_unknowing:
             self._lead()
+        changes = self._changes
         try:
             found: dict[TopicPartition, list[Record]] = self._consumer.poll(
                 timeout_ms=timeout_ms, max_records=max_records
@@ -112,7 +125,42 @@ class StreamConsumer:
             log.warning("poll: %s", error)
             time.sleep(timeout_ms / 1000)
             return {}
-        return found
+        return self._unseen(found, changes)
+
+    def _unseen(
+        self, found: dict[TopicPartition, list[Record]], changes: int
+    ) -> dict[TopicPartition, list[Record]]:
+        """Leave out what was given before.
+
+        When a partition's leader epoch changes (a broker's restart), kafka-python 3.0.12 asks the
+        broker whether its position still holds. An answer "I do not know that epoch" it takes
+        for a truncated log, and silently reads on from the beginning (KIP-320). Nothing that was
+        acknowledged by all replicas can be truncated, so what comes again was read before.
+        """
+        unseen: dict[TopicPartition, list[Record]] = {}
+        for partition, records in found.items():
+            given = self._given.get(partition, 0)
+            if records[0].offset < given:
+                log.warning(
+                    "%s/%d jumped back to %d; reading on from %d",
+                    *partition,
+                    records[0].offset,
+                    given,
+                )
+                self._consumer.seek(partition, given)
+                continue
+            unseen[partition] = records
+        # After a change of the assignment these may have to come again: nothing is noted then.
+        if changes == self._changes:
+            self._given.update(
+                (partition, part[-1].offset + 1) for partition, part in unseen.items()
+            )
+        return unseen
+
+    def _forget(self, partitions: Sequence[TopicPartition]) -> None:
+        self._changes += 1
+        for partition in partitions:
+            self._given.pop(partition, None)
 
     def _lead(self) -> None:
         """Join once more after a static member's first join.
@@ -134,7 +182,12 @@ class StreamConsumer:
             until = time.monotonic() + seconds
             while (left := until - time.monotonic()) > 0:
                 before_poll(self._consumer)
-                self._consumer.poll(timeout_ms=int(min(left, 0.5) * 1000))
+                found = self._consumer.poll(timeout_ms=int(min(left, 0.5) * 1000))
+                for partition, records in found.items():
+                    # Assigned during this very poll, so not paused; read again later.
+                    self._consumer.seek(partition, records[0].offset)
+                    self._consumer.pause(partition)
+                    assigned.add(partition)
         finally:
             self._consumer.resume(*(assigned & self.assignment()))
 
@@ -150,14 +203,16 @@ class StreamConsumer:
         """Set every assigned partition back to what is committed. Raises KafkaError."""
         for partition in self.assignment():
             found = self.committed(partition)
+            self._forget([partition])
             if found is None or found.offset < 0:
                 self._consumer.seek_to_beginning(partition)
             else:
-                self._consumer.seek(partition, found.offset)
+                self.seek(partition, found.offset)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Read this partition from `offset` on."""
         self._consumer.seek(partition, offset)
+        self._given[partition] = offset
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Stop reading these (those still assigned)."""

@@ -100,9 +100,15 @@ class RunningRelay:
     def __init__(self, bootstrap: str, name: str, source: str, process: object) -> None:
         options = ClientOptions(bootstrap, name)
         self.stop = Stop()
+        self.consumers: list[StreamConsumer] = []
+
+        def make(heard: Relay) -> StreamConsumer:
+            self.consumers.append(StreamConsumer(options, f"g.{source}", heard, topics=(source,)))
+            return self.consumers[-1]
+
         self.relay = Relay(
             "ingest",
-            lambda heard: StreamConsumer(options, f"g.{source}", heard, topics=(source,)),
+            make,
             TransactionalProducer(options, f"ingest.{source}", Failpoints.none(), Watchdog()),
             process,  # type: ignore[arg-type]
             Failpoints.none(),
@@ -141,6 +147,26 @@ def test_a_relay_copies_each_record_once_while_members_come_and_go(
     first.end()
     values = read_all(kafka_bootstrap, target, len(wanted))
     second.end()
+    assert Counter(values) == Counter(wanted)
+
+
+def test_a_relay_copies_nothing_twice_when_the_client_jumps_back_by_itself(
+    kafka_bootstrap: str, topics: tuple[str, str]
+) -> None:
+    # So kafka-python does after a broker's restart, when the broker does not know its epoch.
+    source, target = topics
+    wanted = [b"%d" % number for number in range(400)]
+    publish(kafka_bootstrap, source, [Output(source, value) for value in wanted[:200]])
+    relay = RunningRelay(
+        kafka_bootstrap, "only", source, lambda records: [Output(target, r.value) for r in records]
+    )
+    eventually(lambda: relay.relay.status.records == 200)
+    subscription = relay.consumers[0]._consumer._subscription
+    for partition in relay.consumers[0].assignment():
+        subscription.request_offset_reset(partition)
+    publish(kafka_bootstrap, source, [Output(source, value) for value in wanted[200:]])
+    values = read_all(kafka_bootstrap, target, len(wanted))
+    relay.end()
     assert Counter(values) == Counter(wanted)
 
 
