@@ -203,9 +203,12 @@ class StreamConsumer:
         """Set every assigned partition back to what is committed. Raises KafkaError."""
         for partition in self.assignment():
             found = self.committed(partition)
-            self._forget([partition])
             if found is None or found.offset < 0:
-                self._consumer.seek_to_beginning(partition)
+                # Not seek_to_beginning(), which only asks for it to be done some time.
+                asked = self._consumer.beginning_offsets(
+                    [partition], timeout_ms=COMMITTED_TIMEOUT_MS
+                )
+                self.seek(partition, asked[partition])
             else:
                 self.seek(partition, found.offset)
 
