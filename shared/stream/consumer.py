@@ -69,7 +69,6 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         partitions = sorted(assigned)
         if partitions:
-            self._forget(partitions)
             log.info("partitions assigned: %s", _names(partitions))
 
     def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
@@ -99,7 +98,8 @@ class StreamConsumer:
         self._consumer: Any = make_consumer(options, group)
         # By partition, the offset after the last record given.
         self._given: dict[TopicPartition, int] = {}
-        self._changes = 0  # of the assignment; counted by the I/O thread
+        # How often each was taken away; counted by the I/O thread.
+        self._losses: dict[TopicPartition, int] = {}
         listener = _Listener(heard, self._forget)
         if pattern:
             self._consumer.subscribe(pattern=pattern, listener=listener)
@@ -114,7 +114,7 @@ class StreamConsumer:
         before_poll(self._consumer)
         if self._may_lead_unknowing:
             self._lead()
-        changes = self._changes
+        losses = self._losses.copy()
         try:
             found: dict[TopicPartition, list[Record]] = self._consumer.poll(
                 timeout_ms=timeout_ms, max_records=max_records
@@ -125,10 +125,10 @@ class StreamConsumer:
             log.warning("poll: %s", error)
             time.sleep(timeout_ms / 1000)
             return {}
-        return self._unseen(found, changes)
+        return self._unseen(found, losses)
 
     def _unseen(
-        self, found: dict[TopicPartition, list[Record]], changes: int
+        self, found: dict[TopicPartition, list[Record]], losses: dict[TopicPartition, int]
     ) -> dict[TopicPartition, list[Record]]:
         """Leave out what was given before.
 
@@ -150,16 +150,14 @@ class StreamConsumer:
                 self._consumer.seek(partition, given)
                 continue
             unseen[partition] = records
-        # After a change of the assignment these may have to come again: nothing is noted then.
-        if changes == self._changes:
-            self._given.update(
-                (partition, part[-1].offset + 1) for partition, part in unseen.items()
-            )
+            # If it was taken away meanwhile these may have to come again: nothing is noted.
+            if self._losses.get(partition) == losses.get(partition):
+                self._given[partition] = records[-1].offset + 1
         return unseen
 
     def _forget(self, partitions: Sequence[TopicPartition]) -> None:
-        self._changes += 1
         for partition in partitions:
+            self._losses[partition] = self._losses.get(partition, 0) + 1
             self._given.pop(partition, None)
 
     def _lead(self) -> None:

@@ -105,22 +105,22 @@ class Relay:
             return
         self._failpoints.hit(f"{self._service}.polled")
         records = [record for part in found.values() for record in part]
+        offsets: dict[TopicPartition, Any] = {
+            partition: OffsetAndMetadata(part[-1].offset + 1, "", -1)
+            for partition, part in found.items()
+        }
         try:
             outputs = self._process(records)
+            self._failpoints.hit(f"{self._service}.processed")
+            self._producer.commit(outputs, offsets, consumer.group_metadata())
         except NotReady as reason:
             self.status.waiting_for = str(reason)
             log.warning("%s: waiting: %s", self._service, reason)
             self._rewind(consumer, stop)
             consumer.idle(NOT_READY_S)
             return
-        self._failpoints.hit(f"{self._service}.processed")
-        offsets: dict[TopicPartition, Any] = {
-            partition: OffsetAndMetadata(part[-1].offset + 1, "", -1)
-            for partition, part in found.items()
-        }
-        try:
-            self._producer.commit(outputs, offsets, consumer.group_metadata())
         except TransactionLost:
+            # `process` may ask the producer too (how many partitions a topic has).
             self.status.lost_transactions += 1
             self._rewind(consumer, stop)
             raise

@@ -17,7 +17,7 @@ from shared.stream.client import ClientOptions, load_metadata, make_consumer, ma
 from shared.stream.consumer import Record, StreamConsumer
 from shared.stream.failpoints import Failpoints
 from shared.stream.relay import NotReady, Relay
-from shared.stream.transactions import Output, TransactionalProducer
+from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import Watchdog
 from shared.stream.worker import Job, Limits, Worker
 from shared.topics import ids
@@ -168,6 +168,26 @@ def test_a_relay_copies_nothing_twice_when_the_client_jumps_back_by_itself(
     values = read_all(kafka_bootstrap, target, len(wanted))
     relay.end()
     assert Counter(values) == Counter(wanted)
+
+
+def test_a_relay_reads_again_what_it_had_when_the_broker_could_not_tell_it_something(
+    kafka_bootstrap: str, topics: tuple[str, str]
+) -> None:
+    source, target = topics
+    publish(kafka_bootstrap, source, [Output(source, b"%d" % n) for n in range(10)])
+    faults = 2
+
+    def process(records: list[Record]) -> list[Output]:
+        nonlocal faults
+        if faults:
+            faults -= 1
+            raise TransactionLost("partitions of a topic: no broker")
+        return [Output(target, record.value) for record in records]
+
+    relay = RunningRelay(kafka_bootstrap, "only", source, process)
+    values = read_all(kafka_bootstrap, target, 10)
+    relay.end()
+    assert sorted(values) == [b"%d" % n for n in range(10)]
 
 
 def test_a_relay_that_is_not_ready_consumes_nothing(

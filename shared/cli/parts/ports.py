@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -30,13 +30,16 @@ def is_free(port: int) -> bool:
     return True
 
 
-def free_ports(count: int) -> list[int]:
-    """That many different ports, free now; drawn by chance so that two lines do not meet."""
+def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
+    """That many different ports, free now; drawn by chance so that two lines do not meet.
+
+    `taken` are those drawn before whose owners do not listen yet.
+    """
     draw = random.SystemRandom()
     found: list[int] = []
     for _ in range(_TRIES * count):
         port = draw.randrange(_LOWEST, _HIGHEST)
-        if port not in found and is_free(port):
+        if port not in found and port not in taken and is_free(port):
             found.append(port)
             if len(found) == count:
                 return found
