@@ -2,7 +2,8 @@
 
 Served by threads of its own, so that a busy or blocked worker is still seen. /live answers
 503 when a live check names a reason: start the process anew. /ready answers 503 while a
-ready check does: it works, but not now. Both tell every check in JSON.
+ready check does, and as long as there is none yet: it works, but not now. Both tell every
+check in JSON.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ class HealthServer:
             case "/live":
                 return self._verdict("live", self._live)
             case "/ready":
-                return self._verdict("ready", self._ready)
+                # Before the service has said what it waits for, it is starting.
+                return self._verdict("ready", self._ready or {"start": lambda: "starting"})
             case "/metrics":
                 return HTTPStatus.OK, CONTENT_TYPE, self._counters.text()
             case _:
