@@ -14,7 +14,19 @@ from msgspec import Struct
 
 from bench.sink.behaviour import Behaviour, Decision, Verdict, delay_s, judge_recipient
 from bench.sink.journal import Answered, Journal, message_id_of
-from shared.smtp.events import Content, Data, Ended, Hello, Mail, Recipient, ServerEvent, StartTls
+from shared.smtp.events import (
+    Content,
+    Data,
+    Ended,
+    Hello,
+    Login,
+    Mail,
+    Recipient,
+    ScramFinish,
+    ScramStart,
+    ServerEvent,
+    StartTls,
+)
 from shared.smtp.reply import Reply
 from shared.smtp.server import ServerOptions, ServerSession
 from shared.smtp.states import State
@@ -24,6 +36,7 @@ _SENDER_OK: Final = Reply(250, "2.1.0", "Ok")
 _RECIPIENT_OK: Final = Reply(250, "2.1.5", "Ok")
 _GO: Final = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
 _TLS: Final = Reply(220, "2.0.0", "Ready to start TLS")
+_NO_LOGIN: Final = Reply(535, "5.7.8", "Nobody can log in here")
 _IDLE: Final = Reply(421, "4.4.2", "Idle for too long")
 _HANDSHAKE_S: Final = 30.0
 
@@ -136,6 +149,8 @@ class SinkConnection(asyncio.Protocol):
                 return _GO
             case StartTls():
                 return _TLS
+            case Login() | ScramStart() | ScramFinish():
+                return _NO_LOGIN
             case Hello() | Ended():
                 return _OK
 

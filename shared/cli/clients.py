@@ -9,26 +9,23 @@ Exit codes: 1 when `diff` finds a difference or NAME is not registered, 2 for a 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
 import click
 import msgspec
 import yaml
 
+from shared.cli import credentials
 from shared.cli.answer import Exit, fail, print_json, say
 from shared.cli.kafka_door import find_kafka, kafka_options
+from shared.cli.registry_faults import answering
 from shared.registry.changes import Changes, changed_fields, plan_changes
 from shared.registry.client import Client
-from shared.registry.clients_file import RegistryError, parse_clients_yaml
+from shared.registry.clients_file import parse_clients_yaml
 from shared.registry.publish import apply as write_changes
 from shared.registry.view import load_registry
-from shared.runtime.lifecycle import PartAway
-from shared.runtime.settings import SettingsError
-
-P = ParamSpec("P")
 
 _file = click.option(
     "-f",
@@ -42,29 +39,12 @@ _prune = click.option("--prune", is_flag=True, help="Remove clients that the fil
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
-def _answering(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn faults into lines, JSON and exit codes."""
-
-    @wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        as_json = bool(kwargs["as_json"])
-        try:
-            command(*args, **kwargs)
-        except (RegistryError, SettingsError) as error:
-            for fault in error.faults:
-                say(str(fault))
-            if as_json:
-                print_json({"faults": [msgspec.to_builtins(fault) for fault in error.faults]})
-            sys.exit(Exit.WRONG_USE)
-        except PartAway as error:
-            fail(str(error), Exit.PART_AWAY, as_json)
-
-    return wrapped
-
-
 @click.group(help="Register clients, and look at those registered.")
 def main() -> None:
     """Hold the verbs together."""
+
+
+main.add_command(credentials.main, "credentials")
 
 
 @main.command()
@@ -72,7 +52,7 @@ def main() -> None:
 @_prune
 @_json
 @kafka_options
-@_answering
+@answering
 def apply(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> None:
     """Register the clients of a file, changing what differs; running services follow at once."""
     wanted = _read(path)
@@ -94,7 +74,7 @@ def apply(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> 
 @_prune
 @_json
 @kafka_options
-@_answering
+@answering
 def diff(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> None:
     """Show what apply would change; exit code 1 when it would."""
     wanted = _read(path)
@@ -119,18 +99,19 @@ def diff(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> N
 @main.command("list")
 @_json
 @kafka_options
-@_answering
+@answering
 def list_clients(as_json: bool, bootstrap: str, line: str) -> None:
     """List the registered clients."""
     registered = load_registry(find_kafka(bootstrap, line))
     clients = [registered[name] for name in sorted(registered)]
     if as_json:
-        print_json([_shown(client) for client in clients])
+        print_json([_shown_as_json(client) for client in clients])
         return
     for client in clients:
         click.echo(
             f"{client.name:<20} {client.sending_domain:<30} {client.mailing_id:<16} "
-            f"{len(client.codes)} codes"
+            f"{len(client.codes)} codes  "
+            f"credentials: {credentials.summary(client.credentials)}"
         )
     if not clients:
         say("no client is registered")
@@ -140,24 +121,27 @@ def list_clients(as_json: bool, bootstrap: str, line: str) -> None:
 @click.argument("name")
 @_json
 @kafka_options
-@_answering
+@answering
 def show(name: str, as_json: bool, bootstrap: str, line: str) -> None:
     """Show one client, as clients.yaml would have it."""
     client = load_registry(find_kafka(bootstrap, line)).get(name)
     if client is None:
         fail(f"no client {name!r} is registered", Exit.CHECK_FAILED, as_json)
     if as_json:
-        print_json(_shown(client))
+        print_json(_shown_as_json(client))
         return
-    text = yaml.safe_dump({"clients": [_shown(client)]}, sort_keys=False, allow_unicode=True)
+    shown = _shown(client)
+    text = yaml.safe_dump({"clients": [shown]}, sort_keys=False, allow_unicode=True)
     click.echo(text, nl=False)
+    if client.credentials:  # a comment, so that what is shown can be applied
+        click.echo(f"# credentials: {credentials.summary(client.credentials)}")
 
 
 @main.command()
 @click.argument("name")
 @_json
 @kafka_options
-@_answering
+@answering
 def remove(name: str, as_json: bool, bootstrap: str, line: str) -> None:
     """Remove a client: what it submits from now on is refused. Its intake topic stays."""
     kafka = find_kafka(bootstrap, line)
@@ -182,10 +166,16 @@ def _read(path: Path) -> list[Client]:
 
 
 def _shown(client: Client) -> Any:
-    """Every field, defaults too."""
-    return msgspec.to_builtins(
-        {field: getattr(client, field) for field in client.__struct_fields__}
-    )
+    """Every field of clients.yaml, defaults too; keys are shown nowhere."""
+    fields = [field for field in client.__struct_fields__ if field != "credentials"]
+    return msgspec.to_builtins({field: getattr(client, field) for field in fields})
+
+
+def _shown_as_json(client: Client) -> Any:
+    shown = _shown(client)
+    if client.credentials:
+        shown["credentials_set"] = credentials.summary(client.credentials)
+    return shown
 
 
 def _summary(changes: Changes) -> dict[str, list[str]]:

@@ -1,4 +1,7 @@
-"""What an apply of clients.yaml changes: decided here, carried out by publish.py."""
+"""What an apply of clients.yaml changes: decided here, carried out by publish.py.
+
+clients.yaml knows nothing of credentials: an apply keeps those that are registered.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def plan_changes(
     Raises RegistryError where two clients would share a sending domain: From addresses,
     signatures and returned mail would not tell one from the other.
     """
-    clients = list(wanted)
+    clients = [_with_credentials(client, registered.get(client.name)) for client in wanted]
     names = {client.name for client in clients}
     staying = {} if prune else {n: c for n, c in registered.items() if n not in names}
     owners = {client.sending_domain: name for name, client in staying.items()}
@@ -55,7 +58,13 @@ def plan_changes(
     )
 
 
+def _with_credentials(client: Client, registered: Client | None) -> Client:
+    kept = registered.credentials if registered is not None else client.credentials
+    return client if client.credentials == kept else structs.replace(client, credentials=kept)
+
+
 def changed_fields(before: Client, after: Client) -> dict[str, tuple[object, object]]:
-    """Each field that differs, with its value before and after."""
+    """Each field of clients.yaml that differs, with its value before and after."""
     old, new = structs.asdict(before), structs.asdict(after)
+    del new["credentials"]  # an apply keeps them, and keys are shown nowhere
     return {key: (old[key], new[key]) for key in new if old[key] != new[key]}

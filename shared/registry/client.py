@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from shared.registry.credentials import Credential
 from shared.topics.records import MailClass
 
 DEFAULT_MAX_AGE_S: Final = 5 * 86_400
@@ -40,6 +41,7 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
     hard_limit: int = 3
     soft_limit: int = 5
     max_age_s: int = DEFAULT_MAX_AGE_S  # a message still undelivered then expires
+    credentials: tuple[Credential, ...] = ()  # the newest first; the login name is `name`
 
     @cached_property
     def active_codes(self) -> frozenset[str]:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from msgspec.structs import replace
-
-from shared.smtp.events import Data, Hello, Mail, Recipient
+from shared.smtp.events import Data, Hello, Mail, Recipient, StartTls
 from shared.smtp.extensions import Extensions
 from shared.smtp.grammar import SyntaxFault, is_hello_name, parse_path
 from shared.smtp.reply import Reply
@@ -48,15 +46,6 @@ _RECIPIENT_FAULTS: Final = {
 }
 
 
-def offered_now(offered: Extensions, max_content_bytes: int, is_secure: bool) -> Extensions:
-    """What the answer to EHLO says: the size limit, and no STARTTLS inside TLS."""
-    return replace(
-        offered,
-        size_limit_bytes=max_content_bytes,
-        starttls=offered.starttls and not is_secure,
-    )
-
-
 def read_hello(argument: str, is_extended: bool) -> Hello | Reply:
     """EHLO or HELO."""
     name = argument.strip()
@@ -64,7 +53,7 @@ def read_hello(argument: str, is_extended: bool) -> Hello | Reply:
 
 
 def read_mail(argument: str, offered: Extensions, max_content_bytes: int) -> Mail | Reply:
-    """MAIL FROM:<sender> with SIZE, BODY and SMTPUTF8 where they are offered."""
+    """MAIL FROM:<sender> with SIZE, BODY, SMTPUTF8 and AUTH where they are offered."""
     path = parse_path(argument, "FROM:")
     if isinstance(path, SyntaxFault):
         return _SENDER_FAULTS[path]
@@ -83,6 +72,9 @@ def _mail_with(
     size = parameters.pop("SIZE", "0") if offered.size else "0"
     body = parameters.pop("BODY", "7BIT").upper() if offered.eight_bit_mime else "7BIT"
     utf8 = parameters.pop("SMTPUTF8", None) if offered.smtputf8 else None
+    if offered.auth:
+        # Who else vouches for the message; as any server may, we trust nobody's word (RFC 4954, 5).
+        parameters.pop("AUTH", None)
     if parameters:
         return _UNKNOWN_PARAMETER
     is_number = size.isascii() and size.isdecimal() and len(size) <= _MAX_SIZE_DIGITS
@@ -107,6 +99,13 @@ def read_rcpt(argument: str, mail: Mail, taken: int) -> Recipient | Reply:
     if not mail.is_smtputf8 and not path.address.isascii():
         return _NEEDS_SMTPUTF8
     return Recipient(mail.sender, path.address, taken)
+
+
+def read_starttls(argument: str, offered: Extensions) -> StartTls | Reply:
+    """STARTTLS, which takes no argument; not offered inside TLS."""
+    if not offered.starttls:
+        return NO_TLS
+    return NO_ARGUMENT if argument else StartTls()
 
 
 def read_data(argument: str, sender: str, recipients: tuple[str, ...]) -> Data | Reply:

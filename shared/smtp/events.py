@@ -61,13 +61,40 @@ class StartTls(Struct, frozen=True):
     """The client wants TLS. After a positive answer: write it, shake hands, tls_started()."""
 
 
+class Login(Struct, frozen=True):
+    """PLAIN or LOGIN has brought a name and a password. 235 lets in, a refusal does not."""
+
+    username: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Login(username={self.username!r})"  # a password belongs in no log
+
+
+class ScramStart(Struct, frozen=True):
+    """SCRAM asks for the salt of this name: answered with answer_scram(), or a refusal."""
+
+    username: str
+
+
+class ScramFinish(Struct, frozen=True):
+    """SCRAM is through: `key_index` says which key the proof is right for, None is wrong.
+
+    235 lets in, a refusal does not; a wrong proof can only be refused.
+    """
+
+    username: str
+    key_index: int | None
+
+
 class Ended(Struct, frozen=True):
     """No more commands: send the output and close. `reason` is for the log."""
 
     reason: str
 
 
-ServerEvent = Hello | Mail | Recipient | Data | Content | StartTls | Ended
+LoginEvent = Login | ScramStart | ScramFinish
+ServerEvent = Hello | Mail | Recipient | Data | Content | StartTls | LoginEvent | Ended
 
 
 class Stage(StrEnum):

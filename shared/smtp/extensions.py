@@ -23,6 +23,7 @@ class Extensions(Struct, frozen=True):
     smtputf8: bool = False
     enhanced_status_codes: bool = False
     starttls: bool = False
+    auth: tuple[str, ...] = ()  # the mechanisms, in capitals
 
 
 def parse_extensions(ehlo_text: str) -> Extensions:
@@ -41,6 +42,7 @@ def parse_extensions(ehlo_text: str) -> Extensions:
         smtputf8="SMTPUTF8" in words,
         enhanced_status_codes="ENHANCEDSTATUSCODES" in words,
         starttls="STARTTLS" in words,
+        auth=tuple(words.get("AUTH", "").upper().split()),
     )
 
 
@@ -54,5 +56,6 @@ def encode_extensions(offered: Extensions) -> list[str]:
         (offered.smtputf8, "SMTPUTF8"),
         (offered.enhanced_status_codes, "ENHANCEDSTATUSCODES"),
         (offered.starttls, "STARTTLS"),
+        (bool(offered.auth), "AUTH " + " ".join(offered.auth)),
     )
     return [line for is_offered, line in lines if is_offered]

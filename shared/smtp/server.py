@@ -2,10 +2,11 @@
 
 Use: `greet()`; then for each read `receive(data)` and, until it returns None, `next_event()`,
 each event answered with `answer(reply)` (at once or later: no further event comes before).
-What `take_output()` returns is written after that. Ended is not answered.
+What `take_output()` returns is written after that. Ended is not answered; ScramStart is
+answered with `answer_scram(offer)`.
 
 Owns: grammar, order, limits, the replies to commands that no policy has an interest in.
-Does not own: who may send what (the policy), time limits (the edge).
+Does not own: who may send what (the policy), logins (server_auth.py), time limits (the edge).
 Promises: only CRLF.CRLF ends a message; a LF without CR, plain text after STARTTLS, talk before
 the greeting and over-long lines end the session; memory is bounded by the content limit and
 MAX_UNREAD_BYTES, whatever the peer does (RFC 5321, 2920, 1870, 6152, 3207, 2034, 6531).
@@ -15,76 +16,61 @@ from __future__ import annotations
 
 from typing import Final
 
-from msgspec import Struct
-
-from shared.smtp import commands
+from shared.smtp import commands, refusals
 from shared.smtp.buffer import Buffer, NoLine
-from shared.smtp.content import decode_content, has_longer_line, has_only_crlf
 from shared.smtp.errors import LocalProtocolError
-from shared.smtp.events import Content, Data, Ended, Hello, Mail, Recipient, ServerEvent, StartTls
-from shared.smtp.extensions import Extensions, encode_extensions
+from shared.smtp.events import (
+    Content,
+    Data,
+    Ended,
+    Hello,
+    Login,
+    LoginEvent,
+    Mail,
+    Recipient,
+    ScramFinish,
+    ScramStart,
+    ServerEvent,
+    StartTls,
+)
+from shared.smtp.extensions import encode_extensions
 from shared.smtp.grammar import MAX_COMMAND_BYTES, SyntaxFault, parse_command
 from shared.smtp.reply import Reply, encode_reply
-from shared.smtp.states import ALLOWED, REFUSED, State
+from shared.smtp.sasl import ScramOffer
+from shared.smtp.server_auth import CONTINUE, MAX_RESPONSE_BYTES, Authentication
+from shared.smtp.server_options import ServerOptions, read_content
+from shared.smtp.states import State, order_of
+
+__all__ = ["MAX_OVERRUN_BYTES", "MAX_UNREAD_BYTES", "ServerOptions", "ServerSession"]
 
 # What may lie unread while an event waits for its answer: a few reads of a socket.
 MAX_UNREAD_BYTES: Final = 1_048_576
 # What is read past the content limit to answer 552 in order, before the session is ended.
 MAX_OVERRUN_BYTES: Final = 16 * 1_048_576
 
-_MUTE: Final = frozenset({State.BANNER, State.TLS, State.CLOSED})
-_EARLY: Final = Reply(554, "5.5.1", "You spoke before the greeting")
-_SYNTAX: Final = {
-    SyntaxFault.CONTROL: Reply(500, "5.5.2", SyntaxFault.CONTROL),
-    SyntaxFault.NOT_UTF8: Reply(500, "5.5.2", SyntaxFault.NOT_UTF8),
-    SyntaxFault.VERB: Reply(500, "5.5.2", SyntaxFault.VERB),
-}
-_LINE: Final = {
-    NoLine.BARE_LF: Reply(521, "5.5.2", "Lines end with CRLF; a bare LF was received"),
-    NoLine.TOO_LONG: Reply(421, "4.5.2", "Command line too long"),
-}
+_NO_COMMANDS: Final = frozenset({State.BANNER, State.AUTH, State.TLS, State.CLOSED})
 _NO_MAIL: Final = Mail("", 0, is_eight_bit=False, is_smtputf8=False)
-_TOO_MANY_ERRORS: Final = Reply(421, "4.7.0", "Too many errors")
-_TOO_MUCH: Final = Reply(421, "4.7.0", "Too much sent ahead of replies")
-_INJECTED: Final = Reply(421, "4.7.0", "Commands after STARTTLS in plain text")
-_TOO_LARGE: Final = Reply(552, "5.3.4", "Message too large")
-_BARE: Final = Reply(550, "5.6.0", "Lines of a message end with CRLF; a bare CR or LF was found")
-_LONG_TEXT: Final = Reply(550, "5.6.0", "A line of the message is too long")
-
-
-class ServerOptions(Struct, frozen=True):
-    """How a session behaves. Sizes in bytes; 0 means no limit for text lines."""
-
-    host: str
-    extensions: Extensions = Extensions(
-        pipelining=True,
-        size=True,
-        eight_bit_mime=True,
-        smtputf8=True,
-        enhanced_status_codes=True,
-    )
-    max_content_bytes: int = 307_200
-    max_recipients: int = 100
-    max_errors: int = 20
-    max_text_line_bytes: int = 0
-    refuse_bare_line_ends: bool = True
 
 
 class ServerSession:
     """One connection's dialog."""
 
     __slots__ = (
+        "_allowed",
+        "_auth",
         "_buffer",
         "_dropped_bytes",
         "_ended",
         "_errors",
-        "_is_secure",
         "_mail",
+        "_offered",
         "_options",
         "_output",
         "_pending",
         "_recipients",
+        "_refused",
         "_state",
+        "is_secure",
     )
 
     def __init__(self, options: ServerOptions) -> None:
@@ -98,12 +84,19 @@ class ServerSession:
         self._recipients: list[str] = []
         self._errors = 0
         self._dropped_bytes = 0
-        self._is_secure = False
+        self.is_secure = options.is_secure  # TLS carries the session
+        self._auth = Authentication(options.auth_mechanisms, options.nonce)
+        self._reorder()
 
     @property
     def state(self) -> State:
         """Where the session stands."""
         return self._state
+
+    @property
+    def authenticated_as(self) -> str:
+        """The name that is logged in; "" for none."""
+        return self._auth.username
 
     @property
     def wants_data(self) -> bool:
@@ -123,7 +116,7 @@ class ServerSession:
         if self._state is not State.BANNER:
             raise LocalProtocolError("the greeting was sent before")
         if len(self._buffer):
-            self._end(_EARLY, "it spoke before the greeting")
+            self._end(refusals.EARLY, "it spoke before the greeting")
         elif reply.is_positive:
             self._put(Reply(reply.code, "", reply.text))
             self._state = State.GREETED
@@ -138,7 +131,7 @@ class ServerSession:
         waits = self._pending is not None or self._state is not State.CONTENT
         if waits and len(self._buffer) > MAX_UNREAD_BYTES:
             self._pending = None
-            self._end(_TOO_MUCH, "it sent too much ahead of replies")
+            self._end(refusals.TOO_MUCH, "it sent too much ahead of replies")
 
     def next_event(self) -> ServerEvent | None:
         """The next event; None while one waits for its answer or more bytes are needed."""
@@ -147,14 +140,17 @@ class ServerSession:
                 self._pending = self._next_content()
                 if self._ended is None:
                     return self._pending
-            elif self._state in _MUTE:
-                return None
+            elif self._state in _NO_COMMANDS:
+                if self._state is not State.AUTH or not self._take_response():
+                    return None
+                if self._pending is not None:
+                    return self._pending
             else:
                 line = self._buffer.take_line(MAX_COMMAND_BYTES)
                 if line is NoLine.INCOMPLETE:
                     return None
                 if isinstance(line, NoLine):
-                    self._end(_LINE[line], f"a command line is {line.value}")
+                    self._end(refusals.LINE[line], f"a command line is {line.value}")
                 else:
                     self._pending = self._command(line)
                     if self._pending is not None:
@@ -189,15 +185,27 @@ class ServerSession:
             case StartTls():
                 if reply.is_positive:
                     self._state = State.TLS
+            case Login() | ScramStart() | ScramFinish():
+                self._answer_login(event, reply)
+                return
             case _:
                 raise LocalProtocolError("no event waits for an answer")
         self._put(reply)
+
+    def answer_scram(self, offer: ScramOffer) -> None:
+        """Answer ScramStart. Raises LocalProtocolError where that does not wait."""
+        event, self._pending = self._pending, None
+        if not isinstance(event, ScramStart):
+            raise LocalProtocolError("no ScramStart waits for an answer")
+        self._pending = self._advance(self._auth.offer(offer))
 
     def tls_started(self) -> None:
         """The handshake is done: everything known before it is forgotten (RFC 3207, 4.2)."""
         if self._state is not State.TLS or len(self._buffer):
             raise LocalProtocolError("TLS starts after 220 and with an empty buffer")
-        self._is_secure = True
+        self.is_secure = True
+        self._auth.forget()
+        self._reorder()
         self._reset(State.GREETED)
 
     # -- inside
@@ -205,6 +213,13 @@ class ServerSession:
     def _reset(self, state: State) -> None:
         self._mail, self._state = _NO_MAIL, state
         self._recipients = []
+
+    def _reorder(self) -> None:
+        """TLS or a login changes what is offered and which commands may be given."""
+        options = self._options
+        order = order_of(self._auth.access(self.is_secure), options.requires_auth)
+        self._allowed, self._refused = order.allowed, order.refused
+        self._offered = options.offered(self.is_secure)
 
     def _put(self, reply: Reply) -> None:
         self._output += encode_reply(reply)
@@ -218,25 +233,25 @@ class ServerSession:
     def _refuse(self, reply: Reply) -> None:
         self._errors += 1
         if self._errors > self._options.max_errors:
-            self._end(_TOO_MANY_ERRORS, "too many errors")
+            self._end(refusals.TOO_MANY_ERRORS, "too many errors")
         else:
             self._put(reply)
 
     def _command(self, line: bytes) -> ServerEvent | None:
         command = parse_command(line)
         if isinstance(command, SyntaxFault):
-            self._refuse(_SYNTAX[command])
+            self._refuse(refusals.SYNTAX[command])
             return None
         verb = command.verb
         if verb in commands.FOREIGN:
             self._end(commands.FOREIGN_REPLY, "it speaks another protocol")
             return None
-        allowed = ALLOWED.get(verb)
+        allowed = self._allowed.get(verb)
         if allowed is None:
-            self._refuse(commands.UNKNOWN.get(verb, _SYNTAX[SyntaxFault.VERB]))
+            self._refuse(commands.UNKNOWN.get(verb, refusals.SYNTAX[SyntaxFault.VERB]))
             return None
         if self._state not in allowed:
-            self._refuse(REFUSED[verb, self._state])
+            self._refuse(self._refused[verb, self._state])
             return None
         return self._carry_out(verb, command.argument)
 
@@ -248,14 +263,19 @@ class ServerSession:
                 if isinstance(found, Recipient) and found.taken >= self._options.max_recipients:
                     found = commands.TOO_MANY_RECIPIENTS
             case "MAIL":
-                limit = self._options.max_content_bytes
-                found = commands.read_mail(argument, self._options.extensions, limit)
+                found = commands.read_mail(argument, self._offered, self._offered.size_limit_bytes)
             case "DATA":
                 found = commands.read_data(argument, self._mail.sender, tuple(self._recipients))
             case "EHLO" | "HELO":
                 found = commands.read_hello(argument, verb == "EHLO")
             case "STARTTLS":
-                return self._start_tls(argument)
+                found = commands.read_starttls(argument, self._offered)
+                if isinstance(found, StartTls) and len(self._buffer):
+                    # They would be read as if they came through TLS (CVE-2011-0411).
+                    self._end(refusals.INJECTED, "it sent commands after STARTTLS in plain text")
+                    return None
+            case "AUTH":
+                return self._advance(self._auth.begin(argument))
             case "QUIT":
                 self._end(Reply(221, "2.0.0", "Bye"), "it said QUIT")
                 return None
@@ -269,29 +289,46 @@ class ServerSession:
             return None
         return found
 
-    def _start_tls(self, argument: str) -> StartTls | None:
-        if not self._options.extensions.starttls or self._is_secure:
-            self._refuse(commands.NO_TLS)
-        elif argument:
-            self._refuse(commands.NO_ARGUMENT)
-        elif len(self._buffer):
-            # Bytes in plain text that would be read as if they came through TLS (CVE-2011-0411).
-            self._end(_INJECTED, "it sent commands after STARTTLS in plain text")
-        else:
-            return StartTls()
-        return None
-
     def _answer_hello(self, event: Hello, reply: Reply) -> None:
         if not reply.is_positive:
             self._put(reply)
             return
         lines = [self._options.host]
         if event.is_extended:
-            offered = self._options.extensions
-            limit = self._options.max_content_bytes
-            lines += encode_extensions(commands.offered_now(offered, limit, self._is_secure))
+            lines += encode_extensions(self._offered)
         self._put(Reply(250, "", "\n".join(lines)))
         self._reset(State.READY)
+
+    def _take_response(self) -> bool:
+        """Take a line of the exchange, where a whole one is there."""
+        line = self._buffer.take_line(MAX_RESPONSE_BYTES)
+        if line is NoLine.INCOMPLETE:
+            return False
+        if isinstance(line, NoLine):
+            self._end(refusals.LOGIN_LINE[line], f"a line of a login is {line.value}")
+        else:
+            self._pending = self._advance(self._auth.receive(line))
+        return True
+
+    def _advance(self, found: Reply | LoginEvent) -> LoginEvent | None:
+        """Go on with a login, or refuse it."""
+        self._state = State.AUTH
+        if not isinstance(found, Reply):
+            return found
+        if found.code == CONTINUE:
+            self._put(found)
+        else:
+            self._state = State.READY
+            self._refuse(found)
+        return None
+
+    def _answer_login(self, event: LoginEvent, reply: Reply) -> None:
+        self._state = State.READY
+        if self._auth.settle(event, reply):
+            self._reorder()
+            self._put(reply)
+        else:
+            self._refuse(reply)
 
     def _answer_content(self, event: Content, reply: Reply) -> None:
         if reply.is_positive and event.refusal is not None:
@@ -306,18 +343,7 @@ class ServerSession:
             if self._dropped_bytes or len(self._buffer) > limit + limit // 3 + 5:
                 self._dropped_bytes += self._buffer.drop_content()
                 if self._dropped_bytes > limit + MAX_OVERRUN_BYTES:
-                    self._end(_TOO_LARGE, "its message has no end")
+                    self._end(refusals.TOO_LARGE, "its message has no end")
             return None
-        size = len(stuffed) + self._dropped_bytes
-        content = b"" if self._dropped_bytes else decode_content(stuffed)
-        refusal = _TOO_LARGE if self._dropped_bytes else self._judge(content)
-        size = size if self._dropped_bytes else len(content)
+        content, size, refusal = read_content(stuffed, self._dropped_bytes, self._options)
         return Content(self._mail.sender, tuple(self._recipients), content, size, refusal)
-
-    def _judge(self, content: bytes) -> Reply | None:
-        if len(content) > self._options.max_content_bytes:
-            return _TOO_LARGE
-        if self._options.refuse_bare_line_ends and not has_only_crlf(content):
-            return _BARE
-        longest = self._options.max_text_line_bytes
-        return _LONG_TEXT if longest and has_longer_line(content, longest) else None

@@ -1,12 +1,16 @@
 """The states of a server's session and which command each lets through (RFC 5321, 4.1.4).
 
-Owns: the order of commands, as a table. Does not own: what they do (server.py).
+Owns: the order of commands, as tables: one for each way in which a session can stand with
+AUTH. Does not own: what they do (server.py).
 """
 
 from __future__ import annotations
 
 from enum import IntEnum, auto
+from functools import cache
 from typing import Final
+
+from msgspec import Struct
 
 from shared.smtp.reply import Reply
 
@@ -22,8 +26,25 @@ class State(IntEnum):
     MAIL = auto()  # a sender is taken, no recipient yet
     RCPT = auto()  # at least one recipient is taken
     CONTENT = auto()  # 354 was given
+    AUTH = auto()  # lines are the responses of a login, not commands
     TLS = auto()  # 220 to STARTTLS was given; the handshake is the edge's
     CLOSED = auto()
+
+
+class Access(IntEnum):
+    """How a session stands with AUTH."""
+
+    NO_AUTH = auto()  # it knows no mechanism
+    BEFORE_TLS = auto()  # passwords are not taken in plain text
+    BEFORE_LOGIN = auto()
+    LOGGED_IN = auto()
+
+
+class Order(Struct, frozen=True):
+    """Verb to the states that let it through; verb and state to the refusal of the others."""
+
+    allowed: dict[str, frozenset[State]]
+    refused: dict[tuple[str, State], Reply]
 
 
 _ANY: Final = frozenset({State.GREETED, State.READY, State.MAIL, State.RCPT})
@@ -40,6 +61,7 @@ ALLOWED: Final[dict[str, frozenset[State]]] = {
     "RCPT": frozenset({State.MAIL, State.RCPT}),
     "DATA": frozenset({State.RCPT}),
     "STARTTLS": frozenset({State.READY}),
+    "AUTH": frozenset({State.READY}),
     "RSET": _ANY,
     "NOOP": _ANY,
     "VRFY": _ANY,
@@ -60,4 +82,28 @@ REFUSED: Final[dict[tuple[str, State], Reply]] = {
     ("STARTTLS", State.GREETED): _HELLO_FIRST,
     ("STARTTLS", State.MAIL): _NESTED,
     ("STARTTLS", State.RCPT): _NESTED,
+    ("AUTH", State.GREETED): _HELLO_FIRST,
+    ("AUTH", State.MAIL): _NESTED,
+    ("AUTH", State.RCPT): _NESTED,
 }
+
+_NO_LOGIN_NOW: Final = {
+    Access.BEFORE_TLS: Reply(538, "5.7.11", "Encryption required: say STARTTLS first"),
+    Access.LOGGED_IN: Reply(503, "5.5.1", "You are logged in already"),
+}
+_LOGIN_FIRST: Final = Reply(530, "5.7.0", "Authentication required")
+
+
+@cache
+def order_of(access: Access, requires_login: bool) -> Order:
+    """The order that holds; with `requires_login` there is no MAIL before the login."""
+    allowed, refused = dict(ALLOWED), dict(REFUSED)
+    if access is Access.NO_AUTH:
+        del allowed["AUTH"]
+    elif access in _NO_LOGIN_NOW:
+        allowed["AUTH"] = frozenset()
+        refused["AUTH", State.READY] = _NO_LOGIN_NOW[access]
+    if requires_login and access is not Access.LOGGED_IN:
+        allowed["MAIL"] = frozenset()
+        refused["MAIL", State.READY] = _LOGIN_FIRST
+    return Order(allowed, refused)

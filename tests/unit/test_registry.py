@@ -67,6 +67,7 @@ def test_every_field_is_read() -> None:
             "spring": Code("M-7", "shop-a"),
             "old": Code("M-8", "shop-b", active=False),
         },
+        credentials=(),
     )
     assert client.active_codes == {"spring"}
     assert client.code("spring") == Code("M-7", "shop-a")

@@ -15,8 +15,11 @@ from shared.smtp.events import (
     Ended,
     Finished,
     Hello,
+    Login,
     Mail,
     Recipient,
+    ScramFinish,
+    ScramStart,
     Send,
     ServerEvent,
     Stage,
@@ -267,6 +270,8 @@ def policy(event: ServerEvent, prefix: str) -> Reply:
             return refusal
         case Hello() | Mail() | Recipient() | Content() | StartTls() | Ended():
             return Reply(250, "2.0.0", "ok")
+        case Login() | ScramStart() | ScramFinish():
+            return Reply(535, "5.7.8", "no")
 
 
 @given(
