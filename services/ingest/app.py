@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from services.ingest.edge.front_door import FrontDoor, Means
 from services.ingest.edge.intake import SERVICE, Intake
 from services.ingest.settings import Settings
 from shared.registry.view import ClientView
@@ -44,7 +45,26 @@ def serve(settings: Settings, running: Running) -> int:
         )
         relay.max_records = settings.ingest.max_records
         tell_relay(relay.status, running.health, running.counters)
-        relay.run(running.stop)
+        door = _front_door(settings, running, view, failpoints)
+        try:
+            relay.run(running.stop)
+        finally:
+            running.stop.set("ingest ends")
+            if door is not None:
+                door.close()
     finally:
         view.close()
     return WELL
+
+
+def _front_door(
+    settings: Settings, running: Running, view: ClientView, failpoints: Failpoints
+) -> FrontDoor | None:
+    """The front door, listening; None where no address is named for it."""
+    ingest = settings.ingest
+    if not (ingest.smtp_listen or ingest.smtps_listen):
+        return None
+    options = options_of(settings.kafka, settings.runtime)
+    door = FrontDoor(Means(ingest, options, view.get, running, failpoints))
+    door.start()
+    return door

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import socket
+from typing import Annotated, Final
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from shared.runtime.sections import KafkaSettings, RuntimeSettings, TelemetrySettings
 
+_ADDRESS: Final = r"^(\[[0-9a-fA-F:.]+\]|[^\s,:\[\]]+):[0-9]{1,5}\Z"
+Address = Annotated[str, Meta(pattern=_ADDRESS, extra={"expected": "host:port"})]
+
 
 class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Reading the intakes."""
+    """Reading the intakes, and the SMTP front door."""
 
     code_header: Annotated[
         str,
@@ -22,6 +26,67 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
     max_records: Annotated[
         int, Meta(ge=1, le=10_000, description="Most submissions of one transaction.")
     ] = 1_000
+    smtp_listen: Annotated[
+        tuple[Address, ...],
+        Meta(
+            max_length=16,
+            description="Where the SMTP front door listens, with STARTTLS: `host:port` each (25"
+            " and 587 in earnest). Empty: there is none.",
+        ),
+    ] = ()
+    smtps_listen: Annotated[
+        tuple[Address, ...],
+        Meta(max_length=16, description="The same with TLS from the first byte on (465)."),
+    ] = ()
+    smtp_host_name: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9.-]*\Z",
+            description="Name said in the greeting. Empty: the host's full name.",
+        ),
+    ] = ""
+    tls_certificate_file: Annotated[
+        str, Meta(description="Certificate chain of the front door, PEM; read anew on change.")
+    ] = ""
+    tls_key_file: Annotated[str, Meta(description="Its private key, PEM.")] = ""
+    smtp_max_message_bytes: Annotated[
+        int, Meta(ge=1_024, le=8_388_608, description="Largest message by SMTP (rule R1).")
+    ] = 307_200
+    smtp_max_connections: Annotated[
+        int, Meta(ge=1, le=100_000, description="Open connections of the front door.")
+    ] = 4_000
+    smtp_max_connections_per_address: Annotated[
+        int, Meta(ge=1, le=100_000, description="Of those, from one address (an IPv6 /64).")
+    ] = 1_000
+    smtp_max_held_bytes: Annotated[
+        int,
+        Meta(
+            ge=8_388_608,
+            description="Bytes of messages being received or stored; beyond it DATA is"
+            " answered with 451.",
+        ),
+    ] = 256 * 1024 * 1024
+    smtp_messages_per_minute: Annotated[
+        int, Meta(ge=0, description="Most messages of one client a minute; 0: no limit.")
+    ] = 0
+    smtp_max_failed_logins: Annotated[
+        int, Meta(ge=1, le=1_000, description="Failed logins of one address a minute, then 421.")
+    ] = 10
+    smtp_idle_timeout_s: Annotated[
+        float,
+        Meta(gt=0, le=600, description="How long a connection may say nothing (RFC 5321: 300)."),
+    ] = 300.0
+    smtp_data_timeout_s: Annotated[
+        float, Meta(gt=0, le=1_800, description="How long one message may take to come.")
+    ] = 300.0
+    smtp_greeting_delay_s: Annotated[
+        float,
+        Meta(ge=0, le=30, description="Pause before the greeting; who speaks in it is let go."),
+    ] = 0.05
+
+    def __post_init__(self) -> None:
+        if not self.smtp_host_name:
+            structs.force_setattr(self, "smtp_host_name", socket.getfqdn())
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):

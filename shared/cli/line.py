@@ -22,7 +22,7 @@ from msgspec import Struct, field
 
 from shared.cli import places
 from shared.cli.doors import Doors
-from shared.cli.parts import kafka_broker, ports, redis_server, services
+from shared.cli.parts import certificate, kafka_broker, ports, redis_server, services
 from shared.cli.parts.away import PartAwayError
 from shared.cli.parts.services import SERVICES, SINK, ServicePlan
 from shared.cli.process import Process, ProcessSpec
@@ -59,13 +59,16 @@ class Line:
         self.options = options
         self.folder = options.folder or places.run_folder(options.name)
         self.folder.mkdir(parents=True, exist_ok=True)
-        wanted = ("kafka", "controller", "redis", "sink", "billing")
+        wanted = ("kafka", "controller", "redis", "sink", "billing", "smtp", "smtps")
         port = ports.remembered(wanted, self.folder / "ports.json")
+        self._door_ports = tuple(port.values())
         broker = kafka_broker.BrokerPlan(self.folder / "kafka", port["kafka"], port["controller"])
         self._broker = broker
         self._redis = redis_server.RedisPlan(self.folder / "redis", port["redis"])
         self._sink_address = f"{ports.LOOPBACK}:{port['sink']}"
         self._billing_port = port["billing"]
+        self._smtp_address = f"{ports.LOOPBACK}:{port['smtp']}"
+        self._smtps_address = f"{ports.LOOPBACK}:{port['smtps']}"
         self._http_ports: dict[str, int] = {}
         self._supervisor = Supervisor(self.folder / "logs", options.restart, options.say)
 
@@ -75,9 +78,12 @@ class Line:
     def doors(self) -> Doors:
         """Where each door is."""
         has_billing = "billing" in self.options.services
+        has_door = "ingest" in self.options.services
         return Doors(
             kafka=self.options.kafka or self._broker.address,
             redis=self.options.redis or self._redis.url,
+            smtp=self._smtp_address if has_door else None,
+            smtps=self._smtps_address if has_door else None,
             billing=f"http://{ports.LOOPBACK}:{self._billing_port}" if has_billing else None,
             metrics={
                 name: f"http://{ports.LOOPBACK}:{port}/metrics"
@@ -206,8 +212,11 @@ class Line:
 
     def _service(self, name: str) -> ProcessSpec:
         if name not in self._http_ports:
-            (self._http_ports[name],) = ports.free_ports(1)
+            taken = (*self._door_ports, *self._http_ports.values())
+            (self._http_ports[name],) = ports.free_ports(1, taken)
         env = {**self._service_env(), **self.options.env, **self.options.part_env.get(name, {})}
+        if name == "ingest":  # further processes of it read the intakes only
+            env = {**self._front_door_env(), **env}
         return services.service_process(ServicePlan(name, self._http_ports[name], env))
 
     def _service_env(self) -> dict[str, str]:
@@ -221,6 +230,16 @@ class Line:
         if self.options.sink:
             made["SLUICE_DELIVER__ROUTES"] = json.dumps({"*": self._sink_address})
         return made
+
+    def _front_door_env(self) -> dict[str, str]:
+        files = certificate.make_certificate(self.folder)
+        return {
+            "SLUICE_INGEST__SMTP_LISTEN": json.dumps([self._smtp_address]),
+            "SLUICE_INGEST__SMTPS_LISTEN": json.dumps([self._smtps_address]),
+            "SLUICE_INGEST__SMTP_HOST_NAME": certificate.HOST,
+            "SLUICE_INGEST__TLS_CERTIFICATE_FILE": str(files.certificate),
+            "SLUICE_INGEST__TLS_KEY_FILE": str(files.key),
+        }
 
 
 def _host_and_port(url: str) -> tuple[str, int]:

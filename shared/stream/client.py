@@ -71,23 +71,26 @@ def _common(options: ClientOptions, role: str) -> dict[str, Any]:
     }
 
 
-def make_producer(options: ClientOptions, transactional_id: str | None) -> KafkaProducer:
+def make_producer(
+    options: ClientOptions, transactional_id: str | None, **overrides: Any
+) -> KafkaProducer:
     """A producer that writes each record once; transactional when an id is given.
 
     Raises kafka.errors.KafkaError when no broker answers within BOOTSTRAP_MS.
     """
-    return KafkaProducer(
+    config: dict[str, Any] = {
         **_common(options, "producer"),
-        enable_idempotence=True,
-        transactional_id=transactional_id,
-        transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
-        compression_type=options.compression or None,
-        batch_size=BATCH_BYTES,
-        linger_ms=20,
-        max_request_size=MAX_REQUEST_BYTES,
-        request_timeout_ms=15_000,
-        max_block_ms=15_000,
-    )
+        "enable_idempotence": True,
+        "transactional_id": transactional_id,
+        "transaction_timeout_ms": TRANSACTION_TIMEOUT_MS,
+        "compression_type": options.compression or None,
+        "batch_size": BATCH_BYTES,
+        "linger_ms": 20,
+        "max_request_size": MAX_REQUEST_BYTES,
+        "request_timeout_ms": 15_000,
+        "max_block_ms": 15_000,
+    }
+    return KafkaProducer(**{**config, **overrides})
 
 
 def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -> KafkaConsumer:

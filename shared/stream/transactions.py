@@ -85,10 +85,13 @@ class TransactionalProducer:
     def commit(
         self,
         outputs: Iterable[Output],
-        offsets: Mapping[TopicPartition, OffsetAndMetadata],
-        group: ConsumerGroupMetadata,
+        offsets: Mapping[TopicPartition, OffsetAndMetadata] | None = None,
+        group: ConsumerGroupMetadata | None = None,
     ) -> None:
-        """Write these records and offsets in one transaction. Raises TransactionLost."""
+        """Write these records and offsets in one transaction. Raises TransactionLost.
+
+        What is read from no topic has neither offsets nor a group.
+        """
         self.open()
         producer = self._producer
         assert producer is not None
@@ -105,8 +108,8 @@ class TransactionalProducer:
         self,
         producer: KafkaProducer,
         outputs: Iterable[Output],
-        offsets: Mapping[TopicPartition, OffsetAndMetadata],
-        group: ConsumerGroupMetadata,
+        offsets: Mapping[TopicPartition, OffsetAndMetadata] | None,
+        group: ConsumerGroupMetadata | None,
     ) -> None:
         hit, service = self._failpoints.hit, self._service
         producer.begin_transaction()

@@ -2,7 +2,8 @@
 
 For a Kafka submission the id is derived from the record's coordinates, so that reading a
 record twice makes the same mail. Layout as a ULID: 48 bits of Unix milliseconds (the
-record's timestamp), then 80 bits of a hash over topic id, partition and offset.
+record's timestamp), then 80 bits of a hash over topic id, partition and offset; for a message
+that came by SMTP 80 random bits.
 """
 
 from __future__ import annotations
@@ -29,3 +30,8 @@ def derive(topic: str, partition: int, offset: int, timestamp_ms: int) -> str:
         b"%b\0%d\0%d" % (topic.encode(), partition, offset), digest_size=10
     ).digest()
     return encode(((timestamp_ms & 0xFFFF_FFFF_FFFF) << 80) | int.from_bytes(digest, "big"))
+
+
+def make(now_ms: int, chance: bytes) -> str:
+    """The mail id of a message that came by SMTP: the time, and 10 random bytes."""
+    return encode(((now_ms & 0xFFFF_FFFF_FFFF) << 80) | int.from_bytes(chance[:10], "big"))

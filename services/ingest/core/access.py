@@ -1,0 +1,102 @@
+"""Who may come in by which address, and how often. Pure.
+
+Owns: the address list of a client, the limits on connections and failed logins. Does not own:
+passwords (edge/logins.py), the dialog (shared/smtp).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+MAX_REMEMBERED_ADDRESSES: Final = 10_000
+# IPv6 hosts have a network of this size each; counting single addresses would limit nobody.
+_IPV6_HOST_BITS: Final = 64
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@lru_cache(4_096)
+def _networks(ips: tuple[str, ...]) -> tuple[_Network, ...]:
+    return tuple(ipaddress.ip_network(text, strict=False) for text in ips)
+
+
+def plain_address(text: str) -> str:
+    """An address as it is compared: without zone, an IPv4 address in IPv6 form as IPv4."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return text
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
+def may_come_from(ips: Sequence[str], address: str) -> bool:
+    """Whether a client with this list of addresses and networks may submit from `address`.
+
+    An empty list is no restriction: the client has named none.
+    """
+    if not ips:
+        return True
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(found in network for network in _networks(tuple(ips)))
+
+
+def counted_as(address: str) -> str:
+    """What an address is counted under: itself, or the /64 of an IPv6 address."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if found.version == 4:
+        return address
+    return str(ipaddress.ip_network((found, _IPV6_HOST_BITS), strict=False))
+
+
+class FailedLogins:
+    """Failed logins by address over a sliding window; remembers MAX_REMEMBERED_ADDRESSES."""
+
+    def __init__(self, most: int, window_s: float) -> None:
+        self._most = most
+        self._window_s = window_s
+        self._by_address: OrderedDict[str, list[float]] = OrderedDict()
+
+    def note(self, address: str, now: float) -> None:
+        """One more login of this address has failed."""
+        key = counted_as(address)
+        times = [at for at in self._by_address.pop(key, ()) if at > now - self._window_s]
+        self._by_address[key] = [*times[-self._most :], now]
+        if len(self._by_address) > MAX_REMEMBERED_ADDRESSES:
+            self._by_address.popitem(last=False)
+
+    def is_locked(self, address: str, now: float) -> bool:
+        """Whether this address has failed too often to be let try again now."""
+        times = self._by_address.get(counted_as(address), ())
+        return sum(at > now - self._window_s for at in times) >= self._most
+
+
+class Rate:
+    """Messages of each client a minute: a bucket that holds a minute's worth."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._per_minute = per_minute
+        self._buckets: dict[str, tuple[float, float]] = {}  # what is left, as of when
+
+    def take(self, client: str, now: float) -> bool:
+        """Whether one more message is within the rate; it is counted then. 0: no limit."""
+        most = self._per_minute
+        if not most:
+            return True
+        left, since = self._buckets.get(client, (float(most), now))
+        left = min(float(most), left + (now - since) * most / 60)
+        if left < 1:
+            self._buckets[client] = (left, now)
+            return False
+        self._buckets[client] = (left - 1, now)
+        return True

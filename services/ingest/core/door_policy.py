@@ -1,0 +1,153 @@
+"""What the front door answers to MAIL, RCPT and the final dot. Pure.
+
+Owns: which rules the envelope decides already, the words of the replies, the envelope of a
+message that came by SMTP. Does not own: the rules (shared/mail/rules.py), the order of commands
+(shared/smtp), who is logged in (edge/logins.py).
+
+A refusal at MAIL or RCPT is an answer to a command: there is no message yet, so nothing is
+counted and no event told. A message that was sent whole and breaks rules is refused at the dot
+with all of them and told as an event, as one that came by Kafka is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from shared.mail.address import AddressFault, parse_path
+from shared.mail.rules import RULES, judge
+from shared.mail.rules import Submission as Ruled
+from shared.registry.client import Client
+from shared.smtp.reply import Reply
+from shared.topics.records import BrokenRule, Envelope, Facts, MailEvent, Message, Origin
+
+ONE_RECIPIENT: Final = Reply(
+    452, "4.5.3", "R3: one recipient a message; send it again to each of the others singly"
+)
+MAX_REASON_LETTERS: Final = 400
+
+_REASONS: Final = {rule.id: rule for rule in RULES}
+_REFUSED: Final = 550
+
+
+class Peer(Struct, frozen=True):
+    """Who hands a message in: the client that is logged in, and from which address."""
+
+    client: Client
+    address: str
+    max_size_bytes: int
+
+
+class Arrival(Struct, frozen=True):
+    """One message as it came: mail id, envelope addresses, facts of the scan, when."""
+
+    mail_id: str
+    sender: str
+    recipient: str
+    facts: Facts
+    at_ms: int
+
+
+def judge_sender(client: Client, sender: str) -> Reply | None:
+    """The refusal of an envelope sender, None where it may send (rules R9 and R10)."""
+    if not sender:
+        return _refusal("R9", "the envelope sender is empty")
+    parsed = parse_path(sender)
+    if isinstance(parsed, AddressFault):
+        return _refusal("R10", parsed.reason)
+    if parsed.domain != client.sending_domain:
+        return _refusal("R10", f"{parsed.domain} is not {client.sending_domain}")
+    return None
+
+
+def judge_recipient(address: str, taken: int) -> Reply | None:
+    """The refusal of a recipient, None where it may be written to (rule R3)."""
+    if taken:
+        return ONE_RECIPIENT
+    parsed = parse_path(address)
+    if isinstance(parsed, AddressFault):
+        return _refusal("R3", parsed.reason)
+    return None
+
+
+def judge_arrival(peer: Peer, arrival: Arrival) -> Message | MailEvent:
+    """A message without its content for the line, or the event that tells its refusal."""
+    client, facts = peer.client, arrival.facts
+    broken = judge(
+        facts,
+        Ruled(
+            sending_domain=client.sending_domain,
+            sender=arrival.sender,
+            recipient=arrival.recipient,
+            codes=client.active_codes,
+            max_size_bytes=peer.max_size_bytes,
+        ),
+    )
+    if broken:
+        return _refused_event(peer, arrival, broken)
+    envelope = Envelope(
+        mail_id=arrival.mail_id,
+        client=client.name,
+        sender=facts.from_address,  # identical to the envelope's, in its normal form (R9)
+        recipient=facts.to_address,
+        message_id=facts.message_id,
+        received_at_ms=arrival.at_ms,
+        origin=Origin(peer=peer.address),
+        facts=facts,
+        mail_class=client.mail_class,
+    )
+    return Message(envelope, b"")
+
+
+def judge_unfit(peer: Peer, arrival: Arrival, refusal: Reply) -> MailEvent:
+    """The event of content that the protocol refuses: too large (R1), or broken line ends."""
+    is_too_large = arrival.facts.size_bytes > peer.max_size_bytes
+    reason = f"{arrival.facts.size_bytes} bytes, {peer.max_size_bytes} are allowed"
+    rule_id = "R1" if is_too_large else "unreadable"
+    text = f"{_REASONS['R1'].reason}: {reason}" if is_too_large else refusal.text
+    return _refused_event(peer, arrival, (BrokenRule(rule_id, text, refusal.enhanced),))
+
+
+def refusal_reply(broken: Sequence[BrokenRule]) -> Reply:
+    """The 550 that names every broken rule, its code and its reason, one a line."""
+    lines = [f"{rule.rule} ({rule.status}): {_one_line(rule.reason)}" for rule in broken]
+    return Reply(_REFUSED, broken[0].status, "\n".join(lines))
+
+
+def accepted_reply(mail_id: str) -> Reply:
+    """The 250 that carries the mail id."""
+    return Reply(250, "2.0.0", f"Ok: queued as {mail_id}")
+
+
+def _refusal(rule_id: str, cause: str) -> Reply:
+    rule = _REASONS[rule_id]
+    reason = _one_line(f"{rule.reason}: {cause}")
+    return Reply(_REFUSED, rule.status, f"{rule.id}: {reason}")
+
+
+def _one_line(text: str) -> str:
+    """Text for a reply: printable ASCII, since a client need not understand SMTPUTF8."""
+    shown = text.encode("ascii", "backslashreplace").decode("ascii")
+    shown = "".join(letter if letter.isprintable() else " " for letter in shown)
+    return shown[:MAX_REASON_LETTERS]
+
+
+def _refused_event(peer: Peer, arrival: Arrival, broken: tuple[BrokenRule, ...]) -> MailEvent:
+    client, facts = peer.client, arrival.facts
+    billed = client.code(facts.code if facts.code in client.active_codes else "")
+    return MailEvent(
+        client=client.name,
+        mailing_id=billed.mailing_id,
+        sub_client=billed.sub_client,
+        recipient=facts.to_address or arrival.recipient,
+        message_id=facts.message_id,
+        at_ms=arrival.at_ms,
+        received_at_ms=arrival.at_ms,
+        enhanced=broken[0].status,
+        reason="; ".join(f"{rule.rule}: {rule.reason}" for rule in broken),
+        rules=broken,
+        size_bytes=facts.size_bytes,
+        origin=Origin(peer=peer.address),
+    )

@@ -1,0 +1,97 @@
+"""Checks passwords of the front door's clients off the loop, and remembers the right ones.
+
+Owns: the cache of verified passwords (bounded, CACHE_S long, dropped as soon as the client's
+credentials change) and the delay of failures. Does not own: how a password becomes a key
+(shared/registry/credentials.py), the exchange (shared/smtp/sasl.py).
+
+Passwords are not kept: the cache holds an HMAC under a key of this process. An unknown name
+costs what a wrong password costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from shared.registry.client import Client
+from shared.registry.credentials import DEFAULT_ITERATIONS, Credential, derive, verify
+from shared.smtp.sasl import ScramKeys, ScramOffer
+
+CACHE_S: Final = 300.0
+MAX_CACHED: Final = 10_000
+# Each verification takes some 100 ms of a core; more at once would only starve the mail.
+_THREADS: Final = 1
+# More that wait than this are refused for now, so that guessers cannot pile up work.
+MAX_WAITING: Final = 64
+_SALT_BYTES: Final = 16
+
+
+class Busy(Exception):  # noqa: N818 - a state, not a fault
+    """Too many passwords wait to be checked."""
+
+
+class Logins:
+    """The passwords of the registered clients. Use it in one loop."""
+
+    def __init__(self) -> None:
+        self._secret = os.urandom(32)
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="logins")
+        self._cache: OrderedDict[bytes, tuple[float, tuple[Credential, ...]]] = OrderedDict()
+        self._waiting = 0
+
+    async def is_right(self, name: str, client: Client | None, password: str) -> bool:
+        """Whether this is a password of the client. Raises Busy."""
+        credentials = client.credentials if client is not None else ()
+        loop = asyncio.get_running_loop()
+        mark = self._mark(name, password)
+        found = self._cache.get(mark)
+        if found is not None and found[0] > loop.time() and found[1] == credentials:
+            return True
+        if self._waiting >= MAX_WAITING:
+            raise Busy
+        self._waiting += 1
+        try:
+            is_right = await loop.run_in_executor(
+                self._pool, _verify, password, credentials, self._fake_salt(name)
+            )
+        finally:
+            self._waiting -= 1
+        if is_right:
+            self._cache[mark] = (loop.time() + CACHE_S, credentials)
+            if len(self._cache) > MAX_CACHED:
+                self._cache.popitem(last=False)
+        return is_right
+
+    def offer(self, name: str, client: Client | None) -> ScramOffer:
+        """What a SCRAM exchange needs; for an unknown name an offer that nothing can meet."""
+        credentials = client.credentials if client is not None else ()
+        if not credentials:
+            return ScramOffer(self._fake_salt(name), DEFAULT_ITERATIONS, ())
+        keys = tuple(ScramKeys(one.stored_key, one.server_key) for one in credentials)
+        return ScramOffer(credentials[0].salt, credentials[0].iterations, keys)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _mark(self, name: str, password: str) -> bytes:
+        text = f"{name}\0{password}".encode("utf-8", "surrogatepass")
+        return hmac.digest(self._secret, text, hashlib.sha256)
+
+    def _fake_salt(self, name: str) -> bytes:
+        # The same each time, as a real one is.
+        text = name.encode("utf-8", "surrogatepass")
+        return hmac.digest(self._secret, b"salt\0" + text, hashlib.sha256)[:_SALT_BYTES]
+
+
+def _verify(password: str, credentials: Sequence[Credential], fake_salt: bytes) -> bool:
+    if not credentials:
+        derive(password, fake_salt, DEFAULT_ITERATIONS)
+        return False
+    return verify(password, credentials) is not None

@@ -1,0 +1,59 @@
+"""Kafka away beneath the front door: 451 and no 250, and mail again when it is back."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from shared.cli.line import Line, LineOptions
+from shared.registry import publish
+from shared.registry.changes import Changes
+from shared.registry.credentials import make_credential
+from shared.runtime.sections import KafkaSettings
+from tests.integration.smtp_peers import wait_until
+from tests.integration.test_front_door import (
+    CLIENT,
+    PASSWORD,
+    Door,
+    arrived,
+    connected,
+    message,
+    submit,
+)
+
+
+def test_without_kafka_the_front_door_says_451_and_takes_mail_again_afterwards(
+    tmp_path: Path,
+) -> None:
+    options = LineOptions(
+        name="door-away", folder=tmp_path, restart=False, services=("ingest",), sink=False
+    )
+    with Line(options) as line:
+        credential = make_credential(PASSWORD, int(time.time() * 1000))
+        client = replace(CLIENT, credentials=(credential,))
+        kafka = KafkaSettings(bootstrap=line.doors.kafka)
+        publish.apply(kafka, Changes(added=(client,)))
+        assert line.doors.smtp is not None
+        assert line.doors.smtps is not None
+        port, tls_port = (
+            int(address.rpartition(":")[2]) for address in (line.doors.smtp, line.doors.smtps)
+        )
+        door = Door(line.process("ingest"), port, tls_port, line.doors.kafka)
+        with connected(door) as smtp:
+            assert submit(smtp, message("before"), "before@r.example.net")[0] == 250
+            line.stop_part("kafka")
+            code, text = submit(smtp, message("during"), "during@r.example.net")
+            assert (code, text[:5]) == (451, "4.3.0")
+        line.start_part("kafka")
+        line.wait_ready("kafka")
+        with connected(door) as smtp:
+
+            def is_taken() -> bool:
+                return submit(smtp, message("after"), "after@r.example.net")[0] == 250
+
+            wait_until(is_taken, "the door takes mail again", 60)
+        assert len(arrived(door, f"<before@{CLIENT.sending_domain}>")) == 1
+        assert arrived(door, f"<after@{CLIENT.sending_domain}>")
+        assert line.process("ingest").runs

@@ -1,0 +1,332 @@
+"""The front door as a process, before a real Kafka: foreign clients, refusals, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import signal
+import smtplib
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiosmtplib
+import pytest
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shared.cli.parts import ports
+from shared.cli.parts.services import ServicePlan, is_ready, service_process
+from shared.cli.process import Process
+from shared.registry import publish
+from shared.registry.changes import Changes
+from shared.registry.client import Client
+from shared.registry.credentials import make_credential
+from shared.runtime.sections import KafkaSettings
+from shared.topics import names
+from shared.topics.codec import decode_event, decode_pack
+from shared.topics.records import Event, EventType, Message, Tally
+from tests.chaos.witnesses import follow
+from tests.integration.certificates import self_signed
+from tests.integration.smtp_peers import wait_until
+from tests.unit.scram_client import ScramClient
+
+# One door for the whole module, also where the tests are spread over processes.
+pytestmark = pytest.mark.xdist_group("front-door")
+
+NAME = "door-client"
+DOMAIN = "news.door.example"
+SENDER = f"news@{DOMAIN}"
+PASSWORD = "correct-horse-battery"
+CLIENT = Client(NAME, DOMAIN, "back@door.example.org", "door-mailing")
+ELSEWHERE = replace(
+    CLIENT, name="door-elsewhere", sending_domain="else.door.example", ips=("192.0.2.0/24",)
+)
+
+
+class Door(Struct, frozen=True):
+    """A running ingest with a front door."""
+
+    process: Process
+    port: int
+    tls_port: int
+    bootstrap: str
+
+
+def start(bootstrap: str, folder: Path, **settings: str) -> Door:
+    certificate, key = self_signed(folder)
+    port, tls_port, http_port = ports.free_ports(3)
+    env = {
+        "SLUICE_KAFKA__BOOTSTRAP": bootstrap,
+        "SLUICE_INGEST__SMTP_LISTEN": json.dumps([f"127.0.0.1:{port}"]),
+        "SLUICE_INGEST__SMTPS_LISTEN": json.dumps([f"127.0.0.1:{tls_port}"]),
+        "SLUICE_INGEST__SMTP_HOST_NAME": "mx.sluice.example",
+        "SLUICE_INGEST__TLS_CERTIFICATE_FILE": str(certificate),
+        "SLUICE_INGEST__TLS_KEY_FILE": str(key),
+        **settings,
+    }
+    plan = ServicePlan("ingest", http_port, env)
+    process = Process(service_process(plan), folder / "ingest.log")
+    wait_until(lambda: is_ready(http_port) or not process.runs, "ingest is ready", 60)
+    assert process.runs, process.log_tail()
+    return Door(process, port, tls_port, bootstrap)
+
+
+@pytest.fixture(scope="module")
+def door(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    credential = make_credential(PASSWORD, int(time.time() * 1000))
+    clients = tuple(replace(c, credentials=(credential,)) for c in (CLIENT, ELSEWHERE))
+    publish.apply(KafkaSettings(bootstrap=kafka_bootstrap), Changes(added=clients))
+    door = start(kafka_bootstrap, tmp_path_factory.mktemp("door"))
+    yield door
+    door.process.end(30)
+
+
+def message(name: str, extra: str = "", body: str = "Hello") -> bytes:
+    head = (
+        f"From: News <{SENDER}>\r\nTo: {name}@r.example.net\r\nSubject: {name}\r\n"
+        f"Message-ID: <{name}@{DOMAIN}>\r\n{extra}\r\n"
+    )
+    return head.encode() + body.encode() + b"\r\n"
+
+
+def trusting() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def connected(door: Door, login: bool = True) -> smtplib.SMTP:
+    smtp = smtplib.SMTP("127.0.0.1", door.port, timeout=20)
+    smtp.ehlo()
+    smtp.starttls(context=trusting())
+    smtp.ehlo()
+    if login:
+        smtp.login(NAME, PASSWORD)
+    return smtp
+
+
+def submit(smtp: smtplib.SMTP, content: bytes, rcpt: str) -> tuple[int, str]:
+    for code, text in (smtp.mail(SENDER), smtp.rcpt(rcpt)):
+        assert code == 250, text
+    code, text = smtp.data(content)
+    return code, text.decode()
+
+
+def arrived(door: Door, message_id: str) -> list[Message]:
+    """The copies of a message on mail.received."""
+    found: list[Message] = []
+
+    def look(record: Any) -> bool:
+        messages = decode_pack(record.value, record.headers)
+        found.extend(m for m in messages if m.envelope.message_id == message_id)
+        return bool(found)
+
+    read_until(door, names.RECEIVED, look)
+    return found
+
+
+def told(door: Door, recipient: str) -> list[Event | Tally]:
+    """The refusals of a recipient and all tallies of ingest, once the refusal has come."""
+    found: list[Event | Tally] = []
+
+    def look(record: Any) -> bool:
+        event = decode_event(record.headers, record.value)
+        if isinstance(event, Tally) and event.service == "ingest":
+            found.append(event)
+        if isinstance(event, Event) and event.data.recipient == recipient:
+            found.append(event)
+        return any(isinstance(one, Event) for one in found)
+
+    read_until(door, names.EVENTS, look)
+    return found
+
+
+def read_until(door: Door, topic: str, look: Any) -> None:
+    consumer = follow(door.bootstrap, topic)
+    until = time.monotonic() + 30
+    try:
+        done = False
+        while not done:
+            assert time.monotonic() < until, f"nothing came on {topic}"
+            for part in consumer.poll(timeout_ms=200).values():
+                for record in part:
+                    done |= look(record)
+    finally:
+        consumer.close(autocommit=False)
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+def test_a_message_of_smtplib_stands_in_kafka_before_its_250(door: Door, mechanism: str) -> None:
+    name = f"smtplib-{mechanism.lower()}"
+    with connected(door, login=False) as smtp:
+        smtp.user, smtp.password = NAME, PASSWORD
+        method = smtp.auth_plain if mechanism == "PLAIN" else smtp.auth_login
+        assert smtp.auth(mechanism, method)[0] == 235
+        code, text = submit(smtp, message(name), f"{name}@r.example.net")
+    assert code == 250
+    (found,) = arrived(door, f"<{name}@{DOMAIN}>")
+    assert text == f"2.0.0 Ok: queued as {found.envelope.mail_id}"
+    assert found.content == message(name)
+    assert (found.envelope.client, found.envelope.origin.peer) == (NAME, "127.0.0.1")
+
+
+@pytest.mark.parametrize(("password", "code"), [(PASSWORD, 235), ("wrong-horse-battery", 535)])
+def test_scram_shows_each_side_that_the_other_knows_the_password(
+    door: Door, password: str, code: int
+) -> None:
+    def said(data: bytes) -> bytes:
+        answer, text = smtp.docmd(base64.b64encode(data).decode())
+        assert answer in {334, code}
+        return base64.b64decode(text) if answer == 334 else b""
+
+    client = ScramClient(NAME, password)
+    with connected(door, login=False) as smtp:
+        first = base64.b64encode(client.first()).decode()
+        answer, server_first = smtp.docmd("AUTH", f"SCRAM-SHA-256 {first}")
+        assert answer == 334
+        server_final = said(client.final(base64.b64decode(server_first)))
+        if code == 235:
+            assert client.is_right(server_final)
+            assert smtp.docmd("")[0] == 235
+            assert submit(smtp, message("scram"), "scram@r.example.net")[0] == 250
+        else:
+            assert smtp.mail(SENDER)[0] == 530
+
+
+def test_aiosmtplib_submits_over_implicit_tls(door: Door) -> None:
+    async def send() -> str:
+        async with aiosmtplib.SMTP(
+            hostname="127.0.0.1", port=door.tls_port, use_tls=True, tls_context=trusting()
+        ) as smtp:
+            await smtp.login(NAME, PASSWORD)
+            _, text = await smtp.sendmail(SENDER, "aio@r.example.net", message("aio"))
+            return text
+
+    assert "queued as" in asyncio.run(send())
+    assert len(arrived(door, f"<aio@{DOMAIN}>")) == 1
+
+
+def test_several_messages_go_over_one_connection_and_each_has_its_own_mail_id(door: Door) -> None:
+    with connected(door) as smtp:
+        answers = [submit(smtp, message(f"many-{n}"), f"many-{n}@r.example.net") for n in range(20)]
+    assert {code for code, _ in answers} == {250}
+    assert len({text for _, text in answers}) == 20
+
+
+def test_swaks_says_what_a_person_would_want_to_read(door: Door) -> None:
+    done = subprocess.run(
+        ["swaks", "--server", f"127.0.0.1:{door.port}", "--quit-after", "EHLO"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "220 mx.sluice.example ESMTP Sluice" in done.stdout
+    assert "250-STARTTLS" in done.stdout or "250 STARTTLS" in done.stdout
+    assert "AUTH" not in done.stdout
+    assert "SIZE 307200" in done.stdout
+
+
+def test_without_tls_nobody_logs_in_and_without_a_login_nobody_sends(door: Door) -> None:
+    with smtplib.SMTP("127.0.0.1", door.port, timeout=20) as smtp:
+        smtp.ehlo()
+        assert smtp.docmd("AUTH", "PLAIN AGEAYg==")[0] == 538
+        assert smtp.mail(SENDER)[0] == 530
+    with connected(door, login=False) as smtp:
+        assert smtp.mail(SENDER)[0] == 530
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "code"),
+    [
+        (NAME, "wrong-horse-battery", 535),
+        ("nobody", PASSWORD, 535),
+        ("door-elsewhere", PASSWORD, 535),  # right, but from an address that is not its own
+    ],
+)
+def test_a_wrong_login_is_refused(door: Door, user: str, password: str, code: int) -> None:
+    with connected(door, login=False) as smtp:
+        with pytest.raises(smtplib.SMTPAuthenticationError) as refused:
+            smtp.login(user, password)
+        assert refused.value.smtp_code == code
+
+
+def test_the_envelope_is_refused_before_the_content_is_sent(door: Door) -> None:
+    with connected(door) as smtp:
+        assert smtp.mail("news@elsewhere.example")[0] == 550
+        assert smtp.mail(SENDER)[0] == 250
+        assert smtp.rcpt("max@[127.0.0.1]")[0] == 550
+        assert smtp.rcpt("one@r.example.net")[0] == 250
+        code, text = smtp.rcpt("two@r.example.net")
+        assert (code, text[:9]) == (452, b"4.5.3 R3:")
+        # The first one is still sent.
+        assert smtp.data(message("one"))[0] == 250
+
+
+def test_a_broken_rule_is_refused_at_the_dot_and_told_as_an_event(door: Door) -> None:
+    content = message("broken", extra="Cc: other@r.example.net\r\nReturn-Path: <x@y.example>\r\n")
+    with connected(door) as smtp:
+        code, text = submit(smtp, content, "broken@r.example.net")
+        assert code == 550
+        assert "R5 (5.6.0)" in text
+        assert "R12 (5.6.0)" in text
+        # The session goes on.
+        assert submit(smtp, message("after"), "after@r.example.net")[0] == 250
+    found = told(door, "broken@r.example.net")
+    (event,) = [one for one in found if isinstance(one, Event)]
+    assert event.type is EventType.REFUSED
+    assert [rule.rule for rule in event.data.rules] == ["R5", "R12"]
+    rows = [row for one in found if isinstance(one, Tally) for row in one.rows]
+    assert sum(row.received for row in rows if row.client == NAME) >= 1
+
+
+def test_a_message_that_is_too_large_breaks_r1(door: Door) -> None:
+    with connected(door) as smtp:
+        assert smtp.docmd(f"MAIL FROM:<{SENDER}> SIZE=307201")[0] == 552
+        code, _ = submit(
+            smtp, message("large", body="x" * 70 + "\r\n" * 160_000), "l@r.example.net"
+        )
+        assert code == 552
+    (event,) = [one for one in told(door, "l@r.example.net") if isinstance(one, Event)]
+    assert [rule.rule for rule in event.data.rules] == ["R1"]
+
+
+def test_who_speaks_before_the_greeting_is_let_go(door: Door) -> None:
+    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as peer:
+        peer.sendall(b"EHLO early\r\n")
+        with peer.makefile("rb") as answers:
+            assert answers.readline().startswith(b"554 5.5.1")
+            assert answers.readline() == b""
+
+
+def test_a_guesser_is_locked_out_and_a_restarting_door_says_421(
+    kafka_bootstrap: str, tmp_path: Path, door: Door
+) -> None:
+    own = start(kafka_bootstrap, tmp_path, SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS="2")
+    try:
+        for _ in range(2):
+            with connected(own, login=False) as smtp, pytest.raises(smtplib.SMTPException):
+                smtp.login(NAME, "wrong-horse-battery")
+        with connected(own, login=False) as smtp:
+            smtp.user, smtp.password = NAME, PASSWORD
+            with pytest.raises(smtplib.SMTPAuthenticationError) as refused:
+                smtp.auth("PLAIN", smtp.auth_plain)
+            assert refused.value.smtp_code == 421
+        with (
+            socket.create_connection(("127.0.0.1", own.port), timeout=20) as peer,
+            peer.makefile("rb") as answers,
+        ):
+            assert answers.readline().startswith(b"220 ")
+            own.process.signal(signal.SIGTERM)
+            assert answers.readline().startswith(b"421 4.3.2")
+        assert own.process.wait(30)
+        assert own.process.exit_code == 0
+    finally:
+        own.process.end(30)
