@@ -14,19 +14,16 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from services.ingest.core import door_policy
-from services.ingest.core.access import FailedLogins, Rate, may_come_from, plain_address
+from services.ingest.core import door_policy, replies
+from services.ingest.core.access import may_come_from, plain_address
 from services.ingest.core.door_policy import Arrival, Peer
-from services.ingest.edge.logins import Busy, Logins
-from services.ingest.edge.outbox import Outbox
+from services.ingest.edge.door import Door
+from services.ingest.edge.logins import Busy
 from shared.registry.client import Client
-from shared.runtime.clock import Clock
-from shared.runtime.telemetry import Counter
 from shared.smtp.events import (
     Content,
     Data,
@@ -41,83 +38,15 @@ from shared.smtp.events import (
     StartTls,
 )
 from shared.smtp.reply import Reply, encode_reply
-from shared.smtp.server import ServerOptions, ServerSession
+from shared.smtp.server import ServerSession
 from shared.smtp.states import State
-from shared.stream.failpoints import Failpoints
 from shared.topics.records import Facts, MailEvent, Message
 
 log = logging.getLogger(__name__)
 
-_OK: Final = Reply(250, "2.0.0", "Ok")
-_SENDER_OK: Final = Reply(250, "2.1.0", "Ok")
-_RECIPIENT_OK: Final = Reply(250, "2.1.5", "Ok")
-_GO: Final = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
-_TLS: Final = Reply(220, "2.0.0", "Ready to start TLS")
-_WELCOME: Final = Reply(235, "2.7.0", "Authentication successful")
-_WRONG: Final = Reply(535, "5.7.8", "Authentication credentials invalid")
-_BUSY: Final = Reply(454, "4.7.0", "Too many logins at once; try again later")
-_LOCKED: Final = Reply(421, "4.7.0", "Too many failed logins from your address; try again later")
-_FOREIGN: Final = Reply(535, "5.7.1", "Your address is not among those registered for this client")
-_GONE: Final = Reply(550, "5.7.1", "This client is no longer registered")
-_TOO_FAST: Final = Reply(450, "4.7.1", "More messages a minute than agreed; try again later")
-_LATER: Final = Reply(451, "4.3.0", "The message could not be stored; try again later")
-_FULL: Final = Reply(451, "4.3.1", "Too much mail at once; try again later")
-_IDLE: Final = Reply(421, "4.4.2", "Idle for too long")
-_SLOW: Final = Reply(421, "4.4.2", "Too slow")
-_CLOSING: Final = Reply(421, "4.3.2", "The service is restarting; connect again")
 _HANDSHAKE_S: Final = 30.0
 # A failed login is answered no sooner, so that guessing takes time.
 FAILURE_DELAY_S: Final = 1.0
-
-
-class Limits(Struct, frozen=True):
-    """Time limits in seconds, and the bytes that may be received or stored at a time."""
-
-    greeting_delay_s: float
-    idle_timeout_s: float
-    data_timeout_s: float
-    max_held_bytes: int
-
-
-class DoorCounts(Struct, frozen=True):
-    """The numbers of the front door, by client where there is one."""
-
-    accepted: Counter
-    refused: Counter
-    deferred: Counter
-    failed_logins: Counter
-
-
-class Connections(Protocol):
-    """The open connections and what they hold together."""
-
-    held_bytes: int
-    is_draining: bool
-
-    def remove(self, connection: DoorConnection, /) -> None:
-        """Forget one that is closed."""
-        ...
-
-
-class Door(Struct, frozen=True):
-    """What all connections of one front door share."""
-
-    options: ServerOptions
-    limits: Limits
-    client_of: Callable[[str], Client | None]
-    logins: Logins
-    failures: FailedLogins
-    rate: Rate
-    messages: Outbox[Message]
-    refusals: Outbox[tuple[str, MailEvent]]
-    scan: Callable[[bytes], Facts]
-    new_mail_id: Callable[[int], str]
-    clock: Clock
-    counts: DoorCounts
-    failpoints: Failpoints
-    connections: Connections
-    tls: Callable[[], ssl.SSLContext | None]
-
 
 Admit = Callable[["DoorConnection"], Reply | None]
 
@@ -182,9 +111,9 @@ class DoorConnection(asyncio.Protocol):
     def sweep(self, now: float) -> None:
         """End the connection where it has been idle or slow for too long."""
         if self.deadline <= now and not self.is_storing and self._task is None:
-            self.end(_SLOW if self._session.state is State.CONTENT else _IDLE)
+            self.end(replies.SLOW if self._session.state is State.CONTENT else replies.IDLE)
 
-    def end(self, reply: Reply = _CLOSING) -> None:
+    def end(self, reply: Reply = replies.CLOSING) -> None:
         """Say why, and close."""
         transport = self._transport
         if transport is not None and not transport.is_closing():
@@ -270,7 +199,8 @@ class DoorConnection(asyncio.Protocol):
             case Mail():
                 return self._judge_mail(event)
             case Recipient():
-                return door_policy.judge_recipient(event.address, event.taken) or _RECIPIENT_OK
+                refusal = door_policy.judge_recipient(event.address, event.taken)
+                return refusal or replies.RECIPIENT_OK
             case Data():
                 return self._judge_data()
             case Content():
@@ -278,13 +208,13 @@ class DoorConnection(asyncio.Protocol):
             case Login():
                 return self._check_password(event)
             case ScramStart():
-                return _LOCKED
+                return replies.LOCKED
             case ScramFinish():
                 return self._finish_scram(event)
             case StartTls():
-                return _TLS
+                return replies.TLS
             case Hello() | Ended():
-                return _OK
+                return replies.OK
 
     # -- logging in
 
@@ -293,7 +223,7 @@ class DoorConnection(asyncio.Protocol):
 
     def _check_password(self, event: Login) -> Reply | None:
         if self._locked():
-            return _LOCKED
+            return replies.LOCKED
         self._spawn(self._log_in(event))
         return None
 
@@ -302,7 +232,7 @@ class DoorConnection(asyncio.Protocol):
         try:
             is_right = await self._door.logins.is_right(event.username, client, event.password)
         except Busy:
-            self._answer_late(_BUSY)
+            self._answer_late(replies.BUSY)
             return
         await self._logged_in(event.username, client if is_right else None)
 
@@ -313,14 +243,14 @@ class DoorConnection(asyncio.Protocol):
 
     async def _logged_in(self, name: str, client: Client | None) -> None:
         if client is not None and may_come_from(client.ips, self.address):
-            self._answer_late(_WELCOME)
+            self._answer_late(replies.WELCOME)
             return
         self._door.counts.failed_logins.add()
         self._door.failures.note(self.address, self._loop.time())
         why = "not from here" if client is not None else "wrong name or password"
         log.warning("login refused", extra={"user": name, "peer": self.address, "reason": why})
         await asyncio.sleep(FAILURE_DELAY_S)
-        self._answer_late(_FOREIGN if client is not None else _WRONG)
+        self._answer_late(replies.FOREIGN if client is not None else replies.WRONG)
 
     # -- a message
 
@@ -328,23 +258,23 @@ class DoorConnection(asyncio.Protocol):
         # Looked up anew for each message: what the registry says now holds.
         client = self._door.client_of(self._session.authenticated_as)
         if client is None or not may_come_from(client.ips, self.address):
-            return _GONE
+            return replies.GONE
         refusal = door_policy.judge_sender(client, event.sender)
         if refusal is not None:
             return refusal
         if not self._door.rate.take(client.name, self._loop.time()):
-            return _TOO_FAST
-        return _SENDER_OK
+            return replies.TOO_FAST
+        return replies.SENDER_OK
 
     def _judge_data(self) -> Reply:
         door = self._door
         size = door.options.max_content_bytes
         if door.connections.held_bytes + size > door.limits.max_held_bytes:
-            return _FULL
+            return replies.FULL
         self._held = size
         door.connections.held_bytes += size
         self.deadline = self._loop.time() + door.limits.data_timeout_s
-        return _GO
+        return replies.GO
 
     def _hold_only(self, size: int) -> None:
         self._door.connections.held_bytes += size - self._held
@@ -358,7 +288,7 @@ class DoorConnection(asyncio.Protocol):
         client = door.client_of(self._session.authenticated_as)
         if client is None:
             self._release()
-            return _GONE
+            return replies.GONE
         self._hold_only(len(event.content))
         now_ms = door.clock.now_ms()
         arrival = Arrival(
@@ -395,7 +325,7 @@ class DoorConnection(asyncio.Protocol):
         counts = self._door.counts
         if not is_written:
             counts.deferred.add(1, self._session.authenticated_as)
-            reply = _LATER
+            reply = replies.LATER
         elif reply.is_positive:
             counts.accepted.add(1, self._session.authenticated_as)
         else:

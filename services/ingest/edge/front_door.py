@@ -23,12 +23,8 @@ from msgspec import Struct
 
 from services.ingest.core.access import FailedLogins, Rate, counted_as
 from services.ingest.edge.certificates import Certificates
-from services.ingest.edge.door_connection import (
-    Door,
-    DoorConnection,
-    DoorCounts,
-    Limits,
-)
+from services.ingest.edge.door import Connection, Door, DoorCounts, Limits
+from services.ingest.edge.door_connection import DoorConnection
 from services.ingest.edge.logins import Logins
 from services.ingest.edge.outbox import MessageWriter, Outbox, RefusalWriter
 from services.ingest.settings import IngestSettings
@@ -89,7 +85,7 @@ class FrontDoor:
         self._means = means
         settings = means.settings
         self._certificates = _certificates(settings)
-        self._connections: set[DoorConnection] = set()
+        self._connections: dict[Connection, DoorConnection] = {}
         self._by_address: Tally[str] = Tally()
         self._servers: list[asyncio.Server] = []
         self._thread = threading.Thread(target=self._run, name="front-door")
@@ -111,9 +107,9 @@ class FrontDoor:
         if self._fault is not None:
             raise self._fault
 
-    def remove(self, connection: DoorConnection) -> None:
+    def remove(self, connection: Connection) -> None:
         """Forget a connection that is closed."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         key = counted_as(connection.address)
         self._by_address[key] -= 1
         if self._by_address[key] <= 0:
@@ -223,7 +219,7 @@ class FrontDoor:
     def _admit(self, connection: DoorConnection) -> Reply | None:
         """Keep a new connection; the refusal where there are too many."""
         settings = self._means.settings
-        self._connections.add(connection)
+        self._connections[connection] = connection
         key = counted_as(connection.address)
         self._by_address[key] += 1
         if len(self._connections) > settings.smtp_max_connections:
@@ -239,19 +235,19 @@ class FrontDoor:
             if self._certificates is not None:
                 self._certificates.refresh()
             now = loop.time()
-            for connection in list(self._connections):
+            for connection in list(self._connections.values()):
                 connection.sweep(now)
 
     async def _drain(self) -> None:
         self.is_draining = True
         for server in self._servers:
             server.close()
-        for connection in list(self._connections):
+        for connection in list(self._connections.values()):
             if not connection.is_storing:
                 connection.end()
 
     def _end_all(self) -> None:
-        for connection in list(self._connections):
+        for connection in list(self._connections.values()):
             connection.end()
 
 

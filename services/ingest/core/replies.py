@@ -1,0 +1,25 @@
+"""The replies of the front door that no rule decides."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shared.smtp.reply import Reply
+
+OK: Final = Reply(250, "2.0.0", "Ok")
+SENDER_OK: Final = Reply(250, "2.1.0", "Ok")
+RECIPIENT_OK: Final = Reply(250, "2.1.5", "Ok")
+GO: Final = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
+TLS: Final = Reply(220, "2.0.0", "Ready to start TLS")
+WELCOME: Final = Reply(235, "2.7.0", "Authentication successful")
+WRONG: Final = Reply(535, "5.7.8", "Authentication credentials invalid")
+BUSY: Final = Reply(454, "4.7.0", "Too many logins at once; try again later")
+LOCKED: Final = Reply(421, "4.7.0", "Too many failed logins from your address; try again later")
+FOREIGN: Final = Reply(535, "5.7.1", "Your address is not among those registered for this client")
+GONE: Final = Reply(550, "5.7.1", "This client is no longer registered")
+TOO_FAST: Final = Reply(450, "4.7.1", "More messages a minute than agreed; try again later")
+LATER: Final = Reply(451, "4.3.0", "The message could not be stored; try again later")
+FULL: Final = Reply(451, "4.3.1", "Too much mail at once; try again later")
+IDLE: Final = Reply(421, "4.4.2", "Idle for too long")
+SLOW: Final = Reply(421, "4.4.2", "Too slow")
+CLOSING: Final = Reply(421, "4.3.2", "The service is restarting; connect again")
