@@ -1,4 +1,4 @@
-"""`python -m shared.cli.docs settings`: writes the generated reference pages.
+"""`python -m shared.cli.docs settings | contracts`: writes the generated reference pages.
 
 A test fails when a page is not what this writes (tests/contract/test_docs.py).
 """
@@ -14,11 +14,12 @@ from typing import Final
 import click
 import msgspec
 
-from shared.cli import places
+from shared.cli import asyncapi, places
 from shared.cli.service_settings import SharedRow, ask_services
 from shared.runtime.settings import PREFIX
 
 SETTINGS_PAGE: Final = places.ROOT / "docs" / "settings.md"
+CONTRACT_PAGE: Final = places.ROOT / "docs" / "contracts" / "asyncapi.yaml"
 
 _HEAD: Final = """# Settings
 
@@ -43,6 +44,12 @@ def main() -> None:
 def settings() -> None:
     """Write docs/settings.md from the services' settings."""
     write(SETTINGS_PAGE, settings_page())
+
+
+@main.command()
+def contracts() -> None:
+    """Write docs/contracts/asyncapi.yaml from the topics and their records."""
+    write(CONTRACT_PAGE, asyncapi.page())
 
 
 def write(page: Path, text: str) -> None:

@@ -31,6 +31,7 @@ class Submission(Struct, frozen=True):
     recipient: str = ""  # of the envelope; "": the platform gave none
     codes: Set[str] = _NO_CODES  # the client's active codes
     max_size_bytes: int = MAX_SIZE_BYTES
+    code: str = ""  # given beside the message; "": the platform gave none
 
 
 class Case(Struct):
@@ -126,12 +127,24 @@ def reply_to(case: Case) -> Breach:
 
 
 def code(case: Case) -> Breach:
-    """R8."""
-    facts = case.facts
-    if not facts.code_count or (facts.code_count == 1 and facts.code in case.submission.codes):
+    """R8; a code given beside the message counts as the header's, and both must agree."""
+    facts, submission = case.facts, case.submission
+    if facts.code_count > 1:
+        return f"there are {facts.code_count}", facts.code or "an empty value"
+    if facts.code_count and submission.code not in {"", facts.code}:
+        cause = "the code given beside the message is another one than its header's"
+        return cause, f"{submission.code} beside the message, {facts.code or 'nothing'} in it"
+    given = bool(facts.code_count or submission.code)
+    if not given or effective_code(facts, submission.code) in submission.codes:
         return None
-    cause = f"there are {facts.code_count}" if facts.code_count > 1 else "this code is not active"
-    return cause, facts.code or "an empty value"
+    return "this code is not active", effective_code(facts, submission.code) or "an empty value"
+
+
+def effective_code(facts: Facts, beside: str) -> str:
+    """The code of a message: its header's, else the one given beside it; "" where in doubt."""
+    if not facts.code_count:
+        return beside
+    return facts.code if facts.code_count == 1 and beside in {"", facts.code} else ""
 
 
 def same_sender(case: Case) -> Breach:

@@ -16,7 +16,14 @@ from typing import Final
 from msgspec import Struct
 
 from shared.mail import breaches
-from shared.mail.breaches import MAX_SIZE_BYTES, Breach, Case, Submission, case_of
+from shared.mail.breaches import (
+    MAX_SIZE_BYTES,
+    Breach,
+    Case,
+    Submission,
+    case_of,
+    effective_code,
+)
 from shared.mail.domains import organisational_domain
 from shared.mail.headers import RAW_LETTERS
 from shared.mail.status import Status
@@ -28,6 +35,7 @@ __all__ = [
     "UNREADABLE",
     "Rule",
     "Submission",
+    "effective_code",
     "judge",
     "organisational_domain",
 ]
@@ -122,7 +130,7 @@ _TABLE: Final[tuple[tuple[Rule, Callable[[Case], Breach]], ...]] = (
             "The code header, where present, appears once and is an active code of this client",
             "The mailing code must appear once and be an active code of yours",
             Status.NOT_AUTHORISED.value,
-            "Register the code, or leave the header out to use your standard mailing",
+            "Register the code, or leave it out everywhere to use your standard mailing",
         ),
         breaches.code,
     ),

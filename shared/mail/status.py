@@ -13,5 +13,6 @@ class Status(StrEnum):
 
     BAD_RECIPIENT = "5.1.3"  # bad destination mailbox address syntax
     TOO_BIG = "5.3.4"  # message too big for system
+    BAD_HEADER = "5.5.4"  # invalid arguments: what was said beside the message
     BAD_MESSAGE = "5.6.0"  # media error: the message is not as it has to be
     NOT_AUTHORISED = "5.7.1"  # delivery not authorised, message refused

@@ -30,7 +30,8 @@ MAX_POLL_INTERVAL_MS: Final = 60_000
 SESSION_TIMEOUT_MS: Final = 10_000
 HEARTBEAT_MS: Final = 2_000
 # A transaction whose owner died is ended by the broker after this, if its successor did not.
-TRANSACTION_TIMEOUT_MS: Final = 30_000
+# Longer than brokers are ever away: docs/decisions/0005-transaction-timeout.md.
+TRANSACTION_TIMEOUT_MS: Final = 900_000
 METADATA_AGE_MS: Final = 2_000
 BOOTSTRAP_MS: Final = 5_000
 

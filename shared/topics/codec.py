@@ -24,7 +24,7 @@ Headers = list[tuple[str, bytes]]
 PACK_MAX_MESSAGES: Final = 64
 PACK_MAX_BYTES: Final = 768 * 1024
 
-_TYPE_PREFIX: Final = "sluice.mail."
+TYPE_PREFIX: Final = "sluice.mail."
 _TYPE_PREFIX_BYTES: Final = b"sluice.mail."
 TALLY_TYPE: Final = "sluice.tally"
 _TALLY_TYPE_BYTES: Final = b"sluice.tally"
@@ -150,9 +150,9 @@ def decode_event(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> E
     try:
         if kind == TALLY_TYPE:
             return _tally_decoder.decode(value or b"")
-        if not kind.startswith(_TYPE_PREFIX):
+        if not kind.startswith(TYPE_PREFIX):
             return None
-        word = kind.removeprefix(_TYPE_PREFIX)
+        word = kind.removeprefix(TYPE_PREFIX)
         if word not in EventType._value2member_map_:
             return None
         return Event(

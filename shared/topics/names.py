@@ -36,6 +36,9 @@ DELAYS_S: Final[dict[str, int]] = {
     "4h": 14_400,
     "12h": 43_200,
 }
+# A record there is due between its topic's delay and so much of it later, so that what was
+# deferred together does not come back in one burst.
+JITTER_SHARE: Final = 0.2
 
 # A submission may be 300 KB; a far larger one must still arrive to be refused by name.
 INTAKE_MAX_RECORD_BYTES: Final = 8 * 1024 * 1024

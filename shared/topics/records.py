@@ -90,6 +90,10 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     attempts: Attempts = Attempts()
     trace: str = ""  # W3C traceparent
     code: str = ""  # code given beside the message (Kafka header), "" when none
+    submission_key: str = ""  # idempotency key given by the platform (ce_id), "" when none
+    # The platform's earliest time, of a message that waits on the retry topics; not_before_ms is
+    # then the end of its stay on the topic.
+    earliest_ms: int = 0
 
 
 class Message(Struct, frozen=True, gc=False):

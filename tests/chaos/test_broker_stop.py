@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
+from kafka.structs import TopicPartition
+
+from shared.stream.admin import ensure_topics
+from shared.stream.client import ClientOptions, make_consumer, make_producer
+from shared.topics.names import TopicPlan
 from tests.chaos.stage import Stage
+from tests.integration.smtp_peers import wait_until
 
 MESSAGES = 5_000
 RATE_PER_S = 1_000
-AWAY_S = 30.0
+AWAY_S = 31.0
+ACROSS = "test.across"
 
 
 def test_a_broker_away_for_thirty_seconds_loses_nothing_and_sends_nothing_twice(
     stage: Stage, one_seed: int
 ) -> None:
     run = stage.open_run(f"broker-{one_seed}", one_seed)
+    begun = begin_a_transaction(stage.bootstrap)
     injector = run.inject(MESSAGES, RATE_PER_S)
     injector.wait_for(MESSAGES // 3, timeout_s=60)
     stage.line.stop_part("kafka")
@@ -22,3 +31,42 @@ def test_a_broker_away_for_thirty_seconds_loses_nothing_and_sends_nothing_twice(
     stage.restart("kafka")
     stage.line.wait_ready("kafka")
     stage.finish(run, injector)
+    # What the successor of a producer commits must not make visible what was given up.
+    begun.close(timeout=0)
+    assert committed_by_a_successor(stage.bootstrap) == [b"second"]
+
+
+def begin_a_transaction(bootstrap: str) -> Any:
+    """A producer whose record is in Kafka and whose transaction stays open."""
+    ensure_topics(bootstrap, [TopicPlan(ACROSS, 1, {})])
+    producer = make_producer(ClientOptions(bootstrap, ACROSS), ACROSS)
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.send(ACROSS, b"first", partition=0)
+    producer.flush()
+    return producer
+
+
+def committed_by_a_successor(bootstrap: str) -> list[bytes]:
+    """What a reader of committed records sees after a successor's transaction."""
+    producer = make_producer(ClientOptions(bootstrap, ACROSS), ACROSS)
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.send(ACROSS, b"second", partition=0)
+    producer.commit_transaction()
+    producer.close()
+    consumer = make_consumer(ClientOptions(bootstrap, ACROSS), None, fetch_min_bytes=1)
+    partition = TopicPartition(ACROSS, 0)
+    consumer.assign([partition])
+    consumer.seek(partition, 0)
+    seen: list[bytes] = []
+
+    def has_come() -> bool:
+        seen.extend(r.value for part in consumer.poll(timeout_ms=200).values() for r in part)
+        return b"second" in seen
+
+    try:
+        wait_until(has_come, "the successor's record is seen")
+    finally:
+        consumer.close(autocommit=False)
+    return seen

@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from shared.topics.codec import encode_event, encode_pack, encode_tally
 from shared.topics.records import (
     Attempts,
@@ -27,6 +29,8 @@ from shared.topics.records import (
 
 FILE = Path(__file__).with_name("golden_records.json")
 FORMAT = 1
+# Packs grew: the second holds what a platform may say beside a message.
+PACK_FORMAT = 2
 
 MESSAGE = Message(
     Envelope(
@@ -48,6 +52,18 @@ MESSAGE = Message(
     ),
     b"Subject: x\r\n\r",
 )
+PACKED = {
+    "pack-1": MESSAGE,
+    "pack-2": Message(
+        replace(
+            MESSAGE.envelope,
+            code="SPRING26",
+            submission_key="order-7",
+            earliest_ms=1_795_553_999_000,
+        ),
+        MESSAGE.content,
+    ),
+}
 EVENT = MailEvent(
     client="shop",
     mailing_id="spring-26",
@@ -68,9 +84,9 @@ TALLY = Tally("validate", 1_795_467_600_000, (TallyRow("shop", "spring-26", "sho
 def records() -> dict[str, Any]:
     """Each shape as it is written now: headers and value, base64."""
     mail_id = MESSAGE.envelope.mail_id
-    pack_value, pack_headers = encode_pack([MESSAGE, MESSAGE])
+    pack = f"pack-{PACK_FORMAT}"
     made = {
-        f"pack-{FORMAT}": (pack_value, pack_headers),
+        pack: encode_pack([PACKED[pack]] * 2),
         f"tally-{FORMAT}": encode_tally(TALLY, "validate.1")[1:],
     }
     for kind in EventType:

@@ -20,6 +20,8 @@ RUN_BY = {
     "./sluice status": ("integration/test_line.py", '"status"'),
     "./sluice down": ("integration/test_line.py", '"down"'),
     "./sluice clients apply -f clients.yaml": ("integration/test_line.py", '"apply"'),
+    "./sluice check tests/messages/plain-english.eml --clients shared/cli/demo/clients.yaml"
+    " --client acme": ("unit/test_check.py", "test_the_command_of_the_docs"),
     "./sluice config show": ("integration/test_service_process.py", "config"),
     "./sluice audit": ("integration/test_line.py", "shared.cli.audit"),
     "./sluice billing recount": ("integration/test_line.py", '"recount"'),

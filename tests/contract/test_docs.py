@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from shared.cli.docs import SETTINGS_PAGE, settings_page
+from typing import Any
+
+import yaml
+
+from shared.cli import asyncapi
+from shared.cli.docs import CONTRACT_PAGE, SETTINGS_PAGE, settings_page
+from shared.stream import outputs
+from shared.topics import names
+from shared.topics.records import EventType
+from tests.contract.golden import EVENT, TALLY
 
 
 def test_docs_settings_is_what_the_settings_say() -> None:
@@ -15,3 +24,52 @@ def test_every_setting_says_what_it_does() -> None:
     lines = [line for line in settings_page().splitlines() if line.startswith("| `")]
     assert lines
     assert [line for line in lines if line.endswith("|  |")] == []
+
+
+def test_the_contract_is_what_the_topics_and_their_records_say() -> None:
+    assert CONTRACT_PAGE.read_text("utf-8") == asyncapi.page(), (
+        "write it anew: python -m shared.cli.docs contracts"
+    )
+
+
+def references(tree: Any) -> set[str]:
+    if isinstance(tree, dict):
+        own = {tree["$ref"]} if "$ref" in tree else set()
+        return own.union(*map(references, tree.values()))
+    return set().union(*map(references, tree)) if isinstance(tree, list) else set()
+
+
+def test_every_reference_of_the_contract_leads_somewhere() -> None:
+    contract = yaml.safe_load(asyncapi.page())
+    assert contract["asyncapi"] == "3.0.0"
+    found = references(contract)
+    assert len(found) > 10
+    for reference in found:
+        place = contract
+        for step in reference.removeprefix("#/").split("/"):
+            place = place[step]
+
+
+def test_what_is_written_has_the_headers_that_the_contract_tells() -> None:
+    messages = asyncapi.document()["components"]["messages"]
+    written = {
+        "event": outputs.event("deliver", EventType.DELIVERED, "m", EVENT),
+        "tally": outputs.tally("validate", "t", TALLY.at_ms, {("shop", "spring", ""): 1}),
+        "refused": outputs.refused_bytes(b"x", "unreadable", "why", (names.EVENTS, 0, 1), "m"),
+    }
+    for name, output in written.items():
+        headers = messages[name]["headers"]
+        assert {header for header, _ in output.headers} == headers["properties"].keys(), name
+        for header, value in output.headers:
+            told = headers["properties"][header]
+            if "const" in told:
+                assert value.decode() == told["const"]
+            if "enum" in told:
+                assert value.decode() in told["enum"]
+
+
+def test_every_field_of_an_event_is_in_the_contract() -> None:
+    schemas = asyncapi.document()["components"]["schemas"]
+    assert schemas["MailEvent"]["properties"].keys() == set(EVENT.__struct_fields__)
+    assert schemas["BrokenRule"]["properties"].keys() == set(EVENT.rules[0].__struct_fields__)
+    assert "prefixItems" not in asyncapi.page()

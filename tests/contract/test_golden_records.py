@@ -9,7 +9,11 @@ FROZEN = golden.load()
 
 @pytest.mark.parametrize("name", [name for name in FROZEN if name.startswith("pack-")])
 def test_a_pack_once_written_is_still_read(name: str) -> None:
-    assert decode_pack(*FROZEN[name]) == [golden.MESSAGE, golden.MESSAGE]
+    assert decode_pack(*FROZEN[name]) == [golden.PACKED[name]] * 2
+
+
+def test_the_pack_that_is_written_now_is_frozen() -> None:
+    assert f"pack-{golden.PACK_FORMAT}" in FROZEN
 
 
 @pytest.mark.parametrize("name", [name for name in FROZEN if name.startswith("tally-")])

@@ -2,9 +2,9 @@ import pytest
 from msgspec.structs import replace
 
 from services.deliver.core.outcome import Bounced, Deferred, Delivered, Outcome
-from services.deliver.core.plan import Timing, expire, has_expired, plan
-from services.deliver.core.retry import JITTER_SHARE, STEPS, next_attempt
-from shared.topics.names import DELAYS_S
+from services.deliver.core.plan import Timing, expire, has_expired, plan, wait
+from services.deliver.core.retry import STEPS, next_attempt
+from shared.topics.names import DELAYS_S, JITTER_SHARE
 from shared.topics.records import Attempts, Envelope, EventType, Facts, Origin
 
 NOW = 1_700_000_000_000
@@ -126,6 +126,15 @@ def test_delays_follow_the_steps_with_bounded_jitter_and_the_last_repeats(attemp
     assert retry.step == STEPS[min(attempts, len(STEPS)) - 1]
     delay_ms = DELAYS_S[retry.step] * 1000
     assert delay_ms <= retry.due_at_ms - NOW <= delay_ms * (1 + JITTER_SHARE)
+
+
+def test_a_message_before_its_earliest_time_is_handed_on_without_an_event_or_an_attempt() -> None:
+    early = replace(ENVELOPE, not_before_ms=NOW, earliest_ms=NOW + 5 * 3_600_000)
+    steps = wait(early, Timing(NOW))
+    assert steps.events == ()
+    assert steps.step == "4h"
+    assert steps.retry == replace(early, not_before_ms=NOW + 4 * 3_600_000)
+    assert wait(early, Timing(NOW, 1 / 60)).step == "12h"
 
 
 def test_two_messages_deferred_together_do_not_come_back_together() -> None:

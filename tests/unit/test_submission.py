@@ -1,8 +1,10 @@
 import pytest
+from msgspec.structs import replace
 
+from services.ingest.core.given import BAD_HEADER, Given, fault
+from services.ingest.core.kafka_record import UNREADABLE
 from services.ingest.core.submission import (
     MAX_CARRIED_BYTES,
-    UNREADABLE,
     UNREGISTERED,
     Refusal,
     Submission,
@@ -68,6 +70,33 @@ def test_a_record_on_the_topic_of_nobody_is_refused_and_says_how_to_mend_it() ->
     assert refusal.event.rules[0].rule == UNREGISTERED
     assert "sluice clients apply" in refusal.event.reason
     assert refusal.event.client == "shop"
+
+
+def test_what_was_said_beside_the_message_goes_on_in_its_envelope() -> None:
+    given = Given("SPRING", '"a"@NEWS.shop.example', 7, 9, "key-1")
+    message = accept(replace(submission(GOOD), given=given), CLIENT, scan, 5)
+    assert isinstance(message, Message)
+    envelope = message.envelope
+    assert (envelope.code, envelope.sender) == ("SPRING", "a@news.shop.example")
+    assert (envelope.not_before_ms, envelope.expires_at_ms) == (7, 9)
+    assert envelope.submission_key == "key-1"
+
+
+def test_a_sender_that_is_no_address_goes_on_as_it_stood_for_the_rules_to_refuse() -> None:
+    message = accept(replace(submission(GOOD), given=Given(sender="<>")), CLIENT, scan, 5)
+    assert isinstance(message, Message)
+    assert message.envelope.sender == "<>"
+
+
+def test_faults_beside_the_message_refuse_it_with_all_of_them() -> None:
+    faults = (fault("header ce_id", "x", "is odd"), fault("header ce_type", "y", "is worse"))
+    refusal = accept(replace(submission(GOOD), faults=faults), CLIENT, scan, 5)
+    assert isinstance(refusal, Refusal)
+    assert refusal.event.rules == faults
+    assert refusal.event.enhanced == "5.5.4"
+    assert refusal.event.rules[0].rule == BAD_HEADER
+    assert refusal.event.reason == "The header ce_id is odd; The header ce_type is worse"
+    assert refusal.content == GOOD
 
 
 def test_a_far_too_large_message_goes_on_without_its_body_so_that_all_rules_are_told() -> None:

@@ -1,4 +1,5 @@
 import pytest
+from msgspec.structs import replace
 
 from services.ingest.core.submission import Submission, accept
 from services.validate.core.batch import judge_batch
@@ -83,6 +84,63 @@ def test_every_broken_rule_is_told_and_the_message_goes_to_the_standard_mailing(
     assert all(rule.rule in verdict.event.reason for rule in verdict.event.rules)
 
 
+@pytest.mark.parametrize(
+    ("beside", "extra", "mailing"),
+    [
+        ("SPRING", "", ("spring", "de")),
+        ("SPRING", "X-bm-mailing: SPRING\r\n", ("spring", "de")),
+    ],
+)
+def test_a_code_given_beside_the_message_counts_as_its_headers(
+    beside: str, extra: str, mailing: tuple[str, str]
+) -> None:
+    verdict = judge(replace(envelope(extra), code=beside), CLIENT, POLICY, 5)
+    assert isinstance(verdict, Passed)
+    assert (verdict.envelope.mailing_id, verdict.envelope.sub_client) == mailing
+
+
+@pytest.mark.parametrize(
+    ("beside", "extra"),
+    [
+        ("OLD", ""),
+        ("NOBODY", ""),
+        ("SPRING", "X-bm-mailing: OLD\r\n"),
+        ("OLD", "X-bm-mailing: \r\n"),
+    ],
+)
+def test_a_code_that_is_not_active_or_not_the_headers_breaks_r8_for_the_standard_mailing(
+    beside: str, extra: str
+) -> None:
+    verdict = judge(replace(envelope(extra), code=beside), CLIENT, POLICY, 5)
+    assert isinstance(verdict, Refused)
+    assert [rule.rule for rule in verdict.event.rules] == ["R8"]
+    assert (verdict.event.mailing_id, verdict.event.sub_client) == ("standard", "")
+
+
+def test_a_sender_given_beside_the_message_is_judged_against_from() -> None:
+    verdict = judge(replace(envelope(), sender="b@news.shop.example"), CLIENT, POLICY, 5)
+    assert isinstance(verdict, Refused)
+    assert [rule.rule for rule in verdict.event.rules] == ["R9"]
+
+
+@pytest.mark.parametrize(
+    ("not_before_ms", "expires_ms", "wanted"),
+    [
+        (0, 0, RECEIVED + 60_000),
+        (RECEIVED + 1_000, 0, RECEIVED + 61_000),
+        (RECEIVED - 1_000, 0, RECEIVED + 60_000),
+        (RECEIVED + 1_000, RECEIVED + 2_000, RECEIVED + 2_000),
+    ],
+)
+def test_a_message_expires_at_its_own_time_or_so_long_after_it_may_begin(
+    not_before_ms: int, expires_ms: int, wanted: int
+) -> None:
+    given = replace(envelope(), not_before_ms=not_before_ms, expires_at_ms=expires_ms)
+    verdict = judge(given, CLIENT, POLICY, 5)
+    assert isinstance(verdict, Passed)
+    assert verdict.envelope.expires_at_ms == wanted
+
+
 def test_a_blocked_recipient_is_suppressed_with_the_pattern() -> None:
     verdict = judge(envelope(to="b@blocked.example"), CLIENT, POLICY, 5)
     assert isinstance(verdict, Suppressed)
@@ -98,6 +156,23 @@ def test_a_client_removed_meanwhile_has_its_mail_refused() -> None:
     verdict = judge(envelope(), None, POLICY, 5)
     assert isinstance(verdict, Refused)
     assert verdict.event.rules[0].rule == "unregistered"
+
+
+def test_a_message_before_its_earliest_time_waits_on_a_retry_topic_and_one_after_it_does_not() -> (
+    None
+):
+    hour = 3_600_000
+    late, early = (
+        Message(replace(envelope(), not_before_ms=RECEIVED + ahead), b"x") for ahead in (0, hour)
+    )
+    batch = judge_batch([late, early], lambda name: CLIENT, POLICY, RECEIVED)
+    assert [message.envelope.not_before_ms for message in batch.passed["default"]] == [RECEIVED]
+    ((step, waiting),) = batch.waiting
+    assert step == "15m"
+    assert waiting.envelope.earliest_ms == RECEIVED + hour
+    assert waiting.envelope.not_before_ms == RECEIVED + hour // 4
+    assert waiting.envelope.lane == "default"
+    assert batch.received == {("shop", "standard", ""): 2}
 
 
 def test_every_message_of_a_batch_has_one_fate_and_is_counted_once() -> None:

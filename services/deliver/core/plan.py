@@ -1,5 +1,6 @@
 """From an outcome to what is written: events, and the message moved to a retry topic. Pure.
 
+A message that is read before its earliest time goes on to its next stay without either.
 A message is billed by the event that carries `first_dispatch`: that of the first attempt in
 which a destination server answered its MAIL or RCPT command.
 """
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from services.deliver.core.outcome import Bounced, Deferred, Delivered, Outcome
 from services.deliver.core.retry import next_attempt
 from shared.topics.records import Attempts, Envelope, EventType, MailEvent
+from shared.topics.waiting import next_stay, stay_until
 
 
 class Told(Struct, frozen=True):
@@ -34,6 +36,12 @@ class Timing(Struct, frozen=True):
 
     now_ms: int
     time_scale: float = 1.0
+
+
+def wait(envelope: Envelope, timing: Timing) -> Plan:
+    """The next stay of a message that is read before its earliest time: no attempt, no event."""
+    stay = next_stay(envelope.earliest_ms, timing.now_ms, timing.time_scale)
+    return Plan((), stay_until(envelope, stay), stay.step)
 
 
 def has_expired(envelope: Envelope, now_ms: int) -> bool:

@@ -7,11 +7,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from shared.topics.names import DELAYS_S
+from shared.topics.names import DELAYS_S, JITTER_SHARE
 
 STEPS: Final[tuple[str, ...]] = tuple(DELAYS_S)
-# So that what was deferred together does not come back in one burst.
-JITTER_SHARE: Final = 0.2
 
 
 class Retry(Struct, frozen=True):

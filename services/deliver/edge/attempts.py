@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from services.deliver.core.outcome import Outcome
-from services.deliver.core.plan import Plan, Timing, expire, has_expired, plan
+from services.deliver.core.plan import Plan, Timing, expire, has_expired, plan, wait
 from shared.runtime.clock import Clock
 from shared.stream import outputs
 from shared.stream.consumer import Record
@@ -20,6 +20,7 @@ from shared.stream.transactions import Output
 from shared.stream.worker import Job, Worker
 from shared.topics import names
 from shared.topics.records import Envelope, Message
+from shared.topics.waiting import is_early
 
 SERVICE: Final = "deliver"
 UNREADABLE: Final = "unreadable"
@@ -72,6 +73,10 @@ class Attempts:
             if not job.begin():
                 return
             steps = expire(envelope, now_ms)
+        elif is_early(envelope, now_ms):
+            if not job.begin():
+                return
+            steps = wait(envelope, Timing(now_ms, self._time_scale))
         else:
             outcome = await self._sender.send(envelope, content, job.begin)
             if outcome is None:

@@ -1,8 +1,8 @@
 """What ingest makes of one intake record: a message for the line, or a refusal.
 
-Pure. Ingest refuses only what cannot go on as a message: bytes that are none, and records on
-the topic of a client who is not registered. All else, however many rules it breaks, goes to
-validate with the facts of the one header scan.
+Pure. Ingest refuses only what cannot go on as a message: bytes that are none, headers that
+cannot be read, and records on the topic of a client who is not registered. All else, however
+many rules it breaks, goes to validate with the facts of the one header scan.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from typing import Final
 
 from msgspec import Struct
 
+from services.ingest.core.given import Given
+from services.ingest.core.kafka_record import UNREADABLE
+from shared.mail.address import ParsedAddress, parse_path
 from shared.registry.client import Client
 from shared.topics import ids
 from shared.topics.records import (
@@ -25,19 +28,23 @@ from shared.topics.records import (
 
 # Beyond the limit of R1 the body is of no further use: only the facts go on.
 MAX_CARRIED_BYTES: Final = 512 * 1024
-UNREADABLE: Final = "unreadable"
 UNREGISTERED: Final = "unregistered"
 
 Scan = Callable[[bytes], Facts]
 
 
 class Submission(Struct, frozen=True):
-    """One intake record as read: where from, Kafka's timestamp, its bytes."""
+    """One intake record as read: where from, Kafka's timestamp, its message, what was said.
+
+    With `faults` it cannot be taken; `content` is then the record's value as it stood.
+    """
 
     client: str
     origin: Origin
     timestamp_ms: int
     content: bytes
+    given: Given = Given()
+    faults: tuple[BrokenRule, ...] = ()
 
 
 class Refusal(Struct, frozen=True):
@@ -67,7 +74,9 @@ def accept(
             "5.7.1",
             submission.origin.topic,
         )
-        return _refuse(submission, mail_id, broken, "", now_ms)
+        return _refuse(submission, mail_id, (broken,), "", now_ms)
+    if submission.faults:
+        return _refuse(submission, mail_id, submission.faults, client.mailing_id, now_ms)
     facts = scan(submission.content)
     if facts.defect:
         broken = BrokenRule(
@@ -76,35 +85,50 @@ def accept(
             "5.6.0",
             repr(submission.content[:60]),
         )
-        return _refuse(submission, mail_id, broken, client.mailing_id, now_ms)
+        return _refuse(submission, mail_id, (broken,), client.mailing_id, now_ms)
     content = submission.content
     if len(content) > MAX_CARRIED_BYTES:
         content = content[: facts.header_bytes]
+    given = submission.given
     envelope = Envelope(
         mail_id=mail_id,
         client=client.name,
-        sender=facts.from_address,
+        sender=_normal(given.sender) if given.sender else facts.from_address,
         recipient=facts.to_address,
         message_id=facts.message_id,
         received_at_ms=submission.timestamp_ms or now_ms,
         origin=submission.origin,
         facts=facts,
         mail_class=client.mail_class,
+        not_before_ms=given.not_before_ms,
+        expires_at_ms=given.expires_at_ms,
+        code=given.code,
+        submission_key=given.submission_key,
     )
     return Message(envelope, content)
 
 
+def _normal(sender: str) -> str:
+    """The address in the form in which it is compared and sent; as it stood where it is none."""
+    parsed = parse_path(sender)
+    return parsed.address if isinstance(parsed, ParsedAddress) else sender
+
+
 def _refuse(
-    submission: Submission, mail_id: str, broken: BrokenRule, mailing_id: str, now_ms: int
+    submission: Submission,
+    mail_id: str,
+    broken: tuple[BrokenRule, ...],
+    mailing_id: str,
+    now_ms: int,
 ) -> Refusal:
     event = MailEvent(
         client=submission.client,
         mailing_id=mailing_id,
         at_ms=now_ms,
         received_at_ms=submission.timestamp_ms,
-        enhanced=broken.status,
-        reason=broken.reason,
-        rules=(broken,),
+        enhanced=broken[0].status,
+        reason="; ".join(one.reason for one in broken),
+        rules=broken,
         size_bytes=len(submission.content),
         origin=submission.origin,
     )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, Protocol
 
+from services.ingest.core.kafka_record import read
 from services.ingest.core.submission import Refusal, Scan, Submission, accept, received_rows
 from shared.mail.headers import scan
 from shared.registry.client import Client
@@ -25,6 +26,8 @@ from shared.topics.records import EventType, Message, Origin
 
 SERVICE: Final = "ingest"
 FRESH_TIMEOUT_S: Final = 5.0
+# Of a header on mail.refused; the event tells every fault in full.
+MAX_REASON_LETTERS: Final = 1_000
 
 
 class Clients(Protocol):
@@ -63,11 +66,14 @@ class Intake:
             topic = record.topic
             if topic not in known:
                 known[topic] = self._client_of(topic)
+            reading = read(record.value, record.headers, now_ms)
             submission = Submission(
                 names.client_of_intake(topic),
                 Origin(topic, record.partition, record.offset),
                 record.timestamp,
-                record.value or b"",
+                reading.content,
+                reading.given,
+                reading.faults,
             )
             match accept(submission, known[topic], self._scan, now_ms):
                 case Message() as message:
@@ -100,7 +106,7 @@ def _tell(refusals: Sequence[Refusal], now_ms: int) -> list[Output]:
             outputs.refused_bytes(
                 refusal.content,
                 broken.rule,
-                broken.reason,
+                event.reason[:MAX_REASON_LETTERS],
                 (origin.topic, origin.partition, origin.offset),
                 refusal.mail_id,
             )

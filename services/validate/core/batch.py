@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.validate.core.verdict import Passed, Policy, Refused, Suppressed, judge
 from shared.registry.client import Client
-from shared.topics.records import EventType, MailEvent, Message
+from shared.topics.records import Envelope, EventType, MailEvent, Message
+from shared.topics.waiting import next_stay, stay_until
 
 Mailing = tuple[str, str, str]
 
 
 class Batch(Struct):
-    """The outcome of a batch: messages by lane, events by mail id, received by mailing."""
+    """The outcome of a batch: messages by lane, events by mail id, received by mailing.
+
+    `waiting` are those whose earliest time is ahead, each with its first delay step.
+    """
 
     passed: dict[str, list[Message]]
+    waiting: list[tuple[str, Message]]
     events: list[tuple[EventType, str, MailEvent]]
     received: dict[Mailing, int]
 
@@ -27,15 +33,19 @@ def judge_batch(
     policy: Policy,
     now_ms: int,
 ) -> Batch:
-    """Judge each message; every one ends in `passed` or in `events`, and is counted."""
-    batch = Batch({}, [], {})
+    """Judge each message; every one ends in one of the three, and is counted."""
+    batch = Batch({}, [], [], {})
     received = batch.received
     for message in messages:
         envelope = message.envelope
         client = client_of(envelope.client)
         match judge(envelope, client, policy, now_ms):
             case Passed(onward):
-                batch.passed.setdefault(onward.lane, []).append(Message(onward, message.content))
+                if onward.not_before_ms > now_ms:
+                    batch.waiting.append(_first_stay(onward, message.content, now_ms))
+                else:
+                    passed = batch.passed.setdefault(onward.lane, [])
+                    passed.append(Message(onward, message.content))
                 key = (onward.client, onward.mailing_id, onward.sub_client)
             case Refused(event):
                 batch.events.append((EventType.REFUSED, envelope.mail_id, event))
@@ -45,3 +55,9 @@ def judge_batch(
                 key = (event.client, event.mailing_id, event.sub_client)
         received[key] = received.get(key, 0) + 1
     return batch
+
+
+def _first_stay(envelope: Envelope, content: bytes, now_ms: int) -> tuple[str, Message]:
+    stay = next_stay(envelope.not_before_ms, now_ms)
+    early = replace(envelope, earliest_ms=envelope.not_before_ms)
+    return stay.step, Message(stay_until(early, stay), content)

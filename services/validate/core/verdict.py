@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from services.validate.core.lanes import Lanes, domain_of
 from services.validate.core.suppression import blocked_by
-from shared.mail.rules import Submission
+from shared.mail.rules import Submission, effective_code
 from shared.mail.rules import judge as judge_rules
 from shared.registry.client import Client
 from shared.topics.records import BrokenRule, Envelope, Facts, MailEvent
@@ -59,6 +59,7 @@ def judge(envelope: Envelope, client: Client | None, policy: Policy, now_ms: int
             recipient=envelope.recipient,
             codes=client.active_codes,
             max_size_bytes=policy.max_size_bytes,
+            code=envelope.code,
         ),
     )
     if broken_rules:
@@ -68,7 +69,8 @@ def judge(envelope: Envelope, client: Client | None, policy: Policy, now_ms: int
         reason = f"The recipient is on the block list of {client.name}: {pattern}"
         return Suppressed(_event(envelope, now_ms, reason=reason))
     lane = client.lane or policy.lanes.lane_of(domain_of(envelope.recipient))
-    expires = envelope.expires_at_ms or envelope.received_at_ms + int(client.max_age_s * 1000)
+    starts_ms = max(envelope.received_at_ms, envelope.not_before_ms)
+    expires = envelope.expires_at_ms or starts_ms + int(client.max_age_s * 1000)
     # deliver reads nothing of the scan but the size; the rest would only be carried about.
     facts = Facts(size_bytes=envelope.facts.size_bytes)
     return Passed(replace(envelope, lane=lane, expires_at_ms=expires, facts=facts))
@@ -76,7 +78,7 @@ def judge(envelope: Envelope, client: Client | None, policy: Policy, now_ms: int
 
 def attribute(envelope: Envelope, client: Client) -> Envelope:
     """Set the mailing ID and sub-client: those of the code, else the client's standard one."""
-    code = client.codes.get(envelope.facts.code) if envelope.facts.code_count == 1 else None
+    code = client.codes.get(effective_code(envelope.facts, envelope.code))
     if code is not None and code.active:
         return replace(envelope, mailing_id=code.mailing_id, sub_client=code.sub_client)
     return replace(envelope, mailing_id=client.mailing_id)

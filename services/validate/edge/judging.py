@@ -92,6 +92,9 @@ class Judging:
             topic = names.outbound(lane)
             for partition, pack in pack_by_partition(messages, self._partitions_of(topic)):
                 written.append(outputs.pack(topic, pack, partition))
+        for step, message in batch.waiting:
+            # One a record: a pack on a retry topic is as late as the last of it.
+            written.append(outputs.pack(names.deferred(step), [message]))
         for kind, mail_id, event in batch.events:
             written.append(outputs.event(SERVICE, kind, mail_id, event))
         if batch.received:

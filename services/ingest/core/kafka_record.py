@@ -1,0 +1,238 @@
+"""Reads one intake record, in any of its modes, into the message and what was said beside it.
+
+Pure. The modes (docs/contracts/README.md):
+  plain       the value is the message; headers `sluice-...` may say more
+  binary      CloudEvents 1.0 in Kafka's binary mode: the attributes are headers `ce_...`, the
+              value is the message
+  structured  `content-type: application/cloudevents+json`: all of it is one JSON object
+Owns: which mode a record is in, where its values stand, what CloudEvents demands. Does not own:
+the values (given.py), their names (shared/topics/intake_fields.py), the message
+(shared/mail/headers.py). The record's key is not read.
+Promises: never raises, whatever the record holds. A record that is not as it has to be is told
+with all of its faults and its bytes as they stood.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from services.ingest.core.given import Given, Text, fault, given_of, text_of
+from shared.mail.status import Status
+from shared.topics.intake_fields import (
+    CONTENT_TYPE,
+    DATA,
+    DATA_BASE64,
+    EVENT_PREFIX,
+    MESSAGE_TYPE,
+    OPTIONAL,
+    OWN_PREFIX,
+    REQUIRED,
+    SPEC_VERSION,
+    SPEC_VERSION_TEXT,
+    STRUCTURED_TYPE,
+    Field,
+)
+from shared.topics.records import BrokenRule
+
+UNREADABLE: Final = "unreadable"
+# A record has as many headers as its producer likes; only so many are looked at.
+MAX_HEADERS: Final = 200
+
+_EVENT_TYPES: Final = "application/cloudevents"
+_BATCH_TYPES: Final = "application/cloudevents-batch"
+_ATTRIBUTE: Final = re.compile(r"[a-z0-9]+")  # CloudEvents 1.0, 3
+_FIELDS: Final = (*REQUIRED, *OPTIONAL)
+_BY_ATTRIBUTE: Final = {field.attribute: field for field in (*_FIELDS, CONTENT_TYPE)}
+_BY_HEADER: Final = {
+    **{EVENT_PREFIX + field.attribute: field for field in _FIELDS},
+    **{field.header: field for field in (*OPTIONAL, CONTENT_TYPE)},
+}
+_OWN_HEADERS: Final = ", ".join(field.header for field in OPTIONAL)
+_decoder: Final = msgspec.json.Decoder(dict[str, object])
+
+Header = tuple[str, bytes | None]
+
+
+class Reading(Struct, frozen=True, gc=False):
+    """One record as read. With `faults` it is refused, and `content` is the record's value."""
+
+    content: bytes
+    given: Given = Given()
+    faults: tuple[BrokenRule, ...] = ()
+
+
+class _Found(Struct):
+    """The values of one record by attribute, what is wrong so far, and what each was called."""
+
+    texts: dict[str, Text]
+    faults: list[BrokenRule]
+    names: dict[str, str]
+    is_event: bool = False
+
+
+def read(value: bytes | None, headers: Sequence[Header], now_ms: int) -> Reading:
+    """Read a record of an intake; `now_ms` is Unix milliseconds, for times said beside it."""
+    content = value or b""
+    if not headers:
+        return Reading(content)
+    if len(headers) > MAX_HEADERS:
+        cause = f"are {len(headers)}: at most {MAX_HEADERS} are allowed"
+        return Reading(content, faults=(fault("headers of the record", "", cause),))
+    found = _in_headers(headers)
+    kind = found.texts.get(CONTENT_TYPE.attribute)
+    media_type = _media_type(kind)
+    if kind is None or not media_type.startswith(_EVENT_TYPES):
+        if found.is_event:
+            found.faults += _not_an_event(found, "header " + EVENT_PREFIX)
+        return _reading(content, content, found, now_ms)
+    if media_type == STRUCTURED_TYPE:
+        return _structured(content, found, now_ms)
+    what = "a batch" if media_type.startswith(_BATCH_TYPES) else "not known"
+    cause = (
+        f"says {media_type}, which is {what}: publish one message a record, as {STRUCTURED_TYPE}, "
+        f"with headers {EVENT_PREFIX}..., or as it is"
+    )
+    return Reading(content, faults=(fault(kind.name, kind.text, cause),))
+
+
+def _reading(value: bytes, message: bytes, found: _Found, now_ms: int) -> Reading:
+    given, faults = given_of(found.texts, now_ms)
+    faults = found.faults + faults
+    return Reading(value, faults=tuple(faults)) if faults else Reading(message, given)
+
+
+def _in_headers(headers: Sequence[Header]) -> _Found:
+    """The values among the headers; names count in any letter case."""
+    found = _Found({}, [], {})
+    for raw_name, octets in headers:
+        lower = raw_name.lower()
+        found.is_event = found.is_event or lower.startswith(EVENT_PREFIX)
+        field = _BY_HEADER.get(lower)
+        name = f"header {lower}"
+        if field is None:
+            if lower.startswith(OWN_PREFIX):
+                cause = f"is not known: the names are {_OWN_HEADERS}"
+                found.faults.append(fault(name[: len("header ") + 100], raw_name, cause))
+        elif (first := found.names.get(field.attribute)) is not None:
+            also = "" if first == name else f", here and as {first.removeprefix('header ')}"
+            cause = f"is given twice{also}: give it once"
+            found.faults.append(fault(name, _shown(octets), cause))
+        else:
+            _take(found, text_of(name, octets, field), field, name)
+    return found
+
+
+def _structured(value: bytes, outside: _Found, now_ms: int) -> Reading:
+    """Read the JSON object; the binding lets its attributes be repeated as headers."""
+    found = _Found({}, _own_headers_of(outside), {})
+    try:
+        event = _decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # The words of the decoder may quote what it found.
+        cause = str(error).encode("ascii", "backslashreplace").decode()[:200]
+        reason = f"The value is not a JSON object, as {STRUCTURED_TYPE} demands: {cause}"
+        shown = _shown(value[:60])
+        unreadable = BrokenRule(UNREADABLE, reason, Status.BAD_MESSAGE.value, shown)
+        return Reading(value, faults=(unreadable,))
+    for attribute, content in event.items():
+        if attribute not in {DATA, DATA_BASE64} and content is not None:
+            _take_attribute(found, attribute, content)
+    found.faults += _not_an_event(found, "attribute ")
+    message = _message_of(event)
+    if isinstance(message, BrokenRule):
+        found.faults.append(message)
+        message = b""
+    return _reading(value, message, found, now_ms)
+
+
+def _own_headers_of(outside: _Found) -> list[BrokenRule]:
+    """A header of ours beside a JSON object would be passed over: its sender must know."""
+    cause = "stands beside a CloudEvent in structured mode: make it an attribute of the event"
+    own = [text for text in outside.texts.values() if text.name.startswith("header " + OWN_PREFIX)]
+    repeated = f"The header {EVENT_PREFIX}"
+    return [
+        *(broken for broken in outside.faults if not broken.reason.startswith(repeated)),
+        *(fault(text.name, text.text, cause) for text in own),
+    ]
+
+
+def _take_attribute(found: _Found, attribute: str, content: object) -> None:
+    name = f"attribute {attribute[:100]}"
+    if not _ATTRIBUTE.fullmatch(attribute):
+        cause = "has a name that CloudEvents does not allow: use lower-case letters and digits"
+        found.faults.append(fault(name, "", cause))
+        return
+    field = _BY_ATTRIBUTE.get(attribute)
+    if field is None:
+        return
+    if isinstance(content, int) and not isinstance(content, bool):
+        content = str(content) if abs(content) < 10**15 else ""
+    if not isinstance(content, str):
+        cause = "is not a string: write it as a JSON string"
+        found.names[attribute] = name
+        found.faults.append(fault(name, type(content).__name__, cause))
+        return
+    _take(found, text_of(name, content.encode("utf-8", "surrogatepass"), field), field, name)
+
+
+def _take(found: _Found, text: Text | BrokenRule, field: Field, name: str) -> None:
+    found.names[field.attribute] = name
+    if isinstance(text, Text):
+        found.texts[field.attribute] = text
+    else:
+        found.faults.append(text)
+
+
+def _not_an_event(found: _Found, prefix: str) -> list[BrokenRule]:
+    """What keeps these values from being a CloudEvent 1.0 that holds a message."""
+    cause = "is missing: a CloudEvent has specversion, id, type and source; add it"
+    faults = [
+        fault(prefix + field.attribute, "", cause)
+        for field in REQUIRED
+        if field.attribute not in found.names
+    ]
+    texts = found.texts
+    version = texts.get(SPEC_VERSION.attribute)
+    if version is not None and version.text != SPEC_VERSION_TEXT:
+        cause = (
+            f"is {version.text}: this version of CloudEvents is not known, {SPEC_VERSION_TEXT} is"
+        )
+        faults.append(fault(version.name, version.text, cause))
+    kind = texts.get(CONTENT_TYPE.attribute)
+    if kind is not None and _media_type(kind) != MESSAGE_TYPE:
+        cause = f"is {kind.text}: the data must be a message; write {MESSAGE_TYPE} or leave it out"
+        faults.append(fault(kind.name, kind.text, cause))
+    return faults
+
+
+def _message_of(event: dict[str, object]) -> bytes | BrokenRule:
+    text, encoded = event.get(DATA), event.get(DATA_BASE64)
+    if (text is None) == (encoded is None):
+        cause = "are both given: give one" if text is not None else "are both missing: give one"
+        return fault(f"attributes {DATA_BASE64} and {DATA}", "", cause)
+    if isinstance(encoded, str):
+        try:
+            return binascii.a2b_base64(encoded.encode("ascii", "replace"), strict_mode=True)
+        except binascii.Error as error:
+            cause = f"is not Base64 ({error}): encode the bytes of the message with RFC 4648, 4"
+            return fault(f"attribute {DATA_BASE64}", encoded[:60], cause)
+    if isinstance(text, str):
+        return text.encode("utf-8", "surrogatepass")
+    name = DATA if text is not None else DATA_BASE64
+    found = type(event[name]).__name__
+    cause = f"is not a string: write the message as text in {DATA}, or Base64 in {DATA_BASE64}"
+    return fault(f"attribute {name}", found, cause)
+
+
+def _media_type(kind: Text | None) -> str:
+    return kind.text.partition(";")[0].strip().lower() if kind is not None else ""
+
+
+def _shown(octets: bytes | None) -> str:
+    return (octets or b"")[:800].decode("utf-8", "backslashreplace")

@@ -1,0 +1,70 @@
+"""What a record of mail.intake.<client> may hold beside the message: names, bounds, meanings.
+
+The contract with the platforms (docs/contracts/): ingest reads by this table and asyncapi.yaml
+is written from it. Owns: the names and lengths. Does not own: reading and judging the values
+(services/ingest/core/).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+MAX_AHEAD_DAYS: Final = 35  # the widest window in which a submission may be idempotent, too
+TIME_FORMS: Final = "RFC 3339, such as 2026-12-24T08:00:00Z, or Unix milliseconds"
+SPEC_VERSION_TEXT: Final = "1.0"
+MESSAGE_TYPE: Final = "message/rfc822"
+STRUCTURED_TYPE: Final = "application/cloudevents+json"
+# CloudEvents' Kafka binding, 3.2.3: an attribute is a header of this and its name.
+EVENT_PREFIX: Final = "ce_"
+OWN_PREFIX: Final = "sluice-"
+# What stands under these names in a structured event is the message.
+DATA: Final = "data"
+DATA_BASE64: Final = "data_base64"
+
+
+class Field(Struct, frozen=True):
+    """One thing that may be said: CloudEvents attribute, Kafka header, most octets, meaning.
+
+    As a Kafka header the attribute is called `ce_` and its name; `header` is the name outside
+    of CloudEvents, "" where it has none.
+    """
+
+    attribute: str
+    header: str
+    max_octets: int
+    meaning: str
+
+
+CODE: Final = Field(
+    "code",
+    "sluice-code",
+    200,
+    "The mailing code. Counts as the X-bm-mailing header where the message has none; where it "
+    "has one, both must be the same (R8)",
+)
+SENDER: Final = Field(
+    "sender", "sluice-sender", 256, "The envelope sender; it must be the From address (R9, R10)"
+)
+NOT_BEFORE: Final = Field(
+    "notbefore",
+    "sluice-not-before",
+    40,
+    f"No attempt is made before this time, at most {MAX_AHEAD_DAYS} days ahead. {TIME_FORMS}",
+)
+EXPIRES: Final = Field(
+    "expires",
+    "sluice-expires",
+    40,
+    "No attempt is begun from this time on; it is ahead, and after the earliest time. One later "
+    f"than {MAX_AHEAD_DAYS} days after the earliest time counts as that. {TIME_FORMS}",
+)
+ID: Final = Field("id", "", 256, "The idempotency key of the submission")
+SPEC_VERSION: Final = Field("specversion", "", 8, SPEC_VERSION_TEXT)
+TYPE: Final = Field("type", "", 256, "Any text, such as com.example.newsletter.send")
+SOURCE: Final = Field("source", "", 512, "Any text, such as /shop/newsletter")
+CONTENT_TYPE: Final = Field("datacontenttype", "content-type", 256, f"{MESSAGE_TYPE}, or left out")
+
+OPTIONAL: Final = (CODE, SENDER, NOT_BEFORE, EXPIRES)
+REQUIRED: Final = (SPEC_VERSION, ID, TYPE, SOURCE)  # of a CloudEvent

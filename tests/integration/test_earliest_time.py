@@ -1,0 +1,177 @@
+"""What is said beside a message, on a real line: its code, its earliest time, its expiry."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kafka import KafkaProducer
+from msgspec import Struct
+
+from shared.cli.line import Line, LineOptions
+from shared.registry import publish
+from shared.registry.changes import Changes
+from shared.registry.client import Client, Code
+from shared.runtime.sections import KafkaSettings
+from shared.topics import ids, names
+from shared.topics.codec import decode_pack, encode_pack
+from shared.topics.records import Envelope, Event, EventType, Facts, Message, Origin
+from tests.chaos.witnesses import EventWatch, follow
+
+# The line of this module is started once, also where the tests are spread over processes.
+pytestmark = pytest.mark.xdist_group("earliest-time")
+
+CLIENT = "early"
+DOMAIN = "news.early.example"
+SETTLE_TIMEOUT_S = 90.0
+AHEAD_MS = 8_000
+# 1m is then 0.6 s, 5m 3 s, 15m 9 s.
+ENV = {"deliver": {"SLUICE_DELIVER__RETRY_TIME_SCALE": "0.01"}}
+STRUCTURED = [("content-type", b"application/cloudevents+json")]
+
+
+def message(name: str) -> bytes:
+    return (
+        f"From: News <news@{DOMAIN}>\r\nTo: ok-{name}@r.example.net\r\n"
+        f"Subject: {name}\r\nMessage-ID: <{name}@{DOMAIN}>\r\n\r\nHello\r\n"
+    ).encode()
+
+
+def event(name: str, **more: Any) -> bytes:
+    attributes = {"specversion": "1.0", "id": name, "type": "com.example.send", "source": "/test"}
+    data = base64.b64encode(message(name)).decode()
+    return json.dumps({**attributes, "data_base64": data, **more}).encode()
+
+
+def waiting(name: str, earliest_ms: int, expires_ms: int) -> tuple[bytes, list[tuple[str, bytes]]]:
+    """A record of a retry topic as validate or deliver writes it, at the end of a stay."""
+    envelope = Envelope(
+        mail_id=ids.make(earliest_ms, name.encode().ljust(10)),
+        client=CLIENT,
+        sender=f"news@{DOMAIN}",
+        recipient=f"ok-{name}@r.example.net",
+        message_id=f"<{name}@{DOMAIN}>",
+        received_at_ms=earliest_ms - AHEAD_MS,
+        origin=Origin(),
+        facts=Facts(size_bytes=100),
+        lane="default",
+        expires_at_ms=expires_ms,
+        earliest_ms=earliest_ms,
+    )
+    return encode_pack([Message(envelope, message(name))])
+
+
+class Handed(Struct, frozen=True):
+    """What the tests share: every event by the left side of the Message-ID, and the time."""
+
+    events: dict[str, list[Event]]
+    earliest_ms: int
+    kafka: str
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    folder = tmp_path_factory.mktemp("early")
+    with Line(LineOptions(name="early", folder=folder, restart=False, part_env=ENV)) as line:
+        codes = {"SPRING26": Code("spring", "shop-de")}
+        client = Client(CLIENT, DOMAIN, "back@early.example.org", "standard", codes)
+        publish.apply(KafkaSettings(bootstrap=line.doors.kafka), Changes(added=(client,)))
+        yield line
+        line.forget_data()
+
+
+@pytest.fixture(scope="module")
+def handed(line: Line) -> Iterator[Handed]:
+    watch = EventWatch(line.doors.kafka)
+    producer = KafkaProducer(bootstrap_servers=line.doors.kafka, metrics_enabled=False)
+    intake = names.intake(CLIENT)
+    now_ms = int(time.time() * 1000)
+    earliest_ms = now_ms + AHEAD_MS
+    said = b"%d" % earliest_ms
+    producer.send(intake, message("coded"), headers=[("sluice-code", b"SPRING26")])
+    producer.send(intake, message("late"), headers=[("sluice-not-before", said)])
+    producer.send(
+        intake, event("structured", notbefore=earliest_ms, code="SPRING26"), headers=STRUCTURED
+    )
+    producer.send(intake, message("bad"), headers=[("sluice-not-before", b"tomorrow")])
+    producer.send(intake, b"no json", headers=STRUCTURED)
+    producer.send(intake, message("other"), headers=[("sluice-sender", b"x@" + DOMAIN.encode())])
+    long, long_headers = waiting("long", earliest_ms, earliest_ms + 600_000)
+    producer.send(names.deferred("12h"), long, headers=long_headers)
+    over, over_headers = waiting("over", earliest_ms, now_ms - 1)
+    producer.send(names.deferred("1h"), over, headers=over_headers)
+    producer.close(timeout=10)
+    found: dict[str, list[Event]] = {}
+    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    while sum(len(told) for told in found.values()) < 8:
+        assert time.monotonic() < deadline, f"only {sorted(found)}"
+        time.sleep(0.1)
+        found = {}
+        for told in watch.events(frozenset({CLIENT})):
+            name = told.data.message_id.strip("<").partition("@")[0]
+            found.setdefault(name, []).append(told)
+    yield Handed(found, earliest_ms, line.doors.kafka)
+    watch.close()
+
+
+@pytest.mark.parametrize("name", ["coded", "late", "structured", "long"])
+def test_a_message_is_delivered_once_and_not_before_its_time(handed: Handed, name: str) -> None:
+    (told,) = handed.events[name]
+    assert told.type is EventType.DELIVERED
+    assert told.data.attempt == 1
+    assert name == "coded" or told.data.at_ms >= handed.earliest_ms
+
+
+@pytest.mark.parametrize(("name", "mailing"), [("coded", "spring"), ("late", "standard")])
+def test_the_code_beside_the_message_names_the_mailing(
+    handed: Handed, name: str, mailing: str
+) -> None:
+    assert handed.events[name][0].data.mailing_id == mailing
+    assert handed.events["structured"][0].data.sub_client == "shop-de"
+
+
+def test_what_cannot_be_read_beside_a_message_refuses_it_alone(handed: Handed) -> None:
+    rules = [told.data.rules[0].rule for told in handed.events[""]]
+    assert sorted(rules) == ["bad_header", "unreadable"]
+    (told,) = handed.events["other"]
+    assert [rule.rule for rule in told.data.rules] == ["R9"]
+
+
+def test_a_message_whose_time_is_over_while_it_waits_is_expired(handed: Handed) -> None:
+    (told,) = handed.events["over"]
+    assert told.type is EventType.EXPIRED
+    assert told.data.attempt == 0
+
+
+def stays(kafka: str, topic: str) -> list[Envelope]:
+    """The envelopes that were written to a retry topic so far."""
+    consumer = follow(kafka, topic)
+    ends = consumer.end_offsets(consumer.assignment())
+    found: list[Envelope] = []
+    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    while any(consumer.position(partition) < end for partition, end in ends.items()):
+        assert time.monotonic() < deadline, f"{topic}: only {len(found)} read"
+        for records in consumer.poll(timeout_ms=200).values():
+            for record in records:
+                found += [one.envelope for one in decode_pack(record.value, record.headers)]
+    consumer.close(autocommit=False)
+    return found
+
+
+def test_a_wait_is_handed_round_and_keeps_its_earliest_time(handed: Handed) -> None:
+    found = [
+        envelope for step in ("1m", "5m") for envelope in stays(handed.kafka, names.deferred(step))
+    ]
+    for envelope in found:
+        assert envelope.earliest_ms == handed.earliest_ms
+        assert envelope.not_before_ms <= handed.earliest_ms
+        assert envelope.attempts.count == 0
+    said = {envelope.message_id for envelope in found}
+    assert said == {f"<{name}@{DOMAIN}>" for name in ("late", "structured", "long")}
+    # It came from 12h by way of 5m, scaled to 3 s each, and of 1m, scaled to 0.6 s each.
+    long = [envelope for envelope in found if envelope.message_id == f"<long@{DOMAIN}>"]
+    assert 2 <= len(long) <= 8
