@@ -195,7 +195,8 @@ class Worker:
             self._know(found)
             jobs: list[Job] = []
             for partition, records in found.items():
-                jobs += self._read(partition, records)
+                room = self._limits.max_in_flight - len(self._open_jobs) - len(jobs)
+                jobs += self._read(partition, records, room)
             if jobs:
                 self._give(jobs)
         self._commit_if_due()
@@ -208,7 +209,8 @@ class Worker:
         self._hand_out(jobs)
         self._failpoints.hit(f"{self._service}.handed_out")
 
-    def _read(self, partition: TopicPartition, records: Sequence[Record]) -> list[Job]:
+    def _read(self, partition: TopicPartition, records: Sequence[Record], room: int) -> list[Job]:
+        """The jobs of these records, at most `room`; the rest is read again later."""
         hold = self._hold(partition)
         jobs: list[Job] = []
         for record in records:
@@ -221,6 +223,13 @@ class Worker:
             wait_s = due_ms / 1000 - time.time() if due_ms else 0.0
             if wait_s > 0:
                 self._sleep(partition, record.offset, wait_s)
+                break
+            is_alone = not jobs and room >= self._limits.max_in_flight
+            if len(jobs) + len(messages) > room and not is_alone:
+                # The limit is what a crash may send twice at most, so it is kept to the message.
+                # Only a pack that is larger by itself goes beyond it, alone.
+                self._consumer.seek(partition, record.offset)
+                self._throttled = True
                 break
             for index in hold.ledger.add(record.offset, len(messages)):
                 jobs.append(Job(hold, record.offset, index, messages[index]))
