@@ -15,6 +15,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from msgspec import Struct
 
 from shared.runtime.sections import KafkaSettings, RuntimeSettings
+from shared.stream.header_names import allow_any_header_name
 
 BATCH_BYTES: Final = 1024 * 1024
 # An intake record of up to 8 MB may have to be copied to mail.refused.
@@ -96,6 +97,7 @@ def make_producer(
 
 def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -> KafkaConsumer:
     """A consumer of committed records only, which never commits by itself."""
+    allow_any_header_name()
     config: dict[str, Any] = {
         **_common(options, "consumer"),
         "group_id": group,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -39,6 +39,15 @@ def message(name: str, extra: bytes = b"", body: bytes = b"Hello\r\n") -> bytes:
     return head.encode() + extra + b"\r\n" + body
 
 
+class RawName(str):
+    """A header name that goes out as these bytes, whatever its text is."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "", errors: str = "") -> bytes:
+        return b"sluice-\xff\xfe"
+
+
 class Bad(Struct, frozen=True):
     """One bad record: its bytes, the rule or reason it must be refused for."""
 
@@ -46,6 +55,7 @@ class Bad(Struct, frozen=True):
     rule: str
     kept: bool  # in mail.refused, because it could not be read
     topic: str = names.intake(CLIENT)
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 BAD: dict[str, Bad] = {
@@ -55,6 +65,9 @@ BAD: dict[str, Bad] = {
     "compressed": Bad(b"\x1f\x8b\x08\x00" + Random(1).randbytes(5_000), "unreadable", kept=True),
     "without a header end": Bad(
         message("no-end").partition(b"\r\n\r\n")[0] + b"\r\n", "unreadable", kept=True
+    ),
+    "header name not UTF-8": Bad(
+        message("name"), "bad_header", kept=True, headers=((RawName("sluice-"), b"x"),)
     ),
     "2 MB": Bad(message("huge", body=b"0123456789abcde\n" * 131_072), "R1", kept=False),
     "unknown code": Bad(message("code", b"X-bm-mailing: none-such\r\n"), "R8", kept=False),
@@ -108,7 +121,7 @@ def sent(line: Line, events: EventWatch) -> dict[str, Sent]:
             found[good] = publish_one(
                 producer, names.intake(CLIENT), message(good.replace(" ", "-"))
             )
-            found[name] = publish_one(producer, bad.topic, bad.content)
+            found[name] = publish_one(producer, bad.topic, bad.content, bad.headers)
         found["good last"] = publish_one(producer, names.intake(CLIENT), message("good-last"))
     finally:
         producer.close(timeout=10)
@@ -120,10 +133,16 @@ def sent(line: Line, events: EventWatch) -> dict[str, Sent]:
     return found
 
 
-def publish_one(producer: Any, topic: str, value: bytes | None) -> Sent:
+def publish_one(
+    producer: Any,
+    topic: str,
+    value: bytes | None,
+    headers: Sequence[tuple[str, bytes]] = (),
+) -> Sent:
     # kafka-python wants a key where there is no value.
     key = b"key" if value is None else None
-    place = producer.send(topic, value=value, key=key, partition=0).get(timeout=30)
+    sent = producer.send(topic, value=value, key=key, headers=list(headers), partition=0)
+    place = sent.get(timeout=30)
     return Sent(topic, place.partition, place.offset, value)
 
 
