@@ -7,13 +7,17 @@ from typing import Final
 
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Policy
-from services.validate.edge.judging import SERVICE, Judging
+from services.validate.edge.judging import SERVICE, Judging, Means
+from services.validate.edge.keys_reader import KeysReader
+from services.validate.edge.submission_keys import SubmissionKeys
 from services.validate.settings import Settings
 from shared.registry.view import ClientView
 from shared.runtime.lifecycle import WELL
 from shared.runtime.service_cli import Running
+from shared.store import client as store
+from shared.store.submissions import Window
 from shared.stream.admin import ensure_topics_until
-from shared.stream.client import options_of
+from shared.stream.client import ClientOptions, options_of
 from shared.stream.consumer import StreamConsumer
 from shared.stream.failpoints import Failpoints
 from shared.stream.relay import Relay
@@ -23,6 +27,8 @@ from shared.stream.watchdog import Watchdog
 from shared.topics import names
 
 GROUP: Final = "sluice.validate"
+DUPLICATES: Final = "sluice_validate_duplicates"
+DUPLICATES_HELP: Final = "Submissions that came before and are not sent again, by client."
 
 
 def serve(settings: Settings, running: Running) -> int:
@@ -35,11 +41,21 @@ def serve(settings: Settings, running: Running) -> int:
         return WELL
     view = ClientView(kafka)
     view.start()
+    options = options_of(kafka, settings.runtime)
+    reader = _keys_reader(settings, running, options)
     try:
-        options = options_of(kafka, settings.runtime)
         producer = TransactionalProducer(options, SERVICE, failpoints, Watchdog())
         policy = Policy(settings.validate.max_message_bytes, lanes)
-        judging = Judging(view, policy, producer.partitions_for, running.clock)
+        judging = Judging(
+            Means(
+                clients=view,
+                policy=policy,
+                keys=SubmissionKeys(reader) if reader else None,
+                partitions_of=producer.partitions_for,
+                clock=running.clock,
+                duplicates=running.counters.counter(DUPLICATES, DUPLICATES_HELP, ("client",)),
+            )
+        )
         relay = Relay(
             SERVICE,
             lambda heard: StreamConsumer(options, GROUP, heard, topics=(names.RECEIVED,)),
@@ -51,5 +67,20 @@ def serve(settings: Settings, running: Running) -> int:
         tell_relay(relay.status, running.health, running.counters)
         relay.run(running.stop)
     finally:
+        if reader is not None:
+            reader.close()
         view.close()
     return WELL
+
+
+def _keys_reader(settings: Settings, running: Running, options: ClientOptions) -> KeysReader | None:
+    """What keeps the submission keys whole, started; None where repeats are not looked for."""
+    validate, redis = settings.validate, settings.redis
+    if not validate.duplicate_window_h:
+        return None
+    window = Window(validate.duplicate_window_h * 3600, validate.submissions_per_day)
+    client = store.connect(redis.url, decode_responses=False)
+    reader = KeysReader(options, client, redis.submissions_key, window, running.clock)
+    reader.start()
+    running.health.add_ready("submission_keys", reader.fault)
+    return reader

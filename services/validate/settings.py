@@ -7,7 +7,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from shared.runtime.sections import KafkaSettings, RuntimeSettings, TelemetrySettings
+from shared.runtime.sections import (
+    KafkaSettings,
+    RedisSettings,
+    RuntimeSettings,
+    TelemetrySettings,
+)
 
 # Domains whose mail is judged by one provider with one set of limits (DESIGN section 2).
 DEFAULT_LANES: dict[str, tuple[str, ...]] = {
@@ -28,6 +33,24 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(ge=1, le=1_000, description="Most packs (of up to 64 messages) of one transaction."),
     ] = 24
+    duplicate_window_h: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=840,
+            description="For how many hours a submission is known again, so that one that is"
+            " handed in twice is sent once. 0: never; two are two then.",
+        ),
+    ] = 48
+    submissions_per_day: Annotated[
+        int,
+        Meta(
+            ge=1_000,
+            le=10_000_000_000,
+            description="Submissions a day that the keys of that window are laid out for; with"
+            " more they take more memory of Redis each. A change holds within 12 hours.",
+        ),
+    ] = 10_000_000
     lanes: Annotated[
         dict[str, tuple[str, ...]],
         Meta(description="Recipient domains by lane; all others go by the lane `default`."),
@@ -39,5 +62,6 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
     runtime: RuntimeSettings = RuntimeSettings()
     kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     validate: ValidateSettings = ValidateSettings()

@@ -107,6 +107,14 @@ class RedisSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="`redis://[user:password@]host:port/database`, or `rediss://` for TLS.",
         ),
     ] = "redis://127.0.0.1:6379/0"
+    submissions_key: Annotated[
+        str,
+        Meta(
+            pattern=r"^\{[^{}]+\}[^{}]*\Z",
+            description="Redis key of the submissions seen lately, beginning with a {hash tag}."
+            " Two installations that share a Redis database need two.",
+        ),
+    ] = "{sluice:submissions}"
 
 
 class TelemetrySettings(Struct, frozen=True, forbid_unknown_fields=True):

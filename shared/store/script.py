@@ -27,7 +27,7 @@ class Script:
         self._source = resources.files(_PACKAGE).joinpath(f"{name}.lua").read_text("utf-8")
         self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
-    def run(self, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+    def run(self, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
         """The script's result. Raises StoreAwayError; whether the script ran is then unknown."""
         with store_errors():
             try:

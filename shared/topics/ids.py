@@ -15,6 +15,12 @@ _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 # Two letters at a time halve the work; an id is made for every message.
 _PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
 
+# Python's own digits of base 32 are 0-9 and A-V; what is no letter of Crockford's becomes none.
+_TO_BASE_32: Final = dict.fromkeys(range(128), "!") | {
+    ord(letter): digit
+    for letter, digit in zip(_ALPHABET, "0123456789ABCDEFGHIJKLMNOPQRSTUV", strict=True)
+}
+
 ID_LETTERS: Final = 26
 
 
@@ -35,3 +41,18 @@ def derive(topic: str, partition: int, offset: int, timestamp_ms: int) -> str:
 def make(now_ms: int, chance: bytes) -> str:
     """The mail id of a message that came by SMTP: the time, and 10 random bytes."""
     return encode(((now_ms & 0xFFFF_FFFF_FFFF) << 80) | int.from_bytes(chance[:10], "big"))
+
+
+def to_bytes(mail_id: str) -> bytes:
+    """The 16 bytes of a mail id; raises ValueError for what is none."""
+    if len(mail_id) != ID_LETTERS:
+        raise ValueError(f"not a mail id: {mail_id!r}")
+    try:
+        return int(mail_id.translate(_TO_BASE_32), 32).to_bytes(16, "big")
+    except OverflowError:
+        raise ValueError(f"not a mail id: {mail_id!r}") from None
+
+
+def from_bytes(octets: bytes) -> str:
+    """The mail id of these 16 bytes."""
+    return encode(int.from_bytes(octets, "big"))

@@ -17,6 +17,7 @@ DEFERRED_PREFIX: Final = "mail.deferred."
 RECEIVED: Final = "mail.received"
 RETURNED: Final = "mail.returned"
 EVENTS: Final = "mail.events"
+SUBMISSIONS: Final = "mail.submissions"
 REFUSED: Final = "mail.refused"
 CLIENTS: Final = "mail.clients"
 SUPPRESSIONS: Final = "mail.suppressions"
@@ -47,10 +48,13 @@ PACK_MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
 
 # Bills are counted anew from the events: a closed month and its grace must still be there.
 EVENTS_RETENTION_MS: Final = 400 * 86_400_000
+# The longest window in which a submission is known again (35 days) and a day.
+SUBMISSIONS_RETENTION_MS: Final = 36 * 86_400_000
 # Longer than any message may wait for its delivery.
 PACKS_RETENTION_MS: Final = 30 * 86_400_000
 
-_CLIENT_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+CLIENT_NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_CLIENT_NAME: Final = re.compile(CLIENT_NAME_PATTERN)
 
 
 class TopicPlan(Struct, frozen=True):
@@ -105,6 +109,7 @@ def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
         *(TopicPlan(outbound(lane), partitions, packed) for lane in lanes),
         *(TopicPlan(deferred(delay), 2, packed) for delay in DELAYS_S),
         TopicPlan(EVENTS, partitions, {"retention.ms": str(EVENTS_RETENTION_MS)}),
+        TopicPlan(SUBMISSIONS, partitions, {"retention.ms": str(SUBMISSIONS_RETENTION_MS)}),
         TopicPlan(REFUSED, 1, {"max.message.bytes": str(INTAKE_MAX_RECORD_BYTES)}),
         TopicPlan(CLIENTS, 1, compacted),
         TopicPlan(SUPPRESSIONS, 1, compacted),

@@ -166,6 +166,7 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     size_bytes: int = 0
     next_attempt_at_ms: int = 0
     origin: Origin | None = None
+    first_mail_id: str = ""  # of the submission that this one repeats
 
 
 class TallyRow(Struct, frozen=True, array_like=True, gc=False):

@@ -2,7 +2,7 @@ import pytest
 from msgspec.structs import replace
 
 from services.ingest.core.submission import Submission, accept
-from services.validate.core.batch import judge_batch
+from services.validate.core.batch import assemble, judge_all
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Passed, Policy, Refused, Suppressed, judge
 from shared.mail.headers import scan
@@ -165,7 +165,8 @@ def test_a_message_before_its_earliest_time_waits_on_a_retry_topic_and_one_after
     late, early = (
         Message(replace(envelope(), not_before_ms=RECEIVED + ahead), b"x") for ahead in (0, hour)
     )
-    batch = judge_batch([late, early], lambda name: CLIENT, POLICY, RECEIVED)
+    judged = judge_all([late, early], lambda name: CLIENT, POLICY, RECEIVED)
+    batch = assemble(judged, {}, RECEIVED)
     assert [message.envelope.not_before_ms for message in batch.passed["default"]] == [RECEIVED]
     ((step, waiting),) = batch.waiting
     assert step == "15m"
@@ -183,7 +184,7 @@ def test_every_message_of_a_batch_has_one_fate_and_is_counted_once() -> None:
         message(to="b@blocked.example"),
         message(to="b@gmail.com"),
     ]
-    batch = judge_batch(messages, lambda name: CLIENT, POLICY, 5)
+    batch = assemble(judge_all(messages, lambda name: CLIENT, POLICY, 5), {}, 5)
     assert sorted(kind for kind, _, _ in batch.events) == [
         EventType.REFUSED,
         EventType.SUPPRESSED,

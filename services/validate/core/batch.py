@@ -1,18 +1,33 @@
-"""One batch of messages judged: what goes on, the events, the counts. Pure."""
+"""One batch of messages judged: what goes on, the events, the counts. Pure.
+
+Two steps, because between them the keys of the submissions are looked up: judge_all() has the
+verdicts of the rules, assemble() takes the answers and says what is written.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.validate.core.verdict import Passed, Policy, Refused, Suppressed, judge
+from services.validate.core.verdict import Passed, Policy, Refused, Suppressed, Verdict, judge
 from shared.registry.client import Client
+from shared.registry.judging import unsent_event
+from shared.registry.repeats import duplicate_event, key_reused, reused_event
+from shared.topics import ids
 from shared.topics.records import Envelope, EventType, MailEvent, Message
+from shared.topics.submission_keys import Answer, Conflict, Duplicate
 from shared.topics.waiting import next_stay, stay_until
 
 Mailing = tuple[str, str, str]
+
+
+class Judged(Struct, frozen=True, gc=False):
+    """A message and what the rules say of it."""
+
+    message: Message
+    verdict: Verdict
 
 
 class Batch(Struct):
@@ -27,34 +42,78 @@ class Batch(Struct):
     received: dict[Mailing, int]
 
 
-def judge_batch(
+def judge_all(
     messages: Iterable[Message],
     client_of: Callable[[str], Client | None],
     policy: Policy,
     now_ms: int,
-) -> Batch:
-    """Judge each message; every one ends in one of the three, and is counted."""
+) -> list[Judged]:
+    """The verdict of the rules on each message."""
+    return [
+        Judged(message, judge(message.envelope, client_of(message.envelope.client), policy, now_ms))
+        for message in messages
+    ]
+
+
+def keeps_key(judged: Judged) -> bool:
+    """Whether this submission takes its key, so that another one with it is a repeat.
+
+    A refused one does not: the platform mends it and hands it in again. By SMTP it was accepted
+    before it was judged here, and its mail id, which a repeat may bear too, has one fate.
+    """
+    return not isinstance(judged.verdict, Refused) or not judged.message.envelope.origin.topic
+
+
+def assemble(judged: Sequence[Judged], answers: Mapping[int, Answer], now_ms: int) -> Batch:
+    """What follows from the verdicts and, by index, from the answers to the keys.
+
+    Every message ends as passed, refused, suppressed or duplicate; all but the last are counted
+    as received.
+    """
     batch = Batch({}, [], [], {})
-    received = batch.received
-    for message in messages:
-        envelope = message.envelope
-        client = client_of(envelope.client)
-        match judge(envelope, client, policy, now_ms):
-            case Passed(onward):
-                if onward.not_before_ms > now_ms:
-                    batch.waiting.append(_first_stay(onward, message.content, now_ms))
-                else:
-                    passed = batch.passed.setdefault(onward.lane, [])
-                    passed.append(Message(onward, message.content))
-                key = (onward.client, onward.mailing_id, onward.sub_client)
-            case Refused(event):
-                batch.events.append((EventType.REFUSED, envelope.mail_id, event))
-                key = (event.client, event.mailing_id, event.sub_client)
-            case Suppressed(event):
-                batch.events.append((EventType.SUPPRESSED, envelope.mail_id, event))
-                key = (event.client, event.mailing_id, event.sub_client)
-        received[key] = received.get(key, 0) + 1
+    for index, one in enumerate(judged):
+        match answers.get(index):
+            case Duplicate(first):
+                event = duplicate_event(_event_of(one, now_ms), ids.from_bytes(first))
+                batch.events.append((EventType.DUPLICATE, one.message.envelope.mail_id, event))
+                continue
+            case Conflict(first):
+                verdict: Verdict = Refused(_reused(one, ids.from_bytes(first), now_ms))
+            case _:
+                verdict = one.verdict
+        key = _add(batch, one.message, verdict, now_ms)
+        batch.received[key] = batch.received.get(key, 0) + 1
     return batch
+
+
+def _add(batch: Batch, message: Message, verdict: Verdict, now_ms: int) -> Mailing:
+    match verdict:
+        case Passed(onward):
+            if onward.not_before_ms > now_ms:
+                batch.waiting.append(_first_stay(onward, message.content, now_ms))
+            else:
+                passed = batch.passed.setdefault(onward.lane, [])
+                passed.append(Message(onward, message.content))
+            return onward.client, onward.mailing_id, onward.sub_client
+        case Refused(event):
+            kind = EventType.REFUSED
+        case Suppressed(event):
+            kind = EventType.SUPPRESSED
+    batch.events.append((kind, message.envelope.mail_id, event))
+    return event.client, event.mailing_id, event.sub_client
+
+
+def _event_of(judged: Judged, now_ms: int) -> MailEvent:
+    match judged.verdict:
+        case Passed(onward):
+            return unsent_event(onward, "", now_ms)
+        case Refused(event) | Suppressed(event):
+            return event
+
+
+def _reused(judged: Judged, first_mail_id: str, now_ms: int) -> MailEvent:
+    broken = key_reused(judged.message.envelope, first_mail_id)
+    return reused_event(_event_of(judged, now_ms), broken, first_mail_id)
 
 
 def _first_stay(envelope: Envelope, content: bytes, now_ms: int) -> tuple[str, Message]:

@@ -10,18 +10,23 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from services.validate.core.batch import Batch, judge_batch
+from msgspec import Struct
+
+from services.validate.core.batch import Batch, assemble, judge_all, keeps_key
 from services.validate.core.lanes import pack_by_partition
 from services.validate.core.verdict import Policy
+from services.validate.edge.submission_keys import Run
 from shared.registry.client import Client
 from shared.runtime.clock import Clock
+from shared.runtime.telemetry import Counter
 from shared.stream import outputs
 from shared.stream.consumer import Record
 from shared.stream.relay import NotReady
 from shared.stream.transactions import Output
 from shared.topics import names
 from shared.topics.codec import CodecError, decode_pack
-from shared.topics.records import Message
+from shared.topics.records import EventType, Message
+from shared.topics.submission_keys import Answer, Claim, New, claim_of, encode_record, place_of
 
 log = logging.getLogger(__name__)
 
@@ -46,43 +51,77 @@ class Clients(Protocol):
         ...
 
 
+class Keys(Protocol):
+    """The keys of the submissions seen lately (submission_keys.py)."""
+
+    def claim(self, run: Run, /) -> Sequence[Answer]:
+        """The answer to each claim; raises NotReady."""
+        ...
+
+
+class Means(Struct, frozen=True):
+    """What a worker judges with. `keys` None: repeats are not looked for."""
+
+    clients: Clients
+    policy: Policy
+    keys: Keys | None
+    partitions_of: Callable[[str], int]
+    clock: Clock
+    duplicates: Counter
+
+
 class Judging:
     """Processes the batches of one worker."""
 
-    def __init__(
-        self,
-        clients: Clients,
-        policy: Policy,
-        partitions_of: Callable[[str], int],
-        clock: Clock,
-    ) -> None:
-        self._clients = clients
-        self._policy = policy
-        self._partitions_of = partitions_of
-        self._clock = clock
+    def __init__(self, means: Means) -> None:
+        self._means = means
 
     def process(self, records: Sequence[Record]) -> list[Output]:
         """The output of one transaction; raises NotReady while the registry is not known."""
-        if not self._clients.ready():
+        means = self._means
+        if not means.clients.ready():
             raise NotReady("the client registry is being read")
         written: list[Output] = []
         messages: list[Message] = []
+        claims: list[Claim] = []
         for record in records:
             try:
-                messages += decode_pack(record.value, record.headers)
+                pack = decode_pack(record.value, record.headers)
+                if means.keys is not None:
+                    claims += _claims(record, pack)
+                messages += pack
             except CodecError as error:
                 written.append(_unreadable(record, str(error)))
-        now_ms = self._clock.now_ms()
-        batch = judge_batch(messages, self._client_of, self._policy, now_ms)
+        now_ms = means.clock.now_ms()
+        judged = judge_all(messages, self._client_of, means.policy, now_ms)
+        answers: dict[int, Answer] = {}
+        if means.keys is not None:
+            chosen = [index for index, one in enumerate(judged) if keeps_key(one)]
+            answers = self._ask(means.keys, chosen, claims, _ends(records))
+            if taken := [claims[index] for index in chosen if isinstance(answers[index], New)]:
+                written.append(Output(names.SUBMISSIONS, encode_record(taken)))
+        batch = assemble(judged, answers, now_ms)
+        self._count(batch)
         written += self._tell(batch, records[0], now_ms)
         return written
 
+    def _ask(
+        self, keys: Keys, chosen: Sequence[int], claims: Sequence[Claim], ends: dict[int, int]
+    ) -> dict[int, Answer]:
+        answers = keys.claim(Run([claims[index] for index in chosen], ends))
+        return dict(zip(chosen, answers, strict=True))
+
+    def _count(self, batch: Batch) -> None:
+        for kind, _, event in batch.events:
+            if kind is EventType.DUPLICATE:
+                self._means.duplicates.add(1, event.client)
+
     def _client_of(self, name: str) -> Client | None:
-        found = self._clients.get(name)
+        found = self._means.clients.get(name)
         if found is not None:
             return found
         try:
-            return self._clients.get_fresh(name, FRESH_TIMEOUT_S)
+            return self._means.clients.get_fresh(name, FRESH_TIMEOUT_S)
         except TimeoutError as error:
             raise NotReady(f"the client registry cannot be read: {error}") from error
 
@@ -90,7 +129,7 @@ class Judging:
         written: list[Output] = []
         for lane, messages in batch.passed.items():
             topic = names.outbound(lane)
-            for partition, pack in pack_by_partition(messages, self._partitions_of(topic)):
+            for partition, pack in pack_by_partition(messages, self._means.partitions_of(topic)):
                 written.append(outputs.pack(topic, pack, partition))
         for step, message in batch.waiting:
             # One a record: a pack on a retry topic is as late as the last of it.
@@ -101,6 +140,19 @@ class Judging:
             tally_id = f"{SERVICE}.{first.topic}.{first.partition}.{first.offset}"
             written.append(outputs.tally(SERVICE, tally_id, now_ms, batch.received))
         return written
+
+
+def _claims(record: Record, pack: Sequence[Message]) -> list[Claim]:
+    """The claims of a pack's messages; raises CodecError."""
+    return [
+        claim_of(message, place_of(record.partition, record.offset, index))
+        for index, message in enumerate(pack)
+    ]
+
+
+def _ends(records: Sequence[Record]) -> dict[int, int]:
+    """The offset after the last record of each partition."""
+    return {record.partition: record.offset + 1 for record in records}
 
 
 def _unreadable(record: Record, reason: str) -> Output:

@@ -1,0 +1,206 @@
+"""Reads the submission keys back from mail.submissions when Redis does not have them whole.
+
+A thread of its own: asked by want(), and once at the start. One process does it at a time (the
+token in Redis); the others wait. The keys count as whole only when everything was read that had
+been written when it began, also what was still in open transactions then.
+
+When the process dies meanwhile, its token expires and another begins anew; what is there
+already stays and is written over with the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import redis
+from kafka.errors import KafkaError
+from kafka.structs import TopicPartition
+
+from shared.runtime.clock import Clock
+from shared.store.client import StoreAwayError
+from shared.store.submissions import Submissions, Window
+from shared.stream.client import ClientOptions, make_consumer
+from shared.topics.codec import CodecError
+from shared.topics.names import SUBMISSIONS
+from shared.topics.submission_keys import CLAIM_BYTES, decode_record
+
+log = logging.getLogger(__name__)
+
+# A transaction whose claims were lost with Redis has written its keys by then.
+SETTLE_S: Final = 2.0
+RETRY_S: Final = 0.5
+MAX_KEYS: Final = 1_000
+_POLL_MS: Final = 200
+_ASK_TIMEOUT_MS: Final = 5_000
+_CLOSE_TIMEOUT_S: Final = 10.0
+
+
+class _Lost(Exception):  # noqa: N818 - a state, not a fault
+    """Another process reads the keys back now."""
+
+
+class KeysReader:
+    """Keeps the keys whole. store(), want() and fault() may be called from any thread."""
+
+    def __init__(
+        self,
+        options: ClientOptions,
+        client: redis.Redis,
+        state: str,
+        window: Window,
+        clock: Clock,
+    ) -> None:
+        self._options = options
+        self._client = client
+        self._state = state
+        self._window = window
+        self._clock = clock
+        self._store: Submissions | None = None
+        self._wanted = threading.Event()
+        self._wanted.set()
+        self._closing = threading.Event()
+        self._fault = f"{SUBMISSIONS} has not been read yet"
+        self._thread = threading.Thread(target=self._run, name="submission-keys", daemon=True)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def store(self) -> Submissions | None:
+        """The script on the topic as it is now; None before that is known."""
+        return self._store
+
+    def want(self) -> None:
+        """The keys are not whole: read them back."""
+        self._fault = "the submission keys are lost and will be read back"
+        self._wanted.set()
+
+    def fault(self) -> str:
+        """For /ready: why the keys cannot be asked, "" when they can."""
+        return self._fault
+
+    def close(self) -> None:
+        """End the thread and its connections."""
+        self._closing.set()
+        self._wanted.set()
+        if self._thread.ident is not None:
+            self._thread.join(_CLOSE_TIMEOUT_S)
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.wait()
+            if self._closing.is_set():
+                return
+            try:
+                if self._restore():
+                    self._wanted.clear()
+                    self._fault = ""
+                    continue
+                self._fault = "another process reads the submission keys back"
+            except (KafkaError, StoreAwayError) as error:
+                self._fault = f"submission keys: {error}"
+                log.warning("submission keys not read", extra={"reason": str(error)})
+            except Exception:
+                # The thread must outlive a fault of the client library.
+                self._fault = "submission keys: see the log"
+                log.exception("reading the submission keys failed; it starts anew")
+            self._closing.wait(RETRY_S)
+
+    def _restore(self) -> bool:
+        """Have the keys whole; False where another process is at it."""
+        with self._consumer("read_committed") as consumer:
+            partitions = self._partitions(consumer)
+            store = self._opened(consumer)
+            token = secrets.token_hex(8)
+            match store.begin(token):
+                case "taken":
+                    return False
+                case "whole":
+                    self._store = store
+                    return True
+            self._fault = "the submission keys are being read back"
+            try:
+                keys = self._read(consumer, partitions, store, token)
+            except _Lost:
+                return False
+            if not store.finish(token):
+                return False
+            self._store = store
+            log.info("submission keys read back", extra={"keys": keys})
+            return True
+
+    def _opened(self, consumer: Any) -> Submissions:
+        topic_id = consumer._cluster.topic_id(SUBMISSIONS)
+        return Submissions(self._client, self._state, self._window, str(topic_id))
+
+    @contextmanager
+    def _consumer(self, isolation: str) -> Iterator[Any]:
+        consumer = make_consumer(
+            self._options, None, isolation_level=isolation, fetch_max_wait_ms=100
+        )
+        try:
+            yield consumer
+        finally:
+            consumer.close(autocommit=False, timeout_ms=1_000)
+
+    def _partitions(self, consumer: Any) -> list[TopicPartition]:
+        numbers = consumer.partitions_for_topic(SUBMISSIONS)
+        if not numbers:
+            raise KafkaError(f"there is no topic {SUBMISSIONS}")
+        return [TopicPartition(SUBMISSIONS, number) for number in sorted(numbers)]
+
+    def _read(
+        self, consumer: Any, partitions: list[TopicPartition], store: Submissions, token: str
+    ) -> int:
+        """Put back everything of the window; how many keys. Raises _Lost."""
+        ends = self._written(partitions)
+        if any(ends.values()):
+            self._closing.wait(SETTLE_S)
+            ends = self._written(partitions)
+        since_ms = self._clock.now_ms() - self._window.seconds * 1000
+        found = consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
+        consumer.assign(partitions)
+        for partition in partitions:
+            first = found.get(partition)
+            consumer.seek(partition, first.offset if first else ends[partition])
+        keys = 0
+        while any(_position(consumer, each) < ends[each] for each in partitions):
+            if self._closing.is_set():
+                raise _Lost
+            for records in consumer.poll(timeout_ms=_POLL_MS).values():
+                keys += sum(self._put_back(store, token, record) for record in records)
+            _hold(store, token, 0, b"")
+        return keys
+
+    def _written(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        """The end of each partition, open transactions included."""
+        with self._consumer("read_uncommitted") as consumer:
+            ends = consumer.end_offsets(partitions, timeout_ms=_ASK_TIMEOUT_MS)
+            return {partition: int(end) for partition, end in ends.items()}
+
+    def _put_back(self, store: Submissions, token: str, record: Any) -> int:
+        try:
+            claims = decode_record(record.value)
+        except CodecError as error:
+            place = {"partition": record.partition, "offset": record.offset}
+            log.error("submission keys cannot be read", extra={**place, "reason": str(error)})
+            return 0
+        step = MAX_KEYS * CLAIM_BYTES
+        for start in range(0, len(claims), step):
+            _hold(store, token, record.timestamp // 1000, claims[start : start + step])
+        return len(claims) // CLAIM_BYTES
+
+
+def _hold(store: Submissions, token: str, at_s: int, claims: bytes) -> None:
+    if not store.restore(token, at_s, claims):
+        raise _Lost
+
+
+def _position(consumer: Any, partition: TopicPartition) -> int:
+    position = consumer.position(partition, timeout_ms=_ASK_TIMEOUT_MS)
+    return -1 if position is None else int(position)

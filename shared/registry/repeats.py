@@ -1,0 +1,50 @@
+"""What is told of a submission whose key came before: a duplicate, or a key used twice.
+
+Owns: the words and the events. Does not own: which of the two it is
+(shared/store/submissions.py).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from shared.mail.status import Status
+from shared.topics.records import BrokenRule, Envelope, MailEvent
+
+KEY_REUSED: Final = "key_reused"
+
+
+def duplicate_event(event: MailEvent, first_mail_id: str) -> MailEvent:
+    """The event of a submission that is the same as one before; `event` tells of the submission."""
+    return replace(
+        event,
+        enhanced="",
+        rules=(),
+        reason=f"Handed in before as {first_mail_id}: nothing more is sent",
+        first_mail_id=first_mail_id,
+    )
+
+
+def reused_event(event: MailEvent, broken: BrokenRule, first_mail_id: str) -> MailEvent:
+    """The refusal of another message under the same key; `event` tells of the submission."""
+    return replace(
+        event,
+        enhanced=broken.status,
+        rules=(broken,),
+        reason=f"{broken.rule}: {broken.reason}",
+        first_mail_id=first_mail_id,
+    )
+
+
+def key_reused(envelope: Envelope, first_mail_id: str) -> BrokenRule:
+    """Why a message is refused whose key another message had before it."""
+    name, found = "Message-ID", envelope.message_id
+    if envelope.submission_key:
+        name, found = "ce_id", envelope.submission_key
+    reason = (
+        f"Another message with this {name} was handed in before as {first_mail_id}:"
+        f" give this one a {name} of its own"
+    )
+    return BrokenRule(KEY_REUSED, reason, Status.BAD_HEADER.value, found)

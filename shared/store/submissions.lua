@@ -1,0 +1,206 @@
+-- The submissions seen lately, by key: claimed by validate, reserved by the front door.
+--
+-- Keys
+--   KEYS[1]  the state, a hash; must hold a {hash tag}. `log` the id of the topic that the keys
+--            can be read back from; `generation` a token, there once the keys are whole;
+--            `seen:<partition>` the offset up to which a partition's claims are in;
+--            `buckets:<slot>` into how many buckets the keys of a slot are spread; `window`
+--            and `buckets` as the last claim had them, for who reserves.
+--   KEYS[1]:<log>:<slot>:<bucket>  a hash: 7 bytes of the key -> mail id (16 bytes), content (4),
+--            place (3, zeros while reserved only). A slot is SLOT_S of time.
+--   KEYS[2]  the token of who reads the keys back now; expires after LOCK_MS.
+-- Arguments
+--   1 verb, 2 log, 3 window in seconds, 4 buckets of a new slot ("" each: as the last claim),
+--   then by verb:
+--   claim    5 generation known ("" none), 6 "partition:offset ..." that must have been seen,
+--            7 "partition:offset ..." seen now, 8 entries: key 11, mail id 16, content 4, place 3
+--   reserve  5 entries: key 11, mail id 16, content 4
+--   begin    5 token          restore  5 token, 6 time in seconds, 7 entries as for claim
+--   finish   5 token
+-- Result
+--   claim    {1, generation, answers}; {0, ""} nothing done: the keys are not whole;
+--            {2, generation} nothing done: they were read back since, claim the last ones again
+--   reserve  {1, generation, answers}; {0, ""} nothing done: the keys are not whole
+--            Answers: for each entry 17 bytes, a letter and a mail id. N new, or the same record
+--            again: its own id. R (reserve only) reserved before, not known to be written: the
+--            id reserved. D the same content under this key: the first one's id. C another one.
+--   begin    1 go on; 0 the keys are whole; -1 somebody else reads them back
+--   restore, finish  1; 0 the token is not the holder's any more
+-- Atomic promise
+--   Each call as a whole. Of two claims for one key with different places exactly one is
+--   answered N, as long as neither has left the window.
+
+local SLOT_S, LOCK_MS, FULL = 43200, 15000, 34
+local KEY, MAIL_ID, CONTENT = 11, 16, 4
+local NO_PLACE = '\0\0\0'
+
+local state, verb = KEYS[1], ARGV[1]
+local found_log, generation, had_window, had_buckets =
+  unpack(redis.call('HMGET', state, 'log', 'generation', 'window', 'buckets'))
+local log, window, new_buckets = ARGV[2], ARGV[3], ARGV[4]
+if verb == 'reserve' then
+  log, window, new_buckets = found_log, had_window, had_buckets
+end
+local whole = generation and found_log == log
+if verb == 'reserve' and not whole then return {0, ''} end
+local window_s = tonumber(window)
+
+local now_slot = math.floor(tonumber(redis.call('TIME')[1]) / SLOT_S)
+local reach = math.ceil(window_s / SLOT_S)
+local buckets = {}
+
+local function open_slot(slot)
+  if not buckets[slot] then
+    local field = 'buckets:' .. slot
+    redis.call('HSETNX', state, field, new_buckets)
+    buckets[slot] = tonumber(redis.call('HGET', state, field))
+    if slot == now_slot then
+      for _, name in ipairs(redis.call('HKEYS', state)) do
+        local old = string.match(name, '^buckets:(%d+)$')
+        if old and tonumber(old) < now_slot - 2 * reach - 1 then redis.call('HDEL', state, name) end
+      end
+    end
+  end
+end
+
+local function load_slots()
+  for slot = now_slot - reach, now_slot do
+    local found = redis.call('HGET', state, 'buckets:' .. slot)
+    if found then buckets[slot] = tonumber(found) end
+  end
+end
+
+local function spread(key)
+  local a, b, c, d = string.byte(key, 1, 4)
+  return ((a * 256 + b) * 256 + c) * 256 + d, string.sub(key, 5)
+end
+
+local function name_of(slot, number)
+  return state .. ':' .. log .. ':' .. slot .. ':' .. number % buckets[slot]
+end
+
+local function find(number, field)
+  for slot = now_slot, now_slot - reach, -1 do
+    if buckets[slot] then
+      local name = name_of(slot, number)
+      local value = redis.call('HGET', name, field)
+      if value then return value, name end
+    end
+  end
+end
+
+local function keep(slot, number, field, value)
+  open_slot(slot)
+  local name = name_of(slot, number)
+  redis.call('HSET', name, field, value)
+  if redis.call('HLEN', name) == 1 then
+    redis.call('EXPIREAT', name, (slot + 1) * SLOT_S + window_s)
+  end
+end
+
+local function each(entries, width, answer)
+  local answers = {}
+  for at = 1, #entries, width do
+    local key = string.sub(entries, at, at + KEY - 1)
+    local rest = string.sub(entries, at + KEY, at + width - 1)
+    answers[#answers + 1] = answer(key, rest)
+  end
+  return table.concat(answers)
+end
+
+local function own_id(rest) return string.sub(rest, 1, MAIL_ID) end
+
+local function judged(value, rest)
+  local first, content = string.sub(value, 1, MAIL_ID), string.sub(value, MAIL_ID + 1, -4)
+  local same = content == string.sub(rest, MAIL_ID + 1, MAIL_ID + CONTENT)
+  return (same and 'D' or 'C') .. first, same
+end
+
+local function claim_one(key, rest)
+  local number, field = spread(key)
+  local value, name = find(number, field)
+  if not value then
+    keep(now_slot, number, field, rest)
+  elseif string.sub(value, -3) == NO_PLACE then
+    redis.call('HSET', name, field, rest)
+  elseif string.sub(value, -3) ~= string.sub(rest, -3) then
+    return (judged(value, rest))
+  end
+  return 'N' .. own_id(rest)
+end
+
+local function reserve_one(key, rest)
+  local number, field = spread(key)
+  local value, name = find(number, field)
+  if not value then
+    keep(now_slot, number, field, rest .. NO_PLACE)
+    return 'N' .. own_id(rest)
+  end
+  local answer, same = judged(value, rest)
+  if string.sub(value, -3) ~= NO_PLACE then return answer end
+  if same then return 'R' .. string.sub(value, 1, MAIL_ID) end
+  redis.call('HSET', name, field, rest .. NO_PLACE)
+  return 'N' .. own_id(rest)
+end
+
+local function restore_one(slot, key, rest)
+  local number, field = spread(key)
+  open_slot(slot)
+  local value = redis.call('HGET', name_of(slot, number), field)
+  if not value or string.sub(value, -3) == NO_PLACE then keep(slot, number, field, rest) end
+  return ''
+end
+
+if verb == 'begin' then
+  if whole then return 0 end
+  if not redis.call('SET', KEYS[2], ARGV[5], 'NX', 'PX', LOCK_MS) then return -1 end
+  if found_log and found_log ~= log then redis.call('DEL', state) end
+  redis.call('HDEL', state, 'generation')
+  return 1
+end
+
+if verb == 'restore' or verb == 'finish' then
+  if redis.call('GET', KEYS[2]) ~= ARGV[5] then return 0 end
+  if verb == 'finish' then
+    redis.call('HSET', state, 'log', log, 'generation', ARGV[5])
+    redis.call('HSET', state, 'window', window, 'buckets', new_buckets)
+    redis.call('DEL', KEYS[2])
+    return 1
+  end
+  redis.call('PEXPIRE', KEYS[2], LOCK_MS)
+  local slot = math.floor(tonumber(ARGV[6]) / SLOT_S)
+  if slot >= now_slot - reach then
+    slot = math.min(slot, now_slot)
+    each(ARGV[7], FULL, function(key, rest) return restore_one(slot, key, rest) end)
+  end
+  return 1
+end
+
+if not whole then return {0, ''} end
+load_slots()
+if verb == 'reserve' then
+  return {1, generation, each(ARGV[5], KEY + MAIL_ID + CONTENT, reserve_one)}
+end
+
+if ARGV[5] ~= '' and ARGV[5] ~= generation then return {2, generation} end
+if ARGV[5] ~= '' then
+  for partition, offset in string.gmatch(ARGV[6], '(%d+):(%d+)') do
+    local seen = redis.call('HGET', state, 'seen:' .. partition)
+    if not seen or tonumber(seen) < tonumber(offset) then
+      -- What was written here has been lost again (a replica took over without it).
+      redis.call('HDEL', state, 'generation')
+      return {0, ''}
+    end
+  end
+end
+if had_window ~= window or had_buckets ~= new_buckets then
+  redis.call('HSET', state, 'window', window, 'buckets', new_buckets)
+end
+local answers = each(ARGV[8], FULL, claim_one)
+for partition, offset in string.gmatch(ARGV[7], '(%d+):(%d+)') do
+  local seen = redis.call('HGET', state, 'seen:' .. partition)
+  if not seen or tonumber(seen) < tonumber(offset) then
+    redis.call('HSET', state, 'seen:' .. partition, offset)
+  end
+end
+return {1, generation, answers}

@@ -1,0 +1,153 @@
+"""submissions.lua: the submissions seen lately, by key."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+import redis
+from msgspec import Struct
+
+from shared.store.script import Script
+from shared.topics.submission_keys import (
+    MAIL_ID_BYTES,
+    NEW,
+    PLACE_BYTES,
+    Answer,
+    Claim,
+    Conflict,
+    Duplicate,
+    Reserved,
+    encode_claims,
+)
+
+NAME: Final = "submissions"
+# So many keys of a slot share a hash, below the 128 fields up to which Redis packs them.
+KEYS_PER_BUCKET: Final = 80
+SLOTS_PER_DAY: Final = 2
+_ANSWER_BYTES: Final = 1 + MAIL_ID_BYTES
+
+
+class Window(Struct, frozen=True):
+    """For how many seconds a key is known, and for how many keys a day the layout is made."""
+
+    seconds: int
+    keys_per_day: int
+
+    @property
+    def buckets(self) -> int:
+        """Into how many hashes the keys of one slot go."""
+        return max(1, self.keys_per_day // (SLOTS_PER_DAY * KEYS_PER_BUCKET))
+
+
+class Claimed(Struct, frozen=True):
+    """What claim() did: its answers, under which generation of the keys."""
+
+    generation: str
+    answers: tuple[Answer, ...]
+
+
+class Renewed(Struct, frozen=True):
+    """Nothing was done: the keys were read back since; claim the last ones again."""
+
+    generation: str
+
+
+class NotWhole(Struct, frozen=True):
+    """Nothing was done: the keys have to be read back first."""
+
+
+class Submissions:
+    """The script as validate uses it, on a client that does not decode replies.
+
+    `log`: the id of the topic that the keys can be read back from.
+    """
+
+    def __init__(self, client: redis.Redis, state: str, window: Window, log: str) -> None:
+        self._script = Script(client, NAME)
+        self._keys = _keys(state)
+        short = hashlib.blake2b(log.encode(), digest_size=4).hexdigest()
+        self._common = (short, window.seconds, window.buckets)
+
+    def claim(
+        self,
+        claims: Sequence[Claim],
+        generation: str = "",
+        seen: Mapping[int, int] | None = None,
+        ends: Mapping[int, int] | None = None,
+    ) -> Claimed | Renewed | NotWhole:
+        """Claim keys. Raises StoreAwayError; the same claims again are then harmless.
+
+        `seen` by partition: the offset up to which this caller's claims were answered under
+        `generation`; `ends`: up to where they are after this call.
+        """
+        entries = encode_claims(claims)
+        status, found, *rest = self._run(
+            "claim", generation, _pairs(seen or {}), _pairs(ends or {}), entries
+        )
+        if status == 0:
+            return NotWhole()
+        if status == 2:
+            return Renewed(found.decode())
+        return Claimed(found.decode(), _answers(rest[0]))
+
+    def begin(self, token: str) -> Literal["go", "whole", "taken"]:
+        """Begin to read the keys back. Raises StoreAwayError."""
+        found = self._run("begin", token)
+        return "go" if found == 1 else "whole" if found == 0 else "taken"
+
+    def restore(self, token: str, at_s: int, claims: bytes) -> bool:
+        """Put back encoded claims of this time; whether the token still holds."""
+        return bool(self._run("restore", token, at_s, claims) == 1)
+
+    def finish(self, token: str) -> bool:
+        """All is read back: the keys are whole from now on; whether the token still held."""
+        return bool(self._run("finish", token) == 1)
+
+    def _run(self, verb: str, *arguments: str | int | bytes) -> Any:
+        return self._script.run(self._keys, (verb, *self._common, *arguments))
+
+
+class Reservations:
+    """The script as the front door uses it, on a client that does not decode replies."""
+
+    def __init__(self, client: redis.Redis, state: str) -> None:
+        self._script = Script(client, NAME)
+        self._keys = _keys(state)
+
+    def reserve(self, claims: Sequence[Claim]) -> tuple[Answer, ...]:
+        """Reserve keys for what is about to be written; empty while the keys are not whole.
+
+        Raises StoreAwayError.
+        """
+        entries = b"".join([encode_claims((claim,))[:-PLACE_BYTES] for claim in claims])
+        status, _, *rest = self._script.run(self._keys, ("reserve", "", "", "", entries))
+        return _answers(rest[0]) if status == 1 else ()
+
+
+def _keys(state: str) -> tuple[str, str]:
+    return state, state + ":restoring"
+
+
+def _pairs(offsets: Mapping[int, int]) -> str:
+    return " ".join(f"{partition}:{offset}" for partition, offset in offsets.items())
+
+
+def _answers(octets: bytes) -> tuple[Answer, ...]:
+    return tuple(
+        _answer(octets[at : at + 1], octets[at + 1 : at + _ANSWER_BYTES])
+        for at in range(0, len(octets), _ANSWER_BYTES)
+    )
+
+
+def _answer(letter: bytes, mail_id: bytes) -> Answer:
+    match letter:
+        case b"R":
+            return Reserved(mail_id)
+        case b"D":
+            return Duplicate(mail_id)
+        case b"C":
+            return Conflict(mail_id)
+        case _:
+            return NEW

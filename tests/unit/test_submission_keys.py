@@ -1,0 +1,223 @@
+"""What makes two submissions the same, and what follows from it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from services.ingest.edge.message_writer import plan_writes
+from services.ingest.edge.outbox import Handed, Repeated, Reused, Written
+from services.validate.core.batch import Judged, assemble, keeps_key
+from services.validate.core.verdict import Passed, Refused, Suppressed
+from shared.topics import ids, names
+from shared.topics.codec import CodecError, decode_event, decode_pack
+from shared.topics.records import Envelope, Event, EventType, Facts, MailEvent, Message, Origin
+from shared.topics.submission_keys import (
+    CLAIM_BYTES,
+    NEW,
+    Claim,
+    Conflict,
+    Duplicate,
+    Reserved,
+    claim_of,
+    content_of,
+    decode_record,
+    encode_claims,
+    encode_record,
+    key_of,
+    place_of,
+)
+
+FIRST = ids.make(1_700_000_000_000, b"f" * 10)
+OWN = ids.make(1_700_000_100_000, b"o" * 10)
+FROM_KAFKA = Origin("mail.intake.shop", 1, 7)
+ENVELOPE = Envelope(
+    mail_id=OWN,
+    client="shop",
+    sender="news@news.shop.example",
+    recipient="anna@r.example",
+    message_id="<1@news.shop.example>",
+    received_at_ms=1_700_000_100_000,
+    origin=FROM_KAFKA,
+    facts=Facts(size_bytes=10),
+    mailing_id="standard",
+    lane="default",
+)
+MESSAGE = Message(ENVELOPE, b"Subject: a\r\n\r\nbody\r\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_same"),
+    [
+        ({}, True),
+        ({"mail_id": FIRST, "origin": Origin(), "sender": "x@y.example"}, True),
+        ({"client": "other"}, False),
+        ({"message_id": "<2@news.shop.example>"}, False),
+        ({"recipient": "berta@r.example"}, False),
+        ({"submission_key": "order-1"}, False),
+        # Neither may borrow letters from its neighbour.
+        ({"client": "sho", "message_id": "p<1@news.shop.example>"}, False),
+    ],
+)
+def test_the_key_is_client_message_id_and_recipient(
+    changes: dict[str, object], is_same: bool
+) -> None:
+    assert (key_of(replace(ENVELOPE, **changes)) == key_of(ENVELOPE)) is is_same
+
+
+def test_a_key_given_by_the_platform_counts_alone() -> None:
+    given_key = replace(ENVELOPE, submission_key="order-1")
+    other = replace(given_key, message_id="<2@news.shop.example>", recipient="berta@r.example")
+    assert key_of(other) == key_of(given_key)
+    assert key_of(replace(other, client="other")) != key_of(given_key)
+
+
+TRACE = b"Received: from a\r\n\tby b;\r\n Mon\r\nRECEIVED: x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "is_same"),
+    [
+        (MESSAGE.content, True),
+        (TRACE + MESSAGE.content, True),
+        (b"Received: from a\nreceived:\n" + MESSAGE.content, True),
+        (MESSAGE.content + b"x", False),
+        (b"X-Received: a\r\n" + MESSAGE.content, False),
+        (b"Subject: a\r\nReceived: b\r\n\r\nbody\r\n", False),
+        (b"", False),
+        (b"Received: never ends", False),
+    ],
+)
+def test_the_content_is_the_message_without_the_trace_on_its_top(
+    content: bytes, is_same: bool
+) -> None:
+    assert (content_of(content) == content_of(MESSAGE.content)) is is_same
+
+
+@given(st.lists(st.binary(min_size=11, max_size=11), max_size=5))
+def test_claims_come_out_of_a_record_as_they_went_in(keys: list[bytes]) -> None:
+    claims = [Claim(key, ids.to_bytes(OWN), b"1234", 1 + at) for at, key in enumerate(keys)]
+    assert decode_record(encode_record(claims)) == encode_claims(claims)
+    assert len(encode_claims(claims)) == CLAIM_BYTES * len(claims)
+
+
+@pytest.mark.parametrize(
+    "value", [None, b"", b"\x02", b"\x01x", b"\x01" + b"x" * (CLAIM_BYTES + 1)]
+)
+def test_what_is_no_record_of_keys_is_told(value: bytes | None) -> None:
+    with pytest.raises(CodecError, match="not a record of submission keys"):
+        decode_record(value)
+
+
+@pytest.mark.parametrize("mail_id", ["", "x", "!" * 26, "Z" * 26, "0" * 25 + "U"])
+def test_a_mail_id_that_is_none_makes_no_claim(mail_id: str) -> None:
+    with pytest.raises(CodecError, match="envelope"):
+        claim_of(Message(replace(ENVELOPE, mail_id=mail_id), b""), 1)
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_a_mail_id_has_sixteen_bytes_and_back(octets: bytes) -> None:
+    assert ids.to_bytes(ids.from_bytes(octets)) == octets
+
+
+def test_each_place_differs_and_none_is_zero() -> None:
+    places = {place_of(p, o, i) for p in range(4) for o in range(50) for i in range(64)}
+    assert 0 not in places
+    # 24 bits: of 12,800 places a few may fall together.
+    assert len(places) > 12_780
+
+
+# -- what validate makes of the answers
+
+
+def judged(verdict: object, origin: Origin = FROM_KAFKA) -> Judged:
+    message = Message(replace(ENVELOPE, origin=origin), MESSAGE.content)
+    return Judged(message, verdict)  # type: ignore[arg-type]
+
+
+EVENT = MailEvent("shop", "standard", recipient="anna@r.example", size_bytes=10, origin=FROM_KAFKA)
+PASSED, SUPPRESSED, REFUSED = Passed(ENVELOPE), Suppressed(EVENT), Refused(EVENT)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "origin", "keeps"),
+    [
+        (PASSED, FROM_KAFKA, True),
+        (SUPPRESSED, FROM_KAFKA, True),
+        (REFUSED, FROM_KAFKA, False),
+        (REFUSED, Origin(peer="192.0.2.1"), True),
+    ],
+)
+def test_a_submission_refused_from_kafka_leaves_its_key_free(
+    verdict: object, origin: Origin, keeps: bool
+) -> None:
+    assert keeps_key(judged(verdict, origin)) is keeps
+
+
+@pytest.mark.parametrize("verdict", [PASSED, SUPPRESSED])
+def test_a_duplicate_goes_no_further_is_told_and_not_counted(verdict: object) -> None:
+    batch = assemble([judged(verdict)], {0: Duplicate(ids.to_bytes(FIRST))}, 5)
+    assert (batch.passed, batch.waiting, batch.received) == ({}, [], {})
+    ((kind, mail_id, event),) = batch.events
+    assert (kind, mail_id, event.first_mail_id) == (EventType.DUPLICATE, OWN, FIRST)
+    assert FIRST in event.reason
+    assert (event.client, event.mailing_id, event.recipient) == (
+        "shop",
+        "standard",
+        "anna@r.example",
+    )
+
+
+@pytest.mark.parametrize("submission_key", ["", "order-1"])
+def test_another_content_under_the_key_is_refused_with_the_key_and_the_first(
+    submission_key: str,
+) -> None:
+    envelope = replace(ENVELOPE, submission_key=submission_key)
+    one = Judged(Message(envelope, b""), Passed(envelope))
+    batch = assemble([one], {0: Conflict(ids.to_bytes(FIRST))}, 5)
+    assert batch.passed == {}
+    assert batch.received == {("shop", "standard", ""): 1}
+    ((kind, mail_id, event),) = batch.events
+    assert (kind, mail_id) == (EventType.REFUSED, OWN)
+    (broken,) = event.rules
+    assert broken.rule == "key_reused"
+    assert broken.found == (submission_key or ENVELOPE.message_id)
+    assert ("ce_id" if submission_key else "Message-ID") in broken.reason
+    assert FIRST in broken.reason
+
+
+def test_without_an_answer_or_with_a_free_key_it_goes_on() -> None:
+    for answers in ({}, {0: NEW}):
+        batch = assemble([judged(PASSED)], answers, 5)
+        assert [one.envelope for one in batch.passed["default"]] == [ENVELOPE]
+        assert batch.received == {("shop", "standard", ""): 1}
+
+
+# -- what the front door writes
+
+
+def handed(count: int) -> list[Handed[Message]]:
+    return [Handed(MESSAGE, lambda outcome: None, 0.0) for _ in range(count)]
+
+
+def test_the_front_door_writes_what_is_new_and_what_may_be_lost_and_tells_the_rest() -> None:
+    batch = handed(4)
+    first = ids.to_bytes(FIRST)
+    plan = plan_writes(batch, [NEW, Reserved(first), Duplicate(first), Conflict(first)])
+    told, pack = plan.sends
+    assert pack.output.topic == names.RECEIVED
+    written = decode_pack(pack.output.value, pack.output.headers)
+    assert [message.envelope.mail_id for message in written] == [OWN, FIRST]
+    assert (pack.part, pack.outcomes) == (batch[:2], [Written(OWN), Written(FIRST)])
+    assert told.output.topic == names.EVENTS
+    event = decode_event(told.output.headers, told.output.value)
+    assert isinstance(event, Event)
+    assert (event.type, event.subject, event.data.first_mail_id) == (
+        EventType.DUPLICATE,
+        OWN,
+        FIRST,
+    )
+    assert (told.part, told.outcomes) == ([batch[2]], [Repeated(FIRST)])
+    assert (plan.reused, plan.first) == ([batch[3]], [Reused(FIRST)])
