@@ -127,7 +127,8 @@ class ClientSession:
             event = self._take(reply)
             if event is not None:
                 events.append(event)
-        if not (self._expected or self.is_closing or self._parser.is_empty):
+        # A 421 may be cut anywhere; what was answered before it must not be lost with it.
+        if not (self._expected or self.is_closing or self._parser.may_become(b"421")):
             raise RemoteProtocolError("bytes that answer no command")
         return events
 

@@ -14,12 +14,16 @@ from shared.smtp.grammar import SyntaxFault, is_hello_name, parse_path
 from shared.smtp.reply import Reply
 
 # Requests of a browser that was made to speak to us (cross-protocol attacks).
-FOREIGN: Final = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "PATCH"})
-FOREIGN_REPLY: Final = Reply(521, "5.5.1", "This is not a web server")
+_FOREIGN: Final = (
+    *("GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "PATCH", "DELETE", "TRACE", "PROPFIND"),
+    "PRI",
+)
+_OPTIONAL: Final = ("EXPN", "BDAT", "TURN", "ETRN", "SEND", "SOML", "SAML", "AUTH")
 
+# The replies to verbs that are known and not taken; 521 ends the session.
 UNKNOWN: Final = {
-    verb: Reply(502, "5.5.1", "Command not implemented")
-    for verb in ("EXPN", "BDAT", "TURN", "ETRN", "SEND", "SOML", "SAML", "AUTH")
+    **dict.fromkeys(_OPTIONAL, Reply(502, "5.5.1", "Command not implemented")),
+    **dict.fromkeys(_FOREIGN, Reply(521, "5.5.1", "This is not a web server")),
 }
 ANSWERED: Final = {
     "RSET": Reply(250, "2.0.0", "Ok"),
@@ -29,8 +33,9 @@ ANSWERED: Final = {
 }
 NO_TLS: Final = Reply(502, "5.5.1", "STARTTLS is not offered")
 NO_ARGUMENT: Final = Reply(501, "5.5.4", "No argument expected")
-TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients")
+BYE: Final = Reply(221, "2.0.0", "Bye")
 
+_TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients")
 _HELLO: Final = Reply(501, "5.5.4", "Say who you are: EHLO name")
 _UNKNOWN_PARAMETER: Final = Reply(555, "5.5.4", "Parameter not known")
 _BAD_PARAMETER: Final = Reply(501, "5.5.4", SyntaxFault.PARAMETER)
@@ -48,7 +53,7 @@ _RECIPIENT_FAULTS: Final = {
 
 def read_hello(argument: str, is_extended: bool) -> Hello | Reply:
     """EHLO or HELO."""
-    name = argument.strip()
+    name = argument.strip(" ")
     return Hello(name, is_extended) if is_hello_name(name) else _HELLO
 
 
@@ -87,8 +92,8 @@ def _mail_with(
     return Mail(address, int(size), body == "8BITMIME", utf8 is not None)
 
 
-def read_rcpt(argument: str, mail: Mail, taken: int) -> Recipient | Reply:
-    """RCPT TO:<recipient>; no parameters are known."""
+def read_rcpt(argument: str, mail: Mail, taken: int, most: int) -> Recipient | Reply:
+    """RCPT TO:<recipient>; no parameters are known. `taken` were accepted, `most` can be."""
     path = parse_path(argument, "TO:")
     if isinstance(path, SyntaxFault):
         return _RECIPIENT_FAULTS[path]
@@ -98,7 +103,7 @@ def read_rcpt(argument: str, mail: Mail, taken: int) -> Recipient | Reply:
         return _UNKNOWN_PARAMETER
     if not mail.is_smtputf8 and not path.address.isascii():
         return _NEEDS_SMTPUTF8
-    return Recipient(mail.sender, path.address, taken)
+    return Recipient(mail.sender, path.address, taken) if taken < most else _TOO_MANY_RECIPIENTS
 
 
 def read_starttls(argument: str, offered: Extensions) -> StartTls | Reply:

@@ -30,8 +30,9 @@ _MAILBOX: Final = re.compile(rf"({_LOCAL})@{_DOMAIN}")
 _PATH: Final = re.compile(rf" ?<({_LOCAL}@{_DOMAIN}|[Pp][Oo][Ss][Tt][Mm][Aa][Ss][Tt][Ee][Rr]|)>")
 _VERB: Final = re.compile(r"([A-Za-z]{3,16})(?: (.*))?", re.DOTALL)
 _PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_HELLO_NAME: Final = re.compile(r"[^\x00-\x20\x7f]{1,255}")
+# Those of ASCII but the tab, those of Latin-1, and what other programs take for a line end.
+_CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+_HELLO_NAME: Final = re.compile(r"[!-~]{1,255}")
 
 
 class SyntaxFault(StrEnum):
@@ -75,7 +76,8 @@ def parse_command(line: bytes) -> Command | SyntaxFault:
 def parse_path(argument: str, keyword: str) -> Path | SyntaxFault:
     """Read what follows MAIL (`keyword` "FROM:") or RCPT ("TO:")."""
     size = len(keyword)
-    if argument[:size].upper() != keyword:
+    start = argument[:size]
+    if not start.isascii() or start.upper() != keyword:
         return SyntaxFault.PATH
     found = _PATH.match(argument, size)
     if found is None:
@@ -87,7 +89,8 @@ def parse_path(argument: str, keyword: str) -> Path | SyntaxFault:
         return Path(address, {})
     if rest[0] != " ":
         return SyntaxFault.PATH
-    parameters = _parse_parameters(rest.split())
+    # Not split(): it would take any white space of Unicode for a space.
+    parameters = _parse_parameters([word for word in rest.split(" ") if word])
     return parameters if isinstance(parameters, SyntaxFault) else Path(address, parameters)
 
 
@@ -114,7 +117,7 @@ def _parse_parameters(words: list[str]) -> dict[str, str] | SyntaxFault:
 
 
 def is_hello_name(name: str) -> bool:
-    """Whether EHLO or HELO may be followed by this; most names found there are not host names."""
+    """Whether EHLO or HELO may be followed by this: ASCII; most are not the names of hosts."""
     return _HELLO_NAME.fullmatch(name) is not None
 
 

@@ -107,6 +107,10 @@ class ReplyParser:
         """Whether no byte of a reply is held."""
         return not self._lines and not len(self._buffer)
 
+    def may_become(self, code: bytes) -> bool:
+        """Whether what is held is the beginning of a reply of this code, or nothing."""
+        return not self._lines and code.startswith(self._buffer.peek(len(code)))
+
     def add(self, data: bytes) -> None:
         """Append what was read. Raises RemoteProtocolError where that is too much."""
         self._buffer.add(data)

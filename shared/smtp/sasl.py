@@ -35,14 +35,16 @@ MAX_NONCE_OCTETS: Final = 512  # clients send some 24
 KEY_BYTES: Final = 32  # of SHA-256
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# An extension, with a letter that has no meaning: `m` MUST fail the exchange wherever it stands
+# (RFC 5802, 5.1), and a second name, nonce or proof would be read differently by others.
+_MORE: Final = rb"(?:,(?![aceimnprsv])[A-Za-z]=[^,\0]+)*"
 # gs2-header, authorization identity, client-first-message-bare with its name and nonce.
 _CLIENT_FIRST: Final = re.compile(
-    rb"(([ny]|p=[A-Za-z0-9.-]+),(?:a=([^,\0]+))?,)"
-    rb"(n=([^,\0]+),r=([!-+\--~]+)(?:,[A-Za-z]=[^,\0]+)*)"
+    rb"(([ny]|p=[A-Za-z0-9.-]+),(?:a=([^,\0]+))?,)(n=([^,\0]+),r=([!-+\--~]+)" + _MORE + rb")"
 )
 # client-final-message-without-proof with its channel binding and nonce; the proof.
 _CLIENT_FINAL: Final = re.compile(
-    rb"(c=([A-Za-z0-9+/=]+),r=([!-+\--~]+)(?:,[A-Za-oq-z]=[^,\0]+)*),p=([A-Za-z0-9+/=]+)"
+    rb"(c=([A-Za-z0-9+/=]+),r=([!-+\--~]+)" + _MORE + rb"),p=([A-Za-z0-9+/=]+)"
 )
 _BAD_ESCAPE: Final = re.compile(rb"=(?!2C|3D)")
 _NONCE: Final = re.compile(r"[!-+\--~]+")

@@ -1,15 +1,16 @@
 """A server's side of a session, without I/O: bytes in, events to a policy, replies out.
 
 Use: `greet()`; then for each read `receive(data)` and, until it returns None, `next_event()`,
-each event answered with `answer(reply)` (at once or later: no further event comes before).
-What `take_output()` returns is written after that. Ended is not answered; ScramStart is
-answered with `answer_scram(offer)`.
+each event answered with `answer(reply)` (at once or later: no further event comes before),
+ScramStart with `answer_scram(offer)`, Ended not at all; then write what `take_output()` returns.
 
 Owns: grammar, order, limits, the replies to commands that no policy has an interest in.
 Does not own: who may send what (the policy), logins (server_auth.py), time limits (the edge).
-Promises: only CRLF.CRLF ends a message; a LF without CR, plain text after STARTTLS, talk before
-the greeting and over-long lines end the session; memory is bounded by the content limit and
-MAX_UNREAD_BYTES, whatever the peer does (RFC 5321, 2920, 1870, 6152, 3207, 2034, 6531).
+Promises: only CRLF.CRLF ends a message; a LF without CR, plain text after STARTTLS and talk
+before the greeting end the session; where lines that follow may be somebody's text and not
+commands, it takes no more mail (State.SPOILT); memory is bounded by the content limit and
+MAX_UNREAD_BYTES, whatever the peer does (RFC 5321, 2920, 1870, 6152, 3207, 2034, 6531). What
+is answered to which attack: docs/smtp.md.
 """
 
 from __future__ import annotations
@@ -35,20 +36,20 @@ from shared.smtp.events import (
 )
 from shared.smtp.extensions import encode_extensions
 from shared.smtp.grammar import MAX_COMMAND_BYTES, SyntaxFault, parse_command
+from shared.smtp.patience import IDLE_COMMANDS, Patience
 from shared.smtp.reply import Reply, encode_reply
 from shared.smtp.sasl import ScramOffer
 from shared.smtp.server_auth import CONTINUE, MAX_RESPONSE_BYTES, Authentication
-from shared.smtp.server_options import ServerOptions, read_content
+from shared.smtp.server_content import Endless, Incoming
+from shared.smtp.server_options import ServerOptions
 from shared.smtp.states import State, order_of
 
-__all__ = ["MAX_OVERRUN_BYTES", "MAX_UNREAD_BYTES", "ServerOptions", "ServerSession"]
+__all__ = ["MAX_UNREAD_BYTES", "ServerOptions", "ServerSession"]
 
 # What may lie unread while an event waits for its answer: a few reads of a socket.
 MAX_UNREAD_BYTES: Final = 1_048_576
-# What is read past the content limit to answer 552 in order, before the session is ended.
-MAX_OVERRUN_BYTES: Final = 16 * 1_048_576
 
-_NO_COMMANDS: Final = frozenset({State.BANNER, State.AUTH, State.TLS, State.CLOSED})
+_UNREAD: Final = frozenset({State.BANNER, State.TLS, State.CLOSED})
 _NO_MAIL: Final = Mail("", 0, is_eight_bit=False, is_smtputf8=False)
 
 
@@ -59,13 +60,14 @@ class ServerSession:
         "_allowed",
         "_auth",
         "_buffer",
-        "_dropped_bytes",
         "_ended",
-        "_errors",
+        "_incoming",
+        "_is_data_refused",
         "_mail",
         "_offered",
         "_options",
         "_output",
+        "_patience",
         "_pending",
         "_recipients",
         "_refused",
@@ -82,8 +84,9 @@ class ServerSession:
         self._ended: Ended | None = None
         self._mail = _NO_MAIL
         self._recipients: list[str] = []
-        self._errors = 0
-        self._dropped_bytes = 0
+        self._incoming = Incoming(Data("", ()), options)
+        self._patience = Patience(options.max_errors, options.max_idle_commands)
+        self._is_data_refused = False  # by the answer to the last command
         self.is_secure = options.is_secure  # TLS carries the session
         self._auth = Authentication(options.auth_mechanisms, options.nonce)
         self._reorder()
@@ -135,28 +138,12 @@ class ServerSession:
 
     def next_event(self) -> ServerEvent | None:
         """The next event; None while one waits for its answer or more bytes are needed."""
-        while self._pending is None and self._ended is None:
-            if self._state is State.CONTENT:
-                self._pending = self._next_content()
-                if self._ended is None:
-                    return self._pending
-            elif self._state in _NO_COMMANDS:
-                if self._state is not State.AUTH or not self._take_response():
-                    return None
-                if self._pending is not None:
-                    return self._pending
-            else:
-                line = self._buffer.take_line(MAX_COMMAND_BYTES)
-                if line is NoLine.INCOMPLETE:
-                    return None
-                if isinstance(line, NoLine):
-                    self._end(refusals.LINE[line], f"a command line is {line.value}")
-                else:
-                    self._pending = self._command(line)
-                    if self._pending is not None:
-                        return self._pending
+        if self._pending is not None:
+            return None
+        while self._pending is None and self._ended is None and self._read():
+            pass
         ended, self._ended = self._ended, None
-        return ended
+        return ended or self._pending
 
     def answer(self, reply: Reply) -> None:
         """Answer the event that waits. Raises LocalProtocolError where that cannot be."""
@@ -176,8 +163,10 @@ class ServerSession:
                     self._mail, self._state = event, State.MAIL
             case Data():
                 if reply.code == 354:
-                    self._state, self._dropped_bytes = State.CONTENT, 0
-                elif not reply.code >= 400:
+                    self._state, self._incoming = State.CONTENT, Incoming(event, self._options)
+                elif reply.code >= 400:
+                    self._is_data_refused = True
+                else:
                     raise LocalProtocolError("DATA is answered with 354 or a refusal")
             case Hello():
                 self._answer_hello(event, reply)
@@ -194,8 +183,7 @@ class ServerSession:
 
     def answer_scram(self, offer: ScramOffer) -> None:
         """Answer ScramStart. Raises LocalProtocolError where that does not wait."""
-        event, self._pending = self._pending, None
-        if not isinstance(event, ScramStart):
+        if not isinstance(self._pending, ScramStart):
             raise LocalProtocolError("no ScramStart waits for an answer")
         self._pending = self._advance(self._auth.offer(offer))
 
@@ -216,10 +204,9 @@ class ServerSession:
 
     def _reorder(self) -> None:
         """TLS or a login changes what is offered and which commands may be given."""
-        options = self._options
-        order = order_of(self._auth.access(self.is_secure), options.requires_auth)
+        order = order_of(self._auth.access(self.is_secure), self._options.requires_auth)
         self._allowed, self._refused = order.allowed, order.refused
-        self._offered = options.offered(self.is_secure)
+        self._offered = self._options.offered(self.is_secure)
 
     def _put(self, reply: Reply) -> None:
         self._output += encode_reply(reply)
@@ -231,37 +218,68 @@ class ServerSession:
         self._ended = Ended(reason)
 
     def _refuse(self, reply: Reply) -> None:
-        self._errors += 1
-        if self._errors > self._options.max_errors:
-            self._end(refusals.TOO_MANY_ERRORS, "too many errors")
-        else:
+        if reply.code in (421, 521):
+            self._end(reply, reply.text)
+        elif self._patience.has_borne_error():
             self._put(reply)
+        else:
+            self._end(refusals.TOO_MANY_ERRORS, "too many errors")
+
+    def _read(self) -> bool:
+        """Read one line or a message's content; False where there is none yet."""
+        if self._state is State.CONTENT:
+            return self._read_content()
+        if self._state in _UNREAD:
+            return False
+        is_login = self._state is State.AUTH
+        line = self._buffer.take_line(MAX_RESPONSE_BYTES if is_login else MAX_COMMAND_BYTES)
+        if line is NoLine.INCOMPLETE:
+            return False
+        if isinstance(line, NoLine):
+            self._refuse_line(line, is_login)
+        elif is_login:
+            self._pending = self._advance(self._auth.receive(line))
+        else:
+            self._pending = self._command(line)
+        return True
+
+    def _refuse_line(self, fault: NoLine, is_login: bool) -> None:
+        if self._is_data_refused:
+            self._reset(State.SPOILT)
+        if is_login:
+            self._auth.forget()
+            self._state = State.READY
+        reply = (refusals.LOGIN_LINE if is_login else refusals.LINE)[fault]
+        if fault is NoLine.TOO_LONG:
+            self._refuse(reply)
+        else:
+            self._end(reply, f"a line is {fault.value}")
 
     def _command(self, line: bytes) -> ServerEvent | None:
         command = parse_command(line)
-        if isinstance(command, SyntaxFault):
-            self._refuse(refusals.SYNTAX[command])
-            return None
-        verb = command.verb
-        if verb in commands.FOREIGN:
-            self._end(commands.FOREIGN_REPLY, "it speaks another protocol")
-            return None
+        was_data_refused, self._is_data_refused = self._is_data_refused, False
+        verb = "" if isinstance(command, SyntaxFault) else command.verb
         allowed = self._allowed.get(verb)
-        if allowed is None:
-            self._refuse(commands.UNKNOWN.get(verb, refusals.SYNTAX[SyntaxFault.VERB]))
-            return None
-        if self._state not in allowed:
+        if isinstance(command, SyntaxFault) or allowed is None:
+            if was_data_refused or verb == "BDAT":
+                self._reset(State.SPOILT)  # the content comes all the same
+            fault = command if isinstance(command, SyntaxFault) else SyntaxFault.VERB
+            self._refuse(commands.UNKNOWN.get(verb, refusals.SYNTAX[fault]))
+        elif self._state not in allowed:
+            self._is_data_refused = verb == "DATA"
             self._refuse(self._refused[verb, self._state])
-            return None
-        return self._carry_out(verb, command.argument)
+        elif verb in IDLE_COMMANDS and not self._patience.has_borne_idle():
+            self._refuse(refusals.TOO_IDLE)
+        else:
+            return self._carry_out(verb, command.argument)
+        return None
 
     def _carry_out(self, verb: str, argument: str) -> ServerEvent | None:
         found: ServerEvent | Reply
         match verb:
             case "RCPT":
-                found = commands.read_rcpt(argument, self._mail, len(self._recipients))
-                if isinstance(found, Recipient) and found.taken >= self._options.max_recipients:
-                    found = commands.TOO_MANY_RECIPIENTS
+                most = self._options.max_recipients
+                found = commands.read_rcpt(argument, self._mail, len(self._recipients), most)
             case "MAIL":
                 found = commands.read_mail(argument, self._offered, self._offered.size_limit_bytes)
             case "DATA":
@@ -277,38 +295,25 @@ class ServerSession:
             case "AUTH":
                 return self._advance(self._auth.begin(argument))
             case "QUIT":
-                self._end(Reply(221, "2.0.0", "Bye"), "it said QUIT")
+                self._end(commands.BYE, "it said QUIT")
                 return None
             case _:
-                if verb == "RSET" and self._state is not State.GREETED:
+                if verb == "RSET" and self._state in (State.MAIL, State.RCPT):
                     self._reset(State.READY)
                 self._put(commands.ANSWERED[verb])
                 return None
         if isinstance(found, Reply):
+            self._is_data_refused = verb == "DATA"
             self._refuse(found)
             return None
         return found
 
     def _answer_hello(self, event: Hello, reply: Reply) -> None:
-        if not reply.is_positive:
-            self._put(reply)
-            return
-        lines = [self._options.host]
-        if event.is_extended:
-            lines += encode_extensions(self._offered)
-        self._put(Reply(250, "", "\n".join(lines)))
-        self._reset(State.READY)
-
-    def _take_response(self) -> bool:
-        """Take a line of the exchange, where a whole one is there."""
-        line = self._buffer.take_line(MAX_RESPONSE_BYTES)
-        if line is NoLine.INCOMPLETE:
-            return False
-        if isinstance(line, NoLine):
-            self._end(refusals.LOGIN_LINE[line], f"a line of a login is {line.value}")
-        else:
-            self._pending = self._advance(self._auth.receive(line))
-        return True
+        if reply.is_positive:
+            lines = encode_extensions(self._offered) if event.is_extended else ()
+            reply = Reply(250, "", "\n".join([self._options.host, *lines]))
+            self._reset(State.READY)
+        self._put(reply)
 
     def _advance(self, found: Reply | LoginEvent) -> LoginEvent | None:
         """Go on with a login, or refuse it."""
@@ -333,17 +338,13 @@ class ServerSession:
     def _answer_content(self, event: Content, reply: Reply) -> None:
         if reply.is_positive and event.refusal is not None:
             raise LocalProtocolError("content that must be refused was accepted")
-        self._reset(State.READY)
+        self._patience.renew(reply.is_positive)
+        self._reset(State.SPOILT if self._incoming.is_doubtful else State.READY)
 
-    def _next_content(self) -> Content | None:
-        stuffed = self._buffer.take_content()
-        limit = self._options.max_content_bytes
-        if stuffed is None:
-            # Stuffed dots make a message longer by a third at most ("..CRLF" for ".CRLF").
-            if self._dropped_bytes or len(self._buffer) > limit + limit // 3 + 5:
-                self._dropped_bytes += self._buffer.drop_content()
-                if self._dropped_bytes > limit + MAX_OVERRUN_BYTES:
-                    self._end(refusals.TOO_LARGE, "its message has no end")
-            return None
-        content, size, refusal = read_content(stuffed, self._dropped_bytes, self._options)
-        return Content(self._mail.sender, tuple(self._recipients), content, size, refusal)
+    def _read_content(self) -> bool:
+        found = self._incoming.take(self._buffer)
+        if isinstance(found, Endless):
+            self._end(refusals.TOO_LARGE, "its message has no end")
+        else:
+            self._pending = found
+        return found is not None

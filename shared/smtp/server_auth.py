@@ -42,12 +42,10 @@ MECHANISMS: Final[dict[str, Callable[[Callable[[], str]], Mechanism]]] = {
 _WHICH: Final = Reply(501, "5.5.4", "Say how: AUTH mechanism")
 _UNKNOWN: Final = Reply(504, "5.5.4", "Mechanism not offered")
 _CANCELLED: Final = Reply(501, "5.7.0", "Authentication cancelled")
+# 501 is for what is no base64 alone; a login that fails is 535 (RFC 4954, 4 and 6).
 _FAULTS: Final = {
+    **{fault: Reply(535, "5.7.8", fault) for fault in SaslFault},
     SaslFault.BASE64: Reply(501, "5.5.2", SaslFault.BASE64),
-    SaslFault.MESSAGE: Reply(501, "5.5.2", SaslFault.MESSAGE),
-    SaslFault.NAME: Reply(501, "5.5.2", SaslFault.NAME),
-    SaslFault.OTHER: Reply(535, "5.7.8", SaslFault.OTHER),
-    SaslFault.BINDING: Reply(501, "5.5.4", SaslFault.BINDING),
 }
 
 
@@ -92,7 +90,8 @@ class Authentication:
         name, _, initial = argument.partition(" ")
         if not name:
             return _WHICH
-        if name.upper() not in self._mechanisms:
+        # Letters outside ASCII have capitals inside it ("PLA\u0131N").
+        if not name.isascii() or name.upper() not in self._mechanisms:
             return _UNKNOWN
         self._exchange = MECHANISMS[name.upper()](self._nonce)
         if not initial:

@@ -1,4 +1,4 @@
-"""How a server's session behaves, and what that means for the content it is sent. Pure."""
+"""How a server's session behaves: the options of ServerSession. Values only."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shared.smtp import refusals
-from shared.smtp.content import decode_content, has_longer_line, has_only_crlf
 from shared.smtp.extensions import Extensions
-from shared.smtp.reply import Reply
 from shared.smtp.server_auth import judge_mechanisms, no_nonce
 
 
 class ServerOptions(Struct, frozen=True):
-    """How a session behaves. Sizes in bytes; 0 means no limit for text lines.
+    """How a session behaves. Sizes in bytes; 0 means no limit for text lines, idle commands.
+
+    `max_errors`: refused commands without an accepted message between them; `max_idle_commands`:
+    NOOP, RSET, EHLO and the like without a message between them.
 
     `auth_mechanisms` (of server_auth.MECHANISMS) are offered inside TLS only; SCRAM needs
     `nonce`, a source of printable nonces. `is_secure`: TLS was begun before the greeting.
@@ -32,8 +32,10 @@ class ServerOptions(Struct, frozen=True):
     max_content_bytes: int = 307_200
     max_recipients: int = 100
     max_errors: int = 20
+    max_idle_commands: int = 100
     max_text_line_bytes: int = 0
     refuse_bare_line_ends: bool = True
+    refuse_nul: bool = True
     auth_mechanisms: tuple[str, ...] = ()
     requires_auth: bool = False
     is_secure: bool = False
@@ -50,25 +52,3 @@ class ServerOptions(Struct, frozen=True):
             starttls=self.extensions.starttls and not is_secure,
             auth=self.auth_mechanisms if is_secure else (),
         )
-
-
-def read_content(
-    stuffed: bytes, dropped_bytes: int, options: ServerOptions
-) -> tuple[bytes, int, Reply | None]:
-    """A message's content, its size and the refusal it must have.
-
-    Of a message that was too large to be held, `dropped_bytes` are missing from `stuffed`.
-    """
-    if dropped_bytes:
-        return b"", len(stuffed) + dropped_bytes, refusals.TOO_LARGE
-    content = decode_content(stuffed)
-    return content, len(content), _judge(content, options)
-
-
-def _judge(content: bytes, options: ServerOptions) -> Reply | None:
-    if len(content) > options.max_content_bytes:
-        return refusals.TOO_LARGE
-    if options.refuse_bare_line_ends and not has_only_crlf(content):
-        return refusals.BARE
-    longest = options.max_text_line_bytes
-    return refusals.LONG_TEXT if longest and has_longer_line(content, longest) else None

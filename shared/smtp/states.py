@@ -26,6 +26,7 @@ class State(IntEnum):
     MAIL = auto()  # a sender is taken, no recipient yet
     RCPT = auto()  # at least one recipient is taken
     CONTENT = auto()  # 354 was given
+    SPOILT = auto()  # content may be read as commands: no more mail on this connection
     AUTH = auto()  # lines are the responses of a login, not commands
     TLS = auto()  # 220 to STARTTLS was given; the handshake is the edge's
     CLOSED = auto()
@@ -47,16 +48,19 @@ class Order(Struct, frozen=True):
     refused: dict[tuple[str, State], Reply]
 
 
-_ANY: Final = frozenset({State.GREETED, State.READY, State.MAIL, State.RCPT})
+_MAILING: Final = frozenset({State.GREETED, State.READY, State.MAIL, State.RCPT})
+# What can do no harm where the lines may be a message that somebody else wrote.
+_ANY: Final = _MAILING | {State.SPOILT}
 _HELLO_FIRST: Final = Reply(503, "5.5.1", "Say EHLO first")
 _NESTED: Final = Reply(503, "5.5.1", "A transaction is open already")
 _NO_SENDER: Final = Reply(503, "5.5.1", "Give MAIL first")
 _NO_RECIPIENT: Final = Reply(554, "5.5.1", "No valid recipients")
+_SPOILT: Final = Reply(421, "4.7.0", "Content came where a command was due; connect again")
 
 # Verb to the states in which it may be given.
 ALLOWED: Final[dict[str, frozenset[State]]] = {
-    "EHLO": _ANY,
-    "HELO": _ANY,
+    "EHLO": _MAILING,
+    "HELO": _MAILING,
     "MAIL": frozenset({State.READY}),
     "RCPT": frozenset({State.MAIL, State.RCPT}),
     "DATA": frozenset({State.RCPT}),
@@ -69,7 +73,7 @@ ALLOWED: Final[dict[str, frozenset[State]]] = {
     "QUIT": _ANY,
 }
 
-# (verb, state) to the refusal, for the pairs that ALLOWED leaves out.
+# (verb, state) to the refusal, for the pairs that ALLOWED leaves out. 421 ends the session.
 REFUSED: Final[dict[tuple[str, State], Reply]] = {
     ("MAIL", State.GREETED): _HELLO_FIRST,
     ("MAIL", State.MAIL): _NESTED,
@@ -85,6 +89,7 @@ REFUSED: Final[dict[tuple[str, State], Reply]] = {
     ("AUTH", State.GREETED): _HELLO_FIRST,
     ("AUTH", State.MAIL): _NESTED,
     ("AUTH", State.RCPT): _NESTED,
+    **{(verb, State.SPOILT): _SPOILT for verb, states in ALLOWED.items() if states != _ANY},
 }
 
 _NO_LOGIN_NOW: Final = {

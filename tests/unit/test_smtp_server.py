@@ -13,7 +13,8 @@ from shared.smtp.events import Content, Data, Ended, Hello, Mail, Recipient, Ser
 from shared.smtp.extensions import Extensions
 from shared.smtp.grammar import MAX_COMMAND_BYTES
 from shared.smtp.reply import Reply
-from shared.smtp.server import MAX_OVERRUN_BYTES, MAX_UNREAD_BYTES, ServerOptions, ServerSession
+from shared.smtp.server import MAX_UNREAD_BYTES, ServerOptions, ServerSession
+from shared.smtp.server_content import MAX_OVERRUN_BYTES
 from shared.smtp.states import ALLOWED, REFUSED, State
 from tests.unit.smtp_reading import CUTS, Cut
 
@@ -125,7 +126,7 @@ DIALOGS = [
     (b"NOOP x\n", [521]),
     (b"NOOP\r\nNOOP\nQUIT\r\n", [250, 521]),
     (b"GET / HTTP/1.1\r\n", [521]),
-    (b"NOOP " + b"x" * MAX_COMMAND_BYTES, [421]),
+    (b"NOOP " + b"x" * MAX_COMMAND_BYTES, [500]),
     (b"NOOP " + b"x" * (MAX_COMMAND_BYTES - 7) + b"\r\n", [250]),
 ]
 
@@ -298,6 +299,7 @@ def test_every_command_is_decided_in_every_state_that_reads_commands() -> None:
 _WORDS = st.sampled_from([
     b"EHLO me", b"MAIL FROM:<a@b>", b"RCPT TO:<c@d>", b"DATA", b"RSET", b"QUIT", b"NOOP", b".",
     b"\r\n", b"\n", b"\r", b"x", b" ", b"\0", b"\xff", b"STARTTLS", b"\r\n.\r\n",
+    b"BDAT 9 LAST\r\n", b"DATA\r\n", b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n", b"\x16", b"y" * 2048,
 ])  # fmt: skip
 
 

@@ -1,0 +1,118 @@
+"""Attacks of the published history of SMTP servers, held with the bare session and the door.
+
+What each dialog does stands in its file (scripts/); what the door answers to which kind of
+attack, and why, in docs/smtp.md.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+
+import pytest
+
+from shared.topics import names
+from shared.topics.codec import decode_pack
+from tests.chaos.witnesses import follow
+from tests.dialogs import script
+from tests.dialogs.holding import hold
+from tests.dialogs.peers import CLIENT, DoorPeer, SessionPeer, at_line_ends
+from tests.dialogs.script import FOLDER, Script, Stage
+from tests.integration.front_door import Door, running_door, trusting
+from tests.unit.smtp_reading import Cut, byte_by_byte, whole
+
+PAGE = Path(__file__).parents[2] / "docs" / "smtp.md"
+NAMES = re.compile(r"`([a-z0-9-]+)`(?=,|  *\|?$)")
+SCRIPTS = script.load_all()
+CUTS: dict[str, Cut] = {"whole": whole, "bytes": byte_by_byte, "line-ends": at_line_ends}
+# Many wait for a refused login's delay: the door's own patience, not its work.
+AT_ONCE = 16
+ALONE = Stage.CONNECTED
+
+IN_SESSION = [pytest.param(one, id=one.id) for one in SCRIPTS if one.only != "door"]
+
+
+@pytest.mark.parametrize("script", IN_SESSION)
+def test_a_session_withstands(script: Script) -> None:
+    is_greeted = script.start is not Stage.CONNECTED
+    for name, cut in CUTS.items() if script.is_cut else [("whole", whole)]:
+        try:
+            hold(script, SessionPeer(cut, is_greeted, script.start is Stage.SMTPS))
+        except AssertionError as error:
+            error.add_note(f"where the bytes were read so: {name}")
+            raise
+
+
+def _hold_at(door: Door, script: Script, number: int, tls: ssl.SSLContext) -> str:
+    """What the door did otherwise than it must; "" for nothing."""
+    is_secure = script.start is Stage.SMTPS
+    # Each from an address of its own: refused logins and new connections are counted by address.
+    source = f"127.0.{1 + number // 250}.{1 + number % 250}"
+    peer = DoorPeer(door.tls_port if is_secure else door.port, source, tls, is_secure)
+    try:
+        hold(script, peer)
+    except (AssertionError, TimeoutError) as error:
+        return f"{script.id}: {error}"
+    finally:
+        peer.close()
+    return ""
+
+
+def _hold_all_at(door: Door, scripts: Iterable[Script]) -> list[str]:
+    """Hold the dialogs side by side; what went wrong."""
+    tls = trusting()  # one for all: it reads the whole of the system's certificates
+    found: list[Future[str]] = []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        # First those that race with the greeting, alone.
+        for number, one in enumerate(sorted(scripts, key=lambda one: one.start is not ALONE)):
+            found.append(pool.submit(_hold_at, door, one, number, tls))
+            if one.start is ALONE:
+                wait(found[-1:])
+    return [text for each in found if (text := each.result())]
+
+
+def _received(door: Door) -> Counter[str]:
+    """How many messages Kafka has for each recipient."""
+    consumer = follow(door.bootstrap, names.RECEIVED)
+    try:
+        parts = list(consumer.assignment())
+        ends = consumer.end_offsets(parts)
+        found: Counter[str] = Counter()
+        while any(consumer.position(part) < ends[part] for part in parts):
+            for records in consumer.poll(timeout_ms=200).values():
+                for record in records:
+                    for message in decode_pack(record.value, record.headers):
+                        if message.envelope.client == CLIENT.name:
+                            found[message.envelope.recipient] += 1
+        return found
+    finally:
+        consumer.close(autocommit=False)
+
+
+# One test for all of them: a door is a process of its own, and Kafka is asked once.
+def test_the_front_door_withstands_and_kafka_has_what_was_accepted_and_nothing_smuggled(
+    kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    scripts = [one for one in SCRIPTS if one.only != "session"]
+    with running_door(kafka_bootstrap, tmp_path, CLIENT) as door:
+        assert _hold_all_at(door, scripts) == []
+        received = _received(door)
+    assert received == {one.recipient: one.messages for one in scripts if one.messages}
+    assert "Traceback" not in (log := (tmp_path / "ingest.log").read_text()), log[-4000:]
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.smtp")), ids=lambda path: path.stem)
+def test_every_script_says_what_it_does_and_by_which_source(path: Path) -> None:
+    head = path.read_text().partition("\n\n")[0].splitlines()
+    assert all(line.startswith("# ") for line in head)
+    assert any(line.startswith("# Source: ") for line in head[1:])
+
+
+def test_the_page_for_reviewers_names_every_script_and_no_other() -> None:
+    tables = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")]
+    named = {name for line in tables for name in NAMES.findall(line.rpartition(" | ")[2])}
+    assert named == {path.stem for path in FOLDER.glob("*.smtp")}
