@@ -65,6 +65,6 @@ def _front_door(
     if not (ingest.smtp_listen or ingest.smtps_listen):
         return None
     options = options_of(settings.kafka, settings.runtime)
-    door = FrontDoor(Means(ingest, options, view.get, running, failpoints))
+    door = FrontDoor(Means(ingest, options, settings.redis, view.get, running, failpoints))
     door.start()
     return door

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct, structs
 
-from shared.runtime.sections import KafkaSettings, RuntimeSettings, TelemetrySettings
+from shared.runtime.sections import (
+    KafkaSettings,
+    RedisSettings,
+    RuntimeSettings,
+    TelemetrySettings,
+)
 
 _ADDRESS: Final = r"^(\[[0-9a-fA-F:.]+\]|[^\s,:\[\]]+):[0-9]{1,5}\Z"
 Address = Annotated[str, Meta(pattern=_ADDRESS, extra={"expected": "host:port"})]
+Network = Annotated[
+    str,
+    Meta(pattern=r"^[0-9a-fA-F.:/]{2,49}\Z", extra={"expected": "an IP address or network"}),
+]
 
 
 class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,6 +48,15 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         tuple[Address, ...],
         Meta(max_length=16, description="The same with TLS from the first byte on (465)."),
     ] = ()
+    smtp_proxies: Annotated[
+        tuple[Network, ...],
+        Meta(
+            max_length=64,
+            description="Addresses and networks of load balancers: what connects from them begins"
+            " with a PROXY protocol header, version 2, whose client address then counts. Empty:"
+            " there are none, and no such header is believed.",
+        ),
+    ] = ()
     smtp_host_name: Annotated[
         str,
         Meta(
@@ -58,6 +77,23 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
     smtp_max_connections_per_address: Annotated[
         int, Meta(ge=1, le=100_000, description="Of those, from one address (an IPv6 /64).")
     ] = 1_000
+    smtp_max_connections_per_client: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="Of those, logged in as one client whose `max_connections` says nothing"
+            " else.",
+        ),
+    ] = 200
+    smtp_new_connections_per_minute: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="New connections of one address (an IPv6 /64) a minute; 0: no limit.",
+        ),
+    ] = 3_000
     smtp_max_held_bytes: Annotated[
         int,
         Meta(
@@ -67,15 +103,33 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = 256 * 1024 * 1024
     smtp_messages_per_minute: Annotated[
-        int, Meta(ge=0, description="Most messages of one client a minute; 0: no limit.")
+        int,
+        Meta(
+            ge=0,
+            description="Most messages a minute of one client whose `max_messages_per_minute` says"
+            " nothing else; 0: no limit.",
+        ),
     ] = 0
     smtp_max_failed_logins: Annotated[
         int, Meta(ge=1, le=1_000, description="Failed logins of one address a minute, then 421.")
     ] = 10
     smtp_idle_timeout_s: Annotated[
         float,
-        Meta(gt=0, le=600, description="How long a connection may say nothing (RFC 5321: 300)."),
+        Meta(
+            gt=0,
+            le=600,
+            description="How long a whole command may take to come (RFC 5321: 300), and how long"
+            " it may take to log in.",
+        ),
     ] = 300.0
+    smtp_handshake_timeout_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=300,
+            description="How long a TLS handshake may take, and a proxy's header before it.",
+        ),
+    ] = 30.0
     smtp_data_timeout_s: Annotated[
         float, Meta(gt=0, le=1_800, description="How long one message may take to come.")
     ] = 300.0
@@ -85,6 +139,13 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0.05
 
     def __post_init__(self) -> None:
+        for text in self.smtp_proxies:
+            try:
+                ipaddress.ip_network(text, strict=False)
+            except ValueError as error:
+                raise ValueError(
+                    f"ingest.smtp_proxies: an IP address or network, such as 10.1.2.0/24: {error}"
+                ) from None
         if not self.smtp_host_name:
             structs.force_setattr(self, "smtp_host_name", socket.getfqdn())
 
@@ -94,5 +155,6 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
     runtime: RuntimeSettings = RuntimeSettings()
     kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     ingest: IngestSettings = IngestSettings()

@@ -46,7 +46,12 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     "billing": ("billing.polled", "billing.counted", "billing.applied"),
 }
 # The front door's, passed only by what comes by SMTP.
-DOOR_NAMES: Final = ("ingest.door_taken", "ingest.door_sent", "ingest.door_acknowledged")
+DOOR_NAMES: Final = (
+    "ingest.door_taken",
+    "ingest.door_reserved",
+    "ingest.door_sent",
+    "ingest.door_acknowledged",
+)
 _ALL: Final = frozenset(name for names in (*NAMES.values(), DOOR_NAMES) for name in names)
 
 EXIT_CODE: Final = 137

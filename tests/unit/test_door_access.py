@@ -3,12 +3,15 @@
 import pytest
 
 from services.ingest.core.access import (
+    MAX_REMEMBERED,
     FailedLogins,
     Rate,
     counted_as,
+    is_listed,
     may_come_from,
     plain_address,
 )
+from services.ingest.core.crowd import Crowd, CrowdLimits, Excess, Place
 
 
 @pytest.mark.parametrize(
@@ -79,13 +82,118 @@ def test_failures_of_one_ipv6_network_are_counted_together() -> None:
 
 
 def test_a_rate_lets_a_minutes_worth_through_and_then_as_much_as_comes_back() -> None:
-    rate = Rate(per_minute=60)
-    assert sum(rate.take("acme", 0.0) for _ in range(100)) == 60
-    assert not rate.take("acme", 0.5)
-    assert sum(rate.take("acme", 10.0) for _ in range(100)) == 10
-    assert rate.take("northbank", 10.0)
+    rate = Rate()
+    assert sum(rate.take("acme", 60, 0.0) for _ in range(100)) == 60
+    assert not rate.take("acme", 60, 0.5)
+    assert sum(rate.take("acme", 60, 10.0) for _ in range(100)) == 10
+    assert rate.take("northbank", 60, 10.0)
 
 
 def test_without_a_rate_nothing_is_held_back() -> None:
-    rate = Rate(per_minute=0)
-    assert all(rate.take("acme", 0.0) for _ in range(1_000))
+    rate = Rate()
+    assert all(rate.take("acme", 0, 0.0) for _ in range(1_000))
+
+
+def test_a_rate_that_is_changed_holds_for_the_next_message() -> None:
+    rate = Rate()
+    assert all(rate.take("acme", 600, 0.0) for _ in range(300))
+    assert sum(rate.take("acme", 5, 0.0) for _ in range(100)) == 5
+    assert rate.take("acme", 0, 0.0)
+    assert sum(rate.take("acme", 7, 0.0) for _ in range(100)) == 7
+
+
+def test_a_rate_remembers_a_bounded_number_of_keys_and_those_used_last() -> None:
+    rate = Rate()
+    assert rate.take("old", 1, 0.0)
+    for n in range(MAX_REMEMBERED - 1):
+        rate.take(f"key {n}", 1, 0.0)
+    assert not rate.take("old", 1, 0.0)
+    rate.take("one more", 1, 0.0)
+    assert not rate.take("old", 1, 0.0)
+    assert rate.take("key 0", 1, 0.0), "it was forgotten, so its bucket is full again"
+
+
+def crowd(connections: int = 10, per_address: int = 10, per_minute: int = 0) -> Crowd:
+    return Crowd(CrowdLimits(connections, per_address, per_minute))
+
+
+def settled(among: Crowd, address: str, now: float = 0.0) -> Place:
+    place = among.enter()
+    assert place is not None
+    assert place.settle(address, now) is None
+    return place
+
+
+def test_a_full_door_has_a_place_again_as_soon_as_one_is_left() -> None:
+    door = crowd(connections=2)
+    first, second = settled(door, "192.0.2.1"), door.enter()
+    assert second is not None
+    assert door.enter() is None
+    first.leave()
+    first.leave()
+    assert door.count == 1
+    assert door.enter() is not None
+
+
+def test_connections_of_one_address_are_counted_apart_and_an_ipv6_network_together() -> None:
+    door = crowd(per_address=1)
+    settled(door, "192.0.2.1")
+    settled(door, "2001:db8::1")
+    for address, excess in (
+        ("192.0.2.1", Excess.ADDRESS),
+        ("2001:db8::2", Excess.ADDRESS),
+        ("192.0.2.2", None),
+    ):
+        place = door.enter()
+        assert place is not None
+        assert place.settle(address, 0.0) is excess
+        place.leave()
+
+
+def test_new_connections_of_an_address_are_limited_by_the_minute_though_they_are_short() -> None:
+    door = crowd(per_minute=2)
+    for _ in range(2):
+        settled(door, "192.0.2.1").leave()
+    place = door.enter()
+    assert place is not None
+    assert place.settle("192.0.2.1", 0.0) is Excess.MINUTE
+    place.leave()
+    settled(door, "192.0.2.1", now=31.0)
+
+
+def test_a_client_has_no_more_connections_than_it_may_from_all_addresses_together() -> None:
+    door = crowd()
+    first, second, third = (settled(door, f"192.0.2.{n}") for n in range(3))
+    assert first.log_in("acme", 2)
+    assert second.log_in("acme", 2)
+    assert not third.log_in("acme", 2)
+    assert third.log_in("northbank", 2)
+    assert second.is_within(2)
+    assert not second.is_within(1)
+    second.leave()
+    assert first.is_within(1)
+
+
+def test_what_is_left_counts_nowhere_and_cannot_log_in_any_more() -> None:
+    door = crowd()
+    for n in range(5):
+        place = settled(door, f"192.0.2.{n}")
+        assert place.log_in("acme", 5)
+        place.leave()
+        assert not place.log_in("acme", 5)
+    assert door.count == 0
+    assert not door.by_address
+    assert not door.by_client
+
+
+def test_a_place_without_an_address_can_be_left() -> None:
+    door = crowd()
+    place = door.enter()
+    assert place is not None
+    place.leave()
+    assert (door.count, dict(door.by_address)) == (0, {})
+
+
+def test_an_empty_list_names_nobody() -> None:
+    assert not is_listed((), "192.0.2.7")
+    assert is_listed(("192.0.2.7", "10.0.0.0/8"), "10.255.0.1")

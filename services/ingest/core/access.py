@@ -1,7 +1,7 @@
 """Who may come in by which address, and how often. Pure.
 
-Owns: the address list of a client, the limits on connections and failed logins. Does not own:
-passwords (edge/logins.py), the dialog (shared/smtp).
+Owns: lists of addresses, what an address is counted under, failed logins, rates. Does not own:
+open connections (crowd.py), passwords (edge/logins.py), the dialog (shared/smtp).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-MAX_REMEMBERED_ADDRESSES: Final = 10_000
+MAX_REMEMBERED: Final = 10_000
 # IPv6 hosts have a network of this size each; counting single addresses would limit nobody.
 _IPV6_HOST_BITS: Final = 64
 
@@ -39,8 +39,11 @@ def may_come_from(ips: Sequence[str], address: str) -> bool:
 
     An empty list is no restriction: the client has named none.
     """
-    if not ips:
-        return True
+    return not ips or is_listed(ips, address)
+
+
+def is_listed(ips: Sequence[str], address: str) -> bool:
+    """Whether `address` is one of these addresses or in one of these networks."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -60,7 +63,7 @@ def counted_as(address: str) -> str:
 
 
 class FailedLogins:
-    """Failed logins by address over a sliding window; remembers MAX_REMEMBERED_ADDRESSES."""
+    """Failed logins by address over a sliding window; remembers MAX_REMEMBERED."""
 
     def __init__(self, most: int, window_s: float) -> None:
         self._most = most
@@ -72,7 +75,7 @@ class FailedLogins:
         key = counted_as(address)
         times = [at for at in self._by_address.pop(key, ()) if at > now - self._window_s]
         self._by_address[key] = [*times[-self._most :], now]
-        if len(self._by_address) > MAX_REMEMBERED_ADDRESSES:
+        if len(self._by_address) > MAX_REMEMBERED:
             self._by_address.popitem(last=False)
 
     def is_locked(self, address: str, now: float) -> bool:
@@ -82,21 +85,27 @@ class FailedLogins:
 
 
 class Rate:
-    """Messages of each client a minute: a bucket that holds a minute's worth."""
+    """So many a minute under each key: buckets that hold a minute's worth each.
 
-    def __init__(self, per_minute: int) -> None:
-        self._per_minute = per_minute
-        self._buckets: dict[str, tuple[float, float]] = {}  # what is left, as of when
+    Remembers MAX_REMEMBERED keys, those used last; a forgotten one begins with a full bucket.
+    """
 
-    def take(self, client: str, now: float) -> bool:
-        """Whether one more message is within the rate; it is counted then. 0: no limit."""
-        most = self._per_minute
-        if not most:
+    def __init__(self) -> None:
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # what is left, when
+
+    def take(self, key: str, per_minute: int, now: float) -> bool:
+        """Whether one more is within the rate; it is counted then. 0: no limit.
+
+        `per_minute` may differ from one call to the next: the last one holds at once.
+        """
+        if not per_minute:
+            self._buckets.pop(key, None)
             return True
-        left, since = self._buckets.get(client, (float(most), now))
-        left = min(float(most), left + (now - since) * most / 60)
-        if left < 1:
-            self._buckets[client] = (left, now)
-            return False
-        self._buckets[client] = (left - 1, now)
-        return True
+        most = float(per_minute)
+        left, since = self._buckets.pop(key, (most, now))
+        left = min(most, left + (now - since) * most / 60)
+        is_within = left >= 1
+        self._buckets[key] = (left - 1 if is_within else left, now)
+        if len(self._buckets) > MAX_REMEMBERED:
+            self._buckets.popitem(last=False)
+        return is_within

@@ -15,11 +15,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.mail.address import AddressFault, parse_path
-from shared.mail.rules import RULES, judge
-from shared.mail.rules import Submission as Ruled
+from shared.mail.rules import RULES
 from shared.registry.client import Client
+from shared.registry.judging import attribute, broken_rules, refused_event, unsent_event
+from shared.registry.repeats import key_reused, reused_event
 from shared.smtp.reply import Reply
 from shared.topics.records import BrokenRule, Envelope, Facts, MailEvent, Message, Origin
 
@@ -74,31 +76,13 @@ def judge_recipient(address: str, taken: int) -> Reply | None:
 
 def judge_arrival(peer: Peer, arrival: Arrival) -> Message | MailEvent:
     """A message without its content for the line, or the event that tells its refusal."""
-    client, facts = peer.client, arrival.facts
-    broken = judge(
-        facts,
-        Ruled(
-            sending_domain=client.sending_domain,
-            sender=arrival.sender,
-            recipient=arrival.recipient,
-            codes=client.active_codes,
-            max_size_bytes=peer.max_size_bytes,
-        ),
-    )
+    envelope = attribute(_envelope(peer, arrival), peer.client)
+    broken = broken_rules(envelope, peer.client, peer.max_size_bytes)
     if broken:
-        return _refused_event(peer, arrival, broken)
-    envelope = Envelope(
-        mail_id=arrival.mail_id,
-        client=client.name,
-        sender=facts.from_address,  # identical to the envelope's, in its normal form (R9)
-        recipient=facts.to_address,
-        message_id=facts.message_id,
-        received_at_ms=arrival.at_ms,
-        origin=Origin(peer=peer.address),
-        facts=facts,
-        mail_class=client.mail_class,
-    )
-    return Message(envelope, b"")
+        return refused_event(envelope, broken, arrival.at_ms)
+    # Identical to the envelope's (R3, R9), but in their normal form.
+    facts = arrival.facts
+    return Message(replace(envelope, sender=facts.from_address, recipient=facts.to_address), b"")
 
 
 def judge_unfit(peer: Peer, arrival: Arrival, refusal: Reply) -> MailEvent:
@@ -107,7 +91,16 @@ def judge_unfit(peer: Peer, arrival: Arrival, refusal: Reply) -> MailEvent:
     reason = f"{arrival.facts.size_bytes} bytes, {peer.max_size_bytes} are allowed"
     rule_id = "R1" if is_too_large else "unreadable"
     text = f"{_REASONS['R1'].reason}: {reason}" if is_too_large else refusal.text
-    return _refused_event(peer, arrival, (BrokenRule(rule_id, text, refusal.enhanced),))
+    broken = BrokenRule(rule_id, text, refusal.enhanced)
+    envelope = attribute(_envelope(peer, arrival), peer.client)
+    return refused_event(envelope, (broken,), arrival.at_ms)
+
+
+def reused_key(envelope: Envelope, first_mail_id: str) -> MailEvent:
+    """The event of a message whose key another one had before it; its rules are the reply's."""
+    broken = key_reused(envelope, first_mail_id)
+    event = unsent_event(envelope, "", envelope.received_at_ms)
+    return reused_event(event, broken, first_mail_id)
 
 
 def refusal_reply(broken: Sequence[BrokenRule]) -> Reply:
@@ -134,20 +127,16 @@ def _one_line(text: str) -> str:
     return shown[:MAX_REASON_LETTERS]
 
 
-def _refused_event(peer: Peer, arrival: Arrival, broken: tuple[BrokenRule, ...]) -> MailEvent:
-    client, facts = peer.client, arrival.facts
-    billed = client.code(facts.code if facts.code in client.active_codes else "")
-    return MailEvent(
-        client=client.name,
-        mailing_id=billed.mailing_id,
-        sub_client=billed.sub_client,
-        recipient=facts.to_address or arrival.recipient,
-        message_id=facts.message_id,
-        at_ms=arrival.at_ms,
+def _envelope(peer: Peer, arrival: Arrival) -> Envelope:
+    """The envelope as the peer gave it."""
+    return Envelope(
+        mail_id=arrival.mail_id,
+        client=peer.client.name,
+        sender=arrival.sender,
+        recipient=arrival.recipient,
+        message_id=arrival.facts.message_id,
         received_at_ms=arrival.at_ms,
-        enhanced=broken[0].status,
-        reason="; ".join(f"{rule.rule}: {rule.reason}" for rule in broken),
-        rules=broken,
-        size_bytes=facts.size_bytes,
         origin=Origin(peer=peer.address),
+        facts=arrival.facts,
+        mail_class=peer.client.mail_class,
     )

@@ -20,6 +20,18 @@ GONE: Final = Reply(550, "5.7.1", "This client is no longer registered")
 TOO_FAST: Final = Reply(450, "4.7.1", "More messages a minute than agreed; try again later")
 LATER: Final = Reply(451, "4.3.0", "The message could not be stored; try again later")
 FULL: Final = Reply(451, "4.3.1", "Too much mail at once; try again later")
+MANY: Final = Reply(421, "4.3.2", "Too many connections; try again later")
+MANY_OF_ADDRESS: Final = Reply(
+    421, "4.7.0", "Too many connections from your address; close some, or try again later"
+)
+MANY_A_MINUTE: Final = Reply(
+    421, "4.7.0", "Too many new connections a minute from your address; keep them open for longer"
+)
+MANY_OF_CLIENT: Final = Reply(
+    421, "4.7.0", "Too many connections of this client at once; close some, or use fewer"
+)
 IDLE: Final = Reply(421, "4.4.2", "Idle for too long")
+NO_LOGIN: Final = Reply(421, "4.7.0", "No login in time")
 SLOW: Final = Reply(421, "4.4.2", "Too slow")
+CRASHED: Final = Reply(421, "4.3.0", "Internal error")
 CLOSING: Final = Reply(421, "4.3.2", "The service is restarting; connect again")

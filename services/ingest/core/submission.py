@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.ingest.core.given import Given
-from services.ingest.core.kafka_record import UNREADABLE
 from shared.mail.address import ParsedAddress, parse_path
 from shared.registry.client import Client
+from shared.registry.judging import broken_rules
 from shared.topics import ids
 from shared.topics.records import (
     BrokenRule,
@@ -77,20 +78,24 @@ def accept(
         return _refuse(submission, mail_id, (broken,), "", now_ms)
     if submission.faults:
         return _refuse(submission, mail_id, submission.faults, client.mailing_id, now_ms)
-    facts = scan(submission.content)
+    envelope = _envelope(submission, mail_id, client, scan(submission.content), now_ms)
+    facts, content = envelope.facts, submission.content
     if facts.defect:
-        broken = BrokenRule(
-            UNREADABLE,
-            f"The record is not an RFC 5322 message: {facts.defect}",
-            "5.6.0",
-            repr(submission.content[:60]),
-        )
-        return _refuse(submission, mail_id, (broken,), client.mailing_id, now_ms)
-    content = submission.content
+        # All that can be read in it is judged too, so that its sender learns all at once; but its
+        # size, whose limit is validate's.
+        unreadable, *others = broken_rules(envelope, client, len(content))
+        first = replace(unreadable, found=repr(content[:60]))
+        return _refuse(submission, mail_id, (first, *others), client.mailing_id, now_ms)
     if len(content) > MAX_CARRIED_BYTES:
         content = content[: facts.header_bytes]
+    return Message(envelope, content)
+
+
+def _envelope(
+    submission: Submission, mail_id: str, client: Client, facts: Facts, now_ms: int
+) -> Envelope:
     given = submission.given
-    envelope = Envelope(
+    return Envelope(
         mail_id=mail_id,
         client=client.name,
         sender=_normal(given.sender) if given.sender else facts.from_address,
@@ -105,7 +110,6 @@ def accept(
         code=given.code,
         submission_key=given.submission_key,
     )
-    return Message(envelope, content)
 
 
 def _normal(sender: str) -> str:

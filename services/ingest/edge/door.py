@@ -22,25 +22,39 @@ from shared.topics.records import Facts, MailEvent, Message
 class Connection(Protocol):
     """What a door knows of a connection it keeps."""
 
-    address: str
+    is_storing: bool
+
+    def sweep(self, now: float) -> None:
+        """End it where it has been slow for too long."""
+        ...
+
+    def end(self) -> None:
+        """Say that the service stops, and close."""
+        ...
 
 
 class Limits(Struct, frozen=True):
-    """Time limits in seconds, and the bytes that may be received or stored at a time."""
+    """Time limits in seconds, the bytes that may be received or stored at a time, and what a
+    client may do that the registry sets no limit of its own for."""
 
     greeting_delay_s: float
     idle_timeout_s: float
     data_timeout_s: float
+    handshake_timeout_s: float
     max_held_bytes: int
+    connections_per_client: int
+    messages_per_minute: int
 
 
 class DoorCounts(Struct, frozen=True):
     """The numbers of the front door, by client where there is one."""
 
     accepted: Counter
+    repeated: Counter
     refused: Counter
     deferred: Counter
     failed_logins: Counter
+    turned_away: Counter
 
 
 class Connections(Protocol):
@@ -48,6 +62,10 @@ class Connections(Protocol):
 
     held_bytes: int
     is_draining: bool
+
+    def add(self, connection: Connection, /) -> None:
+        """Keep one that is open."""
+        ...
 
     def remove(self, connection: Connection, /) -> None:
         """Forget one that is closed."""

@@ -1,29 +1,33 @@
 """One connection of the front door: ServerSession on an asyncio transport.
 
-Owns: bytes, time limits, TLS, which client is logged in. Does not own: the dialog
-(shared/smtp), what may be sent (core/door_policy.py), passwords (logins.py), Kafka (outbox.py).
+Owns: events and their answers, time limits. Does not own: the dialog (shared/smtp), who may log in
+(door_login.py), what may be sent (core/door_policy.py), Kafka (outbox.py), what goes before the
+greeting (listener.py), bytes and their bounds (door_wire.py).
 
 When it fails: a connection that breaks before the final dot leaves nothing; one that breaks
 after it leaves a message that goes on, whose client has no answer and hands it in again.
-Reading is paused while an answer is awaited, so a peer cannot make work pile up.
+Reading is paused while an answer is awaited or replies are not read, so a peer cannot make work
+pile up. Time is given anew for each whole command, not for each byte; and a peer that does not
+take the last reply is cut off after CLOSE_S.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, Final, cast
 
 from msgspec.structs import replace
 
 from services.ingest.core import door_policy, replies
-from services.ingest.core.access import may_come_from, plain_address
+from services.ingest.core.crowd import Place
 from services.ingest.core.door_policy import Arrival, Peer
 from services.ingest.edge.door import Door
-from services.ingest.edge.logins import Busy
-from shared.registry.client import Client
+from services.ingest.edge.door_login import DoorLogin
+from services.ingest.edge.door_wire import DoorWire
+from services.ingest.edge.listener import HANDSHAKE
+from services.ingest.edge.outbox import Outcome, Repeated, Reused, Unknown, Written
 from shared.smtp.events import (
     Content,
     Data,
@@ -37,35 +41,33 @@ from shared.smtp.events import (
     ServerEvent,
     StartTls,
 )
-from shared.smtp.reply import Reply, encode_reply
+from shared.smtp.reply import Reply
 from shared.smtp.server import ServerSession
 from shared.smtp.states import State
-from shared.topics.records import Facts, MailEvent, Message
+from shared.topics.records import Envelope, Facts, MailEvent, Message
 
 log = logging.getLogger(__name__)
 
-_HANDSHAKE_S: Final = 30.0
-# A failed login is answered no sooner, so that guessing takes time.
-FAILURE_DELAY_S: Final = 1.0
-
-Admit = Callable[["DoorConnection"], Reply | None]
+# How long the last reply may take to be read, where a command may not take less.
+CLOSE_S: Final = 10.0
 
 
 class DoorConnection(asyncio.Protocol):
     """A client that is being served."""
 
-    def __init__(self, door: Door, admit: Admit, is_implicit: bool) -> None:
+    def __init__(self, door: Door, place: Place, is_implicit: bool) -> None:
         """`is_implicit`: TLS was begun before the greeting."""
         self._door = door
-        self._admit = admit
+        self._place = place
+        self._login = DoorLogin(door, place)
+        self.address = place.address
         options = replace(door.options, is_secure=True) if is_implicit else door.options
         self._session = ServerSession(options)
-        self._transport: asyncio.Transport | None = None
+        self._wire = DoorWire(self._session, self._run)
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._greeting: asyncio.TimerHandle | None = None
         self._held = 0
-        self.address = ""
         self.deadline = self._loop.time() + door.limits.idle_timeout_s
         # The answer to a whole message is awaited: the connection waits for us, not we for it.
         self.is_storing = False
@@ -74,22 +76,25 @@ class DoorConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet, a little later: who speaks before is no mail client (RFC 5321, 3.1)."""
-        self._transport = cast(asyncio.Transport, transport)
-        name = transport.get_extra_info("peername")
-        self.address = plain_address(str(name[0])) if name else ""
-        refusal = self._admit(self)
-        if refusal is not None:
-            self.end(refusal)
+        self._wire.begin(cast(asyncio.Transport, transport))
+        self._door.connections.add(self)
+        if self._door.connections.is_draining:
+            self.end()
             return
         delay_s = self._door.limits.greeting_delay_s
         self._greeting = self._loop.call_later(delay_s, self._greet)
 
     def data_received(self, data: bytes) -> None:
         """Answer what has come."""
-        if self._session.state is not State.CONTENT:
-            self.deadline = self._loop.time() + self._door.limits.idle_timeout_s
-        self._session.receive(data)
-        self._run()
+        self._wire.receive(data)
+
+    def pause_writing(self) -> None:
+        """The peer does not read: answer no more for now."""
+        self._wire.choke()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._wire.unchoke()
 
     def eof_received(self) -> bool:
         """The peer will say no more."""
@@ -97,37 +102,38 @@ class DoorConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self._transport = None
+        self._wire.lose()
         if not self.is_storing:
             self._release()
         if self._greeting is not None:
             self._greeting.cancel()
         if self._task is not None:
             self._task.cancel()
+        self._place.leave()
         self._door.connections.remove(self)
 
     # -- the door's side
 
     def sweep(self, now: float) -> None:
         """End the connection where it has been idle or slow for too long."""
-        if self.deadline <= now and not self.is_storing and self._task is None:
-            self.end(replies.SLOW if self._session.state is State.CONTENT else replies.IDLE)
+        if self.deadline > now:
+            return
+        if not self._wire.is_open:
+            self._wire.abort()
+        elif not self.is_storing and self._task is None:
+            self.end(self._lateness())
 
     def end(self, reply: Reply = replies.CLOSING) -> None:
-        """Say why, and close."""
-        transport = self._transport
-        if transport is not None and not transport.is_closing():
-            transport.write(encode_reply(reply))
-            transport.close()
-
-    def abort(self) -> None:
-        """Close without a word."""
-        if self._transport is not None:
-            self._transport.abort()
+        """Say why, and close; within a handshake nothing can be said."""
+        if self._wire.is_open:
+            self._give_last_time()
+            self._wire.close(reply)
 
     # -- inside
 
     def _greet(self) -> None:
+        if not self._wire.is_open:
+            return
         host = self._door.options.host
         self._session.greet(Reply(220, "", f"{host} ESMTP Sluice"))
         self._run()
@@ -137,47 +143,49 @@ class DoorConnection(asyncio.Protocol):
         while (event := session.next_event()) is not None:
             if isinstance(event, Ended):
                 self._write()
-                if self._transport is not None:
-                    self._transport.close()
+                self._give_last_time()
+                self._wire.close()
                 return
-            if isinstance(event, ScramStart) and not self._locked():
-                client = self._door.client_of(event.username)
-                session.answer_scram(self._door.logins.offer(event.username, client))
+            if isinstance(event, ScramStart) and not self._login.is_locked():
+                session.answer_scram(self._login.offer(event.username))
                 continue
             reply = self._decide(event)
             if reply is None:
                 self._write()
-                self._wait()
                 return
             self._answer(reply)
             if session.state is State.TLS:
                 self._write()
-                self._spawn(self._start_tls())
+                self._begin_tls()
                 return
         self._write()
 
     def _write(self) -> None:
-        output = self._session.take_output()
-        if output and self._transport is not None:
-            self._transport.write(output)
+        # Something to say: a command was whole, or a message. Who has not logged in yet gets no
+        # more time for it.
+        session = self._session
+        has_said = self._wire.write()
+        if has_said and session.authenticated_as and session.state is not State.CONTENT:
+            self.deadline = self._loop.time() + self._door.limits.idle_timeout_s
 
-    def _wait(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
+    def _give_last_time(self) -> None:
+        self.deadline = self._loop.time() + min(CLOSE_S, self._door.limits.idle_timeout_s)
+
+    def _lateness(self) -> Reply:
+        if self._session.state is State.CONTENT:
+            return replies.SLOW
+        return replies.IDLE if self._session.authenticated_as else replies.NO_LOGIN
 
     def _answer_late(self, reply: Reply) -> None:
         """Answer the event that waits, and go on with what has come meanwhile."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
+        if not self._wire.is_open:
             return
         self._answer(reply)
         if self._door.connections.is_draining:
             self._write()
             self.end()
             return
-        self.deadline = self._loop.time() + self._door.limits.idle_timeout_s
-        transport.resume_reading()
-        self._run()
+        self._wire.go_on()
 
     def _answer(self, reply: Reply) -> None:
         self._session.answer(reply)
@@ -191,7 +199,7 @@ class DoorConnection(asyncio.Protocol):
             self._task = None
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("front door: a connection crashed", exc_info=error)
-            self.end(Reply(421, "4.3.0", "Internal error"))
+            self.end(replies.CRASHED)
 
     def _decide(self, event: ServerEvent) -> Reply | None:
         """The answer; None where it comes later."""
@@ -205,66 +213,32 @@ class DoorConnection(asyncio.Protocol):
                 return self._judge_data()
             case Content():
                 return self._judge_content(event)
-            case Login():
-                return self._check_password(event)
+            case Login() | ScramFinish():
+                if isinstance(event, Login) and self._login.is_locked():
+                    return replies.LOCKED
+                self._spawn(self._log_in(event))
+                return None
             case ScramStart():
                 return replies.LOCKED
-            case ScramFinish():
-                return self._finish_scram(event)
             case StartTls():
                 return replies.TLS
             case Hello() | Ended():
                 return replies.OK
 
-    # -- logging in
-
-    def _locked(self) -> bool:
-        return self._door.failures.is_locked(self.address, self._loop.time())
-
-    def _check_password(self, event: Login) -> Reply | None:
-        if self._locked():
-            return replies.LOCKED
-        self._spawn(self._log_in(event))
-        return None
-
-    async def _log_in(self, event: Login) -> None:
-        client = self._door.client_of(event.username)
-        try:
-            is_right = await self._door.logins.is_right(event.username, client, event.password)
-        except Busy:
-            self._answer_late(replies.BUSY)
-            return
-        await self._logged_in(event.username, client if is_right else None)
-
-    def _finish_scram(self, event: ScramFinish) -> Reply | None:
-        client = self._door.client_of(event.username) if event.key_index is not None else None
-        self._spawn(self._logged_in(event.username, client))
-        return None
-
-    async def _logged_in(self, name: str, client: Client | None) -> None:
-        if client is not None and may_come_from(client.ips, self.address):
-            self._answer_late(replies.WELCOME)
-            return
-        self._door.counts.failed_logins.add()
-        self._door.failures.note(self.address, self._loop.time())
-        why = "not from here" if client is not None else "wrong name or password"
-        log.warning("login refused", extra={"user": name, "peer": self.address, "reason": why})
-        await asyncio.sleep(FAILURE_DELAY_S)
-        self._answer_late(replies.FOREIGN if client is not None else replies.WRONG)
+    async def _log_in(self, event: Login | ScramFinish) -> None:
+        self._answer_late(await self._login.judge(event))
 
     # -- a message
 
     def _judge_mail(self, event: Mail) -> Reply:
         # Looked up anew for each message: what the registry says now holds.
-        client = self._door.client_of(self._session.authenticated_as)
-        if client is None or not may_come_from(client.ips, self.address):
-            return replies.GONE
+        client = self._login.judge_client(self._session.authenticated_as)
+        if isinstance(client, Reply):
+            return client
         refusal = door_policy.judge_sender(client, event.sender)
         if refusal is not None:
             return refusal
-        if not self._door.rate.take(client.name, self._loop.time()):
-            return replies.TOO_FAST
-        return replies.SENDER_OK
+        return replies.SENDER_OK if self._login.is_within_rate(client) else replies.TOO_FAST
 
     def _judge_data(self) -> Reply:
         door = self._door
@@ -303,47 +277,62 @@ class DoorConnection(asyncio.Protocol):
         self.is_storing = True
         if event.refusal is not None:
             told = door_policy.judge_unfit(peer, arrival, event.refusal)
-            self._tell(arrival, told, event.refusal)
+            self._tell(arrival.mail_id, told, event.refusal)
             return None
         verdict = door_policy.judge_arrival(peer, arrival)
         if isinstance(verdict, MailEvent):
-            self._tell(arrival, verdict, door_policy.refusal_reply(verdict.rules))
+            self._tell(arrival.mail_id, verdict, door_policy.refusal_reply(verdict.rules))
             return None
-        reply = door_policy.accepted_reply(arrival.mail_id)
         message = Message(verdict.envelope, event.content)
-        door.messages.put(message, lambda is_written: self._stored(is_written, reply))
+        door.messages.put(message, lambda outcome: self._written(message.envelope, outcome))
         return None
 
-    def _tell(self, arrival: Arrival, event: MailEvent, reply: Reply) -> None:
-        self._door.refusals.put(
-            (arrival.mail_id, event), lambda is_written: self._stored(is_written, reply)
-        )
+    def _tell(self, mail_id: str, event: MailEvent, reply: Reply) -> None:
+        self._door.refusals.put((mail_id, event), lambda outcome: self._told(reply, outcome))
 
-    def _stored(self, is_written: bool, reply: Reply) -> None:
+    def _written(self, envelope: Envelope, outcome: Outcome) -> None:
+        counts, client = self._door.counts, self._session.authenticated_as
+        match outcome:
+            case Written(mail_id):
+                counts.accepted.add(1, client)
+            case Repeated(mail_id):
+                counts.repeated.add(1, client)
+            case Reused(mail_id):
+                event = door_policy.reused_key(envelope, mail_id)
+                self._tell(envelope.mail_id, event, door_policy.refusal_reply(event.rules))
+                return
+            case Unknown():
+                self._not_stored()
+                return
+        self._stored(door_policy.accepted_reply(mail_id))
+
+    def _told(self, reply: Reply, outcome: Outcome) -> None:
+        if isinstance(outcome, Unknown):
+            self._not_stored()
+            return
+        self._door.counts.refused.add(1, self._session.authenticated_as)
+        self._stored(reply)
+
+    def _not_stored(self) -> None:
+        self._door.counts.deferred.add(1, self._session.authenticated_as)
+        self._stored(replies.LATER)
+
+    def _stored(self, reply: Reply) -> None:
         self.is_storing = False
         self._release()
-        counts = self._door.counts
-        if not is_written:
-            counts.deferred.add(1, self._session.authenticated_as)
-            reply = replies.LATER
-        elif reply.is_positive:
-            counts.accepted.add(1, self._session.authenticated_as)
-        else:
-            counts.refused.add(1, self._session.authenticated_as)
         self._answer_late(reply)
 
     # -- TLS
 
+    def _begin_tls(self) -> None:
+        if self._wire.has_begun_tls():
+            self._spawn(self._start_tls())
+        else:
+            self._give_last_time()
+
     async def _start_tls(self) -> None:
-        transport, context = self._transport, self._door.tls()
-        if transport is None or context is None:
+        context, limits = self._door.tls(), self._door.limits
+        if context is None:
             return
-        try:
-            secured = await self._loop.start_tls(
-                transport, self, context, server_side=True, ssl_handshake_timeout=_HANDSHAKE_S
-            )
-        except (OSError, ssl.SSLError):
-            transport.abort()
-            return
-        self._transport = secured
-        self._session.tls_started()
+        if not await self._wire.secure(self, context, limits.handshake_timeout_s):
+            self._door.counts.turned_away.add(1, HANDSHAKE)

@@ -13,7 +13,6 @@ import asyncio
 import logging
 import os
 import threading
-from collections import Counter as Tally
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -21,49 +20,54 @@ from typing import Final
 import uvloop
 from msgspec import Struct
 
-from services.ingest.core.access import FailedLogins, Rate, counted_as
+from services.ingest.core.access import FailedLogins, Rate
+from services.ingest.core.crowd import Crowd, CrowdLimits, Place
 from services.ingest.edge.certificates import Certificates
 from services.ingest.edge.door import Connection, Door, DoorCounts, Limits
 from services.ingest.edge.door_connection import DoorConnection
+from services.ingest.edge.listener import Listener
 from services.ingest.edge.logins import Logins
-from services.ingest.edge.outbox import MessageWriter, Outbox, RefusalWriter
+from services.ingest.edge.mail_ids import MailIds
+from services.ingest.edge.message_writer import MessageWriter
+from services.ingest.edge.outbox import Outbox
+from services.ingest.edge.refusal_writer import RefusalWriter
+from services.ingest.edge.reservations import ReservedKeys
 from services.ingest.settings import IngestSettings
 from shared.mail.headers import scan
 from shared.registry.client import Client
 from shared.runtime.lifecycle import WrongUse
+from shared.runtime.sections import RedisSettings
 from shared.runtime.service_cli import Running
 from shared.smtp.extensions import Extensions
-from shared.smtp.reply import Reply
 from shared.smtp.server import ServerOptions
 from shared.stream.client import ClientOptions
 from shared.stream.failpoints import Failpoints
 from shared.stream.transactions import TransactionalProducer
 from shared.stream.watchdog import Watchdog
-from shared.topics import ids
 from shared.topics.records import MailEvent, Message
 
 log = logging.getLogger(__name__)
 
 SERVICE: Final = "ingest-door"
 SWEEP_S: Final = 0.5
-# Sockets that wait to be accepted; bursts of connects are normal for bulk senders.
-BACKLOG: Final = 1_024
 MECHANISMS: Final = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
 _NONCE_BYTES: Final = 18
-_MAIL_ID_BYTES: Final = 10
-_FULL: Final = Reply(421, "4.3.2", "Too many connections; try again later")
 
 ACCEPTED: Final = "sluice_ingest_door_accepted"
+REPEATED: Final = "sluice_ingest_door_repeated"
 REFUSED: Final = "sluice_ingest_door_refused"
 DEFERRED: Final = "sluice_ingest_door_deferred"
+TURNED_AWAY: Final = "sluice_ingest_door_turned_away"
 FAILED_LOGINS: Final = "sluice_ingest_door_failed_logins"
 OPEN: Final = "sluice_ingest_door_connections"
 HELP: Final = {
     ACCEPTED: "Messages answered with 250, by client.",
+    REPEATED: "Messages answered with 250 that had come before and are not sent again, by client.",
     REFUSED: "Messages refused at the final dot, by client.",
     DEFERRED: "Messages answered with 451 because Kafka did not acknowledge, by client.",
     FAILED_LOGINS: "Logins refused.",
-    OPEN: "Open SMTP connections.",
+    TURNED_AWAY: "Connections ended at a limit, in a handshake or at a proxy header, by reason.",
+    OPEN: "Open SMTP connections, those in a handshake among them.",
 }
 
 
@@ -72,6 +76,7 @@ class Means(Struct, frozen=True):
 
     settings: IngestSettings
     kafka: ClientOptions
+    redis: RedisSettings
     client_of: Callable[[str], Client | None]
     running: Running
     failpoints: Failpoints
@@ -85,9 +90,15 @@ class FrontDoor:
         self._means = means
         settings = means.settings
         self._certificates = _certificates(settings)
-        self._connections: dict[Connection, DoorConnection] = {}
-        self._by_address: Tally[str] = Tally()
-        self._servers: list[asyncio.Server] = []
+        self._connections: set[Connection] = set()
+        self._crowd = Crowd(
+            CrowdLimits(
+                settings.smtp_max_connections,
+                settings.smtp_max_connections_per_address,
+                settings.smtp_new_connections_per_minute,
+            )
+        )
+        self._listener: Listener | None = None
         self._thread = threading.Thread(target=self._run, name="front-door")
         self._started = threading.Event()
         self._fault: BaseException | None = None
@@ -107,13 +118,13 @@ class FrontDoor:
         if self._fault is not None:
             raise self._fault
 
+    def add(self, connection: Connection) -> None:
+        """Keep a connection that is open."""
+        self._connections.add(connection)
+
     def remove(self, connection: Connection) -> None:
         """Forget a connection that is closed."""
-        self._connections.pop(connection, None)
-        key = counted_as(connection.address)
-        self._by_address[key] -= 1
-        if self._by_address[key] <= 0:
-            del self._by_address[key]
+        self._connections.discard(connection)
 
     # -- inside
 
@@ -129,7 +140,7 @@ class FrontDoor:
 
     async def _serve(self) -> None:
         means = self._means
-        writer = MessageWriter(means.kafka, means.failpoints)
+        writer = MessageWriter(means.kafka, ReservedKeys(means.redis), means.failpoints)
         producer = TransactionalProducer(means.kafka, SERVICE, Failpoints.none(), Watchdog())
         refusal_writer = RefusalWriter(producer)
         messages = Outbox("door-messages", writer.write)
@@ -137,9 +148,12 @@ class FrontDoor:
         logins = Logins()
         door = self._door(messages, refusals, logins)
         means.running.health.add_ready("front_door", lambda: writer.fault)
-        means.running.counters.watch(OPEN, HELP[OPEN], lambda: float(len(self._connections)))
+        means.running.counters.watch(OPEN, HELP[OPEN], lambda: float(self._crowd.count))
+        self._listener = Listener(
+            door, self._crowd, means.settings.smtp_proxies, partial(_connection, door)
+        )
         try:
-            await self._listen(door)
+            self._listen(self._listener)
             self._started.set()
             sweeper = asyncio.create_task(self._sweep())
             await means.running.stop.wait_async()
@@ -167,30 +181,34 @@ class FrontDoor:
                 settings.smtp_greeting_delay_s,
                 settings.smtp_idle_timeout_s,
                 settings.smtp_data_timeout_s,
+                settings.smtp_handshake_timeout_s,
                 settings.smtp_max_held_bytes,
+                settings.smtp_max_connections_per_client,
+                settings.smtp_messages_per_minute,
             ),
             client_of=means.client_of,
             logins=logins,
             failures=FailedLogins(settings.smtp_max_failed_logins, 60.0),
-            rate=Rate(settings.smtp_messages_per_minute),
+            rate=Rate(),
             messages=messages,
             refusals=refusals,
             scan=partial(scan, code_header=settings.code_header.lower().encode()),
-            new_mail_id=lambda now_ms: ids.make(now_ms, os.urandom(_MAIL_ID_BYTES)),
+            new_mail_id=MailIds().make,
             clock=means.running.clock,
             counts=DoorCounts(
                 counters.counter(ACCEPTED, HELP[ACCEPTED], by_client),
+                counters.counter(REPEATED, HELP[REPEATED], by_client),
                 counters.counter(REFUSED, HELP[REFUSED], by_client),
                 counters.counter(DEFERRED, HELP[DEFERRED], by_client),
                 counters.counter(FAILED_LOGINS, HELP[FAILED_LOGINS]),
+                counters.counter(TURNED_AWAY, HELP[TURNED_AWAY], ("reason",)),
             ),
             failpoints=means.failpoints,
             connections=self,
             tls=lambda: self._certificates.context if self._certificates else None,
         )
 
-    async def _listen(self, door: Door) -> None:
-        loop = asyncio.get_running_loop()
+    def _listen(self, listener: Listener) -> None:
         settings = self._means.settings
         for is_implicit, addresses in (
             (False, settings.smtp_listen),
@@ -198,35 +216,12 @@ class FrontDoor:
         ):
             for address in addresses:
                 host, _, port = address.rpartition(":")
-                factory = partial(self._connect, door, is_implicit)
                 try:
-                    server = await loop.create_server(
-                        factory,
-                        host.strip("[]") or None,
-                        int(port),
-                        backlog=BACKLOG,
-                        ssl=door.tls() if is_implicit else None,
-                    )
-                except OSError as error:
+                    listener.listen(host.strip("[]"), int(port), is_implicit)
+                except (OSError, OverflowError) as error:
                     name = "smtps_listen" if is_implicit else "smtp_listen"
                     raise WrongUse(f"ingest.{name}: {address}: {error}") from None
-                self._servers.append(server)
                 log.info("front door listens", extra={"address": address, "tls": is_implicit})
-
-    def _connect(self, door: Door, is_implicit: bool) -> DoorConnection:
-        return DoorConnection(door, self._admit, is_implicit)
-
-    def _admit(self, connection: DoorConnection) -> Reply | None:
-        """Keep a new connection; the refusal where there are too many."""
-        settings = self._means.settings
-        self._connections[connection] = connection
-        key = counted_as(connection.address)
-        self._by_address[key] += 1
-        if len(self._connections) > settings.smtp_max_connections:
-            return _FULL
-        if self._by_address[key] > settings.smtp_max_connections_per_address:
-            return _FULL
-        return None
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -235,20 +230,24 @@ class FrontDoor:
             if self._certificates is not None:
                 self._certificates.refresh()
             now = loop.time()
-            for connection in list(self._connections.values()):
+            for connection in list(self._connections):
                 connection.sweep(now)
 
     async def _drain(self) -> None:
         self.is_draining = True
-        for server in self._servers:
-            server.close()
-        for connection in list(self._connections.values()):
+        if self._listener is not None:
+            self._listener.close()
+        for connection in list(self._connections):
             if not connection.is_storing:
                 connection.end()
 
     def _end_all(self) -> None:
-        for connection in list(self._connections.values()):
+        for connection in list(self._connections):
             connection.end()
+
+
+def _connection(door: Door, place: Place, is_implicit: bool) -> DoorConnection:
+    return DoorConnection(door, place, is_implicit)
 
 
 def _certificates(settings: IngestSettings) -> Certificates | None:

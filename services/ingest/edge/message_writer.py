@@ -1,0 +1,177 @@
+"""Writes the messages that the front door has accepted onto mail.received.
+
+Whatever comes within 2 ms is one pack, written by an idempotent producer without a transaction,
+acks=all. A producer that failed once is given up, so nothing of it can be written much later.
+
+A message handed in again is known by its key (reservations.py): it is written again under its
+first mail id as long as nobody knows that the first was written, and validate drops one of the
+two; else it is only told as a duplicate.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+from msgspec import Struct
+from msgspec.structs import replace
+
+from services.ingest.edge.outbox import (
+    SERVICE,
+    TIMEOUT_S,
+    UNKNOWN,
+    Handed,
+    Outbox,
+    Outcome,
+    Repeated,
+    Reused,
+    Written,
+)
+from services.ingest.edge.reservations import ReservedKeys
+from shared.registry.judging import unsent_event
+from shared.registry.repeats import duplicate_event
+from shared.stream import outputs
+from shared.stream.client import ClientOptions, make_producer
+from shared.stream.failpoints import Failpoints
+from shared.stream.transactions import Output
+from shared.topics import ids, names
+from shared.topics.codec import packs
+from shared.topics.records import EventType, Message
+from shared.topics.submission_keys import Answer, Conflict, Duplicate, Reserved
+
+log = logging.getLogger(__name__)
+
+_RETRY_S: Final = 0.25
+
+
+class Send(Struct):
+    """One record, who waits for its acknowledgement, and what they are told then."""
+
+    output: Output
+    part: list[Handed[Message]]
+    outcomes: list[Outcome]
+
+
+class Plan(Struct):
+    """What becomes of a batch: the records to send, and those whose key another message has."""
+
+    sends: list[Send]
+    reused: list[Handed[Message]]
+    first: list[Outcome]
+
+
+def plan_writes(batch: Sequence[Handed[Message]], answers: Sequence[Answer]) -> Plan:
+    """The records for a batch, from the answers to the keys of its messages."""
+    plan = Plan([], [], [])
+    fresh: list[Handed[Message]] = []
+    messages: list[Message] = []
+    for handed, answer in zip(batch, answers, strict=True):
+        message = handed.item
+        match answer:
+            case Conflict(first):
+                plan.reused.append(handed)
+                plan.first.append(Reused(ids.from_bytes(first)))
+            case Duplicate(first):
+                plan.sends.append(_telling(handed, ids.from_bytes(first)))
+            case Reserved(first):
+                envelope = replace(message.envelope, mail_id=ids.from_bytes(first))
+                fresh.append(handed)
+                messages.append(Message(envelope, message.content))
+            case _:
+                fresh.append(handed)
+                messages.append(message)
+    at = 0
+    for pack in packs(messages):
+        part = fresh[at : at + len(pack)]
+        at += len(pack)
+        outcomes: list[Outcome] = [Written(message.envelope.mail_id) for message in pack]
+        plan.sends.append(Send(outputs.pack(names.RECEIVED, pack), part, outcomes))
+    return plan
+
+
+def _telling(handed: Handed[Message], first_mail_id: str) -> Send:
+    envelope = handed.item.envelope
+    event = duplicate_event(unsent_event(envelope, "", envelope.received_at_ms), first_mail_id)
+    output = outputs.event(SERVICE, EventType.DUPLICATE, envelope.mail_id, event)
+    return Send(output, [handed], [Repeated(first_mail_id)])
+
+
+class MessageWriter:
+    """Writes accepted messages onto mail.received."""
+
+    def __init__(self, options: ClientOptions, keys: ReservedKeys, failpoints: Failpoints) -> None:
+        self._options = options
+        self._keys = keys
+        self._failpoints = failpoints
+        self._producer: KafkaProducer | None = None
+        self._failed = threading.Event()
+        self.fault = ""
+
+    def write(self, batch: list[Handed[Message]], outbox: Outbox[Message]) -> None:
+        """Send a batch; each is settled when Kafka has answered."""
+        answers = self._keys.reserve([handed.item for handed in batch])
+        self._failpoints.hit("ingest.door_reserved")
+        plan = plan_writes(batch, answers)
+        outbox.settle(plan.reused, plan.first)
+        waiting = deque(plan.sends)
+        try:
+            producer = self._ready()
+            while waiting:
+                send = waiting[0]
+                topic, value, key, headers, _ = send.output
+                sent = producer.send(topic, value, key, list(headers))
+                waiting.popleft()
+                self._failpoints.hit("ingest.door_sent")
+                sent.add_both(self._answered, send, outbox)
+        except (KafkaError, AssertionError, RuntimeError) as error:
+            self._give_up(error)
+            for send in waiting:
+                outbox.settle(send.part, [UNKNOWN] * len(send.part))
+            time.sleep(_RETRY_S)
+
+    def close(self) -> None:
+        """End the producer."""
+        self._discard()
+
+    def _ready(self) -> Any:
+        if self._failed.is_set():
+            self._discard()
+            self._failed.clear()
+        if self._producer is None:
+            self._producer = make_producer(
+                self._options,
+                None,
+                linger_ms=0,
+                request_timeout_ms=int(TIMEOUT_S * 1000) - 500,
+                delivery_timeout_ms=int(TIMEOUT_S * 1000),
+                max_block_ms=int(TIMEOUT_S * 1000),
+            )
+            self.fault = ""
+        return self._producer
+
+    def _answered(self, send: Send, outbox: Outbox[Message], result: object) -> None:
+        outcomes: Sequence[Outcome] = send.outcomes
+        if isinstance(result, BaseException):
+            self.fault = f"Kafka: {result!r}"
+            self._failed.set()
+            outcomes = [UNKNOWN] * len(send.part)
+        self._failpoints.hit("ingest.door_acknowledged")
+        outbox.settle(send.part, outcomes)
+
+    def _give_up(self, error: BaseException) -> None:
+        self.fault = f"Kafka: {error}"
+        log.warning("front door: no Kafka", extra={"reason": str(error)})
+        self._failed.set()
+
+    def _discard(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            with contextlib.suppress(Exception):
+                producer.close(timeout=0)

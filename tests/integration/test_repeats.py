@@ -1,0 +1,184 @@
+"""A submission handed in twice, by Kafka or SMTP, on a whole line: sent once, told, billed once."""
+
+from __future__ import annotations
+
+import smtplib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from kafka import KafkaProducer
+from msgspec import Struct
+
+from shared.cli.line import Line, LineOptions
+from shared.registry import publish
+from shared.registry.changes import Changes
+from shared.registry.client import Client
+from shared.registry.credentials import make_credential
+from shared.runtime.sections import KafkaSettings
+from shared.topics import names
+from shared.topics.records import Event, EventType
+from tests.chaos.witnesses import EventWatch
+from tests.integration.front_door import PASSWORD, trusting
+from tests.integration.smtp_peers import wait_until
+
+pytestmark = pytest.mark.xdist_group("repeats")
+
+NAME = "repeats"
+DOMAIN = "news.repeats.example"
+SENDER = f"news@{DOMAIN}"
+
+
+class Stage(Struct, frozen=True):
+    line: Line
+    events: EventWatch
+    producer: KafkaProducer
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("repeats")
+    with Line(LineOptions(name="repeats", folder=folder, restart=False)) as line:
+        credential = make_credential(PASSWORD, int(time.time() * 1000))
+        client = Client(NAME, DOMAIN, "back@r.example.org", "standard", credentials=(credential,))
+        publish.apply(KafkaSettings(bootstrap=line.doors.kafka), Changes(added=(client,)))
+        events = EventWatch(line.doors.kafka)
+        producer = KafkaProducer(bootstrap_servers=line.doors.kafka, metrics_enabled=False)
+        yield Stage(line, events, producer)
+        producer.close(timeout=10)
+        events.close()
+        line.forget_data()
+
+
+def message(name: str, body: str = "Hello") -> bytes:
+    head = (
+        f"From: News <{SENDER}>\r\nTo: ok-{name}@r.example.net\r\nSubject: {name}\r\n"
+        f"Message-ID: <{name}@{DOMAIN}>\r\n\r\n"
+    )
+    return head.encode() + body.encode() + b"\r\n"
+
+
+def publish_one(stage: Stage, content: bytes, ce_id: str = "") -> None:
+    headers = (
+        [
+            ("ce_specversion", b"1.0"),
+            ("ce_id", ce_id.encode()),
+            ("ce_type", b"sluice.submission"),
+            ("ce_source", b"/shop"),
+        ]
+        if ce_id
+        else []
+    )
+    stage.producer.send(names.intake(NAME), content, headers=headers).get(timeout=30)
+
+
+def submit(stage: Stage, name: str, body: str = "Hello") -> tuple[int, str]:
+    assert stage.line.doors.smtp is not None
+    host, _, port = stage.line.doors.smtp.rpartition(":")
+    with smtplib.SMTP(host, int(port), timeout=30) as smtp:
+        smtp.ehlo()
+        smtp.starttls(context=trusting())
+        smtp.ehlo()
+        smtp.login(NAME, PASSWORD)
+        smtp.mail(SENDER)
+        smtp.rcpt(f"ok-{name}@r.example.net")
+        code, text = smtp.data(message(name, body))
+    return code, text.decode()
+
+
+def told(stage: Stage, name: str, kind: EventType) -> list[Event]:
+    wanted = f"<{name}@{DOMAIN}>"
+    found = stage.events.events(frozenset({NAME}))
+    return [one for one in found if one.type is kind and one.data.message_id == wanted]
+
+
+def wait_for(stage: Stage, name: str, **counts: int) -> None:
+    def is_there() -> bool:
+        return all(len(told(stage, name, EventType(kind))) >= n for kind, n in counts.items())
+
+    wait_until(is_there, f"{name}: {counts}", 60)
+    for kind in EventType:
+        assert len(told(stage, name, kind)) == counts.get(kind.value, 0), kind
+
+
+def accepted_at_sink(stage: Stage, name: str) -> int:
+    lines = Path(stage.line.sink_journal).read_text().splitlines()
+    return sum(f"<{name}@{DOMAIN}>" in one and '"accepted"' in one for one in lines)
+
+
+def test_a_record_published_twice_is_sent_once(stage: Stage) -> None:
+    for _ in range(3):
+        publish_one(stage, message("twice"))
+    wait_for(stage, "twice", delivered=1, duplicate=2)
+    (first,) = told(stage, "twice", EventType.DELIVERED)
+    repeats = told(stage, "twice", EventType.DUPLICATE)
+    assert {one.data.first_mail_id for one in repeats} == {first.subject}
+    assert first.subject not in {one.subject for one in repeats}
+    assert accepted_at_sink(stage, "twice") == 1
+
+
+def test_the_platforms_own_key_decides_where_it_gives_one(stage: Stage) -> None:
+    publish_one(stage, message("own"), "order-1")
+    publish_one(stage, message("own"), "order-2")
+    publish_one(stage, message("own"), "order-1")
+    wait_for(stage, "own", delivered=2, duplicate=1)
+
+
+def test_another_message_under_the_key_is_refused_and_says_so(stage: Stage) -> None:
+    publish_one(stage, message("differs"))
+    wait_for(stage, "differs", delivered=1)
+    publish_one(stage, message("differs", "Another text"))
+    wait_for(stage, "differs", delivered=1, refused=1)
+    (event,) = told(stage, "differs", EventType.REFUSED)
+    (broken,) = event.data.rules
+    assert (broken.rule, broken.found) == ("key_reused", f"<differs@{DOMAIN}>")
+
+
+def test_a_refused_message_may_be_mended_under_its_key(stage: Stage) -> None:
+    publish_one(stage, message("mended").replace(b"Subject: mended", b"Subject: "))
+    wait_for(stage, "mended", refused=1)
+    publish_one(stage, message("mended"))
+    wait_for(stage, "mended", refused=1, delivered=1)
+
+
+def test_the_second_250_carries_the_first_ones_mail_id(stage: Stage) -> None:
+    first, at_once = submit(stage, "smtp"), submit(stage, "smtp")
+    wait_for(stage, "smtp", delivered=1, duplicate=1)
+    later = submit(stage, "smtp")
+    assert first[0] == 250
+    assert first == at_once == later
+    wait_for(stage, "smtp", delivered=1, duplicate=2)
+    (delivered,) = told(stage, "smtp", EventType.DELIVERED)
+    assert delivered.subject in first[1]
+    assert accepted_at_sink(stage, "smtp") == 1
+
+
+def test_another_message_under_the_key_is_refused_at_the_dot(stage: Stage) -> None:
+    code, text = submit(stage, "smtp-differs")
+    assert code == 250
+    wait_for(stage, "smtp-differs", delivered=1)
+    code, refusal = submit(stage, "smtp-differs", "Another text")
+    assert code == 550
+    assert "key_reused" in refusal
+    assert text.split()[-1] in refusal
+    wait_for(stage, "smtp-differs", delivered=1, refused=1)
+
+
+def test_what_came_by_kafka_is_known_by_smtp_and_the_other_way_round(stage: Stage) -> None:
+    publish_one(stage, message("both"))
+    wait_for(stage, "both", delivered=1)
+    code, text = submit(stage, "both")
+    assert code == 250
+    assert told(stage, "both", EventType.DELIVERED)[0].subject in text
+    publish_one(stage, message("both"))
+    wait_for(stage, "both", delivered=1, duplicate=2)
+
+
+def test_a_submission_is_known_again_after_redis_was_emptied(stage: Stage) -> None:
+    publish_one(stage, message("emptied"))
+    wait_for(stage, "emptied", delivered=1)
+    redis.Redis.from_url(stage.line.doors.redis).flushall()
+    publish_one(stage, message("emptied"))
+    wait_for(stage, "emptied", delivered=1, duplicate=1)
