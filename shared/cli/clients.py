@@ -1,7 +1,7 @@
 """`sluice clients`: the registry of clients, as clients.yaml wants it and as it is.
 
-Owns: the commands. Does not own: judging the file (shared/registry/clients_file.py), what an
-apply changes (changes.py), writing it (publish.py).
+Owns: the commands but `credentials` and `check`. Does not own: judging the file
+(shared/registry/clients_file.py), what an apply changes (changes.py), writing it (publish.py).
 Exit codes: 1 when `diff` finds a difference or NAME is not registered, 2 for a wrong file,
 3 when Kafka is away.
 """
@@ -19,12 +19,14 @@ import yaml
 
 from shared.cli import credentials
 from shared.cli.answer import Exit, fail, print_json, say
+from shared.cli.clients_check import check
+from shared.cli.clients_read import read_clients
 from shared.cli.kafka_door import find_kafka, kafka_options
 from shared.cli.registry_faults import answering
 from shared.registry.changes import Changes, changed_fields, plan_changes
 from shared.registry.client import Client
-from shared.registry.clients_file import parse_clients_yaml
-from shared.registry.publish import apply as write_changes
+from shared.registry.clients_schema import page as schema_page
+from shared.registry.publish import change
 from shared.registry.view import load_registry
 
 _file = click.option(
@@ -45,6 +47,7 @@ def main() -> None:
 
 
 main.add_command(credentials.main, "credentials")
+main.add_command(check)
 
 
 @main.command()
@@ -55,16 +58,16 @@ main.add_command(credentials.main, "credentials")
 @answering
 def apply(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> None:
     """Register the clients of a file, changing what differs; running services follow at once."""
-    wanted = _read(path)
+    wanted = read_clients(path)
     kafka = find_kafka(bootstrap, line)
-    changes = plan_changes(wanted, load_registry(kafka), prune)
-    topics = write_changes(kafka, changes)
+    written = change(kafka, lambda registered: plan_changes(wanted, registered, prune))
+    changes = written.changes
     if as_json:
-        print_json({**_summary(changes), "topics_created": topics})
+        print_json({**_summary(changes), "topics_created": written.topics})
         return
     for line_text in _lines(changes):
         click.echo(line_text)
-    for topic in topics:
+    for topic in written.topics:
         click.echo(f"created   topic {topic}")
     click.echo(f"{len(wanted)} clients in the file, {len(changes.to_write)} written")
 
@@ -77,7 +80,7 @@ def apply(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> 
 @answering
 def diff(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> None:
     """Show what apply would change; exit code 1 when it would."""
-    wanted = _read(path)
+    wanted = read_clients(path)
     registered = load_registry(find_kafka(bootstrap, line))
     changes = plan_changes(wanted, registered, prune)
     details = {
@@ -148,21 +151,17 @@ def remove(name: str, as_json: bool, bootstrap: str, line: str) -> None:
     if name not in load_registry(kafka):
         fail(f"no client {name!r} is registered", Exit.CHECK_FAILED, as_json)
     changes = Changes(removed=(name,))
-    write_changes(kafka, changes)
+    change(kafka, lambda _: changes)
     if as_json:
         print_json(_summary(changes))
     else:
         click.echo(f"removed   {name}")
 
 
-def _read(path: Path) -> list[Client]:
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
-    except OSError as error:
-        raise click.UsageError(f"-f {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise click.UsageError(f"-f {path}: not UTF-8 ({error})") from None
-    return parse_clients_yaml(text)
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of clients.yaml, for editors."""
+    click.echo(schema_page(), nl=False)
 
 
 def _shown(client: Client) -> Any:

@@ -9,11 +9,12 @@ be one, 3 when Kafka is away.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import click
+from msgspec import Struct
 from msgspec.structs import replace
 
 from shared.cli.answer import Exit, fail, print_json
@@ -28,11 +29,13 @@ from shared.registry.credentials import (
     new_password,
     rotated,
 )
-from shared.registry.publish import apply as write_changes
+from shared.registry.publish import change
 from shared.registry.view import load_registry
 from shared.runtime.clock import SystemClock
 from shared.runtime.sections import KafkaSettings
 from shared.smtp.sasl import MAX_PASSWORD_OCTETS, prepare
+
+Credentials = tuple[Credential, ...]
 
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 _stdin = click.option(
@@ -45,38 +48,34 @@ def main() -> None:
     """Hold the verbs together."""
 
 
-@main.command("set")
-@click.argument("name")
-@_stdin
-@_json
-@kafka_options
-@answering
-def set_credential(name: str, reads: bool, as_json: bool, bootstrap: str, line: str) -> None:
-    """Give a client one password, in place of all it has."""
-    typed = _read_password(as_json) if reads else ""
-    kafka = find_kafka(bootstrap, line)
-    client = _find(kafka, name, as_json)
-    password = typed or new_password()
-    credential = make_credential(password, SystemClock().now_ms())
-    _write(kafka, client, (credential,))
-    _tell(client, "" if typed else password, (credential,), as_json)
+def _replaced(_: Credentials, password: str, now_ms: int) -> Credentials:
+    return (make_credential(password, now_ms),)
 
 
-@main.command()
-@click.argument("name")
-@_stdin
-@_json
-@kafka_options
-@answering
-def rotate(name: str, reads: bool, as_json: bool, bootstrap: str, line: str) -> None:
-    """Give a client one more password; the one before stays valid, an older one does not."""
-    typed = _read_password(as_json) if reads else ""
-    kafka = find_kafka(bootstrap, line)
-    client = _find(kafka, name, as_json)
-    password = typed or new_password()
-    credentials = rotated(client.credentials, password, SystemClock().now_ms())
-    _write(kafka, client, credentials)
-    _tell(client, "" if typed else password, credentials, as_json)
+def _verb(name: str, text: str, make: Callable[[Credentials, str, int], Credentials]) -> None:
+    """Add a verb that gives a client a password; `make` decides what becomes of those it has."""
+
+    @main.command(name, help=text)
+    @click.argument("name")
+    @_stdin
+    @_json
+    @kafka_options
+    @answering
+    def give(name: str, reads: bool, as_json: bool, bootstrap: str, line: str) -> None:
+        typed = _read_password(as_json) if reads else ""
+        password, now_ms = typed or new_password(), SystemClock().now_ms()
+        edited = _edit(
+            find_kafka(bootstrap, line), name, lambda old: make(old, password, now_ms), as_json
+        )
+        _tell(name, "" if typed else password, edited.credentials, as_json)
+
+
+_verb("set", "Give a client one password, in place of all it has.", _replaced)
+_verb(
+    "rotate",
+    "Give a client one more password; the one before stays valid, an older one does not.",
+    rotated,
+)
 
 
 @main.command("drop-old")
@@ -86,12 +85,10 @@ def rotate(name: str, reads: bool, as_json: bool, bootstrap: str, line: str) -> 
 @answering
 def drop_old(name: str, as_json: bool, bootstrap: str, line: str) -> None:
     """End a rotation: only the newest password stays valid."""
-    kafka = find_kafka(bootstrap, line)
-    client = _find(kafka, name, as_json)
-    if not client.credentials[1:]:
+    edited = _edit(find_kafka(bootstrap, line), name, lambda old: old[:1], as_json)
+    if not edited.tries:  # nothing had to be written
         fail(f"client {name!r} has no old password", Exit.CHECK_FAILED, as_json)
-    _write(kafka, client, client.credentials[:1])
-    _tell(client, "", client.credentials[:1], as_json)
+    _tell(name, "", edited.credentials, as_json)
 
 
 @main.command("list")
@@ -101,10 +98,12 @@ def drop_old(name: str, as_json: bool, bootstrap: str, line: str) -> None:
 @answering
 def list_credentials(name: str, as_json: bool, bootstrap: str, line: str) -> None:
     """Say how many passwords a client has and since when; keys are shown nowhere."""
-    client = _find(find_kafka(bootstrap, line), name, as_json)
+    client = load_registry(find_kafka(bootstrap, line)).get(name)
+    if client is None:
+        _fail_unknown(name, as_json)
     if as_json:
         days = [_day(credential) for credential in client.credentials]
-        print_json({**_answer(client, client.credentials), "set": days})
+        print_json({**_answer(name, client.credentials), "set": days})
         return
     click.echo(f"{name:<20} credentials: {summary(client.credentials)}")
 
@@ -144,27 +143,52 @@ def _read_password(as_json: bool) -> str:
     return text
 
 
-def _find(kafka: KafkaSettings, name: str, as_json: bool) -> Client:
-    client = load_registry(kafka).get(name)
-    if client is None:
-        fail(f"no client {name!r} is registered", Exit.CHECK_FAILED, as_json)
-    return client
+class _Edited(Struct, frozen=True):
+    """The credentials that a client has now, and how often their writing was tried."""
+
+    credentials: Credentials
+    tries: int
 
 
-def _write(kafka: KafkaSettings, client: Client, credentials: tuple[Credential, ...]) -> None:
-    write_changes(kafka, Changes(changed=(replace(client, credentials=credentials),)))
+def _edit(
+    kafka: KafkaSettings, name: str, edit: Callable[[Credentials], Credentials], as_json: bool
+) -> _Edited:
+    """Write what `edit` makes of a client's credentials, whoever else changes it meanwhile."""
+    seen: Credentials | None = None
+    made: Credentials = ()
+
+    def plan(registered: Mapping[str, Client]) -> Changes:
+        nonlocal seen, made
+        client = registered.get(name)
+        if client is None:
+            _fail_unknown(name, as_json)
+        if client.credentials != seen:
+            is_written = bool((set(made) - set(seen or ())) & set(client.credentials))
+            seen = client.credentials
+            # A try that was not heard of may have gone through: its password counts once.
+            made = seen if is_written else edit(seen)
+        if made == client.credentials:
+            return Changes(unchanged=(name,))
+        return Changes(changed=(replace(client, credentials=made),))
+
+    written = change(kafka, plan)
+    return _Edited(made, written.tries)
 
 
-def _answer(client: Client, credentials: Sequence[Credential]) -> dict[str, Any]:
-    return {"client": client.name, "username": client.name, "valid": len(credentials)}
+def _fail_unknown(name: str, as_json: bool) -> NoReturn:
+    fail(f"no client {name!r} is registered", Exit.CHECK_FAILED, as_json)
 
 
-def _tell(client: Client, generated: str, credentials: Sequence[Credential], as_json: bool) -> None:
+def _answer(name: str, credentials: Credentials) -> dict[str, Any]:
+    return {"client": name, "username": name, "valid": len(credentials)}
+
+
+def _tell(name: str, generated: str, credentials: Credentials, as_json: bool) -> None:
     if as_json:
         shown = {"password": generated} if generated else {}
-        print_json({**_answer(client, credentials), **shown})
+        print_json({**_answer(name, credentials), **shown})
         return
-    click.echo(f"client    {client.name}\nusername  {client.name}")
+    click.echo(f"client    {name}\nusername  {name}")
     if generated:
         click.echo(f"password  {generated}   (shown once; kept nowhere)")
     click.echo(f"valid     {len(credentials)}")

@@ -16,10 +16,12 @@ import msgspec
 
 from shared.cli import asyncapi, places
 from shared.cli.service_settings import SharedRow, ask_services
+from shared.registry import clients_schema
 from shared.runtime.settings import PREFIX
 
 SETTINGS_PAGE: Final = places.ROOT / "docs" / "settings.md"
 CONTRACT_PAGE: Final = places.ROOT / "docs" / "contracts" / "asyncapi.yaml"
+CLIENTS_PAGE: Final = places.ROOT / "docs" / "contracts" / "clients.schema.json"
 
 _HEAD: Final = """# Settings
 
@@ -48,8 +50,9 @@ def settings() -> None:
 
 @main.command()
 def contracts() -> None:
-    """Write docs/contracts/asyncapi.yaml from the topics and their records."""
+    """Write docs/contracts/: the topics and their records, and the schema of clients.yaml."""
     write(CONTRACT_PAGE, asyncapi.page())
+    write(CLIENTS_PAGE, clients_schema.page())
 
 
 def write(page: Path, text: str) -> None:

@@ -1,21 +1,23 @@
 """`./sluice test`: install what the tests need, then run them; options are pytest's.
 
-The foreign SMTP peers come from Debian's packages (postfix with its smtp-source and smtp-sink,
-swaks), and only where they are missing. The broker's jars are fetched first, so that no
-test's own time limit pays for it.
+The foreign clients and peers come from Debian's packages (postfix with its smtp-source and
+smtp-sink, swaks, ...), and only where they are missing; those for Node come with npm. They and
+the broker's jars are fetched first, so that no test's own time limit pays for it.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
 from shared.cli import places
 from shared.cli.answer import Exit, say
-from shared.cli.parts import kafka_java, packages
+from shared.cli.parts import kafka_java, node_modules, packages
 from shared.cli.parts.away import PartAwayError
 from shared.cli.parts.services import base_environment
 
@@ -26,23 +28,48 @@ _POSTFIX_ANSWERS: Final = (
 )
 
 
+# What the examples of docs/ need of npm, and nothing that a service does.
+NODE_PACKAGES: Final = places.ROOT / "tests" / "integration" / "node"
+
+
 class Foreign(Struct, frozen=True):
-    """Programs the tests talk to and the Debian package that has them."""
+    """What the tests talk to, how it is seen to be there, and the Debian package that has it."""
 
     programs: tuple[str, ...]
     package: str
     preseed: str = ""
+    perl_module: str = ""
+    plug_in: str = ""  # a pattern below /usr/lib
 
 
 FOREIGN: Final = (
     Foreign(("smtp-source", "smtp-sink", "postconf"), "postfix", _POSTFIX_ANSWERS),
+    Foreign((), "libsasl2-modules", plug_in="*/sasl2/libscram.so"),  # Postfix logs in with it
     Foreign(("swaks",), "swaks"),
+    Foreign(("perl",), "libnet-ssleay-perl", perl_module="Net::SSLeay"),  # swaks's TLS
+    Foreign(("curl",), "curl"),
+    Foreign(("msmtp",), "msmtp"),
+    Foreign(("kcat",), "kcat"),
+    Foreign(("javac",), "default-jdk-headless"),
+    Foreign(("haproxy",), "haproxy"),
 )
 
 
 def missing() -> list[Foreign]:
-    """The foreign programs this machine does not have."""
-    return [each for each in FOREIGN if not all(map(packages.find_program, each.programs))]
+    """What this machine does not have of it."""
+    return [each for each in FOREIGN if not is_there(each)]
+
+
+def is_there(foreign: Foreign) -> bool:
+    """Whether every part of it is found; a Perl module is loaded, since a file can be of no use."""
+    if not all(map(packages.find_program, foreign.programs)):
+        return False
+    if foreign.plug_in and not any(Path("/usr/lib").glob(foreign.plug_in)):
+        return False
+    if not foreign.perl_module:
+        return True
+    load = ["perl", f"-M{foreign.perl_module}", "-e1"]
+    return subprocess.run(load, capture_output=True, check=False).returncode == 0
 
 
 def main(arguments: list[str]) -> int:
@@ -52,9 +79,10 @@ def main(arguments: list[str]) -> int:
         if wanted:
             preseed = "".join(each.preseed for each in wanted)
             names = [each.package for each in wanted]
-            packages.install(names, "the tests' foreign SMTP peers", preseed)
+            packages.install(names, "the tests' foreign clients and peers", preseed)
         kafka_java.fetch_jars()
         kafka_java.find_java()
+        node_modules.fetch_modules(NODE_PACKAGES)
     except PartAwayError as away:
         say(str(away))
         return Exit.PART_AWAY

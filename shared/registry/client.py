@@ -42,6 +42,9 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
     soft_limit: int = 5
     max_age_s: int = DEFAULT_MAX_AGE_S  # a message still undelivered then expires
     credentials: tuple[Credential, ...] = ()  # the newest first; the login name is `name`
+    max_connections: int = 0  # open SMTP connections at one front door; 0: the installation's
+    max_messages_per_minute: int = 0  # by SMTP, at one front door; 0: the installation's
+    own_events: bool = False  # its events are also written to mail.events.<name>
 
     @cached_property
     def active_codes(self) -> frozenset[str]:
@@ -53,8 +56,9 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
         return Code(self.mailing_id)
 
     def code(self, text: str) -> Code:
-        """Who is billed under this code; the standard mailing ID for "" or an unknown one."""
-        return self.codes.get(text, self._standard)
+        """Who is billed under this code; the standard mailing ID for "" and all but active ones."""
+        found = self.codes.get(text)
+        return found if found is not None and found.active else self._standard
 
 
 _encoder: Final = msgspec.json.Encoder(order="deterministic")

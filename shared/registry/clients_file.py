@@ -15,22 +15,16 @@ Keys given twice are refused (a plain YAML reader silently takes the last one).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
-from functools import partial
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any
 
 import yaml
 from msgspec import Struct
 
 from shared.registry import fields
 from shared.registry.client import Client, Code
+from shared.registry.declarations import CLIENT, CODE, CODE_TEXT, MAX_CODES, Field, Kind
 from shared.registry.yaml_tree import MAX_FILE_BYTES, Tree, TreeError, read_tree
-
-MAX_CODES: Final = 10_000  # keeps a client's record well below Kafka's 1 MB
-MAX_IPS: Final = 1_000
-MAX_PATTERNS: Final = 10_000
-MAX_LIMIT: Final = 1_000
-MAX_AGE_BOUNDS_S: Final = (60, 30 * 86_400)
 
 
 class RegistryFault(Struct, frozen=True):
@@ -50,33 +44,6 @@ class RegistryError(ValueError):
     def __init__(self, faults: Iterable[RegistryFault]) -> None:
         self.faults = tuple(faults)
         super().__init__("\n".join(map(str, self.faults)))
-
-
-_CLIENT_KEYS: Final[dict[str, Callable[[str], Any]]] = {
-    "name": fields.name,
-    "sending_domain": fields.domain,
-    "forwarding_address": fields.address,
-    "mailing_id": fields.identifier,
-    "mail_class": fields.mail_class,
-    "lane": fields.lane,
-    "hard_limit": partial(fields.whole_number, lowest=1, highest=MAX_LIMIT),
-    "soft_limit": partial(fields.whole_number, lowest=1, highest=MAX_LIMIT),
-    "max_age_s": partial(
-        fields.whole_number, lowest=MAX_AGE_BOUNDS_S[0], highest=MAX_AGE_BOUNDS_S[1]
-    ),
-}
-_CLIENT_LISTS: Final[dict[str, tuple[Callable[[str], str], int]]] = {
-    "ips": (fields.network, MAX_IPS),
-    "block_list": (fields.pattern, MAX_PATTERNS),
-}
-_CLIENT_NAMES: Final = (*_CLIENT_KEYS, *_CLIENT_LISTS, "codes")
-_CLIENT_REQUIRED: Final = ("name", "sending_domain", "forwarding_address", "mailing_id")
-_CODE_KEYS: Final[dict[str, Callable[[str], Any]]] = {
-    "mailing_id": fields.identifier,
-    "sub_client": fields.identifier,
-    "active": fields.truth,
-}
-_CODE_REQUIRED: Final = ("mailing_id", "sub_client")
 
 
 def parse_clients_yaml(text: str) -> list[Client]:
@@ -122,13 +89,10 @@ class _Reading:
         return [Client(**values) for values in read if not self.faults]
 
     def _client(self, tree: Tree, path: str) -> dict[str, Any]:
-        table = self._table(tree, path, _CLIENT_NAMES)
+        table = self._table(tree, path, (*(field.key for field in CLIENT), "codes"))
         if not isinstance(tree, dict):
             return {}
-        values = self._scalars(table, path, _CLIENT_KEYS, _CLIENT_REQUIRED)
-        for key, (parse, most) in _CLIENT_LISTS.items():
-            if table.get(key) is not None:
-                values[key] = self._list(table[key], f"{path}.{key}", parse, most)
+        values = self._fields(table, path, CLIENT)
         if table.get("codes") is not None:
             values["codes"] = self._codes(table["codes"], f"{path}.codes")
         self._forwarding(values, path)
@@ -154,14 +118,14 @@ class _Reading:
         spelled: dict[str, str] = {}
         for text, row in tree.items():
             here = f"{path}.{text}"
-            self._scalar(text, here, fields.code)
+            self._scalar(text, here, CODE_TEXT)
             twin = spelled.setdefault(text.lower(), text)
             if twin != text:
                 self.fault(here, text, f"a code that differs from {twin} by more than its case")
-            table = self._table(row, here, tuple(_CODE_KEYS))
+            table = self._table(row, here, tuple(field.key for field in CODE))
             if isinstance(row, dict):
-                values = self._scalars(table, here, _CODE_KEYS, _CODE_REQUIRED)
-                if all(key in values for key in _CODE_REQUIRED):
+                values = self._fields(table, here, CODE)
+                if all(field.key in values for field in CODE if field.required):
                     codes[text] = Code(**values)
         return codes
 
@@ -178,41 +142,40 @@ class _Reading:
                 self.faults.append(RegistryFault(within + key, "an unknown key", expected))
         return tree
 
-    def _scalars(
-        self,
-        table: dict[str, Tree],
-        path: str,
-        keys: dict[str, Callable[[str], Any]],
-        required: tuple[str, ...],
+    def _fields(
+        self, table: dict[str, Tree], path: str, declared: tuple[Field, ...]
     ) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        for key, parse in keys.items():
-            found = table.get(key)
-            if found is not None:
-                value = self._scalar(found, f"{path}.{key}", parse)
-                if value is not None:
-                    values[key] = value
-            elif key in required:
-                self.fault(f"{path}.{key}", None, "a value: it is required")
+        for field in declared:
+            found, here = table.get(field.key), f"{path}.{field.key}"
+            if found is None:
+                if field.required:
+                    self.fault(here, None, "a value: it is required")
+                continue
+            read = (
+                self._list(found, here, field)
+                if field.most
+                else self._scalar(found, here, field.kind)
+            )
+            if read is not None:
+                values[field.key] = read
         return values
 
-    def _scalar(self, found: Tree, path: str, parse: Callable[[str], Any]) -> Any:
+    def _scalar(self, found: Tree, path: str, kind: Kind) -> Any:
         if not isinstance(found, str):
             self.fault(path, found, "one value")
             return None
         try:
-            return parse(found)
+            return kind.parse(found)
         except fields.FieldError as error:
             self.fault(path, found, str(error))
             return None
 
-    def _list(
-        self, tree: Tree, path: str, parse: Callable[[str], str], most: int
-    ) -> tuple[str, ...]:
-        if not isinstance(tree, list) or len(tree) > most:
-            self.fault(path, tree, f"a list of at most {most}")
+    def _list(self, tree: Tree, path: str, field: Field) -> tuple[str, ...]:
+        if not isinstance(tree, list) or len(tree) > field.most:
+            self.fault(path, tree, f"a list of at most {field.most}")
             return ()
-        read = [self._scalar(item, f"{path}[{i}]", parse) for i, item in enumerate(tree)]
+        read = [self._scalar(item, f"{path}[{i}]", field.kind) for i, item in enumerate(tree)]
         return tuple(value for value in read if value is not None)
 
     def _unique(self, read: list[dict[str, Any]], key: str) -> None:

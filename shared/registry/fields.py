@@ -19,12 +19,15 @@ MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1
 MAX_PATTERN_LETTERS: Final = 254
 
 _NAME: Final = "1 to 63 of a-z, 0-9 and inner hyphens"
-_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+ID_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_ID: Final = re.compile(ID_PATTERN)
 _ID_WORDS: Final = "1 to 64 of A-Z, a-z, 0-9, '.', '_', '-', the first a letter or digit"
 # What a header value can carry without quoting, folding or ambiguity.
-_CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,63}")
+CODE_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,63}"
+_CODE: Final = re.compile(CODE_PATTERN)
 _CODE_WORDS: Final = "1 to 64 of A-Z, a-z, 0-9 and any of . _ : / + -, the first a letter or digit"
-_LANE: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+LANE_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_LANE: Final = re.compile(LANE_PATTERN)
 _DOT_ATOM: Final = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*")
 _PATTERN: Final = re.compile(r"[^\s,;<>()\[\]\"\\\x00-\x20\x7f]+")
 

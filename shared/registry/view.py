@@ -14,28 +14,20 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-from kafka import TopicPartition
 from kafka.errors import KafkaError
 
-from shared.registry.client import Client, decode_client
+from shared.registry.client import Client
+from shared.registry.reading import Reading
 from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.deadline import Deadline
 from shared.runtime.lifecycle import PartAway
 from shared.runtime.sections import KafkaSettings
-from shared.stream.client import ClientOptions, make_consumer
 from shared.topics.names import CLIENTS
 
 log = logging.getLogger(__name__)
 
-_PARTITION: Final = TopicPartition(CLIENTS, 0)
-# A broker answers one request of a connection after another: a question for the end offset
-# waits behind a fetch, so fetches are short.
-_FETCH_WAIT_MS: Final = 100
-_POLL_MS: Final = 100
-_ASK_TIMEOUT_MS: Final = 5_000
 _RETRY_S: Final = 0.5
 _CLOSE_TIMEOUT_S: Final = 10.0
 
@@ -134,89 +126,45 @@ class ClientView:
 
     def _follow(self) -> None:
         """Read from the beginning, then follow until closing; raises KafkaError."""
-        consumer = _consumer(self._kafka, self._instance)
+        reading = Reading(self._kafka, self._instance)
         try:
-            building: dict[str, Client] = {}
             asked = self._asked
-            self._read_to_end(consumer, building)
+            self._read_to_end(reading)
             with self._changed:
-                self._clients, self._whole, self._answered = building, True, asked
+                self._clients, self._whole, self._answered = reading.clients, True, asked
                 self._changed.notify_all()
-            log.debug("registry read", extra={"clients": len(building)})
+            log.debug("registry read", extra={"clients": len(reading.clients)})
             while not self._closing.is_set():
                 if self._asked > self._answered:
                     asked = self._asked
-                    self._read_to_end(consumer, self._clients)
+                    self._read_to_end(reading)
                     with self._changed:
                         self._answered = asked
                         self._changed.notify_all()
-                self._poll(consumer, self._clients)
+                self._poll(reading)
         finally:
-            consumer.close(timeout_ms=1_000)
+            reading.close()
 
-    def _read_to_end(self, consumer: Any, clients: dict[str, Client]) -> None:
-        end = _end_offset(consumer)
-        while _position(consumer) < end and not self._closing.is_set():
-            self._poll(consumer, clients)
+    def _read_to_end(self, reading: Reading) -> None:
+        end = reading.end_offset()
+        while reading.position() < end and not self._closing.is_set():
+            self._poll(reading)
 
-    def _poll(self, consumer: Any, clients: dict[str, Client]) -> None:
-        self.unreadable += _take(consumer, clients)
+    def _poll(self, reading: Reading) -> None:
+        before = reading.unreadable
+        reading.poll()
+        self.unreadable += reading.unreadable - before
 
 
 def load_registry(kafka: KafkaSettings, timeout_s: float = 15.0) -> dict[str, Client]:
     """The registered clients as they are now, read once. Raises PartAway."""
-    deadline = Deadline(timeout_s)
-    clients: dict[str, Client] = {}
     try:
-        consumer = _consumer(kafka, "registry")
+        reading = Reading(kafka)
         try:
-            if CLIENTS not in consumer.topics():
-                return {}
-            end = _end_offset(consumer)
-            while _position(consumer) < end:
-                if deadline.is_over():
-                    raise PartAway("Kafka", kafka.bootstrap, f"{CLIENTS} could not be read in time")
-                _take(consumer, clients)
+            if reading.has_topic() and not reading.read_to_end(Deadline(timeout_s)):
+                raise PartAway("Kafka", kafka.bootstrap, f"{CLIENTS} could not be read in time")
         finally:
-            consumer.close(timeout_ms=1_000)
+            reading.close()
     except KafkaError as error:
         raise PartAway("Kafka", kafka.bootstrap, str(error)) from error
-    return clients
-
-
-def _consumer(kafka: KafkaSettings, instance: str) -> Any:
-    consumer = make_consumer(
-        ClientOptions(kafka.bootstrap, instance),
-        None,
-        fetch_min_bytes=1,
-        fetch_max_wait_ms=_FETCH_WAIT_MS,
-    )
-    consumer.assign([_PARTITION])
-    consumer.seek_to_beginning(_PARTITION)
-    return consumer
-
-
-def _end_offset(consumer: Any) -> int:
-    return int(consumer.end_offsets([_PARTITION], timeout_ms=_ASK_TIMEOUT_MS)[_PARTITION])
-
-
-def _position(consumer: Any) -> int:
-    position = consumer.position(_PARTITION, timeout_ms=_ASK_TIMEOUT_MS)
-    return -1 if position is None else int(position)
-
-
-def _take(consumer: Any, clients: dict[str, Client]) -> int:
-    """Poll once and apply what came; returns how many records could not be read."""
-    unreadable = 0
-    for record in consumer.poll(timeout_ms=_POLL_MS).get(_PARTITION, ()):
-        name = (record.key or b"").decode("utf-8", "replace")
-        if record.value is None:
-            clients.pop(name, None)
-            continue
-        try:
-            clients[name] = decode_client(name, record.value)
-        except msgspec.DecodeError as error:
-            unreadable += 1
-            fields = {"key": name, "offset": record.offset, "reason": str(error)}
-            log.warning("client record cannot be read", extra=fields)
-    return unreadable
+    return reading.clients

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import idna
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.mail.domains import domain_of, normalise, organisational_domain
@@ -21,6 +22,9 @@ from shared.mail.domains import domain_of, normalise, organisational_domain
         ("localhost", ""),
         ("shop.example.", ""),
         ("192.0.2.1", ""),
+        ("ΟΔΟΣ.example", "xn--pxavbq.example"),
+        ("οδοσ.example", "xn--pxavbq.example"),
+        ("οδος.example", "xn--pxavbm.example"),
         ("a" * 64 + ".example", ""),
         (".".join(["abcdefg"] * 32), ""),
         ("shop\n.example", ""),
@@ -46,6 +50,14 @@ def test_a_domain_has_one_form(domain: str, normal: str) -> None:
         ("x.y.kawasaki.jp", "x.y.kawasaki.jp"),
         ("a.city.kawasaki.jp", "city.kawasaki.jp"),
         ("a.b.github.io", "b.github.io"),
+        ("github.io", "github.io"),
+        ("b.a.pages.dev", "a.pages.dev"),
+        ("a.b.s3.amazonaws.com", "b.s3.amazonaws.com"),
+        ("a.b.xn--55qx5d.cn", "b.xn--55qx5d.cn"),
+        ("a.b.公司.cn", "b.xn--55qx5d.cn"),
+        ("www.ck", "www.ck"),
+        ("a.b.c.ck", "b.c.ck"),
+        ("a.b.not-a-tld", "b.not-a-tld"),
         ("NEWS.Shop.example", "shop.example"),
         ("a.müller.de", "xn--mller-kva.de"),
         ("localhost", ""),
@@ -66,6 +78,30 @@ def test_a_normal_domain_stays_as_it_is(domain: str) -> None:
     if normal:
         assert normalise(normal) == normal
         assert normal.endswith(organisational_domain(normal))
+
+
+LETTERS = st.sampled_from(
+    [*"aZß-1", *"üÜİıΣσςЖжοо", "\u0308", "\u200d", "\u212b", "ſ", "۳", "ｓ", "ǅ"]
+)
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.one_of(st.text(LETTERS, max_size=8), st.text(max_size=8)))
+@example("ΟΔΟΣ")
+def test_programs_that_map_as_uts_46_see_the_same_domain(label: str) -> None:
+    domain = f"{label}.example"
+    normal = normalise(domain)
+    if normal:
+        assert idna.encode(domain, uts46=True, std3_rules=True).decode() == normal
+
+
+@settings(deadline=None)
+@given(st.text(max_size=60))
+def test_an_organisation_is_the_domain_or_an_end_of_it(label: str) -> None:
+    for suffix in ("example", "co.uk", "github.io", "ck", "kawasaki.jp", "公司.cn"):
+        found = organisational_domain(f"{label}.{suffix}")
+        assert organisational_domain(found) == found
+        assert f".{normalise(f'{label}.{suffix}')}".endswith(found and f".{found}")
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,8 @@ DEFECTS = [
     (b"Hello", Defect.NO_END),
     (b"From: a@b.example\r\n", Defect.NO_END),
     (b"From: a@b.example\r\nHello", Defect.NO_END),
+    (b"From: a@b.example\r\nHello\r\n", Defect.NO_END),
+    (b"From: a@b.example\n", Defect.NO_END),
     (b"\xff\xd8\xff\xe0 binary", Defect.NO_END),
     (GOOD.replace(b"Order", b"Or\0der"), Defect.NUL),
     (GOOD.replace(b"Order", b"Or\x0bder"), Defect.CONTROL),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from shared.registry.changes import Changes, changed_fields, plan_changes
 from shared.registry.client import Client, Code, decode_client, encode_client
@@ -49,13 +50,16 @@ def test_every_field_is_read() -> None:
         hard_limit=2,
         soft_limit="9",
         max_age_s=3600,
+        max_connections=4,
+        max_messages_per_minute=600,
+        own_events=True,
         codes={
             "spring": {"mailing_id": "M-7", "sub_client": "shop-a"},
             "old": {"mailing_id": "M-8", "sub_client": "shop-b", "active": False},
         },
     )
-    assert client == Client(
-        **GOOD,
+    assert client == replace(
+        ACME,
         mail_class=MailClass.TRANSACTIONAL,
         lane="gmail",
         ips=("192.0.2.1", "2001:db8::/32"),
@@ -63,6 +67,9 @@ def test_every_field_is_read() -> None:
         hard_limit=2,
         soft_limit=9,
         max_age_s=3600,
+        max_connections=4,
+        max_messages_per_minute=600,
+        own_events=True,
         codes={
             "spring": Code("M-7", "shop-a"),
             "old": Code("M-8", "shop-b", active=False),
@@ -72,6 +79,7 @@ def test_every_field_is_read() -> None:
     assert client.active_codes == {"spring"}
     assert client.code("spring") == Code("M-7", "shop-a")
     assert client.code("") == Code("M-1")
+    assert client.code("old") == client.code("unknown") == Code("M-1")
 
 
 def test_yaml_does_not_guess_types() -> None:
@@ -138,6 +146,9 @@ def test_domains_are_kept_as_lower_case_a_labels(given: str, kept: str) -> None:
         ("soft_limit", "5.5", "soft_limit", "from 1 to 1000"),
         ("soft_limit", "٣", "soft_limit", "from 1 to 1000"),
         ("max_age_s", "10", "max_age_s", "from 60 to"),
+        ("max_connections", "10001", "max_connections", "from 0 to 10000"),
+        ("max_messages_per_minute", "-1", "max_messages_per_minute", "from 0 to 1000000"),
+        ("own_events", "on", "own_events", "true or false"),
         ("ips", "192.0.2.1", "ips", "a list"),
         ("ips", ["192.0.2.1", "192.0.2.999"], "ips[1]", "an IP address or a network"),
         ("ips", ["192.0.2.7/24"], "ips[0]", "did you mean 192.0.2.0/24?"),

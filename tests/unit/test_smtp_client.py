@@ -151,6 +151,14 @@ def test_an_answer_to_nothing_ends_the_session_unless_it_is_421(cut: Cut) -> Non
 
 
 @CUTS
+def test_a_421_behind_the_last_answer_loses_nothing_however_it_is_cut(cut: Cut) -> None:
+    session = begin()
+    events = feed(session, cut, OK + OK + b"451 no\r\n421 closing\r\n")
+    assert events == [finished(Stage.DATA, 451)]
+    assert session.is_closing
+
+
+@CUTS
 def test_without_pipelining_each_command_waits_for_its_answer(cut: Cut) -> None:
     session = ClientSession(Extensions())
     assert session.send_transaction("", "c@d", CONTENT) == b"MAIL FROM:<>\r\n"

@@ -52,7 +52,8 @@ def test_reading_a_record_twice_makes_the_same_mail() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\x00\x01\x02\xff" * 50, b"From: a@b.example\r\nSubject: no end", b"\r\n"]
+    "content",
+    [b"", b"\x00\x01\x02\xff" * 50, GOOD.partition(b"\r\n\r\n")[0] + b"\r\n", b"\r\n"],
 )
 def test_bytes_that_are_no_message_are_refused_with_what_was_found(content: bytes) -> None:
     refusal = accept(submission(content), CLIENT, scan, 5)
@@ -62,6 +63,14 @@ def test_bytes_that_are_no_message_are_refused_with_what_was_found(content: byte
     assert refusal.event.reason == broken.reason
     assert refusal.event.mailing_id == "standard"
     assert refusal.content == content
+
+
+def test_what_can_be_read_in_bytes_that_are_no_message_is_judged_too() -> None:
+    content = GOOD.replace(b"Subject:", b"X: y\nBcc: c@d.example\r\nSubject:", 1)
+    refusal = accept(submission(content), CLIENT, scan, 5)
+    assert isinstance(refusal, Refusal)
+    assert [broken.rule for broken in refusal.event.rules] == [UNREADABLE, "R5"]
+    assert "Bcc" in refusal.event.reason
 
 
 def test_a_record_on_the_topic_of_nobody_is_refused_and_says_how_to_mend_it() -> None:

@@ -1,0 +1,114 @@
+"""DKIM key records (RFC 6376, 3.6.1; RFC 8463): parsed, and their keys read. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+)
+from msgspec import Struct
+
+# RFC 8301, 3.2: shorter ones must not be taken; signers should use 2048 bits.
+MIN_RSA_BITS: Final = 1024
+GOOD_RSA_BITS: Final = 2048
+_ED25519_BYTES: Final = 32
+_TAG: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*=([^;]*)", re.DOTALL)
+
+
+class KeyRecordError(ValueError):
+    """The record holds no key that mail can be verified with; the text says why."""
+
+
+class KeyRecord(Struct, frozen=True):
+    """A usable key: its p= without blanks, its words, what is not as it should be."""
+
+    public_key: str
+    shown: str
+    warnings: tuple[str, ...] = ()
+
+
+def parse_tags(text: str) -> dict[str, str] | None:
+    """The tags of a tag-list (3.2), None where it is none or gives one twice."""
+    tags: dict[str, str] = {}
+    for part in text.split(";"):
+        if not part.strip():
+            continue
+        found = _TAG.fullmatch(part)
+        if found is None or found[1] in tags:
+            return None
+        tags[found[1]] = found[2].strip()
+    return tags
+
+
+def parse_record(text: str) -> KeyRecord:
+    """Read a key record; raises KeyRecordError."""
+    tags = parse_tags(text)
+    if tags is None:
+        raise KeyRecordError(f"{_short(text)} is no list of tags")
+    if "v" in tags and (tags["v"] != "DKIM1" or next(iter(tags)) != "v"):
+        raise KeyRecordError(f"v={tags['v']}: v=DKIM1 has to come first")
+    if "p" not in tags:
+        raise KeyRecordError(f"{_short(text)} has no p=")
+    key = re.sub(r"\s", "", tags["p"])
+    if not key:
+        raise KeyRecordError("p= is empty: the key is revoked")
+    if "sha256" not in _list(tags, "h", "sha256"):
+        raise KeyRecordError(f"h={tags['h']}: mail is signed with sha256")
+    if not {"*", "email"} & set(_list(tags, "s", "*")):
+        raise KeyRecordError(f"s={tags['s']}: the key is not for mail")
+    kind = tags.get("k", "rsa")
+    shown, warnings = _read_key(kind, key)
+    if "y" in _list(tags, "t", ""):
+        warnings = (*warnings, "t=y: verifiers treat the mail as unsigned while it tests")
+    return KeyRecord(key, shown, warnings)
+
+
+def public_key_of(key: RSAPublicKey | Ed25519PublicKey) -> tuple[str, str]:
+    """The k= and p= of a key."""
+    if isinstance(key, Ed25519PublicKey):
+        raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+        return "ed25519", base64.b64encode(raw).decode()
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return "rsa", base64.b64encode(der).decode()
+
+
+def _read_key(kind: str, key: str) -> tuple[str, tuple[str, ...]]:
+    try:
+        data = base64.b64decode(key, validate=True)
+    except binascii.Error:
+        raise KeyRecordError(f"p= is no base64: {_short(key)}") from None
+    if kind == "ed25519":
+        if len(data) != _ED25519_BYTES:
+            raise KeyRecordError(f"p= has {len(data)} bytes, Ed25519 has {_ED25519_BYTES}")
+        return "Ed25519", ()
+    if kind != "rsa":
+        raise KeyRecordError(f"k={kind}: neither rsa nor ed25519")
+    try:
+        loaded = load_der_public_key(data)
+    except (ValueError, UnsupportedAlgorithm):
+        raise KeyRecordError("p= is no RSA public key") from None
+    if not isinstance(loaded, RSAPublicKey):
+        raise KeyRecordError("p= is no RSA public key")
+    bits = loaded.key_size
+    if bits < MIN_RSA_BITS:
+        raise KeyRecordError(f"RSA of {bits} bits, {MIN_RSA_BITS} are the least")
+    if bits < GOOD_RSA_BITS:
+        return f"RSA of {bits} bits", (f"{GOOD_RSA_BITS} bits or more are advised",)
+    return f"RSA of {bits} bits", ()
+
+
+def _list(tags: dict[str, str], name: str, default: str) -> list[str]:
+    return [item.strip() for item in tags.get(name, default).split(":")]
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:79] + "…")

@@ -1,0 +1,22 @@
+"""What `./sluice test` looks for before it asks apt for anything."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.cli.run_tests import Foreign, is_there
+
+
+@pytest.mark.parametrize(
+    ("foreign", "found"),
+    [
+        (Foreign(("sh", "ls"), "coreutils"), True),
+        (Foreign(("sh", "no-such-program"), "coreutils"), False),
+        (Foreign(("perl",), "perl", perl_module="strict"), True),
+        (Foreign(("perl",), "perl", perl_module="No::Such::Module"), False),
+        (Foreign((), "libc6", plug_in="*/libc.so.6"), True),
+        (Foreign((), "libc6", plug_in="*/no-such-plug-in.so"), False),
+    ],
+)
+def test_a_package_is_there_when_all_its_parts_are(foreign: Foreign, found: bool) -> None:
+    assert is_there(foreign) is found
