@@ -12,12 +12,13 @@ import shutil
 import signal
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from shared.cli.line import Line, LineOptions
 from shared.registry import publish
 from shared.registry.changes import Changes
 from shared.registry.client import Client, Code
+from shared.registry.credentials import Credential
 from shared.runtime.sections import KafkaSettings
 from shared.stream import watchdog
 from shared.stream.failpoints import EXIT_CODE
@@ -40,6 +41,14 @@ SERVICE_ENV: Final = {
     "SLUICE_DELIVER__RETRY_TIME_SCALE": "0.02",
     "SLUICE_DELIVER__MAX_IN_FLIGHT": str(MAX_IN_FLIGHT),
 }
+
+
+class Promising(Protocol):
+    """Whoever hands a run's messages in."""
+
+    def finish(self, timeout_s: float) -> tuple[Promise, ...]:
+        """Wait until all are handed in; the promises."""
+        ...
 
 
 class Run:
@@ -86,17 +95,17 @@ class Stage:
 
     # --- runs -----------------------------------------------------------------------------
 
-    def open_run(self, name: str, seed: int) -> Run:
+    def open_run(self, name: str, seed: int, credentials: tuple[Credential, ...] = ()) -> Run:
         """Register this run's clients and create their intake topics."""
         self._revive()
         run = Run(name, seed, self.line.folder, self.bootstrap)
-        clients = _clients(name)
+        clients = _clients(name, credentials)
         publish.apply(KafkaSettings(bootstrap=self.bootstrap), Changes(added=clients))
         self.runs.append(run)
         print(f"{name}: seed {seed} (this one again: pytest tests/chaos --seed {seed})")
         return run
 
-    def finish(self, run: Run, injector: Injector) -> Findings:
+    def finish(self, run: Run, injector: Promising) -> Findings:
         """Wait for the promises and for their ends, then judge: AssertionError with every fault."""
         run.promises = injector.finish(SETTLE_TIMEOUT_S)
         self._wait_settled(run)
@@ -183,7 +192,7 @@ class Stage:
         return True
 
 
-def _clients(run: str) -> tuple[Client, ...]:
+def _clients(run: str, credentials: tuple[Credential, ...]) -> tuple[Client, ...]:
     senders = mixture.senders(run)
     found = []
     for name in sorted({sender.client for sender in senders}):
@@ -201,6 +210,7 @@ def _clients(run: str) -> tuple[Client, ...]:
                     if sender.code
                 },
                 block_list=(mixture.BLOCKED_PATTERN,),
+                credentials=credentials,
             )
         )
     return tuple(found)

@@ -1,4 +1,7 @@
-"""Kafka away beneath the front door: 451 and no 250, and mail again when it is back."""
+"""Kafka away beneath the front door: 451 and no 250, and mail again when it is back.
+
+A relay, which keeps what gets 451, hands it in once afterwards.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from shared.cli.line import Line, LineOptions
+from shared.cli.parts.certificate import make_certificate
 from shared.registry import publish
 from shared.registry.changes import Changes
 from shared.registry.credentials import make_credential
 from shared.runtime.sections import KafkaSettings
-from tests.integration.smtp_peers import wait_until
-from tests.integration.test_front_door import (
+from tests.integration.front_door import (
     CLIENT,
     PASSWORD,
     Door,
@@ -22,6 +25,8 @@ from tests.integration.test_front_door import (
     message,
     submit,
 )
+from tests.integration.postfix_relay import inject, running_relay
+from tests.integration.smtp_peers import wait_until
 
 
 def test_without_kafka_the_front_door_says_451_and_takes_mail_again_afterwards(
@@ -40,20 +45,27 @@ def test_without_kafka_the_front_door_says_451_and_takes_mail_again_afterwards(
         port, tls_port = (
             int(address.rpartition(":")[2]) for address in (line.doors.smtp, line.doors.smtps)
         )
-        door = Door(line.process("ingest"), port, tls_port, line.doors.kafka)
-        with connected(door) as smtp:
-            assert submit(smtp, message("before"), "before@r.example.net")[0] == 250
-            line.stop_part("kafka")
-            code, text = submit(smtp, message("during"), "during@r.example.net")
-            assert (code, text[:5]) == (451, "4.3.0")
-        line.start_part("kafka")
-        line.wait_ready("kafka")
-        with connected(door) as smtp:
+        certificate = make_certificate(tmp_path).certificate
+        door = Door(line.process("ingest"), port, tls_port, line.doors.kafka, certificate)
+        with running_relay(tmp_path, door) as relay:
+            with connected(door) as smtp:
+                assert submit(smtp, message("before"), "before@r.example.net")[0] == 250
+                line.stop_part("kafka")
+                code, text = submit(smtp, message("during"), "during@r.example.net")
+                assert (code, text[:5]) == (451, "4.3.0")
+            inject(relay, message("kept"), "kept@r.example.net")
+            assert "451 4.3.0" in relay.wait_for("kept@r.example.net", "deferred")
+            line.start_part("kafka")
+            line.wait_ready("kafka")
+            with connected(door) as smtp:
 
-            def is_taken() -> bool:
-                return submit(smtp, message("after"), "after@r.example.net")[0] == 250
+                def is_taken() -> bool:
+                    return submit(smtp, message("after"), "after@r.example.net")[0] == 250
 
-            wait_until(is_taken, "the door takes mail again", 60)
+                wait_until(is_taken, "the door takes mail again", 60)
+            relay.flush()
+            relay.wait_for("kept@r.example.net", "sent")
+        assert len(arrived(door, f"<kept@{CLIENT.sending_domain}>")) == 1
         assert len(arrived(door, f"<before@{CLIENT.sending_domain}>")) == 1
         assert arrived(door, f"<after@{CLIENT.sending_domain}>")
         assert line.process("ingest").runs

@@ -1,0 +1,71 @@
+"""Fault: ingest or Kafka dies, in the middle of 10,000 submissions by SMTP and at each step.
+
+Every message that got its 250 arrives once. A message that did not is handed in again by its
+client, under the same Message-ID, and arrives once too, is billed once and has one fate, whether
+the first had been stored or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from shared.registry.credentials import make_credential
+from shared.stream.failpoints import DOOR_NAMES
+from tests.chaos import mixture
+from tests.chaos.smtp_injector import SmtpInjector
+from tests.chaos.stage import Run, Stage
+
+MESSAGES = 10_000
+PASSWORD = "correct-horse-battery"
+SERVICE = "ingest"
+REACH_TIMEOUT_S = 60
+# Kafka needs about 8 s to be back, ingest 2 s.
+ANSWER_TIMEOUT_S = 120
+
+
+def prepare(stage: Stage, name: str, seed: int, count: int) -> tuple[Run, SmtpInjector]:
+    run = stage.open_run(name, seed, (make_credential(PASSWORD, 1),))
+    submissions = list(mixture.mix(run.name, seed, count))
+    assert stage.line.doors.smtps is not None
+    return run, SmtpInjector(stage.line.doors.smtps, PASSWORD, submissions)
+
+
+def moments(random: Random, faults: int) -> Sequence[int]:
+    """After how many answers each fault comes, spread over the run."""
+    return [
+        int(MESSAGES * (n + random.uniform(-0.4, 0.4)) / (faults + 1)) for n in range(1, faults + 1)
+    ]
+
+
+def test_what_got_its_250_arrives_once_though_ingest_and_kafka_are_killed(
+    stage: Stage, one_seed: int
+) -> None:
+    random = Random(one_seed)
+    run, injector = prepare(stage, f"door-kill-{one_seed}", one_seed, MESSAGES)
+    injector.start()
+    parts = [SERVICE, SERVICE, "kafka", SERVICE]
+    random.shuffle(parts)
+    for part, moment in zip(parts, moments(random, len(parts)), strict=True):
+        injector.wait_for(moment, ANSWER_TIMEOUT_S)
+        stage.kill(part)
+        stage.restart(part)
+    findings = stage.finish(run, injector)
+    assert injector.retried
+    assert findings.counts.promised == MESSAGES
+
+
+def test_dying_at_each_step_of_a_submission_loses_nothing_and_doubles_nothing(
+    stage: Stage, one_seed: int
+) -> None:
+    random = Random(one_seed)
+    count = 1_500
+    run, injector = prepare(stage, f"door-fail-{one_seed}", one_seed, count)
+    stage.line.stop_part(SERVICE)
+    injector.start()
+    for point in DOOR_NAMES:
+        stage.restart(SERVICE, f"{point}:{random.randint(1, 10)}")
+        assert stage.wait_failpoint(SERVICE, REACH_TIMEOUT_S), f"{point} was not passed"
+    stage.restart(SERVICE)
+    stage.finish(run, injector)
+    assert injector.retried
