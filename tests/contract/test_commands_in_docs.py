@@ -25,6 +25,7 @@ RUN_BY = {
     "./sluice config show": ("integration/test_service_process.py", "config"),
     "./sluice audit": ("integration/test_line.py", "shared.cli.audit"),
     "./sluice billing recount": ("integration/test_line.py", '"recount"'),
+    "./sluice bench front-door": ("integration/test_bench_front_door.py", '"front-door"'),
     "./sluice lock": ("unit/test_launcher.py", "lock"),
 }
 

@@ -1,39 +1,14 @@
-"""A self-signed certificate for a test's server."""
+"""A self-signed certificate for a test's server: that of a line, for `localhost`."""
 
 from __future__ import annotations
 
-import datetime
+import tempfile
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from shared.cli.parts.certificate import make_certificate
 
 
-def self_signed(folder: Path, name: str = "localhost") -> tuple[Path, Path]:
-    """The files of a certificate and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    cert_path, key_path = folder / "cert.pem", folder / "key.pem"
-    cert_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return cert_path, key_path
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """The files of a new certificate and its key, in place of those that were there."""
+    files = make_certificate(Path(tempfile.mkdtemp(dir=folder)))
+    return files.certificate.replace(folder / "cert.pem"), files.key.replace(folder / "key.pem")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import py_compile
-import shutil
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import pytest
 
 from services.ingest.core.kafka_record import read
 from shared.cli import places
+from shared.cli.parts import kafka_java, node_modules, packages
+from shared.cli.run_tests import NODE_PACKAGES
 from shared.mail.headers import scan
 from shared.mail.rules import Submission, judge
 from shared.stream.admin import ensure_topics
@@ -23,16 +25,20 @@ from shared.topics import names
 EXAMPLES = places.ROOT / "docs" / "contracts" / "examples"
 DOMAIN = "news.example.com"
 WAIT_S = 60.0
+CONTENT = (
+    f"From: News <hello@{DOMAIN}>\r\nTo: anna@example.net\r\nSubject: Hello\r\n"
+    f"Message-ID: <1@{DOMAIN}>\r\n\r\nGröße\r\n.\r\n\r\nlast\r\n"
+).encode()
 
 
-def read_two(bootstrap: str, topic: str) -> list[Any]:
+def read_records(bootstrap: str, topic: str, count: int) -> list[Any]:
     consumer = make_consumer(ClientOptions(bootstrap, "test"), f"examples.{time.time_ns()}")
     consumer.subscribe([topic])
     load_metadata(consumer)
     until = time.monotonic() + WAIT_S
     found: list[Any] = []
-    while len(found) < 2:
-        assert time.monotonic() < until, f"only {len(found)} of 2 records"
+    while len(found) < count:
+        assert time.monotonic() < until, f"only {len(found)} of {count} records"
         found += [record for part in consumer.poll(timeout_ms=200).values() for record in part]
     consumer.close()
     return found
@@ -58,7 +64,7 @@ def test_the_kafka_python_example_hands_in_two_messages_that_keep_every_rule(
     now_ms = int(time.time() * 1000)
     readings = [
         read(record.value, record.headers, now_ms)
-        for record in read_two(kafka_bootstrap, names.intake(client))
+        for record in read_records(kafka_bootstrap, names.intake(client), 2)
     ]
     for reading in readings:
         assert reading.faults == ()
@@ -72,19 +78,45 @@ def test_the_kafka_python_example_hands_in_two_messages_that_keep_every_rule(
     assert event.given.expires_at_ms > now_ms
 
 
-def test_the_confluent_kafka_example_compiles(tmp_path: Path) -> None:
-    script = EXAMPLES / "confluent-kafka" / "publish.py"
-    py_compile.compile(str(script), cfile=str(tmp_path / "publish.pyc"), doraise=True)
+def java() -> str:
+    """The Java beside javac, which is one that can run a source file."""
+    compiler = packages.find_program("javac")
+    assert compiler is not None, "javac is missing: Debian's package default-jdk-headless has it"
+    return str(Path(compiler).resolve().with_name("java"))
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
-def test_the_node_example_is_javascript() -> None:
-    script = EXAMPLES / "node" / "publish.js"
-    subprocess.run(["node", "--check", script], check=True, timeout=WAIT_S)
+# How the file is run, as its first lines say; what is found where the program is named last.
+COMMANDS: dict[str, Callable[[], list[str]]] = {
+    "confluent-kafka/publish.py": lambda: [sys.executable],
+    "node/publish.js": lambda: [node_modules.find_node()],
+    "java/Publish.java": lambda: [java(), "-cp", f"{kafka_java.fetch_jars()}/*"],
+    "kcat/publish.sh": lambda: ["sh"],
+}
 
 
-def test_the_kcat_example_is_a_shell_script() -> None:
-    subprocess.run(["sh", "-n", EXAMPLES / "kcat" / "publish.sh"], check=True, timeout=WAIT_S)
+@pytest.mark.parametrize("example", COMMANDS)
+def test_an_example_hands_in_a_file_byte_for_byte_that_keeps_every_rule(
+    kafka_bootstrap: str, tmp_path: Path, example: str
+) -> None:
+    client = f"example-{example.partition('/')[0]}-{time.time_ns()}"
+    ensure_topics(kafka_bootstrap, [names.intake_plan(client)])
+    message = tmp_path / "message.eml"
+    message.write_bytes(CONTENT)
+    done = subprocess.run(
+        [*COMMANDS[example](), EXAMPLES / example, kafka_bootstrap, client, message],
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+        env={**os.environ, "NODE_PATH": str(node_modules.fetch_modules(NODE_PACKAGES))},
+    )
+    assert done.returncode == 0, done.stderr
+    (record,) = read_records(kafka_bootstrap, names.intake(client), 1)
+    reading = read(record.value, record.headers, int(time.time() * 1000))
+    assert reading.faults == ()
+    assert reading.content == CONTENT
+    assert reading.given.submission_key
+    assert judge(scan(reading.content), Submission(DOMAIN)) == ()
 
 
 def test_the_page_names_every_example() -> None:

@@ -4,162 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import signal
 import smtplib
 import socket
-import ssl
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import aiosmtplib
 import pytest
-from msgspec import Struct
-from msgspec.structs import replace
 
-from shared.cli.parts import ports
-from shared.cli.parts.services import ServicePlan, is_ready, service_process
-from shared.cli.process import Process
-from shared.registry import publish
-from shared.registry.changes import Changes
-from shared.registry.client import Client
-from shared.registry.credentials import make_credential
-from shared.runtime.sections import KafkaSettings
-from shared.topics import names
-from shared.topics.codec import decode_event, decode_pack
-from shared.topics.records import Event, EventType, Message, Tally
-from tests.chaos.witnesses import follow
-from tests.integration.certificates import self_signed
-from tests.integration.smtp_peers import wait_until
+from shared.topics.records import Event, EventType, Tally
+from tests.integration.front_door import (
+    CLIENT,
+    DOMAIN,
+    ELSEWHERE,
+    NAME,
+    PASSWORD,
+    SENDER,
+    Door,
+    arrived,
+    connected,
+    message,
+    running_door,
+    start,
+    submit,
+    told,
+    trusting,
+)
 from tests.unit.scram_client import ScramClient
 
 # One door for the whole module, also where the tests are spread over processes.
 pytestmark = pytest.mark.xdist_group("front-door")
 
-NAME = "door-client"
-DOMAIN = "news.door.example"
-SENDER = f"news@{DOMAIN}"
-PASSWORD = "correct-horse-battery"
-CLIENT = Client(NAME, DOMAIN, "back@door.example.org", "door-mailing")
-ELSEWHERE = replace(
-    CLIENT, name="door-elsewhere", sending_domain="else.door.example", ips=("192.0.2.0/24",)
-)
-
-
-class Door(Struct, frozen=True):
-    """A running ingest with a front door."""
-
-    process: Process
-    port: int
-    tls_port: int
-    bootstrap: str
-
-
-def start(bootstrap: str, folder: Path, **settings: str) -> Door:
-    certificate, key = self_signed(folder)
-    port, tls_port, http_port = ports.free_ports(3)
-    env = {
-        "SLUICE_KAFKA__BOOTSTRAP": bootstrap,
-        "SLUICE_INGEST__SMTP_LISTEN": json.dumps([f"127.0.0.1:{port}"]),
-        "SLUICE_INGEST__SMTPS_LISTEN": json.dumps([f"127.0.0.1:{tls_port}"]),
-        "SLUICE_INGEST__SMTP_HOST_NAME": "mx.sluice.example",
-        "SLUICE_INGEST__TLS_CERTIFICATE_FILE": str(certificate),
-        "SLUICE_INGEST__TLS_KEY_FILE": str(key),
-        **settings,
-    }
-    plan = ServicePlan("ingest", http_port, env)
-    process = Process(service_process(plan), folder / "ingest.log")
-    wait_until(lambda: is_ready(http_port) or not process.runs, "ingest is ready", 60)
-    assert process.runs, process.log_tail()
-    return Door(process, port, tls_port, bootstrap)
-
 
 @pytest.fixture(scope="module")
 def door(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    credential = make_credential(PASSWORD, int(time.time() * 1000))
-    clients = tuple(replace(c, credentials=(credential,)) for c in (CLIENT, ELSEWHERE))
-    publish.apply(KafkaSettings(bootstrap=kafka_bootstrap), Changes(added=clients))
-    door = start(kafka_bootstrap, tmp_path_factory.mktemp("door"))
-    yield door
-    door.process.end(30)
-
-
-def message(name: str, extra: str = "", body: str = "Hello") -> bytes:
-    head = (
-        f"From: News <{SENDER}>\r\nTo: {name}@r.example.net\r\nSubject: {name}\r\n"
-        f"Message-ID: <{name}@{DOMAIN}>\r\n{extra}\r\n"
-    )
-    return head.encode() + body.encode() + b"\r\n"
-
-
-def trusting() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def connected(door: Door, login: bool = True) -> smtplib.SMTP:
-    smtp = smtplib.SMTP("127.0.0.1", door.port, timeout=20)
-    smtp.ehlo()
-    smtp.starttls(context=trusting())
-    smtp.ehlo()
-    if login:
-        smtp.login(NAME, PASSWORD)
-    return smtp
-
-
-def submit(smtp: smtplib.SMTP, content: bytes, rcpt: str) -> tuple[int, str]:
-    for code, text in (smtp.mail(SENDER), smtp.rcpt(rcpt)):
-        assert code == 250, text
-    code, text = smtp.data(content)
-    return code, text.decode()
-
-
-def arrived(door: Door, message_id: str) -> list[Message]:
-    """The copies of a message on mail.received."""
-    found: list[Message] = []
-
-    def look(record: Any) -> bool:
-        messages = decode_pack(record.value, record.headers)
-        found.extend(m for m in messages if m.envelope.message_id == message_id)
-        return bool(found)
-
-    read_until(door, names.RECEIVED, look)
-    return found
-
-
-def told(door: Door, recipient: str) -> list[Event | Tally]:
-    """The refusals of a recipient and all tallies of ingest, once the refusal has come."""
-    found: list[Event | Tally] = []
-
-    def look(record: Any) -> bool:
-        event = decode_event(record.headers, record.value)
-        if isinstance(event, Tally) and event.service == "ingest":
-            found.append(event)
-        if isinstance(event, Event) and event.data.recipient == recipient:
-            found.append(event)
-        return any(isinstance(one, Event) for one in found)
-
-    read_until(door, names.EVENTS, look)
-    return found
-
-
-def read_until(door: Door, topic: str, look: Any) -> None:
-    consumer = follow(door.bootstrap, topic)
-    until = time.monotonic() + 30
-    try:
-        done = False
-        while not done:
-            assert time.monotonic() < until, f"nothing came on {topic}"
-            for part in consumer.poll(timeout_ms=200).values():
-                for record in part:
-                    done |= look(record)
-    finally:
-        consumer.close(autocommit=False)
+    with running_door(
+        kafka_bootstrap, tmp_path_factory.mktemp("door"), CLIENT, ELSEWHERE
+    ) as running:
+        yield running
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])

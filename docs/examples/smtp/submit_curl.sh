@@ -1,0 +1,16 @@
+#!/bin/sh
+# Hands in one message with curl, from a shell:
+#
+#   sh submit_curl.sh URL NETRC SENDER RECIPIENT MESSAGE.eml [CURL OPTION]...
+#
+# URL is smtp://HOST:587 (STARTTLS) or smtps://HOST:465. NETRC is a file for your eyes only, with
+# the line `machine HOST login CLIENT password PASSWORD`. The answers of the server are printed;
+# the last but one holds the mail id.
+set -eu
+
+url=$1 netrc=$2 sender=$3 recipient=$4 message=$5
+shift 5
+curl --silent --show-error --ssl-reqd --dump-header - \
+    --url "$url" --netrc-file "$netrc" \
+    --mail-from "$sender" --mail-rcpt "$recipient" \
+    --upload-file "$message" "$@"

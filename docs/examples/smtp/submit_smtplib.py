@@ -1,0 +1,61 @@
+"""Hands in one message with Python's smtplib.
+
+    SLUICE_PASSWORD=... python submit_smtplib.py HOST PORT tls|starttls CLIENT RECIPIENT MESSAGE.eml
+
+Ends with 0 when the message is taken, 75 when it must be handed in again later, 1 when it is
+refused for good. Prints the answer, which holds the mail id or the rules that were broken.
+"""
+
+import email.policy
+import os
+import smtplib
+import ssl
+import sys
+from email.parser import BytesParser
+from pathlib import Path
+
+TEMPORARY = 75
+
+
+def connect(host: str, port: int, tls: str) -> smtplib.SMTP:
+    """An encrypted connection; the certificate and its host name are checked."""
+    context = ssl.create_default_context()
+    if tls == "tls":
+        return smtplib.SMTP_SSL(host, port, timeout=60, context=context)
+    smtp = smtplib.SMTP(host, port, timeout=60)
+    smtp.starttls(context=context)
+    return smtp
+
+
+def submit(smtp: smtplib.SMTP, sender: str, recipient: str, content: bytes) -> tuple[int, str]:
+    """The answer to the first command that is refused, else the one to the message."""
+    options = ["BODY=8BITMIME"]
+    if not (sender + recipient).isascii():
+        smtp.command_encoding = "utf-8"
+        options.append("SMTPUTF8")
+    code, text = smtp.mail(sender, options)
+    if code == 250:
+        code, text = smtp.rcpt(recipient)
+    if code == 250:
+        code, text = smtp.data(content)
+    return code, text.decode()
+
+
+def main(host: str, port: str, tls: str, client: str, recipient: str, path: str) -> None:
+    """Submit the file as it is: its bytes are what goes out."""
+    content = Path(path).read_bytes()
+    message = BytesParser(policy=email.policy.SMTPUTF8).parsebytes(content, headersonly=True)
+    sender = message["From"].addresses[0].addr_spec  # the envelope sender must be the same
+    with connect(host, int(port), tls) as smtp:
+        smtp.login(client, os.environ["SLUICE_PASSWORD"])
+        try:
+            code, text = submit(smtp, sender, recipient, content)
+        except smtplib.SMTPDataError as refused:  # by DATA, before the message was sent
+            code, text = refused.smtp_code, bytes(refused.smtp_error).decode()
+    print(code, text)
+    if code != 250:
+        sys.exit(TEMPORARY if code < 500 else 1)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

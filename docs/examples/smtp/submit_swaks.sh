@@ -1,0 +1,15 @@
+#!/bin/sh
+# Hands in one message with swaks and shows the whole dialogue:
+#
+#   SWAKS_OPT_auth_password=... sh submit_swaks.sh HOST:PORT CLIENT SENDER RECIPIENT MESSAGE.eml \
+#       --tls|--tls-on-connect [SWAKS OPTION]...
+#
+# The certificate is checked only because of --tls-verify. swaks adds a line end at the end of the
+# message, and makes a new line of every \n that stands in its text.
+set -eu
+
+server=$1 client=$2 sender=$3 recipient=$4 message=$5
+shift 5
+swaks --server "$server" --tls-verify \
+    --auth PLAIN --auth-user "$client" \
+    --from "$sender" --to "$recipient" --data "@$message" "$@"

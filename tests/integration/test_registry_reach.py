@@ -1,0 +1,243 @@
+"""How soon a running ingest and a running validate follow what `clients apply` changes.
+
+The figures are printed (pytest -s); what is asserted is that each change arrives, so that a busy
+machine fails nothing. docs/clients.md has figures.
+"""
+
+from __future__ import annotations
+
+import itertools
+import smtplib
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from shared.cli.parts import ports
+from shared.cli.parts.services import ServicePlan, is_ready, service_process
+from shared.cli.process import Process
+from shared.mail.headers import scan
+from shared.registry.changes import Changes, plan_changes
+from shared.registry.client import Client
+from shared.registry.credentials import make_credential
+from shared.registry.publish import change
+from shared.runtime.sections import KafkaSettings
+from shared.stream import outputs
+from shared.stream.client import ClientOptions, make_producer
+from shared.topics import ids, names
+from shared.topics.codec import decode_event
+from shared.topics.records import Envelope, Event, EventType, Message, Origin
+from tests.chaos.witnesses import follow
+from tests.integration.front_door import PASSWORD, Door, start, trusting
+from tests.integration.smtp_peers import wait_until
+
+# The door of this module, also where the tests are spread over processes.
+pytestmark = pytest.mark.xdist_group("registry-reach")
+
+WITHIN_S = 20.0
+STEP_S = 0.1
+TRIES_AT_ONCE = 8
+CLIENT = Client("reach", "news.reach.example", "back@reach.example.org", "M-1")
+CHANGED_PASSWORD = "another-horse-battery"
+
+
+@pytest.fixture(scope="module")
+def kafka(kafka_bootstrap: str) -> KafkaSettings:
+    return KafkaSettings(bootstrap=kafka_bootstrap)
+
+
+@pytest.fixture(scope="module")
+def door(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    # A failed login is slow to be answered, and some fail here until the change is seen.
+    running = start(
+        kafka_bootstrap,
+        tmp_path_factory.mktemp("reach"),
+        SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS="1000",
+    )
+    yield running
+    running.process.end(30)
+
+
+@contextmanager
+def running_validate(kafka: KafkaSettings, redis_url: str, folder: Path) -> Iterator[None]:
+    (port,) = ports.free_ports(1)
+    env = {
+        "SLUICE_KAFKA__BOOTSTRAP": kafka.bootstrap,
+        "SLUICE_REDIS__URL": redis_url,
+    }
+    process = Process(service_process(ServicePlan("validate", port, env)), folder / "validate.log")
+    wait_until(lambda: is_ready(port) or not process.runs, "validate is ready", 60)
+    assert process.runs, process.log_tail()
+    try:
+        yield
+    finally:
+        process.end(30)
+
+
+def applied(kafka: KafkaSettings, client: Client) -> float:
+    """Apply a file with this one client; when that was acknowledged. Credentials stay."""
+    change(kafka, lambda registered: plan_changes([client], registered))
+    return time.monotonic()
+
+
+def removed(kafka: KafkaSettings, client: Client) -> float:
+    change(kafka, lambda _: Changes(removed=(client.name,)))
+    return time.monotonic()
+
+
+def with_password(client: Client, password: str) -> Client:
+    credential = make_credential(password, int(time.time() * 1000))
+    return replace(client, credentials=(credential,))
+
+
+def tell(what: str, seconds: float) -> None:
+    print(f"\n{what}: seen {seconds * 1000:.0f} ms after the apply was acknowledged")
+
+
+def first_login(door: Door, name: str, password: str) -> float:
+    """When the door first let this password in. A refusal comes late, so tries overlap."""
+
+    def attempt() -> float | None:
+        with smtplib.SMTP("127.0.0.1", door.port, timeout=WITHIN_S) as smtp:
+            smtp.ehlo()
+            smtp.starttls(context=trusting())
+            smtp.ehlo()
+            smtp.user, smtp.password = name, password
+            try:
+                smtp.auth("PLAIN", smtp.auth_plain)
+            except smtplib.SMTPAuthenticationError:
+                return None
+            return time.monotonic()
+
+    give_up_at = time.monotonic() + WITHIN_S
+    running: set[Future[float | None]] = set()
+    with ThreadPoolExecutor(TRIES_AT_ONCE) as pool:
+        while time.monotonic() < give_up_at:
+            if len(running) < TRIES_AT_ONCE:
+                running.add(pool.submit(attempt))
+            done, running = wait(running, STEP_S, FIRST_COMPLETED)
+            if seen := [moment for one in done if (moment := one.result()) is not None]:
+                return min(seen)
+    raise AssertionError(f"{name} is not let in within {WITHIN_S} s")
+
+
+def first_refusal(smtp: smtplib.SMTP, sender: str) -> float:
+    """When an open session was first told that its client may send no more."""
+    give_up_at = time.monotonic() + WITHIN_S
+    while smtp.mail(sender)[0] == 250:
+        smtp.rset()
+        assert time.monotonic() < give_up_at, f"{sender} may still send after {WITHIN_S} s"
+    return time.monotonic()
+
+
+def session(door: Door, name: str, password: str) -> smtplib.SMTP:
+    smtp = smtplib.SMTP("127.0.0.1", door.port, timeout=WITHIN_S)
+    smtp.ehlo()
+    smtp.starttls(context=trusting())
+    smtp.ehlo()
+    smtp.login(name, password)
+    return smtp
+
+
+def test_a_running_front_door_follows_new_changed_and_removed_clients(
+    kafka: KafkaSettings, door: Door
+) -> None:
+    name, sender = CLIENT.name, f"news@{CLIENT.sending_domain}"
+    client = with_password(CLIENT, PASSWORD)
+    began = applied(kafka, client)
+    tell("a new client", first_login(door, name, PASSWORD) - began)
+
+    with session(door, name, PASSWORD) as smtp:
+        began = applied(kafka, replace(client, ips=("192.0.2.0/24",)))
+        tell("changed ips", first_refusal(smtp, sender) - began)
+    applied(kafka, client)
+
+    other = with_password(client, CHANGED_PASSWORD)
+    change(kafka, lambda _: Changes(changed=(other,)))
+    began = time.monotonic()
+    tell("changed credentials", first_login(door, name, CHANGED_PASSWORD) - began)
+
+    with session(door, name, CHANGED_PASSWORD) as smtp:
+        began = removed(kafka, client)
+        tell("a removed client", first_refusal(smtp, sender) - began)
+
+
+class Probes:
+    """Writes a message of the client to mail.received again and again, each with its own id."""
+
+    def __init__(self, kafka: KafkaSettings, client: Client) -> None:
+        self._producer = make_producer(ClientOptions(kafka.bootstrap, "reach"), None, linger_ms=0)
+        self._client = client
+        self._numbers = itertools.count()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(STEP_S / 2):
+            topic, value, key, headers, partition = outputs.pack(names.RECEIVED, [self._message()])
+            self._producer.send(topic, value, key, list(headers), partition)
+
+    def _message(self) -> Message:
+        domain, number = self._client.sending_domain, next(self._numbers)
+        content = (
+            f"From: a@{domain}\r\nTo: b@probe.example\r\nSubject: hello\r\n"
+            f"Message-ID: <{number}@{domain}>\r\n\r\nx"
+        ).encode()
+        now_ms = int(time.time() * 1000)
+        envelope = Envelope(
+            mail_id=ids.make(now_ms, uuid.uuid4().bytes[:10]),
+            client=self._client.name,
+            sender=f"a@{domain}",
+            recipient="b@probe.example",
+            message_id=f"<{number}@{domain}>",
+            received_at_ms=now_ms,
+            origin=Origin(peer="192.0.2.1"),
+            facts=scan(content),
+        )
+        return Message(envelope, content)
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(WITHIN_S)
+        self._producer.close(timeout=5)
+
+
+def first_event(consumer: Any, name: str, kind: EventType) -> float:
+    """When validate first judged a message of this client so (Unix seconds)."""
+    give_up_at = time.monotonic() + WITHIN_S
+    while time.monotonic() < give_up_at:
+        for records in consumer.poll(timeout_ms=100).values():
+            for record in records:
+                event = decode_event(record.headers, record.value)
+                if isinstance(event, Event) and (event.type, event.data.client) == (kind, name):
+                    return event.data.at_ms / 1000
+    raise AssertionError(f"no message of {name} was {kind.value} within {WITHIN_S} s")
+
+
+def test_a_running_validate_follows_changed_and_removed_clients(
+    kafka: KafkaSettings, redis_url: str, tmp_path: Path
+) -> None:
+    client = replace(CLIENT, name="reach-validate", sending_domain="validate.reach.example")
+    applied(kafka, client)
+    with running_validate(kafka, redis_url, tmp_path):
+        probes, consumer = Probes(kafka, client), follow(kafka.bootstrap, names.EVENTS)
+        try:
+            applied(kafka, replace(client, block_list=("b@probe.example",)))
+            began = time.time()
+            seen = first_event(consumer, client.name, EventType.SUPPRESSED)
+            tell("a changed block list", seen - began)
+            removed(kafka, client)
+            began = time.time()
+            seen = first_event(consumer, client.name, EventType.REFUSED)
+            tell("a removed client, by validate", seen - began)
+        finally:
+            probes.close()
+            consumer.close(autocommit=False)
