@@ -73,7 +73,8 @@ Parsed = ParsedAddress | AddressFault
 _ATEXT: Final = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
 _DOT_ATOM: Final = rf"[{_ATEXT}]++(?:\.[{_ATEXT}]++)*+"
 _PLAIN: Final = re.compile(
-    rf"[ \t]*+(?:(\"[ !#-\[\]-~]*+\"|[{_ATEXT} \t.]*+)[ \t]*+<({_DOT_ATOM})@([A-Za-z0-9.-]++)>"
+    rf"[ \t]*+(?:(\"[ !#-\[\]-~]*+\"|(?!\.)[{_ATEXT} \t.]*+)"
+    rf"[ \t]*+<({_DOT_ATOM})@([A-Za-z0-9.-]++)>"
     rf"|({_DOT_ATOM})@([A-Za-z0-9.-]++))[ \t]*+".encode()
 )
 _UATEXT: Final = rf"{_ATEXT}\u00a0-\U0010ffff"  # RFC 6532, 3.2
@@ -234,7 +235,9 @@ def _check_outside(kinds: list[str]) -> None:
         raise _NotOne(Fault.SEVERAL)
     if ":" in before or ";" in after:
         raise _NotOne(Fault.GROUP)
-    if any(kind not in {"space", "comment", "atom", "quoted", "."} for kind in before):
+    words = [kind for kind in before if kind not in {"space", "comment"}]
+    # Dots are obsolete in a name, but no grammar lets it begin with one (RFC 5322, 4.1).
+    if words[:1] == ["."] or any(kind not in {"atom", "quoted", "."} for kind in words):
         raise _NotOne(Fault.OUTSIDE)
     if any(kind not in {"space", "comment"} for kind in after):
         raise _NotOne(Fault.OUTSIDE)

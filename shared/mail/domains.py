@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from typing import Final
 
 import idna
-from publicsuffix2 import PublicSuffixList
+from publicsuffixlist import PublicSuffixList
 
 MAX_DOMAIN_LETTERS: Final = 253  # 255 octets in DNS, less the two that are not written
 # Recipients' domains repeat: the large providers, and a tail of company domains.
@@ -45,7 +45,9 @@ def normalise(domain: str) -> str:
 def _to_ascii(domain: str) -> str:
     if _KELVIN_SIGN in domain:
         return ""
-    folded = unicodedata.normalize("NFC", domain.lower())
+    # Letter by letter, as UTS 46 does: str.lower() alone would make a last capital sigma the
+    # final one, which is another domain.
+    folded = unicodedata.normalize("NFC", "".join(map(str.lower, domain)))
     try:
         return idna.encode(folded, strict=True, uts46=False).decode("ascii")
     except (idna.IDNAError, UnicodeError):
@@ -61,18 +63,16 @@ def domain_of(address: str) -> str:
 def organisational_domain(domain: str) -> str:
     """The public suffix and one label more (RFC 7489, 3.2); "" for what is no domain.
 
-    A domain that is a public suffix itself is its own organisational domain. Under a top-level
+    The list's private part counts too: two customers of one hosting company are two. A domain
+    that is a public suffix itself is its own organisational domain. Under a top-level
     domain that the list does not name, the last label is the public suffix.
     """
     normal = normalise(domain)
     if not normal:
         return ""
-    found = _suffix_list().get_sld(normal, strict=True)
-    if not isinstance(found, str) or not found:
-        return ".".join(normal.split(".")[-2:])
-    return found
+    return _suffix_list().privatesuffix(normal) or normal
 
 
 @cache
 def _suffix_list() -> PublicSuffixList:
-    return PublicSuffixList(idna=True)
+    return PublicSuffixList(accept_unknown=True)

@@ -96,8 +96,10 @@ def scan(
     content: bytes, code_header: bytes = CODE_HEADER, max_header_bytes: int = MAX_HEADER_BYTES
 ) -> Facts:
     """The facts of a message; `code_header` is the lower-case name of the header of rule R8."""
-    end = content.find(b"\r\n\r\n", 0, max_header_bytes)
-    head = content[:end]
+    first = content.find(b"\n", 0, max_header_bytes)
+    is_crlf = first > 0 and content[first - 1] == 13
+    end = content.find(b"\r\n\r\n", first - 1, max_header_bytes) if is_crlf else -1
+    head = content[:end] if end > 0 else b""
     lines = head.split(b"\r\n")
     breaks = len(lines) - 1
     defect, header_bytes = "", end + 4
@@ -121,6 +123,9 @@ def _split_odd(content: bytes, limit: int) -> tuple[list[bytes], int, str]:
         return [], 0, Defect.EMPTY
     if content[0] in b"\r\n":
         return [], 2 if content.startswith(b"\r\n") else 1, Defect.NO_HEADER
+    end = content.find(b"\n\n", 0, limit)
+    if end > 0 and b"\r" not in (head := content[:end]):
+        return head.split(b"\n"), end + 2, ""
     window = content[:limit]
     found = _ANY_HEADER_END.search(window)
     if found is None:
@@ -128,8 +133,6 @@ def _split_odd(content: bytes, limit: int) -> tuple[list[bytes], int, str]:
         defect = Defect.TOO_LARGE.format(limit=limit) if cut else Defect.NO_END
         return _lines(window), len(window), defect
     head = window[: found.end()]
-    if b"\r" not in head:
-        return head[:-2].split(b"\n"), found.end(), ""
     bare_cr = b"\r" in head.replace(b"\r\n", b"")
     return _lines(head), found.end(), Defect.BARE_CR if bare_cr else Defect.MIXED
 

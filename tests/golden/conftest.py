@@ -1,0 +1,9 @@
+"""`--write-golden` writes what is recorded anew; look at the difference before you keep it."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-golden", action="store_true", help="write the golden files anew")
