@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 import msgspec
 
-from bench import e2e, postfix
+from bench import e2e, front_door, front_door_result, postfix
 from bench.smtp_sink import PeerError
 from shared.cli.parts.away import PartAwayError
 
@@ -41,6 +42,59 @@ def run_e2e(
         sys.exit(_PART_AWAY)
     document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
     print(document if as_json else e2e.described(result))
+
+
+@main.command("front-door")
+@click.option("--messages", default=20_000, show_default=True, type=click.IntRange(100))
+@click.option(
+    "--size",
+    "size_bytes",
+    default=10_240,
+    show_default=True,
+    type=click.IntRange(600, 307_200),
+)
+@click.option("--sessions", default=100, show_default=True, type=click.IntRange(1, 1_000))
+@click.option(
+    "--warm-up",
+    "warm_up_share",
+    default=0.25,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Share of the messages that is sent first and not counted.",
+)
+@click.option("--repeats", default=3, show_default=True, type=click.IntRange(1, 100))
+@click.option(
+    "--idle",
+    default=2_000,
+    show_default=True,
+    type=click.IntRange(0, 4_000),
+    help="Idle connections whose memory is measured; 0: none.",
+)
+@click.option("--kafka", default="", help="host:port of a broker to use, instead of an own one.")
+@click.option("--redis", default="", help="URL of a Redis to use, instead of an own one.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def run_front_door(*, as_json: bool, **values: Any) -> None:
+    """Measure the SMTP front door beside aiosmtpd and Postfix's smtp-sink."""
+    try:
+        result = front_door.measure(front_door.Options(**values))
+    except (PeerError, PartAwayError) as error:
+        print(f"sluice: {error}", file=sys.stderr)
+        sys.exit(_PART_AWAY)
+    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
+    print(document if as_json else front_door_result.described(result))
+    sys.exit(0 if all(bar.holds for bar in result.bars) else 1)
+
+
+@main.command("rules")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def run_rules(*, as_json: bool) -> None:
+    """Measure the header scan and the rules beside `email` and Rust's mailparse."""
+    from bench.micro import rules
+
+    result = rules.measure()
+    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
+    print(document if as_json else rules.described(result))
+    sys.exit(0 if result.meets_bar else 1)
 
 
 if __name__ == "__main__":

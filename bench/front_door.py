@@ -1,0 +1,209 @@
+"""`./sluice bench front-door`: how much mail the SMTP front door takes, beside its peers.
+
+One load client (smtp_load.py) against every server: ingest's front door with TLS and login, the
+same door without them (front_door_open.py), aiosmtpd with a handler that does nothing, Postfix's
+smtp-sink. Beside it Postfix's smtp-source against those that speak plain SMTP, which shows that
+the own client is no easier. A message counts once its 250 has come; the door's 250 means that
+Kafka has acknowledged it. All rows are measured in turn, `repeats` times; medians are told.
+What was compared and why: docs/decisions/0024-front-door-bench.md.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from bench import front_door_parts as parts
+from bench.front_door_parts import Run, Server, Servers
+from bench.front_door_result import (
+    AIOSMTPD,
+    AIOSMTPD_TLS,
+    AIOSMTPD_UVLOOP,
+    DOOR,
+    OPEN,
+    OPEN_TLS,
+    OWN,
+    ROWS,
+    SINK,
+    Idle,
+    Latency,
+    Result,
+    Row,
+    bars_of,
+    ratios_of,
+)
+from bench.processes import read_usage
+from bench.smtp_load import Plan, Talk, connect_all
+from bench.smtp_sink import PeerError, program
+from shared.cli import places
+
+# A slow peer gets this share of the messages, so that each row takes about as long.
+_PEER_SHARE: Final = 0.25
+# Sockets of the idle connections on both sides, with room for everything else.
+_OPEN_FILES: Final = 20_000
+# The certificate's handshakes leave garbage behind that is returned within a sweep or two.
+_SETTLE_S: Final = 1.0
+
+_SLOW: Final = frozenset({AIOSMTPD, AIOSMTPD_UVLOOP, AIOSMTPD_TLS})
+_WITH_LOGIN: Final = frozenset({DOOR, OPEN_TLS, AIOSMTPD_TLS})
+
+
+class Options(Struct, frozen=True):
+    """What to measure, with how many `idle` connections, and on which parts ("": own ones).
+
+    Each row is first run with a share of the messages that is not counted: Java compiles.
+    """
+
+    messages: int
+    size_bytes: int
+    sessions: int
+    repeats: int
+    idle: int
+    kafka: str = ""
+    redis: str = ""
+    warm_up_share: float = 0.25
+
+
+class _Case(Struct, frozen=True):
+    server_name: str
+    load: str
+    server: Server
+
+
+def measure(options: Options) -> Result:
+    """Run everything; takes minutes. Raises PeerError or PartAwayError with what is missing."""
+    for name in ("smtp-source", "smtp-sink"):
+        program(name)
+    _allow_open_files()
+    name = f"bench-door-{os.getpid()}"
+    folder = places.run_folder(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
+    try:
+        with parts.running(name, folder, options.kafka, options.redis) as servers:
+            idle = _hold_idle(servers.door, options) if options.idle else None
+            rows = _measure_rows(_cases(servers), options)
+            rate = round(rows[0].messages_per_s / 2, 1)
+            latency = _latency(servers.door, options, rate)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    ratios = ratios_of(rows)
+    return Result(
+        messages=options.messages,
+        size_bytes=options.size_bytes,
+        sessions=options.sessions,
+        rows=rows,
+        ratios=ratios,
+        latency_ms=latency,
+        idle=idle,
+        bars=bars_of(ratios, idle),
+    )
+
+
+def _cases(servers: Servers) -> list[_Case]:
+    by_name = {
+        DOOR: servers.door,
+        OPEN_TLS: servers.open_door,
+        OPEN: servers.open_door,
+        AIOSMTPD: servers.aiosmtpd,
+        AIOSMTPD_UVLOOP: servers.aiosmtpd_uvloop,
+        AIOSMTPD_TLS: servers.aiosmtpd_tls,
+        SINK: servers.sink,
+    }
+    return [_Case(name, load, by_name[name]) for name, load in ROWS]
+
+
+def _measure_rows(cases: Sequence[_Case], options: Options) -> list[Row]:
+    for case in cases if options.warm_up_share else ():
+        _run(case, options, "warm", options.warm_up_share)
+    runs = [[_run(case, options, f"r{n}") for case in cases] for n in range(options.repeats)]
+    return [_row(case, taken) for case, taken in zip(cases, zip(*runs, strict=True), strict=True)]
+
+
+def _run(case: _Case, options: Options, run: str, share: float = 1.0) -> Run:
+    of_peer = _PEER_SHARE if case.server_name in _SLOW else 1.0
+    plan = _plan(options, run, share * of_peer)
+    plan = parts.plan_for(case.server, plan, login=case.server_name in _WITH_LOGIN)
+    measured = parts.run_load if case.load == OWN else parts.run_smtp_source
+    return measured(case.server, plan)
+
+
+def _plan(options: Options, run: str, share: float = 1.0) -> Plan:
+    return Plan(
+        address="",
+        sending_domain=parts.SENDING_DOMAIN,
+        recipient_domain=parts.RECIPIENT_DOMAIN,
+        sessions=options.sessions,
+        messages=max(options.sessions, int(options.messages * share)),
+        size_bytes=options.size_bytes,
+        # Message-IDs of another run would be duplicates.
+        run=f"{run}.{time.time_ns():x}",
+        talk=Talk.GROUP,
+    )
+
+
+def _row(case: _Case, runs: Sequence[Run]) -> Row:
+    return Row(
+        server=case.server_name,
+        load=case.load,
+        messages_per_s=_median(runs, lambda run: run.messages_per_s),
+        rates=[run.messages_per_s for run in runs],
+        cpu_us={name: _median(runs, _reading(name)) for name in case.server.pids},
+        load_cpu_us=_median(runs, lambda run: run.load_cpu_us),
+        p50_ms=_median(runs, lambda run: run.p50_ms or 0.0) if case.load == OWN else None,
+        p99_ms=_median(runs, lambda run: run.p99_ms or 0.0) if case.load == OWN else None,
+    )
+
+
+def _reading(name: str) -> Callable[[Run], float]:
+    return lambda run: run.cpu_us[name]
+
+
+def _median(runs: Sequence[Run], read: Callable[[Run], float]) -> float:
+    return round(statistics.median(read(run) for run in runs), 2)
+
+
+def _latency(door: Server, options: Options, rate_per_s: float) -> Latency:
+    plan = replace(_plan(options, "half", 0.5), rate_per_s=rate_per_s)
+    run = parts.run_load(door, parts.plan_for(door, plan, login=True))
+    return Latency(rate_per_s, run.p50_ms or 0.0, run.p99_ms or 0.0)
+
+
+def _hold_idle(door: Server, options: Options) -> Idle:
+    """Log in over so many connections and read ingest's memory while they do nothing."""
+    plan = parts.plan_for(door, _plan(options, "idle"), login=True)
+    # The first logins and the first mail make what every door holds, whoever is connected.
+    parts.run_load(door, replace(plan, messages=max(options.sessions, 500)))
+    before_mb = _rss_mb(door)
+    held = connect_all(plan, options.idle)
+    try:
+        time.sleep(_SETTLE_S)
+        with_mb = _rss_mb(door)
+    finally:
+        for sock in held:
+            sock.close()
+    kb_each = round((with_mb - before_mb) * 1024 / options.idle, 1)
+    return Idle(options.idle, before_mb, with_mb, kb_each)
+
+
+def _rss_mb(door: Server) -> float:
+    usage = read_usage(door.pids["ingest"])
+    if usage is None:
+        raise PeerError("ingest has ended")
+    return round(usage.rss_mb, 1)
+
+
+def _allow_open_files() -> None:
+    """Raise the limit on open files of this process and of what it starts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

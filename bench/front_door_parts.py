@@ -1,0 +1,243 @@
+"""The servers that the front door's bench compares, and the two loads it puts on them.
+
+Owns: what runs (a line with ingest alone, the open door, aiosmtpd, smtp-sink), who measures
+(smtp_load.py, Postfix's smtp-source), the CPU time around a measurement. Does not own: which
+pairs are compared and what follows from them (front_door.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final, cast
+
+import msgspec
+from msgspec import Struct
+
+from bench import smtp_sink
+from bench.processes import cpu_us_per_message, read_all
+from bench.smtp_load import Plan, Report
+from bench.smtp_sink import PeerError, program
+from shared.cli import places
+from shared.cli.line import Line, LineOptions
+from shared.cli.parts import certificate, ports
+from shared.cli.parts.services import ServicePlan, is_ready, service_process
+from shared.cli.process import Process
+from shared.registry import publish
+from shared.registry.changes import Changes
+from shared.registry.client import Client
+from shared.registry.credentials import make_credential
+from shared.runtime.sections import KafkaSettings
+
+CLIENT: Final = "bench"
+SENDING_DOMAIN: Final = "news.bench.example"
+RECIPIENT_DOMAIN: Final = "r.example.net"
+_PASSWORD: Final = "a-password-for-the-bench"
+# One client on one machine stands for many.
+_LIMITS: Final = {
+    "SLUICE_INGEST__SMTP_MAX_CONNECTIONS_PER_CLIENT": "10000",
+    "SLUICE_INGEST__SMTP_NEW_CONNECTIONS_PER_MINUTE": "0",
+}
+_RUN_TIMEOUT_S: Final = 600.0
+_START_TIMEOUT_S: Final = 60.0
+_STOP_TIMEOUT_S: Final = 30.0
+_POLL_S: Final = 0.05
+
+
+class Server(Struct, frozen=True):
+    """Something that takes mail at `address`; `pids` are the processes whose cost is told."""
+
+    address: str
+    pids: dict[str, int]
+
+
+class Servers(Struct, frozen=True):
+    """All that are compared."""
+
+    door: Server
+    open_door: Server
+    aiosmtpd: Server
+    aiosmtpd_uvloop: Server
+    aiosmtpd_tls: Server
+    sink: Server
+
+
+class Run(Struct, frozen=True):
+    """One measurement. Latency from the final dot to its 250; smtp-source does not tell it."""
+
+    messages_per_s: float
+    cpu_us: dict[str, float]
+    load_cpu_us: float
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+@contextmanager
+def running(name: str, folder: Path, kafka: str, redis: str) -> Iterator[Servers]:
+    """Start everything, Kafka and Redis only where no address is given.
+
+    Raises PartAwayError or PeerError where a part does not come up.
+    """
+    options = LineOptions(
+        name=name,
+        folder=folder,
+        kafka=kafka,
+        redis=redis,
+        services=("ingest",),
+        sink=False,
+        restart=False,
+        env=_LIMITS,
+    )
+    with Line(options) as line:
+        register(line.doors.kafka)
+        door = Server(str(line.doors.smtp), line.pids())
+        with (
+            _open_door(line, folder) as open_door,
+            _aiosmtpd() as aiosmtpd,
+            _aiosmtpd("--uvloop") as on_uvloop,
+            _aiosmtpd("--tls", *_certificate(folder)) as with_tls,
+            smtp_sink.running(folder) as sink,
+        ):
+            own = Server(sink.address, {"smtp-sink": sink.process.pid})
+            yield Servers(door, open_door, aiosmtpd, on_uvloop, with_tls, own)
+
+
+def register(bootstrap: str) -> None:
+    """Let the bench's client log in."""
+    credential = make_credential(_PASSWORD, int(time.time() * 1000))
+    client = Client(
+        CLIENT,
+        SENDING_DOMAIN,
+        "back@bench.example.org",
+        "bench-mailing",
+        credentials=(credential,),
+    )
+    publish.apply(KafkaSettings(bootstrap=bootstrap), Changes(added=(client,)))
+
+
+def plan_for(server: Server, load: Plan, *, login: bool) -> Plan:
+    """The load on this server; with a login it comes over TLS."""
+    secret = (CLIENT, _PASSWORD) if login else ("", "")
+    return msgspec.structs.replace(load, address=server.address, user=secret[0], password=secret[1])
+
+
+def run_load(server: Server, plan: Plan) -> Run:
+    """Have smtp_load.py send what the plan says; connecting and logging in are not measured."""
+    with _load_process(plan) as process:
+        _expect_ready(process, "smtp_load")
+        before = read_all(server.pids)
+        out, _ = process.communicate(b"go\n", timeout=_RUN_TIMEOUT_S)
+        after = read_all(server.pids)
+        if process.returncode != 0:
+            raise PeerError(f"smtp_load at {server.address} ended with {process.returncode}")
+    report = msgspec.json.decode(out.splitlines()[-1], type=Report)
+    return Run(
+        round(plan.messages / report.seconds, 1),
+        cpu_us_per_message(before, after, plan.messages),
+        round(report.cpu_s * 1e6 / plan.messages, 1),
+        report.p50_ms,
+        report.p99_ms,
+    )
+
+
+@contextmanager
+def _load_process(plan: Plan) -> Iterator[subprocess.Popen[bytes]]:
+    command = (sys.executable, "-m", "bench.smtp_load", msgspec.json.encode(plan).decode())
+    process = subprocess.Popen(
+        command, cwd=places.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def run_smtp_source(server: Server, plan: Plan) -> Run:
+    """Have Postfix's smtp-source send as much; its Message-IDs differ from one to the next."""
+    command = (
+        *(program("smtp-source"), "-d", "-s", str(plan.sessions), "-m", str(plan.messages)),
+        *("-l", str(plan.size_bytes), "-M", SENDING_DOMAIN, "-S", "The news of today"),
+        *("-f", f"news@{SENDING_DOMAIN}", "-t", f"ok@{RECIPIENT_DOMAIN}"),
+    )
+    before, used = read_all(server.pids), os.times()
+    started = time.perf_counter()
+    done = subprocess.run(
+        [*command, server.address], capture_output=True, timeout=_RUN_TIMEOUT_S, check=False
+    )
+    seconds, after, now = time.perf_counter() - started, read_all(server.pids), os.times()
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").strip()[-300:]
+        raise PeerError(f"smtp-source at {server.address}: {said}")
+    load_s = now.children_user + now.children_system - used.children_user - used.children_system
+    return Run(
+        round(plan.messages / seconds, 1),
+        cpu_us_per_message(before, after, plan.messages),
+        round(load_s * 1e6 / plan.messages, 1),
+        None,
+        None,
+    )
+
+
+@contextmanager
+def _open_door(line: Line, folder: Path) -> Iterator[Server]:
+    """The door of front_door_open.py, with the line's broker, Redis and certificate."""
+    port, http_port = ports.free_ports(2)
+    cert, key = _certificate(folder)
+    env = {
+        "SLUICE_BENCH_CLIENT": CLIENT,
+        **_LIMITS,
+        "SLUICE_KAFKA__BOOTSTRAP": line.doors.kafka,
+        "SLUICE_REDIS__URL": line.doors.redis,
+        "SLUICE_INGEST__SMTP_LISTEN": json.dumps([f"{ports.LOOPBACK}:{port}"]),
+        "SLUICE_INGEST__SMTP_HOST_NAME": certificate.HOST,
+        "SLUICE_INGEST__TLS_CERTIFICATE_FILE": cert,
+        "SLUICE_INGEST__TLS_KEY_FILE": key,
+    }
+    spec = service_process(ServicePlan("ingest-open", http_port, env))
+    command = (sys.executable, "-m", "bench.front_door_open")
+    spec = msgspec.structs.replace(spec, command=command)
+    process = Process(spec, folder / "open-door.log")
+    try:
+        _wait_ready(process, http_port)
+        yield Server(f"{ports.LOOPBACK}:{port}", {**line.pids(), "ingest": process.pid})
+    finally:
+        process.end(_STOP_TIMEOUT_S)
+
+
+def _certificate(folder: Path) -> tuple[str, str]:
+    """The line's own, and its key."""
+    files = certificate.make_certificate(folder)
+    return str(files.certificate), str(files.key)
+
+
+def _wait_ready(process: Process, http_port: int) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while not is_ready(http_port):
+        if time.monotonic() > deadline or not process.runs:
+            raise PeerError(f"the open door did not start:\n{process.log_tail()}")
+        time.sleep(_POLL_S)
+
+
+@contextmanager
+def _aiosmtpd(*options: str) -> Iterator[Server]:
+    address = f"{ports.LOOPBACK}:{smtp_sink.free_port()}"
+    command = (sys.executable, "-m", "bench.front_door_peer", address, *options)
+    process = subprocess.Popen(command, cwd=places.ROOT, stdout=subprocess.PIPE)
+    try:
+        _expect_ready(process, "aiosmtpd")
+        yield Server(address, {"aiosmtpd": process.pid})
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _expect_ready(process: subprocess.Popen[bytes], name: str) -> None:
+    if cast(IO[bytes], process.stdout).readline() != b"ready\n":
+        raise PeerError(f"{name} did not start")

@@ -1,0 +1,174 @@
+"""What the front door's bench has found: rows, ratios, the bars they are held to, a table.
+
+Owns: what follows from the figures. Does not own: how they are measured (front_door.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct
+
+DOOR: Final = "front door, TLS and login"
+OPEN_TLS: Final = "open door, TLS and login"
+OPEN: Final = "open door, plain"
+AIOSMTPD: Final = "aiosmtpd, no-op"
+AIOSMTPD_UVLOOP: Final = "aiosmtpd, no-op, uvloop"
+AIOSMTPD_TLS: Final = "aiosmtpd, no-op, TLS"
+SINK: Final = "smtp-sink"
+OWN: Final = "own client"
+SOURCE: Final = "smtp-source"
+# What is measured, in this order: the server, and who sends.
+ROWS: Final = [
+    (DOOR, OWN),
+    (OPEN_TLS, OWN),
+    (OPEN, OWN),
+    (AIOSMTPD, OWN),
+    (AIOSMTPD_UVLOOP, OWN),
+    (AIOSMTPD_TLS, OWN),
+    (SINK, OWN),
+    (OPEN, SOURCE),
+    (AIOSMTPD, SOURCE),
+    (SINK, SOURCE),
+]
+
+LEAST_TO_AIOSMTPD: Final = 4.0
+LEAST_TO_SMTP_SINK: Final = 0.6
+LEAST_TLS_TO_PLAIN: Final = 0.6
+# With this many idle connections ingest may hold so much.
+BAR_CONNECTIONS: Final = 2_000
+MOST_IDLE_MB: Final = 150.0
+
+
+class Row(Struct, frozen=True):
+    """Medians of one server under one load, and the rate of each of its runs."""
+
+    server: str
+    load: str
+    messages_per_s: float
+    rates: list[float]
+    cpu_us: dict[str, float]
+    load_cpu_us: float
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+class Ratios(Struct, frozen=True):
+    """Rates of the door, as shares of a peer's in the same run."""
+
+    to_aiosmtpd: float  # front door with TLS and login, own client for both
+    to_aiosmtpd_uvloop: float
+    to_aiosmtpd_tls: float  # aiosmtpd with TLS and login, too
+    to_smtp_sink: float  # the same against smtp-sink under smtp-source
+    to_smtp_sink_own_client: float  # the same, own client for both
+    to_smtp_sink_smtp_source: float  # open door in plain, smtp-source for both
+    tls_to_plain: float  # the open door with TLS and login, to itself in plain
+
+
+class Latency(Struct, frozen=True):
+    """Milliseconds from the final dot to its 250 at half the rate."""
+
+    at_per_s: float
+    p50: float
+    p99: float
+
+
+class Idle(Struct, frozen=True):
+    """Resident memory of ingest before and with idle connections, logged in over TLS."""
+
+    connections: int
+    before_mb: float
+    with_mb: float
+    kb_each: float
+
+
+class Bar(Struct, frozen=True):
+    """One bar: what was found, what is wanted, and whether that is so."""
+
+    name: str
+    found: float
+    wanted: float
+    holds: bool
+
+
+class Result(Struct, frozen=True):
+    """The JSON of `bench front-door`."""
+
+    messages: int
+    size_bytes: int
+    sessions: int
+    rows: list[Row]
+    ratios: Ratios
+    latency_ms: Latency
+    idle: Idle | None
+    bars: list[Bar]
+
+
+def ratios_of(rows: Sequence[Row]) -> Ratios:
+    """The shares of the medians."""
+    rate = {(row.server, row.load): row.messages_per_s for row in rows}
+    door = rate[DOOR, OWN]
+    return Ratios(
+        to_aiosmtpd=round(door / rate[AIOSMTPD, OWN], 2),
+        to_aiosmtpd_uvloop=round(door / rate[AIOSMTPD_UVLOOP, OWN], 2),
+        to_aiosmtpd_tls=round(door / rate[AIOSMTPD_TLS, OWN], 2),
+        to_smtp_sink=round(door / rate[SINK, SOURCE], 2),
+        to_smtp_sink_own_client=round(door / rate[SINK, OWN], 2),
+        to_smtp_sink_smtp_source=round(rate[OPEN, SOURCE] / rate[SINK, SOURCE], 2),
+        tls_to_plain=round(rate[OPEN_TLS, OWN] / rate[OPEN, OWN], 2),
+    )
+
+
+def bars_of(ratios: Ratios, idle: Idle | None) -> list[Bar]:
+    """The bars; memory only where as many connections were held as its bar speaks of."""
+    wanted = (
+        ("front door to aiosmtpd", ratios.to_aiosmtpd, LEAST_TO_AIOSMTPD),
+        ("front door to smtp-sink", ratios.to_smtp_sink, LEAST_TO_SMTP_SINK),
+        ("TLS to plain", ratios.tls_to_plain, LEAST_TLS_TO_PLAIN),
+    )
+    bars = [Bar(name, found, least, found >= least) for name, found, least in wanted]
+    if idle is not None and idle.connections >= BAR_CONNECTIONS:
+        name = "MB with idle connections, at most"
+        bars.append(Bar(name, idle.with_mb, MOST_IDLE_MB, idle.with_mb <= MOST_IDLE_MB))
+    return bars
+
+
+def described(result: Result) -> str:
+    """The result for people."""
+    head = f"{'server':<26} {'load':<12} {'messages/s':>10}  {'p50 ms':>7} {'p99 ms':>7}  CPU us"
+    lines = [
+        f"{result.messages} messages of {result.size_bytes} bytes over {result.sessions} sessions",
+        head,
+        *map(_described_row, result.rows),
+    ]
+    ratios, latency = result.ratios, result.latency_ms
+    lines += [
+        f"front door to aiosmtpd {ratios.to_aiosmtpd}, on uvloop {ratios.to_aiosmtpd_uvloop},"
+        f" with TLS and login {ratios.to_aiosmtpd_tls}",
+        f"front door to smtp-sink under smtp-source {ratios.to_smtp_sink}, under the own client"
+        f" {ratios.to_smtp_sink_own_client}",
+        f"open door to smtp-sink, smtp-source for both {ratios.to_smtp_sink_smtp_source};"
+        f" TLS to plain {ratios.tls_to_plain}",
+        f"at {latency.at_per_s:.0f}/s from the final dot to 250:"
+        f" p50 {latency.p50} ms, p99 {latency.p99} ms",
+    ]
+    if (idle := result.idle) is not None:
+        lines.append(
+            f"{idle.connections} idle connections: ingest {idle.before_mb} MB before,"
+            f" {idle.with_mb} MB with them, {idle.kb_each} KB each"
+        )
+    lines += [
+        f"{bar.name}: {bar.found}, bar {bar.wanted}: {'holds' if bar.holds else 'NOT MET'}"
+        for bar in result.bars
+    ]
+    return "\n".join(lines)
+
+
+def _described_row(row: Row) -> str:
+    p50 = "" if row.p50_ms is None else f"{row.p50_ms:.1f}"
+    p99 = "" if row.p99_ms is None else f"{row.p99_ms:.1f}"
+    cpu = ", ".join(
+        f"{name} {us:.0f}" for name, us in {**row.cpu_us, "load": row.load_cpu_us}.items()
+    )
+    return f"{row.server:<26} {row.load:<12} {row.messages_per_s:>10.0f}  {p50:>7} {p99:>7}  {cpu}"

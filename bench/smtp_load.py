@@ -1,0 +1,315 @@
+"""The SMTP load of the front door's bench: a process of its own, the same against every server.
+
+Sends messages that keep the rules of submission, each with a Message-ID and recipient of its
+own, over many sessions at once; a message counts once its 250 has come. With TLS and AUTH where
+the plan says so. Blocking sockets behind one epoll, bodies made once: it must cost little, since
+the server shares its cores; what it did cost is in the report.
+
+It says `ready` when all sessions are logged in, and begins when a line comes on its standard
+input, so that the parts' CPU time can be read just before.
+
+    python -m bench.smtp_load '{"address": ..., see Plan}'   prints a Report as JSON
+"""
+
+from __future__ import annotations
+
+import base64
+import random
+import resource
+import select
+import socket
+import ssl
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from bench.publisher import Plan as Content
+from bench.publisher import make_head
+
+_CONNECT_TIMEOUT_S: Final = 60.0
+# A server that answers nothing for so long is taken to be stuck.
+_SILENCE_S: Final = 60.0
+_READ_BYTES: Final = 65_536
+_CONNECTORS: Final = 32
+# Bodies in rotation. Each is text of its own: one line again and again would be compressed to
+# nothing, and so would ten times the same body in one record.
+_BODIES: Final = 16
+_LINE_OCTETS: Final = 74
+_HEAD_OCTETS: Final = 480  # what make_head makes, rounded up
+_LETTERS: Final = "etaoinshrdlucmfwypvbgkjqxz"
+# Connections come from this many addresses of 127/8 in turn: a server may limit each.
+_SOURCES: Final = 8
+
+
+class Talk(StrEnum):
+    """How much is sent before an answer is awaited (RFC 2920)."""
+
+    SINGLE = "single"  # each command waits for its reply, as smtp-source does it
+    GROUP = "group"  # MAIL, RCPT and DATA together, then the content
+    AHEAD = "ahead"  # and the next message's commands behind the final dot
+
+
+class Plan(Struct, frozen=True):
+    """What to send where. `user` "": no TLS and no login. `rate_per_s` 0: as fast as it goes."""
+
+    address: str
+    sending_domain: str
+    recipient_domain: str
+    sessions: int
+    messages: int
+    size_bytes: int
+    run: str
+    talk: Talk = Talk.AHEAD
+    user: str = ""
+    password: str = ""
+    rate_per_s: float = 0.0
+
+
+class Report(Struct, frozen=True):
+    """From the first byte to the last 250; latency from the final dot to the 250."""
+
+    seconds: float
+    cpu_s: float
+    p50_ms: float
+    p99_ms: float
+
+
+class LoadError(RuntimeError):
+    """The server answered otherwise than expected; the text says what was found."""
+
+
+def connect(plan: Plan, number: int) -> socket.socket:
+    """A session that is ready for MAIL: greeted, and logged in over TLS where there is a user."""
+    host, _, port = plan.address.rpartition(":")
+    source = f"127.0.0.{1 + number % _SOURCES}" if host == "127.0.0.1" else ""
+    sock = socket.create_connection((host, int(port)), _CONNECT_TIMEOUT_S, (source, 0))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    _expect(sock, b"220")
+    _ask(sock, b"EHLO load.bench.example", b"250")
+    if plan.user:
+        _ask(sock, b"STARTTLS", b"220")
+        sock = _context().wrap_socket(sock, server_hostname=host)
+        _ask(sock, b"EHLO load.bench.example", b"250")
+        secret = base64.b64encode(f"\0{plan.user}\0{plan.password}".encode())
+        _ask(sock, b"AUTH PLAIN " + secret, b"235")
+    return sock
+
+
+def connect_all(plan: Plan, count: int) -> list[socket.socket]:
+    """So many sessions, opened side by side."""
+    with ThreadPoolExecutor(_CONNECTORS) as pool:
+        return list(pool.map(lambda number: connect(plan, number), range(count)))
+
+
+def _context() -> ssl.SSLContext:
+    # The certificate is the line's own: this measures, it does not protect.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _ask(sock: socket.socket, command: bytes, code: bytes) -> None:
+    sock.sendall(command + b"\r\n")
+    _expect(sock, code)
+
+
+def _expect(sock: socket.socket, code: bytes) -> None:
+    got = b""
+    while not got.endswith(b"\r\n") or got[:-2].rpartition(b"\n")[2][3:4] == b"-":
+        data = sock.recv(_READ_BYTES)
+        if not data:
+            raise LoadError(f"the server hung up after {got!r}")
+        got += data
+    if not got.startswith(code):
+        raise LoadError(f"expected {code.decode()}, found {got!r}")
+
+
+def make_bodies(size_bytes: int) -> list[bytes]:
+    """Different texts, each so long that a whole message is `size_bytes` or hardly less."""
+    chance = random.Random(0)
+    words = ["".join(chance.choices(_LETTERS, k=chance.randint(2, 9))) for _ in range(2_000)]
+    room = max(size_bytes - _HEAD_OCTETS, _LINE_OCTETS)
+    return [_text(chance, words, room) for _ in range(_BODIES)]
+
+
+def _text(chance: random.Random, words: list[str], size_bytes: int) -> bytes:
+    lines: list[str] = []
+    for _ in range(size_bytes // _LINE_OCTETS + 1):
+        lines.append(" ".join(chance.choices(words, k=20))[: _LINE_OCTETS - 2])
+    return "\r\n".join(lines).encode()[: size_bytes - 2].rstrip() + b"\r\n"
+
+
+# Bytes to send, and the codes of the replies to them.
+_Step = tuple[bytes, tuple[bytes, ...]]
+
+
+class _Session:
+    """One connection, and where in its message it is."""
+
+    __slots__ = ("accepts", "got", "next_steps", "sent_at", "sock", "waits")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.got = b""
+        self.waits: tuple[bytes, ...] = ()  # the codes of the replies that are awaited
+        self.accepts = False  # whether the first of them answers a final dot
+        self.next_steps: list[_Step] = []
+        self.sent_at = 0.0
+
+    def send(self, data: bytes, codes: tuple[bytes, ...], accepts: bool) -> None:
+        self.waits, self.accepts = codes, accepts
+        self.sock.sendall(data)
+        self.sent_at = time.perf_counter()
+
+    def take_replies(self) -> bool:
+        """Read; whether all awaited replies are there. Raises LoadError for another code."""
+        data = self.sock.recv(_READ_BYTES)
+        if not data:
+            raise LoadError(f"the server hung up; before that it said {self.got!r}")
+        self.got = got = self.got + data
+        if got.count(b"\n") < len(self.waits):
+            return False
+        lines = got.split(b"\r\n")
+        for code, line in zip(self.waits, lines, strict=False):
+            if line[:4] != code:
+                raise LoadError(f"expected {code.decode()}, found {line!r}")
+        if len(lines) != len(self.waits) + 1:
+            raise LoadError(f"more replies than commands: {got!r}")
+        self.got = b""
+        return True
+
+
+_OK: Final = b"250 "
+_GO: Final = b"354 "
+
+
+class Load:
+    """Sends the plan's messages over its sessions."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._content = Content(
+            bootstrap="",
+            topic="",
+            sending_domain=plan.sending_domain,
+            recipient_domain=plan.recipient_domain,
+            messages=plan.messages,
+            size_bytes=plan.size_bytes,
+            run=plan.run,
+        )
+        self._ends = [body + b".\r\n" for body in make_bodies(plan.size_bytes)]
+        self._begun = 0
+        self._accepted = 0
+        self._taken_ms: list[float] = []
+        self._sessions = [_Session(sock) for sock in connect_all(plan, plan.sessions)]
+
+    def run(self) -> Report:
+        """Send everything; raises LoadError at the first reply that is not the expected one."""
+        used_s = _cpu_s()
+        started = time.perf_counter()
+        self._send_all(started)
+        seconds = time.perf_counter() - started
+        self._taken_ms.sort()
+        return Report(
+            round(seconds, 3),
+            round(_cpu_s() - used_s, 3),
+            _percentile(self._taken_ms, 0.50),
+            _percentile(self._taken_ms, 0.99),
+        )
+
+    def _send_all(self, started: float) -> None:
+        poll = select.epoll()
+        by_fd = {session.sock.fileno(): session for session in self._sessions}
+        for fd in by_fd:
+            poll.register(fd, select.EPOLLIN)
+        idle = list(self._sessions)
+        messages, rate = self._plan.messages, self._plan.rate_per_s
+        while self._accepted < messages:
+            wait_s = _SILENCE_S
+            while idle and self._begun < messages:
+                if rate:
+                    wait_s = max(0.0, self._begun / rate - (time.perf_counter() - started))
+                    if wait_s:
+                        break
+                    wait_s = _SILENCE_S
+                self._begin(idle.pop())
+            ready = poll.poll(wait_s)
+            if not ready and wait_s == _SILENCE_S:
+                raise LoadError(f"no reply in {_SILENCE_S:.0f} s")
+            for fd, _ in ready:
+                session = by_fd[fd]
+                if session.take_replies() and self._go_on(session):
+                    idle.append(session)
+        poll.close()
+
+    def _envelope(self, number: int) -> tuple[bytes, bytes]:
+        plan = self._plan
+        return (
+            f"MAIL FROM:<news@{plan.sending_domain}>\r\n".encode(),
+            f"RCPT TO:<ok-{number}@{plan.recipient_domain}>\r\n".encode(),
+        )
+
+    def _message(self, number: int) -> bytes:
+        return make_head(self._content, number) + self._ends[number % _BODIES]
+
+    def _begin(self, session: _Session) -> None:
+        number, self._begun = self._begun, self._begun + 1
+        mail, rcpt = self._envelope(number)
+        content = self._message(number)
+        if self._plan.talk is Talk.SINGLE:
+            steps: list[_Step] = [(mail, (_OK,)), (rcpt, (_OK,)), (b"DATA\r\n", (_GO,))]
+        else:
+            steps = [(mail + rcpt + b"DATA\r\n", (_OK, _OK, _GO))]
+        session.next_steps = [(content, (_OK,)), *reversed(steps[1:])]
+        session.send(*steps[0], accepts=False)
+
+    def _go_on(self, session: _Session) -> bool:
+        """Send what comes next on a session; whether it is free for another message."""
+        if session.accepts:
+            self._taken_ms.append((time.perf_counter() - session.sent_at) * 1000)
+            self._accepted += 1
+        if session.next_steps:
+            data, codes = session.next_steps.pop()
+            is_last = not session.next_steps
+            ahead = is_last and self._plan.talk is Talk.AHEAD and not self._plan.rate_per_s
+            if ahead and self._begun < self._plan.messages:
+                number, self._begun = self._begun, self._begun + 1
+                mail, rcpt = self._envelope(number)
+                data, codes = data + mail + rcpt + b"DATA\r\n", (*codes, _OK, _OK, _GO)
+                content = self._message(number)
+                session.next_steps = [(content, (_OK,))]
+            session.send(data, codes, accepts=is_last)
+            return False
+        return True
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _percentile(ordered: list[float], share: float) -> float:
+    return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 2)
+
+
+def main() -> None:
+    """Send as the plan in the first argument says."""
+    plan = msgspec.json.decode(sys.argv[1], type=Plan)
+    try:
+        load = Load(plan)
+        print("ready", flush=True)
+        sys.stdin.readline()
+        report = load.run()
+    except (LoadError, OSError) as error:
+        raise SystemExit(f"smtp_load: {plan.address}: {error}") from None
+    print(msgspec.json.encode(report).decode())
+
+
+if __name__ == "__main__":
+    main()
