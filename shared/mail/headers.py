@@ -38,6 +38,7 @@ class Defect(StrEnum):
     TOO_LARGE = "its header is larger than {limit} bytes"
     TOO_MANY = f"its header has more than {MAX_HEADER_LINES} lines"
     NUL = "its header holds a NUL byte"
+    NUL_BODY = "its body holds a NUL byte"
     CONTROL = "its header holds a control character"
     BARE_CR = "its header holds a carriage return without a line feed"
     MIXED = "its header ends some lines with CRLF and some with LF"
@@ -114,7 +115,11 @@ def scan(
         defect, lines = defect or Defect.TOO_MANY, lines[:MAX_HEADER_LINES]
     values: _Values = [[] for _ in range(11)]
     line_defect = _sort(lines, code_header, values)
-    return _facts(len(content), header_bytes, str(defect or line_defect), values)
+    defect = defect or line_defect
+    if not defect and b"\0" in content:
+        # RFC 5322, 2.1 has none. Who drops it may see a line of one dot: SMTP smuggling.
+        defect = Defect.NUL_BODY
+    return _facts(len(content), header_bytes, str(defect), values)
 
 
 def _split_odd(content: bytes, limit: int) -> tuple[list[bytes], int, str]:

@@ -80,7 +80,7 @@ def _check_readings(content: bytes, facts: Facts) -> None:
     head = content[: facts.header_bytes]
     end = b"\r\n" if b"\r" in head else b"\n"
     assert head.endswith(end)
-    for other in (head + b"To: x\r\n\n\0", head.replace(end, b"\n"), head.replace(end, b"\r\n")):
+    for other in (head + b"To: x\r\n\n.", head.replace(end, b"\n"), head.replace(end, b"\r\n")):
         again = scan(other)
         same = replace(again, size_bytes=facts.size_bytes, header_bytes=facts.header_bytes)
         assert same == facts, (facts, again)

@@ -72,6 +72,8 @@ DEFECTS = [
     (b"From: a@b.example\n", Defect.NO_END),
     (b"\xff\xd8\xff\xe0 binary", Defect.NO_END),
     (GOOD.replace(b"Order", b"Or\0der"), Defect.NUL),
+    (GOOD.replace(b"Hello", b"Hel\0lo"), Defect.NUL_BODY),
+    (GOOD + b"\0.\r\n", Defect.NUL_BODY),
     (GOOD.replace(b"Order", b"Or\x0bder"), Defect.CONTROL),
     (GOOD.replace(b"Order", b"Or\x7fder"), Defect.CONTROL),
     (GOOD.replace(b"Order", b"Or\rder"), Defect.BARE_CR),
@@ -110,7 +112,7 @@ def test_a_header_beyond_the_limit_is_a_defect() -> None:
     "content",
     [
         GOOD.replace(b"\r\n", b"\n"),
-        GOOD.replace(b"Hello\r\n", b"a\nb\rc\0\r\n"),
+        GOOD.replace(b"Hello\r\n", b"a\nb\rc\r\n"),
         with_line(b"X-Name: \xff\xfe"),
         with_line(b"X-Name:"),
         with_line(b"!#$%&'*+-./09;<=>?@AZ[\\]^_`az{|}~: y"),
