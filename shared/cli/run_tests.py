@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,9 @@ _POSTFIX_ANSWERS: Final = (
 
 # What the examples of docs/ need of npm, and nothing that a service does.
 NODE_PACKAGES: Final = places.ROOT / "tests" / "integration" / "node"
+
+# Each may run a broker and a line of services of its own.
+MAX_PROCESSES: Final = 4
 
 
 class Foreign(Struct, frozen=True):
@@ -72,6 +76,18 @@ def is_there(foreign: Foreign) -> bool:
     return subprocess.run(load, capture_output=True, check=False).returncode == 0
 
 
+def spread(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The options that spread the tests over processes, where none of that kind is given.
+
+    The tests wait more than they compute, for servers to start and for what was hurt to mend.
+    """
+    if any(
+        each.startswith(("-n", "--numprocesses", "--dist", "--pdb", "-s")) for each in arguments
+    ):
+        return ()
+    return ("-n", str(min(os.cpu_count() or 1, MAX_PROCESSES)), "--dist", "loadgroup")
+
+
 def main(arguments: list[str]) -> int:
     """Set up and become pytest."""
     try:
@@ -88,7 +104,7 @@ def main(arguments: list[str]) -> int:
         return Exit.PART_AWAY
     os.chdir(places.ROOT)
     environ = {**os.environ, **base_environment()}
-    command = [sys.executable, "-m", "pytest", *arguments]
+    command = [sys.executable, "-m", "pytest", *spread(arguments), *arguments]
     os.execve(sys.executable, command, environ)  # noqa: S606 - pytest's exit code is ours
 
 

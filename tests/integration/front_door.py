@@ -55,6 +55,8 @@ def start(bootstrap: str, folder: Path, **settings: str) -> Door:
     port, tls_port, http_port = ports.free_ports(3)
     env = {
         "SLUICE_KAFKA__BOOTSTRAP": bootstrap,
+        # Two of one name would fence each other's transactions.
+        "SLUICE_RUNTIME__INSTANCE": f"door-{port}",
         "SLUICE_INGEST__SMTP_LISTEN": json.dumps([f"127.0.0.1:{port}"]),
         "SLUICE_INGEST__SMTPS_LISTEN": json.dumps([f"127.0.0.1:{tls_port}"]),
         "SLUICE_INGEST__SMTP_HOST_NAME": "mx.sluice.example",

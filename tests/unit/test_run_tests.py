@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.cli.run_tests import Foreign, is_there
+from shared.cli.run_tests import Foreign, is_there, spread
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,19 @@ from shared.cli.run_tests import Foreign, is_there
 )
 def test_a_package_is_there_when_all_its_parts_are(foreign: Foreign, found: bool) -> None:
     assert is_there(foreign) is found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_spread"),
+    [
+        ([], True),
+        (["-q", "tests/unit"], True),
+        (["-n0"], False),
+        (["-n", "8"], False),
+        (["--numprocesses=2"], False),
+        (["-s"], False),
+        (["--pdb"], False),
+    ],
+)
+def test_the_tests_are_spread_unless_told_how(arguments: list[str], is_spread: bool) -> None:
+    assert bool(spread(arguments)) is is_spread
