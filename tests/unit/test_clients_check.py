@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -153,6 +154,8 @@ def test_a_policy_whose_include_cannot_be_asked_for_is_away() -> None:
         (f"v=DKIM1; h=sha1; p={RSA_2048}", "", "fault", "sha256"),
         (f"v=DKIM1; s=tlsrpt; p={RSA_2048}", "", "fault", "not for mail"),
     ],
+    # The keys are made anew in each process; a test's name has to be the same in all.
+    ids=map(str, itertools.count()),
 )
 def test_the_key_in_the_dns_has_to_be_the_one_that_mail_is_signed_with(
     record: str, key: str, judgement: str, said: str
