@@ -12,6 +12,7 @@ from kafka.admin import NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from shared.runtime.lifecycle import Stop
+from shared.stream.client import made
 from shared.topics.names import TopicPlan
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,8 @@ def ensure_topics(bootstrap: str, plans: Iterable[TopicPlan], replication: int =
     Raises TopicError, or kafka.errors.KafkaError when the brokers are away.
     """
     wanted = list(plans)
-    admin = KafkaAdminClient(
+    admin = made(
+        KafkaAdminClient,
         bootstrap_servers=bootstrap.split(","),
         request_timeout_ms=ADMIN_TIMEOUT_MS,
     )

@@ -115,7 +115,25 @@ def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -
         "fetch_max_bytes": FETCH_MAX_BYTES,
         "max_partition_fetch_bytes": PARTITION_FETCH_BYTES,
     }
-    return KafkaConsumer(**{**config, **overrides})
+    return made(KafkaConsumer, **{**config, **overrides})
+
+
+def made(kind: Any, **config: Any) -> Any:
+    """A KafkaConsumer or KafkaAdminClient.
+
+    One that finds no broker raises while it is being made, and leaves the thread that it has
+    begun running for ever (kafka-python 3.0.12): a process that waits out a stop of Kafka would
+    gather hundreds. Here the thread is ended.
+    """
+    client = kind.__new__(kind)
+    try:
+        client.__init__(**config)
+    except BaseException:
+        begun = getattr(client, "_client", None)
+        if begun is not None:
+            begun.close()
+        raise
+    return client
 
 
 def load_metadata(consumer: KafkaConsumer) -> None:

@@ -151,8 +151,10 @@ def serves(address: str) -> bool:
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 
+    from shared.stream.client import made
+
     try:
-        admin = KafkaAdminClient(bootstrap_servers=address, request_timeout_ms=3000)
+        admin = made(KafkaAdminClient, bootstrap_servers=address, request_timeout_ms=3000)
     except KafkaError:
         return False
     try:
