@@ -20,8 +20,8 @@ MESSAGES = 10_000
 PASSWORD = "correct-horse-battery"
 SERVICE = "ingest"
 REACH_TIMEOUT_S = 60
-# Kafka needs about 8 s to be back, ingest 2 s.
-ANSWER_TIMEOUT_S = 120
+# Kafka needs about 8 s to be back, ingest 2 s, on a busy machine some times as much.
+ANSWER_TIMEOUT_S = 300
 
 
 def prepare(stage: Stage, name: str, seed: int, count: int) -> tuple[Run, SmtpInjector]:

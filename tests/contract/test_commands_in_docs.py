@@ -26,6 +26,9 @@ RUN_BY = {
     "./sluice audit": ("integration/test_line.py", "shared.cli.audit"),
     "./sluice billing recount": ("integration/test_line.py", '"recount"'),
     "./sluice bench front-door": ("integration/test_bench_front_door.py", '"front-door"'),
+    "./sluice bench rules": ("unit/test_bench_rules.py", '"rules"'),
+    "PYTHONPATH=. .venv/bin/python -m tests.fuzz headers --runs 100000 --seed 1"
+    " --corpus ~/corpus/headers": ("fuzz/test_slices.py", '"--corpus"'),
     "./sluice lock": ("unit/test_launcher.py", "lock"),
 }
 

@@ -62,3 +62,14 @@ def test_wrong_use_is_told_in_a_line() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith("--runs must be 1 or more, not 0")
+
+
+def test_the_command_of_the_docs_runs_a_slice_and_keeps_its_corpus(tmp_path: Path) -> None:
+    corpus = tmp_path / "headers"
+    command = [sys.executable, "-m", "tests.fuzz", "headers", "--runs", "300", "--seed", "1"]
+    done = subprocess.run(
+        [*command, "--corpus", str(corpus)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "300" in done.stdout
+    assert list(corpus.iterdir())
