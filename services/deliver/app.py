@@ -29,6 +29,7 @@ from shared.stream.admin import ensure_topics_until
 from shared.stream.client import options_of
 from shared.stream.consumer import StreamConsumer
 from shared.stream.failpoints import Failpoints
+from shared.stream.own_events import OwnEvents
 from shared.stream.telling import tell_worker
 from shared.stream.transactions import TransactionalProducer
 from shared.stream.watchdog import Watchdog
@@ -66,7 +67,7 @@ def serve(settings: Settings, running: Running) -> int:
     worker = Worker(
         SERVICE,
         lambda heard: StreamConsumer(options, GROUP, heard, pattern=DELIVER_PATTERN),
-        TransactionalProducer(options, SERVICE, failpoints, Watchdog()),
+        TransactionalProducer(options, SERVICE, failpoints, Watchdog(), OwnEvents(kafka)),
         failpoints,
         _limits(settings),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Final
 
 from services.ingest.edge.front_door import FrontDoor, Means
@@ -15,6 +16,7 @@ from shared.stream.admin import ensure_topics_until
 from shared.stream.client import options_of
 from shared.stream.consumer import StreamConsumer
 from shared.stream.failpoints import Failpoints
+from shared.stream.own_events import OwnEvents
 from shared.stream.relay import Relay
 from shared.stream.telling import tell_relay
 from shared.stream.transactions import TransactionalProducer
@@ -39,7 +41,7 @@ def serve(settings: Settings, running: Running) -> int:
         relay = Relay(
             SERVICE,
             lambda heard: StreamConsumer(options, GROUP, heard, pattern=INTAKE_PATTERN),
-            TransactionalProducer(options, SERVICE, failpoints, Watchdog()),
+            TransactionalProducer(options, SERVICE, failpoints, Watchdog(), OwnEvents(kafka)),
             intake.process,
             failpoints,
         )
@@ -65,6 +67,9 @@ def _front_door(
     if not (ingest.smtp_listen or ingest.smtps_listen):
         return None
     options = options_of(settings.kafka, settings.runtime)
-    door = FrontDoor(Means(ingest, options, settings.redis, view.get, running, failpoints))
+    own_events = partial(OwnEvents, settings.kafka)
+    door = FrontDoor(
+        Means(ingest, options, settings.redis, view.get, running, failpoints, own_events)
+    )
     door.start()
     return door

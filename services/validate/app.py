@@ -20,6 +20,7 @@ from shared.stream.admin import ensure_topics_until
 from shared.stream.client import ClientOptions, options_of
 from shared.stream.consumer import StreamConsumer
 from shared.stream.failpoints import Failpoints
+from shared.stream.own_events import OwnEvents
 from shared.stream.relay import Relay
 from shared.stream.telling import tell_relay
 from shared.stream.transactions import TransactionalProducer
@@ -44,7 +45,7 @@ def serve(settings: Settings, running: Running) -> int:
     options = options_of(kafka, settings.runtime)
     reader = _keys_reader(settings, running, options)
     try:
-        producer = TransactionalProducer(options, SERVICE, failpoints, Watchdog())
+        producer = TransactionalProducer(options, SERVICE, failpoints, Watchdog(), OwnEvents(kafka))
         policy = Policy(settings.validate.max_message_bytes, lanes)
         judging = Judging(
             Means(

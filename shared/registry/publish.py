@@ -1,4 +1,4 @@
-"""Writes the registry: client records to mail.clients, and each client's intake topic.
+"""Writes the registry: client records to mail.clients, and the topics that are each client's own.
 
 Promises: a change is computed from what is registered at the moment it is written, and is written
 whole or not at all; of two who change at once, neither undoes the other. Topics come first, so that
@@ -135,17 +135,19 @@ class _Writing:
         if not self._reading.read_to_end(deadline):
             raise self._away(f"{names.CLIENTS} could not be read in time")
         changes = plan(self._reading.clients)
-        self._ensure([client.name for client in changes.to_write] + list(changes.unchanged))
+        known = self._reading.clients
+        unchanged = [known[name] for name in changes.unchanged if name in known]
+        self._ensure([*changes.to_write, *unchanged])
         return changes
 
-    def _ensure(self, clients: Iterable[str]) -> None:
-        """The intake topics of these clients, where they were not looked at before."""
-        new = [name for name in clients if name not in self._ensured]
+    def _ensure(self, clients: Iterable[Client]) -> None:
+        """The topics of these clients, where they were not looked at before."""
+        plans = [plan for client in clients for plan in _plans(client, self._kafka)]
+        new = [plan for plan in plans if plan.name not in self._ensured]
         if not new:
             return
-        plans = [names.intake_plan(name, self._kafka.intake_partitions) for name in new]
-        self._topics += ensure_topics(self._kafka.bootstrap, plans, self._kafka.replication)
-        self._ensured.update(new)
+        self._topics += ensure_topics(self._kafka.bootstrap, new, self._kafka.replication)
+        self._ensured.update(plan.name for plan in new)
 
     def _wait(self, tries: int, deadline: Deadline, lost: TransactionLost) -> None:
         if deadline.is_over():
@@ -155,6 +157,13 @@ class _Writing:
 
     def _away(self, reason: str) -> PartAway:
         return PartAway("Kafka", self._kafka.bootstrap, reason)
+
+
+def _plans(client: Client, kafka: KafkaSettings) -> list[names.TopicPlan]:
+    plans = [names.intake_plan(client.name, kafka.intake_partitions)]
+    if client.own_events:
+        plans.append(names.own_events_plan(client.name, kafka.intake_partitions))
+    return plans
 
 
 def _records(changes: Changes) -> list[Output]:

@@ -16,6 +16,11 @@ def event(service: str, kind: EventType, mail_id: str, data: MailEvent) -> Outpu
     return Output(names.EVENTS, value, key, headers)
 
 
+def own_copy(told: Output, client: str) -> Output:
+    """The same event for the client's own topic; written in the transaction of `told`."""
+    return told._replace(topic=names.own_events(client))
+
+
 def pack(topic: str, messages: Sequence[Message], partition: int | None = None) -> Output:
     """The record that carries these messages on."""
     value, headers = encode_pack(messages)

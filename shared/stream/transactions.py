@@ -23,6 +23,7 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartiti
 
 from shared.stream.client import ClientOptions, make_producer
 from shared.stream.failpoints import Failpoints
+from shared.stream.own_events import OwnEvents, went_with_its_topic
 from shared.stream.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -46,13 +47,20 @@ class TransactionalProducer:
     """Writes transactions for one service instance. Not thread-safe."""
 
     def __init__(
-        self, options: ClientOptions, service: str, failpoints: Failpoints, watchdog: Watchdog
+        self,
+        options: ClientOptions,
+        service: str,
+        failpoints: Failpoints,
+        watchdog: Watchdog,
+        own_events: OwnEvents | None = None,
     ) -> None:
+        """`own_events`: what keeps copies off topics that are not there; None: there are none."""
         self._options = options
         self._service = service
         self._transactional_id = f"sluice.{service}.{options.instance}"
         self._failpoints = failpoints
         self._watchdog = watchdog
+        self._own_events = own_events
         self._producer: KafkaProducer | None = None
 
     def open(self) -> None:
@@ -95,19 +103,28 @@ class TransactionalProducer:
         self.open()
         producer = self._producer
         assert producer is not None
+        own_events, records = self._own_events, list(outputs)
         try:
+            if own_events is not None:
+                missing = own_events.missing({output.topic for output in records}, producer)
+                if missing:
+                    records = [output for output in records if output.topic not in missing]
             with self._watchdog.guard("transaction"):
-                self._run(producer, outputs, offsets, group)
+                self._run(producer, records, offsets, group)
         except (KafkaError, AssertionError, RuntimeError) as error:
             # kafka-python reports some of its own wrong states by the latter two.
             self._producer = None
             _discard(producer)
+            if own_events is not None:
+                own_events.lost({output.topic for output in records}, error)
             raise TransactionLost(f"{type(error).__name__}: {error}") from error
+        if own_events is not None:
+            own_events.committed()
 
     def _run(
         self,
         producer: KafkaProducer,
-        outputs: Iterable[Output],
+        outputs: Sequence[Output],
         offsets: Mapping[TopicPartition, OffsetAndMetadata] | None,
         group: ConsumerGroupMetadata | None,
     ) -> None:
@@ -128,8 +145,8 @@ class TransactionalProducer:
         producer.commit_transaction()
         # A record that failed by itself must never pass for written: the commit would have
         # failed with it, and this makes sure.
-        for future in futures:
-            if future.failed():
+        for output, future in zip(outputs, futures, strict=True):
+            if future.failed() and not went_with_its_topic(output.topic, future.exception):
                 raise future.exception
         hit(f"{service}.committed")
 

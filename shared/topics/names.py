@@ -17,6 +17,7 @@ DEFERRED_PREFIX: Final = "mail.deferred."
 RECEIVED: Final = "mail.received"
 RETURNED: Final = "mail.returned"
 EVENTS: Final = "mail.events"
+OWN_EVENTS_PREFIX: Final = "mail.events."
 SUBMISSIONS: Final = "mail.submissions"
 REFUSED: Final = "mail.refused"
 CLIENTS: Final = "mail.clients"
@@ -48,6 +49,8 @@ PACK_MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
 
 # Bills are counted anew from the events: a closed month and its grace must still be there.
 EVENTS_RETENTION_MS: Final = 400 * 86_400_000
+# A client that reads its own topic has so long to come back; mail.events keeps them longer.
+OWN_EVENTS_RETENTION_MS: Final = 35 * 86_400_000
 # The longest window in which a submission is known again (35 days) and a day.
 SUBMISSIONS_RETENTION_MS: Final = 36 * 86_400_000
 # Longer than any message may wait for its delivery.
@@ -80,6 +83,11 @@ def client_of_intake(topic: str) -> str:
     return topic.removeprefix(INTAKE_PREFIX)
 
 
+def own_events(client: str) -> str:
+    """The topic of its own that a client's events are copied to, where it wants one."""
+    return OWN_EVENTS_PREFIX + client
+
+
 def outbound(lane: str) -> str:
     """The outbound topic of a lane."""
     return OUTBOUND_PREFIX + lane
@@ -97,8 +105,13 @@ def intake_plan(client: str, partitions: int = 2) -> TopicPlan:
     )
 
 
+def own_events_plan(client: str, partitions: int = 2) -> TopicPlan:
+    """How the topic of a client's own events is created."""
+    return TopicPlan(own_events(client), partitions, {"retention.ms": str(OWN_EVENTS_RETENTION_MS)})
+
+
 def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
-    """Every topic but the intakes, as the line needs them for these lanes."""
+    """Every topic but those of single clients, as the line needs them for these lanes."""
     packed = {
         "max.message.bytes": str(PACK_MAX_RECORD_BYTES),
         "retention.ms": str(PACKS_RETENTION_MS),

@@ -94,6 +94,7 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     # The platform's earliest time, of a message that waits on the retry topics; not_before_ms is
     # then the end of its stay on the topic.
     earliest_ms: int = 0
+    own_events: bool = False  # set by validate: what deliver tells is copied to the client's topic
 
 
 class Message(Struct, frozen=True, gc=False):

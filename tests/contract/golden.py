@@ -29,8 +29,9 @@ from shared.topics.records import (
 
 FILE = Path(__file__).with_name("golden_records.json")
 FORMAT = 1
-# Packs grew: the second holds what a platform may say beside a message.
-PACK_FORMAT = 2
+# Packs grew: the second holds what a platform may say beside a message, the third whether its
+# events are copied.
+PACK_FORMAT = 3
 
 MESSAGE = Message(
     Envelope(
@@ -63,6 +64,7 @@ PACKED = {
         ),
         MESSAGE.content,
     ),
+    "pack-3": Message(replace(MESSAGE.envelope, own_events=True), MESSAGE.content),
 }
 EVENT = MailEvent(
     client="shop",

@@ -205,7 +205,9 @@ def handed(count: int) -> list[Handed[Message]]:
 def test_the_front_door_writes_what_is_new_and_what_may_be_lost_and_tells_the_rest() -> None:
     batch = handed(4)
     first = ids.to_bytes(FIRST)
-    plan = plan_writes(batch, [NEW, Reserved(first), Duplicate(first), Conflict(first)])
+    plan = plan_writes(
+        batch, [NEW, Reserved(first), Duplicate(first), Conflict(first)], lambda client: False
+    )
     told, pack = plan.sends
     assert pack.output.topic == names.RECEIVED
     written = decode_pack(pack.output.value, pack.output.headers)
@@ -221,3 +223,12 @@ def test_the_front_door_writes_what_is_new_and_what_may_be_lost_and_tells_the_re
     )
     assert (told.part, told.outcomes) == ([batch[2]], [Repeated(FIRST)])
     assert (plan.reused, plan.first) == ([batch[3]], [Reused(FIRST)])
+    assert plan.copied == []
+
+
+def test_the_front_door_tells_a_repeat_apart_where_the_client_has_a_topic_of_its_own() -> None:
+    first = ids.to_bytes(FIRST)
+    plan = plan_writes(handed(2), [NEW, Duplicate(first)], {MESSAGE.envelope.client}.__contains__)
+    (told, client), (pack,) = plan.copied[0], plan.sends
+    assert (told.output.topic, client) == (names.EVENTS, MESSAGE.envelope.client)
+    assert pack.output.topic == names.RECEIVED

@@ -82,12 +82,15 @@ class Attempts:
             if outcome is None:
                 return
             steps = plan(envelope, outcome, Timing(self._clock.now_ms(), self._time_scale))
-        self._worker.settle(job, records_of(steps, envelope.mail_id, content))
+        self._worker.settle(job, records_of(steps, envelope, content))
 
 
-def records_of(steps: Plan, mail_id: str, content: bytes) -> list[Output]:
+def records_of(steps: Plan, envelope: Envelope, content: bytes) -> list[Output]:
     """The records a plan writes: its events, and the message on its retry topic."""
+    mail_id = envelope.mail_id
     written = [outputs.event(SERVICE, told.kind, mail_id, told.data) for told in steps.events]
+    if envelope.own_events:
+        written += [outputs.own_copy(told, envelope.client) for told in written]
     if steps.retry is not None:
         topic = names.deferred(steps.step)
         written.append(outputs.pack(topic, [Message(steps.retry, content)]))

@@ -42,6 +42,7 @@ from shared.smtp.extensions import Extensions
 from shared.smtp.server import ServerOptions
 from shared.stream.client import ClientOptions
 from shared.stream.failpoints import Failpoints
+from shared.stream.own_events import OwnEvents
 from shared.stream.transactions import TransactionalProducer
 from shared.stream.watchdog import Watchdog
 from shared.topics.records import MailEvent, Message
@@ -49,6 +50,7 @@ from shared.topics.records import MailEvent, Message
 log = logging.getLogger(__name__)
 
 SERVICE: Final = "ingest-door"
+REPEATS: Final = "ingest-door-repeats"
 SWEEP_S: Final = 0.5
 MECHANISMS: Final = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
 _NONCE_BYTES: Final = 18
@@ -80,6 +82,7 @@ class Means(Struct, frozen=True):
     client_of: Callable[[str], Client | None]
     running: Running
     failpoints: Failpoints
+    own_events: Callable[[], OwnEvents]
 
 
 class FrontDoor:
@@ -140,9 +143,14 @@ class FrontDoor:
 
     async def _serve(self) -> None:
         means = self._means
-        writer = MessageWriter(means.kafka, ReservedKeys(means.redis), means.failpoints)
-        producer = TransactionalProducer(means.kafka, SERVICE, Failpoints.none(), Watchdog())
-        refusal_writer = RefusalWriter(producer)
+        writer = MessageWriter(
+            means.kafka,
+            ReservedKeys(means.redis),
+            means.failpoints,
+            self._producer(REPEATS),
+            self._has_own_events,
+        )
+        refusal_writer = RefusalWriter(self._producer(SERVICE), self._has_own_events)
         messages = Outbox("door-messages", writer.write)
         refusals = Outbox("door-refusals", refusal_writer.write)
         logins = Logins()
@@ -165,6 +173,14 @@ class FrontDoor:
             writer.close()
             refusal_writer.close()
             logins.close()
+
+    def _producer(self, name: str) -> TransactionalProducer:
+        kafka, own_events = self._means.kafka, self._means.own_events()
+        return TransactionalProducer(kafka, name, Failpoints.none(), Watchdog(), own_events)
+
+    def _has_own_events(self, name: str) -> bool:
+        client = self._means.client_of(name)
+        return client is not None and client.own_events
 
     def _door(
         self,
@@ -217,7 +233,8 @@ class FrontDoor:
             for address in addresses:
                 host, _, port = address.rpartition(":")
                 try:
-                    listener.listen(host.strip("[]"), int(port), is_implicit)
+                    is_shared = settings.smtp_shared_ports
+                    listener.listen(host.strip("[]"), int(port), is_implicit, is_shared)
                 except (OSError, OverflowError) as error:
                     name = "smtps_listen" if is_implicit else "smtp_listen"
                     raise WrongUse(f"ingest.{name}: {address}: {error}") from None

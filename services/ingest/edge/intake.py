@@ -7,7 +7,7 @@ that registers it may be on its way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Final, Protocol
 
@@ -82,7 +82,8 @@ class Intake:
                     refusals.append(refusal)
         written = [outputs.pack(names.RECEIVED, pack) for pack in packs(messages)]
         if refusals:
-            written += _tell(refusals, now_ms)
+            copied = {client.name for client in known.values() if client and client.own_events}
+            written += _tell(refusals, copied, now_ms)
         return written
 
     def _client_of(self, topic: str) -> Client | None:
@@ -96,12 +97,15 @@ class Intake:
             raise NotReady(f"the client registry cannot be read: {error}") from error
 
 
-def _tell(refusals: Sequence[Refusal], now_ms: int) -> list[Output]:
+def _tell(refusals: Sequence[Refusal], copied: Collection[str], now_ms: int) -> list[Output]:
     written: list[Output] = []
     for refusal in refusals:
         event, origin = refusal.event, refusal.event.origin or Origin()
         broken = event.rules[0]
-        written.append(outputs.event(SERVICE, EventType.REFUSED, refusal.mail_id, event))
+        told = outputs.event(SERVICE, EventType.REFUSED, refusal.mail_id, event)
+        written.append(told)
+        if event.client in copied:
+            written.append(outputs.own_copy(told, event.client))
         written.append(
             outputs.refused_bytes(
                 refusal.content,

@@ -5,7 +5,8 @@ acks=all. A producer that failed once is given up, so nothing of it can be writt
 
 A message handed in again is known by its key (reservations.py): it is written again under its
 first mail id as long as nobody knows that the first was written, and validate drops one of the
-two; else it is only told as a duplicate.
+two; else it is only told as a duplicate: where the client has a topic of its own, in a transaction
+with the copy there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from kafka import KafkaProducer
@@ -40,7 +41,7 @@ from shared.registry.repeats import duplicate_event
 from shared.stream import outputs
 from shared.stream.client import ClientOptions, make_producer
 from shared.stream.failpoints import Failpoints
-from shared.stream.transactions import Output
+from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.topics import ids, names
 from shared.topics.codec import packs
 from shared.topics.records import EventType, Message
@@ -60,16 +61,24 @@ class Send(Struct):
 
 
 class Plan(Struct):
-    """What becomes of a batch: the records to send, and those whose key another message has."""
+    """What becomes of a batch: the records to send, and those whose key another message has.
+
+    `copied` are events whose client has a topic of its own, each with the name of that client.
+    """
 
     sends: list[Send]
     reused: list[Handed[Message]]
     first: list[Outcome]
+    copied: list[tuple[Send, str]]
 
 
-def plan_writes(batch: Sequence[Handed[Message]], answers: Sequence[Answer]) -> Plan:
+def plan_writes(
+    batch: Sequence[Handed[Message]],
+    answers: Sequence[Answer],
+    has_own_events: Callable[[str], bool],
+) -> Plan:
     """The records for a batch, from the answers to the keys of its messages."""
-    plan = Plan([], [], [])
+    plan = Plan([], [], [], [])
     fresh: list[Handed[Message]] = []
     messages: list[Message] = []
     for handed, answer in zip(batch, answers, strict=True):
@@ -79,7 +88,11 @@ def plan_writes(batch: Sequence[Handed[Message]], answers: Sequence[Answer]) -> 
                 plan.reused.append(handed)
                 plan.first.append(Reused(ids.from_bytes(first)))
             case Duplicate(first):
-                plan.sends.append(_telling(handed, ids.from_bytes(first)))
+                send, client = _telling(handed, ids.from_bytes(first)), message.envelope.client
+                if has_own_events(client):
+                    plan.copied.append((send, client))
+                else:
+                    plan.sends.append(send)
             case Reserved(first):
                 envelope = replace(message.envelope, mail_id=ids.from_bytes(first))
                 fresh.append(handed)
@@ -106,10 +119,20 @@ def _telling(handed: Handed[Message], first_mail_id: str) -> Send:
 class MessageWriter:
     """Writes accepted messages onto mail.received."""
 
-    def __init__(self, options: ClientOptions, keys: ReservedKeys, failpoints: Failpoints) -> None:
+    def __init__(
+        self,
+        options: ClientOptions,
+        keys: ReservedKeys,
+        failpoints: Failpoints,
+        telling: TransactionalProducer,
+        has_own_events: Callable[[str], bool],
+    ) -> None:
+        """`telling` writes events with their copies; it is this writer's own."""
         self._options = options
         self._keys = keys
         self._failpoints = failpoints
+        self._telling = telling
+        self._has_own_events = has_own_events
         self._producer: KafkaProducer | None = None
         self._failed = threading.Event()
         self.fault = ""
@@ -118,7 +141,7 @@ class MessageWriter:
         """Send a batch; each is settled when Kafka has answered."""
         answers = self._keys.reserve([handed.item for handed in batch])
         self._failpoints.hit("ingest.door_reserved")
-        plan = plan_writes(batch, answers)
+        plan = plan_writes(batch, answers, self._has_own_events)
         outbox.settle(plan.reused, plan.first)
         waiting = deque(plan.sends)
         try:
@@ -135,10 +158,27 @@ class MessageWriter:
             for send in waiting:
                 outbox.settle(send.part, [UNKNOWN] * len(send.part))
             time.sleep(_RETRY_S)
+        if plan.copied:
+            self._tell(plan.copied, outbox)
 
     def close(self) -> None:
-        """End the producer."""
+        """End the producers."""
         self._discard()
+        self._telling.close()
+
+    def _tell(self, copied: Sequence[tuple[Send, str]], outbox: Outbox[Message]) -> None:
+        written: list[Output] = []
+        for send, client in copied:
+            written += [send.output, outputs.own_copy(send.output, client)]
+        try:
+            self._telling.commit(written)
+        except TransactionLost as error:
+            log.warning("repeats not told", extra={"reason": str(error)})
+            for send, _ in copied:
+                outbox.settle(send.part, [UNKNOWN])
+        else:
+            for send, _ in copied:
+                outbox.settle(send.part, send.outcomes)
 
     def _ready(self) -> Any:
         if self._failed.is_set():

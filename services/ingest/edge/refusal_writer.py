@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from services.ingest.edge.outbox import SERVICE, UNKNOWN, Handed, Outbox, Written
 from shared.stream import outputs
@@ -15,8 +16,11 @@ log = logging.getLogger(__name__)
 class RefusalWriter:
     """Tells refusals at the dot as events, with their tally, in one transaction a batch."""
 
-    def __init__(self, producer: TransactionalProducer) -> None:
+    def __init__(
+        self, producer: TransactionalProducer, has_own_events: Callable[[str], bool]
+    ) -> None:
         self._producer = producer
+        self._has_own_events = has_own_events
 
     def write(
         self, batch: list[Handed[tuple[str, MailEvent]]], outbox: Outbox[tuple[str, MailEvent]]
@@ -25,7 +29,10 @@ class RefusalWriter:
         written: list[Output] = []
         received: dict[tuple[str, str, str], int] = {}
         for mail_id, event in (handed.item for handed in batch):
-            written.append(outputs.event(SERVICE, EventType.REFUSED, mail_id, event))
+            told = outputs.event(SERVICE, EventType.REFUSED, mail_id, event)
+            written.append(told)
+            if self._has_own_events(event.client):
+                written.append(outputs.own_copy(told, event.client))
             key = (event.client, event.mailing_id, event.sub_client)
             received[key] = received.get(key, 0) + 1
         first_id, first = batch[0].item

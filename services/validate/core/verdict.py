@@ -62,4 +62,12 @@ def judge(envelope: Envelope, client: Client | None, policy: Policy, now_ms: int
     expires = envelope.expires_at_ms or starts_ms + int(client.max_age_s * 1000)
     # deliver reads nothing of the scan but the size; the rest would only be carried about.
     facts = Facts(size_bytes=envelope.facts.size_bytes)
-    return Passed(replace(envelope, lane=lane, expires_at_ms=expires, facts=facts))
+    return Passed(
+        replace(
+            envelope,
+            lane=lane,
+            expires_at_ms=expires,
+            facts=facts,
+            own_events=client.own_events,
+        )
+    )

@@ -135,7 +135,11 @@ class Judging:
             # One a record: a pack on a retry topic is as late as the last of it.
             written.append(outputs.pack(names.deferred(step), [message]))
         for kind, mail_id, event in batch.events:
-            written.append(outputs.event(SERVICE, kind, mail_id, event))
+            told = outputs.event(SERVICE, kind, mail_id, event)
+            written.append(told)
+            client = self._means.clients.get(event.client)
+            if client is not None and client.own_events:
+                written.append(outputs.own_copy(told, client.name))
         if batch.received:
             tally_id = f"{SERVICE}.{first.topic}.{first.partition}.{first.offset}"
             written.append(outputs.tally(SERVICE, tally_id, now_ms, batch.received))

@@ -1,0 +1,200 @@
+"""A client's own topic of events on a whole line: what is on mail.events of it, and no more."""
+
+from __future__ import annotations
+
+import smtplib
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.structs import TopicPartition
+from msgspec import Struct
+
+from shared.cli.line import Line, LineOptions
+from shared.registry import publish
+from shared.registry.changes import Changes
+from shared.registry.client import Client
+from shared.registry.credentials import make_credential
+from shared.runtime.sections import KafkaSettings
+from shared.topics import names
+from shared.topics.codec import decode_event
+from shared.topics.records import Event, EventType
+from tests.chaos.witnesses import EventWatch, follow
+from tests.integration.front_door import PASSWORD, trusting
+from tests.integration.smtp_peers import wait_until
+
+pytestmark = pytest.mark.xdist_group("own-events")
+
+OWN, OTHER = "own", "other"
+NAMES = (OWN, OTHER)
+
+
+class Stage(Struct, frozen=True):
+    line: Line
+    events: EventWatch
+    producer: KafkaProducer
+
+
+def domain(client: str) -> str:
+    return f"news.{client}.example"
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("own-events")
+    env = {"SLUICE_DELIVER__RETRY_TIME_SCALE": "0.001"}
+    with Line(LineOptions(name="own-events", folder=folder, restart=False, env=env)) as line:
+        credential = make_credential(PASSWORD, int(time.time() * 1000))
+        clients = tuple(
+            Client(
+                name,
+                domain(name),
+                "back@r.example.org",
+                "standard",
+                credentials=(credential,),
+                block_list=("blocked-*",),
+                own_events=name == OWN,
+            )
+            for name in NAMES
+        )
+        publish.apply(KafkaSettings(bootstrap=line.doors.kafka), Changes(added=clients))
+        events = EventWatch(line.doors.kafka)
+        producer = KafkaProducer(bootstrap_servers=line.doors.kafka, metrics_enabled=False)
+        yield Stage(line, events, producer)
+        producer.close(timeout=10)
+        events.close()
+        line.forget_data()
+
+
+def message(client: str, recipient: str, subject: str = "Hello") -> bytes:
+    return (
+        f"From: News <news@{domain(client)}>\r\nTo: {recipient}@r.example.net\r\n"
+        f"Subject: {subject}\r\nMessage-ID: <{recipient}@{domain(client)}>\r\n\r\nHello\r\n"
+    ).encode()
+
+
+def hand_in(stage: Stage, client: str, content: bytes) -> None:
+    stage.producer.send(names.intake(client), content).get(timeout=30)
+
+
+def submit(stage: Stage, client: str, recipient: str, content: bytes) -> int:
+    assert stage.line.doors.smtp is not None
+    host, _, port = stage.line.doors.smtp.rpartition(":")
+    with smtplib.SMTP(host, int(port), timeout=30) as smtp:
+        smtp.ehlo()
+        smtp.starttls(context=trusting())
+        smtp.ehlo()
+        smtp.login(client, PASSWORD)
+        smtp.mail(f"news@{domain(client)}")
+        smtp.rcpt(f"{recipient}@r.example.net")
+        return smtp.data(content)[0]
+
+
+def told(stage: Stage, client: str) -> Counter[EventType]:
+    return Counter(event.type for event in stage.events.events(frozenset({client})))
+
+
+def wait_for(stage: Stage, client: str, wanted: dict[EventType, int]) -> None:
+    wait_until(lambda: told(stage, client) >= Counter(wanted), f"{client}: {wanted}", 60)
+    assert told(stage, client) == wanted
+
+
+def records(stage: Stage, topic: str) -> list[Any]:
+    """All committed records of a topic as they are now."""
+    consumer = follow(stage.line.doors.kafka, topic)
+    found: list[Any] = []
+    ends = consumer.end_offsets(consumer.assignment())
+
+    def is_behind(partition: TopicPartition) -> bool:
+        return bool(consumer.position(partition) < ends[partition])
+
+    while any(is_behind(partition) for partition in ends):
+        for part in consumer.poll(timeout_ms=200).values():
+            found += part
+    consumer.close()
+    return found
+
+
+def as_written(found: list[Any]) -> Counter[Any]:
+    return Counter((one.key, one.value, tuple(one.headers)) for one in found)
+
+
+def of_client(found: list[Any], client: str) -> list[Any]:
+    def is_its(record: Any) -> bool:
+        event = decode_event(record.headers, record.value)
+        return isinstance(event, Event) and event.data.client == client
+
+    return [record for record in found if is_its(record)]
+
+
+def topics(stage: Stage) -> set[str]:
+    admin = KafkaAdminClient(bootstrap_servers=stage.line.doors.kafka)
+    found = set(admin.list_topics())
+    admin.close()
+    return found
+
+
+def delete(stage: Stage, topic: str) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=stage.line.doors.kafka)
+    admin.delete_topics([topic])
+    admin.close()
+
+
+def test_every_event_of_the_client_is_on_its_own_topic_and_nothing_else(stage: Stage) -> None:
+    assert names.own_events(OWN) in topics(stage)
+    for client in NAMES:
+        for recipient in ("ok-kafka", "ok-kafka", "bounce-1", "defer-1-a", "blocked-1"):
+            hand_in(stage, client, message(client, recipient))
+        hand_in(stage, client, message(client, "ok-broken", ""))
+        hand_in(stage, client, b"no message at all")
+        for recipient in ("ok-smtp", "bounce-smtp"):
+            assert submit(stage, client, recipient, message(client, recipient)) == 250
+        assert submit(stage, client, "ok-dot", message(client, "ok-dot", "")) == 550
+    wanted = {
+        EventType.DELIVERED: 3,
+        EventType.BOUNCED: 2,
+        EventType.DEFERRED: 1,
+        EventType.REFUSED: 3,
+        EventType.SUPPRESSED: 1,
+        EventType.DUPLICATE: 1,
+    }
+    for client in NAMES:
+        wait_for(stage, client, wanted)
+        # What came before is told by the front door itself.
+        assert submit(stage, client, "ok-smtp", message(client, "ok-smtp")) == 250
+        wait_for(stage, client, {**wanted, EventType.DUPLICATE: 2})
+    public = records(stage, names.EVENTS)
+    own = as_written(records(stage, names.own_events(OWN)))
+    assert own == as_written(of_client(public, OWN))
+    assert set(own.values()) == {1}
+    assert own.total() == sum(wanted.values()) + 1
+    assert names.own_events(OTHER) not in topics(stage)
+
+
+def test_mail_goes_on_while_somebody_deletes_the_topic_and_copies_come_again(stage: Stage) -> None:
+    topic = names.own_events(OWN)
+    before = {client: told(stage, client)[EventType.DELIVERED] for client in NAMES}
+    pids = stage.line.pids()
+    for part in range(3):
+        for number in range(20):
+            for client in NAMES:
+                content = message(client, f"ok-{part}-{number}")
+                stage.producer.send(names.intake(client), content)
+            if number == 10:
+                stage.producer.flush()
+                delete(stage, topic)
+        for client in NAMES:
+            wanted = before[client] + 20 * (part + 1)
+
+            def is_told(client: str = client, wanted: int = wanted) -> bool:
+                return told(stage, client)[EventType.DELIVERED] == wanted
+
+            wait_until(is_told, f"{client}: {wanted} delivered", 60)
+    hand_in(stage, OWN, message(OWN, "ok-last"))
+    wait_until(lambda: topic in topics(stage), "the topic is there again", 60)
+    wait_until(lambda: any(b"ok-last@" in one.value for one in records(stage, topic)), "a copy", 60)
+    assert not as_written(records(stage, topic)) - as_written(records(stage, names.EVENTS))
+    assert stage.line.pids() == pids
