@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -69,6 +70,13 @@ def run_e2e(
     show_default=True,
     type=click.IntRange(0, 4_000),
     help="Idle connections whose memory is measured; 0: none.",
+)
+@click.option(
+    "--doors",
+    default=os.cpu_count() or 1,
+    show_default=True,
+    type=click.IntRange(1, 16),
+    help="Ingest processes on one port, where several are measured.",
 )
 @click.option("--kafka", default="", help="host:port of a broker to use, instead of an own one.")
 @click.option("--redis", default="", help="URL of a Redis to use, instead of an own one.")

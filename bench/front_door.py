@@ -28,6 +28,7 @@ from bench.front_door_result import (
     AIOSMTPD_TLS,
     AIOSMTPD_UVLOOP,
     DOOR,
+    DOORS,
     OPEN,
     OPEN_TLS,
     OWN,
@@ -53,7 +54,7 @@ _OPEN_FILES: Final = 20_000
 _SETTLE_S: Final = 1.0
 
 _SLOW: Final = frozenset({AIOSMTPD, AIOSMTPD_UVLOOP, AIOSMTPD_TLS})
-_WITH_LOGIN: Final = frozenset({DOOR, OPEN_TLS, AIOSMTPD_TLS})
+_WITH_LOGIN: Final = frozenset({DOOR, DOORS, OPEN_TLS, AIOSMTPD_TLS})
 
 
 class Options(Struct, frozen=True):
@@ -67,6 +68,7 @@ class Options(Struct, frozen=True):
     sessions: int
     repeats: int
     idle: int
+    doors: int
     kafka: str = ""
     redis: str = ""
     warm_up_share: float = 0.25
@@ -88,7 +90,7 @@ def measure(options: Options) -> Result:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     try:
-        with parts.running(name, folder, options.kafka, options.redis) as servers:
+        with parts.running(name, folder, options.kafka, options.redis, options.doors) as servers:
             idle = _hold_idle(servers.door, options) if options.idle else None
             rows = _measure_rows(_cases(servers), options)
             rate = round(rows[0].messages_per_s / 2, 1)
@@ -100,6 +102,7 @@ def measure(options: Options) -> Result:
         messages=options.messages,
         size_bytes=options.size_bytes,
         sessions=options.sessions,
+        doors=options.doors,
         rows=rows,
         ratios=ratios,
         latency_ms=latency,
@@ -111,8 +114,9 @@ def measure(options: Options) -> Result:
 def _cases(servers: Servers) -> list[_Case]:
     by_name = {
         DOOR: servers.door,
-        OPEN_TLS: servers.open_door,
-        OPEN: servers.open_door,
+        DOORS: servers.doors,
+        OPEN_TLS: servers.open_doors,
+        OPEN: servers.open_doors,
         AIOSMTPD: servers.aiosmtpd,
         AIOSMTPD_UVLOOP: servers.aiosmtpd_uvloop,
         AIOSMTPD_TLS: servers.aiosmtpd_tls,

@@ -11,6 +11,7 @@ reads no intake, and everything from the session to Kafka is ingest's own code.
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -24,6 +25,7 @@ from shared.runtime.lifecycle import WELL
 from shared.runtime.service_cli import Running, run_service
 from shared.stream.client import options_of
 from shared.stream.failpoints import Failpoints
+from shared.stream.own_events import OwnEvents
 
 # Names the registered client as whom everybody submits.
 CLIENT_VARIABLE = "SLUICE_BENCH_CLIENT"
@@ -55,6 +57,7 @@ def serve(settings: Settings, running: Running) -> int:
             client_of=view.get,
             running=running,
             failpoints=Failpoints.none(),
+            own_events=partial(OwnEvents, settings.kafka),
         )
         door = _OpenDoor(means)
         door.start()

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Final, cast
 
@@ -61,7 +61,8 @@ class Servers(Struct, frozen=True):
     """All that are compared."""
 
     door: Server
-    open_door: Server
+    doors: Server
+    open_doors: Server
     aiosmtpd: Server
     aiosmtpd_uvloop: Server
     aiosmtpd_tls: Server
@@ -79,10 +80,11 @@ class Run(Struct, frozen=True):
 
 
 @contextmanager
-def running(name: str, folder: Path, kafka: str, redis: str) -> Iterator[Servers]:
+def running(name: str, folder: Path, kafka: str, redis: str, doors: int) -> Iterator[Servers]:
     """Start everything, Kafka and Redis only where no address is given.
 
-    Raises PartAwayError or PeerError where a part does not come up.
+    `doors`: how many processes share a port where there are several. Raises PartAwayError or
+    PeerError where a part does not come up.
     """
     options = LineOptions(
         name=name,
@@ -98,14 +100,15 @@ def running(name: str, folder: Path, kafka: str, redis: str) -> Iterator[Servers
         register(line.doors.kafka)
         door = Server(str(line.doors.smtp), line.pids())
         with (
-            _open_door(line, folder) as open_door,
+            _doors(line, folder, doors, "services.ingest") as several,
+            _doors(line, folder, doors, "bench.front_door_open") as open_doors,
             _aiosmtpd() as aiosmtpd,
             _aiosmtpd("--uvloop") as on_uvloop,
             _aiosmtpd("--tls", *_certificate(folder)) as with_tls,
             smtp_sink.running(folder) as sink,
         ):
             own = Server(sink.address, {"smtp-sink": sink.process.pid})
-            yield Servers(door, open_door, aiosmtpd, on_uvloop, with_tls, own)
+            yield Servers(door, several, open_doors, aiosmtpd, on_uvloop, with_tls, own)
 
 
 def register(bootstrap: str) -> None:
@@ -186,9 +189,9 @@ def run_smtp_source(server: Server, plan: Plan) -> Run:
 
 
 @contextmanager
-def _open_door(line: Line, folder: Path) -> Iterator[Server]:
-    """The door of front_door_open.py, with the line's broker, Redis and certificate."""
-    port, http_port = ports.free_ports(2)
+def _doors(line: Line, folder: Path, count: int, module: str) -> Iterator[Server]:
+    """Front doors on one port, with the line's broker, Redis and certificate."""
+    port, *http_ports = ports.free_ports(count + 1)
     cert, key = _certificate(folder)
     env = {
         "SLUICE_BENCH_CLIENT": CLIENT,
@@ -196,19 +199,27 @@ def _open_door(line: Line, folder: Path) -> Iterator[Server]:
         "SLUICE_KAFKA__BOOTSTRAP": line.doors.kafka,
         "SLUICE_REDIS__URL": line.doors.redis,
         "SLUICE_INGEST__SMTP_LISTEN": json.dumps([f"{ports.LOOPBACK}:{port}"]),
+        "SLUICE_INGEST__SMTP_SHARED_PORTS": "true",
         "SLUICE_INGEST__SMTP_HOST_NAME": certificate.HOST,
         "SLUICE_INGEST__TLS_CERTIFICATE_FILE": cert,
         "SLUICE_INGEST__TLS_KEY_FILE": key,
     }
-    spec = service_process(ServicePlan("ingest-open", http_port, env))
-    command = (sys.executable, "-m", "bench.front_door_open")
-    spec = msgspec.structs.replace(spec, command=command)
-    process = Process(spec, folder / "open-door.log")
-    try:
-        _wait_ready(process, http_port)
-        yield Server(f"{ports.LOOPBACK}:{port}", {**line.pids(), "ingest": process.pid})
-    finally:
-        process.end(_STOP_TIMEOUT_S)
+    with ExitStack() as running:
+        pids: dict[str, int] = {}
+        for number, http_port in enumerate(http_ports, 1):
+            name = f"{module.rpartition('.')[2]}-{number}"
+            instance = {"SLUICE_RUNTIME__INSTANCE": f"{name}-{port}"}
+            spec = service_process(ServicePlan(name, http_port, {**env, **instance}))
+            spec = msgspec.structs.replace(spec, command=(sys.executable, "-m", module))
+            process = Process(spec, folder / f"{name}.log")
+            running.callback(process.end, _STOP_TIMEOUT_S)
+            _wait_ready(process, http_port)
+            pids[f"ingest {number}"] = process.pid
+        yield Server(f"{ports.LOOPBACK}:{port}", {**_without_ingest(line), **pids})
+
+
+def _without_ingest(line: Line) -> dict[str, int]:
+    return {name: pid for name, pid in line.pids().items() if name != "ingest"}
 
 
 def _certificate(folder: Path) -> tuple[str, str]:
@@ -221,7 +232,7 @@ def _wait_ready(process: Process, http_port: int) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while not is_ready(http_port):
         if time.monotonic() > deadline or not process.runs:
-            raise PeerError(f"the open door did not start:\n{process.log_tail()}")
+            raise PeerError(f"a door did not start:\n{process.log_tail()}")
         time.sleep(_POLL_S)
 
 

@@ -11,8 +11,9 @@ from typing import Final
 from msgspec import Struct
 
 DOOR: Final = "front door, TLS and login"
-OPEN_TLS: Final = "open door, TLS and login"
-OPEN: Final = "open door, plain"
+DOORS: Final = "front doors, TLS and login"
+OPEN_TLS: Final = "open doors, TLS and login"
+OPEN: Final = "open doors, plain"
 AIOSMTPD: Final = "aiosmtpd, no-op"
 AIOSMTPD_UVLOOP: Final = "aiosmtpd, no-op, uvloop"
 AIOSMTPD_TLS: Final = "aiosmtpd, no-op, TLS"
@@ -22,6 +23,7 @@ SOURCE: Final = "smtp-source"
 # What is measured, in this order: the server, and who sends.
 ROWS: Final = [
     (DOOR, OWN),
+    (DOORS, OWN),
     (OPEN_TLS, OWN),
     (OPEN, OWN),
     (AIOSMTPD, OWN),
@@ -55,15 +57,16 @@ class Row(Struct, frozen=True):
 
 
 class Ratios(Struct, frozen=True):
-    """Rates of the door, as shares of a peer's in the same run."""
+    """Rates of the doors, as shares of a peer's in the same run."""
 
-    to_aiosmtpd: float  # front door with TLS and login, own client for both
+    to_aiosmtpd: float  # front doors with TLS and login, own client for both
+    one_to_aiosmtpd: float  # one front door alone
     to_aiosmtpd_uvloop: float
     to_aiosmtpd_tls: float  # aiosmtpd with TLS and login, too
     to_smtp_sink: float  # the same against smtp-sink under smtp-source
     to_smtp_sink_own_client: float  # the same, own client for both
-    to_smtp_sink_smtp_source: float  # open door in plain, smtp-source for both
-    tls_to_plain: float  # the open door with TLS and login, to itself in plain
+    to_smtp_sink_smtp_source: float  # open doors in plain, smtp-source for both
+    tls_to_plain: float  # the open doors with TLS and login, to itself in plain
 
 
 class Latency(Struct, frozen=True):
@@ -98,6 +101,7 @@ class Result(Struct, frozen=True):
     messages: int
     size_bytes: int
     sessions: int
+    doors: int
     rows: list[Row]
     ratios: Ratios
     latency_ms: Latency
@@ -108,9 +112,10 @@ class Result(Struct, frozen=True):
 def ratios_of(rows: Sequence[Row]) -> Ratios:
     """The shares of the medians."""
     rate = {(row.server, row.load): row.messages_per_s for row in rows}
-    door = rate[DOOR, OWN]
+    door = rate[DOORS, OWN]
     return Ratios(
         to_aiosmtpd=round(door / rate[AIOSMTPD, OWN], 2),
+        one_to_aiosmtpd=round(rate[DOOR, OWN] / rate[AIOSMTPD, OWN], 2),
         to_aiosmtpd_uvloop=round(door / rate[AIOSMTPD_UVLOOP, OWN], 2),
         to_aiosmtpd_tls=round(door / rate[AIOSMTPD_TLS, OWN], 2),
         to_smtp_sink=round(door / rate[SINK, SOURCE], 2),
@@ -123,8 +128,8 @@ def ratios_of(rows: Sequence[Row]) -> Ratios:
 def bars_of(ratios: Ratios, idle: Idle | None) -> list[Bar]:
     """The bars; memory only where as many connections were held as its bar speaks of."""
     wanted = (
-        ("front door to aiosmtpd", ratios.to_aiosmtpd, LEAST_TO_AIOSMTPD),
-        ("front door to smtp-sink", ratios.to_smtp_sink, LEAST_TO_SMTP_SINK),
+        ("front doors to aiosmtpd", ratios.to_aiosmtpd, LEAST_TO_AIOSMTPD),
+        ("front doors to smtp-sink", ratios.to_smtp_sink, LEAST_TO_SMTP_SINK),
         ("TLS to plain", ratios.tls_to_plain, LEAST_TLS_TO_PLAIN),
     )
     bars = [Bar(name, found, least, found >= least) for name, found, least in wanted]
@@ -138,17 +143,18 @@ def described(result: Result) -> str:
     """The result for people."""
     head = f"{'server':<26} {'load':<12} {'messages/s':>10}  {'p50 ms':>7} {'p99 ms':>7}  CPU us"
     lines = [
-        f"{result.messages} messages of {result.size_bytes} bytes over {result.sessions} sessions",
+        f"{result.messages} messages of {result.size_bytes} bytes over {result.sessions} sessions;"
+        f" several doors are {result.doors} processes",
         head,
         *map(_described_row, result.rows),
     ]
     ratios, latency = result.ratios, result.latency_ms
     lines += [
-        f"front door to aiosmtpd {ratios.to_aiosmtpd}, on uvloop {ratios.to_aiosmtpd_uvloop},"
-        f" with TLS and login {ratios.to_aiosmtpd_tls}",
-        f"front door to smtp-sink under smtp-source {ratios.to_smtp_sink}, under the own client"
+        f"front doors to aiosmtpd {ratios.to_aiosmtpd} (one alone {ratios.one_to_aiosmtpd}), on"
+        f" uvloop {ratios.to_aiosmtpd_uvloop}, with TLS and login {ratios.to_aiosmtpd_tls}",
+        f"front doors to smtp-sink under smtp-source {ratios.to_smtp_sink}, under the own client"
         f" {ratios.to_smtp_sink_own_client}",
-        f"open door to smtp-sink, smtp-source for both {ratios.to_smtp_sink_smtp_source};"
+        f"open doors to smtp-sink, smtp-source for both {ratios.to_smtp_sink_smtp_source};"
         f" TLS to plain {ratios.tls_to_plain}",
         f"at {latency.at_per_s:.0f}/s from the final dot to 250:"
         f" p50 {latency.p50} ms, p99 {latency.p99} ms",

@@ -48,6 +48,14 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         tuple[Address, ...],
         Meta(max_length=16, description="The same with TLS from the first byte on (465)."),
     ] = ()
+    smtp_shared_ports: Annotated[
+        bool,
+        Meta(
+            description="Whether several ingest processes of one host listen on the same"
+            " addresses (SO_REUSEPORT); the kernel spreads the connections over them. One process"
+            " uses little more than one processor. Limits hold in each process."
+        ),
+    ] = False
     smtp_proxies: Annotated[
         tuple[Network, ...],
         Meta(

@@ -81,15 +81,18 @@ class Listener:
         self._listening: list[socket.socket] = []
         self._welcomes: set[asyncio.Task[None]] = set()
 
-    def listen(self, host: str, port: int, is_implicit: bool) -> None:
-        """Listen on every address of `host` ("": all) that there is. Raises OSError."""
+    def listen(self, host: str, port: int, is_implicit: bool, is_shared: bool = False) -> None:
+        """Listen on every address of `host` ("": all) that there is. Raises OSError.
+
+        `is_shared`: other processes may listen on the same address beside this one.
+        """
         missing, has_one = None, False
         found = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         for family, _, _, _, name in dict.fromkeys(found):
             try:
-                sock = _listening_socket(family, name)
+                sock = _listening_socket(family, name, is_shared)
             except OSError as error:
                 if error.errno not in _NOT_HERE:
                     raise
@@ -227,10 +230,12 @@ def _say(sock: socket.socket, reply: Reply) -> None:
         return  # it has gone
 
 
-def _listening_socket(family: int, name: Any) -> socket.socket:
+def _listening_socket(family: int, name: Any, is_shared: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         # Accepted sockets inherit this one and the next.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,7 +1,7 @@
 """Mail ids of messages that came by SMTP: the time, and bytes of chance fetched many at a time.
 
 A call of the system for each message would give up the interpreter to the threads that talk to
-Kafka, in the middle of the loop's work, and wait for it again: 6 of 100 us were seen there.
+Kafka, in the middle of the loop's work, and wait for it again: 6 % of its time were seen there.
 """
 
 from __future__ import annotations
