@@ -22,6 +22,10 @@ _TO_BASE_32: Final = dict.fromkeys(range(128), "!") | {
 }
 
 ID_LETTERS: Final = 26
+TIME_LETTERS: Final = 10
+CHANCE_LETTERS: Final = ID_LETTERS - TIME_LETTERS
+# Each of the 32 letters for 8 of the 256 octets, so that random octets make random letters.
+_BY_OCTET: Final = (_ALPHABET * 8).encode()
 
 
 def encode(value: int) -> str:
@@ -41,6 +45,16 @@ def derive(topic: str, partition: int, offset: int, timestamp_ms: int) -> str:
 def make(now_ms: int, chance: bytes) -> str:
     """The mail id of a message that came by SMTP: the time, and 10 random bytes."""
     return encode(((now_ms & 0xFFFF_FFFF_FFFF) << 80) | int.from_bytes(chance[:10], "big"))
+
+
+def time_letters(now_ms: int) -> str:
+    """The TIME_LETTERS that every mail id of this millisecond begins with."""
+    return encode((now_ms & 0xFFFF_FFFF_FFFF) << 80)[:TIME_LETTERS]
+
+
+def chance_letters(chance: bytes) -> str:
+    """A letter for each random byte: the rest of a mail id takes CHANCE_LETTERS of them."""
+    return chance.translate(_BY_OCTET).decode("ascii")
 
 
 def to_bytes(mail_id: str) -> bytes:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from services.ingest.edge.mail_ids import MailIds
 from services.ingest.edge.message_writer import plan_writes
 from services.ingest.edge.outbox import Handed, Repeated, Reused, Written
 from services.validate.core.batch import Judged, assemble, keeps_key
@@ -232,3 +235,16 @@ def test_the_front_door_tells_a_repeat_apart_where_the_client_has_a_topic_of_its
     (told, client), (pack,) = plan.copied[0], plan.sends
     assert (told.output.topic, client) == (names.EVENTS, MESSAGE.envelope.client)
     assert pack.output.topic == names.RECEIVED
+
+
+def test_a_mail_id_of_the_front_door_is_one_and_bears_its_time() -> None:
+    make = MailIds().make
+    made = [make(1_700_000_000_000 + number // 100) for number in range(1_000)]
+    assert len(set(made)) == 1_000
+    for number, mail_id in enumerate(made):
+        octets = ids.to_bytes(mail_id)
+        assert ids.from_bytes(octets) == mail_id
+        assert int.from_bytes(octets[:6], "big") == 1_700_000_000_000 + number // 100
+    letters = Counter("".join(mail_id[ids.TIME_LETTERS :] for mail_id in made))
+    assert len(letters) == 32
+    assert max(letters.values()) < 2 * min(letters.values())

@@ -1,4 +1,4 @@
-"""Mail ids of messages that came by SMTP: the time, and bytes of chance fetched many at a time.
+"""Mail ids of messages that came by SMTP: the time, and chance fetched for many at a time.
 
 A call of the system for each message would give up the interpreter to the threads that talk to
 Kafka, in the middle of the loop's work, and wait for it again: 6 % of its time were seen there.
@@ -11,21 +11,24 @@ from typing import Final
 
 from shared.topics import ids
 
-_CHANCE_BYTES: Final = 10
-_AT_A_TIME: Final = 256
+_AT_A_TIME: Final = 256 * ids.CHANCE_LETTERS
 
 
 class MailIds:
     """Makes mail ids. Used by one thread of one process."""
 
     def __init__(self) -> None:
-        self._chance = b""
+        self._letters = ""
         self._at = 0
+        self._now_ms = -1
+        self._time = ""
 
     def make(self, now_ms: int) -> str:
         """A new mail id of this moment."""
-        at, self._at = self._at, self._at + _CHANCE_BYTES
-        if self._at > len(self._chance):
-            self._chance = os.urandom(_CHANCE_BYTES * _AT_A_TIME)
-            at, self._at = 0, _CHANCE_BYTES
-        return ids.make(now_ms, self._chance[at : self._at])
+        at, self._at = self._at, self._at + ids.CHANCE_LETTERS
+        if self._at > len(self._letters):
+            self._letters = ids.chance_letters(os.urandom(_AT_A_TIME))
+            at, self._at = 0, ids.CHANCE_LETTERS
+        if now_ms != self._now_ms:
+            self._now_ms, self._time = now_ms, ids.time_letters(now_ms)
+        return self._time + self._letters[at : self._at]
