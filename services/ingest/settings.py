@@ -79,6 +79,15 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
     smtp_max_message_bytes: Annotated[
         int, Meta(ge=1_024, le=8_388_608, description="Largest message by SMTP (rule R1).")
     ] = 307_200
+    smtp_max_line_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_048_576,
+            description="Longest line of a message by SMTP, with its CRLF (RFC 5321: 1000);"
+            " a message with a longer one is refused. 0: no limit.",
+        ),
+    ] = 1_000
     smtp_max_connections: Annotated[
         int, Meta(ge=1, le=100_000, description="Open connections of the front door.")
     ] = 4_000

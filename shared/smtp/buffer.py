@@ -15,8 +15,6 @@ from typing import Final
 END_OF_CONTENT: Final = b"\r\n.\r\n"
 # Found in half the time that bytearray.find takes for it.
 _END: Final = re.compile(re.escape(END_OF_CONTENT))
-# What is read of a line that is too long, to go on behind it.
-MAX_DROPPED_LINE_BYTES: Final = 65_536
 _CR: Final = 0x0D
 _HANDSHAKE: Final = b"\x16"  # the type of TLS's first record (RFC 8446, 5.1)
 
@@ -27,19 +25,16 @@ class NoLine(Enum):
     INCOMPLETE = "no line end yet"
     BARE_LF = "a line feed without a carriage return"
     TOO_LONG = "longer than the limit"
-    ENDLESS = "without an end"
     TLS = "the beginning of TLS"
 
 
 class Buffer:
     """A byte buffer that remembers how far it has been searched."""
 
-    __slots__ = ("_bytes", "_dropped", "_is_dropping", "_searched")
+    __slots__ = ("_bytes", "_searched")
 
     def __init__(self) -> None:
         self._bytes = bytearray()
-        self._dropped = 0  # of a line that was too long
-        self._is_dropping = False
         self._searched = 0
 
     def __len__(self) -> int:
@@ -56,47 +51,24 @@ class Buffer:
     def clear(self) -> None:
         """Forget everything held."""
         self._bytes.clear()
-        self._dropped = self._searched = 0
-        self._is_dropping = False
+        self._searched = 0
 
     def take_line(self, max_bytes: int) -> bytes | NoLine:
         """The next line without its CRLF. `max_bytes` counts the CRLF.
 
-        After TOO_LONG that line is dropped; the next one found is the one behind it.
+        TOO_LONG does not wait for the line's end, and is found however the line was cut.
         """
-        if self._is_dropping and (fault := self._drop_line()) is not None:
-            return fault
         if self._bytes.startswith(_HANDSHAKE):
             return NoLine.TLS
         end = self._bytes.find(b"\n", self._searched)
         if end < 0:
             self._searched = len(self._bytes)
-            if len(self._bytes) < max_bytes:
-                return NoLine.INCOMPLETE
-            self._is_dropping = True
-            return NoLine.TOO_LONG
+            return NoLine.INCOMPLETE if len(self._bytes) < max_bytes else NoLine.TOO_LONG
         if end + 1 > max_bytes:  # first, so that it does not matter how the line was cut
-            self._is_dropping = True
             return NoLine.TOO_LONG
         if end == 0 or self._bytes[end - 1] != _CR:
             return NoLine.BARE_LF
         return self._take(end - 1, end + 1)
-
-    def _drop_line(self) -> NoLine | None:
-        end = self._bytes.find(b"\n")
-        length = end + 1 if end >= 0 else len(self._bytes)
-        if self._dropped + length > MAX_DROPPED_LINE_BYTES:
-            return NoLine.ENDLESS
-        if end < 0:
-            self._dropped += max(length - 1, 0)
-            del self._bytes[:-1]  # a CR stays, whose LF may come
-            self._searched = 0
-            return NoLine.INCOMPLETE
-        if end == 0 or self._bytes[end - 1] != _CR:
-            return NoLine.BARE_LF
-        self._take(0, length)
-        self._dropped, self._is_dropping = 0, False
-        return None
 
     def take_content(self) -> bytes | None:
         """The bytes before the line that holds a dot alone; None while that has not come.

@@ -18,12 +18,12 @@ LINE: Final = {
     NoLine.BARE_LF: Reply(521, "5.5.2", "Lines end with CRLF; a bare LF was received"),
     NoLine.TOO_LONG: Reply(500, "5.5.2", "Command line too long"),
     NoLine.TLS: Reply(521, "5.5.1", "TLS begins after STARTTLS on this port"),
-    NoLine.ENDLESS: Reply(421, "4.5.2", "A line has no end"),
 }
 LOGIN_LINE: Final = {
     **LINE,
     NoLine.TOO_LONG: Reply(500, "5.5.6", "Authentication exchange line is too long"),
 }
+LINE_ENDS_ALL: Final = Reply(421, "4.7.0", "The connection ends with a line that is too long")
 TOO_MANY_ERRORS: Final = Reply(421, "4.7.0", "Too many errors")
 TOO_IDLE: Final = Reply(421, "4.7.0", "Too many commands without a message")
 TOO_MUCH: Final = Reply(421, "4.7.0", "Too much sent ahead of replies")

@@ -251,9 +251,10 @@ class ServerSession:
             self._state = State.READY
         reply = (refusals.LOGIN_LINE if is_login else refusals.LINE)[fault]
         if fault is NoLine.TOO_LONG:
-            self._refuse(reply)
-        else:
-            self._end(reply, f"a line is {fault.value}")
+            # What follows may be its rest or commands: nobody can tell without its end.
+            self._put(reply)
+            reply = refusals.LINE_ENDS_ALL
+        self._end(reply, f"a line is {fault.value}")
 
     def _command(self, line: bytes) -> ServerEvent | None:
         command = parse_command(line)

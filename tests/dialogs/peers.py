@@ -56,6 +56,7 @@ OPTIONS: Final = ServerOptions(
         enhanced_status_codes=True,
         starttls=True,
     ),
+    max_text_line_bytes=1_000,
     auth_mechanisms=("SCRAM-SHA-256", "PLAIN", "LOGIN"),
     requires_auth=True,
     nonce=lambda: "3rfcNHYJY1ZVvWVs7j",

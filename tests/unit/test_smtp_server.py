@@ -126,7 +126,7 @@ DIALOGS = [
     (b"NOOP x\n", [521]),
     (b"NOOP\r\nNOOP\nQUIT\r\n", [250, 521]),
     (b"GET / HTTP/1.1\r\n", [521]),
-    (b"NOOP " + b"x" * MAX_COMMAND_BYTES, [500]),
+    (b"NOOP " + b"x" * MAX_COMMAND_BYTES, [500, 421]),
     (b"NOOP " + b"x" * (MAX_COMMAND_BYTES - 7) + b"\r\n", [250]),
 ]
 

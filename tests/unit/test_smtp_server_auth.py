@@ -133,7 +133,7 @@ DIALOGS = [
     (EHLO + BAD * 4 + GOOD, [250, 535, 535, 535, 421], ""),
     (EHLO + b"AUTH PLAIN\r\n*\r\n" * 4, [250, 334, 501, 334, 501, 334, 501, 334, 421], ""),
     (EHLO + b"AUTH PLAIN\r\nx\n", [250, 334, 521], ""),
-    (EHLO + b"AUTH PLAIN\r\n" + b"A" * MAX_RESPONSE_BYTES, [250, 334, 500], ""),
+    (EHLO + b"AUTH PLAIN\r\n" + b"A" * MAX_RESPONSE_BYTES, [250, 334, 500, 421], ""),
     (EHLO + b"AUTH PLAIN\r\n" + b"A" * 12_284 + b"\r\n", [250, 334, 535], ""),
     (EHLO + b"AUTH PLAIN " + b64(b"\0acme\0" + b"x" * 1024), [250, 535], ""),
     (EHLO + b"AUTH SCRAM-SHA-256 " + b64(b"p=tls-exporter,,n=user,r=x"), [250, 535], ""),

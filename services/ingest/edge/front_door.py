@@ -291,6 +291,7 @@ def _options(settings: IngestSettings, has_tls: bool) -> ServerOptions:
             starttls=has_tls,
         ),
         max_content_bytes=settings.smtp_max_message_bytes,
+        max_text_line_bytes=settings.smtp_max_line_bytes,
         auth_mechanisms=MECHANISMS,
         requires_auth=True,
         nonce=lambda: os.urandom(_NONCE_BYTES).hex(),
