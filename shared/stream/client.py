@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from shared.runtime.sections import KafkaSettings, RuntimeSettings
 from shared.stream.header_names import allow_any_header_name
+from shared.stream.quiet_selector import QuietSelector
 
 BATCH_BYTES: Final = 1024 * 1024
 # An intake record of up to 8 MB may have to be copied to mail.refused.
@@ -70,6 +71,7 @@ def _common(options: ClientOptions, role: str) -> dict[str, Any]:
         "reconnect_backoff_max_ms": RECONNECT_MAX_MS,
         "bootstrap_timeout_ms": BOOTSTRAP_MS,
         "allow_auto_create_topics": False,
+        "selector": QuietSelector,
     }
 
 
