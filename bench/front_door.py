@@ -11,7 +11,6 @@ What was compared and why: docs/decisions/0024-front-door-bench.md.
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import statistics
 import time
@@ -45,6 +44,7 @@ from bench.processes import read_usage
 from bench.smtp_load import Plan, Talk, connect_all
 from bench.smtp_sink import PeerError, program
 from shared.cli import places
+from shared.runtime.open_files import allow_open_files
 
 # A slow peer gets this share of the messages, so that each row takes about as long.
 _PEER_SHARE: Final = 0.25
@@ -84,7 +84,7 @@ def measure(options: Options) -> Result:
     """Run everything; takes minutes. Raises PeerError or PartAwayError with what is missing."""
     for name in ("smtp-source", "smtp-sink"):
         program(name)
-    _allow_open_files()
+    allow_open_files(_OPEN_FILES)
     name = f"bench-door-{os.getpid()}"
     folder = places.run_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -203,11 +203,3 @@ def _rss_mb(door: Server) -> float:
     if usage is None:
         raise PeerError("ingest has ended")
     return round(usage.rss_mb, 1)
-
-
-def _allow_open_files() -> None:
-    """Raise the limit on open files of this process and of what it starts."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

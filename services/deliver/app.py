@@ -29,11 +29,12 @@ from shared.stream.admin import ensure_topics_until
 from shared.stream.client import options_of
 from shared.stream.consumer import StreamConsumer
 from shared.stream.failpoints import Failpoints
+from shared.stream.jobs import Limits
 from shared.stream.own_events import OwnEvents
 from shared.stream.telling import tell_worker
 from shared.stream.transactions import TransactionalProducer
 from shared.stream.watchdog import Watchdog
-from shared.stream.worker import Limits, Worker
+from shared.stream.worker import Worker
 from shared.topics.names import DELIVER_PATTERN, plans
 
 GROUP: Final = "sluice.deliver"

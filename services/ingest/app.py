@@ -11,6 +11,7 @@ from services.ingest.edge.intake import SERVICE, Intake
 from services.ingest.settings import Settings
 from shared.registry.view import ClientView
 from shared.runtime.lifecycle import WELL
+from shared.runtime.open_files import allow_open_files
 from shared.runtime.service_cli import Running
 from shared.stream.admin import ensure_topics_until
 from shared.stream.client import options_of
@@ -66,6 +67,7 @@ def _front_door(
     ingest = settings.ingest
     if not (ingest.smtp_listen or ingest.smtps_listen):
         return None
+    allow_open_files(ingest.smtp_max_connections)
     options = options_of(settings.kafka, settings.runtime)
     own_events = partial(OwnEvents, settings.kafka)
     door = FrontDoor(

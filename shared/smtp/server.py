@@ -9,8 +9,7 @@ Does not own: who may send what (the policy), logins (server_auth.py), time limi
 Promises: only CRLF.CRLF ends a message; a LF without CR, plain text after STARTTLS and talk
 before the greeting end the session; where lines that follow may be somebody's text and not
 commands, it takes no more mail (State.SPOILT); memory is bounded by the content limit and
-MAX_UNREAD_BYTES, whatever the peer does (RFC 5321, 2920, 1870, 6152, 3207, 2034, 6531). What
-is answered to which attack: docs/smtp.md.
+MAX_UNREAD_BYTES, whatever the peer does (RFC 5321, 2920, 1870, 6152, 3207, 2034, 6531).
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from typing import Final
 
 from shared.runtime.health import HealthServer
 from shared.runtime.telemetry import Counters
+from shared.stream.jobs import WorkerStatus
 from shared.stream.relay import RelayStatus
-from shared.stream.worker import WorkerStatus
 
 RELAY_METRICS: Final = {
     "records": "Records read and answered.",

@@ -17,7 +17,6 @@ committed, so that a graceful change sends nothing twice.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -25,15 +24,23 @@ from typing import Any, Final
 
 from kafka.errors import FencedInstanceIdError, KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
-from msgspec import Struct
 
 from shared.runtime.lifecycle import Stop
 from shared.stream.consumer import Record, StreamConsumer
 from shared.stream.failpoints import Failpoints
+from shared.stream.jobs import (
+    UNREADABLE,
+    HandOut,
+    Hold,
+    Job,
+    Limits,
+    NotBefore,
+    Unreadable,
+    WorkerStatus,
+)
 from shared.stream.ledger import MetadataError, PartitionLedger, Settled, decode_metadata
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.topics.codec import CodecError, decode_pack
-from shared.topics.records import Envelope, Facts, Message, Origin
 
 log = logging.getLogger(__name__)
 
@@ -43,74 +50,6 @@ RETRY_S: Final = 0.5
 POLL_RECORDS: Final = 16
 # How many in flight are too many to read on, as a share of the limit; avoids flapping.
 RESUME_SHARE: Final = 0.75
-
-
-class Limits(Struct, frozen=True):
-    """Bounds of a worker: messages and bytes handed out, outcomes and age of a transaction."""
-
-    max_in_flight: int = 2_000
-    max_in_flight_bytes: int = 64 * 1024 * 1024
-    commit_messages: int = 1_000
-    commit_interval_s: float = 0.1
-    drain_timeout_s: float = 20.0
-
-
-class Hold:
-    """One partition's ledger while this member has it.
-
-    `closing`: nothing of it may begin any more. `gone`: it is another member's.
-    """
-
-    __slots__ = ("closing", "gone", "ledger", "lock", "partition")
-
-    def __init__(self, partition: TopicPartition, ledger: PartitionLedger) -> None:
-        self.partition = partition
-        self.ledger = ledger
-        self.lock = threading.Lock()
-        self.closing = False
-        self.gone = False
-
-
-class Job:
-    """One message handed out. `begin()` before the first byte goes out."""
-
-    __slots__ = ("begun", "hold", "index", "message", "offset")
-
-    def __init__(self, hold: Hold, offset: int, index: int, message: Message) -> None:
-        self.hold = hold
-        self.offset = offset
-        self.index = index
-        self.message = message
-        self.begun = False
-
-    def begin(self) -> bool:
-        """Claim the message for an attempt; False when it is not ours to send any more."""
-        with self.hold.lock:
-            if self.hold.closing:
-                return False
-            self.begun = True
-            return True
-
-
-class WorkerStatus(Struct):
-    """What a health check and the metrics tell of a worker."""
-
-    handed_out: int = 0
-    settled: int = 0
-    in_flight: int = 0
-    in_flight_bytes: int = 0
-    transactions: int = 0
-    lost_transactions: int = 0
-    unreadable: int = 0
-    waiting_for: str = "start"
-
-
-# Stands in for the message of a record that could not be read.
-_UNREADABLE: Final = Message(Envelope("", "", "", "", "", 0, Origin(), Facts()), b"")
-
-HandOut = Callable[[list[Job]], None]
-Unreadable = Callable[[Record, str], Sequence[Output]]
-NotBefore = Callable[[Sequence[Message]], int]
 
 
 class Worker:
@@ -268,7 +207,7 @@ class Worker:
         self.status.unreadable += 1
         log.error("%s: %s/%d@%d: %s", self._service, *hold.partition, record.offset, reason)
         for index in hold.ledger.add(record.offset, 1):
-            job = Job(hold, record.offset, index, _UNREADABLE)
+            job = Job(hold, record.offset, index, UNREADABLE)
             self._open_jobs.add(job)
             self.settle(job, self._unreadable(record, reason))
 

@@ -16,10 +16,11 @@ from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions, load_metadata, make_consumer, make_producer
 from shared.stream.consumer import Record, StreamConsumer
 from shared.stream.failpoints import Failpoints
+from shared.stream.jobs import Job, Limits
 from shared.stream.relay import NotReady, Relay
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import Watchdog
-from shared.stream.worker import Job, Limits, Worker
+from shared.stream.worker import Worker
 from shared.topics import ids
 from shared.topics.codec import PACK_MAX_MESSAGES
 from shared.topics.names import TopicPlan

@@ -16,8 +16,9 @@ from services.deliver.core.plan import Plan, Timing, expire, has_expired, plan, 
 from shared.runtime.clock import Clock
 from shared.stream import outputs
 from shared.stream.consumer import Record
+from shared.stream.jobs import Job
 from shared.stream.transactions import Output
-from shared.stream.worker import Job, Worker
+from shared.stream.worker import Worker
 from shared.topics import names
 from shared.topics.records import Envelope, Message
 from shared.topics.waiting import is_early
