@@ -67,8 +67,11 @@ class Submissions:
     def __init__(self, client: redis.Redis, state: str, window: Window, log: str) -> None:
         self._script = Script(client, NAME)
         self._keys = _keys(state)
-        short = hashlib.blake2b(log.encode(), digest_size=4).hexdigest()
-        self._common = (short, window.seconds, window.buckets)
+        self._common = (_short(log), window.seconds, window.buckets)
+
+    def is_of(self, log: str) -> bool:
+        """Whether this is the id that it was made with."""
+        return self._common[0] == _short(log)
 
     def claim(
         self,
@@ -124,6 +127,10 @@ class Reservations:
         entries = b"".join([encode_claims((claim,))[:-PLACE_BYTES] for claim in claims])
         status, _, *rest = self._script.run(self._keys, ("reserve", "", "", "", entries))
         return _answers(rest[0]) if status == 1 else ()
+
+
+def _short(log: str) -> str:
+    return hashlib.blake2b(log.encode(), digest_size=4).hexdigest()
 
 
 def _keys(state: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,9 +14,11 @@ import redis
 from kafka import KafkaProducer
 from msgspec import Struct
 
+from services.ingest.edge.reservations import ReservedKeys
 from services.validate.edge.keys_reader import KeysReader
 from services.validate.edge.submission_keys import Run, SubmissionKeys
 from shared.runtime.clock import SystemClock
+from shared.runtime.sections import RedisSettings
 from shared.store.client import connect
 from shared.store.submissions import (
     Claimed,
@@ -28,7 +31,7 @@ from shared.store.submissions import (
 from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions, make_producer
 from shared.stream.relay import NotReady
-from shared.topics import names
+from shared.topics import ids, names
 from shared.topics.submission_keys import (
     NEW,
     Answer,
@@ -40,6 +43,7 @@ from shared.topics.submission_keys import (
     encode_record,
 )
 from tests.integration.smtp_peers import wait_until
+from tests.unit.test_submission_keys import MESSAGE, OWN
 
 WINDOW = Window(48 * 3600, 10_000)
 # The keys of mail.submissions are all tests' together: one worker at a time.
@@ -296,3 +300,32 @@ def test_a_worker_claims_its_last_batch_again_before_anything_else(
         NEW,
         Duplicate(M1),
     ]
+
+
+# -- the front door without Redis
+
+
+@pytest.fixture(params=["nobody there", "says nothing"])
+def lame_redis(request: pytest.FixtureRequest) -> Iterator[RedisSettings]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        settings = RedisSettings(url=f"redis://127.0.0.1:{server.getsockname()[1]}/0")
+        if request.param == "says nothing":
+            yield settings
+            return
+    yield settings
+
+
+def test_without_redis_every_message_is_new_to_the_front_door(lame_redis: RedisSettings) -> None:
+    keys = ReservedKeys(lame_redis)
+    for _ in range(2):  # the second is not even asked for
+        assert list(keys.reserve([MESSAGE, MESSAGE])) == [NEW, NEW]
+
+
+def test_the_front_door_asks_again_once_redis_is_whole(redis_url: str, client: redis.Redis) -> None:
+    state = "{test:" + os.urandom(6).hex() + "}"
+    keys = ReservedKeys(RedisSettings(url=redis_url, submissions_key=state))
+    assert list(keys.reserve([MESSAGE])) == [NEW]
+    store = Submissions(client, state, WINDOW, "topic-1")
+    store.begin("first")
+    store.finish("first")
+    assert list(keys.reserve([MESSAGE, MESSAGE])) == [NEW, Reserved(ids.to_bytes(OWN))]

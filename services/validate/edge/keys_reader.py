@@ -112,31 +112,30 @@ class KeysReader:
             self._closing.wait(RETRY_S)
 
     def _restore(self) -> bool:
-        """Have the keys whole; False where another process is at it."""
-        with self._consumer("read_committed") as consumer:
-            partitions = self._partitions(consumer)
-            store = self._opened(consumer)
-            token = secrets.token_hex(8)
-            match store.begin(token):
-                case "taken":
-                    return False
-                case "whole":
-                    self._store = store
-                    return True
-            self._fault = "the submission keys are being read back"
-            try:
-                keys = self._read(consumer, partitions, store, token)
-            except _Lost:
+        """Have the keys whole; False where that has to be tried again."""
+        store = self._store or self._opened()
+        token = secrets.token_hex(8)
+        match store.begin(token):
+            case "taken":
                 return False
-            if not store.finish(token):
-                return False
-            self._store = store
-            log.info("submission keys read back", extra={"keys": keys})
-            return True
+            case "whole":
+                self._store = store
+                return True
+        self._fault = "the submission keys are being read back"
+        try:
+            keys = self._read(store, token)
+        except _Lost:
+            return False
+        if not store.finish(token):
+            return False
+        self._store = store
+        log.info("submission keys read back", extra={"keys": keys})
+        return True
 
-    def _opened(self, consumer: Any) -> Submissions:
-        topic_id = consumer._cluster.topic_id(SUBMISSIONS)
-        return Submissions(self._client, self._state, self._window, str(topic_id))
+    def _opened(self) -> Submissions:
+        with self._consumer("read_committed") as consumer:
+            self._partitions(consumer)
+            return Submissions(self._client, self._state, self._window, _topic_id(consumer))
 
     @contextmanager
     def _consumer(self, isolation: str) -> Iterator[Any]:
@@ -154,28 +153,37 @@ class KeysReader:
             raise KafkaError(f"there is no topic {SUBMISSIONS}")
         return [TopicPartition(SUBMISSIONS, number) for number in sorted(numbers)]
 
-    def _read(
-        self, consumer: Any, partitions: list[TopicPartition], store: Submissions, token: str
-    ) -> int:
+    def _read(self, store: Submissions, token: str) -> int:
         """Put back everything of the window; how many keys. Raises _Lost."""
-        ends = self._written(partitions)
-        if any(ends.values()):
-            self._closing.wait(SETTLE_S)
+        with self._consumer("read_committed") as consumer:
+            partitions = self._partitions(consumer)
+            if not store.is_of(_topic_id(consumer)):
+                self._store = None  # the topic was made anew: its keys are others
+                raise _Lost
             ends = self._written(partitions)
+            if any(ends.values()):
+                self._closing.wait(SETTLE_S)
+                ends = self._written(partitions)
+            self._seek(consumer, partitions, ends)
+            keys = 0
+            while any(_position(consumer, each) < ends[each] for each in partitions):
+                if self._closing.is_set():
+                    raise _Lost
+                for records in consumer.poll(timeout_ms=_POLL_MS).values():
+                    keys += sum(self._put_back(store, token, record) for record in records)
+                _hold(store, token, 0, b"")
+            return keys
+
+    def _seek(
+        self, consumer: Any, partitions: list[TopicPartition], ends: dict[TopicPartition, int]
+    ) -> None:
+        """Go to where the window begins."""
         since_ms = self._clock.now_ms() - self._window.seconds * 1000
         found = consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
         consumer.assign(partitions)
         for partition in partitions:
             first = found.get(partition)
             consumer.seek(partition, first.offset if first else ends[partition])
-        keys = 0
-        while any(_position(consumer, each) < ends[each] for each in partitions):
-            if self._closing.is_set():
-                raise _Lost
-            for records in consumer.poll(timeout_ms=_POLL_MS).values():
-                keys += sum(self._put_back(store, token, record) for record in records)
-            _hold(store, token, 0, b"")
-        return keys
 
     def _written(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         """The end of each partition, open transactions included."""
@@ -194,6 +202,10 @@ class KeysReader:
         for start in range(0, len(claims), step):
             _hold(store, token, record.timestamp // 1000, claims[start : start + step])
         return len(claims) // CLAIM_BYTES
+
+
+def _topic_id(consumer: Any) -> str:
+    return str(consumer._cluster.topic_id(SUBMISSIONS))
 
 
 def _hold(store: Submissions, token: str, at_s: int, claims: bytes) -> None:
