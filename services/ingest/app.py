@@ -10,7 +10,7 @@ from services.ingest.edge.front_door import FrontDoor, Means
 from services.ingest.edge.intake import SERVICE, Intake
 from services.ingest.settings import Settings
 from shared.registry.view import ClientView
-from shared.runtime.lifecycle import WELL
+from shared.runtime.lifecycle import WELL, Stop
 from shared.runtime.open_files import allow_open_files
 from shared.runtime.service_cli import Running
 from shared.stream.admin import ensure_topics_until
@@ -25,6 +25,7 @@ from shared.stream.watchdog import Watchdog
 from shared.topics.names import INTAKE_PATTERN, plans
 
 GROUP: Final = "sluice.ingest"
+REGISTRY_LOOK_S: Final = 0.2
 
 
 def serve(settings: Settings, running: Running) -> int:
@@ -48,6 +49,7 @@ def serve(settings: Settings, running: Running) -> int:
         )
         relay.max_records = settings.ingest.max_records
         tell_relay(relay.status, running.health, running.counters)
+        _wait_for_registry(view, running.stop)
         door = _front_door(settings, running, view, failpoints)
         try:
             relay.run(running.stop)
@@ -58,6 +60,12 @@ def serve(settings: Settings, running: Running) -> int:
     finally:
         view.close()
     return WELL
+
+
+def _wait_for_registry(view: ClientView, stop: Stop) -> None:
+    """Nobody could log in before it has been read, and 535 would make some give up for good."""
+    while not (stop.is_set() or view.wait_ready(REGISTRY_LOOK_S)):
+        pass
 
 
 def _front_door(

@@ -8,6 +8,7 @@ auto-commit are named explicitly because kafka-python gives way silently otherwi
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Final
 
 from kafka import KafkaConsumer, KafkaProducer
@@ -95,6 +96,16 @@ def make_producer(
         "max_block_ms": 15_000,
     }
     return KafkaProducer(**{**config, **overrides})
+
+
+def discard(producer: KafkaProducer) -> None:
+    """Close without waiting. close() flushes first and would wait for a broker that is away."""
+    with contextlib.suppress(Exception):
+        producer.close(timeout=0)
+    with contextlib.suppress(Exception):
+        # A close that raised half-way leaves the sender thread running.
+        producer._sender.force_close()
+        producer._closed = True
 
 
 def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -> KafkaConsumer:

@@ -1,32 +1,36 @@
 """One transactional producer: output records and consumed offsets, all or nothing.
 
 commit() returns when the broker has committed. It raises TransactionLost when it has not,
-or when nobody can know: kafka-python's commit waits without a limit and its producer cannot
-be argued with after most errors, so the producer is given up and the next commit() makes a
-new one, whose epoch fences the old and whose start ends or completes what the old left
-open. The caller then reads its committed offsets again to learn which of the two happened.
+or when nobody can know: kafka-python's commit waits without a limit (here ANSWER_TIMEOUT_S) and
+its producer cannot be argued with after most errors, so the producer is given up and the next
+commit() makes a new one, whose epoch fences the old and whose start ends or completes what the
+old left open. The caller then reads its committed offsets again to learn which of the two
+happened.
 
-A commit that hangs is ended by the Watchdog, with the process.
+What hangs all the same is ended by the Watchdog, with the process.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
-from shared.stream.client import ClientOptions, make_producer
+from shared.stream.client import ClientOptions, discard, make_producer
 from shared.stream.failpoints import Failpoints
 from shared.stream.own_events import OwnEvents, went_with_its_topic
 from shared.stream.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
+
+# A broker that is there answers within a second. When it comes back after longer, the
+# transaction is made anew; waiting on could only end with the watchdog.
+ANSWER_TIMEOUT_S: Final = 20.0
 
 
 class Output(NamedTuple):
@@ -53,6 +57,7 @@ class TransactionalProducer:
         failpoints: Failpoints,
         watchdog: Watchdog,
         own_events: OwnEvents | None = None,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> None:
         """`own_events`: what keeps copies off topics that are not there; None: there are none."""
         self._options = options
@@ -61,6 +66,7 @@ class TransactionalProducer:
         self._failpoints = failpoints
         self._watchdog = watchdog
         self._own_events = own_events
+        self._answer_timeout_s = answer_timeout_s
         self._producer: KafkaProducer | None = None
 
     def open(self) -> None:
@@ -77,7 +83,7 @@ class TransactionalProducer:
                 producer.init_transactions()
         except KafkaError as error:
             if producer is not None:
-                _discard(producer)
+                discard(producer)
             raise TransactionLost(f"no transactional producer: {error}") from error
         self._producer = producer
 
@@ -114,7 +120,7 @@ class TransactionalProducer:
         except (KafkaError, AssertionError, RuntimeError) as error:
             # kafka-python reports some of its own wrong states by the latter two.
             self._producer = None
-            _discard(producer)
+            discard(producer)
             if own_events is not None:
                 own_events.lost({output.topic for output in records}, error)
             raise TransactionLost(f"{type(error).__name__}: {error}") from error
@@ -139,10 +145,12 @@ class TransactionalProducer:
                 partition = zlib.crc32(key) % len(producer.partitions_for(topic))
             futures.append(producer.send(topic, value, key, list(headers), partition))
         hit(f"{service}.produced")
+        manager = producer._transaction_manager
         if offsets:
-            producer.send_offsets_to_transaction(dict(offsets), group)
+            sent = manager.send_offsets_to_transaction(dict(offsets), group)
+            self._wait(producer, sent, "its offsets")
         hit(f"{service}.offsets_sent")
-        producer.commit_transaction()
+        self._wait(producer, manager.begin_commit(), "its commit")
         # A record that failed by itself must never pass for written: the commit would have
         # failed with it, and this makes sure.
         for output, future in zip(outputs, futures, strict=True):
@@ -150,18 +158,14 @@ class TransactionalProducer:
                 raise future.exception
         hit(f"{service}.committed")
 
+    def _wait(self, producer: KafkaProducer, result: Any, what: str) -> None:
+        """Wait as the library's own methods do, but not for ever. Raises KafkaError."""
+        producer._sender.wakeup()
+        if not result.wait(self._answer_timeout_s * 1000):
+            raise KafkaTimeoutError(f"no answer to {what} in {self._answer_timeout_s:g} s")
+
     def close(self) -> None:
         """End the producer; whatever is open is left to the successor to end."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            _discard(producer)
-
-
-def _discard(producer: KafkaProducer) -> None:
-    """Close without waiting. close() flushes first and would wait for a broker that is away."""
-    with contextlib.suppress(Exception):
-        producer.close(timeout=0)
-    with contextlib.suppress(Exception):
-        # A close that raised half-way leaves the sender thread running.
-        producer._sender.force_close()
-        producer._closed = True
+            discard(producer)

@@ -39,6 +39,7 @@ class SmtpInjector:
         self._lock = threading.Condition()
         self._promises: list[Promise] = []
         self.retried = 0
+        self.refused_logins = 0
         self._closing = threading.Event()
         self._todo: dict[str, queue.SimpleQueue[tuple[Submission, int]]] = {}
         for submission in submissions:
@@ -81,6 +82,10 @@ class SmtpInjector:
                     smtp.login(client, self._password)
                     while not self._closing.is_set():
                         self._next(smtp, todo)
+            except smtplib.SMTPAuthenticationError:
+                # Final in a client's eyes: it may never come again.
+                self.refused_logins += 1
+                time.sleep(_PAUSE_S)
             except (OSError, smtplib.SMTPException):
                 time.sleep(_PAUSE_S)
 

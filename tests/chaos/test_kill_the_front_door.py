@@ -52,6 +52,7 @@ def test_what_got_its_250_arrives_once_though_ingest_and_kafka_are_killed(
         stage.restart(part)
     findings = stage.finish(run, injector)
     assert injector.retried
+    assert not injector.refused_logins
     assert findings.counts.promised == MESSAGES
 
 
@@ -69,3 +70,4 @@ def test_dying_at_each_step_of_a_submission_loses_nothing_and_doubles_nothing(
     stage.restart(SERVICE)
     stage.finish(run, injector)
     assert injector.retried
+    assert not injector.refused_logins

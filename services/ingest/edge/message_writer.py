@@ -11,7 +11,6 @@ with the copy there.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -39,7 +38,7 @@ from services.ingest.edge.reservations import ReservedKeys
 from shared.registry.judging import unsent_event
 from shared.registry.repeats import duplicate_event
 from shared.stream import outputs
-from shared.stream.client import ClientOptions, make_producer
+from shared.stream.client import ClientOptions, discard, make_producer
 from shared.stream.failpoints import Failpoints
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.topics import ids, names
@@ -213,5 +212,4 @@ class MessageWriter:
     def _discard(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            with contextlib.suppress(Exception):
-                producer.close(timeout=0)
+            discard(producer)
