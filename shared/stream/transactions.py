@@ -1,13 +1,13 @@
 """One transactional producer: output records and consumed offsets, all or nothing.
 
 commit() returns when the broker has committed. It raises TransactionLost when it has not,
-or when nobody can know: kafka-python's commit waits without a limit (here ANSWER_TIMEOUT_S) and
-its producer cannot be argued with after most errors, so the producer is given up and the next
-commit() makes a new one, whose epoch fences the old and whose start ends or completes what the
-old left open. The caller then reads its committed offsets again to learn which of the two
-happened.
+or when nobody can know: kafka-python's commit waits without a limit and its producer cannot
+be argued with after most errors, so the producer is given up and the next commit() makes a
+new one, whose epoch fences the old and whose start ends or completes what the old left
+open. The caller then reads its committed offsets again to learn which of the two happened.
 
-What hangs all the same is ended by the Watchdog, with the process.
+A commit without offsets is given up after ANSWER_TIMEOUT_S; one with offsets that hangs is ended
+by the Watchdog, with the process: see docs/decisions/0003-lost-transactions.md.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from shared.stream.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 # A broker that is there answers within a second. When it comes back after longer, the
-# transaction is made anew; waiting on could only end with the watchdog.
+# transaction is made anew: the front door must not end with a broker that was killed.
 ANSWER_TIMEOUT_S: Final = 20.0
 
 
@@ -145,12 +145,12 @@ class TransactionalProducer:
                 partition = zlib.crc32(key) % len(producer.partitions_for(topic))
             futures.append(producer.send(topic, value, key, list(headers), partition))
         hit(f"{service}.produced")
-        manager = producer._transaction_manager
         if offsets:
-            sent = manager.send_offsets_to_transaction(dict(offsets), group)
-            self._wait(producer, sent, "its offsets")
-        hit(f"{service}.offsets_sent")
-        self._wait(producer, manager.begin_commit(), "its commit")
+            producer.send_offsets_to_transaction(dict(offsets), group)
+            hit(f"{service}.offsets_sent")
+            producer.commit_transaction()
+        else:
+            self._commit_in_time(producer)
         # A record that failed by itself must never pass for written: the commit would have
         # failed with it, and this makes sure.
         for output, future in zip(outputs, futures, strict=True):
@@ -158,11 +158,12 @@ class TransactionalProducer:
                 raise future.exception
         hit(f"{service}.committed")
 
-    def _wait(self, producer: KafkaProducer, result: Any, what: str) -> None:
-        """Wait as the library's own methods do, but not for ever. Raises KafkaError."""
+    def _commit_in_time(self, producer: KafkaProducer) -> None:
+        """Commit as the library does, but do not wait for ever. Raises KafkaError."""
+        result = producer._transaction_manager.begin_commit()
         producer._sender.wakeup()
         if not result.wait(self._answer_timeout_s * 1000):
-            raise KafkaTimeoutError(f"no answer to {what} in {self._answer_timeout_s:g} s")
+            raise KafkaTimeoutError(f"no answer to its commit in {self._answer_timeout_s:g} s")
 
     def close(self) -> None:
         """End the producer; whatever is open is left to the successor to end."""

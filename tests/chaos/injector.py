@@ -98,6 +98,10 @@ class Injector:
                     )
                 self._lock.wait(min(left, 0.5))
 
+    def is_done(self) -> bool:
+        """Whether all are acknowledged, or can never be."""
+        return self._error is not None or self.acknowledged >= len(self._submissions)
+
     def finish(self, timeout_s: float) -> tuple[Promise, ...]:
         """Wait until everything is acknowledged and return the promises."""
         self.wait_for(len(self._submissions), timeout_s)

@@ -62,6 +62,11 @@ class SmtpInjector:
             there = self._lock.wait_for(lambda: len(self._promises) >= count, timeout_s)
             assert there, f"{len(self._promises)} of {count} answered after {timeout_s} s"
 
+    def is_done(self) -> bool:
+        """Whether all are answered for good."""
+        with self._lock:
+            return len(self._promises) >= self._count
+
     def finish(self, timeout_s: float) -> tuple[Promise, ...]:
         """Wait for the last answer; the promises."""
         try:

@@ -46,6 +46,10 @@ SERVICE_ENV: Final = {
 class Promising(Protocol):
     """Whoever hands a run's messages in."""
 
+    def is_done(self) -> bool:
+        """Whether all are handed in."""
+        ...
+
     def finish(self, timeout_s: float) -> tuple[Promise, ...]:
         """Wait until all are handed in; the promises."""
         ...
@@ -107,6 +111,7 @@ class Stage:
 
     def finish(self, run: Run, injector: Promising) -> Findings:
         """Wait for the promises and for their ends, then judge: AssertionError with every fault."""
+        self._wait_handed_in(run, injector)
         run.promises = injector.finish(SETTLE_TIMEOUT_S)
         self._wait_settled(run)
         findings = self.judge(run)
@@ -128,6 +133,13 @@ class Stage:
             bill=tuple(self._bill.rows(run.clients, self._events.next_offsets(), BILL_TIMEOUT_S)),
         )
         return check(evidence, run.copies_bound)
+
+    def _wait_handed_in(self, run: Run, injector: Promising) -> None:
+        """Wait until nothing is left to hand in, and keep the parts running meanwhile."""
+        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        while not injector.is_done() and time.monotonic() < deadline:
+            self.look_after_parts(run)
+            time.sleep(_POLL_S)
 
     def _wait_settled(self, run: Run) -> None:
         """Wait until every promise has a final event and nothing more is told of the run."""
