@@ -6,8 +6,8 @@ be argued with after most errors, so the producer is given up and the next commi
 new one, whose epoch fences the old and whose start ends or completes what the old left
 open. The caller then reads its committed offsets again to learn which of the two happened.
 
-A commit without offsets is given up after ANSWER_TIMEOUT_S; one with offsets that hangs is ended
-by the Watchdog, with the process: see docs/decisions/0003-lost-transactions.md.
+A commit that hangs is ended by the Watchdog, with the process; why not sooner stands in
+docs/decisions/0003-lost-transactions.md.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from shared.stream.client import ClientOptions, discard, make_producer
@@ -27,10 +27,6 @@ from shared.stream.own_events import OwnEvents, went_with_its_topic
 from shared.stream.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
-
-# A broker that is there answers within a second. When it comes back after longer, the
-# transaction is made anew: the front door must not end with a broker that was killed.
-ANSWER_TIMEOUT_S: Final = 20.0
 
 
 class Output(NamedTuple):
@@ -57,7 +53,6 @@ class TransactionalProducer:
         failpoints: Failpoints,
         watchdog: Watchdog,
         own_events: OwnEvents | None = None,
-        answer_timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> None:
         """`own_events`: what keeps copies off topics that are not there; None: there are none."""
         self._options = options
@@ -66,7 +61,6 @@ class TransactionalProducer:
         self._failpoints = failpoints
         self._watchdog = watchdog
         self._own_events = own_events
-        self._answer_timeout_s = answer_timeout_s
         self._producer: KafkaProducer | None = None
 
     def open(self) -> None:
@@ -147,23 +141,14 @@ class TransactionalProducer:
         hit(f"{service}.produced")
         if offsets:
             producer.send_offsets_to_transaction(dict(offsets), group)
-            hit(f"{service}.offsets_sent")
-            producer.commit_transaction()
-        else:
-            self._commit_in_time(producer)
+        hit(f"{service}.offsets_sent")
+        producer.commit_transaction()
         # A record that failed by itself must never pass for written: the commit would have
         # failed with it, and this makes sure.
         for output, future in zip(outputs, futures, strict=True):
             if future.failed() and not went_with_its_topic(output.topic, future.exception):
                 raise future.exception
         hit(f"{service}.committed")
-
-    def _commit_in_time(self, producer: KafkaProducer) -> None:
-        """Commit as the library does, but do not wait for ever. Raises KafkaError."""
-        result = producer._transaction_manager.begin_commit()
-        producer._sender.wakeup()
-        if not result.wait(self._answer_timeout_s * 1000):
-            raise KafkaTimeoutError(f"no answer to its commit in {self._answer_timeout_s:g} s")
 
     def close(self) -> None:
         """End the producer; whatever is open is left to the successor to end."""
