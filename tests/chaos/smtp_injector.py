@@ -62,10 +62,14 @@ class SmtpInjector:
             there = self._lock.wait_for(lambda: len(self._promises) >= count, timeout_s)
             assert there, f"{len(self._promises)} of {count} answered after {timeout_s} s"
 
+    def has_answered(self, count: int) -> bool:
+        """Whether so many are answered for good."""
+        with self._lock:
+            return len(self._promises) >= count
+
     def is_done(self) -> bool:
         """Whether all are answered for good."""
-        with self._lock:
-            return len(self._promises) >= self._count
+        return self.has_answered(self._count)
 
     def finish(self, timeout_s: float) -> tuple[Promise, ...]:
         """Wait for the last answer; the promises."""

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -133,6 +134,14 @@ class Stage:
             bill=tuple(self._bill.rows(run.clients, self._events.next_offsets(), BILL_TIMEOUT_S)),
         )
         return check(evidence, run.copies_bound)
+
+    def wait_for(self, run: Run, is_there: Callable[[], bool], timeout_s: float) -> None:
+        """Wait for this and keep the parts running meanwhile; AssertionError after `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while not is_there():
+            assert time.monotonic() < deadline, f"{run.name}: not there after {timeout_s} s"
+            self.look_after_parts(run)
+            time.sleep(_POLL_S)
 
     def _wait_handed_in(self, run: Run, injector: Promising) -> None:
         """Wait until nothing is left to hand in, and keep the parts running meanwhile."""

@@ -8,6 +8,7 @@ the first had been stored or not.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 
 from shared.registry.credentials import make_credential
@@ -47,7 +48,7 @@ def test_what_got_its_250_arrives_once_though_ingest_and_kafka_are_killed(
     parts = [SERVICE, SERVICE, "kafka", SERVICE]
     random.shuffle(parts)
     for part, moment in zip(parts, moments(random, len(parts)), strict=True):
-        injector.wait_for(moment, ANSWER_TIMEOUT_S)
+        stage.wait_for(run, partial(injector.has_answered, moment), ANSWER_TIMEOUT_S)
         stage.kill(part)
         stage.restart(part)
     findings = stage.finish(run, injector)
