@@ -99,7 +99,11 @@ class SubmissionKeys:
 
     def _renew(self, store: Submissions, generation: str) -> None:
         """Claim the last batch under the new generation before anything else."""
-        self._generation, self._seen = generation, {}
-        last, self._last = self._last, Run((), {})
-        if last.claims:
-            self._claim(store, last)
+        before, self._generation, self._seen = self._generation, generation, {}
+        if not self._last.claims:
+            return
+        try:
+            self._claim(store, self._last)
+        except (StoreAwayError, NotReady):
+            self._generation = before  # so that the next call is told to do it again
+            raise
