@@ -14,7 +14,7 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
 from shared.runtime.lifecycle import PartAway
-from shared.stream.client import ClientOptions, make_consumer
+from shared.stream.client import ClientOptions, make_consumer, position_of
 from shared.stream.consumer import Record
 from shared.topics.names import EVENTS
 
@@ -85,7 +85,11 @@ class EventLog:
                 moved_at = time.monotonic()
                 end = ends[part.partition]
                 yield part.partition, [each for each in records if each.offset < end]
-            done = {part for part in todo if self._position(part) >= ends[part.partition]}
+            done = {
+                part
+                for part in todo
+                if position_of(self._committed, part, ASK_TIMEOUT_MS) >= ends[part.partition]
+            }
             if done:
                 todo -= done
                 consumer.pause(*done)
@@ -121,10 +125,6 @@ class EventLog:
         except KafkaError as error:
             raise self._away(str(error)) from error
         return found
-
-    def _position(self, part: TopicPartition) -> int:
-        found = self._committed.position(part, timeout_ms=ASK_TIMEOUT_MS)
-        return -1 if found is None else int(found)
 
     def _away(self, reason: str) -> PartAway:
         return PartAway("Kafka", self._options.bootstrap, reason)

@@ -15,7 +15,7 @@ from kafka import TopicPartition
 from shared.registry.client import Client, decode_client
 from shared.runtime.deadline import Deadline
 from shared.runtime.sections import KafkaSettings
-from shared.stream.client import ClientOptions, make_consumer
+from shared.stream.client import ClientOptions, make_consumer, position_of
 from shared.topics.names import CLIENTS
 
 log = logging.getLogger(__name__)
@@ -54,8 +54,7 @@ class Reading:
 
     def position(self) -> int:
         """How far it has been read; -1 before the first answer."""
-        position = self._consumer.position(_PARTITION, timeout_ms=_ASK_TIMEOUT_MS)
-        return -1 if position is None else int(position)
+        return position_of(self._consumer, _PARTITION, _ASK_TIMEOUT_MS)
 
     def read_to_end(self, deadline: Deadline) -> bool:
         """Read on to what is the end now; whether it was reached in time."""

@@ -27,8 +27,12 @@ def duplicate_event(event: MailEvent, first_mail_id: str) -> MailEvent:
     )
 
 
-def reused_event(event: MailEvent, broken: BrokenRule, first_mail_id: str) -> MailEvent:
-    """The refusal of another message under the same key; `event` tells of the submission."""
+def reused_event(event: MailEvent, envelope: Envelope, first_mail_id: str) -> MailEvent:
+    """The refusal of a message whose key another one had before it.
+
+    `event` tells of the submission, `envelope` has its key.
+    """
+    broken = _key_reused(envelope, first_mail_id)
     return replace(
         event,
         enhanced=broken.status,
@@ -38,8 +42,7 @@ def reused_event(event: MailEvent, broken: BrokenRule, first_mail_id: str) -> Ma
     )
 
 
-def key_reused(envelope: Envelope, first_mail_id: str) -> BrokenRule:
-    """Why a message is refused whose key another message had before it."""
+def _key_reused(envelope: Envelope, first_mail_id: str) -> BrokenRule:
     name, found = "Message-ID", envelope.message_id
     if envelope.submission_key:
         name, found = "ce_id", envelope.submission_key

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.structs import TopicPartition
 from msgspec import Struct
 
 from shared.runtime.sections import KafkaSettings, RuntimeSettings
@@ -147,6 +148,12 @@ def made(kind: Any, **config: Any) -> Any:
             begun.close()
         raise
     return client
+
+
+def position_of(consumer: Any, partition: TopicPartition, timeout_ms: int) -> int:
+    """The offset that is read next; -1 before the first answer. Raises KafkaError."""
+    found = consumer.position(partition, timeout_ms=timeout_ms)
+    return -1 if found is None else int(found)
 
 
 def load_metadata(consumer: KafkaConsumer) -> None:

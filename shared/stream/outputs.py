@@ -16,6 +16,14 @@ def event(service: str, kind: EventType, mail_id: str, data: MailEvent) -> Outpu
     return Output(names.EVENTS, value, key, headers)
 
 
+def told(
+    service: str, kind: EventType, mail_id: str, data: MailEvent, *, has_own_events: bool
+) -> list[Output]:
+    """The records that tell this: on mail.events and, where the client has one, its own topic."""
+    first = event(service, kind, mail_id, data)
+    return [first, own_copy(first, data.client)] if has_own_events else [first]
+
+
 def own_copy(told: Output, client: str) -> Output:
     """The same event for the client's own topic; written in the transaction of `told`."""
     return told._replace(topic=names.own_events(client))

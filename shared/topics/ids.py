@@ -42,11 +42,6 @@ def derive(topic: str, partition: int, offset: int, timestamp_ms: int) -> str:
     return encode(((timestamp_ms & 0xFFFF_FFFF_FFFF) << 80) | int.from_bytes(digest, "big"))
 
 
-def make(now_ms: int, chance: bytes) -> str:
-    """The mail id of a message that came by SMTP: the time, and 10 random bytes."""
-    return encode(((now_ms & 0xFFFF_FFFF_FFFF) << 80) | int.from_bytes(chance[:10], "big"))
-
-
 def time_letters(now_ms: int) -> str:
     """The TIME_LETTERS that every mail id of this millisecond begins with."""
     return encode((now_ms & 0xFFFF_FFFF_FFFF) << 80)[:TIME_LETTERS]

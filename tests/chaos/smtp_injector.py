@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import queue
 import smtplib
-import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from msgspec.structs import replace
 from shared.topics.records import EventType
 from tests.chaos.ledger import Promise
 from tests.chaos.mixture import Submission
+from tests.integration.front_door import trusting
 
 SESSIONS_PER_CLIENT: Final = 6
 # Kafka away: 451 comes after 4 s; a door that is being started again: no connection.
@@ -131,11 +131,3 @@ def _submit(smtp: smtplib.SMTP, submission: Submission) -> int:
             return code
     code, _ = smtp.data(submission.content)
     return code
-
-
-def trusting() -> ssl.SSLContext:
-    """TLS without a look at the certificate, which is the line's own."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context

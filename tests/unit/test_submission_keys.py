@@ -33,8 +33,8 @@ from shared.topics.submission_keys import (
     place_of,
 )
 
-FIRST = ids.make(1_700_000_000_000, b"f" * 10)
-OWN = ids.make(1_700_000_100_000, b"o" * 10)
+FIRST = ids.time_letters(1_700_000_000_000) + ids.chance_letters(b"f" * 16)
+OWN = ids.time_letters(1_700_000_100_000) + ids.chance_letters(b"o" * 16)
 FROM_KAFKA = Origin("mail.intake.shop", 1, 7)
 ENVELOPE = Envelope(
     mail_id=OWN,

@@ -22,7 +22,13 @@ from kafka.structs import TopicPartition
 from msgspec import Struct
 
 from services.billing.core.usage import EventRecord
-from shared.stream.client import ClientOptions, before_poll, load_metadata, make_consumer
+from shared.stream.client import (
+    ClientOptions,
+    before_poll,
+    load_metadata,
+    make_consumer,
+    position_of,
+)
 from shared.topics.names import EVENTS
 
 log = logging.getLogger(__name__)
@@ -162,10 +168,9 @@ class EventFeed:
 
     def _position(self, partition: int) -> int:
         try:
-            found = self._consumer.position(self._named(partition), timeout_ms=POSITION_TIMEOUT_MS)
+            return position_of(self._consumer, self._named(partition), POSITION_TIMEOUT_MS)
         except IllegalStateError:
             return -1
-        return -1 if found is None else int(found)
 
     def _take_changes(self) -> None:
         while self._changes:

@@ -21,7 +21,7 @@ from shared.mail.address import AddressFault, parse_path
 from shared.mail.rules import RULES
 from shared.registry.client import Client
 from shared.registry.judging import attribute, broken_rules, refused_event, unsent_event
-from shared.registry.repeats import key_reused, reused_event
+from shared.registry.repeats import reused_event
 from shared.smtp.reply import Reply
 from shared.topics.records import BrokenRule, Envelope, Facts, MailEvent, Message, Origin
 
@@ -98,9 +98,8 @@ def judge_unfit(peer: Peer, arrival: Arrival, refusal: Reply) -> MailEvent:
 
 def reused_key(envelope: Envelope, first_mail_id: str) -> MailEvent:
     """The event of a message whose key another one had before it; its rules are the reply's."""
-    broken = key_reused(envelope, first_mail_id)
     event = unsent_event(envelope, "", envelope.received_at_ms)
-    return reused_event(event, broken, first_mail_id)
+    return reused_event(event, envelope, first_mail_id)
 
 
 def refusal_reply(broken: Sequence[BrokenRule]) -> Reply:

@@ -153,7 +153,7 @@ class DoorConnection(asyncio.Protocol):
             if reply is None:
                 self._write()
                 return
-            self._answer(reply)
+            session.answer(reply)
             if session.state is State.TLS:
                 self._write()
                 self._begin_tls()
@@ -180,15 +180,12 @@ class DoorConnection(asyncio.Protocol):
         """Answer the event that waits, and go on with what has come meanwhile."""
         if not self._wire.is_open:
             return
-        self._answer(reply)
+        self._session.answer(reply)
         if self._door.connections.is_draining:
             self._write()
             self.end()
             return
         self._wire.go_on()
-
-    def _answer(self, reply: Reply) -> None:
-        self._session.answer(reply)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._task = self._loop.create_task(work)

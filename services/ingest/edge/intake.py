@@ -102,10 +102,10 @@ def _tell(refusals: Sequence[Refusal], copied: Collection[str], now_ms: int) -> 
     for refusal in refusals:
         event, origin = refusal.event, refusal.event.origin or Origin()
         broken = event.rules[0]
-        told = outputs.event(SERVICE, EventType.REFUSED, refusal.mail_id, event)
-        written.append(told)
-        if event.client in copied:
-            written.append(outputs.own_copy(told, event.client))
+        has_own_events = event.client in copied
+        written += outputs.told(
+            SERVICE, EventType.REFUSED, refusal.mail_id, event, has_own_events=has_own_events
+        )
         written.append(
             outputs.refused_bytes(
                 refusal.content,

@@ -26,7 +26,6 @@ from msgspec.structs import replace
 from services.ingest.edge.outbox import (
     SERVICE,
     TIMEOUT_S,
-    UNKNOWN,
     Handed,
     Outbox,
     Outcome,
@@ -155,7 +154,7 @@ class MessageWriter:
         except (KafkaError, AssertionError, RuntimeError) as error:
             self._give_up(error)
             for send in waiting:
-                outbox.settle(send.part, [UNKNOWN] * len(send.part))
+                outbox.give_up(send.part)
             time.sleep(_RETRY_S)
         if plan.copied:
             self._tell(plan.copied, outbox)
@@ -174,7 +173,7 @@ class MessageWriter:
         except TransactionLost as error:
             log.warning("repeats not told", extra={"reason": str(error)})
             for send, _ in copied:
-                outbox.settle(send.part, [UNKNOWN])
+                outbox.give_up(send.part)
         else:
             for send, _ in copied:
                 outbox.settle(send.part, send.outcomes)
@@ -196,13 +195,15 @@ class MessageWriter:
         return self._producer
 
     def _answered(self, send: Send, outbox: Outbox[Message], result: object) -> None:
-        outcomes: Sequence[Outcome] = send.outcomes
-        if isinstance(result, BaseException):
+        is_lost = isinstance(result, BaseException)
+        if is_lost:
             self.fault = f"Kafka: {result!r}"
             self._failed.set()
-            outcomes = [UNKNOWN] * len(send.part)
         self._failpoints.hit("ingest.door_acknowledged")
-        outbox.settle(send.part, outcomes)
+        if is_lost:
+            outbox.give_up(send.part)
+        else:
+            outbox.settle(send.part, send.outcomes)
 
     def _give_up(self, error: BaseException) -> None:
         self.fault = f"Kafka: {error}"

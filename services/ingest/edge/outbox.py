@@ -107,6 +107,10 @@ class Outbox(Generic[T]):
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
             self._loop.call_soon_threadsafe(self._settled, batch, outcomes)
 
+    def give_up(self, batch: Sequence[Handed[T]]) -> None:
+        """Tell that nobody knows how these went. Thread-safe."""
+        self.settle(batch, [UNKNOWN] * len(batch))
+
     async def close(self) -> None:
         """Wait for what was handed over, at most its time-out, then end the thread."""
         if self._open:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from services.ingest.edge.outbox import SERVICE, UNKNOWN, Handed, Outbox, Written
+from services.ingest.edge.outbox import SERVICE, Handed, Outbox, Written
 from shared.stream import outputs
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.topics.records import EventType, MailEvent
@@ -29,10 +29,10 @@ class RefusalWriter:
         written: list[Output] = []
         received: dict[tuple[str, str, str], int] = {}
         for mail_id, event in (handed.item for handed in batch):
-            told = outputs.event(SERVICE, EventType.REFUSED, mail_id, event)
-            written.append(told)
-            if self._has_own_events(event.client):
-                written.append(outputs.own_copy(told, event.client))
+            has_own_events = self._has_own_events(event.client)
+            written += outputs.told(
+                SERVICE, EventType.REFUSED, mail_id, event, has_own_events=has_own_events
+            )
             key = (event.client, event.mailing_id, event.sub_client)
             received[key] = received.get(key, 0) + 1
         first_id, first = batch[0].item
@@ -41,7 +41,7 @@ class RefusalWriter:
             self._producer.commit(written)
         except TransactionLost as error:
             log.warning("refusals not told", extra={"reason": str(error)})
-            outbox.settle(batch, [UNKNOWN] * len(batch))
+            outbox.give_up(batch)
         else:
             outbox.settle(batch, [Written()] * len(batch))
 

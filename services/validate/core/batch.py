@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from services.validate.core.verdict import Passed, Policy, Refused, Suppressed, Verdict, judge
 from shared.registry.client import Client
 from shared.registry.judging import unsent_event
-from shared.registry.repeats import duplicate_event, key_reused, reused_event
+from shared.registry.repeats import duplicate_event, reused_event
 from shared.topics import ids
 from shared.topics.records import Envelope, EventType, MailEvent, Message
 from shared.topics.submission_keys import Answer, Conflict, Duplicate
@@ -78,7 +78,9 @@ def assemble(judged: Sequence[Judged], answers: Mapping[int, Answer], now_ms: in
                 batch.events.append((EventType.DUPLICATE, one.message.envelope.mail_id, event))
                 continue
             case Conflict(first):
-                verdict: Verdict = Refused(_reused(one, ids.from_bytes(first), now_ms))
+                event = _event_of(one, now_ms)
+                mail_id = ids.from_bytes(first)
+                verdict: Verdict = Refused(reused_event(event, one.message.envelope, mail_id))
             case _:
                 verdict = one.verdict
         key = _add(batch, one.message, verdict, now_ms)
@@ -109,11 +111,6 @@ def _event_of(judged: Judged, now_ms: int) -> MailEvent:
             return unsent_event(onward, "", now_ms)
         case Refused(event) | Suppressed(event):
             return event
-
-
-def _reused(judged: Judged, first_mail_id: str, now_ms: int) -> MailEvent:
-    broken = key_reused(judged.message.envelope, first_mail_id)
-    return reused_event(_event_of(judged, now_ms), broken, first_mail_id)
 
 
 def _first_stay(envelope: Envelope, content: bytes, now_ms: int) -> tuple[str, Message]:

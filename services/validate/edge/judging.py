@@ -135,11 +135,9 @@ class Judging:
             # One a record: a pack on a retry topic is as late as the last of it.
             written.append(outputs.pack(names.deferred(step), [message]))
         for kind, mail_id, event in batch.events:
-            told = outputs.event(SERVICE, kind, mail_id, event)
-            written.append(told)
             client = self._means.clients.get(event.client)
-            if client is not None and client.own_events:
-                written.append(outputs.own_copy(told, client.name))
+            has_own_events = client is not None and client.own_events
+            written += outputs.told(SERVICE, kind, mail_id, event, has_own_events=has_own_events)
         if batch.received:
             tally_id = f"{SERVICE}.{first.topic}.{first.partition}.{first.offset}"
             written.append(outputs.tally(SERVICE, tally_id, now_ms, batch.received))

@@ -24,7 +24,7 @@ from kafka.structs import TopicPartition
 from shared.runtime.clock import Clock
 from shared.store.client import StoreAwayError
 from shared.store.submissions import Submissions, Window
-from shared.stream.client import ClientOptions, make_consumer
+from shared.stream.client import ClientOptions, make_consumer, position_of
 from shared.topics.codec import CodecError
 from shared.topics.names import SUBMISSIONS
 from shared.topics.submission_keys import CLAIM_BYTES, decode_record
@@ -166,7 +166,9 @@ class KeysReader:
                 ends = self._written(partitions)
             self._seek(consumer, partitions, ends)
             keys = 0
-            while any(_position(consumer, each) < ends[each] for each in partitions):
+            while any(
+                position_of(consumer, each, _ASK_TIMEOUT_MS) < ends[each] for each in partitions
+            ):
                 if self._closing.is_set():
                     raise _Lost
                 for records in consumer.poll(timeout_ms=_POLL_MS).values():
@@ -211,8 +213,3 @@ def _topic_id(consumer: Any) -> str:
 def _hold(store: Submissions, token: str, at_s: int, claims: bytes) -> None:
     if not store.restore(token, at_s, claims):
         raise _Lost
-
-
-def _position(consumer: Any, partition: TopicPartition) -> int:
-    position = consumer.position(partition, timeout_ms=_ASK_TIMEOUT_MS)
-    return -1 if position is None else int(position)
