@@ -29,6 +29,12 @@ _DOMAIN: Final = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[A-Za-z0-9:.-]{{3,64}}\])"
 _MAILBOX: Final = re.compile(rf"({_LOCAL})@{_DOMAIN}")
 _PATH: Final = re.compile(rf" ?<({_LOCAL}@{_DOMAIN}|[Pp][Oo][Ss][Tt][Mm][Aa][Ss][Tt][Ee][Rr]|)>")
 _VERB: Final = re.compile(r"([A-Za-z]{3,16})(?: (.*))?", re.DOTALL)
+# The lines of nearly all mail, taken apart in one step; whatever else is read as above.
+_PLAIN_WORD: Final = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_PLAIN_PATH: Final = re.compile(
+    rb"(?:(?i:(MAIL) FROM)|(?i:RCPT TO)):<((" + _PLAIN_WORD + rb"(?:\." + _PLAIN_WORD + rb")*)"
+    rb"@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)>"
+)
 _PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
 # Those of ASCII but the tab, those of Latin-1, and what other programs take for a line end.
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
@@ -71,6 +77,20 @@ def parse_command(line: bytes) -> Command | SyntaxFault:
         return SyntaxFault.CONTROL
     found = _VERB.fullmatch(text.rstrip(" \t"))
     return Command(found[1].upper(), found[2] or "") if found else SyntaxFault.VERB
+
+
+def plain_path(line: bytes) -> tuple[bool, str] | None:
+    """Whether it is MAIL, else RCPT, and the address; None for all but the plainest form of line.
+
+    What it finds is what parse_command and parse_path find; a test holds them together.
+    """
+    found = _PLAIN_PATH.fullmatch(line)
+    if found is None:
+        return None
+    verb, address, local = found.groups()
+    if len(address) > MAX_ADDRESS_OCTETS or len(local) > MAX_LOCAL_OCTETS:
+        return None
+    return verb is not None, address.decode("ascii")
 
 
 def parse_path(argument: str, keyword: str) -> Path | SyntaxFault:

@@ -80,7 +80,7 @@ def make_reply(code: int, text: str) -> Reply:
 def encode_reply(reply: Reply) -> bytes:
     """The bytes of a reply, one line for each of its text's. Raises LocalProtocolError."""
     status = f"{reply.enhanced} " if reply.enhanced else ""
-    if "\n" not in reply.text and "\r" not in reply.text and "\0" not in reply.text:
+    if reply.text.isprintable():
         return f"{reply.code} {status}{reply.text}\r\n".encode()
     lines = reply.text.split("\n")
     if any(_LINE_BREAKS.search(line) for line in lines):

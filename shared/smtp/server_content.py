@@ -47,7 +47,7 @@ class Incoming:
         """The message, None while its end has not come."""
         stuffed = buffer.take_content()
         if stuffed is not None:
-            return self._received(stuffed)
+            return self._received(stuffed, buffer.may_be_stuffed)
         limit = self._options.max_content_bytes
         # Stuffed dots make a message longer by a third at most ("..CRLF" for ".CRLF").
         if self._dropped_bytes or len(buffer) > limit + limit // 3 + 5:
@@ -62,14 +62,14 @@ class Incoming:
         self._carried = b"\r" if whole.endswith(b"\r") else b""
         self._is_bare |= not has_only_crlf(whole.removesuffix(b"\r"))
 
-    def _received(self, stuffed: bytes) -> Content:
+    def _received(self, stuffed: bytes, may_be_stuffed: bool) -> Content:
         options, sender, recipients = self._options, self._data.sender, self._data.recipients
         is_bare = self._is_bare or not has_only_crlf(self._carried + stuffed)
         self.is_doubtful = is_bare and options.refuse_bare_line_ends
         if self._dropped_bytes:
             size = len(stuffed) + self._dropped_bytes
             return Content(sender, recipients, b"", size, refusals.TOO_LARGE)
-        content = decode_content(stuffed)
+        content = decode_content(stuffed) if may_be_stuffed else stuffed
         return Content(sender, recipients, content, len(content), self._refusal(content))
 
     def _refusal(self, content: bytes) -> Reply | None:

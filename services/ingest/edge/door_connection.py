@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any, Final, cast
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, Final, cast
 
 from msgspec.structs import replace
 
@@ -32,7 +32,6 @@ from shared.smtp.events import (
     Content,
     Data,
     Ended,
-    Hello,
     Login,
     Mail,
     Recipient,
@@ -48,6 +47,9 @@ from shared.topics.records import Envelope, Facts, MailEvent, Message
 
 log = logging.getLogger(__name__)
 
+# An Enum's member found through its class costs a call each time.
+_CONTENT: Final = State.CONTENT
+_TLS: Final = State.TLS
 # How long the last reply may take to be read, where a command may not take less.
 CLOSE_S: Final = 10.0
 
@@ -141,20 +143,23 @@ class DoorConnection(asyncio.Protocol):
     def _run(self) -> None:
         session = self._session
         while (event := session.next_event()) is not None:
-            if isinstance(event, Ended):
+            judge = self._JUDGES.get(type(event))
+            if judge is not None:
+                reply = judge(self, event)
+            elif isinstance(event, Ended):
                 self._write()
                 self._give_last_time()
                 self._wire.close()
                 return
-            if isinstance(event, ScramStart) and not self._login.is_locked():
+            elif isinstance(event, ScramStart) and not self._login.is_locked():
                 session.answer_scram(self._login.offer(event.username))
                 continue
-            reply = self._decide(event)
+            else:
+                reply = self._decide(event)
             if reply is None:
-                self._write()
-                return
+                break
             session.answer(reply)
-            if session.state is State.TLS:
+            if session.state is _TLS:
                 self._write()
                 self._begin_tls()
                 return
@@ -165,14 +170,14 @@ class DoorConnection(asyncio.Protocol):
         # more time for it.
         session = self._session
         has_said = self._wire.write()
-        if has_said and session.authenticated_as and session.state is not State.CONTENT:
+        if has_said and session.authenticated_as and session.state is not _CONTENT:
             self.deadline = self._loop.time() + self._door.limits.idle_timeout_s
 
     def _give_last_time(self) -> None:
         self.deadline = self._loop.time() + min(CLOSE_S, self._door.limits.idle_timeout_s)
 
     def _lateness(self) -> Reply:
-        if self._session.state is State.CONTENT:
+        if self._session.state is _CONTENT:
             return replies.SLOW
         return replies.IDLE if self._session.authenticated_as else replies.NO_LOGIN
 
@@ -199,17 +204,8 @@ class DoorConnection(asyncio.Protocol):
             self.end(replies.CRASHED)
 
     def _decide(self, event: ServerEvent) -> Reply | None:
-        """The answer; None where it comes later."""
+        """The answer to what brings no mail; None where it comes later."""
         match event:
-            case Mail():
-                return self._judge_mail(event)
-            case Recipient():
-                refusal = door_policy.judge_recipient(event.address, event.taken)
-                return refusal or replies.RECIPIENT_OK
-            case Data():
-                return self._judge_data()
-            case Content():
-                return self._judge_content(event)
             case Login() | ScramFinish():
                 if isinstance(event, Login) and self._login.is_locked():
                     return replies.LOCKED
@@ -219,7 +215,7 @@ class DoorConnection(asyncio.Protocol):
                 return replies.LOCKED
             case StartTls():
                 return replies.TLS
-            case Hello() | Ended():
+            case _:
                 return replies.OK
 
     async def _log_in(self, event: Login | ScramFinish) -> None:
@@ -237,7 +233,10 @@ class DoorConnection(asyncio.Protocol):
             return refusal
         return replies.SENDER_OK if self._login.is_within_rate(client) else replies.TOO_FAST
 
-    def _judge_data(self) -> Reply:
+    def _judge_recipient(self, event: Recipient) -> Reply:
+        return door_policy.judge_recipient(event.address, event.taken) or replies.RECIPIENT_OK
+
+    def _judge_data(self, _: Data) -> Reply:
         door = self._door
         size = door.options.max_content_bytes
         if door.connections.held_bytes + size > door.limits.max_held_bytes:
@@ -333,3 +332,11 @@ class DoorConnection(asyncio.Protocol):
             return
         if not await self._wire.secure(self, context, limits.handshake_timeout_s):
             self._door.counts.turned_away.add(1, HANDSHAKE)
+
+    # What a message is made of, by type; asked for one by one they would cost more than they do.
+    _JUDGES: ClassVar[dict[type, Callable[[DoorConnection, Any], Reply | None]]] = {
+        Mail: _judge_mail,
+        Recipient: _judge_recipient,
+        Data: _judge_data,
+        Content: _judge_content,
+    }

@@ -20,6 +20,7 @@ from shared.smtp.reply import Reply, encode_reply
 from shared.smtp.server import ServerSession
 from shared.smtp.states import State
 
+_CONTENT: Final = State.CONTENT  # an Enum's member found through its class costs a call each time
 # Replies that wait to be sent; above it nothing more is read.
 MAX_UNSENT_BYTES: Final = 65_536
 # Commands are carried out so many bytes at a time: a few bytes of them can ask for long replies.
@@ -56,22 +57,23 @@ class DoorWire:
 
     def receive(self, data: bytes) -> None:
         """Carry out what was read, as far as its replies find room."""
-        is_large = len(data) > SLICE_BYTES and self._session.state is not State.CONTENT
-        if self._unfed or is_large or not self._session.wants_data:
+        session = self._session
+        is_large = len(data) > SLICE_BYTES and session.state is not _CONTENT
+        if self._unfed or is_large or not session.wants_data:
             self._unfed += data
             self._feed()
             if self._unfed:
                 self._pause()
         else:
-            self._session.receive(data)
+            session.receive(data)
             self._run()
 
     def write(self) -> bool:
         """Send what the session says; whether that is anything."""
-        output = self._session.take_output()
-        if not output or self._transport is None or not self.is_open:
+        output, transport = self._session.take_output(), self._transport
+        if not output or transport is None or transport.is_closing():
             return False
-        self._transport.write(output)
+        transport.write(output)
         return True
 
     def choke(self) -> None:
@@ -97,10 +99,11 @@ class DoorWire:
     def go_on(self) -> None:
         """Carry out what has come meanwhile, and read on where nothing waits."""
         self._run()
-        self._feed()
-        if self._transport is None or not self.is_open:
+        if self._unfed:
+            self._feed()
+        if not self._is_paused or self._transport is None or not self.is_open:
             return
-        if self._is_paused and self._session.wants_data and not self._is_choked:
+        if self._session.wants_data and not self._is_choked:
             self._is_paused = False
             self._transport.resume_reading()
 
