@@ -113,7 +113,7 @@ def scan(
         defect = defect or (Defect.NUL if b"\0" in head else Defect.CONTROL)
     if len(lines) > MAX_HEADER_LINES:
         defect, lines = defect or Defect.TOO_MANY, lines[:MAX_HEADER_LINES]
-    values: _Values = [[] for _ in range(11)]
+    values: _Values = [[], [], [], [], [], [], [], [], [], [], []]
     line_defect = _sort(lines, code_header, values)
     defect = defect or line_defect
     if not defect and b"\0" in content:
@@ -194,28 +194,29 @@ def _read_name(name: bytes, colon: bytes, code_header: bytes) -> tuple[int, str]
 def _facts(size_bytes: int, header_bytes: int, defect: str, values: _Values) -> Facts:
     message_ids, tos, froms = values[_MESSAGE_ID], values[_TO], values[_FROM]
     subjects, codes = values[_SUBJECT], values[_CODE]
+    # In the order of the fields: by their names it would take eight times as long.
     return Facts(
-        size_bytes=size_bytes,
-        header_bytes=header_bytes,
-        message_id_count=len(message_ids),
-        message_id=_message_id(message_ids),
-        message_id_raw=_shown(message_ids),
-        to_count=len(tos),
-        to_address=_address(parse_single(tos[0])) if len(tos) == 1 else "",
-        to_raw=_shown(tos),
-        from_count=len(froms),
-        from_address=_sender(froms[0]) if len(froms) == 1 else "",
-        from_raw=_shown(froms),
-        cc_count=len(values[_CC]),
-        bcc_count=len(values[_BCC]),
-        subject_count=len(subjects),
-        subject_empty=not subjects or any(map(encoded_words.is_blank, subjects)),
-        reply_to_count=len(values[_REPLY_TO]),
-        return_path_count=len(values[_RETURN_PATH]),
-        code_count=len(codes),
-        code=_shown(codes),
-        defect=defect,
-        date_count=len(values[_DATE]),
+        size_bytes,
+        header_bytes,
+        len(message_ids),
+        _message_id(message_ids),
+        _shown(message_ids),
+        len(tos),
+        _address(parse_single(tos[0])) if len(tos) == 1 else "",
+        _shown(tos),
+        len(froms),
+        _sender(froms[0]) if len(froms) == 1 else "",
+        _shown(froms),
+        len(values[_CC]),
+        len(values[_BCC]),
+        len(subjects),
+        not subjects or any(map(encoded_words.is_blank, subjects)),
+        len(values[_REPLY_TO]),
+        len(values[_RETURN_PATH]),
+        len(codes),
+        _shown(codes),
+        defect,
+        len(values[_DATE]),
     )
 
 
@@ -229,7 +230,8 @@ def _message_id(values: list[bytes]) -> str:
 
 
 def _address(parsed: Parsed) -> str:
-    return parsed.address if isinstance(parsed, ParsedAddress) else ""
+    # For a Struct isinstance() takes five times as long.
+    return parsed.address if type(parsed) is ParsedAddress else ""
 
 
 def _sender(value: bytes) -> str:
