@@ -6,12 +6,14 @@ own: order (states.py), the session (server.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from shared.smtp.events import Data, Hello, Mail, Recipient, StartTls
 from shared.smtp.extensions import Extensions
-from shared.smtp.grammar import SyntaxFault, is_hello_name, parse_path
+from shared.smtp.grammar import SyntaxFault, is_hello_name, parse_path, plain_path
 from shared.smtp.reply import Reply
+from shared.smtp.states import RCPT, READY, State
 
 # Requests of a browser that was made to speak to us (cross-protocol attacks).
 _FOREIGN: Final = (
@@ -41,6 +43,7 @@ _UNKNOWN_PARAMETER: Final = Reply(555, "5.5.4", "Parameter not known")
 _BAD_PARAMETER: Final = Reply(501, "5.5.4", SyntaxFault.PARAMETER)
 _TOO_LARGE: Final = Reply(552, "5.3.4", "Message too large")
 _NEEDS_SMTPUTF8: Final = Reply(553, "5.6.7", "Such an address needs SMTPUTF8")
+_WITH_SENDER: Final = frozenset({State.MAIL, RCPT})
 _MAX_SIZE_DIGITS: Final = 20  # RFC 1870, 3
 
 _SENDER_FAULTS: Final = {
@@ -49,6 +52,28 @@ _SENDER_FAULTS: Final = {
 _RECIPIENT_FAULTS: Final = {
     fault: Reply(501, "5.5.4" if "Parameter" in fault else "5.1.3", fault) for fault in SyntaxFault
 }
+
+
+def read_plain(
+    line: bytes, state: State, mail: Mail, recipients: Sequence[str], most: int
+) -> Mail | Recipient | Data | None:
+    """MAIL, RCPT and DATA where they are due and in their plainest form.
+
+    None for all else, which is read word by word; that would find the same, in four times as
+    long. At most `most` recipients are taken.
+    """
+    if state is RCPT and line == b"DATA":
+        return Data(mail.sender, tuple(recipients))
+    found = plain_path(line)
+    if found is None:
+        return None
+    is_mail, address = found
+    if is_mail:
+        return Mail(address, 0, False, False) if state is READY else None
+    taken = len(recipients)
+    if state not in _WITH_SENDER or taken >= most:
+        return None
+    return Recipient(mail.sender, address, taken)
 
 
 def read_hello(argument: str, is_extended: bool) -> Hello | Reply:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from shared.smtp import commands, refusals
+from shared.smtp import commands, refusals, states
 from shared.smtp.buffer import Buffer, NoLine
 from shared.smtp.errors import LocalProtocolError
 from shared.smtp.events import (
@@ -34,7 +34,7 @@ from shared.smtp.events import (
     StartTls,
 )
 from shared.smtp.extensions import encode_extensions
-from shared.smtp.grammar import MAX_COMMAND_BYTES, SyntaxFault, parse_command, plain_path
+from shared.smtp.grammar import MAX_COMMAND_BYTES, SyntaxFault, parse_command
 from shared.smtp.patience import IDLE_COMMANDS, Patience
 from shared.smtp.reply import Reply, encode_reply
 from shared.smtp.sasl import ScramOffer
@@ -48,17 +48,9 @@ __all__ = ["MAX_UNREAD_BYTES", "ServerOptions", "ServerSession"]
 # What may lie unread while an event waits for its answer: a few reads of a socket.
 MAX_UNREAD_BYTES: Final = 1_048_576
 
-# An Enum's member found through its class costs as much as calling a function.
-_READY: Final = State.READY
-_MAIL: Final = State.MAIL
-_RCPT: Final = State.RCPT
-_CONTENT: Final = State.CONTENT
-_AUTH: Final = State.AUTH
-_CLOSED: Final = State.CLOSED
 _INCOMPLETE: Final = NoLine.INCOMPLETE
-_UNREAD: Final = frozenset({State.BANNER, State.TLS, State.CLOSED})
-_WITH_SENDER: Final = frozenset({State.MAIL, State.RCPT})
-_MUTE: Final = frozenset({State.TLS, State.CLOSED})
+_UNREAD: Final = frozenset({State.BANNER, states.TLS, states.CLOSED})
+_MUTE: Final = frozenset({states.TLS, states.CLOSED})
 _NO_MAIL: Final = Mail("", 0, is_eight_bit=False, is_smtputf8=False)
 
 
@@ -66,7 +58,6 @@ class ServerSession:
     """One connection's dialog."""
 
     __slots__ = (
-        "_allowed",
         "_auth",
         "_buffer",
         "_ended",
@@ -75,11 +66,11 @@ class ServerSession:
         "_mail",
         "_offered",
         "_options",
+        "_order",
         "_output",
         "_patience",
         "_pending",
         "_recipients",
-        "_refused",
         "_state",
         "is_secure",
     )
@@ -137,11 +128,11 @@ class ServerSession:
 
     def receive(self, data: bytes) -> None:
         """Take what was read."""
-        if self._state is _CLOSED:
+        if self._state is states.CLOSED:
             return
         if self._buffer.add(data) <= MAX_UNREAD_BYTES:
             return
-        if self._pending is not None or self._state is not _CONTENT:
+        if self._pending is not None or self._state is not states.CONTENT:
             self._pending = None
             self._end(refusals.TOO_MUCH, "it sent too much ahead of replies")
 
@@ -167,10 +158,10 @@ class ServerSession:
         if type(event) is Recipient:
             if reply.code < 300:
                 self._recipients.append(event.address)
-                self._state = _RCPT
+                self._state = states.RCPT
         elif type(event) is Mail:
             if reply.code < 300:
-                self._mail, self._state = event, _MAIL
+                self._mail, self._state = event, states.MAIL
         elif type(event) is Data:
             self._answer_data(event, reply)
         elif type(event) is Content:
@@ -186,7 +177,7 @@ class ServerSession:
                 self._answer_hello(event, reply)
             case StartTls():
                 if reply.is_positive:
-                    self._state = State.TLS
+                    self._state = states.TLS
                 self._put(reply)
             case Login() | ScramStart() | ScramFinish():
                 self._answer_login(event, reply)
@@ -201,7 +192,7 @@ class ServerSession:
 
     def tls_started(self) -> None:
         """The handshake is done: everything known before it is forgotten (RFC 3207, 4.2)."""
-        if self._state is not State.TLS or len(self._buffer):
+        if self._state is not states.TLS or len(self._buffer):
             raise LocalProtocolError("TLS starts after 220 and with an empty buffer")
         self.is_secure = True
         self._auth.forget()
@@ -216,8 +207,8 @@ class ServerSession:
 
     def _reorder(self) -> None:
         """TLS or a login changes what is offered and which commands may be given."""
-        order = order_of(self._auth.access(self.is_secure), self._options.requires_auth)
-        self._allowed, self._refused = order.allowed, order.refused
+        access = self._auth.access(self.is_secure)
+        self._order = order_of(access, self._options.requires_auth)
         self._offered = self._options.offered(self.is_secure)
 
     def _put(self, reply: Reply) -> None:
@@ -226,7 +217,7 @@ class ServerSession:
     def _end(self, reply: Reply, reason: str) -> None:
         self._put(reply)
         self._buffer.clear()
-        self._reset(State.CLOSED)
+        self._reset(states.CLOSED)
         self._ended = Ended(reason)
 
     def _refuse(self, reply: Reply) -> None:
@@ -240,11 +231,11 @@ class ServerSession:
     def _read(self) -> bool:
         """Read one line or a message's content; False where there is none yet."""
         state = self._state
-        if state is _CONTENT:
+        if state is states.CONTENT:
             return self._read_content()
         if state in _UNREAD:
             return False
-        is_login = state is _AUTH
+        is_login = state is states.AUTH
         line = self._buffer.take_line(MAX_RESPONSE_BYTES if is_login else MAX_COMMAND_BYTES)
         if line is _INCOMPLETE:
             return False
@@ -257,30 +248,14 @@ class ServerSession:
         return True
 
     def _plain(self, line: bytes) -> ServerEvent | None:
-        """The commands that bring a message, in order and in their plainest form.
-
-        For all that is left to _command() it returns None; nothing else differs.
-        """
-        state = self._state
-        if self._is_data_refused:
+        if not self._order.takes_mail or self._is_data_refused:
             return None
-        if state is _RCPT and line == b"DATA":
-            return Data(self._mail.sender, tuple(self._recipients))
-        found = plain_path(line)
-        if found is None:
-            return None
-        is_mail, address = found
-        if is_mail:
-            is_due = state is _READY and _READY in self._allowed["MAIL"]
-            return Mail(address, 0, False, False) if is_due else None
-        taken = len(self._recipients)
-        if state not in _WITH_SENDER or taken >= self._options.max_recipients:
-            return None
-        return Recipient(self._mail.sender, address, taken)
+        most = self._options.max_recipients
+        return commands.read_plain(line, self._state, self._mail, self._recipients, most)
 
     def _answer_data(self, event: Data, reply: Reply) -> None:
         if reply.code == 354:
-            self._state, self._incoming = _CONTENT, Incoming(event, self._options)
+            self._state, self._incoming = states.CONTENT, Incoming(event, self._options)
         elif reply.code >= 400:
             self._is_data_refused = True
         else:
@@ -291,7 +266,7 @@ class ServerSession:
             self._reset(State.SPOILT)
         if is_login:
             self._auth.forget()
-            self._state = State.READY
+            self._state = states.READY
         reply = (refusals.LOGIN_LINE if is_login else refusals.LINE)[fault]
         if fault is NoLine.TOO_LONG:
             # What follows may be its rest or commands: nobody can tell without its end.
@@ -303,7 +278,7 @@ class ServerSession:
         command = parse_command(line)
         was_data_refused, self._is_data_refused = self._is_data_refused, False
         verb = "" if isinstance(command, SyntaxFault) else command.verb
-        allowed = self._allowed.get(verb)
+        allowed = self._order.allowed.get(verb)
         if isinstance(command, SyntaxFault) or allowed is None:
             if was_data_refused or verb == "BDAT":
                 self._reset(State.SPOILT)  # the content comes all the same
@@ -311,7 +286,7 @@ class ServerSession:
             self._refuse(commands.UNKNOWN.get(verb, refusals.SYNTAX[fault]))
         elif self._state not in allowed:
             self._is_data_refused = verb == "DATA"
-            self._refuse(self._refused[verb, self._state])
+            self._refuse(self._order.refused[verb, self._state])
         elif verb in IDLE_COMMANDS and not self._patience.has_borne_idle():
             self._refuse(refusals.TOO_IDLE)
         else:
@@ -342,8 +317,8 @@ class ServerSession:
                 self._end(commands.BYE, "it said QUIT")
                 return None
             case _:
-                if verb == "RSET" and self._state in (State.MAIL, State.RCPT):
-                    self._reset(State.READY)
+                if verb == "RSET" and self._state in (states.MAIL, states.RCPT):
+                    self._reset(states.READY)
                 self._put(commands.ANSWERED[verb])
                 return None
         if isinstance(found, Reply):
@@ -356,23 +331,23 @@ class ServerSession:
         if reply.is_positive:
             lines = encode_extensions(self._offered) if event.is_extended else ()
             reply = Reply(250, "", "\n".join([self._options.host, *lines]))
-            self._reset(State.READY)
+            self._reset(states.READY)
         self._put(reply)
 
     def _advance(self, found: Reply | LoginEvent) -> LoginEvent | None:
         """Go on with a login, or refuse it."""
-        self._state = State.AUTH
+        self._state = states.AUTH
         if not isinstance(found, Reply):
             return found
         if found.code == CONTINUE:
             self._put(found)
         else:
-            self._state = State.READY
+            self._state = states.READY
             self._refuse(found)
         return None
 
     def _answer_login(self, event: LoginEvent, reply: Reply) -> None:
-        self._state = State.READY
+        self._state = states.READY
         if self._auth.settle(event, reply):
             self._reorder()
             self._put(reply)
@@ -383,7 +358,7 @@ class ServerSession:
         if reply.is_positive and event.refusal is not None:
             raise LocalProtocolError("content that must be refused was accepted")
         self._patience.renew(reply.is_positive)
-        self._reset(State.SPOILT if self._incoming.is_doubtful else State.READY)
+        self._reset(State.SPOILT if self._incoming.is_doubtful else states.READY)
 
     def _read_content(self) -> bool:
         found = self._incoming.take(self._buffer)

@@ -32,6 +32,16 @@ class State(IntEnum):
     CLOSED = auto()
 
 
+# For what is asked at each command: found through its class, a member costs a call.
+READY: Final = State.READY
+MAIL: Final = State.MAIL
+RCPT: Final = State.RCPT
+CONTENT: Final = State.CONTENT
+AUTH: Final = State.AUTH
+TLS: Final = State.TLS
+CLOSED: Final = State.CLOSED
+
+
 class Access(IntEnum):
     """How a session stands with AUTH."""
 
@@ -42,10 +52,14 @@ class Access(IntEnum):
 
 
 class Order(Struct, frozen=True):
-    """Verb to the states that let it through; verb and state to the refusal of the others."""
+    """Verb to the states that let it through; verb and state to the refusal of the others.
+
+    `takes_mail`: MAIL is let through in READY.
+    """
 
     allowed: dict[str, frozenset[State]]
     refused: dict[tuple[str, State], Reply]
+    takes_mail: bool
 
 
 _MAILING: Final = frozenset({State.GREETED, State.READY, State.MAIL, State.RCPT})
@@ -111,4 +125,4 @@ def order_of(access: Access, requires_login: bool) -> Order:
     if requires_login and access is not Access.LOGGED_IN:
         allowed["MAIL"] = frozenset()
         refused["MAIL", State.READY] = _LOGIN_FIRST
-    return Order(allowed, refused)
+    return Order(allowed, refused, READY in allowed["MAIL"])

@@ -90,6 +90,24 @@ def test_a_buffer_gives_the_content_up_to_its_end_mark(
         assert len(buffer) == len(trailing)
 
 
+@given(st.lists(st.sampled_from([b"\r\n", b".", b"a"]), max_size=30), st.integers(1, 40))
+def test_what_a_buffer_calls_free_of_stuffed_dots_is_so(parts: list[bytes], size: int) -> None:
+    content = b"".join(parts) + b"\r\n"
+    encoded = encode_content(content) + b"NOOP\r\n.\r\n"
+    buffer, taken = Buffer(), None
+    for at in range(0, len(encoded), size):
+        buffer.add(encoded[at : at + size])
+        if taken is None:
+            taken = buffer.take_content()
+    assert taken is not None
+    assert decode_content(taken) == content
+    if not buffer.may_be_stuffed:
+        assert taken == content
+    if size > len(encoded):  # in one piece nothing is in doubt
+        assert buffer.may_be_stuffed == (taken != content)
+    assert [buffer.take_line(100), buffer.take_line(100)] == [b"NOOP", b"."]
+
+
 @given(st.lists(st.sampled_from([b"\r\n", b".", b"a", b"\r"]), max_size=30), st.integers(1, 7))
 def test_dropping_content_never_finds_another_end(parts: list[bytes], size: int) -> None:
     encoded = encode_content(b"".join(parts))

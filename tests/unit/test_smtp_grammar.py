@@ -15,6 +15,7 @@ from shared.smtp.grammar import (
     is_mailbox,
     parse_command,
     parse_path,
+    plain_path,
 )
 
 COMMANDS: list[tuple[bytes, Command | SyntaxFault]] = [
@@ -88,6 +89,64 @@ def test_a_command_line_is_read_into_verb_and_argument(
 @pytest.mark.parametrize(("argument", "expected"), PATHS)
 def test_a_path_is_read_or_its_fault_is_named(argument: str, expected: Path | SyntaxFault) -> None:
     assert parse_path(argument, "FROM:") == expected
+
+
+# The line, and what is found without reading it word by word.
+PLAIN: list[tuple[bytes, tuple[bool, str] | None]] = [
+    (b"MAIL FROM:<a@b.example>", (True, "a@b.example")),
+    (b"mail from:<a.b+c@b.example>", (True, "a.b+c@b.example")),
+    (b"RCPT TO:<a@b>", (False, "a@b")),
+    (b"Rcpt To:<A@B.Example>", (False, "A@B.Example")),
+    (b"RCPT TO:<%s@b>" % (b"a" * 64), (False, f"{'a' * 64}@b")),
+    (b"RCPT TO:<%s@b>" % (b"a" * 65), None),
+    (b"RCPT TO:<a@%s>" % (b"b" * 252), (False, f"a@{'b' * 252}")),
+    (b"RCPT TO:<a@%s>" % (b"b" * 253), None),
+    (b"MAIL TO:<a@b>", None),
+    (b"RCPT FROM:<a@b>", None),
+    (b"MAIL FROM: <a@b>", None),
+    (b"MAIL FROM:<a@b> SIZE=1", None),
+    (b"MAIL FROM:<a@b> ", None),
+    (b"MAIL FROM:<a@b>\n", None),
+    (b"MAIL FROM:<>", None),
+    (b"RCPT TO:<postmaster>", None),
+    (b"RCPT TO:<a..b@c>", None),
+    (b"RCPT TO:<a@b.>", None),
+    (b"RCPT TO:<a@b@c>", None),
+    (b"RCPT TO:<a@[127.0.0.1]>", None),
+    (b'RCPT TO:<"a"@b>', None),
+    ("RCPT TO:<ä@b>".encode(), None),
+    (b"RCPT TO:<a@b\x00>", None),
+    (b"DATA", None),
+    (b"", None),
+]
+
+
+@pytest.mark.parametrize(("line", "expected"), PLAIN)
+def test_the_plainest_lines_are_read_in_one_step(
+    line: bytes, expected: tuple[bool, str] | None
+) -> None:
+    assert plain_path(line) == expected
+
+
+@given(
+    st.sampled_from(
+        ["MAIL FROM:", "RCPT TO:", "mail From:", "rcpt to:", "MAIL TO:", "MAIL FROM: "]
+    ),
+    st.text(st.sampled_from('aZ9.-_+@<>" \\\t\0äſK[]=\r\n'), max_size=12),
+    st.sampled_from([">", "> ", "> SIZE=1", "", ">>"]),
+)
+def test_what_is_read_in_one_step_is_what_is_read_word_by_word(
+    start: str, address: str, end: str
+) -> None:
+    line = f"{start}<{address}{end}".encode()
+    found = plain_path(line)
+    if found is not None:
+        is_mail, read = found
+        command = parse_command(line)
+        assert isinstance(command, Command)
+        assert command.verb == ("MAIL" if is_mail else "RCPT")
+        keyword = "FROM:" if is_mail else "TO:"
+        assert parse_path(command.argument, keyword) == Path(read, {})
 
 
 @given(st.text(max_size=40))

@@ -42,14 +42,11 @@ from shared.smtp.events import (
 )
 from shared.smtp.reply import Reply
 from shared.smtp.server import ServerSession
-from shared.smtp.states import State
+from shared.smtp.states import CONTENT, TLS
 from shared.topics.records import Envelope, Facts, MailEvent, Message
 
 log = logging.getLogger(__name__)
 
-# An Enum's member found through its class costs a call each time.
-_CONTENT: Final = State.CONTENT
-_TLS: Final = State.TLS
 # How long the last reply may take to be read, where a command may not take less.
 CLOSE_S: Final = 10.0
 
@@ -159,7 +156,7 @@ class DoorConnection(asyncio.Protocol):
             if reply is None:
                 break
             session.answer(reply)
-            if session.state is _TLS:
+            if session.state is TLS:
                 self._write()
                 self._begin_tls()
                 return
@@ -170,14 +167,14 @@ class DoorConnection(asyncio.Protocol):
         # more time for it.
         session = self._session
         has_said = self._wire.write()
-        if has_said and session.authenticated_as and session.state is not _CONTENT:
+        if has_said and session.authenticated_as and session.state is not CONTENT:
             self.deadline = self._loop.time() + self._door.limits.idle_timeout_s
 
     def _give_last_time(self) -> None:
         self.deadline = self._loop.time() + min(CLOSE_S, self._door.limits.idle_timeout_s)
 
     def _lateness(self) -> Reply:
-        if self._session.state is _CONTENT:
+        if self._session.state is CONTENT:
             return replies.SLOW
         return replies.IDLE if self._session.authenticated_as else replies.NO_LOGIN
 

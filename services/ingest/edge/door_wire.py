@@ -18,9 +18,8 @@ from typing import Final
 from shared.smtp import refusals
 from shared.smtp.reply import Reply, encode_reply
 from shared.smtp.server import ServerSession
-from shared.smtp.states import State
+from shared.smtp.states import CONTENT, TLS
 
-_CONTENT: Final = State.CONTENT  # an Enum's member found through its class costs a call each time
 # Replies that wait to be sent; above it nothing more is read.
 MAX_UNSENT_BYTES: Final = 65_536
 # Commands are carried out so many bytes at a time: a few bytes of them can ask for long replies.
@@ -58,7 +57,7 @@ class DoorWire:
     def receive(self, data: bytes) -> None:
         """Carry out what was read, as far as its replies find room."""
         session = self._session
-        is_large = len(data) > SLICE_BYTES and session.state is not _CONTENT
+        is_large = len(data) > SLICE_BYTES and session.state is not CONTENT
         if self._unfed or is_large or not session.wants_data:
             self._unfed += data
             self._feed()
@@ -125,7 +124,7 @@ class DoorWire:
             return
         self._unfed.clear()
         if reply is not None:
-            if self._is_choked or self._session.state is State.TLS:
+            if self._is_choked or self._session.state is TLS:
                 transport.abort()
                 return
             transport.write(encode_reply(reply))
