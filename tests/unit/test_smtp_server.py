@@ -315,3 +315,30 @@ def test_however_it_is_cut_a_dialog_has_the_same_answers(parts: list[bytes], siz
     other = talk(lambda data: iter(by_size(data)), data)
     assert one.output == other.output
     assert one.events == other.events
+
+
+_COMMANDS = st.sampled_from([
+    "EHLO me", "MAIL FROM:<a@b>", "RCPT TO:<c@d>", "RCPT TO:<e@f>", "DATA", "RSET", "NOOP", "text",
+    ".", "MAIL FROM:<>", "MAIL FROM:<a@b> SIZE=9", "RCPT TO:<postmaster>", "rcpt to:<G@h.example>",
+    "MAIL FROM:<a@b> SIZE=2000", "RCPT TO:<c>",
+])  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(st.lists(_COMMANDS, max_size=40), st.booleans())
+def test_commands_in_their_plainest_form_are_carried_out_as_all_others(
+    lines: list[str], needs_login: bool
+) -> None:
+    # A space at the end of a command is let pass, and has the command read word by word.
+    plain, padded = Peer(), Peer()
+    if needs_login:
+        options = ServerOptions("mx.example", requires_auth=True)
+        plain, padded = Peer(options), Peer(options)
+    plain.greet()
+    padded.greet()
+    for line in lines:
+        is_command = padded.session.state is not State.CONTENT
+        plain.receive(f"{line}\r\n".encode())
+        padded.receive(f"{line} \r\n".encode() if is_command else f"{line}\r\n".encode())
+    assert plain.output == padded.output
+    assert plain.events == padded.events
