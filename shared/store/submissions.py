@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import redis
@@ -27,6 +27,12 @@ NAME: Final = "submissions"
 KEYS_PER_BUCKET: Final = 80
 SLOTS_PER_DAY: Final = 2
 _ANSWER_BYTES: Final = 1 + MAIL_ID_BYTES
+# The first letter of an answer that names another mail id.
+_KINDS: Final[dict[int, Callable[[bytes], Answer]]] = {
+    ord("R"): Reserved,
+    ord("D"): Duplicate,
+    ord("C"): Conflict,
+}
 
 
 class Window(Struct, frozen=True):
@@ -143,18 +149,10 @@ def _pairs(offsets: Mapping[int, int]) -> str:
 
 def _answers(octets: bytes) -> tuple[Answer, ...]:
     return tuple(
-        _answer(octets[at : at + 1], octets[at + 1 : at + _ANSWER_BYTES])
-        for at in range(0, len(octets), _ANSWER_BYTES)
+        [
+            NEW
+            if (kind := _KINDS.get(octets[at])) is None
+            else kind(octets[at + 1 : at + _ANSWER_BYTES])
+            for at in range(0, len(octets), _ANSWER_BYTES)
+        ]
     )
-
-
-def _answer(letter: bytes, mail_id: bytes) -> Answer:
-    match letter:
-        case b"R":
-            return Reserved(mail_id)
-        case b"D":
-            return Duplicate(mail_id)
-        case b"C":
-            return Conflict(mail_id)
-        case _:
-            return NEW

@@ -43,7 +43,7 @@ from shared.stream.transactions import Output, TransactionalProducer, Transactio
 from shared.topics import ids, names
 from shared.topics.codec import packs
 from shared.topics.records import EventType, Message
-from shared.topics.submission_keys import Answer, Conflict, Duplicate, Reserved
+from shared.topics.submission_keys import NEW, Answer, Conflict, Duplicate, Reserved
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,10 @@ def plan_writes(
     messages: list[Message] = []
     for handed, answer in zip(batch, answers, strict=True):
         message = handed.item
+        if answer is NEW:
+            fresh.append(handed)
+            messages.append(message)
+            continue
         match answer:
             case Conflict(first):
                 plan.reused.append(handed)
@@ -95,9 +99,6 @@ def plan_writes(
                 envelope = replace(message.envelope, mail_id=ids.from_bytes(first))
                 fresh.append(handed)
                 messages.append(Message(envelope, message.content))
-            case _:
-                fresh.append(handed)
-                messages.append(message)
     at = 0
     for pack in packs(messages):
         part = fresh[at : at + len(pack)]
