@@ -46,7 +46,7 @@ def run_e2e(
 
 
 @main.command("front-door")
-@click.option("--messages", default=20_000, show_default=True, type=click.IntRange(100))
+@click.option("--messages", default=30_000, show_default=True, type=click.IntRange(100))
 @click.option(
     "--size",
     "size_bytes",
@@ -54,11 +54,11 @@ def run_e2e(
     show_default=True,
     type=click.IntRange(600, 307_200),
 )
-@click.option("--sessions", default=100, show_default=True, type=click.IntRange(1, 1_000))
+@click.option("--sessions", default=200, show_default=True, type=click.IntRange(1, 1_000))
 @click.option(
     "--warm-up",
     "warm_up_share",
-    default=0.25,
+    default=1.0,
     show_default=True,
     type=click.FloatRange(0, 1),
     help="Share of the messages that is sent first and not counted.",

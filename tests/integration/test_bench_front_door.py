@@ -62,7 +62,7 @@ def test_both_loads_hand_in_exactly_as_many_messages_as_they_are_told(tmp_path: 
 
 
 def test_a_bar_is_met_only_by_what_reaches_it() -> None:
-    ratios = Ratios(4.0, 2.0, 3.0, 5.0, 0.59, 0.5, 0.5, 0.8)
+    ratios = Ratios(4.0, 2.0, 1.0, 3.0, 5.0, 0.7, 0.5, 0.59, 0.8)
     assert [bar.holds for bar in bars_of(ratios, None)] == [True, False, True]
     assert [bar.holds for bar in bars_of(ratios, Idle(2_000, 80.0, 150.1, 35.0))][-1:] == [False]
     assert len(bars_of(ratios, Idle(10, 80.0, 81.0, 24.0))) == 3
