@@ -33,7 +33,7 @@ from shared.stream.jobs import Limits
 from shared.stream.own_events import OwnEvents
 from shared.stream.telling import tell_worker
 from shared.stream.transactions import TransactionalProducer
-from shared.stream.watchdog import Watchdog
+from shared.stream.watchdog import watchdog_of
 from shared.stream.worker import Worker
 from shared.topics.names import DELIVER_PATTERN, plans
 
@@ -68,7 +68,7 @@ def serve(settings: Settings, running: Running) -> int:
     worker = Worker(
         SERVICE,
         lambda heard: StreamConsumer(options, GROUP, heard, pattern=DELIVER_PATTERN),
-        TransactionalProducer(options, SERVICE, failpoints, Watchdog(), OwnEvents(kafka)),
+        TransactionalProducer(options, SERVICE, failpoints, watchdog_of(options), OwnEvents(kafka)),
         failpoints,
         _limits(settings),
     )

@@ -21,7 +21,7 @@ from shared.stream.own_events import OwnEvents
 from shared.stream.relay import Relay
 from shared.stream.telling import tell_relay
 from shared.stream.transactions import TransactionalProducer
-from shared.stream.watchdog import Watchdog
+from shared.stream.watchdog import watchdog_of
 from shared.topics.names import INTAKE_PATTERN, plans
 
 GROUP: Final = "sluice.ingest"
@@ -43,7 +43,9 @@ def serve(settings: Settings, running: Running) -> int:
         relay = Relay(
             SERVICE,
             lambda heard: StreamConsumer(options, GROUP, heard, pattern=INTAKE_PATTERN),
-            TransactionalProducer(options, SERVICE, failpoints, Watchdog(), OwnEvents(kafka)),
+            TransactionalProducer(
+                options, SERVICE, failpoints, watchdog_of(options), OwnEvents(kafka)
+            ),
             intake.process,
             failpoints,
         )

@@ -24,7 +24,7 @@ from shared.stream.own_events import OwnEvents
 from shared.stream.relay import Relay
 from shared.stream.telling import tell_relay
 from shared.stream.transactions import TransactionalProducer
-from shared.stream.watchdog import Watchdog
+from shared.stream.watchdog import watchdog_of
 from shared.topics import names
 
 GROUP: Final = "sluice.validate"
@@ -45,7 +45,9 @@ def serve(settings: Settings, running: Running) -> int:
     options = options_of(kafka, settings.runtime)
     reader = _keys_reader(settings, running, options)
     try:
-        producer = TransactionalProducer(options, SERVICE, failpoints, Watchdog(), OwnEvents(kafka))
+        producer = TransactionalProducer(
+            options, SERVICE, failpoints, watchdog_of(options), OwnEvents(kafka)
+        )
         policy = Policy(settings.validate.max_message_bytes, lanes)
         judging = Judging(
             Means(

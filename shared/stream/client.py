@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 from msgspec import Struct
 
@@ -96,7 +97,28 @@ def make_producer(
         "request_timeout_ms": 15_000,
         "max_block_ms": 15_000,
     }
-    return KafkaProducer(**{**config, **overrides})
+    producer = KafkaProducer(**{**config, **overrides})
+    _keep_requests(producer)
+    return producer
+
+
+def _keep_requests(producer: Any) -> None:
+    """Keep the sender from losing a transactional request: a fault of kafka-python 3.0.12.
+
+    A coordinator that is not there makes await_ready() raise. The sender then looks for the
+    coordinator anew, but has forgotten the request it wanted to send: a commit waits for ever.
+    Where await_ready() says False instead, the request goes back into the queue.
+    """
+    client = producer._sender._client
+    await_ready = client.await_ready
+
+    def is_ready(node_id: Any, timeout_ms: int = 30_000) -> bool:
+        try:
+            return bool(await_ready(node_id, timeout_ms))
+        except KafkaError:
+            return False
+
+    client.await_ready = is_ready
 
 
 def discard(producer: KafkaProducer) -> None:

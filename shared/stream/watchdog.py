@@ -1,13 +1,17 @@
 """Ends the process when one guarded step takes too long.
 
 For kafka-python's calls that wait without a limit. Ending is safe where the guarded step is:
-everything the process holds is told by Kafka again to its successor.
+everything the process holds is told by Kafka again to its successor. While no broker can be
+reached no time is counted: a successor could do no more, and the front door, which answers 451
+meanwhile, would be gone until Kafka is back.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import socket
 import sys
 import threading
 import time
@@ -15,16 +19,34 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from shared.stream.client import ClientOptions
+
 log = logging.getLogger(__name__)
 
 DEFAULT_LIMIT_S: Final = 90.0
 EXIT_CODE: Final = 75  # EX_TEMPFAIL: whoever supervises starts it again
+_CONNECT_TIMEOUT_S: Final = 1.0
+_TICKS: Final = 30  # how often one limit is looked at
 
 
 def _end_process(step: str, limit_s: float) -> None:
     sys.stderr.write(f"watchdog: {step} took longer than {limit_s:.0f} s: ending this process\n")
     sys.stderr.flush()
     os._exit(EXIT_CODE)
+
+
+def is_unreachable(bootstrap: str) -> bool:
+    """Whether none of the brokers `host:port[,host:port]` takes a connection now."""
+    for address in bootstrap.split(","):
+        host, _, port = address.rpartition(":")
+        with contextlib.suppress(OSError, ValueError):
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S).close()
+            return False
+    return True
+
+
+def _never() -> bool:
+    return False
 
 
 class Watchdog:
@@ -34,9 +56,13 @@ class Watchdog:
         self,
         limit_s: float = DEFAULT_LIMIT_S,
         end: Callable[[str, float], None] = _end_process,
+        is_away: Callable[[], bool] = _never,
     ) -> None:
+        """`is_away`: what the step waits for cannot be reached; asked once a step is slow."""
         self._limit_s = limit_s
         self._end = end
+        self._is_away = is_away
+        self._lock = threading.Lock()
         self._due: float | None = None
         self._step = ""
         self._thread: threading.Thread | None = None
@@ -52,12 +78,24 @@ class Watchdog:
         try:
             yield
         finally:
-            self._due = None
+            with self._lock:
+                self._due = None
 
     def _watch(self) -> None:
         while True:
-            time.sleep(min(1.0, self._limit_s / 4))
-            due = self._due
-            if due is not None and time.monotonic() > due:
+            time.sleep(self._limit_s / _TICKS)
+            due, now = self._due, time.monotonic()
+            if due is None or due - now > self._limit_s / 2:
+                continue
+            if self._is_away():
+                with self._lock:
+                    if self._due is not None:
+                        self._due = time.monotonic() + self._limit_s
+            elif now > due and self._due == due:
                 self._end(self._step, self._limit_s)
                 return
+
+
+def watchdog_of(options: ClientOptions) -> Watchdog:
+    """For the transactions of a process that these options name."""
+    return Watchdog(is_away=lambda: is_unreachable(options.bootstrap))

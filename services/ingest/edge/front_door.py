@@ -44,7 +44,7 @@ from shared.stream.client import ClientOptions
 from shared.stream.failpoints import Failpoints
 from shared.stream.own_events import OwnEvents
 from shared.stream.transactions import TransactionalProducer
-from shared.stream.watchdog import Watchdog
+from shared.stream.watchdog import watchdog_of
 from shared.topics.records import MailEvent, Message
 
 log = logging.getLogger(__name__)
@@ -176,7 +176,8 @@ class FrontDoor:
 
     def _producer(self, name: str) -> TransactionalProducer:
         kafka, own_events = self._means.kafka, self._means.own_events()
-        return TransactionalProducer(kafka, name, Failpoints.none(), Watchdog(), own_events)
+        watchdog = watchdog_of(kafka)
+        return TransactionalProducer(kafka, name, Failpoints.none(), watchdog, own_events)
 
     def _has_own_events(self, name: str) -> bool:
         client = self._means.client_of(name)

@@ -1,0 +1,71 @@
+"""The watchdog: what ends a process, and what does not."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+from shared.stream.watchdog import Watchdog, is_unreachable
+
+LIMIT_S = 0.3
+PATIENCE_S = 20.0
+
+
+class Ending:
+    """Stands where the process would be ended."""
+
+    def __init__(self) -> None:
+        self.step = ""
+        self.happened = threading.Event()
+
+    def __call__(self, step: str, _limit_s: float) -> None:
+        self.step = step
+        self.happened.set()
+
+
+def test_a_step_that_takes_too_long_ends_the_process() -> None:
+    ending = Ending()
+    with Watchdog(LIMIT_S, ending).guard("a commit"):
+        assert ending.happened.wait(PATIENCE_S)
+    assert ending.step == "a commit"
+
+
+def test_steps_within_their_time_end_nothing_however_many_there_are() -> None:
+    ending = Ending()
+    watchdog = Watchdog(LIMIT_S, ending)
+    until = time.monotonic() + 3 * LIMIT_S
+    while time.monotonic() < until:
+        with watchdog.guard("short"):
+            pass
+    assert not ending.happened.wait(LIMIT_S)
+
+
+def test_while_what_it_waits_for_is_away_a_step_may_take_as_long_as_it_likes() -> None:
+    ending, asked, is_away = Ending(), threading.Semaphore(0), True
+
+    def look() -> bool:
+        asked.release()
+        return is_away
+
+    with Watchdog(LIMIT_S, ending, look).guard("a commit"):
+        for _ in range(5):  # it is asked again half a limit later, so this is more than two limits
+            assert asked.acquire(timeout=PATIENCE_S)
+        assert not ending.happened.is_set()
+        is_away = False
+        assert ending.happened.wait(PATIENCE_S)
+
+
+def test_brokers_are_unreachable_where_none_of_them_takes_a_connection() -> None:
+    with socket.socket() as listening, socket.socket() as closed:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        closed.bind(("127.0.0.1", 0))
+        there = f"127.0.0.1:{listening.getsockname()[1]}"
+        away = f"127.0.0.1:{closed.getsockname()[1]}"
+        assert is_unreachable(away)
+        assert not is_unreachable(there)
+        assert not is_unreachable(f"{away},{there}")
+    assert is_unreachable("")
+    assert is_unreachable("nonsense")
+    assert is_unreachable("127.0.0.1:99999")
