@@ -26,6 +26,7 @@ from shared.runtime import log as logs
 from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.health import HealthServer
 from shared.runtime.lifecycle import Stop, bound_drain, run_main, stop_on_signals
+from shared.runtime.memory import keep_freed_memory
 from shared.runtime.sections import RuntimeSettings, TelemetrySettings
 from shared.runtime.settings import load
 from shared.runtime.settings_rows import show
@@ -127,6 +128,7 @@ def _calm_collector() -> None:
 
 def _serve(service: str, settings: S, serve: Callable[[S, Running], int]) -> int:
     logs.set_up(service, settings.runtime)
+    keep_freed_memory()
     _calm_collector()
     stop = Stop()
     stop_on_signals(stop)
