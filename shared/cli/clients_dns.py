@@ -80,7 +80,7 @@ def make_resolver(server: str) -> dns.resolver.Resolver:
         try:
             resolver.nameservers = [dns.nameserver.Do53Nameserver(host, port)]
             dns.inet.af_for_address(host)
-        except (ValueError, NotImplementedError):
+        except ValueError:
             raise ResolverError(f"found {server!r}, expected ADDRESS or ADDRESS:PORT") from None
     return resolver
 

@@ -12,8 +12,9 @@ from msgspec import Struct
 from shared.cli import state
 from shared.cli.answer import Exit, fail, print_json
 from shared.cli.doors import Doors, described
-from shared.cli.parts import kafka_broker, ports, redis_server, services
+from shared.cli.parts import kafka_broker, redis_server, services
 from shared.cli.state import State
+from shared.runtime.reach import answers
 
 _MARKS: Final = {True: "ready", False: "NOT READY"}
 
@@ -43,7 +44,7 @@ def readiness(doors: Doors) -> dict[str, bool]:
         "redis": redis_server.answers_ping(redis.hostname or "", redis.port or 6379),
     }
     if doors.sink:
-        found["sink"] = ports.answers(doors.sink)
+        found["sink"] = answers(doors.sink)
     for name, url in doors.metrics.items():
         found[name] = services.is_ready(urlsplit(url).port or 0)
     return found

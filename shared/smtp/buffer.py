@@ -12,10 +12,11 @@ import re
 from enum import Enum
 from typing import Final
 
+from shared.smtp.content import LINE_DOT
+
 END_OF_CONTENT: Final = b"\r\n.\r\n"
 # Found in half the time that find() takes for them in 10 KB.
 _END: Final = re.compile(re.escape(END_OF_CONTENT))
-_LINE_DOT: Final = re.compile(rb"\r\n\.")
 _CR: Final = 0x0D
 _DOT: Final = 0x2E
 _HANDSHAKE: Final = 0x16  # the type of TLS's first record (RFC 8446, 5.1)
@@ -107,7 +108,7 @@ class Buffer:
         found = None
         if not self._has_dots:
             # Most mail has no stuffed dot: its first line with a dot is its end.
-            found = _LINE_DOT.search(data, searched)
+            found = LINE_DOT.search(data, searched)
             self._has_dots = found is not None and not data.startswith(b"\r\n", found.end())
         if self._has_dots:
             found = _END.search(data, searched)

@@ -43,7 +43,7 @@ _UNKNOWN_PARAMETER: Final = Reply(555, "5.5.4", "Parameter not known")
 _BAD_PARAMETER: Final = Reply(501, "5.5.4", SyntaxFault.PARAMETER)
 _TOO_LARGE: Final = Reply(552, "5.3.4", "Message too large")
 _NEEDS_SMTPUTF8: Final = Reply(553, "5.6.7", "Such an address needs SMTPUTF8")
-_WITH_SENDER: Final = frozenset({State.MAIL, RCPT})
+_WITH_SENDER: Final = frozenset({State.MAIL, State.RCPT})
 _MAX_SIZE_DIGITS: Final = 20  # RFC 1870, 3
 
 _SENDER_FAULTS: Final = {
@@ -74,6 +74,33 @@ def read_plain(
     if state not in _WITH_SENDER or taken >= most:
         return None
     return Recipient(mail.sender, address, taken)
+
+
+def read(
+    verb: str,
+    argument: str,
+    offered: Extensions,
+    mail: Mail,
+    recipients: Sequence[str],
+    most: int,
+) -> Hello | Mail | Recipient | Data | StartTls | Reply | None:
+    """The event of a command that the policy has an interest in, or its refusal.
+
+    `mail` and `recipients` are those of the open transaction. None for the other verbs.
+    """
+    match verb:
+        case "RCPT":
+            return read_rcpt(argument, mail, len(recipients), most)
+        case "MAIL":
+            return read_mail(argument, offered, offered.size_limit_bytes)
+        case "DATA":
+            return read_data(argument, mail.sender, tuple(recipients))
+        case "EHLO" | "HELO":
+            return read_hello(argument, verb == "EHLO")
+        case "STARTTLS":
+            return read_starttls(argument, offered)
+        case _:
+            return None
 
 
 def read_hello(argument: str, is_extended: bool) -> Hello | Reply:

@@ -22,7 +22,7 @@ MAX_TEXT_LINE_BYTES: Final = 1_000  # with CRLF; RFC 5321, 4.5.3.1.6
 
 _ANY_LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 # A search by regular expression takes half the time of `in` for three bytes in 10 KB (2.6 us, 6).
-_LINE_DOT: Final = re.compile(rb"\r\n\.")
+LINE_DOT: Final = re.compile(rb"\r\n\.")
 _NO_LINE_END: Final = (None, "\r\n")
 
 
@@ -39,7 +39,7 @@ def encode_content(content: bytes) -> bytes:
     """The bytes to send after a 354: CRLF line ends, dots stuffed, the end mark last."""
     if not has_only_crlf(content):
         content = _ANY_LINE_END.sub(b"\r\n", content)
-    if _LINE_DOT.search(content):
+    if LINE_DOT.search(content):
         content = content.replace(b"\r\n.", b"\r\n..")
     if content[:1] == b".":
         content = b"." + content
@@ -50,8 +50,7 @@ def encode_content(content: bytes) -> bytes:
 
 def decode_content(stuffed: bytes) -> bytes:
     """What was meant by content as received: the first dot of each line that has one is gone."""
-    if _LINE_DOT.search(stuffed):
-        stuffed = stuffed.replace(b"\r\n.", b"\r\n")
+    stuffed = stuffed.replace(b"\r\n.", b"\r\n")
     return stuffed[1:] if stuffed[:1] == b"." else stuffed
 
 

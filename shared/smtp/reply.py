@@ -90,6 +90,27 @@ def encode_reply(reply: Reply) -> bytes:
     return "".join([*whole, f"{reply.code} {last}\r\n"]).encode()
 
 
+class Outgoing:
+    """Replies that wait to be written together."""
+
+    __slots__ = ("_encoded",)
+
+    def __init__(self) -> None:
+        self._encoded: list[bytes] = []
+
+    def put(self, reply: Reply) -> None:
+        """Append one. Raises LocalProtocolError."""
+        self._encoded.append(encode_reply(reply))
+
+    def take(self) -> bytes:
+        """The bytes of all; b"" where there are none."""
+        encoded = self._encoded
+        if not encoded:
+            return b""
+        self._encoded = []
+        return encoded[0] if len(encoded) == 1 else b"".join(encoded)
+
+
 class ReplyParser:
     """Bytes in, replies out."""
 

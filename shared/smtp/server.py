@@ -36,7 +36,7 @@ from shared.smtp.events import (
 from shared.smtp.extensions import encode_extensions
 from shared.smtp.grammar import MAX_COMMAND_BYTES, SyntaxFault, parse_command
 from shared.smtp.patience import IDLE_COMMANDS, Patience
-from shared.smtp.reply import Reply, encode_reply
+from shared.smtp.reply import Outgoing, Reply
 from shared.smtp.sasl import ScramOffer
 from shared.smtp.server_auth import CONTINUE, MAX_RESPONSE_BYTES, Authentication
 from shared.smtp.server_content import Endless, Incoming
@@ -78,7 +78,7 @@ class ServerSession:
     def __init__(self, options: ServerOptions) -> None:
         self._options = options
         self._buffer = Buffer()
-        self._output: list[bytes] = []
+        self._output = Outgoing()
         self._state = State.BANNER
         self._pending: ServerEvent | None = None
         self._ended: Ended | None = None
@@ -108,11 +108,7 @@ class ServerSession:
 
     def take_output(self) -> bytes:
         """What is to be written now; b"" when nothing is."""
-        output = self._output
-        if not output:
-            return b""
-        self._output = []
-        return output[0] if len(output) == 1 else b"".join(output)
+        return self._output.take()
 
     def greet(self, reply: Reply) -> None:
         """Send the greeting; one that is not positive ends the session."""
@@ -140,11 +136,9 @@ class ServerSession:
         """The next event; None while one waits for its answer or more bytes are needed."""
         if self._pending is not None:
             return None
-        while self._read():
+        while self._ended is None and self._read():
             if self._pending is not None:
                 return self._pending
-            if self._ended is not None:
-                break
         ended, self._ended = self._ended, None
         return ended
 
@@ -156,11 +150,11 @@ class ServerSession:
             return
         # Asked for by type: isinstance() takes five times as long for a Struct.
         if type(event) is Recipient:
-            if reply.code < 300:
+            if reply.is_positive:
                 self._recipients.append(event.address)
                 self._state = states.RCPT
         elif type(event) is Mail:
-            if reply.code < 300:
+            if reply.is_positive:
                 self._mail, self._state = event, states.MAIL
         elif type(event) is Data:
             self._answer_data(event, reply)
@@ -212,7 +206,7 @@ class ServerSession:
         self._offered = self._options.offered(self.is_secure)
 
     def _put(self, reply: Reply) -> None:
-        self._output.append(encode_reply(reply))
+        self._output.put(reply)
 
     def _end(self, reply: Reply, reason: str) -> None:
         self._put(reply)
@@ -294,38 +288,25 @@ class ServerSession:
         return None
 
     def _carry_out(self, verb: str, argument: str) -> ServerEvent | None:
-        found: ServerEvent | Reply
-        match verb:
-            case "RCPT":
-                most = self._options.max_recipients
-                found = commands.read_rcpt(argument, self._mail, len(self._recipients), most)
-            case "MAIL":
-                found = commands.read_mail(argument, self._offered, self._offered.size_limit_bytes)
-            case "DATA":
-                found = commands.read_data(argument, self._mail.sender, tuple(self._recipients))
-            case "EHLO" | "HELO":
-                found = commands.read_hello(argument, verb == "EHLO")
-            case "STARTTLS":
-                found = commands.read_starttls(argument, self._offered)
-                if isinstance(found, StartTls) and len(self._buffer):
-                    # They would be read as if they came through TLS (CVE-2011-0411).
-                    self._end(refusals.INJECTED, "it sent commands after STARTTLS in plain text")
-                    return None
-            case "AUTH":
-                return self._advance(self._auth.begin(argument))
-            case "QUIT":
-                self._end(commands.BYE, "it said QUIT")
-                return None
-            case _:
-                if verb == "RSET" and self._state in (states.MAIL, states.RCPT):
-                    self._reset(states.READY)
-                self._put(commands.ANSWERED[verb])
-                return None
+        if verb == "AUTH":
+            return self._advance(self._auth.begin(argument))
+        most = self._options.max_recipients
+        found = commands.read(verb, argument, self._offered, self._mail, self._recipients, most)
         if isinstance(found, Reply):
             self._is_data_refused = verb == "DATA"
             self._refuse(found)
-            return None
-        return found
+        elif isinstance(found, StartTls) and len(self._buffer):
+            # They would be read as if they came through TLS (CVE-2011-0411).
+            self._end(refusals.INJECTED, "it sent commands after STARTTLS in plain text")
+        elif found is not None:
+            return found
+        elif verb == "QUIT":
+            self._end(commands.BYE, "it said QUIT")
+        else:
+            if verb == "RSET" and self._state in (states.MAIL, states.RCPT):
+                self._reset(states.READY)
+            self._put(commands.ANSWERED[verb])
+        return None
 
     def _answer_hello(self, event: Hello, reply: Reply) -> None:
         if reply.is_positive:

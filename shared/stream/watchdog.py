@@ -8,10 +8,8 @@ meanwhile, would be gone until Kafka is back.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import socket
 import sys
 import threading
 import time
@@ -19,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from shared.runtime.reach import answers
 from shared.stream.client import ClientOptions
 
 log = logging.getLogger(__name__)
@@ -37,12 +36,7 @@ def _end_process(step: str, limit_s: float) -> None:
 
 def is_unreachable(bootstrap: str) -> bool:
     """Whether none of the brokers `host:port[,host:port]` takes a connection now."""
-    for address in bootstrap.split(","):
-        host, _, port = address.rpartition(":")
-        with contextlib.suppress(OSError, ValueError):
-            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S).close()
-            return False
-    return True
+    return not any(answers(address, _CONNECT_TIMEOUT_S) for address in bootstrap.split(","))
 
 
 def _never() -> bool:

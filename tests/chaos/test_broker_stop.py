@@ -18,6 +18,7 @@ MESSAGES = 5_000
 RATE_PER_S = 1_000
 AWAY_S = 31.0
 ACROSS = "test.across"
+STOPPED = "test.stopped"
 COMMIT_AWAY_S = 3.0
 COMMIT_TIMEOUT_S = 60.0
 
@@ -26,7 +27,7 @@ def test_a_broker_away_for_thirty_seconds_loses_nothing_and_sends_nothing_twice(
     stage: Stage, one_seed: int
 ) -> None:
     run = stage.open_run(f"broker-{one_seed}", one_seed)
-    begun = begin_a_transaction(stage.bootstrap)
+    begun = begin_a_transaction(stage.bootstrap, ACROSS)
     injector = run.inject(MESSAGES, RATE_PER_S)
     injector.wait_for(MESSAGES // 3, timeout_s=60)
     stage.line.stop_part("kafka")
@@ -39,13 +40,13 @@ def test_a_broker_away_for_thirty_seconds_loses_nothing_and_sends_nothing_twice(
     assert committed_by_a_successor(stage.bootstrap) == [b"second"]
 
 
-def begin_a_transaction(bootstrap: str) -> Any:
+def begin_a_transaction(bootstrap: str, topic: str) -> Any:
     """A producer whose record is in Kafka and whose transaction stays open."""
-    ensure_topics(bootstrap, [TopicPlan(ACROSS, 1, {})])
-    producer = make_producer(ClientOptions(bootstrap, ACROSS), ACROSS)
+    ensure_topics(bootstrap, [TopicPlan(topic, 1, {})])
+    producer = make_producer(ClientOptions(bootstrap, topic), topic)
     producer.init_transactions()
     producer.begin_transaction()
-    producer.send(ACROSS, b"first", partition=0)
+    producer.send(topic, b"first", partition=0)
     producer.flush()
     return producer
 
@@ -77,12 +78,7 @@ def committed_by_a_successor(bootstrap: str) -> list[bytes]:
 
 def test_a_commit_that_the_broker_went_away_from_is_finished_once_it_is_back(stage: Stage) -> None:
     # The coordinator's connection is lost, then the request must not be (kafka-python 3.0.12).
-    ensure_topics(stage.bootstrap, [TopicPlan(ACROSS, 1, {})])
-    producer = make_producer(ClientOptions(stage.bootstrap, "stopped"), "stopped")
-    producer.init_transactions()
-    producer.begin_transaction()
-    producer.send(ACROSS, b"of a commit across a stop", partition=0)
-    producer.flush()
+    producer = begin_a_transaction(stage.bootstrap, STOPPED)
     stage.line.stop_part("kafka")
     # A daemon: without the mend it never ends.
     committing = threading.Thread(target=producer.commit_transaction, daemon=True)

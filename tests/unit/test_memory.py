@@ -12,7 +12,7 @@ ROUNDS = 500
 PAGES = 2 * BLOCK_BYTES // os.sysconf("SC_PAGE_SIZE")
 
 CODE = f"""
-import resource, sys
+import resource
 from shared.runtime.memory import keep_freed_memory
 kept = keep_freed_memory()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

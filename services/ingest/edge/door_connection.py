@@ -32,6 +32,7 @@ from shared.smtp.events import (
     Content,
     Data,
     Ended,
+    Hello,
     Login,
     Mail,
     Recipient,
@@ -140,19 +141,16 @@ class DoorConnection(asyncio.Protocol):
     def _run(self) -> None:
         session = self._session
         while (event := session.next_event()) is not None:
-            judge = self._JUDGES.get(type(event))
-            if judge is not None:
-                reply = judge(self, event)
-            elif isinstance(event, Ended):
+            # Asked for by type: isinstance() takes five times as long for a Struct.
+            if type(event) is Ended:
                 self._write()
                 self._give_last_time()
                 self._wire.close()
                 return
-            elif isinstance(event, ScramStart) and not self._login.is_locked():
+            if type(event) is ScramStart and not self._login.is_locked():
                 session.answer_scram(self._login.offer(event.username))
                 continue
-            else:
-                reply = self._decide(event)
+            reply = self._JUDGES[type(event)](self, event)
             if reply is None:
                 break
             session.answer(reply)
@@ -200,20 +198,13 @@ class DoorConnection(asyncio.Protocol):
             log.error("front door: a connection crashed", exc_info=error)
             self.end(replies.CRASHED)
 
-    def _decide(self, event: ServerEvent) -> Reply | None:
-        """The answer to what brings no mail; None where it comes later."""
-        match event:
-            case Login() | ScramFinish():
-                if isinstance(event, Login) and self._login.is_locked():
-                    return replies.LOCKED
-                self._spawn(self._log_in(event))
-                return None
-            case ScramStart():
-                return replies.LOCKED
-            case StartTls():
-                return replies.TLS
-            case _:
-                return replies.OK
+    # -- a login
+
+    def _judge_login(self, event: Login | ScramFinish) -> Reply | None:
+        if isinstance(event, Login) and self._login.is_locked():
+            return replies.LOCKED
+        self._spawn(self._log_in(event))
+        return None
 
     async def _log_in(self, event: Login | ScramFinish) -> None:
         self._answer_late(await self._login.judge(event))
@@ -330,8 +321,13 @@ class DoorConnection(asyncio.Protocol):
         if not await self._wire.secure(self, context, limits.handshake_timeout_s):
             self._door.counts.turned_away.add(1, HANDSHAKE)
 
-    # What a message is made of, by type; asked for one by one they would cost more than they do.
-    _JUDGES: ClassVar[dict[type, Callable[[DoorConnection, Any], Reply | None]]] = {
+    # Event to its answer; None where that comes later.
+    _JUDGES: ClassVar[dict[type[ServerEvent], Callable[[DoorConnection, Any], Reply | None]]] = {
+        Hello: lambda _, __: replies.OK,
+        StartTls: lambda _, __: replies.TLS,
+        Login: _judge_login,
+        ScramStart: lambda _, __: replies.LOCKED,  # the others are offered a salt
+        ScramFinish: _judge_login,
         Mail: _judge_mail,
         Recipient: _judge_recipient,
         Data: _judge_data,

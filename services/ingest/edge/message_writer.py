@@ -43,7 +43,7 @@ from shared.stream.transactions import Output, TransactionalProducer, Transactio
 from shared.topics import ids, names
 from shared.topics.codec import packs
 from shared.topics.records import EventType, Message
-from shared.topics.submission_keys import NEW, Answer, Conflict, Duplicate, Reserved
+from shared.topics.submission_keys import Answer, Conflict, Duplicate, New, Reserved
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def plan_writes(
     messages: list[Message] = []
     for handed, answer in zip(batch, answers, strict=True):
         message = handed.item
-        if answer is NEW:
+        if type(answer) is New:
             fresh.append(handed)
             messages.append(message)
             continue

@@ -20,6 +20,7 @@ from msgspec import Struct
 from shared.cli.parts import kafka_java, ports
 from shared.cli.parts.away import PartAwayError
 from shared.cli.process import Process, ProcessSpec
+from shared.runtime.reach import answers
 
 HEAP_MIB: Final = 448
 # The broker is ready when it answers requests, which is a little after it listens.
@@ -146,7 +147,7 @@ def _format(machine: list[str], settings: Path) -> None:
 
 def serves(address: str) -> bool:
     """Whether the broker at this address answers requests."""
-    if not ports.answers(address):
+    if not answers(address):
         return False
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError

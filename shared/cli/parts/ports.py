@@ -61,13 +61,3 @@ def remembered(names: Sequence[str], file: Path) -> dict[str, int]:
     drawn = dict(zip(names, free_ports(len(names)), strict=True))
     file.write_text(json.dumps(drawn))
     return drawn
-
-
-def answers(address: str, timeout_s: float = 0.5) -> bool:
-    """Whether somebody accepts connections at host:port."""
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s):
-            return True
-    except (OSError, ValueError):
-        return False

@@ -18,6 +18,7 @@ from msgspec import Struct
 from shared.cli import places
 from shared.cli.parts import ports
 from shared.cli.process import ProcessSpec
+from shared.runtime.reach import answers
 
 SERVICES: Final = ("ingest", "validate", "deliver", "billing")
 SINK: Final = "sink"
@@ -96,7 +97,7 @@ def sink_process(address: str, folder: Path, behaviour: str) -> ProcessSpec:
     return ProcessSpec(
         name=SINK,
         command=command + files,
-        is_ready=lambda: ports.answers(address),
+        is_ready=lambda: answers(address),
         ready_timeout_s=READY_TIMEOUT_S,
         stop_timeout_s=SINK_STOP_TIMEOUT_S,
         env=base_environment(),
