@@ -128,8 +128,39 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = 0
     smtp_max_failed_logins: Annotated[
-        int, Meta(ge=1, le=1_000, description="Failed logins of one address a minute, then 421.")
+        int,
+        Meta(
+            ge=1,
+            le=1_000,
+            description="Failed logins of one address under one name a minute, then 421.",
+        ),
     ] = 10
+    smtp_max_failed_logins_per_address: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="The same under whatever names, of one address (an IPv6 /64).",
+        ),
+    ] = 100
+    smtp_errors_per_address_per_minute: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Refused commands a minute of one address (an IPv6 /64), then 421 to"
+            " them and to new connections; 0: no limit. Within one session it is 20 in all.",
+        ),
+    ] = 600
+    smtp_errors_per_client_per_minute: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="The same of one logged-in client, from all its addresses; messages that"
+            " break a rule are not counted.",
+        ),
+    ] = 600
     smtp_idle_timeout_s: Annotated[
         float,
         Meta(

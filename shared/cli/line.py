@@ -236,6 +236,10 @@ class Line:
         return {
             "SLUICE_INGEST__SMTP_LISTEN": json.dumps([self._smtp_address]),
             "SLUICE_INGEST__SMTPS_LISTEN": json.dumps([self._smtps_address]),
+            # All peers of this line have one address, which is theirs and not a guesser's.
+            "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS": "1000",
+            "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS_PER_ADDRESS": "10000",
+            "SLUICE_INGEST__SMTP_ERRORS_PER_ADDRESS_PER_MINUTE": "0",
             "SLUICE_INGEST__SMTP_HOST_NAME": certificate.HOST,
             "SLUICE_INGEST__TLS_CERTIFICATE_FILE": str(files.certificate),
             "SLUICE_INGEST__TLS_KEY_FILE": str(files.key),

@@ -41,16 +41,13 @@ from shared.smtp.sasl import ScramOffer
 from shared.smtp.server_auth import CONTINUE, MAX_RESPONSE_BYTES, Authentication
 from shared.smtp.server_content import Endless, Incoming
 from shared.smtp.server_options import ServerOptions
-from shared.smtp.states import State, order_of
+from shared.smtp.states import MUTE, UNREAD, State, order_of
 
 __all__ = ["MAX_UNREAD_BYTES", "ServerOptions", "ServerSession"]
 
-# What may lie unread while an event waits for its answer: a few reads of a socket.
-MAX_UNREAD_BYTES: Final = 1_048_576
+MAX_UNREAD_BYTES: Final = 1_048_576  # while an event waits: a few reads of a socket
 
 _INCOMPLETE: Final = NoLine.INCOMPLETE
-_UNREAD: Final = frozenset({State.BANNER, states.TLS, states.CLOSED})
-_MUTE: Final = frozenset({states.TLS, states.CLOSED})
 _NO_MAIL: Final = Mail("", 0, is_eight_bit=False, is_smtputf8=False)
 
 
@@ -73,6 +70,7 @@ class ServerSession:
         "_recipients",
         "_state",
         "is_secure",
+        "refused",
     )
 
     def __init__(self, options: ServerOptions) -> None:
@@ -88,6 +86,7 @@ class ServerSession:
         self._patience = Patience(options.max_errors, options.max_idle_commands)
         self._is_data_refused = False  # by the answer to the last command
         self.is_secure = options.is_secure  # TLS carries the session
+        self.refused = 0  # commands, and responses of a login, so far
         self._auth = Authentication(options.auth_mechanisms, options.nonce)
         self._reorder()
 
@@ -104,7 +103,7 @@ class ServerSession:
     @property
     def wants_data(self) -> bool:
         """Whether the edge should go on reading; while False it pauses the transport."""
-        return self._pending is None and self._state not in _MUTE
+        return self._pending is None and self._state not in MUTE
 
     def take_output(self) -> bytes:
         """What is to be written now; b"" when nothing is."""
@@ -215,6 +214,7 @@ class ServerSession:
         self._ended = Ended(reason)
 
     def _refuse(self, reply: Reply) -> None:
+        self.refused += 1
         if reply.code in (421, 521):
             self._end(reply, reply.text)
         elif self._patience.has_borne_error():
@@ -227,7 +227,7 @@ class ServerSession:
         state = self._state
         if state is states.CONTENT:
             return self._read_content()
-        if state in _UNREAD:
+        if state in UNREAD:
             return False
         is_login = state is states.AUTH
         line = self._buffer.take_line(MAX_RESPONSE_BYTES if is_login else MAX_COMMAND_BYTES)

@@ -41,6 +41,10 @@ AUTH: Final = State.AUTH
 TLS: Final = State.TLS
 CLOSED: Final = State.CLOSED
 
+# Nothing that comes is read as a command, or is not even taken from the transport.
+UNREAD: Final = frozenset({State.BANNER, TLS, CLOSED})
+MUTE: Final = frozenset({TLS, CLOSED})
+
 
 class Access(IntEnum):
     """How a session stands with AUTH."""

@@ -64,21 +64,47 @@ def test_an_ipv6_host_is_counted_as_its_network(address: str, key: str) -> None:
 
 
 def test_an_address_is_locked_after_too_many_failures_and_free_again_later() -> None:
-    failures = FailedLogins(most=3, window_s=60)
+    failures = FailedLogins(most=10, most_of_address=3, window_s=60)
     for at in (0.0, 1.0):
-        failures.note("192.0.2.7", at)
-    assert not failures.is_locked("192.0.2.7", 2.0)
-    failures.note("192.0.2.7", 2.0)
-    assert failures.is_locked("192.0.2.7", 3.0)
-    assert not failures.is_locked("192.0.2.8", 3.0)
-    assert not failures.is_locked("192.0.2.7", 60.5)
+        failures.note("192.0.2.7", f"name {at}", at)
+    assert not failures.is_address_locked("192.0.2.7", 2.0)
+    failures.note("192.0.2.7", "acme", 2.0)
+    assert failures.is_address_locked("192.0.2.7", 3.0)
+    assert not failures.is_address_locked("192.0.2.8", 3.0)
+    assert not failures.is_address_locked("192.0.2.7", 60.5)
+
+
+def test_a_name_is_locked_at_its_address_and_other_names_there_are_not() -> None:
+    failures = FailedLogins(most=2, most_of_address=10, window_s=60)
+    for at in (0.0, 1.0):
+        failures.note("192.0.2.7", "acme", at)
+    assert failures.is_name_locked("192.0.2.7", "acme", 2.0)
+    assert not failures.is_name_locked("192.0.2.7", "northbank", 2.0)
+    assert not failures.is_name_locked("192.0.2.8", "acme", 2.0)
+    assert not failures.is_name_locked("192.0.2.7", "acme", 60.5)
+
+
+def test_names_that_are_locked_lock_their_address_when_they_go_on() -> None:
+    failures = FailedLogins(most=1, most_of_address=3, window_s=60)
+    failures.note("192.0.2.7", "acme", 0.0)
+    for at in (1.0, 2.0):
+        assert not failures.is_address_locked("192.0.2.7", at)
+        failures.note_locked("192.0.2.7", at)
+    assert failures.is_address_locked("192.0.2.7", 3.0)
+
+
+def test_a_name_of_any_length_is_remembered_by_its_beginning_only() -> None:
+    failures = FailedLogins(most=1, most_of_address=10, window_s=60)
+    failures.note("192.0.2.7", "a" * 9_000 + "1", 0.0)
+    assert failures.is_name_locked("192.0.2.7", "a" * 9_000 + "2", 1.0)
 
 
 def test_failures_of_one_ipv6_network_are_counted_together() -> None:
-    failures = FailedLogins(most=2, window_s=60)
-    failures.note("2001:db8::1", 0.0)
-    failures.note("2001:db8::2", 0.0)
-    assert failures.is_locked("2001:db8::3", 1.0)
+    failures = FailedLogins(most=2, most_of_address=2, window_s=60)
+    failures.note("2001:db8::1", "acme", 0.0)
+    failures.note("2001:db8::2", "acme", 0.0)
+    assert failures.is_address_locked("2001:db8::3", 1.0)
+    assert failures.is_name_locked("2001:db8::3", "acme", 1.0)
 
 
 def test_a_rate_lets_a_minutes_worth_through_and_then_as_much_as_comes_back() -> None:
@@ -113,8 +139,23 @@ def test_a_rate_remembers_a_bounded_number_of_keys_and_those_used_last() -> None
     assert rate.take("key 0", 1, 0.0), "it was forgotten, so its bucket is full again"
 
 
+def test_asking_whether_a_rate_is_spent_takes_nothing_from_it() -> None:
+    rate = Rate()
+    assert not any(rate.is_spent("acme", 2, 0.0) for _ in range(10))
+    assert rate.take("acme", 2, 0.0)
+    assert not rate.is_spent("acme", 2, 0.0)
+    assert rate.take("acme", 2, 0.0)
+    assert rate.is_spent("acme", 2, 0.0)
+    assert not rate.is_spent("acme", 0, 0.0)
+    assert not rate.is_spent("acme", 2, 30.0)
+
+
 def crowd(connections: int = 10, per_address: int = 10, per_minute: int = 0) -> Crowd:
     return Crowd(CrowdLimits(connections, per_address, per_minute))
+
+
+def erring(address_errors: int, client_errors: int) -> Crowd:
+    return Crowd(CrowdLimits(10, 10, 0, address_errors, client_errors))
 
 
 def settled(among: Crowd, address: str, now: float = 0.0) -> Place:
@@ -197,3 +238,39 @@ def test_a_place_without_an_address_can_be_left() -> None:
 def test_an_empty_list_names_nobody() -> None:
     assert not is_listed((), "192.0.2.7")
     assert is_listed(("192.0.2.7", "10.0.0.0/8"), "10.255.0.1")
+
+
+def test_errors_of_an_address_are_counted_over_all_its_connections_and_turn_new_ones_away() -> None:
+    door = erring(address_errors=3, client_errors=0)
+    first, second = settled(door, "192.0.2.1"), settled(door, "192.0.2.1")
+    assert first.note_errors(2, 0.0) is None
+    assert second.note_errors(1, 0.0) is None
+    assert first.note_errors(3, 0.0) is Excess.ADDRESS_ERRORS
+    late = door.enter()
+    assert late is not None
+    assert late.settle("192.0.2.1", 1.0) is Excess.ADDRESS_ERRORS
+    settled(door, "192.0.2.2")
+    settled(door, "192.0.2.1", now=21.0)
+
+
+def test_errors_of_a_client_are_counted_from_all_its_addresses_once_it_is_logged_in() -> None:
+    door = erring(address_errors=0, client_errors=2)
+    first, second = settled(door, "192.0.2.1"), settled(door, "192.0.2.2")
+    assert first.note_errors(9, 0.0) is None, "nobody is logged in"
+    assert first.log_in("acme", 9)
+    assert second.log_in("acme", 9)
+    assert first.note_errors(10, 0.0) is None
+    assert not first.has_erred_too_often("acme", 0.0)
+    assert second.note_errors(1, 0.0) is None
+    assert second.note_errors(2, 0.0) is Excess.CLIENT_ERRORS
+    assert first.has_erred_too_often("acme", 0.0)
+    assert not first.has_erred_too_often("northbank", 0.0)
+
+
+@pytest.mark.parametrize(("errors", "limits"), [(0, (1, 1)), (1_000, (0, 0))])
+def test_without_errors_or_without_limits_nobody_is_turned_away(
+    errors: int, limits: tuple[int, int]
+) -> None:
+    place = settled(erring(*limits), "192.0.2.1")
+    assert place.log_in("acme", 9)
+    assert place.note_errors(errors, 0.0) is None

@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import Final
 
 MAX_REMEMBERED: Final = 10_000
+# Longer than any client's name.
+MAX_NAME_LETTERS: Final = 80
 # IPv6 hosts have a network of this size each; counting single addresses would limit nobody.
 _IPV6_HOST_BITS: Final = 64
 
@@ -63,24 +65,50 @@ def counted_as(address: str) -> str:
 
 
 class FailedLogins:
-    """Failed logins by address over a sliding window; remembers MAX_REMEMBERED."""
+    """Failed logins over a sliding window: by address and name, and by address in all.
 
+    One host that has a wrong password does not lock out the others behind its address, unless
+    it tries many names. Names of any length are counted by their first letters only. Remembers
+    MAX_REMEMBERED of either kind.
+    """
+
+    def __init__(self, most: int, most_of_address: int, window_s: float) -> None:
+        self._by_name = _Window(most, window_s)
+        self._by_address = _Window(most_of_address, window_s)
+
+    def note(self, address: str, name: str, now: float) -> None:
+        """One more login of this address under this name has failed."""
+        key = counted_as(address)
+        self._by_name.note(f"{key} {name[:MAX_NAME_LETTERS]}", now)
+        self._by_address.note(key, now)
+
+    def note_locked(self, address: str, now: float) -> None:
+        """A login was turned away because its name is locked: that counts for the address."""
+        self._by_address.note(counted_as(address), now)
+
+    def is_name_locked(self, address: str, name: str, now: float) -> bool:
+        """Whether this name has failed too often here."""
+        return self._by_name.is_full(f"{counted_as(address)} {name[:MAX_NAME_LETTERS]}", now)
+
+    def is_address_locked(self, address: str, now: float) -> bool:
+        """Whether logins from this address have failed too often, whatever the names."""
+        return self._by_address.is_full(counted_as(address), now)
+
+
+class _Window:
     def __init__(self, most: int, window_s: float) -> None:
         self._most = most
         self._window_s = window_s
-        self._by_address: OrderedDict[str, list[float]] = OrderedDict()
+        self._times: OrderedDict[str, list[float]] = OrderedDict()
 
-    def note(self, address: str, now: float) -> None:
-        """One more login of this address has failed."""
-        key = counted_as(address)
-        times = [at for at in self._by_address.pop(key, ()) if at > now - self._window_s]
-        self._by_address[key] = [*times[-self._most :], now]
-        if len(self._by_address) > MAX_REMEMBERED:
-            self._by_address.popitem(last=False)
+    def note(self, key: str, now: float) -> None:
+        times = [at for at in self._times.pop(key, ()) if at > now - self._window_s]
+        self._times[key] = [*times[-self._most :], now]
+        if len(self._times) > MAX_REMEMBERED:
+            self._times.popitem(last=False)
 
-    def is_locked(self, address: str, now: float) -> bool:
-        """Whether this address has failed too often to be let try again now."""
-        times = self._by_address.get(counted_as(address), ())
+    def is_full(self, key: str, now: float) -> bool:
+        times = self._times.get(key, ())
         return sum(at > now - self._window_s for at in times) >= self._most
 
 
@@ -93,6 +121,12 @@ class Rate:
     def __init__(self) -> None:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # what is left, when
 
+    def is_spent(self, key: str, per_minute: int, now: float) -> bool:
+        """Whether one more would be over the rate; nothing is counted. 0: no limit."""
+        if not per_minute or key not in self._buckets:
+            return False
+        return self._left(key, float(per_minute), now) < 1
+
     def take(self, key: str, per_minute: int, now: float) -> bool:
         """Whether one more is within the rate; it is counted then. 0: no limit.
 
@@ -101,11 +135,14 @@ class Rate:
         if not per_minute:
             self._buckets.pop(key, None)
             return True
-        most = float(per_minute)
-        left, since = self._buckets.pop(key, (most, now))
-        left = min(most, left + (now - since) * most / 60)
+        left = self._left(key, float(per_minute), now)
+        self._buckets.pop(key, None)
         is_within = left >= 1
         self._buckets[key] = (left - 1 if is_within else left, now)
         if len(self._buckets) > MAX_REMEMBERED:
             self._buckets.popitem(last=False)
         return is_within
+
+    def _left(self, key: str, most: float, now: float) -> float:
+        left, since = self._buckets.get(key, (most, now))
+        return min(most, left + (now - since) * most / 60)

@@ -1,7 +1,7 @@
-"""How many connections there are: in all, by address, by logged-in client. Pure.
+"""How many connections there are, and errors on them: in all, by address, by client. Pure.
 
 Owns: the counts and the limits on them. Does not own: what is answered (replies.py), the time.
-Memory: the counts hold what is open; the new connections a minute are an access.Rate.
+Memory: the counts hold what is open; what is counted by the minute is an access.Rate each.
 """
 
 from __future__ import annotations
@@ -20,14 +20,19 @@ class Excess(StrEnum):
     ALL = "all"
     ADDRESS = "address"
     MINUTE = "minute"
+    ADDRESS_ERRORS = "address errors"
+    CLIENT_ERRORS = "client errors"
 
 
 class CrowdLimits(Struct, frozen=True):
-    """Open connections, of those from one address, new ones of one address a minute (0: any)."""
+    """Open connections, of those from one address; by the minute (0: any number) new ones of one
+    address, errors of one address, errors of one logged-in client."""
 
     connections: int
     per_address: int
     per_address_minute: int
+    address_errors: int = 0
+    client_errors: int = 0
 
 
 class Crowd:
@@ -39,6 +44,8 @@ class Crowd:
         self.by_address: Counter[str] = Counter()
         self.by_client: Counter[str] = Counter()
         self.new = Rate()
+        self.address_errors = Rate()
+        self.client_errors = Rate()
 
     def enter(self) -> Place | None:
         """A place for a connection whose address may not be known yet; None: there is none."""
@@ -51,7 +58,7 @@ class Crowd:
 class Place:
     """One connection's place among them. After leave() it counts nowhere, and never again."""
 
-    __slots__ = ("_crowd", "_is_left", "_key", "address", "client")
+    __slots__ = ("_crowd", "_is_left", "_key", "address", "client", "errors")
 
     def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd
@@ -59,6 +66,7 @@ class Place:
         self._key = ""
         self.address = ""
         self.client = ""
+        self.errors = 0
 
     def settle(self, address: str, now: float) -> Excess | None:
         """Count it under its address; call once. The limit that it is over, None for none."""
@@ -67,9 +75,28 @@ class Place:
         crowd.by_address[key] += 1
         if crowd.by_address[key] > crowd.limits.per_address:
             return Excess.ADDRESS
+        if crowd.address_errors.is_spent(key, crowd.limits.address_errors, now):
+            return Excess.ADDRESS_ERRORS
         if not crowd.new.take(key, crowd.limits.per_address_minute, now):
             return Excess.MINUTE
         return None
+
+    def note_errors(self, total: int, now: float) -> Excess | None:
+        """Count the refused commands, now so many; the limit that is passed, None for none."""
+        crowd, limits = self._crowd, self._crowd.limits
+        excess, more = None, total - self.errors
+        self.errors = total
+        for _ in range(more):
+            if not crowd.address_errors.take(self._key, limits.address_errors, now):
+                excess = Excess.ADDRESS_ERRORS
+            if self.client and not crowd.client_errors.take(self.client, limits.client_errors, now):
+                excess = Excess.CLIENT_ERRORS
+        return excess
+
+    def has_erred_too_often(self, client: str, now: float) -> bool:
+        """Whether a client has no errors left this minute."""
+        crowd = self._crowd
+        return crowd.client_errors.is_spent(client, crowd.limits.client_errors, now)
 
     def log_in(self, client: str, most: int) -> bool:
         """Count it under a client, where that has fewer than `most`."""

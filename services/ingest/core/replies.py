@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from services.ingest.core.crowd import Excess
 from shared.smtp.reply import Reply
 
 OK: Final = Reply(250, "2.0.0", "Ok")
@@ -30,6 +31,20 @@ MANY_A_MINUTE: Final = Reply(
 MANY_OF_CLIENT: Final = Reply(
     421, "4.7.0", "Too many connections of this client at once; close some, or use fewer"
 )
+MANY_ERRORS: Final = Reply(
+    421, "4.7.0", "Too many refused commands a minute from your address; try again later"
+)
+MANY_ERRORS_OF_CLIENT: Final = Reply(
+    421, "4.7.0", "Too many refused commands a minute of this client; try again later"
+)
+# What who is over a limit hears.
+EXCESS: Final = {
+    Excess.ALL: MANY,
+    Excess.ADDRESS: MANY_OF_ADDRESS,
+    Excess.MINUTE: MANY_A_MINUTE,
+    Excess.ADDRESS_ERRORS: MANY_ERRORS,
+    Excess.CLIENT_ERRORS: MANY_ERRORS_OF_CLIENT,
+}
 IDLE: Final = Reply(421, "4.4.2", "Idle for too long")
 NO_LOGIN: Final = Reply(421, "4.7.0", "No login in time")
 SLOW: Final = Reply(421, "4.4.2", "Too slow")

@@ -147,12 +147,9 @@ class DoorConnection(asyncio.Protocol):
                 self._give_last_time()
                 self._wire.close()
                 return
-            if type(event) is ScramStart and not self._login.is_locked():
-                session.answer_scram(self._login.offer(event.username))
-                continue
             reply = self._JUDGES[type(event)](self, event)
             if reply is None:
-                break
+                continue  # there is no next event before its answer
             session.answer(reply)
             if session.state is TLS:
                 self._write()
@@ -167,6 +164,14 @@ class DoorConnection(asyncio.Protocol):
         has_said = self._wire.write()
         if has_said and session.authenticated_as and session.state is not CONTENT:
             self.deadline = self._loop.time() + self._door.limits.idle_timeout_s
+        if session.refused != self._place.errors:
+            self._note_errors(session.refused)
+
+    def _note_errors(self, total: int) -> None:
+        excess = self._place.note_errors(total, self._loop.time())
+        if excess is not None:
+            self._door.counts.turned_away.add(1, excess)
+            self.end(replies.EXCESS[excess])
 
     def _give_last_time(self) -> None:
         self.deadline = self._loop.time() + min(CLOSE_S, self._door.limits.idle_timeout_s)
@@ -200,11 +205,20 @@ class DoorConnection(asyncio.Protocol):
 
     # -- a login
 
-    def _judge_login(self, event: Login | ScramFinish) -> Reply | None:
-        if isinstance(event, Login) and self._login.is_locked():
-            return replies.LOCKED
+    def _judge_login(self, event: Login) -> Reply | None:
+        refusal = self._login.turns_away(event)
+        if refusal is None:
+            self._spawn(self._log_in(event))
+        return refusal
+
+    def _judge_scram(self, event: ScramStart) -> Reply | None:
+        refusal = self._login.turns_away(event)
+        if refusal is None:
+            self._session.answer_scram(self._login.offer(event.username))
+        return refusal
+
+    def _judge_proof(self, event: ScramFinish) -> None:
         self._spawn(self._log_in(event))
-        return None
 
     async def _log_in(self, event: Login | ScramFinish) -> None:
         self._answer_late(await self._login.judge(event))
@@ -326,8 +340,8 @@ class DoorConnection(asyncio.Protocol):
         Hello: lambda _, __: replies.OK,
         StartTls: lambda _, __: replies.TLS,
         Login: _judge_login,
-        ScramStart: lambda _, __: replies.LOCKED,  # the others are offered a salt
-        ScramFinish: _judge_login,
+        ScramStart: _judge_scram,
+        ScramFinish: _judge_proof,
         Mail: _judge_mail,
         Recipient: _judge_recipient,
         Data: _judge_data,

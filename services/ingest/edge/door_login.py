@@ -18,7 +18,7 @@ from services.ingest.core.crowd import Place
 from services.ingest.edge.door import Door
 from services.ingest.edge.logins import Busy
 from shared.registry.client import Client
-from shared.smtp.events import Login, ScramFinish
+from shared.smtp.events import Login, ScramFinish, ScramStart
 from shared.smtp.reply import Reply
 from shared.smtp.sasl import ScramOffer
 
@@ -37,9 +37,24 @@ class DoorLogin:
         self._place = place
         self._loop = asyncio.get_running_loop()
 
-    def is_locked(self) -> bool:
-        """Whether too many logins from this address have failed."""
-        return self._door.failures.is_locked(self._place.address, self._loop.time())
+    def turns_away(self, event: Login | ScramStart) -> Reply | None:
+        """The refusal of a login that is not even tried: too many before it have failed.
+
+        Under a name that is locked the password that was right a short while ago still lets in:
+        another host behind the same address has a wrong one. Guesses at it count all the same.
+        """
+        failures, address, name = self._door.failures, self._place.address, event.username
+        now = self._loop.time()
+        if self._place.has_erred_too_often(name, now):
+            return replies.MANY_ERRORS_OF_CLIENT
+        if failures.is_address_locked(address, now):
+            return replies.LOCKED
+        if not failures.is_name_locked(address, name, now):
+            return None
+        if isinstance(event, Login) and self._was_right(event):
+            return None
+        failures.note_locked(address, now)
+        return replies.LOCKED
 
     def offer(self, name: str) -> ScramOffer:
         """What a SCRAM exchange under this name begins with."""
@@ -73,13 +88,21 @@ class DoorLogin:
 
     # -- inside
 
+    def _was_right(self, event: Login) -> bool:
+        client = self._door.client_of(event.username)
+        return (
+            client is not None
+            and may_come_from(client.ips, self._place.address)
+            and self._door.logins.is_known(client, event.password)
+        )
+
     async def _judge(self, name: str, client: Client | None) -> Reply:
         address = self._place.address
         if client is not None and may_come_from(client.ips, address):
             is_in = self._place.log_in(client.name, self._most(client))
             return replies.WELCOME if is_in else self._too_many(name)
         self._door.counts.failed_logins.add()
-        self._door.failures.note(address, self._loop.time())
+        self._door.failures.note(address, name, self._loop.time())
         why = "not from here" if client is not None else "wrong name or password"
         log.warning("login refused", extra={"user": name, "peer": address, "reason": why})
         await asyncio.sleep(FAILURE_DELAY_S)

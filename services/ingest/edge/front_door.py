@@ -99,6 +99,8 @@ class FrontDoor:
                 settings.smtp_max_connections,
                 settings.smtp_max_connections_per_address,
                 settings.smtp_new_connections_per_minute,
+                settings.smtp_errors_per_address_per_minute,
+                settings.smtp_errors_per_client_per_minute,
             )
         )
         self._listener: Listener | None = None
@@ -205,7 +207,11 @@ class FrontDoor:
             ),
             client_of=means.client_of,
             logins=logins,
-            failures=FailedLogins(settings.smtp_max_failed_logins, 60.0),
+            failures=FailedLogins(
+                settings.smtp_max_failed_logins,
+                settings.smtp_max_failed_logins_per_address,
+                60.0,
+            ),
             rate=Rate(),
             messages=messages,
             refusals=refusals,

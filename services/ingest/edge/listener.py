@@ -49,11 +49,6 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 # "Every address" is told with those of IPv6 where the machine has none.
 _NOT_HERE: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
-_EXCESS: Final = {
-    Excess.ALL: replies.MANY,
-    Excess.ADDRESS: replies.MANY_OF_ADDRESS,
-    Excess.MINUTE: replies.MANY_A_MINUTE,
-}
 HEADER: Final = "proxy header"
 HANDSHAKE: Final = "handshake"
 
@@ -220,7 +215,7 @@ class Listener:
     def _turn_away(self, arrived: Arrived, excess: Excess) -> None:
         self._door.counts.turned_away.add(1, excess)
         if not arrived.is_implicit:
-            _say(arrived.sock, _EXCESS[excess])
+            _say(arrived.sock, replies.EXCESS[excess])
 
 
 def _say(sock: socket.socket, reply: Reply) -> None:

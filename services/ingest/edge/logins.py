@@ -47,12 +47,10 @@ class Logins:
 
     async def is_right(self, name: str, client: Client | None, password: str) -> bool:
         """Whether this is a password of the client. Raises Busy."""
+        if client is not None and self.is_known(client, password):
+            return True
         credentials = client.credentials if client is not None else ()
         loop = asyncio.get_running_loop()
-        mark = self._mark(name, password)
-        found = self._cache.get(mark)
-        if found is not None and found[0] > loop.time() and found[1] == credentials:
-            return True
         if self._waiting >= MAX_WAITING:
             raise Busy
         self._waiting += 1
@@ -63,10 +61,16 @@ class Logins:
         finally:
             self._waiting -= 1
         if is_right:
-            self._cache[mark] = (loop.time() + CACHE_S, credentials)
+            self._cache[self._mark(name, password)] = (loop.time() + CACHE_S, credentials)
             if len(self._cache) > MAX_CACHED:
                 self._cache.popitem(last=False)
         return is_right
+
+    def is_known(self, client: Client, password: str) -> bool:
+        """Whether this password of the client was found right a short while ago."""
+        found = self._cache.get(self._mark(client.name, password))
+        now = asyncio.get_running_loop().time()
+        return found is not None and found[0] > now and found[1] == client.credentials
 
     def offer(self, name: str, client: Client | None) -> ScramOffer:
         """What a SCRAM exchange needs; for an unknown name an offer that nothing can meet."""
