@@ -39,6 +39,7 @@ from shared.stream.jobs import (
     WorkerStatus,
 )
 from shared.stream.ledger import MetadataError, PartitionLedger, Settled, decode_metadata
+from shared.stream.pausing import Pausing
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.topics.codec import CodecError, decode_pack
 
@@ -48,8 +49,6 @@ POLL_MS: Final = 20
 IDLE_POLL_MS: Final = 100
 RETRY_S: Final = 0.5
 POLL_RECORDS: Final = 16
-# How many in flight are too many to read on, as a share of the limit; avoids flapping.
-RESUME_SHARE: Final = 0.75
 
 
 class Worker:
@@ -73,8 +72,7 @@ class Worker:
         # Outcomes of the transaction being written, kept until it is known to have committed.
         self._writing: list[tuple[Job, Sequence[Output]]] = []
         self._open_jobs: set[Job] = set()
-        self._sleeping: dict[TopicPartition, float] = {}
-        self._throttled = False
+        self._pausing = Pausing()
         self._last_commit = 0.0
         self._give_up_at: float | None = None
         self.status = WorkerStatus()
@@ -125,8 +123,7 @@ class Worker:
                 consumer.close()
 
     def _turn(self) -> None:
-        self._wake_due()
-        self._throttle()
+        self._pause()
         busy = bool(self._settled or self._open_jobs)
         found = self._consumer.poll(POLL_MS if busy else IDLE_POLL_MS, POLL_RECORDS)
         if found:
@@ -139,6 +136,15 @@ class Worker:
             if jobs:
                 self._give(jobs)
         self._commit_if_due()
+
+    def _pause(self) -> None:
+        limits, status = self._limits, self.status
+        fill = max(
+            len(self._open_jobs) / limits.max_in_flight,
+            status.in_flight_bytes / limits.max_in_flight_bytes,
+        )
+        full = {partition for partition, hold in self._holds.items() if hold.ledger.full()}
+        self._pausing.settle(self._consumer, fill, full)
 
     def _give(self, jobs: list[Job]) -> None:
         self._open_jobs.update(jobs)
@@ -161,14 +167,13 @@ class Worker:
             due_ms = self._due_at_ms(messages)
             wait_s = due_ms / 1000 - time.time() if due_ms else 0.0
             if wait_s > 0:
-                self._sleep(partition, record.offset, wait_s)
+                self._pausing.sleep(self._consumer, partition, record.offset, wait_s)
                 break
             is_alone = not jobs and room >= self._limits.max_in_flight
             if len(jobs) + len(messages) > room and not is_alone:
                 # The limit is what a crash may send twice at most, so it is kept to the message.
                 # Only a pack that is larger by itself goes beyond it, alone.
-                self._consumer.seek(partition, record.offset)
-                self._throttled = True
+                self._pausing.wait_for_room(self._consumer, partition, record.offset)
                 break
             for index in hold.ledger.add(record.offset, len(messages)):
                 jobs.append(Job(hold, record.offset, index, messages[index]))
@@ -210,41 +215,6 @@ class Worker:
             job = Job(hold, record.offset, index, UNREADABLE)
             self._open_jobs.add(job)
             self.settle(job, self._unreadable(record, reason))
-
-    # -- pausing ---------------------------------------------------------------------------
-
-    def _sleep(self, partition: TopicPartition, offset: int, seconds: float) -> None:
-        """Read this partition again when its head is due."""
-        self._consumer.seek(partition, offset)
-        self._consumer.pause([partition])
-        self._sleeping[partition] = time.monotonic() + seconds
-
-    def _wake_due(self) -> None:
-        if not self._sleeping:
-            return
-        now = time.monotonic()
-        due = [partition for partition, at in self._sleeping.items() if at <= now]
-        for partition in due:
-            del self._sleeping[partition]
-        if due and not self._throttled:
-            self._consumer.resume(due)
-
-    def _throttle(self) -> None:
-        limits, status = self._limits, self.status
-        fill = max(
-            len(self._open_jobs) / limits.max_in_flight,
-            status.in_flight_bytes / limits.max_in_flight_bytes,
-        )
-        full = {
-            partition for partition, hold in self._holds.items() if hold.ledger.full()
-        } | self._sleeping.keys()
-        if fill >= (RESUME_SHARE if self._throttled else 1.0):
-            self._throttled = True
-            self._consumer.pause(self._consumer.assignment())
-        else:
-            self._throttled = False
-            self._consumer.pause(full)
-            self._consumer.resume(self._consumer.assignment() - full)
 
     # -- committing ------------------------------------------------------------------------
 
@@ -334,7 +304,7 @@ class Worker:
     def lost(self, partitions: Sequence[TopicPartition]) -> None:
         """Drop the ledgers; what is still under way there will be sent again by another."""
         for partition in partitions:
-            self._sleeping.pop(partition, None)
+            self._pausing.forget(partition)
             hold = self._holds.pop(partition, None)
             if hold is None:
                 continue

@@ -1,0 +1,62 @@
+"""Which partitions are not read for now: while too much is in flight, while a head is not due.
+
+Owns: the pauses, and that none outlasts its reason. Does not own: the limits (jobs.py), when a
+record is due (the service), what is in flight (worker.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Set
+from typing import Final
+
+from kafka.structs import TopicPartition
+
+from shared.stream.consumer import StreamConsumer
+
+# How much in flight is too much to read on, as a share of the limit; avoids flapping.
+RESUME_SHARE: Final = 0.75
+
+
+class Pausing:
+    """The pauses of one consumer. Use it in the Kafka thread."""
+
+    def __init__(self) -> None:
+        self._due_at: dict[TopicPartition, float] = {}
+        self._is_throttled = False
+
+    def sleep(
+        self, consumer: StreamConsumer, partition: TopicPartition, offset: int, seconds: float
+    ) -> None:
+        """Read this partition again, from `offset`, when its head is due."""
+        consumer.seek(partition, offset)
+        consumer.pause([partition])
+        self._due_at[partition] = time.monotonic() + seconds
+
+    def wait_for_room(
+        self, consumer: StreamConsumer, partition: TopicPartition, offset: int
+    ) -> None:
+        """Read this partition again, from `offset`, when less is in flight."""
+        consumer.seek(partition, offset)
+        self._is_throttled = True
+
+    def forget(self, partition: TopicPartition) -> None:
+        """The partition is read by another member now."""
+        self._due_at.pop(partition, None)
+
+    def settle(self, consumer: StreamConsumer, fill: float, full: Set[TopicPartition]) -> None:
+        """Pause and resume for what is in flight now: `fill` is its share of the limit.
+
+        `full`: partitions whose ledgers take no more.
+        """
+        now = time.monotonic()
+        for partition in [p for p, at in self._due_at.items() if at <= now]:
+            del self._due_at[partition]
+        if fill >= (RESUME_SHARE if self._is_throttled else 1.0):
+            self._is_throttled = True
+            consumer.pause(consumer.assignment())
+            return
+        self._is_throttled = False
+        paused = full | self._due_at.keys()
+        consumer.pause(paused)
+        consumer.resume(consumer.assignment() - paused)

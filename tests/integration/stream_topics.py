@@ -1,0 +1,70 @@
+"""Topics that a test writes and reads whole, and waiting for what holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from shared.stream.client import ClientOptions, load_metadata, make_consumer, make_producer
+from shared.stream.transactions import Output
+from shared.topics.records import Envelope, Facts, Origin
+
+PATIENCE_S = 30.0
+FEED_AT_ONCE = 4
+Holds = Callable[[], bool]
+
+
+def eventually(holds: Holds) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < until, "waited too long"
+        time.sleep(0.05)
+
+
+def publish(bootstrap: str, topic: str, outputs_: list[Output]) -> None:
+    producer = make_producer(ClientOptions(bootstrap, "test"), None)
+    for number, output in enumerate(outputs_):
+        producer.send(topic, output.value, None, list(output.headers), number % 4)
+    producer.flush()
+    producer.close()
+
+
+def publish_until(bootstrap: str, topic: str, outputs_: Iterable[Output], holds: Holds) -> int:
+    """Publish bit by bit until it holds, so that members that come late find work; how many."""
+    producer = make_producer(ClientOptions(bootstrap, "test"), None)
+    until = time.monotonic() + PATIENCE_S
+    published = 0
+    for output in outputs_:
+        producer.send(topic, output.value, None, list(output.headers), published % 4)
+        published += 1
+        if published % FEED_AT_ONCE == 0:
+            producer.flush()
+            if holds():
+                break
+            assert time.monotonic() < until, "waited too long"
+            time.sleep(0.1)
+    producer.close()
+    return published
+
+
+def read_all(bootstrap: str, topic: str, expected: int) -> list[bytes]:
+    """Every committed value of the topic, read until nothing more comes."""
+    consumer = make_consumer(ClientOptions(bootstrap, "test"), f"check.{time.time_ns()}")
+    consumer.subscribe([topic])
+    load_metadata(consumer)
+    values: list[bytes] = []
+    quiet_since = time.monotonic()
+    while len(values) < expected or time.monotonic() - quiet_since < 1.0:
+        found = consumer.poll(timeout_ms=200)
+        values += [record.value for part in found.values() for record in part]
+        if found:
+            quiet_since = time.monotonic()
+        assert time.monotonic() - quiet_since < PATIENCE_S, f"only {len(values)} of {expected}"
+    consumer.close()
+    return values
+
+
+def envelope(mail_id: str, not_before_ms: int = 0) -> Envelope:
+    return Envelope(
+        mail_id, "c", "", "c@d.example", "", 0, Origin(), Facts(), not_before_ms=not_before_ms
+    )

@@ -1,0 +1,171 @@
+"""The relay against a real broker: exactly once, also when members change."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter
+
+from shared.runtime.lifecycle import Stop
+from shared.stream.admin import ensure_topics
+from shared.stream.client import ClientOptions
+from shared.stream.consumer import Record, StreamConsumer
+from shared.stream.failpoints import Failpoints
+from shared.stream.relay import NotReady, Relay
+from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
+from shared.stream.watchdog import Watchdog
+from shared.topics.names import TopicPlan
+from tests.integration.stream_topics import (
+    PATIENCE_S,
+    eventually,
+    publish,
+    publish_until,
+    read_all,
+)
+
+
+class RunningRelay:
+    def __init__(self, bootstrap: str, name: str, source: str, process: object) -> None:
+        options = ClientOptions(bootstrap, name)
+        self.stop = Stop()
+        self.consumers: list[StreamConsumer] = []
+
+        def make(heard: Relay) -> StreamConsumer:
+            self.consumers.append(StreamConsumer(options, f"g.{source}", heard, topics=(source,)))
+            return self.consumers[-1]
+
+        self.relay = Relay(
+            "ingest",
+            make,
+            TransactionalProducer(options, f"ingest.{source}", Failpoints.none(), Watchdog()),
+            process,  # type: ignore[arg-type]
+            Failpoints.none(),
+        )
+        self.relay.max_records = 50
+        self.thread = threading.Thread(target=self.relay.run, args=(self.stop,), daemon=True)
+        self.thread.start()
+
+    def end(self) -> None:
+        self.stop.set()
+        self.thread.join(PATIENCE_S)
+        assert not self.thread.is_alive()
+
+
+def test_a_relay_copies_each_record_once_while_members_come_and_go(
+    kafka_bootstrap: str, topics: tuple[str, str]
+) -> None:
+    source, target = topics
+
+    def process(records: list[Record]) -> list[Output]:
+        time.sleep(0.02)
+        return [Output(target, record.value) for record in records]
+
+    def feed(relay: Relay) -> None:
+        numbers = (Output(source, b"%d" % number) for number in itertools.count(len(wanted)))
+        found = publish_until(
+            kafka_bootstrap, source, numbers, lambda: relay.status.transactions > 3
+        )
+        wanted.extend(b"%d" % number for number in range(len(wanted), len(wanted) + found))
+
+    wanted: list[bytes] = []
+    first = RunningRelay(kafka_bootstrap, "first", source, process)
+    feed(first.relay)
+    second = RunningRelay(kafka_bootstrap, "second", source, process)
+    feed(second.relay)
+    first.end()
+    values = read_all(kafka_bootstrap, target, len(wanted))
+    second.end()
+    assert Counter(values) == Counter(wanted)
+
+
+def test_a_relay_copies_nothing_twice_when_the_client_jumps_back_by_itself(
+    kafka_bootstrap: str, topics: tuple[str, str]
+) -> None:
+    # So kafka-python does after a broker's restart, when the broker does not know its epoch.
+    source, target = topics
+    wanted = [b"%d" % number for number in range(400)]
+    publish(kafka_bootstrap, source, [Output(source, value) for value in wanted[:200]])
+    relay = RunningRelay(
+        kafka_bootstrap, "only", source, lambda records: [Output(target, r.value) for r in records]
+    )
+    eventually(lambda: relay.relay.status.records == 200)
+    subscription = relay.consumers[0]._consumer._subscription
+    for partition in relay.consumers[0].assignment():
+        subscription.request_offset_reset(partition)
+    publish(kafka_bootstrap, source, [Output(source, value) for value in wanted[200:]])
+    values = read_all(kafka_bootstrap, target, len(wanted))
+    relay.end()
+    assert Counter(values) == Counter(wanted)
+
+
+def test_a_relay_reads_again_what_it_had_when_the_broker_could_not_tell_it_something(
+    kafka_bootstrap: str, topics: tuple[str, str]
+) -> None:
+    source, target = topics
+    publish(kafka_bootstrap, source, [Output(source, b"%d" % n) for n in range(10)])
+    faults = 2
+
+    def process(records: list[Record]) -> list[Output]:
+        nonlocal faults
+        if faults:
+            faults -= 1
+            raise TransactionLost("partitions of a topic: no broker")
+        return [Output(target, record.value) for record in records]
+
+    relay = RunningRelay(kafka_bootstrap, "only", source, process)
+    values = read_all(kafka_bootstrap, target, 10)
+    relay.end()
+    assert sorted(values) == [b"%d" % n for n in range(10)]
+
+
+def test_a_relay_that_is_not_ready_consumes_nothing(
+    kafka_bootstrap: str, topics: tuple[str, str]
+) -> None:
+    source, target = topics
+    publish(kafka_bootstrap, source, [Output(source, b"%d" % n) for n in range(10)])
+    refusals = 2
+
+    def process(records: list[Record]) -> list[Output]:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise NotReady("the view is being built")
+        return [Output(target, record.value) for record in records]
+
+    relay = RunningRelay(kafka_bootstrap, "only", source, process)
+    values = read_all(kafka_bootstrap, target, 10)
+    relay.end()
+    assert sorted(values) == [b"%d" % n for n in range(10)]
+
+
+def test_a_restarted_static_member_reads_topics_that_came_while_it_was_away(
+    kafka_bootstrap: str, topics: tuple[str, str]
+) -> None:
+    # The broker hands a static member its old assignment, and its leadership, unannounced.
+    source, target = topics
+    pattern = source.replace(".in", r"\.(in|late)$")
+    options = ClientOptions(kafka_bootstrap, "static", static=True)
+
+    def run_until_something_is_read() -> None:
+        stop = Stop()
+        relay = Relay(
+            "ingest",
+            lambda heard: StreamConsumer(options, f"static.{source}", heard, pattern=pattern),
+            TransactionalProducer(options, f"static.{source}", Failpoints.none(), Watchdog()),
+            lambda records: [Output(target, record.value) for record in records],
+            Failpoints.none(),
+        )
+        thread = threading.Thread(target=relay.run, args=(stop,), daemon=True)
+        thread.start()
+        eventually(lambda: relay.status.records > 0)
+        stop.set()
+        thread.join(PATIENCE_S)
+
+    publish(kafka_bootstrap, source, [Output(source, b"early")])
+    run_until_something_is_read()
+    late = source.replace(".in", ".late")
+    ensure_topics(kafka_bootstrap, [TopicPlan(late, 4, {})])
+    publish(kafka_bootstrap, late, [Output(late, b"late")])
+    run_until_something_is_read()
+    assert sorted(read_all(kafka_bootstrap, target, 2)) == [b"early", b"late"]
