@@ -33,6 +33,7 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
             pattern=r"^\{[^{}]+\}[^{}]*\Z",
             description="Redis key of the live counts, beginning with a {hash tag}. Two"
             " installations that share a Redis database need two.",
+            extra={"secret": False},
         ),
     ] = "{sluice:billing}:cells"
     time_zone: Annotated[

@@ -113,6 +113,7 @@ class RedisSettings(Struct, frozen=True, forbid_unknown_fields=True):
             pattern=r"^\{[^{}]+\}[^{}]*\Z",
             description="Redis key of the submissions seen lately, beginning with a {hash tag}."
             " Two installations that share a Redis database need two.",
+            extra={"secret": False},
         ),
     ] = "{sluice:submissions}"
 

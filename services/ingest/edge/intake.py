@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from services.ingest.core.kafka_record import read
 from services.ingest.core.submission import Refusal, Scan, Submission, accept, received_rows
 from shared.mail.headers import scan
 from shared.registry.client import Client
+from shared.registry.lookup import Clients, find_client
 from shared.runtime.clock import Clock
 from shared.stream import outputs
 from shared.stream.consumer import Record
@@ -25,25 +26,8 @@ from shared.topics.codec import packs
 from shared.topics.records import EventType, Message, Origin
 
 SERVICE: Final = "ingest"
-FRESH_TIMEOUT_S: Final = 5.0
 # Of a header on mail.refused; the event tells every fault in full.
 MAX_REASON_LETTERS: Final = 1_000
-
-
-class Clients(Protocol):
-    """The registry view, as far as it is needed here."""
-
-    def get(self, name: str) -> Client | None:
-        """The client as the view knows it."""
-        ...
-
-    def get_fresh(self, name: str, timeout_s: float) -> Client | None:
-        """The client after everything written so far has been read; raises TimeoutError."""
-        ...
-
-    def ready(self) -> bool:
-        """Whether the view has been whole since the start."""
-        ...
 
 
 class Intake:
@@ -65,7 +49,7 @@ class Intake:
         for record in records:
             topic = record.topic
             if topic not in known:
-                known[topic] = self._client_of(topic)
+                known[topic] = find_client(self._clients, names.client_of_intake(topic))
             reading = read(record.value, record.headers, now_ms)
             submission = Submission(
                 names.client_of_intake(topic),
@@ -85,16 +69,6 @@ class Intake:
             copied = {client.name for client in known.values() if client and client.own_events}
             written += _tell(refusals, copied, now_ms)
         return written
-
-    def _client_of(self, topic: str) -> Client | None:
-        name = names.client_of_intake(topic)
-        found = self._clients.get(name)
-        if found is not None:
-            return found
-        try:
-            return self._clients.get_fresh(name, FRESH_TIMEOUT_S)
-        except TimeoutError as error:
-            raise NotReady(f"the client registry cannot be read: {error}") from error
 
 
 def _tell(refusals: Sequence[Refusal], copied: Collection[str], now_ms: int) -> list[Output]:

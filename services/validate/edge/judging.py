@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -16,7 +17,7 @@ from services.validate.core.batch import Batch, assemble, judge_all, keeps_key
 from services.validate.core.lanes import pack_by_partition
 from services.validate.core.verdict import Policy
 from services.validate.edge.submission_keys import Run
-from shared.registry.client import Client
+from shared.registry.lookup import Clients, find_client
 from shared.runtime.clock import Clock
 from shared.runtime.telemetry import Counter
 from shared.stream import outputs
@@ -32,23 +33,6 @@ log = logging.getLogger(__name__)
 
 SERVICE: Final = "validate"
 UNREADABLE: Final = "unreadable"
-FRESH_TIMEOUT_S: Final = 5.0
-
-
-class Clients(Protocol):
-    """The registry view, as far as it is needed here."""
-
-    def get(self, name: str) -> Client | None:
-        """The client as the view knows it."""
-        ...
-
-    def get_fresh(self, name: str, timeout_s: float) -> Client | None:
-        """The client after everything written so far has been read; raises TimeoutError."""
-        ...
-
-    def ready(self) -> bool:
-        """Whether the view has been whole since the start."""
-        ...
 
 
 class Keys(Protocol):
@@ -93,7 +77,7 @@ class Judging:
             except CodecError as error:
                 written.append(_unreadable(record, str(error)))
         now_ms = means.clock.now_ms()
-        judged = judge_all(messages, self._client_of, means.policy, now_ms)
+        judged = judge_all(messages, partial(find_client, means.clients), means.policy, now_ms)
         answers: dict[int, Answer] = {}
         if means.keys is not None:
             chosen = [index for index, one in enumerate(judged) if keeps_key(one)]
@@ -115,15 +99,6 @@ class Judging:
         for kind, _, event in batch.events:
             if kind is EventType.DUPLICATE:
                 self._means.duplicates.add(1, event.client)
-
-    def _client_of(self, name: str) -> Client | None:
-        found = self._means.clients.get(name)
-        if found is not None:
-            return found
-        try:
-            return self._means.clients.get_fresh(name, FRESH_TIMEOUT_S)
-        except TimeoutError as error:
-            raise NotReady(f"the client registry cannot be read: {error}") from error
 
     def _tell(self, batch: Batch, first: Record, now_ms: int) -> list[Output]:
         written: list[Output] = []
