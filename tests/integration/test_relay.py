@@ -7,6 +7,8 @@ import threading
 import time
 from collections import Counter
 
+import pytest
+
 from shared.runtime.lifecycle import Stop
 from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions
@@ -99,38 +101,24 @@ def test_a_relay_copies_nothing_twice_when_the_client_jumps_back_by_itself(
     assert Counter(values) == Counter(wanted)
 
 
-def test_a_relay_reads_again_what_it_had_when_the_broker_could_not_tell_it_something(
-    kafka_bootstrap: str, topics: tuple[str, str]
+@pytest.mark.parametrize(
+    "fault",
+    [
+        NotReady("the view is being built"),
+        TransactionLost("partitions of a topic: no broker"),
+    ],
+    ids=["not ready", "the broker could not tell it something"],
+)
+def test_a_relay_that_cannot_process_a_batch_reads_it_again(
+    kafka_bootstrap: str, topics: tuple[str, str], fault: Exception
 ) -> None:
     source, target = topics
     publish(kafka_bootstrap, source, [Output(source, b"%d" % n) for n in range(10)])
-    faults = 2
+    faults = [fault] * 2
 
     def process(records: list[Record]) -> list[Output]:
-        nonlocal faults
         if faults:
-            faults -= 1
-            raise TransactionLost("partitions of a topic: no broker")
-        return [Output(target, record.value) for record in records]
-
-    relay = RunningRelay(kafka_bootstrap, "only", source, process)
-    values = read_all(kafka_bootstrap, target, 10)
-    relay.end()
-    assert sorted(values) == [b"%d" % n for n in range(10)]
-
-
-def test_a_relay_that_is_not_ready_consumes_nothing(
-    kafka_bootstrap: str, topics: tuple[str, str]
-) -> None:
-    source, target = topics
-    publish(kafka_bootstrap, source, [Output(source, b"%d" % n) for n in range(10)])
-    refusals = 2
-
-    def process(records: list[Record]) -> list[Output]:
-        nonlocal refusals
-        if refusals:
-            refusals -= 1
-            raise NotReady("the view is being built")
+            raise faults.pop()
         return [Output(target, record.value) for record in records]
 
     relay = RunningRelay(kafka_bootstrap, "only", source, process)
