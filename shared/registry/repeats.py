@@ -1,4 +1,5 @@
-"""What is told of a submission whose key came before: a duplicate, or a key used twice.
+"""What is told of a submission whose key came before: a duplicate, or a key used twice; and of one
+that was withdrawn.
 
 Owns: the words and the events. Does not own: which of the two it is
 (shared/store/submissions.py).
@@ -24,6 +25,16 @@ def duplicate_event(event: MailEvent, first_mail_id: str) -> MailEvent:
         rules=(),
         reason=f"Handed in before as {first_mail_id}: nothing more is sent",
         first_mail_id=first_mail_id,
+    )
+
+
+def withdrawn_event(event: MailEvent) -> MailEvent:
+    """The event of a submission by SMTP that was answered with 451; `event` tells of it."""
+    return replace(
+        event,
+        enhanced="",
+        rules=(),
+        reason="Handed in by SMTP and answered with 451, not stored in time: nothing is sent of it",
     )
 
 

@@ -1,4 +1,5 @@
--- The submissions seen lately, by key: claimed by validate, reserved by the front door.
+-- The submissions seen lately, by key: claimed by validate, reserved by the front door, and
+-- withdrawn by it where the client was told that its message is not stored.
 --
 -- Keys
 --   KEYS[1]  the state, a hash; must hold a {hash tag}. `log` the id of the topic that the keys
@@ -7,42 +8,51 @@
 --            `buckets:<slot>` into how many buckets the keys of a slot are spread; `window`
 --            and `buckets` as the last claim had them, for who reserves.
 --   KEYS[1]:<log>:<slot>:<bucket>  a hash: 7 bytes of the key -> mail id (16 bytes), content (4),
---            place (3, zeros while reserved only). A slot is SLOT_S of time.
+--            place (3, zeros while reserved only), and in rare cases one byte more: of a reserved
+--            key for how many that wait it is, where not for one (0: withdrawn); of a claimed one
+--            CANCELLED: the claim found it withdrawn. A slot is SLOT_S of time.
 --   KEYS[2]  the token of who reads the keys back now; expires after LOCK_MS.
 -- Arguments
 --   1 verb, 2 log, 3 window in seconds, 4 buckets of a new slot ("" each: as the last claim),
 --   then by verb:
 --   claim    5 generation known ("" none), 6 "partition:offset ..." that must have been seen,
 --            7 "partition:offset ..." seen now, 8 entries: key 11, mail id 16, content 4, place 3
---   reserve  5 entries: key 11, mail id 16, content 4
+--   reserve, withdraw  5 entries: key 11, mail id 16, content 4
 --   begin    5 token          restore  5 token, 6 time in seconds, 7 entries as for claim
 --   finish   5 token
 -- Result
 --   claim    {1, generation, answers}; {0, ""} nothing done: the keys are not whole;
 --            {2, generation} nothing done: they were read back since, claim the last ones again
---   reserve  {1, generation, answers}; {0, ""} nothing done: the keys are not whole
+--   reserve, withdraw  {1, generation, answers}; {0, ""} nothing done: the keys are not whole
 --            Answers: for each entry 17 bytes, a letter and a mail id. N new, or the same record
 --            again: its own id. R (reserve only) reserved before, not known to be written: the
 --            id reserved. D the same content under this key: the first one's id. C another one.
+--            W (claim only) withdrawn before it was claimed: its own id.
+--            To withdraw: D it was claimed before, and goes on under this id; N it will not go on,
+--            unless others wait for the same.
 --   begin    1 go on; 0 the keys are whole; -1 somebody else reads them back
 --   restore, finish  1; 0 the token is not the holder's any more
 -- Atomic promise
 --   Each call as a whole. Of two claims for one key with different places exactly one is
---   answered N, as long as neither has left the window.
+--   answered N, as long as neither has left the window and none was withdrawn. A mail id that
+--   all who reserved it have withdrawn is answered N by no claim, unless it is reserved again.
 
 local SLOT_S, LOCK_MS, FULL = 43200, 15000, 34
 local KEY, MAIL_ID, CONTENT = 11, 16, 4
-local NO_PLACE = '\0\0\0'
+local ENTRY = MAIL_ID + CONTENT + 3
+local NO_PLACE, CANCELLED = '\0\0\0', 'w'
+local MANY = 255  -- so many wait that they are counted no more, and none withdraws
 
 local state, verb = KEYS[1], ARGV[1]
 local found_log, generation, had_window, had_buckets =
   unpack(redis.call('HMGET', state, 'log', 'generation', 'window', 'buckets'))
 local log, window, new_buckets = ARGV[2], ARGV[3], ARGV[4]
-if verb == 'reserve' then
+local is_door = verb == 'reserve' or verb == 'withdraw'
+if is_door then
   log, window, new_buckets = found_log, had_window, had_buckets
 end
 local whole = generation and found_log == log
-if verb == 'reserve' and not whole then return {0, ''} end
+if is_door and not whole then return {0, ''} end
 local window_s = tonumber(window)
 
 local now_slot = math.floor(tonumber(redis.call('TIME')[1]) / SLOT_S)
@@ -110,23 +120,49 @@ end
 
 local function own_id(rest) return string.sub(rest, 1, MAIL_ID) end
 
+local function content_of(value) return string.sub(value, MAIL_ID + 1, MAIL_ID + CONTENT) end
+
+local function place_of(value) return string.sub(value, MAIL_ID + CONTENT + 1, ENTRY) end
+
+local function mark_of(value) return string.sub(value, ENTRY + 1) end
+
+local function is_same(value, rest) return content_of(value) == content_of(rest) end
+
 local function judged(value, rest)
-  local first, content = string.sub(value, 1, MAIL_ID), string.sub(value, MAIL_ID + 1, -4)
-  local same = content == string.sub(rest, MAIL_ID + 1, MAIL_ID + CONTENT)
-  return (same and 'D' or 'C') .. first, same
+  return (is_same(value, rest) and 'D' or 'C') .. own_id(value)
+end
+
+local function waiting(value)
+  local mark = mark_of(value)
+  return mark == '' and 1 or string.byte(mark)
+end
+
+local function keep_waiting(name, field, value, count)
+  local mark = count == 1 and '' or string.char(math.min(count, MANY))
+  redis.call('HSET', name, field, string.sub(value, 1, ENTRY) .. mark)
 end
 
 local function claim_one(key, rest)
   local number, field = spread(key)
   local value, name = find(number, field)
+  local own = own_id(rest)
   if not value then
     keep(now_slot, number, field, rest)
-  elseif string.sub(value, -3) == NO_PLACE then
-    redis.call('HSET', name, field, rest)
-  elseif string.sub(value, -3) ~= string.sub(rest, -3) then
-    return (judged(value, rest))
+    return 'N' .. own
   end
-  return 'N' .. own_id(rest)
+  local is_own, place = own_id(value) == own, place_of(value)
+  local is_cancelled = place ~= NO_PLACE and mark_of(value) == CANCELLED
+  if place == NO_PLACE and is_own and waiting(value) == 0 then
+    redis.call('HSET', name, field, rest .. CANCELLED)
+    return 'W' .. own
+  elseif place == NO_PLACE or (is_cancelled and not is_own) then
+    redis.call('HSET', name, field, rest)
+  elseif place ~= place_of(rest) then
+    return judged(value, rest)
+  elseif is_cancelled then
+    return 'W' .. own
+  end
+  return 'N' .. own
 end
 
 local function reserve_one(key, rest)
@@ -136,10 +172,26 @@ local function reserve_one(key, rest)
     keep(now_slot, number, field, rest .. NO_PLACE)
     return 'N' .. own_id(rest)
   end
-  local answer, same = judged(value, rest)
-  if string.sub(value, -3) ~= NO_PLACE then return answer end
-  if same then return 'R' .. string.sub(value, 1, MAIL_ID) end
+  local is_reserved = place_of(value) == NO_PLACE
+  if not is_reserved and mark_of(value) ~= CANCELLED then return judged(value, rest) end
+  if is_reserved and is_same(value, rest) then
+    keep_waiting(name, field, value, waiting(value) + 1)
+    return 'R' .. own_id(value)
+  end
   redis.call('HSET', name, field, rest .. NO_PLACE)
+  return 'N' .. own_id(rest)
+end
+
+local function withdraw_one(key, rest)
+  local number, field = spread(key)
+  local value, name = find(number, field)
+  if not value then
+    keep(now_slot, number, field, rest .. NO_PLACE .. '\0')
+  elseif place_of(value) ~= NO_PLACE then
+    if mark_of(value) ~= CANCELLED and is_same(value, rest) then return judged(value, rest) end
+  elseif own_id(value) == own_id(rest) and waiting(value) < MANY then
+    keep_waiting(name, field, value, math.max(waiting(value) - 1, 0))
+  end
   return 'N' .. own_id(rest)
 end
 
@@ -147,7 +199,7 @@ local function restore_one(slot, key, rest)
   local number, field = spread(key)
   open_slot(slot)
   local value = redis.call('HGET', name_of(slot, number), field)
-  if not value or string.sub(value, -3) == NO_PLACE then keep(slot, number, field, rest) end
+  if not value or place_of(value) == NO_PLACE then keep(slot, number, field, rest) end
   return ''
 end
 
@@ -178,8 +230,9 @@ end
 
 if not whole then return {0, ''} end
 load_slots()
-if verb == 'reserve' then
-  return {1, generation, each(ARGV[5], KEY + MAIL_ID + CONTENT, reserve_one)}
+if is_door then
+  local one = verb == 'reserve' and reserve_one or withdraw_one
+  return {1, generation, each(ARGV[5], KEY + MAIL_ID + CONTENT, one)}
 end
 
 if ARGV[5] ~= '' and ARGV[5] ~= generation then return {2, generation} end

@@ -14,6 +14,7 @@ from shared.topics.submission_keys import (
     MAIL_ID_BYTES,
     NEW,
     PLACE_BYTES,
+    WITHDRAWN,
     Answer,
     Claim,
     Conflict,
@@ -27,11 +28,12 @@ NAME: Final = "submissions"
 KEYS_PER_BUCKET: Final = 80
 SLOTS_PER_DAY: Final = 2
 _ANSWER_BYTES: Final = 1 + MAIL_ID_BYTES
-# The first letter of an answer that names another mail id.
+# By the first letter of an answer, from its mail id; New is not among them, as nearly all are.
 _KINDS: Final[dict[int, Callable[[bytes], Answer]]] = {
     ord("R"): Reserved,
     ord("D"): Duplicate,
     ord("C"): Conflict,
+    ord("W"): lambda _: WITHDRAWN,
 }
 
 
@@ -130,8 +132,18 @@ class Reservations:
 
         Raises StoreAwayError.
         """
+        return self._run("reserve", claims)
+
+    def withdraw(self, claims: Sequence[Claim]) -> tuple[Answer, ...]:
+        """Have these not go on: Duplicate where they do already; empty while keys are not whole.
+
+        For each that was reserved once, and for none twice. Raises StoreAwayError.
+        """
+        return self._run("withdraw", claims)
+
+    def _run(self, verb: str, claims: Sequence[Claim]) -> tuple[Answer, ...]:
         entries = b"".join([encode_claims((claim,))[:-PLACE_BYTES] for claim in claims])
-        status, _, *rest = self._script.run(self._keys, ("reserve", "", "", "", entries))
+        status, _, *rest = self._script.run(self._keys, (verb, "", "", "", entries))
         return _answers(rest[0]) if status == 1 else ()
 
 

@@ -76,8 +76,13 @@ class Conflict(Struct, frozen=True, gc=False):
     mail_id: bytes
 
 
-Answer = New | Reserved | Duplicate | Conflict
+class Withdrawn(Struct, frozen=True, gc=False):
+    """The front door told the client that this one is not stored, so it must not go on."""
+
+
+Answer = New | Reserved | Duplicate | Conflict | Withdrawn
 NEW: Final = New()
+WITHDRAWN: Final = Withdrawn()
 
 
 def claim_of(message: Message, place: int) -> Claim:

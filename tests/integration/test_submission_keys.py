@@ -34,6 +34,7 @@ from shared.stream.relay import NotReady
 from shared.topics import ids, names
 from shared.topics.submission_keys import (
     NEW,
+    WITHDRAWN,
     Answer,
     Claim,
     Conflict,
@@ -88,14 +89,17 @@ def prepare(keys: Keys, before: Sequence[tuple[str, Claim]]) -> None:
     for verb, made in before:
         if verb == "claim":
             keys.store.claim([made])
-        else:
+        elif verb == "reserve":
             keys.door.reserve([made])
+        else:
+            keys.door.withdraw([made])
 
 
 M1, M2 = (1).to_bytes(16, "big"), (2).to_bytes(16, "big")
 
 # What was done before, then what is asked, and its answer.
 Cases = dict[str, tuple[list[tuple[str, Claim]], Claim, Answer]]
+RESERVED, WITHDRAWN_1 = ("reserve", claim(1, 1)), ("withdraw", claim(1, 1))
 CLAIMS: Cases = {
     "a free key": ([], claim(1, 1), NEW),
     "another key": ([("claim", claim(2, 2))], claim(1, 1), NEW),
@@ -106,6 +110,43 @@ CLAIMS: Cases = {
     "reserved by itself": ([("reserve", claim(1, 1))], claim(1, 1), NEW),
     "reserved by one never written": ([("reserve", claim(1, 1))], claim(1, 2), NEW),
     "reserved for another content": ([("reserve", claim(1, 1))], claim(1, 2, 0, b"diff"), NEW),
+    "withdrawn": ([RESERVED, WITHDRAWN_1], claim(1, 1), WITHDRAWN),
+    "withdrawn, though Redis knew nothing of it": ([WITHDRAWN_1], claim(1, 1), WITHDRAWN),
+    "withdrawn twice": ([RESERVED, WITHDRAWN_1, WITHDRAWN_1], claim(1, 1), WITHDRAWN),
+    "withdrawn, another one read first": ([RESERVED, WITHDRAWN_1], claim(1, 2), NEW),
+    "withdrawn by one of two that wait for it": (
+        [RESERVED, RESERVED, WITHDRAWN_1],
+        claim(1, 1),
+        NEW,
+    ),
+    "withdrawn by both": (
+        [RESERVED, RESERVED, WITHDRAWN_1, WITHDRAWN_1],
+        claim(1, 1),
+        WITHDRAWN,
+    ),
+    "withdrawn and handed in again": ([RESERVED, WITHDRAWN_1, RESERVED], claim(1, 1), NEW),
+    "withdrawn, handed in again and withdrawn again": (
+        [RESERVED, WITHDRAWN_1, RESERVED, WITHDRAWN_1],
+        claim(1, 1),
+        WITHDRAWN,
+    ),
+    "withdrawn under another mail id": ([RESERVED, ("withdraw", claim(1, 2))], claim(1, 1), NEW),
+    "withdrawn for another content": (
+        [RESERVED, ("withdraw", claim(1, 2, 0, b"diff"))],
+        claim(1, 1),
+        NEW,
+    ),
+    "withdrawn too late": ([("claim", claim(1, 1)), WITHDRAWN_1], claim(1, 1), NEW),
+    "a second copy of one that was cancelled": (
+        [RESERVED, WITHDRAWN_1, ("claim", claim(1, 1))],
+        claim(1, 1, 9),
+        Duplicate(M1),
+    ),
+    "handed in again after it was cancelled": (
+        [RESERVED, WITHDRAWN_1, ("claim", claim(1, 1))],
+        claim(1, 2),
+        NEW,
+    ),
 }
 
 
@@ -132,6 +173,13 @@ RESERVATIONS: Cases = {
     ),
     "written": ([("claim", claim(1, 1))], claim(1, 2), Duplicate(M1)),
     "written, another content": ([("claim", claim(1, 1))], claim(1, 2, 0, b"diff"), Conflict(M1)),
+    "withdrawn, nobody knows whether written": (
+        [RESERVED, WITHDRAWN_1],
+        claim(1, 2),
+        Reserved(M1),
+    ),
+    "withdrawn, another content": ([RESERVED, WITHDRAWN_1], claim(1, 2, 0, b"diff"), NEW),
+    "cancelled": ([RESERVED, WITHDRAWN_1, ("claim", claim(1, 1))], claim(1, 2), NEW),
 }
 
 
@@ -140,6 +188,37 @@ def test_the_front_door_learns_of_the_first_before_it_writes(keys: Keys, name: s
     before, asked, expected = RESERVATIONS[name]
     prepare(keys, before)
     assert keys.door.reserve([asked]) == (expected,)
+
+
+WITHDRAWALS: Cases = {
+    "reserved": ([RESERVED], claim(1, 1), NEW),
+    "unknown": ([], claim(1, 1), NEW),
+    "read meanwhile": ([RESERVED, ("claim", claim(1, 1))], claim(1, 1), Duplicate(M1)),
+    "the same content read meanwhile": ([("claim", claim(1, 1))], claim(1, 2), Duplicate(M1)),
+    "another content read meanwhile": ([("claim", claim(1, 1))], claim(1, 2, 0, b"diff"), NEW),
+    "cancelled meanwhile": ([RESERVED, WITHDRAWN_1, ("claim", claim(1, 1))], claim(1, 1), NEW),
+}
+
+
+@pytest.mark.parametrize("name", WITHDRAWALS)
+def test_who_withdraws_learns_whether_it_goes_on_all_the_same(keys: Keys, name: str) -> None:
+    before, asked, expected = WITHDRAWALS[name]
+    prepare(keys, before)
+    assert keys.door.withdraw([asked]) == (expected,)
+
+
+def test_what_very_many_wait_for_is_counted_no_more_and_goes_on(keys: Keys) -> None:
+    prepare(keys, [RESERVED] * 300 + [WITHDRAWN_1] * 300)
+    assert answers(keys.store.claim([claim(1, 1)])) == (NEW,)
+
+
+def test_a_mark_is_no_obstacle_to_reading_the_keys_back(keys: Keys) -> None:
+    prepare(keys, [RESERVED, WITHDRAWN_1, ("claim", claim(1, 1)), ("withdraw", claim(2, 2))])
+    keys.client.hdel(keys.state, "generation")
+    assert keys.store.begin("second") == "go"
+    assert keys.store.restore("second", int(time.time()), encode_claims([claim(2, 2)]))
+    assert keys.store.finish("second")
+    assert answers(keys.store.claim([claim(2, 2), claim(1, 3)])) == (NEW, NEW)
 
 
 def test_within_one_call_the_first_of_two_equal_keys_is_the_first(keys: Keys) -> None:

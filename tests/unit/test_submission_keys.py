@@ -20,6 +20,8 @@ from shared.topics.records import Envelope, Event, EventType, Facts, MailEvent, 
 from shared.topics.submission_keys import (
     CLAIM_BYTES,
     NEW,
+    WITHDRAWN,
+    Answer,
     Claim,
     Conflict,
     Duplicate,
@@ -191,6 +193,18 @@ def test_another_content_under_the_key_is_refused_with_the_key_and_the_first(
     assert FIRST in broken.reason
 
 
+@pytest.mark.parametrize("verdict", [PASSED, SUPPRESSED, REFUSED])
+def test_what_was_withdrawn_is_cancelled_and_counted_whatever_the_rules_say(
+    verdict: object,
+) -> None:
+    batch = assemble([judged(verdict)], {0: WITHDRAWN}, 5)
+    assert (batch.passed, batch.waiting) == ({}, [])
+    assert batch.received == {("shop", "standard", ""): 1}
+    ((kind, mail_id, event),) = batch.events
+    assert (kind, mail_id, event.rules) == (EventType.CANCELLED, OWN, ())
+    assert "451" in event.reason
+
+
 def test_without_an_answer_or_with_a_free_key_it_goes_on() -> None:
     for answers in ({}, {0: NEW}):
         batch = assemble([judged(PASSED)], answers, 5)
@@ -208,9 +222,8 @@ def handed(count: int) -> list[Handed[Message]]:
 def test_the_front_door_writes_what_is_new_and_what_may_be_lost_and_tells_the_rest() -> None:
     batch = handed(4)
     first = ids.to_bytes(FIRST)
-    plan = plan_writes(
-        batch, [NEW, Reserved(first), Duplicate(first), Conflict(first)], lambda client: False
-    )
+    answers: list[Answer] = [NEW, Reserved(first), Duplicate(first), Conflict(first)]
+    plan = plan_writes(list(zip(batch, answers, strict=True)), lambda client: False)
     told, pack = plan.sends
     assert pack.output.topic == names.RECEIVED
     written = decode_pack(pack.output.value, pack.output.headers)
@@ -231,7 +244,9 @@ def test_the_front_door_writes_what_is_new_and_what_may_be_lost_and_tells_the_re
 
 def test_the_front_door_tells_a_repeat_apart_where_the_client_has_a_topic_of_its_own() -> None:
     first = ids.to_bytes(FIRST)
-    plan = plan_writes(handed(2), [NEW, Duplicate(first)], {MESSAGE.envelope.client}.__contains__)
+    answers: list[Answer] = [NEW, Duplicate(first)]
+    batch = list(zip(handed(2), answers, strict=True))
+    plan = plan_writes(batch, {MESSAGE.envelope.client}.__contains__)
     (told, client), (pack,) = plan.copied[0], plan.sends
     assert (told.output.topic, client) == (names.EVENTS, MESSAGE.envelope.client)
     assert pack.output.topic == names.RECEIVED

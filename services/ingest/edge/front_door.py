@@ -32,6 +32,7 @@ from services.ingest.edge.message_writer import MessageWriter
 from services.ingest.edge.outbox import Outbox
 from services.ingest.edge.refusal_writer import RefusalWriter
 from services.ingest.edge.reservations import ReservedKeys
+from services.ingest.edge.withdrawals import Withdrawals
 from services.ingest.settings import IngestSettings
 from shared.mail.headers import scan
 from shared.registry.client import Client
@@ -153,7 +154,8 @@ class FrontDoor:
             self._has_own_events,
         )
         refusal_writer = RefusalWriter(self._producer(SERVICE), self._has_own_events)
-        messages = Outbox("door-messages", writer.write)
+        withdrawals = Withdrawals(ReservedKeys(means.redis))
+        messages = Outbox("door-messages", writer.write, withdrawals.withdraw)
         refusals = Outbox("door-refusals", refusal_writer.write)
         logins = Logins()
         door = self._door(messages, refusals, logins)

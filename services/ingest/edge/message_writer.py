@@ -6,7 +6,7 @@ acks=all. A producer that failed once is given up, so nothing of it can be writt
 A message handed in again is known by its key (reservations.py): it is written again under its
 first mail id as long as nobody knows that the first was written, and validate drops one of the
 two; else it is only told as a duplicate: where the client has a topic of its own, in a transaction
-with the copy there.
+with the copy there. What was given up meanwhile is not written (withdrawals.py).
 """
 
 from __future__ import annotations
@@ -70,16 +70,24 @@ class Plan(Struct):
     copied: list[tuple[Send, str]]
 
 
+def _is_begun(handed: Handed[Message], answer: Answer) -> bool:
+    """Note under which mail id it may be written from now on; False: it was given up."""
+    if type(answer) is New:
+        handed.mail_id = handed.item.envelope.mail_id
+    elif isinstance(answer, Reserved):
+        handed.mail_id = ids.from_bytes(answer.mail_id)
+    return not handed.is_given_up
+
+
 def plan_writes(
-    batch: Sequence[Handed[Message]],
-    answers: Sequence[Answer],
+    batch: Sequence[tuple[Handed[Message], Answer]],
     has_own_events: Callable[[str], bool],
 ) -> Plan:
-    """The records for a batch, from the answers to the keys of its messages."""
+    """The records for a batch of messages, each with the answer to its key."""
     plan = Plan([], [], [], [])
     fresh: list[Handed[Message]] = []
     messages: list[Message] = []
-    for handed, answer in zip(batch, answers, strict=True):
+    for handed, answer in batch:
         message = handed.item
         if type(answer) is New:
             fresh.append(handed)
@@ -140,7 +148,12 @@ class MessageWriter:
         """Send a batch; each is settled when Kafka has answered."""
         answers = self._keys.reserve([handed.item for handed in batch])
         self._failpoints.hit("ingest.door_reserved")
-        plan = plan_writes(batch, answers, self._has_own_events)
+        kept = [
+            (handed, answer)
+            for handed, answer in zip(batch, answers, strict=True)
+            if _is_begun(handed, answer)
+        ]
+        plan = plan_writes(kept, self._has_own_events)
         outbox.settle(plan.reused, plan.first)
         waiting = deque(plan.sends)
         try:

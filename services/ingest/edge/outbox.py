@@ -4,9 +4,10 @@ Two outboxes: accepted messages (message_writer.py) and refusals (refusal_writer
 thread of its own, because kafka-python blocks while it has no metadata.
 
 Promises: `done` is called exactly once on the loop: with Written only after Kafka has
-acknowledged the record (acks=all), with Unknown after TIMEOUT_S at the latest. After Unknown
-nobody knows whether the record was written: the client is told 451 and hands it in again. When
-the process dies before the acknowledgement the client has had no 250.
+acknowledged the record (acks=all) or validate has read it, with Unknown after TIMEOUT_S and what
+it takes to withdraw it. After Unknown nobody knows whether the record was written: the client is
+told 451 and hands it in again. When the process dies before the acknowledgement the client has
+had no 250.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
@@ -69,19 +71,35 @@ T = TypeVar("T")
 class Handed(Generic[T]):
     """One thing to be written, and who waits for it."""
 
-    __slots__ = ("deadline", "done", "item")
+    __slots__ = ("deadline", "done", "is_given_up", "item", "mail_id")
 
     def __init__(self, item: T, done: Done, deadline: float) -> None:
         self.item = item
         self.done: Done | None = done
         self.deadline = deadline
+        # Set by the loop, then it reads `mail_id`; and the writer sets `mail_id`, the one that it
+        # writes it under, then reads this: so one of the two knows of the other, and nothing is
+        # written that was given up and not withdrawn.
+        self.is_given_up = False
+        self.mail_id = ""
 
 
 class Outbox(Generic[T]):
     """Takes things on the loop, has a thread write them in batches, tells how it went."""
 
-    def __init__(self, name: str, write: Callable[[list[Handed[T]], Outbox[T]], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        write: Callable[[list[Handed[T]], Outbox[T]], None],
+        withdraw: Callable[[Sequence[Handed[T]]], Sequence[Outcome]] | None = None,
+    ) -> None:
+        """`write` is called in a thread of the outbox; `withdraw`, in another, for what is given
+        up, says how it goes out.
+        """
         self._write = write
+        self._withdraw = withdraw
+        self._withdrawing = ThreadPoolExecutor(1, thread_name_prefix=f"{name}-withdrawn")
+        self._withdrawals: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Handed[T] | None] = queue.SimpleQueue()
         self._open: dict[Handed[T], None] = {}
@@ -119,14 +137,41 @@ class Outbox(Generic[T]):
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join, _CLOSE_TIMEOUT_S)
         self._sweeper.cancel()
+        self._withdrawing.shutdown(wait=False)
 
     def _settled(self, batch: Sequence[Handed[T]], outcomes: Sequence[Outcome]) -> None:
+        given_up: list[Handed[T]] = []
         for handed, outcome in zip(batch, outcomes, strict=True):
-            self._open.pop(handed, None)
-            done, handed.done = handed.done, None
-            if done is not None:
-                done(outcome)
+            if handed.is_given_up:
+                continue  # what is heard of it now comes too late
+            if type(outcome) is Unknown and self._withdraw is not None:
+                handed.is_given_up = True
+                given_up.append(handed)
+            else:
+                self._tell(handed, outcome)
         self._has_settled.set()
+        if given_up:
+            task = self._loop.create_task(self._take_back(given_up))
+            self._withdrawals.add(task)
+            task.add_done_callback(self._withdrawals.discard)
+
+    async def _take_back(self, given_up: Sequence[Handed[T]]) -> None:
+        outcomes: Sequence[Outcome] = [UNKNOWN] * len(given_up)
+        if self._withdraw is not None:
+            try:
+                outcomes = await self._loop.run_in_executor(
+                    self._withdrawing, self._withdraw, given_up
+                )
+            except Exception:
+                log.exception("messages that are answered with 451 were not withdrawn")
+        for handed, outcome in zip(given_up, outcomes, strict=True):
+            self._tell(handed, outcome)
+
+    def _tell(self, handed: Handed[T], outcome: Outcome) -> None:
+        self._open.pop(handed, None)
+        done, handed.done = handed.done, None
+        if done is not None:
+            done(outcome)
         if not self._open and self._emptied is not None and not self._emptied.done():
             self._emptied.set_result(None)
 
@@ -137,7 +182,8 @@ class Outbox(Generic[T]):
             for handed in self._open:
                 if handed.deadline > now:
                     break
-                late.append(handed)
+                if not handed.is_given_up:
+                    late.append(handed)
             if late:
                 log.warning("Kafka did not acknowledge in time", extra={"messages": len(late)})
                 self._settled(late, [UNKNOWN] * len(late))
@@ -158,7 +204,7 @@ class Outbox(Generic[T]):
                 batch.append(handed)
             now = time.monotonic()
             # What nobody waits for any more was answered with 451 and must not be written.
-            batch = [handed for handed in batch if handed.deadline > now]
+            batch = [one for one in batch if one.deadline > now and not one.is_given_up]
             if batch:
                 self._write(batch, self)
 

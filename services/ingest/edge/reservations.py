@@ -1,4 +1,5 @@
 """Asks Redis, before a message is written, whether it came before; and reserves its key.
+Takes it back where the client is told that its message is not stored (withdrawals.py).
 
 A client that did not hear our 250 hands its message in again. Reserved before it is written, the
 key gives the second one the first one's mail id, whether the first was written or not; which of
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from shared.runtime.sections import RedisSettings
@@ -21,7 +22,7 @@ from shared.store import client as store
 from shared.store.client import StoreAwayError
 from shared.store.submissions import Reservations
 from shared.topics.records import Message
-from shared.topics.submission_keys import NEW, Answer, claim_of
+from shared.topics.submission_keys import NEW, Answer, Claim, claim_of
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +48,21 @@ class ReservedKeys:
 
     def reserve(self, messages: Sequence[Message]) -> Sequence[Answer]:
         """The answer for each message; New for all where Redis cannot tell. Never raises."""
+        return self._ask(self._reservations.reserve, messages)
+
+    def withdraw(self, messages: Sequence[Message]) -> Sequence[Answer]:
+        """For each message Duplicate where it goes on, else New. Never raises."""
+        return self._ask(self._reservations.withdraw, messages)
+
+    def _ask(
+        self, ask: Callable[[Sequence[Claim]], Sequence[Answer]], messages: Sequence[Message]
+    ) -> Sequence[Answer]:
         unknown = [NEW] * len(messages)
         now = time.monotonic()
         if now < self._paused_until:
             return unknown
         try:
-            answers = self._reservations.reserve(
-                [claim_of(message, _NO_PLACE) for message in messages]
-            )
+            answers = ask([claim_of(message, _NO_PLACE) for message in messages])
         except StoreAwayError as error:
             self._paused_until = now + PAUSE_S
             log.warning("repeats are found by validate only", extra={"reason": str(error)})

@@ -11,13 +11,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.validate.core.verdict import Passed, Policy, Refused, Suppressed, Verdict, judge
+from services.validate.core.verdict import (
+    Cancelled,
+    Passed,
+    Policy,
+    Refused,
+    Suppressed,
+    Verdict,
+    judge,
+)
 from shared.registry.client import Client
 from shared.registry.judging import unsent_event
-from shared.registry.repeats import duplicate_event, reused_event
+from shared.registry.repeats import duplicate_event, reused_event, withdrawn_event
 from shared.topics import ids
 from shared.topics.records import Envelope, EventType, MailEvent, Message
-from shared.topics.submission_keys import Answer, Conflict, Duplicate
+from shared.topics.submission_keys import Answer, Conflict, Duplicate, Withdrawn
 from shared.topics.waiting import next_stay, stay_until
 
 Mailing = tuple[str, str, str]
@@ -67,8 +75,8 @@ def keeps_key(judged: Judged) -> bool:
 def assemble(judged: Sequence[Judged], answers: Mapping[int, Answer], now_ms: int) -> Batch:
     """What follows from the verdicts and, by index, from the answers to the keys.
 
-    Every message ends as passed, refused, suppressed or duplicate; all but the last are counted
-    as received.
+    Every message ends as passed, refused, suppressed, cancelled or duplicate; all but the last are
+    counted as received.
     """
     batch = Batch({}, [], [], {})
     for index, one in enumerate(judged):
@@ -77,10 +85,12 @@ def assemble(judged: Sequence[Judged], answers: Mapping[int, Answer], now_ms: in
                 event = duplicate_event(_event_of(one, now_ms), ids.from_bytes(first))
                 batch.events.append((EventType.DUPLICATE, one.message.envelope.mail_id, event))
                 continue
+            case Withdrawn():
+                verdict: Verdict = Cancelled(withdrawn_event(_event_of(one, now_ms)))
             case Conflict(first):
                 event = _event_of(one, now_ms)
                 mail_id = ids.from_bytes(first)
-                verdict: Verdict = Refused(reused_event(event, one.message.envelope, mail_id))
+                verdict = Refused(reused_event(event, one.message.envelope, mail_id))
             case _:
                 verdict = one.verdict
         key = _add(batch, one.message, verdict, now_ms)
@@ -101,6 +111,8 @@ def _add(batch: Batch, message: Message, verdict: Verdict, now_ms: int) -> Maili
             kind = EventType.REFUSED
         case Suppressed(event):
             kind = EventType.SUPPRESSED
+        case Cancelled(event):
+            kind = EventType.CANCELLED
     batch.events.append((kind, message.envelope.mail_id, event))
     return event.client, event.mailing_id, event.sub_client
 
@@ -109,7 +121,7 @@ def _event_of(judged: Judged, now_ms: int) -> MailEvent:
     match judged.verdict:
         case Passed(onward):
             return unsent_event(onward, "", now_ms)
-        case Refused(event) | Suppressed(event):
+        case Refused(event) | Suppressed(event) | Cancelled(event):
             return event
 
 

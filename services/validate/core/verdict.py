@@ -26,13 +26,19 @@ class Suppressed(Struct, frozen=True):
     event: MailEvent
 
 
+class Cancelled(Struct, frozen=True):
+    """The message was withdrawn before it was read here: its client heard 451."""
+
+    event: MailEvent
+
+
 class Passed(Struct, frozen=True):
     """The message goes on, with its mailing, lane and expiry set."""
 
     envelope: Envelope
 
 
-Verdict = Refused | Suppressed | Passed
+Verdict = Refused | Suppressed | Cancelled | Passed
 
 
 class Policy(Struct, frozen=True):

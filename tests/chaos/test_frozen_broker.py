@@ -1,0 +1,121 @@
+"""Fault: the broker stands still, then writes what it was sent long after its sender gave up.
+
+What the front door has answered with 451 must not go out by itself, and goes out once when the
+client hands it in again.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from shared.cli.line import Line, LineOptions
+from shared.registry import publish
+from shared.registry.changes import Changes
+from shared.registry.credentials import make_credential
+from shared.runtime.sections import KafkaSettings
+from shared.topics import names
+from shared.topics.codec import decode_event, decode_pack
+from shared.topics.records import Event, EventType
+from tests.integration.front_door import (
+    CLIENT,
+    PASSWORD,
+    Door,
+    connected,
+    message,
+    read_until,
+    submit,
+)
+from tests.integration.smtp_peers import wait_until
+
+LOST, AGAIN, LATER, LAST = "never-again", "again-at-once", "again-later", "last"
+
+
+def test_what_was_answered_with_451_is_cancelled_and_goes_out_once_if_handed_in_again(
+    tmp_path: Path,
+) -> None:
+    options = LineOptions(
+        name="door-frozen", folder=tmp_path, services=("ingest", "validate"), sink=False
+    )
+    with Line(options) as line:
+        door = _door(line, tmp_path)
+        with connected(door) as smtp:
+            wait_until(lambda: _code(smtp, "first") == 250, "the door takes mail", 60)
+            _wait_passed(door, "first")
+            with _frozen(line):
+                assert [_code(smtp, name) for name in (LOST, AGAIN, LATER)] == [451] * 3
+                assert _code(smtp, AGAIN) == 451
+
+            wait_until(lambda: _code(smtp, AGAIN) == 250, "the door takes mail again", 60)
+            fates = _fates(door, {LOST}, EventType.CANCELLED)
+            assert _code(smtp, LATER) == 250
+            assert _code(smtp, LAST) == 250
+        passed = _wait_passed(door, LAST)
+    assert {name: passed[name] for name in ("first", LOST, AGAIN, LATER)} == {
+        "first": 1,
+        LOST: 0,
+        AGAIN: 1,
+        LATER: 1,
+    }
+    assert fates == {LOST: 1}
+
+
+def _door(line: Line, folder: Path) -> Door:
+    credential = make_credential(PASSWORD, int(time.time() * 1000))
+    client = replace(CLIENT, credentials=(credential,))
+    publish.apply(KafkaSettings(bootstrap=line.doors.kafka), Changes(added=(client,)))
+    assert line.doors.smtp is not None
+    assert line.doors.smtps is not None
+    port, tls_port = (
+        int(address.rpartition(":")[2]) for address in (line.doors.smtp, line.doors.smtps)
+    )
+    return Door(line.process("ingest"), port, tls_port, line.doors.kafka, folder)
+
+
+@contextmanager
+def _frozen(line: Line) -> Iterator[None]:
+    pid = line.process("kafka").pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _code(smtp: Any, name: str) -> int:
+    return submit(smtp, message(name), f"{name}@r.example.net")[0]
+
+
+def _wait_passed(door: Door, last: str) -> dict[str, int]:
+    """How often each message went on, once `last` has."""
+    passed: dict[str, int] = defaultdict(int)
+
+    def look(record: Any) -> bool:
+        for one in decode_pack(record.value, record.headers):
+            passed[one.envelope.recipient.partition("@")[0]] += 1
+        return bool(passed[last])
+
+    read_until(door, names.outbound("default"), look)
+    return passed
+
+
+def _fates(door: Door, wanted: set[str], kind: EventType) -> dict[str, int]:
+    """How often each of these ended so, once each has."""
+    found: dict[str, int] = defaultdict(int)
+
+    def look(record: Any) -> bool:
+        event = decode_event(record.headers, record.value)
+        if isinstance(event, Event) and event.type is kind:
+            found[event.data.recipient.partition("@")[0]] += 1
+        return wanted <= found.keys()
+
+    read_until(door, names.EVENTS, look)
+    return found

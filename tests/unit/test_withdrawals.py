@@ -1,0 +1,148 @@
+"""What the front door's outbox does with messages that Kafka did not acknowledge in time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import pytest
+
+from services.ingest.edge.message_writer import MessageWriter
+from services.ingest.edge.outbox import UNKNOWN, Handed, Outbox, Outcome, Written
+from services.ingest.edge.reservations import ReservedKeys
+from services.ingest.edge.withdrawals import Withdrawals
+from shared.stream.failpoints import Failpoints
+from shared.stream.transactions import TransactionalProducer
+from shared.topics import ids
+from shared.topics.records import Message
+from shared.topics.submission_keys import NEW, Answer, Duplicate, Reserved
+from tests.unit.test_submission_keys import FIRST, MESSAGE, OWN
+
+OTHER = ids.encode(7)
+
+
+class Keys:
+    """Stands for Redis: gives the answers it was made with, and keeps what it was asked."""
+
+    def __init__(self, answers: Sequence[Answer]) -> None:
+        self.answers = answers
+        self.asked: list[str] = []
+        self.before: Callable[[], None] = lambda: None
+
+    def reserve(self, messages: Sequence[Message]) -> Sequence[Answer]:
+        self.before()
+        return self.answers
+
+    def withdraw(self, messages: Sequence[Message]) -> Sequence[Answer]:
+        self.asked = [message.envelope.mail_id for message in messages]
+        return self.answers
+
+
+def handed(mail_id: str = "") -> Handed[Message]:
+    one = Handed(MESSAGE, lambda outcome: None, 0.0)
+    one.mail_id = mail_id
+    return one
+
+
+@pytest.mark.parametrize(
+    ("mail_ids", "answers", "asked", "outcomes"),
+    [
+        ([""], [], [], [UNKNOWN]),
+        ([OWN], [NEW], [OWN], [UNKNOWN]),
+        ([FIRST], [NEW], [FIRST], [UNKNOWN]),
+        ([OWN], [Duplicate(ids.to_bytes(OWN))], [OWN], [Written(OWN)]),
+        (
+            ["", OWN, OTHER],
+            [NEW, Duplicate(ids.to_bytes(FIRST))],
+            [OWN, OTHER],
+            [UNKNOWN, UNKNOWN, Written(FIRST)],
+        ),
+    ],
+    ids=["not begun", "withdrawn", "withdrawn under the first's id", "read meanwhile", "several"],
+)
+def test_only_what_may_be_written_is_withdrawn_and_what_was_read_is_told_as_written(
+    mail_ids: list[str], answers: list[Answer], asked: list[str], outcomes: list[Outcome]
+) -> None:
+    keys = Keys(answers)
+    found = Withdrawals(cast(ReservedKeys, keys)).withdraw([handed(one) for one in mail_ids])
+    assert keys.asked == asked
+    assert found == outcomes
+
+
+def run(withdraw: Callable[[Sequence[Handed[str]]], Sequence[Outcome]]) -> list[Outcome]:
+    """What is told of two things of which one is given up, and acknowledged too late."""
+
+    async def both() -> list[Outcome]:
+        told: list[Outcome] = []
+
+        def write(batch: list[Handed[str]], outbox: Outbox[str]) -> None:
+            for one in batch:
+                if one.item == "lost":
+                    outbox.give_up([one])
+                outbox.settle([one], [Written(one.item)])
+
+        outbox = Outbox("test", write, withdraw)
+        outbox.put("lost", told.append)
+        outbox.put("kept", told.append)
+        await outbox.close()
+        return told
+
+    return asyncio.run(both())
+
+
+def test_what_is_given_up_is_told_once_as_the_withdrawal_says_though_an_answer_comes_late() -> None:
+    threads: list[str] = []
+
+    def withdraw(batch: Sequence[Handed[str]]) -> Sequence[Outcome]:
+        threads.append(threading.current_thread().name)
+        return [UNKNOWN for _ in batch]
+
+    assert sorted(map(repr, run(withdraw))) == sorted(map(repr, [UNKNOWN, Written("kept")]))
+    assert threads == ["test-withdrawn_0"]
+
+
+def test_what_goes_on_all_the_same_is_told_as_written() -> None:
+    told = run(lambda batch: [Written("elsewhere") for _ in batch])
+    assert sorted(map(repr, told)) == sorted(map(repr, [Written("elsewhere"), Written("kept")]))
+
+
+def test_a_withdrawal_that_fails_is_told_as_unknown() -> None:
+    def withdraw(batch: Sequence[Handed[str]]) -> Sequence[Outcome]:
+        raise RuntimeError("as a test")
+
+    assert UNKNOWN in run(withdraw)
+
+
+def test_what_is_given_up_while_its_key_is_reserved_is_not_written() -> None:
+    given_up, first_of_two = handed(), handed()
+    keys = Keys([NEW, Reserved(ids.to_bytes(FIRST))])
+    keys.before = lambda: setattr(given_up, "is_given_up", True)
+    settled: list[object] = []
+
+    class Told:
+        settle = give_up = staticmethod(lambda *a: settled.append(a[0]))
+
+    class Producer:
+        sent = 0
+
+        def send(self, *_: object) -> Producer:
+            self.sent += 1
+            return self
+
+        def add_both(self, *_: object) -> None:
+            pass
+
+    writer = MessageWriter(
+        options=None,  # type: ignore[arg-type]
+        keys=cast(ReservedKeys, keys),
+        failpoints=Failpoints.none(),
+        telling=cast(TransactionalProducer, None),
+        has_own_events=lambda name: False,
+    )
+    writer._producer = producer = Producer()
+    writer.write([given_up, first_of_two], cast("Outbox[Message]", Told()))
+    assert producer.sent == 1
+    # Both bear the mail id that Redis has them under now, so that both can be withdrawn.
+    assert (given_up.mail_id, first_of_two.mail_id) == (OWN, FIRST)
