@@ -6,6 +6,9 @@ in, findings out; tests/unit/test_ledger_checker.py shows each kind of fault bei
 
 Owns: what counts as a fault. Does not own: gathering the evidence (stage.py).
 
+A message that was answered with 451 may be cancelled, and go on under another mail id when it is
+handed in again: what was cancelled is no fate of a message, only of its mail id.
+
 A message is known by its Message-ID. A sink line that has none (the sink answered before it
 saw the header) is matched by its recipient, so a run must use every recipient only once.
 """
@@ -157,6 +160,7 @@ class _Sides(Struct):
     promises: dict[str, Promise]
     sends: Counter[str]  # how often it may have been handed in
     finals: dict[str, list[Event]]
+    cancelled: list[Event]  # not among the finals
     answered: dict[str, list[SinkLine]]
     strangers: list[SinkLine]
 
@@ -190,8 +194,9 @@ def _index(evidence: Evidence) -> _Sides:
         sends[promise.message_id] += 2 if promise.maybe_twice else 1
     by_rcpt = {promise.rcpt.lower(): promise.message_id for promise in evidence.promises}
     finals: dict[str, list[Event]] = defaultdict(list)
+    cancelled = [event for event in evidence.events if event.type is EventType.CANCELLED]
     for event in evidence.events:
-        if event.type in FINAL:
+        if event.type in FINAL and event.type is not EventType.CANCELLED:
             finals[event.data.message_id].append(event)
     answered: dict[str, list[SinkLine]] = defaultdict(list)
     strangers = []
@@ -201,7 +206,7 @@ def _index(evidence: Evidence) -> _Sides:
             strangers.append(line)
         elif line.verdict in ANSWERED:
             answered[message_id].append(line)
-    return _Sides(promises, sends, dict(finals), dict(answered), strangers)
+    return _Sides(promises, sends, dict(finals), cancelled, dict(answered), strangers)
 
 
 def _check_promises(sides: _Sides) -> Iterator[Fault]:
@@ -225,6 +230,12 @@ def _check_promises(sides: _Sides) -> Iterator[Fault]:
 
 
 def _check_finals(sides: _Sides) -> Iterator[Fault]:
+    ended = Counter(event.subject for events in sides.finals.values() for event in events)
+    ended.update(event.subject for event in sides.cancelled)
+    for event in sides.cancelled:
+        if ended[event.subject] > 1:
+            detail = f"mail {event.subject} was cancelled and ended {ended[event.subject]} times"
+            yield Fault(Kind.DOUBLED_FINAL, event.data.message_id, detail)
     for message_id, events in sides.finals.items():
         promise = sides.promises.get(message_id)
         if promise is None:
@@ -301,6 +312,7 @@ def _check_conservation(evidence: Evidence, sides: _Sides) -> Iterator[Fault]:
     for row in evidence.tallies:
         received[row.client, row.mailing_id, row.sub_client] += row.received
     ended = Counter(_cell_of(event) for events in sides.finals.values() for event in events)
+    ended.update(_cell_of(event) for event in sides.cancelled)
     for cell in sorted(received.keys() | ended.keys()):
         if received[cell] != ended[cell]:
             detail = f"received {received[cell]}, ended {ended[cell]}"
@@ -313,6 +325,7 @@ def _cell_of(event: Event) -> Cell:
 
 def _sum_up(evidence: Evidence, sides: _Sides, second_copies: int) -> Counts:
     finals = Counter(str(event.type) for events in _own_finals(sides) for event in events)
+    finals.update(str(event.type) for event in sides.cancelled)
     return Counts(
         promised=len(sides.promises),
         finals=dict(sorted(finals.items())),

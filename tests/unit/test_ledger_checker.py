@@ -101,6 +101,18 @@ FAULTY: dict[str, tuple[Evidence, set[Kind]]] = {
         with_events(event("ok", EventType.DELIVERED, mail_id="MAIL-other")),
         {Kind.TWO_MAIL_IDS, Kind.CONSERVATION},
     ),
+    "cancelled, though promised": (
+        replace(
+            with_events(event("never", EventType.CANCELLED)),
+            promises=(*CLEAN.promises, promise("never")),
+            tallies=(*CLEAN.tallies, TallyRow("acme", "news", "north", 1)),
+        ),
+        {Kind.LOST},
+    ),
+    "cancelled and delivered under one mail id": (
+        with_events(event("ok", EventType.CANCELLED)),
+        {Kind.DOUBLED_FINAL, Kind.CONSERVATION},
+    ),
     "a final event without a promise": (
         with_events(event("ghost", EventType.REFUSED)),
         {Kind.UNPROMISED_EVENT, Kind.CONSERVATION},
@@ -180,6 +192,17 @@ def test_second_copies_up_to_the_bound_are_allowed_and_counted() -> None:
     assert check(evidence, copies_bound=2).clean
     assert check(evidence, copies_bound=2).counts.second_copies == 2
     assert check(evidence, copies_bound=1).kinds() == {Kind.TOO_MANY_COPIES}
+
+
+@pytest.mark.parametrize("name", ["ok", "given-up"])
+def test_what_was_cancelled_may_be_handed_in_again_or_never(name: str) -> None:
+    cancelled = event(name, EventType.CANCELLED, mail_id="MAIL-cancelled")
+    evidence = replace(
+        with_events(cancelled), tallies=(*CLEAN.tallies, TallyRow("acme", "news", "north", 1))
+    )
+    assert check(evidence).clean, check(evidence).explain()
+    assert check(evidence).counts.finals["cancelled"] == 1
+    assert check(with_events(cancelled)).kinds() == {Kind.CONSERVATION}
 
 
 def test_a_message_handed_in_twice_may_become_two_mails() -> None:
