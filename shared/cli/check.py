@@ -39,7 +39,7 @@ _HEADER_NAME: Final = re.compile(r"[!-9;-~]{1,64}")
 _MARGIN: Final = 11  # columns before the text of a row: "FAIL  R12  "
 _NARROWEST: Final = 40
 _CUT_LETTERS: Final = 140  # of a header line, where there is no terminal's width
-_STYLES: Final = {"pass": "green", "fail": "bold red", "detail": ""}
+_STYLES: Final = {"pass": "green", "fail": "bold red", "note": "yellow", "detail": ""}
 
 _HELP: Final = """Judge messages by the rules R1 to R12, as the line would.
 

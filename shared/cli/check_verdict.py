@@ -19,14 +19,18 @@ from shared.cli.check_lines import (
     lines_meant,
     printable,
 )
+from shared.cli.check_smtp import notes_for_smtp
 from shared.mail.breaches import case_of
-from shared.mail.headers import CODE_HEADER, scan
+from shared.mail.headers import CODE_HEADER, Defect, scan
 from shared.mail.rules import RULES, UNREADABLE, Rule, Submission, judge
 from shared.topics.records import BrokenRule, Facts
 
 _MAX_LINES_SHOWN: Final = 3  # of a header that stands in a message more often
 _ENVELOPE_RULES: Final = ("R9", "R10", "R11")
-_MEND_UNREADABLE: Final = "Write the header again: lines Name: value, then an empty line"
+_MEND_HEADER: Final = "Write the header again: lines Name: value, then an empty line"
+_MEND_UNREADABLE: Final[dict[str, str]] = {
+    Defect.NUL_BODY: "Take the NUL bytes out, or encode the text as base64"
+}
 
 
 class Verdict(Struct, frozen=True):
@@ -38,6 +42,8 @@ class Verdict(Struct, frozen=True):
     broken: dict[str, BrokenRule]
     meant: dict[str, list[HeaderLine]]
     not_judged: frozenset[str]  # another broken rule takes their ground
+    defect: str  # why it is no message, "" where it is one
+    notes: tuple[str, ...]  # what else stands in its way
 
     @property
     def accepted(self) -> bool:
@@ -50,7 +56,7 @@ class Row(Struct, frozen=True):
 
     label: str
     text: str
-    mark: str  # pass, fail or detail
+    mark: str  # pass, fail, note or detail
     cut: bool = False  # shortened to the width instead of wrapped
 
 
@@ -66,19 +72,24 @@ def check(message: Message, submission: Submission, code_header: bytes = CODE_HE
         broken,
         {rule: lines_meant(rule, lines, code_header) for rule in broken},
         _not_judged(facts, submission, broken),
+        facts.defect,
+        tuple(notes_for_smtp(message.content, message.first_line)),
     )
 
 
 def as_document(verdict: Verdict) -> dict[str, Any]:
-    """The verdict for programs: all twelve rules, and `unreadable` where the message is."""
+    """The verdict for programs: all twelve rules, `unreadable` where the message is, and `notes`
+    where there are any.
+    """
     names = [rule.id for rule in RULES]
     if UNREADABLE in verdict.broken:
         names.append(UNREADABLE)
-    return {
+    document = {
         "file": verdict.message,
         "accepted": verdict.accepted,
         "rules": {name: _as_entry(verdict, name) for name in names},
     }
+    return {**document, "notes": list(verdict.notes)} if verdict.notes else document
 
 
 def in_full(verdict: Verdict) -> Iterator[Row]:
@@ -92,12 +103,14 @@ def in_full(verdict: Verdict) -> Iterator[Row]:
             yield Row(f"-     {rule.id}", f"not judged: {rule.title}", "detail")
         else:
             yield Row(f"pass  {rule.id}", rule.title, "pass")
+    yield from _notes(verdict)
 
 
 def in_short(verdict: Verdict) -> Iterator[Row]:
     """The rules that fail, and the names of the others: for one message of many."""
     yield _head(verdict)
     if verdict.accepted:
+        yield from _notes(verdict)
         return
     yield from _unreadable(verdict)
     for rule in RULES:
@@ -109,6 +122,7 @@ def in_short(verdict: Verdict) -> Iterator[Row]:
     missing = [rule.id for rule in RULES if rule.id in verdict.not_judged]
     if missing:
         yield Row("-", f"not judged: {' '.join(missing)}", "detail")
+    yield from _notes(verdict)
 
 
 def _not_judged(
@@ -147,7 +161,13 @@ def _unreadable(verdict: Verdict) -> Iterator[Row]:
     broken = verdict.broken.get(UNREADABLE)
     if broken is not None:
         yield Row("FAIL", f"{UNREADABLE}: {printable(broken.reason)}", "fail")
-        yield Row("", f"mend: {_MEND_UNREADABLE}", "detail")
+        mend = _MEND_UNREADABLE.get(verdict.defect, _MEND_HEADER)
+        yield Row("", f"mend: {mend}", "detail")
+
+
+def _notes(verdict: Verdict) -> Iterator[Row]:
+    for note in verdict.notes:
+        yield Row("note", note, "note")
 
 
 def _failed(verdict: Verdict, rule: Rule) -> Iterator[Row]:

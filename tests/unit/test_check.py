@@ -67,7 +67,7 @@ def test_the_json_agrees_with_what_is_recorded(sample: Sample, registry: str) ->
     result = run(path, *asked)
     (found,) = results(result)
     rules = found["rules"]
-    assert list(found) == ["file", "accepted", "rules"]
+    assert list(found) == ["file", "accepted", "rules"] + ["notes"] * ("notes" in found)
     assert found["file"] == str(path)
     assert {rule for rule, row in rules.items() if not row["ok"]} == set(sample.rules)
     assert list(rules) == NAMES + [UNREADABLE] * (UNREADABLE in sample.rules)
@@ -90,6 +90,49 @@ def test_one_message_shows_every_rule_with_line_and_mend(registry: str) -> None:
     for rule in RULES:
         assert (f"mend: {rule.mend}" in result.stdout) is (rule.id in failed)
     assert "\x1b" not in result.stdout
+
+
+HEADER = b"From: a@shop.example\r\nTo: b@r.example\r\nMessage-ID: <1@x>\r\nSubject: s\r\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "notes"),
+    [
+        (b"Hi\r\n", []),
+        (b"x" * 998 + b"\r\n", []),
+        (b"x" * 998, []),
+        (b"Hi\r\n" + b"x" * 999 + b"\r\n", ["line 7 has 999 octets, 998 are allowed"]),
+        (b"x" * 5_000, ["line 6 has 5000 octets"]),
+        (b"Hi\nthere\r\n", ["not every line ends with CRLF"]),
+        (b"Hi\rthere\r\n", ["not every line ends with CRLF"]),
+        (b"Hi\r" + b"x" * 1_000, ["not every line ends with CRLF", "line 6 has"]),
+    ],
+)
+def test_what_only_the_front_door_refuses_is_a_note(
+    body: bytes, notes: list[str], registry: str
+) -> None:
+    asked = ("-", "--clients", registry, "--client", "shop")
+    (found,) = results(run(*asked, "--json", given=HEADER + b"\r\n" + body))
+    told = found.get("notes", [])
+    assert len(told) == len(notes)
+    for note, part in zip(told, notes, strict=True):
+        assert part in note
+        assert "550 5.6.0" in note
+    shown = run(*asked, given=HEADER + b"\r\n" + body).stdout
+    assert shown.count("note ") == len(notes)
+
+
+def test_lines_that_all_end_with_lf_need_no_note(registry: str) -> None:
+    given = (HEADER + b"\r\nHi\r\n").replace(b"\r\n", b"\n")
+    (found,) = results(run("-", "--clients", registry, "--client", "shop", "--json", given=given))
+    assert "notes" not in found
+
+
+def test_a_nul_in_the_body_is_mended_in_the_body(registry: str) -> None:
+    given = HEADER + b"\r\nHi\0\r\n"
+    shown = run("-", "--clients", registry, "--client", "shop", given=given).stdout
+    assert "mend: Take the NUL bytes out" in shown
+    assert "Write the header again" not in shown
 
 
 def test_the_command_of_the_docs(monkeypatch: pytest.MonkeyPatch) -> None:
