@@ -236,7 +236,9 @@ class Line:
         return {
             "SLUICE_INGEST__SMTP_LISTEN": json.dumps([self._smtp_address]),
             "SLUICE_INGEST__SMTPS_LISTEN": json.dumps([self._smtps_address]),
-            # All peers of this line have one address, which is theirs and not a guesser's.
+            # All peers of this line have one address: what limits a single host would limit all.
+            "SLUICE_INGEST__SMTP_MAX_CONNECTIONS_PER_ADDRESS": "4000",
+            "SLUICE_INGEST__SMTP_NEW_CONNECTIONS_PER_MINUTE": "0",
             "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS": "1000",
             "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS_PER_ADDRESS": "10000",
             "SLUICE_INGEST__SMTP_ERRORS_PER_ADDRESS_PER_MINUTE": "0",
