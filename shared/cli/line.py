@@ -11,11 +11,13 @@ running; `stop` drains the services first (SIGTERM, up to 30 s) and leaves no pr
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 from urllib.parse import urlsplit
 
 from msgspec import Struct, field
@@ -29,6 +31,20 @@ from shared.cli.process import Process, ProcessSpec
 from shared.cli.supervisor import Supervisor
 from shared.stream.admin import ensure_topics
 from shared.topics import names
+
+# All peers of this line have one address: what limits a single host would limit all of them.
+_DOOR_LIMITS: Final = {
+    "SLUICE_INGEST__SMTP_MAX_CONNECTIONS_PER_ADDRESS": "4000",
+    "SLUICE_INGEST__SMTP_NEW_CONNECTIONS_PER_MINUTE": "0",
+    "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS": "1000",
+    "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS_PER_ADDRESS": "10000",
+    "SLUICE_INGEST__SMTP_ERRORS_PER_ADDRESS_PER_MINUTE": "0",
+}
+
+
+def door_limits(environ: Mapping[str, str]) -> dict[str, str]:
+    """The limits of the line's front door, but for those that the environment sets."""
+    return {name: value for name, value in _DOOR_LIMITS.items() if name not in environ}
 
 
 def say_on_stderr(text: str) -> None:
@@ -236,12 +252,7 @@ class Line:
         return {
             "SLUICE_INGEST__SMTP_LISTEN": json.dumps([self._smtp_address]),
             "SLUICE_INGEST__SMTPS_LISTEN": json.dumps([self._smtps_address]),
-            # All peers of this line have one address: what limits a single host would limit all.
-            "SLUICE_INGEST__SMTP_MAX_CONNECTIONS_PER_ADDRESS": "4000",
-            "SLUICE_INGEST__SMTP_NEW_CONNECTIONS_PER_MINUTE": "0",
-            "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS": "1000",
-            "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS_PER_ADDRESS": "10000",
-            "SLUICE_INGEST__SMTP_ERRORS_PER_ADDRESS_PER_MINUTE": "0",
+            **door_limits(os.environ),
             "SLUICE_INGEST__SMTP_HOST_NAME": certificate.HOST,
             "SLUICE_INGEST__TLS_CERTIFICATE_FILE": str(files.certificate),
             "SLUICE_INGEST__TLS_KEY_FILE": str(files.key),
