@@ -25,7 +25,7 @@ from bench.sink.behaviour import Behaviour
 from bench.sink.connection import Policy, SinkConnection
 from bench.sink.journal import Journal
 from shared.smtp.extensions import Extensions
-from shared.smtp.server import ServerOptions
+from shared.smtp.server_options import ServerOptions
 
 # Larger than any message of ours, so that the sink shows what is sent and does not limit it.
 MAX_CONTENT_BYTES: Final = 10_485_760

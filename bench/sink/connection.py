@@ -28,7 +28,8 @@ from shared.smtp.events import (
     StartTls,
 )
 from shared.smtp.reply import Reply
-from shared.smtp.server import ServerOptions, ServerSession
+from shared.smtp.server import ServerSession
+from shared.smtp.server_options import ServerOptions
 from shared.smtp.states import State
 
 _OK: Final = Reply(250, "2.0.0", "Ok")

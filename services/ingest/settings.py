@@ -151,7 +151,7 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="Refused commands a minute of one address (an IPv6 /64), then 421 to"
             " them and to new connections; 0: no limit. Within one session it is 20 in all.",
         ),
-    ] = 600
+    ] = 3_000
     smtp_errors_per_client_per_minute: Annotated[
         int,
         Meta(
@@ -160,7 +160,7 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="The same of one logged-in client, from all its addresses; messages that"
             " break a rule are not counted.",
         ),
-    ] = 600
+    ] = 3_000
     smtp_idle_timeout_s: Annotated[
         float,
         Meta(

@@ -43,8 +43,6 @@ from shared.smtp.server_content import Endless, Incoming
 from shared.smtp.server_options import ServerOptions
 from shared.smtp.states import MUTE, UNREAD, State, order_of
 
-__all__ = ["MAX_UNREAD_BYTES", "ServerOptions", "ServerSession"]
-
 MAX_UNREAD_BYTES: Final = 1_048_576  # while an event waits: a few reads of a socket
 
 _INCOMPLETE: Final = NoLine.INCOMPLETE
@@ -280,6 +278,8 @@ class ServerSession:
             self._refuse(commands.UNKNOWN.get(verb, refusals.SYNTAX[fault]))
         elif self._state not in allowed:
             self._is_data_refused = verb == "DATA"
+            # Pipelined behind a RCPT that was refused it is no error of its own.
+            self.refused -= self._is_data_refused
             self._refuse(self._order.refused[verb, self._state])
         elif verb in IDLE_COMMANDS and not self._patience.has_borne_idle():
             self._refuse(refusals.TOO_IDLE)

@@ -38,7 +38,8 @@ from shared.smtp.events import (
 from shared.smtp.extensions import Extensions
 from shared.smtp.reply import Reply
 from shared.smtp.sasl import ScramOffer
-from shared.smtp.server import ServerOptions, ServerSession
+from shared.smtp.server import ServerSession
+from shared.smtp.server_options import ServerOptions
 from shared.smtp.states import State
 from tests.dialogs.script import DOMAIN, NAME, PASSWORD
 from tests.unit.scram_client import offer_of

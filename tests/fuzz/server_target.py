@@ -25,7 +25,8 @@ from shared.smtp.events import (
 )
 from shared.smtp.extensions import Extensions
 from shared.smtp.reply import Reply
-from shared.smtp.server import ServerOptions, ServerSession
+from shared.smtp.server import ServerSession
+from shared.smtp.server_options import ServerOptions
 from shared.smtp.states import State
 from tests.fuzz.talk_grammar import HEAD_BYTES
 from tests.unit.scram_client import offer_of

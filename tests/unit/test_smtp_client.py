@@ -27,7 +27,8 @@ from shared.smtp.events import (
 )
 from shared.smtp.extensions import Extensions
 from shared.smtp.reply import Reply
-from shared.smtp.server import ServerOptions, ServerSession
+from shared.smtp.server import ServerSession
+from shared.smtp.server_options import ServerOptions
 from tests.unit.smtp_reading import CUTS, Cut
 
 PIPELINING = Extensions(pipelining=True)

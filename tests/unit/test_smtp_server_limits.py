@@ -12,8 +12,8 @@ from shared.smtp.events import Content, Data, Mail, ServerEvent
 from shared.smtp.grammar import MAX_COMMAND_BYTES
 from shared.smtp.patience import Patience
 from shared.smtp.reply import Reply
-from shared.smtp.server import ServerOptions
 from shared.smtp.server_content import Incoming
+from shared.smtp.server_options import ServerOptions
 from tests.unit.smtp_reading import CUTS, Cut
 from tests.unit.test_smtp_server import EHLO, ENVELOPE, Peer, accept, talk
 
@@ -68,6 +68,24 @@ def test_after_what_may_be_content_there_is_no_more_mail(
 @pytest.mark.parametrize(("said", "codes"), IMPATIENT)
 def test_patience_ends(cut: Cut, said: bytes, codes: list[int]) -> None:
     assert talk(cut, said, SMALL).codes == codes
+
+
+@CUTS
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        (EHLO + ENVELOPE + b".\r\n", 0),
+        (EHLO + b"FOO\r\nMAIL FROM:x\r\nRCPT TO:<a@b>\r\n", 3),
+        (EHLO + MAIL + b"RCPT TO:<>\r\nDATA\r\n", 1),
+        (b"MAIL FROM:<a@b>\r\n" + EHLO + b"AUTH PLAIN AGEAYg==\r\n", 2),
+        (EHLO + ENVELOPE + b"a\0b\r\n.\r\n", 0),
+    ],
+    ids=["none", "syntax and order", "DATA behind a refused RCPT", "before EHLO", "a message"],
+)
+def test_refused_commands_are_counted_and_messages_are_not(
+    cut: Cut, said: bytes, refused: int
+) -> None:
+    assert talk(cut, said).session.refused == refused
 
 
 def test_data_that_the_policy_refuses_is_followed_by_commands_only() -> None:

@@ -14,7 +14,7 @@ from services.ingest.edge.outbox import Outbox
 from shared.registry.client import Client
 from shared.runtime.clock import Clock
 from shared.runtime.telemetry import Counter
-from shared.smtp.server import ServerOptions
+from shared.smtp.server_options import ServerOptions
 from shared.stream.failpoints import Failpoints
 from shared.topics.records import Facts, MailEvent, Message
 

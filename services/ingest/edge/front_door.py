@@ -40,7 +40,7 @@ from shared.runtime.lifecycle import WrongUse
 from shared.runtime.sections import RedisSettings
 from shared.runtime.service_cli import Running
 from shared.smtp.extensions import Extensions
-from shared.smtp.server import ServerOptions
+from shared.smtp.server_options import ServerOptions
 from shared.stream.client import ClientOptions
 from shared.stream.failpoints import Failpoints
 from shared.stream.own_events import OwnEvents
