@@ -1,9 +1,7 @@
-"""What the front door's outbox does with messages that Kafka did not acknowledge in time."""
+"""What is withdrawn of the messages that Kafka did not acknowledge in time."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -69,50 +67,6 @@ def test_only_what_may_be_written_is_withdrawn_and_what_was_read_is_told_as_writ
     found = Withdrawals(cast(ReservedKeys, keys)).withdraw([handed(one) for one in mail_ids])
     assert keys.asked == asked
     assert found == outcomes
-
-
-def run(withdraw: Callable[[Sequence[Handed[str]]], Sequence[Outcome]]) -> list[Outcome]:
-    """What is told of two things of which one is given up, and acknowledged too late."""
-
-    async def both() -> list[Outcome]:
-        told: list[Outcome] = []
-
-        def write(batch: list[Handed[str]], outbox: Outbox[str]) -> None:
-            for one in batch:
-                if one.item == "lost":
-                    outbox.give_up([one])
-                outbox.settle([one], [Written(one.item)])
-
-        outbox = Outbox("test", write, withdraw)
-        outbox.put("lost", told.append)
-        outbox.put("kept", told.append)
-        await outbox.close()
-        return told
-
-    return asyncio.run(both())
-
-
-def test_what_is_given_up_is_told_once_as_the_withdrawal_says_though_an_answer_comes_late() -> None:
-    threads: list[str] = []
-
-    def withdraw(batch: Sequence[Handed[str]]) -> Sequence[Outcome]:
-        threads.append(threading.current_thread().name)
-        return [UNKNOWN for _ in batch]
-
-    assert sorted(map(repr, run(withdraw))) == sorted(map(repr, [UNKNOWN, Written("kept")]))
-    assert threads == ["test-withdrawn_0"]
-
-
-def test_what_goes_on_all_the_same_is_told_as_written() -> None:
-    told = run(lambda batch: [Written("elsewhere") for _ in batch])
-    assert sorted(map(repr, told)) == sorted(map(repr, [Written("elsewhere"), Written("kept")]))
-
-
-def test_a_withdrawal_that_fails_is_told_as_unknown() -> None:
-    def withdraw(batch: Sequence[Handed[str]]) -> Sequence[Outcome]:
-        raise RuntimeError("as a test")
-
-    assert UNKNOWN in run(withdraw)
 
 
 def test_what_is_given_up_while_its_key_is_reserved_is_not_written() -> None:

@@ -1,6 +1,6 @@
 """Writes the messages that the front door has accepted onto mail.received.
 
-Whatever comes within 2 ms is one pack, written by an idempotent producer without a transaction,
+Whatever comes within 3 ms is one pack, written by an idempotent producer without a transaction,
 acks=all. A producer that failed once is given up, so nothing of it can be written much later.
 
 A message handed in again is known by its key (reservations.py): it is written again under its

@@ -30,7 +30,7 @@ SERVICE: Final = "ingest"
 # The client must hear 451 within 5 s when Kafka is away (DESIGN section 3).
 TIMEOUT_S: Final = 4.0
 # Messages that come within this time share a record; a session waits for Kafka anyway.
-LINGER_S: Final = 0.002
+LINGER_S: Final = 0.003
 # Under load they wait for what is on its way, at most so long: a record and a request for fifty
 # messages cost hardly more than for one (docs/decisions/0024-front-door-bench.md).
 GATHER_S: Final = 0.02
@@ -85,7 +85,11 @@ class Handed(Generic[T]):
 
 
 class Outbox(Generic[T]):
-    """Takes things on the loop, has a thread write them in batches, tells how it went."""
+    """Takes things on the loop, has a thread write them in batches, tells how it went.
+
+    The loop decides when a batch is due: a thread that waits for each of them by itself has to
+    be woken, and to be given the interpreter, five times as often.
+    """
 
     def __init__(
         self,
@@ -101,10 +105,12 @@ class Outbox(Generic[T]):
         self._withdrawing = ThreadPoolExecutor(1, thread_name_prefix=f"{name}-withdrawn")
         self._withdrawals: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[Handed[T] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[Handed[T]] | None] = queue.SimpleQueue()
+        self._gathered: list[Handed[T]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_ready = False  # what is gathered has waited LINGER_S
         self._open: dict[Handed[T], None] = {}
         self._emptied: asyncio.Future[None] | None = None
-        self._has_settled = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
         self._sweeper = self._loop.create_task(self._sweep())
@@ -118,7 +124,11 @@ class Outbox(Generic[T]):
         """Have it written; call on the loop."""
         handed = Handed(item, done, time.monotonic() + TIMEOUT_S)
         self._open[handed] = None
-        self._queue.put(handed)
+        self._gathered.append(handed)
+        if len(self._gathered) == 1:
+            self._timer = self._loop.call_later(LINGER_S, self._lingered)
+        elif len(self._gathered) >= MAX_BATCH:
+            self._hand_over()
 
     def settle(self, batch: Sequence[Handed[T]], outcomes: Sequence[Outcome]) -> None:
         """Tell how each of a batch went. Thread-safe."""
@@ -131,6 +141,7 @@ class Outbox(Generic[T]):
 
     async def close(self) -> None:
         """Wait for what was handed over, at most its time-out, then end the thread."""
+        self._hand_over()
         if self._open:
             self._emptied = self._loop.create_future()
             await self._emptied
@@ -149,7 +160,7 @@ class Outbox(Generic[T]):
                 given_up.append(handed)
             else:
                 self._tell(handed, outcome)
-        self._has_settled.set()
+        self._consider()
         if given_up:
             task = self._loop.create_task(self._take_back(given_up))
             self._withdrawals.add(task)
@@ -188,31 +199,39 @@ class Outbox(Generic[T]):
                 log.warning("Kafka did not acknowledge in time", extra={"messages": len(late)})
                 self._settled(late, [UNKNOWN] * len(late))
 
+    def _lingered(self) -> None:
+        """The first has waited LINGER_S: hand over, or wait for what is on its way."""
+        self._timer = self._loop.call_later(GATHER_S, self._hand_over)
+        self._is_ready = True
+        self._consider()
+
+    def _consider(self) -> None:
+        """While a third of all is on its way, the others wait for more, and share a record."""
+        if self._is_ready and 2 * len(self._open) <= 3 * len(self._gathered):
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._is_ready = None, False
+        if self._gathered:
+            self._queue.put(self._gathered)
+            self._gathered = []
+
     def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
-            time.sleep(LINGER_S)
-            self._gather()
-            batch = [first]
+        while (batch := self._queue.get()) is not None:
+            # Besides, what was handed over while the last batch was written.
             while len(batch) < MAX_BATCH:
                 try:
-                    handed = self._queue.get_nowait()
+                    more = self._queue.get_nowait()
                 except queue.Empty:
                     break
-                if handed is None:
+                if more is None:
                     self._queue.put(None)
                     break
-                batch.append(handed)
+                batch += more
             now = time.monotonic()
             # What nobody waits for any more was answered with 451 and must not be written.
             batch = [one for one in batch if one.deadline > now and not one.is_given_up]
             if batch:
                 self._write(batch, self)
-
-    def _gather(self) -> None:
-        """Wait while more are on their way than wait here, so that they share a record."""
-        until = time.monotonic() + GATHER_S
-        while (left_s := until - time.monotonic()) > 0:
-            self._has_settled.clear()
-            if len(self._open) <= 2 * (self._queue.qsize() + 1):
-                return
-            self._has_settled.wait(left_s)
