@@ -208,14 +208,25 @@ def _doors(line: Line, folder: Path, count: int, module: str) -> Iterator[Server
         pids: dict[str, int] = {}
         for number, http_port in enumerate(http_ports, 1):
             name = f"{module.rpartition('.')[2]}-{number}"
-            instance = {"SLUICE_RUNTIME__INSTANCE": f"{name}-{port}"}
-            spec = service_process(ServicePlan(name, http_port, {**env, **instance}))
+            own = {
+                "SLUICE_RUNTIME__INSTANCE": f"{name}-{port}",
+                "SLUICE_RUNTIME__PROCESSORS": json.dumps(_processor_of(number, count)),
+            }
+            spec = service_process(ServicePlan(name, http_port, {**env, **own}))
             spec = msgspec.structs.replace(spec, command=(sys.executable, "-m", module))
             process = Process(spec, folder / f"{name}.log")
             running.callback(process.end, _STOP_TIMEOUT_S)
             _wait_ready(process, http_port)
             pids[f"ingest {number}"] = process.pid
         yield Server(f"{ports.LOOPBACK}:{port}", {**_without_ingest(line), **pids})
+
+
+def _processor_of(number: int, count: int) -> list[int]:
+    """One of its own for each of several; one alone may run on any."""
+    if count == 1 or not hasattr(os, "sched_getaffinity"):
+        return []
+    allowed = sorted(os.sched_getaffinity(0))
+    return [allowed[number % len(allowed)]]
 
 
 def _without_ingest(line: Line) -> dict[str, int]:

@@ -40,6 +40,15 @@ class RuntimeSettings(Struct, frozen=True, forbid_unknown_fields=True):
             " transactional id, so no two may share it. Empty: the host name.",
         ),
     ] = ""
+    processors: Annotated[
+        tuple[Annotated[int, Meta(ge=0, le=4_095)], ...],
+        Meta(
+            max_length=256,
+            description="Numbers of the processors that this process runs on, as `taskset -c`"
+            " counts them. Empty: any. Where several processes of a service share a host, one"
+            " processor each is faster.",
+        ),
+    ] = ()
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="Lowest level that is logged."),

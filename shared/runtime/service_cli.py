@@ -27,6 +27,7 @@ from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.health import HealthServer
 from shared.runtime.lifecycle import Stop, bound_drain, run_main, stop_on_signals
 from shared.runtime.memory import keep_freed_memory
+from shared.runtime.processors import bind
 from shared.runtime.sections import RuntimeSettings, TelemetrySettings
 from shared.runtime.settings import load
 from shared.runtime.settings_rows import show
@@ -128,6 +129,7 @@ def _calm_collector() -> None:
 
 def _serve(service: str, settings: S, serve: Callable[[S, Running], int]) -> int:
     logs.set_up(service, settings.runtime)
+    bind(settings.runtime.processors)
     keep_freed_memory()
     _calm_collector()
     stop = Stop()

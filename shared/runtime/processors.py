@@ -1,0 +1,31 @@
+"""Binds this process to some of the machine's processors (sched_setaffinity).
+
+Python runs one of a process's threads at a time. Where they run on several processors, each
+hand-over wakes one of them on another processor, which often comes too late and sleeps again;
+several processes of a service on one host do more when each has a processor of its own
+(docs/decisions/0027-a-processor-each.md).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from shared.runtime.lifecycle import WrongUse
+
+
+def bind(processors: Sequence[int]) -> None:
+    """Run on these processors only, threads that are started later too; none: on any.
+
+    Call it before there are threads. Raises WrongUse where that is not possible.
+    """
+    if not processors:
+        return
+    found = f"runtime.processors: found {list(processors)}"
+    if not hasattr(os, "sched_setaffinity"):
+        raise WrongUse(f"{found}, expected none: this system binds no process to processors")
+    allowed = os.sched_getaffinity(0)
+    if not allowed.issuperset(processors):
+        listed = ", ".join(map(str, sorted(allowed)))
+        raise WrongUse(f"{found}, expected some of those this process may use: {listed}")
+    os.sched_setaffinity(0, processors)

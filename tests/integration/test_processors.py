@@ -1,0 +1,48 @@
+"""Binding a process to processors; each case in a process of its own, as it cannot be undone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from shared.runtime.lifecycle import WrongUse
+from shared.runtime.processors import bind
+
+ALLOWED = sorted(os.sched_getaffinity(0))
+MISSING = max(ALLOWED) + 1_000
+
+
+def bound(processors: list[int]) -> str:
+    """On which processors a process and a thread it starts later run afterwards."""
+    program = (
+        "import os, threading; from shared.runtime.processors import bind;"
+        f"bind({processors});"
+        "show = lambda: print(sorted(os.sched_getaffinity(0)));"
+        "show(); thread = threading.Thread(target=show); thread.start(); thread.join()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("processors", "runs_on"),
+    [([], ALLOWED), ([ALLOWED[0]], [ALLOWED[0]]), ([ALLOWED[-1]], [ALLOWED[-1]]), (ALLOWED,) * 2],
+)
+def test_a_process_and_its_threads_run_on_these_processors_only(
+    processors: list[int], runs_on: list[int]
+) -> None:
+    assert bound(processors) == f"{runs_on}\n" * 2
+
+
+def test_a_processor_that_there_is_not_is_named_with_those_there_are() -> None:
+    with pytest.raises(WrongUse) as refused:
+        bind([ALLOWED[0], MISSING])
+    told = str(refused.value)
+    assert told.startswith(f"runtime.processors: found [{ALLOWED[0]}, {MISSING}], expected some")
+    assert told.endswith(", ".join(map(str, ALLOWED)))
+    assert sorted(os.sched_getaffinity(0)) == ALLOWED
