@@ -128,8 +128,6 @@ def in_short(verdict: Verdict) -> Iterator[Row]:
 def _not_judged(
     facts: Facts, submission: Submission, broken: dict[str, BrokenRule]
 ) -> frozenset[str]:
-    if UNREADABLE in broken and not facts.to_count and "R3" not in broken:
-        return frozenset(rule.id for rule in RULES)  # nothing in it is a header
     sender = case_of(facts, submission).sender
     lacks = {
         "R9": not facts.from_address,

@@ -148,12 +148,17 @@ def effective_code(facts: Facts, beside: str) -> str:
 
 
 def same_sender(case: Case) -> Breach:
-    """R9; without a valid From there is nothing to compare with, and R4 refuses."""
+    """R9; without an envelope the sender is the From address, whatever that is."""
+    facts, given = case.facts, case.submission.sender
+    # Two that are no addresses are refused by R4 and R10; alike they may be.
+    if not given or (not facts.from_address and given == facts.from_raw):
+        return None
     if not case.sender_is_valid:
         return "the envelope sender is no address", _both(case)
-    if case.sender == case.facts.from_address or not case.facts.from_address:
-        return None
-    return "they differ", _both(case)
+    theirs = facts.from_address or _address_of(facts.from_raw)
+    if not theirs:
+        return "there is no single From address", _both(case)
+    return None if case.sender == theirs else ("they differ", _both(case))
 
 
 def sender_domain(case: Case) -> Breach:
@@ -167,10 +172,12 @@ def sender_domain(case: Case) -> Breach:
 
 
 def organisation(case: Case) -> Breach:
-    """R11; not judged where one of the two is no address, which R4, R9 or R10 refuse."""
+    """R11; not judged where From is no address, which R4 refuses."""
     ours, theirs = domains.domain_of(case.sender), domains.domain_of(case.facts.from_address)
-    if ours == theirs or not ours or not theirs:
+    if ours == theirs or not theirs:
         return None
+    if not ours:
+        return "the envelope sender is no address", _both(case)
     left, right = domains.organisational_domain(ours), domains.organisational_domain(theirs)
     return None if left == right else (f"{left} and {right} differ", _both(case))
 
@@ -197,6 +204,12 @@ def _why_not(raw: str) -> str:
     """Why the value holds no single address; the value may have been cut."""
     parsed = parse_single(raw)
     return str(parsed.fault if isinstance(parsed, AddressFault) else Fault.NO_ADDRESS)
+
+
+def _address_of(raw: str) -> str:
+    """The address of the first of several headers, "" for none."""
+    parsed = parse_single(raw)
+    return parsed.address if isinstance(parsed, ParsedAddress) else ""
 
 
 def _line(name: str, count: int, raw: str) -> str:

@@ -182,16 +182,14 @@ RULES: Final = tuple(rule for rule, _ in _TABLE)
 def judge(facts: Facts, submission: Submission) -> tuple[BrokenRule, ...]:
     """Every rule that the message breaks, in the order of RULES; () when it may pass.
 
-    Bytes that are no message (Facts.defect) are reported as `unreadable`, before the rules; where
-    nothing in them is a header, that is all there is to say.
+    Bytes that are no message (Facts.defect) are reported as `unreadable`, before the rules, which
+    are judged all the same: what is missing in them is told too.
     """
     case = case_of(facts, submission)
     broken: list[BrokenRule] = []
     if facts.defect:
         reason = f"The record is not an RFC 5322 message: {facts.defect}"
         broken.append(BrokenRule(UNREADABLE, reason, Status.BAD_MESSAGE.value))
-        if not _has_any(facts):
-            return tuple(broken)
     for rule, check in _TABLE:
         breach = check(case)
         if breach is not None:
@@ -199,7 +197,3 @@ def judge(facts: Facts, submission: Submission) -> tuple[BrokenRule, ...]:
             reason = f"{rule.reason}: {cause}" if cause else rule.reason
             broken.append(BrokenRule(rule.id, reason, rule.status, found[:RAW_LETTERS]))
     return tuple(broken)
-
-
-def _has_any(facts: Facts) -> bool:
-    return bool(facts.message_id_count or facts.to_count or facts.from_count or facts.subject_count)

@@ -169,7 +169,10 @@ def test_a_bad_record_ends_as_refused_with_its_rule_and_reason(
 ) -> None:
     place = sent[name]
     event = refused(events)[place.topic, place.partition, place.offset]
-    assert [broken.rule for broken in event.data.rules] == [BAD[name].rule]
+    # Of bytes that are no message all is missing, too.
+    assert event.data.rules[0].rule == BAD[name].rule
+    missing = [broken.rule for broken in event.data.rules[1:]]
+    assert missing in ([], ["R2", "R3", "R4", "R6"] if BAD[name].rule == "unreadable" else [])
     assert event.data.rules[0].reason
     assert event.data.rules[0].status.startswith("5.")
 
