@@ -5,24 +5,16 @@ A relay, which keeps what gets 451, hands it in once afterwards.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
-from msgspec.structs import replace
-
 from shared.cli.line import Line, LineOptions
-from shared.cli.parts.certificate import make_certificate
-from shared.registry import publish
-from shared.registry.changes import Changes
-from shared.registry.credentials import make_credential
-from shared.runtime.sections import KafkaSettings
 from tests.integration.front_door import (
     CLIENT,
-    PASSWORD,
-    Door,
     arrived,
     connected,
+    door_of,
     message,
+    register,
     submit,
 )
 from tests.integration.postfix_relay import inject, running_relay
@@ -36,17 +28,8 @@ def test_without_kafka_the_front_door_says_451_and_takes_mail_again_afterwards(
         name="door-away", folder=tmp_path, restart=False, services=("ingest",), sink=False
     )
     with Line(options) as line:
-        credential = make_credential(PASSWORD, int(time.time() * 1000))
-        client = replace(CLIENT, credentials=(credential,))
-        kafka = KafkaSettings(bootstrap=line.doors.kafka)
-        publish.apply(kafka, Changes(added=(client,)))
-        assert line.doors.smtp is not None
-        assert line.doors.smtps is not None
-        port, tls_port = (
-            int(address.rpartition(":")[2]) for address in (line.doors.smtp, line.doors.smtps)
-        )
-        certificate = make_certificate(tmp_path).certificate
-        door = Door(line.process("ingest"), port, tls_port, line.doors.kafka, certificate)
+        register(line.doors.kafka, CLIENT)
+        door = door_of(line)
         with running_relay(tmp_path, door) as relay:
             with connected(door) as smtp:
                 assert submit(smtp, message("before"), "before@r.example.net")[0] == 250

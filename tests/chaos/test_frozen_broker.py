@@ -8,30 +8,24 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import replace
-
 from shared.cli.line import Line, LineOptions
-from shared.registry import publish
-from shared.registry.changes import Changes
-from shared.registry.credentials import make_credential
-from shared.runtime.sections import KafkaSettings
 from shared.topics import names
 from shared.topics.codec import decode_event, decode_pack
 from shared.topics.records import Event, EventType
 from tests.integration.front_door import (
     CLIENT,
-    PASSWORD,
     Door,
     connected,
+    door_of,
     message,
     read_until,
+    register,
     submit,
 )
 from tests.integration.smtp_peers import wait_until
@@ -46,7 +40,8 @@ def test_what_was_answered_with_451_is_cancelled_and_goes_out_once_if_handed_in_
         name="door-frozen", folder=tmp_path, services=("ingest", "validate"), sink=False
     )
     with Line(options) as line:
-        door = _door(line, tmp_path)
+        register(line.doors.kafka, CLIENT)
+        door = door_of(line)
         with connected(door) as smtp:
             wait_until(lambda: _code(smtp, "first") == 250, "the door takes mail", 60)
             _wait_passed(door, "first")
@@ -66,18 +61,6 @@ def test_what_was_answered_with_451_is_cancelled_and_goes_out_once_if_handed_in_
         LATER: 1,
     }
     assert fates == {LOST: 1}
-
-
-def _door(line: Line, folder: Path) -> Door:
-    credential = make_credential(PASSWORD, int(time.time() * 1000))
-    client = replace(CLIENT, credentials=(credential,))
-    publish.apply(KafkaSettings(bootstrap=line.doors.kafka), Changes(added=(client,)))
-    assert line.doors.smtp is not None
-    assert line.doors.smtps is not None
-    port, tls_port = (
-        int(address.rpartition(":")[2]) for address in (line.doors.smtp, line.doors.smtps)
-    )
-    return Door(line.process("ingest"), port, tls_port, line.doors.kafka, folder)
 
 
 @contextmanager

@@ -5,35 +5,11 @@ from __future__ import annotations
 import smtplib
 import socket
 import ssl
-import time
 import urllib.request
-from pathlib import Path
 
-from msgspec.structs import replace
-
-from shared.registry import publish
-from shared.registry.changes import Changes
-from shared.registry.client import Client
-from shared.registry.credentials import make_credential
-from shared.runtime.sections import KafkaSettings
-from tests.integration.front_door import PASSWORD, Door, start, trusting
+from tests.integration.front_door import PASSWORD, Door, trusting
 
 TIMEOUT_S = 30.0
-
-
-def register(bootstrap: str, *clients: Client) -> tuple[Client, ...]:
-    """Give the clients PASSWORD and publish them."""
-    credential = make_credential(PASSWORD, int(time.time() * 1000))
-    known = tuple(replace(client, credentials=(credential,)) for client in clients)
-    publish.apply(KafkaSettings(bootstrap=bootstrap), Changes(added=known))
-    return known
-
-
-def start_with(bootstrap: str, folder: Path, **settings: str) -> Door:
-    """A door with these settings of `ingest`."""
-    return start(
-        bootstrap, folder, **{f"SLUICE_INGEST__{key.upper()}": v for key, v in settings.items()}
-    )
 
 
 class Peer:

@@ -14,7 +14,9 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from shared.cli.line import Line
 from shared.cli.parts import ports
+from shared.cli.parts.certificate import make_certificate
 from shared.cli.parts.services import ServicePlan, is_ready, service_process
 from shared.cli.process import Process
 from shared.registry import publish
@@ -71,13 +73,32 @@ def start(bootstrap: str, folder: Path, **settings: str) -> Door:
     return Door(process, port, tls_port, bootstrap, certificate, http_port)
 
 
-@contextmanager
-def running_door(bootstrap: str, folder: Path, *clients: Client) -> Iterator[Door]:
-    """A door before which `clients` have PASSWORD."""
+def register(bootstrap: str, *clients: Client) -> tuple[Client, ...]:
+    """Give the clients PASSWORD and publish them."""
     credential = make_credential(PASSWORD, int(time.time() * 1000))
     known = tuple(replace(client, credentials=(credential,)) for client in clients)
     publish.apply(KafkaSettings(bootstrap=bootstrap), Changes(added=known))
-    door = start(bootstrap, folder)
+    return known
+
+
+def door_of(line: Line) -> Door:
+    """The front door of a whole line."""
+    assert line.doors.smtp is not None
+    assert line.doors.smtps is not None
+    port, tls_port = (
+        int(address.rpartition(":")[2]) for address in (line.doors.smtp, line.doors.smtps)
+    )
+    certificate = make_certificate(line.folder).certificate
+    return Door(line.process("ingest"), port, tls_port, line.doors.kafka, certificate)
+
+
+@contextmanager
+def running_door(bootstrap: str, folder: Path, *clients: Client, **settings: str) -> Iterator[Door]:
+    """A door with these settings of `ingest`, before which `clients` have PASSWORD."""
+    register(bootstrap, *clients)
+    door = start(
+        bootstrap, folder, **{f"SLUICE_INGEST__{key.upper()}": v for key, v in settings.items()}
+    )
     try:
         yield door
     finally:

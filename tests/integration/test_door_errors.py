@@ -10,8 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from shared.registry.client import Client
-from tests.integration.door_peers import Peer, login, number, register, secured, start_with
-from tests.integration.front_door import PASSWORD, Door
+from tests.integration.door_peers import Peer, login, number, secured
+from tests.integration.front_door import PASSWORD, Door, running_door
 from tests.integration.smtp_peers import wait_until
 
 # One door for the whole module, also where the tests are spread over processes.
@@ -28,17 +28,16 @@ TURNED_AWAY = "sluice_ingest_door_turned_away"
 
 @pytest.fixture(scope="module")
 def door(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    register(kafka_bootstrap, CLIENT, replace(CLIENT, name=OTHER), replace(CLIENT, name=NOISY))
-    running = start_with(
+    with running_door(
         kafka_bootstrap,
         tmp_path_factory.mktemp("erring"),
+        *(replace(CLIENT, name=name) for name in (NAME, OTHER, NOISY)),
         smtp_max_failed_logins=str(FAILED),
         smtp_max_failed_logins_per_address=str(FAILED_OF_ADDRESS),
         smtp_errors_per_address_per_minute=str(ERRORS),
         smtp_errors_per_client_per_minute=str(ERRORS),
-    )
-    yield running
-    running.process.end(30)
+    ) as running:
+        yield running
 
 
 def wrong_login(port: int, source: str, name: str, password: str = "wrong-horse-battery") -> int:

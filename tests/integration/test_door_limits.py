@@ -22,11 +22,9 @@ from tests.integration.door_peers import (
     Peer,
     login,
     open_connections,
-    register,
     secured,
-    start_with,
 )
-from tests.integration.front_door import Door, message, trusting
+from tests.integration.front_door import Door, message, register, running_door, trusting
 from tests.integration.smtp_peers import wait_until
 
 # One door for the whole module, also where the tests are spread over processes.
@@ -61,7 +59,7 @@ def limited(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> I
     clients = register(
         kafka_bootstrap, CLIENT, replace(CLIENT, name=RATED), replace(CLIENT, name=SLOW)
     )
-    door = start_with(
+    with running_door(
         kafka_bootstrap,
         tmp_path_factory.mktemp("limited"),
         smtp_max_connections_per_client=str(MOST_OF_CLIENT),
@@ -70,9 +68,8 @@ def limited(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> I
         smtp_idle_timeout_s=str(IDLE_S),
         smtp_data_timeout_s="3",
         smtp_handshake_timeout_s="3",
-    )
-    yield Limited(door, {client.name: client for client in clients})
-    door.process.end(30)
+    ) as door:
+        yield Limited(door, {client.name: client for client in clients})
 
 
 def test_a_client_has_only_so_many_connections_and_a_lower_limit_holds_for_those_open(

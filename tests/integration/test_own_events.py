@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import smtplib
-import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -14,16 +13,12 @@ from kafka.structs import TopicPartition
 from msgspec import Struct
 
 from shared.cli.line import Line, LineOptions
-from shared.registry import publish
-from shared.registry.changes import Changes
 from shared.registry.client import Client
-from shared.registry.credentials import make_credential
-from shared.runtime.sections import KafkaSettings
 from shared.topics import names
 from shared.topics.codec import decode_event
 from shared.topics.records import Event, EventType
 from tests.chaos.witnesses import EventWatch, follow
-from tests.integration.front_door import PASSWORD, trusting
+from tests.integration.front_door import PASSWORD, register, trusting
 from tests.integration.smtp_peers import wait_until
 
 pytestmark = pytest.mark.xdist_group("own-events")
@@ -47,20 +42,18 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("own-events")
     env = {"SLUICE_DELIVER__RETRY_TIME_SCALE": "0.001"}
     with Line(LineOptions(name="own-events", folder=folder, restart=False, env=env)) as line:
-        credential = make_credential(PASSWORD, int(time.time() * 1000))
-        clients = tuple(
+        clients = (
             Client(
                 name,
                 domain(name),
                 "back@r.example.org",
                 "standard",
-                credentials=(credential,),
                 block_list=("blocked-*",),
                 own_events=name == OWN,
             )
             for name in NAMES
         )
-        publish.apply(KafkaSettings(bootstrap=line.doors.kafka), Changes(added=clients))
+        register(line.doors.kafka, *clients)
         events = EventWatch(line.doors.kafka)
         producer = KafkaProducer(bootstrap_servers=line.doors.kafka, metrics_enabled=False)
         yield Stage(line, events, producer)

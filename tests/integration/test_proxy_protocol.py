@@ -22,11 +22,9 @@ from tests.integration.door_peers import (
     login,
     number,
     open_connections,
-    register,
     secured,
-    start_with,
 )
-from tests.integration.front_door import Door, trusting
+from tests.integration.front_door import Door, running_door, trusting
 from tests.integration.received import Received
 from tests.integration.smtp_peers import wait_until
 from tests.unit.proxy_headers import LOCAL, TCP4, VERSION_1, addresses, header, told
@@ -44,17 +42,16 @@ MOST_OF_ADDRESS = 3
 
 @pytest.fixture(scope="module")
 def door(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    register(kafka_bootstrap, CLIENT)
-    door = start_with(
+    with running_door(
         kafka_bootstrap,
         tmp_path_factory.mktemp("proxied"),
+        CLIENT,
         smtp_proxies=json.dumps([f"{LISTED}/32"]),
         smtp_handshake_timeout_s="3",
         smtp_max_failed_logins="1",
         smtp_max_connections_per_address=str(MOST_OF_ADDRESS),
-    )
-    yield door
-    door.process.end(30)
+    ) as running:
+        yield running
 
 
 class Balancer(Struct, frozen=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import smtplib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,15 +12,11 @@ from kafka import KafkaProducer
 from msgspec import Struct
 
 from shared.cli.line import Line, LineOptions
-from shared.registry import publish
-from shared.registry.changes import Changes
 from shared.registry.client import Client
-from shared.registry.credentials import make_credential
-from shared.runtime.sections import KafkaSettings
 from shared.topics import names
 from shared.topics.records import Event, EventType
 from tests.chaos.witnesses import EventWatch
-from tests.integration.front_door import PASSWORD, trusting
+from tests.integration.front_door import PASSWORD, register, trusting
 from tests.integration.smtp_peers import wait_until
 
 pytestmark = pytest.mark.xdist_group("repeats")
@@ -41,9 +36,7 @@ class Stage(Struct, frozen=True):
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("repeats")
     with Line(LineOptions(name="repeats", folder=folder, restart=False)) as line:
-        credential = make_credential(PASSWORD, int(time.time() * 1000))
-        client = Client(NAME, DOMAIN, "back@r.example.org", "standard", credentials=(credential,))
-        publish.apply(KafkaSettings(bootstrap=line.doors.kafka), Changes(added=(client,)))
+        register(line.doors.kafka, Client(NAME, DOMAIN, "back@r.example.org", "standard"))
         events = EventWatch(line.doors.kafka)
         producer = KafkaProducer(bootstrap_servers=line.doors.kafka, metrics_enabled=False)
         yield Stage(line, events, producer)
