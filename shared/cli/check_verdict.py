@@ -109,9 +109,12 @@ def in_full(verdict: Verdict) -> Iterator[Row]:
 def in_short(verdict: Verdict) -> Iterator[Row]:
     """The rules that fail, and the names of the others: for one message of many."""
     yield _head(verdict)
-    if verdict.accepted:
-        yield from _notes(verdict)
-        return
+    if not verdict.accepted:
+        yield from _failures(verdict)
+    yield from _notes(verdict)
+
+
+def _failures(verdict: Verdict) -> Iterator[Row]:
     yield from _unreadable(verdict)
     for rule in RULES:
         if rule.id in verdict.broken:
@@ -122,7 +125,6 @@ def in_short(verdict: Verdict) -> Iterator[Row]:
     missing = [rule.id for rule in RULES if rule.id in verdict.not_judged]
     if missing:
         yield Row("-", f"not judged: {' '.join(missing)}", "detail")
-    yield from _notes(verdict)
 
 
 def _not_judged(

@@ -30,6 +30,12 @@ class Clients(Protocol):
         ...
 
 
+def require_whole(clients: Clients) -> None:
+    """Raises NotReady while the view of the registry is not known to be whole."""
+    if not clients.ready():
+        raise NotReady("the client registry is being read")
+
+
 def find_client(clients: Clients, name: str) -> Client | None:
     """The client of this name; raises NotReady where the registry cannot be read now."""
     found = clients.get(name)

@@ -78,9 +78,8 @@ class FailedLogins:
 
     def note(self, address: str, name: str, now: float) -> None:
         """One more login of this address under this name has failed."""
-        key = counted_as(address)
-        self._by_name.note(f"{key} {name[:MAX_NAME_LETTERS]}", now)
-        self._by_address.note(key, now)
+        self._by_name.note(_named(address, name), now)
+        self._by_address.note(counted_as(address), now)
 
     def note_locked(self, address: str, now: float) -> None:
         """A login was turned away because its name is locked: that counts for the address."""
@@ -88,11 +87,15 @@ class FailedLogins:
 
     def is_name_locked(self, address: str, name: str, now: float) -> bool:
         """Whether this name has failed too often here."""
-        return self._by_name.is_full(f"{counted_as(address)} {name[:MAX_NAME_LETTERS]}", now)
+        return self._by_name.is_full(_named(address, name), now)
 
     def is_address_locked(self, address: str, now: float) -> bool:
         """Whether logins from this address have failed too often, whatever the names."""
         return self._by_address.is_full(counted_as(address), now)
+
+
+def _named(address: str, name: str) -> str:
+    return f"{counted_as(address)} {name[:MAX_NAME_LETTERS]}"
 
 
 class _Window:
@@ -123,9 +126,7 @@ class Rate:
 
     def is_spent(self, key: str, per_minute: int, now: float) -> bool:
         """Whether one more would be over the rate; nothing is counted. 0: no limit."""
-        if not per_minute or key not in self._buckets:
-            return False
-        return self._left(key, float(per_minute), now) < 1
+        return bool(per_minute) and self._left(key, float(per_minute), now) < 1
 
     def take(self, key: str, per_minute: int, now: float) -> bool:
         """Whether one more is within the rate; it is counted then. 0: no limit.

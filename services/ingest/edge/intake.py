@@ -15,11 +15,10 @@ from services.ingest.core.kafka_record import read
 from services.ingest.core.submission import Refusal, Scan, Submission, accept, received_rows
 from shared.mail.headers import scan
 from shared.registry.client import Client
-from shared.registry.lookup import Clients, find_client
+from shared.registry.lookup import Clients, find_client, require_whole
 from shared.runtime.clock import Clock
 from shared.stream import outputs
 from shared.stream.consumer import Record
-from shared.stream.relay import NotReady
 from shared.stream.transactions import Output
 from shared.topics import names
 from shared.topics.codec import packs
@@ -40,8 +39,7 @@ class Intake:
 
     def process(self, records: Sequence[Record]) -> list[Output]:
         """The output of one transaction; raises NotReady while the registry is not known."""
-        if not self._clients.ready():
-            raise NotReady("the client registry is being read")
+        require_whole(self._clients)
         now_ms = self._clock.now_ms()
         known: dict[str, Client | None] = {}
         messages: list[Message] = []

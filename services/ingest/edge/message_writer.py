@@ -70,7 +70,7 @@ class Plan(Struct):
     copied: list[tuple[Send, str]]
 
 
-def _is_begun(handed: Handed[Message], answer: Answer) -> bool:
+def _begin(handed: Handed[Message], answer: Answer) -> bool:
     """Note under which mail id it may be written from now on; False: it was given up."""
     if type(answer) is New:
         handed.mail_id = handed.item.envelope.mail_id
@@ -151,7 +151,7 @@ class MessageWriter:
         kept = [
             (handed, answer)
             for handed, answer in zip(batch, answers, strict=True)
-            if _is_begun(handed, answer)
+            if _begin(handed, answer)
         ]
         plan = plan_writes(kept, self._has_own_events)
         outbox.settle(plan.reused, plan.first)

@@ -84,6 +84,10 @@ class Handed(Generic[T]):
         self.mail_id = ""
 
 
+def _let_go(given_up: Sequence[Handed[T]]) -> Sequence[Outcome]:
+    return [UNKNOWN] * len(given_up)
+
+
 class Outbox(Generic[T]):
     """Takes things on the loop, has a thread write them in batches, tells how it went.
 
@@ -95,7 +99,7 @@ class Outbox(Generic[T]):
         self,
         name: str,
         write: Callable[[list[Handed[T]], Outbox[T]], None],
-        withdraw: Callable[[Sequence[Handed[T]]], Sequence[Outcome]] | None = None,
+        withdraw: Callable[[Sequence[Handed[T]]], Sequence[Outcome]] = _let_go,
     ) -> None:
         """`write` is called in a thread of the outbox; `withdraw`, in another, for what is given
         up, says how it goes out.
@@ -155,7 +159,7 @@ class Outbox(Generic[T]):
         for handed, outcome in zip(batch, outcomes, strict=True):
             if handed.is_given_up:
                 continue  # what is heard of it now comes too late
-            if type(outcome) is Unknown and self._withdraw is not None:
+            if type(outcome) is Unknown:
                 handed.is_given_up = True
                 given_up.append(handed)
             else:
@@ -167,14 +171,11 @@ class Outbox(Generic[T]):
             task.add_done_callback(self._withdrawals.discard)
 
     async def _take_back(self, given_up: Sequence[Handed[T]]) -> None:
-        outcomes: Sequence[Outcome] = [UNKNOWN] * len(given_up)
-        if self._withdraw is not None:
-            try:
-                outcomes = await self._loop.run_in_executor(
-                    self._withdrawing, self._withdraw, given_up
-                )
-            except Exception:
-                log.exception("messages that are answered with 451 were not withdrawn")
+        try:
+            outcomes = await self._loop.run_in_executor(self._withdrawing, self._withdraw, given_up)
+        except Exception:
+            log.exception("messages that are answered with 451 were not withdrawn")
+            outcomes = _let_go(given_up)
         for handed, outcome in zip(given_up, outcomes, strict=True):
             self._tell(handed, outcome)
 
@@ -232,6 +233,6 @@ class Outbox(Generic[T]):
                 batch += more
             now = time.monotonic()
             # What nobody waits for any more was answered with 451 and must not be written.
-            batch = [one for one in batch if one.deadline > now and not one.is_given_up]
+            batch = [one for one in batch if one.deadline > now]
             if batch:
                 self._write(batch, self)

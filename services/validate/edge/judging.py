@@ -17,12 +17,11 @@ from services.validate.core.batch import Batch, assemble, judge_all, keeps_key
 from services.validate.core.lanes import pack_by_partition
 from services.validate.core.verdict import Policy
 from services.validate.edge.submission_keys import Run
-from shared.registry.lookup import Clients, find_client
+from shared.registry.lookup import Clients, find_client, require_whole
 from shared.runtime.clock import Clock
 from shared.runtime.telemetry import Counter
 from shared.stream import outputs
 from shared.stream.consumer import Record
-from shared.stream.relay import NotReady
 from shared.stream.transactions import Output
 from shared.topics import names
 from shared.topics.codec import CodecError, decode_pack
@@ -63,8 +62,7 @@ class Judging:
     def process(self, records: Sequence[Record]) -> list[Output]:
         """The output of one transaction; raises NotReady while the registry is not known."""
         means = self._means
-        if not means.clients.ready():
-            raise NotReady("the client registry is being read")
+        require_whole(means.clients)
         written: list[Output] = []
         messages: list[Message] = []
         claims: list[Claim] = []
