@@ -22,6 +22,7 @@ from shared.store.client import connect
 from shared.stream.admin import ensure_topics_until
 from shared.stream.client import options_of
 from shared.stream.failpoints import Failpoints
+from shared.stream.open_transactions import OpenTransactions
 from shared.topics.names import plans
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ def serve(settings: Settings, running: Running) -> int:
         # Whoever comes first makes the topics; all make them alike.
         where, copies = settings.kafka.bootstrap, settings.kafka.replication
         if ensure_topics_until(running.stop, where, topics, copies):
-            worker.run(running.stop)
+            with OpenTransactions(options):
+                worker.run(running.stop)
     except FencedInstanceIdError:
         name = settings.runtime.instance
         raise WrongUse(f"runtime.instance: another billing process runs as {name!r}") from None

@@ -30,6 +30,7 @@ from shared.stream.client import options_of
 from shared.stream.consumer import StreamConsumer
 from shared.stream.failpoints import Failpoints
 from shared.stream.jobs import Limits
+from shared.stream.open_transactions import OpenTransactions
 from shared.stream.own_events import OwnEvents
 from shared.stream.telling import tell_worker
 from shared.stream.transactions import TransactionalProducer
@@ -67,13 +68,16 @@ def serve(settings: Settings, running: Running) -> int:
     options = options_of(kafka, settings.runtime)
     worker = Worker(
         SERVICE,
-        lambda heard: StreamConsumer(options, GROUP, heard, pattern=DELIVER_PATTERN),
+        lambda: StreamConsumer(options, GROUP, pattern=DELIVER_PATTERN, keeps_claims=True),
         TransactionalProducer(options, SERVICE, failpoints, watchdog_of(options), OwnEvents(kafka)),
         failpoints,
         _limits(settings),
     )
     tell_worker(worker.status, running.health, running.counters)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with (
+        OpenTransactions(options),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         outward = _Outward(routes, signer, failpoints)
         runner.run(_deliver(settings.deliver, running, worker, outward))
     return WELL

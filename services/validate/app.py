@@ -20,6 +20,7 @@ from shared.stream.admin import ensure_topics_until
 from shared.stream.client import ClientOptions, options_of
 from shared.stream.consumer import StreamConsumer
 from shared.stream.failpoints import Failpoints
+from shared.stream.open_transactions import OpenTransactions
 from shared.stream.own_events import OwnEvents
 from shared.stream.relay import Relay
 from shared.stream.telling import tell_relay
@@ -61,14 +62,15 @@ def serve(settings: Settings, running: Running) -> int:
         )
         relay = Relay(
             SERVICE,
-            lambda heard: StreamConsumer(options, GROUP, heard, topics=(names.RECEIVED,)),
+            lambda: StreamConsumer(options, GROUP, topics=(names.RECEIVED,)),
             producer,
             judging.process,
             failpoints,
+            max_records=settings.validate.max_records,
         )
-        relay.max_records = settings.validate.max_records
         tell_relay(relay.status, running.health, running.counters)
-        relay.run(running.stop)
+        with OpenTransactions(options):
+            relay.run(running.stop)
     finally:
         if reader is not None:
             reader.close()

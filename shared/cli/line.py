@@ -5,7 +5,7 @@ order of start and end. Does not own: how processes are kept (supervisor.py) nor
 parts are (parts/). State lies in one folder: logs/, kafka/, sink.jsonl.
 
 Promises: `start` returns when every part is ready, or raises PartAwayError with nothing left
-running; `stop` drains the services first (SIGTERM, up to 30 s) and leaves no process.
+running; `stop` drains the services first (SIGTERM, up to 50 s) and leaves no process.
 """
 
 from __future__ import annotations
