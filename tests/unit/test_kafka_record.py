@@ -23,6 +23,7 @@ EVENT: list[Header] = [
     ("ce_type", b"com.example.send"),
     ("ce_source", b"/shop"),
 ]
+KEYED = Given(submission_key="order-7", submission_source="/shop")
 STRUCTURED: Header = ("content-type", b"application/cloudevents+json; charset=UTF-8")
 
 
@@ -72,7 +73,7 @@ TIMES = [
         (
             MESSAGE,
             binary(("ce_time", b"now"), ("ce_subject", b"x")),
-            Given(submission_key="order-7"),
+            KEYED,
         ),
         (MESSAGE, [("sluice-code", b" SPRING26 ")], Given(code="SPRING26")),
         (MESSAGE, [("Sluice-Sender", b"a@b.example")], Given(sender="a@b.example")),
@@ -81,25 +82,25 @@ TIMES = [
             [("sluice-not-before", b"2026-11-25T06:00:00Z"), ("sluice-expires", b"1795672800000")],
             Given(not_before_ms=NOW + DAY, expires_at_ms=NOW + 2 * DAY),
         ),
-        (MESSAGE, binary(), Given(submission_key="order-7")),
-        (MESSAGE, binary(("content-type", b"message/rfc822")), Given(submission_key="order-7")),
+        (MESSAGE, binary(), KEYED),
+        (MESSAGE, binary(("content-type", b"message/rfc822")), KEYED),
         (
             MESSAGE,
             binary(("ce_code", b"A"), ("sluice-sender", b"a@b.example"), ("ce_other", b"\xff")),
-            Given("A", "a@b.example", submission_key="order-7"),
+            Given("A", "a@b.example", submission_key="order-7", submission_source="/shop"),
         ),
-        (envelope(), [STRUCTURED], Given(submission_key="order-7")),
-        (envelope(), [STRUCTURED, *EVENT], Given(submission_key="order-7")),
-        (envelope(subject=None, other=[1]), [STRUCTURED], Given(submission_key="order-7")),
+        (envelope(), [STRUCTURED], KEYED),
+        (envelope(), [STRUCTURED, *EVENT], KEYED),
+        (envelope(subject=None, other=[1]), [STRUCTURED], KEYED),
         (
             envelope(data=MESSAGE.decode(), data_base64="-", datacontenttype="message/rfc822"),
             [STRUCTURED],
-            Given(submission_key="order-7"),
+            KEYED,
         ),
         (
             envelope(code="A", sender="a@b.example", notbefore=NOW + DAY),
             [STRUCTURED],
-            Given("A", "a@b.example", NOW + DAY, 0, "order-7"),
+            Given("A", "a@b.example", NOW + DAY, 0, "order-7", "/shop"),
         ),
     ],
 )
@@ -286,7 +287,7 @@ def test_every_json_key_counts_once(name: str) -> None:
 
 def test_keys_inside_an_extension_may_be_the_same_as_the_event_s() -> None:
     value = envelope(other={"id": 1, "code": 2})
-    assert read(value, [STRUCTURED], NOW).given == Given(submission_key="order-7")
+    assert read(value, [STRUCTURED], NOW).given == KEYED
 
 
 @pytest.mark.parametrize(
