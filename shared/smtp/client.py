@@ -130,6 +130,8 @@ class ClientSession:
             self._receive(data, events)
         except RemoteProtocolError:
             if not any(isinstance(event, Finished) for event in events):
+                if any(isinstance(event, Send) and event.is_content for event in events):
+                    self.is_content_sent = False  # it is never written
                 raise
             self._expected.clear()
             self.is_closing = True

@@ -17,6 +17,8 @@ _SURELY_SHORT: Final = MAX_TEXT_BYTES // 4
 _CONTROLS: Final = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+"
 )
+# Bytes that were no UTF-8, and what else has no place in it.
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _CUT: Final = "..."
 
 
@@ -29,9 +31,8 @@ def clean_text(text: str | bytes) -> str:
         text = text.decode("utf-8", "replace")
     if text.isprintable() and len(text) <= _SURELY_SHORT:
         return text
-    encoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    cleaned = _CONTROLS.sub(" ", encoded)
-    data = cleaned.encode("utf-8", "replace")
+    cleaned = _CONTROLS.sub(" ", _SURROGATES.sub("\ufffd", text))
+    data = cleaned.encode("utf-8")
     if len(data) <= MAX_TEXT_BYTES:
         return data.decode("utf-8")
     return data[: MAX_TEXT_BYTES - len(_CUT)].decode("utf-8", "ignore") + _CUT

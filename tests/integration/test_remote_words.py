@@ -147,6 +147,12 @@ def test_a_server_whose_tls_fails_and_who_wants_tls_defers_with_the_fault_named(
     assert outcome.reply.startswith(refusal[:3].decode())
 
 
+def test_an_ehlo_that_was_refused_is_the_reason_also_where_helo_is_not_answered() -> None:
+    outcome = outcome_of({"EHLO": b"550 5.7.1 go away\r\n", "HELO": CLOSE})
+    assert isinstance(outcome, Deferred)
+    assert outcome.reply == "550 5.7.1 go away"
+
+
 def test_the_greeting_has_a_time_limit_of_its_own() -> None:
     outcome = outcome_of({"greeting": SILENT}, connect_s=300.0, greeting_s=0.3)
     assert isinstance(outcome, Deferred)

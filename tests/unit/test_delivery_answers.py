@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
-from services.deliver.core.answers import Where, answered, failed_here, unanswered
-from services.deliver.core.outcome import Bounced, Deferred
+from services.deliver.core.answers import Where, after_fault, answered, unanswered
+from services.deliver.core.outcome import Bounced, Deferred, Delivered
 from shared.smtp.events import Stage
 from shared.smtp.reply import make_reply
 
@@ -45,6 +46,16 @@ def test_a_reason_is_cleaned_wherever_it_comes_from() -> None:
 
 
 def test_a_fault_of_our_own_defers_and_bills_nothing() -> None:
-    outcome = failed_here(KeyError("x"))
+    outcome = after_fault(KeyError("x"), None)
+    assert isinstance(outcome, Deferred)
     assert (outcome.dispatched, outcome.in_doubt) == (False, False)
     assert "KeyError" in outcome.reason
+
+
+def test_what_was_known_before_a_fault_of_our_own_stays_without_the_servers_text() -> None:
+    delivered = Delivered("250 ok", "2.0.0", "mx", "s", "")
+    assert after_fault(KeyError("x"), delivered) == replace(delivered, reply="")
+    bounced = answered((), Stage.RCPT, make_reply(550, "5.1.1 no"), True, Where("mx"))
+    after = after_fault(KeyError("x"), bounced)
+    assert isinstance(after, Bounced)
+    assert (after.reply, after.enhanced, after.dispatched) == ("", "5.1.1", True)

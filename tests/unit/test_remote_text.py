@@ -14,6 +14,7 @@ CASES = [
     ("Ok", "Ok"),
     (b"Acc\xe8s refus\xe9", "Acc\ufffds refus\ufffd"),
     ("Acc\udce8s", "Acc\ufffds"),
+    ("a\ud800b\x1b", "a\ufffdb "),
     ("caf\u00e9 \u65e5\u672c", "caf\u00e9 \u65e5\u672c"),
     ("a\x1b[31mb\0\0c\td", "a [31mb c d"),
     ("a\r\nb\nc", "a \nb\nc"),

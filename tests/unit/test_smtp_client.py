@@ -380,3 +380,10 @@ def test_client_and_server_agree_on_every_message(
             lines = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
             lines += b"\n" if lines and not lines.endswith(b"\n") else b""
             assert taken[-1] == lines.replace(b"\n", b"\r\n")
+
+
+def test_content_that_was_never_handed_over_leaves_no_doubt() -> None:
+    session = begin()
+    with pytest.raises(RemoteProtocolError):
+        session.receive(OK + OK + GO + OK)
+    assert not session.is_content_sent

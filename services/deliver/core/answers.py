@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.deliver.core.classify import CONTENT, HARD, NETWORK, ReplyRule, classify
 from services.deliver.core.outcome import Bounced, Deferred, Delivered, Outcome
@@ -93,10 +94,19 @@ def unanswered(
     )
 
 
-def failed_here(error: BaseException) -> Deferred:
-    """The outcome of an attempt that ended with a fault of our own code."""
-    reason = f"The attempt failed here ({type(error).__name__}); it is made again later"
-    return Deferred("", "4.3.0", NETWORK, reason, "", "", "", dispatched=False)
+def after_fault(error: BaseException, outcome: Outcome | None) -> Outcome:
+    """The outcome of an attempt that ended with a fault of our own code.
+
+    One that was known before stays, without the server's text; unknown means deferred.
+    """
+    reason = f"The attempt failed here ({type(error).__name__})"
+    match outcome:
+        case None:
+            return Deferred("", "4.3.0", NETWORK, reason, "", "", "", dispatched=False)
+        case Delivered():
+            return replace(outcome, reply="")
+        case Deferred() | Bounced():
+            return replace(outcome, reply="", reason=reason)
 
 
 def unsendable(reason: str, where: Where) -> Bounced:

@@ -2,8 +2,9 @@
 
 Owns the tasks. Does not own: connections (pools.py), what an outcome leads to (core/plan.py),
 Kafka (shared/stream/worker.py). A job is claimed with begin() just before anything is sent;
-one that cannot be claimed is left alone. A fault of our own code in one attempt defers that one
-message, and is counted and logged with its trace; the process and all other mail go on.
+one that cannot be claimed is left alone. A fault of our own code in one attempt is about that one
+message: it is deferred, or ends as was known before, and the fault is counted and logged with its
+trace; the process and all other mail go on.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from services.deliver.core.answers import failed_here
+from services.deliver.core.answers import after_fault
 from services.deliver.core.outcome import Outcome
 from services.deliver.core.plan import Plan, Timing, expire, has_expired, plan, wait
 from services.deliver.core.retry import RetryTimes
@@ -85,40 +86,56 @@ class Attempts:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        # Not even the outcome of a fault could be settled: the process must end, loudly, so that
-        # a successor reads the message again.
+        # The worker took no records: the process must end, loudly, so that a successor reads the
+        # message again.
         error = None if task.cancelled() else task.exception()
         if error is not None and not self.crashed.done():
             self.crashed.set_exception(error)
 
     async def _attempt(self, job: Job) -> None:
         envelope, content = job.message.envelope, job.message.content
+        outcome: Outcome | None = None
         try:
-            steps = await self._steps(job)
-            written = None if steps is None else records_of(steps, envelope, content)
+            steps = self._without_attempt(envelope)
+            if steps is None:
+                outcome = await self._sender.send(envelope, content, job.begin)
+                if outcome is None:
+                    return
+                steps = plan(envelope, outcome, self._timing())
+            elif not job.begin():
+                return
+            written = records_of(steps, envelope, content)
         except Exception as error:
             self._failed.add(1)
             log.exception("an attempt failed", extra={"mail_id": envelope.mail_id})
-            if not job.begun and not job.begin():
+            if not (job.begun or job.begin()):
                 return
-            steps = plan(envelope, failed_here(error), self._timing())
-            written = records_of(steps, envelope, content)
-        if written is not None:
-            self._worker.settle(job, written)
+            written = self._records_after_fault(job, error, outcome)
+        self._worker.settle(job, written)
 
     def _timing(self) -> Timing:
         return Timing(self._clock.now_ms(), self._retries)
 
-    async def _steps(self, job: Job) -> Plan | None:
-        """What the attempt leads to; None when the message is not ours to send now."""
-        envelope = job.message.envelope
+    def _without_attempt(self, envelope: Envelope) -> Plan | None:
+        """What to do with a message that is not attempted now; None where it is."""
         now_ms = self._clock.now_ms()
         if has_expired(envelope, now_ms):
-            return expire(envelope, now_ms) if job.begin() else None
-        if is_early(envelope, now_ms):
-            return wait(envelope, Timing(now_ms, self._retries)) if job.begin() else None
-        outcome = await self._sender.send(envelope, job.message.content, job.begin)
-        return None if outcome is None else plan(envelope, outcome, self._timing())
+            return expire(envelope, now_ms)
+        return wait(envelope, self._timing()) if is_early(envelope, now_ms) else None
+
+    def _records_after_fault(
+        self, job: Job, error: Exception, outcome: Outcome | None
+    ) -> list[Output]:
+        envelope, content = job.message.envelope, job.message.content
+        extra = {"mail_id": envelope.mail_id, "client": envelope.client}
+        try:
+            steps = plan(envelope, after_fault(error, outcome), self._timing())
+            return records_of(steps, envelope, content)
+        except Exception as worse:
+            log.exception("no event can be written; the message is on mail.refused", extra=extra)
+            reason = f"No event can be written for it ({type(worse).__name__})"
+            place = (job.hold.partition.topic, job.hold.partition.partition, job.offset)
+            return [outputs.refused_bytes(content, UNREADABLE, reason, place)]
 
 
 def records_of(steps: Plan, envelope: Envelope, content: bytes) -> list[Output]:

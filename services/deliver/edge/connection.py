@@ -323,8 +323,11 @@ async def _start_tls(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> tuple[str, st
 async def _hello(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
     try:
         await smtp.ehlo(timeout=timeouts.command_s)
-    except aiosmtplib.SMTPHeloError:
-        await smtp.helo(timeout=timeouts.command_s)
+    except aiosmtplib.SMTPHeloError as refused:
+        try:
+            await smtp.helo(timeout=timeouts.command_s)
+        except (aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPTimeoutError):
+            raise refused from None  # the refusal that was heard says more
 
 
 def _take_over(

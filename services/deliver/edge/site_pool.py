@@ -184,12 +184,17 @@ class SitePool:
 
     def _start(self, wire: Wire, parcel: Parcel) -> None:
         parcel.wire = wire
-        wire.start(
-            parcel.sender,
-            parcel.recipient,
-            parcel.content,
-            lambda ending: self._ended(wire, parcel, ending),
-        )
+        try:
+            wire.start(
+                parcel.sender,
+                parcel.recipient,
+                parcel.content,
+                lambda ending: self._ended(wire, parcel, ending),
+            )
+        except Exception as error:
+            if not parcel.future.done():
+                parcel.future.set_exception(error)
+            wire.close()
 
     def _ended(self, wire: Wire, parcel: Parcel, ending: Ending) -> None:
         if isinstance(ending, Broken):
