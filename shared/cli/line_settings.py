@@ -21,6 +21,7 @@ from shared.runtime.settings import variable_of
 # All peers of this line have one address: what limits a single host would limit all of them.
 _DOOR_LIMITS: Final = {
     "SLUICE_INGEST__SMTP_MAX_CONNECTIONS_PER_ADDRESS": "4000",
+    "SLUICE_INGEST__SMTP_MAX_BEFORE_LOGIN_PER_ADDRESS": "4000",
     "SLUICE_INGEST__SMTP_NEW_CONNECTIONS_PER_MINUTE": "0",
     "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS": "1000",
     "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS_PER_ADDRESS": "10000",

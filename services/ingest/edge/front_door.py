@@ -102,6 +102,8 @@ class FrontDoor:
                 settings.smtp_new_connections_per_minute,
                 settings.smtp_errors_per_address_per_minute,
                 settings.smtp_errors_per_client_per_minute,
+                max(1, settings.smtp_max_connections * settings.smtp_before_login_percent // 100),
+                settings.smtp_max_before_login_per_address,
             )
         )
         self._listener: Listener | None = None
@@ -206,6 +208,7 @@ class FrontDoor:
                 settings.smtp_max_held_bytes,
                 settings.smtp_max_connections_per_client,
                 settings.smtp_messages_per_minute,
+                settings.smtp_login_timeout_s,
             ),
             client_of=means.client_of,
             logins=logins,
