@@ -59,6 +59,7 @@ class LineOptions(Struct, frozen=True):
     folder: Path | None = None  # default: .sluice/run/<name>
     kafka: str = ""  # host:port of an existing broker; "": an embedded one
     redis: str = ""  # URL of an existing Redis; "": an embedded one
+    kafka_properties: dict[str, str] = field(default_factory=dict)  # of the embedded broker
     services: tuple[str, ...] = SERVICES
     sink: bool = True
     sink_behaviour: str = "demo"
@@ -78,7 +79,9 @@ class Line:
         wanted = ("kafka", "controller", "redis", "sink", "billing", "smtp", "smtps")
         port = ports.remembered(wanted, self.folder / "ports.json")
         self._door_ports = tuple(port.values())
-        broker = kafka_broker.BrokerPlan(self.folder / "kafka", port["kafka"], port["controller"])
+        broker = kafka_broker.BrokerPlan(
+            self.folder / "kafka", port["kafka"], port["controller"], options.kafka_properties
+        )
         self._broker = broker
         self._redis = redis_server.RedisPlan(self.folder / "redis", port["redis"])
         self._sink_address = f"{ports.LOOPBACK}:{port['sink']}"

@@ -54,10 +54,11 @@ class Means(Struct, frozen=True):
 
 
 class Judging:
-    """Processes the batches of one worker."""
+    """Processes the batches of one worker. `unreadable` counts records that were no pack."""
 
     def __init__(self, means: Means) -> None:
         self._means = means
+        self.unreadable = 0
 
     def process(self, records: Sequence[Record]) -> list[Output]:
         """The output of one transaction; raises NotReady while the registry is not known."""
@@ -73,6 +74,7 @@ class Judging:
                     claims += _claims(record, pack)
                 messages += pack
             except CodecError as error:
+                self.unreadable += 1
                 written.append(_unreadable(record, str(error)))
         now_ms = means.clock.now_ms()
         judged = judge_all(messages, partial(find_client, means.clients), means.policy, now_ms)
