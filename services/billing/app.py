@@ -25,6 +25,7 @@ from shared.store.eviction import policy_fault
 from shared.stream.admin import ensure_topics_until
 from shared.stream.client import options_of
 from shared.stream.failpoints import Failpoints
+from shared.stream.open_transactions import OpenTransactions
 from shared.stream.reachability import probe_brokers
 from shared.topics.names import EVENTS, plans
 
@@ -62,7 +63,10 @@ def serve(settings: Settings, running: Running) -> int:
     try:
         # Whoever comes first makes the topics; all make them alike.
         if ensure_topics_until(running.stop, settings.kafka, topics):
-            with probe_brokers(options, (EVENTS,), (), running.health):
+            with (
+                OpenTransactions(options),
+                probe_brokers(options, (EVENTS,), (), running.health),
+            ):
                 worker.run(running.stop)
     except FencedInstanceIdError:
         name = settings.runtime.instance

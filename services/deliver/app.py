@@ -15,8 +15,17 @@ from typing import Final
 import uvloop
 from msgspec import Struct
 
+from services.deliver.core.retry import RetryTimes
 from services.deliver.core.routing import RouteError, Routes
-from services.deliver.edge.attempts import SERVICE, Attempts, Sender, due_at_ms, unreadable
+from services.deliver.edge.attempts import (
+    FAILED,
+    FAILED_HELP,
+    SERVICE,
+    Attempts,
+    Sender,
+    due_at_ms,
+    unreadable,
+)
 from services.deliver.edge.connection import Timeouts
 from services.deliver.edge.pools import Pools, PoolSettings
 from services.deliver.edge.resolver import Resolver
@@ -30,6 +39,7 @@ from shared.stream.client import options_of
 from shared.stream.consumer import StreamConsumer
 from shared.stream.failpoints import Failpoints
 from shared.stream.jobs import Limits
+from shared.stream.open_transactions import OpenTransactions
 from shared.stream.own_events import OwnEvents
 from shared.stream.reachability import probe_brokers
 from shared.stream.telling import tell_worker
@@ -68,7 +78,7 @@ def serve(settings: Settings, running: Running) -> int:
     options = options_of(kafka, settings.runtime)
     worker = Worker(
         SERVICE,
-        lambda heard: StreamConsumer(options, GROUP, heard, pattern=DELIVER_PATTERN),
+        lambda: StreamConsumer(options, GROUP, pattern=DELIVER_PATTERN, keeps_claims=True),
         TransactionalProducer(options, SERVICE, failpoints, watchdog_of(options), OwnEvents(kafka)),
         failpoints,
         _limits(settings),
@@ -77,6 +87,7 @@ def serve(settings: Settings, running: Running) -> int:
     written = (*map(deferred, DELAYS_S), EVENTS)
     with (
         probe_brokers(options, map(outbound, LANES), written, running.health),
+        OpenTransactions(options),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         outward = _Outward(routes, signer, failpoints)
@@ -130,7 +141,13 @@ async def _deliver(
     running.counters.watch(
         "sluice_deliver_connections", "Open SMTP connections.", lambda: float(pools.connections)
     )
-    attempts = Attempts(worker, sender, running.clock, deliver.retry_time_scale)
+    attempts = Attempts(
+        worker,
+        sender,
+        running.clock,
+        RetryTimes(deliver.retry_time_scale, deliver.in_doubt_delay_s),
+        running.counters.counter(FAILED, FAILED_HELP),
+    )
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     thread = threading.Thread(
         target=_run_worker, args=(worker, running, attempts, ended), name="kafka"

@@ -19,6 +19,7 @@ from shared.stream.admin import ensure_topics_until
 from shared.stream.client import options_of
 from shared.stream.consumer import StreamConsumer
 from shared.stream.failpoints import Failpoints
+from shared.stream.open_transactions import OpenTransactions
 from shared.stream.own_events import OwnEvents
 from shared.stream.reachability import probe_brokers
 from shared.stream.relay import Relay
@@ -48,14 +49,14 @@ def serve(settings: Settings, running: Running) -> int:
         intake = Intake(view, settings.ingest.code_header, running.clock)
         relay = Relay(
             SERVICE,
-            lambda heard: StreamConsumer(options, GROUP, heard, pattern=INTAKE_PATTERN),
+            lambda: StreamConsumer(options, GROUP, pattern=INTAKE_PATTERN),
             TransactionalProducer(
                 options, SERVICE, failpoints, watchdog_of(options), OwnEvents(kafka)
             ),
             intake.process,
             failpoints,
+            max_records=settings.ingest.max_records,
         )
-        relay.max_records = settings.ingest.max_records
         tell_relay(relay.status, running.health, running.counters)
         written = (names.RECEIVED, names.EVENTS, names.REFUSED)
         with (
@@ -65,7 +66,8 @@ def serve(settings: Settings, running: Running) -> int:
             _wait_for_registry(view, running.stop)
             door = _front_door(settings, running, view, failpoints, brokers)
             try:
-                relay.run(running.stop)
+                with OpenTransactions(options):
+                    relay.run(running.stop)
             finally:
                 running.stop.set("ingest ends")
                 if door is not None:

@@ -20,6 +20,7 @@ from shared.stream.admin import ensure_topics_until
 from shared.stream.client import ClientOptions, options_of
 from shared.stream.consumer import StreamConsumer
 from shared.stream.failpoints import Failpoints
+from shared.stream.open_transactions import OpenTransactions
 from shared.stream.own_events import OwnEvents
 from shared.stream.reachability import probe_brokers
 from shared.stream.relay import Relay
@@ -62,12 +63,12 @@ def serve(settings: Settings, running: Running) -> int:
         )
         relay = Relay(
             SERVICE,
-            lambda heard: StreamConsumer(options, GROUP, heard, topics=(names.RECEIVED,)),
+            lambda: StreamConsumer(options, GROUP, topics=(names.RECEIVED,)),
             producer,
             judging.process,
             failpoints,
+            max_records=settings.validate.max_records,
         )
-        relay.max_records = settings.validate.max_records
         tell_relay(relay.status, running.health, running.counters)
         running.counters.watch(
             "sluice_stream_unreadable",
@@ -75,7 +76,10 @@ def serve(settings: Settings, running: Running) -> int:
             lambda: float(judging.unreadable),
         )
         written = (*map(names.outbound, lanes.names), names.EVENTS, names.SUBMISSIONS)
-        with probe_brokers(options, (names.RECEIVED,), written, running.health):
+        with (
+            OpenTransactions(options),
+            probe_brokers(options, (names.RECEIVED,), written, running.health),
+        ):
             relay.run(running.stop)
     finally:
         if reader is not None:

@@ -5,7 +5,7 @@ order of start and end. Does not own: how processes are kept (supervisor.py) nor
 parts are (parts/). State lies in one folder: logs/, kafka/, sink.jsonl.
 
 Promises: `start` returns when every part is ready, or raises PartAwayError with nothing left
-running; `stop` drains the services first (SIGTERM, up to 30 s) and leaves no process.
+running; `stop` drains the services first (SIGTERM, up to 50 s) and leaves no process.
 """
 
 from __future__ import annotations
@@ -234,8 +234,11 @@ class Line:
             taken = (*self._door_ports, *self._http_ports.values())
             (self._http_ports[name],) = ports.free_ports(1, taken)
         env = {**self._service_env(), **self.options.env, **self.options.part_env.get(name, {})}
-        if name == "ingest":  # further processes of it read the intakes only
+        # A further process of ingest reads the intakes only; one of billing answers on any port.
+        if name == "ingest":
             env = {**self._front_door_env(), **env}
+        if name == "billing":
+            env = {"SLUICE_BILLING__HTTP_PORT": str(self._billing_port), **env}
         return services.service_process(ServicePlan(name, self._http_ports[name], env))
 
     def _service_env(self) -> dict[str, str]:
@@ -244,7 +247,6 @@ class Line:
             # The names of parts last: one that is started again takes its partitions over.
             "SLUICE_KAFKA__STATIC_MEMBERSHIP": "true",
             "SLUICE_REDIS__URL": self.doors.redis,
-            "SLUICE_BILLING__HTTP_PORT": str(self._billing_port),
         }
         if self.options.sink:
             made["SLUICE_DELIVER__ROUTES"] = json.dumps({"*": self._sink_address})

@@ -64,7 +64,7 @@ class RuntimeSettings(Struct, frozen=True, forbid_unknown_fields=True):
             le=3600,
             description="How long a stopping process may go on finishing what it holds.",
         ),
-    ] = 25.0
+    ] = 45.0
 
     def __post_init__(self) -> None:
         if not self.instance:

@@ -15,6 +15,8 @@ RUN_BY = {
     "./sluice demo": ("integration/test_line.py", "two_demos_side_by_side"),
     "./sluice test": ("unit/test_launcher.py", "def test"),
     "./sluice test tests/unit": ("unit/test_launcher.py", "def test"),
+    "./sluice test --long": ("unit/test_long_runs.py", '"--long"'),
+    "./sluice test --long --kind pause --seeds 3": ("unit/test_long_runs.py", '"pause"'),
     "./sluice up": ("integration/test_line.py", '"up"'),
     "./sluice up --detach": ("integration/test_line.py", '"--detach"'),
     "./sluice status": ("integration/test_line.py", '"status"'),
