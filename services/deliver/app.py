@@ -41,11 +41,12 @@ from shared.stream.failpoints import Failpoints
 from shared.stream.jobs import Limits
 from shared.stream.open_transactions import OpenTransactions
 from shared.stream.own_events import OwnEvents
+from shared.stream.reachability import probe_brokers
 from shared.stream.telling import tell_worker
 from shared.stream.transactions import TransactionalProducer
 from shared.stream.watchdog import watchdog_of
 from shared.stream.worker import Worker
-from shared.topics.names import DELIVER_PATTERN, plans
+from shared.topics.names import DELAYS_S, DELIVER_PATTERN, EVENTS, deferred, outbound, plans
 
 GROUP: Final = "sluice.deliver"
 # The lane that is always there; validate makes the others, since it chooses them.
@@ -72,7 +73,7 @@ def serve(settings: Settings, running: Running) -> int:
         raise WrongUse(f"deliver.routes: {error}") from None
     signer = make_signer(settings.deliver, running.clock)
     topics = plans(LANES, kafka.partitions)
-    if not ensure_topics_until(running.stop, kafka.bootstrap, topics, kafka.replication):
+    if not ensure_topics_until(running.stop, kafka, topics):
         return WELL
     options = options_of(kafka, settings.runtime)
     worker = Worker(
@@ -83,7 +84,9 @@ def serve(settings: Settings, running: Running) -> int:
         _limits(settings),
     )
     tell_worker(worker.status, running.health, running.counters)
+    written = (*map(deferred, DELAYS_S), EVENTS)
     with (
+        probe_brokers(options, map(outbound, LANES), written, running.health),
         OpenTransactions(options),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):

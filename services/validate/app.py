@@ -22,8 +22,9 @@ from shared.stream.consumer import StreamConsumer
 from shared.stream.failpoints import Failpoints
 from shared.stream.open_transactions import OpenTransactions
 from shared.stream.own_events import OwnEvents
+from shared.stream.reachability import probe_brokers
 from shared.stream.relay import Relay
-from shared.stream.telling import tell_relay
+from shared.stream.telling import WORKER_METRICS, tell_relay
 from shared.stream.transactions import TransactionalProducer
 from shared.stream.watchdog import watchdog_of
 from shared.topics import names
@@ -43,11 +44,11 @@ def serve(settings: Settings, running: Running) -> int:
     lanes = Lanes(settings.validate.lanes)
     failpoints = Failpoints.parse(os.environ.get("SLUICE_FAILPOINT", ""))
     topics = names.plans(lanes.names, kafka.partitions)
-    if not ensure_topics_until(running.stop, kafka.bootstrap, topics, kafka.replication):
+    if not ensure_topics_until(running.stop, kafka, topics):
         return WELL
+    options = options_of(kafka, settings.runtime)
     view = ClientView(kafka)
     view.start()
-    options = options_of(kafka, settings.runtime)
     reader = _keys_reader(settings, running, options)
     try:
         producer = TransactionalProducer(
@@ -76,7 +77,16 @@ def serve(settings: Settings, running: Running) -> int:
             max_records=settings.validate.max_records,
         )
         tell_relay(relay.status, running.health, running.counters)
-        with OpenTransactions(options):
+        running.counters.watch(
+            "sluice_stream_unreadable",
+            WORKER_METRICS["unreadable"],
+            lambda: float(judging.unreadable),
+        )
+        written = (*map(names.outbound, lanes.names), names.EVENTS, names.SUBMISSIONS)
+        with (
+            OpenTransactions(options),
+            probe_brokers(options, (names.RECEIVED,), written, running.health),
+        ):
             relay.run(running.stop)
     finally:
         if reader is not None:

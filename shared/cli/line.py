@@ -45,6 +45,7 @@ class LineOptions(Struct, frozen=True):
     kafka: str = ""  # host:port of an existing broker; "": an embedded one
     redis: str = ""  # URL of an existing Redis; "": an embedded one
     outside: Outside = Outside()  # what wins over the settings that the line chooses
+    kafka_properties: dict[str, str] = field(default_factory=dict)  # of the embedded broker
     services: tuple[str, ...] = SERVICES
     sink: bool = True
     sink_behaviour: str = "demo"
@@ -64,7 +65,9 @@ class Line:
         wanted = ("kafka", "controller", "redis", "sink", "billing", "smtp", "smtps")
         port = ports.remembered(wanted, self.folder / "ports.json")
         self._door_ports = tuple(port.values())
-        broker = kafka_broker.BrokerPlan(self.folder / "kafka", port["kafka"], port["controller"])
+        broker = kafka_broker.BrokerPlan(
+            self.folder / "kafka", port["kafka"], port["controller"], options.kafka_properties
+        )
         self._broker = broker
         self._redis = redis_server.RedisPlan(self.folder / "redis", port["redis"])
         self.settings = LineSettings(

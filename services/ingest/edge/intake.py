@@ -23,6 +23,8 @@ from shared.topics.codec import packs
 from shared.topics.records import EventType, Message, Origin
 
 SERVICE: Final = "ingest"
+# Kafka's `timestamp_type` of a record that the broker stamped; else the producer did.
+LOG_APPEND_TIME: Final = 1
 # Of a header on mail.refused; the event tells every fault in full.
 MAX_REASON_LETTERS: Final = 1_000
 
@@ -50,10 +52,11 @@ class Intake:
             submission = Submission(
                 client,
                 Origin(topic, record.partition, record.offset),
-                record.timestamp,
+                record.timestamp if record.timestamp_type == LOG_APPEND_TIME else 0,
                 reading.content,
                 reading.given,
                 reading.faults,
+                record.timestamp,
             )
             match accept(submission, known[client], self._scan, now_ms):
                 case Message() as message:

@@ -57,11 +57,12 @@ class Means(Struct, frozen=True):
 
 
 class Judging:
-    """Processes the batches of one worker."""
+    """Processes the batches of one worker. `unreadable` counts records that were no pack."""
 
     def __init__(self, means: Means) -> None:
         self._means = means
         self._warned: dict[tuple[str, str], None] = {}
+        self.unreadable = 0
 
     def process(self, records: Sequence[Record]) -> list[Output]:
         """The output of one transaction; raises NotReady while the registry is not known."""
@@ -77,6 +78,7 @@ class Judging:
                     claims += _claims(record, pack)
                 messages += pack
             except CodecError as error:
+                self.unreadable += 1
                 written.append(_unreadable(record, str(error)))
         now_ms = means.clock.now_ms()
         found = find_clients(means.clients, {each.envelope.client for each in messages})
