@@ -15,8 +15,17 @@ from typing import Final
 import uvloop
 from msgspec import Struct
 
+from services.deliver.core.retry import RetryTimes
 from services.deliver.core.routing import RouteError, Routes
-from services.deliver.edge.attempts import SERVICE, Attempts, Sender, due_at_ms, unreadable
+from services.deliver.edge.attempts import (
+    FAILED,
+    FAILED_HELP,
+    SERVICE,
+    Attempts,
+    Sender,
+    due_at_ms,
+    unreadable,
+)
 from services.deliver.edge.connection import Timeouts
 from services.deliver.edge.pools import Pools, PoolSettings
 from services.deliver.edge.resolver import Resolver
@@ -129,7 +138,13 @@ async def _deliver(
     running.counters.watch(
         "sluice_deliver_connections", "Open SMTP connections.", lambda: float(pools.connections)
     )
-    attempts = Attempts(worker, sender, running.clock, deliver.retry_time_scale)
+    attempts = Attempts(
+        worker,
+        sender,
+        running.clock,
+        RetryTimes(deliver.retry_time_scale, deliver.in_doubt_delay_s),
+        running.counters.counter(FAILED, FAILED_HELP),
+    )
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     thread = threading.Thread(
         target=_run_worker, args=(worker, running, attempts, ended), name="kafka"

@@ -21,6 +21,7 @@ from shared.topics.submission_keys import (
     Duplicate,
     Reserved,
     encode_claims,
+    encode_formers,
 )
 
 NAME: Final = "submissions"
@@ -93,10 +94,9 @@ class Submissions:
         `seen` by partition: the offset up to which this caller's claims were answered under
         `generation`; `ends`: up to where they are after this call.
         """
-        entries = encode_claims(claims)
-        status, found, *rest = self._run(
-            "claim", generation, _pairs(seen or {}), _pairs(ends or {}), entries
-        )
+        offsets = _pairs(seen or {}), _pairs(ends or {})
+        entries = encode_claims(claims), encode_formers(claims)
+        status, found, *rest = self._run("claim", generation, *offsets, *entries)
         if status == 0:
             return NotWhole()
         if status == 2:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.ingest.settings import Settings
-from shared.cli.line import door_limits
+from shared.cli.line_settings import door_limits
 from shared.runtime.settings import load
 
 

@@ -14,6 +14,7 @@ from services.ingest.core.submission import (
 from shared.mail.headers import scan
 from shared.registry.client import Client
 from shared.topics.records import Message, Origin
+from shared.topics.submission_keys import checksum_of
 
 CLIENT = Client(
     name="shop",
@@ -40,6 +41,32 @@ def test_a_readable_message_goes_on_with_its_bytes_and_facts() -> None:
     assert (envelope.recipient, envelope.message_id) == ("b@example.com", "<1@shop>")
     assert envelope.received_at_ms == 1_700_000_000_000
     assert envelope.origin == Origin("mail.intake.shop", 0, 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        GOOD.replace(b"\r\n", b"\n"),
+        GOOD.removesuffix(b"\r\n"),
+        GOOD.replace(b"\r\n", b"\n").removesuffix(b"\n"),
+        GOOD.removesuffix(b"\r\n") + b"\r",
+        GOOD.removesuffix(b"\r\n") + b"\n",
+    ],
+)
+def test_every_kind_of_line_end_makes_the_same_message(content: bytes) -> None:
+    normal, message = (accept(submission(each), CLIENT, scan, 5) for each in (GOOD, content))
+    assert isinstance(normal, Message)
+    assert isinstance(message, Message)
+    assert message.content == GOOD
+    assert message.envelope.raw_checksum == checksum_of(content)
+    assert replace(message.envelope, raw_checksum=b"") == normal.envelope
+
+
+def test_a_header_of_mixed_line_ends_is_refused_with_its_bytes_as_they_came() -> None:
+    content = GOOD.replace(b"\r\n", b"\n", 1)
+    refusal = accept(submission(content), CLIENT, scan, 5)
+    assert isinstance(refusal, Refusal)
+    assert refusal.content == content
 
 
 def test_reading_a_record_twice_makes_the_same_mail() -> None:
@@ -111,10 +138,10 @@ def test_faults_beside_the_message_refuse_it_with_all_of_them() -> None:
 
 
 def test_a_far_too_large_message_goes_on_without_its_body_so_that_all_rules_are_told() -> None:
-    message = accept(submission(GOOD + b"x" * MAX_CARRIED_BYTES), CLIENT, scan, 5)
+    message = accept(submission(GOOD + b"x" * MAX_CARRIED_BYTES + b"\r\n"), CLIENT, scan, 5)
     assert isinstance(message, Message)
     assert len(message.content) < 1_000
-    assert message.envelope.facts.size_bytes == len(GOOD) + MAX_CARRIED_BYTES
+    assert message.envelope.facts.size_bytes == len(GOOD) + MAX_CARRIED_BYTES + 2
 
 
 def test_refusals_are_counted_by_mailing() -> None:

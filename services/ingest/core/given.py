@@ -24,6 +24,7 @@ from shared.topics.intake_fields import (
     MAX_AHEAD_DAYS,
     NOT_BEFORE,
     SENDER,
+    SOURCE,
     TIME_FORMS,
     Field,
 )
@@ -55,6 +56,7 @@ class Given(Struct, frozen=True, gc=False):
     not_before_ms: int = 0
     expires_at_ms: int = 0
     submission_key: str = ""
+    submission_source: str = ""  # which the key is one of
 
 
 class Text(Struct, frozen=True):
@@ -114,6 +116,7 @@ def given_of(texts: Texts, now_ms: int) -> tuple[Given, list[BrokenRule]]:
             not_before_ms=not_before,
             expires_at_ms=min(expires, latest),
             submission_key=_of(texts, ID),
+            submission_source=_of(texts, SOURCE) if ID.attribute in texts else "",
         ),
         faults,
     )

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from services.ingest.core.given import Given
 from shared.mail.address import ParsedAddress, parse_path
+from shared.mail.normal_form import scan_normal_form
 from shared.registry.client import Client
 from shared.registry.judging import broken_rules
 from shared.topics import ids
@@ -26,6 +27,7 @@ from shared.topics.records import (
     Message,
     Origin,
 )
+from shared.topics.submission_keys import checksum_of
 
 # Beyond the limit of R1 the body is of no further use: only the facts go on.
 MAX_CARRIED_BYTES: Final = 512 * 1024
@@ -78,14 +80,16 @@ def accept(
         return _refuse(submission, mail_id, (broken,), "", now_ms)
     if submission.faults:
         return _refuse(submission, mail_id, submission.faults, client.mailing_id, now_ms)
-    envelope = _envelope(submission, mail_id, client, scan(submission.content), now_ms)
-    facts, content = envelope.facts, submission.content
+    facts, content = scan_normal_form(submission.content, scan)
+    envelope = _envelope(submission, mail_id, client, facts, now_ms)
     if facts.defect:
         # All that can be read in it is judged too, so that its sender learns all at once; but its
         # size, whose limit is validate's.
         unreadable, *others = broken_rules(envelope, client, len(content))
         first = replace(unreadable, found=repr(content[:60]))
         return _refuse(submission, mail_id, (first, *others), client.mailing_id, now_ms)
+    if content is not submission.content:
+        envelope = replace(envelope, raw_checksum=checksum_of(submission.content))
     if len(content) > MAX_CARRIED_BYTES:
         content = content[: facts.header_bytes]
     return Message(envelope, content)
@@ -109,6 +113,7 @@ def _envelope(
         expires_at_ms=given.expires_at_ms,
         code=given.code,
         submission_key=given.submission_key,
+        submission_source=given.submission_source,
     )
 
 
