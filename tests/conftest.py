@@ -23,6 +23,7 @@ from shared.cli import state
 from shared.cli.line import Line, LineOptions
 from shared.stream.admin import ensure_topics
 from shared.topics import names
+from tests.chaos.scenario import FIXED, Kind
 
 _WORKER = "PYTEST_XDIST_WORKER"
 # A server has 16 databases; workers get one each.
@@ -41,6 +42,23 @@ class Parts(Struct, frozen=True):
     @property
     def are_there(self) -> bool:
         return state.start_of(self.pid) == self.started
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("sluice")
+    group.addoption("--long", action="store_true", help="Run the long tests, and only those.")
+    group.addoption("--seeds", type=int, default=None, help="Chaos: how many seeds.")
+    group.addoption("--seed", type=int, default=None, help="Chaos: this one seed.")
+    kinds = [*Kind, FIXED]
+    group.addoption("--kind", action="append", choices=kinds, help="Chaos: only this kind.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long tests run with --long, all others without it."""
+    is_long = config.getoption("--long")
+    wanted = [item for item in items if (item.get_closest_marker("long") is not None) == is_long]
+    config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
+    items[:] = wanted
 
 
 @pytest.fixture(scope="session")

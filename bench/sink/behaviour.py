@@ -7,6 +7,7 @@
 | `full-...` | 452 4.2.2 at RCPT, always |
 | `policy-...` | 550 5.7.1 at the dot |
 | `tarpit-...` | accepted, every answer from RCPT on a second late |
+| `slow-<ms>-...` | accepted, the answer to the dot so many milliseconds late (at most 10 min) |
 | `drop-...` | hangs up instead of answering the dot the first time, then accepted |
 | anything else | accepted |
 """
@@ -32,6 +33,8 @@ _FULL: Final = Reply(452, "4.2.2", "Mailbox full")
 _POLICY: Final = Reply(550, "5.7.1", "Refused as spam")
 _GREYLISTED: Final = Reply(451, "4.7.1", "Greylisted, try again later")
 _DEFER: Final = re.compile(r"defer-([0-9]{1,6})-")
+_SLOW: Final = re.compile(r"slow-([0-9]{1,6})-")
+MAX_SLOW_MS: Final = 600_000
 
 
 class Verdict(StrEnum):
@@ -62,6 +65,12 @@ def judge_recipient(address: str) -> Decision | None:
 def delay_s(address: str) -> float:
     """How late each answer from RCPT on comes."""
     return TARPIT_S if address.startswith("tarpit-") else 0.0
+
+
+def dot_delay_s(address: str) -> float:
+    """How late the answer to the dot comes, besides `delay_s`."""
+    slow = _SLOW.match(address)
+    return min(int(slow[1]), MAX_SLOW_MS) / 1000 if slow else 0.0
 
 
 class Behaviour:

@@ -12,7 +12,14 @@ from typing import Final, Protocol, cast
 
 from msgspec import Struct
 
-from bench.sink.behaviour import Behaviour, Decision, Verdict, delay_s, judge_recipient
+from bench.sink.behaviour import (
+    Behaviour,
+    Decision,
+    Verdict,
+    delay_s,
+    dot_delay_s,
+    judge_recipient,
+)
 from bench.sink.journal import Answered, Journal, message_id_of
 from shared.smtp.events import (
     Content,
@@ -119,8 +126,9 @@ class SinkConnection(asyncio.Protocol):
                 if self._transport is not None:
                     self._transport.abort()
                 return
-            if self._delay_s and not isinstance(event, Hello | Mail):
-                self._answer_late(reply)
+            late_s = self._late_s(event)
+            if late_s:
+                self._answer_late(reply, late_s)
                 return
             session.answer(reply)
             if session.state is State.TLS:
@@ -155,6 +163,15 @@ class SinkConnection(asyncio.Protocol):
             case Hello() | Ended():
                 return _OK
 
+    def _late_s(self, event: ServerEvent) -> float:
+        match event:
+            case Hello() | Mail():
+                return 0.0
+            case Content() if self._policy.is_smart:
+                return self._delay_s + max(map(dot_delay_s, event.recipients), default=0.0)
+            case _:
+                return self._delay_s
+
     def _judge_recipient(self, event: Recipient) -> Reply:
         if not self._policy.is_smart:
             return _RECIPIENT_OK
@@ -186,7 +203,7 @@ class SinkConnection(asyncio.Protocol):
         for recipient in event.recipients:
             self._policy.journal.add(answered, event.sender, recipient)
 
-    def _answer_late(self, reply: Reply) -> None:
+    def _answer_late(self, reply: Reply, late_s: float) -> None:
         # The journal's line of an acceptance waits with the answer it belongs to no longer
         # than this; it is flushed before the answer all the same.
         def answer() -> None:
@@ -198,7 +215,7 @@ class SinkConnection(asyncio.Protocol):
         if self._transport is not None:
             self._write()
             self._transport.pause_reading()
-        asyncio.get_running_loop().call_later(self._delay_s, answer)
+        asyncio.get_running_loop().call_later(late_s, answer)
 
     def _restart_idle(self) -> None:
         if self._idle is not None:

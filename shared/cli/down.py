@@ -19,8 +19,8 @@ from shared.cli.answer import Exit, fail, print_json, say
 from shared.cli.state import State
 from shared.runtime.program_name import program_name
 
-# The services drain for up to 30 s, then sink, Redis and Kafka end.
-_END_TIMEOUT_S: Final = 90.0
+# The services drain for up to 50 s, then sink, Redis and Kafka end.
+_END_TIMEOUT_S: Final = 110.0
 _LOOK_EVERY_S: Final = 0.1
 
 

@@ -5,7 +5,7 @@ order of start and end. Does not own: how processes are kept (supervisor.py) nor
 parts are (parts/). State lies in one folder: logs/, kafka/, sink.jsonl.
 
 Promises: `start` returns when every part is ready, or raises PartAwayError with nothing left
-running; `stop` drains the services first (SIGTERM, up to 30 s) and leaves no process.
+running; `stop` drains the services first (SIGTERM, up to 50 s) and leaves no process.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class LineOptions(Struct, frozen=True):
     kafka: str = ""  # host:port of an existing broker; "": an embedded one
     redis: str = ""  # URL of an existing Redis; "": an embedded one
     outside: Outside = Outside()  # what wins over the settings that the line chooses
+    kafka_properties: dict[str, str] = field(default_factory=dict)  # of the embedded broker
     services: tuple[str, ...] = SERVICES
     sink: bool = True
     sink_behaviour: str = "demo"
@@ -64,7 +65,9 @@ class Line:
         wanted = ("kafka", "controller", "redis", "sink", "billing", "smtp", "smtps")
         port = ports.remembered(wanted, self.folder / "ports.json")
         self._door_ports = tuple(port.values())
-        broker = kafka_broker.BrokerPlan(self.folder / "kafka", port["kafka"], port["controller"])
+        broker = kafka_broker.BrokerPlan(
+            self.folder / "kafka", port["kafka"], port["controller"], options.kafka_properties
+        )
         self._broker = broker
         self._redis = redis_server.RedisPlan(self.folder / "redis", port["redis"])
         self.settings = LineSettings(
@@ -218,8 +221,11 @@ class Line:
             (self._http_ports[name],) = ports.free_ports(1, taken)
         doors, settings = self.doors, self.settings
         env = settings.for_service(doors.kafka, doors.redis)
-        if name == "ingest":  # further processes of it read the intakes only
+        # A further process of ingest reads the intakes only; one of billing answers on any port.
+        if name == "ingest":
             env |= settings.for_front_door()
+        if name.startswith("billing"):
+            env |= settings.for_billing(is_first=name == "billing")
         env |= self.options.env | self.options.part_env.get(name, {})
         plan = ServicePlan(
             name,

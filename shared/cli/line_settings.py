@@ -21,6 +21,7 @@ from shared.runtime.settings import variable_of
 # All peers of this line have one address: what limits a single host would limit all of them.
 _DOOR_LIMITS: Final = {
     "SLUICE_INGEST__SMTP_MAX_CONNECTIONS_PER_ADDRESS": "4000",
+    "SLUICE_INGEST__SMTP_MAX_BEFORE_LOGIN_PER_ADDRESS": "4000",
     "SLUICE_INGEST__SMTP_NEW_CONNECTIONS_PER_MINUTE": "0",
     "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS": "1000",
     "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS_PER_ADDRESS": "10000",
@@ -110,9 +111,15 @@ class LineSettings(Struct, frozen=True):
             env["SLUICE_KAFKA__BOOTSTRAP"] = kafka
         if self.redis or not self.redis_url:
             env["SLUICE_REDIS__URL"] = redis
-        if not self.outside.port("billing", "http_port"):
-            env["SLUICE_BILLING__HTTP_PORT"] = str(self.port["billing"])
         return env
+
+    def for_billing(self, *, is_first: bool) -> dict[str, str]:
+        """Where a process of billing answers: the first at the line's port, others at any."""
+        if not is_first:
+            return {"SLUICE_BILLING__HTTP_PORT": "0"}
+        if self.outside.port("billing", "http_port"):
+            return {}
+        return {"SLUICE_BILLING__HTTP_PORT": str(self.port["billing"])}
 
     def for_front_door(self) -> dict[str, str]:
         """The environment of the ingest that keeps the front door."""

@@ -80,10 +80,10 @@ def spread(arguments: Sequence[str]) -> tuple[str, ...]:
     """The options that spread the tests over processes, where none of that kind is given.
 
     The tests wait more than they compute, for servers to start and for what was hurt to mend.
+    The long ones (`--long`) run one after the other: each loads the machine and reports progress.
     """
-    if any(
-        each.startswith(("-n", "--numprocesses", "--dist", "--pdb", "-s")) for each in arguments
-    ):
+    alone = ("-n", "--numprocesses", "--dist", "--pdb", "-s", "--long")
+    if any(each.startswith(alone) for each in arguments):
         return ()
     return ("-n", str(min(os.cpu_count() or 1, MAX_PROCESSES)), "--dist", "loadgroup")
 

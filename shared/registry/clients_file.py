@@ -15,7 +15,7 @@ Keys given twice are refused (a plain YAML reader silently takes the last one).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import yaml
@@ -23,7 +23,16 @@ from msgspec import Struct
 
 from shared.registry import fields
 from shared.registry.client import Client, Code
-from shared.registry.declarations import CLIENT, CODE, CODE_TEXT, MAX_CODES, Field, Kind
+from shared.registry.declarations import (
+    CLIENT,
+    CODE,
+    CODE_TEXT,
+    MAX_CODES,
+    MAX_FREE_PATTERNS,
+    MAX_PATTERNS_LETTERS,
+    Field,
+    Kind,
+)
 from shared.registry.yaml_tree import MAX_FILE_BYTES, Tree, TreeError, read_tree
 
 
@@ -112,6 +121,7 @@ class _Reading:
         if table.get("codes") is not None:
             values["codes"] = self._codes(table["codes"], f"{path}.codes")
         self._forwarding(values, path)
+        self._block_list(values.get("block_list", ()), f"{path}.block_list")
         return values
 
     def _forwarding(self, values: dict[str, Any], path: str) -> None:
@@ -121,6 +131,26 @@ class _Reading:
                 f"{path}.forwarding_address",
                 address,
                 f"a host that is not the sending domain {sending} nor part of it",
+            )
+
+    def _block_list(self, patterns: Sequence[str], path: str) -> None:
+        free = sum(map(fields.has_free_wildcards, patterns))
+        if free > MAX_FREE_PATTERNS:
+            self.faults.append(
+                RegistryFault(
+                    path,
+                    f"{free} patterns with wildcards",
+                    f"at most {MAX_FREE_PATTERNS}, not counting those like *@example.com",
+                )
+            )
+        letters = sum(map(len, patterns))
+        if letters > MAX_PATTERNS_LETTERS:
+            self.faults.append(
+                RegistryFault(
+                    path,
+                    f"{letters} characters in all patterns",
+                    f"at most {MAX_PATTERNS_LETTERS}",
+                )
             )
 
     def _codes(self, tree: Tree, path: str) -> dict[str, Code]:

@@ -6,7 +6,8 @@
 --            can be read back from; `generation` a token, there once the keys are whole;
 --            `seen:<partition>` the offset up to which a partition's claims are in;
 --            `buckets:<slot>` into how many buckets the keys of a slot are spread; `window`
---            and `buckets` as the last claim had them, for who reserves.
+--            and `buckets` as the last claim had them, for who reserves; `evicted`, kept by
+--            submissions.py, the server's count of evictions.
 --   KEYS[1]:<log>:<slot>:<bucket>  a hash: 7 bytes of the key -> mail id (16 bytes), content (4),
 --            place (3, zeros while reserved only), and in rare cases one byte more: of a reserved
 --            key for how many that wait it is, where not for one (0: withdrawn); of a claimed one

@@ -1,22 +1,31 @@
-"""A consumer-group member: polls, rewinds to what is committed, tells of rebalances.
+"""A consumer-group member: polls, rewinds to what is committed, reports what is taken away.
 
-Owns the KafkaConsumer and the thread rule: all calls come from one thread. Does not commit:
-offsets go into the producer's transaction (transactions.py).
+Owns the KafkaConsumer and the thread rule: all calls come from one thread, except has_lease().
+Does not commit: offsets go into the producer's transaction (transactions.py).
 
-Promises: what poll() has given of a partition it gives again only after seek() or rewind(), or
-after the partition was taken away and given back. The client library does not promise that:
-see _unseen().
+Promises:
+
+- What poll() has given of a partition it gives again only after seek() or rewind(), or after the
+  partition was taken away and given back. The client library does not promise that: see _unseen().
+- poll() gives nothing while it is not certain that this process is still a member of the group, as
+  after a pause of the process, and raises MembershipLost when it no longer is, however
+  kafka-python reports it (kafka_python/membership.py). A consumer that raised it is closed.
+- A partition that the group takes away is given to nobody until release() is called, so that
+  what is under way there can be finished (kafka_python/claims.py). take_revoked() lists them.
+
+No callback runs on the client's I/O thread but one that notes names: heartbeats always flow.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from kafka import ConsumerRebalanceListener
-from kafka.errors import KafkaError
+from kafka.errors import FencedInstanceIdError, KafkaError
 from kafka.structs import (
     ConsumerGroupMetadata,
     MemberState,
@@ -24,12 +33,26 @@ from kafka.structs import (
     TopicPartition,
 )
 
-from shared.stream.client import ClientOptions, before_poll, load_metadata, make_consumer
+from shared.stream.client import (
+    SESSION_TIMEOUT_MS,
+    ClientOptions,
+    before_poll,
+    load_metadata,
+    make_consumer,
+)
+from shared.stream.kafka_python.claims import ClaimingAssignor, request_rejoin, without_position
+from shared.stream.kafka_python.membership import Membership
 
 log = logging.getLogger(__name__)
 
 COMMITTED_TIMEOUT_MS: Final = 10_000
 CLOSE_TIMEOUT_MS: Final = 3_000
+# Committed offsets that come later than this are held back by an open transaction.
+POSITION_LATE_S: Final = 3.0
+
+
+class MembershipLost(Exception):  # noqa: N818 - names the fact
+    """This process is no longer the member that its partitions were assigned to."""
 
 
 class Record(Protocol):
@@ -39,32 +62,40 @@ class Record(Protocol):
     partition: int
     offset: int
     timestamp: int
+    timestamp_type: int  # 0 CreateTime: the producer's clock; 1 LogAppendTime: the broker's
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]
 
 
-class Subscription(Protocol):
-    """Hears of partitions taken away: `revoked` may still commit, `lost` may not."""
-
-    def revoked(self, partitions: Sequence[TopicPartition]) -> None:
-        """The group asks for these back; settle and commit, then return."""
-
-    def lost(self, partitions: Sequence[TopicPartition]) -> None:
-        """These are gone already; another member may be reading them."""
-
-
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    def __init__(self, heard: Subscription, forget: Callable[[Sequence[TopicPartition]], None]):
-        self._heard = heard
-        self._forget = forget
+    """Notes what is taken away. Runs on the client's I/O thread, so it only notes."""
+
+    def __init__(self, assignor: ClaimingAssignor, keeps_claims: bool) -> None:
+        self._assignor = assignor
+        self._keeps_claims = keeps_claims
+        self._lock = threading.Lock()
+        self._revoked: list[TopicPartition] = []
+        # How often each partition was taken away.
+        self.losses: dict[TopicPartition, int] = {}
+
+    def take_revoked(self) -> list[TopicPartition]:
+        """The partitions taken away since the last call."""
+        with self._lock:
+            revoked, self._revoked = self._revoked, []
+        return revoked
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         partitions = sorted(revoked)
-        if partitions:
-            log.info("partitions revoked: %s", _names(partitions))
-            self._heard.revoked(partitions)
-            self._forget(partitions)
+        if not partitions:
+            return
+        log.info("partitions revoked: %s", _names(partitions))
+        if self._keeps_claims:
+            # Before the follow-up join is sent, or another member may get them.
+            self._assignor.claim(partitions)
+            with self._lock:
+                self._revoked += partitions
+        self._count(partitions)
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         partitions = sorted(assigned)
@@ -75,8 +106,11 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         partitions = sorted(lost)
         if partitions:
             log.warning("partitions lost: %s", _names(partitions))
-            self._heard.lost(partitions)
-            self._forget(partitions)
+            self._count(partitions)
+
+    def _count(self, partitions: Sequence[TopicPartition]) -> None:
+        for partition in partitions:
+            self.losses[partition] = self.losses.get(partition, 0) + 1
 
 
 def _names(partitions: Sequence[TopicPartition]) -> str:
@@ -90,17 +124,27 @@ class StreamConsumer:
         self,
         options: ClientOptions,
         group: str,
-        heard: Subscription,
         topics: Sequence[str] = (),
         pattern: str = "",
+        *,
+        keeps_claims: bool = False,
     ) -> None:
-        """Raises kafka.errors.KafkaError when no broker answers."""
-        self._consumer: Any = make_consumer(options, group)
-        # By partition, the offset after the last record given.
-        self._given: dict[TopicPartition, int] = {}
-        # How often each was taken away; counted by the I/O thread.
-        self._losses: dict[TopicPartition, int] = {}
-        listener = _Listener(heard, self._forget)
+        """`keeps_claims`: partitions taken away stay this member's until release().
+
+        Raises kafka.errors.KafkaError when no broker answers.
+        """
+        assignor = ClaimingAssignor()
+        self._assignor = assignor
+        self._consumer: Any = make_consumer(
+            options, group, partition_assignment_strategy=[assignor]
+        )
+        self._membership = Membership(self._consumer, SESSION_TIMEOUT_MS / 1000)
+        # By partition: how often it was taken away before, and the offset after the last record
+        # given.
+        self._given: dict[TopicPartition, tuple[int, int]] = {}
+        self._listener = listener = _Listener(assignor, keeps_claims)
+        # Since when a partition has been without its committed offset.
+        self._late_since: float | None = None
         if pattern:
             self._consumer.subscribe(pattern=pattern, listener=listener)
         else:
@@ -110,11 +154,15 @@ class StreamConsumer:
         self._may_lead_unknowing = options.static
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Record]]:
-        """Records by partition, in order. Transient broker trouble is an empty answer."""
+        """Records by partition, in order. Transient broker trouble is an empty answer.
+
+        Raises MembershipLost; FencedInstanceIdError when another process uses this instance
+        name; other KafkaErrors that do not pass by themselves.
+        """
         before_poll(self._consumer)
         if self._may_lead_unknowing:
             self._lead()
-        losses = self._losses.copy()
+        losses = self._listener.losses.copy()
         try:
             found: dict[TopicPartition, list[Record]] = self._consumer.poll(
                 timeout_ms=timeout_ms, max_records=max_records
@@ -125,7 +173,20 @@ class StreamConsumer:
             log.warning("poll: %s", error)
             time.sleep(timeout_ms / 1000)
             return {}
+        self._require_membership()
+        if found and not self._membership.has_lease():
+            # Some of these may be another member's by now; the next heartbeat will show it.
+            for partition, records in found.items():
+                self._consumer.seek(partition, records[0].offset)
+            time.sleep(timeout_ms / 1000)
+            return {}
         return self._unseen(found, losses)
+
+    def _require_membership(self) -> None:
+        if self._membership.is_fenced:
+            raise FencedInstanceIdError("another process uses this instance name")
+        if self._membership.lost:
+            raise MembershipLost(self._membership.lost)
 
     def _unseen(
         self, found: dict[TopicPartition, list[Record]], losses: dict[TopicPartition, int]
@@ -139,8 +200,9 @@ class StreamConsumer:
         """
         unseen: dict[TopicPartition, list[Record]] = {}
         for partition, records in found.items():
-            given = self._given.get(partition, 0)
-            if records[0].offset < given:
+            noted_at, given = self._given.get(partition, (0, 0))
+            is_held = noted_at == self._listener.losses.get(partition, 0)
+            if is_held and records[0].offset < given:
                 log.warning(
                     "%s/%d jumped back to %d; reading on from %d",
                     *partition,
@@ -150,15 +212,10 @@ class StreamConsumer:
                 self._consumer.seek(partition, given)
                 continue
             unseen[partition] = records
-            # If it was taken away meanwhile these may have to come again: nothing is noted.
-            if self._losses.get(partition) == losses.get(partition):
-                self._given[partition] = records[-1].offset + 1
+            # With the count of before the poll: if the partition was taken away during the poll,
+            # these records may have to come again.
+            self._given[partition] = (losses.get(partition, 0), records[-1].offset + 1)
         return unseen
-
-    def _forget(self, partitions: Sequence[TopicPartition]) -> None:
-        for partition in partitions:
-            self._losses[partition] = self._losses.get(partition, 0) + 1
-            self._given.pop(partition, None)
 
     def _lead(self) -> None:
         """Join once more after a static member's first join.
@@ -170,7 +227,7 @@ class StreamConsumer:
         """
         if self._consumer.group_metadata().state == MemberState.STABLE:
             self._may_lead_unknowing = False
-            self._consumer._coordinator.request_rejoin()
+            request_rejoin(self._consumer)
 
     def idle(self, seconds: float) -> None:
         """Stay a member of the group for a while without reading anything."""
@@ -197,9 +254,10 @@ class StreamConsumer:
         """The group's committed offset and metadata. Raises KafkaError."""
         return self._consumer.committed(partition, metadata=True, timeout_ms=COMMITTED_TIMEOUT_MS)
 
-    def rewind(self) -> None:
-        """Set every assigned partition back to what is committed. Raises KafkaError."""
-        for partition in self.assignment():
+    def rewind(self, partitions: Iterable[TopicPartition] | None = None) -> None:
+        """Set these assigned partitions, or all, back to what is committed. Raises KafkaError."""
+        assigned = self.assignment()
+        for partition in assigned if partitions is None else assigned & set(partitions):
             found = self.committed(partition)
             if found is None or found.offset < 0:
                 # Not seek_to_beginning(), which only asks for it to be done some time.
@@ -213,7 +271,7 @@ class StreamConsumer:
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Read this partition from `offset` on."""
         self._consumer.seek(partition, offset)
-        self._given[partition] = offset
+        self._given[partition] = (self._listener.losses.get(partition, 0), offset)
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Stop reading these (those still assigned)."""
@@ -223,9 +281,46 @@ class StreamConsumer:
         """Go on reading these (those still assigned)."""
         self._consumer.resume(*(set(partitions) & self.assignment()))
 
-    def group_metadata(self) -> ConsumerGroupMetadata:
-        """This member's generation, which fences a stale one's transaction (KIP-447)."""
-        return self._consumer.group_metadata()
+    def take_revoked(self) -> list[TopicPartition]:
+        """The partitions taken away since the last call whose claims are kept; release() them."""
+        return self._listener.take_revoked()
+
+    def release(self, partitions: Iterable[TopicPartition]) -> None:
+        """Let other members have these, which were revoked."""
+        gone = list(partitions)
+        if gone:
+            self._assignor.release(gone)
+            request_rejoin(self._consumer)
+
+    def has_lease(self) -> bool:
+        """Whether this process is certain to be a member now. May be called from any thread."""
+        return self._membership.has_lease()
+
+    def membership(self) -> ConsumerGroupMetadata | None:
+        """This member's generation, which fences a stale one's transaction (KIP-447).
+
+        Take it when records are read, not when they are committed. None while the group is being
+        joined. Raises MembershipLost, and FencedInstanceIdError when another process uses this
+        instance name.
+        """
+        found = self._consumer.group_metadata()
+        self._require_membership()
+        # The broker takes a commit that names no member (-1, "") from anybody.
+        is_joined = found.generation_id >= 0 and found.member_id
+        return found if is_joined and found.state is MemberState.STABLE else None
+
+    def waiting_for(self) -> str:
+        """What keeps assigned partitions from being read; "" when nothing does."""
+        late = without_position(self._consumer) & self.assignment()
+        if not late:
+            self._late_since = None
+            return ""
+        now = time.monotonic()
+        if self._late_since is None:
+            self._late_since = now
+        if now - self._late_since < POSITION_LATE_S:
+            return ""
+        return f"committed offsets of {_names(sorted(late))} (an open transaction holds them)"
 
     def lag(self) -> int | None:
         """Records between here and the ends of the partitions, as last seen; None: unknown."""

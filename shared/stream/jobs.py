@@ -1,4 +1,4 @@
-"""What a worker hands out: a job a message, on the hold it has of a partition."""
+"""What a worker hands out: a job per message, on the hold it has of a partition."""
 
 from __future__ import annotations
 
@@ -16,29 +16,58 @@ from shared.topics.records import Envelope, Facts, Message, Origin
 
 
 class Limits(Struct, frozen=True):
-    """Bounds of a worker: messages and bytes handed out, outcomes and age of a transaction."""
+    """Bounds of a worker: messages and bytes handed out, outcomes and age of a transaction.
+
+    `drain_timeout_s`: how long a stop waits for what is under way. `handover_timeout_s`: how long
+    a partition that the group takes away is kept for the same reason; nobody reads it meanwhile.
+    """
 
     max_in_flight: int = 2_000
     max_in_flight_bytes: int = 64 * 1024 * 1024
     commit_messages: int = 1_000
     commit_interval_s: float = 0.1
-    drain_timeout_s: float = 20.0
+    drain_timeout_s: float = 60.0
+    handover_timeout_s: float = 90.0
 
 
 class Hold:
     """One partition's ledger while this member has it.
 
-    `closing`: nothing of it may begin any more. `gone`: it is another member's.
+    `closing`: nothing of it may begin any more. `gone`: it is another member's. `has_lease` says
+    whether this process is certain to be a member of the group now.
     """
 
-    __slots__ = ("closing", "gone", "ledger", "lock", "partition")
+    __slots__ = ("_declined", "closing", "gone", "has_lease", "ledger", "lock", "partition")
 
-    def __init__(self, partition: TopicPartition, ledger: PartitionLedger) -> None:
+    def __init__(
+        self, partition: TopicPartition, ledger: PartitionLedger, has_lease: Callable[[], bool]
+    ) -> None:
         self.partition = partition
         self.ledger = ledger
+        self.has_lease = has_lease
         self.lock = threading.Lock()
         self.closing = False
         self.gone = False
+        self._declined: list[Job] = []
+
+    def try_begin(self, job: Job) -> bool:
+        """Note that the message's first byte goes out; False when it must not. Thread-safe."""
+        with self.lock:
+            if self.closing:
+                return False
+            if not self.has_lease():
+                self._declined.append(job)
+                return False
+            job.begun = True
+            return True
+
+    def take_declined(self) -> list[Job]:
+        """The jobs that could not begin for want of a lease, to be handed out again."""
+        if not self._declined:
+            return []
+        with self.lock:
+            declined, self._declined = self._declined, []
+        return declined
 
 
 class Job:
@@ -54,16 +83,16 @@ class Job:
         self.begun = False
 
     def begin(self) -> bool:
-        """Claim the message for an attempt; False when it is not ours to send any more."""
-        with self.hold.lock:
-            if self.hold.closing:
-                return False
-            self.begun = True
-            return True
+        """Claim the message for an attempt.
+
+        False: leave it alone. It belongs to another member by now, or, after a pause of this
+        process, it is not certain that it does not; the worker hands it out again if it may.
+        """
+        return self.hold.try_begin(self)
 
 
 class WorkerStatus(Struct):
-    """What a health check and the metrics tell of a worker."""
+    """What a health check and the metrics report of a worker."""
 
     handed_out: int = 0
     settled: int = 0
@@ -71,6 +100,7 @@ class WorkerStatus(Struct):
     in_flight_bytes: int = 0
     transactions: int = 0
     lost_transactions: int = 0
+    lost_memberships: int = 0
     unreadable: int = 0
     waiting_for: str = "start"
 

@@ -1,14 +1,21 @@
 """Read, process, write: a service that answers each record at once, exactly once.
 
-What happens when the process dies: before the commit is finished, nothing is visible to
-anyone and the successor reads the same records again; after it, they are done. When Kafka is
-away the loop waits and reads again from what is committed. When `process` raises NotReady
-(a view it needs is not whole) nothing is consumed and the loop asks again after a second.
+What happens when the process
+
+- dies: before the commit is finished, nothing is visible to anyone and the successor reads the
+  same records again; after it, they are done;
+- is paused past its session at any step: the commit names the membership under which the records
+  were read, so the broker refuses it, and a new consumer joins.
+
+When Kafka is unavailable the loop waits and reads again from what is committed. When `process`
+raises NotReady (a view it needs is not whole) nothing is consumed and the loop asks again after a
+second. A batch is as large as fits into a few seconds (batch_size.py).
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -17,7 +24,8 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 from msgspec import Struct
 
 from shared.runtime.lifecycle import Stop
-from shared.stream.consumer import Record, StreamConsumer
+from shared.stream.batch_size import BatchSize
+from shared.stream.consumer import MembershipLost, Record, StreamConsumer
 from shared.stream.failpoints import Failpoints
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 
@@ -26,6 +34,7 @@ log = logging.getLogger(__name__)
 POLL_MS: Final = 200
 RETRY_S: Final = 0.5
 NOT_READY_S: Final = 1.0
+MAX_RECORDS: Final = 2_000
 
 
 class NotReady(Exception):  # noqa: N818 - a state, not a fault
@@ -39,6 +48,7 @@ class RelayStatus(Struct):
     outputs: int = 0
     transactions: int = 0
     lost_transactions: int = 0
+    lost_memberships: int = 0
     waiting_for: str = "start"
 
 
@@ -51,24 +61,20 @@ class Relay:
     def __init__(
         self,
         service: str,
-        make_consumer: Callable[[Relay], StreamConsumer],
+        make_consumer: Callable[[], StreamConsumer],
         producer: TransactionalProducer,
         process: Process,
         failpoints: Failpoints,
+        *,
+        max_records: int = MAX_RECORDS,
     ) -> None:
         self._service = service
         self._make_consumer = make_consumer
         self._producer = producer
         self._process = process
         self._failpoints = failpoints
-        self.max_records = 2_000
+        self._batch = BatchSize(max_records)
         self.status = RelayStatus()
-
-    def revoked(self, partitions: Sequence[TopicPartition]) -> None:
-        """Nothing is held between polls, so nothing has to be settled."""
-
-    def lost(self, partitions: Sequence[TopicPartition]) -> None:
-        """The same."""
 
     def run(self, stop: Stop) -> None:
         """Work until `stop` is set; the batch in hand is finished first."""
@@ -79,7 +85,13 @@ class Relay:
                     consumer = consumer or self._open()
                     self._turn(consumer, stop)
                 except FencedInstanceIdError:
-                    raise  # another process bears our name: two must not work as one
+                    raise  # another process uses this instance name
+                except MembershipLost as error:
+                    log.warning("%s: membership lost: %s", self._service, error)
+                    self.status.lost_memberships += 1
+                    if consumer is not None:
+                        consumer.close()
+                        consumer = None
                 except (TransactionLost, KafkaError) as error:
                     self.status.waiting_for = f"Kafka: {error}"
                     log.warning("%s: waiting for Kafka: %s", self._service, error)
@@ -96,23 +108,28 @@ class Relay:
         # First the producer: it ends the transaction that a predecessor left open, without
         # which the committed offsets would not be told.
         self._producer.open()
-        return self._make_consumer(self)
+        return self._make_consumer()
 
     def _turn(self, consumer: StreamConsumer, stop: Stop) -> None:
-        found = consumer.poll(POLL_MS, self.max_records)
+        found = consumer.poll(POLL_MS, self._batch.records)
         if not found:
-            self.status.waiting_for = ""
+            self.status.waiting_for = consumer.waiting_for()
             return
+        # Nothing but poll() joins the group, so this is the membership the records were read under.
+        membership = consumer.membership()
+        if membership is None:
+            raise MembershipLost("records were read while the group was being joined")
         self._failpoints.hit(f"{self._service}.polled")
         records = [record for part in found.values() for record in part]
         offsets: dict[TopicPartition, Any] = {
             partition: OffsetAndMetadata(part[-1].offset + 1, "", -1)
             for partition, part in found.items()
         }
+        begun = time.monotonic()
         try:
             outputs = self._process(records)
             self._failpoints.hit(f"{self._service}.processed")
-            self._producer.commit(outputs, offsets, consumer.group_metadata())
+            self._producer.commit(outputs, offsets, membership)
         except NotReady as reason:
             self.status.waiting_for = str(reason)
             log.warning("%s: waiting: %s", self._service, reason)
@@ -124,6 +141,8 @@ class Relay:
             self.status.lost_transactions += 1
             self._rewind(consumer, stop)
             raise
+        finally:
+            self._batch.took(len(records), time.monotonic() - begun)
         self.status.waiting_for = ""
         self.status.records += len(records)
         self.status.outputs += len(outputs)

@@ -15,6 +15,7 @@ RELAY_METRICS: Final = {
     "outputs": "Records written.",
     "transactions": "Transactions committed.",
     "lost_transactions": "Transactions that did not commit, or of which nobody could know.",
+    "lost_memberships": "Times this process fell out of its consumer group and joined again.",
 }
 WORKER_METRICS: Final = {
     "handed_out": "Messages handed out for an attempt.",
@@ -23,6 +24,7 @@ WORKER_METRICS: Final = {
     "in_flight_bytes": "Bytes of those.",
     "transactions": "Transactions committed.",
     "lost_transactions": "Transactions that did not commit, or of which nobody could know.",
+    "lost_memberships": "Times this process fell out of its consumer group and joined again.",
     "unreadable": "Records that were no pack of messages.",
 }
 

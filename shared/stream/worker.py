@@ -2,31 +2,37 @@
 
 One Kafka thread polls, hands out and runs the transactions; the loop's side calls settle().
 Each transaction holds the outputs of the messages settled since the last one, and for each
-partition the ledger's low-water mark and metadata (ledger.py).
+partition the ledger's low-water mark and metadata (ledger.py, outcome_writer.py).
 
-When the process dies: what was settled and committed is done; what was handed out and not
-committed comes again, at most `max_in_flight` messages. When a transaction is lost, the
-outcomes are kept: the committed metadata tells whether it went through after all (it names
-exactly what was settled), and if it did not, they are written again. So a broker's absence
-costs no second copy as long as this process lives.
+What happens when the process
 
-On a rebalance and on SIGTERM messages not begun are given up, those begun are waited for and
-committed, so that a graceful change sends nothing twice.
+- dies: what was settled and committed is done; what was handed out and not committed comes again,
+  at most `max_in_flight` messages;
+- is paused past its session: its lease has expired when it goes on, so no message begins and no
+  record is handed out before the broker confirms the membership. If the membership is gone, all
+  that was held is dropped, and a new consumer joins: another member works on it, and at most what
+  had begun here is sent twice;
+- must give partitions up in a rebalance: messages that have not begun are given up, those that
+  have are waited for and committed while polling and heartbeats go on; the partition stays this
+  member's until then, at most `handover_timeout_s`;
+- is asked to stop: the same with all partitions, at most `drain_timeout_s`.
+
+So a rebalance or a graceful stop sends nothing twice.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from kafka.errors import FencedInstanceIdError, KafkaError
-from kafka.structs import OffsetAndMetadata, TopicPartition
+from kafka.structs import TopicPartition
+from msgspec import Struct
 
 from shared.runtime.lifecycle import Stop
-from shared.stream.consumer import Record, StreamConsumer
+from shared.stream.consumer import MembershipLost, Record, StreamConsumer
 from shared.stream.failpoints import Failpoints
 from shared.stream.jobs import (
     UNREADABLE,
@@ -39,6 +45,7 @@ from shared.stream.jobs import (
     WorkerStatus,
 )
 from shared.stream.ledger import MetadataError, PartitionLedger, Settled, decode_metadata
+from shared.stream.outcome_writer import OutcomeWriter
 from shared.stream.pausing import Pausing
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.topics.codec import CodecError, decode_pack
@@ -51,37 +58,52 @@ RETRY_S: Final = 0.5
 POLL_RECORDS: Final = 16
 
 
+class _Handover(Struct):
+    """A revoked partition that is being drained, and until when (monotonic seconds)."""
+
+    hold: Hold
+    until: float
+
+
+def _close(consumer: StreamConsumer | None) -> None:
+    if consumer is not None:
+        consumer.close()
+
+
 class Worker:
     """The Kafka thread of an out-of-order service."""
 
     def __init__(
         self,
         service: str,
-        make_consumer: Callable[[Worker], StreamConsumer],
+        make_consumer: Callable[[], StreamConsumer],
         producer: TransactionalProducer,
         failpoints: Failpoints,
         limits: Limits,
     ) -> None:
+        """`make_consumer` makes one that keeps its claims (StreamConsumer)."""
         self._service = service
         self._make_consumer = make_consumer
         self._producer = producer
         self._failpoints = failpoints
         self._limits = limits
+        # The outcomes of twice a transaction's worth are written when one was lost.
+        self._outcomes = OutcomeWriter(service, producer, failpoints, 2 * limits.commit_messages)
         self._holds: dict[TopicPartition, Hold] = {}
-        self._settled: deque[tuple[Job, Sequence[Output]]] = deque()
-        # Outcomes of the transaction being written, kept until it is known to have committed.
-        self._writing: list[tuple[Job, Sequence[Output]]] = []
+        self._handovers: dict[TopicPartition, _Handover] = {}
+        # Partitions that came back while they were drained; read again from what is committed.
+        self._returned: set[TopicPartition] = set()
         self._open_jobs: set[Job] = set()
         self._pausing = Pausing()
         self._last_commit = 0.0
-        self._give_up_at: float | None = None
+        self._stop_until: float | None = None
         self.status = WorkerStatus()
 
     # -- the loop's side -------------------------------------------------------------------
 
     def settle(self, job: Job, outputs: Sequence[Output]) -> None:
-        """Tell the outcome of a job: the records to write with it. Thread-safe."""
-        self._settled.append((job, outputs))
+        """Take the outcome of a job: the records to write with it. Thread-safe."""
+        self._outcomes.settle(job, outputs)
 
     # -- the Kafka thread ------------------------------------------------------------------
 
@@ -96,63 +118,117 @@ class Worker:
         self._hand_out, self._unreadable, self._due_at_ms = hand_out, unreadable, due_at_ms
         consumer: StreamConsumer | None = None
         try:
-            while not stop.is_set():
+            while not (stop.is_set() and self._has_drained(consumer)):
                 try:
                     if consumer is None:
                         self._producer.open()
-                        consumer = self._make_consumer(self)
-                    self._consumer = consumer
+                        self._consumer = consumer = self._make_consumer()
                     self._turn()
-                    self.status.waiting_for = ""
+                    self.status.waiting_for = consumer.waiting_for()
                 except FencedInstanceIdError:
-                    raise  # another process bears our name: two must not work as one
+                    raise  # another process uses this instance name
+                except MembershipLost as error:
+                    log.warning("%s: membership lost: %s", self._service, error)
+                    self.status.lost_memberships += 1
+                    self._abandon()
+                    _close(consumer)
+                    consumer = None
                 except (TransactionLost, KafkaError) as error:
                     self.status.waiting_for = f"Kafka: {error}"
                     log.warning("%s: waiting for Kafka: %s", self._service, error)
-                    if consumer is not None and not isinstance(error, TransactionLost):
-                        self.lost(list(self._holds))
-                        consumer.close()
+                    if not isinstance(error, TransactionLost):
+                        self._abandon()
+                        _close(consumer)
                         consumer = None
-                    stop.wait(RETRY_S)
-            if consumer is not None:
-                self._drain(list(self._holds.values()))
-                self._holds.clear()
+                    self._wait(stop)
         finally:
             self._producer.close()
-            if consumer is not None:
-                consumer.close()
+            _close(consumer)
+
+    def _wait(self, stop: Stop) -> None:
+        if stop.is_set():
+            time.sleep(RETRY_S)
+        else:
+            stop.wait(RETRY_S)
+
+    def _abandon(self) -> None:
+        """Drop all that is held; what is under way there will be sent again by another."""
+        for hold in [*self._holds.values(), *(h.hold for h in self._handovers.values())]:
+            self._close(hold)
+            self._let_go(hold)
+        self._holds.clear()
+        self._handovers.clear()
+        self._returned.clear()
+        self._pausing = Pausing()
+        self._outcomes.drop()
+
+    def _has_drained(self, consumer: StreamConsumer | None) -> bool:
+        """Whether nothing is under way any more, or has been waited for long enough."""
+        if self._stop_until is None:
+            self._stop_until = time.monotonic() + self._limits.drain_timeout_s
+            for hold in self._holds.values():
+                self._close(hold)
+        if consumer is None or not self._open_jobs:
+            return True
+        if time.monotonic() < self._stop_until:
+            return False
+        left = len(self._open_jobs)
+        log.warning("%s: %d messages still under way after the drain", self._service, left)
+        return True
 
     def _turn(self) -> None:
         self._pause()
-        busy = bool(self._settled or self._open_jobs)
+        busy = bool(self._outcomes.waiting or self._open_jobs)
         found = self._consumer.poll(POLL_MS if busy else IDLE_POLL_MS, POLL_RECORDS)
-        if found:
+        self._begin_handovers()
+        if found and self._stop_until is None:
             self._failpoints.hit(f"{self._service}.polled")
-            self._know(found)
-            jobs: list[Job] = []
-            for partition, records in found.items():
-                room = self._limits.max_in_flight - len(self._open_jobs) - len(jobs)
-                jobs += self._read(partition, records, room)
-            if jobs:
-                self._give(jobs)
+            self._take(found)
+        self._hand_out_declined()
         self._commit_if_due()
+        self._finish_handovers()
 
     def _pause(self) -> None:
-        limits, status = self._limits, self.status
+        limits, status, held = self._limits, self.status, self._holds
         fill = max(
             len(self._open_jobs) / limits.max_in_flight,
             status.in_flight_bytes / limits.max_in_flight_bytes,
         )
-        full = {partition for partition, hold in self._holds.items() if hold.ledger.full()}
-        self._pausing.settle(self._consumer, fill, full)
+        if self._stop_until is not None:
+            fill = 1.0
+        full = {partition for partition, hold in held.items() if hold.ledger.full()}
+        self._pausing.settle(self._consumer, fill, full | self._handovers.keys() | self._returned)
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def _take(self, found: dict[TopicPartition, list[Record]]) -> None:
+        for partition in found.keys() & (self._handovers.keys() | self._returned):
+            # It came back while it is drained; see _finish_handovers().
+            found.pop(partition)
+        self._know(found)
+        jobs: list[Job] = []
+        for partition, records in found.items():
+            room = self._limits.max_in_flight - len(self._open_jobs) - len(jobs)
+            jobs += self._read(partition, records, room)
+        if jobs:
+            self._open_jobs.update(jobs)
+            self.status.in_flight_bytes += sum(len(job.message.content) for job in jobs)
+            self._give(jobs)
 
     def _give(self, jobs: list[Job]) -> None:
-        self._open_jobs.update(jobs)
         self.status.handed_out += len(jobs)
-        self.status.in_flight_bytes += sum(len(job.message.content) for job in jobs)
         self.status.in_flight = len(self._open_jobs)
         self._hand_out(jobs)
         self._failpoints.hit(f"{self._service}.handed_out")
+
+    def _hand_out_declined(self) -> None:
+        """Hand out again what could not begin while the membership was uncertain."""
+        if not self._consumer.has_lease():
+            return
+        for hold in self._holds.values():
+            declined = [job for job in hold.take_declined() if job in self._open_jobs]
+            if declined:
+                self._give(declined)
 
     def _read(self, partition: TopicPartition, records: Sequence[Record], room: int) -> list[Job]:
         """The jobs of these records, at most `room`; the rest is read again later."""
@@ -204,7 +280,8 @@ class Worker:
                 except MetadataError as error:
                     # Reading all again from the low-water mark may send twice, never lose.
                     log.error("%s: commit metadata of %s: %s", self._service, partition, error)
-            hold = self._holds[partition] = Hold(partition, PartitionLedger(offset, settled))
+            ledger = PartitionLedger(offset, settled)
+            hold = self._holds[partition] = Hold(partition, ledger, self._consumer.has_lease)
         return hold
 
     def _refuse(self, hold: Hold, record: Record, reason: str) -> None:
@@ -213,80 +290,29 @@ class Worker:
         log.error("%s: %s/%d@%d: %s", self._service, *hold.partition, record.offset, reason)
         for index in hold.ledger.add(record.offset, 1):
             job = Job(hold, record.offset, index, UNREADABLE)
+            job.begun = True
             self._open_jobs.add(job)
             self.settle(job, self._unreadable(record, reason))
 
     # -- committing ------------------------------------------------------------------------
 
     def _commit_if_due(self) -> None:
-        waiting = len(self._settled) + len(self._writing)
+        waiting = self._outcomes.waiting
         if not waiting:
             return
-        now = time.monotonic()
-        old = now - self._last_commit >= self._limits.commit_interval_s
-        if waiting >= self._limits.commit_messages or old:
-            self._commit()
-            self._last_commit = time.monotonic()
-
-    def _commit(self) -> None:
-        """Write everything settled so far. Raises TransactionLost; the outcomes are kept."""
-        while self._settled and len(self._writing) < 2 * self._limits.commit_messages:
-            job, outputs = self._settled.popleft()
-            if job.hold.gone or not job.hold.ledger.settle(job.offset, job.index):
-                self._forget(job)
-                continue
-            self._writing.append((job, outputs))
-        if not self._writing:
+        is_old = time.monotonic() - self._last_commit >= self._limits.commit_interval_s
+        if waiting < self._limits.commit_messages and not is_old:
             return
-        self._failpoints.hit(f"{self._service}.settled")
-        touched = {job.hold.partition: job.hold for job, _ in self._writing}
-        offsets: dict[TopicPartition, Any] = {
-            partition: OffsetAndMetadata(hold.ledger.low_water(), hold.ledger.metadata(), -1)
-            for partition, hold in touched.items()
-        }
-        records = [output for _, outputs in self._writing for output in outputs]
         try:
-            self._producer.commit(records, offsets, self._consumer.group_metadata())
+            done = self._outcomes.write(self._consumer)
         except TransactionLost:
             self.status.lost_transactions += 1
-            if not self._went_through(offsets):
-                raise
-        for job, _ in self._writing:
+            raise
+        for job in done:
             self._forget(job)
-        self.status.settled += len(self._writing)
-        self.status.transactions += 1
-        self._writing.clear()
-
-    def _went_through(self, tried: dict[TopicPartition, Any]) -> bool:
-        """Whether a lost transaction committed after all, told by the committed metadata.
-
-        Waits for Kafka as long as it takes, but in a drain no longer than that lasts: without
-        the answer nothing may be written.
-        """
-        while self._give_up_at is None or time.monotonic() < self._give_up_at:
-            try:
-                self._producer.open()
-                mine = [
-                    (partition, wanted)
-                    for partition, wanted in tried.items()
-                    if partition in self._holds and partition in self._consumer.assignment()
-                ]
-                if not mine:
-                    # Another member reads these now, from whatever is committed.
-                    self._writing.clear()
-                    return False
-                partition, wanted = mine[0]
-                found = self._consumer.committed(partition)
-            except (TransactionLost, KafkaError) as error:
-                self.status.waiting_for = f"Kafka: {error}"
-                log.warning("%s: transaction in doubt: %s", self._service, error)
-                time.sleep(RETRY_S)
-                continue
-            return found is not None and (found.offset, found.metadata or "") == (
-                wanted.offset,
-                wanted.metadata,
-            )
-        return False
+        self.status.settled += len(done)
+        self.status.transactions += bool(done)
+        self._last_commit = time.monotonic()
 
     def _forget(self, job: Job) -> None:
         if job in self._open_jobs:
@@ -294,45 +320,59 @@ class Worker:
             self.status.in_flight_bytes -= len(job.message.content)
             self.status.in_flight = len(self._open_jobs)
 
-    # -- losing partitions -----------------------------------------------------------------
+    # -- giving partitions up --------------------------------------------------------------
 
-    def revoked(self, partitions: Sequence[TopicPartition]) -> None:
-        """Give up what has not begun, wait for what has, commit, let go."""
-        self._drain([self._holds[p] for p in partitions if p in self._holds])
-        self.lost(partitions)
-
-    def lost(self, partitions: Sequence[TopicPartition]) -> None:
-        """Drop the ledgers; what is still under way there will be sent again by another."""
-        for partition in partitions:
+    def _begin_handovers(self) -> None:
+        """Begin to drain what the group has taken away."""
+        for partition in self._consumer.take_revoked():
             self._pausing.forget(partition)
+            self._returned.discard(partition)
             hold = self._holds.pop(partition, None)
-            if hold is None:
-                continue
-            with hold.lock:
-                hold.closing = hold.gone = True
-            for job in [job for job in self._open_jobs if job.hold is hold]:
-                self._forget(job)
-        self._writing = [pair for pair in self._writing if not pair[0].hold.gone]
+            if hold is not None:
+                self._close(hold)
+                until = time.monotonic() + self._limits.handover_timeout_s
+                self._handovers[partition] = _Handover(hold, until)
+            elif partition not in self._handovers:
+                self._consumer.release([partition])
 
-    def _drain(self, holds: list[Hold]) -> None:
-        for hold in holds:
-            with hold.lock:
-                hold.closing = True
-        mine = [job for job in self._open_jobs if job.hold in holds]
-        waiting = {job for job in mine if job.begun}
-        for job in mine:
-            if not job.begun:
-                self._forget(job)
-        until = self._give_up_at = time.monotonic() + self._limits.drain_timeout_s
-        while waiting & self._open_jobs and time.monotonic() < until:
-            try:
-                self._commit()
-            except (TransactionLost, KafkaError) as error:
-                log.warning("%s: draining: %s", self._service, error)
-            time.sleep(0.02)
-        left = len(waiting & self._open_jobs)
-        if left:
-            log.warning("%s: %d messages still under way after the drain", self._service, left)
-        for hold in holds:
-            hold.gone = True
-        self._give_up_at = None
+    def _finish_handovers(self) -> None:
+        """Release the partitions that are drained, or were waited for long enough."""
+        if self._returned:
+            self._reread_returned()
+        if not self._handovers:
+            return
+        open_holds = {job.hold for job in self._open_jobs}
+        now = time.monotonic()
+        for partition, handover in list(self._handovers.items()):
+            if handover.hold in open_holds:
+                if now < handover.until:
+                    continue
+                log.warning("%s: %s/%d is given up undrained", self._service, *partition)
+            del self._handovers[partition]
+            self._let_go(handover.hold)
+            self._outcomes.drop()
+            if partition in self._consumer.assignment():
+                self._returned.add(partition)
+            self._consumer.release([partition])
+
+    def _reread_returned(self) -> None:
+        """Read partitions that came back from what this member committed while it drained them."""
+        try:
+            self._consumer.rewind(self._returned)
+        except KafkaError as error:
+            raise TransactionLost(f"committed offsets: {error}") from error
+        self._returned.clear()
+
+    def _close(self, hold: Hold) -> None:
+        """Let nothing of this partition begin any more; give up what has not begun."""
+        with hold.lock:
+            hold.closing = True
+        hold.take_declined()
+        for job in [job for job in self._open_jobs if job.hold is hold and not job.begun]:
+            self._forget(job)
+
+    def _let_go(self, hold: Hold) -> None:
+        """The partition is another member's from now on."""
+        hold.gone = True
+        for job in [job for job in self._open_jobs if job.hold is hold]:
+            self._forget(job)

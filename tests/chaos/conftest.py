@@ -1,59 +1,89 @@
 """Fixtures of the chaos tests: one stage for all of them, seeds, and the last look.
 
 `pytest tests/chaos --seeds N` runs the tests that roll dice with N seeds, `--seed S` with the
-one seed S. Every run prints its seed.
+one seed S. Every run prints its seed. Schedules of faults (scenes.py) have stages of their own;
+with `--long` their figures go to .sluice/long/chaos.json and a table at the end.
 """
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from shared.cli import places
+from tests.chaos.results import Results, table
+from tests.chaos.scenario import FIXED, Kind
+from tests.chaos.scenes import Scenes
 from tests.chaos.stage import Stage, stage_name
 
 _SEEDS_IN_THE_TEST_RUN: Final = 5
+_SEEDS_IN_LONG_RUNS: Final = 20
+RESULTS_FILE: Final = places.STATE / "long" / "chaos.json"
 # The same in every process of one test run, where a plugin spreads it over several.
 _FIRST_SEED: Final = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID")).randrange(10**6)
+_RESULTS: Final = pytest.StashKey[Results]()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("chaos")
-    group.addoption(
-        "--seeds", type=int, default=_SEEDS_IN_THE_TEST_RUN, help="Chaos: how many seeds."
-    )
-    group.addoption("--seed", type=int, default=None, help="Chaos: this one seed.")
+def pytest_configure(config: pytest.Config) -> None:
+    is_long = config.getoption("--long")
+    config.stash[_RESULTS] = Results(RESULTS_FILE if is_long else None)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With pytest-xdist (--dist loadgroup) all of them stay in one process: one line for all."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With pytest-xdist (--dist loadgroup) all of them stay in one process: one line for all.
+
+    Of the long ones only those of the kinds that --kind names run.
+    """
     here = Path(__file__).parent
+    kinds = config.getoption("--kind")
+    left = []
     for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("chaos"))
+        if here not in item.path.parents:
+            continue
+        item.add_marker(pytest.mark.xdist_group("chaos"))
+        marker = item.get_closest_marker("long")
+        if marker is not None and kinds and _kind_of(item) not in kinds:
+            left.append(item)
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
+
+
+def _kind_of(item: pytest.Item) -> str:
+    return str(item.callspec.params.get("kind", FIXED)) if hasattr(item, "callspec") else FIXED
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`seed` takes every seed; `one_seed` only the first one."""
-    seeds = _seeds(metafunc.config)
+    """`seed` takes every seed, `one_seed` only the first one.
+
+    `kind` and `long_seed` take every kind and seed of a long run.
+    """
+    config = metafunc.config
+    seeds = _seeds(config, _SEEDS_IN_THE_TEST_RUN)
     if "seed" in metafunc.fixturenames:
-        names = [f"seed-{number}" for number, _ in enumerate(seeds, 1)]
-        metafunc.parametrize("seed", seeds, ids=names)
+        metafunc.parametrize("seed", seeds, ids=_names(seeds))
     if "one_seed" in metafunc.fixturenames:
         metafunc.parametrize("one_seed", seeds[:1], ids=["seed-1"])
+    if "long_seed" in metafunc.fixturenames:
+        # All of one membership, then all of the other: a stage has one.
+        many = sorted(_seeds(config, _SEEDS_IN_LONG_RUNS), key=lambda seed: seed % 2)
+        pairs = [(kind, seed) for kind in Kind for seed in many]
+        metafunc.parametrize(("kind", "long_seed"), pairs, ids=[f"{k}-{s}" for k, s in pairs])
 
 
-def _seeds(config: pytest.Config) -> list[int]:
-    # With other folders named too, this file is read after the command line: hence defaults.
-    given = config.getoption("--seed", default=None)
-    if given is not None:
-        return [given]
-    number = config.getoption("--seeds", default=_SEEDS_IN_THE_TEST_RUN)
-    return [_FIRST_SEED + step for step in range(number)]
+def _names(seeds: list[int]) -> list[str]:
+    return [f"seed-{number}" for number, _ in enumerate(seeds, 1)]
+
+
+def _seeds(config: pytest.Config, unless_named: int) -> list[int]:
+    if (one := config.getoption("--seed")) is not None:
+        return [one]
+    number = config.getoption("--seeds")
+    return [_FIRST_SEED + step for step in range(unless_named if number is None else number)]
 
 
 @pytest.fixture(scope="session")
@@ -67,3 +97,37 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
             assert findings.clean, f"{run.name}, looked at again: {findings.explain()}"
     finally:
         stage.close(keep=request.session.testsfailed > 0)
+
+
+@pytest.fixture(scope="session")
+def scenes(request: pytest.FixtureRequest) -> Iterator[Scenes]:
+    """What performs schedules of faults."""
+    config = request.config
+    scenes = Scenes(config.stash[_RESULTS], _teller(config))
+    yield scenes
+    scenes.close()
+
+
+def _teller(config: pytest.Config) -> Callable[[str], None]:
+    """Says it at once in a long run, and keeps it for the report of a failure otherwise."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if not config.getoption("--long") or capture is None:
+        return print
+
+    def tell(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(text, flush=True)
+
+    return tell
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    results = config.stash[_RESULTS]
+    summaries = results.summaries()
+    if not summaries or results.file is None:
+        return
+    terminalreporter.section("schedules of faults")
+    for line in (*table(summaries), f"written to {results.file}"):
+        terminalreporter.write_line(line)

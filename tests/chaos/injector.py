@@ -41,6 +41,7 @@ class Injector:
     """Publishes `submissions` once started; `promises()` is what was acknowledged so far.
 
     `rate_per_s` 0 is as fast as possible; only the first `released` go out until release().
+    What has not gone out when stop() is called never does.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class Injector:
         self._bootstrap = bootstrap
         self._submissions = submissions
         self._rate_per_s = rate_per_s
-        self._released = len(submissions) if released is None else released
+        self._count = len(submissions)
+        self._released = self._count if released is None else released
+        self._handed_in = 0
         self._journal = journal.open("ab")
         self._lock = threading.Condition()
         self._promises: list[Promise] = []
@@ -70,9 +73,15 @@ class Injector:
     def release(self, count: int) -> int:
         """Let `count` more be handed in; how many still are not."""
         with self._lock:
-            self._released = min(self._released + count, len(self._submissions))
+            self._released = min(self._released + count, self._count)
             self._lock.notify_all()
-            return len(self._submissions) - self._released
+            return self._count - self._released
+
+    def stop(self) -> None:
+        """Hand in no more: the load ends with what has gone out by now."""
+        with self._lock:
+            self._count = self._released = self._handed_in
+            self._lock.notify_all()
 
     def promises(self) -> tuple[Promise, ...]:
         """What has been acknowledged so far."""
@@ -100,11 +109,14 @@ class Injector:
 
     def is_done(self) -> bool:
         """Whether all are acknowledged, or can never be."""
-        return self._error is not None or self.acknowledged >= len(self._submissions)
+        with self._lock:
+            return self._error is not None or len(self._promises) >= self._count
 
     def finish(self, timeout_s: float) -> tuple[Promise, ...]:
         """Wait until everything is acknowledged and return the promises."""
-        self.wait_for(len(self._submissions), timeout_s)
+        with self._lock:
+            count = self._count
+        self.wait_for(count, timeout_s)
         self._thread.join(timeout_s)
         self._journal.close()
         return self.promises()
@@ -140,8 +152,11 @@ class Injector:
                 if ahead > _SLICE_S:
                     time.sleep(ahead)
             with self._lock:
-                while number >= self._released:
+                while self._released <= number < self._count:
                     self._lock.wait(1.0)
+                if number >= self._count:
+                    break
+                self._handed_in = number + 1
             self._hand_in(producer, submission)
         while True:
             producer.flush(timeout=DELIVERY_TIMEOUT_MS / 1000)

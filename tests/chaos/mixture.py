@@ -42,20 +42,39 @@ class Submission(Struct, frozen=True):
     promise: Promise
 
 
-class _Fate(Struct, frozen=True):
+class Fate(Struct, frozen=True):
+    """How many of a hundred messages end so, and the word in their recipients that decides it."""
+
     weight: int
     prefix: str
     expected: EventType
 
 
-_FATES: Final = (
-    _Fate(84, "ok-", EventType.DELIVERED),
-    _Fate(4, "defer-1-", EventType.DELIVERED),
-    _Fate(4, "bounce-", EventType.BOUNCED),
-    _Fate(2, "policy-", EventType.BOUNCED),
-    _Fate(4, "broken-", EventType.REFUSED),
-    _Fate(2, "blocked-", EventType.SUPPRESSED),
+FATES: Final = (
+    Fate(84, "ok-", EventType.DELIVERED),
+    Fate(4, "defer-1-", EventType.DELIVERED),
+    Fate(4, "bounce-", EventType.BOUNCED),
+    Fate(2, "policy-", EventType.BOUNCED),
+    Fate(4, "broken-", EventType.REFUSED),
+    Fate(2, "blocked-", EventType.SUPPRESSED),
 )
+
+# Destinations that answer the final dot after 0.02 and 15 s, and after 30 s as well. At 150
+# messages/s on one process less than half of what it may have in flight waits for them.
+SLOW_FATES: Final = (
+    Fate(67, "ok-", EventType.DELIVERED),
+    Fate(15, "slow-20-", EventType.DELIVERED),
+    Fate(2, "slow-15000-", EventType.DELIVERED),
+    *FATES[1:],
+)
+SLOWEST_FATES: Final = (
+    Fate(67, "ok-", EventType.DELIVERED),
+    Fate(15, "slow-20-", EventType.DELIVERED),
+    Fate(1, "slow-15000-", EventType.DELIVERED),
+    Fate(1, "slow-30000-", EventType.DELIVERED),
+    *FATES[1:],
+)
+BY_SLOWEST_S: Final = {0: FATES, 15: SLOW_FATES, 30: SLOWEST_FATES}
 
 # Header lines to add, which break a rule each; {domain} is the sending domain.
 _BREAKS: Final = (
@@ -88,27 +107,35 @@ def recipient_suffix(run: str) -> str:
     return f".{run}.example.net"
 
 
-def mix(run: str, seed: int, count: int, size_bytes: int = 600) -> Iterator[Submission]:
+def mix(
+    run: str,
+    seed: int,
+    count: int,
+    size_bytes: int = 600,
+    fates: Sequence[Fate] = FATES,
+) -> Iterator[Submission]:
     """`count` submissions of mixed fates, the same for the same seed."""
     random = Random(seed)
     streams = senders(run)
-    weights = [fate.weight for fate in _FATES]
+    weights = [fate.weight for fate in fates]
     for number in range(count):
-        fate = random.choices(_FATES, weights)[0]
+        fate = random.choices(fates, weights)[0]
         sender = random.choice(streams)
         yield _submission(run, f"{seed}-{number}", fate, sender, random.choice(_BREAKS), size_bytes)
 
 
-def uniform(run: str, count: int, size_bytes: int, random: Random) -> Iterator[Submission]:
-    """`count` ordinary messages that are all accepted, of about `size_bytes` each."""
+def uniform(
+    run: str, count: int, size_bytes: int, random: Random, fate: Fate = FATES[0]
+) -> Iterator[Submission]:
+    """`count` ordinary messages of one fate, of about `size_bytes` each."""
     streams = senders(run)
     for number in range(count):
         token = f"{random.randrange(16**4):04x}-{number}"
-        yield _submission(run, token, _FATES[0], random.choice(streams), "", size_bytes)
+        yield _submission(run, token, fate, random.choice(streams), "", size_bytes)
 
 
 def _submission(
-    run: str, token: str, fate: _Fate, sender: Sender, broken: str, size_bytes: int
+    run: str, token: str, fate: Fate, sender: Sender, broken: str, size_bytes: int
 ) -> Submission:
     rcpt = f"{fate.prefix}{token}@m{hash_of(token) % RECIPIENT_DOMAINS}{recipient_suffix(run)}"
     message_id = f"{token}@{sender.domain}"

@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -40,6 +40,7 @@ _POLL_S: Final = 0.1
 SERVICE_ENV: Final = {
     "SLUICE_KAFKA__STATIC_MEMBERSHIP": "true",
     "SLUICE_DELIVER__RETRY_TIME_SCALE": "0.02",
+    "SLUICE_DELIVER__IN_DOUBT_DELAY_S": "0",
     "SLUICE_DELIVER__MAX_IN_FLIGHT": str(MAX_IN_FLIGHT),
 }
 
@@ -69,19 +70,37 @@ class Run:
         self._journal = folder / f"promises-{name}.jsonl"
         self._bootstrap = bootstrap
 
-    def inject(self, count: int, rate_per_s: float, released: int | None = None) -> Injector:
+    def inject(
+        self,
+        count: int,
+        rate_per_s: float,
+        released: int | None = None,
+        fates: Sequence[mixture.Fate] = mixture.FATES,
+    ) -> Injector:
         """An injector of this run's mixed messages, begun."""
-        submissions = list(mixture.mix(self.name, self.seed, count))
+        submissions = list(mixture.mix(self.name, self.seed, count, fates=fates))
+        return self.inject_these(submissions, rate_per_s, released)
+
+    def inject_these(
+        self,
+        submissions: Sequence[mixture.Submission],
+        rate_per_s: float,
+        released: int | None = None,
+    ) -> Injector:
+        """An injector of these messages of the run's clients, begun."""
         injector = Injector(self._bootstrap, submissions, self._journal, rate_per_s, released)
         injector.start()
         return injector
 
 
 class Stage:
-    """A running line, its witnesses, and every run so far."""
+    """A running line, its witnesses, and every run so far.
 
-    def __init__(self, name: str) -> None:
-        options = LineOptions(name=name, restart=False, env=SERVICE_ENV)
+    Parts in `down` are meant to be down: they are not started again, and their end is no fault.
+    """
+
+    def __init__(self, name: str, env: Mapping[str, str] | None = None) -> None:
+        options = LineOptions(name=name, restart=False, env={**SERVICE_ENV, **(env or {})})
         self.line = Line(options)
         self.line.start()
         self.bootstrap = self.line.doors.kafka
@@ -89,6 +108,7 @@ class Stage:
         self._sink = SinkJournal(self.line.sink_journal)
         self._bill = Bill(self.line.doors.redis)
         self.runs: list[Run] = []
+        self.down: set[str] = set()
 
     def close(self, keep: bool) -> None:
         """End the line; its folder stays when `keep`, for whoever looks into a failure."""
@@ -112,13 +132,19 @@ class Stage:
 
     def finish(self, run: Run, injector: Promising) -> Findings:
         """Wait for the promises and for their ends, then judge: AssertionError with every fault."""
-        self._wait_handed_in(run, injector)
-        run.promises = injector.finish(SETTLE_TIMEOUT_S)
-        self._wait_settled(run)
-        findings = self.judge(run)
+        findings = self.settle(run, injector)
         print(f"{run.name}: {findings.counts}, copies allowed {run.copies_bound}")
         assert findings.clean, f"{run.name}, seed {run.seed}: {findings.explain()}"
         return findings
+
+    def settle(
+        self, run: Run, injector: Promising, is_idle: Callable[[], bool] = lambda: True
+    ) -> Findings:
+        """Wait for the promises, for their ends and until `is_idle`, then judge."""
+        self._wait_handed_in(run, injector)
+        run.promises = injector.finish(SETTLE_TIMEOUT_S)
+        self._wait_settled(run, is_idle)
+        return self.judge(run)
 
     def finished_runs(self) -> list[Run]:
         """The runs whose promises are known."""
@@ -150,23 +176,25 @@ class Stage:
             self.look_after_parts(run)
             time.sleep(_POLL_S)
 
-    def _wait_settled(self, run: Run) -> None:
+    def _wait_settled(self, run: Run, is_idle: Callable[[], bool]) -> None:
         """Wait until every promise has a final event and nothing more is told of the run."""
         wanted = {promise.message_id for promise in run.promises}
         deadline = time.monotonic() + SETTLE_TIMEOUT_S
         while time.monotonic() < deadline:
             self.look_after_parts(run)
             ended: set[str] = set().union(*(self._events.ended(client) for client in run.clients))
-            if wanted <= ended and self._events.quiet_s(run.clients) > QUIET_S:
+            is_quiet = self._events.quiet_s(run.clients) > QUIET_S
+            if wanted <= ended and is_quiet and is_idle():
                 return
             time.sleep(_POLL_S)
 
     def _revive(self) -> None:
         """Start again what a failed test may have left down, and wait until all are ready."""
-        for part in self.line.parts:
+        wanted = [part for part in self.line.parts if part not in self.down]
+        for part in wanted:
             if not self.line.process(part).runs:
                 self.restart(part)
-        for part in self.line.parts:
+        for part in wanted:
             self.line.wait_ready(part)
 
     # --- parts ----------------------------------------------------------------------------
@@ -179,7 +207,7 @@ class Stage:
         """
         for name in self.line.parts:
             process = self.line.process(name)
-            if process.runs:
+            if process.runs or name in self.down:
                 continue
             if process.exit_code != watchdog.EXIT_CODE:
                 raise AssertionError(

@@ -139,6 +139,8 @@ def test_sigterm_ends_it_well_and_its_verbs_work_without_it(house: House) -> Non
     _, found = house.verb("usage", "--month", MONTH, "--client", house.client)
     assert [row["billed"] for row in found["rows"]] == [MESSAGES]
     assert house.verb("usage", "--month", "11")[0] == 2
+    code, found = house.verb("adopt-log")
+    assert (code, found["adopted"], found["before"]) == (0, False, found["log"])
     assert house.verb("rebuild") == (0, {"dropped": True})
     _, found = house.verb("usage", "--month", MONTH, "--client", house.client)
     assert (found["complete"], found["rows"]) == (False, [])

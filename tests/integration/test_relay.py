@@ -33,8 +33,8 @@ class RunningRelay:
         self.stop = Stop()
         self.consumers: list[StreamConsumer] = []
 
-        def make(heard: Relay) -> StreamConsumer:
-            self.consumers.append(StreamConsumer(options, f"g.{source}", heard, topics=(source,)))
+        def make() -> StreamConsumer:
+            self.consumers.append(StreamConsumer(options, f"g.{source}", topics=(source,)))
             return self.consumers[-1]
 
         self.relay = Relay(
@@ -43,8 +43,8 @@ class RunningRelay:
             TransactionalProducer(options, f"ingest.{source}", Failpoints.none(), Watchdog()),
             process,  # type: ignore[arg-type]
             Failpoints.none(),
+            max_records=50,
         )
-        self.relay.max_records = 50
         self.thread = threading.Thread(target=self.relay.run, args=(self.stop,), daemon=True)
         self.thread.start()
 
@@ -139,7 +139,7 @@ def test_a_restarted_static_member_reads_topics_that_came_while_it_was_away(
         stop = Stop()
         relay = Relay(
             "ingest",
-            lambda heard: StreamConsumer(options, f"static.{source}", heard, pattern=pattern),
+            lambda: StreamConsumer(options, f"static.{source}", pattern=pattern),
             TransactionalProducer(options, f"static.{source}", Failpoints.none(), Watchdog()),
             lambda records: [Output(target, record.value) for record in records],
             Failpoints.none(),

@@ -23,6 +23,7 @@ from tests.integration.certificates import self_signed
 from tests.integration.smtp_peers import Sink, running_sink, wait_until
 
 SENDER = "a@news.example.com"
+SLOW_S = 0.7
 
 
 def content(number: int = 1) -> bytes:
@@ -116,6 +117,15 @@ def test_a_tarpit_answers_late_from_rcpt_on(sink: Sink, client: smtplib.SMTP) ->
     began = time.monotonic()
     client.sendmail(SENDER, "ok-2@d.example", content())
     assert time.monotonic() - began < TARPIT_S
+
+
+def test_a_slow_recipient_is_answered_late_at_the_dot(sink: Sink, client: smtplib.SMTP) -> None:
+    for code, _ in (client.ehlo(), client.mail(SENDER), client.rcpt("slow-700-1@d.example")):
+        assert code == 250
+    started = time.monotonic()
+    assert client.data(content())[0] == 250
+    assert time.monotonic() - started >= SLOW_S
+    assert [verdict for verdict, *_ in lines_of(sink, "slow-700-1@d.example")] == ["accepted"]
 
 
 def test_one_refusing_recipient_refuses_the_message_for_all(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
+from bench.sink.behaviour import dot_delay_s
 from shared.mail.headers import scan
 from shared.mail.rules import Submission, judge
 from shared.topics.records import EventType
 from tests.chaos import mixture
+from tests.chaos.stage import MAX_IN_FLIGHT
 
 RUN = "unit"
 COUNT = 2_000
@@ -32,6 +36,16 @@ def test_every_fate_and_every_cell_occurs() -> None:
     fates = Counter(promise.rcpt.partition("-")[0] for promise in promises)
     assert set(fates) == {"ok", "defer", "bounce", "policy", "broken", "blocked"}
     assert len({promise.cell for promise in promises}) == len(mixture.senders(RUN))
+
+
+@pytest.mark.parametrize("fates", [mixture.SLOW_FATES, mixture.SLOWEST_FATES])
+def test_slow_destinations_are_a_small_share(fates: tuple[mixture.Fate, ...]) -> None:
+    assert sum(fate.weight for fate in fates) == sum(fate.weight for fate in mixture.FATES)
+    found = list(mixture.mix(RUN, 7, COUNT, fates=fates))
+    late_s = [dot_delay_s(submission.promise.rcpt) for submission in found]
+    assert set(late_s) == {0.0} | {dot_delay_s(fate.prefix) for fate in fates}
+    # Seconds that a message waits for its destination, on average: 150 a second of them.
+    assert 150 * sum(late_s) / COUNT < MAX_IN_FLIGHT / 2
 
 
 def test_the_rules_refuse_exactly_the_messages_that_must_be_refused() -> None:

@@ -32,6 +32,8 @@ def test_a_package_is_there_when_all_its_parts_are(foreign: Foreign, found: bool
         (["--numprocesses=2"], False),
         (["-s"], False),
         (["--pdb"], False),
+        (["--long", "--seeds", "2"], False),
+        (["--seeds", "2"], True),
     ],
 )
 def test_the_tests_are_spread_unless_told_how(arguments: list[str], is_spread: bool) -> None:

@@ -17,18 +17,20 @@ from contextlib import suppress
 from typing import Any, Final
 
 from kafka import ConsumerRebalanceListener
-from kafka.errors import IllegalStateError, KafkaError
+from kafka.errors import FencedInstanceIdError, IllegalStateError, KafkaError
 from kafka.structs import TopicPartition
 from msgspec import Struct
 
 from services.billing.core.usage import EventRecord
 from shared.stream.client import (
+    SESSION_TIMEOUT_MS,
     ClientOptions,
     before_poll,
     load_metadata,
     make_consumer,
     position_of,
 )
+from shared.stream.kafka_python.membership import Membership
 from shared.topics.names import EVENTS
 
 log = logging.getLogger(__name__)
@@ -86,6 +88,7 @@ class EventFeed:
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_poll_records=poll_records,
         )
+        self._membership = Membership(self._consumer, SESSION_TIMEOUT_MS / 1000)
         self._changes: deque[tuple[int, bool]] = deque()
         self._next: dict[int, int] = {}
         self._unplaced: set[int] = set()
@@ -100,6 +103,10 @@ class EventFeed:
         """
         before_poll(self._consumer)
         found = self._consumer.poll(timeout_ms=timeout_ms)
+        if self._membership.is_fenced:
+            raise FencedInstanceIdError("another process uses this instance name")
+        if self._membership.lost:
+            raise KafkaError(self._membership.lost)
         self._take_changes()
         runs = []
         for partition, begin in list(self._next.items()):

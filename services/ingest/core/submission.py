@@ -38,17 +38,20 @@ Scan = Callable[[bytes], Facts]
 
 
 class Submission(Struct, frozen=True):
-    """One intake record as read: where from, Kafka's timestamp, its message, what was said.
+    """One intake record as read: where from, its time stamps, its message, what was said.
 
-    With `faults` it cannot be taken; `content` is then the record's value as it stood.
+    `appended_at_ms` is the broker's time (LogAppendTime), 0 where the topic keeps the producer's.
+    `created_at_ms` is the producer's: any number, so it decides nothing but the look of a mail id.
+    With `faults` the record cannot be taken; `content` is then its value as it stood.
     """
 
     client: str
     origin: Origin
-    timestamp_ms: int
+    appended_at_ms: int
     content: bytes
     given: Given = Given()
     faults: tuple[BrokenRule, ...] = ()
+    created_at_ms: int = 0
 
 
 class Refusal(Struct, frozen=True):
@@ -60,9 +63,16 @@ class Refusal(Struct, frozen=True):
 
 
 def mail_id_of(submission: Submission) -> str:
-    """The mail id of an intake record, the same each time it is read."""
+    """The mail id of an intake record, the same each time it is read.
+
+    Without an append time, the content keeps apart what a topic that was deleted and created
+    again has at the same offset.
+    """
     origin = submission.origin
-    return ids.derive(origin.topic, origin.partition, origin.offset, submission.timestamp_ms)
+    place = (origin.topic, origin.partition, origin.offset)
+    if submission.appended_at_ms:
+        return ids.derive(*place, submission.appended_at_ms)
+    return ids.derive(*place, submission.created_at_ms, submission.content)
 
 
 def accept(
@@ -108,7 +118,7 @@ def _envelope(
         sender=_normal(given.sender) if given.sender else facts.from_address,
         recipient=facts.to_address,
         message_id=facts.message_id,
-        received_at_ms=submission.timestamp_ms or now_ms,
+        received_at_ms=submission.appended_at_ms or now_ms,
         origin=submission.origin,
         facts=facts,
         mail_class=client.mail_class,
@@ -137,7 +147,7 @@ def _refuse(
         client=submission.client,
         mailing_id=mailing_id,
         at_ms=now_ms,
-        received_at_ms=submission.timestamp_ms,
+        received_at_ms=submission.appended_at_ms or now_ms,
         enhanced=broken[0].status,
         reason="; ".join(one.reason for one in broken),
         rules=broken,

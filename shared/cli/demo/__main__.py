@@ -66,7 +66,10 @@ def main(count: int, *, stay: bool, as_json: bool) -> None:
 
 
 def _run(mine: State, count: int, *, stay: bool, as_json: bool) -> Exit:
-    env = {"SLUICE_DELIVER__RETRY_TIME_SCALE": RETRY_TIME_SCALE}
+    env = {
+        "SLUICE_DELIVER__RETRY_TIME_SCALE": RETRY_TIME_SCALE,
+        "SLUICE_DELIVER__IN_DOUBT_DELAY_S": "0",
+    }
     line = Line(LineOptions(name=mine.name, env=env, say=say))
     started, differ = time.monotonic(), False
     try:

@@ -38,6 +38,7 @@ class BrokerPlan(Struct, frozen=True):
     folder: Path
     port: int
     controller_port: int
+    properties: dict[str, str] = {}  # over those below, for tests
 
     @property
     def address(self) -> str:
@@ -81,6 +82,7 @@ def properties(plan: BrokerPlan) -> dict[str, str]:
         "num.io.threads": "4",
         "log.cleaner.dedupe.buffer.size": str(8 * 1024 * 1024),
         "controlled.shutdown.enable": "false",
+        **plan.properties,
     }
 
 

@@ -24,8 +24,8 @@ SERVICES: Final = ("ingest", "validate", "deliver", "billing")
 SINK: Final = "sink"
 READY_TIMEOUT_S: Final = 60.0
 # A service drains on SIGTERM (transactions end, open SMTP dialogues are finished) and gives
-# up by itself after 30 s (runtime.drain_timeout_s and a grace).
-DRAIN_TIMEOUT_S: Final = 32.0
+# up by itself after 50 s (runtime.drain_timeout_s and a grace).
+DRAIN_TIMEOUT_S: Final = 52.0
 SINK_STOP_TIMEOUT_S: Final = 5.0
 _ASK_TIMEOUT_S: Final = 2.0
 

@@ -1,0 +1,93 @@
+"""Notice every way in which a consumer stops being a member of its group.
+
+Written for kafka-python 3.0.12, which reports a lost membership on one road only: when the
+heartbeat is refused and the next poll rejoins, `on_partitions_lost` is called. It is silent when
+
+- JoinGroup or SyncGroup is answered UNKNOWN_MEMBER_ID or ILLEGAL_GENERATION during a rejoin: the
+  consumer joins as a new member and keeps its old assignment and positions;
+- the poll interval has passed: the heartbeat loop leaves the group by itself;
+- another process uses the same `group.instance.id`: heartbeats stop, everything else goes on;
+- an assignment names a topic that has just been deleted: the old assignment stays in place
+  under the new generation.
+
+After a loss its group metadata is (-1, ""), and the broker takes a transactional offset commit
+that names no member from anybody. Its assignor also claims partitions of the lost membership at
+the next join, and a leader believes it. So a consumer that lost its membership is not used again:
+StreamConsumer raises MembershipLost and its owner creates a new one.
+
+The lease: a heartbeat or SyncGroup that the broker answered well was received after it was sent,
+so the broker keeps this member at least until that time plus the session time-out. A process that
+was stopped and goes on therefore finds its lease expired before it has talked to anyone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from kafka.errors import FencedInstanceIdError, RebalanceInProgressError
+from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment
+
+_UNKNOWN_MEMBER: Final = ""
+
+
+class Membership:
+    """The place of one KafkaConsumer in its group. Read it from any thread."""
+
+    def __init__(
+        self, consumer: Any, session_timeout_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Attach to a consumer that has not polled yet."""
+        self._session_timeout_s = session_timeout_s
+        self._clock = clock
+        self._coordinator = coordinator = consumer._coordinator
+        self._subscription = consumer._subscription
+        self._confirmed_at = float("-inf")
+        # Why the membership is lost; "" while it is held or has not begun.
+        self.lost = ""
+        # Another process uses this instance name.
+        self.is_fenced = False
+        self._reset = coordinator.reset_generation
+        self._heartbeat = coordinator._handle_heartbeat_response
+        self._synced = coordinator._process_sync_group_response
+        self._completed = coordinator._on_join_complete_async
+        coordinator.reset_generation = self._on_reset
+        coordinator._handle_heartbeat_response = self._on_heartbeat
+        coordinator._process_sync_group_response = self._on_sync
+        coordinator._on_join_complete_async = self._on_join_complete
+
+    def has_lease(self) -> bool:
+        """Whether the broker is known to keep this member at this moment."""
+        return not self.lost and self._clock() < self._confirmed_at + self._session_timeout_s
+
+    def _on_reset(self, member_id: str = _UNKNOWN_MEMBER) -> None:
+        # A generation below 0 has not joined yet: nothing is lost.
+        if self._coordinator._generation.generation_id >= 0:
+            self.lost = self.lost or "the group coordinator no longer knows this member"
+        self._reset(member_id)
+
+    def _on_heartbeat(self, response: Any, send_time: float) -> Any:
+        try:
+            answer = self._heartbeat(response, send_time)
+        except RebalanceInProgressError:
+            self._confirmed_at = max(self._confirmed_at, send_time)
+            raise
+        except FencedInstanceIdError:
+            self.is_fenced = True
+            raise
+        self._confirmed_at = max(self._confirmed_at, send_time)
+        return answer
+
+    def _on_sync(self, response: Any, send_time: float) -> Any:
+        assignment = self._synced(response, send_time)
+        self._confirmed_at = max(self._confirmed_at, send_time)
+        return assignment
+
+    async def _on_join_complete(
+        self, generation: int, member_id: str, protocol: str, assignment: bytes
+    ) -> None:
+        await self._completed(generation, member_id, protocol, assignment)
+        named = set(ConsumerProtocolAssignment.decode(assignment).partitions())
+        if named != set(self._subscription.assigned_partitions()):
+            self.lost = self.lost or "the assignment names a topic that is not there"

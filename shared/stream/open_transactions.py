@@ -1,0 +1,144 @@
+"""Ends transactions whose process is dead or stopped, so that they hold nobody up.
+
+While a transaction is open, no reader of committed records gets past it on any partition it wrote
+to, and the broker gives nobody the offsets it commits. Its owner's next process ends it, if it
+bears the same name. One with another name does not, and the broker itself waits for the
+transaction time-out, which has to be long (docs/decisions/0005-transaction-timeout.md).
+
+So every service looks at the open transactions of all services. One that has stayed open under its
+eyes for ABANDONED_S is fenced: whoever owns it finds its producer fenced, and its transaction
+aborted as a whole, which every owner must stand anyway. The time counts only while the brokers
+answer: a transaction that has outlived an absence of the brokers is its owner's to finish first.
+
+Owns: a thread and a connection. Never blocks and never fails its service.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Self
+
+from kafka import KafkaAdminClient
+from kafka.admin import TransactionState
+from kafka.errors import KafkaError
+from msgspec import Struct
+
+from shared.stream.client import ClientOptions, discard, made, make_producer
+
+log = logging.getLogger(__name__)
+
+PREFIX: Final = "sluice."
+LOOK_S: Final = 4.0
+# Longer than a transaction takes on a slow machine; twice the session time-out, after which
+# another member waits for the offsets.
+ABANDONED_S: Final = 20.0
+_REQUEST_TIMEOUT_MS: Final = 10_000
+_CLOSE_TIMEOUT_S: Final = 5.0
+
+
+class Transaction(Struct, frozen=True):
+    """One open transaction: whose it is, and which one of theirs."""
+
+    transactional_id: str
+    producer_id: int
+    producer_epoch: int
+    started_ms: int
+
+
+class Abandoned:
+    """Which open transactions have been open for too long. Pure."""
+
+    def __init__(self, after_s: float = ABANDONED_S) -> None:
+        self._after_s = after_s
+        self._seen: dict[Transaction, float] = {}
+
+    def look(self, open_now: Iterable[Transaction], now: float) -> list[Transaction]:
+        """Those to be ended, given what is open now (`now` in monotonic seconds)."""
+        self._seen = {one: self._seen.get(one, now) for one in open_now}
+        return [one for one, since in self._seen.items() if now - since >= self._after_s]
+
+    def forget(self) -> None:
+        """The brokers could not be asked: what is seen next is seen for the first time."""
+        self._seen.clear()
+
+
+class OpenTransactions:
+    """The thread that looks after the open transactions of all services."""
+
+    def __init__(self, options: ClientOptions, abandoned: Abandoned | None = None) -> None:
+        self._options = options
+        self._abandoned = abandoned or Abandoned()
+        self._closing = threading.Event()
+        self._admin: Any = None
+        self._thread = threading.Thread(target=self._run, name="open-transactions", daemon=True)
+        self.ended = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._closing.set()
+        self._thread.join(_CLOSE_TIMEOUT_S)
+
+    def _run(self) -> None:
+        while not self._closing.wait(LOOK_S):
+            try:
+                self._look()
+            except KafkaError as error:
+                log.debug("open transactions not seen: %s", error)
+                self._give_up_admin()
+            except Exception:
+                # Looking after others must not end with a fault of the client library.
+                log.exception("open transactions not seen")
+                self._give_up_admin()
+        self._give_up_admin()
+
+    def _look(self) -> None:
+        if self._admin is None:
+            self._admin = made(
+                KafkaAdminClient,
+                bootstrap_servers=self._options.bootstrap.split(","),
+                request_timeout_ms=_REQUEST_TIMEOUT_MS,
+            )
+        for one in self._abandoned.look(open_transactions(self._admin), time.monotonic()):
+            log.warning("ending the abandoned transaction of %s", one.transactional_id)
+            fence(self._options, one.transactional_id)
+            self.ended += 1
+
+    def _give_up_admin(self) -> None:
+        self._abandoned.forget()
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            close: Callable[[], None] = admin.close
+            close()
+
+
+def open_transactions(admin: Any) -> list[Transaction]:
+    """The open transactions of Sluice's processes. Raises KafkaError."""
+    # The value: kafka-python 3.0.12 sends the name of the member itself, which matches nothing.
+    listed = admin.list_transactions(state_filters=[TransactionState.ONGOING.value])
+    ids = [
+        one.transactional_id
+        for found in listed.values()
+        for one in found
+        if one.transactional_id.startswith(PREFIX)
+    ]
+    described = admin.describe_transactions(ids) if ids else {}
+    return [
+        Transaction(name, one.producer_id, one.producer_epoch, one.transaction_start_time_ms)
+        for name, one in described.items()
+        if one.state is TransactionState.ONGOING
+    ]
+
+
+def fence(options: ClientOptions, transactional_id: str) -> None:
+    """Abort the open transaction of this id, and fence its producer. Raises KafkaError."""
+    producer = make_producer(options, transactional_id)
+    try:
+        producer.init_transactions()
+    finally:
+        discard(producer)

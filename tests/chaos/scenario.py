@@ -1,0 +1,171 @@
+"""Schedules of faults from a seed: what is done to which process, in which order. Pure.
+
+Job: draw, for a kind of fault and a seed, the membership of the consumers, how many processes
+each service has, and the steps. Only the seed decides: the same one gives the same schedule in
+every process. Does not own: carrying the steps out (scenes.py), the messages (mixture.py).
+
+A process is named by its place among the running ones of its service, 0 the oldest, because
+names depend on what was started before.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from random import Random
+from typing import Final
+
+from msgspec import Struct
+
+from shared.cli.parts.services import SERVICES
+from shared.stream.failpoints import NAMES
+
+# One that a heartbeat is forgiven, one for which the session certainly ends, one that outlasts
+# a transaction's answer and a destination's 30 s.
+PAST_SESSION_S: Final = 14.0
+PAUSES_S: Final = (5.0, PAST_SESSION_S, 40.0)
+# The session ends after 10 s, and a heartbeat comes every 2 s (shared/stream/client.py).
+FORGIVEN_PAUSE_S: Final = 8.0
+GROWN: Final = 3
+SHORT_RATE_PER_S: Final = 80.0
+RATE_PER_S: Final = 150.0
+
+
+class Kind(StrEnum):
+    """The kinds of schedules."""
+
+    PAUSE = "pause"
+    REBALANCE = "rebalance"
+    KILL = "kill"
+
+
+# The kind of the runs that are told one by one (test_long.py) instead of drawn.
+FIXED: Final = "fixed"
+
+
+class Pause(Struct, frozen=True, tag=True):
+    """Stop one process of each of these services (service, place) and let it go on later."""
+
+    who: tuple[tuple[str, int], ...]
+    seconds: float
+
+
+class Grow(Struct, frozen=True, tag=True):
+    """Start further processes of these services until each has so many."""
+
+    services: tuple[str, ...]
+    to: int
+
+
+class Shrink(Struct, frozen=True, tag=True):
+    """End gracefully all processes of these services but the one at this place."""
+
+    services: tuple[str, ...]
+    survivor: int
+
+
+class Kill(Struct, frozen=True, tag=True):
+    """End one process hard; its successor has another name.
+
+    With a failpoint a process that dies there by itself is started for it, otherwise the one at
+    `place` is killed.
+    """
+
+    service: str
+    place: int
+    failpoint: str = ""
+
+
+class RestartBroker(Struct, frozen=True, tag=True):
+    """Stop Kafka gracefully and start it again."""
+
+
+Step = Pause | Grow | Shrink | Kill | RestartBroker
+
+
+class Scenario(Struct, frozen=True):
+    """One schedule. `processes` of each service run before the first step."""
+
+    kind: str
+    seed: int
+    is_static: bool
+    processes: int
+    steps: tuple[Step, ...]
+    rate_per_s: float = RATE_PER_S
+    slowest_s: int = 30  # of the destinations: a key of mixture.BY_SLOWEST_S
+    gap_s: float = 4.0  # of load after each step, at its rate
+
+    @property
+    def name(self) -> str:
+        """A name for its clients and recipients, and what the results say."""
+        return f"{self.kind}-{'static' if self.is_static else 'dynamic'}-{self.seed}"
+
+
+def copies_allowed(step: Step, max_in_flight: int) -> int:
+    """How many second copies a step may cause: what was in flight in the process hit."""
+    match step:
+        case Pause(who, seconds) if seconds > FORGIVEN_PAUSE_S:
+            return max_in_flight * sum(service == "deliver" for service, _ in who)
+        case Kill("deliver"):
+            return max_in_flight
+        case _:
+            return 0
+
+
+def plan(kind: Kind, seed: int, is_long: bool) -> Scenario:
+    """The schedule of this kind and seed; a short one unless `is_long`.
+
+    Every second seed has static members. Kills have them where the others do not, so that one
+    seed of each kind has both.
+    """
+    random = Random(f"{kind}-{seed}")  # a string is hashed by SHA-512: the same everywhere
+    is_static = bool(seed % 2) is not (kind is Kind.KILL)
+    processes, steps = _DRAWN[kind](random, is_long)
+    if is_long:
+        return Scenario(kind, seed, is_static, processes, steps)
+    return Scenario(kind, seed, is_static, processes, steps, SHORT_RATE_PER_S, 15, gap_s=2.0)
+
+
+def _groups(random: Random, sizes: tuple[int, ...]) -> list[tuple[str, ...]]:
+    """The services in a drawn order, in groups of these sizes."""
+    order = random.sample(SERVICES, len(SERVICES))
+    return [tuple(order.pop() for _ in range(size)) for size in sizes]
+
+
+def _draw_pauses(random: Random, is_long: bool) -> tuple[int, tuple[Step, ...]]:
+    sizes = random.choice([(1, 1, 1, 1), (2, 1, 1), (1, 2, 1), (2, 2)]) if is_long else (2, 2)
+    pauses = [*random.sample(PAUSES_S, len(PAUSES_S)), random.choice(PAUSES_S)]
+    steps = []
+    for group in _groups(random, sizes):
+        # In a short schedule deliver's session ends: it has the most to lose by it.
+        short = PAST_SESSION_S if "deliver" in group else random.choice(PAUSES_S[:2])
+        who = tuple((service, random.randrange(2)) for service in group)
+        steps.append(Pause(who, pauses.pop() if is_long else short))
+    return 2, tuple(steps)
+
+
+def _draw_rebalances(random: Random, is_long: bool) -> tuple[int, tuple[Step, ...]]:
+    sizes = random.choice([(1, 1, 2), (2, 2), (1, 3), (4,)]) if is_long else (4,)
+    steps: list[Step] = []
+    for group in _groups(random, sizes):
+        steps.append(Grow(group, GROWN))
+        if is_long and random.random() < 0.4:
+            steps.append(RestartBroker())
+        steps.append(Shrink(group, random.randrange(GROWN)))
+    return 1, tuple(steps)
+
+
+def _draw_kills(random: Random, is_long: bool) -> tuple[int, tuple[Step, ...]]:
+    steps: list[Step] = []
+    for _ in range(2 if is_long else 1):
+        for number, (service,) in enumerate(_groups(random, (1, 1, 1, 1))):
+            # Half of them inside a transaction or another step, which a kill seldom meets.
+            point = f"{random.choice(NAMES[service])}:{random.randint(1, 20)}"
+            steps.append(Kill(service, random.randrange(2), point if number % 2 else ""))
+    return 2, tuple(steps)
+
+
+_DRAWN: Final = {
+    Kind.PAUSE: _draw_pauses,
+    Kind.REBALANCE: _draw_rebalances,
+    Kind.KILL: _draw_kills,
+}

@@ -1,0 +1,185 @@
+"""Members that fall out of their group, hand partitions over, or leave a transaction open."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+
+import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import MemberToRemove
+from kafka.structs import OffsetAndMetadata, TopicPartition
+
+from shared.runtime.lifecycle import Stop
+from shared.stream.client import (
+    SESSION_TIMEOUT_MS,
+    ClientOptions,
+    made,
+    make_consumer,
+    make_producer,
+)
+from shared.stream.consumer import MembershipLost, StreamConsumer
+from shared.stream.failpoints import Failpoints
+from shared.stream.kafka_python.claims import request_rejoin
+from shared.stream.open_transactions import Abandoned, OpenTransactions
+from shared.stream.relay import Relay
+from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
+from shared.stream.watchdog import Watchdog
+from tests.integration.stream_topics import PATIENCE_S, eventually, publish, read_all
+from tests.support.running_worker import RunningWorker, ids_of_pack, pack_of
+
+PACKS = 8
+
+
+def remove_members(bootstrap: str, group: str) -> int:
+    """Have the broker forget every member, as it does with one whose session has timed out."""
+    admin = made(KafkaAdminClient, bootstrap_servers=[bootstrap])
+    try:
+        members = admin.describe_groups([group])[group]["members"]
+        admin.remove_group_members(
+            group,
+            [
+                MemberToRemove(group_instance_id=member["group_instance_id"])
+                if member["group_instance_id"]
+                else MemberToRemove(member_id=member["member_id"])
+                for member in members
+            ],
+        )
+        return len(members)
+    finally:
+        admin.close()
+
+
+def joined_consumer(options: ClientOptions, source: str) -> StreamConsumer:
+    consumer = StreamConsumer(options, f"g.{source}", topics=(source,), keeps_claims=True)
+    eventually(lambda: not consumer.poll(100, 1) and len(consumer.assignment()) == 4)
+    return consumer
+
+
+@pytest.mark.parametrize("static", [False, True], ids=["dynamic", "static"])
+@pytest.mark.parametrize("is_joining", [False, True], ids=["heartbeat", "join"])
+def test_a_consumer_that_fell_out_of_its_group_says_so_however_it_learns_of_it(
+    kafka_bootstrap: str, topics: tuple[str, str], static: bool, is_joining: bool
+) -> None:
+    # When the join, not the heartbeat, is answered UNKNOWN_MEMBER_ID, kafka-python calls nobody.
+    source, _ = topics
+    options = ClientOptions(kafka_bootstrap, "only", static=static)
+    consumer = joined_consumer(options, source)
+    assert consumer.membership() is not None
+    assert remove_members(kafka_bootstrap, f"g.{source}") == 1
+    if is_joining:
+        request_rejoin(consumer._consumer)
+    with pytest.raises(MembershipLost):
+        eventually(lambda: bool(consumer.poll(100, 1)))
+    with pytest.raises(MembershipLost):
+        consumer.membership()
+    assert not consumer.has_lease()
+    consumer.close()
+
+
+def test_a_commit_of_a_member_that_fell_out_of_its_group_is_refused(
+    kafka_bootstrap: str, topics: tuple[str, str]
+) -> None:
+    # With the group metadata of after the loss, (-1, ""), the broker takes it from anybody.
+    source, target = topics
+    options = ClientOptions(kafka_bootstrap, "stale")
+    consumer = joined_consumer(options, source)
+    membership = consumer.membership()
+    remove_members(kafka_bootstrap, f"g.{source}")
+    with pytest.raises(MembershipLost):
+        eventually(lambda: bool(consumer.poll(100, 1)))
+    producer = TransactionalProducer(options, f"stale.{source}", Failpoints.none(), Watchdog())
+    offsets = {TopicPartition(source, 0): OffsetAndMetadata(7, "", -1)}
+    with pytest.raises(TransactionLost):
+        producer.commit([Output(target, b"stale")], offsets, membership)
+    producer.commit([Output(target, b"last")])
+    producer.close()
+    consumer.close()
+    assert read_all(kafka_bootstrap, target, 1) == [b"last"]
+
+
+@pytest.mark.parametrize("static", [False, True], ids=["dynamic", "static"])
+def test_workers_that_fall_out_of_their_group_again_and_again_settle_each_message_once(
+    kafka_bootstrap: str, topics: tuple[str, str], static: bool
+) -> None:
+    source, target = topics
+    publish(kafka_bootstrap, source, [pack_of(source, number) for number in range(PACKS * 4)])
+    wanted = [mail_id for number in range(PACKS * 4) for mail_id in ids_of_pack(number)]
+    workers = [
+        RunningWorker(kafka_bootstrap, name, source, target, static=static)
+        for name in ("first", "second")
+    ]
+    for after in (200, 500, 900):
+        eventually(lambda: sum(w.worker.status.settled for w in workers) > after)  # noqa: B023
+        remove_members(kafka_bootstrap, f"g.{source}")
+        eventually(lambda: bool(sum(w.worker.status.lost_memberships for w in workers)))
+    values = read_all(kafka_bootstrap, target, len(wanted))
+    for worker in workers:
+        worker.end()
+    assert Counter(values) == Counter(mail_id.encode() for mail_id in wanted)
+
+
+def test_what_is_under_way_for_longer_than_a_session_is_sent_once_when_a_member_joins(
+    kafka_bootstrap: str, topics: tuple[str, str]
+) -> None:
+    source, target = topics
+    publish(kafka_bootstrap, source, [pack_of(source, number) for number in range(PACKS)])
+    wanted = [mail_id for number in range(PACKS) for mail_id in ids_of_pack(number)]
+    slow = set(wanted[:: len(wanted) // 20])
+    until = [float("inf")]
+    first = RunningWorker(kafka_bootstrap, "first", source, target, static=False)
+    first.is_slow = lambda job: job.message.envelope.mail_id in slow and time.monotonic() < until[0]
+    eventually(lambda: len(first.attempted) == len(wanted))
+    second = RunningWorker(kafka_bootstrap, "second", source, target, static=False)
+    until[0] = time.monotonic() + 1.5 * SESSION_TIMEOUT_MS / 1000
+    values = read_all(kafka_bootstrap, target, len(wanted))
+    more = [pack_of(source, number) for number in range(PACKS, 2 * PACKS)]
+    publish(kafka_bootstrap, source, more)
+    eventually(lambda: second.worker.status.settled > 0)
+    for worker in (first, second):
+        worker.end()
+        assert worker.worker.status.lost_memberships == 0
+    assert Counter(values) == Counter(mail_id.encode() for mail_id in wanted)
+    repeated = Counter(first.attempted + second.attempted) - Counter(
+        set(first.attempted + second.attempted)
+    )
+    assert not repeated
+
+
+def test_the_open_transaction_of_a_dead_process_does_not_hold_up_one_of_another_name(
+    kafka_bootstrap: str, topics: tuple[str, str]
+) -> None:
+    source, target = topics
+    publish(kafka_bootstrap, source, [Output(source, b"%d" % number) for number in range(20)])
+    group = f"g.{source}"
+    dead = make_consumer(ClientOptions(kafka_bootstrap, "dead"), group)
+    dead.subscribe([source])
+    eventually(lambda: bool(dead.poll(timeout_ms=100)))
+    producer = make_producer(ClientOptions(kafka_bootstrap, "dead"), f"sluice.test.{source}")
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.send(target, b"never committed")
+    offsets = {TopicPartition(source, number): OffsetAndMetadata(5, "", -1) for number in range(4)}
+    producer.send_offsets_to_transaction(offsets, dead.group_metadata())
+    producer.flush()
+    dead.close()
+
+    options = ClientOptions(kafka_bootstrap, "successor")
+    stop = Stop()
+    relay = Relay(
+        "ingest",
+        lambda: StreamConsumer(options, group, topics=(source,)),
+        TransactionalProducer(options, f"successor.{source}", Failpoints.none(), Watchdog()),
+        lambda records: [Output(target, record.value) for record in records],
+        Failpoints.none(),
+    )
+    thread = threading.Thread(target=relay.run, args=(stop,), daemon=True)
+    thread.start()
+    eventually(lambda: "an open transaction holds them" in relay.status.waiting_for)
+    with OpenTransactions(options, Abandoned(2.0)):
+        values = read_all(kafka_bootstrap, target, 20)
+    stop.set()
+    thread.join(PATIENCE_S)
+    producer.close(timeout=0)
+    assert sorted(values) == sorted(b"%d" % number for number in range(20))

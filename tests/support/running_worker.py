@@ -1,0 +1,88 @@
+"""A worker with a loop of its own, and packs for it to read."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from zlib import crc32
+
+import uvloop
+
+from shared.runtime.lifecycle import Stop
+from shared.stream import outputs
+from shared.stream.client import ClientOptions
+from shared.stream.consumer import StreamConsumer
+from shared.stream.failpoints import Failpoints
+from shared.stream.jobs import Job, Limits
+from shared.stream.transactions import Output, TransactionalProducer
+from shared.stream.watchdog import Watchdog
+from shared.stream.worker import Worker
+from shared.topics import ids
+from shared.topics.codec import PACK_MAX_MESSAGES
+from shared.topics.records import Message
+from tests.integration.stream_topics import PATIENCE_S, envelope
+
+
+class RunningWorker:
+    """A worker with a loop of its own whose handler waits a little for each message."""
+
+    def __init__(
+        self, bootstrap: str, name: str, source: str, target: str, *, static: bool = True
+    ) -> None:
+        options = ClientOptions(bootstrap, name, static=static)
+        self.stop = Stop()
+        self.target = target
+        self.attempted: list[str] = []
+        # Whether a message is not begun, and whether one that is begun goes on.
+        self.hold_back: Callable[[Job], bool] = lambda job: False
+        self.is_slow: Callable[[Job], bool] = lambda job: False
+        self.worker = Worker(
+            "deliver",
+            lambda: StreamConsumer(options, f"g.{source}", topics=(source,), keeps_claims=True),
+            TransactionalProducer(options, f"deliver.{source}", Failpoints.none(), Watchdog()),
+            Failpoints.none(),
+            Limits(max_in_flight=500, commit_messages=100, drain_timeout_s=20),
+        )
+        self.loop = uvloop.new_event_loop()
+        self.loop_thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.loop_thread.start()
+        self.thread = threading.Thread(
+            target=self.worker.run,
+            args=(self.stop, self.hand_out, lambda record, reason: [], lambda messages: 0),
+            daemon=True,
+        )
+        self.thread.start()
+
+    def hand_out(self, jobs: list[Job]) -> None:
+        self.loop.call_soon_threadsafe(
+            lambda: [self.loop.create_task(self.attempt(job)) for job in jobs]
+        )
+
+    async def attempt(self, job: Job) -> None:
+        await asyncio.sleep(0.001 * (crc32(job.message.envelope.mail_id.encode()) % 50))
+        if self.hold_back(job) or not job.begin():
+            return
+        mail_id = job.message.envelope.mail_id
+        self.attempted.append(mail_id)
+        await asyncio.sleep(0.02)
+        while self.is_slow(job):  # noqa: ASYNC110 - the test decides from another thread
+            await asyncio.sleep(0.05)
+        self.worker.settle(job, [Output(self.target, mail_id.encode())])
+
+    def end(self) -> None:
+        self.stop.set()
+        self.thread.join(PATIENCE_S)
+        assert not self.thread.is_alive()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.loop_thread.join()
+
+
+def ids_of_pack(number: int) -> list[str]:
+    first = number * PACK_MAX_MESSAGES
+    return [ids.encode(first + index) for index in range(PACK_MAX_MESSAGES)]
+
+
+def pack_of(topic: str, number: int) -> Output:
+    messages = [Message(envelope(mail_id), b"x" * 100) for mail_id in ids_of_pack(number)]
+    return outputs.pack(topic, messages)

@@ -1,0 +1,69 @@
+"""The leader gives a claimed partition to nobody, whatever round it is."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from kafka.structs import TopicPartition
+
+from shared.stream.kafka_python.claims import ClaimingAssignor
+
+TOPIC = "mail.outbound.default"
+PARTITIONS = [TopicPartition(TOPIC, number) for number in range(4)]
+
+
+class Member(NamedTuple):
+    member_id: str
+    metadata: Any
+
+
+class Cluster:
+    def topics(self) -> set[str]:
+        return {TOPIC}
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return {partition.partition for partition in PARTITIONS}
+
+
+def assign(members: dict[str, ClaimingAssignor]) -> dict[str, list[TopicPartition]]:
+    """One round: every member joins with its metadata, and takes what the leader gives it."""
+    joined = [Member(name, assignor.metadata([TOPIC])) for name, assignor in members.items()]
+    leader = next(iter(members.values()))
+    given: dict[str, list[TopicPartition]] = {}
+    for name, assignment in leader.assign(Cluster(), joined).items():
+        given[name] = sorted(assignment.partitions())
+        members[name].on_assignment(assignment, 1)
+    return given
+
+
+def test_a_revoked_partition_goes_to_its_new_owner_only_when_its_claim_is_released() -> None:
+    first, second = ClaimingAssignor(), ClaimingAssignor()
+    assert assign({"first": first}) == {"first": PARTITIONS}
+    given = assign({"first": first, "second": second})
+    moving = [partition for partition in PARTITIONS if partition not in given["first"]]
+    assert (len(moving), given["second"]) == (2, [])
+    first.claim(moving)
+    for _ in range(3):
+        given = assign({"first": first, "second": second})
+        assert not {*given["first"], *given["second"]} & {*moving}
+    first.release(moving)
+    assert assign({"first": first, "second": second})["second"] == moving
+
+
+def test_a_third_member_does_not_get_what_another_still_drains() -> None:
+    members = {"first": ClaimingAssignor()}
+    assign(members)
+    members["second"] = ClaimingAssignor()
+    given = assign(members)
+    moving = [partition for partition in PARTITIONS if partition not in given["first"]]
+    members["first"].claim(moving)
+    members["third"] = ClaimingAssignor()
+    given = assign(members)
+    assert not set(moving) & {p for partitions in given.values() for p in partitions}
+
+
+def test_a_claim_on_a_topic_that_is_no_longer_subscribed_is_not_sent() -> None:
+    assignor = ClaimingAssignor()
+    assignor.claim([TopicPartition("gone", 0), PARTITIONS[0]])
+    owned = assignor.metadata([TOPIC]).owned_partitions
+    assert [(part.topic, list(part.partitions)) for part in owned] == [(TOPIC, [0])]
