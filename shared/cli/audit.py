@@ -29,6 +29,7 @@ from shared.cli.doubles import DoubleSearch
 from shared.cli.event_log import EventLog
 from shared.cli.kafka_door import find_kafka, kafka_options
 from shared.runtime.lifecycle import PartAway
+from shared.runtime.program_name import program_name
 from shared.runtime.settings import SettingsError
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
@@ -130,4 +131,4 @@ def main(as_json: bool, settled: bool, bootstrap: str, line: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name=program_name("audit"))

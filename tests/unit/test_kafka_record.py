@@ -123,6 +123,8 @@ def test_each_mode_gives_the_message_and_what_was_said_beside_it(
         (MESSAGE, [("sluice-sender", None)], "sluice-sender is empty"),
         (MESSAGE, [("sluice-sender", b"a" * 257)], "sluice-sender has 257 bytes"),
         (MESSAGE, [("sluice-notbefore", b"1")], "sluice-notbefore is not known"),
+        (MESSAGE, [("sluice_kode", b"A")], "sluice_kode is not known: the names are sluice-code"),
+        (MESSAGE, [("X-Sluice.Lane", b"A")], "x-sluice.lane is not known: the names are"),
         (MESSAGE, [("sluice-not-before", b"tomorrow")], "sluice-not-before is not a time"),
         (MESSAGE, [("sluice-not-before", b"1795557600")], "sluice-not-before is not a time"),
         (MESSAGE, [("sluice-expires", b"2026-11-24T05:59:59Z")], "sluice-expires has passed"),

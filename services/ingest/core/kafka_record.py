@@ -32,6 +32,7 @@ from services.ingest.core.near_names import (
     meant_header,
     shown_name,
 )
+from shared.mail.likely_mistakes import mistake_in_event
 from shared.mail.status import Status
 from shared.topics.intake_fields import (
     CONTENT_TYPE,
@@ -166,6 +167,8 @@ def _structured(value: bytes, outside: _Found, now_ms: int) -> Reading:
         # The words of the decoder may quote what it found.
         cause = str(error).encode("ascii", "backslashreplace").decode()[:200]
         reason = f"The value is not a JSON object, as {STRUCTURED_TYPE} demands: {cause}"
+        if hint := mistake_in_event(value):
+            reason += f"; {hint}"
         shown = _shown(value[:60])
         unreadable = BrokenRule(UNREADABLE, reason, Status.BAD_MESSAGE.value, shown)
         return Reading(value, faults=(unreadable,))

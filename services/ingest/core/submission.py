@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from services.ingest.core.given import Given
 from shared.mail.address import ParsedAddress, parse_path
+from shared.mail.likely_mistakes import mistake_in_bytes
 from shared.mail.normal_form import scan_normal_form
 from shared.registry.client import Client
 from shared.registry.judging import broken_rules
@@ -96,7 +97,9 @@ def accept(
         # All that can be read in it is judged too, so that its sender learns all at once; but its
         # size, whose limit is validate's.
         unreadable, *others = broken_rules(envelope, client, len(content))
-        first = replace(unreadable, found=repr(content[:60]))
+        hint = mistake_in_bytes(content)
+        reason = f"{unreadable.reason}; {hint}" if hint else unreadable.reason
+        first = replace(unreadable, reason=reason, found=repr(content[:60]))
         return _refuse(submission, mail_id, (first, *others), client.mailing_id, now_ms)
     if content is not submission.content:
         envelope = replace(envelope, raw_checksum=checksum_of(submission.content))
