@@ -32,6 +32,7 @@ from shared.runtime.lifecycle import PartAway
 from shared.runtime.settings import SettingsError
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
+from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.topics.codec import CodecError, decode_event
 from shared.topics.names import EVENTS
 from shared.topics.records import FINAL, Event, Tally
@@ -51,6 +52,9 @@ class _Reading:
     def add(self, partition: int, records: Sequence[Record]) -> None:
         end = self._final_ends[partition]
         for record in records:
+            if isinstance(record, UndecodableRecord):
+                self.books.unreadable += 1
+                continue
             try:
                 found = decode_event(record.headers, record.value)
             except CodecError:

@@ -15,6 +15,7 @@ from services.billing.edge.cells import Cells
 from services.billing.edge.usage_view import standing_of
 from shared.cli.event_log import EventLog
 from shared.store.read_cells import ALL_MONTHS, Snapshot
+from shared.stream.kafka_python.fetching import UndecodableRecord
 
 
 class RecountReport(Struct, frozen=True):
@@ -37,7 +38,10 @@ def recount(log: EventLog, cells: Cells, months: Months) -> RecountReport:
     counted = Recount(months)
     for _, records in log.read(_readable(live, log_id, log.written_ends())):
         for record in records:
-            counted.add(record)
+            if isinstance(record, UndecodableRecord):
+                counted.unreadable += 1
+            else:
+                counted.add(record)
     names = sorted({*counted.months(), *live.months})
     differences = [
         each for month in names for each in counted.differences(month, live.months.get(month, {}))
