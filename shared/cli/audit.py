@@ -33,6 +33,7 @@ from shared.runtime.program_name import program_name
 from shared.runtime.settings import SettingsError
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
+from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.topics.codec import CodecError, decode_event
 from shared.topics.names import EVENTS
 from shared.topics.records import Event, Tally
@@ -51,6 +52,9 @@ class _Reading:
     def add(self, partition: int, records: Sequence[Record]) -> None:
         end = self._final_ends[partition]
         for record in records:
+            if isinstance(record, UndecodableRecord):
+                self.books.unreadable += 1
+                continue
             try:
                 found = decode_event(record.headers, record.value)
             except CodecError:

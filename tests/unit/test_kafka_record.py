@@ -170,7 +170,7 @@ def test_each_mode_gives_the_message_and_what_was_said_beside_it(
         ),
         (envelope(), [STRUCTURED, ("sluice-code", b"A")], "sluice-code stands beside"),
         (envelope(), [STRUCTURED, ("sluice-kode", b"A")], "sluice-kode is not known"),
-        (MESSAGE, [("x", b"")] * (MAX_HEADERS + 1), "headers of the record are 201"),
+        (MESSAGE, [("x", b"")] * (MAX_HEADERS + 1), "headers of the record are too many"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_its_name(

@@ -181,7 +181,11 @@ def test_months_and_mailings_do_not_mix() -> None:
         (FakeRecord([("ce_type", b"sluice.mail.delivered")], None), 1),
         (FakeRecord([("ce_type", b"sluice.mail.delivered")], b'{"client":7}'), 1),
         (FakeRecord([("ce_type", b"sluice.mail.unheard")], b"[]"), 1),
+        (FakeRecord([("ce_type", b"sluice.mail.delivered")], b'{"client":"\xff"}'), 1),
+        (FakeRecord([("ce_type", b"sluice.mail.delivered")], b'{"x":' + b"[" * 100_000), 1),
         (FakeRecord([("ce_type", b"sluice.tally")], b"no"), 1),
+        (FakeRecord([("ce_type", b"sluice.tally")], b'{"service":"\xff"}'), 1),
+        (FakeRecord([("ce_type", b"sluice.tally")], b'{"x":' + b"[" * 100_000), 1),
         (
             FakeRecord(
                 [("ce_type", b"sluice.mail.delivered")],

@@ -18,6 +18,7 @@ from shared.cli.conservation import BookFault, Doubles, doubled_faults, parse_ma
 from shared.cli.doubles import DoubleSearch
 from shared.cli.event_log import EventLog
 from shared.store.read_cells import ALL_MONTHS, Snapshot
+from shared.stream.kafka_python.fetching import UndecodableRecord
 
 
 class RecountReport(Struct, frozen=True):
@@ -70,6 +71,9 @@ def _count(log: EventLog, ends: dict[int, int], counted: Recount) -> Doubles:
     try:
         for _, records in log.read(ends):
             for record in records:
+                if isinstance(record, UndecodableRecord):
+                    counted.unreadable += 1
+                    continue
                 event = counted.add(record)
                 mail_id = parse_mail_id(event.subject) if event is not None else None
                 if event is not None and mail_id is not None:
@@ -80,7 +84,8 @@ def _count(log: EventLog, ends: dict[int, int], counted: Recount) -> Doubles:
     if doubled_faults(doubles):
         for _, records in log.read(ends):
             for record in records:
-                counted.discount(record, doubles)
+                if not isinstance(record, UndecodableRecord):
+                    counted.discount(record, doubles)
     return doubles
 
 

@@ -32,6 +32,8 @@ from shared.topics.submission_keys import checksum_of
 
 # Beyond the limit of R1 the body is of no further use: only the facts go on.
 MAX_CARRIED_BYTES: Final = 512 * 1024
+# A structured event has as many faults as its producer likes; so many go into the event.
+MAX_FAULTS: Final = 32
 UNREGISTERED: Final = "unregistered"
 
 Scan = Callable[[bytes], Facts]
@@ -90,7 +92,9 @@ def accept(
         )
         return _refuse(submission, mail_id, (broken,), "", now_ms)
     if submission.faults:
-        return _refuse(submission, mail_id, submission.faults, client.mailing_id, now_ms)
+        return _refuse(
+            submission, mail_id, submission.faults[:MAX_FAULTS], client.mailing_id, now_ms
+        )
     facts, content = scan_normal_form(submission.content, scan)
     envelope = _envelope(submission, mail_id, client, facts, now_ms)
     if facts.defect:

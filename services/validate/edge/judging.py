@@ -164,6 +164,5 @@ def _ends(records: Sequence[Record]) -> dict[int, int]:
 
 
 def _unreadable(record: Record, reason: str) -> Output:
-    place = (record.topic, record.partition, record.offset)
-    log.error("%s/%d@%d: %s", *place, reason)
-    return outputs.refused_bytes(record.value or b"", UNREADABLE, reason, place)
+    log.error("%s/%d@%d: %s", record.topic, record.partition, record.offset, reason)
+    return outputs.refused_record(record, UNREADABLE, reason)
