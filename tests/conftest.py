@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
+import hypothesis
 import msgspec
 import pytest
 from msgspec import Struct
@@ -24,6 +25,12 @@ from shared.cli.line import Line, LineOptions
 from shared.stream.admin import ensure_topics
 from shared.topics import names
 from tests.chaos.scenario import FIXED, Kind
+
+# On a busy machine an example takes as long as it takes; a test that hangs is ended by pytest-timeout.
+hypothesis.settings.register_profile(
+    "sluice", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("sluice")
 
 _WORKER = "PYTEST_XDIST_WORKER"
 # A server has 16 databases; workers get one each.

@@ -23,7 +23,7 @@ from tests.chaos.scenario import FIXED, PAST_SESSION_S, Kind, Pause, Scenario, p
 from tests.chaos.scenes import ACKNOWLEDGED_TIMEOUT_S, Scene, Scenes, play
 from tests.chaos.stage import MAX_IN_FLIGHT, Run
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1_800)]
 
 REACH_TIMEOUT_S = 60.0
 SLOW = mixture.Fate(100, "slow-30000-", EventType.DELIVERED)
