@@ -26,7 +26,7 @@ from shared.stream.admin import ensure_topics
 from shared.topics import names
 from tests.chaos.scenario import FIXED, Kind
 
-# On a busy machine an example takes as long as it takes; a test that hangs is ended by pytest-timeout.
+# On a busy machine an example takes as long as it takes; pytest-timeout ends a test that hangs.
 hypothesis.settings.register_profile(
     "sluice", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
