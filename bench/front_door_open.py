@@ -26,6 +26,8 @@ from shared.runtime.service_cli import Running, run_service
 from shared.stream.client import options_of
 from shared.stream.failpoints import Failpoints
 from shared.stream.own_events import OwnEvents
+from shared.stream.reachability import probe_brokers
+from shared.topics import names
 
 # Names the registered client as whom everybody submits.
 CLIENT_VARIABLE = "SLUICE_BENCH_CLIENT"
@@ -50,18 +52,21 @@ def serve(settings: Settings, running: Running) -> int:
     view = ClientView(settings.kafka)
     view.start()
     try:
-        means = Means(
-            settings=settings.ingest,
-            kafka=options_of(settings.kafka, settings.runtime),
-            redis=settings.redis,
-            client_of=view.get,
-            running=running,
-            failpoints=Failpoints.none(),
-            own_events=partial(OwnEvents, settings.kafka),
-        )
-        door = _OpenDoor(means)
-        door.start()
-        door.close()
+        kafka = options_of(settings.kafka, settings.runtime)
+        with probe_brokers(kafka, (), (names.RECEIVED,), running.health) as brokers:
+            means = Means(
+                settings=settings.ingest,
+                kafka=kafka,
+                redis=settings.redis,
+                client_of=view.get,
+                running=running,
+                failpoints=Failpoints.none(),
+                own_events=partial(OwnEvents, settings.kafka),
+                brokers=brokers,
+            )
+            door = _OpenDoor(means)
+            door.start()
+            door.close()
     finally:
         view.close()
     return WELL

@@ -18,9 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from msgspec import Struct, to_builtins
 
 from bench.signing_key import RSA_BITS
-from services.deliver.core.dkim import Identity, signature_field, with_crlf
+from services.deliver.core.dkim import Identity, signature_field
 from services.deliver.edge.signing import Signer
 from shared.runtime.clock import SystemClock
+from shared.smtp.content import with_crlf
 from tests.messages import load
 
 SAMPLE: Final = "html-newsletter-10kb.eml"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from kafka.errors import FencedInstanceIdError
@@ -17,13 +18,16 @@ from services.billing.edge.usage_view import UsageView
 from services.billing.edge.worker import Worker, WorkerParts
 from services.billing.settings import Settings
 from shared.runtime.lifecycle import WELL, WrongUse
+from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running
 from shared.store.client import connect
+from shared.store.eviction import policy_fault
 from shared.stream.admin import ensure_topics_until
 from shared.stream.client import options_of
 from shared.stream.failpoints import Failpoints
 from shared.stream.open_transactions import OpenTransactions
-from shared.topics.names import plans
+from shared.stream.reachability import probe_brokers
+from shared.topics.names import EVENTS, plans
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +36,8 @@ def serve(settings: Settings, running: Running) -> int:
     """Count and answer until asked to stop."""
     billing = settings.billing
     options = options_of(settings.kafka, settings.runtime)
-    cells = RedisCells(connect(settings.redis.url), billing.cells_key)
+    store = connect(settings.redis.url)
+    cells = RedisCells(store, billing.cells_key)
     ends = EndsAsker(options)
     worker = Worker(
         WorkerParts(
@@ -48,14 +53,20 @@ def serve(settings: Settings, running: Running) -> int:
     )
     running.health.add_ready("kafka", lambda: worker.kafka)
     running.health.add_ready("redis", lambda: worker.store)
+    running.health.add_ready("log", lambda: worker.log)
+    policy = Probe("redis policy", partial(policy_fault, store))
+    policy.start()
+    running.health.add_ready("redis_policy", policy.fault)
     door = ApiServer(make_app(UsageView(cells, ends)), billing.http_host, billing.http_port)
     log.info("usage is answered", extra={"at": f"http://{door.host}:{door.port}/v1/usage"})
     topics = plans((), settings.kafka.partitions)
     try:
         # Whoever comes first makes the topics; all make them alike.
-        where, copies = settings.kafka.bootstrap, settings.kafka.replication
-        if ensure_topics_until(running.stop, where, topics, copies):
-            with OpenTransactions(options):
+        if ensure_topics_until(running.stop, settings.kafka, topics):
+            with (
+                OpenTransactions(options),
+                probe_brokers(options, (EVENTS,), (), running.health),
+            ):
                 worker.run(running.stop)
     except FencedInstanceIdError:
         name = settings.runtime.instance
@@ -63,4 +74,5 @@ def serve(settings: Settings, running: Running) -> int:
     finally:
         door.close()
         ends.close()
+        policy.close()
     return WELL

@@ -23,7 +23,7 @@ from services.billing.core.month import Months, is_month
 from services.billing.core.table import as_csv
 from services.billing.core.usage import BILLED, COUNTERS, RECEIVED
 from services.billing.edge.cells import RedisCells
-from services.billing.edge.log_ends import EndsAsker
+from services.billing.edge.log_ends import EndsAsker, KafkaAwayError
 from services.billing.edge.recounting import RecountReport, recount
 from services.billing.edge.usage_view import MAX_WAIT_S, UsageView
 from services.billing.settings import Settings
@@ -163,6 +163,8 @@ def _tell(report: RecountReport) -> None:
             f"{each.month} {each.client}/{each.mailing_id}/{each.sub_client} {each.counter}:"
             f" recounted {each.recounted}, live {each.live}"
         )
+    for fault in report.faults:
+        click.echo(f"{fault.kind.value}: {fault.count}  {', '.join(fault.examples)}")
     if report.reason:
         say(f"not complete: {report.reason}")
     verdict = "agree" if report.agree else "do NOT agree"
@@ -180,6 +182,36 @@ def rebuild(as_json: bool, line: str) -> None:
         print_json({"dropped": True})
     else:
         say("dropped; the workers count again from the beginning of mail.events")
+
+
+@group.command("adopt-log")
+@_json
+@_line
+@_answering
+def adopt_log(as_json: bool, line: str) -> None:
+    """Keep the live counts and go on with mail.events as it is now, from its beginning.
+
+    For a mail.events that was deleted and created again, on purpose or not: billing counts
+    nothing until this, or `rebuild`, which drops the counts. The months up to the present one
+    stay marked as not complete, since events of the old log may not have been counted.
+    """
+    doors = _open(line)
+    ends = EndsAsker(doors.options)
+    try:
+        found = ends.ask()
+    except KafkaAwayError as error:
+        raise PartAway("Kafka", doors.options.bootstrap, str(error)) from error
+    finally:
+        ends.close()
+    month = doors.months.of(SystemClock().now_ms())
+    before = doors.cells.adopt(found.log, month, sorted(found.ends))
+    adopted = before not in ("", found.log)
+    if as_json:
+        print_json({"adopted": adopted, "before": before, "log": found.log})
+    elif adopted:
+        say(f"the counts of the log {before} are kept; {found.log} is counted on top of them")
+    else:
+        say("nothing to adopt: " + ("the counts are of this log" if before else "nothing counted"))
 
 
 def main() -> NoReturn:

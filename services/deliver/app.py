@@ -15,8 +15,17 @@ from typing import Final
 import uvloop
 from msgspec import Struct
 
+from services.deliver.core.retry import RetryTimes
 from services.deliver.core.routing import RouteError, Routes
-from services.deliver.edge.attempts import SERVICE, Attempts, Sender, due_at_ms, unreadable
+from services.deliver.edge.attempts import (
+    FAILED,
+    FAILED_HELP,
+    SERVICE,
+    Attempts,
+    Sender,
+    due_at_ms,
+    unreadable,
+)
 from services.deliver.edge.connection import Timeouts
 from services.deliver.edge.pools import Pools, PoolSettings
 from services.deliver.edge.resolver import Resolver
@@ -32,11 +41,12 @@ from shared.stream.failpoints import Failpoints
 from shared.stream.jobs import Limits
 from shared.stream.open_transactions import OpenTransactions
 from shared.stream.own_events import OwnEvents
+from shared.stream.reachability import probe_brokers
 from shared.stream.telling import tell_worker
 from shared.stream.transactions import TransactionalProducer
 from shared.stream.watchdog import watchdog_of
 from shared.stream.worker import Worker
-from shared.topics.names import DELIVER_PATTERN, plans
+from shared.topics.names import DELAYS_S, DELIVER_PATTERN, EVENTS, deferred, outbound, plans
 
 GROUP: Final = "sluice.deliver"
 # The lane that is always there; validate makes the others, since it chooses them.
@@ -63,7 +73,7 @@ def serve(settings: Settings, running: Running) -> int:
         raise WrongUse(f"deliver.routes: {error}") from None
     signer = make_signer(settings.deliver, running.clock)
     topics = plans(LANES, kafka.partitions)
-    if not ensure_topics_until(running.stop, kafka.bootstrap, topics, kafka.replication):
+    if not ensure_topics_until(running.stop, kafka, topics):
         return WELL
     options = options_of(kafka, settings.runtime)
     worker = Worker(
@@ -74,7 +84,9 @@ def serve(settings: Settings, running: Running) -> int:
         _limits(settings),
     )
     tell_worker(worker.status, running.health, running.counters)
+    written = (*map(deferred, DELAYS_S), EVENTS)
     with (
+        probe_brokers(options, map(outbound, LANES), written, running.health),
         OpenTransactions(options),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
@@ -129,7 +141,13 @@ async def _deliver(
     running.counters.watch(
         "sluice_deliver_connections", "Open SMTP connections.", lambda: float(pools.connections)
     )
-    attempts = Attempts(worker, sender, running.clock, deliver.retry_time_scale)
+    attempts = Attempts(
+        worker,
+        sender,
+        running.clock,
+        RetryTimes(deliver.retry_time_scale, deliver.in_doubt_delay_s),
+        running.counters.counter(FAILED, FAILED_HELP),
+    )
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     thread = threading.Thread(
         target=_run_worker, args=(worker, running, attempts, ended), name="kafka"

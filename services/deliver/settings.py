@@ -91,6 +91,17 @@ class DeliverSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = 1.0
 
+    in_doubt_delay_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=43_200,
+            description="Least delay after an attempt whose content was sent and not answered: the"
+            " server may still deliver it (RFC 5321 4.5.3.2.6: 10 minutes). The next longer"
+            " delay step is taken, `deliver.retry_time_scale` holds for it too.",
+        ),
+    ] = 600.0
+
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything deliver is told."""

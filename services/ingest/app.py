@@ -8,10 +8,12 @@ from typing import Final
 
 from services.ingest.edge.front_door import FrontDoor, Means
 from services.ingest.edge.intake import SERVICE, Intake
+from services.ingest.edge.intake_topics import IntakeTopics
 from services.ingest.settings import Settings
 from shared.registry.view import ClientView
 from shared.runtime.lifecycle import WELL, Stop
 from shared.runtime.open_files import allow_open_files
+from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running
 from shared.stream.admin import ensure_topics_until
 from shared.stream.client import options_of
@@ -19,14 +21,18 @@ from shared.stream.consumer import StreamConsumer
 from shared.stream.failpoints import Failpoints
 from shared.stream.open_transactions import OpenTransactions
 from shared.stream.own_events import OwnEvents
+from shared.stream.reachability import probe_brokers
 from shared.stream.relay import Relay
 from shared.stream.telling import tell_relay
 from shared.stream.transactions import TransactionalProducer
 from shared.stream.watchdog import watchdog_of
+from shared.topics import names
 from shared.topics.names import INTAKE_PATTERN, plans
 
 GROUP: Final = "sluice.ingest"
 REGISTRY_LOOK_S: Final = 0.2
+# How long a topic that somebody creates by hand may keep the broker's default configs.
+INTAKES_EVERY_S: Final = 5.0
 
 
 def serve(settings: Settings, running: Running) -> int:
@@ -34,12 +40,12 @@ def serve(settings: Settings, running: Running) -> int:
     kafka = settings.kafka
     failpoints = Failpoints.parse(os.environ.get("SLUICE_FAILPOINT", ""))
     topics = plans((), kafka.partitions)
-    if not ensure_topics_until(running.stop, kafka.bootstrap, topics, kafka.replication):
+    if not ensure_topics_until(running.stop, kafka, topics):
         return WELL
+    options = options_of(kafka, settings.runtime)
     view = ClientView(kafka)
     view.start()
     try:
-        options = options_of(kafka, settings.runtime)
         intake = Intake(view, settings.ingest.code_header, running.clock)
         relay = Relay(
             SERVICE,
@@ -52,15 +58,20 @@ def serve(settings: Settings, running: Running) -> int:
             max_records=settings.ingest.max_records,
         )
         tell_relay(relay.status, running.health, running.counters)
-        _wait_for_registry(view, running.stop)
-        door = _front_door(settings, running, view, failpoints)
-        try:
-            with OpenTransactions(options):
-                relay.run(running.stop)
-        finally:
-            running.stop.set("ingest ends")
-            if door is not None:
-                door.close()
+        written = (names.RECEIVED, names.EVENTS, names.REFUSED)
+        with (
+            Probe("intake topics", IntakeTopics(kafka).look, INTAKES_EVERY_S),
+            probe_brokers(options, (), written, running.health) as brokers,
+        ):
+            _wait_for_registry(view, running.stop)
+            door = _front_door(settings, running, view, failpoints, brokers)
+            try:
+                with OpenTransactions(options):
+                    relay.run(running.stop)
+            finally:
+                running.stop.set("ingest ends")
+                if door is not None:
+                    door.close()
     finally:
         view.close()
     return WELL
@@ -73,7 +84,11 @@ def _wait_for_registry(view: ClientView, stop: Stop) -> None:
 
 
 def _front_door(
-    settings: Settings, running: Running, view: ClientView, failpoints: Failpoints
+    settings: Settings,
+    running: Running,
+    view: ClientView,
+    failpoints: Failpoints,
+    brokers: Probe,
 ) -> FrontDoor | None:
     """The front door, listening; None where no address is named for it."""
     ingest = settings.ingest
@@ -83,7 +98,7 @@ def _front_door(
     options = options_of(settings.kafka, settings.runtime)
     own_events = partial(OwnEvents, settings.kafka)
     door = FrontDoor(
-        Means(ingest, options, settings.redis, view.get, running, failpoints, own_events)
+        Means(ingest, options, settings.redis, view.get, running, failpoints, own_events, brokers)
     )
     door.start()
     return door

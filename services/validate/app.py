@@ -22,6 +22,7 @@ from shared.stream.consumer import StreamConsumer
 from shared.stream.failpoints import Failpoints
 from shared.stream.open_transactions import OpenTransactions
 from shared.stream.own_events import OwnEvents
+from shared.stream.reachability import probe_brokers
 from shared.stream.relay import Relay
 from shared.stream.telling import tell_relay
 from shared.stream.transactions import TransactionalProducer
@@ -31,6 +32,10 @@ from shared.topics import names
 GROUP: Final = "sluice.validate"
 DUPLICATES: Final = "sluice_validate_duplicates"
 DUPLICATES_HELP: Final = "Submissions that came before and are not sent again, by client."
+UNKNOWN_LANES: Final = "sluice_validate_unknown_lanes"
+UNKNOWN_LANES_HELP: Final = (
+    "Messages sent by the lane default because their client names one that is not configured."
+)
 
 
 def serve(settings: Settings, running: Running) -> int:
@@ -39,11 +44,11 @@ def serve(settings: Settings, running: Running) -> int:
     lanes = Lanes(settings.validate.lanes)
     failpoints = Failpoints.parse(os.environ.get("SLUICE_FAILPOINT", ""))
     topics = names.plans(lanes.names, kafka.partitions)
-    if not ensure_topics_until(running.stop, kafka.bootstrap, topics, kafka.replication):
+    if not ensure_topics_until(running.stop, kafka, topics):
         return WELL
+    options = options_of(kafka, settings.runtime)
     view = ClientView(kafka)
     view.start()
-    options = options_of(kafka, settings.runtime)
     reader = _keys_reader(settings, running, options)
     try:
         producer = TransactionalProducer(
@@ -58,6 +63,9 @@ def serve(settings: Settings, running: Running) -> int:
                 partitions_of=producer.partitions_for,
                 clock=running.clock,
                 duplicates=running.counters.counter(DUPLICATES, DUPLICATES_HELP, ("client",)),
+                unknown_lanes=running.counters.counter(
+                    UNKNOWN_LANES, UNKNOWN_LANES_HELP, ("client", "lane")
+                ),
             )
         )
         relay = Relay(
@@ -69,7 +77,11 @@ def serve(settings: Settings, running: Running) -> int:
             max_records=settings.validate.max_records,
         )
         tell_relay(relay.status, running.health, running.counters)
-        with OpenTransactions(options):
+        written = (*map(names.outbound, lanes.names), names.EVENTS, names.SUBMISSIONS)
+        with (
+            OpenTransactions(options),
+            probe_brokers(options, (names.RECEIVED,), written, running.health),
+        ):
             relay.run(running.stop)
     finally:
         if reader is not None:

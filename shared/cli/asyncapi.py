@@ -122,8 +122,12 @@ def _channels() -> Tree:
     }
 
 
+# What a platform has to know of a topic's configuration, and AsyncAPI has a place for.
+_BOUND: Final = ("max.message.bytes", "retention.ms")
+
+
 def _binding(plan: names.TopicPlan) -> Tree:
-    configs = {name: int(value) for name, value in plan.configs.items()}
+    configs = {name: int(plan.configs[name]) for name in _BOUND if name in plan.configs}
     return {"kafka": {"topicConfiguration": configs, "bindingVersion": BINDING_VERSION}}
 
 

@@ -7,9 +7,11 @@ reasons and how to mend a breach (shared/mail/rules.py), which are those of vali
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.cli.check_files import Message
 from shared.cli.check_lines import (
@@ -22,6 +24,8 @@ from shared.cli.check_lines import (
 from shared.cli.check_smtp import notes_for_smtp
 from shared.mail.breaches import case_of
 from shared.mail.headers import CODE_HEADER, Defect, scan
+from shared.mail.likely_mistakes import mistake_in_bytes
+from shared.mail.normal_form import scan_normal_form
 from shared.mail.rules import RULES, UNREADABLE, Rule, Submission, judge
 from shared.topics.records import BrokenRule, Facts
 
@@ -62,9 +66,12 @@ class Row(Struct, frozen=True):
 
 def check(message: Message, submission: Submission, code_header: bytes = CODE_HEADER) -> Verdict:
     """Judge a message as validate would; `code_header` is lower-case."""
-    facts = scan(message.content, code_header)
+    facts, content = scan_normal_form(message.content, partial(scan, code_header=code_header))
     broken = {row.rule: row for row in judge(facts, submission)}
-    lines = header_lines(message.content[: facts.header_bytes]) if broken else []
+    if UNREADABLE in broken and (hint := mistake_in_bytes(message.content)):
+        row = broken[UNREADABLE]
+        broken[UNREADABLE] = replace(row, reason=f"{row.reason}; {hint}")
+    lines = header_lines(content[: facts.header_bytes]) if broken else []
     return Verdict(
         message.name,
         message.first_line,

@@ -14,6 +14,7 @@ from shared.cli.answer import Exit, fail, print_json
 from shared.cli.doors import Doors, described
 from shared.cli.parts import kafka_broker, redis_server, services
 from shared.cli.state import State
+from shared.runtime.program_name import program_name
 from shared.runtime.reach import answers
 
 _MARKS: Final = {True: "ready", False: "NOT READY"}
@@ -38,15 +39,15 @@ class Status(Struct, frozen=True):
 
 def readiness(doors: Doors) -> dict[str, bool]:
     """Ask every part whether it is ready."""
-    redis = urlsplit(doors.redis)
     found = {
         "kafka": kafka_broker.serves(doors.kafka),
-        "redis": redis_server.answers_ping(redis.hostname or "", redis.port or 6379),
+        "redis": redis_server.answers_url(doors.redis),
     }
     if doors.sink:
         found["sink"] = answers(doors.sink)
     for name, url in doors.metrics.items():
-        found[name] = services.is_ready(urlsplit(url).port or 0)
+        parts = urlsplit(url)
+        found[name] = services.is_ready(parts.port or 0, parts.hostname or "")
     return found
 
 
@@ -98,4 +99,4 @@ def main(name: str, *, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name=program_name("status"))

@@ -103,6 +103,15 @@ def pattern(text: str) -> str:
     return text.lower()
 
 
+def has_free_wildcards(text: str) -> bool:
+    """Whether a pattern has wildcards other than a star for the whole local part (`*@domain`).
+
+    Such a pattern is compared with each recipient; all others are looked up in a table.
+    """
+    rest = text.removeprefix("*@")
+    return "*" in rest or "?" in rest or (rest != text and "@" in rest)
+
+
 def lane(text: str) -> str:
     """A lane's name, or "" to choose by the recipient's domain."""
     if text and not _LANE.fullmatch(text):

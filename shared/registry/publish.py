@@ -88,7 +88,7 @@ def change(kafka: KafkaSettings, plan: Plan, timeout_s: float = CHANGE_TIMEOUT_S
 
 @contextlib.contextmanager
 def _writing(kafka: KafkaSettings) -> Iterator[_Writing]:
-    created = ensure_topics(kafka.bootstrap, [registry_plan()], kafka.replication)
+    created = _ensure_topics(kafka, [registry_plan()])
     reading = Reading(kafka)
     writing = _Writing(kafka, reading, created)
     try:
@@ -124,12 +124,23 @@ class _Writing:
                 self.producer.open()
                 changes = self._planned(plan, deadline)
                 if records := _records(changes):
+                    begin = self._reading.position()
                     self.producer.commit(records)
+                    self._wait_visible(begin + len(records), deadline)
                 break
             except TransactionLost as lost:
                 self._wait(tries, deadline, lost)
                 changes = self._planned(plan, deadline)
         return Written(changes, tuple(self._topics), tries)
+
+    def _wait_visible(self, end: int, deadline: Deadline) -> None:
+        """Wait until readers of committed records see what was committed.
+
+        A commit is acknowledged before its marker is on the topic. A message that is submitted in
+        between would be refused, as the registry's end does not cover its client yet.
+        """
+        while self._reading.position() < end and not deadline.is_over():
+            self._reading.poll()
 
     def _planned(self, plan: Plan, deadline: Deadline) -> Changes:
         if not self._reading.read_to_end(deadline):
@@ -146,7 +157,7 @@ class _Writing:
         new = [plan for plan in plans if plan.name not in self._ensured]
         if not new:
             return
-        self._topics += ensure_topics(self._kafka.bootstrap, new, self._kafka.replication)
+        self._topics += _ensure_topics(self._kafka, new)
         self._ensured.update(plan.name for plan in new)
 
     def _wait(self, tries: int, deadline: Deadline, lost: TransactionLost) -> None:
@@ -157,6 +168,10 @@ class _Writing:
 
     def _away(self, reason: str) -> PartAway:
         return PartAway("Kafka", self._kafka.bootstrap, reason)
+
+
+def _ensure_topics(kafka: KafkaSettings, plans: list[names.TopicPlan]) -> list[str]:
+    return ensure_topics(kafka.bootstrap, plans, kafka.replication, kafka.topic_configs)
 
 
 def _plans(client: Client, kafka: KafkaSettings) -> list[names.TopicPlan]:

@@ -103,6 +103,15 @@ class KafkaSettings(Struct, frozen=True, forbid_unknown_fields=True):
     intake_partitions: Annotated[
         int, Meta(ge=1, le=1000, description="Partitions of each intake topic created.")
     ] = 2
+    topic_configs: Annotated[
+        dict[str, dict[str, str]],
+        Meta(
+            description="Topic configs in place of those planned: topic name, in which `*` stands"
+            " for any text, to config and value, such as"
+            ' `{"mail.intake.*": {"retention.ms": "2592000000"}}`. `./sluice topics plan` shows'
+            " what differs, `topics apply` alters it."
+        ),
+    ] = {}
 
 
 class RedisSettings(Struct, frozen=True, forbid_unknown_fields=True):

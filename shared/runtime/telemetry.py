@@ -78,10 +78,12 @@ class Counters:
         self._registry.register(reader._collector)
         self._provider = MeterProvider(metric_readers=[reader], resource=resource)
         self._meter = self._provider.get_meter("sluice")
+        self._declared: dict[str, str] = {}
 
     def counter(self, name: str, help_line: str, labels: Sequence[str] = ()) -> Counter:
         """Declare a counter; `name` without `_total`, which the text adds."""
         counter = Counter(len(labels))
+        self._declared[f"{name}_total"] = f"{help_line}\n# TYPE {name}_total counter"
         callback = _observe(counter.values, tuple(labels))
         self._meter.create_observable_counter(name, [callback], description=help_line)
         return counter
@@ -89,6 +91,7 @@ class Counters:
     def gauge(self, name: str, help_line: str, labels: Sequence[str] = ()) -> Gauge:
         """Declare a gauge that is set."""
         gauge = Gauge(len(labels))
+        self._declare_gauge(name, help_line)
         callback = _observe(gauge.values, tuple(labels))
         self._meter.create_observable_gauge(name, [callback], description=help_line)
         return gauge
@@ -99,11 +102,21 @@ class Counters:
         def callback(_options: CallbackOptions) -> Iterable[Observation]:
             return [Observation(read())]
 
+        self._declare_gauge(name, help_line)
         self._meter.create_observable_gauge(name, [callback], description=help_line)
 
     def text(self) -> bytes:
-        """Every number in Prometheus' text format."""
-        return generate_latest(self._registry)
+        """Every number in Prometheus' text format, and the names of those that have none yet."""
+        text: bytes = generate_latest(self._registry)
+        unseen = [
+            f"# HELP {name} {rest}\n"
+            for name, rest in self._declared.items()
+            if f"# TYPE {name} ".encode() not in text
+        ]
+        return text + "".join(unseen).encode()
+
+    def _declare_gauge(self, name: str, help_line: str) -> None:
+        self._declared[name] = f"{help_line}\n# TYPE {name} gauge"
 
     def close(self) -> None:
         """End the export."""

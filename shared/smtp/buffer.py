@@ -94,6 +94,19 @@ class Buffer:
             return NoLine.BARE_LF
         return self._take(end - 1, end + 1)
 
+    def take_loose_line(self, max_bytes: int) -> bytes | None:
+        """The next line without its LF, nor the CR before it; None while it has no end.
+
+        A line of more than `max_bytes` is cut to that. What is held without an end grows with
+        what is added, so its limit is the caller's.
+        """
+        data = self._bytes
+        end = data.find(b"\n", self._searched)
+        if end < 0:
+            self._searched = len(data)
+            return None
+        return self._take(end, end + 1).removesuffix(b"\r")[:max_bytes]
+
     def take_content(self) -> bytes | None:
         """The bytes before the line that holds a dot alone; None while that has not come.
 

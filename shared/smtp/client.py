@@ -13,7 +13,10 @@ as it is, as it cannot be converted without breaking its signatures.
 
 Owns: which reply belongs to which command. Does not own: time limits, TLS, what a reply means
 for the message. Promises: a reply that is out of step raises RemoteProtocolError, after which
-the connection is to be closed; nothing from an address or content can become a command.
+the connection is to be closed; nothing from an address or content can become a command. What a
+reply has decided stays decided: what comes behind the reply that ends a transaction closes the
+session (`is_closing`) and changes nothing, and `decided` is the outcome of a transaction whose
+connection breaks later. The reply to the content is read leniently (reply.py).
 """
 
 from __future__ import annotations
@@ -78,6 +81,11 @@ class ClientSession:
         self.is_closing = False
 
     @property
+    def decided(self) -> Finished | None:
+        """The refusal that has decided the transaction under way; None while there is none."""
+        return self._decided
+
+    @property
     def waiting_for(self) -> Stage | None:
         """The step whose answer comes next; None between transactions."""
         return self._expected[0] if self._expected else None
@@ -118,6 +126,18 @@ class ClientSession:
     def receive(self, data: bytes) -> list[ClientEvent]:
         """Take what was read; raises RemoteProtocolError."""
         events: list[ClientEvent] = []
+        try:
+            self._receive(data, events)
+        except RemoteProtocolError:
+            if not any(isinstance(event, Finished) for event in events):
+                if any(isinstance(event, Send) and event.is_content for event in events):
+                    self.is_content_sent = False  # it is never written
+                raise
+            self._expected.clear()
+            self.is_closing = True
+        return events
+
+    def _receive(self, data: bytes, events: list[ClientEvent]) -> None:
         event: ClientEvent | None = None
         self._parser.add(data)
         while (reply := self._parser.next_reply()) is not None:
@@ -130,7 +150,6 @@ class ClientSession:
         # A 421 may be cut anywhere; what was answered before it must not be lost with it.
         if not (self._expected or self.is_closing or self._parser.may_become(b"421")):
             raise RemoteProtocolError("bytes that answer no command")
-        return events
 
     def quit(self) -> bytes:
         """Say goodbye, between transactions: the bytes to write."""
@@ -180,7 +199,7 @@ class ClientSession:
             case Stage.DATA:
                 return self._data_answered(reply)
             case Stage.CONTENT:
-                self._is_open = False
+                self._is_open = self._parser.is_lenient = False
                 return self._finish(self._decided or Finished(stage, reply))
             case Stage.RSET:
                 return self._reset_answered(reply)
@@ -218,7 +237,7 @@ class ClientSession:
         self._expected.append(Stage.CONTENT)
         if self._decided is not None:
             return _LONE_DOT
-        self.is_content_sent = True
+        self.is_content_sent = self._parser.is_lenient = True
         return Send(self._content, is_content=True)
 
     def _reset_answered(self, reply: Reply) -> ClientEvent | None:

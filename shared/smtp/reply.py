@@ -2,8 +2,9 @@
 
 Owns: the form of a reply. Does not own: which command it answers (client.py), what it means
 for a message (the services' business). A reply that breaks the form raises
-RemoteProtocolError; the text of a well-formed one is kept as it stood, with bytes that are not
-UTF-8 replaced, because it is shown to people and never sent back to a server.
+RemoteProtocolError, but for the reply to the content of a message: once that has been sent, an
+odd reply whose code is clear is worth more than doubt, and a parser that `is_lenient` takes it.
+A peer's text is cleaned where it becomes a reply (remote_text.py).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from msgspec import Struct
 
 from shared.smtp.buffer import Buffer, NoLine
 from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
+from shared.smtp.remote_text import clean_text
 
 # RFC 5321 says 512; real servers write longer ones, in policy texts with addresses above all.
 MAX_LINE_BYTES: Final = 2_048
@@ -23,6 +25,9 @@ MAX_REPLY_LINES: Final = 128
 MAX_REPLY_BYTES: Final = 32_768
 # A server may answer a pipelined group at once; more than this nobody asked for.
 MAX_BUFFERED_BYTES: Final = 2 * MAX_REPLY_BYTES
+
+# To the content a reply may be longer: it is read to its end, and the rest of it left out.
+MAX_FINAL_REPLY_BYTES: Final = 1_048_576
 
 # One-line replies that are remembered as read: a server gives the same few again and again.
 MAX_KNOWN_LINES: Final = 32
@@ -62,11 +67,12 @@ class Reply(Struct, frozen=True):
 
 
 def make_reply(code: int, text: str) -> Reply:
-    """A reply from its code and its text as received, the enhanced status taken out.
+    """A reply from its code and its text as received, cleaned, the enhanced status taken out.
 
     The status counts only where its class is the code's (RFC 2034, 4); servers repeat it on
     every line, and it is taken out of each.
     """
+    text = clean_text(text)
     found = _ENHANCED.match(text)
     if found is None or int(text[0]) != code // _FIRST_DIGIT:
         return Reply(code, "", text)
@@ -114,7 +120,7 @@ class Outgoing:
 class ReplyParser:
     """Bytes in, replies out."""
 
-    __slots__ = ("_buffer", "_bytes", "_code", "_known", "_lines")
+    __slots__ = ("_buffer", "_bytes", "_code", "_known", "_lines", "is_lenient")
 
     def __init__(self) -> None:
         self._buffer = Buffer()
@@ -122,6 +128,8 @@ class ReplyParser:
         self._lines: list[str] = []
         self._bytes = 0
         self._known: dict[bytes, Reply] = {}
+        # Whether the next reply answers the content of a message.
+        self.is_lenient = False
 
     @property
     def is_empty(self) -> bool:
@@ -134,12 +142,14 @@ class ReplyParser:
 
     def add(self, data: bytes) -> None:
         """Append what was read. Raises RemoteProtocolError where that is too much."""
-        self._buffer.add(data)
-        if len(self._buffer) > MAX_BUFFERED_BYTES:
-            raise RemoteProtocolError(f"more than {MAX_BUFFERED_BYTES} bytes of replies at once")
+        limit = MAX_FINAL_REPLY_BYTES if self.is_lenient else MAX_BUFFERED_BYTES
+        if self._buffer.add(data) > limit:
+            raise RemoteProtocolError(f"more than {limit} bytes of replies at once")
 
     def next_reply(self) -> Reply | None:
         """The next whole reply, None where there is none yet. Raises RemoteProtocolError."""
+        if self.is_lenient:
+            return self._next_lenient()
         while not isinstance(line := self._buffer.take_line(MAX_LINE_BYTES), NoLine):
             if not self._lines and (known := self._known.get(line)) is not None:
                 return known
@@ -149,6 +159,32 @@ class ReplyParser:
         if line is NoLine.INCOMPLETE:
             return None
         raise RemoteProtocolError(f"a line of a reply is {line.value}")
+
+    def _next_lenient(self) -> Reply | None:
+        """A reply with odd line ends, lines without a code, several codes (the last one counts),
+        or too many lines."""
+        while (line := self._buffer.take_loose_line(MAX_LINE_BYTES)) is not None:
+            self._bytes += len(line)
+            if self._bytes > MAX_FINAL_REPLY_BYTES:
+                raise RemoteProtocolError(f"a reply of more than {MAX_FINAL_REPLY_BYTES} bytes")
+            found = _LINE.match(line)
+            is_coded = found is not None and (found[2] is not None or found.end() == len(line))
+            if not is_coded and not self._code:
+                raise RemoteProtocolError(f"not a reply: {line[:80]!r}")
+            text = found[3] or b"" if found is not None and is_coded else line
+            if len(self._lines) < MAX_REPLY_LINES:
+                self._lines.append(text.decode("utf-8", "replace"))
+            if found is None or not is_coded:
+                continue
+            self._code = int(found[1])
+            if found[2] != b"-":
+                return self._whole(self._code)
+        return None
+
+    def _whole(self, code: int) -> Reply:
+        whole = "\n".join(self._lines)
+        self._lines, self._bytes, self._code = [], 0, 0
+        return make_reply(code, whole)
 
     def _take(self, line: bytes) -> Reply | None:
         found = _LINE.fullmatch(line)
@@ -170,9 +206,7 @@ class ReplyParser:
             )
         if found[2] == b"-":
             return None
-        whole = "\n".join(self._lines)
-        self._lines, self._bytes = [], 0
-        return make_reply(code, whole)
+        return self._whole(code)
 
     def _remember(self, line: bytes, reply: Reply) -> Reply:
         if len(self._known) < MAX_KNOWN_LINES and len(line) <= MAX_KNOWN_LINE_BYTES:

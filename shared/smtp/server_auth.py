@@ -86,8 +86,9 @@ class Authentication:
         return Access.BEFORE_LOGIN if is_secure else Access.BEFORE_TLS
 
     def begin(self, argument: str) -> Reply | LoginEvent:
-        """AUTH mechanism [initial response]."""
-        name, _, initial = argument.partition(" ")
+        """AUTH mechanism [initial response]; spaces around and between count as one."""
+        name, _, initial = argument.strip(" ").partition(" ")
+        initial = initial.lstrip(" ")
         if not name:
             return _WHICH
         # Letters outside ASCII have capitals inside it ("PLA\u0131N").
@@ -99,7 +100,8 @@ class Authentication:
         return self._receive(b"" if initial == "=" else initial.encode())
 
     def receive(self, line: bytes) -> Reply | LoginEvent:
-        """A line of the exchange, without its CRLF."""
+        """A line of the exchange, without its CRLF; spaces at its end are ignored."""
+        line = line.rstrip(b" ")
         return self._end(_CANCELLED) if line == b"*" else self._receive(line)
 
     def offer(self, offer: ScramOffer) -> Reply | LoginEvent:

@@ -13,8 +13,10 @@
 -- Result
 --   {1, watermark}  applied.
 --   {0, watermark}  nothing was applied, because this (-1: none) is the stored watermark.
---   {-1, "-1"}      nothing was applied, because what is stored was half lost or belongs to
---                   another log; all of it has been dropped.
+--   {-1, "-1"}      nothing was applied, because what is stored was half lost; all of it has
+--                   been dropped.
+--   {-2, log}       nothing was applied and nothing dropped, because what is stored was counted
+--                   from this other log: its records may be nowhere else any more.
 -- Atomic promise
 --   The increments and the watermark change together or not at all. Cells that are not whole
 --   (a month's hash evicted or deleted, leftovers of a lost state) are never added to.
@@ -32,7 +34,8 @@ for i = 1, #flat, 2 do
   if month then months[#months + 1] = month end
 end
 
-local whole = empty or (fields['log'] == log and fields['generation'] ~= nil)
+if fields['log'] and fields['log'] ~= log then return {-2, fields['log']} end
+local whole = empty or (fields['log'] ~= nil and fields['generation'] ~= nil)
 for _, month in ipairs(months) do
   if redis.call('HGET', state .. ':' .. month, 'generation') ~= fields['generation'] then
     whole = false

@@ -41,6 +41,12 @@ class Stale(Struct, frozen=True, tag=True):
     dropped: bool = False  # what was stored was not whole and has been dropped
 
 
+class OtherLog(Struct, frozen=True, tag=True):
+    """Nothing was added: the cells count another log, and an operator has to decide."""
+
+    log: str
+
+
 class ApplyCells:
     """The script on one client; `state` is its key, with a {hash tag}."""
 
@@ -48,7 +54,7 @@ class ApplyCells:
         self._script = Script(client, NAME)
         self._state = state
 
-    def run(self, run: Run) -> Applied | Stale:
+    def run(self, run: Run) -> Applied | Stale | OtherLog:
         """Add the run. Raises StoreAwayError; sending the same run again is then harmless."""
         arguments: list[str | int] = [
             run.log,
@@ -60,6 +66,8 @@ class ApplyCells:
         ]
         arguments.extend(_flat(run.increments))
         code, watermark = self._script.run([self._state], arguments)
+        if code == -2:
+            return OtherLog(str(watermark))
         return Applied() if code == 1 else Stale(int(watermark), dropped=code == -1)
 
 

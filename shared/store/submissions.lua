@@ -6,7 +6,8 @@
 --            can be read back from; `generation` a token, there once the keys are whole;
 --            `seen:<partition>` the offset up to which a partition's claims are in;
 --            `buckets:<slot>` into how many buckets the keys of a slot are spread; `window`
---            and `buckets` as the last claim had them, for who reserves.
+--            and `buckets` as the last claim had them, for who reserves; `evicted`, kept by
+--            submissions.py, the server's count of evictions.
 --   KEYS[1]:<log>:<slot>:<bucket>  a hash: 7 bytes of the key -> mail id (16 bytes), content (4),
 --            place (3, zeros while reserved only), and in rare cases one byte more: of a reserved
 --            key for how many that wait it is, where not for one (0: withdrawn); of a claimed one
@@ -16,7 +17,9 @@
 --   1 verb, 2 log, 3 window in seconds, 4 buckets of a new slot ("" each: as the last claim),
 --   then by verb:
 --   claim    5 generation known ("" none), 6 "partition:offset ..." that must have been seen,
---            7 "partition:offset ..." seen now, 8 entries: key 11, mail id 16, content 4, place 3
+--            7 "partition:offset ..." seen now, 8 entries: key 11, mail id 16, content 4, place 3,
+--            9 formers: "", or for each entry its key (11) and content (4) as older versions stored
+--            them, which may be the same
 --   reserve, withdraw  5 entries: key 11, mail id 16, content 4
 --   begin    5 token          restore  5 token, 6 time in seconds, 7 entries as for claim
 --   finish   5 token
@@ -39,7 +42,7 @@
 
 local SLOT_S, LOCK_MS, FULL = 43200, 15000, 34
 local KEY, MAIL_ID, CONTENT = 11, 16, 4
-local ENTRY = MAIL_ID + CONTENT + 3
+local ENTRY, FORMER = MAIL_ID + CONTENT + 3, KEY + CONTENT
 local NO_PLACE, CANCELLED = '\0\0\0', 'w'
 local MANY = 255  -- so many wait that they are counted no more, and none withdraws
 
@@ -94,7 +97,7 @@ local function find(number, field)
     if buckets[slot] then
       local name = name_of(slot, number)
       local value = redis.call('HGET', name, field)
-      if value then return value, name end
+      if value then return value, name, slot end
     end
   end
 end
@@ -106,6 +109,7 @@ local function keep(slot, number, field, value)
   if redis.call('HLEN', name) == 1 then
     redis.call('EXPIREAT', name, (slot + 1) * SLOT_S + window_s)
   end
+  return name
 end
 
 local function each(entries, width, answer)
@@ -113,7 +117,7 @@ local function each(entries, width, answer)
   for at = 1, #entries, width do
     local key = string.sub(entries, at, at + KEY - 1)
     local rest = string.sub(entries, at + KEY, at + width - 1)
-    answers[#answers + 1] = answer(key, rest)
+    answers[#answers + 1] = answer(key, rest, #answers)
   end
   return table.concat(answers)
 end
@@ -142,9 +146,26 @@ local function keep_waiting(name, field, value, count)
   redis.call('HSET', name, field, string.sub(value, 1, ENTRY) .. mark)
 end
 
-local function claim_one(key, rest)
+-- What older versions stored of this submission gets its key and content of today, in its slot.
+local function renew(value, name, key, rest, former)
+  local content, slot = string.sub(former, KEY + 1), nil
+  if value then
+    if content_of(value) ~= content then return value, name end
+  else
+    value, name, slot = find(spread(string.sub(former, 1, KEY)))
+    if not value or (content_of(value) ~= content and not is_same(value, rest)) then return end
+  end
+  value = own_id(value) .. content_of(rest) .. string.sub(value, MAIL_ID + CONTENT + 1)
+  local number, field = spread(key)
+  if slot then return value, keep(slot, number, field, value) end
+  redis.call('HSET', name, field, value)
+  return value, name
+end
+
+local function claim_one(key, rest, former)
   local number, field = spread(key)
   local value, name = find(number, field)
+  if former ~= '' then value, name = renew(value, name, key, rest, former) end
   local own = own_id(rest)
   if not value then
     keep(now_slot, number, field, rest)
@@ -249,7 +270,9 @@ end
 if had_window ~= window or had_buckets ~= new_buckets then
   redis.call('HSET', state, 'window', window, 'buckets', new_buckets)
 end
-local answers = each(ARGV[8], FULL, claim_one)
+local answers = each(ARGV[8], FULL, function(key, rest, index)
+  return claim_one(key, rest, string.sub(ARGV[9], index * FORMER + 1, (index + 1) * FORMER))
+end)
 for partition, offset in string.gmatch(ARGV[7], '(%d+):(%d+)') do
   local seen = redis.call('HGET', state, 'seen:' .. partition)
   if not seen or tonumber(seen) < tonumber(offset) then

@@ -9,6 +9,8 @@ from typing import Any, Final, Literal
 import redis
 from msgspec import Struct
 
+from shared.store.client import store_errors
+from shared.store.eviction import Eviction
 from shared.store.script import Script
 from shared.topics.submission_keys import (
     MAIL_ID_BYTES,
@@ -21,9 +23,12 @@ from shared.topics.submission_keys import (
     Duplicate,
     Reserved,
     encode_claims,
+    encode_formers,
 )
 
 NAME: Final = "submissions"
+# A field of the state: the server's count of evictions when it was last looked at.
+EVICTED: Final = "evicted"
 # So many keys of a slot share a hash, below the 128 fields up to which Redis packs them.
 KEYS_PER_BUCKET: Final = 80
 SLOTS_PER_DAY: Final = 2
@@ -73,6 +78,7 @@ class Submissions:
     """
 
     def __init__(self, client: redis.Redis, state: str, window: Window, log: str) -> None:
+        self._client = client
         self._script = Script(client, NAME)
         self._keys = _keys(state)
         self._common = (_short(log), window.seconds, window.buckets)
@@ -93,10 +99,9 @@ class Submissions:
         `seen` by partition: the offset up to which this caller's claims were answered under
         `generation`; `ends`: up to where they are after this call.
         """
-        entries = encode_claims(claims)
-        status, found, *rest = self._run(
-            "claim", generation, _pairs(seen or {}), _pairs(ends or {}), entries
-        )
+        offsets = _pairs(seen or {}), _pairs(ends or {})
+        entries = encode_claims(claims), encode_formers(claims)
+        status, found, *rest = self._run("claim", generation, *offsets, *entries)
         if status == 0:
             return NotWhole()
         if status == 2:
@@ -115,6 +120,23 @@ class Submissions:
     def finish(self, token: str) -> bool:
         """All is read back: the keys are whole from now on; whether the token still held."""
         return bool(self._run("finish", token) == 1)
+
+    def forget_evicted(self, found: Eviction) -> bool:
+        """Whether the server has evicted keys since this was last asked, by whatever process.
+
+        The keys are then not whole any more. Raises StoreAwayError.
+        """
+        state, mark = self._keys[0], found.mark
+        with store_errors():
+            noted = self._client.hget(state, EVICTED)
+            if noted == mark.encode():
+                return False
+            with self._client.pipeline(transaction=True) as steps:
+                steps.hset(state, EVICTED, mark)
+                if found.evicted:
+                    steps.hdel(state, "generation")
+                steps.execute()
+        return found.evicted > 0
 
     def _run(self, verb: str, *arguments: str | int | bytes) -> Any:
         return self._script.run(self._keys, (verb, *self._common, *arguments))

@@ -1,4 +1,4 @@
-"""Creates topics that are missing. Changes nothing on those that exist."""
+"""Creates topics that are missing, and aligns the configs of those that exist with their plan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from kafka.admin import NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from shared.runtime.lifecycle import Stop
+from shared.runtime.sections import KafkaSettings
 from shared.stream.client import made
+from shared.stream.topic_configs import align
+from shared.topics.configs import Overrides, wanted_configs
 from shared.topics.names import TopicPlan
 
 log = logging.getLogger(__name__)
@@ -27,10 +30,18 @@ class TopicError(RuntimeError):
     """A topic could not be created or did not come up; the text names it and why."""
 
 
-def ensure_topics(bootstrap: str, plans: Iterable[TopicPlan], replication: int = 1) -> list[str]:
-    """Create each topic that is missing and wait until all have leaders.
+def ensure_topics(
+    bootstrap: str,
+    plans: Iterable[TopicPlan],
+    replication: int = 1,
+    overrides: Overrides | None = None,
+    *,
+    aligned: bool = True,
+) -> list[str]:
+    """Create each topic that is missing and wait until all have leaders; align those that exist.
 
-    Returns the names of those created. Safe to run side by side with others doing the same.
+    `overrides` are configs that the installation sets over the plan (topics/configs.py). Returns
+    the names of those created. Safe to run side by side with others doing the same.
     Raises TopicError, or kafka.errors.KafkaError when the brokers are away.
     """
     wanted = list(plans)
@@ -43,24 +54,25 @@ def ensure_topics(bootstrap: str, plans: Iterable[TopicPlan], replication: int =
         existing = set(admin.list_topics())
         missing = [plan for plan in wanted if plan.name not in existing]
         for plan in missing:
-            _create(admin, plan, replication)
+            _create(admin, plan, replication, overrides or {})
         if missing:
             _wait_for_leaders(admin, [plan.name for plan in missing])
+        if aligned:
+            planned = [plan for plan in wanted if plan.configs and plan.name in existing]
+            align(admin, {plan.name: plan.configs for plan in planned}, overrides)
         return [plan.name for plan in missing]
     finally:
         admin.close()
 
 
-def ensure_topics_until(
-    stop: Stop, bootstrap: str, plans: Iterable[TopicPlan], replication: int
-) -> bool:
+def ensure_topics_until(stop: Stop, kafka: KafkaSettings, plans: Iterable[TopicPlan]) -> bool:
     """As ensure_topics, asked again until Kafka answers; False when `stop` came first."""
     wanted = list(plans)
     while not stop.is_set():
         try:
-            created = ensure_topics(bootstrap, wanted, replication)
+            created = ensure_topics(kafka.bootstrap, wanted, kafka.replication, kafka.topic_configs)
         except (KafkaError, TopicError) as error:
-            log.warning("waiting for Kafka at %s: %s", bootstrap, error)
+            log.warning("waiting for Kafka at %s: %s", kafka.bootstrap, error)
             stop.wait(_RETRY_S)
             continue
         if created:
@@ -69,12 +81,14 @@ def ensure_topics_until(
     return False
 
 
-def _create(admin: KafkaAdminClient, plan: TopicPlan, replication: int) -> None:
+def _create(
+    admin: KafkaAdminClient, plan: TopicPlan, replication: int, overrides: Overrides
+) -> None:
     topic = NewTopic(
         name=plan.name,
         num_partitions=plan.partitions,
         replication_factor=replication,
-        topic_configs=plan.configs,
+        topic_configs=wanted_configs(plan.name, plan.configs, replication, overrides),
     )
     try:
         admin.create_topics([topic])

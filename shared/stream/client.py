@@ -18,6 +18,7 @@ from kafka.structs import TopicPartition
 from msgspec import Struct
 
 from shared.runtime.sections import KafkaSettings, RuntimeSettings
+from shared.stream.kafka_python.closing import ClosingClient
 from shared.stream.kafka_python.fetching import bound_fetches
 from shared.stream.quiet_selector import QuietSelector
 
@@ -75,6 +76,7 @@ def _common(options: ClientOptions, role: str) -> dict[str, Any]:
         "bootstrap_timeout_ms": BOOTSTRAP_MS,
         "allow_auto_create_topics": False,
         "selector": QuietSelector,
+        "kafka_client": ClosingClient,
     }
 
 
@@ -164,7 +166,7 @@ def made(kind: Any, **config: Any) -> Any:
     """
     client = kind.__new__(kind)
     try:
-        client.__init__(**config)
+        client.__init__(**{"kafka_client": ClosingClient, **config})
     except BaseException:
         begun = getattr(client, "_client", None)
         if begun is not None:

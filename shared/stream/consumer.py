@@ -62,6 +62,7 @@ class Record(Protocol):
     partition: int
     offset: int
     timestamp: int
+    timestamp_type: int  # 0 CreateTime: the producer's clock; 1 LogAppendTime: the broker's
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]

@@ -81,7 +81,8 @@ class OwnEvents:
         client = topic.removeprefix(OWN_EVENTS_PREFIX)
         plan = own_events_plan(client, self._kafka.intake_partitions)
         try:
-            ensure_topics(self._kafka.bootstrap, [plan], self._kafka.replication)
+            kafka = self._kafka
+            ensure_topics(kafka.bootstrap, [plan], kafka.replication, kafka.topic_configs)
         except TopicError as error:
             self._leave_out(topic, str(error))
             return False

@@ -1,9 +1,11 @@
 """Mail ids: 128 bits, time-ordered, as 26 letters of Crockford base32.
 
 For a Kafka submission the id is derived from the record's coordinates, so that reading a
-record twice makes the same mail. Layout as a ULID: 48 bits of Unix milliseconds (the
-record's timestamp), then 80 bits of a hash over topic id, partition and offset; for a message
-that came by SMTP 80 random bits.
+record twice makes the same mail. Layout as a ULID: 48 bits of Unix milliseconds (the time at
+which the broker appended the record), then 80 bits of a hash over topic, partition and offset;
+for a message that came by SMTP 80 random bits. Where the broker keeps the producer's time stamp
+instead (CreateTime), that stamp is the time part and the content goes into the hash: see
+docs/decisions/0045-time-stamps.md.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ _TO_BASE_32: Final = dict.fromkeys(range(128), "!") | {
     for letter, digit in zip(_ALPHABET, "0123456789ABCDEFGHIJKLMNOPQRSTUV", strict=True)
 }
 
+_MAX_TIME: Final = (1 << 48) - 1
 ID_LETTERS: Final = 26
 TIME_LETTERS: Final = 10
 CHANCE_LETTERS: Final = ID_LETTERS - TIME_LETTERS
@@ -34,12 +37,18 @@ def encode(value: int) -> str:
     return "".join([pairs[(value >> shift) & 1023] for shift in range(120, -1, -10)])
 
 
-def derive(topic: str, partition: int, offset: int, timestamp_ms: int) -> str:
-    """The mail id of the record at these coordinates, stamped with its Kafka timestamp."""
-    digest = hashlib.blake2b(
-        b"%b\0%d\0%d" % (topic.encode(), partition, offset), digest_size=10
-    ).digest()
-    return encode(((timestamp_ms & 0xFFFF_FFFF_FFFF) << 80) | int.from_bytes(digest, "big"))
+def derive(topic: str, partition: int, offset: int, timestamp_ms: int, content: bytes = b"") -> str:
+    """The mail id of the record at these coordinates, stamped with its Kafka timestamp.
+
+    `content` distinguishes records whose time stamp does not: the first record of a topic that
+    was deleted and created again has the coordinates of an earlier one.
+    """
+    hashed = hashlib.blake2b(b"%b\0%d\0%d" % (topic.encode(), partition, offset), digest_size=10)
+    if content:
+        hashed.update(b"\0")
+        hashed.update(content)
+    time_part = min(max(timestamp_ms, 0), _MAX_TIME)
+    return encode((time_part << 80) | int.from_bytes(hashed.digest(), "big"))
 
 
 def time_letters(now_ms: int) -> str:

@@ -60,10 +60,10 @@ EXPIRES: Final = Field(
     "No attempt is begun from this time on; it is ahead, and after the earliest time. One later "
     f"than {MAX_AHEAD_DAYS} days after the earliest time counts as that. {TIME_FORMS}",
 )
-ID: Final = Field("id", "", 256, "The idempotency key of the submission")
+ID: Final = Field("id", "", 256, "The idempotency key of the submission, among those of its source")
 SPEC_VERSION: Final = Field("specversion", "", 8, SPEC_VERSION_TEXT)
 TYPE: Final = Field("type", "", 256, "Any text, such as com.example.newsletter.send")
-SOURCE: Final = Field("source", "", 512, "Any text, such as /shop/newsletter")
+SOURCE: Final = Field("source", "", 512, "Any text, such as /shop/newsletter. The id is one of it")
 CONTENT_TYPE: Final = Field("datacontenttype", "content-type", 256, f"{MESSAGE_TYPE}, or left out")
 
 OPTIONAL: Final = (CODE, SENDER, NOT_BEFORE, EXPIRES)

@@ -1,7 +1,7 @@
 """The names of every Kafka topic and how each is laid out.
 
-Owns: names and creation settings. Does not own: who writes what (docs/topics.md) or
-creating them (shared/stream/admin.py).
+Owns: names, partitions, sizes and retentions. Does not own: the other configs (configs.py),
+who writes what (docs/topics.md) or creating them (shared/stream/admin.py).
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import re
 from typing import Final
 
 from msgspec import Struct
+
+from shared.topics import configs
 
 INTAKE_PREFIX: Final = "mail.intake."
 OUTBOUND_PREFIX: Final = "mail.outbound."
@@ -47,14 +49,21 @@ INTAKE_MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
 # One pack of messages (records.py) is at most this, with room for one 300 KB message on top.
 PACK_MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
 
+# Events, keys and small state; a batch of a producer (1 MiB) fits with room to spare.
+MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
+
 # Bills are counted anew from the events: a closed month and its grace must still be there.
-EVENTS_RETENTION_MS: Final = 400 * 86_400_000
+EVENTS_RETENTION_MS: Final = 400 * configs.DAY_MS
 # A client that reads its own topic has so long to come back; mail.events keeps them longer.
-OWN_EVENTS_RETENTION_MS: Final = 35 * 86_400_000
+OWN_EVENTS_RETENTION_MS: Final = 35 * configs.DAY_MS
 # The longest window in which a submission is known again (35 days) and a day.
-SUBMISSIONS_RETENTION_MS: Final = 36 * 86_400_000
-# Longer than any message may wait for its delivery.
-PACKS_RETENTION_MS: Final = 30 * 86_400_000
+SUBMISSIONS_RETENTION_MS: Final = 36 * configs.DAY_MS
+# How long ingest or validate may be down before accepted mail is deleted unread.
+INTAKE_RETENTION_MS: Final = 7 * configs.DAY_MS
+RECEIVED_RETENTION_MS: Final = 7 * configs.DAY_MS
+# The same for deliver, whose backlog for one provider may be long.
+OUTBOUND_RETENTION_MS: Final = 14 * configs.DAY_MS
+REFUSED_RETENTION_MS: Final = 14 * configs.DAY_MS
 
 CLIENT_NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _CLIENT_NAME: Final = re.compile(CLIENT_NAME_PATTERN)
@@ -100,32 +109,54 @@ def deferred(delay: str) -> str:
 
 def intake_plan(client: str, partitions: int = 2) -> TopicPlan:
     """How the intake topic of a client is created."""
-    return TopicPlan(
-        intake(client), partitions, {"max.message.bytes": str(INTAKE_MAX_RECORD_BYTES)}
-    )
+    return _plan(intake(client), partitions)
 
 
 def own_events_plan(client: str, partitions: int = 2) -> TopicPlan:
     """How the topic of a client's own events is created."""
-    return TopicPlan(own_events(client), partitions, {"retention.ms": str(OWN_EVENTS_RETENTION_MS)})
+    return _plan(own_events(client), partitions)
 
 
 def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
     """Every topic but those of single clients, as the line needs them for these lanes."""
-    packed = {
-        "max.message.bytes": str(PACK_MAX_RECORD_BYTES),
-        "retention.ms": str(PACKS_RETENTION_MS),
-    }
-    compacted = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1"}
     return (
-        TopicPlan(RECEIVED, partitions, packed),
-        *(TopicPlan(outbound(lane), partitions, packed) for lane in lanes),
-        *(TopicPlan(deferred(delay), 2, packed) for delay in DELAYS_S),
-        TopicPlan(EVENTS, partitions, {"retention.ms": str(EVENTS_RETENTION_MS)}),
-        TopicPlan(SUBMISSIONS, partitions, {"retention.ms": str(SUBMISSIONS_RETENTION_MS)}),
-        TopicPlan(REFUSED, 1, {"max.message.bytes": str(INTAKE_MAX_RECORD_BYTES)}),
-        TopicPlan(CLIENTS, 1, compacted),
-        TopicPlan(SUPPRESSIONS, 1, compacted),
-        TopicPlan(CONTROL, 1, compacted),
-        TopicPlan(STATEMENTS, 1, compacted),
+        _plan(RECEIVED, partitions),
+        *(_plan(outbound(lane), partitions) for lane in lanes),
+        *(_plan(deferred(delay), 2) for delay in DELAYS_S),
+        _plan(EVENTS, partitions),
+        _plan(SUBMISSIONS, partitions),
+        _plan(REFUSED, 1),
+        *(_plan(name, 1) for name in _STATE),
     )
+
+
+def configs_of(topic: str) -> configs.Configs | None:
+    """The planned configs of the topic of this name; None where it is not one of the pipeline's."""
+    if topic in _STATE:
+        return configs.state(INTAKE_MAX_RECORD_BYTES)
+    if topic in _QUEUES:
+        return configs.queue(*_QUEUES[topic])
+    for prefix, kept in _QUEUES_OF_PREFIX.items():
+        if topic.startswith(prefix) and is_client_name(topic.removeprefix(prefix)):
+            return configs.queue(*kept)
+    return None
+
+
+def _plan(topic: str, partitions: int) -> TopicPlan:
+    return TopicPlan(topic, partitions, configs_of(topic) or {})
+
+
+_STATE: Final = (CLIENTS, SUPPRESSIONS, CONTROL, STATEMENTS)
+# Retention and the largest batch; the second by what a name begins with.
+_QUEUES: Final = {
+    RECEIVED: (RECEIVED_RETENTION_MS, PACK_MAX_RECORD_BYTES),
+    EVENTS: (EVENTS_RETENTION_MS, MAX_RECORD_BYTES),
+    SUBMISSIONS: (SUBMISSIONS_RETENTION_MS, MAX_RECORD_BYTES),
+    REFUSED: (REFUSED_RETENTION_MS, INTAKE_MAX_RECORD_BYTES),
+}
+_QUEUES_OF_PREFIX: Final = {
+    INTAKE_PREFIX: (INTAKE_RETENTION_MS, INTAKE_MAX_RECORD_BYTES),
+    OUTBOUND_PREFIX: (OUTBOUND_RETENTION_MS, PACK_MAX_RECORD_BYTES),
+    DEFERRED_PREFIX: (OUTBOUND_RETENTION_MS, PACK_MAX_RECORD_BYTES),
+    OWN_EVENTS_PREFIX: (OWN_EVENTS_RETENTION_MS, MAX_RECORD_BYTES),
+}

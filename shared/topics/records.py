@@ -95,6 +95,11 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     # then the end of its stay on the topic.
     earliest_ms: int = 0
     own_events: bool = False  # set by validate: what deliver tells is copied to the client's topic
+    # Whose idempotency key it is (ce_source); "" also of records older than this field.
+    submission_source: str = ""
+    # checksum_of() the bytes as they were given, where their normal form is another one: keys
+    # stored before November 2026 have it (decision 0035).
+    raw_checksum: bytes = b""
 
 
 class Message(Struct, frozen=True, gc=False):

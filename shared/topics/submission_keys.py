@@ -1,8 +1,12 @@
 """What makes two submissions the same one: their key and their content, as short digests. Pure.
 
-The key is (client, `ce_id`) where the platform gave one, else (client, Message-ID, recipient).
-Two submissions of one key and one content are one mail handed in twice; of one key and two
-contents, a mistake of the platform.
+The key is (client, `ce_source`, `ce_id`) where the platform gave them, else (client, Message-ID,
+recipient). Two submissions of one key and one content are one mail handed in twice; of one key
+and two contents, a mistake of the platform. Contents are compared in their normal form.
+
+Keys stored before November 2026 are (client, `ce_id`), and contents as they were given. A claim
+names both old forms where they are others (`former`), so that what was handed in before is known
+(decision 0035).
 
 Owns: the digests and the record of mail.submissions, in which validate notes each key it has
 let pass, so that the keys can be read back after Redis was emptied. Does not own: where the
@@ -18,12 +22,14 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from crc32c import crc32c
 from msgspec import Struct
+from msgspec.structs import replace
 
+from shared.smtp.content import with_crlf
 from shared.topics import ids
 from shared.topics.codec import CodecError
 from shared.topics.records import Envelope, Message
@@ -32,10 +38,12 @@ KEY_BYTES: Final = 11
 MAIL_ID_BYTES: Final = 16
 CONTENT_BYTES: Final = 4
 PLACE_BYTES: Final = 3
+FORMER_BYTES: Final = KEY_BYTES + CONTENT_BYTES
 CLAIM_BYTES: Final = KEY_BYTES + MAIL_ID_BYTES + CONTENT_BYTES + PLACE_BYTES
 # The first byte of a record of mail.submissions: what follows are claims of CLAIM_BYTES each.
 VERSION: Final = 1
 
+_BY_SOURCE: Final = b"s"
 _BY_KEY: Final = b"k"
 _BY_MESSAGE_ID: Final = b"m"
 _TRACE: Final = b"received:"
@@ -45,13 +53,15 @@ class Claim(Struct, frozen=True, gc=False):
     """One submission that asks for its key: digests, its mail id, and where it was read.
 
     `place` tells the same record read again from another one: never 0, which in Redis marks
-    a key that the front door has reserved and no record has confirmed yet.
+    a key that the front door has reserved and no record has confirmed yet. `former` holds key and
+    content as they were stored before, b"" where neither is another one.
     """
 
     key: bytes
     mail_id: bytes
     content: bytes
     place: int
+    former: bytes = b""
 
 
 class New(Struct, frozen=True, gc=False):
@@ -92,13 +102,25 @@ def claim_of(message: Message, place: int) -> Claim:
         mail_id = ids.to_bytes(envelope.mail_id)
     except ValueError as error:
         raise CodecError(f"envelope: {error}") from None
-    return Claim(key_of(envelope), mail_id, content_of(message.content), place)
+    key, normal = key_of(envelope), with_crlf(message.content)
+    former_key, content = key, checksum_of(normal)
+    former_content = envelope.raw_checksum or content
+    if normal is not message.content:  # a record of an older ingest
+        former_content = checksum_of(message.content)
+    if _has_source(envelope):
+        former_key = key_of(replace(envelope, submission_source=""))
+    is_other = former_key != key or former_content != content
+    former = former_key + former_content if is_other else b""
+    return Claim(key, mail_id, content, place, former)
 
 
 def key_of(envelope: Envelope) -> bytes:
     """The digest of the submission's key."""
     client = envelope.client.encode()
-    if envelope.submission_key:
+    if _has_source(envelope):
+        source, own = _octets(envelope.submission_source), _octets(envelope.submission_key)
+        text = b"\0".join((_BY_SOURCE, client, source, own))
+    elif envelope.submission_key:
         text = b"\0".join((_BY_KEY, client, _octets(envelope.submission_key)))
     else:
         own = _octets(envelope.message_id)
@@ -107,10 +129,15 @@ def key_of(envelope: Envelope) -> bytes:
 
 
 def content_of(content: bytes) -> bytes:
-    """The checksum of the message, without the trace fields on its top.
+    """The checksum of the message in its normal form, without the trace fields on its top.
 
     A relay on the way adds a Received field (RFC 5321, 4.4), another one at each time.
     """
+    return checksum_of(with_crlf(content))
+
+
+def checksum_of(content: bytes) -> bytes:
+    """The same of the bytes as they are."""
     return crc32c(content[_trace_end(content) :]).to_bytes(CONTENT_BYTES, "big")
 
 
@@ -130,6 +157,13 @@ def encode_claims(claims: Iterable[Claim]) -> bytes:
     )
 
 
+def encode_formers(claims: Sequence[Claim]) -> bytes:
+    """Key and content of each claim as they were stored before; b"" where no claim has others."""
+    if not any(claim.former for claim in claims):
+        return b""
+    return b"".join([claim.former or claim.key + claim.content for claim in claims])
+
+
 def encode_record(claims: Iterable[Claim]) -> bytes:
     """The value of a record of mail.submissions."""
     return bytes((VERSION,)) + encode_claims(claims)
@@ -141,6 +175,10 @@ def decode_record(value: bytes | None) -> bytes:
         shown = repr(value[:20]) if value else "nothing"
         raise CodecError(f"not a record of submission keys: {shown}")
     return value[1:]
+
+
+def _has_source(envelope: Envelope) -> bool:
+    return bool(envelope.submission_key and envelope.submission_source)
 
 
 def _octets(text: str) -> bytes:

@@ -30,8 +30,8 @@ from shared.topics.records import (
 FILE = Path(__file__).with_name("golden_records.json")
 FORMAT = 1
 # Packs grew: the second holds what a platform may say beside a message, the third whether its
-# events are copied.
-PACK_FORMAT = 3
+# events are copied, the fourth the source of its key and the checksum of the bytes as given.
+PACK_FORMAT = 4
 
 MESSAGE = Message(
     Envelope(
@@ -65,6 +65,15 @@ PACKED = {
         MESSAGE.content,
     ),
     "pack-3": Message(replace(MESSAGE.envelope, own_events=True), MESSAGE.content),
+    "pack-4": Message(
+        replace(
+            MESSAGE.envelope,
+            submission_key="order-7",
+            submission_source="/shop",
+            raw_checksum=b"\x00\xff\x01\xfe",
+        ),
+        MESSAGE.content,
+    ),
 }
 EVENT = MailEvent(
     client="shop",

@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from services.billing.edge.cells import Cells, RedisCells
 from services.billing.edge.cells_memory import MemoryCells
-from shared.store.apply_cells import Applied, Run, Stale
+from shared.store.apply_cells import Applied, OtherLog, Run, Stale
 from shared.store.client import connect
-from shared.store.read_cells import ALL_MONTHS, NO_MONTH
+from shared.store.read_cells import ALL_MONTHS, NO_MONTH, Snapshot
 
 LOG = "log-1"
 MONTH = "2026-11"
@@ -136,13 +136,44 @@ def test_cells_left_over_from_a_lost_state_are_not_added_to(store: Store) -> Non
     assert store.cells.read(MONTH).months == {MONTH: {CELL: 5}}
 
 
-def test_counts_of_another_log_are_dropped(store: Store) -> None:
+@pytest.mark.parametrize("expected", [-1, 10])
+def test_counts_of_another_log_are_neither_added_to_nor_dropped(
+    store: Store, expected: int
+) -> None:
     store.cells.apply(run(-1, 10, 5))
-    other = Run("log-2", 0, 10, 11, ((MONTH, CELL, 1),))
-    assert store.cells.apply(other) == Stale(-1, dropped=True)
-    assert store.cells.read(MONTH).months == {}
-    assert store.cells.apply(Run("log-2", 0, -1, 11, ((MONTH, CELL, 1),))) == Applied()
-    assert store.cells.read(MONTH).log == "log-2"
+    before = store.cells.read(ALL_MONTHS)
+    other = Run("log-2", 0, expected, 11, ((MONTH, CELL, 1),))
+    assert store.cells.apply(other) == OtherLog(LOG)
+    assert store.cells.read(ALL_MONTHS) == before
+
+
+def test_half_lost_counts_of_another_log_are_left_to_the_operator(store: Store) -> None:
+    store.cells.apply(run(-1, 1, 2, "2026-10"))
+    store.cells.apply(run(1, 2, 3, "2026-11"))
+    store.lose_month("2026-10")
+    assert store.cells.apply(Run("log-2", 0, -1, 1)) == OtherLog(LOG)
+    assert store.cells.read().log == LOG
+
+
+def test_an_adopted_log_is_counted_on_top_from_its_beginning(store: Store) -> None:
+    store.cells.apply(Run(LOG, 3, -1, 10, ((MONTH, CELL, 5),), "2026-08"))
+    assert store.cells.adopt("log-2", MONTH, [0, 1]) == LOG
+    found = store.cells.read(ALL_MONTHS)
+    assert (found.log, found.watermarks) == ("log-2", {})
+    assert found.holes == {0: MONTH, 1: MONTH}
+    assert found.months == {MONTH: {CELL: 5}}
+    assert store.cells.apply(Run("log-2", 0, -1, 7, ((MONTH, CELL, 2),))) == Applied()
+    assert store.cells.read(MONTH).months == {MONTH: {CELL: 7}}
+    assert store.cells.apply(run(10, 11)) == OtherLog("log-2")
+
+
+def test_there_is_nothing_to_adopt_without_counts_or_for_the_same_log(store: Store) -> None:
+    assert store.cells.adopt(LOG, MONTH, [0]) == ""
+    assert store.cells.read() == Snapshot(True, "", {}, {}, {})
+    store.cells.apply(run(-1, 10, 5))
+    before = store.cells.read(ALL_MONTHS)
+    assert store.cells.adopt(LOG, MONTH, [0]) == LOG
+    assert store.cells.read(ALL_MONTHS) == before
 
 
 def test_a_hole_keeps_its_latest_month(store: Store) -> None:
@@ -174,7 +205,7 @@ applies = st.builds(
     st.integers(1, 3),
     st.sampled_from([LOG, LOG, LOG, "log-2"]),
 )
-losses = st.sampled_from(["2026-10", "2026-11", "drop"])
+losses = st.sampled_from(["2026-10", "2026-11", "drop", "adopt"])
 
 
 @settings(
@@ -188,6 +219,8 @@ def test_the_twin_answers_as_the_store_does(client: redis.Redis, steps: list[Run
         for each in stores:
             if step == "drop":
                 each.cells.drop()
+            elif step == "adopt":
+                answers.append(each.cells.adopt("log-2", MONTH, [0, 1]))
             elif isinstance(step, str):
                 each.lose_month(step)
             else:

@@ -24,6 +24,10 @@ RUN_BY = {
     "./sluice clients apply -f clients.yaml": ("integration/test_line.py", '"apply"'),
     "./sluice check tests/messages/plain-english.eml --clients shared/cli/demo/clients.yaml"
     " --client acme": ("unit/test_check.py", "test_the_command_of_the_docs"),
+    "./sluice topics plan": ("integration/test_line_state.py", '"plan"'),
+    "./sluice topics apply": ("integration/test_line_state.py", '"apply"'),
+    "./sluice billing adopt-log": ("integration/test_billing_process.py", '"adopt-log"'),
+    "./sluice billing rebuild": ("integration/test_billing_process.py", '"rebuild"'),
     "./sluice config show": ("integration/test_service_process.py", "config"),
     "./sluice audit": ("integration/test_line.py", "shared.cli.audit"),
     "./sluice billing recount": ("integration/test_line.py", '"recount"'),

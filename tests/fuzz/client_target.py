@@ -2,20 +2,32 @@
 
 Nothing but RemoteProtocolError is raised. Answers read whole, where they are not out of step,
 give the same events in pieces. A transaction is accepted only by a positive answer to content
-that was sent.
+that was sent. Whatever a server says, from its greeting on, becomes events that can be written:
+JSON in UTF-8 without control characters.
 """
 
 from __future__ import annotations
 
+import importlib.resources
+import json
 import re
 from collections.abc import Hashable, Iterable
 from random import Random
 from typing import Final
 
+import msgspec
+
+from services.deliver.core.answers import Where, answered
+from services.deliver.core.classify import parse_rules
+from services.deliver.core.plan import Timing, plan
+from services.deliver.edge.attempts import records_of
 from shared.smtp.client import ClientSession
 from shared.smtp.errors import RemoteProtocolError
 from shared.smtp.events import ClientEvent, Finished, Send, Stage
 from shared.smtp.extensions import Extensions
+from shared.smtp.reply import Reply, make_reply
+from shared.topics import names
+from shared.topics.records import Envelope, Facts, Origin
 from tests.fuzz.server_target import cut
 from tests.fuzz.talk_grammar import HEAD_BYTES
 
@@ -26,6 +38,20 @@ _EXTENSIONS: Final = (
     Extensions(pipelining=True, size=True, eight_bit_mime=True, smtputf8=True),
 )
 # A transaction begins before each part, so both ways begin it at the same place.
+_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
+_RULES: Final = parse_rules(
+    importlib.resources.files("services.deliver.rules").joinpath("replies.toml").read_text("utf-8")
+)
+_ENVELOPE: Final = Envelope(
+    "0" * 26,
+    "c",
+    "a@b.example",
+    "c@d.example",
+    "<1@b.example>",
+    1_700_000_000_000,
+    Origin(),
+    Facts(),
+)
 _AFTER_DONE: Final = re.compile(rb"(?<= done\r\n)")
 
 
@@ -39,8 +65,25 @@ def check_answers(data: bytes) -> Hashable:
     pieces, pieces_fault = _talk(extensions, [cut(part, random) for part in parts])
     if not whole_fault:
         assert pieces == whole
+    for one in pieces:
+        if isinstance(one, Finished):
+            _check_event(one.stage, one.reply)
+    # As aiosmtplib reads the greeting and the answer to EHLO.
+    _check_event(Stage.CONNECT, make_reply(554, answers.decode("utf-8", "surrogateescape")))
     stages = tuple((one.stage, one.reply.code) for one in pieces if isinstance(one, Finished))
     return head[0] % len(_EXTENSIONS), stages[:2], whole_fault[:20], pieces_fault[:20]
+
+
+def _check_event(stage: Stage, reply: Reply) -> None:
+    outcome = answered(_RULES, stage, reply, True, Where("mx.example"))
+    steps = plan(_ENVELOPE, outcome, Timing(_ENVELOPE.received_at_ms))
+    for output in records_of(steps, _ENVELOPE, b""):
+        if output.topic == names.EVENTS:
+            assert output.value is not None
+            text = output.value.decode("utf-8")
+            msgspec.json.decode(text)
+            assert text.isascii() or not _CONTROLS.search(text)
+            assert not _CONTROLS.search(json.loads(text)["reply"].replace("\n", " "))
 
 
 def _talk(

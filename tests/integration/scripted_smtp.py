@@ -35,6 +35,7 @@ class Scripted:
         self.said: list[list[str]] = []  # commands by connection
         self.contents: list[bytes] = []
         self.address = ""
+        self.may_answer = asyncio.Event()  # what the command named by `waits` waits for
         self.read_on = asyncio.Event()  # what `reads: SILENT` waits for
         self.read_bytes = 0  # after that
 
@@ -51,6 +52,13 @@ class Scripted:
             self.open -= 1
             writer.close()
 
+    async def _wait_for_word_or_end(self, reader: asyncio.StreamReader) -> None:
+        word = asyncio.ensure_future(self.may_answer.wait())
+        end = asyncio.ensure_future(reader.read(1))
+        await asyncio.wait((word, end), return_when=asyncio.FIRST_COMPLETED)
+        word.cancel()
+        end.cancel()
+
     async def _talk(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, script: Script
     ) -> None:
@@ -66,6 +74,8 @@ class Scripted:
             answer = script.get(f"{verb}{said.count(verb)}", script.get(verb, b"500 what\r\n"))
             if answer == CLOSE:
                 return
+            if script.get("waits") == verb.encode():
+                await self._wait_for_word_or_end(reader)
             writer.write(answer)
             if verb == "QUIT":
                 return

@@ -69,6 +69,15 @@ BAD: dict[str, Bad] = {
     "header name not UTF-8": Bad(
         message("name"), "bad_header", kept=True, headers=((RawName("sluice-"), b"x"),)
     ),
+    "header name nearly known": Bad(
+        message("near"), "bad_header", kept=True, headers=(("X-Sluice-Code", b"SPRING26"),)
+    ),
+    "JSON key twice": Bad(
+        b'{"specversion":"1.0","id":"1","id":"2","type":"t","source":"s","data":"x"}',
+        "bad_header",
+        kept=True,
+        headers=(("content-type", b"application/cloudevents+json"),),
+    ),
     "2 MB": Bad(message("huge", body=b"0123456789abcde\n" * 131_072), "R1", kept=False),
     "unknown code": Bad(message("code", b"X-bm-mailing: none-such\r\n"), "R8", kept=False),
     "unregistered client": Bad(

@@ -299,17 +299,22 @@ def test_records_that_kafka_deleted_before_they_were_counted_are_told(stage: Sta
         assert "deleted" in found.reason
 
 
-def test_a_topic_made_anew_is_counted_anew(stage: Stage) -> None:
+def test_cells_of_another_log_wait_for_an_operator_who_may_drop_them(stage: Stage) -> None:
     stage.publisher.publish(900)
     with stage.counting():
         stage.assert_counted_once()
+    counted = stage.cells.read(MONTH).months
     with _stage(stage.bootstrap, "redis://127.0.0.1:1/0") as other:
-        # The same cells, but another log behind them, as where Kafka was set up anew.
+        # The same cells, but another log behind them, as where Kafka was set up again.
         other.client, other.state = stage.client, stage.state
         other.publisher.publish(300)
         assert "another log" in other.usage(0).reason
-        with other.counting():
+        with other.counting() as worker:
+            eventually(lambda: "another log" in worker.log, "the worker says what it waits for")
+            assert stage.cells.read(MONTH).months == counted
+            other.cells.drop()
             other.assert_counted_once()
+            eventually(lambda: not worker.log, "the worker says that it is well")
 
 
 def test_the_audit_balances_and_finds_a_second_fate(stage: Stage) -> None:
@@ -330,9 +335,29 @@ def test_the_audit_balances_and_finds_a_second_fate(stage: Stage) -> None:
     assert found.faults[0].examples == [doubled]
 
 
-def test_a_topic_made_anew_under_a_running_worker_is_counted_anew(stage: Stage) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=stage.bootstrap)
+def test_a_recount_names_a_second_final_event_as_the_audit_does(stage: Stage) -> None:
+    doubled = ids.derive(stage.topic, 0, 1, NOON_MS)
     with stage.counting():
+        stage.publisher.publish(900)
+        stage.assert_counted_once()
+        stage.publisher.tell_again(doubled)
+        assert stage.usage().complete
+        report = stage.recount()
+    assert not report.agree
+    assert report.complete
+    (difference,) = report.differences
+    counts = difference.recounted, difference.live
+    assert (difference.client, difference.counter) == ("shop", "delivered")
+    assert counts[1] - counts[0] == 1
+    (fault,) = report.faults
+    assert (fault.kind.value, fault.count, fault.examples) == ("doubled_final", 1, [doubled])
+    found = audit(ClientOptions(stage.bootstrap, "test"), topic=stage.topic)
+    assert fault in found.faults
+
+
+def test_a_topic_deleted_and_created_again_destroys_no_bill(stage: Stage) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=stage.bootstrap)
+    with stage.counting() as worker:
         stage.publisher.publish(300)
         stage.assert_counted_once()
         admin.delete_topics([stage.topic])
@@ -341,7 +366,19 @@ def test_a_topic_made_anew_under_a_running_worker_is_counted_anew(stage: Stage) 
         stage.publisher.close()
         stage.publisher = Publisher(stage.bootstrap, stage.topic)
         stage.publisher.publish(900)
-        eventually(lambda: stage.usage(0).complete, "the new log is counted")
-        stage.assert_counted_once()
+        eventually(lambda: "another log" in worker.log, "the worker says what it waits for")
+        found = stage.usage(0)
+        assert not found.complete
+        assert "another log" in found.reason
+        assert [row.billed for row in found.rows] == [100] * 3
+        ends = EndsAsker(ClientOptions(stage.bootstrap, "test"), stage.topic)
+        present = ends.ask()
+        ends.close()
+        assert stage.cells.adopt(present.log, MONTH, sorted(present.ends)) != present.log
+        eventually(lambda: sum(stage.usage(0).lag.values()) == 0, "the new log is counted")
+        found = stage.usage(0)
+        assert [row.billed for row in found.rows] == [400] * 3
+        assert "their log was replaced" in found.reason
+        assert not worker.log
         stage.publisher.close()
     admin.close()

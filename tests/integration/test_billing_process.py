@@ -128,7 +128,8 @@ def test_killed_at_a_failpoint_it_counts_each_event_once(house: House, failpoint
         (row,) = house.rows()
     assert (row["billed"], row["received"], row["delivered"]) == (MESSAGES,) * 3
     _, report = house.verb("recount")
-    assert report["differences"] == []
+    # The shared topic has mails of other tests too, some with two final events.
+    assert [one for one in report["differences"] if one["client"] == house.client] == []
 
 
 def test_sigterm_ends_it_well_and_its_verbs_work_without_it(house: House) -> None:
@@ -139,6 +140,8 @@ def test_sigterm_ends_it_well_and_its_verbs_work_without_it(house: House) -> Non
     _, found = house.verb("usage", "--month", MONTH, "--client", house.client)
     assert [row["billed"] for row in found["rows"]] == [MESSAGES]
     assert house.verb("usage", "--month", "11")[0] == 2
+    code, found = house.verb("adopt-log")
+    assert (code, found["adopted"], found["before"]) == (0, False, found["log"])
     assert house.verb("rebuild") == (0, {"dropped": True})
     _, found = house.verb("usage", "--month", MONTH, "--client", house.client)
     assert (found["complete"], found["rows"]) == (False, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from kafka import KafkaProducer
 from msgspec import Struct
 
 from shared.cli.line import Line, LineOptions
+from shared.mail.headers import scan
 from shared.registry.client import Client
-from shared.topics import names
-from shared.topics.records import Event, EventType
+from shared.topics import ids, names
+from shared.topics.codec import encode_pack
+from shared.topics.records import Envelope, Event, EventType, Message, Origin
 from tests.chaos.witnesses import EventWatch
 from tests.integration.front_door import PASSWORD, register, trusting
 from tests.integration.smtp_peers import wait_until
@@ -53,13 +56,13 @@ def message(name: str, body: str = "Hello") -> bytes:
     return head.encode() + body.encode() + b"\r\n"
 
 
-def publish_one(stage: Stage, content: bytes, ce_id: str = "") -> None:
+def publish_one(stage: Stage, content: bytes, ce_id: str = "", source: str = "/shop") -> None:
     headers = (
         [
             ("ce_specversion", b"1.0"),
             ("ce_id", ce_id.encode()),
             ("ce_type", b"sluice.submission"),
-            ("ce_source", b"/shop"),
+            ("ce_source", source.encode()),
         ]
         if ce_id
         else []
@@ -117,6 +120,54 @@ def test_the_platforms_own_key_decides_where_it_gives_one(stage: Stage) -> None:
     publish_one(stage, message("own"), "order-2")
     publish_one(stage, message("own"), "order-1")
     wait_for(stage, "own", delivered=2, duplicate=1)
+
+
+def test_two_systems_of_one_client_may_number_their_events_alike(stage: Stage) -> None:
+    for name, source in (("shop-7", "/shop"), ("crm-7", "/crm"), ("crm-7", "/crm")):
+        publish_one(stage, message(name), "7", source)
+    wait_for(stage, "shop-7", delivered=1)
+    wait_for(stage, "crm-7", delivered=1, duplicate=1)
+    publish_one(stage, message("other-7"), "7", "/crm")
+    wait_for(stage, "other-7", refused=1)
+    (event,) = told(stage, "other-7", EventType.REFUSED)
+    assert "ce_id of this ce_source" in event.data.rules[0].reason
+
+
+def test_what_an_older_ingest_wrote_is_known_when_it_is_handed_in_again(stage: Stage) -> None:
+    content = message("older")
+    facts = scan(content)
+    envelope = Envelope(
+        mail_id=ids.derive("older", 0, 0, 1_795_000_000_000),
+        client=NAME,
+        sender=SENDER,
+        recipient=facts.to_address,
+        message_id=facts.message_id,
+        received_at_ms=int(time.time() * 1000),
+        origin=Origin(names.intake(NAME), 0, 10**9),
+        facts=facts,
+        submission_key="older-1",
+    )
+    value, headers = encode_pack([Message(envelope, content)])
+    stage.producer.send(names.RECEIVED, value, headers=headers).get(timeout=30)
+    wait_for(stage, "older", delivered=1)
+    publish_one(stage, content, "older-1")
+    wait_for(stage, "older", delivered=1, duplicate=1)
+    publish_one(stage, message("older-next"), "older-1", "/crm")
+    wait_for(stage, "older-next", delivered=1)
+
+
+def test_line_ends_make_no_other_message(stage: Stage) -> None:
+    content = message("line-ends", "Hello\r\nand bye")
+    publish_one(stage, content.replace(b"\r\n", b"\n"))
+    wait_for(stage, "line-ends", delivered=1)
+    publish_one(stage, content)
+    publish_one(stage, content.removesuffix(b"\r\n"))
+    publish_one(stage, content.replace(b"\r\n", b"\n").removesuffix(b"\n"))
+    wait_for(stage, "line-ends", delivered=1, duplicate=3)
+    code, text = submit(stage, "line-ends", "Hello\r\nand bye")
+    assert code == 250
+    assert told(stage, "line-ends", EventType.DELIVERED)[0].subject in text
+    assert accepted_at_sink(stage, "line-ends") == 1
 
 
 def test_another_message_under_the_key_is_refused_and_says_so(stage: Stage) -> None:

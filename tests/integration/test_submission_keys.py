@@ -13,6 +13,7 @@ import pytest
 import redis
 from kafka import KafkaProducer
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.ingest.edge.reservations import ReservedKeys
 from services.validate.edge.keys_reader import KeysReader
@@ -157,6 +158,71 @@ def test_of_two_records_with_one_key_the_first_claim_goes_on(keys: Keys, name: s
     assert answers(keys.store.claim([asked])) == (expected,)
     # And is answered so again: the record may be read twice.
     assert answers(keys.store.claim([asked])) == (expected,)
+
+
+def renamed(mail: int, place: int = 0, content: bytes = b"same", raw: bytes = b"same") -> Claim:
+    """A claim of key 1, which an older version would have stored as key 9 with this raw content."""
+    return replace(claim(1, mail, place, content), former=claim(9, mail).key + raw)
+
+
+FORMERS: Cases = {
+    "nothing stored": ([], renamed(1), NEW),
+    "the same message under its old key": ([("claim", claim(9, 1))], renamed(2), Duplicate(M1)),
+    "the same record, claimed and not committed": ([("claim", claim(9, 1))], renamed(1), NEW),
+    "the same message, stored with other line ends": (
+        [("claim", claim(9, 1, 0, b"bare"))],
+        renamed(2, raw=b"bare"),
+        Duplicate(M1),
+    ),
+    "another system's message under the old key": (
+        [("claim", claim(9, 1, 0, b"diff"))],
+        renamed(2),
+        NEW,
+    ),
+    "old and new key": (
+        [("claim", claim(9, 1, 0, b"diff")), ("claim", renamed(2))],
+        renamed(3),
+        Duplicate(M2),
+    ),
+    "another message under the new key": (
+        [("claim", renamed(1))],
+        renamed(2, content=b"diff", raw=b"diff"),
+        Conflict(M1),
+    ),
+    "one key, stored with other line ends": (
+        [("claim", claim(1, 1, 0, b"bare"))],
+        replace(claim(1, 2), former=claim(1, 2).key + b"bare"),
+        Duplicate(M1),
+    ),
+    "one key, another message stored": (
+        [("claim", claim(1, 1, 0, b"diff"))],
+        replace(claim(1, 2), former=claim(1, 2).key + b"bare"),
+        Conflict(M1),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMERS)
+def test_what_an_older_version_stored_is_known(keys: Keys, name: str) -> None:
+    before, asked, expected = FORMERS[name]
+    prepare(keys, before)
+    # Beside one that was stored in no other form.
+    for _ in range(2):
+        assert answers(keys.store.claim([claim(5, 5), asked]))[1] == expected
+
+
+def test_what_an_older_version_stored_ends_when_it_would_have(keys: Keys) -> None:
+    made = int(time.time()) - 36 * 3600
+    keys.client.hdel(keys.state, "generation")
+    assert keys.store.begin("second") == "go"
+    assert keys.store.restore("second", made, encode_claims([claim(9, 1)]))
+    assert keys.store.finish("second")
+    for _ in range(2):
+        assert answers(keys.store.claim([renamed(2)])) == (Duplicate(M1),)
+    found = [name for name in keys.client.scan_iter(keys.state + ":*") if name.count(b":") > 3]
+    assert found
+    for name in found:
+        assert keys.client.ttl(name) <= 24 * 3600
 
 
 RESERVATIONS: Cases = {

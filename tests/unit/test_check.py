@@ -227,6 +227,23 @@ def test_the_code_header_and_the_size_limit_follow_the_options(
     assert found["rules"]["R8"]["header"] == "X-Code: none"
 
 
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+@pytest.mark.parametrize("has_last", [True, False])
+def test_the_size_is_that_of_the_message_with_crlf_whatever_its_line_ends(
+    tmp_path: Path, registry: str, end: bytes, has_last: bool
+) -> None:
+    normal = GOOD.read_bytes()
+    assert normal.endswith(b"\r\n")
+    content = normal if has_last else normal.removesuffix(b"\r\n")
+    path = tmp_path / "one.eml"
+    path.write_bytes(content.replace(b"\r\n", end))
+    asked = (path, "--clients", registry, "--client", "shop", "--json", "--max-size")
+    assert run(*asked, len(normal)).exit_code == 0
+    (found,) = results(run(*asked, len(normal) - 1))
+    assert [rule for rule, row in found["rules"].items() if not row["ok"]] == ["R1"]
+    assert f"it has {len(normal)} bytes" in found["rules"]["R1"]["reason"]
+
+
 @pytest.mark.parametrize("junk", [b"", b"\0", b"\r\n\r\n", bytes(range(256)) * 40, b"\xff" * 9_000])
 def test_junk_is_unreadable_and_nothing_worse(tmp_path: Path, registry: str, junk: bytes) -> None:
     path = tmp_path / "junk.eml"

@@ -29,6 +29,9 @@ class Scripted:
     def want(self) -> None:
         return
 
+    def fault(self) -> str:
+        return ""
+
     def claim(
         self,
         claims: Sequence[Claim],

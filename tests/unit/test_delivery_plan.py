@@ -3,7 +3,7 @@ from msgspec.structs import replace
 
 from services.deliver.core.outcome import Bounced, Deferred, Delivered, Outcome
 from services.deliver.core.plan import Timing, expire, has_expired, plan, wait
-from services.deliver.core.retry import STEPS, next_attempt
+from services.deliver.core.retry import STEPS, RetryTimes, next_attempt
 from shared.topics.names import DELAYS_S, JITTER_SHARE
 from shared.topics.records import Attempts, Envelope, EventType, Facts, Origin
 
@@ -122,7 +122,7 @@ def test_a_message_past_its_time_is_not_attempted() -> None:
 
 @pytest.mark.parametrize("attempts", range(1, 12))
 def test_delays_follow_the_steps_with_bounded_jitter_and_the_last_repeats(attempts: int) -> None:
-    retry = next_attempt("0" * 26, attempts, NOW, 1.0)
+    retry = next_attempt("0" * 26, attempts, NOW, RetryTimes())
     assert retry.step == STEPS[min(attempts, len(STEPS)) - 1]
     delay_ms = DELAYS_S[retry.step] * 1000
     assert delay_ms <= retry.due_at_ms - NOW <= delay_ms * (1 + JITTER_SHARE)
@@ -134,9 +134,35 @@ def test_a_message_before_its_earliest_time_is_handed_on_without_an_event_or_an_
     assert steps.events == ()
     assert steps.step == "4h"
     assert steps.retry == replace(early, not_before_ms=NOW + 4 * 3_600_000)
-    assert wait(early, Timing(NOW, 1 / 60)).step == "12h"
+    assert wait(early, Timing(NOW, RetryTimes(1 / 60))).step == "12h"
 
 
 def test_two_messages_deferred_together_do_not_come_back_together() -> None:
-    due = {next_attempt(f"{n:026d}", 1, NOW, 1.0).due_at_ms for n in range(100)}
+    due = {next_attempt(f"{n:026d}", 1, NOW, RetryTimes()).due_at_ms for n in range(100)}
     assert len(due) > 90
+
+
+@pytest.mark.parametrize(
+    ("in_doubt_s", "attempts", "step"),
+    [
+        (600, 1, "15m"),
+        (600, 3, "15m"),
+        (600, 5, "4h"),
+        (0, 1, "1m"),
+        (60, 1, "1m"),
+        (43_200, 1, "12h"),
+    ],
+)
+def test_after_an_attempt_that_left_doubt_the_next_is_not_before_the_delay(
+    in_doubt_s: float, attempts: int, step: str
+) -> None:
+    times = RetryTimes(in_doubt_s=in_doubt_s)
+    retry = next_attempt("0" * 26, attempts, NOW, times, in_doubt=True)
+    assert retry.step == step
+    assert retry.due_at_ms >= NOW + in_doubt_s * 1000
+
+
+def test_only_doubt_lengthens_a_delay() -> None:
+    timing = Timing(NOW, RetryTimes(in_doubt_s=600))
+    assert plan(ENVELOPE, deferred(), timing).step == "1m"
+    assert plan(ENVELOPE, deferred(in_doubt=True), timing).step == "15m"

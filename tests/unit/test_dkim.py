@@ -16,9 +16,8 @@ from services.deliver.core.dkim import (
     canonical_fields,
     signature_field,
     split,
-    with_crlf,
 )
-from shared.smtp.content import END_MARK, decode_content, encode_content
+from shared.smtp.content import END_MARK, decode_content, encode_content, with_crlf
 from tests.messages import Sample, load
 from tests.unit.dkim_verifying import (
     ALGORITHMS,

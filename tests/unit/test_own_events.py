@@ -89,4 +89,4 @@ def test_the_topic_is_laid_out_as_the_intake_and_kept_for_35_days() -> None:
     plan_ = names.own_events_plan("shop")
     assert plan_.name == OWN
     assert plan_.partitions == names.intake_plan("shop").partitions
-    assert plan_.configs == {"retention.ms": str(35 * 86_400_000)}
+    assert plan_.configs["retention.ms"] == str(35 * 86_400_000)

@@ -35,6 +35,7 @@ class FakeRecord(Struct):
     timestamp: int = 5
     key: bytes | None = None
     headers: Sequence[tuple[str, bytes]] = ()
+    timestamp_type: int = 1
 
 
 class FakeClients:
@@ -44,8 +45,8 @@ class FakeClients:
     def get(self, name: str) -> Client | None:
         return CLIENT
 
-    def get_fresh(self, name: str, timeout_s: float) -> Client | None:
-        return CLIENT
+    def refresh(self, timeout_s: float) -> bool:
+        return True
 
 
 def texts(headers: object) -> dict[str, str]:

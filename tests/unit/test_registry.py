@@ -82,6 +82,34 @@ def test_every_field_is_read() -> None:
     assert client.code("old") == client.code("unknown") == Code("M-1")
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("clients:\n\t- name: acme\n", "line 2, column 1"),
+        ("clients:\n  - name: acme\n  \t  sending_domain: x.example\n", "line 3, column 3"),
+        ("\tclients: []\n", "line 1, column 1"),
+    ],
+)
+def test_a_tab_is_told_with_its_place_and_the_file_given(text: str, place: str) -> None:
+    with pytest.raises(RegistryError) as caught:
+        parse_clients_yaml(text, "shop/our-clients.yaml")
+    (fault,) = caught.value.faults
+    assert str(fault) == (
+        f"shop/our-clients.yaml: found a tab on {place},"
+        " expected YAML, which is indented with spaces"
+    )
+
+
+def test_what_is_no_yaml_or_no_table_is_told_with_the_file_given() -> None:
+    for text in ("clients: [\n", "- a\n", "clients: &a [*a]\n"):
+        with pytest.raises(RegistryError) as caught:
+            parse_clients_yaml(text, "shop/our-clients.yaml")
+        assert str(caught.value).startswith("shop/our-clients.yaml: found ")
+        assert "<unicode string>" not in str(caught.value)
+    with pytest.raises(RegistryError, match=r"\Aclient: found an unknown key"):
+        parse_clients_yaml("client: []\nclients: []\n", "shop/our-clients.yaml")
+
+
 def test_yaml_does_not_guess_types() -> None:
     text = """
 clients:
@@ -155,6 +183,9 @@ def test_domains_are_kept_as_lower_case_a_labels(given: str, kept: str) -> None:
         ("ips", ["0.0.0.0/0"], "ips[0]", "smaller than the whole Internet"),
         ("block_list", ["a b@c"], "block_list[0]", "* stands for any text"),
         ("block_list", ["a@b@c"], "block_list[0]", "* stands for any text"),
+        ("block_list", [f"a{n}*" for n in range(101)], "block_list", "at most 100, not counting"),
+        ("block_list", ["a" * 255], "block_list[0]", "* stands for any text"),
+        ("block_list", [f"{n:0250}@" for n in range(2_001)], "block_list", "at most 500000"),
         ("codes", ["spring"], "codes", "a table of at most"),
         ("codes", {"a b": {"mailing_id": "m", "sub_client": "s"}}, "codes.a b", "1 to 64 of"),
         ("codes", {"a": {"mailing_id": "m"}}, "codes.a.sub_client", "it is required"),

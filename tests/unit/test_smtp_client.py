@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,8 +95,6 @@ OUT_OF_STEP = [
     OK + OK + OK,
     OK + OK + b"355 x\r\n",
     OK + OK + GO + GO,
-    OK + OK + GO + OK + OK,
-    OK + OK + GO + OK + b"25",
     b"hello\r\n",
     b"250 ok\n",
 ]
@@ -139,6 +139,54 @@ def test_a_421_ends_transaction_and_session(
 def test_an_answer_out_of_step_ends_the_session(cut: Cut, answers: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         feed(begin(), cut, answers)
+
+
+# What comes behind the reply that ends a transaction ends the session, and changes nothing.
+BEHIND_THE_END: list[tuple[bytes, Stage, int]] = [
+    (OK + OK + GO + b"250 ok\r\n250 again\r\n", Stage.CONTENT, 250),
+    (OK + OK + GO + b"250 ok\r\n25", Stage.CONTENT, 250),
+    (OK + OK + GO + b"250 ok\r\n\xff\0\r\n", Stage.CONTENT, 250),
+    (OK + OK + GO + b"554 spam\r\n220 hello\r\n", Stage.CONTENT, 554),
+    (OK + b"550 no\r\n554 none\r\n250 x\r\n", Stage.RCPT, 550),
+]
+
+
+@pytest.mark.parametrize(("answers", "stage", "code"), BEHIND_THE_END)
+def test_what_comes_behind_the_last_answer_ends_only_the_session(
+    answers: bytes, stage: Stage, code: int
+) -> None:
+    session = begin()
+    head, _, tail = answers.partition(GO)
+    events = session.receive(head + GO) if tail else []
+    events += session.receive(tail or head)
+    last = events[-1]
+    assert isinstance(last, Finished)
+    assert (last.stage, last.reply.code) == (stage, code)
+    assert session.is_closing
+
+
+@CUTS
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (OK + b"550 no\r\n", finished(Stage.RCPT, 550)),
+        (OK + b"450 no\r\n", finished(Stage.RCPT, 450)),
+        (b"550 no\r\n", finished(Stage.MAIL, 550)),
+        (b"550 no\r\n503 x\r\n", finished(Stage.MAIL, 550)),
+        (OK + b"550 no\r\n" + GO, finished(Stage.RCPT, 550)),
+        (OK + b"550 no\r\njunk\r\n", finished(Stage.RCPT, 550)),
+        (OK, None),
+        (OK + OK, None),
+        (OK + OK + GO, None),
+    ],
+)
+def test_a_refusal_that_was_heard_has_decided_whatever_becomes_of_the_connection(
+    cut: Cut, answers: bytes, expected: Finished | None
+) -> None:
+    session = begin()
+    with suppress(RemoteProtocolError):
+        feed(session, cut, answers)
+    assert session.decided == expected
 
 
 @CUTS
@@ -332,3 +380,10 @@ def test_client_and_server_agree_on_every_message(
             lines = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
             lines += b"\n" if lines and not lines.endswith(b"\n") else b""
             assert taken[-1] == lines.replace(b"\n", b"\r\n")
+
+
+def test_content_that_was_never_handed_over_leaves_no_doubt() -> None:
+    session = begin()
+    with pytest.raises(RemoteProtocolError):
+        session.receive(OK + OK + GO + OK)
+    assert not session.is_content_sent

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
+from shared.smtp.remote_text import MAX_TEXT_BYTES, clean_text
 from shared.smtp.reply import (
     MAX_BUFFERED_BYTES,
+    MAX_FINAL_REPLY_BYTES,
     MAX_LINE_BYTES,
     MAX_REPLY_LINES,
     Reply,
@@ -32,7 +34,9 @@ GOOD = [
     (b"250 2.0.0x\r\n", Reply(250, "", "2.0.0x")),
     (b"451 4.7.1234 x\r\n", Reply(451, "", "4.7.1234 x")),
     (b"550 caf\xe9 \xc3\xa9\r\n", Reply(550, "", "caf\ufffd é")),
-    (b"550 a\rb\r\n", Reply(550, "", "a\rb")),
+    (b"550 a\rb\r\n", Reply(550, "", "a b")),
+    (b"550 \x1b[31mred\x1b[0m\0\r\n", Reply(550, "", " [31mred [0m ")),
+    (b"421 \xb7\xfe\xce\xf1\r\n", Reply(421, "", "\ufffd" * 4)),
 ]
 BAD = [
     (b"250 Ok\n", "carriage return"),
@@ -101,12 +105,13 @@ def test_a_reply_cannot_be_written_with_a_line_break_in_it() -> None:
             encode_reply(Reply(250, "", text))
 
 
-_TEXT = st.text(st.characters(exclude_characters="\r\n\0", codec="utf-8"), max_size=80)
+_TEXT = st.text(st.characters(codec="utf-8"), max_size=80).map(clean_text)
+_LINE = _TEXT.map(lambda text: text.replace("\n", " "))
 
 
 @given(
     st.integers(200, 599),
-    st.lists(_TEXT, min_size=1, max_size=5),
+    st.lists(_LINE, min_size=1, max_size=5),
     st.booleans(),
 )
 def test_a_written_reply_is_read_back(code: int, lines: list[str], has_status: bool) -> None:
@@ -127,3 +132,65 @@ def test_any_bytes_are_a_reply_an_error_or_incomplete(data: bytes) -> None:
             pass
     except RemoteProtocolError:
         pass
+
+
+# What servers were seen to answer to the content of a message, and what it means.
+ODD_BUT_CLEAR = [
+    (b"250 2.0.0 queued as 1\n", Reply(250, "2.0.0", "queued as 1")),
+    (b"250-queued\r\nas number 1\r\n250 bye\r\n", Reply(250, "", "queued\nas number 1\nbye")),
+    (b"250-one\r\n251 two\r\n", Reply(251, "", "one\ntwo")),
+    (b"250-one\r\n550 5.6.0 two\r\n", Reply(550, "", "one\n5.6.0 two")),
+    (b"250\n", Reply(250)),
+    (b"550-a\n550 b\r\n", Reply(550, "", "a\nb")),
+    (b"250 2.0.0 ok\r\n", Reply(250, "2.0.0", "ok")),
+]
+
+
+@CUTS
+@pytest.mark.parametrize(("data", "reply"), ODD_BUT_CLEAR)
+def test_an_odd_reply_to_the_content_is_read_where_its_code_is_clear(
+    cut: Cut, data: bytes, reply: Reply
+) -> None:
+    parser = ReplyParser()
+    parser.is_lenient = True
+    found = []
+    for part in cut(data):
+        parser.add(part)
+        while (one := parser.next_reply()) is not None:
+            found.append(one)
+    assert found == [reply]
+    assert parser.is_empty
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"250-x\r\n" * (10 * MAX_REPLY_LINES) + b"250 end\r\n",
+        b"250 " + b"x" * (20 * MAX_LINE_BYTES) + b"\r\n",
+    ],
+    ids=["many lines", "a long line"],
+)
+def test_a_reply_to_the_content_that_is_too_long_is_read_to_its_end_and_cut(data: bytes) -> None:
+    parser = ReplyParser()
+    parser.is_lenient = True
+    parser.add(data)
+    reply = parser.next_reply()
+    assert reply is not None
+    assert (reply.code, len(reply.text.encode()) <= MAX_TEXT_BYTES) == (250, True)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"hello\r\n", b"\r\n", b"2500 x\r\n", b"x" * (MAX_FINAL_REPLY_BYTES + 1)],
+    ids=["no code", "empty", "four digits", "endless"],
+)
+def test_a_reply_to_the_content_without_a_clear_code_is_an_error(data: bytes) -> None:
+    parser = ReplyParser()
+    parser.is_lenient = True
+
+    def read_it() -> None:
+        parser.add(data)
+        parser.next_reply()
+
+    with pytest.raises(RemoteProtocolError):
+        read_it()

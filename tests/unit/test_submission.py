@@ -9,11 +9,14 @@ from services.ingest.core.submission import (
     Refusal,
     Submission,
     accept,
+    mail_id_of,
     received_rows,
 )
 from shared.mail.headers import scan
 from shared.registry.client import Client
+from shared.topics import ids
 from shared.topics.records import Message, Origin
+from shared.topics.submission_keys import checksum_of
 
 CLIENT = Client(
     name="shop",
@@ -42,6 +45,32 @@ def test_a_readable_message_goes_on_with_its_bytes_and_facts() -> None:
     assert envelope.origin == Origin("mail.intake.shop", 0, 1)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        GOOD.replace(b"\r\n", b"\n"),
+        GOOD.removesuffix(b"\r\n"),
+        GOOD.replace(b"\r\n", b"\n").removesuffix(b"\n"),
+        GOOD.removesuffix(b"\r\n") + b"\r",
+        GOOD.removesuffix(b"\r\n") + b"\n",
+    ],
+)
+def test_every_kind_of_line_end_makes_the_same_message(content: bytes) -> None:
+    normal, message = (accept(submission(each), CLIENT, scan, 5) for each in (GOOD, content))
+    assert isinstance(normal, Message)
+    assert isinstance(message, Message)
+    assert message.content == GOOD
+    assert message.envelope.raw_checksum == checksum_of(content)
+    assert replace(message.envelope, raw_checksum=b"") == normal.envelope
+
+
+def test_a_header_of_mixed_line_ends_is_refused_with_its_bytes_as_they_came() -> None:
+    content = GOOD.replace(b"\r\n", b"\n", 1)
+    refusal = accept(submission(content), CLIENT, scan, 5)
+    assert isinstance(refusal, Refusal)
+    assert refusal.content == content
+
+
 def test_reading_a_record_twice_makes_the_same_mail() -> None:
     first, again = (accept(submission(GOOD), CLIENT, scan, now) for now in (5, 9))
     assert first == again
@@ -49,6 +78,49 @@ def test_reading_a_record_twice_makes_the_same_mail() -> None:
     assert isinstance(first, Message)
     assert isinstance(other, Message)
     assert other.envelope.mail_id != first.envelope.mail_id
+
+
+SENT_AT_MS = 1_700_000_000_000
+STAMPS = {
+    "seconds": SENT_AT_MS // 1000,
+    "ten days old": SENT_AT_MS - 10 * 86_400_000,
+    "none": -1,
+    "zero": 0,
+    "far ahead": 2**62,
+    "far back": -(2**62),
+}
+
+
+def stamped(created_at_ms: int, content: bytes = GOOD) -> Submission:
+    """A record of a topic that keeps its producer's time stamp."""
+    origin = Origin("mail.intake.shop", 0, 1)
+    return Submission("shop", origin, 0, content, created_at_ms=created_at_ms)
+
+
+@pytest.mark.parametrize("created_at_ms", STAMPS.values(), ids=STAMPS)
+def test_a_producers_clock_decides_no_time(created_at_ms: int) -> None:
+    message = accept(stamped(created_at_ms), CLIENT, scan, SENT_AT_MS)
+    assert isinstance(message, Message)
+    assert message.envelope.received_at_ms == SENT_AT_MS
+    refusal = accept(stamped(created_at_ms, b""), CLIENT, scan, SENT_AT_MS)
+    assert isinstance(refusal, Refusal)
+    assert refusal.event.received_at_ms == SENT_AT_MS
+
+
+@pytest.mark.parametrize("created_at_ms", STAMPS.values(), ids=STAMPS)
+def test_a_record_stamped_by_its_producer_has_one_mail_id_whenever_it_is_read(
+    created_at_ms: int,
+) -> None:
+    first, later = (mail_id_of(stamped(created_at_ms)) for _ in range(2))
+    assert first == later
+    assert ids.from_bytes(ids.to_bytes(first)) == first
+    # A topic deleted and created again has another record at this offset.
+    assert mail_id_of(stamped(created_at_ms, GOOD + b"other\r\n")) != first
+
+
+def test_a_mail_id_begins_with_the_time_at_which_the_broker_appended_the_record() -> None:
+    appended = Submission("shop", Origin("t", 0, 1), SENT_AT_MS, GOOD, created_at_ms=-1)
+    assert mail_id_of(appended).startswith(ids.time_letters(SENT_AT_MS))
 
 
 @pytest.mark.parametrize(
@@ -111,10 +183,10 @@ def test_faults_beside_the_message_refuse_it_with_all_of_them() -> None:
 
 
 def test_a_far_too_large_message_goes_on_without_its_body_so_that_all_rules_are_told() -> None:
-    message = accept(submission(GOOD + b"x" * MAX_CARRIED_BYTES), CLIENT, scan, 5)
+    message = accept(submission(GOOD + b"x" * MAX_CARRIED_BYTES + b"\r\n"), CLIENT, scan, 5)
     assert isinstance(message, Message)
     assert len(message.content) < 1_000
-    assert message.envelope.facts.size_bytes == len(GOOD) + MAX_CARRIED_BYTES
+    assert message.envelope.facts.size_bytes == len(GOOD) + MAX_CARRIED_BYTES + 2
 
 
 def test_refusals_are_counted_by_mailing() -> None:

@@ -19,6 +19,7 @@ from shared.topics.codec import CodecError, decode_event, decode_pack
 from shared.topics.records import Envelope, Event, EventType, Facts, MailEvent, Message, Origin
 from shared.topics.submission_keys import (
     CLAIM_BYTES,
+    FORMER_BYTES,
     NEW,
     WITHDRAWN,
     Answer,
@@ -26,10 +27,12 @@ from shared.topics.submission_keys import (
     Conflict,
     Duplicate,
     Reserved,
+    checksum_of,
     claim_of,
     content_of,
     decode_record,
     encode_claims,
+    encode_formers,
     encode_record,
     key_of,
     place_of,
@@ -79,6 +82,53 @@ def test_a_key_given_by_the_platform_counts_alone() -> None:
     assert key_of(replace(other, client="other")) != key_of(given_key)
 
 
+def test_a_key_given_by_the_platform_is_one_of_its_source() -> None:
+    shop = replace(ENVELOPE, submission_key="7", submission_source="/shop")
+    old = replace(ENVELOPE, submission_key="7")
+    found = {
+        key_of(shop),
+        key_of(replace(shop, submission_source="/crm")),
+        key_of(replace(shop, submission_source="/shop7", submission_key="")),
+        key_of(replace(shop, submission_source="/sho", submission_key="p7")),
+        key_of(old),
+    }
+    assert len(found) == 5
+
+
+# A message as it came, and as an older ingest would have handed it on.
+LF = MESSAGE.content.replace(b"\r\n", b"\n")
+WITH_SOURCE = replace(ENVELOPE, submission_key="7", submission_source="/shop")
+
+
+@pytest.mark.parametrize(
+    ("message", "former"),
+    [
+        (MESSAGE, ()),
+        (
+            Message(replace(ENVELOPE, raw_checksum=checksum_of(LF)), MESSAGE.content),
+            (ENVELOPE, LF),
+        ),
+        (Message(ENVELOPE, LF), (ENVELOPE, LF)),
+        (
+            Message(WITH_SOURCE, MESSAGE.content),
+            (replace(ENVELOPE, submission_key="7"), MESSAGE.content),
+        ),
+        (
+            Message(replace(WITH_SOURCE, raw_checksum=checksum_of(LF)), MESSAGE.content),
+            (replace(ENVELOPE, submission_key="7"), LF),
+        ),
+    ],
+)
+def test_a_claim_names_key_and_content_as_older_versions_stored_them(
+    message: Message, former: tuple[Envelope, bytes] | tuple[()]
+) -> None:
+    claim = claim_of(message, 1)
+    assert (claim.key, claim.content) == (key_of(message.envelope), content_of(MESSAGE.content))
+    assert claim.former == (key_of(former[0]) + checksum_of(former[1]) if former else b"")
+    others = [claim_of(MESSAGE, 2), claim]
+    assert len(encode_formers(others)) == (2 * FORMER_BYTES if former else 0)
+
+
 TRACE = b"Received: from a\r\n\tby b;\r\n Mon\r\nRECEIVED: x\r\n"
 
 
@@ -88,6 +138,11 @@ TRACE = b"Received: from a\r\n\tby b;\r\n Mon\r\nRECEIVED: x\r\n"
         (MESSAGE.content, True),
         (TRACE + MESSAGE.content, True),
         (b"Received: from a\nreceived:\n" + MESSAGE.content, True),
+        (MESSAGE.content.replace(b"\r\n", b"\n"), True),
+        (MESSAGE.content.replace(b"\r\n", b"\r"), True),
+        (MESSAGE.content.removesuffix(b"\r\n"), True),
+        (TRACE.replace(b"\r\n", b"\n") + MESSAGE.content.removesuffix(b"\r\n"), True),
+        (MESSAGE.content + b"\r\n", False),
         (MESSAGE.content + b"x", False),
         (b"X-Received: a\r\n" + MESSAGE.content, False),
         (b"Subject: a\r\nReceived: b\r\n\r\nbody\r\n", False),

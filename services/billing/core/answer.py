@@ -35,15 +35,23 @@ def lag(standing: Standing, ends: dict[int, int]) -> dict[int, int]:
     }
 
 
+def other_log(counted: str, present: str) -> str:
+    """Why nothing is counted while the cells are of another log than mail.events is now."""
+    return (
+        f"mail.events is another log ({present}) than the counts are of ({counted}): adopt-log"
+        " keeps the counts and goes on with this log, rebuild drops them"
+    )
+
+
 def why_incomplete(standing: Standing, month: str, log: str, ends: dict[int, int]) -> str:
     """Why the cells of `month` are not all that the log held up to `ends`; "" when they are."""
     if not standing.whole:
         return "a part of the counts was lost; they are being counted again"
     if standing.log and standing.log != log:
-        return "the counts are of another log; they are being counted again"
+        return other_log(standing.log, log)
     behind = {partition: number for partition, number in lag(standing, ends).items() if number}
     if behind:
         return f"{sum(behind.values())} records of {len(behind)} partitions are not counted yet"
     if any(month <= last for last in standing.holes.values()):
-        return "Kafka had deleted records before they were counted"
+        return "records were deleted, or their log was replaced, before they were counted"
     return ""

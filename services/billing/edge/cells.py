@@ -7,11 +7,13 @@ behaviour.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 import redis
 
-from shared.store.apply_cells import Applied, ApplyCells, Run, Stale
+from shared.store.adopt_log import AdoptLog
+from shared.store.apply_cells import Applied, ApplyCells, OtherLog, Run, Stale
 from shared.store.client import store_errors
 from shared.store.read_cells import NO_MONTH, ReadCells, Snapshot
 
@@ -23,11 +25,18 @@ NO_WATERMARK: Final = -1
 class Cells(Protocol):
     """Where counts live. Every method may raise StoreAwayError."""
 
-    def apply(self, run: Run) -> Applied | Stale:
+    def apply(self, run: Run) -> Applied | Stale | OtherLog:
         """Add a run's counts and move its partition's watermark, or neither."""
 
     def read(self, month: str = NO_MONTH) -> Snapshot:
         """The cells of a month (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
+
+    def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
+        """Keep the counts and count another log on top of them, from its beginning.
+
+        The partitions are marked incomplete up to this month (YYYY-MM). The id of the log
+        before; "" without any counts.
+        """
 
     def drop(self) -> None:
         """Forget everything; the workers then count again from the beginning of the log."""
@@ -41,14 +50,19 @@ class RedisCells:
         self._state = state
         self._apply = ApplyCells(client, state)
         self._read = ReadCells(client, state)
+        self._adopt = AdoptLog(client, state)
 
-    def apply(self, run: Run) -> Applied | Stale:
+    def apply(self, run: Run) -> Applied | Stale | OtherLog:
         """Add a run's counts and move its partition's watermark, or neither."""
         return self._apply.run(run)
 
     def read(self, month: str = NO_MONTH) -> Snapshot:
         """The cells of a month (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
         return self._read.run(month)
+
+    def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
+        """Keep the counts and count another log on top of them, from its beginning."""
+        return self._adopt.run(log, month, partitions)
 
     def drop(self) -> None:
         """Forget everything; the months' hashes are leftovers then and replaced when met."""

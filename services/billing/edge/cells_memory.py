@@ -7,9 +7,10 @@ can lose what Redis can lose.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from services.billing.edge.cells import NO_WATERMARK
-from shared.store.apply_cells import Applied, Run, Stale
+from shared.store.apply_cells import Applied, OtherLog, Run, Stale
 from shared.store.read_cells import ALL_MONTHS, NO_MONTH, Snapshot
 
 
@@ -23,9 +24,11 @@ class MemoryCells:
         self._known: set[str] = set()
         self._months: dict[str, Counter[str]] = {}
 
-    def apply(self, run: Run) -> Applied | Stale:
+    def apply(self, run: Run) -> Applied | Stale | OtherLog:
         """Add a run's counts and move its partition's watermark, or neither."""
-        if self._log is not None and not (self._whole() and self._log == run.log):
+        if self._log is not None and self._log != run.log:
+            return OtherLog(self._log)
+        if self._log is not None and not self._whole():
             for month in self._known:
                 self._months.pop(month, None)
             self.drop()
@@ -55,6 +58,17 @@ class MemoryCells:
             holes=dict(self._holes),
             months={each: dict(self._months[each]) for each in wanted} if self._whole() else {},
         )
+
+    def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
+        """Keep the counts and count another log on top of them, from its beginning."""
+        before = self._log
+        if before is None:
+            return ""
+        if before != log:
+            self._log = log
+            self._watermarks.clear()
+            self._holes = dict.fromkeys(partitions, month)
+        return before
 
     def drop(self) -> None:
         """Forget everything; the months' cells are leftovers then and replaced when met."""

@@ -8,7 +8,9 @@ half-lost store is noticed by the next apply (within CHECK_S also when nothing c
 the partition is read again from the watermark found, or from the beginning. While the store
 is away everything is paused, polled on and tried again, nothing is held in memory; while
 Kafka is away it keeps trying. Records that Kafka has deleted before they were counted leave
-a hole, marked in the cells.
+a hole, marked in the cells. Where mail.events is another log than the one the cells were counted
+from (deleted and created again), nothing is applied and nothing dropped until an operator says
+which of the two holds: `billing adopt-log` or `billing rebuild`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Final
 from kafka.errors import FencedInstanceIdError, KafkaError
 from msgspec import Struct
 
+from services.billing.core.answer import other_log
 from services.billing.core.month import Months
 from services.billing.core.usage import count
 from services.billing.edge.cells import NO_WATERMARK, Cells
@@ -26,7 +29,7 @@ from services.billing.edge.feed import EventFeed, EventRun
 from services.billing.edge.metrics import BillingMetrics
 from shared.runtime.clock import Clock
 from shared.runtime.lifecycle import Stop
-from shared.store.apply_cells import Applied, Run, Stale
+from shared.store.apply_cells import Applied, OtherLog, Run, Stale
 from shared.store.client import StoreAwayError
 from shared.stream.client import ClientOptions
 from shared.stream.failpoints import Failpoints
@@ -56,7 +59,7 @@ class WorkerParts(Struct, frozen=True):
 
 
 class Worker:
-    """Counts for as long as run() runs. `kafka` and `store` say what is waited for, or ""."""
+    """Counts for as long as run() runs. `kafka`, `store` and `log` say what it waits for, or ""."""
 
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
@@ -68,6 +71,7 @@ class Worker:
         self._retry_at = 0.0
         self.kafka = "not connected yet"
         self.store = "not asked yet"
+        self.log = ""
 
     def run(self, stop: Stop) -> None:
         """Count until `stop`; then the run at hand is finished and the group left.
@@ -103,7 +107,7 @@ class Worker:
         parts = self._parts
         runs = feed.poll(POLL_MS)
         if feed.placed() and feed.log_id() not in ("", self._log_id):
-            log.error("the topic was made anew: counting begins again")
+            log.error("the topic was created again: another log, id %s", feed.log_id())
             feed.displace(feed.placed())
             runs = []
         if runs:
@@ -168,6 +172,17 @@ class Worker:
                     },
                 )
                 feed.displace([partition])
+            case OtherLog(counted):
+                self._refuse_log(counted)
+                feed.displace(feed.placed())
+
+    def _refuse_log(self, counted: str) -> None:
+        """The cells may be all that is left of the old log: an operator decides about them."""
+        self._retry_at = self._parts.clock.monotonic() + RETRY_S
+        reason = other_log(counted, self._log_id)
+        if self.log != reason:
+            log.error("counting stops: %s", reason)
+        self.log = reason
 
     def _hole_month(self, run: EventRun) -> str:
         """The last month of which records may be gone: that of the first one still there."""
@@ -189,8 +204,12 @@ class Worker:
         self._log_id = log_id
         found = self._parts.cells.read()
         self.store = ""
-        # What is not whole or of another log is dropped by the first apply.
-        usable = found.whole and found.log in ("", log_id)
+        if found.log not in ("", log_id):
+            self._refuse_log(found.log)
+            return
+        self.log = ""
+        # What is not whole is dropped by the first apply.
+        usable = found.whole
         begins = feed.begins(waiting)
         for partition in sorted(waiting):
             watermark = found.watermarks.get(partition, NO_WATERMARK) if usable else NO_WATERMARK

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.deliver.core.classify import CONTENT, HARD, NETWORK, ReplyRule, classify
 from services.deliver.core.outcome import Bounced, Deferred, Delivered, Outcome
 from services.deliver.core.routing import NoDomain, NullMx, Unresolved
 from shared.smtp.events import Stage
+from shared.smtp.remote_text import clean_text
 from shared.smtp.reply import Reply
 
 # What of a server's answer is kept in events; servers write essays.
 MAX_REPLY_CHARACTERS: Final = 500
 
 
+# What servers say to a client that should have begun TLS (RFC 3207, 4; RFC 5248, 2.4).
+_TLS_WANTED_CODE: Final = 530
+_TLS_WANTED_STATUS: Final = frozenset({"5.7.10", "5.7.11"})
+_TLS_WANTED_WORDS: Final = re.compile(r"\b(STARTTLS|TLS|encrypt(ed|ion)?)\b", re.IGNORECASE)
+
+
 class Where(Struct, frozen=True):
-    """Over which connection: the site, our local address, the TLS version ("" for none)."""
+    """Over which connection: the site, our local address, the TLS version ("" for none).
+
+    `tls_fault`: why there is no TLS though the server offers it.
+    """
 
     site: str = ""
     source: str = ""
     tls: str = ""
+    tls_fault: str = ""
 
 
 def answered(
@@ -32,6 +45,10 @@ def answered(
     text = str(reply)[:MAX_REPLY_CHARACTERS]
     if stage is Stage.CONTENT and reply.is_positive:
         return Delivered(text, reply.enhanced, where.site, where.source, where.tls)
+    if where.tls_fault and _wants_tls(reply):
+        # The refusal is about the connection. Its TLS may work next time.
+        reason = f"TLS failed ({where.tls_fault}), and the server wants it: {text}"
+        return unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
     meaning = classify(rules, stage, reply)
     kind = Bounced if meaning.is_permanent else Deferred
     return kind(
@@ -46,19 +63,50 @@ def answered(
     )
 
 
-def unanswered(reason: str, dispatched: bool, in_doubt: bool, where: Where) -> Deferred:
+def _wants_tls(reply: Reply) -> bool:
+    return reply.is_permanent and (
+        reply.code == _TLS_WANTED_CODE
+        or reply.enhanced in _TLS_WANTED_STATUS
+        or _TLS_WANTED_WORDS.search(reply.text) is not None
+    )
+
+
+def unanswered(
+    reason: str,
+    dispatched: bool,
+    in_doubt: bool,
+    where: Where,
+    *,
+    reply: str = "",
+    enhanced: str = "",
+) -> Deferred:
     """The outcome of a connection that broke, timed out or could not be had."""
     return Deferred(
-        reply="",
-        enhanced="" if dispatched else "4.4.1",
+        reply=reply,
+        enhanced=enhanced or ("" if dispatched else "4.4.1"),
         bounce_class=NETWORK,
-        reason=reason,
+        reason=clean_text(reason),
         site=where.site,
         source=where.source,
         tls=where.tls,
         dispatched=dispatched,
         in_doubt=in_doubt,
     )
+
+
+def after_fault(error: BaseException, outcome: Outcome | None) -> Outcome:
+    """The outcome of an attempt that ended with a fault of our own code.
+
+    One that was known before stays, without the server's text; unknown means deferred.
+    """
+    reason = f"The attempt failed here ({type(error).__name__})"
+    match outcome:
+        case None:
+            return Deferred("", "4.3.0", NETWORK, reason, "", "", "", dispatched=False)
+        case Delivered():
+            return replace(outcome, reply="")
+        case Deferred() | Bounced():
+            return replace(outcome, reply="", reason=reason)
 
 
 def unsendable(reason: str, where: Where) -> Bounced:
@@ -75,7 +123,7 @@ def unroutable(domain: str, resolution: NullMx | NoDomain | Unresolved) -> Outco
         case NoDomain():
             return _without_server("5.1.2", HARD, f"{domain} does not exist", Where())
         case Unresolved(cause):
-            reason = f"The DNS gave no answer for {domain}: {cause}"
+            reason = clean_text(f"The DNS gave no answer for {domain}: {cause}")
             return Deferred("", "4.4.3", NETWORK, reason, "", "", "", dispatched=False)
 
 

@@ -19,8 +19,6 @@ from typing import Final
 
 from msgspec import Struct
 
-from shared.smtp.content import has_only_crlf
-
 # In this order in h=. Message and envelope of today's rules; what a relay may add or change
 # (Received, Return-Path) is left out, as RFC 6376, 5.4.1 asks. List-Unsubscribe and -Post:
 # RFC 8058, 4.
@@ -55,15 +53,6 @@ class Identity(Struct, frozen=True):
     algorithm: str
     domain: str
     selector: str
-
-
-def with_crlf(content: bytes) -> bytes:
-    """Content with the line ends it is sent with: CRLF only, one at the end."""
-    if not has_only_crlf(content):
-        # Five times as fast as one regex with a match for each line end.
-        one_kind = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        content = one_kind.replace(b"\n", b"\r\n")
-    return content if content[-1:] in (b"\n", b"") else content + b"\r\n"
 
 
 def split(content: bytes) -> tuple[bytes, bytes]:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.deliver.core.outcome import Bounced, Deferred, Delivered, Outcome
-from services.deliver.core.retry import next_attempt
+from services.deliver.core.retry import RetryTimes, next_attempt
 from shared.topics.records import Attempts, Envelope, EventType, MailEvent
 from shared.topics.waiting import next_stay, stay_until
 
@@ -32,15 +32,15 @@ class Plan(Struct, frozen=True):
 
 
 class Timing(Struct, frozen=True):
-    """The clock reading of a plan and how delays are scaled."""
+    """The clock reading of a plan, and the times of retries."""
 
     now_ms: int
-    time_scale: float = 1.0
+    retries: RetryTimes = RetryTimes()
 
 
 def wait(envelope: Envelope, timing: Timing) -> Plan:
     """The next stay of a message that is read before its earliest time: no attempt, no event."""
-    stay = next_stay(envelope.earliest_ms, timing.now_ms, timing.time_scale)
+    stay = next_stay(envelope.earliest_ms, timing.now_ms, timing.retries.scale)
     return Plan((), stay_until(envelope, stay), stay.step)
 
 
@@ -89,7 +89,9 @@ def plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
 
 
 def _defer(envelope: Envelope, outcome: Deferred, data: MailEvent, timing: Timing) -> Plan:
-    retry = next_attempt(envelope.mail_id, data.attempt, timing.now_ms, timing.time_scale)
+    retry = next_attempt(
+        envelope.mail_id, data.attempt, timing.now_ms, timing.retries, in_doubt=outcome.in_doubt
+    )
     data = replace(data, bounce_class=outcome.bounce_class, reason=outcome.reason)
     doubts: tuple[Told, ...] = ()
     if outcome.in_doubt:

@@ -12,6 +12,16 @@ from shared.topics.names import DELAYS_S, JITTER_SHARE
 STEPS: Final[tuple[str, ...]] = tuple(DELAYS_S)
 
 
+class RetryTimes(Struct, frozen=True):
+    """How delays are changed: `in_doubt_s` is the least after an attempt that left doubt.
+
+    `scale` shortens all delays, for tests and demos; 1.0 in production.
+    """
+
+    scale: float = 1.0
+    in_doubt_s: float = 600.0
+
+
 class Retry(Struct, frozen=True):
     """A next attempt: the retry topic's delay step and the time it is due, Unix ms."""
 
@@ -19,12 +29,19 @@ class Retry(Struct, frozen=True):
     due_at_ms: int
 
 
-def next_attempt(mail_id: str, attempts: int, now_ms: int, time_scale: float) -> Retry:
+def next_attempt(
+    mail_id: str, attempts: int, now_ms: int, times: RetryTimes, *, in_doubt: bool = False
+) -> Retry:
     """The attempt after `attempts` have been made; the last step repeats.
 
-    `time_scale` shortens the delays for tests and demos; 1.0 in earnest.
+    A server that was left with the whole content may still deliver it, and waits for us no longer
+    than 10 minutes (RFC 5321, 4.5.3.2.6): `in_doubt` takes the first step that is long enough.
     """
-    step = STEPS[min(max(attempts, 1), len(STEPS)) - 1]
+    index = min(max(attempts, 1), len(STEPS)) - 1
+    if in_doubt:
+        long_enough = (i for i, step in enumerate(STEPS) if DELAYS_S[step] >= times.in_doubt_s)
+        index = max(index, next(long_enough, len(STEPS) - 1))
+    step = STEPS[index]
     jitter = zlib.crc32(f"{mail_id}.{attempts}".encode()) / 0xFFFF_FFFF * JITTER_SHARE
-    delay_ms = DELAYS_S[step] * 1000 * time_scale * (1 + jitter)
+    delay_ms = DELAYS_S[step] * 1000 * times.scale * (1 + jitter)
     return Retry(step, now_ms + int(delay_ms))

@@ -2,28 +2,37 @@
 
 Owns the tasks. Does not own: connections (pools.py), what an outcome leads to (core/plan.py),
 Kafka (shared/stream/worker.py). A job is claimed with begin() just before anything is sent;
-one that cannot be claimed is another member's by now and is left alone.
+one that cannot be claimed is left alone. A fault of our own code in one attempt is about that one
+message: it is deferred, or ends as was known before, and the fault is counted and logged with its
+trace; the process and all other mail go on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from services.deliver.core.answers import after_fault
 from services.deliver.core.outcome import Outcome
 from services.deliver.core.plan import Plan, Timing, expire, has_expired, plan, wait
+from services.deliver.core.retry import RetryTimes
 from shared.runtime.clock import Clock
+from shared.runtime.telemetry import Counter
 from shared.stream import outputs
 from shared.stream.consumer import Record
 from shared.stream.jobs import Job
 from shared.stream.transactions import Output
-from shared.stream.worker import Worker
 from shared.topics import names
 from shared.topics.records import Envelope, Message
 from shared.topics.waiting import is_early
 
+log = logging.getLogger(__name__)
+
 SERVICE: Final = "deliver"
+FAILED: Final = "sluice_deliver_failed_attempts"
+FAILED_HELP: Final = "Attempts that ended with a fault of the code; each message was deferred."
 UNREADABLE: Final = "unreadable"
 
 
@@ -37,14 +46,30 @@ class Sender(Protocol):
         ...
 
 
+class Settling(Protocol):
+    """Whoever takes the outcomes: the worker."""
+
+    def settle(self, job: Job, outputs: Sequence[Output]) -> None:
+        """Take the records to write with the outcome of a job."""
+        ...
+
+
 class Attempts:
     """Runs attempts for a worker, on the loop it was made in."""
 
-    def __init__(self, worker: Worker, sender: Sender, clock: Clock, time_scale: float) -> None:
+    def __init__(
+        self,
+        worker: Settling,
+        sender: Sender,
+        clock: Clock,
+        retries: RetryTimes,
+        failed: Counter,
+    ) -> None:
         self._worker = worker
         self._sender = sender
         self._clock = clock
-        self._time_scale = time_scale
+        self._retries = retries
+        self._failed = failed
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self.crashed: asyncio.Future[None] = self._loop.create_future()
@@ -61,29 +86,56 @@ class Attempts:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        # A crash of ours leaves its message unsettled; the process must end, loudly, so that
-        # a successor reads it again.
+        # The worker took no records: the process must end, loudly, so that a successor reads the
+        # message again.
         error = None if task.cancelled() else task.exception()
         if error is not None and not self.crashed.done():
             self.crashed.set_exception(error)
 
     async def _attempt(self, job: Job) -> None:
         envelope, content = job.message.envelope, job.message.content
+        outcome: Outcome | None = None
+        try:
+            steps = self._without_attempt(envelope)
+            if steps is None:
+                outcome = await self._sender.send(envelope, content, job.begin)
+                if outcome is None:
+                    return
+                steps = plan(envelope, outcome, self._timing())
+            elif not job.begin():
+                return
+            written = records_of(steps, envelope, content)
+        except Exception as error:
+            self._failed.add(1)
+            log.exception("an attempt failed", extra={"mail_id": envelope.mail_id})
+            if not (job.begun or job.begin()):
+                return
+            written = self._records_after_fault(job, error, outcome)
+        self._worker.settle(job, written)
+
+    def _timing(self) -> Timing:
+        return Timing(self._clock.now_ms(), self._retries)
+
+    def _without_attempt(self, envelope: Envelope) -> Plan | None:
+        """What to do with a message that is not attempted now; None where it is."""
         now_ms = self._clock.now_ms()
         if has_expired(envelope, now_ms):
-            if not job.begin():
-                return
-            steps = expire(envelope, now_ms)
-        elif is_early(envelope, now_ms):
-            if not job.begin():
-                return
-            steps = wait(envelope, Timing(now_ms, self._time_scale))
-        else:
-            outcome = await self._sender.send(envelope, content, job.begin)
-            if outcome is None:
-                return
-            steps = plan(envelope, outcome, Timing(self._clock.now_ms(), self._time_scale))
-        self._worker.settle(job, records_of(steps, envelope, content))
+            return expire(envelope, now_ms)
+        return wait(envelope, self._timing()) if is_early(envelope, now_ms) else None
+
+    def _records_after_fault(
+        self, job: Job, error: Exception, outcome: Outcome | None
+    ) -> list[Output]:
+        envelope, content = job.message.envelope, job.message.content
+        extra = {"mail_id": envelope.mail_id, "client": envelope.client}
+        try:
+            steps = plan(envelope, after_fault(error, outcome), self._timing())
+            return records_of(steps, envelope, content)
+        except Exception as worse:
+            log.exception("no event can be written; the message is on mail.refused", extra=extra)
+            reason = f"No event can be written for it ({type(worse).__name__})"
+            place = (job.hold.partition.topic, job.hold.partition.partition, job.offset)
+            return [outputs.refused_bytes(content, UNREADABLE, reason, place)]
 
 
 def records_of(steps: Plan, envelope: Envelope, content: bytes) -> list[Output]:

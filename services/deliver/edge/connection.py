@@ -1,17 +1,19 @@
 """One SMTP connection: opened by aiosmtplib, then driven by our own session without tasks.
 
-open_wire() connects, says EHLO and starts TLS where it is offered; then the transport is
-given a protocol of our own (Wire), which runs pipelined transactions from the reader's
-callback. Nothing may be left in aiosmtplib's buffer at that moment: a server that has spoken
-out of turn is not talked to.
+open_wire() connects within `connect_s`, waits for the greeting within `greeting_s`, says EHLO and
+starts TLS where it is offered; then the transport is given a protocol of our own (Wire), which
+runs pipelined transactions from the reader's callback. Nothing may be left in aiosmtplib's buffer
+at that moment: a server that has spoken out of turn is not talked to.
 
 Promises: every message given to start() is answered by exactly one call of `done`, also when
-the connection breaks or the deadline passes.
+the connection breaks or the deadline passes; a refusal that was heard before is the answer then.
+After QUIT the server's 221 is waited for, GOODBYE_S at most.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -24,11 +26,14 @@ from shared.smtp.client import ClientSession, Unsendable
 from shared.smtp.errors import RemoteProtocolError
 from shared.smtp.events import Finished, Send, Stage
 from shared.smtp.extensions import Extensions, parse_extensions
+from shared.smtp.remote_text import clean_text
 from shared.smtp.reply import Reply, make_reply
 
 SERVICE_NOT_READY: Final = 421
 # aiosmtplib reports an answer that is none with a code of its own.
 _CODES: Final = range(200, 600)
+# How long the reply to QUIT is waited for.
+GOODBYE_S: Final = 2.0
 
 
 class Failpoints(Protocol):
@@ -78,7 +83,13 @@ class Wire(asyncio.Protocol):
     """The protocol on an opened transport: one transaction at a time."""
 
     def __init__(
-        self, extensions: Extensions, tls: str, timeouts: Timeouts, failpoints: Failpoints
+        self,
+        extensions: Extensions,
+        tls: str,
+        timeouts: Timeouts,
+        failpoints: Failpoints,
+        *,
+        tls_fault: str = "",
     ) -> None:
         self._session = ClientSession(extensions)
         self._timeouts = timeouts
@@ -88,9 +99,12 @@ class Wire(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.on_closed: Callable[[Wire], None] = lambda wire: None
         self.tls = tls
+        # Why there is no TLS though the server offers it.
+        self.tls_fault = tls_fault
         self.source = ""
         self.sent = 0
         self.closed = False
+        self._has_quit = False
         # When the transaction, or the idle time, is over; swept by the pool.
         self.deadline = 0.0
         # aiosmtplib's object owns the transport's clean-up while it is referenced.
@@ -99,7 +113,8 @@ class Wire(asyncio.Protocol):
     @property
     def is_usable(self) -> bool:
         """Whether another transaction may be started."""
-        return not self.closed and self._done is None and not self._session.is_closing
+        has_ended = self.closed or self._has_quit or self._session.is_closing
+        return self._done is None and not has_ended
 
     @property
     def is_busy(self) -> bool:
@@ -159,14 +174,20 @@ class Wire(asyncio.Protocol):
         step = waiting.value if waiting is not None else "a command"
         self._break(f"No answer to {step} in time")
 
-    def close(self, say_goodbye: bool = False) -> None:
-        """End the connection; a transaction under way is broken off."""
-        if self.closed:
+    def close(self) -> None:
+        """End the connection at once; a transaction under way is broken off."""
+        if not self.closed:
+            self._break("The connection was closed here", is_orderly=self._done is None)
+
+    def quit(self) -> None:
+        """End the connection once the server has answered QUIT; at once if it is not idle."""
+        if not self.is_usable:
+            if not self._has_quit:
+                self.close()
             return
-        is_idle = self._done is None
-        if say_goodbye and is_idle and not self._session.is_closing:
-            self._transport.write(self._session.quit())
-        self._break("The connection was closed here", is_orderly=is_idle)
+        self._has_quit = True
+        self.deadline = self._loop.time() + GOODBYE_S
+        self._transport.write(self._session.quit())
 
     def _finish(self, ending: Ending) -> None:
         done, self._done = self._done, None
@@ -187,7 +208,13 @@ class Wire(asyncio.Protocol):
         if self._done is not None:
             session = self._session
             self._finish(
-                Broken(reason, session.is_answered, session.is_content_sent, self.sent == 1)
+                session.decided
+                or Broken(
+                    clean_text(reason),
+                    session.is_answered,
+                    session.is_content_sent,
+                    self.sent == 1,
+                )
             )
         self.on_closed(self)
 
@@ -209,26 +236,52 @@ async def open_wire(host: Host, ehlo_name: str, timeouts: Timeouts, failpoints: 
     Raises Refused with the server's answer, OSError or TimeoutError where there is none.
     """
     try:
-        return await _open(host, ehlo_name, timeouts, failpoints, use_tls=True)
-    except ssl.SSLError:
+        return await _open(host, ehlo_name, timeouts, failpoints)
+    except ssl.SSLError as error:
         # Opportunistic: a server whose TLS does not work still gets its mail.
-        return await _open(host, ehlo_name, timeouts, failpoints, use_tls=False)
+        fault = clean_text(str(error)) or type(error).__name__
+        return await _open(host, ehlo_name, timeouts, failpoints, tls_fault=fault)
+
+
+async def _connect(host: Host, timeout_s: float) -> socket.socket:
+    """A connected socket, over the first of the host's addresses that takes one."""
+    loop = asyncio.get_running_loop()
+    fault: OSError = OSError(f"{host.name} has no address")
+    async with asyncio.timeout(timeout_s):
+        for family, kind, protocol, _, address in await loop.getaddrinfo(
+            host.name, host.port, type=socket.SOCK_STREAM
+        ):
+            made = socket.socket(family, kind, protocol)
+            try:
+                made.setblocking(False)
+                await loop.sock_connect(made, address)
+            except OSError as error:
+                made.close()
+                fault = error
+            except BaseException:
+                made.close()
+                raise
+            else:
+                return made
+    raise fault
 
 
 async def _open(
-    host: Host, ehlo_name: str, timeouts: Timeouts, failpoints: Failpoints, use_tls: bool
+    host: Host, ehlo_name: str, timeouts: Timeouts, failpoints: Failpoints, tls_fault: str = ""
 ) -> Wire:
     smtp = aiosmtplib.SMTP(
-        hostname=host.name, port=host.port, local_hostname=ehlo_name, start_tls=False
+        hostname=host.name,
+        sock=await _connect(host, timeouts.connect_s),
+        local_hostname=ehlo_name,
+        start_tls=False,
     )
     stage, tls = Stage.CONNECT, ""
     try:
-        async with asyncio.timeout(timeouts.connect_s + timeouts.greeting_s):
-            await smtp.connect(timeout=timeouts.connect_s)
-            stage = Stage.EHLO
-            await _hello(smtp, timeouts)
-            if use_tls and smtp.supports_extension("starttls"):
-                tls = await _start_tls(smtp, timeouts)
+        await smtp.connect(timeout=timeouts.greeting_s)
+        stage = Stage.EHLO
+        await _hello(smtp, timeouts)
+        if not tls_fault and smtp.supports_extension("starttls"):
+            tls, tls_fault = await _start_tls(smtp, timeouts)
     except (
         aiosmtplib.SMTPConnectResponseError,
         aiosmtplib.SMTPHeloError,
@@ -236,7 +289,8 @@ async def _open(
     ) as error:
         smtp.close()
         if error.code not in _CODES:
-            raise ConnectionError(f"The server does not speak SMTP: {error.message}") from None
+            said = clean_text(f"The server does not speak SMTP: {error.message}")
+            raise ConnectionError(said) from None
         raise Refused(stage, make_reply(error.code, error.message)) from None
     except aiosmtplib.SMTPException as error:
         smtp.close()
@@ -245,11 +299,11 @@ async def _open(
         smtp.close()
         raise
     failpoints.hit("deliver.connected")
-    return _take_over(smtp, tls, timeouts, failpoints)
+    return _take_over(smtp, timeouts, failpoints, tls=tls, tls_fault=tls_fault)
 
 
-async def _start_tls(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> str:
-    """The TLS version; "" where the server answers its own offer with a refusal.
+async def _start_tls(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> tuple[str, str]:
+    """The TLS version, and the server's words where it refuses its own offer instead.
 
     Raises SSLError where the connection has become useless by it.
     """
@@ -257,11 +311,11 @@ async def _start_tls(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> str:
         await smtp.starttls(tls_context=_TLS, timeout=timeouts.command_s)
         # With TLS 1.3 a server's refusal of the handshake is seen at the first reading only.
         await _hello(smtp, timeouts)
-        return str(smtp.get_transport_info("ssl_object").version())
+        return str(smtp.get_transport_info("ssl_object").version()), ""
     except aiosmtplib.SMTPResponseException as error:
         if not smtp.is_connected or error.code not in _CODES or error.code == SERVICE_NOT_READY:
             raise ssl.SSLError(str(error)) from None
-        return ""
+        return "", str(make_reply(error.code, error.message))
     except (aiosmtplib.SMTPException, OSError) as error:
         raise ssl.SSLError(str(error)) from error
 
@@ -269,11 +323,16 @@ async def _start_tls(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> str:
 async def _hello(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
     try:
         await smtp.ehlo(timeout=timeouts.command_s)
-    except aiosmtplib.SMTPHeloError:
-        await smtp.helo(timeout=timeouts.command_s)
+    except aiosmtplib.SMTPHeloError as refused:
+        try:
+            await smtp.helo(timeout=timeouts.command_s)
+        except (aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPTimeoutError):
+            raise refused from None  # the refusal that was heard says more
 
 
-def _take_over(smtp: aiosmtplib.SMTP, tls: str, timeouts: Timeouts, failpoints: Failpoints) -> Wire:
+def _take_over(
+    smtp: aiosmtplib.SMTP, timeouts: Timeouts, failpoints: Failpoints, *, tls: str, tls_fault: str
+) -> Wire:
     transport, protocol = smtp.transport, smtp.protocol
     if transport is None or protocol is None or transport.is_closing():
         smtp.close()
@@ -283,7 +342,7 @@ def _take_over(smtp: aiosmtplib.SMTP, tls: str, timeouts: Timeouts, failpoints: 
         raise ConnectionError("The server spoke out of turn")
     answer = smtp.last_ehlo_response
     extensions = parse_extensions(answer.message if answer is not None else "")
-    wire = Wire(extensions, tls, timeouts, failpoints)
+    wire = Wire(extensions, tls, timeouts, failpoints, tls_fault=tls_fault)
     wire.opener = smtp
     transport.set_protocol(wire)
     wire.connection_made(transport)

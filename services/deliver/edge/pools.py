@@ -20,7 +20,14 @@ from services.deliver.core import classify
 from services.deliver.core.answers import Where, answered, unanswered, unroutable, unsendable
 from services.deliver.core.outcome import Outcome
 from services.deliver.core.routing import Mx, Routes, Site, site_of_mx
-from services.deliver.edge.connection import Broken, Ending, Failpoints, Refused, Wire
+from services.deliver.edge.connection import (
+    GOODBYE_S,
+    Broken,
+    Ending,
+    Failpoints,
+    Refused,
+    Wire,
+)
 from services.deliver.edge.resolver import Resolver
 from services.deliver.edge.site_pool import Parcel, PoolSettings, SitePool
 from shared.smtp.client import Unsendable
@@ -30,6 +37,7 @@ from shared.topics.records import Envelope
 __all__ = ["PoolSettings", "Pools"]
 
 SWEEP_S: Final = 0.5
+CLOSE_LOOK_S: Final = 0.02
 
 
 class Pools:
@@ -87,7 +95,7 @@ class Pools:
 
     def outcome(self, site: Site, wire: Wire, parcel: Parcel, ending: Ending) -> Outcome:
         """What the end of a transaction means."""
-        where = Where(site.name, wire.source, wire.tls)
+        where = Where(site.name, wire.source, wire.tls, wire.tls_fault)
         match ending:
             case Finished(stage, reply):
                 # MAIL is the first thing that is said: whatever was answered, it dispatched.
@@ -115,9 +123,15 @@ class Pools:
                     del self._pools[name]
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, with a goodbye where it is idle; bounded in time."""
         if self._sweeper is not None:
             self._sweeper.cancel()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + GOODBYE_S
         for pool in list(self._pools.values()):
             pool.close()
+        while self.connections and loop.time() < until:  # noqa: ASYNC110 - several pools
+            await asyncio.sleep(CLOSE_LOOK_S)
+        for pool in list(self._pools.values()):
+            pool.abort()
         await asyncio.sleep(0)

@@ -20,11 +20,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from services.deliver.core.dkim import Identity, signature_field, with_crlf
+from services.deliver.core.dkim import Identity, signature_field
 from services.deliver.core.outcome import Outcome
 from services.deliver.edge.attempts import Sender
 from shared.mail.domains import normalise
 from shared.runtime.clock import Clock
+from shared.smtp.content import with_crlf
 from shared.topics.records import Envelope
 
 PrivateKey = RSAPrivateKey | Ed25519PrivateKey

@@ -9,6 +9,7 @@ its waiter has gone; `begin` is asked once, just before the first byte or outcom
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol, TypeGuard
@@ -28,7 +29,10 @@ from services.deliver.edge.connection import (
     open_wire,
 )
 from shared.smtp.events import Finished, Stage
+from shared.smtp.remote_text import clean_text
 from shared.topics.records import Envelope
+
+log = logging.getLogger(__name__)
 
 # How long a site that could not be reached is left alone; doubles up to the longest.
 FIRST_PAUSE_S: Final = 1.0
@@ -97,6 +101,18 @@ def _says_goodbye(ending: Ending) -> TypeGuard[Finished]:
         and ending.reply.code == SERVICE_NOT_READY
         and ending.stage in (Stage.RSET, Stage.MAIL)
     )
+
+
+def _answer(parcel: Parcel, outcome: Callable[[], Outcome]) -> None:
+    """Set the message's outcome; what `outcome` raises is raised where it is waited for."""
+    if parcel.future.done():
+        return
+    try:
+        found = outcome()
+    except Exception as error:
+        parcel.future.set_exception(error)
+    else:
+        parcel.future.set_result(found)
 
 
 class SitePool:
@@ -168,12 +184,17 @@ class SitePool:
 
     def _start(self, wire: Wire, parcel: Parcel) -> None:
         parcel.wire = wire
-        wire.start(
-            parcel.sender,
-            parcel.recipient,
-            parcel.content,
-            lambda ending: self._ended(wire, parcel, ending),
-        )
+        try:
+            wire.start(
+                parcel.sender,
+                parcel.recipient,
+                parcel.content,
+                lambda ending: self._ended(wire, parcel, ending),
+            )
+        except Exception as error:
+            if not parcel.future.done():
+                parcel.future.set_exception(error)
+            wire.close()
 
     def _ended(self, wire: Wire, parcel: Parcel, ending: Ending) -> None:
         if isinstance(ending, Broken):
@@ -185,12 +206,11 @@ class SitePool:
             parcel.answered |= ending.stage is Stage.MAIL
             self._again(parcel)
             return
-        if not parcel.future.done():
-            parcel.future.set_result(self._meanings.outcome(self._site, wire, parcel, ending))
+        _answer(parcel, lambda: self._meanings.outcome(self._site, wire, parcel, ending))
         if isinstance(ending, Broken):
             return
         if wire.sent >= self._settings.max_messages_per_connection:
-            self._loop.call_soon(wire.close, True)
+            self._loop.call_soon(wire.quit)
         elif wire.is_usable:
             if self._waiting:
                 # Not from inside the reader: it may hold further replies.
@@ -228,8 +248,12 @@ class SitePool:
                 )
             except Refused as error:
                 fault = error
-            except (OSError, TimeoutError, ValueError) as error:
-                fault = f"{host.name}:{host.port}: {error or type(error).__name__}"
+            except (OSError, TimeoutError) as error:
+                fault = clean_text(f"{host.name}:{host.port}: {error or type(error).__name__}")
+            except Exception as error:
+                # A fault of ours must not leave the messages of this site waiting.
+                log.exception("opening a connection failed", extra={"host": host.name})
+                fault = clean_text(f"{host.name}:{host.port}: {type(error).__name__}")
             else:
                 self._pause_s = 0.0
                 self._wires.add(wire)
@@ -250,9 +274,8 @@ class SitePool:
             self._give_up(parcel, self._fault)
 
     def _give_up(self, parcel: Parcel, fault: Refused | str) -> None:
-        if self._may_begin(parcel) and not parcel.future.done():
-            outcome = self._meanings.unreachable(self._site, parcel.answered, fault)
-            parcel.future.set_result(outcome)
+        if self._may_begin(parcel):
+            _answer(parcel, lambda: self._meanings.unreachable(self._site, parcel.answered, fault))
 
     def _closed(self, wire: Wire) -> None:
         self._wires.discard(wire)
@@ -267,7 +290,10 @@ class SitePool:
             if wire.is_busy:
                 wire.expire()
             elif wire in self._idle:
-                wire.close(say_goodbye=True)
+                self._idle.remove(wire)
+                wire.quit()
+            else:
+                wire.close()  # its QUIT was not answered
         waiting, oldest = self._waiting, now - self._settings.max_wait_s
         while waiting and waiting[0].since <= oldest:
             self._give_up(waiting.popleft(), "all connections to the site were busy")
@@ -283,4 +309,9 @@ class SitePool:
         for task in list(self._opening):
             task.cancel()
         for wire in list(self._wires):
-            wire.close(say_goodbye=True)
+            wire.quit()
+
+    def abort(self) -> None:
+        """Close what is still open."""
+        for wire in list(self._wires):
+            wire.close()

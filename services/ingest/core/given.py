@@ -16,6 +16,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from shared.mail.likely_mistakes import visible
 from shared.mail.status import Status
 from shared.topics.intake_fields import (
     CODE,
@@ -24,6 +25,7 @@ from shared.topics.intake_fields import (
     MAX_AHEAD_DAYS,
     NOT_BEFORE,
     SENDER,
+    SOURCE,
     TIME_FORMS,
     Field,
 )
@@ -55,6 +57,7 @@ class Given(Struct, frozen=True, gc=False):
     not_before_ms: int = 0
     expires_at_ms: int = 0
     submission_key: str = ""
+    submission_source: str = ""  # which the key is one of
 
 
 class Text(Struct, frozen=True):
@@ -69,7 +72,7 @@ Texts = Mapping[str, Text]
 
 def fault(name: str, found: str, cause: str) -> BrokenRule:
     """The refusal for what is called `name`; `cause` says what is wrong and how to mend it."""
-    shown = found.encode("utf-8", "backslashreplace").decode()[:MAX_FOUND_LETTERS]
+    shown = visible(found[:MAX_FOUND_LETTERS])[:MAX_FOUND_LETTERS]
     return BrokenRule(BAD_HEADER, f"The {name} {cause}", Status.BAD_HEADER.value, shown)
 
 
@@ -114,6 +117,7 @@ def given_of(texts: Texts, now_ms: int) -> tuple[Given, list[BrokenRule]]:
             not_before_ms=not_before,
             expires_at_ms=min(expires, latest),
             submission_key=_of(texts, ID),
+            submission_source=_of(texts, SOURCE) if ID.attribute in texts else "",
         ),
         faults,
     )

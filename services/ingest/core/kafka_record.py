@@ -15,14 +15,24 @@ with all of its faults and its bytes as they stood.
 from __future__ import annotations
 
 import binascii
+import json
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from services.ingest.core.given import Given, Text, fault, given_of, text_of
+from services.ingest.core.near_names import (
+    is_content_type,
+    is_own,
+    meant_attribute,
+    meant_header,
+    shown_name,
+)
+from shared.mail.likely_mistakes import mistake_in_event
 from shared.mail.status import Status
 from shared.topics.intake_fields import (
     CONTENT_TYPE,
@@ -45,6 +55,7 @@ UNREADABLE: Final = "unreadable"
 MAX_HEADERS: Final = 200
 
 _EVENT_TYPES: Final = "application/cloudevents"
+_EVENT_TYPE_BYTES: Final = _EVENT_TYPES.encode()
 _BATCH_TYPES: Final = "application/cloudevents-batch"
 _ATTRIBUTE: Final = re.compile(r"[a-z0-9]+")  # CloudEvents 1.0, 3
 _FIELDS: Final = (*REQUIRED, *OPTIONAL)
@@ -74,6 +85,8 @@ class _Found(Struct):
     faults: list[BrokenRule]
     names: dict[str, str]
     is_event: bool = False
+    # Attributes that stand under a name that is nearly theirs: not missing besides.
+    meant: set[str] = msgspec.field(default_factory=set)
 
 
 def read(value: bytes | None, headers: Sequence[Header], now_ms: int) -> Reading:
@@ -118,7 +131,10 @@ def _reading(value: bytes, message: bytes, found: _Found, now_ms: int) -> Readin
 
 
 def _in_headers(headers: Sequence[Header]) -> _Found:
-    """The values among the headers; names count in any letter case."""
+    """The values among the headers; names count in any letter case.
+
+    Headers of other names are ignored, unless they were meant as one of ours.
+    """
     found = _Found({}, [], {})
     for raw_name, octets in headers:
         lower = raw_name.lower()
@@ -126,9 +142,7 @@ def _in_headers(headers: Sequence[Header]) -> _Found:
         field = _BY_HEADER.get(lower)
         name = f"header {lower}"
         if field is None:
-            if lower.startswith(OWN_PREFIX):
-                cause = f"is not known: the names are {_OWN_HEADERS}"
-                found.faults.append(fault(name[: len("header ") + 100], raw_name, cause))
+            _note_unknown(found, raw_name, octets)
         elif (first := found.names.get(field.attribute)) is not None:
             also = "" if first == name else f", here and as {first.removeprefix('header ')}"
             cause = f"is given twice{also}: give it once"
@@ -138,21 +152,40 @@ def _in_headers(headers: Sequence[Header]) -> _Found:
     return found
 
 
+def _note_unknown(found: _Found, name: str, octets: bytes | None) -> None:
+    """Refuse a header whose name is not known but nearly is."""
+    right = meant_header(name)
+    if right:
+        found.meant.add(meant_attribute(name))
+        cause = f"is not known: write {right}"
+    elif is_own(name):
+        cause = f"is not known: the names are {_OWN_HEADERS}"
+    elif is_content_type(name) and (octets or b"").strip().lower().startswith(_EVENT_TYPE_BYTES):
+        cause = f"is not known: write {CONTENT_TYPE.header}"
+    else:
+        return
+    found.faults.append(fault(f"header {shown_name(name.lower())}", _shown(octets), cause))
+
+
 def _structured(value: bytes, outside: _Found, now_ms: int) -> Reading:
     """Read the JSON object; the binding lets its attributes be repeated as headers."""
-    found = _Found({}, _own_headers_of(outside), {})
+    found = _Found({}, [], {})
     try:
         event = _decoder.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        found.faults += _repeated_keys(value)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         # The words of the decoder may quote what it found.
         cause = str(error).encode("ascii", "backslashreplace").decode()[:200]
         reason = f"The value is not a JSON object, as {STRUCTURED_TYPE} demands: {cause}"
+        if hint := mistake_in_event(value):
+            reason += f"; {hint}"
         shown = _shown(value[:60])
         unreadable = BrokenRule(UNREADABLE, reason, Status.BAD_MESSAGE.value, shown)
         return Reading(value, faults=(unreadable,))
     for attribute, content in event.items():
         if attribute not in {DATA, DATA_BASE64} and content is not None:
             _take_attribute(found, attribute, content)
+    found.faults += _beside(outside, found)
     found.faults += _not_an_event(found, "attribute ")
     message = _message_of(event)
     if isinstance(message, BrokenRule):
@@ -161,25 +194,54 @@ def _structured(value: bytes, outside: _Found, now_ms: int) -> Reading:
     return _reading(value, message, found, now_ms)
 
 
-def _own_headers_of(outside: _Found) -> list[BrokenRule]:
-    """A header of ours beside a JSON object would be passed over: its sender must know."""
-    cause = "stands beside a CloudEvent in structured mode: make it an attribute of the event"
-    own = [text for text in outside.texts.values() if text.name.startswith("header " + OWN_PREFIX)]
-    repeated = f"The header {EVENT_PREFIX}"
-    return [
-        *(broken for broken in outside.faults if not broken.reason.startswith(repeated)),
-        *(fault(text.name, text.text, cause) for text in own),
-    ]
+def _repeated_keys(value: bytes) -> Iterator[BrokenRule]:
+    """The keys that a JSON object has twice, of which a decoder keeps the last one only.
+
+    `value` is known to be a JSON object; numbers are of no interest here, whatever their size.
+    """
+    pairs = json.loads(value, object_pairs_hook=list, parse_int=str, parse_float=str, strict=False)
+    counts = Counter(key for key, _ in pairs)
+    if len(counts) < len(pairs):
+        for key, count in counts.items():
+            if count > 1:
+                yield fault(f"attribute {shown_name(key)}", "", "is given twice: give it once")
+
+
+def _beside(outside: _Found, event: _Found) -> Iterator[BrokenRule]:
+    """What stands in the headers beside a JSON object and would be ignored there.
+
+    The binding lets its attributes be repeated as headers, with the same values.
+    """
+    yield from outside.faults
+    for attribute, text in outside.texts.items():
+        if attribute == CONTENT_TYPE.attribute:
+            continue
+        inside = event.texts.get(attribute)
+        if text.name.startswith("header " + OWN_PREFIX):
+            cause = "stands beside a CloudEvent in structured mode: make it an attribute of it"
+            yield fault(text.name, text.text, cause)
+        elif attribute not in event.names:
+            cause = f"has no attribute {attribute} in the event beside it: add the attribute"
+            yield fault(text.name, text.text, cause)
+        elif inside is not None and inside.text != text.text:
+            cause = f"is another value than the event's attribute {attribute}: give one value"
+            yield fault(text.name, text.text, cause)
 
 
 def _take_attribute(found: _Found, attribute: str, content: object) -> None:
     name = f"attribute {attribute[:100]}"
     if not _ATTRIBUTE.fullmatch(attribute):
-        cause = "has a name that CloudEvents does not allow: use lower-case letters and digits"
-        found.faults.append(fault(name, "", cause))
+        right = meant_attribute(attribute)
+        should = f"write {right}" if right else "use lower-case letters and digits"
+        cause = f"has a name that CloudEvents does not allow: {should}"
+        found.meant.add(right)
+        found.faults.append(fault(f"attribute {shown_name(attribute)}", "", cause))
         return
     field = _BY_ATTRIBUTE.get(attribute)
     if field is None:
+        if right := meant_attribute(attribute):
+            found.meant.add(right)
+            found.faults.append(fault(name, "", f"is not known: write {right}"))
         return
     if isinstance(content, int) and not isinstance(content, bool):
         content = str(content) if abs(content) < 10**15 else ""
@@ -205,7 +267,7 @@ def _not_an_event(found: _Found, prefix: str) -> list[BrokenRule]:
     faults = [
         fault(prefix + field.attribute, "", cause)
         for field in REQUIRED
-        if field.attribute not in found.names
+        if field.attribute not in found.names and field.attribute not in found.meant
     ]
     texts = found.texts
     version = texts.get(SPEC_VERSION.attribute)

@@ -15,6 +15,8 @@ from msgspec.structs import replace
 
 from services.ingest.core.given import Given
 from shared.mail.address import ParsedAddress, parse_path
+from shared.mail.likely_mistakes import mistake_in_bytes
+from shared.mail.normal_form import scan_normal_form
 from shared.registry.client import Client
 from shared.registry.judging import broken_rules
 from shared.topics import ids
@@ -26,6 +28,7 @@ from shared.topics.records import (
     Message,
     Origin,
 )
+from shared.topics.submission_keys import checksum_of
 
 # Beyond the limit of R1 the body is of no further use: only the facts go on.
 MAX_CARRIED_BYTES: Final = 512 * 1024
@@ -37,17 +40,20 @@ Scan = Callable[[bytes], Facts]
 
 
 class Submission(Struct, frozen=True):
-    """One intake record as read: where from, Kafka's timestamp, its message, what was said.
+    """One intake record as read: where from, its time stamps, its message, what was said.
 
-    With `faults` it cannot be taken; `content` is then the record's value as it stood.
+    `appended_at_ms` is the broker's time (LogAppendTime), 0 where the topic keeps the producer's.
+    `created_at_ms` is the producer's: any number, so it decides nothing but the look of a mail id.
+    With `faults` the record cannot be taken; `content` is then its value as it stood.
     """
 
     client: str
     origin: Origin
-    timestamp_ms: int
+    appended_at_ms: int
     content: bytes
     given: Given = Given()
     faults: tuple[BrokenRule, ...] = ()
+    created_at_ms: int = 0
 
 
 class Refusal(Struct, frozen=True):
@@ -59,9 +65,16 @@ class Refusal(Struct, frozen=True):
 
 
 def mail_id_of(submission: Submission) -> str:
-    """The mail id of an intake record, the same each time it is read."""
+    """The mail id of an intake record, the same each time it is read.
+
+    Without an append time, the content keeps apart what a topic that was deleted and created
+    again has at the same offset.
+    """
     origin = submission.origin
-    return ids.derive(origin.topic, origin.partition, origin.offset, submission.timestamp_ms)
+    place = (origin.topic, origin.partition, origin.offset)
+    if submission.appended_at_ms:
+        return ids.derive(*place, submission.appended_at_ms)
+    return ids.derive(*place, submission.created_at_ms, submission.content)
 
 
 def accept(
@@ -82,14 +95,18 @@ def accept(
         return _refuse(
             submission, mail_id, submission.faults[:MAX_FAULTS], client.mailing_id, now_ms
         )
-    envelope = _envelope(submission, mail_id, client, scan(submission.content), now_ms)
-    facts, content = envelope.facts, submission.content
+    facts, content = scan_normal_form(submission.content, scan)
+    envelope = _envelope(submission, mail_id, client, facts, now_ms)
     if facts.defect:
         # All that can be read in it is judged too, so that its sender learns all at once; but its
         # size, whose limit is validate's.
         unreadable, *others = broken_rules(envelope, client, len(content))
-        first = replace(unreadable, found=repr(content[:60]))
+        hint = mistake_in_bytes(content)
+        reason = f"{unreadable.reason}; {hint}" if hint else unreadable.reason
+        first = replace(unreadable, reason=reason, found=repr(content[:60]))
         return _refuse(submission, mail_id, (first, *others), client.mailing_id, now_ms)
+    if content is not submission.content:
+        envelope = replace(envelope, raw_checksum=checksum_of(submission.content))
     if len(content) > MAX_CARRIED_BYTES:
         content = content[: facts.header_bytes]
     return Message(envelope, content)
@@ -105,7 +122,7 @@ def _envelope(
         sender=_normal(given.sender) if given.sender else facts.from_address,
         recipient=facts.to_address,
         message_id=facts.message_id,
-        received_at_ms=submission.timestamp_ms or now_ms,
+        received_at_ms=submission.appended_at_ms or now_ms,
         origin=submission.origin,
         facts=facts,
         mail_class=client.mail_class,
@@ -113,6 +130,7 @@ def _envelope(
         expires_at_ms=given.expires_at_ms,
         code=given.code,
         submission_key=given.submission_key,
+        submission_source=given.submission_source,
     )
 
 
@@ -133,7 +151,7 @@ def _refuse(
         client=submission.client,
         mailing_id=mailing_id,
         at_ms=now_ms,
-        received_at_ms=submission.timestamp_ms,
+        received_at_ms=submission.appended_at_ms or now_ms,
         enhanced=broken[0].status,
         reason="; ".join(one.reason for one in broken),
         rules=broken,

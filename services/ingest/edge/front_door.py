@@ -37,13 +37,17 @@ from services.ingest.settings import IngestSettings
 from shared.mail.headers import scan
 from shared.registry.client import Client
 from shared.runtime.lifecycle import WrongUse
+from shared.runtime.probe import Probe
 from shared.runtime.sections import RedisSettings
 from shared.runtime.service_cli import Running
 from shared.smtp.extensions import Extensions
 from shared.smtp.server_options import ServerOptions
+from shared.store import client as store
+from shared.store.eviction import policy_fault
 from shared.stream.client import ClientOptions
 from shared.stream.failpoints import Failpoints
 from shared.stream.own_events import OwnEvents
+from shared.stream.reachability import cleared_by
 from shared.stream.transactions import TransactionalProducer
 from shared.stream.watchdog import watchdog_of
 from shared.topics.records import MailEvent, Message
@@ -84,6 +88,7 @@ class Means(Struct, frozen=True):
     running: Running
     failpoints: Failpoints
     own_events: Callable[[], OwnEvents]
+    brokers: Probe
 
 
 class FrontDoor:
@@ -102,6 +107,8 @@ class FrontDoor:
                 settings.smtp_new_connections_per_minute,
                 settings.smtp_errors_per_address_per_minute,
                 settings.smtp_errors_per_client_per_minute,
+                max(1, settings.smtp_max_connections * settings.smtp_before_login_percent // 100),
+                settings.smtp_max_before_login_per_address,
             )
         )
         self._listener: Listener | None = None
@@ -159,7 +166,12 @@ class FrontDoor:
         refusals = Outbox("door-refusals", refusal_writer.write)
         logins = Logins()
         door = self._door(messages, refusals, logins)
-        means.running.health.add_ready("front_door", lambda: writer.fault)
+        means.running.health.add_ready(
+            "front_door", cleared_by(means.brokers, lambda: (writer.fault, writer.failed_at_s))
+        )
+        policy = Probe("redis policy", partial(policy_fault, store.connect(means.redis.url)))
+        policy.start()
+        means.running.health.add_ready("redis_policy", policy.fault)
         means.running.counters.watch(OPEN, HELP[OPEN], lambda: float(self._crowd.count))
         self._listener = Listener(
             door, self._crowd, means.settings.smtp_proxies, partial(_connection, door)
@@ -177,6 +189,7 @@ class FrontDoor:
             writer.close()
             refusal_writer.close()
             logins.close()
+            await asyncio.to_thread(policy.close)
 
     def _producer(self, name: str) -> TransactionalProducer:
         kafka, own_events = self._means.kafka, self._means.own_events()
@@ -206,6 +219,7 @@ class FrontDoor:
                 settings.smtp_max_held_bytes,
                 settings.smtp_max_connections_per_client,
                 settings.smtp_messages_per_minute,
+                settings.smtp_login_timeout_s,
             ),
             client_of=means.client_of,
             logins=logins,

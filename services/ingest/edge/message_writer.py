@@ -143,6 +143,7 @@ class MessageWriter:
         self._producer: KafkaProducer | None = None
         self._failed = threading.Event()
         self.fault = ""
+        self.failed_at_s = 0.0  # time.monotonic() of the fault
 
     def write(self, batch: list[Handed[Message]], outbox: Outbox[Message]) -> None:
         """Send a batch; each is settled when Kafka has answered."""
@@ -211,8 +212,7 @@ class MessageWriter:
     def _answered(self, send: Send, outbox: Outbox[Message], result: object) -> None:
         is_lost = isinstance(result, BaseException)
         if is_lost:
-            self.fault = f"Kafka: {result!r}"
-            self._failed.set()
+            self._note_fault(f"Kafka: {result!r}")
         self._failpoints.hit("ingest.door_acknowledged")
         if is_lost:
             outbox.give_up(send.part)
@@ -220,8 +220,11 @@ class MessageWriter:
             outbox.settle(send.part, send.outcomes)
 
     def _give_up(self, error: BaseException) -> None:
-        self.fault = f"Kafka: {error}"
         log.warning("front door: no Kafka", extra={"reason": str(error)})
+        self._note_fault(f"Kafka: {error}")
+
+    def _note_fault(self, fault: str) -> None:
+        self.fault, self.failed_at_s = fault, time.monotonic()
         self._failed.set()
 
     def _discard(self) -> None:

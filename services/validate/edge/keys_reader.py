@@ -4,6 +4,9 @@ A thread of its own: asked by want(), and once at the start. One process does it
 token in Redis); the others wait. The keys count as whole only when everything was read that had
 been written when it began, also what was still in open transactions then.
 
+Looks at the server every LOOK_S besides: while it may evict keys (shared/store/eviction.py) there
+is no store(), and keys that may have been evicted are read back.
+
 When the process dies meanwhile, its token expires and another begins anew; what is there
 already stays and is written over with the same.
 """
@@ -23,6 +26,7 @@ from kafka.structs import TopicPartition
 
 from shared.runtime.clock import Clock
 from shared.store.client import StoreAwayError
+from shared.store.eviction import read_eviction
 from shared.store.submissions import Submissions, Window
 from shared.stream.client import ClientOptions, make_consumer, position_of
 from shared.stream.kafka_python.fetching import UndecodableRecord
@@ -35,6 +39,7 @@ log = logging.getLogger(__name__)
 # A transaction whose claims were lost with Redis has written its keys by then.
 SETTLE_S: Final = 2.0
 RETRY_S: Final = 0.5
+LOOK_S: Final = 1.0
 MAX_KEYS: Final = 1_000
 _POLL_MS: Final = 200
 _ASK_TIMEOUT_MS: Final = 5_000
@@ -43,6 +48,10 @@ _CLOSE_TIMEOUT_S: Final = 10.0
 
 class _Lost(Exception):  # noqa: N818 - a state, not a fault
     """Another process reads the keys back now."""
+
+
+class _MayEvict(Exception):  # noqa: N818 - a state, not a fault
+    """The server may evict keys: none is relied upon."""
 
 
 class KeysReader:
@@ -66,6 +75,7 @@ class KeysReader:
         self._wanted.set()
         self._closing = threading.Event()
         self._fault = f"{SUBMISSIONS} has not been read yet"
+        self._may_evict = False
         self._thread = threading.Thread(target=self._run, name="submission-keys", daemon=True)
 
     def start(self) -> None:
@@ -73,8 +83,8 @@ class KeysReader:
         self._thread.start()
 
     def store(self) -> Submissions | None:
-        """The script on the topic as it is now; None before that is known."""
-        return self._store
+        """The script on the topic as it is now; None where it must not be used: see fault()."""
+        return None if self._may_evict else self._store
 
     def want(self) -> None:
         """The keys are not whole: read them back."""
@@ -94,15 +104,23 @@ class KeysReader:
 
     def _run(self) -> None:
         while True:
-            self._wanted.wait()
+            self._wanted.wait(LOOK_S)
             if self._closing.is_set():
                 return
             try:
+                self._look()
+                if not self._wanted.is_set():
+                    self._fault = ""
+                    continue
                 if self._restore():
                     self._wanted.clear()
                     self._fault = ""
                     continue
                 self._fault = "another process reads the submission keys back"
+            except _MayEvict as error:
+                if str(error) != self._fault:
+                    log.error("submission keys are not used", extra={"reason": str(error)})
+                self._fault = str(error)
             except (KafkaError, StoreAwayError) as error:
                 self._fault = f"submission keys: {error}"
                 log.warning("submission keys not read", extra={"reason": str(error)})
@@ -111,6 +129,16 @@ class KeysReader:
                 self._fault = "submission keys: see the log"
                 log.exception("reading the submission keys failed; it starts anew")
             self._closing.wait(RETRY_S)
+
+    def _look(self) -> None:
+        """Raises _MayEvict, StoreAwayError."""
+        found = read_eviction(self._client)
+        self._may_evict = bool(found.fault)
+        if found.fault:
+            raise _MayEvict(found.fault)
+        if self._store is not None and self._store.forget_evicted(found):
+            log.error("Redis has evicted keys: reading the submission keys back")
+            self.want()
 
     def _restore(self) -> bool:
         """Have the keys whole; False where that has to be tried again."""

@@ -32,11 +32,15 @@ class Reader(Protocol):
     """Reads the keys back (keys_reader.py)."""
 
     def store(self) -> Submissions | None:
-        """The script on the topic as it is now; None before that is known."""
+        """The script on the topic as it is now; None where it must not be used."""
         ...
 
     def want(self) -> None:
         """The keys are not whole: read them back."""
+        ...
+
+    def fault(self) -> str:
+        """Why there is no store."""
         ...
 
 
@@ -60,7 +64,7 @@ class SubmissionKeys:
         """The answer to each claim. Raises NotReady; the same claims may then come again."""
         store = self._reader.store()
         if store is None:
-            raise NotReady("mail.submissions has not been read yet")
+            raise NotReady(self._reader.fault())
         try:
             answers = self._claim(store, run)
         except StoreAwayError as error:

@@ -26,6 +26,7 @@ from shared.cli.line import Line, LineOptions
 from shared.cli.parts.away import PartAwayError
 from shared.cli.state import State
 from shared.runtime.lifecycle import PartAway
+from shared.runtime.program_name import program_name
 
 DEFAULT_MESSAGES: Final = 2_000
 MOST_MESSAGES: Final = 200_000
@@ -65,7 +66,10 @@ def main(count: int, *, stay: bool, as_json: bool) -> None:
 
 
 def _run(mine: State, count: int, *, stay: bool, as_json: bool) -> Exit:
-    env = {"SLUICE_DELIVER__RETRY_TIME_SCALE": RETRY_TIME_SCALE}
+    env = {
+        "SLUICE_DELIVER__RETRY_TIME_SCALE": RETRY_TIME_SCALE,
+        "SLUICE_DELIVER__IN_DOUBT_DELAY_S": "0",
+    }
     line = Line(LineOptions(name=mine.name, env=env, say=say))
     started, differ = time.monotonic(), False
     try:
@@ -126,4 +130,4 @@ def _forget_earlier_runs() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name=program_name("demo"))

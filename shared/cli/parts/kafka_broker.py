@@ -38,6 +38,7 @@ class BrokerPlan(Struct, frozen=True):
     folder: Path
     port: int
     controller_port: int
+    properties: dict[str, str] = {}  # over those below, for tests
 
     @property
     def address(self) -> str:
@@ -81,6 +82,7 @@ def properties(plan: BrokerPlan) -> dict[str, str]:
         "num.io.threads": "4",
         "log.cleaner.dedupe.buffer.size": str(8 * 1024 * 1024),
         "controlled.shutdown.enable": "false",
+        **plan.properties,
     }
 
 
@@ -146,8 +148,8 @@ def _format(machine: list[str], settings: Path) -> None:
 
 
 def serves(address: str) -> bool:
-    """Whether the broker at this address answers requests."""
-    if not answers(address):
+    """Whether the broker at this address, or one of these, answers requests."""
+    if not any(map(answers, address.split(","))):
         return False
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError

@@ -65,6 +65,7 @@ class UndecodableRecord(NamedTuple):
     sha256: str
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp_type: int = 0  # as one that a producer stamped
 
 
 class _Budget:

@@ -1,0 +1,24 @@
+"""adopt_log.lua: has the billing cells go on with another log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import redis
+
+from shared.store.script import Script
+
+NAME: Final = "adopt_log"
+
+
+class AdoptLog:
+    """The script on one client; `state` is its key, with a {hash tag}."""
+
+    def __init__(self, client: redis.Redis, state: str) -> None:
+        self._script = Script(client, NAME)
+        self._state = state
+
+    def run(self, log: str, month: str, partitions: Iterable[int]) -> str:
+        """Adopt this log; the id of the one before, "" without cells. Raises StoreAwayError."""
+        return str(self._script.run([self._state], [log, month, *partitions]))

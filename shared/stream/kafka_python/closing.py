@@ -1,0 +1,38 @@
+"""Close a client's connections on its I/O thread.
+
+Written for kafka-python 3.0.12, whose KafkaNetClient.close() closes the sockets on the thread that
+calls it, while the I/O thread may be receiving from one of them: that one then logs "Error
+receiving network data ... 'NoneType' object has no attribute 'recv'" with a traceback. All other
+work on a connection is already done by the I/O thread, so closing there ends the race.
+
+It can go when tests/integration/test_kafka_client_closing.py says that KafkaNetClient closes on the
+I/O thread by itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from kafka.net.compat import KafkaNetClient
+
+
+class ClosingClient(KafkaNetClient):  # type: ignore[misc]
+    """The network part of a consumer, producer or admin client; pass it as `kafka_client`."""
+
+    _net: Any
+    _manager: Any
+
+    def close(self, node_id: Any = None) -> None:
+        """Close one connection, or all of them and then the I/O thread. May be called twice."""
+        thread = self._net._io_thread
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
+            try:
+                self._net.run(self._manager.close, node_id)
+            except Exception:
+                # The I/O thread has ended meanwhile: nobody else uses the connections now.
+                self._manager.close(node_id)
+        else:
+            self._manager.close(node_id)
+        if node_id is None:
+            self._net.close()

@@ -1,0 +1,110 @@
+"""Whether the brokers can serve this process now: asked every second, whatever the traffic.
+
+A consumer that gets nothing cannot tell an idle topic from brokers that do not answer, and a
+producer that failed does not know that they are back. This asks for the metadata of the topics
+that the process uses: each partition needs a leader, and enough replicas in sync where the
+process writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError, for_code
+
+from shared.runtime.health import HealthServer
+from shared.runtime.probe import Probe
+from shared.stream.client import ClientOptions, made
+from shared.stream.quiet_selector import QuietSelector
+from shared.topics.configs import min_in_sync
+
+ASK_TIMEOUT_MS: Final = 2_000
+HELD_S: Final = 3.0
+_MAX_SHOWN: Final = 3
+
+
+def probe_brokers(
+    options: ClientOptions, reads: Iterable[str], writes: Iterable[str], health: HealthServer
+) -> Probe:
+    """A probe of these topics, to be entered; /ready shows it as `brokers`.
+
+    Call it beside the service's other checks: the first check ends what /ready calls starting.
+    """
+    brokers = Brokers(options, tuple(reads), tuple(writes))
+    probe = Probe("brokers", brokers.look)
+    health.add_ready("brokers", probe.fault)
+    return probe
+
+
+class Brokers:
+    """Asks the brokers; for one thread. Makes a new client after a failure."""
+
+    def __init__(self, options: ClientOptions, reads: Sequence[str], writes: Sequence[str]) -> None:
+        self._options = options
+        self._writes = frozenset(writes)
+        self._topics = sorted({*reads, *writes})
+        self._admin: Any = None
+
+    def look(self) -> str:
+        """Why these topics cannot be read and written now; "" when they can."""
+        try:
+            if self._admin is None:
+                self._admin = self._connected()
+            described = self._admin.describe_topics(self._topics)
+        except KafkaError as error:
+            self._drop()
+            return f"no broker answers at {self._options.bootstrap}: {error}"
+        return fault_of(described, self._writes)
+
+    def _connected(self) -> Any:
+        return made(
+            KafkaAdminClient,
+            bootstrap_servers=self._options.bootstrap.split(","),
+            client_id=f"sluice-probe-{self._options.instance}",
+            request_timeout_ms=ASK_TIMEOUT_MS,
+            bootstrap_timeout_ms=ASK_TIMEOUT_MS,
+            reconnect_backoff_max_ms=1_000,
+            selector=QuietSelector,
+        )
+
+    def _drop(self) -> None:
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            admin.close()
+
+
+def fault_of(described: Iterable[Mapping[str, Any]], writes: Iterable[str]) -> str:
+    """What is wrong with these topics, from their metadata; "" when nothing is."""
+    written = frozenset(writes)
+    faults = [fault for topic in described for fault in _faults(topic, topic["name"] in written)]
+    more = len(faults) - _MAX_SHOWN
+    return "; ".join(faults[:_MAX_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _faults(topic: Mapping[str, Any], is_written: bool) -> list[str]:
+    if topic["error_code"]:
+        return [f"{topic['name']}: {for_code(topic['error_code']).__name__}"]
+    faults = []
+    for part in topic["partitions"]:
+        place = f"{topic['name']}/{part['partition_index']}"
+        in_sync, needed = len(part["isr_nodes"]), min_in_sync(len(part["replica_nodes"]))
+        if part["leader_id"] < 0:
+            faults.append(f"{place} has no leader")
+        elif is_written and in_sync < needed:
+            faults.append(f"{place} has {in_sync} of {needed} replicas in sync")
+    return faults
+
+
+def cleared_by(probe: Probe, fault: Callable[[], tuple[str, float]]) -> Callable[[], str]:
+    """A check for a fault noted at a moment (time.monotonic).
+
+    It is over once the probe was well HELD_S after it: what fails again and again stays a fault.
+    """
+
+    def check() -> str:
+        reason, noted_at_s = fault()
+        return "" if reason and probe.was_well_after(noted_at_s + HELD_S) else reason
+
+    return check

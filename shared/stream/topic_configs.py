@@ -1,0 +1,123 @@
+"""Compares the topics' configuration on the brokers with the plan, and alters what differs.
+
+Owns: the questions to the brokers. Does not own: the plan (shared/topics/configs.py), creating
+topics (admin.py).
+
+At the start of a service only such differences are altered that delete nothing: where an operator
+keeps records longer than planned, that stays, and the log and `./sluice topics plan` show it.
+Where an ACL forbids altering or reading, the log says so in one line and the service goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal
+
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
+from msgspec import Struct
+
+from shared.topics.configs import Configs, Difference, Overrides, differences, wanted_configs
+
+log = logging.getLogger(__name__)
+
+Status = Literal["ok", "differs", "missing", "unreadable"]
+
+MISSING: Final = UnknownTopicOrPartitionError.errno
+
+
+class TopicReport(Struct, frozen=True):
+    """One topic beside its plan. "unreadable": the brokers do not show its configs to us."""
+
+    topic: str
+    status: Status
+    differences: list[Difference] = []
+    reason: str = ""
+
+
+def compare(
+    admin: Any, planned: Mapping[str, Configs], overrides: Overrides | None = None
+) -> list[TopicReport]:
+    """Each of these topics beside its plan, by name. Raises KafkaError."""
+    if not planned:
+        return []
+    described = {topic["name"]: topic for topic in admin.describe_topics(sorted(planned))}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in sorted(planned)]
+    found = admin.describe_configs(resources, config_filter="all").get("topic", {})
+    return [
+        _report(name, planned[name], described.get(name), found.get(name, {}), overrides or {})
+        for name in sorted(planned)
+    ]
+
+
+def alter(admin: Any, wanted: Iterable[Difference]) -> dict[str, str]:
+    """Alter these configs. By topic the reason why it was not done, "" where it was."""
+    by_topic: dict[str, Configs] = {}
+    for each in wanted:
+        by_topic.setdefault(each.topic, {})[each.config] = each.wanted
+    results: dict[str, str] = {}
+    # One topic a request: a refusal of one must not leave the others as they were.
+    for topic, configs in by_topic.items():
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs)
+        try:
+            answer = admin.alter_configs([resource], raise_on_unknown=False)["topic"][topic]
+        except KafkaError as error:
+            answer = str(error)
+        results[topic] = "" if answer == "OK" else answer
+    return results
+
+
+def align(
+    admin: Any, planned: Mapping[str, Configs], overrides: Overrides | None = None
+) -> list[TopicReport]:
+    """Alter what differs and deletes nothing, and log it; the topics as they were found."""
+    reports = compare(admin, planned, overrides)
+    wanted = [each for report in reports for each in report.differences]
+    results = alter(admin, [each for each in wanted if not each.deletes])
+    for report in reports:
+        if report.status == "unreadable":
+            log.warning("topic %s: its configs cannot be read: %s", report.topic, report.reason)
+        _log(report, results.get(report.topic, ""))
+    return reports
+
+
+def _log(report: TopicReport, refused: str) -> None:
+    altered = [each for each in report.differences if not each.deletes]
+    kept = [each for each in report.differences if each.deletes]
+    if altered and refused:
+        log.warning("topic %s: configs not altered: %s: %s", report.topic, shown(altered), refused)
+    elif altered:
+        log.info("topic %s: configs altered: %s", report.topic, shown(altered))
+    if kept:
+        log.warning(
+            "topic %s keeps records longer than planned: %s (`./sluice topics apply` alters it)",
+            report.topic,
+            shown(kept),
+        )
+
+
+def shown(found: Iterable[Difference]) -> str:
+    """Differences in one line."""
+    return ", ".join(f"{each.config} {each.found or '(none)'} -> {each.wanted}" for each in found)
+
+
+def _report(
+    name: str,
+    planned: Configs,
+    described: Mapping[str, Any] | None,
+    found: Mapping[str, Mapping[str, Any]],
+    overrides: Overrides,
+) -> TopicReport:
+    code = described["error_code"] if described else MISSING
+    if code == MISSING:
+        return TopicReport(name, "missing")
+    if code or described is None or not found:
+        # kafka-python 3.0.12 drops the error code of a resource that may not be described.
+        reason = for_code(code).__name__ if code else "the brokers show none (ACL DescribeConfigs)"
+        return TopicReport(name, "unreadable", reason=reason)
+    replication = max((len(part["replica_nodes"]) for part in described["partitions"]), default=1)
+    wanted = wanted_configs(name, planned, replication, overrides)
+    values = {config: str(data["value"]) for config, data in found.items() if data["value"]}
+    differing = differences(name, wanted, values)
+    return TopicReport(name, "differs" if differing else "ok", differing)

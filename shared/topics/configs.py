@@ -1,0 +1,116 @@
+"""The Kafka configuration of each topic, and how it differs from what a broker has.
+
+Owns: every topic config that the pipeline depends on, with its reason. Does not own: asking a
+broker for them or altering them (shared/stream/topic_configs.py), the names (names.py).
+
+The reasons in short (docs/decisions/0046-topic-configs.md):
+  message.timestamp.type  LogAppendTime: retention deletes by this time, and a producer's clock
+                          must not have an acknowledged record deleted
+  compression.type        producer: the broker stores batches as they come. Recompressing would
+                          make it hold a whole decompressed batch in memory
+  retention.bytes         -1: only time deletes. A full disk refuses producers, it loses nothing
+  segment.ms, .bytes      a record is deleted with its segment, so this much later than its time
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Final
+
+from msgspec import Struct
+
+Configs = dict[str, str]
+Overrides = Mapping[str, Mapping[str, str]]
+
+MIN_IN_SYNC: Final = "min.insync.replicas"
+DAY_MS: Final = 86_400_000
+# Lowering one of these deletes records; so that is never done without an operator's word.
+_KEEPING: Final = ("retention.ms", "retention.bytes", "delete.retention.ms")
+_UNLIMITED: Final = -1
+
+# A year of daily segments would be thousands of open files.
+_SHORT_MS: Final = 14 * DAY_MS
+
+_MIB: Final = 1024 * 1024
+_COMMON: Final = {"message.timestamp.type": "LogAppendTime", "compression.type": "producer"}
+_QUEUE_SEGMENT_BYTES: Final = 256 * _MIB
+_STATE_SEGMENT_BYTES: Final = 64 * _MIB
+
+
+class Difference(Struct, frozen=True):
+    """One config of one topic that is not as planned; `found` "" where the broker has none."""
+
+    topic: str
+    config: str
+    found: str
+    wanted: str
+
+    @property
+    def deletes(self) -> bool:
+        """Whether Kafka may delete records sooner once this is altered."""
+        if self.config not in _KEEPING or not _is_number(self.found):
+            return False
+        found, wanted = int(self.found), int(self.wanted)
+        return wanted != _UNLIMITED and (found == _UNLIMITED or wanted < found)
+
+
+def queue(retention_ms: int, max_record_bytes: int) -> Configs:
+    """A topic whose records are kept for a time, and are deleted a segment at a time."""
+    return {
+        **_COMMON,
+        "cleanup.policy": "delete",
+        "retention.ms": str(retention_ms),
+        "retention.bytes": str(_UNLIMITED),
+        "max.message.bytes": str(max_record_bytes),
+        "segment.bytes": str(_QUEUE_SEGMENT_BYTES),
+        "segment.ms": str(DAY_MS if retention_ms <= _SHORT_MS else 7 * DAY_MS),
+    }
+
+
+def state(max_record_bytes: int) -> Configs:
+    """A compacted topic: the last record of each key is kept for ever."""
+    return {
+        **_COMMON,
+        "cleanup.policy": "compact",
+        "min.cleanable.dirty.ratio": "0.1",
+        "max.message.bytes": str(max_record_bytes),
+        "segment.bytes": str(_STATE_SEGMENT_BYTES),
+        "segment.ms": str(DAY_MS),
+    }
+
+
+def min_in_sync(replication: int) -> int:
+    """How many replicas must have a record before it is acknowledged: one may be down."""
+    return 2 if replication >= 3 else 1
+
+
+def wanted_configs(
+    topic: str, planned: Mapping[str, str], replication: int, overrides: Overrides
+) -> Configs:
+    """The configs of a topic with these replicas, with what the installation sets over them.
+
+    `overrides` by topic name, in which * stands for any text; later entries win.
+    """
+    wanted = dict(planned)
+    if planned:
+        wanted[MIN_IN_SYNC] = str(min_in_sync(replication))
+    for pattern, configs in overrides.items():
+        if fnmatchcase(topic, pattern):
+            wanted.update(configs)
+    return wanted
+
+
+def differences(
+    topic: str, wanted: Mapping[str, str], found: Mapping[str, str]
+) -> list[Difference]:
+    """What has to be altered on a topic to make it as wanted."""
+    return [
+        Difference(topic, name, found.get(name, ""), value)
+        for name, value in wanted.items()
+        if found.get(name, "") != value
+    ]
+
+
+def _is_number(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()

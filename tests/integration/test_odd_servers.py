@@ -1,0 +1,160 @@
+"""Servers with odd words beside good ones, on a real deliver: each message gets its event."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from kafka import KafkaProducer
+
+from shared.cli.line import Line, LineOptions
+from shared.topics import ids, names
+from shared.topics.codec import encode_pack
+from shared.topics.records import Envelope, Event, EventType, Facts, Message, Origin
+from tests.chaos.witnesses import EventWatch
+from tests.integration.scripted_smtp import Script, scripted
+
+# The line of this module is started once, also where the tests are spread over processes.
+pytestmark = pytest.mark.xdist_group("odd-servers")
+
+CLIENT = "odd"
+SENDER = "news@news.odd.example"
+SETTLE_TIMEOUT_S = 60.0
+MESSAGES_EACH = 3
+GOOD = 30
+SERVERS: dict[str, Script] = {
+    "latin1-greeting.example": {"greeting": b"554 Acc\xe8s refus\xe9\r\n"},
+    "gbk-greeting.example": {"greeting": b"421 4.3.2 " + "服务不可用".encode("gbk") + b"\r\n"},
+    "latin1-ehlo.example": {
+        "EHLO": b"550 5.7.1 Acc\xe8s refus\xe9\r\n",
+        "HELO": b"550 5.7.1 Acc\xe8s refus\xe9\r\n",
+    },
+    "escape-rcpt.example": {
+        "RCPT": b"550-5.1.1 \x1b[2J\x00\r\n550 5.1.1 inconnu \xe0 jamais\r\n",
+        "DATA": b"554 none\r\n",
+    },
+    "long-rcpt.example": {"RCPT": b"450 4.2.0 " + b"x" * 1_900 + b"\r\n", "DATA": b"554 none\r\n"},
+}
+# The event's kind, and what its reply begins with.
+EXPECTED = {
+    "latin1-greeting.example": (EventType.DEFERRED, "554 Acc\ufffds refus\ufffd"),
+    "gbk-greeting.example": (EventType.DEFERRED, "421 4.3.2 \ufffd"),
+    "latin1-ehlo.example": (EventType.DEFERRED, "550 5.7.1 Acc\ufffds refus\ufffd"),
+    "escape-rcpt.example": (EventType.BOUNCED, "550 5.1.1  [2J  / inconnu \ufffd jamais"),
+    "long-rcpt.example": (EventType.DEFERRED, "450 4.2.0 xxx"),
+}
+
+
+@pytest.fixture(scope="module")
+def addresses() -> Iterator[dict[str, str]]:
+    """The addresses of the servers by domain; they run in a loop of their own."""
+    found: dict[str, str] = {}
+    loop = asyncio.new_event_loop()
+    ready, end = threading.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        async with asyncio.TaskGroup() as group:
+            for domain, script in SERVERS.items():
+                group.create_task(one(domain, script))
+
+    async def one(domain: str, script: Script) -> None:
+        async with scripted(lambda number: script) as server:
+            found[domain] = server.address
+            if len(found) == len(SERVERS):
+                ready.set()
+            await end.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    assert ready.wait(SETTLE_TIMEOUT_S)
+    yield found
+    loop.call_soon_threadsafe(end.set)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory, addresses: dict[str, str]) -> Iterator[Line]:
+    folder = tmp_path_factory.mktemp("odd")
+    first = Line(LineOptions(name="odd", folder=folder, services=()))
+    assert first.doors.sink is not None
+    routes = {**addresses, "*": first.doors.sink}
+    env = {"deliver": {"SLUICE_DELIVER__ROUTES": json.dumps(routes)}}
+    options = LineOptions(
+        name="odd", folder=folder, services=("deliver",), restart=False, part_env=env
+    )
+    with Line(options) as line:
+        yield line
+        line.forget_data()
+
+
+def message(recipient: str) -> Message:
+    """A message as validate hands it to deliver."""
+    now_ms = int(time.time() * 1000)
+    message_id = f"<{recipient}>"
+    envelope = Envelope(
+        mail_id=ids.time_letters(now_ms) + ids.chance_letters(recipient.encode().ljust(16)[:16]),
+        client=CLIENT,
+        sender=SENDER,
+        recipient=recipient,
+        message_id=message_id,
+        received_at_ms=now_ms,
+        origin=Origin(),
+        facts=Facts(size_bytes=100),
+        lane="default",
+    )
+    head = (
+        f"From: {SENDER}\r\nTo: {recipient}\r\nSubject: x\r\nMessage-ID: {message_id}\r\n\r\nx\r\n"
+    )
+    return Message(envelope, head.encode())
+
+
+@pytest.fixture(scope="module")
+def events(line: Line) -> Iterator[dict[str, list[Event]]]:
+    """The events by the recipient's domain, once each message has one."""
+    watch = EventWatch(line.doors.kafka)
+    producer = KafkaProducer(bootstrap_servers=line.doors.kafka, metrics_enabled=False)
+    recipients = [f"{n}@{domain}" for domain in SERVERS for n in range(MESSAGES_EACH)]
+    recipients += [f"ok-{number}@good.example" for number in range(GOOD)]
+    for recipient in recipients:
+        value, headers = encode_pack([message(recipient)])
+        producer.send(names.OUTBOUND_PREFIX + "default", value, headers=headers)
+    producer.close(timeout=10)
+    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    told: tuple[Event, ...] = ()
+    while len({event.data.recipient for event in told}) < len(recipients):
+        assert line.process("deliver").runs
+        assert time.monotonic() < deadline, f"{len(told)} of {len(recipients)}"
+        time.sleep(0.1)
+        told = watch.events(frozenset({CLIENT}))
+    found: dict[str, list[Event]] = {}
+    for event in told:
+        found.setdefault(event.data.recipient.partition("@")[2], []).append(event)
+    yield found
+    watch.close()
+
+
+@pytest.mark.parametrize("domain", SERVERS)
+def test_what_an_odd_server_said_is_in_the_event_in_clean_text(
+    events: dict[str, list[Event]], domain: str
+) -> None:
+    kind, words = EXPECTED[domain]
+    told = events[domain]
+    assert {event.type for event in told} == {kind}
+    assert {event.data.recipient for event in told} == {
+        f"{n}@{domain}" for n in range(MESSAGES_EACH)
+    }
+    for event in told:
+        assert event.data.reply.startswith(words)
+        assert len(event.data.reply.encode()) <= 1_024
+
+
+def test_good_mail_goes_out_beside_them_and_deliver_goes_on(
+    events: dict[str, list[Event]], line: Line
+) -> None:
+    assert [event.type for event in events["good.example"]] == [EventType.DELIVERED] * GOOD
+    assert line.process("deliver").runs

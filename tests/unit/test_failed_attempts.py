@@ -1,0 +1,96 @@
+"""A fault of our own code in one attempt defers that one message."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+from kafka.structs import TopicPartition
+
+from services.deliver.core.outcome import Delivered, Outcome
+from services.deliver.core.retry import RetryTimes
+from services.deliver.edge.attempts import Attempts
+from shared.runtime.clock import SystemClock
+from shared.runtime.telemetry import Counter
+from shared.stream.jobs import Hold, Job
+from shared.stream.ledger import PartitionLedger
+from shared.stream.transactions import Output
+from shared.topics.records import Envelope, Facts, Message, Origin
+
+
+class Settled:
+    """Stands where the worker is; keeps what is settled."""
+
+    def __init__(self) -> None:
+        self.outputs: dict[str, Sequence[Output]] = {}
+
+    def settle(self, job: Job, outputs: Sequence[Output]) -> None:
+        self.outputs[job.message.envelope.recipient] = outputs
+
+
+class FaultySender:
+    async def send(
+        self, envelope: Envelope, content: bytes, begin: Callable[[], bool]
+    ) -> Outcome | None:
+        if envelope.recipient.startswith("late"):
+            begin()
+        if not envelope.recipient.startswith("good"):
+            raise UnicodeEncodeError("utf-8", "\udce8", 0, 1, "surrogates not allowed")
+        return Delivered("250 ok", "2.0.0", "mx", "s", "") if begin() else None
+
+
+def jobs(*recipients: str) -> list[Job]:
+    ledger = PartitionLedger(0)
+    ledger.add(0, len(recipients))
+    hold = Hold(TopicPartition("t", 0), ledger, lambda: True)
+    return [
+        Job(
+            hold,
+            0,
+            index,
+            Message(Envelope("0" * 26, "c", "a@b", name, "<1@b>", 0, Origin(), Facts()), b"x"),
+        )
+        for index, name in enumerate(recipients)
+    ]
+
+
+def test_an_exception_in_one_attempt_defers_that_message_and_is_counted() -> None:
+    settled, failed = Settled(), Counter(0)
+    names = ("good@d", "bad@d", "late@d", "good2@d")
+
+    async def test() -> None:
+        attempts = Attempts(settled, FaultySender(), SystemClock(), RetryTimes(), failed)
+        attempts.hand_out(jobs(*names))
+        async with asyncio.timeout(10):
+            while len(settled.outputs) < len(names):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert not attempts.crashed.done()
+
+    asyncio.run(test())
+    kinds = {name: settled.outputs[name] for name in names}
+    for name, outputs in kinds.items():
+        event = next(output for output in outputs if output.topic == "mail.events")
+        assert event.value is not None
+        told = dict(event.headers)[b"ce_type".decode()].decode()
+        assert told == ("sluice.mail.delivered" if "good" in name else "sluice.mail.deferred")
+        if "good" not in name:
+            assert "UnicodeEncodeError" in msgspec.json.decode(event.value)["reason"]
+            assert any(output.topic.startswith("mail.deferred") for output in outputs)
+    assert failed.get() == 2
+
+
+def test_a_job_that_is_not_ours_any_more_is_left_alone_also_after_a_fault() -> None:
+    settled, failed = Settled(), Counter(0)
+    [job] = jobs("bad@d")
+    job.hold.closing = True
+
+    async def test() -> None:
+        attempts = Attempts(settled, FaultySender(), SystemClock(), RetryTimes(), failed)
+        attempts.hand_out([job])
+        async with asyncio.timeout(10):
+            while not failed.get():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    asyncio.run(test())
+    assert settled.outputs == {}
