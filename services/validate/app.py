@@ -24,7 +24,7 @@ from shared.stream.open_transactions import OpenTransactions
 from shared.stream.own_events import OwnEvents
 from shared.stream.reachability import probe_brokers
 from shared.stream.relay import Relay
-from shared.stream.telling import WORKER_METRICS, tell_relay
+from shared.stream.telling import tell_relay
 from shared.stream.transactions import TransactionalProducer
 from shared.stream.watchdog import watchdog_of
 from shared.topics import names
@@ -77,11 +77,6 @@ def serve(settings: Settings, running: Running) -> int:
             max_records=settings.validate.max_records,
         )
         tell_relay(relay.status, running.health, running.counters)
-        running.counters.watch(
-            "sluice_stream_unreadable",
-            WORKER_METRICS["unreadable"],
-            lambda: float(judging.unreadable),
-        )
         written = (*map(names.outbound, lanes.names), names.EVENTS, names.SUBMISSIONS)
         with (
             OpenTransactions(options),

@@ -28,6 +28,7 @@ from shared.stream.batch_size import BatchSize
 from shared.stream.consumer import MembershipLost, Record, StreamConsumer
 from shared.stream.failpoints import Failpoints
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
+from shared.topics.names import REFUSED
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class RelayStatus(Struct):
     records: int = 0
     outputs: int = 0
     transactions: int = 0
+    unreadable: int = 0
     lost_transactions: int = 0
     lost_memberships: int = 0
     waiting_for: str = "start"
@@ -146,6 +148,7 @@ class Relay:
         self.status.waiting_for = ""
         self.status.records += len(records)
         self.status.outputs += len(outputs)
+        self.status.unreadable += sum(output.topic == REFUSED for output in outputs)
         self.status.transactions += 1
 
     def _rewind(self, consumer: StreamConsumer, stop: Stop) -> None:

@@ -13,6 +13,7 @@ from shared.stream.relay import RelayStatus
 RELAY_METRICS: Final = {
     "records": "Records read and answered.",
     "outputs": "Records written.",
+    "unreadable": "Records that could not be read, and were kept on mail.refused.",
     "transactions": "Transactions committed.",
     "lost_transactions": "Transactions that did not commit, or of which nobody could know.",
     "lost_memberships": "Times this process fell out of its consumer group and joined again.",

@@ -57,12 +57,11 @@ class Means(Struct, frozen=True):
 
 
 class Judging:
-    """Processes the batches of one worker. `unreadable` counts records that were no pack."""
+    """Processes the batches of one worker."""
 
     def __init__(self, means: Means) -> None:
         self._means = means
         self._warned: dict[tuple[str, str], None] = {}
-        self.unreadable = 0
 
     def process(self, records: Sequence[Record]) -> list[Output]:
         """The output of one transaction; raises NotReady while the registry is not known."""
@@ -78,7 +77,6 @@ class Judging:
                     claims += _claims(record, pack)
                 messages += pack
             except CodecError as error:
-                self.unreadable += 1
                 written.append(_unreadable(record, str(error)))
         now_ms = means.clock.now_ms()
         found = find_clients(means.clients, {each.envelope.client for each in messages})
