@@ -94,6 +94,23 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
     smtp_max_connections_per_address: Annotated[
         int, Meta(ge=1, le=100_000, description="Of those, from one address (an IPv6 /64).")
     ] = 1_000
+    smtp_before_login_percent: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100,
+            description="How many percent of `smtp_max_connections` may be connections that have"
+            " not logged in; the others are kept for those that have.",
+        ),
+    ] = 50
+    smtp_max_before_login_per_address: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="Of those that have not logged in, from one address (an IPv6 /64).",
+        ),
+    ] = 250
     smtp_max_connections_per_client: Annotated[
         int,
         Meta(
@@ -166,10 +183,13 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             gt=0,
             le=600,
-            description="How long a whole command may take to come (RFC 5321: 300), and how long"
-            " it may take to log in.",
+            description="How long a whole command may take to come (RFC 5321: 300), after login.",
         ),
     ] = 300.0
+    smtp_login_timeout_s: Annotated[
+        float,
+        Meta(gt=0, le=600, description="How long a client may take from connecting to its login."),
+    ] = 30.0
     smtp_handshake_timeout_s: Annotated[
         float,
         Meta(

@@ -32,6 +32,10 @@ from shared.topics import names
 GROUP: Final = "sluice.validate"
 DUPLICATES: Final = "sluice_validate_duplicates"
 DUPLICATES_HELP: Final = "Submissions that came before and are not sent again, by client."
+UNKNOWN_LANES: Final = "sluice_validate_unknown_lanes"
+UNKNOWN_LANES_HELP: Final = (
+    "Messages sent by the lane default because their client names one that is not configured."
+)
 
 
 def serve(settings: Settings, running: Running) -> int:
@@ -59,6 +63,9 @@ def serve(settings: Settings, running: Running) -> int:
                 partitions_of=producer.partitions_for,
                 clock=running.clock,
                 duplicates=running.counters.counter(DUPLICATES, DUPLICATES_HELP, ("client",)),
+                unknown_lanes=running.counters.counter(
+                    UNKNOWN_LANES, UNKNOWN_LANES_HELP, ("client", "lane")
+                ),
             )
         )
         relay = Relay(

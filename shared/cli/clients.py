@@ -22,6 +22,7 @@ from shared.cli.answer import Exit, fail, print_json, say
 from shared.cli.clients_check import check
 from shared.cli.clients_read import read_clients
 from shared.cli.kafka_door import find_kafka, kafka_options
+from shared.cli.lane_warnings import lane_warnings
 from shared.cli.registry_faults import answering
 from shared.registry.changes import Changes, changed_fields, plan_changes
 from shared.registry.client import Client
@@ -62,8 +63,12 @@ def apply(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> 
     kafka = find_kafka(bootstrap, line)
     written = change(kafka, lambda registered: plan_changes(wanted, registered, prune))
     changes = written.changes
+    warnings = lane_warnings(wanted)
+    for warning in warnings:
+        say(f"warning: {warning}")
     if as_json:
-        print_json({**_summary(changes), "topics_created": written.topics})
+        summary = {**_summary(changes), "topics_created": written.topics, "warnings": warnings}
+        print_json(summary)
         return
     for line_text in _lines(changes):
         click.echo(line_text)

@@ -30,6 +30,7 @@ from shared.cli.check import WrongChoice, choose
 from shared.cli.clients_dns import DnsLookUps, ResolverError
 from shared.cli.clients_read import read_clients
 from shared.cli.kafka_door import find_kafka, kafka_options
+from shared.cli.lane_warnings import expected_lane, found_lane, known_lanes
 from shared.cli.registry_faults import answering
 from shared.cli.service_settings import ServiceConfigError, ask_services
 from shared.mail.domains import normalise
@@ -126,13 +127,14 @@ def check(name: str, as_json: bool, **options: Any) -> None:
     try:
         expected = _expected(asked)
         client = _find(name, asked)
+        lane = _judge_lane(client)
         ask = DnsLookUps(asked.server, Deadline(asked.timeout_s))
     except (WrongChoice, ResolverError) as error:
         text = f"--resolver: {error}" if isinstance(error, ResolverError) else str(error)
         fail(text, Exit.WRONG_USE, as_json)
     except ServiceConfigError as error:
         fail("; ".join(error.lines), Exit.WRONG_USE, as_json)
-    findings = judge_delegation(ask, client.sending_domain, expected)
+    findings = [*judge_delegation(ask, client.sending_domain, expected), *lane]
     if as_json:
         print_json(_document(client, findings))
     else:
@@ -148,6 +150,18 @@ def _find(name: str, asked: _Asked) -> Client:
         raise WrongChoice("--clients is read instead of Kafka: leave out --kafka and --state")
     known = {client.name: client for client in read_clients(asked.path, "--clients")}
     return choose(known, name, alone=False)
+
+
+def _judge_lane(client: Client) -> list[Finding]:
+    """Whether the client's lane is configured; nothing if it names none."""
+    if not client.lane:
+        return []
+    known = known_lanes()
+    if client.lane in known:
+        return [Finding("lane", Judgement.OK, f"lane {client.lane}", expected_lane(known))]
+    return [
+        Finding("lane", Judgement.WARNING, found_lane(client.lane), expected_lane(known)),
+    ]
 
 
 def _expected(asked: _Asked) -> Expected:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from shared.runtime.masking import masked
+
 
 class Doors(Struct, frozen=True):
     """Where each door is; None where a line has none. This is what `up --json` prints."""
@@ -22,7 +24,7 @@ def described(doors: Doors) -> list[str]:
     """One line for each door, for people."""
     single = {
         "kafka": doors.kafka,
-        "redis": doors.redis,
+        "redis": masked("url", doors.redis),
         "smtp": doors.smtp,
         "smtps": doors.smtps,
         "bounce": doors.bounce,

@@ -10,41 +10,26 @@ running; `stop` drains the services first (SIGTERM, up to 50 s) and leaves no pr
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Final
-from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 
 from shared.cli import places
 from shared.cli.doors import Doors
-from shared.cli.parts import certificate, kafka_broker, ports, redis_server, services
+from shared.cli.line_settings import LineSettings
+from shared.cli.outside import Outside, in_url
+from shared.cli.parts import kafka_broker, ports, redis_server, services
 from shared.cli.parts.away import PartAwayError
 from shared.cli.parts.services import SERVICES, SINK, ServicePlan
 from shared.cli.process import Process, ProcessSpec
 from shared.cli.supervisor import Supervisor
+from shared.runtime.masking import masked
 from shared.stream.admin import ensure_topics
 from shared.topics import names
-
-# All peers of this line have one address: what limits a single host would limit all of them.
-_DOOR_LIMITS: Final = {
-    "SLUICE_INGEST__SMTP_MAX_CONNECTIONS_PER_ADDRESS": "4000",
-    "SLUICE_INGEST__SMTP_NEW_CONNECTIONS_PER_MINUTE": "0",
-    "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS": "1000",
-    "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS_PER_ADDRESS": "10000",
-    "SLUICE_INGEST__SMTP_ERRORS_PER_ADDRESS_PER_MINUTE": "0",
-}
-
-
-def door_limits(environ: Mapping[str, str]) -> dict[str, str]:
-    """The limits of the line's front door, but for those that the environment sets."""
-    return {name: value for name, value in _DOOR_LIMITS.items() if name not in environ}
 
 
 def say_on_stderr(text: str) -> None:
@@ -60,6 +45,7 @@ class LineOptions(Struct, frozen=True):
     kafka: str = ""  # host:port of an existing broker; "": an embedded one
     redis: str = ""  # URL of an existing Redis; "": an embedded one
     kafka_properties: dict[str, str] = field(default_factory=dict)  # of the embedded broker
+    outside: Outside = Outside()  # what wins over the settings that the line chooses
     services: tuple[str, ...] = SERVICES
     sink: bool = True
     sink_behaviour: str = "demo"
@@ -84,10 +70,9 @@ class Line:
         )
         self._broker = broker
         self._redis = redis_server.RedisPlan(self.folder / "redis", port["redis"])
-        self._sink_address = f"{ports.LOOPBACK}:{port['sink']}"
-        self._billing_port = port["billing"]
-        self._smtp_address = f"{ports.LOOPBACK}:{port['smtp']}"
-        self._smtps_address = f"{ports.LOOPBACK}:{port['smtps']}"
+        self.settings = LineSettings(
+            options.outside, options.kafka, options.redis, self.folder, port, options.sink
+        )
         self._http_ports: dict[str, int] = {}
         self._supervisor = Supervisor(self.folder / "logs", options.restart, options.say)
 
@@ -99,16 +84,16 @@ class Line:
         has_billing = "billing" in self.options.services
         has_door = "ingest" in self.options.services
         return Doors(
-            kafka=self.options.kafka or self._broker.address,
-            redis=self.options.redis or self._redis.url,
-            smtp=self._smtp_address if has_door else None,
-            smtps=self._smtps_address if has_door else None,
-            billing=f"http://{ports.LOOPBACK}:{self._billing_port}" if has_billing else None,
+            kafka=self.settings.broker or self._broker.address,
+            redis=self.settings.redis_url or self._redis.url,
+            smtp=self.settings.door("smtp") if has_door else None,
+            smtps=self.settings.door("smtps") if has_door else None,
+            billing=f"http://{self.settings.billing}" if has_billing else None,
             metrics={
-                name: f"http://{ports.LOOPBACK}:{port}/metrics"
+                name: f"http://{in_url(self.settings.http_host)}:{port}/metrics"
                 for name, port in self._http_ports.items()
             },
-            sink=self._sink_address if self.options.sink else None,
+            sink=self.settings.sink if self.options.sink else None,
         )
 
     @property
@@ -148,7 +133,7 @@ class Line:
         """Start everything and wait until it is ready; PartAwayError when a part is not."""
         try:
             self._supervisor.start(self._foundations())
-            if not self.options.kafka:
+            if not self.settings.broker:
                 # On a broker of somebody else's the services create what they need, with the
                 # replication their settings name.
                 ensure_topics(self.doors.kafka, names.plans(("default",)))
@@ -216,54 +201,37 @@ class Line:
 
     def _foundations(self) -> list[ProcessSpec]:
         specs = []
-        if not self.options.kafka:
+        broker, redis_url = self.settings.broker, self.settings.redis_url
+        if not broker:
             specs.append(kafka_broker.prepare(self._broker))
-        elif not kafka_broker.serves(self.options.kafka):
-            raise PartAwayError(f"no Kafka broker answers at {self.options.kafka}")
-        if not self.options.redis:
+        elif not kafka_broker.serves(broker):
+            raise PartAwayError(f"no Kafka broker answers at {broker}")
+        if not redis_url:
             specs.append(redis_server.prepare(self._redis))
-        elif not redis_server.answers_ping(*_host_and_port(self.options.redis)):
-            raise PartAwayError(f"no Redis answers at {self.options.redis}")
+        elif not redis_server.answers_url(redis_url):
+            raise PartAwayError(f"no Redis answers at {masked('url', redis_url)}")
         if self.options.sink:
             behaviour = self.options.sink_behaviour
-            specs.append(services.sink_process(self._sink_address, self.folder, behaviour))
+            specs.append(services.sink_process(self.settings.sink, self.folder, behaviour))
         return specs
 
     def _service(self, name: str) -> ProcessSpec:
         if name not in self._http_ports:
             taken = (*self._door_ports, *self._http_ports.values())
             (self._http_ports[name],) = ports.free_ports(1, taken)
-        env = {**self._service_env(), **self.options.env, **self.options.part_env.get(name, {})}
+        doors, settings = self.doors, self.settings
+        env = settings.for_service(doors.kafka, doors.redis)
         # A further process of ingest reads the intakes only; one of billing answers on any port.
         if name == "ingest":
-            env = {**self._front_door_env(), **env}
-        if name == "billing":
-            env = {"SLUICE_BILLING__HTTP_PORT": str(self._billing_port), **env}
-        return services.service_process(ServicePlan(name, self._http_ports[name], env))
-
-    def _service_env(self) -> dict[str, str]:
-        made = {
-            "SLUICE_KAFKA__BOOTSTRAP": self.doors.kafka,
-            # The names of parts last: one that is started again takes its partitions over.
-            "SLUICE_KAFKA__STATIC_MEMBERSHIP": "true",
-            "SLUICE_REDIS__URL": self.doors.redis,
-        }
-        if self.options.sink:
-            made["SLUICE_DELIVER__ROUTES"] = json.dumps({"*": self._sink_address})
-        return made
-
-    def _front_door_env(self) -> dict[str, str]:
-        files = certificate.make_certificate(self.folder)
-        return {
-            "SLUICE_INGEST__SMTP_LISTEN": json.dumps([self._smtp_address]),
-            "SLUICE_INGEST__SMTPS_LISTEN": json.dumps([self._smtps_address]),
-            **door_limits(os.environ),
-            "SLUICE_INGEST__SMTP_HOST_NAME": certificate.HOST,
-            "SLUICE_INGEST__TLS_CERTIFICATE_FILE": str(files.certificate),
-            "SLUICE_INGEST__TLS_KEY_FILE": str(files.key),
-        }
-
-
-def _host_and_port(url: str) -> tuple[str, int]:
-    parts = urlsplit(url)
-    return parts.hostname or ports.LOOPBACK, parts.port or 6379
+            env |= settings.for_front_door()
+        if name.startswith("billing"):
+            env |= settings.for_billing(is_first=name == "billing")
+        env |= self.options.env | self.options.part_env.get(name, {})
+        plan = ServicePlan(
+            name,
+            self._http_ports[name],
+            env,
+            http_host=settings.http_host,
+            is_named=settings.is_named(name),
+        )
+        return services.service_process(plan)

@@ -54,6 +54,14 @@ def ask_services(environ: Mapping[str, str] | None = None) -> list[SharedRow]:
     return merge(dict(zip(SERVICES, read, strict=True)))
 
 
+def ask_service(name: str, environ: Mapping[str, str] | None = None) -> list[Row]:
+    """One service's rows. Raises ServiceConfigError with what it said."""
+    answer = _ask(name, os.environ if environ is None else environ)
+    if answer.returncode != 0:
+        raise ServiceConfigError(tuple(answer.stderr.splitlines()), answer.returncode)
+    return msgspec.json.decode(answer.stdout, type=list[Row])
+
+
 def merge(rows: Mapping[str, list[Row]]) -> list[SharedRow]:
     """Rows that several services read alike become one."""
     readers: dict[bytes, tuple[Row, list[str]]] = {}

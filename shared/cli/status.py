@@ -38,15 +38,15 @@ class Status(Struct, frozen=True):
 
 def readiness(doors: Doors) -> dict[str, bool]:
     """Ask every part whether it is ready."""
-    redis = urlsplit(doors.redis)
     found = {
         "kafka": kafka_broker.serves(doors.kafka),
-        "redis": redis_server.answers_ping(redis.hostname or "", redis.port or 6379),
+        "redis": redis_server.answers_url(doors.redis),
     }
     if doors.sink:
         found["sink"] = answers(doors.sink)
     for name, url in doors.metrics.items():
-        found[name] = services.is_ready(urlsplit(url).port or 0)
+        parts = urlsplit(url)
+        found[name] = services.is_ready(parts.port or 0, parts.hostname or "")
     return found
 
 

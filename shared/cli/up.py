@@ -20,9 +20,12 @@ from shared.cli.answer import Exit, fail, print_json, say
 from shared.cli.doors import Doors, described
 from shared.cli.interrupt import StopAskedError, interruptible
 from shared.cli.line import Line, LineOptions
+from shared.cli.line_settings import kept
+from shared.cli.outside import find_outside
 from shared.cli.parts.away import PartAwayError
-from shared.cli.parts.services import base_environment
+from shared.cli.parts.services import SERVICES, base_environment
 from shared.cli.state import State
+from shared.runtime.settings import SettingsError
 
 # Jars and packages may have to be fetched first.
 _DETACH_TIMEOUT_S: Final = 600.0
@@ -54,11 +57,18 @@ def main(name: str, kafka: str, redis: str, *, detach: bool, as_json: bool) -> N
     if state.running(name):
         fail(f"the line {name!r} already runs: ./sluice status", Exit.WRONG_USE, as_json)
     try:
+        # What is wrong with it is said before anything is started.
+        outside = find_outside(os.environ)
+        outside.require_shareable(len(SERVICES))
+        for key in kept(outside, kafka, redis):
+            say(f"kept as it is set: {key}")
         with interruptible():
             if detach:
                 announce(start_detached(wanted), wanted)
             else:
                 keep(wanted)
+    except SettingsError as error:
+        fail(str(error), Exit.WRONG_USE, as_json)
     except PartAwayError as away:
         fail(str(away), Exit.PART_AWAY, as_json)
     except StopAskedError:
@@ -82,7 +92,14 @@ def keep(wanted: Wanted) -> None:
     pid = os.getpid()
     mine = State(wanted.name, pid, state.start_of(pid), "starting")
     state.write(mine)
-    line = Line(LineOptions(name=wanted.name, kafka=wanted.kafka, redis=wanted.redis, say=say))
+    options = LineOptions(
+        name=wanted.name,
+        kafka=wanted.kafka,
+        redis=wanted.redis,
+        outside=find_outside(os.environ),
+        say=say,
+    )
+    line = Line(options)
     try:
         say("starting the line")
         line.start()

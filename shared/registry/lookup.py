@@ -1,11 +1,16 @@
-"""The client of a name, asked for freshly before it is said that there is none.
+"""The clients of a batch, read up to date before one of them is called unknown.
 
 Owns: that a view which is not whole is not used, and that the record which registers a client
 may be on its way. Does not own: the view (view.py), what becomes of an unknown client's mail.
+
+A refresh takes about 0.1 s, so a batch asks for one at most, whatever number of unknown names or
+messages it holds. The answer is not kept for the next batch: a client may be registered just
+before its first message, and only a refresh begun after that message was read sees it for certain.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 from shared.registry.client import Client
@@ -21,8 +26,8 @@ class Clients(Protocol):
         """The client as the view knows it."""
         ...
 
-    def get_fresh(self, name: str, timeout_s: float) -> Client | None:
-        """The client after everything written so far has been read; raises TimeoutError."""
+    def refresh(self, timeout_s: float) -> bool:
+        """Read everything written so far; return False if that took longer."""
         ...
 
     def ready(self) -> bool:
@@ -36,12 +41,15 @@ def require_whole(clients: Clients) -> None:
         raise NotReady("the client registry is being read")
 
 
-def find_client(clients: Clients, name: str) -> Client | None:
-    """The client of this name; raises NotReady where the registry cannot be read now."""
-    found = clients.get(name)
-    if found is not None:
-        return found
-    try:
-        return clients.get_fresh(name, FRESH_TIMEOUT_S)
-    except TimeoutError as error:
-        raise NotReady(f"the client registry cannot be read: {error}") from error
+def find_clients(clients: Clients, names: Iterable[str]) -> dict[str, Client | None]:
+    """The client of each name (None: unknown), after one refresh at most.
+
+    Raises NotReady if a name is unknown and the registry cannot be read to its end now.
+    """
+    found = {name: clients.get(name) for name in names}
+    unknown = [name for name, client in found.items() if client is None]
+    if unknown:
+        if not clients.refresh(FRESH_TIMEOUT_S):
+            raise NotReady(f"the client registry was not read to its end in {FRESH_TIMEOUT_S:g} s")
+        found.update((name, clients.get(name)) for name in unknown)
+    return found

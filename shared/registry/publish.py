@@ -124,12 +124,23 @@ class _Writing:
                 self.producer.open()
                 changes = self._planned(plan, deadline)
                 if records := _records(changes):
+                    begin = self._reading.position()
                     self.producer.commit(records)
+                    self._wait_visible(begin + len(records), deadline)
                 break
             except TransactionLost as lost:
                 self._wait(tries, deadline, lost)
                 changes = self._planned(plan, deadline)
         return Written(changes, tuple(self._topics), tries)
+
+    def _wait_visible(self, end: int, deadline: Deadline) -> None:
+        """Wait until readers of committed records see what was committed.
+
+        A commit is acknowledged before its marker is on the topic. A message that is submitted in
+        between would be refused, as the registry's end does not cover its client yet.
+        """
+        while self._reading.position() < end and not deadline.is_over():
+            self._reading.poll()
 
     def _planned(self, plan: Plan, deadline: Deadline) -> Changes:
         if not self._reading.read_to_end(deadline):

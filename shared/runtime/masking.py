@@ -1,9 +1,16 @@
-"""Which settings are secret, and how they look where settings are shown."""
+"""Which settings are secret, and how they look where settings are shown.
+
+A password may stand in a setting that is no secret: in a URL, as user and password before the host
+or in its query, in lists and tables of them, and in what was meant as a URL and is none. Where it
+begins and ends is in doubt when it has an @ or another mark of its own that is not
+percent-encoded; then rather too much is hidden.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Any, Final
+from urllib.parse import unquote_plus
 
 from msgspec import inspect as shapes
 
@@ -11,7 +18,9 @@ MASK: Final = "********"
 _SECRET_WORDS: Final = frozenset(
     {"password", "passwords", "secret", "secrets", "key", "keys", "token", "tokens"}
 )
-_URL_PASSWORD: Final = re.compile(r"(?<=://)([^/@\s:]*):([^/@\s]+)@")
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+# host:port where the port is no number: it is user and password, whose @ was in the query.
+_NO_PORT: Final = re.compile(r"\A([^\[\]:/]*):(?![0-9]{0,5}(?:[,/]|\Z)).*", re.DOTALL)
 
 
 def is_secret(key: str, kind: Any = str) -> bool:
@@ -30,6 +39,44 @@ def masked(key: str, value: Any, kind: Any = str) -> Any:
     """The value as it may be shown: secrets and passwords inside URLs are hidden."""
     if is_secret(key, kind):
         return MASK if value else value
-    if isinstance(value, str):
-        return _URL_PASSWORD.sub(rf"\1:{MASK}@", value)
-    return value
+    match value:
+        case str():
+            return _without_password(value)
+        case dict():
+            return {name: masked(str(name), inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [masked("", inner) for inner in value]
+        case _:
+            return value
+
+
+def _without_password(text: str) -> str:
+    scheme, divider, rest = text.partition("://")
+    if not _SCHEME.fullmatch(scheme) or not divider:
+        scheme, divider, rest = "", "", text
+    start, mark, query = rest.partition("?")
+    if mark:
+        query = _without_secrets(query)
+    login, at, host = f"{start}{mark}{query}".rpartition("@")
+    if at:
+        user, colon, password = login.partition(":")
+        if password:
+            login = f"{user}:{MASK}"
+        elif divider and user and not colon:
+            login = MASK  # a token, perhaps
+    elif divider:
+        host = _NO_PORT.sub(rf"\1:{MASK}", start) + mark + query
+    return f"{scheme}{divider}{login}{at}{host}"
+
+
+def _without_secrets(query: str) -> str:
+    """A URL's query without the values of keys that name a secret."""
+    shown: list[str] = []
+    is_hidden = False
+    for part in query.split("&"):
+        key, has_value, value = part.partition("=")
+        if not has_value and is_hidden:
+            continue  # of a value with an & of its own
+        is_hidden = is_secret(unquote_plus(key).lower()) and bool(value)
+        shown.append(f"{key}={MASK}" if is_hidden else part)
+    return "&".join(shown)

@@ -98,6 +98,35 @@ def load(
     raise SettingsError(faults)
 
 
+class Given(Struct, frozen=True):
+    """A value as somebody has set it, not checked: text from the environment, else TOML's."""
+
+    value: Any
+    origin: str
+
+
+def find_given(environ: Mapping[str, str]) -> dict[tuple[str, str], Given]:
+    """By section and key what the environment sets, or else the file that SLUICE_CONFIG names.
+
+    Names are not checked. Raises SettingsError where the file cannot be read.
+    """
+    found: dict[tuple[str, str], Given] = {}
+    path = environ.get(CONFIG_VARIABLE)
+    if path:
+        faults: list[Fault] = []
+        tables = _tables(Path(path), f"file {path}", faults)
+        if faults:
+            raise SettingsError(faults)
+        for section, table in tables.items():
+            for key, value in table.items() if isinstance(table, dict) else ():
+                found[section, key] = Given(value, f"file {path}")
+    for variable in sorted(environ):
+        head, divider, tail = variable.removeprefix(PREFIX).partition("__")
+        if variable.startswith(PREFIX) and divider:
+            found[head.lower(), tail.lower()] = Given(environ[variable], f"environment {variable}")
+    return found
+
+
 def variable_of(section: str, key: str) -> str:
     """The environment variable that sets a key."""
     return f"{PREFIX}{section.upper()}__{key.upper()}"
@@ -114,21 +143,24 @@ def _unknown(path: str, name: str, known: Iterable[str], origin: str) -> Fault:
     return Fault(path, "a name that does not exist", expected, origin)
 
 
+def _tables(path: Path, origin: str, faults: list[Fault]) -> dict[str, Any]:
+    """What stands in the file; nothing and a fault where it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        faults.append(Fault(CONFIG_VARIABLE, reason, "a TOML file that can be read", origin))
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        faults.append(Fault(CONFIG_VARIABLE, str(error), "TOML", origin))
+    return {}
+
+
 def _from_toml(
     path: Path, sections: Mapping[str, Any], faults: list[Fault]
 ) -> dict[tuple[str, str], _Found]:
     origin = f"file {path}"
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        faults.append(Fault(CONFIG_VARIABLE, reason, "a TOML file that can be read", origin))
-        return {}
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        faults.append(Fault(CONFIG_VARIABLE, str(error), "TOML", origin))
-        return {}
     found: dict[tuple[str, str], _Found] = {}
-    for section, table in tables.items():
+    for section, table in _tables(path, origin, faults).items():
         if section not in sections and section not in SECTIONS:
             faults.append(_unknown(section, section, SECTIONS, origin))
         elif not isinstance(table, dict):

@@ -53,17 +53,16 @@ class Fleet:
 
     def grow(self, services: Iterable[str], to: int) -> None:
         """Start processes until each of these services has `to`, and wait until they are ready."""
-        new = [
-            self.start(service)
-            for service in services
-            for _ in range(to - len(self._members[service]))
-        ]
-        self.wait_ready(new)
+        for service in services:
+            for _ in range(to - len(self._members[service])):
+                self.start(service)
+        self.wait_ready()
 
-    def wait_ready(self, names: Sequence[str]) -> None:
-        """Wait until these are ready."""
-        for name in names:
-            self._line.wait_ready(name)
+    def wait_ready(self) -> None:
+        """Wait until all running processes are ready."""
+        for members in self._members.values():
+            for name in members:
+                self._line.wait_ready(name)
 
     def end(self, names: Sequence[str]) -> None:
         """End these gracefully, all at once; each must drain and exit with 0."""
@@ -111,7 +110,7 @@ class Fleet:
                 self._stage.down.discard(service)
                 self._stage.restart(service)
                 members.append(service)
-        self.wait_ready(SERVICES)
+        self.wait_ready()
         self.end([name for all_ in self._members.values() for name in all_ if name not in SERVICES])
 
     def has_partitions(self, service: str, members: int) -> bool:

@@ -92,6 +92,7 @@ class Scenario(Struct, frozen=True):
     steps: tuple[Step, ...]
     rate_per_s: float = RATE_PER_S
     slowest_s: int = 30  # of the destinations: a key of mixture.BY_SLOWEST_S
+    gap_s: float = 4.0  # of load after each step, at its rate
 
     @property
     def name(self) -> str:
@@ -119,8 +120,9 @@ def plan(kind: Kind, seed: int, is_long: bool) -> Scenario:
     random = Random(f"{kind}-{seed}")  # a string is hashed by SHA-512: the same everywhere
     is_static = bool(seed % 2) is not (kind is Kind.KILL)
     processes, steps = _DRAWN[kind](random, is_long)
-    rate, slowest_s = (RATE_PER_S, 30) if is_long else (SHORT_RATE_PER_S, 15)
-    return Scenario(kind, seed, is_static, processes, steps, rate, slowest_s)
+    if is_long:
+        return Scenario(kind, seed, is_static, processes, steps)
+    return Scenario(kind, seed, is_static, processes, steps, SHORT_RATE_PER_S, 15, gap_s=2.0)
 
 
 def _groups(random: Random, sizes: tuple[int, ...]) -> list[tuple[str, ...]]:

@@ -40,8 +40,6 @@ from tests.chaos.stage import MAX_IN_FLIGHT, Run, Stage, stage_name
 # Audit and recount read all events of the stage, and all topics are read by all groups.
 RUNS_ON_A_STAGE: Final = 5
 WARM_UP_S: Final = 4.0
-# The load between two steps, in seconds at its rate.
-GAP_S: Final = 4.0
 # The load ends with the last step; this bounds the messages made for it.
 LONGEST_LOAD_S: Final = 480.0
 ACKNOWLEDGED_TIMEOUT_S: Final = 120.0
@@ -149,9 +147,10 @@ def play(scene: Scene, scenario: Scenario) -> tuple[Run, Injector]:
         scene.say(f"{scenario.name}: after {injector.acknowledged} messages: {step}")
         run.copies_bound += copies_allowed(step, MAX_IN_FLIGHT)
         perform(scene, run, step)
-        more = injector.acknowledged + int(rate * GAP_S)
+        more = injector.acknowledged + int(rate * scenario.gap_s)
         injector.wait_for(more, ACKNOWLEDGED_TIMEOUT_S)
         scene.stage.look_after_parts(run)
+    scene.fleet.wait_ready()
     injector.stop()
     return run, injector
 
@@ -170,10 +169,10 @@ def perform(scene: Scene, run: Run, step: Step) -> None:
             fleet.end([n for m in members.values() for n in m if n != m[survivor]])
         case Kill(service, place, ""):
             fleet.kill(fleet.members(service)[place])
-            fleet.wait_ready([fleet.start(service)])
+            fleet.start(service)
         case Kill(service, _, failpoint):
             fleet.die_at_failpoint(service, failpoint, FAILPOINT_TIMEOUT_S)
-            fleet.wait_ready([fleet.start(service)])
+            fleet.start(service)
         case RestartBroker():
             stage.line.stop_part("kafka")
             stage.restart("kafka")

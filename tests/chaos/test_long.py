@@ -113,7 +113,8 @@ def join_while_servers_are_slow(scene: Scene) -> tuple[Run, Injector]:
     slow = list(mixture.uniform(run.name, MAX_IN_FLIGHT, 600, Random(scene.name), SLOW))
     injector = run.inject_these(slow, rate_per_s=0)
     stage.wait_for(run, lambda: fleet.metric("deliver", IN_FLIGHT) >= len(slow), REACH_TIMEOUT_S)
-    fleet.wait_ready([fleet.start("deliver")])
+    fleet.start("deliver")
+    fleet.wait_ready()
     return run, injector
 
 
@@ -130,5 +131,6 @@ def die_in_a_commit(scene: Scene) -> tuple[Run, Injector]:
     fleet.end(["ingest"])
     injector = run.inject(2_000, 100.0)
     fleet.die_at_failpoint("ingest", "ingest.offsets_sent:5", REACH_TIMEOUT_S)
-    fleet.wait_ready([fleet.start("ingest")])
+    fleet.start("ingest")
+    fleet.wait_ready()
     return run, injector

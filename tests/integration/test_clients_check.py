@@ -234,6 +234,17 @@ def test_a_registered_client_is_checked_by_what_the_settings_say(
     assert judgements(json.loads(told.stdout)) == dict.fromkeys(checks, "ok")
 
 
+@pytest.mark.parametrize(("lane", "judgement"), [("gmail", "ok"), ("no-such-lane", "warning")])
+def test_a_lane_that_is_not_configured_is_a_warning(
+    resolver: str, key_file: str, lane: str, judgement: str
+) -> None:
+    document = json.loads(of_domain(GOOD))
+    document["clients"][0]["lane"] = lane
+    told = check(*options(resolver, key_file), "--json", stdin=json.dumps(document))
+    assert told.returncode == 0
+    assert judgements(json.loads(told.stdout))["lane"] == judgement
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

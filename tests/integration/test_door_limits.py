@@ -66,6 +66,7 @@ def limited(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> I
         smtp_messages_per_minute=str(MESSAGES_A_MINUTE),
         smtp_new_connections_per_minute=str(NEW_A_MINUTE),
         smtp_idle_timeout_s=str(IDLE_S),
+        smtp_login_timeout_s=str(IDLE_S),
         smtp_data_timeout_s="3",
         smtp_handshake_timeout_s="3",
     ) as door:

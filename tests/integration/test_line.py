@@ -19,6 +19,7 @@ import pytest
 from kafka import KafkaProducer
 
 from shared.cli import places, state
+from shared.cli.parts import ports
 from shared.cli.parts.services import SERVICES, base_environment
 
 WAIT_S = 180.0
@@ -177,6 +178,55 @@ def test_a_newcomers_own_publisher_ends_in_a_bill_that_audit_and_recount_confirm
     assert code == 0, out + err
     code, out, err = shell.run("services.billing", "recount", "--json", "--state", shell.name)
     assert code == 0, out + err
+
+
+def test_what_the_environment_and_the_file_set_wins_over_what_up_chooses(
+    shell: Shell, tmp_path: Path
+) -> None:
+    smtp, billing, peer = (f"{ports.LOOPBACK}:{port}" for port in ports.free_ports(3))
+    journal = tmp_path / "peer.jsonl"
+    files = ("--journal", str(journal), "--state", str(tmp_path / "peer.json"))
+    shell.start("bench.sink", "--listen", peer, *files, "--behaviour", "demo")
+    config = tmp_path / "sluice.toml"
+    config.write_text(
+        f"[kafka]\nstatic_membership = false\n[billing]\nhttp_port = {billing.rpartition(':')[2]}\n"
+        f'[deliver]\nroutes = {{"*" = "127.0.0.1:1"}}\n'
+    )
+    shell.env["SLUICE_CONFIG"] = str(config)
+    shell.env["SLUICE_DELIVER__ROUTES"] = json.dumps({"*": peer})
+    shell.env["SLUICE_INGEST__SMTP_LISTEN"] = json.dumps([smtp])
+    code, out, err = shell.run("shared.cli.up", "--detach", "--json", "--state", shell.name)
+    assert code == 0, err
+    for key in ("deliver.routes", "kafka.static_membership", "billing.http_port"):
+        assert f"kept as it is set: {key} (" in err
+    doors = json.loads(out)
+    assert (doors["smtp"], doors["billing"]) == (smtp, f"http://{billing}")
+    assert accepts(smtp)
+    assert accepts(billing)
+
+    registry = tmp_path / "clients.yaml"
+    registry.write_text(CLIENTS)
+    code, _, err = shell.run(
+        "shared.cli.clients", "apply", "-f", str(registry), "--state", shell.name
+    )
+    assert code == 0, err
+    producer = KafkaProducer(bootstrap_servers=doors["kafka"], metrics_enabled=False)
+    producer.send("mail.intake.newcomer", LETTER % 1)
+    producer.flush()
+    producer.close()
+    wait_for(lambda: journal.exists() and "anna@example.net" in journal.read_text(), "the letter")
+    found = state.running(shell.name)
+    assert found is not None
+    environ = Path(f"/proc/{found.parts['deliver']}/environ").read_bytes()
+    assert b"SLUICE_KAFKA__STATIC_MEMBERSHIP" not in environ
+
+
+def test_a_port_that_the_services_cannot_share_is_wrong_use(shell: Shell) -> None:
+    shell.env["SLUICE_TELEMETRY__HTTP_PORT"] = "9000"
+    code, out, _ = shell.run("shared.cli.up", "--json", "--state", shell.name)
+    assert code == 2
+    assert "SLUICE_TELEMETRY__HTTP_PORT" in json.loads(out)["error"]
+    shell.assert_nothing_left()
 
 
 def test_a_dead_service_is_seen_and_comes_back(shell: Shell, running: dict[str, Any]) -> None:

@@ -18,10 +18,12 @@ from shared.cli.line import Line, LineOptions
 from shared.cli.parts.services import base_environment
 from shared.registry.changes import Changes
 from shared.registry.client import Client, Code
+from shared.registry.lookup import find_clients
 from shared.registry.publish import apply
-from shared.registry.view import ClientView, StaleView, load_registry
+from shared.registry.view import ClientView, load_registry
 from shared.runtime.sections import KafkaSettings
 from shared.stream.client import ClientOptions, make_producer
+from shared.stream.relay import NotReady
 from shared.topics import names
 
 WITHIN_S = 20.0
@@ -88,14 +90,14 @@ def test_a_change_and_a_removal_are_seen_within_a_second(
     assert client.name not in load_registry(kafka)
 
 
-def test_get_fresh_never_misses_a_client_that_was_registered_before_it_asked(
+def test_a_look_up_never_misses_a_client_that_was_registered_before_it_asked(
     kafka: KafkaSettings, view: ClientView
 ) -> None:
     for _ in range(5):
         client = a_client()
         apply(kafka, Changes(added=(client,)))
-        assert view.get_fresh(client.name, WITHIN_S) == client
-    assert view.get_fresh("never-registered", WITHIN_S) is None
+        assert find_clients(view, [client.name]) == {client.name: client}
+    assert find_clients(view, ["never-registered"]) == {"never-registered": None}
 
 
 def test_a_record_that_cannot_be_read_changes_nothing(
@@ -107,7 +109,7 @@ def test_a_record_that_cannot_be_read_changes_nothing(
     producer.send(names.CLIENTS, b"\xff not json", client.name.encode()).get(WITHIN_S)
     producer.close()
     apply(kafka, Changes(added=(after,)))
-    assert view.get_fresh(after.name, WITHIN_S) == after
+    assert find_clients(view, [after.name]) == {after.name: after}
     assert view.get(client.name) == client
     assert view.unreadable >= 1
 
@@ -125,13 +127,14 @@ def test_a_view_outlives_its_broker(tmp_path: Path) -> None:
         line.kill("kafka", signal.SIGKILL)
         # It keeps what it had, and does not conclude anything from it.
         assert view.get(first.name) == first
-        with pytest.raises(StaleView):
-            view.get_fresh("unknown", 0.5)
+        assert not view.refresh(0.5)
+        with pytest.raises(NotReady):
+            find_clients(view, ["unknown"])
         line.start_part("kafka")
         line.wait_ready("kafka")
         apply(kafka, Changes(added=(second,)))
         until(lambda: view.get(second.name) == second)
-        assert view.get_fresh("unknown", WITHIN_S) is None
+        assert find_clients(view, ["unknown"]) == {"unknown": None}
         assert view.get(first.name) == first
         view.close()
 
@@ -176,6 +179,17 @@ def test_the_clients_command_registers_shows_compares_and_removes(kafka: KafkaSe
     removed = run("remove", client.name, *where)
     assert json.loads(removed.stdout)["removed"] == [client.name]
     assert run("show", client.name, *where).returncode == 1
+
+
+def test_an_apply_warns_of_a_lane_that_is_not_configured(kafka: KafkaSettings) -> None:
+    client = msgspec.structs.replace(a_client(), lane="no-such-lane")
+    where = ("--json", "--kafka", kafka.bootstrap)
+    applied = run("apply", "-f", "-", *where, stdin=clients_yaml(client))
+    assert applied.returncode == 0, applied.stderr
+    (warning,) = json.loads(applied.stdout)["warnings"]
+    assert warning.startswith(f"{client.name}: lane no-such-lane is not configured")
+    assert warning in applied.stderr
+    run("remove", client.name, *where)
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,20 @@ def erring(address_errors: int, client_errors: int) -> Crowd:
     return Crowd(CrowdLimits(10, 10, 0, address_errors, client_errors))
 
 
+def waiting(before_login: int, per_address: int) -> Crowd:
+    return Crowd(
+        CrowdLimits(100, 100, 0, before_login=before_login, per_address_before_login=per_address)
+    )
+
+
+def entered(among: Crowd, address: str, ended: list[str]) -> tuple[Place, Excess | None]:
+    """A connection whose address is noted in `ended` if it has to give its place away."""
+    place = among.enter()
+    assert place is not None
+    place.displace = lambda: ended.append(address)
+    return place, place.settle(address, 0.0)
+
+
 def settled(among: Crowd, address: str, now: float = 0.0) -> Place:
     place = among.enter()
     assert place is not None
@@ -274,3 +288,44 @@ def test_without_errors_or_without_limits_nobody_is_turned_away(
     place = settled(erring(*limits), "192.0.2.1")
     assert place.log_in("acme", 9)
     assert place.note_errors(errors, 0.0) is None
+
+
+def test_one_address_holds_only_so_many_places_before_login() -> None:
+    door, ended = waiting(10, 2), list[str]()
+    first, _ = entered(door, "192.0.2.1", ended)
+    assert entered(door, "192.0.2.1", ended)[1] is None
+    refused, excess = entered(door, "192.0.2.1", ended)
+    assert excess is Excess.ADDRESS_BEFORE_LOGIN
+    refused.leave()
+    assert entered(door, "192.0.2.2", ended)[1] is None
+    assert first.log_in("acme", 5)
+    assert entered(door, "192.0.2.1", ended)[1] is None
+    assert (door.before_login, ended) == (3, [])
+
+
+def test_the_address_with_most_places_before_login_gives_its_oldest_to_a_new_one() -> None:
+    door, ended = waiting(3, 2), list[str]()
+    oldest, _ = entered(door, "192.0.2.1", ended)
+    entered(door, "192.0.2.1", ended)
+    entered(door, "192.0.2.2", ended)
+    assert entered(door, "192.0.2.3", ended)[1] is None
+    assert ended == ["192.0.2.1"]
+    oldest.leave()
+    assert (door.before_login, door.count) == (3, 3)
+
+
+def test_an_address_that_holds_as_many_places_as_any_other_displaces_nobody() -> None:
+    door, ended = waiting(2, 2), list[str]()
+    entered(door, "192.0.2.1", ended)
+    entered(door, "192.0.2.2", ended)
+    assert entered(door, "192.0.2.2", ended)[1] is Excess.BEFORE_LOGIN
+    assert ended == []
+
+
+def test_what_has_logged_in_is_never_displaced() -> None:
+    door, ended = waiting(1, 1), list[str]()
+    for n in range(5):
+        place, excess = entered(door, f"192.0.2.{n}", ended)
+        assert excess is None
+        assert place.log_in("acme", 9)
+    assert (door.before_login, door.count, ended) == (0, 5, [])

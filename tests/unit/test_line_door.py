@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from services.ingest.settings import Settings
-from shared.cli.line import door_limits
+from shared.cli.line_settings import door_limits
 from shared.runtime.settings import load
 
 
 def test_the_line_s_limits_are_settings_of_ingest_and_no_hindrance_to_one_address() -> None:
     ingest = load(Settings, door_limits({})).settings.ingest
     assert ingest.smtp_max_connections_per_address == ingest.smtp_max_connections
+    assert ingest.smtp_max_before_login_per_address == ingest.smtp_max_connections
     assert ingest.smtp_new_connections_per_minute == 0
     assert ingest.smtp_errors_per_address_per_minute == 0
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
 from shared.runtime.expected import describe
@@ -204,11 +206,46 @@ def test_a_row_tells_all_that_the_reference_needs() -> None:
         ("keyword", "x", "x"),
         ("url", "redis://:pw@h:1/0", f"redis://:{MASK}@h:1/0"),
         ("url", "redis://h:1/0", "redis://h:1/0"),
+        ("url", "redis://user:p@ss@h:1/0", f"redis://user:{MASK}@h:1/0"),
+        ("url", "redis://user:p/s?s#s@h:1/0", f"redis://user:{MASK}@h:1/0"),
+        ("url", "rediss://:p:w@[::1]:1", f"rediss://:{MASK}@[::1]:1"),
+        ("url", "redis://[::1]:6379/0", "redis://[::1]:6379/0"),
+        ("url", "redis://user:@h:1", "redis://user:@h:1"),
+        ("url", "redis://token@h:1", f"redis://{MASK}@h:1"),
+        ("url", "unix:///run/r.sock?password=pw&db=1", f"unix:///run/r.sock?password={MASK}&db=1"),
+        ("url", "unix:///r.sock?db=1&pass%77ord=p@w", f"unix:///r.sock?db=1&pass%77ord={MASK}"),
+        ("url", "redis://h:1?ssl_password=p&w&db=2", f"redis://h:1?ssl_password={MASK}&db=2"),
+        ("url", "redis://h:1/0?Password=p@w", f"redis://h:1/0?Password={MASK}"),
+        ("url", "redis://:a?password=b@h", f"redis://:{MASK}?password={MASK}"),
+        ("url", "redis://a:b@c?d@h", f"redis://a:{MASK}@h"),
+        ("url", "user:pw@h:1", f"user:{MASK}@h:1"),
+        ("url", "redis:/:pw@h:1", f"redis:{MASK}@h:1"),
+        ("urls", ["redis://:pw@h", "x"], [f"redis://:{MASK}@h", "x"]),
+        ("routes", {"*": "a:1", "b": "u:pw@h:1"}, {"*": "a:1", "b": f"u:{MASK}@h:1"}),
+        ("relay", {"password": "pw", "port": 25}, {"password": MASK, "port": 25}),
+        ("bootstrap", "a:1,b:2", "a:1,b:2"),
+        ("address", "postmaster@[2001:db8::1]", "postmaster@[2001:db8::1]"),
+        ("partitions", 8, 8),
     ],
 )
 def test_masking_hides_secrets_and_nothing_else(key: str, value: Any, shown: Any) -> None:
     assert masked(key, value) == shown
     assert is_secret(key) == (key in {"password", "hmac_key", "api_keys", "token"})
+
+
+PASSWORDS = st.lists(st.sampled_from([*"Q@:/?#=%; [].,1", "://", "password="])).map("".join)
+
+
+@given(PASSWORDS, st.sampled_from(["user:{}", ":{}"]))
+def test_no_part_of_a_password_before_the_host_is_shown(password: str, login: str) -> None:
+    for form in ("redis://{}@h:6379/0", "rediss://{}@[::1]", "{}@h:6379", "redis:/{}@h"):
+        assert "Q" not in masked("url", form.format(login.format(password)))
+
+
+@given(PASSWORDS)
+def test_no_part_of_a_password_in_a_query_is_shown(password: str) -> None:
+    for form in ("unix:///r.sock?password={}", "redis://h:1/0?db=1&password={}&db=2"):
+        assert "Q" not in masked("url", form.format(password))
 
 
 @pytest.mark.parametrize(

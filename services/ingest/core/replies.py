@@ -37,6 +37,14 @@ MANY_ERRORS: Final = Reply(
 MANY_ERRORS_OF_CLIENT: Final = Reply(
     421, "4.7.0", "Too many refused commands a minute of this client; try again later"
 )
+MANY_BEFORE_LOGIN: Final = Reply(
+    421, "4.7.0", "Too many connections that have not logged in; try again later"
+)
+MANY_OF_ADDRESS_BEFORE_LOGIN: Final = Reply(
+    421,
+    "4.7.0",
+    "Too many connections from your address that have not logged in; log in, or close some",
+)
 # What who is over a limit hears.
 EXCESS: Final = {
     Excess.ALL: MANY,
@@ -44,6 +52,8 @@ EXCESS: Final = {
     Excess.MINUTE: MANY_A_MINUTE,
     Excess.ADDRESS_ERRORS: MANY_ERRORS,
     Excess.CLIENT_ERRORS: MANY_ERRORS_OF_CLIENT,
+    Excess.BEFORE_LOGIN: MANY_BEFORE_LOGIN,
+    Excess.ADDRESS_BEFORE_LOGIN: MANY_OF_ADDRESS_BEFORE_LOGIN,
 }
 IDLE: Final = Reply(421, "4.4.2", "Idle for too long")
 NO_LOGIN: Final = Reply(421, "4.7.0", "No login in time")

@@ -44,6 +44,7 @@ class Limits(Struct, frozen=True):
     max_held_bytes: int
     connections_per_client: int
     messages_per_minute: int
+    login_timeout_s: float
 
 
 class DoorCounts(Struct, frozen=True):

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Final, cast
 from msgspec.structs import replace
 
 from services.ingest.core import door_policy, replies
-from services.ingest.core.crowd import Place
+from services.ingest.core.crowd import Excess, Place
 from services.ingest.core.door_policy import Arrival, Peer
 from services.ingest.edge.door import Door
 from services.ingest.edge.door_login import DoorLogin
@@ -59,6 +59,10 @@ class DoorConnection(asyncio.Protocol):
         """`is_implicit`: TLS was begun before the greeting."""
         self._door = door
         self._place = place
+        if door.options.requires_auth:
+            place.displace = self._displaced
+        else:
+            place.identify()  # nobody has to log in
         self._login = DoorLogin(door, place)
         self.address = place.address
         options = replace(door.options, is_secure=True) if is_implicit else door.options
@@ -68,7 +72,7 @@ class DoorConnection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._greeting: asyncio.TimerHandle | None = None
         self._held = 0
-        self.deadline = self._loop.time() + door.limits.idle_timeout_s
+        self.deadline = self._loop.time() + door.limits.login_timeout_s
         # The answer to a whole message is awaited: the connection waits for us, not we for it.
         self.is_storing = False
 
@@ -130,6 +134,14 @@ class DoorConnection(asyncio.Protocol):
             self._wire.close(reply)
 
     # -- inside
+
+    def _displaced(self) -> None:
+        """Give the place before login to a newer connection."""
+        self._door.counts.turned_away.add(1, Excess.BEFORE_LOGIN)
+        if self._wire.is_open:
+            self.end(replies.MANY_BEFORE_LOGIN)
+        else:
+            self._wire.abort()
 
     def _greet(self) -> None:
         if not self._wire.is_open:

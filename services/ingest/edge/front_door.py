@@ -42,8 +42,7 @@ from shared.runtime.sections import RedisSettings
 from shared.runtime.service_cli import Running
 from shared.smtp.extensions import Extensions
 from shared.smtp.server_options import ServerOptions
-from shared.store import client as store
-from shared.store.eviction import policy_fault
+from shared.store.eviction import policy_client, policy_fault
 from shared.stream.client import ClientOptions
 from shared.stream.failpoints import Failpoints
 from shared.stream.own_events import OwnEvents
@@ -107,6 +106,8 @@ class FrontDoor:
                 settings.smtp_new_connections_per_minute,
                 settings.smtp_errors_per_address_per_minute,
                 settings.smtp_errors_per_client_per_minute,
+                max(1, settings.smtp_max_connections * settings.smtp_before_login_percent // 100),
+                settings.smtp_max_before_login_per_address,
             )
         )
         self._listener: Listener | None = None
@@ -167,7 +168,7 @@ class FrontDoor:
         means.running.health.add_ready(
             "front_door", cleared_by(means.brokers, lambda: (writer.fault, writer.failed_at_s))
         )
-        policy = Probe("redis policy", partial(policy_fault, store.connect(means.redis.url)))
+        policy = Probe("redis policy", partial(policy_fault, policy_client(means.redis.url)))
         policy.start()
         means.running.health.add_ready("redis_policy", policy.fault)
         means.running.counters.watch(OPEN, HELP[OPEN], lambda: float(self._crowd.count))
@@ -217,6 +218,7 @@ class FrontDoor:
                 settings.smtp_max_held_bytes,
                 settings.smtp_max_connections_per_client,
                 settings.smtp_messages_per_minute,
+                settings.smtp_login_timeout_s,
             ),
             client_of=means.client_of,
             logins=logins,

@@ -1,8 +1,7 @@
 """From a batch of intake records to the records that ingest writes.
 
-Owns nothing that lasts: all it decides is in core/submission.py. A client that the registry
-view does not know is looked up freshly before its records are refused, because the record
-that registers it may be on its way.
+Owns nothing that lasts: all it decides is in core/submission.py. The registry view is read up to
+date before the records of an unknown client are refused (shared/registry/lookup.py).
 """
 
 from __future__ import annotations
@@ -14,8 +13,7 @@ from typing import Final
 from services.ingest.core.kafka_record import read
 from services.ingest.core.submission import Refusal, Scan, Submission, accept, received_rows
 from shared.mail.headers import scan
-from shared.registry.client import Client
-from shared.registry.lookup import Clients, find_client, require_whole
+from shared.registry.lookup import Clients, find_clients, require_whole
 from shared.runtime.clock import Clock
 from shared.stream import outputs
 from shared.stream.consumer import Record
@@ -43,16 +41,16 @@ class Intake:
         """The output of one transaction; raises NotReady while the registry is not known."""
         require_whole(self._clients)
         now_ms = self._clock.now_ms()
-        known: dict[str, Client | None] = {}
+        known = find_clients(
+            self._clients, {names.client_of_intake(record.topic) for record in records}
+        )
         messages: list[Message] = []
         refusals: list[Refusal] = []
         for record in records:
-            topic = record.topic
-            if topic not in known:
-                known[topic] = find_client(self._clients, names.client_of_intake(topic))
+            topic, client = record.topic, names.client_of_intake(record.topic)
             reading = read(record.value, record.headers, now_ms)
             submission = Submission(
-                names.client_of_intake(topic),
+                client,
                 Origin(topic, record.partition, record.offset),
                 record.timestamp if record.timestamp_type == LOG_APPEND_TIME else 0,
                 reading.content,
@@ -60,7 +58,7 @@ class Intake:
                 reading.faults,
                 record.timestamp,
             )
-            match accept(submission, known[topic], self._scan, now_ms):
+            match accept(submission, known[client], self._scan, now_ms):
                 case Message() as message:
                     messages.append(message)
                 case Refusal() as refusal:

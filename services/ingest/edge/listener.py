@@ -137,6 +137,7 @@ class Listener:
             arrived.sock.close()
             return
         welcome = self._loop.create_task(self._welcome(arrived, place))
+        place.displace = welcome.cancel
         self._welcomes.add(welcome)
         welcome.add_done_callback(self._welcomed)
 

@@ -6,7 +6,8 @@ verdicts of the rules, assemble() takes the answers and says what is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -48,6 +49,11 @@ class Batch(Struct):
     waiting: list[tuple[str, Message]]
     events: list[tuple[EventType, str, MailEvent]]
     received: dict[Mailing, int]
+
+    def onward(self) -> Iterator[Message]:
+        """Every message that goes on, now or later."""
+        yield from chain.from_iterable(self.passed.values())
+        yield from (message for _, message in self.waiting)
 
 
 def judge_all(

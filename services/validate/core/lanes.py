@@ -25,6 +25,18 @@ class Lanes:
         }
         self.names: tuple[str, ...] = tuple(sorted({DEFAULT_LANE, *domains_by_lane}))
 
+    def __contains__(self, lane: str) -> bool:
+        return lane in self.names
+
+    def lane_of_client(self, lane: str, domain: str) -> str:
+        """The lane of a client's mail to `domain`, where its registry entry says `lane`.
+
+        A lane that is not configured has no topic, so that mail goes to `default`.
+        """
+        if not lane:
+            return self.lane_of(domain)
+        return lane if lane in self else DEFAULT_LANE
+
     def lane_of(self, domain: str) -> str:
         """The lane of a domain; `default` where none claims it."""
         return self._lane_by_domain.get(domain, DEFAULT_LANE)

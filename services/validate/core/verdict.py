@@ -63,7 +63,7 @@ def judge(envelope: Envelope, client: Client | None, policy: Policy, now_ms: int
     if pattern:
         reason = f"The recipient is on the block list of {client.name}: {pattern}"
         return Suppressed(unsent_event(envelope, reason, now_ms))
-    lane = client.lane or policy.lanes.lane_of(domain_of(envelope.recipient))
+    lane = policy.lanes.lane_of_client(client.lane, domain_of(envelope.recipient))
     starts_ms = max(envelope.received_at_ms, envelope.not_before_ms)
     expires = envelope.expires_at_ms or starts_ms + int(client.max_age_s * 1000)
     # deliver reads nothing of the scan but the size; the rest would only be carried about.

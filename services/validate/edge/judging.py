@@ -7,8 +7,7 @@ known to be whole is not used: then nothing is judged and nothing consumed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -17,7 +16,8 @@ from services.validate.core.batch import Batch, assemble, judge_all, keeps_key
 from services.validate.core.lanes import pack_by_partition
 from services.validate.core.verdict import Policy
 from services.validate.edge.submission_keys import Run
-from shared.registry.lookup import Clients, find_client, require_whole
+from shared.registry.client import Client
+from shared.registry.lookup import Clients, find_clients, require_whole
 from shared.runtime.clock import Clock
 from shared.runtime.telemetry import Counter
 from shared.stream import outputs
@@ -31,6 +31,8 @@ from shared.topics.submission_keys import Answer, Claim, New, claim_of, encode_r
 log = logging.getLogger(__name__)
 
 SERVICE: Final = "validate"
+# Clients and lanes warned of; beyond it the oldest are forgotten and may be warned of again.
+MAX_WARNED: Final = 1_000
 UNREADABLE: Final = "unreadable"
 
 
@@ -51,6 +53,7 @@ class Means(Struct, frozen=True):
     partitions_of: Callable[[str], int]
     clock: Clock
     duplicates: Counter
+    unknown_lanes: Counter
 
 
 class Judging:
@@ -59,6 +62,7 @@ class Judging:
     def __init__(self, means: Means) -> None:
         self._means = means
         self.unreadable = 0
+        self._warned: dict[tuple[str, str], None] = {}
 
     def process(self, records: Sequence[Record]) -> list[Output]:
         """The output of one transaction; raises NotReady while the registry is not known."""
@@ -77,7 +81,8 @@ class Judging:
                 self.unreadable += 1
                 written.append(_unreadable(record, str(error)))
         now_ms = means.clock.now_ms()
-        judged = judge_all(messages, partial(find_client, means.clients), means.policy, now_ms)
+        found = find_clients(means.clients, {each.envelope.client for each in messages})
+        judged = judge_all(messages, found.get, means.policy, now_ms)
         answers: dict[int, Answer] = {}
         if means.keys is not None:
             chosen = [index for index, one in enumerate(judged) if keeps_key(one)]
@@ -86,6 +91,7 @@ class Judging:
                 written.append(Output(names.SUBMISSIONS, encode_record(taken)))
         batch = assemble(judged, answers, now_ms)
         self._count(batch)
+        self._note_unknown_lanes(found, batch)
         written += self._tell(batch, records[0], now_ms)
         return written
 
@@ -99,6 +105,31 @@ class Judging:
         for kind, _, event in batch.events:
             if kind is EventType.DUPLICATE:
                 self._means.duplicates.add(1, event.client)
+
+    def _note_unknown_lanes(self, found: Mapping[str, Client | None], batch: Batch) -> None:
+        lanes = {
+            name: client.lane
+            for name, client in found.items()
+            if client is not None and client.lane and client.lane not in self._means.policy.lanes
+        }
+        if not lanes:
+            return
+        for each in lanes.items():
+            if each not in self._warned:
+                self._warn_of_lane(*each)
+        for message in batch.onward():
+            name = message.envelope.client
+            if name in lanes:
+                self._means.unknown_lanes.add(1, name, lanes[name])
+
+    def _warn_of_lane(self, client: str, lane: str) -> None:
+        if len(self._warned) >= MAX_WARNED:
+            del self._warned[next(iter(self._warned))]
+        self._warned[client, lane] = None
+        log.warning(
+            "lane is not configured; the client's mail goes by the lane default",
+            extra={"client": client, "unknown_lane": lane},
+        )
 
     def _tell(self, batch: Batch, first: Record, now_ms: int) -> list[Output]:
         written: list[Output] = []

@@ -148,8 +148,8 @@ def _format(machine: list[str], settings: Path) -> None:
 
 
 def serves(address: str) -> bool:
-    """Whether the broker at this address answers requests."""
-    if not answers(address):
+    """Whether the broker at this address, or one of these, answers requests."""
+    if not any(map(answers, address.split(","))):
         return False
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError

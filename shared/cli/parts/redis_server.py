@@ -74,6 +74,24 @@ def answers_ping(host: str, port: int) -> bool:
     return reply.startswith((b"+PONG", b"-NOAUTH"))
 
 
+def answers_url(url: str) -> bool:
+    """Whether a server is there for this URL (it may refuse the login)."""
+    import redis
+
+    try:
+        client = redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1, retry=None)
+    except ValueError:
+        return False
+    try:
+        return bool(client.ping())
+    except (redis.AuthenticationError, redis.ResponseError):
+        return True
+    except redis.RedisError:
+        return False
+    finally:
+        client.close()
+
+
 def prepare(plan: RedisPlan) -> ProcessSpec:
     """How to run the server."""
     plan.folder.mkdir(parents=True, exist_ok=True)

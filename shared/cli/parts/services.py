@@ -36,6 +36,8 @@ class ServicePlan(Struct, frozen=True):
     name: str
     http_port: int
     env: dict[str, str]
+    http_host: str = ports.LOOPBACK
+    is_named: bool = False  # by the environment: the process gets no other instance name
 
     @property
     def service(self) -> str:
@@ -49,9 +51,9 @@ def base_environment() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONSAFEPATH": "1"}
 
 
-def get_json(port: int, path: str) -> tuple[int, object]:
-    """Ask a door on 127.0.0.1; status 0 when nobody answers, None where it is not JSON."""
-    connection = http.client.HTTPConnection(ports.LOOPBACK, port, timeout=_ASK_TIMEOUT_S)
+def get_json(port: int, path: str, host: str = ports.LOOPBACK) -> tuple[int, object]:
+    """Ask a door of this machine; status 0 when nobody answers, None where it is not JSON."""
+    connection = http.client.HTTPConnection(host, port, timeout=_ASK_TIMEOUT_S)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -67,23 +69,24 @@ def get_json(port: int, path: str) -> tuple[int, object]:
         return status, None
 
 
-def is_ready(http_port: int) -> bool:
+def is_ready(http_port: int, host: str = ports.LOOPBACK) -> bool:
     """Whether the service behind this port says it is ready."""
-    return get_json(http_port, "/ready")[0] == 200
+    return get_json(http_port, "/ready", host)[0] == 200
 
 
 def service_process(plan: ServicePlan) -> ProcessSpec:
     """How to run one process of a service."""
+    name = {} if plan.is_named else {"SLUICE_RUNTIME__INSTANCE": plan.name}
     return ProcessSpec(
         name=plan.name,
         command=(sys.executable, "-m", f"services.{plan.service}"),
-        is_ready=lambda: is_ready(plan.http_port),
+        is_ready=lambda: is_ready(plan.http_port, plan.http_host),
         ready_timeout_s=READY_TIMEOUT_S,
         stop_timeout_s=DRAIN_TIMEOUT_S,
         env={
             **base_environment(),
             **plan.env,
-            "SLUICE_RUNTIME__INSTANCE": plan.name,
+            **name,
             "SLUICE_TELEMETRY__HTTP_PORT": str(plan.http_port),
         },
     )

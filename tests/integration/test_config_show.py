@@ -1,0 +1,45 @@
+"""`config show` as people run it: it asks the four services, and shows no password."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import pytest
+
+from shared.cli.parts.services import base_environment
+
+TIMEOUT_S = 60.0
+
+
+def config_show(environ: Mapping[str, str], *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "shared.cli.config", "show", *more],
+        env={**os.environ, **base_environment(), **environ},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("form", "url", "shown"),
+    [
+        ((), "redis://shop:tops@cret@127.0.0.1:6379/0", "redis://shop:********@127.0.0.1:6379/0"),
+        (
+            ("--json",),
+            "unix:///run/r.sock?db=1&password=tops@cret",
+            "unix:///run/r.sock?db=1&password=********",
+        ),
+        ((), "tops:tops@cret@127.0.0.1", "tops:********@127.0.0.1"),  # refused, as it is no URL
+    ],
+)
+def test_no_password_is_shown(form: tuple[str, ...], url: str, shown: str) -> None:
+    result = config_show({"SLUICE_REDIS__URL": url}, *form)
+    text = result.stdout + result.stderr
+    assert shown in text
+    assert "cret" not in text
+    assert result.returncode == (0 if "://" in url else 2)

@@ -1,0 +1,141 @@
+"""What a person has set wins over what `./sluice up` chooses, key by key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from shared.cli.line_settings import LineSettings, kept
+from shared.cli.outside import Outside, find_outside
+from shared.runtime.settings import SettingsError
+
+PORTS = {"sink": 1, "billing": 2, "smtp": 3, "smtps": 4}
+KAFKA, REDIS = "127.0.0.1:9092", "redis://127.0.0.1:6379/0"
+CHOSEN = {
+    "SLUICE_KAFKA__BOOTSTRAP": KAFKA,
+    "SLUICE_KAFKA__STATIC_MEMBERSHIP": "true",
+    "SLUICE_REDIS__URL": REDIS,
+    "SLUICE_BILLING__HTTP_PORT": "2",
+    "SLUICE_DELIVER__ROUTES": json.dumps({"*": "127.0.0.1:1"}),
+    "SLUICE_INGEST__SMTP_LISTEN": json.dumps(["127.0.0.1:3"]),
+    "SLUICE_INGEST__SMTPS_LISTEN": json.dumps(["127.0.0.1:4"]),
+    "SLUICE_INGEST__SMTP_HOST_NAME": "localhost",
+    "SLUICE_INGEST__SMTP_MAX_CONNECTIONS_PER_ADDRESS": "4000",
+    "SLUICE_INGEST__SMTP_NEW_CONNECTIONS_PER_MINUTE": "0",
+    "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS": "1000",
+    "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS_PER_ADDRESS": "10000",
+    "SLUICE_INGEST__SMTP_ERRORS_PER_ADDRESS_PER_MINUTE": "0",
+}
+FILES = {"SLUICE_INGEST__TLS_CERTIFICATE_FILE", "SLUICE_INGEST__TLS_KEY_FILE"}
+
+
+def settings_of(
+    environ: dict[str, str], folder: Path, kafka: str = "", redis: str = ""
+) -> LineSettings:
+    return LineSettings(find_outside(environ), kafka, redis, folder, PORTS, has_sink=True)
+
+
+def chosen(settings: LineSettings) -> dict[str, str]:
+    return {**settings.for_service(KAFKA, REDIS), **settings.for_front_door()}
+
+
+def split(variable: str) -> tuple[str, str]:
+    section, _, key = variable.removeprefix("SLUICE_").lower().partition("__")
+    return section, key
+
+
+def test_where_nothing_is_set_the_line_chooses_all(tmp_path: Path) -> None:
+    found = chosen(settings_of({"SLUICE_COMMAND": "./sluice", "HOME": "/"}, tmp_path))
+    assert {name: value for name, value in found.items() if name not in FILES} == CHOSEN
+    assert found.keys() >= FILES
+
+
+@pytest.mark.parametrize("variable", CHOSEN)
+def test_every_key_of_the_environment_wins(tmp_path: Path, variable: str) -> None:
+    for name in (variable, "SLUICE_" + variable.removeprefix("SLUICE_").lower()):
+        settings = settings_of({name: "7"}, tmp_path)
+        assert CHOSEN.keys() - chosen(settings).keys() == {variable}
+
+
+@pytest.mark.parametrize("variable", CHOSEN)
+def test_every_key_of_the_file_wins(tmp_path: Path, variable: str) -> None:
+    section, key = split(variable)
+    path = tmp_path / "sluice.toml"
+    path.write_text(f"[{section}]\n{key} = 7\n")
+    settings = settings_of({"SLUICE_CONFIG": str(path)}, tmp_path)
+    assert CHOSEN.keys() - chosen(settings).keys() == {variable}
+
+
+@pytest.mark.parametrize("variable", sorted(FILES))
+def test_a_certificate_or_key_of_ones_own_is_not_paired_with_a_made_one(
+    tmp_path: Path, variable: str
+) -> None:
+    assert not chosen(settings_of({variable: "/x.pem"}, tmp_path)).keys() & FILES
+
+
+def test_the_command_line_wins_over_the_environment(tmp_path: Path) -> None:
+    environ = {"SLUICE_KAFKA__BOOTSTRAP": "a:1", "SLUICE_REDIS__URL": "redis://b"}
+    settings = settings_of(environ, tmp_path, "c:2", "redis://d")
+    assert (settings.broker, settings.redis_url) == ("c:2", "redis://d")
+    found = settings.for_service(settings.broker, settings.redis_url)
+    assert found["SLUICE_KAFKA__BOOTSTRAP"] == "c:2"
+    assert found["SLUICE_REDIS__URL"] == "redis://d"
+
+
+def test_the_doors_are_where_the_settings_put_them(tmp_path: Path) -> None:
+    path = tmp_path / "sluice.toml"
+    path.write_text(
+        '[kafka]\nbootstrap = "a:1"\n[ingest]\nsmtps_listen = []\nsmtp_listen = ["b:25", "c:25"]\n'
+        '[billing]\nhttp_host = "0.0.0.0"\nhttp_port = 8080\n[telemetry]\nhttp_host = "::"\n'
+    )
+    environ = {"SLUICE_CONFIG": str(path), "SLUICE_KAFKA__BOOTSTRAP": "d:1"}
+    settings = settings_of(environ, tmp_path)
+    assert settings.broker == "d:1"
+    assert (settings.door("smtp"), settings.door("smtps")) == ("b:25", None)
+    assert settings.billing == "127.0.0.1:8080"
+    assert settings.http_host == "::1"
+    plain = settings_of({}, tmp_path)
+    assert (plain.broker, plain.redis_url) == ("", "")
+    assert (plain.door("smtp"), plain.door("smtps")) == ("127.0.0.1:3", "127.0.0.1:4")
+    assert (plain.billing, plain.http_host) == ("127.0.0.1:2", "127.0.0.1")
+
+
+@pytest.mark.parametrize("value", ["no list", '"b:25"', "[1]", "{"])
+def test_a_door_that_is_no_list_is_left_to_ingest_to_refuse(tmp_path: Path, value: str) -> None:
+    assert settings_of({"SLUICE_INGEST__SMTP_LISTEN": value}, tmp_path).door("smtp") is None
+
+
+def test_an_instance_name_is_kept_but_for_further_processes_of_a_service(tmp_path: Path) -> None:
+    settings = settings_of({"SLUICE_RUNTIME__INSTANCE": "mine"}, tmp_path)
+    assert settings.is_named("deliver")
+    assert not settings.is_named("deliver-2")
+    assert not settings_of({}, tmp_path).is_named("deliver")
+
+
+def test_what_wins_is_said_with_where_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "sluice.toml"
+    path.write_text('[deliver]\nroutes = {"*" = "a:25"}\nconnections = 5\n')
+    environ = {"SLUICE_CONFIG": str(path), "SLUICE_KAFKA__BOOTSTRAP": "d:1"}
+    outside = find_outside(environ)
+    routes = f"deliver.routes (file {path})"
+    assert kept(outside, "", "") == [
+        routes,
+        "kafka.bootstrap (environment SLUICE_KAFKA__BOOTSTRAP)",
+    ]
+    assert kept(outside, "c:1", "") == [routes]
+    assert kept(Outside(), "", "") == []
+
+
+def test_a_port_that_all_services_would_share_is_refused() -> None:
+    outside = find_outside({"SLUICE_TELEMETRY__HTTP_PORT": "9000"})
+    with pytest.raises(SettingsError, match=r"telemetry.http_port: found 9000, expected 0 or"):
+        outside.require_shareable(4)
+    outside.require_shareable(1)
+    find_outside({"SLUICE_TELEMETRY__HTTP_PORT": "0"}).require_shareable(4)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="SLUICE_CONFIG: found no such file"):
+        find_outside({"SLUICE_CONFIG": str(tmp_path / "none.toml")})
