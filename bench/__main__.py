@@ -12,6 +12,7 @@ import msgspec
 from bench import e2e, front_door, front_door_result, postfix
 from bench.smtp_sink import PeerError
 from shared.cli.parts.away import PartAwayError
+from shared.runtime.program_name import program_name
 
 _PART_AWAY = 3
 
@@ -106,4 +107,4 @@ def run_rules(*, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name=program_name("bench"))

@@ -163,6 +163,8 @@ def _tell(report: RecountReport) -> None:
             f"{each.month} {each.client}/{each.mailing_id}/{each.sub_client} {each.counter}:"
             f" recounted {each.recounted}, live {each.live}"
         )
+    for fault in report.faults:
+        click.echo(f"{fault.kind.value}: {fault.count}  {', '.join(fault.examples)}")
     if report.reason:
         say(f"not complete: {report.reason}")
     verdict = "agree" if report.agree else "do NOT agree"

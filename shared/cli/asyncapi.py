@@ -194,7 +194,11 @@ def _told() -> Tree:
         "refused": _message(
             "application/octet-stream",
             "A record that could not be read; operators mend and publish it again",
-            {"type": "string", "format": "binary", "description": "The record's value as it stood"},
+            {
+                "type": "string",
+                "format": "binary",
+                "description": "The record's value, its first 64 KiB",
+            },
             _object(
                 {
                     "code": _described("The rule or the word of the reason"),
@@ -202,9 +206,15 @@ def _told() -> Tree:
                     "topic": _described("Where it was read"),
                     "partition": _described("Its partition, a decimal number"),
                     "offset": _described("Its offset, a decimal number"),
+                    "length": _described("How many bytes the whole value has"),
+                    "sha256": _described("The SHA-256 of the whole value, in hexadecimal"),
+                    "first_offset": _described(
+                        "Of a batch that cannot be decoded: its first offset; `offset` is its "
+                        "last, and value, length and hash are of the batch as Kafka stores it"
+                    ),
                     "mail_id": _described("The mail id, where it had one"),
                 },
-                ("code", "reason", "topic", "partition", "offset"),
+                ("code", "reason", "topic", "partition", "offset", "length", "sha256"),
             ),
         ),
     }

@@ -24,17 +24,19 @@ from rich.console import Console
 from rich.table import Table
 
 from shared.cli.answer import Exit, fail, print_json, say
-from shared.cli.conservation import Books, Doubles, Report, judge
+from shared.cli.conservation import Books, Report, judge
+from shared.cli.doubles import DoubleSearch
 from shared.cli.event_log import EventLog
-from shared.cli.id_buckets import IdBuckets
 from shared.cli.kafka_door import find_kafka, kafka_options
 from shared.runtime.lifecycle import PartAway
+from shared.runtime.program_name import program_name
 from shared.runtime.settings import SettingsError
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
+from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.topics.codec import CodecError, decode_event
 from shared.topics.names import EVENTS
-from shared.topics.records import FINAL, Event, Tally
+from shared.topics.records import Event, Tally
 
 _PIPED_WIDTH: Final = 200
 
@@ -44,13 +46,15 @@ class _Reading:
 
     def __init__(self, final_ends: dict[int, int]) -> None:
         self.books = Books()
-        self.finals = IdBuckets()
-        self.dispatches = IdBuckets()
+        self.search = DoubleSearch()
         self._final_ends = final_ends
 
     def add(self, partition: int, records: Sequence[Record]) -> None:
         end = self._final_ends[partition]
         for record in records:
+            if isinstance(record, UndecodableRecord):
+                self.books.unreadable += 1
+                continue
             try:
                 found = decode_event(record.headers, record.value)
             except CodecError:
@@ -64,16 +68,8 @@ class _Reading:
 
     def _add_event(self, event: Event) -> None:
         mail_id = self.books.add_event(event)
-        if mail_id is None:
-            return
-        if event.type in FINAL:
-            self.finals.add(mail_id)
-        if event.data.first_dispatch:
-            self.dispatches.add(mail_id)
-
-    def close(self) -> None:
-        self.finals.close()
-        self.dispatches.close()
+        if mail_id is not None:
+            self.search.add(event, mail_id)
 
 
 def audit(options: ClientOptions, settled: bool = False, topic: str = EVENTS) -> Report:
@@ -86,9 +82,9 @@ def audit(options: ClientOptions, settled: bool = False, topic: str = EVENTS) ->
         try:
             for partition, records in log.read(written):
                 reading.add(partition, records)
-            doubles = Doubles(dict(reading.finals.doubled()), dict(reading.dispatches.doubled()))
+            doubles = reading.search.found()
         finally:
-            reading.close()
+            reading.search.close()
     return judge(reading.books, doubles, settled, cut)
 
 
@@ -139,4 +135,4 @@ def main(as_json: bool, settled: bool, bootstrap: str, line: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name=program_name("audit"))

@@ -32,6 +32,7 @@ from shared.registry.client import Client
 from shared.registry.clients_file import RegistryError, parse_clients_yaml
 from shared.registry.view import load_registry
 from shared.runtime.lifecycle import PartAway
+from shared.runtime.program_name import program_name
 from shared.runtime.settings import SettingsError
 
 _NAMES_SHOWN: Final = 20  # of known clients, in the line about an unknown one
@@ -154,7 +155,7 @@ def _find_client(asked: _Asked) -> Client:
 
 def _read_clients(path: str) -> list[Client]:
     try:
-        return parse_clients_yaml(Path(path).read_text("utf-8"))
+        return parse_clients_yaml(Path(path).read_text("utf-8"), shown(path))
     except OSError as error:
         raise FileFault(f"--clients {shown(path)}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -239,4 +240,4 @@ def _write_anything(as_json: bool) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name=program_name("check"))

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.cli.check_files import Message
 from shared.cli.check_lines import (
@@ -23,6 +24,7 @@ from shared.cli.check_lines import (
 from shared.cli.check_smtp import notes_for_smtp
 from shared.mail.breaches import case_of
 from shared.mail.headers import CODE_HEADER, Defect, scan
+from shared.mail.likely_mistakes import mistake_in_bytes
 from shared.mail.normal_form import scan_normal_form
 from shared.mail.rules import RULES, UNREADABLE, Rule, Submission, judge
 from shared.topics.records import BrokenRule, Facts
@@ -66,6 +68,9 @@ def check(message: Message, submission: Submission, code_header: bytes = CODE_HE
     """Judge a message as validate would; `code_header` is lower-case."""
     facts, content = scan_normal_form(message.content, partial(scan, code_header=code_header))
     broken = {row.rule: row for row in judge(facts, submission)}
+    if UNREADABLE in broken and (hint := mistake_in_bytes(message.content)):
+        row = broken[UNREADABLE]
+        broken[UNREADABLE] = replace(row, reason=f"{row.reason}; {hint}")
     lines = header_lines(content[: facts.header_bytes]) if broken else []
     return Verdict(
         message.name,

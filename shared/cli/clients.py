@@ -29,6 +29,7 @@ from shared.registry.client import Client
 from shared.registry.clients_schema import page as schema_page
 from shared.registry.publish import change
 from shared.registry.view import load_registry
+from shared.runtime.program_name import program_name
 
 _file = click.option(
     "-f",
@@ -207,4 +208,4 @@ def _lines(
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name=program_name("clients"))

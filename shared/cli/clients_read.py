@@ -19,4 +19,4 @@ def read_clients(path: Path, option: str = "-f") -> list[Client]:
         raise click.UsageError(f"{option} {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise click.UsageError(f"{option} {path}: not UTF-8 ({error})") from None
-    return parse_clients_yaml(text)
+    return parse_clients_yaml(text, "standard input" if str(path) == "-" else str(path))

@@ -9,6 +9,7 @@ import msgspec
 
 from shared.cli.answer import print_json, say
 from shared.cli.service_settings import ServiceConfigError, SharedRow, ask_services
+from shared.runtime.program_name import program_name
 
 
 @click.group(help="Look at the settings.")
@@ -48,4 +49,4 @@ def _document(shared: SharedRow) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name=program_name("config"))

@@ -162,8 +162,7 @@ def judge(
     Kafka has deleted, so that the books cannot be whole."""
     rows = books.rows()
     faults = [
-        _doubled(FaultKind.DOUBLED_FINAL, doubles.finals),
-        _doubled(FaultKind.DOUBLED_DISPATCH, doubles.dispatches),
+        *doubled_faults(doubles),
         _off(FaultKind.UNTALLIED, (row for row in rows if not row.received and row.in_flight < 0)),
         _off(FaultKind.OVERDRAWN, (row for row in rows if row.received and row.in_flight < 0)),
         _off(FaultKind.MISSING, (row for row in rows if settled and row.in_flight > 0)),
@@ -189,6 +188,15 @@ def judge(
         rows=rows,
         faults=faults,
     )
+
+
+def doubled_faults(doubles: Doubles) -> list[BookFault]:
+    """The mail ids that occur more than once, by kind; nothing for a kind without any."""
+    faults = (
+        _doubled(FaultKind.DOUBLED_FINAL, doubles.finals),
+        _doubled(FaultKind.DOUBLED_DISPATCH, doubles.dispatches),
+    )
+    return [fault for fault in faults if fault.count]
 
 
 def _doubled(kind: FaultKind, found: Mapping[bytes, int]) -> BookFault:

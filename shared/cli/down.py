@@ -17,6 +17,7 @@ import click
 from shared.cli import places, state
 from shared.cli.answer import Exit, fail, print_json, say
 from shared.cli.state import State
+from shared.runtime.program_name import program_name
 
 # The services drain for up to 50 s, then sink, Redis and Kafka end.
 _END_TIMEOUT_S: Final = 110.0
@@ -60,4 +61,4 @@ def main(name: str, *, as_json: bool, forget: bool) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name=program_name("down"))

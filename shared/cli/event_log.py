@@ -70,13 +70,14 @@ class EventLog:
     def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Record]]]:
         """The committed records below `ends`, each partition's in order, in runs.
 
-        Waits for open transactions below `ends` to be decided.
+        Waits for open transactions below `ends` to be decided. May be called again.
         """
         consumer = self._committed
         begins = self.begins()
         todo = {part for part in self._partitions if ends.get(part.partition, 0) > 0}
         todo = {part for part in todo if begins[part.partition] < ends[part.partition]}
         consumer.assign(sorted(todo))
+        consumer.resume(*todo)  # those that were paused at the end of a reading before
         for part in todo:
             consumer.seek(part, begins[part.partition])
         moved_at = time.monotonic()

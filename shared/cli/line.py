@@ -44,8 +44,8 @@ class LineOptions(Struct, frozen=True):
     folder: Path | None = None  # default: .sluice/run/<name>
     kafka: str = ""  # host:port of an existing broker; "": an embedded one
     redis: str = ""  # URL of an existing Redis; "": an embedded one
-    kafka_properties: dict[str, str] = field(default_factory=dict)  # of the embedded broker
     outside: Outside = Outside()  # what wins over the settings that the line chooses
+    kafka_properties: dict[str, str] = field(default_factory=dict)  # of the embedded broker
     services: tuple[str, ...] = SERVICES
     sink: bool = True
     sink_behaviour: str = "demo"

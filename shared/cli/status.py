@@ -14,6 +14,7 @@ from shared.cli.answer import Exit, fail, print_json
 from shared.cli.doors import Doors, described
 from shared.cli.parts import kafka_broker, redis_server, services
 from shared.cli.state import State
+from shared.runtime.program_name import program_name
 from shared.runtime.reach import answers
 
 _MARKS: Final = {True: "ready", False: "NOT READY"}
@@ -98,4 +99,4 @@ def main(name: str, *, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name=program_name("status"))

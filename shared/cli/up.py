@@ -25,6 +25,7 @@ from shared.cli.outside import find_outside
 from shared.cli.parts.away import PartAwayError
 from shared.cli.parts.services import SERVICES, base_environment
 from shared.cli.state import State
+from shared.runtime.program_name import program_name
 from shared.runtime.settings import SettingsError
 
 # Jars and packages may have to be fetched first.
@@ -173,4 +174,4 @@ def _await_ready(name: str, keeper: subprocess.Popen[bytes]) -> Doors:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name=program_name("up"))

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from shared.mail import domains
 from shared.mail.address import AddressFault, Fault, ParsedAddress, parse_path, parse_single
+from shared.mail.likely_mistakes import mistake_in_address
 from shared.topics.records import Facts
 
 MAX_SIZE_BYTES: Final = 307_200
@@ -203,7 +204,9 @@ def _count_or(count: int, otherwise: str) -> str:
 def _why_not(raw: str) -> str:
     """Why the value holds no single address; the value may have been cut."""
     parsed = parse_single(raw)
-    return str(parsed.fault if isinstance(parsed, AddressFault) else Fault.NO_ADDRESS)
+    cause = str(parsed.fault if isinstance(parsed, AddressFault) else Fault.NO_ADDRESS)
+    hint = mistake_in_address(raw)
+    return f"{cause}: {hint}" if hint else cause
 
 
 def _address_of(raw: str) -> str:

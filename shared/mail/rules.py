@@ -26,6 +26,7 @@ from shared.mail.breaches import (
 )
 from shared.mail.domains import organisational_domain
 from shared.mail.headers import RAW_LETTERS
+from shared.mail.likely_mistakes import visible
 from shared.mail.status import Status
 from shared.topics.records import BrokenRule, Facts
 
@@ -194,6 +195,7 @@ def judge(facts: Facts, submission: Submission) -> tuple[BrokenRule, ...]:
         breach = check(case)
         if breach is not None:
             cause, found = breach
-            reason = f"{rule.reason}: {cause}" if cause else rule.reason
-            broken.append(BrokenRule(rule.id, reason, rule.status, found[:RAW_LETTERS]))
+            reason = visible(f"{rule.reason}: {cause}" if cause else rule.reason)
+            found = visible(found[:RAW_LETTERS])
+            broken.append(BrokenRule(rule.id, reason, rule.status, found))
     return tuple(broken)

@@ -55,17 +55,19 @@ class RegistryError(ValueError):
         super().__init__("\n".join(map(str, self.faults)))
 
 
-def parse_clients_yaml(text: str) -> list[Client]:
-    """The clients of a clients.yaml; raises RegistryError with every fault."""
-    reading = _Reading()
+def parse_clients_yaml(text: str, name: str = "clients.yaml") -> list[Client]:
+    """The clients of a clients.yaml; raises RegistryError with every fault.
+
+    `name` is what the file is called in faults that are the whole file's.
+    """
+    reading = _Reading(name)
     try:
         tree, tree_faults = read_tree(text)
     except yaml.YAMLError as error:
-        shown = " ".join(str(error).split())
-        raise RegistryError([RegistryFault("clients.yaml", shown, "YAML")]) from None
+        raise RegistryError([_no_yaml(error, text, name)]) from None
     except TreeError as fault:
         expected = f"at most {MAX_FILE_BYTES} bytes of YAML without deep nesting"
-        raise RegistryError([RegistryFault("clients.yaml", str(fault), expected)]) from None
+        raise RegistryError([RegistryFault(name, str(fault), expected)]) from None
     reading.faults += [
         RegistryFault(path, f"a key given twice (again on line {line})", "each key once")
         for path, line in tree_faults
@@ -76,17 +78,31 @@ def parse_clients_yaml(text: str) -> list[Client]:
     return clients
 
 
+def _no_yaml(error: yaml.YAMLError, text: str, name: str) -> RegistryFault:
+    mark = getattr(error, "problem_mark", None)
+    lines = text.splitlines()
+    if mark is not None and mark.line < len(lines):
+        line = lines[mark.line]
+        indent = line[: len(line) - len(line.lstrip())]
+        if "\t" in indent or line[mark.column : mark.column + 1] == "\t":
+            found = f"a tab on line {mark.line + 1}, column {max(line.find(chr(9)), 0) + 1}"
+            return RegistryFault(name, found, "YAML, which is indented with spaces")
+    shown = " ".join(str(error).replace('"<unicode string>"', name).split())
+    return RegistryFault(name, shown, "YAML")
+
+
 class _Reading:
     """One pass over a file's tree, gathering faults."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self.faults: list[RegistryFault] = []
 
     def fault(self, path: str, found: Tree, expected: str) -> None:
         self.faults.append(RegistryFault(path, _shown(found), expected))
 
     def file(self, tree: Tree) -> list[Client]:
-        table = self._table(tree, "clients.yaml", ("clients",))
+        table = self._table(tree, self._name, ("clients",))
         entries = table.get("clients")
         if not isinstance(entries, list):
             if isinstance(tree, dict):
@@ -168,7 +184,7 @@ class _Reading:
                 near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 expected = "one of " + ", ".join(names) + hint
-                within = "" if path == "clients.yaml" else f"{path}."
+                within = "" if path == self._name else f"{path}."
                 self.faults.append(RegistryFault(within + key, "an unknown key", expected))
         return tree
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-import msgspec
 from kafka import TopicPartition
 
 from shared.registry.client import Client, decode_client
 from shared.runtime.deadline import Deadline
 from shared.runtime.sections import KafkaSettings
 from shared.stream.client import ClientOptions, make_consumer, position_of
+from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.topics.names import CLIENTS
 
 log = logging.getLogger(__name__)
@@ -75,13 +75,16 @@ class Reading:
         self._consumer.close(timeout_ms=_CLOSE_TIMEOUT_MS)
 
     def _apply(self, record: Any) -> None:
+        if isinstance(record, UndecodableRecord):
+            self.unreadable += 1  # the fetcher has logged it
+            return
         name = (record.key or b"").decode("utf-8", "replace")
         if record.value is None:
             self.clients.pop(name, None)
             return
         try:
             self.clients[name] = decode_client(name, record.value)
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:  # what msgspec raises
             self.unreadable += 1
             fields = {"key": name, "offset": record.offset, "reason": str(error)}
             log.warning("client record cannot be read", extra=fields)

@@ -11,6 +11,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from shared.mail.likely_mistakes import visible
 from shared.mail.status import Status
 from shared.topics.records import BrokenRule, Envelope, MailEvent
 
@@ -62,4 +63,4 @@ def _key_reused(envelope: Envelope, first_mail_id: str) -> BrokenRule:
         f"Another message with this {name}{of_source} was handed in before as {first_mail_id}:"
         f" give this one a {name} of its own"
     )
-    return BrokenRule(KEY_REUSED, reason, Status.BAD_HEADER.value, found)
+    return BrokenRule(KEY_REUSED, reason, Status.BAD_HEADER.value, visible(found))

@@ -28,6 +28,7 @@ from shared.runtime.health import HealthServer
 from shared.runtime.lifecycle import Stop, bound_drain, run_main, stop_on_signals
 from shared.runtime.memory import keep_freed_memory
 from shared.runtime.processors import bind
+from shared.runtime.program_name import program_name
 from shared.runtime.sections import RuntimeSettings, TelemetrySettings
 from shared.runtime.settings import load
 from shared.runtime.settings_rows import show
@@ -97,7 +98,8 @@ def run_cli(group: click.Group) -> NoReturn:
 
     def main() -> int:
         try:
-            code = group.main(standalone_mode=False)
+            name = program_name(group.name or "")
+            code = group.main(prog_name=name, standalone_mode=False)
         except click.exceptions.Exit as end:
             return end.exit_code
         except click.Abort:

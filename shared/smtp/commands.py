@@ -6,9 +6,13 @@ own: order (states.py), the session (server.py).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
+from shared.mail.likely_mistakes import mistake_in_address
 from shared.smtp.events import Data, Hello, Mail, Recipient, StartTls
 from shared.smtp.extensions import Extensions
 from shared.smtp.grammar import SyntaxFault, is_hello_name, parse_path, plain_path
@@ -46,6 +50,7 @@ _NEEDS_SMTPUTF8: Final = Reply(553, "5.6.7", "Such an address needs SMTPUTF8")
 _WITH_SENDER: Final = frozenset({State.MAIL, State.RCPT})
 _MAX_SIZE_DIGITS: Final = 20  # RFC 1870, 3
 
+_BRACKETS: Final = re.compile(r"<([^<>]{1,254})>")
 _SENDER_FAULTS: Final = {
     fault: Reply(501, "5.5.4" if "Parameter" in fault else "5.1.7", fault) for fault in SyntaxFault
 }
@@ -113,13 +118,13 @@ def read_mail(argument: str, offered: Extensions, max_content_bytes: int) -> Mai
     """MAIL FROM:<sender> with SIZE, BODY, SMTPUTF8 and AUTH where they are offered."""
     path = parse_path(argument, "FROM:")
     if isinstance(path, SyntaxFault):
-        return _SENDER_FAULTS[path]
+        return _explained(_SENDER_FAULTS[path], argument)
     if path.address and "@" not in path.address:  # <postmaster> is a recipient only
         return _SENDER_FAULTS[SyntaxFault.PATH]
     if not path.parameters:
         if path.address.isascii():
             return Mail(path.address, 0, is_eight_bit=False, is_smtputf8=False)
-        return _NEEDS_SMTPUTF8
+        return _explained(_NEEDS_SMTPUTF8, argument)
     return _mail_with(path.address, dict(path.parameters), offered, max_content_bytes)
 
 
@@ -148,14 +153,23 @@ def read_rcpt(argument: str, mail: Mail, taken: int, most: int) -> Recipient | R
     """RCPT TO:<recipient>; no parameters are known. `taken` were accepted, `most` can be."""
     path = parse_path(argument, "TO:")
     if isinstance(path, SyntaxFault):
-        return _RECIPIENT_FAULTS[path]
+        return _explained(_RECIPIENT_FAULTS[path], argument)
     if not path.address:
         return _RECIPIENT_FAULTS[SyntaxFault.PATH]
     if path.parameters:
         return _UNKNOWN_PARAMETER
     if not mail.is_smtputf8 and not path.address.isascii():
-        return _NEEDS_SMTPUTF8
+        return _explained(_NEEDS_SMTPUTF8, argument)
     return Recipient(mail.sender, path.address, taken) if taken < most else _TOO_MANY_RECIPIENTS
+
+
+def _explained(reply: Reply, argument: str) -> Reply:
+    """The reply with the likely mistake in the address, where one is known and can be written."""
+    found = _BRACKETS.search(argument)
+    hint = mistake_in_address(found[1]) if found else ""
+    if not hint or not hint.isascii():
+        return reply
+    return replace(reply, text=f"{reply.text}: {hint}")
 
 
 def read_starttls(argument: str, offered: Extensions) -> StartTls | Reply:

@@ -18,8 +18,8 @@ from kafka.structs import TopicPartition
 from msgspec import Struct
 
 from shared.runtime.sections import KafkaSettings, RuntimeSettings
-from shared.stream.header_names import allow_any_header_name
 from shared.stream.kafka_python.closing import ClosingClient
+from shared.stream.kafka_python.fetching import bound_fetches
 from shared.stream.quiet_selector import QuietSelector
 
 BATCH_BYTES: Final = 1024 * 1024
@@ -135,7 +135,6 @@ def discard(producer: KafkaProducer) -> None:
 
 def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -> KafkaConsumer:
     """A consumer of committed records only, which never commits by itself."""
-    allow_any_header_name()
     config: dict[str, Any] = {
         **_common(options, "consumer"),
         "group_id": group,
@@ -153,7 +152,9 @@ def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -
         "fetch_max_bytes": FETCH_MAX_BYTES,
         "max_partition_fetch_bytes": PARTITION_FETCH_BYTES,
     }
-    return made(KafkaConsumer, **{**config, **overrides})
+    consumer = made(KafkaConsumer, **{**config, **overrides})
+    bound_fetches(consumer)
+    return consumer
 
 
 def made(kind: Any, **config: Any) -> Any:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Final
 
+from shared.stream.consumer import Record
+from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.transactions import Output
 from shared.topics import names
 from shared.topics.codec import encode_event, encode_pack, encode_tally
 from shared.topics.records import EventType, MailEvent, Message, Tally, TallyRow
+
+# What mail.refused keeps of a record. The headers have the length and the hash of all of it.
+KEPT_BYTES: Final = 64 * 1024
+MAX_REASON_LETTERS: Final = 1_000
 
 
 def event(service: str, kind: EventType, mail_id: str, data: MailEvent) -> Output:
@@ -48,17 +56,44 @@ def tally(
 
 
 def refused_bytes(
-    record_value: bytes, code: str, reason: str, place: tuple[str, int, int], mail_id: str = ""
+    content: bytes, code: str, reason: str, place: tuple[str, int, int], mail_id: str = ""
 ) -> Output:
-    """The record on mail.refused that keeps bytes which could not be read, and why."""
+    """The record on mail.refused that keeps the beginning of bytes that were refused, and why."""
+    headers = [
+        *_refused_headers(code, reason, place, mail_id),
+        ("length", str(len(content)).encode()),
+        ("sha256", hashlib.sha256(content).hexdigest().encode()),
+    ]
+    return Output(names.REFUSED, content[:KEPT_BYTES], mail_id.encode() or None, headers)
+
+
+def refused_record(
+    record: Record | UndecodableRecord, code: str, reason: str, mail_id: str = ""
+) -> Output:
+    """The record on mail.refused that keeps the beginning of a record, and why it is refused."""
+    place = (record.topic, record.partition, record.offset)
+    if not isinstance(record, UndecodableRecord):
+        return refused_bytes(record.value or b"", code, reason, place, mail_id)
+    headers = [
+        *_refused_headers(code, record.reason, place, mail_id),
+        ("length", str(record.length).encode()),
+        ("sha256", record.sha256.encode()),
+        ("first_offset", str(record.first_offset).encode()),
+    ]
+    return Output(names.REFUSED, record.value[:KEPT_BYTES], mail_id.encode() or None, headers)
+
+
+def _refused_headers(
+    code: str, reason: str, place: tuple[str, int, int], mail_id: str
+) -> list[tuple[str, bytes]]:
     topic, partition, offset = place
     headers = [
         ("code", code.encode()),
-        ("reason", reason.encode()),
+        ("reason", reason[:MAX_REASON_LETTERS].encode("utf-8", "backslashreplace")),
         ("topic", topic.encode()),
         ("partition", str(partition).encode()),
         ("offset", str(offset).encode()),
     ]
     if mail_id:
         headers.append(("mail_id", mail_id.encode()))
-    return Output(names.REFUSED, record_value, mail_id.encode() or None, headers)
+    return headers

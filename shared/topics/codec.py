@@ -42,6 +42,9 @@ class Entry(Struct, frozen=True, array_like=True, gc=False):
     length: int
 
 
+# What msgspec raises: its own errors and UnicodeDecodeError are ValueErrors; deep nesting.
+_UNREADABLE: Final = (ValueError, RecursionError)
+
 _pack_encoder: Final = msgspec.msgpack.Encoder()
 _pack_decoder: Final = msgspec.msgpack.Decoder(list[Entry])
 _json_encoder: Final = msgspec.json.Encoder()
@@ -67,9 +70,10 @@ def decode_pack(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> li
         raise CodecError("not a pack: the record has no header 'm' or no value")
     try:
         entries = _pack_decoder.decode(meta)
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise CodecError(f"not a pack: header 'm': {error}") from None
-    if not entries or sum(entry.length for entry in entries) != len(value):
+    lengths = [entry.length for entry in entries]
+    if not lengths or min(lengths) < 0 or sum(lengths) != len(value):
         raise CodecError("not a pack: the lengths in header 'm' do not add up to the value")
     if len(entries) == 1:
         return [Message(entries[0].envelope, value)]
@@ -145,7 +149,7 @@ def decode_event(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> E
 
     Raises CodecError when a known type's data cannot be read.
     """
-    found = {name: content for name, content in headers}  # noqa: C416 - pairs may be tuples or lists
+    found = {name: content or b"" for name, content in headers}
     kind = found.get("ce_type", b"").decode("utf-8", "replace")
     try:
         if kind == TALLY_TYPE:
@@ -161,5 +165,5 @@ def decode_event(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> E
             subject=found.get("ce_subject", b"").decode("utf-8", "replace"),
             data=_mail_event_decoder.decode(value or b""),
         )
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise CodecError(f"event {kind}: {error}") from None

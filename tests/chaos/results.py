@@ -17,7 +17,10 @@ from tests.chaos.ledger import Findings
 
 
 class Result(Struct, frozen=True):
-    """One run. `fault` is empty where all held; `bill_difference` is billed minus dispatched."""
+    """One run. `fault` is empty where all held; `bill_difference` is billed minus dispatched.
+
+    `silence_s` is the longest time between two messages that destinations took.
+    """
 
     kind: str
     name: str
@@ -29,6 +32,7 @@ class Result(Struct, frozen=True):
     second_copies: int = 0
     copies_allowed: int = 0
     bill_difference: int = 0
+    silence_s: float = 0.0
     fault: str = ""
 
 
@@ -43,6 +47,7 @@ class Summary(Struct, frozen=True):
     second_copies: int
     copies_allowed: int
     bill_difference: int
+    silence_s: float
     seconds: float
 
 
@@ -78,6 +83,7 @@ def _summary(kind: str, found: Sequence[Result]) -> Summary:
         copies_allowed=sum(result.copies_allowed for result in found),
         # Differences of two runs must not make up for one another.
         bill_difference=sum(abs(result.bill_difference) for result in found),
+        silence_s=max(result.silence_s for result in found),
         seconds=round(sum(result.seconds for result in found), 1),
     )
 

@@ -42,6 +42,9 @@ RUNS_ON_A_STAGE: Final = 5
 WARM_UP_S: Final = 4.0
 # The load ends with the last step; this bounds the messages made for it.
 LONGEST_LOAD_S: Final = 480.0
+# A partition that is handed over waits for its slowest message, at most 90 s; a transaction that
+# nobody ends blocks for 15 minutes, which must not pass.
+SETTLE_TIMEOUT_S: Final = 300.0
 ACKNOWLEDGED_TIMEOUT_S: Final = 120.0
 FAILPOINT_TIMEOUT_S: Final = 20.0
 _COMMAND_TIMEOUT_S: Final = 120.0
@@ -90,8 +93,9 @@ class Scenes:
         scene = Scene(about.name, about.seed, stage, fleet, self._say)
         try:
             run, injector = script(scene)
-            findings = stage.settle(run, injector, lambda: not fleet.in_flight())
+            findings = stage.settle(run, injector, lambda: not fleet.in_flight(), SETTLE_TIMEOUT_S)
             result = with_counts(about, findings, run.copies_bound)
+            result = replace(result, silence_s=round(stage.longest_silence_s(run), 1))
             faults = [] if findings.clean else [findings.explain()]
             faults += checks(stage)
             fault = "\n".join(faults)
@@ -211,5 +215,6 @@ def _told(result: Result) -> str:
     return (
         f"{result.name}: {result.messages} messages, {result.final_events} final events, "
         f"{result.second_copies} second copies of {result.copies_allowed} allowed, "
-        f"bill {result.bill_difference:+}, {result.seconds} s: {said}"
+        f"bill {result.bill_difference:+}, {result.seconds} s, "
+        f"longest silence {result.silence_s} s: {said}"
     )

@@ -12,6 +12,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -138,13 +139,23 @@ class Stage:
         return findings
 
     def settle(
-        self, run: Run, injector: Promising, is_idle: Callable[[], bool] = lambda: True
+        self,
+        run: Run,
+        injector: Promising,
+        is_idle: Callable[[], bool] = lambda: True,
+        timeout_s: float = SETTLE_TIMEOUT_S,
     ) -> Findings:
         """Wait for the promises, for their ends and until `is_idle`, then judge."""
         self._wait_handed_in(run, injector)
         run.promises = injector.finish(SETTLE_TIMEOUT_S)
-        self._wait_settled(run, is_idle)
+        self._wait_settled(run, is_idle, timeout_s)
         return self.judge(run)
+
+    def longest_silence_s(self, run: Run) -> float:
+        """The longest time between two messages of a run that the sink accepted."""
+        lines = self._sink.lines(run.rcpt_suffix)
+        times = sorted(line.t for line in lines if line.verdict == "accepted")
+        return max((later - t for t, later in pairwise(times)), default=0.0)
 
     def finished_runs(self) -> list[Run]:
         """The runs whose promises are known."""
@@ -176,10 +187,10 @@ class Stage:
             self.look_after_parts(run)
             time.sleep(_POLL_S)
 
-    def _wait_settled(self, run: Run, is_idle: Callable[[], bool]) -> None:
+    def _wait_settled(self, run: Run, is_idle: Callable[[], bool], timeout_s: float) -> None:
         """Wait until every promise has a final event and nothing more is told of the run."""
         wanted = {promise.message_id for promise in run.promises}
-        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             self.look_after_parts(run)
             ended: set[str] = set().union(*(self._events.ended(client) for client in run.clients))

@@ -9,6 +9,7 @@ import yaml
 from shared.cli import asyncapi
 from shared.cli.docs import CONTRACT_PAGE, SETTINGS_PAGE, settings_page
 from shared.stream import outputs
+from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.topics import names
 from shared.topics.records import EventType
 from tests.contract.golden import EVENT, TALLY
@@ -50,12 +51,15 @@ def test_every_reference_of_the_contract_leads_somewhere() -> None:
             place = place[step]
 
 
+UNDECODABLE = UndecodableRecord(names.EVENTS, 0, 2, -1, b"x", 1, "why", 1, "0" * 64)
+
+
 def test_what_is_written_has_the_headers_that_the_contract_tells() -> None:
     messages = asyncapi.document()["components"]["messages"]
     written = {
         "event": outputs.event("deliver", EventType.DELIVERED, "m", EVENT),
         "tally": outputs.tally("validate", "t", TALLY.at_ms, {("shop", "spring", ""): 1}),
-        "refused": outputs.refused_bytes(b"x", "unreadable", "why", (names.EVENTS, 0, 1), "m"),
+        "refused": outputs.refused_record(UNDECODABLE, "unreadable", "why", "m"),
     }
     for name, output in written.items():
         headers = messages[name]["headers"]

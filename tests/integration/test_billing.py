@@ -335,6 +335,26 @@ def test_the_audit_balances_and_finds_a_second_fate(stage: Stage) -> None:
     assert found.faults[0].examples == [doubled]
 
 
+def test_a_recount_names_a_second_final_event_as_the_audit_does(stage: Stage) -> None:
+    doubled = ids.derive(stage.topic, 0, 1, NOON_MS)
+    with stage.counting():
+        stage.publisher.publish(900)
+        stage.assert_counted_once()
+        stage.publisher.tell_again(doubled)
+        assert stage.usage().complete
+        report = stage.recount()
+    assert not report.agree
+    assert report.complete
+    (difference,) = report.differences
+    counts = difference.recounted, difference.live
+    assert (difference.client, difference.counter) == ("shop", "delivered")
+    assert counts[1] - counts[0] == 1
+    (fault,) = report.faults
+    assert (fault.kind.value, fault.count, fault.examples) == ("doubled_final", 1, [doubled])
+    found = audit(ClientOptions(stage.bootstrap, "test"), topic=stage.topic)
+    assert fault in found.faults
+
+
 def test_a_topic_deleted_and_created_again_destroys_no_bill(stage: Stage) -> None:
     admin = KafkaAdminClient(bootstrap_servers=stage.bootstrap)
     with stage.counting() as worker:

@@ -128,7 +128,8 @@ def test_killed_at_a_failpoint_it_counts_each_event_once(house: House, failpoint
         (row,) = house.rows()
     assert (row["billed"], row["received"], row["delivered"]) == (MESSAGES,) * 3
     _, report = house.verb("recount")
-    assert report["differences"] == []
+    # The shared topic has mails of other tests too, some with two final events.
+    assert [one for one in report["differences"] if one["client"] == house.client] == []
 
 
 def test_sigterm_ends_it_well_and_its_verbs_work_without_it(house: House) -> None:

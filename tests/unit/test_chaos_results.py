@@ -8,9 +8,11 @@ from pathlib import Path
 from tests.chaos.results import Result, Results, summarise, table
 
 RUNS = [
-    Result("pause", "pause-dynamic-2", 2, False, 61.25, 100, 100, 3, 200, 2),
+    Result("pause", "pause-dynamic-2", 2, False, 61.25, 100, 100, 3, 200, 2, 4.5),
     Result("kill", "kill-static-2", 2, True, 50.0, 90, 90),
-    Result("pause", "pause-static-3", 3, True, 60.0, 100, 104, 0, 0, -2, fault="DOUBLED_FINAL"),
+    Result(
+        "pause", "pause-static-3", 3, True, 60.0, 100, 104, 0, 0, -2, 14.0, fault="DOUBLED_FINAL"
+    ),
 ]
 
 
@@ -18,7 +20,7 @@ def test_runs_are_summed_up_by_kind_and_bill_differences_do_not_cancel_out() -> 
     pause, kill = summarise(RUNS)
     assert (pause.kind, pause.seeds, pause.failed) == ("pause", 2, 1)
     assert (pause.messages, pause.final_events, pause.second_copies) == (200, 204, 3)
-    assert (pause.bill_difference, pause.seconds) == (4, 121.2)
+    assert (pause.bill_difference, pause.silence_s, pause.seconds) == (4, 14.0, 121.2)
     assert (kill.kind, kill.seeds, kill.failed) == ("kill", 1, 0)
 
 

@@ -1,3 +1,6 @@
+from typing import Any
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,3 +135,53 @@ def test_mail_ids_use_crockfords_letters_only() -> None:
     assert ids.encode(0) == "0" * 26
     assert ids.encode((1 << 128) - 1) == "7" + "Z" * 25
     assert ids.encode(31) == "0" * 25 + "Z"
+
+
+def altered(entries: list[Any]) -> list[tuple[str, bytes]]:
+    return [("m", msgspec.msgpack.encode(entries))]
+
+
+def entry(length: int, **changes: Any) -> list[Any]:
+    envelope = msgspec.structs.replace(message(b"").envelope, **changes)
+    return [envelope, length]
+
+
+NOT_UTF_8 = msgspec.msgpack.encode([entry(1, client="~~~~")]).replace(b"~~~~", b"\xff\xfe\xc3(")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        altered([entry(-1), entry(2)]),
+        altered([entry(2), entry(-1)]),
+        altered([entry(0), entry(-5), entry(6)]),
+        altered([entry(1 << 62), entry(1 - (1 << 62))]),
+        altered([entry(1), entry(1)]),
+        [("m", NOT_UTF_8)],
+        [("m", b"\x91" * 100_000)],
+        [("m", b"")],
+        [],
+    ],
+)
+def test_a_record_that_is_no_pack_is_a_codec_error(headers: list[tuple[str, bytes]]) -> None:
+    with pytest.raises(CodecError):
+        decode_pack(b"x", headers)
+
+
+@pytest.mark.parametrize("kind", ["sluice.mail.delivered", "sluice.tally"])
+@pytest.mark.parametrize(
+    "value",
+    [b'{"client":"\xff"}', b'{"service":"\xed\xa0\x80"}', b'{"x":' + b"[" * 100_000, b"", None],
+)
+def test_an_event_that_cannot_be_read_is_a_codec_error(kind: str, value: bytes | None) -> None:
+    with pytest.raises(CodecError):
+        decode_event([("ce_type", kind.encode())], value)
+
+
+def test_an_event_without_a_value_in_a_header_is_read() -> None:
+    _, value, headers = encode_event(EventType.DELIVERED, "m", MailEvent("shop"), "deliver")
+    emptied: Any = [(name, None if name in {"ce_id", "ce_subject"} else x) for name, x in headers]
+    found = decode_event(emptied, value)
+    assert isinstance(found, Event)
+    assert (found.id, found.subject, found.data.client) == ("", "", "shop")
+    assert decode_event([("ce_type", None)], value) is None  # type: ignore[list-item]

@@ -123,6 +123,8 @@ def test_each_mode_gives_the_message_and_what_was_said_beside_it(
         (MESSAGE, [("sluice-sender", None)], "sluice-sender is empty"),
         (MESSAGE, [("sluice-sender", b"a" * 257)], "sluice-sender has 257 bytes"),
         (MESSAGE, [("sluice-notbefore", b"1")], "sluice-notbefore is not known"),
+        (MESSAGE, [("sluice_kode", b"A")], "sluice_kode is not known: the names are sluice-code"),
+        (MESSAGE, [("X-Sluice.Lane", b"A")], "x-sluice.lane is not known: the names are"),
         (MESSAGE, [("sluice-not-before", b"tomorrow")], "sluice-not-before is not a time"),
         (MESSAGE, [("sluice-not-before", b"1795557600")], "sluice-not-before is not a time"),
         (MESSAGE, [("sluice-expires", b"2026-11-24T05:59:59Z")], "sluice-expires has passed"),
@@ -168,7 +170,7 @@ def test_each_mode_gives_the_message_and_what_was_said_beside_it(
         ),
         (envelope(), [STRUCTURED, ("sluice-code", b"A")], "sluice-code stands beside"),
         (envelope(), [STRUCTURED, ("sluice-kode", b"A")], "sluice-kode is not known"),
-        (MESSAGE, [("x", b"")] * (MAX_HEADERS + 1), "headers of the record are 201"),
+        (MESSAGE, [("x", b"")] * (MAX_HEADERS + 1), "headers of the record are too many"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_its_name(

@@ -23,6 +23,7 @@ CHOSEN = {
     "SLUICE_INGEST__SMTPS_LISTEN": json.dumps(["127.0.0.1:4"]),
     "SLUICE_INGEST__SMTP_HOST_NAME": "localhost",
     "SLUICE_INGEST__SMTP_MAX_CONNECTIONS_PER_ADDRESS": "4000",
+    "SLUICE_INGEST__SMTP_MAX_BEFORE_LOGIN_PER_ADDRESS": "4000",
     "SLUICE_INGEST__SMTP_NEW_CONNECTIONS_PER_MINUTE": "0",
     "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS": "1000",
     "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS_PER_ADDRESS": "10000",
@@ -38,7 +39,11 @@ def settings_of(
 
 
 def chosen(settings: LineSettings) -> dict[str, str]:
-    return {**settings.for_service(KAFKA, REDIS), **settings.for_front_door()}
+    return {
+        **settings.for_service(KAFKA, REDIS),
+        **settings.for_front_door(),
+        **settings.for_billing(is_first=True),
+    }
 
 
 def split(variable: str) -> tuple[str, str]:
@@ -139,3 +144,8 @@ def test_a_port_that_all_services_would_share_is_refused() -> None:
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="SLUICE_CONFIG: found no such file"):
         find_outside({"SLUICE_CONFIG": str(tmp_path / "none.toml")})
+
+
+def test_a_further_process_of_billing_answers_at_any_port(tmp_path: Path) -> None:
+    settings = settings_of({"SLUICE_BILLING__HTTP_PORT": "7"}, tmp_path)
+    assert settings.for_billing(is_first=False) == {"SLUICE_BILLING__HTTP_PORT": "0"}

@@ -82,6 +82,34 @@ def test_every_field_is_read() -> None:
     assert client.code("old") == client.code("unknown") == Code("M-1")
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("clients:\n\t- name: acme\n", "line 2, column 1"),
+        ("clients:\n  - name: acme\n  \t  sending_domain: x.example\n", "line 3, column 3"),
+        ("\tclients: []\n", "line 1, column 1"),
+    ],
+)
+def test_a_tab_is_told_with_its_place_and_the_file_given(text: str, place: str) -> None:
+    with pytest.raises(RegistryError) as caught:
+        parse_clients_yaml(text, "shop/our-clients.yaml")
+    (fault,) = caught.value.faults
+    assert str(fault) == (
+        f"shop/our-clients.yaml: found a tab on {place},"
+        " expected YAML, which is indented with spaces"
+    )
+
+
+def test_what_is_no_yaml_or_no_table_is_told_with_the_file_given() -> None:
+    for text in ("clients: [\n", "- a\n", "clients: &a [*a]\n"):
+        with pytest.raises(RegistryError) as caught:
+            parse_clients_yaml(text, "shop/our-clients.yaml")
+        assert str(caught.value).startswith("shop/our-clients.yaml: found ")
+        assert "<unicode string>" not in str(caught.value)
+    with pytest.raises(RegistryError, match=r"\Aclient: found an unknown key"):
+        parse_clients_yaml("client: []\nclients: []\n", "shop/our-clients.yaml")
+
+
 def test_yaml_does_not_guess_types() -> None:
     text = """
 clients:

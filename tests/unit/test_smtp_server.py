@@ -343,3 +343,34 @@ def test_commands_in_their_plainest_form_are_carried_out_as_all_others(
         padded.receive(f"{line} \r\n".encode() if is_command else f"{line}\r\n".encode())
     assert plain.output == padded.output
     assert plain.events == padded.events
+
+
+NO_ADDRESS = "501 5.1.3 Address not valid; it is written <local-part@domain>"
+NEEDS_SMTPUTF8 = "553 5.6.7 Such an address needs SMTPUTF8"
+
+
+@pytest.mark.parametrize(
+    ("path", "reply"),
+    [
+        (
+            "taro..yamada@d.example",
+            f'{NO_ADDRESS}: it needs quotes, "taro..yamada"@d.example',
+        ),
+        (
+            "an\u00a0na@d.example",
+            f"{NEEDS_SMTPUTF8}: U+00A0 (NO-BREAK SPACE) stands at position 3",
+        ),
+        ("\u00fc..b@d.example", NO_ADDRESS),
+        ("\u00fc@d.example", NEEDS_SMTPUTF8),
+        ("a b@d.example", NO_ADDRESS),
+    ],
+)
+def test_a_refused_address_is_told_with_the_likely_mistake(path: str, reply: str) -> None:
+    peer = Peer()
+    peer.greet()
+    peer.receive(EHLO + b"MAIL FROM:<a@b.example>\r\n")
+    peer.output = b""
+    peer.receive(f"RCPT TO:<{path}>\r\n".encode())
+    assert peer.output.decode() == reply + "\r\n"
+    peer.receive(f"RSET\r\nMAIL FROM:<{path}>\r\n".encode())
+    assert peer.output.decode().endswith(reply.replace("5.1.3", "5.1.7") + "\r\n")

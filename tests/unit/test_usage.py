@@ -23,6 +23,7 @@ from services.billing.core.usage import (
     encode_cell,
     rows,
 )
+from shared.cli.conservation import Doubles
 from shared.topics.codec import encode_event, encode_tally
 from shared.topics.records import EventType, MailEvent, Tally, TallyRow
 
@@ -180,7 +181,11 @@ def test_months_and_mailings_do_not_mix() -> None:
         (FakeRecord([("ce_type", b"sluice.mail.delivered")], None), 1),
         (FakeRecord([("ce_type", b"sluice.mail.delivered")], b'{"client":7}'), 1),
         (FakeRecord([("ce_type", b"sluice.mail.unheard")], b"[]"), 1),
+        (FakeRecord([("ce_type", b"sluice.mail.delivered")], b'{"client":"\xff"}'), 1),
+        (FakeRecord([("ce_type", b"sluice.mail.delivered")], b'{"x":' + b"[" * 100_000), 1),
         (FakeRecord([("ce_type", b"sluice.tally")], b"no"), 1),
+        (FakeRecord([("ce_type", b"sluice.tally")], b'{"service":"\xff"}'), 1),
+        (FakeRecord([("ce_type", b"sluice.tally")], b'{"x":' + b"[" * 100_000), 1),
         (
             FakeRecord(
                 [("ce_type", b"sluice.mail.delivered")],
@@ -266,6 +271,35 @@ def test_a_recount_names_every_cell_that_differs() -> None:
         Difference("2026-11", "shop", "news", "", "billed", recounted=0, live=1),
         Difference("2026-11", "shop", "news", "", "delivered", recounted=1, live=2),
     ]
+
+
+def test_a_recount_counts_a_mail_with_two_final_events_once() -> None:
+    again = Recount(UTC_MONTHS)
+    records = [
+        event(EventType.DELIVERED, first_dispatch=True),
+        event(EventType.BOUNCED),
+        event(EventType.DELIVERED, first_dispatch=True),
+        event(EventType.DEFERRED),
+    ]
+    for record in records:
+        again.add(record)
+    mail_id = bytes(16)
+    for record in records:
+        again.discount(record, Doubles({mail_id: 3}, {mail_id: 2}))
+    live = {name: number for _, name, number in count(records, UTC_MONTHS).increments()}
+    assert [
+        (each.counter, each.recounted, each.live) for each in again.differences("2026-11", live)
+    ] == [("billed", 1, 2), ("bounced", 0, 1), ("delivered", 1, 2)]
+
+
+def test_only_doubled_mails_are_discounted() -> None:
+    again = Recount(UTC_MONTHS)
+    record = event(EventType.DELIVERED, first_dispatch=True)
+    again.add(record)
+    for _ in range(2):
+        again.discount(record, Doubles({bytes(15) + b"x": 2}, {}))
+    live = {name: number for _, name, number in count([record], UTC_MONTHS).increments()}
+    assert again.differences("2026-11", live) == []
 
 
 def test_rows_come_in_order_and_only_of_the_client_asked_for() -> None:

@@ -2,18 +2,24 @@
 
 Deliberately the plain reading of shared.topics.codec and none of usage.py's short cuts, so
 that a mistake there shows here.
+
+Distinct mails are counted: the live cells count each event, so a mail with two final events or two
+first dispatches is a difference. Which mails those are is known once all records were added
+(shared/cli/doubles.py); a second reading with discount() then takes all but the first event out.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from msgspec import Struct
 
 from services.billing.core.month import Months
 from services.billing.core.usage import BILLED, COUNTERS, RECEIVED, Cell, EventRecord, decode_cell
+from shared.cli.conservation import Doubles, parse_mail_id
 from shared.topics.codec import CodecError, decode_event
-from shared.topics.records import Event, Tally
+from shared.topics.records import FINAL, Event, Tally
 
 
 class Difference(Struct, frozen=True):
@@ -34,16 +40,48 @@ class Recount:
     def __init__(self, months: Months) -> None:
         self._months = months
         self._cells: Counter[tuple[str, Cell]] = Counter()
+        # Doubled mails of which discount() has seen an event.
+        self._finals: set[bytes] = set()
+        self._dispatches: set[bytes] = set()
         self.records = 0
         self.unreadable = 0
 
-    def add(self, record: EventRecord) -> None:
-        """Count one record. Never raises for what it holds."""
+    def add(self, record: EventRecord) -> Event | None:
+        """Count one record; the event in it, None for anything else. Never raises for what it
+        holds."""
         self.records += 1
         try:
-            self._add(decode_event(record.headers, record.value), record.timestamp)
+            found = decode_event(record.headers, record.value)
+            self._add(found, record.timestamp)
         except (CodecError, ValueError):
             self.unreadable += 1
+            return None
+        return found if isinstance(found, Event) else None
+
+    def discount(self, record: EventRecord, doubles: Doubles) -> None:
+        """Take an event out that repeats the final event or first dispatch of a mail."""
+        try:
+            found = decode_event(record.headers, record.value)
+        except (CodecError, ValueError):
+            return
+        mail_id = parse_mail_id(found.subject) if isinstance(found, Event) else None
+        if not isinstance(found, Event) or mail_id is None:
+            return
+        cells = self._cells_of(found, record.timestamp)
+        if found.type in FINAL and self._is_repeat(self._finals, mail_id, doubles.finals):
+            self._cells[cells[found.type.value]] -= 1
+        if found.data.first_dispatch and self._is_repeat(
+            self._dispatches, mail_id, doubles.dispatches
+        ):
+            self._cells[cells[BILLED]] -= 1
+
+    def _is_repeat(self, seen: set[bytes], mail_id: bytes, doubled: Mapping[bytes, int]) -> bool:
+        """Whether this mail id was seen before among the doubled ones; it has been from now on."""
+        if mail_id not in doubled:
+            return False
+        is_repeat = mail_id in seen
+        seen.add(mail_id)
+        return is_repeat
 
     def _add(self, found: Event | Tally | None, timestamp: int) -> None:
         match found:
@@ -53,17 +91,22 @@ class Recount:
                     cell = Cell(row.client, row.mailing_id, row.sub_client, RECEIVED)
                     self._cells[month, cell] += row.received
             case Event():
-                data = found.data
-                at_ms = data.at_ms or timestamp
-                words = {found.type.value: self._months.of(at_ms)}
-                if data.first_dispatch:
-                    words[BILLED] = self._months.of(data.first_dispatched_at_ms or at_ms)
-                for counter, month in words.items():
-                    if counter in COUNTERS:
-                        cell = Cell(data.client, data.mailing_id, data.sub_client, counter)
-                        self._cells[month, cell] += 1
+                self._cells.update(self._cells_of(found, timestamp).values())
             case None:
                 pass
+
+    def _cells_of(self, event: Event, timestamp: int) -> dict[str, tuple[str, Cell]]:
+        """The month and cell that an event counts in, by counter."""
+        data = event.data
+        at_ms = data.at_ms or timestamp
+        months = {event.type.value: self._months.of(at_ms)}
+        if data.first_dispatch:
+            months[BILLED] = self._months.of(data.first_dispatched_at_ms or at_ms)
+        return {
+            counter: (month, Cell(data.client, data.mailing_id, data.sub_client, counter))
+            for counter, month in months.items()
+            if counter in COUNTERS
+        }
 
     def months(self) -> list[str]:
         """The months of which something was counted, in order."""

@@ -151,7 +151,8 @@ def count(records: Iterable[EventRecord], months: Months) -> Counted:
             additions = [] if place == _UNCOUNTED else [(place, month_of(at_ms))]
             if told.first_dispatch:
                 additions.append((_BILLED, month_of(told.first_dispatched_at_ms or at_ms)))
-        except ValueError:  # msgspec's errors and that of a time out of range are ValueErrors
+        # msgspec's errors and that of a time out of range are ValueErrors.
+        except (ValueError, RecursionError):
             unreadable += 1
             continue
         for place, month in additions:
@@ -191,7 +192,7 @@ def _add_tally(record: EventRecord, months: Months, sums: dict[Key, list[int]]) 
     try:
         tally = _tally.decode(record.value or b"")
         month = months.of(tally.at_ms or record.timestamp)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     for row in tally.rows:
         key = (month, row.client, row.mailing_id, row.sub_client)

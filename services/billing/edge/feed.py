@@ -30,6 +30,7 @@ from shared.stream.client import (
     make_consumer,
     position_of,
 )
+from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.kafka_python.membership import Membership
 from shared.topics.names import EVENTS
 
@@ -45,12 +46,13 @@ class EventRun(Struct, frozen=True):
     """Consecutive records of one partition, and the offset after them.
 
     `target` may lie beyond the last record and move without any: the markers of transactions
-    and aborted records have offsets too.
+    and aborted records have offsets too. `undecodable`: batches that could not be decoded.
     """
 
     partition: int
     records: Sequence[EventRecord]
     target: int
+    undecodable: int = 0
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -116,7 +118,9 @@ class EventFeed:
                 self.displace([partition])  # it was taken away and given back in between
             elif target > begin:
                 self._next[partition] = target
-                runs.append(EventRun(partition, records, target))
+                readable = [each for each in records if not isinstance(each, UndecodableRecord)]
+                lost = len(records) - len(readable)
+                runs.append(EventRun(partition, readable, target, lost))
         return runs
 
     def unplaced(self) -> set[int]:

@@ -1,7 +1,8 @@
 """Counts mail.events again from the beginning and compares with the live cells.
 
 The cells are read first; each partition is then read exactly up to the watermark beside
-them, so the comparison is exact while the line is working.
+them, so the comparison is exact while the line is working. Mails with two final events or two first
+dispatches are named as `sluice audit` names them.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from services.billing.core.month import Months
 from services.billing.core.recount import Difference, Recount
 from services.billing.edge.cells import Cells
 from services.billing.edge.usage_view import standing_of
+from shared.cli.conservation import BookFault, Doubles, doubled_faults, parse_mail_id
+from shared.cli.doubles import DoubleSearch
 from shared.cli.event_log import EventLog
 from shared.store.read_cells import ALL_MONTHS, Snapshot
+from shared.stream.kafka_python.fetching import UndecodableRecord
 
 
 class RecountReport(Struct, frozen=True):
-    """`agree`: no difference, and the cells count all that was committed (else `reason`)."""
+    """`agree`: no difference and no fault, and the cells count all that was committed (else
+    `reason`). `faults`: mails with two final events or first dispatches, as audit names them."""
 
     agree: bool
     complete: bool
@@ -28,6 +33,7 @@ class RecountReport(Struct, frozen=True):
     lag: dict[int, int]
     months: list[str]
     differences: list[Difference]
+    faults: list[BookFault]
 
 
 def recount(log: EventLog, cells: Cells, months: Months) -> RecountReport:
@@ -35,9 +41,8 @@ def recount(log: EventLog, cells: Cells, months: Months) -> RecountReport:
     ends, log_id = log.committed_ends(), log.id()
     live = cells.read(ALL_MONTHS)
     counted = Recount(months)
-    for _, records in log.read(_readable(live, log_id, log.written_ends())):
-        for record in records:
-            counted.add(record)
+    doubles = _count(log, _readable(live, log_id, log.written_ends()), counted)
+    faults = doubled_faults(doubles)
     names = sorted({*counted.months(), *live.months})
     differences = [
         each for month in names for each in counted.differences(month, live.months.get(month, {}))
@@ -45,7 +50,7 @@ def recount(log: EventLog, cells: Cells, months: Months) -> RecountReport:
     standing = standing_of(live)
     reason = why_incomplete(standing, min(names, default=""), log_id, ends)
     return RecountReport(
-        agree=not differences and not reason,
+        agree=not differences and not faults and not reason,
         complete=not reason,
         reason=reason,
         records=counted.records,
@@ -53,7 +58,35 @@ def recount(log: EventLog, cells: Cells, months: Months) -> RecountReport:
         lag=lag(standing, ends),
         months=names,
         differences=differences,
+        faults=faults,
     )
+
+
+def _count(log: EventLog, ends: dict[int, int], counted: Recount) -> Doubles:
+    """Count the records below `ends`, each mail once; the mails that occur more than once.
+
+    The log is read a second time only if there are any.
+    """
+    search = DoubleSearch()
+    try:
+        for _, records in log.read(ends):
+            for record in records:
+                if isinstance(record, UndecodableRecord):
+                    counted.unreadable += 1
+                    continue
+                event = counted.add(record)
+                mail_id = parse_mail_id(event.subject) if event is not None else None
+                if event is not None and mail_id is not None:
+                    search.add(event, mail_id)
+        doubles = search.found()
+    finally:
+        search.close()
+    if doubled_faults(doubles):
+        for _, records in log.read(ends):
+            for record in records:
+                if not isinstance(record, UndecodableRecord):
+                    counted.discount(record, doubles)
+    return doubles
 
 
 def _readable(live: Snapshot, log_id: str, ends: dict[int, int]) -> dict[int, int]:

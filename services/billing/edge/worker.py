@@ -133,11 +133,11 @@ class Worker:
         self._apply(feed, run, counted.increments())
         parts.failpoints.hit("billing.applied")
         parts.metrics.records.add(len(run.records))
-        if counted.unreadable:
-            parts.metrics.unreadable.add(counted.unreadable)
+        if unreadable := counted.unreadable + run.undecodable:
+            parts.metrics.unreadable.add(unreadable)
             log.error(
                 "%d events could not be read and are not counted",
-                counted.unreadable,
+                unreadable,
                 extra={"partition": run.partition, "below_offset": run.target},
             )
 

@@ -157,5 +157,4 @@ def due_at_ms(messages: Sequence[Message]) -> int:
 
 def unreadable(record: Record, reason: str) -> list[Output]:
     """What is written for a record that was no pack."""
-    place = (record.topic, record.partition, record.offset)
-    return [outputs.refused_bytes(record.value or b"", UNREADABLE, reason, place)]
+    return [outputs.refused_record(record, UNREADABLE, reason)]

@@ -16,6 +16,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from shared.mail.likely_mistakes import visible
 from shared.mail.status import Status
 from shared.topics.intake_fields import (
     CODE,
@@ -71,7 +72,7 @@ Texts = Mapping[str, Text]
 
 def fault(name: str, found: str, cause: str) -> BrokenRule:
     """The refusal for what is called `name`; `cause` says what is wrong and how to mend it."""
-    shown = found.encode("utf-8", "backslashreplace").decode()[:MAX_FOUND_LETTERS]
+    shown = visible(found[:MAX_FOUND_LETTERS])[:MAX_FOUND_LETTERS]
     return BrokenRule(BAD_HEADER, f"The {name} {cause}", Status.BAD_HEADER.value, shown)
 
 

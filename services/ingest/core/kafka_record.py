@@ -32,6 +32,7 @@ from services.ingest.core.near_names import (
     meant_header,
     shown_name,
 )
+from shared.mail.likely_mistakes import mistake_in_event
 from shared.mail.status import Status
 from shared.topics.intake_fields import (
     CONTENT_TYPE,
@@ -94,7 +95,7 @@ def read(value: bytes | None, headers: Sequence[Header], now_ms: int) -> Reading
     if not headers:
         return Reading(content)
     if len(headers) > MAX_HEADERS:
-        cause = f"are {len(headers)}: at most {MAX_HEADERS} are allowed"
+        cause = f"are too many: at most {MAX_HEADERS} are allowed"
         return Reading(content, faults=(fault("headers of the record", "", cause),))
     found = _in_headers(headers)
     kind = found.texts.get(CONTENT_TYPE.attribute)
@@ -111,6 +112,16 @@ def read(value: bytes | None, headers: Sequence[Header], now_ms: int) -> Reading
         f"with headers {EVENT_PREFIX}..., or as it is"
     )
     return Reading(content, faults=(fault(kind.name, kind.text, cause),))
+
+
+def undecodable(value: bytes, first_offset: int, last_offset: int, cause: str) -> Reading:
+    """What is read of a batch that could not be decoded; `value` is its beginning."""
+    which = f"offset {last_offset}"
+    if first_offset < last_offset:
+        which = f"offsets {first_offset} to {last_offset}"
+    reason = f"The batch with {which} cannot be decoded: {cause}"
+    broken = BrokenRule(UNREADABLE, reason, Status.BAD_MESSAGE.value, _shown(value[:60]))
+    return Reading(value, faults=(broken,))
 
 
 def _reading(value: bytes, message: bytes, found: _Found, now_ms: int) -> Reading:
@@ -166,6 +177,8 @@ def _structured(value: bytes, outside: _Found, now_ms: int) -> Reading:
         # The words of the decoder may quote what it found.
         cause = str(error).encode("ascii", "backslashreplace").decode()[:200]
         reason = f"The value is not a JSON object, as {STRUCTURED_TYPE} demands: {cause}"
+        if hint := mistake_in_event(value):
+            reason += f"; {hint}"
         shown = _shown(value[:60])
         unreadable = BrokenRule(UNREADABLE, reason, Status.BAD_MESSAGE.value, shown)
         return Reading(value, faults=(unreadable,))

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from services.ingest.core.given import Given
 from shared.mail.address import ParsedAddress, parse_path
+from shared.mail.likely_mistakes import mistake_in_bytes
 from shared.mail.normal_form import scan_normal_form
 from shared.registry.client import Client
 from shared.registry.judging import broken_rules
@@ -31,6 +32,8 @@ from shared.topics.submission_keys import checksum_of
 
 # Beyond the limit of R1 the body is of no further use: only the facts go on.
 MAX_CARRIED_BYTES: Final = 512 * 1024
+# A structured event has as many faults as its producer likes; so many go into the event.
+MAX_FAULTS: Final = 32
 UNREGISTERED: Final = "unregistered"
 
 Scan = Callable[[bytes], Facts]
@@ -89,14 +92,18 @@ def accept(
         )
         return _refuse(submission, mail_id, (broken,), "", now_ms)
     if submission.faults:
-        return _refuse(submission, mail_id, submission.faults, client.mailing_id, now_ms)
+        return _refuse(
+            submission, mail_id, submission.faults[:MAX_FAULTS], client.mailing_id, now_ms
+        )
     facts, content = scan_normal_form(submission.content, scan)
     envelope = _envelope(submission, mail_id, client, facts, now_ms)
     if facts.defect:
         # All that can be read in it is judged too, so that its sender learns all at once; but its
         # size, whose limit is validate's.
         unreadable, *others = broken_rules(envelope, client, len(content))
-        first = replace(unreadable, found=repr(content[:60]))
+        hint = mistake_in_bytes(content)
+        reason = f"{unreadable.reason}; {hint}" if hint else unreadable.reason
+        first = replace(unreadable, reason=reason, found=repr(content[:60]))
         return _refuse(submission, mail_id, (first, *others), client.mailing_id, now_ms)
     if content is not submission.content:
         envelope = replace(envelope, raw_checksum=checksum_of(submission.content))

@@ -10,13 +10,16 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Final
 
-from services.ingest.core.kafka_record import read
+from msgspec.structs import replace
+
+from services.ingest.core.kafka_record import Reading, read, undecodable
 from services.ingest.core.submission import Refusal, Scan, Submission, accept, received_rows
 from shared.mail.headers import scan
 from shared.registry.lookup import Clients, find_clients, require_whole
 from shared.runtime.clock import Clock
 from shared.stream import outputs
 from shared.stream.consumer import Record
+from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.transactions import Output
 from shared.topics import names
 from shared.topics.codec import packs
@@ -25,8 +28,6 @@ from shared.topics.records import EventType, Message, Origin
 SERVICE: Final = "ingest"
 # Kafka's `timestamp_type` of a record that the broker stamped; else the producer did.
 LOG_APPEND_TIME: Final = 1
-# Of a header on mail.refused; the event tells every fault in full.
-MAX_REASON_LETTERS: Final = 1_000
 
 
 class Intake:
@@ -45,10 +46,10 @@ class Intake:
             self._clients, {names.client_of_intake(record.topic) for record in records}
         )
         messages: list[Message] = []
-        refusals: list[Refusal] = []
+        refusals: list[tuple[Record, Refusal]] = []
         for record in records:
             topic, client = record.topic, names.client_of_intake(record.topic)
-            reading = read(record.value, record.headers, now_ms)
+            reading = _read(record, now_ms)
             submission = Submission(
                 client,
                 Origin(topic, record.partition, record.offset),
@@ -62,7 +63,10 @@ class Intake:
                 case Message() as message:
                     messages.append(message)
                 case Refusal() as refusal:
-                    refusals.append(refusal)
+                    if isinstance(record, UndecodableRecord):
+                        event = replace(refusal.event, size_bytes=record.length)
+                        refusal = replace(refusal, event=event)
+                    refusals.append((record, refusal))
         written = [outputs.pack(names.RECEIVED, pack) for pack in packs(messages)]
         if refusals:
             copied = {client.name for client in known.values() if client and client.own_events}
@@ -70,25 +74,33 @@ class Intake:
         return written
 
 
-def _tell(refusals: Sequence[Refusal], copied: Collection[str], now_ms: int) -> list[Output]:
+def _read(record: Record, now_ms: int) -> Reading:
+    if isinstance(record, UndecodableRecord):
+        return undecodable(record.value, record.first_offset, record.offset, record.reason)
+    return read(record.value, record.headers, now_ms)
+
+
+def _tell(
+    refusals: Sequence[tuple[Record, Refusal]], copied: Collection[str], now_ms: int
+) -> list[Output]:
     written: list[Output] = []
-    for refusal in refusals:
-        event, origin = refusal.event, refusal.event.origin or Origin()
-        broken = event.rules[0]
+    for record, refusal in refusals:
+        event = refusal.event
         has_own_events = event.client in copied
         written += outputs.told(
             SERVICE, EventType.REFUSED, refusal.mail_id, event, has_own_events=has_own_events
         )
-        written.append(
-            outputs.refused_bytes(
-                refusal.content,
-                broken.rule,
-                event.reason[:MAX_REASON_LETTERS],
-                (origin.topic, origin.partition, origin.offset),
-                refusal.mail_id,
-            )
-        )
-    written.append(
-        outputs.tally(SERVICE, f"{SERVICE}.{refusals[0].mail_id}", now_ms, received_rows(refusals))
-    )
+        written.append(_kept(record, refusal))
+    received = received_rows([refusal for _, refusal in refusals])
+    tally_id = f"{SERVICE}.{refusals[0][1].mail_id}"
+    written.append(outputs.tally(SERVICE, tally_id, now_ms, received))
     return written
+
+
+def _kept(record: Record, refusal: Refusal) -> Output:
+    """The record on mail.refused."""
+    code, reason = refusal.event.rules[0].rule, refusal.event.reason
+    if isinstance(record, UndecodableRecord):
+        return outputs.refused_record(record, code, reason, refusal.mail_id)
+    place = (record.topic, record.partition, record.offset)
+    return outputs.refused_bytes(refusal.content, code, reason, place, refusal.mail_id)

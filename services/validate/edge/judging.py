@@ -61,8 +61,8 @@ class Judging:
 
     def __init__(self, means: Means) -> None:
         self._means = means
-        self.unreadable = 0
         self._warned: dict[tuple[str, str], None] = {}
+        self.unreadable = 0
 
     def process(self, records: Sequence[Record]) -> list[Output]:
         """The output of one transaction; raises NotReady while the registry is not known."""
@@ -164,6 +164,5 @@ def _ends(records: Sequence[Record]) -> dict[int, int]:
 
 
 def _unreadable(record: Record, reason: str) -> Output:
-    place = (record.topic, record.partition, record.offset)
-    log.error("%s/%d@%d: %s", *place, reason)
-    return outputs.refused_bytes(record.value or b"", UNREADABLE, reason, place)
+    log.error("%s/%d@%d: %s", record.topic, record.partition, record.offset, reason)
+    return outputs.refused_record(record, UNREADABLE, reason)

@@ -29,6 +29,7 @@ from shared.store.client import StoreAwayError
 from shared.store.eviction import read_eviction
 from shared.store.submissions import Submissions, Window
 from shared.stream.client import ClientOptions, make_consumer, position_of
+from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.topics.codec import CodecError
 from shared.topics.names import SUBMISSIONS
 from shared.topics.submission_keys import CLAIM_BYTES, decode_record
@@ -222,6 +223,8 @@ class KeysReader:
             return {partition: int(end) for partition, end in ends.items()}
 
     def _put_back(self, store: Submissions, token: str, record: Any) -> int:
+        if isinstance(record, UndecodableRecord):
+            return 0  # the fetcher has logged it
         try:
             claims = decode_record(record.value)
         except CodecError as error:

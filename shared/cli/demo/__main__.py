@@ -26,6 +26,7 @@ from shared.cli.line import Line, LineOptions
 from shared.cli.parts.away import PartAwayError
 from shared.cli.state import State
 from shared.runtime.lifecycle import PartAway
+from shared.runtime.program_name import program_name
 
 DEFAULT_MESSAGES: Final = 2_000
 MOST_MESSAGES: Final = 200_000
@@ -129,4 +130,4 @@ def _forget_earlier_runs() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name=program_name("demo"))

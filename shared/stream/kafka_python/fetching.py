@@ -1,0 +1,266 @@
+"""Fetches that no record can stop: a workaround for kafka-python 3.0.12.
+
+What its fetcher cannot decode it raises from poll(), again at each poll, so one batch stops its
+partition for ever, and the records of others with it. It takes `max_poll_records` from one
+partition before it looks at the next, however large they are once decompressed.
+
+Here a batch that cannot be decoded comes as one record in its place in the stream, an
+UndecodableRecord: whoever reads it reports it and reads on behind it, commits, seeks and rewinds
+as with any other record. Partitions take turns, and a poll is bounded in bytes.
+
+Promises:
+
+- a poll gives at most POLL_BYTES and the record that exceeds them, at most MAX_BATCH_BYTES;
+- at most PARKED_BYTES of decompressed records wait for their turn, and one batch more;
+- a batch whose checksum is wrong is fetched REFETCHES times more before it is given up: what was
+  damaged on its way comes whole then.
+
+The exceptions can go when test_fetching.py shows that the library skips what it cannot decode.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from kafka.consumer.fetcher import ConsumerRecord, Fetcher
+from kafka.errors import CorruptRecordError
+from kafka.protocol.consumer import IsolationLevel
+from kafka.structs import TopicPartition
+
+from shared.stream.kafka_python.batches import BoundedBatch, require_order
+from shared.stream.kafka_python.decompress import DecompressError
+
+log = logging.getLogger(__name__)
+
+POLL_BYTES: Final = 16 * 1024 * 1024
+PARKED_BYTES: Final = 64 * 1024 * 1024
+REFETCHES: Final = 2
+# Of a batch that cannot be decoded so much is kept.
+KEPT_BYTES: Final = 64 * 1024
+# What a record costs beside its key, value and headers, about.
+_RECORD_BYTES: Final = 512
+_VERSION_AT: Final = 16
+_VERSION: Final = 2  # of the record format; Kafka 4 writes no other
+
+
+class UndecodableRecord(NamedTuple):
+    """A batch, or the rest of one, that cannot be decoded. `offset` is the last of its offsets.
+
+    `value` is the beginning of the batch as it came, `length` and `sha256` are of all of it. There
+    is no key and no header, so it is no pack, event or client either.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    value: bytes
+    first_offset: int
+    reason: str
+    length: int
+    sha256: str
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp_type: int = 0  # as one that a producer stamped
+
+
+class _Budget:
+    """The bytes that are left of one poll, and how often a batch came with a wrong checksum."""
+
+    def __init__(self) -> None:
+        self.left = POLL_BYTES
+        self.damaged: Counter[tuple[TopicPartition, int]] = Counter()
+
+
+class BoundedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
+    """The records of one fetched partition."""
+
+    def __init__(
+        self, budget: _Budget, fetch_offset: int, tp: TopicPartition, records: Any, **config: Any
+    ) -> None:
+        self._budget = budget
+        self._fetched_bytes = records.size_in_bytes()
+        self._batch_bytes = 0
+        super().__init__(fetch_offset, tp, records, **config)
+
+    @property
+    def held_bytes(self) -> int:
+        """What it holds in memory: what was fetched, and its present batch decompressed."""
+        return int(self._fetched_bytes) + self._batch_bytes
+
+    def take(self, n: int) -> list[Any]:
+        """At most `n` records, and no more once the poll's bytes are used up."""
+        taken: list[Any] = []
+        try:
+            for record in self.record_iterator:
+                taken.append(record)
+                self._budget.left -= _RECORD_BYTES + len(record.value or b"")
+                if len(taken) >= n or self._budget.left <= 0:
+                    break
+        except Exception:
+            # The iterator has ended; without this the fetcher would ask it for ever.
+            self.drain()
+            raise
+        return taken
+
+    def _unpack_records(self, tp: Any, records: Any, _key: Any, _value: Any) -> Iterator[Any]:
+        while (raw := records._next_slice) is not None:
+            records._cache_next()
+            first = int.from_bytes(raw[:8], "big")
+            version = raw[_VERSION_AT] if len(raw) >= BoundedBatch.HEADER_STRUCT.size else 0
+            if version != _VERSION:
+                reason = f"format version {version} is not supported"
+                yield self._undecodable(raw, first, first, reason)
+                continue
+            batch = BoundedBatch(raw)
+            if not batch.validate_crc():
+                if self._may_refetch(tp, first):
+                    break
+                last = batch.last_believable_offset
+                yield self._undecodable(raw, first, last, "its checksum is wrong")
+                continue
+            self.leader_epoch = batch.leader_epoch
+            if not self._is_hidden(batch):
+                yield from self._records(tp, raw, batch)
+            self.next_fetch_offset = batch.next_offset
+        self.drain()
+
+    def _may_refetch(self, tp: TopicPartition, offset: int) -> bool:
+        damaged = self._budget.damaged
+        damaged[tp, offset] += 1
+        if damaged[tp, offset] <= REFETCHES:
+            log.warning("%s/%d@%d: wrong checksum, fetching it again", *tp, offset)
+            return True
+        del damaged[tp, offset]
+        return False
+
+    def _is_hidden(self, batch: Any) -> bool:
+        """Whether its records are no consumer's: of an aborted transaction, or a marker."""
+        if self.isolation_level == IsolationLevel.READ_COMMITTED and batch.has_producer_id():
+            self._consume_aborted_transactions_up_to(batch.last_offset)
+            if self._contains_abort_marker(batch):
+                self.aborted_producer_ids.discard(batch.producer_id)
+            elif self._is_batch_aborted(batch):
+                return True
+        return bool(batch.is_control_batch)
+
+    def _records(self, tp: TopicPartition, raw: memoryview, batch: Any) -> Iterator[Any]:
+        due, last = batch.base_offset, max(batch.base_offset, batch.last_offset)
+        try:
+            for record in batch:
+                require_order(due, record.offset, last)
+                due = record.offset + 1
+                self._batch_bytes = batch.held_bytes
+                self.records_read += 1
+                self.bytes_read += record.size_in_bytes
+                self.next_fetch_offset = due
+                yield _consumer_record(tp, self.leader_epoch, record)
+        except (DecompressError, CorruptRecordError) as error:
+            yield self._undecodable(raw, min(due, last), last, str(error), batch.max_timestamp)
+        self._batch_bytes = 0
+
+    def _undecodable(
+        self, raw: memoryview, first: int, last: int, reason: str, timestamp: int = -1
+    ) -> UndecodableRecord:
+        """What stands for the offsets `first` to `last`; the next fetch begins behind them."""
+        self.next_fetch_offset = last + 1
+        topic, partition = self.topic_partition
+        place = {"topic": topic, "partition": partition, "first_offset": first}
+        fields = {**place, "last_offset": last, "bytes": len(raw), "reason": reason}
+        log.error("a batch cannot be decoded and is skipped", extra=fields)
+        return UndecodableRecord(
+            topic=topic,
+            partition=partition,
+            offset=last,
+            timestamp=timestamp,
+            value=bytes(raw[:KEPT_BYTES]),
+            first_offset=first,
+            reason=reason,
+            length=len(raw),
+            sha256=hashlib.sha256(raw).hexdigest(),
+        )
+
+
+def _consumer_record(tp: TopicPartition, leader_epoch: int, record: Any) -> Any:
+    key, value = record.key, record.value
+    return ConsumerRecord(
+        tp.topic,
+        tp.partition,
+        leader_epoch,
+        record.offset,
+        record.timestamp,
+        record.timestamp_type,
+        key,
+        value,
+        record.headers,
+        record.checksum,
+        -1 if key is None else len(key),
+        -1 if value is None else len(value),
+        -1,
+    )
+
+
+class BoundedFetcher(Fetcher):  # type: ignore[misc]
+    """A fetcher whose polls are bounded and in which partitions take turns."""
+
+    _next_partition_records: Any
+
+    def __init__(self, *args: Any, **config: Any) -> None:
+        super().__init__(*args, **config)
+        self._budget = _Budget()
+
+    def PartitionRecords(self, *args: Any, **config: Any) -> BoundedPartitionRecords:  # noqa: N802
+        """What the base class calls to read a fetched partition."""
+        for ours in ("key_deserializer", "value_deserializer"):
+            config.pop(ours, None)
+        return BoundedPartitionRecords(self._budget, *args, **config)
+
+    def fetched_records(self, max_records: int | None = None, update_offsets: bool = True) -> Any:
+        """What was fetched before, as far as one poll may give it."""
+        self._budget.left = POLL_BYTES
+        self._take_turns()
+        return super().fetched_records(max_records, update_offsets)
+
+    def _append(self, drained: Any, part: Any, max_records: int, update_offsets: bool) -> int:
+        count = super()._append(drained, part, max_records, update_offsets)
+        # The base class goes on until it has max_records.
+        return max_records if self._budget.left <= 0 else int(count)
+
+    def _take_turns(self) -> None:
+        """Let another partition come before the rest of the one that was read last."""
+        current = self._next_partition_records
+        if not current:
+            # One that is used up keeps those that wait from being taken up.
+            self._next_partition_records = None
+            return
+        waiting = self._paused_partition_records
+        held = current.held_bytes + sum(part.held_bytes for part in waiting.values())
+        if held > PARKED_BYTES:
+            return
+        following = self._next_fetched()
+        if following is None and all(self._subscriptions.is_paused(tp) for tp in waiting):
+            return
+        waiting[current.topic_partition] = current
+        # None: the base class takes up the one that has waited longest.
+        self._next_partition_records = following
+
+    def _next_fetched(self) -> Any:
+        """A partition that was fetched and not looked at yet."""
+        while self._completed_fetches:
+            fetched = self._completed_fetches.popleft()
+            if self._subscriptions.is_paused(fetched.topic_partition):
+                self._paused_completed_fetches[fetched.topic_partition] = fetched
+            elif parsed := self._parse_fetched_data(fetched):
+                return parsed
+        return None
+
+
+def bound_fetches(consumer: Any) -> None:
+    """Give a new KafkaConsumer, which has not fetched anything yet, a BoundedFetcher."""
+    consumer._fetcher = BoundedFetcher(
+        consumer._client, consumer._subscription, metrics=None, **consumer.config
+    )

@@ -1,0 +1,67 @@
+"""Usage lines name the command as a person has typed it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.cli.parts.services import base_environment
+from tests.unit.test_launcher import launcher
+
+TIMEOUT_S = 60.0
+# `test` is pytest's own; `lock` and `env` are the launcher's.
+COMMANDS = sorted({*launcher.COMMANDS} - {"test", "lock", "env"})
+
+
+def asked(module: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    own = {name: value for name, value in os.environ.items() if name != "SLUICE_COMMAND"}
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        env={**own, **base_environment(), **environ},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_the_command_as_the_launcher_runs_it(command: str) -> None:
+    module = launcher.COMMANDS[command][0]
+    shown = asked(module, "--help", SLUICE_COMMAND="./sluice")
+    assert shown.stdout.startswith(f"Usage: ./sluice {command} [")
+
+
+def test_wrong_use_names_the_command_too() -> None:
+    shown = asked("shared.cli.clients", "aply", SLUICE_COMMAND="./sluice")
+    assert shown.returncode == 2
+    assert shown.stderr.startswith("Usage: ./sluice clients [OPTIONS] COMMAND")
+    assert "Try './sluice clients --help'" in shown.stderr
+    assert asked("shared.cli.clients", "aply").stderr.startswith(
+        "Usage: python -m shared.cli.clients"
+    )
+
+
+def test_a_tab_in_the_file_given_is_told_with_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "our-clients.yaml"
+    path.write_text("clients:\n\t- name: acme\n")
+    for module, *command in (
+        (
+            "shared.cli.clients",
+            "check",
+            "acme",
+            "--mail-host",
+            "mx.r.example",
+            "--clients",
+            str(path),
+        ),
+        ("shared.cli.clients", "apply", "-f", str(path), "--kafka", "127.0.0.1:1"),
+        ("shared.cli.check", str(path), "--clients", str(path)),
+    ):
+        shown = asked(module, *command)
+        assert f"{path}: found a tab on line 2, column 1" in shown.stderr, command
+        assert shown.returncode == 2
