@@ -21,7 +21,7 @@ from shared.runtime.lifecycle import WELL, WrongUse
 from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running
 from shared.store.client import connect
-from shared.store.eviction import policy_fault
+from shared.store.eviction import policy_client, policy_fault
 from shared.stream.admin import ensure_topics_until
 from shared.stream.client import options_of
 from shared.stream.failpoints import Failpoints
@@ -36,8 +36,7 @@ def serve(settings: Settings, running: Running) -> int:
     """Count and answer until asked to stop."""
     billing = settings.billing
     options = options_of(settings.kafka, settings.runtime)
-    store = connect(settings.redis.url)
-    cells = RedisCells(store, billing.cells_key)
+    cells = RedisCells(connect(settings.redis.url), billing.cells_key)
     ends = EndsAsker(options)
     worker = Worker(
         WorkerParts(
@@ -54,7 +53,7 @@ def serve(settings: Settings, running: Running) -> int:
     running.health.add_ready("kafka", lambda: worker.kafka)
     running.health.add_ready("redis", lambda: worker.store)
     running.health.add_ready("log", lambda: worker.log)
-    policy = Probe("redis policy", partial(policy_fault, store))
+    policy = Probe("redis policy", partial(policy_fault, policy_client(settings.redis.url)))
     policy.start()
     running.health.add_ready("redis_policy", policy.fault)
     door = ApiServer(make_app(UsageView(cells, ends)), billing.http_host, billing.http_port)

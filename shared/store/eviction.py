@@ -16,9 +16,10 @@ import redis
 from msgspec import Struct
 from redis.exceptions import NoPermissionError, ResponseError
 
-from shared.store.client import StoreAwayError, store_errors
+from shared.store.client import StoreAwayError, connect, store_errors
 
 SAFE_POLICY: Final = "noeviction"
+_TIMEOUT_S: Final = 1.0
 UNKNOWN: Final = (
     "Redis does not tell its maxmemory-policy: allow this user INFO (or CONFIG GET), and set"
     f" maxmemory-policy {SAFE_POLICY}"
@@ -58,8 +59,13 @@ def read_eviction(client: redis.Redis) -> Eviction:
         return Eviction(policy, str(info.get("run_id", "")), int(info.get("evicted_keys", 0)))
 
 
+def policy_client(url: str) -> redis.Redis:
+    """A client for policy_fault(), which is to return within a probe's time."""
+    return connect(url, retry=None, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+
+
 def policy_fault(client: redis.Redis) -> str:
-    """For a probe of a part that works without Redis too: "" also where Redis is unavailable."""
+    """Why keys may vanish; "" also where Redis is unavailable, which others notice."""
     try:
         return read_eviction(client).fault
     except StoreAwayError:

@@ -145,7 +145,7 @@ def test_an_intake_made_by_hand_is_aligned_with_the_plan(
     wait_until(lambda: expected.items() <= configs(admin, topic).items(), "it is aligned", 60)
 
 
-def test_a_topic_whose_configs_are_forbidden_is_told_once_and_shown(
+def test_a_topic_whose_configs_are_forbidden_is_logged_once_and_shown(
     line: Line, watch: EventWatch
 ) -> None:
     topic = names.intake(FOREIGN)

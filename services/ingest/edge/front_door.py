@@ -42,8 +42,7 @@ from shared.runtime.sections import RedisSettings
 from shared.runtime.service_cli import Running
 from shared.smtp.extensions import Extensions
 from shared.smtp.server_options import ServerOptions
-from shared.store import client as store
-from shared.store.eviction import policy_fault
+from shared.store.eviction import policy_client, policy_fault
 from shared.stream.client import ClientOptions
 from shared.stream.failpoints import Failpoints
 from shared.stream.own_events import OwnEvents
@@ -169,7 +168,7 @@ class FrontDoor:
         means.running.health.add_ready(
             "front_door", cleared_by(means.brokers, lambda: (writer.fault, writer.failed_at_s))
         )
-        policy = Probe("redis policy", partial(policy_fault, store.connect(means.redis.url)))
+        policy = Probe("redis policy", partial(policy_fault, policy_client(means.redis.url)))
         policy.start()
         means.running.health.add_ready("redis_policy", policy.fault)
         means.running.counters.watch(OPEN, HELP[OPEN], lambda: float(self._crowd.count))
