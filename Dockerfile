@@ -15,7 +15,9 @@ COPY --from=packages /venv /venv
 WORKDIR /app
 COPY services services
 COPY shared shared
-COPY bench bench
+COPY cli cli
+COPY local/__init__.py local/__init__.py
+COPY local/sink local/sink
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1 \
     SLUICE_TELEMETRY__HTTP_HOST=0.0.0.0 SLUICE_TELEMETRY__HTTP_PORT=9100
 USER sluice

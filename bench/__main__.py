@@ -11,7 +11,7 @@ import msgspec
 
 from bench import e2e, front_door, front_door_result, postfix
 from bench.smtp_sink import PeerError
-from shared.cli.parts.away import PartAwayError
+from local.parts.away import PartAwayError
 from shared.runtime.program_name import program_name
 
 _PART_AWAY = 3

@@ -28,14 +28,14 @@ from bench import postfix, signing_key, smtp_sink
 from bench.processes import Usage, cpu_us_per_message, read_all
 from bench.publisher import Plan, Report
 from bench.smtp_sink import PeerError, SmtpSink
+from cli.stack import paths as places
+from local.stack import Line, LineOptions
 from services.billing.core.usage import BILLED, decode_cell
 from services.billing.edge.cells import RedisCells
-from shared.cli import places
-from shared.cli.line import Line, LineOptions
-from shared.registry import publish
-from shared.registry.changes import Changes
 from shared.registry.client import Client
-from shared.runtime.sections import KafkaSettings
+from shared.registry.store import publish
+from shared.registry.store.changes import Changes
+from shared.settings.sections import KafkaSettings
 from shared.store.client import connect
 from shared.store.read_cells import ALL_MONTHS
 from shared.topics.names import intake
@@ -165,7 +165,7 @@ def _journal_sink(folder: Path) -> Iterator[str]:
     """The own sink, journalling; its address."""
     state = folder / "sink.json"
     files = ("--journal", str(folder / "sink.jsonl"), "--state", str(state))
-    command = (sys.executable, "-m", "bench.sink", "--listen", "127.0.0.1:0", *files)
+    command = (sys.executable, "-m", "local.sink", "--listen", "127.0.0.1:0", *files)
     process = subprocess.Popen(
         [*command, "--behaviour", "accept"],
         cwd=places.ROOT,
@@ -186,7 +186,7 @@ def _wait_address(process: subprocess.Popen[bytes], state: Path) -> str:
             return str(json.loads(state.read_bytes())["address"])
         except (OSError, ValueError):
             time.sleep(_POLL_S)
-    raise PeerError("bench.sink did not start")
+    raise PeerError("local.sink did not start")
 
 
 class _Bench:

@@ -43,7 +43,7 @@ from bench.front_door_result import (
 from bench.processes import read_usage
 from bench.smtp_load import Plan, Talk, connect_all
 from bench.smtp_sink import PeerError, program
-from shared.cli import places
+from cli.stack import paths as places
 from shared.runtime.open_files import allow_open_files
 
 # A slow peer gets this share of the messages, so that each row takes about as long.

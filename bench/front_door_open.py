@@ -20,11 +20,11 @@ from services.ingest.edge.door import Door
 from services.ingest.edge.front_door import FrontDoor, Means
 from services.ingest.settings import Settings
 from shared.registry.client import Client
-from shared.registry.view import ClientView
+from shared.registry.store.view import ClientView
+from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import WELL
 from shared.runtime.service_cli import Running, run_service
 from shared.stream.client import options_of
-from shared.stream.failpoints import Failpoints
 from shared.stream.own_events import OwnEvents
 from shared.stream.reachability import probe_brokers
 from shared.topics import names

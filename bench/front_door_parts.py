@@ -24,16 +24,16 @@ from bench import smtp_sink
 from bench.processes import cpu_us_per_message, read_all
 from bench.smtp_load import Plan, Report
 from bench.smtp_sink import PeerError, program
-from shared.cli import places
-from shared.cli.line import Line, LineOptions
-from shared.cli.parts import certificate, ports
-from shared.cli.parts.services import ServicePlan, is_ready, service_process
-from shared.cli.process import Process
-from shared.registry import publish
-from shared.registry.changes import Changes
+from cli.stack import paths as places
+from local.parts import certificate, ports
+from local.parts.services import ServicePlan, is_ready, service_process
+from local.process import Process
+from local.stack import Line, LineOptions
 from shared.registry.client import Client
 from shared.registry.credentials import make_credential
-from shared.runtime.sections import KafkaSettings
+from shared.registry.store import publish
+from shared.registry.store.changes import Changes
+from shared.settings.sections import KafkaSettings
 
 CLIENT: Final = "bench"
 SENDING_DOMAIN: Final = "news.bench.example"

@@ -20,8 +20,8 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from shared.cli import state
-from shared.cli.line import Line, LineOptions
+from cli.stack import state
+from local.stack import Line, LineOptions
 from shared.stream.admin import ensure_topics
 from shared.topics import names
 from tests.chaos.scenario import FIXED, Kind

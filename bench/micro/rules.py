@@ -19,7 +19,7 @@ from fast_mail_parser import parse_email
 from msgspec import Struct
 
 from shared.mail.headers import scan
-from shared.mail.rules import Submission, judge
+from shared.submission.rules import Submission, judge
 from tests.messages import Sample, load
 
 SAMPLE: Final = "html-newsletter-10kb.eml"

@@ -17,6 +17,7 @@ from services.billing.edge.metrics import BillingMetrics
 from services.billing.edge.usage_view import UsageView
 from services.billing.edge.worker import Worker, WorkerParts
 from services.billing.settings import Settings
+from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import WELL, WrongUse
 from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running
@@ -24,7 +25,6 @@ from shared.store.client import connect
 from shared.store.eviction import policy_client, policy_fault
 from shared.stream.admin import ensure_topics_until
 from shared.stream.client import options_of
-from shared.stream.failpoints import Failpoints
 from shared.stream.open_transactions import OpenTransactions
 from shared.stream.reachability import probe_brokers
 from shared.topics.names import EVENTS, plans

@@ -17,6 +17,9 @@ from msgspec import Struct, structs
 from rich.console import Console
 from rich.table import Table
 
+from cli.answer import Exit, fail, print_json, say
+from cli.stack import state
+from cli.target import MAIN_LINE
 from services.billing.app import serve
 from services.billing.core.answer import Usage
 from services.billing.core.month import Months, is_month
@@ -27,14 +30,11 @@ from services.billing.edge.log_ends import EndsAsker, KafkaAwayError
 from services.billing.edge.recounting import RecountReport, recount
 from services.billing.edge.usage_view import MAX_WAIT_S, UsageView
 from services.billing.settings import Settings
-from shared.cli import state
-from shared.cli.answer import Exit, fail, print_json, say
-from shared.cli.event_log import EventLog
-from shared.cli.kafka_door import MAIN_LINE
+from shared.audit.event_log import EventLog
 from shared.runtime.clock import SystemClock
 from shared.runtime.lifecycle import PartAway, WrongUse
 from shared.runtime.service_cli import run_cli, service_cli
-from shared.runtime.settings import DEFAULT_ORIGIN, load
+from shared.settings.loader import DEFAULT_ORIGIN, load
 from shared.store.client import StoreAwayError, connect
 from shared.stream.client import ClientOptions, options_of
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Meta, Struct, field
 
-from shared.runtime.sections import (
+from shared.settings.sections import (
     KafkaSettings,
     RedisSettings,
     RuntimeSettings,

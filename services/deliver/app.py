@@ -32,12 +32,12 @@ from services.deliver.edge.resolver import Resolver
 from services.deliver.edge.signing import KeyFault, Signer, SigningSender, load_key
 from services.deliver.settings import DeliverSettings, Settings
 from shared.runtime.clock import Clock
+from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import WELL, WrongUse
 from shared.runtime.service_cli import Running
 from shared.stream.admin import ensure_topics_until
 from shared.stream.client import options_of
 from shared.stream.consumer import StreamConsumer
-from shared.stream.failpoints import Failpoints
 from shared.stream.jobs import Limits
 from shared.stream.open_transactions import OpenTransactions
 from shared.stream.own_events import OwnEvents

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from shared.runtime.sections import KafkaSettings, RuntimeSettings, TelemetrySettings
+from shared.settings.sections import KafkaSettings, RuntimeSettings, TelemetrySettings
 
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 

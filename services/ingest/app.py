@@ -10,7 +10,8 @@ from services.ingest.edge.front_door import FrontDoor, Means
 from services.ingest.edge.intake import SERVICE, Intake
 from services.ingest.edge.intake_topics import IntakeTopics
 from services.ingest.settings import Settings
-from shared.registry.view import ClientView
+from shared.registry.store.view import ClientView
+from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import WELL, Stop
 from shared.runtime.open_files import allow_open_files
 from shared.runtime.probe import Probe
@@ -18,7 +19,6 @@ from shared.runtime.service_cli import Running
 from shared.stream.admin import ensure_topics_until
 from shared.stream.client import options_of
 from shared.stream.consumer import StreamConsumer
-from shared.stream.failpoints import Failpoints
 from shared.stream.open_transactions import OpenTransactions
 from shared.stream.own_events import OwnEvents
 from shared.stream.reachability import probe_brokers

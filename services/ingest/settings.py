@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct, structs
 
-from shared.runtime.sections import (
+from shared.settings.sections import (
     KafkaSettings,
     RedisSettings,
     RuntimeSettings,

@@ -11,7 +11,8 @@ from services.validate.edge.judging import SERVICE, Judging, Means
 from services.validate.edge.keys_reader import KeysReader
 from services.validate.edge.submission_keys import SubmissionKeys
 from services.validate.settings import Settings
-from shared.registry.view import ClientView
+from shared.registry.store.view import ClientView
+from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import WELL
 from shared.runtime.service_cli import Running
 from shared.store import client as store
@@ -19,7 +20,6 @@ from shared.store.submissions import Window
 from shared.stream.admin import ensure_topics_until
 from shared.stream.client import ClientOptions, options_of
 from shared.stream.consumer import StreamConsumer
-from shared.stream.failpoints import Failpoints
 from shared.stream.open_transactions import OpenTransactions
 from shared.stream.own_events import OwnEvents
 from shared.stream.reachability import probe_brokers

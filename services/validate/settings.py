@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from shared.runtime.sections import (
+from shared.settings.sections import (
     KafkaSettings,
     RedisSettings,
     RuntimeSettings,

@@ -1,7 +1,8 @@
 """A client's passwords, kept as SCRAM-SHA-256 keys (RFC 5802, 3; RFC 7677). Passwords are not kept.
 
 Owns: how a password becomes keys, how one is verified, the course of a rotation. Does not own:
-where credentials are kept (client.py, publish.py), the exchange with a peer (shared/smtp/sasl.py).
+where credentials are kept (client.py, publish.py), the exchange with a peer
+(shared/smtp/server/sasl.py).
 
 A client has MAX_CREDENTIALS at most, the newest first, all under one salt and number of
 iterations: SCRAM tells the peer the salt before it is known which password it holds.
@@ -56,7 +57,7 @@ class Keys(Struct, frozen=True):
 
 def derive(password: str, salt: bytes, iterations: int) -> Keys:
     """The keys of a password, which costs `iterations` of SHA-256; call it off the loop."""
-    # NFKC, as shared/smtp/sasl.py has it and SCRAM clients do.
+    # NFKC, as shared/smtp/server/sasl.py has it and SCRAM clients do.
     text = unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
     salted = hashlib.pbkdf2_hmac("sha256", text, salt, iterations)
     client_key = hmac.digest(salted, b"Client Key", hashlib.sha256)

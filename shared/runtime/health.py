@@ -17,8 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from shared.runtime.lifecycle import WrongUse
-from shared.runtime.sections import TelemetrySettings
 from shared.runtime.telemetry import CONTENT_TYPE, Counters
+from shared.settings.sections import TelemetrySettings
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
-from shared.runtime.settings import SettingsError
-from shared.stream.failpoints import FailpointError
+from shared.runtime.failpoints import FailpointError
+from shared.settings.loader import SettingsError
 
 WELL: Final = 0
 CHECK_FAILED: Final = 1

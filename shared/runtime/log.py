@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 from shared.runtime.clock import Clock, SystemClock
-from shared.runtime.sections import RuntimeSettings
+from shared.settings.sections import RuntimeSettings
 
 # The attributes that every record has; what is beyond them came by `extra`.
 _ORDINARY: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

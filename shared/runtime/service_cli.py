@@ -29,10 +29,10 @@ from shared.runtime.lifecycle import Stop, bound_drain, run_main, stop_on_signal
 from shared.runtime.memory import keep_freed_memory
 from shared.runtime.processors import bind
 from shared.runtime.program_name import program_name
-from shared.runtime.sections import RuntimeSettings, TelemetrySettings
-from shared.runtime.settings import load
-from shared.runtime.settings_rows import show
 from shared.runtime.telemetry import Counters
+from shared.settings.describe import show
+from shared.settings.loader import load
+from shared.settings.sections import RuntimeSettings, TelemetrySettings
 
 logger = logging.getLogger(__name__)
 

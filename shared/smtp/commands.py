@@ -17,7 +17,7 @@ from shared.smtp.events import Data, Hello, Mail, Recipient, StartTls
 from shared.smtp.extensions import Extensions
 from shared.smtp.grammar import SyntaxFault, is_hello_name, parse_path, plain_path
 from shared.smtp.reply import Reply
-from shared.smtp.states import RCPT, READY, State
+from shared.smtp.server.states import RCPT, READY, State
 
 # Requests of a browser that was made to speak to us (cross-protocol attacks).
 _FOREIGN: Final = (

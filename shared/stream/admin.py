@@ -12,7 +12,7 @@ from kafka.admin import NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from shared.runtime.lifecycle import Stop
-from shared.runtime.sections import KafkaSettings
+from shared.settings.sections import KafkaSettings
 from shared.stream.client import made
 from shared.stream.topic_configs import align
 from shared.topics.configs import Overrides, wanted_configs

@@ -17,10 +17,10 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 from msgspec import Struct
 
-from shared.runtime.sections import KafkaSettings, RuntimeSettings
+from shared.settings.sections import KafkaSettings, RuntimeSettings
 from shared.stream.kafka_python.closing import ClosingClient
 from shared.stream.kafka_python.fetching import bound_fetches
-from shared.stream.quiet_selector import QuietSelector
+from shared.stream.kafka_python.quiet_selector import QuietSelector
 
 BATCH_BYTES: Final = 1024 * 1024
 # An intake record of up to 8 MB may have to be copied to mail.refused.

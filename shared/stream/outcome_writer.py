@@ -21,8 +21,8 @@ from typing import Any
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
+from shared.runtime.failpoints import Failpoints
 from shared.stream.consumer import StreamConsumer
-from shared.stream.failpoints import Failpoints
 from shared.stream.jobs import Hold, Job
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 

@@ -25,7 +25,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionE
 from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import AddPartitionsToTxnHandler
 
-from shared.runtime.sections import KafkaSettings
+from shared.settings.sections import KafkaSettings
 from shared.stream.admin import TopicError, ensure_topics
 from shared.topics.names import OWN_EVENTS_PREFIX, own_events_plan
 

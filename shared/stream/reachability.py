@@ -17,7 +17,7 @@ from kafka.errors import KafkaError, for_code
 from shared.runtime.health import HealthServer
 from shared.runtime.probe import Probe
 from shared.stream.client import ClientOptions, made
-from shared.stream.quiet_selector import QuietSelector
+from shared.stream.kafka_python.quiet_selector import QuietSelector
 from shared.topics.configs import min_in_sync
 
 ASK_TIMEOUT_MS: Final = 2_000

@@ -23,10 +23,10 @@ from kafka.errors import FencedInstanceIdError, KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 from msgspec import Struct
 
+from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
 from shared.stream.batch_size import BatchSize
 from shared.stream.consumer import MembershipLost, Record, StreamConsumer
-from shared.stream.failpoints import Failpoints
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.topics.names import REFUSED
 

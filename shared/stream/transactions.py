@@ -21,8 +21,8 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
+from shared.runtime.failpoints import Failpoints
 from shared.stream.client import ClientOptions, discard, make_producer
-from shared.stream.failpoints import Failpoints
 from shared.stream.own_events import OwnEvents, went_with_its_topic
 from shared.stream.watchdog import Watchdog
 

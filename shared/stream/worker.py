@@ -31,9 +31,9 @@ from kafka.errors import FencedInstanceIdError, KafkaError
 from kafka.structs import TopicPartition
 from msgspec import Struct
 
+from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
 from shared.stream.consumer import MembershipLost, Record, StreamConsumer
-from shared.stream.failpoints import Failpoints
 from shared.stream.jobs import (
     UNREADABLE,
     HandOut,

@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 
-from shared.cli import places
+from cli.stack import paths as places
 from tests.chaos.results import Results, table
 from tests.chaos.scenario import FIXED, Kind
 from tests.chaos.scenes import Scenes

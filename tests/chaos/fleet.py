@@ -15,8 +15,8 @@ from typing import Final
 
 from kafka import KafkaAdminClient
 
-from shared.cli.parts.services import SERVICES
-from shared.runtime.sections import RuntimeSettings
+from cli.stack.environment import SERVICES
+from shared.settings.sections import RuntimeSettings
 from shared.stream.client import made
 from tests.chaos.stage import MAX_IN_FLIGHT, Run, Stage
 

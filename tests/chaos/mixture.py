@@ -2,7 +2,7 @@
 
 Pure. Every message has a token of its own, in its Message-ID and in its recipient's local
 part, so that each account of the run (journal, events, sink) can be matched to it. The fates
-follow the sink's words (bench/sink): `defer-1-`, `bounce-`, `policy-`, all else accepted.
+follow the sink's words (local/sink): `defer-1-`, `bounce-`, `policy-`, all else accepted.
 """
 
 from __future__ import annotations

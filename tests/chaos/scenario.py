@@ -16,8 +16,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from shared.cli.parts.services import SERVICES
-from shared.stream.failpoints import NAMES
+from cli.stack.environment import SERVICES
+from shared.runtime.failpoints import NAMES
 
 # One that a heartbeat is forgiven, one for which the session certainly ends, one that outlasts
 # a transaction's answer and a destination's 30 s.

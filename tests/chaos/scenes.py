@@ -20,7 +20,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shared.cli.parts.services import SERVICES, base_environment
+from cli.stack.environment import SERVICES, base_environment
 from tests.chaos import mixture
 from tests.chaos.fleet import ENV, Fleet
 from tests.chaos.injector import Injector
@@ -192,7 +192,7 @@ def checks(stage: Stage) -> list[str]:
         "SLUICE_REDIS__URL": stage.line.doors.redis,
     }
     commands = {
-        "audit": ("shared.cli.audit", "--settled", "--kafka", stage.bootstrap),
+        "audit": ("cli.audit.command", "--settled", "--kafka", stage.bootstrap),
         "recount": ("services.billing", "recount"),
     }
     faults = []

@@ -16,14 +16,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, Protocol
 
-from shared.cli.line import Line, LineOptions
-from shared.registry import publish
-from shared.registry.changes import Changes
+from local.stack import Line, LineOptions
 from shared.registry.client import Client, Code
 from shared.registry.credentials import Credential
-from shared.runtime.sections import KafkaSettings
+from shared.registry.store import publish
+from shared.registry.store.changes import Changes
+from shared.runtime.failpoints import EXIT_CODE
+from shared.settings.sections import KafkaSettings
 from shared.stream import watchdog
-from shared.stream.failpoints import EXIT_CODE
 from tests.chaos import mixture
 from tests.chaos.injector import Injector
 from tests.chaos.ledger import Evidence, Findings, Promise, check

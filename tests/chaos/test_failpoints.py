@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from shared.stream.failpoints import NAMES
+from shared.runtime.failpoints import NAMES
 from tests.chaos.injector import Injector
 from tests.chaos.stage import MAX_IN_FLIGHT, Stage
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shared.cli.line import Line, LineOptions
+from local.stack import Line, LineOptions
 from tests.integration.front_door import (
     CLIENT,
     arrived,

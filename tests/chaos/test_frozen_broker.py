@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from shared.cli.line import Line, LineOptions
+from local.stack import Line, LineOptions
 from shared.topics import names
 from shared.topics.codec import decode_event, decode_pack
 from shared.topics.records import Event, EventType

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from shared.cli.parts.services import SERVICES
+from cli.stack.environment import SERVICES
 from tests.chaos.stage import MAX_IN_FLIGHT, Stage
 
 MESSAGES = 5_000

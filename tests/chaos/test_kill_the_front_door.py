@@ -12,7 +12,7 @@ from functools import partial
 from random import Random
 
 from shared.registry.credentials import make_credential
-from shared.stream.failpoints import DOOR_NAMES
+from shared.runtime.failpoints import DOOR_NAMES
 from tests.chaos import mixture
 from tests.chaos.smtp_injector import SmtpInjector
 from tests.chaos.stage import Run, Stage

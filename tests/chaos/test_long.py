@@ -11,9 +11,9 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
-from shared.registry import publish
-from shared.registry.changes import Changes
-from shared.runtime.sections import KafkaSettings
+from shared.registry.store import publish
+from shared.registry.store.changes import Changes
+from shared.settings.sections import KafkaSettings
 from shared.topics.records import EventType
 from tests.chaos import mixture
 from tests.chaos.fleet import IN_FLIGHT

@@ -22,14 +22,14 @@ RUN_BY = {
     "./sluice status": ("integration/test_line.py", '"status"'),
     "./sluice down": ("integration/test_line.py", '"down"'),
     "./sluice clients apply -f clients.yaml": ("integration/test_line.py", '"apply"'),
-    "./sluice check tests/messages/plain-english.eml --clients shared/cli/demo/clients.yaml"
+    "./sluice check tests/messages/plain-english.eml --clients local/demo/clients.yaml"
     " --client acme": ("unit/test_check.py", "test_the_command_of_the_docs"),
     "./sluice topics plan": ("integration/test_line_state.py", '"plan"'),
     "./sluice topics apply": ("integration/test_line_state.py", '"apply"'),
     "./sluice billing adopt-log": ("integration/test_billing_process.py", '"adopt-log"'),
     "./sluice billing rebuild": ("integration/test_billing_process.py", '"rebuild"'),
     "./sluice config show": ("integration/test_service_process.py", "config"),
-    "./sluice audit": ("integration/test_line.py", "shared.cli.audit"),
+    "./sluice audit": ("integration/test_line.py", "cli.audit.command"),
     "./sluice billing recount": ("integration/test_line.py", '"recount"'),
     "./sluice bench front-door": ("integration/test_bench_front_door.py", '"front-door"'),
     "./sluice bench rules": ("unit/test_bench_rules.py", '"rules"'),

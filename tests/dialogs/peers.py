@@ -18,7 +18,6 @@ from typing import Final, Protocol
 from msgspec.structs import replace
 
 from services.ingest.core.door_policy import judge_recipient, judge_sender
-from shared.mail import rules
 from shared.mail.headers import scan
 from shared.registry.client import Client
 from shared.smtp.errors import LocalProtocolError
@@ -37,10 +36,11 @@ from shared.smtp.events import (
 )
 from shared.smtp.extensions import Extensions
 from shared.smtp.reply import Reply
-from shared.smtp.sasl import ScramOffer
-from shared.smtp.server import ServerSession
-from shared.smtp.server_options import ServerOptions
-from shared.smtp.states import State
+from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.sasl import ScramOffer
+from shared.smtp.server.session import ServerSession
+from shared.smtp.server.states import State
+from shared.submission import rules
 from tests.dialogs.script import DOMAIN, NAME, PASSWORD
 from tests.unit.scram_client import offer_of
 from tests.unit.smtp_reading import Cut

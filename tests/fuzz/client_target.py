@@ -21,7 +21,7 @@ from services.deliver.core.answers import Where, answered
 from services.deliver.core.classify import parse_rules
 from services.deliver.core.plan import Timing, plan
 from services.deliver.edge.attempts import records_of
-from shared.smtp.client import ClientSession
+from shared.smtp.client.session import ClientSession
 from shared.smtp.errors import RemoteProtocolError
 from shared.smtp.events import ClientEvent, Finished, Send, Stage
 from shared.smtp.extensions import Extensions

@@ -19,7 +19,7 @@ from shared.mail import address
 from shared.mail.address import AddressFault, parse_path, parse_single
 from shared.mail.domains import normalise
 from shared.mail.headers import MAX_HEADER_LINES, scan
-from shared.mail.rules import Submission, judge
+from shared.submission.rules import Submission, judge
 from shared.topics.records import Facts
 from tests.fuzz.mail_grammar import CODES, OURS
 

@@ -25,9 +25,9 @@ from shared.smtp.events import (
 )
 from shared.smtp.extensions import Extensions
 from shared.smtp.reply import Reply
-from shared.smtp.server import ServerSession
-from shared.smtp.server_options import ServerOptions
-from shared.smtp.states import State
+from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.session import ServerSession
+from shared.smtp.server.states import State
 from tests.fuzz.talk_grammar import HEAD_BYTES
 from tests.unit.scram_client import offer_of
 

@@ -18,7 +18,7 @@ import pytest
 from msgspec import Struct
 
 from shared.mail.headers import scan
-from shared.mail.rules import Submission, judge
+from shared.submission.rules import Submission, judge
 from shared.topics.records import BrokenRule, Facts
 
 FOLDER: Final = Path(__file__).parent / "headers"

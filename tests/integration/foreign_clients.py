@@ -11,10 +11,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from shared.cli import places
-from shared.cli.parts import node_modules
-from shared.cli.run_tests import NODE_PACKAGES
+from cli.stack import paths as places
 from tests.integration.front_door import NAME, PASSWORD, SENDER, Door
+from tools import node_modules
+from tools.run_tests import NODE_PACKAGES
 
 EXAMPLES: Final = places.ROOT / "docs" / "examples" / "smtp"
 # The one name in the certificate of the door.

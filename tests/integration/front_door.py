@@ -14,16 +14,16 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shared.cli.line import Line
-from shared.cli.parts import ports
-from shared.cli.parts.certificate import make_certificate
-from shared.cli.parts.services import ServicePlan, is_ready, service_process
-from shared.cli.process import Process
-from shared.registry import publish
-from shared.registry.changes import Changes
+from local.parts import ports
+from local.parts.certificate import make_certificate
+from local.parts.services import ServicePlan, is_ready, service_process
+from local.process import Process
+from local.stack import Line
 from shared.registry.client import Client
 from shared.registry.credentials import make_credential
-from shared.runtime.sections import KafkaSettings
+from shared.registry.store import publish
+from shared.registry.store.changes import Changes
+from shared.settings.sections import KafkaSettings
 from shared.topics import names
 from shared.topics.codec import decode_event, decode_pack
 from shared.topics.records import Event, Message, Tally

@@ -13,8 +13,8 @@ import redis
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from shared.cli.line import Line
-from shared.cli.parts.services import base_environment
+from cli.stack.environment import base_environment
+from local.stack import Line
 from shared.topics.records import Event
 from tests.chaos.witnesses import EventWatch
 from tests.integration.front_door import NAME, PASSWORD
@@ -58,7 +58,7 @@ def configs(admin: KafkaAdminClient, topic: str) -> dict[str, str]:
 
 def topics_command(line: Line, verb: str) -> tuple[int, dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, "-m", "shared.cli.topics", verb, "--kafka", line.doors.kafka, "--json"],
+        [sys.executable, "-m", "cli.topics.command", verb, "--kafka", line.doors.kafka, "--json"],
         env=base_environment(),
         capture_output=True,
         timeout=PATIENCE_S,

@@ -16,7 +16,7 @@ from services.deliver.core.routing import Routes
 from services.deliver.edge.connection import Timeouts
 from services.deliver.edge.pools import Pools, PoolSettings
 from services.deliver.edge.resolver import Resolver
-from shared.stream.failpoints import Failpoints
+from shared.runtime.failpoints import Failpoints
 from shared.topics.records import Envelope, Facts, Origin
 from tests.integration.scripted_smtp import Script, Scripted, scripted
 

@@ -19,7 +19,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from shared.cli.parts import packages, ports
+from local.parts import packages, ports
 from tests.integration.foreign_clients import HOST, adapted
 from tests.integration.front_door import DOMAIN, NAME, PASSWORD, SENDER, Door
 from tests.integration.smtp_peers import wait_until

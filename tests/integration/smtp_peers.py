@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from shared.cli.parts.services import base_environment
+from cli.stack.environment import base_environment
 
 WITHIN_S = 20.0
 
@@ -49,7 +49,7 @@ def running_sink(folder: Path, *options: str) -> Iterator[Sink]:
     """A sink on a free port, its files in `folder`."""
     files = ("--journal", str(folder / "sink.jsonl"), "--state", str(folder / "sink.json"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.sink", "--listen", "127.0.0.1:0", *files, *options],
+        [sys.executable, "-m", "local.sink", "--listen", "127.0.0.1:0", *files, *options],
         env=base_environment(),
     )
     try:

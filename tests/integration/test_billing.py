@@ -14,6 +14,10 @@ from kafka import KafkaAdminClient
 from kafka.structs import TopicPartition
 from msgspec import Struct
 
+from cli.audit.command import audit
+from local.parts.ports import free_ports
+from local.parts.redis_server import RedisPlan, prepare
+from local.process import Process
 from services.billing.core.answer import Usage
 from services.billing.core.month import Months
 from services.billing.core.usage import Row
@@ -23,18 +27,14 @@ from services.billing.edge.metrics import BillingMetrics
 from services.billing.edge.recounting import RecountReport, recount
 from services.billing.edge.usage_view import UsageView
 from services.billing.edge.worker import Worker, WorkerParts
-from shared.cli.audit import audit
-from shared.cli.event_log import EventLog
-from shared.cli.parts.ports import free_ports
-from shared.cli.parts.redis_server import RedisPlan, prepare
-from shared.cli.process import Process
+from shared.audit.event_log import EventLog
 from shared.runtime.clock import SystemClock
+from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
 from shared.runtime.telemetry import Counters
 from shared.store.client import connect
 from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions, make_producer
-from shared.stream.failpoints import Failpoints
 from shared.topics import ids
 from shared.topics.codec import encode_event, encode_tally
 from shared.topics.names import TopicPlan

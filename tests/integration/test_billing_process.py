@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from shared.cli.parts.ports import free_ports
+from local.parts.ports import free_ports
+from shared.runtime.failpoints import EXIT_CODE, NAMES
 from shared.stream.client import ClientOptions, make_producer
-from shared.stream.failpoints import EXIT_CODE, NAMES
 from shared.topics import ids
 from shared.topics.codec import encode_event, encode_tally
 from shared.topics.names import EVENTS

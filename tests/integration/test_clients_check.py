@@ -27,13 +27,13 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from shared.cli.clients import main
-from shared.cli.parts.services import base_environment
-from shared.registry.changes import Changes
+from cli.clients.command import main
+from cli.stack.environment import base_environment
+from shared.mailauth.dkim_record import public_key_of
 from shared.registry.client import Client
-from shared.registry.dkim_record import public_key_of
-from shared.registry.publish import apply
-from shared.runtime.sections import KafkaSettings
+from shared.registry.store.changes import Changes
+from shared.registry.store.publish import apply
+from shared.settings.sections import KafkaSettings
 
 KEY = generate_private_key(65_537, 2_048)
 _, PUBLIC = public_key_of(KEY.public_key())
@@ -138,7 +138,7 @@ def check(*arguments: str, stdin: str = "", **env: str) -> Told:
 
 def check_by_a_process(*arguments: str, stdin: str) -> Told:
     ended = subprocess.run(
-        [sys.executable, "-m", "shared.cli.clients", "check", *arguments],
+        [sys.executable, "-m", "cli.clients.command", "check", *arguments],
         input=stdin,
         capture_output=True,
         text=True,

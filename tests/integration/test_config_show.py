@@ -9,14 +9,14 @@ from collections.abc import Mapping
 
 import pytest
 
-from shared.cli.parts.services import base_environment
+from cli.stack.environment import base_environment
 
 TIMEOUT_S = 60.0
 
 
 def config_show(environ: Mapping[str, str], *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "shared.cli.config", "show", *more],
+        [sys.executable, "-m", "cli.config.command", "show", *more],
         env={**os.environ, **base_environment(), **environ},
         capture_output=True,
         text=True,

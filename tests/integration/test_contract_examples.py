@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 
+from cli.stack import paths as places
+from local.parts import kafka_java, packages
 from services.ingest.core.kafka_record import read
-from shared.cli import places
-from shared.cli.parts import kafka_java, node_modules, packages
-from shared.cli.run_tests import NODE_PACKAGES
 from shared.mail.headers import scan
-from shared.mail.rules import Submission, judge
 from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions, load_metadata, make_consumer
+from shared.submission.rules import Submission, judge
 from shared.topics import names
+from tools import node_modules
+from tools.run_tests import NODE_PACKAGES
 
 EXAMPLES = places.ROOT / "docs" / "contracts" / "examples"
 DOMAIN = "news.example.com"

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.registry.changes import Changes
 from shared.registry.client import Client
 from shared.registry.credentials import verify
-from shared.registry.publish import apply
-from shared.registry.view import load_registry
-from shared.runtime.sections import KafkaSettings
+from shared.registry.store.changes import Changes
+from shared.registry.store.publish import apply
+from shared.registry.store.view import load_registry
+from shared.settings.sections import KafkaSettings
 from tests.integration.test_registry_view import a_client, clients_yaml, run
 
 CHOSEN = "a password of mine"

@@ -13,10 +13,10 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shared.registry import publish
-from shared.registry.changes import Changes
 from shared.registry.client import Client
-from shared.runtime.sections import KafkaSettings
+from shared.registry.store import publish
+from shared.registry.store.changes import Changes
+from shared.settings.sections import KafkaSettings
 from tests.integration.certificates import self_signed
 from tests.integration.door_peers import (
     Peer,

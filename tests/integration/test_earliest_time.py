@@ -12,11 +12,11 @@ import pytest
 from kafka import KafkaProducer
 from msgspec import Struct
 
-from shared.cli.line import Line, LineOptions
-from shared.registry import publish
-from shared.registry.changes import Changes
+from local.stack import Line, LineOptions
 from shared.registry.client import Client, Code
-from shared.runtime.sections import KafkaSettings
+from shared.registry.store import publish
+from shared.registry.store.changes import Changes
+from shared.settings.sections import KafkaSettings
 from shared.topics import ids, names
 from shared.topics.codec import decode_pack, encode_pack
 from shared.topics.records import Envelope, Event, EventType, Facts, Message, Origin

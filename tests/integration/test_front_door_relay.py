@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.cli.parts import packages
+from local.parts import packages
 from tests.integration.front_door import CLIENT, DOMAIN, SENDER, Door, message, running_door
 from tests.integration.postfix_relay import PAIRS, Relay, inject, running_relay
 from tests.integration.received import Received

@@ -19,14 +19,14 @@ from typing import Any
 import pytest
 from kafka import TopicPartition
 
-from shared.cli.audit import audit
-from shared.cli.conservation import FaultKind
-from shared.cli.line import Line, LineOptions
-from shared.cli.parts.services import SERVICES
-from shared.registry import publish
-from shared.registry.changes import Changes
+from cli.audit.command import audit
+from cli.stack.environment import SERVICES
+from local.stack import Line, LineOptions
+from shared.audit.conservation import FaultKind
 from shared.registry.client import Client
-from shared.runtime.sections import KafkaSettings
+from shared.registry.store import publish
+from shared.registry.store.changes import Changes
+from shared.settings.sections import KafkaSettings
 from shared.stream.client import ClientOptions, make_consumer
 from shared.topics import names
 from shared.topics.codec import CodecError, decode_event

@@ -12,7 +12,7 @@ from kafka import KafkaAdminClient
 from kafka.net.compat import KafkaNetClient
 
 from shared.stream.client import ClientOptions, made, make_consumer, make_producer
-from shared.stream.quiet_selector import QuietSelector
+from shared.stream.kafka_python.quiet_selector import QuietSelector
 from shared.topics.names import EVENTS
 
 # A producer has no I/O thread of its own: its sender does that work.

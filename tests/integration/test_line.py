@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 from kafka import KafkaProducer
 
-from shared.cli import places, state
-from shared.cli.parts import ports
-from shared.cli.parts.services import SERVICES, base_environment
+from cli.stack import paths as places
+from cli.stack import state
+from cli.stack.environment import SERVICES, base_environment
+from local.parts import ports
 
 WAIT_S = 180.0
 MARK = "SLUICE_TEST_MARK"
@@ -90,7 +91,7 @@ def shell() -> Iterator[Shell]:
 
 @pytest.fixture
 def running(shell: Shell) -> dict[str, Any]:
-    code, out, err = shell.run("shared.cli.up", "--detach", "--json", "--state", shell.name)
+    code, out, err = shell.run("local.up", "--detach", "--json", "--state", shell.name)
     assert code == 0, err
     doors: dict[str, Any] = json.loads(out)
     return doors
@@ -112,25 +113,25 @@ def test_up_prints_its_doors_status_finds_them_and_down_leaves_no_process(
     assert accepts(running["kafka"])
     assert accepts(running["sink"])
 
-    code, out, _ = shell.run("shared.cli.status", "--json", "--state", shell.name)
+    code, out, _ = shell.run("local.status", "--json", "--state", shell.name)
     status = json.loads(out)
     assert code == 0
     assert status["running"]
     assert {name: status[name] for name in DOORS} == running
     assert status["ready"] == dict.fromkeys(["kafka", "redis", "sink", *SERVICES], True)
 
-    code, out, err = shell.run("shared.cli.up", "--json", "--state", shell.name)
+    code, out, err = shell.run("local.up", "--json", "--state", shell.name)
     assert code == 2
     assert "already runs" in json.loads(out)["error"]
     assert "already runs" in err
 
-    code, out, _ = shell.run("shared.cli.down", "--json", "--forget", "--state", shell.name)
+    code, out, _ = shell.run("local.down", "--json", "--forget", "--state", shell.name)
     assert code == 0
     assert json.loads(out) == {"state": shell.name, "stopped": True, "drained": True}
     shell.assert_nothing_left()
     assert not places.run_folder(shell.name).exists()
 
-    code, out, _ = shell.run("shared.cli.status", "--json", "--state", shell.name)
+    code, out, _ = shell.run("local.status", "--json", "--state", shell.name)
     assert code == 3
     assert json.loads(out)["running"] is False
 
@@ -154,7 +155,7 @@ def test_a_newcomers_own_publisher_ends_in_a_bill_that_audit_and_recount_confirm
     registry = tmp_path / "clients.yaml"
     registry.write_text(CLIENTS)
     code, _, err = shell.run(
-        "shared.cli.clients", "apply", "-f", str(registry), "--state", shell.name
+        "cli.clients.command", "apply", "-f", str(registry), "--state", shell.name
     )
     assert code == 0, err
     producer = KafkaProducer(bootstrap_servers=running["kafka"], metrics_enabled=False)
@@ -174,7 +175,7 @@ def test_a_newcomers_own_publisher_ends_in_a_bill_that_audit_and_recount_confirm
     wait_for(lambda: sum(row["billed"] for row in billed()) == 20, "20 letters billed")
     (row,) = billed()
     assert (row["mailing_id"], row["delivered"], row["received"]) == ("letters", 20, 20)
-    code, out, err = shell.run("shared.cli.audit", "--json", "--settled", "--state", shell.name)
+    code, out, err = shell.run("cli.audit.command", "--json", "--settled", "--state", shell.name)
     assert code == 0, out + err
     code, out, err = shell.run("services.billing", "recount", "--json", "--state", shell.name)
     assert code == 0, out + err
@@ -186,7 +187,7 @@ def test_what_the_environment_and_the_file_set_wins_over_what_up_chooses(
     smtp, billing, peer = (f"{ports.LOOPBACK}:{port}" for port in ports.free_ports(3))
     journal = tmp_path / "peer.jsonl"
     files = ("--journal", str(journal), "--state", str(tmp_path / "peer.json"))
-    shell.start("bench.sink", "--listen", peer, *files, "--behaviour", "demo")
+    shell.start("local.sink", "--listen", peer, *files, "--behaviour", "demo")
     config = tmp_path / "sluice.toml"
     config.write_text(
         f"[kafka]\nstatic_membership = false\n[billing]\nhttp_port = {billing.rpartition(':')[2]}\n"
@@ -195,7 +196,7 @@ def test_what_the_environment_and_the_file_set_wins_over_what_up_chooses(
     shell.env["SLUICE_CONFIG"] = str(config)
     shell.env["SLUICE_DELIVER__ROUTES"] = json.dumps({"*": peer})
     shell.env["SLUICE_INGEST__SMTP_LISTEN"] = json.dumps([smtp])
-    code, out, err = shell.run("shared.cli.up", "--detach", "--json", "--state", shell.name)
+    code, out, err = shell.run("local.up", "--detach", "--json", "--state", shell.name)
     assert code == 0, err
     for key in ("deliver.routes", "kafka.static_membership", "billing.http_port"):
         assert f"kept as it is set: {key} (" in err
@@ -207,7 +208,7 @@ def test_what_the_environment_and_the_file_set_wins_over_what_up_chooses(
     registry = tmp_path / "clients.yaml"
     registry.write_text(CLIENTS)
     code, _, err = shell.run(
-        "shared.cli.clients", "apply", "-f", str(registry), "--state", shell.name
+        "cli.clients.command", "apply", "-f", str(registry), "--state", shell.name
     )
     assert code == 0, err
     producer = KafkaProducer(bootstrap_servers=doors["kafka"], metrics_enabled=False)
@@ -223,7 +224,7 @@ def test_what_the_environment_and_the_file_set_wins_over_what_up_chooses(
 
 def test_a_port_that_the_services_cannot_share_is_wrong_use(shell: Shell) -> None:
     shell.env["SLUICE_TELEMETRY__HTTP_PORT"] = "9000"
-    code, out, _ = shell.run("shared.cli.up", "--json", "--state", shell.name)
+    code, out, _ = shell.run("local.up", "--json", "--state", shell.name)
     assert code == 2
     assert "SLUICE_TELEMETRY__HTTP_PORT" in json.loads(out)["error"]
     shell.assert_nothing_left()
@@ -241,9 +242,7 @@ def test_a_dead_service_is_seen_and_comes_back(shell: Shell, running: dict[str, 
         return now.parts.get("ingest", killed) != killed
 
     wait_for(is_back, "another ingest")
-    wait_for(
-        lambda: shell.run("shared.cli.status", "--state", shell.name)[0] == 0, "all ready again"
-    )
+    wait_for(lambda: shell.run("local.status", "--state", shell.name)[0] == 0, "all ready again")
 
 
 def test_kill_9_of_the_keeper_leaves_no_process(shell: Shell, running: dict[str, Any]) -> None:
@@ -256,7 +255,7 @@ def test_kill_9_of_the_keeper_leaves_no_process(shell: Shell, running: dict[str,
 
 def test_a_kafka_that_is_not_there_is_named_and_nothing_is_left(shell: Shell) -> None:
     arguments = ("--json", "--kafka", "127.0.0.1:1", "--state", shell.name)
-    code, out, err = shell.run("shared.cli.up", *arguments)
+    code, out, err = shell.run("local.up", *arguments)
     assert code == 3
     assert json.loads(out) == {"error": "no Kafka broker answers at 127.0.0.1:1"}
     assert "127.0.0.1:1" in err
@@ -264,14 +263,14 @@ def test_a_kafka_that_is_not_there_is_named_and_nothing_is_left(shell: Shell) ->
 
 
 def test_ending_what_does_not_run_is_well(shell: Shell) -> None:
-    code, out, _ = shell.run("shared.cli.down", "--json", "--state", shell.name)
+    code, out, _ = shell.run("local.down", "--json", "--state", shell.name)
     assert code == 0
     assert json.loads(out)["stopped"] is False
 
 
 @pytest.mark.parametrize("command", ["up", "status", "down"])
 def test_a_state_that_is_no_folder_name_is_wrong_use(shell: Shell, command: str) -> None:
-    code, out, _ = shell.run(f"shared.cli.{command}", "--json", "--state", "../elsewhere")
+    code, out, _ = shell.run(f"local.{command}", "--json", "--state", "../elsewhere")
     assert code == 2
     assert "cannot be the name" in json.loads(out)["error"]
 
@@ -285,7 +284,7 @@ def demo_state(process: subprocess.Popen[str]) -> state.State | None:
 def test_a_demo_that_is_interrupted_leaves_no_process(
     shell: Shell, number: signal.Signals, phase: str
 ) -> None:
-    with shell.start("shared.cli.demo", "--messages", "2000", "--json") as demo:
+    with shell.start("local.demo", "--messages", "2000", "--json") as demo:
 
         def is_there() -> bool:
             assert demo.poll() is None
@@ -302,7 +301,7 @@ def test_a_demo_that_is_interrupted_leaves_no_process(
 
 
 def run_demos(shell: Shell, commands: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
-    started = [shell.start("shared.cli.demo", *arguments) for arguments in commands]
+    started = [shell.start("local.demo", *arguments) for arguments in commands]
     results = []
     for demo in started:
         with demo:

@@ -27,12 +27,12 @@ from kafka.admin import (
 )
 from kafka.structs import TopicPartition
 
-from shared.cli.line import Line, LineOptions
-from shared.cli.parts.services import SERVICES
-from shared.registry import publish
-from shared.registry.changes import Changes
+from cli.stack.environment import SERVICES
+from local.stack import Line, LineOptions
 from shared.registry.client import Client
-from shared.runtime.sections import KafkaSettings
+from shared.registry.store import publish
+from shared.registry.store.changes import Changes
+from shared.settings.sections import KafkaSettings
 from shared.store.client import connect
 from shared.stream.client import ClientOptions, make_consumer
 from shared.topics import names

@@ -11,6 +11,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
+from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
 from shared.stream.client import (
     SESSION_TIMEOUT_MS,
@@ -20,7 +21,6 @@ from shared.stream.client import (
     make_producer,
 )
 from shared.stream.consumer import MembershipLost, StreamConsumer
-from shared.stream.failpoints import Failpoints
 from shared.stream.kafka_python.claims import request_rejoin
 from shared.stream.open_transactions import Abandoned, OpenTransactions
 from shared.stream.relay import Relay

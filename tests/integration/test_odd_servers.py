@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from kafka import KafkaProducer
 
-from shared.cli.line import Line, LineOptions
+from local.stack import Line, LineOptions
 from shared.topics import ids, names
 from shared.topics.codec import encode_pack
 from shared.topics.records import Envelope, Event, EventType, Facts, Message, Origin

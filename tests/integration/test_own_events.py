@@ -12,7 +12,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.structs import TopicPartition
 from msgspec import Struct
 
-from shared.cli.line import Line, LineOptions
+from local.stack import Line, LineOptions
 from shared.registry.client import Client
 from shared.topics import names
 from shared.topics.codec import decode_event

@@ -12,11 +12,11 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 from msgspec.structs import replace
 
-from shared.runtime.sections import KafkaSettings
+from shared.runtime.failpoints import Failpoints
+from shared.settings.sections import KafkaSettings
 from shared.stream import outputs
 from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions
-from shared.stream.failpoints import Failpoints
 from shared.stream.own_events import MAX_LOST, OwnEvents
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import Watchdog

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from shared.cli.parts import ports
-from shared.cli.parts.packages import find_program
+from local.parts import ports
+from local.parts.packages import find_program
 from shared.registry.client import Client
 from tests.integration.door_peers import (
     Peer,

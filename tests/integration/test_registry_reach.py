@@ -20,15 +20,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from shared.cli.parts import ports
-from shared.cli.parts.services import ServicePlan, is_ready, service_process
-from shared.cli.process import Process
+from local.parts import ports
+from local.parts.services import ServicePlan, is_ready, service_process
+from local.process import Process
 from shared.mail.headers import scan
-from shared.registry.changes import Changes, plan_changes
 from shared.registry.client import Client
 from shared.registry.credentials import make_credential
-from shared.registry.publish import change
-from shared.runtime.sections import KafkaSettings
+from shared.registry.store.changes import Changes, plan_changes
+from shared.registry.store.publish import change
+from shared.settings.sections import KafkaSettings
 from shared.stream import outputs
 from shared.stream.client import ClientOptions, make_producer
 from shared.topics import ids, names

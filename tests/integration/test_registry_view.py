@@ -14,14 +14,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.cli.line import Line, LineOptions
-from shared.cli.parts.services import base_environment
-from shared.registry.changes import Changes
+from cli.stack.environment import base_environment
+from local.stack import Line, LineOptions
 from shared.registry.client import Client, Code
 from shared.registry.lookup import find_clients
-from shared.registry.publish import apply
-from shared.registry.view import ClientView, load_registry
-from shared.runtime.sections import KafkaSettings
+from shared.registry.store.changes import Changes
+from shared.registry.store.publish import apply
+from shared.registry.store.view import ClientView, load_registry
+from shared.settings.sections import KafkaSettings
 from shared.stream.client import ClientOptions, make_producer
 from shared.stream.relay import NotReady
 from shared.topics import names
@@ -141,7 +141,7 @@ def test_a_view_outlives_its_broker(tmp_path: Path) -> None:
 
 def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "shared.cli.clients", *arguments],
+        [sys.executable, "-m", "cli.clients.command", *arguments],
         input=stdin,
         capture_output=True,
         text=True,

@@ -12,13 +12,13 @@ from typing import Final
 import pytest
 from msgspec.structs import replace
 
-from shared.cli.parts.services import base_environment
-from shared.registry.changes import Changes, plan_changes
+from cli.stack.environment import base_environment
 from shared.registry.client import Client, Code
 from shared.registry.credentials import verify
-from shared.registry.publish import Written, apply, change
-from shared.registry.view import load_registry
-from shared.runtime.sections import KafkaSettings
+from shared.registry.store.changes import Changes, plan_changes
+from shared.registry.store.publish import Written, apply, change
+from shared.registry.store.view import load_registry
+from shared.settings.sections import KafkaSettings
 from tests.integration.test_registry_view import a_client, clients_yaml
 
 CHANGES_EACH: Final = 4
@@ -111,7 +111,7 @@ def test_two_files_that_name_one_domain_cannot_both_be_applied_at_once(
 def command(kafka: KafkaSettings, *arguments: str, stdin: str) -> subprocess.Popen[str]:
     """A `clients` command as a process that has what it reads."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "shared.cli.clients", *arguments, "--kafka", kafka.bootstrap],
+        [sys.executable, "-m", "cli.clients.command", *arguments, "--kafka", kafka.bootstrap],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -9,11 +9,11 @@ from collections import Counter
 
 import pytest
 
+from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
 from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record, StreamConsumer
-from shared.stream.failpoints import Failpoints
 from shared.stream.relay import NotReady, Relay
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import Watchdog

@@ -12,7 +12,7 @@ import redis
 from kafka import KafkaProducer
 from msgspec import Struct
 
-from shared.cli.line import Line, LineOptions
+from local.stack import Line, LineOptions
 from shared.mail.headers import scan
 from shared.registry.client import Client
 from shared.topics import ids, names

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.cli.parts.services import base_environment
+from cli.stack.environment import base_environment
 
 SERVICE = """
 import uvloop

@@ -16,9 +16,9 @@ from pathlib import Path
 import aiosmtplib
 import pytest
 
-from bench.sink.behaviour import TARPIT_S
 from bench.smtp_sink import program
-from shared.cli.parts.services import base_environment
+from cli.stack.environment import base_environment
+from local.sink.behaviour import TARPIT_S
 from tests.integration.certificates import self_signed
 from tests.integration.smtp_peers import Sink, running_sink, wait_until
 
@@ -217,7 +217,7 @@ def test_an_idle_client_is_told_421(tmp_path: Path) -> None:
 def test_the_journal_outlives_a_kill(tmp_path: Path) -> None:
     state, journal = tmp_path / "sink.json", tmp_path / "sink.jsonl"
     files = ("--journal", str(journal), "--state", str(state))
-    process = subprocess.Popen([sys.executable, "-m", "bench.sink", *files], env=base_environment())
+    process = subprocess.Popen([sys.executable, "-m", "local.sink", *files], env=base_environment())
     try:
         wait_until(state.exists, "the sink listens")
         host, _, port = json.loads(state.read_bytes())["address"].rpartition(":")
@@ -233,7 +233,7 @@ def test_the_journal_outlives_a_kill(tmp_path: Path) -> None:
 
 def test_an_address_that_is_taken_ends_the_start_with_3(sink: Sink) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "bench.sink", "--listen", sink.address],
+        [sys.executable, "-m", "local.sink", "--listen", sink.address],
         env=base_environment(),
         capture_output=True,
         check=False,

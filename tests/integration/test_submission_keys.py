@@ -19,7 +19,7 @@ from services.ingest.edge.reservations import ReservedKeys
 from services.validate.edge.keys_reader import KeysReader
 from services.validate.edge.submission_keys import Run, SubmissionKeys
 from shared.runtime.clock import SystemClock
-from shared.runtime.sections import RedisSettings
+from shared.settings.sections import RedisSettings
 from shared.store.client import connect
 from shared.store.submissions import (
     Claimed,

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.cli.parts.away import PartAwayError
-from shared.cli.parts.services import base_environment
-from shared.cli.process import ProcessSpec
-from shared.cli.state import start_of
-from shared.cli.supervisor import Supervisor
+from cli.stack.environment import base_environment
+from cli.stack.state import start_of
+from local.parts.away import PartAwayError
+from local.process import ProcessSpec
+from local.supervisor import Supervisor
 
 WAIT_S = 20.0
 
@@ -123,8 +123,8 @@ def test_without_restart_the_dead_stay_dead(tmp_path: Path) -> None:
 KEEPER = f"""
 import sys, time
 from pathlib import Path
-from shared.cli.process import ProcessSpec
-from shared.cli.supervisor import Supervisor
+from local.process import ProcessSpec
+from local.supervisor import Supervisor
 supervisor = Supervisor(Path(sys.argv[1]), True, print)
 spec = ProcessSpec("one", (sys.executable, "-c", {STUBBORN!r}), lambda: True, 10.0, 1.0)
 supervisor.start([spec])

@@ -12,13 +12,13 @@ from services.ingest.edge.intake import Intake
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Policy
 from services.validate.edge.judging import Judging, Means
-from shared.registry.changes import Changes
 from shared.registry.client import Client
-from shared.registry.publish import apply
-from shared.registry.view import ClientView
+from shared.registry.store.changes import Changes
+from shared.registry.store.publish import apply
+from shared.registry.store.view import ClientView
 from shared.runtime.clock import SystemClock
-from shared.runtime.sections import KafkaSettings
 from shared.runtime.telemetry import Counter
+from shared.settings.sections import KafkaSettings
 from shared.stream.outputs import pack
 from shared.stream.transactions import Output
 from shared.topics import names

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.cli.parts.services import base_environment
+from cli.stack.environment import base_environment
 from tests.unit.test_launcher import launcher
 
 TIMEOUT_S = 60.0
@@ -37,12 +37,12 @@ def test_help_shows_the_command_as_the_launcher_runs_it(command: str) -> None:
 
 
 def test_wrong_use_names_the_command_too() -> None:
-    shown = asked("shared.cli.clients", "aply", SLUICE_COMMAND="./sluice")
+    shown = asked("cli.clients.command", "aply", SLUICE_COMMAND="./sluice")
     assert shown.returncode == 2
     assert shown.stderr.startswith("Usage: ./sluice clients [OPTIONS] COMMAND")
     assert "Try './sluice clients --help'" in shown.stderr
-    assert asked("shared.cli.clients", "aply").stderr.startswith(
-        "Usage: python -m shared.cli.clients"
+    assert asked("cli.clients.command", "aply").stderr.startswith(
+        "Usage: python -m cli.clients.command"
     )
 
 
@@ -51,7 +51,7 @@ def test_a_tab_in_the_file_given_is_told_with_its_name(tmp_path: Path) -> None:
     path.write_text("clients:\n\t- name: acme\n")
     for module, *command in (
         (
-            "shared.cli.clients",
+            "cli.clients.command",
             "check",
             "acme",
             "--mail-host",
@@ -59,8 +59,8 @@ def test_a_tab_in_the_file_given_is_told_with_its_name(tmp_path: Path) -> None:
             "--clients",
             str(path),
         ),
-        ("shared.cli.clients", "apply", "-f", str(path), "--kafka", "127.0.0.1:1"),
-        ("shared.cli.check", str(path), "--clients", str(path)),
+        ("cli.clients.command", "apply", "-f", str(path), "--kafka", "127.0.0.1:1"),
+        ("cli.check.command", str(path), "--clients", str(path)),
     ):
         shown = asked(module, *command)
         assert f"{path}: found a tab on line 2, column 1" in shown.stderr, command

@@ -10,11 +10,11 @@ from zlib import crc32
 
 import pytest
 
+from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
 from shared.stream import outputs
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import StreamConsumer
-from shared.stream.failpoints import Failpoints
 from shared.stream.jobs import Job, Limits
 from shared.stream.transactions import Output, TransactionalProducer
 from shared.stream.watchdog import Watchdog

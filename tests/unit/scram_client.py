@@ -6,7 +6,7 @@ import base64
 import hashlib
 import hmac
 
-from shared.smtp.sasl import ScramKeys, ScramOffer
+from shared.smtp.server.sasl import ScramKeys, ScramOffer
 
 SALT = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
 ITERATIONS = 4096

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.cli.conservation import (
+from shared.audit.conservation import (
     BookRow,
     Books,
     Doubles,
@@ -17,7 +17,7 @@ from shared.cli.conservation import (
     mail_id_text,
     parse_mail_id,
 )
-from shared.cli.id_buckets import IdBuckets
+from shared.audit.id_buckets import IdBuckets
 from shared.topics import ids
 from shared.topics.records import Event, EventType, MailEvent, Tally, TallyRow
 

@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from bench.sink.behaviour import dot_delay_s
+from local.sink.behaviour import dot_delay_s
 from shared.mail.headers import scan
-from shared.mail.rules import Submission, judge
+from shared.submission.rules import Submission, judge
 from shared.topics.records import EventType
 from tests.chaos import mixture
 from tests.chaos.stage import MAX_IN_FLIGHT

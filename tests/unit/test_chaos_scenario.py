@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from shared.cli.parts.services import SERVICES, base_environment
+from cli.stack.environment import SERVICES, base_environment
 from tests.chaos.scenario import (
     GROWN,
     PAUSES_S,

@@ -11,15 +11,15 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from shared.cli import check_files
-from shared.cli.check import main
-from shared.cli.check_files import split_mbox
-from shared.cli.check_lines import header_lines, line_to_mend, lines_meant, printable
-from shared.mail.rules import RULES, UNREADABLE
+from cli.check import files as check_files
+from cli.check.command import main
+from cli.check.files import split_mbox
+from cli.check.lines import header_lines, line_to_mend, lines_meant, printable
+from shared.submission.rules import RULES, UNREADABLE
 from tests.messages import FOLDER, Sample, clients, load
 
 ROOT = Path(__file__).resolve().parents[2]
-DEMO = ROOT / "shared" / "cli" / "demo" / "clients.yaml"
+DEMO = ROOT / "local" / "demo" / "clients.yaml"
 GOOD = FOLDER / "plain-english.eml"
 BAD = FOLDER / "several-rules.eml"
 NAMES = [rule.id for rule in RULES]
@@ -137,7 +137,7 @@ def test_a_nul_in_the_body_is_mended_in_the_body(registry: str) -> None:
 
 def test_the_command_of_the_docs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    command = "tests/messages/plain-english.eml --clients shared/cli/demo/clients.yaml"
+    command = "tests/messages/plain-english.eml --clients local/demo/clients.yaml"
     result = run(*command.split(), "--client", "acme")
     assert result.exit_code == 1
     assert "(R4 R10)" in result.stdout

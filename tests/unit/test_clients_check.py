@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers, generate_private_key
 
-from shared.registry.delegation import (
+from shared.mailauth.delegation import (
     Expected,
     Finding,
     judge_delegation,
@@ -18,8 +18,8 @@ from shared.registry.delegation import (
     judge_mx,
     judge_spf,
 )
-from shared.registry.dkim_record import public_key_of
-from shared.registry.spf import Away, Rows
+from shared.mailauth.dkim_record import public_key_of
+from shared.mailauth.spf.evaluation import Away, Rows
 
 DOMAIN = "news.acme.example"
 SOURCE = "192.0.2.7"

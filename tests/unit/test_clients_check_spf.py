@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.registry.spf import Away, LookUp, Rows, check_host, ending
-from shared.registry.spf_record import SpfSyntaxError, parse_record
+from shared.mailauth.spf.evaluation import Away, LookUp, Rows, check_host, ending
+from shared.mailauth.spf.record import SpfSyntaxError, parse_record
 
 IP4, IP6 = "192.0.2.7", "2001:db8::7"
 RECORDS: dict[tuple[str, str], tuple[str, ...] | Away] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from shared.runtime.sections import SECTIONS
+from shared.settings.sections import SECTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -65,4 +65,5 @@ def test_the_image_copies_what_is_in_the_tree_and_runs_as_an_ordinary_user() -> 
 
 def test_the_image_gets_everything_it_copies_past_the_ignore_file() -> None:
     passed = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
-    assert {"pyproject.toml", "uv.lock", "services", "shared", "bench"} == set(passed)
+    sources = {"services", "shared", "cli", "local/__init__.py", "local/sink"}
+    assert {"pyproject.toml", "uv.lock", *sources} == set(passed)

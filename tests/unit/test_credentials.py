@@ -6,9 +6,8 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from shared.cli import clients as command
-from shared.cli.credentials import main, summary
-from shared.registry.changes import Changes, changed_fields, plan_changes
+from cli.clients import command
+from cli.clients.credentials import main, summary
 from shared.registry.client import Client, decode_client, encode_client
 from shared.registry.credentials import (
     DEFAULT_ITERATIONS,
@@ -20,6 +19,7 @@ from shared.registry.credentials import (
     rotated,
     verify,
 )
+from shared.registry.store.changes import Changes, changed_fields, plan_changes
 from tests.unit.scram_client import ITERATIONS, SALT, keys_of
 
 ITS_DAY_MS = 1_795_521_600_000  # 2026-11-24T12:00Z

@@ -9,8 +9,8 @@ from importlib.resources import files
 
 import pytest
 
-from shared.cli.demo.mailing import ACCOUNTS, BEHAVIOURS, publications
-from shared.registry.clients_file import parse_clients_yaml
+from local.demo.mailing import ACCOUNTS, BEHAVIOURS, publications
+from shared.registry.file.clients_file import parse_clients_yaml
 from shared.topics.names import intake
 
 NOW_S = 1_780_000_000.0
@@ -18,7 +18,7 @@ PUBLISHED = list(publications(2_000, 1, NOW_S))
 CLIENTS = {
     client.name: client
     for client in parse_clients_yaml(
-        files("shared.cli.demo").joinpath("clients.yaml").read_text("utf-8")
+        files("local.demo").joinpath("clients.yaml").read_text("utf-8")
     )
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.cli.demo.reckoning import Row, SinkCount, Witness, reckon, result, witness
+from local.demo.reckoning import Row, SinkCount, Witness, reckon, result, witness
 
 BERLIN: Row = ("acme", "M-1", "berlin")
 BANK: Row = ("bank", "N-1", "")

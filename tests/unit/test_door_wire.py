@@ -9,8 +9,8 @@ from services.ingest.edge.door_wire import SLICE_BYTES, DoorWire
 from services.ingest.edge.mail_ids import MailIds
 from shared.smtp.events import Mail, ServerEvent
 from shared.smtp.reply import Reply
-from shared.smtp.server import ServerSession
-from shared.smtp.server_options import ServerOptions
+from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.session import ServerSession
 from shared.topics.ids import ID_LETTERS
 
 OK = Reply(250, "2.0.0", "Ok")

@@ -1,6 +1,6 @@
 import pytest
 
-from shared.stream.failpoints import NAMES, FailpointError, Failpoints
+from shared.runtime.failpoints import NAMES, FailpointError, Failpoints
 
 
 def test_the_process_ends_at_the_passing_asked_for() -> None:

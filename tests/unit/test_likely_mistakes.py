@@ -20,9 +20,9 @@ from shared.mail.likely_mistakes import (
     mistake_in_event,
     visible,
 )
-from shared.mail.rules import Submission as Judged
-from shared.mail.rules import judge
 from shared.registry.client import Client
+from shared.submission.rules import Submission as Judged
+from shared.submission.rules import judge
 from shared.topics.records import Origin
 
 CLIENT = Client("shop", "news.shop.example", "back@r.example.org", "standard")
@@ -41,7 +41,7 @@ LOOKS = [
     (BASE64, "looks like base64"),
     (base64.encodebytes(MESSAGE), "looks like base64"),
     (base64.urlsafe_b64encode(MESSAGE).rstrip(b"="), "looks like base64"),
-    (gzip.compress(MESSAGE), "compressed (gzip)"),
+    (gzip.compress(MESSAGE, mtime=0), "compressed (gzip)"),
     (bz2.compress(MESSAGE), "compressed (bzip2)"),
     (b"\x28\xb5\x2f\xfd\x24\x00", "compressed (zstd)"),
     (MESSAGE.decode().encode("utf-16"), "looks like UTF-16"),

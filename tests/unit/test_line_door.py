@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from local.settings import door_limits
 from services.ingest.settings import Settings
-from shared.cli.line_settings import door_limits
-from shared.runtime.settings import load
+from shared.settings.loader import load
 
 
 def test_the_line_s_limits_are_settings_of_ingest_and_no_hindrance_to_one_address() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.cli.line_settings import LineSettings, kept
-from shared.cli.outside import Outside, find_outside
-from shared.runtime.settings import SettingsError
+from local.outside import Outside, find_outside
+from local.settings import LineSettings, kept
+from shared.settings.loader import SettingsError
 
 PORTS = {"sink": 1, "billing": 2, "smtp": 3, "smtps": 4}
 KAFKA, REDIS = "127.0.0.1:9092", "redis://127.0.0.1:6379/0"

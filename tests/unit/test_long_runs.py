@@ -9,8 +9,8 @@ from collections import Counter
 
 import pytest
 
-from shared.cli import places
-from shared.cli.parts.services import base_environment
+from cli.stack import paths as places
+from cli.stack.environment import base_environment
 from tests.chaos.scenario import Kind
 
 LONG = "test_long.py"

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from shared.mail.headers import scan
-from shared.mail.rules import RULES, Submission, judge
+from shared.submission.rules import RULES, Submission, judge
 from tests.messages import FOLDER, Sample, clients, load
 from tests.messages.generate import every_letter, expected
 

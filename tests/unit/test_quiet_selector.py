@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shared.stream.quiet_selector import QuietSelector
+from shared.stream.kafka_python.quiet_selector import QuietSelector
 
 
 class File:

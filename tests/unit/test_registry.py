@@ -7,9 +7,9 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
-from shared.registry.changes import Changes, changed_fields, plan_changes
 from shared.registry.client import Client, Code, decode_client, encode_client
-from shared.registry.clients_file import RegistryError, parse_clients_yaml
+from shared.registry.file.clients_file import RegistryError, parse_clients_yaml
+from shared.registry.store.changes import Changes, changed_fields, plan_changes
 from shared.topics.records import MailClass
 
 ACME = Client("acme", "news.acme.example", "returns@acme.example", "M-1")

@@ -10,13 +10,13 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from shared.cli.clients import main
-from shared.cli.docs import CLIENTS_PAGE
-from shared.cli.places import ROOT
+from cli.clients.command import main
+from cli.stack.paths import ROOT
 from shared.registry.client import Client, Code
-from shared.registry.clients_file import RegistryError, parse_clients_yaml
-from shared.registry.clients_schema import document, page
-from shared.registry.declarations import CLIENT, CODE
+from shared.registry.file.clients_file import RegistryError, parse_clients_yaml
+from shared.registry.file.declarations import CLIENT, CODE
+from shared.registry.file.schema import document, page
+from tools.docs import CLIENTS_PAGE
 
 EXAMPLE: Final = ROOT / "docs" / "examples" / "clients.yaml"
 HEAD: Final = "clients:\n  - "
@@ -82,7 +82,7 @@ def is_parsed(text: str) -> bool:
 def test_the_schema_is_itself_valid_and_the_file_of_the_docs_is_what_is_generated() -> None:
     jsonschema.Draft7Validator.check_schema(document())
     assert CLIENTS_PAGE.read_text("utf-8") == page(), (
-        "write it anew: python -m shared.cli.docs contracts"
+        "write it anew: python -m tools.docs contracts"
     )
 
 

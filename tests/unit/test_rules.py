@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from shared.mail.domains import organisational_domain
 from shared.mail.headers import scan
-from shared.mail.rules import MAX_SIZE_BYTES, RULES, UNREADABLE, Submission, judge
+from shared.submission.rules import MAX_SIZE_BYTES, RULES, UNREADABLE, Submission, judge
 from shared.topics.records import Facts
 from tests.messages import load
 

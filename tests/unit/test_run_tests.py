@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.cli.run_tests import Foreign, is_there, spread
+from tools.run_tests import Foreign, is_there, spread
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ import pytest
 
 from shared.runtime.clock import FakeClock, SystemClock
 from shared.runtime.deadline import Deadline
+from shared.runtime.failpoints import Failpoints
 from shared.runtime.health import judge
 from shared.runtime.lifecycle import PartAway, Stop, WrongUse, run_main
 from shared.runtime.log import QUIET_S, JsonFormatter, Seldom, TextFormatter
-from shared.runtime.settings import Fault, SettingsError
 from shared.runtime.telemetry import MAX_LABEL_SETS, Counters
-from shared.stream.failpoints import Failpoints
+from shared.settings.loader import Fault, SettingsError
 
 
 def test_a_deadline_is_shared_by_the_waits_it_is_handed_to() -> None:

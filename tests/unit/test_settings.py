@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from shared.runtime.expected import describe
-from shared.runtime.masking import MASK, is_secret, masked
-from shared.runtime.sections import KafkaSettings, RedisSettings, RuntimeSettings
-from shared.runtime.settings import Fault, Loaded, SettingsError, load
-from shared.runtime.settings_rows import show
+from shared.settings.describe import show
+from shared.settings.expected import describe
+from shared.settings.loader import Fault, Loaded, SettingsError, load
+from shared.settings.secrets import MASK, is_secret, masked
+from shared.settings.sections import KafkaSettings, RedisSettings, RuntimeSettings
 
 
 class DeliverSettings(Struct, frozen=True):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from shared.cli.docs import render
-from shared.cli.service_settings import SharedRow, merge
-from shared.runtime.settings_rows import Row
+from cli.config.service_settings import SharedRow, merge
+from shared.settings.describe import Row
+from tools.docs import render
 
 
 def row(key: str, default: object = 1) -> Row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.sink.behaviour import MAX_SLOW_MS, TARPIT_S, delay_s, dot_delay_s
+from local.sink.behaviour import MAX_SLOW_MS, TARPIT_S, delay_s, dot_delay_s
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.smtp.client import ClientSession, Unsendable
+from shared.smtp.client.session import ClientSession, Unsendable
 from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
 from shared.smtp.events import (
     ClientEvent,
@@ -29,8 +29,8 @@ from shared.smtp.events import (
 )
 from shared.smtp.extensions import Extensions
 from shared.smtp.reply import Reply
-from shared.smtp.server import ServerSession
-from shared.smtp.server_options import ServerOptions
+from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.session import ServerSession
 from tests.unit.smtp_reading import CUTS, Cut
 
 PIPELINING = Extensions(pipelining=True)

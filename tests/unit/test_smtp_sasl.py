@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shared.smtp.errors import LocalProtocolError
 from shared.smtp.events import Login, ScramFinish, ScramStart
-from shared.smtp.sasl import (
+from shared.smtp.server.sasl import (
     MAX_NAME_OCTETS,
     MAX_NONCE_OCTETS,
     MAX_PASSWORD_OCTETS,

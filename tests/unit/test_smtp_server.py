@@ -13,10 +13,10 @@ from shared.smtp.events import Content, Data, Ended, Hello, Mail, Recipient, Ser
 from shared.smtp.extensions import Extensions
 from shared.smtp.grammar import MAX_COMMAND_BYTES
 from shared.smtp.reply import Reply
-from shared.smtp.server import MAX_UNREAD_BYTES, ServerSession
-from shared.smtp.server_content import MAX_OVERRUN_BYTES
-from shared.smtp.server_options import ServerOptions
-from shared.smtp.states import ALLOWED, REFUSED, State
+from shared.smtp.server.content import MAX_OVERRUN_BYTES
+from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.session import MAX_UNREAD_BYTES, ServerSession
+from shared.smtp.server.states import ALLOWED, REFUSED, State
 from tests.unit.smtp_reading import CUTS, Cut
 
 OPTIONS = ServerOptions("mx.example", max_content_bytes=1000, max_recipients=2, max_errors=3)

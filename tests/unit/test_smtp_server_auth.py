@@ -19,10 +19,10 @@ from shared.smtp.events import (
 )
 from shared.smtp.extensions import Extensions, parse_extensions
 from shared.smtp.reply import Reply
-from shared.smtp.server import ServerSession
-from shared.smtp.server_auth import MAX_RESPONSE_BYTES
-from shared.smtp.server_options import ServerOptions
-from shared.smtp.states import ALLOWED, Access, State, order_of
+from shared.smtp.server.auth import MAX_RESPONSE_BYTES
+from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.session import ServerSession
+from shared.smtp.server.states import ALLOWED, Access, State, order_of
 from tests.unit.scram_client import ScramClient, offer_of
 from tests.unit.smtp_reading import CUTS, Cut
 from tests.unit.test_smtp_server import accept

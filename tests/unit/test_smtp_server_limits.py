@@ -10,10 +10,10 @@ from shared.smtp.buffer import Buffer, NoLine
 from shared.smtp.content import encode_content, has_only_crlf
 from shared.smtp.events import Content, Data, Mail, ServerEvent
 from shared.smtp.grammar import MAX_COMMAND_BYTES
-from shared.smtp.patience import Patience
 from shared.smtp.reply import Reply
-from shared.smtp.server_content import Incoming
-from shared.smtp.server_options import ServerOptions
+from shared.smtp.server.content import Incoming
+from shared.smtp.server.limits import Patience
+from shared.smtp.server.options import ServerOptions
 from tests.unit.smtp_reading import CUTS, Cut
 from tests.unit.test_smtp_server import EHLO, ENVELOPE, Peer, accept, talk
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.cli import state
-from shared.cli.doors import Doors, described
-from shared.cli.parts import kafka_broker, ports
-from shared.cli.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, pause_s
+from cli.stack import state
+from cli.stack.endpoints import Doors, described
+from local.parts import kafka_broker, ports
+from local.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, pause_s
 
 
 @pytest.mark.parametrize(("deaths", "pause"), [(1, 0.2), (2, 0.4), (3, 0.8), (6, 6.4), (7, 10.0)])

@@ -23,7 +23,7 @@ from services.billing.core.usage import (
     encode_cell,
     rows,
 )
-from shared.cli.conservation import Doubles
+from shared.audit.conservation import Doubles
 from shared.topics.codec import encode_event, encode_tally
 from shared.topics.records import EventType, MailEvent, Tally, TallyRow
 

@@ -11,7 +11,7 @@ from services.ingest.edge.message_writer import MessageWriter
 from services.ingest.edge.outbox import UNKNOWN, Handed, Outbox, Outcome, Written
 from services.ingest.edge.reservations import ReservedKeys
 from services.ingest.edge.withdrawals import Withdrawals
-from shared.stream.failpoints import Failpoints
+from shared.runtime.failpoints import Failpoints
 from shared.stream.transactions import TransactionalProducer
 from shared.topics import ids
 from shared.topics.records import Message

@@ -5,7 +5,7 @@ that a mistake there shows here.
 
 Distinct mails are counted: the live cells count each event, so a mail with two final events or two
 first dispatches is a difference. Which mails those are is known once all records were added
-(shared/cli/doubles.py); a second reading with discount() then takes all but the first event out.
+(shared/audit/doubles.py); a second reading with discount() then takes all but the first event out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from services.billing.core.month import Months
 from services.billing.core.usage import BILLED, COUNTERS, RECEIVED, Cell, EventRecord, decode_cell
-from shared.cli.conservation import Doubles, parse_mail_id
+from shared.audit.conservation import Doubles, parse_mail_id
 from shared.topics.codec import CodecError, decode_event
 from shared.topics.records import FINAL, Event, Tally
 

@@ -14,9 +14,9 @@ from services.billing.core.month import Months
 from services.billing.core.recount import Difference, Recount
 from services.billing.edge.cells import Cells
 from services.billing.edge.usage_view import standing_of
-from shared.cli.conservation import BookFault, Doubles, doubled_faults, parse_mail_id
-from shared.cli.doubles import DoubleSearch
-from shared.cli.event_log import EventLog
+from shared.audit.conservation import BookFault, Doubles, doubled_faults, parse_mail_id
+from shared.audit.doubles import DoubleSearch
+from shared.audit.event_log import EventLog
 from shared.store.read_cells import ALL_MONTHS, Snapshot
 from shared.stream.kafka_python.fetching import UndecodableRecord
 

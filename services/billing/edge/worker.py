@@ -28,11 +28,11 @@ from services.billing.edge.cells import NO_WATERMARK, Cells
 from services.billing.edge.feed import EventFeed, EventRun
 from services.billing.edge.metrics import BillingMetrics
 from shared.runtime.clock import Clock
+from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
 from shared.store.apply_cells import Applied, OtherLog, Run, Stale
 from shared.store.client import StoreAwayError
 from shared.stream.client import ClientOptions
-from shared.stream.failpoints import Failpoints
 from shared.topics.names import EVENTS
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ import aiosmtplib
 from msgspec import Struct
 
 from services.deliver.core.routing import Host
-from shared.smtp.client import ClientSession, Unsendable
+from shared.smtp.client.session import ClientSession, Unsendable
 from shared.smtp.errors import RemoteProtocolError
 from shared.smtp.events import Finished, Send, Stage
 from shared.smtp.extensions import Extensions, parse_extensions

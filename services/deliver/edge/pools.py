@@ -30,7 +30,7 @@ from services.deliver.edge.connection import (
 )
 from services.deliver.edge.resolver import Resolver
 from services.deliver.edge.site_pool import Parcel, PoolSettings, SitePool
-from shared.smtp.client import Unsendable
+from shared.smtp.client.session import Unsendable
 from shared.smtp.events import Finished
 from shared.topics.records import Envelope
 

@@ -1,8 +1,8 @@
 """What the front door answers to MAIL, RCPT and the final dot. Pure.
 
 Owns: which rules the envelope decides already, the words of the replies, the envelope of a
-message that came by SMTP. Does not own: the rules (shared/mail/rules.py), the order of commands
-(shared/smtp), who is logged in (edge/logins.py).
+message that came by SMTP. Does not own: the rules (shared/submission/rules.py), the order of
+commands (shared/smtp), who is logged in (edge/logins.py).
 
 A refusal at MAIL or RCPT is an answer to a command: there is no message yet, so nothing is
 counted and no event told. A message that was sent whole and breaks rules is refused at the dot
@@ -18,11 +18,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from shared.mail.address import AddressFault, parse_path
-from shared.mail.rules import RULES
 from shared.registry.client import Client
-from shared.registry.judging import attribute, broken_rules, refused_event, unsent_event
-from shared.registry.repeats import reused_event
 from shared.smtp.reply import Reply
+from shared.submission.attribution import attribute, broken_rules, refused_event, unsent_event
+from shared.submission.duplicates import reused_event
+from shared.submission.rules import RULES
 from shared.topics.records import BrokenRule, Envelope, Facts, MailEvent, Message, Origin
 
 ONE_RECIPIENT: Final = Reply(

@@ -16,9 +16,9 @@ from msgspec.structs import replace
 from services.ingest.core.given import Given
 from shared.mail.address import ParsedAddress, parse_path
 from shared.mail.likely_mistakes import mistake_in_bytes
-from shared.mail.normal_form import scan_normal_form
 from shared.registry.client import Client
-from shared.registry.judging import broken_rules
+from shared.submission.attribution import broken_rules
+from shared.submission.normal_form import scan_normal_form
 from shared.topics import ids
 from shared.topics.records import (
     BrokenRule,

@@ -13,9 +13,9 @@ from services.ingest.edge.logins import Logins
 from services.ingest.edge.outbox import Outbox
 from shared.registry.client import Client
 from shared.runtime.clock import Clock
+from shared.runtime.failpoints import Failpoints
 from shared.runtime.telemetry import Counter
-from shared.smtp.server_options import ServerOptions
-from shared.stream.failpoints import Failpoints
+from shared.smtp.server.options import ServerOptions
 from shared.topics.records import Facts, MailEvent, Message
 
 

@@ -42,8 +42,8 @@ from shared.smtp.events import (
     StartTls,
 )
 from shared.smtp.reply import Reply
-from shared.smtp.server import ServerSession
-from shared.smtp.states import CONTENT, TLS
+from shared.smtp.server.session import ServerSession
+from shared.smtp.server.states import CONTENT, TLS
 from shared.topics.records import Envelope, Facts, MailEvent, Message
 
 log = logging.getLogger(__name__)

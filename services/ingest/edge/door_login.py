@@ -20,7 +20,7 @@ from services.ingest.edge.logins import Busy
 from shared.registry.client import Client
 from shared.smtp.events import Login, ScramFinish, ScramStart
 from shared.smtp.reply import Reply
-from shared.smtp.sasl import ScramOffer
+from shared.smtp.server.sasl import ScramOffer
 
 log = logging.getLogger(__name__)
 

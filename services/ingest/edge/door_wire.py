@@ -15,10 +15,10 @@ import ssl
 from collections.abc import Callable
 from typing import Final
 
-from shared.smtp import refusals
 from shared.smtp.reply import Reply, encode_reply
-from shared.smtp.server import ServerSession
-from shared.smtp.states import CONTENT, TLS
+from shared.smtp.server import refusals
+from shared.smtp.server.session import ServerSession
+from shared.smtp.server.states import CONTENT, TLS
 
 # Replies that wait to be sent; above it nothing more is read.
 MAX_UNSENT_BYTES: Final = 65_536

@@ -36,15 +36,15 @@ from services.ingest.edge.withdrawals import Withdrawals
 from services.ingest.settings import IngestSettings
 from shared.mail.headers import scan
 from shared.registry.client import Client
+from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import WrongUse
 from shared.runtime.probe import Probe
-from shared.runtime.sections import RedisSettings
 from shared.runtime.service_cli import Running
+from shared.settings.sections import RedisSettings
 from shared.smtp.extensions import Extensions
-from shared.smtp.server_options import ServerOptions
+from shared.smtp.server.options import ServerOptions
 from shared.store.eviction import policy_client, policy_fault
 from shared.stream.client import ClientOptions
-from shared.stream.failpoints import Failpoints
 from shared.stream.own_events import OwnEvents
 from shared.stream.reachability import cleared_by
 from shared.stream.transactions import TransactionalProducer

@@ -12,7 +12,7 @@ from typing import Final
 
 from kafka import KafkaAdminClient
 
-from shared.runtime.sections import KafkaSettings
+from shared.settings.sections import KafkaSettings
 from shared.stream.client import made
 from shared.stream.topic_configs import align
 from shared.topics.configs import Configs

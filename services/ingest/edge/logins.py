@@ -2,7 +2,7 @@
 
 Owns: the cache of verified passwords (bounded, CACHE_S long, dropped as soon as the client's
 credentials change) and the delay of failures. Does not own: how a password becomes a key
-(shared/registry/credentials.py), the exchange (shared/smtp/sasl.py).
+(shared/registry/credentials.py), the exchange (shared/smtp/server/sasl.py).
 
 Passwords are not kept: the cache holds an HMAC under a key of this process. An unknown name
 costs what a wrong password costs.
@@ -21,7 +21,7 @@ from typing import Final
 
 from shared.registry.client import Client
 from shared.registry.credentials import DEFAULT_ITERATIONS, Credential, derive, verify
-from shared.smtp.sasl import ScramKeys, ScramOffer
+from shared.smtp.server.sasl import ScramKeys, ScramOffer
 
 CACHE_S: Final = 300.0
 MAX_CACHED: Final = 10_000

@@ -34,12 +34,12 @@ from services.ingest.edge.outbox import (
     Written,
 )
 from services.ingest.edge.reservations import ReservedKeys
-from shared.registry.judging import unsent_event
-from shared.registry.repeats import duplicate_event
+from shared.runtime.failpoints import Failpoints
 from shared.stream import outputs
 from shared.stream.client import ClientOptions, discard, make_producer
-from shared.stream.failpoints import Failpoints
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
+from shared.submission.attribution import unsent_event
+from shared.submission.duplicates import duplicate_event
 from shared.topics import ids, names
 from shared.topics.codec import packs
 from shared.topics.records import EventType, Message

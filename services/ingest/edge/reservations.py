@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from shared.runtime.sections import RedisSettings
+from shared.settings.sections import RedisSettings
 from shared.store import client as store
 from shared.store.client import StoreAwayError
 from shared.store.submissions import Reservations

@@ -22,8 +22,8 @@ from services.validate.core.verdict import (
     judge,
 )
 from shared.registry.client import Client
-from shared.registry.judging import unsent_event
-from shared.registry.repeats import duplicate_event, reused_event, withdrawn_event
+from shared.submission.attribution import unsent_event
+from shared.submission.duplicates import duplicate_event, reused_event, withdrawn_event
 from shared.topics import ids
 from shared.topics.records import Envelope, EventType, MailEvent, Message
 from shared.topics.submission_keys import Answer, Conflict, Duplicate, Withdrawn

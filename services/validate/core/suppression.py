@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from shared.registry.fields import has_free_wildcards
+from shared.registry.file.fields import has_free_wildcards
 
 _STARS: Final = re.compile(r"\*+")
 _ANY_LOCAL_PART: Final = "*@"

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from services.validate.core.lanes import Lanes, domain_of
 from services.validate.core.suppression import blocked_by
 from shared.registry.client import Client
-from shared.registry.judging import attribute, broken_rules, refused_event, unsent_event
+from shared.submission.attribution import attribute, broken_rules, refused_event, unsent_event
 from shared.topics.records import BrokenRule, Envelope, Facts, MailEvent
 
 UNREGISTERED = "unregistered"

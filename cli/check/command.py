@@ -1,0 +1,243 @@
+"""`sluice check`: what the rules say of a message, before it is sent.
+
+Owns: the command, finding the client, and showing. Does not own: reading what is given
+(check_files.py), the verdict and its words (check_verdict.py). Nothing is written anywhere.
+Exit codes: 0 all messages are accepted, 1 at least one is not, 2 wrong use (which an unknown
+client and a file that cannot be read are), 3 Kafka is away.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from msgspec import Struct
+from rich.console import Console
+from rich.text import Text
+
+from cli.answer import Exit, fail, print_json
+from cli.check.files import FileFault, find_files, read_messages, shown
+from cli.check.verdict import Row, Verdict, as_document, check, in_full, in_short
+from cli.target import find_kafka, kafka_options
+from shared.registry.client import Client
+from shared.registry.file.clients_file import RegistryError, parse_clients_yaml
+from shared.registry.store.view import load_registry
+from shared.runtime.lifecycle import PartAway
+from shared.runtime.program_name import program_name
+from shared.settings.loader import SettingsError
+from shared.submission.rules import MAX_SIZE_BYTES, Submission
+
+_NAMES_SHOWN: Final = 20  # of known clients, in the line about an unknown one
+_HEADER_NAME: Final = re.compile(r"[!-9;-~]{1,64}")
+_MARGIN: Final = 11  # columns before the text of a row: "FAIL  R12  "
+_NARROWEST: Final = 40
+_CUT_LETTERS: Final = 140  # of a header line, where there is no terminal's width
+_STYLES: Final = {"pass": "green", "fail": "bold red", "note": "yellow", "detail": ""}
+
+_HELP: Final = """Judge messages by the rules R1 to R12, as the line would.
+
+PATHS are messages, folders (every .eml file in them), mboxes, or - for standard input. A file
+whose name ends in .eml is one message; another one is an mbox when its name ends in .mbox or it
+begins with "From ".
+
+Exit code 0: all are accepted; 1: at least one is not; 2: wrong use; 3: Kafka is away.
+"""
+
+
+class WrongChoice(Exception):  # noqa: N818 - names the fact
+    """No client can be judged for; the text is one line."""
+
+
+class _Asked(Struct, frozen=True):
+    """What the messages are to be compared with, as the options have it; None: not given."""
+
+    client: str
+    clients_file: str
+    sender: str | None
+    recipient: str | None
+    code_header: str
+    max_size_bytes: int
+    bootstrap: str
+    line: str
+
+
+@click.command(help=_HELP)
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--client", default="", metavar="NAME", help="The client that sends.")
+@click.option(
+    "--clients",
+    "clients_file",
+    default="",
+    metavar="FILE",
+    help="clients.yaml to find the client in, instead of Kafka.",
+)
+@click.option("--envelope-from", "sender", metavar="ADDRESS", help="What MAIL FROM would say.")
+@click.option("--rcpt-to", "recipient", metavar="ADDRESS", help="What RCPT TO would say.")
+@click.option(
+    "--code-header",
+    default="X-bm-mailing",
+    show_default=True,
+    metavar="NAME",
+    help="The header of rule R8.",
+)
+@click.option(
+    "--max-size",
+    "max_size_bytes",
+    default=MAX_SIZE_BYTES,
+    show_default=True,
+    type=click.IntRange(min=1),
+    metavar="BYTES",
+    help="The limit of rule R1.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@kafka_options
+def main(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Judge, tell, and end with the exit code."""
+    _write_anything(as_json)
+    asked = _Asked(**options)
+    try:
+        code_header = _header_name(asked.code_header)
+        files = find_files(paths)
+        submission = _submission(asked, _find_client(asked))
+        verdicts = _judged(files, submission, code_header)
+        counts = _tell_json(verdicts) if as_json else _tell(verdicts)
+    except (FileFault, WrongChoice, SettingsError, RegistryError) as error:
+        fail(str(error), Exit.WRONG_USE, as_json)
+    except PartAway as error:
+        fail(str(error), Exit.PART_AWAY, as_json)
+    sys.exit(Exit.CHECK_FAILED if counts[False] else Exit.WELL)
+
+
+def choose(clients: Mapping[str, Client], name: str, alone: bool) -> Client:
+    """The client of this name; without a name the only one, where `alone` allows that.
+
+    Raises WrongChoice, which names those that there are."""
+    if name in clients:
+        return clients[name]
+    if not name and alone and len(clients) == 1:
+        return next(iter(clients.values()))
+    known = sorted(clients)
+    listed = ", ".join(known[:_NAMES_SHOWN]) or "none"
+    if len(known) > _NAMES_SHOWN:
+        listed += f" and {len(known) - _NAMES_SHOWN} more"
+    if not name:
+        raise WrongChoice(f"say with --client which client sends; known: {listed}")
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise WrongChoice(f"no client is named {shown(name)!r}; known: {listed}{hint}")
+
+
+def _header_name(given: str) -> bytes:
+    if not _HEADER_NAME.fullmatch(given):
+        raise WrongChoice(f"--code-header {shown(given)}: not the name of a header")
+    return given.lower().encode()
+
+
+def _find_client(asked: _Asked) -> Client:
+    if asked.clients_file:
+        if asked.bootstrap or asked.line:
+            raise WrongChoice("--clients is read instead of Kafka: leave out --kafka and --state")
+        registered = {client.name: client for client in _read_clients(asked.clients_file)}
+        return choose(registered, asked.client, alone=True)
+    if not asked.client:
+        raise WrongChoice("say with --client which client sends")
+    registered = load_registry(find_kafka(asked.bootstrap, asked.line))
+    return choose(registered, asked.client, alone=False)
+
+
+def _read_clients(path: str) -> list[Client]:
+    try:
+        return parse_clients_yaml(Path(path).read_text("utf-8"), shown(path))
+    except OSError as error:
+        raise FileFault(f"--clients {shown(path)}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise FileFault(f"--clients {shown(path)}: not UTF-8") from None
+
+
+def _submission(asked: _Asked, client: Client) -> Submission:
+    return Submission(
+        sending_domain=client.sending_domain,
+        sender=_path(asked.sender),
+        recipient=_path(asked.recipient),
+        codes=client.active_codes,
+        max_size_bytes=asked.max_size_bytes,
+    )
+
+
+def _path(given: str | None) -> str:
+    """An envelope address without its brackets; an empty one is the null sender, no absence."""
+    if given is None:
+        return ""
+    address = shown(given.strip())
+    if address.startswith("<") and address.endswith(">"):
+        address = address[1:-1]
+    return address or "<>"
+
+
+def _judged(files: list[str], submission: Submission, code_header: bytes) -> Iterator[Verdict]:
+    for path in files:
+        for message in read_messages(path):
+            yield check(message, submission, code_header)
+
+
+def _tell_json(verdicts: Iterable[Verdict]) -> Counter[bool]:
+    results = [as_document(verdict) for verdict in verdicts]
+    print_json({"results": results})
+    return Counter(result["accepted"] for result in results)
+
+
+def _tell(verdicts: Iterator[Verdict]) -> Counter[bool]:
+    """Every rule of a single message; of several what fails, and how many at the end."""
+    console = Console(highlight=False)
+    counts: Counter[bool] = Counter()
+    first, second = next(verdicts, None), next(verdicts, None)
+    if first is not None and second is None:
+        _show(console, in_full(first))
+        counts[first.accepted] += 1
+        return counts
+    for verdict in chain(filter(None, (first, second)), verdicts):
+        _show(console, in_short(verdict))
+        if not verdict.accepted:
+            console.print()
+        counts[verdict.accepted] += 1
+    console.print(
+        f"{counts.total()} messages: {counts[True]} accepted, {counts[False]} refused",
+        style="bold",
+    )
+    return counts
+
+
+def _show(console: Console, rows: Iterable[Row]) -> None:
+    """Print rows: on a terminal wrapped beside their labels, elsewhere a row a line."""
+    terminal = console.is_terminal
+    width = max(_NARROWEST, console.width - _MARGIN)
+    for row in rows:
+        style = _STYLES[row.mark]
+        text = Text(row.text)
+        if row.cut:
+            text.truncate(width if terminal else _CUT_LETTERS, overflow="ellipsis")
+        label = row.label
+        for line in text.wrap(console, width) if terminal else [text]:
+            line.rstrip()
+            console.print(Text.assemble((label.ljust(_MARGIN), style), line), soft_wrap=True)
+            label = ""
+
+
+def _write_anything(as_json: bool) -> None:
+    """Let no letter of a message end the command where the terminal's charset lacks it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8" if as_json else None, errors="backslashreplace")
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")
+
+
+if __name__ == "__main__":
+    main(prog_name=program_name("check"))

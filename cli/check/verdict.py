@@ -1,0 +1,194 @@
+"""Judges one message for `sluice check`, and words the verdict. Pure.
+
+Owns: the verdict's shape for programs and its rows for people. Does not own: the rules, their
+reasons and how to mend a breach (shared/submission/rules.py), which are those of validate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from cli.check.files import Message
+from cli.check.lines import HeaderLine, header_lines, line_to_mend, lines_meant, printable
+from cli.check.smtp import notes_for_smtp
+from shared.mail.headers import CODE_HEADER, Defect, scan
+from shared.mail.likely_mistakes import mistake_in_bytes
+from shared.submission.checks import case_of
+from shared.submission.normal_form import scan_normal_form
+from shared.submission.rules import RULES, UNREADABLE, Rule, Submission, judge
+from shared.topics.records import BrokenRule, Facts
+
+_MAX_LINES_SHOWN: Final = 3  # of a header that stands in a message more often
+_ENVELOPE_RULES: Final = ("R9", "R10", "R11")
+_MEND_HEADER: Final = "Write the header again: lines Name: value, then an empty line"
+_MEND_UNREADABLE: Final[dict[str, str]] = {
+    Defect.NUL_BODY: "Take the NUL bytes out, or encode the text as base64"
+}
+
+
+class Verdict(Struct, frozen=True):
+    """What became of one message: each broken rule, and the header lines that it is about."""
+
+    message: str
+    first_line: int
+    submission: Submission
+    broken: dict[str, BrokenRule]
+    meant: dict[str, list[HeaderLine]]
+    not_judged: frozenset[str]  # another broken rule takes their ground
+    defect: str  # why it is no message, "" where it is one
+    notes: tuple[str, ...]  # what else stands in its way
+
+    @property
+    def accepted(self) -> bool:
+        """Whether no rule is broken."""
+        return not self.broken
+
+
+class Row(Struct, frozen=True):
+    """A line for people: what stands at the margin, the text, and how it is meant."""
+
+    label: str
+    text: str
+    mark: str  # pass, fail, note or detail
+    cut: bool = False  # shortened to the width instead of wrapped
+
+
+def check(message: Message, submission: Submission, code_header: bytes = CODE_HEADER) -> Verdict:
+    """Judge a message as validate would; `code_header` is lower-case."""
+    facts, content = scan_normal_form(message.content, partial(scan, code_header=code_header))
+    broken = {row.rule: row for row in judge(facts, submission)}
+    if UNREADABLE in broken and (hint := mistake_in_bytes(message.content)):
+        row = broken[UNREADABLE]
+        broken[UNREADABLE] = replace(row, reason=f"{row.reason}; {hint}")
+    lines = header_lines(content[: facts.header_bytes]) if broken else []
+    return Verdict(
+        message.name,
+        message.first_line,
+        submission,
+        broken,
+        {rule: lines_meant(rule, lines, code_header) for rule in broken},
+        _not_judged(facts, submission, broken),
+        facts.defect,
+        tuple(notes_for_smtp(message.content, message.first_line)),
+    )
+
+
+def as_document(verdict: Verdict) -> dict[str, Any]:
+    """The verdict for programs: all twelve rules, `unreadable` where the message is, and `notes`
+    where there are any.
+    """
+    names = [rule.id for rule in RULES]
+    if UNREADABLE in verdict.broken:
+        names.append(UNREADABLE)
+    document = {
+        "file": verdict.message,
+        "accepted": verdict.accepted,
+        "rules": {name: _as_entry(verdict, name) for name in names},
+    }
+    return {**document, "notes": list(verdict.notes)} if verdict.notes else document
+
+
+def in_full(verdict: Verdict) -> Iterator[Row]:
+    """Every rule with pass or fail, for one message."""
+    yield _head(verdict)
+    yield from _unreadable(verdict)
+    for rule in RULES:
+        if rule.id in verdict.broken:
+            yield from _failed(verdict, rule)
+        elif rule.id in verdict.not_judged:
+            yield Row(f"-     {rule.id}", f"not judged: {rule.title}", "detail")
+        else:
+            yield Row(f"pass  {rule.id}", rule.title, "pass")
+    yield from _notes(verdict)
+
+
+def in_short(verdict: Verdict) -> Iterator[Row]:
+    """The rules that fail, and the names of the others: for one message of many."""
+    yield _head(verdict)
+    if not verdict.accepted:
+        yield from _failures(verdict)
+    yield from _notes(verdict)
+
+
+def _failures(verdict: Verdict) -> Iterator[Row]:
+    yield from _unreadable(verdict)
+    for rule in RULES:
+        if rule.id in verdict.broken:
+            yield from _failed(verdict, rule)
+    kept = [rule.id for rule in RULES if rule.id not in {*verdict.broken, *verdict.not_judged}]
+    if kept:
+        yield Row("pass", " ".join(kept), "pass")
+    missing = [rule.id for rule in RULES if rule.id in verdict.not_judged]
+    if missing:
+        yield Row("-", f"not judged: {' '.join(missing)}", "detail")
+
+
+def _not_judged(
+    facts: Facts, submission: Submission, broken: dict[str, BrokenRule]
+) -> frozenset[str]:
+    sender = case_of(facts, submission).sender
+    lacks = {
+        "R9": not facts.from_address,
+        "R10": not sender,
+        "R11": not sender or not facts.from_address,
+    }
+    return frozenset(rule for rule, lacking in lacks.items() if lacking and rule not in broken)
+
+
+def _as_entry(verdict: Verdict, rule: str) -> dict[str, Any]:
+    broken = verdict.broken.get(rule)
+    if broken is None:
+        return {"ok": True, "reason": "", "header": ""}
+    return {
+        "ok": False,
+        "reason": broken.reason,
+        "header": line_to_mend(rule, verdict.meant[rule]),
+    }
+
+
+def _head(verdict: Verdict) -> Row:
+    if verdict.accepted:
+        return Row("accepted", printable(verdict.message), "pass")
+    rules = " ".join(verdict.broken)
+    return Row("refused", f"{printable(verdict.message)}  ({rules})", "fail")
+
+
+def _unreadable(verdict: Verdict) -> Iterator[Row]:
+    broken = verdict.broken.get(UNREADABLE)
+    if broken is not None:
+        yield Row("FAIL", f"{UNREADABLE}: {printable(broken.reason)}", "fail")
+        mend = _MEND_UNREADABLE.get(verdict.defect, _MEND_HEADER)
+        yield Row("", f"mend: {mend}", "detail")
+
+
+def _notes(verdict: Verdict) -> Iterator[Row]:
+    for note in verdict.notes:
+        yield Row("note", note, "note")
+
+
+def _failed(verdict: Verdict, rule: Rule) -> Iterator[Row]:
+    yield Row(f"FAIL  {rule.id}", printable(verdict.broken[rule.id].reason), "fail")
+    meant = verdict.meant[rule.id]
+    for line in meant[:_MAX_LINES_SHOWN]:
+        number = verdict.first_line - 1 + line.number
+        yield Row("", f"line {number}: {printable(line.text)}", "detail", cut=True)
+    if len(meant) > _MAX_LINES_SHOWN:
+        yield Row("", f"and {len(meant) - _MAX_LINES_SHOWN} more", "detail")
+    envelope = _envelope(verdict.submission, rule.id)
+    if envelope:
+        yield Row("", f"envelope: {printable(envelope)}", "detail", cut=True)
+    yield Row("", f"mend: {rule.mend}", "detail")
+
+
+def _envelope(submission: Submission, rule: str) -> str:
+    """The part of the envelope that this rule compares with."""
+    if rule in _ENVELOPE_RULES and submission.sender:
+        return f"MAIL FROM {submission.sender}"
+    if rule == "R3" and submission.recipient:
+        return f"RCPT TO {submission.recipient}"
+    return ""

@@ -1,0 +1,271 @@
+"""`sluice clients check`: whether a client's sending domain is delegated as it has to be.
+
+Owns: the command, what the installation expects, and showing. Does not own: what is well and what
+is not (shared/mailauth/delegation.py), asking the DNS (clients_dns.py). Nothing is written.
+Exit codes: 0 all is well (a warning is), 1 there is a fault, 2 wrong use (which an unknown client
+is), 3 the DNS or Kafka is away and no fault is known.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.serialization import (
+    load_pem_private_key,
+    load_pem_public_key,
+)
+from msgspec import Struct
+
+from cli.answer import Exit, fail, print_json, say
+from cli.check.command import WrongChoice, choose
+from cli.clients.dns import DnsLookUps, ResolverError
+from cli.clients.faults import answering
+from cli.clients.given import read_clients
+from cli.clients.lane_warnings import expected_lane, found_lane, known_lanes
+from cli.config.service_settings import ServiceConfigError, ask_services
+from cli.target import find_kafka, kafka_options
+from shared.mail.domains import normalise
+from shared.mailauth.delegation import Expected, Finding, Judgement, judge_delegation
+from shared.mailauth.dkim_record import public_key_of
+from shared.registry.client import Client
+from shared.registry.store.view import load_registry
+from shared.runtime.deadline import Deadline
+
+_SELECTOR: Final = re.compile(r"(?=.{1,63}$)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+_COLOURS: Final = {
+    Judgement.OK: "green",
+    Judgement.WARNING: "yellow",
+    Judgement.FAULT: "red",
+    Judgement.AWAY: "magenta",
+}
+_MARGIN: Final = " " * 9
+_HELP: Final = """Look in the DNS whether a client's sending domain is delegated as it has to be.
+
+MX, SPF, DKIM and DMARC are judged; each fault is told with the record that mends it. What is not
+given is taken from the settings: --mail-host from ingest.smtp_host_name, --selector and --dkim-key
+from deliver.dkim_selector and deliver.dkim_key_file.
+
+Exit code 0: all is well; 1: there is a fault; 2: wrong use; 3: the DNS or Kafka is away.
+"""
+
+
+class _Asked(Struct, frozen=True):
+    """The options, as they were given."""
+
+    mail_hosts: tuple[str, ...]
+    sources: tuple[str, ...]
+    selectors: tuple[str, ...]
+    key_file: str
+    path: Path | None  # of clients.yaml
+    server: str
+    timeout_s: float
+    bootstrap: str
+    line: str
+
+
+@click.command("check", help=_HELP)
+@click.argument("name")
+@click.option(
+    "--clients",
+    "path",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="clients.yaml to find the client in, instead of Kafka; - for standard input.",
+)
+@click.option(
+    "--mail-host",
+    "mail_hosts",
+    multiple=True,
+    metavar="HOST",
+    help="Server name of the installation that the MX has to name; may be repeated.",
+)
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="IP",
+    help="Address that mail is sent from, which SPF has to cover; may be repeated.",
+)
+@click.option(
+    "--selector",
+    "selectors",
+    multiple=True,
+    metavar="SELECTOR",
+    help="DKIM selector; may be repeated.",
+)
+@click.option(
+    "--dkim-key",
+    "key_file",
+    default="",
+    metavar="FILE",
+    help="The key that mail is signed with, or its public key, in PEM.",
+)
+@click.option("--resolver", "server", default="", metavar="HOST:PORT", help="DNS server to ask.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    default=20.0,
+    show_default=True,
+    type=click.FloatRange(min=0.1, max=600),
+    metavar="SECONDS",
+    help="Time for all look-ups together.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@kafka_options
+@answering
+def check(name: str, as_json: bool, **options: Any) -> None:
+    """Find the client, ask, tell, and end with the exit code."""
+    asked = _Asked(**options)
+    try:
+        expected = _expected(asked)
+        client = _find(name, asked)
+        lane = _judge_lane(client)
+        ask = DnsLookUps(asked.server, Deadline(asked.timeout_s))
+    except (WrongChoice, ResolverError) as error:
+        text = f"--resolver: {error}" if isinstance(error, ResolverError) else str(error)
+        fail(text, Exit.WRONG_USE, as_json)
+    except ServiceConfigError as error:
+        fail("; ".join(error.lines), Exit.WRONG_USE, as_json)
+    findings = [*judge_delegation(ask, client.sending_domain, expected), *lane]
+    if as_json:
+        print_json(_document(client, findings))
+    else:
+        _tell(client, findings)
+    sys.exit(_exit_code(findings))
+
+
+def _find(name: str, asked: _Asked) -> Client:
+    if asked.path is None:
+        registered = load_registry(find_kafka(asked.bootstrap, asked.line))
+        return choose(registered, name, alone=False)
+    if asked.bootstrap or asked.line:
+        raise WrongChoice("--clients is read instead of Kafka: leave out --kafka and --state")
+    known = {client.name: client for client in read_clients(asked.path, "--clients")}
+    return choose(known, name, alone=False)
+
+
+def _judge_lane(client: Client) -> list[Finding]:
+    """Whether the client's lane is configured; nothing if it names none."""
+    if not client.lane:
+        return []
+    known = known_lanes()
+    if client.lane in known:
+        return [Finding("lane", Judgement.OK, f"lane {client.lane}", expected_lane(known))]
+    return [
+        Finding("lane", Judgement.WARNING, found_lane(client.lane), expected_lane(known)),
+    ]
+
+
+def _expected(asked: _Asked) -> Expected:
+    """What the options say, else the settings. Raises WrongChoice, ServiceConfigError."""
+    settings: dict[str, str] = {}
+    if not (asked.mail_hosts and asked.selectors and asked.key_file):
+        settings = {shared.row.key: str(shared.row.value) for shared in ask_services()}
+    hosts = asked.mail_hosts or (settings["ingest.smtp_host_name"],)
+    origin = "--mail-host" if asked.mail_hosts else "ingest.smtp_host_name (give --mail-host)"
+    selectors = asked.selectors or (settings["deliver.dkim_selector"],)
+    kind, key = _public_key(asked.key_file, settings.get("deliver.dkim_key_file", ""))
+    return Expected(
+        mail_hosts=tuple(_host(host, origin) for host in hosts),
+        sources=tuple(map(_address, asked.sources)),
+        selectors=tuple(map(_selector, selectors)),
+        key_type=kind,
+        public_key=key,
+    )
+
+
+def _host(given: str, origin: str) -> str:
+    host = normalise(given.removesuffix("."))
+    if not host:
+        raise WrongChoice(f"{origin}: found {given!r}, expected a name such as mx.example.com")
+    return host
+
+
+def _address(given: str) -> str:
+    try:
+        return str(ipaddress.ip_address(given))
+    except ValueError:
+        raise WrongChoice(f"--source: found {given!r}, expected an IP address") from None
+
+
+def _selector(given: str) -> str:
+    if not _SELECTOR.fullmatch(given):
+        raise WrongChoice(f"--selector: found {given!r}, expected letters, digits, - and .")
+    return given.lower()
+
+
+def _public_key(given: str, of_settings: str) -> tuple[str, str]:
+    """The k= and p= of the installation's key; p= is "" where no key can be read here."""
+    if given:
+        return _load_key(given, "--dkim-key")
+    if not of_settings:
+        return "rsa", ""
+    try:
+        return _load_key(of_settings, "deliver.dkim_key_file")
+    except WrongChoice as error:  # it may lie where only deliver runs
+        say(f"{error}; whether the DNS has the right key is not looked at")
+        return "rsa", ""
+
+
+def _load_key(path: str, origin: str) -> tuple[str, str]:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise WrongChoice(f"{origin} {path}: {error.strerror}") from None
+    wanted = WrongChoice(f"{origin} {path}: expected a key in PEM, RSA or Ed25519")
+    try:
+        loaded = _load_pem(data)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise wanted from None  # the library's text may quote the file
+    if isinstance(loaded, RSAPrivateKey | Ed25519PrivateKey):
+        loaded = loaded.public_key()
+    if not isinstance(loaded, RSAPublicKey | Ed25519PublicKey):
+        raise wanted
+    return public_key_of(loaded)
+
+
+def _load_pem(data: bytes) -> object:
+    if b"PRIVATE KEY" in data:
+        return load_pem_private_key(data, password=None)
+    return load_pem_public_key(data)
+
+
+def _document(client: Client, findings: Sequence[Finding]) -> dict[str, Any]:
+    return {
+        "client": client.name,
+        "sending_domain": client.sending_domain,
+        "well": _exit_code(findings) is Exit.WELL,
+        "checks": findings,
+    }
+
+
+def _tell(client: Client, findings: Sequence[Finding]) -> None:
+    click.echo(f"client {client.name}, sending domain {client.sending_domain}")
+    for finding in findings:
+        word = click.style(f"{finding.judgement.value:<8}", fg=_COLOURS[finding.judgement])
+        click.echo(f"{word} {finding.check}: {_printable(finding.found)}")
+        if finding.judgement is Judgement.OK:
+            continue
+        click.echo(f"{_MARGIN}expected: {finding.expected}")
+        for record in filter(None, finding.publish.split("\n")):
+            click.echo(f"{_MARGIN}publish:  {_printable(record)}")
+
+
+def _exit_code(findings: Sequence[Finding]) -> Exit:
+    judgements = {finding.judgement for finding in findings}
+    if Judgement.FAULT in judgements:
+        return Exit.CHECK_FAILED
+    return Exit.PART_AWAY if Judgement.AWAY in judgements else Exit.WELL
+
+
+def _printable(text: str) -> str:
+    """What strangers wrote into the DNS must not steer a terminal."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)

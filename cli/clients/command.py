@@ -1,0 +1,211 @@
+"""`sluice clients`: the registry of clients, as clients.yaml wants it and as it is.
+
+Owns: the commands but `credentials` and `check`. Does not own: judging the file
+(shared/registry/file/clients_file.py), what an apply changes (changes.py), writing it (publish.py).
+Exit codes: 1 when `diff` finds a difference or NAME is not registered, 2 for a wrong file,
+3 when Kafka is away.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import yaml
+
+from cli.answer import Exit, fail, print_json, say
+from cli.clients import credentials
+from cli.clients.check import check
+from cli.clients.faults import answering
+from cli.clients.given import read_clients
+from cli.clients.lane_warnings import lane_warnings
+from cli.target import find_kafka, kafka_options
+from shared.registry.client import Client
+from shared.registry.file.schema import page as schema_page
+from shared.registry.store.changes import Changes, changed_fields, plan_changes
+from shared.registry.store.publish import change
+from shared.registry.store.view import load_registry
+from shared.runtime.program_name import program_name
+
+_file = click.option(
+    "-f",
+    "--file",
+    "path",
+    required=True,
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="clients.yaml; - for standard input.",
+)
+_prune = click.option("--prune", is_flag=True, help="Remove clients that the file lacks.")
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+@click.group(help="Register clients, and look at those registered.")
+def main() -> None:
+    """Hold the verbs together."""
+
+
+main.add_command(credentials.main, "credentials")
+main.add_command(check)
+
+
+@main.command()
+@_file
+@_prune
+@_json
+@kafka_options
+@answering
+def apply(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> None:
+    """Register the clients of a file, changing what differs; running services follow at once."""
+    wanted = read_clients(path)
+    kafka = find_kafka(bootstrap, line)
+    written = change(kafka, lambda registered: plan_changes(wanted, registered, prune))
+    changes = written.changes
+    warnings = lane_warnings(wanted)
+    for warning in warnings:
+        say(f"warning: {warning}")
+    if as_json:
+        summary = {**_summary(changes), "topics_created": written.topics, "warnings": warnings}
+        print_json(summary)
+        return
+    for line_text in _lines(changes):
+        click.echo(line_text)
+    for topic in written.topics:
+        click.echo(f"created   topic {topic}")
+    click.echo(f"{len(wanted)} clients in the file, {len(changes.to_write)} written")
+
+
+@main.command()
+@_file
+@_prune
+@_json
+@kafka_options
+@answering
+def diff(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> None:
+    """Show what apply would change; exit code 1 when it would."""
+    wanted = read_clients(path)
+    registered = load_registry(find_kafka(bootstrap, line))
+    changes = plan_changes(wanted, registered, prune)
+    details = {
+        client.name: {
+            field: {"from": before, "to": after}
+            for field, (before, after) in changed_fields(registered[client.name], client).items()
+        }
+        for client in changes.changed
+    }
+    if as_json:
+        print_json({**_summary(changes), "fields": msgspec.to_builtins(details)})
+    else:
+        for line_text in _lines(changes, details):
+            click.echo(line_text)
+    if changes.to_write or changes.removed:
+        sys.exit(Exit.CHECK_FAILED)
+
+
+@main.command("list")
+@_json
+@kafka_options
+@answering
+def list_clients(as_json: bool, bootstrap: str, line: str) -> None:
+    """List the registered clients."""
+    registered = load_registry(find_kafka(bootstrap, line))
+    clients = [registered[name] for name in sorted(registered)]
+    if as_json:
+        print_json([_shown_as_json(client) for client in clients])
+        return
+    for client in clients:
+        click.echo(
+            f"{client.name:<20} {client.sending_domain:<30} {client.mailing_id:<16} "
+            f"{len(client.codes)} codes  "
+            f"credentials: {credentials.summary(client.credentials)}"
+        )
+    if not clients:
+        say("no client is registered")
+
+
+@main.command()
+@click.argument("name")
+@_json
+@kafka_options
+@answering
+def show(name: str, as_json: bool, bootstrap: str, line: str) -> None:
+    """Show one client, as clients.yaml would have it."""
+    client = load_registry(find_kafka(bootstrap, line)).get(name)
+    if client is None:
+        fail(f"no client {name!r} is registered", Exit.CHECK_FAILED, as_json)
+    if as_json:
+        print_json(_shown_as_json(client))
+        return
+    shown = _shown(client)
+    text = yaml.safe_dump({"clients": [shown]}, sort_keys=False, allow_unicode=True)
+    click.echo(text, nl=False)
+    if client.credentials:  # a comment, so that what is shown can be applied
+        click.echo(f"# credentials: {credentials.summary(client.credentials)}")
+
+
+@main.command()
+@click.argument("name")
+@_json
+@kafka_options
+@answering
+def remove(name: str, as_json: bool, bootstrap: str, line: str) -> None:
+    """Remove a client: what it submits from now on is refused. Its intake topic stays."""
+    kafka = find_kafka(bootstrap, line)
+    if name not in load_registry(kafka):
+        fail(f"no client {name!r} is registered", Exit.CHECK_FAILED, as_json)
+    changes = Changes(removed=(name,))
+    change(kafka, lambda _: changes)
+    if as_json:
+        print_json(_summary(changes))
+    else:
+        click.echo(f"removed   {name}")
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of clients.yaml, for editors."""
+    click.echo(schema_page(), nl=False)
+
+
+def _shown(client: Client) -> Any:
+    """Every field of clients.yaml, defaults too; keys are shown nowhere."""
+    fields = [field for field in client.__struct_fields__ if field != "credentials"]
+    return msgspec.to_builtins({field: getattr(client, field) for field in fields})
+
+
+def _shown_as_json(client: Client) -> Any:
+    shown = _shown(client)
+    if client.credentials:
+        shown["credentials_set"] = credentials.summary(client.credentials)
+    return shown
+
+
+def _summary(changes: Changes) -> dict[str, list[str]]:
+    return {
+        "added": [client.name for client in changes.added],
+        "changed": [client.name for client in changes.changed],
+        "unchanged": list(changes.unchanged),
+        "removed": list(changes.removed),
+    }
+
+
+def _lines(
+    changes: Changes, details: Mapping[str, Mapping[str, Mapping[str, object]]] | None = None
+) -> list[str]:
+    lines = []
+    for word, clients in _summary(changes).items():
+        for name in clients:
+            lines.append(f"{word:<9} {name}")
+            for field, values in (details or {}).get(name, {}).items():
+                before, after = (
+                    msgspec.json.encode(values[end]).decode() for end in ("from", "to")
+                )
+                lines.append(f"            {field}: {before} -> {after}")
+    return lines
+
+
+if __name__ == "__main__":
+    main(prog_name=program_name("clients"))

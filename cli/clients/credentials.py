@@ -1,0 +1,194 @@
+"""`sluice clients credentials`: the passwords with which clients log in to the front door.
+
+Owns: the commands. Does not own: how a password becomes keys (shared/registry/credentials.py).
+A generated password is printed once and kept nowhere; running services follow within a second.
+Exit codes: 1 when NAME is not registered or has nothing to drop, 2 for a password that cannot
+be one, 3 when Kafka is away.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+import click
+from msgspec import Struct
+from msgspec.structs import replace
+
+from cli.answer import Exit, fail, print_json
+from cli.clients.faults import answering
+from cli.target import find_kafka, kafka_options
+from shared.registry.client import Client
+from shared.registry.credentials import (
+    MIN_PASSWORD_LETTERS,
+    Credential,
+    make_credential,
+    new_password,
+    rotated,
+)
+from shared.registry.store.changes import Changes
+from shared.registry.store.publish import change
+from shared.registry.store.view import load_registry
+from shared.runtime.clock import SystemClock
+from shared.settings.sections import KafkaSettings
+from shared.smtp.server.sasl import MAX_PASSWORD_OCTETS, prepare
+
+Credentials = tuple[Credential, ...]
+
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+_stdin = click.option(
+    "--password-stdin", "reads", is_flag=True, help="Take the password from standard input."
+)
+
+
+@click.group(help="The passwords with which clients log in to the SMTP front door.")
+def main() -> None:
+    """Hold the verbs together."""
+
+
+def _replaced(_: Credentials, password: str, now_ms: int) -> Credentials:
+    return (make_credential(password, now_ms),)
+
+
+def _verb(name: str, text: str, make: Callable[[Credentials, str, int], Credentials]) -> None:
+    """Add a verb that gives a client a password; `make` decides what becomes of those it has."""
+
+    @main.command(name, help=text)
+    @click.argument("name")
+    @_stdin
+    @_json
+    @kafka_options
+    @answering
+    def give(name: str, reads: bool, as_json: bool, bootstrap: str, line: str) -> None:
+        typed = _read_password(as_json) if reads else ""
+        password, now_ms = typed or new_password(), SystemClock().now_ms()
+        edited = _edit(
+            find_kafka(bootstrap, line), name, lambda old: make(old, password, now_ms), as_json
+        )
+        _tell(name, "" if typed else password, edited.credentials, as_json)
+
+
+_verb("set", "Give a client one password, in place of all it has.", _replaced)
+_verb(
+    "rotate",
+    "Give a client one more password; the one before stays valid, an older one does not.",
+    rotated,
+)
+
+
+@main.command("drop-old")
+@click.argument("name")
+@_json
+@kafka_options
+@answering
+def drop_old(name: str, as_json: bool, bootstrap: str, line: str) -> None:
+    """End a rotation: only the newest password stays valid."""
+    edited = _edit(find_kafka(bootstrap, line), name, lambda old: old[:1], as_json)
+    if not edited.tries:  # nothing had to be written
+        fail(f"client {name!r} has no old password", Exit.CHECK_FAILED, as_json)
+    _tell(name, "", edited.credentials, as_json)
+
+
+@main.command("list")
+@click.argument("name")
+@_json
+@kafka_options
+@answering
+def list_credentials(name: str, as_json: bool, bootstrap: str, line: str) -> None:
+    """Say how many passwords a client has and since when; keys are shown nowhere."""
+    client = load_registry(find_kafka(bootstrap, line)).get(name)
+    if client is None:
+        _fail_unknown(name, as_json)
+    if as_json:
+        days = [_day(credential) for credential in client.credentials]
+        print_json({**_answer(name, client.credentials), "set": days})
+        return
+    click.echo(f"{name:<20} credentials: {summary(client.credentials)}")
+
+
+def summary(credentials: Sequence[Credential]) -> str:
+    """How many there are and when the newest was set: `1, set 2026-11-24` (UTC)."""
+    return f"{len(credentials)}, set {_day(credentials[0])}" if credentials else "0"
+
+
+def _day(credential: Credential) -> str:
+    return datetime.fromtimestamp(credential.created_at_ms / 1000, UTC).date().isoformat()
+
+
+def _read_password(as_json: bool) -> str:
+    """The first line of standard input."""
+    # Bytes, so that the locale has no say. One more than is allowed is read, and the line end.
+    raw = sys.stdin.buffer.readline(MAX_PASSWORD_OCTETS + 3)
+    try:
+        text = prepare(raw.removesuffix(b"\n").removesuffix(b"\r").decode(), MAX_PASSWORD_OCTETS)
+    except UnicodeDecodeError:
+        text = None
+    if raw.strip() and text is None:
+        fail(
+            "the password on standard input: expected UTF-8 without control characters,"
+            f" at most {MAX_PASSWORD_OCTETS} octets",
+            Exit.WRONG_USE,
+            as_json,
+        )
+    letters = len(text or "")
+    if text is None or letters < MIN_PASSWORD_LETTERS:
+        fail(
+            f"the password on standard input: found {letters} letters,"
+            f" expected {MIN_PASSWORD_LETTERS} or more",
+            Exit.WRONG_USE,
+            as_json,
+        )
+    return text
+
+
+class _Edited(Struct, frozen=True):
+    """The credentials that a client has now, and how often their writing was tried."""
+
+    credentials: Credentials
+    tries: int
+
+
+def _edit(
+    kafka: KafkaSettings, name: str, edit: Callable[[Credentials], Credentials], as_json: bool
+) -> _Edited:
+    """Write what `edit` makes of a client's credentials, whoever else changes it meanwhile."""
+    seen: Credentials | None = None
+    made: Credentials = ()
+
+    def plan(registered: Mapping[str, Client]) -> Changes:
+        nonlocal seen, made
+        client = registered.get(name)
+        if client is None:
+            _fail_unknown(name, as_json)
+        if client.credentials != seen:
+            is_written = bool((set(made) - set(seen or ())) & set(client.credentials))
+            seen = client.credentials
+            # A try that was not heard of may have gone through: its password counts once.
+            made = seen if is_written else edit(seen)
+        if made == client.credentials:
+            return Changes(unchanged=(name,))
+        return Changes(changed=(replace(client, credentials=made),))
+
+    written = change(kafka, plan)
+    return _Edited(made, written.tries)
+
+
+def _fail_unknown(name: str, as_json: bool) -> NoReturn:
+    fail(f"no client {name!r} is registered", Exit.CHECK_FAILED, as_json)
+
+
+def _answer(name: str, credentials: Credentials) -> dict[str, Any]:
+    return {"client": name, "username": name, "valid": len(credentials)}
+
+
+def _tell(name: str, generated: str, credentials: Credentials, as_json: bool) -> None:
+    if as_json:
+        shown = {"password": generated} if generated else {}
+        print_json({**_answer(name, credentials), **shown})
+        return
+    click.echo(f"client    {name}\nusername  {name}")
+    if generated:
+        click.echo(f"password  {generated}   (shown once; kept nowhere)")
+    click.echo(f"valid     {len(credentials)}")

@@ -1,0 +1,108 @@
+"""Look-ups for `sluice clients check`: dnspython's answers as the rows that the judges take.
+
+Owns: which server is asked, the time for all look-ups, each question asked once. Does not own:
+what an answer means (shared/mailauth/delegation.py). Promises: never raises; a SERVFAIL, a refusal
+and a time-out are Away, a name that does not exist and one without such records are empty Rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import dns.exception
+import dns.inet
+import dns.name
+import dns.nameserver
+import dns.rdatatype
+import dns.resolver
+
+from shared.mailauth.spf.evaluation import Away, Rows
+from shared.runtime.deadline import Deadline
+
+_EACH_S: Final = 5.0  # one question over all servers and tries
+_PAYLOAD_OCTETS: Final = 1232  # what passes unfragmented everywhere; longer answers come by TCP
+_PORT: Final = 53
+
+
+class ResolverError(ValueError):
+    """The text names no DNS server."""
+
+
+class DnsLookUps:
+    """Asks one server, or the system's, within one time."""
+
+    def __init__(self, server: str, deadline: Deadline) -> None:
+        self._deadline = deadline
+        self._known: dict[tuple[str, str], Rows | Away] = {}
+        self._resolver = make_resolver(server)
+
+    def __call__(self, name: str, kind: str) -> Rows | Away:
+        """The rows of a name, asked for once."""
+        question = (name.lower().rstrip("."), kind)
+        if question not in self._known:
+            self._known[question] = self._ask(*question)
+        return self._known[question]
+
+    def _ask(self, name: str, kind: str) -> Rows | Away:
+        lifetime_s = self._deadline.at_most(_EACH_S)
+        if not lifetime_s:
+            return Away(f"{kind} of {name} was not asked for: the time is over")
+        try:
+            # Absolute, so that no search list of the machine is tried.
+            asked = dns.name.from_text(name, dns.name.root)
+        except dns.exception.DNSException:
+            return Rows((), exists=False)  # an empty label or one too long names nothing
+        try:
+            answer = self._resolver.resolve(asked, kind, lifetime=lifetime_s, search=False)
+        except dns.resolver.NXDOMAIN:
+            return Rows((), exists=False)
+        except dns.resolver.NoAnswer:
+            return Rows()
+        except (dns.exception.DNSException, OSError) as error:
+            shown = " ".join(str(error).split())
+            return Away(f"{kind} of {name}: {shown or type(error).__name__}")
+        return Rows(tuple(sorted(_row(row, kind) for row in answer)))
+
+
+def make_resolver(server: str) -> dns.resolver.Resolver:
+    """The resolver that asks `server` (HOST:PORT or HOST, an address), or "" for the system's.
+
+    Raises ResolverError.
+    """
+    try:
+        resolver = dns.resolver.Resolver(configure=not server)
+    except dns.exception.DNSException as error:
+        raise ResolverError(f"the system names no DNS server ({error}): give one") from None
+    resolver.use_edns(0, 0, _PAYLOAD_OCTETS)
+    resolver.cache = None
+    if server:
+        host, port = _host_and_port(server)
+        try:
+            resolver.nameservers = [dns.nameserver.Do53Nameserver(host, port)]
+            dns.inet.af_for_address(host)
+        except ValueError:
+            raise ResolverError(f"found {server!r}, expected ADDRESS or ADDRESS:PORT") from None
+    return resolver
+
+
+def _host_and_port(server: str) -> tuple[str, int]:
+    host, _, port = server.rpartition(":")
+    # An IPv6 address stands in brackets where a port follows it.
+    if not host or (":" in host and not host.endswith("]")):
+        return server.strip("[]"), _PORT
+    if not port.isascii() or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise ResolverError(f"found {server!r}, expected ADDRESS or ADDRESS:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _row(row: Any, kind: str) -> str:
+    match kind:
+        case "TXT":
+            return b"".join(row.strings).decode("utf-8", "backslashreplace")
+        case "MX":
+            host = row.exchange.to_text(omit_final_dot=True).lower()
+            return f"{row.preference} {host}"
+        case "PTR":
+            return str(row.target.to_text(omit_final_dot=True).lower())
+        case _:
+            return str(row.to_text())

@@ -1,0 +1,52 @@
+"""`sluice config show`: every setting of every service, its value and where it came from."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import msgspec
+
+from cli.answer import print_json, say
+from cli.config.service_settings import ServiceConfigError, SharedRow, ask_services
+from shared.runtime.program_name import program_name
+
+
+@click.group(help="Look at the settings.")
+def main() -> None:
+    """Hold the verbs together."""
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+def show(as_json: bool) -> None:
+    """Show each key, its value and where it came from; secrets are masked."""
+    try:
+        rows = ask_services()
+    except ServiceConfigError as error:
+        for line in error.lines:
+            say(line)
+        if as_json:
+            print_json({"error": list(error.lines)})
+        sys.exit(error.exit_code)
+    if as_json:
+        print_json([_document(shared) for shared in rows])
+        return
+    widest = max(len(shared.row.key) for shared in rows)
+    for shared in rows:
+        value = msgspec.json.encode(shared.row.value).decode()
+        click.echo(f"{shared.row.key:<{widest}}  {value}  ({shared.row.origin})")
+
+
+def _document(shared: SharedRow) -> dict[str, object]:
+    row = shared.row
+    return {
+        "key": row.key,
+        "value": row.value,
+        "origin": row.origin,
+        "services": list(shared.services),
+    }
+
+
+if __name__ == "__main__":
+    main(prog_name=program_name("config"))

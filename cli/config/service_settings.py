@@ -1,0 +1,87 @@
+"""Asks every service for its settings by running `python -m services.<name> config --json`.
+
+shared imports no service, so the services tell it themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from cli.stack.environment import SERVICES, base_environment
+from shared.settings.describe import Row
+from shared.settings.sections import SECTIONS
+
+_TIMEOUT_S: Final = 60.0
+
+
+class SharedRow(Struct, frozen=True):
+    """A row and the services that read it so."""
+
+    row: Row
+    services: tuple[str, ...]
+
+
+class ServiceConfigError(RuntimeError):
+    """A service could not show its settings; `lines` is what it said, once each."""
+
+    def __init__(self, lines: tuple[str, ...], exit_code: int) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+        self.exit_code = exit_code
+
+
+def ask_services(environ: Mapping[str, str] | None = None) -> list[SharedRow]:
+    """Every service's rows, merged and in the order of the sections.
+
+    Raises ServiceConfigError with what every service that refused said.
+    """
+    environ = os.environ if environ is None else environ
+    with ThreadPoolExecutor(len(SERVICES)) as pool:
+        answers = list(pool.map(lambda name: _ask(name, environ), SERVICES))
+    faults = [answer for answer in answers if answer.returncode != 0]
+    if faults:
+        said = [line for answer in faults for line in answer.stderr.splitlines()]
+        raise ServiceConfigError(tuple(dict.fromkeys(said)), faults[0].returncode)
+    read = [msgspec.json.decode(answer.stdout, type=list[Row]) for answer in answers]
+    return merge(dict(zip(SERVICES, read, strict=True)))
+
+
+def ask_service(name: str, environ: Mapping[str, str] | None = None) -> list[Row]:
+    """One service's rows. Raises ServiceConfigError with what it said."""
+    answer = _ask(name, os.environ if environ is None else environ)
+    if answer.returncode != 0:
+        raise ServiceConfigError(tuple(answer.stderr.splitlines()), answer.returncode)
+    return msgspec.json.decode(answer.stdout, type=list[Row])
+
+
+def merge(rows: Mapping[str, list[Row]]) -> list[SharedRow]:
+    """Rows that several services read alike become one."""
+    readers: dict[bytes, tuple[Row, list[str]]] = {}
+    for service, own in rows.items():
+        for row in own:
+            alike = msgspec.json.encode(row, order="sorted")
+            readers.setdefault(alike, (row, []))[1].append(service)
+    order = {section: index for index, section in enumerate(SECTIONS)}
+    merged = [SharedRow(row, tuple(services)) for row, services in readers.values()]
+    merged.sort(key=lambda shared: order[shared.row.key.partition(".")[0]])
+    return merged
+
+
+def _ask(service: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[Any]:
+    return subprocess.run(
+        [sys.executable, "-m", f"services.{service}", "config", "--json"],
+        env={**environ, **base_environment()},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_S,
+        check=False,
+    )

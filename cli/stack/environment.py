@@ -1,0 +1,16 @@
+"""The services by name, and the environment in which their modules are found."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from cli.stack import paths as places
+
+SERVICES: Final = ("ingest", "validate", "deliver", "billing")
+
+
+def base_environment() -> dict[str, str]:
+    """What every Python process of a line needs to find the packages, wherever one stands."""
+    paths = [str(places.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONSAFEPATH": "1"}

@@ -1,0 +1,94 @@
+"""The state file of a running line, .sluice/run/<name>/state.json: how commands find it.
+
+Written by the process that runs the line (up.py), read by status and down. A state whose
+process is gone, or whose number now belongs to another process, counts as not running.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from cli.stack import paths as places
+from cli.stack.endpoints import Doors
+
+FILE: Final = "state.json"
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+Phase = Literal["starting", "ready", "failed"]
+
+
+class State(Struct, frozen=True):
+    """What a running line tells of itself."""
+
+    name: str
+    pid: int
+    started: str  # tells this process from a later one with the same number
+    phase: Phase
+    doors: Doors | None = None
+    parts: dict[str, int] = {}  # process id by part
+    error: str = ""
+
+
+def is_name(text: str) -> bool:
+    """Whether a line may be called so: the name becomes a folder."""
+    return _NAME.fullmatch(text) is not None
+
+
+def path_of(name: str) -> Path:
+    """Where the state of the line of this name lies."""
+    return places.run_folder(name) / FILE
+
+
+def write(state: State) -> None:
+    """Write the state in one step: a reader sees the old one or the new one."""
+    path = path_of(state.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = path.with_suffix(f".{os.getpid()}")
+    written.write_bytes(msgspec.json.encode(state))
+    written.replace(path)
+
+
+def read(name: str) -> State | None:
+    """The state of the line of this name; None when there is none that can be read."""
+    try:
+        return msgspec.json.decode(path_of(name).read_bytes(), type=State)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def remove(name: str) -> None:
+    """Forget the state of an ended line."""
+    path_of(name).unlink(missing_ok=True)
+
+
+def start_of(pid: int) -> str:
+    """When this process started, in the kernel's own count; "" when there is none, or a zombie."""
+    try:
+        # Field 2 is the program's name in brackets and may hold anything.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def is_alive(state: State) -> bool:
+    """Whether the process that wrote this state still runs."""
+    return state.started != "" and start_of(state.pid) == state.started
+
+
+def running(name: str) -> State | None:
+    """The state of the line of this name where it runs."""
+    state = read(name)
+    return state if state is not None and is_alive(state) else None
+
+
+def names() -> Iterable[str]:
+    """The names of all lines that have a state."""
+    return sorted(path.parent.name for path in places.RUNS.glob(f"*/{FILE}"))

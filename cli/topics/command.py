@@ -1,0 +1,177 @@
+"""`sluice topics`: compare the topics' configuration on the brokers with the plan, or apply it.
+
+    sluice topics plan            what differs; exit code 1 when anything does
+    sluice topics apply           create what is missing, alter what differs
+
+Every topic of the pipeline that the brokers have is looked at, clients' own among them. `apply`
+also shortens retentions, which deletes records: `plan` marks those. Settings of the installation
+over the plan: `kafka.topic_configs`.
+
+Exit codes: 0 all as planned, 1 something differs (after `apply`: could not be altered),
+2 wrong use, 3 Kafka is unavailable.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import click
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+from msgspec import Struct
+
+from cli.answer import Exit, fail, print_json
+from cli.target import find_kafka, kafka_options
+from shared.runtime.lifecycle import PartAway
+from shared.settings.loader import SettingsError
+from shared.settings.sections import KafkaSettings
+from shared.stream.admin import ADMIN_TIMEOUT_MS, TopicError, ensure_topics
+from shared.stream.client import BOOTSTRAP_MS, made
+from shared.stream.topic_configs import TopicReport, alter, compare
+from shared.topics import names
+
+_LANES: Final = ("default",)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Row(Struct, frozen=True):
+    """One config that differs. `deletes`: altering it has Kafka delete records sooner."""
+
+    config: str
+    found: str
+    wanted: str
+    deletes: bool
+
+
+class Answer(Struct, frozen=True):
+    """One topic: ok, differs, missing, unreadable; after `apply` also created, altered, refused."""
+
+    topic: str
+    status: str
+    differences: list[Row] = []
+    reason: str = ""
+
+
+class Document(Struct, frozen=True):
+    """What --json prints."""
+
+    kafka: str
+    as_planned: bool
+    topics: list[Answer]
+
+
+@click.group("topics", help=__doc__)
+def main() -> None:
+    """Hold the verbs together."""
+
+
+def _options(command: F) -> F:
+    json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+    return json_option(kafka_options(command))
+
+
+@main.command()
+@_options
+def plan(bootstrap: str, line: str, as_json: bool) -> None:
+    """Show how the topics differ from the plan."""
+    with _reporting(as_json):
+        kafka = find_kafka(bootstrap, line)
+        with _admin(kafka) as admin:
+            reports = _compare(admin, kafka)
+        _answer(kafka, [_row(report) for report in reports], as_json)
+
+
+@main.command()
+@_options
+def apply(bootstrap: str, line: str, as_json: bool) -> None:
+    """Create missing topics and alter those that differ."""
+    with _reporting(as_json):
+        kafka = find_kafka(bootstrap, line)
+        planned = names.plans(_LANES, kafka.partitions)
+        created = ensure_topics(
+            kafka.bootstrap, planned, kafka.replication, kafka.topic_configs, aligned=False
+        )
+        with _admin(kafka) as admin:
+            reports = _compare(admin, kafka)
+            results = alter(admin, [each for one in reports for each in one.differences])
+        rows = [_row(report, results.get(report.topic)) for report in reports]
+        rows = [
+            Answer(row.topic, "created") if row.topic in created and row.status == "ok" else row
+            for row in rows
+        ]
+        _answer(kafka, rows, as_json)
+
+
+@contextmanager
+def _reporting(as_json: bool) -> Iterator[None]:
+    try:
+        yield
+    except SettingsError as error:
+        fail("; ".join(map(str, error.faults)), Exit.WRONG_USE, as_json)
+    except (PartAway, KafkaError, TopicError) as error:
+        fail(str(error), Exit.PART_AWAY, as_json)
+
+
+@contextmanager
+def _admin(kafka: KafkaSettings) -> Iterator[Any]:
+    admin = made(
+        KafkaAdminClient,
+        bootstrap_servers=kafka.bootstrap.split(","),
+        request_timeout_ms=ADMIN_TIMEOUT_MS,
+        bootstrap_timeout_ms=BOOTSTRAP_MS,
+    )
+    try:
+        yield admin
+    finally:
+        admin.close()
+
+
+def _compare(admin: Any, kafka: KafkaSettings) -> list[TopicReport]:
+    """Every topic that is planned by name, and those that the brokers have besides."""
+    wanted = {plan.name: plan.configs for plan in names.plans(_LANES)}
+    for topic in admin.list_topics():
+        configs = names.configs_of(topic)
+        if configs is not None:
+            wanted[topic] = configs
+    return compare(admin, wanted, kafka.topic_configs)
+
+
+def _row(report: TopicReport, refused: str | None = None) -> Answer:
+    """A topic's answer; `refused` as alter() has it, None where nothing was altered."""
+    status, reason = str(report.status), report.reason
+    if refused is not None:
+        status, reason = ("refused", refused) if refused else ("altered", "")
+    rows = [Row(each.config, each.found, each.wanted, each.deletes) for each in report.differences]
+    return Answer(report.topic, status, rows, reason)
+
+
+def _answer(kafka: KafkaSettings, rows: list[Answer], as_json: bool) -> None:
+    wrong = [row for row in rows if row.status not in ("ok", "created", "altered")]
+    if as_json:
+        print_json(Document(kafka.bootstrap, not wrong, rows))
+    else:
+        for row in rows:
+            if row.status != "ok":
+                click.echo(_line(row))
+        click.echo(f"{len(rows)} topics, {len(wrong)} not as planned")
+    sys.exit(Exit.CHECK_FAILED if wrong else Exit.WELL)
+
+
+def _line(row: Answer) -> str:
+    parts = [f"{row.topic}: {row.status}"]
+    if row.differences:
+        parts.append(
+            ", ".join(
+                f"{each.config} {each.found or '(none)'} -> {each.wanted}"
+                + (" (deletes records)" if each.deletes else "")
+                for each in row.differences
+            )
+        )
+    return ": ".join([*parts, *filter(None, [row.reason])])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""`./sluice demo`: the whole line once, on this machine, with real parts.
+
+Starts Kafka, Redis, the four services and a sink that plays the recipients' servers; publishes
+for two clients; ends with the bill beside what the sink saw. Exit code 1 when they differ.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from typing import Final
+
+import click
+
+from cli.answer import Exit, fail, print_json, say
+from cli.interrupt import StopAskedError, interruptible
+from cli.stack import paths as places
+from cli.stack import state
+from cli.stack.endpoints import described
+from cli.stack.state import State
+from local.demo.display import Display
+from local.demo.performance import perform
+from local.demo.reckoning import result
+from local.parts.away import PartAwayError
+from local.stack import Line, LineOptions
+from shared.runtime.lifecycle import PartAway
+from shared.runtime.program_name import program_name
+
+DEFAULT_MESSAGES: Final = 2_000
+MOST_MESSAGES: Final = 200_000
+# One minute between attempts becomes 1.2 s.
+RETRY_TIME_SCALE: Final = "0.02"
+# Folders of earlier demos (logs, the sink's journal) that are kept.
+_KEPT_RUNS: Final = 3
+
+
+@click.command("demo", help=__doc__)
+@click.option(
+    "--messages",
+    "count",
+    type=click.IntRange(1, MOST_MESSAGES),
+    default=DEFAULT_MESSAGES,
+    show_default=True,
+    help="How many to publish.",
+)
+@click.option("--stay", is_flag=True, help="Leave the line running until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
+def main(count: int, *, stay: bool, as_json: bool) -> None:
+    """Run the demo."""
+    name = f"demo-{os.getpid()}"
+    _forget_earlier_runs()
+    mine = State(name, os.getpid(), state.start_of(os.getpid()), "starting")
+    try:
+        with interruptible():
+            state.write(mine)
+            code = _run(mine, count, stay=stay, as_json=as_json)
+    except (PartAwayError, PartAway) as away:
+        fail(str(away), Exit.PART_AWAY, as_json)
+    except StopAskedError:
+        fail("ended before it was done; nothing is left running", Exit.INTERRUPTED, as_json)
+    finally:
+        state.remove(name)
+    sys.exit(code)
+
+
+def _run(mine: State, count: int, *, stay: bool, as_json: bool) -> Exit:
+    env = {
+        "SLUICE_DELIVER__RETRY_TIME_SCALE": RETRY_TIME_SCALE,
+        "SLUICE_DELIVER__IN_DOUBT_DELAY_S": "0",
+    }
+    line = Line(LineOptions(name=mine.name, env=env, say=say))
+    started, differ = time.monotonic(), False
+    try:
+        say("starting Kafka, Redis, four services and a sink")
+        line.start()
+        state.write(State(mine.name, mine.pid, mine.started, "ready", line.doors, line.pids()))
+        say(f"all ready after {time.monotonic() - started:.0f} s; publishing {count} messages")
+        with Display(as_json) as display:
+            performance = perform(line, count, display)
+        seconds = time.monotonic() - started
+        outcome = result(performance.reckoning, performance.published, seconds)
+        differ = not outcome.agree
+        if as_json:
+            print_json(outcome)
+        else:
+            display.end(outcome, performance.reckoning, _next_steps(line, stay=stay))
+        if stay:
+            _stay(line)
+        return Exit.CHECK_FAILED if differ else Exit.WELL
+    finally:
+        line.stop()
+        if not differ:  # else what Kafka holds may tell why
+            line.forget_data()
+
+
+def _stay(line: Line) -> None:
+    say("the line stays until Ctrl-C:\n" + "\n".join(described(line.doors)))
+    try:
+        while True:
+            signal.pause()
+    except StopAskedError:
+        say("ending the line")
+
+
+def _next_steps(line: Line, *, stay: bool) -> list[str]:
+    shown = line.folder.relative_to(places.ROOT)
+    steps = [
+        f"{shown}/logs/          what each process wrote",
+        f"{shown}/sink.jsonl     every answer the sink gave",
+        "./sluice up            the same line left running, for a publisher of your own",
+        "./sluice demo --stay   this demo, its line left running to look at",
+    ]
+    if stay:
+        steps[:0] = [f"{line.doors.billing}/v1/usage?month=YYYY-MM   the bill, as JSON"]
+    return steps
+
+
+def _forget_earlier_runs() -> None:
+    """Remove the folders of all but the latest ended demos."""
+    ended = [
+        folder
+        for folder in places.RUNS.glob("demo-*")
+        if folder.is_dir() and not state.running(folder.name)
+    ]
+    ended.sort(key=lambda folder: folder.stat().st_mtime)
+    for folder in ended[:-_KEPT_RUNS]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main(prog_name=program_name("demo"))

@@ -1,0 +1,160 @@
+"""What the demo publishes: messages with their client, mailing and recipient. Pure.
+
+Each recipient occurs once, so that the sink's journal tells which message it answered. The
+recipient's local part says how the sink behaves (local/sink); a share of the messages breaks
+rules or goes to blocked recipients.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from email.header import Header
+from email.utils import formatdate
+from typing import Final
+
+from msgspec import Struct
+
+from local.demo.letters import Letter, letters
+from shared.topics.names import intake
+
+
+class Account(Struct, frozen=True):
+    """Who submits: a client and the code in the message (none: ""), and what that is billed to."""
+
+    client: str
+    sender: str
+    sending_domain: str
+    mailing_id: str
+    sub_client: str = ""
+    code: str = ""
+
+
+class Publication(Struct, frozen=True):
+    """One record for an intake topic. `recipient` is "" where the record is no message."""
+
+    topic: str
+    account: Account
+    recipient: str
+    content: bytes
+
+
+_SHOP: Final = ("acme", "Acme Möbel & Mode", "news.acme.example")
+ACCOUNTS: Final = (
+    Account(*_SHOP, "M-1000"),
+    Account(*_SHOP, "M-1001", "shop-berlin", "spring-berlin"),
+    Account(*_SHOP, "M-1001", "shop-paris", "spring-paris"),
+    Account(*_SHOP, "M-1002", "shop-berlin", "loyalty"),
+    Account("northbank", "Northbank", "post.northbank.example", "N-STATEMENTS"),
+)
+_SHOP_ACCOUNTS: Final = ACCOUNTS[:4]
+
+# Share of the messages in thousandths, by the beginning of the recipient's local part.
+BEHAVIOURS: Final = {
+    "bounce-": 12,  # no such mailbox
+    "policy-": 4,  # refused as spam
+    "defer-1-": 15,  # greylisted once
+    "defer-2-": 5,
+    "full-": 2,  # mailbox full until the message expires
+    "tarpit-": 2,  # a second for each answer
+    "drop-": 1,  # hangs up instead of answering the dot
+    "unsubscribed-": 10,  # on acme's block list
+}
+_BREACHES_PER_THOUSAND: Final = 25
+_NAMES: Final = ("anna.müller", "j.smith", "y.tanaka", "l.haddad", "c.dubois", "o'brien", "m+shop")
+_HOSTS: Final = ("mail.example", "post.example", "example.org", "web.example", "example.net")
+_TOO_LARGE: Final = 310 * 1024
+
+
+class Draft(Struct, frozen=True):
+    """A message in the making: its number, account, recipient, letter and date."""
+
+    number: int
+    account: Account
+    recipient: str
+    letter: Letter
+    date: str
+
+
+def publications(count: int, seed: int, now_s: float) -> Iterator[Publication]:
+    """That many records in the order of publishing; the same for the same arguments."""
+    chance = random.Random(seed)  # noqa: S311 - repeatable demo, no secret
+    stock = letters(seed)
+    date = formatdate(now_s)
+    deck: list[str] = []
+    for number in range(1, count + 1):
+        deck = deck or _shuffled_deck(chance)
+        behaviour = deck.pop()
+        accounts = _SHOP_ACCOUNTS if behaviour == "unsubscribed-" else ACCOUNTS
+        draft = Draft(
+            number=number,
+            account=chance.choice(accounts),
+            recipient=_recipient(behaviour, number, chance),
+            letter=chance.choice(stock),
+            date=date,
+        )
+        breaks = not behaviour and chance.randrange(1000) < _BREACHES_PER_THOUSAND
+        yield _breach(draft, chance) if breaks else _publication(draft, *_compose(draft))
+
+
+def _shuffled_deck(chance: random.Random) -> list[str]:
+    """The behaviours of the next thousand messages, each as often as its share says."""
+    deck = [begin for begin, share in BEHAVIOURS.items() for _ in range(share)]
+    deck += [""] * (1000 - len(deck))
+    chance.shuffle(deck)
+    return deck
+
+
+def _recipient(behaviour: str, number: int, chance: random.Random) -> str:
+    name = chance.choice(_NAMES).encode("ascii", "ignore").decode()
+    return f"{behaviour}{name}.{number}@{chance.choice(_HOSTS)}"
+
+
+def _publication(draft: Draft, headers: dict[str, str], body: bytes) -> Publication:
+    lines = [f"{name}: {value}\r\n".encode() for name, value in headers.items()]
+    content = b"".join([*lines, draft.letter.mime, b"\r\n\r\n", body])
+    return Publication(intake(draft.account.client), draft.account, draft.recipient, content)
+
+
+def _encoded(text: str) -> str:
+    return text if text.isascii() else Header(text, "utf-8").encode()
+
+
+def _compose(draft: Draft) -> tuple[dict[str, str], bytes]:
+    account = draft.account
+    headers = {
+        "Date": draft.date,
+        "From": f"{_encoded(account.sender)} <news@{account.sending_domain}>",
+        "To": draft.recipient,
+        "Message-ID": f"<{draft.number}.demo@{account.sending_domain}>",
+        "Subject": _encoded(draft.letter.subject),
+    }
+    if account.code:
+        headers["X-bm-mailing"] = account.code
+    return headers, draft.letter.body
+
+
+def _breach(draft: Draft, chance: random.Random) -> Publication:
+    """The message with something wrong about it, as platforms get it wrong."""
+    headers, body = _compose(draft)
+    topic = intake(draft.account.client)
+    match chance.randrange(9):
+        case 0:
+            headers["Cc"] = "boss@mail.example"
+        case 1:
+            headers["Subject"] = " "
+        case 2:
+            headers["From"] = "news@acme.example"
+        case 3:
+            headers["X-bm-mailing"] = "summer-2019"
+        case 4:
+            del headers["Message-ID"]
+        case 5:
+            headers["Return-Path"] = "<bounces@mailer.example>"
+        case 6:
+            headers["To"] = f"{draft.recipient}, second@mail.example"
+        case 7:
+            body += b"x" * 76 * (_TOO_LARGE // 76)
+        case _:
+            return Publication(topic, draft.account, "", b"\x00\x01this is no message")
+    return _publication(draft, headers, body)

@@ -1,0 +1,65 @@
+"""The certificate of a line's front door: self-signed, for this machine only.
+
+Owns: its two files. A publisher on this machine may trust the certificate file itself; in
+earnest the front door is given one of a public authority.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from msgspec import Struct
+
+from local.parts import ports
+
+HOST: Final = "localhost"
+VALID_DAYS: Final = 3_650
+# Clocks differ a little, also between a container and its host.
+_EARLIER: Final = datetime.timedelta(days=1)
+
+
+class CertificateFiles(Struct, frozen=True):
+    """A certificate and its private key, both PEM."""
+
+    certificate: Path
+    key: Path
+
+
+def make_certificate(folder: Path) -> CertificateFiles:
+    """The files in this folder; made when they are not there."""
+    files = CertificateFiles(folder / "smtp-cert.pem", folder / "smtp-key.pem")
+    if files.certificate.exists() and files.key.exists():
+        return files
+    key = ec.generate_private_key(ec.SECP256R1())
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    # 0600 from the first moment on.
+    with os.fdopen(os.open(files.key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        out.write(secret)
+    files.certificate.write_bytes(_self_signed(key).public_bytes(Encoding.PEM))
+    return files
+
+
+def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
+    now = datetime.datetime.now(datetime.UTC)
+    names = [x509.DNSName(HOST), x509.IPAddress(ipaddress.ip_address(ports.LOOPBACK))]
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _EARLIER)
+        .not_valid_after(now + datetime.timedelta(days=VALID_DAYS))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(key, SHA256())
+    )

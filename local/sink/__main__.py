@@ -1,0 +1,143 @@
+"""`python -m local.sink`: an SMTP server that plays the recipients' mail servers.
+
+Owns: listening, the state file, stopping. Ends with 0 on SIGTERM and SIGINT; what was
+journalled stays journalled whatever ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import ssl
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+import uvloop
+from msgspec import Struct
+
+from local.sink.behaviour import Behaviour
+from local.sink.connection import Policy, SinkConnection
+from local.sink.journal import Journal
+from shared.smtp.extensions import Extensions
+from shared.smtp.server.options import ServerOptions
+
+# Larger than any message of ours, so that the sink shows what is sent and does not limit it.
+MAX_CONTENT_BYTES: Final = 10_485_760
+_BACKLOG: Final = 1_024
+_PART_AWAY: Final = 3
+
+
+class State(Struct, frozen=True):
+    """What the state file says once the sink listens."""
+
+    address: str
+
+
+class Options(Struct, frozen=True):
+    """The command's options."""
+
+    listen: str
+    journal: Path | None
+    state: Path | None
+    behaviour: str
+    idle_timeout: float
+    tls_cert: Path | None
+    tls_key: Path | None
+
+
+@click.command()
+@click.option("--listen", default="127.0.0.1:0", show_default=True, help="host:port; 0: any free.")
+@click.option("--journal", type=click.Path(path_type=Path), help="Append each answer to this file.")
+@click.option("--state", type=click.Path(path_type=Path), help="Write the address to this file.")
+@click.option(
+    "--behaviour",
+    type=click.Choice(["demo", "accept"]),
+    default="demo",
+    show_default=True,
+    help="demo: the recipient decides (local/sink/behaviour.py). accept: all is taken.",
+)
+@click.option("--idle-timeout", default=0.0, help="Seconds until an idle client gets a 421.")
+@click.option("--tls-cert", type=click.Path(path_type=Path, exists=True), help="Offer STARTTLS.")
+@click.option("--tls-key", type=click.Path(path_type=Path, exists=True), help="Its key.")
+def main(**given: Any) -> None:
+    """Take mail and say what became of it."""
+    options = Options(**given)
+    host, _, port = options.listen.rpartition(":")
+    if not host or not port.isdecimal():
+        found = f"expected host:port, found {options.listen!r}"
+        raise click.BadParameter(found, param_hint="--listen")
+    with Journal(options.journal) as journal:
+        policy = Policy(
+            _server_options(options.tls_cert is not None),
+            Behaviour(),
+            journal,
+            is_smart=options.behaviour == "demo",
+            idle_timeout_s=options.idle_timeout,
+            tls=_context(options.tls_cert, options.tls_key),
+        )
+        try:
+            uvloop.run(serve(policy, host.strip("[]"), int(port), options.state))
+        except OSError as error:
+            print(f"sink: cannot listen on {options.listen}: {error}", file=sys.stderr)
+            sys.exit(_PART_AWAY)
+
+
+def _server_options(has_tls: bool) -> ServerOptions:
+    offered = Extensions(
+        pipelining=True,
+        size=True,
+        eight_bit_mime=True,
+        smtputf8=True,
+        enhanced_status_codes=True,
+        starttls=has_tls,
+    )
+    return ServerOptions("sink.invalid", offered, MAX_CONTENT_BYTES)
+
+
+def _context(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    if cert is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    return context
+
+
+async def serve(policy: Policy, host: str, port: int, state: Path | None) -> None:
+    """Serve until a signal says stop."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    connections: set[SinkConnection] = set()
+    server = await loop.create_server(
+        lambda: SinkConnection(policy, connections), host, port, backlog=_BACKLOG
+    )
+    _tell(server.sockets[0], state)
+    gc.freeze()  # what is loaded now lives as long as the process
+    await stop.wait()
+    server.close()
+    for connection in list(connections):
+        connection.close()
+
+
+def _tell(sock: socket.socket, state: Path | None) -> None:
+    host, port = sock.getsockname()[:2]
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    told = msgspec.json.encode(State(address))
+    if state is None:
+        print(told.decode(), flush=True)
+        return
+    # Whole or not at all: others wait for this file.
+    draft = state.with_name(f"{state.name}.{os.getpid()}")
+    draft.write_bytes(told)
+    draft.replace(state)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""The whole line on this machine: Kafka, Redis, the four services and the sink.
+
+Owns: which processes there are, their ports, the environment that ties them together, the
+order of start and end. Does not own: how processes are kept (supervisor.py) nor what the
+parts are (parts/). State lies in one folder: logs/, kafka/, sink.jsonl.
+
+Promises: `start` returns when every part is ready, or raises PartAwayError with nothing left
+running; `stop` drains the services first (SIGTERM, up to 50 s) and leaves no process.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from msgspec import Struct, field
+
+from cli.stack import paths as places
+from cli.stack.endpoints import Doors
+from cli.stack.environment import SERVICES
+from local.outside import Outside, in_url
+from local.parts import kafka_broker, ports, redis_server, services
+from local.parts.away import PartAwayError
+from local.parts.services import SINK, ServicePlan
+from local.process import Process, ProcessSpec
+from local.settings import LineSettings
+from local.supervisor import Supervisor
+from shared.settings.secrets import masked
+from shared.stream.admin import ensure_topics
+from shared.topics import names
+
+
+def say_on_stderr(text: str) -> None:
+    """Tell the person at the terminal."""
+    print(f"sluice: {text}", file=sys.stderr, flush=True)
+
+
+class LineOptions(Struct, frozen=True):
+    """What a line consists of and where its state lies."""
+
+    name: str = "main"
+    folder: Path | None = None  # default: .sluice/run/<name>
+    kafka: str = ""  # host:port of an existing broker; "": an embedded one
+    redis: str = ""  # URL of an existing Redis; "": an embedded one
+    outside: Outside = Outside()  # what wins over the settings that the line chooses
+    kafka_properties: dict[str, str] = field(default_factory=dict)  # of the embedded broker
+    services: tuple[str, ...] = SERVICES
+    sink: bool = True
+    sink_behaviour: str = "demo"
+    restart: bool = True  # start again what died; tests that kill switch it off
+    env: dict[str, str] = field(default_factory=dict)  # for every service
+    part_env: dict[str, dict[str, str]] = field(default_factory=dict)  # for one, by name
+    say: Callable[[str], None] = say_on_stderr
+
+
+class Line:
+    """A line that can be started, watched, hurt and ended. A context manager: ends on exit."""
+
+    def __init__(self, options: LineOptions) -> None:
+        self.options = options
+        self.folder = options.folder or places.run_folder(options.name)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        wanted = ("kafka", "controller", "redis", "sink", "billing", "smtp", "smtps")
+        port = ports.remembered(wanted, self.folder / "ports.json")
+        self._door_ports = tuple(port.values())
+        broker = kafka_broker.BrokerPlan(
+            self.folder / "kafka", port["kafka"], port["controller"], options.kafka_properties
+        )
+        self._broker = broker
+        self._redis = redis_server.RedisPlan(self.folder / "redis", port["redis"])
+        self.settings = LineSettings(
+            options.outside, options.kafka, options.redis, self.folder, port, options.sink
+        )
+        self._http_ports: dict[str, int] = {}
+        self._supervisor = Supervisor(self.folder / "logs", options.restart, options.say)
+
+    # --- what it offers -------------------------------------------------------------------
+
+    @property
+    def doors(self) -> Doors:
+        """Where each door is."""
+        has_billing = "billing" in self.options.services
+        has_door = "ingest" in self.options.services
+        return Doors(
+            kafka=self.settings.broker or self._broker.address,
+            redis=self.settings.redis_url or self._redis.url,
+            smtp=self.settings.door("smtp") if has_door else None,
+            smtps=self.settings.door("smtps") if has_door else None,
+            billing=f"http://{self.settings.billing}" if has_billing else None,
+            metrics={
+                name: f"http://{in_url(self.settings.http_host)}:{port}/metrics"
+                for name, port in self._http_ports.items()
+            },
+            sink=self.settings.sink if self.options.sink else None,
+        )
+
+    @property
+    def sink_journal(self) -> Path:
+        """The sink's journal: one JSON line for each decision."""
+        return self.folder / "sink.jsonl"
+
+    @property
+    def parts(self) -> list[str]:
+        """The names of all processes, in the order of their start."""
+        return self._supervisor.names()
+
+    def pids(self) -> dict[str, int]:
+        """The process id of each part that runs."""
+        processes = {name: self.process(name) for name in self.parts}
+        return {name: process.pid for name, process in processes.items() if process.runs}
+
+    def process(self, name: str) -> Process:
+        """The process of a part as it runs, or ran last; KeyError when there never was one."""
+        return self._supervisor.process(name)
+
+    def log(self, name: str) -> Path:
+        """The log file of a part."""
+        return self._supervisor.log(name)
+
+    def restarts(self, name: str) -> int:
+        """How often a part was started again after dying."""
+        return self._supervisor.restarts(name)
+
+    def is_ready(self, name: str) -> bool:
+        """Whether a part runs and says it is ready."""
+        return self.process(name).runs and self._supervisor.spec(name).is_ready()
+
+    # --- start and end --------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start everything and wait until it is ready; PartAwayError when a part is not."""
+        try:
+            self._supervisor.start(self._foundations())
+            if not self.settings.broker:
+                # On a broker of somebody else's the services create what they need, with the
+                # replication their settings name.
+                ensure_topics(self.doors.kafka, names.plans(("default",)))
+            self._supervisor.start([self._service(name) for name in self.options.services])
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Drain and end the services, then the sink, then Redis, then Kafka."""
+        known = self._supervisor.names()
+        own = [name for name in known if name.partition("-")[0] in SERVICES]
+        self._supervisor.stop((own, (SINK,), ("redis",), ("kafka",)))
+
+    def __enter__(self) -> Line:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def forget_data(self) -> None:
+        """Remove what only a running line needs: the broker's data. Logs and journal stay."""
+        for folder in ("kafka", "redis"):
+            shutil.rmtree(self.folder / folder, ignore_errors=True)
+
+    # --- single parts, for tests ----------------------------------------------------------
+
+    def kill(self, name: str, number: int) -> None:
+        """Send a signal to a part; what dies is started again unless options.restart is off."""
+        self.process(name).signal(number)
+
+    def hold(self, name: str) -> None:
+        """Leave a part down when it ends next, until start_part."""
+        self._supervisor.hold(name)
+
+    def stop_part(self, name: str) -> bool:
+        """End a part gracefully and leave it down; whether it drained within its time."""
+        return self._supervisor.stop_one(name)
+
+    def start_part(self, name: str, extra_env: Mapping[str, str] | None = None) -> None:
+        """Start a part that is down, or a further process of a service (`deliver-2`).
+
+        Returns at once (wait_ready waits). The extra environment holds for this start and
+        for restarts of it, until the next start_part.
+        """
+        spec = self._spec(name)
+        self._supervisor.spawn(spec.with_extra_env(dict(extra_env or {})))
+
+    def wait_ready(self, name: str) -> None:
+        """Wait until a part is ready; PartAwayError when it ends or takes too long."""
+        self._supervisor.wait_ready(name)
+
+    # --- what the parts are ---------------------------------------------------------------
+
+    def _spec(self, name: str) -> ProcessSpec:
+        if name.partition("-")[0] in SERVICES:
+            return self._service(name)
+        return self._supervisor.spec(name)
+
+    def _foundations(self) -> list[ProcessSpec]:
+        specs = []
+        broker, redis_url = self.settings.broker, self.settings.redis_url
+        if not broker:
+            specs.append(kafka_broker.prepare(self._broker))
+        elif not kafka_broker.serves(broker):
+            raise PartAwayError(f"no Kafka broker answers at {broker}")
+        if not redis_url:
+            specs.append(redis_server.prepare(self._redis))
+        elif not redis_server.answers_url(redis_url):
+            raise PartAwayError(f"no Redis answers at {masked('url', redis_url)}")
+        if self.options.sink:
+            behaviour = self.options.sink_behaviour
+            specs.append(services.sink_process(self.settings.sink, self.folder, behaviour))
+        return specs
+
+    def _service(self, name: str) -> ProcessSpec:
+        if name not in self._http_ports:
+            taken = (*self._door_ports, *self._http_ports.values())
+            (self._http_ports[name],) = ports.free_ports(1, taken)
+        doors, settings = self.doors, self.settings
+        env = settings.for_service(doors.kafka, doors.redis)
+        # A further process of ingest reads the intakes only; one of billing answers on any port.
+        if name == "ingest":
+            env |= settings.for_front_door()
+        if name.startswith("billing"):
+            env |= settings.for_billing(is_first=name == "billing")
+        env |= self.options.env | self.options.part_env.get(name, {})
+        plan = ServicePlan(
+            name,
+            self._http_ports[name],
+            env,
+            http_host=settings.http_host,
+            is_named=settings.is_named(name),
+        )
+        return services.service_process(plan)

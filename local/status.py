@@ -1,0 +1,102 @@
+"""`./sluice status`: what of a line runs, and where each door is. Exit code 3 when not all does."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+from urllib.parse import urlsplit
+
+import click
+from msgspec import Struct
+
+from cli.answer import Exit, fail, print_json
+from cli.stack import state
+from cli.stack.endpoints import Doors, described
+from cli.stack.state import State
+from local.parts import kafka_broker, redis_server, services
+from shared.runtime.program_name import program_name
+from shared.runtime.reach import answers
+
+_MARKS: Final = {True: "ready", False: "NOT READY"}
+
+
+class Status(Struct, frozen=True):
+    """The JSON of `status --json`: the doors as `up` gives them, and what is behind each."""
+
+    state: str
+    running: bool
+    pid: int | None
+    ready: dict[str, bool]
+    kafka: str | None = None
+    redis: str | None = None
+    smtp: str | None = None
+    smtps: str | None = None
+    bounce: str | None = None
+    billing: str | None = None
+    metrics: dict[str, str] = {}
+    sink: str | None = None
+
+
+def readiness(doors: Doors) -> dict[str, bool]:
+    """Ask every part whether it is ready."""
+    found = {
+        "kafka": kafka_broker.serves(doors.kafka),
+        "redis": redis_server.answers_url(doors.redis),
+    }
+    if doors.sink:
+        found["sink"] = answers(doors.sink)
+    for name, url in doors.metrics.items():
+        parts = urlsplit(url)
+        found[name] = services.is_ready(parts.port or 0, parts.hostname or "")
+    return found
+
+
+def status_of(found: State) -> Status:
+    """The status of a running line."""
+    doors = found.doors
+    if doors is None:
+        return Status(state=found.name, running=True, pid=found.pid, ready={})
+    return Status(
+        state=found.name,
+        running=True,
+        pid=found.pid,
+        ready=readiness(doors),
+        kafka=doors.kafka,
+        redis=doors.redis,
+        smtp=doors.smtp,
+        smtps=doors.smtps,
+        bounce=doors.bounce,
+        billing=doors.billing,
+        metrics=doors.metrics,
+        sink=doors.sink,
+    )
+
+
+@click.command("status", help=__doc__)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--state", "name", default="main", show_default=True, help="Name of the line.")
+def main(name: str, *, as_json: bool) -> None:
+    """Look at a line."""
+    if not state.is_name(name):
+        fail(f"--state: {name!r} cannot be the name of a folder", Exit.WRONG_USE, as_json)
+    found = state.running(name)
+    if found is None:
+        if as_json:
+            print_json(Status(state=name, running=False, pid=None, ready={}))
+        else:
+            print(f"the line {name!r} does not run: ./sluice up")
+        sys.exit(Exit.PART_AWAY)
+    status = status_of(found)
+    if as_json:
+        print_json(status)
+    elif found.doors is None:
+        print(f"the line {name!r} is starting (process {found.pid})")
+    else:
+        print(f"the line {name!r} runs (process {found.pid}):", *described(found.doors), sep="\n")
+        print(*(f"  {part:<9} {_MARKS[ready]}" for part, ready in status.ready.items()), sep="\n")
+    well = bool(status.ready) and all(status.ready.values())
+    sys.exit(Exit.WELL if well else Exit.PART_AWAY)
+
+
+if __name__ == "__main__":
+    main(prog_name=program_name("status"))

@@ -1,0 +1,207 @@
+"""Keeps the processes of a line running and ends them in order.
+
+Owns: starting, waiting until ready, starting again what died (with a growing pause, and it
+says so), holding what a test wants to stay down, ending. Does not own: what the processes are
+(line.py) and how one is run (process.py).
+
+Promises: after `stop` no process is left, also when a start was cut short. When this process
+itself is killed, the kernel ends all of them (parent_death.py); that follows the thread that
+started them, so one thread that lives as long as the supervisor starts everything.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from local.parts.away import PartAwayError
+from local.process import Process, ProcessSpec
+
+_LOOK_EVERY_S: Final = 0.1
+# A process that dies is started again after the first pause, and each time after twice that.
+FIRST_PAUSE_S: Final = 0.2
+LONGEST_PAUSE_S: Final = 10.0
+# One that ran this long had started well: the pauses begin anew.
+SETTLED_AFTER_S: Final = 30.0
+
+Say = Callable[[str], None]
+
+
+def pause_s(deaths: int) -> float:
+    """How long to wait before the start after this many deaths in a row (1 is the first)."""
+    return float(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(deaths - 1, 10)))
+
+
+class _Kept:
+    """A process under care: what it is, the running one, its deaths."""
+
+    def __init__(self, spec: ProcessSpec) -> None:
+        self.spec = spec
+        self.process: Process | None = None
+        self.held = False
+        # What never was ready is not started again: its first start failed, which is said.
+        self.was_ready = False
+        self.deaths = 0
+        self.restarts = 0
+        self.due_at: float | None = None
+
+
+class Supervisor:
+    """Starts, watches and ends processes. All methods may be called from any thread."""
+
+    def __init__(self, logs: Path, restart: bool, say: Say) -> None:
+        self._logs = logs
+        self._restart = restart
+        self._say = say
+        self._lock = threading.RLock()
+        self._kept: dict[str, _Kept] = {}
+        self._stopping = threading.Event()
+        self._spawner = ThreadPoolExecutor(1, thread_name_prefix="spawner")
+        self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
+        logs.mkdir(parents=True, exist_ok=True)
+        for old in logs.glob("*.log"):  # of the line that ran here before
+            old.unlink()
+        self._watcher.start()
+
+    def log(self, name: str) -> Path:
+        """The log file of a process."""
+        return self._logs / f"{name}.log"
+
+    def names(self) -> list[str]:
+        """Every process under care, in the order of their start."""
+        with self._lock:
+            return list(self._kept)
+
+    def process(self, name: str) -> Process:
+        """The process as it runs, or ran last; KeyError when there never was one."""
+        with self._lock:
+            process = self._kept[name].process
+        if process is None:
+            raise KeyError(name)
+        return process
+
+    def spec(self, name: str) -> ProcessSpec:
+        """How this process is run."""
+        with self._lock:
+            return self._kept[name].spec
+
+    def restarts(self, name: str) -> int:
+        """How often it was started again after dying."""
+        with self._lock:
+            return self._kept[name].restarts
+
+    def start(self, specs: Sequence[ProcessSpec]) -> None:
+        """Start these side by side and wait until all are ready; PartAwayError when one is not."""
+        for spec in specs:
+            self.spawn(spec)
+        self.wait_ready(*(spec.name for spec in specs))
+
+    def spawn(self, spec: ProcessSpec) -> None:
+        """Start a process and do not wait for it; nothing happens when it runs already."""
+        with self._lock:
+            if self._stopping.is_set():
+                raise PartAwayError("the line is being stopped")
+            kept = self._kept.setdefault(spec.name, _Kept(spec))
+            if kept.process is not None and kept.process.runs:
+                return
+            kept.spec, kept.held, kept.due_at = spec, False, None
+            starting = self._spawner.submit(Process, spec, self.log(spec.name))
+            kept.process = starting.result()
+
+    def wait_ready(self, *names: str) -> None:
+        """Wait until these are ready; PartAwayError with the last lines of one that is not."""
+        waiting, since = list(names), time.monotonic()
+        while waiting:
+            for name in tuple(waiting):
+                if self.spec(name).is_ready():
+                    waiting.remove(name)
+                    with self._lock:
+                        self._kept[name].was_ready = True
+                else:
+                    self._check_alive(name, time.monotonic() - since)
+            time.sleep(_LOOK_EVERY_S / 2 if waiting else 0)
+
+    def _check_alive(self, name: str, waited_s: float) -> None:
+        process, spec = self.process(name), self.spec(name)
+        if self._stopping.is_set():
+            raise PartAwayError(f"{name}: the line was stopped before it was ready")
+        with self._lock:
+            comes_back = self._restart and self._kept[name].was_ready
+        if not process.runs and not comes_back:
+            fault = f"ended with exit code {process.exit_code} before it was ready"
+        elif waited_s > spec.ready_timeout_s:
+            fault = f"was not ready within {spec.ready_timeout_s:.0f} s"
+        else:
+            return
+        raise PartAwayError(f"{name} {fault} ({self.log(name)}):\n{process.log_tail()}")
+
+    def hold(self, name: str) -> None:
+        """Leave this process down when it ends, until it is started again."""
+        with self._lock:
+            self._kept[name].held = True
+
+    def stop_one(self, name: str) -> bool:
+        """End one process gracefully and leave it down; whether it ended by itself in time."""
+        self.hold(name)
+        process = self.process(name)
+        return process.end(process.spec.stop_timeout_s)
+
+    def stop(self, order: Iterable[Sequence[str]]) -> None:
+        """End everything, group by group in this order, then whatever is left."""
+        with self._lock:
+            self._stopping.set()
+        for group in order:
+            self._end_together([name for name in group if name in self._kept])
+        self._end_together(list(self._kept))
+        self._watcher.join()
+        self._spawner.shutdown()
+
+    def _end_together(self, names: Sequence[str]) -> None:
+        running = [kept.process for name in names if (kept := self._kept[name]).process]
+        running = [process for process in running if process.runs]
+        enders = [
+            threading.Thread(target=self._end_one, args=(process,), name=f"end-{process.spec.name}")
+            for process in running
+        ]
+        for ender in enders:
+            ender.start()
+        for ender in enders:
+            ender.join()
+
+    def _end_one(self, process: Process) -> None:
+        if not process.end(process.spec.stop_timeout_s):
+            self._say(
+                f"{process.spec.name} did not end within {process.spec.stop_timeout_s:.0f} s "
+                "and was killed"
+            )
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_LOOK_EVERY_S):
+            with self._lock:
+                for kept in list(self._kept.values()):
+                    self._look_after(kept)
+
+    def _look_after(self, kept: _Kept) -> None:
+        process = kept.process
+        if process is None or process.runs or not (self._restart and kept.was_ready):
+            return
+        if kept.held:
+            return
+        now = time.monotonic()
+        if kept.due_at is None:
+            if now - process.started_at > SETTLED_AFTER_S:
+                kept.deaths = 0
+            kept.deaths += 1
+            pause = pause_s(kept.deaths)
+            kept.due_at = now + pause
+            self._say(
+                f"{kept.spec.name} ended (exit code {process.exit_code}); "
+                f"starting it again in {pause:.1f} s"
+            )
+        elif now >= kept.due_at and not self._stopping.is_set():
+            kept.restarts += 1
+            self.spawn(kept.spec)

@@ -1,0 +1,178 @@
+"""`./sluice up`: start the whole line and leave it running; prints where each door is.
+
+In the foreground it works until Ctrl-C or SIGTERM, then drains and ends everything. With
+--detach a process of its own keeps the line, and this command returns when all is ready.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import Final
+
+import click
+from msgspec import Struct, structs
+
+from cli.answer import Exit, fail, print_json, say
+from cli.interrupt import StopAskedError, interruptible
+from cli.stack import paths as places
+from cli.stack import state
+from cli.stack.endpoints import Doors, described
+from cli.stack.environment import SERVICES, base_environment
+from cli.stack.state import State
+from local.outside import find_outside
+from local.parts.away import PartAwayError
+from local.settings import kept
+from local.stack import Line, LineOptions
+from shared.runtime.program_name import program_name
+from shared.settings.loader import SettingsError
+
+# Jars and packages may have to be fetched first.
+_DETACH_TIMEOUT_S: Final = 600.0
+_LOOK_EVERY_S: Final = 0.1
+_REFRESH_EVERY_S: Final = 0.5
+
+
+class Wanted(Struct, frozen=True):
+    """What the command line asks for."""
+
+    name: str
+    kafka: str
+    redis: str
+    detach: bool
+    as_json: bool
+
+
+@click.command("up", help=__doc__)
+@click.option("--detach", is_flag=True, help="Return when all is ready; `down` ends it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the doors as one JSON document.")
+@click.option("--state", "name", default="main", show_default=True, help="Name of this line.")
+@click.option("--kafka", default="", metavar="HOST:PORT", help="Use this broker.")
+@click.option("--redis", default="", metavar="URL", help="Use this Redis or Valkey.")
+def main(name: str, kafka: str, redis: str, *, detach: bool, as_json: bool) -> None:
+    """Start the line."""
+    wanted = Wanted(name, kafka, redis, detach, as_json)
+    if not state.is_name(name):
+        fail(f"--state: {name!r} cannot be the name of a folder", Exit.WRONG_USE, as_json)
+    if state.running(name):
+        fail(f"the line {name!r} already runs: ./sluice status", Exit.WRONG_USE, as_json)
+    try:
+        # What is wrong with it is said before anything is started.
+        outside = find_outside(os.environ)
+        outside.require_shareable(len(SERVICES))
+        for key in kept(outside, kafka, redis):
+            say(f"kept as it is set: {key}")
+        with interruptible():
+            if detach:
+                announce(start_detached(wanted), wanted)
+            else:
+                keep(wanted)
+    except SettingsError as error:
+        fail(str(error), Exit.WRONG_USE, as_json)
+    except PartAwayError as away:
+        fail(str(away), Exit.PART_AWAY, as_json)
+    except StopAskedError:
+        # Ctrl-C is how a line in the foreground is ended; a start cut short is another matter.
+        sys.exit(Exit.INTERRUPTED if detach else Exit.WELL)
+
+
+def announce(doors: Doors, wanted: Wanted) -> None:
+    """Print the doors."""
+    if wanted.as_json:
+        print_json(doors)
+        return
+    again = "" if wanted.name == "main" else f" --state {wanted.name}"
+    print("the line is up:", *described(doors), sep="\n")
+    print(f"logs: {places.run_folder(wanted.name) / 'logs'}")
+    print(f"./sluice status{again} looks at it, ./sluice down{again} ends it", flush=True)
+
+
+def keep(wanted: Wanted) -> None:
+    """Start the line in this process and keep it until a signal; StopAskedError then."""
+    pid = os.getpid()
+    mine = State(wanted.name, pid, state.start_of(pid), "starting")
+    state.write(mine)
+    options = LineOptions(
+        name=wanted.name,
+        kafka=wanted.kafka,
+        redis=wanted.redis,
+        outside=find_outside(os.environ),
+        say=say,
+    )
+    line = Line(options)
+    try:
+        say("starting the line")
+        line.start()
+        mine = structs.replace(mine, phase="ready", doors=line.doors, parts=line.pids())
+        state.write(mine)
+        announce(line.doors, wanted)
+        _refresh(line, mine)
+    except PartAwayError as away:
+        state.write(structs.replace(mine, phase="failed", error=str(away)))
+        raise
+    except BaseException:
+        say("ending the line: the services finish what they hold")
+        line.stop()
+        state.remove(wanted.name)
+        raise
+
+
+def _refresh(line: Line, mine: State) -> None:
+    """Keep the process ids in the state file current, for as long as the line runs."""
+    while True:
+        time.sleep(_REFRESH_EVERY_S)
+        current = structs.replace(mine, parts=line.pids(), doors=line.doors)
+        if current != mine:
+            state.write(current)
+            mine = current
+
+
+def start_detached(wanted: Wanted) -> Doors:
+    """Start a process of its own that keeps the line; the doors once all is ready."""
+    folder = places.run_folder(wanted.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    state.remove(wanted.name)
+    command = [sys.executable, "-m", "local.up", "--state", wanted.name]
+    named = [("--kafka", wanted.kafka), ("--redis", wanted.redis)]
+    command += [part for option, value in named if value for part in (option, value)]
+    log = folder / "up.log"
+    with log.open("wb") as out:
+        keeper = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **base_environment()},
+            start_new_session=True,
+        )
+    say(f"starting the line (what it says: {log})")
+    try:
+        return _await_ready(wanted.name, keeper)
+    except BaseException:
+        keeper.terminate()
+        keeper.wait()
+        raise
+
+
+def _await_ready(name: str, keeper: subprocess.Popen[bytes]) -> Doors:
+    give_up_at = time.monotonic() + _DETACH_TIMEOUT_S
+    while time.monotonic() < give_up_at:
+        found = state.read(name)
+        if found is not None and found.pid == keeper.pid:
+            if found.phase == "ready" and found.doors is not None:
+                return found.doors
+            if found.phase == "failed":
+                raise PartAwayError(found.error)
+        if keeper.poll() is not None:
+            found = state.read(name)
+            raise PartAwayError(
+                found.error if found and found.error else f"the line ended: see {name}/up.log"
+            )
+        time.sleep(_LOOK_EVERY_S)
+    raise PartAwayError(f"the line was not ready within {_DETACH_TIMEOUT_S:.0f} s")
+
+
+if __name__ == "__main__":
+    main(prog_name=program_name("up"))

@@ -1,0 +1,243 @@
+"""Judges how a client's sending domain is delegated: MX, SPF, DKIM, DMARC. Pure.
+
+Owns: what is well, what is a fault, and the record that mends it. Does not own: the DNS (what it
+said is handed in), SPF's evaluation (spf.py), reading of DKIM keys (dkim_record.py).
+Promises: a DNS that is away is `away`, never `missing`. RFC 5321, 7505, 7208, 6376, 8463, 7489.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+
+from shared.mail.domains import organisational_domain
+from shared.mailauth import dkim_record
+from shared.mailauth.spf.evaluation import (
+    MAX_LOOKUPS,
+    Away,
+    Evaluation,
+    LookUp,
+    Result,
+    Rows,
+    check_host,
+    ending,
+)
+from shared.mailauth.spf.record import VERSION, spf_records
+
+TTL_S: Final = 3_600
+_STRING_OCTETS: Final = 255  # of one string of a TXT record (RFC 1035, 3.3)
+_DMARC: Final = "v=DMARC1"
+_DMARC_POLICIES: Final = ("none", "quarantine", "reject")
+# Matched by no policy that names its senders: all terms are then gone through and counted.
+_NOBODY: Final = "192.0.2.255"
+
+
+class Judgement(StrEnum):
+    """What a check says."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAULT = "fault"
+    AWAY = "away"
+
+
+class Finding(Struct, frozen=True):
+    """One check: what was found and expected; the DNS records to publish, "" where none need be."""
+
+    check: str
+    judgement: Judgement
+    found: str
+    expected: str
+    publish: str = ""
+
+
+class Expected(Struct, frozen=True):
+    """What the installation expects of a sending domain. Hosts are lower-case, without dots at
+    their end; `public_key` is the p= of its DKIM key, "" where that is not known."""
+
+    mail_hosts: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+    selectors: tuple[str, ...] = ()
+    key_type: str = "rsa"
+    public_key: str = ""
+
+
+def judge_delegation(ask: LookUp, domain: str, expected: Expected) -> list[Finding]:
+    """Every check of one sending domain, in the order in which they are told."""
+    return [
+        judge_mx(ask(domain, "MX"), domain, expected.mail_hosts),
+        *judge_spf(ask, domain, expected),
+        *(judge_dkim(ask, domain, selector, expected) for selector in expected.selectors),
+        judge_dmarc(ask, domain),
+    ]
+
+
+def judge_mx(answer: Rows | Away, domain: str, mail_hosts: tuple[str, ...]) -> Finding:
+    """Returned mail has to come to the installation (RFC 5321, 5.1; RFC 7505)."""
+    wanted = "MX " + " or ".join(mail_hosts)
+    publish = "\n".join(record(domain, "MX", f"10 {host}.") for host in mail_hosts)
+    if isinstance(answer, Away):
+        return Finding("mx", Judgement.AWAY, answer.reason, wanted)
+    if not answer.rows:
+        return Finding("mx", Judgement.FAULT, _missing("MX", answer), wanted, publish)
+    found = "MX " + ", ".join(answer.rows)
+    hosts = {row.split()[-1].lower() for row in answer.rows}
+    if hosts == {"."}:
+        found += " (null MX: the domain takes no mail)"
+        return Finding("mx", Judgement.FAULT, found, wanted, publish)
+    foreign = sorted(hosts - set(mail_hosts))
+    if len(foreign) == len(hosts):
+        return Finding("mx", Judgement.FAULT, found, wanted, publish)
+    if foreign:
+        found += f"; returned mail may go to {', '.join(foreign)}"
+        return Finding("mx", Judgement.WARNING, found, f"{wanted}, and no other", publish)
+    return Finding("mx", Judgement.OK, found, wanted)
+
+
+def judge_spf(ask: LookUp, domain: str, expected: Expected) -> list[Finding]:
+    """One policy, which covers the sending addresses and nobody else (RFC 7208)."""
+    answer = ask(domain, "TXT")
+    wanted = f"one TXT that begins with {VERSION} and ends in -all or ~all"
+    if isinstance(answer, Away):
+        return [Finding("spf", Judgement.AWAY, answer.reason, wanted)]
+    records = spf_records(answer.rows)
+    publish = record(domain, "TXT", _quoted(_new_policy(expected)))
+    if not records:
+        found = "no SPF record" if answer.exists else _missing("SPF", answer)
+        return [Finding("spf", Judgement.FAULT, found, wanted, publish)]
+    if len(records) > 1:
+        found = f"{len(records)} SPF records, which is none: {'; '.join(records)}"
+        return [Finding("spf", Judgement.FAULT, found, wanted, publish + "  (and no other)")]
+    walked = check_host(ask, domain, _NOBODY)
+    if walked.result in (Result.PERMERROR, Result.TEMPERROR):
+        return [_spf_error(records[0], walked, publish)]
+    whole = _spf_ending(records[0], ending(ask, domain), walked, domain)
+    covered = [_spf_source(ask, domain, source, records[0]) for source in expected.sources]
+    return [whole, *covered]
+
+
+def _spf_error(text: str, evaluation: Evaluation, publish: str) -> Finding:
+    if evaluation.result is Result.TEMPERROR:
+        return Finding("spf", Judgement.AWAY, evaluation.reason, "a policy that can be evaluated")
+    found = f"{text} (permerror: {evaluation.reason})"
+    wanted = f"a policy that can be evaluated, with {MAX_LOOKUPS} look-ups at most"
+    return Finding("spf", Judgement.FAULT, found, wanted, publish)
+
+
+def _spf_ending(text: str, qualifier: str, walked: Evaluation, domain: str) -> Finding:
+    found = f"{text} ({walked.lookups} of {MAX_LOOKUPS} look-ups)"
+    wanted = "an end in -all or ~all"
+    if qualifier in {"-", "~"}:
+        return Finding("spf", Judgement.OK, found, wanted)
+    mended = record(domain, "TXT", _quoted(_ended(text, "-all")))
+    judgement = Judgement.FAULT if qualifier == "+" else Judgement.WARNING
+    why = "; +all lets anybody send" if qualifier == "+" else ""
+    return Finding("spf", judgement, found + why, wanted, mended)
+
+
+def _spf_source(ask: LookUp, domain: str, source: str, text: str) -> Finding:
+    evaluation = check_host(ask, domain, source)
+    name, wanted = f"spf {source}", f"pass for mail from {source}"
+    if evaluation.result is Result.TEMPERROR:
+        return Finding(name, Judgement.AWAY, evaluation.reason, wanted)
+    found = evaluation.result.value + (f": {evaluation.reason}" if evaluation.reason else "")
+    if evaluation.result is Result.PASS:
+        return Finding(name, Judgement.OK, found, wanted)
+    mechanism = _ip_mechanism(source)
+    version, _, rest = text.partition(" ")
+    mended = f"{version} {mechanism} {rest}".rstrip()
+    return Finding(name, Judgement.FAULT, found, wanted, record(domain, "TXT", _quoted(mended)))
+
+
+def judge_dkim(ask: LookUp, domain: str, selector: str, expected: Expected) -> Finding:
+    """The public key of the installation, under its selector (RFC 6376, 3.6)."""
+    host, name = f"{selector}._domainkey.{domain}", f"dkim {selector}"
+    key = expected.public_key or "<public key of the installation>"
+    text = f"v=DKIM1; k={expected.key_type}; p={key}"
+    publish = record(host, "TXT", _quoted(text))
+    wanted = f"one TXT at {host} with the key of the installation"
+    answer = ask(host, "TXT")
+    if isinstance(answer, Away):
+        return Finding(name, Judgement.AWAY, answer.reason, wanted)
+    if len(answer.rows) != 1:
+        found = f"{len(answer.rows)} TXT records" if answer.rows else _missing("TXT", answer)
+        return Finding(name, Judgement.FAULT, found, wanted, publish)
+    try:
+        read = dkim_record.parse_record(answer.rows[0])
+    except dkim_record.KeyRecordError as error:
+        return Finding(name, Judgement.FAULT, str(error), wanted, publish)
+    if expected.public_key and read.public_key != expected.public_key:
+        found = f"{read.shown}, which is not the key that mail is signed with"
+        return Finding(name, Judgement.FAULT, found, wanted, publish)
+    if read.warnings:
+        found = f"{read.shown}; {'; '.join(read.warnings)}"
+        return Finding(name, Judgement.WARNING, found, wanted, publish)
+    return Finding(name, Judgement.OK, read.shown, wanted)
+
+
+def judge_dmarc(ask: LookUp, domain: str) -> Finding:
+    """A policy of the domain or of its organisational domain (RFC 7489, 6.6.3)."""
+    wanted = "one TXT v=DMARC1 with p=none, quarantine or reject"
+    organisation = organisational_domain(domain)
+    publish = record(f"_dmarc.{domain}", "TXT", _quoted(f"{_DMARC}; p=none"))
+    for owner in dict.fromkeys((domain, organisation)):
+        answer = ask(f"_dmarc.{owner}", "TXT")
+        if isinstance(answer, Away):
+            return Finding("dmarc", Judgement.AWAY, answer.reason, wanted)
+        records = [row for row in answer.rows if row.replace(" ", "").split(";")[0] == _DMARC]
+        if len(records) > 1:
+            found = f"{len(records)} DMARC records at _dmarc.{owner}, which is none"
+            mended = record(f"_dmarc.{owner}", "TXT", _quoted(records[0]))
+            return Finding("dmarc", Judgement.FAULT, found, wanted, mended + "  (and no other)")
+        if records:
+            return _dmarc_policy(records[0], owner, domain, wanted)
+    found = f"no DMARC record at {' nor at '.join(dict.fromkeys((domain, organisation)))}"
+    return Finding("dmarc", Judgement.FAULT, found, wanted, publish)
+
+
+def _dmarc_policy(text: str, owner: str, domain: str, wanted: str) -> Finding:
+    tags = dkim_record.parse_tags(text) or {}
+    publish = record(f"_dmarc.{owner}", "TXT", _quoted(f"{_DMARC}; p=none"))
+    found = f"{text} (at _dmarc.{owner})"
+    known = {key: tags[key].lower() for key in ("p", "sp", "adkim", "aspf") if key in tags}
+    policies = (known.get("p", ""), known.get("sp", "none"))
+    if any(policy not in _DMARC_POLICIES for policy in policies):
+        return Finding("dmarc", Judgement.FAULT, found, wanted, publish)
+    if any(known.get(key, "r") not in {"r", "s"} for key in ("adkim", "aspf")):
+        wanted = "adkim and aspf r or s"
+        return Finding("dmarc", Judgement.WARNING, found, wanted, publish)
+    # By R4, R10 and R11 From, the return path and d= are the sending domain itself: even strict
+    # alignment holds.
+    return Finding("dmarc", Judgement.OK, f"{found}; From, return path and d= are {domain}", wanted)
+
+
+def record(owner: str, kind: str, data: str) -> str:
+    """A record as a zone file has it."""
+    return f"{owner}. {TTL_S} IN {kind} {data}"
+
+
+def _quoted(text: str) -> str:
+    safe = text.replace("\\", "\\\\").replace('"', '\\"')
+    pieces = [safe[i : i + _STRING_OCTETS] for i in range(0, len(safe), _STRING_OCTETS)]
+    return " ".join(f'"{piece}"' for piece in pieces)
+
+
+def _new_policy(expected: Expected) -> str:
+    senders = [_ip_mechanism(source) for source in expected.sources]
+    senders = senders or [f"a:{host}" for host in expected.mail_hosts]
+    return " ".join([VERSION, *senders, "-all"])
+
+
+def _ip_mechanism(source: str) -> str:
+    return f"ip6:{source}" if ":" in source else f"ip4:{source}"
+
+
+def _ended(text: str, end: str) -> str:
+    kept = [term for term in text.split() if term.lower().lstrip("+-~?") != "all"]
+    return " ".join([*kept, end])
+
+
+def _missing(kind: str, answer: Rows) -> str:
+    return f"no {kind} record" if answer.exists else "the name does not exist"

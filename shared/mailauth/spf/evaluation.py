@@ -1,0 +1,218 @@
+"""SPF (RFC 7208): whether a domain's policy lets an address send. Pure: look-ups are handed in.
+
+Owns: check_host() with its limits (4.6.4), and how a policy ends. Does not own: the grammar
+(spf_record.py), the DNS. Promises: never raises for what a record says; a DNS that is away is
+`temperror`, never `none`. HELO is not known here: %{h} is the domain.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+
+from shared.mailauth.spf.macros import Macros, expand
+from shared.mailauth.spf.record import Policy, SpfSyntaxError, Term, parse_record, spf_records
+
+MAX_LOOKUPS: Final = 10  # terms that ask the DNS: include, a, mx, ptr, exists, redirect
+MAX_VOID_LOOKUPS: Final = 2
+MAX_NAMES: Final = 10  # address look-ups of one mx, names of one ptr
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Rows(Struct, frozen=True):
+    """What a name has of one type; () where it has none or does not exist."""
+
+    rows: tuple[str, ...] = ()
+    exists: bool = True
+
+
+class Away(Struct, frozen=True):
+    """The DNS did not answer: nothing may be concluded."""
+
+    reason: str
+
+
+# Name and type (TXT, MX, A, AAAA, PTR) to rows: TXT joined, MX as "10 host", hosts without a dot.
+LookUp = Callable[[str, str], Rows | Away]
+
+
+class Result(StrEnum):
+    """RFC 7208, 2.6."""
+
+    NONE = "none"
+    NEUTRAL = "neutral"
+    PASS = "pass"  # noqa: S105 - the word of the RFC
+    FAIL = "fail"
+    SOFTFAIL = "softfail"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+_QUALIFIED: Final = {
+    "+": Result.PASS,
+    "-": Result.FAIL,
+    "~": Result.SOFTFAIL,
+    "?": Result.NEUTRAL,
+}
+
+
+class Evaluation(Struct, frozen=True):
+    """A result, why it is an error, and how many look-ups it took."""
+
+    result: Result
+    reason: str = ""
+    lookups: int = 0
+    void_lookups: int = 0
+
+
+class _Error(Exception):
+    def __init__(self, result: Result, reason: str) -> None:
+        super().__init__(reason)
+        self.result = result
+
+
+def check_host(ask: LookUp, domain: str, address: str, sender: str = "") -> Evaluation:
+    """What the policy of `domain` says of mail from this IP address (RFC 7208, 4)."""
+    check = _Check(ask, ipaddress.ip_address(address), sender or f"postmaster@{domain}")
+    try:
+        result, reason = check.host(domain), ""
+    except _Error as error:
+        result, reason = error.result, str(error)
+    return Evaluation(result, reason, check.lookups, check.voids)
+
+
+def ending(ask: LookUp, domain: str) -> str:
+    """The qualifier of the `all` that a policy ends in, over its redirects; "" for none."""
+    for _ in range(MAX_LOOKUPS + 1):
+        answer = ask(domain, "TXT")
+        records = spf_records(answer.rows) if isinstance(answer, Rows) else ()
+        if len(records) != 1:
+            return ""
+        try:
+            policy = parse_record(records[0])
+        except SpfSyntaxError:
+            return ""
+        if policy.ending or not policy.redirect or "%" in policy.redirect:
+            return policy.ending
+        domain = policy.redirect
+    return ""
+
+
+class _Check:
+    """One evaluation and its counts."""
+
+    def __init__(self, ask: LookUp, address: Address, sender: str) -> None:
+        mapped = getattr(address, "ipv4_mapped", None)
+        self._address: Address = mapped or address
+        self._type = "A" if self._address.version == 4 else "AAAA"
+        self._ask = ask
+        self._sender = sender
+        self.lookups = 0
+        self.voids = 0
+
+    def host(self, domain: str) -> Result:
+        """check_host() for one domain; raises _Error."""
+        policy = self._policy(domain)
+        if policy is None:
+            return Result.NONE
+        for term in policy.terms:
+            if self._matches(term, domain):
+                return _QUALIFIED[term.qualifier]
+        if not policy.redirect:
+            return Result.NEUTRAL
+        self._count()
+        target = self._expand(policy.redirect, domain)
+        result = self.host(target)
+        if result is Result.NONE:
+            raise _Error(Result.PERMERROR, f"redirect={target}: there is no SPF record")
+        return result
+
+    def _policy(self, domain: str) -> Policy | None:
+        records = spf_records(self._rows(domain, "TXT", can_be_void=False))
+        if not records:
+            return None
+        if len(records) > 1:
+            raise _Error(Result.PERMERROR, f"{domain} has {len(records)} SPF records")
+        try:
+            return parse_record(records[0])
+        except SpfSyntaxError as fault:
+            raise _Error(Result.PERMERROR, f"{domain}: {fault}") from None
+
+    def _matches(self, term: Term, domain: str) -> bool:
+        match term.name:
+            case "all":
+                return True
+            case "ip4" | "ip6":
+                return self._is_in(term.value, term)
+        self._count()
+        target = self._expand(term.value, domain) if term.value else domain
+        match term.name:
+            case "include":
+                return self._include(target)
+            case "a":
+                return self._has(target, term)
+            case "mx":
+                return self._mx(target, term)
+            case "exists":
+                return bool(self._rows(target, "A"))
+            case _:
+                return self._ptr(target)
+
+    def _include(self, target: str) -> bool:
+        result = self.host(target)
+        if result is Result.NONE:
+            raise _Error(Result.PERMERROR, f"include:{target}: there is no SPF record")
+        return result is Result.PASS
+
+    def _has(self, host: str, term: Term) -> bool:
+        return any(self._is_in(row, term) for row in self._rows(host, self._type))
+
+    def _mx(self, target: str, term: Term) -> bool:
+        hosts = [row.split()[-1] for row in self._rows(target, "MX")]
+        if len(hosts) > MAX_NAMES:
+            raise _Error(Result.PERMERROR, f"mx: {target} has more than {MAX_NAMES} MX hosts")
+        return any(self._has(host, term) for host in hosts if host != ".")
+
+    def _ptr(self, target: str) -> bool:
+        try:
+            names = self._rows(self._address.reverse_pointer, "PTR")[:MAX_NAMES]
+            for name in names:
+                is_within = f".{name.lower()}".endswith(f".{target.lower().rstrip('.')}")
+                if is_within and str(self._address) in self._rows(name, self._type):
+                    return True
+        except _Error as error:
+            if error.result is not Result.TEMPERROR:
+                raise
+        return False  # an error of these look-ups is no match (5.5)
+
+    def _is_in(self, network: str, term: Term) -> bool:
+        length = term.ip4_length if self._address.version == 4 else term.ip6_length
+        try:
+            found = ipaddress.ip_network(f"{network}/{length}", strict=False)
+        except ValueError:  # of the other family: a length beyond its bits
+            return False
+        return self._address in found if found.version == self._address.version else False
+
+    def _rows(self, name: str, kind: str, can_be_void: bool = True) -> tuple[str, ...]:
+        answer = self._ask(name, kind)
+        if isinstance(answer, Away):
+            raise _Error(Result.TEMPERROR, f"{kind} of {name}: {answer.reason}")
+        if can_be_void and not answer.rows:
+            self.voids += 1
+            if self.voids > MAX_VOID_LOOKUPS:
+                reason = f"more than {MAX_VOID_LOOKUPS} look-ups find nothing, {name} the last"
+                raise _Error(Result.PERMERROR, reason)
+        return answer.rows
+
+    def _count(self) -> None:
+        self.lookups += 1
+        if self.lookups > MAX_LOOKUPS:
+            raise _Error(Result.PERMERROR, f"it takes more than {MAX_LOOKUPS} look-ups")
+
+    def _expand(self, text: str, domain: str) -> str:
+        return expand(text, Macros(self._sender, domain, self._address))

@@ -1,0 +1,132 @@
+"""The grammar of an SPF record (RFC 7208, 4.5, 4.6.1, 5, 6 and 12). Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from msgspec import Struct
+
+from shared.mailauth.spf.macros import MACRO
+
+VERSION: Final = "v=spf1"
+_TERM: Final = re.compile(r"([-+~?]?)([A-Za-z][A-Za-z0-9_.-]*)(?:([:/=])(.*))?", re.DOTALL)
+_LENGTHS: Final = re.compile(r"(?:/(0|[1-9]\d?))?(?://(0|[1-9]\d{0,2}))?$")
+_MACRO_TEXT: Final = re.compile(rf"(?:[\x21-\x24\x26-\x7e]|%[%_-]|{MACRO.pattern})*")
+_TOP: Final = r"\.(?:[A-Za-z0-9]*[A-Za-z][A-Za-z0-9]*|[A-Za-z0-9]+-[A-Za-z0-9-]*[A-Za-z0-9])\.?"
+_DOMAIN_END: Final = re.compile(rf".*(?:{_TOP}|{MACRO.pattern})$", re.DOTALL)
+_WITH_HOST: Final = frozenset({"a", "mx"})
+_NEEDS_VALUE: Final = frozenset({"include", "exists", "ip4", "ip6"})
+_KNOWN: Final = frozenset({"all", "include", "a", "mx", "ptr", "ip4", "ip6", "exists"})
+
+
+class SpfSyntaxError(ValueError):
+    """The record breaks the grammar; the text names the term."""
+
+
+class Term(Struct, frozen=True):
+    """One mechanism: its qualifier, name, domain or network, and prefix lengths."""
+
+    qualifier: str
+    name: str
+    value: str = ""
+    ip4_length: int = 32
+    ip6_length: int = 128
+
+
+class Policy(Struct, frozen=True):
+    """A record: its mechanisms in order, up to `all`; the target of its redirect."""
+
+    terms: tuple[Term, ...]
+    redirect: str = ""
+
+    @property
+    def ending(self) -> str:
+        """The qualifier of `all`; "" where there is none."""
+        last = self.terms[-1] if self.terms else None
+        return last.qualifier if last is not None and last.name == "all" else ""
+
+
+def spf_records(rows: Iterable[str]) -> tuple[str, ...]:
+    """The SPF records among TXT records (4.5)."""
+    return tuple(row for row in rows if row.lower() == VERSION or row.lower()[:7] == VERSION + " ")
+
+
+def parse_record(record: str) -> Policy:
+    """Read a record; raises SpfSyntaxError."""
+    terms: list[Term] = []
+    modifiers: dict[str, str] = {}
+    for text in filter(None, record[len(VERSION) :].split(" ")):
+        found = _TERM.fullmatch(text)
+        if found is None:
+            raise SpfSyntaxError(f"{text!r} is no term")
+        qualifier, name, separator, value = found.groups(default="")
+        if separator == "=":
+            _modifier(text, qualifier, name.lower(), value, modifiers)
+        else:
+            terms.append(_mechanism(text, qualifier or "+", name.lower(), separator + value))
+    every = [term.name for term in terms]
+    if "all" not in every:
+        return Policy(tuple(terms), modifiers.get("redirect", ""))
+    return Policy(tuple(terms[: every.index("all") + 1]))  # what follows is ignored (5.1)
+
+
+def _modifier(text: str, qualifier: str, name: str, value: str, known: dict[str, str]) -> None:
+    if qualifier or not _MACRO_TEXT.fullmatch(value):
+        raise SpfSyntaxError(f"{text!r} is no term")
+    if name not in {"redirect", "exp"}:
+        return  # unknown ones are ignored (6)
+    if name in known:
+        raise SpfSyntaxError(f"{name}= is given twice")
+    _check_domain(text, value)
+    known[name] = value
+
+
+def _mechanism(text: str, qualifier: str, name: str, rest: str) -> Term:
+    if name not in _KNOWN:
+        raise SpfSyntaxError(f"{text!r}: there is no mechanism {name}")
+    if name == "all":
+        if rest:
+            raise SpfSyntaxError(f"{text!r}: all takes no value")
+        return Term(qualifier, name)
+    if name in {"ip4", "ip6"}:
+        return _network(text, qualifier, name, rest)
+    ip4_length, ip6_length = 32, 128
+    if name in _WITH_HOST:
+        lengths = _LENGTHS.search(rest)
+        assert lengths is not None  # it matches nothing too
+        rest = rest[: lengths.start()]
+        ip4_length, ip6_length = int(lengths[1] or 32), int(lengths[2] or 128)
+        if ip4_length > 32 or ip6_length > 128:
+            raise SpfSyntaxError(f"{text!r}: a prefix longer than the address")
+    if rest:
+        _check_domain(text, rest.removeprefix(":") if rest.startswith(":") else "")
+    elif name in _NEEDS_VALUE:
+        raise SpfSyntaxError(f"{text!r}: {name} needs a domain")
+    return Term(qualifier, name, rest.removeprefix(":"), ip4_length, ip6_length)
+
+
+def _network(text: str, qualifier: str, name: str, rest: str) -> Term:
+    found = re.fullmatch(r":([0-9A-Fa-f:.]+)(?:/(0|[1-9]\d{0,2}))?", rest)
+    bits = 32 if name == "ip4" else 128
+    fault = SpfSyntaxError(f"{text!r}: no network of {name}")
+    if found is None:
+        raise fault
+    try:
+        address = ipaddress.ip_address(found[1])
+    except ValueError:
+        raise fault from None
+    length = int(found[2] or bits)
+    if address.max_prefixlen != bits or length > bits:
+        raise fault
+    return Term(qualifier, name, str(address), length, length)
+
+
+def _check_domain(text: str, domain: str) -> None:
+    if not domain or not _MACRO_TEXT.fullmatch(domain) or not _DOMAIN_END.fullmatch(domain):
+        raise SpfSyntaxError(f"{text!r}: no domain")
+    for macro in MACRO.finditer(domain):
+        if macro[2] and not int(macro[2]):
+            raise SpfSyntaxError(f"{text!r}: a macro that keeps 0 parts")

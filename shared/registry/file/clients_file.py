@@ -1,0 +1,248 @@
+"""Reads clients.yaml: every fault at once, each with its path (`clients[1].codes.spring`).
+
+    clients:
+      - name: acme
+        sending_domain: news.acme.example
+        forwarding_address: returns@acme.example
+        mailing_id: M-1000
+        codes:
+          spring: {mailing_id: M-1001, sub_client: shop-a}
+
+The YAML is read as text only, so `mailing_id: 0123` and a code named `on` stay what they are.
+Keys given twice are refused (a plain YAML reader silently takes the last one).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import yaml
+from msgspec import Struct
+
+from shared.registry.client import Client, Code
+from shared.registry.file import fields
+from shared.registry.file.declarations import (
+    CLIENT,
+    CODE,
+    CODE_TEXT,
+    MAX_CODES,
+    MAX_FREE_PATTERNS,
+    MAX_PATTERNS_LETTERS,
+    Field,
+    Kind,
+)
+from shared.registry.file.yaml_tree import MAX_FILE_BYTES, Tree, TreeError, read_tree
+
+
+class RegistryFault(Struct, frozen=True):
+    """One thing wrong with clients.yaml."""
+
+    path: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: found {self.found}, expected {self.expected}"
+
+
+class RegistryError(ValueError):
+    """clients.yaml is wrong; `faults` has all of them."""
+
+    def __init__(self, faults: Iterable[RegistryFault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+def parse_clients_yaml(text: str, name: str = "clients.yaml") -> list[Client]:
+    """The clients of a clients.yaml; raises RegistryError with every fault.
+
+    `name` is what the file is called in faults that are the whole file's.
+    """
+    reading = _Reading(name)
+    try:
+        tree, tree_faults = read_tree(text)
+    except yaml.YAMLError as error:
+        raise RegistryError([_no_yaml(error, text, name)]) from None
+    except TreeError as fault:
+        expected = f"at most {MAX_FILE_BYTES} bytes of YAML without deep nesting"
+        raise RegistryError([RegistryFault(name, str(fault), expected)]) from None
+    reading.faults += [
+        RegistryFault(path, f"a key given twice (again on line {line})", "each key once")
+        for path, line in tree_faults
+    ]
+    clients = reading.file(tree)
+    if reading.faults:
+        raise RegistryError(reading.faults)
+    return clients
+
+
+def _no_yaml(error: yaml.YAMLError, text: str, name: str) -> RegistryFault:
+    mark = getattr(error, "problem_mark", None)
+    lines = text.splitlines()
+    if mark is not None and mark.line < len(lines):
+        line = lines[mark.line]
+        indent = line[: len(line) - len(line.lstrip())]
+        if "\t" in indent or line[mark.column : mark.column + 1] == "\t":
+            found = f"a tab on line {mark.line + 1}, column {max(line.find(chr(9)), 0) + 1}"
+            return RegistryFault(name, found, "YAML, which is indented with spaces")
+    shown = " ".join(str(error).replace('"<unicode string>"', name).split())
+    return RegistryFault(name, shown, "YAML")
+
+
+class _Reading:
+    """One pass over a file's tree, gathering faults."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.faults: list[RegistryFault] = []
+
+    def fault(self, path: str, found: Tree, expected: str) -> None:
+        self.faults.append(RegistryFault(path, _shown(found), expected))
+
+    def file(self, tree: Tree) -> list[Client]:
+        table = self._table(tree, self._name, ("clients",))
+        entries = table.get("clients")
+        if not isinstance(entries, list):
+            if isinstance(tree, dict):
+                self.fault("clients", entries, "a list of clients")
+            return []
+        read = [self._client(entry, f"clients[{i}]") for i, entry in enumerate(entries)]
+        self._unique(read, "name")
+        self._unique(read, "sending_domain")
+        return [Client(**values) for values in read if not self.faults]
+
+    def _client(self, tree: Tree, path: str) -> dict[str, Any]:
+        table = self._table(tree, path, (*(field.key for field in CLIENT), "codes"))
+        if not isinstance(tree, dict):
+            return {}
+        values = self._fields(table, path, CLIENT)
+        if table.get("codes") is not None:
+            values["codes"] = self._codes(table["codes"], f"{path}.codes")
+        self._forwarding(values, path)
+        self._block_list(values.get("block_list", ()), f"{path}.block_list")
+        return values
+
+    def _forwarding(self, values: dict[str, Any], path: str) -> None:
+        address, sending = values.get("forwarding_address"), values.get("sending_domain")
+        if address and sending and fields.is_part_of(address.rpartition("@")[2], sending):
+            self.fault(
+                f"{path}.forwarding_address",
+                address,
+                f"a host that is not the sending domain {sending} nor part of it",
+            )
+
+    def _block_list(self, patterns: Sequence[str], path: str) -> None:
+        free = sum(map(fields.has_free_wildcards, patterns))
+        if free > MAX_FREE_PATTERNS:
+            self.faults.append(
+                RegistryFault(
+                    path,
+                    f"{free} patterns with wildcards",
+                    f"at most {MAX_FREE_PATTERNS}, not counting those like *@example.com",
+                )
+            )
+        letters = sum(map(len, patterns))
+        if letters > MAX_PATTERNS_LETTERS:
+            self.faults.append(
+                RegistryFault(
+                    path,
+                    f"{letters} characters in all patterns",
+                    f"at most {MAX_PATTERNS_LETTERS}",
+                )
+            )
+
+    def _codes(self, tree: Tree, path: str) -> dict[str, Code]:
+        if not isinstance(tree, dict) or len(tree) > MAX_CODES:
+            expected = (
+                f"a table of at most {MAX_CODES} codes, each with its mailing_id and sub_client"
+            )
+            self.fault(path, tree, expected)
+            return {}
+        codes: dict[str, Code] = {}
+        spelled: dict[str, str] = {}
+        for text, row in tree.items():
+            here = f"{path}.{text}"
+            self._scalar(text, here, CODE_TEXT)
+            twin = spelled.setdefault(text.lower(), text)
+            if twin != text:
+                self.fault(here, text, f"a code that differs from {twin} by more than its case")
+            table = self._table(row, here, tuple(field.key for field in CODE))
+            if isinstance(row, dict):
+                values = self._fields(table, here, CODE)
+                if all(field.key in values for field in CODE if field.required):
+                    codes[text] = Code(**values)
+        return codes
+
+    def _table(self, tree: Tree, path: str, names: tuple[str, ...]) -> dict[str, Tree]:
+        if not isinstance(tree, dict):
+            self.fault(path, tree, "a table with the keys " + ", ".join(names))
+            return {}
+        for key in tree:
+            if key not in names:
+                near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                expected = "one of " + ", ".join(names) + hint
+                within = "" if path == self._name else f"{path}."
+                self.faults.append(RegistryFault(within + key, "an unknown key", expected))
+        return tree
+
+    def _fields(
+        self, table: dict[str, Tree], path: str, declared: tuple[Field, ...]
+    ) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for field in declared:
+            found, here = table.get(field.key), f"{path}.{field.key}"
+            if found is None:
+                if field.required:
+                    self.fault(here, None, "a value: it is required")
+                continue
+            read = (
+                self._list(found, here, field)
+                if field.most
+                else self._scalar(found, here, field.kind)
+            )
+            if read is not None:
+                values[field.key] = read
+        return values
+
+    def _scalar(self, found: Tree, path: str, kind: Kind) -> Any:
+        if not isinstance(found, str):
+            self.fault(path, found, "one value")
+            return None
+        try:
+            return kind.parse(found)
+        except fields.FieldError as error:
+            self.fault(path, found, str(error))
+            return None
+
+    def _list(self, tree: Tree, path: str, field: Field) -> tuple[str, ...]:
+        if not isinstance(tree, list) or len(tree) > field.most:
+            self.fault(path, tree, f"a list of at most {field.most}")
+            return ()
+        read = [self._scalar(item, f"{path}[{i}]", field.kind) for i, item in enumerate(tree)]
+        return tuple(value for value in read if value is not None)
+
+    def _unique(self, read: list[dict[str, Any]], key: str) -> None:
+        first: dict[str, int] = {}
+        for index, values in enumerate(read):
+            value = values.get(key)
+            if value is None:
+                continue
+            twin = first.setdefault(value, index)
+            if twin != index:
+                expected = f"another one: clients[{twin}] has it"
+                self.fault(f"clients[{index}].{key}", value, expected)
+
+
+def _shown(found: Tree) -> str:
+    match found:
+        case None:
+            return "nothing"
+        case dict():
+            return f"a table of {len(found)}"
+        case list():
+            return f"a list of {len(found)}"
+        case str():
+            return repr(found if len(found) <= 100 else found[:99] + "…")

@@ -1,0 +1,172 @@
+"""What clients.yaml may say: each field once, with its parser, its words and its JSON Schema. Pure.
+
+Owns: the fields' names, bounds, descriptions, which are required. clients_file.py reads by these
+declarations and clients_schema.py tells editors of them, so that neither can know a field that the
+other does not. Does not own: the shape of a client and its defaults (client.py), how one text is
+read (fields.py).
+
+A kind's schema says what a JSON Schema can say and is never stricter than its parser: an editor
+must not mark what an apply takes. The file is read as text, while an editor knows types: where the
+text of a number or a truth value may stand for a name, the schema allows that type too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from msgspec import Struct
+
+from shared.registry.file import fields
+from shared.topics.names import CLIENT_NAME_PATTERN
+from shared.topics.records import MailClass
+
+MAX_CODES: Final = 10_000  # keeps a client's record well below Kafka's 1 MB
+MAX_IPS: Final = 1_000
+MAX_PATTERNS: Final = 10_000
+MAX_PATTERNS_LETTERS: Final = 500_000  # together; keeps a client's record below Kafka's 1 MB
+# Patterns that are compared with each recipient instead of looked up. 100 take 20 µs for a usual
+# address, and about 6 ms for the longest address and patterns made to be slow.
+MAX_FREE_PATTERNS: Final = 100
+MAX_LIMIT: Final = 1_000
+MAX_AGE_BOUNDS_S: Final = (60, 30 * 86_400)
+MAX_CONNECTIONS: Final = 10_000
+MAX_MESSAGES_PER_MINUTE: Final = 1_000_000
+
+Schema = Mapping[str, Any]
+
+
+class Kind(Struct, frozen=True):
+    """A kind of value: how its text is read, and what a schema says of it."""
+
+    parse: Callable[[str], Any]
+    schema: Schema
+
+
+class Field(Struct, frozen=True):
+    """One key of a table in clients.yaml."""
+
+    key: str
+    kind: Kind
+    description: str
+    required: bool = False
+    most: int = 0  # the greatest number of values in a list; 0: one value, no list
+
+
+def _whole_number(lowest: int, highest: int) -> Kind:
+    # In quotes it is read too; the bounds then hold at the apply only.
+    schema = {
+        "type": ["integer", "string"],
+        "minimum": lowest,
+        "maximum": highest,
+        "pattern": "^[0-9]{1,12}$",
+    }
+    return Kind(partial(fields.whole_number, lowest=lowest, highest=highest), schema)
+
+
+def _text(parse: Callable[[str], Any], pattern: str, *types: str) -> Kind:
+    bounds = {"minimum": 0} if types else {}
+    return Kind(parse, {"type": ["string", *types], "pattern": f"^{pattern}$", **bounds})
+
+
+# A label may be written in any script: only the ASCII that stands in none is kept out.
+_LABEL: Final = r"[^\x00-\x2c\x2e\x2f\x3a-\x40\x5b-\x60\x7b-\x7f.。．｡\s]+"
+_LABELS: Final = rf"{_LABEL}([.。．｡]{_LABEL})+"
+_NAME: Final = _text(fields.name, f"(?:{CLIENT_NAME_PATTERN})", "integer", "boolean")
+_ID: Final = _text(fields.identifier, fields.ID_PATTERN, "number", "boolean")
+_DOMAIN: Final = _text(fields.domain, rf"(?=.*[^0-9.][^.]*\.?$){_LABELS}\.?")
+_ATOM: Final = r"""[^\s@.,:;<>()[\]"\\]+"""
+_ADDRESS: Final = _text(fields.address, rf"(?=[^@]{{1,64}}@){_ATOM}(\.{_ATOM})*@{_LABELS}\.?")
+_NETWORK: Final = _text(fields.network, r"(?=.*[.:])[0-9A-Fa-f:.]+(%[^/\s]+)?(/(?!0+$)[0-9.]+)?")
+_PATTERN: Final = Kind(
+    fields.pattern,
+    {
+        "type": ["string", "number", "boolean"],
+        "maxLength": fields.MAX_PATTERN_LETTERS,
+        "pattern": r"""^[^\s,;<>()[\]"\\@]*@?[^\s,;<>()[\]"\\@]*$""",
+        "minLength": 1,
+    },
+)
+_LANE: Final = _text(fields.lane, f"({fields.LANE_PATTERN})?", "integer", "boolean")
+_CLASS: Final = Kind(fields.mail_class, {"type": ["string"], "enum": list(MailClass)})
+_TRUTH: Final = Kind(
+    fields.truth,
+    {
+        "type": ["boolean", "string"],
+        "pattern": "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$",
+    },
+)
+CODE_TEXT: Final = _text(fields.code, fields.CODE_PATTERN)
+
+CLIENT: Final = (
+    Field("name", _NAME, "The client's name: it logs in with it and its topics carry it.", True),
+    Field(
+        "sending_domain",
+        _DOMAIN,
+        "The domain that is delegated to us. From and the envelope sender are in it, no"
+        " sub-domain of it, and no other client has it.",
+        True,
+    ),
+    Field(
+        "forwarding_address",
+        _ADDRESS,
+        "Where returned mail goes. Its host is not the sending domain nor part of it.",
+        True,
+    ),
+    Field("mailing_id", _ID, "The standard mailing ID: of mail that names no code.", True),
+    Field("mail_class", _CLASS, "What kind of mail it is."),
+    Field("lane", _LANE, "The lane of all its mail. Empty: by the recipient's domain."),
+    Field(
+        "ips",
+        _NETWORK,
+        "Addresses and networks it may submit from. None: from any address.",
+        most=MAX_IPS,
+    ),
+    Field(
+        "block_list",
+        _PATTERN,
+        "Recipients that get no mail of it; * stands for any text, ? for one character. At most"
+        f" {MAX_FREE_PATTERNS} have wildcards other than a * for the whole local part.",
+        most=MAX_PATTERNS,
+    ),
+    Field(
+        "hard_limit",
+        _whole_number(1, MAX_LIMIT),
+        "Hard bounces after which a recipient gets no more mail.",
+    ),
+    Field(
+        "soft_limit",
+        _whole_number(1, MAX_LIMIT),
+        "Soft bounces in a row after which a recipient gets no more mail.",
+    ),
+    Field(
+        "max_age_s",
+        _whole_number(*MAX_AGE_BOUNDS_S),
+        "Seconds after which a message that is still not delivered expires.",
+    ),
+    Field(
+        "max_connections",
+        _whole_number(0, MAX_CONNECTIONS),
+        "SMTP connections it may have open at one front door. 0: the installation's limit.",
+    ),
+    Field(
+        "max_messages_per_minute",
+        _whole_number(0, MAX_MESSAGES_PER_MINUTE),
+        "Messages a minute it may hand in by SMTP at one front door. 0: the installation's limit.",
+    ),
+    Field(
+        "own_events",
+        _TRUTH,
+        "Whether its events are also written to a topic of its own, mail.events.<name>.",
+    ),
+)
+
+CODE: Final = (
+    Field("mailing_id", _ID, "The mailing that messages with this code belong to.", True),
+    Field("sub_client", _ID, "Who is billed for them.", True),
+    Field("active", _TRUTH, "Whether messages may name the code; false refuses them (R8)."),
+)
+CODES_DESCRIPTION: Final = (
+    "Values of X-bm-mailing, each with its mailing and who is billed. No two differ by case only."
+)

@@ -1,0 +1,156 @@
+"""The registry as a live view: mail.clients read from its beginning and followed.
+
+A thread of its own reads the topic without a consumer group; changes are seen within a
+second. While Kafka is away the view stays as it was and the thread keeps trying. After a
+reconnect the topic is read again from the beginning beside the old view, which is replaced
+when the new one is whole. A record that cannot be read is logged and counted, and leaves
+the client as it was.
+
+Owns: nothing but the view. Bounded by the registry's size (twice, while it is read again).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Final
+
+from kafka.errors import KafkaError
+
+from shared.registry.client import Client
+from shared.registry.store.log import Reading
+from shared.runtime.clock import Clock, SystemClock
+from shared.runtime.deadline import Deadline
+from shared.runtime.lifecycle import PartAway
+from shared.settings.sections import KafkaSettings
+from shared.topics.names import CLIENTS
+
+log = logging.getLogger(__name__)
+
+_RETRY_S: Final = 0.5
+_CLOSE_TIMEOUT_S: Final = 10.0
+
+
+class ClientView:
+    """A view of the registered clients. All methods may be called from any thread."""
+
+    def __init__(
+        self, kafka: KafkaSettings, instance: str = "registry", clock: Clock | None = None
+    ) -> None:
+        self._kafka = kafka
+        self._instance = instance
+        self._clock = clock or SystemClock()
+        self._clients: dict[str, Client] = {}
+        self._changed = threading.Condition()
+        self._whole = False
+        self._asked = 0  # refresh() calls so far, and up to which they are answered
+        self._answered = 0
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="client-view", daemon=True)
+        self.unreadable = 0
+
+    def start(self) -> None:
+        """Begin to read; returns at once."""
+        self._thread.start()
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until the topic has been read to its end once; whether it has."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._whole, timeout_s)
+
+    def ready(self) -> bool:
+        """Whether the topic has been read to its end once."""
+        return self._whole
+
+    def check(self) -> str:
+        """For /ready: "" once the registry has been read."""
+        return "" if self._whole else f"{CLIENTS} has not been read yet"
+
+    def get(self, name: str) -> Client | None:
+        """The client as the view has it now."""
+        return self._clients.get(name)
+
+    def refresh(self, timeout_s: float) -> bool:
+        """Wait until the view has reached the topic's present end; whether it has.
+
+        Takes about 0.1 s: ask once per batch.
+        """
+        with self._changed:
+            self._asked += 1
+            mine = self._asked
+            return self._changed.wait_for(lambda: self._answered >= mine, timeout_s)
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all clients, sorted."""
+        return tuple(sorted(self._clients.copy()))
+
+    def clients(self) -> Mapping[str, Client]:
+        """A copy of all clients by name."""
+        return self._clients.copy()
+
+    def close(self) -> None:
+        """End the thread and its connection."""
+        self._closing.set()
+        if self._thread.ident is not None:
+            self._thread.join(_CLOSE_TIMEOUT_S)
+
+    def _run(self) -> None:
+        told = ""
+        while not self._closing.is_set():
+            try:
+                self._follow()
+            except KafkaError as error:
+                reason = str(error)
+                if reason != told:
+                    log.warning("registry not read", extra={"reason": reason})
+                    told = reason
+            except Exception:
+                # The view must outlive a fault of the client library.
+                log.exception("registry reader failed; it starts anew")
+            self._closing.wait(_RETRY_S)
+
+    def _follow(self) -> None:
+        """Read from the beginning, then follow until closing; raises KafkaError."""
+        reading = Reading(self._kafka, self._instance)
+        try:
+            asked = self._asked
+            self._read_to_end(reading)
+            with self._changed:
+                self._clients, self._whole, self._answered = reading.clients, True, asked
+                self._changed.notify_all()
+            log.debug("registry read", extra={"clients": len(reading.clients)})
+            while not self._closing.is_set():
+                if self._asked > self._answered:
+                    asked = self._asked
+                    self._read_to_end(reading)
+                    with self._changed:
+                        self._answered = asked
+                        self._changed.notify_all()
+                self._poll(reading)
+        finally:
+            reading.close()
+
+    def _read_to_end(self, reading: Reading) -> None:
+        end = reading.end_offset()
+        while reading.position() < end and not self._closing.is_set():
+            self._poll(reading)
+
+    def _poll(self, reading: Reading) -> None:
+        before = reading.unreadable
+        reading.poll()
+        self.unreadable += reading.unreadable - before
+
+
+def load_registry(kafka: KafkaSettings, timeout_s: float = 15.0) -> dict[str, Client]:
+    """The registered clients as they are now, read once. Raises PartAway."""
+    try:
+        reading = Reading(kafka)
+        try:
+            if reading.has_topic() and not reading.read_to_end(Deadline(timeout_s)):
+                raise PartAway("Kafka", kafka.bootstrap, f"{CLIENTS} could not be read in time")
+        finally:
+            reading.close()
+    except KafkaError as error:
+        raise PartAway("Kafka", kafka.bootstrap, str(error)) from error
+    return reading.clients

@@ -1,0 +1,266 @@
+"""Reads settings: environment over the TOML file over defaults, all faults told at once.
+
+`SLUICE_<SECTION>__<KEY>` sets one key; `SLUICE_CONFIG` names the TOML file, whose tables are
+the sections. A model is a frozen Struct whose fields are sections, each a frozen Struct with
+a default for every key. A text from the environment is converted to its key's type (tables
+and lists are given as JSON). Unknown keys and sections are refused with the closest known
+name; the keys of sections that this model does not hold are left to the services that do.
+
+Promises when something is wrong: SettingsError with every fault found, each with its key
+path, what was found, what was expected and where it came from; never a half-read value.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+from msgspec import Struct, structs
+
+from shared.settings.expected import describe, shown, takes_json
+from shared.settings.secrets import masked
+from shared.settings.sections import SECTIONS
+
+PREFIX: Final = "SLUICE_"
+CONFIG_VARIABLE: Final = "SLUICE_CONFIG"
+DEFAULT_ORIGIN: Final = "default"
+
+T = TypeVar("T", bound=Struct)
+
+
+class Fault(Struct, frozen=True):
+    """One thing wrong with the settings."""
+
+    path: str
+    found: str
+    expected: str
+    origin: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: found {self.found}, expected {self.expected} ({self.origin})"
+
+
+class SettingsError(ValueError):
+    """The settings are wrong; `faults` has all of them, in the order of their paths."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(sorted(faults, key=lambda fault: fault.path))
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+class Loaded(Struct, Generic[T], frozen=True):
+    """Settings and, by key path (`kafka.bootstrap`), where each value came from."""
+
+    settings: T
+    origins: dict[str, str]
+
+
+class _Found(Struct, frozen=True):
+    """A value as it stands in a source, not yet checked."""
+
+    value: Any
+    origin: str
+    is_text: bool  # from the environment: still to be converted
+
+
+def load(
+    model: type[T],
+    environ: Mapping[str, str] | None = None,
+    toml_path: Path | str | None = None,
+) -> Loaded[T]:
+    """Read the settings of `model`; raises SettingsError with every fault.
+
+    `environ` is os.environ unless given; `toml_path` is what SLUICE_CONFIG names unless given.
+    """
+    environ = os.environ if environ is None else environ
+    path = toml_path or environ.get(CONFIG_VARIABLE) or None
+    fields = {field.name: field for field in structs.fields(model)}
+    sections = {name: field.type for name, field in fields.items()}
+    faults: list[Fault] = []
+    found: dict[tuple[str, str], _Found] = {}
+    if path is not None:
+        found |= _from_toml(Path(path), sections, faults)
+    found |= _from_environment(environ, sections, faults)
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for section, field in fields.items():
+        values[section] = _section(field, found, origins, faults)
+    if not faults:
+        try:
+            return Loaded(model(**values), origins)
+        except ValueError as error:
+            faults.append(Fault("settings", "values that clash", str(error), "all sources"))
+    raise SettingsError(faults)
+
+
+class Given(Struct, frozen=True):
+    """A value as somebody has set it, not checked: text from the environment, else TOML's."""
+
+    value: Any
+    origin: str
+
+
+def find_given(environ: Mapping[str, str]) -> dict[tuple[str, str], Given]:
+    """By section and key what the environment sets, or else the file that SLUICE_CONFIG names.
+
+    Names are not checked. Raises SettingsError where the file cannot be read.
+    """
+    found: dict[tuple[str, str], Given] = {}
+    path = environ.get(CONFIG_VARIABLE)
+    if path:
+        faults: list[Fault] = []
+        tables = _tables(Path(path), f"file {path}", faults)
+        if faults:
+            raise SettingsError(faults)
+        for section, table in tables.items():
+            for key, value in table.items() if isinstance(table, dict) else ():
+                found[section, key] = Given(value, f"file {path}")
+    for variable in sorted(environ):
+        head, divider, tail = variable.removeprefix(PREFIX).partition("__")
+        if variable.startswith(PREFIX) and divider:
+            found[head.lower(), tail.lower()] = Given(environ[variable], f"environment {variable}")
+    return found
+
+
+def variable_of(section: str, key: str) -> str:
+    """The environment variable that sets a key."""
+    return f"{PREFIX}{section.upper()}__{key.upper()}"
+
+
+def _closest(name: str, known: Iterable[str]) -> str:
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]}?" if matches else ""
+
+
+def _unknown(path: str, name: str, known: Iterable[str], origin: str) -> Fault:
+    known = list(known)
+    expected = "one of " + ", ".join(known) + _closest(name, known)
+    return Fault(path, "a name that does not exist", expected, origin)
+
+
+def _tables(path: Path, origin: str, faults: list[Fault]) -> dict[str, Any]:
+    """What stands in the file; nothing and a fault where it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        faults.append(Fault(CONFIG_VARIABLE, reason, "a TOML file that can be read", origin))
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        faults.append(Fault(CONFIG_VARIABLE, str(error), "TOML", origin))
+    return {}
+
+
+def _from_toml(
+    path: Path, sections: Mapping[str, Any], faults: list[Fault]
+) -> dict[tuple[str, str], _Found]:
+    origin = f"file {path}"
+    found: dict[tuple[str, str], _Found] = {}
+    for section, table in _tables(path, origin, faults).items():
+        if section not in sections and section not in SECTIONS:
+            faults.append(_unknown(section, section, SECTIONS, origin))
+        elif not isinstance(table, dict):
+            faults.append(Fault(section, shown(table), f"a table: [{section}]", origin))
+        elif section in sections:
+            keys = structs.fields(sections[section])
+            for key, value in table.items():
+                if key not in {field.name for field in keys}:
+                    names = [field.name for field in keys]
+                    faults.append(_unknown(f"{section}.{key}", key, names, origin))
+                    continue
+                found[section, key] = _Found(value, origin, is_text=False)
+    return found
+
+
+def _from_environment(
+    environ: Mapping[str, str], sections: Mapping[str, Any], faults: list[Fault]
+) -> dict[tuple[str, str], _Found]:
+    known = {
+        section: [field.name for field in structs.fields(kind)]
+        for section, kind in sections.items()
+    }
+    flat = {
+        f"{section}_{key}".upper(): variable_of(section, key)
+        for section, keys in known.items()
+        for key in keys
+    }
+    found: dict[tuple[str, str], _Found] = {}
+    for variable in sorted(environ):
+        if not variable.startswith(PREFIX):
+            continue
+        origin = f"environment {variable}"
+        head, divider, tail = variable.removeprefix(PREFIX).partition("__")
+        section, key = head.lower(), tail.lower()
+        if not divider:
+            # Other names are left alone: SLUICE_FAILPOINT, and what Kubernetes sets for a
+            # service named sluice. One underscore where two belong is a mistake, though.
+            if head in flat:
+                fault = Fault(head.lower(), variable, f"the name {flat[head]}", origin)
+                faults.append(fault)
+        elif section not in known:
+            if section not in SECTIONS:
+                faults.append(_unknown(section, section, SECTIONS, origin))
+        elif key not in known[section]:
+            faults.append(_unknown(f"{section}.{key}", key, known[section], origin))
+        else:
+            found[section, key] = _Found(environ[variable], origin, is_text=True)
+    return found
+
+
+def _section(
+    section_field: structs.FieldInfo,
+    found: Mapping[tuple[str, str], _Found],
+    origins: dict[str, str],
+    faults: list[Fault],
+) -> Any:
+    """One section's Struct with its defaults filled in; None when it has a fault."""
+    section, kind = section_field.name, section_field.type
+    values: dict[str, Any] = {}
+    count = len(faults)
+    for field in structs.fields(kind):
+        path = f"{section}.{field.name}"
+        raw = found.get((section, field.name))
+        origins[path] = raw.origin if raw else DEFAULT_ORIGIN
+        if raw is None:
+            if field.required:
+                faults.append(Fault(path, "nothing", describe(field.type), "no source sets it"))
+            continue
+        try:
+            values[field.name] = _convert(raw, field.type)
+        except ValueError as error:
+            expected = describe(field.type) + _detail(error)
+            value = shown(masked(field.name, raw.value, field.type))
+            faults.append(Fault(path, value, expected, raw.origin))
+    if len(faults) > count:
+        return None
+    try:
+        # A model may give a section other defaults than the section's own.
+        default = section_field.default
+        return structs.replace(default, **values) if isinstance(default, kind) else kind(**values)
+    except ValueError as error:
+        sources = sorted({raw.origin for (name, _), raw in found.items() if name == section})
+        fault = Fault(section, "values that clash", str(error), ", ".join(sources) or "default")
+        faults.append(fault)
+        return None
+
+
+def _convert(raw: _Found, kind: Any) -> Any:
+    if not raw.is_text:
+        return msgspec.convert(raw.value, kind)
+    if takes_json(kind):
+        return msgspec.json.decode(raw.value, type=kind, strict=False)
+    return msgspec.convert(raw.value, kind, strict=False)
+
+
+def _detail(error: ValueError) -> str:
+    """Where inside a table or list the fault is, as far as msgspec tells."""
+    if not isinstance(error, msgspec.ValidationError):
+        return f", as JSON ({error})"
+    text = str(error)
+    if "`$" not in text or text.endswith("`$`"):
+        return ""
+    return f": {text}"

@@ -1,0 +1,84 @@
+"""A message on its way into a server's session: when it ends, how large it is, what refuses it.
+
+Owns: the bound of what is held of it, its line rules. Does not own: the dialog around it.
+Promises: a message that is too large is dropped as it comes, and its line ends are judged all
+the same: where they are broken, nobody knows whether its end was meant.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from shared.smtp.buffer import Buffer
+from shared.smtp.content import decode_content, has_longer_line, has_only_crlf
+from shared.smtp.events import Content, Data
+from shared.smtp.reply import Reply
+from shared.smtp.server import refusals
+from shared.smtp.server.options import ServerOptions
+
+# What is read past the content limit to answer 552 in order, before the session is ended.
+MAX_OVERRUN_BYTES: Final = 16 * 1_048_576
+
+
+class Endless(Struct, frozen=True):
+    """So much has come without an end that the session is to be ended."""
+
+
+class Incoming:
+    """One message that is being received.
+
+    Its end `is_doubtful` where a CR or a LF of its own stands in it: a sender that lets those
+    through may have passed on the end mark too, as part of somebody's text (SMTP smuggling).
+    """
+
+    __slots__ = ("_carried", "_data", "_dropped_bytes", "_is_bare", "_options", "is_doubtful")
+
+    def __init__(self, data: Data, options: ServerOptions) -> None:
+        self._data = data
+        self._options = options
+        self.is_doubtful = False
+        self._dropped_bytes = 0
+        self._carried = b""  # a CR at the end of what was dropped last
+        self._is_bare = False
+
+    def take(self, buffer: Buffer) -> Content | Endless | None:
+        """The message, None while its end has not come."""
+        stuffed = buffer.take_content()
+        if stuffed is not None:
+            return self._received(stuffed, buffer.may_be_stuffed)
+        limit = self._options.max_content_bytes
+        # Stuffed dots make a message longer by a third at most ("..CRLF" for ".CRLF").
+        if self._dropped_bytes or len(buffer) > limit + limit // 3 + 5:
+            self._drop(buffer.drop_content())
+            if self._dropped_bytes > limit + MAX_OVERRUN_BYTES:
+                return Endless()
+        return None
+
+    def _drop(self, part: bytes) -> None:
+        self._dropped_bytes += len(part)
+        whole = self._carried + part
+        self._carried = b"\r" if whole.endswith(b"\r") else b""
+        self._is_bare |= not has_only_crlf(whole.removesuffix(b"\r"))
+
+    def _received(self, stuffed: bytes, may_be_stuffed: bool) -> Content:
+        options, sender, recipients = self._options, self._data.sender, self._data.recipients
+        is_bare = self._is_bare or not has_only_crlf(self._carried + stuffed)
+        self.is_doubtful = is_bare and options.refuse_bare_line_ends
+        if self._dropped_bytes:
+            size = len(stuffed) + self._dropped_bytes
+            return Content(sender, recipients, b"", size, refusals.TOO_LARGE)
+        content = decode_content(stuffed) if may_be_stuffed else stuffed
+        return Content(sender, recipients, content, len(content), self._refusal(content))
+
+    def _refusal(self, content: bytes) -> Reply | None:
+        options = self._options
+        if len(content) > options.max_content_bytes:
+            return refusals.TOO_LARGE
+        if self.is_doubtful:
+            return refusals.BARE
+        if options.refuse_nul and b"\0" in content:
+            return refusals.NUL
+        longest = options.max_text_line_bytes
+        return refusals.LONG_TEXT if longest and has_longer_line(content, longest) else None

@@ -1,0 +1,351 @@
+"""A server's side of a session, without I/O: bytes in, events to a policy, replies out.
+
+Use: `greet()`; then for each read `receive(data)` and, until it returns None, `next_event()`,
+each event answered with `answer(reply)` (at once or later: no further event comes before),
+ScramStart with `answer_scram(offer)`, Ended not at all; then write what `take_output()` returns.
+
+Owns: grammar, order, limits, the replies to commands that no policy has an interest in.
+Does not own: who may send what (the policy), logins (server_auth.py), time limits (the edge).
+Promises: only CRLF.CRLF ends a message; a LF without CR, plain text after STARTTLS and talk
+before the greeting end the session; where lines that follow may be somebody's text and not
+commands, it takes no more mail (State.SPOILT); memory is bounded by the content limit and
+MAX_UNREAD_BYTES, whatever the peer does (RFC 5321, 2920, 1870, 6152, 3207, 2034, 6531).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shared.smtp import commands
+from shared.smtp.buffer import Buffer, NoLine
+from shared.smtp.errors import LocalProtocolError
+from shared.smtp.events import (
+    Content,
+    Data,
+    Ended,
+    Hello,
+    Login,
+    LoginEvent,
+    Mail,
+    Recipient,
+    ScramFinish,
+    ScramStart,
+    ServerEvent,
+    StartTls,
+)
+from shared.smtp.extensions import encode_extensions
+from shared.smtp.grammar import MAX_COMMAND_BYTES, SyntaxFault, parse_command
+from shared.smtp.reply import Outgoing, Reply
+from shared.smtp.server import refusals, states
+from shared.smtp.server.auth import CONTINUE, MAX_RESPONSE_BYTES, Authentication
+from shared.smtp.server.content import Endless, Incoming
+from shared.smtp.server.limits import IDLE_COMMANDS, Patience
+from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.sasl import ScramOffer
+from shared.smtp.server.states import MUTE, UNREAD, State, order_of
+
+MAX_UNREAD_BYTES: Final = 1_048_576  # while an event waits: a few reads of a socket
+
+_INCOMPLETE: Final = NoLine.INCOMPLETE
+_NO_MAIL: Final = Mail("", 0, is_eight_bit=False, is_smtputf8=False)
+
+
+class ServerSession:
+    """One connection's dialog."""
+
+    __slots__ = (
+        "_auth",
+        "_buffer",
+        "_ended",
+        "_incoming",
+        "_is_data_refused",
+        "_mail",
+        "_offered",
+        "_options",
+        "_order",
+        "_output",
+        "_patience",
+        "_pending",
+        "_recipients",
+        "_state",
+        "is_secure",
+        "refused",
+    )
+
+    def __init__(self, options: ServerOptions) -> None:
+        self._options = options
+        self._buffer = Buffer()
+        self._output = Outgoing()
+        self._state = State.BANNER
+        self._pending: ServerEvent | None = None
+        self._ended: Ended | None = None
+        self._mail = _NO_MAIL
+        self._recipients: list[str] = []
+        self._incoming = Incoming(Data("", ()), options)
+        self._patience = Patience(options.max_errors, options.max_idle_commands)
+        self._is_data_refused = False  # by the answer to the last command
+        self.is_secure = options.is_secure  # TLS carries the session
+        self.refused = 0  # commands, and responses of a login, so far
+        self._auth = Authentication(options.auth_mechanisms, options.nonce)
+        self._reorder()
+
+    @property
+    def state(self) -> State:
+        """Where the session stands."""
+        return self._state
+
+    @property
+    def authenticated_as(self) -> str:
+        """The name that is logged in; "" for none."""
+        return self._auth.username
+
+    @property
+    def wants_data(self) -> bool:
+        """Whether the edge should go on reading; while False it pauses the transport."""
+        return self._pending is None and self._state not in MUTE
+
+    def take_output(self) -> bytes:
+        """What is to be written now; b"" when nothing is."""
+        return self._output.take()
+
+    def greet(self, reply: Reply) -> None:
+        """Send the greeting; one that is not positive ends the session."""
+        if self._state is not State.BANNER:
+            raise LocalProtocolError("the greeting was sent before")
+        if len(self._buffer):
+            self._end(refusals.EARLY, "it spoke before the greeting")
+        elif reply.is_positive:
+            self._put(Reply(reply.code, "", reply.text))
+            self._state = State.GREETED
+        else:
+            self._end(reply, "refused at the greeting")
+
+    def receive(self, data: bytes) -> None:
+        """Take what was read."""
+        if self._state is states.CLOSED:
+            return
+        if self._buffer.add(data) <= MAX_UNREAD_BYTES:
+            return
+        if self._pending is not None or self._state is not states.CONTENT:
+            self._pending = None
+            self._end(refusals.TOO_MUCH, "it sent too much ahead of replies")
+
+    def next_event(self) -> ServerEvent | None:
+        """The next event; None while one waits for its answer or more bytes are needed."""
+        if self._pending is not None:
+            return None
+        while self._ended is None and self._read():
+            if self._pending is not None:
+                return self._pending
+        ended, self._ended = self._ended, None
+        return ended
+
+    def answer(self, reply: Reply) -> None:
+        """Answer the event that waits. Raises LocalProtocolError where that cannot be."""
+        event, self._pending = self._pending, None
+        if reply.code == 421:
+            self._end(reply, "the policy ended it")
+            return
+        # Asked for by type: isinstance() takes five times as long for a Struct.
+        if type(event) is Recipient:
+            if reply.is_positive:
+                self._recipients.append(event.address)
+                self._state = states.RCPT
+        elif type(event) is Mail:
+            if reply.is_positive:
+                self._mail, self._state = event, states.MAIL
+        elif type(event) is Data:
+            self._answer_data(event, reply)
+        elif type(event) is Content:
+            self._answer_content(event, reply)
+        else:
+            self._answer_other(event, reply)
+            return
+        self._put(reply)
+
+    def _answer_other(self, event: ServerEvent | None, reply: Reply) -> None:
+        match event:
+            case Hello():
+                self._answer_hello(event, reply)
+            case StartTls():
+                if reply.is_positive:
+                    self._state = states.TLS
+                self._put(reply)
+            case Login() | ScramStart() | ScramFinish():
+                self._answer_login(event, reply)
+            case _:
+                raise LocalProtocolError("no event waits for an answer")
+
+    def answer_scram(self, offer: ScramOffer) -> None:
+        """Answer ScramStart. Raises LocalProtocolError where that does not wait."""
+        if not isinstance(self._pending, ScramStart):
+            raise LocalProtocolError("no ScramStart waits for an answer")
+        self._pending = self._advance(self._auth.offer(offer))
+
+    def tls_started(self) -> None:
+        """The handshake is done: everything known before it is forgotten (RFC 3207, 4.2)."""
+        if self._state is not states.TLS or len(self._buffer):
+            raise LocalProtocolError("TLS starts after 220 and with an empty buffer")
+        self.is_secure = True
+        self._auth.forget()
+        self._reorder()
+        self._reset(State.GREETED)
+
+    # -- inside
+
+    def _reset(self, state: State) -> None:
+        self._mail, self._state = _NO_MAIL, state
+        self._recipients = []
+
+    def _reorder(self) -> None:
+        """TLS or a login changes what is offered and which commands may be given."""
+        access = self._auth.access(self.is_secure)
+        self._order = order_of(access, self._options.requires_auth)
+        self._offered = self._options.offered(self.is_secure)
+
+    def _put(self, reply: Reply) -> None:
+        self._output.put(reply)
+
+    def _end(self, reply: Reply, reason: str) -> None:
+        self._put(reply)
+        self._buffer.clear()
+        self._reset(states.CLOSED)
+        self._ended = Ended(reason)
+
+    def _refuse(self, reply: Reply) -> None:
+        self.refused += 1
+        if reply.code in (421, 521):
+            self._end(reply, reply.text)
+        elif self._patience.has_borne_error():
+            self._put(reply)
+        else:
+            self._end(refusals.TOO_MANY_ERRORS, "too many errors")
+
+    def _read(self) -> bool:
+        """Read one line or a message's content; False where there is none yet."""
+        state = self._state
+        if state is states.CONTENT:
+            return self._read_content()
+        if state in UNREAD:
+            return False
+        is_login = state is states.AUTH
+        line = self._buffer.take_line(MAX_RESPONSE_BYTES if is_login else MAX_COMMAND_BYTES)
+        if line is _INCOMPLETE:
+            return False
+        if not isinstance(line, bytes):
+            self._refuse_line(line, is_login)
+        elif is_login:
+            self._pending = self._advance(self._auth.receive(line))
+        else:
+            self._pending = self._plain(line) or self._command(line)
+        return True
+
+    def _plain(self, line: bytes) -> ServerEvent | None:
+        if not self._order.takes_mail or self._is_data_refused:
+            return None
+        most = self._options.max_recipients
+        return commands.read_plain(line, self._state, self._mail, self._recipients, most)
+
+    def _answer_data(self, event: Data, reply: Reply) -> None:
+        if reply.code == 354:
+            self._state, self._incoming = states.CONTENT, Incoming(event, self._options)
+        elif reply.code >= 400:
+            self._is_data_refused = True
+        else:
+            raise LocalProtocolError("DATA is answered with 354 or a refusal")
+
+    def _refuse_line(self, fault: NoLine, is_login: bool) -> None:
+        if self._is_data_refused:
+            self._reset(State.SPOILT)
+        if is_login:
+            self._auth.forget()
+            self._state = states.READY
+        reply = (refusals.LOGIN_LINE if is_login else refusals.LINE)[fault]
+        if fault is NoLine.TOO_LONG:
+            # What follows may be its rest or commands: nobody can tell without its end.
+            self._put(reply)
+            reply = refusals.LINE_ENDS_ALL
+        self._end(reply, f"a line is {fault.value}")
+
+    def _command(self, line: bytes) -> ServerEvent | None:
+        command = parse_command(line)
+        was_data_refused, self._is_data_refused = self._is_data_refused, False
+        verb = "" if isinstance(command, SyntaxFault) else command.verb
+        allowed = self._order.allowed.get(verb)
+        if isinstance(command, SyntaxFault) or allowed is None:
+            if was_data_refused or verb == "BDAT":
+                self._reset(State.SPOILT)  # the content comes all the same
+            fault = command if isinstance(command, SyntaxFault) else SyntaxFault.VERB
+            self._refuse(commands.UNKNOWN.get(verb, refusals.SYNTAX[fault]))
+        elif self._state not in allowed:
+            self._is_data_refused = verb == "DATA"
+            # Pipelined behind a RCPT that was refused it is no error of its own.
+            self.refused -= self._is_data_refused
+            self._refuse(self._order.refused[verb, self._state])
+        elif verb in IDLE_COMMANDS and not self._patience.has_borne_idle():
+            self._refuse(refusals.TOO_IDLE)
+        else:
+            return self._carry_out(verb, command.argument)
+        return None
+
+    def _carry_out(self, verb: str, argument: str) -> ServerEvent | None:
+        if verb == "AUTH":
+            return self._advance(self._auth.begin(argument))
+        most = self._options.max_recipients
+        found = commands.read(verb, argument, self._offered, self._mail, self._recipients, most)
+        if isinstance(found, Reply):
+            self._is_data_refused = verb == "DATA"
+            self._refuse(found)
+        elif isinstance(found, StartTls) and len(self._buffer):
+            # They would be read as if they came through TLS (CVE-2011-0411).
+            self._end(refusals.INJECTED, "it sent commands after STARTTLS in plain text")
+        elif found is not None:
+            return found
+        elif verb == "QUIT":
+            self._end(commands.BYE, "it said QUIT")
+        else:
+            if verb == "RSET" and self._state in (states.MAIL, states.RCPT):
+                self._reset(states.READY)
+            self._put(commands.ANSWERED[verb])
+        return None
+
+    def _answer_hello(self, event: Hello, reply: Reply) -> None:
+        if reply.is_positive:
+            lines = encode_extensions(self._offered) if event.is_extended else ()
+            reply = Reply(250, "", "\n".join([self._options.host, *lines]))
+            self._reset(states.READY)
+        self._put(reply)
+
+    def _advance(self, found: Reply | LoginEvent) -> LoginEvent | None:
+        """Go on with a login, or refuse it."""
+        self._state = states.AUTH
+        if not isinstance(found, Reply):
+            return found
+        if found.code == CONTINUE:
+            self._put(found)
+        else:
+            self._state = states.READY
+            self._refuse(found)
+        return None
+
+    def _answer_login(self, event: LoginEvent, reply: Reply) -> None:
+        self._state = states.READY
+        if self._auth.settle(event, reply):
+            self._reorder()
+            self._put(reply)
+        else:
+            self._refuse(reply)
+
+    def _answer_content(self, event: Content, reply: Reply) -> None:
+        if reply.is_positive and event.refusal is not None:
+            raise LocalProtocolError("content that must be refused was accepted")
+        self._patience.renew(reply.is_positive)
+        self._reset(State.SPOILT if self._incoming.is_doubtful else states.READY)
+
+    def _read_content(self) -> bool:
+        found = self._incoming.take(self._buffer)
+        if isinstance(found, Endless):
+            self._end(refusals.TOO_LARGE, "its message has no end")
+        else:
+            self._pending = found
+        return found is not None

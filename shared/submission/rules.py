@@ -1,0 +1,201 @@
+"""The rules R1 to R12 of the submission contract, as a table, and their judge. Pure.
+
+Owns: each rule's id, words and enhanced status code, and what breaks it. Used by validate, the
+front door and `check`, so that a message is judged alike by every way.
+Does not own: reading the message (headers.py), what an address is (address.py).
+Promises: judge() never raises and reports every broken rule, in order. A rule whose ground is
+missing because another is broken (R9 to R11 without a valid From) is not judged; the other one
+refuses the message. docs/rules.md holds the reasons; a test compares it with this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+
+from shared.mail.domains import organisational_domain
+from shared.mail.headers import RAW_LETTERS
+from shared.mail.likely_mistakes import visible
+from shared.mail.status import Status
+from shared.submission import checks as breaches
+from shared.submission.checks import (
+    MAX_SIZE_BYTES,
+    Breach,
+    Case,
+    Submission,
+    case_of,
+    effective_code,
+)
+from shared.topics.records import BrokenRule, Facts
+
+__all__ = [
+    "MAX_SIZE_BYTES",
+    "RULES",
+    "UNREADABLE",
+    "Rule",
+    "Submission",
+    "effective_code",
+    "judge",
+    "organisational_domain",
+]
+
+UNREADABLE: Final = "unreadable"
+
+
+class Rule(Struct, frozen=True):
+    """One rule: what it asks in a sentence, its status code, and how to mend a breach."""
+
+    id: str
+    title: str
+    reason: str
+    status: str
+    mend: str
+
+
+_TABLE: Final[tuple[tuple[Rule, Callable[[Case], Breach]], ...]] = (
+    (
+        Rule(
+            "R1",
+            "The whole message is at most 300 KB",
+            "The message is too large",
+            Status.TOO_BIG.value,
+            "Make pictures smaller or link to them",
+        ),
+        breaches.size,
+    ),
+    (
+        Rule(
+            "R2",
+            "There is exactly one Message-ID, of the form <left@right>",
+            "A message needs exactly one Message-ID of the form <left@right>",
+            Status.BAD_MESSAGE.value,
+            "Write one line such as Message-ID: <unique-text@news.example.com>",
+        ),
+        breaches.message_id,
+    ),
+    (
+        Rule(
+            "R3",
+            "There is exactly one To header, with exactly one valid address: the recipient's",
+            "A message needs exactly one To header with exactly one address, the recipient's",
+            Status.BAD_RECIPIENT.value,
+            "Send one message a recipient, with To: Name <recipient@example.com>",
+        ),
+        breaches.to,
+    ),
+    (
+        Rule(
+            "R4",
+            "There is exactly one From header with exactly one valid address in the sending domain",
+            "A message needs exactly one From header with one address in your sending domain",
+            Status.NOT_AUTHORISED.value,
+            "Write From: Name <name@your sending domain>; a sub-domain will not do",
+        ),
+        breaches.from_,
+    ),
+    (
+        Rule(
+            "R5",
+            "There is no Cc and no Bcc header, not even an empty one",
+            "Cc and Bcc headers are not allowed, not even empty ones",
+            Status.BAD_MESSAGE.value,
+            "Remove the header and send each recipient a message",
+        ),
+        breaches.copies,
+    ),
+    (
+        Rule(
+            "R6",
+            "There is exactly one Subject, and it shows something",
+            "A message needs exactly one Subject that is not empty",
+            Status.BAD_MESSAGE.value,
+            "Write one Subject that shows at least one visible character",
+        ),
+        breaches.subject,
+    ),
+    (
+        Rule(
+            "R7",
+            "There is at most one Reply-To",
+            "A message may have at most one Reply-To header",
+            Status.BAD_MESSAGE.value,
+            "Keep one Reply-To line; it may hold several addresses",
+        ),
+        breaches.reply_to,
+    ),
+    (
+        Rule(
+            "R8",
+            "The code header, where present, appears once and is an active code of this client",
+            "The mailing code must appear once and be an active code of yours",
+            Status.NOT_AUTHORISED.value,
+            "Register the code, or leave it out everywhere to use your standard mailing",
+        ),
+        breaches.code,
+    ),
+    (
+        Rule(
+            "R9",
+            "The envelope sender and the From address are identical",
+            "The envelope sender must be the From address",
+            Status.NOT_AUTHORISED.value,
+            "Give MAIL FROM the address of the From header, letter by letter",
+        ),
+        breaches.same_sender,
+    ),
+    (
+        Rule(
+            "R10",
+            "The domain of the envelope sender is the sending domain itself",
+            "The envelope sender must be in your sending domain",
+            Status.NOT_AUTHORISED.value,
+            "Give MAIL FROM an address in your sending domain; a sub-domain will not do",
+        ),
+        breaches.sender_domain,
+    ),
+    (
+        Rule(
+            "R11",
+            "The organisational domains of the envelope sender and of From match",
+            "The envelope sender and From must belong to the same organisational domain",
+            Status.NOT_AUTHORISED.value,
+            "Use your sending domain for both",
+        ),
+        breaches.organisation,
+    ),
+    (
+        Rule(
+            "R12",
+            "There is no Return-Path header",
+            "A Return-Path header is not allowed",
+            Status.BAD_MESSAGE.value,
+            "Remove the header; the receiving server writes it",
+        ),
+        breaches.return_path,
+    ),
+)
+
+RULES: Final = tuple(rule for rule, _ in _TABLE)
+
+
+def judge(facts: Facts, submission: Submission) -> tuple[BrokenRule, ...]:
+    """Every rule that the message breaks, in the order of RULES; () when it may pass.
+
+    Bytes that are no message (Facts.defect) are reported as `unreadable`, before the rules, which
+    are judged all the same: what is missing in them is told too.
+    """
+    case = case_of(facts, submission)
+    broken: list[BrokenRule] = []
+    if facts.defect:
+        reason = f"The record is not an RFC 5322 message: {facts.defect}"
+        broken.append(BrokenRule(UNREADABLE, reason, Status.BAD_MESSAGE.value))
+    for rule, check in _TABLE:
+        breach = check(case)
+        if breach is not None:
+            cause, found = breach
+            reason = visible(f"{rule.reason}: {cause}" if cause else rule.reason)
+            found = visible(found[:RAW_LETTERS])
+            broken.append(BrokenRule(rule.id, reason, rule.status, found))
+    return tuple(broken)

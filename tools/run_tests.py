@@ -1,0 +1,113 @@
+"""`./sluice test`: install what the tests need, then run them; options are pytest's.
+
+The foreign clients and peers come from Debian's packages (postfix with its smtp-source and
+smtp-sink, swaks, ...), and only where they are missing; those for Node come with npm. They and
+the broker's jars are fetched first, so that no test's own time limit pays for it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from cli.answer import Exit, say
+from cli.stack import paths as places
+from cli.stack.environment import base_environment
+from local.parts import kafka_java, packages
+from local.parts.away import PartAwayError
+from tools import node_modules
+
+# Postfix asks what to set up; the tests run their own instances and need none.
+_POSTFIX_ANSWERS: Final = (
+    "postfix postfix/main_mailer_type select No configuration\n"
+    "postfix postfix/mailname string localhost\n"
+)
+
+
+# What the examples of docs/ need of npm, and nothing that a service does.
+NODE_PACKAGES: Final = places.ROOT / "tests" / "integration" / "node"
+
+# Each may run a broker and a line of services of its own.
+MAX_PROCESSES: Final = 4
+
+
+class Foreign(Struct, frozen=True):
+    """What the tests talk to, how it is seen to be there, and the Debian package that has it."""
+
+    programs: tuple[str, ...]
+    package: str
+    preseed: str = ""
+    perl_module: str = ""
+    plug_in: str = ""  # a pattern below /usr/lib
+
+
+FOREIGN: Final = (
+    Foreign(("smtp-source", "smtp-sink", "postconf"), "postfix", _POSTFIX_ANSWERS),
+    Foreign((), "libsasl2-modules", plug_in="*/sasl2/libscram.so"),  # Postfix logs in with it
+    Foreign(("swaks",), "swaks"),
+    Foreign(("perl",), "libnet-ssleay-perl", perl_module="Net::SSLeay"),  # swaks's TLS
+    Foreign(("curl",), "curl"),
+    Foreign(("msmtp",), "msmtp"),
+    Foreign(("kcat",), "kcat"),
+    Foreign(("javac",), "default-jdk-headless"),
+    Foreign(("haproxy",), "haproxy"),
+)
+
+
+def missing() -> list[Foreign]:
+    """What this machine does not have of it."""
+    return [each for each in FOREIGN if not is_there(each)]
+
+
+def is_there(foreign: Foreign) -> bool:
+    """Whether every part of it is found; a Perl module is loaded, since a file can be of no use."""
+    if not all(map(packages.find_program, foreign.programs)):
+        return False
+    if foreign.plug_in and not any(Path("/usr/lib").glob(foreign.plug_in)):
+        return False
+    if not foreign.perl_module:
+        return True
+    load = ["perl", f"-M{foreign.perl_module}", "-e1"]
+    return subprocess.run(load, capture_output=True, check=False).returncode == 0
+
+
+def spread(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The options that spread the tests over processes, where none of that kind is given.
+
+    The tests wait more than they compute, for servers to start and for what was hurt to mend.
+    The long ones (`--long`) run one after the other: each loads the machine and reports progress.
+    """
+    alone = ("-n", "--numprocesses", "--dist", "--pdb", "-s", "--long")
+    if any(each.startswith(alone) for each in arguments):
+        return ()
+    return ("-n", str(min(os.cpu_count() or 1, MAX_PROCESSES)), "--dist", "loadgroup")
+
+
+def main(arguments: list[str]) -> int:
+    """Set up and become pytest."""
+    try:
+        wanted = missing()
+        if wanted:
+            preseed = "".join(each.preseed for each in wanted)
+            names = [each.package for each in wanted]
+            packages.install(names, "the tests' foreign clients and peers", preseed)
+        kafka_java.fetch_jars()
+        kafka_java.find_java()
+        node_modules.fetch_modules(NODE_PACKAGES)
+    except PartAwayError as away:
+        say(str(away))
+        return Exit.PART_AWAY
+    os.chdir(places.ROOT)
+    environ = {**os.environ, **base_environment()}
+    command = [sys.executable, "-m", "pytest", *spread(arguments), *arguments]
+    os.execve(sys.executable, command, environ)  # noqa: S606 - pytest's exit code is ours
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
