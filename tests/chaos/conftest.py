@@ -50,7 +50,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if marker is not None and kinds and _kind_of(item) not in kinds:
             left.append(item)
     config.hook.pytest_deselected(items=left)
-    items[:] = [item for item in items if item not in left]
+    # Schedules first: the line that the other chaos tests share is not there yet, then.
+    items[:] = sorted(
+        (item for item in items if item not in left),
+        key=lambda item: "scenes" not in getattr(item, "fixturenames", ()),
+    )
 
 
 def _kind_of(item: pytest.Item) -> str:
@@ -86,7 +90,7 @@ def _seeds(config: pytest.Config, unless_named: int) -> list[int]:
     return [_FIRST_SEED + step for step in range(unless_named if number is None else number)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     """The line that all chaos tests share; each run is judged once more at the end."""
     stage = Stage(stage_name())
@@ -99,9 +103,10 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
         stage.close(keep=request.session.testsfailed > 0)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scenes(request: pytest.FixtureRequest) -> Iterator[Scenes]:
-    """What performs schedules of faults."""
+    """What performs schedules of faults. Its stage ends with the module: a dozen idle processes
+    would slow down everything else."""
     config = request.config
     scenes = Scenes(config.stash[_RESULTS], _teller(config))
     yield scenes
