@@ -26,6 +26,7 @@ from msgspec import Struct
 from cli.answer import Exit, fail, print_json
 from cli.target import find_kafka, kafka_options
 from shared.runtime.lifecycle import PartAway
+from shared.runtime.program_name import program_name
 from shared.settings.loader import SettingsError
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ADMIN_TIMEOUT_MS, TopicError, ensure_topics
@@ -174,4 +175,4 @@ def _line(row: Answer) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name=program_name("topics"))

@@ -64,6 +64,10 @@ def _without_password(text: str) -> str:
             login = f"{user}:{MASK}"
         elif divider and user and not colon:
             login = MASK  # a token, perhaps
+    elif not divider and "@" in rest:
+        # It is hidden with the query, and may have been the login's.
+        first, colon, _ = start.partition(":")
+        host = f"{first}{colon}{MASK if colon else ''}{mark}{query}"
     elif divider:
         host = _NO_PORT.sub(rf"\1:{MASK}", start) + mark + query
     return f"{scheme}{divider}{login}{at}{host}"

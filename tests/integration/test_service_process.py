@@ -23,7 +23,7 @@ from cli.stack.environment import base_environment
 SERVICE = """
 import uvloop
 from msgspec import Struct
-from shared.runtime.sections import RuntimeSettings, TelemetrySettings
+from shared.settings.sections import RuntimeSettings, TelemetrySettings
 from shared.runtime.service_cli import run_service
 
 class Settings(Struct, frozen=True):
