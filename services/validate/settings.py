@@ -14,7 +14,7 @@ from shared.settings.sections import (
     TelemetrySettings,
 )
 
-# Domains whose mail is judged by one provider with one set of limits (DESIGN section 2).
+# Domains whose mail is judged by one provider with one set of limits.
 DEFAULT_LANES: dict[str, tuple[str, ...]] = {
     "gmail": ("gmail.com", "googlemail.com"),
     "microsoft": ("outlook.com", "hotmail.com", "live.com", "msn.com", "hotmail.de", "outlook.de"),

@@ -7,7 +7,7 @@ Promises: no call waits longer than about WORST_CALL_S; a connection on which a 
 given up (time-out, cancelled task, Ctrl-C) is closed, never handed on, so that a late reply
 cannot become the answer to somebody else's command. A command is sent again after a broken
 connection, so only such writes belong here as may happen twice or that carry their source
-offset (DESIGN section 3).
+offset.
 """
 
 from __future__ import annotations

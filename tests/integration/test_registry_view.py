@@ -27,7 +27,7 @@ from shared.stream.relay import NotReady
 from shared.topics import names
 
 WITHIN_S = 20.0
-# What DESIGN promises between an apply and the services that follow it.
+# What is promised between an apply and the services that follow it.
 SEEN_WITHIN_S = 1.0
 
 

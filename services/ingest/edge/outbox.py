@@ -27,7 +27,7 @@ from msgspec import Struct
 log = logging.getLogger(__name__)
 
 SERVICE: Final = "ingest"
-# The client must hear 451 within 5 s when Kafka is away (DESIGN section 3).
+# The client must hear 451 within 5 s while Kafka is unavailable.
 TIMEOUT_S: Final = 4.0
 # Messages that come within this time share a record; a session waits for Kafka anyway.
 LINGER_S: Final = 0.003
