@@ -299,15 +299,15 @@ class StreamConsumer:
     def membership(self) -> ConsumerGroupMetadata | None:
         """This member's generation, which fences a stale one's transaction (KIP-447).
 
-        Take it when records are read, not when they are committed. None while the group is being
-        joined. Raises MembershipLost, and FencedInstanceIdError when another process uses this
-        instance name.
+        Take it when records are read, not when they are committed. None before the group has been
+        joined for the first time. During a rebalance it is the present generation still: the broker
+        takes it until all have joined, which may last a minute. Raises MembershipLost, and
+        FencedInstanceIdError when another process uses this instance name.
         """
         found = self._consumer.group_metadata()
         self._require_membership()
         # The broker takes a commit that names no member (-1, "") from anybody.
-        is_joined = found.generation_id >= 0 and found.member_id
-        return found if is_joined and found.state is MemberState.STABLE else None
+        return found if found.generation_id >= 0 and found.member_id else None
 
     def waiting_for(self) -> str:
         """What keeps assigned partitions from being read; "" when nothing does."""

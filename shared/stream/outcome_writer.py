@@ -7,8 +7,8 @@ When a transaction is lost the outcomes are kept. The committed metadata says wh
 through after all (it names exactly what was settled); if not, they are written again. So an
 absence of the brokers costs no second copy as long as this process lives.
 
-Nothing is written while the consumer is joining its group: the broker would refuse the old
-generation, and the assignment may be about to change.
+A rebalance does not hold outcomes up, however long another member takes to join. A commit that
+meets its end is refused by the broker and made again.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from shared.stream.client import ClientOptions, load_metadata, make_consumer, ma
 from shared.stream.transactions import Output
 from shared.topics.records import Envelope, Facts, Origin
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 FEED_AT_ONCE = 4
 Holds = Callable[[], bool]
 

@@ -183,3 +183,29 @@ def test_the_open_transaction_of_a_dead_process_does_not_hold_up_one_of_another_
     thread.join(PATIENCE_S)
     producer.close(timeout=0)
     assert sorted(values) == sorted(b"%d" % number for number in range(20))
+
+
+def test_outcomes_are_written_while_another_member_holds_the_rebalance_up(
+    kafka_bootstrap: str, topics: tuple[str, str]
+) -> None:
+    # A member that heartbeats and does not join keeps all others waiting for up to a minute.
+    source, target = topics
+    group = f"g.{source}"
+    publish(kafka_bootstrap, source, [pack_of(source, number) for number in range(4)])
+    wanted = [mail_id for number in range(4) for mail_id in ids_of_pack(number)]
+    is_held = threading.Event()
+    is_held.set()
+    worker = RunningWorker(kafka_bootstrap, "worker", source, target, static=False)
+    worker.is_slow = lambda job: is_held.is_set()
+    eventually(lambda: len(worker.attempted) == len(wanted))
+    stuck = StreamConsumer(ClientOptions(kafka_bootstrap, "stuck"), group, topics=(source,))
+    eventually(lambda: not stuck.poll(100, 1) and stuck.membership() is not None)
+    late = StreamConsumer(ClientOptions(kafka_bootstrap, "late"), group, topics=(source,))
+    late.poll(3_000, 1)
+    assert late.membership() is None, "the rebalance is held up"
+    is_held.clear()
+    eventually(lambda: worker.worker.status.settled == len(wanted))
+    assert late.membership() is None, "it still is"
+    stuck.close()
+    late.close()
+    worker.end()
