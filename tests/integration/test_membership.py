@@ -205,6 +205,7 @@ def test_outcomes_are_written_while_another_member_holds_the_rebalance_up(
     assert late.membership() is None, "the rebalance is held up"
     is_held.clear()
     eventually(lambda: worker.worker.status.settled == len(wanted))
+    late.poll(2_000, 1)
     assert late.membership() is None, "it still is"
     stuck.close()
     late.close()
