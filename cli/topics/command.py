@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import click
-from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 from msgspec import Struct
 
@@ -30,7 +29,7 @@ from shared.runtime.program_name import program_name
 from shared.settings.loader import SettingsError
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ADMIN_TIMEOUT_MS, TopicError, ensure_topics
-from shared.stream.client import BOOTSTRAP_MS, made
+from shared.stream.client import BOOTSTRAP_MS, make_admin
 from shared.stream.topic_configs import TopicReport, alter, compare
 from shared.topics import names
 
@@ -118,12 +117,7 @@ def _reporting(as_json: bool) -> Iterator[None]:
 
 @contextmanager
 def _admin(kafka: KafkaSettings) -> Iterator[Any]:
-    admin = made(
-        KafkaAdminClient,
-        bootstrap_servers=kafka.bootstrap.split(","),
-        request_timeout_ms=ADMIN_TIMEOUT_MS,
-        bootstrap_timeout_ms=BOOTSTRAP_MS,
-    )
+    admin = make_admin(kafka.bootstrap, ADMIN_TIMEOUT_MS, bootstrap_timeout_ms=BOOTSTRAP_MS)
     try:
         yield admin
     finally:

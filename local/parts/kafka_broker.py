@@ -151,13 +151,12 @@ def serves(address: str) -> bool:
     """Whether the broker at this address, or one of these, answers requests."""
     if not any(map(answers, address.split(","))):
         return False
-    from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 
-    from shared.stream.client import made
+    from shared.stream.client import make_admin
 
     try:
-        admin = made(KafkaAdminClient, bootstrap_servers=address, request_timeout_ms=3000)
+        admin = make_admin(address, 3_000)
     except KafkaError:
         return False
     try:

@@ -13,7 +13,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from shared.runtime.lifecycle import Stop
 from shared.settings.sections import KafkaSettings
-from shared.stream.client import made
+from shared.stream.client import make_admin
 from shared.stream.topic_configs import align
 from shared.topics.configs import Overrides, wanted_configs
 from shared.topics.names import TopicPlan
@@ -45,11 +45,7 @@ def ensure_topics(
     Raises TopicError, or kafka.errors.KafkaError when the brokers are away.
     """
     wanted = list(plans)
-    admin = made(
-        KafkaAdminClient,
-        bootstrap_servers=bootstrap.split(","),
-        request_timeout_ms=ADMIN_TIMEOUT_MS,
-    )
+    admin = make_admin(bootstrap, ADMIN_TIMEOUT_MS)
     try:
         existing = set(admin.list_topics())
         missing = [plan for plan in wanted if plan.name not in existing]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Final
 
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
@@ -155,6 +155,15 @@ def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -
     consumer = made(KafkaConsumer, **{**config, **overrides})
     bound_fetches(consumer)
     return consumer
+
+
+def make_admin(bootstrap: str, timeout_ms: int, **overrides: Any) -> Any:
+    """A KafkaAdminClient whose requests may take `timeout_ms`; close() it.
+
+    Raises kafka.errors.KafkaError when no broker answers.
+    """
+    config = {"bootstrap_servers": bootstrap.split(","), "request_timeout_ms": timeout_ms}
+    return made(KafkaAdminClient, **config, **overrides)
 
 
 def made(kind: Any, **config: Any) -> Any:

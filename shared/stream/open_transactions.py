@@ -18,15 +18,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final, Self
 
-from kafka import KafkaAdminClient
 from kafka.admin import TransactionState
 from kafka.errors import KafkaError
 from msgspec import Struct
 
-from shared.stream.client import ClientOptions, discard, made, make_producer
+from shared.stream.client import ClientOptions, discard, make_admin, make_producer
 
 log = logging.getLogger(__name__)
 
@@ -99,11 +98,7 @@ class OpenTransactions:
 
     def _look(self) -> None:
         if self._admin is None:
-            self._admin = made(
-                KafkaAdminClient,
-                bootstrap_servers=self._options.bootstrap.split(","),
-                request_timeout_ms=_REQUEST_TIMEOUT_MS,
-            )
+            self._admin = make_admin(self._options.bootstrap, _REQUEST_TIMEOUT_MS)
         for one in self._abandoned.look(open_transactions(self._admin), time.monotonic()):
             log.warning("ending the abandoned transaction of %s", one.transactional_id)
             fence(self._options, one.transactional_id)
@@ -113,8 +108,7 @@ class OpenTransactions:
         self._abandoned.forget()
         admin, self._admin = self._admin, None
         if admin is not None:
-            close: Callable[[], None] = admin.close
-            close()
+            admin.close()
 
 
 def open_transactions(admin: Any) -> list[Transaction]:

@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, for_code
 
 from shared.runtime.health import HealthServer
 from shared.runtime.probe import Probe
-from shared.stream.client import ClientOptions, made
+from shared.stream.client import ClientOptions, make_admin
 from shared.stream.kafka_python.quiet_selector import QuietSelector
 from shared.topics.configs import min_in_sync
 
@@ -59,11 +58,10 @@ class Brokers:
         return fault_of(described, self._writes)
 
     def _connected(self) -> Any:
-        return made(
-            KafkaAdminClient,
-            bootstrap_servers=self._options.bootstrap.split(","),
+        return make_admin(
+            self._options.bootstrap,
+            ASK_TIMEOUT_MS,
             client_id=f"sluice-probe-{self._options.instance}",
-            request_timeout_ms=ASK_TIMEOUT_MS,
             bootstrap_timeout_ms=ASK_TIMEOUT_MS,
             reconnect_backoff_max_ms=1_000,
             selector=QuietSelector,

@@ -17,7 +17,7 @@ from tools.docs import CONTRACT_PAGE, SETTINGS_PAGE, settings_page
 
 def test_docs_settings_is_what_the_settings_say() -> None:
     assert SETTINGS_PAGE.read_text("utf-8") == settings_page(), (
-        "write it anew: python -m tools.docs settings"
+        "regenerate it: python -m tools.docs settings"
     )
 
 
@@ -29,7 +29,7 @@ def test_every_setting_says_what_it_does() -> None:
 
 def test_the_contract_is_what_the_topics_and_their_records_say() -> None:
     assert CONTRACT_PAGE.read_text("utf-8") == asyncapi.page(), (
-        "write it anew: python -m tools.docs contracts"
+        "regenerate it: python -m tools.docs contracts"
     )
 
 

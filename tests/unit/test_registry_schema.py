@@ -82,7 +82,7 @@ def is_parsed(text: str) -> bool:
 def test_the_schema_is_itself_valid_and_the_file_of_the_docs_is_what_is_generated() -> None:
     jsonschema.Draft7Validator.check_schema(document())
     assert CLIENTS_PAGE.read_text("utf-8") == page(), (
-        "write it anew: python -m tools.docs contracts"
+        "regenerate it: python -m tools.docs contracts"
     )
 
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from kafka import KafkaAdminClient
-
 from shared.settings.sections import KafkaSettings
-from shared.stream.client import made
+from shared.stream.client import make_admin
 from shared.stream.topic_configs import align
 from shared.topics.configs import Configs
 from shared.topics.names import INTAKE_PATTERN, configs_of
@@ -31,12 +29,7 @@ class IntakeTopics:
 
     def look(self) -> str:
         """Align the topics that were not seen before. Raises KafkaError; never returns a fault."""
-        admin = made(
-            KafkaAdminClient,
-            bootstrap_servers=self._kafka.bootstrap.split(","),
-            request_timeout_ms=_TIMEOUT_MS,
-            bootstrap_timeout_ms=_TIMEOUT_MS,
-        )
+        admin = make_admin(self._kafka.bootstrap, _TIMEOUT_MS, bootstrap_timeout_ms=_TIMEOUT_MS)
         try:
             found = {
                 topic["name"]: topic["topic_id"]
