@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, cycle
@@ -254,16 +255,25 @@ def in_an_implicit_handshake(limited: Limited) -> str:
 
 
 def deaf(limited: Limited) -> str:
-    """Ask for replies and read none, as long as the door takes it."""
+    """Ask for replies and read none, until the door ends it.
+
+    The system's own buffers may take all that is sent long after the door has stopped to read
+    (some grow to 32 MB), so what counts is the end, not how much was taken before.
+    """
     peer = logged_in(limited, "127.0.8.7")
     peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     peer.ask(f"MAIL FROM:<{SENDER}>")
     peer.sock.settimeout(60)
     sent, block = 0, b"RCPT TO:<a@b.example>\r\n" * 600
+    end = time.monotonic() + 60
     try:
-        while sent < MAX_FLOOD_BYTES:
-            peer.sock.sendall(block)
-            sent += len(block)
+        while time.monotonic() < end:
+            if sent < MAX_FLOOD_BYTES:
+                peer.sock.sendall(block)
+                sent += len(block)
+            else:
+                peer.sock.sendall(b"NOOP\r\n")
+                time.sleep(0.1)
     except (ConnectionError, ssl.SSLError):
         return "it was cut off"
     finally:
