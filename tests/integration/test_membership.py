@@ -17,7 +17,6 @@ from shared.stream.client import (
     SESSION_TIMEOUT_MS,
     ClientOptions,
     made,
-    make_consumer,
     make_producer,
 )
 from shared.stream.consumer import MembershipLost, StreamConsumer
@@ -153,15 +152,14 @@ def test_the_open_transaction_of_a_dead_process_does_not_hold_up_one_of_another_
     source, target = topics
     publish(kafka_bootstrap, source, [Output(source, b"%d" % number) for number in range(20)])
     group = f"g.{source}"
-    dead = make_consumer(ClientOptions(kafka_bootstrap, "dead"), group)
-    dead.subscribe([source])
-    eventually(lambda: bool(dead.poll(timeout_ms=100)))
+    dead = StreamConsumer(ClientOptions(kafka_bootstrap, "dead"), group, topics=(source,))
+    eventually(lambda: bool(dead.poll(100, 1)))
     producer = make_producer(ClientOptions(kafka_bootstrap, "dead"), f"sluice.test.{source}")
     producer.init_transactions()
     producer.begin_transaction()
     producer.send(target, b"never committed")
     offsets = {TopicPartition(source, number): OffsetAndMetadata(5, "", -1) for number in range(4)}
-    producer.send_offsets_to_transaction(offsets, dead.group_metadata())
+    producer.send_offsets_to_transaction(offsets, dead.membership())
     producer.flush()
     dead.close()
 
