@@ -1,9 +1,9 @@
-"""The front door for comparisons only: the same, but it also takes mail in plain and without AUTH.
+"""The front door for comparisons only: the same, but it also takes mail without TLS and AUTH.
 
-What TLS costs can only be told against the same server without TLS, and smtp-source speaks
-neither TLS nor AUTH. In earnest there is no such door: this lets everybody submit as the bench's
-client, which is why it is a program of the bench and not a setting. Configured as ingest is; it
-reads no intake, and everything from the session to Kafka is ingest's own code.
+The cost of TLS can only be measured against the same server without TLS, and smtp-source supports
+neither TLS nor AUTH. Here everybody may submit as the client of the benchmark, which is why this
+is a program of the benchmark and not a setting. It is configured like ingest and reads no intake;
+everything from the session to Kafka is the code of ingest.
 
     python -m bench.front_door_open
 """
@@ -16,8 +16,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from services.ingest.edge.door import Door
-from services.ingest.edge.front_door import FrontDoor, Means
+from services.ingest.edge.front_door.context import FrontDoorContext
+from services.ingest.edge.front_door.server import FrontDoor, FrontDoorDependencies
 from services.ingest.settings import Settings
 from shared.registry.client import Client
 from shared.registry.store.view import ClientView
@@ -36,15 +36,16 @@ CLIENT_VARIABLE = "SLUICE_BENCH_CLIENT"
 class _OpenDoor(FrontDoor):
     """Takes MAIL before a login; whoever has not logged in is the bench's client."""
 
-    def _door(self, *args: Any) -> Door:
-        door = super()._door(*args)
+    def _context(self, *args: Any) -> FrontDoorContext:
+        context = super()._context(*args)
         name = os.environ[CLIENT_VARIABLE]
-        client_of = door.client_of
+        client_of = context.client_of
 
         def find(username: str) -> Client | None:
             return client_of(username or name)
 
-        return replace(door, options=replace(door.options, requires_auth=False), client_of=find)
+        options = replace(context.server.options, requires_auth=False)
+        return replace(context, server=replace(context.server, options=options), client_of=find)
 
 
 def serve(settings: Settings, running: Running) -> int:
@@ -54,7 +55,7 @@ def serve(settings: Settings, running: Running) -> int:
     try:
         kafka = options_of(settings.kafka, settings.runtime)
         with probe_brokers(kafka, (), (names.RECEIVED,), running.health) as brokers:
-            means = Means(
+            needs = FrontDoorDependencies(
                 settings=settings.ingest,
                 kafka=kafka,
                 redis=settings.redis,
@@ -64,7 +65,7 @@ def serve(settings: Settings, running: Running) -> int:
                 own_events=partial(OwnEvents, settings.kafka),
                 brokers=brokers,
             )
-            door = _OpenDoor(means)
+            door = _OpenDoor(needs)
             door.start()
             door.close()
     finally:

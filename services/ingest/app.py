@@ -6,9 +6,9 @@ import os
 from functools import partial
 from typing import Final
 
-from services.ingest.edge.front_door import FrontDoor, Means
-from services.ingest.edge.intake import SERVICE, Intake
-from services.ingest.edge.intake_topics import IntakeTopics
+from services.ingest.edge.front_door.server import FrontDoor, FrontDoorDependencies
+from services.ingest.edge.intake.relay import SERVICE, Intake
+from services.ingest.edge.intake.topics import IntakeTopics
 from services.ingest.settings import Settings
 from shared.registry.store.view import ClientView
 from shared.runtime.failpoints import Failpoints
@@ -98,7 +98,9 @@ def _front_door(
     options = options_of(settings.kafka, settings.runtime)
     own_events = partial(OwnEvents, settings.kafka)
     door = FrontDoor(
-        Means(ingest, options, settings.redis, view.get, running, failpoints, own_events, brokers)
+        FrontDoorDependencies(
+            ingest, options, settings.redis, view.get, running, failpoints, own_events, brokers
+        )
     )
     door.start()
     return door

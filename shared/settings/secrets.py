@@ -54,9 +54,13 @@ def _without_password(text: str) -> str:
     scheme, divider, rest = text.partition("://")
     if not _SCHEME.fullmatch(scheme) or not divider:
         scheme, divider, rest = "", "", text
-    start, mark, query = rest.partition("?")
-    if mark:
-        query = _without_secrets(query)
+    start, mark, whole_query = rest.partition("?")
+    query = _without_secrets(whole_query) if mark else ""
+    if "@" in start and "@" in whole_query and "@" not in query:
+        # The last @, which ends the login, may be the one that is hidden with the query.
+        user, colon, _ = start.partition(":")
+        user = MASK if "@" in user else f"{user}{colon}{MASK}"
+        return f"{scheme}{divider}{user}{mark}{query}"
     login, at, host = f"{start}{mark}{query}".rpartition("@")
     if at:
         user, colon, password = login.partition(":")

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from msgspec.structs import replace
 
-from services.ingest.core.door_policy import judge_recipient, judge_sender
+from services.ingest.core.front_door.policy import judge_recipient, judge_sender
 from shared.mail.headers import scan
 from shared.registry.client import Client
 from shared.smtp.errors import LocalProtocolError

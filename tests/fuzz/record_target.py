@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Final
 
-from services.ingest.core.kafka_record import Header, read
+from services.ingest.core.intake.kafka_record import Header, read
 from shared.topics.intake_fields import CODE, ID, MAX_AHEAD_DAYS, SENDER
 from tests.fuzz.talk_grammar import HEAD_BYTES, NO_VALUE, PART
 

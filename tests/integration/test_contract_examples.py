@@ -14,7 +14,7 @@ import pytest
 
 from cli.stack import paths as places
 from local.parts import kafka_java, packages
-from services.ingest.core.kafka_record import read
+from services.ingest.core.intake.kafka_record import read
 from shared.mail.headers import scan
 from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions, load_metadata, make_consumer

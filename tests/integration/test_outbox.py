@@ -11,8 +11,15 @@ from typing import Final
 
 import pytest
 
-from services.ingest.edge import outbox as subject
-from services.ingest.edge.outbox import UNKNOWN, Handed, Outbox, Outcome, Written
+from services.ingest.edge.front_door import outbox as subject
+from services.ingest.edge.front_door.outbox import (
+    UNKNOWN,
+    BatchResult,
+    Outbox,
+    Outcome,
+    PendingWrite,
+    Written,
+)
 
 # Long enough that no timer decides by chance, and that a test which waits for one fails.
 NEVER_S: Final = 60.0
@@ -22,7 +29,7 @@ class Bench:
     """An outbox whose thread only keeps the batches; the test settles them."""
 
     def __init__(self) -> None:
-        self.batches: queue.SimpleQueue[list[Handed[int]]] = queue.SimpleQueue()
+        self.batches: queue.SimpleQueue[BatchResult[int]] = queue.SimpleQueue()
         self.told: list[tuple[int, Outcome]] = []
         self.outbox: Outbox[int] = Outbox("test", self._keep)
 
@@ -30,8 +37,10 @@ class Bench:
         for number in numbers:
             self.outbox.put(number, partial(self._tell, number))
 
-    def _keep(self, batch: list[Handed[int]], _: Outbox[int]) -> None:
-        self.batches.put(batch)
+    def _keep(self, batch: list[PendingWrite[int]]) -> list[BatchResult[int]]:
+        result = BatchResult(batch)
+        self.batches.put(result)
+        return [result]
 
     def _tell(self, number: int, outcome: Outcome) -> None:
         self.told.append((number, outcome))
@@ -39,11 +48,12 @@ class Bench:
     async def batch(self) -> list[int]:
         """The numbers of the next batch, which stays on its way."""
         self.last = await asyncio.to_thread(self.batches.get, timeout=20)
-        return [one.item for one in self.last]
+        return [one.item for one in self.last.pending]
 
     async def settle(self) -> None:
         """The last batch is in Kafka."""
-        self.outbox.settle(self.last, [Written(str(one.item)) for one in self.last])
+        last = self.last
+        last.outcomes.set_result([Written(str(one.item)) for one in last.pending])
         await asyncio.sleep(0)
 
     def is_quiet(self) -> bool:
@@ -112,7 +122,7 @@ def test_a_full_batch_does_not_wait_at_all(monkeypatch: pytest.MonkeyPatch) -> N
         bench.put(4)
         await bench.settle()
         assert bench.is_quiet()
-        asyncio.get_running_loop().call_soon(bench.outbox._hand_over)
+        asyncio.get_running_loop().call_soon(bench.outbox._flush)
         assert await bench.batch() == [4]
         await bench.settle()
 
@@ -137,17 +147,19 @@ def test_what_was_gathered_when_it_closes_is_written_at_once(
     assert len(asyncio.run(whole())) == 2
 
 
-def told_with(withdraw: Callable[[Sequence[Handed[str]]], Sequence[Outcome]]) -> list[Outcome]:
+def told_with(
+    withdraw: Callable[[Sequence[PendingWrite[str]]], Sequence[Outcome]],
+) -> list[Outcome]:
     """What is told of two things of which one is given up, and acknowledged too late."""
 
     async def both() -> list[Outcome]:
         told: list[Outcome] = []
 
-        def write(batch: list[Handed[str]], outbox: Outbox[str]) -> None:
-            for one in batch:
-                if one.item == "lost":
-                    outbox.give_up([one])
-                outbox.settle([one], [Written(one.item)])
+        def write(batch: list[PendingWrite[str]]) -> list[BatchResult[str]]:
+            results = [BatchResult([one], [Written(one.item)]) for one in batch]
+            lost = BatchResult([one for one in batch if one.item == "lost"])
+            lost.set_unknown()
+            return [lost, *results]
 
         outbox = Outbox("test", write, withdraw)
         outbox.put("lost", told.append)
@@ -161,7 +173,7 @@ def told_with(withdraw: Callable[[Sequence[Handed[str]]], Sequence[Outcome]]) ->
 def test_what_is_given_up_is_told_once_as_the_withdrawal_says_though_an_answer_comes_late() -> None:
     threads: list[str] = []
 
-    def withdraw(batch: Sequence[Handed[str]]) -> Sequence[Outcome]:
+    def withdraw(batch: Sequence[PendingWrite[str]]) -> Sequence[Outcome]:
         threads.append(threading.current_thread().name)
         return [UNKNOWN for _ in batch]
 
@@ -175,7 +187,7 @@ def test_what_goes_on_all_the_same_is_told_as_written() -> None:
 
 
 def test_a_withdrawal_that_fails_is_told_as_unknown() -> None:
-    def withdraw(batch: Sequence[Handed[str]]) -> Sequence[Outcome]:
+    def withdraw(batch: Sequence[PendingWrite[str]]) -> Sequence[Outcome]:
         raise RuntimeError("as a test")
 
     assert UNKNOWN in told_with(withdraw)

@@ -15,7 +15,7 @@ from kafka import KafkaProducer
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.ingest.edge.reservations import ReservedKeys
+from services.ingest.edge.front_door.reservations import ReservedKeys
 from services.validate.edge.keys_reader import KeysReader
 from services.validate.edge.submission_keys import Run, SubmissionKeys
 from shared.runtime.clock import SystemClock

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from kafka.consumer.fetcher import ConsumerRecord
 
-from services.ingest.edge.intake import Intake
+from services.ingest.edge.intake.relay import Intake
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Policy
 from services.validate.edge.judging import Judging, Means

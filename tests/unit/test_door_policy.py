@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.ingest.core.door_policy import (
+from services.ingest.core.front_door.policy import (
     Arrival,
     Peer,
     accepted_reply,

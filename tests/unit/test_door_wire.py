@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from services.ingest.edge.door_wire import SLICE_BYTES, DoorWire
-from services.ingest.edge.mail_ids import MailIds
+from services.ingest.edge.front_door.mail_ids import MailIds
+from services.ingest.edge.smtp_server.transport import SLICE_BYTES, SmtpTransport
 from shared.smtp.events import Mail, ServerEvent
 from shared.smtp.reply import Reply
 from shared.smtp.server.options import ServerOptions
@@ -47,8 +47,8 @@ class Dialog:
     def __init__(self) -> None:
         self.session = ServerSession(ServerOptions(host="mx.example", max_idle_commands=10_000))
         self.transport = Transport()
-        self.wire = DoorWire(self.session, self._run)
-        self.wire.begin(cast(asyncio.Transport, self.transport))
+        self.wire = SmtpTransport(self.session, self._run)
+        self.wire.attach(cast(asyncio.Transport, self.transport))
         self.events: list[ServerEvent] = []
         self.session.greet(Reply(220, "", "mx.example"))
         self.wire.receive(b"EHLO client.example\r\n")
@@ -64,7 +64,7 @@ class Dialog:
 
     def answer_mail(self) -> None:
         self.session.answer(OK)
-        self.wire.go_on()
+        self.wire.resume()
 
 
 def test_a_peer_that_waits_for_its_reply_is_not_paused() -> None:
@@ -101,9 +101,9 @@ def test_reading_goes_on_only_after_the_last_of_many_commands_sent_ahead() -> No
 
 def test_a_peer_that_does_not_read_is_not_read_from_until_it_does() -> None:
     dialog = Dialog()
-    dialog.wire.choke()
+    dialog.wire.pause_writing()
     assert dialog.transport.is_paused
-    dialog.wire.unchoke()
+    dialog.wire.resume_writing()
     assert not dialog.transport.is_paused
 
 

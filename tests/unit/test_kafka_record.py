@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingest.core.given import BAD_HEADER, FIRST_MS, Given, unix_ms
-from services.ingest.core.kafka_record import MAX_HEADERS, UNREADABLE, Header, Reading, read
+from services.ingest.core.intake.attributes import BAD_HEADER, FIRST_MS, IntakeAttributes, unix_ms
+from services.ingest.core.intake.kafka_record import MAX_HEADERS, UNREADABLE, Header, Reading, read
 from shared.topics.intake_fields import MAX_AHEAD_DAYS
 
 NOW = 1_795_500_000_000  # 2026-11-24T06:00:00Z
@@ -23,7 +23,7 @@ EVENT: list[Header] = [
     ("ce_type", b"com.example.send"),
     ("ce_source", b"/shop"),
 ]
-KEYED = Given(submission_key="order-7", submission_source="/shop")
+KEYED = IntakeAttributes(submission_key="order-7", submission_source="/shop")
 STRUCTURED: Header = ("content-type", b"application/cloudevents+json; charset=UTF-8")
 
 
@@ -60,34 +60,36 @@ TIMES = [
 @pytest.mark.parametrize(
     ("value", "headers", "wanted"),
     [
-        (MESSAGE, [], Given()),
-        (MESSAGE, [("trace", b"\xff"), ("content-type", b"text/plain")], Given()),
+        (MESSAGE, [], IntakeAttributes()),
+        (MESSAGE, [("trace", b"\xff"), ("content-type", b"text/plain")], IntakeAttributes()),
         # Names that only look a little like ours, and those of other systems.
         (
             MESSAGE,
             [(name, b"x") for name in ("code", "expires", "id", "x-id", "source", "cetacean")]
             + [("contentType", b"application/json"), ("sluicegate-code", b"x"), ("x", b"x")]
             + [("excode", b"x"), ("ace_id", b"x"), ("x-correlation-id", b"x"), ("", b"x")],
-            Given(),
+            IntakeAttributes(),
         ),
         (
             MESSAGE,
             binary(("ce_time", b"now"), ("ce_subject", b"x")),
             KEYED,
         ),
-        (MESSAGE, [("sluice-code", b" SPRING26 ")], Given(code="SPRING26")),
-        (MESSAGE, [("Sluice-Sender", b"a@b.example")], Given(sender="a@b.example")),
+        (MESSAGE, [("sluice-code", b" SPRING26 ")], IntakeAttributes(code="SPRING26")),
+        (MESSAGE, [("Sluice-Sender", b"a@b.example")], IntakeAttributes(sender="a@b.example")),
         (
             MESSAGE,
             [("sluice-not-before", b"2026-11-25T06:00:00Z"), ("sluice-expires", b"1795672800000")],
-            Given(not_before_ms=NOW + DAY, expires_at_ms=NOW + 2 * DAY),
+            IntakeAttributes(not_before_ms=NOW + DAY, expires_at_ms=NOW + 2 * DAY),
         ),
         (MESSAGE, binary(), KEYED),
         (MESSAGE, binary(("content-type", b"message/rfc822")), KEYED),
         (
             MESSAGE,
             binary(("ce_code", b"A"), ("sluice-sender", b"a@b.example"), ("ce_other", b"\xff")),
-            Given("A", "a@b.example", submission_key="order-7", submission_source="/shop"),
+            IntakeAttributes(
+                "A", "a@b.example", submission_key="order-7", submission_source="/shop"
+            ),
         ),
         (envelope(), [STRUCTURED], KEYED),
         (envelope(), [STRUCTURED, *EVENT], KEYED),
@@ -100,12 +102,12 @@ TIMES = [
         (
             envelope(code="A", sender="a@b.example", notbefore=NOW + DAY),
             [STRUCTURED],
-            Given("A", "a@b.example", NOW + DAY, 0, "order-7", "/shop"),
+            IntakeAttributes("A", "a@b.example", NOW + DAY, 0, "order-7", "/shop"),
         ),
     ],
 )
 def test_each_mode_gives_the_message_and_what_was_said_beside_it(
-    value: bytes, headers: list[Header], wanted: Given
+    value: bytes, headers: list[Header], wanted: IntakeAttributes
 ) -> None:
     assert read(value, headers, NOW) == Reading(MESSAGE, wanted)
 

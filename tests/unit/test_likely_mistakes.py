@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.core.kafka_record import read
-from services.ingest.core.submission import Refusal, Submission, accept
+from services.ingest.core.intake.kafka_record import read
+from services.ingest.core.intake.submission import Refusal, Submission, accept
 from shared.mail.headers import scan
 from shared.mail.likely_mistakes import (
     mistake_in_address,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.core.proxy_header import (
+from services.ingest.core.smtp_server.proxy_header import (
     FIXED_BYTES,
     MAX_VARIABLE_BYTES,
     Fault,

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from services.ingest.core.kafka_record import undecodable
-from services.ingest.core.submission import MAX_FAULTS, Refusal, Submission, accept
-from services.ingest.edge.intake import Intake
+from services.ingest.core.intake.kafka_record import undecodable
+from services.ingest.core.intake.submission import MAX_FAULTS, Refusal, Submission, accept
+from services.ingest.edge.intake.relay import Intake
 from shared.mail.headers import scan
 from shared.registry.client import Client
 from shared.runtime.clock import FakeClock

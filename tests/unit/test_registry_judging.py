@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from services.ingest.core.door_policy import Arrival, Peer, judge_arrival
+from services.ingest.core.front_door.policy import Arrival, Peer, judge_arrival
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Policy, Refused, judge
 from shared.mail.headers import scan

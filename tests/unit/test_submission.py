@@ -1,9 +1,9 @@
 import pytest
 from msgspec.structs import replace
 
-from services.ingest.core.given import BAD_HEADER, Given, fault
-from services.ingest.core.kafka_record import UNREADABLE
-from services.ingest.core.submission import (
+from services.ingest.core.intake.attributes import BAD_HEADER, IntakeAttributes, fault
+from services.ingest.core.intake.kafka_record import UNREADABLE
+from services.ingest.core.intake.submission import (
     MAX_CARRIED_BYTES,
     UNREGISTERED,
     Refusal,
@@ -156,7 +156,7 @@ def test_a_record_on_the_topic_of_nobody_is_refused_and_says_how_to_mend_it() ->
 
 
 def test_what_was_said_beside_the_message_goes_on_in_its_envelope() -> None:
-    given = Given("SPRING", '"a"@NEWS.shop.example', 7, 9, "key-1")
+    given = IntakeAttributes("SPRING", '"a"@NEWS.shop.example', 7, 9, "key-1")
     message = accept(replace(submission(GOOD), given=given), CLIENT, scan, 5)
     assert isinstance(message, Message)
     envelope = message.envelope
@@ -166,7 +166,9 @@ def test_what_was_said_beside_the_message_goes_on_in_its_envelope() -> None:
 
 
 def test_a_sender_that_is_no_address_goes_on_as_it_stood_for_the_rules_to_refuse() -> None:
-    message = accept(replace(submission(GOOD), given=Given(sender="<>")), CLIENT, scan, 5)
+    message = accept(
+        replace(submission(GOOD), given=IntakeAttributes(sender="<>")), CLIENT, scan, 5
+    )
     assert isinstance(message, Message)
     assert message.envelope.sender == "<>"
 

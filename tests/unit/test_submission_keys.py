@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from services.ingest.edge.mail_ids import MailIds
-from services.ingest.edge.message_writer import plan_writes
-from services.ingest.edge.outbox import Handed, Repeated, Reused, Written
+from services.ingest.edge.front_door import outbox
+from services.ingest.edge.front_door.mail_ids import MailIds
+from services.ingest.edge.front_door.message_writer import plan_writes
+from services.ingest.edge.front_door.outbox import KeyConflict, PendingWrite, Written
 from services.validate.core.batch import Judged, assemble, keeps_key
 from services.validate.core.verdict import Passed, Refused, Suppressed
 from shared.topics import ids, names
@@ -270,12 +271,12 @@ def test_without_an_answer_or_with_a_free_key_it_goes_on() -> None:
 # -- what the front door writes
 
 
-def handed(count: int) -> list[Handed[Message]]:
-    return [Handed(MESSAGE, lambda outcome: None, 0.0) for _ in range(count)]
+def pending(count: int) -> list[PendingWrite[Message]]:
+    return [PendingWrite(MESSAGE, lambda outcome: None, 0.0) for _ in range(count)]
 
 
 def test_the_front_door_writes_what_is_new_and_what_may_be_lost_and_tells_the_rest() -> None:
-    batch = handed(4)
+    batch = pending(4)
     first = ids.to_bytes(FIRST)
     answers: list[Answer] = [NEW, Reserved(first), Duplicate(first), Conflict(first)]
     plan = plan_writes(list(zip(batch, answers, strict=True)), lambda client: False)
@@ -283,7 +284,7 @@ def test_the_front_door_writes_what_is_new_and_what_may_be_lost_and_tells_the_re
     assert pack.output.topic == names.RECEIVED
     written = decode_pack(pack.output.value, pack.output.headers)
     assert [message.envelope.mail_id for message in written] == [OWN, FIRST]
-    assert (pack.part, pack.outcomes) == (batch[:2], [Written(OWN), Written(FIRST)])
+    assert (pack.result.pending, pack.outcomes) == (batch[:2], [Written(OWN), Written(FIRST)])
     assert told.output.topic == names.EVENTS
     event = decode_event(told.output.headers, told.output.value)
     assert isinstance(event, Event)
@@ -292,18 +293,20 @@ def test_the_front_door_writes_what_is_new_and_what_may_be_lost_and_tells_the_re
         OWN,
         FIRST,
     )
-    assert (told.part, told.outcomes) == ([batch[2]], [Repeated(FIRST)])
-    assert (plan.reused, plan.first) == ([batch[3]], [Reused(FIRST)])
+    assert (told.result.pending, told.outcomes) == ([batch[2]], [outbox.Duplicate(FIRST)])
+    (conflict,) = plan.conflicts
+    assert (conflict.pending, conflict.outcomes.result()) == ([batch[3]], [KeyConflict(FIRST)])
     assert plan.copied == []
 
 
 def test_the_front_door_tells_a_repeat_apart_where_the_client_has_a_topic_of_its_own() -> None:
     first = ids.to_bytes(FIRST)
     answers: list[Answer] = [NEW, Duplicate(first)]
-    batch = list(zip(handed(2), answers, strict=True))
+    batch = list(zip(pending(2), answers, strict=True))
     plan = plan_writes(batch, {MESSAGE.envelope.client}.__contains__)
-    (told, client), (pack,) = plan.copied[0], plan.sends
-    assert (told.output.topic, client) == (names.EVENTS, MESSAGE.envelope.client)
+    (copied,), (pack,) = plan.copied, plan.sends
+    topic, client = copied.send.output.topic, copied.client
+    assert (topic, client) == (names.EVENTS, MESSAGE.envelope.client)
     assert pack.output.topic == names.RECEIVED
 
 

@@ -1,7 +1,7 @@
 import pytest
 from msgspec.structs import replace
 
-from services.ingest.core.submission import Submission, accept
+from services.ingest.core.intake.submission import Submission, accept
 from services.validate.core.batch import assemble, judge_all
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Passed, Policy, Refused, Suppressed, judge

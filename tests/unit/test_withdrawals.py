@@ -7,10 +7,10 @@ from typing import cast
 
 import pytest
 
-from services.ingest.edge.message_writer import MessageWriter
-from services.ingest.edge.outbox import UNKNOWN, Handed, Outbox, Outcome, Written
-from services.ingest.edge.reservations import ReservedKeys
-from services.ingest.edge.withdrawals import Withdrawals
+from services.ingest.edge.front_door.message_writer import MessageWriter
+from services.ingest.edge.front_door.outbox import UNKNOWN, Outcome, PendingWrite, Written
+from services.ingest.edge.front_door.reservations import ReservedKeys
+from services.ingest.edge.front_door.withdrawals import Withdrawals
 from shared.runtime.failpoints import Failpoints
 from shared.stream.transactions import TransactionalProducer
 from shared.topics import ids
@@ -38,9 +38,9 @@ class Keys:
         return self.answers
 
 
-def handed(mail_id: str = "") -> Handed[Message]:
-    one = Handed(MESSAGE, lambda outcome: None, 0.0)
-    one.mail_id = mail_id
+def pending(mail_id: str = "") -> PendingWrite[Message]:
+    one = PendingWrite(MESSAGE, lambda outcome: None, 0.0)
+    one.try_begin(mail_id)
     return one
 
 
@@ -64,19 +64,15 @@ def test_only_what_may_be_written_is_withdrawn_and_what_was_read_is_told_as_writ
     mail_ids: list[str], answers: list[Answer], asked: list[str], outcomes: list[Outcome]
 ) -> None:
     keys = Keys(answers)
-    found = Withdrawals(cast(ReservedKeys, keys)).withdraw([handed(one) for one in mail_ids])
+    found = Withdrawals(cast(ReservedKeys, keys)).withdraw([pending(one) for one in mail_ids])
     assert keys.asked == asked
     assert found == outcomes
 
 
 def test_what_is_given_up_while_its_key_is_reserved_is_not_written() -> None:
-    given_up, first_of_two = handed(), handed()
+    given_up, first_of_two = pending(), pending()
     keys = Keys([NEW, Reserved(ids.to_bytes(FIRST))])
-    keys.before = lambda: setattr(given_up, "is_given_up", True)
-    settled: list[object] = []
-
-    class Told:
-        settle = give_up = staticmethod(lambda *a: settled.append(a[0]))
+    keys.before = given_up.give_up
 
     class Producer:
         sent = 0
@@ -92,11 +88,12 @@ def test_what_is_given_up_while_its_key_is_reserved_is_not_written() -> None:
         options=None,  # type: ignore[arg-type]
         keys=cast(ReservedKeys, keys),
         failpoints=Failpoints.none(),
-        telling=cast(TransactionalProducer, None),
-        has_own_events=lambda name: False,
+        events=cast(TransactionalProducer, None),
+        has_client_events=lambda name: False,
     )
     writer._producer = producer = Producer()
-    writer.write([given_up, first_of_two], cast("Outbox[Message]", Told()))
+    (result,) = writer.write([given_up, first_of_two])
     assert producer.sent == 1
-    # Both bear the mail id that Redis has them under now, so that both can be withdrawn.
+    assert result.pending == [first_of_two]
+    # Both have the mail id that Redis has them under now, so that both can be withdrawn.
     assert (given_up.mail_id, first_of_two.mail_id) == (OWN, FIRST)

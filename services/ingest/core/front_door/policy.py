@@ -28,7 +28,7 @@ from shared.topics.records import BrokenRule, Envelope, Facts, MailEvent, Messag
 ONE_RECIPIENT: Final = Reply(
     452, "4.5.3", "R3: one recipient a message; send it again to each of the others singly"
 )
-MAX_REASON_LETTERS: Final = 400
+MAX_REASON_CHARS: Final = 400
 
 _REASONS: Final = {rule.id: rule for rule in RULES}
 _REFUSED: Final = 550
@@ -96,7 +96,7 @@ def judge_unfit(peer: Peer, arrival: Arrival, refusal: Reply) -> MailEvent:
     return refused_event(envelope, (broken,), arrival.at_ms)
 
 
-def reused_key(envelope: Envelope, first_mail_id: str) -> MailEvent:
+def key_conflict(envelope: Envelope, first_mail_id: str) -> MailEvent:
     """The event of a message whose key another one had before it; its rules are the reply's."""
     event = unsent_event(envelope, "", envelope.received_at_ms)
     return reused_event(event, envelope, first_mail_id)
@@ -123,7 +123,7 @@ def _one_line(text: str) -> str:
     """Text for a reply: printable ASCII, since a client need not understand SMTPUTF8."""
     shown = text.encode("ascii", "backslashreplace").decode("ascii")
     shown = "".join(letter if letter.isprintable() else " " for letter in shown)
-    return shown[:MAX_REASON_LETTERS]
+    return shown[:MAX_REASON_CHARS]
 
 
 def _envelope(peer: Peer, arrival: Arrival) -> Envelope:

@@ -12,8 +12,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from services.ingest.core.kafka_record import Reading, read, undecodable
-from services.ingest.core.submission import Refusal, Scan, Submission, accept, received_rows
+from services.ingest.core.intake.kafka_record import Reading, read, undecodable
+from services.ingest.core.intake.submission import Refusal, Scan, Submission, accept, received_rows
 from shared.mail.headers import scan
 from shared.registry.lookup import Clients, find_clients, require_whole
 from shared.runtime.clock import Clock
@@ -102,5 +102,5 @@ def _kept(record: Record, refusal: Refusal) -> Output:
     code, reason = refusal.event.rules[0].rule, refusal.event.reason
     if isinstance(record, UndecodableRecord):
         return outputs.refused_record(record, code, reason, refusal.mail_id)
-    place = (record.topic, record.partition, record.offset)
-    return outputs.refused_bytes(refusal.content, code, reason, place, refusal.mail_id)
+    slot = (record.topic, record.partition, record.offset)
+    return outputs.refused_bytes(refusal.content, code, reason, slot, refusal.mail_id)

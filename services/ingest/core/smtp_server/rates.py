@@ -1,7 +1,7 @@
-"""Who may come in by which address, and how often. Pure.
+"""Which addresses may connect, and how often. Pure.
 
-Owns: lists of addresses, what an address is counted under, failed logins, rates. Does not own:
-open connections (crowd.py), passwords (edge/logins.py), the dialog (shared/smtp).
+Owns: lists of addresses, the key an address is counted under, failed logins, rates. Does not own:
+open connections (connection_limiter.py), passwords, the dialog (shared/smtp).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 MAX_REMEMBERED: Final = 10_000
 # Longer than any client's name.
-MAX_NAME_LETTERS: Final = 80
+MAX_NAME_CHARS: Final = 80
 # IPv6 hosts have a network of this size each; counting single addresses would limit nobody.
 _IPV6_HOST_BITS: Final = 64
 
@@ -54,7 +54,7 @@ def is_listed(ips: Sequence[str], address: str) -> bool:
 
 
 def counted_as(address: str) -> str:
-    """What an address is counted under: itself, or the /64 of an IPv6 address."""
+    """Return the key an address is counted under: itself, or the /64 of an IPv6 address."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -76,14 +76,14 @@ class FailedLogins:
         self._by_name = _Window(most, window_s)
         self._by_address = _Window(most_of_address, window_s)
 
-    def note(self, address: str, name: str, now: float) -> None:
-        """One more login of this address under this name has failed."""
-        self._by_name.note(_named(address, name), now)
-        self._by_address.note(counted_as(address), now)
+    def count(self, address: str, name: str, now: float) -> None:
+        """Count a failed login of this address under this name."""
+        self._by_name.count(_named(address, name), now)
+        self._by_address.count(counted_as(address), now)
 
-    def note_locked(self, address: str, now: float) -> None:
-        """A login was turned away because its name is locked: that counts for the address."""
-        self._by_address.note(counted_as(address), now)
+    def count_locked(self, address: str, now: float) -> None:
+        """Count a login that was refused because its name is locked."""
+        self._by_address.count(counted_as(address), now)
 
     def is_name_locked(self, address: str, name: str, now: float) -> bool:
         """Whether this name has failed too often here."""
@@ -95,7 +95,7 @@ class FailedLogins:
 
 
 def _named(address: str, name: str) -> str:
-    return f"{counted_as(address)} {name[:MAX_NAME_LETTERS]}"
+    return f"{counted_as(address)} {name[:MAX_NAME_CHARS]}"
 
 
 class _Window:
@@ -104,7 +104,7 @@ class _Window:
         self._window_s = window_s
         self._times: OrderedDict[str, list[float]] = OrderedDict()
 
-    def note(self, key: str, now: float) -> None:
+    def count(self, key: str, now: float) -> None:
         times = [at for at in self._times.pop(key, ()) if at > now - self._window_s]
         self._times[key] = [*times[-self._most :], now]
         if len(self._times) > MAX_REMEMBERED:
@@ -128,10 +128,10 @@ class Rate:
         """Whether one more would be over the rate; nothing is counted. 0: no limit."""
         return bool(per_minute) and self._left(key, float(per_minute), now) < 1
 
-    def take(self, key: str, per_minute: int, now: float) -> bool:
-        """Whether one more is within the rate; it is counted then. 0: no limit.
+    def try_take(self, key: str, per_minute: int, now: float) -> bool:
+        """Count one more. Returns False if that would exceed the rate; 0 is no limit.
 
-        `per_minute` may differ from one call to the next: the last one holds at once.
+        `per_minute` may differ from one call to the next; the new value holds at once.
         """
         if not per_minute:
             self._buckets.pop(key, None)

@@ -24,8 +24,14 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from services.ingest.core.given import Given, Text, fault, given_of, text_of
-from services.ingest.core.near_names import (
+from services.ingest.core.intake.attributes import (
+    IntakeAttributes,
+    Text,
+    fault,
+    parse_attributes,
+    text_of,
+)
+from services.ingest.core.intake.near_names import (
     is_content_type,
     is_own,
     meant_attribute,
@@ -74,7 +80,7 @@ class Reading(Struct, frozen=True, gc=False):
     """One record as read. With `faults` it is refused, and `content` is the record's value."""
 
     content: bytes
-    given: Given = Given()
+    given: IntakeAttributes = IntakeAttributes()
     faults: tuple[BrokenRule, ...] = ()
 
 
@@ -125,7 +131,7 @@ def undecodable(value: bytes, first_offset: int, last_offset: int, cause: str) -
 
 
 def _reading(value: bytes, message: bytes, found: _Found, now_ms: int) -> Reading:
-    given, faults = given_of(found.texts, now_ms)
+    given, faults = parse_attributes(found.texts, now_ms)
     faults = found.faults + faults
     return Reading(value, faults=tuple(faults)) if faults else Reading(message, given)
 

@@ -1,35 +1,36 @@
-"""Tells refusals at the final dot: events with their tally, in one transaction a batch."""
+"""Publishes refusals after DATA: one event per message and a tally, in a transaction per batch."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 
-from services.ingest.edge.outbox import SERVICE, Handed, Outbox, Written
+from services.ingest.edge.front_door.outbox import SERVICE, BatchResult, PendingWrite, Written
 from shared.stream import outputs
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.topics.records import EventType, MailEvent
 
 log = logging.getLogger(__name__)
 
+# A mail id and the event of its refusal.
+Refused = tuple[str, MailEvent]
+
 
 class RefusalWriter:
-    """Tells refusals at the dot as events, with their tally, in one transaction a batch."""
+    """Writes events of refusals. Used by one thread."""
 
     def __init__(
-        self, producer: TransactionalProducer, has_own_events: Callable[[str], bool]
+        self, producer: TransactionalProducer, has_client_events: Callable[[str], bool]
     ) -> None:
         self._producer = producer
-        self._has_own_events = has_own_events
+        self._has_client_events = has_client_events
 
-    def write(
-        self, batch: list[Handed[tuple[str, MailEvent]]], outbox: Outbox[tuple[str, MailEvent]]
-    ) -> None:
-        """Write a batch; the answer comes with the commit."""
+    def write(self, batch: list[PendingWrite[Refused]]) -> list[BatchResult[Refused]]:
+        """Commit the events of a batch."""
         written: list[Output] = []
         received: dict[tuple[str, str, str], int] = {}
-        for mail_id, event in (handed.item for handed in batch):
-            has_own_events = self._has_own_events(event.client)
+        for mail_id, event in (pending.item for pending in batch):
+            has_own_events = self._has_client_events(event.client)
             written += outputs.told(
                 SERVICE, EventType.REFUSED, mail_id, event, has_own_events=has_own_events
             )
@@ -37,14 +38,16 @@ class RefusalWriter:
             received[key] = received.get(key, 0) + 1
         first_id, first = batch[0].item
         written.append(outputs.tally(SERVICE, f"{SERVICE}.{first_id}", first.at_ms, received))
+        result = BatchResult(batch)
         try:
             self._producer.commit(written)
         except TransactionLost as error:
-            log.warning("refusals not told", extra={"reason": str(error)})
-            outbox.give_up(batch)
+            log.warning("events of refusals were not written", extra={"reason": str(error)})
+            result.set_unknown()
         else:
-            outbox.settle(batch, [Written()] * len(batch))
+            result.outcomes.set_result([Written()] * len(batch))
+        return [result]
 
     def close(self) -> None:
-        """End the producer."""
+        """Close the producer."""
         self._producer.close()

@@ -1,13 +1,13 @@
-"""Asks Redis, before a message is written, whether it came before; and reserves its key.
-Takes it back where the client is told that its message is not stored (withdrawals.py).
+"""Reserves the submission key of a message in Redis before it is written, and finds duplicates.
+Withdraws the key if the client is told that its message is not stored (withdrawals.py).
 
-A client that did not hear our 250 hands its message in again. Reserved before it is written, the
-key gives the second one the first one's mail id, whether the first was written or not; which of
-the two goes on is decided by validate, which reads both in the order of their writing.
+A client that did not receive a 250 submits its message again. The reserved key gives the second
+submission the mail id of the first one, whether that was written or not. Validate, which reads
+both in the order in which they were written, decides which of the two is sent.
 
-When Redis is away, slow or empty, every message is new here and the answer is not delayed by
-more than TIMEOUT_S once in PAUSE_S: validate finds the repeats all the same, only the mail id of
-the second 250 is then its own.
+While Redis is unavailable, slow or empty, every message is new here, and the reply is delayed by
+at most TIMEOUT_S once in PAUSE_S. Validate finds the duplicates all the same; only the mail id of
+the second 250 is then a new one.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_S: Final = 0.25
 PAUSE_S: Final = 2.0
-# Nothing has been read yet: any place will do, it is not sent.
+# Nothing has been read yet: the place is not sent, so any will do.
 _NO_PLACE: Final = 1
 
 
 class ReservedKeys:
-    """The keys as the front door sees them. Used by one thread."""
+    """The submission keys, as the front door uses them. Used by one thread."""
 
     def __init__(self, redis: RedisSettings) -> None:
         client = store.connect(
@@ -47,11 +47,11 @@ class ReservedKeys:
         self._paused_until = 0.0
 
     def reserve(self, messages: Sequence[Message]) -> Sequence[Answer]:
-        """The answer for each message; New for all where Redis cannot tell. Never raises."""
+        """Return an answer for each message; New if Redis does not answer. Never raises."""
         return self._ask(self._reservations.reserve, messages)
 
     def withdraw(self, messages: Sequence[Message]) -> Sequence[Answer]:
-        """For each message Duplicate where it goes on, else New. Never raises."""
+        """Return Duplicate for each message that is sent all the same, else New. Never raises."""
         return self._ask(self._reservations.withdraw, messages)
 
     def _ask(
@@ -65,6 +65,6 @@ class ReservedKeys:
             answers = ask([claim_of(message, _NO_PLACE) for message in messages])
         except StoreAwayError as error:
             self._paused_until = now + PAUSE_S
-            log.warning("repeats are found by validate only", extra={"reason": str(error)})
+            log.warning("duplicates are found by validate only", extra={"reason": str(error)})
             return unknown
         return answers or unknown

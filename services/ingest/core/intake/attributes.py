@@ -49,7 +49,7 @@ _RFC_3339: Final = re.compile(
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-class Given(Struct, frozen=True, gc=False):
+class IntakeAttributes(Struct, frozen=True, gc=False):
     """What was said beside the message; "" and 0 where nothing was. Times: Unix ms."""
 
     code: str = ""
@@ -93,7 +93,7 @@ def text_of(name: str, octets: bytes | None, field: Field) -> Text | BrokenRule:
     return Text(name, text)
 
 
-def given_of(texts: Texts, now_ms: int) -> tuple[Given, list[BrokenRule]]:
+def parse_attributes(texts: Texts, now_ms: int) -> tuple[IntakeAttributes, list[BrokenRule]]:
     """What the values say, and the faults of those that cannot be used."""
     times: dict[str, int] = {}
     faults: list[BrokenRule] = []
@@ -111,7 +111,7 @@ def given_of(texts: Texts, now_ms: int) -> tuple[Given, list[BrokenRule]]:
     faults += _misplaced(texts, not_before, expires, now_ms)
     latest = max(now_ms, not_before) + _MAX_AHEAD_MS
     return (
-        Given(
+        IntakeAttributes(
             code=_of(texts, CODE),
             sender=_of(texts, SENDER),
             not_before_ms=not_before,

@@ -1,17 +1,17 @@
-"""Accepts the front door's connections, and finds out where each comes from before it is served.
+"""Accepts connections, and finds out where each one comes from before it is served.
 
-Owns: the listening sockets, the header a proxy puts before a connection, the limits on
-connections, the handshake of implicit TLS. Does not own: the dialog (door_connection.py), the
-counts (core/crowd.py), what is in a header (core/proxy_header.py).
+Owns: the listening sockets, the PROXY header before a connection, the limits on connections, the
+handshake of implicit TLS. Does not own: the dialog (connection.py), and, in core/smtp_server, the
+counts (connection_limiter.py) and the syntax of the header (proxy_header.py).
 
-It accepts by itself and not through loop.create_server, because nothing may be read past a
-proxy's header: what follows it in the same segment is the beginning of a handshake, and a
-transport would read that along. And a connection then counts from the first moment, not from
-the end of its handshake. What is refused before TLS on a port of implicit TLS is closed without
-a word; on the others it hears 421.
+It accepts by itself instead of through loop.create_server, because nothing may be read beyond a
+PROXY header: the next bytes in the same segment begin a TLS handshake, and a transport would read
+them too. A connection also counts from the first moment this way, not from the end of its
+handshake. Before TLS on a port with implicit TLS a connection is refused by closing it; on the
+other ports it gets a 421.
 
-Promises: only from a listed proxy is a header believed, and nothing but a header; each place in
-the crowd is given back, whatever becomes of its connection.
+Guarantees: a PROXY header is believed only from a listed proxy, and from it nothing but a header
+is accepted; each slot is released, whatever becomes of its connection.
 """
 
 from __future__ import annotations
@@ -27,36 +27,47 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from services.ingest.core import proxy_header, replies
-from services.ingest.core.access import is_listed, plain_address
-from services.ingest.core.crowd import Crowd, Excess, Place
-from services.ingest.edge.door import Door
+from services.ingest.core.smtp_server import proxy_header, replies
+from services.ingest.core.smtp_server.connection_limiter import (
+    ConnectionLimiter,
+    ConnectionSlot,
+    LimitExceeded,
+)
+from services.ingest.core.smtp_server.rates import is_listed, plain_address
+from services.ingest.edge.smtp_server.context import ServerContext
 from shared.smtp.reply import Reply, encode_reply
 
 log = logging.getLogger(__name__)
 
-# Sockets that wait to be accepted; bursts of connects are normal for bulk senders.
+# Sockets waiting to be accepted; bulk senders connect in bursts.
 BACKLOG: Final = 1_024
-# After so many the connections that are open get their turn.
-ACCEPTS_A_TURN: Final = 64
-# How long nothing is accepted after the system refused a descriptor or memory for one.
+# Connections accepted at a time, before open connections are served again.
+ACCEPTS_PER_TURN: Final = 64
+# Pause after the system had no descriptor or memory for a connection.
 _REST_S: Final = 1.0
-# What the system keeps of replies that a peer does not read; they are short.
+# The kernel's buffer for replies that a peer does not read; they are short.
 _SEND_BUFFER_BYTES: Final = 65_536
 _TLS_CLOSE_S: Final = 10.0
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
-# "Every address" is told with those of IPv6 where the machine has none.
+# "Every address" includes IPv6 addresses, also on a machine without IPv6.
 _NOT_HERE: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
+TURNED_AWAY: Final = "sluice_ingest_door_turned_away"
+OPEN: Final = "sluice_ingest_door_connections"
+HELP: Final = {
+    TURNED_AWAY: "Connections ended at a limit, in a handshake or at a proxy header, by reason.",
+    OPEN: "Open SMTP connections, including those in a TLS handshake.",
+}
+# Reasons beside the limits.
 HEADER: Final = "proxy header"
 HANDSHAKE: Final = "handshake"
 
-Serve = Callable[[Place, bool], asyncio.Protocol]
+Serve = Callable[[ConnectionSlot, bool], asyncio.Protocol]
 
 
 class Arrived(Struct, frozen=True):
-    """A connection that was accepted: from which address, whether TLS is its first word."""
+    """An accepted connection, its address, and whether TLS begins at once (implicit TLS)."""
 
     sock: socket.socket
     address: str
@@ -64,17 +75,23 @@ class Arrived(Struct, frozen=True):
 
 
 class Listener:
-    """The listening sockets of one front door. Use it in one loop."""
+    """The listening sockets of one server. Use it in one loop."""
 
-    def __init__(self, door: Door, crowd: Crowd, proxies: Sequence[str], serve: Serve) -> None:
-        """`serve` makes the protocol of a connection; its connection_lost leaves the place."""
-        self._door = door
-        self._crowd = crowd
+    def __init__(
+        self,
+        context: ServerContext,
+        limiter: ConnectionLimiter,
+        proxies: Sequence[str],
+        serve: Serve,
+    ) -> None:
+        """`serve` creates the protocol of a connection; its connection_lost releases the slot."""
+        self._context = context
+        self._limiter = limiter
         self._proxies = tuple(proxies)
         self._serve = serve
         self._loop = asyncio.get_running_loop()
         self._listening: list[socket.socket] = []
-        self._welcomes: set[asyncio.Task[None]] = set()
+        self._pending: set[asyncio.Task[None]] = set()
 
     def listen(self, host: str, port: int, is_implicit: bool, is_shared: bool = False) -> None:
         """Listen on every address of `host` ("": all) that there is. Raises OSError.
@@ -100,18 +117,18 @@ class Listener:
             raise missing
 
     def close(self) -> None:
-        """Accept no more, and let go of those that are not served yet."""
+        """Stop accepting, and close connections that are not served yet."""
         for sock in self._listening:
             self._loop.remove_reader(sock)
             sock.close()
         self._listening.clear()
-        for welcome in list(self._welcomes):
-            welcome.cancel()
+        for task in list(self._pending):
+            task.cancel()
 
     # -- inside
 
     def _accept(self, listening: socket.socket, is_implicit: bool) -> None:
-        for _ in range(ACCEPTS_A_TURN):
+        for _ in range(ACCEPTS_PER_TURN):
             try:
                 sock, name = listening.accept()
             except (BlockingIOError, InterruptedError):
@@ -119,7 +136,7 @@ class Listener:
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
                     continue  # it was closed before it was accepted
-                log.error("front door: cannot accept", extra={"reason": str(error)})
+                log.error("SMTP server: cannot accept", extra={"reason": str(error)})
                 self._loop.remove_reader(listening)
                 self._loop.call_later(_REST_S, self._accept_again, listening, is_implicit)
                 return
@@ -131,22 +148,22 @@ class Listener:
             self._loop.add_reader(listening, self._accept, listening, is_implicit)
 
     def _arrived(self, arrived: Arrived) -> None:
-        place = self._crowd.enter()
-        if place is None:
-            self._turn_away(arrived, Excess.ALL)
+        slot = self._limiter.try_acquire()
+        if slot is None:
+            self._turn_away(arrived, LimitExceeded.ALL)
             arrived.sock.close()
             return
-        welcome = self._loop.create_task(self._welcome(arrived, place))
-        place.displace = welcome.cancel
-        self._welcomes.add(welcome)
-        welcome.add_done_callback(self._welcomed)
+        task = self._loop.create_task(self._serve_arrived(arrived, slot))
+        slot.evict = task.cancel
+        self._pending.add(task)
+        task.add_done_callback(self._served)
 
-    def _welcomed(self, task: asyncio.Task[None]) -> None:
-        self._welcomes.discard(task)
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._pending.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("front door: a connection crashed", exc_info=error)
+            log.error("SMTP server: a connection crashed", exc_info=error)
 
-    async def _welcome(self, arrived: Arrived, place: Place) -> None:
+    async def _serve_arrived(self, arrived: Arrived, slot: ConnectionSlot) -> None:
         is_served = False
         try:
             address = arrived.address
@@ -154,40 +171,40 @@ class Listener:
                 address = await self._address_behind(arrived)
             if not address:
                 return
-            excess = place.settle(address, self._loop.time())
+            excess = slot.try_assign(address, self._loop.time())
             if excess is not None:
                 self._turn_away(arrived, excess)
                 return
-            is_served = await self._connect(arrived, place)
+            is_served = await self._connect(arrived, slot)
         finally:
             if not is_served:
-                place.leave()
+                slot.release()
                 arrived.sock.close()
 
-    async def _connect(self, arrived: Arrived, place: Place) -> bool:
+    async def _connect(self, arrived: Arrived, slot: ConnectionSlot) -> bool:
         tls: dict[str, Any] = {}
         if arrived.is_implicit:
             tls = {
-                "ssl": self._door.tls(),
-                "ssl_handshake_timeout": self._door.limits.handshake_timeout_s,
+                "ssl": self._context.tls(),
+                "ssl_handshake_timeout": self._context.limits.handshake_timeout_s,
                 "ssl_shutdown_timeout": _TLS_CLOSE_S,
             }
-        factory = partial(self._serve, place, arrived.is_implicit)
+        factory = partial(self._serve, slot, arrived.is_implicit)
         try:
             await self._loop.connect_accepted_socket(factory, arrived.sock, **tls)
         except (OSError, ssl.SSLError) as error:
-            self._door.counts.turned_away.add(1, HANDSHAKE)
-            log.info("no handshake", extra={"peer": place.address, "reason": str(error)})
+            self._context.turned_away.add(1, HANDSHAKE)
+            log.info("TLS handshake failed", extra={"peer": slot.address, "reason": str(error)})
             return False
         return True
 
     async def _address_behind(self, arrived: Arrived) -> str:
-        """The address a proxy names, its own where it speaks for itself; "" for neither."""
+        """Return the address that a proxy names, or its own for a LOCAL header; "" if refused."""
         try:
-            async with asyncio.timeout(self._door.limits.handshake_timeout_s):
+            async with asyncio.timeout(self._context.limits.handshake_timeout_s):
                 header = await self._read_header(arrived.sock)
         except TimeoutError:
-            header = proxy_header.Fault("the header did not come whole in time")
+            header = proxy_header.Fault("the header was not complete in time")
         except OSError as error:
             header = proxy_header.Fault(str(error))
         match header:
@@ -195,9 +212,9 @@ class Listener:
                 return address
             case proxy_header.Local():
                 return arrived.address
-        self._door.counts.turned_away.add(1, HEADER)
+        self._context.turned_away.add(1, HEADER)
         log.warning(
-            "a proxy's connection is refused",
+            "connection of a proxy refused",
             extra={"proxy": arrived.address, "reason": header.reason},
         )
         return ""
@@ -209,14 +226,14 @@ class Listener:
         while isinstance(found := proxy_header.parse(data), proxy_header.More):
             part = await self._loop.sock_recv(sock, found.missing_bytes)
             if not part:
-                return proxy_header.Fault("it was closed before its header was whole")
+                return proxy_header.Fault("it was closed before its header was complete")
             data += part
         return found
 
-    def _turn_away(self, arrived: Arrived, excess: Excess) -> None:
-        self._door.counts.turned_away.add(1, excess)
+    def _turn_away(self, arrived: Arrived, excess: LimitExceeded) -> None:
+        self._context.turned_away.add(1, excess)
         if not arrived.is_implicit:
-            _say(arrived.sock, replies.EXCESS[excess])
+            _say(arrived.sock, replies.LIMIT_REPLIES[excess])
 
 
 def _say(sock: socket.socket, reply: Reply) -> None:

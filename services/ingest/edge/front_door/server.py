@@ -1,10 +1,10 @@
-"""The SMTP front door: listens, keeps the connections, ends them in good order.
+"""The SMTP front door: listens, keeps the connections, and closes them in good order.
 
 Runs on a uvloop loop in a thread of its own, beside the thread that reads the intakes.
 
-Promises: a 250 to the final dot is sent only after Kafka has acknowledged the message. While
-Kafka is away the answer is 451 within outbox.TIMEOUT_S. On stop() nothing new is taken, what was
-handed over is waited for and answered, all others hear 421.
+Guarantees: a 250 after DATA is sent only after Kafka has acknowledged the message. While Kafka is
+unavailable the reply is 451 within outbox.TIMEOUT_S. After a stop nothing new is accepted; pending
+messages are waited for and answered, all other connections get a 421.
 """
 
 from __future__ import annotations
@@ -20,19 +20,30 @@ from typing import Final
 import uvloop
 from msgspec import Struct
 
-from services.ingest.core.access import FailedLogins, Rate
-from services.ingest.core.crowd import Crowd, CrowdLimits, Place
-from services.ingest.edge.certificates import Certificates
-from services.ingest.edge.door import Connection, Door, DoorCounts, Limits
-from services.ingest.edge.door_connection import DoorConnection
-from services.ingest.edge.listener import Listener
-from services.ingest.edge.logins import Logins
-from services.ingest.edge.mail_ids import MailIds
-from services.ingest.edge.message_writer import MessageWriter
-from services.ingest.edge.outbox import Outbox
-from services.ingest.edge.refusal_writer import RefusalWriter
-from services.ingest.edge.reservations import ReservedKeys
-from services.ingest.edge.withdrawals import Withdrawals
+from services.ingest.core.smtp_server.connection_limiter import (
+    ConnectionLimiter,
+    ConnectionLimits,
+    ConnectionSlot,
+)
+from services.ingest.core.smtp_server.rates import FailedLogins, Rate
+from services.ingest.edge.front_door.context import (
+    ClientLimits,
+    FrontDoorContext,
+    HeldBytes,
+    register_metrics,
+)
+from services.ingest.edge.front_door.mail_ids import MailIds
+from services.ingest.edge.front_door.message_writer import MessageWriter
+from services.ingest.edge.front_door.outbox import Outbox
+from services.ingest.edge.front_door.password_verifier import PasswordVerifier
+from services.ingest.edge.front_door.refusal_writer import RefusalWriter
+from services.ingest.edge.front_door.reservations import ReservedKeys
+from services.ingest.edge.front_door.session_policy import SessionPolicy
+from services.ingest.edge.front_door.withdrawals import Withdrawals
+from services.ingest.edge.smtp_server.certificates import Certificates
+from services.ingest.edge.smtp_server.connection import SmtpConnection
+from services.ingest.edge.smtp_server.context import Connection, ServerContext, TimeLimits
+from services.ingest.edge.smtp_server.listener import HELP, OPEN, TURNED_AWAY, Listener
 from services.ingest.settings import IngestSettings
 from shared.mail.headers import scan
 from shared.registry.client import Client
@@ -54,31 +65,14 @@ from shared.topics.records import MailEvent, Message
 log = logging.getLogger(__name__)
 
 SERVICE: Final = "ingest-door"
-REPEATS: Final = "ingest-door-repeats"
+DUPLICATES: Final = "ingest-door-repeats"
 SWEEP_S: Final = 0.5
 MECHANISMS: Final = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
 _NONCE_BYTES: Final = 18
 
-ACCEPTED: Final = "sluice_ingest_door_accepted"
-REPEATED: Final = "sluice_ingest_door_repeated"
-REFUSED: Final = "sluice_ingest_door_refused"
-DEFERRED: Final = "sluice_ingest_door_deferred"
-TURNED_AWAY: Final = "sluice_ingest_door_turned_away"
-FAILED_LOGINS: Final = "sluice_ingest_door_failed_logins"
-OPEN: Final = "sluice_ingest_door_connections"
-HELP: Final = {
-    ACCEPTED: "Messages answered with 250, by client.",
-    REPEATED: "Messages answered with 250 that had come before and are not sent again, by client.",
-    REFUSED: "Messages refused at the final dot, by client.",
-    DEFERRED: "Messages answered with 451 because Kafka did not acknowledge, by client.",
-    FAILED_LOGINS: "Logins refused.",
-    TURNED_AWAY: "Connections ended at a limit, in a handshake or at a proxy header, by reason.",
-    OPEN: "Open SMTP connections, those in a handshake among them.",
-}
 
-
-class Means(Struct, frozen=True):
-    """What a front door is given."""
+class FrontDoorDependencies(Struct, frozen=True):
+    """The collaborators of a front door."""
 
     settings: IngestSettings
     kafka: ClientOptions
@@ -91,16 +85,16 @@ class Means(Struct, frozen=True):
 
 
 class FrontDoor:
-    """Every listening socket and connection of one process."""
+    """The listening sockets and connections of one process."""
 
-    def __init__(self, means: Means) -> None:
+    def __init__(self, needs: FrontDoorDependencies) -> None:
         """Raises WrongUse for settings that do not fit together."""
-        self._means = means
-        settings = means.settings
+        self._needs = needs
+        settings = needs.settings
         self._certificates = _certificates(settings)
         self._connections: set[Connection] = set()
-        self._crowd = Crowd(
-            CrowdLimits(
+        self._limiter = ConnectionLimiter(
+            ConnectionLimits(
                 settings.smtp_max_connections,
                 settings.smtp_max_connections_per_address,
                 settings.smtp_new_connections_per_minute,
@@ -114,18 +108,17 @@ class FrontDoor:
         self._thread = threading.Thread(target=self._run, name="front-door")
         self._started = threading.Event()
         self._fault: BaseException | None = None
-        self.held_bytes = 0
         self.is_draining = False
 
     def start(self) -> None:
-        """Listen; raises WrongUse where that is not possible."""
+        """Listen; raises WrongUse if that is not possible."""
         self._thread.start()
         self._started.wait()
         if isinstance(self._fault, WrongUse):
             raise self._fault
 
     def close(self) -> None:
-        """Wait until everything is answered and closed; raises what ended the door by itself."""
+        """Wait until everything is answered and closed; raises the error that ended the server."""
         self._thread.join()
         if self._fault is not None:
             raise self._fault
@@ -146,40 +139,43 @@ class FrontDoor:
                 runner.run(self._serve())
         except BaseException as error:
             self._fault = error
-            self._means.running.stop.set("the front door failed")
+            self._needs.running.stop.set("the front door failed")
         finally:
             self._started.set()
 
     async def _serve(self) -> None:
-        means = self._means
+        needs = self._needs
         writer = MessageWriter(
-            means.kafka,
-            ReservedKeys(means.redis),
-            means.failpoints,
-            self._producer(REPEATS),
-            self._has_own_events,
+            needs.kafka,
+            ReservedKeys(needs.redis),
+            needs.failpoints,
+            self._producer(DUPLICATES),
+            self._has_client_events,
         )
-        refusal_writer = RefusalWriter(self._producer(SERVICE), self._has_own_events)
-        withdrawals = Withdrawals(ReservedKeys(means.redis))
+        refusal_writer = RefusalWriter(self._producer(SERVICE), self._has_client_events)
+        withdrawals = Withdrawals(ReservedKeys(needs.redis))
         messages = Outbox("door-messages", writer.write, withdrawals.withdraw)
         refusals = Outbox("door-refusals", refusal_writer.write)
-        logins = Logins()
-        door = self._door(messages, refusals, logins)
-        means.running.health.add_ready(
-            "front_door", cleared_by(means.brokers, lambda: (writer.fault, writer.failed_at_s))
+        passwords = PasswordVerifier()
+        context = self._context(messages, refusals, passwords)
+        needs.running.health.add_ready(
+            "front_door", cleared_by(needs.brokers, lambda: (writer.fault, writer.failed_at_s))
         )
-        policy = Probe("redis policy", partial(policy_fault, policy_client(means.redis.url)))
+        policy = Probe("redis policy", partial(policy_fault, policy_client(needs.redis.url)))
         policy.start()
-        means.running.health.add_ready("redis_policy", policy.fault)
-        means.running.counters.watch(OPEN, HELP[OPEN], lambda: float(self._crowd.count))
+        needs.running.health.add_ready("redis_policy", policy.fault)
+        needs.running.counters.watch(OPEN, HELP[OPEN], lambda: float(self._limiter.count))
         self._listener = Listener(
-            door, self._crowd, means.settings.smtp_proxies, partial(_connection, door)
+            context.server,
+            self._limiter,
+            needs.settings.smtp_proxies,
+            partial(_connection, context),
         )
         try:
             self._listen(self._listener)
             self._started.set()
             sweeper = asyncio.create_task(self._sweep())
-            await means.running.stop.wait_async()
+            await needs.running.stop.wait_async()
             await self._drain()
             sweeper.cancel()
         finally:
@@ -187,67 +183,66 @@ class FrontDoor:
             self._end_all()
             writer.close()
             refusal_writer.close()
-            logins.close()
+            passwords.close()
             await asyncio.to_thread(policy.close)
 
     def _producer(self, name: str) -> TransactionalProducer:
-        kafka, own_events = self._means.kafka, self._means.own_events()
+        kafka, own_events = self._needs.kafka, self._needs.own_events()
         watchdog = watchdog_of(kafka)
         return TransactionalProducer(kafka, name, Failpoints.none(), watchdog, own_events)
 
-    def _has_own_events(self, name: str) -> bool:
-        client = self._means.client_of(name)
+    def _has_client_events(self, name: str) -> bool:
+        client = self._needs.client_of(name)
         return client is not None and client.own_events
 
-    def _door(
+    def _context(
         self,
         messages: Outbox[Message],
         refusals: Outbox[tuple[str, MailEvent]],
-        logins: Logins,
-    ) -> Door:
-        means, settings = self._means, self._means.settings
-        counters = means.running.counters
-        by_client = ("client",)
-        return Door(
+        passwords: PasswordVerifier,
+    ) -> FrontDoorContext:
+        needs, settings = self._needs, self._needs.settings
+        counters = needs.running.counters
+        server = ServerContext(
             options=_options(settings, self._certificates is not None),
-            limits=Limits(
+            limits=TimeLimits(
                 settings.smtp_greeting_delay_s,
+                settings.smtp_login_timeout_s,
                 settings.smtp_idle_timeout_s,
                 settings.smtp_data_timeout_s,
                 settings.smtp_handshake_timeout_s,
+            ),
+            tls=lambda: self._certificates.context if self._certificates else None,
+            turned_away=counters.counter(TURNED_AWAY, HELP[TURNED_AWAY], ("reason",)),
+            connections=self,
+        )
+        return FrontDoorContext(
+            server=server,
+            limits=ClientLimits(
                 settings.smtp_max_held_bytes,
                 settings.smtp_max_connections_per_client,
                 settings.smtp_messages_per_minute,
-                settings.smtp_login_timeout_s,
             ),
-            client_of=means.client_of,
-            logins=logins,
+            client_of=needs.client_of,
+            passwords=passwords,
             failures=FailedLogins(
                 settings.smtp_max_failed_logins,
                 settings.smtp_max_failed_logins_per_address,
                 60.0,
             ),
             rate=Rate(),
+            held=HeldBytes(),
             messages=messages,
             refusals=refusals,
             scan=partial(scan, code_header=settings.code_header.lower().encode()),
             new_mail_id=MailIds().make,
-            clock=means.running.clock,
-            counts=DoorCounts(
-                counters.counter(ACCEPTED, HELP[ACCEPTED], by_client),
-                counters.counter(REPEATED, HELP[REPEATED], by_client),
-                counters.counter(REFUSED, HELP[REFUSED], by_client),
-                counters.counter(DEFERRED, HELP[DEFERRED], by_client),
-                counters.counter(FAILED_LOGINS, HELP[FAILED_LOGINS]),
-                counters.counter(TURNED_AWAY, HELP[TURNED_AWAY], ("reason",)),
-            ),
-            failpoints=means.failpoints,
-            connections=self,
-            tls=lambda: self._certificates.context if self._certificates else None,
+            clock=needs.running.clock,
+            metrics=register_metrics(counters),
+            failpoints=needs.failpoints,
         )
 
     def _listen(self, listener: Listener) -> None:
-        settings = self._means.settings
+        settings = self._needs.settings
         for is_implicit, addresses in (
             (False, settings.smtp_listen),
             (True, settings.smtps_listen),
@@ -285,8 +280,10 @@ class FrontDoor:
             connection.end()
 
 
-def _connection(door: Door, place: Place, is_implicit: bool) -> DoorConnection:
-    return DoorConnection(door, place, is_implicit)
+def _connection(
+    context: FrontDoorContext, slot: ConnectionSlot, is_implicit: bool
+) -> SmtpConnection:
+    return SmtpConnection(context.server, slot, partial(SessionPolicy, context), is_implicit)
 
 
 def _certificates(settings: IngestSettings) -> Certificates | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.ingest.core.crowd import Excess
+from services.ingest.core.smtp_server.connection_limiter import LimitExceeded
 from shared.smtp.reply import Reply
 
 OK: Final = Reply(250, "2.0.0", "Ok")
@@ -46,14 +46,14 @@ MANY_OF_ADDRESS_BEFORE_LOGIN: Final = Reply(
     "Too many connections from your address that have not logged in; log in, or close some",
 )
 # What who is over a limit hears.
-EXCESS: Final = {
-    Excess.ALL: MANY,
-    Excess.ADDRESS: MANY_OF_ADDRESS,
-    Excess.MINUTE: MANY_A_MINUTE,
-    Excess.ADDRESS_ERRORS: MANY_ERRORS,
-    Excess.CLIENT_ERRORS: MANY_ERRORS_OF_CLIENT,
-    Excess.BEFORE_LOGIN: MANY_BEFORE_LOGIN,
-    Excess.ADDRESS_BEFORE_LOGIN: MANY_OF_ADDRESS_BEFORE_LOGIN,
+LIMIT_REPLIES: Final = {
+    LimitExceeded.ALL: MANY,
+    LimitExceeded.ADDRESS: MANY_OF_ADDRESS,
+    LimitExceeded.MINUTE: MANY_A_MINUTE,
+    LimitExceeded.ADDRESS_ERRORS: MANY_ERRORS,
+    LimitExceeded.CLIENT_ERRORS: MANY_ERRORS_OF_CLIENT,
+    LimitExceeded.BEFORE_LOGIN: MANY_BEFORE_LOGIN,
+    LimitExceeded.ADDRESS_BEFORE_LOGIN: MANY_OF_ADDRESS_BEFORE_LOGIN,
 }
 IDLE: Final = Reply(421, "4.4.2", "Idle for too long")
 NO_LOGIN: Final = Reply(421, "4.7.0", "No login in time")

@@ -36,7 +36,7 @@ class Busy(Exception):  # noqa: N818 - a state, not a fault
     """Too many passwords wait to be checked."""
 
 
-class Logins:
+class PasswordVerifier:
     """The passwords of the registered clients. Use it in one loop."""
 
     def __init__(self) -> None:

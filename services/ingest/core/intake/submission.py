@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.ingest.core.given import Given
+from services.ingest.core.intake.attributes import IntakeAttributes
 from shared.mail.address import ParsedAddress, parse_path
 from shared.mail.likely_mistakes import mistake_in_bytes
 from shared.registry.client import Client
@@ -51,7 +51,7 @@ class Submission(Struct, frozen=True):
     origin: Origin
     appended_at_ms: int
     content: bytes
-    given: Given = Given()
+    given: IntakeAttributes = IntakeAttributes()
     faults: tuple[BrokenRule, ...] = ()
     created_at_ms: int = 0
 
@@ -71,10 +71,10 @@ def mail_id_of(submission: Submission) -> str:
     again has at the same offset.
     """
     origin = submission.origin
-    place = (origin.topic, origin.partition, origin.offset)
+    slot = (origin.topic, origin.partition, origin.offset)
     if submission.appended_at_ms:
-        return ids.derive(*place, submission.appended_at_ms)
-    return ids.derive(*place, submission.created_at_ms, submission.content)
+        return ids.derive(*slot, submission.appended_at_ms)
+    return ids.derive(*slot, submission.created_at_ms, submission.content)
 
 
 def accept(

@@ -20,7 +20,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from services.ingest.core.access import plain_address
+from services.ingest.core.smtp_server.rates import plain_address
 
 SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 FIXED_BYTES: Final = 16

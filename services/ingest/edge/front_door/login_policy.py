@@ -1,0 +1,121 @@
+"""Decides which logins on one connection of the front door are accepted.
+
+Owns: whether a login is accepted (password, address, lock-out, connections of the client), and
+whether the client may continue; the latter is checked for each message, so that a change of the
+registry takes effect on open connections. Does not own: the exchange (shared/smtp), checking
+passwords (password_verifier.py), the counts (core/smtp_server).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from services.ingest.core.smtp_server import replies
+from services.ingest.core.smtp_server.connection_limiter import ConnectionSlot
+from services.ingest.core.smtp_server.rates import may_come_from
+from services.ingest.edge.front_door.context import FrontDoorContext
+from services.ingest.edge.front_door.password_verifier import Busy
+from shared.registry.client import Client
+from shared.smtp.events import Login, ScramFinish, ScramStart
+from shared.smtp.reply import Reply
+from shared.smtp.server.sasl import ScramOffer
+
+log = logging.getLogger(__name__)
+
+# The reply to a failed login is delayed by this, so that guessing takes time.
+FAILURE_DELAY_S: Final = 1.0
+CLIENT_FULL: Final = "client"
+
+
+class LoginPolicy:
+    """The logins of one connection."""
+
+    def __init__(self, context: FrontDoorContext, slot: ConnectionSlot) -> None:
+        self._context = context
+        self._slot = slot
+        self._loop = asyncio.get_running_loop()
+
+    def reject_early(self, event: Login | ScramStart) -> Reply | None:
+        """Return the refusal of a login that is not checked, because too many have failed.
+
+        A password that was accepted a short while ago is accepted under a locked name too:
+        another host behind the same address has a wrong one. Guesses are counted all the same.
+        """
+        failures, address, name = self._context.failures, self._slot.address, event.username
+        now = self._loop.time()
+        if self._slot.has_erred_too_often(name, now):
+            return replies.MANY_ERRORS_OF_CLIENT
+        if failures.is_address_locked(address, now):
+            return replies.LOCKED
+        if not failures.is_name_locked(address, name, now):
+            return None
+        if isinstance(event, Login) and self._was_right(event):
+            return None
+        failures.count_locked(address, now)
+        return replies.LOCKED
+
+    def offer(self, name: str) -> ScramOffer:
+        """Return what a SCRAM exchange under this name begins with."""
+        return self._context.passwords.offer(name, self._context.client_of(name))
+
+    async def judge(self, event: Login | ScramFinish) -> Reply:
+        """Return the reply to a name and a password, or to the end of a SCRAM exchange."""
+        client = self._context.client_of(event.username)
+        if isinstance(event, ScramFinish):
+            is_right = event.key_index is not None
+        else:
+            try:
+                is_right = await self._context.passwords.is_right(
+                    event.username, client, event.password
+                )
+            except Busy:
+                return replies.BUSY
+        return await self._judge(event.username, client if is_right else None)
+
+    def judge_client(self, name: str) -> Client | Reply:
+        """Return the client that is logged in, or the reply that says why it may not continue."""
+        client = self._context.client_of(name)
+        if client is None or not may_come_from(client.ips, self._slot.address):
+            return replies.GONE
+        if not self._slot.is_within(self._most(client)):
+            return self._too_many(name)
+        return client
+
+    def try_count_message(self, client: Client) -> bool:
+        """Count a message of the client. Returns False if that would exceed its rate."""
+        per_minute = client.max_messages_per_minute or self._context.limits.messages_per_minute
+        return self._context.rate.try_take(client.name, per_minute, self._loop.time())
+
+    # -- inside
+
+    def _was_right(self, event: Login) -> bool:
+        client = self._context.client_of(event.username)
+        return (
+            client is not None
+            and may_come_from(client.ips, self._slot.address)
+            and self._context.passwords.is_known(client, event.password)
+        )
+
+    async def _judge(self, name: str, client: Client | None) -> Reply:
+        address = self._slot.address
+        if client is not None and may_come_from(client.ips, address):
+            is_in = self._slot.try_log_in(client.name, self._most(client))
+            return replies.WELCOME if is_in else self._too_many(name)
+        self._context.metrics.failed_logins.add()
+        self._context.failures.count(address, name, self._loop.time())
+        why = "not from here" if client is not None else "wrong name or password"
+        log.warning("login refused", extra={"user": name, "peer": address, "reason": why})
+        await asyncio.sleep(FAILURE_DELAY_S)
+        return replies.FOREIGN if client is not None else replies.WRONG
+
+    def _most(self, client: Client) -> int:
+        return client.max_connections or self._context.limits.connections_per_client
+
+    def _too_many(self, name: str) -> Reply:
+        log.warning(
+            "too many connections of a client", extra={"user": name, "peer": self._slot.address}
+        )
+        self._context.server.turned_away.add(1, CLIENT_FULL)
+        return replies.MANY_OF_CLIENT

@@ -1,0 +1,223 @@
+"""One connection of an SMTP server: ServerSession on an asyncio transport.
+
+Owns: the event loop of the dialog, time limits, STARTTLS, counting refused commands. Does not
+own: the protocol (shared/smtp), the answers (policy.py), bytes and their bounds (transport.py),
+what happens before the greeting (listener.py).
+
+If it fails: a connection that breaks before the final dot leaves nothing. One that breaks after
+it leaves a message that is processed, although its client got no reply and will submit it again.
+Reading is paused while an answer is pending or replies are not read, so a peer cannot make work
+pile up. The deadline moves with each whole command, not with each byte, and a peer that does not
+read the last reply is cut off after CLOSE_S.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, Final, cast
+
+from msgspec.structs import replace
+
+from services.ingest.core.smtp_server import replies
+from services.ingest.core.smtp_server.connection_limiter import ConnectionSlot, LimitExceeded
+from services.ingest.edge.smtp_server.context import ServerContext
+from services.ingest.edge.smtp_server.listener import HANDSHAKE
+from services.ingest.edge.smtp_server.policy import NewPolicy
+from services.ingest.edge.smtp_server.transport import SmtpTransport
+from shared.smtp.events import Ended, Hello, ServerEvent, StartTls
+from shared.smtp.reply import Reply
+from shared.smtp.server.session import ServerSession
+from shared.smtp.server.states import CONTENT, TLS
+
+log = logging.getLogger(__name__)
+
+# How long the last reply may take to be read, if the idle time-out is not shorter.
+CLOSE_S: Final = 10.0
+
+
+class SmtpConnection(asyncio.Protocol):
+    """A connected client. Implements policy.Conversation and context.Connection."""
+
+    def __init__(
+        self, server: ServerContext, slot: ConnectionSlot, new_policy: NewPolicy, is_implicit: bool
+    ) -> None:
+        """`is_implicit`: TLS began before the greeting."""
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self.slot = slot
+        if server.options.requires_auth:
+            slot.evict = self._evicted
+        else:
+            slot.mark_identified()  # nobody has to log in
+        options = replace(server.options, is_secure=True) if is_implicit else server.options
+        self.session = ServerSession(options)
+        self._transport = SmtpTransport(self.session, self._run)
+        self._policy = new_policy(self)
+        self._task: asyncio.Task[None] | None = None
+        self._greeting: asyncio.TimerHandle | None = None
+        self._deadline = self._loop.time() + server.limits.login_timeout_s
+
+    @property
+    def is_storing(self) -> bool:
+        """Whether the reply to a whole message is pending."""
+        return self._policy.is_storing
+
+    # -- asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet after a delay: a peer that sends before it is no mail client (RFC 5321, 3.1)."""
+        self._transport.attach(cast(asyncio.Transport, transport))
+        self._server.connections.add(self)
+        if self._server.connections.is_draining:
+            self.end()
+            return
+        self._greeting = self._loop.call_later(self._server.limits.greeting_delay_s, self._greet)
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.receive(data)
+
+    def pause_writing(self) -> None:
+        self._transport.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._transport.resume_writing()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport.detach()
+        self._policy.connection_lost()
+        if self._greeting is not None:
+            self._greeting.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        self.slot.release()
+        self._server.connections.remove(self)
+
+    # -- the server's side
+
+    def sweep(self, now: float) -> None:
+        """Close the connection if its deadline has passed."""
+        if self._deadline > now:
+            return
+        if not self._transport.is_open:
+            self._transport.abort()
+        elif not self.is_storing and self._task is None:
+            self.end(self._timeout_reply())
+
+    def end(self, reply: Reply = replies.CLOSING) -> None:
+        """Send a last reply and close. Within a TLS handshake no reply can be sent."""
+        if self._transport.is_open:
+            self._set_last_deadline()
+            self._transport.close(reply)
+
+    # -- the policy's side
+
+    def answer(self, reply: Reply) -> None:
+        """Answer the pending event, and process what has arrived since."""
+        if not self._transport.is_open:
+            return
+        self.session.answer(reply)
+        if self._server.connections.is_draining:
+            self._write()
+            self.end()
+            return
+        self._transport.resume()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a task that ends with the connection."""
+        self._task = self._loop.create_task(work)
+        self._task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        if self._task is task:
+            self._task = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("SMTP server: a connection crashed", exc_info=error)
+            self.end(replies.CRASHED)
+
+    # -- the dialog
+
+    def _evicted(self) -> None:
+        """Give the slot to a newer connection, because the peer has not logged in."""
+        self._server.turned_away.add(1, LimitExceeded.BEFORE_LOGIN)
+        if self._transport.is_open:
+            self.end(replies.MANY_BEFORE_LOGIN)
+        else:
+            self._transport.abort()
+
+    def _greet(self) -> None:
+        if self._transport.is_open:
+            self.session.greet(Reply(220, "", f"{self._server.options.host} ESMTP Sluice"))
+            self._run()
+
+    def _run(self) -> None:
+        session = self.session
+        while (event := session.next_event()) is not None:
+            # isinstance() takes five times as long as this for a Struct.
+            kind = type(event)
+            if kind is Ended:
+                self._write()
+                self._set_last_deadline()
+                self._transport.close()
+                return
+            reply = self._judge(kind, event)
+            if reply is None:
+                continue  # the next event comes after the policy's answer
+            session.answer(reply)
+            if session.state is TLS:
+                self._write()
+                self._begin_tls()
+                return
+        self._write()
+
+    def _judge(self, kind: type[ServerEvent], event: ServerEvent) -> Reply | None:
+        if kind is Hello:
+            return replies.OK
+        if kind is StartTls:
+            return replies.TLS
+        reply = self._policy.judge(event)
+        if reply is replies.GO:
+            self._deadline = self._loop.time() + self._server.limits.data_timeout_s
+        return reply
+
+    def _write(self) -> None:
+        # There is output: a command or a message was complete. The login deadline stays as it is.
+        session = self.session
+        has_written = self._transport.write()
+        if has_written and session.authenticated_as and session.state is not CONTENT:
+            self._deadline = self._loop.time() + self._server.limits.idle_timeout_s
+        if session.refused != self.slot.errors:
+            self._count_errors(session.refused)
+
+    def _count_errors(self, total: int) -> None:
+        exceeded = self.slot.count_errors(total, self._loop.time())
+        if exceeded is not None:
+            self._server.turned_away.add(1, exceeded)
+            self.end(replies.LIMIT_REPLIES[exceeded])
+
+    def _set_last_deadline(self) -> None:
+        self._deadline = self._loop.time() + min(CLOSE_S, self._server.limits.idle_timeout_s)
+
+    def _timeout_reply(self) -> Reply:
+        if self.session.state is CONTENT:
+            return replies.SLOW
+        return replies.IDLE if self.session.authenticated_as else replies.NO_LOGIN
+
+    # -- TLS
+
+    def _begin_tls(self) -> None:
+        if self._transport.try_begin_tls():
+            self.spawn(self._start_tls())
+        else:
+            self._set_last_deadline()
+
+    async def _start_tls(self) -> None:
+        context, timeout_s = self._server.tls(), self._server.limits.handshake_timeout_s
+        if context is None:
+            return
+        if not await self._transport.secure(self, context, timeout_s):
+            self._server.turned_away.add(1, HANDSHAKE)
