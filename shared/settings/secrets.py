@@ -64,7 +64,9 @@ def _without_password(text: str) -> str:
     login, at, host = f"{start}{mark}{query}".rpartition("@")
     if at:
         user, colon, password = login.partition(":")
-        if password:
+        if "://" in login:
+            login = MASK  # the scheme may be the user, and the password begin with //
+        elif password:
             login = f"{user}:{MASK}"
         elif divider and user and not colon:
             login = MASK  # a token, perhaps

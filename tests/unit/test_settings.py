@@ -219,6 +219,7 @@ def test_a_row_tells_all_that_the_reference_needs() -> None:
         ("url", "redis://:a?password=b@h", f"redis://:{MASK}?password={MASK}"),
         ("url", "redis://a:b@c?d@h", f"redis://a:{MASK}@h"),
         ("url", "redis://a:@b?password=@h:1", f"redis://a:{MASK}?password={MASK}"),
+        ("url", "user://a://@h:1", f"user://{MASK}@h:1"),
         ("url", "redis://token@b:1?password=c@h", f"redis://{MASK}?password={MASK}"),
         ("url", "user:pw@h:1", f"user:{MASK}@h:1"),
         ("url", "redis:/:pw@h:1", f"redis:{MASK}@h:1"),
