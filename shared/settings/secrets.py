@@ -18,7 +18,8 @@ MASK: Final = "********"
 _SECRET_WORDS: Final = frozenset(
     {"password", "passwords", "secret", "secrets", "key", "keys", "token", "tokens"}
 )
-_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+# What else stands before :// may be a user, whose password begins with //.
+_SCHEMES: Final = frozenset({"http", "https", "redis", "rediss", "unix"})
 # host:port where the port is no number: it is user and password, whose @ was in the query.
 _NO_PORT: Final = re.compile(r"\A([^\[\]:/]*):(?![0-9]{0,5}(?:[,/]|\Z)).*", re.DOTALL)
 
@@ -52,28 +53,23 @@ def masked(key: str, value: Any, kind: Any = str) -> Any:
 
 def _without_password(text: str) -> str:
     scheme, divider, rest = text.partition("://")
-    if not _SCHEME.fullmatch(scheme) or not divider:
+    if not divider or scheme.lower() not in _SCHEMES:
         scheme, divider, rest = "", "", text
     start, mark, whole_query = rest.partition("?")
     query = _without_secrets(whole_query) if mark else ""
-    if "@" in start and "@" in whole_query and "@" not in query:
+    if "@" in whole_query and "@" not in query:
         # The last @, which ends the login, may be the one that is hidden with the query.
         user, colon, _ = start.partition(":")
-        user = MASK if "@" in user else f"{user}{colon}{MASK}"
-        return f"{scheme}{divider}{user}{mark}{query}"
+        if "@" in user:
+            user, colon = "", ":"
+        return f"{scheme}{divider}{user}{colon}{MASK if colon else ''}{mark}{query}"
     login, at, host = f"{start}{mark}{query}".rpartition("@")
     if at:
         user, colon, password = login.partition(":")
-        if "://" in login:
-            login = MASK  # the scheme may be the user, and the password begin with //
-        elif password:
+        if password:
             login = f"{user}:{MASK}"
         elif divider and user and not colon:
             login = MASK  # a token, perhaps
-    elif not divider and "@" in rest:
-        # It is hidden with the query, and may have been the login's.
-        first, colon, _ = start.partition(":")
-        host = f"{first}{colon}{MASK if colon else ''}{mark}{query}"
     elif divider:
         host = _NO_PORT.sub(rf"\1:{MASK}", start) + mark + query
     return f"{scheme}{divider}{login}{at}{host}"
