@@ -21,7 +21,7 @@ from tests.chaos.scenario import FIXED, Kind
 from tests.chaos.scenes import Scenes
 from tests.chaos.stage import Stage, stage_name
 
-_SEEDS_IN_THE_TEST_RUN: Final = 5
+_SEEDS_IN_THE_TEST_RUN: Final = 2
 _SEEDS_IN_LONG_RUNS: Final = 20
 RESULTS_FILE: Final = places.STATE / "long" / "chaos.json"
 # The same in every process of one test run, where a plugin spreads it over several.

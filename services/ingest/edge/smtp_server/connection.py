@@ -47,9 +47,7 @@ class SmtpConnection(asyncio.Protocol):
         self._server = server
         self._loop = asyncio.get_running_loop()
         self.slot = slot
-        if server.options.requires_auth:
-            slot.evict = self._evicted
-        else:
+        if not server.options.requires_auth:
             slot.mark_identified()  # nobody has to log in
         options = replace(server.options, is_secure=True) if is_implicit else server.options
         self.session = ServerSession(options)
@@ -69,6 +67,8 @@ class SmtpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet after a delay: a peer that sends before it is no mail client (RFC 5321, 3.1)."""
         self._transport.attach(cast(asyncio.Transport, transport))
+        # Until here, also during the handshake of implicit TLS, the listener closes it.
+        self.slot.evict = self._evicted
         self._server.connections.add(self)
         if self._server.connections.is_draining:
             self.end()
