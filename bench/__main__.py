@@ -11,7 +11,7 @@ import msgspec
 
 from bench import e2e, front_door, front_door_result, postfix
 from bench.smtp_sink import PeerError
-from local.parts.away import PartAwayError
+from local.parts.unavailable import PartNotStarted
 from shared.runtime.program_name import program_name
 
 _PART_AWAY = 3
@@ -39,7 +39,7 @@ def run_e2e(
         if peer:
             postfix.require(install_peer)
         result = e2e.measure(messages, size, with_peer=peer, dkim=dkim)
-    except (PeerError, PartAwayError) as error:
+    except (PeerError, PartNotStarted) as error:
         print(f"sluice: {error}", file=sys.stderr)
         sys.exit(_PART_AWAY)
     document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
@@ -86,7 +86,7 @@ def run_front_door(*, as_json: bool, **values: Any) -> None:
     """Measure the SMTP front door beside aiosmtpd and Postfix's smtp-sink."""
     try:
         result = front_door.measure(front_door.Options(**values))
-    except (PeerError, PartAwayError) as error:
+    except (PeerError, PartNotStarted) as error:
         print(f"sluice: {error}", file=sys.stderr)
         sys.exit(_PART_AWAY)
     document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()

@@ -22,10 +22,10 @@ from services.ingest.settings import Settings
 from shared.registry.client import Client
 from shared.registry.store.view import ClientView
 from shared.runtime.failpoints import Failpoints
-from shared.runtime.lifecycle import WELL
+from shared.runtime.lifecycle import OK
 from shared.runtime.service_cli import Running, run_service
 from shared.stream.client import options_of
-from shared.stream.own_events import OwnEvents
+from shared.stream.client_events import ClientEvents
 from shared.stream.reachability import probe_brokers
 from shared.topics import names
 
@@ -62,7 +62,7 @@ def serve(settings: Settings, running: Running) -> int:
                 client_of=view.get,
                 running=running,
                 failpoints=Failpoints.none(),
-                own_events=partial(OwnEvents, settings.kafka),
+                own_events=partial(ClientEvents, settings.kafka),
                 brokers=brokers,
             )
             door = _OpenDoor(needs)
@@ -70,7 +70,7 @@ def serve(settings: Settings, running: Running) -> int:
             door.close()
     finally:
         view.close()
-    return WELL
+    return OK
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ import msgspec
 class Exit(IntEnum):
     """What an exit code means, in every command."""
 
-    WELL = 0
+    OK = 0
     CHECK_FAILED = 1
-    WRONG_USE = 2
-    PART_AWAY = 3
+    USAGE_ERROR = 2
+    PART_UNAVAILABLE = 3
     INTERRUPTED = 130
 
 

@@ -14,7 +14,7 @@ import click
 from msgspec import Struct, structs
 
 from cli.stack import state
-from shared.runtime.lifecycle import PartAway
+from shared.runtime.errors import PartUnavailable
 from shared.settings.loader import DEFAULT_ORIGIN, Fault, SettingsError, load, variable_of
 from shared.settings.sections import KafkaSettings
 
@@ -50,7 +50,7 @@ def find_kafka(bootstrap: str, line: str) -> KafkaSettings:
     if line:
         address = _door(line)
         if not address:
-            raise PartAway("the line", repr(line), "it does not run")
+            raise PartUnavailable("the line", repr(line), "it does not run")
         return structs.replace(kafka, bootstrap=address)
     if loaded.origins["kafka.bootstrap"] != DEFAULT_ORIGIN:
         return kafka

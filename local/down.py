@@ -45,7 +45,7 @@ def end(found: State) -> bool:
 def main(name: str, *, as_json: bool, forget: bool) -> None:
     """End a line."""
     if not state.is_name(name):
-        fail(f"--state: {name!r} cannot be the name of a folder", Exit.WRONG_USE, as_json)
+        fail(f"--state: {name!r} cannot be the name of a folder", Exit.USAGE_ERROR, as_json)
     found = state.running(name)
     drained = True
     if found is not None:

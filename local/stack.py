@@ -19,12 +19,12 @@ from types import TracebackType
 from msgspec import Struct, field
 
 from cli.stack import paths as places
-from cli.stack.endpoints import Doors
+from cli.stack.endpoints import Endpoints
 from cli.stack.environment import SERVICES
 from local.outside import Outside, in_url
 from local.parts import kafka_broker, ports, redis_server, services
-from local.parts.away import PartAwayError
 from local.parts.services import SINK, ServicePlan
+from local.parts.unavailable import PartNotStarted
 from local.process import Process, ProcessSpec
 from local.settings import LineSettings
 from local.supervisor import Supervisor
@@ -80,11 +80,11 @@ class Line:
     # --- what it offers -------------------------------------------------------------------
 
     @property
-    def doors(self) -> Doors:
+    def doors(self) -> Endpoints:
         """Where each door is."""
         has_billing = "billing" in self.options.services
         has_door = "ingest" in self.options.services
-        return Doors(
+        return Endpoints(
             kafka=self.settings.broker or self._broker.address,
             redis=self.settings.redis_url or self._redis.url,
             smtp=self.settings.door("smtp") if has_door else None,
@@ -206,11 +206,11 @@ class Line:
         if not broker:
             specs.append(kafka_broker.prepare(self._broker))
         elif not kafka_broker.serves(broker):
-            raise PartAwayError(f"no Kafka broker answers at {broker}")
+            raise PartNotStarted(f"no Kafka broker answers at {broker}")
         if not redis_url:
             specs.append(redis_server.prepare(self._redis))
         elif not redis_server.answers_url(redis_url):
-            raise PartAwayError(f"no Redis answers at {masked('url', redis_url)}")
+            raise PartNotStarted(f"no Redis answers at {masked('url', redis_url)}")
         if self.options.sink:
             behaviour = self.options.sink_behaviour
             specs.append(services.sink_process(self.settings.sink, self.folder, behaviour))

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from cli.answer import Exit, fail, print_json
 from cli.stack import state
-from cli.stack.endpoints import Doors, described
+from cli.stack.endpoints import Endpoints, described
 from cli.stack.state import State
 from local.parts import kafka_broker, redis_server, services
 from shared.runtime.program_name import program_name
@@ -37,7 +37,7 @@ class Status(Struct, frozen=True):
     sink: str | None = None
 
 
-def readiness(doors: Doors) -> dict[str, bool]:
+def readiness(doors: Endpoints) -> dict[str, bool]:
     """Ask every part whether it is ready."""
     found = {
         "kafka": kafka_broker.serves(doors.kafka),
@@ -78,14 +78,14 @@ def status_of(found: State) -> Status:
 def main(name: str, *, as_json: bool) -> None:
     """Look at a line."""
     if not state.is_name(name):
-        fail(f"--state: {name!r} cannot be the name of a folder", Exit.WRONG_USE, as_json)
+        fail(f"--state: {name!r} cannot be the name of a folder", Exit.USAGE_ERROR, as_json)
     found = state.running(name)
     if found is None:
         if as_json:
             print_json(Status(state=name, running=False, pid=None, ready={}))
         else:
             print(f"the line {name!r} does not run: ./sluice up")
-        sys.exit(Exit.PART_AWAY)
+        sys.exit(Exit.PART_UNAVAILABLE)
     status = status_of(found)
     if as_json:
         print_json(status)
@@ -95,7 +95,7 @@ def main(name: str, *, as_json: bool) -> None:
         print(f"the line {name!r} runs (process {found.pid}):", *described(found.doors), sep="\n")
         print(*(f"  {part:<9} {_MARKS[ready]}" for part, ready in status.ready.items()), sep="\n")
     well = bool(status.ready) and all(status.ready.values())
-    sys.exit(Exit.WELL if well else Exit.PART_AWAY)
+    sys.exit(Exit.OK if well else Exit.PART_UNAVAILABLE)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from local.parts.away import PartAwayError
+from local.parts.unavailable import PartNotStarted
 from local.process import Process, ProcessSpec
 
 _LOOK_EVERY_S: Final = 0.1
@@ -104,7 +104,7 @@ class Supervisor:
         """Start a process and do not wait for it; nothing happens when it runs already."""
         with self._lock:
             if self._stopping.is_set():
-                raise PartAwayError("the line is being stopped")
+                raise PartNotStarted("the line is being stopped")
             kept = self._kept.setdefault(spec.name, _Kept(spec))
             if kept.process is not None and kept.process.runs:
                 return
@@ -128,7 +128,7 @@ class Supervisor:
     def _check_alive(self, name: str, waited_s: float) -> None:
         process, spec = self.process(name), self.spec(name)
         if self._stopping.is_set():
-            raise PartAwayError(f"{name}: the line was stopped before it was ready")
+            raise PartNotStarted(f"{name}: the line was stopped before it was ready")
         with self._lock:
             comes_back = self._restart and self._kept[name].was_ready
         if not process.runs and not comes_back:
@@ -137,7 +137,7 @@ class Supervisor:
             fault = f"was not ready within {spec.ready_timeout_s:.0f} s"
         else:
             return
-        raise PartAwayError(f"{name} {fault} ({self.log(name)}):\n{process.log_tail()}")
+        raise PartNotStarted(f"{name} {fault} ({self.log(name)}):\n{process.log_tail()}")
 
     def hold(self, name: str) -> None:
         """Leave this process down when it ends, until it is started again."""

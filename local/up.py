@@ -19,11 +19,11 @@ from cli.answer import Exit, fail, print_json, say
 from cli.interrupt import StopAskedError, interruptible
 from cli.stack import paths as places
 from cli.stack import state
-from cli.stack.endpoints import Doors, described
+from cli.stack.endpoints import Endpoints, described
 from cli.stack.environment import SERVICES, base_environment
 from cli.stack.state import State
 from local.outside import find_outside
-from local.parts.away import PartAwayError
+from local.parts.unavailable import PartNotStarted
 from local.settings import kept
 from local.stack import Line, LineOptions
 from shared.runtime.program_name import program_name
@@ -55,9 +55,9 @@ def main(name: str, kafka: str, redis: str, *, detach: bool, as_json: bool) -> N
     """Start the line."""
     wanted = Wanted(name, kafka, redis, detach, as_json)
     if not state.is_name(name):
-        fail(f"--state: {name!r} cannot be the name of a folder", Exit.WRONG_USE, as_json)
+        fail(f"--state: {name!r} cannot be the name of a folder", Exit.USAGE_ERROR, as_json)
     if state.running(name):
-        fail(f"the line {name!r} already runs: ./sluice status", Exit.WRONG_USE, as_json)
+        fail(f"the line {name!r} already runs: ./sluice status", Exit.USAGE_ERROR, as_json)
     try:
         # What is wrong with it is said before anything is started.
         outside = find_outside(os.environ)
@@ -70,15 +70,15 @@ def main(name: str, kafka: str, redis: str, *, detach: bool, as_json: bool) -> N
             else:
                 keep(wanted)
     except SettingsError as error:
-        fail(str(error), Exit.WRONG_USE, as_json)
-    except PartAwayError as away:
-        fail(str(away), Exit.PART_AWAY, as_json)
+        fail(str(error), Exit.USAGE_ERROR, as_json)
+    except PartNotStarted as away:
+        fail(str(away), Exit.PART_UNAVAILABLE, as_json)
     except StopAskedError:
         # Ctrl-C is how a line in the foreground is ended; a start cut short is another matter.
-        sys.exit(Exit.INTERRUPTED if detach else Exit.WELL)
+        sys.exit(Exit.INTERRUPTED if detach else Exit.OK)
 
 
-def announce(doors: Doors, wanted: Wanted) -> None:
+def announce(doors: Endpoints, wanted: Wanted) -> None:
     """Print the doors."""
     if wanted.as_json:
         print_json(doors)
@@ -109,7 +109,7 @@ def keep(wanted: Wanted) -> None:
         state.write(mine)
         announce(line.doors, wanted)
         _refresh(line, mine)
-    except PartAwayError as away:
+    except PartNotStarted as away:
         state.write(structs.replace(mine, phase="failed", error=str(away)))
         raise
     except BaseException:
@@ -129,7 +129,7 @@ def _refresh(line: Line, mine: State) -> None:
             mine = current
 
 
-def start_detached(wanted: Wanted) -> Doors:
+def start_detached(wanted: Wanted) -> Endpoints:
     """Start a process of its own that keeps the line; the doors once all is ready."""
     folder = places.run_folder(wanted.name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -156,7 +156,7 @@ def start_detached(wanted: Wanted) -> Doors:
         raise
 
 
-def _await_ready(name: str, keeper: subprocess.Popen[bytes]) -> Doors:
+def _await_ready(name: str, keeper: subprocess.Popen[bytes]) -> Endpoints:
     give_up_at = time.monotonic() + _DETACH_TIMEOUT_S
     while time.monotonic() < give_up_at:
         found = state.read(name)
@@ -164,14 +164,14 @@ def _await_ready(name: str, keeper: subprocess.Popen[bytes]) -> Doors:
             if found.phase == "ready" and found.doors is not None:
                 return found.doors
             if found.phase == "failed":
-                raise PartAwayError(found.error)
+                raise PartNotStarted(found.error)
         if keeper.poll() is not None:
             found = state.read(name)
-            raise PartAwayError(
+            raise PartNotStarted(
                 found.error if found and found.error else f"the line ended: see {name}/up.log"
             )
         time.sleep(_LOOK_EVERY_S)
-    raise PartAwayError(f"the line was not ready within {_DETACH_TIMEOUT_S:.0f} s")
+    raise PartNotStarted(f"the line was not ready within {_DETACH_TIMEOUT_S:.0f} s")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from shared.topics.intake_fields import (
     STRUCTURED_TYPE,
     Field,
 )
-from shared.topics.records import FINAL, BrokenRule, EventType, MailEvent, Tally
+from shared.topics.records import FINAL, EventType, MailEvent, Tally, Violation
 
 Tree = dict[str, Any]
 
@@ -111,7 +111,7 @@ def _channels() -> Tree:
             f"{names.EVENTS}: each written in the same transaction as there. No tallies.",
             "parameters": _CLIENT,
             "messages": _refs("event"),
-            "bindings": _binding(names.own_events_plan("client")),
+            "bindings": _binding(names.client_events_plan("client")),
         },
         "refused": {
             "address": names.REFUSED,
@@ -236,7 +236,7 @@ def _event_headers(kind: Tree, subject: bool) -> Tree:
 
 def _schemas() -> Tree:
     _, found = msgspec.json.schema_components(
-        [MailEvent, Tally, BrokenRule], ref_template=_SCHEMAS + "{name}"
+        [MailEvent, Tally, Violation], ref_template=_SCHEMAS + "{name}"
     )
     schemas = {name: _draft_07(found[name]) for name in sorted(found)}
     event = {field.attribute: _attribute(field) for field in REQUIRED}

@@ -20,7 +20,7 @@ from cli.answer import Exit, say
 from cli.stack import paths as places
 from cli.stack.environment import base_environment
 from local.parts import kafka_java, packages
-from local.parts.away import PartAwayError
+from local.parts.unavailable import PartNotStarted
 from tools import node_modules
 
 # Postfix asks what to set up; the tests run their own instances and need none.
@@ -100,9 +100,9 @@ def main(arguments: list[str]) -> int:
         kafka_java.fetch_jars()
         kafka_java.find_java()
         node_modules.fetch_modules(NODE_PACKAGES)
-    except PartAwayError as away:
+    except PartNotStarted as away:
         say(str(away))
-        return Exit.PART_AWAY
+        return Exit.PART_UNAVAILABLE
     os.chdir(places.ROOT)
     environ = {**os.environ, **base_environment()}
     command = [sys.executable, "-m", "pytest", *spread(arguments), *arguments]

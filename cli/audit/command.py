@@ -28,7 +28,7 @@ from cli.target import find_kafka, kafka_options
 from shared.audit.conservation import Books, Report, judge
 from shared.audit.doubles import DoubleSearch
 from shared.audit.event_log import EventLog
-from shared.runtime.lifecycle import PartAway
+from shared.runtime.errors import PartUnavailable
 from shared.runtime.program_name import program_name
 from shared.settings.loader import SettingsError
 from shared.stream.client import ClientOptions
@@ -124,14 +124,14 @@ def main(as_json: bool, settled: bool, bootstrap: str, line: str) -> None:
         kafka = find_kafka(bootstrap, line)
         report = audit(ClientOptions(kafka.bootstrap, f"audit-{os.getpid()}"), settled)
     except SettingsError as error:
-        fail(str(error), Exit.WRONG_USE, as_json)
-    except PartAway as error:
-        fail(str(error), Exit.PART_AWAY, as_json)
+        fail(str(error), Exit.USAGE_ERROR, as_json)
+    except PartUnavailable as error:
+        fail(str(error), Exit.PART_UNAVAILABLE, as_json)
     if as_json:
         print_json(report)
     else:
         _tell(report)
-    sys.exit(Exit.WELL if report.balanced else Exit.CHECK_FAILED)
+    sys.exit(Exit.OK if report.balanced else Exit.CHECK_FAILED)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from cli.target import find_kafka, kafka_options
 from shared.registry.client import Client
 from shared.registry.file.clients_file import RegistryError, parse_clients_yaml
 from shared.registry.store.view import load_registry
-from shared.runtime.lifecycle import PartAway
+from shared.runtime.errors import PartUnavailable
 from shared.runtime.program_name import program_name
 from shared.settings.loader import SettingsError
 from shared.submission.rules import MAX_SIZE_BYTES, Submission
@@ -39,7 +39,7 @@ _NAMES_SHOWN: Final = 20  # of known clients, in the line about an unknown one
 _HEADER_NAME: Final = re.compile(r"[!-9;-~]{1,64}")
 _MARGIN: Final = 11  # columns before the text of a row: "FAIL  R12  "
 _NARROWEST: Final = 40
-_CUT_LETTERS: Final = 140  # of a header line, where there is no terminal's width
+_CUT_CHARS: Final = 140  # of a header line, where there is no terminal's width
 _STYLES: Final = {"pass": "green", "fail": "bold red", "note": "yellow", "detail": ""}
 
 _HELP: Final = """Judge messages by the rules R1 to R12, as the line would.
@@ -52,7 +52,7 @@ Exit code 0: all are accepted; 1: at least one is not; 2: wrong use; 3: Kafka is
 """
 
 
-class WrongChoice(Exception):  # noqa: N818 - names the fact
+class WrongChoice(Exception):
     """No client can be judged for; the text is one line."""
 
 
@@ -110,10 +110,10 @@ def main(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
         verdicts = _judged(files, submission, code_header)
         counts = _tell_json(verdicts) if as_json else _tell(verdicts)
     except (FileFault, WrongChoice, SettingsError, RegistryError) as error:
-        fail(str(error), Exit.WRONG_USE, as_json)
-    except PartAway as error:
-        fail(str(error), Exit.PART_AWAY, as_json)
-    sys.exit(Exit.CHECK_FAILED if counts[False] else Exit.WELL)
+        fail(str(error), Exit.USAGE_ERROR, as_json)
+    except PartUnavailable as error:
+        fail(str(error), Exit.PART_UNAVAILABLE, as_json)
+    sys.exit(Exit.CHECK_FAILED if counts[False] else Exit.OK)
 
 
 def choose(clients: Mapping[str, Client], name: str, alone: bool) -> Client:
@@ -223,7 +223,7 @@ def _show(console: Console, rows: Iterable[Row]) -> None:
         style = _STYLES[row.mark]
         text = Text(row.text)
         if row.cut:
-            text.truncate(width if terminal else _CUT_LETTERS, overflow="ellipsis")
+            text.truncate(width if terminal else _CUT_CHARS, overflow="ellipsis")
         label = row.label
         for line in text.wrap(console, width) if terminal else [text]:
             line.rstrip()

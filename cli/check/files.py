@@ -28,7 +28,7 @@ _NO_MBOX: Final = 'no mbox: it does not begin with a line "From ..."'
 _BLANK: Final = (b"\n", b"\r\n")
 
 
-class FileFault(Exception):  # noqa: N818 - names the fact
+class FileFault(Exception):
     """What was given cannot be checked; the text is one line."""
 
 

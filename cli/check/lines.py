@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from shared.mail.headers import RAW_LETTERS
+from shared.mail.headers import RAW_CHARS
 
 _ANY_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _NOT_IN_NAMES: Final = bytes({*range(256)} - {*range(0x21, 0x7F)})
@@ -87,6 +87,6 @@ def _unfolded(head: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _cut(octets: bytes) -> str:
-    text = octets[: 4 * RAW_LETTERS].decode("utf-8", "backslashreplace").rstrip()
-    whole = len(octets) <= 4 * RAW_LETTERS and len(text) <= RAW_LETTERS
-    return text if whole else text[: RAW_LETTERS - 1] + "…"
+    text = octets[: 4 * RAW_CHARS].decode("utf-8", "backslashreplace").rstrip()
+    whole = len(octets) <= 4 * RAW_CHARS and len(text) <= RAW_CHARS
+    return text if whole else text[: RAW_CHARS - 1] + "…"

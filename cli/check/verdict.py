@@ -21,7 +21,7 @@ from shared.mail.likely_mistakes import mistake_in_bytes
 from shared.submission.checks import case_of
 from shared.submission.normal_form import scan_normal_form
 from shared.submission.rules import RULES, UNREADABLE, Rule, Submission, judge
-from shared.topics.records import BrokenRule, Facts
+from shared.topics.records import Facts, Violation
 
 _MAX_LINES_SHOWN: Final = 3  # of a header that stands in a message more often
 _ENVELOPE_RULES: Final = ("R9", "R10", "R11")
@@ -37,7 +37,7 @@ class Verdict(Struct, frozen=True):
     message: str
     first_line: int
     submission: Submission
-    broken: dict[str, BrokenRule]
+    broken: dict[str, Violation]
     meant: dict[str, list[HeaderLine]]
     not_judged: frozenset[str]  # another broken rule takes their ground
     defect: str  # why it is no message, "" where it is one
@@ -129,7 +129,7 @@ def _failures(verdict: Verdict) -> Iterator[Row]:
 
 
 def _not_judged(
-    facts: Facts, submission: Submission, broken: dict[str, BrokenRule]
+    facts: Facts, submission: Submission, broken: dict[str, Violation]
 ) -> frozenset[str]:
     sender = case_of(facts, submission).sender
     lacks = {

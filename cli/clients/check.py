@@ -131,9 +131,9 @@ def check(name: str, as_json: bool, **options: Any) -> None:
         ask = DnsLookUps(asked.server, Deadline(asked.timeout_s))
     except (WrongChoice, ResolverError) as error:
         text = f"--resolver: {error}" if isinstance(error, ResolverError) else str(error)
-        fail(text, Exit.WRONG_USE, as_json)
+        fail(text, Exit.USAGE_ERROR, as_json)
     except ServiceConfigError as error:
-        fail("; ".join(error.lines), Exit.WRONG_USE, as_json)
+        fail("; ".join(error.lines), Exit.USAGE_ERROR, as_json)
     findings = [*judge_delegation(ask, client.sending_domain, expected), *lane]
     if as_json:
         print_json(_document(client, findings))
@@ -242,7 +242,7 @@ def _document(client: Client, findings: Sequence[Finding]) -> dict[str, Any]:
     return {
         "client": client.name,
         "sending_domain": client.sending_domain,
-        "well": _exit_code(findings) is Exit.WELL,
+        "well": _exit_code(findings) is Exit.OK,
         "checks": findings,
     }
 
@@ -263,7 +263,7 @@ def _exit_code(findings: Sequence[Finding]) -> Exit:
     judgements = {finding.judgement for finding in findings}
     if Judgement.FAULT in judgements:
         return Exit.CHECK_FAILED
-    return Exit.PART_AWAY if Judgement.AWAY in judgements else Exit.WELL
+    return Exit.PART_UNAVAILABLE if Judgement.AWAY in judgements else Exit.OK
 
 
 def _printable(text: str) -> str:

@@ -22,7 +22,7 @@ from cli.clients.faults import answering
 from cli.target import find_kafka, kafka_options
 from shared.registry.client import Client
 from shared.registry.credentials import (
-    MIN_PASSWORD_LETTERS,
+    MIN_PASSWORD_CHARS,
     Credential,
     make_credential,
     new_password,
@@ -129,15 +129,15 @@ def _read_password(as_json: bool) -> str:
         fail(
             "the password on standard input: expected UTF-8 without control characters,"
             f" at most {MAX_PASSWORD_OCTETS} octets",
-            Exit.WRONG_USE,
+            Exit.USAGE_ERROR,
             as_json,
         )
     letters = len(text or "")
-    if text is None or letters < MIN_PASSWORD_LETTERS:
+    if text is None or letters < MIN_PASSWORD_CHARS:
         fail(
             f"the password on standard input: found {letters} letters,"
-            f" expected {MIN_PASSWORD_LETTERS} or more",
-            Exit.WRONG_USE,
+            f" expected {MIN_PASSWORD_CHARS} or more",
+            Exit.USAGE_ERROR,
             as_json,
         )
     return text

@@ -11,7 +11,7 @@ import msgspec
 
 from cli.answer import Exit, fail, print_json, say
 from shared.registry.file.clients_file import RegistryError
-from shared.runtime.lifecycle import PartAway
+from shared.runtime.errors import PartUnavailable
 from shared.settings.loader import SettingsError
 
 P = ParamSpec("P")
@@ -30,8 +30,8 @@ def answering(command: Callable[P, None]) -> Callable[P, None]:
                 say(str(fault))
             if as_json:
                 print_json({"faults": [msgspec.to_builtins(fault) for fault in error.faults]})
-            sys.exit(Exit.WRONG_USE)
-        except PartAway as error:
-            fail(str(error), Exit.PART_AWAY, as_json)
+            sys.exit(Exit.USAGE_ERROR)
+        except PartUnavailable as error:
+            fail(str(error), Exit.PART_UNAVAILABLE, as_json)
 
     return wrapped

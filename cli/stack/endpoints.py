@@ -7,7 +7,7 @@ from msgspec import Struct
 from shared.settings.secrets import masked
 
 
-class Doors(Struct, frozen=True):
+class Endpoints(Struct, frozen=True):
     """Where each door is; None where a line has none. This is what `up --json` prints."""
 
     kafka: str  # host:port, as bootstrap server
@@ -20,7 +20,7 @@ class Doors(Struct, frozen=True):
     sink: str | None = None  # host:port
 
 
-def described(doors: Doors) -> list[str]:
+def described(doors: Endpoints) -> list[str]:
     """One line for each door, for people."""
     single = {
         "kafka": doors.kafka,

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from cli.stack import paths as places
-from cli.stack.endpoints import Doors
+from cli.stack.endpoints import Endpoints
 
 FILE: Final = "state.json"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -31,7 +31,7 @@ class State(Struct, frozen=True):
     pid: int
     started: str  # tells this process from a later one with the same number
     phase: Phase
-    doors: Doors | None = None
+    doors: Endpoints | None = None
     parts: dict[str, int] = {}  # process id by part
     error: str = ""
 

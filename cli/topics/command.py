@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from cli.answer import Exit, fail, print_json
 from cli.target import find_kafka, kafka_options
-from shared.runtime.lifecycle import PartAway
+from shared.runtime.errors import PartUnavailable
 from shared.runtime.program_name import program_name
 from shared.settings.loader import SettingsError
 from shared.settings.sections import KafkaSettings
@@ -110,9 +110,9 @@ def _reporting(as_json: bool) -> Iterator[None]:
     try:
         yield
     except SettingsError as error:
-        fail("; ".join(map(str, error.faults)), Exit.WRONG_USE, as_json)
-    except (PartAway, KafkaError, TopicError) as error:
-        fail(str(error), Exit.PART_AWAY, as_json)
+        fail("; ".join(map(str, error.faults)), Exit.USAGE_ERROR, as_json)
+    except (PartUnavailable, KafkaError, TopicError) as error:
+        fail(str(error), Exit.PART_UNAVAILABLE, as_json)
 
 
 @contextmanager
@@ -152,7 +152,7 @@ def _answer(kafka: KafkaSettings, rows: list[Answer], as_json: bool) -> None:
             if row.status != "ok":
                 click.echo(_line(row))
         click.echo(f"{len(rows)} topics, {len(wrong)} not as planned")
-    sys.exit(Exit.CHECK_FAILED if wrong else Exit.WELL)
+    sys.exit(Exit.CHECK_FAILED if wrong else Exit.OK)
 
 
 def _line(row: Answer) -> str:

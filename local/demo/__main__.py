@@ -22,11 +22,11 @@ from cli.stack import state
 from cli.stack.endpoints import described
 from cli.stack.state import State
 from local.demo.display import Display
-from local.demo.performance import perform
-from local.demo.reckoning import result
-from local.parts.away import PartAwayError
+from local.demo.reconciliation import result
+from local.demo.run import perform
+from local.parts.unavailable import PartNotStarted
 from local.stack import Line, LineOptions
-from shared.runtime.lifecycle import PartAway
+from shared.runtime.errors import PartUnavailable
 from shared.runtime.program_name import program_name
 
 DEFAULT_MESSAGES: Final = 2_000
@@ -57,8 +57,8 @@ def main(count: int, *, stay: bool, as_json: bool) -> None:
         with interruptible():
             state.write(mine)
             code = _run(mine, count, stay=stay, as_json=as_json)
-    except (PartAwayError, PartAway) as away:
-        fail(str(away), Exit.PART_AWAY, as_json)
+    except (PartNotStarted, PartUnavailable) as away:
+        fail(str(away), Exit.PART_UNAVAILABLE, as_json)
     except StopAskedError:
         fail("ended before it was done; nothing is left running", Exit.INTERRUPTED, as_json)
     finally:
@@ -89,7 +89,7 @@ def _run(mine: State, count: int, *, stay: bool, as_json: bool) -> Exit:
             display.end(outcome, performance.reckoning, _next_steps(line, stay=stay))
         if stay:
             _stay(line)
-        return Exit.CHECK_FAILED if differ else Exit.WELL
+        return Exit.CHECK_FAILED if differ else Exit.OK
     finally:
         line.stop()
         if not differ:  # else what Kafka holds may tell why

@@ -14,8 +14,8 @@ from rich.live import Live
 from rich.table import Table
 
 from cli.answer import say
-from local.demo.following import Counts
-from local.demo.reckoning import Reckoning, Result
+from local.demo.event_follower import Counts
+from local.demo.reconciliation import Reconciliation, Result
 
 # Without a terminal: a line at least this far from the one before, and only for news.
 _LINE_EVERY_S: Final = 2.0
@@ -101,7 +101,7 @@ class Display:
         table.add_row(str(deferrals), "deferrals", "put off by the recipient's server, tried again")
         return table
 
-    def end(self, result: Result, reckoning: Reckoning, next_steps: Sequence[str]) -> None:
+    def end(self, result: Result, reckoning: Reconciliation, next_steps: Sequence[str]) -> None:
         """Show the bill beside what the sink saw, whether they agree, and where to look next."""
         console = self._console
         console.print(_bill(reckoning))
@@ -126,7 +126,7 @@ def in_words(progress: Progress) -> str:
     return ", ".join([*parts, f"{progress.in_flight} in flight"])
 
 
-def _bill(reckoning: Reckoning) -> Table:
+def _bill(reckoning: Reconciliation) -> Table:
     table = Table(title="The bill, beside what the sink saw", title_justify="left")
     for name in ("client", "mailing ID", "sub-client"):
         table.add_column(name)

@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from local.demo.letters import Letter, letters
+from local.demo.sample_bodies import SampleBody, sample_bodies
 from shared.topics.names import intake
 
 
@@ -72,14 +72,14 @@ class Draft(Struct, frozen=True):
     number: int
     account: Account
     recipient: str
-    letter: Letter
+    letter: SampleBody
     date: str
 
 
 def publications(count: int, seed: int, now_s: float) -> Iterator[Publication]:
     """That many records in the order of publishing; the same for the same arguments."""
     chance = random.Random(seed)  # noqa: S311 - repeatable demo, no secret
-    stock = letters(seed)
+    stock = sample_bodies(seed)
     date = formatdate(now_s)
     deck: list[str] = []
     for number in range(1, count + 1):

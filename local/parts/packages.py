@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from cli.stack import paths as places
-from local.parts.away import PartAwayError
+from local.parts.unavailable import PartNotStarted
 
 # Another package manager may be at work (a fresh cloud machine updates itself).
 _LOCK_WAIT_S: Final = 180
@@ -37,7 +37,7 @@ def program(name: str, package: str, reason: str) -> str:
         install([package], reason)
     found = find_program(name)
     if found is None:
-        raise PartAwayError(f"{reason}: {name} is not found though {package} is installed")
+        raise PartNotStarted(f"{reason}: {name} is not found though {package} is installed")
     return found
 
 
@@ -57,7 +57,7 @@ def install(packages: Sequence[str], reason: str, preseed: str = "") -> None:
     named = " ".join(packages)
     prefix = root_prefix() if shutil.which("apt-get") else None
     if prefix is None:
-        raise PartAwayError(f"{reason}: install {named} (apt-get install {named}), then try again")
+        raise PartNotStarted(f"{reason}: install {named} (apt-get install {named}), then try again")
     say(f"installing {named} with apt: {reason}")
     log = places.INSTALL_LOG
     if preseed:
@@ -76,4 +76,4 @@ def _logged(command: Sequence[str], log: Path, given: str = "") -> None:
             command, input=given.encode(), stdout=out, stderr=subprocess.STDOUT, check=False
         )
     if done.returncode != 0:
-        raise PartAwayError(f"`{' '.join(command)}` failed; see {log}")
+        raise PartNotStarted(f"`{' '.join(command)}` failed; see {log}")

@@ -16,7 +16,7 @@ from typing import Final
 from msgspec import Struct
 
 from local.parts import ports
-from local.parts.away import PartAwayError
+from local.parts.unavailable import PartNotStarted
 from local.process import ProcessSpec
 
 REDIS_MIN: Final = 7
@@ -60,7 +60,7 @@ def find_server() -> str:
     for server in candidates:
         if server_version(server) >= REDIS_MIN:
             return server
-    raise PartAwayError(f"no Valkey and no Redis {REDIS_MIN} or newer: install valkey-server")
+    raise PartNotStarted(f"no Valkey and no Redis {REDIS_MIN} or newer: install valkey-server")
 
 
 def answers_ping(host: str, port: int) -> bool:

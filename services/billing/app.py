@@ -17,8 +17,9 @@ from services.billing.edge.metrics import BillingMetrics
 from services.billing.edge.usage_view import UsageView
 from services.billing.edge.worker import Worker, WorkerParts
 from services.billing.settings import Settings
+from shared.runtime.errors import UsageError
 from shared.runtime.failpoints import Failpoints
-from shared.runtime.lifecycle import WELL, WrongUse
+from shared.runtime.lifecycle import OK
 from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running
 from shared.store.client import connect
@@ -69,9 +70,9 @@ def serve(settings: Settings, running: Running) -> int:
                 worker.run(running.stop)
     except FencedInstanceIdError:
         name = settings.runtime.instance
-        raise WrongUse(f"runtime.instance: another billing process runs as {name!r}") from None
+        raise UsageError(f"runtime.instance: another billing process runs as {name!r}") from None
     finally:
         door.close()
         ends.close()
         policy.close()
-    return WELL
+    return OK

@@ -26,16 +26,16 @@ from services.billing.core.month import Months, is_month
 from services.billing.core.table import as_csv
 from services.billing.core.usage import BILLED, COUNTERS, RECEIVED
 from services.billing.edge.cells import RedisCells
-from services.billing.edge.log_ends import EndsAsker, KafkaAwayError
+from services.billing.edge.log_ends import EndsAsker, KafkaUnavailable
 from services.billing.edge.recounting import RecountReport, recount
 from services.billing.edge.usage_view import MAX_WAIT_S, UsageView
 from services.billing.settings import Settings
 from shared.audit.event_log import EventLog
 from shared.runtime.clock import SystemClock
-from shared.runtime.lifecycle import PartAway, WrongUse
+from shared.runtime.errors import PartUnavailable, UsageError
 from shared.runtime.service_cli import run_cli, service_cli
 from shared.settings.loader import DEFAULT_ORIGIN, load
-from shared.store.client import StoreAwayError, connect
+from shared.store.client import StoreUnavailable, connect
 from shared.stream.client import ClientOptions, options_of
 
 P = ParamSpec("P")
@@ -65,7 +65,7 @@ def _open(line: str) -> _Doors:
     running = state.running(line or MAIN_LINE)
     doors = running.doors if running is not None else None
     if line and doors is None:
-        raise PartAway("the line", repr(line), "it does not run")
+        raise PartUnavailable("the line", repr(line), "it does not run")
     if doors is not None and (line or origins["kafka.bootstrap"] == DEFAULT_ORIGIN):
         kafka = structs.replace(kafka, bootstrap=doors.kafka)
     if doors is not None and (line or origins["redis.url"] == DEFAULT_ORIGIN):
@@ -83,10 +83,10 @@ def _answering(command: Callable[P, None]) -> Callable[P, None]:
         as_json = bool(kwargs.get("as_json"))
         try:
             command(*args, **kwargs)
-        except (PartAway, StoreAwayError) as error:
-            fail(str(error), Exit.PART_AWAY, as_json)
-        except WrongUse as error:
-            fail(str(error), Exit.WRONG_USE, as_json)
+        except (PartUnavailable, StoreUnavailable) as error:
+            fail(str(error), Exit.PART_UNAVAILABLE, as_json)
+        except UsageError as error:
+            fail(str(error), Exit.USAGE_ERROR, as_json)
 
     return wrapped
 
@@ -110,7 +110,7 @@ def usage(month: str, client: str, wait_s: float, as_table: bool, as_json: bool,
     doors = _open(line)
     month = month or doors.months.of(SystemClock().now_ms())
     if not is_month(month):
-        raise WrongUse(f"--month: found {month!r}, expected YYYY-MM")
+        raise UsageError(f"--month: found {month!r}, expected YYYY-MM")
     ends = EndsAsker(doors.options)
     try:
         found = UsageView(doors.cells, ends).read(month, client, wait_s)
@@ -124,7 +124,7 @@ def usage(month: str, client: str, wait_s: float, as_table: bool, as_json: bool,
         _show(found)
     if not found.complete:
         say(f"not complete: {found.reason}")
-        sys.exit(Exit.CHECK_FAILED if wait_s else Exit.WELL)
+        sys.exit(Exit.CHECK_FAILED if wait_s else Exit.OK)
 
 
 def _show(found: Usage) -> None:
@@ -154,7 +154,7 @@ def recount_again(as_json: bool, line: str) -> None:
         print_json(report)
     else:
         _tell(report)
-    sys.exit(Exit.WELL if report.agree else Exit.CHECK_FAILED)
+    sys.exit(Exit.OK if report.agree else Exit.CHECK_FAILED)
 
 
 def _tell(report: RecountReport) -> None:
@@ -199,8 +199,8 @@ def adopt_log(as_json: bool, line: str) -> None:
     ends = EndsAsker(doors.options)
     try:
         found = ends.ask()
-    except KafkaAwayError as error:
-        raise PartAway("Kafka", doors.options.bootstrap, str(error)) from error
+    except KafkaUnavailable as error:
+        raise PartUnavailable("Kafka", doors.options.bootstrap, str(error)) from error
     finally:
         ends.close()
     month = doors.months.of(SystemClock().now_ms())

@@ -32,17 +32,18 @@ from services.deliver.edge.resolver import Resolver
 from services.deliver.edge.signing import KeyFault, Signer, SigningSender, load_key
 from services.deliver.settings import DeliverSettings, Settings
 from shared.runtime.clock import Clock
+from shared.runtime.errors import UsageError
 from shared.runtime.failpoints import Failpoints
-from shared.runtime.lifecycle import WELL, WrongUse
+from shared.runtime.lifecycle import OK
 from shared.runtime.service_cli import Running
 from shared.stream.admin import ensure_topics_until
 from shared.stream.client import options_of
+from shared.stream.client_events import ClientEvents
 from shared.stream.consumer import StreamConsumer
 from shared.stream.jobs import Limits
 from shared.stream.open_transactions import OpenTransactions
-from shared.stream.own_events import OwnEvents
 from shared.stream.reachability import probe_brokers
-from shared.stream.telling import tell_worker
+from shared.stream.status_metrics import register_worker_metrics
 from shared.stream.transactions import TransactionalProducer
 from shared.stream.watchdog import watchdog_of
 from shared.stream.worker import Worker
@@ -70,20 +71,22 @@ def serve(settings: Settings, running: Running) -> int:
     try:
         routes = Routes(settings.deliver.routes)
     except RouteError as error:
-        raise WrongUse(f"deliver.routes: {error}") from None
+        raise UsageError(f"deliver.routes: {error}") from None
     signer = make_signer(settings.deliver, running.clock)
     topics = plans(LANES, kafka.partitions)
     if not ensure_topics_until(running.stop, kafka, topics):
-        return WELL
+        return OK
     options = options_of(kafka, settings.runtime)
     worker = Worker(
         SERVICE,
         lambda: StreamConsumer(options, GROUP, pattern=DELIVER_PATTERN, keeps_claims=True),
-        TransactionalProducer(options, SERVICE, failpoints, watchdog_of(options), OwnEvents(kafka)),
+        TransactionalProducer(
+            options, SERVICE, failpoints, watchdog_of(options), ClientEvents(kafka)
+        ),
         failpoints,
         _limits(settings),
     )
-    tell_worker(worker.status, running.health, running.counters)
+    register_worker_metrics(worker.status, running.health, running.counters)
     written = (*map(deferred, DELAYS_S), EVENTS)
     with (
         probe_brokers(options, map(outbound, LANES), written, running.health),
@@ -92,7 +95,7 @@ def serve(settings: Settings, running: Running) -> int:
     ):
         outward = _Outward(routes, signer, failpoints)
         runner.run(_deliver(settings.deliver, running, worker, outward))
-    return WELL
+    return OK
 
 
 def make_signer(deliver: DeliverSettings, clock: Clock) -> Signer | None:
@@ -102,7 +105,7 @@ def make_signer(deliver: DeliverSettings, clock: Clock) -> Signer | None:
     try:
         key = load_key(deliver.dkim_key_file)
     except KeyFault as error:
-        raise WrongUse(f"deliver.dkim_key_file: {error}") from None
+        raise UsageError(f"deliver.dkim_key_file: {error}") from None
     return Signer(key, deliver.dkim_selector, clock)
 
 

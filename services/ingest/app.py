@@ -12,18 +12,18 @@ from services.ingest.edge.intake.topics import IntakeTopics
 from services.ingest.settings import Settings
 from shared.registry.store.view import ClientView
 from shared.runtime.failpoints import Failpoints
-from shared.runtime.lifecycle import WELL, Stop
+from shared.runtime.lifecycle import OK, Stop
 from shared.runtime.open_files import allow_open_files
 from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running
 from shared.stream.admin import ensure_topics_until
 from shared.stream.client import options_of
+from shared.stream.client_events import ClientEvents
 from shared.stream.consumer import StreamConsumer
 from shared.stream.open_transactions import OpenTransactions
-from shared.stream.own_events import OwnEvents
 from shared.stream.reachability import probe_brokers
 from shared.stream.relay import Relay
-from shared.stream.telling import tell_relay
+from shared.stream.status_metrics import register_relay_metrics
 from shared.stream.transactions import TransactionalProducer
 from shared.stream.watchdog import watchdog_of
 from shared.topics import names
@@ -41,7 +41,7 @@ def serve(settings: Settings, running: Running) -> int:
     failpoints = Failpoints.parse(os.environ.get("SLUICE_FAILPOINT", ""))
     topics = plans((), kafka.partitions)
     if not ensure_topics_until(running.stop, kafka, topics):
-        return WELL
+        return OK
     options = options_of(kafka, settings.runtime)
     view = ClientView(kafka)
     view.start()
@@ -51,13 +51,13 @@ def serve(settings: Settings, running: Running) -> int:
             SERVICE,
             lambda: StreamConsumer(options, GROUP, pattern=INTAKE_PATTERN),
             TransactionalProducer(
-                options, SERVICE, failpoints, watchdog_of(options), OwnEvents(kafka)
+                options, SERVICE, failpoints, watchdog_of(options), ClientEvents(kafka)
             ),
             intake.process,
             failpoints,
             max_records=settings.ingest.max_records,
         )
-        tell_relay(relay.status, running.health, running.counters)
+        register_relay_metrics(relay.status, running.health, running.counters)
         written = (names.RECEIVED, names.EVENTS, names.REFUSED)
         with (
             Probe("intake topics", IntakeTopics(kafka).look, INTAKES_EVERY_S),
@@ -74,7 +74,7 @@ def serve(settings: Settings, running: Running) -> int:
                     door.close()
     finally:
         view.close()
-    return WELL
+    return OK
 
 
 def _wait_for_registry(view: ClientView, stop: Stop) -> None:
@@ -96,7 +96,7 @@ def _front_door(
         return None
     allow_open_files(ingest.smtp_max_connections)
     options = options_of(settings.kafka, settings.runtime)
-    own_events = partial(OwnEvents, settings.kafka)
+    own_events = partial(ClientEvents, settings.kafka)
     door = FrontDoor(
         FrontDoorDependencies(
             ingest, options, settings.redis, view.get, running, failpoints, own_events, brokers

@@ -7,24 +7,24 @@ from typing import Final
 
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Policy
-from services.validate.edge.judging import SERVICE, Judging, Means
-from services.validate.edge.keys_reader import KeysReader
+from services.validate.edge.batch_processor import SERVICE, Judging, Means
+from services.validate.edge.key_restorer import KeyRestorer
 from services.validate.edge.submission_keys import SubmissionKeys
 from services.validate.settings import Settings
 from shared.registry.store.view import ClientView
 from shared.runtime.failpoints import Failpoints
-from shared.runtime.lifecycle import WELL
+from shared.runtime.lifecycle import OK
 from shared.runtime.service_cli import Running
 from shared.store import client as store
 from shared.store.submissions import Window
 from shared.stream.admin import ensure_topics_until
 from shared.stream.client import ClientOptions, options_of
+from shared.stream.client_events import ClientEvents
 from shared.stream.consumer import StreamConsumer
 from shared.stream.open_transactions import OpenTransactions
-from shared.stream.own_events import OwnEvents
 from shared.stream.reachability import probe_brokers
 from shared.stream.relay import Relay
-from shared.stream.telling import tell_relay
+from shared.stream.status_metrics import register_relay_metrics
 from shared.stream.transactions import TransactionalProducer
 from shared.stream.watchdog import watchdog_of
 from shared.topics import names
@@ -45,14 +45,14 @@ def serve(settings: Settings, running: Running) -> int:
     failpoints = Failpoints.parse(os.environ.get("SLUICE_FAILPOINT", ""))
     topics = names.plans(lanes.names, kafka.partitions)
     if not ensure_topics_until(running.stop, kafka, topics):
-        return WELL
+        return OK
     options = options_of(kafka, settings.runtime)
     view = ClientView(kafka)
     view.start()
     reader = _keys_reader(settings, running, options)
     try:
         producer = TransactionalProducer(
-            options, SERVICE, failpoints, watchdog_of(options), OwnEvents(kafka)
+            options, SERVICE, failpoints, watchdog_of(options), ClientEvents(kafka)
         )
         policy = Policy(settings.validate.max_message_bytes, lanes)
         judging = Judging(
@@ -76,7 +76,7 @@ def serve(settings: Settings, running: Running) -> int:
             failpoints,
             max_records=settings.validate.max_records,
         )
-        tell_relay(relay.status, running.health, running.counters)
+        register_relay_metrics(relay.status, running.health, running.counters)
         written = (*map(names.outbound, lanes.names), names.EVENTS, names.SUBMISSIONS)
         with (
             OpenTransactions(options),
@@ -87,17 +87,19 @@ def serve(settings: Settings, running: Running) -> int:
         if reader is not None:
             reader.close()
         view.close()
-    return WELL
+    return OK
 
 
-def _keys_reader(settings: Settings, running: Running, options: ClientOptions) -> KeysReader | None:
+def _keys_reader(
+    settings: Settings, running: Running, options: ClientOptions
+) -> KeyRestorer | None:
     """What keeps the submission keys whole, started; None where repeats are not looked for."""
     validate, redis = settings.validate, settings.redis
     if not validate.duplicate_window_h:
         return None
     window = Window(validate.duplicate_window_h * 3600, validate.submissions_per_day)
     client = store.connect(redis.url, decode_responses=False)
-    reader = KeysReader(options, client, redis.submissions_key, window, running.clock)
+    reader = KeyRestorer(options, client, redis.submissions_key, window, running.clock)
     reader.start()
     running.health.add_ready("submission_keys", reader.fault)
     return reader

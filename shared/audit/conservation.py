@@ -86,7 +86,7 @@ def parse_mail_id(text: str) -> bytes | None:
     """The 16 bytes of a mail id (shared.topics.ids); None when it is none."""
     digits = text.translate(_TO_DIGITS)
     # What translate() leaves as it was (I, L, O, U, small letters) is no letter of the alphabet.
-    if len(text) != ids.ID_LETTERS or not text.isascii() or not set(text) <= set(_LETTERS):
+    if len(text) != ids.ID_CHARS or not text.isascii() or not set(text) <= set(_LETTERS):
         return None
     number = int(digits, 32)
     return number.to_bytes(_ID_BYTES, "big") if number < 1 << 128 else None

@@ -13,7 +13,7 @@ from typing import Any, Final
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from shared.runtime.lifecycle import PartAway
+from shared.runtime.errors import PartUnavailable
 from shared.stream.client import ClientOptions, make_consumer, position_of
 from shared.stream.consumer import Record
 from shared.topics.names import EVENTS
@@ -37,7 +37,7 @@ class EventLog:
         numbers = self._committed.partitions_for_topic(topic)
         if not numbers:
             self.close()
-            raise PartAway("Kafka", options.bootstrap, f"it has no topic {topic}")
+            raise PartUnavailable("Kafka", options.bootstrap, f"it has no topic {topic}")
         self._partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
 
     def __enter__(self) -> EventLog:
@@ -127,5 +127,5 @@ class EventLog:
             raise self._away(str(error)) from error
         return found
 
-    def _away(self, reason: str) -> PartAway:
-        return PartAway("Kafka", self._options.bootstrap, reason)
+    def _away(self, reason: str) -> PartUnavailable:
+        return PartUnavailable("Kafka", self._options.bootstrap, reason)

@@ -23,7 +23,7 @@ from shared.mail.domains import normalise
 
 MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1
 MAX_ADDRESS_OCTETS: Final = 254  # a path is at most 256 with its brackets (RFC 5321, 4.5.3.1.3)
-MAX_VALUE_LETTERS: Final = 4_096  # display name and all; no sender needs more
+MAX_VALUE_CHARS: Final = 4_096  # display name and all; no sender needs more
 MAX_NESTED_COMMENTS: Final = 16
 _CACHED_PATHS: Final = 4_096
 
@@ -96,7 +96,7 @@ _SYNTAX: Final = re.compile(r'[\x00-\x20()<>\[\]:;@\\,."]')
 _Token = tuple[str, str]  # kind (space, atom, quoted, literal, comment, or the special) and text
 
 
-class _NotOne(Exception):  # noqa: N818 - not an error: the answer, from deep in the grammar
+class _NotOne(Exception):
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
 
@@ -125,7 +125,7 @@ def _cached_path(path: str) -> Parsed:
 def _parse_plain(octets: bytes) -> ParsedAddress | None:
     """The forms of nearly all mail; None leaves the value to the tokens."""
     match = _PLAIN.fullmatch(octets)
-    if match is None or len(octets) > MAX_VALUE_LETTERS:
+    if match is None or len(octets) > MAX_VALUE_CHARS:
         return None
     name, local, domain, bare_local, bare_domain = match.groups()
     if bare_local is not None:
@@ -142,13 +142,13 @@ def _parse_plain(octets: bytes) -> ParsedAddress | None:
 
 
 def _parse_tokens(octets: bytes) -> Parsed:
-    if len(octets) > 4 * MAX_VALUE_LETTERS:
+    if len(octets) > 4 * MAX_VALUE_CHARS:
         return AddressFault(Fault.TOO_LONG)
     try:
         text = octets.decode("utf-8")
     except UnicodeDecodeError:
         return AddressFault(Fault.NOT_UTF8)
-    if len(text) > MAX_VALUE_LETTERS:
+    if len(text) > MAX_VALUE_CHARS:
         return AddressFault(Fault.TOO_LONG)
     if _CONTROL.search(text):
         return AddressFault(Fault.CONTROL)

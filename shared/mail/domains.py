@@ -14,7 +14,7 @@ from typing import Final
 import idna
 from publicsuffixlist import PublicSuffixList
 
-MAX_DOMAIN_LETTERS: Final = 253  # 255 octets in DNS, less the two that are not written
+MAX_DOMAIN_CHARS: Final = 253  # 255 octets in DNS, less the two that are not written
 # Recipients' domains repeat: the large providers, and a tail of company domains.
 _CACHED_DOMAINS: Final = 16_384
 
@@ -31,12 +31,12 @@ def normalise(domain: str) -> str:
     Of UTS 46 only case and normal form C are mapped, then IDNA 2008 is applied strictly: wide
     letters, dots that are none and invisible characters make a look-alike, not the same domain.
     """
-    if len(domain) > MAX_DOMAIN_LETTERS:
+    if len(domain) > MAX_DOMAIN_CHARS:
         return ""
     if not domain.isascii():
         domain = _to_ascii(domain)
     normal = domain.lower()
-    if len(normal) > MAX_DOMAIN_LETTERS or not _HOST_NAME.fullmatch(normal):
+    if len(normal) > MAX_DOMAIN_CHARS or not _HOST_NAME.fullmatch(normal):
         return ""
     # A last label of digits is an IP address, or looks like one (RFC 1123, 2.1).
     return "" if normal.rpartition(".")[2].isdecimal() else normal

@@ -25,7 +25,7 @@ __all__ = ["CODE_HEADER", "MAX_HEADER_BYTES", "Defect", "scan", "split_domain"]
 CODE_HEADER: Final = b"x-bm-mailing"
 MAX_HEADER_BYTES: Final = 262_144
 MAX_HEADER_LINES: Final = 2_000  # real mail has under 200; each costs a Python object
-RAW_LETTERS: Final = 200  # of a value kept to be shown
+RAW_CHARS: Final = 200  # of a value kept to be shown
 MAX_MESSAGE_ID_OCTETS: Final = 995  # what fits a line of 998 beside the brackets
 
 
@@ -250,5 +250,5 @@ def _shown(values: list[bytes]) -> str:
     """The first value, cut, as text that can always be encoded."""
     if not values:
         return ""
-    octets = values[0].strip(b" \t")[: 4 * RAW_LETTERS]
-    return octets.decode("utf-8", "backslashreplace")[:RAW_LETTERS]
+    octets = values[0].strip(b" \t")[: 4 * RAW_CHARS]
+    return octets.decode("utf-8", "backslashreplace")[:RAW_CHARS]

@@ -25,7 +25,7 @@ from msgspec import Struct
 # guess, costs this much of a worker thread: some 20 ms. This is the most that Cyrus SASL,
 # with which Postfix logs in, computes: it takes SCRAM before PLAIN, and no more rounds than these.
 DEFAULT_ITERATIONS: Final = 65_536
-MIN_PASSWORD_LETTERS: Final = 12
+MIN_PASSWORD_CHARS: Final = 12
 # One in use and one being brought in.
 MAX_CREDENTIALS: Final = 2
 _SALT_BYTES: Final = 16

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
-from shared.runtime.lifecycle import WrongUse
+from shared.runtime.errors import UsageError
 from shared.runtime.telemetry import CONTENT_TYPE, Counters
 from shared.settings.sections import TelemetrySettings
 
@@ -53,7 +53,7 @@ class HealthServer:
             self._server = ThreadingHTTPServer(address, _handler(self))
         except OSError as error:
             where = f"{settings.http_host}:{settings.http_port}"
-            raise WrongUse(f"telemetry.http_port: cannot listen on {where}: {error}") from None
+            raise UsageError(f"telemetry.http_port: cannot listen on {where}: {error}") from None
         self._server.daemon_threads = True
         self.host = settings.http_host
         self.port = int(self._server.server_address[1])

@@ -17,29 +17,19 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
+from shared.runtime.errors import PartUnavailable, UsageError
 from shared.runtime.failpoints import FailpointError
 from shared.settings.loader import SettingsError
 
-WELL: Final = 0
+OK: Final = 0
 CHECK_FAILED: Final = 1
-WRONG_USE: Final = 2
-PART_AWAY: Final = 3
+USAGE_ERROR: Final = 2
+PART_UNAVAILABLE: Final = 3
 DRAIN_OVERDUE: Final = 75  # EX_TEMPFAIL, as the watchdog's
 # What a drain may take beyond its time-out before the process is ended, for closing up.
 DRAIN_GRACE_S: Final = 5.0
 
 log = logging.getLogger(__name__)
-
-
-class PartAway(Exception):  # noqa: N818 - names the fact
-    """A part this command cannot do without (Kafka, Redis) does not answer."""
-
-    def __init__(self, part: str, where: str, reason: str = "no answer") -> None:
-        super().__init__(f"{part} at {where} is away: {reason}")
-
-
-class WrongUse(Exception):  # noqa: N818 - names the fact
-    """The command cannot be done as it was asked for; the text says why."""
 
 
 class Stop:
@@ -129,13 +119,13 @@ def run_main(main: Callable[[], int]) -> int:
     except SettingsError as error:
         for fault in error.faults:
             print(f"settings: {fault}", file=sys.stderr)  # noqa: T201 - logging is not set up yet
-        return WRONG_USE
-    except (WrongUse, FailpointError) as error:
+        return USAGE_ERROR
+    except (UsageError, FailpointError) as error:
         print(error, file=sys.stderr)  # noqa: T201
-        return WRONG_USE
-    except PartAway as error:
+        return USAGE_ERROR
+    except PartUnavailable as error:
         print(error, file=sys.stderr)  # noqa: T201
-        return PART_AWAY
+        return PART_UNAVAILABLE
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from shared.runtime.lifecycle import WrongUse
+from shared.runtime.errors import UsageError
 
 
 def bind(processors: Sequence[int]) -> None:
@@ -23,9 +23,9 @@ def bind(processors: Sequence[int]) -> None:
         return
     found = f"runtime.processors: found {list(processors)}"
     if not hasattr(os, "sched_setaffinity"):
-        raise WrongUse(f"{found}, expected none: this system binds no process to processors")
+        raise UsageError(f"{found}, expected none: this system binds no process to processors")
     allowed = os.sched_getaffinity(0)
     if not allowed.issuperset(processors):
         listed = ", ".join(map(str, sorted(allowed)))
-        raise WrongUse(f"{found}, expected some of those this process may use: {listed}")
+        raise UsageError(f"{found}, expected some of those this process may use: {listed}")
     os.sched_setaffinity(0, processors)

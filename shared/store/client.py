@@ -25,6 +25,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from shared.runtime.errors import Unavailable
+
 CONNECT_TIMEOUT_S: Final = 1.0
 COMMAND_TIMEOUT_S: Final = 2.0
 # A connection idle for longer is asked with PING before it is used.
@@ -38,7 +40,7 @@ WORST_CALL_S: Final = (RETRIES + 1) * (CONNECT_TIMEOUT_S + COMMAND_TIMEOUT_S) + 
 _RETRIED: Final = (RedisConnectionError, RedisTimeoutError, BusyLoadingError)
 
 
-class StoreAwayError(RuntimeError):
+class StoreUnavailable(Unavailable):
     """The store is away, loading, full or read-only: nothing is known of the command's effect."""
 
 
@@ -73,4 +75,4 @@ def store_errors() -> Iterator[None]:
         yield
     except RedisError as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise StoreAwayError(f"Redis: {reason}") from error
+        raise StoreUnavailable(f"Redis: {reason}") from error

@@ -2,7 +2,7 @@
 
 An evicted submission key lets a repeated message go out twice, and nothing tells. So nobody
 relies on keys while the policy is another one, and keys that may have been evicted meanwhile
-are read back (services/validate/edge/keys_reader.py).
+are read back (services/validate/edge/key_restorer.py).
 
 The policy is read by INFO, which managed servers allow where they forbid CONFIG; by CONFIG GET
 where INFO does not have it.
@@ -16,7 +16,7 @@ import redis
 from msgspec import Struct
 from redis.exceptions import NoPermissionError, ResponseError
 
-from shared.store.client import StoreAwayError, connect, store_errors
+from shared.store.client import StoreUnavailable, connect, store_errors
 
 SAFE_POLICY: Final = "noeviction"
 _TIMEOUT_S: Final = 1.0
@@ -68,7 +68,7 @@ def policy_fault(client: redis.Redis) -> str:
     """Why keys may vanish; "" also where Redis is unavailable, which others notice."""
     try:
         return read_eviction(client).fault
-    except StoreAwayError:
+    except StoreUnavailable:
         return ""
 
 

@@ -51,7 +51,7 @@ CLOSE_TIMEOUT_MS: Final = 3_000
 POSITION_LATE_S: Final = 3.0
 
 
-class MembershipLost(Exception):  # noqa: N818 - names the fact
+class MembershipLost(Exception):
     """This process is no longer the member that its partitions were assigned to."""
 
 

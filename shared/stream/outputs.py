@@ -15,7 +15,7 @@ from shared.topics.records import EventType, MailEvent, Message, Tally, TallyRow
 
 # What mail.refused keeps of a record. The headers have the length and the hash of all of it.
 KEPT_BYTES: Final = 64 * 1024
-MAX_REASON_LETTERS: Final = 1_000
+MAX_REASON_CHARS: Final = 1_000
 
 
 def event(service: str, kind: EventType, mail_id: str, data: MailEvent) -> Output:
@@ -25,14 +25,14 @@ def event(service: str, kind: EventType, mail_id: str, data: MailEvent) -> Outpu
 
 
 def told(
-    service: str, kind: EventType, mail_id: str, data: MailEvent, *, has_own_events: bool
+    service: str, kind: EventType, mail_id: str, data: MailEvent, *, has_client_events: bool
 ) -> list[Output]:
     """The records that tell this: on mail.events and, where the client has one, its own topic."""
     first = event(service, kind, mail_id, data)
-    return [first, own_copy(first, data.client)] if has_own_events else [first]
+    return [first, client_copy(first, data.client)] if has_client_events else [first]
 
 
-def own_copy(told: Output, client: str) -> Output:
+def client_copy(told: Output, client: str) -> Output:
     """The same event for the client's own topic; written in the transaction of `told`."""
     return told._replace(topic=names.own_events(client))
 
@@ -89,7 +89,7 @@ def _refused_headers(
     topic, partition, offset = place
     headers = [
         ("code", code.encode()),
-        ("reason", reason[:MAX_REASON_LETTERS].encode("utf-8", "backslashreplace")),
+        ("reason", reason[:MAX_REASON_CHARS].encode("utf-8", "backslashreplace")),
         ("topic", topic.encode()),
         ("partition", str(partition).encode()),
         ("offset", str(offset).encode()),

@@ -38,7 +38,7 @@ NOT_READY_S: Final = 1.0
 MAX_RECORDS: Final = 2_000
 
 
-class NotReady(Exception):  # noqa: N818 - a state, not a fault
+class NotReady(Exception):
     """What `process` needs is not there yet; the text says what."""
 
 

@@ -23,7 +23,7 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartiti
 
 from shared.runtime.failpoints import Failpoints
 from shared.stream.client import ClientOptions, discard, make_producer
-from shared.stream.own_events import OwnEvents, went_with_its_topic
+from shared.stream.client_events import ClientEvents, is_lost_with_its_topic
 from shared.stream.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Output(NamedTuple):
     partition: int | None = None
 
 
-class TransactionLost(Exception):  # noqa: N818 - names the fact, as in the module text
+class TransactionLost(Exception):
     """A transaction did not commit, or it is unknown whether it did."""
 
 
@@ -52,7 +52,7 @@ class TransactionalProducer:
         service: str,
         failpoints: Failpoints,
         watchdog: Watchdog,
-        own_events: OwnEvents | None = None,
+        own_events: ClientEvents | None = None,
     ) -> None:
         """`own_events`: what keeps copies off topics that are not there; None: there are none."""
         self._options = options
@@ -146,7 +146,7 @@ class TransactionalProducer:
         # A record that failed by itself must never pass for written: the commit would have
         # failed with it, and this makes sure.
         for output, future in zip(outputs, futures, strict=True):
-            if future.failed() and not went_with_its_topic(output.topic, future.exception):
+            if future.failed() and not is_lost_with_its_topic(output.topic, future.exception):
                 raise future.exception
         hit(f"{service}.committed")
 

@@ -46,7 +46,7 @@ from shared.stream.jobs import (
 )
 from shared.stream.ledger import MetadataError, PartitionLedger, Settled, decode_metadata
 from shared.stream.outcome_writer import OutcomeWriter
-from shared.stream.pausing import Pausing
+from shared.stream.partition_pauser import PartitionPauser
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.topics.codec import CodecError, decode_pack
 
@@ -94,7 +94,7 @@ class Worker:
         # Partitions that came back while they were drained; read again from what is committed.
         self._returned: set[TopicPartition] = set()
         self._open_jobs: set[Job] = set()
-        self._pausing = Pausing()
+        self._pauser = PartitionPauser()
         self._last_commit = 0.0
         self._stop_until: float | None = None
         self.status = WorkerStatus()
@@ -159,7 +159,7 @@ class Worker:
         self._holds.clear()
         self._handovers.clear()
         self._returned.clear()
-        self._pausing = Pausing()
+        self._pauser = PartitionPauser()
         self._outcomes.drop()
 
     def _has_drained(self, consumer: StreamConsumer | None) -> bool:
@@ -197,7 +197,7 @@ class Worker:
         if self._stop_until is not None:
             fill = 1.0
         full = {partition for partition, hold in held.items() if hold.ledger.full()}
-        self._pausing.settle(self._consumer, fill, full | self._handovers.keys() | self._returned)
+        self._pauser.settle(self._consumer, fill, full | self._handovers.keys() | self._returned)
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -243,13 +243,13 @@ class Worker:
             due_ms = self._due_at_ms(messages)
             wait_s = due_ms / 1000 - time.time() if due_ms else 0.0
             if wait_s > 0:
-                self._pausing.sleep(self._consumer, partition, record.offset, wait_s)
+                self._pauser.sleep(self._consumer, partition, record.offset, wait_s)
                 break
             is_alone = not jobs and room >= self._limits.max_in_flight
             if len(jobs) + len(messages) > room and not is_alone:
                 # The limit is what a crash may send twice at most, so it is kept to the message.
                 # Only a pack that is larger by itself goes beyond it, alone.
-                self._pausing.wait_for_room(self._consumer, partition, record.offset)
+                self._pauser.wait_for_room(self._consumer, partition, record.offset)
                 break
             for index in hold.ledger.add(record.offset, len(messages)):
                 jobs.append(Job(hold, record.offset, index, messages[index]))
@@ -325,7 +325,7 @@ class Worker:
     def _begin_handovers(self) -> None:
         """Begin to drain what the group has taken away."""
         for partition in self._consumer.take_revoked():
-            self._pausing.forget(partition)
+            self._pauser.forget(partition)
             self._returned.discard(partition)
             hold = self._holds.pop(partition, None)
             if hold is not None:

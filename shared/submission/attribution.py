@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from shared.registry.client import Client
 from shared.submission.rules import Submission, effective_code, judge
-from shared.topics.records import BrokenRule, Envelope, MailEvent
+from shared.topics.records import Envelope, MailEvent, Violation
 
 
-def broken_rules(envelope: Envelope, client: Client, max_size_bytes: int) -> tuple[BrokenRule, ...]:
+def broken_rules(envelope: Envelope, client: Client, max_size_bytes: int) -> tuple[Violation, ...]:
     """Every rule that the message of this envelope breaks for this client, in their order."""
     return judge(
         envelope.facts,
@@ -37,14 +37,14 @@ def attribute(envelope: Envelope, client: Client) -> Envelope:
     return replace(envelope, mailing_id=billed.mailing_id, sub_client=billed.sub_client)
 
 
-def refused_event(envelope: Envelope, broken: tuple[BrokenRule, ...], now_ms: int) -> MailEvent:
+def refused_event(envelope: Envelope, broken: tuple[Violation, ...], now_ms: int) -> MailEvent:
     """The event of a message, already attributed, that breaks rules; `broken` is not empty."""
     reason = "; ".join(f"{rule.rule}: {rule.reason}" for rule in broken)
     return unsent_event(envelope, reason, now_ms, broken)
 
 
 def unsent_event(
-    envelope: Envelope, reason: str, now_ms: int, broken: tuple[BrokenRule, ...] = ()
+    envelope: Envelope, reason: str, now_ms: int, broken: tuple[Violation, ...] = ()
 ) -> MailEvent:
     """The event of a message, already attributed, that goes no further and why."""
     return MailEvent(

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from shared.mail.likely_mistakes import visible
 from shared.mail.status import Status
-from shared.topics.records import BrokenRule, Envelope, MailEvent
+from shared.topics.records import Envelope, MailEvent, Violation
 
 KEY_REUSED: Final = "key_reused"
 
@@ -54,7 +54,7 @@ def reused_event(event: MailEvent, envelope: Envelope, first_mail_id: str) -> Ma
     )
 
 
-def _key_reused(envelope: Envelope, first_mail_id: str) -> BrokenRule:
+def _key_reused(envelope: Envelope, first_mail_id: str) -> Violation:
     name, found = "Message-ID", envelope.message_id
     if envelope.submission_key:
         name, found = "ce_id", envelope.submission_key
@@ -63,4 +63,4 @@ def _key_reused(envelope: Envelope, first_mail_id: str) -> BrokenRule:
         f"Another message with this {name}{of_source} was handed in before as {first_mail_id}:"
         f" give this one a {name} of its own"
     )
-    return BrokenRule(KEY_REUSED, reason, Status.BAD_HEADER.value, visible(found))
+    return Violation(KEY_REUSED, reason, Status.BAD_HEADER.value, visible(found))

@@ -16,7 +16,7 @@ from typing import Final
 from msgspec import Struct
 
 from shared.mail.domains import organisational_domain
-from shared.mail.headers import RAW_LETTERS
+from shared.mail.headers import RAW_CHARS
 from shared.mail.likely_mistakes import visible
 from shared.mail.status import Status
 from shared.submission import checks as breaches
@@ -28,7 +28,7 @@ from shared.submission.checks import (
     case_of,
     effective_code,
 )
-from shared.topics.records import BrokenRule, Facts
+from shared.topics.records import Facts, Violation
 
 __all__ = [
     "MAX_SIZE_BYTES",
@@ -180,22 +180,22 @@ _TABLE: Final[tuple[tuple[Rule, Callable[[Case], Breach]], ...]] = (
 RULES: Final = tuple(rule for rule, _ in _TABLE)
 
 
-def judge(facts: Facts, submission: Submission) -> tuple[BrokenRule, ...]:
+def judge(facts: Facts, submission: Submission) -> tuple[Violation, ...]:
     """Every rule that the message breaks, in the order of RULES; () when it may pass.
 
     Bytes that are no message (Facts.defect) are reported as `unreadable`, before the rules, which
     are judged all the same: what is missing in them is told too.
     """
     case = case_of(facts, submission)
-    broken: list[BrokenRule] = []
+    broken: list[Violation] = []
     if facts.defect:
         reason = f"The record is not an RFC 5322 message: {facts.defect}"
-        broken.append(BrokenRule(UNREADABLE, reason, Status.BAD_MESSAGE.value))
+        broken.append(Violation(UNREADABLE, reason, Status.BAD_MESSAGE.value))
     for rule, check in _TABLE:
         breach = check(case)
         if breach is not None:
             cause, found = breach
             reason = visible(f"{rule.reason}: {cause}" if cause else rule.reason)
-            found = visible(found[:RAW_LETTERS])
-            broken.append(BrokenRule(rule.id, reason, rule.status, found))
+            found = visible(found[:RAW_CHARS])
+            broken.append(Violation(rule.id, reason, rule.status, found))
     return tuple(broken)

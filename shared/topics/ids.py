@@ -24,9 +24,9 @@ _TO_BASE_32: Final = dict.fromkeys(range(128), "!") | {
 }
 
 _MAX_TIME: Final = (1 << 48) - 1
-ID_LETTERS: Final = 26
-TIME_LETTERS: Final = 10
-CHANCE_LETTERS: Final = ID_LETTERS - TIME_LETTERS
+ID_CHARS: Final = 26
+TIME_CHARS: Final = 10
+RANDOM_CHARS: Final = ID_CHARS - TIME_CHARS
 # Each of the 32 letters for 8 of the 256 octets, so that random octets make random letters.
 _BY_OCTET: Final = (_ALPHABET * 8).encode()
 
@@ -53,17 +53,17 @@ def derive(topic: str, partition: int, offset: int, timestamp_ms: int, content: 
 
 def time_letters(now_ms: int) -> str:
     """The TIME_LETTERS that every mail id of this millisecond begins with."""
-    return encode((now_ms & 0xFFFF_FFFF_FFFF) << 80)[:TIME_LETTERS]
+    return encode((now_ms & 0xFFFF_FFFF_FFFF) << 80)[:TIME_CHARS]
 
 
-def chance_letters(chance: bytes) -> str:
+def random_part(chance: bytes) -> str:
     """A letter for each random byte: the rest of a mail id takes CHANCE_LETTERS of them."""
     return chance.translate(_BY_OCTET).decode("ascii")
 
 
 def to_bytes(mail_id: str) -> bytes:
     """The 16 bytes of a mail id; raises ValueError for what is none."""
-    if len(mail_id) != ID_LETTERS:
+    if len(mail_id) != ID_CHARS:
         raise ValueError(f"not a mail id: {mail_id!r}")
     try:
         return int(mail_id.translate(_TO_BASE_32), 32).to_bytes(16, "big")

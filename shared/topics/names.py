@@ -19,7 +19,7 @@ DEFERRED_PREFIX: Final = "mail.deferred."
 RECEIVED: Final = "mail.received"
 RETURNED: Final = "mail.returned"
 EVENTS: Final = "mail.events"
-OWN_EVENTS_PREFIX: Final = "mail.events."
+CLIENT_EVENTS_PREFIX: Final = "mail.events."
 SUBMISSIONS: Final = "mail.submissions"
 REFUSED: Final = "mail.refused"
 CLIENTS: Final = "mail.clients"
@@ -94,7 +94,7 @@ def client_of_intake(topic: str) -> str:
 
 def own_events(client: str) -> str:
     """The topic of its own that a client's events are copied to, where it wants one."""
-    return OWN_EVENTS_PREFIX + client
+    return CLIENT_EVENTS_PREFIX + client
 
 
 def outbound(lane: str) -> str:
@@ -112,7 +112,7 @@ def intake_plan(client: str, partitions: int = 2) -> TopicPlan:
     return _plan(intake(client), partitions)
 
 
-def own_events_plan(client: str, partitions: int = 2) -> TopicPlan:
+def client_events_plan(client: str, partitions: int = 2) -> TopicPlan:
     """How the topic of a client's own events is created."""
     return _plan(own_events(client), partitions)
 
@@ -158,5 +158,5 @@ _QUEUES_OF_PREFIX: Final = {
     INTAKE_PREFIX: (INTAKE_RETENTION_MS, INTAKE_MAX_RECORD_BYTES),
     OUTBOUND_PREFIX: (OUTBOUND_RETENTION_MS, PACK_MAX_RECORD_BYTES),
     DEFERRED_PREFIX: (OUTBOUND_RETENTION_MS, PACK_MAX_RECORD_BYTES),
-    OWN_EVENTS_PREFIX: (OWN_EVENTS_RETENTION_MS, MAX_RECORD_BYTES),
+    CLIENT_EVENTS_PREFIX: (OWN_EVENTS_RETENTION_MS, MAX_RECORD_BYTES),
 }

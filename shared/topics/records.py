@@ -138,7 +138,7 @@ FINAL: frozenset[EventType] = frozenset(
 )
 
 
-class BrokenRule(Struct, frozen=True, omit_defaults=True, gc=False):
+class Violation(Struct, frozen=True, omit_defaults=True, gc=False):
     """One reason of a refusal: the rule's id (R1..R12, or a word), reason and status."""
 
     rule: str
@@ -164,7 +164,7 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     enhanced: str = ""
     bounce_class: str = ""  # hard, soft, policy, content, authentication, network
     reason: str = ""
-    rules: tuple[BrokenRule, ...] = ()
+    rules: tuple[Violation, ...] = ()
     lane: str = ""
     site: str = ""
     source: str = ""

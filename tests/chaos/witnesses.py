@@ -20,7 +20,7 @@ from kafka.structs import TopicPartition
 
 from services.billing.core.usage import BILLED, decode_cell
 from services.billing.edge.cells import RedisCells
-from shared.store.client import StoreAwayError, connect
+from shared.store.client import StoreUnavailable, connect
 from shared.store.read_cells import ALL_MONTHS, Snapshot
 from shared.topics import names
 from shared.topics.codec import decode_event
@@ -198,7 +198,7 @@ class Bill:
     def _read(self) -> Snapshot | None:
         try:
             return self._cells.read(ALL_MONTHS)
-        except StoreAwayError:
+        except StoreUnavailable:
             return None
 
 

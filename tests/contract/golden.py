@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from shared.topics.codec import encode_event, encode_pack, encode_tally
 from shared.topics.records import (
     Attempts,
-    BrokenRule,
     Envelope,
     EventType,
     Facts,
@@ -25,6 +24,7 @@ from shared.topics.records import (
     Origin,
     Tally,
     TallyRow,
+    Violation,
 )
 
 FILE = Path(__file__).with_name("golden_records.json")
@@ -86,7 +86,7 @@ EVENT = MailEvent(
     first_dispatched_at_ms=1_795_467_602_000,
     reply="250 2.0.0 Ok",
     enhanced="2.0.0",
-    rules=(BrokenRule("R5", "No Cc", "5.6.0", "Cc: x@example.com"),),
+    rules=(Violation("R5", "No Cc", "5.6.0", "Cc: x@example.com"),),
     origin=Origin("mail.intake.shop", 1, 42),
 )
 TALLY = Tally("validate", 1_795_467_600_000, (TallyRow("shop", "spring-26", "shop-de", 3),))

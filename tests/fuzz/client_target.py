@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from services.deliver.core.answers import Where, answered
+from services.deliver.core.answers import ConnectionInfo, answered
 from services.deliver.core.classify import parse_rules
 from services.deliver.core.plan import Timing, plan
 from services.deliver.edge.attempts import records_of
@@ -75,7 +75,7 @@ def check_answers(data: bytes) -> Hashable:
 
 
 def _check_event(stage: Stage, reply: Reply) -> None:
-    outcome = answered(_RULES, stage, reply, True, Where("mx.example"))
+    outcome = answered(_RULES, stage, reply, True, ConnectionInfo("mx.example"))
     steps = plan(_ENVELOPE, outcome, Timing(_ENVELOPE.received_at_ms))
     for output in records_of(steps, _ENVELOPE, b""):
         if output.topic == names.EVENTS:

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from shared.mail.headers import scan
 from shared.submission.rules import Submission, judge
-from shared.topics.records import BrokenRule, Facts
+from shared.topics.records import Facts, Violation
 
 FOLDER: Final = Path(__file__).parent / "headers"
 VERDICTS: Final = FOLDER / "verdicts.txt"
@@ -85,7 +85,7 @@ def read() -> Iterator[Case]:
 CASES: Final = tuple(read())
 
 
-def verdict(case: Case) -> tuple[Facts, tuple[BrokenRule, ...]]:
+def verdict(case: Case) -> tuple[Facts, tuple[Violation, ...]]:
     facts = scan(case.content)
     return facts, judge(facts, Submission(OURS, case.sender, case.recipient, CODES))
 

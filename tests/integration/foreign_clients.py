@@ -22,7 +22,7 @@ HOST: Final = "localhost"
 _WITHIN_S: Final = 60.0
 
 
-class Parcel(Struct, frozen=True):
+class Delivery(Struct, frozen=True):
     """One message to hand in: the door, the file, its recipient, a folder for the client's own."""
 
     door: Door
@@ -38,10 +38,10 @@ class Answer(Struct, frozen=True):
     text: str
 
 
-Client = Callable[[Parcel], Answer]
+Client = Callable[[Delivery], Answer]
 
 
-def run(parcel: Parcel, *command: str | Path, given: bytes = b"") -> Answer:
+def run(parcel: Delivery, *command: str | Path, given: bytes = b"") -> Answer:
     """Run a client that knows the door's certificate and the password from its environment."""
     certificate = str(parcel.door.certificate)
     environ = {
@@ -68,7 +68,7 @@ def smtplib_example(tls: str) -> Client:
     """Python's smtplib."""
     script = EXAMPLES / "submit_smtplib.py"
 
-    def client(parcel: Parcel) -> Answer:
+    def client(parcel: Delivery) -> Answer:
         where = (HOST, port_of(parcel.door, tls), tls)
         return run(parcel, sys.executable, script, *where, NAME, parcel.recipient, parcel.path)
 
@@ -78,13 +78,13 @@ def smtplib_example(tls: str) -> Client:
 def nodemailer_example(tls: str) -> Client:
     """Node's nodemailer with a pool."""
 
-    def client(parcel: Parcel) -> Answer:
+    def client(parcel: Delivery) -> Answer:
         return nodemailer(parcel, tls, [(parcel.recipient, parcel.path)])
 
     return client
 
 
-def nodemailer(parcel: Parcel, tls: str, mails: Sequence[tuple[str, Path]]) -> Answer:
+def nodemailer(parcel: Delivery, tls: str, mails: Sequence[tuple[str, Path]]) -> Answer:
     """Several mails by one pool."""
     script = EXAMPLES / "submit_nodemailer.js"
     where = (HOST, port_of(parcel.door, tls), tls)
@@ -95,7 +95,7 @@ def nodemailer(parcel: Parcel, tls: str, mails: Sequence[tuple[str, Path]]) -> A
 def curl_example(tls: str, mechanism: str) -> Client:
     """The program curl; it also says who vouches for the message (--mail-auth)."""
 
-    def client(parcel: Parcel) -> Answer:
+    def client(parcel: Delivery) -> Answer:
         netrc = parcel.folder / "netrc"
         netrc.write_text(f"machine {HOST} login {NAME} password {PASSWORD}\n")
         scheme = "smtps" if tls == "tls" else "smtp"
@@ -111,7 +111,7 @@ def swaks_example(tls: str, mechanism: str) -> Client:
     """The program swaks, which adds a line end of its own at the end of a message."""
     option = "--tls-on-connect" if tls == "tls" else "--tls"
 
-    def client(parcel: Parcel) -> Answer:
+    def client(parcel: Delivery) -> Answer:
         path = parcel.folder / "without-last-line-end.eml"
         path.write_bytes(parcel.path.read_bytes().removesuffix(b"\r\n"))
         server = f"{HOST}:{port_of(parcel.door, tls)}"
@@ -125,7 +125,7 @@ def swaks_example(tls: str, mechanism: str) -> Client:
 def msmtp_example(tls: str, mechanism: str) -> Client:
     """The program msmtp, a sendmail of its own."""
 
-    def client(parcel: Parcel) -> Answer:
+    def client(parcel: Delivery) -> Answer:
         password = parcel.folder / "password"
         password.write_text(PASSWORD)
         changes = {

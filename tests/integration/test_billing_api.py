@@ -11,11 +11,11 @@ from litestar.testing import TestClient
 from services.billing.core.usage import Cell, encode_cell
 from services.billing.edge.api import ApiServer, make_app
 from services.billing.edge.cells_memory import MemoryCells
-from services.billing.edge.log_ends import KafkaAwayError, LogEnds
+from services.billing.edge.log_ends import KafkaUnavailable, LogEnds
 from services.billing.edge.usage_view import UsageView
-from shared.runtime.lifecycle import WrongUse
+from shared.runtime.errors import UsageError
 from shared.store.apply_cells import Run
-from shared.store.client import StoreAwayError
+from shared.store.client import StoreUnavailable
 from shared.store.read_cells import NO_MONTH, Snapshot
 
 LOG = "log-1"
@@ -31,7 +31,7 @@ class FixedEnds:
 
     def ask(self) -> LogEnds:
         if self.away:
-            raise KafkaAwayError(self.away)
+            raise KafkaUnavailable(self.away)
         return LogEnds(LOG, self.ends)
 
 
@@ -39,7 +39,7 @@ class AwayCells(MemoryCells):
     """A store that does not answer."""
 
     def read(self, month: str = NO_MONTH) -> Snapshot:
-        raise StoreAwayError("Redis: Connection refused.")
+        raise StoreUnavailable("Redis: Connection refused.")
 
 
 def filled() -> MemoryCells:
@@ -168,6 +168,6 @@ def test_without_the_store_there_is_no_answer() -> None:
 def test_an_address_in_use_is_wrong_use() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
-        pytest.raises(WrongUse, match=r"billing\.http_port"),
+        pytest.raises(UsageError, match=r"billing\.http_port"),
     ):
         ApiServer(app(filled(), FixedEnds({})), "127.0.0.1", taken.getsockname()[1])

@@ -50,7 +50,7 @@ def event(name: str, **more: Any) -> bytes:
 def waiting(name: str, earliest_ms: int, expires_ms: int) -> tuple[bytes, list[tuple[str, bytes]]]:
     """A record of a retry topic as validate or deliver writes it, at the end of a stay."""
     envelope = Envelope(
-        mail_id=ids.time_letters(earliest_ms) + ids.chance_letters(name.encode().ljust(16)),
+        mail_id=ids.time_letters(earliest_ms) + ids.random_part(name.encode().ljust(16)),
         client=CLIENT,
         sender=f"news@{DOMAIN}",
         recipient=f"ok-{name}@r.example.net",

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 import redis
 
-from shared.store.client import StoreAwayError, connect
+from shared.store.client import StoreUnavailable, connect
 from shared.store.eviction import (
     SAFE_POLICY,
     UNKNOWN,
@@ -63,7 +63,7 @@ def test_a_user_who_may_not_read_the_policy_is_no_reason_to_trust_it(
 
 def test_a_server_that_does_not_answer_is_not_a_fault_of_its_policy() -> None:
     client = policy_client("redis://127.0.0.1:1/0")
-    with pytest.raises(StoreAwayError):
+    with pytest.raises(StoreUnavailable):
         read_eviction(client)
     assert policy_fault(client) == ""
     client.close()

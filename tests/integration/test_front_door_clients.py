@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shared.topics.records import Message
-from tests.integration.foreign_clients import CLIENTS, Parcel, nodemailer
+from tests.integration.foreign_clients import CLIENTS, Delivery, nodemailer
 from tests.integration.front_door import (
     CLIENT,
     DOMAIN,
@@ -42,10 +42,10 @@ def received(kafka_bootstrap: str) -> Iterator[Received]:
         yield following
 
 
-def parcel_of(door: Door, folder: Path, name: str, content: bytes) -> Parcel:
+def parcel_of(door: Door, folder: Path, name: str, content: bytes) -> Delivery:
     path = folder / "message.eml"
     path.write_bytes(content)
-    return Parcel(door, path, f"{name}@r.example.net", folder)
+    return Delivery(door, path, f"{name}@r.example.net", folder)
 
 
 def mail_id(text: str) -> str:
@@ -90,7 +90,7 @@ def test_a_pool_of_nodemailer_hands_in_what_it_composed_itself(
         told = {"subject": f"Grüße {number}", "text": "Größe", "messageId": f"<{number}@{DOMAIN}>"}
         fields.write_text(json.dumps(told))
         mails.append((f"pool-{number}@r.example.net", fields))
-    answer = nodemailer(Parcel(door, tmp_path, "", tmp_path), "starttls", mails)
+    answer = nodemailer(Delivery(door, tmp_path, "", tmp_path), "starttls", mails)
     assert answer.code == 0, answer.text
     found = [only(received.by_id(f"<{number}@{DOMAIN}>")) for number in range(20)]
     assert set(re.findall(r"queued as (\w+)", answer.text)) == {m.envelope.mail_id for m in found}

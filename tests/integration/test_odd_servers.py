@@ -97,7 +97,7 @@ def message(recipient: str) -> Message:
     now_ms = int(time.time() * 1000)
     message_id = f"<{recipient}>"
     envelope = Envelope(
-        mail_id=ids.time_letters(now_ms) + ids.chance_letters(recipient.encode().ljust(16)[:16]),
+        mail_id=ids.time_letters(now_ms) + ids.random_part(recipient.encode().ljust(16)[:16]),
         client=CLIENT,
         sender=SENDER,
         recipient=recipient,

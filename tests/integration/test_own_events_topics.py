@@ -17,7 +17,7 @@ from shared.settings.sections import KafkaSettings
 from shared.stream import outputs
 from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions
-from shared.stream.own_events import MAX_LOST, OwnEvents
+from shared.stream.client_events import MAX_LOST, ClientEvents
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import Watchdog
 from shared.topics import names
@@ -42,7 +42,7 @@ class Stage:
 
     def use(self, kafka: KafkaSettings, left_out_s: float) -> None:
         """Go on as a process with these settings would."""
-        self.own_events = OwnEvents(kafka, left_out_s)
+        self.own_events = ClientEvents(kafka, left_out_s)
         options = ClientOptions(kafka.bootstrap, self.client)
         self.producer = TransactionalProducer(
             options, "own", Failpoints.none(), Watchdog(), self.own_events
@@ -54,7 +54,7 @@ class Stage:
         until = time.monotonic() + PATIENCE_S
         while True:
             try:
-                self.producer.commit([told, outputs.own_copy(told, self.client)])
+                self.producer.commit([told, outputs.client_copy(told, self.client)])
                 return
             except TransactionLost as error:
                 self.losses.append(str(error))

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from shared.runtime.lifecycle import WrongUse
+from shared.runtime.errors import UsageError
 from shared.runtime.processors import bind
 
 ALLOWED = sorted(os.sched_getaffinity(0))
@@ -40,7 +40,7 @@ def test_a_process_and_its_threads_run_on_these_processors_only(
 
 
 def test_a_processor_that_there_is_not_is_named_with_those_there_are() -> None:
-    with pytest.raises(WrongUse) as refused:
+    with pytest.raises(UsageError) as refused:
         bind([ALLOWED[0], MISSING])
     told = str(refused.value)
     assert told.startswith(f"runtime.processors: found [{ALLOWED[0]}, {MISSING}], expected some")

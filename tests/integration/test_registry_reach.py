@@ -193,7 +193,7 @@ class Probes:
         ).encode()
         now_ms = int(time.time() * 1000)
         envelope = Envelope(
-            mail_id=ids.time_letters(now_ms) + ids.chance_letters(uuid.uuid4().bytes),
+            mail_id=ids.time_letters(now_ms) + ids.random_part(uuid.uuid4().bytes),
             client=self._client.name,
             sender=f"a@{domain}",
             recipient="b@probe.example",

@@ -10,7 +10,7 @@ import pytest
 
 from shared.store.client import (
     WORST_CALL_S,
-    StoreAwayError,
+    StoreUnavailable,
     connect,
     connect_async,
     store_errors,
@@ -42,14 +42,14 @@ def test_a_script_runs_on_a_server_that_never_saw_it(redis_url: str, key: str) -
 def test_a_server_that_is_not_there_is_told_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with pytest.raises(StoreAwayError, match=r"^Redis: .*refused"):
+    with pytest.raises(StoreUnavailable, match=r"^Redis: .*refused"):
         ReadCells(connect(f"redis://127.0.0.1:{port}/0"), "{none}").run()
 
 
 def test_a_server_that_says_nothing_is_given_up(silent_port: int) -> None:
     began = time.monotonic()
     client = connect(f"redis://127.0.0.1:{silent_port}/0", socket_timeout=0.2)
-    with pytest.raises(StoreAwayError), store_errors():
+    with pytest.raises(StoreUnavailable), store_errors():
         client.ping()
     assert time.monotonic() - began < WORST_CALL_S
 
@@ -57,7 +57,7 @@ def test_a_server_that_says_nothing_is_given_up(silent_port: int) -> None:
 def test_a_wrong_type_under_the_key_is_told_and_not_overwritten(redis_url: str, key: str) -> None:
     client = connect(redis_url)
     client.set(key, "something else")
-    with pytest.raises(StoreAwayError, match="WRONGTYPE"):
+    with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
         ReadCells(client, key).run()
     assert client.get(key) == "something else"
     client.close()
@@ -89,7 +89,7 @@ def test_a_cancelled_command_does_not_hand_its_reply_to_the_next(redis_url: str,
 def test_a_timed_out_command_does_not_hand_its_reply_to_the_next(redis_url: str, key: str) -> None:
     client = connect(redis_url, max_connections=1, socket_timeout=0.3, retry=None)
     client.set(f"{key}:a", "a")
-    with pytest.raises(StoreAwayError), store_errors():
+    with pytest.raises(StoreUnavailable), store_errors():
         client.blpop([f"{key}:list"], timeout=5)
     other = connect(redis_url)
     other.rpush(f"{key}:list", "astray")

@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.ingest.edge.front_door.reservations import ReservedKeys
-from services.validate.edge.keys_reader import KeysReader
+from services.validate.edge.key_restorer import KeyRestorer
 from services.validate.edge.submission_keys import Run, SubmissionKeys
 from shared.runtime.clock import SystemClock
 from shared.settings.sections import RedisSettings
@@ -394,17 +394,17 @@ def written(kafka_bootstrap: str) -> Iterator[KafkaProducer]:
 
 
 @pytest.fixture
-def reader(kafka_bootstrap: str, client: redis.Redis) -> Iterator[KeysReader]:
+def reader(kafka_bootstrap: str, client: redis.Redis) -> Iterator[KeyRestorer]:
     state = "{test:" + os.urandom(6).hex() + "}"
     options = ClientOptions(kafka_bootstrap, "keys-test")
-    found = KeysReader(options, client, state, WINDOW, SystemClock())
+    found = KeyRestorer(options, client, state, WINDOW, SystemClock())
     found.start()
     yield found
     found.close()
 
 
 def test_all_that_was_committed_or_under_way_is_read_back(
-    written: KafkaProducer, reader: KeysReader, client: redis.Redis
+    written: KafkaProducer, reader: KeyRestorer, client: redis.Redis
 ) -> None:
     base = int.from_bytes(os.urandom(5), "big")
     wait_until(lambda: not reader.fault(), "the keys are whole at the start", 30)
@@ -430,7 +430,7 @@ def test_all_that_was_committed_or_under_way_is_read_back(
 
 
 def test_a_worker_claims_its_last_batch_again_before_anything_else(
-    written: KafkaProducer, reader: KeysReader, client: redis.Redis
+    written: KafkaProducer, reader: KeyRestorer, client: redis.Redis
 ) -> None:
     base = int.from_bytes(os.urandom(5), "big")
     wait_until(lambda: not reader.fault(), "the keys are whole at the start", 30)

@@ -14,7 +14,7 @@ import pytest
 
 from cli.stack.environment import base_environment
 from cli.stack.state import start_of
-from local.parts.away import PartAwayError
+from local.parts.unavailable import PartNotStarted
 from local.process import ProcessSpec
 from local.supervisor import Supervisor
 
@@ -103,7 +103,7 @@ def test_a_processs_own_children_end_with_it(stage: Stage) -> None:
 def test_a_process_that_fails_to_start_is_named_with_its_last_words(stage: Stage) -> None:
     log = stage.supervisor.log("one")
     spec = ProcessSpec("one", (sys.executable, "-c", FAILS), lambda: False, WAIT_S, 1.0)
-    with pytest.raises(PartAwayError, match="exit code 1") as raised:
+    with pytest.raises(PartNotStarted, match="exit code 1") as raised:
         stage.supervisor.start([spec])
     assert "no settings" in str(raised.value)
     assert str(log) in str(raised.value)

@@ -11,7 +11,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from services.ingest.edge.intake.relay import Intake
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Policy
-from services.validate.edge.judging import Judging, Means
+from services.validate.edge.batch_processor import Judging, Means
 from shared.registry.client import Client
 from shared.registry.store.changes import Changes
 from shared.registry.store.publish import apply

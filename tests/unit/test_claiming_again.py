@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from services.validate.edge.submission_keys import Run, SubmissionKeys
-from shared.store.client import StoreAwayError
+from shared.store.client import StoreUnavailable
 from shared.store.submissions import Claimed, NotWhole, Renewed
 from shared.stream.relay import NotReady
 from shared.topics.submission_keys import NEW, Claim
@@ -19,7 +19,7 @@ SECOND = Claim(b"b" * 11, b"2" * 16, b"same", 2)
 class Scripted:
     """Answers what it is told to; keeps what it was asked. It is its own reader."""
 
-    def __init__(self, *answers: Claimed | Renewed | NotWhole | StoreAwayError) -> None:
+    def __init__(self, *answers: Claimed | Renewed | NotWhole | StoreUnavailable) -> None:
         self.answers = list(answers)
         self.asked: list[tuple[str, list[Claim]]] = []
 
@@ -41,7 +41,7 @@ class Scripted:
     ) -> Claimed | Renewed | NotWhole:
         self.asked.append((generation, list(claims)))
         answer = self.answers.pop(0)
-        if isinstance(answer, StoreAwayError):
+        if isinstance(answer, StoreUnavailable):
             raise answer
         return answer
 
@@ -50,9 +50,9 @@ def claimed(generation: str) -> Claimed:
     return Claimed(generation, (NEW,))
 
 
-@pytest.mark.parametrize("fault", [StoreAwayError("gone"), NotWhole()], ids=["away", "not whole"])
+@pytest.mark.parametrize("fault", [StoreUnavailable("gone"), NotWhole()], ids=["away", "not whole"])
 def test_a_fault_while_the_last_batch_is_claimed_again_does_not_lose_it(
-    fault: StoreAwayError | NotWhole,
+    fault: StoreUnavailable | NotWhole,
 ) -> None:
     store = Scripted(
         claimed("one"),

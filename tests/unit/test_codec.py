@@ -19,7 +19,6 @@ from shared.topics.codec import (
 )
 from shared.topics.records import (
     Attempts,
-    BrokenRule,
     Envelope,
     Event,
     EventType,
@@ -30,6 +29,7 @@ from shared.topics.records import (
     Origin,
     Tally,
     TallyRow,
+    Violation,
 )
 
 
@@ -86,7 +86,7 @@ def test_an_event_decodes_to_what_was_encoded() -> None:
         client="shop",
         at_ms=1_700_000_000_123,
         attempt=2,
-        rules=(BrokenRule("R5", "no Cc", "5.6.0"),),
+        rules=(Violation("R5", "no Cc", "5.6.0"),),
         origin=Origin("mail.intake.shop", 0, 7),
     )
     key, value, headers = encode_event(EventType.REFUSED, "0" * 26, data, "validate")
@@ -127,7 +127,7 @@ def test_a_mail_id_is_the_same_for_the_same_record_and_orders_by_time() -> None:
         ids.derive("mail.intake.bank", 0, 1, 1_000),
     }
     assert len({first, *others}) == 4
-    assert len(first) == ids.ID_LETTERS
+    assert len(first) == ids.ID_CHARS
     assert first < ids.derive("mail.intake.shop", 0, 0, 2_000)
 
 

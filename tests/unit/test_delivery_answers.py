@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from services.deliver.core.answers import Where, after_fault, answered, unanswered
+from services.deliver.core.answers import ConnectionInfo, after_fault, answered, unanswered
 from services.deliver.core.outcome import Bounced, Deferred, Delivered
 from shared.smtp.events import Stage
 from shared.smtp.reply import make_reply
@@ -27,21 +27,21 @@ def test_a_server_that_wants_tls_after_tls_failed_defers(
     stage: Stage, code: int, text: str
 ) -> None:
     reply = make_reply(code, text)
-    outcome = answered((), stage, reply, True, Where("mx", tls_fault=FAULT))
+    outcome = answered((), stage, reply, True, ConnectionInfo("mx", tls_fault=FAULT))
     assert isinstance(outcome, Deferred)
     assert FAULT in outcome.reason
     assert outcome.reply == str(reply)
-    assert isinstance(answered((), stage, reply, True, Where("mx")), Bounced)
+    assert isinstance(answered((), stage, reply, True, ConnectionInfo("mx")), Bounced)
 
 
 def test_a_refusal_that_has_nothing_to_do_with_tls_is_final_though_tls_failed() -> None:
     reply = make_reply(550, "5.1.1 no such user")
-    outcome = answered((), Stage.RCPT, reply, True, Where("mx", tls_fault=FAULT))
+    outcome = answered((), Stage.RCPT, reply, True, ConnectionInfo("mx", tls_fault=FAULT))
     assert isinstance(outcome, Bounced)
 
 
 def test_a_reason_is_cleaned_wherever_it_comes_from() -> None:
-    outcome = unanswered("lost: \udce8\x1b", False, False, Where())
+    outcome = unanswered("lost: \udce8\x1b", False, False, ConnectionInfo())
     assert outcome.reason == "lost: \ufffd "
 
 
@@ -55,7 +55,7 @@ def test_a_fault_of_our_own_defers_and_bills_nothing() -> None:
 def test_what_was_known_before_a_fault_of_our_own_stays_without_the_servers_text() -> None:
     delivered = Delivered("250 ok", "2.0.0", "mx", "s", "")
     assert after_fault(KeyError("x"), delivered) == replace(delivered, reply="")
-    bounced = answered((), Stage.RCPT, make_reply(550, "5.1.1 no"), True, Where("mx"))
+    bounced = answered((), Stage.RCPT, make_reply(550, "5.1.1 no"), True, ConnectionInfo("mx"))
     after = after_fault(KeyError("x"), bounced)
     assert isinstance(after, Bounced)
     assert (after.reply, after.enhanced, after.dispatched) == ("", "5.1.1", True)

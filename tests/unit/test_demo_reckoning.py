@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local.demo.reckoning import Row, SinkCount, Witness, reckon, result, witness
+from local.demo.reconciliation import Row, SinkCount, Witness, reconcile, result, witness
 
 BERLIN: Row = ("acme", "M-1", "berlin")
 BANK: Row = ("bank", "N-1", "")
@@ -45,13 +45,13 @@ def test_the_journal_is_read_by_recipient(
     assert seen == Witness(Counter(dispatched), SinkCount(*sink), strangers)
 
 
-WELL = Witness(Counter({BERLIN: 2, BANK: 1}), SinkCount(2, 0), 0)
+OK = Witness(Counter({BERLIN: 2, BANK: 1}), SinkCount(2, 0), 0)
 FINALS = {"delivered": 2, "bounced": 1, "refused": 1}
 BILLED = {BERLIN: 2, BANK: 1}
 
 
 def test_accounts_that_agree_have_no_difference() -> None:
-    reckoning = reckon(4, FINALS, 0, BILLED, WELL)
+    reckoning = reconcile(4, FINALS, 0, BILLED, OK)
     assert reckoning.differences == ()
     assert result(reckoning, 4, 1.23).agree
     assert [row.count for row in result(reckoning, 4, 1.23).billed] == [2, 1]
@@ -60,29 +60,29 @@ def test_accounts_that_agree_have_no_difference() -> None:
 @pytest.mark.parametrize(
     ("published", "doubled", "billed", "seen", "said"),
     [
-        (5, 0, BILLED, WELL, "1 of 5 messages have no final event"),
-        (4, 1, BILLED, WELL, "1 messages have more than one final event"),
-        (4, 0, {BERLIN: 2}, WELL, "bank N-1: billed 0, but the sink answered 1"),
-        (4, 0, {**BILLED, BERLIN: 3}, WELL, "acme M-1 berlin: billed 3, but the sink answered 2"),
+        (5, 0, BILLED, OK, "1 of 5 messages have no final event"),
+        (4, 1, BILLED, OK, "1 messages have more than one final event"),
+        (4, 0, {BERLIN: 2}, OK, "bank N-1: billed 0, but the sink answered 1"),
+        (4, 0, {**BILLED, BERLIN: 3}, OK, "acme M-1 berlin: billed 3, but the sink answered 2"),
         (
             4,
             0,
             BILLED,
-            Witness(WELL.dispatched, SinkCount(3, 1), 0),
+            Witness(OK.dispatched, SinkCount(3, 1), 0),
             "the sink took 1 second copies",
         ),
         (
             4,
             0,
             BILLED,
-            Witness(WELL.dispatched, SinkCount(1, 0), 0),
+            Witness(OK.dispatched, SinkCount(1, 0), 0),
             "delivered 2, but the sink took 1",
         ),
         (
             4,
             0,
             BILLED,
-            Witness(WELL.dispatched, SinkCount(2, 0), 3),
+            Witness(OK.dispatched, SinkCount(2, 0), 3),
             "the sink was given 3 recipients nobody published",
         ),
     ],
@@ -90,6 +90,6 @@ def test_accounts_that_agree_have_no_difference() -> None:
 def test_every_difference_is_named(
     published: int, doubled: int, billed: dict[Row, int], seen: Witness, said: str
 ) -> None:
-    reckoning = reckon(published, FINALS, doubled, billed, seen)
+    reckoning = reconcile(published, FINALS, doubled, billed, seen)
     assert reckoning.differences == (said,)
     assert not result(reckoning, published, 1).agree

@@ -21,7 +21,7 @@ from services.deliver.core.outcome import Delivered, Outcome
 from services.deliver.edge.signing import KeyFault, SigningSender, load_key
 from services.deliver.settings import DeliverSettings
 from shared.runtime.clock import FakeClock
-from shared.runtime.lifecycle import WrongUse
+from shared.runtime.errors import UsageError
 from shared.topics.records import Envelope, Facts, Origin
 from tests.unit.dkim_verifying import (
     ALGORITHMS,
@@ -83,7 +83,7 @@ def test_a_file_without_a_key_stops_the_start_with_its_path(name: str, tmp_path:
         path.write_bytes(content)
     with pytest.raises(KeyFault, match=found):
         load_key(str(path))
-    with pytest.raises(WrongUse) as stopped:
+    with pytest.raises(UsageError) as stopped:
         make_signer(DeliverSettings(dkim_key_file=str(path)), FakeClock())
     assert str(stopped.value).startswith(f"deliver.dkim_key_file: {path}: ")
     assert "expected an unencrypted private key in PEM" in str(stopped.value)

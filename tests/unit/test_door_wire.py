@@ -11,7 +11,7 @@ from shared.smtp.events import Mail, ServerEvent
 from shared.smtp.reply import Reply
 from shared.smtp.server.options import ServerOptions
 from shared.smtp.server.session import ServerSession
-from shared.topics.ids import ID_LETTERS
+from shared.topics.ids import ID_CHARS
 
 OK = Reply(250, "2.0.0", "Ok")
 MAIL = b"MAIL FROM:<a@news.example>\r\n"
@@ -111,5 +111,5 @@ def test_mail_ids_differ_from_each_other_and_follow_the_time() -> None:
     mail_ids = MailIds()
     made = [mail_ids.make(1_795_000_000_000) for _ in range(1_000)]
     assert len(set(made)) == len(made)
-    assert {len(mail_id) for mail_id in made} == {ID_LETTERS}
+    assert {len(mail_id) for mail_id in made} == {ID_CHARS}
     assert mail_ids.make(1_795_000_000_001) > max(made)

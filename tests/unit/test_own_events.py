@@ -42,7 +42,7 @@ OWN = names.own_events("shop")
 
 def test_a_copy_is_the_event_but_for_its_topic() -> None:
     told = outputs.event("deliver", EventType.DELIVERED, "m", MailEvent("shop"))
-    copy = outputs.own_copy(told, "shop")
+    copy = outputs.client_copy(told, "shop")
     assert copy.topic == OWN == "mail.events.shop"
     assert copy[1:] == told[1:]
 
@@ -58,7 +58,7 @@ def test_deliver_copies_every_event_of_a_marked_message_and_not_the_message(
     assert len(events) == len(steps.events)
     assert [one for one in copied if one.topic != OWN] == plain
     assert [one for one in copied if one.topic == OWN] == [
-        outputs.own_copy(one, "shop") for one in events
+        outputs.client_copy(one, "shop") for one in events
     ]
 
 
@@ -86,7 +86,7 @@ def test_validate_marks_what_it_passes_as_the_client_wants_it(own_events: bool) 
 
 
 def test_the_topic_is_laid_out_as_the_intake_and_kept_for_35_days() -> None:
-    plan_ = names.own_events_plan("shop")
+    plan_ = names.client_events_plan("shop")
     assert plan_.name == OWN
     assert plan_.partitions == names.intake_plan("shop").partitions
     assert plan_.configs["retention.ms"] == str(35 * 86_400_000)

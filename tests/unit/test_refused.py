@@ -17,10 +17,10 @@ from shared.registry.client import Client
 from shared.runtime.clock import FakeClock
 from shared.stream import outputs
 from shared.stream.kafka_python.fetching import UndecodableRecord
-from shared.stream.outputs import KEPT_BYTES, MAX_REASON_LETTERS
+from shared.stream.outputs import KEPT_BYTES, MAX_REASON_CHARS
 from shared.topics import names
 from shared.topics.codec import decode_event
-from shared.topics.records import BrokenRule, Event, Origin, Tally
+from shared.topics.records import Event, Origin, Tally, Violation
 
 INTAKE = names.intake("shop")
 CLIENT = Client("shop", "news.shop.example", "back@shop.example.org", "standard")
@@ -71,7 +71,7 @@ def test_a_refused_record_keeps_its_first_64_kib_its_length_and_its_hash(size: i
 
 def test_a_reason_is_cut_and_can_always_be_encoded() -> None:
     output = outputs.refused_record(FakeRecord(b""), "unreadable", "\ud800" + "y" * 5_000)
-    assert len(texts(output.headers)["reason"]) <= MAX_REASON_LETTERS + 10
+    assert len(texts(output.headers)["reason"]) <= MAX_REASON_CHARS + 10
 
 
 def test_of_a_batch_that_cannot_be_decoded_the_record_names_all_offsets() -> None:
@@ -105,7 +105,7 @@ def test_one_offset_is_named_alone() -> None:
 
 
 def test_an_event_lists_so_many_faults_and_no_more() -> None:
-    faults = tuple(BrokenRule("bad_header", f"fault {number}") for number in range(100_000))
+    faults = tuple(Violation("bad_header", f"fault {number}") for number in range(100_000))
     submission = Submission("shop", Origin(INTAKE, 0, 1), 5, b"", faults=faults)
     found = accept(submission, CLIENT, scan, 6)
     assert isinstance(found, Refusal)

@@ -6,7 +6,7 @@ from importlib import resources
 
 import pytest
 
-from services.deliver.core.answers import Where, answered
+from services.deliver.core.answers import ConnectionInfo, answered
 from services.deliver.core.classify import CLASSES, ReplyRule, classify, parse_rules
 from services.deliver.core.outcome import Bounced, Deferred, Delivered
 from shared.smtp.events import Stage
@@ -96,7 +96,7 @@ def test_no_4xx_is_ever_final_and_no_5xx_before_a_recipient_counts_against_one()
 def test_an_answer_becomes_an_outcome_that_says_the_way(
     stage: Stage, text: str, kind: type, dispatched: bool
 ) -> None:
-    where = Where("mx.example", "192.0.2.1", "TLSv1.3")
+    where = ConnectionInfo("mx.example", "192.0.2.1", "TLSv1.3")
     outcome = answered(RULES, stage, reply(text), dispatched, where)
     assert isinstance(outcome, kind)
     assert outcome.reply == text

@@ -12,9 +12,10 @@ import pytest
 
 from shared.runtime.clock import FakeClock, SystemClock
 from shared.runtime.deadline import Deadline
+from shared.runtime.errors import PartUnavailable, UsageError
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.health import judge
-from shared.runtime.lifecycle import PartAway, Stop, WrongUse, run_main
+from shared.runtime.lifecycle import Stop, run_main
 from shared.runtime.log import QUIET_S, JsonFormatter, Seldom, TextFormatter
 from shared.runtime.telemetry import MAX_LABEL_SETS, Counters
 from shared.settings.loader import Fault, SettingsError
@@ -84,13 +85,13 @@ def _raise(error: BaseException) -> Callable[[], int]:
                 "settings: b.x: found 1, expected 2 (default)",
             ],
         ),
-        (_raise(WrongUse("no such folder")), 2, ["no such folder"]),
+        (_raise(UsageError("no such folder")), 2, ["no such folder"]),
         (
             lambda: len(str(Failpoints.parse("a:1"))),
             2,
             ["SLUICE_FAILPOINT: no failpoint is named 'a'"],
         ),
-        (_raise(PartAway("Kafka", "h:1")), 3, ["Kafka at h:1 is away: no answer"]),
+        (_raise(PartUnavailable("Kafka", "h:1")), 3, ["Kafka at h:1 is away: no answer"]),
         (_raise(KeyboardInterrupt()), 130, []),
     ],
 )

@@ -11,8 +11,8 @@ from shared.smtp.content import encode_content, has_only_crlf
 from shared.smtp.events import Content, Data, Mail, ServerEvent
 from shared.smtp.grammar import MAX_COMMAND_BYTES
 from shared.smtp.reply import Reply
-from shared.smtp.server.content import Incoming
-from shared.smtp.server.limits import Patience
+from shared.smtp.server.content import ContentReader
+from shared.smtp.server.limits import AbuseLimits
 from shared.smtp.server.options import ServerOptions
 from tests.unit.smtp_reading import CUTS, Cut
 from tests.unit.test_smtp_server import EHLO, ENVELOPE, Peer, accept, talk
@@ -24,7 +24,7 @@ TAKEN = ENVELOPE + b".\r\nNOOP\r\nNOOP\r\nFOO\r\n"
 TOO_LONG = b"x" * MAX_COMMAND_BYTES + b"\r\n"
 
 # What the client says after the greeting, and the codes of the answers.
-SPOILT = [
+DESYNCED = [
     (EHLO + ENVELOPE + b"a\nb\r\n.\r\n" + MAIL, [250, 250, 250, 354, 550, 421]),
     (EHLO + ENVELOPE + b"a\r\r\n.\r\nRSET\r\nEHLO x\r\n", [250, 250, 250, 354, 550, 250, 421]),
     (EHLO + ENVELOPE + b"a\r\r\n.\r\nNOOP\r\nQUIT\r\n", [250, 250, 250, 354, 550, 250, 221]),
@@ -56,7 +56,7 @@ IMPATIENT = [
 
 
 @CUTS
-@pytest.mark.parametrize(("said", "codes"), SPOILT)
+@pytest.mark.parametrize(("said", "codes"), DESYNCED)
 def test_after_what_may_be_content_there_is_no_more_mail(
     cut: Cut, said: bytes, codes: list[int]
 ) -> None:
@@ -108,7 +108,7 @@ def test_limits_of_zero_are_none(cut: Cut, limit: int) -> None:
 
 
 def test_patience_is_renewed_by_a_message_and_for_errors_only_by_an_accepted_one() -> None:
-    patience = Patience(max_errors=1, max_idle=1)
+    patience = AbuseLimits(max_errors=1, max_idle=1)
     assert patience.has_borne_error()
     assert patience.has_borne_idle()
     assert not patience.has_borne_idle()
@@ -131,7 +131,7 @@ def test_line_ends_are_judged_alike_whether_content_is_kept_or_dropped(
     stuffed = content.replace(b"\r\n.", b"\r\n..")
     stuffed = b"." + stuffed if stuffed.startswith(b".") else stuffed
     buffer = Buffer()
-    incoming = Incoming(Data("a@b", ("c@d",)), ServerOptions("mx", max_content_bytes=limit))
+    incoming = ContentReader(Data("a@b", ("c@d",)), ServerOptions("mx", max_content_bytes=limit))
     found = None
     encoded = stuffed + b".\r\n"
     for at in range(0, len(encoded), size):

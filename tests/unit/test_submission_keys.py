@@ -39,8 +39,8 @@ from shared.topics.submission_keys import (
     place_of,
 )
 
-FIRST = ids.time_letters(1_700_000_000_000) + ids.chance_letters(b"f" * 16)
-OWN = ids.time_letters(1_700_000_100_000) + ids.chance_letters(b"o" * 16)
+FIRST = ids.time_letters(1_700_000_000_000) + ids.random_part(b"f" * 16)
+OWN = ids.time_letters(1_700_000_100_000) + ids.random_part(b"o" * 16)
 FROM_KAFKA = Origin("mail.intake.shop", 1, 7)
 ENVELOPE = Envelope(
     mail_id=OWN,
@@ -318,6 +318,6 @@ def test_a_mail_id_of_the_front_door_is_one_and_bears_its_time() -> None:
         octets = ids.to_bytes(mail_id)
         assert ids.from_bytes(octets) == mail_id
         assert int.from_bytes(octets[:6], "big") == 1_700_000_000_000 + number // 100
-    letters = Counter("".join(mail_id[ids.TIME_LETTERS :] for mail_id in made))
+    letters = Counter("".join(mail_id[ids.TIME_CHARS :] for mail_id in made))
     assert len(letters) == 32
     assert max(letters.values()) < 2 * min(letters.values())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli.stack import state
-from cli.stack.endpoints import Doors, described
+from cli.stack.endpoints import Endpoints, described
 from local.parts import kafka_broker, ports
 from local.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, pause_s
 
@@ -52,7 +52,7 @@ def test_this_process_is_alive_and_its_number_at_another_time_is_not() -> None:
 
 
 def test_only_doors_that_exist_are_shown() -> None:
-    doors = Doors(kafka="h:1", redis="redis://h:2/0", metrics={"ingest": "http://h:3/metrics"})
+    doors = Endpoints(kafka="h:1", redis="redis://h:2/0", metrics={"ingest": "http://h:3/metrics"})
     assert described(doors) == [
         "  kafka     h:1",
         "  redis     redis://h:2/0",

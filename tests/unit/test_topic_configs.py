@@ -16,7 +16,7 @@ EXPLICIT = {
     "segment.bytes",
     "segment.ms",
 }
-OWN = [names.intake_plan("shop"), names.own_events_plan("shop")]
+OWN = [names.intake_plan("shop"), names.client_events_plan("shop")]
 PLANS = [*names.plans(("default", "gmail")), *OWN]
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from services.billing.core.answer import Standing, lag, why_incomplete
+from services.billing.core.answer import CountingProgress, lag, why_incomplete
 from services.billing.core.month import Months, is_month
 from services.billing.core.recount import Difference, Recount
 from services.billing.core.table import as_csv
@@ -341,23 +341,30 @@ def test_a_month_is_written_with_year_and_month(text: str, well: bool) -> None:
 @pytest.mark.parametrize(
     ("standing", "words"),
     [
-        (Standing(True, "log", {0: 10, 1: 5}, {}), ""),
-        (Standing(True, "log", {0: 12, 1: 5}, {}), ""),  # counted on since the ends were asked
-        (Standing(True, "log", {0: 10, 1: 5}, {0: "2026-10"}), ""),
-        (Standing(True, "log", {0: 9, 1: 5}, {}), "1 records of 1 partitions"),
-        (Standing(True, "log", {0: 10}, {}), "5 records of 1 partitions"),
-        (Standing(True, "", {}, {}), "15 records of 2 partitions"),
-        (Standing(False, "log", {0: 10, 1: 5}, {}), "lost"),
-        (Standing(True, "older", {0: 10, 1: 5}, {}), "another log"),
-        (Standing(True, "log", {0: 10, 1: 5}, {1: "2026-11"}), "deleted"),
-        (Standing(True, "log", {0: 10, 1: 5}, {1: "2026-12"}), "deleted"),
+        (CountingProgress(True, "log", {0: 10, 1: 5}, {}), ""),
+        (
+            CountingProgress(True, "log", {0: 12, 1: 5}, {}),
+            "",
+        ),  # counted on since the ends were asked
+        (CountingProgress(True, "log", {0: 10, 1: 5}, {0: "2026-10"}), ""),
+        (CountingProgress(True, "log", {0: 9, 1: 5}, {}), "1 records of 1 partitions"),
+        (CountingProgress(True, "log", {0: 10}, {}), "5 records of 1 partitions"),
+        (CountingProgress(True, "", {}, {}), "15 records of 2 partitions"),
+        (CountingProgress(False, "log", {0: 10, 1: 5}, {}), "lost"),
+        (CountingProgress(True, "older", {0: 10, 1: 5}, {}), "another log"),
+        (CountingProgress(True, "log", {0: 10, 1: 5}, {1: "2026-11"}), "deleted"),
+        (CountingProgress(True, "log", {0: 10, 1: 5}, {1: "2026-12"}), "deleted"),
     ],
 )
-def test_an_answer_that_is_not_whole_says_why(standing: Standing, words: str) -> None:
+def test_an_answer_that_is_not_whole_says_why(standing: CountingProgress, words: str) -> None:
     reason = why_incomplete(standing, "2026-11", "log", {0: 10, 1: 5})
     assert bool(reason) is bool(words)
     assert words in reason
 
 
 def test_lag_is_told_for_every_partition() -> None:
-    assert lag(Standing(True, "log", {0: 10, 2: 9}, {}), {2: 8, 0: 12, 1: 3}) == {0: 2, 1: 3, 2: 0}
+    assert lag(CountingProgress(True, "log", {0: 10, 2: 9}, {}), {2: 8, 0: 12, 1: 3}) == {
+        0: 2,
+        1: 3,
+        2: 0,
+    }

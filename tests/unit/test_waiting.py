@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.topics.delay_topics import MIN_HOP_MS, RetryHop, next_hop
 from shared.topics.names import DELAYS_S, JITTER_SHARE
-from shared.topics.waiting import MIN_STAY_MS, Stay, next_stay
 
 NOW = 1_795_500_000_000
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -35,7 +35,7 @@ MAX_COPIES = 90
 def test_a_message_stays_for_the_longest_delay_that_cannot_make_it_late(
     ahead_ms: int, step: str, stay_ms: int
 ) -> None:
-    assert next_stay(NOW + ahead_ms, NOW) == Stay(step, NOW + stay_ms)
+    assert next_hop(NOW + ahead_ms, NOW) == RetryHop(step, NOW + stay_ms)
 
 
 @settings(deadline=None, max_examples=300)
@@ -46,14 +46,14 @@ def test_however_late_each_stay_ends_the_message_is_in_time_after_few_copies(
     now, copies = NOW, 0
     earliest = NOW + ahead_ms
     while now < earliest:
-        stay = next_stay(earliest, now)
-        delay_ms = DELAYS_S[stay.step] * 1000
-        stayed_ms = stay.until_ms - now
+        hop = next_hop(earliest, now)
+        delay_ms = DELAYS_S[hop.step] * 1000
+        stayed_ms = hop.until_ms - now
         assert stayed_ms <= delay_ms * (1 + JITTER_SHARE)
-        assert stayed_ms >= delay_ms or stay.until_ms == earliest
-        is_last = stay.until_ms == earliest
+        assert stayed_ms >= delay_ms or hop.until_ms == earliest
+        is_last = hop.until_ms == earliest
         # The heads before it on the topic make it later by at most the jitter of retries.
-        now = stay.until_ms + (0 if is_last else int(delay_ms * lateness[copies]))
+        now = hop.until_ms + (0 if is_last else int(delay_ms * lateness[copies]))
         copies += 1
         assert is_last or now <= earliest
     assert copies <= MAX_COPIES
@@ -63,7 +63,7 @@ def test_thirty_five_days_cost_a_known_number_of_copies() -> None:
     def copies(ahead_ms: int) -> int:
         now, count = NOW, 0
         while now < NOW + ahead_ms:
-            now, count = next_stay(NOW + ahead_ms, now).until_ms, count + 1
+            now, count = next_hop(NOW + ahead_ms, now).until_ms, count + 1
         return count
 
     assert copies(35 * DAY) == 84
@@ -72,6 +72,6 @@ def test_thirty_five_days_cost_a_known_number_of_copies() -> None:
 
 @pytest.mark.parametrize("scale", [0.0, 1e-6, 0.01])
 def test_delays_shortened_for_tests_still_end(scale: float) -> None:
-    stay = next_stay(NOW + 10_000, NOW, scale)
-    assert stay.until_ms >= NOW + MIN_STAY_MS
-    assert stay.until_ms <= NOW + 10_000
+    hop = next_hop(NOW + 10_000, NOW, scale)
+    assert hop.until_ms >= NOW + MIN_HOP_MS
+    assert hop.until_ms <= NOW + 10_000

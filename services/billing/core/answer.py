@@ -7,7 +7,7 @@ from msgspec import Struct
 from services.billing.core.usage import Row
 
 
-class Standing(Struct, frozen=True):
+class CountingProgress(Struct, frozen=True):
     """How far the cells are: their watermarks and holes by partition, and the log they count."""
 
     whole: bool
@@ -27,7 +27,7 @@ class Usage(Struct, frozen=True):
     rows: list[Row]
 
 
-def lag(standing: Standing, ends: dict[int, int]) -> dict[int, int]:
+def lag(standing: CountingProgress, ends: dict[int, int]) -> dict[int, int]:
     """Records between the watermarks and the ends, by partition."""
     return {
         partition: max(0, end - standing.watermarks.get(partition, 0))
@@ -43,7 +43,7 @@ def other_log(counted: str, present: str) -> str:
     )
 
 
-def why_incomplete(standing: Standing, month: str, log: str, ends: dict[int, int]) -> str:
+def why_incomplete(standing: CountingProgress, month: str, log: str, ends: dict[int, int]) -> str:
     """Why the cells of `month` are not all that the log held up to `ends`; "" when they are."""
     if not standing.whole:
         return "a part of the counts was lost; they are being counted again"

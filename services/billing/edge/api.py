@@ -21,8 +21,8 @@ from services.billing.core.answer import Usage
 from services.billing.core.month import is_month
 from services.billing.core.table import as_csv
 from services.billing.edge.usage_view import MAX_WAIT_S, UsageView
-from shared.runtime.lifecycle import WrongUse
-from shared.store.client import StoreAwayError
+from shared.runtime.errors import UsageError
+from shared.store.client import StoreUnavailable
 
 _CSV: Final = "text/csv"
 _PROBLEM: Final = "application/problem+json"
@@ -65,7 +65,7 @@ def make_app(view: UsageView) -> Litestar:
             return problem(400, f"month: found {month!r}, expected YYYY-MM")
         try:
             return _usage_response(view.read(month, client, wait_s), as_table)
-        except StoreAwayError as error:
+        except StoreUnavailable as error:
             return problem(503, str(error))
 
     @get("/v1/usage", sync_to_thread=True)
@@ -108,7 +108,9 @@ class ApiServer:
         try:
             self._socket = socket.create_server((host, port))
         except OSError as error:
-            raise WrongUse(f"billing.http_port: cannot listen on {host}:{port}: {error}") from None
+            raise UsageError(
+                f"billing.http_port: cannot listen on {host}:{port}: {error}"
+            ) from None
         self.host = host
         self.port = int(self._socket.getsockname()[1])
         config = uvicorn.Config(

@@ -115,7 +115,7 @@ class EventFeed:
             records = found.get(self._named(partition), ())
             target = self._position(partition)
             if target < begin or (records and records[0].offset < begin):
-                self.displace([partition])  # it was taken away and given back in between
+                self.unassign([partition])  # it was taken away and given back in between
             elif target > begin:
                 self._next[partition] = target
                 readable = [each for each in records if not isinstance(each, UndecodableRecord)]
@@ -136,7 +136,7 @@ class EventFeed:
             self._next[partition] = offset
             self._unplaced.discard(partition)
 
-    def displace(self, partitions: Iterable[int]) -> None:
+    def unassign(self, partitions: Iterable[int]) -> None:
         """Stop reading these until they are placed again."""
         for partition in partitions:
             if self._next.pop(partition, None) is not None:

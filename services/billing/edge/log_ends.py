@@ -13,13 +13,14 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 from msgspec import Struct
 
+from shared.runtime.errors import Unavailable
 from shared.stream.client import ClientOptions, make_consumer
 from shared.topics.names import EVENTS
 
 ASK_TIMEOUT_MS: Final = 5_000
 
 
-class KafkaAwayError(RuntimeError):
+class KafkaUnavailable(Unavailable):
     """Kafka did not answer, or has no mail.events."""
 
 
@@ -46,7 +47,7 @@ class EndsAsker:
                 return self._ask()
             except KafkaError as error:
                 self._drop()
-                raise KafkaAwayError(f"Kafka: {error}") from error
+                raise KafkaUnavailable(f"Kafka: {error}") from error
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -60,7 +61,7 @@ class EndsAsker:
         numbers = self._consumer.partitions_for_topic(self._topic)
         found_id = self._consumer._cluster.topic_id(self._topic)
         if not numbers or found_id is None:
-            raise KafkaAwayError(f"Kafka has no topic {self._topic}")
+            raise KafkaUnavailable(f"Kafka has no topic {self._topic}")
         partitions = [TopicPartition(self._topic, number) for number in sorted(numbers)]
         found = self._consumer.end_offsets(partitions, timeout_ms=ASK_TIMEOUT_MS)
         return LogEnds(str(found_id), {each.partition: end for each, end in found.items()})

@@ -13,7 +13,7 @@ from services.billing.core.answer import lag, why_incomplete
 from services.billing.core.month import Months
 from services.billing.core.recount import Difference, Recount
 from services.billing.edge.cells import Cells
-from services.billing.edge.usage_view import standing_of
+from services.billing.edge.usage_view import progress_of
 from shared.audit.conservation import BookFault, Doubles, doubled_faults, parse_mail_id
 from shared.audit.doubles import DoubleSearch
 from shared.audit.event_log import EventLog
@@ -47,7 +47,7 @@ def recount(log: EventLog, cells: Cells, months: Months) -> RecountReport:
     differences = [
         each for month in names for each in counted.differences(month, live.months.get(month, {}))
     ]
-    standing = standing_of(live)
+    standing = progress_of(live)
     reason = why_incomplete(standing, min(names, default=""), log_id, ends)
     return RecountReport(
         agree=not differences and not faults and not reason,

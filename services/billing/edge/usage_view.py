@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from typing import Final, Protocol
 
-from services.billing.core.answer import Standing, Usage, lag, why_incomplete
+from services.billing.core.answer import CountingProgress, Usage, lag, why_incomplete
 from services.billing.core.usage import rows
 from services.billing.edge.cells import Cells
-from services.billing.edge.log_ends import KafkaAwayError, LogEnds
+from services.billing.edge.log_ends import KafkaUnavailable, LogEnds
 from shared.runtime.deadline import Deadline
 from shared.store.read_cells import Snapshot
 
@@ -42,13 +42,13 @@ class UsageView:
         """
         try:
             ends = self._ends.ask()
-        except KafkaAwayError as error:
+        except KafkaUnavailable as error:
             found = self._cells.read(month)
             return Usage(month, False, str(error), {}, rows(found.months.get(month, {}), client))
         deadline = Deadline(min(wait_s, MAX_WAIT_S))
         while True:
             found = self._cells.read(month)
-            standing = standing_of(found)
+            standing = progress_of(found)
             reason = why_incomplete(standing, month, ends.log, ends.ends)
             if not reason or deadline.is_over():
                 break
@@ -57,6 +57,6 @@ class UsageView:
         return Usage(month, not reason, reason, lag(standing, ends.ends), rows(cells, client))
 
 
-def standing_of(found: Snapshot) -> Standing:
+def progress_of(found: Snapshot) -> CountingProgress:
     """How far the cells of this snapshot are."""
-    return Standing(found.whole, found.log, found.watermarks, found.holes)
+    return CountingProgress(found.whole, found.log, found.watermarks, found.holes)

@@ -31,7 +31,7 @@ from shared.runtime.clock import Clock
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
 from shared.store.apply_cells import Applied, OtherLog, Run, Stale
-from shared.store.client import StoreAwayError
+from shared.store.client import StoreUnavailable
 from shared.stream.client import ClientOptions
 from shared.topics.names import EVENTS
 
@@ -108,7 +108,7 @@ class Worker:
         runs = feed.poll(POLL_MS)
         if feed.placed() and feed.log_id() not in ("", self._log_id):
             log.error("the topic was created again: another log, id %s", feed.log_id())
-            feed.displace(feed.placed())
+            feed.unassign(feed.placed())
             runs = []
         if runs:
             parts.failpoints.hit("billing.polled")
@@ -118,12 +118,12 @@ class Worker:
             if parts.clock.monotonic() >= self._retry_at:
                 self._place(feed)
                 self._check(feed)
-        except StoreAwayError as error:
+        except StoreUnavailable as error:
             if not self.store:
                 log.warning("counting waits: %s", error)
             self.store = str(error)
             self._retry_at = parts.clock.monotonic() + RETRY_S
-            feed.displace(feed.placed())
+            feed.unassign(feed.placed())
         self._note_lag(feed)
 
     def _add(self, feed: EventFeed, run: EventRun) -> None:
@@ -171,10 +171,10 @@ class Worker:
                         "dropped": dropped,
                     },
                 )
-                feed.displace([partition])
+                feed.unassign([partition])
             case OtherLog(counted):
                 self._refuse_log(counted)
-                feed.displace(feed.placed())
+                feed.unassign(feed.placed())
 
     def _refuse_log(self, counted: str) -> None:
         """The cells may be all that is left of the old log: an operator decides about them."""

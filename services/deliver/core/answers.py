@@ -26,7 +26,7 @@ _TLS_WANTED_STATUS: Final = frozenset({"5.7.10", "5.7.11"})
 _TLS_WANTED_WORDS: Final = re.compile(r"\b(STARTTLS|TLS|encrypt(ed|ion)?)\b", re.IGNORECASE)
 
 
-class Where(Struct, frozen=True):
+class ConnectionInfo(Struct, frozen=True):
     """Over which connection: the site, our local address, the TLS version ("" for none).
 
     `tls_fault`: why there is no TLS though the server offers it.
@@ -39,7 +39,7 @@ class Where(Struct, frozen=True):
 
 
 def answered(
-    rules: Sequence[ReplyRule], stage: Stage, reply: Reply, dispatched: bool, where: Where
+    rules: Sequence[ReplyRule], stage: Stage, reply: Reply, dispatched: bool, where: ConnectionInfo
 ) -> Outcome:
     """The outcome of a server's answer to `stage`."""
     text = str(reply)[:MAX_REPLY_CHARACTERS]
@@ -75,7 +75,7 @@ def unanswered(
     reason: str,
     dispatched: bool,
     in_doubt: bool,
-    where: Where,
+    where: ConnectionInfo,
     *,
     reply: str = "",
     enhanced: str = "",
@@ -109,7 +109,7 @@ def after_fault(error: BaseException, outcome: Outcome | None) -> Outcome:
             return replace(outcome, reply="", reason=reason)
 
 
-def unsendable(reason: str, where: Where) -> Bounced:
+def unsendable(reason: str, where: ConnectionInfo) -> Bounced:
     """The outcome of a message that this server cannot even be offered."""
     return _without_server("5.6.7", CONTENT, reason, where)
 
@@ -119,15 +119,17 @@ def unroutable(domain: str, resolution: NullMx | NoDomain | Unresolved) -> Outco
     match resolution:
         case NullMx():
             reason = f"{domain} says that it takes no mail (null MX)"
-            return _without_server("5.1.10", HARD, reason, Where())
+            return _without_server("5.1.10", HARD, reason, ConnectionInfo())
         case NoDomain():
-            return _without_server("5.1.2", HARD, f"{domain} does not exist", Where())
+            return _without_server("5.1.2", HARD, f"{domain} does not exist", ConnectionInfo())
         case Unresolved(cause):
             reason = clean_text(f"The DNS gave no answer for {domain}: {cause}")
             return Deferred("", "4.4.3", NETWORK, reason, "", "", "", dispatched=False)
 
 
-def _without_server(enhanced: str, bounce_class: str, reason: str, where: Where) -> Bounced:
+def _without_server(
+    enhanced: str, bounce_class: str, reason: str, where: ConnectionInfo
+) -> Bounced:
     return Bounced(
         reply="",
         enhanced=enhanced,

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from services.deliver.core.outcome import Bounced, Deferred, Delivered, Outcome
 from services.deliver.core.retry import RetryTimes, next_attempt
+from shared.topics.delay_topics import hop_envelope, next_hop
 from shared.topics.records import Attempts, Envelope, EventType, MailEvent
-from shared.topics.waiting import next_stay, stay_until
 
 
 class Told(Struct, frozen=True):
@@ -40,8 +40,8 @@ class Timing(Struct, frozen=True):
 
 def wait(envelope: Envelope, timing: Timing) -> Plan:
     """The next stay of a message that is read before its earliest time: no attempt, no event."""
-    stay = next_stay(envelope.earliest_ms, timing.now_ms, timing.retries.scale)
-    return Plan((), stay_until(envelope, stay), stay.step)
+    hop = next_hop(envelope.earliest_ms, timing.now_ms, timing.retries.scale)
+    return Plan((), hop_envelope(envelope, hop), hop.step)
 
 
 def has_expired(envelope: Envelope, now_ms: int) -> bool:

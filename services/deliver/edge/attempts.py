@@ -25,8 +25,8 @@ from shared.stream.consumer import Record
 from shared.stream.jobs import Job
 from shared.stream.transactions import Output
 from shared.topics import names
+from shared.topics.delay_topics import is_early
 from shared.topics.records import Envelope, Message
-from shared.topics.waiting import is_early
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def records_of(steps: Plan, envelope: Envelope, content: bytes) -> list[Output]:
     mail_id = envelope.mail_id
     written = [outputs.event(SERVICE, told.kind, mail_id, told.data) for told in steps.events]
     if envelope.own_events:
-        written += [outputs.own_copy(told, envelope.client) for told in written]
+        written += [outputs.client_copy(told, envelope.client) for told in written]
     if steps.retry is not None:
         topic = names.deferred(steps.step)
         written.append(outputs.pack(topic, [Message(steps.retry, content)]))

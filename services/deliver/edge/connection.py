@@ -53,7 +53,7 @@ class Timeouts(Struct, frozen=True):
     data_s: float
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a fault of ours
+class Refused(Exception):
     """The server's greeting or EHLO answer says no."""
 
     def __init__(self, stage: Stage, reply: Reply) -> None:
@@ -75,11 +75,11 @@ class Broken(Struct, frozen=True):
     fresh: bool
 
 
-Ending = Finished | Broken | Unsendable
-Done = Callable[[Ending], None]
+TransactionResult = Finished | Broken | Unsendable
+Done = Callable[[TransactionResult], None]
 
 
-class Wire(asyncio.Protocol):
+class SmtpConnection(asyncio.Protocol):
     """The protocol on an opened transport: one transaction at a time."""
 
     def __init__(
@@ -97,7 +97,7 @@ class Wire(asyncio.Protocol):
         self._transport: Any = None
         self._done: Done | None = None
         self._loop = asyncio.get_running_loop()
-        self.on_closed: Callable[[Wire], None] = lambda wire: None
+        self.on_closed: Callable[[SmtpConnection], None] = lambda wire: None
         self.tls = tls
         # Why there is no TLS though the server offers it.
         self.tls_fault = tls_fault
@@ -189,7 +189,7 @@ class Wire(asyncio.Protocol):
         self.deadline = self._loop.time() + GOODBYE_S
         self._transport.write(self._session.quit())
 
-    def _finish(self, ending: Ending) -> None:
+    def _finish(self, ending: TransactionResult) -> None:
         done, self._done = self._done, None
         if done is not None:
             done(ending)
@@ -230,7 +230,9 @@ def _context() -> ssl.SSLContext:
 _TLS: Final = _context()
 
 
-async def open_wire(host: Host, ehlo_name: str, timeouts: Timeouts, failpoints: Failpoints) -> Wire:
+async def open_connection(
+    host: Host, ehlo_name: str, timeouts: Timeouts, failpoints: Failpoints
+) -> SmtpConnection:
     """A greeted connection ready for transactions, over TLS where the server offers it.
 
     Raises Refused with the server's answer, OSError or TimeoutError where there is none.
@@ -268,7 +270,7 @@ async def _connect(host: Host, timeout_s: float) -> socket.socket:
 
 async def _open(
     host: Host, ehlo_name: str, timeouts: Timeouts, failpoints: Failpoints, tls_fault: str = ""
-) -> Wire:
+) -> SmtpConnection:
     smtp = aiosmtplib.SMTP(
         hostname=host.name,
         sock=await _connect(host, timeouts.connect_s),
@@ -332,7 +334,7 @@ async def _hello(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
 
 def _take_over(
     smtp: aiosmtplib.SMTP, timeouts: Timeouts, failpoints: Failpoints, *, tls: str, tls_fault: str
-) -> Wire:
+) -> SmtpConnection:
     transport, protocol = smtp.transport, smtp.protocol
     if transport is None or protocol is None or transport.is_closing():
         smtp.close()
@@ -342,7 +344,7 @@ def _take_over(
         raise ConnectionError("The server spoke out of turn")
     answer = smtp.last_ehlo_response
     extensions = parse_extensions(answer.message if answer is not None else "")
-    wire = Wire(extensions, tls, timeouts, failpoints, tls_fault=tls_fault)
+    wire = SmtpConnection(extensions, tls, timeouts, failpoints, tls_fault=tls_fault)
     wire.opener = smtp
     transport.set_protocol(wire)
     wire.connection_made(transport)

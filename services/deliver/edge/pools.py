@@ -17,19 +17,25 @@ from collections.abc import Callable
 from typing import Final
 
 from services.deliver.core import classify
-from services.deliver.core.answers import Where, answered, unanswered, unroutable, unsendable
+from services.deliver.core.answers import (
+    ConnectionInfo,
+    answered,
+    unanswered,
+    unroutable,
+    unsendable,
+)
 from services.deliver.core.outcome import Outcome
 from services.deliver.core.routing import Mx, Routes, Site, site_of_mx
 from services.deliver.edge.connection import (
     GOODBYE_S,
     Broken,
-    Ending,
     Failpoints,
     Refused,
-    Wire,
+    SmtpConnection,
+    TransactionResult,
 )
 from services.deliver.edge.resolver import Resolver
-from services.deliver.edge.site_pool import Parcel, PoolSettings, SitePool
+from services.deliver.edge.site_pool import Delivery, PoolSettings, SitePool
 from shared.smtp.client.session import Unsendable
 from shared.smtp.events import Finished
 from shared.topics.records import Envelope
@@ -89,13 +95,15 @@ class Pools:
         if pool is None:
             pool = SitePool(site, self.settings, self.failpoints, self)
             self._pools[site.name] = pool
-        parcel = Parcel(envelope, content, begin)
+        parcel = Delivery(envelope, content, begin)
         pool.add(parcel)
         return await parcel.future
 
-    def outcome(self, site: Site, wire: Wire, parcel: Parcel, ending: Ending) -> Outcome:
+    def outcome(
+        self, site: Site, wire: SmtpConnection, parcel: Delivery, ending: TransactionResult
+    ) -> Outcome:
         """What the end of a transaction means."""
-        where = Where(site.name, wire.source, wire.tls, wire.tls_fault)
+        where = ConnectionInfo(site.name, wire.source, wire.tls, wire.tls_fault)
         match ending:
             case Finished(stage, reply):
                 # MAIL is the first thing that is said: whatever was answered, it dispatched.
@@ -107,7 +115,7 @@ class Pools:
 
     def unreachable(self, site: Site, was_answered: bool, fault: Refused | str) -> Outcome:
         """What it means that no connection could be had."""
-        where = Where(site.name)
+        where = ConnectionInfo(site.name)
         if isinstance(fault, Refused):
             return answered(self._rules, fault.stage, fault.reply, was_answered, where)
         return unanswered(f"No connection: {fault}", was_answered, False, where)

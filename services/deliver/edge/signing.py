@@ -35,7 +35,7 @@ RSA_BITS: Final = range(2048, 4097)
 EXPECTED: Final = "an unencrypted private key in PEM: RSA of 2048 to 4096 bits, or Ed25519"
 
 
-class KeyFault(Exception):  # noqa: N818 - names the fact
+class KeyFault(Exception):
     """The file holds no key to sign with; the text says where and what was expected."""
 
 

@@ -21,12 +21,12 @@ from services.deliver.core.routing import Site
 from services.deliver.edge.connection import (
     SERVICE_NOT_READY,
     Broken,
-    Ending,
     Failpoints,
     Refused,
+    SmtpConnection,
     Timeouts,
-    Wire,
-    open_wire,
+    TransactionResult,
+    open_connection,
 )
 from shared.smtp.events import Finished, Stage
 from shared.smtp.remote_text import clean_text
@@ -52,10 +52,12 @@ class PoolSettings(Struct, frozen=True):
     max_wait_s: float = 120.0
 
 
-class Meanings(Protocol):
+class OutcomeRules(Protocol):
     """What the end of a transaction, or of an attempt to connect, means for its message."""
 
-    def outcome(self, site: Site, wire: Wire, parcel: Parcel, ending: Ending) -> Outcome:
+    def outcome(
+        self, site: Site, wire: SmtpConnection, parcel: Delivery, ending: TransactionResult
+    ) -> Outcome:
         """Of a transaction."""
         ...
 
@@ -64,7 +66,7 @@ class Meanings(Protocol):
         ...
 
 
-class Parcel:
+class Delivery:
     """One message on its way through a pool."""
 
     __slots__ = (
@@ -91,10 +93,10 @@ class Parcel:
         loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Outcome | None] = loop.create_future()
         self.since = loop.time()
-        self.wire: Wire | None = None
+        self.wire: SmtpConnection | None = None
 
 
-def _says_goodbye(ending: Ending) -> TypeGuard[Finished]:
+def _says_goodbye(ending: TransactionResult) -> TypeGuard[Finished]:
     """Whether the server ended the session instead of beginning the transaction."""
     return (
         isinstance(ending, Finished)
@@ -103,7 +105,7 @@ def _says_goodbye(ending: Ending) -> TypeGuard[Finished]:
     )
 
 
-def _answer(parcel: Parcel, outcome: Callable[[], Outcome]) -> None:
+def _answer(parcel: Delivery, outcome: Callable[[], Outcome]) -> None:
     """Set the message's outcome; what `outcome` raises is raised where it is waited for."""
     if parcel.future.done():
         return
@@ -119,15 +121,15 @@ class SitePool:
     """The connections to one site and the messages waiting for one."""
 
     def __init__(
-        self, site: Site, settings: PoolSettings, failpoints: Failpoints, meanings: Meanings
+        self, site: Site, settings: PoolSettings, failpoints: Failpoints, meanings: OutcomeRules
     ) -> None:
         self._site = site
         self._settings = settings
         self._failpoints = failpoints
         self._meanings = meanings
-        self._waiting: deque[Parcel] = deque()
-        self._idle: list[Wire] = []
-        self._wires: set[Wire] = set()
+        self._waiting: deque[Delivery] = deque()
+        self._idle: list[SmtpConnection] = []
+        self._wires: set[SmtpConnection] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._pause_s = 0.0
         self._paused_until = 0.0
@@ -148,7 +150,7 @@ class SitePool:
         """Whether nothing is held."""
         return not (self._waiting or self._wires or self._opening)
 
-    def add(self, parcel: Parcel) -> None:
+    def add(self, parcel: Delivery) -> None:
         """Take a message."""
         self._waiting.append(parcel)
         self._dispatch()
@@ -173,7 +175,7 @@ class SitePool:
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
 
-    def _may_begin(self, parcel: Parcel) -> bool:
+    def _may_begin(self, parcel: Delivery) -> bool:
         """Whether the message is still ours to answer for; one that is not is let go."""
         if parcel.begin is not None and not parcel.begun and not parcel.begin():
             if not parcel.future.done():
@@ -182,7 +184,7 @@ class SitePool:
         parcel.begun = True
         return True
 
-    def _start(self, wire: Wire, parcel: Parcel) -> None:
+    def _start(self, wire: SmtpConnection, parcel: Delivery) -> None:
         parcel.wire = wire
         try:
             wire.start(
@@ -196,7 +198,7 @@ class SitePool:
                 parcel.future.set_exception(error)
             wire.close()
 
-    def _ended(self, wire: Wire, parcel: Parcel, ending: Ending) -> None:
+    def _ended(self, wire: SmtpConnection, parcel: Delivery, ending: TransactionResult) -> None:
         if isinstance(ending, Broken):
             parcel.answered |= ending.answered
             if not ending.answered and not ending.in_doubt and not ending.fresh:
@@ -218,11 +220,11 @@ class SitePool:
             else:
                 self._park(wire)
 
-    def _again(self, parcel: Parcel) -> None:
+    def _again(self, parcel: Delivery) -> None:
         self._waiting.appendleft(parcel)
         self._loop.call_soon(self._dispatch)
 
-    def _next(self, wire: Wire) -> None:
+    def _next(self, wire: SmtpConnection) -> None:
         if not wire.is_usable:
             return
         while self._waiting:
@@ -232,7 +234,7 @@ class SitePool:
                 return
         self._park(wire)
 
-    def _park(self, wire: Wire) -> None:
+    def _park(self, wire: SmtpConnection) -> None:
         wire.deadline = self._loop.time() + self._settings.idle_timeout_s
         self._idle.append(wire)
 
@@ -240,7 +242,7 @@ class SitePool:
         fault: Refused | str = "the site has no host"
         for host in self._site.hosts:
             try:
-                wire = await open_wire(
+                wire = await open_connection(
                     host,
                     self._settings.ehlo_name,
                     self._settings.timeouts,
@@ -273,11 +275,11 @@ class SitePool:
         for parcel in parcels:
             self._give_up(parcel, self._fault)
 
-    def _give_up(self, parcel: Parcel, fault: Refused | str) -> None:
+    def _give_up(self, parcel: Delivery, fault: Refused | str) -> None:
         if self._may_begin(parcel):
             _answer(parcel, lambda: self._meanings.unreachable(self._site, parcel.answered, fault))
 
-    def _closed(self, wire: Wire) -> None:
+    def _closed(self, wire: SmtpConnection) -> None:
         self._wires.discard(wire)
         if wire in self._idle:
             self._idle.remove(wire)

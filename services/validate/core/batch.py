@@ -25,9 +25,9 @@ from shared.registry.client import Client
 from shared.submission.attribution import unsent_event
 from shared.submission.duplicates import duplicate_event, reused_event, withdrawn_event
 from shared.topics import ids
+from shared.topics.delay_topics import hop_envelope, next_hop
 from shared.topics.records import Envelope, EventType, MailEvent, Message
 from shared.topics.submission_keys import Answer, Conflict, Duplicate, Withdrawn
-from shared.topics.waiting import next_stay, stay_until
 
 Mailing = tuple[str, str, str]
 
@@ -132,6 +132,6 @@ def _event_of(judged: Judged, now_ms: int) -> MailEvent:
 
 
 def _first_stay(envelope: Envelope, content: bytes, now_ms: int) -> tuple[str, Message]:
-    stay = next_stay(envelope.not_before_ms, now_ms)
+    hop = next_hop(envelope.not_before_ms, now_ms)
     early = replace(envelope, earliest_ms=envelope.not_before_ms)
-    return stay.step, Message(stay_until(early, stay), content)
+    return hop.step, Message(hop_envelope(early, hop), content)

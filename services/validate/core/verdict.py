@@ -9,7 +9,7 @@ from services.validate.core.lanes import Lanes, domain_of
 from services.validate.core.suppression import blocked_by
 from shared.registry.client import Client
 from shared.submission.attribution import attribute, broken_rules, refused_event, unsent_event
-from shared.topics.records import BrokenRule, Envelope, Facts, MailEvent
+from shared.topics.records import Envelope, Facts, MailEvent, Violation
 
 UNREGISTERED = "unregistered"
 
@@ -51,7 +51,7 @@ class Policy(Struct, frozen=True):
 def judge(envelope: Envelope, client: Client | None, policy: Policy, now_ms: int) -> Verdict:
     """The verdict on one message of `client` (None: no longer registered)."""
     if client is None:
-        broken = BrokenRule(
+        broken = Violation(
             UNREGISTERED, f"No client named {envelope.client} is registered", "5.7.1"
         )
         return Refused(refused_event(envelope, (broken,), now_ms))

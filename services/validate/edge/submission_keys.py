@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from shared.store.client import StoreAwayError
+from shared.store.client import StoreUnavailable
 from shared.store.submissions import Claimed, NotWhole, Renewed, Submissions
 from shared.stream.relay import NotReady
 from shared.topics.submission_keys import Answer, Claim, New
@@ -67,7 +67,7 @@ class SubmissionKeys:
             raise NotReady(self._reader.fault())
         try:
             answers = self._claim(store, run)
-        except StoreAwayError as error:
+        except StoreUnavailable as error:
             raise NotReady(f"submission keys: {error}") from error
         taken = [
             claim
@@ -108,6 +108,6 @@ class SubmissionKeys:
             return
         try:
             self._claim(store, self._last)
-        except (StoreAwayError, NotReady):
+        except (StoreUnavailable, NotReady):
             self._generation = before  # so that the next call is told to do it again
             raise

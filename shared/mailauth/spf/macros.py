@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-MAX_NAME_LETTERS: Final = 253
+MAX_NAME_CHARS: Final = 253
 # c, r and t belong into explanations only, which are not made here.
 MACRO: Final = re.compile(r"%\{([slodiphvSLODIPHV])(\d*)([rR]?)([.\-+,/_=]*)\}")
 _ANY: Final = re.compile(MACRO.pattern + r"|%([%_-])")
@@ -27,7 +27,7 @@ class Macros(Struct, frozen=True):
 def expand(text: str, macros: Macros) -> str:
     """The text with its macros expanded, cut on the left to the length of a name."""
     name = _ANY.sub(lambda found: _expanded(found, macros), text).rstrip(".")
-    while len(name) > MAX_NAME_LETTERS and "." in name:
+    while len(name) > MAX_NAME_CHARS and "." in name:
         name = name.partition(".")[2]
     return name
 

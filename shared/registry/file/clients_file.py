@@ -29,7 +29,7 @@ from shared.registry.file.declarations import (
     CODE_TEXT,
     MAX_CODES,
     MAX_FREE_PATTERNS,
-    MAX_PATTERNS_LETTERS,
+    MAX_PATTERNS_CHARS,
     Field,
     Kind,
 )
@@ -144,12 +144,12 @@ class _Reading:
                 )
             )
         letters = sum(map(len, patterns))
-        if letters > MAX_PATTERNS_LETTERS:
+        if letters > MAX_PATTERNS_CHARS:
             self.faults.append(
                 RegistryFault(
                     path,
                     f"{letters} characters in all patterns",
-                    f"at most {MAX_PATTERNS_LETTERS}",
+                    f"at most {MAX_PATTERNS_CHARS}",
                 )
             )
 

@@ -25,7 +25,7 @@ from shared.topics.records import MailClass
 MAX_CODES: Final = 10_000  # keeps a client's record well below Kafka's 1 MB
 MAX_IPS: Final = 1_000
 MAX_PATTERNS: Final = 10_000
-MAX_PATTERNS_LETTERS: Final = 500_000  # together; keeps a client's record below Kafka's 1 MB
+MAX_PATTERNS_CHARS: Final = 500_000  # together; keeps a client's record below Kafka's 1 MB
 # Patterns that are compared with each recipient instead of looked up. 100 take 20 µs for a usual
 # address, and about 6 ms for the longest address and patterns made to be slow.
 MAX_FREE_PATTERNS: Final = 100
@@ -83,7 +83,7 @@ _PATTERN: Final = Kind(
     fields.pattern,
     {
         "type": ["string", "number", "boolean"],
-        "maxLength": fields.MAX_PATTERN_LETTERS,
+        "maxLength": fields.MAX_PATTERN_CHARS,
         "pattern": r"""^[^\s,;<>()[\]"\\@]*@?[^\s,;<>()[\]"\\@]*$""",
         "minLength": 1,
     },

@@ -14,9 +14,9 @@ import idna
 from shared.topics.names import is_client_name
 from shared.topics.records import MailClass
 
-MAX_DOMAIN_LETTERS: Final = 253
+MAX_DOMAIN_CHARS: Final = 253
 MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1
-MAX_PATTERN_LETTERS: Final = 254
+MAX_PATTERN_CHARS: Final = 254
 
 _NAME: Final = "1 to 63 of a-z, 0-9 and inner hyphens"
 ID_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -65,7 +65,7 @@ def domain(text: str) -> str:
     except (idna.IDNAError, UnicodeError) as error:
         raise FieldError(f"a domain such as news.example.com ({error})") from None
     labels = normal.split(".")
-    if len(normal) > MAX_DOMAIN_LETTERS or len(labels) < 2 or labels[-1].isdecimal():
+    if len(normal) > MAX_DOMAIN_CHARS or len(labels) < 2 or labels[-1].isdecimal():
         raise FieldError("a fully qualified domain such as news.example.com")
     return normal
 
@@ -98,7 +98,7 @@ def network(text: str) -> str:
 
 def pattern(text: str) -> str:
     """A pattern of the block list: a recipient's address with * and ?."""
-    if not _PATTERN.fullmatch(text) or len(text) > MAX_PATTERN_LETTERS or text.count("@") > 1:
+    if not _PATTERN.fullmatch(text) or len(text) > MAX_PATTERN_CHARS or text.count("@") > 1:
         raise FieldError("an address, in which * stands for any text and ? for one character")
     return text.lower()
 

@@ -28,8 +28,8 @@ from shared.registry.client import Client, encode_client
 from shared.registry.store.changes import Changes
 from shared.registry.store.log import Reading
 from shared.runtime.deadline import Deadline
+from shared.runtime.errors import PartUnavailable
 from shared.runtime.failpoints import Failpoints
-from shared.runtime.lifecycle import PartAway
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import TopicError, ensure_topics
 from shared.stream.client import ClientOptions
@@ -83,7 +83,7 @@ def change(kafka: KafkaSettings, plan: Plan, timeout_s: float = CHANGE_TIMEOUT_S
         with _writing(kafka) as writing:
             return writing.change(plan, Deadline(timeout_s))
     except (KafkaError, TopicError) as error:
-        raise PartAway("Kafka", kafka.bootstrap, str(error)) from error
+        raise PartUnavailable("Kafka", kafka.bootstrap, str(error)) from error
 
 
 @contextlib.contextmanager
@@ -166,8 +166,8 @@ class _Writing:
         longest = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**tries)
         time.sleep(deadline.at_most(random.uniform(0.0, longest)))  # noqa: S311 - no secret
 
-    def _away(self, reason: str) -> PartAway:
-        return PartAway("Kafka", self._kafka.bootstrap, reason)
+    def _away(self, reason: str) -> PartUnavailable:
+        return PartUnavailable("Kafka", self._kafka.bootstrap, reason)
 
 
 def _ensure_topics(kafka: KafkaSettings, plans: list[names.TopicPlan]) -> list[str]:
@@ -177,7 +177,7 @@ def _ensure_topics(kafka: KafkaSettings, plans: list[names.TopicPlan]) -> list[s
 def _plans(client: Client, kafka: KafkaSettings) -> list[names.TopicPlan]:
     plans = [names.intake_plan(client.name, kafka.intake_partitions)]
     if client.own_events:
-        plans.append(names.own_events_plan(client.name, kafka.intake_partitions))
+        plans.append(names.client_events_plan(client.name, kafka.intake_partitions))
     return plans
 
 

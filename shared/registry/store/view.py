@@ -22,7 +22,7 @@ from shared.registry.client import Client
 from shared.registry.store.log import Reading
 from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.deadline import Deadline
-from shared.runtime.lifecycle import PartAway
+from shared.runtime.errors import PartUnavailable
 from shared.settings.sections import KafkaSettings
 from shared.topics.names import CLIENTS
 
@@ -148,9 +148,11 @@ def load_registry(kafka: KafkaSettings, timeout_s: float = 15.0) -> dict[str, Cl
         reading = Reading(kafka)
         try:
             if reading.has_topic() and not reading.read_to_end(Deadline(timeout_s)):
-                raise PartAway("Kafka", kafka.bootstrap, f"{CLIENTS} could not be read in time")
+                raise PartUnavailable(
+                    "Kafka", kafka.bootstrap, f"{CLIENTS} could not be read in time"
+                )
         finally:
             reading.close()
     except KafkaError as error:
-        raise PartAway("Kafka", kafka.bootstrap, str(error)) from error
+        raise PartUnavailable("Kafka", kafka.bootstrap, str(error)) from error
     return reading.clients

@@ -22,11 +22,11 @@ from shared.smtp.server.options import ServerOptions
 MAX_OVERRUN_BYTES: Final = 16 * 1_048_576
 
 
-class Endless(Struct, frozen=True):
+class UnterminatedMessage(Struct, frozen=True):
     """So much has come without an end that the session is to be ended."""
 
 
-class Incoming:
+class ContentReader:
     """One message that is being received.
 
     Its end `is_doubtful` where a CR or a LF of its own stands in it: a sender that lets those
@@ -43,7 +43,7 @@ class Incoming:
         self._carried = b""  # a CR at the end of what was dropped last
         self._is_bare = False
 
-    def take(self, buffer: Buffer) -> Content | Endless | None:
+    def take(self, buffer: Buffer) -> Content | UnterminatedMessage | None:
         """The message, None while its end has not come."""
         stuffed = buffer.take_content()
         if stuffed is not None:
@@ -53,7 +53,7 @@ class Incoming:
         if self._dropped_bytes or len(buffer) > limit + limit // 3 + 5:
             self._drop(buffer.drop_content())
             if self._dropped_bytes > limit + MAX_OVERRUN_BYTES:
-                return Endless()
+                return UnterminatedMessage()
         return None
 
     def _drop(self, part: bytes) -> None:

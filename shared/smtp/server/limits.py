@@ -12,7 +12,7 @@ from typing import Final
 IDLE_COMMANDS: Final = frozenset({"NOOP", "RSET", "VRFY", "HELP", "EHLO", "HELO"})
 
 
-class Patience:
+class AbuseLimits:
     """The counts of one session. A limit of 0 is none."""
 
     __slots__ = ("_errors", "_idle", "_max_errors", "_max_idle")

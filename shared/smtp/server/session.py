@@ -38,8 +38,8 @@ from shared.smtp.grammar import MAX_COMMAND_BYTES, SyntaxFault, parse_command
 from shared.smtp.reply import Outgoing, Reply
 from shared.smtp.server import refusals, states
 from shared.smtp.server.auth import CONTINUE, MAX_RESPONSE_BYTES, Authentication
-from shared.smtp.server.content import Endless, Incoming
-from shared.smtp.server.limits import IDLE_COMMANDS, Patience
+from shared.smtp.server.content import ContentReader, UnterminatedMessage
+from shared.smtp.server.limits import IDLE_COMMANDS, AbuseLimits
 from shared.smtp.server.options import ServerOptions
 from shared.smtp.server.sasl import ScramOffer
 from shared.smtp.server.states import MUTE, UNREAD, State, order_of
@@ -81,8 +81,8 @@ class ServerSession:
         self._ended: Ended | None = None
         self._mail = _NO_MAIL
         self._recipients: list[str] = []
-        self._incoming = Incoming(Data("", ()), options)
-        self._patience = Patience(options.max_errors, options.max_idle_commands)
+        self._incoming = ContentReader(Data("", ()), options)
+        self._patience = AbuseLimits(options.max_errors, options.max_idle_commands)
         self._is_data_refused = False  # by the answer to the last command
         self.is_secure = options.is_secure  # TLS carries the session
         self.refused = 0  # commands, and responses of a login, so far
@@ -248,7 +248,7 @@ class ServerSession:
 
     def _answer_data(self, event: Data, reply: Reply) -> None:
         if reply.code == 354:
-            self._state, self._incoming = states.CONTENT, Incoming(event, self._options)
+            self._state, self._incoming = states.CONTENT, ContentReader(event, self._options)
         elif reply.code >= 400:
             self._is_data_refused = True
         else:
@@ -256,7 +256,7 @@ class ServerSession:
 
     def _refuse_line(self, fault: NoLine, is_login: bool) -> None:
         if self._is_data_refused:
-            self._reset(State.SPOILT)
+            self._reset(State.DESYNCED)
         if is_login:
             self._auth.forget()
             self._state = states.READY
@@ -274,7 +274,7 @@ class ServerSession:
         allowed = self._order.allowed.get(verb)
         if isinstance(command, SyntaxFault) or allowed is None:
             if was_data_refused or verb == "BDAT":
-                self._reset(State.SPOILT)  # the content comes all the same
+                self._reset(State.DESYNCED)  # the content comes all the same
             fault = command if isinstance(command, SyntaxFault) else SyntaxFault.VERB
             self._refuse(commands.UNKNOWN.get(verb, refusals.SYNTAX[fault]))
         elif self._state not in allowed:
@@ -340,11 +340,11 @@ class ServerSession:
         if reply.is_positive and event.refusal is not None:
             raise LocalProtocolError("content that must be refused was accepted")
         self._patience.renew(reply.is_positive)
-        self._reset(State.SPOILT if self._incoming.is_doubtful else states.READY)
+        self._reset(State.DESYNCED if self._incoming.is_doubtful else states.READY)
 
     def _read_content(self) -> bool:
         found = self._incoming.take(self._buffer)
-        if isinstance(found, Endless):
+        if isinstance(found, UnterminatedMessage):
             self._end(refusals.TOO_LARGE, "its message has no end")
         else:
             self._pending = found

@@ -26,7 +26,7 @@ class State(IntEnum):
     MAIL = auto()  # a sender is taken, no recipient yet
     RCPT = auto()  # at least one recipient is taken
     CONTENT = auto()  # 354 was given
-    SPOILT = auto()  # content may be read as commands: no more mail on this connection
+    DESYNCED = auto()  # content may be read as commands: no more mail on this connection
     AUTH = auto()  # lines are the responses of a login, not commands
     TLS = auto()  # 220 to STARTTLS was given; the handshake is the edge's
     CLOSED = auto()
@@ -68,7 +68,7 @@ class Order(Struct, frozen=True):
 
 _MAILING: Final = frozenset({State.GREETED, State.READY, State.MAIL, State.RCPT})
 # What can do no harm where the lines may be a message that somebody else wrote.
-_ANY: Final = _MAILING | {State.SPOILT}
+_ANY: Final = _MAILING | {State.DESYNCED}
 _HELLO_FIRST: Final = Reply(503, "5.5.1", "Say EHLO first")
 _NESTED: Final = Reply(503, "5.5.1", "A transaction is open already")
 _NO_SENDER: Final = Reply(503, "5.5.1", "Give MAIL first")
@@ -107,7 +107,7 @@ REFUSED: Final[dict[tuple[str, State], Reply]] = {
     ("AUTH", State.GREETED): _HELLO_FIRST,
     ("AUTH", State.MAIL): _NESTED,
     ("AUTH", State.RCPT): _NESTED,
-    **{(verb, State.SPOILT): _SPOILT for verb, states in ALLOWED.items() if states != _ANY},
+    **{(verb, State.DESYNCED): _SPOILT for verb, states in ALLOWED.items() if states != _ANY},
 }
 
 _NO_LOGIN_NOW: Final = {

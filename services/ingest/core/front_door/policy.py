@@ -23,7 +23,7 @@ from shared.smtp.reply import Reply
 from shared.submission.attribution import attribute, broken_rules, refused_event, unsent_event
 from shared.submission.duplicates import reused_event
 from shared.submission.rules import RULES
-from shared.topics.records import BrokenRule, Envelope, Facts, MailEvent, Message, Origin
+from shared.topics.records import Envelope, Facts, MailEvent, Message, Origin, Violation
 
 ONE_RECIPIENT: Final = Reply(
     452, "4.5.3", "R3: one recipient a message; send it again to each of the others singly"
@@ -91,7 +91,7 @@ def judge_unfit(peer: Peer, arrival: Arrival, refusal: Reply) -> MailEvent:
     reason = f"{arrival.facts.size_bytes} bytes, {peer.max_size_bytes} are allowed"
     rule_id = "R1" if is_too_large else "unreadable"
     text = f"{_REASONS['R1'].reason}: {reason}" if is_too_large else refusal.text
-    broken = BrokenRule(rule_id, text, refusal.enhanced)
+    broken = Violation(rule_id, text, refusal.enhanced)
     envelope = attribute(_envelope(peer, arrival), peer.client)
     return refused_event(envelope, (broken,), arrival.at_ms)
 
@@ -102,7 +102,7 @@ def key_conflict(envelope: Envelope, first_mail_id: str) -> MailEvent:
     return reused_event(event, envelope, first_mail_id)
 
 
-def refusal_reply(broken: Sequence[BrokenRule]) -> Reply:
+def refusal_reply(broken: Sequence[Violation]) -> Reply:
     """The 550 that names every broken rule, its code and its reason, one a line."""
     lines = [f"{rule.rule} ({rule.status}): {_one_line(rule.reason)}" for rule in broken]
     return Reply(_REFUSED, broken[0].status, "\n".join(lines))

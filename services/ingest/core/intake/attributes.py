@@ -29,10 +29,10 @@ from shared.topics.intake_fields import (
     TIME_FORMS,
     Field,
 )
-from shared.topics.records import BrokenRule
+from shared.topics.records import Violation
 
 BAD_HEADER: Final = "bad_header"
-MAX_FOUND_LETTERS: Final = 200
+MAX_FOUND_CHARS: Final = 200
 
 _DAY_MS: Final = 86_400_000
 _MAX_AHEAD_MS: Final = MAX_AHEAD_DAYS * _DAY_MS
@@ -70,17 +70,17 @@ class Text(Struct, frozen=True):
 Texts = Mapping[str, Text]
 
 
-def fault(name: str, found: str, cause: str) -> BrokenRule:
+def fault(name: str, found: str, cause: str) -> Violation:
     """The refusal for what is called `name`; `cause` says what is wrong and how to mend it."""
-    shown = visible(found[:MAX_FOUND_LETTERS])[:MAX_FOUND_LETTERS]
-    return BrokenRule(BAD_HEADER, f"The {name} {cause}", Status.BAD_HEADER.value, shown)
+    shown = visible(found[:MAX_FOUND_CHARS])[:MAX_FOUND_CHARS]
+    return Violation(BAD_HEADER, f"The {name} {cause}", Status.BAD_HEADER.value, shown)
 
 
-def text_of(name: str, octets: bytes | None, field: Field) -> Text | BrokenRule:
+def text_of(name: str, octets: bytes | None, field: Field) -> Text | Violation:
     """The text of a value, without the white space around it; the fault where it is none."""
     if octets is None or not (octets := octets.strip(b" \t")):
         return fault(name, "", "is empty: give it a value or leave it out")
-    shown = octets[: 4 * MAX_FOUND_LETTERS].decode("utf-8", "backslashreplace")
+    shown = octets[: 4 * MAX_FOUND_CHARS].decode("utf-8", "backslashreplace")
     if len(octets) > field.max_octets:
         cause = f"has {len(octets)} bytes: at most {field.max_octets} are allowed"
         return fault(name, shown, cause)
@@ -93,10 +93,10 @@ def text_of(name: str, octets: bytes | None, field: Field) -> Text | BrokenRule:
     return Text(name, text)
 
 
-def parse_attributes(texts: Texts, now_ms: int) -> tuple[IntakeAttributes, list[BrokenRule]]:
+def parse_attributes(texts: Texts, now_ms: int) -> tuple[IntakeAttributes, list[Violation]]:
     """What the values say, and the faults of those that cannot be used."""
     times: dict[str, int] = {}
-    faults: list[BrokenRule] = []
+    faults: list[Violation] = []
     for field in (NOT_BEFORE, EXPIRES):
         value = texts.get(field.attribute)
         if value is None:
@@ -140,7 +140,7 @@ def unix_ms(text: str) -> int | None:
         return None
 
 
-def _misplaced(texts: Texts, not_before: int, expires: int, now_ms: int) -> Iterable[BrokenRule]:
+def _misplaced(texts: Texts, not_before: int, expires: int, now_ms: int) -> Iterable[Violation]:
     """The times that can be read and cannot be kept."""
     if not_before > now_ms + _MAX_AHEAD_MS:
         value = texts[NOT_BEFORE.attribute]

@@ -54,7 +54,7 @@ from shared.topics.intake_fields import (
     STRUCTURED_TYPE,
     Field,
 )
-from shared.topics.records import BrokenRule
+from shared.topics.records import Violation
 
 UNREADABLE: Final = "unreadable"
 # A record has as many headers as its producer likes; only so many are looked at.
@@ -81,14 +81,14 @@ class Reading(Struct, frozen=True, gc=False):
 
     content: bytes
     given: IntakeAttributes = IntakeAttributes()
-    faults: tuple[BrokenRule, ...] = ()
+    faults: tuple[Violation, ...] = ()
 
 
 class _Found(Struct):
     """The values of one record by attribute, what is wrong so far, and what each was called."""
 
     texts: dict[str, Text]
-    faults: list[BrokenRule]
+    faults: list[Violation]
     names: dict[str, str]
     is_event: bool = False
     # Attributes that stand under a name that is nearly theirs: not missing besides.
@@ -126,7 +126,7 @@ def undecodable(value: bytes, first_offset: int, last_offset: int, cause: str) -
     if first_offset < last_offset:
         which = f"offsets {first_offset} to {last_offset}"
     reason = f"The batch with {which} cannot be decoded: {cause}"
-    broken = BrokenRule(UNREADABLE, reason, Status.BAD_MESSAGE.value, _shown(value[:60]))
+    broken = Violation(UNREADABLE, reason, Status.BAD_MESSAGE.value, _shown(value[:60]))
     return Reading(value, faults=(broken,))
 
 
@@ -186,7 +186,7 @@ def _structured(value: bytes, outside: _Found, now_ms: int) -> Reading:
         if hint := mistake_in_event(value):
             reason += f"; {hint}"
         shown = _shown(value[:60])
-        unreadable = BrokenRule(UNREADABLE, reason, Status.BAD_MESSAGE.value, shown)
+        unreadable = Violation(UNREADABLE, reason, Status.BAD_MESSAGE.value, shown)
         return Reading(value, faults=(unreadable,))
     for attribute, content in event.items():
         if attribute not in {DATA, DATA_BASE64} and content is not None:
@@ -194,13 +194,13 @@ def _structured(value: bytes, outside: _Found, now_ms: int) -> Reading:
     found.faults += _beside(outside, found)
     found.faults += _not_an_event(found, "attribute ")
     message = _message_of(event)
-    if isinstance(message, BrokenRule):
+    if isinstance(message, Violation):
         found.faults.append(message)
         message = b""
     return _reading(value, message, found, now_ms)
 
 
-def _repeated_keys(value: bytes) -> Iterator[BrokenRule]:
+def _repeated_keys(value: bytes) -> Iterator[Violation]:
     """The keys that a JSON object has twice, of which a decoder keeps the last one only.
 
     `value` is known to be a JSON object; numbers are of no interest here, whatever their size.
@@ -213,7 +213,7 @@ def _repeated_keys(value: bytes) -> Iterator[BrokenRule]:
                 yield fault(f"attribute {shown_name(key)}", "", "is given twice: give it once")
 
 
-def _beside(outside: _Found, event: _Found) -> Iterator[BrokenRule]:
+def _beside(outside: _Found, event: _Found) -> Iterator[Violation]:
     """What stands in the headers beside a JSON object and would be ignored there.
 
     The binding lets its attributes be repeated as headers, with the same values.
@@ -259,7 +259,7 @@ def _take_attribute(found: _Found, attribute: str, content: object) -> None:
     _take(found, text_of(name, content.encode("utf-8", "surrogatepass"), field), field, name)
 
 
-def _take(found: _Found, text: Text | BrokenRule, field: Field, name: str) -> None:
+def _take(found: _Found, text: Text | Violation, field: Field, name: str) -> None:
     found.names[field.attribute] = name
     if isinstance(text, Text):
         found.texts[field.attribute] = text
@@ -267,7 +267,7 @@ def _take(found: _Found, text: Text | BrokenRule, field: Field, name: str) -> No
         found.faults.append(text)
 
 
-def _not_an_event(found: _Found, prefix: str) -> list[BrokenRule]:
+def _not_an_event(found: _Found, prefix: str) -> list[Violation]:
     """What keeps these values from being a CloudEvent 1.0 that holds a message."""
     cause = "is missing: a CloudEvent has specversion, id, type and source; add it"
     faults = [
@@ -289,7 +289,7 @@ def _not_an_event(found: _Found, prefix: str) -> list[BrokenRule]:
     return faults
 
 
-def _message_of(event: dict[str, object]) -> bytes | BrokenRule:
+def _message_of(event: dict[str, object]) -> bytes | Violation:
     text, encoded = event.get(DATA), event.get(DATA_BASE64)
     if (text is None) == (encoded is None):
         cause = "are both given: give one" if text is not None else "are both missing: give one"

@@ -18,7 +18,7 @@ from typing import Final
 from shared.topics.intake_fields import CONTENT_TYPE, EVENT_PREFIX, OPTIONAL, OWN_PREFIX, REQUIRED
 
 # A name may be as long as a record; what is longer than this is like none of ours.
-MAX_LETTERS: Final = 100
+MAX_CHARS: Final = 100
 
 _FIELDS: Final = {field.attribute: field for field in (*REQUIRED, *OPTIONAL)}
 _PREFIXES: Final = ("sluice", "cloudevents", "cloudevent", "ce", "x")
@@ -55,11 +55,11 @@ def is_content_type(name: str) -> bool:
 
 def shown_name(name: str) -> str:
     """A name as text in which each letter can be told from its look-alikes."""
-    return ascii(name[:MAX_LETTERS])[1:-1]
+    return ascii(name[:MAX_CHARS])[1:-1]
 
 
 def _plain(name: str) -> str:
-    return unicodedata.normalize("NFKC", name[:MAX_LETTERS]).lower()
+    return unicodedata.normalize("NFKC", name[:MAX_CHARS]).lower()
 
 
 def _bare(name: str) -> str:

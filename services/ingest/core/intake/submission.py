@@ -21,12 +21,12 @@ from shared.submission.attribution import broken_rules
 from shared.submission.normal_form import scan_normal_form
 from shared.topics import ids
 from shared.topics.records import (
-    BrokenRule,
     Envelope,
     Facts,
     MailEvent,
     Message,
     Origin,
+    Violation,
 )
 from shared.topics.submission_keys import checksum_of
 
@@ -52,7 +52,7 @@ class Submission(Struct, frozen=True):
     appended_at_ms: int
     content: bytes
     given: IntakeAttributes = IntakeAttributes()
-    faults: tuple[BrokenRule, ...] = ()
+    faults: tuple[Violation, ...] = ()
     created_at_ms: int = 0
 
 
@@ -83,7 +83,7 @@ def accept(
     """Turn a record into a message of the line, or say why it cannot be one."""
     mail_id = mail_id_of(submission)
     if client is None:
-        broken = BrokenRule(
+        broken = Violation(
             UNREGISTERED,
             f"No client named {submission.client} is registered: register it with "
             "`sluice clients apply`, or publish to your own intake topic",
@@ -143,7 +143,7 @@ def _normal(sender: str) -> str:
 def _refuse(
     submission: Submission,
     mail_id: str,
-    broken: tuple[BrokenRule, ...],
+    broken: tuple[Violation, ...],
     mailing_id: str,
     now_ms: int,
 ) -> Refusal:

@@ -11,7 +11,7 @@ from typing import Final
 
 from shared.topics import ids
 
-_AT_A_TIME: Final = 256 * ids.CHANCE_LETTERS
+_AT_A_TIME: Final = 256 * ids.RANDOM_CHARS
 
 
 class MailIds:
@@ -25,10 +25,10 @@ class MailIds:
 
     def make(self, now_ms: int) -> str:
         """A new mail id of this moment."""
-        at, self._at = self._at, self._at + ids.CHANCE_LETTERS
+        at, self._at = self._at, self._at + ids.RANDOM_CHARS
         if self._at > len(self._letters):
-            self._letters = ids.chance_letters(os.urandom(_AT_A_TIME))
-            at, self._at = 0, ids.CHANCE_LETTERS
+            self._letters = ids.random_part(os.urandom(_AT_A_TIME))
+            at, self._at = 0, ids.RANDOM_CHARS
         if now_ms != self._now_ms:
             self._now_ms, self._time = now_ms, ids.time_letters(now_ms)
         return self._time + self._letters[at : self._at]

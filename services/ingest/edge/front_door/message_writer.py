@@ -190,7 +190,7 @@ class MessageWriter:
         written: list[Output] = []
         for each in copied:
             output = each.send.output
-            written += [output, outputs.own_copy(output, each.client)]
+            written += [output, outputs.client_copy(output, each.client)]
         try:
             self._events.commit(written)
         except TransactionLost as error:

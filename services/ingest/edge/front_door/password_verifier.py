@@ -32,7 +32,7 @@ MAX_WAITING: Final = 64
 _SALT_BYTES: Final = 16
 
 
-class Busy(Exception):  # noqa: N818 - a state, not a fault
+class Busy(Exception):
     """Too many passwords wait to be checked."""
 
 

@@ -30,9 +30,9 @@ class RefusalWriter:
         written: list[Output] = []
         received: dict[tuple[str, str, str], int] = {}
         for mail_id, event in (pending.item for pending in batch):
-            has_own_events = self._has_client_events(event.client)
+            has_client_events = self._has_client_events(event.client)
             written += outputs.told(
-                SERVICE, EventType.REFUSED, mail_id, event, has_own_events=has_own_events
+                SERVICE, EventType.REFUSED, mail_id, event, has_client_events=has_client_events
             )
             key = (event.client, event.mailing_id, event.sub_client)
             received[key] = received.get(key, 0) + 1

@@ -19,7 +19,7 @@ from typing import Final
 
 from shared.settings.sections import RedisSettings
 from shared.store import client as store
-from shared.store.client import StoreAwayError
+from shared.store.client import StoreUnavailable
 from shared.store.submissions import Reservations
 from shared.topics.records import Message
 from shared.topics.submission_keys import NEW, Answer, Claim, claim_of
@@ -63,7 +63,7 @@ class ReservedKeys:
             return unknown
         try:
             answers = ask([claim_of(message, _NO_PLACE) for message in messages])
-        except StoreAwayError as error:
+        except StoreUnavailable as error:
             self._paused_until = now + PAUSE_S
             log.warning("duplicates are found by validate only", extra={"reason": str(error)})
             return unknown

@@ -47,8 +47,8 @@ from services.ingest.edge.smtp_server.listener import HELP, OPEN, TURNED_AWAY, L
 from services.ingest.settings import IngestSettings
 from shared.mail.headers import scan
 from shared.registry.client import Client
+from shared.runtime.errors import UsageError
 from shared.runtime.failpoints import Failpoints
-from shared.runtime.lifecycle import WrongUse
 from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running
 from shared.settings.sections import RedisSettings
@@ -56,7 +56,7 @@ from shared.smtp.extensions import Extensions
 from shared.smtp.server.options import ServerOptions
 from shared.store.eviction import policy_client, policy_fault
 from shared.stream.client import ClientOptions
-from shared.stream.own_events import OwnEvents
+from shared.stream.client_events import ClientEvents
 from shared.stream.reachability import cleared_by
 from shared.stream.transactions import TransactionalProducer
 from shared.stream.watchdog import watchdog_of
@@ -80,7 +80,7 @@ class FrontDoorDependencies(Struct, frozen=True):
     client_of: Callable[[str], Client | None]
     running: Running
     failpoints: Failpoints
-    own_events: Callable[[], OwnEvents]
+    own_events: Callable[[], ClientEvents]
     brokers: Probe
 
 
@@ -114,7 +114,7 @@ class FrontDoor:
         """Listen; raises WrongUse if that is not possible."""
         self._thread.start()
         self._started.wait()
-        if isinstance(self._fault, WrongUse):
+        if isinstance(self._fault, UsageError):
             raise self._fault
 
     def close(self) -> None:
@@ -254,7 +254,7 @@ class FrontDoor:
                     listener.listen(host.strip("[]"), int(port), is_implicit, is_shared)
                 except (OSError, OverflowError) as error:
                     name = "smtps_listen" if is_implicit else "smtp_listen"
-                    raise WrongUse(f"ingest.{name}: {address}: {error}") from None
+                    raise UsageError(f"ingest.{name}: {address}: {error}") from None
                 log.info("front door listens", extra={"address": address, "tls": is_implicit})
 
     async def _sweep(self) -> None:
@@ -289,9 +289,9 @@ def _connection(
 def _certificates(settings: IngestSettings) -> Certificates | None:
     certificate, key = settings.tls_certificate_file, settings.tls_key_file
     if bool(certificate) != bool(key):
-        raise WrongUse("ingest.tls_certificate_file and ingest.tls_key_file go together")
+        raise UsageError("ingest.tls_certificate_file and ingest.tls_key_file go together")
     if not certificate:
-        raise WrongUse(
+        raise UsageError(
             "ingest.tls_certificate_file: found nothing, expected a PEM file: clients log in"
             " only over TLS, so a front door (ingest.smtp_listen) without it serves nobody"
         )

@@ -86,9 +86,9 @@ def _tell(
     written: list[Output] = []
     for record, refusal in refusals:
         event = refusal.event
-        has_own_events = event.client in copied
+        has_client_events = event.client in copied
         written += outputs.told(
-            SERVICE, EventType.REFUSED, refusal.mail_id, event, has_own_events=has_own_events
+            SERVICE, EventType.REFUSED, refusal.mail_id, event, has_client_events=has_client_events
         )
         written.append(_kept(record, refusal))
     received = received_rows([refusal for _, refusal in refusals])

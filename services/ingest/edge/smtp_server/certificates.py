@@ -12,7 +12,7 @@ import ssl
 from pathlib import Path
 from typing import Final
 
-from shared.runtime.lifecycle import WrongUse
+from shared.runtime.errors import UsageError
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Certificates:
             self._stamp = self._look()
             self.context = self._load()
         except (OSError, ssl.SSLError) as error:
-            raise WrongUse(
+            raise UsageError(
                 f"ingest.tls_certificate_file, ingest.tls_key_file: {error}; expected a"
                 " certificate chain and its private key in PEM"
             ) from None

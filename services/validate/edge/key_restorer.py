@@ -25,7 +25,7 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
 from shared.runtime.clock import Clock
-from shared.store.client import StoreAwayError
+from shared.store.client import StoreUnavailable
 from shared.store.eviction import read_eviction
 from shared.store.submissions import Submissions, Window
 from shared.stream.client import ClientOptions, make_consumer, position_of
@@ -46,15 +46,15 @@ _ASK_TIMEOUT_MS: Final = 5_000
 _CLOSE_TIMEOUT_S: Final = 10.0
 
 
-class _Lost(Exception):  # noqa: N818 - a state, not a fault
+class _Lost(Exception):
     """Another process reads the keys back now."""
 
 
-class _MayEvict(Exception):  # noqa: N818 - a state, not a fault
+class _MayEvict(Exception):
     """The server may evict keys: none is relied upon."""
 
 
-class KeysReader:
+class KeyRestorer:
     """Keeps the keys whole. store(), want() and fault() may be called from any thread."""
 
     def __init__(
@@ -121,7 +121,7 @@ class KeysReader:
                 if str(error) != self._fault:
                     log.error("submission keys are not used", extra={"reason": str(error)})
                 self._fault = str(error)
-            except (KafkaError, StoreAwayError) as error:
+            except (KafkaError, StoreUnavailable) as error:
                 self._fault = f"submission keys: {error}"
                 log.warning("submission keys not read", extra={"reason": str(error)})
             except Exception:

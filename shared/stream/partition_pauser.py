@@ -18,7 +18,7 @@ from shared.stream.consumer import StreamConsumer
 RESUME_SHARE: Final = 0.75
 
 
-class Pausing:
+class PartitionPauser:
     """The pauses of one consumer. Use it in the Kafka thread."""
 
     def __init__(self) -> None:

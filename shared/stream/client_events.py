@@ -27,7 +27,7 @@ from kafka.producer.transaction_manager import AddPartitionsToTxnHandler
 
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import TopicError, ensure_topics
-from shared.topics.names import OWN_EVENTS_PREFIX, own_events_plan
+from shared.topics.names import CLIENT_EVENTS_PREFIX, client_events_plan
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ _add: Final = AddPartitionsToTxnHandler.handle_response
 _retry: Final = Sender._can_retry
 
 
-class OwnEvents:
+class ClientEvents:
     """Which of the clients' own topics may be written to now."""
 
     def __init__(self, kafka: KafkaSettings, left_out_s: float = LEFT_OUT_S) -> None:
@@ -56,12 +56,12 @@ class OwnEvents:
 
         Raises KafkaError when the brokers do not answer.
         """
-        own = [topic for topic in topics if topic.startswith(OWN_EVENTS_PREFIX)]
+        own = [topic for topic in topics if topic.startswith(CLIENT_EVENTS_PREFIX)]
         return {topic for topic in own if not self._is_there(topic, producer)}
 
     def lost(self, topics: Collection[str], error: BaseException) -> None:
         """Take notice of a lost transaction with records on these topics."""
-        own = [topic for topic in topics if topic.startswith(OWN_EVENTS_PREFIX)]
+        own = [topic for topic in topics if topic.startswith(CLIENT_EVENTS_PREFIX)]
         self._lost = self._lost + 1 if own else 0
         if self._lost >= MAX_LOST:
             self._lost = 0
@@ -78,8 +78,8 @@ class OwnEvents:
         # Its metadata tells of no topic that nothing was written to yet, nor of one that is gone.
         if producer._metadata.partitions_for_topic(topic):
             return True
-        client = topic.removeprefix(OWN_EVENTS_PREFIX)
-        plan = own_events_plan(client, self._kafka.intake_partitions)
+        client = topic.removeprefix(CLIENT_EVENTS_PREFIX)
+        plan = client_events_plan(client, self._kafka.intake_partitions)
         try:
             kafka = self._kafka
             ensure_topics(kafka.bootstrap, [plan], kafka.replication, kafka.topic_configs)
@@ -98,10 +98,10 @@ class OwnEvents:
         log.error("%s: no events for %g s: %s", topic, self._left_out_s, reason)
 
 
-def went_with_its_topic(topic: str, error: object) -> bool:
+def is_lost_with_its_topic(topic: str, error: object) -> bool:
     """Whether a record failed because its topic, a client's own, was deleted in its transaction."""
     is_gone = isinstance(error, UnknownTopicOrPartitionError)
-    return is_gone and topic.startswith(OWN_EVENTS_PREFIX)
+    return is_gone and topic.startswith(CLIENT_EVENTS_PREFIX)
 
 
 def _fail_where_an_own_topic_is_missing() -> None:
@@ -118,7 +118,7 @@ def _fail_or_add(handler: Any, response: Any) -> None:
     gone = [
         topic
         for topic, partitions in response.results_by_topic_v3_and_below
-        if topic.startswith(OWN_EVENTS_PREFIX)
+        if topic.startswith(CLIENT_EVENTS_PREFIX)
         and any(for_code(code) is UnknownTopicOrPartitionError for _, code in partitions)
     ]
     if gone:
@@ -135,6 +135,6 @@ def _fail_or_add(handler: Any, response: Any) -> None:
 def _may_retry(sender: Any, batch: Any, error: type[BaseException]) -> bool:
     """A topic deleted between the two requests: its copies are lost, the rest is committed."""
     is_gone = error is UnknownTopicOrPartitionError
-    if is_gone and batch.topic_partition.topic.startswith(OWN_EVENTS_PREFIX):
+    if is_gone and batch.topic_partition.topic.startswith(CLIENT_EVENTS_PREFIX):
         return False
     return bool(_retry(sender, batch, error))

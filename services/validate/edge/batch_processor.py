@@ -140,8 +140,10 @@ class Judging:
             written.append(outputs.pack(names.deferred(step), [message]))
         for kind, mail_id, event in batch.events:
             client = self._means.clients.get(event.client)
-            has_own_events = client is not None and client.own_events
-            written += outputs.told(SERVICE, kind, mail_id, event, has_own_events=has_own_events)
+            has_client_events = client is not None and client.own_events
+            written += outputs.told(
+                SERVICE, kind, mail_id, event, has_client_events=has_client_events
+            )
         if batch.received:
             tally_id = f"{SERVICE}.{first.topic}.{first.partition}.{first.offset}"
             written.append(outputs.tally(SERVICE, tally_id, now_ms, batch.received))

@@ -30,13 +30,13 @@ WORKER_METRICS: Final = {
 }
 
 
-def tell_relay(status: RelayStatus, health: HealthServer, counters: Counters) -> None:
+def register_relay_metrics(status: RelayStatus, health: HealthServer, counters: Counters) -> None:
     """Let /ready and /metrics tell of a relay."""
     _tell(status, RELAY_METRICS, counters)
     health.add_ready("kafka", lambda: status.waiting_for)
 
 
-def tell_worker(status: WorkerStatus, health: HealthServer, counters: Counters) -> None:
+def register_worker_metrics(status: WorkerStatus, health: HealthServer, counters: Counters) -> None:
     """Let /ready and /metrics tell of a worker."""
     _tell(status, WORKER_METRICS, counters)
     health.add_ready("kafka", lambda: status.waiting_for)

@@ -19,11 +19,11 @@ from kafka.errors import KafkaError
 from msgspec import Struct, structs
 
 from local.demo.display import Display, Progress
-from local.demo.following import Follower
+from local.demo.event_follower import EventFollower
 from local.demo.mailing import Publication, publications
-from local.demo.reckoning import Reckoning, Row, reckon, row_of, witness
-from local.parts.away import PartAwayError
+from local.demo.reconciliation import Reconciliation, Row, reconcile, row_of, witness
 from local.parts.services import get_json
+from local.parts.unavailable import PartNotStarted
 from local.stack import Line
 from shared.registry.file.clients_file import parse_clients_yaml
 from shared.registry.store.changes import Changes
@@ -45,19 +45,19 @@ _OUTSTANDING: Final = 2_000
 _IN_FLIGHT: Final = 4_000
 
 
-class Performance(Struct, frozen=True):
+class DemoRun(Struct, frozen=True):
     """What one demo came to: the number of published records, and how they were reckoned."""
 
     published: int
-    reckoning: Reckoning
+    reckoning: Reconciliation
 
 
-def perform(line: Line, count: int, display: Display) -> Performance:
+def perform(line: Line, count: int, display: Display) -> DemoRun:
     """Run the demo on a line that is ready."""
     months = {_month()}
     bootstrap = line.doors.kafka
     register(bootstrap)
-    follower = Follower(bootstrap)
+    follower = EventFollower(bootstrap)
     follower.start()
     try:
         records = publications(count, _SEED, time.time())
@@ -69,8 +69,8 @@ def perform(line: Line, count: int, display: Display) -> Performance:
         follower.close()
     billed = read_bill(line, months)
     seen = witness(_journal(line), publisher.rows)
-    reckoning = reckon(publisher.acknowledged, counts.finals, counts.doubled, billed, seen)
-    return Performance(publisher.acknowledged, reckoning)
+    reckoning = reconcile(publisher.acknowledged, counts.finals, counts.doubled, billed, seen)
+    return DemoRun(publisher.acknowledged, reckoning)
 
 
 def register(bootstrap: str) -> None:
@@ -132,14 +132,14 @@ class Publisher:
         self._room.release()
 
 
-def _watch(publisher: Publisher, follower: Follower, display: Display) -> None:
+def _watch(publisher: Publisher, follower: EventFollower, display: Display) -> None:
     """Look on until every message has ended, or nothing happens any more."""
     last, moved_at = None, time.monotonic()
     while True:
         counts = follower.counts()
         display.show(Progress(publisher.acknowledged, publisher.wanted, counts))
         if publisher.error:
-            raise PartAwayError(f"publishing failed: {publisher.error}")
+            raise PartNotStarted(f"publishing failed: {publisher.error}")
         if publisher.is_done and counts.ended >= publisher.acknowledged:
             return
         state = (publisher.acknowledged, counts.words)
@@ -171,7 +171,7 @@ def _usage(line: Line, month: str) -> list[dict[str, Any]]:
                 rows: list[dict[str, Any]] = found["rows"]
                 return rows
         elif time.monotonic() > give_up_at:
-            raise PartAwayError(f"billing does not answer at {line.doors.billing}: HTTP {status}")
+            raise PartNotStarted(f"billing does not answer at {line.doors.billing}: HTTP {status}")
         time.sleep(_LOOK_EVERY_S)
 
 

@@ -29,7 +29,7 @@ _ARABIC: Final = "مرحبا،\n\nعروض الربيع وصلت إلى متجر
 _FRENCH: Final = "Bonjour,\n\nles soldes d’été commencent demain à 8 heures.\n\nÀ bientôt\n"
 
 
-class Letter(Struct, frozen=True):
+class SampleBody(Struct, frozen=True):
     """A subject in words, the MIME header lines of the body, and the body."""
 
     subject: str
@@ -37,7 +37,7 @@ class Letter(Struct, frozen=True):
     body: bytes
 
 
-def letters(seed: int) -> tuple[Letter, ...]:
+def sample_bodies(seed: int) -> tuple[SampleBody, ...]:
     """Every letter of the demo; the same for the same seed."""
     chance = random.Random(seed)  # noqa: S311 - repeatable filling, no secret
     texts = (
@@ -57,7 +57,7 @@ def letters(seed: int) -> tuple[Letter, ...]:
     return (*plain, *pages, *pages, *pages, *pictures)
 
 
-def _plain(subject: str, text: str) -> Letter:
+def _plain(subject: str, text: str) -> SampleBody:
     message = EmailMessage(policy=SMTP)
     message.set_content(text)
     return _letter(subject, message)
@@ -76,23 +76,23 @@ def _html(subject: str, text: str, offers: int) -> str:
     )
 
 
-def _page(subject: str, text: str, offers: int) -> Letter:
+def _page(subject: str, text: str, offers: int) -> SampleBody:
     message = EmailMessage(policy=SMTP)
     message.set_content(text)
     message.add_alternative(_html(subject, text, offers), subtype="html")
     return _letter(subject, message)
 
 
-def _with_picture(subject: str, text: str, noise: bytes) -> Letter:
+def _with_picture(subject: str, text: str, noise: bytes) -> SampleBody:
     message = EmailMessage(policy=SMTP)
     message.set_content(text)
     message.add_attachment(_PNG + noise, "image", "png", filename="offer.png")
     return _letter(subject, message)
 
 
-def _letter(subject: str, message: EmailMessage) -> Letter:
+def _letter(subject: str, message: EmailMessage) -> SampleBody:
     if message.is_multipart():
         # One of its own each time would make every run's messages different.
         message.set_boundary("=_demo_part_=")
     mime, _, body = message.as_bytes().partition(b"\r\n\r\n")
-    return Letter(subject, mime, body)
+    return SampleBody(subject, mime, body)

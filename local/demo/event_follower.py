@@ -41,7 +41,7 @@ class Counts(Struct, frozen=True):
         return {word.value: self.word(word.value) for word in FINAL}
 
 
-class Follower:
+class EventFollower:
     """Counts mail.events from the beginning until closed."""
 
     def __init__(self, bootstrap: str) -> None:

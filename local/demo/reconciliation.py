@@ -59,7 +59,7 @@ class Witness(Struct, frozen=True):
     strangers: int  # recipients that were never published
 
 
-class Reckoning(Struct, frozen=True):
+class Reconciliation(Struct, frozen=True):
     """All accounts side by side, and in words where they differ."""
 
     finals: Mapping[str, int]
@@ -92,13 +92,13 @@ def row_of(published: Publication) -> Row:
     return (account.client, account.mailing_id, account.sub_client)
 
 
-def reckon(
+def reconcile(
     published: int,
     finals: Mapping[str, int],
     doubled: int,
     billed: Mapping[Row, int],
     seen: Witness,
-) -> Reckoning:
+) -> Reconciliation:
     """Hold the accounts against one another. `doubled`: messages with a second final event."""
     in_flight = published - sum(finals.values())
     differences = []
@@ -118,10 +118,10 @@ def reckon(
         if counted != answered:
             named = " ".join(filter(None, row))
             differences.append(f"{named}: billed {counted}, but the sink answered {answered}")
-    return Reckoning(finals, in_flight, billed, seen, tuple(differences))
+    return Reconciliation(finals, in_flight, billed, seen, tuple(differences))
 
 
-def result(reckoning: Reckoning, published: int, seconds: float) -> Result:
+def result(reckoning: Reconciliation, published: int, seconds: float) -> Result:
     """The reckoning as the demo's JSON."""
     finals = reckoning.finals
     return Result(

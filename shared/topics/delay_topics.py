@@ -17,17 +17,17 @@ from shared.topics.names import DELAYS_S, JITTER_SHARE
 from shared.topics.records import Envelope
 
 # Where a scale shortens the delays, no stay is shorter than this: a copy must not chase itself.
-MIN_STAY_MS: Final = 50
+MIN_HOP_MS: Final = 50
 
 
-class Stay(Struct, frozen=True):
+class RetryHop(Struct, frozen=True):
     """A stay on a retry topic: its delay step, and when the message is read again, Unix ms."""
 
     step: str
     until_ms: int
 
 
-def next_stay(earliest_ms: int, now_ms: int, time_scale: float = 1.0) -> Stay:
+def next_hop(earliest_ms: int, now_ms: int, time_scale: float = 1.0) -> RetryHop:
     """Where a message that may not be attempted before `earliest_ms` stays next.
 
     The longest delay that, even when the heads before it make it late, ends before the earliest
@@ -42,8 +42,8 @@ def next_stay(earliest_ms: int, now_ms: int, time_scale: float = 1.0) -> Stay:
             best = step
     delay_ms = _delay_ms(best, time_scale)
     if best == shortest and remaining_ms < delay_ms * (1 + JITTER_SHARE):
-        return Stay(best, earliest_ms)
-    return Stay(best, now_ms + delay_ms)
+        return RetryHop(best, earliest_ms)
+    return RetryHop(best, now_ms + delay_ms)
 
 
 def is_early(envelope: Envelope, now_ms: int) -> bool:
@@ -51,10 +51,10 @@ def is_early(envelope: Envelope, now_ms: int) -> bool:
     return envelope.earliest_ms > now_ms
 
 
-def stay_until(envelope: Envelope, stay: Stay) -> Envelope:
+def hop_envelope(envelope: Envelope, hop: RetryHop) -> Envelope:
     """The envelope for its stay: not read before the stay's end, its earliest time kept."""
-    return replace(envelope, not_before_ms=stay.until_ms)
+    return replace(envelope, not_before_ms=hop.until_ms)
 
 
 def _delay_ms(step: str, time_scale: float) -> int:
-    return max(int(DELAYS_S[step] * 1000 * time_scale), MIN_STAY_MS)
+    return max(int(DELAYS_S[step] * 1000 * time_scale), MIN_HOP_MS)

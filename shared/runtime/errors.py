@@ -1,0 +1,21 @@
+"""The errors that end a command or make a service wait: an unavailable part, a wrong request."""
+
+from __future__ import annotations
+
+
+class Unavailable(RuntimeError):
+    """A part that is needed (Kafka, Redis, the pipeline) cannot be reached; the text says why.
+
+    Services wait and try again. Commands print the text as one line and end with exit code 3.
+    """
+
+
+class PartUnavailable(Unavailable):
+    """A part at a known address does not answer."""
+
+    def __init__(self, part: str, where: str, reason: str = "no answer") -> None:
+        super().__init__(f"{part} at {where} is unavailable: {reason}")
+
+
+class UsageError(Exception):
+    """The command cannot be carried out as requested; the text says why."""
