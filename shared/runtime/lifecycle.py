@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
-from shared.runtime.errors import PartUnavailable, UsageError
+from shared.runtime.errors import Unavailable, UsageError
 from shared.runtime.failpoints import FailpointError
 from shared.settings.loader import SettingsError
 
@@ -123,7 +123,7 @@ def run_main(main: Callable[[], int]) -> int:
     except (UsageError, FailpointError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return USAGE_ERROR
-    except PartUnavailable as error:
+    except Unavailable as error:
         print(error, file=sys.stderr)  # noqa: T201
         return PART_UNAVAILABLE
     except KeyboardInterrupt:
