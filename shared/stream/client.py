@@ -188,33 +188,3 @@ def position_of(consumer: Any, partition: TopicPartition, timeout_ms: int) -> in
     """The offset that is read next; -1 before the first answer. Raises KafkaError."""
     found = consumer.position(partition, timeout_ms=timeout_ms)
     return -1 if found is None else int(found)
-
-
-def load_metadata(consumer: KafkaConsumer) -> None:
-    """Have the subscribed topics' metadata before the first poll joins the group.
-
-    Without it, on a busy machine, the leader may assign from metadata that has not come yet:
-    nobody gets a partition, and nothing tells it later that it should assign again
-    (kafka-python 3.0.12). Raises KafkaTimeoutError when no broker answers.
-    """
-    consumer.bootstrap(timeout_ms=BOOTSTRAP_MS, refresh=True)
-
-
-def before_poll(consumer: KafkaConsumer) -> None:
-    """Call it before each poll of a group member: two faults of kafka-python 3.0.12.
-
-    Where new partitions in the metadata are what began a join, the leader's own assignment
-    makes need_rejoin() false before the join has ended. A poll whose time is over by then
-    never takes up its result: no partitions, no heartbeats, for ever. Asking for the join it
-    is in makes the next poll wait for that one.
-
-    Records of a paused partition are parked, and taken up again after its resumption only
-    while the fetcher's current batch is None. One that is used up but still there keeps them
-    parked for ever, and their partition is not fetched either.
-    """
-    coordinator = consumer._coordinator
-    if coordinator is not None and coordinator.rejoining:
-        coordinator.request_rejoin()
-    fetcher = consumer._fetcher
-    if fetcher._next_partition_records is not None and not fetcher._next_partition_records:
-        fetcher._next_partition_records = None

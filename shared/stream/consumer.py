@@ -33,14 +33,19 @@ from kafka.structs import (
     TopicPartition,
 )
 
-from shared.stream.client import (
-    SESSION_TIMEOUT_MS,
-    ClientOptions,
-    before_poll,
-    load_metadata,
-    make_consumer,
+from shared.stream.client import SESSION_TIMEOUT_MS, ClientOptions, make_consumer
+from shared.stream.kafka_python.claims import (
+    ClaimingAssignor,
+    rejoin_for_claims,
+    request_rejoin,
+    without_position,
 )
-from shared.stream.kafka_python.claims import ClaimingAssignor, request_rejoin, without_position
+from shared.stream.kafka_python.joining import (
+    before_poll,
+    join_timeout_ms,
+    keep_finished_joins,
+    load_metadata,
+)
 from shared.stream.kafka_python.membership import Membership
 
 log = logging.getLogger(__name__)
@@ -138,6 +143,7 @@ class StreamConsumer:
         self._consumer: Any = make_consumer(
             options, group, partition_assignment_strategy=[assignor]
         )
+        keep_finished_joins(self._consumer)
         self._membership = Membership(self._consumer, SESSION_TIMEOUT_MS / 1000)
         # By partition: how often it was taken away before, and the offset after the last record
         # given.
@@ -160,12 +166,13 @@ class StreamConsumer:
         name; other KafkaErrors that do not pass by themselves.
         """
         before_poll(self._consumer)
+        rejoin_for_claims(self._consumer, self._assignor)
         if self._may_lead_unknowing:
             self._lead()
         losses = self._listener.losses.copy()
         try:
             found: dict[TopicPartition, list[Record]] = self._consumer.poll(
-                timeout_ms=timeout_ms, max_records=max_records
+                timeout_ms=join_timeout_ms(self._consumer, timeout_ms), max_records=max_records
             )
         except KafkaError as error:
             if not getattr(error, "retriable", False):
@@ -237,6 +244,7 @@ class StreamConsumer:
             until = time.monotonic() + seconds
             while (left := until - time.monotonic()) > 0:
                 before_poll(self._consumer)
+                rejoin_for_claims(self._consumer, self._assignor)
                 found = self._consumer.poll(timeout_ms=int(min(left, 0.5) * 1000))
                 for partition, records in found.items():
                     # Assigned during this very poll, so not paused; read again later.
@@ -286,11 +294,10 @@ class StreamConsumer:
         return self._listener.take_revoked()
 
     def release(self, partitions: Iterable[TopicPartition]) -> None:
-        """Let other members have these, which were revoked."""
+        """Let other members have these, which were revoked; the next poll asks for it."""
         gone = list(partitions)
         if gone:
             self._assignor.release(gone)
-            request_rejoin(self._consumer)
 
     def has_lease(self) -> bool:
         """Whether this process is certain to be a member now. May be called from any thread."""

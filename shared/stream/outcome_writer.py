@@ -69,12 +69,14 @@ class OutcomeWriter:
 
         Raises TransactionLost, and the outcomes are kept; MembershipLost.
         """
-        membership = consumer.membership()
-        if membership is None:
+        if consumer.membership() is None:
             return []
         done = self._resolve_doubt(consumer)
         done += self._collect()
-        if not self._writing:
+        # Read after the doubt is resolved, which takes its time: a rebalance may have moved on.
+        # What this member holds is its own in the next generation too, for each join names it.
+        membership = consumer.membership()
+        if not self._writing or membership is None:
             return done
         self._failpoints.hit(f"{self._service}.settled")
         holds = {job.hold.partition: job.hold for job, _ in self._writing}

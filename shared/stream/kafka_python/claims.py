@@ -8,8 +8,9 @@ some seconds there ends the membership.
 
 ClaimingAssignor names the partitions in `claims` as owned in every further join, so the leader
 gives them to nobody, however many rounds there are meanwhile. When a partition is drained,
-release() drops the claim and asks for the round that moves it. Only public parts of the assignor
-are used, but for `request_rejoin` of the coordinator: KafkaConsumer has no enforceRebalance().
+release() drops the claim, and another round moves it (rejoin_for_claims). Only public parts of the
+assignor are used, but for `request_rejoin` of the coordinator: KafkaConsumer has no
+enforceRebalance().
 """
 
 from __future__ import annotations
@@ -31,6 +32,14 @@ class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
         super().__init__()
         self._lock = threading.Lock()
         self._claims: set[TopicPartition] = set()
+        # Those that the last join named.
+        self._sent: frozenset[TopicPartition] = frozenset()
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the group knows other claims than there are now."""
+        with self._lock:
+            return self._claims != self._sent
 
     @property
     def claims(self) -> frozenset[TopicPartition]:
@@ -51,12 +60,24 @@ class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
     def metadata(self, topics: Collection[str]) -> Any:
         """The subscription sent with JoinGroup."""
         assigned = self.member_assignment
-        claimed = {partition for partition in self.claims if partition.topic in topics}
+        with self._lock:
+            self._sent = sent = frozenset(self._claims)
+        claimed = {partition for partition in sent if partition.topic in topics}
         self.member_assignment = sorted({*(assigned or ()), *claimed})
         try:
             return super().metadata(topics)
         finally:
             self.member_assignment = assigned
+
+
+def rejoin_for_claims(consumer: Any, assignor: ClaimingAssignor) -> None:
+    """Ask for another join if the group knows outdated claims. Call it before each poll.
+
+    Not while a join is under way: its end would swallow the request, and what was released would
+    belong to nobody.
+    """
+    if assignor.is_outdated and not consumer._coordinator.rejoining:
+        request_rejoin(consumer)
 
 
 def request_rejoin(consumer: Any) -> None:
