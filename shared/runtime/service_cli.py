@@ -1,4 +1,4 @@
-"""The command line of a service: without a verb it serves, `config` shows its settings.
+"""The command line of a service: without a verb it runs the service, `config` shows its settings.
 
     # services/deliver/__main__.py
     from services.deliver.app import serve
@@ -6,7 +6,7 @@
     from shared.runtime.service_cli import run_service
     run_service("deliver", Settings, serve)
 
-Further verbs: make the group with service_cli(), add click commands to it, run_cli() it.
+Further verbs: create the group with service_cli(), add click commands to it, call run_cli().
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class ServiceSettings(Protocol):
-    """What every service's settings hold."""
+    """The sections that the settings of every service have."""
 
     @property
     def runtime(self) -> RuntimeSettings:
@@ -55,7 +55,7 @@ S = TypeVar("S", bound=ServiceSettings)
 
 
 class Running(Struct, frozen=True):
-    """What a service is handed by its process."""
+    """The objects that a service gets from its process."""
 
     service: str
     stop: Stop
@@ -65,10 +65,10 @@ class Running(Struct, frozen=True):
 
 
 def service_cli(service: str, model: type[S], serve: Callable[[S, Running], int]) -> click.Group:
-    """A click group: without a verb it serves until SIGTERM, `config` shows the settings.
+    """Build a click group: without a verb it serves until SIGTERM, `config` shows the settings.
 
-    `serve` returns the exit code; it works until `running.stop` and then drains within
-    `settings.runtime.drain_timeout_s`.
+    `serve` works until `running.stop` is set, then drains within
+    `settings.runtime.drain_timeout_s` and returns the exit code.
     """
 
     @click.group(name=service, invoke_without_command=True)
@@ -113,7 +113,7 @@ def run_cli(group: click.Group) -> NoReturn:
 
 
 def run_service(service: str, model: type[S], serve: Callable[[S, Running], int]) -> NoReturn:
-    """The whole `__main__` of a service that has no verbs of its own."""
+    """Run a service without verbs of its own; its `__main__` needs nothing else."""
     run_cli(service_cli(service, model, serve))
 
 
@@ -122,7 +122,7 @@ def _load(model: type[S]) -> S:
 
 
 def _calm_collector() -> None:
-    # A service makes some hundred objects a message, nearly all without cycles; with Python's
+    # A service creates some hundred objects per message, nearly all without cycles; with Python's
     # thresholds (700 objects) the cyclic collector takes a tenth of its time.
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""What a relay or a worker tells of itself: readiness, and numbers for Prometheus."""
+"""Registers the readiness check and the metrics of a relay or a worker."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ WORKER_METRICS: Final = {
 
 
 def register_relay_metrics(status: RelayStatus, health: HealthServer, counters: Counters) -> None:
-    """Let /ready and /metrics tell of a relay."""
+    """Register the state of a relay for /ready and /metrics."""
     _tell(status, RELAY_METRICS, counters)
     health.add_ready("kafka", lambda: status.waiting_for)
 
 
 def register_worker_metrics(status: WorkerStatus, health: HealthServer, counters: Counters) -> None:
-    """Let /ready and /metrics tell of a worker."""
+    """Register the state of a worker for /ready and /metrics."""
     _tell(status, WORKER_METRICS, counters)
     health.add_ready("kafka", lambda: status.waiting_for)
 
