@@ -1,8 +1,8 @@
-"""What a record of mail.intake.<client> may hold beside the message: names, bounds, meanings.
+"""The attributes of a record of mail.intake.<client>: names, bounds, meanings.
 
-The contract with the platforms (docs/contracts/): ingest reads by this table and asyncapi.yaml
-is written from it. Owns: the names and lengths. Does not own: reading and judging the values
-(services/ingest/core/).
+They are the contract with the platforms (docs/contracts/): ingest reads records by this table, and
+asyncapi.yaml is generated from it. Owns: the names and lengths. Does not own: reading and judging
+the values (services/ingest/core/).
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ TIME_FORMS: Final = "RFC 3339, such as 2026-12-24T08:00:00Z, or Unix millisecond
 SPEC_VERSION_TEXT: Final = "1.0"
 MESSAGE_TYPE: Final = "message/rfc822"
 STRUCTURED_TYPE: Final = "application/cloudevents+json"
-# CloudEvents' Kafka binding, 3.2.3: an attribute is a header of this and its name.
+# CloudEvents' Kafka binding, 3.2.3: an attribute is a header with this prefix.
 EVENT_PREFIX: Final = "ce_"
 OWN_PREFIX: Final = "sluice-"
-# What stands under these names in a structured event is the message.
+# A structured event holds the message under one of these names.
 DATA: Final = "data"
 DATA_BASE64: Final = "data_base64"
 
 
 class Field(Struct, frozen=True):
-    """One thing that may be said: CloudEvents attribute, Kafka header, most octets, meaning.
+    """One attribute: its CloudEvents name, Kafka header, largest size in octets, meaning.
 
-    As a Kafka header the attribute is called `ce_` and its name; `header` is the name outside
-    of CloudEvents, "" where it has none.
+    As a Kafka header the attribute has the prefix `ce_`; `header` is the name outside
+    of CloudEvents, "" if it has none.
     """
 
     attribute: str
