@@ -95,8 +95,7 @@ def test_a_tab_is_told_with_its_place_and_the_file_given(text: str, place: str) 
         parse_clients_yaml(text, "shop/our-clients.yaml")
     (fault,) = caught.value.faults
     assert str(fault) == (
-        f"shop/our-clients.yaml: found a tab on {place},"
-        " expected YAML, which is indented with spaces"
+        f"shop/our-clients.yaml: found a tab on {place}, expected YAML indented with spaces"
     )
 
 
