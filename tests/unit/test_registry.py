@@ -160,8 +160,8 @@ def test_domains_are_kept_as_lower_case_a_labels(given: str, kept: str) -> None:
         ("forwarding_address", "r" * 65 + "@a.example", "forwarding_address", "64 octets"),
         ("forwarding_address", None, "forwarding_address", "it is required"),
         # R: its host is not the sending domain nor part of it.
-        ("forwarding_address", "r@news.acme.example", "forwarding_address", "not the sending"),
-        ("forwarding_address", "r@NEWS.acme.EXAMPLE", "forwarding_address", "not the sending"),
+        ("forwarding_address", "r@news.acme.example", "forwarding_address", "neither the sending"),
+        ("forwarding_address", "r@NEWS.acme.EXAMPLE", "forwarding_address", "neither the sending"),
         ("forwarding_address", "r@x.news.acme.example", "forwarding_address", "nor part of it"),
         ("mailing_id", "M 1", "mailing_id", "1 to 64 of"),
         ("mailing_id", "", "mailing_id", "1 to 64 of"),
