@@ -118,7 +118,8 @@ def subject(case: Case) -> Breach:
     facts = case.facts
     if facts.subject_count == 1 and not facts.subject_empty:
         return None
-    return _count_or(facts.subject_count, "it shows nothing"), f"{facts.subject_count} Subject"
+    cause = _count_or(facts.subject_count, "it has no visible character")
+    return cause, f"{facts.subject_count} Subject"
 
 
 def reply_to(case: Case) -> Breach:
@@ -133,8 +134,9 @@ def code(case: Case) -> Breach:
     if facts.code_count > 1:
         return f"there are {facts.code_count}", facts.code or "an empty value"
     if facts.code_count and submission.code not in {"", facts.code}:
-        cause = "the code given beside the message is another one than its header's"
-        return cause, f"{submission.code} beside the message, {facts.code or 'nothing'} in it"
+        cause = "the code sent with the message differs from the code in its header"
+        found = f"{submission.code} with the message, {facts.code or 'nothing'} in its header"
+        return cause, found
     given = bool(facts.code_count or submission.code)
     if not given or effective_code(facts, submission.code) in submission.codes:
         return None
@@ -155,7 +157,7 @@ def same_sender(case: Case) -> Breach:
     if not given or (not facts.from_address and given == facts.from_raw):
         return None
     if not case.sender_is_valid:
-        return "the envelope sender is no address", _both(case)
+        return "the envelope sender is not an address", _both(case)
     theirs = facts.from_address or _address_of(facts.from_raw)
     if not theirs:
         return "there is no single From address", _both(case)
@@ -166,7 +168,7 @@ def sender_domain(case: Case) -> Breach:
     """R10; not judged if the sender would be a From that R4 refuses."""
     ours = case.submission.sending_domain
     if not case.sender_is_valid:
-        return "the envelope sender is no address", _both(case)
+        return "the envelope sender is not an address", _both(case)
     if not case.sender or _is_in(case.sender, ours):
         return None
     return f"it is not {ours}", _both(case)
@@ -178,7 +180,7 @@ def organisation(case: Case) -> Breach:
     if ours == theirs or not theirs:
         return None
     if not ours:
-        return "the envelope sender is no address", _both(case)
+        return "the envelope sender is not an address", _both(case)
     left, right = domains.organisational_domain(ours), domains.organisational_domain(theirs)
     return None if left == right else (f"{left} and {right} differ", _both(case))
 
