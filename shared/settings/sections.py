@@ -137,7 +137,7 @@ class RedisSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TelemetrySettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a process answers /live, /ready and /metrics."""
+    """The HTTP server of a process for /live, /ready and /metrics."""
 
     http_host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
     http_port: Annotated[

@@ -43,7 +43,7 @@ _KINDS: Final[dict[int, Callable[[bytes], Answer]]] = {
 
 
 class Window(Struct, frozen=True):
-    """How many seconds a key is kept, and the number of keys per day for which the layout is."""
+    """The time for which a key is kept, and the keys per day for which the layout is designed."""
 
     seconds: int
     keys_per_day: int

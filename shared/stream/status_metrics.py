@@ -11,22 +11,22 @@ from shared.stream.jobs import WorkerStatus
 from shared.stream.relay import RelayStatus
 
 RELAY_METRICS: Final = {
-    "records": "Records read and answered.",
+    "records": "Records read and processed.",
     "outputs": "Records written.",
-    "unreadable": "Records that could not be read, and were kept on mail.refused.",
+    "unreadable": "Records that could not be decoded and were written to mail.refused.",
     "transactions": "Transactions committed.",
-    "lost_transactions": "Transactions that did not commit, or of which nobody could know.",
-    "lost_memberships": "Times this process fell out of its consumer group and joined again.",
+    "lost_transactions": "Transactions that did not commit, or whose result is unknown.",
+    "lost_memberships": "Times this process lost its consumer group membership and rejoined.",
 }
 WORKER_METRICS: Final = {
     "handed_out": "Messages handed out for an attempt.",
     "settled": "Messages whose outcome is committed.",
-    "in_flight": "Messages handed out and not yet committed: what a crash may send twice.",
-    "in_flight_bytes": "Bytes of those.",
+    "in_flight": "Messages handed out and not yet committed; a crash may send these twice.",
+    "in_flight_bytes": "Bytes of the messages in flight.",
     "transactions": "Transactions committed.",
-    "lost_transactions": "Transactions that did not commit, or of which nobody could know.",
-    "lost_memberships": "Times this process fell out of its consumer group and joined again.",
-    "unreadable": "Records that were no pack of messages.",
+    "lost_transactions": "Transactions that did not commit, or whose result is unknown.",
+    "lost_memberships": "Times this process lost its consumer group membership and rejoined.",
+    "unreadable": "Records that were not a pack of messages.",
 }
 
 

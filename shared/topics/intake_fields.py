@@ -41,7 +41,7 @@ CODE: Final = Field(
     "code",
     "sluice-code",
     200,
-    "The mailing code. Counts as the X-bm-mailing header where the message has none; where it "
+    "The mailing code. Counts as the X-bm-mailing header if the message has none; if it "
     "has one, both must be the same (R8)",
 )
 SENDER: Final = Field(
@@ -57,14 +57,15 @@ EXPIRES: Final = Field(
     "expires",
     "sluice-expires",
     40,
-    "No attempt is begun from this time on; it is ahead, and after the earliest time. One later "
-    f"than {MAX_AHEAD_DAYS} days after the earliest time counts as that. {TIME_FORMS}",
+    "No attempt begins from this time on. It must be in the future and after the earliest time. If "
+    f"it is more than {MAX_AHEAD_DAYS} days after that, it counts as {MAX_AHEAD_DAYS} days after. "
+    f"{TIME_FORMS}",
 )
-ID: Final = Field("id", "", 256, "The idempotency key of the submission, among those of its source")
+ID: Final = Field("id", "", 256, "The idempotency key of the submission, unique in its source")
 SPEC_VERSION: Final = Field("specversion", "", 8, SPEC_VERSION_TEXT)
 TYPE: Final = Field("type", "", 256, "Any text, such as com.example.newsletter.send")
-SOURCE: Final = Field("source", "", 512, "Any text, such as /shop/newsletter. The id is one of it")
-CONTENT_TYPE: Final = Field("datacontenttype", "content-type", 256, f"{MESSAGE_TYPE}, or left out")
+SOURCE: Final = Field("source", "", 512, "Any text, such as /shop/newsletter; the scope of the id")
+CONTENT_TYPE: Final = Field("datacontenttype", "content-type", 256, f"{MESSAGE_TYPE}, or omitted")
 
 OPTIONAL: Final = (CODE, SENDER, NOT_BEFORE, EXPIRES)
 REQUIRED: Final = (SPEC_VERSION, ID, TYPE, SOURCE)  # of a CloudEvent
