@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 class ServiceSettings(Protocol):
-    """What every service's settings hold."""
+    """The sections that the settings of every service have."""
 
     @property
     def runtime(self) -> RuntimeSettings:
@@ -56,7 +56,7 @@ S = TypeVar("S", bound=ServiceSettings)
 
 
 class Running(Struct, frozen=True):
-    """What a service is handed by its process."""
+    """The objects that a service gets from its process."""
 
     service: str
     stop: Stop
@@ -68,8 +68,8 @@ class Running(Struct, frozen=True):
 def service_cli(service: str, model: type[S], serve: Callable[[S, Running], int]) -> click.Group:
     """Return a click group with the verbs `serve` and `config`; without a verb it prints help.
 
-    `serve` returns the exit code; it works until `running.stop` and then drains within
-    `settings.runtime.drain_timeout_s`.
+    `serve` works until `running.stop` is set, then drains within
+    `settings.runtime.drain_timeout_s` and returns the exit code.
     """
 
     @click.group(
@@ -117,7 +117,7 @@ def run_cli(group: click.Group) -> NoReturn:
 
 
 def run_service(service: str, model: type[S], serve: Callable[[S, Running], int]) -> NoReturn:
-    """The whole `__main__` of a service that has no verbs of its own."""
+    """Run a service without verbs of its own; its `__main__` needs nothing else."""
     run_cli(service_cli(service, model, serve))
 
 
@@ -126,7 +126,7 @@ def _load(model: type[S]) -> S:
 
 
 def _calm_collector() -> None:
-    # A service makes some hundred objects a message, nearly all without cycles; with Python's
+    # A service creates some hundred objects per message, nearly all without cycles; with Python's
     # thresholds (700 objects) the cyclic collector takes a tenth of its time.
     gc.collect()
     gc.freeze()

@@ -1,9 +1,9 @@
-"""Keep a claim on partitions that the group has taken away until they are drained.
+"""Keeps a claim on revoked partitions until they are drained.
 
-A cooperative rebalance has two rounds. In the first a member learns which partitions it must
-give up; it joins again without them, and the second round gives them to their new owner. The
-time between the two is the member's to finish what it has under way. kafka-python 3.0.12 gives
-it that time only inside the listener, on the thread that also sends the heartbeats: a drain of
+A cooperative rebalance has two rounds. In the first, a member learns which partitions it must
+give up; it joins again without them, and the second round assigns them to their new owner. Between
+the two rounds the member can finish its messages in flight. kafka-python 3.0.12 allows
+that only inside the listener, on the thread that also sends the heartbeats: a drain of
 some seconds there ends the membership.
 
 ClaimingAssignor names the partitions in `claims` as owned in every further join, so the leader
@@ -43,22 +43,22 @@ class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
 
     @property
     def claims(self) -> frozenset[TopicPartition]:
-        """The partitions named as owned beside the assigned ones."""
+        """The partitions named as owned in addition to the assigned ones."""
         with self._lock:
             return frozenset(self._claims)
 
     def claim(self, partitions: Iterable[TopicPartition]) -> None:
-        """Name these as owned from the next join on."""
+        """Name these partitions as owned from the next join on."""
         with self._lock:
             self._claims.update(partitions)
 
     def release(self, partitions: Iterable[TopicPartition]) -> None:
-        """Name these no longer, unless they are assigned."""
+        """Stop naming these partitions as owned, unless they are assigned."""
         with self._lock:
             self._claims.difference_update(partitions)
 
     def metadata(self, topics: Collection[str]) -> Any:
-        """The subscription sent with JoinGroup."""
+        """Build the subscription that is sent with JoinGroup."""
         assigned = self.member_assignment
         with self._lock:
             self._sent = sent = frozenset(self._claims)
@@ -81,13 +81,13 @@ def rejoin_for_claims(consumer: Any, assignor: ClaimingAssignor) -> None:
 
 
 def request_rejoin(consumer: Any) -> None:
-    """Have the consumer join once more at its next poll."""
+    """Make the consumer join once more at its next poll."""
     consumer._coordinator.request_rejoin()
 
 
 def without_position(consumer: Any) -> set[TopicPartition]:
-    """Assigned partitions whose committed offset the broker has not given yet.
+    """Return the assigned partitions whose committed offset the broker has not returned yet.
 
-    It gives none while a transaction that commits an offset of the partition is open.
+    It returns none while a transaction that commits an offset of the partition is open.
     """
     return set(consumer._subscription.missing_fetch_positions())
