@@ -1,7 +1,8 @@
-"""`sluice billing`: without a verb the service; usage, recount and rebuild beside it.
+"""`sluice billing`: the service without a subcommand; usage, recount, rebuild and adopt-log.
 
-The verbs ask Kafka and Redis themselves, so they work while no billing process runs. Where
-the settings name neither, the running line is used (`--state` names another one).
+The subcommands query Kafka and Redis directly, so they work while no billing process runs. An
+address that the settings do not name is that of the running pipeline (`--state` selects another
+one).
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ _PIPED_WIDTH: Final = 200
 
 group = service_cli("billing", Settings, serve)
 
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-_line = click.option("--state", "line", default="", help="Name of a running line.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+_line = click.option("--state", "line", default="", help="Name of a running pipeline.")
 
 
 class _Doors(Struct, frozen=True):
-    """What the verbs work with."""
+    """The connections that the subcommands use."""
 
     options: ClientOptions
     cells: RedisCells
@@ -58,14 +59,14 @@ class _Doors(Struct, frozen=True):
 
 
 def _open(line: str) -> _Doors:
-    """The doors that the settings name, or else those of the running line."""
+    """Connect to the addresses in the settings, or else to those of the running pipeline."""
     loaded = load(Settings)
     settings, origins = loaded.settings, loaded.origins
     kafka, redis = settings.kafka, settings.redis
     running = state.running(line or MAIN_LINE)
     doors = running.doors if running is not None else None
     if line and doors is None:
-        raise PartUnavailable("the line", repr(line), "it does not run")
+        raise PartUnavailable("the pipeline", repr(line), "it is not running")
     if doors is not None and (line or origins["kafka.bootstrap"] == DEFAULT_ORIGIN):
         kafka = structs.replace(kafka, bootstrap=doors.kafka)
     if doors is not None and (line or origins["redis.url"] == DEFAULT_ORIGIN):
@@ -92,16 +93,16 @@ def _answering(command: Callable[P, None]) -> Callable[P, None]:
 
 
 @group.command("usage")
-@click.option("--month", default="", help="YYYY-MM; the present one unless given.")
+@click.option("--month", default="", help="YYYY-MM; default: the present month.")
 @click.option("--client", default="", help="Only this client.")
 @click.option(
     "--wait",
     "wait_s",
     type=click.FloatRange(0, MAX_WAIT_S),
     default=0.0,
-    help="Seconds to wait for everything committed to be counted; exit code 1 if it is not.",
+    help="Seconds to wait until everything committed is counted; exit code 1 if it is not.",
 )
-@click.option("--csv", "as_table", is_flag=True, help="CSV instead of a table.")
+@click.option("--csv", "as_table", is_flag=True, help="Print CSV instead of a table.")
 @_json
 @_line
 @_answering
@@ -146,7 +147,7 @@ def _is_told(counter: str, found: Usage) -> bool:
 @_line
 @_answering
 def recount_again(as_json: bool, line: str) -> None:
-    """Count all of mail.events again and compare; exit code 1 when anything differs."""
+    """Count all of mail.events again and compare; exit code 1 if anything differs."""
     doors = _open(line)
     with EventLog(doors.options) as log:
         report = recount(log, doors.cells, doors.months)
@@ -176,7 +177,7 @@ def _tell(report: RecountReport) -> None:
 @_line
 @_answering
 def rebuild(as_json: bool, line: str) -> None:
-    """Drop the live counts; running workers count again from the beginning by themselves."""
+    """Drop the live counts; running workers then count again from the beginning."""
     _open(line).cells.drop()
     if as_json:
         print_json({"dropped": True})
@@ -189,11 +190,12 @@ def rebuild(as_json: bool, line: str) -> None:
 @_line
 @_answering
 def adopt_log(as_json: bool, line: str) -> None:
-    """Keep the live counts and go on with mail.events as it is now, from its beginning.
+    """Keep the live counts and continue with the present mail.events, from its beginning.
 
     For a mail.events that was deleted and created again, on purpose or not: billing counts
-    nothing until this, or `rebuild`, which drops the counts. The months up to the present one
-    stay marked as not complete, since events of the old log may not have been counted.
+    nothing until you run this command, or `rebuild`, which drops the counts. The months up to the
+    present one stay marked as not complete, because events of the old log may not have been
+    counted.
     """
     doors = _open(line)
     ends = EndsAsker(doors.options)
@@ -211,7 +213,8 @@ def adopt_log(as_json: bool, line: str) -> None:
     elif adopted:
         say(f"the counts of the log {before} are kept; {found.log} is counted on top of them")
     else:
-        say("nothing to adopt: " + ("the counts are of this log" if before else "nothing counted"))
+        reason = "the counts belong to this log" if before else "there are no counts"
+        say(f"nothing to adopt: {reason}")
 
 
 def main() -> NoReturn:
