@@ -1,8 +1,8 @@
-"""From an outcome to what is written: events, and the message moved to a retry topic. Pure.
+"""Maps an outcome to the records to write: events, and the message on a retry topic. Pure.
 
-A message that is read before its earliest time goes on to its next stay without either.
-A message is billed by the event that carries `first_dispatch`: that of the first attempt in
-which a destination server answered its MAIL or RCPT command.
+A message that is read before its earliest time moves to its next delay topic, without an attempt
+or an event. A message is billed by the event that carries `first_dispatch`: the event of the first
+attempt in which a destination server answered its MAIL or RCPT command.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Told(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """What an attempt leads to. `retry` is set with the delay step when it goes on."""
+    """The result of an attempt. `retry` and the delay `step` are set if the message continues."""
 
     events: tuple[Told, ...]
     retry: Envelope | None = None
@@ -32,25 +32,25 @@ class Plan(Struct, frozen=True):
 
 
 class Timing(Struct, frozen=True):
-    """The clock reading of a plan, and the times of retries."""
+    """The current time of a plan, and the retry times."""
 
     now_ms: int
     retries: RetryTimes = RetryTimes()
 
 
 def wait(envelope: Envelope, timing: Timing) -> Plan:
-    """The next stay of a message that is read before its earliest time: no attempt, no event."""
+    """The next hop of a message that is read before its earliest time: no attempt, no event."""
     hop = next_hop(envelope.earliest_ms, timing.now_ms, timing.retries.scale)
     return Plan((), hop_envelope(envelope, hop), hop.step)
 
 
 def has_expired(envelope: Envelope, now_ms: int) -> bool:
-    """Whether the message's time is over before another attempt."""
+    """Whether the message expired before another attempt."""
     return 0 < envelope.expires_at_ms <= now_ms
 
 
 def expire(envelope: Envelope, now_ms: int) -> Plan:
-    """The end of a message whose time is over before another attempt."""
+    """The plan for a message that expired before another attempt."""
     attempts = envelope.attempts
     data = _base(envelope, attempts.count, now_ms, attempts.first_dispatched_at_ms)
     data = replace(
@@ -63,7 +63,7 @@ def expire(envelope: Envelope, now_ms: int) -> Plan:
 
 
 def plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
-    """What follows from the outcome of one attempt."""
+    """The plan that follows from the outcome of one attempt."""
     attempt = envelope.attempts.count + 1
     before = envelope.attempts.first_dispatched_at_ms
     dispatched = isinstance(outcome, Delivered) or outcome.dispatched

@@ -1,7 +1,7 @@
-"""From a batch of mail.received records to the records that validate writes.
+"""Turns a batch of mail.received records into the records that validate writes.
 
-Owns nothing that lasts: verdicts are core/verdict.py's. A view of the registry that is not
-known to be whole is not used: then nothing is judged and nothing consumed.
+Owns no lasting state. Does not own: the verdicts (core/verdict.py). A view of the registry that is
+not known to be complete is not used: then nothing is judged and nothing is consumed.
 """
 
 from __future__ import annotations
@@ -31,21 +31,22 @@ from shared.topics.submission_keys import Answer, Claim, New, claim_of, encode_r
 log = logging.getLogger(__name__)
 
 SERVICE: Final = "validate"
-# Clients and lanes warned of; beyond it the oldest are forgotten and may be warned of again.
+# Clients and lanes for which a warning was logged; beyond this number the oldest are forgotten
+# and may be logged again.
 MAX_WARNED: Final = 1_000
 UNREADABLE: Final = "unreadable"
 
 
 class Keys(Protocol):
-    """The keys of the submissions seen lately (submission_keys.py)."""
+    """The keys of recent submissions (submission_keys.py)."""
 
     def claim(self, run: Run, /) -> Sequence[Answer]:
-        """The answer to each claim; raises NotReady."""
+        """Answer each claim. Raises NotReady."""
         ...
 
 
 class Means(Struct, frozen=True):
-    """What a worker judges with. `keys` None: repeats are not looked for."""
+    """The collaborators of a worker. `keys` None: duplicates are not detected."""
 
     clients: Clients
     policy: Policy
@@ -64,7 +65,7 @@ class Judging:
         self._warned: dict[tuple[str, str], None] = {}
 
     def process(self, records: Sequence[Record]) -> list[Output]:
-        """The output of one transaction; raises NotReady while the registry is not known."""
+        """The output of one transaction. Raises NotReady until the registry is loaded."""
         means = self._means
         require_whole(means.clients)
         written: list[Output] = []
@@ -125,7 +126,7 @@ class Judging:
             del self._warned[next(iter(self._warned))]
         self._warned[client, lane] = None
         log.warning(
-            "lane is not configured; the client's mail goes by the lane default",
+            "lane is not configured; the client's mail uses the lane default",
             extra={"client": client, "unknown_lane": lane},
         )
 
@@ -136,7 +137,7 @@ class Judging:
             for partition, pack in pack_by_partition(messages, self._means.partitions_of(topic)):
                 written.append(outputs.pack(topic, pack, partition))
         for step, message in batch.waiting:
-            # One a record: a pack on a retry topic is as late as the last of it.
+            # One message per record: a pack on a retry topic waits for its latest message.
             written.append(outputs.pack(names.deferred(step), [message]))
         for kind, mail_id, event in batch.events:
             client = self._means.clients.get(event.client)
@@ -151,7 +152,7 @@ class Judging:
 
 
 def _claims(record: Record, pack: Sequence[Message]) -> list[Claim]:
-    """The claims of a pack's messages; raises CodecError."""
+    """The claims of a pack's messages. Raises CodecError."""
     return [
         claim_of(message, place_of(record.partition, record.offset, index))
         for index, message in enumerate(pack)
