@@ -214,7 +214,9 @@ def _await_ready(name: str, keeper: subprocess.Popen[bytes]) -> Endpoints:
         if keeper.poll() is not None:
             found = state.read(name)
             raise PartNotStarted(
-                found.error if found and found.error else f"the pipeline ended: see {name}/up.log"
+                found.error
+                if found and found.error
+                else f"the pipeline ended: see {places.run_folder(name) / 'up.log'}"
             )
         time.sleep(_LOOK_EVERY_S)
     raise PartNotStarted(f"the pipeline was not ready within {_DETACH_TIMEOUT_S:.0f} s")

@@ -31,7 +31,7 @@ from cli.clients.dns import DnsLookUps, ResolverError
 from cli.clients.faults import answering
 from cli.clients.given import read_clients
 from cli.clients.lane_warnings import expected_lane, found_lane, known_lanes
-from cli.config.service_settings import ServiceConfigError, ask_services
+from cli.config.service_settings import ServiceConfigError, ask_service
 from cli.target import find_kafka, kafka_options
 from shared.mail.domains import normalise
 from shared.mailauth.delegation import Expected, Finding, Judgement, judge_delegation
@@ -168,7 +168,8 @@ def _expected(asked: _Asked) -> Expected:
     """What the options say, else the settings. Raises WrongChoice, ServiceConfigError."""
     settings: dict[str, str] = {}
     if not (asked.mail_hosts and asked.selectors and asked.key_file):
-        settings = {shared.row.key: str(shared.row.value) for shared in ask_services()}
+        rows = [row for service in ("ingest", "deliver") for row in ask_service(service)]
+        settings = {row.key: str(row.value) for row in rows}
     hosts = asked.mail_hosts or (settings["ingest.smtp_host_name"],)
     origin = "--mail-host" if asked.mail_hosts else "ingest.smtp_host_name (give --mail-host)"
     selectors = asked.selectors or (settings["deliver.dkim_selector"],)

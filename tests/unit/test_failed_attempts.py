@@ -94,3 +94,42 @@ def test_a_job_that_is_not_ours_any_more_is_left_alone_also_after_a_fault() -> N
 
     asyncio.run(test())
     assert settled.outputs == {}
+
+
+class MovingClock(SystemClock):
+    """A clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.at_ms = 1_000
+
+    def now_ms(self) -> int:
+        return self.at_ms
+
+
+def test_a_message_that_expires_while_it_waits_for_a_connection_is_not_attempted() -> None:
+    settled, failed, clock = Settled(), Counter(0), MovingClock()
+
+    class BusySite:
+        """Has a connection only after the expiry."""
+
+        async def send(
+            self, envelope: Envelope, content: bytes, begin: Callable[[], bool]
+        ) -> Outcome | None:
+            clock.at_ms = 3_000
+            return Delivered("250 ok", "2.0.0", "mx", "s", "") if begin() else None
+
+    [job] = jobs("late@d")
+    envelope = msgspec.structs.replace(job.message.envelope, expires_at_ms=2_000)
+    job.message = Message(envelope, b"x")
+
+    async def test() -> None:
+        attempts = Attempts(settled, BusySite(), clock, RetryTimes(), failed)
+        attempts.hand_out([job])
+        async with asyncio.timeout(10):
+            while not settled.outputs:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    asyncio.run(test())
+    (event,) = settled.outputs["late@d"]
+    assert dict(event.headers)["ce_type"] == b"sluice.mail.expired"
+    assert failed.get() == 0

@@ -54,6 +54,22 @@ class Settling(Protocol):
         ...
 
 
+class _Begin:
+    """Claims a job just before its message goes out, unless the message has expired by then.
+
+    It may have waited for a connection for minutes, and no attempt begins after the expiry.
+    """
+
+    def __init__(self, job: Job, clock: Clock) -> None:
+        self._job = job
+        self._clock = clock
+        self.has_expired = False
+
+    def __call__(self) -> bool:
+        self.has_expired = has_expired(self._job.message.envelope, self._clock.now_ms())
+        return not self.has_expired and self._job.begin()
+
+
 class Attempts:
     """Runs attempts for a worker, on the event loop in which it was created."""
 
@@ -98,10 +114,14 @@ class Attempts:
         try:
             steps = self._without_attempt(envelope)
             if steps is None:
-                outcome = await self._sender.send(envelope, content, job.begin)
-                if outcome is None:
+                begin = _Begin(job, self._clock)
+                outcome = await self._sender.send(envelope, content, begin)
+                if outcome is not None:
+                    steps = plan(envelope, outcome, self._timing())
+                elif begin.has_expired and job.begin():
+                    steps = expire(envelope, self._clock.now_ms())
+                else:
                     return
-                steps = plan(envelope, outcome, self._timing())
             elif not job.begin():
                 return
             written = records_of(steps, envelope, content)

@@ -13,6 +13,7 @@ After QUIT the connection waits for the server's 221, for at most GOODBYE_S.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from shared.smtp.reply import Reply, make_reply
 SERVICE_NOT_READY: Final = 421
 # aiosmtplib reports an answer that is not valid SMTP with a code of its own.
 _CODES: Final = range(200, 600)
+_PREFIX: Final = re.compile(r"\AError connecting to .* on port \w+: ", re.DOTALL)
 # How long to wait for the reply to QUIT.
 GOODBYE_S: Final = 2.0
 
@@ -298,7 +300,8 @@ async def _open(
         raise Refused(stage, make_reply(error.code, error.message)) from None
     except aiosmtplib.SMTPException as error:
         smtp.close()
-        raise ConnectionError(str(error)) from None
+        # Its text repeats the host, and a port that it was not given.
+        raise ConnectionError(_PREFIX.sub("", str(error))) from None
     except BaseException:
         smtp.close()
         raise
