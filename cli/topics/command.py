@@ -138,7 +138,7 @@ def _compare(admin: Any, kafka: KafkaSettings) -> list[TopicReport]:
 
 
 def _of_clients(kafka: KafkaSettings) -> list[TopicPlan]:
-    """The topics of the registered clients: their intakes, and their events where they want them."""
+    """The topics of the registered clients: their intakes, and those of their events."""
     plans = []
     for client in load_registry(kafka).values():
         plans.append(names.intake_plan(client.name, kafka.intake_partitions))

@@ -189,7 +189,7 @@ def judge(facts: Facts, submission: Submission) -> tuple[Violation, ...]:
     case = case_of(facts, submission)
     broken: list[Violation] = []
     if facts.defect:
-        reason = f"This is not an RFC 5322 message: {facts.defect}"
+        reason = f"The record is not an RFC 5322 message: {facts.defect}"
         broken.append(Violation(UNREADABLE, reason, Status.BAD_MESSAGE.value))
     for rule, check in _TABLE:
         breach = check(case)
