@@ -1,4 +1,7 @@
-"""`./sluice status`: what of a line runs, and where each door is. Exit code 3 when not all does."""
+"""`./sluice status`: show the state and endpoints of a pipeline.
+
+The exit code is 3 unless all parts are ready.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _MARKS: Final = {True: "ready", False: "NOT READY"}
 
 
 class Status(Struct, frozen=True):
-    """The JSON of `status --json`: the doors as `up` gives them, and what is behind each."""
+    """The JSON of `status --json`: the endpoints as `up` prints them, and which parts are ready."""
 
     state: str
     running: bool
@@ -38,7 +41,7 @@ class Status(Struct, frozen=True):
 
 
 def readiness(doors: Endpoints) -> dict[str, bool]:
-    """Ask every part whether it is ready."""
+    """Check whether each part is ready."""
     found = {
         "kafka": kafka_broker.serves(doors.kafka),
         "redis": redis_server.answers_url(doors.redis),
@@ -52,7 +55,7 @@ def readiness(doors: Endpoints) -> dict[str, bool]:
 
 
 def status_of(found: State) -> Status:
-    """The status of a running line."""
+    """The status of a running pipeline."""
     doors = found.doors
     if doors is None:
         return Status(state=found.name, running=True, pid=found.pid, ready={})
@@ -74,9 +77,9 @@ def status_of(found: State) -> Status:
 
 @click.command("status", help=__doc__)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.option("--state", "name", default="main", show_default=True, help="Name of the line.")
+@click.option("--state", "name", default="main", show_default=True, help="Name of the pipeline.")
 def main(name: str, *, as_json: bool) -> None:
-    """Look at a line."""
+    """Show the state of a pipeline."""
     if not state.is_name(name):
         fail(f"--state: {name!r} cannot be the name of a folder", Exit.USAGE_ERROR, as_json)
     found = state.running(name)
@@ -84,15 +87,16 @@ def main(name: str, *, as_json: bool) -> None:
         if as_json:
             print_json(Status(state=name, running=False, pid=None, ready={}))
         else:
-            print(f"the line {name!r} does not run: ./sluice up")
+            print(f"the pipeline {name!r} is not running: ./sluice up")
         sys.exit(Exit.PART_UNAVAILABLE)
     status = status_of(found)
     if as_json:
         print_json(status)
     elif found.doors is None:
-        print(f"the line {name!r} is starting (process {found.pid})")
+        print(f"the pipeline {name!r} is starting (process {found.pid})")
     else:
-        print(f"the line {name!r} runs (process {found.pid}):", *described(found.doors), sep="\n")
+        print(f"the pipeline {name!r} is running (process {found.pid}):")
+        print(*described(found.doors), sep="\n")
         print(*(f"  {part:<9} {_MARKS[ready]}" for part, ready in status.ready.items()), sep="\n")
     well = bool(status.ready) and all(status.ready.values())
     sys.exit(Exit.OK if well else Exit.PART_UNAVAILABLE)

@@ -1,7 +1,7 @@
-"""`./sluice up`: start the whole line and leave it running; prints where each door is.
+"""`./sluice up`: start the whole pipeline, leave it running and print its endpoints.
 
-In the foreground it works until Ctrl-C or SIGTERM, then drains and ends everything. With
---detach a process of its own keeps the line, and this command returns when all is ready.
+In the foreground it runs until Ctrl-C or SIGTERM, then drains and stops everything. With --detach
+a separate process runs the pipeline, and this command returns when everything is ready.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from local.stack import Line, LineOptions
 from shared.runtime.program_name import program_name
 from shared.settings.loader import SettingsError
 
-# Jars and packages may have to be fetched first.
+# Jars and packages may have to be downloaded first.
 _DETACH_TIMEOUT_S: Final = 600.0
 _LOOK_EVERY_S: Final = 0.1
 _REFRESH_EVERY_S: Final = 0.5
 
 
 class Wanted(Struct, frozen=True):
-    """What the command line asks for."""
+    """The options of the command line."""
 
     name: str
     kafka: str
@@ -46,24 +46,26 @@ class Wanted(Struct, frozen=True):
 
 
 @click.command("up", help=__doc__)
-@click.option("--detach", is_flag=True, help="Return when all is ready; `down` ends it.")
-@click.option("--json", "as_json", is_flag=True, help="Print the doors as one JSON document.")
-@click.option("--state", "name", default="main", show_default=True, help="Name of this line.")
+@click.option("--detach", is_flag=True, help="Return when all is ready; `down` stops it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the endpoints as one JSON document.")
+@click.option("--state", "name", default="main", show_default=True, help="Name of the pipeline.")
 @click.option("--kafka", default="", metavar="HOST:PORT", help="Use this broker.")
 @click.option("--redis", default="", metavar="URL", help="Use this Redis or Valkey.")
 def main(name: str, kafka: str, redis: str, *, detach: bool, as_json: bool) -> None:
-    """Start the line."""
+    """Start the pipeline."""
     wanted = Wanted(name, kafka, redis, detach, as_json)
     if not state.is_name(name):
         fail(f"--state: {name!r} cannot be the name of a folder", Exit.USAGE_ERROR, as_json)
     if state.running(name):
-        fail(f"the line {name!r} already runs: ./sluice status", Exit.USAGE_ERROR, as_json)
+        fail(
+            f"the pipeline {name!r} is already running: ./sluice status", Exit.USAGE_ERROR, as_json
+        )
     try:
-        # What is wrong with it is said before anything is started.
+        # Faults of the settings are reported before anything is started.
         outside = find_outside(os.environ)
         outside.require_shareable(len(SERVICES))
         for key in kept(outside, kafka, redis):
-            say(f"kept as it is set: {key}")
+            say(f"keeping your setting: {key}")
         with interruptible():
             if detach:
                 announce(start_detached(wanted), wanted)
@@ -74,23 +76,24 @@ def main(name: str, kafka: str, redis: str, *, detach: bool, as_json: bool) -> N
     except PartNotStarted as away:
         fail(str(away), Exit.PART_UNAVAILABLE, as_json)
     except StopAskedError:
-        # Ctrl-C is how a line in the foreground is ended; a start cut short is another matter.
+        # Ctrl-C is the normal way to stop a pipeline in the foreground; with --detach it
+        # interrupts the start.
         sys.exit(Exit.INTERRUPTED if detach else Exit.OK)
 
 
 def announce(doors: Endpoints, wanted: Wanted) -> None:
-    """Print the doors."""
+    """Print the endpoints."""
     if wanted.as_json:
         print_json(doors)
         return
     again = "" if wanted.name == "main" else f" --state {wanted.name}"
-    print("the line is up:", *described(doors), sep="\n")
+    print("the pipeline is running:", *described(doors), sep="\n")
     print(f"logs: {places.run_folder(wanted.name) / 'logs'}")
-    print(f"./sluice status{again} looks at it, ./sluice down{again} ends it", flush=True)
+    print(f"./sluice status{again} shows it, ./sluice down{again} stops it", flush=True)
 
 
 def keep(wanted: Wanted) -> None:
-    """Start the line in this process and keep it until a signal; StopAskedError then."""
+    """Start the pipeline in this process and run it until a signal, then raise StopAskedError."""
     pid = os.getpid()
     mine = State(wanted.name, pid, state.start_of(pid), "starting")
     state.write(mine)
@@ -103,7 +106,7 @@ def keep(wanted: Wanted) -> None:
     )
     line = Line(options)
     try:
-        say("starting the line")
+        say("starting the pipeline")
         line.start()
         mine = structs.replace(mine, phase="ready", doors=line.doors, parts=line.pids())
         state.write(mine)
@@ -113,14 +116,14 @@ def keep(wanted: Wanted) -> None:
         state.write(structs.replace(mine, phase="failed", error=str(away)))
         raise
     except BaseException:
-        say("ending the line: the services finish what they hold")
+        say("stopping the pipeline: the services finish their work")
         line.stop()
         state.remove(wanted.name)
         raise
 
 
 def _refresh(line: Line, mine: State) -> None:
-    """Keep the process ids in the state file current, for as long as the line runs."""
+    """Keep the process ids in the state file current while the pipeline runs."""
     while True:
         time.sleep(_REFRESH_EVERY_S)
         current = structs.replace(mine, parts=line.pids(), doors=line.doors)
@@ -130,7 +133,7 @@ def _refresh(line: Line, mine: State) -> None:
 
 
 def start_detached(wanted: Wanted) -> Endpoints:
-    """Start a process of its own that keeps the line; the doors once all is ready."""
+    """Start a separate process that runs the pipeline; returns the endpoints when all is ready."""
     folder = places.run_folder(wanted.name)
     folder.mkdir(parents=True, exist_ok=True)
     state.remove(wanted.name)
@@ -147,7 +150,7 @@ def start_detached(wanted: Wanted) -> Endpoints:
             env={**os.environ, **base_environment()},
             start_new_session=True,
         )
-    say(f"starting the line (what it says: {log})")
+    say(f"starting the pipeline (its output: {log})")
     try:
         return _await_ready(wanted.name, keeper)
     except BaseException:
@@ -168,10 +171,10 @@ def _await_ready(name: str, keeper: subprocess.Popen[bytes]) -> Endpoints:
         if keeper.poll() is not None:
             found = state.read(name)
             raise PartNotStarted(
-                found.error if found and found.error else f"the line ended: see {name}/up.log"
+                found.error if found and found.error else f"the pipeline ended: see {name}/up.log"
             )
         time.sleep(_LOOK_EVERY_S)
-    raise PartNotStarted(f"the line was not ready within {_DETACH_TIMEOUT_S:.0f} s")
+    raise PartNotStarted(f"the pipeline was not ready within {_DETACH_TIMEOUT_S:.0f} s")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The certificate of a line's front door: self-signed, for this machine only.
+"""The certificate of a pipeline's front door: self-signed, for this machine only.
 
 Owns: its two files. A publisher on this machine may trust the certificate file itself; in
-earnest the front door is given one of a public authority.
+production the front door uses a certificate of a public authority.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from local.parts import ports
 
 HOST: Final = "localhost"
 VALID_DAYS: Final = 3_650
-# Clocks differ a little, also between a container and its host.
+# Clocks differ slightly, also between a container and its host.
 _EARLIER: Final = datetime.timedelta(days=1)
 
 
@@ -35,13 +35,13 @@ class CertificateFiles(Struct, frozen=True):
 
 
 def make_certificate(folder: Path) -> CertificateFiles:
-    """The files in this folder; made when they are not there."""
+    """Return the files in this folder; create them if they do not exist."""
     files = CertificateFiles(folder / "smtp-cert.pem", folder / "smtp-key.pem")
     if files.certificate.exists() and files.key.exists():
         return files
     key = ec.generate_private_key(ec.SECP256R1())
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    # 0600 from the first moment on.
+    # Created with mode 0600, so the key is never readable by others.
     with os.fdopen(os.open(files.key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
         out.write(secret)
     files.certificate.write_bytes(_self_signed(key).public_bytes(Encoding.PEM))
