@@ -181,7 +181,7 @@ def _told() -> Tree:
     return {
         "event": _message(
             "application/json",
-            f"One event of a message. The last event of each message is exactly one of {finals}",
+            f"One event of a message. Each message gets exactly one of {finals}",
             {"$ref": _SCHEMAS + "MailEvent"},
             _event_headers({"type": "string", "enum": types}, subject=True),
         ),
