@@ -31,7 +31,7 @@ from local.stack import Line, LineOptions
 from shared.runtime.program_name import program_name
 from shared.settings.loader import SettingsError
 
-# Jars and packages may have to be fetched first.
+# Jars and packages may have to be downloaded first.
 _DETACH_TIMEOUT_S: Final = 600.0
 _LOOK_EVERY_S: Final = 0.1
 _REFRESH_EVERY_S: Final = 0.5
@@ -40,7 +40,7 @@ MAX_DELIVER: Final = 10
 
 
 class Wanted(Struct, frozen=True):
-    """What the command line asks for."""
+    """The options of the command line."""
 
     name: str
     deliver: int
@@ -81,7 +81,7 @@ def main(**options: Any) -> None:
             f"the pipeline {name!r} is already running: ./sluice status", Exit.USAGE_ERROR, as_json
         )
     try:
-        # What is wrong with it is said before anything is started.
+        # Faults of the settings are reported before anything is started.
         outside = find_outside(os.environ)
         outside.require_shareable(len(_processes(wanted.deliver)))
         for key in kept(outside, wanted.kafka, wanted.redis):
@@ -101,7 +101,7 @@ def main(**options: Any) -> None:
 
 
 def announce(doors: Endpoints, wanted: Wanted) -> None:
-    """Print the doors."""
+    """Print the endpoints."""
     if wanted.as_json:
         print_json(doors)
         return
@@ -115,7 +115,7 @@ def announce(doors: Endpoints, wanted: Wanted) -> None:
 
 
 def keep(wanted: Wanted) -> None:
-    """Start the line in this process and keep it until a signal; StopAskedError then."""
+    """Start the pipeline in this process and run it until a signal, then raise StopAskedError."""
     pid = os.getpid()
     mine = State(wanted.name, pid, state.start_of(pid), "starting")
     state.write(mine)
@@ -163,7 +163,7 @@ def _base_port(wanted: Wanted) -> int:
 
 
 def _refresh(line: Line, mine: State) -> None:
-    """Keep the process ids in the state file current, for as long as the line runs."""
+    """Keep the process ids in the state file current while the pipeline runs."""
     while True:
         time.sleep(_REFRESH_EVERY_S)
         current = structs.replace(mine, parts=line.pids(), doors=line.doors)
@@ -173,7 +173,7 @@ def _refresh(line: Line, mine: State) -> None:
 
 
 def start_detached(wanted: Wanted) -> Endpoints:
-    """Start a process of its own that keeps the line; the doors once all is ready."""
+    """Start a separate process that runs the pipeline; returns the endpoints when all is ready."""
     folder = places.run_folder(wanted.name)
     folder.mkdir(parents=True, exist_ok=True)
     state.remove(wanted.name)

@@ -199,7 +199,7 @@ def test_what_the_environment_and_the_file_set_wins_over_what_up_chooses(
     code, out, err = shell.run("local.up", "--detach", "--json", "--state", shell.name)
     assert code == 0, err
     for key in ("deliver.routes", "kafka.static_membership", "billing.http_port"):
-        assert f"kept as it is set: {key} (" in err
+        assert f"keeping your setting: {key} (" in err
     doors = json.loads(out)
     assert (doors["smtp"], doors["billing"]) == (smtp, f"http://{billing}")
     assert accepts(smtp)
