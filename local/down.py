@@ -15,8 +15,7 @@ from typing import Final
 import click
 
 from cli.answer import Exit, fail, print_json, say
-from cli.stack import paths as places
-from cli.stack import state
+from cli.stack import paths, state
 from cli.stack.state import State
 from shared.runtime.program_name import program_name
 
@@ -52,7 +51,7 @@ def main(name: str, *, as_json: bool, forget: bool) -> None:
         drained = end(found)
     state.remove(name)
     if forget:
-        shutil.rmtree(places.run_folder(name), ignore_errors=True)
+        shutil.rmtree(paths.run_folder(name), ignore_errors=True)
     if not drained:
         say(f"the pipeline did not drain within {_END_TIMEOUT_S:.0f} s and was killed")
     if as_json:

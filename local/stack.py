@@ -18,7 +18,7 @@ from types import TracebackType
 
 from msgspec import Struct, field
 
-from cli.stack import paths as places
+from cli.stack import paths
 from cli.stack.endpoints import Endpoints
 from cli.stack.environment import SERVICES
 from local.outside import Outside, in_url
@@ -62,7 +62,7 @@ class Line:
 
     def __init__(self, options: LineOptions) -> None:
         self.options = options
-        self.folder = options.folder or places.run_folder(options.name)
+        self.folder = options.folder or paths.run_folder(options.name)
         self.folder.mkdir(parents=True, exist_ok=True)
         wanted = ("kafka", "controller", "redis", "sink", "billing", "smtp", "smtps")
         if options.base_port:

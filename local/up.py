@@ -17,8 +17,7 @@ from msgspec import Struct, structs
 
 from cli.answer import Exit, fail, print_json, say
 from cli.interrupt import StopAskedError, interruptible
-from cli.stack import paths as places
-from cli.stack import state
+from cli.stack import paths, state
 from cli.stack.endpoints import Endpoints, described
 from cli.stack.environment import SERVICES, base_environment
 from cli.stack.state import State
@@ -110,7 +109,7 @@ def announce(doors: Endpoints, wanted: Wanted) -> None:
     if doors.sink and not find_outside(os.environ).origin("deliver", "routes"):
         print("mail goes to the local sink and to nobody else; it answers by the recipient:")
         print(*(f"  {pattern:<20} {what}" for pattern, what in behaviour.ADDRESSES), sep="\n")
-    print(f"logs: {places.run_folder(wanted.name) / 'logs'}")
+    print(f"logs: {paths.run_folder(wanted.name) / 'logs'}")
     print(f"./sluice status{again} shows its state, ./sluice down{again} stops it", flush=True)
 
 
@@ -174,7 +173,7 @@ def _refresh(line: Line, mine: State) -> None:
 
 def start_detached(wanted: Wanted) -> Endpoints:
     """Start a separate process that runs the pipeline; returns the endpoints when all is ready."""
-    folder = places.run_folder(wanted.name)
+    folder = paths.run_folder(wanted.name)
     folder.mkdir(parents=True, exist_ok=True)
     state.remove(wanted.name)
     command = [sys.executable, "-m", "local.up", "--state", wanted.name]
@@ -216,7 +215,7 @@ def _await_ready(name: str, keeper: subprocess.Popen[bytes]) -> Endpoints:
             raise PartNotStarted(
                 found.error
                 if found and found.error
-                else f"the pipeline ended: see {places.run_folder(name) / 'up.log'}"
+                else f"the pipeline ended: see {paths.run_folder(name) / 'up.log'}"
             )
         time.sleep(_LOOK_EVERY_S)
     raise PartNotStarted(f"the pipeline was not ready within {_DETACH_TIMEOUT_S:.0f} s")

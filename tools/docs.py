@@ -15,15 +15,15 @@ import click
 import msgspec
 
 from cli.config.service_settings import SharedRow, ask_services
-from cli.stack import paths as places
+from cli.stack import paths
 from cli.stack.environment import SERVICES
 from shared.registry.file import schema as clients_schema
 from shared.settings.loader import PREFIX
 from tools import asyncapi
 
-SETTINGS_PAGE: Final = places.ROOT / "docs" / "settings.md"
-CONTRACT_PAGE: Final = places.ROOT / "docs" / "contracts" / "asyncapi.yaml"
-CLIENTS_PAGE: Final = places.ROOT / "docs" / "contracts" / "clients.schema.json"
+SETTINGS_PAGE: Final = paths.ROOT / "docs" / "settings.md"
+CONTRACT_PAGE: Final = paths.ROOT / "docs" / "contracts" / "asyncapi.yaml"
+CLIENTS_PAGE: Final = paths.ROOT / "docs" / "contracts" / "clients.schema.json"
 
 _HEAD: Final = """# Settings
 
@@ -62,7 +62,7 @@ def write(page: Path, text: str) -> None:
     """Write a page and report its path."""
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text, "utf-8")
-    click.echo(f"wrote {page.relative_to(places.ROOT)}")
+    click.echo(f"wrote {page.relative_to(paths.ROOT)}")
 
 
 def settings_page() -> str:

@@ -17,7 +17,7 @@ from typing import Final
 from msgspec import Struct
 
 from cli.answer import Exit, say
-from cli.stack import paths as places
+from cli.stack import paths
 from cli.stack.environment import base_environment
 from local.parts import kafka_java, packages
 from local.parts.unavailable import PartNotStarted
@@ -31,7 +31,7 @@ _POSTFIX_ANSWERS: Final = (
 
 
 # The npm packages for the examples in docs/; no service needs them.
-NODE_PACKAGES: Final = places.ROOT / "tests" / "integration" / "node"
+NODE_PACKAGES: Final = paths.ROOT / "tests" / "integration" / "node"
 
 # Each may run its own broker and pipeline of services.
 MAX_PROCESSES: Final = 4
@@ -103,7 +103,7 @@ def main(arguments: list[str]) -> int:
     except PartNotStarted as away:
         say(str(away))
         return Exit.PART_UNAVAILABLE
-    os.chdir(places.ROOT)
+    os.chdir(paths.ROOT)
     environ = {**os.environ, **base_environment()}
     command = [sys.executable, "-m", "pytest", *spread(arguments), *arguments]
     os.execve(sys.executable, command, environ)  # noqa: S606 - pytest's exit code is ours

@@ -18,8 +18,7 @@ import click
 
 from cli.answer import Exit, fail, print_json, say
 from cli.interrupt import StopAskedError, interruptible
-from cli.stack import paths as places
-from cli.stack import state
+from cli.stack import paths, state
 from cli.stack.endpoints import described
 from cli.stack.state import State
 from local.demo.display import Display
@@ -107,7 +106,7 @@ def _stay(line: Line) -> None:
 
 
 def _next_steps(line: Line, *, stay: bool) -> list[str]:
-    shown = line.folder.relative_to(places.ROOT)
+    shown = line.folder.relative_to(paths.ROOT)
     steps = [
         f"{shown}/logs/          the log of each process",
         f"{shown}/sink.jsonl     every answer of the sink",
@@ -123,7 +122,7 @@ def _forget_earlier_runs() -> None:
     """Remove the folders of all but the latest ended demos."""
     ended = [
         folder
-        for folder in places.RUNS.glob("demo-*")
+        for folder in paths.RUNS.glob("demo-*")
         if folder.is_dir() and not state.running(folder.name)
     ]
     ended.sort(key=lambda folder: folder.stat().st_mtime)

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from cli.stack import paths as places
+from cli.stack import paths
 from local.parts import packages
 from local.parts.unavailable import PartNotStarted
 
@@ -67,15 +67,15 @@ def java_version(java: str) -> int:
 def fetch_jars() -> Path:
     """Return the folder with the broker's jars; Maven creates it if it does not exist."""
     version = str(re.findall(r"<version>([\d.]+)</version>", POM.read_text())[1])
-    jars = places.KAFKA / version
+    jars = paths.KAFKA / version
     with _only_one():
         if jars.exists():
             return jars
         maven = packages.program("mvn", "maven", "Maven copies the broker's jars")
         packages.say(f"downloading Apache Kafka {version} with Maven (once)")
-        making = places.KAFKA / f"{version}.part"
+        making = paths.KAFKA / f"{version}.part"
         shutil.rmtree(making, ignore_errors=True)
-        log = places.KAFKA / "maven.log"
+        log = paths.KAFKA / "maven.log"
         goal = ["dependency:copy-dependencies", f"-DoutputDirectory={making}"]
         with log.open("wb") as out:
             done = subprocess.run(
@@ -101,8 +101,8 @@ def _first_error(log: Path) -> str:
 @contextmanager
 def _only_one() -> Iterator[None]:
     """Lock against a pipeline started in parallel: the second waits until the first is done."""
-    places.KAFKA.mkdir(parents=True, exist_ok=True)
-    with (places.KAFKA / "lock").open("w") as held:
+    paths.KAFKA.mkdir(parents=True, exist_ok=True)
+    with (paths.KAFKA / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from cli.stack import paths as places
+from cli.stack import paths
 from local.parts.unavailable import PartNotStarted
 
 # Another package manager may be running (a fresh cloud machine updates itself).
@@ -59,7 +59,7 @@ def install(packages: Sequence[str], reason: str, preseed: str = "") -> None:
     if prefix is None:
         raise PartNotStarted(f"{reason}: install {named} (apt-get install {named}), then try again")
     say(f"installing {named} with apt: {reason}")
-    log = places.INSTALL_LOG
+    log = paths.INSTALL_LOG
     if preseed:
         _logged([*prefix, "debconf-set-selections"], log, preseed)
     # sudo clears the environment, so the frontend is set after it.

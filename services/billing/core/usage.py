@@ -62,7 +62,7 @@ class EventRecord(Protocol):
     timestamp: int
 
 
-class Told(Struct, frozen=True, gc=False):
+class UsageEvent(Struct, frozen=True, gc=False):
     """The fields of a sluice.mail event that billing needs (shared.topics.records.MailEvent)."""
 
     client: str
@@ -117,7 +117,7 @@ class Counted(Struct, frozen=True):
         )
 
 
-_told: Final = msgspec.json.Decoder(Told)
+_told: Final = msgspec.json.Decoder(UsageEvent)
 _tally: Final = msgspec.json.Decoder(Tally)
 _cell: Final = msgspec.json.Decoder(Cell)
 

@@ -16,7 +16,7 @@ from shared.topics.delay_topics import hop_envelope, next_hop
 from shared.topics.records import Attempts, Envelope, EventType, MailEvent
 
 
-class Told(Struct, frozen=True):
+class PlannedEvent(Struct, frozen=True):
     """One event to publish."""
 
     kind: EventType
@@ -26,7 +26,7 @@ class Told(Struct, frozen=True):
 class Plan(Struct, frozen=True):
     """The result of an attempt. `retry` and the delay `step` are set if the message continues."""
 
-    events: tuple[Told, ...]
+    events: tuple[PlannedEvent, ...]
     retry: Envelope | None = None
     step: str = ""
 
@@ -59,7 +59,7 @@ def expire(envelope: Envelope, now_ms: int) -> Plan:
         enhanced=attempts.last_enhanced,
         reason="The message expired before it could be delivered",
     )
-    return Plan((Told(EventType.EXPIRED, data),))
+    return Plan((PlannedEvent(EventType.EXPIRED, data),))
 
 
 def plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
@@ -80,10 +80,10 @@ def plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
     )
     match outcome:
         case Delivered():
-            return Plan((Told(EventType.DELIVERED, data),))
+            return Plan((PlannedEvent(EventType.DELIVERED, data),))
         case Bounced(bounce_class=bounce_class, reason=reason):
             data = replace(data, bounce_class=bounce_class, reason=reason)
-            return Plan((Told(EventType.BOUNCED, data),))
+            return Plan((PlannedEvent(EventType.BOUNCED, data),))
         case Deferred():
             return _defer(envelope, outcome, data, timing)
 
@@ -93,13 +93,13 @@ def _defer(envelope: Envelope, outcome: Deferred, data: MailEvent, timing: Timin
         envelope.mail_id, data.attempt, timing.now_ms, timing.retries, in_doubt=outcome.in_doubt
     )
     data = replace(data, bounce_class=outcome.bounce_class, reason=outcome.reason)
-    doubts: tuple[Told, ...] = ()
+    doubts: tuple[PlannedEvent, ...] = ()
     if outcome.in_doubt:
         doubt = replace(data, first_dispatch=False)
-        doubts = (Told(EventType.IN_DOUBT, doubt),)
+        doubts = (PlannedEvent(EventType.IN_DOUBT, doubt),)
     if 0 < envelope.expires_at_ms <= retry.due_at_ms:
         reason = f"The message expires before the next attempt; the last answer: {outcome.reason}"
-        return Plan((*doubts, Told(EventType.EXPIRED, replace(data, reason=reason))))
+        return Plan((*doubts, PlannedEvent(EventType.EXPIRED, replace(data, reason=reason))))
     data = replace(data, next_attempt_at_ms=retry.due_at_ms)
     onward = replace(
         envelope,
@@ -111,7 +111,7 @@ def _defer(envelope: Envelope, outcome: Deferred, data: MailEvent, timing: Timin
             last_enhanced=outcome.enhanced,
         ),
     )
-    return Plan((*doubts, Told(EventType.DEFERRED, data)), onward, retry.step)
+    return Plan((*doubts, PlannedEvent(EventType.DEFERRED, data)), onward, retry.step)
 
 
 def _base(envelope: Envelope, attempt: int, now_ms: int, first_dispatched_at_ms: int) -> MailEvent:

@@ -154,7 +154,7 @@ class Attempts:
         except Exception as worse:
             log.exception("no event can be written; the message goes to mail.refused", extra=extra)
             reason = f"No event can be written for this message ({type(worse).__name__})"
-            place = (job.hold.partition.topic, job.hold.partition.partition, job.offset)
+            place = (job.assigned.partition.topic, job.assigned.partition.partition, job.offset)
             return [outputs.refused_bytes(content, UNREADABLE, reason, place)]
 
 

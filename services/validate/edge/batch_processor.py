@@ -45,7 +45,7 @@ class Keys(Protocol):
         ...
 
 
-class Means(Struct, frozen=True):
+class Dependencies(Struct, frozen=True):
     """The collaborators of a worker. `keys` None: duplicates are not detected."""
 
     clients: Clients
@@ -57,35 +57,35 @@ class Means(Struct, frozen=True):
     unknown_lanes: Counter
 
 
-class Judging:
+class BatchProcessor:
     """Processes the batches of one worker."""
 
-    def __init__(self, means: Means) -> None:
-        self._means = means
+    def __init__(self, needs: Dependencies) -> None:
+        self._needs = needs
         self._warned: dict[tuple[str, str], None] = {}
 
     def process(self, records: Sequence[Record]) -> list[Output]:
         """The output of one transaction. Raises NotReady until the registry is loaded."""
-        means = self._means
-        require_whole(means.clients)
+        needs = self._needs
+        require_whole(needs.clients)
         written: list[Output] = []
         messages: list[Message] = []
         claims: list[Claim] = []
         for record in records:
             try:
                 pack = decode_pack(record.value, record.headers)
-                if means.keys is not None:
+                if needs.keys is not None:
                     claims += _claims(record, pack)
                 messages += pack
             except CodecError as error:
                 written.append(_unreadable(record, str(error)))
-        now_ms = means.clock.now_ms()
-        found = find_clients(means.clients, {each.envelope.client for each in messages})
-        judged = judge_all(messages, found.get, means.policy, now_ms)
+        now_ms = needs.clock.now_ms()
+        found = find_clients(needs.clients, {each.envelope.client for each in messages})
+        judged = judge_all(messages, found.get, needs.policy, now_ms)
         answers: dict[int, Answer] = {}
-        if means.keys is not None:
+        if needs.keys is not None:
             chosen = [index for index, one in enumerate(judged) if keeps_key(one)]
-            answers = self._ask(means.keys, chosen, claims, _ends(records))
+            answers = self._ask(needs.keys, chosen, claims, _ends(records))
             if taken := [claims[index] for index in chosen if isinstance(answers[index], New)]:
                 written.append(Output(names.SUBMISSIONS, encode_record(taken)))
         batch = assemble(judged, answers, now_ms)
@@ -103,13 +103,13 @@ class Judging:
     def _count(self, batch: Batch) -> None:
         for kind, _, event in batch.events:
             if kind is EventType.DUPLICATE:
-                self._means.duplicates.add(1, event.client)
+                self._needs.duplicates.add(1, event.client)
 
     def _note_unknown_lanes(self, found: Mapping[str, Client | None], batch: Batch) -> None:
         lanes = {
             name: client.lane
             for name, client in found.items()
-            if client is not None and client.lane and client.lane not in self._means.policy.lanes
+            if client is not None and client.lane and client.lane not in self._needs.policy.lanes
         }
         if not lanes:
             return
@@ -119,7 +119,7 @@ class Judging:
         for message in batch.onward():
             name = message.envelope.client
             if name in lanes:
-                self._means.unknown_lanes.add(1, name, lanes[name])
+                self._needs.unknown_lanes.add(1, name, lanes[name])
 
     def _warn_of_lane(self, client: str, lane: str) -> None:
         if len(self._warned) >= MAX_WARNED:
@@ -134,15 +134,15 @@ class Judging:
         written: list[Output] = []
         for lane, messages in batch.passed.items():
             topic = names.outbound(lane)
-            for partition, pack in pack_by_partition(messages, self._means.partitions_of(topic)):
+            for partition, pack in pack_by_partition(messages, self._needs.partitions_of(topic)):
                 written.append(outputs.pack(topic, pack, partition))
         for step, message in batch.waiting:
             # One message per record: a pack on a retry topic waits for its latest message.
             written.append(outputs.pack(names.deferred(step), [message]))
         for kind, mail_id, event in batch.events:
-            client = self._means.clients.get(event.client)
+            client = self._needs.clients.get(event.client)
             has_client_events = client is not None and client.own_events
-            written += outputs.told(
+            written += outputs.event_records(
                 SERVICE, kind, mail_id, event, has_client_events=has_client_events
             )
         if batch.received:

@@ -87,7 +87,7 @@ def _tell(
     for record, refusal in refusals:
         event = refusal.event
         has_client_events = event.client in copied
-        written += outputs.told(
+        written += outputs.event_records(
             SERVICE, EventType.REFUSED, refusal.mail_id, event, has_client_events=has_client_events
         )
         written.append(_kept(record, refusal))
