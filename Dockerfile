@@ -24,4 +24,4 @@ USER sluice
 # 9100: /live, /ready and /metrics of every service; 8080: billing's own door.
 EXPOSE 9100 8080
 ENTRYPOINT ["python", "-m"]
-CMD ["services.ingest"]
+CMD ["services.ingest", "serve"]

@@ -215,7 +215,7 @@ def _doors(line: Line, folder: Path, count: int, module: str) -> Iterator[Server
                 "SLUICE_RUNTIME__PROCESSORS": json.dumps(_processor_of(number, count)),
             }
             spec = service_process(ServicePlan(name, http_port, {**env, **own}))
-            spec = msgspec.structs.replace(spec, command=(sys.executable, "-m", module))
+            spec = msgspec.structs.replace(spec, command=(sys.executable, "-m", module, "serve"))
             process = Process(spec, folder / f"{name}.log")
             running.callback(process.end, _STOP_TIMEOUT_S)
             _wait_ready(process, http_port)

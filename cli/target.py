@@ -1,7 +1,7 @@
 """Which Kafka a command talks to.
 
-The first of: --kafka, the line named by --state, the setting kafka.bootstrap (environment or
-TOML file), the running line `main`, the setting's default.
+The first of: --kafka, the pipeline named by --state, the setting kafka.bootstrap (environment or
+TOML file), the running pipeline `main`, the default of the setting if anything answers there.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import click
 from msgspec import Struct, structs
 
 from cli.stack import state
-from shared.runtime.errors import PartUnavailable
+from shared.runtime.reach import answers
 from shared.settings.loader import DEFAULT_ORIGIN, Fault, SettingsError, load, variable_of
 from shared.settings.sections import KafkaSettings
 
-MAIN_LINE: Final = "main"
 _VARIABLE: Final = variable_of("kafka", "bootstrap")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,14 +30,16 @@ class KafkaOnly(Struct, frozen=True):
 
 def kafka_options(command: F) -> F:
     """Add --kafka and --state to a click command."""
-    command = click.option("--state", "line", default="", help="Name of a running line.")(command)
+    command = click.option("--state", "line", default="", help="Name of a running pipeline.")(
+        command
+    )
     return click.option("--kafka", "bootstrap", default="", metavar="HOST:PORT", help="Brokers.")(
         command
     )
 
 
 def find_kafka(bootstrap: str, line: str) -> KafkaSettings:
-    """The settings of the Kafka to talk to. Raises PartAway, SettingsError."""
+    """The settings of the Kafka to talk to. Raises NotRunning, SettingsError."""
     if bootstrap:
         # Through the loader, so that it is judged as the setting is.
         try:
@@ -48,13 +49,16 @@ def find_kafka(bootstrap: str, line: str) -> KafkaSettings:
     loaded = load(KafkaOnly)
     kafka = loaded.settings.kafka
     if line:
-        address = _door(line)
+        address = _kafka_of(line)
         if not address:
-            raise PartUnavailable("the line", repr(line), "it does not run")
+            raise state.NotRunning(line)
         return structs.replace(kafka, bootstrap=address)
     if loaded.origins["kafka.bootstrap"] != DEFAULT_ORIGIN:
         return kafka
-    return structs.replace(kafka, bootstrap=_door(MAIN_LINE) or kafka.bootstrap)
+    address = _kafka_of(state.MAIN)
+    if not address and not any(map(answers, kafka.bootstrap.split(","))):
+        raise state.NotRunning(state.MAIN)
+    return structs.replace(kafka, bootstrap=address or kafka.bootstrap)
 
 
 def _named_as_option(fault: Fault) -> Fault:
@@ -62,7 +66,7 @@ def _named_as_option(fault: Fault) -> Fault:
     return structs.replace(fault, origin="--kafka") if fault.origin == given else fault
 
 
-def _door(line: str) -> str:
-    """Where the Kafka of a running line is; "" when there is no such line."""
+def _kafka_of(line: str) -> str:
+    """The Kafka of a running pipeline; "" if there is no such pipeline."""
     running = state.running(line)
     return running.doors.kafka if running is not None and running.doors is not None else ""

@@ -40,7 +40,7 @@ def end(found: State) -> bool:
 
 @click.command("down", help=__doc__)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.option("--state", "name", default="main", show_default=True, help="Name of the line.")
+@click.option("--state", "name", default="main", show_default=True, help="Name of the pipeline.")
 @click.option("--forget", is_flag=True, help="Remove its data and logs, too.")
 def main(name: str, *, as_json: bool, forget: bool) -> None:
     """End a line."""
@@ -54,11 +54,13 @@ def main(name: str, *, as_json: bool, forget: bool) -> None:
     if forget:
         shutil.rmtree(places.run_folder(name), ignore_errors=True)
     if not drained:
-        say(f"the line did not drain within {_END_TIMEOUT_S:.0f} s and was killed")
+        say(f"the pipeline did not drain within {_END_TIMEOUT_S:.0f} s and was killed")
     if as_json:
         print_json({"state": name, "stopped": found is not None, "drained": drained})
     else:
-        print(f"the line {name!r} is down" if found else f"the line {name!r} did not run")
+        print(
+            f"the pipeline {name!r} is down" if found else f"the pipeline {name!r} was not running"
+        )
 
 
 if __name__ == "__main__":

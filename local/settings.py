@@ -92,6 +92,13 @@ class LineSettings(Struct, frozen=True):
         """Where the services answer /ready and /metrics."""
         return self.outside.host("telemetry", "http_host", ports.LOOPBACK)
 
+    @property
+    def ca_file(self) -> str | None:
+        """What SMTP clients have to trust; None if the certificate is not made here."""
+        if any(self.outside.origin(*key) for key in _CERTIFICATE_FILES):
+            return None
+        return str(certificate.path_of(self.folder))
+
     def door(self, name: str) -> str | None:
         """The first address of the front door, `smtp` or `smtps`; None where it is closed."""
         if not self.outside.origin("ingest", f"{name}_listen"):

@@ -50,6 +50,7 @@ class LineOptions(Struct, frozen=True):
     services: tuple[str, ...] = SERVICES
     sink: bool = True
     sink_behaviour: str = "demo"
+    base_port: int = 0  # 0: any free ports, else fixed ones from here on
     restart: bool = True  # start again what died; tests that kill switch it off
     env: dict[str, str] = field(default_factory=dict)  # for every service
     part_env: dict[str, dict[str, str]] = field(default_factory=dict)  # for one, by name
@@ -57,14 +58,17 @@ class LineOptions(Struct, frozen=True):
 
 
 class Line:
-    """A line that can be started, watched, hurt and ended. A context manager: ends on exit."""
+    """A pipeline that can be started, watched, damaged and stopped. A context manager."""
 
     def __init__(self, options: LineOptions) -> None:
         self.options = options
         self.folder = options.folder or places.run_folder(options.name)
         self.folder.mkdir(parents=True, exist_ok=True)
         wanted = ("kafka", "controller", "redis", "sink", "billing", "smtp", "smtps")
-        port = ports.remembered(wanted, self.folder / "ports.json")
+        if options.base_port:
+            port = ports.fixed_ports(wanted, options.base_port)
+        else:
+            port = ports.remembered(wanted, self.folder / "ports.json")
         self._door_ports = tuple(port.values())
         broker = kafka_broker.BrokerPlan(
             self.folder / "kafka", port["kafka"], port["controller"], options.kafka_properties
@@ -95,6 +99,7 @@ class Line:
                 for name, port in self._http_ports.items()
             },
             sink=self.settings.sink if self.options.sink else None,
+            ca_file=self.settings.ca_file if has_door else None,
         )
 
     @property
@@ -216,10 +221,15 @@ class Line:
             specs.append(services.sink_process(self.settings.sink, self.folder, behaviour))
         return specs
 
+    def _http_port(self, name: str) -> int:
+        if self.options.base_port:
+            return ports.fixed_http_port(SERVICES, name, self.options.base_port)
+        taken = (*self._door_ports, *self._http_ports.values())
+        return ports.free_ports(1, taken)[0]
+
     def _service(self, name: str) -> ProcessSpec:
         if name not in self._http_ports:
-            taken = (*self._door_ports, *self._http_ports.values())
-            (self._http_ports[name],) = ports.free_ports(1, taken)
+            self._http_ports[name] = self._http_port(name)
         doors, settings = self.doors, self.settings
         env = settings.for_service(doors.kafka, doors.redis)
         # A further process of ingest reads the intakes only; one of billing answers on any port.

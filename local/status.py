@@ -1,4 +1,4 @@
-"""`./sluice status`: what of a line runs, and where each door is. Exit code 3 when not all does."""
+"""`./sluice status`: which parts of a pipeline run, and where. Exit code 3 if not all are ready."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import Struct
 from cli.answer import Exit, fail, print_json
 from cli.stack import state
 from cli.stack.endpoints import Endpoints, described
-from cli.stack.state import State
+from cli.stack.state import NotRunning, State
 from local.parts import kafka_broker, redis_server, services
 from shared.runtime.program_name import program_name
 from shared.runtime.reach import answers
@@ -35,6 +35,7 @@ class Status(Struct, frozen=True):
     billing: str | None = None
     metrics: dict[str, str] = {}
     sink: str | None = None
+    ca_file: str | None = None
 
 
 def readiness(doors: Endpoints) -> dict[str, bool]:
@@ -69,14 +70,15 @@ def status_of(found: State) -> Status:
         billing=doors.billing,
         metrics=doors.metrics,
         sink=doors.sink,
+        ca_file=doors.ca_file,
     )
 
 
 @click.command("status", help=__doc__)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.option("--state", "name", default="main", show_default=True, help="Name of the line.")
+@click.option("--state", "name", default="main", show_default=True, help="Name of the pipeline.")
 def main(name: str, *, as_json: bool) -> None:
-    """Look at a line."""
+    """Show the state of a pipeline."""
     if not state.is_name(name):
         fail(f"--state: {name!r} cannot be the name of a folder", Exit.USAGE_ERROR, as_json)
     found = state.running(name)
@@ -84,15 +86,17 @@ def main(name: str, *, as_json: bool) -> None:
         if as_json:
             print_json(Status(state=name, running=False, pid=None, ready={}))
         else:
-            print(f"the line {name!r} does not run: ./sluice up")
+            print(str(NotRunning(name)))
         sys.exit(Exit.PART_UNAVAILABLE)
     status = status_of(found)
     if as_json:
         print_json(status)
     elif found.doors is None:
-        print(f"the line {name!r} is starting (process {found.pid})")
+        print(f"the pipeline {name!r} is starting (process {found.pid})")
     else:
-        print(f"the line {name!r} runs (process {found.pid}):", *described(found.doors), sep="\n")
+        print(
+            f"the pipeline {name!r} runs (process {found.pid}):", *described(found.doors), sep="\n"
+        )
         print(*(f"  {part:<9} {_MARKS[ready]}" for part, ready in status.ready.items()), sep="\n")
     well = bool(status.ready) and all(status.ready.values())
     sys.exit(Exit.OK if well else Exit.PART_UNAVAILABLE)

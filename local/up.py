@@ -1,7 +1,7 @@
-"""`./sluice up`: start the whole line and leave it running; prints where each door is.
+"""`./sluice up`: start the whole pipeline on this machine and leave it running.
 
-In the foreground it works until Ctrl-C or SIGTERM, then drains and ends everything. With
---detach a process of its own keeps the line, and this command returns when all is ready.
+In the foreground it runs until Ctrl-C or SIGTERM, then drains and stops everything. With
+--detach a background process keeps the pipeline, and this command returns when all is ready.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from typing import Final
+from typing import Any, Final
 
 import click
 from msgspec import Struct, structs
@@ -23,8 +23,10 @@ from cli.stack.endpoints import Endpoints, described
 from cli.stack.environment import SERVICES, base_environment
 from cli.stack.state import State
 from local.outside import find_outside
+from local.parts import ports
 from local.parts.unavailable import PartNotStarted
 from local.settings import kept
+from local.sink import behaviour
 from local.stack import Line, LineOptions
 from shared.runtime.program_name import program_name
 from shared.settings.loader import SettingsError
@@ -33,12 +35,16 @@ from shared.settings.loader import SettingsError
 _DETACH_TIMEOUT_S: Final = 600.0
 _LOOK_EVERY_S: Final = 0.1
 _REFRESH_EVERY_S: Final = 0.5
+MAIN: Final = "main"
+MAX_DELIVER: Final = 10
 
 
 class Wanted(Struct, frozen=True):
     """What the command line asks for."""
 
     name: str
+    deliver: int
+    base_port: int | None
     kafka: str
     redis: str
     detach: bool
@@ -47,25 +53,41 @@ class Wanted(Struct, frozen=True):
 
 @click.command("up", help=__doc__)
 @click.option("--detach", is_flag=True, help="Return when all is ready; `down` ends it.")
-@click.option("--json", "as_json", is_flag=True, help="Print the doors as one JSON document.")
-@click.option("--state", "name", default="main", show_default=True, help="Name of this line.")
+@click.option("--json", "as_json", is_flag=True, help="Print the addresses as one JSON document.")
+@click.option("--state", "name", default="main", show_default=True, help="Name of this pipeline.")
+@click.option(
+    "--deliver",
+    type=click.IntRange(1, MAX_DELIVER),
+    default=1,
+    show_default=True,
+    help="Number of deliver processes.",
+)
+@click.option(
+    "--base-port",
+    type=click.IntRange(1_024, 64_000),
+    default=None,
+    help=f"First of the fixed ports: {ports.DEFAULT_BASE} for `main`; others take free ports.",
+)
 @click.option("--kafka", default="", metavar="HOST:PORT", help="Use this broker.")
 @click.option("--redis", default="", metavar="URL", help="Use this Redis or Valkey.")
-def main(name: str, kafka: str, redis: str, *, detach: bool, as_json: bool) -> None:
-    """Start the line."""
-    wanted = Wanted(name, kafka, redis, detach, as_json)
+def main(**options: Any) -> None:
+    """Start the pipeline."""
+    wanted = Wanted(**options)
+    name, as_json = wanted.name, wanted.as_json
     if not state.is_name(name):
         fail(f"--state: {name!r} cannot be the name of a folder", Exit.USAGE_ERROR, as_json)
     if state.running(name):
-        fail(f"the line {name!r} already runs: ./sluice status", Exit.USAGE_ERROR, as_json)
+        fail(
+            f"the pipeline {name!r} is already running: ./sluice status", Exit.USAGE_ERROR, as_json
+        )
     try:
         # What is wrong with it is said before anything is started.
         outside = find_outside(os.environ)
-        outside.require_shareable(len(SERVICES))
-        for key in kept(outside, kafka, redis):
+        outside.require_shareable(len(_processes(wanted.deliver)))
+        for key in kept(outside, wanted.kafka, wanted.redis):
             say(f"kept as it is set: {key}")
         with interruptible():
-            if detach:
+            if wanted.detach:
                 announce(start_detached(wanted), wanted)
             else:
                 keep(wanted)
@@ -75,7 +97,7 @@ def main(name: str, kafka: str, redis: str, *, detach: bool, as_json: bool) -> N
         fail(str(away), Exit.PART_UNAVAILABLE, as_json)
     except StopAskedError:
         # Ctrl-C is how a line in the foreground is ended; a start cut short is another matter.
-        sys.exit(Exit.INTERRUPTED if detach else Exit.OK)
+        sys.exit(Exit.INTERRUPTED if wanted.detach else Exit.OK)
 
 
 def announce(doors: Endpoints, wanted: Wanted) -> None:
@@ -83,10 +105,13 @@ def announce(doors: Endpoints, wanted: Wanted) -> None:
     if wanted.as_json:
         print_json(doors)
         return
-    again = "" if wanted.name == "main" else f" --state {wanted.name}"
-    print("the line is up:", *described(doors), sep="\n")
+    again = "" if wanted.name == MAIN else f" --state {wanted.name}"
+    print("the pipeline is up:", *described(doors), sep="\n")
+    if doors.sink and not find_outside(os.environ).origin("deliver", "routes"):
+        print("mail goes to the local sink and to nobody else; it answers by the recipient:")
+        print(*(f"  {pattern:<20} {what}" for pattern, what in behaviour.ADDRESSES), sep="\n")
     print(f"logs: {places.run_folder(wanted.name) / 'logs'}")
-    print(f"./sluice status{again} looks at it, ./sluice down{again} ends it", flush=True)
+    print(f"./sluice status{again} shows its state, ./sluice down{again} stops it", flush=True)
 
 
 def keep(wanted: Wanted) -> None:
@@ -99,11 +124,18 @@ def keep(wanted: Wanted) -> None:
         kafka=wanted.kafka,
         redis=wanted.redis,
         outside=find_outside(os.environ),
+        services=_processes(wanted.deliver),
+        base_port=_base_port(wanted),
         say=say,
     )
-    line = Line(options)
     try:
-        say("starting the line")
+        line = Line(options)
+    except ports.PortInUseError as error:
+        message = f"{error}: stop it, or choose other ports with --base-port"
+        state.write(structs.replace(mine, phase="failed", error=message))
+        raise PartNotStarted(message) from None
+    try:
+        say("starting the pipeline")
         line.start()
         mine = structs.replace(mine, phase="ready", doors=line.doors, parts=line.pids())
         state.write(mine)
@@ -113,10 +145,21 @@ def keep(wanted: Wanted) -> None:
         state.write(structs.replace(mine, phase="failed", error=str(away)))
         raise
     except BaseException:
-        say("ending the line: the services finish what they hold")
+        say("stopping the pipeline: the services finish what they hold")
         line.stop()
         state.remove(wanted.name)
         raise
+
+
+def _processes(deliver: int) -> tuple[str, ...]:
+    """The names of the processes: of each service one, and further ones of deliver."""
+    return (*SERVICES, *(f"deliver-{number}" for number in range(2, deliver + 1)))
+
+
+def _base_port(wanted: Wanted) -> int:
+    if wanted.base_port is not None:
+        return wanted.base_port
+    return ports.DEFAULT_BASE if wanted.name == MAIN else 0
 
 
 def _refresh(line: Line, mine: State) -> None:
@@ -137,6 +180,9 @@ def start_detached(wanted: Wanted) -> Endpoints:
     command = [sys.executable, "-m", "local.up", "--state", wanted.name]
     named = [("--kafka", wanted.kafka), ("--redis", wanted.redis)]
     command += [part for option, value in named if value for part in (option, value)]
+    command += ["--deliver", str(wanted.deliver)]
+    if wanted.base_port is not None:
+        command += ["--base-port", str(wanted.base_port)]
     log = folder / "up.log"
     with log.open("wb") as out:
         keeper = subprocess.Popen(
@@ -147,7 +193,7 @@ def start_detached(wanted: Wanted) -> Endpoints:
             env={**os.environ, **base_environment()},
             start_new_session=True,
         )
-    say(f"starting the line (what it says: {log})")
+    say(f"starting the pipeline (log: {log})")
     try:
         return _await_ready(wanted.name, keeper)
     except BaseException:
@@ -168,10 +214,10 @@ def _await_ready(name: str, keeper: subprocess.Popen[bytes]) -> Endpoints:
         if keeper.poll() is not None:
             found = state.read(name)
             raise PartNotStarted(
-                found.error if found and found.error else f"the line ended: see {name}/up.log"
+                found.error if found and found.error else f"the pipeline ended: see {name}/up.log"
             )
         time.sleep(_LOOK_EVERY_S)
-    raise PartNotStarted(f"the line was not ready within {_DETACH_TIMEOUT_S:.0f} s")
+    raise PartNotStarted(f"the pipeline was not ready within {_DETACH_TIMEOUT_S:.0f} s")
 
 
 if __name__ == "__main__":

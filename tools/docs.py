@@ -16,6 +16,7 @@ import msgspec
 
 from cli.config.service_settings import SharedRow, ask_services
 from cli.stack import paths as places
+from cli.stack.environment import SERVICES
 from shared.registry.file import schema as clients_schema
 from shared.settings.loader import PREFIX
 from tools import asyncapi
@@ -66,7 +67,7 @@ def write(page: Path, text: str) -> None:
 def settings_page() -> str:
     """The text of docs/settings.md; nothing of this machine's environment is in it."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    return render(ask_services(environ))
+    return render(ask_services(dict.fromkeys(SERVICES, environ)))
 
 
 def render(rows: Iterable[SharedRow]) -> str:

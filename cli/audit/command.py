@@ -28,7 +28,7 @@ from cli.target import find_kafka, kafka_options
 from shared.audit.conservation import Books, Report, judge
 from shared.audit.doubles import DoubleSearch
 from shared.audit.event_log import EventLog
-from shared.runtime.errors import PartUnavailable
+from shared.runtime.errors import Unavailable
 from shared.runtime.program_name import program_name
 from shared.settings.loader import SettingsError
 from shared.stream.client import ClientOptions
@@ -125,7 +125,7 @@ def main(as_json: bool, settled: bool, bootstrap: str, line: str) -> None:
         report = audit(ClientOptions(kafka.bootstrap, f"audit-{os.getpid()}"), settled)
     except SettingsError as error:
         fail(str(error), Exit.USAGE_ERROR, as_json)
-    except PartUnavailable as error:
+    except Unavailable as error:
         fail(str(error), Exit.PART_UNAVAILABLE, as_json)
     if as_json:
         print_json(report)

@@ -30,7 +30,7 @@ from cli.target import find_kafka, kafka_options
 from shared.registry.client import Client
 from shared.registry.file.clients_file import RegistryError, parse_clients_yaml
 from shared.registry.store.view import load_registry
-from shared.runtime.errors import PartUnavailable
+from shared.runtime.errors import Unavailable
 from shared.runtime.program_name import program_name
 from shared.settings.loader import SettingsError
 from shared.submission.rules import MAX_SIZE_BYTES, Submission
@@ -111,7 +111,7 @@ def main(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
         counts = _tell_json(verdicts) if as_json else _tell(verdicts)
     except (FileFault, WrongChoice, SettingsError, RegistryError) as error:
         fail(str(error), Exit.USAGE_ERROR, as_json)
-    except PartUnavailable as error:
+    except Unavailable as error:
         fail(str(error), Exit.PART_UNAVAILABLE, as_json)
     sys.exit(Exit.CHECK_FAILED if counts[False] else Exit.OK)
 

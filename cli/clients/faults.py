@@ -11,7 +11,7 @@ import msgspec
 
 from cli.answer import Exit, fail, print_json, say
 from shared.registry.file.clients_file import RegistryError
-from shared.runtime.errors import PartUnavailable
+from shared.runtime.errors import Unavailable
 from shared.settings.loader import SettingsError
 
 P = ParamSpec("P")
@@ -31,7 +31,7 @@ def answering(command: Callable[P, None]) -> Callable[P, None]:
             if as_json:
                 print_json({"faults": [msgspec.to_builtins(fault) for fault in error.faults]})
             sys.exit(Exit.USAGE_ERROR)
-        except PartUnavailable as error:
+        except Unavailable as error:
             fail(str(error), Exit.PART_UNAVAILABLE, as_json)
 
     return wrapped

@@ -7,22 +7,31 @@ import sys
 import click
 import msgspec
 
-from cli.answer import print_json, say
+from cli.answer import Exit, fail, print_json, say
+from cli.config.running import environment_of
 from cli.config.service_settings import ServiceConfigError, SharedRow, ask_services
+from shared.runtime.command_group import CommandGroup
+from shared.runtime.errors import Unavailable
 from shared.runtime.program_name import program_name
 
 
-@click.group(help="Look at the settings.")
+@click.group(cls=CommandGroup, help="Look at the settings.")
 def main() -> None:
     """Hold the verbs together."""
 
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-def show(as_json: bool) -> None:
-    """Show each key, its value and where it came from; secrets are masked."""
+@click.option("--state", "name", default="", help="Show what this running pipeline uses.")
+def show(as_json: bool, name: str) -> None:
+    """Show each key, its value and its origin; secrets are masked.
+
+    Without --state these are the settings that a service started here would use.
+    """
     try:
-        rows = ask_services()
+        rows = ask_services(environment_of(name) if name else None)
+    except Unavailable as error:
+        fail(str(error), Exit.PART_UNAVAILABLE, as_json)
     except ServiceConfigError as error:
         for line in error.lines:
             say(line)

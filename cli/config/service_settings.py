@@ -38,14 +38,15 @@ class ServiceConfigError(RuntimeError):
         self.exit_code = exit_code
 
 
-def ask_services(environ: Mapping[str, str] | None = None) -> list[SharedRow]:
+def ask_services(environs: Mapping[str, Mapping[str, str]] | None = None) -> list[SharedRow]:
     """Every service's rows, merged and in the order of the sections.
 
-    Raises ServiceConfigError with what every service that refused said.
+    `environs`: the environment of each service, by default this process's own. Raises
+    ServiceConfigError with the output of every service that refused.
     """
-    environ = os.environ if environ is None else environ
+    environs = environs or dict.fromkeys(SERVICES, os.environ)
     with ThreadPoolExecutor(len(SERVICES)) as pool:
-        answers = list(pool.map(lambda name: _ask(name, environ), SERVICES))
+        answers = list(pool.map(lambda name: _ask(name, environs[name]), SERVICES))
     faults = [answer for answer in answers if answer.returncode != 0]
     if faults:
         said = [line for answer in faults for line in answer.stderr.splitlines()]

@@ -18,6 +18,7 @@ class Endpoints(Struct, frozen=True):
     billing: str | None = None  # http://host:port
     metrics: dict[str, str] = {}  # process -> http://host:port/metrics
     sink: str | None = None  # host:port
+    ca_file: str | None = None  # what SMTP clients have to trust
 
 
 def described(doors: Endpoints) -> list[str]:
@@ -30,6 +31,7 @@ def described(doors: Endpoints) -> list[str]:
         "bounce": doors.bounce,
         "billing": doors.billing,
         "sink": doors.sink,
+        "CA file": doors.ca_file,
     }
     lines = [f"  {name:<9} {address}" for name, address in single.items() if address]
     return lines + [f"  {'metrics':<9} {url}  ({name})" for name, url in doors.metrics.items()]

@@ -17,8 +17,10 @@ from msgspec import Struct
 
 from cli.stack import paths as places
 from cli.stack.endpoints import Endpoints
+from shared.runtime.errors import Unavailable
 
 FILE: Final = "state.json"
+MAIN: Final = "main"  # the name of a pipeline that is given none
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 Phase = Literal["starting", "ready", "failed"]
@@ -34,6 +36,14 @@ class State(Struct, frozen=True):
     doors: Endpoints | None = None
     parts: dict[str, int] = {}  # process id by part
     error: str = ""
+
+
+class NotRunning(Unavailable):
+    """No pipeline of this name runs on this machine, and nothing else names what to talk to."""
+
+    def __init__(self, name: str) -> None:
+        again = "" if name == MAIN else f" --state {name}"
+        super().__init__(f"the pipeline {name!r} is not running; start it with: ./sluice up{again}")
 
 
 def is_name(text: str) -> bool:

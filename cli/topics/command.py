@@ -24,7 +24,8 @@ from msgspec import Struct
 
 from cli.answer import Exit, fail, print_json
 from cli.target import find_kafka, kafka_options
-from shared.runtime.errors import PartUnavailable
+from shared.runtime.command_group import CommandGroup
+from shared.runtime.errors import Unavailable
 from shared.runtime.program_name import program_name
 from shared.settings.loader import SettingsError
 from shared.settings.sections import KafkaSettings
@@ -63,7 +64,7 @@ class Document(Struct, frozen=True):
     topics: list[Answer]
 
 
-@click.group("topics", help=__doc__)
+@click.group("topics", cls=CommandGroup, help=__doc__)
 def main() -> None:
     """Hold the verbs together."""
 
@@ -111,7 +112,7 @@ def _reporting(as_json: bool) -> Iterator[None]:
         yield
     except SettingsError as error:
         fail("; ".join(map(str, error.faults)), Exit.USAGE_ERROR, as_json)
-    except (PartUnavailable, KafkaError, TopicError) as error:
+    except (Unavailable, KafkaError, TopicError) as error:
         fail(str(error), Exit.PART_UNAVAILABLE, as_json)
 
 

@@ -1,7 +1,7 @@
 """The certificate of a line's front door: self-signed, for this machine only.
 
 Owns: its two files. A publisher on this machine may trust the certificate file itself; in
-earnest the front door is given one of a public authority.
+production the front door has a certificate of a public authority.
 """
 
 from __future__ import annotations
@@ -34,9 +34,14 @@ class CertificateFiles(Struct, frozen=True):
     key: Path
 
 
+def path_of(folder: Path) -> Path:
+    """Where the certificate of this folder is, or will be."""
+    return folder / "smtp-cert.pem"
+
+
 def make_certificate(folder: Path) -> CertificateFiles:
     """The files in this folder; made when they are not there."""
-    files = CertificateFiles(folder / "smtp-cert.pem", folder / "smtp-key.pem")
+    files = CertificateFiles(path_of(folder), folder / "smtp-key.pem")
     if files.certificate.exists() and files.key.exists():
         return files
     key = ec.generate_private_key(ec.SECP256R1())

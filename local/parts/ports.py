@@ -46,6 +46,48 @@ def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
     raise OSError(f"no {count} free ports between {_LOWEST} and {_HIGHEST}")
 
 
+# The offsets of the ports of `./sluice up` from its base port, which stay from one start to the
+# next. The services' HTTP ports follow from _FIRST_HTTP on, ten for each service.
+DEFAULT_BASE: Final = 19_000
+_OFFSETS: Final = {
+    "sink": 25,
+    "billing": 80,
+    "kafka": 92,
+    "controller": 93,
+    "redis": 379,
+    "smtps": 465,
+    "smtp": 587,
+}
+_FIRST_HTTP: Final = 101
+_HTTP_PER_SERVICE: Final = 10
+
+
+class PortInUseError(OSError):
+    """A port that must be the same each time belongs to another program."""
+
+    def __init__(self, name: str, port: int) -> None:
+        super().__init__(f"port {port}, for {name}, is used by another program")
+
+
+def fixed_ports(names: Sequence[str], base: int) -> dict[str, int]:
+    """The port of each name. Raises PortInUseError for the first that is not free."""
+    found = {name: base + _OFFSETS[name] for name in names}
+    for name, port in found.items():
+        if not is_free(port):
+            raise PortInUseError(name, port)
+    return found
+
+
+def fixed_http_port(services: Sequence[str], process: str, base: int) -> int:
+    """The HTTP port of a process: `deliver`, `deliver-2`. Raises PortInUseError."""
+    service, _, number = process.partition("-")
+    nth = int(number or 1) - 1
+    port = base + _FIRST_HTTP + _HTTP_PER_SERVICE * services.index(service) + nth
+    if nth >= _HTTP_PER_SERVICE or not is_free(port):
+        raise PortInUseError(f"{process}'s metrics", port)
+    return port
+
+
 def remembered(names: Sequence[str], file: Path) -> dict[str, int]:
     """A port for each name: those written in the file where all are still free, else new ones.
 

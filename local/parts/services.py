@@ -71,7 +71,7 @@ def service_process(plan: ServicePlan) -> ProcessSpec:
     name = {} if plan.is_named else {"SLUICE_RUNTIME__INSTANCE": plan.name}
     return ProcessSpec(
         name=plan.name,
-        command=(sys.executable, "-m", f"services.{plan.service}"),
+        command=(sys.executable, "-m", f"services.{plan.service}", "serve"),
         is_ready=lambda: is_ready(plan.http_port, plan.http_host),
         ready_timeout_s=READY_TIMEOUT_S,
         stop_timeout_s=DRAIN_TIMEOUT_S,

@@ -28,6 +28,18 @@ TARPIT_S: Final = 1.0
 # Attempts that are counted at a time; the oldest are forgotten first.
 MAX_REMEMBERED: Final = 1_000_000
 
+# The recipients with an answer of their own, and what it is, for people.
+ADDRESSES: Final = (
+    ("bounce-NAME@...", "bounces: 550 5.1.1 to RCPT"),
+    ("policy-NAME@...", "bounces: 550 5.7.1 after DATA"),
+    ("full-NAME@...", "is deferred until it expires: 452 4.2.2 to RCPT"),
+    ("defer-N-NAME@...", "is deferred N times: 451 4.7.1 after DATA"),
+    ("drop-NAME@...", "is in doubt once: the connection closes after DATA"),
+    ("tarpit-NAME@...", "is accepted, each reply a second late"),
+    ("slow-MS-NAME@...", "is accepted, the reply after DATA so many milliseconds late"),
+    ("NAME@...", "is accepted"),
+)
+
 _UNKNOWN: Final = Reply(550, "5.1.1", "No such mailbox")
 _FULL: Final = Reply(452, "4.2.2", "Mailbox full")
 _POLICY: Final = Reply(550, "5.7.1", "Refused as spam")

@@ -1,4 +1,4 @@
-"""`sluice billing`: without a verb the service; usage, recount and rebuild beside it.
+"""`sluice billing`: serve runs the service; usage, recount, rebuild and adopt-log ask it.
 
 The verbs ask Kafka and Redis themselves, so they work while no billing process runs. Where
 the settings name neither, the running line is used (`--state` names another one).
@@ -19,7 +19,6 @@ from rich.table import Table
 
 from cli.answer import Exit, fail, print_json, say
 from cli.stack import state
-from cli.target import MAIN_LINE
 from services.billing.app import serve
 from services.billing.core.answer import Usage
 from services.billing.core.month import Months, is_month
@@ -32,10 +31,11 @@ from services.billing.edge.usage_view import MAX_WAIT_S, UsageView
 from services.billing.settings import Settings
 from shared.audit.event_log import EventLog
 from shared.runtime.clock import SystemClock
-from shared.runtime.errors import PartUnavailable, UsageError
+from shared.runtime.errors import PartUnavailable, Unavailable, UsageError
+from shared.runtime.reach import answers
 from shared.runtime.service_cli import run_cli, service_cli
 from shared.settings.loader import DEFAULT_ORIGIN, load
-from shared.store.client import StoreUnavailable, connect
+from shared.store.client import connect
 from shared.stream.client import ClientOptions, options_of
 
 P = ParamSpec("P")
@@ -46,7 +46,7 @@ _PIPED_WIDTH: Final = 200
 group = service_cli("billing", Settings, serve)
 
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-_line = click.option("--state", "line", default="", help="Name of a running line.")
+_line = click.option("--state", "line", default="", help="Name of a running pipeline.")
 
 
 class _Doors(Struct, frozen=True):
@@ -58,14 +58,16 @@ class _Doors(Struct, frozen=True):
 
 
 def _open(line: str) -> _Doors:
-    """The doors that the settings name, or else those of the running line."""
+    """Connect to what the settings name, or else to the running pipeline."""
     loaded = load(Settings)
     settings, origins = loaded.settings, loaded.origins
     kafka, redis = settings.kafka, settings.redis
-    running = state.running(line or MAIN_LINE)
+    name = line or state.MAIN
+    running = state.running(name)
     doors = running.doors if running is not None else None
-    if line and doors is None:
-        raise PartUnavailable("the line", repr(line), "it does not run")
+    is_default = {origins["kafka.bootstrap"], origins["redis.url"]} == {DEFAULT_ORIGIN}
+    if doors is None and (line or (is_default and not answers(kafka.bootstrap))):
+        raise state.NotRunning(name)
     if doors is not None and (line or origins["kafka.bootstrap"] == DEFAULT_ORIGIN):
         kafka = structs.replace(kafka, bootstrap=doors.kafka)
     if doors is not None and (line or origins["redis.url"] == DEFAULT_ORIGIN):
@@ -83,7 +85,7 @@ def _answering(command: Callable[P, None]) -> Callable[P, None]:
         as_json = bool(kwargs.get("as_json"))
         try:
             command(*args, **kwargs)
-        except (PartUnavailable, StoreUnavailable) as error:
+        except Unavailable as error:
             fail(str(error), Exit.PART_UNAVAILABLE, as_json)
         except UsageError as error:
             fail(str(error), Exit.USAGE_ERROR, as_json)

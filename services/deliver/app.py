@@ -7,6 +7,7 @@ runs the uvloop loop with the connection pools.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import threading
@@ -49,9 +50,15 @@ from shared.stream.watchdog import watchdog_of
 from shared.stream.worker import Worker
 from shared.topics.names import DELAYS_S, DELIVER_PATTERN, EVENTS, deferred, outbound, plans
 
+log = logging.getLogger(__name__)
+
 GROUP: Final = "sluice.deliver"
 # The lane that is always there; validate makes the others, since it chooses them.
 LANES: Final = ("default",)
+TO_THE_INTERNET: Final = (
+    "deliver.routes has no route for `*`: messages go to the mail servers of their recipients on"
+    " the internet; set deliver.reach_internet = true to confirm this"
+)
 # Of the time a stopping process has, what is kept for closing up after the drain.
 CLOSING_S: Final = 3.0
 
@@ -72,6 +79,8 @@ def serve(settings: Settings, running: Running) -> int:
         routes = Routes(settings.deliver.routes)
     except RouteError as error:
         raise UsageError(f"deliver.routes: {error}") from None
+    if "*" not in settings.deliver.routes and not settings.deliver.reach_internet:
+        log.warning(TO_THE_INTERNET)
     signer = make_signer(settings.deliver, running.clock)
     topics = plans(LANES, kafka.partitions)
     if not ensure_topics_until(running.stop, kafka, topics):

@@ -28,6 +28,13 @@ class DeliverSettings(Struct, frozen=True, forbid_unknown_fields=True):
             " `host:port`. For relays and tests."
         ),
     ] = {}
+    reach_internet: Annotated[
+        bool,
+        Meta(
+            description="Confirms that messages without a route go to the mail servers of their"
+            " recipients' domains. Without it deliver warns at its start."
+        ),
+    ] = False
     dkim_key_file: Annotated[
         str,
         Meta(

@@ -1,11 +1,11 @@
-"""The conservation equation: received = final events + in flight, per mailing. Pure.
+"""Checks the conservation equation: received = final events + in flight, per mailing. Pure.
 
-Owns what counts as a fault. Does not own reading the events (audit.py) or finding doubled
+Owns: what counts as a fault. Does not own: reading the events (event_log.py), finding duplicate
 ids among millions (id_buckets.py).
 
-Finals are counted below one mark in the log and tallies below a later one (audit.py), so
-every final event counted here has its tally counted too, and in flight below zero is a
-fault however busy the line is.
+Final events are counted below one offset of the log and tallies below a later one, so the tally of
+every counted final event is counted too. A negative number in flight is therefore a fault, however
+busy the pipeline is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from msgspec import Struct
 from shared.topics import ids
 from shared.topics.records import FINAL, Event, EventType, Tally
 
-# Examples shown of each kind of fault.
+# The number of examples shown per kind of fault.
 SHOWN: Final = 10
 
 Mailing = tuple[str, str, str]  # client, mailing ID, sub-client
@@ -32,7 +32,7 @@ _ID_BYTES: Final = 16
 
 
 class FaultKind(StrEnum):
-    """What can be wrong with the books."""
+    """The kinds of faults in the books."""
 
     DOUBLED_FINAL = "doubled_final"
     DOUBLED_DISPATCH = "doubled_first_dispatch"
@@ -45,7 +45,7 @@ class FaultKind(StrEnum):
 
 
 class BookFault(Struct, frozen=True):
-    """One kind of fault: how often, where, and a few mail ids or mailings."""
+    """One kind of fault: its count, and a few mail ids or mailings as examples."""
 
     kind: FaultKind
     count: int
@@ -72,7 +72,7 @@ class Report(Struct, frozen=True):
     """The books of all mailings, and whether they balance."""
 
     balanced: bool
-    settled: bool  # whether nothing may be in flight any more
+    settled: bool  # True: nothing may be in flight any more
     events: int
     received: int
     finals: int
@@ -83,9 +83,9 @@ class Report(Struct, frozen=True):
 
 
 def parse_mail_id(text: str) -> bytes | None:
-    """The 16 bytes of a mail id (shared.topics.ids); None when it is none."""
+    """Return the 16 bytes of a mail id (shared.topics.ids); None if it is not valid."""
     digits = text.translate(_TO_DIGITS)
-    # What translate() leaves as it was (I, L, O, U, small letters) is no letter of the alphabet.
+    # translate() leaves I, L, O, U and lower case unchanged; they are not in the alphabet.
     if len(text) != ids.ID_CHARS or not text.isascii() or not set(text) <= set(_LETTERS):
         return None
     number = int(digits, 32)
@@ -93,7 +93,7 @@ def parse_mail_id(text: str) -> bytes | None:
 
 
 def mail_id_text(mail_id: bytes) -> str:
-    """The letters of 16 bytes."""
+    """Return the mail id of these 16 bytes."""
     return ids.encode(int.from_bytes(mail_id, "big"))
 
 
@@ -109,12 +109,12 @@ class Books:
         self.strange: Counter[str] = Counter()
 
     def add_tally(self, tally: Tally) -> None:
-        """Note what a transaction took in."""
+        """Add the submissions of one transaction."""
         for row in tally.rows:
             self._received[row.client, row.mailing_id, row.sub_client] += row.received
 
     def add_event(self, event: Event) -> bytes | None:
-        """Note an event; its mail id where it is a final one or a first dispatch."""
+        """Add an event; return its mail id if it is a final event or a first dispatch."""
         self.events += 1
         data = event.data
         is_final = event.type in FINAL
@@ -130,7 +130,7 @@ class Books:
         return mail_id
 
     def rows(self) -> list[BookRow]:
-        """The account of each mailing, in order."""
+        """Return the account of each mailing, sorted."""
         return [self._row(each) for each in sorted(self._received.keys() | self._finals.keys())]
 
     def _row(self, mailing: Mailing) -> BookRow:
@@ -149,7 +149,7 @@ class Books:
 
 
 class Doubles(Struct, frozen=True):
-    """Mail ids that occur more than once, with how often."""
+    """Mail ids that occur more than once, with their counts."""
 
     finals: Mapping[bytes, int]
     dispatches: Mapping[bytes, int]
@@ -158,8 +158,10 @@ class Doubles(Struct, frozen=True):
 def judge(
     books: Books, doubles: Doubles, settled: bool, cut_partitions: Sequence[int] = ()
 ) -> Report:
-    """The report. `settled`: nothing may be in flight. `cut_partitions`: those whose beginning
-    Kafka has deleted, so that the books cannot be whole."""
+    """Build the report. `settled`: nothing may be in flight.
+
+    `cut_partitions`: partitions whose beginning Kafka has deleted; the books are then incomplete.
+    """
     rows = books.rows()
     faults = [
         *doubled_faults(doubles),
@@ -191,7 +193,7 @@ def judge(
 
 
 def doubled_faults(doubles: Doubles) -> list[BookFault]:
-    """The mail ids that occur more than once, by kind; nothing for a kind without any."""
+    """Return the faults of mail ids that occur more than once; kinds without any are left out."""
     faults = (
         _doubled(FaultKind.DOUBLED_FINAL, doubles.finals),
         _doubled(FaultKind.DOUBLED_DISPATCH, doubles.dispatches),
@@ -200,13 +202,13 @@ def doubled_faults(doubles: Doubles) -> list[BookFault]:
 
 
 def _doubled(kind: FaultKind, found: Mapping[bytes, int]) -> BookFault:
-    """`count`: how many there are too many."""
+    """`count` is the number of surplus events."""
     examples = [mail_id_text(mail_id) for mail_id in sorted(found)[:SHOWN]]
     return BookFault(kind, sum(number - 1 for number in found.values()), examples)
 
 
 def _off(kind: FaultKind, rows: Iterable[BookRow]) -> BookFault:
-    """`count`: how many messages the rows are off by."""
+    """`count` is the number of messages by which the rows do not balance."""
     found = list(rows)
     examples = [
         f"{row.client}/{row.mailing_id}/{row.sub_client}: {row.in_flight:+}"

@@ -1,7 +1,7 @@
-"""Finds mails that have more than one final event or first dispatch, among very many.
+"""Finds messages with more than one final event or first dispatch, among very many.
 
-Used by `sluice audit` and `sluice billing recount`, so that both see and name the same faults.
-Does not own: the search in bounded memory (id_buckets.py), what makes books balance
+Used by `sluice audit` and `sluice billing recount`, so that both find and report the same faults.
+Does not own: the search in bounded memory (id_buckets.py), the conservation equation
 (conservation.py).
 """
 
@@ -13,24 +13,24 @@ from shared.topics.records import FINAL, Event
 
 
 class DoubleSearch:
-    """Collects the mail ids of final events and first dispatches. Close it."""
+    """Collects the mail ids of final events and first dispatches. The caller must close() it."""
 
     def __init__(self) -> None:
         self._finals = IdBuckets()
         self._dispatches = IdBuckets()
 
     def add(self, event: Event, mail_id: bytes) -> None:
-        """Note an event under its mail id (16 bytes)."""
+        """Add an event with its mail id (16 bytes)."""
         if event.type in FINAL:
             self._finals.add(mail_id)
         if event.data.first_dispatch:
             self._dispatches.add(mail_id)
 
     def found(self) -> Doubles:
-        """Those that occur more than once so far."""
+        """Return the mail ids that occur more than once so far."""
         return Doubles(dict(self._finals.doubled()), dict(self._dispatches.doubled()))
 
     def close(self) -> None:
-        """Remove what was put on disk."""
+        """Delete the temporary files."""
         self._finals.close()
         self._dispatches.close()

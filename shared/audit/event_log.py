@@ -1,6 +1,6 @@
-"""Reads mail.events from its beginning up to given offsets, for commands that count again.
+"""Reads mail.events from its beginning up to given offsets, for commands that recount events.
 
-Owns the consumer. Committed records only; never joins a group, never commits.
+Owns: the consumers. It reads only committed records, never joins a group and never commits.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ ASK_TIMEOUT_MS: Final = 10_000
 POLL_MS: Final = 500
 POLL_RECORDS: Final = 10_000
 CLOSE_TIMEOUT_MS: Final = 2_000
-# Longer than an open transaction may hold back what was committed behind it.
+# Longer than an open transaction may hold back the records committed after it.
 STUCK_S: Final = 90.0
 
 
 class EventLog:
-    """The log of mail.events, for one thread. Every method raises PartAway without Kafka."""
+    """The log of mail.events, for one thread. All methods may raise PartUnavailable."""
 
     def __init__(self, options: ClientOptions, topic: str = EVENTS) -> None:
         self._topic = topic
@@ -37,7 +37,7 @@ class EventLog:
         numbers = self._committed.partitions_for_topic(topic)
         if not numbers:
             self.close()
-            raise PartUnavailable("Kafka", options.bootstrap, f"it has no topic {topic}")
+            raise PartUnavailable("Kafka", options.bootstrap, f"topic {topic} does not exist")
         self._partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
 
     def __enter__(self) -> EventLog:
@@ -52,32 +52,32 @@ class EventLog:
         self.close()
 
     def id(self) -> str:
-        """The topic's id."""
+        """Return the topic's id."""
         return str(self._committed._cluster.topic_id(self._topic))
 
     def begins(self) -> dict[int, int]:
-        """By partition, the first offset Kafka still holds."""
+        """Return the first available offset by partition."""
         return self._ask(self._committed.beginning_offsets)
 
     def committed_ends(self) -> dict[int, int]:
-        """By partition, the offset up to which everything is decided now."""
+        """Return the last stable offset by partition: no open transaction is below it."""
         return self._ask(self._committed.end_offsets)
 
     def written_ends(self) -> dict[int, int]:
-        """By partition, the offset after the last record, open transactions included."""
+        """Return the offset after the last record by partition, including open transactions."""
         return self._ask(self._written.end_offsets)
 
     def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Record]]]:
-        """The committed records below `ends`, each partition's in order, in runs.
+        """Yield the committed records below `ends` in runs, in order within each partition.
 
-        Waits for open transactions below `ends` to be decided. May be called again.
+        It waits for open transactions below `ends` to end. It may be called again.
         """
         consumer = self._committed
         begins = self.begins()
         todo = {part for part in self._partitions if ends.get(part.partition, 0) > 0}
         todo = {part for part in todo if begins[part.partition] < ends[part.partition]}
         consumer.assign(sorted(todo))
-        consumer.resume(*todo)  # those that were paused at the end of a reading before
+        consumer.resume(*todo)  # they may be paused since the end of an earlier read()
         for part in todo:
             consumer.seek(part, begins[part.partition])
         moved_at = time.monotonic()
@@ -95,10 +95,10 @@ class EventLog:
                 todo -= done
                 consumer.pause(*done)
             elif time.monotonic() - moved_at > STUCK_S:
-                raise self._away("nothing came for a long time")
+                raise self._away(f"no records were received for {STUCK_S:g} s")
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         for consumer in (self._committed, self._written):
             consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
 

@@ -1,9 +1,9 @@
 """Finds ids that occur more than once among very many, in bounded memory.
 
-16-byte ids fall into 256 buckets by their last byte (a mail id's is hashed, so they fill
-evenly). Up to MEMORY_BYTES are held; beyond that each bucket is appended to a file of its
-own in a temporary folder, 16 bytes an id. Searching loads one bucket at a time, about 100
-bytes for each of its ids: 100 million ids are 1.6 GB on disk and 40 MB while searching.
+16-byte ids are divided into 256 buckets by their last byte (in a mail id it is hashed, so they fill
+evenly). Up to MEMORY_BYTES are kept in memory; beyond that each bucket is appended to its own
+file in a temporary folder, 16 bytes per id. A search loads one bucket at a time, about 100
+bytes per id: 100 million ids take 1.6 GB on disk and 40 MB of memory during the search.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MEMORY_BYTES: Final = 64 * 1024 * 1024
 
 
 class IdBuckets:
-    """Ids, each 16 bytes, in no order. close() removes what was put on disk."""
+    """A collection of ids of 16 bytes each, without order. close() deletes its files."""
 
     def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
         self._buckets = [bytearray() for _ in range(BUCKETS)]
@@ -29,14 +29,13 @@ class IdBuckets:
         self._folder: TemporaryDirectory[str] | None = None
 
     def add(self, mail_id: bytes) -> None:
-        """Add one id."""
         self._buckets[mail_id[-1]] += mail_id
         self._held += ID_BYTES
         if self._held >= self._limit:
             self._spill()
 
     def doubled(self) -> Iterator[tuple[bytes, int]]:
-        """Each id that was added more than once, and how often."""
+        """Yield each id that was added more than once, with its count."""
         for number in range(BUCKETS):
             data = self._load(number)
             found = [data[at : at + ID_BYTES] for at in range(0, len(data), ID_BYTES)]
@@ -44,7 +43,7 @@ class IdBuckets:
                 yield from ((each, n) for each, n in Counter(found).items() if n > 1)
 
     def close(self) -> None:
-        """Remove what was put on disk."""
+        """Delete the temporary files."""
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None

@@ -1,11 +1,11 @@
-"""Reads one address, as it stands in a From or To header or in an SMTP path (RFC 5322, 3.4).
+"""Parses one address from a From or To header or an SMTP path (RFC 5322, 3.4).
 
-Owns: what is one valid address and what is not, decided form by form in docs/rules.md; the
-normal form, in which the same mailbox has the same text: the local part unquoted where it can
-be, the domain as lower-case A-labels. Letter case in the local part counts (RFC 5321, 2.4).
+Owns: the decision whether a value is one valid address, form by form in docs/rules.md; the
+normal form, in which the same mailbox has the same text: the local part unquoted if possible,
+the domain as lower-case A-labels. The local part is case-sensitive (RFC 5321, 2.4).
 Does not own: the header line around it (headers.py).
-Promises: never raises, work linear in the length. The fast path for plain ASCII gives exactly
-what the tokens give; a test holds the two together.
+Guarantees: it never raises; the work is linear in the length. The fast path for plain ASCII gives
+exactly the same result as the tokens; a test compares the two.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from shared.mail.domains import normalise
 
 MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1
 MAX_ADDRESS_OCTETS: Final = 254  # a path is at most 256 with its brackets (RFC 5321, 4.5.3.1.3)
-MAX_VALUE_CHARS: Final = 4_096  # display name and all; no sender needs more
+MAX_VALUE_CHARS: Final = 4_096  # including the display name; no sender needs more
 MAX_NESTED_COMMENTS: Final = 16
 _CACHED_PATHS: Final = 4_096
 
 
 class Fault(StrEnum):
-    """Why a value is not exactly one valid address, in words that follow "because"."""
+    """The reason why a value is not exactly one valid address, as a text after "because"."""
 
     EMPTY = "it is empty"
-    NO_ADDRESS = "it holds no address of the form local-part@domain"
-    SEVERAL = "it holds more than one address, or a list"
-    GROUP = "it holds a group, which is not an address"
-    NOT_UTF8 = "it holds bytes that are not UTF-8; write such names as RFC 2047 encoded words"
-    CONTROL = "it holds a control character"
+    NO_ADDRESS = "it contains no address of the form local-part@domain"
+    SEVERAL = "it contains more than one address, or a list"
+    GROUP = "it contains a group, which is not an address"
+    NOT_UTF8 = "it contains bytes that are not UTF-8; write such names as RFC 2047 encoded words"
+    CONTROL = "it contains a control character"
     TOO_LONG = "it is too long: 64 octets before the @, 254 in all"
     UNCLOSED = "a quotation mark, bracket or comment in it is not closed"
-    OUTSIDE = "there is text beside <address> that is not a display name"
-    ENCODED = "an encoded word stands in the address itself"
-    INSIDE = "a comment or white space stands inside the address itself"
-    ROUTE = "it holds a source route"
-    LOCAL_PART = "what stands before the @ is not valid"
-    LITERAL = "an IP address stands in place of the domain"
-    DOMAIN = "what stands after the @ is not a fully qualified domain"
+    OUTSIDE = "there is text around <address> that is not a display name"
+    ENCODED = "the address itself contains an encoded word"
+    INSIDE = "the address itself contains a comment or white space"
+    ROUTE = "it contains a source route"
+    LOCAL_PART = "the part before the @ is not valid"
+    LITERAL = "it has an IP address instead of a domain"
+    DOMAIN = "the part after the @ is not a fully qualified domain"
     HIDDEN = "its display name hides control characters in an encoded word"
 
 
@@ -58,13 +58,13 @@ class ParsedAddress(Struct, frozen=True):
 
 
 class AddressFault(Struct, frozen=True):
-    """Why there is not exactly one valid address."""
+    """The reason why there is not exactly one valid address."""
 
     fault: Fault
 
     @property
     def reason(self) -> str:
-        """The reason in words."""
+        """The reason as a text."""
         return str(self.fault)
 
 
@@ -79,9 +79,10 @@ _PLAIN: Final = re.compile(
 )
 _UATEXT: Final = rf"{_ATEXT}\u00a0-\U0010ffff"  # RFC 6532, 3.2
 _DOT_ATOM_TEXT: Final = re.compile(rf"[{_UATEXT}]++(?:\.[{_UATEXT}]++)*+")
-# ASCII controls but the tab; C1 controls, line and paragraph separators, lone surrogates.
+# ASCII controls except the tab; C1 controls, line and paragraph separators, lone surrogates.
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-# Windows-1252 in the name of ISO 8859-1 gives C1 controls, broken ISO 2022 gives escapes.
+# C1 controls and escapes are allowed: Windows-1252 declared as ISO 8859-1 gives C1 controls, and
+# malformed ISO 2022 gives escapes.
 _HIDDEN: Final = re.compile("[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f\u2028\u2029]")
 _TOKEN: Final = re.compile(
     rf"(?P<space>[ \t]++)|(?P<atom>[{_UATEXT}]++)"
@@ -102,13 +103,13 @@ class _NotOne(Exception):
 
 
 def parse_single(value: bytes | str) -> Parsed:
-    """Read the value of an unfolded From or To header as exactly one address."""
+    """Parse the value of an unfolded From or To header as exactly one address."""
     octets = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
     return _parse_plain(octets) or _parse_tokens(octets)
 
 
 def parse_path(path: str) -> Parsed:
-    """Read an envelope address: an addr-spec without a display name or brackets."""
+    """Parse an envelope address: an addr-spec without a display name or brackets."""
     if len(path) > 2 * MAX_ADDRESS_OCTETS:
         return AddressFault(Fault.TOO_LONG)
     return _cached_path(path)
@@ -123,7 +124,7 @@ def _cached_path(path: str) -> Parsed:
 
 
 def _parse_plain(octets: bytes) -> ParsedAddress | None:
-    """The forms of nearly all mail; None leaves the value to the tokens."""
+    """Parse the forms of nearly all mail; None leaves the value to the tokens."""
     match = _PLAIN.fullmatch(octets)
     if match is None or len(octets) > MAX_VALUE_CHARS:
         return None
@@ -223,7 +224,7 @@ def _angle_address(tokens: list[_Token], kinds: list[str]) -> ParsedAddress:
 
 
 def _check_outside(kinds: list[str]) -> None:
-    """Only a display name before the brackets, only comments after them."""
+    """Allow only a display name before the brackets, and only comments after them."""
     if kinds.count("<") != 1 or kinds.count(">") != 1:
         several = kinds.count("<") > 1 and kinds.count(">") > 1
         raise _NotOne(Fault.SEVERAL if several else Fault.UNCLOSED)
@@ -236,7 +237,7 @@ def _check_outside(kinds: list[str]) -> None:
     if ":" in before or ";" in after:
         raise _NotOne(Fault.GROUP)
     words = [kind for kind in before if kind not in {"space", "comment"}]
-    # Dots are obsolete in a name, but no grammar lets it begin with one (RFC 5322, 4.1).
+    # Dots are obsolete in a name, but no grammar allows one at its beginning (RFC 5322, 4.1).
     if words[:1] == ["."] or any(kind not in {"atom", "quoted", "."} for kind in words):
         raise _NotOne(Fault.OUTSIDE)
     if any(kind not in {"space", "comment"} for kind in after):
@@ -267,7 +268,7 @@ def _addr_spec(tokens: list[_Token]) -> ParsedAddress:
     at = kinds.index("@")
     local, domain = _local_part(tokens[:at]), _domain(tokens[at + 1 :])
     address = f"{local}@{domain}"
-    # The domain also counts as it was written: a U-label can be longer than its A-label.
+    # The length of the domain as written counts too: a U-label can be longer than its A-label.
     written = sum(len(text.encode()) for _, text in tokens)
     if len(local.encode()) > MAX_LOCAL_OCTETS:
         raise _NotOne(Fault.TOO_LONG)
@@ -277,7 +278,7 @@ def _addr_spec(tokens: list[_Token]) -> ParsedAddress:
 
 
 def _local_part(tokens: list[_Token]) -> str:
-    """The local part in its normal form: without quotes where it needs none."""
+    """Return the local part in its normal form: without quotes if it needs none."""
     if len(tokens) == 1 and tokens[0][0] == "quoted":
         content = _QUOTED_PAIR.sub(r"\1", tokens[0][1][1:-1])
         if not content or "\t" in content:
@@ -298,7 +299,7 @@ def _local_part(tokens: list[_Token]) -> str:
 
 
 def _check_letters(content: str) -> None:
-    """Refuse invisible letters and those that another program may turn into syntax."""
+    """Refuse invisible characters and those that another program may convert to syntax."""
     if not unicodedata.is_normalized("NFC", content):
         raise _NotOne(Fault.LOCAL_PART)
     for letter in content:

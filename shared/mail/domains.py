@@ -1,7 +1,7 @@
-"""Domains in one form: lower-case A-labels, and the organisational domain of each.
+"""Normalises domains to lower-case A-labels, and finds their organisational domains.
 
-Owns: normalisation (RFC 5321 host names, RFC 5891) and the Public Suffix List, which is read
-once, when it is first needed. Does not own: DNS. Promises: never raises, answers are cached.
+Owns: normalisation (RFC 5321 host names, RFC 5891) and the Public Suffix List, which is loaded
+once, on first use. Does not own: DNS. Guarantees: it never raises; results are cached.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import idna
 from publicsuffixlist import PublicSuffixList
 
 MAX_DOMAIN_CHARS: Final = 253  # 255 octets in DNS, less the two that are not written
-# Recipients' domains repeat: the large providers, and a tail of company domains.
+# Recipients' domains recur: the large providers, and a long tail of company domains.
 _CACHED_DOMAINS: Final = 16_384
 
-_KELVIN_SIGN: Final = "\u212a"  # the one other letter whose lower case is ASCII
+_KELVIN_SIGN: Final = "\u212a"  # the only non-ASCII character whose lower case is ASCII
 
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST_NAME: Final = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}", re.ASCII)
@@ -26,10 +26,10 @@ _HOST_NAME: Final = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}", re.ASCII)
 
 @lru_cache(_CACHED_DOMAINS)
 def normalise(domain: str) -> str:
-    """The domain as lower-case A-labels, or "" where it is not a host name of two labels or more.
+    """Return lower-case A-labels, or "" if it is not a host name with at least two labels.
 
-    Of UTS 46 only case and normal form C are mapped, then IDNA 2008 is applied strictly: wide
-    letters, dots that are none and invisible characters make a look-alike, not the same domain.
+    Of UTS 46 only case and normal form C are mapped, then IDNA 2008 is applied strictly: a domain
+    with full-width characters, look-alikes of dots or invisible characters is not the same domain.
     """
     if len(domain) > MAX_DOMAIN_CHARS:
         return ""
@@ -45,8 +45,8 @@ def normalise(domain: str) -> str:
 def _to_ascii(domain: str) -> str:
     if _KELVIN_SIGN in domain:
         return ""
-    # Letter by letter, as UTS 46 does: str.lower() alone would make a last capital sigma the
-    # final one, which is another domain.
+    # Character by character, as in UTS 46: str.lower() of the whole text would convert a last
+    # capital sigma to the final sigma, which is another domain.
     folded = unicodedata.normalize("NFC", "".join(map(str.lower, domain)))
     try:
         return idna.encode(folded, strict=True, uts46=False).decode("ascii")
@@ -55,17 +55,17 @@ def _to_ascii(domain: str) -> str:
 
 
 def domain_of(address: str) -> str:
-    """What follows the last @ of an address; "" where there is none."""
+    """Return the part after the last @ of an address; "" if there is no @."""
     return address.rpartition("@")[2] if "@" in address else ""
 
 
 @lru_cache(_CACHED_DOMAINS)
 def organisational_domain(domain: str) -> str:
-    """The public suffix and one label more (RFC 7489, 3.2); "" for what is no domain.
+    """Return the public suffix plus one label (RFC 7489, 3.2); "" if it is not a domain.
 
-    The list's private part counts too: two customers of one hosting company are two. A domain
-    that is a public suffix itself is its own organisational domain. Under a top-level
-    domain that the list does not name, the last label is the public suffix.
+    The list's private part counts too: two customers of one hosting company have different
+    domains. A domain that is a public suffix itself is its own organisational domain. Under a
+    top-level domain that is not in the list, the last label is the public suffix.
     """
     normal = normalise(domain)
     if not normal:

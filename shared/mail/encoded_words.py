@@ -1,8 +1,8 @@
-"""Reads RFC 2047 encoded words, and says whether a text shows anything at all.
+"""Decodes RFC 2047 encoded words, and checks whether a text is visible at all.
 
-Owns: one generous decoder. Does not own: where encoded words are allowed (address.py).
-Promises: never raises, work linear in the value's length. It decodes what any mail program
-might decode, also where RFC 2047 forbids it, because it is asked for what could be hidden.
+Owns: a lenient decoder. Does not own: where encoded words are allowed (address.py).
+Guarantees: it never raises; the work is linear in the value's length. It decodes everything that
+any mail program might decode, even where RFC 2047 forbids it, in order to find hidden text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
-MAX_CACHED_BYTES: Final = 512  # a longer value is read anew each time, so that the cache is bounded
+MAX_CACHED_BYTES: Final = 512  # longer values are not cached, so that the cache is bounded
 _CACHED_VALUES: Final = 2_048
 
 _ENCODED_WORD: Final = re.compile(rb"=\?([^?\s]{1,60})\?([BbQq])\?([^?]*)\?=")
@@ -22,14 +22,14 @@ _BETWEEN_WORDS: Final = re.compile(rb"[ \t\r\n]*")
 _VISIBLE_ASCII: Final = re.compile(rb"[!-~]")
 _Q_OCTET: Final = re.compile(rb"=([0-9A-Fa-f]{2})")
 _NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]+")
-# Python's other codecs (punycode, idna, unicode_escape, ...) are no charsets of mail.
+# Python's other codecs (punycode, idna, unicode_escape, ...) are not charsets of mail.
 _CHARSET: Final = re.compile(
     r"utf-?(7|8|16|16le|16be|16-le|16-be|32)|(us-)?ascii|iso[-_]?8859[-_]\d{1,2}|"
     r"windows-?\d{3,4}|cp\d{3,4}|iso[-_]2022[-_](jp|kr)(-(1|2|3|ext|2004))?|"
     r"shift[-_]?jis(x0213|-2004)?|s-?jis|euc[-_]?(jp|kr)|gb2312|gbk|gb18030|hz(-gb-2312)?|"
     r"big5(-?hkscs)?|koi8-[rut]|tis-620|latin-?\d{1,2}|mac-?roman|ks_c_5601-1987"
 )
-# Shown as nothing, though Unicode calls them letters, marks or symbols.
+# Invisible, although Unicode classifies them as letters, marks or symbols.
 _BLANKS: Final = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2065\u2800\u3164\uffa0"
 )
@@ -38,12 +38,12 @@ _BLANK_CATEGORIES: Final = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Cs"})
 
 
 def decode(value: bytes) -> str:
-    """The value as a mail program shows it; what cannot be decoded is shown as it stands."""
+    """Return the value as a mail program shows it; undecodable parts stay unchanged."""
     return "".join(_pieces(value))
 
 
 def is_blank(value: bytes) -> bool:
-    """Whether a header value shows nothing after decoding and stripping (rule R6)."""
+    """Whether a header value is invisible after decoding and stripping (rule R6)."""
     if b"=?" not in value and _VISIBLE_ASCII.search(value):
         return False
     if len(value) <= MAX_CACHED_BYTES:
@@ -59,7 +59,7 @@ _cached_is_blank: Final = lru_cache(_CACHED_VALUES)(_is_blank)
 
 
 def shows_nothing(letter: str) -> bool:
-    """Whether a mail program shows this one letter as blank, or not at all."""
+    """Whether a mail program shows this character as blank, or not at all."""
     if "!" <= letter <= "~":
         return False
     if unicodedata.category(letter) in _BLANK_CATEGORIES or letter in _BLANKS:

@@ -1,11 +1,11 @@
-"""Scans a message's header block once, for what the rules R1 to R12 ask (RFC 5322, 2.2).
+"""Scans a message's header block once for the facts that the rules R1 to R12 need (RFC 5322, 2.2).
 
-Owns: where the header ends, which lines count as which header, the defects for which bytes are
-not read as a message at all. Does not own: what an address is (address.py), what is allowed
-(rules.py). The forms decided here are listed in docs/rules.md.
-Promises: never raises. A defect does not end the scan: everything that any mail program might
-read as one of the headers is still counted, so that nothing hides behind the defect. Work is
-linear and bounded by `max_header_bytes`; nothing of the body is looked at.
+Owns: where the header ends, which lines count as which header, the defects because of which bytes
+are not accepted as a message at all. Does not own: the syntax of addresses (address.py), the rules
+(rules.py). docs/rules.md lists the forms decided here.
+Guarantees: it never raises. A defect does not end the scan: every line that any mail program might
+read as one of the headers is still counted, so that nothing hides behind the defect. The work is
+linear and bounded by `max_header_bytes`; the body is only searched for NUL bytes.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ __all__ = ["CODE_HEADER", "MAX_HEADER_BYTES", "Defect", "scan", "split_domain"]
 CODE_HEADER: Final = b"x-bm-mailing"
 MAX_HEADER_BYTES: Final = 262_144
 MAX_HEADER_LINES: Final = 2_000  # real mail has under 200; each costs a Python object
-RAW_CHARS: Final = 200  # of a value kept to be shown
-MAX_MESSAGE_ID_OCTETS: Final = 995  # what fits a line of 998 beside the brackets
+RAW_CHARS: Final = 200  # how much of a value is kept for display
+MAX_MESSAGE_ID_OCTETS: Final = 995  # fits into a line of 998
 
 
 class Defect(StrEnum):
-    """Why bytes cannot be read as a message, in words that follow a colon."""
+    """The reason why bytes cannot be parsed as a message, as a text after a colon."""
 
     EMPTY = "it is empty"
     NO_HEADER = "it begins with an empty line, so it has no header"
     NO_END = "no empty line ends its header"
     TOO_LARGE = "its header is larger than {limit} bytes"
     TOO_MANY = f"its header has more than {MAX_HEADER_LINES} lines"
-    NUL = "its header holds a NUL byte"
-    NUL_BODY = "its body holds a NUL byte"
-    CONTROL = "its header holds a control character"
-    BARE_CR = "its header holds a carriage return without a line feed"
+    NUL = "its header contains a NUL byte"
+    NUL_BODY = "its body contains a NUL byte"
+    CONTROL = "its header contains a control character"
+    BARE_CR = "its header contains a carriage return without a line feed"
     MIXED = "its header ends some lines with CRLF and some with LF"
     FOLD_FIRST = "its first line begins with white space"
-    FOLD_BLANK = "its header holds a line of nothing but white space"
+    FOLD_BLANK = "its header has a line with only white space"
     NO_COLON = "a line of its header is not of the form Name: value"
-    NAME = "the name of a header holds a character that is not allowed"
-    SPACE = "white space stands between the name of a header and its colon"
+    NAME = "the name of a header contains a character that is not allowed"
+    SPACE = "there is white space between the name of a header and its colon"
 
 
-# The kinds of header line; values are kept for all but the first.
+# The kinds of header lines; values are kept for all except the first.
 _OTHER: Final = 0
 _FROM, _TO, _CC, _BCC, _SUBJECT, _MESSAGE_ID, _REPLY_TO, _RETURN_PATH, _CODE, _DATE = range(1, 11)
 _RULED: Final = {
@@ -63,8 +63,8 @@ _RULED: Final = {
     b"return-path": _RETURN_PATH,
     b"date": _DATE,
 }
-# Names as senders write them, so that most lines need one look-up; the rest is read letter by
-# letter. A fixed table, because a cache could be filled with names of 256 KB.
+# Names as senders write them, so that most lines need only one look-up; other names are parsed.
+# The table is fixed, because a cache could be filled with names of 256 KB.
 _USUAL: Final = (
     b"From To Cc Bcc CC BCC Subject Message-ID Message-Id Message-id Reply-To Return-Path Date "
     b"Received DKIM-Signature DomainKey-Signature Authentication-Results ARC-Seal "
@@ -82,7 +82,7 @@ _NAME: Final = re.compile(rb"[!-9;-~]+")  # RFC 5322, 3.6.8
 _NOT_IN_NAMES: Final = bytes({*range(256)} - {*range(0x21, 0x7F)}) + b":"
 _ANY_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _ANY_HEADER_END: Final = re.compile(rb"\n\r?\n")
-# Tab, CR and LF are judged by themselves; ESC begins Japanese text in ISO-2022-JP.
+# Tab, CR and LF are checked separately; ESC begins Japanese text in ISO-2022-JP.
 _CONTROLS: Final = bytes(sorted({*range(32), 127} - set(b"\t\r\n\x1b")))
 _ATEXT: Final = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 _DOT_ATOM: Final = _ATEXT + rb"++(?:\." + _ATEXT + rb"++)*+"
@@ -96,7 +96,7 @@ _MAX_CACHED_OCTETS: Final = 512
 def scan(
     content: bytes, code_header: bytes = CODE_HEADER, max_header_bytes: int = MAX_HEADER_BYTES
 ) -> Facts:
-    """The facts of a message; `code_header` is the lower-case name of the header of rule R8."""
+    """Return the facts of a message; `code_header` is the lower-case header name of rule R8."""
     first = content.find(b"\n", 0, max_header_bytes)
     is_crlf = first > 0 and content[first - 1] == 13
     end = content.find(b"\r\n\r\n", first - 1, max_header_bytes) if is_crlf else -1
@@ -104,7 +104,7 @@ def scan(
     lines = head.split(b"\r\n")
     breaks = len(lines) - 1
     defect, header_bytes = "", end + 4
-    # Where every CR and every LF is part of a CRLF, the header ends here for every reader.
+    # If every CR and every LF is part of a CRLF, the header ends here for every reader.
     whole = end > 0 and head.count(b"\n") == breaks == head.count(b"\r")
     if not whole or not lines[0]:
         lines, header_bytes, defect = _split_odd(content, max_header_bytes)
@@ -117,13 +117,13 @@ def scan(
     line_defect = _sort(lines, code_header, values)
     defect = defect or line_defect
     if not defect and b"\0" in content:
-        # RFC 5322, 2.1 has none. Who drops it may see a line of one dot: SMTP smuggling.
+        # RFC 5322, 2.1 allows none. A server that drops it may see a single dot: SMTP smuggling.
         defect = Defect.NUL_BODY
     return _facts(len(content), header_bytes, str(defect), values)
 
 
 def _split_odd(content: bytes, limit: int) -> tuple[list[bytes], int, str]:
-    """Lines, length and defect of a header that is not plainly in CRLF lines."""
+    """Return lines, length and defect of a header that does not simply consist of CRLF lines."""
     if not content:
         return [], 0, Defect.EMPTY
     if content[0] in b"\r\n":
@@ -156,7 +156,7 @@ def _usual_kinds(code_header: bytes) -> dict[bytes, int]:
 
 
 def _sort(lines: list[bytes], code_header: bytes, values: _Values) -> str:
-    """Put the unfolded values of the ruled headers into their slots; returns a defect."""
+    """Add the unfolded values of headers with a rule to `values`; return a defect."""
     defect = ""
     kinds = _usual_kinds(code_header)
     kind = -1
@@ -179,7 +179,7 @@ def _sort(lines: list[bytes], code_header: bytes, values: _Values) -> str:
 
 
 def _read_name(name: bytes, colon: bytes, code_header: bytes) -> tuple[int, str]:
-    """The kind of a line by its name, read so that an odd spelling cannot hide it; a defect."""
+    """Return the kind of a line and a defect; an odd spelling of its name cannot hide it."""
     if not colon:
         return _OTHER, Defect.NO_COLON
     defect = ""
@@ -194,7 +194,7 @@ def _read_name(name: bytes, colon: bytes, code_header: bytes) -> tuple[int, str]
 def _facts(size_bytes: int, header_bytes: int, defect: str, values: _Values) -> Facts:
     message_ids, tos, froms = values[_MESSAGE_ID], values[_TO], values[_FROM]
     subjects, codes = values[_SUBJECT], values[_CODE]
-    # In the order of the fields: by their names it would take eight times as long.
+    # Positional, in the order of the fields: by name it would take eight times as long.
     return Facts(
         size_bytes,
         header_bytes,
@@ -230,12 +230,12 @@ def _message_id(values: list[bytes]) -> str:
 
 
 def _address(parsed: Parsed) -> str:
-    # For a Struct isinstance() takes five times as long.
+    # isinstance() takes five times as long for a Struct.
     return parsed.address if type(parsed) is ParsedAddress else ""
 
 
 def _sender(value: bytes) -> str:
-    """The From address; a client's mail repeats it, so it is read once."""
+    """Return the From address; it is cached, because a client's mail often has the same one."""
     if len(value) > _MAX_CACHED_OCTETS:
         return _address(parse_single(value))
     return _cached_sender(value)
@@ -247,7 +247,7 @@ def _cached_sender(value: bytes) -> str:
 
 
 def _shown(values: list[bytes]) -> str:
-    """The first value, cut, as text that can always be encoded."""
+    """Return the first value, shortened, as text that can always be encoded."""
     if not values:
         return ""
     octets = values[0].strip(b" \t")[: 4 * RAW_CHARS]

@@ -1,8 +1,8 @@
-"""What a sender probably did where a message or an address cannot be read. Pure.
+"""Guesses the sender's mistake if a message or an address cannot be parsed. Pure.
 
-The refusal says what is wrong in any case; a hint follows it where one mistake is known to look so.
-Owns: these guesses and their words. Does not own: what is refused (headers.py, address.py): a hint
-never decides. Work is bounded by the first few hundred octets.
+The refusal always says what is wrong; a hint is added if the bytes look like a known mistake.
+Owns: these guesses and their texts. Does not own: what is refused (headers.py, address.py): a hint
+never decides. The work is bounded by the first 4,096 octets.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LOOKED_AT_OCTETS: Final = 4_096
 _SPEC_VERSION: Final = re.compile(rb'"specversion"\s*:')
 _HEADER_LINE: Final = re.compile(rb"[!-9;-~]{1,80}:")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{4,}")
-_BASE64_OCTETS: Final = 64  # of it are decoded, to see whether a header begins there
+_BASE64_OCTETS: Final = 64  # how much is decoded, to check whether a header begins there
 _MAGIC: Final = {
     b"\x1f\x8b": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd",
@@ -39,7 +39,7 @@ _PLACED: Final = {
 
 
 def mistake_in_bytes(content: bytes) -> str:
-    """Why bytes that were to be a message may be none; "" where nothing is known."""
+    """Return why the bytes may not be a message; "" if no mistake is recognised."""
     start = content[:_LOOKED_AT_OCTETS].lstrip(b" \t\r\n")
     for magic, name in _MAGIC.items():
         if content.startswith(magic):
@@ -69,7 +69,7 @@ def mistake_in_bytes(content: bytes) -> str:
 
 
 def mistake_in_event(value: bytes) -> str:
-    """Why a value that was to be a JSON object may be none; "" where nothing is known."""
+    """Return why the value may not be a JSON object; "" if no mistake is recognised."""
     hint = mistake_in_bytes(value)
     if not hint and _HEADER_LINE.match(value):
         return "it looks like a message: leave content-type out, or write message/rfc822"
@@ -77,7 +77,7 @@ def mistake_in_event(value: bytes) -> str:
 
 
 def mistake_in_address(value: str) -> str:
-    """What stands in the way of the one address in this value; "" where nothing is known."""
+    """Return what makes the address in this value invalid; "" if no mistake is recognised."""
     parsed = parse_single(value)
     if isinstance(parsed, ParsedAddress) or parsed.fault not in _PLACED:
         return ""
@@ -102,7 +102,7 @@ def mistake_in_address(value: str) -> str:
 
 
 def visible(text: str) -> str:
-    """The text with every letter written out that is not seen, or obeyed by a terminal."""
+    """Escape each character that is invisible or controls a terminal."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(_visible_letter, text))
@@ -126,7 +126,7 @@ def _in_json(start: bytes) -> str:
 
 
 def _is_utf_16(start: bytes) -> bool:
-    """Whether every other octet of a text in Latin letters is zero."""
+    """Whether every other octet is zero, as in UTF-16 text in Latin script."""
     pairs = len(start) // 2
     return pairs >= 4 and any(
         start[first : 2 * pairs : 2].count(0) == pairs and 0 not in start[1 - first : 2 * pairs : 2]
@@ -135,7 +135,7 @@ def _is_utf_16(start: bytes) -> bool:
 
 
 def _is_base64(start: bytes) -> bool:
-    """Whether it decodes to a header line."""
+    """Whether it is base64 that decodes to a header line."""
     found = _BASE64.match(start)
     if found is None:
         return False

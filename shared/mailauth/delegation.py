@@ -1,8 +1,9 @@
-"""Judges how a client's sending domain is delegated: MX, SPF, DKIM, DMARC. Pure.
+"""Judges the delegation of a client's sending domain: MX, SPF, DKIM, DMARC. Pure.
 
-Owns: what is well, what is a fault, and the record that mends it. Does not own: the DNS (what it
-said is handed in), SPF's evaluation (spf.py), reading of DKIM keys (dkim_record.py).
-Promises: a DNS that is away is `away`, never `missing`. RFC 5321, 7505, 7208, 6376, 8463, 7489.
+Owns: what is correct, what is a fault, and the record that fixes it. Does not own: DNS queries (the
+caller passes a look-up function), the evaluation of SPF (spf/), parsing DKIM keys (dkim_record.py).
+Guarantees: if the DNS is unavailable, the result is `away`, never a missing record. RFC 5321, 7505,
+7208, 6376, 8463, 7489.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ TTL_S: Final = 3_600
 _STRING_OCTETS: Final = 255  # of one string of a TXT record (RFC 1035, 3.3)
 _DMARC: Final = "v=DMARC1"
 _DMARC_POLICIES: Final = ("none", "quarantine", "reject")
-# Matched by no policy that names its senders: all terms are then gone through and counted.
+# No policy that lists its senders matches it, so all terms are evaluated and counted.
 _NOBODY: Final = "192.0.2.255"
 
 
 class Judgement(StrEnum):
-    """What a check says."""
+    """The result of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -44,7 +45,7 @@ class Judgement(StrEnum):
 
 
 class Finding(Struct, frozen=True):
-    """One check: what was found and expected; the DNS records to publish, "" where none need be."""
+    """One check: the value found, the value expected, and the DNS records to publish, if any."""
 
     check: str
     judgement: Judgement
@@ -54,8 +55,11 @@ class Finding(Struct, frozen=True):
 
 
 class Expected(Struct, frozen=True):
-    """What the installation expects of a sending domain. Hosts are lower-case, without dots at
-    their end; `public_key` is the p= of its DKIM key, "" where that is not known."""
+    """The installation's expectations of a sending domain.
+
+    Hosts are lower-case, without a trailing dot; `public_key` is the p= of its DKIM key, "" if that
+    is not known.
+    """
 
     mail_hosts: tuple[str, ...]
     sources: tuple[str, ...] = ()
@@ -65,7 +69,7 @@ class Expected(Struct, frozen=True):
 
 
 def judge_delegation(ask: LookUp, domain: str, expected: Expected) -> list[Finding]:
-    """Every check of one sending domain, in the order in which they are told."""
+    """Return every check of one sending domain, in the order of the report."""
     return [
         judge_mx(ask(domain, "MX"), domain, expected.mail_hosts),
         *judge_spf(ask, domain, expected),
@@ -75,7 +79,7 @@ def judge_delegation(ask: LookUp, domain: str, expected: Expected) -> list[Findi
 
 
 def judge_mx(answer: Rows | Away, domain: str, mail_hosts: tuple[str, ...]) -> Finding:
-    """Returned mail has to come to the installation (RFC 5321, 5.1; RFC 7505)."""
+    """Check that returned mail comes to the installation (RFC 5321, 5.1; RFC 7505)."""
     wanted = "MX " + " or ".join(mail_hosts)
     publish = "\n".join(record(domain, "MX", f"10 {host}.") for host in mail_hosts)
     if isinstance(answer, Away):
@@ -85,7 +89,7 @@ def judge_mx(answer: Rows | Away, domain: str, mail_hosts: tuple[str, ...]) -> F
     found = "MX " + ", ".join(answer.rows)
     hosts = {row.split()[-1].lower() for row in answer.rows}
     if hosts == {"."}:
-        found += " (null MX: the domain takes no mail)"
+        found += " (null MX: the domain accepts no mail)"
         return Finding("mx", Judgement.FAULT, found, wanted, publish)
     foreign = sorted(hosts - set(mail_hosts))
     if len(foreign) == len(hosts):
@@ -97,7 +101,7 @@ def judge_mx(answer: Rows | Away, domain: str, mail_hosts: tuple[str, ...]) -> F
 
 
 def judge_spf(ask: LookUp, domain: str, expected: Expected) -> list[Finding]:
-    """One policy, which covers the sending addresses and nobody else (RFC 7208)."""
+    """Check that one policy covers the sending addresses and no others (RFC 7208)."""
     answer = ask(domain, "TXT")
     wanted = f"one TXT that begins with {VERSION} and ends in -all or ~all"
     if isinstance(answer, Away):
@@ -108,7 +112,7 @@ def judge_spf(ask: LookUp, domain: str, expected: Expected) -> list[Finding]:
         found = "no SPF record" if answer.exists else _missing("SPF", answer)
         return [Finding("spf", Judgement.FAULT, found, wanted, publish)]
     if len(records) > 1:
-        found = f"{len(records)} SPF records, which is none: {'; '.join(records)}"
+        found = f"{len(records)} SPF records, which count as none: {'; '.join(records)}"
         return [Finding("spf", Judgement.FAULT, found, wanted, publish + "  (and no other)")]
     walked = check_host(ask, domain, _NOBODY)
     if walked.result in (Result.PERMERROR, Result.TEMPERROR):
@@ -122,18 +126,18 @@ def _spf_error(text: str, evaluation: Evaluation, publish: str) -> Finding:
     if evaluation.result is Result.TEMPERROR:
         return Finding("spf", Judgement.AWAY, evaluation.reason, "a policy that can be evaluated")
     found = f"{text} (permerror: {evaluation.reason})"
-    wanted = f"a policy that can be evaluated, with {MAX_LOOKUPS} look-ups at most"
+    wanted = f"a policy that can be evaluated, with at most {MAX_LOOKUPS} look-ups"
     return Finding("spf", Judgement.FAULT, found, wanted, publish)
 
 
 def _spf_ending(text: str, qualifier: str, walked: Evaluation, domain: str) -> Finding:
     found = f"{text} ({walked.lookups} of {MAX_LOOKUPS} look-ups)"
-    wanted = "an end in -all or ~all"
+    wanted = "a policy that ends in -all or ~all"
     if qualifier in {"-", "~"}:
         return Finding("spf", Judgement.OK, found, wanted)
     mended = record(domain, "TXT", _quoted(_ended(text, "-all")))
     judgement = Judgement.FAULT if qualifier == "+" else Judgement.WARNING
-    why = "; +all lets anybody send" if qualifier == "+" else ""
+    why = "; +all allows any server to send" if qualifier == "+" else ""
     return Finding("spf", judgement, found + why, wanted, mended)
 
 
@@ -152,7 +156,7 @@ def _spf_source(ask: LookUp, domain: str, source: str, text: str) -> Finding:
 
 
 def judge_dkim(ask: LookUp, domain: str, selector: str, expected: Expected) -> Finding:
-    """The public key of the installation, under its selector (RFC 6376, 3.6)."""
+    """Check the public key of the installation under its selector (RFC 6376, 3.6)."""
     host, name = f"{selector}._domainkey.{domain}", f"dkim {selector}"
     key = expected.public_key or "<public key of the installation>"
     text = f"v=DKIM1; k={expected.key_type}; p={key}"
@@ -169,7 +173,7 @@ def judge_dkim(ask: LookUp, domain: str, selector: str, expected: Expected) -> F
     except dkim_record.KeyRecordError as error:
         return Finding(name, Judgement.FAULT, str(error), wanted, publish)
     if expected.public_key and read.public_key != expected.public_key:
-        found = f"{read.shown}, which is not the key that mail is signed with"
+        found = f"{read.shown}, which is not the key that signs the mail"
         return Finding(name, Judgement.FAULT, found, wanted, publish)
     if read.warnings:
         found = f"{read.shown}; {'; '.join(read.warnings)}"
@@ -178,7 +182,7 @@ def judge_dkim(ask: LookUp, domain: str, selector: str, expected: Expected) -> F
 
 
 def judge_dmarc(ask: LookUp, domain: str) -> Finding:
-    """A policy of the domain or of its organisational domain (RFC 7489, 6.6.3)."""
+    """Check for a policy of the domain or its organisational domain (RFC 7489, 6.6.3)."""
     wanted = "one TXT v=DMARC1 with p=none, quarantine or reject"
     organisation = organisational_domain(domain)
     publish = record(f"_dmarc.{domain}", "TXT", _quoted(f"{_DMARC}; p=none"))
@@ -188,7 +192,7 @@ def judge_dmarc(ask: LookUp, domain: str) -> Finding:
             return Finding("dmarc", Judgement.AWAY, answer.reason, wanted)
         records = [row for row in answer.rows if row.replace(" ", "").split(";")[0] == _DMARC]
         if len(records) > 1:
-            found = f"{len(records)} DMARC records at _dmarc.{owner}, which is none"
+            found = f"{len(records)} DMARC records at _dmarc.{owner}, which count as none"
             mended = record(f"_dmarc.{owner}", "TXT", _quoted(records[0]))
             return Finding("dmarc", Judgement.FAULT, found, wanted, mended + "  (and no other)")
         if records:
@@ -209,12 +213,12 @@ def _dmarc_policy(text: str, owner: str, domain: str, wanted: str) -> Finding:
         wanted = "adkim and aspf r or s"
         return Finding("dmarc", Judgement.WARNING, found, wanted, publish)
     # By R4, R10 and R11 From, the return path and d= are the sending domain itself: even strict
-    # alignment holds.
+    # alignment is satisfied.
     return Finding("dmarc", Judgement.OK, f"{found}; From, return path and d= are {domain}", wanted)
 
 
 def record(owner: str, kind: str, data: str) -> str:
-    """A record as a zone file has it."""
+    """Return a record in the format of a zone file."""
     return f"{owner}. {TTL_S} IN {kind} {data}"
 
 

@@ -1,4 +1,4 @@
-"""DKIM key records (RFC 6376, 3.6.1; RFC 8463): parsed, and their keys read. Pure."""
+"""Parses DKIM key records and their keys (RFC 6376, 3.6.1; RFC 8463). Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from msgspec import Struct
 
-# RFC 8301, 3.2: shorter ones must not be taken; signers should use 2048 bits.
+# RFC 8301, 3.2: shorter keys must not be accepted; signers should use 2048 bits.
 MIN_RSA_BITS: Final = 1024
 GOOD_RSA_BITS: Final = 2048
 _ED25519_BYTES: Final = 32
@@ -25,11 +25,11 @@ _TAG: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*=([^;]*)", re.DOTALL)
 
 
 class KeyRecordError(ValueError):
-    """The record holds no key that mail can be verified with; the text says why."""
+    """The record has no key that can verify mail; the text gives the reason."""
 
 
 class KeyRecord(Struct, frozen=True):
-    """A usable key: its p= without blanks, its words, what is not as it should be."""
+    """A usable key: its p= without blanks, its description, its deficiencies."""
 
     public_key: str
     shown: str
@@ -37,7 +37,7 @@ class KeyRecord(Struct, frozen=True):
 
 
 def parse_tags(text: str) -> dict[str, str] | None:
-    """The tags of a tag-list (3.2), None where it is none or gives one twice."""
+    """Parse a tag-list (3.2); None if it is malformed or has a duplicate tag."""
     tags: dict[str, str] = {}
     for part in text.split(";"):
         if not part.strip():
@@ -50,12 +50,12 @@ def parse_tags(text: str) -> dict[str, str] | None:
 
 
 def parse_record(text: str) -> KeyRecord:
-    """Read a key record; raises KeyRecordError."""
+    """Parse a key record; raises KeyRecordError."""
     tags = parse_tags(text)
     if tags is None:
-        raise KeyRecordError(f"{_short(text)} is no list of tags")
+        raise KeyRecordError(f"{_short(text)} is not a list of tags")
     if "v" in tags and (tags["v"] != "DKIM1" or next(iter(tags)) != "v"):
-        raise KeyRecordError(f"v={tags['v']}: v=DKIM1 has to come first")
+        raise KeyRecordError(f"v={tags['v']}: v=DKIM1 must come first")
     if "p" not in tags:
         raise KeyRecordError(f"{_short(text)} has no p=")
     key = re.sub(r"\s", "", tags["p"])
@@ -68,12 +68,12 @@ def parse_record(text: str) -> KeyRecord:
     kind = tags.get("k", "rsa")
     shown, warnings = _read_key(kind, key)
     if "y" in _list(tags, "t", ""):
-        warnings = (*warnings, "t=y: verifiers treat the mail as unsigned while it tests")
+        warnings = (*warnings, "t=y: in test mode verifiers treat the mail as unsigned")
     return KeyRecord(key, shown, warnings)
 
 
 def public_key_of(key: RSAPublicKey | Ed25519PublicKey) -> tuple[str, str]:
-    """The k= and p= of a key."""
+    """Return the k= and p= of a key."""
     if isinstance(key, Ed25519PublicKey):
         raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
         return "ed25519", base64.b64encode(raw).decode()
@@ -85,7 +85,7 @@ def _read_key(kind: str, key: str) -> tuple[str, tuple[str, ...]]:
     try:
         data = base64.b64decode(key, validate=True)
     except binascii.Error:
-        raise KeyRecordError(f"p= is no base64: {_short(key)}") from None
+        raise KeyRecordError(f"p= is not base64: {_short(key)}") from None
     if kind == "ed25519":
         if len(data) != _ED25519_BYTES:
             raise KeyRecordError(f"p= has {len(data)} bytes, Ed25519 has {_ED25519_BYTES}")
@@ -95,12 +95,12 @@ def _read_key(kind: str, key: str) -> tuple[str, tuple[str, ...]]:
     try:
         loaded = load_der_public_key(data)
     except (ValueError, UnsupportedAlgorithm):
-        raise KeyRecordError("p= is no RSA public key") from None
+        raise KeyRecordError("p= is not an RSA public key") from None
     if not isinstance(loaded, RSAPublicKey):
-        raise KeyRecordError("p= is no RSA public key")
+        raise KeyRecordError("p= is not an RSA public key")
     bits = loaded.key_size
     if bits < MIN_RSA_BITS:
-        raise KeyRecordError(f"RSA of {bits} bits, {MIN_RSA_BITS} are the least")
+        raise KeyRecordError(f"RSA of {bits} bits, at least {MIN_RSA_BITS} are required")
     if bits < GOOD_RSA_BITS:
         return f"RSA of {bits} bits", (f"{GOOD_RSA_BITS} bits or more are advised",)
     return f"RSA of {bits} bits", ()

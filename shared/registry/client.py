@@ -1,7 +1,7 @@
-"""A registered client: what it may submit, how its mail is billed and limited.
+"""A registered client: what it may submit, and how its mail is billed and limited.
 
 Owns: the shape, which is also the JSON value of mail.clients (fields are only ever added,
-with a default). Does not own: reading clients.yaml and judging it (clients_file.py).
+with a default). Does not own: reading and checking clients.yaml (clients_file.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DEFAULT_MAX_AGE_S: Final = 5 * 86_400
 
 
 class Code(Struct, frozen=True, omit_defaults=True):
-    """One value of X-bm-mailing: the mailing it belongs to and who is billed for it."""
+    """One value of X-bm-mailing: its mailing, and the sub-client that is billed."""
 
     mailing_id: str
     sub_client: str = ""
@@ -42,13 +42,13 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
     soft_limit: int = 5
     max_age_s: int = DEFAULT_MAX_AGE_S  # a message still undelivered then expires
     credentials: tuple[Credential, ...] = ()  # the newest first; the login name is `name`
-    max_connections: int = 0  # open SMTP connections at one front door; 0: the installation's
-    max_messages_per_minute: int = 0  # by SMTP, at one front door; 0: the installation's
+    max_connections: int = 0  # open SMTP connections at one front door; 0: installation's limit
+    max_messages_per_minute: int = 0  # by SMTP, at one front door; 0: installation's limit
     own_events: bool = False  # its events are also written to mail.events.<name>
 
     @cached_property
     def active_codes(self) -> frozenset[str]:
-        """The codes a submission may name now."""
+        """The codes that a submission may use now."""
         return frozenset(code for code, row in self.codes.items() if row.active)
 
     @cached_property
@@ -56,7 +56,7 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
         return Code(self.mailing_id)
 
     def code(self, text: str) -> Code:
-        """Who is billed under this code; the standard mailing ID for "" and all but active ones."""
+        """Return the row of this code; the standard mailing ID if it is "" or not active."""
         found = self.codes.get(text)
         return found if found is not None and found.active else self._standard
 
@@ -66,12 +66,12 @@ _decoder: Final = msgspec.json.Decoder(Client)
 
 
 def encode_client(client: Client) -> bytes:
-    """The value of the client's record on mail.clients."""
+    """Return the value of the client's record on mail.clients."""
     return _encoder.encode(client)
 
 
 def decode_client(name: str, value: bytes) -> Client:
-    """Read the record of this key on mail.clients; raises msgspec.DecodeError when it is none."""
+    """Decode the record of this key on mail.clients; raises msgspec.DecodeError."""
     client = _decoder.decode(value)
     if client.name != name:
         raise msgspec.DecodeError(f"the record of {name!r} names {client.name!r}")

@@ -1,11 +1,11 @@
-"""A client's passwords, kept as SCRAM-SHA-256 keys (RFC 5802, 3; RFC 7677). Passwords are not kept.
+"""A client's passwords, stored as SCRAM-SHA-256 keys (RFC 5802, 3; RFC 7677), never as text.
 
-Owns: how a password becomes keys, how one is verified, the course of a rotation. Does not own:
-where credentials are kept (client.py, publish.py), the exchange with a peer
+Owns: deriving keys from a password, verifying a password, rotation. Does not own: where
+credentials are stored (client.py, publish.py), the exchange with a peer
 (shared/smtp/server/sasl.py).
 
-A client has MAX_CREDENTIALS at most, the newest first, all under one salt and number of
-iterations: SCRAM tells the peer the salt before it is known which password it holds.
+A client has at most MAX_CREDENTIALS, the newest first, all with the same salt and number of
+iterations: SCRAM sends the salt to the peer before it is known which password the peer has.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from typing import Final
 
 from msgspec import Struct
 
-# RFC 7677 asks for 4,096 at least, OWASP for 600,000 against lists of likely passwords. Ours are
-# 24 random bytes unless an operator brings one of MIN_PASSWORD_LETTERS or more, so that a stolen
-# registry is guarded by their length; while each PLAIN login that is not remembered, and each wrong
-# guess, costs this much of a worker thread: some 20 ms. This is the most that Cyrus SASL,
-# with which Postfix logs in, computes: it takes SCRAM before PLAIN, and no more rounds than these.
+# RFC 7677 requires at least 4,096, OWASP 600,000 against lists of likely passwords. Our passwords
+# are 24 random bytes, unless an operator chooses one of at least MIN_PASSWORD_CHARS, so their
+# length protects a stolen registry. Each PLAIN login that is not cached, and each wrong guess,
+# costs about 20 ms of a worker thread. Cyrus SASL, with which Postfix logs in, computes no more
+# iterations than this, and it prefers SCRAM to PLAIN.
 DEFAULT_ITERATIONS: Final = 65_536
 MIN_PASSWORD_CHARS: Final = 12
-# One in use and one being brought in.
+# The one in use and the next one during a rotation.
 MAX_CREDENTIALS: Final = 2
 _SALT_BYTES: Final = 16
-_PASSWORD_BYTES: Final = 24  # 32 letters of base64url
+_PASSWORD_BYTES: Final = 24  # 32 characters of base64url
 
 
 class Credential(Struct, frozen=True):
-    """What one password has become."""
+    """The keys of one password."""
 
     salt: bytes
     iterations: int
@@ -42,7 +42,7 @@ class Credential(Struct, frozen=True):
     created_at_ms: int
 
     def __repr__(self) -> str:
-        return f"Credential(created_at_ms={self.created_at_ms})"  # keys belong in no log
+        return f"Credential(created_at_ms={self.created_at_ms})"  # keys must not appear in logs
 
 
 class Keys(Struct, frozen=True):
@@ -56,8 +56,8 @@ class Keys(Struct, frozen=True):
 
 
 def derive(password: str, salt: bytes, iterations: int) -> Keys:
-    """The keys of a password, which costs `iterations` of SHA-256; call it off the loop."""
-    # NFKC, as shared/smtp/server/sasl.py has it and SCRAM clients do.
+    """Derive the keys of a password, with `iterations` of SHA-256; not in the event loop."""
+    # NFKC, like shared/smtp/server/sasl.py and SCRAM clients.
     text = unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
     salted = hashlib.pbkdf2_hmac("sha256", text, salt, iterations)
     client_key = hmac.digest(salted, b"Client Key", hashlib.sha256)
@@ -66,10 +66,10 @@ def derive(password: str, salt: bytes, iterations: int) -> Keys:
 
 
 def verify(password: str, credentials: Sequence[Credential]) -> int | None:
-    """Which of the credentials the password is right for; None for none.
+    """Return the index of the credential that matches the password, or None.
 
-    Takes the same time for right and wrong ones. Costs one derive() for all credentials that
-    share salt and iterations, as those of a client do.
+    It takes the same time for right and wrong passwords. It costs one derive() for all credentials
+    that share salt and iterations, as those of a client do.
     """
     right: int | None = None
     known: dict[tuple[bytes, int], Keys] = {}
@@ -84,14 +84,14 @@ def verify(password: str, credentials: Sequence[Credential]) -> int | None:
 
 
 def new_password() -> str:
-    """A password of 32 random letters."""
+    """Return a password of 32 random characters."""
     return secrets.token_urlsafe(_PASSWORD_BYTES)
 
 
 def make_credential(
     password: str, created_at_ms: int, iterations: int = DEFAULT_ITERATIONS
 ) -> Credential:
-    """A credential under a salt of its own: it takes the place of all others."""
+    """Create a credential with a new salt; it replaces all others."""
     salt = secrets.token_bytes(_SALT_BYTES)
     return _credential(password, salt, iterations, created_at_ms)
 
@@ -99,7 +99,7 @@ def make_credential(
 def rotated(
     credentials: Sequence[Credential], password: str, created_at_ms: int
 ) -> tuple[Credential, ...]:
-    """The newest valid credential with one more before it; older ones are pushed out."""
+    """Add a credential before the newest one; older ones are dropped."""
     if not credentials:
         return (make_credential(password, created_at_ms),)
     newest = credentials[0]

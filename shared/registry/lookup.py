@@ -1,11 +1,11 @@
-"""The clients of a batch, read up to date before one of them is called unknown.
+"""Finds the clients of a batch, with a refresh of the registry before one counts as unknown.
 
-Owns: that a view which is not whole is not used, and that the record which registers a client
-may be on its way. Does not own: the view (view.py), what becomes of an unknown client's mail.
+Owns: not using an incomplete view, and allowing for a registration that is still in transit.
+Does not own: the view (view.py), the handling of an unknown client's mail.
 
-A refresh takes about 0.1 s, so a batch asks for one at most, whatever number of unknown names or
-messages it holds. The answer is not kept for the next batch: a client may be registered just
-before its first message, and only a refresh begun after that message was read sees it for certain.
+A refresh takes about 0.1 s, so a batch requests at most one, whatever its number of unknown names
+or messages. The result is not kept for the next batch: a client may be registered just before its
+first message, and only a refresh begun after that message was read is certain to see it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Clients(Protocol):
     """The registry view, as far as a worker needs it."""
 
     def get(self, name: str) -> Client | None:
-        """The client as the view knows it."""
+        """Return the client from the view."""
         ...
 
     def refresh(self, timeout_s: float) -> bool:
@@ -31,18 +31,18 @@ class Clients(Protocol):
         ...
 
     def ready(self) -> bool:
-        """Whether the view has been whole since the start."""
+        """Whether the view has been complete since the start."""
         ...
 
 
 def require_whole(clients: Clients) -> None:
-    """Raises NotReady while the view of the registry is not known to be whole."""
+    """Raise NotReady while the view of the registry is not known to be complete."""
     if not clients.ready():
         raise NotReady("the client registry is being read")
 
 
 def find_clients(clients: Clients, names: Iterable[str]) -> dict[str, Client | None]:
-    """The client of each name (None: unknown), after one refresh at most.
+    """Return the client of each name (None: unknown), after at most one refresh.
 
     Raises NotReady if a name is unknown and the registry cannot be read to its end now.
     """

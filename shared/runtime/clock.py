@@ -1,4 +1,4 @@
-"""Time as a collaborator: what needs the time is handed a Clock."""
+"""The Clock protocol: code that needs the time gets a Clock as an argument."""
 
 from __future__ import annotations
 
@@ -22,30 +22,26 @@ class SystemClock:
     """The machine's clock."""
 
     def now_ms(self) -> int:
-        """Unix time in milliseconds."""
         return time.time_ns() // 1_000_000
 
     def monotonic(self) -> float:
-        """Seconds that never go back, from an arbitrary beginning."""
         return time.monotonic()
 
 
 class FakeClock:
-    """A clock that stands still until it is told to go on."""
+    """A clock that stands still until it is advanced."""
 
     def __init__(self, now_ms: int = 1_700_000_000_000) -> None:
         self._now_ms = now_ms
         self._monotonic = 0.0
 
     def now_ms(self) -> int:
-        """Unix time in milliseconds."""
         return self._now_ms
 
     def monotonic(self) -> float:
-        """Seconds that never go back, from an arbitrary beginning."""
         return self._monotonic
 
     def go_on(self, seconds: float) -> None:
-        """Let time pass, on both counts."""
+        """Advance both the wall-clock and the monotonic time."""
         self._now_ms += round(seconds * 1000)
         self._monotonic += seconds

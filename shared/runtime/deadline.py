@@ -1,4 +1,4 @@
-"""One end of time that a chain of waits shares."""
+"""A deadline that a chain of waits shares."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _SYSTEM = SystemClock()
 
 
 class Deadline:
-    """A moment after which waiting ends; handed on instead of a time-out for each step."""
+    """A time at which waiting ends; passed on instead of a time-out for each step."""
 
     __slots__ = ("_at", "_clock")
 
@@ -17,13 +17,12 @@ class Deadline:
         self._at = clock.monotonic() + timeout_s
 
     def left_s(self) -> float:
-        """Seconds left, never below zero."""
+        """Return the seconds left, never below zero."""
         return max(0.0, self._at - self._clock.monotonic())
 
     def is_over(self) -> bool:
-        """Whether no time is left."""
         return self._clock.monotonic() >= self._at
 
     def at_most(self, timeout_s: float) -> float:
-        """A time-out for one step: this long, or what is left where that is less."""
+        """Return the time-out for one step: `timeout_s`, or the remaining time if it is shorter."""
         return min(timeout_s, self.left_s())

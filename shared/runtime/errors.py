@@ -1,10 +1,10 @@
-"""The errors that end a command or make a service wait: an unavailable part, a wrong request."""
+"""Errors that end a command or make a service wait: unavailable parts and usage errors."""
 
 from __future__ import annotations
 
 
 class Unavailable(RuntimeError):
-    """A part that is needed (Kafka, Redis, the pipeline) cannot be reached; the text says why.
+    """A required part (Kafka, Redis, the pipeline) cannot be reached; the text gives the reason.
 
     Services wait and try again. Commands print the text as one line and end with exit code 3.
     """
@@ -18,4 +18,4 @@ class PartUnavailable(Unavailable):
 
 
 class UsageError(Exception):
-    """The command cannot be carried out as requested; the text says why."""
+    """The command cannot be carried out as requested; the text gives the reason."""

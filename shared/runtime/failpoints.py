@@ -1,8 +1,8 @@
-"""Named places where a test can end the process hard, as kill -9 would.
+"""Failpoints: named points at which a test can end the process as kill -9 would.
 
-`SLUICE_FAILPOINT=name:n` (several joined by commas) ends the process with `os._exit(137)` at
-the n-th passing of that place. Nothing is flushed, closed or committed: that is the point.
-In production nothing is armed and a passing costs one dictionary look-up in an empty dict.
+`SLUICE_FAILPOINT=name:n` (several separated by commas) ends the process with `os._exit(137)` when
+it reaches that failpoint for the n-th time. Deliberately, nothing is flushed, closed or committed.
+In production no failpoint is armed, and hit() costs one check of an empty dict.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
 
-# Every place, by the service that passes it. The chaos suite runs through all of them.
+# All failpoints by service. The chaos suite tests every one of them.
 NAMES: Final[dict[str, tuple[str, ...]]] = {
     "ingest": (
         "ingest.polled",
@@ -45,7 +45,7 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "billing": ("billing.polled", "billing.counted", "billing.applied"),
 }
-# The front door's, passed only by what comes by SMTP.
+# The failpoints of the front door, reached only by submissions over SMTP.
 DOOR_NAMES: Final = (
     "ingest.door_taken",
     "ingest.door_reserved",
@@ -58,7 +58,7 @@ EXIT_CODE: Final = 137
 
 
 class FailpointError(ValueError):
-    """SLUICE_FAILPOINT could not be read; the text says what was found and expected."""
+    """SLUICE_FAILPOINT cannot be parsed; the text says what was found and expected."""
 
 
 def _end_process(name: str) -> NoReturn:
@@ -68,7 +68,7 @@ def _end_process(name: str) -> NoReturn:
 
 
 class Failpoints:
-    """Counts passings of armed places and ends the process at the one asked for."""
+    """Counts how often armed failpoints are reached; ends the process at the configured count."""
 
     def __init__(
         self, armed: Mapping[str, int] | None = None, end: Callable[[str], None] = _end_process
@@ -78,12 +78,12 @@ class Failpoints:
 
     @classmethod
     def none(cls) -> Failpoints:
-        """Failpoints of which none is armed."""
+        """Return Failpoints with none armed."""
         return cls()
 
     @classmethod
     def parse(cls, text: str, end: Callable[[str], None] = _end_process) -> Failpoints:
-        """Read `name:n[,name:n...]`; raises FailpointError naming what is wrong."""
+        """Parse `name:n[,name:n...]`; raises FailpointError."""
         armed: dict[str, int] = {}
         for part in filter(None, (piece.strip() for piece in text.split(","))):
             name, _, count = part.partition(":")
@@ -95,7 +95,7 @@ class Failpoints:
         return cls(armed, end)
 
     def hit(self, name: str) -> None:
-        """Pass the place `name`; ends the process when it is armed and its count is reached."""
+        """Reach the failpoint `name`; end the process if it is armed and its count is reached."""
         if not self._left or name not in self._left:
             return
         self._left[name] -= 1

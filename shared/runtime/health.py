@@ -1,9 +1,9 @@
-"""The process's HTTP door for its supervisor: /live, /ready and /metrics.
+"""The HTTP server of a process for its supervisor: /live, /ready and /metrics.
 
-Served by threads of its own, so that a busy or blocked worker is still seen. /live answers
-503 when a live check names a reason: start the process anew. /ready answers 503 while a
-ready check does, and as long as there is none yet: it works, but not now. Both tell every
-check in JSON.
+It has its own threads, so that it answers while the worker is busy or blocked. /live answers
+503 when a live check returns a reason: the process should be restarted. /ready answers 503 while
+a ready check returns a reason, and before the first check is added: the process works, but cannot
+serve now. Both return the result of every check as JSON.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from shared.settings.sections import TelemetrySettings
 
 log = logging.getLogger(__name__)
 
-# A client of this door that says nothing for so long is let go.
+# A client that sends nothing for this long is disconnected.
 _IDLE_TIMEOUT_S: Final = 10.0
 
-# "" when well, otherwise the reason; called in the server's threads, must be quick.
+# Returns "" when healthy, otherwise the reason. Called in the server's threads; must be fast.
 Check = Callable[[], str]
 
 
 def judge(checks: Mapping[str, Check]) -> tuple[bool, dict[str, str]]:
-    """Whether every check is well, and each one's answer ("ok" or the reason)."""
+    """Return whether every check is healthy, and the answer of each ("ok" or the reason)."""
     answers = {}
     for name, check in list(checks.items()):
         try:
             answers[name] = check() or "ok"
         except Exception as error:
-            # A check that fails to answer is an answer.
+            # A check that raises counts as unhealthy.
             answers[name] = f"{type(error).__name__}: {error}"
     return all(answer == "ok" for answer in answers.values()), answers
 
@@ -63,20 +63,20 @@ class HealthServer:
         self._thread.start()
 
     def add_ready(self, name: str, check: Check) -> None:
-        """Add what /ready asks: "" when well, otherwise the reason."""
+        """Add a check to /ready; it returns "" when healthy, otherwise the reason."""
         self._ready[name] = check
 
     def add_live(self, name: str, check: Check) -> None:
-        """Add what /live asks: "" when well, otherwise the reason to start anew."""
+        """Add a check to /live; it returns "" when healthy, otherwise the reason to restart."""
         self._live[name] = check
 
     def respond(self, path: str) -> tuple[HTTPStatus, str, bytes]:
-        """Status, content type and body of the answer to GET `path`."""
+        """Return status, content type and body of the response to GET `path`."""
         match path.partition("?")[0]:
             case "/live":
                 return self._verdict("live", self._live)
             case "/ready":
-                # Before the service has said what it waits for, it is starting.
+                # Until the service has added a check, it is starting.
                 return self._verdict("ready", self._ready or {"start": lambda: "starting"})
             case "/metrics":
                 return HTTPStatus.OK, CONTENT_TYPE, self._counters.text()
@@ -91,7 +91,6 @@ class HealthServer:
         return status, "application/json", body
 
     def close(self) -> None:
-        """Stop answering."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

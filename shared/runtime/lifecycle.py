@@ -1,7 +1,7 @@
-"""How a process begins and ends: signals become a Stop, faults become an exit code.
+"""Start and end of a process: signals become a Stop, faults become an exit code.
 
-Exit codes: 0 well, 1 the check failed, 2 wrong use, 3 a part is away; 75 when a drain
-outlasts its time-out (safe: Kafka tells the successor everything again).
+Exit codes: 0 success, 1 the check failed, 2 usage error, 3 a part is unavailable; 75 when a drain
+exceeds its time-out (safe: the successor reads everything from Kafka again).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
-from shared.runtime.errors import PartUnavailable, UsageError
+from shared.runtime.errors import Unavailable, UsageError
 from shared.runtime.failpoints import FailpointError
 from shared.settings.loader import SettingsError
 
@@ -26,14 +26,14 @@ CHECK_FAILED: Final = 1
 USAGE_ERROR: Final = 2
 PART_UNAVAILABLE: Final = 3
 DRAIN_OVERDUE: Final = 75  # EX_TEMPFAIL, as the watchdog's
-# What a drain may take beyond its time-out before the process is ended, for closing up.
+# Extra time after the drain time-out, for closing, before the process is ended.
 DRAIN_GRACE_S: Final = 5.0
 
 log = logging.getLogger(__name__)
 
 
 class Stop:
-    """Told once that the process is to stop; threads wait on it, loops are called back."""
+    """Set once when the process must stop; threads wait for it, event loops get a callback."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -43,7 +43,7 @@ class Stop:
         self.reason = ""
 
     def set(self, reason: str = "asked to stop") -> None:
-        """Ask to stop; the first reason stays, later calls change nothing."""
+        """Request the stop; the first reason stays, later calls change nothing."""
         with self._lock:
             if self._event.is_set():
                 return
@@ -54,15 +54,18 @@ class Stop:
             callback()
 
     def is_set(self) -> bool:
-        """Whether the process is to stop."""
+        """Whether a stop was requested."""
         return self._event.is_set()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Block until asked to stop or the time is over; whether asked to stop."""
+        """Block until a stop is requested or the time is over; return whether it was requested."""
         return self._event.wait(timeout_s)
 
     def call(self, callback: Callable[[], None]) -> None:
-        """Call back when asked to stop, at once if that has been; must be quick."""
+        """Register a callback for the stop; it is called at once if that was requested before.
+
+        It must be fast.
+        """
         with self._lock:
             if not self._event.is_set():
                 self._callbacks.append(callback)
@@ -70,12 +73,12 @@ class Stop:
         callback()
 
     async def wait_async(self) -> None:
-        """Wait inside an event loop until asked to stop."""
+        """Wait inside an event loop until a stop is requested."""
         loop = asyncio.get_running_loop()
         stopped = asyncio.Event()
 
         def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended before
+            with contextlib.suppress(RuntimeError):  # the loop has already ended
                 loop.call_soon_threadsafe(stopped.set)
 
         self.call(wake)
@@ -85,8 +88,8 @@ class Stop:
 def stop_on_signals(stop: Stop) -> None:
     """Set `stop` on SIGTERM and SIGINT. Call it in the main thread.
 
-    Repeated signals change nothing: a terminal's Ctrl-C reaches a whole process group, and
-    its supervisor then asks once more.
+    Repeated signals change nothing: Ctrl-C in a terminal reaches the whole process group, and
+    the supervisor then sends another signal.
     """
 
     def handle(number: int, _frame: FrameType | None) -> None:
@@ -97,7 +100,7 @@ def stop_on_signals(stop: Stop) -> None:
 
 
 def bound_drain(stop: Stop, drain_timeout_s: float) -> None:
-    """End the process hard when it outlives its stop by the drain time-out and a grace."""
+    """End the process if it is still running after the drain time-out and DRAIN_GRACE_S."""
 
     def end() -> None:
         log.error("the drain is overdue: ending this process")
@@ -113,7 +116,7 @@ def bound_drain(stop: Stop, drain_timeout_s: float) -> None:
 
 
 def run_main(main: Callable[[], int]) -> int:
-    """Run a command or service and return its exit code; wrong use prints no stack trace."""
+    """Run a command or service and return its exit code; usage errors print no stack trace."""
     try:
         return main()
     except SettingsError as error:
@@ -123,11 +126,11 @@ def run_main(main: Callable[[], int]) -> int:
     except (UsageError, FailpointError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return USAGE_ERROR
-    except PartUnavailable as error:
+    except Unavailable as error:
         print(error, file=sys.stderr)  # noqa: T201
         return PART_UNAVAILABLE
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+    except BrokenPipeError:  # the reader of the output, such as `head`, has ended
         sys.stderr.close()
         return 128 + signal.SIGPIPE

@@ -1,4 +1,4 @@
-"""Structured log lines on standard error, one a record.
+"""Structured log lines on standard error, one per record.
 
 `log.info("settled", extra={"lane": "gmail", "count": 3})` becomes
 `2026-01-31T12:00:00.000Z info deliver settled lane=gmail count=3 logger=...`, or one JSON
@@ -16,10 +16,10 @@ from typing import Any, Final, TextIO
 from shared.runtime.clock import Clock, SystemClock
 from shared.settings.sections import RuntimeSettings
 
-# The attributes that every record has; what is beyond them came by `extra`.
+# The attributes that every record has; all others came from `extra`.
 _ORDINARY: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# Libraries that tell of every reconnect at info level, and kafka-python of each failed one in
-# ten lines a second while the brokers are away.
+# Libraries that log every reconnect at info level; kafka-python also logs each failed one, ten
+# lines a second while the brokers are unavailable.
 _TALKATIVE: Final = ("kafka", "aiosmtplib", "opentelemetry", "asyncio")
 QUIET_S: Final = 60.0
 
@@ -40,9 +40,9 @@ def _fields(record: logging.LogRecord, service: str) -> dict[str, Any]:
 
 
 class Seldom(logging.Filter):
-    """Lets what one place of a talkative library says pass once in QUIET_S.
+    """Passes one record per QUIET_S for each logging statement of a talkative library.
 
-    Bounded by the number of places in the code that log.
+    Its memory is bounded by the number of logging statements in the code.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -51,7 +51,6 @@ class Seldom(logging.Filter):
         self._passed_at: dict[tuple[str, int], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record passes."""
         if record.name.partition(".")[0] not in _TALKATIVE:
             return True
         place, now = (record.pathname, record.lineno), self._clock.monotonic()
@@ -62,14 +61,13 @@ class Seldom(logging.Filter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """Formats each record as one line with a JSON object."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
         self._service = service
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line."""
         fields = _fields(record, self._service)
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
@@ -84,7 +82,7 @@ class TextFormatter(logging.Formatter):
         self._service = service
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line, and the lines of its stack trace."""
+        """Format the record as one line, followed by the lines of its stack trace."""
         fields = _fields(record, self._service)
         head = [str(fields.pop(name)) for name in ("time", "level", "service", "message")]
         head[3] = head[3].replace("\r", "\\r").replace("\n", "\\n")
@@ -102,7 +100,7 @@ def _value(value: Any) -> str:
 
 
 def set_up(service: str, settings: RuntimeSettings, stream: TextIO | None = None) -> None:
-    """Send every log record of this process to standard error as the settings say."""
+    """Send every log record of this process to standard error, as configured in the settings."""
     handler = logging.StreamHandler(stream or sys.stderr)
     json_lines = settings.log_format == "json"
     handler.setFormatter(JsonFormatter(service) if json_lines else TextFormatter(service))

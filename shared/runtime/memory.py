@@ -1,9 +1,9 @@
-"""Has the C library keep memory that was freed, for what is asked for next (glibc's mallopt).
+"""Makes the C library keep freed memory for the next allocations (glibc's mallopt).
 
-Kafka's records are built, compressed and read in blocks of some hundred kilobytes that are copied
-several times. With glibc's own thresholds such a block goes back to the system as soon as it is
-freed, and the next one is new again: a page fault for each 4 KB, 4 a message at the front door,
-and ten times the time for making a record.
+Kafka records are built, compressed and read in blocks of some hundred kilobytes, which are copied
+several times. With glibc's default thresholds such a block is returned to the system as soon as it
+is freed, and the next one is mapped again: a page fault per 4 KB, 4 per message at the front door,
+and building a record takes ten times as long.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Final
 # malloc.h of glibc
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
-# Larger blocks are mapped by themselves and go back at once.
+# Larger blocks are mapped separately and returned to the system at once.
 KEPT_BLOCK_BYTES: Final = 4 * 1_048_576
-# So much may lie free at the end of each thread's memory.
+# The free memory that may remain at the end of each thread's heap.
 KEPT_BYTES: Final = 32 * 1_048_576
 
 
 def keep_freed_memory() -> bool:
-    """Set the thresholds for this process; False where the C library has none (musl)."""
+    """Set the thresholds for this process; return False if the C library has none (musl)."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):

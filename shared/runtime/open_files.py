@@ -1,4 +1,4 @@
-"""Raises the limit on open files of this process to what it may need (POSIX setrlimit)."""
+"""Raises this process's limit on open files to the number that it may need (POSIX setrlimit)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
-# Kafka, Redis, logs, health and what Python itself holds open.
+# Files held open by Kafka, Redis, logs, the health server and Python itself.
 OTHER_FILES: Final = 256
 
 
 def allow_open_files(count: int) -> int:
-    """Let `count` files be open beside OTHER_FILES, or as many as the hard limit lets; how many.
+    """Allow `count` open files in addition to OTHER_FILES, within the hard limit; return how many.
 
-    Many systems begin with a soft limit of 1,024, which any process may raise up to the hard one.
+    On many systems the soft limit is 1,024; any process may raise it up to the hard limit.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count + OTHER_FILES

@@ -1,8 +1,7 @@
-"""Asks a question again and again in a thread of its own, and keeps the last answer.
+"""Repeats a check in its own thread and keeps the last result.
 
-For what /ready reports about other parts: readiness then follows what they can do now, also
-when no traffic asks them. A question that does not return is an answer too: once it has taken
-longer than STUCK_S, the fault says so.
+/ready reports other parts this way: readiness then follows their present state, even without
+traffic. If a check has not returned after STUCK_S, that is reported as the fault.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ _CLOSE_TIMEOUT_S: Final = 10.0
 
 
 class Probe:
-    """One question. `look` returns "" when all is well, otherwise the reason; it may block.
+    """One check. `look` returns "" if it succeeds, otherwise the reason; it may block.
 
-    A context manager: asks from entry to exit.
+    A context manager: the check is repeated from entry to exit.
     """
 
     def __init__(self, name: str, look: Callable[[], str], every_s: float = EVERY_S) -> None:
@@ -50,22 +49,21 @@ class Probe:
         self.close()
 
     def start(self) -> None:
-        """Begin to ask; returns at once."""
+        """Start the thread; return at once."""
         self._thread.start()
 
     def fault(self) -> str:
-        """The last answer; never blocks."""
+        """Return the last result; never blocks."""
         waited_s = time.monotonic() - self._asked_at
         if self._is_asking and waited_s > STUCK_S:
             return f"no answer for {waited_s:.0f} s"
         return self._answer
 
     def was_well_after(self, moment_s: float) -> bool:
-        """Whether a question asked after this moment (time.monotonic) was answered with ""."""
+        """Whether a check that began after this time (time.monotonic) succeeded."""
         return self._well_from > moment_s
 
     def close(self) -> None:
-        """Ask no more."""
         self._closing.set()
         if self._thread.ident is not None:
             self._thread.join(_CLOSE_TIMEOUT_S)

@@ -1,8 +1,8 @@
 """Binds this process to some of the machine's processors (sched_setaffinity).
 
-Python runs one of a process's threads at a time. Where they run on several processors, each
-hand-over wakes one of them on another processor, which often comes too late and sleeps again;
-several processes of a service on one host do more when each has a processor of its own
+Python runs one thread of a process at a time. If the threads run on several processors, each
+switch wakes a thread on another processor, which often comes too late and sleeps again;
+several processes of a service on one host have a higher throughput if each has its own processor
 (docs/decisions/0027-a-processor-each.md).
 """
 
@@ -15,9 +15,9 @@ from shared.runtime.errors import UsageError
 
 
 def bind(processors: Sequence[int]) -> None:
-    """Run on these processors only, threads that are started later too; none: on any.
+    """Run this process, and threads started later, only on these processors; empty: on any.
 
-    Call it before there are threads. Raises WrongUse where that is not possible.
+    Call it before other threads are started. Raises UsageError if it is not possible.
     """
     if not processors:
         return

@@ -1,15 +1,15 @@
-"""What a command calls itself in its usage lines."""
+"""The name of a command in its usage lines."""
 
 from __future__ import annotations
 
 import os
 from typing import Final
 
-# Set by the launcher to how it was called ("./sluice").
+# The launcher sets it to the name by which it was called ("./sluice").
 VARIABLE: Final = "SLUICE_COMMAND"
 
 
 def program_name(command: str) -> str | None:
-    """`./sluice` and the command where the launcher runs it, else None: `python -m ...`."""
+    """Return `./sluice <command>` if the launcher runs it; None means `python -m ...`."""
     launcher = os.environ.get(VARIABLE)
     return f"{launcher} {command}" if launcher else None

@@ -1,4 +1,4 @@
-"""Whether another part can be reached at all, before anything is said to it."""
+"""Checks whether another part can be reached at all, before a client is created for it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 
 
 def answers(address: str, timeout_s: float = 0.5) -> bool:
-    """Whether somebody accepts connections at host:port."""
+    """Whether a server accepts connections at host:port."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s):

@@ -1,4 +1,4 @@
-"""The command line of a service: without a verb it serves, `config` shows its settings.
+"""The command line of a service: `serve` runs it, `config` shows its settings.
 
     # services/deliver/__main__.py
     from services.deliver.app import serve
@@ -6,7 +6,7 @@
     from shared.runtime.service_cli import run_service
     run_service("deliver", Settings, serve)
 
-Further verbs: make the group with service_cli(), add click commands to it, run_cli() it.
+For further verbs, create the group with service_cli(), add click commands and call run_cli().
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from msgspec import Struct
 
 from shared.runtime import log as logs
 from shared.runtime.clock import Clock, SystemClock
+from shared.runtime.command_group import CommandGroup
 from shared.runtime.health import HealthServer
 from shared.runtime.lifecycle import Stop, bound_drain, run_main, stop_on_signals
 from shared.runtime.memory import keep_freed_memory
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 class ServiceSettings(Protocol):
-    """What every service's settings hold."""
+    """The sections that the settings of every service have."""
 
     @property
     def runtime(self) -> RuntimeSettings:
@@ -55,7 +56,7 @@ S = TypeVar("S", bound=ServiceSettings)
 
 
 class Running(Struct, frozen=True):
-    """What a service is handed by its process."""
+    """The objects that a service gets from its process."""
 
     service: str
     stop: Stop
@@ -65,19 +66,22 @@ class Running(Struct, frozen=True):
 
 
 def service_cli(service: str, model: type[S], serve: Callable[[S, Running], int]) -> click.Group:
-    """A click group: without a verb it serves until SIGTERM, `config` shows the settings.
+    """Return a click group with the verbs `serve` and `config`; without a verb it prints help.
 
-    `serve` returns the exit code; it works until `running.stop` and then drains within
-    `settings.runtime.drain_timeout_s`.
+    `serve` works until `running.stop` is set, then drains within
+    `settings.runtime.drain_timeout_s` and returns the exit code.
     """
 
-    @click.group(name=service, invoke_without_command=True)
-    @click.pass_context
-    def group(context: click.Context) -> None:
-        if context.invoked_subcommand is None:
-            context.exit(_serve(service, _load(model), serve))
+    @click.group(
+        name=service, cls=CommandGroup, no_args_is_help=True, help=f"The {service} service."
+    )
+    def group() -> None:
+        pass
 
-    group.help = f"Run the {service} service in the foreground, or one of its verbs."
+    @group.command("serve", help=f"Run {service} in the foreground until SIGTERM, then drain.")
+    @click.pass_context
+    def serve_(context: click.Context) -> None:
+        context.exit(_serve(service, _load(model), serve))
 
     @group.command("config")
     @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
@@ -113,7 +117,7 @@ def run_cli(group: click.Group) -> NoReturn:
 
 
 def run_service(service: str, model: type[S], serve: Callable[[S, Running], int]) -> NoReturn:
-    """The whole `__main__` of a service that has no verbs of its own."""
+    """Run a service without verbs of its own; its `__main__` needs nothing else."""
     run_cli(service_cli(service, model, serve))
 
 
@@ -122,7 +126,7 @@ def _load(model: type[S]) -> S:
 
 
 def _calm_collector() -> None:
-    # A service makes some hundred objects a message, nearly all without cycles; with Python's
+    # A service creates some hundred objects per message, nearly all without cycles; with Python's
     # thresholds (700 objects) the cyclic collector takes a tenth of its time.
     gc.collect()
     gc.freeze()

@@ -1,8 +1,8 @@
-"""Counters and gauges: plain integers, exported by OpenTelemetry in Prometheus' text.
+"""Counters and gauges: plain numbers, exported by OpenTelemetry in Prometheus' text format.
 
 Counting costs a dictionary update, about 0.2 us (an OpenTelemetry counter costs 5 us).
-A counter is counted up by one thread; the exporter reads from another. Label sets are
-bounded: beyond MAX_LABEL_SETS a new one is counted under `other`.
+One thread increments a counter; the exporter reads it from another. The number of label sets is
+limited: beyond MAX_LABEL_SETS a new one is counted under `other`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Labels = tuple[str, ...]
 
 
 class Counter:
-    """A number that only grows, one for each set of label values."""
+    """A number per set of label values that only increases."""
 
     __slots__ = ("_other", "values")
 
@@ -32,7 +32,7 @@ class Counter:
         self._other = ("other",) * label_count
 
     def add(self, amount: int = 1, *labels: str) -> None:
-        """Count up; the label values in the order in which they were declared."""
+        """Add to the number; label values are in the order in which they were declared."""
         values = self.values
         if labels not in values and len(values) >= MAX_LABEL_SETS:
             labels = self._other
@@ -44,7 +44,7 @@ class Counter:
 
 
 class Gauge:
-    """A number that rises and falls, one for each set of label values."""
+    """A number per set of label values that rises and falls."""
 
     __slots__ = ("_other", "values")
 
@@ -53,7 +53,7 @@ class Gauge:
         self._other = ("other",) * label_count
 
     def set(self, value: float, *labels: str) -> None:
-        """Set the number; the label values in the order in which they were declared."""
+        """Set the number; label values are in the order in which they were declared."""
         values = self.values
         if labels not in values and len(values) >= MAX_LABEL_SETS:
             labels = self._other
@@ -72,8 +72,8 @@ class Counters:
             {"service.name": f"sluice-{service}", "service.instance.id": instance}
         )
         reader = PrometheusMetricReader(scope_info_enabled=False)
-        # The reader puts itself into the library's global registry only. The text is made
-        # from one of its own, so that two Counters in one process (tests) do not mix.
+        # The reader registers itself only in the library's global registry. The text is generated
+        # from a separate one, so that two Counters in one process (tests) do not mix.
         self._registry = CollectorRegistry()
         self._registry.register(reader._collector)
         self._provider = MeterProvider(metric_readers=[reader], resource=resource)
@@ -81,7 +81,7 @@ class Counters:
         self._declared: dict[str, str] = {}
 
     def counter(self, name: str, help_line: str, labels: Sequence[str] = ()) -> Counter:
-        """Declare a counter; `name` without `_total`, which the text adds."""
+        """Declare a counter; `name` is without `_total`, which the export adds."""
         counter = Counter(len(labels))
         self._declared[f"{name}_total"] = f"{help_line}\n# TYPE {name}_total counter"
         callback = _observe(counter.values, tuple(labels))
@@ -89,7 +89,7 @@ class Counters:
         return counter
 
     def gauge(self, name: str, help_line: str, labels: Sequence[str] = ()) -> Gauge:
-        """Declare a gauge that is set."""
+        """Declare a gauge whose value is set."""
         gauge = Gauge(len(labels))
         self._declare_gauge(name, help_line)
         callback = _observe(gauge.values, tuple(labels))
@@ -97,7 +97,7 @@ class Counters:
         return gauge
 
     def watch(self, name: str, help_line: str, read: Callable[[], float]) -> None:
-        """Declare a gauge whose number is asked for when it is exported, in another thread."""
+        """Declare a gauge whose value is read at export, in another thread."""
 
         def callback(_options: CallbackOptions) -> Iterable[Observation]:
             return [Observation(read())]
@@ -106,7 +106,7 @@ class Counters:
         self._meter.create_observable_gauge(name, [callback], description=help_line)
 
     def text(self) -> bytes:
-        """Every number in Prometheus' text format, and the names of those that have none yet."""
+        """Return all numbers in Prometheus' text format, and the names of those without a value."""
         text: bytes = generate_latest(self._registry)
         unseen = [
             f"# HELP {name} {rest}\n"
@@ -119,7 +119,6 @@ class Counters:
         self._declared[name] = f"{help_line}\n# TYPE {name} gauge"
 
     def close(self) -> None:
-        """End the export."""
         self._provider.shutdown()
 
 
@@ -127,7 +126,7 @@ def _observe(
     values: dict[Labels, int] | dict[Labels, float], names: Labels
 ) -> Callable[[CallbackOptions], Iterable[Observation]]:
     def callback(_options: CallbackOptions) -> Iterable[Observation]:
-        # list() of a dict is atomic; the counting thread may add a label set meanwhile.
+        # list() of a dict is atomic; meanwhile the counting thread may add a label set.
         return [
             Observation(value, dict(zip(names, labels, strict=False)))
             for labels, value in list(values.items())

@@ -14,7 +14,7 @@ from shared.settings.secrets import masked
 
 
 class Row(Struct, frozen=True):
-    """One key: its value, where that came from, and what the reference says of it."""
+    """One key: its value, the origin of the value, and its entry in the reference."""
 
     key: str
     value: Any
@@ -26,7 +26,7 @@ class Row(Struct, frozen=True):
 
 
 def show(loaded: Loaded[Any]) -> list[Row]:
-    """Every key of the loaded settings, in the order of the model."""
+    """Return a row for every key of the loaded settings, in the order of the model."""
     rows = []
     for section in structs.fields(loaded.settings):
         values = getattr(loaded.settings, section.name)
@@ -54,7 +54,7 @@ def _default(section: structs.FieldInfo, field: structs.FieldInfo) -> Any:
     if field.required:
         return None
     plain = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
-    # A model may give a section other defaults than its own.
+    # A model may set defaults for a section that differ from the section's own.
     if isinstance(section.default, section.type):
         given = getattr(section.default, field.name)
         return given if given != getattr(section.type(), field.name) else plain

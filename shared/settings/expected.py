@@ -1,4 +1,4 @@
-"""What a setting's type expects, in words: for faults and for the generated reference."""
+"""Describes the expected values of a setting's type, for faults and the generated reference."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import inspect as shapes
 
-# A settings text longer than this is cut where it is shown.
+# A longer text is shortened where a fault shows it.
 _SHOWN_LETTERS = 120
 
 
@@ -76,12 +76,12 @@ def _words(kind: shapes.Type) -> str:
 
 
 def describe(kind: Any) -> str:
-    """The words for a Python type, such as `a whole number from 1 to 65535`."""
+    """Describe a Python type in words, such as `a whole number from 1 to 65535`."""
     return _words(shapes.type_info(kind))
 
 
 def takes_json(kind: Any) -> bool:
-    """Whether an environment variable must hold JSON to give a value of this type."""
+    """Whether an environment variable for a value of this type must hold JSON."""
     plain = _plain(shapes.type_info(kind))
     members = plain.types if isinstance(plain, shapes.UnionType) else (plain,)
     return any(
@@ -100,7 +100,7 @@ def takes_json(kind: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A value as a fault shows it: short, on one line, its kind plain to see."""
+    """Format a value for a fault: short, on one line, with its type visible."""
     text = repr(value) if isinstance(value, str) else str(value)
     text = " ".join(text.split())
     return text if len(text) <= _SHOWN_LETTERS else text[: _SHOWN_LETTERS - 1] + "…"

@@ -1,13 +1,13 @@
-"""Reads settings: environment over the TOML file over defaults, all faults told at once.
+"""Loads settings: the environment overrides the TOML file, which overrides the defaults.
 
 `SLUICE_<SECTION>__<KEY>` sets one key; `SLUICE_CONFIG` names the TOML file, whose tables are
 the sections. A model is a frozen Struct whose fields are sections, each a frozen Struct with
 a default for every key. A text from the environment is converted to its key's type (tables
-and lists are given as JSON). Unknown keys and sections are refused with the closest known
-name; the keys of sections that this model does not hold are left to the services that do.
+and lists are written as JSON). Unknown keys and sections are refused, with the closest known
+name; sections that this model does not have are left to the services that do.
 
-Promises when something is wrong: SettingsError with every fault found, each with its key
-path, what was found, what was expected and where it came from; never a half-read value.
+If anything is wrong, SettingsError reports all faults at once, each with its key path, the value
+found, the value expected and its origin; settings are never partly loaded.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ T = TypeVar("T", bound=Struct)
 
 
 class Fault(Struct, frozen=True):
-    """One thing wrong with the settings."""
+    """One fault in the settings."""
 
     path: str
     found: str
@@ -46,7 +46,7 @@ class Fault(Struct, frozen=True):
 
 
 class SettingsError(ValueError):
-    """The settings are wrong; `faults` has all of them, in the order of their paths."""
+    """The settings are not valid; `faults` has all faults, in the order of their paths."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(sorted(faults, key=lambda fault: fault.path))
@@ -54,18 +54,18 @@ class SettingsError(ValueError):
 
 
 class Loaded(Struct, Generic[T], frozen=True):
-    """Settings and, by key path (`kafka.bootstrap`), where each value came from."""
+    """Settings and the origin of each value by key path (`kafka.bootstrap`)."""
 
     settings: T
     origins: dict[str, str]
 
 
 class _Found(Struct, frozen=True):
-    """A value as it stands in a source, not yet checked."""
+    """A value from a source, not yet checked."""
 
     value: Any
     origin: str
-    is_text: bool  # from the environment: still to be converted
+    is_text: bool  # from the environment, not yet converted
 
 
 def load(
@@ -73,9 +73,9 @@ def load(
     environ: Mapping[str, str] | None = None,
     toml_path: Path | str | None = None,
 ) -> Loaded[T]:
-    """Read the settings of `model`; raises SettingsError with every fault.
+    """Load the settings of `model`; raises SettingsError with every fault.
 
-    `environ` is os.environ unless given; `toml_path` is what SLUICE_CONFIG names unless given.
+    `environ` defaults to os.environ, `toml_path` to the file that SLUICE_CONFIG names.
     """
     environ = os.environ if environ is None else environ
     path = toml_path or environ.get(CONFIG_VARIABLE) or None
@@ -99,16 +99,17 @@ def load(
 
 
 class Given(Struct, frozen=True):
-    """A value as somebody has set it, not checked: text from the environment, else TOML's."""
+    """A value as set, not checked: text from the environment, or a TOML value."""
 
     value: Any
     origin: str
 
 
 def find_given(environ: Mapping[str, str]) -> dict[tuple[str, str], Given]:
-    """By section and key what the environment sets, or else the file that SLUICE_CONFIG names.
+    """Return the values set by the environment, or else by the file that SLUICE_CONFIG names.
 
-    Names are not checked. Raises SettingsError where the file cannot be read.
+    The keys are (section, key); names are not checked. Raises SettingsError if the file cannot be
+    read.
     """
     found: dict[tuple[str, str], Given] = {}
     path = environ.get(CONFIG_VARIABLE)
@@ -128,7 +129,7 @@ def find_given(environ: Mapping[str, str]) -> dict[tuple[str, str], Given]:
 
 
 def variable_of(section: str, key: str) -> str:
-    """The environment variable that sets a key."""
+    """Return the name of the environment variable that sets a key."""
     return f"{PREFIX}{section.upper()}__{key.upper()}"
 
 
@@ -144,7 +145,7 @@ def _unknown(path: str, name: str, known: Iterable[str], origin: str) -> Fault:
 
 
 def _tables(path: Path, origin: str, faults: list[Fault]) -> dict[str, Any]:
-    """What stands in the file; nothing and a fault where it cannot be read."""
+    """Return the contents of the file; if it cannot be read, add a fault and return {}."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -196,8 +197,8 @@ def _from_environment(
         head, divider, tail = variable.removeprefix(PREFIX).partition("__")
         section, key = head.lower(), tail.lower()
         if not divider:
-            # Other names are left alone: SLUICE_FAILPOINT, and what Kubernetes sets for a
-            # service named sluice. One underscore where two belong is a mistake, though.
+            # Other names are ignored: SLUICE_FAILPOINT, and the variables that Kubernetes sets for
+            # a service named sluice. But one underscore instead of two is a mistake.
             if head in flat:
                 fault = Fault(head.lower(), variable, f"the name {flat[head]}", origin)
                 faults.append(fault)
@@ -217,7 +218,7 @@ def _section(
     origins: dict[str, str],
     faults: list[Fault],
 ) -> Any:
-    """One section's Struct with its defaults filled in; None when it has a fault."""
+    """Build the Struct of one section, including defaults; None if it has a fault."""
     section, kind = section_field.name, section_field.type
     values: dict[str, Any] = {}
     count = len(faults)
@@ -238,7 +239,7 @@ def _section(
     if len(faults) > count:
         return None
     try:
-        # A model may give a section other defaults than the section's own.
+        # A model may set defaults for a section that differ from the section's own.
         default = section_field.default
         return structs.replace(default, **values) if isinstance(default, kind) else kind(**values)
     except ValueError as error:
@@ -257,7 +258,7 @@ def _convert(raw: _Found, kind: Any) -> Any:
 
 
 def _detail(error: ValueError) -> str:
-    """Where inside a table or list the fault is, as far as msgspec tells."""
+    """Return the position of the fault inside a table or list, as far as msgspec reports it."""
     if not isinstance(error, msgspec.ValidationError):
         return f", as JSON ({error})"
     text = str(error)

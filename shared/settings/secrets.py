@@ -1,9 +1,9 @@
-"""Which settings are secret, and how they look where settings are shown.
+"""Decides which settings are secret, and masks them wherever settings are shown.
 
-A password may stand in a setting that is no secret: in a URL, as user and password before the host
-or in its query, in lists and tables of them, and in what was meant as a URL and is none. Where it
-begins and ends is in doubt when it has an @ or another mark of its own that is not
-percent-encoded; then rather too much is hidden.
+A setting that is not secret may contain a password: in a URL, as user and password before the host
+or in its query; in lists and tables of URLs; and in a malformed URL. The beginning and the end of a
+password are uncertain if it contains an @ or another delimiter that is not percent-encoded; then
+too much is hidden rather than too little.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ MASK: Final = "********"
 _SECRET_WORDS: Final = frozenset(
     {"password", "passwords", "secret", "secrets", "key", "keys", "token", "tokens"}
 )
-# What else stands before :// may be a user, whose password begins with //.
+# Any other text before :// may be a user whose password begins with //.
 _SCHEMES: Final = frozenset({"http", "https", "redis", "rediss", "unix"})
-# host:port where the port is no number: it is user and password, whose @ was in the query.
+# host:port in which the port is not a number: this is user:password, and the @ was in the query.
 _NO_PORT: Final = re.compile(r"\A([^\[\]:/]*):(?![0-9]{0,5}(?:[,/]|\Z)).*", re.DOTALL)
 
 
 def is_secret(key: str, kind: Any = str) -> bool:
-    """Whether the setting of this name and type holds a secret.
+    """Whether the setting with this name and type holds a secret.
 
-    Its last word tells (`hmac_key`), unless its type says `Meta(extra={"secret": False})`,
-    or True.
+    The last word of its name decides (`hmac_key`), unless its type sets
+    `Meta(extra={"secret": False})`, or True.
     """
     info = shapes.type_info(kind)
     if isinstance(info, shapes.Metadata) and info.extra and "secret" in info.extra:
@@ -37,7 +37,7 @@ def is_secret(key: str, kind: Any = str) -> bool:
 
 
 def masked(key: str, value: Any, kind: Any = str) -> Any:
-    """The value as it may be shown: secrets and passwords inside URLs are hidden."""
+    """Return the value with secrets and passwords inside URLs hidden."""
     if is_secret(key, kind):
         return MASK if value else value
     match value:
@@ -58,7 +58,7 @@ def _without_password(text: str) -> str:
     start, mark, whole_query = rest.partition("?")
     query = _without_secrets(whole_query) if mark else ""
     if "@" in whole_query and "@" not in query:
-        # The last @, which ends the login, may be the one that is hidden with the query.
+        # The last @, which ends the login, may be hidden together with the query.
         user, colon, _ = start.partition(":")
         if "@" in user:
             user, colon = "", ":"
@@ -69,20 +69,20 @@ def _without_password(text: str) -> str:
         if password:
             login = f"{user}:{MASK}"
         elif divider and user and not colon:
-            login = MASK  # a token, perhaps
+            login = MASK  # it may be a token
     elif divider:
         host = _NO_PORT.sub(rf"\1:{MASK}", start) + mark + query
     return f"{scheme}{divider}{login}{at}{host}"
 
 
 def _without_secrets(query: str) -> str:
-    """A URL's query without the values of keys that name a secret."""
+    """Mask the values of secret keys in the query of a URL."""
     shown: list[str] = []
     is_hidden = False
     for part in query.split("&"):
         key, has_value, value = part.partition("=")
         if not has_value and is_hidden:
-            continue  # of a value with an & of its own
+            continue  # the rest of a secret value that contains an &
         is_hidden = is_secret(unquote_plus(key).lower()) and bool(value)
         shown.append(f"{key}={MASK}" if is_hidden else part)
     return "&".join(shown)

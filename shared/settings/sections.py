@@ -11,8 +11,8 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, structs
 
-# Every section that the one TOML file and the environment may hold. A service reads its own
-# and leaves the others' alone; a section that is not named here is a mistake.
+# All sections that the TOML file and the environment may contain. A service reads its own
+# and ignores the others; a section that is not listed here is a mistake.
 SECTIONS: Final = (
     "runtime",
     "kafka",
@@ -36,33 +36,33 @@ class RuntimeSettings(Struct, frozen=True, forbid_unknown_fields=True):
             pattern=r"^[A-Za-z0-9._-]*\Z",
             max_length=128,
             extra={"expected": "at most 128 of the characters A-Z a-z 0-9 . _ -"},
-            description="Name of this process among those of its service; part of its"
-            " transactional id, so no two may share it. Empty: the host name.",
+            description="Name of this process, unique among the processes of its service, because"
+            " it is part of the transactional id. Empty: the host name.",
         ),
     ] = ""
     processors: Annotated[
         tuple[Annotated[int, Meta(ge=0, le=4_095)], ...],
         Meta(
             max_length=256,
-            description="Numbers of the processors that this process runs on, as `taskset -c`"
-            " counts them. Empty: any. Where several processes of a service share a host, one"
-            " processor each is faster.",
+            description="Numbers of the processors that this process runs on, as in `taskset -c`."
+            " Empty: any. If several processes of a service share a host, one processor per"
+            " process is faster.",
         ),
     ] = ()
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        Meta(description="Lowest level that is logged."),
+        Meta(description="The lowest level that is logged."),
     ] = "info"
     log_format: Annotated[
         Literal["text", "json"],
-        Meta(description="Log lines as `key=value` text or as one JSON object each."),
+        Meta(description="Format of log lines: `key=value` text or one JSON object per line."),
     ] = "text"
     drain_timeout_s: Annotated[
         float,
         Meta(
             ge=0,
             le=3600,
-            description="How long a stopping process may go on finishing what it holds.",
+            description="How long a stopping process may continue to finish its work in progress.",
         ),
     ] = 45.0
 
@@ -72,14 +72,14 @@ class RuntimeSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class KafkaSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """The brokers, and how topics are created on them."""
+    """The brokers and the creation of topics."""
 
     bootstrap: Annotated[
         str,
         Meta(
             pattern=rf"^{_BROKER}(,{_BROKER})*\Z",
             extra={"expected": "host:port[,host:port]"},
-            description="Brokers to begin with: `host:port[,host:port]`.",
+            description="Bootstrap brokers: `host:port[,host:port]`.",
         ),
     ] = "127.0.0.1:9092"
     compression: Annotated[
@@ -89,9 +89,9 @@ class KafkaSettings(Struct, frozen=True, forbid_unknown_fields=True):
     static_membership: Annotated[
         bool,
         Meta(
-            description="Whether a process restarted under its old `runtime.instance` takes its"
-            " partitions over at once (KIP-345). For StatefulSets and supervisors, where that"
-            " name lasts; not where every restart brings a new one."
+            description="Whether a process restarted with its old `runtime.instance` takes over its"
+            " partitions at once (KIP-345). For StatefulSets and supervisors that keep the name;"
+            " not if every restart creates a new name."
         ),
     ] = False
     replication: Annotated[
@@ -106,10 +106,10 @@ class KafkaSettings(Struct, frozen=True, forbid_unknown_fields=True):
     topic_configs: Annotated[
         dict[str, dict[str, str]],
         Meta(
-            description="Topic configs in place of those planned: topic name, in which `*` stands"
-            " for any text, to config and value, such as"
+            description="Topic configs that replace the planned ones: topic name, in which `*`"
+            " matches any text, to config and value, such as"
             ' `{"mail.intake.*": {"retention.ms": "2592000000"}}`. `./sluice topics plan` shows'
-            " what differs, `topics apply` alters it."
+            " the differences, `topics apply` alters them."
         ),
     ] = {}
 
@@ -129,15 +129,15 @@ class RedisSettings(Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             pattern=r"^\{[^{}]+\}[^{}]*\Z",
-            description="Redis key of the submissions seen lately, beginning with a {hash tag}."
-            " Two installations that share a Redis database need two.",
+            description="Redis key of the recent submissions, beginning with a {hash tag}."
+            " Two installations that share a Redis database need different keys.",
             extra={"secret": False},
         ),
     ] = "{sluice:submissions}"
 
 
 class TelemetrySettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a process answers /live, /ready and /metrics."""
+    """The HTTP server of a process for /live, /ready and /metrics."""
 
     http_host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
     http_port: Annotated[

@@ -1,7 +1,7 @@
-"""A server's commands with their arguments: each is read into an event or a refusal. Pure.
+"""Parses the commands of a server session into events or refusals. Pure.
 
-Owns: which arguments and parameters are taken and the replies to those that are not. Does not
-own: order (states.py), the session (server.py).
+Owns: which arguments and parameters are accepted, and the replies to the others. Does not
+own: the order of commands (states.py), the session (session.py).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from shared.smtp.grammar import SyntaxFault, is_hello_name, parse_path, plain_pa
 from shared.smtp.reply import Reply
 from shared.smtp.server.states import RCPT, READY, State
 
-# Requests of a browser that was made to speak to us (cross-protocol attacks).
+# Requests of a browser that was made to connect to us (cross-protocol attacks).
 _FOREIGN: Final = (
     *("GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "PATCH", "DELETE", "TRACE", "PROPFIND"),
     "PRI",
 )
 _OPTIONAL: Final = ("EXPN", "BDAT", "TURN", "ETRN", "SEND", "SOML", "SAML", "AUTH")
 
-# The replies to verbs that are known and not taken; 521 ends the session.
+# The replies to verbs that are known but not accepted; 521 ends the session.
 UNKNOWN: Final = {
     **dict.fromkeys(_OPTIONAL, Reply(502, "5.5.1", "Command not implemented")),
     **dict.fromkeys(_FOREIGN, Reply(521, "5.5.1", "This is not a web server")),
@@ -62,10 +62,10 @@ _RECIPIENT_FAULTS: Final = {
 def read_plain(
     line: bytes, state: State, mail: Mail, recipients: Sequence[str], most: int
 ) -> Mail | Recipient | Data | None:
-    """MAIL, RCPT and DATA where they are due and in their plainest form.
+    """Parse MAIL, RCPT and DATA, if they are allowed now and in their simplest form.
 
-    None for all else, which is read word by word; that would find the same, in four times as
-    long. At most `most` recipients are taken.
+    None for all other lines, which are parsed word by word; that would give the same result, but
+    takes four times as long. At most `most` recipients are accepted.
     """
     if state is RCPT and line == b"DATA":
         return Data(mail.sender, tuple(recipients))
@@ -89,9 +89,9 @@ def read(
     recipients: Sequence[str],
     most: int,
 ) -> Hello | Mail | Recipient | Data | StartTls | Reply | None:
-    """The event of a command that the policy has an interest in, or its refusal.
+    """Return the event of a command that concerns the policy, or its refusal.
 
-    `mail` and `recipients` are those of the open transaction. None for the other verbs.
+    `mail` and `recipients` are those of the open transaction. None for other verbs.
     """
     match verb:
         case "RCPT":
@@ -109,13 +109,13 @@ def read(
 
 
 def read_hello(argument: str, is_extended: bool) -> Hello | Reply:
-    """EHLO or HELO."""
+    """Parse EHLO or HELO."""
     name = argument.strip(" ")
     return Hello(name, is_extended) if is_hello_name(name) else _HELLO
 
 
 def read_mail(argument: str, offered: Extensions, max_content_bytes: int) -> Mail | Reply:
-    """MAIL FROM:<sender> with SIZE, BODY, SMTPUTF8 and AUTH where they are offered."""
+    """Parse MAIL FROM:<sender> with SIZE, BODY, SMTPUTF8 and AUTH, if they are offered."""
     path = parse_path(argument, "FROM:")
     if isinstance(path, SyntaxFault):
         return _explained(_SENDER_FAULTS[path], argument)
@@ -135,7 +135,7 @@ def _mail_with(
     body = parameters.pop("BODY", "7BIT").upper() if offered.eight_bit_mime else "7BIT"
     utf8 = parameters.pop("SMTPUTF8", None) if offered.smtputf8 else None
     if offered.auth:
-        # Who else vouches for the message; as any server may, we trust nobody's word (RFC 4954, 5).
+        # AUTH= names the submitter according to the client; a server may ignore it (RFC 4954, 5).
         parameters.pop("AUTH", None)
     if parameters:
         return _UNKNOWN_PARAMETER
@@ -150,7 +150,7 @@ def _mail_with(
 
 
 def read_rcpt(argument: str, mail: Mail, taken: int, most: int) -> Recipient | Reply:
-    """RCPT TO:<recipient>; no parameters are known. `taken` were accepted, `most` can be."""
+    """Parse RCPT TO:<recipient>; no parameters are known. `taken` were accepted, `most` may be."""
     path = parse_path(argument, "TO:")
     if isinstance(path, SyntaxFault):
         return _explained(_RECIPIENT_FAULTS[path], argument)
@@ -164,7 +164,7 @@ def read_rcpt(argument: str, mail: Mail, taken: int, most: int) -> Recipient | R
 
 
 def _explained(reply: Reply, argument: str) -> Reply:
-    """The reply with the likely mistake in the address, where one is known and can be written."""
+    """Add the likely mistake in the address to the reply, if one is known and is ASCII."""
     found = _BRACKETS.search(argument)
     hint = mistake_in_address(found[1]) if found else ""
     if not hint or not hint.isascii():
@@ -173,12 +173,12 @@ def _explained(reply: Reply, argument: str) -> Reply:
 
 
 def read_starttls(argument: str, offered: Extensions) -> StartTls | Reply:
-    """STARTTLS, which takes no argument; not offered inside TLS."""
+    """Parse STARTTLS, which takes no argument and is not offered inside TLS."""
     if not offered.starttls:
         return NO_TLS
     return NO_ARGUMENT if argument else StartTls()
 
 
 def read_data(argument: str, sender: str, recipients: tuple[str, ...]) -> Data | Reply:
-    """DATA, which takes no argument."""
+    """Parse DATA, which takes no argument."""
     return NO_ARGUMENT if argument else Data(sender, recipients)

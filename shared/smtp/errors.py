@@ -1,18 +1,18 @@
-"""The two protocol errors: ours and theirs.
+"""The two protocol errors: local (a bug of ours) and remote (a fault of the peer).
 
-Promises: after either the session can be used no more; its connection is to be closed.
+After either, the session can no longer be used, and its connection must be closed.
 """
 
 from __future__ import annotations
 
 
 class ProtocolError(Exception):
-    """The dialog cannot go on."""
+    """The dialog cannot continue."""
 
 
 class LocalProtocolError(ProtocolError):
-    """We were about to break the protocol: a fault of the calling code."""
+    """The calling code was about to break the protocol."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer broke the protocol; the text says how."""
+    """The peer broke the protocol; the text describes how."""

@@ -1,6 +1,6 @@
-"""What the sessions tell their users: the server's events to a policy, the client's to a pool.
+"""The events of sessions: those of the server for a policy, those of the client for a pool.
 
-Owns: the shapes only. Each of the server's events but Ended waits for exactly one answer.
+Owns: the shapes only. Each server event except Ended waits for exactly one answer.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from shared.smtp.reply import Reply
 
 
 class Hello(Struct, frozen=True):
-    """EHLO, or HELO where not `is_extended`. A positive answer's text is not used."""
+    """EHLO, or HELO if not `is_extended`. The text of a positive answer is not used."""
 
     name: str
     is_extended: bool
 
 
 class Mail(Struct, frozen=True):
-    """A sender; "" is the null sender. `size_bytes` is 0 where it was not declared."""
+    """A sender; "" is the null sender. `size_bytes` is 0 if it was not declared."""
 
     sender: str
     size_bytes: int
@@ -29,7 +29,7 @@ class Mail(Struct, frozen=True):
 
 
 class Recipient(Struct, frozen=True):
-    """One more recipient of the open transaction; `taken` is how many were accepted so far."""
+    """One more recipient of the open transaction; `taken` were accepted so far."""
 
     sender: str
     address: str
@@ -37,17 +37,17 @@ class Recipient(Struct, frozen=True):
 
 
 class Data(Struct, frozen=True):
-    """The client wants to send the content; 354 lets it."""
+    """The client wants to send the content; 354 allows it."""
 
     sender: str
     recipients: tuple[str, ...]
 
 
 class Content(Struct, frozen=True):
-    """A whole message, dots unstuffed.
+    """A complete message, with dots unstuffed.
 
-    Where `refusal` is set the content must not be taken: it is empty because it was too large,
-    or it breaks the line rules. Only an answer that is not positive is possible then.
+    If `refusal` is set, the content must not be accepted: it is empty because it was too large,
+    or it breaks the line rules. Then the answer must not be positive.
     """
 
     sender: str
@@ -58,29 +58,29 @@ class Content(Struct, frozen=True):
 
 
 class StartTls(Struct, frozen=True):
-    """The client wants TLS. After a positive answer: write it, shake hands, tls_started()."""
+    """The client wants TLS. After a positive answer: write it, do the handshake, tls_started()."""
 
 
 class Login(Struct, frozen=True):
-    """PLAIN or LOGIN has brought a name and a password. 235 lets in, a refusal does not."""
+    """PLAIN or LOGIN has sent a name and a password. 235 accepts the login, or it is refused."""
 
     username: str
     password: str
 
     def __repr__(self) -> str:
-        return f"Login(username={self.username!r})"  # a password belongs in no log
+        return f"Login(username={self.username!r})"  # a password must not appear in logs
 
 
 class ScramStart(Struct, frozen=True):
-    """SCRAM asks for the salt of this name: answered with answer_scram(), or a refusal."""
+    """SCRAM needs the salt of this name: answer with answer_scram(), or a refusal."""
 
     username: str
 
 
 class ScramFinish(Struct, frozen=True):
-    """SCRAM is through: `key_index` says which key the proof is right for, None is wrong.
+    """SCRAM is complete: `key_index` is the key that matches the proof; None: the proof is wrong.
 
-    235 lets in, a refusal does not; a wrong proof can only be refused.
+    235 accepts the login, or it is refused; a wrong proof can only be refused.
     """
 
     username: str
@@ -88,7 +88,7 @@ class ScramFinish(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """No more commands: send the output and close. `reason` is for the log."""
+    """There are no more commands: send the output and close. `reason` is for the log."""
 
     reason: str
 
@@ -98,7 +98,7 @@ ServerEvent = Hello | Mail | Recipient | Data | Content | StartTls | LoginEvent 
 
 
 class Stage(StrEnum):
-    """Which of the client's steps a reply answers."""
+    """The step of the client that a reply answers."""
 
     CONNECT = "connect"
     EHLO = "ehlo"
@@ -111,7 +111,7 @@ class Stage(StrEnum):
 
 
 class Send(Struct, frozen=True):
-    """Write these bytes now. `is_content`: with them the message is sent to its end."""
+    """Write these bytes now. `is_content`: they are the whole content of the message."""
 
     data: bytes
     is_content: bool
@@ -120,7 +120,7 @@ class Send(Struct, frozen=True):
 class Finished(Struct, frozen=True):
     """The transaction is over. `reply` decided it, and answered `stage`.
 
-    Accepted only where `stage` is CONTENT and the reply positive.
+    The message is accepted only if `stage` is CONTENT and the reply is positive.
     """
 
     stage: Stage

@@ -1,7 +1,7 @@
-"""The service extensions of an EHLO answer (RFC 5321, 4.1.1.1), as far as we use them.
+"""The service extensions of an EHLO reply (RFC 5321, 4.1.1.1), as far as we use them.
 
-Owns: their keywords, read and written. Promises: never raises; what is not understood is
-ignored, as the RFC asks.
+Owns: parsing and encoding their keywords. Guarantees: it never raises; unknown extensions are
+ignored, as the RFC requires.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _MAX_SIZE_DIGITS: Final = 20  # RFC 1870, 3
 
 
 class Extensions(Struct, frozen=True):
-    """What a server offers. `size_limit_bytes` is 0 where it names no limit."""
+    """The extensions that a server offers. `size_limit_bytes` is 0 if it names no limit."""
 
     pipelining: bool = False
     size: bool = False
@@ -27,7 +27,7 @@ class Extensions(Struct, frozen=True):
 
 
 def parse_extensions(ehlo_text: str) -> Extensions:
-    """Read the text of an EHLO reply, its lines joined by LF; the first is the greeting."""
+    """Parse the text of an EHLO reply, its lines joined by LF; the first is the greeting."""
     words: dict[str, str] = {}
     for line in ehlo_text.split("\n")[1:]:
         keyword, _, rest = line.strip().partition(" ")
@@ -47,7 +47,7 @@ def parse_extensions(ehlo_text: str) -> Extensions:
 
 
 def encode_extensions(offered: Extensions) -> list[str]:
-    """The lines that an EHLO answer says after its greeting."""
+    """Return the lines of an EHLO reply after its greeting."""
     size = f"SIZE {offered.size_limit_bytes}" if offered.size_limit_bytes else "SIZE"
     lines = (
         (offered.pipelining, "PIPELINING"),

@@ -1,8 +1,8 @@
 """The grammar of commands: verbs, paths, parameters (RFC 5321, 4.1; RFC 6531).
 
-Owns: what is a well-formed command, read and written. Does not own: whether it may be given
-now (states.py), what the addresses are worth (shared/mail). Source routes are refused; one
-space after the colon of FROM: and TO: is let pass, as all servers do. Work is linear.
+Owns: parsing and encoding well-formed commands. Does not own: whether a command is allowed
+now (states.py), whether the addresses are valid (shared/mail). Source routes are refused; one
+space after the colon of FROM: and TO: is accepted, as by all servers. The work is linear.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from shared.smtp.errors import LocalProtocolError
 
-# RFC 5321 says 512 and lets extensions add; the longest sum of those we offer is under 1,200
+# RFC 5321 says 512, and extensions may add to it; the sum for those we offer is less than 1,200
 # (AUTH= adds 500 to MAIL). A password of 1,024 octets in the initial response of AUTH fits too.
 MAX_COMMAND_BYTES: Final = 2_048
 MAX_PARAMETERS: Final = 16
@@ -29,20 +29,20 @@ _DOMAIN: Final = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[A-Za-z0-9:.-]{{3,64}}\])"
 _MAILBOX: Final = re.compile(rf"({_LOCAL})@{_DOMAIN}")
 _PATH: Final = re.compile(rf" ?<({_LOCAL}@{_DOMAIN}|[Pp][Oo][Ss][Tt][Mm][Aa][Ss][Tt][Ee][Rr]|)>")
 _VERB: Final = re.compile(r"([A-Za-z]{3,16})(?: (.*))?", re.DOTALL)
-# The lines of nearly all mail, taken apart in one step; whatever else is read as above.
+# Matches the lines of nearly all mail in one step; other lines are parsed as above.
 _PLAIN_WORD: Final = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _PLAIN_PATH: Final = re.compile(
     rb"(?:(?i:(MAIL) FROM)|(?i:RCPT TO)):<((" + _PLAIN_WORD + rb"(?:\." + _PLAIN_WORD + rb")*)"
     rb"@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)>"
 )
 _PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
-# Those of ASCII but the tab, those of Latin-1, and what other programs take for a line end.
+# The controls of ASCII except the tab, those of Latin-1, and line ends of other programs.
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _HELLO_NAME: Final = re.compile(r"[!-~]{1,255}")
 
 
 class SyntaxFault(StrEnum):
-    """Why a command is not well formed, in words for the peer."""
+    """The reason why a command is not well formed, as a text for the peer."""
 
     CONTROL = "Control characters in a command"
     NOT_UTF8 = "A command that is not UTF-8"
@@ -54,7 +54,7 @@ class SyntaxFault(StrEnum):
 
 
 class Command(Struct, frozen=True):
-    """A command line: its verb in capitals and the rest."""
+    """A command line: its verb in upper case and the rest."""
 
     verb: str
     argument: str
@@ -68,7 +68,7 @@ class Path(Struct, frozen=True):
 
 
 def parse_command(line: bytes) -> Command | SyntaxFault:
-    """Read a command line without its CRLF."""
+    """Parse a command line without its CRLF."""
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError:
@@ -80,9 +80,9 @@ def parse_command(line: bytes) -> Command | SyntaxFault:
 
 
 def plain_path(line: bytes) -> tuple[bool, str] | None:
-    """Whether it is MAIL, else RCPT, and the address; None for all but the plainest form of line.
+    """Return whether the line is MAIL (else RCPT), and the address; None if it is not simple.
 
-    What it finds is what parse_command and parse_path find; a test holds them together.
+    The result is that of parse_command and parse_path; a test compares them.
     """
     found = _PLAIN_PATH.fullmatch(line)
     if found is None:
@@ -94,7 +94,7 @@ def plain_path(line: bytes) -> tuple[bool, str] | None:
 
 
 def parse_path(argument: str, keyword: str) -> Path | SyntaxFault:
-    """Read what follows MAIL (`keyword` "FROM:") or RCPT ("TO:")."""
+    """Parse the argument of MAIL (`keyword` "FROM:") or RCPT ("TO:")."""
     size = len(keyword)
     start = argument[:size]
     if not start.isascii() or start.upper() != keyword:
@@ -109,7 +109,7 @@ def parse_path(argument: str, keyword: str) -> Path | SyntaxFault:
         return Path(address, {})
     if rest[0] != " ":
         return SyntaxFault.PATH
-    # Not split(): it would take any white space of Unicode for a space.
+    # Not split(): it would treat any Unicode white space as a space.
     parameters = _parse_parameters([word for word in rest.split(" ") if word])
     return parameters if isinstance(parameters, SyntaxFault) else Path(address, parameters)
 
@@ -137,17 +137,17 @@ def _parse_parameters(words: list[str]) -> dict[str, str] | SyntaxFault:
 
 
 def is_hello_name(name: str) -> bool:
-    """Whether EHLO or HELO may be followed by this: ASCII; most are not the names of hosts."""
+    """Whether this may follow EHLO or HELO: any ASCII text, since most are not host names."""
     return _HELLO_NAME.fullmatch(name) is not None
 
 
 def is_mailbox(address: str) -> bool:
-    """Whether an address may stand in a path; nothing that could end the path or the line."""
+    """Whether an address is valid in a path; it cannot contain the end of the path or line."""
     return _MAILBOX.fullmatch(address) is not None and not _is_too_long(address)
 
 
 def encode_path(address: str) -> bytes:
-    """`<address>`, or `<>` for "". Raises LocalProtocolError for what is no mailbox."""
+    """Return `<address>`, or `<>` for "". Raises LocalProtocolError if it is not a mailbox."""
     if address and not is_mailbox(address):
         raise LocalProtocolError(f"not a mailbox: {address!r}")
     return f"<{address}>".encode()

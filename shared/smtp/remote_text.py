@@ -1,7 +1,7 @@
-"""A peer's words, made fit for events, logs and headers.
+"""Cleans a peer's text for events, logs and headers.
 
-Owns: what of a server's text is kept. It may be in any encoding, hold terminal escapes and be of
-any length; what is kept is UTF-8 without control characters, MAX_TEXT_BYTES at most.
+Owns: which part of a server's text is kept. The text may be in any encoding, contain terminal
+escapes and have any length; the result is UTF-8 without control characters, at most MAX_TEXT_BYTES.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ import re
 from typing import Final
 
 MAX_TEXT_BYTES: Final = 1_024
-# Below this a printable text cannot be too long in UTF-8.
+# Up to this length a printable text cannot be too long in UTF-8.
 _SURELY_SHORT: Final = MAX_TEXT_BYTES // 4
-# C0 but LF, which separates the lines of a reply; DEL and C1; line and paragraph separators; the
+# C0 except LF, which separates the lines of a reply; DEL and C1; line and paragraph separators;
 # marks that change the direction of a text.
 _CONTROLS: Final = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+"
 )
-# Bytes that were no UTF-8, and what else has no place in it.
+# Surrogates: they stand for bytes that were not UTF-8, or cannot be encoded.
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _CUT: Final = "..."
 
 
 def clean_text(text: str | bytes) -> str:
-    """The text in UTF-8 with each run of control characters as one space, cut to the limit.
+    """Return the text with each run of control characters as one space, cut to the limit.
 
-    Bytes that are not UTF-8, or the surrogates that stand for such, become U+FFFD.
+    Bytes that are not UTF-8, or the surrogates that stand for them, become U+FFFD.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")

@@ -1,10 +1,10 @@
 """Replies: one struct, its bytes, and a bounded parser (RFC 5321, 4.2; RFC 2034; RFC 3463).
 
-Owns: the form of a reply. Does not own: which command it answers (client.py), what it means
-for a message (the services' business). A reply that breaks the form raises
-RemoteProtocolError, but for the reply to the content of a message: once that has been sent, an
-odd reply whose code is clear is worth more than doubt, and a parser that `is_lenient` takes it.
-A peer's text is cleaned where it becomes a reply (remote_text.py).
+Owns: the form of a reply. Does not own: which command it answers (client/session.py), what it means
+for a message (the services). A reply that breaks the form raises RemoteProtocolError, except the
+reply to the content of a message: once the content has been sent, a malformed reply with a clear
+code is better than an unknown result, and a parser that `is_lenient` accepts it.
+A peer's text is cleaned when it becomes a reply (remote_text.py).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from shared.smtp.buffer import Buffer, NoLine
 from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
 from shared.smtp.remote_text import clean_text
 
-# RFC 5321 says 512; real servers write longer ones, in policy texts with addresses above all.
+# RFC 5321 says 512; real servers write longer ones, mainly policy texts with addresses.
 MAX_LINE_BYTES: Final = 2_048
-# The longest real ones are EHLO answers with some 30 lines.
+# The longest real ones are EHLO replies with about 30 lines.
 MAX_REPLY_LINES: Final = 128
 MAX_REPLY_BYTES: Final = 32_768
-# A server may answer a pipelined group at once; more than this nobody asked for.
+# A server may answer a pipelined group at once; more than this answers no command.
 MAX_BUFFERED_BYTES: Final = 2 * MAX_REPLY_BYTES
 
-# To the content a reply may be longer: it is read to its end, and the rest of it left out.
+# The reply to the content may be longer: it is read to its end, and the excess is dropped.
 MAX_FINAL_REPLY_BYTES: Final = 1_048_576
 
-# One-line replies that are remembered as read: a server gives the same few again and again.
+# Cache of parsed one-line replies: a server sends the same few again and again.
 MAX_KNOWN_LINES: Final = 32
 MAX_KNOWN_LINE_BYTES: Final = 80
 
@@ -40,7 +40,7 @@ _LINE_BREAKS: Final = re.compile(r"[\r\n\0]")
 
 
 class Reply(Struct, frozen=True):
-    """A server's answer. `text` holds its lines joined by LF, without `enhanced`."""
+    """A server's reply. `text` has its lines joined by LF, without `enhanced`."""
 
     code: int
     enhanced: str = ""
@@ -52,25 +52,25 @@ class Reply(Struct, frozen=True):
 
     @property
     def is_positive(self) -> bool:
-        """2xx: done."""
+        """2xx: success."""
         return 200 <= self.code < 300
 
     @property
     def is_transient(self) -> bool:
-        """4xx: not now."""
+        """4xx: temporary failure."""
         return 400 <= self.code < 500
 
     @property
     def is_permanent(self) -> bool:
-        """5xx: never."""
+        """5xx: permanent failure."""
         return self.code >= 500
 
 
 def make_reply(code: int, text: str) -> Reply:
-    """A reply from its code and its text as received, cleaned, the enhanced status taken out.
+    """Build a reply from its code and received text: clean it and split off the enhanced status.
 
-    The status counts only where its class is the code's (RFC 2034, 4); servers repeat it on
-    every line, and it is taken out of each.
+    The status counts only if its class is that of the code (RFC 2034, 4); servers repeat it on
+    every line, and it is removed from each.
     """
     text = clean_text(text)
     found = _ENHANCED.match(text)
@@ -84,7 +84,7 @@ def make_reply(code: int, text: str) -> Reply:
 
 
 def encode_reply(reply: Reply) -> bytes:
-    """The bytes of a reply, one line for each of its text's. Raises LocalProtocolError."""
+    """Encode a reply, with one line per line of its text. Raises LocalProtocolError."""
     status = f"{reply.enhanced} " if reply.enhanced else ""
     if reply.text.isprintable():
         return f"{reply.code} {status}{reply.text}\r\n".encode()
@@ -97,7 +97,7 @@ def encode_reply(reply: Reply) -> bytes:
 
 
 class Outgoing:
-    """Replies that wait to be written together."""
+    """Replies that are to be written together."""
 
     __slots__ = ("_encoded",)
 
@@ -105,11 +105,11 @@ class Outgoing:
         self._encoded: list[bytes] = []
 
     def put(self, reply: Reply) -> None:
-        """Append one. Raises LocalProtocolError."""
+        """Append a reply. Raises LocalProtocolError."""
         self._encoded.append(encode_reply(reply))
 
     def take(self) -> bytes:
-        """The bytes of all; b"" where there are none."""
+        """Take the bytes of all replies; b"" if there are none."""
         encoded = self._encoded
         if not encoded:
             return b""
@@ -118,7 +118,7 @@ class Outgoing:
 
 
 class ReplyParser:
-    """Bytes in, replies out."""
+    """Parses received bytes into replies."""
 
     __slots__ = ("_buffer", "_bytes", "_code", "_known", "_lines", "is_lenient")
 
@@ -128,26 +128,26 @@ class ReplyParser:
         self._lines: list[str] = []
         self._bytes = 0
         self._known: dict[bytes, Reply] = {}
-        # Whether the next reply answers the content of a message.
+        # True if the next reply answers the content of a message.
         self.is_lenient = False
 
     @property
     def is_empty(self) -> bool:
-        """Whether no byte of a reply is held."""
+        """Whether the parser holds no byte of a reply."""
         return not self._lines and not len(self._buffer)
 
     def may_become(self, code: bytes) -> bool:
-        """Whether what is held is the beginning of a reply of this code, or nothing."""
+        """Whether the bytes held are the beginning of a reply with this code, or empty."""
         return not self._lines and code.startswith(self._buffer.peek(len(code)))
 
     def add(self, data: bytes) -> None:
-        """Append what was read. Raises RemoteProtocolError where that is too much."""
+        """Append received data. Raises RemoteProtocolError if it is too much."""
         limit = MAX_FINAL_REPLY_BYTES if self.is_lenient else MAX_BUFFERED_BYTES
         if self._buffer.add(data) > limit:
             raise RemoteProtocolError(f"more than {limit} bytes of replies at once")
 
     def next_reply(self) -> Reply | None:
-        """The next whole reply, None where there is none yet. Raises RemoteProtocolError."""
+        """Return the next complete reply, None if there is none yet. Raises RemoteProtocolError."""
         if self.is_lenient:
             return self._next_lenient()
         while not isinstance(line := self._buffer.take_line(MAX_LINE_BYTES), NoLine):
@@ -161,8 +161,11 @@ class ReplyParser:
         raise RemoteProtocolError(f"a line of a reply is {line.value}")
 
     def _next_lenient(self) -> Reply | None:
-        """A reply with odd line ends, lines without a code, several codes (the last one counts),
-        or too many lines."""
+        """Parse a reply that may be malformed.
+
+        It may have odd line ends, lines without a code, several codes (the last one counts), or
+        too many lines.
+        """
         while (line := self._buffer.take_loose_line(MAX_LINE_BYTES)) is not None:
             self._bytes += len(line)
             if self._bytes > MAX_FINAL_REPLY_BYTES:
@@ -197,7 +200,7 @@ class ReplyParser:
                 return self._remember(line, make_reply(code, text))
             self._code = code
         elif code != self._code:
-            raise RemoteProtocolError(f"a reply that begins with {self._code} goes on with {code}")
+            raise RemoteProtocolError(f"a reply begins with {self._code}, continues with {code}")
         self._lines.append(text)
         self._bytes += len(line)
         if len(self._lines) > MAX_REPLY_LINES or self._bytes > MAX_REPLY_BYTES:

@@ -1,12 +1,12 @@
--- Has the billing cells go on with another log than the one they were counted from.
+-- Makes the billing cells continue with a log other than the one they were counted from.
 --
 -- Keys       as in apply_cells.lua.
--- Arguments  1 the id of the new log, 2 the month (YYYY-MM) of now, then the partitions of the new log.
--- Result     the id of the log before; "" when there are no cells: nothing was done.
--- Atomic promise
---   The counts stay as they are. The watermarks of the old log are gone, so that the new one is
---   counted from its beginning, and each partition has a hole up to this month: what the old log
---   held and nobody had counted is missing.
+-- Arguments  1 the id of the new log, 2 the present month (YYYY-MM), then the partitions of the new log.
+-- Result     the id of the previous log; "" if there are no cells: nothing was done.
+-- Atomic guarantee
+--   The counts do not change. The watermarks of the old log are deleted, so that the new one is
+--   counted from its beginning, and each partition has a hole up to this month: records of the old
+--   log that were not counted are missing.
 
 local state, log, month = KEYS[1], ARGV[1], ARGV[2]
 local before = redis.call('HGET', state, 'log')

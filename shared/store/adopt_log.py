@@ -1,4 +1,4 @@
-"""adopt_log.lua: has the billing cells go on with another log."""
+"""adopt_log.lua: makes the billing cells continue with another log."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ class AdoptLog:
         self._state = state
 
     def run(self, log: str, month: str, partitions: Iterable[int]) -> str:
-        """Adopt this log; the id of the one before, "" without cells. Raises StoreAwayError."""
+        """Adopt this log; return the previous id, "" without cells. Raises StoreUnavailable."""
         return str(self._script.run([self._state], [log, month, *partitions]))

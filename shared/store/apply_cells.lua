@@ -1,25 +1,25 @@
 -- Adds the counts of one run of records to the billing cells, at most once.
 --
 -- Keys
---   KEYS[1]  the state, a hash: `generation` a token made when it was empty; `log` the id of
---            the topic that is counted; `watermark:<partition>` the next offset expected;
+--   KEYS[1]  the state, a hash: `generation` a token created when it was empty; `log` the id of
+--            the counted topic; `watermark:<partition>` the next offset expected;
 --            `hole:<partition>` the last month from which records are known to be missing;
 --            `month:<YYYY-MM>` for each month that has cells.
 --   KEYS[1]:<YYYY-MM>  the cells of a month, a hash: cell -> count, and `generation`.
---            KEYS[1] must hold a {hash tag}, so that all lie in one slot.
+--            KEYS[1] must contain a {hash tag}, so that all keys are in one slot.
 -- Arguments
 --   1 log, 2 partition, 3 the watermark the caller expects (-1: none), 4 the watermark to set,
 --   5 a new token, 6 hole (YYYY-MM or ""), then triples: month, cell, increment.
 -- Result
 --   {1, watermark}  applied.
 --   {0, watermark}  nothing was applied, because this (-1: none) is the stored watermark.
---   {-1, "-1"}      nothing was applied, because what is stored was half lost; all of it has
---                   been dropped.
---   {-2, log}       nothing was applied and nothing dropped, because what is stored was counted
---                   from this other log: its records may be nowhere else any more.
--- Atomic promise
---   The increments and the watermark change together or not at all. Cells that are not whole
---   (a month's hash evicted or deleted, leftovers of a lost state) are never added to.
+--   {-1, "-1"}      nothing was applied, because a part of the stored data was lost; all of it
+--                   has been dropped.
+--   {-2, log}       nothing was applied and nothing dropped, because the stored cells were counted
+--                   from this other log: its records may no longer exist anywhere else.
+-- Atomic guarantee
+--   The increments and the watermark change together or not at all. Nothing is ever added to
+--   incomplete cells (a month's hash evicted or deleted, remains of a lost state).
 
 local state = KEYS[1]
 local log, partition, expected, target = ARGV[1], ARGV[2], ARGV[3], ARGV[4]

@@ -1,4 +1,4 @@
-"""apply_cells.lua: adds counts to the billing cells, at most once a record."""
+"""apply_cells.lua: adds counts to the billing cells, at most once per record."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ NAME: Final = "apply_cells"
 
 
 class Run(Struct, frozen=True):
-    """What one run of records of one partition adds.
+    """The counts to add for one run of records of one partition.
 
-    `expected` is the watermark the records begin at (-1: none is stored), `target` the one
-    after them; `hole` a month (YYYY-MM) from which records are missing before them, or "".
+    `expected` is the watermark before the records (-1: none is stored), `target` the watermark
+    after them; `hole` is a month (YYYY-MM) from which earlier records are missing, or "".
     `increments` are (month, cell, count).
     """
 
@@ -35,14 +35,14 @@ class Applied(Struct, frozen=True, tag=True):
 
 
 class Stale(Struct, frozen=True, tag=True):
-    """Nothing was added: the stored watermark is another one (-1: none)."""
+    """Nothing was added: the stored watermark is different (-1: none)."""
 
     watermark: int
-    dropped: bool = False  # what was stored was not whole and has been dropped
+    dropped: bool = False  # the stored cells were incomplete and have been dropped
 
 
 class OtherLog(Struct, frozen=True, tag=True):
-    """Nothing was added: the cells count another log, and an operator has to decide."""
+    """Nothing was added: the cells count another log, and an operator must decide."""
 
     log: str
 
@@ -55,7 +55,7 @@ class ApplyCells:
         self._state = state
 
     def run(self, run: Run) -> Applied | Stale | OtherLog:
-        """Add the run. Raises StoreAwayError; sending the same run again is then harmless."""
+        """Add the run. Raises StoreUnavailable; the same run may then be sent again."""
         arguments: list[str | int] = [
             run.log,
             run.partition,

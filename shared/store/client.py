@@ -1,13 +1,12 @@
-"""Makes clients of Redis or Valkey: time-outs, few retries, one error for "it cannot now".
+"""Creates clients of Redis or Valkey with time-outs, few retries and one error for all failures.
 
-Owns the connection settings. Does not own what is stored: each script stands in a module of
-its own, with its keys.
+Owns the connection settings. Does not own the stored data: each script has its own module,
+with its keys.
 
-Promises: no call waits longer than about WORST_CALL_S; a connection on which a command was
-given up (time-out, cancelled task, Ctrl-C) is closed, never handed on, so that a late reply
-cannot become the answer to somebody else's command. A command is sent again after a broken
-connection, so only such writes belong here as may happen twice or that carry their source
-offset.
+Guarantees: no call waits longer than about WORST_CALL_S. A connection on which a command was
+abandoned (time-out, cancelled task, Ctrl-C) is closed and never reused, so that a late reply
+cannot be taken for the reply to another command. A command is sent again after a broken
+connection, so every write must be idempotent or carry its source offset.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from shared.runtime.errors import Unavailable
 
 CONNECT_TIMEOUT_S: Final = 1.0
 COMMAND_TIMEOUT_S: Final = 2.0
-# A connection idle for longer is asked with PING before it is used.
+# A connection that was idle for longer is checked with PING before it is used.
 HEALTH_CHECK_S: Final = 15
 RETRIES: Final = 2
 BACKOFF_BASE_S: Final = 0.02
@@ -41,7 +40,7 @@ _RETRIED: Final = (RedisConnectionError, RedisTimeoutError, BusyLoadingError)
 
 
 class StoreUnavailable(Unavailable):
-    """The store is away, loading, full or read-only: nothing is known of the command's effect."""
+    """The store is unavailable, loading, full or read-only; the command may have taken effect."""
 
 
 def _options() -> dict[str, Any]:
@@ -57,20 +56,20 @@ def _options() -> dict[str, Any]:
 
 
 def connect(url: str, **overrides: Any) -> redis.Redis:
-    """A client for threads. Connects on first use; raises ValueError when `url` is none."""
+    """Create a client for threads. Connects on first use; raises ValueError for a bad URL."""
     retry = Retry(ExponentialBackoff(BACKOFF_CAP_S, BACKOFF_BASE_S), RETRIES, _RETRIED)
     return redis.Redis.from_url(url, **{**_options(), "retry": retry, **overrides})
 
 
 def connect_async(url: str, **overrides: Any) -> redis.asyncio.Redis:
-    """A client for one asyncio loop. Connects on first use; raises ValueError as connect()."""
+    """Create a client for one asyncio loop. Otherwise like connect()."""
     retry = AsyncRetry(ExponentialBackoff(BACKOFF_CAP_S, BACKOFF_BASE_S), RETRIES, _RETRIED)
     return redis.asyncio.Redis.from_url(url, **{**_options(), "retry": retry, **overrides})
 
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Turn every redis-py error into StoreAwayError, its reason in one line."""
+    """Turn every redis-py error into StoreUnavailable, with its reason in one line."""
     try:
         yield
     except RedisError as error:

@@ -1,11 +1,11 @@
-"""Whether the server may evict keys: with any `maxmemory-policy` but noeviction it may.
+"""Checks whether the server may evict keys, as it may with any `maxmemory-policy` but noeviction.
 
-An evicted submission key lets a repeated message go out twice, and nothing tells. So nobody
-relies on keys while the policy is another one, and keys that may have been evicted meanwhile
-are read back (services/validate/edge/key_restorer.py).
+If a submission key is evicted, a duplicate is sent twice without any error. So no service relies
+on keys while the policy is not noeviction, and keys that may have been evicted meanwhile are
+restored (services/validate/edge/key_restorer.py).
 
-The policy is read by INFO, which managed servers allow where they forbid CONFIG; by CONFIG GET
-where INFO does not have it.
+The policy is read with INFO, which managed servers allow even if they forbid CONFIG; with CONFIG
+GET if INFO does not have it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from shared.store.client import StoreUnavailable, connect, store_errors
 SAFE_POLICY: Final = "noeviction"
 _TIMEOUT_S: Final = 1.0
 UNKNOWN: Final = (
-    "Redis does not tell its maxmemory-policy: allow this user INFO (or CONFIG GET), and set"
+    "Redis does not report its maxmemory-policy: allow this user INFO (or CONFIG GET), and set"
     f" maxmemory-policy {SAFE_POLICY}"
 )
 
 
 class Eviction(Struct, frozen=True):
-    """The server's policy ("" where it does not tell), and how often it evicted since it runs.
+    """The server's policy ("" if unknown), and the number of evictions since its start.
 
-    `run` names the run of the server that `evicted` was counted in.
+    `run` identifies the run of the server in which `evicted` was counted.
     """
 
     policy: str
@@ -38,7 +38,7 @@ class Eviction(Struct, frozen=True):
 
     @property
     def fault(self) -> str:
-        """Why keys may vanish; "" when they may not."""
+        """The reason why keys may be evicted; "" if they may not."""
         if self.policy == SAFE_POLICY:
             return ""
         if not self.policy:
@@ -47,12 +47,12 @@ class Eviction(Struct, frozen=True):
 
     @property
     def mark(self) -> str:
-        """The same as long as nothing more was evicted."""
+        """A text that stays the same as long as no more keys were evicted."""
         return f"{self.run}:{self.evicted}"
 
 
 def read_eviction(client: redis.Redis) -> Eviction:
-    """Ask the server. Raises StoreAwayError."""
+    """Query the server. Raises StoreUnavailable."""
     with store_errors():
         info = _info(client)
         policy = str(info.get("maxmemory_policy", "")) or _configured(client)
@@ -60,12 +60,12 @@ def read_eviction(client: redis.Redis) -> Eviction:
 
 
 def policy_client(url: str) -> redis.Redis:
-    """A client for policy_fault(), which is to return within a probe's time."""
+    """Create a client for policy_fault(), which must return within a probe's time."""
     return connect(url, retry=None, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
 
 
 def policy_fault(client: redis.Redis) -> str:
-    """Why keys may vanish; "" also where Redis is unavailable, which others notice."""
+    """Return why keys may be evicted; "" also if Redis is unavailable, which others report."""
     try:
         return read_eviction(client).fault
     except StoreUnavailable:

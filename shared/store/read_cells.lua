@@ -1,13 +1,13 @@
--- Reads billing cells with the watermarks they are counted up to.
+-- Reads billing cells with the watermarks up to which they are counted.
 --
 -- Keys       as in apply_cells.lua.
--- Arguments  1 a month (YYYY-MM), "*" for all of them, or "" for the state alone.
--- Result     {whole, state, cells}: 1 when nothing of the state is lost, else 0; then the state
+-- Arguments  1 a month (YYYY-MM), "*" for all months, or "" for the state alone.
+-- Result     {whole, state, cells}: 1 if nothing of the state is lost, else 0; then the state
 --            as a flat list of field and value, and the cells as a flat list of month and such
---            a list. Without a whole state there are no cells.
--- Atomic promise
---   The cells hold exactly the records below the watermarks returned beside them. Writes
---   nothing.
+--            a list. If the state is incomplete, there are no cells.
+-- Atomic guarantee
+--   The cells count exactly the records below the watermarks returned with them. The script
+--   writes nothing.
 
 local state, wanted = KEYS[1], ARGV[1]
 local flat = redis.call('HGETALL', state)

@@ -1,4 +1,4 @@
-"""read_cells.lua: reads billing cells with the watermarks they are counted up to."""
+"""read_cells.lua: reads billing cells with the watermarks up to which they are counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import Struct
 from shared.store.script import Script
 
 NAME: Final = "read_cells"
-# Reading all months holds the server up for about a second a million cells.
+# Reading all months blocks the server for about a second per million cells.
 ALL_MONTHS: Final = "*"
 NO_MONTH: Final = ""
 
@@ -19,8 +19,8 @@ NO_MONTH: Final = ""
 class Snapshot(Struct, frozen=True):
     """Cells by month, counted exactly up to the watermarks (next offset, by partition).
 
-    `whole` is False when a part of what was stored is lost; `months` is then empty. `holes`
-    has, by partition, the last month from which records were gone before they were counted.
+    `whole` is False if a part of the stored data is lost; `months` is then empty. `holes`
+    has, by partition, the last month from which records were deleted before they were counted.
     """
 
     whole: bool
@@ -38,7 +38,7 @@ class ReadCells:
         self._state = state
 
     def run(self, month: str = NO_MONTH) -> Snapshot:
-        """The cells of `month` (YYYY-MM), of ALL_MONTHS or of none. Raises StoreAwayError."""
+        """Read `month` (YYYY-MM), ALL_MONTHS or NO_MONTH. Raises StoreUnavailable."""
         whole, state, cells = self._script.run([self._state], [month])
         fields = dict(_pairs(state))
         return Snapshot(

@@ -1,7 +1,7 @@
-"""Runs a Lua script that stands beside its module: name.py beside name.lua.
+"""Runs the Lua script of a module: name.lua lies beside name.py.
 
-EVALSHA, and EVAL when the server does not know the script (restarted, SCRIPT FLUSH, a
-replica promoted), so nothing has to be loaded beforehand.
+It calls EVALSHA, and EVAL if the server does not know the script (restarted, SCRIPT FLUSH, a
+replica promoted), so no script has to be loaded beforehand.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PACKAGE: Final = "shared.store"
 
 
 class Script:
-    """One script on one client. Its keys, arguments and result stand in its Lua header."""
+    """One script on one client. Its Lua header describes its keys, arguments and result."""
 
     def __init__(self, client: redis.Redis, name: str) -> None:
         self._client = client
@@ -28,7 +28,7 @@ class Script:
         self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     def run(self, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
-        """The script's result. Raises StoreAwayError; whether the script ran is then unknown."""
+        """Return the script's result. Raises StoreUnavailable; the script may then have run."""
         with store_errors():
             try:
                 return self._client.evalsha(self._sha, len(keys), *keys, *arguments)

@@ -1,4 +1,4 @@
-"""submissions.lua: the submissions seen lately, by key."""
+"""submissions.lua: the recent submissions, by key."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from shared.topics.submission_keys import (
 )
 
 NAME: Final = "submissions"
-# A field of the state: the server's count of evictions when it was last looked at.
+# A field of the state: the server's count of evictions at the last check.
 EVICTED: Final = "evicted"
-# So many keys of a slot share a hash, below the 128 fields up to which Redis packs them.
+# The number of keys of a slot that share a hash, below the 128 fields up to which Redis packs them.
 KEYS_PER_BUCKET: Final = 80
 SLOTS_PER_DAY: Final = 2
 _ANSWER_BYTES: Final = 1 + MAIL_ID_BYTES
-# By the first letter of an answer, from its mail id; New is not among them, as nearly all are.
+# By the first letter of an answer; New is left out because nearly all answers are New.
 _KINDS: Final[dict[int, Callable[[bytes], Answer]]] = {
     ord("R"): Reserved,
     ord("D"): Duplicate,
@@ -43,38 +43,38 @@ _KINDS: Final[dict[int, Callable[[bytes], Answer]]] = {
 
 
 class Window(Struct, frozen=True):
-    """For how many seconds a key is known, and for how many keys a day the layout is made."""
+    """The time for which a key is kept, and the keys per day for which the layout is designed."""
 
     seconds: int
     keys_per_day: int
 
     @property
     def buckets(self) -> int:
-        """Into how many hashes the keys of one slot go."""
+        """The number of hashes for the keys of one slot."""
         return max(1, self.keys_per_day // (SLOTS_PER_DAY * KEYS_PER_BUCKET))
 
 
 class Claimed(Struct, frozen=True):
-    """What claim() did: its answers, under which generation of the keys."""
+    """The result of claim(): its answers, and the generation of the keys."""
 
     generation: str
     answers: tuple[Answer, ...]
 
 
 class Renewed(Struct, frozen=True):
-    """Nothing was done: the keys were read back since; claim the last ones again."""
+    """Nothing was done: the keys have been restored since; claim the last ones again."""
 
     generation: str
 
 
 class NotWhole(Struct, frozen=True):
-    """Nothing was done: the keys have to be read back first."""
+    """Nothing was done: the keys must be restored first."""
 
 
 class Submissions:
     """The script as validate uses it, on a client that does not decode replies.
 
-    `log`: the id of the topic that the keys can be read back from.
+    `log`: the id of the topic from which the keys can be restored.
     """
 
     def __init__(self, client: redis.Redis, state: str, window: Window, log: str) -> None:
@@ -84,7 +84,7 @@ class Submissions:
         self._common = (_short(log), window.seconds, window.buckets)
 
     def is_of(self, log: str) -> bool:
-        """Whether this is the id that it was made with."""
+        """Whether this is the id with which it was created."""
         return self._common[0] == _short(log)
 
     def claim(
@@ -94,10 +94,10 @@ class Submissions:
         seen: Mapping[int, int] | None = None,
         ends: Mapping[int, int] | None = None,
     ) -> Claimed | Renewed | NotWhole:
-        """Claim keys. Raises StoreAwayError; the same claims again are then harmless.
+        """Claim keys. Raises StoreUnavailable; the same claims may then be sent again.
 
-        `seen` by partition: the offset up to which this caller's claims were answered under
-        `generation`; `ends`: up to where they are after this call.
+        `seen`: by partition, the offset up to which this caller's claims were answered under
+        `generation`; `ends`: the offsets after this call.
         """
         offsets = _pairs(seen or {}), _pairs(ends or {})
         entries = encode_claims(claims), encode_formers(claims)
@@ -109,22 +109,22 @@ class Submissions:
         return Claimed(found.decode(), _answers(rest[0]))
 
     def begin(self, token: str) -> Literal["go", "whole", "taken"]:
-        """Begin to read the keys back. Raises StoreAwayError."""
+        """Begin to restore the keys. Raises StoreUnavailable."""
         found = self._run("begin", token)
         return "go" if found == 1 else "whole" if found == 0 else "taken"
 
     def restore(self, token: str, at_s: int, claims: bytes) -> bool:
-        """Put back encoded claims of this time; whether the token still holds."""
+        """Restore encoded claims of this time; return whether the token is still valid."""
         return bool(self._run("restore", token, at_s, claims) == 1)
 
     def finish(self, token: str) -> bool:
-        """All is read back: the keys are whole from now on; whether the token still held."""
+        """Mark the keys as complete after restoring; return whether the token was still valid."""
         return bool(self._run("finish", token) == 1)
 
     def forget_evicted(self, found: Eviction) -> bool:
-        """Whether the server has evicted keys since this was last asked, by whatever process.
+        """Return whether the server has evicted keys since the last call of any process.
 
-        The keys are then not whole any more. Raises StoreAwayError.
+        The keys are then no longer complete. Raises StoreUnavailable.
         """
         state, mark = self._keys[0], found.mark
         with store_errors():
@@ -150,16 +150,16 @@ class Reservations:
         self._keys = _keys(state)
 
     def reserve(self, claims: Sequence[Claim]) -> tuple[Answer, ...]:
-        """Reserve keys for what is about to be written; empty while the keys are not whole.
+        """Reserve keys for messages about to be written; empty while the keys are incomplete.
 
-        Raises StoreAwayError.
+        Raises StoreUnavailable.
         """
         return self._run("reserve", claims)
 
     def withdraw(self, claims: Sequence[Claim]) -> tuple[Answer, ...]:
-        """Have these not go on: Duplicate where they do already; empty while keys are not whole.
+        """Withdraw reservations; Duplicate if already claimed; empty while keys are incomplete.
 
-        For each that was reserved once, and for none twice. Raises StoreAwayError.
+        Call it only once per reservation. Raises StoreUnavailable.
         """
         return self._run("withdraw", claims)
 

@@ -1,4 +1,4 @@
-"""Creates topics that are missing, and aligns the configs of those that exist with their plan."""
+"""Creates missing topics, and aligns the configs of existing topics with their plan."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RETRY_S: Final = 1.0
 
 
 class TopicError(RuntimeError):
-    """A topic could not be created or did not come up; the text names it and why."""
+    """A topic could not be created or has no leader; the text names the topic and the reason."""
 
 
 def ensure_topics(
@@ -38,11 +38,11 @@ def ensure_topics(
     *,
     aligned: bool = True,
 ) -> list[str]:
-    """Create each topic that is missing and wait until all have leaders; align those that exist.
+    """Create missing topics and wait until they have leaders; align the existing ones.
 
-    `overrides` are configs that the installation sets over the plan (topics/configs.py). Returns
-    the names of those created. Safe to run side by side with others doing the same.
-    Raises TopicError, or kafka.errors.KafkaError when the brokers are away.
+    `overrides` are topic configs of this installation that replace planned ones
+    (topics/configs.py). Returns the names of the created topics. Several processes may call it at
+    the same time. Raises TopicError, or kafka.errors.KafkaError when the brokers are unavailable.
     """
     wanted = list(plans)
     admin = make_admin(bootstrap, ADMIN_TIMEOUT_MS)
@@ -62,7 +62,7 @@ def ensure_topics(
 
 
 def ensure_topics_until(stop: Stop, kafka: KafkaSettings, plans: Iterable[TopicPlan]) -> bool:
-    """As ensure_topics, asked again until Kafka answers; False when `stop` came first."""
+    """Retry ensure_topics() until Kafka answers; return False if `stop` was set first."""
     wanted = list(plans)
     while not stop.is_set():
         try:

@@ -1,9 +1,9 @@
-"""How Kafka clients are configured here: one place for what exactness and speed depend on.
+"""Configures all Kafka clients: the settings on which exactly-once processing and speed depend.
 
-What was measured: batches
-of 1 MB, metrics off, small retry back-off (a transaction of 50 events takes 140 ms with the
-default of 100 ms, 35 ms with 20 ms), fetches of 1 MB or 100 ms. Idempotence, isolation and
-auto-commit are named explicitly because kafka-python gives way silently otherwise.
+The values are measured: batches of 1 MB, metrics off, a small retry back-off (a transaction of 50
+events takes 140 ms with the default of 100 ms, 35 ms with 20 ms), fetches of 1 MB or 100 ms.
+Idempotence, isolation and auto-commit are set explicitly because kafka-python otherwise falls back
+silently.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ FETCH_MAX_BYTES: Final = 16 * 1024 * 1024
 PARTITION_FETCH_BYTES: Final = 8 * 1024 * 1024
 RETRY_BACKOFF_MS: Final = 10
 RECONNECT_MAX_MS: Final = 1_000
-# Also the time that a rebalance waits for a slow member.
+# A rebalance also waits this long for a slow member.
 MAX_POLL_INTERVAL_MS: Final = 60_000
 SESSION_TIMEOUT_MS: Final = 10_000
 HEARTBEAT_MS: Final = 2_000
-# A transaction whose owner died is ended by the broker after this, if its successor did not.
-# Longer than brokers are ever away: docs/decisions/0005-transaction-timeout.md.
+# The broker aborts the transaction of a dead owner after this time, unless its successor has ended
+# it before. Longer than any outage of the brokers: docs/decisions/0005-transaction-timeout.md.
 TRANSACTION_TIMEOUT_MS: Final = 900_000
 METADATA_AGE_MS: Final = 2_000
 BOOTSTRAP_MS: Final = 5_000
 
 
 class ClientOptions(Struct, frozen=True):
-    """Where Kafka is and who asks: brokers `host:port[,host:port]`, this process's name.
+    """The brokers as `host:port[,host:port]`, and the instance name of this process.
 
-    `static` makes the consumer a static member (KIP-345): a successor of the same instance
-    name takes over at once, where a dynamic one waits for the session time-out.
+    `static` makes the consumer a static member (KIP-345): a successor with the same instance
+    name takes over at once, whereas a dynamic member waits for the session time-out.
     """
 
     bootstrap: str
@@ -56,7 +56,7 @@ class ClientOptions(Struct, frozen=True):
 
 
 def options_of(kafka: KafkaSettings, runtime: RuntimeSettings) -> ClientOptions:
-    """The options that a process's settings name."""
+    """Build the client options from the settings of a process."""
     return ClientOptions(
         bootstrap=kafka.bootstrap,
         instance=runtime.instance,
@@ -83,7 +83,7 @@ def _common(options: ClientOptions, role: str) -> dict[str, Any]:
 def make_producer(
     options: ClientOptions, transactional_id: str | None, **overrides: Any
 ) -> KafkaProducer:
-    """A producer that writes each record once; transactional when an id is given.
+    """Create a producer that writes each record once; transactional if an id is given.
 
     Raises kafka.errors.KafkaError when no broker answers within BOOTSTRAP_MS.
     """
@@ -107,9 +107,9 @@ def make_producer(
 def _keep_requests(producer: Any) -> None:
     """Keep the sender from losing a transactional request: a fault of kafka-python 3.0.12.
 
-    A coordinator that is not there makes await_ready() raise. The sender then looks for the
-    coordinator anew, but has forgotten the request it wanted to send: a commit waits for ever.
-    Where await_ready() says False instead, the request goes back into the queue.
+    If the coordinator is unavailable, await_ready() raises. The sender then looks up the
+    coordinator again, but has lost the request that it was about to send: a commit waits forever.
+    If await_ready() returns False instead, the request goes back into the queue.
     """
     client = producer._sender._client
     await_ready = client.await_ready
@@ -124,17 +124,17 @@ def _keep_requests(producer: Any) -> None:
 
 
 def discard(producer: KafkaProducer) -> None:
-    """Close without waiting. close() flushes first and would wait for a broker that is away."""
+    """Close without waiting. close() flushes first and would wait for an unavailable broker."""
     with contextlib.suppress(Exception):
         producer.close(timeout=0)
     with contextlib.suppress(Exception):
-        # A close that raised half-way leaves the sender thread running.
+        # If close() raised, the sender thread may still be running.
         producer._sender.force_close()
         producer._closed = True
 
 
 def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -> KafkaConsumer:
-    """A consumer of committed records only, which never commits by itself."""
+    """Create a consumer that reads only committed records and never commits by itself."""
     config: dict[str, Any] = {
         **_common(options, "consumer"),
         "group_id": group,
@@ -158,7 +158,7 @@ def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -
 
 
 def make_admin(bootstrap: str, timeout_ms: int, **overrides: Any) -> Any:
-    """A KafkaAdminClient whose requests may take `timeout_ms`; close() it.
+    """Create a KafkaAdminClient with this request time-out; the caller must close() it.
 
     Raises kafka.errors.KafkaError when no broker answers.
     """
@@ -167,11 +167,11 @@ def make_admin(bootstrap: str, timeout_ms: int, **overrides: Any) -> Any:
 
 
 def made(kind: Any, **config: Any) -> Any:
-    """A KafkaConsumer or KafkaAdminClient.
+    """Create a KafkaConsumer or KafkaAdminClient.
 
-    One that finds no broker raises while it is being made, and leaves the thread that it has
-    begun running for ever (kafka-python 3.0.12): a process that waits out a stop of Kafka would
-    gather hundreds. Here the thread is ended.
+    If it finds no broker, the constructor raises and leaves its I/O thread running forever
+    (kafka-python 3.0.12): a process that waits for Kafka to return would collect hundreds of
+    threads. Here the thread is ended.
     """
     client = kind.__new__(kind)
     try:
@@ -185,36 +185,6 @@ def made(kind: Any, **config: Any) -> Any:
 
 
 def position_of(consumer: Any, partition: TopicPartition, timeout_ms: int) -> int:
-    """The offset that is read next; -1 before the first answer. Raises KafkaError."""
+    """Return the offset of the next record; -1 if it is not known yet. Raises KafkaError."""
     found = consumer.position(partition, timeout_ms=timeout_ms)
     return -1 if found is None else int(found)
-
-
-def load_metadata(consumer: KafkaConsumer) -> None:
-    """Have the subscribed topics' metadata before the first poll joins the group.
-
-    Without it, on a busy machine, the leader may assign from metadata that has not come yet:
-    nobody gets a partition, and nothing tells it later that it should assign again
-    (kafka-python 3.0.12). Raises KafkaTimeoutError when no broker answers.
-    """
-    consumer.bootstrap(timeout_ms=BOOTSTRAP_MS, refresh=True)
-
-
-def before_poll(consumer: KafkaConsumer) -> None:
-    """Call it before each poll of a group member: two faults of kafka-python 3.0.12.
-
-    Where new partitions in the metadata are what began a join, the leader's own assignment
-    makes need_rejoin() false before the join has ended. A poll whose time is over by then
-    never takes up its result: no partitions, no heartbeats, for ever. Asking for the join it
-    is in makes the next poll wait for that one.
-
-    Records of a paused partition are parked, and taken up again after its resumption only
-    while the fetcher's current batch is None. One that is used up but still there keeps them
-    parked for ever, and their partition is not fetched either.
-    """
-    coordinator = consumer._coordinator
-    if coordinator is not None and coordinator.rejoining:
-        coordinator.request_rejoin()
-    fetcher = consumer._fetcher
-    if fetcher._next_partition_records is not None and not fetcher._next_partition_records:
-        fetcher._next_partition_records = None

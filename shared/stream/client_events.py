@@ -1,16 +1,17 @@
-"""Keeps copies of events off topics that are not there.
+"""Leaves out copies of events for client topics that do not exist.
 
 A client with `own_events` gets its events also on `mail.events.<client>`, in the transaction of
-the record on mail.events. That topic is the client's to read, and somebody may delete it: it must
-never stop the line that serves all the others.
+the record on mail.events. The client reads that topic, and somebody may delete it: a missing topic
+must never stop the pipeline that serves all the other clients.
 
-A topic that the producer has no partitions of is created first. Where that fails, its copies are
-left out for LEFT_OUT_S, and the log says so; the records on mail.events are written all the same.
-A transaction lost for a topic that has gone meanwhile is made anew with a new producer, which knows
-no topic yet: so the topic is created again then, and not one copy is missing. Three lost in a row,
-for whatever reason, go on without copies.
+If the producer knows no partitions of a topic, the topic is created first. If that fails, its
+copies are left out for LEFT_OUT_S and an error is logged; the records on mail.events are written
+all the same. If a transaction is lost because its topic was deleted meanwhile, it is repeated with
+a new producer, which knows no topics yet: the topic is then created again, and no copy is missing.
+After three lost transactions in a row, for whatever reason, copies are left out.
 
-Owns: which topics are left out, and till when. One for each producer; not thread-safe.
+Owns: which topics are left out, and until when. Each producer has its own instance; not
+thread-safe.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from shared.topics.names import CLIENT_EVENTS_PREFIX, client_events_plan
 log = logging.getLogger(__name__)
 
 LEFT_OUT_S: Final = 60.0
-# A topic that is there is known within some 0.1 s; in a transaction it is waited for for 15 s.
+# The metadata of an existing topic arrives within about 0.1 s; a transaction would wait 15 s.
 METADATA_MS: Final = 2_000
-# So many lost transactions are a broker's restart; more may be the topic's fault (its ACL, say).
+# A broker restart loses up to this many transactions; more may be caused by the topic (its ACL).
 MAX_LOST: Final = 3
 
 _add: Final = AddPartitionsToTxnHandler.handle_response
@@ -42,7 +43,7 @@ _retry: Final = Sender._can_retry
 
 
 class ClientEvents:
-    """Which of the clients' own topics may be written to now."""
+    """The client topics that may be written to at present."""
 
     def __init__(self, kafka: KafkaSettings, left_out_s: float = LEFT_OUT_S) -> None:
         _fail_where_an_own_topic_is_missing()
@@ -52,7 +53,7 @@ class ClientEvents:
         self._lost = 0
 
     def missing(self, topics: Collection[str], producer: KafkaProducer) -> set[str]:
-        """Those of these topics whose records are to be left out; the others are there.
+        """Return the topics whose records are to be left out; the others exist.
 
         Raises KafkaError when the brokers do not answer.
         """
@@ -60,7 +61,7 @@ class ClientEvents:
         return {topic for topic in own if not self._is_there(topic, producer)}
 
     def lost(self, topics: Collection[str], error: BaseException) -> None:
-        """Take notice of a lost transaction with records on these topics."""
+        """Record a lost transaction that had records on these topics."""
         own = [topic for topic in topics if topic.startswith(CLIENT_EVENTS_PREFIX)]
         self._lost = self._lost + 1 if own else 0
         if self._lost >= MAX_LOST:
@@ -69,13 +70,13 @@ class ClientEvents:
                 self._leave_out(topic, f"{MAX_LOST} transactions in a row were lost: {error}")
 
     def committed(self) -> None:
-        """Take notice of a transaction that committed."""
+        """Record a committed transaction."""
         self._lost = 0
 
     def _is_there(self, topic: str, producer: KafkaProducer) -> bool:
         if time.monotonic() < self._left_out_until.get(topic, 0.0):
             return False
-        # Its metadata tells of no topic that nothing was written to yet, nor of one that is gone.
+        # The metadata has only existing topics that this producer has written to.
         if producer._metadata.partitions_for_topic(topic):
             return True
         client = topic.removeprefix(CLIENT_EVENTS_PREFIX)
@@ -89,26 +90,27 @@ class ClientEvents:
         try:
             producer._wait_on_metadata(topic, METADATA_MS)
         except KafkaTimeoutError as error:
-            self._leave_out(topic, f"it is not there though it was made: {error}")
+            self._leave_out(topic, f"it was created but does not appear in the metadata: {error}")
             return False
         return True
 
     def _leave_out(self, topic: str, reason: str) -> None:
         self._left_out_until[topic] = time.monotonic() + self._left_out_s
-        log.error("%s: no events for %g s: %s", topic, self._left_out_s, reason)
+        log.error("%s: events are left out for %g s: %s", topic, self._left_out_s, reason)
 
 
 def is_lost_with_its_topic(topic: str, error: object) -> bool:
-    """Whether a record failed because its topic, a client's own, was deleted in its transaction."""
+    """Whether a record failed because its client topic was deleted during the transaction."""
     is_gone = isinstance(error, UnknownTopicOrPartitionError)
     return is_gone and topic.startswith(CLIENT_EVENTS_PREFIX)
 
 
 def _fail_where_an_own_topic_is_missing() -> None:
-    """Have a transaction end where it writes to such a topic that is gone; may be called again.
+    """Make a transaction fail if it writes to a deleted client topic; may be called repeatedly.
 
-    kafka-python 3.0.12 asks again for ever, as it must for a topic just created; and after any
-    error here a commit that has begun waits until records time out. The watchdog comes before.
+    kafka-python 3.0.12 retries forever, as it must for a topic that was just created. After any
+    error at this point, a commit that has begun waits until records time out, and the watchdog
+    ends the process before that.
     """
     AddPartitionsToTxnHandler.handle_response = _fail_or_add
     Sender._can_retry = _may_retry
@@ -133,7 +135,10 @@ def _fail_or_add(handler: Any, response: Any) -> None:
 
 
 def _may_retry(sender: Any, batch: Any, error: type[BaseException]) -> bool:
-    """A topic deleted between the two requests: its copies are lost, the rest is committed."""
+    """Do not retry if the topic was deleted between the two requests.
+
+    Its copies are lost, the rest is committed.
+    """
     is_gone = error is UnknownTopicOrPartitionError
     if is_gone and batch.topic_partition.topic.startswith(CLIENT_EVENTS_PREFIX):
         return False

@@ -1,19 +1,20 @@
-"""A consumer-group member: polls, rewinds to what is committed, reports what is taken away.
+"""A consumer-group member: polls, rewinds to committed offsets, reports revoked partitions.
 
 Owns the KafkaConsumer and the thread rule: all calls come from one thread, except has_lease().
 Does not commit: offsets go into the producer's transaction (transactions.py).
 
-Promises:
+Guarantees:
 
-- What poll() has given of a partition it gives again only after seek() or rewind(), or after the
-  partition was taken away and given back. The client library does not promise that: see _unseen().
-- poll() gives nothing while it is not certain that this process is still a member of the group, as
-  after a pause of the process, and raises MembershipLost when it no longer is, however
-  kafka-python reports it (kafka_python/membership.py). A consumer that raised it is closed.
-- A partition that the group takes away is given to nobody until release() is called, so that
-  what is under way there can be finished (kafka_python/claims.py). take_revoked() lists them.
+- poll() returns a record a second time only after seek() or rewind(), or after the partition was
+  revoked and assigned again. The client library does not guarantee that: see _unseen().
+- poll() returns nothing while it is uncertain that this process is still a member of the group, as
+  after a pause of the process. It raises MembershipLost when the process is no longer a member,
+  however kafka-python reports it (kafka_python/membership.py). A consumer that raised it must be
+  closed.
+- A revoked partition is assigned to no other member until release() is called, so that messages in
+  flight can be finished (kafka_python/claims.py). take_revoked() lists these partitions.
 
-No callback runs on the client's I/O thread but one that notes names: heartbeats always flow.
+The only callback on the client's I/O thread just notes partitions, so heartbeats are never delayed.
 """
 
 from __future__ import annotations
@@ -33,30 +34,35 @@ from kafka.structs import (
     TopicPartition,
 )
 
-from shared.stream.client import (
-    SESSION_TIMEOUT_MS,
-    ClientOptions,
-    before_poll,
-    load_metadata,
-    make_consumer,
+from shared.stream.client import SESSION_TIMEOUT_MS, ClientOptions, make_consumer
+from shared.stream.kafka_python.claims import (
+    ClaimingAssignor,
+    rejoin_for_claims,
+    request_rejoin,
+    without_position,
 )
-from shared.stream.kafka_python.claims import ClaimingAssignor, request_rejoin, without_position
+from shared.stream.kafka_python.joining import (
+    before_poll,
+    join_timeout_ms,
+    keep_finished_joins,
+    load_metadata,
+)
 from shared.stream.kafka_python.membership import Membership
 
 log = logging.getLogger(__name__)
 
 COMMITTED_TIMEOUT_MS: Final = 10_000
 CLOSE_TIMEOUT_MS: Final = 3_000
-# Committed offsets that come later than this are held back by an open transaction.
+# If committed offsets take longer than this, an open transaction holds them back.
 POSITION_LATE_S: Final = 3.0
 
 
 class MembershipLost(Exception):
-    """This process is no longer the member that its partitions were assigned to."""
+    """This process is no longer the group member to which its partitions were assigned."""
 
 
 class Record(Protocol):
-    """What is used of kafka-python's ConsumerRecord."""
+    """The fields of kafka-python's ConsumerRecord that are used here."""
 
     topic: str
     partition: int
@@ -69,18 +75,18 @@ class Record(Protocol):
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Notes what is taken away. Runs on the client's I/O thread, so it only notes."""
+    """Notes revoked partitions. It runs on the client's I/O thread, so it does nothing else."""
 
     def __init__(self, assignor: ClaimingAssignor, keeps_claims: bool) -> None:
         self._assignor = assignor
         self._keeps_claims = keeps_claims
         self._lock = threading.Lock()
         self._revoked: list[TopicPartition] = []
-        # How often each partition was taken away.
+        # How often each partition was revoked or lost.
         self.losses: dict[TopicPartition, int] = {}
 
     def take_revoked(self) -> list[TopicPartition]:
-        """The partitions taken away since the last call."""
+        """Return the partitions revoked since the last call."""
         with self._lock:
             revoked, self._revoked = self._revoked, []
         return revoked
@@ -91,7 +97,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         log.info("partitions revoked: %s", _names(partitions))
         if self._keeps_claims:
-            # Before the follow-up join is sent, or another member may get them.
+            # Must happen before the follow-up join is sent, or another member may get them.
             self._assignor.claim(partitions)
             with self._lock:
                 self._revoked += partitions
@@ -129,7 +135,7 @@ class StreamConsumer:
         *,
         keeps_claims: bool = False,
     ) -> None:
-        """`keeps_claims`: partitions taken away stay this member's until release().
+        """`keeps_claims`: revoked partitions stay with this member until release().
 
         Raises kafka.errors.KafkaError when no broker answers.
         """
@@ -138,12 +144,12 @@ class StreamConsumer:
         self._consumer: Any = make_consumer(
             options, group, partition_assignment_strategy=[assignor]
         )
+        keep_finished_joins(self._consumer)
         self._membership = Membership(self._consumer, SESSION_TIMEOUT_MS / 1000)
-        # By partition: how often it was taken away before, and the offset after the last record
-        # given.
+        # By partition: its count of losses, and the offset after the last record returned.
         self._given: dict[TopicPartition, tuple[int, int]] = {}
         self._listener = listener = _Listener(assignor, keeps_claims)
-        # Since when a partition has been without its committed offset.
+        # When a partition was first seen without its committed offset.
         self._late_since: float | None = None
         if pattern:
             self._consumer.subscribe(pattern=pattern, listener=listener)
@@ -154,18 +160,19 @@ class StreamConsumer:
         self._may_lead_unknowing = options.static
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Record]]:
-        """Records by partition, in order. Transient broker trouble is an empty answer.
+        """Return records by partition, in order; nothing on a retriable broker error.
 
         Raises MembershipLost; FencedInstanceIdError when another process uses this instance
-        name; other KafkaErrors that do not pass by themselves.
+        name; other KafkaErrors that cannot be retried.
         """
         before_poll(self._consumer)
+        rejoin_for_claims(self._consumer, self._assignor)
         if self._may_lead_unknowing:
             self._lead()
         losses = self._listener.losses.copy()
         try:
             found: dict[TopicPartition, list[Record]] = self._consumer.poll(
-                timeout_ms=timeout_ms, max_records=max_records
+                timeout_ms=join_timeout_ms(self._consumer, timeout_ms), max_records=max_records
             )
         except KafkaError as error:
             if not getattr(error, "retriable", False):
@@ -175,7 +182,8 @@ class StreamConsumer:
             return {}
         self._require_membership()
         if found and not self._membership.has_lease():
-            # Some of these may be another member's by now; the next heartbeat will show it.
+            # Some of these partitions may belong to another member by now; the next heartbeat
+            # will show it.
             for partition, records in found.items():
                 self._consumer.seek(partition, records[0].offset)
             time.sleep(timeout_ms / 1000)
@@ -191,12 +199,12 @@ class StreamConsumer:
     def _unseen(
         self, found: dict[TopicPartition, list[Record]], losses: dict[TopicPartition, int]
     ) -> dict[TopicPartition, list[Record]]:
-        """Leave out what was given before.
+        """Leave out records that were returned before.
 
-        When a partition's leader epoch changes (a broker's restart), kafka-python 3.0.12 asks the
-        broker whether its position still holds. An answer "I do not know that epoch" it takes
-        for a truncated log, and silently reads on from the beginning (KIP-320). Nothing that was
-        acknowledged by all replicas can be truncated, so what comes again was read before.
+        When a partition's leader epoch changes (a broker restart), kafka-python 3.0.12 asks the
+        broker whether its position is still valid. It takes the answer "unknown epoch" for a
+        truncated log, and silently reads on from the beginning (KIP-320). A record that all
+        replicas acknowledged cannot be truncated, so records that come again were read before.
         """
         unseen: dict[TopicPartition, list[Record]] = {}
         for partition, records in found.items():
@@ -212,7 +220,7 @@ class StreamConsumer:
                 self._consumer.seek(partition, given)
                 continue
             unseen[partition] = records
-            # With the count of before the poll: if the partition was taken away during the poll,
+            # The count is from before the poll: if the partition was revoked during the poll,
             # these records may have to come again.
             self._given[partition] = (losses.get(partition, 0), records[-1].offset + 1)
         return unseen
@@ -220,26 +228,28 @@ class StreamConsumer:
     def _lead(self) -> None:
         """Join once more after a static member's first join.
 
-        The broker gives a restarted static member its old assignment without a rebalance,
-        also where topics have come meanwhile, and does not tell it that it leads the group;
-        a leader that does not know so never assigns anything again. A leader's further join
-        always makes a rebalance, in which it learns it; another member's costs nothing.
+        The broker gives a restarted static member its old assignment without a rebalance, even if
+        topics were created meanwhile, and does not report that the member leads the group. A
+        leader that does not know its role never assigns anything again. A further join of the
+        leader always causes a rebalance, in which it learns its role; a further join of another
+        member costs nothing.
         """
         if self._consumer.group_metadata().state == MemberState.STABLE:
             self._may_lead_unknowing = False
             request_rejoin(self._consumer)
 
     def idle(self, seconds: float) -> None:
-        """Stay a member of the group for a while without reading anything."""
+        """Stay a member of the group for this time without reading anything."""
         assigned = self.assignment()
         self._consumer.pause(*assigned)
         try:
             until = time.monotonic() + seconds
             while (left := until - time.monotonic()) > 0:
                 before_poll(self._consumer)
+                rejoin_for_claims(self._consumer, self._assignor)
                 found = self._consumer.poll(timeout_ms=int(min(left, 0.5) * 1000))
                 for partition, records in found.items():
-                    # Assigned during this very poll, so not paused; read again later.
+                    # Assigned during this poll, so not paused; its records are read again later.
                     self._consumer.seek(partition, records[0].offset)
                     self._consumer.pause(partition)
                     assigned.add(partition)
@@ -247,20 +257,20 @@ class StreamConsumer:
             self._consumer.resume(*(assigned & self.assignment()))
 
     def assignment(self) -> set[TopicPartition]:
-        """The partitions this member reads now."""
+        """Return the partitions that are assigned to this member."""
         return set(self._consumer.assignment())
 
     def committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
-        """The group's committed offset and metadata. Raises KafkaError."""
+        """Return the group's committed offset and metadata. Raises KafkaError."""
         return self._consumer.committed(partition, metadata=True, timeout_ms=COMMITTED_TIMEOUT_MS)
 
     def rewind(self, partitions: Iterable[TopicPartition] | None = None) -> None:
-        """Set these assigned partitions, or all, back to what is committed. Raises KafkaError."""
+        """Seek these assigned partitions, or all, to their committed offsets. Raises KafkaError."""
         assigned = self.assignment()
         for partition in assigned if partitions is None else assigned & set(partitions):
             found = self.committed(partition)
             if found is None or found.offset < 0:
-                # Not seek_to_beginning(), which only asks for it to be done some time.
+                # Not seek_to_beginning(), which only marks the partition for a later reset.
                 asked = self._consumer.beginning_offsets(
                     [partition], timeout_ms=COMMITTED_TIMEOUT_MS
                 )
@@ -274,43 +284,42 @@ class StreamConsumer:
         self._given[partition] = (self._listener.losses.get(partition, 0), offset)
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
-        """Stop reading these (those still assigned)."""
+        """Stop reading these partitions, as far as they are still assigned."""
         self._consumer.pause(*(set(partitions) & self.assignment()))
 
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
-        """Go on reading these (those still assigned)."""
+        """Continue reading these partitions, as far as they are still assigned."""
         self._consumer.resume(*(set(partitions) & self.assignment()))
 
     def take_revoked(self) -> list[TopicPartition]:
-        """The partitions taken away since the last call whose claims are kept; release() them."""
+        """Return the partitions revoked since the last call; their claims last until release()."""
         return self._listener.take_revoked()
 
     def release(self, partitions: Iterable[TopicPartition]) -> None:
-        """Let other members have these, which were revoked."""
+        """Let other members have these, which were revoked; the next poll asks for it."""
         gone = list(partitions)
         if gone:
             self._assignor.release(gone)
-            request_rejoin(self._consumer)
 
     def has_lease(self) -> bool:
-        """Whether this process is certain to be a member now. May be called from any thread."""
+        """Whether this process is certainly a group member now. May be called from any thread."""
         return self._membership.has_lease()
 
     def membership(self) -> ConsumerGroupMetadata | None:
-        """This member's generation, which fences a stale one's transaction (KIP-447).
+        """Return this member's generation, which fences the transaction of a stale one (KIP-447).
 
-        Take it when records are read, not when they are committed. None before the group has been
-        joined for the first time. During a rebalance it is the present generation still: the broker
-        takes it until all have joined, which may last a minute. Raises MembershipLost, and
+        Call it when records are read, not when they are committed. None before the first join of
+        the group. During a rebalance it is still the present generation: the broker accepts it
+        until all members have joined, which may take a minute. Raises MembershipLost, and
         FencedInstanceIdError when another process uses this instance name.
         """
         found = self._consumer.group_metadata()
         self._require_membership()
-        # The broker takes a commit that names no member (-1, "") from anybody.
+        # The broker accepts a commit that names no member (-1, "") from any process.
         return found if found.generation_id >= 0 and found.member_id else None
 
     def waiting_for(self) -> str:
-        """What keeps assigned partitions from being read; "" when nothing does."""
+        """Return the reason why assigned partitions are not read; "" if they are."""
         late = without_position(self._consumer) & self.assignment()
         if not late:
             self._late_since = None
@@ -323,7 +332,7 @@ class StreamConsumer:
         return f"committed offsets of {_names(sorted(late))} (an open transaction holds them)"
 
     def lag(self) -> int | None:
-        """Records between here and the ends of the partitions, as last seen; None: unknown."""
+        """Return the number of records not read yet, as last seen; None if unknown."""
         total = 0
         for partition in self.assignment():
             end = self._consumer.highwater(partition)
@@ -333,7 +342,7 @@ class StreamConsumer:
         return total
 
     def close(self) -> None:
-        """Leave (a static member keeps its place for its successor)."""
+        """Leave the group; a static member stays registered for its successor."""
         try:
             self._consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
         except (KafkaError, RuntimeError) as error:

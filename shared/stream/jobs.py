@@ -1,4 +1,4 @@
-"""What a worker hands out: a job per message, on the hold it has of a partition."""
+"""The jobs that a worker hands out: one per message, tied to the partition that it comes from."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from shared.topics.records import Envelope, Facts, Message, Origin
 
 
 class Limits(Struct, frozen=True):
-    """Bounds of a worker: messages and bytes handed out, outcomes and age of a transaction.
+    """Bounds of a worker: messages and bytes in flight, outcomes per transaction and its age.
 
-    `drain_timeout_s`: how long a stop waits for what is under way. `handover_timeout_s`: how long
-    a partition that the group takes away is kept for the same reason; nobody reads it meanwhile.
+    `drain_timeout_s`: how long a stop waits for messages in flight. `handover_timeout_s`: how long
+    a revoked partition is kept for the same reason; no other member reads it meanwhile.
     """
 
     max_in_flight: int = 2_000
@@ -31,10 +31,10 @@ class Limits(Struct, frozen=True):
 
 
 class Hold:
-    """One partition's ledger while this member has it.
+    """The ledger of one partition while it is assigned to this member.
 
-    `closing`: nothing of it may begin any more. `gone`: it is another member's. `has_lease` says
-    whether this process is certain to be a member of the group now.
+    `closing`: no further message may begin. `gone`: the partition belongs to another member.
+    `has_lease` returns whether this process is certainly a member of the group now.
     """
 
     __slots__ = ("_declined", "closing", "gone", "has_lease", "ledger", "lock", "partition")
@@ -51,7 +51,7 @@ class Hold:
         self._declined: list[Job] = []
 
     def try_begin(self, job: Job) -> bool:
-        """Note that the message's first byte goes out; False when it must not. Thread-safe."""
+        """Mark the message as begun; return False if it must not be sent. Thread-safe."""
         with self.lock:
             if self.closing:
                 return False
@@ -62,7 +62,7 @@ class Hold:
             return True
 
     def take_declined(self) -> list[Job]:
-        """The jobs that could not begin for want of a lease, to be handed out again."""
+        """Return the jobs that could not begin without a lease; they are handed out again."""
         if not self._declined:
             return []
         with self.lock:
@@ -71,7 +71,7 @@ class Hold:
 
 
 class Job:
-    """One message handed out. `begin()` before the first byte goes out."""
+    """One message handed out. Call `begin()` before the first byte is sent."""
 
     __slots__ = ("begun", "hold", "index", "message", "offset")
 
@@ -83,16 +83,16 @@ class Job:
         self.begun = False
 
     def begin(self) -> bool:
-        """Claim the message for an attempt.
+        """Claim the message for an attempt; return False if it must not be sent.
 
-        False: leave it alone. It belongs to another member by now, or, after a pause of this
-        process, it is not certain that it does not; the worker hands it out again if it may.
+        In that case it belongs to another member, or it may do so after a pause of this process;
+        the worker hands it out again if it still owns it.
         """
         return self.hold.try_begin(self)
 
 
 class WorkerStatus(Struct):
-    """What a health check and the metrics report of a worker."""
+    """The state of a worker, for its health check and metrics."""
 
     handed_out: int = 0
     settled: int = 0
@@ -105,7 +105,7 @@ class WorkerStatus(Struct):
     waiting_for: str = "start"
 
 
-# Stands in for the message of a record that could not be read.
+# Placeholder for the message of a record that could not be decoded.
 UNREADABLE: Final = Message(Envelope("", "", "", "", "", 0, Origin(), Facts()), b"")
 
 HandOut = Callable[[list[Job]], None]

@@ -1,17 +1,17 @@
 """The ledger of one partition: which messages were handed out and which are settled.
 
-A pool finishes messages out of order, and one record holds a pack of them. The ledger
-yields what a commit may say: the lowest offset not yet wholly settled (the low-water mark)
-and, in the commit's metadata, what is settled at and above it. After a crash the successor
-reads from the low-water mark and skips what the metadata names; only what was really in
-flight is handed out again.
+A pool finishes messages out of order, and one record holds a pack of messages. The ledger
+provides the contents of a commit: the lowest offset that is not completely settled (the low-water
+mark) and, in the commit's metadata, the messages settled at and above it. After a crash the
+successor reads from the low-water mark and skips the messages that the metadata names; only
+messages that were in flight are handed out again.
 
 Metadata: base85 of: version byte; varint of the number of offsets in the dense part; one bit
-an offset from the low-water mark on (set: settled whole; offsets that hold no record, such
-as transaction markers, count as settled); then for each record settled in part: varint of
-its distance from the low-water mark, varint of its count, its bits. The broker takes 4,096
-characters at most (`offset.metadata.max.bytes`), so MAX_WINDOW_OFFSETS and MAX_OPEN_PACKS
-bound what may be handed out, and full() tells the reader to pause: nothing is ever cut.
+per offset from the low-water mark on (set: completely settled; offsets without a record, such
+as transaction markers, count as settled); then for each partly settled record: varint of
+its distance from the low-water mark, varint of its count, its bits. The broker accepts at most
+4,096 characters (`offset.metadata.max.bytes`), so MAX_WINDOW_OFFSETS and MAX_OPEN_PACKS
+limit what may be handed out, and the reader pauses when full() is true: nothing is ever cut off.
 
 Owns nothing but numbers: no Kafka, no clock, no thread.
 """
@@ -25,15 +25,15 @@ from typing import Final
 
 from msgspec import Struct
 
-# 8,192 offsets are 1,024 bytes; 64 packs settled in part at most 64 * 12 bytes. Together
-# below 1,850 bytes, which is 2,320 characters of base85, well under the broker's 4,096.
+# 8,192 offsets take 1,024 bytes; 64 partly settled packs take at most 64 * 12 bytes. Together
+# less than 1,850 bytes, or 2,320 characters of base85, well below the broker's 4,096.
 MAX_WINDOW_OFFSETS: Final = 8_192
 MAX_OPEN_PACKS: Final = 64
 _VERSION: Final = 1
 
 
 class Settled(Struct, frozen=True):
-    """What a commit's metadata says: offsets settled whole; of packs in part (count, bits)."""
+    """Decoded metadata of a commit: completely settled offsets; (count, bits) of partial packs."""
 
     whole: frozenset[int] = frozenset()
     partial: dict[int, tuple[int, int]] = {}
@@ -43,7 +43,7 @@ NOTHING_SETTLED: Final = Settled()
 
 
 class MetadataError(ValueError):
-    """A commit's metadata could not be read."""
+    """A commit's metadata could not be decoded."""
 
 
 def _put_varint(out: bytearray, value: int) -> None:
@@ -73,9 +73,9 @@ def _take_varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def decode_metadata(text: str, low_water: int) -> Settled:
-    """Read what PartitionLedger.metadata() wrote; "" is nothing settled.
+    """Decode the text of PartitionLedger.metadata(); "" means that nothing is settled.
 
-    Raises MetadataError when the text is no such thing.
+    Raises MetadataError if the text is not valid metadata.
     """
     if not text:
         return Settled()
@@ -105,7 +105,7 @@ def decode_metadata(text: str, low_water: int) -> Settled:
 
 
 class _Open(Struct):
-    """A record handed out and not yet wholly settled: its count and its settled bits."""
+    """A record handed out and not completely settled: its message count and settled bits."""
 
     count: int
     bits: int
@@ -125,13 +125,13 @@ class PartitionLedger:
 
     @property
     def next_offset(self) -> int:
-        """The offset after the last record added: where reading goes on."""
+        """The offset after the last record added, where reading continues."""
         return self._next
 
     def add(self, offset: int, count: int) -> Sequence[int]:
-        """Note a record of `count` messages as read; returns the indexes still to hand out.
+        """Add a record of `count` messages; return the indexes of those still to hand out.
 
-        Records come in the order of their offsets; a gap (markers, aborted records) is fine.
+        Records come in the order of their offsets; gaps (markers, aborted records) are allowed.
         """
         if offset < self._next:
             raise ValueError(f"offset {offset} was added before (next is {self._next})")
@@ -148,7 +148,7 @@ class PartitionLedger:
         return todo
 
     def settle(self, offset: int, index: int) -> bool:
-        """Note one message as settled; False when it was not in flight (settled before)."""
+        """Mark one message as settled; return False if it was not in flight (settled before)."""
         entry = self._open.get(offset)
         if entry is None or index >= entry.count or entry.bits >> index & 1:
             return False
@@ -161,20 +161,20 @@ class PartitionLedger:
         return True
 
     def low_water(self) -> int:
-        """The lowest offset not wholly settled: what a commit names."""
-        # Dictionaries keep insertion order and offsets are added in rising order.
+        """Return the lowest offset that is not completely settled: the offset to commit."""
+        # Dictionaries keep insertion order, and offsets are added in ascending order.
         self._low = next(iter(self._open), self._next)
         return self._low
 
     def full(self) -> bool:
-        """Whether reading must pause so that the metadata keeps fitting into a commit."""
+        """Whether reading must pause so that the metadata still fits into a commit."""
         return (
             self._next - self.low_water() >= MAX_WINDOW_OFFSETS
             or self._open_packs >= MAX_OPEN_PACKS
         )
 
     def metadata(self) -> str:
-        """The commit's metadata for low_water(); "" when nothing above it is settled."""
+        """Return the commit's metadata for low_water(); "" if nothing above it is settled."""
         low = self.low_water()
         bits = (1 << (self._next - low)) - 1
         partial = bytearray()
@@ -182,7 +182,7 @@ class PartitionLedger:
             bits &= ~(1 << (offset - low))
             if entry.bits:
                 _put_partial(partial, offset - low, entry.count, entry.bits)
-        # What the predecessor had settled and this one has not read again yet stays settled.
+        # Messages that the predecessor settled and this ledger has not read yet stay settled.
         for offset in self._known.whole:
             if offset >= self._next:
                 bits |= 1 << (offset - low)

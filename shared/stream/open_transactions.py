@@ -1,16 +1,17 @@
-"""Ends transactions whose process is dead or stopped, so that they hold nobody up.
+"""Ends transactions whose process is dead or stopped, so that they block no other process.
 
-While a transaction is open, no reader of committed records gets past it on any partition it wrote
-to, and the broker gives nobody the offsets it commits. Its owner's next process ends it, if it
-bears the same name. One with another name does not, and the broker itself waits for the
-transaction time-out, which has to be long (docs/decisions/0005-transaction-timeout.md).
+While a transaction is open, no reader of committed records gets past it on any partition that it
+wrote to, and the broker returns none of the offsets that it commits. The owner's next process ends
+it, if it has the same instance name. A process with another name does not, and the broker itself
+waits for the transaction time-out, which has to be long
+(docs/decisions/0005-transaction-timeout.md).
 
-So every service looks at the open transactions of all services. One that has stayed open under its
-eyes for ABANDONED_S is fenced: whoever owns it finds its producer fenced, and its transaction
-aborted as a whole, which every owner must stand anyway. The time counts only while the brokers
-answer: a transaction that has outlived an absence of the brokers is its owner's to finish first.
+Therefore every service watches the open transactions of all services. A transaction that has been
+seen open for ABANDONED_S is fenced: its owner finds its producer fenced and the whole transaction
+aborted, a case that every owner must handle anyway. The time counts only while the brokers answer:
+after an outage of the brokers, the owner gets the chance to finish its transaction first.
 
-Owns: a thread and a connection. Never blocks and never fails its service.
+Owns: a thread and a connection. It never blocks its service and never makes it fail.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ log = logging.getLogger(__name__)
 
 PREFIX: Final = "sluice."
 LOOK_S: Final = 4.0
-# Longer than a transaction takes on a slow machine; twice the session time-out, after which
-# another member waits for the offsets.
+# Longer than a transaction takes on a slow machine. Twice the session time-out, after which
+# another member may wait for the offsets.
 ABANDONED_S: Final = 20.0
 _REQUEST_TIMEOUT_MS: Final = 10_000
 _CLOSE_TIMEOUT_S: Final = 5.0
 
 
 class Transaction(Struct, frozen=True):
-    """One open transaction: whose it is, and which one of theirs."""
+    """One open transaction of a producer."""
 
     transactional_id: str
     producer_id: int
@@ -48,24 +49,24 @@ class Transaction(Struct, frozen=True):
 
 
 class Abandoned:
-    """Which open transactions have been open for too long. Pure."""
+    """Finds the transactions that have been open for too long. Pure."""
 
     def __init__(self, after_s: float = ABANDONED_S) -> None:
         self._after_s = after_s
         self._seen: dict[Transaction, float] = {}
 
     def look(self, open_now: Iterable[Transaction], now: float) -> list[Transaction]:
-        """Those to be ended, given what is open now (`now` in monotonic seconds)."""
+        """Return the transactions to end, given those open now (`now` in monotonic seconds)."""
         self._seen = {one: self._seen.get(one, now) for one in open_now}
         return [one for one, since in self._seen.items() if now - since >= self._after_s]
 
     def forget(self) -> None:
-        """The brokers could not be asked: what is seen next is seen for the first time."""
+        """Restart all times, because the brokers could not be asked."""
         self._seen.clear()
 
 
 class OpenTransactions:
-    """The thread that looks after the open transactions of all services."""
+    """The thread that watches the open transactions of all services."""
 
     def __init__(self, options: ClientOptions, abandoned: Abandoned | None = None) -> None:
         self._options = options
@@ -88,11 +89,11 @@ class OpenTransactions:
             try:
                 self._look()
             except KafkaError as error:
-                log.debug("open transactions not seen: %s", error)
+                log.debug("cannot list open transactions: %s", error)
                 self._give_up_admin()
             except Exception:
-                # Looking after others must not end with a fault of the client library.
-                log.exception("open transactions not seen")
+                # A fault of the client library must not end this thread.
+                log.exception("cannot list open transactions")
                 self._give_up_admin()
         self._give_up_admin()
 
@@ -112,8 +113,8 @@ class OpenTransactions:
 
 
 def open_transactions(admin: Any) -> list[Transaction]:
-    """The open transactions of Sluice's processes. Raises KafkaError."""
-    # The value: kafka-python 3.0.12 sends the name of the member itself, which matches nothing.
+    """Return the open transactions of Sluice's processes. Raises KafkaError."""
+    # For an enum member kafka-python 3.0.12 sends its name, which matches nothing: pass the value.
     listed = admin.list_transactions(state_filters=[TransactionState.ONGOING.value])
     ids = [
         one.transactional_id
@@ -130,7 +131,7 @@ def open_transactions(admin: Any) -> list[Transaction]:
 
 
 def fence(options: ClientOptions, transactional_id: str) -> None:
-    """Abort the open transaction of this id, and fence its producer. Raises KafkaError."""
+    """Abort the open transaction of this id and fence its producer. Raises KafkaError."""
     producer = make_producer(options, transactional_id)
     try:
         producer.init_transactions()

@@ -1,14 +1,14 @@
-"""Writes the outcomes of jobs, in transactions with the offsets of the partitions they came from.
+"""Writes the outcomes of jobs, in transactions with the offsets of their partitions.
 
-Owns: outcomes from settle() until they are known to have committed, and the question whether a
-transaction whose result is unknown went through. Does not own: which jobs are open (worker.py).
+Owns: outcomes from settle() until they are known to have committed, and finding out whether a
+transaction with an unknown result committed. Does not own: which jobs are open (worker.py).
 
-When a transaction is lost the outcomes are kept. The committed metadata says whether it went
-through after all (it names exactly what was settled); if not, they are written again. So an
-absence of the brokers costs no second copy as long as this process lives.
+When a transaction is lost, the outcomes are kept. The committed metadata shows whether the
+transaction committed after all (it names exactly the settled messages); if not, the outcomes are
+written again. An outage of the brokers therefore causes no second copy while this process lives.
 
-A rebalance does not hold outcomes up, however long another member takes to join. A commit that
-meets its end is refused by the broker and made again.
+A rebalance does not delay outcomes, however long another member takes to join. If the rebalance
+ends during a commit, the broker refuses that commit and it is repeated.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class OutcomeWriter:
         failpoints: Failpoints,
         max_messages: int,
     ) -> None:
-        """`max_messages`: outcomes per transaction at most."""
+        """`max_messages`: the largest number of outcomes per transaction."""
         self._service = service
         self._producer = producer
         self._failpoints = failpoints
@@ -51,30 +51,32 @@ class OutcomeWriter:
         self._doubt: Mapping[TopicPartition, tuple[Hold, OffsetAndMetadata]] = {}
 
     def settle(self, job: Job, outputs: Sequence[Output]) -> None:
-        """Take the outcome of a job: the records to write with it. Thread-safe."""
+        """Accept the outcome of a job: the records to write. Thread-safe."""
         self._settled.append((job, outputs))
 
     @property
     def waiting(self) -> int:
-        """How many outcomes are not known to have committed."""
+        """The number of outcomes that are not known to have committed."""
         return len(self._settled) + len(self._writing)
 
     def drop(self) -> None:
-        """Forget the outcomes of partitions that are another member's."""
+        """Drop the outcomes of partitions that belong to another member."""
         self._writing = [pair for pair in self._writing if not pair[0].hold.gone]
         self._doubt = {p: pair for p, pair in self._doubt.items() if not pair[0].gone}
 
     def write(self, consumer: StreamConsumer) -> list[Job]:
-        """Write what is settled; returns the jobs that are done with.
+        """Write the settled outcomes; return the finished jobs.
 
-        Raises TransactionLost, and the outcomes are kept; MembershipLost.
+        Raises TransactionLost, in which case the outcomes are kept; MembershipLost.
         """
-        membership = consumer.membership()
-        if membership is None:
+        if consumer.membership() is None:
             return []
         done = self._resolve_doubt(consumer)
         done += self._collect()
-        if not self._writing:
+        # Read after the doubt is resolved, which takes its time: a rebalance may have moved on.
+        # What this member holds is its own in the next generation too, for each join names it.
+        membership = consumer.membership()
+        if not self._writing or membership is None:
             return done
         self._failpoints.hit(f"{self._service}.settled")
         holds = {job.hold.partition: job.hold for job, _ in self._writing}
@@ -91,7 +93,7 @@ class OutcomeWriter:
         return done + self._written()
 
     def _collect(self) -> list[Job]:
-        """Take settled outcomes up for writing; returns the jobs that need none."""
+        """Select settled outcomes for writing; return the jobs that need no record."""
         idle: list[Job] = []
         while self._settled and len(self._writing) < self._max_messages:
             job, outputs = self._settled.popleft()
@@ -102,12 +104,12 @@ class OutcomeWriter:
         return idle
 
     def _resolve_doubt(self, consumer: StreamConsumer) -> list[Job]:
-        """Ask whether the lost transaction committed; returns the jobs it settled if so."""
+        """Find out whether the lost transaction committed; if so, return the jobs it settled."""
         if not self._doubt:
             return []
         partition, (_, wanted) = next(iter(self._doubt.items()))
         try:
-            # Ends or completes what the old producer left open, so that the answer is final.
+            # This ends or completes the old producer's transaction, so that the answer is final.
             self._producer.open()
             found = consumer.committed(partition)
         except KafkaError as error:

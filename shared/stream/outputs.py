@@ -13,13 +13,13 @@ from shared.topics import names
 from shared.topics.codec import encode_event, encode_pack, encode_tally
 from shared.topics.records import EventType, MailEvent, Message, Tally, TallyRow
 
-# What mail.refused keeps of a record. The headers have the length and the hash of all of it.
+# How much of a record mail.refused keeps. The headers have the length and hash of the whole record.
 KEPT_BYTES: Final = 64 * 1024
 MAX_REASON_CHARS: Final = 1_000
 
 
 def event(service: str, kind: EventType, mail_id: str, data: MailEvent) -> Output:
-    """The record on mail.events that tells this."""
+    """Build the record of this event on mail.events."""
     key, value, headers = encode_event(kind, mail_id, data, service)
     return Output(names.EVENTS, value, key, headers)
 
@@ -27,18 +27,18 @@ def event(service: str, kind: EventType, mail_id: str, data: MailEvent) -> Outpu
 def told(
     service: str, kind: EventType, mail_id: str, data: MailEvent, *, has_client_events: bool
 ) -> list[Output]:
-    """The records that tell this: on mail.events and, where the client has one, its own topic."""
+    """Build the records of this event: on mail.events and on the client's own topic, if any."""
     first = event(service, kind, mail_id, data)
     return [first, client_copy(first, data.client)] if has_client_events else [first]
 
 
 def client_copy(told: Output, client: str) -> Output:
-    """The same event for the client's own topic; written in the transaction of `told`."""
+    """Build the copy for the client's own topic; write it in the same transaction as `told`."""
     return told._replace(topic=names.own_events(client))
 
 
 def pack(topic: str, messages: Sequence[Message], partition: int | None = None) -> Output:
-    """The record that carries these messages on."""
+    """Build the record that carries these messages to the next topic."""
     value, headers = encode_pack(messages)
     return Output(topic, value, None, headers, partition)
 
@@ -46,9 +46,9 @@ def pack(topic: str, messages: Sequence[Message], partition: int | None = None) 
 def tally(
     service: str, tally_id: str, at_ms: int, counts: Mapping[tuple[str, str, str], int]
 ) -> Output:
-    """The record on mail.events that tells what one transaction took in, by mailing.
+    """Build the record on mail.events that counts the messages of one transaction by mailing.
 
-    `tally_id` must be unique to the transaction and the same when it is made anew.
+    `tally_id` must be unique to the transaction and stay the same when it is repeated.
     """
     rows = tuple(TallyRow(*key, received=count) for key, count in sorted(counts.items()))
     key, value, headers = encode_tally(Tally(service, at_ms, rows), tally_id)
@@ -58,7 +58,7 @@ def tally(
 def refused_bytes(
     content: bytes, code: str, reason: str, place: tuple[str, int, int], mail_id: str = ""
 ) -> Output:
-    """The record on mail.refused that keeps the beginning of bytes that were refused, and why."""
+    """Build the record on mail.refused with the beginning of refused bytes and the reason."""
     headers = [
         *_refused_headers(code, reason, place, mail_id),
         ("length", str(len(content)).encode()),
@@ -70,7 +70,7 @@ def refused_bytes(
 def refused_record(
     record: Record | UndecodableRecord, code: str, reason: str, mail_id: str = ""
 ) -> Output:
-    """The record on mail.refused that keeps the beginning of a record, and why it is refused."""
+    """Build the record on mail.refused with the beginning of a refused record and the reason."""
     place = (record.topic, record.partition, record.offset)
     if not isinstance(record, UndecodableRecord):
         return refused_bytes(record.value or b"", code, reason, place, mail_id)

@@ -1,7 +1,7 @@
-"""Which partitions are not read for now: while too much is in flight, while a head is not due.
+"""Pauses partitions while too much is in flight or while their next record is not due.
 
-Owns: the pauses, and that none outlasts its reason. Does not own: the limits (jobs.py), when a
-record is due (the service), what is in flight (worker.py).
+Owns: the pauses, and that each ends with its reason. Does not own: the limits (jobs.py), the time
+when a record is due (the service), the messages in flight (worker.py).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from kafka.structs import TopicPartition
 
 from shared.stream.consumer import StreamConsumer
 
-# How much in flight is too much to read on, as a share of the limit; avoids flapping.
+# Reading resumes below this share of the limit in flight; avoids flapping.
 RESUME_SHARE: Final = 0.75
 
 
 class PartitionPauser:
-    """The pauses of one consumer. Use it in the Kafka thread."""
+    """The pauses of one consumer. Use it only in the Kafka thread."""
 
     def __init__(self) -> None:
         self._due_at: dict[TopicPartition, float] = {}
@@ -28,7 +28,7 @@ class PartitionPauser:
     def sleep(
         self, consumer: StreamConsumer, partition: TopicPartition, offset: int, seconds: float
     ) -> None:
-        """Read this partition again, from `offset`, when its head is due."""
+        """Pause this partition until the record at `offset` is due, in `seconds`."""
         consumer.seek(partition, offset)
         consumer.pause([partition])
         self._due_at[partition] = time.monotonic() + seconds
@@ -36,18 +36,18 @@ class PartitionPauser:
     def wait_for_room(
         self, consumer: StreamConsumer, partition: TopicPartition, offset: int
     ) -> None:
-        """Read this partition again, from `offset`, when less is in flight."""
+        """Read this partition again, from `offset`, once less is in flight."""
         consumer.seek(partition, offset)
         self._is_throttled = True
 
     def forget(self, partition: TopicPartition) -> None:
-        """The partition is read by another member now."""
+        """Forget a partition that another member reads now."""
         self._due_at.pop(partition, None)
 
     def settle(self, consumer: StreamConsumer, fill: float, full: Set[TopicPartition]) -> None:
-        """Pause and resume for what is in flight now: `fill` is its share of the limit.
+        """Pause and resume partitions; `fill` is the share of the limit that is in flight.
 
-        `full`: partitions whose ledgers take no more.
+        `full`: partitions whose ledgers are full.
         """
         now = time.monotonic()
         for partition in [p for p, at in self._due_at.items() if at <= now]:

@@ -1,9 +1,9 @@
-"""Whether the brokers can serve this process now: asked every second, whatever the traffic.
+"""Checks every second, independent of traffic, whether the brokers can serve this process.
 
-A consumer that gets nothing cannot tell an idle topic from brokers that do not answer, and a
-producer that failed does not know that they are back. This asks for the metadata of the topics
-that the process uses: each partition needs a leader, and enough replicas in sync where the
-process writes.
+A consumer that receives nothing cannot distinguish an idle topic from brokers that do not answer,
+and a producer that failed does not know when they are back. The check requests the metadata of the
+topics that the process uses: each partition needs a leader and, if the process writes to it,
+enough replicas in sync.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ _MAX_SHOWN: Final = 3
 def probe_brokers(
     options: ClientOptions, reads: Iterable[str], writes: Iterable[str], health: HealthServer
 ) -> Probe:
-    """A probe of these topics, to be entered; /ready shows it as `brokers`.
+    """Create a probe of these topics (a context manager); /ready shows it as `brokers`.
 
-    Call it beside the service's other checks: the first check ends what /ready calls starting.
+    Call it together with the service's other checks: with the first check, /ready no longer
+    reports "starting".
     """
     brokers = Brokers(options, tuple(reads), tuple(writes))
     probe = Probe("brokers", brokers.look)
@@ -38,7 +39,7 @@ def probe_brokers(
 
 
 class Brokers:
-    """Asks the brokers; for one thread. Makes a new client after a failure."""
+    """Queries the brokers, from one thread. It creates a new client after a failure."""
 
     def __init__(self, options: ClientOptions, reads: Sequence[str], writes: Sequence[str]) -> None:
         self._options = options
@@ -47,7 +48,7 @@ class Brokers:
         self._admin: Any = None
 
     def look(self) -> str:
-        """Why these topics cannot be read and written now; "" when they can."""
+        """Return the reason why these topics cannot be read or written now; "" if they can."""
         try:
             if self._admin is None:
                 self._admin = self._connected()
@@ -74,7 +75,7 @@ class Brokers:
 
 
 def fault_of(described: Iterable[Mapping[str, Any]], writes: Iterable[str]) -> str:
-    """What is wrong with these topics, from their metadata; "" when nothing is."""
+    """Describe the faults of these topics, from their metadata; "" if there are none."""
     written = frozenset(writes)
     faults = [fault for topic in described for fault in _faults(topic, topic["name"] in written)]
     more = len(faults) - _MAX_SHOWN
@@ -96,9 +97,9 @@ def _faults(topic: Mapping[str, Any], is_written: bool) -> list[str]:
 
 
 def cleared_by(probe: Probe, fault: Callable[[], tuple[str, float]]) -> Callable[[], str]:
-    """A check for a fault noted at a moment (time.monotonic).
+    """Build a check for a fault that was noted at a certain time (time.monotonic).
 
-    It is over once the probe was well HELD_S after it: what fails again and again stays a fault.
+    The fault ends when the probe succeeds HELD_S after it; a recurring failure stays a fault.
     """
 
     def check() -> str:

@@ -1,15 +1,15 @@
-"""Read, process, write: a service that answers each record at once, exactly once.
+"""The loop of a service that reads, processes and writes each record at once, exactly once.
 
-What happens when the process
+If the process
 
-- dies: before the commit is finished, nothing is visible to anyone and the successor reads the
-  same records again; after it, they are done;
-- is paused past its session at any step: the commit names the membership under which the records
-  were read, so the broker refuses it, and a new consumer joins.
+- dies before the commit is finished, no output is visible and the successor reads the same records
+  again; if it dies after the commit, the records are done;
+- is paused beyond its session at any step, the broker refuses the commit, because the commit names
+  the membership under which the records were read, and a new consumer joins.
 
-When Kafka is unavailable the loop waits and reads again from what is committed. When `process`
-raises NotReady (a view it needs is not whole) nothing is consumed and the loop asks again after a
-second. A batch is as large as fits into a few seconds (batch_size.py).
+When Kafka is unavailable, the loop waits and reads again from the committed offsets. When `process`
+raises NotReady (a view that it needs is incomplete), nothing is consumed and the loop retries after
+a second. The size of a batch is such that it takes a few seconds at most (batch_size.py).
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ MAX_RECORDS: Final = 2_000
 
 
 class NotReady(Exception):
-    """What `process` needs is not there yet; the text says what."""
+    """`process` needs something that is not available yet; the text names it."""
 
 
 class RelayStatus(Struct):
-    """What a health check and the metrics tell of a relay."""
+    """The state of a relay, for its health check and metrics."""
 
     records: int = 0
     outputs: int = 0
@@ -79,7 +79,7 @@ class Relay:
         self.status = RelayStatus()
 
     def run(self, stop: Stop) -> None:
-        """Work until `stop` is set; the batch in hand is finished first."""
+        """Work until `stop` is set; the current batch is finished first."""
         consumer: StreamConsumer | None = None
         try:
             while not stop.is_set():
@@ -107,8 +107,8 @@ class Relay:
                 consumer.close()
 
     def _open(self) -> StreamConsumer:
-        # First the producer: it ends the transaction that a predecessor left open, without
-        # which the committed offsets would not be told.
+        # The producer comes first: it ends the transaction that a predecessor left open. Until
+        # then the broker does not return the committed offsets.
         self._producer.open()
         return self._make_consumer()
 
@@ -117,7 +117,7 @@ class Relay:
         if not found:
             self.status.waiting_for = consumer.waiting_for()
             return
-        # Nothing but poll() joins the group, so this is the membership the records were read under.
+        # Only poll() joins the group, so the records were read under this membership.
         membership = consumer.membership()
         if membership is None:
             raise MembershipLost("records were read while the group was being joined")
@@ -139,7 +139,7 @@ class Relay:
             consumer.idle(NOT_READY_S)
             return
         except TransactionLost:
-            # `process` may ask the producer too (how many partitions a topic has).
+            # `process` may also query the producer (for the partition count of a topic).
             self.status.lost_transactions += 1
             self._rewind(consumer, stop)
             raise
@@ -152,7 +152,7 @@ class Relay:
         self.status.transactions += 1
 
     def _rewind(self, consumer: StreamConsumer, stop: Stop) -> None:
-        """Go back to what is committed; records read and not committed must come again."""
+        """Seek to the committed offsets; records read and not committed must come again."""
         while not stop.is_set():
             try:
                 self._producer.open()

@@ -1,4 +1,4 @@
-"""What a relay or a worker tells of itself: readiness, and numbers for Prometheus."""
+"""Registers the readiness check and the metrics of a relay or a worker."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from shared.stream.jobs import WorkerStatus
 from shared.stream.relay import RelayStatus
 
 RELAY_METRICS: Final = {
-    "records": "Records read and answered.",
+    "records": "Records read and processed.",
     "outputs": "Records written.",
-    "unreadable": "Records that could not be read, and were kept on mail.refused.",
+    "unreadable": "Records that could not be decoded and were written to mail.refused.",
     "transactions": "Transactions committed.",
-    "lost_transactions": "Transactions that did not commit, or of which nobody could know.",
-    "lost_memberships": "Times this process fell out of its consumer group and joined again.",
+    "lost_transactions": "Transactions that did not commit, or whose result is unknown.",
+    "lost_memberships": "Times this process lost its consumer group membership and rejoined.",
 }
 WORKER_METRICS: Final = {
     "handed_out": "Messages handed out for an attempt.",
     "settled": "Messages whose outcome is committed.",
-    "in_flight": "Messages handed out and not yet committed: what a crash may send twice.",
-    "in_flight_bytes": "Bytes of those.",
+    "in_flight": "Messages handed out and not yet committed; a crash may send these twice.",
+    "in_flight_bytes": "Bytes of the messages in flight.",
     "transactions": "Transactions committed.",
-    "lost_transactions": "Transactions that did not commit, or of which nobody could know.",
-    "lost_memberships": "Times this process fell out of its consumer group and joined again.",
-    "unreadable": "Records that were no pack of messages.",
+    "lost_transactions": "Transactions that did not commit, or whose result is unknown.",
+    "lost_memberships": "Times this process lost its consumer group membership and rejoined.",
+    "unreadable": "Records that were not a pack of messages.",
 }
 
 
 def register_relay_metrics(status: RelayStatus, health: HealthServer, counters: Counters) -> None:
-    """Let /ready and /metrics tell of a relay."""
+    """Register the state of a relay for /ready and /metrics."""
     _tell(status, RELAY_METRICS, counters)
     health.add_ready("kafka", lambda: status.waiting_for)
 
 
 def register_worker_metrics(status: WorkerStatus, health: HealthServer, counters: Counters) -> None:
-    """Let /ready and /metrics tell of a worker."""
+    """Register the state of a worker for /ready and /metrics."""
     _tell(status, WORKER_METRICS, counters)
     health.add_ready("kafka", lambda: status.waiting_for)
 

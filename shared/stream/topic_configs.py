@@ -1,11 +1,11 @@
-"""Compares the topics' configuration on the brokers with the plan, and alters what differs.
+"""Compares the topics' configuration on the brokers with the plan, and alters differences.
 
-Owns: the questions to the brokers. Does not own: the plan (shared/topics/configs.py), creating
+Owns: the requests to the brokers. Does not own: the plan (shared/topics/configs.py), creating
 topics (admin.py).
 
-At the start of a service only such differences are altered that delete nothing: where an operator
-keeps records longer than planned, that stays, and the log and `./sluice topics plan` show it.
-Where an ACL forbids altering or reading, the log says so in one line and the service goes on.
+At the start of a service only differences whose correction deletes no records are altered: if an
+operator keeps records longer than planned, that stays, and the log and `./sluice topics plan` show
+it. If an ACL forbids altering or reading configs, one line is logged and the service continues.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MISSING: Final = UnknownTopicOrPartitionError.errno
 
 
 class TopicReport(Struct, frozen=True):
-    """One topic beside its plan. "unreadable": the brokers do not show its configs to us."""
+    """One topic compared with its plan. "unreadable": the brokers do not return its configs."""
 
     topic: str
     status: Status
@@ -39,7 +39,7 @@ class TopicReport(Struct, frozen=True):
 def compare(
     admin: Any, planned: Mapping[str, Configs], overrides: Overrides | None = None
 ) -> list[TopicReport]:
-    """Each of these topics beside its plan, by name. Raises KafkaError."""
+    """Compare each of these topics with its plan; sorted by name. Raises KafkaError."""
     if not planned:
         return []
     described = {topic["name"]: topic for topic in admin.describe_topics(sorted(planned))}
@@ -52,12 +52,12 @@ def compare(
 
 
 def alter(admin: Any, wanted: Iterable[Difference]) -> dict[str, str]:
-    """Alter these configs. By topic the reason why it was not done, "" where it was."""
+    """Alter these configs. Return the reason of each failure by topic; "" means altered."""
     by_topic: dict[str, Configs] = {}
     for each in wanted:
         by_topic.setdefault(each.topic, {})[each.config] = each.wanted
     results: dict[str, str] = {}
-    # One topic a request: a refusal of one must not leave the others as they were.
+    # One topic per request: a refusal for one topic must not keep the others from being altered.
     for topic, configs in by_topic.items():
         resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs)
         try:
@@ -71,7 +71,7 @@ def alter(admin: Any, wanted: Iterable[Difference]) -> dict[str, str]:
 def align(
     admin: Any, planned: Mapping[str, Configs], overrides: Overrides | None = None
 ) -> list[TopicReport]:
-    """Alter what differs and deletes nothing, and log it; the topics as they were found."""
+    """Alter and log the differences whose correction deletes nothing; return what was found."""
     reports = compare(admin, planned, overrides)
     wanted = [each for report in reports for each in report.differences]
     results = alter(admin, [each for each in wanted if not each.deletes])
@@ -98,7 +98,7 @@ def _log(report: TopicReport, refused: str) -> None:
 
 
 def shown(found: Iterable[Difference]) -> str:
-    """Differences in one line."""
+    """Format differences as one line."""
     return ", ".join(f"{each.config} {each.found or '(none)'} -> {each.wanted}" for each in found)
 
 

@@ -1,13 +1,13 @@
-"""One transactional producer: output records and consumed offsets, all or nothing.
+"""A transactional producer: commits output records and consumed offsets, all or nothing.
 
-commit() returns when the broker has committed. It raises TransactionLost when it has not,
-or when nobody can know: kafka-python's commit waits without a limit and its producer cannot
-be argued with after most errors, so the producer is given up and the next commit() makes a
-new one, whose epoch fences the old and whose start ends or completes what the old left
-open. The caller then reads its committed offsets again to learn which of the two happened.
+commit() returns when the broker has committed. It raises TransactionLost if the broker has not
+committed, or if the result is unknown: kafka-python's commit waits without a limit and its producer
+cannot be used after most errors. The producer is then discarded and the next commit() creates a
+new one, whose epoch fences the old one and whose start ends or completes the old transaction. The
+caller then reads its committed offsets again to learn which of the two happened.
 
-A commit that hangs is ended by the Watchdog, with the process; why not sooner stands in
-docs/decisions/0003-lost-transactions.md.
+If a commit hangs, the Watchdog ends the process; docs/decisions/0003-lost-transactions.md says why
+not sooner.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Output(NamedTuple):
-    """One record to write. `partition` None leaves the choice to the key, or to chance."""
+    """One record to write. If `partition` is None, it follows from the key, or is random."""
 
     topic: str
     value: bytes | None
@@ -40,11 +40,11 @@ class Output(NamedTuple):
 
 
 class TransactionLost(Exception):
-    """A transaction did not commit, or it is unknown whether it did."""
+    """A transaction did not commit, or its result is unknown."""
 
 
 class TransactionalProducer:
-    """Writes transactions for one service instance. Not thread-safe."""
+    """Writes the transactions of one service instance. Not thread-safe."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class TransactionalProducer:
         watchdog: Watchdog,
         own_events: ClientEvents | None = None,
     ) -> None:
-        """`own_events`: what keeps copies off topics that are not there; None: there are none."""
+        """`own_events` leaves out copies for missing client topics; None if there are no copies."""
         self._options = options
         self._service = service
         self._transactional_id = f"sluice.{service}.{options.instance}"
@@ -64,9 +64,9 @@ class TransactionalProducer:
         self._producer: KafkaProducer | None = None
 
     def open(self) -> None:
-        """Make the producer and end what a predecessor left open.
+        """Create the producer and end the transaction that a predecessor left open.
 
-        Raises TransactionLost when no broker answers; call again.
+        Raises TransactionLost when no broker answers; call it again then.
         """
         if self._producer is not None:
             return
@@ -82,7 +82,7 @@ class TransactionalProducer:
         self._producer = producer
 
     def partitions_for(self, topic: str) -> int:
-        """How many partitions a topic has. Raises TransactionLost when no broker tells."""
+        """Return the partition count of a topic. Raises TransactionLost if no broker answers."""
         self.open()
         assert self._producer is not None
         try:
@@ -98,7 +98,7 @@ class TransactionalProducer:
     ) -> None:
         """Write these records and offsets in one transaction. Raises TransactionLost.
 
-        What is read from no topic has neither offsets nor a group.
+        Records that do not come from a topic have neither offsets nor a group.
         """
         self.open()
         producer = self._producer
@@ -112,7 +112,7 @@ class TransactionalProducer:
             with self._watchdog.guard("transaction"):
                 self._run(producer, records, offsets, group)
         except (KafkaError, AssertionError, RuntimeError) as error:
-            # kafka-python reports some of its own wrong states by the latter two.
+            # kafka-python reports some of its internal errors by the latter two.
             self._producer = None
             discard(producer)
             if own_events is not None:
@@ -135,7 +135,7 @@ class TransactionalProducer:
         for topic, value, key, headers, chosen in outputs:
             partition = chosen
             if chosen is None and key is not None:
-                # The library's own hash is written in Python and costs 11 us a record.
+                # The library's own hash is written in Python and costs 11 us per record.
                 partition = zlib.crc32(key) % len(producer.partitions_for(topic))
             futures.append(producer.send(topic, value, key, list(headers), partition))
         hit(f"{service}.produced")
@@ -143,15 +143,15 @@ class TransactionalProducer:
             producer.send_offsets_to_transaction(dict(offsets), group)
         hit(f"{service}.offsets_sent")
         producer.commit_transaction()
-        # A record that failed by itself must never pass for written: the commit would have
-        # failed with it, and this makes sure.
+        # A failed record must never count as written. The commit should have failed with it; this
+        # makes sure.
         for output, future in zip(outputs, futures, strict=True):
             if future.failed() and not is_lost_with_its_topic(output.topic, future.exception):
                 raise future.exception
         hit(f"{service}.committed")
 
     def close(self) -> None:
-        """End the producer; whatever is open is left to the successor to end."""
+        """Close the producer; the successor ends a transaction that is still open."""
         producer, self._producer = self._producer, None
         if producer is not None:
             discard(producer)

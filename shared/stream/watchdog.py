@@ -1,9 +1,9 @@
-"""Ends the process when one guarded step takes too long.
+"""Ends the process when a guarded step takes too long.
 
-For kafka-python's calls that wait without a limit. Ending is safe where the guarded step is:
-everything the process holds is told by Kafka again to its successor. While no broker can be
-reached no time is counted: a successor could do no more, and the front door, which answers 451
-meanwhile, would be gone until Kafka is back.
+It is meant for kafka-python's calls that wait without a limit. Ending the process during a guarded
+step is safe: its successor reads everything that the process holds from Kafka again. Time during
+which no broker can be reached does not count: a successor could do no more, and the front door,
+which answers 451 meanwhile, would be unavailable until Kafka is back.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from shared.stream.client import ClientOptions
 log = logging.getLogger(__name__)
 
 DEFAULT_LIMIT_S: Final = 90.0
-EXIT_CODE: Final = 75  # EX_TEMPFAIL: whoever supervises starts it again
+EXIT_CODE: Final = 75  # EX_TEMPFAIL: the supervisor restarts the process
 _CONNECT_TIMEOUT_S: Final = 1.0
-_TICKS: Final = 30  # how often one limit is looked at
+_TICKS: Final = 30  # checks per limit
 
 
 def _end_process(step: str, limit_s: float) -> None:
@@ -35,7 +35,7 @@ def _end_process(step: str, limit_s: float) -> None:
 
 
 def is_unreachable(bootstrap: str) -> bool:
-    """Whether none of the brokers `host:port[,host:port]` takes a connection now."""
+    """Whether none of the brokers `host:port[,host:port]` accepts a connection now."""
     return not any(answers(address, _CONNECT_TIMEOUT_S) for address in bootstrap.split(","))
 
 
@@ -44,7 +44,7 @@ def _never() -> bool:
 
 
 class Watchdog:
-    """Watches one step at a time, from a thread of its own."""
+    """Watches one step at a time, from its own thread."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Watchdog:
         end: Callable[[str, float], None] = _end_process,
         is_away: Callable[[], bool] = _never,
     ) -> None:
-        """`is_away`: what the step waits for cannot be reached; asked once a step is slow."""
+        """`is_away` returns whether the brokers are unavailable; called once a step is slow."""
         self._limit_s = limit_s
         self._end = end
         self._is_away = is_away
@@ -91,5 +91,5 @@ class Watchdog:
 
 
 def watchdog_of(options: ClientOptions) -> Watchdog:
-    """For the transactions of a process that these options name."""
+    """Create the watchdog for the transactions of a process with these options."""
     return Watchdog(is_away=lambda: is_unreachable(options.bootstrap))

@@ -1,23 +1,23 @@
-"""Read packs, hand their messages to an asyncio loop, commit what settles out of order.
+"""Reads packs, hands their messages to an asyncio loop, and commits outcomes out of order.
 
-One Kafka thread polls, hands out and runs the transactions; the loop's side calls settle().
-Each transaction holds the outputs of the messages settled since the last one, and for each
-partition the ledger's low-water mark and metadata (ledger.py, outcome_writer.py).
+One Kafka thread polls, hands out messages and runs the transactions; the event loop calls settle().
+Each transaction contains the outputs of the messages settled since the last one and, for each
+partition, the ledger's low-water mark and metadata (ledger.py, outcome_writer.py).
 
-What happens when the process
+If the process
 
-- dies: what was settled and committed is done; what was handed out and not committed comes again,
-  at most `max_in_flight` messages;
-- is paused past its session: its lease has expired when it goes on, so no message begins and no
-  record is handed out before the broker confirms the membership. If the membership is gone, all
-  that was held is dropped, and a new consumer joins: another member works on it, and at most what
-  had begun here is sent twice;
-- must give partitions up in a rebalance: messages that have not begun are given up, those that
-  have are waited for and committed while polling and heartbeats go on; the partition stays this
-  member's until then, at most `handover_timeout_s`;
-- is asked to stop: the same with all partitions, at most `drain_timeout_s`.
+- dies, settled and committed messages are done; messages handed out and not committed come again,
+  at most `max_in_flight` of them;
+- is paused beyond its session, its lease has expired when it continues, so no message begins and no
+  record is handed out before the broker confirms the membership. If the membership is lost, all
+  partitions and messages are dropped and a new consumer joins: another member works on them, and
+  at most the messages that had begun here are sent twice;
+- must give up partitions in a rebalance, messages that have not begun are dropped; those that have
+  begun are finished and committed while polling and heartbeats continue. The partition stays with
+  this member until then, at most `handover_timeout_s`;
+- is asked to stop, the same happens with all partitions, within `drain_timeout_s`.
 
-So a rebalance or a graceful stop sends nothing twice.
+A rebalance or a graceful stop therefore sends nothing twice.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ POLL_RECORDS: Final = 16
 
 
 class _Handover(Struct):
-    """A revoked partition that is being drained, and until when (monotonic seconds)."""
+    """A revoked partition that is being drained until `until` (monotonic seconds)."""
 
     hold: Hold
     until: float
@@ -81,17 +81,17 @@ class Worker:
         failpoints: Failpoints,
         limits: Limits,
     ) -> None:
-        """`make_consumer` makes one that keeps its claims (StreamConsumer)."""
+        """`make_consumer` returns a StreamConsumer that keeps its claims."""
         self._service = service
         self._make_consumer = make_consumer
         self._producer = producer
         self._failpoints = failpoints
         self._limits = limits
-        # The outcomes of twice a transaction's worth are written when one was lost.
+        # After a lost transaction, up to two transactions' worth of outcomes are written.
         self._outcomes = OutcomeWriter(service, producer, failpoints, 2 * limits.commit_messages)
         self._holds: dict[TopicPartition, Hold] = {}
         self._handovers: dict[TopicPartition, _Handover] = {}
-        # Partitions that came back while they were drained; read again from what is committed.
+        # Partitions that came back while they were drained; read again from the committed offset.
         self._returned: set[TopicPartition] = set()
         self._open_jobs: set[Job] = set()
         self._pauser = PartitionPauser()
@@ -102,7 +102,7 @@ class Worker:
     # -- the loop's side -------------------------------------------------------------------
 
     def settle(self, job: Job, outputs: Sequence[Output]) -> None:
-        """Take the outcome of a job: the records to write with it. Thread-safe."""
+        """Accept the outcome of a job: the records to write. Thread-safe."""
         self._outcomes.settle(job, outputs)
 
     # -- the Kafka thread ------------------------------------------------------------------
@@ -152,7 +152,7 @@ class Worker:
             stop.wait(RETRY_S)
 
     def _abandon(self) -> None:
-        """Drop all that is held; what is under way there will be sent again by another."""
+        """Drop all partitions and jobs; another member will send messages in flight again."""
         for hold in [*self._holds.values(), *(h.hold for h in self._handovers.values())]:
             self._close(hold)
             self._let_go(hold)
@@ -163,7 +163,7 @@ class Worker:
         self._outcomes.drop()
 
     def _has_drained(self, consumer: StreamConsumer | None) -> bool:
-        """Whether nothing is under way any more, or has been waited for long enough."""
+        """Whether no message is in flight any more, or the drain time-out is over."""
         if self._stop_until is None:
             self._stop_until = time.monotonic() + self._limits.drain_timeout_s
             for hold in self._holds.values():
@@ -203,7 +203,7 @@ class Worker:
 
     def _take(self, found: dict[TopicPartition, list[Record]]) -> None:
         for partition in found.keys() & (self._handovers.keys() | self._returned):
-            # It came back while it is drained; see _finish_handovers().
+            # It came back while it was drained; see _finish_handovers().
             found.pop(partition)
         self._know(found)
         jobs: list[Job] = []
@@ -222,7 +222,7 @@ class Worker:
         self._failpoints.hit(f"{self._service}.handed_out")
 
     def _hand_out_declined(self) -> None:
-        """Hand out again what could not begin while the membership was uncertain."""
+        """Hand out again the jobs that could not begin while the membership was uncertain."""
         if not self._consumer.has_lease():
             return
         for hold in self._holds.values():
@@ -231,7 +231,7 @@ class Worker:
                 self._give(declined)
 
     def _read(self, partition: TopicPartition, records: Sequence[Record], room: int) -> list[Job]:
-        """The jobs of these records, at most `room`; the rest is read again later."""
+        """Return the jobs of these records, at most `room`; the rest is read again later."""
         hold = self._hold(partition)
         jobs: list[Job] = []
         for record in records:
@@ -247,8 +247,8 @@ class Worker:
                 break
             is_alone = not jobs and room >= self._limits.max_in_flight
             if len(jobs) + len(messages) > room and not is_alone:
-                # The limit is what a crash may send twice at most, so it is kept to the message.
-                # Only a pack that is larger by itself goes beyond it, alone.
+                # A crash sends at most this many messages twice, so the limit is exact. Only a
+                # single pack that is larger than the limit exceeds it, with nothing else in flight.
                 self._pauser.wait_for_room(self._consumer, partition, record.offset)
                 break
             for index in hold.ledger.add(record.offset, len(messages)):
@@ -259,7 +259,7 @@ class Worker:
         return jobs
 
     def _know(self, found: dict[TopicPartition, list[Record]]) -> None:
-        """Have a ledger for each partition read; what was read must not get lost if not."""
+        """Create a ledger for each partition; if that fails, the records are read again."""
         try:
             for partition in found:
                 self._hold(partition)
@@ -278,14 +278,14 @@ class Worker:
                 try:
                     settled = decode_metadata(found.metadata or "", offset)
                 except MetadataError as error:
-                    # Reading all again from the low-water mark may send twice, never lose.
+                    # Reading again from the low-water mark may send twice, but loses nothing.
                     log.error("%s: commit metadata of %s: %s", self._service, partition, error)
             ledger = PartitionLedger(offset, settled)
             hold = self._holds[partition] = Hold(partition, ledger, self._consumer.has_lease)
         return hold
 
     def _refuse(self, hold: Hold, record: Record, reason: str) -> None:
-        """A record that is no pack: written to mail.refused with its place and reason."""
+        """Write a record that is not a pack to mail.refused, with its position and the reason."""
         self.status.unreadable += 1
         log.error("%s: %s/%d@%d: %s", self._service, *hold.partition, record.offset, reason)
         for index in hold.ledger.add(record.offset, 1):
@@ -323,7 +323,7 @@ class Worker:
     # -- giving partitions up --------------------------------------------------------------
 
     def _begin_handovers(self) -> None:
-        """Begin to drain what the group has taken away."""
+        """Begin to drain revoked partitions."""
         for partition in self._consumer.take_revoked():
             self._pauser.forget(partition)
             self._returned.discard(partition)
@@ -336,7 +336,7 @@ class Worker:
                 self._consumer.release([partition])
 
     def _finish_handovers(self) -> None:
-        """Release the partitions that are drained, or were waited for long enough."""
+        """Release the partitions that are drained or whose handover time-out is over."""
         if self._returned:
             self._reread_returned()
         if not self._handovers:
@@ -347,7 +347,7 @@ class Worker:
             if handover.hold in open_holds:
                 if now < handover.until:
                     continue
-                log.warning("%s: %s/%d is given up undrained", self._service, *partition)
+                log.warning("%s: %s/%d is released before it is drained", self._service, *partition)
             del self._handovers[partition]
             self._let_go(handover.hold)
             self._outcomes.drop()
@@ -356,7 +356,7 @@ class Worker:
             self._consumer.release([partition])
 
     def _reread_returned(self) -> None:
-        """Read partitions that came back from what this member committed while it drained them."""
+        """Rewind partitions that came back to the offsets committed while they were drained."""
         try:
             self._consumer.rewind(self._returned)
         except KafkaError as error:
@@ -364,7 +364,7 @@ class Worker:
         self._returned.clear()
 
     def _close(self, hold: Hold) -> None:
-        """Let nothing of this partition begin any more; give up what has not begun."""
+        """Let no further message of this partition begin; drop the jobs that have not begun."""
         with hold.lock:
             hold.closing = True
         hold.take_declined()
@@ -372,7 +372,7 @@ class Worker:
             self._forget(job)
 
     def _let_go(self, hold: Hold) -> None:
-        """The partition is another member's from now on."""
+        """Drop a partition that belongs to another member from now on."""
         hold.gone = True
         for job in [job for job in self._open_jobs if job.hold is hold]:
             self._forget(job)

@@ -1,10 +1,10 @@
-"""How a message is judged for its client: one piece for the front door and for validate. Pure.
+"""Judges a message for its client, in the same way in the front door and in validate. Pure.
 
-Owns: what of a client and an envelope the rules are given, which mailing a message is counted
-under, and the event of a message that ends before it is sent. Does not own: the rules
-(shared/submission/rules.py), who is suppressed (services/validate), the words of a reply (ingest).
-Promises: a message is attributed alike whether it is refused at the dot, refused by validate or
-passed on, so that the counts of a mailing add up by whatever way its messages came.
+Owns: which data of client and envelope the rules get, to which mailing a message is attributed,
+and the event of a message that ends before it is sent. Does not own: the rules
+(shared/submission/rules.py), suppression (services/validate), the text of a reply (ingest).
+Guarantees: a message is attributed to the same mailing whether it is refused after DATA, refused by
+validate or passed on, so the counts of a mailing add up, however its messages were submitted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from shared.topics.records import Envelope, MailEvent, Violation
 
 
 def broken_rules(envelope: Envelope, client: Client, max_size_bytes: int) -> tuple[Violation, ...]:
-    """Every rule that the message of this envelope breaks for this client, in their order."""
+    """Return the violations of this message for this client, in the order of the rules."""
     return judge(
         envelope.facts,
         Submission(
@@ -32,13 +32,13 @@ def broken_rules(envelope: Envelope, client: Client, max_size_bytes: int) -> tup
 
 
 def attribute(envelope: Envelope, client: Client) -> Envelope:
-    """Set the mailing ID and sub-client: those of the code, else the client's standard ones."""
+    """Set the mailing ID and sub-client of the code, or else the client's standard ones."""
     billed = client.code(effective_code(envelope.facts, envelope.code))
     return replace(envelope, mailing_id=billed.mailing_id, sub_client=billed.sub_client)
 
 
 def refused_event(envelope: Envelope, broken: tuple[Violation, ...], now_ms: int) -> MailEvent:
-    """The event of a message, already attributed, that breaks rules; `broken` is not empty."""
+    """Build the event of an attributed message that breaks rules; `broken` is not empty."""
     reason = "; ".join(f"{rule.rule}: {rule.reason}" for rule in broken)
     return unsent_event(envelope, reason, now_ms, broken)
 
@@ -46,12 +46,12 @@ def refused_event(envelope: Envelope, broken: tuple[Violation, ...], now_ms: int
 def unsent_event(
     envelope: Envelope, reason: str, now_ms: int, broken: tuple[Violation, ...] = ()
 ) -> MailEvent:
-    """The event of a message, already attributed, that goes no further and why."""
+    """Build the event of an attributed message that is not processed further, with the reason."""
     return MailEvent(
         client=envelope.client,
         mailing_id=envelope.mailing_id,
         sub_client=envelope.sub_client,
-        # Whom the message names; by SMTP its envelope may name another one, which R3 refuses.
+        # The recipient in the header; with SMTP the envelope may differ, which R3 refuses.
         recipient=envelope.facts.to_address or envelope.recipient,
         message_id=envelope.message_id,
         at_ms=now_ms,

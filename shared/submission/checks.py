@@ -1,8 +1,8 @@
-"""What breaks each of the rules R1 to R12: one function a rule. Pure.
+"""The checks of the rules R1 to R12: one function per rule. Pure.
 
-Owns: the checks, and the words for what is wrong in one message. Does not own: the rules' ids,
-words and codes, nor the order (rules.py). The functions take a Case and return None where the
-rule is kept, else what is wrong and what was found; both may hold what the client wrote.
+Owns: the checks, and the text that says what is wrong in one message. Does not own: the rules'
+ids, texts and codes, nor their order (rules.py). The functions take a Case and return None if the
+rule is kept, else the cause and the value found; both may contain text from the client.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from shared.topics.records import Facts
 MAX_SIZE_BYTES: Final = 307_200
 _NO_CODES: Final[frozenset[str]] = frozenset()
 
-# What is wrong in this message, and what was found; None where the rule is kept.
+# The cause and the value found; None if the rule is kept.
 Breach = tuple[str, str] | None
 
 
 class Submission(Struct, frozen=True):
-    """What the rules compare a message with. Without an envelope the header's addresses count."""
+    """The values to compare a message with. Without an envelope the header's addresses count."""
 
-    sending_domain: str  # lower-case A-labels, as the registry keeps it
-    sender: str = ""  # of the envelope; "": the platform gave none
-    recipient: str = ""  # of the envelope; "": the platform gave none
+    sending_domain: str  # lower-case A-labels, as in the registry
+    sender: str = ""  # of the envelope; "": the platform sent none
+    recipient: str = ""  # of the envelope; "": the platform sent none
     codes: Set[str] = _NO_CODES  # the client's active codes
     max_size_bytes: int = MAX_SIZE_BYTES
-    code: str = ""  # given beside the message; "": the platform gave none
+    code: str = ""  # from a Kafka header; "": the platform sent none
 
 
 class Case(Struct):
-    """One message to be judged: normal addresses, "" where there is none that is valid."""
+    """One message to be judged: normalised addresses, "" if there is no valid one."""
 
     facts: Facts
     submission: Submission
     sender: str  # of the envelope, else of From
-    sender_is_valid: bool  # False only for an envelope sender that is no address
+    sender_is_valid: bool  # False only for an envelope sender that is not an address
     recipient: str
 
 
 def case_of(facts: Facts, submission: Submission) -> Case:
-    """The message with its envelope, which is the header's where the platform gave none."""
+    """Combine a message with its envelope; missing envelope addresses come from the header."""
     sender, recipient, valid = submission.sender, submission.recipient, True
-    # Nearly always the very same text: the envelope was made from the header.
+    # Nearly always the same text: the envelope was built from the header.
     if sender != facts.from_address:
         sender, valid = _normal(sender, facts.from_address)
     if recipient != facts.to_address:
@@ -105,7 +105,7 @@ def from_(case: Case) -> Breach:
 
 
 def copies(case: Case) -> Breach:
-    """R5; an empty one counts too."""
+    """R5; an empty header counts too."""
     facts = case.facts
     if not facts.cc_count and not facts.bcc_count:
         return None
@@ -114,11 +114,12 @@ def copies(case: Case) -> Breach:
 
 
 def subject(case: Case) -> Breach:
-    """R6; two subjects leave open which one is shown."""
+    """R6; with two subjects it is undefined which one is shown."""
     facts = case.facts
     if facts.subject_count == 1 and not facts.subject_empty:
         return None
-    return _count_or(facts.subject_count, "it shows nothing"), f"{facts.subject_count} Subject"
+    cause = _count_or(facts.subject_count, "it has no visible character")
+    return cause, f"{facts.subject_count} Subject"
 
 
 def reply_to(case: Case) -> Breach:
@@ -128,13 +129,14 @@ def reply_to(case: Case) -> Breach:
 
 
 def code(case: Case) -> Breach:
-    """R8; a code given beside the message counts as the header's, and both must agree."""
+    """R8; a code from a Kafka header counts as the message header's, and both must agree."""
     facts, submission = case.facts, case.submission
     if facts.code_count > 1:
         return f"there are {facts.code_count}", facts.code or "an empty value"
     if facts.code_count and submission.code not in {"", facts.code}:
-        cause = "the code given beside the message is another one than its header's"
-        return cause, f"{submission.code} beside the message, {facts.code or 'nothing'} in it"
+        cause = "the code sent with the message differs from the code in its header"
+        found = f"{submission.code} with the message, {facts.code or 'nothing'} in its header"
+        return cause, found
     given = bool(facts.code_count or submission.code)
     if not given or effective_code(facts, submission.code) in submission.codes:
         return None
@@ -142,7 +144,7 @@ def code(case: Case) -> Breach:
 
 
 def effective_code(facts: Facts, beside: str) -> str:
-    """The code of a message: its header's, else the one given beside it; "" where in doubt."""
+    """Return the code of a message: from its header, else `beside` (Kafka); "" if in doubt."""
     if not facts.code_count:
         return beside
     return facts.code if facts.code_count == 1 and beside in {"", facts.code} else ""
@@ -151,11 +153,11 @@ def effective_code(facts: Facts, beside: str) -> str:
 def same_sender(case: Case) -> Breach:
     """R9; without an envelope the sender is the From address, whatever that is."""
     facts, given = case.facts, case.submission.sender
-    # Two that are no addresses are refused by R4 and R10; alike they may be.
+    # R4 and R10 refuse two values that are not addresses; they may be identical.
     if not given or (not facts.from_address and given == facts.from_raw):
         return None
     if not case.sender_is_valid:
-        return "the envelope sender is no address", _both(case)
+        return "the envelope sender is not an address", _both(case)
     theirs = facts.from_address or _address_of(facts.from_raw)
     if not theirs:
         return "there is no single From address", _both(case)
@@ -163,22 +165,22 @@ def same_sender(case: Case) -> Breach:
 
 
 def sender_domain(case: Case) -> Breach:
-    """R10; not judged where the sender would be a From that R4 refuses."""
+    """R10; not judged if the sender would be a From that R4 refuses."""
     ours = case.submission.sending_domain
     if not case.sender_is_valid:
-        return "the envelope sender is no address", _both(case)
+        return "the envelope sender is not an address", _both(case)
     if not case.sender or _is_in(case.sender, ours):
         return None
     return f"it is not {ours}", _both(case)
 
 
 def organisation(case: Case) -> Breach:
-    """R11; not judged where From is no address, which R4 refuses."""
+    """R11; not judged if From is not an address, which R4 refuses."""
     ours, theirs = domains.domain_of(case.sender), domains.domain_of(case.facts.from_address)
     if ours == theirs or not theirs:
         return None
     if not ours:
-        return "the envelope sender is no address", _both(case)
+        return "the envelope sender is not an address", _both(case)
     left, right = domains.organisational_domain(ours), domains.organisational_domain(theirs)
     return None if left == right else (f"{left} and {right} differ", _both(case))
 
@@ -190,7 +192,7 @@ def return_path(case: Case) -> Breach:
 
 
 def _is_in(address: str, domain: str) -> bool:
-    """Whether the address is in this very domain."""
+    """Whether the address is in exactly this domain."""
     found = address.rpartition("@")[2]
     return found == domain or (bool(domain) and found == domains.normalise(domain))
 
@@ -202,7 +204,7 @@ def _count_or(count: int, otherwise: str) -> str:
 
 
 def _why_not(raw: str) -> str:
-    """Why the value holds no single address; the value may have been cut."""
+    """Return why the value is not a single address; the value may have been cut."""
     parsed = parse_single(raw)
     cause = str(parsed.fault if isinstance(parsed, AddressFault) else Fault.NO_ADDRESS)
     hint = mistake_in_address(raw)
@@ -210,7 +212,7 @@ def _why_not(raw: str) -> str:
 
 
 def _address_of(raw: str) -> str:
-    """The address of the first of several headers, "" for none."""
+    """Return the address of the first of several headers, "" if it has none."""
     parsed = parse_single(raw)
     return parsed.address if isinstance(parsed, ParsedAddress) else ""
 

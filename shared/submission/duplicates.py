@@ -1,7 +1,6 @@
-"""What is told of a submission whose key came before: a duplicate, or a key used twice; and of one
-that was withdrawn.
+"""The events of duplicates, key conflicts and withdrawn submissions.
 
-Owns: the words and the events. Does not own: which of the two it is
+Owns: the texts and the events. Does not own: deciding which of them a submission is
 (shared/store/submissions.py).
 """
 
@@ -19,30 +18,30 @@ KEY_REUSED: Final = "key_reused"
 
 
 def duplicate_event(event: MailEvent, first_mail_id: str) -> MailEvent:
-    """The event of a submission that is the same as one before; `event` tells of the submission."""
+    """Build the event of a duplicate; `event` describes the submission."""
     return replace(
         event,
         enhanced="",
         rules=(),
-        reason=f"Handed in before as {first_mail_id}: nothing more is sent",
+        reason=f"Submitted before as {first_mail_id}: nothing more is sent",
         first_mail_id=first_mail_id,
     )
 
 
 def withdrawn_event(event: MailEvent) -> MailEvent:
-    """The event of a submission by SMTP that was answered with 451; `event` tells of it."""
+    """Build the event of an SMTP submission that was answered with 451; `event` describes it."""
     return replace(
         event,
         enhanced="",
         rules=(),
-        reason="Handed in by SMTP and answered with 451, not stored in time: nothing is sent of it",
+        reason="Submitted by SMTP and answered with 451, not stored in time: it is not sent",
     )
 
 
 def reused_event(event: MailEvent, envelope: Envelope, first_mail_id: str) -> MailEvent:
-    """The refusal of a message whose key another one had before it.
+    """Build the refusal of a message whose key an earlier, different message has.
 
-    `event` tells of the submission, `envelope` has its key.
+    `event` describes the submission, `envelope` has its key.
     """
     broken = _key_reused(envelope, first_mail_id)
     return replace(
@@ -60,7 +59,7 @@ def _key_reused(envelope: Envelope, first_mail_id: str) -> Violation:
         name, found = "ce_id", envelope.submission_key
     of_source = " of this ce_source" if envelope.submission_source else ""
     reason = (
-        f"Another message with this {name}{of_source} was handed in before as {first_mail_id}:"
-        f" give this one a {name} of its own"
+        f"Another message with this {name}{of_source} was submitted before as {first_mail_id}:"
+        f" give this one its own {name}"
     )
     return Violation(KEY_REUSED, reason, Status.BAD_HEADER.value, visible(found))

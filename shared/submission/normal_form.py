@@ -1,11 +1,12 @@
-"""A message in its normal form: CRLF ends each line, the last one too. Pure.
+"""Converts a message to its normal form: every line, including the last, ends with CRLF. Pure.
 
-The same message comes with LF by Kafka and with CRLF by SMTP, where it always ends a line; deliver
-sends CRLF in any case. So it is measured (R1), compared with others of its key and carried in one
-form. Owns: the order of scan and change. Does not own: the form (shared/smtp/content.py).
+The same message may arrive with LF by Kafka and with CRLF by SMTP, where the last line always has a
+line end; deliver always sends CRLF. So the message is measured (R1), compared with others of its
+key and passed on in one form. Owns: the order of scan and conversion. Does not own: the form
+(shared/smtp/content.py).
 
-The bytes are scanned as they came first: a bare CR or mixed line ends in a header are a defect
-(headers.py), which the change would hide. A message with a defect keeps its bytes.
+The original bytes are scanned first: a bare CR or mixed line ends in a header are a defect
+(headers.py), which the conversion would hide. A message with a defect keeps its bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from shared.topics.records import Facts
 
 
 def scan_normal_form(content: bytes, scan: Callable[[bytes], Facts]) -> tuple[Facts, bytes]:
-    """The facts of a message in its normal form, and that form."""
+    """Return the facts of the message in its normal form, and that form."""
     facts = scan(content)
     if facts.defect:
         return facts, content

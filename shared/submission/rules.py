@@ -1,11 +1,11 @@
-"""The rules R1 to R12 of the submission contract, as a table, and their judge. Pure.
+"""The rules R1 to R12 of the submission contract, as a table, and the function that judges by them.
 
-Owns: each rule's id, words and enhanced status code, and what breaks it. Used by validate, the
-front door and `check`, so that a message is judged alike by every way.
-Does not own: reading the message (headers.py), what an address is (address.py).
-Promises: judge() never raises and reports every broken rule, in order. A rule whose ground is
-missing because another is broken (R9 to R11 without a valid From) is not judged; the other one
-refuses the message. docs/rules.md holds the reasons; a test compares it with this table.
+Owns: each rule's id, texts, enhanced status code and check. Used by validate, the front door and
+`check`, so that a message is judged in the same way everywhere. Pure.
+Does not own: parsing the message (headers.py), the syntax of addresses (address.py).
+Guarantees: judge() never raises and reports every broken rule, in order. If a rule cannot be judged
+because another one is broken (R9 to R11 without a valid From), it is skipped; the other one
+refuses the message. docs/rules.md has the reasons; a test compares it with this table.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ UNREADABLE: Final = "unreadable"
 
 
 class Rule(Struct, frozen=True):
-    """One rule: what it asks in a sentence, its status code, and how to mend a breach."""
+    """One rule: its requirement in one sentence, its status code, and how to fix a violation."""
 
     id: str
     title: str
@@ -81,7 +81,7 @@ _TABLE: Final[tuple[tuple[Rule, Callable[[Case], Breach]], ...]] = (
             "There is exactly one To header, with exactly one valid address: the recipient's",
             "A message needs exactly one To header with exactly one address, the recipient's",
             Status.BAD_RECIPIENT.value,
-            "Send one message a recipient, with To: Name <recipient@example.com>",
+            "Send one message per recipient, with To: Name <recipient@example.com>",
         ),
         breaches.to,
     ),
@@ -91,7 +91,7 @@ _TABLE: Final[tuple[tuple[Rule, Callable[[Case], Breach]], ...]] = (
             "There is exactly one From header with exactly one valid address in the sending domain",
             "A message needs exactly one From header with one address in your sending domain",
             Status.NOT_AUTHORISED.value,
-            "Write From: Name <name@your sending domain>; a sub-domain will not do",
+            "Write From: Name <name@your sending domain>; a sub-domain is not allowed",
         ),
         breaches.from_,
     ),
@@ -101,7 +101,7 @@ _TABLE: Final[tuple[tuple[Rule, Callable[[Case], Breach]], ...]] = (
             "There is no Cc and no Bcc header, not even an empty one",
             "Cc and Bcc headers are not allowed, not even empty ones",
             Status.BAD_MESSAGE.value,
-            "Remove the header and send each recipient a message",
+            "Remove the header and send a separate message to each recipient",
         ),
         breaches.copies,
     ),
@@ -111,7 +111,7 @@ _TABLE: Final[tuple[tuple[Rule, Callable[[Case], Breach]], ...]] = (
             "There is exactly one Subject, and it shows something",
             "A message needs exactly one Subject that is not empty",
             Status.BAD_MESSAGE.value,
-            "Write one Subject that shows at least one visible character",
+            "Write one Subject with at least one visible character",
         ),
         breaches.subject,
     ),
@@ -121,7 +121,7 @@ _TABLE: Final[tuple[tuple[Rule, Callable[[Case], Breach]], ...]] = (
             "There is at most one Reply-To",
             "A message may have at most one Reply-To header",
             Status.BAD_MESSAGE.value,
-            "Keep one Reply-To line; it may hold several addresses",
+            "Keep one Reply-To line; it may contain several addresses",
         ),
         breaches.reply_to,
     ),
@@ -141,7 +141,7 @@ _TABLE: Final[tuple[tuple[Rule, Callable[[Case], Breach]], ...]] = (
             "The envelope sender and the From address are identical",
             "The envelope sender must be the From address",
             Status.NOT_AUTHORISED.value,
-            "Give MAIL FROM the address of the From header, letter by letter",
+            "Use exactly the address of the From header in MAIL FROM",
         ),
         breaches.same_sender,
     ),
@@ -151,7 +151,7 @@ _TABLE: Final[tuple[tuple[Rule, Callable[[Case], Breach]], ...]] = (
             "The domain of the envelope sender is the sending domain itself",
             "The envelope sender must be in your sending domain",
             Status.NOT_AUTHORISED.value,
-            "Give MAIL FROM an address in your sending domain; a sub-domain will not do",
+            "Use an address in your sending domain in MAIL FROM; a sub-domain is not allowed",
         ),
         breaches.sender_domain,
     ),
@@ -171,7 +171,7 @@ _TABLE: Final[tuple[tuple[Rule, Callable[[Case], Breach]], ...]] = (
             "There is no Return-Path header",
             "A Return-Path header is not allowed",
             Status.BAD_MESSAGE.value,
-            "Remove the header; the receiving server writes it",
+            "Remove the header; the receiving server adds it",
         ),
         breaches.return_path,
     ),
@@ -181,10 +181,10 @@ RULES: Final = tuple(rule for rule, _ in _TABLE)
 
 
 def judge(facts: Facts, submission: Submission) -> tuple[Violation, ...]:
-    """Every rule that the message breaks, in the order of RULES; () when it may pass.
+    """Return the violations of the message, in the order of RULES; () if there are none.
 
-    Bytes that are no message (Facts.defect) are reported as `unreadable`, before the rules, which
-    are judged all the same: what is missing in them is told too.
+    Bytes that are not a message (Facts.defect) are reported as `unreadable`, before the rules. The
+    rules are judged all the same, so that missing headers are reported too.
     """
     case = case_of(facts, submission)
     broken: list[Violation] = []

@@ -1,10 +1,10 @@
-"""Bytes of the topics: packs of messages, and events as CloudEvents in Kafka's binary mode.
+"""The byte formats of the topics: packs of messages, and events as CloudEvents in binary mode.
 
 A pack is one Kafka record that holds 1 to PACK_MAX_MESSAGES messages: the value is their
-contents one after another, the header `m` a msgpack list of [envelope, content length].
-kafka-python costs 40-130 us a record and 3-10 us more for a further message inside one
-(docs/decisions/0002-packs.md), hence packs inside the line; the intake and the events stay
-one record each.
+concatenated contents, the header `m` a msgpack list of [envelope, content length].
+kafka-python costs 40-130 us per record, but only 3-10 us per further message in a record
+(docs/decisions/0002-packs.md). The pipeline therefore uses packs internally; an intake topic and
+mail.events have one record per message or event.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shared.topics.records import Envelope, Event, EventType, MailEvent, Message
 
 Headers = list[tuple[str, bytes]]
 
-# A pack is closed at whichever comes first. 64 messages of 10 KB are about 640 KB.
+# A pack is closed at the first of both limits. 64 messages of 10 KB are about 640 KB.
 PACK_MAX_MESSAGES: Final = 64
 PACK_MAX_BYTES: Final = 768 * 1024
 
@@ -32,7 +32,7 @@ _JSON_TYPE: Final = b"application/json"
 
 
 class CodecError(ValueError):
-    """A record of an internal topic could not be read; the text says what was found."""
+    """A record of an internal topic cannot be decoded; the text says what was found."""
 
 
 class Entry(Struct, frozen=True, array_like=True, gc=False):
@@ -42,7 +42,8 @@ class Entry(Struct, frozen=True, array_like=True, gc=False):
     length: int
 
 
-# What msgspec raises: its own errors and UnicodeDecodeError are ValueErrors; deep nesting.
+# The errors of msgspec: ValueError includes its own errors and UnicodeDecodeError; deep nesting
+# raises RecursionError.
 _UNREADABLE: Final = (ValueError, RecursionError)
 
 _pack_encoder: Final = msgspec.msgpack.Encoder()
@@ -53,7 +54,7 @@ _tally_decoder: Final = msgspec.json.Decoder(Tally)
 
 
 def encode_pack(messages: Sequence[Message]) -> tuple[bytes, Headers]:
-    """The value and headers of the record that holds these messages."""
+    """Return the value and headers of the record that holds these messages."""
     entries = [Entry(message.envelope, len(message.content)) for message in messages]
     value = (
         messages[0].content
@@ -64,7 +65,7 @@ def encode_pack(messages: Sequence[Message]) -> tuple[bytes, Headers]:
 
 
 def decode_pack(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> list[Message]:
-    """The messages of a pack; raises CodecError when the record is not one."""
+    """Return the messages of a pack; raises CodecError if the record is not a pack."""
     meta = next((content for name, content in headers if name == "m"), None)
     if meta is None or value is None:
         raise CodecError("not a pack: the record has no header 'm' or no value")
@@ -86,7 +87,7 @@ def decode_pack(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> li
 
 
 def packs(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    """Cut a run of messages into packs within both limits, in order."""
+    """Split a sequence of messages into packs within both limits, in order."""
     pack: list[Message] = []
     size = 0
     for message in messages:
@@ -117,14 +118,14 @@ def _event_headers(event_id: bytes, kind: bytes, source: bytes, at_ms: int) -> H
 
 
 def event_id(mail_id: str, kind: EventType, attempt: int) -> str:
-    """The id of an event: the same however often the event is made anew after a crash."""
+    """Return the id of an event; it is the same if the event is repeated after a crash."""
     return f"{mail_id}.{kind.value}.{attempt}"
 
 
 def encode_event(
     kind: EventType, mail_id: str, data: MailEvent, service: str
 ) -> tuple[bytes, bytes, Headers]:
-    """Key, value and headers of the mail.events record that tells this."""
+    """Return key, value and headers of the mail.events record of this event."""
     subject = mail_id.encode()
     headers = _event_headers(
         event_id(mail_id, kind, data.attempt).encode(),
@@ -137,7 +138,7 @@ def encode_event(
 
 
 def encode_tally(tally: Tally, tally_id: str) -> tuple[bytes, bytes, Headers]:
-    """Key, value and headers of a sluice.tally record; `tally_id` is unique to it."""
+    """Return key, value and headers of a sluice.tally record; `tally_id` must be unique."""
     key = tally_id.encode()
     source = b"/sluice/" + tally.service.encode()
     headers = _event_headers(key, _TALLY_TYPE_BYTES, source, tally.at_ms)
@@ -145,9 +146,9 @@ def encode_tally(tally: Tally, tally_id: str) -> tuple[bytes, bytes, Headers]:
 
 
 def decode_event(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Event | Tally | None:
-    """What a record of mail.events tells; None for a type this version does not know.
+    """Decode a record of mail.events; None for a type that this version does not know.
 
-    Raises CodecError when a known type's data cannot be read.
+    Raises CodecError if the data of a known type cannot be decoded.
     """
     found = {name: content or b"" for name, content in headers}
     kind = found.get("ce_type", b"").decode("utf-8", "replace")

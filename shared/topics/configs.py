@@ -1,14 +1,15 @@
-"""The Kafka configuration of each topic, and how it differs from what a broker has.
+"""The planned Kafka configuration of each topic, and its differences from a broker's.
 
-Owns: every topic config that the pipeline depends on, with its reason. Does not own: asking a
-broker for them or altering them (shared/stream/topic_configs.py), the names (names.py).
+Owns: every topic config that the pipeline depends on, with its reason. Does not own: reading
+or altering them on a broker (shared/stream/topic_configs.py), the names (names.py).
 
 The reasons in short (docs/decisions/0046-topic-configs.md):
   message.timestamp.type  LogAppendTime: retention deletes by this time, and a producer's clock
-                          must not have an acknowledged record deleted
-  compression.type        producer: the broker stores batches as they come. Recompressing would
-                          make it hold a whole decompressed batch in memory
-  retention.bytes         -1: only time deletes. A full disk refuses producers, it loses nothing
+                          must not cause the deletion of an acknowledged record
+  compression.type        producer: the broker stores batches as received. To recompress, it would
+                          have to hold a whole decompressed batch in memory
+  retention.bytes         -1: records are deleted by time only. With a full disk the broker refuses
+                          producers, but loses nothing
   segment.ms, .bytes      a record is deleted with its segment, so this much later than its time
 """
 
@@ -25,11 +26,11 @@ Overrides = Mapping[str, Mapping[str, str]]
 
 MIN_IN_SYNC: Final = "min.insync.replicas"
 DAY_MS: Final = 86_400_000
-# Lowering one of these deletes records; so that is never done without an operator's word.
+# Lowering one of these deletes records, so it requires an operator's command.
 _KEEPING: Final = ("retention.ms", "retention.bytes", "delete.retention.ms")
 _UNLIMITED: Final = -1
 
-# A year of daily segments would be thousands of open files.
+# Up to this retention segments last a day; a year of daily segments would be thousands of files.
 _SHORT_MS: Final = 14 * DAY_MS
 
 _MIB: Final = 1024 * 1024
@@ -39,7 +40,7 @@ _STATE_SEGMENT_BYTES: Final = 64 * _MIB
 
 
 class Difference(Struct, frozen=True):
-    """One config of one topic that is not as planned; `found` "" where the broker has none."""
+    """One topic config that differs from the plan; `found` is "" if the broker has none."""
 
     topic: str
     config: str
@@ -48,7 +49,7 @@ class Difference(Struct, frozen=True):
 
     @property
     def deletes(self) -> bool:
-        """Whether Kafka may delete records sooner once this is altered."""
+        """Whether Kafka may delete records sooner after this config is altered."""
         if self.config not in _KEEPING or not _is_number(self.found):
             return False
         found, wanted = int(self.found), int(self.wanted)
@@ -56,7 +57,7 @@ class Difference(Struct, frozen=True):
 
 
 def queue(retention_ms: int, max_record_bytes: int) -> Configs:
-    """A topic whose records are kept for a time, and are deleted a segment at a time."""
+    """Return the configs of a topic with a retention time; whole segments are deleted."""
     return {
         **_COMMON,
         "cleanup.policy": "delete",
@@ -69,7 +70,7 @@ def queue(retention_ms: int, max_record_bytes: int) -> Configs:
 
 
 def state(max_record_bytes: int) -> Configs:
-    """A compacted topic: the last record of each key is kept for ever."""
+    """Return the configs of a compacted topic: the last record of each key is kept forever."""
     return {
         **_COMMON,
         "cleanup.policy": "compact",
@@ -81,16 +82,16 @@ def state(max_record_bytes: int) -> Configs:
 
 
 def min_in_sync(replication: int) -> int:
-    """How many replicas must have a record before it is acknowledged: one may be down."""
+    """Return how many replicas must have a record before it is acknowledged; one may be down."""
     return 2 if replication >= 3 else 1
 
 
 def wanted_configs(
     topic: str, planned: Mapping[str, str], replication: int, overrides: Overrides
 ) -> Configs:
-    """The configs of a topic with these replicas, with what the installation sets over them.
+    """Return the configs of a topic with this replication, with the installation's overrides.
 
-    `overrides` by topic name, in which * stands for any text; later entries win.
+    The keys of `overrides` are topic names, in which * matches any text; later entries win.
     """
     wanted = dict(planned)
     if planned:
@@ -104,7 +105,7 @@ def wanted_configs(
 def differences(
     topic: str, wanted: Mapping[str, str], found: Mapping[str, str]
 ) -> list[Difference]:
-    """What has to be altered on a topic to make it as wanted."""
+    """Return the configs to alter on a topic, so that it is as wanted."""
     return [
         Difference(topic, name, found.get(name, ""), value)
         for name, value in wanted.items()

@@ -1,8 +1,8 @@
-"""On which retry topic a message waits for its earliest time, and how long there. Pure.
+"""Selects the retry topic on which a message waits for its earliest time, and for how long. Pure.
 
-A reader of a retry topic pauses a partition until its head is due, so everything on one topic
-must be due about equally long after it was written. A message that has to wait longer is handed
-round: it stays on a topic for that topic's delay and is then written to the next one
+A reader of a retry topic pauses a partition until its first record is due, so all records of a
+topic must have about the same delay. A message that has to wait longer takes several hops: it
+stays on a topic for that topic's delay and is then written to the next one
 (docs/decisions/0012-earliest-time.md).
 """
 
@@ -16,23 +16,24 @@ from msgspec.structs import replace
 from shared.topics.names import DELAYS_S, JITTER_SHARE
 from shared.topics.records import Envelope
 
-# Where a scale shortens the delays, no stay is shorter than this: a copy must not chase itself.
+# If a time scale shortens the delays, no hop is shorter than this; otherwise a message would be
+# rewritten continuously.
 MIN_HOP_MS: Final = 50
 
 
 class RetryHop(Struct, frozen=True):
-    """A stay on a retry topic: its delay step, and when the message is read again, Unix ms."""
+    """One wait on a retry topic: its delay step, and the time of the next read in Unix ms."""
 
     step: str
     until_ms: int
 
 
 def next_hop(earliest_ms: int, now_ms: int, time_scale: float = 1.0) -> RetryHop:
-    """Where a message that may not be attempted before `earliest_ms` stays next.
+    """Select the next hop of a message that may not be attempted before `earliest_ms`.
 
-    The longest delay that, even when the heads before it make it late, ends before the earliest
-    time; on the shortest topic just until that time, where it is near. `time_scale` shortens the
-    delays as it does those of the retries.
+    It is the longest delay that ends before the earliest time even if the records before it make
+    it late. If the earliest time is near, the message waits on the shortest topic exactly until
+    then. `time_scale` shortens the delays, as it does those of retries.
     """
     remaining_ms = earliest_ms - now_ms
     shortest = next(iter(DELAYS_S))
@@ -52,7 +53,7 @@ def is_early(envelope: Envelope, now_ms: int) -> bool:
 
 
 def hop_envelope(envelope: Envelope, hop: RetryHop) -> Envelope:
-    """The envelope for its stay: not read before the stay's end, its earliest time kept."""
+    """Return the envelope for this hop: not read before its end, the earliest time is kept."""
     return replace(envelope, not_before_ms=hop.until_ms)
 
 

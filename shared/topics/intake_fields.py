@@ -1,8 +1,8 @@
-"""What a record of mail.intake.<client> may hold beside the message: names, bounds, meanings.
+"""The attributes of a record of mail.intake.<client>: names, bounds, meanings.
 
-The contract with the platforms (docs/contracts/): ingest reads by this table and asyncapi.yaml
-is written from it. Owns: the names and lengths. Does not own: reading and judging the values
-(services/ingest/core/).
+They are the contract with the platforms (docs/contracts/): ingest reads records by this table, and
+asyncapi.yaml is generated from it. Owns: the names and lengths. Does not own: reading and judging
+the values (services/ingest/core/).
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ TIME_FORMS: Final = "RFC 3339, such as 2026-12-24T08:00:00Z, or Unix millisecond
 SPEC_VERSION_TEXT: Final = "1.0"
 MESSAGE_TYPE: Final = "message/rfc822"
 STRUCTURED_TYPE: Final = "application/cloudevents+json"
-# CloudEvents' Kafka binding, 3.2.3: an attribute is a header of this and its name.
+# CloudEvents' Kafka binding, 3.2.3: an attribute is a header with this prefix.
 EVENT_PREFIX: Final = "ce_"
 OWN_PREFIX: Final = "sluice-"
-# What stands under these names in a structured event is the message.
+# A structured event holds the message under one of these names.
 DATA: Final = "data"
 DATA_BASE64: Final = "data_base64"
 
 
 class Field(Struct, frozen=True):
-    """One thing that may be said: CloudEvents attribute, Kafka header, most octets, meaning.
+    """One attribute: its CloudEvents name, Kafka header, largest size in octets, meaning.
 
-    As a Kafka header the attribute is called `ce_` and its name; `header` is the name outside
-    of CloudEvents, "" where it has none.
+    As a Kafka header the attribute has the prefix `ce_`; `header` is the name outside
+    of CloudEvents, "" if it has none.
     """
 
     attribute: str
@@ -41,7 +41,7 @@ CODE: Final = Field(
     "code",
     "sluice-code",
     200,
-    "The mailing code. Counts as the X-bm-mailing header where the message has none; where it "
+    "The mailing code. Counts as the X-bm-mailing header if the message has none; if it "
     "has one, both must be the same (R8)",
 )
 SENDER: Final = Field(
@@ -57,14 +57,15 @@ EXPIRES: Final = Field(
     "expires",
     "sluice-expires",
     40,
-    "No attempt is begun from this time on; it is ahead, and after the earliest time. One later "
-    f"than {MAX_AHEAD_DAYS} days after the earliest time counts as that. {TIME_FORMS}",
+    "No attempt begins from this time on. It must be in the future and after the earliest time. If "
+    f"it is more than {MAX_AHEAD_DAYS} days after that, it counts as {MAX_AHEAD_DAYS} days after. "
+    f"{TIME_FORMS}",
 )
-ID: Final = Field("id", "", 256, "The idempotency key of the submission, among those of its source")
+ID: Final = Field("id", "", 256, "The idempotency key of the submission, unique in its source")
 SPEC_VERSION: Final = Field("specversion", "", 8, SPEC_VERSION_TEXT)
 TYPE: Final = Field("type", "", 256, "Any text, such as com.example.newsletter.send")
-SOURCE: Final = Field("source", "", 512, "Any text, such as /shop/newsletter. The id is one of it")
-CONTENT_TYPE: Final = Field("datacontenttype", "content-type", 256, f"{MESSAGE_TYPE}, or left out")
+SOURCE: Final = Field("source", "", 512, "Any text, such as /shop/newsletter; the scope of the id")
+CONTENT_TYPE: Final = Field("datacontenttype", "content-type", 256, f"{MESSAGE_TYPE}, or omitted")
 
 OPTIONAL: Final = (CODE, SENDER, NOT_BEFORE, EXPIRES)
 REQUIRED: Final = (SPEC_VERSION, ID, TYPE, SOURCE)  # of a CloudEvent

@@ -1,7 +1,7 @@
-"""The names of every Kafka topic and how each is laid out.
+"""The names and plans of all Kafka topics.
 
 Owns: names, partitions, sizes and retentions. Does not own: the other configs (configs.py),
-who writes what (docs/topics.md) or creating them (shared/stream/admin.py).
+the writers of each topic (docs/topics.md), creating them (shared/stream/admin.py).
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ DELAYS_S: Final[dict[str, int]] = {
     "4h": 14_400,
     "12h": 43_200,
 }
-# A record there is due between its topic's delay and so much of it later, so that what was
-# deferred together does not come back in one burst.
+# A record there is due after its topic's delay plus at most this share of it, so that messages
+# deferred together do not come back in one burst.
 JITTER_SHARE: Final = 0.2
 
-# A submission may be 300 KB; a far larger one must still arrive to be refused by name.
+# A submission may be 300 KB; a far larger one must still arrive, so that its refusal can name it.
 INTAKE_MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
-# One pack of messages (records.py) is at most this, with room for one 300 KB message on top.
+# The largest pack of messages (records.py), with room for one additional 300 KB message.
 PACK_MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
 
-# Events, keys and small state; a batch of a producer (1 MiB) fits with room to spare.
+# For events, keys and small state; more than a producer's batch (1 MiB).
 MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
 
-# Bills are counted anew from the events: a closed month and its grace must still be there.
+# Bills can be recounted from the events: a closed month and its grace must still be available.
 EVENTS_RETENTION_MS: Final = 400 * configs.DAY_MS
-# A client that reads its own topic has so long to come back; mail.events keeps them longer.
+# How long a client may stop reading its own topic; mail.events keeps its events longer.
 OWN_EVENTS_RETENTION_MS: Final = 35 * configs.DAY_MS
-# The longest window in which a submission is known again (35 days) and a day.
+# The longest window in which duplicates are recognised (35 days) plus a day.
 SUBMISSIONS_RETENTION_MS: Final = 36 * configs.DAY_MS
 # How long ingest or validate may be down before accepted mail is deleted unread.
 INTAKE_RETENTION_MS: Final = 7 * configs.DAY_MS
@@ -70,7 +70,7 @@ _CLIENT_NAME: Final = re.compile(CLIENT_NAME_PATTERN)
 
 
 class TopicPlan(Struct, frozen=True):
-    """How one topic is created: its name, its number of partitions, its Kafka configs."""
+    """The plan of one topic: its name, number of partitions and Kafka configs."""
 
     name: str
     partitions: int
@@ -78,47 +78,47 @@ class TopicPlan(Struct, frozen=True):
 
 
 def is_client_name(name: str) -> bool:
-    """Whether `name` may name a client: 1-63 of a-z, 0-9 and inner hyphens, as a DNS label."""
+    """Whether `name` is a valid client name: 1-63 of a-z, 0-9 and inner hyphens (a DNS label)."""
     return _CLIENT_NAME.fullmatch(name) is not None
 
 
 def intake(client: str) -> str:
-    """The intake topic of a client."""
+    """Return the intake topic of a client."""
     return INTAKE_PREFIX + client
 
 
 def client_of_intake(topic: str) -> str:
-    """The client whose intake topic this is."""
+    """Return the client of an intake topic."""
     return topic.removeprefix(INTAKE_PREFIX)
 
 
 def own_events(client: str) -> str:
-    """The topic of its own that a client's events are copied to, where it wants one."""
+    """Return the client topic to which a client's events are copied, if it wants one."""
     return CLIENT_EVENTS_PREFIX + client
 
 
 def outbound(lane: str) -> str:
-    """The outbound topic of a lane."""
+    """Return the outbound topic of a lane."""
     return OUTBOUND_PREFIX + lane
 
 
 def deferred(delay: str) -> str:
-    """The retry topic of a delay step (a key of DELAYS_S)."""
+    """Return the retry topic of a delay step (a key of DELAYS_S)."""
     return DEFERRED_PREFIX + delay
 
 
 def intake_plan(client: str, partitions: int = 2) -> TopicPlan:
-    """How the intake topic of a client is created."""
+    """Return the plan of a client's intake topic."""
     return _plan(intake(client), partitions)
 
 
 def client_events_plan(client: str, partitions: int = 2) -> TopicPlan:
-    """How the topic of a client's own events is created."""
+    """Return the plan of a client's own events topic."""
     return _plan(own_events(client), partitions)
 
 
 def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
-    """Every topic but those of single clients, as the line needs them for these lanes."""
+    """Return the plans of all topics that the pipeline needs for these lanes, without clients'."""
     return (
         _plan(RECEIVED, partitions),
         *(_plan(outbound(lane), partitions) for lane in lanes),
@@ -131,7 +131,7 @@ def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
 
 
 def configs_of(topic: str) -> configs.Configs | None:
-    """The planned configs of the topic of this name; None where it is not one of the pipeline's."""
+    """Return the planned configs of a topic; None if it does not belong to the pipeline."""
     if topic in _STATE:
         return configs.state(INTAKE_MAX_RECORD_BYTES)
     if topic in _QUEUES:
@@ -147,7 +147,7 @@ def _plan(topic: str, partitions: int) -> TopicPlan:
 
 
 _STATE: Final = (CLIENTS, SUPPRESSIONS, CONTROL, STATEMENTS)
-# Retention and the largest batch; the second by what a name begins with.
+# (retention, largest batch) by topic name, then by name prefix.
 _QUEUES: Final = {
     RECEIVED: (RECEIVED_RETENTION_MS, PACK_MAX_RECORD_BYTES),
     EVENTS: (EVENTS_RETENTION_MS, MAX_RECORD_BYTES),

@@ -1,10 +1,10 @@
 """The records of the topics as msgspec Structs: the envelope and the public events.
 
-Owns: the shapes. Does not own: their bytes (codec.py). A field is only ever added, at the
-end and with a default; golden records in tests/contract hold that.
+Owns: the shapes. Does not own: their bytes (codec.py). Fields are only ever added, at the
+end and with a default; golden records in tests/contract check that.
 
-`gc=False`: these are made by the thousand and can be part of no cycle, so the collector need
-not walk them again and again.
+`gc=False`: these objects are created by the thousand and cannot be part of a cycle, so the garbage
+collector need not traverse them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from msgspec import Struct, field
 
 
 class MailClass(StrEnum):
-    """What kind of mail it is; decides lanes and, later, headers."""
+    """The kind of mail; it decides lanes and, later, headers."""
 
     MARKETING = "marketing"
     TRANSACTIONAL = "transactional"
 
 
 class Origin(Struct, frozen=True, array_like=True, gc=False):
-    """Where a submission came from: a Kafka record, or an SMTP peer when topic is empty."""
+    """The source of a submission: a Kafka record, or an SMTP peer if the topic is empty."""
 
     topic: str = ""
     partition: int = -1
@@ -31,11 +31,11 @@ class Origin(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Facts(Struct, frozen=True, array_like=True, gc=False):
-    """What the header scan found, as far as the rules need it (shared/mail/headers.py fills it).
+    """Results of the header scan that the rules need (shared/mail/headers.py fills them).
 
-    Counts are the numbers of header lines of that name. An address is "" where the header
-    is missing, doubled or not one valid address; the *_raw fields keep the first value
-    (cut to 200 characters) so that a refusal can show what was found.
+    Counts are the numbers of header lines of that name. An address is "" if the header
+    is missing, repeated or not exactly one valid address; the *_raw fields keep the first value
+    (cut to 200 characters), so that a refusal can show the value found.
     """
 
     size_bytes: int = 0
@@ -57,12 +57,12 @@ class Facts(Struct, frozen=True, array_like=True, gc=False):
     return_path_count: int = 0
     code_count: int = 0
     code: str = ""  # the value of X-bm-mailing, stripped
-    defect: str = ""  # why the bytes cannot be read as a message; "" when they can
+    defect: str = ""  # why the bytes cannot be parsed as a message; "" if they can
     date_count: int = 0
 
 
 class Attempts(Struct, frozen=True, array_like=True, gc=False):
-    """The attempt history an envelope carries through the retry topics."""
+    """The attempt history that an envelope carries through the retry topics."""
 
     count: int = 0
     first_dispatched_at_ms: int = 0  # 0: no destination server has answered MAIL or RCPT yet
@@ -71,7 +71,7 @@ class Attempts(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Envelope(Struct, frozen=True, array_like=True, gc=False):
-    """Everything known about a message besides its bytes. Times are Unix milliseconds."""
+    """Everything known about a message except its bytes. Times are Unix milliseconds."""
 
     mail_id: str
     client: str
@@ -89,28 +89,28 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     expires_at_ms: int = 0  # 0: the client's or the installation's default applies
     attempts: Attempts = Attempts()
     trace: str = ""  # W3C traceparent
-    code: str = ""  # code given beside the message (Kafka header), "" when none
-    submission_key: str = ""  # idempotency key given by the platform (ce_id), "" when none
-    # The platform's earliest time, of a message that waits on the retry topics; not_before_ms is
-    # then the end of its stay on the topic.
+    code: str = ""  # mailing code from a Kafka header, "" if there is none
+    submission_key: str = ""  # the platform's idempotency key (ce_id), "" if there is none
+    # The platform's earliest time, for a message that waits on the retry topics; not_before_ms is
+    # then the end of its current hop.
     earliest_ms: int = 0
-    own_events: bool = False  # set by validate: what deliver tells is copied to the client's topic
-    # Whose idempotency key it is (ce_source); "" also of records older than this field.
+    own_events: bool = False  # set by validate: deliver's events are copied to the client's topic
+    # The source of the idempotency key (ce_source); "" also in records older than this field.
     submission_source: str = ""
-    # checksum_of() the bytes as they were given, where their normal form is another one: keys
-    # stored before November 2026 have it (decision 0035).
+    # checksum_of() the submitted bytes, if their normal form differs: keys stored before
+    # November 2026 have it (decision 0035).
     raw_checksum: bytes = b""
 
 
 class Message(Struct, frozen=True, gc=False):
-    """One message in the line: its envelope and its RFC 5322 bytes."""
+    """One message in the pipeline: its envelope and its RFC 5322 bytes."""
 
     envelope: Envelope
     content: bytes
 
 
 class EventType(StrEnum):
-    """The words of mail.events; each is published as `sluice.mail.<word>`."""
+    """The event types of mail.events; each is published as `sluice.mail.<type>`."""
 
     REFUSED = "refused"
     SUPPRESSED = "suppressed"
@@ -139,7 +139,7 @@ FINAL: frozenset[EventType] = frozenset(
 
 
 class Violation(Struct, frozen=True, omit_defaults=True, gc=False):
-    """One reason of a refusal: the rule's id (R1..R12, or a word), reason and status."""
+    """One reason for a refusal: the rule's id (R1..R12, or a word), reason and status."""
 
     rule: str
     reason: str
@@ -172,11 +172,11 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     size_bytes: int = 0
     next_attempt_at_ms: int = 0
     origin: Origin | None = None
-    first_mail_id: str = ""  # of the submission that this one repeats
+    first_mail_id: str = ""  # of the submission of which this one is a duplicate
 
 
 class TallyRow(Struct, frozen=True, array_like=True, gc=False):
-    """How many submissions of one mailing a transaction took in."""
+    """The number of submissions of one mailing in a transaction."""
 
     client: str
     mailing_id: str
@@ -185,7 +185,7 @@ class TallyRow(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Tally(Struct, frozen=True):
-    """The data of a `sluice.tally` event: what one transaction took in."""
+    """The data of a `sluice.tally` event: the submissions received in one transaction."""
 
     service: str
     at_ms: int

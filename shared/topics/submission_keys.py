@@ -1,21 +1,22 @@
-"""What makes two submissions the same one: their key and their content, as short digests. Pure.
+"""Identifies duplicate submissions by short digests of their key and their content. Pure.
 
-The key is (client, `ce_source`, `ce_id`) where the platform gave them, else (client, Message-ID,
-recipient). Two submissions of one key and one content are one mail handed in twice; of one key
-and two contents, a mistake of the platform. Contents are compared in their normal form.
+The key is (client, `ce_source`, `ce_id`) if the platform sent them, else (client, Message-ID,
+recipient). Two submissions with the same key and the same content are duplicates; the same key
+with different contents is a mistake of the platform. Contents are compared in their normal form.
 
-Keys stored before November 2026 are (client, `ce_id`), and contents as they were given. A claim
-names both old forms where they are others (`former`), so that what was handed in before is known
+Keys stored before November 2026 are (client, `ce_id`), and their contents are the submitted bytes.
+A claim has both old forms where they differ (`former`), so that earlier submissions are recognised
 (decision 0035).
 
-Owns: the digests and the record of mail.submissions, in which validate notes each key it has
-let pass, so that the keys can be read back after Redis was emptied. Does not own: where the
-keys are looked up (shared/store/submissions.py), what follows from a repeated one.
+Owns: the digests and the record of mail.submissions, in which validate stores each accepted key,
+so that the keys can be restored if Redis was emptied. Does not own: looking up keys
+(shared/store/submissions.py), the consequences of a duplicate.
 
-Lengths are chosen so that a key costs under 40 bytes of Redis (decision 0022). 11 bytes of a
-key are 88 bits: among 20 million keys, two fall together once in 10^12 windows. 4 bytes of the
-content: another content passes for the same once in 4 * 10^9 times. They are a CRC-32C: of so few
-bytes no digest keeps out a client that looks for two contents alike, and whom would it deceive?
+The lengths are chosen so that a key costs less than 40 bytes of Redis (decision 0022). 11 bytes of
+a key are 88 bits: among 20 million keys, two collide once in 10^12 windows. With 4 bytes of the
+content, a different content passes for the same once in 4 * 10^9 times. They are a CRC-32C: no
+digest of so few bytes can stop a client that searches for two colliding contents, and such a
+client would deceive only itself.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ CONTENT_BYTES: Final = 4
 PLACE_BYTES: Final = 3
 FORMER_BYTES: Final = KEY_BYTES + CONTENT_BYTES
 CLAIM_BYTES: Final = KEY_BYTES + MAIL_ID_BYTES + CONTENT_BYTES + PLACE_BYTES
-# The first byte of a record of mail.submissions: what follows are claims of CLAIM_BYTES each.
+# The first byte of a record of mail.submissions; claims of CLAIM_BYTES each follow.
 VERSION: Final = 1
 
 _BY_SOURCE: Final = b"s"
@@ -50,11 +51,11 @@ _TRACE: Final = b"received:"
 
 
 class Claim(Struct, frozen=True, gc=False):
-    """One submission that asks for its key: digests, its mail id, and where it was read.
+    """A submission's claim to its key: digests, its mail id, and the position of its record.
 
-    `place` tells the same record read again from another one: never 0, which in Redis marks
-    a key that the front door has reserved and no record has confirmed yet. `former` holds key and
-    content as they were stored before, b"" where neither is another one.
+    `place` distinguishes a record that is read again from another record. It is never 0, which in
+    Redis marks a key that the front door has reserved and no record has confirmed yet. `former`
+    holds key and content in the old form, b"" if neither differs.
     """
 
     key: bytes
@@ -65,11 +66,11 @@ class Claim(Struct, frozen=True, gc=False):
 
 
 class New(Struct, frozen=True, gc=False):
-    """The key was free, or this same record has it."""
+    """The key was free, or this record already has it."""
 
 
 class Reserved(Struct, frozen=True, gc=False):
-    """The front door reserved the key under this mail id; nobody knows whether it was written."""
+    """The front door reserved the key under this mail id; it is unknown whether it was written."""
 
     mail_id: bytes
 
@@ -81,13 +82,13 @@ class Duplicate(Struct, frozen=True, gc=False):
 
 
 class Conflict(Struct, frozen=True, gc=False):
-    """Another content came before under this key; its mail id."""
+    """A different content came before under this key; its mail id."""
 
     mail_id: bytes
 
 
 class Withdrawn(Struct, frozen=True, gc=False):
-    """The front door told the client that this one is not stored, so it must not go on."""
+    """The front door replied that this message is not stored, so it must not be processed."""
 
 
 Answer = New | Reserved | Duplicate | Conflict | Withdrawn
@@ -96,7 +97,7 @@ WITHDRAWN: Final = Withdrawn()
 
 
 def claim_of(message: Message, place: int) -> Claim:
-    """The claim of a message read at `place` (see place_of()); raises CodecError."""
+    """Return the claim of a message read at `place` (see place_of()); raises CodecError."""
     envelope = message.envelope
     try:
         mail_id = ids.to_bytes(envelope.mail_id)
@@ -115,7 +116,7 @@ def claim_of(message: Message, place: int) -> Claim:
 
 
 def key_of(envelope: Envelope) -> bytes:
-    """The digest of the submission's key."""
+    """Return the digest of the submission's key."""
     client = envelope.client.encode()
     if _has_source(envelope):
         source, own = _octets(envelope.submission_source), _octets(envelope.submission_key)
@@ -129,26 +130,26 @@ def key_of(envelope: Envelope) -> bytes:
 
 
 def content_of(content: bytes) -> bytes:
-    """The checksum of the message in its normal form, without the trace fields on its top.
+    """Return the checksum of the message in its normal form, without the trace fields on top.
 
-    A relay on the way adds a Received field (RFC 5321, 4.4), another one at each time.
+    A relay on the way adds a Received field (RFC 5321, 4.4), which is different each time.
     """
     return checksum_of(with_crlf(content))
 
 
 def checksum_of(content: bytes) -> bytes:
-    """The same of the bytes as they are."""
+    """Return the checksum of the bytes without the trace fields on top, not in normal form."""
     return crc32c(content[_trace_end(content) :]).to_bytes(CONTENT_BYTES, "big")
 
 
 def place_of(partition: int, offset: int, index: int) -> int:
-    """Which message this is: the record's partition and offset, and its number in the pack."""
+    """Return a digest of the message's position: partition, offset and index in the pack."""
     found = zlib.crc32(b"%d/%d/%d" % (partition, offset, index)) & 0xFF_FFFF
     return found or 1
 
 
 def encode_claims(claims: Iterable[Claim]) -> bytes:
-    """Claims one behind another, CLAIM_BYTES each, as the script takes them."""
+    """Encode claims for the script: concatenated, CLAIM_BYTES each."""
     return b"".join(
         [
             claim.key + claim.mail_id + claim.content + claim.place.to_bytes(PLACE_BYTES, "big")
@@ -158,19 +159,19 @@ def encode_claims(claims: Iterable[Claim]) -> bytes:
 
 
 def encode_formers(claims: Sequence[Claim]) -> bytes:
-    """Key and content of each claim as they were stored before; b"" where no claim has others."""
+    """Encode key and content of each claim in the old form; b"" if none of them differ."""
     if not any(claim.former for claim in claims):
         return b""
     return b"".join([claim.former or claim.key + claim.content for claim in claims])
 
 
 def encode_record(claims: Iterable[Claim]) -> bytes:
-    """The value of a record of mail.submissions."""
+    """Return the value of a record of mail.submissions."""
     return bytes((VERSION,)) + encode_claims(claims)
 
 
 def decode_record(value: bytes | None) -> bytes:
-    """The claims of a record, as encode_claims() gave them; raises CodecError."""
+    """Return the claims of a record, in the form of encode_claims(); raises CodecError."""
     if not value or value[0] != VERSION or (len(value) - 1) % CLAIM_BYTES:
         shown = repr(value[:20]) if value else "nothing"
         raise CodecError(f"not a record of submission keys: {shown}")

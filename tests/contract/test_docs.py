@@ -75,5 +75,5 @@ def test_what_is_written_has_the_headers_that_the_contract_tells() -> None:
 def test_every_field_of_an_event_is_in_the_contract() -> None:
     schemas = asyncapi.document()["components"]["schemas"]
     assert schemas["MailEvent"]["properties"].keys() == set(EVENT.__struct_fields__)
-    assert schemas["BrokenRule"]["properties"].keys() == set(EVENT.rules[0].__struct_fields__)
+    assert schemas["Violation"]["properties"].keys() == set(EVENT.rules[0].__struct_fields__)
     assert "prefixItems" not in asyncapi.page()

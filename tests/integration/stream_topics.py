@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from shared.stream.client import ClientOptions, load_metadata, make_consumer, make_producer
+from shared.stream.client import ClientOptions, make_consumer, make_producer
+from shared.stream.kafka_python.joining import load_metadata
 from shared.stream.transactions import Output
 from shared.topics.records import Envelope, Facts, Origin
 

@@ -43,7 +43,7 @@ class House(Struct):
     def billing(self, **extra: str) -> Iterator[subprocess.Popen[bytes]]:
         with self.log.open("ab") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "services.billing"],
+                [sys.executable, "-m", "services.billing", "serve"],
                 env={**os.environ, **self.env, **extra},
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -158,7 +158,7 @@ def test_the_verbs_say_which_part_is_away(house: House) -> None:
 
 def test_a_wrong_zone_is_told_by_its_key(house: House) -> None:
     found = subprocess.run(
-        [sys.executable, "-m", "services.billing"],
+        [sys.executable, "-m", "services.billing", "serve"],
         env={**os.environ, **house.env, "SLUICE_BILLING__TIME_ZONE": "Mars/Olympus"},
         capture_output=True,
         timeout=PATIENCE_S,

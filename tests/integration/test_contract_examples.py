@@ -17,7 +17,8 @@ from local.parts import kafka_java, packages
 from services.ingest.core.intake.kafka_record import read
 from shared.mail.headers import scan
 from shared.stream.admin import ensure_topics
-from shared.stream.client import ClientOptions, load_metadata, make_consumer
+from shared.stream.client import ClientOptions, make_consumer
+from shared.stream.kafka_python.joining import load_metadata
 from shared.submission.rules import Submission, judge
 from shared.topics import names
 from tools import node_modules

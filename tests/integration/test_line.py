@@ -25,7 +25,7 @@ from local.parts import ports
 
 WAIT_S = 180.0
 MARK = "SLUICE_TEST_MARK"
-DOORS = {"kafka", "redis", "smtp", "smtps", "bounce", "billing", "metrics", "sink"}
+DOORS = {"kafka", "redis", "smtp", "smtps", "bounce", "billing", "metrics", "sink", "ca_file"}
 RESULT = {
     *("published", "refused", "suppressed", "delivered", "bounced", "expired", "in_flight"),
     *("billed", "sink", "agree", "seconds"),
@@ -122,8 +122,8 @@ def test_up_prints_its_doors_status_finds_them_and_down_leaves_no_process(
 
     code, out, err = shell.run("local.up", "--json", "--state", shell.name)
     assert code == 2
-    assert "already runs" in json.loads(out)["error"]
-    assert "already runs" in err
+    assert "is already running" in json.loads(out)["error"]
+    assert "is already running" in err
 
     code, out, _ = shell.run("local.down", "--json", "--forget", "--state", shell.name)
     assert code == 0

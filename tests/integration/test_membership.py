@@ -208,3 +208,40 @@ def test_outcomes_are_written_while_another_member_holds_the_rebalance_up(
     stuck.close()
     late.close()
     worker.end()
+
+
+def test_a_member_whose_polls_are_short_and_far_apart_takes_up_each_join_once(
+    kafka_bootstrap: str, topics: tuple[str, str]
+) -> None:
+    # kafka-python throws a join away that ended between two polls, and begins another one: the
+    # group never came to rest, and each commit was refused for its old generation.
+    source, _ = topics
+    rare = joined_consumer(ClientOptions(kafka_bootstrap, "rare"), source)
+    stop = Stop()
+
+    def poll_often() -> None:
+        often = StreamConsumer(
+            ClientOptions(kafka_bootstrap, "often"), f"g.{source}", topics=(source,)
+        )
+        while not stop.is_set():
+            often.poll(100, 1)
+            assigned.append(often.assignment())
+        often.close()
+
+    assigned: list[set[TopicPartition]] = []
+    thread = threading.Thread(target=poll_often, daemon=True)
+    thread.start()
+
+    def poll_once() -> int:
+        rare.poll(20, 1)
+        rare.release(rare.take_revoked())
+        time.sleep(1.0)
+        membership = rare.membership()
+        return membership.generation_id if membership is not None else -1
+
+    eventually(lambda: poll_once() > 0 and bool(assigned and assigned[-1]))
+    generations = {poll_once() for _ in range(4)}
+    stop.set()
+    thread.join(PATIENCE_S)
+    rare.close()
+    assert len(generations) == 1, "the group has come to rest"

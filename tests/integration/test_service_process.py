@@ -53,7 +53,7 @@ def program(tmp_path: Path) -> Path:
 @contextmanager
 def started(program: Path, **environ: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     process = subprocess.Popen(
-        [sys.executable, str(program)],
+        [sys.executable, str(program), "serve"],
         env={**base_environment(), "SLUICE_RUNTIME__LOG_FORMAT": "json", **environ},
         stderr=subprocess.PIPE,
         text=True,
@@ -121,7 +121,7 @@ def run(program: Path, *arguments: str, **environ: str) -> subprocess.CompletedP
 
 def test_a_wrong_setting_stops_the_start_with_its_path_and_what_was_expected(program: Path) -> None:
     wrong = {"SLUICE_TELEMETRY__HTTP_PORT": "x", "SLUICE_RUNTIME__LOG_LEVL": "debug"}
-    ended = run(program, **wrong)
+    ended = run(program, "serve", **wrong)
     assert (ended.returncode, ended.stdout) == (2, "")
     first, second = ended.stderr.splitlines()
     assert first.startswith("settings: runtime.log_levl: ")
@@ -134,7 +134,7 @@ def test_a_wrong_setting_stops_the_start_with_its_path_and_what_was_expected(pro
 
 def test_a_taken_port_stops_the_start_in_one_line(program: Path) -> None:
     with started(program) as (_, door):
-        taken = run(program, SLUICE_TELEMETRY__HTTP_PORT=door.rpartition(":")[2])
+        taken = run(program, "serve", SLUICE_TELEMETRY__HTTP_PORT=door.rpartition(":")[2])
         assert taken.returncode == 2
         (line,) = taken.stderr.splitlines()
         assert line.startswith("telemetry.http_port: cannot listen on 127.0.0.1:")

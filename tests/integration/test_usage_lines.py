@@ -13,8 +13,8 @@ from cli.stack.environment import base_environment
 from tests.unit.test_launcher import launcher
 
 TIMEOUT_S = 60.0
-# `test` is pytest's own; `lock` and `env` are the launcher's.
-COMMANDS = sorted({*launcher.COMMANDS} - {"test", "lock", "env"})
+# `test` is pytest's own; the others belong to the launcher.
+COMMANDS = sorted({*launcher.COMMANDS} - {"test", "lock", "env", "completion"})
 
 
 def asked(module: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

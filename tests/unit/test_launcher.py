@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import subprocess
 import sys
+import tomllib
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -106,11 +108,57 @@ def test_an_operators_mirror_holds_for_uv_and_a_foreign_environment_does_not(
 def test_an_unknown_command_is_wrong_use_and_shows_the_list(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert launcher.main(["dmeo"]) == 2
+    assert launcher.main(["xyzzy"]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "'dmeo'" in shown.err
+    assert "'xyzzy'" in shown.err
     assert all(name in shown.err for name in launcher.COMMANDS)
+
+
+def test_a_misspelled_command_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert launcher.main(["statsu"]) == 2
+    assert capsys.readouterr().err == (
+        "sluice: no command is named 'statsu'. Did you mean 'status'?\n"
+    )
+
+
+def test_the_version_is_that_of_the_project(capsys: pytest.CaptureFixture[str]) -> None:
+    assert launcher.main(["--version"]) == 0
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert capsys.readouterr().out == f"sluice {version}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "candidates"),
+    [
+        (["cl"], ["clients"]),
+        (["clients", "sh"], ["show"]),
+        (["billing", "re"], ["rebuild", "recount"]),
+        (["clients", "credentials", "ro"], ["rotate"]),
+        (["deliver", ""], ["config", "serve"]),
+        (["completion", "z"], ["zsh"]),
+        (["nonsense", ""], []),
+        ([], list(launcher.COMMANDS)),
+    ],
+)
+def test_words_are_completed_as_far_as_they_are_written(
+    words: list[str], candidates: list[str]
+) -> None:
+    assert launcher.completions(words) == candidates
+
+
+def test_bash_completes_a_verb(tmp_path: Path) -> None:
+    script = tmp_path / "completion.bash"
+    script.write_text(launcher.SCRIPTS["bash"])
+    ask = f"source {script}; COMP_WORDS=(./sluice billing us); COMP_CWORD=2; _sluice"
+    done = subprocess.run(
+        ["bash", "-c", f'{ask}; echo "${{COMPREPLY[@]}}"'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "usage\n"
 
 
 def test_no_command_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:

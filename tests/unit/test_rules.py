@@ -160,9 +160,9 @@ def test_bytes_that_are_no_message_are_unreadable_and_judged_as_far_as_can_be() 
 @pytest.mark.parametrize(
     ("to", "words"),
     [
-        ("a@x.example, b@x.example", "it holds more than one address, or a list"),
-        ("Undisclosed recipients:;", "it holds a group, which is not an address"),
-        ("a@x.example.", "what stands after the @ is not a fully qualified domain"),
+        ("a@x.example, b@x.example", "it contains more than one address, or a list"),
+        ("Undisclosed recipients:;", "it contains a group, which is not an address"),
+        ("a@x.example.", "the part after the @ is not a fully qualified domain"),
         ("", "it is empty"),
     ],
 )

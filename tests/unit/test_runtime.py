@@ -91,7 +91,7 @@ def _raise(error: BaseException) -> Callable[[], int]:
             2,
             ["SLUICE_FAILPOINT: no failpoint is named 'a'"],
         ),
-        (_raise(PartUnavailable("Kafka", "h:1")), 3, ["Kafka at h:1 is away: no answer"]),
+        (_raise(PartUnavailable("Kafka", "h:1")), 3, ["Kafka at h:1 is unavailable: no answer"]),
         (_raise(KeyboardInterrupt()), 130, []),
     ],
 )

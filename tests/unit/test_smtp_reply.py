@@ -48,7 +48,7 @@ BAD = [
     (b"250_Ok\r\n", "not a reply"),
     (b"\xb2\xb5\xb0 Ok\r\n", "not a reply"),
     (b"HTTP/1.1 400 Bad Request\r\n", "not a reply"),
-    (b"250-Ok\r\n251 Ok\r\n", "goes on with 251"),
+    (b"250-Ok\r\n251 Ok\r\n", "continues with 251"),
     (b"250 " + b"x" * MAX_LINE_BYTES + b"\r\n", "longer than the limit"),
     (b"250 " + b"x" * MAX_LINE_BYTES, "longer than the limit"),
     (b"250-x\r\n" * (MAX_REPLY_LINES + 1), "lines or"),

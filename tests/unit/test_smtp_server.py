@@ -163,7 +163,7 @@ def test_a_message_comes_with_its_envelope_and_its_dots_unstuffed(cut: Cut) -> N
     peer = talk(cut, EHLO + ENVELOPE + b"..a\r\n...\r\nb.\r\n.\r\nQUIT\r\n")
     assert peer.events[-2:] == [
         Content("a@b.example", ("c@d.example",), b".a\r\n..\r\nb.\r\n", 12),
-        Ended("it said QUIT"),
+        Ended("it sent QUIT"),
     ]
 
 

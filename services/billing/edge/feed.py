@@ -22,15 +22,14 @@ from kafka.structs import TopicPartition
 from msgspec import Struct
 
 from services.billing.core.usage import EventRecord
-from shared.stream.client import (
-    SESSION_TIMEOUT_MS,
-    ClientOptions,
-    before_poll,
-    load_metadata,
-    make_consumer,
-    position_of,
-)
+from shared.stream.client import SESSION_TIMEOUT_MS, ClientOptions, make_consumer, position_of
 from shared.stream.kafka_python.fetching import UndecodableRecord
+from shared.stream.kafka_python.joining import (
+    before_poll,
+    join_timeout_ms,
+    keep_finished_joins,
+    load_metadata,
+)
 from shared.stream.kafka_python.membership import Membership
 from shared.topics.names import EVENTS
 
@@ -90,6 +89,7 @@ class EventFeed:
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_poll_records=poll_records,
         )
+        keep_finished_joins(self._consumer)
         self._membership = Membership(self._consumer, SESSION_TIMEOUT_MS / 1000)
         self._changes: deque[tuple[int, bool]] = deque()
         self._next: dict[int, int] = {}
@@ -104,7 +104,7 @@ class EventFeed:
         Raises KafkaError when this feed is of no more use (a new one begins anew).
         """
         before_poll(self._consumer)
-        found = self._consumer.poll(timeout_ms=timeout_ms)
+        found = self._consumer.poll(timeout_ms=join_timeout_ms(self._consumer, timeout_ms))
         if self._membership.is_fenced:
             raise FencedInstanceIdError("another process uses this instance name")
         if self._membership.lost:

@@ -1,8 +1,9 @@
-"""SPF (RFC 7208): whether a domain's policy lets an address send. Pure: look-ups are handed in.
+"""Evaluates SPF (RFC 7208): whether a domain's policy allows an address to send.
 
 Owns: check_host() with its limits (4.6.4), and how a policy ends. Does not own: the grammar
-(spf_record.py), the DNS. Promises: never raises for what a record says; a DNS that is away is
-`temperror`, never `none`. HELO is not known here: %{h} is the domain.
+(record.py), DNS queries: the caller passes a look-up function, so this is pure. Guarantees: it
+never raises for the contents of a record; if the DNS is unavailable, the result is `temperror`,
+never `none`. HELO is not known here: %{h} is the domain.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from msgspec import Struct
 from shared.mailauth.spf.macros import Macros, expand
 from shared.mailauth.spf.record import Policy, SpfSyntaxError, Term, parse_record, spf_records
 
-MAX_LOOKUPS: Final = 10  # terms that ask the DNS: include, a, mx, ptr, exists, redirect
+MAX_LOOKUPS: Final = 10  # terms that query the DNS: include, a, mx, ptr, exists, redirect
 MAX_VOID_LOOKUPS: Final = 2
 MAX_NAMES: Final = 10  # address look-ups of one mx, names of one ptr
 
@@ -25,14 +26,14 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Rows(Struct, frozen=True):
-    """What a name has of one type; () where it has none or does not exist."""
+    """The records of a name of one type; () if it has none or does not exist."""
 
     rows: tuple[str, ...] = ()
     exists: bool = True
 
 
 class Away(Struct, frozen=True):
-    """The DNS did not answer: nothing may be concluded."""
+    """The DNS did not answer, so nothing is known about the name."""
 
     reason: str
 
@@ -42,7 +43,7 @@ LookUp = Callable[[str, str], Rows | Away]
 
 
 class Result(StrEnum):
-    """RFC 7208, 2.6."""
+    """The results of RFC 7208, 2.6."""
 
     NONE = "none"
     NEUTRAL = "neutral"
@@ -62,7 +63,7 @@ _QUALIFIED: Final = {
 
 
 class Evaluation(Struct, frozen=True):
-    """A result, why it is an error, and how many look-ups it took."""
+    """A result, the reason for an error, and the number of look-ups."""
 
     result: Result
     reason: str = ""
@@ -77,7 +78,7 @@ class _Error(Exception):
 
 
 def check_host(ask: LookUp, domain: str, address: str, sender: str = "") -> Evaluation:
-    """What the policy of `domain` says of mail from this IP address (RFC 7208, 4)."""
+    """Evaluate the policy of `domain` for mail from this IP address (RFC 7208, 4)."""
     check = _Check(ask, ipaddress.ip_address(address), sender or f"postmaster@{domain}")
     try:
         result, reason = check.host(domain), ""
@@ -87,7 +88,7 @@ def check_host(ask: LookUp, domain: str, address: str, sender: str = "") -> Eval
 
 
 def ending(ask: LookUp, domain: str) -> str:
-    """The qualifier of the `all` that a policy ends in, over its redirects; "" for none."""
+    """Return the qualifier of the final `all` of a policy, after redirects; "" if none."""
     for _ in range(MAX_LOOKUPS + 1):
         answer = ask(domain, "TXT")
         records = spf_records(answer.rows) if isinstance(answer, Rows) else ()
@@ -116,7 +117,7 @@ class _Check:
         self.voids = 0
 
     def host(self, domain: str) -> Result:
-        """check_host() for one domain; raises _Error."""
+        """Evaluate one domain; raises _Error."""
         policy = self._policy(domain)
         if policy is None:
             return Result.NONE
@@ -188,13 +189,13 @@ class _Check:
         except _Error as error:
             if error.result is not Result.TEMPERROR:
                 raise
-        return False  # an error of these look-ups is no match (5.5)
+        return False  # an error of these look-ups means no match (5.5)
 
     def _is_in(self, network: str, term: Term) -> bool:
         length = term.ip4_length if self._address.version == 4 else term.ip6_length
         try:
             found = ipaddress.ip_network(f"{network}/{length}", strict=False)
-        except ValueError:  # of the other family: a length beyond its bits
+        except ValueError:  # the other address family: a length beyond its bits
             return False
         return self._address in found if found.version == self._address.version else False
 
@@ -205,7 +206,7 @@ class _Check:
         if can_be_void and not answer.rows:
             self.voids += 1
             if self.voids > MAX_VOID_LOOKUPS:
-                reason = f"more than {MAX_VOID_LOOKUPS} look-ups find nothing, {name} the last"
+                reason = f"more than {MAX_VOID_LOOKUPS} look-ups find nothing, the last is {name}"
                 raise _Error(Result.PERMERROR, reason)
         return answer.rows
 

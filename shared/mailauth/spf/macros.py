@@ -1,4 +1,4 @@
-"""The macros of SPF (RFC 7208, 7): %{i}, %{d2}, %{l1r-} and so on, expanded to a domain. Pure."""
+"""Expands the macros of SPF (RFC 7208, 7), such as %{i}, %{d2}, %{l1r-}, to a domain. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from urllib.parse import quote
 from msgspec import Struct
 
 MAX_NAME_CHARS: Final = 253
-# c, r and t belong into explanations only, which are not made here.
+# c, r and t are only for explanations, which are not supported here.
 MACRO: Final = re.compile(r"%\{([slodiphvSLODIPHV])(\d*)([rR]?)([.\-+,/_=]*)\}")
 _ANY: Final = re.compile(MACRO.pattern + r"|%([%_-])")
 _PLAIN: Final = {"%": "%", "_": " ", "-": "%20"}
 
 
 class Macros(Struct, frozen=True):
-    """What the letters stand for."""
+    """The values of the macro letters."""
 
     sender: str
     domain: str
@@ -25,7 +25,7 @@ class Macros(Struct, frozen=True):
 
 
 def expand(text: str, macros: Macros) -> str:
-    """The text with its macros expanded, cut on the left to the length of a name."""
+    """Expand the macros of a text, and cut it on the left to the length of a name."""
     name = _ANY.sub(lambda found: _expanded(found, macros), text).rstrip(".")
     while len(name) > MAX_NAME_CHARS and "." in name:
         name = name.partition(".")[2]
@@ -62,6 +62,6 @@ def _value(letter: str, macros: Macros) -> str:
         case "v":
             return "in-addr" if macros.address.version == 4 else "ip6"
         case "p":
-            return "unknown"  # its use is advised against (7.2)
+            return "unknown"  # the RFC advises against its use (7.2)
         case _:
             return macros.domain

@@ -1,4 +1,4 @@
-"""The grammar of an SPF record (RFC 7208, 4.5, 4.6.1, 5, 6 and 12). Pure."""
+"""Parses SPF records by their grammar (RFC 7208, 4.5, 4.6.1, 5, 6 and 12). Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KNOWN: Final = frozenset({"all", "include", "a", "mx", "ptr", "ip4", "ip6", "ex
 
 
 class SpfSyntaxError(ValueError):
-    """The record breaks the grammar; the text names the term."""
+    """The record violates the grammar; the text names the term."""
 
 
 class Term(Struct, frozen=True):
@@ -44,24 +44,24 @@ class Policy(Struct, frozen=True):
 
     @property
     def ending(self) -> str:
-        """The qualifier of `all`; "" where there is none."""
+        """The qualifier of `all`; "" if there is none."""
         last = self.terms[-1] if self.terms else None
         return last.qualifier if last is not None and last.name == "all" else ""
 
 
 def spf_records(rows: Iterable[str]) -> tuple[str, ...]:
-    """The SPF records among TXT records (4.5)."""
+    """Return the SPF records among TXT records (4.5)."""
     return tuple(row for row in rows if row.lower() == VERSION or row.lower()[:7] == VERSION + " ")
 
 
 def parse_record(record: str) -> Policy:
-    """Read a record; raises SpfSyntaxError."""
+    """Parse a record; raises SpfSyntaxError."""
     terms: list[Term] = []
     modifiers: dict[str, str] = {}
     for text in filter(None, record[len(VERSION) :].split(" ")):
         found = _TERM.fullmatch(text)
         if found is None:
-            raise SpfSyntaxError(f"{text!r} is no term")
+            raise SpfSyntaxError(f"{text!r} is not a term")
         qualifier, name, separator, value = found.groups(default="")
         if separator == "=":
             _modifier(text, qualifier, name.lower(), value, modifiers)
@@ -70,16 +70,16 @@ def parse_record(record: str) -> Policy:
     every = [term.name for term in terms]
     if "all" not in every:
         return Policy(tuple(terms), modifiers.get("redirect", ""))
-    return Policy(tuple(terms[: every.index("all") + 1]))  # what follows is ignored (5.1)
+    return Policy(tuple(terms[: every.index("all") + 1]))  # later terms are ignored (5.1)
 
 
 def _modifier(text: str, qualifier: str, name: str, value: str, known: dict[str, str]) -> None:
     if qualifier or not _MACRO_TEXT.fullmatch(value):
-        raise SpfSyntaxError(f"{text!r} is no term")
+        raise SpfSyntaxError(f"{text!r} is not a term")
     if name not in {"redirect", "exp"}:
-        return  # unknown ones are ignored (6)
+        return  # unknown modifiers are ignored (6)
     if name in known:
-        raise SpfSyntaxError(f"{name}= is given twice")
+        raise SpfSyntaxError(f"{name}= appears twice")
     _check_domain(text, value)
     known[name] = value
 
@@ -96,7 +96,7 @@ def _mechanism(text: str, qualifier: str, name: str, rest: str) -> Term:
     ip4_length, ip6_length = 32, 128
     if name in _WITH_HOST:
         lengths = _LENGTHS.search(rest)
-        assert lengths is not None  # it matches nothing too
+        assert lengths is not None  # the pattern also matches the empty text
         rest = rest[: lengths.start()]
         ip4_length, ip6_length = int(lengths[1] or 32), int(lengths[2] or 128)
         if ip4_length > 32 or ip6_length > 128:
@@ -111,7 +111,7 @@ def _mechanism(text: str, qualifier: str, name: str, rest: str) -> Term:
 def _network(text: str, qualifier: str, name: str, rest: str) -> Term:
     found = re.fullmatch(r":([0-9A-Fa-f:.]+)(?:/(0|[1-9]\d{0,2}))?", rest)
     bits = 32 if name == "ip4" else 128
-    fault = SpfSyntaxError(f"{text!r}: no network of {name}")
+    fault = SpfSyntaxError(f"{text!r}: not a valid {name} network")
     if found is None:
         raise fault
     try:
@@ -126,7 +126,7 @@ def _network(text: str, qualifier: str, name: str, rest: str) -> Term:
 
 def _check_domain(text: str, domain: str) -> None:
     if not domain or not _MACRO_TEXT.fullmatch(domain) or not _DOMAIN_END.fullmatch(domain):
-        raise SpfSyntaxError(f"{text!r}: no domain")
+        raise SpfSyntaxError(f"{text!r}: not a valid domain")
     for macro in MACRO.finditer(domain):
         if macro[2] and not int(macro[2]):
             raise SpfSyntaxError(f"{text!r}: a macro that keeps 0 parts")

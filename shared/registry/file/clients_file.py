@@ -1,4 +1,4 @@
-"""Reads clients.yaml: every fault at once, each with its path (`clients[1].codes.spring`).
+"""Reads clients.yaml and reports all faults at once, with paths (`clients[1].codes.spring`).
 
     clients:
       - name: acme
@@ -8,8 +8,8 @@
         codes:
           spring: {mailing_id: M-1001, sub_client: shop-a}
 
-The YAML is read as text only, so `mailing_id: 0123` and a code named `on` stay what they are.
-Keys given twice are refused (a plain YAML reader silently takes the last one).
+All YAML values are read as text, so `mailing_id: 0123` and a code named `on` are not converted.
+Duplicate keys are refused (a plain YAML reader silently takes the last one).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from shared.registry.file.yaml_tree import MAX_FILE_BYTES, Tree, TreeError, read
 
 
 class RegistryFault(Struct, frozen=True):
-    """One thing wrong with clients.yaml."""
+    """One fault in clients.yaml."""
 
     path: str
     found: str
@@ -48,7 +48,7 @@ class RegistryFault(Struct, frozen=True):
 
 
 class RegistryError(ValueError):
-    """clients.yaml is wrong; `faults` has all of them."""
+    """clients.yaml is not valid; `faults` has all faults."""
 
     def __init__(self, faults: Iterable[RegistryFault]) -> None:
         self.faults = tuple(faults)
@@ -56,9 +56,9 @@ class RegistryError(ValueError):
 
 
 def parse_clients_yaml(text: str, name: str = "clients.yaml") -> list[Client]:
-    """The clients of a clients.yaml; raises RegistryError with every fault.
+    """Parse a clients.yaml; raises RegistryError with every fault.
 
-    `name` is what the file is called in faults that are the whole file's.
+    `name` is the file name in faults that concern the whole file.
     """
     reading = _Reading(name)
     try:
@@ -69,7 +69,7 @@ def parse_clients_yaml(text: str, name: str = "clients.yaml") -> list[Client]:
         expected = f"at most {MAX_FILE_BYTES} bytes of YAML without deep nesting"
         raise RegistryError([RegistryFault(name, str(fault), expected)]) from None
     reading.faults += [
-        RegistryFault(path, f"a key given twice (again on line {line})", "each key once")
+        RegistryFault(path, f"a duplicate key (again on line {line})", "each key once")
         for path, line in tree_faults
     ]
     clients = reading.file(tree)
@@ -86,13 +86,13 @@ def _no_yaml(error: yaml.YAMLError, text: str, name: str) -> RegistryFault:
         indent = line[: len(line) - len(line.lstrip())]
         if "\t" in indent or line[mark.column : mark.column + 1] == "\t":
             found = f"a tab on line {mark.line + 1}, column {max(line.find(chr(9)), 0) + 1}"
-            return RegistryFault(name, found, "YAML, which is indented with spaces")
+            return RegistryFault(name, found, "YAML indented with spaces")
     shown = " ".join(str(error).replace('"<unicode string>"', name).split())
     return RegistryFault(name, shown, "YAML")
 
 
 class _Reading:
-    """One pass over a file's tree, gathering faults."""
+    """One pass over a file's tree, collecting faults."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -130,7 +130,7 @@ class _Reading:
             self.fault(
                 f"{path}.forwarding_address",
                 address,
-                f"a host that is not the sending domain {sending} nor part of it",
+                f"a host that is neither the sending domain {sending} nor part of it",
             )
 
     def _block_list(self, patterns: Sequence[str], path: str) -> None:

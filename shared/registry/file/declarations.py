@@ -1,13 +1,13 @@
-"""What clients.yaml may say: each field once, with its parser, its words and its JSON Schema. Pure.
+"""Declares the fields of clients.yaml, each with its parser, description and JSON Schema. Pure.
 
 Owns: the fields' names, bounds, descriptions, which are required. clients_file.py reads by these
-declarations and clients_schema.py tells editors of them, so that neither can know a field that the
-other does not. Does not own: the shape of a client and its defaults (client.py), how one text is
-read (fields.py).
+declarations and schema.py generates the schema for editors from them, so that both know the same
+fields. Does not own: the shape of a client and its defaults (client.py), parsing one value
+(fields.py).
 
-A kind's schema says what a JSON Schema can say and is never stricter than its parser: an editor
-must not mark what an apply takes. The file is read as text, while an editor knows types: where the
-text of a number or a truth value may stand for a name, the schema allows that type too.
+The schema of a kind is as strict as JSON Schema allows, but never stricter than its parser: an
+editor must not mark a value that an apply accepts. The file is read as text, whereas an editor
+knows types: if the text of a number or boolean is a valid name, the schema allows that type too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_IPS: Final = 1_000
 MAX_PATTERNS: Final = 10_000
 MAX_PATTERNS_CHARS: Final = 500_000  # together; keeps a client's record below Kafka's 1 MB
 # Patterns that are compared with each recipient instead of looked up. 100 take 20 µs for a usual
-# address, and about 6 ms for the longest address and patterns made to be slow.
+# address, and about 6 ms for the longest address and deliberately slow patterns.
 MAX_FREE_PATTERNS: Final = 100
 MAX_LIMIT: Final = 1_000
 MAX_AGE_BOUNDS_S: Final = (60, 30 * 86_400)
@@ -38,7 +38,7 @@ Schema = Mapping[str, Any]
 
 
 class Kind(Struct, frozen=True):
-    """A kind of value: how its text is read, and what a schema says of it."""
+    """A kind of value: the parser of its text, and its JSON Schema."""
 
     parse: Callable[[str], Any]
     schema: Schema
@@ -51,11 +51,11 @@ class Field(Struct, frozen=True):
     kind: Kind
     description: str
     required: bool = False
-    most: int = 0  # the greatest number of values in a list; 0: one value, no list
+    most: int = 0  # the largest number of values in a list; 0: a single value
 
 
 def _whole_number(lowest: int, highest: int) -> Kind:
-    # In quotes it is read too; the bounds then hold at the apply only.
+    # A number in quotes is accepted too; then only an apply checks the bounds.
     schema = {
         "type": ["integer", "string"],
         "minimum": lowest,
@@ -70,7 +70,7 @@ def _text(parse: Callable[[str], Any], pattern: str, *types: str) -> Kind:
     return Kind(parse, {"type": ["string", *types], "pattern": f"^{pattern}$", **bounds})
 
 
-# A label may be written in any script: only the ASCII that stands in none is kept out.
+# A label may be written in any script: only ASCII characters that no label contains are excluded.
 _LABEL: Final = r"[^\x00-\x2c\x2e\x2f\x3a-\x40\x5b-\x60\x7b-\x7f.。．｡\s]+"
 _LABELS: Final = rf"{_LABEL}([.。．｡]{_LABEL})+"
 _NAME: Final = _text(fields.name, f"(?:{CLIENT_NAME_PATTERN})", "integer", "boolean")
@@ -100,33 +100,33 @@ _TRUTH: Final = Kind(
 CODE_TEXT: Final = _text(fields.code, fields.CODE_PATTERN)
 
 CLIENT: Final = (
-    Field("name", _NAME, "The client's name: it logs in with it and its topics carry it.", True),
+    Field("name", _NAME, "The client's name: its login name and part of its topic names.", True),
     Field(
         "sending_domain",
         _DOMAIN,
-        "The domain that is delegated to us. From and the envelope sender are in it, no"
-        " sub-domain of it, and no other client has it.",
+        "The domain that is delegated to us. From and the envelope sender must be in it, not in a"
+        " sub-domain, and no other client may have it.",
         True,
     ),
     Field(
         "forwarding_address",
         _ADDRESS,
-        "Where returned mail goes. Its host is not the sending domain nor part of it.",
+        "The address for returned mail. Its host is neither the sending domain nor part of it.",
         True,
     ),
-    Field("mailing_id", _ID, "The standard mailing ID: of mail that names no code.", True),
-    Field("mail_class", _CLASS, "What kind of mail it is."),
-    Field("lane", _LANE, "The lane of all its mail. Empty: by the recipient's domain."),
+    Field("mailing_id", _ID, "The standard mailing ID, for mail without a code.", True),
+    Field("mail_class", _CLASS, "The kind of mail."),
+    Field("lane", _LANE, "The lane of all its mail. Empty: chosen by the recipient's domain."),
     Field(
         "ips",
         _NETWORK,
-        "Addresses and networks it may submit from. None: from any address.",
+        "Addresses and networks from which it may submit. None: any address.",
         most=MAX_IPS,
     ),
     Field(
         "block_list",
         _PATTERN,
-        "Recipients that get no mail of it; * stands for any text, ? for one character. At most"
+        "Recipients that get no mail from it; * matches any text, ? one character. At most"
         f" {MAX_FREE_PATTERNS} have wildcards other than a * for the whole local part.",
         most=MAX_PATTERNS,
     ),
@@ -143,7 +143,7 @@ CLIENT: Final = (
     Field(
         "max_age_s",
         _whole_number(*MAX_AGE_BOUNDS_S),
-        "Seconds after which a message that is still not delivered expires.",
+        "Seconds after which an undelivered message expires.",
     ),
     Field(
         "max_connections",
@@ -153,20 +153,22 @@ CLIENT: Final = (
     Field(
         "max_messages_per_minute",
         _whole_number(0, MAX_MESSAGES_PER_MINUTE),
-        "Messages a minute it may hand in by SMTP at one front door. 0: the installation's limit.",
+        "Messages per minute that it may submit by SMTP at one front door. 0: the installation's"
+        " limit.",
     ),
     Field(
         "own_events",
         _TRUTH,
-        "Whether its events are also written to a topic of its own, mail.events.<name>.",
+        "Whether its events are also written to its own topic, mail.events.<name>.",
     ),
 )
 
 CODE: Final = (
-    Field("mailing_id", _ID, "The mailing that messages with this code belong to.", True),
-    Field("sub_client", _ID, "Who is billed for them.", True),
-    Field("active", _TRUTH, "Whether messages may name the code; false refuses them (R8)."),
+    Field("mailing_id", _ID, "The mailing of messages with this code.", True),
+    Field("sub_client", _ID, "The sub-client that is billed for them.", True),
+    Field("active", _TRUTH, "Whether messages may use the code; if false, R8 refuses them."),
 )
 CODES_DESCRIPTION: Final = (
-    "Values of X-bm-mailing, each with its mailing and who is billed. No two differ by case only."
+    "Values of X-bm-mailing, each with its mailing and the billed sub-client. Two codes must not"
+    " differ by case only."
 )

@@ -1,4 +1,4 @@
-"""Reads single fields of clients.yaml: text in, checked and normalised value out.
+"""Parses single fields of clients.yaml: text in, checked and normalised value out.
 
 Each parser raises FieldError, which says what was expected.
 """
@@ -22,7 +22,7 @@ _NAME: Final = "1 to 63 of a-z, 0-9 and inner hyphens"
 ID_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _ID: Final = re.compile(ID_PATTERN)
 _ID_WORDS: Final = "1 to 64 of A-Z, a-z, 0-9, '.', '_', '-', the first a letter or digit"
-# What a header value can carry without quoting, folding or ambiguity.
+# The characters that a header value can contain without quoting, folding or ambiguity.
 CODE_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,63}"
 _CODE: Final = re.compile(CODE_PATTERN)
 _CODE_WORDS: Final = "1 to 64 of A-Z, a-z, 0-9 and any of . _ : / + -, the first a letter or digit"
@@ -33,32 +33,31 @@ _PATTERN: Final = re.compile(r"[^\s,;<>()\[\]\"\\\x00-\x20\x7f]+")
 
 
 class FieldError(ValueError):
-    """A field's text is not what it has to be; the message says what was expected."""
+    """The text of a field is not valid; the message says what was expected."""
 
 
 def name(text: str) -> str:
-    """A client's name."""
     if not is_client_name(text):
         raise FieldError(_NAME)
     return text
 
 
 def identifier(text: str) -> str:
-    """A mailing ID or a sub-client."""
+    """Parse a mailing ID or a sub-client."""
     if not _ID.fullmatch(text):
         raise FieldError(_ID_WORDS)
     return text
 
 
 def code(text: str) -> str:
-    """A value of X-bm-mailing."""
+    """Parse a value of X-bm-mailing."""
     if not _CODE.fullmatch(text):
         raise FieldError(_CODE_WORDS)
     return text
 
 
 def domain(text: str) -> str:
-    """A fully qualified domain as lower-case A-labels (IDNA 2008, mapped as UTS 46)."""
+    """Return a fully qualified domain as lower-case A-labels (IDNA 2008, mapped as in UTS 46)."""
     bare = text.removesuffix(".")
     try:
         normal = idna.encode(bare, uts46=True, std3_rules=True).decode().lower()
@@ -71,7 +70,7 @@ def domain(text: str) -> str:
 
 
 def address(text: str) -> str:
-    """One bare mail address, its domain normalised."""
+    """Return one bare mail address with a normalised domain."""
     local, at, host = text.rpartition("@")
     if not at or not _DOT_ATOM.fullmatch(local):
         raise FieldError("one bare address such as returns@example.com")
@@ -81,7 +80,7 @@ def address(text: str) -> str:
 
 
 def network(text: str) -> str:
-    """An IP address or a network in CIDR notation."""
+    """Parse an IP address or a network in CIDR notation."""
     try:
         if "/" not in text:
             return str(ipaddress.ip_address(text))
@@ -97,9 +96,9 @@ def network(text: str) -> str:
 
 
 def pattern(text: str) -> str:
-    """A pattern of the block list: a recipient's address with * and ?."""
+    """Parse a block-list pattern: a recipient's address with * and ?."""
     if not _PATTERN.fullmatch(text) or len(text) > MAX_PATTERN_CHARS or text.count("@") > 1:
-        raise FieldError("an address, in which * stands for any text and ? for one character")
+        raise FieldError("an address, in which * matches any text and ? one character")
     return text.lower()
 
 
@@ -113,28 +112,25 @@ def has_free_wildcards(text: str) -> bool:
 
 
 def lane(text: str) -> str:
-    """A lane's name, or "" to choose by the recipient's domain."""
+    """Parse a lane's name, or "" to choose the lane by the recipient's domain."""
     if text and not _LANE.fullmatch(text):
         raise FieldError("the name of a lane such as gmail, or nothing")
     return text
 
 
 def mail_class(text: str) -> MailClass:
-    """The class of a client's mail."""
     if text not in MailClass._value2member_map_:
         raise FieldError("one of " + ", ".join(MailClass))
     return MailClass(text)
 
 
 def truth(text: str) -> bool:
-    """True or false."""
     if text.lower() not in {"true", "false"}:
         raise FieldError("true or false")
     return text.lower() == "true"
 
 
 def whole_number(text: str, lowest: int, highest: int) -> int:
-    """A whole number within bounds."""
     plain = len(text) <= 12 and text.isascii() and text.isdecimal()
     if not plain or not lowest <= int(text) <= highest:
         raise FieldError(f"a whole number from {lowest} to {highest}")
@@ -142,5 +138,5 @@ def whole_number(text: str, lowest: int, highest: int) -> int:
 
 
 def is_part_of(host: str, parent: str) -> bool:
-    """Whether a normalised host is this domain or lies below it."""
+    """Whether a normalised host is this domain or a sub-domain of it."""
     return host == parent or host.endswith("." + parent)

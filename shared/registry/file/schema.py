@@ -1,9 +1,8 @@
-"""The JSON Schema of clients.yaml, made from its declarations, for editors. Pure.
+"""Generates the JSON Schema of clients.yaml from its declarations, for editors. Pure.
 
-Owns: how the declarations become a schema (draft 7, which every YAML editor knows). Does not own:
-the fields (declarations.py). Cannot say what compares fields with one another: that names and
-sending domains belong to one client, where the forwarding address may be, codes that differ by
-case only. `sluice clients diff` tells those.
+Owns: the schema (draft 7, which every YAML editor supports). Does not own: the fields
+(declarations.py). A schema cannot compare fields: that names and sending domains are unique, where
+the forwarding address may be, codes that differ by case only. `sluice clients diff` reports those.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ DRAFT: Final = "http://json-schema.org/draft-07/schema#"
 
 
 def document() -> Tree:
-    """The schema as a tree."""
+    """Return the schema as a tree."""
     client = _table(CLIENT, Client)
     client["properties"]["codes"] = {
         "type": ["object", "null"],
@@ -51,7 +50,7 @@ def document() -> Tree:
 
 
 def page() -> str:
-    """The text of docs/contracts/clients.schema.json."""
+    """Return the text of docs/contracts/clients.schema.json."""
     return msgspec.json.format(msgspec.json.encode(document()), indent=2).decode() + "\n"
 
 
@@ -72,7 +71,7 @@ def _property(field: Field, info: FieldInfo) -> Tree:
     schema["description"] = field.description
     if field.required:
         return schema
-    # A key without a value is as one left out.
+    # A key without a value counts as omitted.
     schema["type"] = [*schema["type"], "null"]
     if "enum" in schema:
         schema["enum"] = [*schema["enum"], None]

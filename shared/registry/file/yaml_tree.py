@@ -1,4 +1,4 @@
-"""YAML as a bounded tree of tables, lists and texts, without YAML's guesses about types."""
+"""Reads YAML as a bounded tree of tables, lists and texts, without YAML's type detection."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 import yaml
 
 MAX_FILE_BYTES: Final = 32 * 1024 * 1024
-# An alias may repeat a branch, so that a short file unfolds into a huge tree.
+# An alias may repeat a branch, so that a short file expands into a huge tree.
 MAX_NODES: Final = 2_000_000
 MAX_DEPTH: Final = 10
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
@@ -21,9 +21,9 @@ class TreeError(ValueError):
 
 
 def read_tree(text: str) -> tuple[Tree, list[Twice]]:
-    """The tree of a YAML document, and each key given twice as (path, line).
+    """Return the tree of a YAML document, and each duplicate key as (path, line).
 
-    Raises yaml.YAMLError for what is no YAML, TreeError for what is too large.
+    Raises yaml.YAMLError if the text is not YAML, TreeError if it is too large or too deep.
     """
     if len(text) > MAX_FILE_BYTES:
         raise TreeError(f"{len(text)} characters")

@@ -1,6 +1,6 @@
-"""What an apply of clients.yaml changes: decided here, carried out by publish.py.
+"""Decides what an apply of clients.yaml changes; publish.py carries it out.
 
-clients.yaml knows nothing of credentials: an apply keeps those that are registered.
+clients.yaml has no credentials: an apply keeps the registered ones.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from shared.registry.file.clients_file import RegistryError, RegistryFault
 
 
 class Changes(Struct, frozen=True):
-    """The difference between the clients wanted and those registered."""
+    """The difference between the wanted and the registered clients."""
 
     added: tuple[Client, ...] = ()
     changed: tuple[Client, ...] = ()
@@ -23,17 +23,17 @@ class Changes(Struct, frozen=True):
 
     @property
     def to_write(self) -> tuple[Client, ...]:
-        """The clients whose record has to be written."""
+        """The clients whose records must be written."""
         return self.added + self.changed
 
 
 def plan_changes(
     wanted: Iterable[Client], registered: Mapping[str, Client], prune: bool = False
 ) -> Changes:
-    """What to write and remove; with `prune`, registered clients that are not wanted go.
+    """Plan what to write and remove; with `prune`, unwanted registered clients are removed.
 
-    Raises RegistryError where two clients would share a sending domain: From addresses,
-    signatures and returned mail would not tell one from the other.
+    Raises RegistryError if two clients would share a sending domain: From addresses,
+    signatures and returned mail could not distinguish them.
     """
     clients = [_with_credentials(client, registered.get(client.name)) for client in wanted]
     names = {client.name for client in clients}
@@ -64,7 +64,7 @@ def _with_credentials(client: Client, registered: Client | None) -> Client:
 
 
 def changed_fields(before: Client, after: Client) -> dict[str, tuple[object, object]]:
-    """Each field of clients.yaml that differs, with its value before and after."""
+    """Return each field of clients.yaml that differs, with its old and new value."""
     old, new = structs.asdict(before), structs.asdict(after)
-    del new["credentials"]  # an apply keeps them, and keys are shown nowhere
+    del new["credentials"]  # an apply keeps them, and keys are never shown
     return {key: (old[key], new[key]) for key in new if old[key] != new[key]}

@@ -1,7 +1,7 @@
-"""Reads mail.clients: each record applied to a table of clients, up to the topic's present end.
+"""Reads mail.clients up to its present end, and applies each record to a table of clients.
 
-Owns: the connection and its place in the topic. Does not own: when it is read (view.py follows it,
-publish.py reads it before it writes). Raises kafka.errors.KafkaError.
+Owns: the connection and its position in the topic. Does not own: when it is read (view.py follows
+it, publish.py reads it before writing). Raises kafka.errors.KafkaError.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from shared.topics.names import CLIENTS
 log = logging.getLogger(__name__)
 
 _PARTITION: Final = TopicPartition(CLIENTS, 0)
-# A broker answers one request of a connection after another: a question for the end offset
-# waits behind a fetch, so fetches are short.
+# A broker answers the requests of a connection one after another: a request for the end offset
+# waits for the fetch before it, so fetches are short.
 _FETCH_WAIT_MS: Final = 100
 _POLL_MS: Final = 100
 _ASK_TIMEOUT_MS: Final = 5_000
@@ -30,7 +30,7 @@ _CLOSE_TIMEOUT_MS: Final = 1_000
 
 
 class Reading:
-    """A place in mail.clients; what has been read stands in `clients`. Not thread-safe."""
+    """A reader of mail.clients; `clients` holds the result so far. Not thread-safe."""
 
     def __init__(self, kafka: KafkaSettings, instance: str = "registry") -> None:
         self.clients: dict[str, Client] = {}
@@ -49,15 +49,15 @@ class Reading:
         return CLIENTS in self._consumer.topics()
 
     def end_offset(self) -> int:
-        """Where the topic ends now: the end of what is committed."""
+        """Return the present end of the topic, counting committed records only."""
         return int(self._consumer.end_offsets([_PARTITION], timeout_ms=_ASK_TIMEOUT_MS)[_PARTITION])
 
     def position(self) -> int:
-        """How far it has been read; -1 before the first answer."""
+        """Return the offset of the next record; -1 before the first answer."""
         return position_of(self._consumer, _PARTITION, _ASK_TIMEOUT_MS)
 
     def read_to_end(self, deadline: Deadline) -> bool:
-        """Read on to what is the end now; whether it was reached in time."""
+        """Read up to the present end; return whether it was reached in time."""
         end = self.end_offset()
         while self.position() < end:
             if deadline.is_over():
@@ -66,12 +66,12 @@ class Reading:
         return True
 
     def poll(self) -> None:
-        """Wait a moment for records and apply what came."""
+        """Wait briefly for records and apply them."""
         for record in self._consumer.poll(timeout_ms=_POLL_MS).get(_PARTITION, ()):
             self._apply(record)
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._consumer.close(timeout_ms=_CLOSE_TIMEOUT_MS)
 
     def _apply(self, record: Any) -> None:
@@ -84,7 +84,7 @@ class Reading:
             return
         try:
             self.clients[name] = decode_client(name, record.value)
-        except (ValueError, RecursionError) as error:  # what msgspec raises
+        except (ValueError, RecursionError) as error:  # raised by msgspec
             self.unreadable += 1
             fields = {"key": name, "offset": record.offset, "reason": str(error)}
             log.warning("client record cannot be read", extra=fields)

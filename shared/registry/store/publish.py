@@ -1,14 +1,14 @@
-"""Writes the registry: client records to mail.clients, and the topics that are each client's own.
+"""Writes the registry: client records to mail.clients, and each client's own topics.
 
-Promises: a change is computed from what is registered at the moment it is written, and is written
-whole or not at all; of two who change at once, neither undoes the other. Topics come first, so that
-a client that is registered can submit. A failure half-way leaves a state from which the same change
-goes on.
+Guarantees: a change is computed from the registry at the time of writing, and is written completely
+or not at all; of two concurrent changes, neither undoes the other. Topics are created first, so
+that a registered client can submit. After a failure half-way, the same change can be run again and
+continues.
 
-All writers have one transactional id. Who opens it ends what another one had open, and fences it
-off; who reads the registry after that and still commits was alone between the two. Who was fenced
-reads on, plans again and tries again, after a time drawn by lot so that two do not go on fencing
-each other (docs/decisions/0023-registry-writers.md).
+All writers share one transactional id. A writer that opens it ends and fences the transaction of
+any other writer. A writer that reads the registry after that and still commits was the only writer
+in between. A fenced writer reads further, plans again and retries after a random time, so that two
+writers do not keep fencing each other (docs/decisions/0023-registry-writers.md).
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from shared.stream.watchdog import Watchdog
 from shared.topics import names
 
 CHANGE_TIMEOUT_S: Final = 30.0
-# kafka-python's commit waits without a limit: a command that hangs there is ended.
+# kafka-python's commit waits without a limit: a command that hangs in it is ended.
 _HANGING_S: Final = 60.0
 _EXIT_AWAY: Final = 3
 _INSTANCE: Final = "registry"
 _SERVICE: Final = "clients"  # the transactional id is sluice.clients.registry
-# One try, from opening to commit, takes some 0.1 s: the lot is drawn over a few of those.
+# One try, from opening to commit, takes about 0.1 s: random waits are a few times that.
 _FIRST_WAIT_S: Final = 0.1
 _LONGEST_WAIT_S: Final = 1.0
 
@@ -51,7 +51,7 @@ Plan = Callable[[Mapping[str, Client]], Changes]
 
 
 class Written(Struct, frozen=True):
-    """What a change came to: what it wrote, the topics it created, how often it was tried."""
+    """The result of a change: the changes written, the topics created, the number of tries."""
 
     changes: Changes
     topics: tuple[str, ...]
@@ -59,25 +59,25 @@ class Written(Struct, frozen=True):
 
 
 def registry_plan() -> names.TopicPlan:
-    """How mail.clients is created."""
+    """Return the plan of mail.clients."""
     return next(plan for plan in names.plans(()) if plan.name == names.CLIENTS)
 
 
 def apply(kafka: KafkaSettings, changes: Changes) -> list[str]:
-    """Carry out changes that depend on nothing registered; returns the topics created.
+    """Carry out changes that do not depend on the registry; return the created topics.
 
-    Raises PartAway when Kafka does not answer or does not acknowledge.
+    Raises PartUnavailable if Kafka does not answer or does not acknowledge.
     """
     return list(change(kafka, lambda _: changes).topics)
 
 
 def change(kafka: KafkaSettings, plan: Plan, timeout_s: float = CHANGE_TIMEOUT_S) -> Written:
-    """Write what `plan` makes of the registered clients, once all others have written theirs.
+    """Write the changes that `plan` computes from the registered clients.
 
-    `plan` is called again with what is then registered whenever another one came between, and it
-    may find its own change there already: a commit may have gone through unheard. What it raises
-    ends the change, with nothing written. Raises PartAway when Kafka does not answer, or does not
-    acknowledge, in time.
+    If another writer came between, `plan` is called again with the present registry. It may then
+    find its own change there: a commit may have succeeded without an answer. An exception from
+    `plan` ends the change, and nothing is written. Raises PartUnavailable if Kafka does not answer,
+    or does not acknowledge, in time.
     """
     try:
         with _writing(kafka) as writing:
@@ -99,7 +99,7 @@ def _writing(kafka: KafkaSettings) -> Iterator[_Writing]:
 
 
 class _Writing:
-    """One change under way."""
+    """One change in progress."""
 
     def __init__(self, kafka: KafkaSettings, reading: Reading, created: Iterable[str]) -> None:
         self._kafka = kafka
@@ -115,7 +115,7 @@ class _Writing:
         )
 
     def change(self, plan: Plan, deadline: Deadline) -> Written:
-        # Planned once before the others are fenced off, since creating topics takes long.
+        # Plan once before fencing the other writers, because creating topics takes long.
         changes = self._planned(plan, deadline)
         tries = 0
         while _records(changes):
@@ -134,10 +134,10 @@ class _Writing:
         return Written(changes, tuple(self._topics), tries)
 
     def _wait_visible(self, end: int, deadline: Deadline) -> None:
-        """Wait until readers of committed records see what was committed.
+        """Wait until readers of committed records see the commit.
 
-        A commit is acknowledged before its marker is on the topic. A message that is submitted in
-        between would be refused, as the registry's end does not cover its client yet.
+        A commit is acknowledged before its marker is on the topic. A message submitted in between
+        would be refused, because the registry's end does not include its client yet.
         """
         while self._reading.position() < end and not deadline.is_over():
             self._reading.poll()
@@ -152,7 +152,7 @@ class _Writing:
         return changes
 
     def _ensure(self, clients: Iterable[Client]) -> None:
-        """The topics of these clients, where they were not looked at before."""
+        """Create the topics of these clients, unless they were checked before."""
         plans = [plan for client in clients for plan in _plans(client, self._kafka)]
         new = [plan for plan in plans if plan.name not in self._ensured]
         if not new:
@@ -184,7 +184,7 @@ def _plans(client: Client, kafka: KafkaSettings) -> list[names.TopicPlan]:
 def _records(changes: Changes) -> list[Output]:
     written = {client.name: encode_client(client) for client in changes.to_write}
     records: dict[str, bytes | None] = {**written, **dict.fromkeys(changes.removed)}
-    # The view and the commands read one partition, so that all see one order.
+    # The view and the commands read one partition, so that all see the same order.
     return [
         Output(names.CLIENTS, value, name.encode(), partition=0) for name, value in records.items()
     ]

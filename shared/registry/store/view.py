@@ -1,12 +1,12 @@
-"""The registry as a live view: mail.clients read from its beginning and followed.
+"""A live view of the registry: reads mail.clients from its beginning and follows it.
 
-A thread of its own reads the topic without a consumer group; changes are seen within a
-second. While Kafka is away the view stays as it was and the thread keeps trying. After a
-reconnect the topic is read again from the beginning beside the old view, which is replaced
-when the new one is whole. A record that cannot be read is logged and counted, and leaves
-the client as it was.
+A separate thread reads the topic without a consumer group; changes become visible within a
+second. While Kafka is unavailable, the view stays unchanged and the thread keeps trying. After a
+reconnect the topic is read again from the beginning into a new view, which replaces the old one
+once it is complete. A record that cannot be decoded is logged and counted, and the client stays
+unchanged.
 
-Owns: nothing but the view. Bounded by the registry's size (twice, while it is read again).
+Owns: only the view. Bounded by the registry's size (twice that, while it is read again).
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ class ClientView:
         self._clients: dict[str, Client] = {}
         self._changed = threading.Condition()
         self._whole = False
-        self._asked = 0  # refresh() calls so far, and up to which they are answered
-        self._answered = 0
+        self._asked = 0  # refresh() calls so far
+        self._answered = 0  # refresh() calls that are answered
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="client-view", daemon=True)
         self.unreadable = 0
 
     def start(self) -> None:
-        """Begin to read; returns at once."""
+        """Begin to read; return at once."""
         self._thread.start()
 
     def wait_ready(self, timeout_s: float) -> bool:
-        """Wait until the topic has been read to its end once; whether it has."""
+        """Wait until the topic has been read to its end once; return whether it has."""
         with self._changed:
             return self._changed.wait_for(lambda: self._whole, timeout_s)
 
@@ -64,17 +64,17 @@ class ClientView:
         return self._whole
 
     def check(self) -> str:
-        """For /ready: "" once the registry has been read."""
+        """Check for /ready: "" once the registry has been read."""
         return "" if self._whole else f"{CLIENTS} has not been read yet"
 
     def get(self, name: str) -> Client | None:
-        """The client as the view has it now."""
+        """Return the client from the view."""
         return self._clients.get(name)
 
     def refresh(self, timeout_s: float) -> bool:
-        """Wait until the view has reached the topic's present end; whether it has.
+        """Wait until the view has reached the topic's present end; return whether it has.
 
-        Takes about 0.1 s: ask once per batch.
+        This takes about 0.1 s: call it once per batch.
         """
         with self._changed:
             self._asked += 1
@@ -82,15 +82,15 @@ class ClientView:
             return self._changed.wait_for(lambda: self._answered >= mine, timeout_s)
 
     def names(self) -> tuple[str, ...]:
-        """The names of all clients, sorted."""
+        """Return the names of all clients, sorted."""
         return tuple(sorted(self._clients.copy()))
 
     def clients(self) -> Mapping[str, Client]:
-        """A copy of all clients by name."""
+        """Return a copy of all clients by name."""
         return self._clients.copy()
 
     def close(self) -> None:
-        """End the thread and its connection."""
+        """Stop the thread and close its connection."""
         self._closing.set()
         if self._thread.ident is not None:
             self._thread.join(_CLOSE_TIMEOUT_S)
@@ -106,12 +106,12 @@ class ClientView:
                     log.warning("registry not read", extra={"reason": reason})
                     told = reason
             except Exception:
-                # The view must outlive a fault of the client library.
-                log.exception("registry reader failed; it starts anew")
+                # The view must survive a fault of the client library.
+                log.exception("registry reader failed; it is restarted")
             self._closing.wait(_RETRY_S)
 
     def _follow(self) -> None:
-        """Read from the beginning, then follow until closing; raises KafkaError."""
+        """Read from the beginning, then follow until close(); raises KafkaError."""
         reading = Reading(self._kafka, self._instance)
         try:
             asked = self._asked
@@ -143,7 +143,7 @@ class ClientView:
 
 
 def load_registry(kafka: KafkaSettings, timeout_s: float = 15.0) -> dict[str, Client]:
-    """The registered clients as they are now, read once. Raises PartAway."""
+    """Read the registered clients once. Raises PartUnavailable."""
     try:
         reading = Reading(kafka)
         try:

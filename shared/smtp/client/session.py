@@ -1,22 +1,22 @@
-"""A client's side of a session, without I/O: transactions out, replies in.
+"""The client side of a session, without I/O: it sends transactions and receives replies.
 
-Use, on a connection that has been greeted and has said EHLO: `send_transaction()` gives the
-bytes to write; each read goes to `receive()`, whose events say what to write next and how the
-transaction ended; then the next `send_transaction()`. One transaction at a time.
+Use it on a connection after the greeting and EHLO: `send_transaction()` returns the bytes to
+write; pass each read to `receive()`, whose events say what to write next and how the
+transaction ended; then call `send_transaction()` again. One transaction at a time.
 
-Where the server offers PIPELINING, [RSET] MAIL RCPT DATA leave in one write (RFC 2920). A
-recipient refused after the server has answered DATA with 354 is ended with a lone dot, which
-sends nothing to nobody; a transaction left open is ended by a RSET that leaves together with
-the next MAIL. The parameters SIZE, BODY=8BITMIME and SMTPUTF8 are given where they are
+If the server offers PIPELINING, [RSET] MAIL RCPT DATA are sent in one write (RFC 2920). If the
+recipient is refused and the server still answers DATA with 354, a single dot ends the content,
+and nothing is sent to anyone. A transaction left open is ended by a RSET that is sent together
+with the next MAIL. The parameters SIZE, BODY=8BITMIME and SMTPUTF8 are sent if they are
 needed and offered; content with 8-bit bytes for a server that does not offer 8BITMIME is sent
-as it is, as it cannot be converted without breaking its signatures.
+unchanged, because it cannot be converted without breaking its signatures.
 
 Owns: which reply belongs to which command. Does not own: time limits, TLS, what a reply means
-for the message. Promises: a reply that is out of step raises RemoteProtocolError, after which
-the connection is to be closed; nothing from an address or content can become a command. What a
-reply has decided stays decided: what comes behind the reply that ends a transaction closes the
+for the message. Guarantees: a reply that is out of step raises RemoteProtocolError, after which
+the connection must be closed; no part of an address or content can become a command. A decision
+by a reply is final: anything received after the reply that ends a transaction closes the
 session (`is_closing`) and changes nothing, and `decided` is the outcome of a transaction whose
-connection breaks later. The reply to the content is read leniently (reply.py).
+connection breaks later. The reply to the content is parsed leniently (reply.py).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LONE_DOT: Final = Send(END_MARK, is_content=False)
 
 
 class Unsendable(StrEnum):
-    """Why a message cannot be offered to this server at all, in words for the sender."""
+    """The reason why a message cannot be offered to this server, as a text for the sender."""
 
     SENDER = "The sender's address cannot be written in SMTP"
     RECIPIENT = "The recipient's address cannot be written in SMTP"
@@ -46,7 +46,7 @@ class Unsendable(StrEnum):
 
 
 class ClientSession:
-    """One connection's dialog after EHLO."""
+    """The dialog of one connection after EHLO."""
 
     __slots__ = (
         "_content",
@@ -71,29 +71,29 @@ class ClientSession:
         self._decided: Finished | None = None
         self._content = b""
         self._mail = self._rcpt = b""
-        self._is_open = False  # the server holds a sender of ours
+        self._is_open = False  # the server has an open transaction with our sender
         self._sender, self._sender_path = "", b"<>"
-        # Of the transaction begun last: whether MAIL or RCPT was answered, and whether the
-        # content was handed over to its end (the answer to it may still be missing).
+        # For the last transaction: whether MAIL or RCPT was answered, and whether the whole
+        # content was sent (its reply may still be missing).
         self.is_answered = False
         self.is_content_sent = False
-        # The server has said that it closes the connection.
+        # True: the server has announced that it closes the connection.
         self.is_closing = False
 
     @property
     def decided(self) -> Finished | None:
-        """The refusal that has decided the transaction under way; None while there is none."""
+        """The refusal that has decided the open transaction; None if there is none yet."""
         return self._decided
 
     @property
     def waiting_for(self) -> Stage | None:
-        """The step whose answer comes next; None between transactions."""
+        """The step whose reply is expected next; None between transactions."""
         return self._expected[0] if self._expected else None
 
     def send_transaction(self, sender: str, recipient: str, content: bytes) -> bytes | Unsendable:
-        """Begin a transaction: the bytes to write now. `sender` "" is the null sender.
+        """Begin a transaction; return the bytes to write. `sender` "" is the null sender.
 
-        Raises LocalProtocolError while another one is under way or after the server's 421.
+        Raises LocalProtocolError during another transaction or after the server's 421.
         """
         if self._expected or self.is_closing:
             raise LocalProtocolError("the session is not ready for a transaction")
@@ -124,14 +124,14 @@ class ClientSession:
         return mail
 
     def receive(self, data: bytes) -> list[ClientEvent]:
-        """Take what was read; raises RemoteProtocolError."""
+        """Process received data; raises RemoteProtocolError."""
         events: list[ClientEvent] = []
         try:
             self._receive(data, events)
         except RemoteProtocolError:
             if not any(isinstance(event, Finished) for event in events):
                 if any(isinstance(event, Send) and event.is_content for event in events):
-                    self.is_content_sent = False  # it is never written
+                    self.is_content_sent = False  # the content is never written
                 raise
             self._expected.clear()
             self.is_closing = True
@@ -141,18 +141,18 @@ class ClientSession:
         event: ClientEvent | None = None
         self._parser.add(data)
         while (reply := self._parser.next_reply()) is not None:
-            # What a Send holds is not written yet, so nothing but a 421 can follow it here.
+            # The bytes of a Send are not written yet, so only a 421 can follow it here.
             if isinstance(event, Send) and reply.code != _SHUTTING_DOWN:
                 raise RemoteProtocolError(f"an answer before the command: {reply}")
             event = self._take(reply)
             if event is not None:
                 events.append(event)
-        # A 421 may be cut anywhere; what was answered before it must not be lost with it.
+        # A 421 may be split anywhere; the replies before it must not be lost.
         if not (self._expected or self.is_closing or self._parser.may_become(b"421")):
             raise RemoteProtocolError("bytes that answer no command")
 
     def quit(self) -> bytes:
-        """Say goodbye, between transactions: the bytes to write."""
+        """Begin QUIT, between transactions; return the bytes to write."""
         if self._expected:
             raise LocalProtocolError("a transaction is under way")
         self._expected.append(Stage.QUIT)
@@ -259,7 +259,7 @@ _GROUP: Final = (Stage.MAIL, Stage.RCPT, Stage.DATA)
 
 
 def _has_utf8_header(content: bytes) -> bool:
-    """Whether the header is UTF-8 beyond ASCII; one in another 8-bit code is not declared."""
+    """Whether the header has non-ASCII UTF-8; other 8-bit encodings are not declared."""
     ends = (content.find(b"\r\n\r\n"), content.find(b"\n\n"))
     header = content[: min((end for end in ends if end >= 0), default=len(content))]
     if header.isascii():

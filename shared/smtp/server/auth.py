@@ -1,8 +1,8 @@
-"""A server's AUTH (RFC 4954): the command, its challenges and responses, who is logged in.
+"""AUTH of a server (RFC 4954): the command, its challenges and responses, the logged-in user.
 
-Owns: the base64 lines, the replies to what is no response, one exchange at a time. Does not
-own: the mechanisms' messages (sasl.py), when AUTH may be given (states.py), who may come in
-(the policy). Promises: never raises for what a peer sends.
+Owns: the base64 lines, the replies to malformed responses, one exchange at a time. Does not
+own: the mechanisms' messages (sasl.py), when AUTH is allowed (states.py), who may log in
+(the policy). Guarantees: it never raises for data from a peer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shared.smtp.server.sasl import (
 )
 from shared.smtp.server.states import Access
 
-# What RFC 4954, 4 calls sufficient; it counts the CRLF.
+# Sufficient according to RFC 4954, 4; it includes the CRLF.
 MAX_RESPONSE_BYTES: Final = 12_288
 CONTINUE: Final = 334
 _LET_IN: Final = 235
@@ -42,7 +42,7 @@ MECHANISMS: Final[dict[str, Callable[[Callable[[], str]], Mechanism]]] = {
 _WHICH: Final = Reply(501, "5.5.4", "Say how: AUTH mechanism")
 _UNKNOWN: Final = Reply(504, "5.5.4", "Mechanism not offered")
 _CANCELLED: Final = Reply(501, "5.7.0", "Authentication cancelled")
-# 501 is for what is no base64 alone; a login that fails is 535 (RFC 4954, 4 and 6).
+# 501 is only for malformed base64; a failed login is 535 (RFC 4954, 4 and 6).
 _FAULTS: Final = {
     **{fault: Reply(535, "5.7.8", fault) for fault in SaslFault},
     SaslFault.BASE64: Reply(501, "5.5.2", SaslFault.BASE64),
@@ -50,12 +50,12 @@ _FAULTS: Final = {
 
 
 def no_nonce() -> str:
-    """Stands where no source of nonces was given."""
+    """The default for a missing source of nonces."""
     raise LocalProtocolError("SCRAM needs a source of nonces")
 
 
 def judge_mechanisms(mechanisms: tuple[str, ...], nonce: Callable[[], str]) -> None:
-    """Raise LocalProtocolError where these cannot be offered."""
+    """Raise LocalProtocolError if these mechanisms cannot be offered."""
     if not set(mechanisms) <= MECHANISMS.keys():
         raise LocalProtocolError(f"the mechanisms known are {', '.join(MECHANISMS)}")
     if _SCRAM in mechanisms and nonce is no_nonce:
@@ -63,10 +63,10 @@ def judge_mechanisms(mechanisms: tuple[str, ...], nonce: Callable[[], str]) -> N
 
 
 class Authentication:
-    """Who is logged in on one connection, and the exchange that is open.
+    """The logged-in user of one connection, and the open exchange.
 
-    What its methods return is a reply for the peer, where 334 goes on and any other ends the
-    exchange, or an event for the policy.
+    Its methods return a reply for the peer (334 continues the exchange, any other ends it) or an
+    event for the policy.
     """
 
     __slots__ = ("_exchange", "_mechanisms", "_nonce", "username")
@@ -78,7 +78,7 @@ class Authentication:
         self.username = ""
 
     def access(self, is_secure: bool) -> Access:
-        """How the session stands with AUTH."""
+        """Return the state of the session with regard to AUTH."""
         if self.username:
             return Access.LOGGED_IN
         if not self._mechanisms:
@@ -86,12 +86,12 @@ class Authentication:
         return Access.BEFORE_LOGIN if is_secure else Access.BEFORE_TLS
 
     def begin(self, argument: str) -> Reply | LoginEvent:
-        """AUTH mechanism [initial response]; spaces around and between count as one."""
+        """Parse AUTH mechanism [initial response]; several spaces count as one."""
         name, _, initial = argument.strip(" ").partition(" ")
         initial = initial.lstrip(" ")
         if not name:
             return _WHICH
-        # Letters outside ASCII have capitals inside it ("PLA\u0131N").
+        # Some non-ASCII characters have an ASCII upper case ("PLA\u0131N").
         if not name.isascii() or name.upper() not in self._mechanisms:
             return _UNKNOWN
         self._exchange = MECHANISMS[name.upper()](self._nonce)
@@ -100,18 +100,18 @@ class Authentication:
         return self._receive(b"" if initial == "=" else initial.encode())
 
     def receive(self, line: bytes) -> Reply | LoginEvent:
-        """A line of the exchange, without its CRLF; spaces at its end are ignored."""
+        """Process a line of the exchange, without its CRLF; trailing spaces are ignored."""
         line = line.rstrip(b" ")
         return self._end(_CANCELLED) if line == b"*" else self._receive(line)
 
     def offer(self, offer: ScramOffer) -> Reply | LoginEvent:
-        """The salt was found. Raises LocalProtocolError."""
+        """Continue with the salt of the name. Raises LocalProtocolError."""
         if not isinstance(self._exchange, Scram):
             raise LocalProtocolError("no SCRAM exchange waits for its salt")
         return self._told(self._exchange.offer(offer))
 
     def settle(self, event: LoginEvent, reply: Reply) -> bool:
-        """End the exchange; whether the reply lets in. Raises LocalProtocolError."""
+        """End the exchange; return whether the reply accepts. Raises LocalProtocolError."""
         self._end(reply)
         if reply.code >= 400:
             return False
@@ -123,7 +123,7 @@ class Authentication:
         return True
 
     def forget(self) -> None:
-        """TLS begins: nobody is logged in."""
+        """Forget the exchange and the login, because TLS begins."""
         self._exchange, self.username = None, ""
 
     # -- inside

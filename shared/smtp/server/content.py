@@ -1,8 +1,8 @@
-"""A message on its way into a server's session: when it ends, how large it is, what refuses it.
+"""Reads a message in a server's session: its end, its size, reasons to refuse it.
 
-Owns: the bound of what is held of it, its line rules. Does not own: the dialog around it.
-Promises: a message that is too large is dropped as it comes, and its line ends are judged all
-the same: where they are broken, nobody knows whether its end was meant.
+Owns: the limit of bytes in memory, the line rules. Does not own: the dialog around it.
+Guarantees: a message that is too large is dropped while it arrives, but its line ends are checked
+all the same: if they are malformed, it is uncertain whether its end was intended.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from shared.smtp.reply import Reply
 from shared.smtp.server import refusals
 from shared.smtp.server.options import ServerOptions
 
-# What is read past the content limit to answer 552 in order, before the session is ended.
+# How much is read beyond the content limit, to answer 552 in order, before the session is ended.
 MAX_OVERRUN_BYTES: Final = 16 * 1_048_576
 
 
 class UnterminatedMessage(Struct, frozen=True):
-    """So much has come without an end that the session is to be ended."""
+    """So much has arrived without an end that the session must be ended."""
 
 
 class ContentReader:
     """One message that is being received.
 
-    Its end `is_doubtful` where a CR or a LF of its own stands in it: a sender that lets those
-    through may have passed on the end mark too, as part of somebody's text (SMTP smuggling).
+    Its end `is_doubtful` if it contains a bare CR or LF: a sender that passes these on may also
+    have passed on the end mark as part of somebody's text (SMTP smuggling).
     """
 
     __slots__ = ("_carried", "_data", "_dropped_bytes", "_is_bare", "_options", "is_doubtful")
@@ -40,16 +40,16 @@ class ContentReader:
         self._options = options
         self.is_doubtful = False
         self._dropped_bytes = 0
-        self._carried = b""  # a CR at the end of what was dropped last
+        self._carried = b""  # a CR at the end of the last dropped part
         self._is_bare = False
 
     def take(self, buffer: Buffer) -> Content | UnterminatedMessage | None:
-        """The message, None while its end has not come."""
+        """Take the message; None while its end has not arrived."""
         stuffed = buffer.take_content()
         if stuffed is not None:
             return self._received(stuffed, buffer.may_be_stuffed)
         limit = self._options.max_content_bytes
-        # Stuffed dots make a message longer by a third at most ("..CRLF" for ".CRLF").
+        # Stuffed dots make a message at most a third longer ("..CRLF" for ".CRLF").
         if self._dropped_bytes or len(buffer) > limit + limit // 3 + 5:
             self._drop(buffer.drop_content())
             if self._dropped_bytes > limit + MAX_OVERRUN_BYTES:

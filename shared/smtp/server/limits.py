@@ -1,19 +1,19 @@
-"""How long a server bears a client that brings no mail: two counts, no clock. Pure.
+"""Limits for a client that sends no mail: two counts, no clock. Pure.
 
-Owns: the count of refused commands since the last accepted message, the count of commands that
-lead to no mail since the last whole message. Does not own: the replies (server.py).
+Owns: the count of refused commands since the last accepted message, and the count of idle commands
+since the last complete message. Does not own: the replies (refusals.py).
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-# What a client may ask for again and again without ever sending anything.
+# Commands that a client could repeat without ever sending mail.
 IDLE_COMMANDS: Final = frozenset({"NOOP", "RSET", "VRFY", "HELP", "EHLO", "HELO"})
 
 
 class AbuseLimits:
-    """The counts of one session. A limit of 0 is none."""
+    """The counts of one session. `max_idle` 0 means no limit."""
 
     __slots__ = ("_errors", "_idle", "_max_errors", "_max_idle")
 
@@ -24,17 +24,17 @@ class AbuseLimits:
         self._max_idle = max_idle
 
     def has_borne_error(self) -> bool:
-        """Count one more refused command; False when that was one too many."""
+        """Count a refused command; return False if the limit is exceeded."""
         self._errors += 1
         return self._errors <= self._max_errors
 
     def has_borne_idle(self) -> bool:
-        """Count one more command that leads nowhere; False when that was one too many."""
+        """Count an idle command; return False if the limit is exceeded."""
         self._idle += 1
         return not self._max_idle or self._idle <= self._max_idle
 
     def renew(self, is_accepted: bool) -> None:
-        """A message has come whole."""
+        """Reset the counts after a complete message."""
         self._idle = 0
         if is_accepted:
             self._errors = 0

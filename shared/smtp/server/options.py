@@ -1,4 +1,4 @@
-"""How a server's session behaves: the options of ServerSession. Values only."""
+"""The options of ServerSession. Values only."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from shared.smtp.server.auth import judge_mechanisms, no_nonce
 
 
 class ServerOptions(Struct, frozen=True):
-    """How a session behaves. Sizes in bytes; 0 means no limit for text lines, idle commands.
+    """The behaviour of a session. Sizes in bytes; 0 means no limit for text lines, idle commands.
 
     `max_errors`: refused commands without an accepted message between them; `max_idle_commands`:
-    NOOP, RSET, EHLO and the like without a message between them.
+    NOOP, RSET, EHLO and similar commands without a message between them.
 
-    `auth_mechanisms` (of server_auth.MECHANISMS) are offered inside TLS only; SCRAM needs
+    `auth_mechanisms` (of auth.MECHANISMS) are offered only inside TLS; SCRAM needs
     `nonce`, a source of printable nonces. `is_secure`: TLS was begun before the greeting.
     """
 
@@ -45,7 +45,7 @@ class ServerOptions(Struct, frozen=True):
         judge_mechanisms(self.auth_mechanisms, self.nonce)
 
     def offered(self, is_secure: bool) -> Extensions:
-        """What EHLO is told: the size limit, STARTTLS before TLS and AUTH inside it."""
+        """Return the extensions for EHLO: with the size limit, STARTTLS before TLS, AUTH inside."""
         return replace(
             self.extensions,
             size_limit_bytes=self.max_content_bytes,

@@ -1,4 +1,4 @@
-"""What a session says of its own accord: the refusals that no policy decides. Values only."""
+"""The refusals that the session sends without asking the policy. Values only."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""The server's side of three SASL mechanisms, without I/O: responses in, steps out.
+"""The server side of three SASL mechanisms, without I/O: it turns responses into steps.
 
 PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login) and SCRAM-SHA-256 (RFC 5802, 7677).
 
 Owns: the messages of each mechanism and the check of a SCRAM proof. Does not own: base64 and
-the lines of SMTP (server_auth.py), who is registered and what a password is worth (the policy).
-Promises: never raises for what a peer sends; a SCRAM exchange for an unknown name takes the
+the lines of SMTP (auth.py), who is registered and whether a password is right (the policy).
+Guarantees: it never raises for data from a peer; a SCRAM exchange for an unknown name takes the
 same course as one with a wrong password.
 
-Names and passwords are UTF-8 in form NFKC without control characters. The whole of SASLprep
-(RFC 4013) is not done: beyond that it only forbids letters nobody can type in a password, and
-its Unicode 3.2 would refuse newer ones. Channel binding is not offered, and nobody acts for
-another: an authorization identity is empty or the name itself.
+Names and passwords are UTF-8 in form NFKC without control characters. SASLprep (RFC 4013) is not
+applied completely: the rest only forbids characters that nobody can type in a password, and
+its Unicode 3.2 would refuse newer characters. Channel binding is not offered, and a user cannot act
+for another: an authorization identity must be empty or the name itself.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from shared.smtp.events import Login, ScramFinish, ScramStart
 
 MAX_NAME_OCTETS: Final = 255
 MAX_PASSWORD_OCTETS: Final = 1_024
-MAX_NONCE_OCTETS: Final = 512  # clients send some 24
+MAX_NONCE_OCTETS: Final = 512  # clients send about 24
 KEY_BYTES: Final = 32  # of SHA-256
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# An extension, with a letter that has no meaning: `m` MUST fail the exchange wherever it stands
-# (RFC 5802, 5.1), and a second name, nonce or proof would be read differently by others.
+# An extension with a letter that has no meaning here: `m` MUST fail the exchange at any position
+# (RFC 5802, 5.1), and others would read a second name, nonce or proof differently.
 _MORE: Final = rb"(?:,(?![aceimnprsv])[A-Za-z]=[^,\0]+)*"
 # gs2-header, authorization identity, client-first-message-bare with its name and nonce.
 _CLIENT_FIRST: Final = re.compile(
@@ -51,20 +51,20 @@ _NONCE: Final = re.compile(r"[!-+\--~]+")
 
 
 class ScramKeys(Struct, frozen=True):
-    """What one password has become (RFC 5802, 3)."""
+    """The keys of one password (RFC 5802, 3)."""
 
     stored_key: bytes
     server_key: bytes
 
     def __repr__(self) -> str:
-        return "ScramKeys(...)"  # a server key belongs in no log
+        return "ScramKeys(...)"  # a server key must not appear in logs
 
 
 class ScramOffer(Struct, frozen=True):
-    """What a SCRAM exchange with one name needs.
+    """The data that a SCRAM exchange with one name needs.
 
-    Several keys are several passwords that are valid at once, under one salt and number of
-    iterations. No keys: nobody has this name, and the exchange fails at the proof.
+    Several keys are several valid passwords, with the same salt and number of iterations. No keys:
+    the name does not exist, and the exchange fails at the proof.
     """
 
     salt: bytes
@@ -73,13 +73,13 @@ class ScramOffer(Struct, frozen=True):
 
 
 class Challenge(Struct, frozen=True):
-    """Send this and wait for the response."""
+    """Data to send before waiting for the response."""
 
     data: bytes
 
 
 class SaslFault(StrEnum):
-    """Why a response ends the exchange, in words for the peer."""
+    """The reason why a response ends the exchange, as a text for the peer."""
 
     BASE64 = "Not valid base64"
     MESSAGE = "Not a message of this mechanism"
@@ -92,7 +92,7 @@ Step = Challenge | Login | ScramStart | ScramFinish | SaslFault
 
 
 def decode_base64(text: bytes) -> bytes | None:
-    """Strictly: no other letters, whole groups, unused bits zero; None for anything else."""
+    """Decode strictly: no other characters, whole groups, unused bits zero; otherwise None."""
     try:
         data = b64decode(text, validate=True)
     except ValueError:
@@ -101,8 +101,8 @@ def decode_base64(text: bytes) -> bytes | None:
 
 
 def prepare(text: str, max_octets: int) -> str | None:
-    """A name or password as it is compared; None where it cannot be one."""
-    # Before and after: some letters become eighteen.
+    """Return a name or password in the form for comparison; None if it is not valid."""
+    # Checked before and after: some characters become eighteen.
     for form in (text, unicodedata.normalize("NFKC", text)):
         try:
             octets = len(form.encode())
@@ -126,11 +126,11 @@ class Mechanism(Protocol):
     """One exchange."""
 
     def prompt(self) -> Challenge:
-        """What is sent where the client has sent no initial response."""
+        """Return the challenge to send if the client has sent no initial response."""
         ...
 
     def receive(self, response: bytes) -> Step:
-        """Take a response, decoded."""
+        """Process a decoded response."""
         ...
 
 
@@ -138,11 +138,9 @@ class Plain:
     """One response: authorization identity, name and password, with NUL between."""
 
     def prompt(self) -> Challenge:
-        """An empty challenge."""
         return Challenge(b"")
 
     def receive(self, response: bytes) -> Step:
-        """The one response."""
         parts = response.split(b"\0")
         if len(parts) != 3:
             return SaslFault.MESSAGE
@@ -151,7 +149,7 @@ class Plain:
 
 
 class LoginExchange:
-    """LOGIN: the name, then the password, each a response of its own."""
+    """LOGIN: the name, then the password, each in its own response."""
 
     __slots__ = ("_name",)
 
@@ -159,11 +157,10 @@ class LoginExchange:
         self._name: bytes | None = None
 
     def prompt(self) -> Challenge:
-        """The name is asked for; clients know these two texts."""
+        """Ask for the name; clients recognise these two texts."""
         return Challenge(b"Username:")
 
     def receive(self, response: bytes) -> Step:
-        """The name, then the password."""
         if self._name is not None:
             return _login(self._name, response)
         if _parse(response, MAX_NAME_OCTETS) is None:
@@ -197,7 +194,7 @@ class Scram:
     )
 
     def __init__(self, nonce: str) -> None:
-        """`nonce` is the server's part. Raises LocalProtocolError where it cannot be one."""
+        """`nonce` is the server's part. Raises LocalProtocolError if it is not valid."""
         if _NONCE.fullmatch(nonce) is None:
             raise LocalProtocolError("a nonce is printable ASCII without a comma")
         self._nonce = nonce.encode()
@@ -208,15 +205,13 @@ class Scram:
         self.name = ""
 
     def prompt(self) -> Challenge:
-        """An empty challenge."""
         return Challenge(b"")
 
     def receive(self, response: bytes) -> Step:
-        """The client's next message."""
         return self._next(self, response)
 
     def offer(self, offer: ScramOffer) -> Challenge:
-        """The server-first-message. Raises LocalProtocolError where nothing may be offered so."""
+        """Return the server-first-message. Raises LocalProtocolError if the offer is not valid."""
         sizes = {len(key) for keys in offer.keys for key in (keys.stored_key, keys.server_key)}
         if not offer.salt or offer.iterations < 1 or sizes - {KEY_BYTES}:
             raise LocalProtocolError("an offer has a salt, iterations and keys of 32 bytes")
@@ -268,7 +263,7 @@ class Scram:
         return SaslFault.MESSAGE
 
 
-# Stands in where nobody has the name, so that the same work is done.
+# Used for an unknown name, so that the same work is done.
 _NOBODY: Final = ScramKeys(bytes(KEY_BYTES), bytes(KEY_BYTES))
 
 

@@ -1,14 +1,14 @@
-"""A server's side of a session, without I/O: bytes in, events to a policy, replies out.
+"""The server side of a session, without I/O: it turns bytes into events for a policy and replies.
 
-Use: `greet()`; then for each read `receive(data)` and, until it returns None, `next_event()`,
-each event answered with `answer(reply)` (at once or later: no further event comes before),
-ScramStart with `answer_scram(offer)`, Ended not at all; then write what `take_output()` returns.
+Use: `greet()`; then for each read `receive(data)` and `next_event()` until it returns None. Answer
+each event with `answer(reply)` (at once or later: no further event comes before), ScramStart with
+`answer_scram(offer)`, Ended not at all; then write the result of `take_output()`.
 
-Owns: grammar, order, limits, the replies to commands that no policy has an interest in.
-Does not own: who may send what (the policy), logins (server_auth.py), time limits (the edge).
-Promises: only CRLF.CRLF ends a message; a LF without CR, plain text after STARTTLS and talk
-before the greeting end the session; where lines that follow may be somebody's text and not
-commands, it takes no more mail (State.SPOILT); memory is bounded by the content limit and
+Owns: grammar, order, limits, the replies to commands that do not concern the policy.
+Does not own: who may send what (the policy), logins (auth.py), time limits (the edge).
+Guarantees: only CRLF.CRLF ends a message; a LF without CR, plain text after STARTTLS and data
+before the greeting end the session; if the lines that follow may be somebody's text instead of
+commands, it accepts no more mail (State.DESYNCED); memory is bounded by the content limit and
 MAX_UNREAD_BYTES, whatever the peer does (RFC 5321, 2920, 1870, 6152, 3207, 2034, 6531).
 """
 
@@ -51,7 +51,7 @@ _NO_MAIL: Final = Mail("", 0, is_eight_bit=False, is_smtputf8=False)
 
 
 class ServerSession:
-    """One connection's dialog."""
+    """The dialog of one connection."""
 
     __slots__ = (
         "_auth",
@@ -83,7 +83,7 @@ class ServerSession:
         self._recipients: list[str] = []
         self._incoming = ContentReader(Data("", ()), options)
         self._patience = AbuseLimits(options.max_errors, options.max_idle_commands)
-        self._is_data_refused = False  # by the answer to the last command
+        self._is_data_refused = False  # by the reply to the last command
         self.is_secure = options.is_secure  # TLS carries the session
         self.refused = 0  # commands, and responses of a login, so far
         self._auth = Authentication(options.auth_mechanisms, options.nonce)
@@ -91,29 +91,29 @@ class ServerSession:
 
     @property
     def state(self) -> State:
-        """Where the session stands."""
+        """The state of the session."""
         return self._state
 
     @property
     def authenticated_as(self) -> str:
-        """The name that is logged in; "" for none."""
+        """The name of the logged-in user; "" if nobody is logged in."""
         return self._auth.username
 
     @property
     def wants_data(self) -> bool:
-        """Whether the edge should go on reading; while False it pauses the transport."""
+        """Whether the edge should continue reading; while False it pauses the transport."""
         return self._pending is None and self._state not in MUTE
 
     def take_output(self) -> bytes:
-        """What is to be written now; b"" when nothing is."""
+        """Take the bytes to write now; b"" if there are none."""
         return self._output.take()
 
     def greet(self, reply: Reply) -> None:
-        """Send the greeting; one that is not positive ends the session."""
+        """Send the greeting; a greeting that is not positive ends the session."""
         if self._state is not State.BANNER:
             raise LocalProtocolError("the greeting was sent before")
         if len(self._buffer):
-            self._end(refusals.EARLY, "it spoke before the greeting")
+            self._end(refusals.EARLY, "it sent data before the greeting")
         elif reply.is_positive:
             self._put(Reply(reply.code, "", reply.text))
             self._state = State.GREETED
@@ -121,7 +121,7 @@ class ServerSession:
             self._end(reply, "refused at the greeting")
 
     def receive(self, data: bytes) -> None:
-        """Take what was read."""
+        """Add received data."""
         if self._state is states.CLOSED:
             return
         if self._buffer.add(data) <= MAX_UNREAD_BYTES:
@@ -131,7 +131,7 @@ class ServerSession:
             self._end(refusals.TOO_MUCH, "it sent too much ahead of replies")
 
     def next_event(self) -> ServerEvent | None:
-        """The next event; None while one waits for its answer or more bytes are needed."""
+        """Return the next event; None while one waits for its answer or more bytes are needed."""
         if self._pending is not None:
             return None
         while self._ended is None and self._read():
@@ -141,12 +141,12 @@ class ServerSession:
         return ended
 
     def answer(self, reply: Reply) -> None:
-        """Answer the event that waits. Raises LocalProtocolError where that cannot be."""
+        """Answer the waiting event. Raises LocalProtocolError if the answer is not possible."""
         event, self._pending = self._pending, None
         if reply.code == 421:
             self._end(reply, "the policy ended it")
             return
-        # Asked for by type: isinstance() takes five times as long for a Struct.
+        # Compared by type: isinstance() takes five times as long for a Struct.
         if type(event) is Recipient:
             if reply.is_positive:
                 self._recipients.append(event.address)
@@ -177,13 +177,13 @@ class ServerSession:
                 raise LocalProtocolError("no event waits for an answer")
 
     def answer_scram(self, offer: ScramOffer) -> None:
-        """Answer ScramStart. Raises LocalProtocolError where that does not wait."""
+        """Answer ScramStart. Raises LocalProtocolError if none waits."""
         if not isinstance(self._pending, ScramStart):
             raise LocalProtocolError("no ScramStart waits for an answer")
         self._pending = self._advance(self._auth.offer(offer))
 
     def tls_started(self) -> None:
-        """The handshake is done: everything known before it is forgotten (RFC 3207, 4.2)."""
+        """Forget everything known before the TLS handshake, which is done (RFC 3207, 4.2)."""
         if self._state is not states.TLS or len(self._buffer):
             raise LocalProtocolError("TLS starts after 220 and with an empty buffer")
         self.is_secure = True
@@ -198,7 +198,7 @@ class ServerSession:
         self._recipients = []
 
     def _reorder(self) -> None:
-        """TLS or a login changes what is offered and which commands may be given."""
+        """Update the extensions and allowed commands after TLS or a login."""
         access = self._auth.access(self.is_secure)
         self._order = order_of(access, self._options.requires_auth)
         self._offered = self._options.offered(self.is_secure)
@@ -222,7 +222,7 @@ class ServerSession:
             self._end(refusals.TOO_MANY_ERRORS, "too many errors")
 
     def _read(self) -> bool:
-        """Read one line or a message's content; False where there is none yet."""
+        """Process one line or the content of a message; return False if there is none yet."""
         state = self._state
         if state is states.CONTENT:
             return self._read_content()
@@ -262,7 +262,7 @@ class ServerSession:
             self._state = states.READY
         reply = (refusals.LOGIN_LINE if is_login else refusals.LINE)[fault]
         if fault is NoLine.TOO_LONG:
-            # What follows may be its rest or commands: nobody can tell without its end.
+            # The following bytes may be its rest or commands: without its end this is unknown.
             self._put(reply)
             reply = refusals.LINE_ENDS_ALL
         self._end(reply, f"a line is {fault.value}")
@@ -274,12 +274,12 @@ class ServerSession:
         allowed = self._order.allowed.get(verb)
         if isinstance(command, SyntaxFault) or allowed is None:
             if was_data_refused or verb == "BDAT":
-                self._reset(State.DESYNCED)  # the content comes all the same
+                self._reset(State.DESYNCED)  # the client sends the content all the same
             fault = command if isinstance(command, SyntaxFault) else SyntaxFault.VERB
             self._refuse(commands.UNKNOWN.get(verb, refusals.SYNTAX[fault]))
         elif self._state not in allowed:
             self._is_data_refused = verb == "DATA"
-            # Pipelined behind a RCPT that was refused it is no error of its own.
+            # If it is pipelined after a refused RCPT, it does not count as a separate error.
             self.refused -= self._is_data_refused
             self._refuse(self._order.refused[verb, self._state])
         elif verb in IDLE_COMMANDS and not self._patience.has_borne_idle():
@@ -297,12 +297,12 @@ class ServerSession:
             self._is_data_refused = verb == "DATA"
             self._refuse(found)
         elif isinstance(found, StartTls) and len(self._buffer):
-            # They would be read as if they came through TLS (CVE-2011-0411).
+            # They would be treated as if they came through TLS (CVE-2011-0411).
             self._end(refusals.INJECTED, "it sent commands after STARTTLS in plain text")
         elif found is not None:
             return found
         elif verb == "QUIT":
-            self._end(commands.BYE, "it said QUIT")
+            self._end(commands.BYE, "it sent QUIT")
         else:
             if verb == "RSET" and self._state in (states.MAIL, states.RCPT):
                 self._reset(states.READY)
@@ -317,7 +317,7 @@ class ServerSession:
         self._put(reply)
 
     def _advance(self, found: Reply | LoginEvent) -> LoginEvent | None:
-        """Go on with a login, or refuse it."""
+        """Continue a login, or refuse it."""
         self._state = states.AUTH
         if not isinstance(found, Reply):
             return found

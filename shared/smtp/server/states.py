@@ -1,7 +1,7 @@
-"""The states of a server's session and which command each lets through (RFC 5321, 4.1.4).
+"""The states of a server's session and the commands that each allows (RFC 5321, 4.1.4).
 
-Owns: the order of commands, as tables: one for each way in which a session can stand with
-AUTH. Does not own: what they do (server.py).
+Owns: the order of commands, as tables: one per AUTH state of a session. Does not own: the
+execution of commands (session.py).
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from shared.smtp.reply import Reply
 
 
 class State(IntEnum):
-    """Where a session stands."""
+    """The state of a session."""
 
-    # IntEnum: an Enum is hashed by a Python function, which every command would pay for.
+    # IntEnum: an Enum is hashed by a Python function, which would cost time for every command.
 
     BANNER = auto()  # connected; the greeting is not sent yet
     GREETED = auto()  # no EHLO yet
     READY = auto()
-    MAIL = auto()  # a sender is taken, no recipient yet
-    RCPT = auto()  # at least one recipient is taken
-    CONTENT = auto()  # 354 was given
+    MAIL = auto()  # a sender is accepted, no recipient yet
+    RCPT = auto()  # at least one recipient is accepted
+    CONTENT = auto()  # 354 was sent
     DESYNCED = auto()  # content may be read as commands: no more mail on this connection
     AUTH = auto()  # lines are the responses of a login, not commands
-    TLS = auto()  # 220 to STARTTLS was given; the handshake is the edge's
+    TLS = auto()  # 220 to STARTTLS was sent; the edge does the handshake
     CLOSED = auto()
 
 
-# For what is asked at each command: found through its class, a member costs a call.
+# For comparisons at each command: access to a member through its class costs a call.
 READY: Final = State.READY
 MAIL: Final = State.MAIL
 RCPT: Final = State.RCPT
@@ -41,24 +41,24 @@ AUTH: Final = State.AUTH
 TLS: Final = State.TLS
 CLOSED: Final = State.CLOSED
 
-# Nothing that comes is read as a command, or is not even taken from the transport.
+# In these states input is not read as commands (UNREAD), or not even from the transport (MUTE).
 UNREAD: Final = frozenset({State.BANNER, TLS, CLOSED})
 MUTE: Final = frozenset({TLS, CLOSED})
 
 
 class Access(IntEnum):
-    """How a session stands with AUTH."""
+    """The state of a session with regard to AUTH."""
 
-    NO_AUTH = auto()  # it knows no mechanism
-    BEFORE_TLS = auto()  # passwords are not taken in plain text
+    NO_AUTH = auto()  # no mechanism is configured
+    BEFORE_TLS = auto()  # passwords are not accepted in plain text
     BEFORE_LOGIN = auto()
     LOGGED_IN = auto()
 
 
 class Order(Struct, frozen=True):
-    """Verb to the states that let it through; verb and state to the refusal of the others.
+    """The allowed states by verb, and the refusals by verb and state.
 
-    `takes_mail`: MAIL is let through in READY.
+    `takes_mail`: MAIL is allowed in READY.
     """
 
     allowed: dict[str, frozenset[State]]
@@ -67,7 +67,7 @@ class Order(Struct, frozen=True):
 
 
 _MAILING: Final = frozenset({State.GREETED, State.READY, State.MAIL, State.RCPT})
-# What can do no harm where the lines may be a message that somebody else wrote.
+# Commands that are harmless even if the lines are a message that somebody else wrote.
 _ANY: Final = _MAILING | {State.DESYNCED}
 _HELLO_FIRST: Final = Reply(503, "5.5.1", "Say EHLO first")
 _NESTED: Final = Reply(503, "5.5.1", "A transaction is open already")
@@ -75,7 +75,7 @@ _NO_SENDER: Final = Reply(503, "5.5.1", "Give MAIL first")
 _NO_RECIPIENT: Final = Reply(554, "5.5.1", "No valid recipients")
 _SPOILT: Final = Reply(421, "4.7.0", "Content came where a command was due; connect again")
 
-# Verb to the states in which it may be given.
+# The states in which a verb is allowed.
 ALLOWED: Final[dict[str, frozenset[State]]] = {
     "EHLO": _MAILING,
     "HELO": _MAILING,
@@ -91,7 +91,7 @@ ALLOWED: Final[dict[str, frozenset[State]]] = {
     "QUIT": _ANY,
 }
 
-# (verb, state) to the refusal, for the pairs that ALLOWED leaves out. 421 ends the session.
+# The refusal by (verb, state), for the pairs that are not in ALLOWED. 421 ends the session.
 REFUSED: Final[dict[tuple[str, State], Reply]] = {
     ("MAIL", State.GREETED): _HELLO_FIRST,
     ("MAIL", State.MAIL): _NESTED,
@@ -119,7 +119,7 @@ _LOGIN_FIRST: Final = Reply(530, "5.7.0", "Authentication required")
 
 @cache
 def order_of(access: Access, requires_login: bool) -> Order:
-    """The order that holds; with `requires_login` there is no MAIL before the login."""
+    """Return the order of commands; with `requires_login`, MAIL is refused before the login."""
     allowed, refused = dict(ALLOWED), dict(REFUSED)
     if access is Access.NO_AUTH:
         del allowed["AUTH"]

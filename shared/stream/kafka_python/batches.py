@@ -1,17 +1,17 @@
 """Reads the records of a batch within bounds: a workaround for kafka-python 3.0.12.
 
-Whoever may write to an intake chooses what the decoder has to do. kafka-python 3.0.12
+Any client that may write to an intake topic controls the work of the decoder. kafka-python 3.0.12
 
-- decompresses without a limit, and lacks snappy and zstd without further packages (decompress.py
-  does it here);
-- makes a tuple of each header, 32 bytes for every byte that came: the headers of one record may
+- decompresses without a limit, and supports snappy and zstd only with further packages (here
+  decompress.py does it);
+- creates a tuple for each header, 32 bytes for every byte received: the headers of one record may
   take gigabytes. Here a record keeps its first MAX_HEADERS;
-- raises for a header name that is not UTF-8, again at each further poll, so that one record stops
-  its partition for ever. A Java client encodes an unpaired surrogate as "?", but the protocol
-  carries any bytes. Here the bytes that are not UTF-8 become "?".
+- raises an error for a header name that is not UTF-8, at every poll, so that one record stops its
+  partition forever. A Java client encodes an unpaired surrogate as "?", but the protocol
+  allows any bytes. Here the bytes that are not UTF-8 become "?".
 
-The headers can go when test_kafka_python_batches.py shows that the library bounds them itself;
-the limit when its codec.py takes one.
+The header code can be removed when test_kafka_python_batches.py shows that the library limits
+headers itself; the decompression limit when the library's codec.py accepts one.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from kafka.record.util import decode_varint
 
 from shared.stream.kafka_python.decompress import decompress
 
-# Decompressed, a batch of an honest producer is about 1 MB; one record may be 8 MB as it is.
+# A decompressed batch of an honest producer is about 1 MB; one uncompressed record may be 8 MB.
 MAX_BATCH_BYTES: Final = 32 * 1024 * 1024
-# More than an intake reads (200), so that it sees that there are too many.
+# More than an intake accepts (200), so that it can detect too many headers.
 MAX_HEADERS: Final = 256
 
 Headers = list[tuple[str, bytes | None]]
 
 
 def masked(name: bytes) -> str:
-    """The name with a "?" for each byte that is not part of UTF-8 text."""
+    """Decode the name, with a "?" for each byte that is not part of UTF-8 text."""
     text = name.decode("utf-8", "surrogateescape")
     return "".join("?" if "\udc80" <= letter <= "\udcff" else letter for letter in text)
 
 
 def require_order(due: int, offset: int, last: int) -> None:
-    """Raise CorruptRecordError unless the record's offset may follow.
+    """Raise CorruptRecordError unless the record's offset is in order.
 
-    Each record says its distance from the batch's first offset; the broker does not correct it.
+    Each record states its distance from the batch's first offset; the broker does not correct it.
     """
     if not due <= offset <= last:
         raise CorruptRecordError(f"offset {offset} is not between {due} and {last}")
@@ -56,15 +56,15 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
 
     @property
     def held_bytes(self) -> int:
-        """What it holds in memory."""
+        """The number of bytes that the batch holds in memory."""
         return len(self._buffer)
 
     @property
     def last_believable_offset(self) -> int:
-        """Where a batch with a wrong checksum ends.
+        """The last offset of a batch with a wrong checksum.
 
-        Its header may say anything then, so its two numbers of records must agree. If they do not,
-        one offset is passed over, and the broker gives the same batch again for the next one.
+        Its header cannot be trusted, so its two record counts must agree. If they do not, only
+        one offset is skipped, and the broker returns the same batch again for the next one.
         """
         delta = self.last_offset_delta
         return int(
@@ -79,7 +79,7 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
         self._decompressed = True
 
     def _read_msg(self, decode_varint: Any = decode_varint) -> Any:
-        """The next record. Layout: KIP-98, Record."""
+        """Read the next record. Layout: KIP-98, Record."""
         buffer = self._buffer
         length, start = decode_varint(buffer, self._pos)
         end = start + length
@@ -112,7 +112,7 @@ def _octets(buffer: bytes, pos: int, decode_varint: Any) -> tuple[bytes | None, 
 
 
 def _headers(buffer: bytes, pos: int, decode_varint: Any) -> tuple[Headers, int]:
-    """The first MAX_HEADERS headers, and where the next would begin."""
+    """Read the first MAX_HEADERS headers; also return the position after them."""
     count, pos = decode_varint(buffer, pos)
     if count < 0:
         raise CorruptRecordError(f"a record has {count} headers")

@@ -1,15 +1,16 @@
-"""Keep a claim on partitions that the group has taken away until they are drained.
+"""Keeps a claim on revoked partitions until they are drained.
 
-A cooperative rebalance has two rounds. In the first a member learns which partitions it must
-give up; it joins again without them, and the second round gives them to their new owner. The
-time between the two is the member's to finish what it has under way. kafka-python 3.0.12 gives
-it that time only inside the listener, on the thread that also sends the heartbeats: a drain of
+A cooperative rebalance has two rounds. In the first, a member learns which partitions it must
+give up; it joins again without them, and the second round assigns them to their new owner. Between
+the two rounds the member can finish its messages in flight. kafka-python 3.0.12 allows
+that only inside the listener, on the thread that also sends the heartbeats: a drain of
 some seconds there ends the membership.
 
 ClaimingAssignor names the partitions in `claims` as owned in every further join, so the leader
 gives them to nobody, however many rounds there are meanwhile. When a partition is drained,
-release() drops the claim and asks for the round that moves it. Only public parts of the assignor
-are used, but for `request_rejoin` of the coordinator: KafkaConsumer has no enforceRebalance().
+release() drops the claim, and another round moves it (rejoin_for_claims). Only public parts of the
+assignor are used, but for `request_rejoin` of the coordinator: KafkaConsumer has no
+enforceRebalance().
 """
 
 from __future__ import annotations
@@ -31,27 +32,37 @@ class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
         super().__init__()
         self._lock = threading.Lock()
         self._claims: set[TopicPartition] = set()
+        # Those that the last join named.
+        self._sent: frozenset[TopicPartition] = frozenset()
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the group knows other claims than there are now."""
+        with self._lock:
+            return self._claims != self._sent
 
     @property
     def claims(self) -> frozenset[TopicPartition]:
-        """The partitions named as owned beside the assigned ones."""
+        """The partitions named as owned in addition to the assigned ones."""
         with self._lock:
             return frozenset(self._claims)
 
     def claim(self, partitions: Iterable[TopicPartition]) -> None:
-        """Name these as owned from the next join on."""
+        """Name these partitions as owned from the next join on."""
         with self._lock:
             self._claims.update(partitions)
 
     def release(self, partitions: Iterable[TopicPartition]) -> None:
-        """Name these no longer, unless they are assigned."""
+        """Stop naming these partitions as owned, unless they are assigned."""
         with self._lock:
             self._claims.difference_update(partitions)
 
     def metadata(self, topics: Collection[str]) -> Any:
-        """The subscription sent with JoinGroup."""
+        """Build the subscription that is sent with JoinGroup."""
         assigned = self.member_assignment
-        claimed = {partition for partition in self.claims if partition.topic in topics}
+        with self._lock:
+            self._sent = sent = frozenset(self._claims)
+        claimed = {partition for partition in sent if partition.topic in topics}
         self.member_assignment = sorted({*(assigned or ()), *claimed})
         try:
             return super().metadata(topics)
@@ -59,14 +70,24 @@ class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
             self.member_assignment = assigned
 
 
+def rejoin_for_claims(consumer: Any, assignor: ClaimingAssignor) -> None:
+    """Ask for another join if the group knows outdated claims. Call it before each poll.
+
+    Not while a join is under way: its end would swallow the request, and what was released would
+    belong to nobody.
+    """
+    if assignor.is_outdated and not consumer._coordinator.rejoining:
+        request_rejoin(consumer)
+
+
 def request_rejoin(consumer: Any) -> None:
-    """Have the consumer join once more at its next poll."""
+    """Make the consumer join once more at its next poll."""
     consumer._coordinator.request_rejoin()
 
 
 def without_position(consumer: Any) -> set[TopicPartition]:
-    """Assigned partitions whose committed offset the broker has not given yet.
+    """Return the assigned partitions whose committed offset the broker has not returned yet.
 
-    It gives none while a transaction that commits an offset of the partition is open.
+    It returns none while a transaction that commits an offset of the partition is open.
     """
     return set(consumer._subscription.missing_fetch_positions())

@@ -1,12 +1,12 @@
-"""Close a client's connections on its I/O thread.
+"""Closes a client's connections on its I/O thread.
 
-Written for kafka-python 3.0.12, whose KafkaNetClient.close() closes the sockets on the thread that
-calls it, while the I/O thread may be receiving from one of them: that one then logs "Error
-receiving network data ... 'NoneType' object has no attribute 'recv'" with a traceback. All other
-work on a connection is already done by the I/O thread, so closing there ends the race.
+Written for kafka-python 3.0.12, whose KafkaNetClient.close() closes the sockets on the calling
+thread, while the I/O thread may be receiving from one of them: the I/O thread then logs "Error
+receiving network data ... 'NoneType' object has no attribute 'recv'" with a traceback. The I/O
+thread already does all other work on a connection, so closing there avoids the race.
 
-It can go when tests/integration/test_kafka_client_closing.py says that KafkaNetClient closes on the
-I/O thread by itself.
+It can be removed when tests/integration/test_kafka_client_closing.py shows that KafkaNetClient
+closes on the I/O thread by itself.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ClosingClient(KafkaNetClient):  # type: ignore[misc]
             try:
                 self._net.run(self._manager.close, node_id)
             except Exception:
-                # The I/O thread has ended meanwhile: nobody else uses the connections now.
+                # The I/O thread has ended meanwhile: no other thread uses the connections now.
                 self._manager.close(node_id)
         else:
             self._manager.close(node_id)

@@ -1,7 +1,7 @@
-"""Decompress the records of a Kafka batch, within a limit.
+"""Decompresses the records of a Kafka batch, within a limit.
 
 Owns: the five codecs of the record format (KIP-98, KIP-110) and their framing. Pure.
-Promises: memory for at most `limit` bytes of output, whatever the input claims, and no error but
+Guarantees: it allocates at most `limit` bytes of output, whatever the input claims, and raises only
 DecompressError. kafka-python 3.0.12 decompresses without a limit: 12 KB of gzip become 12 MB,
 400 KB become 400 MB. It reads snappy and zstd only with further packages.
 """
@@ -18,16 +18,16 @@ import cramjam
 import lz4.frame
 import zstandard
 
-# From org.xerial.snappy.SnappyCodec: the magic of a block stream. Version and compatible version
-# follow, four bytes each, which some producers write in the wrong byte order: they are not read.
+# The magic of a block stream, from org.xerial.snappy.SnappyCodec. Version and compatible version
+# follow, four bytes each; some producers write them in the wrong byte order, so they are not read.
 _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES: Final = 16
 _GZIP_WINDOW_BITS: Final = 31  # the largest window, with a gzip header
-# zstd's own default; a frame that asks for a larger window is refused.
+# zstd's default; a frame that requires a larger window is refused.
 _ZSTD_MAX_WINDOW: Final = 1 << 27
 
-# Producers write one gzip member or lz4 frame, and snappy blocks of 32 KiB or so. More of them than
-# this cost only time: each further member is a copy of the rest.
+# Producers write one gzip member or lz4 frame, and snappy blocks of about 32 KiB. The limits bound
+# the time: each further member copies the rest of the data.
 _MAX_MEMBERS: Final = 16
 _MAX_BLOCKS: Final = 65_536
 
@@ -46,7 +46,7 @@ def _too_large(limit: int) -> DecompressError:
 
 
 def decompress(codec: int, data: bytes, limit: int) -> bytes:
-    """The decompressed bytes, at most `limit`. Raises DecompressError."""
+    """Return the decompressed bytes, at most `limit`. Raises DecompressError."""
     found = _CODECS.get(codec)
     if found is None:
         raise DecompressError(f"compression type {codec} is not known")
@@ -57,7 +57,7 @@ def decompress(codec: int, data: bytes, limit: int) -> bytes:
         zlib.error,
         cramjam.DecompressionError,
         zstandard.ZstdError,
-        RuntimeError,  # what lz4 raises
+        RuntimeError,  # raised by lz4
         EOFError,
         struct.error,
     ) as error:
@@ -65,7 +65,7 @@ def decompress(codec: int, data: bytes, limit: int) -> bytes:
 
 
 def _members(make: Callable[[], Any], data: bytes, limit: int, padding: bytes) -> bytes:
-    """Decompress compressed streams that stand one behind another."""
+    """Decompress concatenated streams."""
     parts: list[bytes] = []
     left = limit
     while data or not parts:
@@ -85,7 +85,7 @@ def _members(make: Callable[[], Any], data: bytes, limit: int, padding: bytes) -
 
 
 def _gzip(data: bytes, limit: int) -> bytes:
-    # GNU gzip pads with zeros, and gzip.GzipFile passes them over.
+    # GNU gzip pads with zeros, and gzip.GzipFile skips them.
     return _members(lambda: zlib.decompressobj(_GZIP_WINDOW_BITS), data, limit, b"\0")
 
 
@@ -113,7 +113,7 @@ def _snappy(data: bytes, limit: int) -> bytes:
     left, at = limit, _XERIAL_HEADER_BYTES
     while at < len(data):
         if data.startswith(_XERIAL_MAGIC, at):
-            at += _XERIAL_HEADER_BYTES  # streams may stand one behind another
+            at += _XERIAL_HEADER_BYTES  # streams may be concatenated
             continue
         (size,) = struct.unpack_from(">i", data, at)
         at += 4
@@ -129,7 +129,7 @@ def _snappy(data: bytes, limit: int) -> bytes:
 
 
 def _snappy_block(block: bytes, left: int, limit: int) -> bytes:
-    """One block. Its first bytes are the length of its contents, which is looked at first."""
+    """Decompress one block, after checking the content length in its first bytes."""
     if cramjam.snappy.decompress_raw_len(block) > left:
         raise _too_large(limit)
     return bytes(cramjam.snappy.decompress_raw(block))

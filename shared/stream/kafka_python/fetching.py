@@ -1,21 +1,23 @@
-"""Fetches that no record can stop: a workaround for kafka-python 3.0.12.
+"""A fetcher that no record can stop: a workaround for kafka-python 3.0.12.
 
-What its fetcher cannot decode it raises from poll(), again at each poll, so one batch stops its
-partition for ever, and the records of others with it. It takes `max_poll_records` from one
-partition before it looks at the next, however large they are once decompressed.
+If the library's fetcher cannot decode a batch, poll() raises an error, again at every poll, so one
+batch stops its partition forever, and the records of other partitions with it. The fetcher takes
+`max_poll_records` from one partition before it reads the next, however large they are once
+decompressed.
 
-Here a batch that cannot be decoded comes as one record in its place in the stream, an
-UndecodableRecord: whoever reads it reports it and reads on behind it, commits, seeks and rewinds
-as with any other record. Partitions take turns, and a poll is bounded in bytes.
+Here a batch that cannot be decoded becomes one record at its position in the stream, an
+UndecodableRecord: the reader reports it and continues after it; it commits, seeks and rewinds as
+with any other record. Partitions take turns, and a poll is bounded in bytes.
 
-Promises:
+Guarantees:
 
-- a poll gives at most POLL_BYTES and the record that exceeds them, at most MAX_BATCH_BYTES;
-- at most PARKED_BYTES of decompressed records wait for their turn, and one batch more;
-- a batch whose checksum is wrong is fetched REFETCHES times more before it is given up: what was
-  damaged on its way comes whole then.
+- a poll returns at most POLL_BYTES plus the record that exceeds them, at most MAX_BATCH_BYTES;
+- at most PARKED_BYTES of decompressed records, plus one batch, wait for their turn;
+- a batch with a wrong checksum is fetched REFETCHES more times before it is skipped: data damaged
+  in transit is then received intact.
 
-The exceptions can go when test_fetching.py shows that the library skips what it cannot decode.
+The handling of undecodable batches can be removed when test_fetching.py shows that the library
+skips them itself.
 """
 
 from __future__ import annotations
@@ -39,19 +41,19 @@ log = logging.getLogger(__name__)
 POLL_BYTES: Final = 16 * 1024 * 1024
 PARKED_BYTES: Final = 64 * 1024 * 1024
 REFETCHES: Final = 2
-# Of a batch that cannot be decoded so much is kept.
+# How much of an undecodable batch is kept.
 KEPT_BYTES: Final = 64 * 1024
-# What a record costs beside its key, value and headers, about.
+# The approximate memory cost of a record in addition to its key, value and headers.
 _RECORD_BYTES: Final = 512
 _VERSION_AT: Final = 16
 _VERSION: Final = 2  # of the record format; Kafka 4 writes no other
 
 
 class UndecodableRecord(NamedTuple):
-    """A batch, or the rest of one, that cannot be decoded. `offset` is the last of its offsets.
+    """A batch, or the rest of one, that cannot be decoded. `offset` is its last offset.
 
-    `value` is the beginning of the batch as it came, `length` and `sha256` are of all of it. There
-    is no key and no header, so it is no pack, event or client either.
+    `value` is the beginning of the batch as received; `length` and `sha256` are of the whole batch.
+    It has no key and no headers, so it is never taken for a pack, event or client.
     """
 
     topic: str
@@ -65,11 +67,11 @@ class UndecodableRecord(NamedTuple):
     sha256: str
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
-    timestamp_type: int = 0  # as one that a producer stamped
+    timestamp_type: int = 0  # CreateTime: the producer's clock
 
 
 class _Budget:
-    """The bytes that are left of one poll, and how often a batch came with a wrong checksum."""
+    """The bytes left for one poll, and how often each batch came with a wrong checksum."""
 
     def __init__(self) -> None:
         self.left = POLL_BYTES
@@ -89,11 +91,11 @@ class BoundedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
 
     @property
     def held_bytes(self) -> int:
-        """What it holds in memory: what was fetched, and its present batch decompressed."""
+        """The number of bytes in memory: the fetched data and the current decompressed batch."""
         return int(self._fetched_bytes) + self._batch_bytes
 
     def take(self, n: int) -> list[Any]:
-        """At most `n` records, and no more once the poll's bytes are used up."""
+        """Return at most `n` records, and no more once the poll's bytes are used up."""
         taken: list[Any] = []
         try:
             for record in self.record_iterator:
@@ -102,7 +104,7 @@ class BoundedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
                 if len(taken) >= n or self._budget.left <= 0:
                     break
         except Exception:
-            # The iterator has ended; without this the fetcher would ask it for ever.
+            # The iterator has ended; without this the fetcher would call it forever.
             self.drain()
             raise
         return taken
@@ -139,7 +141,7 @@ class BoundedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
         return False
 
     def _is_hidden(self, batch: Any) -> bool:
-        """Whether its records are no consumer's: of an aborted transaction, or a marker."""
+        """Whether no consumer gets its records: an aborted transaction, or a marker."""
         if self.isolation_level == IsolationLevel.READ_COMMITTED and batch.has_producer_id():
             self._consume_aborted_transactions_up_to(batch.last_offset)
             if self._contains_abort_marker(batch):
@@ -166,7 +168,7 @@ class BoundedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
     def _undecodable(
         self, raw: memoryview, first: int, last: int, reason: str, timestamp: int = -1
     ) -> UndecodableRecord:
-        """What stands for the offsets `first` to `last`; the next fetch begins behind them."""
+        """Build the record that replaces the offsets `first` to `last`; fetch after them next."""
         self.next_fetch_offset = last + 1
         topic, partition = self.topic_partition
         place = {"topic": topic, "partition": partition, "first_offset": first}
@@ -214,27 +216,27 @@ class BoundedFetcher(Fetcher):  # type: ignore[misc]
         self._budget = _Budget()
 
     def PartitionRecords(self, *args: Any, **config: Any) -> BoundedPartitionRecords:  # noqa: N802
-        """What the base class calls to read a fetched partition."""
+        """Create a reader of a fetched partition; called by the base class."""
         for ours in ("key_deserializer", "value_deserializer"):
             config.pop(ours, None)
         return BoundedPartitionRecords(self._budget, *args, **config)
 
     def fetched_records(self, max_records: int | None = None, update_offsets: bool = True) -> Any:
-        """What was fetched before, as far as one poll may give it."""
+        """Return fetched records, within the limits of one poll."""
         self._budget.left = POLL_BYTES
         self._take_turns()
         return super().fetched_records(max_records, update_offsets)
 
     def _append(self, drained: Any, part: Any, max_records: int, update_offsets: bool) -> int:
         count = super()._append(drained, part, max_records, update_offsets)
-        # The base class goes on until it has max_records.
+        # The base class continues until it has max_records.
         return max_records if self._budget.left <= 0 else int(count)
 
     def _take_turns(self) -> None:
-        """Let another partition come before the rest of the one that was read last."""
+        """Read another partition before the rest of the one that was read last."""
         current = self._next_partition_records
         if not current:
-            # One that is used up keeps those that wait from being taken up.
+            # An exhausted current partition would keep the waiting ones from being read.
             self._next_partition_records = None
             return
         waiting = self._paused_partition_records
@@ -245,11 +247,11 @@ class BoundedFetcher(Fetcher):  # type: ignore[misc]
         if following is None and all(self._subscriptions.is_paused(tp) for tp in waiting):
             return
         waiting[current.topic_partition] = current
-        # None: the base class takes up the one that has waited longest.
+        # None: the base class reads the partition that has waited longest.
         self._next_partition_records = following
 
     def _next_fetched(self) -> Any:
-        """A partition that was fetched and not looked at yet."""
+        """Return a partition that was fetched and not read yet."""
         while self._completed_fetches:
             fetched = self._completed_fetches.popleft()
             if self._subscriptions.is_paused(fetched.topic_partition):
@@ -260,7 +262,7 @@ class BoundedFetcher(Fetcher):  # type: ignore[misc]
 
 
 def bound_fetches(consumer: Any) -> None:
-    """Give a new KafkaConsumer, which has not fetched anything yet, a BoundedFetcher."""
+    """Install a BoundedFetcher in a new KafkaConsumer, which has not fetched anything yet."""
     consumer._fetcher = BoundedFetcher(
         consumer._client, consumer._subscription, metrics=None, **consumer.config
     )

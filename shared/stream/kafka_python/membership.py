@@ -1,23 +1,23 @@
-"""Notice every way in which a consumer stops being a member of its group.
+"""Detects every way in which a consumer stops being a member of its group.
 
-Written for kafka-python 3.0.12, which reports a lost membership on one road only: when the
-heartbeat is refused and the next poll rejoins, `on_partitions_lost` is called. It is silent when
+Written for kafka-python 3.0.12, which reports a lost membership in one case only: when the
+heartbeat is refused and the next poll rejoins, it calls `on_partitions_lost`. It is silent when
 
 - JoinGroup or SyncGroup is answered UNKNOWN_MEMBER_ID or ILLEGAL_GENERATION during a rejoin: the
   consumer joins as a new member and keeps its old assignment and positions;
 - the poll interval has passed: the heartbeat loop leaves the group by itself;
-- another process uses the same `group.instance.id`: heartbeats stop, everything else goes on;
+- another process uses the same `group.instance.id`: heartbeats stop, everything else continues;
 - an assignment names a topic that has just been deleted: the old assignment stays in place
   under the new generation.
 
-After a loss its group metadata is (-1, ""), and the broker takes a transactional offset commit
-that names no member from anybody. Its assignor also claims partitions of the lost membership at
-the next join, and a leader believes it. So a consumer that lost its membership is not used again:
-StreamConsumer raises MembershipLost and its owner creates a new one.
+After a loss its group metadata is (-1, ""), and the broker accepts a transactional offset commit
+that names no member from any process. Its assignor also claims partitions of the lost membership
+at the next join, and the leader accepts that. A consumer that lost its membership is therefore not
+used again: StreamConsumer raises MembershipLost and its owner creates a new one.
 
-The lease: a heartbeat or SyncGroup that the broker answered well was received after it was sent,
-so the broker keeps this member at least until that time plus the session time-out. A process that
-was stopped and goes on therefore finds its lease expired before it has talked to anyone.
+The lease: the broker received a successful heartbeat or SyncGroup after it was sent, so it keeps
+this member at least until the time of sending plus the session time-out. A process that was
+suspended and continues therefore finds its lease expired before it has contacted any broker.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _UNKNOWN_MEMBER: Final = ""
 
 
 class Membership:
-    """The place of one KafkaConsumer in its group. Read it from any thread."""
+    """The group membership of one KafkaConsumer. May be read from any thread."""
 
     def __init__(
         self, consumer: Any, session_timeout_s: float, clock: Callable[[], float] = time.monotonic
@@ -44,9 +44,9 @@ class Membership:
         self._coordinator = coordinator = consumer._coordinator
         self._subscription = consumer._subscription
         self._confirmed_at = float("-inf")
-        # Why the membership is lost; "" while it is held or has not begun.
+        # The reason why the membership is lost; "" while it is held or has not begun.
         self.lost = ""
-        # Another process uses this instance name.
+        # True: another process uses this instance name.
         self.is_fenced = False
         self._reset = coordinator.reset_generation
         self._heartbeat = coordinator._handle_heartbeat_response
@@ -58,7 +58,7 @@ class Membership:
         coordinator._on_join_complete_async = self._on_join_complete
 
     def has_lease(self) -> bool:
-        """Whether the broker is known to keep this member at this moment."""
+        """Whether the broker certainly keeps this member now."""
         return not self.lost and self._clock() < self._confirmed_at + self._session_timeout_s
 
     def _on_reset(self, member_id: str = _UNKNOWN_MEMBER) -> None:
@@ -90,4 +90,4 @@ class Membership:
         await self._completed(generation, member_id, protocol, assignment)
         named = set(ConsumerProtocolAssignment.decode(assignment).partitions())
         if named != set(self._subscription.assigned_partitions()):
-            self.lost = self.lost or "the assignment names a topic that is not there"
+            self.lost = self.lost or "the assignment names a topic that does not exist"
