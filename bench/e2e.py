@@ -28,7 +28,7 @@ from bench import postfix, signing_key, smtp_sink
 from bench.processes import Usage, cpu_us_per_message, read_all
 from bench.publisher import Plan, Report
 from bench.smtp_sink import PeerError, SmtpSink
-from cli.stack import paths as places
+from cli.stack import paths
 from local.stack import Line, LineOptions
 from services.billing.core.usage import BILLED, decode_cell
 from services.billing.edge.cells import RedisCells
@@ -90,9 +90,9 @@ class _Throughput(Struct, frozen=True):
 
 
 def measure(messages: int, size_bytes: int, *, with_peer: bool, dkim: bool) -> Result:
-    """Run everything; takes minutes. Raises PeerError or PartAwayError with what is missing."""
+    """Run everything; takes minutes. Raises PeerError or PartNotStarted with what is missing."""
     name = f"bench-{os.getpid()}"
-    folder = places.run_folder(name)
+    folder = paths.run_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     try:
@@ -168,7 +168,7 @@ def _journal_sink(folder: Path) -> Iterator[str]:
     command = (sys.executable, "-m", "local.sink", "--listen", "127.0.0.1:0", *files)
     process = subprocess.Popen(
         [*command, "--behaviour", "accept"],
-        cwd=places.ROOT,
+        cwd=paths.ROOT,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
@@ -250,7 +250,7 @@ class _Bench:
         )
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.publisher", msgspec.json.encode(plan).decode()],
-            cwd=places.ROOT,
+            cwd=paths.ROOT,
             stdout=subprocess.PIPE,
         )
         try:

@@ -43,7 +43,7 @@ from bench.front_door_result import (
 from bench.processes import read_usage
 from bench.smtp_load import Plan, Talk, connect_all
 from bench.smtp_sink import PeerError, program
-from cli.stack import paths as places
+from cli.stack import paths
 from shared.runtime.open_files import allow_open_files
 
 # A slow peer gets this share of the messages, so that each row takes about as long.
@@ -81,12 +81,12 @@ class _Case(Struct, frozen=True):
 
 
 def measure(options: Options) -> Result:
-    """Run everything; takes minutes. Raises PeerError or PartAwayError with what is missing."""
+    """Run everything; takes minutes. Raises PeerError or PartNotStarted with what is missing."""
     for name in ("smtp-source", "smtp-sink"):
         program(name)
     allow_open_files(_OPEN_FILES)
     name = f"bench-door-{os.getpid()}"
-    folder = places.run_folder(name)
+    folder = paths.run_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     try:

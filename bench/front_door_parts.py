@@ -24,7 +24,7 @@ from bench import smtp_sink
 from bench.processes import cpu_us_per_message, read_all
 from bench.smtp_load import Plan, Report
 from bench.smtp_sink import PeerError, program
-from cli.stack import paths as places
+from cli.stack import paths
 from local.parts import certificate, ports
 from local.parts.services import ServicePlan, is_ready, service_process
 from local.process import Process
@@ -85,7 +85,7 @@ class Run(Struct, frozen=True):
 def running(name: str, folder: Path, kafka: str, redis: str, doors: int) -> Iterator[Servers]:
     """Start everything, Kafka and Redis only where no address is given.
 
-    `doors`: how many processes share a port where there are several. Raises PartAwayError or
+    `doors`: how many processes share a port where there are several. Raises PartNotStarted or
     PeerError where a part does not come up.
     """
     options = LineOptions(
@@ -155,7 +155,7 @@ def run_load(server: Server, plan: Plan) -> Run:
 def _load_process(plan: Plan) -> Iterator[subprocess.Popen[bytes]]:
     command = (sys.executable, "-m", "bench.smtp_load", msgspec.json.encode(plan).decode())
     process = subprocess.Popen(
-        command, cwd=places.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        command, cwd=paths.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     try:
         yield process
@@ -253,7 +253,7 @@ def _wait_ready(process: Process, http_port: int) -> None:
 def _aiosmtpd(*options: str) -> Iterator[Server]:
     address = f"{ports.LOOPBACK}:{smtp_sink.free_port()}"
     command = (sys.executable, "-m", "bench.front_door_peer", address, *options)
-    process = subprocess.Popen(command, cwd=places.ROOT, stdout=subprocess.PIPE)
+    process = subprocess.Popen(command, cwd=paths.ROOT, stdout=subprocess.PIPE)
     try:
         _expect_ready(process, "aiosmtpd")
         yield Server(address, {"aiosmtpd": process.pid})

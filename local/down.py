@@ -1,7 +1,7 @@
-"""`./sluice down`: end a line. The services finish what they hold; no process is left.
+"""`./sluice down`: stop a pipeline. The services finish their work; no process is left.
 
-What is in its Kafka stays for the next `up` of that name; --forget removes it, and the logs.
-Ending a line that does not run is well, too.
+The data in its Kafka stays for the next `up` of that name; --forget removes it and the logs.
+Stopping a pipeline that is not running is not an error.
 """
 
 from __future__ import annotations
@@ -15,23 +15,22 @@ from typing import Final
 import click
 
 from cli.answer import Exit, fail, print_json, say
-from cli.stack import paths as places
-from cli.stack import state
+from cli.stack import paths, state
 from cli.stack.state import State
 from shared.runtime.program_name import program_name
 
-# The services drain for up to 50 s, then sink, Redis and Kafka end.
+# The services drain for up to 50 s, then the sink, Redis and Kafka are stopped.
 _END_TIMEOUT_S: Final = 110.0
 _LOOK_EVERY_S: Final = 0.1
 
 
 def end(found: State) -> bool:
-    """End a running line; whether it ended by itself in time."""
+    """Stop a running pipeline. Returns whether it ended by itself in time."""
     os.kill(found.pid, signal.SIGTERM)
     give_up_at = time.monotonic() + _END_TIMEOUT_S
     while state.is_alive(found):
         if time.monotonic() > give_up_at:
-            # The kernel ends the parts with it (parent_death.py).
+            # The kernel then kills its parts too (parent_death.py).
             os.kill(found.pid, signal.SIGKILL)
             return False
         time.sleep(_LOOK_EVERY_S)
@@ -43,7 +42,7 @@ def end(found: State) -> bool:
 @click.option("--state", "name", default="main", show_default=True, help="Name of the pipeline.")
 @click.option("--forget", is_flag=True, help="Remove its data and logs, too.")
 def main(name: str, *, as_json: bool, forget: bool) -> None:
-    """End a line."""
+    """Stop a pipeline."""
     if not state.is_name(name):
         fail(f"--state: {name!r} cannot be the name of a folder", Exit.USAGE_ERROR, as_json)
     found = state.running(name)
@@ -52,7 +51,7 @@ def main(name: str, *, as_json: bool, forget: bool) -> None:
         drained = end(found)
     state.remove(name)
     if forget:
-        shutil.rmtree(places.run_folder(name), ignore_errors=True)
+        shutil.rmtree(paths.run_folder(name), ignore_errors=True)
     if not drained:
         say(f"the pipeline did not drain within {_END_TIMEOUT_S:.0f} s and was killed")
     if as_json:

@@ -1,8 +1,8 @@
-"""What the environment and the file that SLUICE_CONFIG names set for a line.
+"""The settings for a pipeline from the environment and the file that SLUICE_CONFIG names.
 
-`./sluice up` chooses addresses, routes and more for the services that it starts. Whatever a
-person has set wins over such a choice, key by key. Owns: finding what is set. Does not own:
-whether it is valid (each service says so), what is chosen (line_settings.py).
+`./sluice up` chooses addresses, routes and more for the services that it starts. A setting made by
+the user overrides such a choice, key by key. Owns: finding the user's settings. Does not own:
+validation (each service validates its settings), the choices (settings.py).
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from msgspec import Struct
 
 from shared.settings.loader import Fault, Given, SettingsError, find_given, variable_of
 
-_ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - asked, not bound
+_ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound here
 
 
 class Outside(Struct, frozen=True):
-    """The settings of a person by section and key, as they stand there."""
+    """The user's settings by section and key, unchanged."""
 
     given: Mapping[tuple[str, str], Given] = {}
 
     def origin(self, section: str, key: str) -> str:
-        """Where a key is set; "" where it is not."""
+        """Where a key is set; "" if it is not set."""
         found = self.given.get((section, key))
         return found.origin if found else ""
 
     def text(self, section: str, key: str) -> str:
-        """The value of a key as text; "" where it is not set."""
+        """The value of a key as text; "" if it is not set."""
         found = self.given.get((section, key))
         return "" if found is None else str(found.value)
 
     def port(self, section: str, key: str) -> int:
-        """A port; 0 where it is not set, or set to be chosen."""
+        """A port; 0 if it is not set, or set to 0."""
         text = self.text(section, key).strip()
         return int(text) if text.isascii() and text.isdecimal() else 0
 
@@ -44,7 +44,7 @@ class Outside(Struct, frozen=True):
         return _ANY_ADDRESS.get(host, host)
 
     def addresses(self, section: str, key: str) -> list[str] | None:
-        """A list of addresses; None where it is not set, or is no such list."""
+        """A list of addresses; None if it is not set or not valid."""
         found = self.given.get((section, key))
         value: Any = None if found is None else found.value
         try:
@@ -55,24 +55,24 @@ class Outside(Struct, frozen=True):
             return None
 
     def require_shareable(self, services: int) -> None:
-        """Raise SettingsError where several processes would get what only one can have."""
+        """Raise SettingsError if several processes would get a port that only one can use."""
         port = self.port("telemetry", "http_port")
         if port and services > 1:
-            expected = f"0 or nothing: the {services} services of a line cannot share a port"
+            expected = f"0 or nothing: the {services} services of a pipeline cannot share a port"
             origin = self.origin("telemetry", "http_port")
             raise SettingsError([Fault("telemetry.http_port", str(port), expected, origin)])
 
     def without_given(self, chosen: Mapping[str, str]) -> dict[str, str]:
-        """Of these variables those whose keys nobody has set."""
+        """The chosen variables whose keys the user has not set."""
         given = {variable_of(*path) for path in self.given}
         return {name: value for name, value in chosen.items() if name not in given}
 
 
 def in_url(host: str) -> str:
-    """A host as it stands in a URL."""
+    """Format a host for a URL."""
     return f"[{host}]" if ":" in host else host
 
 
 def find_outside(environ: Mapping[str, str]) -> Outside:
-    """What is set; raises SettingsError where the file cannot be read."""
+    """Find the user's settings. Raises SettingsError if the file cannot be read."""
     return Outside(find_given(environ))

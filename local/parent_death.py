@@ -1,11 +1,11 @@
-"""Starts a program that must not outlive whoever started it.
+"""Starts a program that must not outlive the process that started it.
 
 `python parent_death.py PARENT_PID PROGRAM [ARGUMENTS]` asks the kernel to kill this process when
-its parent ends (PR_SET_PDEATHSIG, kept across exec), then becomes the program. So a kill -9 of the
-supervisor leaves no broker behind. The signal follows the thread that started the process:
-supervisor.py starts everything from one thread that lives as long as it does.
+its parent ends (PR_SET_PDEATHSIG, kept across exec), then executes the program. So a kill -9 of the
+supervisor leaves no broker behind. The signal is sent when the thread that started the process
+ends: supervisor.py starts everything from one thread that lives as long as the supervisor.
 
-Run as a file by the plain interpreter (-I -S): it costs 15 ms and imports nothing of ours.
+It is run as a file by the plain interpreter (-I -S): this costs 15 ms and imports none of our code.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _PARENT_GONE: Final = 143
 
 
 def main() -> None:
-    """Tie this process to its parent and become the program."""
+    """Tie this process to its parent, then execute the program."""
     parent, program, *arguments = sys.argv[1:]
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(parent):  # it died before the kernel knew
+    if os.getppid() != int(parent):  # the parent died before prctl took effect
         sys.exit(_PARENT_GONE)
-    os.execvp(program, [program, *arguments])  # noqa: S606 - that is the point
+    os.execvp(program, [program, *arguments])  # noqa: S606 - intended
 
 
 if __name__ == "__main__":

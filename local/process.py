@@ -1,8 +1,8 @@
-"""One process of a line: how it is run, and the running thing.
+"""One process of a pipeline: its specification, and the running process.
 
-Owns: starting (behind parent_death.py, in a process group of its own, its output in a log file),
-signalling and ending one process. Does not own: when any of that happens (supervisor.py).
-Promises: `end` returns with the whole process group gone.
+Owns: starting (through parent_death.py, in a process group of its own, with output to a log file),
+signalling and ending one process. Does not own: when this happens (supervisor.py).
+Guarantees: when `end` returns, the whole process group has ended.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TAIL_LINES: Final = 12
 
 
 class ProcessSpec(Struct, frozen=True):
-    """How to run a process, tell that it is ready, and how long to wait for it."""
+    """How to run a process, how to check that it is ready, and how long to wait for it."""
 
     name: str
     command: tuple[str, ...]
@@ -36,7 +36,7 @@ class ProcessSpec(Struct, frozen=True):
     extra_env: dict[str, str] = field(default_factory=dict)  # for one start, by a test
 
     def with_extra_env(self, extra: dict[str, str]) -> ProcessSpec:
-        """The same process with this, and only this, environment besides its own."""
+        """The same process with this extra environment, replacing an earlier one."""
         return structs.replace(self, extra_env=extra)
 
 
@@ -59,27 +59,27 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its process id, which is its group's id too."""
+        """The process id, which is also the id of its process group."""
         return self._popen.pid
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; else its exit code, or the negative number of the signal."""
+        """None while the process runs; then its exit code, or the negative number of a signal."""
         return self._popen.poll()
 
     @property
     def runs(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether the process is running."""
         return self._popen.poll() is None
 
     def signal(self, number: int) -> None:
-        """Send a signal to the process alone; nothing happens when it has ended."""
+        """Send a signal to the process only; does nothing if it has ended."""
         if self.runs:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for its end; whether it has ended in time."""
+        """Wait for the process to end. Returns whether it ended in time."""
         try:
             self._popen.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -87,25 +87,25 @@ class Process:
         return True
 
     def kill(self) -> None:
-        """End the whole group at once."""
+        """Kill the whole group at once."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self.wait(_KILL_WAIT_S)
 
     def end(self, timeout_s: float) -> bool:
-        """Ask it to end, wait, then end the whole group; whether it ended by itself."""
+        """Terminate the process, wait, then kill the group. Returns whether it ended by itself."""
         self.signal(signal.SIGTERM)
         in_time = self.wait(timeout_s)
         self.kill()
         return in_time
 
     def log_tail(self) -> str:
-        """The last lines it wrote."""
+        """The last lines of the process's log."""
         return tail(self.log)
 
 
 def tail(log: Path) -> str:
-    """The last lines of a log; "" when there is none."""
+    """The last lines of a log; "" if there is no log."""
     try:
         lines = log.read_text("utf-8", "replace").splitlines()
     except OSError:

@@ -1,7 +1,8 @@
-"""What a line chooses for the services that it starts: addresses, routes, limits of its door.
+"""The settings that a pipeline chooses for its services: addresses, routes, front door limits.
 
-Pure but for the door's certificate, which is made. A key that a person has set is never chosen
-(outside.py), but for what the command line names and what no two processes can share.
+Pure, except that the front door's certificate is created. A key that the user has set is never
+overridden (outside.py), except by options of the command line and by settings that no two
+processes can share.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from local.outside import Outside, in_url
 from local.parts import certificate, ports
 from shared.settings.loader import variable_of
 
-# All peers of this line have one address: what limits a single host would limit all of them.
+# All peers of this pipeline have one address: a limit per host would limit all of them together.
 _DOOR_LIMITS: Final = {
     "SLUICE_INGEST__SMTP_MAX_CONNECTIONS_PER_ADDRESS": "4000",
     "SLUICE_INGEST__SMTP_MAX_BEFORE_LOGIN_PER_ADDRESS": "4000",
@@ -40,14 +41,14 @@ _CERTIFICATE_FILES: Final = (("ingest", "tls_certificate_file"), ("ingest", "tls
 
 
 def door_limits(environ: Mapping[str, str]) -> dict[str, str]:
-    """The limits of the line's front door, but for those that the environment sets."""
+    """The limits of the pipeline's front door, except those that the environment sets."""
     return {name: value for name, value in _DOOR_LIMITS.items() if name not in environ}
 
 
 def kept(outside: Outside, kafka: str, redis: str) -> list[str]:
-    """What a person has set and a line would have chosen: key and origin, for people.
+    """The user's settings that replace a choice of the pipeline, as text: key and origin.
 
-    `kafka` and `redis` are what the command line names, which wins over both.
+    `kafka` and `redis` are options of the command line, which override both.
     """
     chosen = [*_CHOSEN, *_CERTIFICATE_FILES]
     chosen += [("kafka", "bootstrap")] if not kafka else []
@@ -57,7 +58,7 @@ def kept(outside: Outside, kafka: str, redis: str) -> list[str]:
 
 
 class LineSettings(Struct, frozen=True):
-    """The settings of one line. `kafka` and `redis` are given on the command line, else ""."""
+    """The settings of one pipeline. `kafka` and `redis` are command-line options, "" if absent."""
 
     outside: Outside
     kafka: str
@@ -68,28 +69,28 @@ class LineSettings(Struct, frozen=True):
 
     @property
     def broker(self) -> str:
-        """The broker that the line is to use; "" for one of its own."""
+        """The broker that the pipeline uses; "" for an embedded one."""
         return self.kafka or self.outside.text("kafka", "bootstrap")
 
     @property
     def redis_url(self) -> str:
-        """The Redis that the line is to use; "" for one of its own."""
+        """The Redis that the pipeline uses; "" for an embedded one."""
         return self.redis or self.outside.text("redis", "url")
 
     @property
     def sink(self) -> str:
-        """Where the sink listens."""
+        """The address on which the sink listens."""
         return self._address("sink")
 
     @property
     def billing(self) -> str:
-        """Where usage is answered, as host:port."""
+        """The address of the usage API, as host:port."""
         host = self.outside.host("billing", "http_host", ports.LOOPBACK)
         return f"{in_url(host)}:{self.outside.port('billing', 'http_port') or self.port['billing']}"
 
     @property
     def http_host(self) -> str:
-        """Where the services answer /ready and /metrics."""
+        """The host on which the services serve /ready and /metrics."""
         return self.outside.host("telemetry", "http_host", ports.LOOPBACK)
 
     @property
@@ -100,15 +101,15 @@ class LineSettings(Struct, frozen=True):
         return str(certificate.path_of(self.folder))
 
     def door(self, name: str) -> str | None:
-        """The first address of the front door, `smtp` or `smtps`; None where it is closed."""
+        """The first address of the front door for `smtp` or `smtps`; None if there is none."""
         if not self.outside.origin("ingest", f"{name}_listen"):
             return self._address(name)
         return next(iter(self.outside.addresses("ingest", f"{name}_listen") or ()), None)
 
     def for_service(self, kafka: str, redis: str) -> dict[str, str]:
-        """The environment of every service, on this broker and Redis."""
+        """The environment of every service, with this broker and Redis."""
         chosen = {
-            # The names of parts last: one that is started again takes its partitions over.
+            # The parts keep their names: a restarted part takes over its partitions.
             "SLUICE_KAFKA__STATIC_MEMBERSHIP": "true",
         }
         if self.has_sink:
@@ -121,7 +122,7 @@ class LineSettings(Struct, frozen=True):
         return env
 
     def for_billing(self, *, is_first: bool) -> dict[str, str]:
-        """Where a process of billing answers: the first at the line's port, others at any."""
+        """The HTTP port of a billing process: the pipeline's port for the first, any for others."""
         if not is_first:
             return {"SLUICE_BILLING__HTTP_PORT": "0"}
         if self.outside.port("billing", "http_port"):
@@ -129,7 +130,7 @@ class LineSettings(Struct, frozen=True):
         return {"SLUICE_BILLING__HTTP_PORT": str(self.port["billing"])}
 
     def for_front_door(self) -> dict[str, str]:
-        """The environment of the ingest that keeps the front door."""
+        """The environment of the ingest process that runs the front door."""
         chosen = {
             "SLUICE_INGEST__SMTP_LISTEN": json.dumps([self._address("smtp")]),
             "SLUICE_INGEST__SMTPS_LISTEN": json.dumps([self._address("smtps")]),
@@ -144,9 +145,9 @@ class LineSettings(Struct, frozen=True):
         return self.outside.without_given(chosen)
 
     def is_named(self, name: str) -> bool:
-        """Whether a process has the instance name that a person has set for all.
+        """Whether a process gets the instance name that the user has set for all.
 
-        Of further processes of a service (`deliver-2`) no two may have one.
+        Further processes of a service (`deliver-2`) do not: two of them must not share a name.
         """
         return "-" not in name and bool(self.outside.text("runtime", "instance"))
 

@@ -1,10 +1,10 @@
-"""The whole line on this machine: Kafka, Redis, the four services and the sink.
+"""The whole pipeline on this machine: Kafka, Redis, the four services and the sink.
 
-Owns: which processes there are, their ports, the environment that ties them together, the
-order of start and end. Does not own: how processes are kept (supervisor.py) nor what the
-parts are (parts/). State lies in one folder: logs/, kafka/, sink.jsonl.
+Owns: which processes there are, their ports, the environment that connects them, the order of
+start and stop. Does not own: supervising processes (supervisor.py), how each part is run (parts/).
+The state is in one folder: logs/, kafka/, sink.jsonl.
 
-Promises: `start` returns when every part is ready, or raises PartAwayError with nothing left
+Guarantees: `start` returns when every part is ready, or raises PartNotStarted and leaves nothing
 running; `stop` drains the services first (SIGTERM, up to 50 s) and leaves no process.
 """
 
@@ -18,7 +18,7 @@ from types import TracebackType
 
 from msgspec import Struct, field
 
-from cli.stack import paths as places
+from cli.stack import paths
 from cli.stack.endpoints import Endpoints
 from cli.stack.environment import SERVICES
 from local.outside import Outside, in_url
@@ -34,18 +34,18 @@ from shared.topics import names
 
 
 def say_on_stderr(text: str) -> None:
-    """Tell the person at the terminal."""
+    """Print a message for the user on standard error."""
     print(f"sluice: {text}", file=sys.stderr, flush=True)
 
 
 class LineOptions(Struct, frozen=True):
-    """What a line consists of and where its state lies."""
+    """The parts of a pipeline and the folder of its state."""
 
     name: str = "main"
     folder: Path | None = None  # default: .sluice/run/<name>
     kafka: str = ""  # host:port of an existing broker; "": an embedded one
     redis: str = ""  # URL of an existing Redis; "": an embedded one
-    outside: Outside = Outside()  # what wins over the settings that the line chooses
+    outside: Outside = Outside()  # overrides the settings that the pipeline chooses
     kafka_properties: dict[str, str] = field(default_factory=dict)  # of the embedded broker
     services: tuple[str, ...] = SERVICES
     sink: bool = True
@@ -62,7 +62,7 @@ class Line:
 
     def __init__(self, options: LineOptions) -> None:
         self.options = options
-        self.folder = options.folder or places.run_folder(options.name)
+        self.folder = options.folder or paths.run_folder(options.name)
         self.folder.mkdir(parents=True, exist_ok=True)
         wanted = ("kafka", "controller", "redis", "sink", "billing", "smtp", "smtps")
         if options.base_port:
@@ -81,11 +81,11 @@ class Line:
         self._http_ports: dict[str, int] = {}
         self._supervisor = Supervisor(self.folder / "logs", options.restart, options.say)
 
-    # --- what it offers -------------------------------------------------------------------
+    # --- properties -----------------------------------------------------------------------
 
     @property
     def doors(self) -> Endpoints:
-        """Where each door is."""
+        """The address of each endpoint."""
         has_billing = "billing" in self.options.services
         has_door = "ingest" in self.options.services
         return Endpoints(
@@ -104,7 +104,7 @@ class Line:
 
     @property
     def sink_journal(self) -> Path:
-        """The sink's journal: one JSON line for each decision."""
+        """The sink's journal: one JSON line per decision."""
         return self.folder / "sink.jsonl"
 
     @property
@@ -113,12 +113,12 @@ class Line:
         return self._supervisor.names()
 
     def pids(self) -> dict[str, int]:
-        """The process id of each part that runs."""
+        """The process id of each running part."""
         processes = {name: self.process(name) for name in self.parts}
         return {name: process.pid for name, process in processes.items() if process.runs}
 
     def process(self, name: str) -> Process:
-        """The process of a part as it runs, or ran last; KeyError when there never was one."""
+        """The current or last process of a part. Raises KeyError if there never was one."""
         return self._supervisor.process(name)
 
     def log(self, name: str) -> Path:
@@ -126,22 +126,22 @@ class Line:
         return self._supervisor.log(name)
 
     def restarts(self, name: str) -> int:
-        """How often a part was started again after dying."""
+        """How often a part was restarted after it died."""
         return self._supervisor.restarts(name)
 
     def is_ready(self, name: str) -> bool:
-        """Whether a part runs and says it is ready."""
+        """Whether a part is running and reports that it is ready."""
         return self.process(name).runs and self._supervisor.spec(name).is_ready()
 
     # --- start and end --------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start everything and wait until it is ready; PartAwayError when a part is not."""
+        """Start everything and wait until it is ready. Raises PartNotStarted."""
         try:
             self._supervisor.start(self._foundations())
             if not self.settings.broker:
-                # On a broker of somebody else's the services create what they need, with the
-                # replication their settings name.
+                # On an external broker the services create the topics they need, with the
+                # replication in their settings.
                 ensure_topics(self.doors.kafka, names.plans(("default",)))
             self._supervisor.start([self._service(name) for name in self.options.services])
         except BaseException:
@@ -149,7 +149,7 @@ class Line:
             raise
 
     def stop(self) -> None:
-        """Drain and end the services, then the sink, then Redis, then Kafka."""
+        """Drain and stop the services, then stop the sink, then Redis, then Kafka."""
         known = self._supervisor.names()
         own = [name for name in known if name.partition("-")[0] in SERVICES]
         self._supervisor.stop((own, (SINK,), ("redis",), ("kafka",)))
@@ -167,38 +167,38 @@ class Line:
         self.stop()
 
     def forget_data(self) -> None:
-        """Remove what only a running line needs: the broker's data. Logs and journal stay."""
+        """Remove the data of Kafka and Redis. Logs and journal stay."""
         for folder in ("kafka", "redis"):
             shutil.rmtree(self.folder / folder, ignore_errors=True)
 
     # --- single parts, for tests ----------------------------------------------------------
 
     def kill(self, name: str, number: int) -> None:
-        """Send a signal to a part; what dies is started again unless options.restart is off."""
+        """Send a signal to a part; a part that dies is restarted unless options.restart is off."""
         self.process(name).signal(number)
 
     def hold(self, name: str) -> None:
-        """Leave a part down when it ends next, until start_part."""
+        """Do not restart a part when it ends next, until start_part."""
         self._supervisor.hold(name)
 
     def stop_part(self, name: str) -> bool:
-        """End a part gracefully and leave it down; whether it drained within its time."""
+        """Stop a part gracefully and leave it down. Returns whether it drained in time."""
         return self._supervisor.stop_one(name)
 
     def start_part(self, name: str, extra_env: Mapping[str, str] | None = None) -> None:
         """Start a part that is down, or a further process of a service (`deliver-2`).
 
-        Returns at once (wait_ready waits). The extra environment holds for this start and
-        for restarts of it, until the next start_part.
+        Returns at once (wait_ready waits). The extra environment applies to this start and its
+        restarts, until the next start_part.
         """
         spec = self._spec(name)
         self._supervisor.spawn(spec.with_extra_env(dict(extra_env or {})))
 
     def wait_ready(self, name: str) -> None:
-        """Wait until a part is ready; PartAwayError when it ends or takes too long."""
+        """Wait until a part is ready. Raises PartNotStarted if it ends or takes too long."""
         self._supervisor.wait_ready(name)
 
-    # --- what the parts are ---------------------------------------------------------------
+    # --- the parts ------------------------------------------------------------------------
 
     def _spec(self, name: str) -> ProcessSpec:
         if name.partition("-")[0] in SERVICES:
@@ -232,7 +232,7 @@ class Line:
             self._http_ports[name] = self._http_port(name)
         doors, settings = self.doors, self.settings
         env = settings.for_service(doors.kafka, doors.redis)
-        # A further process of ingest reads the intakes only; one of billing answers on any port.
+        # A further ingest process only reads the intakes; a further billing process uses any port.
         if name == "ingest":
             env |= settings.for_front_door()
         if name.startswith("billing"):

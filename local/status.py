@@ -21,7 +21,7 @@ _MARKS: Final = {True: "ready", False: "NOT READY"}
 
 
 class Status(Struct, frozen=True):
-    """The JSON of `status --json`: the doors as `up` gives them, and what is behind each."""
+    """The JSON of `status --json`: the endpoints as `up` prints them, and which parts are ready."""
 
     state: str
     running: bool
@@ -39,7 +39,7 @@ class Status(Struct, frozen=True):
 
 
 def readiness(doors: Endpoints) -> dict[str, bool]:
-    """Ask every part whether it is ready."""
+    """Check whether each part is ready."""
     found = {
         "kafka": kafka_broker.serves(doors.kafka),
         "redis": redis_server.answers_url(doors.redis),
@@ -53,7 +53,7 @@ def readiness(doors: Endpoints) -> dict[str, bool]:
 
 
 def status_of(found: State) -> Status:
-    """The status of a running line."""
+    """The status of a running pipeline."""
     doors = found.doors
     if doors is None:
         return Status(state=found.name, running=True, pid=found.pid, ready={})

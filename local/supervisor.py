@@ -1,12 +1,12 @@
-"""Keeps the processes of a line running and ends them in order.
+"""Keeps the processes of a pipeline running and stops them in order.
 
-Owns: starting, waiting until ready, starting again what died (with a growing pause, and it
-says so), holding what a test wants to stay down, ending. Does not own: what the processes are
-(line.py) and how one is run (process.py).
+Owns: starting, waiting until ready, restarting processes that died (after a growing pause, with a
+message), keeping down a process that a test holds, stopping. Does not own: which processes there
+are (stack.py) and how one is run (process.py).
 
-Promises: after `stop` no process is left, also when a start was cut short. When this process
-itself is killed, the kernel ends all of them (parent_death.py); that follows the thread that
-started them, so one thread that lives as long as the supervisor starts everything.
+Guarantees: after `stop` no process is left, also if a start was interrupted. If this process itself
+is killed, the kernel kills all of them (parent_death.py). The kernel does this when the thread that
+started them ends, so one thread that lives as long as the supervisor starts everything.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from local.parts.unavailable import PartNotStarted
 from local.process import Process, ProcessSpec
 
 _LOOK_EVERY_S: Final = 0.1
-# A process that dies is started again after the first pause, and each time after twice that.
+# A process that dies is restarted after the first pause; the pause doubles with each death.
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
-# One that ran this long had started well: the pauses begin anew.
+# After a process has run this long, the next pause is the first one again.
 SETTLED_AFTER_S: Final = 30.0
 
 Say = Callable[[str], None]
 
 
 def pause_s(deaths: int) -> float:
-    """How long to wait before the start after this many deaths in a row (1 is the first)."""
+    """The pause before the restart after this many deaths in a row (1 is the first)."""
     return float(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(deaths - 1, 10)))
 
 
 class _Kept:
-    """A process under care: what it is, the running one, its deaths."""
+    """A supervised process: its specification, the running process, its deaths."""
 
     def __init__(self, spec: ProcessSpec) -> None:
         self.spec = spec
         self.process: Process | None = None
         self.held = False
-        # What never was ready is not started again: its first start failed, which is said.
+        # A process that never was ready is not restarted: its failed start is reported.
         self.was_ready = False
         self.deaths = 0
         self.restarts = 0
@@ -63,7 +63,7 @@ class Supervisor:
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="spawner")
         self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
         logs.mkdir(parents=True, exist_ok=True)
-        for old in logs.glob("*.log"):  # of the line that ran here before
+        for old in logs.glob("*.log"):  # of the pipeline that ran here before
             old.unlink()
         self._watcher.start()
 
@@ -72,7 +72,7 @@ class Supervisor:
         return self._logs / f"{name}.log"
 
     def names(self) -> list[str]:
-        """Every process under care, in the order of their start."""
+        """The names of all supervised processes, in the order of their start."""
         with self._lock:
             return list(self._kept)
 
@@ -90,21 +90,21 @@ class Supervisor:
             return self._kept[name].spec
 
     def restarts(self, name: str) -> int:
-        """How often it was started again after dying."""
+        """How often a process was restarted after it died."""
         with self._lock:
             return self._kept[name].restarts
 
     def start(self, specs: Sequence[ProcessSpec]) -> None:
-        """Start these side by side and wait until all are ready; PartAwayError when one is not."""
+        """Start these in parallel and wait until all are ready. Raises PartNotStarted."""
         for spec in specs:
             self.spawn(spec)
         self.wait_ready(*(spec.name for spec in specs))
 
     def spawn(self, spec: ProcessSpec) -> None:
-        """Start a process and do not wait for it; nothing happens when it runs already."""
+        """Start a process without waiting for it; does nothing if it is already running."""
         with self._lock:
             if self._stopping.is_set():
-                raise PartNotStarted("the line is being stopped")
+                raise PartNotStarted("the pipeline is being stopped")
             kept = self._kept.setdefault(spec.name, _Kept(spec))
             if kept.process is not None and kept.process.runs:
                 return
@@ -113,7 +113,8 @@ class Supervisor:
             kept.process = starting.result()
 
     def wait_ready(self, *names: str) -> None:
-        """Wait until these are ready; PartAwayError with the last lines of one that is not."""
+        """Wait until these are ready. Raises PartNotStarted with the last log lines of one that
+        is not."""
         waiting, since = list(names), time.monotonic()
         while waiting:
             for name in tuple(waiting):
@@ -128,7 +129,7 @@ class Supervisor:
     def _check_alive(self, name: str, waited_s: float) -> None:
         process, spec = self.process(name), self.spec(name)
         if self._stopping.is_set():
-            raise PartNotStarted(f"{name}: the line was stopped before it was ready")
+            raise PartNotStarted(f"{name}: the pipeline was stopped before it was ready")
         with self._lock:
             comes_back = self._restart and self._kept[name].was_ready
         if not process.runs and not comes_back:
@@ -140,18 +141,18 @@ class Supervisor:
         raise PartNotStarted(f"{name} {fault} ({self.log(name)}):\n{process.log_tail()}")
 
     def hold(self, name: str) -> None:
-        """Leave this process down when it ends, until it is started again."""
+        """Do not restart this process when it ends, until it is started explicitly."""
         with self._lock:
             self._kept[name].held = True
 
     def stop_one(self, name: str) -> bool:
-        """End one process gracefully and leave it down; whether it ended by itself in time."""
+        """Stop one process gracefully and leave it down. Returns whether it ended by itself."""
         self.hold(name)
         process = self.process(name)
         return process.end(process.spec.stop_timeout_s)
 
     def stop(self, order: Iterable[Sequence[str]]) -> None:
-        """End everything, group by group in this order, then whatever is left."""
+        """Stop everything, group by group in this order, then all remaining processes."""
         with self._lock:
             self._stopping.set()
         for group in order:
@@ -200,7 +201,7 @@ class Supervisor:
             kept.due_at = now + pause
             self._say(
                 f"{kept.spec.name} ended (exit code {process.exit_code}); "
-                f"starting it again in {pause:.1f} s"
+                f"restarting it in {pause:.1f} s"
             )
         elif now >= kept.due_at and not self._stopping.is_set():
             kept.restarts += 1

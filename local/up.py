@@ -17,8 +17,7 @@ from msgspec import Struct, structs
 
 from cli.answer import Exit, fail, print_json, say
 from cli.interrupt import StopAskedError, interruptible
-from cli.stack import paths as places
-from cli.stack import state
+from cli.stack import paths, state
 from cli.stack.endpoints import Endpoints, described
 from cli.stack.environment import SERVICES, base_environment
 from cli.stack.state import State
@@ -31,7 +30,7 @@ from local.stack import Line, LineOptions
 from shared.runtime.program_name import program_name
 from shared.settings.loader import SettingsError
 
-# Jars and packages may have to be fetched first.
+# Jars and packages may have to be downloaded first.
 _DETACH_TIMEOUT_S: Final = 600.0
 _LOOK_EVERY_S: Final = 0.1
 _REFRESH_EVERY_S: Final = 0.5
@@ -40,7 +39,7 @@ MAX_DELIVER: Final = 10
 
 
 class Wanted(Struct, frozen=True):
-    """What the command line asks for."""
+    """The options of the command line."""
 
     name: str
     deliver: int
@@ -81,7 +80,7 @@ def main(**options: Any) -> None:
             f"the pipeline {name!r} is already running: ./sluice status", Exit.USAGE_ERROR, as_json
         )
     try:
-        # What is wrong with it is said before anything is started.
+        # Faults of the settings are reported before anything is started.
         outside = find_outside(os.environ)
         outside.require_shareable(len(_processes(wanted.deliver)))
         for key in kept(outside, wanted.kafka, wanted.redis):
@@ -101,7 +100,7 @@ def main(**options: Any) -> None:
 
 
 def announce(doors: Endpoints, wanted: Wanted) -> None:
-    """Print the doors."""
+    """Print the endpoints."""
     if wanted.as_json:
         print_json(doors)
         return
@@ -110,12 +109,12 @@ def announce(doors: Endpoints, wanted: Wanted) -> None:
     if doors.sink and not find_outside(os.environ).origin("deliver", "routes"):
         print("mail goes to the local sink and to nobody else; it answers by the recipient:")
         print(*(f"  {pattern:<20} {what}" for pattern, what in behaviour.ADDRESSES), sep="\n")
-    print(f"logs: {places.run_folder(wanted.name) / 'logs'}")
+    print(f"logs: {paths.run_folder(wanted.name) / 'logs'}")
     print(f"./sluice status{again} shows its state, ./sluice down{again} stops it", flush=True)
 
 
 def keep(wanted: Wanted) -> None:
-    """Start the line in this process and keep it until a signal; StopAskedError then."""
+    """Start the pipeline in this process and run it until a signal, then raise StopAskedError."""
     pid = os.getpid()
     mine = State(wanted.name, pid, state.start_of(pid), "starting")
     state.write(mine)
@@ -163,7 +162,7 @@ def _base_port(wanted: Wanted) -> int:
 
 
 def _refresh(line: Line, mine: State) -> None:
-    """Keep the process ids in the state file current, for as long as the line runs."""
+    """Keep the process ids in the state file current while the pipeline runs."""
     while True:
         time.sleep(_REFRESH_EVERY_S)
         current = structs.replace(mine, parts=line.pids(), doors=line.doors)
@@ -173,8 +172,8 @@ def _refresh(line: Line, mine: State) -> None:
 
 
 def start_detached(wanted: Wanted) -> Endpoints:
-    """Start a process of its own that keeps the line; the doors once all is ready."""
-    folder = places.run_folder(wanted.name)
+    """Start a separate process that runs the pipeline; returns the endpoints when all is ready."""
+    folder = paths.run_folder(wanted.name)
     folder.mkdir(parents=True, exist_ok=True)
     state.remove(wanted.name)
     command = [sys.executable, "-m", "local.up", "--state", wanted.name]
@@ -214,7 +213,9 @@ def _await_ready(name: str, keeper: subprocess.Popen[bytes]) -> Endpoints:
         if keeper.poll() is not None:
             found = state.read(name)
             raise PartNotStarted(
-                found.error if found and found.error else f"the pipeline ended: see {name}/up.log"
+                found.error
+                if found and found.error
+                else f"the pipeline ended: see {paths.run_folder(name) / 'up.log'}"
             )
         time.sleep(_LOOK_EVERY_S)
     raise PartNotStarted(f"the pipeline was not ready within {_DETACH_TIMEOUT_S:.0f} s")

@@ -1,8 +1,8 @@
-"""`./sluice test`: install what the tests need, then run them; options are pytest's.
+"""`./sluice test`: install the programs that the tests need, then run pytest with these options.
 
-The foreign clients and peers come from Debian's packages (postfix with its smtp-source and
-smtp-sink, swaks, ...), and only where they are missing; those for Node come with npm. They and
-the broker's jars are fetched first, so that no test's own time limit pays for it.
+The foreign clients and peers come from Debian packages (postfix with its smtp-source and smtp-sink,
+swaks, ...) and are installed only if they are missing; those for Node come from npm. They and the
+broker's jars are downloaded first, so that the download does not count against a test's time limit.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from typing import Final
 from msgspec import Struct
 
 from cli.answer import Exit, say
-from cli.stack import paths as places
+from cli.stack import paths
 from cli.stack.environment import base_environment
 from local.parts import kafka_java, packages
 from local.parts.unavailable import PartNotStarted
 from tools import node_modules
 
-# Postfix asks what to set up; the tests run their own instances and need none.
+# The package of Postfix asks for a configuration; the tests run their own instances without it.
 _POSTFIX_ANSWERS: Final = (
     "postfix postfix/main_mailer_type select No configuration\n"
     "postfix postfix/mailname string localhost\n"
 )
 
 
-# What the examples of docs/ need of npm, and nothing that a service does.
-NODE_PACKAGES: Final = places.ROOT / "tests" / "integration" / "node"
+# The npm packages for the examples in docs/; no service needs them.
+NODE_PACKAGES: Final = paths.ROOT / "tests" / "integration" / "node"
 
-# Each may run a broker and a line of services of its own.
+# Each may run its own broker and pipeline of services.
 MAX_PROCESSES: Final = 4
 
 
 class Foreign(Struct, frozen=True):
-    """What the tests talk to, how it is seen to be there, and the Debian package that has it."""
+    """Foreign software that the tests use: how to detect it, and its Debian package."""
 
     programs: tuple[str, ...]
     package: str
@@ -61,12 +61,12 @@ FOREIGN: Final = (
 
 
 def missing() -> list[Foreign]:
-    """What this machine does not have of it."""
+    """The foreign software that this machine does not have."""
     return [each for each in FOREIGN if not is_there(each)]
 
 
 def is_there(foreign: Foreign) -> bool:
-    """Whether every part of it is found; a Perl module is loaded, since a file can be of no use."""
+    """Whether every part is found; a Perl module is loaded, because its file may be unusable."""
     if not all(map(packages.find_program, foreign.programs)):
         return False
     if foreign.plug_in and not any(Path("/usr/lib").glob(foreign.plug_in)):
@@ -78,9 +78,9 @@ def is_there(foreign: Foreign) -> bool:
 
 
 def spread(arguments: Sequence[str]) -> tuple[str, ...]:
-    """The options that spread the tests over processes, where none of that kind is given.
+    """The options that spread the tests over processes, unless such an option is given.
 
-    The tests wait more than they compute, for servers to start and for what was hurt to mend.
+    The tests wait more than they compute: for servers to start and for parts to recover.
     The long ones (`--long`) run one after the other: each loads the machine and reports progress.
     """
     alone = ("-n", "--numprocesses", "--dist", "--pdb", "-s", "--long")
@@ -90,7 +90,7 @@ def spread(arguments: Sequence[str]) -> tuple[str, ...]:
 
 
 def main(arguments: list[str]) -> int:
-    """Set up and become pytest."""
+    """Install what is missing, then execute pytest."""
     try:
         wanted = missing()
         if wanted:
@@ -103,7 +103,7 @@ def main(arguments: list[str]) -> int:
     except PartNotStarted as away:
         say(str(away))
         return Exit.PART_UNAVAILABLE
-    os.chdir(places.ROOT)
+    os.chdir(paths.ROOT)
     environ = {**os.environ, **base_environment()}
     command = [sys.executable, "-m", "pytest", *spread(arguments), *arguments]
     os.execve(sys.executable, command, environ)  # noqa: S606 - pytest's exit code is ours

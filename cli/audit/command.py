@@ -9,7 +9,7 @@ On a busy line: the end of what is committed is noted first, then the end of wha
 finals count up to the first, tallies up to the second. A message's tally is committed before
 anybody else sees the message, so no final counted here lacks its tally.
 
-Exit codes: 0 it balances, 1 it does not, 3 Kafka is away.
+Exit codes: 0 it balances, 1 it does not, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class _Reading:
 
 
 def audit(options: ClientOptions, settled: bool = False, topic: str = EVENTS) -> Report:
-    """Read mail.events up to its present end and judge it. Raises PartAway."""
+    """Read mail.events up to its present end and judge it. Raises PartUnavailable."""
     with EventLog(options, topic) as log:
         committed = log.committed_ends()
         written = log.written_ends()

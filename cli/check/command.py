@@ -1,9 +1,9 @@
 """`sluice check`: what the rules say of a message, before it is sent.
 
 Owns: the command, finding the client, and showing. Does not own: reading what is given
-(check_files.py), the verdict and its words (check_verdict.py). Nothing is written anywhere.
-Exit codes: 0 all messages are accepted, 1 at least one is not, 2 wrong use (which an unknown
-client and a file that cannot be read are), 3 Kafka is away.
+(check_files.py), the verdict and its words (verdict.py). Nothing is written anywhere.
+Exit codes: 0 all messages are accepted, 1 at least one is not, 2 wrong usage (which an unknown
+client and a file that cannot be read are), 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PATHS are messages, folders (every .eml file in them), mboxes, or - for standard
 whose name ends in .eml is one message; another one is an mbox when its name ends in .mbox or it
 begins with "From ".
 
-Exit code 0: all are accepted; 1: at least one is not; 2: wrong use; 3: Kafka is away.
+Exit code 0: all are accepted; 1: at least one is not; 2: wrong usage; 3: Kafka is unavailable.
 """
 
 

@@ -57,8 +57,8 @@ def lines_meant(rule: str, lines: list[HeaderLine], code_header: bytes) -> list[
     return [line for line in lines if line.name in names]
 
 
-def line_to_mend(rule: str, meant: list[HeaderLine]) -> str:
-    """The text of the one line to mend: of a doubled header the second; "" where there is none."""
+def line_to_fix(rule: str, meant: list[HeaderLine]) -> str:
+    """The text of the line to fix: of a doubled header the second; "" where there is none."""
     if not meant:
         return ""
     one_too_many = len(meant) > 1 and rule not in _NOT_ALLOWED

@@ -1,7 +1,7 @@
 """What breaks no rule and is refused by the SMTP front door: broken and over-long lines. Pure.
 
-By Kafka such a message is taken, and deliver mends its line ends; so these are notes beside the
-verdict. Owns: the words. Does not own: the line rules (shared/smtp/content.py).
+Such a message is accepted from Kafka, and deliver fixes its line ends; so these are notes beside
+the verdict. Owns: the words. Does not own: the line rules (shared/smtp/content.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Judges one message for `sluice check`, and words the verdict. Pure.
 
 Owns: the verdict's shape for programs and its rows for people. Does not own: the rules, their
-reasons and how to mend a breach (shared/submission/rules.py), which are those of validate.
+reasons and how to fix a breach (shared/submission/rules.py), which are those of validate.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cli.check.files import Message
-from cli.check.lines import HeaderLine, header_lines, line_to_mend, lines_meant, printable
+from cli.check.lines import HeaderLine, header_lines, line_to_fix, lines_meant, printable
 from cli.check.smtp import notes_for_smtp
 from shared.mail.headers import CODE_HEADER, Defect, scan
 from shared.mail.likely_mistakes import mistake_in_bytes
@@ -25,8 +25,8 @@ from shared.topics.records import Facts, Violation
 
 _MAX_LINES_SHOWN: Final = 3  # of a header that stands in a message more often
 _ENVELOPE_RULES: Final = ("R9", "R10", "R11")
-_MEND_HEADER: Final = "Write the header again: lines Name: value, then an empty line"
-_MEND_UNREADABLE: Final[dict[str, str]] = {
+_FIX_HEADER: Final = "Write the header again: lines Name: value, then an empty line"
+_FIX_UNREADABLE: Final[dict[str, str]] = {
     Defect.NUL_BODY: "Take the NUL bytes out, or encode the text as base64"
 }
 
@@ -147,7 +147,7 @@ def _as_entry(verdict: Verdict, rule: str) -> dict[str, Any]:
     return {
         "ok": False,
         "reason": broken.reason,
-        "header": line_to_mend(rule, verdict.meant[rule]),
+        "header": line_to_fix(rule, verdict.meant[rule]),
     }
 
 
@@ -162,8 +162,8 @@ def _unreadable(verdict: Verdict) -> Iterator[Row]:
     broken = verdict.broken.get(UNREADABLE)
     if broken is not None:
         yield Row("FAIL", f"{UNREADABLE}: {printable(broken.reason)}", "fail")
-        mend = _MEND_UNREADABLE.get(verdict.defect, _MEND_HEADER)
-        yield Row("", f"mend: {mend}", "detail")
+        fix = _FIX_UNREADABLE.get(verdict.defect, _FIX_HEADER)
+        yield Row("", f"fix: {fix}", "detail")
 
 
 def _notes(verdict: Verdict) -> Iterator[Row]:
@@ -182,7 +182,7 @@ def _failed(verdict: Verdict, rule: Rule) -> Iterator[Row]:
     envelope = _envelope(verdict.submission, rule.id)
     if envelope:
         yield Row("", f"envelope: {printable(envelope)}", "detail", cut=True)
-    yield Row("", f"mend: {rule.mend}", "detail")
+    yield Row("", f"fix: {rule.fix}", "detail")
 
 
 def _envelope(submission: Submission, rule: str) -> str:

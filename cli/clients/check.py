@@ -1,9 +1,9 @@
 """`sluice clients check`: whether a client's sending domain is delegated as it has to be.
 
 Owns: the command, what the installation expects, and showing. Does not own: what is well and what
-is not (shared/mailauth/delegation.py), asking the DNS (clients_dns.py). Nothing is written.
-Exit codes: 0 all is well (a warning is), 1 there is a fault, 2 wrong use (which an unknown client
-is), 3 the DNS or Kafka is away and no fault is known.
+is not (shared/mailauth/delegation.py), asking the DNS (dns.py). Nothing is written.
+Exit codes: 0 all is well (a warning is), 1 there is a fault, 2 wrong usage (which an unknown client
+is), 3 the DNS or Kafka is unavailable and no fault is known.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from cli.clients.dns import DnsLookUps, ResolverError
 from cli.clients.faults import answering
 from cli.clients.given import read_clients
 from cli.clients.lane_warnings import expected_lane, found_lane, known_lanes
-from cli.config.service_settings import ServiceConfigError, ask_services
+from cli.config.service_settings import ServiceConfigError, ask_service
 from cli.target import find_kafka, kafka_options
 from shared.mail.domains import normalise
 from shared.mailauth.delegation import Expected, Finding, Judgement, judge_delegation
@@ -50,11 +50,11 @@ _COLOURS: Final = {
 _MARGIN: Final = " " * 9
 _HELP: Final = """Look in the DNS whether a client's sending domain is delegated as it has to be.
 
-MX, SPF, DKIM and DMARC are judged; each fault is told with the record that mends it. What is not
+MX, SPF, DKIM and DMARC are judged; each fault is shown with the record that fixes it. What is not
 given is taken from the settings: --mail-host from ingest.smtp_host_name, --selector and --dkim-key
 from deliver.dkim_selector and deliver.dkim_key_file.
 
-Exit code 0: all is well; 1: there is a fault; 2: wrong use; 3: the DNS or Kafka is away.
+Exit code 0: all is well; 1: there is a fault; 2: wrong usage; 3: the DNS or Kafka is unavailable.
 """
 
 
@@ -168,7 +168,8 @@ def _expected(asked: _Asked) -> Expected:
     """What the options say, else the settings. Raises WrongChoice, ServiceConfigError."""
     settings: dict[str, str] = {}
     if not (asked.mail_hosts and asked.selectors and asked.key_file):
-        settings = {shared.row.key: str(shared.row.value) for shared in ask_services()}
+        rows = [row for service in ("ingest", "deliver") for row in ask_service(service)]
+        settings = {row.key: str(row.value) for row in rows}
     hosts = asked.mail_hosts or (settings["ingest.smtp_host_name"],)
     origin = "--mail-host" if asked.mail_hosts else "ingest.smtp_host_name (give --mail-host)"
     selectors = asked.selectors or (settings["deliver.dkim_selector"],)

@@ -3,7 +3,7 @@
 Owns: the commands but `credentials` and `check`. Does not own: judging the file
 (shared/registry/file/clients_file.py), what an apply changes (changes.py), writing it (publish.py).
 Exit codes: 1 when `diff` finds a difference or NAME is not registered, 2 for a wrong file,
-3 when Kafka is away.
+3 when Kafka is unavailable.
 """
 
 from __future__ import annotations

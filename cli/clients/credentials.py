@@ -3,7 +3,7 @@
 Owns: the commands. Does not own: how a password becomes keys (shared/registry/credentials.py).
 A generated password is printed once and kept nowhere; running services follow within a second.
 Exit codes: 1 when NAME is not registered or has nothing to drop, 2 for a password that cannot
-be one, 3 when Kafka is away.
+be one, 3 when Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def _edit(
         if client.credentials != seen:
             is_written = bool((set(made) - set(seen or ())) & set(client.credentials))
             seen = client.credentials
-            # A try that was not heard of may have gone through: its password counts once.
+            # An attempt without an answer may have succeeded: its password counts once.
             made = seen if is_written else edit(seen)
         if made == client.credentials:
             return Changes(unchanged=(name,))

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from cli.answer import Exit
 from cli.stack.environment import SERVICES, base_environment
 from shared.settings.describe import Row
 from shared.settings.sections import SECTIONS
@@ -77,8 +78,17 @@ def merge(rows: Mapping[str, list[Row]]) -> list[SharedRow]:
 
 
 def _ask(service: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[Any]:
+    command = [sys.executable, "-m", f"services.{service}", "config", "--json"]
+    try:
+        return _run(command, environ)
+    except subprocess.TimeoutExpired:
+        late = f"{service} did not show its settings within {_TIMEOUT_S:.0f} s; try again"
+        return subprocess.CompletedProcess(command, Exit.PART_UNAVAILABLE, "", late)
+
+
+def _run(command: list[str], environ: Mapping[str, str]) -> subprocess.CompletedProcess[Any]:
     return subprocess.run(
-        [sys.executable, "-m", f"services.{service}", "config", "--json"],
+        command,
         env={**environ, **base_environment()},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -15,7 +15,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Struct
 
-from cli.stack import paths as places
+from cli.stack import paths
 from cli.stack.endpoints import Endpoints
 from shared.runtime.errors import Unavailable
 
@@ -53,7 +53,7 @@ def is_name(text: str) -> bool:
 
 def path_of(name: str) -> Path:
     """Where the state of the line of this name lies."""
-    return places.run_folder(name) / FILE
+    return paths.run_folder(name) / FILE
 
 
 def write(state: State) -> None:
@@ -101,4 +101,4 @@ def running(name: str) -> State | None:
 
 def names() -> Iterable[str]:
     """The names of all lines that have a state."""
-    return sorted(path.parent.name for path in places.RUNS.glob(f"*/{FILE}"))
+    return sorted(path.parent.name for path in paths.RUNS.glob(f"*/{FILE}"))

@@ -24,6 +24,7 @@ from msgspec import Struct
 
 from cli.answer import Exit, fail, print_json
 from cli.target import find_kafka, kafka_options
+from shared.registry.store.view import load_registry
 from shared.runtime.command_group import CommandGroup
 from shared.runtime.errors import Unavailable
 from shared.runtime.program_name import program_name
@@ -33,6 +34,7 @@ from shared.stream.admin import ADMIN_TIMEOUT_MS, TopicError, ensure_topics
 from shared.stream.client import BOOTSTRAP_MS, make_admin
 from shared.stream.topic_configs import TopicReport, alter, compare
 from shared.topics import names
+from shared.topics.names import TopicPlan
 
 _LANES: Final = ("default",)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -91,7 +93,7 @@ def apply(bootstrap: str, line: str, as_json: bool) -> None:
     """Create missing topics and alter those that differ."""
     with _reporting(as_json):
         kafka = find_kafka(bootstrap, line)
-        planned = names.plans(_LANES, kafka.partitions)
+        planned = (*names.plans(_LANES, kafka.partitions), *_of_clients(kafka))
         created = ensure_topics(
             kafka.bootstrap, planned, kafka.replication, kafka.topic_configs, aligned=False
         )
@@ -126,13 +128,23 @@ def _admin(kafka: KafkaSettings) -> Iterator[Any]:
 
 
 def _compare(admin: Any, kafka: KafkaSettings) -> list[TopicReport]:
-    """Every topic that is planned by name, and those that the brokers have besides."""
-    wanted = {plan.name: plan.configs for plan in names.plans(_LANES)}
+    """Compare every topic that is planned by name, and what else the brokers have of ours."""
+    wanted = {plan.name: plan.configs for plan in (*names.plans(_LANES), *_of_clients(kafka))}
     for topic in admin.list_topics():
         configs = names.configs_of(topic)
         if configs is not None:
             wanted[topic] = configs
     return compare(admin, wanted, kafka.topic_configs)
+
+
+def _of_clients(kafka: KafkaSettings) -> list[TopicPlan]:
+    """The topics of the registered clients: their intakes, and those of their events."""
+    plans = []
+    for client in load_registry(kafka).values():
+        plans.append(names.intake_plan(client.name, kafka.intake_partitions))
+        if client.own_events:
+            plans.append(names.client_events_plan(client.name, kafka.intake_partitions))
+    return plans
 
 
 def _row(report: TopicReport, refused: str | None = None) -> Answer:

@@ -1,7 +1,8 @@
-"""`./sluice demo`: the whole line once, on this machine, with real parts.
+"""`./sluice demo`: run the whole pipeline once, on this machine, with real parts.
 
 Starts Kafka, Redis, the four services and a sink that plays the recipients' servers; publishes
-for two clients; ends with the bill beside what the sink saw. Exit code 1 when they differ.
+for two clients; at the end compares the bill with what the sink received. Exit code 1 if they
+differ.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ import click
 
 from cli.answer import Exit, fail, print_json, say
 from cli.interrupt import StopAskedError, interruptible
-from cli.stack import paths as places
-from cli.stack import state
+from cli.stack import paths, state
 from cli.stack.endpoints import described
 from cli.stack.state import State
 from local.demo.display import Display
@@ -31,7 +31,7 @@ from shared.runtime.program_name import program_name
 
 DEFAULT_MESSAGES: Final = 2_000
 MOST_MESSAGES: Final = 200_000
-# One minute between attempts becomes 1.2 s.
+# A delay of one minute between attempts becomes 1.2 s.
 RETRY_TIME_SCALE: Final = "0.02"
 # Folders of earlier demos (logs, the sink's journal) that are kept.
 _KEPT_RUNS: Final = 3
@@ -44,9 +44,9 @@ _KEPT_RUNS: Final = 3
     type=click.IntRange(1, MOST_MESSAGES),
     default=DEFAULT_MESSAGES,
     show_default=True,
-    help="How many to publish.",
+    help="Number of messages to publish.",
 )
-@click.option("--stay", is_flag=True, help="Leave the line running until Ctrl-C.")
+@click.option("--stay", is_flag=True, help="Leave the pipeline running until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
 def main(count: int, *, stay: bool, as_json: bool) -> None:
     """Run the demo."""
@@ -60,7 +60,7 @@ def main(count: int, *, stay: bool, as_json: bool) -> None:
     except (PartNotStarted, PartUnavailable) as away:
         fail(str(away), Exit.PART_UNAVAILABLE, as_json)
     except StopAskedError:
-        fail("ended before it was done; nothing is left running", Exit.INTERRUPTED, as_json)
+        fail("interrupted before it was done; nothing is left running", Exit.INTERRUPTED, as_json)
     finally:
         state.remove(name)
     sys.exit(code)
@@ -92,26 +92,26 @@ def _run(mine: State, count: int, *, stay: bool, as_json: bool) -> Exit:
         return Exit.CHECK_FAILED if differ else Exit.OK
     finally:
         line.stop()
-        if not differ:  # else what Kafka holds may tell why
+        if not differ:  # otherwise the data in Kafka may show why
             line.forget_data()
 
 
 def _stay(line: Line) -> None:
-    say("the line stays until Ctrl-C:\n" + "\n".join(described(line.doors)))
+    say("the pipeline runs until Ctrl-C:\n" + "\n".join(described(line.doors)))
     try:
         while True:
             signal.pause()
     except StopAskedError:
-        say("ending the line")
+        say("stopping the pipeline")
 
 
 def _next_steps(line: Line, *, stay: bool) -> list[str]:
-    shown = line.folder.relative_to(places.ROOT)
+    shown = line.folder.relative_to(paths.ROOT)
     steps = [
-        f"{shown}/logs/          what each process wrote",
-        f"{shown}/sink.jsonl     every answer the sink gave",
-        "./sluice up            the same line left running, for a publisher of your own",
-        "./sluice demo --stay   this demo, its line left running to look at",
+        f"{shown}/logs/          the log of each process",
+        f"{shown}/sink.jsonl     every answer of the sink",
+        "./sluice up            the same pipeline left running, for your own publisher",
+        "./sluice demo --stay   this demo, with the pipeline left running to explore",
     ]
     if stay:
         steps[:0] = [f"{line.doors.billing}/v1/usage?month=YYYY-MM   the bill, as JSON"]
@@ -122,7 +122,7 @@ def _forget_earlier_runs() -> None:
     """Remove the folders of all but the latest ended demos."""
     ended = [
         folder
-        for folder in places.RUNS.glob("demo-*")
+        for folder in paths.RUNS.glob("demo-*")
         if folder.is_dir() and not state.running(folder.name)
     ]
     ended.sort(key=lambda folder: folder.stat().st_mtime)

@@ -1,4 +1,4 @@
-"""Shows how the demo goes: a live table on a terminal, a line now and then elsewhere."""
+"""Shows the progress of the demo: a live table on a terminal, otherwise single lines."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from cli.answer import say
 from local.demo.event_follower import Counts
 from local.demo.reconciliation import Reconciliation, Result
 
-# Without a terminal: a line at least this far from the one before, and only for news.
+# Without a terminal: at most one line in this time, and only if something changed.
 _LINE_EVERY_S: Final = 2.0
 _REFRESH_PER_S: Final = 8
 _PLAIN_WIDTH: Final = 100
 
 MEANINGS: Final = {
-    "refused": "broke a rule; never dispatched, not billed",
+    "refused": "violated a rule; never dispatched, not billed",
     "suppressed": "its recipient is on the client's block list; not billed",
-    "delivered": "the recipient's server took it",
-    "bounced": "refused by the recipient's server for good",
-    "expired": "could not be delivered within its time",
+    "delivered": "the recipient's server accepted it",
+    "bounced": "permanently refused by the recipient's server",
+    "expired": "could not be delivered before it expired",
 }
 
 
 class Progress(Struct, frozen=True):
-    """How far the demo is."""
+    """The progress of the demo."""
 
     published: int
     wanted: int
@@ -40,13 +40,13 @@ class Progress(Struct, frozen=True):
 
     @property
     def in_flight(self) -> int:
-        """Published messages whose fate is open."""
+        """The number of published messages without a final event."""
         return max(0, self.published - self.counts.ended)
 
 
 class Display:
-    """A context manager: live on a terminal, plain otherwise; always on standard error when
-    standard output is for JSON."""
+    """A context manager: live on a terminal, plain otherwise; on standard error if standard
+    output is for JSON."""
 
     def __init__(self, as_json: bool) -> None:
         stream = sys.stderr if as_json else sys.stdout
@@ -76,7 +76,7 @@ class Display:
             self._live.stop()
 
     def show(self, progress: Progress) -> None:
-        """Show how far it is."""
+        """Show the progress."""
         if self._live:
             self._live.update(self._table(progress))
             return
@@ -90,24 +90,26 @@ class Display:
         seconds = time.monotonic() - self._started
         table = Table(title=f"sluice demo · {seconds:.0f} s", title_justify="left")
         table.add_column("messages", justify="right")
-        table.add_column("fate")
+        table.add_column("outcome")
         table.add_column("")
         table.add_row(str(progress.published), "published", f"of {progress.wanted}")
         for word, meaning in MEANINGS.items():
             table.add_row(str(progress.counts.word(word)), word, meaning)
-        waiting = "in the line, or waiting for another attempt"
+        waiting = "in the pipeline, or waiting for another attempt"
         table.add_row(str(progress.in_flight), "in flight", waiting)
         deferrals = progress.counts.word("deferred")
-        table.add_row(str(deferrals), "deferrals", "put off by the recipient's server, tried again")
+        table.add_row(
+            str(deferrals), "deferrals", "deferred by the recipient's server, tried again"
+        )
         return table
 
     def end(self, result: Result, reckoning: Reconciliation, next_steps: Sequence[str]) -> None:
-        """Show the bill beside what the sink saw, whether they agree, and where to look next."""
+        """Show the bill beside the sink's counts, whether they agree, and where to look next."""
         console = self._console
         console.print(_bill(reckoning))
         console.print(_fates(result))
         if result.agree:
-            console.print("[bold green]They agree.[/] Every message has exactly one end.")
+            console.print("[bold green]They agree.[/] Every message has exactly one final event.")
         else:
             console.print("[bold red]They do not agree:[/]")
             for difference in reckoning.differences:
@@ -118,7 +120,7 @@ class Display:
 
 
 def in_words(progress: Progress) -> str:
-    """Progress as one line."""
+    """Format the progress as one line."""
     counts = progress.counts
     parts = [f"{progress.published} of {progress.wanted} published"]
     words = (*MEANINGS, "deferred")
@@ -127,7 +129,7 @@ def in_words(progress: Progress) -> str:
 
 
 def _bill(reckoning: Reconciliation) -> Table:
-    table = Table(title="The bill, beside what the sink saw", title_justify="left")
+    table = Table(title="The bill, beside the counts of the sink", title_justify="left")
     for name in ("client", "mailing ID", "sub-client"):
         table.add_column(name)
     for name in ("billed", "sink answered"):
@@ -149,6 +151,7 @@ def _fates(result: Result) -> str:
     return (
         f"{result.published} published = {result.refused} refused + {result.suppressed} suppressed"
         f" + {result.delivered} delivered + {result.bounced} bounced + {result.expired} expired"
-        f"{rest}. The sink took {result.sink.accepted}, {result.sink.duplicates} of them twice; "
+        f"{rest}. The sink accepted {result.sink.accepted}, of these {result.sink.duplicates}"
+        " duplicates; "
         f"{result.seconds:.0f} s."
     )

@@ -1,7 +1,7 @@
-"""Follows mail.events in a thread: which message has ended, and how.
+"""Follows mail.events in a thread: which messages have a final event, and which one.
 
-Reads committed records only, as billing does, but keeps its own account: by mail id, so that
-a second final event of a message is seen.
+Reads committed records only, like billing, but counts separately, by mail id, so that a second
+final event of a message is noticed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CLOSE_WAIT_S: Final = 10.0
 
 
 class Counts(Struct, frozen=True):
-    """What the events tell so far: events by word, messages with two ends, first dispatches."""
+    """The counts so far: events by word, ended messages, second final events, first dispatches."""
 
     words: dict[str, int]
     ended: int
@@ -32,7 +32,7 @@ class Counts(Struct, frozen=True):
     dispatched: int
 
     def word(self, name: str) -> int:
-        """How many events of this word."""
+        """The number of events of this type."""
         return self.words.get(name, 0)
 
     @property
@@ -55,7 +55,7 @@ class EventFollower:
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
 
     def start(self) -> None:
-        """Begin to follow; the topic exists already."""
+        """Start following; the topic must exist."""
         self._thread.start()
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class EventFollower:
         self._thread.join(_CLOSE_WAIT_S)
 
     def counts(self) -> Counts:
-        """The account as it stands."""
+        """The present counts."""
         with self._lock:
             return Counts(dict(self._words), len(self._ended), self._doubled, self._dispatched)
 
@@ -78,7 +78,7 @@ class EventFollower:
                 try:
                     polled = consumer.poll(timeout_ms=_POLL_MS)
                 except KafkaError:
-                    # The line may be hurt while one looks on; it is asked again.
+                    # Parts of the pipeline may fail meanwhile; the poll is repeated.
                     self._closing.wait(1)
                     continue
                 for records in polled.values():

@@ -1,7 +1,7 @@
 """What the demo publishes: messages with their client, mailing and recipient. Pure.
 
-Each recipient occurs once, so that the sink's journal tells which message it answered. The
-recipient's local part says how the sink behaves (local/sink); a share of the messages breaks
+Each recipient occurs once, so that the sink's journal shows which message it answered. The
+recipient's local part selects how the sink behaves (local/sink); a share of the messages violates
 rules or goes to blocked recipients.
 """
 
@@ -20,7 +20,7 @@ from shared.topics.names import intake
 
 
 class Account(Struct, frozen=True):
-    """Who submits: a client and the code in the message (none: ""), and what that is billed to."""
+    """A submitter: the client and the code in the message ("" for none), and where it is billed."""
 
     client: str
     sender: str
@@ -31,7 +31,7 @@ class Account(Struct, frozen=True):
 
 
 class Publication(Struct, frozen=True):
-    """One record for an intake topic. `recipient` is "" where the record is no message."""
+    """One record for an intake topic. `recipient` is "" if the record is not a message."""
 
     topic: str
     account: Account
@@ -56,8 +56,8 @@ BEHAVIOURS: Final = {
     "defer-1-": 15,  # greylisted once
     "defer-2-": 5,
     "full-": 2,  # mailbox full until the message expires
-    "tarpit-": 2,  # a second for each answer
-    "drop-": 1,  # hangs up instead of answering the dot
+    "tarpit-": 2,  # a second per answer
+    "drop-": 1,  # closes the connection instead of answering after DATA
     "unsubscribed-": 10,  # on acme's block list
 }
 _BREACHES_PER_THOUSAND: Final = 25
@@ -67,7 +67,7 @@ _TOO_LARGE: Final = 310 * 1024
 
 
 class Draft(Struct, frozen=True):
-    """A message in the making: its number, account, recipient, letter and date."""
+    """The parts of a message: its number, account, recipient, sample body and date."""
 
     number: int
     account: Account
@@ -77,7 +77,7 @@ class Draft(Struct, frozen=True):
 
 
 def publications(count: int, seed: int, now_s: float) -> Iterator[Publication]:
-    """That many records in the order of publishing; the same for the same arguments."""
+    """`count` records in the order of publishing; the same for the same arguments."""
     chance = random.Random(seed)  # noqa: S311 - repeatable demo, no secret
     stock = sample_bodies(seed)
     date = formatdate(now_s)
@@ -98,7 +98,7 @@ def publications(count: int, seed: int, now_s: float) -> Iterator[Publication]:
 
 
 def _shuffled_deck(chance: random.Random) -> list[str]:
-    """The behaviours of the next thousand messages, each as often as its share says."""
+    """The behaviours of the next thousand messages, each according to its share."""
     deck = [begin for begin, share in BEHAVIOURS.items() for _ in range(share)]
     deck += [""] * (1000 - len(deck))
     chance.shuffle(deck)
@@ -135,7 +135,7 @@ def _compose(draft: Draft) -> tuple[dict[str, str], bytes]:
 
 
 def _breach(draft: Draft, chance: random.Random) -> Publication:
-    """The message with something wrong about it, as platforms get it wrong."""
+    """The message with a typical mistake of a platform."""
     headers, body = _compose(draft)
     topic = intake(draft.account.client)
     match chance.randrange(9):

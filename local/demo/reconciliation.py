@@ -1,7 +1,7 @@
-"""Compares what was published, what the events tell, what is billed and what the sink saw. Pure.
+"""Compares published messages, events, the bill and the sink's journal. Pure.
 
-The sink's journal is the witness that knows nothing of the line: a message is to be billed
-when the sink answered its RCPT or its content, whatever the answer was.
+The sink's journal is independent of the pipeline: a message must be billed if the sink answered its
+RCPT or its content, whatever the answer was.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Billed(Struct, frozen=True):
 
 
 class SinkCount(Struct, frozen=True):
-    """What the sink took: accepted messages, and how many of them were second copies."""
+    """The counts of the sink: accepted messages, and how many of them were duplicates."""
 
     accepted: int
     duplicates: int
@@ -52,7 +52,7 @@ class Result(Struct, frozen=True):
 
 
 class Witness(Struct, frozen=True):
-    """What the sink's journal shows: by row the messages it answered, and what it took."""
+    """The evidence of the sink's journal: messages answered by row, and messages accepted."""
 
     dispatched: Counter[Row]
     sink: SinkCount
@@ -60,7 +60,7 @@ class Witness(Struct, frozen=True):
 
 
 class Reconciliation(Struct, frozen=True):
-    """All accounts side by side, and in words where they differ."""
+    """All counts side by side, and a description of each difference."""
 
     finals: Mapping[str, int]
     in_flight: int
@@ -87,7 +87,7 @@ def witness(journal: Iterable[Mapping[str, Any]], published: Mapping[str, Row]) 
 
 
 def row_of(published: Publication) -> Row:
-    """The row that this message is billed to, if it is."""
+    """The row that this message is billed to, if it is billed."""
     account = published.account
     return (account.client, account.mailing_id, account.sub_client)
 
@@ -99,7 +99,7 @@ def reconcile(
     billed: Mapping[Row, int],
     seen: Witness,
 ) -> Reconciliation:
-    """Hold the accounts against one another. `doubled`: messages with a second final event."""
+    """Compare the counts. `doubled`: messages with a second final event."""
     in_flight = published - sum(finals.values())
     differences = []
     if in_flight:
@@ -107,12 +107,12 @@ def reconcile(
     if doubled:
         differences.append(f"{doubled} messages have more than one final event")
     if seen.strangers:
-        differences.append(f"the sink was given {seen.strangers} recipients nobody published")
+        differences.append(f"the sink received {seen.strangers} recipients that were not published")
     if seen.sink.duplicates:
-        differences.append(f"the sink took {seen.sink.duplicates} second copies")
+        differences.append(f"the sink accepted {seen.sink.duplicates} duplicates")
     taken = seen.sink.accepted - seen.sink.duplicates
     if taken != finals.get("delivered", 0):
-        differences.append(f"delivered {finals.get('delivered', 0)}, but the sink took {taken}")
+        differences.append(f"delivered {finals.get('delivered', 0)}, but the sink accepted {taken}")
     for row in sorted({*billed, *seen.dispatched}):
         counted, answered = billed.get(row, 0), seen.dispatched[row]
         if counted != answered:
@@ -122,7 +122,7 @@ def reconcile(
 
 
 def result(reckoning: Reconciliation, published: int, seconds: float) -> Result:
-    """The reckoning as the demo's JSON."""
+    """The reconciliation as the demo's JSON."""
     finals = reckoning.finals
     return Result(
         published=published,

@@ -1,7 +1,7 @@
-"""The demo itself: register the clients, publish, follow, wait, reckon.
+"""The demo itself: register the clients, publish, follow, wait, reconcile.
 
-Owns: the order of these steps on a line that runs. Does not own: starting and ending the line
-(__main__.py) and what is shown (display.py).
+Owns: the order of these steps on a running pipeline. Does not own: starting and stopping the
+pipeline (__main__.py), the display (display.py).
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ from shared.stream.client import ClientOptions, make_producer
 
 _SEED: Final = 20260701
 _LOOK_EVERY_S: Final = 0.1
-# Shorter than a clients.yaml may ask for: a mailbox that stays full expires while one looks on.
+# Shorter than a clients.yaml may set: mail to a full mailbox expires while the demo runs.
 MAX_AGE_S: Final = 20
-# Nothing new for so long: what is still in flight is stuck, and that is the result.
+# After so long without progress, messages still in flight are stuck, and the demo ends.
 STALL_S: Final = 60.0
 _BILLING_WAIT_S: Final = 30
 _FLUSH_TIMEOUT_S: Final = 120.0
-# Records handed to the producer and not yet acknowledged: about 50 MB of demo mail.
+# Records passed to the producer and not yet acknowledged: about 50 MB of demo mail.
 _OUTSTANDING: Final = 2_000
-# Messages on their way at a time, so that in a large demo none expires for waiting in line.
+# Most messages in flight at a time, so that in a large demo none expires while it waits.
 _IN_FLIGHT: Final = 4_000
 
 
 class DemoRun(Struct, frozen=True):
-    """What one demo came to: the number of published records, and how they were reckoned."""
+    """The result of a demo: the number of published records, and the reconciliation."""
 
     published: int
     reckoning: Reconciliation
 
 
 def perform(line: Line, count: int, display: Display) -> DemoRun:
-    """Run the demo on a line that is ready."""
+    """Run the demo on a pipeline that is ready."""
     months = {_month()}
     bootstrap = line.doors.kafka
     register(bootstrap)
@@ -74,14 +74,14 @@ def perform(line: Line, count: int, display: Display) -> DemoRun:
 
 
 def register(bootstrap: str) -> None:
-    """Register the demo's clients, as `./sluice clients apply` does."""
+    """Register the demo's clients, like `./sluice clients apply`."""
     text = files("local.demo").joinpath("clients.yaml").read_text("utf-8")
     clients = [structs.replace(each, max_age_s=MAX_AGE_S) for each in parse_clients_yaml(text)]
     apply(KafkaSettings(bootstrap=bootstrap), Changes(added=tuple(clients)))
 
 
 class Publisher:
-    """Publishes in a thread of its own; counts what Kafka acknowledged."""
+    """Publishes in a thread of its own; counts the records that Kafka acknowledged."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Publisher:
     ) -> None:
         self.wanted = wanted
         self.acknowledged = 0
-        self.rows: dict[str, Row] = {}  # what a message to this recipient is billed to
+        self.rows: dict[str, Row] = {}  # the row that a message to this recipient is billed to
         self.error = ""
         self._records = records
         self._ended = ended
@@ -103,7 +103,7 @@ class Publisher:
 
     @property
     def is_done(self) -> bool:
-        """Whether all is acknowledged, or the publishing failed."""
+        """Whether everything is acknowledged, or publishing failed."""
         return not self._thread.is_alive()
 
     def _publish(self) -> None:
@@ -133,7 +133,7 @@ class Publisher:
 
 
 def _watch(publisher: Publisher, follower: EventFollower, display: Display) -> None:
-    """Look on until every message has ended, or nothing happens any more."""
+    """Wait until every message has ended, or nothing happens any more."""
     last, moved_at = None, time.monotonic()
     while True:
         counts = follower.counts()
@@ -151,7 +151,7 @@ def _watch(publisher: Publisher, follower: EventFollower, display: Display) -> N
 
 
 def read_bill(line: Line, months: set[str]) -> dict[Row, int]:
-    """What billing counted, asked at its door; waits until it has counted everything."""
+    """Read the counts from billing's API; waits until it has counted everything."""
     billed: dict[Row, int] = {}
     for month in months:
         for row in _usage(line, month):

@@ -1,7 +1,7 @@
-"""The bodies of the demo's messages, as real senders write them: text, HTML, pictures, scripts.
+"""The bodies of the demo's messages, like those of real senders: text, HTML, pictures, scripts.
 
-Owns: a dozen bodies with their MIME headers, made once from a seed. Does not own: who they go
-to and which rules they break (mailing.py).
+Owns: a dozen bodies with their MIME headers, generated once from a seed. Does not own: the
+recipients and the rules that messages violate (mailing.py).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FRENCH: Final = "Bonjour,\n\nles soldes d’été commencent demain à 8 heures
 
 
 class SampleBody(Struct, frozen=True):
-    """A subject in words, the MIME header lines of the body, and the body."""
+    """A subject as text, the MIME header lines of the body, and the body."""
 
     subject: str
     mime: bytes
@@ -38,8 +38,8 @@ class SampleBody(Struct, frozen=True):
 
 
 def sample_bodies(seed: int) -> tuple[SampleBody, ...]:
-    """Every letter of the demo; the same for the same seed."""
-    chance = random.Random(seed)  # noqa: S311 - repeatable filling, no secret
+    """All sample bodies of the demo; the same for the same seed."""
+    chance = random.Random(seed)  # noqa: S311 - repeatable content, no secret
     texts = (
         ("Frühjahrsangebote: 20 % auf alles", _GERMAN),
         ("Your statement is ready", _ENGLISH),
@@ -53,7 +53,7 @@ def sample_bodies(seed: int) -> tuple[SampleBody, ...]:
         _with_picture(*texts[number % len(texts)], chance.randbytes(size))
         for number, size in enumerate(_PICTURE_BYTES)
     ]
-    # Most mail is a page of HTML; a few carry a large picture.
+    # Most mail is a page of HTML; a few messages have a large picture.
     return (*plain, *pages, *pages, *pages, *pictures)
 
 
@@ -92,7 +92,7 @@ def _with_picture(subject: str, text: str, noise: bytes) -> SampleBody:
 
 def _letter(subject: str, message: EmailMessage) -> SampleBody:
     if message.is_multipart():
-        # One of its own each time would make every run's messages different.
+        # A random boundary would make the messages of every run different.
         message.set_boundary("=_demo_part_=")
     mime, _, body = message.as_bytes().partition(b"\r\n\r\n")
     return SampleBody(subject, mime, body)

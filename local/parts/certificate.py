@@ -1,4 +1,4 @@
-"""The certificate of a line's front door: self-signed, for this machine only.
+"""The certificate of a pipeline's front door: self-signed, for this machine only.
 
 Owns: its two files. A publisher on this machine may trust the certificate file itself; in
 production the front door has a certificate of a public authority.
@@ -23,7 +23,7 @@ from local.parts import ports
 
 HOST: Final = "localhost"
 VALID_DAYS: Final = 3_650
-# Clocks differ a little, also between a container and its host.
+# Clocks differ slightly, also between a container and its host.
 _EARLIER: Final = datetime.timedelta(days=1)
 
 
@@ -46,7 +46,7 @@ def make_certificate(folder: Path) -> CertificateFiles:
         return files
     key = ec.generate_private_key(ec.SECP256R1())
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    # 0600 from the first moment on.
+    # Created with mode 0600, so the key is never readable by others.
     with os.fdopen(os.open(files.key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
         out.write(secret)
     files.certificate.write_bytes(_self_signed(key).public_bytes(Encoding.PEM))

@@ -1,8 +1,8 @@
 """The embedded broker: a real Apache Kafka, one KRaft node on the loopback interface.
 
 Owns: the node's settings and data folder, and how it is run. Does not own: its jars and its
-Java (kafka_java.py). Promises: PartAwayError in one line when those cannot be had; a broker
-started again on the same folder has everything it acknowledged.
+Java (kafka_java.py). Guarantees: raises PartNotStarted with one line of text if these are not
+available; a broker restarted on the same folder has everything it acknowledged.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from local.process import Process, ProcessSpec
 from shared.runtime.reach import answers
 
 HEAP_MIB: Final = 448
-# The broker is ready when it answers requests, which is a little after it listens.
+# The broker is ready when it answers requests, shortly after it starts listening.
 READY_TIMEOUT_S: Final = 90.0
 STOP_TIMEOUT_S: Final = 20.0
-# Writing the class archive comes at the broker's end.
+# The broker writes the class archive when it exits.
 ARCHIVE_TIMEOUT_S: Final = 60.0
 _FORMAT_TIMEOUT_S: Final = 120
 _LOOK_EVERY_S: Final = 0.1
 
 
 class BrokerPlan(Struct, frozen=True):
-    """Where the embedded broker lives: its folder and its two ports on 127.0.0.1."""
+    """The folder of the embedded broker and its two ports on 127.0.0.1."""
 
     folder: Path
     port: int
     controller_port: int
-    properties: dict[str, str] = {}  # over those below, for tests
+    properties: dict[str, str] = {}  # override those below, for tests
 
     @property
     def address(self) -> str:
-        """What clients are given as bootstrap server."""
+        """The bootstrap server for clients."""
         return f"{ports.LOOPBACK}:{self.port}"
 
 
@@ -61,7 +61,7 @@ def properties(plan: BrokerPlan) -> dict[str, str]:
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "log.dirs": str(plan.folder / "data"),
         "auto.create.topics.enable": "false",
-        # One node: what is replicated three times elsewhere is here once.
+        # One node: topics with three replicas in production have one here.
         "default.replication.factor": "1",
         "offsets.topic.replication.factor": "1",
         "offsets.topic.num.partitions": "4",
@@ -74,7 +74,7 @@ def properties(plan: BrokerPlan) -> dict[str, str]:
         # The services' sessions are shorter than Kafka's lower bound for them.
         "group.min.session.timeout.ms": "1000",
         "transaction.max.timeout.ms": "900000",
-        # Transactions a killed worker left open are given up soon after their time-out.
+        # Transactions that a killed worker left open are aborted soon after their time-out.
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         "message.max.bytes": str(8 * 1024 * 1024),
         "replica.fetch.max.bytes": str(8 * 1024 * 1024),
@@ -87,7 +87,7 @@ def properties(plan: BrokerPlan) -> dict[str, str]:
 
 
 def prepare(plan: BrokerPlan) -> ProcessSpec:
-    """Format the node's folder when it is new; returns how to run the broker."""
+    """Format the node's folder if it is new; returns how to run the broker."""
     java, jars = kafka_java.find_java(), kafka_java.fetch_jars()
     archive = kafka_java.find_archive(java, jars) or _make_archive(java, jars)
     if archive is None:
@@ -96,7 +96,7 @@ def prepare(plan: BrokerPlan) -> ProcessSpec:
 
 
 def _make_archive(java: str, jars: Path) -> Path | None:
-    """Start and end a broker once, for Java to write down the classes it loaded."""
+    """Start and stop a broker once, so that Java writes the archive of the classes it loaded."""
 
     def load_classes(option: str) -> None:
         with tempfile.TemporaryDirectory(prefix="sluice-kafka-") as folder:
@@ -132,7 +132,7 @@ def _node(plan: BrokerPlan, machine: list[str]) -> ProcessSpec:
 
 def _format(machine: list[str], settings: Path) -> None:
     cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    # The tool takes an id that begins with a hyphen for an option.
+    # The tool would read an id that begins with a hyphen as an option.
     cluster = "A" + cluster[1:]
     tool = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(settings)]
     done = subprocess.run(
@@ -148,7 +148,7 @@ def _format(machine: list[str], settings: Path) -> None:
 
 
 def serves(address: str) -> bool:
-    """Whether the broker at this address, or one of these, answers requests."""
+    """Whether a broker at this address, or at one of several, answers requests."""
     if not any(map(answers, address.split(","))):
         return False
     from kafka.errors import KafkaError

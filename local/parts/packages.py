@@ -1,7 +1,7 @@
-"""Installs system packages with apt where root or a password-less sudo allows it.
+"""Installs system packages with apt if root or a password-less sudo allows it.
 
-Owns: asking for root, the apt calls, their log. Promises: a PartAwayError in one line that
-names the packages when they cannot be installed; nothing on standard output.
+Owns: getting root, the apt calls, their log. Guarantees: raises PartNotStarted with one line of
+text that names the packages if they cannot be installed; prints nothing on standard output.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from cli.stack import paths as places
+from cli.stack import paths
 from local.parts.unavailable import PartNotStarted
 
-# Another package manager may be at work (a fresh cloud machine updates itself).
+# Another package manager may be running (a fresh cloud machine updates itself).
 _LOCK_WAIT_S: Final = 180
 
 
 def say(text: str) -> None:
-    """Tell of a set-up step, on standard error."""
+    """Report a set-up step on standard error."""
     print(f"sluice: {text}", file=sys.stderr, flush=True)
 
 
 def find_program(name: str) -> str | None:
-    """The program on the PATH or in the system folders an ordinary user's PATH leaves out."""
+    """Find a program on the PATH or in the system folders that are not on an ordinary PATH."""
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/local/sbin")
 
 
 def program(name: str, package: str, reason: str) -> str:
-    """The path of a program, its Debian package installed first where it is missing."""
+    """Return the path of a program; install its Debian package first if it is missing."""
     if find_program(name) is None:
         install([package], reason)
     found = find_program(name)
     if found is None:
-        raise PartNotStarted(f"{reason}: {name} is not found though {package} is installed")
+        raise PartNotStarted(f"{reason}: {name} is not found although {package} is installed")
     return found
 
 
 def root_prefix() -> list[str] | None:
-    """What to put before a command that needs root: nothing, sudo, or None: it cannot be had."""
+    """The prefix of a command that needs root: nothing or sudo; None if root is not available."""
     if os.geteuid() == 0:
         return []
     sudo = ["sudo", "-n"]
@@ -53,16 +53,16 @@ def root_prefix() -> list[str] | None:
 
 
 def install(packages: Sequence[str], reason: str, preseed: str = "") -> None:
-    """Install Debian packages; `preseed` is given to debconf-set-selections first."""
+    """Install Debian packages; `preseed` is passed to debconf-set-selections first."""
     named = " ".join(packages)
     prefix = root_prefix() if shutil.which("apt-get") else None
     if prefix is None:
         raise PartNotStarted(f"{reason}: install {named} (apt-get install {named}), then try again")
     say(f"installing {named} with apt: {reason}")
-    log = places.INSTALL_LOG
+    log = paths.INSTALL_LOG
     if preseed:
         _logged([*prefix, "debconf-set-selections"], log, preseed)
-    # Debian's frontend setting must pass sudo, which clears the environment.
+    # sudo clears the environment, so the frontend is set after it.
     apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
     apt += ["-o", f"DPkg::Lock::Timeout={_LOCK_WAIT_S}"]
     _logged([*apt, "update"], log)

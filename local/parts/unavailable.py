@@ -6,4 +6,4 @@ from shared.runtime.errors import Unavailable
 
 
 class PartNotStarted(Unavailable):
-    """A part of the pipeline is missing or does not start; the text says which, why, what to do."""
+    """A part of the pipeline is missing or does not start; the text says which, why and a fix."""

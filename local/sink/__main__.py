@@ -1,7 +1,7 @@
 """`python -m local.sink`: an SMTP server that plays the recipients' mail servers.
 
-Owns: listening, the state file, stopping. Ends with 0 on SIGTERM and SIGINT; what was
-journalled stays journalled whatever ends it.
+Owns: listening, the state file, stopping. Exits with 0 on SIGTERM and SIGINT; journal lines that
+were written survive whatever ends the process.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from local.sink.journal import Journal
 from shared.smtp.extensions import Extensions
 from shared.smtp.server.options import ServerOptions
 
-# Larger than any message of ours, so that the sink shows what is sent and does not limit it.
+# Larger than any message of ours, so that the sink does not limit what is sent.
 MAX_CONTENT_BYTES: Final = 10_485_760
 _BACKLOG: Final = 1_024
 _PART_AWAY: Final = 3
 
 
 class State(Struct, frozen=True):
-    """What the state file says once the sink listens."""
+    """The content of the state file, written when the sink listens."""
 
     address: str
 
@@ -52,7 +52,9 @@ class Options(Struct, frozen=True):
 
 
 @click.command()
-@click.option("--listen", default="127.0.0.1:0", show_default=True, help="host:port; 0: any free.")
+@click.option(
+    "--listen", default="127.0.0.1:0", show_default=True, help="host:port; port 0: any free port."
+)
 @click.option("--journal", type=click.Path(path_type=Path), help="Append each answer to this file.")
 @click.option("--state", type=click.Path(path_type=Path), help="Write the address to this file.")
 @click.option(
@@ -60,13 +62,19 @@ class Options(Struct, frozen=True):
     type=click.Choice(["demo", "accept"]),
     default="demo",
     show_default=True,
-    help="demo: the recipient decides (local/sink/behaviour.py). accept: all is taken.",
+    help="demo: the recipient decides (local/sink/behaviour.py). accept: all mail is accepted.",
 )
 @click.option("--idle-timeout", default=0.0, help="Seconds until an idle client gets a 421.")
-@click.option("--tls-cert", type=click.Path(path_type=Path, exists=True), help="Offer STARTTLS.")
-@click.option("--tls-key", type=click.Path(path_type=Path, exists=True), help="Its key.")
+@click.option(
+    "--tls-cert",
+    type=click.Path(path_type=Path, exists=True),
+    help="Offer STARTTLS with this certificate.",
+)
+@click.option(
+    "--tls-key", type=click.Path(path_type=Path, exists=True), help="Key of the certificate."
+)
 def main(**given: Any) -> None:
-    """Take mail and say what became of it."""
+    """Receive mail and log each answer to a journal."""
     options = Options(**given)
     host, _, port = options.listen.rpartition(":")
     if not host or not port.isdecimal():
@@ -109,7 +117,7 @@ def _context(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
 
 
 async def serve(policy: Policy, host: str, port: int, state: Path | None) -> None:
-    """Serve until a signal says stop."""
+    """Serve until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -119,7 +127,7 @@ async def serve(policy: Policy, host: str, port: int, state: Path | None) -> Non
         lambda: SinkConnection(policy, connections), host, port, backlog=_BACKLOG
     )
     _tell(server.sockets[0], state)
-    gc.freeze()  # what is loaded now lives as long as the process
+    gc.freeze()  # objects loaded by now live as long as the process
     await stop.wait()
     server.close()
     for connection in list(connections):
@@ -133,7 +141,7 @@ def _tell(sock: socket.socket, state: Path | None) -> None:
     if state is None:
         print(told.decode(), flush=True)
         return
-    # Whole or not at all: others wait for this file.
+    # Written atomically: other processes wait for this file.
     draft = state.with_name(f"{state.name}.{os.getpid()}")
     draft.write_bytes(told)
     draft.replace(state)

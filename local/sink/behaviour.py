@@ -2,13 +2,13 @@
 
 | local part | answer |
 | --- | --- |
-| `defer-<n>-...` | 451 4.7.1 at the dot to the first n attempts of that recipient and message |
+| `defer-<n>-...` | 451 4.7.1 after DATA to the first n attempts of that recipient and message |
 | `bounce-...` | 550 5.1.1 at RCPT |
 | `full-...` | 452 4.2.2 at RCPT, always |
-| `policy-...` | 550 5.7.1 at the dot |
-| `tarpit-...` | accepted, every answer from RCPT on a second late |
-| `slow-<ms>-...` | accepted, the answer to the dot so many milliseconds late (at most 10 min) |
-| `drop-...` | hangs up instead of answering the dot the first time, then accepted |
+| `policy-...` | 550 5.7.1 after DATA |
+| `tarpit-...` | accepted, every answer from RCPT on is delayed by a second |
+| `slow-<ms>-...` | accepted, the answer after DATA is delayed by so many ms (at most 10 min) |
+| `drop-...` | first attempt: closes the connection instead of answering after DATA; then accepted |
 | anything else | accepted |
 """
 
@@ -25,7 +25,7 @@ from msgspec import Struct
 from shared.smtp.reply import Reply
 
 TARPIT_S: Final = 1.0
-# Attempts that are counted at a time; the oldest are forgotten first.
+# Number of recipients and messages whose attempts are counted; the oldest are forgotten first.
 MAX_REMEMBERED: Final = 1_000_000
 
 # The recipients with an answer of their own, and what it is, for people.
@@ -50,7 +50,7 @@ MAX_SLOW_MS: Final = 600_000
 
 
 class Verdict(StrEnum):
-    """The words of the journal."""
+    """The verdicts in the journal."""
 
     ACCEPTED = "accepted"
     DEFERRED = "deferred"
@@ -59,14 +59,14 @@ class Verdict(StrEnum):
 
 
 class Decision(Struct, frozen=True):
-    """What is answered; `reply` is None where the connection is closed instead."""
+    """The decision on a message; `reply` is None if the connection is closed instead."""
 
     verdict: Verdict
     reply: Reply | None
 
 
 def judge_recipient(address: str) -> Decision | None:
-    """The refusal of a recipient at RCPT; None where it is taken."""
+    """The refusal of a recipient at RCPT; None if it is accepted."""
     if address.startswith("bounce-"):
         return Decision(Verdict.BOUNCED, _UNKNOWN)
     if address.startswith("full-"):
@@ -75,18 +75,18 @@ def judge_recipient(address: str) -> Decision | None:
 
 
 def delay_s(address: str) -> float:
-    """How late each answer from RCPT on comes."""
+    """The delay of each answer from RCPT on."""
     return TARPIT_S if address.startswith("tarpit-") else 0.0
 
 
 def dot_delay_s(address: str) -> float:
-    """How late the answer to the dot comes, besides `delay_s`."""
+    """The delay of the answer after DATA, in addition to `delay_s`."""
     slow = _SLOW.match(address)
     return min(int(slow[1]), MAX_SLOW_MS) / 1000 if slow else 0.0
 
 
 class Behaviour:
-    """Judges messages; remembers attempts, nothing else."""
+    """Judges messages; remembers only attempts."""
 
     def __init__(self, max_remembered: int = MAX_REMEMBERED) -> None:
         self._attempts: OrderedDict[tuple[str, str], int] = OrderedDict()
@@ -94,7 +94,7 @@ class Behaviour:
         self._accepted = 0
 
     def judge_content(self, recipients: Sequence[str], message_id: str) -> Decision:
-        """The answer to the dot; the first recipient that is not accepted decides."""
+        """The answer after DATA; the first recipient that is not accepted decides."""
         for address in recipients:
             refusal = self._judge(address, message_id)
             if refusal is not None:
@@ -102,7 +102,7 @@ class Behaviour:
         return self.accept()
 
     def accept(self) -> Decision:
-        """The answer to a message that is taken."""
+        """The answer to an accepted message."""
         self._accepted += 1
         reply = Reply(250, "2.0.0", f"Ok: queued as {self._accepted:X}")
         return Decision(Verdict.ACCEPTED, reply)

@@ -1,7 +1,7 @@
 """One connection of the sink: ServerSession on an asyncio transport.
 
 Owns: bytes, delays, TLS. Does not own: the dialog (shared/smtp/server/session.py), the answers
-(behaviour.py). Promises: what the journal says of an answer is written before the answer.
+(behaviour.py). Guarantees: the journal line of an answer is written before the answer is sent.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _SENDER_OK: Final = Reply(250, "2.1.0", "Ok")
 _RECIPIENT_OK: Final = Reply(250, "2.1.5", "Ok")
 _GO: Final = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
 _TLS: Final = Reply(220, "2.0.0", "Ready to start TLS")
-_NO_LOGIN: Final = Reply(535, "5.7.8", "Nobody can log in here")
+_NO_LOGIN: Final = Reply(535, "5.7.8", "Logins are not accepted here")
 _IDLE: Final = Reply(421, "4.4.2", "Idle for too long")
 _HANDSHAKE_S: Final = 30.0
 
 
 class Policy(Struct, frozen=True):
-    """What all connections share. `behaviour` decides only where `is_smart`."""
+    """The state that all connections share. `behaviour` decides only if `is_smart`."""
 
     options: ServerOptions
     behaviour: Behaviour
@@ -54,19 +54,19 @@ class Policy(Struct, frozen=True):
 
 
 class Connections(Protocol):
-    """Where open connections are kept, so that a stopping sink can close them."""
+    """The set of open connections, so that a stopping sink can close them."""
 
     def add(self, connection: SinkConnection, /) -> None:
-        """Keep."""
+        """Add an opened connection."""
         ...
 
     def discard(self, connection: SinkConnection, /) -> None:
-        """Forget."""
+        """Remove a closed connection."""
         ...
 
 
 class SinkConnection(asyncio.Protocol):
-    """A client that is being served."""
+    """The connection of one client."""
 
     __slots__ = ("_connections", "_delay_s", "_idle", "_policy", "_session", "_tls", "_transport")
 
@@ -80,27 +80,27 @@ class SinkConnection(asyncio.Protocol):
         self._tls: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet."""
-        # A stream's transport; uvloop's is not of asyncio's class, so no isinstance.
+        """Send the greeting."""
+        # A stream transport; uvloop's is not of asyncio's class, so isinstance cannot be used.
         self._transport = cast(asyncio.Transport, transport)
         self._connections.add(self)
         self._session.greet(Reply(220, "", f"{self._policy.options.host} ESMTP sink"))
         self._write()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Remove the connection."""
         self._transport = None
         self._connections.discard(self)
         if self._idle is not None:
             self._idle.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Answer what has come."""
+        """Process and answer received data."""
         self._session.receive(data)
         self._run()
 
     def close(self) -> None:
-        """Close at once; what has been answered is still sent."""
+        """Close at once; answers already written are still sent."""
         if self._transport is not None:
             self._transport.close()
 
@@ -197,8 +197,8 @@ class SinkConnection(asyncio.Protocol):
             self._policy.journal.add(answered, event.sender, recipient)
 
     def _answer_late(self, reply: Reply, late_s: float) -> None:
-        # The journal's line of an acceptance waits with the answer it belongs to no longer
-        # than this; it is flushed before the answer all the same.
+        # The journal line of an acceptance waits at most as long as its answer, and is always
+        # flushed before the answer is sent.
         def answer() -> None:
             if self._transport is not None:
                 self._session.answer(reply)

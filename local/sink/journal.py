@@ -1,7 +1,7 @@
-"""The sink's journal: one JSON line for each answer to a RCPT or a message that says something.
+"""The sink's journal: one JSON line per answer to a message and per refusal of a recipient.
 
-Owns: the lines and when they reach the operating system. Promises: after `flush()` they are
-there, so they outlive a kill of this process; it is called before an answer is sent.
+Owns: the lines and when they are written to the operating system. Guarantees: after `flush()` they
+are written, so they survive a kill of this process; `flush()` is called before an answer is sent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _USUAL: Final = (b"\r\nMessage-ID: ", b"\r\nMessage-Id: ")
 
 
 class Line(Struct, frozen=True):
-    """One line. `t` is Unix seconds, `message_id` "" before the content was seen."""
+    """One line. `t` is Unix seconds; `message_id` is "" before the content was received."""
 
     t: float
     verdict: str
@@ -34,7 +34,7 @@ class Line(Struct, frozen=True):
 
 
 class Answered(Struct, frozen=True):
-    """What was answered to a recipient or a message."""
+    """The answer to a recipient or a message."""
 
     verdict: str
     reply: str
@@ -44,7 +44,7 @@ class Answered(Struct, frozen=True):
 
 
 class Journal:
-    """Appends lines to a file; with no path it keeps nothing."""
+    """Appends lines to a file; without a path it writes nothing."""
 
     def __init__(self, path: Path | None) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -71,7 +71,7 @@ class Journal:
         return self._file is not None
 
     def add(self, answered: Answered, mail_from: str, rcpt: str) -> None:
-        """Note an answer."""
+        """Add the line of an answer."""
         if self._file is None:
             return
         line = Line(
@@ -87,18 +87,18 @@ class Journal:
         self._lines.append(self._encode(line))
 
     def flush(self) -> None:
-        """Hand all lines to the operating system, in one write."""
+        """Write all lines to the operating system, in one write."""
         if not self._lines or self._file is None:
             return
         data = b"\n".join(self._lines) + b"\n"
         self._lines.clear()
-        # A write to a regular file is short only when the disk is full; the next one raises.
+        # A write to a regular file is short only if the disk is full; the next write raises.
         while data:
             data = data[os.write(self._file, data) :]
 
 
 def message_id_of(content: bytes) -> str:
-    """The Message-ID of a message, "" where there is none."""
+    """The Message-ID of a message, "" if there is none."""
     end = content.find(b"\r\n\r\n")
     end = len(content) if end < 0 else end + 2
     for usual in _USUAL:

@@ -1,4 +1,4 @@
-"""`python -m services.billing`: the service, and its verbs."""
+"""`python -m services.billing`: the service and its subcommands."""
 
 from services.billing.cli import main
 

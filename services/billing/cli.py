@@ -1,7 +1,8 @@
 """`sluice billing`: serve runs the service; usage, recount, rebuild and adopt-log ask it.
 
-The verbs ask Kafka and Redis themselves, so they work while no billing process runs. Where
-the settings name neither, the running line is used (`--state` names another one).
+The subcommands query Kafka and Redis directly, so they work while no billing process runs. An
+address that the settings do not name is that of the running pipeline (`--state` selects another
+one).
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ _line = click.option("--state", "line", default="", help="Name of a running pipe
 
 
 class _Doors(Struct, frozen=True):
-    """What the verbs work with."""
+    """The connections that the subcommands use."""
 
     options: ClientOptions
     cells: RedisCells
@@ -94,16 +95,16 @@ def _answering(command: Callable[P, None]) -> Callable[P, None]:
 
 
 @group.command("usage")
-@click.option("--month", default="", help="YYYY-MM; the present one unless given.")
+@click.option("--month", default="", help="YYYY-MM; default: the present month.")
 @click.option("--client", default="", help="Only this client.")
 @click.option(
     "--wait",
     "wait_s",
     type=click.FloatRange(0, MAX_WAIT_S),
     default=0.0,
-    help="Seconds to wait for everything committed to be counted; exit code 1 if it is not.",
+    help="Seconds to wait until everything committed is counted; exit code 1 if it is not.",
 )
-@click.option("--csv", "as_table", is_flag=True, help="CSV instead of a table.")
+@click.option("--csv", "as_table", is_flag=True, help="Print CSV instead of a table.")
 @_json
 @_line
 @_answering
@@ -148,7 +149,7 @@ def _is_told(counter: str, found: Usage) -> bool:
 @_line
 @_answering
 def recount_again(as_json: bool, line: str) -> None:
-    """Count all of mail.events again and compare; exit code 1 when anything differs."""
+    """Count all of mail.events again and compare; exit code 1 if anything differs."""
     doors = _open(line)
     with EventLog(doors.options) as log:
         report = recount(log, doors.cells, doors.months)
@@ -178,7 +179,7 @@ def _tell(report: RecountReport) -> None:
 @_line
 @_answering
 def rebuild(as_json: bool, line: str) -> None:
-    """Drop the live counts; running workers count again from the beginning by themselves."""
+    """Drop the live counts; running workers then count again from the beginning."""
     _open(line).cells.drop()
     if as_json:
         print_json({"dropped": True})
@@ -191,11 +192,12 @@ def rebuild(as_json: bool, line: str) -> None:
 @_line
 @_answering
 def adopt_log(as_json: bool, line: str) -> None:
-    """Keep the live counts and go on with mail.events as it is now, from its beginning.
+    """Keep the live counts and continue with the present mail.events, from its beginning.
 
     For a mail.events that was deleted and created again, on purpose or not: billing counts
-    nothing until this, or `rebuild`, which drops the counts. The months up to the present one
-    stay marked as not complete, since events of the old log may not have been counted.
+    nothing until you run this command, or `rebuild`, which drops the counts. The months up to the
+    present one stay marked as not complete, because events of the old log may not have been
+    counted.
     """
     doors = _open(line)
     ends = EndsAsker(doors.options)
@@ -213,7 +215,8 @@ def adopt_log(as_json: bool, line: str) -> None:
     elif adopted:
         say(f"the counts of the log {before} are kept; {found.log} is counted on top of them")
     else:
-        say("nothing to adopt: " + ("the counts are of this log" if before else "nothing counted"))
+        reason = "the counts belong to this log" if before else "there are no counts"
+        say(f"nothing to adopt: {reason}")
 
 
 def main() -> NoReturn:

@@ -16,10 +16,10 @@ from shared.settings.sections import (
 
 
 class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Counting for the invoice, and the door where usage is asked for."""
+    """Counting for the invoice, and the HTTP API for usage."""
 
     http_host: Annotated[
-        str, Meta(min_length=1, description="Address on which usage is answered.")
+        str, Meta(min_length=1, description="Address on which the usage API listens.")
     ] = "127.0.0.1"
     http_port: Annotated[
         int, Meta(ge=0, le=65535, description="Port for it; 0 picks a free one.")
@@ -31,8 +31,8 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             pattern=r"^\{[^{}]+\}[^{}]*\Z",
-            description="Redis key of the live counts, beginning with a {hash tag}. Two"
-            " installations that share a Redis database need two.",
+            description="Redis key of the live counts, beginning with a {hash tag}. Installations"
+            " that share a Redis database need different keys.",
             extra={"secret": False},
         ),
     ] = "{sluice:billing}:cells"
@@ -40,12 +40,12 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             min_length=1,
-            description="Zone in which a month begins and ends, such as `Europe/Berlin`."
-            " Do not change it within a month: drop the counts (`billing rebuild`) if you must.",
+            description="Time zone in which a month begins and ends, such as `Europe/Berlin`. Do"
+            " not change it within a month; if you must, drop the counts (`billing rebuild`).",
         ),
     ] = "UTC"
     poll_records: Annotated[
-        int, Meta(ge=1, le=100_000, description="Most records that are counted at a time.")
+        int, Meta(ge=1, le=100_000, description="Most records counted at a time.")
     ] = 10_000
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(Struct, frozen=True):
-    """Everything that billing reads."""
+    """All settings of billing."""
 
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
     kafka: KafkaSettings = field(default_factory=KafkaSettings)

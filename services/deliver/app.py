@@ -108,7 +108,7 @@ def serve(settings: Settings, running: Running) -> int:
 
 
 def make_signer(deliver: DeliverSettings, clock: Clock) -> Signer | None:
-    """The signer of the settings, None where no key is named; raises WrongUse."""
+    """The signer of the settings, None where no key is named; raises UsageError."""
     if not deliver.dkim_key_file:
         return None
     try:

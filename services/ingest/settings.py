@@ -30,52 +30,57 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             pattern=r"^[!-9;-~]{1,64}\Z",
-            description="Name of the header that names a client's code (rule R8).",
+            description="Name of the header that carries a client's code (rule R8).",
         ),
     ] = "X-bm-mailing"
     max_records: Annotated[
-        int, Meta(ge=1, le=10_000, description="Most submissions of one transaction.")
+        int, Meta(ge=1, le=10_000, description="Most submissions per transaction.")
     ] = 1_000
     smtp_listen: Annotated[
         tuple[Address, ...],
         Meta(
             max_length=16,
-            description="Where the SMTP front door listens, with STARTTLS: `host:port` each (25"
-            " and 587 in earnest). Empty: there is none.",
+            description="Addresses on which the SMTP front door listens, with STARTTLS: `host:port`"
+            " each (ports 25 and 587 in production). Empty: no front door.",
         ),
     ] = ()
     smtps_listen: Annotated[
         tuple[Address, ...],
-        Meta(max_length=16, description="The same with TLS from the first byte on (465)."),
+        Meta(
+            max_length=16,
+            description="The same with implicit TLS, from the first byte (port 465 in production).",
+        ),
     ] = ()
     smtp_shared_ports: Annotated[
         bool,
         Meta(
             description="Whether several ingest processes of one host listen on the same"
             " addresses (SO_REUSEPORT); the kernel spreads the connections over them. One process"
-            " uses little more than one processor. Limits hold in each process."
+            " uses little more than one processor. Limits apply to each process separately."
         ),
     ] = False
     smtp_proxies: Annotated[
         tuple[Network, ...],
         Meta(
             max_length=64,
-            description="Addresses and networks of load balancers: what connects from them begins"
-            " with a PROXY protocol header, version 2, whose client address then counts. Empty:"
-            " there are none, and no such header is believed.",
+            description="Addresses and networks of load balancers: a connection from them must"
+            " begin with a PROXY protocol header, version 2, whose client address is used. Empty:"
+            " there are none, and no such header is accepted.",
         ),
     ] = ()
     smtp_host_name: Annotated[
         str,
         Meta(
             pattern=r"^[A-Za-z0-9.-]*\Z",
-            description="Name said in the greeting. Empty: the host's full name.",
+            description="Name sent in the greeting. Empty: the host's full name.",
         ),
     ] = ""
     tls_certificate_file: Annotated[
-        str, Meta(description="Certificate chain of the front door, PEM; read anew on change.")
+        str, Meta(description="PEM file of the front door's certificate chain; reloaded on change.")
     ] = ""
-    tls_key_file: Annotated[str, Meta(description="Its private key, PEM.")] = ""
+    tls_key_file: Annotated[
+        str, Meta(description="PEM file of the private key of that certificate.")
+    ] = ""
     smtp_max_message_bytes: Annotated[
         int, Meta(ge=1_024, le=8_388_608, description="Largest message by SMTP (rule R1).")
     ] = 307_200
@@ -84,23 +89,28 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=1_048_576,
-            description="Longest line of a message by SMTP, with its CRLF (RFC 5321: 1000);"
-            " a message with a longer one is refused. 0: no limit.",
+            description="Longest line of a message by SMTP, in bytes with its CRLF (RFC 5321:"
+            " 1000); a message with a longer line is refused. 0: no limit.",
         ),
     ] = 1_000
     smtp_max_connections: Annotated[
-        int, Meta(ge=1, le=100_000, description="Open connections of the front door.")
+        int, Meta(ge=1, le=100_000, description="Most open connections of the front door.")
     ] = 4_000
     smtp_max_connections_per_address: Annotated[
-        int, Meta(ge=1, le=100_000, description="Of those, from one address (an IPv6 /64).")
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="Most open connections from one address (an IPv6 /64).",
+        ),
     ] = 1_000
     smtp_before_login_percent: Annotated[
         int,
         Meta(
             ge=1,
             le=100,
-            description="How many percent of `smtp_max_connections` may be connections that have"
-            " not logged in; the others are kept for those that have.",
+            description="Percentage of `smtp_max_connections` that connections may use before they"
+            " log in; the others are reserved for connections that have logged in.",
         ),
     ] = 50
     smtp_max_before_login_per_address: Annotated[
@@ -108,7 +118,7 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=1,
             le=100_000,
-            description="Of those that have not logged in, from one address (an IPv6 /64).",
+            description="Most connections that have not logged in, from one address (an IPv6 /64).",
         ),
     ] = 250
     smtp_max_connections_per_client: Annotated[
@@ -116,8 +126,8 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=1,
             le=100_000,
-            description="Of those, logged in as one client whose `max_connections` says nothing"
-            " else.",
+            description="Most open connections logged in as one client, unless its"
+            " `max_connections` says otherwise.",
         ),
     ] = 200
     smtp_new_connections_per_minute: Annotated[
@@ -125,23 +135,24 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=1_000_000,
-            description="New connections of one address (an IPv6 /64) a minute; 0: no limit.",
+            description="Most new connections per minute from one address (an IPv6 /64); 0: no"
+            " limit.",
         ),
     ] = 3_000
     smtp_max_held_bytes: Annotated[
         int,
         Meta(
             ge=8_388_608,
-            description="Bytes of messages being received or stored; beyond it DATA is"
-            " answered with 451.",
+            description="Most bytes of messages being received or stored; above this limit the"
+            " reply to DATA is 451.",
         ),
     ] = 256 * 1024 * 1024
     smtp_messages_per_minute: Annotated[
         int,
         Meta(
             ge=0,
-            description="Most messages a minute of one client whose `max_messages_per_minute` says"
-            " nothing else; 0: no limit.",
+            description="Most messages per minute from one client, unless its"
+            " `max_messages_per_minute` says otherwise; 0: no limit.",
         ),
     ] = 0
     smtp_max_failed_logins: Annotated[
@@ -149,7 +160,8 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=1,
             le=1_000,
-            description="Failed logins of one address under one name a minute, then 421.",
+            description="Failed logins per minute from one address under one name; after these the"
+            " reply is 421.",
         ),
     ] = 10
     smtp_max_failed_logins_per_address: Annotated[
@@ -157,7 +169,7 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=1,
             le=10_000,
-            description="The same under whatever names, of one address (an IPv6 /64).",
+            description="The same from one address (an IPv6 /64) under any names.",
         ),
     ] = 100
     smtp_errors_per_address_per_minute: Annotated[
@@ -165,8 +177,9 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=1_000_000,
-            description="Refused commands a minute of one address (an IPv6 /64), then 421 to"
-            " them and to new connections; 0: no limit. Within one session it is 20 in all.",
+            description="Refused commands per minute from one address (an IPv6 /64); after these"
+            " the reply to further ones and to new connections is 421; 0: no limit. The limit"
+            " within one session is 20 in all.",
         ),
     ] = 3_000
     smtp_errors_per_client_per_minute: Annotated[
@@ -174,8 +187,8 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=1_000_000,
-            description="The same of one logged-in client, from all its addresses; messages that"
-            " break a rule are not counted.",
+            description="The same for one logged-in client, from all its addresses; messages that"
+            " violate a rule are not counted.",
         ),
     ] = 3_000
     smtp_idle_timeout_s: Annotated[
@@ -183,7 +196,7 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             gt=0,
             le=600,
-            description="How long a whole command may take to come (RFC 5321: 300), after login.",
+            description="How long a whole command may take to arrive (RFC 5321: 300), after login.",
         ),
     ] = 300.0
     smtp_login_timeout_s: Annotated[
@@ -199,11 +212,16 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = 30.0
     smtp_data_timeout_s: Annotated[
-        float, Meta(gt=0, le=1_800, description="How long one message may take to come.")
+        float, Meta(gt=0, le=1_800, description="How long one message may take to arrive.")
     ] = 300.0
     smtp_greeting_delay_s: Annotated[
         float,
-        Meta(ge=0, le=30, description="Pause before the greeting; who speaks in it is let go."),
+        Meta(
+            ge=0,
+            le=30,
+            description="Pause before the greeting; a client that sends data during it is"
+            " disconnected.",
+        ),
     ] = 0.05
 
     def __post_init__(self) -> None:
@@ -219,7 +237,7 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything ingest is told."""
+    """All settings of ingest."""
 
     runtime: RuntimeSettings = RuntimeSettings()
     kafka: KafkaSettings = KafkaSettings()

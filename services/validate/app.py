@@ -7,7 +7,7 @@ from typing import Final
 
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Policy
-from services.validate.edge.batch_processor import SERVICE, Judging, Means
+from services.validate.edge.batch_processor import SERVICE, BatchProcessor, Dependencies
 from services.validate.edge.key_restorer import KeyRestorer
 from services.validate.edge.submission_keys import SubmissionKeys
 from services.validate.settings import Settings
@@ -55,8 +55,8 @@ def serve(settings: Settings, running: Running) -> int:
             options, SERVICE, failpoints, watchdog_of(options), ClientEvents(kafka)
         )
         policy = Policy(settings.validate.max_message_bytes, lanes)
-        judging = Judging(
-            Means(
+        judging = BatchProcessor(
+            Dependencies(
                 clients=view,
                 policy=policy,
                 keys=SubmissionKeys(reader) if reader else None,

@@ -14,7 +14,7 @@ from shared.settings.sections import (
     TelemetrySettings,
 )
 
-# Domains whose mail is judged by one provider with one set of limits.
+# Domains whose mail one provider receives under one set of limits.
 DEFAULT_LANES: dict[str, tuple[str, ...]] = {
     "gmail": ("gmail.com", "googlemail.com"),
     "microsoft": ("outlook.com", "hotmail.com", "live.com", "msn.com", "hotmail.de", "outlook.de"),
@@ -27,19 +27,19 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     max_message_bytes: Annotated[
         int,
-        Meta(ge=1_000, le=10_000_000, description="Largest message that rule R1 lets pass."),
+        Meta(ge=1_000, le=10_000_000, description="Largest message that rule R1 allows."),
     ] = 307_200
     max_records: Annotated[
         int,
-        Meta(ge=1, le=1_000, description="Most packs (of up to 64 messages) of one transaction."),
+        Meta(ge=1, le=1_000, description="Most packs (of up to 64 messages) per transaction."),
     ] = 24
     duplicate_window_h: Annotated[
         int,
         Meta(
             ge=0,
             le=840,
-            description="For how many hours a submission is known again, so that one that is"
-            " handed in twice is sent once. 0: never; two are two then.",
+            description="For how many hours a duplicate of a submission is recognised, so that it"
+            " is sent only once. 0: duplicates are not detected and each is sent.",
         ),
     ] = 48
     submissions_per_day: Annotated[
@@ -47,18 +47,18 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=1_000,
             le=10_000_000_000,
-            description="Submissions a day that the keys of that window are laid out for; with"
-            " more they take more memory of Redis each. A change holds within 12 hours.",
+            description="Submissions per day that the keys of that window are sized for; with more,"
+            " each key takes more Redis memory. A change takes effect within 12 hours.",
         ),
     ] = 10_000_000
     lanes: Annotated[
         dict[str, tuple[str, ...]],
-        Meta(description="Recipient domains by lane; all others go by the lane `default`."),
+        Meta(description="Recipient domains by lane; all others use the lane `default`."),
     ] = msgspec.field(default_factory=DEFAULT_LANES.copy)
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything validate is told."""
+    """All settings of validate."""
 
     runtime: RuntimeSettings = RuntimeSettings()
     kafka: KafkaSettings = KafkaSettings()

@@ -135,10 +135,10 @@ def _spf_ending(text: str, qualifier: str, walked: Evaluation, domain: str) -> F
     wanted = "a policy that ends in -all or ~all"
     if qualifier in {"-", "~"}:
         return Finding("spf", Judgement.OK, found, wanted)
-    mended = record(domain, "TXT", _quoted(_ended(text, "-all")))
+    fixed = record(domain, "TXT", _quoted(_ended(text, "-all")))
     judgement = Judgement.FAULT if qualifier == "+" else Judgement.WARNING
     why = "; +all allows any server to send" if qualifier == "+" else ""
-    return Finding("spf", judgement, found + why, wanted, mended)
+    return Finding("spf", judgement, found + why, wanted, fixed)
 
 
 def _spf_source(ask: LookUp, domain: str, source: str, text: str) -> Finding:
@@ -151,8 +151,8 @@ def _spf_source(ask: LookUp, domain: str, source: str, text: str) -> Finding:
         return Finding(name, Judgement.OK, found, wanted)
     mechanism = _ip_mechanism(source)
     version, _, rest = text.partition(" ")
-    mended = f"{version} {mechanism} {rest}".rstrip()
-    return Finding(name, Judgement.FAULT, found, wanted, record(domain, "TXT", _quoted(mended)))
+    fixed = f"{version} {mechanism} {rest}".rstrip()
+    return Finding(name, Judgement.FAULT, found, wanted, record(domain, "TXT", _quoted(fixed)))
 
 
 def judge_dkim(ask: LookUp, domain: str, selector: str, expected: Expected) -> Finding:
@@ -193,8 +193,8 @@ def judge_dmarc(ask: LookUp, domain: str) -> Finding:
         records = [row for row in answer.rows if row.replace(" ", "").split(";")[0] == _DMARC]
         if len(records) > 1:
             found = f"{len(records)} DMARC records at _dmarc.{owner}, which count as none"
-            mended = record(f"_dmarc.{owner}", "TXT", _quoted(records[0]))
-            return Finding("dmarc", Judgement.FAULT, found, wanted, mended + "  (and no other)")
+            fixed = record(f"_dmarc.{owner}", "TXT", _quoted(records[0]))
+            return Finding("dmarc", Judgement.FAULT, found, wanted, fixed + "  (and no other)")
         if records:
             return _dmarc_policy(records[0], owner, domain, wanted)
     found = f"no DMARC record at {' nor at '.join(dict.fromkeys((domain, organisation)))}"

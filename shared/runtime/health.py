@@ -8,6 +8,7 @@ serve now. Both return the result of every check as JSON.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -99,6 +100,10 @@ class HealthServer:
 def _handler(server: HealthServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = _IDLE_TIMEOUT_S
+
+        def handle(self) -> None:
+            with contextlib.suppress(ConnectionError):  # the client did not wait for the response
+                super().handle()
 
         def do_GET(self) -> None:
             status, kind, body = server.respond(self.path)

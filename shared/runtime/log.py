@@ -111,3 +111,5 @@ def set_up(service: str, settings: RuntimeSettings, stream: TextIO | None = None
     root.setLevel(settings.log_level.upper())
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
+    # It warns of each of its tasks that waits for a busy processor.
+    logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)

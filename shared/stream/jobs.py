@@ -30,7 +30,7 @@ class Limits(Struct, frozen=True):
     handover_timeout_s: float = 90.0
 
 
-class Hold:
+class AssignedPartition:
     """The ledger of one partition while it is assigned to this member.
 
     `closing`: no further message may begin. `gone`: the partition belongs to another member.
@@ -73,10 +73,12 @@ class Hold:
 class Job:
     """One message handed out. Call `begin()` before the first byte is sent."""
 
-    __slots__ = ("begun", "hold", "index", "message", "offset")
+    __slots__ = ("assigned", "begun", "index", "message", "offset")
 
-    def __init__(self, hold: Hold, offset: int, index: int, message: Message) -> None:
-        self.hold = hold
+    def __init__(
+        self, assigned: AssignedPartition, offset: int, index: int, message: Message
+    ) -> None:
+        self.assigned = assigned
         self.offset = offset
         self.index = index
         self.message = message
@@ -88,7 +90,7 @@ class Job:
         In that case it belongs to another member, or it may do so after a pause of this process;
         the worker hands it out again if it still owns it.
         """
-        return self.hold.try_begin(self)
+        return self.assigned.try_begin(self)
 
 
 class WorkerStatus(Struct):

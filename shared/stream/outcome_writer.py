@@ -23,7 +23,7 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from shared.runtime.failpoints import Failpoints
 from shared.stream.consumer import StreamConsumer
-from shared.stream.jobs import Hold, Job
+from shared.stream.jobs import AssignedPartition, Job
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class OutcomeWriter:
         # The outcomes of the transaction being written, until it is known to have committed.
         self._writing: list[tuple[Job, Sequence[Output]]] = []
         # The offsets of a transaction whose result is unknown, and the holds they belong to.
-        self._doubt: Mapping[TopicPartition, tuple[Hold, OffsetAndMetadata]] = {}
+        self._doubt: Mapping[TopicPartition, tuple[AssignedPartition, OffsetAndMetadata]] = {}
 
     def settle(self, job: Job, outputs: Sequence[Output]) -> None:
         """Accept the outcome of a job: the records to write. Thread-safe."""
@@ -61,7 +61,7 @@ class OutcomeWriter:
 
     def drop(self) -> None:
         """Drop the outcomes of partitions that belong to another member."""
-        self._writing = [pair for pair in self._writing if not pair[0].hold.gone]
+        self._writing = [pair for pair in self._writing if not pair[0].assigned.gone]
         self._doubt = {p: pair for p, pair in self._doubt.items() if not pair[0].gone}
 
     def write(self, consumer: StreamConsumer) -> list[Job]:
@@ -79,16 +79,18 @@ class OutcomeWriter:
         if not self._writing or membership is None:
             return done
         self._failpoints.hit(f"{self._service}.settled")
-        holds = {job.hold.partition: job.hold for job, _ in self._writing}
+        held = {job.assigned.partition: job.assigned for job, _ in self._writing}
         offsets: dict[TopicPartition, Any] = {
-            partition: OffsetAndMetadata(hold.ledger.low_water(), hold.ledger.metadata(), -1)
-            for partition, hold in holds.items()
+            partition: OffsetAndMetadata(
+                assigned.ledger.low_water(), assigned.ledger.metadata(), -1
+            )
+            for partition, assigned in held.items()
         }
         records = [output for _, outputs in self._writing for output in outputs]
         try:
             self._producer.commit(records, offsets, membership)
         except TransactionLost:
-            self._doubt = {p: (holds[p], offset) for p, offset in offsets.items()}
+            self._doubt = {p: (held[p], offset) for p, offset in offsets.items()}
             raise
         return done + self._written()
 
@@ -97,7 +99,7 @@ class OutcomeWriter:
         idle: list[Job] = []
         while self._settled and len(self._writing) < self._max_messages:
             job, outputs = self._settled.popleft()
-            if job.hold.gone or not job.hold.ledger.settle(job.offset, job.index):
+            if job.assigned.gone or not job.assigned.ledger.settle(job.offset, job.index):
                 idle.append(job)
                 continue
             self._writing.append((job, outputs))

@@ -24,7 +24,7 @@ def event(service: str, kind: EventType, mail_id: str, data: MailEvent) -> Outpu
     return Output(names.EVENTS, value, key, headers)
 
 
-def told(
+def event_records(
     service: str, kind: EventType, mail_id: str, data: MailEvent, *, has_client_events: bool
 ) -> list[Output]:
     """Build the records of this event: on mail.events and on the client's own topic, if any."""

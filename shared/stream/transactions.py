@@ -43,6 +43,12 @@ class TransactionLost(Exception):
     """A transaction did not commit, or its result is unknown."""
 
 
+def _named(error: BaseException) -> str:
+    """The error's class and text; those of kafka-python begin with the class already."""
+    name, text = type(error).__name__, str(error)
+    return text if text.startswith(name) else f"{name}: {text}"
+
+
 class TransactionalProducer:
     """Writes the transactions of one service instance. Not thread-safe."""
 
@@ -117,7 +123,7 @@ class TransactionalProducer:
             discard(producer)
             if own_events is not None:
                 own_events.lost({output.topic for output in records}, error)
-            raise TransactionLost(f"{type(error).__name__}: {error}") from error
+            raise TransactionLost(_named(error)) from error
         if own_events is not None:
             own_events.committed()
 

@@ -36,8 +36,8 @@ from shared.runtime.lifecycle import Stop
 from shared.stream.consumer import MembershipLost, Record, StreamConsumer
 from shared.stream.jobs import (
     UNREADABLE,
+    AssignedPartition,
     HandOut,
-    Hold,
     Job,
     Limits,
     NotBefore,
@@ -61,7 +61,7 @@ POLL_RECORDS: Final = 16
 class _Handover(Struct):
     """A revoked partition that is being drained until `until` (monotonic seconds)."""
 
-    hold: Hold
+    assigned: AssignedPartition
     until: float
 
 
@@ -89,7 +89,7 @@ class Worker:
         self._limits = limits
         # After a lost transaction, up to two transactions' worth of outcomes are written.
         self._outcomes = OutcomeWriter(service, producer, failpoints, 2 * limits.commit_messages)
-        self._holds: dict[TopicPartition, Hold] = {}
+        self._assigned: dict[TopicPartition, AssignedPartition] = {}
         self._handovers: dict[TopicPartition, _Handover] = {}
         # Partitions that came back while they were drained; read again from the committed offset.
         self._returned: set[TopicPartition] = set()
@@ -153,10 +153,10 @@ class Worker:
 
     def _abandon(self) -> None:
         """Drop all partitions and jobs; another member will send messages in flight again."""
-        for hold in [*self._holds.values(), *(h.hold for h in self._handovers.values())]:
-            self._close(hold)
-            self._let_go(hold)
-        self._holds.clear()
+        for assigned in [*self._assigned.values(), *(h.assigned for h in self._handovers.values())]:
+            self._close(assigned)
+            self._drop(assigned)
+        self._assigned.clear()
         self._handovers.clear()
         self._returned.clear()
         self._pauser = PartitionPauser()
@@ -166,8 +166,8 @@ class Worker:
         """Whether no message is in flight any more, or the drain time-out is over."""
         if self._stop_until is None:
             self._stop_until = time.monotonic() + self._limits.drain_timeout_s
-            for hold in self._holds.values():
-                self._close(hold)
+            for assigned in self._assigned.values():
+                self._close(assigned)
         if consumer is None or not self._open_jobs:
             return True
         if time.monotonic() < self._stop_until:
@@ -189,14 +189,14 @@ class Worker:
         self._finish_handovers()
 
     def _pause(self) -> None:
-        limits, status, held = self._limits, self.status, self._holds
+        limits, status, held = self._limits, self.status, self._assigned
         fill = max(
             len(self._open_jobs) / limits.max_in_flight,
             status.in_flight_bytes / limits.max_in_flight_bytes,
         )
         if self._stop_until is not None:
             fill = 1.0
-        full = {partition for partition, hold in held.items() if hold.ledger.full()}
+        full = {partition for partition, assigned in held.items() if assigned.ledger.full()}
         self._pauser.settle(self._consumer, fill, full | self._handovers.keys() | self._returned)
 
     # -- reading ---------------------------------------------------------------------------
@@ -225,20 +225,20 @@ class Worker:
         """Hand out again the jobs that could not begin while the membership was uncertain."""
         if not self._consumer.has_lease():
             return
-        for hold in self._holds.values():
-            declined = [job for job in hold.take_declined() if job in self._open_jobs]
+        for assigned in self._assigned.values():
+            declined = [job for job in assigned.take_declined() if job in self._open_jobs]
             if declined:
                 self._give(declined)
 
     def _read(self, partition: TopicPartition, records: Sequence[Record], room: int) -> list[Job]:
         """Return the jobs of these records, at most `room`; the rest is read again later."""
-        hold = self._hold(partition)
+        assigned = self._assigned_partition(partition)
         jobs: list[Job] = []
         for record in records:
             try:
                 messages = decode_pack(record.value, record.headers)
             except CodecError as error:
-                self._refuse(hold, record, str(error))
+                self._refuse(assigned, record, str(error))
                 continue
             due_ms = self._due_at_ms(messages)
             wait_s = due_ms / 1000 - time.time() if due_ms else 0.0
@@ -251,9 +251,9 @@ class Worker:
                 # single pack that is larger than the limit exceeds it, with nothing else in flight.
                 self._pauser.wait_for_room(self._consumer, partition, record.offset)
                 break
-            for index in hold.ledger.add(record.offset, len(messages)):
-                jobs.append(Job(hold, record.offset, index, messages[index]))
-            if hold.ledger.full():
+            for index in assigned.ledger.add(record.offset, len(messages)):
+                jobs.append(Job(assigned, record.offset, index, messages[index]))
+            if assigned.ledger.full():
                 self._consumer.seek(partition, record.offset + 1)
                 break
         return jobs
@@ -262,15 +262,15 @@ class Worker:
         """Create a ledger for each partition; if that fails, the records are read again."""
         try:
             for partition in found:
-                self._hold(partition)
+                self._assigned_partition(partition)
         except KafkaError as error:
             for partition, records in found.items():
                 self._consumer.seek(partition, records[0].offset)
             raise TransactionLost(f"committed offsets: {error}") from error
 
-    def _hold(self, partition: TopicPartition) -> Hold:
-        hold = self._holds.get(partition)
-        if hold is None:
+    def _assigned_partition(self, partition: TopicPartition) -> AssignedPartition:
+        assigned = self._assigned.get(partition)
+        if assigned is None:
             found = self._consumer.committed(partition)
             offset, settled = 0, Settled()
             if found is not None and found.offset >= 0:
@@ -281,15 +281,17 @@ class Worker:
                     # Reading again from the low-water mark may send twice, but loses nothing.
                     log.error("%s: commit metadata of %s: %s", self._service, partition, error)
             ledger = PartitionLedger(offset, settled)
-            hold = self._holds[partition] = Hold(partition, ledger, self._consumer.has_lease)
-        return hold
+            assigned = self._assigned[partition] = AssignedPartition(
+                partition, ledger, self._consumer.has_lease
+            )
+        return assigned
 
-    def _refuse(self, hold: Hold, record: Record, reason: str) -> None:
+    def _refuse(self, assigned: AssignedPartition, record: Record, reason: str) -> None:
         """Write a record that is not a pack to mail.refused, with its position and the reason."""
         self.status.unreadable += 1
-        log.error("%s: %s/%d@%d: %s", self._service, *hold.partition, record.offset, reason)
-        for index in hold.ledger.add(record.offset, 1):
-            job = Job(hold, record.offset, index, UNREADABLE)
+        log.error("%s: %s/%d@%d: %s", self._service, *assigned.partition, record.offset, reason)
+        for index in assigned.ledger.add(record.offset, 1):
+            job = Job(assigned, record.offset, index, UNREADABLE)
             job.begun = True
             self._open_jobs.add(job)
             self.settle(job, self._unreadable(record, reason))
@@ -327,11 +329,11 @@ class Worker:
         for partition in self._consumer.take_revoked():
             self._pauser.forget(partition)
             self._returned.discard(partition)
-            hold = self._holds.pop(partition, None)
-            if hold is not None:
-                self._close(hold)
+            assigned = self._assigned.pop(partition, None)
+            if assigned is not None:
+                self._close(assigned)
                 until = time.monotonic() + self._limits.handover_timeout_s
-                self._handovers[partition] = _Handover(hold, until)
+                self._handovers[partition] = _Handover(assigned, until)
             elif partition not in self._handovers:
                 self._consumer.release([partition])
 
@@ -341,15 +343,15 @@ class Worker:
             self._reread_returned()
         if not self._handovers:
             return
-        open_holds = {job.hold for job in self._open_jobs}
+        open_partitions = {job.assigned for job in self._open_jobs}
         now = time.monotonic()
         for partition, handover in list(self._handovers.items()):
-            if handover.hold in open_holds:
+            if handover.assigned in open_partitions:
                 if now < handover.until:
                     continue
                 log.warning("%s: %s/%d is released before it is drained", self._service, *partition)
             del self._handovers[partition]
-            self._let_go(handover.hold)
+            self._drop(handover.assigned)
             self._outcomes.drop()
             if partition in self._consumer.assignment():
                 self._returned.add(partition)
@@ -363,16 +365,16 @@ class Worker:
             raise TransactionLost(f"committed offsets: {error}") from error
         self._returned.clear()
 
-    def _close(self, hold: Hold) -> None:
+    def _close(self, assigned: AssignedPartition) -> None:
         """Let no further message of this partition begin; drop the jobs that have not begun."""
-        with hold.lock:
-            hold.closing = True
-        hold.take_declined()
-        for job in [job for job in self._open_jobs if job.hold is hold and not job.begun]:
+        with assigned.lock:
+            assigned.closing = True
+        assigned.take_declined()
+        for job in [job for job in self._open_jobs if job.assigned is assigned and not job.begun]:
             self._forget(job)
 
-    def _let_go(self, hold: Hold) -> None:
+    def _drop(self, assigned: AssignedPartition) -> None:
         """Drop a partition that belongs to another member from now on."""
-        hold.gone = True
-        for job in [job for job in self._open_jobs if job.hold is hold]:
+        assigned.gone = True
+        for job in [job for job in self._open_jobs if job.assigned is assigned]:
             self._forget(job)

@@ -51,7 +51,7 @@ class Rule(Struct, frozen=True):
     title: str
     reason: str
     status: str
-    mend: str
+    fix: str
 
 
 _TABLE: Final[tuple[tuple[Rule, Callable[[Case], Breach]], ...]] = (

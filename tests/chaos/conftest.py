@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 
-from cli.stack import paths as places
+from cli.stack import paths
 from tests.chaos.results import Results, table
 from tests.chaos.scenario import FIXED, Kind
 from tests.chaos.scenes import Scenes
@@ -23,7 +23,7 @@ from tests.chaos.stage import Stage, stage_name
 
 _SEEDS_IN_THE_TEST_RUN: Final = 2
 _SEEDS_IN_LONG_RUNS: Final = 20
-RESULTS_FILE: Final = places.STATE / "long" / "chaos.json"
+RESULTS_FILE: Final = paths.STATE / "long" / "chaos.json"
 # The same in every process of one test run, where a plugin spreads it over several.
 _FIRST_SEED: Final = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID")).randrange(10**6)
 # The short schedules of a usual run are always the same: one of them once sent 27 messages twice.

@@ -39,7 +39,9 @@ RETIRED: Final = {
 ALLOWED: Final = ("https://", "http://")
 NAMED_FILE: Final = re.compile(r"(?<![\w./*<{-])((?:[\w.-]+/)*[\w-]+\.(?:py|lua|md))\b")
 # Files that a person has or makes, and those of others.
-FOREIGN_FILES: Final = frozenset({"publish.py", "Publish.java", "sitecustomize.py"})
+FOREIGN_FILES: Final = frozenset(
+    {"name.py", "name.lua", "publish.py", "Publish.java", "sitecustomize.py"}
+)
 
 
 @cache

@@ -11,12 +11,12 @@ from typing import Final
 
 from msgspec import Struct
 
-from cli.stack import paths as places
+from cli.stack import paths
 from tests.integration.front_door import NAME, PASSWORD, SENDER, Door
 from tools import node_modules
 from tools.run_tests import NODE_PACKAGES
 
-EXAMPLES: Final = places.ROOT / "docs" / "examples" / "smtp"
+EXAMPLES: Final = paths.ROOT / "docs" / "examples" / "smtp"
 # The one name in the certificate of the door.
 HOST: Final = "localhost"
 _WITHIN_S: Final = 60.0

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cli.stack import paths as places
+from cli.stack import paths
 from local.parts import kafka_java, packages
 from services.ingest.core.intake.kafka_record import read
 from shared.mail.headers import scan
@@ -24,7 +24,7 @@ from shared.topics import names
 from tools import node_modules
 from tools.run_tests import NODE_PACKAGES
 
-EXAMPLES = places.ROOT / "docs" / "contracts" / "examples"
+EXAMPLES = paths.ROOT / "docs" / "contracts" / "examples"
 DOMAIN = "news.example.com"
 WAIT_S = 60.0
 CONTENT = (

@@ -116,7 +116,7 @@ def test_two_recipients_in_one_transaction_are_parted_by_452_and_then_judged_sin
     content = message("pair", _DATE).replace(b"pair@r.example.net", one.encode())
     inject(relay, content, one, two)
     relay.wait_for(one, "sent")
-    assert "452 4.5.3 R3: one recipient a message" in relay.wait_for(two, "deferred")
+    assert "452 4.5.3 R3: one recipient per message" in relay.wait_for(two, "deferred")
     relay.flush()
     assert "550 5.1.3 R3 (5.1.3)" in relay.wait_for(two, "bounced")
     assert len(received.by_id(f"<pair@{DOMAIN}>")) == 1

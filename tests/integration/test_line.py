@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 from kafka import KafkaProducer
 
-from cli.stack import paths as places
-from cli.stack import state
+from cli.stack import paths, state
 from cli.stack.environment import SERVICES, base_environment
 from local.parts import ports
 
@@ -86,7 +85,7 @@ def shell() -> Iterator[Shell]:
     yield made
     for pid in made.left():
         os.kill(pid, signal.SIGKILL)
-    shutil.rmtree(places.run_folder(made.name), ignore_errors=True)
+    shutil.rmtree(paths.run_folder(made.name), ignore_errors=True)
 
 
 @pytest.fixture
@@ -129,7 +128,7 @@ def test_up_prints_its_doors_status_finds_them_and_down_leaves_no_process(
     assert code == 0
     assert json.loads(out) == {"state": shell.name, "stopped": True, "drained": True}
     shell.assert_nothing_left()
-    assert not places.run_folder(shell.name).exists()
+    assert not paths.run_folder(shell.name).exists()
 
     code, out, _ = shell.run("local.status", "--json", "--state", shell.name)
     assert code == 3
@@ -199,7 +198,7 @@ def test_what_the_environment_and_the_file_set_wins_over_what_up_chooses(
     code, out, err = shell.run("local.up", "--detach", "--json", "--state", shell.name)
     assert code == 0, err
     for key in ("deliver.routes", "kafka.static_membership", "billing.http_port"):
-        assert f"kept as it is set: {key} (" in err
+        assert f"keeping your setting: {key} (" in err
     doors = json.loads(out)
     assert (doors["smtp"], doors["billing"]) == (smtp, f"http://{billing}")
     assert accepts(smtp)

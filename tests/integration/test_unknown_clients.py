@@ -11,7 +11,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from services.ingest.edge.intake.relay import Intake
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Policy
-from services.validate.edge.batch_processor import Judging, Means
+from services.validate.edge.batch_processor import BatchProcessor, Dependencies
 from shared.registry.client import Client
 from shared.registry.store.changes import Changes
 from shared.registry.store.publish import apply
@@ -75,9 +75,9 @@ def received(client: str, number: int) -> list[ConsumerRecord]:
     ]
 
 
-def judging(view: ClientView) -> Judging:
-    return Judging(
-        Means(
+def judging(view: ClientView) -> BatchProcessor:
+    return BatchProcessor(
+        Dependencies(
             clients=view,
             policy=Policy(307_200, Lanes({})),
             keys=None,

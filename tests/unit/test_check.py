@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from cli.check import files as check_files
 from cli.check.command import main
 from cli.check.files import split_mbox
-from cli.check.lines import header_lines, line_to_mend, lines_meant, printable
+from cli.check.lines import header_lines, line_to_fix, lines_meant, printable
 from shared.submission.rules import RULES, UNREADABLE
 from tests.messages import FOLDER, Sample, clients, load
 
@@ -79,7 +79,7 @@ def test_the_json_agrees_with_what_is_recorded(sample: Sample, registry: str) ->
     assert result.exit_code == (0 if sample.accepted else 1)
 
 
-def test_one_message_shows_every_rule_with_line_and_mend(registry: str) -> None:
+def test_one_message_shows_every_rule_with_line_and_fix(registry: str) -> None:
     result = run(BAD, "--clients", registry, "--client", "shop")
     assert result.exit_code == 1
     rows = [line.split() for line in result.stdout.splitlines()]
@@ -88,7 +88,7 @@ def test_one_message_shows_every_rule_with_line_and_mend(registry: str) -> None:
     assert verdicts == {name: "FAIL" if name in failed else "pass" for name in NAMES}
     assert "line 4: Cc: x@kunde.example" in result.stdout
     for rule in RULES:
-        assert (f"mend: {rule.mend}" in result.stdout) is (rule.id in failed)
+        assert (f"fix: {rule.fix}" in result.stdout) is (rule.id in failed)
     assert "\x1b" not in result.stdout
 
 
@@ -131,7 +131,7 @@ def test_lines_that_all_end_with_lf_need_no_note(registry: str) -> None:
 def test_a_nul_in_the_body_is_mended_in_the_body(registry: str) -> None:
     given = HEADER + b"\r\nHi\0\r\n"
     shown = run("-", "--clients", registry, "--client", "shop", given=given).stdout
-    assert "mend: Take the NUL bytes out" in shown
+    assert "fix: Take the NUL bytes out" in shown
     assert "Write the header again" not in shown
 
 
@@ -334,7 +334,7 @@ def test_the_lines_meant_are_found_with_their_numbers(
 ) -> None:
     meant = lines_meant(rule, header_lines(HEAD), b"x")
     assert [line.number for line in meant] == numbers
-    assert line_to_mend(rule, meant) == text
+    assert line_to_fix(rule, meant) == text
 
 
 def test_nothing_shown_can_steer_a_terminal() -> None:

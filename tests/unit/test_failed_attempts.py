@@ -13,7 +13,7 @@ from services.deliver.core.retry import RetryTimes
 from services.deliver.edge.attempts import Attempts
 from shared.runtime.clock import SystemClock
 from shared.runtime.telemetry import Counter
-from shared.stream.jobs import Hold, Job
+from shared.stream.jobs import AssignedPartition, Job
 from shared.stream.ledger import PartitionLedger
 from shared.stream.transactions import Output
 from shared.topics.records import Envelope, Facts, Message, Origin
@@ -43,10 +43,10 @@ class FaultySender:
 def jobs(*recipients: str) -> list[Job]:
     ledger = PartitionLedger(0)
     ledger.add(0, len(recipients))
-    hold = Hold(TopicPartition("t", 0), ledger, lambda: True)
+    assigned = AssignedPartition(TopicPartition("t", 0), ledger, lambda: True)
     return [
         Job(
-            hold,
+            assigned,
             0,
             index,
             Message(Envelope("0" * 26, "c", "a@b", name, "<1@b>", 0, Origin(), Facts()), b"x"),
@@ -83,7 +83,7 @@ def test_an_exception_in_one_attempt_defers_that_message_and_is_counted() -> Non
 def test_a_job_that_is_not_ours_any_more_is_left_alone_also_after_a_fault() -> None:
     settled, failed = Settled(), Counter(0)
     [job] = jobs("bad@d")
-    job.hold.closing = True
+    job.assigned.closing = True
 
     async def test() -> None:
         attempts = Attempts(settled, FaultySender(), SystemClock(), RetryTimes(), failed)
@@ -94,3 +94,42 @@ def test_a_job_that_is_not_ours_any_more_is_left_alone_also_after_a_fault() -> N
 
     asyncio.run(test())
     assert settled.outputs == {}
+
+
+class MovingClock(SystemClock):
+    """A clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.at_ms = 1_000
+
+    def now_ms(self) -> int:
+        return self.at_ms
+
+
+def test_a_message_that_expires_while_it_waits_for_a_connection_is_not_attempted() -> None:
+    settled, failed, clock = Settled(), Counter(0), MovingClock()
+
+    class BusySite:
+        """Has a connection only after the expiry."""
+
+        async def send(
+            self, envelope: Envelope, content: bytes, begin: Callable[[], bool]
+        ) -> Outcome | None:
+            clock.at_ms = 3_000
+            return Delivered("250 ok", "2.0.0", "mx", "s", "") if begin() else None
+
+    [job] = jobs("late@d")
+    envelope = msgspec.structs.replace(job.message.envelope, expires_at_ms=2_000)
+    job.message = Message(envelope, b"x")
+
+    async def test() -> None:
+        attempts = Attempts(settled, BusySite(), clock, RetryTimes(), failed)
+        attempts.hand_out([job])
+        async with asyncio.timeout(10):
+            while not settled.outputs:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    asyncio.run(test())
+    (event,) = settled.outputs["late@d"]
+    assert dict(event.headers)["ce_type"] == b"sluice.mail.expired"
+    assert failed.get() == 0

@@ -129,7 +129,7 @@ def test_each_mode_gives_the_message_and_what_was_said_beside_it(
         (MESSAGE, [("X-Sluice.Lane", b"A")], "x-sluice.lane is not known: the names are"),
         (MESSAGE, [("sluice-not-before", b"tomorrow")], "sluice-not-before is not a time"),
         (MESSAGE, [("sluice-not-before", b"1795557600")], "sluice-not-before is not a time"),
-        (MESSAGE, [("sluice-expires", b"2026-11-24T05:59:59Z")], "sluice-expires has passed"),
+        (MESSAGE, [("sluice-expires", b"2026-11-24T05:59:59Z")], "sluice-expires is in the past"),
         (
             MESSAGE,
             [("sluice-not-before", b"%d" % (NOW + MAX_AHEAD_DAYS * DAY + 1))],
@@ -158,7 +158,7 @@ def test_each_mode_gives_the_message_and_what_was_said_beside_it(
         (envelope(source=True), [STRUCTURED], "attribute source is not a string"),
         (envelope(notBefore="x"), [STRUCTURED], "attribute notBefore has a name"),
         (envelope(code="A" * 201), [STRUCTURED], "attribute code has 201 bytes"),
-        (envelope(expires=NOW), [STRUCTURED], "attribute expires has passed"),
+        (envelope(expires=NOW), [STRUCTURED], "attribute expires is in the past"),
         (envelope(datacontenttype="text/html"), [STRUCTURED], "attribute datacontenttype is text"),
         (envelope(data_base64="-"), [STRUCTURED], "data_base64 and data are both missing"),
         (envelope(data="x"), [STRUCTURED], "data_base64 and data are both given"),
@@ -170,7 +170,7 @@ def test_each_mode_gives_the_message_and_what_was_said_beside_it(
             [STRUCTURED],
             "attribute data is not a string",
         ),
-        (envelope(), [STRUCTURED, ("sluice-code", b"A")], "sluice-code stands beside"),
+        (envelope(), [STRUCTURED, ("sluice-code", b"A")], "sluice-code is outside"),
         (envelope(), [STRUCTURED, ("sluice-kode", b"A")], "sluice-kode is not known"),
         (MESSAGE, [("x", b"")] * (MAX_HEADERS + 1), "headers of the record are too many"),
     ],
@@ -297,8 +297,8 @@ def test_keys_inside_an_extension_may_be_the_same_as_the_event_s() -> None:
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        (("ce_code", b"A"), "ce_code has no attribute code in the event beside it"),
-        (("ce_id", b"order-8"), "ce_id is another value than the event's attribute id"),
+        (("ce_code", b"A"), "ce_code has no matching attribute code in the event"),
+        (("ce_id", b"order-8"), "ce_id differs from the event's attribute id"),
         (("ce_notbefore", b"soon"), "ce_notbefore has no attribute notbefore in the event"),
         (("ce_code", b""), "ce_code is empty"),
         (("ce-code", b"A"), "ce-code is not known: write ce_code"),

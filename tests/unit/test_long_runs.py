@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from cli.stack import paths as places
+from cli.stack import paths
 from cli.stack.environment import base_environment
 from tests.chaos.scenario import Kind
 
@@ -21,7 +21,7 @@ def collected(*options: str) -> list[str]:
     command = [sys.executable, "-m", "pytest", "-q", "-n0", "--collect-only", "tests/chaos"]
     done = subprocess.run(
         [*command, "-p", "no:cacheprovider", *options],
-        cwd=places.ROOT,
+        cwd=paths.ROOT,
         env={**os.environ, **base_environment()},
         capture_output=True,
         text=True,

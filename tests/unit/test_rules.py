@@ -182,7 +182,7 @@ def test_all_words_are_one_line_a_customer_can_read() -> None:
     assert [rule.id for rule in RULES] == [f"R{number}" for number in range(1, 13)]
     for rule in RULES:
         assert re.fullmatch(r"5\.\d\.\d+", rule.status)
-        for words in rule.title, rule.reason, rule.mend:
+        for words in rule.title, rule.reason, rule.fix:
             assert re.fullmatch(r"[A-Z][ -~]{10,100}", words)
             assert words[-1] != "."
 
@@ -191,7 +191,7 @@ def test_the_page_about_the_rules_says_what_the_table_says() -> None:
     page = (Path(__file__).parents[2] / "docs" / "rules.md").read_text("utf-8")
     for rule in RULES:
         assert f"| {rule.id} | {rule.title} | {rule.reason} | `{rule.status}` |" in page
-        assert f"| {rule.id} | {rule.mend} |" in page
+        assert f"| {rule.id} | {rule.fix} |" in page
 
 
 COUNT = st.integers(0, 3)

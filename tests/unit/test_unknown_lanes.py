@@ -10,7 +10,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from cli.clients.lane_warnings import known_lanes, lane_warnings
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Policy
-from services.validate.edge.batch_processor import Judging, Means
+from services.validate.edge.batch_processor import BatchProcessor, Dependencies
 from shared.mail.headers import scan
 from shared.registry.client import Client
 from shared.runtime.clock import SystemClock
@@ -58,9 +58,9 @@ def record(*clients: str) -> ConsumerRecord:
     )
 
 
-def judging(unknown_lanes: Counter) -> Judging:
-    return Judging(
-        Means(
+def judging(unknown_lanes: Counter) -> BatchProcessor:
+    return BatchProcessor(
+        Dependencies(
             clients=Registry(GOOD, WRONG),
             policy=Policy(307_200, Lanes({"gmail": ["gmail.com"]})),
             keys=None,

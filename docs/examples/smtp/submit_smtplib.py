@@ -8,6 +8,7 @@ refused for good. Prints the answer, which holds the mail id or the rules that w
 
 import email.policy
 import os
+import re
 import smtplib
 import ssl
 import sys
@@ -42,15 +43,15 @@ def submit(smtp: smtplib.SMTP, sender: str, recipient: str, content: bytes) -> t
 
 
 def main(host: str, port: str, tls: str, client: str, recipient: str, path: str) -> None:
-    """Submit the file as it is: its bytes are what goes out."""
-    content = Path(path).read_bytes()
+    """Submit the file with CRLF at the end of each line, as SMTP requires (RFC 5321, 2.3.8)."""
+    content = re.sub(rb"\r?\n", b"\r\n", Path(path).read_bytes())
     message = BytesParser(policy=email.policy.SMTPUTF8).parsebytes(content, headersonly=True)
     sender = message["From"].addresses[0].addr_spec  # the envelope sender must be the same
     with connect(host, int(port), tls) as smtp:
-        smtp.login(client, os.environ["SLUICE_PASSWORD"])
         try:
+            smtp.login(client, os.environ["SLUICE_PASSWORD"])
             code, text = submit(smtp, sender, recipient, content)
-        except smtplib.SMTPDataError as refused:  # by DATA, before the message was sent
+        except smtplib.SMTPResponseException as refused:  # the login, or DATA before the message
             code, text = refused.smtp_code, bytes(refused.smtp_error).decode()
     print(code, text)
     if code != 250:

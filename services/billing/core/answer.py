@@ -1,4 +1,4 @@
-"""What is answered to "how much was used": the rows of a month, and whether they are whole."""
+"""The answer to a usage query: the rows of a month, and whether they are complete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from services.billing.core.usage import Row
 
 
 class CountingProgress(Struct, frozen=True):
-    """How far the cells are: their watermarks and holes by partition, and the log they count."""
+    """How far counting is: watermarks and holes by partition, and the log that is counted."""
 
     whole: bool
     log: str
@@ -17,8 +17,8 @@ class CountingProgress(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True):
-    """The counts of a month. `complete` says that every event committed when it was asked is
-    in them; otherwise `reason` says why not. `lag`: records not counted yet, by partition."""
+    """The counts of a month. `complete`: they include every event that was committed when the
+    query came; otherwise `reason` says why not. `lag`: records not counted yet, by partition."""
 
     month: str
     complete: bool
@@ -28,7 +28,7 @@ class Usage(Struct, frozen=True):
 
 
 def lag(standing: CountingProgress, ends: dict[int, int]) -> dict[int, int]:
-    """Records between the watermarks and the ends, by partition."""
+    """The number of records between the watermarks and the ends, by partition."""
     return {
         partition: max(0, end - standing.watermarks.get(partition, 0))
         for partition, end in sorted(ends.items())
@@ -36,15 +36,15 @@ def lag(standing: CountingProgress, ends: dict[int, int]) -> dict[int, int]:
 
 
 def other_log(counted: str, present: str) -> str:
-    """Why nothing is counted while the cells are of another log than mail.events is now."""
+    """Why nothing is counted while the cells belong to another log than the present mail.events."""
     return (
-        f"mail.events is another log ({present}) than the counts are of ({counted}): adopt-log"
-        " keeps the counts and goes on with this log, rebuild drops them"
+        f"mail.events is another log ({present}) than the log of the counts ({counted}): adopt-log"
+        " keeps the counts and continues with this log, rebuild drops them"
     )
 
 
 def why_incomplete(standing: CountingProgress, month: str, log: str, ends: dict[int, int]) -> str:
-    """Why the cells of `month` are not all that the log held up to `ends`; "" when they are."""
+    """Why the cells of `month` do not cover the whole log up to `ends`; "" if they do."""
     if not standing.whole:
         return "a part of the counts was lost; they are being counted again"
     if standing.log and standing.log != log:

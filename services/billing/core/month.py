@@ -1,4 +1,4 @@
-"""Months of the invoice: which one a time belongs to, in the installation's time zone."""
+"""Invoice months: maps a time to its month in the installation's time zone."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import re
 from datetime import datetime, tzinfo
 from typing import Final
 
-# Zones in use today change at quarters of an hour at the finest, so a quarter lies in one month.
+# Offsets of time zones in use today are multiples of 15 minutes, so a quarter hour lies in one
+# month.
 _QUARTER_MS: Final = 15 * 60 * 1000
-# 4,096 quarters are 42 days: enough for what is counted now, and bounded for a recount.
+# 4,096 quarter hours are 42 days: enough for live counting, and a bound for a recount.
 _CACHED: Final = 4096
 # The first millisecond of year 10000, which datetime cannot express.
 _TOO_LATE_MS: Final = 253_402_300_800_000 - 86_400_000
@@ -21,14 +22,14 @@ def is_month(text: str) -> bool:
 
 
 class Months:
-    """Tells the month (YYYY-MM) of a time in one time zone."""
+    """Maps times to months (YYYY-MM) in one time zone."""
 
     def __init__(self, zone: tzinfo) -> None:
         self._zone = zone
         self._known: dict[int, str] = {}
 
     def of(self, at_ms: int) -> str:
-        """The month of a Unix time in milliseconds. Raises ValueError when it is no such time."""
+        """The month of a Unix time in milliseconds. Raises ValueError if it is out of range."""
         quarter = at_ms // _QUARTER_MS
         month = self._known.get(quarter)
         if month is None:

@@ -1,11 +1,11 @@
-"""Counts events a second time, in another way, and names every difference to the live cells.
+"""Counts events a second time, in another way, and lists every difference from the live cells.
 
-Deliberately the plain reading of shared.topics.codec and none of usage.py's short cuts, so
-that a mistake there shows here.
+Deliberately uses the plain decoder of shared.topics.codec and none of the short cuts of usage.py,
+so that a mistake there shows here.
 
-Distinct mails are counted: the live cells count each event, so a mail with two final events or two
-first dispatches is a difference. Which mails those are is known once all records were added
-(shared/audit/doubles.py); a second reading with discount() then takes all but the first event out.
+Counts distinct mails, whereas the live cells count each event: a mail with two final events or two
+first dispatches is a difference. These mails are known only after all records were added
+(shared/audit/doubles.py); a second pass with discount() then subtracts all but the first event.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ class Difference(Struct, frozen=True):
 
 
 class Recount:
-    """Adds up records one by one."""
+    """Counts records one by one."""
 
     def __init__(self, months: Months) -> None:
         self._months = months
         self._cells: Counter[tuple[str, Cell]] = Counter()
-        # Doubled mails of which discount() has seen an event.
+        # Mails with several events for which discount() has seen the first.
         self._finals: set[bytes] = set()
         self._dispatches: set[bytes] = set()
         self.records = 0
         self.unreadable = 0
 
     def add(self, record: EventRecord) -> Event | None:
-        """Count one record; the event in it, None for anything else. Never raises for what it
-        holds."""
+        """Count one record and return its event, or None for any other content. Never raises for
+        the content of a record."""
         self.records += 1
         try:
             found = decode_event(record.headers, record.value)
@@ -59,7 +59,7 @@ class Recount:
         return found if isinstance(found, Event) else None
 
     def discount(self, record: EventRecord, doubles: Doubles) -> None:
-        """Take an event out that repeats the final event or first dispatch of a mail."""
+        """Subtract an event that repeats the final event or the first dispatch of a mail."""
         try:
             found = decode_event(record.headers, record.value)
         except (CodecError, ValueError):
@@ -76,7 +76,7 @@ class Recount:
             self._cells[cells[BILLED]] -= 1
 
     def _is_repeat(self, seen: set[bytes], mail_id: bytes, doubled: Mapping[bytes, int]) -> bool:
-        """Whether this mail id was seen before among the doubled ones; it has been from now on."""
+        """Whether this doubled mail id was seen before; also marks it as seen."""
         if mail_id not in doubled:
             return False
         is_repeat = mail_id in seen
@@ -109,11 +109,11 @@ class Recount:
         }
 
     def months(self) -> list[str]:
-        """The months of which something was counted, in order."""
+        """The months that have counts, in order."""
         return sorted({month for month, _ in self._cells})
 
     def differences(self, month: str, live: dict[str, int]) -> list[Difference]:
-        """Every cell of `month` whose live count is another; in order of the cells."""
+        """Every cell of `month` whose live count differs, in order of the cells."""
         counted = {cell: number for (of, cell), number in self._cells.items() if of == month}
         stored = {decode_cell(name): number for name, number in live.items()}
         return [

@@ -1,4 +1,4 @@
-"""Usage as CSV: one line a mailing, always the same columns in the same order."""
+"""Usage as CSV: one line per mailing, always the same columns in the same order."""
 
 from __future__ import annotations
 

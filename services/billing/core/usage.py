@@ -1,10 +1,10 @@
-"""From events to counts: what a run of mail.events records adds to which month and mailing.
+"""Maps a run of mail.events records to counts by month and mailing.
 
-Billed counts the event that carries `first_dispatch`, in the month of its
-`first_dispatched_at_ms`; the other counters stand beside it, in the month of their event;
-`received` comes from the tallies. Records of other types are passed over.
+`billed` counts the event that carries `first_dispatch`, in the month of its
+`first_dispatched_at_ms`; the other counters count in the month of their event; `received` comes
+from the tallies. Records of other types are ignored.
 
-On the hot path (every event of every message): only the fields needed are decoded, and a
+This is the hot path (every event of every message): only the needed fields are decoded, and a
 whole run is summed before anything is written.
 """
 
@@ -42,7 +42,7 @@ _TYPE: Final = "ce_type"
 _TALLY: Final = TALLY_TYPE.encode()
 _MAIL: Final = b"sluice.mail."
 _UNCOUNTED: Final = -1
-# By CloudEvents type: the place of its counter.
+# Index of the counter by CloudEvents type.
 _PLACES: Final = {
     _MAIL + name.encode(): place
     for place, name in enumerate(COUNTERS)
@@ -55,15 +55,15 @@ Key = tuple[str, str, str, str]  # month, client, mailing ID, sub-client
 
 
 class EventRecord(Protocol):
-    """What is used of a Kafka record; `timestamp` in Unix milliseconds."""
+    """The parts of a Kafka record that are used; `timestamp` in Unix milliseconds."""
 
     headers: Sequence[tuple[str, bytes]]
     value: bytes | None
     timestamp: int
 
 
-class Told(Struct, frozen=True, gc=False):
-    """What billing needs of a sluice.mail event's data (shared.topics.records.MailEvent)."""
+class UsageEvent(Struct, frozen=True, gc=False):
+    """The fields of a sluice.mail event that billing needs (shared.topics.records.MailEvent)."""
 
     client: str
     mailing_id: str = ""
@@ -101,14 +101,14 @@ class Row(Struct, frozen=True):
 
 
 class Counted(Struct, frozen=True):
-    """The sums of a run: by key the counts in the order of COUNTERS; and how many records of
-    a known type could not be read."""
+    """The sums of a run: the counts by key, in the order of COUNTERS, and the number of records
+    of a known type that could not be decoded."""
 
     sums: dict[Key, list[int]]
     unreadable: int = 0
 
     def increments(self) -> tuple[tuple[str, str, int], ...]:
-        """(month, cell, count) for every count that is not zero, as the store takes them."""
+        """(month, cell, count) for every count that is not zero, in the format of the store."""
         return tuple(
             (month, encode_cell(Cell(client, mailing_id, sub_client, counter)), count)
             for (month, client, mailing_id, sub_client), counts in self.sums.items()
@@ -117,23 +117,23 @@ class Counted(Struct, frozen=True):
         )
 
 
-_told: Final = msgspec.json.Decoder(Told)
+_told: Final = msgspec.json.Decoder(UsageEvent)
 _tally: Final = msgspec.json.Decoder(Tally)
 _cell: Final = msgspec.json.Decoder(Cell)
 
 
 def encode_cell(cell: Cell) -> str:
-    """The cell's name in the store."""
+    """Encode a cell as its name in the store."""
     return msgspec.json.encode(cell).decode()
 
 
 def decode_cell(name: str) -> Cell:
-    """The cell of this name. Raises msgspec.DecodeError when it is none."""
+    """Decode a cell's name. Raises msgspec.DecodeError if it is not valid."""
     return _cell.decode(name)
 
 
 def count(records: Iterable[EventRecord], months: Months) -> Counted:
-    """Sum up a run of records. Never raises for what a record holds."""
+    """Sum up a run of records. Never raises for the content of a record."""
     sums: dict[Key, list[int]] = {}
     unreadable = 0
     places, decode, month_of = _PLACES, _told.decode, months.of
@@ -151,7 +151,7 @@ def count(records: Iterable[EventRecord], months: Months) -> Counted:
             additions = [] if place == _UNCOUNTED else [(place, month_of(at_ms))]
             if told.first_dispatch:
                 additions.append((_BILLED, month_of(told.first_dispatched_at_ms or at_ms)))
-        # msgspec's errors and that of a time out of range are ValueErrors.
+        # The errors of msgspec and the error for a time out of range are ValueErrors.
         except (ValueError, RecursionError):
             unreadable += 1
             continue
@@ -165,9 +165,9 @@ def count(records: Iterable[EventRecord], months: Months) -> Counted:
 
 
 def rows(cells: dict[str, int], client: str = "") -> list[Row]:
-    """The rows of a month from its cells, in order; only those of `client` when one is given.
+    """The rows of a month from its cells, in order; only those of `client` if it is given.
 
-    Cells of counters that this version does not know are passed over.
+    Cells with counters that this version does not know are ignored.
     """
     found: dict[tuple[str, str, str], dict[str, int]] = {}
     for name, number in cells.items():
@@ -182,7 +182,7 @@ def rows(cells: dict[str, int], client: str = "") -> list[Row]:
 
 
 def _kind(headers: Sequence[tuple[str, bytes]]) -> bytes:
-    # encode_event writes the type as its third header; others may write it anywhere.
+    # encode_event writes the type as the third header; other producers may write it anywhere.
     if len(headers) > 2 and headers[2][0] == _TYPE:
         return headers[2][1] or b""
     return next((value for name, value in headers if name == _TYPE), b"") or b""

@@ -1,7 +1,8 @@
-"""The HTTP door of billing: usage as JSON or CSV, faults as RFC 9457 problems.
+"""The HTTP API of billing: usage as JSON or CSV, errors as RFC 9457 problems.
 
-Serves from threads of its own beside the counting loop. There are no keys yet: it listens
-on loopback unless told otherwise, and whoever reaches it reads every client's usage.
+Serves from threads of its own beside the counting loop. There are no access keys yet: the server
+listens on loopback unless configured otherwise, and everyone who can reach it can read the usage
+of every client.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def problem(status: int, detail: str) -> Response[bytes]:
-    """The answer that tells of a fault."""
+    """An error response."""
     title = HTTPStatus(status).phrase
     body = msgspec.json.encode(Problem("about:blank", title, status, detail))
     return Response(body, status_code=status, media_type=_PROBLEM)
@@ -58,7 +59,7 @@ def _usage_response(usage: Usage, as_table: bool) -> Response[bytes]:
 
 
 def make_app(view: UsageView) -> Litestar:
-    """The application over one view."""
+    """Create the application for one view."""
 
     def answer(month: str, client: str, wait_s: float, as_table: bool) -> Response[bytes]:
         if not is_month(month):
@@ -101,10 +102,10 @@ def _fail(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
 
 
 class ApiServer:
-    """Serves an application in a thread from construction on, until close()."""
+    """Serves an application in a thread, from construction until close()."""
 
     def __init__(self, app: Litestar, host: str, port: int) -> None:
-        """Raises WrongUse when the address cannot be listened on."""
+        """Raises UsageError if it cannot listen on the address."""
         try:
             self._socket = socket.create_server((host, port))
         except OSError as error:
@@ -128,7 +129,7 @@ class ApiServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Finish the answers under way and stop."""
+        """Finish the responses in progress and stop."""
         self._server.should_exit = True
         self._thread.join(_STOP_TIMEOUT_S)
         self._socket.close()

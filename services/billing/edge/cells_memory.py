@@ -1,6 +1,6 @@
-"""The in-memory twin of RedisCells, for tests of what stands on the cells.
+"""The in-memory twin of RedisCells, for tests of the code that uses the cells.
 
-Held to the real one's behaviour by tests/contract/test_cells.py, half losses included: it
+tests/contract/test_cells.py checks that it behaves like RedisCells, partial losses included: it
 can lose what Redis can lose.
 """
 
@@ -15,7 +15,7 @@ from shared.store.read_cells import ALL_MONTHS, NO_MONTH, Snapshot
 
 
 class MemoryCells:
-    """Cells in this process; not safe for threads."""
+    """Cells in this process. Not thread-safe."""
 
     def __init__(self) -> None:
         self._log: str | None = None  # None: the state is empty
@@ -25,7 +25,7 @@ class MemoryCells:
         self._months: dict[str, Counter[str]] = {}
 
     def apply(self, run: Run) -> Applied | Stale | OtherLog:
-        """Add a run's counts and move its partition's watermark, or neither."""
+        """Add a run's counts and move its partition's watermark, or do neither."""
         if self._log is not None and self._log != run.log:
             return OtherLog(self._log)
         if self._log is not None and not self._whole():
@@ -71,14 +71,14 @@ class MemoryCells:
         return before
 
     def drop(self) -> None:
-        """Forget everything; the months' cells are leftovers then and replaced when met."""
+        """Drop all counts; the cells of the months remain until new counts replace them."""
         self._log = None
         self._watermarks.clear()
         self._holes.clear()
         self._known.clear()
 
     def lose_month(self, month: str) -> None:
-        """Lose one month's cells, as a store does that evicts under pressure."""
+        """Lose one month's cells, like a store that evicts keys when memory is short."""
         self._months.pop(month, None)
 
     def _whole(self) -> bool:

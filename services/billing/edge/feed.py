@@ -1,11 +1,11 @@
-"""Reads mail.events as one of the billing group, from where the cells say.
+"""Reads mail.events as a member of the billing group, from the offsets in the cells.
 
-Owns the consumer and where each partition stands. Does not own the watermarks: a partition
-newly assigned stays paused until place() says where it begins; displace() takes that back.
-The group's committed offsets are not used.
+Owns the consumer and the position of each partition. Does not own the watermarks: a newly assigned
+partition stays paused until place() sets its first offset; unassign() pauses it again. The group's
+committed offsets are not used.
 
-All calls come from one thread. kafka-python tells of rebalances on its I/O thread; what it
-tells is queued and taken up by the next call.
+All calls come from one thread. kafka-python reports rebalances on its I/O thread; they are queued
+and processed by the next call.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ CLOSE_TIMEOUT_MS: Final = 3_000
 class EventRun(Struct, frozen=True):
     """Consecutive records of one partition, and the offset after them.
 
-    `target` may lie beyond the last record and move without any: the markers of transactions
-    and aborted records have offsets too. `undecodable`: batches that could not be decoded.
+    `target` may lie beyond the last record, and may advance without any record: transaction
+    markers and aborted records have offsets too. `undecodable`: batches that could not be decoded.
     """
 
     partition: int
@@ -55,7 +55,7 @@ class EventRun(Struct, frozen=True):
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Runs on the I/O thread: new partitions are held still before anything is fetched."""
+    """Runs on the I/O thread: pauses new partitions before anything is fetched."""
 
     def __init__(self, consumer: Any, changes: deque[tuple[int, bool]]) -> None:
         self._consumer = consumer
@@ -63,7 +63,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         for partition in assigned:
-            # Any position will do: without one the consumer would look for a committed offset.
+            # Any position works: without one the consumer would look up a committed offset.
             self._consumer.seek(partition, 0)
             self._consumer.pause(partition)
             self._changes.append((partition.partition, True))
@@ -81,11 +81,11 @@ class EventFeed:
     def __init__(
         self, options: ClientOptions, group: str, poll_records: int, topic: str = EVENTS
     ) -> None:
-        """Raises kafka.errors.KafkaError when no broker answers."""
+        """Raises kafka.errors.KafkaError if no broker answers."""
         self._consumer: Any = make_consumer(
             options,
             group,
-            auto_offset_reset="none",  # a position out of range is an error, never a jump
+            auto_offset_reset="none",  # a position out of range is an error; nothing is skipped
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_poll_records=poll_records,
         )
@@ -99,9 +99,9 @@ class EventFeed:
         load_metadata(self._consumer)
 
     def poll(self, timeout_ms: int) -> list[EventRun]:
-        """What came for the placed partitions. Call it often, also while none is placed.
+        """Poll the placed partitions. Call it often, also while no partition is placed.
 
-        Raises KafkaError when this feed is of no more use (a new one begins anew).
+        Raises KafkaError if this feed can no longer be used and must be replaced by a new one.
         """
         before_poll(self._consumer)
         found = self._consumer.poll(timeout_ms=join_timeout_ms(self._consumer, timeout_ms))
@@ -115,7 +115,7 @@ class EventFeed:
             records = found.get(self._named(partition), ())
             target = self._position(partition)
             if target < begin or (records and records[0].offset < begin):
-                self.unassign([partition])  # it was taken away and given back in between
+                self.unassign([partition])  # it was revoked and assigned again in between
             elif target > begin:
                 self._next[partition] = target
                 readable = [each for each in records if not isinstance(each, UndecodableRecord)]
@@ -124,12 +124,12 @@ class EventFeed:
         return runs
 
     def unplaced(self) -> set[int]:
-        """The partitions that wait to be placed."""
+        """The partitions that wait for place()."""
         self._take_changes()
         return set(self._unplaced)
 
     def place(self, partition: int, offset: int) -> None:
-        """Read this partition from `offset` on; nothing happens when it is not ours any more."""
+        """Read this partition from `offset`; does nothing if it is no longer assigned to us."""
         with suppress(ValueError, KeyError, AssertionError):
             self._consumer.seek(self._named(partition), offset)
             self._consumer.resume(self._named(partition))
@@ -137,7 +137,7 @@ class EventFeed:
             self._unplaced.discard(partition)
 
     def unassign(self, partitions: Iterable[int]) -> None:
-        """Stop reading these until they are placed again."""
+        """Stop reading these partitions until they are placed again."""
         for partition in partitions:
             if self._next.pop(partition, None) is not None:
                 self._unplaced.add(partition)
@@ -145,17 +145,20 @@ class EventFeed:
                     self._consumer.pause(self._named(partition))
 
     def placed(self) -> dict[int, int]:
-        """The placed partitions and the offset after what poll() gave of each."""
+        """The placed partitions, each with the offset after the records poll() has returned."""
         return dict(self._next)
 
     def begins(self, partitions: Iterable[int]) -> dict[int, int]:
-        """The first offsets Kafka still holds. Raises KafkaError."""
+        """The first offsets that Kafka still holds. Raises KafkaError."""
         asked = [self._named(partition) for partition in partitions]
         found = self._consumer.beginning_offsets(asked, timeout_ms=ASK_TIMEOUT_MS)
         return {partition.partition: offset for partition, offset in found.items()}
 
     def ends(self) -> dict[int, int]:
-        """The offsets after the last committed records, of the placed. Raises KafkaError."""
+        """The offset after the last committed record of each placed partition.
+
+        Raises KafkaError.
+        """
         asked = [self._named(partition) for partition in self._next]
         if not asked:
             return {}
@@ -163,7 +166,7 @@ class EventFeed:
         return {partition.partition: offset for partition, offset in found.items()}
 
     def log_id(self) -> str:
-        """The topic's id: another one means another log, whose offsets mean other records."""
+        """The topic's id. Another id means another log, with other records at the same offsets."""
         found = self._consumer._cluster.topic_id(self._topic)
         return "" if found is None else str(found)
 

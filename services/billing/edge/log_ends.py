@@ -1,7 +1,7 @@
-"""Where mail.events ends just now, asked of Kafka when somebody wants to know.
+"""Asks Kafka on demand for the present end offsets of mail.events.
 
-For threads: one question at a time, each bounded. The client is made on first use and
-anew after an error.
+Thread-safe: one query at a time, each bounded in time. The client is created on first use and
+recreated after an error.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class KafkaUnavailable(Unavailable):
 
 
 class LogEnds(Struct, frozen=True):
-    """The topic's id, and by partition the offset after the last committed record."""
+    """The topic's id, and the offset after the last committed record by partition."""
 
     log: str
     ends: dict[int, int]
 
 
 class EndsAsker:
-    """Asks for the ends of mail.events."""
+    """Asks for the end offsets of mail.events."""
 
     def __init__(self, options: ClientOptions, topic: str = EVENTS) -> None:
         self._topic = topic
@@ -41,7 +41,7 @@ class EndsAsker:
         self._consumer: Any = None
 
     def ask(self) -> LogEnds:
-        """The ends now. Raises KafkaAwayError."""
+        """The present end offsets. Raises KafkaUnavailable."""
         with self._lock:
             try:
                 return self._ask()
@@ -50,14 +50,14 @@ class EndsAsker:
                 raise KafkaUnavailable(f"Kafka: {error}") from error
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         with self._lock:
             self._drop()
 
     def _ask(self) -> LogEnds:
         if self._consumer is None:
             self._consumer = make_consumer(self._options, None)
-        # Also brings partitions that were added meanwhile.
+        # This also finds partitions that were added in the meantime.
         numbers = self._consumer.partitions_for_topic(self._topic)
         found_id = self._consumer._cluster.topic_id(self._topic)
         if not numbers or found_id is None:

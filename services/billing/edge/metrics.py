@@ -1,4 +1,4 @@
-"""What billing tells of itself on /metrics."""
+"""The metrics that billing publishes on /metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class BillingMetrics:
         )
         self.rewinds = counters.counter(
             "sluice_billing_rewinds",
-            "Times a partition was read again because the store was at another offset.",
+            "Times that a partition was read again because the store was at another offset.",
         )
         self.lag = counters.gauge(
             "sluice_billing_lag", "Committed records not counted yet.", ["partition"]

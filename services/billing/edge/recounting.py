@@ -1,8 +1,8 @@
 """Counts mail.events again from the beginning and compares with the live cells.
 
-The cells are read first; each partition is then read exactly up to the watermark beside
-them, so the comparison is exact while the line is working. Mails with two final events or two first
-dispatches are named as `sluice audit` names them.
+The cells are read first; each partition is then read exactly up to the watermark stored with them,
+so the comparison is exact while the pipeline is running. Mails with two final events or two first
+dispatches are reported as `sluice audit` reports them.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from shared.stream.kafka_python.fetching import UndecodableRecord
 
 
 class RecountReport(Struct, frozen=True):
-    """`agree`: no difference and no fault, and the cells count all that was committed (else
-    `reason`). `faults`: mails with two final events or first dispatches, as audit names them."""
+    """`agree`: no difference, no fault, and the cells include everything committed (otherwise see
+    `reason`). `faults`: mails with two final events or first dispatches, as in `sluice audit`."""
 
     agree: bool
     complete: bool
@@ -37,7 +37,7 @@ class RecountReport(Struct, frozen=True):
 
 
 def recount(log: EventLog, cells: Cells, months: Months) -> RecountReport:
-    """Recount and compare. Raises PartAway without Kafka, StoreAwayError without the store."""
+    """Recount and compare. Raises PartUnavailable without Kafka, StoreUnavailable without Redis."""
     ends, log_id = log.committed_ends(), log.id()
     live = cells.read(ALL_MONTHS)
     counted = Recount(months)
@@ -63,9 +63,9 @@ def recount(log: EventLog, cells: Cells, months: Months) -> RecountReport:
 
 
 def _count(log: EventLog, ends: dict[int, int], counted: Recount) -> Doubles:
-    """Count the records below `ends`, each mail once; the mails that occur more than once.
+    """Count the records below `ends`, each mail once; return the mails that occur more than once.
 
-    The log is read a second time only if there are any.
+    The log is read a second time only if there are such mails.
     """
     search = DoubleSearch()
     try:
@@ -90,7 +90,7 @@ def _count(log: EventLog, ends: dict[int, int], counted: Recount) -> Doubles:
 
 
 def _readable(live: Snapshot, log_id: str, ends: dict[int, int]) -> dict[int, int]:
-    """The watermarks, as far as they mean records that this log holds."""
+    """The watermarks, limited to records that this log holds."""
     if live.log != log_id:
         return {}
     return {part: min(mark, ends.get(part, 0)) for part, mark in live.watermarks.items()}

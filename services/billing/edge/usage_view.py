@@ -1,7 +1,7 @@
-"""Answers "how much was used in this month" from the cells, and says whether that is all.
+"""Answers usage queries for a month from the cells, and says whether the answer is complete.
 
-The ends of the log are asked first and the cells read after, so `complete` means: every
-event that was committed when the question came is counted in the answer.
+The ends of the log are read first and the cells afterwards, so `complete` means: the answer
+includes every event that was committed when the query came.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ _STEP_S: Final = 0.05
 
 
 class AsksEnds(Protocol):
-    """Where the log ends now; EndsAsker in earnest."""
+    """Asks for the present ends of the log; EndsAsker in production."""
 
     def ask(self) -> LogEnds:
-        """Raises KafkaAwayError."""
+        """Raises KafkaUnavailable."""
 
 
 class UsageView:
-    """Reads usage. For threads."""
+    """Reads usage. Thread-safe."""
 
     def __init__(self, cells: Cells, ends: AsksEnds) -> None:
         self._cells = cells
         self._ends = ends
 
     def read(self, month: str, client: str = "", wait_s: float = 0.0) -> Usage:
-        """The usage of `month` (YYYY-MM), of one client or of all.
+        """The usage of `month` (YYYY-MM), of one client or of all clients.
 
-        Waits up to `wait_s` (MAX_WAIT_S at most) for what is committed now to be counted.
-        Raises StoreAwayError. When Kafka is away the answer is not complete.
+        Waits up to `wait_s` (at most MAX_WAIT_S) until everything committed now is counted.
+        Raises StoreUnavailable. While Kafka is unavailable the answer is not complete.
         """
         try:
             ends = self._ends.ask()
@@ -58,5 +58,5 @@ class UsageView:
 
 
 def progress_of(found: Snapshot) -> CountingProgress:
-    """How far the cells of this snapshot are."""
+    """The counting progress of this snapshot."""
     return CountingProgress(found.whole, found.log, found.watermarks, found.holes)

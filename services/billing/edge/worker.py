@@ -2,15 +2,15 @@
 
 Job: poll, count (core/usage.py), apply (cells.py), one partition's run at a time.
 
-Promises when something fails: the watermark in the cells is the only truth of the position,
-so a run is counted once whatever dies between reading and applying. An emptied, older or
-half-lost store is noticed by the next apply (within CHECK_S also when nothing comes), and
-the partition is read again from the watermark found, or from the beginning. While the store
-is away everything is paused, polled on and tried again, nothing is held in memory; while
-Kafka is away it keeps trying. Records that Kafka has deleted before they were counted leave
-a hole, marked in the cells. Where mail.events is another log than the one the cells were counted
-from (deleted and created again), nothing is applied and nothing dropped until an operator says
-which of the two holds: `billing adopt-log` or `billing rebuild`.
+On failure: the watermark in the cells is the only source of the position, so a run is counted
+exactly once, whatever dies between reading and applying. The next apply notices a store that is
+empty, older or has lost a part (within CHECK_S even without events), and the partition is read
+again from the watermark found, or from the beginning. While the store is unavailable, all
+partitions are paused, polling and retries continue, and nothing is held in memory; while Kafka is
+unavailable, the worker keeps trying. Records that Kafka deleted before they were counted leave a
+hole, marked in the cells. If mail.events is another log than the one the cells were counted from
+(deleted and created again), nothing is applied and nothing is dropped until an operator decides
+between `billing adopt-log` and `billing rebuild`.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ log = logging.getLogger(__name__)
 
 POLL_MS: Final = 200
 RETRY_S: Final = 0.5
-# How long an emptied store may stay unnoticed while no events come.
+# How long an emptied store may stay unnoticed while no events arrive.
 CHECK_S: Final = 1.0
 LAG_S: Final = 2.0
 
 
 class WorkerParts(Struct, frozen=True):
-    """What a worker works with."""
+    """The collaborators and settings of a worker."""
 
     options: ClientOptions
     group: str
@@ -59,7 +59,7 @@ class WorkerParts(Struct, frozen=True):
 
 
 class Worker:
-    """Counts for as long as run() runs. `kafka`, `store` and `log` say what it waits for, or ""."""
+    """Counts while run() runs. `kafka`, `store` and `log` say what it waits for, "" for nothing."""
 
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
@@ -74,9 +74,9 @@ class Worker:
         self.log = ""
 
     def run(self, stop: Stop) -> None:
-        """Count until `stop`; then the run at hand is finished and the group left.
+        """Count until `stop`; then finish the current run and leave the group.
 
-        Raises FencedInstanceIdError when another process works under the same name.
+        Raises FencedInstanceIdError if another process uses this instance name.
         """
         feed: EventFeed | None = None
         try:
@@ -85,7 +85,7 @@ class Worker:
                     feed = feed or self._open()
                     self._turn(feed)
                 except FencedInstanceIdError:
-                    raise  # another process bears our name: two must not work as one
+                    raise  # another process uses this instance name: only one may work
                 except KafkaError as error:
                     self.kafka = f"Kafka: {error}"
                     log.warning("waiting for Kafka: %s", error)
@@ -163,7 +163,7 @@ class Worker:
             case Stale(watermark, dropped):
                 parts.metrics.rewinds.add()
                 log.warning(
-                    "the cells are at another offset: reading on from there",
+                    "the cells are at another offset: continuing from there",
                     extra={
                         "partition": partition,
                         "expected": self._watermarks[partition],
@@ -177,7 +177,8 @@ class Worker:
                 feed.unassign(feed.placed())
 
     def _refuse_log(self, counted: str) -> None:
-        """The cells may be all that is left of the old log: an operator decides about them."""
+        """Stop counting: the cells may be all that is left of the old log, so an operator must
+        decide about them."""
         self._retry_at = self._parts.clock.monotonic() + RETRY_S
         reason = other_log(counted, self._log_id)
         if self.log != reason:
@@ -185,7 +186,7 @@ class Worker:
         self.log = reason
 
     def _hole_month(self, run: EventRun) -> str:
-        """The last month of which records may be gone: that of the first one still there."""
+        """The last month that may lack records: the month of the first record still there."""
         months = self._parts.months
         try:
             return months.of(run.records[0].timestamp)
@@ -193,7 +194,7 @@ class Worker:
             return months.of(self._parts.clock.now_ms())
 
     def _place(self, feed: EventFeed) -> None:
-        """Set waiting partitions to their watermarks. Raises StoreAwayError, KafkaError."""
+        """Seek waiting partitions to their watermarks. Raises StoreUnavailable, KafkaError."""
         waiting = feed.unplaced()
         log_id = feed.log_id()
         if not waiting or not log_id:
@@ -208,7 +209,7 @@ class Worker:
             self._refuse_log(found.log)
             return
         self.log = ""
-        # What is not whole is dropped by the first apply.
+        # Incomplete cells are dropped by the first apply.
         usable = found.whole
         begins = feed.begins(waiting)
         for partition in sorted(waiting):
@@ -226,7 +227,7 @@ class Worker:
             log.info("counting", extra={"partition": partition, "offset": offset})
 
     def _check(self, feed: EventFeed) -> None:
-        """Apply nothing where nothing came for a while: notices a store that was emptied."""
+        """Apply an empty run where no events came for a while, to notice an emptied store."""
         now = self._parts.clock.monotonic()
         for partition, offset in feed.placed().items():
             if now - self._checked_at.get(partition, 0.0) >= CHECK_S:

@@ -1,4 +1,4 @@
-"""From what happened on the wire, or in the DNS, to the outcome of an attempt. Pure."""
+"""Maps SMTP replies, connection failures and DNS results to the outcome of an attempt. Pure."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from shared.smtp.events import Stage
 from shared.smtp.remote_text import clean_text
 from shared.smtp.reply import Reply
 
-# What of a server's answer is kept in events; servers write essays.
+# Events keep this much of a server's answer; some servers send very long texts.
 MAX_REPLY_CHARACTERS: Final = 500
 
 
-# What servers say to a client that should have begun TLS (RFC 3207, 4; RFC 5248, 2.4).
+# Replies to a client that should have started TLS (RFC 3207, 4; RFC 5248, 2.4).
 _TLS_WANTED_CODE: Final = 530
 _TLS_WANTED_STATUS: Final = frozenset({"5.7.10", "5.7.11"})
 _TLS_WANTED_WORDS: Final = re.compile(r"\b(STARTTLS|TLS|encrypt(ed|ion)?)\b", re.IGNORECASE)
 
 
 class ConnectionInfo(Struct, frozen=True):
-    """Over which connection: the site, our local address, the TLS version ("" for none).
+    """The connection used: the site, our local address, the TLS version ("" without TLS).
 
-    `tls_fault`: why there is no TLS though the server offers it.
+    `tls_fault`: why there is no TLS although the server offers it.
     """
 
     site: str = ""
@@ -41,13 +41,13 @@ class ConnectionInfo(Struct, frozen=True):
 def answered(
     rules: Sequence[ReplyRule], stage: Stage, reply: Reply, dispatched: bool, where: ConnectionInfo
 ) -> Outcome:
-    """The outcome of a server's answer to `stage`."""
+    """Map a server's answer to `stage` to an outcome."""
     text = str(reply)[:MAX_REPLY_CHARACTERS]
     if stage is Stage.CONTENT and reply.is_positive:
         return Delivered(text, reply.enhanced, where.site, where.source, where.tls)
     if where.tls_fault and _wants_tls(reply):
-        # The refusal is about the connection. Its TLS may work next time.
-        reason = f"TLS failed ({where.tls_fault}), and the server wants it: {text}"
+        # The refusal concerns this connection. TLS may work at the next attempt.
+        reason = f"TLS failed ({where.tls_fault}), and the server requires it: {text}"
         return unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
     meaning = classify(rules, stage, reply)
     kind = Bounced if meaning.is_permanent else Deferred
@@ -80,7 +80,7 @@ def unanswered(
     reply: str = "",
     enhanced: str = "",
 ) -> Deferred:
-    """The outcome of a connection that broke, timed out or could not be had."""
+    """The outcome if the connection broke, timed out or could not be opened."""
     return Deferred(
         reply=reply,
         enhanced=enhanced or ("" if dispatched else "4.4.1"),
@@ -97,9 +97,9 @@ def unanswered(
 def after_fault(error: BaseException, outcome: Outcome | None) -> Outcome:
     """The outcome of an attempt that ended with a fault of our own code.
 
-    One that was known before stays, without the server's text; unknown means deferred.
+    An outcome that was already known stays, without the server's text; unknown means deferred.
     """
-    reason = f"The attempt failed here ({type(error).__name__})"
+    reason = f"The attempt failed with an internal error ({type(error).__name__})"
     match outcome:
         case None:
             return Deferred("", "4.3.0", NETWORK, reason, "", "", "", dispatched=False)
@@ -110,15 +110,15 @@ def after_fault(error: BaseException, outcome: Outcome | None) -> Outcome:
 
 
 def unsendable(reason: str, where: ConnectionInfo) -> Bounced:
-    """The outcome of a message that this server cannot even be offered."""
+    """The outcome of a message that cannot be sent to this server at all."""
     return _without_server("5.6.7", CONTENT, reason, where)
 
 
 def unroutable(domain: str, resolution: NullMx | NoDomain | Unresolved) -> Outcome:
-    """The outcome of a domain without a server to go to. A failing DNS bounces nobody."""
+    """The outcome for a domain without a server to connect to. A failing DNS bounces nobody."""
     match resolution:
         case NullMx():
-            reason = f"{domain} says that it takes no mail (null MX)"
+            reason = f"{domain} accepts no mail (null MX)"
             return _without_server("5.1.10", HARD, reason, ConnectionInfo())
         case NoDomain():
             return _without_server("5.1.2", HARD, f"{domain} does not exist", ConnectionInfo())

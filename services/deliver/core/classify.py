@@ -1,9 +1,10 @@
-"""What a server's answer means for the message: one file decides.
+"""Classifies a server's answer; this file alone decides what it means for the message.
 
-Owns: from stage and reply to an outcome's kind and bounce class, by the rules in
-rules/replies.toml. A 5xx to the recipient or the content ends the message; a 5xx before any
-recipient was named is about us, not about the recipient: to the greeting or EHLO it defers,
-to MAIL it bounces as policy and never counts against anyone. Anything unknown defers.
+Owns: the mapping from stage and reply to an outcome's kind and bounce class, by the rules in
+rules/replies.toml. A 5xx to the recipient or the content ends the message. A 5xx before any
+recipient was named concerns us, not the recipient: in answer to the connection or EHLO it defers;
+in answer to MAIL it bounces as policy and never counts against a recipient. Anything unknown
+defers.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ CONTENT: Final = "content"
 NETWORK: Final = "network"
 CLASSES: Final = frozenset({HARD, SOFT, POLICY, CONTENT, NETWORK, "authentication"})
 
-# What a refusal without any known sign means, by the step it answers.
+# The class of a refusal that no rule matches, by the step it answers.
 _DEFAULT_PERMANENT: Final = {Stage.RCPT: HARD, Stage.CONTENT: CONTENT, Stage.DATA: POLICY}
-# RFC 5321, 4.2.3: 552 is about storage; 554 blames nobody in particular, so not the recipient.
+# RFC 5321, 4.2.3: 552 is about storage; 554 is unspecific, so it is not held against the recipient.
 _DEFAULT_BY_CODE: Final = {
     (Stage.RCPT, 552): SOFT,
     (Stage.CONTENT, 552): SOFT,
@@ -47,7 +48,7 @@ class ReplyRule(Struct, frozen=True):
     counter: str
 
     def matches(self, stage: Stage, reply: Reply) -> bool:
-        """Whether this row speaks of such an answer."""
+        """Whether this row applies to the answer."""
         if self.stages and stage not in self.stages:
             return False
         if self.status:
@@ -60,7 +61,7 @@ class ReplyRule(Struct, frozen=True):
 
 
 class Meaning(Struct, frozen=True):
-    """What an answer means: whether it is final, and its class."""
+    """The meaning of an answer: whether it is final, and its class."""
 
     is_permanent: bool
     bounce_class: str
@@ -91,7 +92,7 @@ def classify(rules: Sequence[ReplyRule], stage: Stage, reply: Reply) -> Meaning:
     if not reply.is_permanent:
         return Meaning(is_permanent=False, bounce_class=found or SOFT)
     if stage in _ABOUT_US:
-        # Never the recipient's fault, whatever the words are.
+        # Never the recipient's fault, whatever the text says.
         bounce_class = POLICY if found in (None, HARD, SOFT) else found
         return Meaning(is_permanent=stage is Stage.MAIL, bounce_class=bounce_class or POLICY)
     default = _DEFAULT_BY_CODE.get((stage, reply.code)) or _DEFAULT_PERMANENT.get(stage, POLICY)

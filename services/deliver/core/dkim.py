@@ -1,13 +1,13 @@
-"""DKIM signatures: RFC 6376, relaxed/relaxed, with SHA-256; the signature itself is handed in.
+"""DKIM signatures: RFC 6376, relaxed/relaxed, with SHA-256; the caller passes a signing function.
 
-Owns: which header fields are signed, canonicalisation, the DKIM-Signature field's text. Does
-not own: keys and algorithms (edge/signing.py), dot-stuffing (shared/smtp/content.py).
+Owns: the choice of signed header fields, canonicalisation, the text of the DKIM-Signature field.
+Does not own: keys and algorithms (edge/signing.py), dot-stuffing (shared/smtp/content.py).
 
-Promises: total; any content and any signing function that returns make a field. The bytes
-signed are the bytes a server reads: `with_crlf` gives content the line ends that
-shared/smtp/content.py would, which then changes nothing but dots.
+Guarantees: total; any content gives a field, with any signing function that returns. The bytes
+signed are the bytes that a server reads: `with_crlf` gives content the line ends that
+shared/smtp/content.py would give it; after that shared/smtp/content.py changes only dots.
 
-Cost: the body is gone over by bytes.replace and hashing only, never line by line.
+Cost: the body is processed by bytes.replace and hashing only, never line by line.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Final
 
 from msgspec import Struct
 
-# In this order in h=. Message and envelope of today's rules; what a relay may add or change
-# (Received, Return-Path) is left out, as RFC 6376, 5.4.1 asks. List-Unsubscribe and -Post:
-# RFC 8058, 4.
+# In this order in h=. The fields that the current rules concern; fields that a relay may add or
+# change (Received, Return-Path) are left out, as RFC 6376, 5.4.1 requires. List-Unsubscribe and
+# List-Unsubscribe-Post: RFC 8058, 4.
 SIGNED: Final = (
     b"from",
     b"to",
@@ -36,10 +36,10 @@ SIGNED: Final = (
     b"list-unsubscribe-post",
     b"x-bm-mailing",
 )
-# Named once more than it is there, so that a second one put on top breaks the signature
+# Listed once more than it occurs, so that a second such field added on top breaks the signature
 # (RFC 6376, 8.15).
 OVERSIGNED: Final = b"from"
-# RFC 5322, 2.1.1: 78 characters without CRLF. Only a domain longer than that goes beyond.
+# RFC 5322, 2.1.1: 78 characters without CRLF. Only a longer domain exceeds it.
 MAX_LINE_BYTES: Final = 76
 
 _FOLD: Final = b"\r\n\t"
@@ -48,7 +48,7 @@ Field = tuple[bytes, bytes]  # name in lower case; the canonical `name:value`, w
 
 
 class Identity(Struct, frozen=True):
-    """Who signs: a= of the key, d= (lower-case A-labels), s=."""
+    """The signer: a= (algorithm of the key), d= (domain in lower-case A-labels), s= (selector)."""
 
     algorithm: str
     domain: str
@@ -56,7 +56,10 @@ class Identity(Struct, frozen=True):
 
 
 def split(content: bytes) -> tuple[bytes, bytes]:
-    """The header with its last CRLF, and the body after the blank line. CRLF line ends."""
+    """Split into the header with its last CRLF, and the body after the blank line.
+
+    `content` has CRLF line ends only.
+    """
     if content[:2] == b"\r\n":
         return b"", content[2:]
     header, _, body = content.partition(b"\r\n\r\n")
@@ -64,13 +67,16 @@ def split(content: bytes) -> tuple[bytes, bytes]:
 
 
 def canonical_body(body: bytes) -> bytes:
-    """RFC 6376, 3.4.4. `body` has CRLF line ends only, one at its end unless it is empty."""
+    """Canonicalise a body: RFC 6376, 3.4.4.
+
+    `body` has CRLF line ends only, and ends with one unless it is empty.
+    """
     lines = _single_spaces(body).replace(b" \r\n", b"\r\n").rstrip(b"\r\n")
     return lines + b"\r\n" if lines else b""
 
 
 def canonical_fields(header: bytes) -> list[Field]:
-    """RFC 6376, 3.4.2: every field of a header with CRLF line ends, in its order."""
+    """Canonicalise every field of a header with CRLF line ends, in order: RFC 6376, 3.4.2."""
     unfolded = header.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")
     fields = []
     for line in _single_spaces(unfolded).split(b"\r\n"):
@@ -86,7 +92,7 @@ def signature_field(
 ) -> bytes:
     """The DKIM-Signature field, folded, with its CRLF, to be put in front of `content`.
 
-    `content` is as with_crlf gives it; `signed_at_s` Unix time; `sign` takes the canonical
+    `content` is the result of with_crlf; `signed_at_s` is Unix time; `sign` takes the canonical
     header and returns the signature's bytes.
     """
     header, body = split(content)
@@ -99,7 +105,7 @@ def signature_field(
 
 
 def _single_spaces(text: bytes) -> bytes:
-    """Each run of spaces and tabs as one space."""
+    """Replace each run of spaces and tabs by one space."""
     text = text.replace(b"\t", b" ")
     while b"  " in text:  # halves the longest run each time
         text = text.replace(b"  ", b" ")
@@ -107,7 +113,7 @@ def _single_spaces(text: bytes) -> bytes:
 
 
 def _pick(fields: Sequence[Field]) -> list[Field]:
-    """The fields to sign; of those of one name the last comes first (RFC 6376, 5.4.2)."""
+    """The fields to sign; fields of the same name are in reverse order (RFC 6376, 5.4.2)."""
     found: dict[bytes, list[Field]] = {name: [] for name in SIGNED}
     for field in reversed(fields):
         if field[0] in found:
@@ -116,7 +122,7 @@ def _pick(fields: Sequence[Field]) -> list[Field]:
 
 
 def _value(identity: Identity, signed_at_s: int, names: list[bytes], body_hash: bytes) -> bytes:
-    """The field's value up to and with `b=`."""
+    """The field's value up to and including `b=`."""
     tags = (
         b"v=1;",
         b"a=%b;" % identity.algorithm.encode(),
@@ -133,7 +139,7 @@ def _value(identity: Identity, signed_at_s: int, names: list[bytes], body_hash: 
 
 
 def _filled(words: Iterable[bytes]) -> list[bytes]:
-    """Lines as full as may be; a space between words, but none after a colon of h=."""
+    """Fill lines as far as possible; a space separates words, but not after a colon of h=."""
     lines = []
     line = b""
     room = MAX_LINE_BYTES - len(b"DKIM-Signature: ")

@@ -1,14 +1,14 @@
-"""What one attempt came to, as a value. A remote answer is never an exception.
+"""The outcome of one attempt, as a value. A remote answer is never an exception.
 
-Owns: the three outcomes. Does not own: how a reply becomes one (classify.py, attempt.py), what
-follows from it (plan.py).
+Owns: the three outcomes. Does not own: how a reply becomes an outcome (classify.py, answers.py),
+the steps that follow (plan.py).
 
-`dispatched`: a destination server answered our MAIL or RCPT command, with anything; that is
-what is billed. `in_doubt`: the content was sent to its end and no answer came, so the server
-may hold a copy. `bounce_class` is one of hard, soft, policy, content, authentication, network.
-`reply` is the server's answer as it stood ("" where there was none), `enhanced` its status of
-RFC 3463 ("" where it gave none), `site` the name of the destination's site, `source` the local
-address, `tls` the protocol version ("" for a plain connection).
+`dispatched`: a destination server answered our MAIL or RCPT command, with any reply; this is
+billed. `in_doubt`: the content was sent completely and no answer came, so the server may hold a
+copy. `bounce_class` is one of hard, soft, policy, content, authentication, network. `reply` is the
+server's answer ("" if there was none), `enhanced` its status of RFC 3463 ("" if it gave none),
+`site` the name of the destination's site, `source` the local address, `tls` the protocol version
+("" for a connection without TLS).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from msgspec import Struct
 
 
 class Delivered(Struct, frozen=True, tag=True):
-    """The destination server took the message."""
+    """The destination server accepted the message."""
 
     reply: str
     enhanced: str
@@ -27,7 +27,7 @@ class Delivered(Struct, frozen=True, tag=True):
 
 
 class Deferred(Struct, frozen=True, tag=True):
-    """Not now; the message is to be tried again."""
+    """The attempt failed for now; the message will be tried again."""
 
     reply: str
     enhanced: str
@@ -41,7 +41,7 @@ class Deferred(Struct, frozen=True, tag=True):
 
 
 class Bounced(Struct, frozen=True, tag=True):
-    """Never; the message is not to be tried again."""
+    """The attempt failed permanently; the message will not be tried again."""
 
     reply: str
     enhanced: str

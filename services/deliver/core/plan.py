@@ -1,8 +1,8 @@
-"""From an outcome to what is written: events, and the message moved to a retry topic. Pure.
+"""Maps an outcome to the records to write: events, and the message on a retry topic. Pure.
 
-A message that is read before its earliest time goes on to its next stay without either.
-A message is billed by the event that carries `first_dispatch`: that of the first attempt in
-which a destination server answered its MAIL or RCPT command.
+A message that is read before its earliest time moves to its next delay topic, without an attempt
+or an event. A message is billed by the event that carries `first_dispatch`: the event of the first
+attempt in which a destination server answered its MAIL or RCPT command.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from shared.topics.delay_topics import hop_envelope, next_hop
 from shared.topics.records import Attempts, Envelope, EventType, MailEvent
 
 
-class Told(Struct, frozen=True):
+class PlannedEvent(Struct, frozen=True):
     """One event to publish."""
 
     kind: EventType
@@ -24,33 +24,33 @@ class Told(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """What an attempt leads to. `retry` is set with the delay step when it goes on."""
+    """The result of an attempt. `retry` and the delay `step` are set if the message continues."""
 
-    events: tuple[Told, ...]
+    events: tuple[PlannedEvent, ...]
     retry: Envelope | None = None
     step: str = ""
 
 
 class Timing(Struct, frozen=True):
-    """The clock reading of a plan, and the times of retries."""
+    """The current time of a plan, and the retry times."""
 
     now_ms: int
     retries: RetryTimes = RetryTimes()
 
 
 def wait(envelope: Envelope, timing: Timing) -> Plan:
-    """The next stay of a message that is read before its earliest time: no attempt, no event."""
+    """The next hop of a message that is read before its earliest time: no attempt, no event."""
     hop = next_hop(envelope.earliest_ms, timing.now_ms, timing.retries.scale)
     return Plan((), hop_envelope(envelope, hop), hop.step)
 
 
 def has_expired(envelope: Envelope, now_ms: int) -> bool:
-    """Whether the message's time is over before another attempt."""
+    """Whether the message expired before another attempt."""
     return 0 < envelope.expires_at_ms <= now_ms
 
 
 def expire(envelope: Envelope, now_ms: int) -> Plan:
-    """The end of a message whose time is over before another attempt."""
+    """The plan for a message that expired before another attempt."""
     attempts = envelope.attempts
     data = _base(envelope, attempts.count, now_ms, attempts.first_dispatched_at_ms)
     data = replace(
@@ -59,11 +59,11 @@ def expire(envelope: Envelope, now_ms: int) -> Plan:
         enhanced=attempts.last_enhanced,
         reason="The message expired before it could be delivered",
     )
-    return Plan((Told(EventType.EXPIRED, data),))
+    return Plan((PlannedEvent(EventType.EXPIRED, data),))
 
 
 def plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
-    """What follows from the outcome of one attempt."""
+    """The plan that follows from the outcome of one attempt."""
     attempt = envelope.attempts.count + 1
     before = envelope.attempts.first_dispatched_at_ms
     dispatched = isinstance(outcome, Delivered) or outcome.dispatched
@@ -80,10 +80,10 @@ def plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
     )
     match outcome:
         case Delivered():
-            return Plan((Told(EventType.DELIVERED, data),))
+            return Plan((PlannedEvent(EventType.DELIVERED, data),))
         case Bounced(bounce_class=bounce_class, reason=reason):
             data = replace(data, bounce_class=bounce_class, reason=reason)
-            return Plan((Told(EventType.BOUNCED, data),))
+            return Plan((PlannedEvent(EventType.BOUNCED, data),))
         case Deferred():
             return _defer(envelope, outcome, data, timing)
 
@@ -93,13 +93,13 @@ def _defer(envelope: Envelope, outcome: Deferred, data: MailEvent, timing: Timin
         envelope.mail_id, data.attempt, timing.now_ms, timing.retries, in_doubt=outcome.in_doubt
     )
     data = replace(data, bounce_class=outcome.bounce_class, reason=outcome.reason)
-    doubts: tuple[Told, ...] = ()
+    doubts: tuple[PlannedEvent, ...] = ()
     if outcome.in_doubt:
         doubt = replace(data, first_dispatch=False)
-        doubts = (Told(EventType.IN_DOUBT, doubt),)
+        doubts = (PlannedEvent(EventType.IN_DOUBT, doubt),)
     if 0 < envelope.expires_at_ms <= retry.due_at_ms:
         reason = f"The message expires before the next attempt; the last answer: {outcome.reason}"
-        return Plan((*doubts, Told(EventType.EXPIRED, replace(data, reason=reason))))
+        return Plan((*doubts, PlannedEvent(EventType.EXPIRED, replace(data, reason=reason))))
     data = replace(data, next_attempt_at_ms=retry.due_at_ms)
     onward = replace(
         envelope,
@@ -111,7 +111,7 @@ def _defer(envelope: Envelope, outcome: Deferred, data: MailEvent, timing: Timin
             last_enhanced=outcome.enhanced,
         ),
     )
-    return Plan((*doubts, Told(EventType.DEFERRED, data)), onward, retry.step)
+    return Plan((*doubts, PlannedEvent(EventType.DEFERRED, data)), onward, retry.step)
 
 
 def _base(envelope: Envelope, attempt: int, now_ms: int, first_dispatched_at_ms: int) -> MailEvent:

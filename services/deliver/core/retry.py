@@ -1,4 +1,4 @@
-"""When to try again: the delay steps, their jitter, and the end. Pure."""
+"""When to try again: the delay steps and their jitter. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STEPS: Final[tuple[str, ...]] = tuple(DELAYS_S)
 
 
 class RetryTimes(Struct, frozen=True):
-    """How delays are changed: `in_doubt_s` is the least after an attempt that left doubt.
+    """How delays are adjusted: `in_doubt_s` is the shortest delay after an attempt in doubt.
 
     `scale` shortens all delays, for tests and demos; 1.0 in production.
     """
@@ -23,7 +23,7 @@ class RetryTimes(Struct, frozen=True):
 
 
 class Retry(Struct, frozen=True):
-    """A next attempt: the retry topic's delay step and the time it is due, Unix ms."""
+    """The next attempt: the retry topic's delay step and the due time in Unix milliseconds."""
 
     step: str
     due_at_ms: int
@@ -32,10 +32,10 @@ class Retry(Struct, frozen=True):
 def next_attempt(
     mail_id: str, attempts: int, now_ms: int, times: RetryTimes, *, in_doubt: bool = False
 ) -> Retry:
-    """The attempt after `attempts` have been made; the last step repeats.
+    """The next attempt after `attempts` attempts; the last step repeats.
 
-    A server that was left with the whole content may still deliver it, and waits for us no longer
-    than 10 minutes (RFC 5321, 4.5.3.2.6): `in_doubt` takes the first step that is long enough.
+    A server that has received the whole content may still deliver it; RFC 5321, 4.5.3.2.6 gives it
+    10 minutes to answer: `in_doubt` selects the first step that is long enough.
     """
     index = min(max(attempts, 1), len(STEPS)) - 1
     if in_doubt:

@@ -1,4 +1,4 @@
-"""Where a recipient's domain is to be delivered: an override, or what the DNS says. Pure."""
+"""Where mail for a recipient's domain is delivered: an override, or the DNS result. Pure."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class Host(Struct, frozen=True):
 
 
 class Site(Struct, frozen=True):
-    """The servers that are treated as one: tried in order, limited together."""
+    """Servers that are treated as one: tried in order, limited together."""
 
     name: str
     hosts: tuple[Host, ...]
 
 
 class Mx(Struct, frozen=True):
-    """The mail exchangers of a domain, best first; the domain itself where it has none."""
+    """The mail exchangers of a domain, best first; the domain itself if it has no MX records."""
 
     hosts: tuple[str, ...]
 
 
 class NullMx(Struct, frozen=True):
-    """The domain says that it takes no mail (RFC 7505)."""
+    """The domain accepts no mail (null MX, RFC 7505)."""
 
 
 class NoDomain(Struct, frozen=True):
@@ -40,7 +40,7 @@ class NoDomain(Struct, frozen=True):
 
 
 class Unresolved(Struct, frozen=True):
-    """The DNS gave no answer that could be used: nothing follows from it for the domain."""
+    """The DNS gave no usable answer; this says nothing about the domain."""
 
     reason: str
 
@@ -53,7 +53,7 @@ class RouteError(ValueError):
 
 
 def parse_host(text: str) -> Host:
-    """Read `host:port`, `[v6]:port` or `host` (port 25). Raises RouteError."""
+    """Parse `host:port`, `[v6]:port` or `host` (port 25). Raises RouteError."""
     name, colon, port = text.rpartition(":")
     if not colon or (text.startswith("[") and text.endswith("]")):
         name, port = text, str(SMTP_PORT)
@@ -74,10 +74,10 @@ class Routes:
             self._sites[domain.lower()] = Site(f"{host.name}:{host.port}", (host,))
 
     def site_of(self, domain: str) -> Site | None:
-        """The override for a domain; None where the DNS is to be asked."""
+        """The override for a domain; None if the DNS decides."""
         return self._sites.get(domain) or self._sites.get(ANY)
 
 
 def site_of_mx(mx: Mx) -> Site:
-    """The site of these mail exchangers: domains that name the same ones share it."""
+    """The site of these mail exchangers; domains with the same mail exchangers share it."""
     return Site(",".join(mx.hosts), tuple(Host(name) for name in mx.hosts))

@@ -1,10 +1,10 @@
 """Turns jobs into attempts on the asyncio loop, and their outcomes into records.
 
-Owns the tasks. Does not own: connections (pools.py), what an outcome leads to (core/plan.py),
-Kafka (shared/stream/worker.py). A job is claimed with begin() just before anything is sent;
-one that cannot be claimed is left alone. A fault of our own code in one attempt is about that one
-message: it is deferred, or ends as was known before, and the fault is counted and logged with its
-trace; the process and all other mail go on.
+Owns the tasks. Does not own: connections (pools.py), the steps that follow an outcome
+(core/plan.py), Kafka (shared/stream/worker.py). A job is claimed with begin() just before anything
+is sent; a job that cannot be claimed is skipped. A fault of our own code in one attempt affects
+only that message: the message is deferred, or keeps the outcome that was already known. The fault
+is counted and logged with its traceback; the process and all other mail continue.
 """
 
 from __future__ import annotations
@@ -37,25 +37,41 @@ UNREADABLE: Final = "unreadable"
 
 
 class Sender(Protocol):
-    """Whoever attempts a delivery; a remote answer is a value, never an exception."""
+    """Attempts a delivery; a remote answer is a value, never an exception."""
 
     async def send(
         self, envelope: Envelope, content: bytes, begin: Callable[[], bool]
     ) -> Outcome | None:
-        """Attempt once, if `begin` says so just before; otherwise None."""
+        """Attempt once if `begin`, called just before, returns true; otherwise return None."""
         ...
 
 
 class Settling(Protocol):
-    """Whoever takes the outcomes: the worker."""
+    """Takes the outcomes: the worker."""
 
     def settle(self, job: Job, outputs: Sequence[Output]) -> None:
         """Take the records to write with the outcome of a job."""
         ...
 
 
+class _Begin:
+    """Claims a job just before its message goes out, unless the message has expired by then.
+
+    It may have waited for a connection for minutes, and no attempt begins after the expiry.
+    """
+
+    def __init__(self, job: Job, clock: Clock) -> None:
+        self._job = job
+        self._clock = clock
+        self.has_expired = False
+
+    def __call__(self) -> bool:
+        self.has_expired = has_expired(self._job.message.envelope, self._clock.now_ms())
+        return not self.has_expired and self._job.begin()
+
+
 class Attempts:
-    """Runs attempts for a worker, on the loop it was made in."""
+    """Runs attempts for a worker, on the event loop in which it was created."""
 
     def __init__(
         self,
@@ -86,8 +102,8 @@ class Attempts:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        # The worker took no records: the process must end, loudly, so that a successor reads the
-        # message again.
+        # The worker received no records: the process must end with an error, so that a successor
+        # reads the message again.
         error = None if task.cancelled() else task.exception()
         if error is not None and not self.crashed.done():
             self.crashed.set_exception(error)
@@ -98,10 +114,14 @@ class Attempts:
         try:
             steps = self._without_attempt(envelope)
             if steps is None:
-                outcome = await self._sender.send(envelope, content, job.begin)
-                if outcome is None:
+                begin = _Begin(job, self._clock)
+                outcome = await self._sender.send(envelope, content, begin)
+                if outcome is not None:
+                    steps = plan(envelope, outcome, self._timing())
+                elif begin.has_expired and job.begin():
+                    steps = expire(envelope, self._clock.now_ms())
+                else:
                     return
-                steps = plan(envelope, outcome, self._timing())
             elif not job.begin():
                 return
             written = records_of(steps, envelope, content)
@@ -117,7 +137,7 @@ class Attempts:
         return Timing(self._clock.now_ms(), self._retries)
 
     def _without_attempt(self, envelope: Envelope) -> Plan | None:
-        """What to do with a message that is not attempted now; None where it is."""
+        """The plan for a message that is not attempted now; None if it is attempted."""
         now_ms = self._clock.now_ms()
         if has_expired(envelope, now_ms):
             return expire(envelope, now_ms)
@@ -132,9 +152,9 @@ class Attempts:
             steps = plan(envelope, after_fault(error, outcome), self._timing())
             return records_of(steps, envelope, content)
         except Exception as worse:
-            log.exception("no event can be written; the message is on mail.refused", extra=extra)
-            reason = f"No event can be written for it ({type(worse).__name__})"
-            place = (job.hold.partition.topic, job.hold.partition.partition, job.offset)
+            log.exception("no event can be written; the message goes to mail.refused", extra=extra)
+            reason = f"No event can be written for this message ({type(worse).__name__})"
+            place = (job.assigned.partition.topic, job.assigned.partition.partition, job.offset)
             return [outputs.refused_bytes(content, UNREADABLE, reason, place)]
 
 
@@ -151,10 +171,10 @@ def records_of(steps: Plan, envelope: Envelope, content: bytes) -> list[Output]:
 
 
 def due_at_ms(messages: Sequence[Message]) -> int:
-    """When the last message of a pack is due, Unix milliseconds; 0 for at once."""
+    """When the last message of a pack is due, in Unix milliseconds; 0 means now."""
     return max(message.envelope.not_before_ms for message in messages)
 
 
 def unreadable(record: Record, reason: str) -> list[Output]:
-    """What is written for a record that was no pack."""
+    """The output for a record that is not a valid pack."""
     return [outputs.refused_record(record, UNREADABLE, reason)]

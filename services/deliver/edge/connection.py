@@ -1,18 +1,19 @@
 """One SMTP connection: opened by aiosmtplib, then driven by our own session without tasks.
 
-open_wire() connects within `connect_s`, waits for the greeting within `greeting_s`, says EHLO and
-starts TLS where it is offered; then the transport is given a protocol of our own (Wire), which
-runs pipelined transactions from the reader's callback. Nothing may be left in aiosmtplib's buffer
-at that moment: a server that has spoken out of turn is not talked to.
+open_connection() connects within `connect_s`, waits for the greeting within `greeting_s`, sends
+EHLO and starts TLS if the server offers it. Then the transport gets a protocol of our own
+(SmtpConnection), which runs pipelined transactions from the reader's callback. aiosmtplib's buffer
+must be empty at that moment: a connection to a server that has sent data out of turn is not used.
 
-Promises: every message given to start() is answered by exactly one call of `done`, also when
-the connection breaks or the deadline passes; a refusal that was heard before is the answer then.
-After QUIT the server's 221 is waited for, GOODBYE_S at most.
+Guarantees: every message passed to start() gets exactly one call of `done`, also when the
+connection breaks or the deadline passes; a refusal that was received before is the result then.
+After QUIT the connection waits for the server's 221, for at most GOODBYE_S.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -30,17 +31,18 @@ from shared.smtp.remote_text import clean_text
 from shared.smtp.reply import Reply, make_reply
 
 SERVICE_NOT_READY: Final = 421
-# aiosmtplib reports an answer that is none with a code of its own.
+# aiosmtplib reports an answer that is not valid SMTP with a code of its own.
 _CODES: Final = range(200, 600)
-# How long the reply to QUIT is waited for.
+_PREFIX: Final = re.compile(r"\AError connecting to .* on port \w+: ", re.DOTALL)
+# How long to wait for the reply to QUIT.
 GOODBYE_S: Final = 2.0
 
 
 class Failpoints(Protocol):
-    """Where a test may end the process."""
+    """Points at which a test may end the process."""
 
     def hit(self, name: str) -> None:
-        """Pass the place `name`."""
+        """Pass the failpoint `name`."""
         ...
 
 
@@ -54,7 +56,7 @@ class Timeouts(Struct, frozen=True):
 
 
 class Refused(Exception):
-    """The server's greeting or EHLO answer says no."""
+    """The server refused in its greeting or in its answer to EHLO."""
 
     def __init__(self, stage: Stage, reply: Reply) -> None:
         super().__init__(str(reply))
@@ -65,8 +67,8 @@ class Refused(Exception):
 class Broken(Struct, frozen=True):
     """A transaction ended without an answer: the connection broke or timed out.
 
-    `answered`: MAIL or RCPT had been answered. `in_doubt`: the content had been sent whole.
-    `fresh`: it was the connection's first transaction, so an idle time-out is no excuse.
+    `answered`: MAIL or RCPT had been answered. `in_doubt`: the content had been sent completely.
+    `fresh`: this was the connection's first transaction, so an idle time-out cannot be the cause.
     """
 
     reason: str
@@ -105,9 +107,9 @@ class SmtpConnection(asyncio.Protocol):
         self.sent = 0
         self.closed = False
         self._has_quit = False
-        # When the transaction, or the idle time, is over; swept by the pool.
+        # When the transaction, or the idle time, ends; the pool's sweep checks it.
         self.deadline = 0.0
-        # aiosmtplib's object owns the transport's clean-up while it is referenced.
+        # aiosmtplib's object owns the clean-up of the transport as long as it is referenced.
         self.opener: Any = None
 
     @property
@@ -122,13 +124,13 @@ class SmtpConnection(asyncio.Protocol):
         return self._done is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport over."""
+        """Take over the transport."""
         self._transport = transport
         name = transport.get_extra_info("sockname")
         self.source = str(name[0]) if name else ""
 
     def start(self, sender: str, recipient: str, content: bytes, done: Done) -> None:
-        """Begin a transaction; `done` is called once, maybe at once."""
+        """Start a transaction; `done` is called once, possibly before this returns."""
         data = self._session.send_transaction(sender, recipient, content)
         if isinstance(data, Unsendable):
             done(data)
@@ -140,11 +142,11 @@ class SmtpConnection(asyncio.Protocol):
         self._failpoints.hit("deliver.mail_sent")
 
     def data_received(self, data: bytes) -> None:
-        """Take what the server said."""
+        """Process data from the server."""
         try:
             events = self._session.receive(data)
         except RemoteProtocolError as error:
-            self._break(f"The server broke the protocol: {error}")
+            self._break(f"The server violated the protocol: {error}")
             return
         for event in events:
             if isinstance(event, Send):
@@ -161,26 +163,28 @@ class SmtpConnection(asyncio.Protocol):
             self.close()
 
     def eof_received(self) -> bool:
-        """The server will say no more."""
+        """Close the connection: the server sends no more."""
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
-        self._break(f"The connection was lost: {exc}" if exc else "The server hung up")
+        """End a running transaction as broken."""
+        self._break(
+            f"The connection was lost: {exc}" if exc else "The server closed the connection"
+        )
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """End the connection because its deadline has passed."""
         waiting = self._session.waiting_for
         step = waiting.value if waiting is not None else "a command"
         self._break(f"No answer to {step} in time")
 
     def close(self) -> None:
-        """End the connection at once; a transaction under way is broken off."""
+        """Close the connection at once; a running transaction is aborted."""
         if not self.closed:
-            self._break("The connection was closed here", is_orderly=self._done is None)
+            self._break("We closed the connection", is_orderly=self._done is None)
 
     def quit(self) -> None:
-        """End the connection once the server has answered QUIT; at once if it is not idle."""
+        """Close the connection after the server has answered QUIT; at once if it is not idle."""
         if not self.is_usable:
             if not self._has_quit:
                 self.close()
@@ -201,8 +205,8 @@ class SmtpConnection(asyncio.Protocol):
         if is_orderly:
             self._transport.close()
         else:
-            # close() would wait until the peer has read all that was written, and one that
-            # reads nothing would hold the connection and the message in memory for ever.
+            # close() would wait until the peer has read everything that was written. A peer that
+            # reads nothing would keep the connection and the message in memory forever.
             self._transport.abort()
         self.opener = None
         if self._done is not None:
@@ -220,7 +224,7 @@ class SmtpConnection(asyncio.Protocol):
 
 
 def _context() -> ssl.SSLContext:
-    # Opportunistic TLS: any certificate is better than none at all (RFC 7435).
+    # Opportunistic TLS: any certificate is better than no encryption (RFC 7435).
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -233,20 +237,20 @@ _TLS: Final = _context()
 async def open_connection(
     host: Host, ehlo_name: str, timeouts: Timeouts, failpoints: Failpoints
 ) -> SmtpConnection:
-    """A greeted connection ready for transactions, over TLS where the server offers it.
+    """Open a connection that is ready for transactions, with TLS if the server offers it.
 
-    Raises Refused with the server's answer, OSError or TimeoutError where there is none.
+    Raises Refused with the server's answer, OSError or TimeoutError if there is no answer.
     """
     try:
         return await _open(host, ehlo_name, timeouts, failpoints)
     except ssl.SSLError as error:
-        # Opportunistic: a server whose TLS does not work still gets its mail.
+        # Opportunistic TLS: a server whose TLS does not work still gets its mail.
         fault = clean_text(str(error)) or type(error).__name__
         return await _open(host, ehlo_name, timeouts, failpoints, tls_fault=fault)
 
 
 async def _connect(host: Host, timeout_s: float) -> socket.socket:
-    """A connected socket, over the first of the host's addresses that takes one."""
+    """Connect a socket to the first of the host's addresses that accepts."""
     loop = asyncio.get_running_loop()
     fault: OSError = OSError(f"{host.name} has no address")
     async with asyncio.timeout(timeout_s):
@@ -296,7 +300,8 @@ async def _open(
         raise Refused(stage, make_reply(error.code, error.message)) from None
     except aiosmtplib.SMTPException as error:
         smtp.close()
-        raise ConnectionError(str(error)) from None
+        # Its text repeats the host, and a port that it was not given.
+        raise ConnectionError(_PREFIX.sub("", str(error))) from None
     except BaseException:
         smtp.close()
         raise
@@ -305,13 +310,13 @@ async def _open(
 
 
 async def _start_tls(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> tuple[str, str]:
-    """The TLS version, and the server's words where it refuses its own offer instead.
+    """Start TLS: the TLS version and "", or "" and the reply of a server that refuses STARTTLS.
 
-    Raises SSLError where the connection has become useless by it.
+    Raises SSLError if the connection cannot be used afterwards.
     """
     try:
         await smtp.starttls(tls_context=_TLS, timeout=timeouts.command_s)
-        # With TLS 1.3 a server's refusal of the handshake is seen at the first reading only.
+        # With TLS 1.3 a server's refusal of the handshake appears only at the first read.
         await _hello(smtp, timeouts)
         return str(smtp.get_transport_info("ssl_object").version()), ""
     except aiosmtplib.SMTPResponseException as error:
@@ -329,7 +334,7 @@ async def _hello(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
         try:
             await smtp.helo(timeout=timeouts.command_s)
         except (aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPTimeoutError):
-            raise refused from None  # the refusal that was heard says more
+            raise refused from None  # the refusal of EHLO says more
 
 
 def _take_over(
@@ -338,10 +343,10 @@ def _take_over(
     transport, protocol = smtp.transport, smtp.protocol
     if transport is None or protocol is None or transport.is_closing():
         smtp.close()
-        raise ConnectionError("The server hung up after EHLO")
+        raise ConnectionError("The server closed the connection after EHLO")
     if getattr(protocol, "_buffer", b""):
         smtp.close()
-        raise ConnectionError("The server spoke out of turn")
+        raise ConnectionError("The server sent data out of turn")
     answer = smtp.last_ehlo_response
     extensions = parse_extensions(answer.message if answer is not None else "")
     wire = SmtpConnection(extensions, tls, timeouts, failpoints, tls_fault=tls_fault)

@@ -1,12 +1,12 @@
-"""Connection pools, one for each site: the way from a message to its outcome.
+"""Connection pools, one per site: they take a message to its outcome.
 
-Owns: the site of a message, the pools by site, the watch over their deadlines. Does not own:
-one site's pool (site_pool.py), one connection's dialog (connection.py), what an answer means
-(core/classify.py), where a domain is delivered (core/routing.py, resolver.py).
+Owns: choosing the site of a message, the pools by site, the check of their deadlines. Does not
+own: one site's pool (site_pool.py), one connection's dialog (connection.py), the meaning of an
+answer (core/classify.py), where a domain is delivered (core/routing.py, resolver.py).
 
-Promises: send() never raises for anything remote. A site that cannot be reached costs one
-try to connect for each pause, not one for each message; its mail is deferred. A reused
-connection that turns out to be closed costs nothing: the message goes over a fresh one.
+Guarantees: send() never raises for anything remote. An unreachable site costs one attempt to
+connect per pause, not one per message; its mail is deferred. A reused connection that turns out to
+be closed costs nothing: the message goes over a fresh one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CLOSE_LOOK_S: Final = 0.02
 
 
 class Pools:
-    """Every site's pool. Use it in one loop; call start() in it first."""
+    """The pools of all sites. Use it in one event loop; call start() in that loop first."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Pools:
         self._sweeper: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to watch deadlines."""
+        """Start checking deadlines."""
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
 
     @property
@@ -79,8 +79,8 @@ class Pools:
     ) -> Outcome | None:
         """Attempt a delivery.
 
-        `begin` is asked just before the message would go out, or be given an outcome without;
-        where it says no, nothing is sent and the answer is None.
+        `begin` is called just before the message is sent or gets an outcome without being sent.
+        If it returns false, nothing is sent and the result is None.
         """
         domain = envelope.recipient.rpartition("@")[2].lower()
         site = self._routes.site_of(domain)
@@ -102,11 +102,11 @@ class Pools:
     def outcome(
         self, site: Site, wire: SmtpConnection, parcel: Delivery, ending: TransactionResult
     ) -> Outcome:
-        """What the end of a transaction means."""
+        """Map a finished transaction to an outcome."""
         where = ConnectionInfo(site.name, wire.source, wire.tls, wire.tls_fault)
         match ending:
             case Finished(stage, reply):
-                # MAIL is the first thing that is said: whatever was answered, it dispatched.
+                # MAIL is the first command: any answer to it counts as dispatched.
                 return answered(self._rules, stage, reply, True, where)
             case Broken(reason=reason, in_doubt=in_doubt):
                 return unanswered(reason, parcel.answered, in_doubt, where)
@@ -114,7 +114,7 @@ class Pools:
                 return unsendable(ending.value, where)
 
     def unreachable(self, site: Site, was_answered: bool, fault: Refused | str) -> Outcome:
-        """What it means that no connection could be had."""
+        """Map a failure to connect to an outcome."""
         where = ConnectionInfo(site.name)
         if isinstance(fault, Refused):
             return answered(self._rules, fault.stage, fault.reply, was_answered, where)
@@ -131,7 +131,7 @@ class Pools:
                     del self._pools[name]
 
     async def close(self) -> None:
-        """Close every connection, with a goodbye where it is idle; bounded in time."""
+        """Close every connection, idle ones with QUIT; takes a bounded time."""
         if self._sweeper is not None:
             self._sweeper.cancel()
         loop = asyncio.get_running_loop()

@@ -1,8 +1,8 @@
-"""MX look-ups with a cache: one question at a time for a domain, stale answers over none.
+"""MX look-ups with a cache: one query at a time per domain; stale answers when the DNS fails.
 
-Owns the cache (MAX_CACHED domains; answers kept for their TTL within bounds, and kept to be
-served stale when the DNS fails). Promises: never raises; a failing DNS is Unresolved, from
-which nobody is bounced. RFC 5321 section 5.1 (implicit MX), RFC 7505 (null MX).
+Owns the cache (MAX_CACHED domains; an answer is fresh for its TTL within bounds, and is kept to be
+served stale when the DNS fails). Guarantees: never raises; a failing DNS gives Unresolved, which
+bounces nobody. RFC 5321 section 5.1 (implicit MX), RFC 7505 (null MX).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ MAX_CACHED: Final = 50_000
 MIN_TTL_S: Final = 30.0
 MAX_TTL_S: Final = 3_600.0
 NEGATIVE_TTL_S: Final = 60.0
-# Time for one domain over all servers and tries.
+# Time for one domain, over all servers and attempts.
 LIFETIME_S: Final = 10.0
 
 
 class Resolver:
     """Resolves domains to their mail exchangers.
 
-    `nameservers` are IP addresses, with `:port` where it is not 53; none: the system's.
+    `nameservers` are IP addresses, with `:port` if it is not 53; empty: the system's servers.
     """
 
     def __init__(self, monotonic: Callable[[], float], nameservers: tuple[str, ...] = ()) -> None:
@@ -46,7 +46,7 @@ class Resolver:
         return found[1] if found is not None and found[0] > self._monotonic() else None
 
     async def resolve(self, domain: str) -> Resolution:
-        """The mail exchangers of an A-label domain."""
+        """Resolve an A-label domain, from the cache or the DNS."""
         found = self.cached(domain)
         if found is not None:
             return found
@@ -94,7 +94,7 @@ class Resolver:
 
 def _nameserver(text: str) -> dns.nameserver.Nameserver:
     address, _, port = text.rpartition(":")
-    # An IPv6 address is in brackets where a port follows it.
+    # An IPv6 address is in brackets if a port follows it.
     if not address or (":" in address and not address.endswith("]")):
         address, port = text, "53"
     return dns.nameserver.Do53Nameserver(address.strip("[]"), int(port))

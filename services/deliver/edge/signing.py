@@ -1,9 +1,9 @@
-"""DKIM keys: loads the private key, signs content on its way to the pools.
+"""DKIM keys: loads the private key and signs content on its way to the pools.
 
-Owns: the key and its algorithm (RFC 6376 RSA, RFC 8463 Ed25519). Does not own: what is signed
-(core/dkim.py). Promises: sign() never fails for what a message says; where the sender has no
-domain that could hold a key, the content goes out as it is, unsigned. Retries are signed anew;
-what is stored on retry topics is the content without the signature.
+Owns: the key and its algorithm (RFC 6376 RSA, RFC 8463 Ed25519). Does not own: the choice of
+signed fields (core/dkim.py). Guarantees: sign() fails for no content; if the sender has no domain
+that could publish a key, the content is sent unchanged and unsigned. Each retry is signed again;
+retry topics store the content without the signature.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from shared.topics.records import Envelope
 
 PrivateKey = RSAPrivateKey | Ed25519PrivateKey
 
-# RFC 8301, 3.2: signers should use 2048 bits at least; verifiers need not take more than 4096.
+# RFC 8301, 3.2: signers should use at least 2048 bits; verifiers need not accept more than 4096.
 RSA_BITS: Final = range(2048, 4097)
 EXPECTED: Final = "an unencrypted private key in PEM: RSA of 2048 to 4096 bits, or Ed25519"
 
 
 class KeyFault(Exception):
-    """The file holds no key to sign with; the text says where and what was expected."""
+    """The file holds no usable key; the text names the file and what was expected."""
 
 
 class Signer:
@@ -48,7 +48,7 @@ class Signer:
         self._clock = clock
 
     def sign(self, content: bytes, domain: str) -> bytes:
-        """Content with CRLF line ends and a DKIM-Signature of `domain` in front."""
+        """Return the content with CRLF line ends, after a DKIM-Signature field of `domain`."""
         signing_domain = normalise(domain)
         if not signing_domain:
             return content
@@ -59,7 +59,7 @@ class Signer:
 
 
 class SigningSender:
-    """Signs for the domain of the envelope's sender, then sends by another sender."""
+    """Signs for the domain of the envelope's sender, then passes the message to another sender."""
 
     def __init__(self, sender: Sender, signer: Signer) -> None:
         self._sender = sender
@@ -74,13 +74,13 @@ class SigningSender:
 
 
 def load_key(path: str) -> PrivateKey:
-    """The private key in a PEM file; raises KeyFault."""
+    """Load the private key from a PEM file. Raises KeyFault."""
     try:
         key = load_pem_private_key(Path(path).read_bytes(), password=None)
     except OSError as error:
         raise KeyFault(f"{path}: {error.strerror}; expected {EXPECTED}") from None
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        # The library's text may quote the file; a TypeError is an encrypted key.
+        # The library's text may quote the file; a TypeError means an encrypted key.
         raise KeyFault(f"{path}: cannot be read as a key; expected {EXPECTED}") from None
     if isinstance(key, Ed25519PrivateKey):
         return key

@@ -1,9 +1,10 @@
 """The connections to one site and the messages that wait for one: first come, first served.
 
-Owns: which message goes over which connection, when one is opened, the pause after a failure.
-Does not own: one connection's dialog (connection.py), what an answer means (Meanings), which
-site a message goes to (pools.py). Promises: every parcel's future is set exactly once, unless
-its waiter has gone; `begin` is asked once, just before the first byte or outcome.
+Owns: which message goes over which connection, when a connection is opened, the pause after a
+failure. Does not own: one connection's dialog (connection.py), the meaning of an answer
+(OutcomeRules), which site a message goes to (pools.py). Guarantees: the future of every delivery
+is set exactly once, unless it was cancelled; `begin` is called once, just before the first byte or
+outcome.
 """
 
 from __future__ import annotations
@@ -34,40 +35,40 @@ from shared.topics.records import Envelope
 
 log = logging.getLogger(__name__)
 
-# How long a site that could not be reached is left alone; doubles up to the longest.
+# How long an unreachable site is not tried again; doubles with each failure up to the longest.
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 
 
 class PoolSettings(Struct, frozen=True):
-    """Bounds of every site's pool."""
+    """Limits of each site's pool."""
 
     ehlo_name: str
     timeouts: Timeouts
     max_connections: int = 20
     max_messages_per_connection: int = 100
     idle_timeout_s: float = 5.0
-    # How long a message may wait for a connection. Without a limit a site that takes minutes
-    # for each message would fill the in-flight window and hold up everyone else's mail.
+    # How long a message may wait for a connection. Without a limit, a site that takes minutes
+    # per message would fill the in-flight window and delay all other mail.
     max_wait_s: float = 120.0
 
 
 class OutcomeRules(Protocol):
-    """What the end of a transaction, or of an attempt to connect, means for its message."""
+    """Maps the end of a transaction, or of an attempt to connect, to the message's outcome."""
 
     def outcome(
         self, site: Site, wire: SmtpConnection, parcel: Delivery, ending: TransactionResult
     ) -> Outcome:
-        """Of a transaction."""
+        """Map a finished transaction to an outcome."""
         ...
 
     def unreachable(self, site: Site, was_answered: bool, fault: Refused | str) -> Outcome:
-        """Of no connection."""
+        """Map a failure to connect to an outcome."""
         ...
 
 
 class Delivery:
-    """One message on its way through a pool."""
+    """One message in a pool."""
 
     __slots__ = (
         "answered",
@@ -97,7 +98,7 @@ class Delivery:
 
 
 def _says_goodbye(ending: TransactionResult) -> TypeGuard[Finished]:
-    """Whether the server ended the session instead of beginning the transaction."""
+    """Whether the server ended the session instead of starting the transaction."""
     return (
         isinstance(ending, Finished)
         and ending.reply.code == SERVICE_NOT_READY
@@ -106,7 +107,7 @@ def _says_goodbye(ending: TransactionResult) -> TypeGuard[Finished]:
 
 
 def _answer(parcel: Delivery, outcome: Callable[[], Outcome]) -> None:
-    """Set the message's outcome; what `outcome` raises is raised where it is waited for."""
+    """Set the message's outcome; an exception of `outcome` is passed on to the waiter."""
     if parcel.future.done():
         return
     try:
@@ -138,20 +139,19 @@ class SitePool:
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """Number of open connections."""
         return len(self._wires)
 
     def is_forgettable(self, now: float) -> bool:
-        """Whether nothing is held, and no pause either."""
+        """Whether the pool is empty and not in a pause."""
         return self.is_empty and self._paused_until < now
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is held."""
+        """Whether no message waits and no connection is open or being opened."""
         return not (self._waiting or self._wires or self._opening)
 
     def add(self, parcel: Delivery) -> None:
-        """Take a message."""
         self._waiting.append(parcel)
         self._dispatch()
 
@@ -165,8 +165,8 @@ class SitePool:
             self._fail_waiting()
             return
         if self._loop.time() < self._paused_until:
-            return  # what is open goes on, more is not opened for now
-        # A site that has failed is tried with one connection first.
+            return  # open connections are used, but no more are opened during the pause
+        # After a failure a single connection is tried first.
         is_probed = self._pause_s > 0 and not self._wires
         limit = 1 if is_probed else self._settings.max_connections
         wanted = min(len(waiting), limit - len(self._wires)) - len(self._opening)
@@ -176,7 +176,7 @@ class SitePool:
             task.add_done_callback(self._opening.discard)
 
     def _may_begin(self, parcel: Delivery) -> bool:
-        """Whether the message is still ours to answer for; one that is not is let go."""
+        """Return True if this worker still owns the message; otherwise drop the message."""
         if parcel.begin is not None and not parcel.begun and not parcel.begin():
             if not parcel.future.done():
                 parcel.future.set_result(None)
@@ -202,7 +202,7 @@ class SitePool:
         if isinstance(ending, Broken):
             parcel.answered |= ending.answered
             if not ending.answered and not ending.in_doubt and not ending.fresh:
-                self._again(parcel)  # it was closed while idle: nobody's fault
+                self._again(parcel)  # the server closed an idle connection: not a failure
                 return
         elif _says_goodbye(ending) and wire.sent > 1:
             parcel.answered |= ending.stage is Stage.MAIL
@@ -215,7 +215,7 @@ class SitePool:
             self._loop.call_soon(wire.quit)
         elif wire.is_usable:
             if self._waiting:
-                # Not from inside the reader: it may hold further replies.
+                # Not from within the reader: it may still hold further replies.
                 self._loop.call_soon(self._next, wire)
             else:
                 self._park(wire)
@@ -253,7 +253,7 @@ class SitePool:
             except (OSError, TimeoutError) as error:
                 fault = clean_text(f"{host.name}:{host.port}: {error or type(error).__name__}")
             except Exception as error:
-                # A fault of ours must not leave the messages of this site waiting.
+                # A fault of our code must not leave the messages of this site waiting.
                 log.exception("opening a connection failed", extra={"host": host.name})
                 fault = clean_text(f"{host.name}:{host.port}: {type(error).__name__}")
             else:
@@ -263,7 +263,7 @@ class SitePool:
                 self._next(wire)
                 return
         self._fault = fault
-        # Connects begun together fail together: that is one failure, not one for each.
+        # Attempts to connect that start together fail together: they count as one failure.
         if self._loop.time() >= self._paused_until:
             self._pause_s = min(max(self._pause_s * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S)
             self._paused_until = self._loop.time() + self._pause_s
@@ -287,7 +287,7 @@ class SitePool:
             self._loop.call_soon(self._dispatch)
 
     def sweep(self, now: float) -> None:
-        """End what has passed its deadline."""
+        """End connections and waiting messages that have passed their deadlines."""
         for wire in [wire for wire in self._wires if wire.deadline <= now]:
             if wire.is_busy:
                 wire.expire()
@@ -303,7 +303,7 @@ class SitePool:
             self._dispatch()
 
     def close(self) -> None:
-        """Close every connection; what is under way is broken off, what waits is given up."""
+        """Close every connection: abort running transactions and give up waiting messages."""
         for parcel in self._waiting:
             if not parcel.future.done():
                 parcel.future.set_result(None)
@@ -314,6 +314,6 @@ class SitePool:
             wire.quit()
 
     def abort(self) -> None:
-        """Close what is still open."""
+        """Close the connections that are still open."""
         for wire in list(self._wires):
             wire.close()

@@ -1,7 +1,7 @@
-"""One batch of messages judged: what goes on, the events, the counts. Pure.
+"""Judges one batch of messages: the messages to pass on, the events, the counts. Pure.
 
-Two steps, because between them the keys of the submissions are looked up: judge_all() has the
-verdicts of the rules, assemble() takes the answers and says what is written.
+Two steps, because the submission keys are looked up between them: judge_all() gives the verdicts
+of the rules, assemble() combines them with the answers to the keys and decides what is written.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ Mailing = tuple[str, str, str]
 
 
 class Judged(Struct, frozen=True, gc=False):
-    """A message and what the rules say of it."""
+    """A message and the verdict of the rules on it."""
 
     message: Message
     verdict: Verdict
 
 
 class Batch(Struct):
-    """The outcome of a batch: messages by lane, events by mail id, received by mailing.
+    """The outcome of a batch: messages by lane, events with mail ids, received counts by mailing.
 
-    `waiting` are those whose earliest time is ahead, each with its first delay step.
+    `waiting`: the messages whose earliest time is in the future, each with its first delay step.
     """
 
     passed: dict[str, list[Message]]
@@ -51,7 +51,7 @@ class Batch(Struct):
     received: dict[Mailing, int]
 
     def onward(self) -> Iterator[Message]:
-        """Every message that goes on, now or later."""
+        """Every message that is passed on, now or later."""
         yield from chain.from_iterable(self.passed.values())
         yield from (message for _, message in self.waiting)
 
@@ -70,19 +70,20 @@ def judge_all(
 
 
 def keeps_key(judged: Judged) -> bool:
-    """Whether this submission takes its key, so that another one with it is a repeat.
+    """Whether this submission takes its key, so that another one with the same key is a duplicate.
 
-    A refused one does not: the platform mends it and hands it in again. By SMTP it was accepted
-    before it was judged here, and its mail id, which a repeat may bear too, has one fate.
+    A refused one does not, so that the platform can fix it and submit it again. A refused message
+    that came by SMTP does: SMTP accepted it before it was judged here, and its mail id, which a
+    duplicate may carry too, must have one outcome.
     """
     return not isinstance(judged.verdict, Refused) or not judged.message.envelope.origin.topic
 
 
 def assemble(judged: Sequence[Judged], answers: Mapping[int, Answer], now_ms: int) -> Batch:
-    """What follows from the verdicts and, by index, from the answers to the keys.
+    """Combine the verdicts with the answers to the keys, by index, into the outcome of the batch.
 
-    Every message ends as passed, refused, suppressed, cancelled or duplicate; all but the last are
-    counted as received.
+    Every message ends as passed, refused, suppressed, cancelled or duplicate; all except
+    duplicates are counted as received.
     """
     batch = Batch({}, [], [], {})
     for index, one in enumerate(judged):

@@ -1,4 +1,4 @@
-"""Which lane a recipient's domain belongs to, and which partition of it. Pure."""
+"""Maps a recipient's domain to its lane and to a partition of the lane's topic. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ DEFAULT_LANE = "default"
 
 
 def domain_of(address: str) -> str:
-    """The domain of an address that the rules have passed."""
+    """The domain of an address that has passed the rules."""
     return address.rpartition("@")[2].lower()
 
 
 class Lanes:
-    """The lanes of the installation: a name for each big mailbox provider's domains."""
+    """The lanes of the installation: one name per big mailbox provider, with its domains."""
 
     def __init__(self, domains_by_lane: Mapping[str, Iterable[str]]) -> None:
         self._lane_by_domain = {
@@ -29,26 +29,26 @@ class Lanes:
         return lane in self.names
 
     def lane_of_client(self, lane: str, domain: str) -> str:
-        """The lane of a client's mail to `domain`, where its registry entry says `lane`.
+        """The lane of a client's mail to `domain` if its registry entry sets `lane`.
 
-        A lane that is not configured has no topic, so that mail goes to `default`.
+        A lane that is not configured has no topic; its mail uses the lane `default`.
         """
         if not lane:
             return self.lane_of(domain)
         return lane if lane in self else DEFAULT_LANE
 
     def lane_of(self, domain: str) -> str:
-        """The lane of a domain; `default` where none claims it."""
+        """The lane of a domain; `default` if no lane lists it."""
         return self._lane_by_domain.get(domain, DEFAULT_LANE)
 
 
 def pack_by_partition(
     messages: Iterable[Message], partitions: int
 ) -> list[tuple[int, list[Message]]]:
-    """Packs of one lane with the partition each goes to.
+    """Pack the messages of one lane, with the partition of each pack.
 
-    One domain's mail keeps to one partition, but a domain with more than a pack of it in this
-    batch is hot and is spread, pack after pack, over all of them.
+    The mail of one domain goes to one partition. A domain with more than one pack in this batch
+    is hot: its packs are spread over all partitions in turn.
     """
     by_partition: dict[int, list[Message]] = {}
     seen: dict[str, int] = {}

@@ -1,9 +1,9 @@
 """Whether a recipient is on a client's block list: patterns with `*` and `?`. Pure.
 
 Full addresses and `*@domain` are looked up in tables. Other patterns become one regular expression
-in which the text between two stars is an atomic group: the leftmost place where it fits is always
-right, so no other one is tried. The time is at most proportional to the length of the address
-times that of the patterns, however many stars a pattern has.
+in which the text between two stars is an atomic group: its leftmost match is always right, so no
+other position is tried. The time is at most proportional to the length of the address times the
+length of the patterns, however many stars a pattern has.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ANY_LOCAL_PART: Final = "*@"
 
 
 class _BlockList:
-    """The patterns of one client, prepared. Indexes are those of the given sequence."""
+    """The prepared patterns of one client. Indexes refer to the sequence passed in."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._tables: dict[str, int] = {}
@@ -34,7 +34,7 @@ class _BlockList:
         self._regex = re.compile("|".join(f"({_regex(patterns[i].lower())})" for i in wild), re.S)
 
     def first(self, address: str) -> int:
-        """The index of the first pattern that matches this lower-case address; -1 for none."""
+        """The index of the first pattern that matches this lower-case address; -1 if none does."""
         _, at, domain = address.rpartition("@")
         keys = (address, _ANY_LOCAL_PART + domain) if at else (address,)
         found = [self._tables[key] for key in keys if key in self._tables]
@@ -58,7 +58,7 @@ def _prepared(patterns: tuple[str, ...]) -> _BlockList:
 
 
 def blocked_by(recipient: str, patterns: Sequence[str]) -> str:
-    """The first pattern that blocks this recipient, "" when none does; case does not matter."""
+    """The first pattern that blocks this recipient, "" if none does; case does not matter."""
     if not patterns:
         return ""
     index = _prepared(tuple(patterns)).first(recipient.lower())

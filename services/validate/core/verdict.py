@@ -1,4 +1,4 @@
-"""Judges one message: refused by rules, suppressed, or passed to a lane. Pure."""
+"""Judges one message: refused by the rules, suppressed, or passed to a lane. Pure."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ UNREGISTERED = "unregistered"
 
 
 class Refused(Struct, frozen=True):
-    """The message breaks rules and goes no further."""
+    """The message violates rules and is not passed on."""
 
     event: MailEvent
 
 
 class Suppressed(Struct, frozen=True):
-    """The recipient gets no mail of this client."""
+    """The recipient gets no mail from this client."""
 
     event: MailEvent
 
 
 class Cancelled(Struct, frozen=True):
-    """The message was withdrawn before it was read here: its client heard 451."""
+    """The message was withdrawn before it was read here: the client received a 451 reply."""
 
     event: MailEvent
 
 
 class Passed(Struct, frozen=True):
-    """The message goes on, with its mailing, lane and expiry set."""
+    """The message is passed on, with its mailing, lane and expiry set."""
 
     envelope: Envelope
 
@@ -42,14 +42,14 @@ Verdict = Refused | Suppressed | Cancelled | Passed
 
 
 class Policy(Struct, frozen=True):
-    """What the installation sets: the size limit of R1 and the lanes."""
+    """The settings of the installation: the size limit of R1 and the lanes."""
 
     max_size_bytes: int
     lanes: Lanes
 
 
 def judge(envelope: Envelope, client: Client | None, policy: Policy, now_ms: int) -> Verdict:
-    """The verdict on one message of `client` (None: no longer registered)."""
+    """Judge one message of `client` (None: no longer registered)."""
     if client is None:
         broken = Violation(
             UNREGISTERED, f"No client named {envelope.client} is registered", "5.7.1"
@@ -66,7 +66,7 @@ def judge(envelope: Envelope, client: Client | None, policy: Policy, now_ms: int
     lane = policy.lanes.lane_of_client(client.lane, domain_of(envelope.recipient))
     starts_ms = max(envelope.received_at_ms, envelope.not_before_ms)
     expires = envelope.expires_at_ms or starts_ms + int(client.max_age_s * 1000)
-    # deliver reads nothing of the scan but the size; the rest would only be carried about.
+    # deliver reads only the size of the scan results, so the rest is not passed on.
     facts = Facts(size_bytes=envelope.facts.size_bytes)
     return Passed(
         replace(

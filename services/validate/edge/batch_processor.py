@@ -1,7 +1,7 @@
-"""From a batch of mail.received records to the records that validate writes.
+"""Turns a batch of mail.received records into the records that validate writes.
 
-Owns nothing that lasts: verdicts are core/verdict.py's. A view of the registry that is not
-known to be whole is not used: then nothing is judged and nothing consumed.
+Owns no lasting state. Does not own: the verdicts (core/verdict.py). A view of the registry that is
+not known to be complete is not used: then nothing is judged and nothing is consumed.
 """
 
 from __future__ import annotations
@@ -31,21 +31,22 @@ from shared.topics.submission_keys import Answer, Claim, New, claim_of, encode_r
 log = logging.getLogger(__name__)
 
 SERVICE: Final = "validate"
-# Clients and lanes warned of; beyond it the oldest are forgotten and may be warned of again.
+# Clients and lanes for which a warning was logged; beyond this number the oldest are forgotten
+# and may be logged again.
 MAX_WARNED: Final = 1_000
 UNREADABLE: Final = "unreadable"
 
 
 class Keys(Protocol):
-    """The keys of the submissions seen lately (submission_keys.py)."""
+    """The keys of recent submissions (submission_keys.py)."""
 
     def claim(self, run: Run, /) -> Sequence[Answer]:
-        """The answer to each claim; raises NotReady."""
+        """Answer each claim. Raises NotReady."""
         ...
 
 
-class Means(Struct, frozen=True):
-    """What a worker judges with. `keys` None: repeats are not looked for."""
+class Dependencies(Struct, frozen=True):
+    """The collaborators of a worker. `keys` None: duplicates are not detected."""
 
     clients: Clients
     policy: Policy
@@ -56,35 +57,35 @@ class Means(Struct, frozen=True):
     unknown_lanes: Counter
 
 
-class Judging:
+class BatchProcessor:
     """Processes the batches of one worker."""
 
-    def __init__(self, means: Means) -> None:
-        self._means = means
+    def __init__(self, needs: Dependencies) -> None:
+        self._needs = needs
         self._warned: dict[tuple[str, str], None] = {}
 
     def process(self, records: Sequence[Record]) -> list[Output]:
-        """The output of one transaction; raises NotReady while the registry is not known."""
-        means = self._means
-        require_whole(means.clients)
+        """The output of one transaction. Raises NotReady until the registry is loaded."""
+        needs = self._needs
+        require_whole(needs.clients)
         written: list[Output] = []
         messages: list[Message] = []
         claims: list[Claim] = []
         for record in records:
             try:
                 pack = decode_pack(record.value, record.headers)
-                if means.keys is not None:
+                if needs.keys is not None:
                     claims += _claims(record, pack)
                 messages += pack
             except CodecError as error:
                 written.append(_unreadable(record, str(error)))
-        now_ms = means.clock.now_ms()
-        found = find_clients(means.clients, {each.envelope.client for each in messages})
-        judged = judge_all(messages, found.get, means.policy, now_ms)
+        now_ms = needs.clock.now_ms()
+        found = find_clients(needs.clients, {each.envelope.client for each in messages})
+        judged = judge_all(messages, found.get, needs.policy, now_ms)
         answers: dict[int, Answer] = {}
-        if means.keys is not None:
+        if needs.keys is not None:
             chosen = [index for index, one in enumerate(judged) if keeps_key(one)]
-            answers = self._ask(means.keys, chosen, claims, _ends(records))
+            answers = self._ask(needs.keys, chosen, claims, _ends(records))
             if taken := [claims[index] for index in chosen if isinstance(answers[index], New)]:
                 written.append(Output(names.SUBMISSIONS, encode_record(taken)))
         batch = assemble(judged, answers, now_ms)
@@ -102,13 +103,13 @@ class Judging:
     def _count(self, batch: Batch) -> None:
         for kind, _, event in batch.events:
             if kind is EventType.DUPLICATE:
-                self._means.duplicates.add(1, event.client)
+                self._needs.duplicates.add(1, event.client)
 
     def _note_unknown_lanes(self, found: Mapping[str, Client | None], batch: Batch) -> None:
         lanes = {
             name: client.lane
             for name, client in found.items()
-            if client is not None and client.lane and client.lane not in self._means.policy.lanes
+            if client is not None and client.lane and client.lane not in self._needs.policy.lanes
         }
         if not lanes:
             return
@@ -118,14 +119,14 @@ class Judging:
         for message in batch.onward():
             name = message.envelope.client
             if name in lanes:
-                self._means.unknown_lanes.add(1, name, lanes[name])
+                self._needs.unknown_lanes.add(1, name, lanes[name])
 
     def _warn_of_lane(self, client: str, lane: str) -> None:
         if len(self._warned) >= MAX_WARNED:
             del self._warned[next(iter(self._warned))]
         self._warned[client, lane] = None
         log.warning(
-            "lane is not configured; the client's mail goes by the lane default",
+            "lane is not configured; the client's mail uses the lane default",
             extra={"client": client, "unknown_lane": lane},
         )
 
@@ -133,15 +134,15 @@ class Judging:
         written: list[Output] = []
         for lane, messages in batch.passed.items():
             topic = names.outbound(lane)
-            for partition, pack in pack_by_partition(messages, self._means.partitions_of(topic)):
+            for partition, pack in pack_by_partition(messages, self._needs.partitions_of(topic)):
                 written.append(outputs.pack(topic, pack, partition))
         for step, message in batch.waiting:
-            # One a record: a pack on a retry topic is as late as the last of it.
+            # One message per record: a pack on a retry topic waits for its latest message.
             written.append(outputs.pack(names.deferred(step), [message]))
         for kind, mail_id, event in batch.events:
-            client = self._means.clients.get(event.client)
+            client = self._needs.clients.get(event.client)
             has_client_events = client is not None and client.own_events
-            written += outputs.told(
+            written += outputs.event_records(
                 SERVICE, kind, mail_id, event, has_client_events=has_client_events
             )
         if batch.received:
@@ -151,7 +152,7 @@ class Judging:
 
 
 def _claims(record: Record, pack: Sequence[Message]) -> list[Claim]:
-    """The claims of a pack's messages; raises CodecError."""
+    """The claims of a pack's messages. Raises CodecError."""
     return [
         claim_of(message, place_of(record.partition, record.offset, index))
         for index, message in enumerate(pack)

@@ -1,14 +1,15 @@
-"""Reads the submission keys back from mail.submissions when Redis does not have them whole.
+"""Restores the submission keys from mail.submissions when Redis does not have all of them.
 
-A thread of its own: asked by want(), and once at the start. One process does it at a time (the
-token in Redis); the others wait. The keys count as whole only when everything was read that had
-been written when it began, also what was still in open transactions then.
+Runs in a thread of its own: once at the start, and when want() requests it. One process restores
+at a time (the one with the token in Redis); the others wait. The keys count as complete only after
+everything has been read that had been written when the restore began, including records in
+transactions that were still open then.
 
-Looks at the server every LOOK_S besides: while it may evict keys (shared/store/eviction.py) there
-is no store(), and keys that may have been evicted are read back.
+Also checks the server every LOOK_S: while it may evict keys (shared/store/eviction.py), store()
+returns None, and keys that may have been evicted are restored.
 
-When the process dies meanwhile, its token expires and another begins anew; what is there
-already stays and is written over with the same.
+If the process dies during a restore, its token expires and another process starts again; keys that
+are already restored stay and are overwritten with the same values.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from shared.topics.submission_keys import CLAIM_BYTES, decode_record
 
 log = logging.getLogger(__name__)
 
-# A transaction whose claims were lost with Redis has written its keys by then.
+# After this time a transaction whose claims were lost with Redis has written its keys.
 SETTLE_S: Final = 2.0
 RETRY_S: Final = 0.5
 LOOK_S: Final = 1.0
@@ -47,15 +48,15 @@ _CLOSE_TIMEOUT_S: Final = 10.0
 
 
 class _Lost(Exception):
-    """Another process reads the keys back now."""
+    """This restore is no longer valid; another process may have taken over."""
 
 
 class _MayEvict(Exception):
-    """The server may evict keys: none is relied upon."""
+    """The server may evict keys, so no key can be relied on."""
 
 
 class KeyRestorer:
-    """Keeps the keys whole. store(), want() and fault() may be called from any thread."""
+    """Keeps the keys complete. store(), want() and fault() may be called from any thread."""
 
     def __init__(
         self,
@@ -79,24 +80,23 @@ class KeyRestorer:
         self._thread = threading.Thread(target=self._run, name="submission-keys", daemon=True)
 
     def start(self) -> None:
-        """Begin; returns at once."""
         self._thread.start()
 
     def store(self) -> Submissions | None:
-        """The script on the topic as it is now; None where it must not be used: see fault()."""
+        """The script for the current topic; None if it must not be used: see fault()."""
         return None if self._may_evict else self._store
 
     def want(self) -> None:
-        """The keys are not whole: read them back."""
-        self._fault = "the submission keys are lost and will be read back"
+        """Request a restore because the keys are not complete."""
+        self._fault = "the submission keys are lost and will be restored"
         self._wanted.set()
 
     def fault(self) -> str:
-        """For /ready: why the keys cannot be asked, "" when they can."""
+        """For /ready: why the keys cannot be used, "" if they can."""
         return self._fault
 
     def close(self) -> None:
-        """End the thread and its connections."""
+        """Stop the thread and close its connections."""
         self._closing.set()
         self._wanted.set()
         if self._thread.ident is not None:
@@ -116,32 +116,32 @@ class KeyRestorer:
                     self._wanted.clear()
                     self._fault = ""
                     continue
-                self._fault = "another process reads the submission keys back"
+                self._fault = "another process is restoring the submission keys"
             except _MayEvict as error:
                 if str(error) != self._fault:
                     log.error("submission keys are not used", extra={"reason": str(error)})
                 self._fault = str(error)
             except (KafkaError, StoreUnavailable) as error:
                 self._fault = f"submission keys: {error}"
-                log.warning("submission keys not read", extra={"reason": str(error)})
+                log.warning("submission keys not restored", extra={"reason": str(error)})
             except Exception:
-                # The thread must outlive a fault of the client library.
+                # The thread must survive a fault of the client library.
                 self._fault = "submission keys: see the log"
-                log.exception("reading the submission keys failed; it starts anew")
+                log.exception("restoring the submission keys failed; it is tried again")
             self._closing.wait(RETRY_S)
 
     def _look(self) -> None:
-        """Raises _MayEvict, StoreAwayError."""
+        """Raises _MayEvict, StoreUnavailable."""
         found = read_eviction(self._client)
         self._may_evict = bool(found.fault)
         if found.fault:
             raise _MayEvict(found.fault)
         if self._store is not None and self._store.forget_evicted(found):
-            log.error("Redis has evicted keys: reading the submission keys back")
+            log.error("Redis has evicted keys: restoring the submission keys")
             self.want()
 
     def _restore(self) -> bool:
-        """Have the keys whole; False where that has to be tried again."""
+        """Restore the keys if needed; return False if that must be tried again."""
         store = self._store or self._opened()
         token = secrets.token_hex(8)
         match store.begin(token):
@@ -150,7 +150,7 @@ class KeyRestorer:
             case "whole":
                 self._store = store
                 return True
-        self._fault = "the submission keys are being read back"
+        self._fault = "the submission keys are being restored"
         try:
             keys = self._read(store, token)
         except _Lost:
@@ -158,7 +158,7 @@ class KeyRestorer:
         if not store.finish(token):
             return False
         self._store = store
-        log.info("submission keys read back", extra={"keys": keys})
+        log.info("submission keys restored", extra={"keys": keys})
         return True
 
     def _opened(self) -> Submissions:
@@ -183,11 +183,11 @@ class KeyRestorer:
         return [TopicPartition(SUBMISSIONS, number) for number in sorted(numbers)]
 
     def _read(self, store: Submissions, token: str) -> int:
-        """Put back everything of the window; how many keys. Raises _Lost."""
+        """Restore all keys of the window and return their number. Raises _Lost."""
         with self._consumer("read_committed") as consumer:
             partitions = self._partitions(consumer)
             if not store.is_of(_topic_id(consumer)):
-                self._store = None  # the topic was made anew: its keys are others
+                self._store = None  # the topic was recreated: it has other keys
                 raise _Lost
             ends = self._written(partitions)
             if any(ends.values()):
@@ -208,7 +208,7 @@ class KeyRestorer:
     def _seek(
         self, consumer: Any, partitions: list[TopicPartition], ends: dict[TopicPartition, int]
     ) -> None:
-        """Go to where the window begins."""
+        """Seek to the beginning of the window."""
         since_ms = self._clock.now_ms() - self._window.seconds * 1000
         found = consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
         consumer.assign(partitions)

@@ -1,15 +1,16 @@
-"""Asks Redis whether a submission came before, and has the keys read back when they are lost.
+"""Asks Redis whether a submission came before, and requests a restore when the keys are lost.
 
-Owns: what this worker claimed last and under which generation of the keys. Does not own: the
-keys (shared/store/submissions.lua), reading them back (keys_reader.py), what follows from a
-repeat (core/batch.py).
+Owns: the last claims of this worker and the generation of the keys they were made under. Does not
+own: the keys (shared/store/submissions.lua), restoring them (key_restorer.py), the handling of a
+duplicate (core/batch.py).
 
-When it fails: a claim is made before its transaction commits, and made again by whoever reads
-the record again: the same place, so it is answered alike. Redis away, empty or half read back:
-NotReady, nothing is consumed. Redis emptied between a claim and its commit: the reader waits
-for what is under way and reads it with the rest; and this worker claims its last batch again
-before the next. A replica that took over without the last writes is noticed by the offset up
-to which the claims of each partition were in.
+On failure: a claim is made before its transaction commits. The worker that reads the record again
+claims again with the same place, so it gets the same answer. If Redis is unavailable, empty or
+only partly restored: NotReady, nothing is consumed. If Redis loses its data between a claim and
+its commit: the restorer waits for transactions in progress and reads their keys with the rest; and
+this worker repeats the claims of its last batch before the next batch. A replica that took over
+without the last writes is detected by the offset up to which the claims of each partition were
+stored.
 """
 
 from __future__ import annotations
@@ -24,28 +25,28 @@ from shared.store.submissions import Claimed, NotWhole, Renewed, Submissions
 from shared.stream.relay import NotReady
 from shared.topics.submission_keys import Answer, Claim, New
 
-# A script holds Redis up for 7 us a key.
+# A script blocks Redis for 7 µs per key.
 MAX_KEYS: Final = 500
 
 
 class Reader(Protocol):
-    """Reads the keys back (keys_reader.py)."""
+    """Restores the keys (key_restorer.py)."""
 
     def store(self) -> Submissions | None:
-        """The script on the topic as it is now; None where it must not be used."""
+        """The script for the current topic; None if it must not be used."""
         ...
 
     def want(self) -> None:
-        """The keys are not whole: read them back."""
+        """Request a restore because the keys are not complete."""
         ...
 
     def fault(self) -> str:
-        """Why there is no store."""
+        """Why store() returns None."""
         ...
 
 
 class Run(Struct, frozen=True):
-    """The claims of one batch, and the offset after it of each partition it was read from."""
+    """The claims of one batch, and for each partition the offset after the batch."""
 
     claims: Sequence[Claim]
     ends: Mapping[int, int]
@@ -61,7 +62,7 @@ class SubmissionKeys:
         self._last = Run((), {})
 
     def claim(self, run: Run) -> list[Answer]:
-        """The answer to each claim. Raises NotReady; the same claims may then come again."""
+        """Answer each claim. Raises NotReady; the same claims may then be made again."""
         store = self._reader.store()
         if store is None:
             raise NotReady(self._reader.fault())
@@ -99,7 +100,7 @@ class SubmissionKeys:
                 return self._part(store, claims, ends)
             case NotWhole():
                 self._reader.want()
-                raise NotReady("the submission keys are being read back")
+                raise NotReady("the submission keys are being restored")
 
     def _renew(self, store: Submissions, generation: str) -> None:
         """Claim the last batch under the new generation before anything else."""
@@ -109,5 +110,5 @@ class SubmissionKeys:
         try:
             self._claim(store, self._last)
         except (StoreUnavailable, NotReady):
-            self._generation = before  # so that the next call is told to do it again
+            self._generation = before  # so that the next call gets Renewed again
             raise

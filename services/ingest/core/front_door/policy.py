@@ -1,12 +1,12 @@
-"""What the front door answers to MAIL, RCPT and the final dot. Pure.
+"""The front door's replies to MAIL, RCPT and DATA. Pure.
 
-Owns: which rules the envelope decides already, the words of the replies, the envelope of a
-message that came by SMTP. Does not own: the rules (shared/submission/rules.py), the order of
-commands (shared/smtp), who is logged in (edge/logins.py).
+Owns: the rules that can be checked on the envelope alone, the texts of the replies, the envelope
+of a message that came by SMTP. Does not own: the rules (shared/submission/rules.py), the order of
+commands (shared/smtp), logins (edge/front_door/login_policy.py).
 
-A refusal at MAIL or RCPT is an answer to a command: there is no message yet, so nothing is
-counted and no event told. A message that was sent whole and breaks rules is refused at the dot
-with all of them and told as an event, as one that came by Kafka is.
+A refusal at MAIL or RCPT is the reply to a command: there is no message yet, so nothing is counted
+and no event is published. A message that was received completely and violates rules is refused
+after DATA with all its violations, and published as an event, like a message that came by Kafka.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from shared.submission.rules import RULES
 from shared.topics.records import Envelope, Facts, MailEvent, Message, Origin, Violation
 
 ONE_RECIPIENT: Final = Reply(
-    452, "4.5.3", "R3: one recipient a message; send it again to each of the others singly"
+    452, "4.5.3", "R3: one recipient per message; send it to each of the others separately"
 )
 MAX_REASON_CHARS: Final = 400
 
@@ -35,7 +35,7 @@ _REFUSED: Final = 550
 
 
 class Peer(Struct, frozen=True):
-    """Who hands a message in: the client that is logged in, and from which address."""
+    """The submitter of a message: the client that is logged in, and its address."""
 
     client: Client
     address: str
@@ -43,7 +43,7 @@ class Peer(Struct, frozen=True):
 
 
 class Arrival(Struct, frozen=True):
-    """One message as it came: mail id, envelope addresses, facts of the scan, when."""
+    """One message as received: mail id, envelope addresses, scan results, time."""
 
     mail_id: str
     sender: str
@@ -53,7 +53,7 @@ class Arrival(Struct, frozen=True):
 
 
 def judge_sender(client: Client, sender: str) -> Reply | None:
-    """The refusal of an envelope sender, None where it may send (rules R9 and R10)."""
+    """Return the refusal of an envelope sender, or None if it is accepted (rules R9 and R10)."""
     if not sender:
         return _refusal("R9", "the envelope sender is empty")
     parsed = parse_path(sender)
@@ -65,7 +65,7 @@ def judge_sender(client: Client, sender: str) -> Reply | None:
 
 
 def judge_recipient(address: str, taken: int) -> Reply | None:
-    """The refusal of a recipient, None where it may be written to (rule R3)."""
+    """Return the refusal of a recipient, or None if it is accepted (rule R3)."""
     if taken:
         return ONE_RECIPIENT
     parsed = parse_path(address)
@@ -75,18 +75,18 @@ def judge_recipient(address: str, taken: int) -> Reply | None:
 
 
 def judge_arrival(peer: Peer, arrival: Arrival) -> Message | MailEvent:
-    """A message without its content for the line, or the event that tells its refusal."""
+    """Return a message (without its content) for the pipeline, or the event of its refusal."""
     envelope = attribute(_envelope(peer, arrival), peer.client)
     broken = broken_rules(envelope, peer.client, peer.max_size_bytes)
     if broken:
         return refused_event(envelope, broken, arrival.at_ms)
-    # Identical to the envelope's (R3, R9), but in their normal form.
+    # The same addresses as in the envelope (R3, R9), but in normal form.
     facts = arrival.facts
     return Message(replace(envelope, sender=facts.from_address, recipient=facts.to_address), b"")
 
 
 def judge_unfit(peer: Peer, arrival: Arrival, refusal: Reply) -> MailEvent:
-    """The event of content that the protocol refuses: too large (R1), or broken line ends."""
+    """The event of content that the protocol refuses: too large (R1), or invalid line ends."""
     is_too_large = arrival.facts.size_bytes > peer.max_size_bytes
     reason = f"{arrival.facts.size_bytes} bytes, {peer.max_size_bytes} are allowed"
     rule_id = "R1" if is_too_large else "unreadable"
@@ -97,13 +97,13 @@ def judge_unfit(peer: Peer, arrival: Arrival, refusal: Reply) -> MailEvent:
 
 
 def key_conflict(envelope: Envelope, first_mail_id: str) -> MailEvent:
-    """The event of a message whose key another one had before it; its rules are the reply's."""
+    """The event of a message whose key an earlier message has; the reply lists its violations."""
     event = unsent_event(envelope, "", envelope.received_at_ms)
     return reused_event(event, envelope, first_mail_id)
 
 
 def refusal_reply(broken: Sequence[Violation]) -> Reply:
-    """The 550 that names every broken rule, its code and its reason, one a line."""
+    """The 550 that lists every violated rule with its code and its reason, one per line."""
     lines = [f"{rule.rule} ({rule.status}): {_one_line(rule.reason)}" for rule in broken]
     return Reply(_REFUSED, broken[0].status, "\n".join(lines))
 
@@ -120,14 +120,14 @@ def _refusal(rule_id: str, cause: str) -> Reply:
 
 
 def _one_line(text: str) -> str:
-    """Text for a reply: printable ASCII, since a client need not understand SMTPUTF8."""
+    """Make text printable ASCII for a reply: a client need not support SMTPUTF8."""
     shown = text.encode("ascii", "backslashreplace").decode("ascii")
     shown = "".join(letter if letter.isprintable() else " " for letter in shown)
     return shown[:MAX_REASON_CHARS]
 
 
 def _envelope(peer: Peer, arrival: Arrival) -> Envelope:
-    """The envelope as the peer gave it."""
+    """The envelope as the peer sent it."""
     return Envelope(
         mail_id=arrival.mail_id,
         client=peer.client.name,

@@ -1,10 +1,11 @@
-"""What a platform may say beside a message: code, sender, earliest time, expiry, key. Pure.
+"""The attributes a platform may give with a message: code, sender, times, key. Pure.
 
-Owns: the forms of these values, whichever way they came, and the words for what is wrong with
-one. Does not own: their names (shared/topics/intake_fields.py), where a record holds them
-(kafka_record.py), whether the code and the sender may be used (the rules R8 to R10).
-Promises: never raises; all faults are told at once. A value that cannot be used refuses the
-message: mail sent too early, or billed to another mailing, cannot be called back.
+Owns: the formats of these values (code, sender, earliest time, expiry, submission key), in every
+record mode, and the texts for invalid values. Does not own: their names
+(shared/topics/intake_fields.py), their position in a record (kafka_record.py), whether the code
+and the sender may be used (the rules R8 to R10).
+Guarantees: never raises; reports all faults at once. An invalid value refuses the message: mail
+that was sent too early, or billed to another mailing, cannot be recalled.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ MAX_FOUND_CHARS: Final = 200
 
 _DAY_MS: Final = 86_400_000
 _MAX_AHEAD_MS: Final = MAX_AHEAD_DAYS * _DAY_MS
-# Ten digits are seconds since 1970, or a time in it: either way not what was meant.
+# A value of ten digits is in seconds, or means a time in 1970: either way it is a mistake.
 FIRST_MS: Final = 100_000_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
@@ -45,23 +46,23 @@ _RFC_3339: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,9})?"
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
-# CloudEvents 1.0, 3.1: a String holds no control characters.
+# CloudEvents 1.0, 3.1: a String contains no control characters.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class IntakeAttributes(Struct, frozen=True, gc=False):
-    """What was said beside the message; "" and 0 where nothing was. Times: Unix ms."""
+    """The attributes given with a message; "" and 0 for those not given. Times: Unix ms."""
 
     code: str = ""
     sender: str = ""
     not_before_ms: int = 0
     expires_at_ms: int = 0
     submission_key: str = ""
-    submission_source: str = ""  # which the key is one of
+    submission_source: str = ""  # the namespace of the key
 
 
 class Text(Struct, frozen=True):
-    """A value as text, and what it is called where it stood ("header ce_id")."""
+    """A value as text, and its name in the record ("header ce_id")."""
 
     name: str
     text: str
@@ -71,13 +72,13 @@ Texts = Mapping[str, Text]
 
 
 def fault(name: str, found: str, cause: str) -> Violation:
-    """The refusal for what is called `name`; `cause` says what is wrong and how to mend it."""
+    """The violation for the value `name`; `cause` says what is wrong and how to fix it."""
     shown = visible(found[:MAX_FOUND_CHARS])[:MAX_FOUND_CHARS]
     return Violation(BAD_HEADER, f"The {name} {cause}", Status.BAD_HEADER.value, shown)
 
 
 def text_of(name: str, octets: bytes | None, field: Field) -> Text | Violation:
-    """The text of a value, without the white space around it; the fault where it is none."""
+    """The text of a value, without the white space around it; the fault if it is not valid."""
     if octets is None or not (octets := octets.strip(b" \t")):
         return fault(name, "", "is empty: give it a value or leave it out")
     shown = octets[: 4 * MAX_FOUND_CHARS].decode("utf-8", "backslashreplace")
@@ -87,14 +88,14 @@ def text_of(name: str, octets: bytes | None, field: Field) -> Text | Violation:
     try:
         text = octets.decode()
     except UnicodeDecodeError:
-        return fault(name, shown, "is not UTF-8: encode it so")
+        return fault(name, shown, "is not UTF-8: encode it as UTF-8")
     if _CONTROL.search(text):
         return fault(name, shown, "holds a control character: remove it")
     return Text(name, text)
 
 
 def parse_attributes(texts: Texts, now_ms: int) -> tuple[IntakeAttributes, list[Violation]]:
-    """What the values say, and the faults of those that cannot be used."""
+    """Parse the values; returns the attributes and the faults of invalid values."""
     times: dict[str, int] = {}
     faults: list[Violation] = []
     for field in (NOT_BEFORE, EXPIRES):
@@ -124,7 +125,7 @@ def parse_attributes(texts: Texts, now_ms: int) -> tuple[IntakeAttributes, list[
 
 
 def unix_ms(text: str) -> int | None:
-    """A time in one of the two forms as Unix milliseconds; None where it is neither."""
+    """Parse a time in one of the two formats to Unix milliseconds; None if it is in neither."""
     if _UNIX_MS.fullmatch(text):
         at_ms = int(text)
         return at_ms if at_ms >= FIRST_MS else None
@@ -135,13 +136,13 @@ def unix_ms(text: str) -> int | None:
     zone = "+00:00" if zone in "Zz" else zone
     try:
         moment = datetime.fromisoformat(f"{day}T{clock}{(fraction or '')[:7]}{zone}")
-        return max((moment - _EPOCH) // _MS, 1)  # 0 would say that none was given
+        return max((moment - _EPOCH) // _MS, 1)  # 0 would mean that no time was given
     except (ValueError, OverflowError):
         return None
 
 
 def _misplaced(texts: Texts, not_before: int, expires: int, now_ms: int) -> Iterable[Violation]:
-    """The times that can be read and cannot be kept."""
+    """The faults of times that are well-formed but cannot be met."""
     if not_before > now_ms + _MAX_AHEAD_MS:
         value = texts[NOT_BEFORE.attribute]
         cause = f"is more than {MAX_AHEAD_DAYS} days ahead: publish the message later"
@@ -150,9 +151,9 @@ def _misplaced(texts: Texts, not_before: int, expires: int, now_ms: int) -> Iter
     if expiry is None or not expires:
         return
     if expires <= now_ms:
-        yield fault(expiry.name, expiry.text, "has passed already: write a time that is ahead")
+        yield fault(expiry.name, expiry.text, "is in the past: write a time in the future")
     elif expires <= not_before:
-        cause = "is not after the earliest time: no attempt could ever be made; write a later one"
+        cause = "is not after the earliest time: no attempt would be made; write a later one"
         yield fault(expiry.name, expiry.text, cause)
 
 

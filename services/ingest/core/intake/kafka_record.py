@@ -1,15 +1,15 @@
-"""Reads one intake record, in any of its modes, into the message and what was said beside it.
+"""Parses one intake record, in any of its modes, into the message and its attributes.
 
 Pure. The modes (docs/contracts/README.md):
-  plain       the value is the message; headers `sluice-...` may say more
+  plain       the value is the message; headers `sluice-...` may give attributes
   binary      CloudEvents 1.0 in Kafka's binary mode: the attributes are headers `ce_...`, the
               value is the message
-  structured  `content-type: application/cloudevents+json`: all of it is one JSON object
-Owns: which mode a record is in, where its values stand, what CloudEvents demands. Does not own:
-the values (given.py), their names (shared/topics/intake_fields.py), the message
+  structured  `content-type: application/cloudevents+json`: the whole event is one JSON object
+Owns: the mode of a record, the position of its values, the requirements of CloudEvents. Does not
+own: the values (attributes.py), their names (shared/topics/intake_fields.py), the message
 (shared/mail/headers.py). The record's key is not read.
-Promises: never raises, whatever the record holds. A record that is not as it has to be is told
-with all of its faults and its bytes as they stood.
+Guarantees: never raises, whatever the record contains. An invalid record is reported with all of
+its faults and its unchanged bytes.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from shared.topics.intake_fields import (
 from shared.topics.records import Violation
 
 UNREADABLE: Final = "unreadable"
-# A record has as many headers as its producer likes; only so many are looked at.
+# A record may have any number of headers; a record with more than this is refused.
 MAX_HEADERS: Final = 200
 
 _EVENT_TYPES: Final = "application/cloudevents"
@@ -77,7 +77,7 @@ Header = tuple[str, bytes | None]
 
 
 class Reading(Struct, frozen=True, gc=False):
-    """One record as read. With `faults` it is refused, and `content` is the record's value."""
+    """One record as read. If it has `faults`, it is refused and `content` is the record's value."""
 
     content: bytes
     given: IntakeAttributes = IntakeAttributes()
@@ -85,18 +85,18 @@ class Reading(Struct, frozen=True, gc=False):
 
 
 class _Found(Struct):
-    """The values of one record by attribute, what is wrong so far, and what each was called."""
+    """The values of one record by attribute, the faults so far, and each attribute's name there."""
 
     texts: dict[str, Text]
     faults: list[Violation]
     names: dict[str, str]
     is_event: bool = False
-    # Attributes that stand under a name that is nearly theirs: not missing besides.
+    # Attributes given under a misspelt name: these are not reported as missing too.
     meant: set[str] = msgspec.field(default_factory=set)
 
 
 def read(value: bytes | None, headers: Sequence[Header], now_ms: int) -> Reading:
-    """Read a record of an intake; `now_ms` is Unix milliseconds, for times said beside it."""
+    """Parse an intake record; `now_ms` (Unix milliseconds) is for checking its times."""
     content = value or b""
     if not headers:
         return Reading(content)
@@ -114,14 +114,14 @@ def read(value: bytes | None, headers: Sequence[Header], now_ms: int) -> Reading
         return _structured(content, found, now_ms)
     what = "a batch" if media_type.startswith(_BATCH_TYPES) else "not known"
     cause = (
-        f"says {media_type}, which is {what}: publish one message a record, as {STRUCTURED_TYPE}, "
-        f"with headers {EVENT_PREFIX}..., or as it is"
+        f"says {media_type}, which is {what}: publish one message per record, as "
+        f"{STRUCTURED_TYPE}, with headers {EVENT_PREFIX}..., or as a plain message"
     )
     return Reading(content, faults=(fault(kind.name, kind.text, cause),))
 
 
 def undecodable(value: bytes, first_offset: int, last_offset: int, cause: str) -> Reading:
-    """What is read of a batch that could not be decoded; `value` is its beginning."""
+    """The reading of a batch that could not be decoded; `value` is its beginning."""
     which = f"offset {last_offset}"
     if first_offset < last_offset:
         which = f"offsets {first_offset} to {last_offset}"
@@ -137,7 +137,7 @@ def _reading(value: bytes, message: bytes, found: _Found, now_ms: int) -> Readin
 
 
 def _in_headers(headers: Sequence[Header]) -> _Found:
-    """The values among the headers; names count in any letter case.
+    """Collect the values from the headers; the case of names does not matter.
 
     Headers of other names are ignored, unless they were meant as one of ours.
     """
@@ -159,7 +159,7 @@ def _in_headers(headers: Sequence[Header]) -> _Found:
 
 
 def _note_unknown(found: _Found, name: str, octets: bytes | None) -> None:
-    """Refuse a header whose name is not known but nearly is."""
+    """Refuse a header whose name is a misspelling of a known one."""
     right = meant_header(name)
     if right:
         found.meant.add(meant_attribute(name))
@@ -174,15 +174,15 @@ def _note_unknown(found: _Found, name: str, octets: bytes | None) -> None:
 
 
 def _structured(value: bytes, outside: _Found, now_ms: int) -> Reading:
-    """Read the JSON object; the binding lets its attributes be repeated as headers."""
+    """Parse the JSON object; the binding allows its attributes to be repeated as headers."""
     found = _Found({}, [], {})
     try:
         event = _decoder.decode(value)
         found.faults += _repeated_keys(value)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        # The words of the decoder may quote what it found.
+        # The decoder's error text may quote the value.
         cause = str(error).encode("ascii", "backslashreplace").decode()[:200]
-        reason = f"The value is not a JSON object, as {STRUCTURED_TYPE} demands: {cause}"
+        reason = f"The value is not a JSON object, as {STRUCTURED_TYPE} requires: {cause}"
         if hint := mistake_in_event(value):
             reason += f"; {hint}"
         shown = _shown(value[:60])
@@ -201,9 +201,9 @@ def _structured(value: bytes, outside: _Found, now_ms: int) -> Reading:
 
 
 def _repeated_keys(value: bytes) -> Iterator[Violation]:
-    """The keys that a JSON object has twice, of which a decoder keeps the last one only.
+    """The faults of keys that occur twice in a JSON object; a decoder keeps only the last value.
 
-    `value` is known to be a JSON object; numbers are of no interest here, whatever their size.
+    `value` is known to be a JSON object; numbers are not converted, because of their possible size.
     """
     pairs = json.loads(value, object_pairs_hook=list, parse_int=str, parse_float=str, strict=False)
     counts = Counter(key for key, _ in pairs)
@@ -214,9 +214,9 @@ def _repeated_keys(value: bytes) -> Iterator[Violation]:
 
 
 def _beside(outside: _Found, event: _Found) -> Iterator[Violation]:
-    """What stands in the headers beside a JSON object and would be ignored there.
+    """The faults of headers beside a JSON object, which would otherwise be ignored.
 
-    The binding lets its attributes be repeated as headers, with the same values.
+    The binding allows attributes to be repeated as headers, with the same values.
     """
     yield from outside.faults
     for attribute, text in outside.texts.items():
@@ -224,13 +224,13 @@ def _beside(outside: _Found, event: _Found) -> Iterator[Violation]:
             continue
         inside = event.texts.get(attribute)
         if text.name.startswith("header " + OWN_PREFIX):
-            cause = "stands beside a CloudEvent in structured mode: make it an attribute of it"
+            cause = "is outside a CloudEvent in structured mode: make it an attribute of the event"
             yield fault(text.name, text.text, cause)
         elif attribute not in event.names:
-            cause = f"has no attribute {attribute} in the event beside it: add the attribute"
+            cause = f"has no matching attribute {attribute} in the event: add the attribute"
             yield fault(text.name, text.text, cause)
         elif inside is not None and inside.text != text.text:
-            cause = f"is another value than the event's attribute {attribute}: give one value"
+            cause = f"differs from the event's attribute {attribute}: give one value"
             yield fault(text.name, text.text, cause)
 
 
@@ -268,7 +268,7 @@ def _take(found: _Found, text: Text | Violation, field: Field, name: str) -> Non
 
 
 def _not_an_event(found: _Found, prefix: str) -> list[Violation]:
-    """What keeps these values from being a CloudEvent 1.0 that holds a message."""
+    """The faults that keep these values from being a CloudEvent 1.0 that contains a message."""
     cause = "is missing: a CloudEvent has specversion, id, type and source; add it"
     faults = [
         fault(prefix + field.attribute, "", cause)
@@ -279,7 +279,8 @@ def _not_an_event(found: _Found, prefix: str) -> list[Violation]:
     version = texts.get(SPEC_VERSION.attribute)
     if version is not None and version.text != SPEC_VERSION_TEXT:
         cause = (
-            f"is {version.text}: this version of CloudEvents is not known, {SPEC_VERSION_TEXT} is"
+            f"is {version.text}: this version of CloudEvents is not supported; write"
+            f" {SPEC_VERSION_TEXT}"
         )
         faults.append(fault(version.name, version.text, cause))
     kind = texts.get(CONTENT_TYPE.attribute)

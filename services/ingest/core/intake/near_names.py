@@ -1,12 +1,12 @@
-"""Header and attribute names that are nearly one of the contract's. Pure.
+"""Recognises misspelt names of headers and attributes of the contract. Pure.
 
-A record may carry headers of any name, and those of others are ignored. A header that was meant
-as one of ours must not be: the message would leave before its earliest time, or be billed to
-another mailing. Names are compared in lower case and without anything but letters and digits,
-so that other separators, other letters of the same shape and the prefixes of the other
-CloudEvents bindings (`ce-` in HTTP, `cloudEvents:` and `cloudEvents_` in AMQP) are found.
+A record may carry headers of any name, and unknown ones are ignored. A header that was meant as
+one of ours must not be ignored: the message would be sent before its earliest time, or be billed
+to another mailing. Names are compared in lower case, by letters and digits only, so that other
+separators, other characters of the same shape and the prefixes of the other CloudEvents bindings
+(`ce-` in HTTP, `cloudEvents:` and `cloudEvents_` in AMQP) are found.
 
-Owns: which name was meant. Does not own: the names (shared/topics/intake_fields.py).
+Owns: finding the intended name. Does not own: the names (shared/topics/intake_fields.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 
 from shared.topics.intake_fields import CONTENT_TYPE, EVENT_PREFIX, OPTIONAL, OWN_PREFIX, REQUIRED
 
-# A name may be as long as a record; what is longer than this is like none of ours.
+# A name may be as long as a record; a longer name than this is not similar to any of ours.
 MAX_CHARS: Final = 100
 
 _FIELDS: Final = {field.attribute: field for field in (*REQUIRED, *OPTIONAL)}
@@ -28,7 +28,7 @@ _PUNCTUATION: Final = re.compile(r"[^a-z0-9]+")
 
 
 def meant_header(name: str) -> str:
-    """The header that was meant by one that is not known; "" where it is like none."""
+    """The header that an unknown name was meant to be; "" if it is similar to none."""
     bare = _bare(name)
     attribute, found = _without_prefixes(bare)
     field = _FIELDS.get(attribute)
@@ -38,13 +38,13 @@ def meant_header(name: str) -> str:
 
 
 def meant_attribute(name: str) -> str:
-    """The attribute of a structured event that was meant; "" where it is like none."""
+    """The attribute that an unknown name was meant to be; "" if it is similar to none."""
     attribute, _ = _without_prefixes(_bare(name))
     return attribute if attribute in _FIELDS and attribute != name else ""
 
 
 def is_own(name: str) -> bool:
-    """Whether a header is of the family `sluice-`, however that is written."""
+    """Whether a header is of the family `sluice-`, in any spelling."""
     return _OWN_FAMILY.match(_plain(name)) is not None
 
 
@@ -54,7 +54,7 @@ def is_content_type(name: str) -> bool:
 
 
 def shown_name(name: str) -> str:
-    """A name as text in which each letter can be told from its look-alikes."""
+    """A name as ASCII text, so that each character differs visibly from its look-alikes."""
     return ascii(name[:MAX_CHARS])[1:-1]
 
 
@@ -67,7 +67,7 @@ def _bare(name: str) -> str:
 
 
 def _without_prefixes(bare: str) -> tuple[str, set[str]]:
-    """The name without every prefix of _PREFIXES before it, and which these were."""
+    """The name without its prefixes of _PREFIXES, and the prefixes removed."""
     found: set[str] = set()
     while bare not in _FIELDS:
         prefix = next((one for one in _PREFIXES if bare.startswith(one)), "")

@@ -1,8 +1,9 @@
-"""What ingest makes of one intake record: a message for the line, or a refusal.
+"""Turns one intake record into a message for the pipeline, or a refusal.
 
-Pure. Ingest refuses only what cannot go on as a message: bytes that are none, headers that
-cannot be read, and records on the topic of a client who is not registered. All else, however
-many rules it breaks, goes to validate with the facts of the one header scan.
+Pure. Ingest refuses only records that cannot continue as a message: bytes that are not a message,
+headers that cannot be parsed, and records on the topic of a client that is not registered.
+Everything else, however many rules it violates, goes to validate with the results of a single
+header scan.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from shared.topics.records import (
 )
 from shared.topics.submission_keys import checksum_of
 
-# Beyond the limit of R1 the body is of no further use: only the facts go on.
+# Beyond the limit of R1 the body is no longer needed: only the scan results are passed on.
 MAX_CARRIED_BYTES: Final = 512 * 1024
-# A structured event has as many faults as its producer likes; so many go into the event.
+# A structured event may have any number of faults; at most this many go into the event.
 MAX_FAULTS: Final = 32
 UNREGISTERED: Final = "unregistered"
 
@@ -40,11 +41,11 @@ Scan = Callable[[bytes], Facts]
 
 
 class Submission(Struct, frozen=True):
-    """One intake record as read: where from, its time stamps, its message, what was said.
+    """One intake record as read: its origin, time stamps, message and attributes.
 
-    `appended_at_ms` is the broker's time (LogAppendTime), 0 where the topic keeps the producer's.
-    `created_at_ms` is the producer's: any number, so it decides nothing but the look of a mail id.
-    With `faults` the record cannot be taken; `content` is then its value as it stood.
+    `appended_at_ms` is the broker's time (LogAppendTime), 0 if the topic keeps the producer's.
+    `created_at_ms` is the producer's: any number, so it influences nothing but the mail id.
+    A record with `faults` cannot be accepted; `content` is then its unchanged value.
     """
 
     client: str
@@ -57,7 +58,7 @@ class Submission(Struct, frozen=True):
 
 
 class Refusal(Struct, frozen=True):
-    """A record that cannot go on: its mail id, the event that tells it, the bytes."""
+    """A record that is refused: its mail id, the event of the refusal, the bytes."""
 
     mail_id: str
     event: MailEvent
@@ -65,10 +66,10 @@ class Refusal(Struct, frozen=True):
 
 
 def mail_id_of(submission: Submission) -> str:
-    """The mail id of an intake record, the same each time it is read.
+    """The mail id of an intake record: the same each time the record is read.
 
-    Without an append time, the content keeps apart what a topic that was deleted and created
-    again has at the same offset.
+    Without an append time, the content is included, so that a topic that was deleted and created
+    again gives other ids at the same offsets.
     """
     origin = submission.origin
     slot = (origin.topic, origin.partition, origin.offset)
@@ -80,7 +81,7 @@ def mail_id_of(submission: Submission) -> str:
 def accept(
     submission: Submission, client: Client | None, scan: Scan, now_ms: int
 ) -> Message | Refusal:
-    """Turn a record into a message of the line, or say why it cannot be one."""
+    """Turn a record into a message for the pipeline, or into a refusal."""
     mail_id = mail_id_of(submission)
     if client is None:
         broken = Violation(
@@ -98,8 +99,8 @@ def accept(
     facts, content = scan_normal_form(submission.content, scan)
     envelope = _envelope(submission, mail_id, client, facts, now_ms)
     if facts.defect:
-        # All that can be read in it is judged too, so that its sender learns all at once; but its
-        # size, whose limit is validate's.
+        # Everything that can be read is judged too, so that the sender sees all violations at once;
+        # only the size is not, because validate owns its limit.
         unreadable, *others = broken_rules(envelope, client, len(content))
         hint = mistake_in_bytes(content)
         reason = f"{unreadable.reason}; {hint}" if hint else unreadable.reason
@@ -135,7 +136,7 @@ def _envelope(
 
 
 def _normal(sender: str) -> str:
-    """The address in the form in which it is compared and sent; as it stood where it is none."""
+    """The address in the form in which it is compared and sent; unchanged if it does not parse."""
     parsed = parse_path(sender)
     return parsed.address if isinstance(parsed, ParsedAddress) else sender
 
@@ -162,7 +163,7 @@ def _refuse(
 
 
 def received_rows(refusals: Sequence[Refusal]) -> dict[tuple[str, str, str], int]:
-    """How many of each mailing were taken in and refused here."""
+    """The number of records per mailing that were received and refused here."""
     rows: dict[tuple[str, str, str], int] = {}
     for refusal in refusals:
         key = (refusal.event.client, refusal.event.mailing_id, refusal.event.sub_client)

@@ -1,11 +1,11 @@
 """Limits open connections and refused commands: in all, per address, per client. Pure.
 
 Owns: the counts and their limits. Does not own: replies (replies.py), the time. Memory: the
-counts hold open connections only; what is counted per minute is a rates.Rate each.
+counts hold open connections only; each count per minute is a rates.Rate.
 
-A connection that has not logged in counts against two lower limits, so that the slots beyond them
-are reserved for clients that have. If all slots before login are taken, the oldest one of the
-address that holds most of them is evicted for the new connection: an address with many idle
+A connection that has not logged in counts against two lower limits, so that the remaining slots
+are reserved for clients that have logged in. If all slots before login are taken, the oldest one of
+the address that holds most of them is evicted for the new connection: an address with many idle
 connections loses them first, and a new address can always try to log in.
 """
 
@@ -33,9 +33,9 @@ class LimitExceeded(StrEnum):
 
 
 class ConnectionLimits(Struct, frozen=True):
-    """Open connections, of those from one address; by the minute (0: any number) new ones of one
-    address, errors of one address, errors of one logged-in client; open connections that have not
-    logged in, and of those from one address."""
+    """The limits: open connections in all and from one address; per minute (0: no limit) new
+    connections from one address, errors of one address, errors of one logged-in client; open
+    connections that have not logged in, in all and from one address."""
 
     connections: int
     per_address: int
@@ -54,7 +54,7 @@ class ConnectionLimiter:
         self.count = 0
         self.by_address: Counter[str] = Counter()
         self.by_client: Counter[str] = Counter()
-        # Those that have not logged in, by address, each in the order in which they came.
+        # The slots that have not logged in, by address, each in the order in which they came.
         self._before_login: dict[str, dict[ConnectionSlot, None]] = {}
         self.before_login = 0
         self.new = Rate()
@@ -96,7 +96,7 @@ class ConnectionLimiter:
 
 
 class ConnectionSlot:
-    """The slot of one connection. After release() it counts nowhere, and never again."""
+    """The slot of one connection. After release() it is never counted again."""
 
     __slots__ = ("_is_released", "_key", "_limiter", "address", "client", "errors", "evict")
 
@@ -107,7 +107,7 @@ class ConnectionSlot:
         self.address = ""
         self.client = ""
         self.errors = 0
-        # Closes the connection to free its slot. Set by whoever serves the connection.
+        # Closes the connection to free its slot. Set by the code that serves the connection.
         self.evict: Callable[[], object] = _nothing
 
     def try_assign(self, address: str, now: float) -> LimitExceeded | None:
@@ -172,7 +172,7 @@ class ConnectionSlot:
 
 
 def _nothing() -> None:
-    """Do nothing: nobody serves the connection yet."""
+    """Do nothing: no code serves the connection yet."""
 
 
 def _count_down(counts: Counter[str], key: str) -> None:

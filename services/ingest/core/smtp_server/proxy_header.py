@@ -1,15 +1,15 @@
-"""The header by which a proxy names the client behind it: PROXY protocol, version 2. Pure.
+"""Parses the header in which a proxy passes on the client's address: PROXY protocol v2. Pure.
 
-Owns: reading the header's bytes. Does not own: from whom a header is believed (the setting
-`ingest.smtp_proxies`), the socket (edge/listener.py).
+Owns: parsing the header's bytes. Does not own: which proxies are trusted (the setting
+`ingest.smtp_proxies`), the socket (edge/smtp_server/listener.py).
 
-Whoever reads from a socket asks for `More.missing_bytes` and not one more: what follows the
-header (a ClientHello, perhaps in the same segment) then stays in the socket for the one it is
-meant for.
+The code that reads from the socket must request exactly `More.missing_bytes` and not one byte
+more: the data after the header (a ClientHello, possibly in the same segment) then stays in the
+socket for its reader.
 
-Version 1 is refused: it is a line of text whose end has to be searched for, so that it can only
-be read byte by byte; every proxy that speaks it today speaks version 2 as well. TLVs are passed
-over: nothing here uses one. Never raises for what a peer sends.
+Version 1 is refused: it is a line of text whose end must be searched for, so it can only be read
+byte by byte; every proxy that supports it today supports version 2 as well. TLVs are ignored:
+nothing here uses them. Never raises for the data of a peer.
 The protocol: https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt, section 2.2.
 """
 
@@ -24,15 +24,15 @@ from services.ingest.core.smtp_server.rates import plain_address
 
 SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 FIXED_BYTES: Final = 16
-# Addresses and TLVs: a proxy may add a client certificate or a connection's id; the longest
-# address (of a UNIX socket) takes 216 bytes, and nobody needs more than this for the rest.
+# Addresses and TLVs: a proxy may add a client certificate or a connection id; the longest
+# addresses (of a UNIX socket) take 216 bytes, and no proxy needs more than this for the rest.
 MAX_VARIABLE_BYTES: Final = 4_096
 
 _VERSION_1: Final = b"PROXY "
 _VERSION: Final = 2
 _LOCAL, _PROXY = 0x0, 0x1
 _TCP4, _TCP6 = 0x11, 0x21
-# The address of the source stands first: its length, and that of both addresses with ports.
+# The source address comes first: its length, and the length of both addresses with ports.
 _LENGTHS: Final = {_TCP4: (4, 12), _TCP6: (16, 36)}
 _UNUSABLE: Final = {
     0x00: "a connection of unknown family (AF_UNSPEC)",
@@ -44,29 +44,29 @@ _UNUSABLE: Final = {
 
 
 class More(Struct, frozen=True):
-    """The header is not whole: at least so many bytes are missing, and none behind it."""
+    """The header is incomplete: at least this many of its bytes are missing."""
 
     missing_bytes: int
 
 
 class Proxied(Struct, frozen=True):
-    """The proxy passes on a connection from this address, in its plain form."""
+    """The proxy passes on a connection from this address, in plain form (see plain_address)."""
 
     address: str
 
 
 class Local(Struct, frozen=True):
-    """The proxy speaks for itself, to see whether this server is well."""
+    """The proxy connects on its own behalf, as for a health check."""
 
 
 class Fault(Struct, frozen=True):
-    """This is no header that can be used."""
+    """The data is not a usable header."""
 
     reason: str
 
 
 def parse(data: bytes) -> More | Proxied | Local | Fault:
-    """Read a header from the beginning of a connection's bytes."""
+    """Parse a header at the beginning of a connection's data."""
     if len(data) < len(_VERSION_1) and _VERSION_1.startswith(data):
         return More(FIXED_BYTES - len(data))
     if data.startswith(_VERSION_1):
@@ -78,9 +78,9 @@ def parse(data: bytes) -> More | Proxied | Local | Fault:
     version, command = data[12] >> 4, data[12] & 0xF
     size = int.from_bytes(data[14:FIXED_BYTES], "big")
     if version != _VERSION:
-        return Fault(f"PROXY version {version}; version 2 is known")
+        return Fault(f"PROXY version {version}; version 2 is supported")
     if command not in (_LOCAL, _PROXY):
-        return Fault(f"PROXY command {command}; LOCAL (0) and PROXY (1) are known")
+        return Fault(f"PROXY command {command}; LOCAL (0) and PROXY (1) are supported")
     if size > MAX_VARIABLE_BYTES:
         return Fault(f"{size} bytes of addresses and TLVs; {MAX_VARIABLE_BYTES} are allowed")
     if command == _PROXY and (fault := _judge_family(data[13], size)) is not None:
@@ -93,7 +93,7 @@ def parse(data: bytes) -> More | Proxied | Local | Fault:
 def _judge_family(family: int, size: int) -> Fault | None:
     if family not in _LENGTHS:
         return Fault(
-            f"{_UNUSABLE.get(family, f'family {family:#04x}')}; TCP over IPv4 or IPv6 is taken"
+            f"{_UNUSABLE.get(family, f'family {family:#04x}')}; TCP over IPv4 or IPv6 is accepted"
         )
     needed = _LENGTHS[family][1]
     return Fault(f"{size} bytes of addresses; {needed} are needed") if size < needed else None

@@ -15,7 +15,7 @@ from typing import Final
 MAX_REMEMBERED: Final = 10_000
 # Longer than any client's name.
 MAX_NAME_CHARS: Final = 80
-# IPv6 hosts have a network of this size each; counting single addresses would limit nobody.
+# Each IPv6 host has a network of this size; counting single addresses would limit no host.
 _IPV6_HOST_BITS: Final = 64
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -27,7 +27,7 @@ def _networks(ips: tuple[str, ...]) -> tuple[_Network, ...]:
 
 
 def plain_address(text: str) -> str:
-    """An address as it is compared: without zone, an IPv4 address in IPv6 form as IPv4."""
+    """The form in which addresses are compared: without zone, IPv4-mapped IPv6 as IPv4."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -39,7 +39,7 @@ def plain_address(text: str) -> str:
 def may_come_from(ips: Sequence[str], address: str) -> bool:
     """Whether a client with this list of addresses and networks may submit from `address`.
 
-    An empty list is no restriction: the client has named none.
+    An empty list means no restriction.
     """
     return not ips or is_listed(ips, address)
 
@@ -65,11 +65,11 @@ def counted_as(address: str) -> str:
 
 
 class FailedLogins:
-    """Failed logins over a sliding window: by address and name, and by address in all.
+    """Failed logins over a sliding window: by address and name, and by address alone.
 
-    One host that has a wrong password does not lock out the others behind its address, unless
-    it tries many names. Names of any length are counted by their first letters only. Remembers
-    MAX_REMEMBERED of either kind.
+    A host with a wrong password does not lock out the other hosts behind its address, unless it
+    tries many names. Only the first MAX_NAME_CHARS characters of a name are used. Remembers
+    MAX_REMEMBERED of each kind.
     """
 
     def __init__(self, most: int, most_of_address: int, window_s: float) -> None:
@@ -77,7 +77,7 @@ class FailedLogins:
         self._by_address = _Window(most_of_address, window_s)
 
     def count(self, address: str, name: str, now: float) -> None:
-        """Count a failed login of this address under this name."""
+        """Count a failed login from this address under this name."""
         self._by_name.count(_named(address, name), now)
         self._by_address.count(counted_as(address), now)
 
@@ -86,11 +86,11 @@ class FailedLogins:
         self._by_address.count(counted_as(address), now)
 
     def is_name_locked(self, address: str, name: str, now: float) -> bool:
-        """Whether this name has failed too often here."""
+        """Whether logins from this address under this name have failed too often."""
         return self._by_name.is_full(_named(address, name), now)
 
     def is_address_locked(self, address: str, now: float) -> bool:
-        """Whether logins from this address have failed too often, whatever the names."""
+        """Whether logins from this address have failed too often, under any names."""
         return self._by_address.is_full(counted_as(address), now)
 
 
@@ -116,22 +116,23 @@ class _Window:
 
 
 class Rate:
-    """So many a minute under each key: buckets that hold a minute's worth each.
+    """A rate limit per minute and key: token buckets that each hold one minute's worth.
 
-    Remembers MAX_REMEMBERED keys, those used last; a forgotten one begins with a full bucket.
+    Remembers the MAX_REMEMBERED keys used last; a forgotten key starts with a full bucket.
     """
 
     def __init__(self) -> None:
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # what is left, when
+        # By key: the tokens left, and the time of that count.
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def is_spent(self, key: str, per_minute: int, now: float) -> bool:
-        """Whether one more would be over the rate; nothing is counted. 0: no limit."""
+        """Whether one more would exceed the rate; counts nothing. 0 is no limit."""
         return bool(per_minute) and self._left(key, float(per_minute), now) < 1
 
     def try_take(self, key: str, per_minute: int, now: float) -> bool:
         """Count one more. Returns False if that would exceed the rate; 0 is no limit.
 
-        `per_minute` may differ from one call to the next; the new value holds at once.
+        `per_minute` may differ from one call to the next; the new value applies at once.
         """
         if not per_minute:
             self._buckets.pop(key, None)

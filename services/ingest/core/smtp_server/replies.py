@@ -45,7 +45,7 @@ MANY_OF_ADDRESS_BEFORE_LOGIN: Final = Reply(
     "4.7.0",
     "Too many connections from your address that have not logged in; log in, or close some",
 )
-# What who is over a limit hears.
+# The reply for each exceeded limit.
 LIMIT_REPLIES: Final = {
     LimitExceeded.ALL: MANY,
     LimitExceeded.ADDRESS: MANY_OF_ADDRESS,

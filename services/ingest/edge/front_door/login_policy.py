@@ -38,10 +38,11 @@ class LoginPolicy:
         self._loop = asyncio.get_running_loop()
 
     def reject_early(self, event: Login | ScramStart) -> Reply | None:
-        """Return the refusal of a login that is not checked, because too many have failed.
+        """Return the refusal of a login that is not checked because too many have failed.
 
-        A password that was accepted a short while ago is accepted under a locked name too:
-        another host behind the same address has a wrong one. Guesses are counted all the same.
+        A password that was accepted a short while ago is also accepted under a locked name:
+        the failures then come from another host behind the same address. Wrong guesses under a
+        locked name are still counted.
         """
         failures, address, name = self._context.failures, self._slot.address, event.username
         now = self._loop.time()
@@ -57,7 +58,7 @@ class LoginPolicy:
         return replies.LOCKED
 
     def offer(self, name: str) -> ScramOffer:
-        """Return what a SCRAM exchange under this name begins with."""
+        """Return the parameters that start a SCRAM exchange under this name."""
         return self._context.passwords.offer(name, self._context.client_of(name))
 
     async def judge(self, event: Login | ScramFinish) -> Reply:
@@ -105,7 +106,7 @@ class LoginPolicy:
             return replies.WELCOME if is_in else self._too_many(name)
         self._context.metrics.failed_logins.add()
         self._context.failures.count(address, name, self._loop.time())
-        why = "not from here" if client is not None else "wrong name or password"
+        why = "address not registered" if client is not None else "wrong name or password"
         log.warning("login refused", extra={"user": name, "peer": address, "reason": why})
         await asyncio.sleep(FAILURE_DELAY_S)
         return replies.FOREIGN if client is not None else replies.WRONG

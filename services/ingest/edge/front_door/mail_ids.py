@@ -1,7 +1,7 @@
-"""Mail ids of messages that came by SMTP: the time, and chance fetched for many at a time.
+"""Creates mail ids for messages that came by SMTP; random bytes are fetched for many at a time.
 
-A call of the system for each message would give up the interpreter to the threads that talk to
-Kafka, in the middle of the loop's work, and wait for it again: 6 % of its time were seen there.
+A system call per message would release the interpreter lock to the threads that talk to Kafka, in
+the middle of the event loop's work, and wait for it again: this took 6 % of the loop's time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _AT_A_TIME: Final = 256 * ids.RANDOM_CHARS
 
 
 class MailIds:
-    """Makes mail ids. Used by one thread of one process."""
+    """Creates mail ids. Used by one thread of one process."""
 
     def __init__(self) -> None:
         self._letters = ""
@@ -24,7 +24,7 @@ class MailIds:
         self._time = ""
 
     def make(self, now_ms: int) -> str:
-        """A new mail id of this moment."""
+        """Create a mail id for this time."""
         at, self._at = self._at, self._at + ids.RANDOM_CHARS
         if self._at > len(self._letters):
             self._letters = ids.random_part(os.urandom(_AT_A_TIME))

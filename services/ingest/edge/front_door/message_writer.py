@@ -1,14 +1,14 @@
 """Writes the messages that the front door has accepted to mail.received.
 
 The messages of one batch become packs, written by an idempotent producer without a transaction,
-acks=all. A producer that failed once is discarded, so that nothing of it can be written much
+acks=all. A producer that failed once is discarded, so that none of its records can be written much
 later.
 
 A message that is submitted again is found by its key (reservations.py). It is written again under
-its first mail id as long as nobody knows that the first one was written, and validate drops one
+its first mail id as long as it is not known that the first one was written, and validate drops one
 of the two. Otherwise only an event is written; if the client has a topic of its own, in one
-transaction with the copy there. A message that was given up meanwhile is not written
-(withdrawals.py).
+transaction with the copy for that topic. A message that was given up in the meantime is not
+written (withdrawals.py).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _RETRY_S: Final = 0.25
 
 
 class Send(Struct):
-    """One record, the items that wait for its acknowledgement, and their outcomes then."""
+    """One record, the items that wait for its acknowledgement, and the outcomes they then get."""
 
     output: Output
     result: BatchResult[Message]
@@ -61,14 +61,14 @@ class Send(Struct):
 
 
 class CopiedSend(Struct):
-    """An event to be written with a copy on the topic of this client."""
+    """An event to be written with a copy to the topic of this client."""
 
     send: Send
     client: str
 
 
 class Plan(Struct):
-    """What becomes of a batch: records to send, events to send with a copy, and messages whose
+    """The steps for a batch: records to send, events to send with a copy, and messages whose
     submission key another message has."""
 
     sends: list[Send]
@@ -77,7 +77,7 @@ class Plan(Struct):
 
 
 def _try_begin(pending: PendingWrite[Message], answer: Answer) -> bool:
-    """Record under which mail id it may be written; False if it was given up."""
+    """Record the mail id under which it may be written. Returns False if it was given up."""
     match answer:
         case New():
             return pending.try_begin(pending.item.envelope.mail_id)
@@ -137,7 +137,7 @@ class MessageWriter:
         events: TransactionalProducer,
         has_client_events: Callable[[str], bool],
     ) -> None:
-        """`events` writes events with their copies; it belongs to this writer alone."""
+        """`events` writes events with their copies; only this writer uses it."""
         self._options = options
         self._keys = keys
         self._failpoints = failpoints
@@ -149,7 +149,7 @@ class MessageWriter:
         self.failed_at_s = 0.0  # time.monotonic() of the fault
 
     def write(self, batch: list[PendingWrite[Message]]) -> list[BatchResult[Message]]:
-        """Send a batch. The outcomes are set when Kafka has answered."""
+        """Send a batch. The outcomes are set after Kafka has answered."""
         answers = self._keys.reserve([pending.item for pending in batch])
         self._failpoints.hit("ingest.door_reserved")
         begun = [

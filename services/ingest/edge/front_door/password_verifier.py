@@ -1,11 +1,11 @@
-"""Checks passwords of the front door's clients off the loop, and remembers the right ones.
+"""Checks passwords of the front door's clients off the event loop, and caches the right ones.
 
-Owns: the cache of verified passwords (bounded, CACHE_S long, dropped as soon as the client's
-credentials change) and the delay of failures. Does not own: how a password becomes a key
-(shared/registry/credentials.py), the exchange (shared/smtp/server/sasl.py).
+Owns: the cache of verified passwords (bounded; an entry is valid for CACHE_S, and only as long as
+the client's credentials do not change). Does not own: the delay after a failure (login_policy.py),
+the derivation of keys (shared/registry/credentials.py), the exchange (shared/smtp/server/sasl.py).
 
-Passwords are not kept: the cache holds an HMAC under a key of this process. An unknown name
-costs what a wrong password costs.
+Passwords are not stored: the cache holds an HMAC under a key of this process. Checking an unknown
+name costs as much as checking a wrong password.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from shared.smtp.server.sasl import ScramKeys, ScramOffer
 
 CACHE_S: Final = 300.0
 MAX_CACHED: Final = 10_000
-# Each verification takes some 100 ms of a core; more at once would only starve the mail.
+# Each verification takes about 100 ms of a core; more at once would only slow down the mail.
 _THREADS: Final = 1
-# More that wait than this are refused for now, so that guessers cannot pile up work.
+# If more than this number wait, further ones are refused for now, so that guesses cannot pile up.
 MAX_WAITING: Final = 64
 _SALT_BYTES: Final = 16
 
 
 class Busy(Exception):
-    """Too many passwords wait to be checked."""
+    """Too many passwords are waiting to be checked."""
 
 
 class PasswordVerifier:
-    """The passwords of the registered clients. Use it in one loop."""
+    """Checks the passwords of the registered clients. Use it in one event loop."""
 
     def __init__(self) -> None:
         self._secret = os.urandom(32)
@@ -67,13 +67,13 @@ class PasswordVerifier:
         return is_right
 
     def is_known(self, client: Client, password: str) -> bool:
-        """Whether this password of the client was found right a short while ago."""
+        """Whether this password of the client was verified a short while ago."""
         found = self._cache.get(self._mark(client.name, password))
         now = asyncio.get_running_loop().time()
         return found is not None and found[0] > now and found[1] == client.credentials
 
     def offer(self, name: str, client: Client | None) -> ScramOffer:
-        """What a SCRAM exchange needs; for an unknown name an offer that nothing can meet."""
+        """The parameters of a SCRAM exchange; for an unknown name, an offer that no proof meets."""
         credentials = client.credentials if client is not None else ()
         if not credentials:
             return ScramOffer(self._fake_salt(name), DEFAULT_ITERATIONS, ())
@@ -81,7 +81,7 @@ class PasswordVerifier:
         return ScramOffer(credentials[0].salt, credentials[0].iterations, keys)
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _mark(self, name: str, password: str) -> bytes:
@@ -89,7 +89,7 @@ class PasswordVerifier:
         return hmac.digest(self._secret, text, hashlib.sha256)
 
     def _fake_salt(self, name: str) -> bytes:
-        # The same each time, as a real one is.
+        # The same each time, like a real salt.
         text = name.encode("utf-8", "surrogatepass")
         return hmac.digest(self._secret, b"salt\0" + text, hashlib.sha256)[:_SALT_BYTES]
 

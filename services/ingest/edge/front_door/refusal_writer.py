@@ -31,7 +31,7 @@ class RefusalWriter:
         received: dict[tuple[str, str, str], int] = {}
         for mail_id, event in (pending.item for pending in batch):
             has_client_events = self._has_client_events(event.client)
-            written += outputs.told(
+            written += outputs.event_records(
                 SERVICE, EventType.REFUSED, mail_id, event, has_client_events=has_client_events
             )
             key = (event.client, event.mailing_id, event.sub_client)

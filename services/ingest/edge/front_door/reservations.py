@@ -1,13 +1,13 @@
 """Reserves the submission key of a message in Redis before it is written, and finds duplicates.
-Withdraws the key if the client is told that its message is not stored (withdrawals.py).
+Withdraws the key if the client gets a reply that its message is not stored (withdrawals.py).
 
 A client that did not receive a 250 submits its message again. The reserved key gives the second
-submission the mail id of the first one, whether that was written or not. Validate, which reads
-both in the order in which they were written, decides which of the two is sent.
+submission the mail id of the first one, whether the first was written or not. Validate, which
+reads both in the order in which they were written, decides which of the two is sent.
 
-While Redis is unavailable, slow or empty, every message is new here, and the reply is delayed by
-at most TIMEOUT_S once in PAUSE_S. Validate finds the duplicates all the same; only the mail id of
-the second 250 is then a new one.
+While Redis is unavailable, slow or empty, every message counts as new here, and a reply is delayed
+by at most TIMEOUT_S, once per PAUSE_S. Validate still finds the duplicates; only the mail id of the
+second 250 is then a new one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_S: Final = 0.25
 PAUSE_S: Final = 2.0
-# Nothing has been read yet: the place is not sent, so any will do.
+# Nothing has been read yet: the place is not sent, so any value works.
 _NO_PLACE: Final = 1
 
 
@@ -51,7 +51,7 @@ class ReservedKeys:
         return self._ask(self._reservations.reserve, messages)
 
     def withdraw(self, messages: Sequence[Message]) -> Sequence[Answer]:
-        """Return Duplicate for each message that is sent all the same, else New. Never raises."""
+        """Return Duplicate for each message that will be sent anyway, else New. Never raises."""
         return self._ask(self._reservations.withdraw, messages)
 
     def _ask(

@@ -1,10 +1,10 @@
-"""The SMTP front door: listens, keeps the connections, and closes them in good order.
+"""The SMTP front door, a submission server (RFC 6409): listens, keeps and closes the connections.
 
-Runs on a uvloop loop in a thread of its own, beside the thread that reads the intakes.
+Runs on a uvloop event loop in a thread of its own, beside the thread that reads the intakes.
 
 Guarantees: a 250 after DATA is sent only after Kafka has acknowledged the message. While Kafka is
 unavailable the reply is 451 within outbox.TIMEOUT_S. After a stop nothing new is accepted; pending
-messages are waited for and answered, all other connections get a 421.
+messages are completed and answered, all other connections get a 421.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class FrontDoor:
     """The listening sockets and connections of one process."""
 
     def __init__(self, needs: FrontDoorDependencies) -> None:
-        """Raises WrongUse for settings that do not fit together."""
+        """Raises UsageError if the settings are inconsistent."""
         self._needs = needs
         settings = needs.settings
         self._certificates = _certificates(settings)
@@ -111,24 +111,24 @@ class FrontDoor:
         self.is_draining = False
 
     def start(self) -> None:
-        """Listen; raises WrongUse if that is not possible."""
+        """Start listening. Raises UsageError if that is not possible."""
         self._thread.start()
         self._started.wait()
         if isinstance(self._fault, UsageError):
             raise self._fault
 
     def close(self) -> None:
-        """Wait until everything is answered and closed; raises the error that ended the server."""
+        """Wait until everything is answered and closed. Raises the error that ended the server."""
         self._thread.join()
         if self._fault is not None:
             raise self._fault
 
     def add(self, connection: Connection) -> None:
-        """Keep a connection that is open."""
+        """Add a connection that was opened."""
         self._connections.add(connection)
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection that is closed."""
+        """Remove a connection that was closed."""
         self._connections.discard(connection)
 
     # -- inside
@@ -289,11 +289,11 @@ def _connection(
 def _certificates(settings: IngestSettings) -> Certificates | None:
     certificate, key = settings.tls_certificate_file, settings.tls_key_file
     if bool(certificate) != bool(key):
-        raise UsageError("ingest.tls_certificate_file and ingest.tls_key_file go together")
+        raise UsageError("ingest.tls_certificate_file and ingest.tls_key_file must be set together")
     if not certificate:
         raise UsageError(
-            "ingest.tls_certificate_file: found nothing, expected a PEM file: clients log in"
-            " only over TLS, so a front door (ingest.smtp_listen) without it serves nobody"
+            "ingest.tls_certificate_file: found nothing, expected a PEM file: clients can log in"
+            " only over TLS, so the front door (ingest.smtp_listen) needs a certificate"
         )
     return Certificates(certificate, key)
 

@@ -1,13 +1,13 @@
 """Withdraws messages whose clients are about to get 451, so that they are not sent.
 
-Nobody knows whether such a message was written: Kafka may have it and acknowledge too late. So
-before the 451 its key is marked in Redis, and validate, which finds the mark when it reads the
-message, cancels it. If validate has read the message already, it is sent and the client gets 250.
+It is not known whether such a message was written: Kafka may have it and acknowledge too late. So
+before the 451 its key is marked in Redis; validate finds the mark when it reads the message, and
+cancels the message. If validate has already read the message, it is sent and the client gets 250.
 
-Does not own: a repeated submission, which removes the mark (reservations.py).
+Does not own: a duplicate submission, which removes the mark (reservations.py).
 
 While Redis is unavailable, or if validate does not look for duplicates, nothing can be marked: the
-client gets 451, and a message that was written all the same is sent (decision 0026).
+client gets 451, and a message that was written anyway is sent (decision 0026).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from shared.topics.submission_keys import Answer, Duplicate
 
 
 class Withdrawals:
-    """The mark in Redis, as the outbox asks for it."""
+    """Marks messages in Redis for the outbox."""
 
     def __init__(self, keys: ReservedKeys) -> None:
-        """`keys` are used by the outbox's thread for this alone."""
+        """`keys` are used only here, by the outbox's thread."""
         self._keys = keys
 
     def withdraw(self, batch: Sequence[PendingWrite[Message]]) -> list[Outcome]:
-        """Return the outcome of each: Unknown means 451, Written that it is sent all the same."""
-        # Without a mail id it was not begun, and will not be written.
+        """Return the outcome of each: Unknown means 451, Written means that it is sent anyway."""
+        # A message without a mail id was not begun and will not be written.
         begun = [pending for pending in batch if pending.mail_id]
         answers = self._keys.withdraw([_as_reserved(pending) for pending in begun]) if begun else ()
         outcomes = {

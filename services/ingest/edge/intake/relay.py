@@ -1,7 +1,7 @@
-"""From a batch of intake records to the records that ingest writes.
+"""Turns a batch of intake records into the records that ingest writes.
 
-Owns nothing that lasts: all it decides is in core/submission.py. The registry view is read up to
-date before the records of an unknown client are refused (shared/registry/lookup.py).
+Owns no lasting state. Does not own: the decisions (core/intake/submission.py). The registry view is
+brought up to date before the records of an unknown client are refused (shared/registry/lookup.py).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from shared.topics.codec import packs
 from shared.topics.records import EventType, Message, Origin
 
 SERVICE: Final = "ingest"
-# Kafka's `timestamp_type` of a record that the broker stamped; else the producer did.
+# Kafka's `timestamp_type` of a record whose time stamp was set by the broker, not the producer.
 LOG_APPEND_TIME: Final = 1
 
 
@@ -39,7 +39,7 @@ class Intake:
         self._clock = clock
 
     def process(self, records: Sequence[Record]) -> list[Output]:
-        """The output of one transaction; raises NotReady while the registry is not known."""
+        """The output of one transaction. Raises NotReady until the registry is loaded."""
         require_whole(self._clients)
         now_ms = self._clock.now_ms()
         known = find_clients(
@@ -87,7 +87,7 @@ def _tell(
     for record, refusal in refusals:
         event = refusal.event
         has_client_events = event.client in copied
-        written += outputs.told(
+        written += outputs.event_records(
             SERVICE, EventType.REFUSED, refusal.mail_id, event, has_client_events=has_client_events
         )
         written.append(_kept(record, refusal))
@@ -98,7 +98,7 @@ def _tell(
 
 
 def _kept(record: Record, refusal: Refusal) -> Output:
-    """The record on mail.refused."""
+    """The output that keeps the record on mail.refused."""
     code, reason = refusal.event.rules[0].rule, refusal.event.reason
     if isinstance(record, UndecodableRecord):
         return outputs.refused_record(record, code, reason, refusal.mail_id)

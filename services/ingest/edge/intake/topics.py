@@ -1,8 +1,8 @@
-"""Aligns the configs of intake topics, also of those that somebody created by hand.
+"""Aligns the configs of intake topics, including topics that were created by hand.
 
-An intake whose topic keeps the producer's time stamp may lose acknowledged mail to retention
-while ingest is down, so each is aligned soon after it appears. Asked by a probe: one thread.
-Where an ACL forbids altering, the log says so once and ingest reads the topic as it is.
+An intake topic that keeps the producer's time stamp may lose acknowledged mail to retention while
+ingest is down, so each topic is aligned soon after it appears. A probe calls this from one thread.
+If an ACL forbids altering a topic, this is logged once and ingest reads the topic unchanged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class IntakeTopics:
         self._seen: set[object] = set()
 
     def look(self) -> str:
-        """Align the topics that were not seen before. Raises KafkaError; never returns a fault."""
+        """Align the topics that were not seen before. Raises KafkaError; always returns ""."""
         admin = make_admin(self._kafka.bootstrap, _TIMEOUT_MS, bootstrap_timeout_ms=_TIMEOUT_MS)
         try:
             found = {

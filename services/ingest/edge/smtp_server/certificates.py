@@ -1,4 +1,4 @@
-"""The front door's certificate, taken up anew when its files change.
+"""The certificate of a server, reloaded when its files change.
 
 Promises: a new certificate holds for every handshake begun after the change, without a
 restart; while the files do not fit together (they are replaced one after the other) the old
@@ -25,7 +25,7 @@ class Certificates:
     """The TLS context of a certificate file and its key file, both PEM."""
 
     def __init__(self, certificate: str, key: str) -> None:
-        """Raises WrongUse where they cannot be used."""
+        """Raises UsageError if the files cannot be used."""
         self._paths = (Path(certificate), Path(key))
         try:
             self._stamp = self._look()
@@ -47,7 +47,7 @@ class Certificates:
         except (OSError, ssl.SSLError) as error:
             log.error("the new certificate cannot be used", extra={"reason": str(error)})
         else:
-            log.info("certificate taken up anew", extra={"file": str(self._paths[0])})
+            log.info("certificate reloaded", extra={"file": str(self._paths[0])})
 
     def _look(self) -> _Stamp:
         certificate, key = (path.stat() for path in self._paths)
