@@ -11,7 +11,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
 from kafka.errors import KafkaTimeoutError
 from kafka.future import Future
-from kafka.structs import OffsetAndMetadata, TopicPartition
+from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
@@ -260,7 +260,8 @@ def test_a_join_that_failed_between_two_polls_is_sent_again(
     failed = Future()
     failed.failure(KafkaTimeoutError("as a broker that restarts"))
     request_rejoin(consumer._consumer)
-    coordinator.rejoining, coordinator._join_task = True, failed
+    coordinator.state, coordinator.rejoining = MemberState.REBALANCING, True
+    coordinator._join_task = failed
 
     def has_joined() -> bool:
         consumer.poll(20, 1)
