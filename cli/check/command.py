@@ -1,7 +1,7 @@
 """`sluice check`: what the rules say of a message, before it is sent.
 
 Owns: the command, finding the client, and showing. Does not own: reading what is given
-(check_files.py), the verdict and its words (verdict.py). Nothing is written anywhere.
+(files.py), the verdict and its words (verdict.py). Nothing is written anywhere.
 Exit codes: 0 all messages are accepted, 1 at least one is not, 2 wrong usage (which an unknown
 client and a file that cannot be read are), 3 Kafka is unavailable.
 """

@@ -8,7 +8,8 @@ one).
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Final, NoReturn, ParamSpec
 from zoneinfo import ZoneInfo
@@ -16,6 +17,7 @@ from zoneinfo import ZoneInfo
 import click
 from msgspec import Struct, structs
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from cli.answer import Exit, fail, print_json, say
@@ -132,15 +134,30 @@ def usage(month: str, client: str, wait_s: float, as_table: bool, as_json: bool,
 
 def _show(found: Usage) -> None:
     table = Table(title=f"usage of {found.month}")
-    names = [*_TEXTS, *(each for each in COUNTERS if _is_told(each, found))]
+    names = [*_TEXTS, *(each for each in COUNTERS if _is_shown(each, found))]
     for name in names:
-        table.add_column(name, justify="left" if name in _TEXTS else "right")
+        table.add_column(name, justify="left" if name in _TEXTS else "right", no_wrap=True)
     for row in found.rows:
         table.add_row(*(str(getattr(row, name)) for name in names))
-    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
+    console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    if Measurement.get(console, console.options, table).minimum <= console.width:
+        console.print(table)
+    else:
+        click.echo("\n".join(as_blocks(found, names[len(_TEXTS) :], console.width)))
 
 
-def _is_told(counter: str, found: Usage) -> bool:
+def as_blocks(found: Usage, counters: Sequence[str], width: int) -> list[str]:
+    """The rows for a terminal that is too narrow for the table: a few lines for each."""
+    lines = [f"usage of {found.month}"]
+    for row in found.rows:
+        lines.append(" / ".join(getattr(row, name) or "-" for name in _TEXTS))
+        counts = " ".join(f"{name}\N{NO-BREAK SPACE}{getattr(row, name)}" for name in counters)
+        folded = textwrap.wrap(counts, width, initial_indent="  ", subsequent_indent="  ")
+        lines += [line.replace("\N{NO-BREAK SPACE}", " ") for line in folded]
+    return lines
+
+
+def _is_shown(counter: str, found: Usage) -> bool:
     return counter in (BILLED, RECEIVED) or any(getattr(row, counter) for row in found.rows)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ MEMORY_BYTES = 250 * 1024 * 1024
 
 @pytest.fixture
 def topic(kafka_bootstrap: str, request: pytest.FixtureRequest) -> str:
-    name = f"fetching.{abs(hash(request.node.nodeid))}.{time.time_ns()}"
+    name = f"fetching.{zlib.crc32(request.node.nodeid.encode())}.{time.time_ns()}"
     configs = {"max.message.bytes": str(8 * 1024 * 1024)}
     ensure_topics(kafka_bootstrap, [TopicPlan(name, 3, configs)])
     return name

@@ -124,6 +124,13 @@ def test_up_prints_its_doors_status_finds_them_and_down_leaves_no_process(
     assert "is already running" in json.loads(out)["error"]
     assert "is already running" in err
 
+    # What the processes have, not what this shell has.
+    code, out, _ = shell.run("cli.config.command", "show", "--json", "--state", shell.name)
+    rows = {(row["key"], *row["services"]): row for row in json.loads(out)}
+    assert rows["kafka.bootstrap", *SERVICES]["value"] == running["kafka"]
+    assert rows["deliver.routes", "deliver"]["value"] == {"*": running["sink"]}
+    assert rows["deliver.routes", "deliver"]["origin"] == "environment SLUICE_DELIVER__ROUTES"
+
     code, out, _ = shell.run("local.down", "--json", "--forget", "--state", shell.name)
     assert code == 0
     assert json.loads(out) == {"state": shell.name, "stopped": True, "drained": True}
@@ -133,6 +140,16 @@ def test_up_prints_its_doors_status_finds_them_and_down_leaves_no_process(
     code, out, _ = shell.run("local.status", "--json", "--state", shell.name)
     assert code == 3
     assert json.loads(out)["running"] is False
+    sentence = f"sluice: the pipeline {shell.name!r} is not running; start it with: ./sluice up"
+    for command in (
+        ["cli.audit.command"],
+        ["cli.clients.command", "list"],
+        ["cli.topics.command", "plan"],
+        ["cli.config.command", "show"],
+        ["services.billing", "usage"],
+    ):
+        code, _, err = shell.run(*command, "--state", shell.name)
+        assert (code, err.strip()) == (3, f"{sentence} --state {shell.name}"), command
 
 
 CLIENTS = """

@@ -299,7 +299,7 @@ def test_keys_inside_an_extension_may_be_the_same_as_the_event_s() -> None:
     [
         (("ce_code", b"A"), "ce_code has no matching attribute code in the event"),
         (("ce_id", b"order-8"), "ce_id differs from the event's attribute id"),
-        (("ce_notbefore", b"soon"), "ce_notbefore has no attribute notbefore in the event"),
+        (("ce_notbefore", b"soon"), "ce_notbefore has no matching attribute notbefore"),
         (("ce_code", b""), "ce_code is empty"),
         (("ce-code", b"A"), "ce-code is not known: write ce_code"),
         (("sluice_code", b"A"), "sluice_code is not known: write sluice-code"),
