@@ -15,7 +15,7 @@ from kafka import KafkaProducer
 
 
 def make_message(sender: str, recipient: str, subject: str) -> bytes:
-    """Return the bytes of a message that keeps the rules: one From, one To, a Subject, a Message-ID."""
+    """Return a message that keeps the rules: one From, one To, a Subject, a Message-ID."""
     message = EmailMessage(policy=SMTP)
     message["From"] = sender
     message["To"] = recipient
