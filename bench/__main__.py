@@ -1,4 +1,4 @@
-"""`python -m bench ...`: the benches as commands (`./sluice bench ...` runs this)."""
+"""The benchmarks as commands: `python -m bench ...`, run by `./sluice bench ...`."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from shared.runtime.program_name import program_name
 _PART_AWAY = 3
 
 
-@click.group(help="Load and comparison; never part of the test run.")
+@click.group(help="Load tests and comparisons; never part of the test run.")
 def main() -> None:
-    """The group of commands."""
+    pass
 
 
 @main.command("e2e")
 @click.option("--messages", default=10_000, show_default=True, type=click.IntRange(100))
 @click.option("--size", default=10_240, show_default=True, type=click.IntRange(600, 307_200))
 @click.option(
-    "--dkim", is_flag=True, help="Sign what the line sends (RSA-2048); the peer never signs."
+    "--dkim", is_flag=True, help="Sign what the pipeline sends (RSA-2048); the peer never signs."
 )
-@click.option("--peer/--no-peer", default=True, help="Measure Postfix beside it (needs root).")
-@click.option("--install-peer", is_flag=True, help="Install Postfix with apt where it is missing.")
+@click.option("--peer/--no-peer", default=True, help="Also measure Postfix (needs root).")
+@click.option("--install-peer", is_flag=True, help="Install Postfix with apt if it is missing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def run_e2e(
     messages: int, size: int, *, dkim: bool, peer: bool, install_peer: bool, as_json: bool
 ) -> None:
-    """Measure the whole line, and Postfix in the same run."""
+    """Measure the whole pipeline, and Postfix in the same run."""
     try:
         if peer:
             postfix.require(install_peer)
@@ -77,13 +77,15 @@ def run_e2e(
     default=os.cpu_count() or 1,
     show_default=True,
     type=click.IntRange(1, 16),
-    help="Ingest processes on one port, where several are measured.",
+    help="Ingest processes on one port in the rows with several.",
 )
-@click.option("--kafka", default="", help="host:port of a broker to use, instead of an own one.")
-@click.option("--redis", default="", help="URL of a Redis to use, instead of an own one.")
+@click.option(
+    "--kafka", default="", help="host:port of an existing broker; by default one is started."
+)
+@click.option("--redis", default="", help="URL of an existing Redis; by default one is started.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def run_front_door(*, as_json: bool, **values: Any) -> None:
-    """Measure the SMTP front door beside aiosmtpd and Postfix's smtp-sink."""
+    """Compare the SMTP front door with aiosmtpd and Postfix's smtp-sink."""
     try:
         result = front_door.measure(front_door.Options(**values))
     except (PeerError, PartNotStarted) as error:
@@ -97,7 +99,7 @@ def run_front_door(*, as_json: bool, **values: Any) -> None:
 @main.command("rules")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def run_rules(*, as_json: bool) -> None:
-    """Measure the header scan and the rules beside `email` and Rust's mailparse."""
+    """Compare the header scan and the rules with `email` and Rust's mailparse."""
     from bench.micro import rules
 
     result = rules.measure()

@@ -1,11 +1,11 @@
-"""`./sluice bench e2e`: the whole line on this machine, and Postfix beside it.
+"""`./sluice bench e2e`: the whole pipeline on this machine, compared with Postfix.
 
-Measures from the first message published to the last one both at the sink and counted by
-billing; then, at half that rate, how long a message takes from publishing to the sink's
-acceptance; then Postfix with as many messages of the same size (postfix.py).
+Measures the time from the first message published until the last one is at the sink and counted
+by billing; then, at half that rate, the time of a message from publishing to the sink's
+acceptance; then Postfix with the same number and size of messages (postfix.py).
 
-Both sides hand their mail to Postfix's smtp-sink, so that the receiver's cost is the same.
-Only the latency phase uses the own sink, which journals when it took each message.
+Both sides send to Postfix's smtp-sink, so that the cost of the receiver is the same.
+Only the latency phase uses Sluice's sink, which records when it accepted each message.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ CLIENT: Final = "bench"
 SENDING_DOMAIN: Final = "news.bench.example"
 RECIPIENT_DOMAIN: Final = "r.example.net"
 LATENCY_DOMAIN: Final = "latency.example.net"
-# The broker's Java compiles its hot code, connections open, views fill.
+# The broker's JVM compiles hot code, connections are opened, views are filled.
 WARM_UP: Final = 10_000
 LATENCY_S: Final = 10.0
 RUN_TIMEOUT_S: Final = 1_800.0
@@ -59,7 +59,7 @@ class Latency(Struct, frozen=True):
 
 
 class Peer(Struct, frozen=True):
-    """The peer's rate with its queue in RAM, and each of its runs."""
+    """The rate of the peer with its queue in RAM, and all its runs."""
 
     name: str
     messages_per_s: float
@@ -71,7 +71,7 @@ class Result(Struct, frozen=True):
 
     messages: int
     size_bytes: int
-    dkim: bool  # whether the line signed; the peer never does
+    dkim: bool  # whether the pipeline signed; the peer never does
     seconds: float
     messages_per_s: float
     cpu_us_per_message: dict[str, float]
@@ -90,7 +90,7 @@ class _Throughput(Struct, frozen=True):
 
 
 def measure(messages: int, size_bytes: int, *, with_peer: bool, dkim: bool) -> Result:
-    """Run everything; takes minutes. Raises PeerError or PartNotStarted with what is missing."""
+    """Run everything; takes minutes. Raises PeerError or PartNotStarted for a missing part."""
     name = f"bench-{os.getpid()}"
     folder = paths.run_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def measure(messages: int, size_bytes: int, *, with_peer: bool, dkim: bool) -> R
 
 
 def measure_peer(messages: int, size_bytes: int) -> Peer:
-    """Postfix with its queue on disk, then in RAM."""
+    """Measure Postfix with its queue on disk, then in RAM."""
     folders = {"disk": Path("/var/tmp"), "ram": Path("/dev/shm")}
     runs = []
     for queue, parent in folders.items():
@@ -146,7 +146,7 @@ def _reachable(folder: Path) -> Path:
 
 def _deliver_env(folder: Path, sink: SmtpSink, slow_sink: str, dkim: bool) -> dict[str, str]:
     routes = {"*": sink.address, LATENCY_DOMAIN: slow_sink}
-    # Set in either case: nothing of the caller's environment may decide whether mail is signed.
+    # Always set: the caller's environment must not decide whether mail is signed.
     key = str(signing_key.write(folder / "dkim.pem")) if dkim else ""
     return {"SLUICE_DELIVER__ROUTES": json.dumps(routes), "SLUICE_DELIVER__DKIM_KEY_FILE": key}
 
@@ -162,7 +162,7 @@ def _line(name: str, folder: Path, env: dict[str, str]) -> Iterator[Line]:
 
 @contextmanager
 def _journal_sink(folder: Path) -> Iterator[str]:
-    """The own sink, journalling; its address."""
+    """Run Sluice's sink with a journal; yields its address."""
     state = folder / "sink.json"
     files = ("--journal", str(folder / "sink.jsonl"), "--state", str(state))
     command = (sys.executable, "-m", "local.sink", "--listen", "127.0.0.1:0", *files)
@@ -190,7 +190,7 @@ def _wait_address(process: subprocess.Popen[bytes], state: Path) -> str:
 
 
 class _Bench:
-    """The phases on a running line."""
+    """The phases on a running pipeline."""
 
     def __init__(self, line: Line, sink: SmtpSink, folder: Path, size_bytes: int) -> None:
         self._line = line
@@ -201,7 +201,7 @@ class _Bench:
         self._published = 0
 
     def run(self, messages: int, name: str) -> _Throughput:
-        """Publish as fast as possible and wait until the sink has all and all are counted."""
+        """Publish as fast as possible and wait until all messages are at the sink and counted."""
         already_at_sink = self._sink.count()
         pids = {**self._line.pids(), "sink": self._sink.process.pid}
         before = read_all(pids)
@@ -215,7 +215,7 @@ class _Bench:
         return _throughput(report, ended_at, messages, (before, after))
 
     def latency(self, rate_per_s: float) -> Latency:
-        """Publish at a steady rate; how long each message took to the sink."""
+        """Publish at a steady rate; return the time each message took to the sink."""
         messages = max(100, int(rate_per_s * LATENCY_S))
         with self._publisher(messages, "latency", LATENCY_DOMAIN, rate_per_s) as publisher:
             _report(publisher)
@@ -229,7 +229,7 @@ class _Bench:
                 number = int(found["rcpt"].partition("@")[0].rpartition("-")[2])
                 taken.append((found["t"] - sent[number]) * 1000)
         if len(taken) < messages:
-            raise PeerError(f"the sink journalled {len(taken)} of {messages} messages")
+            raise PeerError(f"the sink recorded {len(taken)} of {messages} messages")
         taken.sort()
         return Latency(_percentile(taken, 0.50), _percentile(taken, 0.99))
 
@@ -302,12 +302,12 @@ def _percentile(ordered: list[float], share: float) -> float:
 
 
 def described(result: Result) -> str:
-    """The result for people."""
+    """The result as text."""
     lines = [
         f"{result.messages} messages of {result.size_bytes} bytes"
         f"{', DKIM-signed,' if result.dkim else ''} in {result.seconds} s: "
         f"{result.messages_per_s:.0f} messages/s",
-        f"CPU {result.cpu_us_total:.0f} us a message: "
+        f"CPU {result.cpu_us_total:.0f} us per message: "
         + ", ".join(f"{name} {us:.0f}" for name, us in result.cpu_us_per_message.items()),
         "memory, MB: " + ", ".join(f"{name} {mb:.0f}" for name, mb in result.rss_mb.items()),
         f"latency at {result.latency_at_per_s:.0f}/s: "

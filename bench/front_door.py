@@ -1,11 +1,11 @@
-"""`./sluice bench front-door`: how much mail the SMTP front door takes, beside its peers.
+"""`./sluice bench front-door`: the throughput of the SMTP front door, compared with its peers.
 
 One load client (smtp_load.py) against every server: ingest's front door with TLS and login, the
 same door without them (front_door_open.py), aiosmtpd with a handler that does nothing, Postfix's
-smtp-sink. Beside it Postfix's smtp-source against those that speak plain SMTP; the bars compare
-what it alone was put on. A message counts once its 250 has come; the door's 250 means that
-Kafka has acknowledged it. All rows are measured in turn, `repeats` times; medians are told.
-What was compared and why: docs/decisions/0024-front-door-bench.md.
+smtp-sink. In addition, Postfix's smtp-source against the servers in plain SMTP; the requirements
+for plain SMTP use only these rows. A message counts once its 250 has arrived; the front door's 250
+means that Kafka has acknowledged the message. All rows are measured in turn, `repeats` times;
+the medians are reported. The reasons: docs/decisions/0024-front-door-bench.md.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ from bench.smtp_sink import PeerError, program
 from cli.stack import paths
 from shared.runtime.open_files import allow_open_files
 
-# A slow peer gets this share of the messages, so that each row takes about as long.
+# Slow peers get this share of the messages, so that all rows take about the same time.
 _PEER_SHARE: Final = 0.25
-# Sockets of the idle connections on both sides, with room for everything else.
+# Sockets of the idle connections on both sides, plus a reserve for everything else.
 _OPEN_FILES: Final = 20_000
-# The certificate's handshakes leave garbage behind that is returned within a sweep or two.
+# TLS handshakes leave garbage, which is freed within one or two sweeps.
 _SETTLE_S: Final = 1.0
 
 _SLOW: Final = frozenset({AIOSMTPD, AIOSMTPD_UVLOOP, AIOSMTPD_TLS})
@@ -58,9 +58,9 @@ _WITH_LOGIN: Final = frozenset({DOOR, DOORS, OPEN_TLS, AIOSMTPD_TLS})
 
 
 class Options(Struct, frozen=True):
-    """What to measure, with how many `idle` connections, and on which parts ("": own ones).
+    """What to measure, the number of `idle` connections, and the parts to use ("": start them).
 
-    Each row is first run with a share of the messages that is not counted: Java compiles.
+    Each row first sends a share of the messages uncounted, while the JVM compiles.
     """
 
     messages: int
@@ -81,7 +81,7 @@ class _Case(Struct, frozen=True):
 
 
 def measure(options: Options) -> Result:
-    """Run everything; takes minutes. Raises PeerError or PartNotStarted with what is missing."""
+    """Run everything; takes minutes. Raises PeerError or PartNotStarted for a missing part."""
     for name in ("smtp-source", "smtp-sink"):
         program(name)
     allow_open_files(_OPEN_FILES)
@@ -182,9 +182,9 @@ def _latency(door: Server, options: Options, rate_per_s: float) -> Latency:
 
 
 def _hold_idle(door: Server, options: Options) -> Idle:
-    """Log in over so many connections and read ingest's memory while they do nothing."""
+    """Log in over `options.idle` connections and read ingest's memory while they are idle."""
     plan = parts.plan_for(door, _plan(options, "idle"), login=True)
-    # The first logins and the first mail make what every door holds, whoever is connected.
+    # The first logins and messages allocate memory that does not depend on the connections.
     parts.run_load(door, replace(plan, messages=max(options.sessions, 500)))
     before_mb = _rss_mb(door)
     held = connect_all(plan, options.idle)

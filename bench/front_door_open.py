@@ -1,7 +1,7 @@
-"""The front door for comparisons only: the same, but it also takes mail without TLS and AUTH.
+"""A front door for comparisons only, which also accepts mail without TLS and AUTH.
 
 The cost of TLS can only be measured against the same server without TLS, and smtp-source supports
-neither TLS nor AUTH. Here everybody may submit as the client of the benchmark, which is why this
+neither TLS nor AUTH. Anybody may submit here as the client of the benchmark, which is why this
 is a program of the benchmark and not a setting. It is configured like ingest and reads no intake;
 everything from the session to Kafka is the code of ingest.
 
@@ -29,12 +29,12 @@ from shared.stream.client_events import ClientEvents
 from shared.stream.reachability import probe_brokers
 from shared.topics import names
 
-# Names the registered client as whom everybody submits.
+# Names the registered client that all mail is submitted as.
 CLIENT_VARIABLE = "SLUICE_BENCH_CLIENT"
 
 
 class _OpenDoor(FrontDoor):
-    """Takes MAIL before a login; whoever has not logged in is the bench's client."""
+    """Accepts MAIL before a login; a peer without a login is the client of the benchmark."""
 
     def _context(self, *args: Any) -> FrontDoorContext:
         context = super()._context(*args)
@@ -49,7 +49,7 @@ class _OpenDoor(FrontDoor):
 
 
 def serve(settings: Settings, running: Running) -> int:
-    """Work until asked to stop."""
+    """Run until a signal stops it."""
     view = ClientView(settings.kafka)
     view.start()
     try:

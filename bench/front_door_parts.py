@@ -1,8 +1,8 @@
-"""The servers that the front door's bench compares, and the two loads it puts on them.
+"""The servers that the front door's benchmark compares, and its two load generators.
 
-Owns: what runs (a line with ingest alone, the open door, aiosmtpd, smtp-sink), who measures
-(smtp_load.py, Postfix's smtp-source), the CPU time around a measurement. Does not own: which
-pairs are compared and what follows from them (front_door.py).
+Owns: the servers (a pipeline with only ingest, the open front door, aiosmtpd, smtp-sink), the load
+generators (smtp_load.py, Postfix's smtp-source), the CPU time of a measurement. Does not own: the
+compared pairs and the conclusions (front_door.py).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CLIENT: Final = "bench"
 SENDING_DOMAIN: Final = "news.bench.example"
 RECIPIENT_DOMAIN: Final = "r.example.net"
 _PASSWORD: Final = "a-password-for-the-bench"
-# One client on one machine stands for many.
+# One client on one machine represents many.
 _LIMITS: Final = {
     "SLUICE_INGEST__SMTP_MAX_CONNECTIONS_PER_CLIENT": "10000",
     "SLUICE_INGEST__SMTP_NEW_CONNECTIONS_PER_MINUTE": "0",
@@ -53,14 +53,14 @@ _POLL_S: Final = 0.05
 
 
 class Server(Struct, frozen=True):
-    """Something that takes mail at `address`; `pids` are the processes whose cost is told."""
+    """A server that accepts mail at `address`; `pids` are the processes whose cost is reported."""
 
     address: str
     pids: dict[str, int]
 
 
 class Servers(Struct, frozen=True):
-    """All that are compared."""
+    """All servers that are compared."""
 
     door: Server
     doors: Server
@@ -72,7 +72,7 @@ class Servers(Struct, frozen=True):
 
 
 class Run(Struct, frozen=True):
-    """One measurement. Latency from the final dot to its 250; smtp-source does not tell it."""
+    """One measurement. Latency: from the end of DATA to its 250; not available for smtp-source."""
 
     messages_per_s: float
     cpu_us: dict[str, float]
@@ -83,10 +83,10 @@ class Run(Struct, frozen=True):
 
 @contextmanager
 def running(name: str, folder: Path, kafka: str, redis: str, doors: int) -> Iterator[Servers]:
-    """Start everything, Kafka and Redis only where no address is given.
+    """Start everything, Kafka and Redis only if no address is given.
 
-    `doors`: how many processes share a port where there are several. Raises PartNotStarted or
-    PeerError where a part does not come up.
+    `doors`: the number of processes that share a port in the rows with several. Raises
+    PartNotStarted or PeerError if a part does not start.
     """
     options = LineOptions(
         name=name,
@@ -114,7 +114,7 @@ def running(name: str, folder: Path, kafka: str, redis: str, doors: int) -> Iter
 
 
 def register(bootstrap: str) -> None:
-    """Let the bench's client log in."""
+    """Enable logins of the benchmark's client."""
     credential = make_credential(_PASSWORD, int(time.time() * 1000))
     client = Client(
         CLIENT,
@@ -127,13 +127,13 @@ def register(bootstrap: str) -> None:
 
 
 def plan_for(server: Server, load: Plan, *, login: bool) -> Plan:
-    """The load on this server; with a login it comes over TLS."""
+    """The load on this server; with a login it uses TLS."""
     secret = (CLIENT, _PASSWORD) if login else ("", "")
     return msgspec.structs.replace(load, address=server.address, user=secret[0], password=secret[1])
 
 
 def run_load(server: Server, plan: Plan) -> Run:
-    """Have smtp_load.py send what the plan says; connecting and logging in are not measured."""
+    """Run smtp_load.py with this plan; connecting and logging in are not measured."""
     with _load_process(plan) as process:
         _expect_ready(process, "smtp_load")
         before = read_all(server.pids)
@@ -165,7 +165,7 @@ def _load_process(plan: Plan) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def run_smtp_source(server: Server, plan: Plan) -> Run:
-    """Have Postfix's smtp-source send as much; its Message-IDs differ from one to the next."""
+    """Run Postfix's smtp-source with the same load; its Message-IDs are unique."""
     command = (
         *(program("smtp-source"), "-d", "-s", str(plan.sessions), "-m", str(plan.messages)),
         *("-l", str(plan.size_bytes), "-M", SENDING_DOMAIN, "-S", "The news of today"),
@@ -192,7 +192,7 @@ def run_smtp_source(server: Server, plan: Plan) -> Run:
 
 @contextmanager
 def _doors(line: Line, folder: Path, count: int, module: str) -> Iterator[Server]:
-    """Front doors on one port, with the line's broker, Redis and certificate."""
+    """Front doors on one port, with the broker, Redis and certificate of the pipeline."""
     port, *http_ports = ports.free_ports(count + 1)
     cert, key = _certificate(folder)
     env = {
@@ -224,7 +224,7 @@ def _doors(line: Line, folder: Path, count: int, module: str) -> Iterator[Server
 
 
 def _processor_of(number: int, count: int) -> list[int]:
-    """One of its own for each of several; one alone may run on any."""
+    """One processor for each of several processes; a single process may run on any."""
     if count == 1 or not hasattr(os, "sched_getaffinity"):
         return []
     allowed = sorted(os.sched_getaffinity(0))
@@ -236,7 +236,7 @@ def _without_ingest(line: Line) -> dict[str, int]:
 
 
 def _certificate(folder: Path) -> tuple[str, str]:
-    """The line's own, and its key."""
+    """The certificate of the pipeline, and its key."""
     files = certificate.make_certificate(folder)
     return str(files.certificate), str(files.key)
 
@@ -245,7 +245,7 @@ def _wait_ready(process: Process, http_port: int) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while not is_ready(http_port):
         if time.monotonic() > deadline or not process.runs:
-            raise PeerError(f"a door did not start:\n{process.log_tail()}")
+            raise PeerError(f"a front door did not start:\n{process.log_tail()}")
         time.sleep(_POLL_S)
 
 

@@ -1,9 +1,9 @@
-"""The peer of the front door's bench: aiosmtpd with a handler that drops what it takes.
+"""The peer of the front door's benchmark: aiosmtpd with a handler that discards the mail.
 
-On the loop it comes with, or on uvloop, which is faster for it; in plain and without a login, or
-as the front door is used: STARTTLS, then AUTH before any MAIL. Every password is right.
+It runs on its default loop or on uvloop, which is faster; in plain text without a login, or
+like the front door with STARTTLS, then AUTH before any MAIL. Every password is accepted.
 
-    python -m bench.front_door_peer 127.0.0.1:2525   serves until SIGTERM, says `ready` first
+    python -m bench.front_door_peer 127.0.0.1:2525   prints `ready`, serves until SIGTERM
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aiosmtpd.smtp import SMTP, AuthResult
 
 
 class _NoOp:
-    """Takes everything, keeps nothing."""
+    """Accepts everything, stores nothing."""
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         return "250 OK"
@@ -49,10 +49,10 @@ async def _serve(address: str, options: dict[str, Any]) -> None:
 @click.command()
 @click.argument("address")
 @click.option("--uvloop", "on_uvloop", is_flag=True)
-@click.option("--tls", nargs=2, help="Certificate and key; then a login is needed too.")
+@click.option("--tls", nargs=2, help="Certificate and key; also makes a login mandatory.")
 def main(address: str, *, on_uvloop: bool, tls: tuple[str, str] | None) -> None:
     """Serve at ADDRESS."""
-    logging.disable(logging.WARNING)  # it calls its own use of a field of its own deprecated
+    logging.disable(logging.WARNING)  # aiosmtpd deprecates an attribute that it still uses itself
     options: dict[str, Any] = {}
     if tls is not None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -1,6 +1,6 @@
-"""What the front door's bench has found: rows, ratios, the bars they are held to, a table.
+"""The result of the front door's benchmark: rows, ratios, requirements, a table.
 
-Owns: what follows from the figures. Does not own: how they are measured (front_door.py).
+Owns: everything derived from the figures. Does not own: measuring them (front_door.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ AIOSMTPD_TLS: Final = "aiosmtpd, no-op, TLS"
 SINK: Final = "smtp-sink"
 OWN: Final = "own client"
 SOURCE: Final = "smtp-source"
-# What is measured, in this order: the server, and who sends.
+# The rows in the order of measurement: the server and the load generator.
 ROWS: Final = [
     (DOOR, OWN),
     (DOORS, OWN),
@@ -38,7 +38,7 @@ ROWS: Final = [
 LEAST_TO_AIOSMTPD: Final = 4.0
 LEAST_TO_SMTP_SINK: Final = 0.6
 LEAST_TLS_TO_PLAIN: Final = 0.6
-# With this many idle connections ingest may hold so much.
+# The memory that ingest may use with this many idle connections.
 BAR_CONNECTIONS: Final = 2_000
 MOST_IDLE_MB: Final = 150.0
 
@@ -57,7 +57,7 @@ class Row(Struct, frozen=True):
 
 
 class Ratios(Struct, frozen=True):
-    """Rates of the doors, as shares of a peer's in the same run."""
+    """Rates of the front doors, relative to a peer in the same run."""
 
     to_aiosmtpd_smtp_source: float  # open doors in plain, smtp-source for both: the bar
     to_aiosmtpd: float  # front doors with TLS and login, own client for both
@@ -71,7 +71,7 @@ class Ratios(Struct, frozen=True):
 
 
 class Latency(Struct, frozen=True):
-    """Milliseconds from the final dot to its 250 at half the rate."""
+    """Milliseconds from the end of DATA to its 250 at half the rate."""
 
     at_per_s: float
     p50: float
@@ -88,7 +88,7 @@ class Idle(Struct, frozen=True):
 
 
 class Bar(Struct, frozen=True):
-    """One bar: what was found, what is wanted, and whether that is so."""
+    """One requirement: the measured and the required value, and whether it holds."""
 
     name: str
     found: float
@@ -111,7 +111,7 @@ class Result(Struct, frozen=True):
 
 
 def ratios_of(rows: Sequence[Row]) -> Ratios:
-    """The shares of the medians."""
+    """The ratios of the medians."""
     rate = {(row.server, row.load): row.messages_per_s for row in rows}
     door = rate[DOORS, OWN]
     return Ratios(
@@ -128,7 +128,7 @@ def ratios_of(rows: Sequence[Row]) -> Ratios:
 
 
 def bars_of(ratios: Ratios, idle: Idle | None) -> list[Bar]:
-    """The bars; memory only where as many connections were held as its bar speaks of."""
+    """The requirements; memory only if as many connections were held as its requirement names."""
     wanted = (
         ("doors to aiosmtpd", ratios.to_aiosmtpd_smtp_source, LEAST_TO_AIOSMTPD),
         ("doors to smtp-sink", ratios.to_smtp_sink_smtp_source, LEAST_TO_SMTP_SINK),
@@ -142,7 +142,7 @@ def bars_of(ratios: Ratios, idle: Idle | None) -> list[Bar]:
 
 
 def described(result: Result) -> str:
-    """The result for people."""
+    """The result as text."""
     head = f"{'server':<26} {'load':<12} {'messages/s':>10}  {'p50 ms':>7} {'p99 ms':>7}  CPU us"
     lines = [
         f"{result.messages} messages of {result.size_bytes} bytes over {result.sessions} sessions;"
@@ -160,7 +160,7 @@ def described(result: Result) -> str:
         f"to smtp-sink in plain {ratios.to_smtp_sink_own_client}, to the same under smtp-source"
         f" {ratios.to_smtp_sink}",
         f"TLS to plain {ratios.tls_to_plain}",
-        f"at {latency.at_per_s:.0f}/s from the final dot to 250:"
+        f"at {latency.at_per_s:.0f}/s from the end of DATA to 250:"
         f" p50 {latency.p50} ms, p99 {latency.p99} ms",
     ]
     if (idle := result.idle) is not None:
@@ -169,7 +169,7 @@ def described(result: Result) -> str:
             f" {idle.with_mb} MB with them, {idle.kb_each} KB each"
         )
     lines += [
-        f"{bar.name}: {bar.found}, bar {bar.wanted}: {'holds' if bar.holds else 'NOT MET'}"
+        f"{bar.name}: {bar.found}, required {bar.wanted}: {'holds' if bar.holds else 'NOT MET'}"
         for bar in result.bars
     ]
     return "\n".join(lines)

@@ -1,12 +1,12 @@
 """The peer of the end-to-end figure: smtp-source | postfix | smtp-sink.
 
-Job: run a Postfix of its own (own configuration, own ports, own queue folder; the system's
-Postfix is not touched) and measure how long N messages of one size take from the first one
-handed in to the last one at the sink, with its queue on disk and with its queue in RAM.
+Job: run a separate Postfix (with its own configuration, ports and queue folder; the system's
+Postfix is not changed) and measure how long N messages of one size take from the first
+submission to the last message at the sink, with the queue on disk and with the queue in RAM.
 
 The settings are chosen to be fair to Postfix: no chroot, no DNS, 50 deliveries at once to
-the one relay (20 from the start), up to 100 processes a service, no client limits, and no
-pause for a full queue (in_flow_delay 0). Its queue file is still synced, by its design.
+the one relay (20 from the start), up to 100 processes per service, no client limits, and no
+pause for a full queue (in_flow_delay 0). Postfix still syncs its queue files, by design.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ in_flow_delay = 0
 
 
 class PeerRun(Struct, frozen=True):
-    """One measured run: where the queue was, and the rate from first hand-in to last at sink."""
+    """One measured run: where the queue is, and the rate from first submission to last at sink."""
 
     queue: str
     messages: int
@@ -69,7 +69,7 @@ class PeerRun(Struct, frozen=True):
 
 
 def install() -> None:
-    """Install Postfix with apt, without any configuration of the system's own; needs root."""
+    """Install Postfix with apt, without a configuration for the system; needs root."""
     if shutil.which("apt-get") is None or os.geteuid() != 0:
         raise PeerError("installing Postfix needs root and apt-get")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -80,7 +80,7 @@ def install() -> None:
 
 
 def require(may_install: bool) -> None:
-    """Raise PeerError unless the peer can be run; install it first where that is asked for."""
+    """Raise PeerError unless the peer can be run; install it first if requested."""
     if os.geteuid() != 0:
         raise PeerError("Postfix can only be started by root (or measure with --no-peer)")
     try:
@@ -92,7 +92,7 @@ def require(may_install: bool) -> None:
 
 
 def version() -> str:
-    """Its name with its version."""
+    """The name of Postfix with its version."""
     asked = subprocess.run(
         [program("postconf"), "-d", "-h", "mail_version"], capture_output=True, check=True
     )
@@ -114,7 +114,7 @@ def measure(folder: Path, queue: str, messages: int, size_bytes: int) -> PeerRun
 
 
 def _hand_in(port: int, messages: int, size_bytes: int) -> None:
-    # -d keeps each session open for many messages, which is the faster way.
+    # -d keeps each session open for many messages, which is faster.
     subprocess.run(
         [
             *(program("smtp-source"), "-d", "-s", str(_SESSIONS), "-m", str(messages)),
@@ -183,7 +183,7 @@ def _installed(name: str) -> Path:
 
 
 def _master(port: int) -> str:
-    """The distribution's master.cf with smtpd on our port and nothing in a chroot."""
+    """Return the distribution's master.cf with smtpd on our port and without chroot."""
     text = _installed("master.cf").read_text()
     smtpd = f"{port}     inet  n       -       n       -       -       smtpd"
     text = re.sub(r"(?m)^smtp      inet .*$", smtpd, text)

@@ -1,4 +1,4 @@
-"""What processes used: CPU time and memory, read from /proc. Linux only."""
+"""The CPU time and memory of processes, read from /proc. Linux only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
 class Usage(Struct, frozen=True):
-    """CPU seconds a process has used since it began, and its resident memory now and at most."""
+    """The CPU seconds of a process since its start, and its current and peak resident memory."""
 
     cpu_s: float
     rss_mb: float
@@ -21,9 +21,9 @@ class Usage(Struct, frozen=True):
 
 
 def read_usage(pid: int) -> Usage | None:
-    """What process `pid` has used, with the children it has waited for; None once it is gone."""
+    """The usage of process `pid` and the children it has waited for; None if it has ended."""
     try:
-        # The name (2nd field) may hold spaces and brackets: count from behind it.
+        # The name (2nd field) may contain spaces and brackets: count the fields after it.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -48,7 +48,7 @@ def read_all(pids: Mapping[str, int]) -> dict[str, Usage]:
 def cpu_us_per_message(
     before: Mapping[str, Usage], after: Mapping[str, Usage], messages: int
 ) -> dict[str, float]:
-    """CPU microseconds a message of each process between two readings."""
+    """CPU microseconds of each process per message between two readings."""
     return {
         name: round(
             (usage.cpu_s - (before[name].cpu_s if name in before else 0.0)) * 1e6 / messages, 1

@@ -1,8 +1,8 @@
-"""The publisher of the benches: a process of its own that fills one intake topic.
+"""The publisher of the benchmarks: a separate process that fills one intake topic.
 
-As fast as Kafka takes it, or at a steady rate; then it can write down when each message was
-handed in. Tuned as a platform would tune it: batches of 1 MB, lz4, idempotent. Message bodies
-are made once; only the headers differ, so that its own cost is small.
+It publishes as fast as Kafka accepts the messages, or at a steady rate and then can record when
+each message was published. It is tuned like a platform: batches of 1 MB, lz4, idempotent. Message
+bodies are generated once; only the headers differ, so that its own cost is small.
 
     python -m bench.publisher '{"bootstrap": ..., see Plan}'   prints a Report as JSON
 """
@@ -31,7 +31,7 @@ _SLICE_S: Final = 0.01
 
 
 class Plan(Struct, frozen=True):
-    """What to publish where. `rate_per_s` 0: as fast as possible. `times`: file, or ""."""
+    """What to publish, and where. `rate_per_s` 0: as fast as possible. `times`: file, or ""."""
 
     bootstrap: str
     topic: str
@@ -45,7 +45,7 @@ class Plan(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """When the first message was handed in and all were acknowledged (Unix s), and the cost."""
+    """When the first message was sent and when all were acknowledged (Unix s), and the cost."""
 
     first_at: float
     acknowledged_at: float
@@ -54,7 +54,7 @@ class Report(Struct, frozen=True):
 
 
 def make_body(size_bytes: int) -> bytes:
-    """A body so long that the whole message is at most `size_bytes`, and hardly less."""
+    """A body with which the whole message has at most `size_bytes`, and hardly less."""
     longest = Plan("", "", "news.bench.example", "latency.example.net", 1, 0, run="latency")
     head = len(make_head(longest, 99_999_999))
     room = max(size_bytes - head, len(_LINE))
@@ -94,7 +94,7 @@ class _Publisher:
             linger_ms=20,
             metrics_enabled=False,
         )
-        producer.partitions_for(self._plan.topic)  # the first send would wait for it
+        producer.partitions_for(self._plan.topic)  # otherwise the first send would wait for it
         first_at = time.time()
         times = self._send_all(producer)
         producer.flush(timeout=_FLUSH_TIMEOUT_S)
@@ -130,7 +130,7 @@ class _Publisher:
 
 
 def main() -> None:
-    """Publish as the plan in the first argument says."""
+    """Publish according to the plan in the first argument."""
     plan = msgspec.json.decode(sys.argv[1], type=Plan)
     report = _Publisher(plan).run()
     print(msgspec.json.encode(report).decode())

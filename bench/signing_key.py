@@ -1,4 +1,4 @@
-"""A DKIM key for the length of a run."""
+"""A temporary DKIM key for one run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RSA_BITS: Final = 2048
 
 
 def write(path: Path) -> Path:
-    """Write a new RSA key as PEM, for its owner's eyes only; the path."""
+    """Write a new RSA key as PEM, readable only by its owner; return the path."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
     path.touch(mode=0o600)
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

@@ -1,12 +1,12 @@
-"""The SMTP load of the front door's bench: a process of its own, the same against every server.
+"""The SMTP load of the front door's benchmark: a separate process, the same for every server.
 
-Sends messages that keep the rules of submission, each with a Message-ID and recipient of its
-own, over many sessions at once; a message counts once its 250 has come. With TLS and AUTH where
-the plan says so. Blocking sockets behind one epoll, bodies made once: it must cost little, since
-the server shares its cores; what it did cost is in the report.
+It sends messages that keep the rules of submission, each with its own Message-ID and recipient,
+over many sessions at once, with TLS and AUTH if the plan requests it; a message counts once its
+250 has arrived. It uses blocking sockets with one epoll and generates bodies once: it must cost
+little, since the server shares its cores; the report contains its cost.
 
-It says `ready` when all sessions are logged in, and begins when a line comes on its standard
-input, so that the parts' CPU time can be read just before.
+It prints `ready` when all sessions are logged in, and starts when it reads a line from standard
+input, so that the CPU time of the parts can be read just before.
 
     python -m bench.smtp_load '{"address": ..., see Plan}'   prints a Report as JSON
 """
@@ -32,30 +32,30 @@ from bench.publisher import Plan as Content
 from bench.publisher import make_head
 
 _CONNECT_TIMEOUT_S: Final = 60.0
-# A server that answers nothing for so long is taken to be stuck.
+# A server that sends no reply for this long is considered stuck.
 _SILENCE_S: Final = 60.0
 _READ_BYTES: Final = 65_536
 _CONNECTORS: Final = 32
-# Bodies in rotation. Each is text of its own: one line again and again would be compressed to
-# nothing, and so would ten times the same body in one record.
+# Bodies in rotation, with different texts: a repeated line would be compressed to almost nothing,
+# and so would a record with ten equal bodies.
 _BODIES: Final = 16
 _LINE_OCTETS: Final = 74
-_HEAD_OCTETS: Final = 480  # what make_head makes, rounded up
+_HEAD_OCTETS: Final = 480  # the size of a head by make_head, rounded up
 _LETTERS: Final = "etaoinshrdlucmfwypvbgkjqxz"
-# Connections come from this many addresses of 127/8 in turn: a server may limit each.
+# Connections use this many addresses of 127/8 in turn: a server may limit each address.
 _SOURCES: Final = 8
 
 
 class Talk(StrEnum):
-    """How much is sent before an answer is awaited (RFC 2920)."""
+    """How much is sent before waiting for a reply (RFC 2920)."""
 
-    SINGLE = "single"  # each command waits for its reply, as smtp-source does it
+    SINGLE = "single"  # each command waits for its reply, as in smtp-source
     GROUP = "group"  # MAIL, RCPT and DATA together, then the content
-    AHEAD = "ahead"  # and the next message's commands behind the final dot
+    AHEAD = "ahead"  # and the commands of the next message directly after the end of DATA
 
 
 class Plan(Struct, frozen=True):
-    """What to send where. `user` "": no TLS and no login. `rate_per_s` 0: as fast as it goes."""
+    """What to send, and where. `user` "": no TLS and no login. `rate_per_s` 0: maximum rate."""
 
     address: str
     sending_domain: str
@@ -71,7 +71,7 @@ class Plan(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """From the first byte to the last 250; latency from the final dot to the 250."""
+    """From the first byte to the last 250; latency is from the end of DATA to the 250."""
 
     seconds: float
     cpu_s: float
@@ -80,11 +80,11 @@ class Report(Struct, frozen=True):
 
 
 class LoadError(RuntimeError):
-    """The server answered otherwise than expected; the text says what was found."""
+    """The server sent an unexpected reply; the text contains it."""
 
 
 def connect(plan: Plan, number: int) -> socket.socket:
-    """A session that is ready for MAIL: greeted, and logged in over TLS where there is a user."""
+    """Open a session that is ready for MAIL, logged in over TLS if there is a user."""
     host, _, port = plan.address.rpartition(":")
     source = f"127.0.0.{1 + number % _SOURCES}" if host == "127.0.0.1" else ""
     sock = socket.create_connection((host, int(port)), _CONNECT_TIMEOUT_S, (source, 0))
@@ -101,13 +101,13 @@ def connect(plan: Plan, number: int) -> socket.socket:
 
 
 def connect_all(plan: Plan, count: int) -> list[socket.socket]:
-    """So many sessions, opened side by side."""
+    """Open this many sessions in parallel."""
     with ThreadPoolExecutor(_CONNECTORS) as pool:
         return list(pool.map(lambda number: connect(plan, number), range(count)))
 
 
 def _context() -> ssl.SSLContext:
-    # The certificate is the line's own: this measures, it does not protect.
+    # The certificate is self-signed by the pipeline: this measures, it does not protect.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -124,14 +124,14 @@ def _expect(sock: socket.socket, code: bytes) -> None:
     while not got.endswith(b"\r\n") or got[:-2].rpartition(b"\n")[2][3:4] == b"-":
         data = sock.recv(_READ_BYTES)
         if not data:
-            raise LoadError(f"the server hung up after {got!r}")
+            raise LoadError(f"the server disconnected after {got!r}")
         got += data
     if not got.startswith(code):
         raise LoadError(f"expected {code.decode()}, found {got!r}")
 
 
 def make_bodies(size_bytes: int) -> list[bytes]:
-    """Different texts, each so long that a whole message is `size_bytes` or hardly less."""
+    """Return different texts, with which a message has at most `size_bytes`, and hardly less."""
     chance = random.Random(0)
     words = ["".join(chance.choices(_LETTERS, k=chance.randint(2, 9))) for _ in range(2_000)]
     room = max(size_bytes - _HEAD_OCTETS, _LINE_OCTETS)
@@ -150,15 +150,15 @@ _Step = tuple[bytes, tuple[bytes, ...]]
 
 
 class _Session:
-    """One connection, and where in its message it is."""
+    """One connection, and its position in the current message."""
 
     __slots__ = ("accepts", "got", "next_steps", "sent_at", "sock", "waits")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.got = b""
-        self.waits: tuple[bytes, ...] = ()  # the codes of the replies that are awaited
-        self.accepts = False  # whether the first of them answers a final dot
+        self.waits: tuple[bytes, ...] = ()  # the codes of the awaited replies
+        self.accepts = False  # whether the first of them is the reply to the end of DATA
         self.next_steps: list[_Step] = []
         self.sent_at = 0.0
 
@@ -168,10 +168,10 @@ class _Session:
         self.sent_at = time.perf_counter()
 
     def take_replies(self) -> bool:
-        """Read; whether all awaited replies are there. Raises LoadError for another code."""
+        """Read; return True once all awaited replies are there; LoadError for another code."""
         data = self.sock.recv(_READ_BYTES)
         if not data:
-            raise LoadError(f"the server hung up; before that it said {self.got!r}")
+            raise LoadError(f"the server disconnected; before that it sent {self.got!r}")
         self.got = got = self.got + data
         if got.count(b"\n") < len(self.waits):
             return False
@@ -270,7 +270,7 @@ class Load:
         session.send(*steps[0], accepts=False)
 
     def _go_on(self, session: _Session) -> bool:
-        """Send what comes next on a session; whether it is free for another message."""
+        """Send the next step on a session; return True if it is free for another message."""
         if session.accepts:
             self._taken_ms.append((time.perf_counter() - session.sent_at) * 1000)
             self._accepted += 1
@@ -299,7 +299,7 @@ def _percentile(ordered: list[float], share: float) -> float:
 
 
 def main() -> None:
-    """Send as the plan in the first argument says."""
+    """Send according to the plan in the first argument."""
     plan = msgspec.json.decode(sys.argv[1], type=Plan)
     try:
         load = Load(plan)

@@ -1,7 +1,7 @@
 """Postfix's smtp-sink as the destination of both sides of a comparison.
 
-It is written in C and costs the same small share of the machine for each, so the figures
-compare the senders and not their receivers. Its `-c` counter is what tells the end of a run.
+It is written in C and uses the same small share of the machine for both sides, so the figures
+compare the senders and not the receivers. Its `-c` counter shows the end of a run.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _REPORT_BYTES: Final = 200
 
 
 class PeerError(RuntimeError):
-    """A program of the peer is missing or did not come up; the text says which and why."""
+    """A program of the peer is missing or did not start; the text names it and the reason."""
 
 
 def free_port() -> int:
-    """A TCP port of the loopback address that nothing listens on at the moment."""
+    """Return a TCP port of the loopback address that is currently unused."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
 
 
 def program(name: str) -> str:
-    """Where a Postfix program is; raises PeerError with the remedy."""
+    """Return the path of a Postfix program; raises PeerError with the remedy."""
     path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if path is None:
         raise PeerError(
@@ -51,7 +51,7 @@ def program(name: str) -> str:
 
 
 class SmtpSink:
-    """A running smtp-sink; `count()` is how many messages it has taken."""
+    """A running smtp-sink; `count()` returns the number of messages it has accepted."""
 
     def __init__(self, process: subprocess.Popen[bytes], address: str, output: Path) -> None:
         self.process = process
@@ -59,29 +59,29 @@ class SmtpSink:
         self._output = output
 
     def count(self) -> int:
-        """How many messages it has taken since it started."""
+        """Return the number of messages accepted since the start."""
         with self._output.open("rb") as file:
             file.seek(max(0, self._output.stat().st_size - _REPORT_BYTES))
-            # The last report may be half written: the one before its end mark is whole.
+            # The last report may be incomplete: the one before its end mark is complete.
             reports = _REPORT.findall(file.read())
         return int(reports[-1]) if reports else 0
 
     def wait_for(self, count: int, timeout_s: float) -> float:
-        """Wait until it has taken `count`; the moment (Unix seconds) it was seen."""
+        """Wait until it has accepted `count`; return the time of the observation (Unix seconds)."""
         deadline = time.monotonic() + timeout_s
         while self.count() < count:
             if time.monotonic() > deadline:
-                raise PeerError(f"the sink took {self.count()} of {count} in {timeout_s:.0f} s")
+                raise PeerError(f"the sink accepted {self.count()} of {count} in {timeout_s:.0f} s")
             time.sleep(_POLL_S)
         return time.time()
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[SmtpSink]:
-    """An smtp-sink on a free port; its counter is written to a file in `folder`."""
+    """Run an smtp-sink on a free port; its counter is written to a file in `folder`."""
     port = free_port()
     output = folder / f"smtp-sink-{port}.count"
-    # As root it insists on a user to become.
+    # As root it requires a user to switch to.
     user = ["-u", "postfix"] if os.geteuid() == 0 else []
     address = f"127.0.0.1:{port}"
     with output.open("wb") as file:
@@ -104,7 +104,7 @@ def _wait_listening(process: subprocess.Popen[bytes], port: int) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise PeerError(f"smtp-sink ended with {process.returncode} at its start")
+            raise PeerError(f"smtp-sink exited with {process.returncode} at its start")
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
             return
         time.sleep(_POLL_S)

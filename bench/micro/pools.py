@@ -1,7 +1,7 @@
-"""`python -m bench.micro.pools`: CPU a message of `Pools.send`, and of aiosmtplib, same run.
+"""`python -m bench.micro.pools`: CPU per message of `Pools.send` and of aiosmtplib, in one run.
 
 Both send the same messages over the same number of connections to Postfix's smtp-sink, which
-is made to run beside them. CPU is that of this process, so the figure holds on a busy machine.
+this program starts. Only the CPU of this process counts, so the figure is valid on a busy machine.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from shared.runtime.failpoints import Failpoints
 from shared.topics.records import Envelope, Facts, Origin
 
 SENDER: Final = "newsletter@news.example.com"
-# Messages handed in at a time; deliver does the same with its in-flight window.
+# Messages submitted at a time; deliver does the same with its in-flight window.
 WINDOW: Final = 200
 _LINE: Final = b"The quick brown fox jumps over the lazy dog and asks for its newsletter.\r\n"
 _WARM_UP: Final = 500
@@ -40,7 +40,7 @@ Send = Callable[[Envelope, bytes], Awaitable[None]]
 
 
 class Figure(Struct, frozen=True):
-    """What one sender needed."""
+    """The cost of one sender."""
 
     name: str
     cpu_us_per_message: float
@@ -48,7 +48,7 @@ class Figure(Struct, frozen=True):
 
 
 def envelope(number: int) -> Envelope:
-    """An envelope of its own recipient."""
+    """Return an envelope with a distinct recipient."""
     return Envelope(
         mail_id=f"{number:026d}",
         client="bench",
@@ -74,7 +74,7 @@ def cpu_s() -> float:
 
 
 async def measure(name: str, send: Send, messages: int, content: bytes) -> Figure:
-    """Send that many, WINDOW at a time."""
+    """Send `count` messages, WINDOW at a time."""
     await _send_all(send, _WARM_UP, content)
     cpu, began = cpu_s(), time.perf_counter()
     await _send_all(send, messages, content)
@@ -87,7 +87,7 @@ async def _send_all(send: Send, messages: int, content: bytes) -> None:
 
     async def work() -> None:
         for number in numbers:
-            # A task for each message, as deliver makes one.
+            # One task per message, as in deliver.
             await asyncio.ensure_future(send(envelope(number), content))
 
     await asyncio.gather(*(work() for _ in range(WINDOW)))
@@ -142,7 +142,7 @@ async def aiosmtplib_figure(
 @click.option("--messages", default=10_000, show_default=True, type=click.IntRange(1))
 @click.option("--size", default=10_240, show_default=True, type=click.IntRange(100))
 @click.option("--connections", default=20, show_default=True, type=click.IntRange(1))
-@click.option("--only-pools", is_flag=True, help="Leave the peer out (for a profiler).")
+@click.option("--only-pools", is_flag=True, help="Omit the peer (for a profiler).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def main(messages: int, size: int, connections: int, *, only_pools: bool, as_json: bool) -> None:
     """Measure both."""
@@ -165,7 +165,7 @@ def main(messages: int, size: int, connections: int, *, only_pools: bool, as_jso
         return
     for figure in figures:
         print(
-            f"{figure.name:20} {figure.cpu_us_per_message:8.1f} us CPU a message"
+            f"{figure.name:20} {figure.cpu_us_per_message:8.1f} us CPU per message"
             f" {figure.messages_per_s:8.0f} messages/s"
         )
 

@@ -1,9 +1,9 @@
-"""How long the header scan and the rules take: `./sluice bench rules [--json]`.
+"""The time of the header scan and the rules: `./sluice bench rules [--json]`.
 
-A newsletter of 10 KB with some 15 headers, as the message set has it, written to 500 recipients
-of 50 domains, so that no cache holds the whole of it. Beside it, in the same run, two peers read
-the same headers and addresses: Python's `email` package and Rust's mailparse (fast-mail-parser).
-Each figure is the quickest and the median of many short rounds: the machine may be busy.
+The input is the 10 KB newsletter of the message set with some 15 headers, addressed to 500
+recipients of 50 domains, so that no cache holds all of it. In the same run two peers read the
+same headers and addresses: Python's `email` package and Rust's mailparse (fast-mail-parser).
+The figures are the fastest and the median of many short rounds: the machine may be busy.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ SAMPLE: Final = "html-newsletter-10kb.eml"
 ROUNDS: Final = 60
 RECIPIENTS: Final = 500
 DOMAINS: Final = 50
-MIN_MESSAGES_PER_S: Final = 25_000  # of scan and judge, on one core
+MIN_MESSAGES_PER_S: Final = 25_000  # scan and judge, on one core
 MAX_SCAN_US: Final = 20.0
-_PEER_MESSAGES: Final = 25  # a peer is slow: so many messages a round
+_PEER_MESSAGES: Final = 25  # messages per round; lower, as the peers are slow
 _NEEDED: Final = ("from", "to", "subject", "message-id", "x-bm-mailing")
 
 
 class Figure(Struct, frozen=True):
-    """Microseconds a message: the quickest round, and the median of the rounds."""
+    """Microseconds per message: the fastest round, and the median of the rounds."""
 
     min_us: float
     median_us: float
 
     @property
     def per_s(self) -> int:
-        """Messages a second in the median round."""
+        """Messages per second in the median round."""
         return int(1e6 / self.median_us)
 
 
 class Result(Struct, frozen=True):
-    """All figures of a run; `meets_bar` is by the medians."""
+    """All figures of a run; `meets_bar` uses the medians."""
 
     message_bytes: int
     header_bytes: int
@@ -61,7 +61,7 @@ class Result(Struct, frozen=True):
 
 
 def measure() -> Result:
-    """Scan, judge and both, and the peers."""
+    """Measure scan, judge, both together, and the peers."""
     sample = next(sample for sample in load() if sample.name == SAMPLE)
     messages = _messages(sample)
     codes = frozenset(sample.client.codes)
@@ -118,7 +118,7 @@ def described(result: Result) -> str:
     lines = [
         f"{SAMPLE}: {result.message_bytes} bytes, {result.header_lines} headers, "
         f"{RECIPIENTS} recipients",
-        f"{'':24}{'min us':>10}{'median us':>12}{'a second':>12}",
+        f"{'':24}{'min us':>10}{'median us':>12}{'per second':>12}",
     ]
     for name, figure, note in rows:
         numbers = f"{figure.min_us:10.2f}{figure.median_us:12.2f}{figure.per_s:12d}"
@@ -128,7 +128,7 @@ def described(result: Result) -> str:
 
 
 def _messages(sample: Sample) -> list[bytes]:
-    """The sample to many recipients, with a Message-ID each."""
+    """The sample to many recipients, each with its own Message-ID."""
     facts = scan(sample.content)
     address, message_id = facts.to_address.encode(), facts.message_id.encode()
     made = []
@@ -145,7 +145,7 @@ def _each(read: Callable[[bytes], None], messages: Sequence[bytes]) -> None:
 
 
 def _read_by_email(header: bytes) -> None:
-    """What the scan reads, by the standard library."""
+    """Read what the scan reads, with the standard library."""
     message = email.message_from_bytes(header, policy=email.policy.default)
     for name in _NEEDED:
         value = message[name]
@@ -154,7 +154,7 @@ def _read_by_email(header: bytes) -> None:
 
 
 def _read_by_mailparse(header: bytes) -> None:
-    """What the scan reads, by Rust's mailparse."""
+    """Read what the scan reads, with Rust's mailparse."""
     mail = parse_email(header)
     assert mail.from_ is not None
     len(mail.to)
@@ -162,7 +162,7 @@ def _read_by_mailparse(header: bytes) -> None:
 
 
 def _timed(task: Callable[[], None], messages: int) -> Figure:
-    """Microseconds of this process' CPU a message."""
+    """Microseconds of this process' CPU per message."""
     task()
     taken = []
     for _ in range(ROUNDS):

@@ -1,8 +1,8 @@
-"""How long a DKIM signature takes: `python -m bench.micro.signing [--json]`.
+"""The time of a DKIM signature: `python -m bench.micro.signing [--json]`.
 
-A newsletter of 10 KB, as the message set has it: everything but the private key's operation,
-and signing whole with RSA-2048 and Ed25519. Each figure is the quickest of many short rounds:
-the machine may be busy with other work.
+The input is the 10 KB newsletter of the message set. Measured are everything except the private
+key operation, and complete signing with RSA-2048 and Ed25519. Each figure is the fastest of many
+short rounds: the machine may be busy.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MADE_UP: Final = b"\0" * (RSA_BITS // 8)
 
 
 class Result(Struct, frozen=True):
-    """Microseconds a message."""
+    """Microseconds per message."""
 
     message_bytes: int
     without_key_us: float
@@ -42,7 +42,7 @@ class Result(Struct, frozen=True):
 
 
 def measure(content: bytes) -> Result:
-    """Time each way on one message."""
+    """Measure each variant with one message."""
     identity = Identity("rsa-sha256", DOMAIN, "sluice")
     rsa_key = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
     by_rsa = Signer(rsa_key, "sluice", SystemClock())

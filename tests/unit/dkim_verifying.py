@@ -1,4 +1,4 @@
-"""Keys to sign with, and a foreign verifier (dkimpy) to ask about the signatures."""
+"""Signing keys, and an independent verifier (dkimpy) for the signatures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes headers of the PROXY protocol, version 2, good ones and others."""
+"""Builds valid and invalid headers of the PROXY protocol, version 2."""
 
 from __future__ import annotations
 

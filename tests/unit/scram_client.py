@@ -1,4 +1,4 @@
-"""A client's side of SCRAM-SHA-256, written from RFC 5802 for the tests alone."""
+"""The client side of SCRAM-SHA-256, written from RFC 5802 only for the tests."""
 
 from __future__ import annotations
 

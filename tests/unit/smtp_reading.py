@@ -1,4 +1,4 @@
-"""The three ways in which every SMTP case is read: whole, byte by byte, in threes."""
+"""The three ways to read each SMTP case: whole, byte by byte, three bytes at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which open transactions are ended for their owners."""
+"""Which open transactions of other processes are ended."""
 
 from __future__ import annotations
 

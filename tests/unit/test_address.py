@@ -1,4 +1,4 @@
-"""One address: the forms that are taken and those that are not, and the normal form."""
+"""One address: accepted and refused forms, and the normal form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The books: what balances, and that every kind of fault is found."""
+"""The conservation equation: it balances for correct counts, and every kind of fault is found."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def tally(received: int, client: str = "shop") -> Tally:
 
 
 def report(*told: Event | Tally, settled: bool = False, cut: tuple[int, ...] = ()) -> Report:
-    """Judge as audit.py does, with the search for doubles it uses."""
+    """Judge as `sluice audit` does, with its search for duplicates."""
     books, finals, dispatches = Books(), IdBuckets(), IdBuckets()
     for each in told:
         if isinstance(each, Tally):

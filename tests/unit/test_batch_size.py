@@ -1,4 +1,4 @@
-"""How many records a relay reads, from what its batches took."""
+"""How many records a relay reads, based on the duration of its batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bench of the rules as a command: it measures every row and says whether the bar is met."""
+"""The benchmark of the rules as a command: it measures every row and reports if the bar is met."""
 
 from __future__ import annotations
 

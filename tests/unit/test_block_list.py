@@ -34,7 +34,7 @@ def test_case_does_not_matter(address: str, pattern: str) -> None:
     assert bool(blocked_by(address, [pattern.upper()])) == bool(blocked)
 
 
-# With backtracking, each of these would outlast the suite.
+# With backtracking, each of these would take longer than the whole suite.
 @pytest.mark.parametrize(
     "pattern",
     [

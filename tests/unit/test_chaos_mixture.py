@@ -1,4 +1,4 @@
-"""The chaos suite's messages do what they say: the same for a seed, and each of its fate."""
+"""The chaos suite's messages: the same for the same seed, and each with its declared fate."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_slow_destinations_are_a_small_share(fates: tuple[mixture.Fate, ...]) ->
     found = list(mixture.mix(RUN, 7, COUNT, fates=fates))
     late_s = [dot_delay_s(submission.promise.rcpt) for submission in found]
     assert set(late_s) == {0.0} | {dot_delay_s(fate.prefix) for fate in fates}
-    # Seconds that a message waits for its destination, on average: 150 a second of them.
+    # Average seconds that a message waits for its destination, at 150 messages per second.
     assert 150 * sum(late_s) / COUNT < MAX_IN_FLIGHT / 2
 
 

@@ -1,4 +1,4 @@
-"""The figures of the chaos runs: summed up by kind, kept in a file as each run ends."""
+"""The figures of the chaos runs: summed by kind, and written to a file after each run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schedules of faults: only the seed decides, and every fault asked for occurs."""
+"""The schedules of faults depend only on the seed, and contain every requested fault."""
 
 from __future__ import annotations
 

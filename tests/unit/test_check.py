@@ -1,4 +1,4 @@
-"""`sluice check`: every file of the message set, what may be given, and the exit codes."""
+"""`sluice check`: every file of the message set, the kinds of input, and the exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker claims again after the keys were read back, also when Redis goes in between."""
+"""What a worker claims again after the keys were restored, also if Redis fails meanwhile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECOND = Claim(b"b" * 11, b"2" * 16, b"same", 2)
 
 
 class Scripted:
-    """Answers what it is told to; keeps what it was asked. It is its own reader."""
+    """Returns scripted answers and records the requests. It is its own reader."""
 
     def __init__(self, *answers: Claimed | Renewed | NotWhole | StoreUnavailable) -> None:
         self.answers = list(answers)

@@ -1,4 +1,4 @@
-"""The leader gives a claimed partition to nobody, whatever round it is."""
+"""The leader assigns a claimed partition to no other member, in any round."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Cluster:
 
 
 def assign(members: dict[str, ClaimingAssignor]) -> dict[str, list[TopicPartition]]:
-    """One round: every member joins with its metadata, and takes what the leader gives it."""
+    """One round: every member joins with its metadata and accepts the leader's assignment."""
     joined = [Member(name, assignor.metadata([TOPIC])) for name, assignor in members.items()]
     leader = next(iter(members.values()))
     given: dict[str, list[TopicPartition]] = {}

@@ -1,4 +1,4 @@
-"""A sending domain's delegation: what is well, what is a fault, the record that mends it."""
+"""A sending domain's delegation: correct records, faults, the record that fixes them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _, ED25519 = public_key_of(Ed25519PrivateKey.generate().public_key())
 _, OTHER = public_key_of(Ed25519PrivateKey.generate().public_key())
 _, RSA_2048 = public_key_of(generate_private_key(65_537, 2_048).public_key())
 _, RSA_1024 = public_key_of(generate_private_key(65_537, 1_024).public_key())
-# Only its length counts, and keys this short are no longer generated.
+# Only its length matters; libraries no longer generate keys this short.
 _, RSA_768 = public_key_of(RSAPublicNumbers(65_537, 2**768 - 1).public_key())
 AWAY = Away("SERVFAIL")
 GONE = Rows((), exists=False)
@@ -35,7 +35,7 @@ EXPECTED = Expected(("mx.sluice.example", "mx2.sluice.example"), (SOURCE,), ("sl
 
 
 class Zone:
-    """A DNS in memory: (name, type) to rows; what it lacks has no such record."""
+    """A DNS in memory: maps (name, type) to rows; other records do not exist."""
 
     def __init__(self, rows: dict[tuple[str, str], tuple[str, ...] | Rows | Away]) -> None:
         self._rows = rows
@@ -154,7 +154,7 @@ def test_a_policy_whose_include_cannot_be_asked_for_is_away() -> None:
         (f"v=DKIM1; h=sha1; p={RSA_2048}", "", "fault", "sha256"),
         (f"v=DKIM1; s=tlsrpt; p={RSA_2048}", "", "fault", "not for mail"),
     ],
-    # The keys are made anew in each process; a test's name has to be the same in all.
+    # The keys are generated in each process; a test name must be the same in all.
     ids=map(str, itertools.count()),
 )
 def test_the_key_in_the_dns_has_to_be_the_one_that_mail_is_signed_with(
@@ -173,7 +173,7 @@ def test_a_key_is_missing_or_stands_there_once(records: tuple[str, ...]) -> None
     expected = Expected((), selectors=("s1",), public_key=RSA_2048)
     found = judge_dkim(txt(*records, at=f"s1._domainkey.{DOMAIN}"), DOMAIN, "s1", expected)
     assert found.judgement.value == "fault"
-    # One string of a TXT record holds 255 octets.
+    # A string of a TXT record has at most 255 octets.
     text = f"v=DKIM1; k=rsa; p={RSA_2048}"
     quoted = f'"{text[:255]}" "{text[255:]}"'
     assert found.publish == f"s1._domainkey.{DOMAIN}. 3600 IN TXT {quoted}"

@@ -1,4 +1,4 @@
-"""SPF: what a policy says of an address, with the limits of RFC 7208."""
+"""SPF: the result of a policy for an address, with the limits of RFC 7208."""
 
 from __future__ import annotations
 

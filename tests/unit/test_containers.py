@@ -1,4 +1,4 @@
-"""The Dockerfile and compose.yaml say what the code has."""
+"""The Dockerfile and compose.yaml agree with the code."""
 
 from __future__ import annotations
 

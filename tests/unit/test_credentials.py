@@ -1,4 +1,4 @@
-"""Passwords as keys: derived as RFC 7677 has it, verified, rotated, kept by an apply."""
+"""Passwords as keys: derived as in RFC 7677, verified, rotated, kept by an apply."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_password_is_right_for_its_own_credential() -> None:
     assert verify("old", (new,)) is None
     assert verify("other", (new, old)) is None
     assert verify("new", ()) is None
-    assert verify("x", (quick("y"), quick("x"))) == 1  # salts of their own
+    assert verify("x", (quick("y"), quick("x"))) == 1  # different salts
 
 
 def test_a_rotation_keeps_the_password_before_and_no_older_one() -> None:

@@ -105,7 +105,7 @@ def test_a_bomb_costs_no_more_than_a_few_times_the_limit(codec: int, compress: C
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    # Where the bomb is large itself (snappy), a copy of it is fine.
+    # If the bomb itself is large (snappy), one copy of it is acceptable.
     assert peak < 4 * LIMIT + 2 * len(data)
 
 

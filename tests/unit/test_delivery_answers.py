@@ -1,4 +1,4 @@
-"""What a server's answers mean when TLS failed before, and what our own faults mean."""
+"""The meaning of a server's replies after TLS has failed, and of our own faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's messages: realistic, repeatable, and each recipient only once."""
+"""The demo's messages: realistic, reproducible, and each recipient only once."""
 
 from __future__ import annotations
 

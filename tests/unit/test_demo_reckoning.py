@@ -1,4 +1,4 @@
-"""The demo's reckoning: what was published, told, billed and seen by the sink must agree."""
+"""The demo's reconciliation: published messages, events, bill and sink journal must agree."""
 
 from __future__ import annotations
 

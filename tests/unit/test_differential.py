@@ -1,6 +1,6 @@
-"""The scan and the addresses beside Python's `email` package: every difference has a reason.
+"""The scan and the addresses compared with Python's `email`: every difference has a reason.
 
-Neither is the measure: the rules are (docs/rules.md). A difference that is not in one of these
+Neither is the reference: the rules are (docs/rules.md). A difference that is not in one of these
 tables fails.
 """
 
@@ -21,7 +21,7 @@ from shared.mail.headers import scan
 from tests.unit.test_address import NOT_TAKEN, PIECES, TAKEN
 from tests.unit.test_headers import LINES, SLOTS
 
-# What `email` takes as one address without a word, and why it is refused here.
+# Values that `email` accepts as one address without a defect, and why they are refused here.
 STRICTER: Final = {
     Fault.SEVERAL: "a list with an empty place is still a list",
     Fault.CONTROL: "it takes a line end for the end of the header",
@@ -33,18 +33,18 @@ STRICTER: Final = {
     Fault.DOMAIN: "it does not ask whether a domain can exist",
     Fault.HIDDEN: "it does not decode comments",
 }
-# What `email` calls a defect, and why it is taken here.
+# Values that `email` reports as defects, and why they are accepted here.
 WIDER: Final = {
     email.errors.ObsoleteHeaderDefect: "dots in a display name are read alike by all programs",
     email.errors.UndecodableBytesDefect: "it reads bytes as ASCII; UTF-8 is RFC 6532",
     email.errors.NonASCIILocalPartDefect: "RFC 6531 allows it",
 }
-# `email` 3.11 raises on much that is no address; it must never have been one for us.
+# `email` 3.11 raises on many invalid addresses; none of them may be valid for us.
 CRASHES: Final = (IndexError, AttributeError, TypeError, ValueError, KeyError)
 
 
 def single_by_email(value: bytes) -> tuple[str, tuple[type, ...]] | None:
-    """The one address `email` finds and its complaints; None where it finds none or several."""
+    """The only address `email` finds and its defects; None if it finds none or several."""
     message = email.message_from_bytes(b"To: " + value + b"\r\n\r\n", policy=email.policy.default)
     try:
         header = message["to"]

@@ -1,8 +1,8 @@
-"""The scan and the addresses beside Rust's mailparse (fast-mail-parser): every difference named.
+"""The scan and the addresses compared with Rust's mailparse (fast-mail-parser).
 
-It reads more loosely than Python's `email`: it takes any line with a colon for a header and
-knows comments only in part. What matters is that it never sees another sender or recipient than
-we do in what passes, nor a ruled header that we do not see.
+Every difference is listed. mailparse is more lenient than Python's `email`: it reads any line with
+a colon as a header and supports comments only in part. In messages that pass it must never find
+another sender or recipient than we do, nor a header with a rule that we do not find.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.fuzz.mail_targets import COUNTED
 from tests.golden.test_headers import CASES, Case
 from tests.messages import Sample, load
 
-# Where the counts differ, the message is refused as unreadable, for one of these reasons.
+# If the counts differ, the message is refused as unreadable, for one of these reasons.
 COUNTS: Final = {
     str(Defect.SPACE): "white space before the colon is part of the name to it",
     str(Defect.NAME): "an odd letter is part of the name to it",
@@ -35,7 +35,7 @@ COUNTS: Final = {
     str(Defect.FOLD_BLANK): "beside an odd name",
     str(Defect.NO_END): "it ends no line at a carriage return",
 }
-# Why it finds no address, or one with something around it, where we find one.
+# Why it finds no address, or one with extra text, where we find one.
 COMMENTS: Final = "it takes a comment for a part of the address, or gives up"
 QUOTED: Final = "it gives up at a quoted local part"
 SPACES: Final = "it keeps the white space within the brackets"
@@ -56,13 +56,13 @@ def counts(mail: PyMail) -> Counter[str]:
 
 
 def normal(address: str) -> str:
-    """The address as we would read it; "" where it is none."""
+    """The address as we would read it; "" if it is not valid."""
     parsed = parse_single(address)
     return parsed.address if isinstance(parsed, ParsedAddress) else ""
 
 
 def difference(raw: str, ours: str, theirs: list[str]) -> str:
-    """Which of the named differences this is; "" for none, and a failure for another one."""
+    """The listed difference; "" if there is none. Fails for a difference that is not listed."""
     if theirs == [ours] or [normal(one) for one in theirs] == [ours] == theirs:
         return ""
     if "(" in raw:
@@ -77,7 +77,7 @@ def difference(raw: str, ours: str, theirs: list[str]) -> str:
 
 
 def check(content: bytes) -> set[str]:
-    """Compare one message; the differences seen."""
+    """Compare one message; return the differences."""
     facts, mail = scan(content), read(content)
     if mail is None:
         assert facts.defect
@@ -96,7 +96,7 @@ def check(content: bytes) -> set[str]:
         addresses = [one.address for one in theirs]
         if ours:
             raw = next(values[0] for one, values in mail.headers.items() if one.lower() == name)
-            # Never another mailbox than ours, whatever it finds.
+            # It may find no address, but never another mailbox than ours.
             assert {normal(one) for one in addresses} <= {"", ours}, (raw, addresses)
             seen.add(difference(raw, ours, addresses))
     return seen - {""}

@@ -1,4 +1,4 @@
-"""DKIM: canonicalisation, the field's form, and a foreign verifier's word on the signatures."""
+"""DKIM: canonicalisation, the form of the field, and signatures checked by another verifier."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def field_of(content: bytes, domain: str = "shop.example") -> bytes:
 
 
 def as_received(content: bytes) -> bytes:
-    """What a server has after DATA."""
+    """The message as a server has it after DATA."""
     return decode_content(encode_content(content).removesuffix(END_MARK))
 
 
@@ -130,7 +130,7 @@ def test_a_foreign_verifier_accepts_the_signature(sample: Sample, algorithm: str
 
 
 FIELDS = [line.partition(b":")[0] for line in CONTENT.splitlines() if line[:1].isupper()]
-# A byte of every part that is signed: each field's value, the body, the signature's own tags.
+# One byte of each signed part: the value of each field, the body, the tags of the signature.
 CHANGED = [
     *(b"\r\n%b: " % name for name in FIELDS if name != b"X-Other"),
     b"\r\n\r\n.",
@@ -185,7 +185,7 @@ def test_the_fields_that_are_there_are_signed_and_from_once_more(
 ) -> None:
     field = field_of(content)
     assert tag(field, b"h") == names
-    assert field.count(b": ") == 1  # no space is wasted inside h=
+    assert field.count(b": ") == 1  # h= contains no spaces
 
 
 def test_of_fields_of_one_name_the_last_is_signed_first() -> None:

@@ -1,4 +1,4 @@
-"""DKIM keys: which are taken, which stop the start, and whose mail is signed with them."""
+"""DKIM keys: which are accepted, which prevent the start, and whose mail they sign."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_without_a_key_nothing_is_signed() -> None:
 
 
 class Keeping:
-    """A sender that keeps what it is given."""
+    """A sender that records the messages."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -126,7 +126,7 @@ def test_mail_is_signed_for_the_domain_of_its_sender(
     keeping = Keeping()
     sending = SigningSender(keeping, signer_of("ed25519-sha256"))
     envelope = Envelope("1", "shop", "a@news.shop.example", "b@r.example", "", 0, Origin(), Facts())
-    with pytest.raises(StopIteration) as ended:  # it never waits here: no loop is needed
+    with pytest.raises(StopIteration) as ended:  # it never waits here, so no loop is needed
         sending.send(envelope, CONTENT, lambda: begins).send(None)
     assert ended.value.value is expected
     assert is_verified(keeping.sent[0], "ed25519-sha256", "news.shop.example")

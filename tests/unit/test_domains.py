@@ -1,4 +1,4 @@
-"""Domains in one form, and their organisational domains."""
+"""Domains in normal form, and their organisational domains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may come in at the front door: addresses, failed logins, rates."""
+"""Access to the front door: addresses, failed logins, rates."""
 
 import pytest
 
@@ -174,7 +174,7 @@ def waiting(before_login: int, per_address: int) -> ConnectionLimiter:
 def entered(
     among: ConnectionLimiter, address: str, ended: list[str]
 ) -> tuple[ConnectionSlot, LimitExceeded | None]:
-    """A connection whose address is noted in `ended` if it has to give its place away."""
+    """A connection whose address is added to `ended` if it loses its slot."""
     slot = among.try_acquire()
     assert slot is not None
     slot.evict = lambda: ended.append(address)

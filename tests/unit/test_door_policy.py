@@ -1,4 +1,4 @@
-"""What the front door answers to MAIL, RCPT and the final dot."""
+"""The front door's replies to MAIL, RCPT and DATA."""
 
 import pytest
 

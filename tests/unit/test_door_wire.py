@@ -1,4 +1,4 @@
-"""When the front door stops reading a connection, and that nothing sent meanwhile is lost."""
+"""When the front door stops reading a connection, and that no data is lost meanwhile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RCPT = b"RCPT TO:<b@r.example>\r\n"
 
 
 class Transport:
-    """Remembers what it is told."""
+    """Records the calls."""
 
     def __init__(self) -> None:
         self.written = b""
@@ -42,7 +42,7 @@ class Transport:
 
 
 class Dialog:
-    """A greeted session whose MAIL is answered later, all else at once."""
+    """A greeted session that answers MAIL later and everything else immediately."""
 
     def __init__(self) -> None:
         self.session = ServerSession(ServerOptions(host="mx.example", max_idle_commands=10_000))

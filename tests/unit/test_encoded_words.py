@@ -1,4 +1,4 @@
-"""Encoded words, and which subjects show nothing."""
+"""Encoded words, and which subjects have no visible text."""
 
 from __future__ import annotations
 

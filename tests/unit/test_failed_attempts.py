@@ -1,4 +1,4 @@
-"""A fault of our own code in one attempt defers that one message."""
+"""A programming error in one attempt defers only that message."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.topics.records import Envelope, Facts, Message, Origin
 
 
 class Settled:
-    """Stands where the worker is; keeps what is settled."""
+    """Replaces the worker; records the settled messages."""
 
     def __init__(self) -> None:
         self.outputs: dict[str, Sequence[Output]] = {}
@@ -110,7 +110,7 @@ def test_a_message_that_expires_while_it_waits_for_a_connection_is_not_attempted
     settled, failed, clock = Settled(), Counter(0), MovingClock()
 
     class BusySite:
-        """Has a connection only after the expiry."""
+        """Provides a connection only after the expiry."""
 
         async def send(
             self, envelope: Envelope, content: bytes, begin: Callable[[], bool]

@@ -1,4 +1,4 @@
-"""The ports of `./sluice up`: the same each time, and a port in use is named."""
+"""The ports of `./sluice up`: the same each time, and a port in use is reported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SERVICES = ("ingest", "validate", "deliver", "billing")
 
 @pytest.fixture
 def base() -> int:
-    """A base port above which the ports used here are free."""
+    """Return a base port such that all ports used here are free."""
     while True:
         (found,) = free_ports(1)
         try:

@@ -1,4 +1,4 @@
-"""The header scan: what counts as which header, what is no message, and that nothing hides."""
+"""The header scan: which line counts as which header, what is not a message, nothing is hidden."""
 
 from __future__ import annotations
 

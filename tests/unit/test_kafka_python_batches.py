@@ -1,4 +1,4 @@
-"""The records of a Kafka batch are read within bounds, whatever a producer put into it."""
+"""The records of a Kafka batch are read within bounds, whatever the batch contains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NO_CODEC, LZ4 = 0, 3
 
 
 class Raw(str):
-    """A header name that goes out as the bytes it was made of, in Latin-1."""
+    """A header name that is sent as its bytes in Latin-1."""
 
     __slots__ = ()
 
@@ -81,14 +81,14 @@ def test_of_many_headers_the_first_are_kept_and_the_next_record_is_read(count: i
 
 
 def test_kafka_python_does_not_bound_headers_nor_mask_their_names() -> None:
-    """When this fails, what BoundedBatch does about headers may go."""
+    """If this fails, the header handling of BoundedBatch can be removed."""
     assert len(list(DefaultRecordBatch(build([("", b"")] * 100_000)))[1].headers) == 100_000
     with pytest.raises(CorruptRecordError):
         list(DefaultRecordBatch(build([(Raw("\xff"), b"")])))
 
 
 def with_count(octets: bytes | bytearray, count: int) -> bytes:
-    """The batch, its number of records in the header changed."""
+    """Return the batch with another number of records in its header."""
     changed = bytearray(octets)
     struct.pack_into(">i", changed, BoundedBatch.HEADER_STRUCT.size - 4, count)
     return bytes(changed)
@@ -110,8 +110,8 @@ def one_record(record: bytes) -> bytes:
         one_record(b"\x0c\x00\x00\x00\x01\x01\x01"),  # -1 headers
         one_record(b"\x10\x00\x00\x00\x01\x01\x02\x01\x00"),  # a header without a name
         one_record(b"\x0c\x00\x00\x00\xfe\xff\xff\xff\x0f\x01\x00"),  # a key of 2 GiB
-        one_record(b"\x0e\x00\x00\x00\x01\x01\x00\x00"),  # longer than it has to be
-        one_record(b"\xff" * 30),  # no varint
+        one_record(b"\x0e\x00\x00\x00\x01\x01\x00\x00"),  # longer than necessary
+        one_record(b"\xff" * 30),  # not a varint
     ],
 )
 def test_records_that_do_not_add_up_are_a_corrupt_record_error(octets: bytes) -> None:

@@ -1,4 +1,4 @@
-"""One intake record in each of its modes: what is read from it, and what refuses it."""
+"""One intake record in each mode: the values read from it, and the reasons for refusing it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ TIMES = [
     [
         (MESSAGE, [], IntakeAttributes()),
         (MESSAGE, [("trace", b"\xff"), ("content-type", b"text/plain")], IntakeAttributes()),
-        # Names that only look a little like ours, and those of other systems.
+        # Names that only resemble ours, and names of other systems.
         (
             MESSAGE,
             [(name, b"x") for name in ("code", "expires", "id", "x-id", "source", "cetacean")]

@@ -1,4 +1,4 @@
-"""The launcher: what it knows of commands, locks and environments. Nothing is installed here."""
+"""The launcher: its commands, locks and environments. These tests install nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load_launcher() -> ModuleType:
     spec = importlib.util.spec_from_loader(loader.name, loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
-    # Nothing is written beside the launcher, which has no suffix a cache could go by.
+    # No cache file is written beside the launcher, which has no suffix.
     sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
     try:
         loader.exec_module(module)
@@ -186,7 +186,7 @@ def test_every_command_is_a_module_that_can_be_run(module: str) -> None:
 def test_an_old_python_can_read_the_launcher_far_enough_to_say_so() -> None:
     source = (ROOT / "sluice").read_text()
     ast.parse(source, feature_version=(3, 7))
-    # The check stands before the first import that an old Python lacks.
+    # The check comes before the first import that an old Python lacks.
     assert source.index("sys.version_info <") < source.index("import tomllib")
 
 

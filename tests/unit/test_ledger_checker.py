@@ -1,4 +1,4 @@
-"""The ledger checker finds every kind of fault it has a word for, and none in a clean run."""
+"""The ledger checker finds every kind of fault it defines, and none in a clean run."""
 
 from __future__ import annotations
 
@@ -233,4 +233,4 @@ def test_the_explanation_names_the_kind_and_a_few_examples_only() -> None:
     lost = tuple(promise(f"lost-{n}") for n in range(50))
     text = check(replace(CLEAN, promises=CLEAN.promises + lost)).explain()
     assert "LOST x50" in text
-    assert text.count("lost-") == 2 * 5  # key and recipient of five
+    assert text.count("lost-") == 2 * 5  # with the key and recipient of message five

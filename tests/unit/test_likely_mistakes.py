@@ -1,4 +1,4 @@
-"""The mistakes that a refusal names: what looks like something else, what is not seen."""
+"""The mistakes that a refusal names: look-alike and invisible characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person has set wins over what `./sluice up` chooses, key by key."""
+"""Settings by a person override those of `./sluice up`, key by key."""
 
 from __future__ import annotations
 

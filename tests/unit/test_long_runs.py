@@ -1,4 +1,4 @@
-"""What `--long`, `--kind`, `--seeds` and `--seed` choose of the chaos tests."""
+"""Which chaos tests `--long`, `--kind`, `--seeds` and `--seed` select."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONG = "test_long.py"
 
 
 def collected(*options: str) -> list[str]:
-    """The ids of the tests that these options choose of tests/chaos."""
+    """The ids of the tests in tests/chaos that these options select."""
     command = [sys.executable, "-m", "pytest", "-q", "-n0", "--collect-only", "tests/chaos"]
     done = subprocess.run(
         [*command, "-p", "no:cacheprovider", *options],
@@ -32,7 +32,7 @@ def collected(*options: str) -> list[str]:
 
 
 def kinds(ids: list[str]) -> Counter[str]:
-    """How many schedules of each kind."""
+    """The number of schedules of each kind."""
     return Counter(each.rpartition("[")[2].partition("-")[0] for each in ids if "schedule" in each)
 
 

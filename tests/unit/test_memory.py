@@ -1,4 +1,4 @@
-"""Memory that was freed is kept for what is asked for next: told by the page faults."""
+"""Freed memory is kept for the next allocation, as the page faults show."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 BLOCK_BYTES = 400_000
 ROUNDS = 500
-# Two blocks at a time, as a record and its compressed copy: as many pages as they have.
+# Two blocks at a time, like a record and its compressed copy: the number of their pages.
 PAGES = 2 * BLOCK_BYTES // os.sysconf("SC_PAGE_SIZE")
 
 CODE = f"""
@@ -28,5 +28,5 @@ def test_blocks_of_some_hundred_kilobytes_are_not_new_memory_each_time() -> None
         [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, timeout=60
     )
     kept, faults = done.stdout.split()
-    # A C library without such thresholds says so, and is left as it is.
+    # A C library without such thresholds reports this and is not changed.
     assert kept == "False" or int(faults) < ROUNDS * PAGES / 10, done.stdout

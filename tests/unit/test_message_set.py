@@ -1,4 +1,4 @@
-"""The message set: every file is judged exactly as recorded beside it."""
+"""The message set: every file is judged exactly as recorded in expected.toml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The limit on open files follows what a process may need, within the hard limit."""
+"""The limit on open files is set to what a process may need, within the hard limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which events are copied to the client's own topic, and as what."""
+"""Which events are copied to the client's own topic, and the form of the copy."""
 
 import pytest
 from msgspec.structs import replace
@@ -78,7 +78,7 @@ def test_a_message_on_its_way_to_another_attempt_stays_marked() -> None:
 @pytest.mark.parametrize("own_events", [False, True])
 def test_validate_marks_what_it_passes_as_the_client_wants_it(own_events: bool) -> None:
     client = replace(CLIENT, own_events=own_events)
-    # What came marked otherwise is marked anew.
+    # A different mark from before is overwritten.
     before = replace(ENVELOPE, own_events=not own_events)
     verdict = judge(before, client, Policy(307_200, Lanes({})), NOW)
     assert isinstance(verdict, Passed)

@@ -1,4 +1,4 @@
-"""A probe's answer is that of its last question, or that the question does not return."""
+"""A probe reports the result of its last check, or that the check does not return."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shared.runtime.probe import Probe
 
 
 class Asked:
-    """A question whose answers a test gives; each call waits for one."""
+    """A check whose results a test sets; each call waits for one."""
 
     def __init__(self, *answers: str | Exception) -> None:
         self._answers = list(answers)
@@ -25,7 +25,7 @@ class Asked:
 
 
 def last_answer(*answers: str | Exception) -> str:
-    """The fault once all of these were given, before the next question is answered."""
+    """The fault after all these results, before the next check ends."""
     seen: list[str] = []
     asked = Asked(*answers)
 

@@ -1,4 +1,4 @@
-"""The header a proxy puts before a connection: read whole, in pieces, broken."""
+"""The PROXY header of a connection: read whole, in pieces, and invalid."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
 
 
 def read_as_asked(data: bytes) -> tuple[Found, int]:
-    """Read as the edge does, never more than is asked for; what was found, how much was read."""
+    """Read as the edge does, never more than requested; return the result and the bytes read."""
     taken = 0
     while isinstance(found := parse(data[:taken]), More) and taken < len(data):
         assert found.missing_bytes > 0
@@ -68,7 +68,7 @@ def read_as_asked(data: bytes) -> tuple[Found, int]:
 
 
 def read_in_steps(data: bytes, steps: list[int]) -> Found:
-    """What is found first when the bytes come in pieces of these lengths."""
+    """The first result when the bytes arrive in pieces of these lengths."""
     taken, lengths = 0, iter(steps)
     while isinstance(found := parse(data[:taken]), More) and taken < len(data):
         taken = min(taken + next(lengths, len(data)), len(data))

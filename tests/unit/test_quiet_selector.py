@@ -1,4 +1,4 @@
-"""The selector answers as the standard library's does."""
+"""The selector behaves like the standard library's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.stream.kafka_python.quiet_selector import QuietSelector
 
 
 class File:
-    """A file object that is not described."""
+    """A file object without a description."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -37,7 +37,7 @@ def test_a_known_file_is_found_by_object_and_by_descriptor() -> None:
             file = File(reading)
             key = registered(selector, file).get_key(file)
             assert (key.data, selector.get_key(reading)) == ("data", key)
-            file.descriptor = -1  # closed meanwhile
+            file.descriptor = -1  # closed in the meantime
             assert selector.get_key(file) == key
     finally:
         os.close(reading)

@@ -1,4 +1,4 @@
-"""What the metadata of topics says about reading and writing them now."""
+"""Whether topics can be read and written now, according to their metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of refused records is cut; a batch that cannot be decoded is refused."""
+"""The stored part of refused records is truncated; an undecodable batch is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""clients.yaml: what it may say, every way of being wrong, and what an apply changes."""
+"""clients.yaml: valid contents, every kind of error, and the changes by an apply."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_domains_are_kept_as_lower_case_a_labels(given: str, kept: str) -> None:
         ("forwarding_address", ".r@a.example", "forwarding_address", "one bare address"),
         ("forwarding_address", "r" * 65 + "@a.example", "forwarding_address", "64 octets"),
         ("forwarding_address", None, "forwarding_address", "it is required"),
-        # R: its host is not the sending domain nor part of it.
+        # R: its host must not be the sending domain or a part of it.
         ("forwarding_address", "r@news.acme.example", "forwarding_address", "neither the sending"),
         ("forwarding_address", "r@NEWS.acme.EXAMPLE", "forwarding_address", "neither the sending"),
         ("forwarding_address", "r@x.news.acme.example", "forwarding_address", "nor part of it"),
@@ -327,7 +327,7 @@ def test_a_sending_domain_of_another_registered_client_is_refused() -> None:
     with pytest.raises(RegistryError, match="the registered client acme has it"):
         plan_changes([thief], {"acme": ACME})
     assert plan_changes([thief], {"acme": ACME}, prune=True).removed == ("acme",)
-    # Both change hands in one apply.
+    # Both clients exchange them in one apply.
     moved = msgspec.structs.replace(ACME, sending_domain="new.acme.example")
     assert plan_changes([thief, moved], {"acme": ACME}).to_write == (thief, moved)
 

@@ -1,4 +1,4 @@
-"""A message is judged and counted alike, whether the front door or validate refuses it."""
+"""A message is judged and counted in the same way by the front door and by validate."""
 
 from __future__ import annotations
 

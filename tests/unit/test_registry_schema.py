@@ -1,4 +1,4 @@
-"""The schema of clients.yaml: it takes what the parser takes and refuses what it can refuse."""
+"""The schema of clients.yaml: it accepts what the parser accepts and refuses what it can."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ Editor.add_constructor("tag:yaml.org,2002:str", construct)
 
 
 def seen_by_an_editor(text: str) -> Any:
-    """The file's tree; the keys of a table are text to an editor whatever they look like."""
+    """The file's tree; an editor treats all keys of a table as text."""
     return as_json(yaml.load(text, Editor))
 
 

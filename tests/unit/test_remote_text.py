@@ -1,4 +1,4 @@
-"""A peer's words as they may stand in an event, a log line or a header."""
+"""A peer's text, made safe for an event, a log line or a header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server's refusal means: the table's own examples, and what it must never get wrong."""
+"""The meaning of a server's refusal: the examples of the table, and critical cases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes: overrides, and what an answer of the DNS means."""
+"""Routes: overrides, and the meaning of DNS answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules R1 to R12: what breaks each, what a broken one does to the others."""
+"""The rules R1 to R12: what breaks each, and how a broken rule affects the others."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ def test_an_added_line_breaks_its_rule_wherever_it_stands(
     )
     end = b"\r\n" if b"\r\n" in content[:500] else b"\n"
     head, _, body = content.partition(end + end)
-    # A message without an empty line ends its last header line; behind that is no header.
+    # Without an empty line, the end of the message ends the last header line.
     lines = head.removesuffix(end).split(end)
     starts = [at for at, text in enumerate(lines) if text[:1] not in (b" ", b"\t")]
     at = data.draw(st.sampled_from([*starts, len(lines)]))
@@ -270,7 +270,7 @@ def test_an_added_line_breaks_its_rule_wherever_it_stands(
     facts = scan(end.join(lines) + end + end + body)
     once = {"R2": "message_id_count", "R3": "to_count", "R4": "from_count", "R6": "subject_count"}
     if rule in once and getattr(scan(content), once[rule]) == 0:
-        return  # it was missing, and now it is there
+        return  # it was missing before
     assert rule in broken(facts)
 
 

@@ -1,4 +1,4 @@
-"""What `./sluice test` looks for before it asks apt for anything."""
+"""What `./sluice test` checks before it runs apt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: the sources and their order, conversion, and every way of being wrong."""
+"""Settings: the sources and their order, conversion, and every kind of error."""
 
 from __future__ import annotations
 
@@ -122,13 +122,13 @@ def test_a_text_from_the_environment_becomes_a_value_of_its_keys_type(
         ({}, "[deliver]\nconnections = '7'\n", "deliver.connections", "number from 1 to 100"),
         ({}, "[deliver]\nroutes = 'a:1'\n", "deliver.routes", "a table of text to text"),
         ({}, "deliver = 5\n", "deliver", "a table: [deliver]"),
-        # Names that do not exist, with the closest that does.
+        # Unknown names, with the closest known name.
         ({"SLUICE_DELIVER__CONECTIONS": "5"}, "", "deliver.conections", "mean connections?"),
         ({"SLUICE_DELIVR__RATE": "5"}, "", "delivr", "mean deliver?"),
         ({"SLUICE_DELIVER_RATE": "5"}, "", "deliver_rate", "SLUICE_DELIVER__RATE"),
         ({}, "[deliver]\nrates = 1\n", "deliver.rates", "mean rate?"),
         ({}, "[delivery]\nrate = 1\n", "delivery", "mean deliver?"),
-        # Values that clash with one another.
+        # Values that contradict one another.
         ({"SLUICE_DELIVER__DKIM": "true"}, "", "deliver", "deliver.dkim needs deliver.hmac_key"),
         # Files that cannot be read.
         ({"SLUICE_CONFIG": "/nonexistent.toml"}, "", "SLUICE_CONFIG", "can be read"),
@@ -156,7 +156,7 @@ def test_what_belongs_to_other_services_and_programs_is_left_alone(tmp_path: Pat
     environ = {
         "SLUICE_BILLING__ANYTHING": "x",
         "SLUICE_FAILPOINT": "deliver.data_sent:1",
-        "SLUICE_DELIVER_SERVICE_HOST": "10.0.0.1",  # as Kubernetes sets for a Service
+        "SLUICE_DELIVER_SERVICE_HOST": "10.0.0.1",  # set by Kubernetes for a Service
         "PATH": "/bin",
     }
     assert read(environ, "[ingest]\nx = 1\n", tmp_path).settings.deliver == DeliverSettings()
@@ -201,7 +201,7 @@ def test_a_row_tells_all_that_the_reference_needs() -> None:
         ("password", "x", MASK),
         ("hmac_key", "x", MASK),
         ("api_keys", ["x"], MASK),
-        ("token", "", ""),  # that none is set may be seen
+        ("token", "", ""),  # it is visible that none is set
         ("key_file", "/etc/key", "/etc/key"),
         ("keyword", "x", "x"),
         ("url", "redis://:pw@h:1/0", f"redis://:{MASK}@h:1/0"),

@@ -1,4 +1,4 @@
-"""How late the sink answers, by the recipient's local part."""
+"""The delay of the sink's replies, by the recipient's local part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client's session: what it writes, and which answer belongs to what."""
+"""A client's session: what it writes, and which reply belongs to which command."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def begin(extensions: Extensions = PIPELINING) -> ClientSession:
 
 
 def feed(session: ClientSession, cut: Cut, data: bytes) -> list[ClientEvent]:
-    """Read the answers; what comes behind a 354 comes in a read of its own, later."""
+    """Read the replies; data after a 354 arrives later, in a separate read."""
     *groups, last = data.split(GO)
     reads = [part for group in groups for part in cut(group + GO)]
     return [event for part in [*reads, *cut(last)] for event in session.receive(part)]
@@ -61,16 +61,16 @@ def finished(stage: Stage, code: int, text: str = "no") -> Finished:
     return Finished(stage, Reply(code, "", text))
 
 
-# What the server answers to the pipelined group, the events, what is written before the next MAIL.
+# The server's replies to the pipelined group, the events, the bytes before the next MAIL.
 GROUPS: list[tuple[bytes, list[ClientEvent], bytes]] = [
     (OK + OK + GO, [SEND], b""),
     (OK + OK + GO + OK, [SEND, Finished(Stage.CONTENT, Reply(250, "2.0.0", "ok"))], b""),
     (OK + OK + GO + b"550 no\r\n", [SEND, finished(Stage.CONTENT, 550)], b""),
     (OK + OK + GO + b"451 no\r\n", [SEND, finished(Stage.CONTENT, 451)], b""),
-    # The recipient is refused and DATA too: the sender is still held.
+    # The recipient and DATA are refused: the sender is still set.
     (OK + b"550 no\r\n554 none\r\n", [finished(Stage.RCPT, 550)], b"RSET\r\n"),
     (OK + b"450 no\r\n503 none\r\n", [finished(Stage.RCPT, 450)], b"RSET\r\n"),
-    # The recipient is refused, but 354 comes: a lone dot, then all is clear.
+    # The recipient is refused, but 354 arrives: a single dot ends the transaction.
     (OK + b"550 no\r\n" + GO, [LONE_DOT], b""),
     (OK + b"550 no\r\n" + GO + b"554 none\r\n", [LONE_DOT, finished(Stage.RCPT, 550)], b""),
     (OK + b"550 no\r\n" + GO + OK, [LONE_DOT, finished(Stage.RCPT, 550)], b""),
@@ -141,7 +141,7 @@ def test_an_answer_out_of_step_ends_the_session(cut: Cut, answers: bytes) -> Non
         feed(begin(), cut, answers)
 
 
-# What comes behind the reply that ends a transaction ends the session, and changes nothing.
+# Data after the reply that ends a transaction ends the session, and changes nothing.
 BEHIND_THE_END: list[tuple[bytes, Stage, int]] = [
     (OK + OK + GO + b"250 ok\r\n250 again\r\n", Stage.CONTENT, 250),
     (OK + OK + GO + b"250 ok\r\n25", Stage.CONTENT, 250),

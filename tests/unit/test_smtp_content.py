@@ -1,4 +1,4 @@
-"""Message content: line ends, dots, the end mark, the buffer it is taken from."""
+"""Message content: line ends, dots, the end mark, the input buffer."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_content_is_encoded_so_that_only_its_end_ends_it(content: bytes, encoded
         (b"a\r\r\n", False),
         (b"a\n\r\n", False),
         (b"\n\r", False),
-        (b"\xc2\x85\xe2\x80\xa8\x0b\x0c", True),  # line ends of Unicode are none here
+        (b"\xc2\x85\xe2\x80\xa8\x0b\x0c", True),  # Unicode line ends are not line ends here
     ],
 )
 def test_only_crlf_passes_as_clean(content: bytes, expected: bool) -> None:
@@ -103,7 +103,7 @@ def test_what_a_buffer_calls_free_of_stuffed_dots_is_so(parts: list[bytes], size
     assert decode_content(taken) == content
     if not buffer.may_be_stuffed:
         assert taken == content
-    if size > len(encoded):  # in one piece nothing is in doubt
+    if size > len(encoded):  # in one piece nothing is ambiguous
         assert buffer.may_be_stuffed == (taken != content)
     assert [buffer.take_line(100), buffer.take_line(100)] == [b"NOOP", b"."]
 

@@ -91,7 +91,7 @@ def test_a_path_is_read_or_its_fault_is_named(argument: str, expected: Path | Sy
     assert parse_path(argument, "FROM:") == expected
 
 
-# The line, and what is found without reading it word by word.
+# The line, and the result of the fast path.
 PLAIN: list[tuple[bytes, tuple[bool, str] | None]] = [
     (b"MAIL FROM:<a@b.example>", (True, "a@b.example")),
     (b"mail from:<a.b+c@b.example>", (True, "a.b+c@b.example")),

@@ -1,4 +1,4 @@
-"""Replies: read whole, byte by byte, and with bytes behind them."""
+"""Replies: read whole, byte by byte, and with trailing bytes."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_any_bytes_are_a_reply_an_error_or_incomplete(data: bytes) -> None:
         pass
 
 
-# What servers were seen to answer to the content of a message, and what it means.
+# Replies to DATA observed from real servers, and their meaning.
 ODD_BUT_CLEAR = [
     (b"250 2.0.0 queued as 1\n", Reply(250, "2.0.0", "queued as 1")),
     (b"250-queued\r\nas number 1\r\n250 bye\r\n", Reply(250, "", "queued\nas number 1\nbye")),

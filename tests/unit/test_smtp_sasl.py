@@ -1,4 +1,4 @@
-"""PLAIN, LOGIN and SCRAM-SHA-256 as the server speaks them; the example of RFC 7677."""
+"""The server side of PLAIN, LOGIN and SCRAM-SHA-256; the example of RFC 7677."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ PENCIL = offer_of("pencil")
         (b"\0" + b"a" * (MAX_NAME_OCTETS + 1) + b"\0s", SaslFault.NAME),
         (b"\0a\0" + b"s" * MAX_PASSWORD_OCTETS, Login("a", "s" * MAX_PASSWORD_OCTETS)),
         (b"\0a\0" + b"s" * (MAX_PASSWORD_OCTETS + 1), SaslFault.NAME),
-        # Compatibility letters are those they stand for; some become eighteen.
+        # Compatibility characters are replaced by their equivalents; some become eighteen.
         ("\0ａcme\0ﬁsh".encode(), Login("acme", "fish")),
         ("\0a\0" + "\ufdfa" * 300, SaslFault.NAME),
         (b"", SaslFault.MESSAGE),
@@ -177,7 +177,7 @@ def test_a_client_first_message_is_read_strictly(first: bytes, step: Step) -> No
         b"c=biws,r=" + NONCE,
         b"c=biws,r=" + NONCE[:-1] + b",p=" + PROOF,
         b"c=biws,r=" + NONCE + b"x,p=" + PROOF,
-        b"c=eSws,r=" + NONCE + b",p=" + PROOF,  # "y,," where "n,," was said
+        b"c=eSws,r=" + NONCE + b",p=" + PROOF,  # "y,," instead of the "n,," sent before
         b"r=" + NONCE + b",c=biws,p=" + PROOF,
         b"c=biws,r=" + NONCE + b",p=" + PROOF[:-1],
         b"c=biws,r=" + NONCE + b",p=AAAA",

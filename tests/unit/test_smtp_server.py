@@ -1,4 +1,4 @@
-"""A server's session: dialogs read whole, byte by byte, and with bytes behind them."""
+"""A server's session: dialogs read whole, byte by byte, and with trailing bytes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def accept(event: ServerEvent) -> Reply:
 
 
 class Peer:
-    """A session with a policy that answers at once; keeps what happened."""
+    """A session with a policy that answers immediately; records what happened."""
 
     def __init__(self, options: ServerOptions = OPTIONS, policy: Policy = accept) -> None:
         self.session = ServerSession(options)
@@ -79,7 +79,7 @@ def talk(cut: Cut, data: bytes, options: ServerOptions = OPTIONS) -> Peer:
     return peer
 
 
-# What the client says after the greeting, and the codes of the answers.
+# The client's commands after the greeting, and the codes of the replies.
 DIALOGS = [
     (EHLO, [250]),
     (b"HELO me\r\n", [250]),
@@ -242,7 +242,7 @@ def test_starttls_forgets_everything_said_before_it() -> None:
 def test_commands_behind_starttls_in_plain_text_are_never_carried_out(cut: Cut) -> None:
     peer = talk(cut, EHLO + b"STARTTLS\r\n" + b"MAIL FROM:<evil@b>\r\n", TLS)
     assert not any(isinstance(event, Mail) for event in peer.events)
-    if peer.session.state is State.TLS:  # the injected bytes came after our 220
+    if peer.session.state is State.TLS:  # the injected bytes arrived after our 220
         with pytest.raises(LocalProtocolError):
             peer.session.tls_started()
     else:
@@ -330,7 +330,7 @@ _COMMANDS = st.sampled_from([
 def test_commands_in_their_plainest_form_are_carried_out_as_all_others(
     lines: list[str], needs_login: bool
 ) -> None:
-    # A space at the end of a command is let pass, and has the command read word by word.
+    # A space at the end of a command is accepted; the command takes the slow path.
     plain, padded = Peer(), Peer()
     if needs_login:
         options = ServerOptions("mx.example", requires_auth=True)

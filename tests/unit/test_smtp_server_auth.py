@@ -1,4 +1,4 @@
-"""AUTH in a server's session: dialogs read whole, byte by byte, and with bytes behind them."""
+"""AUTH in a server's session: dialogs read whole, byte by byte, and with trailing bytes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ BAD = b"AUTH PLAIN " + b64(b"\0acme\0wrong")
 
 
 class Peer:
-    """A session with a policy that knows PASSWORDS; keeps what happened."""
+    """A session with a policy that accepts PASSWORDS; records what happened."""
 
     def __init__(self, options: ServerOptions = OPTIONS) -> None:
         self.session = ServerSession(options)
@@ -64,7 +64,7 @@ class Peer:
         self.session.take_output()
 
     def receive(self, data: bytes) -> bytes:
-        """What is answered to this."""
+        """Return the reply to these bytes."""
         self.session.receive(data)
         while (event := self.session.next_event()) is not None:
             self.events.append(event)
@@ -99,7 +99,7 @@ def talk(cut: Cut, data: bytes, options: ServerOptions = OPTIONS) -> Peer:
     return peer
 
 
-# What the client says after the greeting, the codes of the answers, who is logged in then.
+# The client's commands after the greeting, the codes of the replies, the login at the end.
 DIALOGS = [
     (GOOD, [503], ""),
     (EHLO + GOOD, [250, 235], "acme"),
@@ -174,7 +174,7 @@ def test_half_a_line_behind_a_dialog_changes_nothing(
 
 
 def scram(peer: Peer, client: ScramClient) -> bytes:
-    """Speak as far as the client's proof; what is answered to it."""
+    """Run the exchange up to the client's proof; return the reply."""
     peer.receive(EHLO + b"AUTH SCRAM-SHA-256\r\n")
     server_first = peer.receive(b64(client.first()))
     assert server_first.startswith(b"334 ")

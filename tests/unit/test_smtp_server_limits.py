@@ -1,4 +1,4 @@
-"""Where a server's session stops bearing its peer, or stops trusting where its message ended."""
+"""When a server's session ends at a limit, or no longer trusts the end of a message."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BDAT = b"BDAT 9\r\n"
 TAKEN = ENVELOPE + b".\r\nNOOP\r\nNOOP\r\nFOO\r\n"
 TOO_LONG = b"x" * MAX_COMMAND_BYTES + b"\r\n"
 
-# What the client says after the greeting, and the codes of the answers.
+# The client's commands after the greeting, and the codes of the replies.
 DESYNCED = [
     (EHLO + ENVELOPE + b"a\nb\r\n.\r\n" + MAIL, [250, 250, 250, 354, 550, 421]),
     (EHLO + ENVELOPE + b"a\r\r\n.\r\nRSET\r\nEHLO x\r\n", [250, 250, 250, 354, 550, 250, 421]),
@@ -40,7 +40,7 @@ DESYNCED = [
     (EHLO + b"DATA\r\nNOOP\r\n" + MAIL, [250, 503, 250, 250]),
 ]
 IMPATIENT = [
-    # Idle commands and errors, and what makes up for them.
+    # Idle commands and errors, and what resets their counts.
     (EHLO + b"NOOP\r\n" * 4, [250, 250, 250, 250, 421]),
     (EHLO + b"NOOP\r\nRSET\r\nHELP\r\nVRFY x\r\n", [250, 250, 250, 214, 421]),
     (EHLO + b"FOO\r\n" * 3, [250, 500, 500, 421]),

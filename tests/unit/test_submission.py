@@ -92,7 +92,7 @@ STAMPS = {
 
 
 def stamped(created_at_ms: int, content: bytes = GOOD) -> Submission:
-    """A record of a topic that keeps its producer's time stamp."""
+    """A record of a topic that keeps the producer's timestamp."""
     origin = Origin("mail.intake.shop", 0, 1)
     return Submission("shop", origin, 0, content, created_at_ms=created_at_ms)
 
@@ -114,7 +114,7 @@ def test_a_record_stamped_by_its_producer_has_one_mail_id_whenever_it_is_read(
     first, later = (mail_id_of(stamped(created_at_ms)) for _ in range(2))
     assert first == later
     assert ids.from_bytes(ids.to_bytes(first)) == first
-    # A topic deleted and created again has another record at this offset.
+    # A topic that was deleted and created again has another record at this offset.
     assert mail_id_of(stamped(created_at_ms, GOOD + b"other\r\n")) != first
 
 
@@ -133,7 +133,7 @@ def test_bytes_that_are_no_message_are_refused_with_what_was_found(content: byte
     broken, *others = refusal.event.rules
     assert (broken.rule, broken.status) == (UNREADABLE, "5.6.0")
     assert refusal.event.reason.startswith(broken.reason)
-    # What is missing is told too, but for the one that lacks no more than the empty line.
+    # Missing headers are reported too, except if only the empty line is missing.
     assert [one.rule for one in others] in ([], ["R2", "R3", "R4", "R6"])
     assert refusal.event.mailing_id == "standard"
     assert refusal.content == content

@@ -1,4 +1,4 @@
-"""What makes two submissions the same, and what follows from it."""
+"""When two submissions are duplicates, and the consequences."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ MESSAGE = Message(ENVELOPE, b"Subject: a\r\n\r\nbody\r\n")
         ({"message_id": "<2@news.shop.example>"}, False),
         ({"recipient": "berta@r.example"}, False),
         ({"submission_key": "order-1"}, False),
-        # Neither may borrow letters from its neighbour.
+        # Neither value may run into the other.
         ({"client": "sho", "message_id": "p<1@news.shop.example>"}, False),
     ],
 )
@@ -96,7 +96,7 @@ def test_a_key_given_by_the_platform_is_one_of_its_source() -> None:
     assert len(found) == 5
 
 
-# A message as it came, and as an older ingest would have handed it on.
+# A message as submitted, and as an older ingest would have passed it on.
 LF = MESSAGE.content.replace(b"\r\n", b"\n")
 WITH_SOURCE = replace(ENVELOPE, submission_key="7", submission_source="/shop")
 
@@ -186,11 +186,11 @@ def test_a_mail_id_has_sixteen_bytes_and_back(octets: bytes) -> None:
 def test_each_place_differs_and_none_is_zero() -> None:
     places = {place_of(p, o, i) for p in range(4) for o in range(50) for i in range(64)}
     assert 0 not in places
-    # 24 bits: of 12,800 places a few may fall together.
+    # 24 bits: a few of the 12,800 positions may collide.
     assert len(places) > 12_780
 
 
-# -- what validate makes of the answers
+# -- how validate uses the answers
 
 
 def judged(verdict: object, origin: Origin = FROM_KAFKA) -> Judged:
@@ -268,7 +268,7 @@ def test_without_an_answer_or_with_a_free_key_it_goes_on() -> None:
         assert batch.received == {("shop", "standard", ""): 1}
 
 
-# -- what the front door writes
+# -- the records of the front door
 
 
 def pending(count: int) -> list[PendingWrite[Message]]:

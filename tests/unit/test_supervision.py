@@ -1,4 +1,4 @@
-"""What the supervisor decides, and where a line's state lies."""
+"""The supervisor's decisions, and the location of a pipeline's state."""
 
 from __future__ import annotations
 

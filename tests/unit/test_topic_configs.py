@@ -1,4 +1,4 @@
-"""Which configs each topic has, and which differences may be altered without an operator."""
+"""The configs of each topic, and which differences are altered automatically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client whose lane is not configured: its mail goes by `default`, and operators are warned."""
+"""A client whose lane is not configured: its mail uses `default`, and operators are warned."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONTENT = (
 
 
 class Registry:
-    """A registry that is whole from the start."""
+    """A registry that is complete from the start."""
 
     def __init__(self, *clients: Client) -> None:
         self._clients = {client.name: client for client in clients}

@@ -1,4 +1,4 @@
-"""What a run of events adds to which month and mailing."""
+"""What a batch of events adds to each month and mailing."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -345,7 +345,7 @@ def test_a_month_is_written_with_year_and_month(text: str, well: bool) -> None:
         (
             CountingProgress(True, "log", {0: 12, 1: 5}, {}),
             "",
-        ),  # counted on since the ends were asked
+        ),  # counted since the end offsets were read
         (CountingProgress(True, "log", {0: 10, 1: 5}, {0: "2026-10"}), ""),
         (CountingProgress(True, "log", {0: 9, 1: 5}, {}), "1 records of 1 partitions"),
         (CountingProgress(True, "log", {0: 10}, {}), "5 records of 1 partitions"),

@@ -1,4 +1,4 @@
-"""Where a message waits for its earliest time: near enough to it, never past it, not for long."""
+"""Where a message waits for its earliest time: close to it, never past it, no hop too long."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_however_late_each_stay_ends_the_message_is_in_time_after_few_copies(
         assert stayed_ms <= delay_ms * (1 + JITTER_SHARE)
         assert stayed_ms >= delay_ms or hop.until_ms == earliest
         is_last = hop.until_ms == earliest
-        # The heads before it on the topic make it later by at most the jitter of retries.
+        # Earlier records on the topic delay it by at most the jitter of retries.
         now = hop.until_ms + (0 if is_last else int(delay_ms * lateness[copies]))
         copies += 1
         assert is_last or now <= earliest

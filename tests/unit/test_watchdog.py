@@ -1,4 +1,4 @@
-"""The watchdog: what ends a process, and what does not."""
+"""The watchdog: what ends a process and what does not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATIENCE_S = 20.0
 
 
 class Ending:
-    """Stands where the process would be ended."""
+    """Replaces the end of the process."""
 
     def __init__(self) -> None:
         self.step = ""
@@ -49,7 +49,7 @@ def test_while_what_it_waits_for_is_away_a_step_may_take_as_long_as_it_likes() -
         return is_away
 
     with Watchdog(LIMIT_S, ending, look).guard("a commit"):
-        for _ in range(5):  # it is asked again half a limit later, so this is more than two limits
+        for _ in range(5):  # it checks again half a limit later, so this is more than two limits
             assert asked.acquire(timeout=PATIENCE_S)
         assert not ending.happened.is_set()
         is_away = False

@@ -1,4 +1,4 @@
-"""What is withdrawn of the messages that Kafka did not acknowledge in time."""
+"""Which messages are withdrawn if Kafka did not acknowledge them in time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHER = ids.encode(7)
 
 
 class Keys:
-    """Stands for Redis: gives the answers it was made with, and keeps what it was asked."""
+    """Replaces Redis: returns prepared answers and records the requests."""
 
     def __init__(self, answers: Sequence[Answer]) -> None:
         self.answers = answers
@@ -95,5 +95,5 @@ def test_what_is_given_up_while_its_key_is_reserved_is_not_written() -> None:
     (result,) = writer.write([given_up, first_of_two])
     assert producer.sent == 1
     assert result.pending == [first_of_two]
-    # Both have the mail id that Redis has them under now, so that both can be withdrawn.
+    # Both have the mail id that Redis stores now, so that both can be withdrawn.
     assert (given_up.mail_id, first_of_two.mail_id) == (OWN, FIRST)

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Hands in one message with curl, from a shell:
+# Submits one message with curl, from a shell:
 #
 #   sh submit_curl.sh URL NETRC SENDER RECIPIENT MESSAGE.eml [CURL OPTION]...
 #
-# URL is smtp://HOST:587 (STARTTLS) or smtps://HOST:465. NETRC is a file for your eyes only, with
-# the line `machine HOST login CLIENT password PASSWORD`. The answers of the server are printed;
-# the last but one holds the mail id.
+# URL is smtp://HOST:587 (STARTTLS) or smtps://HOST:465. NETRC is a file that only you may
+# read, with the line `machine HOST login CLIENT password PASSWORD`. The replies of the server are
+# printed; the last but one contains the mail id.
 set -eu
 
 url=$1 netrc=$2 sender=$3 recipient=$4 message=$5

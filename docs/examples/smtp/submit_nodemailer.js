@@ -1,9 +1,9 @@
-// Hands in messages with nodemailer over pooled connections.
+// Submits messages with nodemailer over pooled connections.
 //
 //   SLUICE_PASSWORD=... node submit_nodemailer.js HOST PORT tls|starttls CLIENT SENDER \
 //       RECIPIENT MESSAGE [RECIPIENT MESSAGE]...
 //
-// MESSAGE.eml goes out as it is; MESSAGE.json holds nodemailer's own fields (subject, text, ...).
+// MESSAGE.eml is sent unchanged; MESSAGE.json contains nodemailer's own fields (subject, text, ...).
 
 const { readFileSync } = require("node:fs");
 const nodemailer = require("nodemailer");
@@ -20,7 +20,7 @@ async function main([host, port, tls, client, sender, ...rest]) {
     host,
     port: Number(port),
     secure: tls === "tls", // TLS from the first byte on
-    requireTLS: true, // else STARTTLS, and nothing without it
+    requireTLS: true, // otherwise require STARTTLS
     auth: { user: client, pass: process.env.SLUICE_PASSWORD },
     pool: true,
     maxConnections: 5,
@@ -34,7 +34,7 @@ async function main([host, port, tls, client, sender, ...rest]) {
     if (result.status === "fulfilled") {
       console.log(result.value.response); // 250 2.0.0 Ok: queued as <mail id>
     } else {
-      // responseCode 4xx: hand it in again later. 5xx: it is refused, the response says why.
+      // responseCode 4xx: submit it again later. 5xx: it is refused; the response has the reason.
       console.log(result.reason.response ?? result.reason.message);
       process.exitCode = result.reason.responseCode >= 500 ? 1 : 75;
     }

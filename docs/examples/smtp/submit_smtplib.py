@@ -1,9 +1,9 @@
-"""Hands in one message with Python's smtplib.
+"""Submit one message with Python's smtplib.
 
     SLUICE_PASSWORD=... python submit_smtplib.py HOST PORT tls|starttls CLIENT RECIPIENT MESSAGE.eml
 
-Ends with 0 when the message is taken, 75 when it must be handed in again later, 1 when it is
-refused for good. Prints the answer, which holds the mail id or the rules that were broken.
+Exit code: 0 if the message is accepted, 75 if it must be submitted again later, 1 if it is
+refused permanently. Prints the reply, which contains the mail id or the broken rules.
 """
 
 import email.policy
@@ -19,7 +19,7 @@ TEMPORARY = 75
 
 
 def connect(host: str, port: int, tls: str) -> smtplib.SMTP:
-    """An encrypted connection; the certificate and its host name are checked."""
+    """Return an encrypted connection; the certificate and its host name are verified."""
     context = ssl.create_default_context()
     if tls == "tls":
         return smtplib.SMTP_SSL(host, port, timeout=60, context=context)
@@ -29,7 +29,7 @@ def connect(host: str, port: int, tls: str) -> smtplib.SMTP:
 
 
 def submit(smtp: smtplib.SMTP, sender: str, recipient: str, content: bytes) -> tuple[int, str]:
-    """The answer to the first command that is refused, else the one to the message."""
+    """Return the reply to the first refused command, else the reply to the message."""
     options = ["BODY=8BITMIME"]
     if not (sender + recipient).isascii():
         smtp.command_encoding = "utf-8"

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Hands in one message with swaks and shows the whole dialogue:
+# Submits one message with swaks and shows the whole dialogue:
 #
 #   SWAKS_OPT_auth_password=... sh submit_swaks.sh HOST:PORT CLIENT SENDER RECIPIENT MESSAGE.eml \
 #       --tls|--tls-on-connect [SWAKS OPTION]...
 #
-# The certificate is checked only because of --tls-verify. swaks adds a line end at the end of the
-# message, and makes a new line of every \n that stands in its text.
+# The certificate is verified only with --tls-verify. swaks adds a line end at the end of the
+# message, and replaces every \n in its text by a line end.
 set -eu
 
 server=$1 client=$2 sender=$3 recipient=$4 message=$5

@@ -1,4 +1,4 @@
-"""Hands in one CloudEvent with confluent-kafka (librdkafka).
+"""Publish one CloudEvent with confluent-kafka (librdkafka).
 
 python publish.py BOOTSTRAP CLIENT MESSAGE.eml
 """
@@ -11,15 +11,15 @@ from confluent_kafka import KafkaError, Message, Producer
 
 
 def told(error: KafkaError | None, message: Message) -> None:
-    """Called when Kafka has the record, or will not have it."""
+    """Report whether Kafka accepted the record."""
     if error is not None:
-        print(f"not handed in: {error}", file=sys.stderr)
+        print(f"not published: {error}", file=sys.stderr)
     else:
         print(f"{message.topic()} partition {message.partition()} offset {message.offset()}")
 
 
 def main(bootstrap: str, client: str, path: str) -> None:
-    """Publish the file as it is, with the attributes of the event as headers."""
+    """Publish the file unchanged, with the attributes of the event as headers."""
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
@@ -33,7 +33,7 @@ def main(bootstrap: str, client: str, path: str) -> None:
         value=Path(path).read_bytes(),
         headers=[
             ("ce_specversion", b"1.0"),
-            ("ce_id", str(uuid.uuid4()).encode()),  # the same when you hand in the mail again
+            ("ce_id", str(uuid.uuid4()).encode()),  # the same if you submit the mail again
             ("ce_type", b"com.example.newsletter.send"),
             ("ce_source", b"/example/newsletter"),
             ("content-type", b"message/rfc822"),
@@ -41,7 +41,7 @@ def main(bootstrap: str, client: str, path: str) -> None:
         on_delivery=told,
     )
     if producer.flush(30):
-        sys.exit("not handed in within 30 seconds")
+        sys.exit("not published within 30 seconds")
 
 
 if __name__ == "__main__":

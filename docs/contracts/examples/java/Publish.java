@@ -1,4 +1,4 @@
-// Hands in one CloudEvent with org.apache.kafka:kafka-clients.
+// Publishes one CloudEvent with org.apache.kafka:kafka-clients.
 //
 //   java -cp 'kafka-clients.jar:slf4j-api.jar' Publish.java BOOTSTRAP CLIENT MESSAGE.eml
 
@@ -30,14 +30,14 @@ public class Publish {
                 new ProducerRecord<>("mail.intake." + arguments[1], message);
         record.headers()
                 .add("ce_specversion", "1.0".getBytes(UTF_8))
-                // The same id when you hand in the same mail again.
+                // The same id if you submit the same mail again.
                 .add("ce_id", UUID.randomUUID().toString().getBytes(UTF_8))
                 .add("ce_type", "com.example.newsletter.send".getBytes(UTF_8))
                 .add("ce_source", "/example/newsletter".getBytes(UTF_8))
                 .add("content-type", "message/rfc822".getBytes(UTF_8));
 
         try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(settings)) {
-            RecordMetadata place = producer.send(record).get(); // throws when Kafka will not have it
+            RecordMetadata place = producer.send(record).get(); // throws if Kafka refuses it
             System.out.printf(
                     "%s partition %d offset %d%n", place.topic(), place.partition(), place.offset());
         }

@@ -1,8 +1,8 @@
-"""Hands in two messages with kafka-python: one as it is, one as a CloudEvent.
+"""Publish two messages with kafka-python: one plain, one as a CloudEvent.
 
     python publish.py BOOTSTRAP CLIENT SENDER RECIPIENT [CODE]
 
-SENDER is an address in the client's sending domain; CODE, where given, one of its active codes.
+SENDER is an address in the client's sending domain; CODE is one of its active codes.
 """
 
 import sys
@@ -15,7 +15,7 @@ from kafka import KafkaProducer
 
 
 def make_message(sender: str, recipient: str, subject: str) -> bytes:
-    """The bytes of a message that keeps the rules: one From, one To, a Subject, a Message-ID."""
+    """Return a message that keeps the rules: one From, one To, a Subject, a Message-ID."""
     message = EmailMessage(policy=SMTP)
     message["From"] = sender
     message["To"] = recipient
@@ -33,7 +33,7 @@ def main(bootstrap: str, client: str, sender: str, recipient: str, code: str = "
     producer = KafkaProducer(
         bootstrap_servers=bootstrap,
         acks="all",
-        enable_idempotence=True,  # else a retry of the client library may make two mails of one
+        enable_idempotence=True,  # otherwise a retry of the client library may duplicate a mail
     )
     # Plain: the value is the message. Headers are optional.
     headers = [("sluice-code", code.encode())] if code else []
@@ -43,7 +43,7 @@ def main(bootstrap: str, client: str, sender: str, recipient: str, code: str = "
     in_a_day = datetime.now(UTC) + timedelta(days=1)
     headers += [
         ("ce_specversion", b"1.0"),
-        ("ce_id", str(uuid.uuid4()).encode()),  # the same when you hand in the same mail again
+        ("ce_id", str(uuid.uuid4()).encode()),  # the same if you submit the same mail again
         ("ce_type", b"com.example.newsletter.send"),
         ("ce_source", b"/example/newsletter"),
         ("content-type", b"message/rfc822"),

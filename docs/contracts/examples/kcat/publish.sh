@@ -1,10 +1,9 @@
 #!/bin/sh
-# Hands in one CloudEvent with kcat, from a shell:
+# Publishes one CloudEvent with kcat, from a shell:
 #
 #   sh publish.sh BOOTSTRAP CLIENT MESSAGE.eml
 #
-# What kcat reads from standard input it splits at line ends; a file named as an argument is
-# one record as a whole.
+# kcat splits standard input at line ends; a file named as an argument becomes one record.
 set -eu
 
 # For a cluster with TLS and passwords add -X security.protocol=SASL_SSL

@@ -1,4 +1,4 @@
-// Hands in one CloudEvent in structured mode with kafkajs.
+// Publishes one CloudEvent in structured mode with kafkajs.
 //
 //   node publish.js BOOTSTRAP CLIENT MESSAGE.eml
 
@@ -14,7 +14,7 @@ async function main([bootstrap, client, path]) {
   await producer.connect();
   const event = {
     specversion: "1.0",
-    id: randomUUID(), // the same when you hand in the same mail again
+    id: randomUUID(), // the same if you submit the same mail again
     type: "com.example.newsletter.send",
     source: "/example/newsletter",
     datacontenttype: "message/rfc822",
@@ -37,6 +37,6 @@ async function main([bootstrap, client, path]) {
 }
 
 main(process.argv.slice(2)).catch((error) => {
-  console.error(`not handed in: ${error.message}`);
+  console.error(`not published: ${error.message}`);
   process.exitCode = 1;
 });
