@@ -1,4 +1,4 @@
-"""`--write-golden` writes what is recorded anew; look at the difference before you keep it."""
+"""`--write-golden` rewrites the recorded results; review the difference before you keep it."""
 
 from __future__ import annotations
 
