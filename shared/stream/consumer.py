@@ -55,6 +55,8 @@ COMMITTED_TIMEOUT_MS: Final = 10_000
 CLOSE_TIMEOUT_MS: Final = 3_000
 # If committed offsets take longer than this, an open transaction holds them back.
 POSITION_LATE_S: Final = 3.0
+# A rebalance may take this long beyond the session time-out: it waits for the slowest member.
+ABSENT_S: Final = 30.0
 
 
 class MembershipLost(Exception):
@@ -320,6 +322,8 @@ class StreamConsumer:
 
     def waiting_for(self) -> str:
         """Return the reason why assigned partitions are not read; "" if they are."""
+        if (absent_s := self._membership.unconfirmed_s()) > ABSENT_S:
+            return f"its place in the consumer group, not confirmed for {absent_s:.0f} s"
         late = without_position(self._consumer) & self.assignment()
         if not late:
             self._late_since = None

@@ -9,7 +9,9 @@ from collections import Counter
 import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
-from kafka.structs import OffsetAndMetadata, TopicPartition
+from kafka.errors import KafkaTimeoutError
+from kafka.future import Future
+from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
@@ -245,3 +247,26 @@ def test_a_member_whose_polls_are_short_and_far_apart_takes_up_each_join_once(
     thread.join(PATIENCE_S)
     rare.close()
     assert len(generations) == 1, "the group has come to rest"
+
+
+def test_a_join_that_failed_between_two_polls_is_sent_again(
+    kafka_bootstrap: str, topics: tuple[str, str]
+) -> None:
+    source, _ = topics
+    consumer = joined_consumer(ClientOptions(kafka_bootstrap, "only"), source)
+    membership = consumer.membership()
+    assert membership is not None
+    coordinator = consumer._consumer._coordinator
+    failed = Future()
+    failed.failure(KafkaTimeoutError("as a broker that restarts"))
+    request_rejoin(consumer._consumer)
+    coordinator.state, coordinator.rejoining = MemberState.REBALANCING, True
+    coordinator._join_task = failed
+
+    def has_joined() -> bool:
+        consumer.poll(20, 1)
+        found = consumer.membership()
+        return found is not None and found.generation_id > membership.generation_id
+
+    eventually(has_joined)
+    consumer.close()

@@ -22,6 +22,7 @@ from collections.abc import Callable, Generator
 from typing import Any, Final
 
 from kafka import KafkaConsumer
+from kafka.coordinator.base import MemberState
 
 from shared.stream.client import BOOTSTRAP_MS
 
@@ -41,6 +42,7 @@ class _FinishedJoin:
     """A finished join that looks unfinished, so that it is awaited and not replaced."""
 
     is_done = False
+    exception = None
 
     def __init__(self, task: Any) -> None:
         self._task = task
@@ -62,8 +64,10 @@ def keep_finished_joins(consumer: KafkaConsumer) -> None:
 
     async def take_up_or_join(timeout_ms: float | None = None) -> Any:
         task = coordinator._join_task
-        # The client forgets each join that it has awaited to its end.
-        if task is not None and task.is_done:
+        # The client forgets each join that it has awaited to its end. One that failed, perhaps with
+        # a time-out of its own, is not awaited again: a new one is sent.
+        has_joined = task is not None and task.is_done and task.exception is None
+        if has_joined and coordinator.state is MemberState.REBALANCING:
             coordinator._join_task = _FinishedJoin(task)
         return await join(timeout_ms=timeout_ms)
 

@@ -44,6 +44,7 @@ class Membership:
         self._coordinator = coordinator = consumer._coordinator
         self._subscription = consumer._subscription
         self._confirmed_at = float("-inf")
+        self._created_at = clock()
         # The reason why the membership is lost; "" while it is held or has not begun.
         self.lost = ""
         # True: another process uses this instance name.
@@ -60,6 +61,11 @@ class Membership:
     def has_lease(self) -> bool:
         """Whether the broker certainly keeps this member now."""
         return not self.lost and self._clock() < self._confirmed_at + self._session_timeout_s
+
+    def unconfirmed_s(self) -> float:
+        """How long ago the lease expired, or the consumer was created; 0 with a lease."""
+        since = max(self._confirmed_at, self._created_at) + self._session_timeout_s
+        return max(0.0, self._clock() - since)
 
     def _on_reset(self, member_id: str = _UNKNOWN_MEMBER) -> None:
         # A generation below 0 has not joined yet: nothing is lost.
