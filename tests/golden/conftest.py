@@ -6,4 +6,4 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-golden", action="store_true", help="write the golden files anew")
+    parser.addoption("--write-golden", action="store_true", help="rewrite the golden files")
