@@ -1,8 +1,8 @@
 """Fixtures for the whole suite: one real Kafka and one real Redis for a run.
 
-They are started by the first test that asks for one and shared by all workers of pytest-xdist;
-the worker that started them ends them when the last one has finished. Topics, keys and groups
-are therefore shared too: a test names its own. Only FLUSHDB is allowed, never FLUSHALL.
+The first test that needs one starts them for all workers of pytest-xdist; the worker that started
+them stops them when the last worker has finished. Topics, keys and groups are therefore shared
+too: each test uses its own names. Only FLUSHDB is allowed, never FLUSHALL.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from shared.stream.admin import ensure_topics
 from shared.topics import names
 from tests.chaos.scenario import FIXED, Kind
 
-# On a busy machine an example takes as long as it takes; pytest-timeout ends a test that hangs.
+# A busy machine makes examples slow; pytest-timeout ends a test that hangs.
 hypothesis.settings.register_profile(
     "sluice", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("sluice")
 
 _WORKER = "PYTEST_XDIST_WORKER"
-# A server has 16 databases; workers get one each.
+# A server has 16 databases; each worker gets one.
 _DATABASES = 16
 
 
 class Parts(Struct, frozen=True):
-    """Where the shared parts are, and the process that keeps them."""
+    """The addresses of the shared parts, and the process that runs them."""
 
     kafka: str
     redis: str
@@ -61,7 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long tests run with --long, all others without it."""
+    """Select long tests with --long, all others without it."""
     is_long = config.getoption("--long")
     wanted = [item for item in items if (item.get_closest_marker("long") is not None) == is_long]
     config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
@@ -87,13 +87,13 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     if line is not None:
         with _locked(lock, fcntl.LOCK_EX):
             address.unlink()
-        with _locked(Path(found.users), fcntl.LOCK_EX):  # when the last user is through
+        with _locked(Path(found.users), fcntl.LOCK_EX):  # when the last user has finished
             line.stop()
 
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap(parts: Parts) -> str:
-    """host:port of the shared broker, on which the line's topics exist, with the lane `default`."""
+    """host:port of the shared broker, which has the pipeline's topics, with the lane `default`."""
     return parts.kafka
 
 

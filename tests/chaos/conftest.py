@@ -1,7 +1,7 @@
-"""Fixtures of the chaos tests: one stage for all of them, seeds, and the last look.
+"""Fixtures of the chaos tests: one stage for all of them, seeds, and the final check.
 
-`pytest tests/chaos --seeds N` runs the tests that roll dice with N seeds, `--seed S` with the
-one seed S. Every run prints its seed. Schedules of faults (scenes.py) have stages of their own;
+`pytest tests/chaos --seeds N` runs the randomised tests with N seeds, `--seed S` with only the
+seed S. Every run prints its seed. Schedules of faults (scenes.py) have separate stages;
 with `--long` their figures go to .sluice/long/chaos.json and a table at the end.
 """
 
@@ -24,9 +24,9 @@ from tests.chaos.stage import Stage, stage_name
 _SEEDS_IN_THE_TEST_RUN: Final = 2
 _SEEDS_IN_LONG_RUNS: Final = 20
 RESULTS_FILE: Final = paths.STATE / "long" / "chaos.json"
-# The same in every process of one test run, where a plugin spreads it over several.
+# The same in all processes of one test run (pytest-xdist).
 _FIRST_SEED: Final = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID")).randrange(10**6)
-# The short schedules of a usual run are always the same: one of them once sent 27 messages twice.
+# Fixed, so that normal runs repeat a schedule that once sent 27 messages twice.
 _SHORT_SEED: Final = 891_353
 _RESULTS: Final = pytest.StashKey[Results]()
 
@@ -37,9 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With pytest-xdist (--dist loadgroup) all of them stay in one process: one line for all.
+    """With pytest-xdist (--dist loadgroup) all of them run in one process, with one pipeline.
 
-    Of the long ones only those of the kinds that --kind names run.
+    Only the long tests of the kinds that --kind names run.
     """
     here = Path(__file__).parent
     kinds = config.getoption("--kind")
@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if marker is not None and kinds and _kind_of(item) not in kinds:
             left.append(item)
     config.hook.pytest_deselected(items=left)
-    # Schedules first: the line that the other chaos tests share is not there yet, then.
+    # Schedules first, while the pipeline shared by the other chaos tests does not exist yet.
     items[:] = sorted(
         (item for item in items if item not in left),
         key=lambda item: "scenes" not in getattr(item, "fixturenames", ()),
@@ -64,9 +64,9 @@ def _kind_of(item: pytest.Item) -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`seed` takes every seed, `one_seed` a certain one unless --seed names another.
+    """`seed` gets every seed, `one_seed` a fixed one unless --seed names another.
 
-    `kind` and `long_seed` take every kind and seed of a long run.
+    `kind` and `long_seed` get every kind and seed of a long run.
     """
     config = metafunc.config
     seeds = _seeds(config, _SEEDS_IN_THE_TEST_RUN)
@@ -76,7 +76,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         one = config.getoption("--seed")
         metafunc.parametrize("one_seed", [_SHORT_SEED if one is None else one], ids=["seed-1"])
     if "long_seed" in metafunc.fixturenames:
-        # All of one membership, then all of the other: a stage has one.
+        # First all of one kind of membership, then all of the other: a stage has only one.
         many = sorted(_seeds(config, _SEEDS_IN_LONG_RUNS), key=lambda seed: seed % 2)
         pairs = [(kind, seed) for kind in Kind for seed in many]
         metafunc.parametrize(("kind", "long_seed"), pairs, ids=[f"{k}-{s}" for k, s in pairs])
@@ -95,7 +95,7 @@ def _seeds(config: pytest.Config, unless_named: int) -> list[int]:
 
 @pytest.fixture(scope="package")
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """The line that all chaos tests share; each run is judged once more at the end."""
+    """The pipeline that all chaos tests share; each run is judged again at the end."""
     stage = Stage(stage_name())
     try:
         yield stage
@@ -108,7 +108,7 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
 
 @pytest.fixture(scope="module")
 def scenes(request: pytest.FixtureRequest) -> Iterator[Scenes]:
-    """What performs schedules of faults. Its stage ends with the module: a dozen idle processes
+    """Runs schedules of faults. Its stage ends with the module: a dozen idle processes
     would slow down everything else."""
     config = request.config
     scenes = Scenes(config.stash[_RESULTS], _teller(config))
@@ -117,7 +117,7 @@ def scenes(request: pytest.FixtureRequest) -> Iterator[Scenes]:
 
 
 def _teller(config: pytest.Config) -> Callable[[str], None]:
-    """Says it at once in a long run, and keeps it for the report of a failure otherwise."""
+    """Prints progress immediately in a long run, otherwise keeps it for the report of a failure."""
     capture = config.pluginmanager.getplugin("capturemanager")
     if not config.getoption("--long") or capture is None:
         return print

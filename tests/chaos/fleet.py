@@ -1,8 +1,8 @@
-"""The processes of each service on a stage: which run, and what is done to them.
+"""The processes of each service on a stage, and the operations on them.
 
-Job: start further processes under names that were never used before, end them gracefully, stop
-them for a while, kill them, and come back to one process of each service. Each operation
-returns when it is done; a process that does not do as told is an AssertionError.
+Job: start further processes with new names, stop them gracefully, pause
+them, kill them, and return to one process of each service. Each operation
+returns when it is complete; a process that does not comply causes an AssertionError.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from shared.settings.sections import RuntimeSettings
 from shared.stream.client import made
 from tests.chaos.stage import MAX_IN_FLIGHT, Run, Stage
 
-# Destinations that answer late have one site with all others, whose mail must not wait until
-# they have answered.
+# Slow destinations share one site with all others, whose mail must not wait for their replies.
 ENV: Final = {"SLUICE_DELIVER__MAX_CONNECTIONS": str(MAX_IN_FLIGHT)}
-# The drain, and what closing the clients takes on a busy machine.
+# The drain, plus the time to close the clients on a busy machine.
 END_TIMEOUT_S: Final = RuntimeSettings().drain_timeout_s + 30.0
 _ASK_TIMEOUT_S: Final = 5.0
 _LOOK_S: Final = 0.2
@@ -31,7 +30,7 @@ IN_FLIGHT: Final = "sluice_stream_in_flight"
 
 
 class Fleet:
-    """Which processes of each service run, oldest first."""
+    """The running processes of each service, oldest first."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -44,7 +43,7 @@ class Fleet:
         return tuple(self._members[service])
 
     def start(self, service: str, failpoint: str = "") -> str:
-        """Start one more process under a new name, without waiting for it; the name."""
+        """Start one more process with a new name, without waiting for it; return the name."""
         self._named += 1
         name = f"{service}-{self._named}"
         self._stage.restart(name, failpoint)
@@ -52,7 +51,7 @@ class Fleet:
         return name
 
     def grow(self, services: Iterable[str], to: int) -> None:
-        """Start processes until each of these services has `to`, and wait until they are ready."""
+        """Start processes until each of these services has `to`; wait until they are ready."""
         for service in services:
             for _ in range(to - len(self._members[service])):
                 self.start(service)
@@ -65,7 +64,7 @@ class Fleet:
                 self._line.wait_ready(name)
 
     def end(self, names: Sequence[str]) -> None:
-        """End these gracefully, all at once; each must drain and exit with 0."""
+        """Stop these gracefully, all at once; each must drain and exit with 0."""
         for name in names:
             self._put_down(name)
             self._line.kill(name, signal.SIGTERM)
@@ -78,12 +77,12 @@ class Fleet:
             assert code == 0, f"{name} ended with {code} on SIGTERM:\n{process.log_tail()}"
 
     def kill(self, name: str) -> None:
-        """Kill a process hard."""
+        """Kill a process with SIGKILL."""
         self._put_down(name)
         self._stage.kill(name)
 
     def die_at_failpoint(self, service: str, failpoint: str, timeout_s: float) -> str:
-        """Start a process that ends hard at this place; killed where it does not get there."""
+        """Start a process that dies at this failpoint; kill it if it does not reach it."""
         name = self.start(service, failpoint)
         self._put_down(name)
         if not self._stage.wait_failpoint(name, timeout_s):
@@ -91,20 +90,20 @@ class Fleet:
         return name
 
     def pause(self, names: Sequence[str], seconds: float, run: Run) -> None:
-        """Stop these with SIGSTOP, let them go on after `seconds`; the others must live."""
+        """Pause these with SIGSTOP, resume them after `seconds`; the others must survive."""
         try:
             for name in names:
                 self._line.kill(name, signal.SIGSTOP)
             until = time.monotonic() + seconds
             while (left := until - time.monotonic()) > 0:
                 self._stage.look_after_parts(run)
-                time.sleep(min(left, _LOOK_S))  # the fault itself, not a wait for something
+                time.sleep(min(left, _LOOK_S))  # the fault itself, not a wait for a condition
         finally:
             for name in names:
                 self._line.kill(name, signal.SIGCONT)
 
     def reset(self) -> None:
-        """Come back to one process of each service, which has the service's own name."""
+        """Return to one process of each service, with the name of the service."""
         for service, members in self._members.items():
             if service not in members:
                 self._stage.down.discard(service)
@@ -114,7 +113,7 @@ class Fleet:
         self.end([name for all_ in self._members.values() for name in all_ if name not in SERVICES])
 
     def has_partitions(self, service: str, members: int) -> bool:
-        """Whether the service's group has so many members, all with partitions to read."""
+        """Whether the service's group has this many members, all with partitions to read."""
         group = f"sluice.{service}"
         admin = made(KafkaAdminClient, bootstrap_servers=self._stage.bootstrap)
         try:
@@ -127,11 +126,11 @@ class Fleet:
         )
 
     def in_flight(self) -> int:
-        """Messages that the processes of deliver have handed out and not committed."""
+        """Messages that the deliver processes have handed out and not committed."""
         return sum(int(self.metric(name, IN_FLIGHT)) for name in self._members["deliver"])
 
     def metric(self, name: str, metric: str) -> float:
-        """A number that a process shows on /metrics, summed over its labels."""
+        """A metric of a process on /metrics, summed over its labels."""
         url = self._line.doors.metrics[name]
         with urllib.request.urlopen(url, timeout=_ASK_TIMEOUT_S) as answer:
             lines = answer.read().decode().splitlines()

@@ -1,12 +1,12 @@
-"""The injector: hands messages in at the intake topics and journals what it was promised.
+"""The injector: publishes messages to the intake topics and records the promises.
 
 Job: publish a run's submissions with acks=all and an idempotent producer, at a steady rate
-or as fast as possible, in a thread of its own; a promise is journalled when Kafka has
-acknowledged the record, with its coordinates, and not before.
+or as fast as possible, in a separate thread; a promise is recorded, with its coordinates, only
+when Kafka has acknowledged the record.
 
-When it fails: kafka-python retries a record itself, and idempotence keeps that from doubling
-it. A record it gives up is handed in again under the same Message-ID and its promise marked
-`maybe_twice`, for nobody can know whether the first one was written.
+On failure: kafka-python retries a record itself, and idempotence prevents a duplicate.
+A record that it gives up is submitted again with the same Message-ID and its promise marked
+`maybe_twice`, because it is unknown whether the first one was written.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from msgspec.structs import replace
 from tests.chaos.ledger import Promise
 from tests.chaos.mixture import Submission
 
-# Longer than any fault of the suite (the broker is away for 30 s), so that nothing is given up.
+# Longer than any fault of the suite (the broker is down for 30 s), so that nothing is given up.
 DELIVERY_TIMEOUT_MS: Final = 180_000
 REQUEST_TIMEOUT_MS: Final = 20_000
-# How many hand-ins may wait for their acknowledgement: bounds the producer's memory.
+# The submissions that may wait for acknowledgement: bounds the producer's memory.
 MAX_OUTSTANDING: Final = 2_000
-# A steady rate is kept by publishing a slice this often.
+# For a steady rate, a slice is published this often.
 _SLICE_S: Final = 0.02
 
 
 class InjectorError(RuntimeError):
-    """Not every message could be handed in; the text says how many and why."""
+    """Not every message could be submitted; the text contains the number and the reason."""
 
 
 class Injector:
-    """Publishes `submissions` once started; `promises()` is what was acknowledged so far.
+    """Publishes `submissions` once started; `promises()` returns those acknowledged so far.
 
-    `rate_per_s` 0 is as fast as possible; only the first `released` go out until release().
-    What has not gone out when stop() is called never does.
+    `rate_per_s` 0 is as fast as possible; only the first `released` are sent until release().
+    Submissions not sent when stop() is called are never sent.
     """
 
     def __init__(
@@ -67,30 +67,29 @@ class Injector:
         self._thread = threading.Thread(target=self._run, name="injector", daemon=True)
 
     def start(self) -> None:
-        """Begin to publish."""
         self._thread.start()
 
     def release(self, count: int) -> int:
-        """Let `count` more be handed in; how many still are not."""
+        """Allow `count` more submissions; return the number still held back."""
         with self._lock:
             self._released = min(self._released + count, self._count)
             self._lock.notify_all()
             return self._count - self._released
 
     def stop(self) -> None:
-        """Hand in no more: the load ends with what has gone out by now."""
+        """Submit no more: the load ends with the messages sent by now."""
         with self._lock:
             self._count = self._released = self._handed_in
             self._lock.notify_all()
 
     def promises(self) -> tuple[Promise, ...]:
-        """What has been acknowledged so far."""
+        """The acknowledged submissions so far."""
         with self._lock:
             return tuple(self._promises)
 
     @property
     def acknowledged(self) -> int:
-        """How many have been acknowledged so far."""
+        """The number of acknowledged submissions so far."""
         with self._lock:
             return len(self._promises)
 
@@ -108,7 +107,7 @@ class Injector:
                 self._lock.wait(min(left, 0.5))
 
     def is_done(self) -> bool:
-        """Whether all are acknowledged, or can never be."""
+        """Whether all are acknowledged, or can no longer be."""
         with self._lock:
             return self._error is not None or len(self._promises) >= self._count
 

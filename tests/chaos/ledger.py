@@ -1,15 +1,15 @@
-"""The ledger checker: what was promised against what happened, message by message.
+"""The ledger checker: compares promises and results, message by message.
 
-Job: compare four independent accounts of one run (what the injector was acknowledged, what
-the sink journalled, the final events, the bill) and name every difference. Pure: evidence
-in, findings out; tests/unit/test_ledger_checker.py shows each kind of fault being found.
+Job: compare four independent accounts of one run (the injector's acknowledgements, the sink's
+journal, the final events, the bill) and report every difference. Pure: evidence
+in, findings out; tests/unit/test_ledger_checker.py shows that each kind of fault is found.
 
-Owns: what counts as a fault. Does not own: gathering the evidence (stage.py).
+Owns: the definition of faults. Does not own: gathering the evidence (stage.py).
 
-A message that was answered with 451 may be cancelled, and go on under another mail id when it is
-handed in again: what was cancelled is no fate of a message, only of its mail id.
+A message that got 451 may be cancelled, and continue with another mail id when it is submitted
+again: cancellation is not a fate of the message, only of its mail id.
 
-A message is known by its Message-ID. A sink line that has none (the sink answered before it
+A message is identified by its Message-ID. A sink line that has none (the sink answered before it
 saw the header) is matched by its recipient, so a run must use every recipient only once.
 """
 
@@ -26,17 +26,17 @@ from shared.topics.records import FINAL, Event, EventType, TallyRow
 
 Cell = tuple[str, str, str]  # client, mailing ID, sub-client
 
-# A run with a broken line has thousands of equal faults; a reader needs a few of each kind.
+# A run with a broken pipeline has thousands of equal faults; a few of each kind suffice.
 SHOWN_PER_KIND: Final = 5
 
-# The sink answered MAIL or RCPT in each of these, whatever came after.
+# In each of these the sink answered MAIL or RCPT, whatever followed.
 ANSWERED: Final = frozenset({"accepted", "deferred", "bounced", "dropped"})
 
 NEVER_SENT: Final = frozenset({EventType.REFUSED, EventType.SUPPRESSED})
 
 
 class Kind(StrEnum):
-    """What can be wrong; each word is one sentence a reader can act on."""
+    """The kinds of faults; each value is a sentence that a reader can act on."""
 
     LOST = "promised, but no final event"
     UNDELIVERED = "final event delivered, but the sink never accepted it"
@@ -72,7 +72,7 @@ class Promise(Struct, frozen=True, omit_defaults=True):
 
     @property
     def cell(self) -> Cell:
-        """Where it is counted."""
+        """The cell that counts it."""
         return self.client, self.mailing_id, self.sub_client
 
 
@@ -90,7 +90,7 @@ class SinkLine(Struct, frozen=True):
 
 
 class BillRow(Struct, frozen=True):
-    """What billing says was dispatched of one cell."""
+    """The dispatched messages of one cell according to billing."""
 
     client: str
     mailing_id: str
@@ -99,7 +99,7 @@ class BillRow(Struct, frozen=True):
 
 
 class Evidence(Struct, frozen=True):
-    """The four accounts of one run, already cut down to the run's own clients."""
+    """The four accounts of one run, reduced to the clients of the run."""
 
     promises: tuple[Promise, ...]
     sink: tuple[SinkLine, ...]
@@ -109,7 +109,7 @@ class Evidence(Struct, frozen=True):
 
 
 class Fault(Struct, frozen=True):
-    """One difference: what kind, which message or cell, and the two sides."""
+    """One difference: its kind, the message or cell, and both sides."""
 
     kind: Kind
     key: str
@@ -128,14 +128,14 @@ class Counts(Struct, frozen=True):
 
 
 class Findings(Struct, frozen=True):
-    """Everything that was wrong, and the sums."""
+    """All faults, and the sums."""
 
     faults: tuple[Fault, ...]
     counts: Counts
 
     @property
     def clean(self) -> bool:
-        """Whether nothing at all was found."""
+        """Whether no fault was found."""
         return not self.faults
 
     def kinds(self) -> frozenset[Kind]:
@@ -143,7 +143,7 @@ class Findings(Struct, frozen=True):
         return frozenset(fault.kind for fault in self.faults)
 
     def explain(self) -> str:
-        """The sums, then for each kind its number and a few examples."""
+        """The sums, then the number and a few examples of each kind."""
         lines = [str(self.counts)]
         by_kind: dict[Kind, list[Fault]] = defaultdict(list)
         for fault in self.faults:
@@ -158,9 +158,9 @@ class _Sides(Struct):
     """The evidence, indexed by Message-ID."""
 
     promises: dict[str, Promise]
-    sends: Counter[str]  # how often it may have been handed in
+    sends: Counter[str]  # how often it may have been submitted
     finals: dict[str, list[Event]]
-    cancelled: list[Event]  # not among the finals
+    cancelled: list[Event]  # not final
     answered: dict[str, list[SinkLine]]
     strangers: list[SinkLine]
 
@@ -169,7 +169,7 @@ class _Sides(Struct):
 
 
 def check(evidence: Evidence, copies_bound: int = 0) -> Findings:
-    """Compare the four accounts; `copies_bound` is how many second copies are allowed."""
+    """Compare the four accounts; `copies_bound` is the number of second copies allowed."""
     sides = _index(evidence)
     faults: list[Fault] = []
     faults += _check_promises(sides)
@@ -260,7 +260,7 @@ def _check_strangers(sides: _Sides) -> Iterator[Fault]:
 
 
 def _second_copies(sides: _Sides) -> int:
-    """Acceptances beyond the first; a message that was handed in twice may arrive twice."""
+    """Acceptances after the first; a message that was submitted twice may arrive twice."""
     return sum(
         max(0, sides.accepted(message_id) - sides.sends[message_id])
         for message_id in sides.answered
@@ -283,7 +283,7 @@ def _check_dispatch_events(evidence: Evidence, sides: _Sides) -> Iterator[Fault]
 def _check_bill(evidence: Evidence, sides: _Sides) -> Iterator[Fault]:
     """Per cell: billed minus distinct messages whose MAIL or RCPT the sink answered.
 
-    The sink cannot tell two mails of one Message-ID apart: for these alone the events count.
+    The sink cannot distinguish two messages with one Message-ID: only for these the events count.
     """
     mails = Counter(
         message_id
@@ -307,7 +307,7 @@ def _check_bill(evidence: Evidence, sides: _Sides) -> Iterator[Fault]:
 
 
 def _check_conservation(evidence: Evidence, sides: _Sides) -> Iterator[Fault]:
-    """Per cell: what validate told it took in, and the final events, none being in flight."""
+    """Per cell: the tallies of validate and the final events; nothing is in flight."""
     received: Counter[Cell] = Counter()
     for row in evidence.tallies:
         received[row.client, row.mailing_id, row.sub_client] += row.received

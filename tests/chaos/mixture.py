@@ -1,8 +1,8 @@
-"""Messages of mixed fates from a seed: what is handed in, and what must become of it.
+"""Messages of mixed fates from a seed: the submissions and their expected fates.
 
-Pure. Every message has a token of its own, in its Message-ID and in its recipient's local
+Pure. Every message has a unique token in its Message-ID and in its recipient's local
 part, so that each account of the run (journal, events, sink) can be matched to it. The fates
-follow the sink's words (local/sink): `defer-1-`, `bounce-`, `policy-`, all else accepted.
+follow the sink's prefixes (local/sink): `defer-1-`, `bounce-`, `policy-`, all others accepted.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from shared.topics.names import intake
 from shared.topics.records import EventType
 from tests.chaos.ledger import Promise
 
-# Recipients spread over a few domains, as real lists do; the run's name makes them its own.
+# Recipients use a few domains, as in real lists; the name of the run makes them unique.
 RECIPIENT_DOMAINS: Final = 7
 
-# What the clients of a run put on their block list.
+# The block list of the clients of a run.
 BLOCKED_PATTERN: Final = "blocked-*"
 
 
 class Sender(Struct, frozen=True):
-    """One stream of mail: a client, one of its codes (or none), and the cell it counts in."""
+    """One stream of mail: a client, one of its codes (or none), and the cell that counts it."""
 
     client: str
     domain: str
@@ -35,7 +35,7 @@ class Sender(Struct, frozen=True):
 
 
 class Submission(Struct, frozen=True):
-    """One message to hand in and the promise it becomes once acknowledged."""
+    """One message to submit and the promise it becomes once acknowledged."""
 
     topic: str
     content: bytes
@@ -43,7 +43,7 @@ class Submission(Struct, frozen=True):
 
 
 class Fate(Struct, frozen=True):
-    """How many of a hundred messages end so, and the word in their recipients that decides it."""
+    """The share of a fate in percent, and the recipient prefix that causes it."""
 
     weight: int
     prefix: str
@@ -59,8 +59,8 @@ FATES: Final = (
     Fate(2, "blocked-", EventType.SUPPRESSED),
 )
 
-# Destinations that answer the final dot after 0.02 and 15 s, and after 30 s as well. At 150
-# messages/s on one process less than half of what it may have in flight waits for them.
+# Destinations that reply to DATA after 0.02 and 15 s, and also after 30 s. At 150 messages/s on
+# one process, less than half of the messages it may have in flight wait for them.
 SLOW_FATES: Final = (
     Fate(67, "ok-", EventType.DELIVERED),
     Fate(15, "slow-20-", EventType.DELIVERED),
@@ -76,15 +76,15 @@ SLOWEST_FATES: Final = (
 )
 BY_SLOWEST_S: Final = {0: FATES, 15: SLOW_FATES, 30: SLOWEST_FATES}
 
-# Header lines to add, which break a rule each; {domain} is the sending domain.
+# Header lines to add, each of which breaks a rule; {domain} is the sending domain.
 _BREAKS: Final = (
-    "Subject:",  # R6, in place of the good one
+    "Subject:",  # R6, replaces the valid one
     "From: Other <other@elsewhere.example>",  # R4, a second From
     "To: second@elsewhere.example",  # R3
     "Cc: copy@elsewhere.example",  # R5
     "Bcc:",  # R5, empty
     "Reply-To: a@{domain}\r\nReply-To: b@{domain}",  # R7
-    "X-bm-mailing: no-such-code",  # R8, in place of the good one
+    "X-bm-mailing: no-such-code",  # R8, replaces the valid one
     "Return-Path: <back@{domain}>",  # R12
 )
 
@@ -92,7 +92,7 @@ _WORDS: Final = b"The quick brown fox jumps over the lazy dog and asks for its n
 
 
 def senders(run: str) -> tuple[Sender, ...]:
-    """Two clients of this run: one with its standard mailing only, one with two codes too."""
+    """Two clients of this run: one with only its standard mailing, one also with two codes."""
     plain, coded = f"{run}-a", f"{run}-b"
     return (
         Sender(plain, f"{plain}.example.com", "standard-a"),
@@ -103,7 +103,7 @@ def senders(run: str) -> tuple[Sender, ...]:
 
 
 def recipient_suffix(run: str) -> str:
-    """How every recipient address of this run ends: sink lines are told apart by it."""
+    """The end of every recipient address of this run, which identifies its sink lines."""
     return f".{run}.example.net"
 
 
@@ -114,7 +114,7 @@ def mix(
     size_bytes: int = 600,
     fates: Sequence[Fate] = FATES,
 ) -> Iterator[Submission]:
-    """`count` submissions of mixed fates, the same for the same seed."""
+    """Return `count` submissions of mixed fates, the same for the same seed."""
     random = Random(seed)
     streams = senders(run)
     weights = [fate.weight for fate in fates]
@@ -127,7 +127,7 @@ def mix(
 def uniform(
     run: str, count: int, size_bytes: int, random: Random, fate: Fate = FATES[0]
 ) -> Iterator[Submission]:
-    """`count` ordinary messages of one fate, of about `size_bytes` each."""
+    """Return `count` ordinary messages of one fate, of about `size_bytes` each."""
     streams = senders(run)
     for number in range(count):
         token = f"{random.randrange(16**4):04x}-{number}"
@@ -179,5 +179,5 @@ def _content(promise: Promise, sender: Sender, extra: str, size_bytes: int) -> b
 
 
 def topics_of(submissions: Sequence[Submission]) -> frozenset[str]:
-    """The intake topics these go to."""
+    """The intake topics of these submissions."""
     return frozenset(submission.topic for submission in submissions)

@@ -1,7 +1,7 @@
-"""What the runs of schedules came to: one line for each, a table by kind, a file.
+"""The results of the runs of schedules: one line for each, a table by kind, a file.
 
-Job: keep the figures of each run as it ends, so that a test run that is broken off has left
-what it found. The file is replaced as a whole after each run.
+Job: record the figures of each run when it ends, so that an aborted test run keeps
+its results. The file is replaced as a whole after each run.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tests.chaos.ledger import Findings
 
 
 class Result(Struct, frozen=True):
-    """One run. `fault` is empty where all held; `bill_difference` is billed minus dispatched.
+    """One run. `fault` is empty if all checks passed; `bill_difference` is billed minus dispatched.
 
-    `silence_s` is the longest time between two messages that destinations took.
+    `silence_s` is the longest time between two messages accepted by destinations.
     """
 
     kind: str
@@ -81,7 +81,7 @@ def _summary(kind: str, found: Sequence[Result]) -> Summary:
         final_events=sum(result.final_events for result in found),
         second_copies=sum(result.second_copies for result in found),
         copies_allowed=sum(result.copies_allowed for result in found),
-        # Differences of two runs must not make up for one another.
+        # Differences of two runs must not cancel each other out.
         bill_difference=sum(abs(result.bill_difference) for result in found),
         silence_s=max(result.silence_s for result in found),
         seconds=round(sum(result.seconds for result in found), 1),
@@ -103,7 +103,7 @@ def table(summaries: Sequence[Summary]) -> list[str]:
 
 
 class Results:
-    """The results so far, kept in a file too where one is named."""
+    """The results so far, also written to a file if one is named."""
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
@@ -111,11 +111,11 @@ class Results:
 
     @property
     def file(self) -> Path | None:
-        """Where they are kept."""
+        """The path of the results, if they are written."""
         return self._file
 
     def add(self, result: Result) -> None:
-        """Note a run that has ended."""
+        """Record a run that has ended."""
         self._found.append(result)
         if self._file is None:
             return

@@ -1,10 +1,10 @@
-"""Schedules of faults from a seed: what is done to which process, in which order. Pure.
+"""Schedules of faults from a seed: the faults, their processes and their order. Pure.
 
-Job: draw, for a kind of fault and a seed, the membership of the consumers, how many processes
-each service has, and the steps. Only the seed decides: the same one gives the same schedule in
-every process. Does not own: carrying the steps out (scenes.py), the messages (mixture.py).
+Job: draw, for a kind of fault and a seed, the membership of the consumers, the number of
+processes of each service, and the steps. The schedule depends only on the seed, in every
+process. Does not own: running the steps (scenes.py), the messages (mixture.py).
 
-A process is named by its place among the running ones of its service, 0 the oldest, because
+A process is identified by its index among the running ones of its service, 0 the oldest, because
 names depend on what was started before.
 """
 
@@ -19,8 +19,8 @@ from msgspec import Struct
 from cli.stack.environment import SERVICES
 from shared.runtime.failpoints import NAMES
 
-# One that a heartbeat is forgiven, one for which the session certainly ends, one that outlasts
-# a transaction's answer and a destination's 30 s.
+# The first only delays heartbeats, the second certainly ends the session, the third outlasts
+# the reply to a transaction and a destination's 30 s.
 PAST_SESSION_S: Final = 14.0
 PAUSES_S: Final = (5.0, PAST_SESSION_S, 40.0)
 # The session ends after 10 s, and a heartbeat comes every 2 s (shared/stream/client.py).
@@ -38,35 +38,35 @@ class Kind(StrEnum):
     KILL = "kill"
 
 
-# The kind of the runs that are told one by one (test_long.py) instead of drawn.
+# The kind of the runs that are written one by one (test_long.py) instead of drawn.
 FIXED: Final = "fixed"
 
 
 class Pause(Struct, frozen=True, tag=True):
-    """Stop one process of each of these services (service, place) and let it go on later."""
+    """Pause one process of each of these services (service, place) and resume it later."""
 
     who: tuple[tuple[str, int], ...]
     seconds: float
 
 
 class Grow(Struct, frozen=True, tag=True):
-    """Start further processes of these services until each has so many."""
+    """Start further processes of these services until each has `to`."""
 
     services: tuple[str, ...]
     to: int
 
 
 class Shrink(Struct, frozen=True, tag=True):
-    """End gracefully all processes of these services but the one at this place."""
+    """Stop gracefully all processes of these services except the one at this index."""
 
     services: tuple[str, ...]
     survivor: int
 
 
 class Kill(Struct, frozen=True, tag=True):
-    """End one process hard; its successor has another name.
+    """Kill one process; its successor has another name.
 
-    With a failpoint a process that dies there by itself is started for it, otherwise the one at
+    With a failpoint, a process that dies there by itself is started; otherwise the one at
     `place` is killed.
     """
 
@@ -92,16 +92,16 @@ class Scenario(Struct, frozen=True):
     steps: tuple[Step, ...]
     rate_per_s: float = RATE_PER_S
     slowest_s: int = 30  # of the destinations: a key of mixture.BY_SLOWEST_S
-    gap_s: float = 4.0  # of load after each step, at its rate
+    gap_s: float = 4.0  # seconds of load at `rate_per_s` after each step
 
     @property
     def name(self) -> str:
-        """A name for its clients and recipients, and what the results say."""
+        """A name for its clients, its recipients and the results."""
         return f"{self.kind}-{'static' if self.is_static else 'dynamic'}-{self.seed}"
 
 
 def copies_allowed(step: Step, max_in_flight: int) -> int:
-    """How many second copies a step may cause: what was in flight in the process hit."""
+    """The second copies that a step may cause: the messages in flight in the affected process."""
     match step:
         case Pause(who, seconds) if seconds > FORGIVEN_PAUSE_S:
             return max_in_flight * sum(service == "deliver" for service, _ in who)
@@ -112,10 +112,10 @@ def copies_allowed(step: Step, max_in_flight: int) -> int:
 
 
 def plan(kind: Kind, seed: int, is_long: bool) -> Scenario:
-    """The schedule of this kind and seed; a short one unless `is_long`.
+    """Return the schedule of this kind and seed; a short one unless `is_long`.
 
-    Every second seed has static members. Kills have them where the others do not, so that one
-    seed of each kind has both.
+    Every second seed has static members. Kills have them for the opposite seeds, so that one
+    seed of each kind covers both.
     """
     random = Random(f"{kind}-{seed}")  # a string is hashed by SHA-512: the same everywhere
     is_static = bool(seed % 2) is not (kind is Kind.KILL)
@@ -136,7 +136,7 @@ def _draw_pauses(random: Random, is_long: bool) -> tuple[int, tuple[Step, ...]]:
     pauses = [*random.sample(PAUSES_S, len(PAUSES_S)), random.choice(PAUSES_S)]
     steps = []
     for group in _groups(random, sizes):
-        # In a short schedule deliver's session ends: it has the most to lose by it.
+        # In a short schedule deliver's session ends, because deliver has the most to lose.
         short = PAST_SESSION_S if "deliver" in group else random.choice(PAUSES_S[:2])
         who = tuple((service, random.randrange(2)) for service in group)
         steps.append(Pause(who, pauses.pop() if is_long else short))
@@ -158,7 +158,7 @@ def _draw_kills(random: Random, is_long: bool) -> tuple[int, tuple[Step, ...]]:
     steps: list[Step] = []
     for _ in range(2 if is_long else 1):
         for number, (service,) in enumerate(_groups(random, (1, 1, 1, 1))):
-            # Half of them inside a transaction or another step, which a kill seldom meets.
+            # Half of them inside a transaction or another step, which a kill rarely hits.
             point = f"{random.choice(NAMES[service])}:{random.randint(1, 20)}"
             steps.append(Kill(service, random.randrange(2), point if number % 2 else ""))
     return 2, tuple(steps)

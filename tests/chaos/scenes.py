@@ -1,11 +1,11 @@
-"""Carries schedules out and judges what came of them.
+"""Runs schedules and judges the results.
 
-Job: keep a stage for each kind of membership, perform a script on it (the steps of a schedule,
-or a function that does something else to the line), then hold the run to everything that must
-be so: the ledger checker, `sluice audit` and `sluice billing recount`.
+Job: keep a stage for each kind of membership, run a script on it (the steps of a schedule,
+or a function that does something else to the pipeline), then check the run with
+the ledger checker, `sluice audit` and `sluice billing recount`.
 
-A stage is used again after a run that was clean, a few times. After one that was not it is
-ended and its logs are kept: what one run has broken must not be another one's fault.
+A stage is reused a few times after clean runs. After a run with faults the stage is
+ended and its logs are kept: one run must not be blamed for the damage of another.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from tests.chaos.stage import MAX_IN_FLIGHT, Run, Stage, stage_name
 # Audit and recount read all events of the stage, and all topics are read by all groups.
 RUNS_ON_A_STAGE: Final = 5
 WARM_UP_S: Final = 4.0
-# The load ends with the last step; this bounds the messages made for it.
+# The load ends with the last step; this bounds the number of its messages.
 LONGEST_LOAD_S: Final = 480.0
 # A partition that is handed over waits for its slowest message, at most 90 s; a transaction that
-# nobody ends blocks for 15 minutes, which must not pass.
+# nobody ends blocks for 15 minutes, which must fail.
 SETTLE_TIMEOUT_S: Final = 300.0
 ACKNOWLEDGED_TIMEOUT_S: Final = 120.0
 FAILPOINT_TIMEOUT_S: Final = 20.0
@@ -53,7 +53,7 @@ Say = Callable[[str], None]
 
 
 class Scene(Struct, frozen=True):
-    """What a script works with."""
+    """The inputs of a script."""
 
     name: str
     seed: int
@@ -62,12 +62,12 @@ class Scene(Struct, frozen=True):
     say: Say
 
 
-# Does something to the line of a scene under load; the run, and whoever handed its mail in.
+# Acts on the pipeline of a scene under load; returns the run and its injector.
 Script = Callable[[Scene], tuple[Run, Injector]]
 
 
 class Scenes:
-    """Performs scripts on stages of either membership; one stage lives at a time."""
+    """Runs scripts on stages of either membership; one stage exists at a time."""
 
     def __init__(self, results: Results, say: Say) -> None:
         self._results = results
@@ -79,14 +79,14 @@ class Scenes:
         self._stages = 0
 
     def play(self, scenario: Scenario) -> None:
-        """Perform a schedule; AssertionError with everything that did not hold."""
+        """Run a schedule; AssertionError with all failed checks."""
         self.perform(
             Result(scenario.kind, scenario.name, scenario.seed, scenario.is_static, 0.0),
             lambda scene: play(scene, scenario),
         )
 
     def perform(self, about: Result, script: Script) -> None:
-        """Perform a script and judge it; AssertionError with everything that did not hold."""
+        """Run a script and judge it; AssertionError with all failed checks."""
         stage, fleet = self._open(about.is_static)
         started = time.monotonic()
         result = about
@@ -99,7 +99,7 @@ class Scenes:
             faults = [] if findings.clean else [findings.explain()]
             faults += checks(stage)
             fault = "\n".join(faults)
-        except Exception as error:  # whatever ends a run is a finding about it
+        except Exception as error:  # any exception that ends a run is a finding
             fault = f"{type(error).__name__}: {error}"
         result = replace(result, seconds=round(time.monotonic() - started, 1), fault=fault)
         self._results.add(result)
@@ -109,7 +109,7 @@ class Scenes:
             raise AssertionError(f"{about.name}: {fault}\nlogs: {stage.line.folder / 'logs'}")
 
     def close(self, keep: bool = False) -> None:
-        """Look at every run of the stage again and end it; the logs stay with `keep`."""
+        """Check every run of the stage again and end the stage; `keep` keeps the logs."""
         stage, self._stage, self._fleet = self._stage, None, None
         if stage is None:
             return
@@ -140,7 +140,7 @@ class Scenes:
 
 
 def play(scene: Scene, scenario: Scenario) -> tuple[Run, Injector]:
-    """Carry out the steps of a schedule under load."""
+    """Run the steps of a schedule under load."""
     scene.fleet.grow(SERVICES, scenario.processes)
     run = scene.stage.open_run(scenario.name, scenario.seed)
     rate = scenario.rate_per_s
@@ -160,7 +160,7 @@ def play(scene: Scene, scenario: Scenario) -> tuple[Run, Injector]:
 
 
 def perform(scene: Scene, run: Run, step: Step) -> None:
-    """Carry out one step."""
+    """Run one step."""
     stage, fleet = scene.stage, scene.fleet
     match step:
         case Pause(who, seconds):
@@ -184,7 +184,7 @@ def perform(scene: Scene, run: Run, step: Step) -> None:
 
 
 def checks(stage: Stage) -> list[str]:
-    """What `sluice audit` and `sluice billing recount` say against the line, if anything."""
+    """The faults reported by `sluice audit` and `sluice billing recount`."""
     environ = {
         **os.environ,
         **base_environment(),

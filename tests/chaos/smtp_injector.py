@@ -1,9 +1,9 @@
-"""The injector by SMTP: hands messages in at the front door as a careful client does.
+"""The SMTP injector: submits messages to the front door like a careful client.
 
-Job: submit a run's messages over TLS with login, over several sessions at once, and promise what
-was answered: 250 a message that goes on, 550 one that is refused. All else (451, 421, a broken
-connection, no connection) is no answer: the message is handed in again, unchanged, until there
-is one. So a message that was stored without its 250 is handed in a second time.
+Job: submit a run's messages over TLS with login, over several sessions at once, and record the
+promises: 250 for an accepted message, 550 for a refused one. Everything else (451, 421, a broken
+connection, no connection) is not final: the message is submitted again, unchanged, until there
+is a final reply. So a message that was stored without its 250 is submitted a second time.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tests.chaos.mixture import Submission
 from tests.integration.front_door import trusting
 
 SESSIONS_PER_CLIENT: Final = 6
-# Kafka away: 451 comes after 4 s; a door that is being started again: no connection.
+# Without Kafka, 451 arrives after 4 s; a restarting front door accepts no connections.
 _TIMEOUT_S: Final = 15.0
 _PAUSE_S: Final = 0.1
 
 
 class SmtpInjector:
-    """Submits once started; each client logs in by its own name with `password`."""
+    """Submits once started; each client logs in with its own name and `password`."""
 
     def __init__(self, address: str, password: str, submissions: Sequence[Submission]) -> None:
         host, _, port = address.rpartition(":")
@@ -52,27 +52,26 @@ class SmtpInjector:
         ]
 
     def start(self) -> None:
-        """Begin to submit."""
         for thread in self._threads:
             thread.start()
 
     def wait_for(self, count: int, timeout_s: float) -> None:
-        """Wait until `count` are answered for good; AssertionError after `timeout_s`."""
+        """Wait until `count` have a final reply; AssertionError after `timeout_s`."""
         with self._lock:
             there = self._lock.wait_for(lambda: len(self._promises) >= count, timeout_s)
             assert there, f"{len(self._promises)} of {count} answered after {timeout_s} s"
 
     def has_answered(self, count: int) -> bool:
-        """Whether so many are answered for good."""
+        """Whether `count` have a final reply."""
         with self._lock:
             return len(self._promises) >= count
 
     def is_done(self) -> bool:
-        """Whether all are answered for good."""
+        """Whether all have a final reply."""
         return self.has_answered(self._count)
 
     def finish(self, timeout_s: float) -> tuple[Promise, ...]:
-        """Wait for the last answer; the promises."""
+        """Wait for the last reply; return the promises."""
         try:
             self.wait_for(self._count, timeout_s)
         finally:
@@ -92,7 +91,7 @@ class SmtpInjector:
                     while not self._closing.is_set():
                         self._next(smtp, todo)
             except smtplib.SMTPAuthenticationError:
-                # Final in a client's eyes: it may never come again.
+                # Final for a client, which may never submit it again.
                 self.refused_logins += 1
                 time.sleep(_PAUSE_S)
             except (OSError, smtplib.SMTPException):
@@ -115,7 +114,7 @@ class SmtpInjector:
             return
         expected = submission.promise.expected
         assert (code == 550) == (expected is EventType.REFUSED), (code, submission.promise)
-        # A refusal is told once for each time the message was handed in.
+        # Each submission of the message has its own `refused` event.
         twice = times > 1 and expected is EventType.REFUSED
         with self._lock:
             self._promises.append(replace(submission.promise, maybe_twice=twice))
@@ -123,7 +122,7 @@ class SmtpInjector:
 
 
 def _submit(smtp: smtplib.SMTP, submission: Submission) -> int:
-    """The last reply's code: that of the first command that was not accepted, or of the dot."""
+    """Return the code of the first command that was not accepted, or of the end of DATA."""
     promise = submission.promise
     sender = f"news@{promise.message_id.rpartition('@')[2].rstrip('>')}"
     for code, _ in (smtp.mail(sender), smtp.rcpt(promise.rcpt)):

@@ -1,8 +1,8 @@
-"""The stage of the chaos tests: one whole line that can be hurt, and runs upon it.
+"""The stage of the chaos tests: one whole pipeline that can be damaged, and its runs.
 
-Job: start the line once, give each test clients and intake topics of its own on it, hurt
-parts and start them again, wait until everything promised has an end, gather the evidence
-and have the ledger checker judge it. A broken run says what was wrong, with the parts' logs.
+Job: start the pipeline once, give each test its own clients and intake topics, kill
+and restart parts, wait until every promise has a final event, gather the evidence
+and let the ledger checker judge it. A failed run reports its faults, with the parts' logs.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from tests.chaos.injector import Injector
 from tests.chaos.ledger import Evidence, Findings, Promise, check
 from tests.chaos.witnesses import Bill, EventWatch, SinkJournal
 
-# Small, so that the bound on second copies has teeth; a tenth of the default.
+# Small, so that the bound on second copies is strict; a tenth of the default.
 MAX_IN_FLIGHT: Final = 200
 SETTLE_TIMEOUT_S: Final = 120.0
 BILL_TIMEOUT_S: Final = 60.0
-# Doubled events of a replay come with the first transactions after it.
+# Duplicate events of a replay arrive with the first transactions after it.
 QUIET_S: Final = 1.0
 _POLL_S: Final = 0.1
 
-# Retries after 1.2 s in place of 1 minute; a restarted process takes over at once.
+# Retries after 1.2 s instead of 1 minute; a restarted process takes over immediately.
 SERVICE_ENV: Final = {
     "SLUICE_KAFKA__STATIC_MEMBERSHIP": "true",
     "SLUICE_DELIVER__RETRY_TIME_SCALE": "0.02",
@@ -47,14 +47,14 @@ SERVICE_ENV: Final = {
 
 
 class Promising(Protocol):
-    """Whoever hands a run's messages in."""
+    """An injector of a run's messages."""
 
     def is_done(self) -> bool:
-        """Whether all are handed in."""
+        """Whether all are submitted."""
         ...
 
     def finish(self, timeout_s: float) -> tuple[Promise, ...]:
-        """Wait until all are handed in; the promises."""
+        """Wait until all are submitted; return the promises."""
         ...
 
 
@@ -78,7 +78,7 @@ class Run:
         released: int | None = None,
         fates: Sequence[mixture.Fate] = mixture.FATES,
     ) -> Injector:
-        """An injector of this run's mixed messages, begun."""
+        """Start an injector of this run's mixed messages."""
         submissions = list(mixture.mix(self.name, self.seed, count, fates=fates))
         return self.inject_these(submissions, rate_per_s, released)
 
@@ -88,16 +88,16 @@ class Run:
         rate_per_s: float,
         released: int | None = None,
     ) -> Injector:
-        """An injector of these messages of the run's clients, begun."""
+        """Start an injector of these messages of the run's clients."""
         injector = Injector(self._bootstrap, submissions, self._journal, rate_per_s, released)
         injector.start()
         return injector
 
 
 class Stage:
-    """A running line, its witnesses, and every run so far.
+    """A running pipeline, its witnesses, and every run so far.
 
-    Parts in `down` are meant to be down: they are not started again, and their end is no fault.
+    Parts in `down` are down on purpose: they are not restarted, and their end is not a fault.
     """
 
     def __init__(self, name: str, env: Mapping[str, str] | None = None) -> None:
@@ -112,7 +112,7 @@ class Stage:
         self.down: set[str] = set()
 
     def close(self, keep: bool) -> None:
-        """End the line; its folder stays when `keep`, for whoever looks into a failure."""
+        """Stop the pipeline; `keep` keeps its folder for the analysis of a failure."""
         self._events.close()
         self.line.stop()
         self.line.forget_data()
@@ -132,7 +132,7 @@ class Stage:
         return run
 
     def finish(self, run: Run, injector: Promising) -> Findings:
-        """Wait for the promises and for their ends, then judge: AssertionError with every fault."""
+        """Wait for the promises and final events, then judge: AssertionError with every fault."""
         findings = self.settle(run, injector)
         print(f"{run.name}: {findings.counts}, copies allowed {run.copies_bound}")
         assert findings.clean, f"{run.name}, seed {run.seed}: {findings.explain()}"
@@ -145,7 +145,7 @@ class Stage:
         is_idle: Callable[[], bool] = lambda: True,
         timeout_s: float = SETTLE_TIMEOUT_S,
     ) -> Findings:
-        """Wait for the promises, for their ends and until `is_idle`, then judge."""
+        """Wait for the promises, their final events and `is_idle`, then judge."""
         self._wait_handed_in(run, injector)
         run.promises = injector.finish(SETTLE_TIMEOUT_S)
         self._wait_settled(run, is_idle, timeout_s)
@@ -158,11 +158,11 @@ class Stage:
         return max((later - t for t, later in pairwise(times)), default=0.0)
 
     def finished_runs(self) -> list[Run]:
-        """The runs whose promises are known."""
+        """The runs with known promises."""
         return [run for run in self.runs if run.promises]
 
     def judge(self, run: Run) -> Findings:
-        """Gather the evidence of a run as it is now and check it."""
+        """Gather the current evidence of a run and check it."""
         evidence = Evidence(
             promises=run.promises,
             sink=self._sink.lines(run.rcpt_suffix),
@@ -173,7 +173,7 @@ class Stage:
         return check(evidence, run.copies_bound)
 
     def wait_for(self, run: Run, is_there: Callable[[], bool], timeout_s: float) -> None:
-        """Wait for this and keep the parts running meanwhile; AssertionError after `timeout_s`."""
+        """Wait for a condition and keep the parts running; AssertionError after `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         while not is_there():
             assert time.monotonic() < deadline, f"{run.name}: not there after {timeout_s} s"
@@ -181,14 +181,14 @@ class Stage:
             time.sleep(_POLL_S)
 
     def _wait_handed_in(self, run: Run, injector: Promising) -> None:
-        """Wait until nothing is left to hand in, and keep the parts running meanwhile."""
+        """Wait until nothing is left to submit, and keep the parts running."""
         deadline = time.monotonic() + SETTLE_TIMEOUT_S
         while not injector.is_done() and time.monotonic() < deadline:
             self.look_after_parts(run)
             time.sleep(_POLL_S)
 
     def _wait_settled(self, run: Run, is_idle: Callable[[], bool], timeout_s: float) -> None:
-        """Wait until every promise has a final event and nothing more is told of the run."""
+        """Wait until every promise has a final event and no more events of the run arrive."""
         wanted = {promise.message_id for promise in run.promises}
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -200,7 +200,7 @@ class Stage:
             time.sleep(_POLL_S)
 
     def _revive(self) -> None:
-        """Start again what a failed test may have left down, and wait until all are ready."""
+        """Restart parts that a failed test left down, and wait until all are ready."""
         wanted = [part for part in self.line.parts if part not in self.down]
         for part in wanted:
             if not self.line.process(part).runs:
@@ -211,10 +211,10 @@ class Stage:
     # --- parts ----------------------------------------------------------------------------
 
     def look_after_parts(self, run: Run) -> None:
-        """Start again what its watchdog ended; no part may have ended otherwise.
+        """Restart parts that their watchdog ended; no part may have ended otherwise.
 
-        A commit that hangs is ended with its process (shared/stream/watchdog.py); whatever
-        supervises the services starts them again, and so does this.
+        A hanging commit is ended with its process (shared/stream/watchdog.py); a supervisor
+        of the services restarts it, and so does this method.
         """
         for name in self.line.parts:
             process = self.line.process(name)
@@ -236,11 +236,11 @@ class Stage:
             raise AssertionError(f"{part} did not end on signal {number}")
 
     def restart(self, part: str, failpoint: str = "") -> None:
-        """Start a part that has ended, with a failpoint armed or none."""
+        """Start a part that has ended, optionally with a failpoint."""
         self.line.start_part(part, {"SLUICE_FAILPOINT": failpoint} if failpoint else {})
 
     def wait_failpoint(self, part: str, timeout_s: float) -> bool:
-        """Whether the part ended within the time; it must have ended by its failpoint."""
+        """Whether the part ended within the time; its failpoint must be the reason."""
         process = self.line.process(part)
         if not process.wait(timeout_s):
             return False
@@ -277,5 +277,5 @@ def _clients(run: str, credentials: tuple[Credential, ...]) -> tuple[Client, ...
 
 
 def stage_name() -> str:
-    """A name that no other line on this machine has."""
+    """A name that no other pipeline on this machine has."""
     return f"chaos-{os.getpid()}"

@@ -1,4 +1,4 @@
-"""Fault: the broker is away in the middle of the traffic, then has its data again."""
+"""Fault: the broker stops in the middle of the traffic and restarts with its data."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def test_a_broker_away_for_thirty_seconds_loses_nothing_and_sends_nothing_twice(
     injector = run.inject(MESSAGES, RATE_PER_S)
     injector.wait_for(MESSAGES // 3, timeout_s=60)
     stage.line.stop_part("kafka")
-    time.sleep(AWAY_S)  # the fault itself, not a wait for something
+    time.sleep(AWAY_S)  # the fault itself, not a wait for a condition
     stage.restart("kafka")
     stage.line.wait_ready("kafka")
     stage.finish(run, injector)
-    # What the successor of a producer commits must not make visible what was given up.
+    # A commit by the successor of a producer must not make aborted records visible.
     begun.close(timeout=0)
     assert committed_by_a_successor(stage.bootstrap) == [b"second"]
 
 
 def begin_a_transaction(bootstrap: str, topic: str) -> Any:
-    """A producer whose record is in Kafka and whose transaction stays open."""
+    """Return a producer whose record is in Kafka and whose transaction stays open."""
     ensure_topics(bootstrap, [TopicPlan(topic, 1, {})])
     producer = make_producer(ClientOptions(bootstrap, topic), topic)
     producer.init_transactions()
@@ -52,7 +52,7 @@ def begin_a_transaction(bootstrap: str, topic: str) -> Any:
 
 
 def committed_by_a_successor(bootstrap: str) -> list[bytes]:
-    """What a reader of committed records sees after a successor's transaction."""
+    """The records that a read_committed reader sees after a successor's transaction."""
     producer = make_producer(ClientOptions(bootstrap, ACROSS), ACROSS)
     producer.init_transactions()
     producer.begin_transaction()
@@ -77,13 +77,13 @@ def committed_by_a_successor(bootstrap: str) -> list[bytes]:
 
 
 def test_a_commit_that_the_broker_went_away_from_is_finished_once_it_is_back(stage: Stage) -> None:
-    # The coordinator's connection is lost, then the request must not be (kafka-python 3.0.12).
+    # The connection to the coordinator is lost, but the request must not be (kafka-python 3.0.12).
     producer = begin_a_transaction(stage.bootstrap, STOPPED)
     stage.line.stop_part("kafka")
-    # A daemon: without the mend it never ends.
+    # A daemon: without the fix it never ends.
     committing = threading.Thread(target=producer.commit_transaction, daemon=True)
     committing.start()
-    time.sleep(COMMIT_AWAY_S)  # the fault itself, not a wait for something
+    time.sleep(COMMIT_AWAY_S)  # the fault itself, not a wait for a condition
     assert committing.is_alive()
     stage.restart("kafka")
     stage.line.wait_ready("kafka")

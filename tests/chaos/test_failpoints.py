@@ -1,4 +1,4 @@
-"""Fault: the process ends hard at each named step, from reading a record to its commit."""
+"""Fault: the process dies at each failpoint, from reading a record to its commit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.chaos.stage import MAX_IN_FLIGHT, Stage
 
 MESSAGES = 5_000
 RATE_PER_S = 1_000
-# So much is handed in at first for each failpoint; the rest is for those not reached by it.
+# The messages submitted first for each failpoint; the rest is for failpoints not reached by them.
 FIRST_SHARE = 0.6
 MORE = 60
 # From start to death: the service's start, the group's rebalance, some transactions.
@@ -41,7 +41,7 @@ def test_dying_at_every_failpoint_once_loses_nothing_and_doubles_no_fate(
 
 
 def die_at(stage: Stage, service: str, point: str, injector: Injector) -> None:
-    """Keep messages coming until the service has died at its failpoint."""
+    """Keep submitting messages until the service has died at its failpoint."""
     for _ in range(int(REACH_TIMEOUT_S / _LOOK_S)):
         if stage.wait_failpoint(service, _LOOK_S):
             return

@@ -1,6 +1,6 @@
-"""Kafka away beneath the front door: 451 and no 250, and mail again when it is back.
+"""Kafka unavailable behind the front door: 451 and no 250, and mail again when it is back.
 
-A relay, which keeps what gets 451, hands it in once afterwards.
+A relay, which keeps messages that get 451, submits them once afterwards.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Fault: the broker stands still, then writes what it was sent long after its sender gave up.
+"""Fault: the broker is paused, then writes records long after their sender gave up.
 
-What the front door has answered with 451 must not go out by itself, and goes out once when the
-client hands it in again.
+A message that the front door answered with 451 must not be sent by itself, and is sent once if
+the client submits it again.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _code(smtp: Any, name: str) -> int:
 
 
 def _wait_passed(door: Door, last: str) -> dict[str, int]:
-    """How often each message went on, once `last` has."""
+    """How often each message passed validate, once `last` has passed."""
     passed: dict[str, int] = defaultdict(int)
 
     def look(record: Any) -> bool:
@@ -91,7 +91,7 @@ def _wait_passed(door: Door, last: str) -> dict[str, int]:
 
 
 def _fates(door: Door, wanted: set[str], kind: EventType) -> dict[str, int]:
-    """How often each of these ended so, once each has."""
+    """The number of events of this kind per message, once all wanted messages have one."""
     found: dict[str, int] = defaultdict(int)
 
     def look(record: Any) -> bool:

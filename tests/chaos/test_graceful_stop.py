@@ -1,4 +1,4 @@
-"""Fault that must be none: SIGTERM of deliver in the middle of the traffic, then a new one."""
+"""No fault: SIGTERM of deliver in the middle of the traffic, then a new process."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Fault: ingest or Kafka dies, in the middle of 10,000 submissions by SMTP and at each step.
 
-Every message that got its 250 arrives once. A message that did not is handed in again by its
-client, under the same Message-ID, and arrives once too, is billed once and has one fate, whether
-the first had been stored or not.
+Every message that got its 250 arrives once. The client submits a message without a 250 again,
+with the same Message-ID; it too arrives once, is billed once and has one fate, whether
+the first was stored or not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MESSAGES = 10_000
 PASSWORD = "correct-horse-battery"
 SERVICE = "ingest"
 REACH_TIMEOUT_S = 60
-# Kafka needs about 8 s to be back, ingest 2 s, on a busy machine some times as much.
+# Kafka needs about 8 s to restart, ingest 2 s, on a busy machine several times as much.
 ANSWER_TIMEOUT_S = 300
 
 
@@ -33,7 +33,7 @@ def prepare(stage: Stage, name: str, seed: int, count: int) -> tuple[Run, SmtpIn
 
 
 def moments(random: Random, faults: int) -> Sequence[int]:
-    """After how many answers each fault comes, spread over the run."""
+    """The number of replies after which each fault occurs, spread over the run."""
     return [
         int(MESSAGES * (n + random.uniform(-0.4, 0.4)) / (faults + 1)) for n in range(1, faults + 1)
     ]

@@ -1,6 +1,6 @@
-"""Long runs: many seeds of each kind of schedule, and four cases that once doubled mail.
+"""Long runs: many seeds of each kind of schedule, and four regression cases of duplicated mail.
 
-`./sluice test --long` runs them; `--kind`, `--seeds` and `--seed` choose among them.
+`./sluice test --long` runs them; `--kind`, `--seeds` and `--seed` select among them.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def remove_a_client(scene: Scene) -> tuple[Run, Injector]:
         REACH_TIMEOUT_S,
     )
     publish.apply(KafkaSettings(bootstrap=stage.bootstrap), Changes(removed=(removed,)))
-    # The first one is in the middle of what waits when the second one comes.
+    # The first is in the middle of the backlog when the second starts.
     fleet.start("validate")
     stage.wait_for(run, lambda: fleet.has_partitions("validate", 1), REACH_TIMEOUT_S)
     fleet.start("validate")
@@ -88,7 +88,7 @@ def remove_a_client(scene: Scene) -> tuple[Run, Injector]:
 
 
 def of_two_clients(run: str, removed: str, wanted: dict[bool, int]) -> list[mixture.Submission]:
-    """So many messages of the client that is removed (True) and of the others, mixed."""
+    """The wanted numbers of messages of the removed client (True) and of the others, mixed."""
     found = []
     left = dict(wanted)
     for each in mixture.uniform(run, 20 * sum(wanted.values()), 600, Random(run)):

@@ -1,4 +1,4 @@
-"""Fault: kill -9 of Redis, which starts again empty, in the middle of the traffic."""
+"""Fault: kill -9 of Redis, which restarts empty, in the middle of the traffic."""
 
 from __future__ import annotations
 

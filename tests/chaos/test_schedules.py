@@ -1,9 +1,9 @@
 """Faults drawn from a seed: pauses, rebalances and kills, each as one short schedule.
 
-A paused process is not dead, only slow: its session may have ended meanwhile, and what it held
-belongs to others. Nothing that it does afterwards may count. Growing to three processes and
-shrinking again must be no fault at all. A process that was killed has a successor of another name:
-nothing of the dead one may hold anything up, least of all a transaction that it left open.
+A paused process is only slow: its session may have ended meanwhile, and its partitions belong to
+other members. Nothing that it does afterwards may count. Growing to three processes and shrinking
+again must have no effect. A killed process has a successor with another name: nothing of the
+dead process may block others, in particular no transaction that it left open.
 
 Longer schedules, and many of them: `./sluice test --long`.
 """

@@ -1,7 +1,7 @@
-"""The witnesses of a run: mail.events, the sink's journal and the bill, read as they are.
+"""The witnesses of a run: mail.events, the sink's journal and the bill, read directly.
 
-Each reads its own source and nothing else, so that two of them cannot be wrong in the same
-way. The events are followed from the beginning by a thread of its own, with read_committed.
+Each reads only its own source, so that two of them cannot be wrong in the same
+way. A separate thread follows the events from the beginning, with read_committed.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from tests.chaos.ledger import BillRow, SinkLine
 
 _POLL_MS: Final = 200
 _CLOSE_TIMEOUT_S: Final = 10.0
-# mail.refused holds what was handed in: up to 8 MB a record.
+# mail.refused contains submitted bytes: up to 8 MB per record.
 _FETCH_MAX_BYTES: Final = 8 * 1024 * 1024
 
 
 class WitnessError(RuntimeError):
-    """A witness could not tell what it saw; the text says which and why."""
+    """A witness could not read its source; the text contains the witness and the reason."""
 
 
 class EventWatch:
-    """Follows mail.events; everything seen so far, by client."""
+    """Follows mail.events and keeps everything seen so far, by client."""
 
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
@@ -75,7 +75,7 @@ class EventWatch:
             return set(self._ended[client])
 
     def quiet_s(self, clients: frozenset[str]) -> float:
-        """How long nothing has been told of these clients."""
+        """The time since the last event of these clients."""
         with self._lock:
             last = max((self._last_seen.get(client, 0.0) for client in clients), default=0.0)
         return time.monotonic() - last
@@ -158,14 +158,14 @@ class SinkJournal:
         self._decoder = msgspec.json.Decoder(SinkLine)
 
     def lines(self, rcpt_suffix: str) -> tuple[SinkLine, ...]:
-        """All lines so far whose recipient ends so."""
+        """All lines so far whose recipient has this suffix."""
         self._read_on()
         return tuple(line for line in self._lines if line.rcpt.lower().endswith(rcpt_suffix))
 
     def _read_on(self) -> None:
         with self._path.open("rb") as file:
             file.seek(self._read_bytes)
-            # A line that is still being written stays for the next reading.
+            # An incomplete line is left for the next reading.
             whole = file.read().rpartition(b"\n")[0]
         if whole:
             self._lines += [self._decoder.decode(line) for line in whole.split(b"\n")]
@@ -181,9 +181,9 @@ class Bill:
     def rows(
         self, clients: frozenset[str], up_to: dict[int, int], timeout_s: float
     ) -> tuple[BillRow, ...]:
-        """What is billed to these clients, when every record below `up_to` is counted.
+        """The bill of these clients, once every record below `up_to` is counted.
 
-        Raises WitnessError when billing does not get there within `timeout_s`.
+        Raises WitnessError if billing does not reach it within `timeout_s`.
         """
         deadline = time.monotonic() + timeout_s
         while True:

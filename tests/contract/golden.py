@@ -1,6 +1,6 @@
-"""`python -m tests.contract.golden` adds a frozen record for each shape that has none yet.
+"""`python -m tests.contract.golden` adds a frozen record for each shape without one.
 
-A frozen record is never changed: what was once written to a topic must be read for ever.
+A frozen record is never changed: everything ever written to a topic must stay readable.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from shared.topics.records import (
 
 FILE = Path(__file__).with_name("golden_records.json")
 FORMAT = 1
-# Packs grew: the second holds what a platform may say beside a message, the third whether its
-# events are copied, the fourth the source of its key and the checksum of the bytes as given.
+# Versions of packs: the second adds the attributes of a submission, the third whether its events
+# are copied, the fourth the source of its key and the checksum of the submitted bytes.
 PACK_FORMAT = 4
 
 MESSAGE = Message(
@@ -93,7 +93,7 @@ TALLY = Tally("validate", 1_795_467_600_000, (TallyRow("shop", "spring-26", "sho
 
 
 def records() -> dict[str, Any]:
-    """Each shape as it is written now: headers and value, base64."""
+    """Each shape in its current form: headers and value in base64."""
     mail_id = MESSAGE.envelope.mail_id
     pack = f"pack-{PACK_FORMAT}"
     made = {

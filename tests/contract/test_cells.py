@@ -1,4 +1,4 @@
-"""The live cells: the store in earnest and its twin in memory behave alike."""
+"""The live cells: the real store and its in-memory twin behave in the same way."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ CELL = '["shop","news","","billed"]'
 
 
 class Store(Struct):
-    """Cells, and how to lose a month of them as a server under pressure may."""
+    """Cells, and how to lose a month of them, as a server that evicts keys may."""
 
     cells: Cells
     lose_month: Callable[[str], object]

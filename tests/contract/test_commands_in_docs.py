@@ -1,7 +1,7 @@
-"""Every command that README and docs show is run by a test; this holds the list to it.
+"""Every command shown in README and docs is run by a test; these tests check the list.
 
-The mark is a text of that test which its file has once or twice, so that it goes when the test
-goes, and not a word that any file has.
+The mark is a text of that test that its file contains once or twice, so that it disappears with
+the test; it must not be a common word.
 """
 
 import re
@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
-# A mark that is found more often says nothing about one test.
+# A mark that occurs more often does not identify a test.
 MOST_MARKS = 6
 _INLINE = re.compile(r"`(\./sluice[^`]*)`")
 

@@ -1,4 +1,4 @@
-"""The generated reference pages are what the code says."""
+"""The generated reference pages agree with the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/submitting.md shows what the tests run: its blocks stand in the files beside it."""
+"""docs/submitting.md shows what the tests run: its blocks are parts of the example files."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Retired words do not come back, and no text refers to a file that does not exist."""
+"""Retired words are not used again, and no text refers to a file that does not exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEXTS: Final = (
     *("CONTRIBUTING.md", "SECURITY.md", ":!docs/decisions", ":!uv.lock"),
 )
 SUFFIXES: Final = {"", ".py", ".md", ".lua", ".toml", ".yaml"}
-# Each with what to write instead.
+# Each with its replacement.
 RETIRED: Final = {
     r"\banew\b": "again, recreated, reloaded",
     r"\b(is|are|was|were|be|been|stays?|goes|went) away\b": "unavailable",
@@ -35,10 +35,10 @@ RETIRED: Final = {
     r"\bBrokenRule\b": "Violation",
     r"\b(WrongUse|PartAway|StoreAway|KafkaAway)\b": "UsageError, Unavailable",
 }
-# The words of the code and of others that are meant as they stand.
+# Lines with URLs are not checked.
 ALLOWED: Final = ("https://", "http://")
 NAMED_FILE: Final = re.compile(r"(?<![\w./*<{-])((?:[\w.-]+/)*[\w-]+\.(?:py|lua|md))\b")
-# Files that a person has or makes, and those of others.
+# Files of users and of other programs.
 FOREIGN_FILES: Final = frozenset(
     {"name.py", "name.lua", "publish.py", "Publish.java", "sitecustomize.py"}
 )

@@ -1,4 +1,4 @@
-"""Holds one dialog with a server and judges what it says."""
+"""Runs one dialog with a server and judges its replies."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _GOODBYE: Final = (_line("QUIT"), Expect("221 "), Close())
 
 
 def hold(script: Script, peer: Peer) -> None:
-    """Say and hear everything; AssertionError where the server does something else."""
+    """Run all steps; AssertionError if the server does something else."""
     scram = ScramTalk(PASSWORD)
     words = Words(script, scram.say)
     steps = (*LEADING[script.start], *script.steps)

@@ -1,8 +1,8 @@
-"""The two servers that a dialog is held with: a bare ServerSession, and the real front door.
+"""The two servers for a dialog: a bare ServerSession, and the real front door.
 
-The session is given what the script says in one of three cuts; the policy is that of the front
-door as far as one client goes: its password, its sending domain, the rules. The door is spoken
-to over real sockets and real TLS.
+The session gets the input of the script, split in one of three ways; its policy is that of the
+front door for one client: its password, its sending domain, the rules. The front door is tested
+over real sockets and real TLS.
 """
 
 from __future__ import annotations
@@ -67,26 +67,26 @@ _TAKEN: Final = "Ok: queued as"
 
 
 class Peer(Protocol):
-    """The server, as the client sees it."""
+    """The server, as seen by the client."""
 
     accepted: int  # messages answered with 250
 
     def send(self, data: bytes) -> None: ...
     def send_past_tls(self, data: bytes) -> None: ...
     def reply(self) -> str:
-        """The next reply, its lines joined; AssertionError where there is none."""
+        """Return the next reply, its lines joined; AssertionError if there is none."""
         ...
 
     def start_tls(self) -> bool: ...
     def rest(self) -> tuple[str, bool]:
-        """What else was said, and whether the server has hung up."""
+        """Return the remaining replies, and whether the server has disconnected."""
         ...
 
     def close(self) -> None: ...
 
 
 def _take_reply(output: bytearray) -> str | None:
-    """Take one whole reply off the front."""
+    """Remove and return the first complete reply."""
     lines: list[str] = []
     at = 0
     while (end := output.find(b"\r\n", at)) >= 0:
@@ -100,7 +100,7 @@ def _take_reply(output: bytearray) -> str | None:
 
 
 def at_line_ends(data: bytes) -> Iterator[bytes]:
-    """Each CRLF is torn apart: the worst place for a read to end."""
+    """Split each CRLF: the worst position for a read to end."""
     yield from re.split(rb"(?<=\r)(?=\n)", data)
 
 
@@ -197,7 +197,7 @@ class SessionPeer:
 
 
 class DoorPeer:
-    """A connection to a running front door, from an address of 127/8 of its own."""
+    """A connection to a running front door, from its own address of 127/8."""
 
     def __init__(self, port: int, source: str, context: ssl.SSLContext, is_secure: bool) -> None:
         self._context = context
@@ -209,7 +209,7 @@ class DoorPeer:
             assert self.start_tls()
 
     def send(self, data: bytes) -> None:
-        with contextlib.suppress(OSError):  # it may have hung up; what it said tells
+        with contextlib.suppress(OSError):  # it may have disconnected; its replies show that
             self._socket.sendall(data)
 
     def send_past_tls(self, data: bytes) -> None:
@@ -241,7 +241,7 @@ class DoorPeer:
         self._socket.close()
 
     def _read(self) -> bool:
-        """Read once; False where the server has hung up."""
+        """Read once; return False if the server has disconnected."""
         try:
             data = self._socket.recv(65_536)
         except TimeoutError:

@@ -1,8 +1,8 @@
-"""A client's side of SCRAM-SHA-256 in which each part can be made wrong: `{scram ...}`.
+"""The client side of SCRAM-SHA-256 in which each part can be invalid: `{scram ...}`.
 
 {scram first GS2 BARE}    the first message: base64 of both together
-{scram final}             the final message to the last reply, with the right proof
-{scram final c=TEXT}      the same, and the proof right for it, with another channel binding
+{scram final}             the final message to the last reply, with the correct proof
+{scram final c=TEXT}      the same with another channel binding, and the proof for it
 {scram final r=TEXT}      with another nonce
 {scram final more=TEXT}   with this before the proof
 {scram final p=TEXT}      with this proof
@@ -17,7 +17,7 @@ from functools import lru_cache
 
 
 class ScramTalk:
-    """One exchange, as far as it has gone; `last_reply` is set by who reads the replies."""
+    """One exchange and its progress; the reader of the replies sets `last_reply`."""
 
     def __init__(self, password: str) -> None:
         self._password = password
@@ -25,7 +25,7 @@ class ScramTalk:
         self.last_reply = ""
 
     def say(self, what: str) -> bytes:
-        """The base64 of a message, without its CRLF."""
+        """Return the base64 of a message, without CRLF."""
         kind, _, rest = what.partition(" ")
         if kind == "first":
             self._gs2, _, self._bare = rest.partition(" ")

@@ -1,26 +1,26 @@
-"""Reads the scripts of this folder: what a client says, what must be answered, what arrives.
+"""Reads the scripts of this folder: the client's input, the expected replies and messages.
 
-A file begins with comment lines: what is done to the server and why, and `# Source:` with the
-RFC, CVE or paper that decides. Then options, then steps, one a line:
+A file starts with comment lines: what the client does and why, and `# Source:` with the deciding
+RFC, CVE or paper. Then come options, then steps, one per line:
 
-    start: STAGE     where the dialog begins (Stage); what leads there is done by the runner
-    only: door       not against the bare session; `only: session` the other way round
-    cuts: whole      each write is read at once: its meaning hangs on that
+    start: STAGE     where the dialog starts (Stage); the runner performs the steps before it
+    only: door       not with the bare session; `only: session` is the opposite
+    cuts: whole      each write is read at once, because the result depends on it
     for: a b         the file is a table: it runs once for each row, {a} and {b} filled in
     | cell | cell
 
-    c: TEXT          the client sends the text and CRLF; lines that follow one another go in one
-                     write, as a client that does not wait for answers sends them
+    c: TEXT          the client sends the text and CRLF; consecutive lines are one write, as from
+                     a client that does not wait for replies
     r: TEXT          the same without CRLF
-    plain: TEXT      the bytes are written past TLS, which has begun
-    s: REGEX         the next reply, its lines joined by " / ", begins so; s*9: the next nine
-    tls              the client starts TLS; `no tls`: it tries, and that must fail
-    close            the server says nothing more and has hung up
-    leave            the client hangs up; otherwise a script ends with QUIT, 221 and the close
-    messages: N      so many messages were accepted
+    plain: TEXT      the bytes are written outside TLS, which has started
+    s: REGEX         the next reply, its lines joined by " / ", starts like this; s*9: the next nine
+    tls              the client starts TLS; `no tls`: it tries, and this must fail
+    close            the server sends nothing more and has disconnected
+    leave            the client disconnects; otherwise a script ends with QUIT, 221 and the close
+    messages: N      this many messages were accepted
 
-In texts stand \\r \\n \\0 \\t \\\\ \\xNN \\uNNNN, and braces: {x*100} repeats, {b64 TEXT} encodes,
-a name is filled in (Words), {scram ...} is worked out from the last reply (scram.py).
+Escapes in texts: \\r \\n \\0 \\t \\\\ \\xNN \\uNNNN. Braces: {x*100} repeats, {b64 TEXT} encodes,
+a name is replaced (Words), {scram ...} is computed from the last reply (scram.py).
 """
 
 from __future__ import annotations
@@ -48,27 +48,27 @@ _REPEAT: Final = re.compile(r"(.+)\*([0-9]+)", re.DOTALL)
 
 
 class Stage(StrEnum):
-    """Where a dialog begins; each stage comes after the one before it, but SMTPS."""
+    """Where a dialog starts; each stage follows the previous one, except SMTPS."""
 
-    CONNECTED = "connected"  # the greeting has not come
+    CONNECTED = "connected"  # before the greeting
     GREETED = "greeted"
     HELLO = "hello"  # EHLO in plain text
-    TLS = "tls"  # inside TLS, by STARTTLS; no EHLO there yet
+    TLS = "tls"  # inside TLS, by STARTTLS; no EHLO in it yet
     SECURED = "secured"  # EHLO inside TLS
     LOGIN = "login"
-    DATA = "data"  # 354 was given
+    DATA = "data"  # 354 was received
     SMTPS = "smtps"  # TLS from the first byte on; greeted
 
 
 class Say(Struct, frozen=True):
-    """Send this, once its braces are filled in."""
+    """Send this after its braces are replaced."""
 
     text: str
     is_line: bool
 
 
 class Plain(Struct, frozen=True):
-    """Write this past TLS."""
+    """Write this outside TLS."""
 
     text: str
 
@@ -80,17 +80,17 @@ class Expect(Struct, frozen=True):
 
 
 class StartTls(Struct, frozen=True):
-    """Shake hands; it must go well, or fail."""
+    """Perform the handshake; it must succeed, or fail."""
 
     goes_well: bool
 
 
 class Close(Struct, frozen=True):
-    """The server has hung up."""
+    """The server has disconnected."""
 
 
 class Leave(Struct, frozen=True):
-    """The client hangs up."""
+    """The client disconnects."""
 
 
 Step = Say | Plain | Expect | StartTls | Close | Leave
@@ -108,12 +108,12 @@ class Script(Struct, frozen=True):
 
     @property
     def recipient(self) -> str:
-        """A recipient of this dialog alone."""
+        """A recipient that only this dialog uses."""
         return f"{self.id[-60:]}@r.example.net"
 
 
 class _Draft:
-    """A file as far as it is read."""
+    """A partly read file."""
 
     def __init__(self) -> None:
         self.options: dict[str, str] = {}
@@ -195,7 +195,7 @@ def _script(draft: _Draft, id_: str, row: Mapping[str, str]) -> Script:
 
 
 class Words:
-    """What stands for the names in braces. `scram` answers {scram ...} with what follows it."""
+    """The values of names in braces. `scram` gets the text after {scram and returns the value."""
 
     def __init__(self, script: Script, scram: Callable[[str], bytes]) -> None:
         self._to = script.recipient
@@ -203,7 +203,7 @@ class Words:
         self._scram = scram
 
     def fill(self, text: str) -> bytes:
-        """The bytes of a text. Raises ValueError for a name that stands for nothing."""
+        """The bytes of a text. Raises ValueError for an unknown name."""
         out, at = b"", 0
         while (start := text.find("{", at)) >= 0:
             end = _matching(text, start)

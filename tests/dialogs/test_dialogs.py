@@ -1,7 +1,7 @@
-"""Attacks of the published history of SMTP servers, held with the bare session and the door.
+"""Published attacks on SMTP servers, run with the bare session and with the front door.
 
-What each dialog does stands in its file (scripts/); what the door answers to which kind of
-attack, and why, in docs/smtp.md.
+Each file in scripts/ describes its dialog; docs/smtp.md describes the front door's reply to each
+kind of attack.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "smtp.md"
 NAMES = re.compile(r"`([a-z0-9-]+)`(?=,|  *\|?$)")
 SCRIPTS = script.load_all()
 CUTS: dict[str, Cut] = {"whole": whole, "bytes": byte_by_byte, "line-ends": at_line_ends}
-# Many wait for a refused login's delay: the door's own patience, not its work.
+# Many dialogs only wait for the delay after a refused login, which costs no CPU.
 AT_ONCE = 16
 ALONE = Stage.CONNECTED
 
@@ -48,9 +48,9 @@ def test_a_session_withstands(script: Script) -> None:
 
 
 def _hold_at(door: Door, script: Script, number: int, tls: ssl.SSLContext) -> str:
-    """What the door did otherwise than it must; "" for nothing."""
+    """The deviation of the front door; "" for none."""
     is_secure = script.start is Stage.SMTPS
-    # Each from an address of its own: refused logins and new connections are counted by address.
+    # Each uses its own address: refused logins and new connections are counted by address.
     source = f"127.0.{1 + number // 250}.{1 + number % 250}"
     peer = DoorPeer(door.tls_port if is_secure else door.port, source, tls, is_secure)
     try:
@@ -63,11 +63,11 @@ def _hold_at(door: Door, script: Script, number: int, tls: ssl.SSLContext) -> st
 
 
 def _hold_all_at(door: Door, scripts: Iterable[Script]) -> list[str]:
-    """Hold the dialogs side by side; what went wrong."""
-    tls = trusting()  # one for all: it reads the whole of the system's certificates
+    """Run the dialogs in parallel; return the failures."""
+    tls = trusting()  # one for all: it reads all certificates of the system
     found: list[Future[str]] = []
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        # First those that race with the greeting, alone.
+        # First the dialogs that race with the greeting, one at a time.
         for number, one in enumerate(sorted(scripts, key=lambda one: one.start is not ALONE)):
             found.append(pool.submit(_hold_at, door, one, number, tls))
             if one.start is ALONE:
@@ -76,7 +76,7 @@ def _hold_all_at(door: Door, scripts: Iterable[Script]) -> list[str]:
 
 
 def _received(door: Door) -> Counter[str]:
-    """How many messages Kafka has for each recipient."""
+    """The number of messages in Kafka for each recipient."""
     consumer = follow(door.bootstrap, names.RECEIVED)
     try:
         parts = list(consumer.assignment())
@@ -93,7 +93,7 @@ def _received(door: Door) -> Counter[str]:
         consumer.close(autocommit=False)
 
 
-# One test for all of them: a door is a process of its own, and Kafka is asked once.
+# One test for all dialogs: the front door is a separate process, and Kafka is read once.
 def test_the_front_door_withstands_and_kafka_has_what_was_accepted_and_nothing_smuggled(
     kafka_bootstrap: str, tmp_path: Path
 ) -> None:

@@ -1,7 +1,7 @@
-"""Fuzzing by hand: `python -m tests.fuzz headers --runs 100000 --seed 1 --corpus FOLDER`.
+"""Manual fuzzing: `python -m tests.fuzz headers --runs 100000 --seed 1 --corpus FOLDER`.
 
-Prints a report, and each failing input as a Python literal. Exit codes: 0 well, 1 something
-does not hold, 2 wrong use. The corpus is kept between slices; keep it outside of the repository.
+Prints a report, and each failing input as a Python literal. Exit codes: 0 no failure, 1 a
+property does not hold, 2 usage error. The corpus is kept between slices, outside the repository.
 """
 
 from __future__ import annotations

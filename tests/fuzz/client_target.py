@@ -1,9 +1,9 @@
-"""What must hold for every session of the client, whatever the server answers.
+"""Properties of every client session, whatever the server replies.
 
-Nothing but RemoteProtocolError is raised. Answers read whole, where they are not out of step,
-give the same events in pieces. A transaction is accepted only by a positive answer to content
-that was sent. Whatever a server says, from its greeting on, becomes events that can be written:
-JSON in UTF-8 without control characters.
+Only RemoteProtocolError is raised. Replies that are in step give the same events whole and in
+pieces. A transaction is accepted only by a positive reply to content that was sent. Every reply,
+from the greeting on, becomes events that can be written: JSON in UTF-8 without control
+characters.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _EXTENSIONS: Final = (
     Extensions(pipelining=True),
     Extensions(pipelining=True, size=True, eight_bit_mime=True, smtputf8=True),
 )
-# A transaction begins before each part, so both ways begin it at the same place.
+# A transaction starts before each part, so both ways start it at the same position.
 _CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _RULES: Final = parse_rules(
     importlib.resources.files("services.deliver.rules").joinpath("replies.toml").read_text("utf-8")
@@ -56,7 +56,7 @@ _AFTER_DONE: Final = re.compile(rb"(?<= done\r\n)")
 
 
 def check_answers(data: bytes) -> Hashable:
-    """Hold one session, whole and in pieces."""
+    """Run one session, whole and in pieces."""
     head, answers = data[:HEAD_BYTES].ljust(HEAD_BYTES, b"\0"), data[HEAD_BYTES:]
     extensions = _EXTENSIONS[head[0] % len(_EXTENSIONS)]
     parts = _AFTER_DONE.split(answers)
@@ -68,7 +68,7 @@ def check_answers(data: bytes) -> Hashable:
     for one in pieces:
         if isinstance(one, Finished):
             _check_event(one.stage, one.reply)
-    # As aiosmtplib reads the greeting and the answer to EHLO.
+    # As aiosmtplib reads the greeting and the reply to EHLO.
     _check_event(Stage.CONNECT, make_reply(554, answers.decode("utf-8", "surrogateescape")))
     stages = tuple((one.stage, one.reply.code) for one in pieces if isinstance(one, Finished))
     return head[0] % len(_EXTENSIONS), stages[:2], whole_fault[:20], pieces_fault[:20]

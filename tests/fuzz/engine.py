@@ -1,8 +1,8 @@
-"""Runs a target many times on inputs that are made, changed and grafted, from one seed.
+"""Runs a target many times on inputs that are generated, mutated and combined, from one seed.
 
-An input whose outcome (rules broken, replies given, ...) was not seen before is kept and built
-upon: guidance by behaviour, which costs nothing and works on every Python. `guided.py` adds
-guidance by coverage where atheris is installed.
+An input with a new outcome (broken rules, replies, ...) is kept and used for further inputs:
+guidance by behaviour, which costs nothing and works on every Python. `guided.py` adds
+guidance by coverage if atheris is installed.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from msgspec import Struct
 
 from tests.fuzz.mutations import graft, mutate
 
-MAX_INPUT_S: Final = 2.0  # of CPU; an input takes well under a millisecond
+MAX_INPUT_S: Final = 2.0  # CPU time; an input takes well under a millisecond
 MAX_KEPT: Final = 4_000
-_WARM_SHARE: Final = 10  # the growth is counted after this part of the runs
+_WARM_SHARE: Final = 10  # the growth is measured after this share of the runs
 
 Check = Callable[[bytes], Hashable]
 
 
 class Target(Struct, frozen=True):
-    """A name, what makes an input, what must hold for it."""
+    """A name, a generator of inputs, a check of an input."""
 
     name: str
     make: Callable[[Random], bytes]
@@ -35,7 +35,7 @@ class Target(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """What a slice did. Memory: the process' resident set, in KB."""
+    """The result of a slice. Memory: the resident set of the process, in KB."""
 
     target: str
     engine: str
@@ -51,14 +51,14 @@ class Report(Struct, frozen=True):
 
 
 class Failure(Struct, frozen=True):
-    """An input for which something does not hold."""
+    """An input for which a property does not hold."""
 
     content: bytes
     error: Exception
 
 
 def check_one(target: Target, content: bytes) -> tuple[Hashable, float]:
-    """The outcome and the CPU seconds; raises what the target raises, and for slowness."""
+    """Return the outcome and the CPU seconds; raises the target's errors, and one for slowness."""
     begun = time.process_time()
     outcome = target.check(content)
     taken = time.process_time() - begun
@@ -116,7 +116,7 @@ def _next(target: Target, kept: list[bytes], random: Random) -> bytes:
 
 
 def rss_kb() -> int:
-    """The resident set now; its peak where the system does not tell."""
+    """The current resident set; its peak if the system does not report it."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():
@@ -126,14 +126,14 @@ def rss_kb() -> int:
 
 
 def load(corpus: Path | None) -> list[bytes]:
-    """The inputs kept by earlier slices."""
+    """Return the inputs kept by earlier slices."""
     if corpus is None or not corpus.is_dir():
         return []
     return [path.read_bytes() for path in sorted(corpus.iterdir()) if path.is_file()][:MAX_KEPT]
 
 
 def save(corpus: Path | None, content: bytes) -> None:
-    """Keep an input for the slices to come, under the hash of its bytes."""
+    """Keep an input for later slices, named by the hash of its bytes."""
     if corpus is not None:
         corpus.mkdir(parents=True, exist_ok=True)
         (corpus / hashlib.sha256(content).hexdigest()[:20]).write_bytes(content)

@@ -1,8 +1,8 @@
-"""Guidance by coverage: the same targets under atheris (libFuzzer), where it is installed.
+"""Guidance by coverage: the same targets under atheris (libFuzzer), if it is installed.
 
-Atheris has wheels for CPython on Linux alone and takes 35 MB, so it is in no lock:
-`pip install atheris` into an environment of your own. libFuzzer ends the process when it is
-through or finds a failure, and prints its own report.
+Atheris has wheels only for CPython on Linux and takes 35 MB, so it is not locked:
+`pip install atheris` into a separate environment. libFuzzer ends the process when it has
+finished or finds a failure, and prints its own report.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ _CODE_UNDER_TEST: Final = ("shared.mail", "shared.smtp", "services.ingest.core")
 
 
 def is_available() -> bool:
-    """Whether atheris can be imported."""
     return find_spec("atheris") is not None
 
 

@@ -1,6 +1,6 @@
-"""Makes messages and addresses: mostly well-formed, with every odd form that mail knows.
+"""Generates messages and addresses: mostly well-formed, with all unusual forms of mail.
 
-A message begins as one that passes all rules, so that a single change shows what it does.
+A message starts as one that passes all rules, so that the effect of a single change is visible.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def local_part(random: Random) -> str:
 
 
 def address(random: Random) -> str:
-    """An addr-spec, now and then with something in between."""
+    """An addr-spec, sometimes with extra text inside."""
     if random.randrange(5):
         return random.choice((f"a@{OURS}", "max@kunde.example", f"{local_part(random)}@{OURS}"))
     space = random.choice(_SPACES) if not random.randrange(3) else ""
@@ -101,7 +101,7 @@ def display_name(random: Random) -> str:
 
 
 def mailbox(random: Random) -> str:
-    """A mailbox, list, group, route or what looks like one."""
+    """A mailbox, list, group, route or a similar form."""
     spec = address(random)
     around = random.choice(_SPACES)
     if random.randrange(3) == 0:
@@ -137,7 +137,7 @@ def message_id(random: Random) -> str:
 
 
 def value_of(name: str, random: Random) -> str:
-    """A value fit for the header, or one that is not."""
+    """A valid or invalid value for the header."""
     match name.lower():
         case "from" | "to" | "cc" | "bcc" | "reply-to" | "return-path" | "sender":
             return mailbox(random)
@@ -174,7 +174,7 @@ _GOOD: Final = (
 
 
 def message(random: Random) -> bytes:
-    """A message that passes, with up to three lines replaced, added, doubled or left out."""
+    """A message that passes, with up to three lines replaced, added, repeated or removed."""
     lines = [f"{name}: {value}" for name, value in _GOOD]
     random.shuffle(lines)
     for _ in range(random.choice((0, 1, 1, 1, 2, 3))):

@@ -1,8 +1,8 @@
-"""What must hold for every message and every address, whatever its bytes.
+"""Properties of every message and every address, for arbitrary bytes.
 
-Each check gives the input's outcome, by which the engine knows what is new, and fails with an
-AssertionError. The counts are compared with a second, slow reading written another way; what
-the rules let pass must be read alike by Python's `email`.
+Each check returns the outcome of the input, by which the engine recognises new ones, and fails
+with an AssertionError. The counts are compared with those of a second, slow parser; Python's
+`email` must read messages that pass the rules in the same way.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ COUNTED: Final = {
     b"return-path": "return_path_count",
     b"x-bm-mailing": "code_count",
 }
-# `email` 3.11 falls over its own names with a lone dot (`News . <...>`).
+# `email` 3.11 fails on names with a single dot (`News . <...>`).
 CRASHES: Final = (IndexError, AttributeError, TypeError, ValueError, KeyError)
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 
@@ -62,7 +62,7 @@ def check_message(content: bytes) -> Hashable:
 
 
 def _check_counts(head: bytes, facts: Facts) -> None:
-    """Every line that any reader might take for a ruled header is counted."""
+    """Every line that any parser might read as a header with a rule is counted."""
     counts = dict.fromkeys(COUNTED.values(), 0)
     for line in [one for one in _LINE_END.split(head) if one][:MAX_HEADER_LINES]:
         name, colon, _ = line.partition(b":")
@@ -76,7 +76,7 @@ def _check_counts(head: bytes, facts: Facts) -> None:
 
 
 def _check_readings(content: bytes, facts: Facts) -> None:
-    """Neither the body nor the kind of line end changes what the header says."""
+    """Neither the body nor the kind of line end changes the result of the scan."""
     head = content[: facts.header_bytes]
     end = b"\r\n" if b"\r" in head else b"\n"
     assert head.endswith(end)
@@ -87,7 +87,7 @@ def _check_readings(content: bytes, facts: Facts) -> None:
 
 
 def _check_passed(content: bytes, facts: Facts) -> None:
-    """What passes is read alike by `email`: the same headers, sender and recipient."""
+    """`email` reads what passes in the same way: the same headers, sender and recipient."""
     message = email.message_from_bytes(content, policy=email.policy.compat32)
     names = [name.lower() for name in message]
     for name in ("from", "to", "subject", "message-id"):
@@ -104,7 +104,7 @@ def _check_passed(content: bytes, facts: Facts) -> None:
 
 def _check_alike(value: str, ours: str) -> None:
     if not value.isascii():
-        return  # `email` reads bytes beyond ASCII as unknown
+        return  # `email` reads bytes outside ASCII as unknown
     try:
         parsed = email.message_from_string(f"To: {value}\n\n", policy=email.policy.default)["to"]
     except CRASHES:
@@ -115,7 +115,7 @@ def _check_alike(value: str, ours: str) -> None:
 
 
 def _kind(raw: str) -> str:
-    """The fault of a value as it is shown; "" for one that is an address."""
+    """The displayed fault of a value; "" for a valid address."""
     parsed = parse_single(raw)
     return parsed.fault if isinstance(parsed, AddressFault) else ""
 

@@ -1,4 +1,4 @@
-"""Changes to bytes that know nothing of what they mean: flips, cuts, doublings, grafts."""
+"""Changes to bytes regardless of their meaning: flips, cuts, repetitions, combinations."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
 
-MAX_BYTES: Final = 4_096  # what a grammar makes is far below; mutations must not pile up
-# What readers of mail stumble over, one by one.
+MAX_BYTES: Final = 4_096  # generated inputs are far smaller; mutations must not accumulate
+# Byte sequences that mail parsers often mishandle.
 HAZARDS: Final = (
     *(b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b";", b",", b"@", b".", b"<", b">", b"("),
     *(b")", b'"', b"\\", b"[", b"]", b"=?", b"?=", b"\xff", b"\xc3", b"\xef\xbb\xbf", b"\x1b"),
@@ -57,7 +57,7 @@ _CHANGES: Final[tuple[Callable[[bytearray, Random], None], ...]] = (
 
 
 def mutate(data: bytes, random: Random) -> bytes:
-    """The data with one to four changes."""
+    """Return the data with one to four changes."""
     changed = bytearray(data)
     for _ in range(random.choice((1, 1, 2, 4))):
         if changed:
@@ -66,7 +66,7 @@ def mutate(data: bytes, random: Random) -> bytes:
 
 
 def graft(data: bytes, corpus: Sequence[bytes], random: Random) -> bytes:
-    """The beginning of the data with the end of another input."""
+    """Return the start of the data with the end of another input."""
     other = random.choice(corpus)
     at, into = random.randrange(len(data) + 1), random.randrange(len(other) + 1)
     return (data[:at] + other[into:])[:MAX_BYTES]

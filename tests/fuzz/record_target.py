@@ -1,7 +1,7 @@
-"""What must hold for every record of an intake, whatever stands in it.
+"""Properties of every record of an intake, whatever it contains.
 
-Nothing is raised; a record is read alike twice and with its headers in another order; what is
-taken is within its bounds; what is refused keeps its bytes.
+Nothing is raised; reading a record twice, or with its headers in another order, gives the same
+result; accepted values are within their bounds; a refused record keeps its bytes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What must hold for every session of the server, whatever the client says and how it is cut.
+"""Properties of every server session, whatever the client sends and however it is split.
 
-A session read whole and read in pieces gives the same events and the same replies; what it
-holds is bounded; nothing is raised. The policy answers by the input alone, so both see the same.
+A session read whole and read in pieces gives the same events and the same replies; its memory is
+bounded; nothing is raised. The policy depends only on the input, so both runs see the same.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ OPTIONS: Final = (
     _options(True, True, _FULL),
     _options(False, False, Extensions()),
 )
-# Talk after STARTTLS waits for the handshake: there the reads are always cut.
+# Data after STARTTLS waits for the handshake: the reads are always split there.
 _TO_STARTTLS: Final = re.compile(rb"(?is).*?STARTTLS[^\n]*(?:\n|$)|.+")
 
 
@@ -74,7 +74,7 @@ class _Talk:
 
     def __init__(self, head: bytes) -> None:
         self.session = ServerSession(OPTIONS[head[0] % len(OPTIONS)])
-        # Half of all policies take everything, so that sessions get far.
+        # Half of all policies accept everything, so that sessions reach late states.
         self._policy = Random(head[1]) if head[1] & 1 else None
         self.events: list[ServerEvent] = []
         self.output = b""
@@ -118,7 +118,7 @@ class _Talk:
 
 
 def check_session(data: bytes) -> Hashable:
-    """Hold one session whole and in pieces."""
+    """Run one session whole and in pieces."""
     head, talk = data[:HEAD_BYTES].ljust(HEAD_BYTES, b"\0"), data[HEAD_BYTES:]
     whole, pieces, injected = _Talk(head), _Talk(head), _Talk(head)
     parts = _TO_STARTTLS.findall(talk)
@@ -136,7 +136,7 @@ def check_session(data: bytes) -> Hashable:
 
 
 def _told(event: ServerEvent) -> ServerEvent:
-    """The event; of refused content only that: how much of it was held depends on the reads."""
+    """The event; refused content is reduced to that fact: the amount held depends on the reads."""
     if isinstance(event, Content) and event.refusal is not None:
         return replace(event, content=b"", size_bytes=0)
     return event
@@ -157,7 +157,7 @@ def _check_content(talk: _Talk, said: bytes) -> None:
 
 
 def _was_said(content: bytes, lines: list[bytes]) -> bool:
-    """Whether these lines were sent one after the other, dots stuffed, with a lone dot behind."""
+    """Whether these lines were sent in sequence, dots stuffed, followed by a single dot."""
     wanted = content.split(b"\r\n")[:-1]
     meant = [line[1:] if line[:1] == b"." and line != b"." else line for line in lines]
     return any(
@@ -167,7 +167,7 @@ def _was_said(content: bytes, lines: list[bytes]) -> bool:
 
 
 def cut(data: bytes, random: Random) -> Iterator[bytes]:
-    """The data in pieces of one to forty bytes."""
+    """Split the data into pieces of one to forty bytes."""
     longest = random.choice((1, 2, 7, 40))
     at = 0
     while at < len(data):

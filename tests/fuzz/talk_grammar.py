@@ -1,6 +1,6 @@
-"""Makes what a peer says in SMTP, as client and as server, and the records of an intake.
+"""Generates SMTP input of a client and of a server, and the records of an intake.
 
-Each begins with four bytes that choose how it is read: options, policy and the cuts.
+Each input starts with four bytes that select how it is read: options, policy and the splits.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _login(random: Random) -> bytes:
 
 
 def session(random: Random) -> bytes:
-    """What a client says from its first command on."""
+    """The input from a client, from its first command on."""
     parts = [random.choice(_HELLOS[:2]) if random.random() < 0.9 else random.choice(_HELLOS)]
     for _ in range(random.randrange(5)):
         match random.randrange(5):
@@ -109,7 +109,7 @@ def _reply(random: Random) -> bytes:
 
 
 def replies(random: Random) -> bytes:
-    """What a server answers to a client's transactions."""
+    """The replies of a server to a client's transactions."""
     plain = (b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"250 2.0.0 done\r\n")
     spoilt = [_reply(random) if random.random() < 0.2 else reply for reply in plain]
     again = plain * random.choice((0, 0, 1, 2))

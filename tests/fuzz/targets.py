@@ -1,4 +1,4 @@
-"""The targets by name: what `python -m tests.fuzz` can run."""
+"""The targets of `python -m tests.fuzz` by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A short slice of each fuzzing target with a fixed seed, and that fuzzing would find a fault."""
+"""A short slice of each fuzzing target with a fixed seed, and a check that fuzzing finds faults."""
 
 from __future__ import annotations
 

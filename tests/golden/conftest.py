@@ -1,4 +1,4 @@
-"""`--write-golden` writes what is recorded anew; look at the difference before you keep it."""
+"""`--write-golden` rewrites the recorded results; review the difference before you keep it."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-golden", action="store_true", help="write the golden files anew")
+    parser.addoption("--write-golden", action="store_true", help="rewrite the golden files")

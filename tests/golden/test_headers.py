@@ -1,9 +1,9 @@
-"""The golden header cases: every form that was decided on, the rules it breaks, and the words.
+"""The golden header cases: every form with a decision, the rules it breaks, and the texts.
 
-`headers/*.toml` holds the decisions, each with its reason; `headers/verdicts.txt` the addresses
-found and the words that the client reads. `pytest tests/golden --write-golden` writes the latter
-anew; the decisions are changed by hand. In the TOML files U+F780 to U+F7FF stand for the bytes
-80 to FF, which no text can hold, and {2000} for that many letters.
+`headers/*.toml` contains the decisions, each with its reason; `headers/verdicts.txt` the addresses
+found and the texts for the client. `pytest tests/golden --write-golden` rewrites the latter;
+the decisions are edited by hand. In the TOML files U+F780 to U+F7FF represent the bytes
+80 to FF, which text cannot contain, and {2000} represents that many letters.
 """
 
 from __future__ import annotations

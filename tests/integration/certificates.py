@@ -1,4 +1,4 @@
-"""A self-signed certificate for a test's server: that of a line, for `localhost`."""
+"""A self-signed certificate for a test's server: that of a pipeline, for `localhost`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from local.parts.certificate import make_certificate
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
-    """The files of a new certificate and its key, in place of those that were there."""
+    """Write a new certificate and its key, replacing existing files; return the paths."""
     files = make_certificate(Path(tempfile.mkdtemp(dir=folder)))
     return files.certificate.replace(folder / "cert.pem"), files.key.replace(folder / "key.pem")

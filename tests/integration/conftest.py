@@ -1,4 +1,4 @@
-"""Fixtures of several integration tests."""
+"""Fixtures shared by several integration tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.topics.names import TopicPlan
 
 @pytest.fixture
 def topics(kafka_bootstrap: str, request: pytest.FixtureRequest) -> tuple[str, str]:
-    """A source of 4 partitions and a target of 2, new for each test."""
+    """A source topic of 4 partitions and a target of 2, new for each test."""
     stem = f"test.{zlib.crc32(request.node.nodeid.encode())}.{time.time_ns()}"
     source, target = f"{stem}.in", f"{stem}.out"
     ensure_topics(kafka_bootstrap, [TopicPlan(source, 4, {}), TopicPlan(target, 2, {})])

@@ -1,4 +1,4 @@
-"""Bare peers of a front door: sockets that say what a test has them say, and its numbers."""
+"""Simple peers of a front door: sockets that send what a test wants, and its metrics."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ TIMEOUT_S = 30.0
 
 
 class Peer:
-    """A TCP connection to the door from one address of the loopback network."""
+    """A TCP connection to the front door from one address of the loopback network."""
 
     def __init__(self, port: int, source: str, before: bytes = b"") -> None:
-        """`before` is sent as soon as the connection is there."""
+        """`before` is sent as soon as the connection is open."""
         self.sock: socket.socket = socket.create_connection(
             ("127.0.0.1", port), TIMEOUT_S, source_address=(source, 0)
         )
@@ -31,7 +31,7 @@ class Peer:
         self.sock.close()
 
     def line(self) -> str:
-        """The next line; "" where the connection ends."""
+        """Return the next line; "" if the connection ends."""
         while b"\n" not in self._read:
             try:
                 data = self.sock.recv(4_096)
@@ -44,7 +44,7 @@ class Peer:
         return line.decode()
 
     def reply(self) -> str:
-        """The last line of the next reply."""
+        """Return the last line of the next reply."""
         while (line := self.line())[3:4] == "-":
             pass
         return line
@@ -54,12 +54,12 @@ class Peer:
         return self.reply()
 
     def secure(self) -> None:
-        """Shake hands."""
+        """Perform the TLS handshake."""
         self.sock = trusting().wrap_socket(self.sock)
 
 
 def secured(port: int, source: str, is_implicit: bool = False) -> smtplib.SMTP:
-    """A client of smtplib in TLS, from one address of the loopback network."""
+    """An smtplib client in TLS, from one address of the loopback network."""
     if is_implicit:
         smtp: smtplib.SMTP = smtplib.SMTP_SSL(
             "127.0.0.1",
@@ -76,7 +76,7 @@ def secured(port: int, source: str, is_implicit: bool = False) -> smtplib.SMTP:
 
 
 def login(smtp: smtplib.SMTP, name: str) -> tuple[int, str]:
-    """The door's answer to a login with PASSWORD."""
+    """Return the front door's reply to a login with PASSWORD."""
     smtp.user, smtp.password = name, PASSWORD
     try:
         code, text = smtp.auth("PLAIN", smtp.auth_plain)
@@ -87,7 +87,7 @@ def login(smtp: smtplib.SMTP, name: str) -> tuple[int, str]:
 
 
 def number(door: Door, name: str) -> float:
-    """The sum of a metric's numbers."""
+    """The sum of a metric's values."""
     with urllib.request.urlopen(f"http://127.0.0.1:{door.http_port}/metrics", timeout=20) as answer:
         lines = answer.read().decode().splitlines()
     return sum(

@@ -1,4 +1,4 @@
-"""Foreign clients that hand in one message each, by the examples of docs/examples/smtp."""
+"""Foreign clients that submit one message each, with the examples of docs/examples/smtp."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tools import node_modules
 from tools.run_tests import NODE_PACKAGES
 
 EXAMPLES: Final = paths.ROOT / "docs" / "examples" / "smtp"
-# The one name in the certificate of the door.
+# The only name in the certificate of the front door.
 HOST: Final = "localhost"
 _WITHIN_S: Final = 60.0
 
 
 class Delivery(Struct, frozen=True):
-    """One message to hand in: the door, the file, its recipient, a folder for the client's own."""
+    """One message to submit: the front door, the file, its recipient, a folder for the client."""
 
     door: Door
     path: Path
@@ -32,7 +32,7 @@ class Delivery(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """How a client ended, and all it printed."""
+    """The exit code of a client, and its output."""
 
     code: int
     text: str
@@ -42,7 +42,7 @@ Client = Callable[[Delivery], Answer]
 
 
 def run(parcel: Delivery, *command: str | Path, given: bytes = b"") -> Answer:
-    """Run a client that knows the door's certificate and the password from its environment."""
+    """Run a client with the front door's certificate and the password in its environment."""
     certificate = str(parcel.door.certificate)
     environ = {
         **os.environ,
@@ -60,7 +60,7 @@ def run(parcel: Delivery, *command: str | Path, given: bytes = b"") -> Answer:
 
 
 def port_of(door: Door, tls: str) -> str:
-    """The port for `tls` (implicit) or `starttls`."""
+    """Return the port for `tls` (implicit) or `starttls`."""
     return str(door.tls_port if tls == "tls" else door.port)
 
 
@@ -85,7 +85,7 @@ def nodemailer_example(tls: str) -> Client:
 
 
 def nodemailer(parcel: Delivery, tls: str, mails: Sequence[tuple[str, Path]]) -> Answer:
-    """Several mails by one pool."""
+    """Several messages over one pool."""
     script = EXAMPLES / "submit_nodemailer.js"
     where = (HOST, port_of(parcel.door, tls), tls)
     pairs = [word for mail in mails for word in mail]
@@ -93,7 +93,7 @@ def nodemailer(parcel: Delivery, tls: str, mails: Sequence[tuple[str, Path]]) ->
 
 
 def curl_example(tls: str, mechanism: str) -> Client:
-    """The program curl; it also says who vouches for the message (--mail-auth)."""
+    """The program curl; it also sends AUTH= with MAIL (--mail-auth)."""
 
     def client(parcel: Delivery) -> Answer:
         netrc = parcel.folder / "netrc"
@@ -108,7 +108,7 @@ def curl_example(tls: str, mechanism: str) -> Client:
 
 
 def swaks_example(tls: str, mechanism: str) -> Client:
-    """The program swaks, which adds a line end of its own at the end of a message."""
+    """The program swaks, which adds a line end at the end of a message."""
     option = "--tls-on-connect" if tls == "tls" else "--tls"
 
     def client(parcel: Delivery) -> Answer:
@@ -123,7 +123,7 @@ def swaks_example(tls: str, mechanism: str) -> Client:
 
 
 def msmtp_example(tls: str, mechanism: str) -> Client:
-    """The program msmtp, a sendmail of its own."""
+    """The program msmtp, a sendmail replacement."""
 
     def client(parcel: Delivery) -> Answer:
         password = parcel.folder / "password"
@@ -148,7 +148,7 @@ def msmtp_example(tls: str, mechanism: str) -> Client:
 
 
 def adapted(example: str, changes: dict[str, str]) -> str:
-    """An example's text with the door of the test in the place of the documented one."""
+    """The text of an example with the test's front door instead of the documented one."""
     text = (EXAMPLES / example).read_text("utf-8")
     for before, after in changes.items():
         assert before in text, f"{example} no longer holds {before!r}"

@@ -1,4 +1,4 @@
-"""A front door as a process of a test, what is submitted to it, and where that arrives."""
+"""A front door as a process of a test, the mail submitted to it, and where that mail arrives."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def start(bootstrap: str, folder: Path, **settings: str) -> Door:
     port, tls_port, http_port = ports.free_ports(3)
     env = {
         "SLUICE_KAFKA__BOOTSTRAP": bootstrap,
-        # Two of one name would fence each other's transactions.
+        # Two processes with one name would fence each other's transactions.
         "SLUICE_RUNTIME__INSTANCE": f"door-{port}",
         "SLUICE_INGEST__SMTP_LISTEN": json.dumps([f"127.0.0.1:{port}"]),
         "SLUICE_INGEST__SMTPS_LISTEN": json.dumps([f"127.0.0.1:{tls_port}"]),
@@ -74,7 +74,7 @@ def start(bootstrap: str, folder: Path, **settings: str) -> Door:
 
 
 def register(bootstrap: str, *clients: Client) -> tuple[Client, ...]:
-    """Give the clients PASSWORD and publish them."""
+    """Set PASSWORD for the clients and publish them."""
     credential = make_credential(PASSWORD, int(time.time() * 1000))
     known = tuple(replace(client, credentials=(credential,)) for client in clients)
     publish.apply(KafkaSettings(bootstrap=bootstrap), Changes(added=known))
@@ -82,7 +82,7 @@ def register(bootstrap: str, *clients: Client) -> tuple[Client, ...]:
 
 
 def door_of(line: Line) -> Door:
-    """The front door of a whole line."""
+    """The front door of a whole pipeline."""
     assert line.doors.smtp is not None
     assert line.doors.smtps is not None
     port, tls_port = (
@@ -94,7 +94,7 @@ def door_of(line: Line) -> Door:
 
 @contextmanager
 def running_door(bootstrap: str, folder: Path, *clients: Client, **settings: str) -> Iterator[Door]:
-    """A door with these settings of `ingest`, before which `clients` have PASSWORD."""
+    """Run a front door with these settings of `ingest`; `clients` are registered with PASSWORD."""
     register(bootstrap, *clients)
     door = start(
         bootstrap, folder, **{f"SLUICE_INGEST__{key.upper()}": v for key, v in settings.items()}
@@ -138,7 +138,7 @@ def submit(smtp: smtplib.SMTP, content: bytes, rcpt: str) -> tuple[int, str]:
 
 
 def arrived(door: Door, message_id: str) -> list[Message]:
-    """The copies of a message on mail.received."""
+    """Return the copies of a message on mail.received."""
     found: list[Message] = []
 
     def look(record: Any) -> bool:
@@ -151,7 +151,7 @@ def arrived(door: Door, message_id: str) -> list[Message]:
 
 
 def told(door: Door, recipient: str) -> list[Event | Tally]:
-    """The refusals of a recipient and all tallies of ingest, once the refusal has come."""
+    """The refusals of a recipient and all tallies of ingest, once the refusal has arrived."""
     found: list[Event | Tally] = []
 
     def look(record: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What tests publish on a line of their own, how it ends, and what they ask of its parts."""
+"""Helpers for tests with their own pipeline: publishing, outcomes, and queries to its parts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def mail(client: str, name: str) -> bytes:
 
 
 def send(line: Line, topic: str, content: bytes, stamp_ms: int) -> None:
-    """Publish a batch of its own."""
+    """Publish the record as a separate batch."""
     producer = KafkaProducer(bootstrap_servers=line.doors.kafka, metrics_enabled=False)
     producer.send(topic, content, partition=0, timestamp_ms=stamp_ms).get(timeout=20)
     producer.close()
@@ -69,7 +69,7 @@ def topics_command(line: Line, verb: str) -> tuple[int, dict[str, Any]]:
 
 
 def has_evicted(client: redis.Redis) -> bool:
-    """Write something, for which the server makes room."""
+    """Write a value, so that the server must evict."""
     with contextlib.suppress(redis.RedisError):
         client.set("test:room", "x", ex=60)
     return int(client.info("stats")["evicted_keys"]) > 1

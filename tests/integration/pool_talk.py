@@ -1,4 +1,4 @@
-"""How the tests of deliver's pools send: envelopes, pools on one route, one loop a test."""
+"""Helpers of the tests of deliver's pools: envelopes, pools on one route, one loop per test."""
 
 from __future__ import annotations
 

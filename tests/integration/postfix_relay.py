@@ -1,7 +1,7 @@
-"""A Postfix of a test's own: a platform's relay, set up as docs/examples/smtp/postfix says.
+"""A Postfix for a test: a platform's relay, configured as in docs/examples/smtp/postfix.
 
-Its configuration, queue and log lie in a folder of its own; the system's Postfix is not
-touched. What is no example's business (ports, folders, no DNS) stands in _OWN. Only root can
+Its configuration, queue and log are in a separate folder; the system's Postfix is not
+changed. Settings outside the example (ports, folders, no DNS) are in _OWN. Only root can
 start Postfix: it changes to its own user.
 """
 
@@ -47,7 +47,7 @@ relayhost = [127.0.0.1]:{elsewhere}
 transport_maps = inline:{{ {{ {pairs} = pairs:{door} }} }}
 pairs_destination_recipient_limit = 50
 """
-# A domain whose recipients go two in one transaction, as with Postfix's own limit of 50.
+# A domain with two recipients per transaction, as with Postfix's default limit of 50.
 PAIRS: Final = "pairs.example"
 
 _UNIX: Final = {
@@ -71,7 +71,7 @@ _UNIX: Final = {
 
 
 class Relay(Struct, frozen=True):
-    """A running Postfix: the port it takes mail on, its folder."""
+    """A running Postfix: its port for mail, its folder."""
 
     port: int
     folder: Path
@@ -81,11 +81,11 @@ class Relay(Struct, frozen=True):
         return path.read_text() if path.exists() else ""
 
     def fates(self, recipient: str) -> list[str]:
-        """What became of each attempt for a recipient: `sent (250 ...)`."""
+        """The result of each attempt for a recipient: `sent (250 ...)`."""
         return re.findall(rf"to=<{re.escape(recipient)}>.* status=(.*)", self.log())
 
     def wait_for(self, recipient: str, fate: str, within_s: float = 30) -> str:
-        """The first fate of that kind."""
+        """Return the first fate of that kind."""
         found: list[str] = []
 
         def is_there() -> bool:
@@ -103,9 +103,9 @@ class Relay(Struct, frozen=True):
 
 @contextmanager
 def running_relay(kept: Path, door: Door, elsewhere: int = 9) -> Iterator[Relay]:
-    """A Postfix that hands mail of DOMAIN to the door, and other mail to port `elsewhere`.
+    """A Postfix that sends mail of DOMAIN to the front door, and other mail to port `elsewhere`.
 
-    Its folder is no test's own, which other users may not enter; its log is kept in `kept`.
+    Its folder is outside the test's, which other users may not enter; its log is kept in `kept`.
     """
     with tempfile.TemporaryDirectory(prefix="sluice-relay-") as made:
         relay = Relay(ports.free_ports(1)[0], Path(made))
@@ -125,7 +125,7 @@ def running_relay(kept: Path, door: Door, elsewhere: int = 9) -> Iterator[Relay]
 
 
 def inject(relay: Relay, content: bytes, *recipients: str) -> None:
-    """Hand a message to the relay, in the plain and without a login, as a local program does."""
+    """Submit a message to the relay, in plain text and without a login, like a local program."""
     with smtplib.SMTP("127.0.0.1", relay.port, timeout=20) as smtp:
         smtp.sendmail(SENDER, recipients, content)
 

@@ -1,4 +1,4 @@
-"""What stands on mail.received, read once for many tests."""
+"""The contents of mail.received, read once for many tests."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ class Received:
         self._consumer.close(autocommit=False)
 
     def by_id(self, message_id: str) -> list[Message]:
-        """The copies of a message, once there is one."""
+        """Return the copies of a message, once there is one."""
         self.until(lambda: message_id in self._found)
         return self._found[message_id]
 
     def until(self, is_so: Callable[[], bool]) -> None:
-        """Look again and again until it is so."""
+        """Read repeatedly until the condition holds."""
         until = time.monotonic() + _WITHIN_S
         while not is_so():
             assert time.monotonic() < until, f"only these came: {list(self._found)}"
             self.look()
 
     def look(self) -> dict[str, list[Message]]:
-        """All messages so far, after one more look."""
+        """Read once more; return all messages so far."""
         for records in self._consumer.poll(timeout_ms=100).values():
             for record in records:
                 for message in decode_pack(record.value, record.headers):

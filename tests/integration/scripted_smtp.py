@@ -1,4 +1,4 @@
-"""A small SMTP server inside the test's loop that does as its script says, right or wrong."""
+"""A small SMTP server in the test's loop that follows its script, valid or not."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
-CLOSE = b"close"  # instead of an answer: hang up
-SILENT = b""  # no answer
+CLOSE = b"close"  # instead of a reply: disconnect
+SILENT = b""  # no reply
 
-# A step (greeting, EHLO, MAIL, RCPT, DATA, dot, RSET, QUIT, STARTTLS) to what is written.
+# Maps a step (greeting, EHLO, MAIL, RCPT, DATA, dot, RSET, QUIT, STARTTLS) to the reply.
 Script = Mapping[str, bytes]
 GOOD: Script = {
     "greeting": b"220 scripted\r\n",
@@ -25,7 +25,7 @@ GOOD: Script = {
 
 
 class Scripted:
-    """What happened at the server, and its script by connection number (from 1)."""
+    """The events at the server, and its script by connection number (from 1)."""
 
     def __init__(self, script_of: Callable[[int], Script]) -> None:
         self.script_of = script_of
@@ -35,8 +35,8 @@ class Scripted:
         self.said: list[list[str]] = []  # commands by connection
         self.contents: list[bytes] = []
         self.address = ""
-        self.may_answer = asyncio.Event()  # what the command named by `waits` waits for
-        self.read_on = asyncio.Event()  # what `reads: SILENT` waits for
+        self.may_answer = asyncio.Event()  # the command named by `waits` waits for this
+        self.read_on = asyncio.Event()  # `reads: SILENT` waits for this
         self.read_bytes = 0  # after that
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -70,7 +70,7 @@ class Scripted:
             verb = line[:4].decode().upper().strip()
             verb = "STARTTLS" if verb == "STAR" else verb
             said.append(verb)
-            # "MAIL2": the answer to the second MAIL of a connection.
+            # "MAIL2": the reply to the second MAIL of a connection.
             answer = script.get(f"{verb}{said.count(verb)}", script.get(verb, b"500 what\r\n"))
             if answer == CLOSE:
                 return
@@ -95,7 +95,7 @@ class Scripted:
 
 @asynccontextmanager
 async def scripted(script_of: Callable[[int], Script]) -> AsyncIterator[Scripted]:
-    """Such a server on a free port."""
+    """Run such a server on a free port."""
     server = Scripted(script_of)
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     host, port = listening.sockets[0].getsockname()

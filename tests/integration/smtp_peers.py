@@ -17,7 +17,7 @@ WITHIN_S = 20.0
 
 
 def wait_until(is_so: Callable[[], bool], what: str, within_s: float = WITHIN_S) -> None:
-    """Look again and again until it is so."""
+    """Check repeatedly until the condition holds."""
     until = time.monotonic() + within_s
     while not is_so():
         assert time.monotonic() < until, f"waited {within_s} s until {what}"
@@ -25,7 +25,7 @@ def wait_until(is_so: Callable[[], bool], what: str, within_s: float = WITHIN_S)
 
 
 class Sink:
-    """A running sink: where it listens, its process, its journal."""
+    """A running sink: its address, its process, its journal."""
 
     def __init__(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
         self.process = process
@@ -46,7 +46,7 @@ class Sink:
 
 @contextmanager
 def running_sink(folder: Path, *options: str) -> Iterator[Sink]:
-    """A sink on a free port, its files in `folder`."""
+    """Run a sink on a free port, with its files in `folder`."""
     files = ("--journal", str(folder / "sink.jsonl"), "--state", str(folder / "sink.json"))
     process = subprocess.Popen(
         [sys.executable, "-m", "local.sink", "--listen", "127.0.0.1:0", *files, *options],

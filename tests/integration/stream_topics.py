@@ -1,4 +1,4 @@
-"""Topics that a test writes and reads whole, and waiting for what holds."""
+"""Topics that a test writes and reads completely, and waiting for conditions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def publish(bootstrap: str, topic: str, outputs_: list[Output]) -> None:
 
 
 def publish_until(bootstrap: str, topic: str, outputs_: Iterable[Output], holds: Holds) -> int:
-    """Publish bit by bit until it holds, so that members that come late find work; how many."""
+    """Publish gradually until the condition holds, so that late members find work; the count."""
     producer = make_producer(ClientOptions(bootstrap, "test"), None)
     until = time.monotonic() + PATIENCE_S
     published = 0
@@ -49,7 +49,7 @@ def publish_until(bootstrap: str, topic: str, outputs_: Iterable[Output], holds:
 
 
 def read_all(bootstrap: str, topic: str, expected: int) -> list[bytes]:
-    """Every committed value of the topic, read until nothing more comes."""
+    """Every committed value of the topic, read until no more arrive."""
     consumer = make_consumer(ClientOptions(bootstrap, "test"), f"check.{time.time_ns()}")
     consumer.subscribe([topic])
     load_metadata(consumer)

@@ -1,4 +1,4 @@
-"""Bad input on a real line: each record gets its refusal, and the line behind it keeps moving."""
+"""Bad input on a real pipeline: each record gets its refusal, and later records are processed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shared.topics import names
 from shared.topics.records import Event, EventType
 from tests.chaos.witnesses import EventWatch, follow
 
-# The line of this module is started once, also where the tests are spread over processes.
+# The pipeline of this module is started once, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("bad-input")
 
 CLIENT = "bad-input"
@@ -40,7 +40,7 @@ def message(name: str, extra: bytes = b"", body: bytes = b"Hello\r\n") -> bytes:
 
 
 class RawName(str):
-    """A header name that goes out as these bytes, whatever its text is."""
+    """A header name that is sent as these bytes, whatever its text is."""
 
     __slots__ = ()
 
@@ -49,11 +49,11 @@ class RawName(str):
 
 
 class Bad(Struct, frozen=True):
-    """One bad record: its bytes, the rule or reason it must be refused for."""
+    """One bad record: its bytes, and the rule or reason for its refusal."""
 
     content: bytes | None
     rule: str
-    kept: bool  # in mail.refused, because it could not be read
+    kept: bool  # on mail.refused, because it could not be read
     topic: str = names.intake(CLIENT)
     headers: tuple[tuple[str, bytes], ...] = ()
 
@@ -87,7 +87,7 @@ BAD: dict[str, Bad] = {
 
 
 class Sent(Struct, frozen=True):
-    """A record at its place in Kafka."""
+    """A record and its position in Kafka."""
 
     topic: str
     partition: int
@@ -118,7 +118,7 @@ def events(line: Line) -> Iterator[EventWatch]:
 def sent(line: Line, events: EventWatch) -> dict[str, Sent]:
     """Every bad record between two good ones, in one partition, so that one could block the next.
 
-    Returned when each has its final event.
+    Returns when each has its final event.
     """
     producer = KafkaProducer(
         bootstrap_servers=line.doors.kafka, max_request_size=4_000_000, metrics_enabled=False
@@ -148,7 +148,7 @@ def publish_one(
     value: bytes | None,
     headers: Sequence[tuple[str, bytes]] = (),
 ) -> Sent:
-    # kafka-python wants a key where there is no value.
+    # kafka-python requires a key if there is no value.
     key = b"key" if value is None else None
     sent = producer.send(topic, value=value, key=key, headers=list(headers), partition=0)
     place = sent.get(timeout=30)
@@ -156,7 +156,7 @@ def publish_one(
 
 
 def refused(events: EventWatch) -> dict[tuple[str, int, int], Event]:
-    """The refusals by the coordinates of what they tell of."""
+    """The refusals by the coordinates of their records."""
     found: dict[tuple[str, int, int], Event] = {}
     for event in events.events(frozenset({CLIENT, STRANGER})):
         if event.type is EventType.REFUSED:
@@ -167,7 +167,7 @@ def refused(events: EventWatch) -> dict[tuple[str, int, int], Event]:
 
 
 def delivered(events: EventWatch) -> list[str]:
-    """The Message-IDs told as delivered, sorted."""
+    """The Message-IDs with a `delivered` event, sorted."""
     told = events.events(frozenset({CLIENT, STRANGER}))
     return sorted(event.data.message_id for event in told if event.type is EventType.DELIVERED)
 
@@ -178,7 +178,7 @@ def test_a_bad_record_ends_as_refused_with_its_rule_and_reason(
 ) -> None:
     place = sent[name]
     event = refused(events)[place.topic, place.partition, place.offset]
-    # Of bytes that are no message all is missing, too.
+    # Bytes that are not a message also lack all headers.
     assert event.data.rules[0].rule == BAD[name].rule
     missing = [broken.rule for broken in event.data.rules[1:]]
     assert missing in ([], ["R2", "R3", "R4", "R6"] if BAD[name].rule == "unreadable" else [])
@@ -212,7 +212,7 @@ def test_what_could_not_be_read_is_kept_in_mail_refused_with_code_reason_and_pla
 def read_refused(
     bootstrap: str, wanted: int
 ) -> dict[tuple[str, int, int], tuple[dict[str, str], bytes]]:
-    """The records of mail.refused by the place they came from."""
+    """The records of mail.refused by the position of their source."""
     consumer = follow(bootstrap, names.REFUSED)
     found: dict[tuple[str, int, int], tuple[dict[str, str], bytes]] = {}
     deadline = time.monotonic() + SETTLE_TIMEOUT_S

@@ -1,4 +1,4 @@
-"""The front door's bench, small: every row is measured, and what it counts was really taken."""
+"""A small run of the front door's benchmark: every row is measured, and its counts are correct."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_bench_measures_every_row_and_tells_its_ratios(
     ]
     where = ("--kafka", kafka_bootstrap, "--redis", redis_url)
     done = CliRunner().invoke(main, ["front-door", *small, *where])
-    assert done.exit_code in (0, 1), done.output  # so few messages need not meet a bar
+    assert done.exit_code in (0, 1), done.output  # a run with few messages need not meet the bars
     result = msgspec.json.decode(done.stdout, type=Result)
     assert [(row.server, row.load) for row in result.rows] == ROWS
     assert all(row.messages_per_s > 0 and len(row.rates) == 1 for row in result.rows)

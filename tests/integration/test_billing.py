@@ -1,4 +1,4 @@
-"""Billing against a real broker and a real store: counted once, whatever is lost between."""
+"""Billing with a real broker and a real store: counted once, whatever is lost in between."""
 
 import threading
 import time
@@ -55,7 +55,7 @@ def eventually(holds: Callable[[], bool], what: str) -> None:
 
 
 class Publisher:
-    """Writes events as the line does: transactions, some of them aborted, tallies, retries."""
+    """Writes events as the pipeline does: transactions, some of them aborted, tallies, retries."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
         self._topic = topic
@@ -118,7 +118,7 @@ def _data(client: str, mailing_id: str, sub_client: str, first: bool) -> MailEve
 
 
 class Stage(Struct):
-    """A topic, a store and a group of one test's own."""
+    """A topic, a store and a group for one test."""
 
     bootstrap: str
     topic: str
@@ -133,7 +133,7 @@ class Stage(Struct):
 
     @contextmanager
     def counting(self) -> Iterator[Worker]:
-        """A worker that counts meanwhile and ends gracefully after."""
+        """A worker that counts meanwhile and then stops gracefully."""
         self.workers += 1
         options = ClientOptions(self.bootstrap, f"billing-{self.workers}")
         counters = Counters("billing")
@@ -305,7 +305,7 @@ def test_cells_of_another_log_wait_for_an_operator_who_may_drop_them(stage: Stag
         stage.assert_counted_once()
     counted = stage.cells.read(MONTH).months
     with _stage(stage.bootstrap, "redis://127.0.0.1:1/0") as other:
-        # The same cells, but another log behind them, as where Kafka was set up again.
+        # The same cells with another log, as after a new installation of Kafka.
         other.client, other.state = stage.client, stage.state
         other.publisher.publish(300)
         assert "another log" in other.usage(0).reason

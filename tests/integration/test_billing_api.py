@@ -1,4 +1,4 @@
-"""The HTTP door of billing, over cells in memory."""
+"""The HTTP API of billing, over cells in memory."""
 
 import socket
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ MONTH = "2026-11"
 
 
 class FixedEnds:
-    """A log that ends where it is told."""
+    """A log with a given end."""
 
     def __init__(self, ends: dict[int, int], away: str = "") -> None:
         self.ends = ends

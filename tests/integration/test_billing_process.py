@@ -1,4 +1,4 @@
-"""Billing as a process: killed at every failpoint, asked over HTTP, ended by SIGTERM."""
+"""Billing as a process: killed at every failpoint, queried over HTTP, stopped by SIGTERM."""
 
 import json
 import os
@@ -32,7 +32,7 @@ MESSAGES = 400
 
 
 class House(Struct):
-    """Cells, a group and a client of one test's own on the shared broker."""
+    """Cells, a group and a client for one test on the shared broker."""
 
     client: str
     env: dict[str, str]
@@ -65,7 +65,7 @@ class House(Struct):
         return found.returncode, json.loads(found.stdout)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows over HTTP once everything of this client is counted."""
+        """The rows over HTTP once all events of this client are counted."""
         url = f"http://127.0.0.1:{self.port}/v1/usage?month={MONTH}&client={self.client}&wait_s=5"
         until = time.monotonic() + PATIENCE_S
         while True:
@@ -76,7 +76,7 @@ class House(Struct):
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.05)
                 continue
-            # Other tests may write to the shared topic meanwhile, so not by `complete`.
+            # Other tests may write to the shared topic meanwhile, so `complete` cannot be used.
             if sum(row["delivered"] for row in found["rows"]) >= MESSAGES:
                 rows: list[dict[str, Any]] = found["rows"]
                 return rows
@@ -128,7 +128,7 @@ def test_killed_at_a_failpoint_it_counts_each_event_once(house: House, failpoint
         (row,) = house.rows()
     assert (row["billed"], row["received"], row["delivered"]) == (MESSAGES,) * 3
     _, report = house.verb("recount")
-    # The shared topic has mails of other tests too, some with two final events.
+    # The shared topic also has messages of other tests, some with two final events.
     assert [one for one in report["differences"] if one["client"] == house.client] == []
 
 

@@ -1,4 +1,4 @@
-"""`sluice clients check` as people run it, against a DNS server on loopback."""
+"""`sluice clients check` as users run it, with a DNS server on loopback."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ZONE: dict[tuple[str, str], Rows] = {
     (GOOD, "TXT"): ['"v=spf1 include:_spf.sluice.example -all"', '"unrelated"'],
     ("_spf.sluice.example", "TXT"): ['"v=spf1 a:out.sluice.example ip6:2001:db8::/64 ?all"'],
     ("out.sluice.example", "A"): ["192.0.2.7"],
-    # With its padding more than 1,232 octets: it comes by TCP.
+    # More than 1,232 octets with its padding, so it arrives by TCP.
     (f"s1._domainkey.{GOOD}", "TXT"): [
         f'"v=DKIM1; n={"n" * 200};" "n1={"x" * 240};" "n2={"x" * 240};" "n3={"x" * 240};"'
         f' "k=rsa; p={PUBLIC[:200]}" "{PUBLIC[200:]}"'
@@ -123,7 +123,7 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 class Told(NamedTuple):
-    """What a command said, and its exit code."""
+    """The output of a command, and its exit code."""
 
     returncode: int
     stdout: str
@@ -131,7 +131,7 @@ class Told(NamedTuple):
 
 
 def check(*arguments: str, stdin: str = "", **env: str) -> Told:
-    """The command in this process: starting one takes longer than all its look-ups."""
+    """Run the command in this process: starting one takes longer than all its look-ups."""
     result = CliRunner().invoke(main, ["check", *arguments], input=stdin, env=env)
     return Told(result.exit_code, result.stdout, result.stderr)
 
@@ -195,7 +195,7 @@ def test_each_fault_is_told_with_the_record_that_mends_it(resolver: str, key_fil
     assert PUBLIC in publish[2].replace('" "', "")
     assert publish[3] == '_dmarc.bad.example. 3600 IN TXT "v=DMARC1; p=none"'
     assert [line.split()[0] for line in lines if line.startswith("fault")] == ["fault"] * 4
-    assert "\x1b" not in told.stdout  # what a stranger wrote steers no terminal
+    assert "\x1b" not in told.stdout  # text from strangers cannot control the terminal
 
 
 def test_a_dns_that_fails_is_away_and_nothing_is_said_to_be_missing(

@@ -1,4 +1,4 @@
-"""`config show` as people run it: it asks the four services, and shows no password."""
+"""`config show` as users run it: it asks the four services, and shows no password."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def config_show(environ: Mapping[str, str], *more: str) -> subprocess.CompletedP
             "unix:///run/r.sock?db=1&password=tops@cret",
             "unix:///run/r.sock?db=1&password=********",
         ),
-        ((), "tops:tops@cret@127.0.0.1", "tops:********@127.0.0.1"),  # refused, as it is no URL
+        ((), "tops:tops@cret@127.0.0.1", "tops:********@127.0.0.1"),  # refused, as it is not a URL
     ],
 )
 def test_no_password_is_shown(form: tuple[str, ...], url: str, shown: str) -> None:

@@ -1,4 +1,4 @@
-"""The examples of docs/contracts: what the page there says is tested, and no more."""
+"""The examples of docs/contracts: the page there is tested, and lists every example."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ def test_the_kafka_python_example_hands_in_two_messages_that_keep_every_rule(
 
 
 def java() -> str:
-    """The Java beside javac, which is one that can run a source file."""
+    """The Java next to javac: it can run a source file."""
     compiler = packages.find_program("javac")
     assert compiler is not None, "javac is missing: Debian's package default-jdk-headless has it"
     return str(Path(compiler).resolve().with_name("java"))
 
 
-# How the file is run, as its first lines say; what is found where the program is named last.
+# The command of the file, as in its first lines; what is found where the program is named last.
 COMMANDS: dict[str, Callable[[], list[str]]] = {
     "confluent-kafka/publish.py": lambda: [sys.executable],
     "node/publish.js": lambda: [node_modules.find_node()],

@@ -1,4 +1,4 @@
-"""The credentials of a client, set and rotated by command on a real broker."""
+"""The credentials of a client, set and rotated by commands on a real broker."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_no_command_shows_a_key(kafka: KafkaSettings, client: Client) -> None:
         for key in ("stored_key", "server_key", "salt"):
             assert record[key] not in answer.stdout
     assert "credentials: 1, set 20" in answers[0].stdout
-    # What is shown can be applied.
+    # The output can be applied.
     shown = run("diff", "-f", "-", *where, stdin=answers[0].stdout)
     assert shown.returncode == 0, shown.stderr
 

@@ -1,4 +1,4 @@
-"""The resolver against a DNS server of the test, which can be made to fail."""
+"""The resolver with a DNS server of the test, which can be made to fail."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ZONE: dict[str, list[str] | int] = {
 
 
 class Dns(asyncio.DatagramProtocol):
-    """Answers MX questions from ZONE; `failing` makes everything a SERVFAIL."""
+    """Answers MX queries from ZONE; with `failing` every answer is SERVFAIL."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

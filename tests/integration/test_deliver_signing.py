@@ -1,4 +1,4 @@
-"""Signed mail through the pools to a foreign server, and a foreign verifier's word on it."""
+"""Signed mail through the pools to a foreign server, checked by a foreign verifier."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAMPLES = tuple(sample for sample in load() if sample.accepted)
 
 
 class Keeping:
-    """An aiosmtpd handler that keeps what it was given after DATA."""
+    """An aiosmtpd handler that records the content after DATA."""
 
     def __init__(self) -> None:
         self.contents: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Connections that never log in take no place from clients that do."""
+"""Connections that never log in take no slots from clients that do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.integration.smtp_peers import wait_until
 NAME = "before-login"
 CLIENT = Client(NAME, "news.before.example", "back@before.example.org", "before-mailing")
 MOST, BEFORE_LOGIN, OF_ADDRESS = 8, 4, 2
-# No test waits for it: what has to make room is closed long before.
+# No test waits for it: connections that must free a slot are closed long before.
 LOGIN_S = HANDSHAKE_S = 300
 
 
@@ -37,14 +37,14 @@ def door(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def open_peers(door: Door) -> Iterator[ExitStack]:
-    """What is entered here is closed, and its places are free, when the test ends."""
+    """Connections entered here are closed, and their slots free, when the test ends."""
     with ExitStack() as stack:
         yield stack
     wait_until(lambda: not open_connections(door), "all places are free")
 
 
 def idle(stack: ExitStack, door: Door, source: str) -> Peer:
-    """A peer that is greeted and says nothing."""
+    """A peer that is greeted and sends nothing."""
     peer = stack.enter_context(Peer(door.port, source))
     assert peer.reply().startswith("220 ")
     return peer
@@ -69,7 +69,7 @@ def test_a_client_logs_in_while_idle_connections_hold_all_places_before_login(
         client = open_peers.enter_context(secured(door.port, f"127.0.3.{n}"))
         assert login(client, NAME)[0] == 235
         clients.append(client)
-        # The oldest of the busiest address had to make room.
+        # The oldest of the busiest address had to free its slot.
     assert [client.noop()[0] for client in clients] == [250] * len(clients)
     assert several[0].reply().startswith("421 4.7.0 Too many connections that have not logged in")
     assert several[0].line() == ""

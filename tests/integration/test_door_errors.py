@@ -1,4 +1,4 @@
-"""Who errs too often at a front door: failed logins, refused commands; and want of descriptors."""
+"""Too many errors at a front door: failed logins, refused commands; and lack of descriptors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.integration.door_peers import Peer, login, number, secured
 from tests.integration.front_door import PASSWORD, Door, running_door
 from tests.integration.smtp_peers import wait_until
 
-# One door for the whole module, also where the tests are spread over processes.
+# One front door for the whole module, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("erring-door")
 
 DOMAIN = "news.erring.example"
@@ -62,7 +62,7 @@ def test_a_wrong_password_locks_its_name_and_neither_the_neighbours_nor_who_was_
     assert wrong_login(door.port, address, OTHER, PASSWORD) == 421, "it was never right before"
     assert [wrong_login(door.port, address, NAME) for _ in range(FAILED)] == [535] * FAILED
     assert right_login(door.port, address, NAME) == 235, "the same password as before"
-    # With the next attempts the address itself is locked, whatever the name.
+    # After the next attempts the address itself is locked, for every name.
     assert wrong_login(door.port, address, OTHER) == 421
     assert wrong_login(door.port, address, NAME, PASSWORD) == 421
     assert right_login(door.port, "127.0.3.2", NAME) == 235

@@ -1,4 +1,4 @@
-"""The limits of a front door, set low: connections, rates, and peers that are slow on purpose."""
+"""The limits of a front door, set low: connections, rates, and deliberately slow peers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.integration.door_peers import (
 from tests.integration.front_door import Door, message, register, running_door, trusting
 from tests.integration.smtp_peers import wait_until
 
-# One door for the whole module, also where the tests are spread over processes.
+# One front door for the whole module, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("limited-door")
 
 DOMAIN = "news.limited.example"
@@ -38,19 +38,19 @@ CLIENT = Client(NAME, DOMAIN, "back@limited.example.org", "limited-mailing")
 MOST_OF_CLIENT = 4
 MESSAGES_A_MINUTE = 3
 NEW_A_MINUTE = 12
-# More than a test needs to log in, though the machine is busy.
+# More than a test needs to log in, even on a busy machine.
 IDLE_S = 5
 MAX_FLOOD_BYTES = 8_000_000
 
 
 class Limited(Struct, frozen=True):
-    """The door, and its clients as they were registered."""
+    """The front door, and its clients as registered."""
 
     door: Door
     clients: dict[str, Client]
 
     def change(self, name: str, **limits: int) -> None:
-        """Publish other limits of a client."""
+        """Publish new limits of a client."""
         changed = replace(self.clients[name], **limits)
         publish.apply(KafkaSettings(bootstrap=self.door.bootstrap), Changes(changed=(changed,)))
 
@@ -94,7 +94,7 @@ def test_a_client_has_only_so_many_connections_and_a_lower_limit_holds_for_those
 
         wait_until(is_let_in, "the place that was left is free", 20)
         limited.change(NAME, max_connections=MOST_OF_CLIENT - 1)
-        # Each is kept at work, so that none ends for being idle.
+        # Each is kept busy, so that none ends because it is idle.
         ended: list[bytes] = []
 
         def has_ended() -> bool:
@@ -146,7 +146,7 @@ def test_an_address_opens_only_so_many_connections_a_minute(limited: Limited) ->
     with Peer(limited.door.port, source) as peer:
         assert peer.reply().startswith("421 4.7.0 Too many new connections a minute")
         assert peer.line() == ""
-    # Before the handshake nothing can be said.
+    # Before the handshake no reply can be sent.
     with Peer(limited.door.tls_port, source) as peer:
         assert peer.line() == ""
     with Peer(limited.door.port, "127.0.4.2") as peer:
@@ -182,11 +182,11 @@ def test_a_new_certificate_is_shown_on_both_ports(limited: Limited) -> None:
         )
 
 
-# -- peers that are slow on purpose
+# -- deliberately slow peers
 
 
 def drip(peer: Peer, data: bytes) -> str:
-    """Say this again and again, a byte at a time; the last line the door says."""
+    """Send this repeatedly, one byte at a time; return the last line of the front door."""
     with peer:
         for byte in cycle(data):
             if select.select([peer.sock], [], [], 0.1)[0]:
@@ -255,10 +255,10 @@ def in_an_implicit_handshake(limited: Limited) -> str:
 
 
 def deaf(limited: Limited) -> str:
-    """Ask for replies and read none, until the door ends it.
+    """Request replies and read none, until the front door disconnects.
 
-    The system's own buffers may take all that is sent long after the door has stopped to read
-    (some grow to 32 MB), so what counts is the end, not how much was taken before.
+    The system's buffers may accept all data long after the front door has stopped reading
+    (some grow to 32 MB), so only the end counts, not the amount accepted before.
     """
     peer = logged_in(limited, "127.0.8.7")
     peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)

@@ -1,4 +1,4 @@
-"""What is said beside a message, on a real line: its code, its earliest time, its expiry."""
+"""The attributes of a submission on a real pipeline: its code, its earliest time, its expiry."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from shared.topics.codec import decode_pack, encode_pack
 from shared.topics.records import Envelope, Event, EventType, Facts, Message, Origin
 from tests.chaos.witnesses import EventWatch, follow
 
-# The line of this module is started once, also where the tests are spread over processes.
+# The pipeline of this module is started once, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("earliest-time")
 
 CLIENT = "early"
 DOMAIN = "news.early.example"
 SETTLE_TIMEOUT_S = 90.0
 AHEAD_MS = 8_000
-# 1m is then 0.6 s, 5m 3 s, 15m 9 s.
+# With it 1m is 0.6 s, 5m 3 s, 15m 9 s.
 ENV = {"deliver": {"SLUICE_DELIVER__RETRY_TIME_SCALE": "0.01"}}
 STRUCTURED = [("content-type", b"application/cloudevents+json")]
 
@@ -48,7 +48,7 @@ def event(name: str, **more: Any) -> bytes:
 
 
 def waiting(name: str, earliest_ms: int, expires_ms: int) -> tuple[bytes, list[tuple[str, bytes]]]:
-    """A record of a retry topic as validate or deliver writes it, at the end of a stay."""
+    """A record of a retry topic as validate or deliver writes it, at the end of a hop."""
     envelope = Envelope(
         mail_id=ids.time_letters(earliest_ms) + ids.random_part(name.encode().ljust(16)),
         client=CLIENT,
@@ -66,7 +66,7 @@ def waiting(name: str, earliest_ms: int, expires_ms: int) -> tuple[bytes, list[t
 
 
 class Handed(Struct, frozen=True):
-    """What the tests share: every event by the left side of the Message-ID, and the time."""
+    """Shared by the tests: every event by the left side of the Message-ID, and the time."""
 
     events: dict[str, list[Event]]
     earliest_ms: int
@@ -148,7 +148,7 @@ def test_a_message_whose_time_is_over_while_it_waits_is_expired(handed: Handed) 
 
 
 def stays(kafka: str, topic: str) -> list[Envelope]:
-    """The envelopes that were written to a retry topic so far."""
+    """The envelopes written to a retry topic so far."""
     consumer = follow(kafka, topic)
     ends = consumer.end_offsets(consumer.assignment())
     found: list[Envelope] = []
@@ -172,6 +172,6 @@ def test_a_wait_is_handed_round_and_keeps_its_earliest_time(handed: Handed) -> N
         assert envelope.attempts.count == 0
     said = {envelope.message_id for envelope in found}
     assert said == {f"<{name}@{DOMAIN}>" for name in ("late", "structured", "long")}
-    # It came from 12h by way of 5m, scaled to 3 s each, and of 1m, scaled to 0.6 s each.
+    # It came from 12h through 5m, scaled to 3 s each, and 1m, scaled to 0.6 s each.
     long = [envelope for envelope in found if envelope.message_id == f"<long@{DOMAIN}>"]
     assert 2 <= len(long) <= 8

@@ -1,4 +1,4 @@
-"""The eviction policy of a real server, as users with different permissions can read it."""
+"""The eviction policy of a real server, read by users with different permissions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shared.store.eviction import (
 
 @pytest.fixture
 def user(redis_url: str) -> Iterator[str]:
-    """A user of the shared server who may do anything; tests forbid commands."""
+    """A user of the shared server with all permissions; tests deny commands."""
     name = f"test-{uuid.uuid4().hex[:8]}"
     client: Any = connect(redis_url)
     client.execute_command("ACL", "SETUSER", name, "on", ">secret", "~*", "+@all")

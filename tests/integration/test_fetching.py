@@ -1,4 +1,4 @@
-"""Readers against a real broker: no batch that it takes stops them, or costs them much memory."""
+"""Readers with a real broker: no batch that it accepts stops them or costs them much memory."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_every_codec_is_read(kafka_bootstrap: str, topic: str, codec: str) -> No
 
 
 def test_kafka_python_reads_no_snappy_by_itself(kafka_bootstrap: str, topic: str) -> None:
-    """When this fails, decompress.py need not read snappy any more."""
+    """If this fails, decompress.py no longer needs to read snappy."""
     publish(kafka_bootstrap, topic, batch_of(MANY, "snappy"))
     consumer = KafkaConsumer(bootstrap_servers=kafka_bootstrap, metrics_enabled=False)
     consumer.assign([TopicPartition(topic, 0)])
@@ -89,7 +89,7 @@ def too_large(codec: str) -> bytes:
     return batch_of([RawRecord(b"first"), RawRecord(bytes(ZEROS_BYTES))], codec)
 
 
-# What Kafka 4.3 takes of what cannot be decoded; it looks into batches, and refuses the rest.
+# The undecodable batches that Kafka 4.3 accepts; it checks batches and refuses the rest.
 BAD: dict[str, tuple[bytes, str]] = {
     "offsets out of order": (
         batch_of([RawRecord(b"x", offset_delta=5), RawRecord(b"y")]),
@@ -118,10 +118,10 @@ def test_what_cannot_be_decoded_is_one_record_in_its_place_and_costs_little_memo
     assert (bad.topic, bad.partition, bad.first_offset, bad.offset) == (topic, 0, 1, 2)
     assert reason in bad.reason
     assert bad.length == len(batch)
-    # The broker writes the offset and the leader's epoch into what it was given.
+    # The broker writes the offset and the leader epoch into the batch.
     assert bad.value[16:] == batch[16:KEPT_BYTES]
     assert len(bad.sha256) == len(hashlib.sha256().hexdigest())
-    # The same comes again for whoever goes back to it.
+    # A reader that seeks back gets the same batch again.
     consumer.seek(TopicPartition(topic, 0), bad.offset)
     assert read(consumer, last)[0] == bad
     consumer.close()
@@ -130,7 +130,7 @@ def test_what_cannot_be_decoded_is_one_record_in_its_place_and_costs_little_memo
 
 @contextmanager
 def peak_memory() -> Iterator[list[int]]:
-    """By how many bytes the memory of this process grew at its highest, once it is over."""
+    """The peak growth of this process's memory in bytes, available afterwards."""
     Path("/proc/self/clear_refs").write_text("5")
     begin = memory("VmRSS")
     found: list[int] = []
@@ -177,7 +177,7 @@ def test_a_flooded_partition_lets_the_others_have_their_turn(
                 seen.append(partition.partition)
             else:
                 of_flood += [record.offset for record in records]
-        # Without turns they would come when the fetched part of the flood is used up.
+        # Without taking turns they would arrive only after the fetched part of the flood.
         assert sorted(seen) == [1, 2] or len(of_flood) < 100_000
     consumer.close()
     assert of_flood == list(range(200_000))

@@ -1,4 +1,4 @@
-"""The front door as a process, before a real Kafka: foreign clients, refusals, signals."""
+"""The front door as a process, with a real Kafka: foreign clients, refusals, signals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.integration.front_door import (
 )
 from tests.unit.scram_client import ScramClient
 
-# One door for the whole module, also where the tests are spread over processes.
+# One front door for the whole module, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("front-door")
 
 
@@ -132,7 +132,7 @@ def test_without_tls_nobody_logs_in_and_without_a_login_nobody_sends(door: Door)
     [
         (NAME, "wrong-horse-battery", 535),
         ("nobody", PASSWORD, 535),
-        ("door-elsewhere", PASSWORD, 535),  # right, but from an address that is not its own
+        ("door-elsewhere", PASSWORD, 535),  # correct, but from an address that is not its own
     ],
 )
 def test_a_wrong_login_is_refused(door: Door, user: str, password: str, code: int) -> None:
@@ -161,7 +161,7 @@ def test_a_broken_rule_is_refused_at_the_dot_and_told_as_an_event(door: Door) ->
         assert code == 550
         assert "R5 (5.6.0)" in text
         assert "R12 (5.6.0)" in text
-        # The session goes on.
+        # The session continues.
         assert submit(smtp, message("after"), "after@r.example.net")[0] == 250
     found = told(door, "broken@r.example.net")
     (event,) = [one for one in found if isinstance(one, Event)]

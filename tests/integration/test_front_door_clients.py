@@ -1,4 +1,4 @@
-"""Foreign clients before a real front door: over TLS, logged in, byte for byte."""
+"""Foreign clients with a real front door: over TLS, logged in, byte for byte."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.integration.received import Received
 pytestmark = pytest.mark.xdist_group("front-door-clients")
 
 _DATE = "Date: Tue, 24 Nov 2026 10:00:00 +0000\r\n"
-# A dot that begins a line, and a last line that is none: what a client must not change.
+# A dot at the start of a line, and an unterminated last line: a client must keep both.
 _BODY = "Hello\r\n.\r\n..two\r\n\r\nlast"
 
 

@@ -1,4 +1,4 @@
-"""A platform's Postfix before a real front door: TLS, SASL, one recipient a message, refusals."""
+"""A platform's Postfix with a real front door: TLS, SASL, one recipient per message, refusals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def received(kafka_bootstrap: str) -> Iterator[Received]:
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sink]:
-    """Where the relay's other mail goes, its bounces among it."""
+    """The destination of the relay's other mail, including its bounces."""
     with running_sink(tmp_path_factory.mktemp("elsewhere")) as sink:
         yield sink
 
@@ -58,7 +58,7 @@ def test_a_relay_hands_mail_on_over_tls_with_its_login(
     fate = relay.wait_for("relayed@r.example.net", "sent")
     (found,) = received.by_id(f"<relayed@{DOMAIN}>")
     assert found.envelope.mail_id == mail_id(fate)
-    # A relay writes its Received header, and changes nothing else.
+    # A relay adds its Received header and changes nothing else.
     assert found.content.endswith(content)
     added = found.content.removesuffix(content)
     assert re.fullmatch(rb"Received: [^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*", added)

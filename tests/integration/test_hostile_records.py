@@ -1,8 +1,8 @@
-"""What Kafka takes stops no service, no other client, and costs a bounded amount of memory.
+"""Batches that Kafka accepts stop no service and no other client, and use bounded memory.
 
 A property over (topic, codec, size, expansion, kind of refusal), drawn from seeds: every batch that
-the broker takes has its refusals, the next message of another client is delivered behind each, no
-service says that it is not ready, and none takes more than MEMORY_BYTES.
+the broker accepts gets its refusals, the next message of another client is delivered after each,
+no service reports that it is not ready, and none uses more than MEMORY_BYTES.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from shared.topics.records import Event, EventType
 from tests.support.hostile_batches import Hostile, event_cases, intake_cases, internal_cases
 from tests.support.raw_batches import RawRecord, batch_of, produce
 
-# The line of this module is started once, also where the tests are spread over processes.
+# The pipeline of this module is started once, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("hostile-records")
 
 BAD, GOOD = "hostile", "honest"
@@ -55,12 +55,12 @@ def message(client: str, name: str) -> bytes:
 
 
 class Follower:
-    """What stands on mail.events and mail.refused; what is no event is passed over."""
+    """The contents of mail.events and mail.refused; records that are not events are skipped."""
 
     def __init__(self, bootstrap: str) -> None:
         self.delivered: set[str] = set()
         self.refused: Counter[str] = Counter()  # by client
-        self.kept: Counter[str] = Counter()  # by the topic it came from
+        self.kept: Counter[str] = Counter()  # by the topic of its source
         self._consumer: Any = make_consumer(ClientOptions(bootstrap, "test"), None)
         self._consumer.assign(
             [
@@ -94,7 +94,7 @@ class Follower:
 
 
 class House:
-    """The line, its witness, and honest mail."""
+    """The pipeline, its witness, and valid mail."""
 
     def __init__(self, line: Line) -> None:
         self.line = line
@@ -103,7 +103,7 @@ class House:
         self._numbers = count()
 
     def deliver(self, client: str) -> None:
-        """Hand in one good message and wait until it has arrived."""
+        """Submit one valid message and wait until it has arrived."""
         name = f"good-{next(self._numbers)}"
         error, _ = produce(self.kafka, names.intake(client), batch_of_one(client, name))
         assert error == 0
@@ -125,7 +125,7 @@ class House:
                 pytest.fail(f"{name} is not ready: {error.read()!r}")
 
     def memory(self) -> dict[str, int]:
-        """The most memory that each service has taken."""
+        """The peak memory of each service."""
         found: dict[str, int] = {}
         for name in SERVICES:
             status = Path(f"/proc/{self.line.process(name).pid}/status").read_text()
@@ -155,7 +155,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 def hand_in(house: House, case: Hostile) -> int:
-    """Publish it; how many refusals it must lead to. What the broker does not take is nobody's."""
+    """Publish it; return the expected refusals, 0 if the broker does not accept it."""
     error, _ = produce(house.kafka, case.topic, case.batch)
     assert error in {0, -1, 2, 10, 87}, case.name
     return case.refused if error == 0 else 0

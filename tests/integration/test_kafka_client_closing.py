@@ -15,12 +15,12 @@ from shared.stream.client import ClientOptions, made, make_consumer, make_produc
 from shared.stream.kafka_python.quiet_selector import QuietSelector
 from shared.topics.names import EVENTS
 
-# A producer has no I/O thread of its own: its sender does that work.
+# A producer has no separate I/O thread: its sender does that work.
 IO_THREADS = ("kafka-io-", "sluice-producer-closing-network-thread")
 
 
 class RecordingSelector(QuietSelector):
-    """Notes by which threads TCP connections are taken out of the selector."""
+    """Records which threads remove TCP connections from the selector."""
 
     threads: set[str] = set()  # noqa: RUF012 - kafka-python makes the instance
 

@@ -1,4 +1,4 @@
-"""What is left of a Kafka client that could not be made."""
+"""Resources left by a Kafka client that could not be created."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`up`, `status`, `down` and `demo` as people run them: doors, exit codes, nothing left behind."""
+"""`up`, `status`, `down` and `demo` as users run them: endpoints, exit codes, no leftovers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 
 
 class Shell:
-    """Runs commands whose processes, and theirs in turn, can all be found again by a mark."""
+    """Runs commands whose processes and descendants can all be found by a mark."""
 
     def __init__(self) -> None:
         self.mark = uuid.uuid4().hex
@@ -62,7 +62,7 @@ class Shell:
         return process.returncode, out, err
 
     def left(self) -> list[int]:
-        """The processes that carry the mark and still live."""
+        """The processes with the mark that are still alive."""
         wanted = f"{MARK}={self.mark}".encode()
         found = []
         for entry in Path("/proc").iterdir():
@@ -124,7 +124,7 @@ def test_up_prints_its_doors_status_finds_them_and_down_leaves_no_process(
     assert "is already running" in json.loads(out)["error"]
     assert "is already running" in err
 
-    # What the processes have, not what this shell has.
+    # The environment of the processes, not of this shell.
     code, out, _ = shell.run("cli.config.command", "show", "--json", "--state", shell.name)
     rows = {(row["key"], *row["services"]): row for row in json.loads(out)}
     assert rows["kafka.bootstrap", *SERVICES]["value"] == running["kafka"]

@@ -1,7 +1,7 @@
-"""Records with any time stamp on a real line, the configuration of the topics, and readiness.
+"""Records with any timestamp on a real pipeline, the configuration of the topics, and readiness.
 
-The line's broker looks for expired records twice a second, and has an authorizer, so that one
-intake's configs can be forbidden to everybody.
+The pipeline's broker checks for expired records twice a second, and has an authorizer, so that
+altering the configs of one intake can be denied to everybody.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from tests.integration.line_asking import (
 )
 from tests.integration.smtp_peers import wait_until
 
-# The line of this module is started once, also where the tests are spread over processes.
+# The pipeline of this module is started once, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("line-state")
 
 DAY_MS = 86_400_000
@@ -63,7 +63,7 @@ BROKER = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "allow.everyone.if.no.acl.found": "true",
 }
-# The producer keeps its stamps here, and the configs are not ours to alter.
+# This topic keeps the producer's timestamps, and we may not alter its configs.
 FOREIGN = "foreign"
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "operating.md"
 STAMPS = {
@@ -93,7 +93,7 @@ def admin(line: Line) -> Iterator[KafkaAdminClient]:
 
 @pytest.fixture(scope="module")
 def clients(line: Line, admin: KafkaAdminClient) -> None:
-    """One client with a planned intake, one whose administrator made the topic for it."""
+    """One client with a planned intake, and one whose administrator created the topic."""
     kept = {"retention.ms": "-1", "message.timestamp.after.max.ms": str(2**62)}
     admin.create_topics([NewTopic(names.intake(FOREIGN), 1, 1, topic_configs=kept)])
     pattern = ResourcePattern(ResourceType.TOPIC, names.intake(FOREIGN))
@@ -139,7 +139,7 @@ def test_an_intake_made_by_hand_is_aligned_with_the_plan(
     expected = {
         **names.intake_plan("by-hand").configs,
         "min.insync.replicas": "1",
-        # What is kept longer than planned stays: an operator's word is needed to delete.
+        # A retention longer than planned is kept: only an operator may shorten it.
         "retention.ms": str(70 * DAY_MS),
     }
     wait_until(lambda: expected.items() <= configs(admin, topic).items(), "it is aligned", 60)
@@ -193,7 +193,7 @@ def test_mail_with_an_old_time_stamp_outlasts_retention_while_ingest_is_down(
     line.stop_part("ingest")
     old_ms = NOW_MS - 10 * DAY_MS
     send(line, names.intake("clock"), mail("clock", "waits"), old_ms)
-    # What Kafka deletes where the producer's clock counts, so that this test can fail.
+    # Kafka deletes these if the producer's clock counts, so this test can fail.
     witness = "test.witness"
     kept = {"retention.ms": str(names.INTAKE_RETENTION_MS)}
     admin.create_topics([NewTopic(witness, 1, 1, topic_configs=kept)])
@@ -221,7 +221,7 @@ def test_every_service_says_that_no_broker_answers_and_that_one_does_again_by_it
     wait_until(lambda: logs_in(smtp), "the client can log in", PATIENCE_S)
     line.stop_part("kafka")
     wait_until(lambda: not any(map(line.is_ready, SERVICES)), "none is ready", PATIENCE_S)
-    # One message that cannot be stored must not keep the door shut afterwards.
+    # One message that cannot be stored must not keep the front door closed afterwards.
     smtp.mail("news@news.door.example")
     smtp.rcpt("down@r.example.net")
     assert smtp.data(message("down"))[0] == 451
@@ -232,7 +232,7 @@ def test_every_service_says_that_no_broker_answers_and_that_one_does_again_by_it
 
 @pytest.fixture
 def evicting(line: Line) -> Iterator[redis.Redis]:
-    """A client of the line's Redis, which may evict keys meanwhile."""
+    """A client of the pipeline's Redis, which may evict keys meanwhile."""
     client = connect(line.doors.redis)
     client.config_set("maxmemory-policy", "volatile-lru")
     yield client

@@ -1,4 +1,4 @@
-"""Members that fall out of their group, hand partitions over, or leave a transaction open."""
+"""Members that lose their membership, hand over partitions, or leave a transaction open."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PACKS = 8
 
 
 def remove_members(bootstrap: str, group: str) -> int:
-    """Have the broker forget every member, as it does with one whose session has timed out."""
+    """Make the broker remove every member, as if its session had timed out."""
     admin = made(KafkaAdminClient, bootstrap_servers=[bootstrap])
     try:
         members = admin.describe_groups([group])[group]["members"]
@@ -63,7 +63,7 @@ def joined_consumer(options: ClientOptions, source: str) -> StreamConsumer:
 def test_a_consumer_that_fell_out_of_its_group_says_so_however_it_learns_of_it(
     kafka_bootstrap: str, topics: tuple[str, str], static: bool, is_joining: bool
 ) -> None:
-    # When the join, not the heartbeat, is answered UNKNOWN_MEMBER_ID, kafka-python calls nobody.
+    # If the join, not the heartbeat, gets UNKNOWN_MEMBER_ID, kafka-python calls no callback.
     source, _ = topics
     options = ClientOptions(kafka_bootstrap, "only", static=static)
     consumer = joined_consumer(options, source)
@@ -82,7 +82,7 @@ def test_a_consumer_that_fell_out_of_its_group_says_so_however_it_learns_of_it(
 def test_a_commit_of_a_member_that_fell_out_of_its_group_is_refused(
     kafka_bootstrap: str, topics: tuple[str, str]
 ) -> None:
-    # With the group metadata of after the loss, (-1, ""), the broker takes it from anybody.
+    # With the group metadata after the loss, (-1, ""), the broker accepts it from any process.
     source, target = topics
     options = ClientOptions(kafka_bootstrap, "stale")
     consumer = joined_consumer(options, source)
@@ -188,7 +188,7 @@ def test_the_open_transaction_of_a_dead_process_does_not_hold_up_one_of_another_
 def test_outcomes_are_written_while_another_member_holds_the_rebalance_up(
     kafka_bootstrap: str, topics: tuple[str, str]
 ) -> None:
-    # A member that heartbeats and does not join keeps all others waiting for up to a minute.
+    # A member that heartbeats but does not join keeps all others waiting for up to a minute.
     source, target = topics
     group = f"g.{source}"
     publish(kafka_bootstrap, source, [pack_of(source, number) for number in range(4)])

@@ -1,4 +1,4 @@
-"""Servers with odd words beside good ones, on a real deliver: each message gets its event."""
+"""Servers with odd replies beside normal ones, on a real deliver: each message gets its event."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shared.topics.records import Envelope, Event, EventType, Facts, Message, Or
 from tests.chaos.witnesses import EventWatch
 from tests.integration.scripted_smtp import Script, scripted
 
-# The line of this module is started once, also where the tests are spread over processes.
+# The pipeline of this module is started once, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("odd-servers")
 
 CLIENT = "odd"
@@ -39,7 +39,7 @@ SERVERS: dict[str, Script] = {
     },
     "long-rcpt.example": {"RCPT": b"450 4.2.0 " + b"x" * 1_900 + b"\r\n", "DATA": b"554 none\r\n"},
 }
-# The event's kind, and what its reply begins with.
+# The event's kind, and the start of its reply.
 EXPECTED = {
     "latin1-greeting.example": (EventType.DEFERRED, "554 Acc\ufffds refus\ufffd"),
     "gbk-greeting.example": (EventType.DEFERRED, "421 4.3.2 \ufffd"),
@@ -51,7 +51,7 @@ EXPECTED = {
 
 @pytest.fixture(scope="module")
 def addresses() -> Iterator[dict[str, str]]:
-    """The addresses of the servers by domain; they run in a loop of their own."""
+    """The addresses of the servers by domain; they run in a separate loop."""
     found: dict[str, str] = {}
     loop = asyncio.new_event_loop()
     ready, end = threading.Event(), asyncio.Event()
@@ -93,7 +93,7 @@ def line(tmp_path_factory: pytest.TempPathFactory, addresses: dict[str, str]) ->
 
 
 def message(recipient: str) -> Message:
-    """A message as validate hands it to deliver."""
+    """A message as validate passes it to deliver."""
     now_ms = int(time.time() * 1000)
     message_id = f"<{recipient}>"
     envelope = Envelope(

@@ -1,4 +1,4 @@
-"""When the front door's outbox hands over what it has gathered, and that it tells of each once."""
+"""When the front door's outbox writes its batch, and that it reports each message once."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from services.ingest.edge.front_door.outbox import (
     Written,
 )
 
-# Long enough that no timer decides by chance, and that a test which waits for one fails.
+# Long enough that no timer fires by chance, and that a test that waits for one fails.
 NEVER_S: Final = 60.0
 
 
 class Bench:
-    """An outbox whose thread only keeps the batches; the test settles them."""
+    """An outbox whose thread only collects the batches; the test settles them."""
 
     def __init__(self) -> None:
         self.batches: queue.SimpleQueue[BatchResult[int]] = queue.SimpleQueue()
@@ -46,12 +46,12 @@ class Bench:
         self.told.append((number, outcome))
 
     async def batch(self) -> list[int]:
-        """The numbers of the next batch, which stays on its way."""
+        """The numbers of the next batch, which stays in flight."""
         self.last = await asyncio.to_thread(self.batches.get, timeout=20)
         return [one.item for one in self.last.pending]
 
     async def settle(self) -> None:
-        """The last batch is in Kafka."""
+        """Report that the last batch is in Kafka."""
         last = self.last
         last.outcomes.set_result([Written(str(one.item)) for one in last.pending])
         await asyncio.sleep(0)
@@ -150,7 +150,7 @@ def test_what_was_gathered_when_it_closes_is_written_at_once(
 def told_with(
     withdraw: Callable[[Sequence[PendingWrite[str]]], Sequence[Outcome]],
 ) -> list[Outcome]:
-    """What is told of two things of which one is given up, and acknowledged too late."""
+    """The outcomes of two messages, one of which is given up and acknowledged too late."""
 
     async def both() -> list[Outcome]:
         told: list[Outcome] = []

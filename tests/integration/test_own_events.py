@@ -1,4 +1,4 @@
-"""A client's own topic of events on a whole line: what is on mail.events of it, and no more."""
+"""A client's own topic of events on a whole pipeline: exactly its events of mail.events."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def wait_for(stage: Stage, client: str, wanted: dict[EventType, int]) -> None:
 
 
 def records(stage: Stage, topic: str) -> list[Any]:
-    """All committed records of a topic as they are now."""
+    """All current committed records of a topic."""
     consumer = follow(stage.line.doors.kafka, topic)
     found: list[Any] = []
     ends = consumer.end_offsets(consumer.assignment())
@@ -156,7 +156,7 @@ def test_every_event_of_the_client_is_on_its_own_topic_and_nothing_else(stage: S
     }
     for client in NAMES:
         wait_for(stage, client, wanted)
-        # What came before is told by the front door itself.
+        # The front door itself reports earlier duplicates.
         assert submit(stage, client, "ok-smtp", message(client, "ok-smtp")) == 250
         wait_for(stage, client, {**wanted, EventType.DUPLICATE: 2})
     public = records(stage, names.EVENTS)

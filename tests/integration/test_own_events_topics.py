@@ -1,4 +1,4 @@
-"""Copies of events on a client's own topic, which comes and goes, against a real broker."""
+"""Copies of events on a client's own topic, which is deleted and created, on a real broker."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PATIENCE_S = 30.0
 
 
 class Stage:
-    """A producer of copies for one client, with a topic that stands for mail.events."""
+    """A producer of copies for one client, with a topic in place of mail.events."""
 
     def __init__(self, bootstrap: str, name: str) -> None:
         self.kafka = KafkaSettings(bootstrap=bootstrap)
@@ -41,7 +41,7 @@ class Stage:
         self.use(self.kafka, 60.0)
 
     def use(self, kafka: KafkaSettings, left_out_s: float) -> None:
-        """Go on as a process with these settings would."""
+        """Continue as a process with these settings."""
         self.own_events = ClientEvents(kafka, left_out_s)
         options = ClientOptions(kafka.bootstrap, self.client)
         self.producer = TransactionalProducer(
@@ -49,7 +49,7 @@ class Stage:
         )
 
     def tell(self, number: int) -> None:
-        """One event and its copy, tried again as the services do."""
+        """Publish one event and its copy, with the retries of the services."""
         told = Output(self.main, b"%d" % number, b"%d" % number)
         until = time.monotonic() + PATIENCE_S
         while True:
@@ -139,7 +139,7 @@ def test_no_event_is_lost_where_a_deletion_meets_a_transaction(stage: Stage) -> 
 def test_a_topic_that_cannot_be_made_is_left_out_for_a_while_and_the_log_says_so(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # One broker can hold no three copies.
+    # One broker cannot hold three replicas.
     stage.use(replace(stage.kafka, replication=3), left_out_s=1.0)
     stage.tell(1)
     stage.tell(2)

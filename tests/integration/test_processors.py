@@ -1,4 +1,4 @@
-"""Binding a process to processors; each case in a process of its own, as it cannot be undone."""
+"""Binding a process to processors; each case uses a separate process, as it cannot be undone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MISSING = max(ALLOWED) + 1_000
 
 
 def bound(processors: list[int]) -> str:
-    """On which processors a process and a thread it starts later run afterwards."""
+    """The processors of a process, and of a thread it starts later, after binding."""
     program = (
         "import os, threading; from shared.runtime.processors import bind;"
         f"bind({processors});"

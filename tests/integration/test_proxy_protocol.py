@@ -1,4 +1,4 @@
-"""Clients behind a load balancer: HAProxy and hand-made headers before a real front door."""
+"""Clients behind a load balancer: HAProxy and hand-made headers with a real front door."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from tests.integration.received import Received
 from tests.integration.smtp_peers import wait_until
 from tests.unit.proxy_headers import LOCAL, TCP4, VERSION_1, addresses, header, told
 
-# One door for the whole module, also where the tests are spread over processes.
+# One front door for the whole module, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("proxied-door")
 
 LISTED, UNLISTED = "127.0.0.2", "127.0.0.3"
-AT_HOME, AWAY = "127.0.0.9", "127.0.0.8"  # the address that the client has named, and another
+AT_HOME, AWAY = "127.0.0.9", "127.0.0.8"  # the registered address of the client, and another
 DOMAIN = "news.proxied.example"
 NAME = "proxied-client"
 CLIENT = Client(NAME, DOMAIN, "back@proxied.example.org", "proxied-mailing", ips=(AT_HOME,))
@@ -55,9 +55,9 @@ def door(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 class Balancer(Struct, frozen=True):
-    """HAProxy with four ports: to the door's two, from the listed address and from another."""
+    """HAProxy with four ports: two per port of the front door, from two addresses, one listed."""
 
-    listed: dict[bool, int]  # by whether it is the port of implicit TLS
+    listed: dict[bool, int]  # by use of implicit TLS
     unlisted: dict[bool, int]
     stats: Path
 
@@ -111,7 +111,7 @@ def balancer(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
 
 
 def check_status(balancer: Balancer) -> str:
-    """What HAProxy's last health check of the door came to."""
+    """The result of HAProxy's last health check of the front door."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(str(balancer.stats))
         sock.sendall(b"show stat\n")
@@ -157,7 +157,7 @@ def test_an_allow_list_and_a_lock_out_mean_the_client_and_not_the_proxy(
 
 
 def test_the_health_check_of_haproxy_is_greeted(balancer: Balancer) -> None:
-    # L7: it has read the greeting and the answer to its EHLO.
+    # L7: it has read the greeting and the reply to its EHLO.
     wait_until(lambda: check_status(balancer) == "L7OK", "HAProxy finds the door well")
 
 
@@ -250,7 +250,7 @@ def test_a_header_after_the_greeting_changes_no_address(door: Door, spoofed: byt
         assert peer.reply().startswith("220 ")
         peer.sock.sendall(spoofed)
         assert peer.reply()[:1] == "5"
-    # In TLS as well, where a client could go on: it is still at an address it has not named.
+    # The same in TLS, where a client could continue: its address is still not registered.
     with secured(door.port, "127.0.0.4") as smtp:
         assert smtp.docmd("PROXY", f"TCP4 {AT_HOME} 192.0.2.25 51000 25")[0] == 500
         assert login(smtp, NAME)[0] in {535, 421}

@@ -1,6 +1,6 @@
-"""How soon a running ingest and a running validate follow what `clients apply` changes.
+"""How soon a running ingest and a running validate follow changes by `clients apply`.
 
-The figures are printed (pytest -s); what is asserted is that each change arrives, so that a busy
+The figures are printed (pytest -s); the tests assert only that each change arrives, so that a busy
 machine fails nothing. docs/clients.md has figures.
 """
 
@@ -38,7 +38,7 @@ from tests.chaos.witnesses import follow
 from tests.integration.front_door import PASSWORD, Door, start, trusting
 from tests.integration.smtp_peers import wait_until
 
-# The door of this module, also where the tests are spread over processes.
+# One front door for this module, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("registry-reach")
 
 WITHIN_S = 20.0
@@ -55,7 +55,7 @@ def kafka(kafka_bootstrap: str) -> KafkaSettings:
 
 @pytest.fixture(scope="module")
 def door(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    # A failed login is slow to be answered, and some fail here until the change is seen.
+    # The reply to a failed login is delayed, and some logins fail here until the change arrives.
     running = start(
         kafka_bootstrap,
         tmp_path_factory.mktemp("reach"),
@@ -82,7 +82,7 @@ def running_validate(kafka: KafkaSettings, redis_url: str, folder: Path) -> Iter
 
 
 def applied(kafka: KafkaSettings, client: Client) -> float:
-    """Apply a file with this one client; when that was acknowledged. Credentials stay."""
+    """Apply a file with only this client; return the time of the acknowledgement."""
     change(kafka, lambda registered: plan_changes([client], registered))
     return time.monotonic()
 
@@ -102,7 +102,7 @@ def tell(what: str, seconds: float) -> None:
 
 
 def first_login(door: Door, name: str, password: str) -> float:
-    """When the door first let this password in. A refusal comes late, so tries overlap."""
+    """When the front door first accepted this password. Refusals are slow, so attempts overlap."""
 
     def attempt() -> float | None:
         with smtplib.SMTP("127.0.0.1", door.port, timeout=WITHIN_S) as smtp:
@@ -129,7 +129,7 @@ def first_login(door: Door, name: str, password: str) -> float:
 
 
 def first_refusal(smtp: smtplib.SMTP, sender: str) -> float:
-    """When an open session was first told that its client may send no more."""
+    """When an open session first got the reply that its client may not send."""
     give_up_at = time.monotonic() + WITHIN_S
     while smtp.mail(sender)[0] == 250:
         smtp.rset()
@@ -170,7 +170,7 @@ def test_a_running_front_door_follows_new_changed_and_removed_clients(
 
 
 class Probes:
-    """Writes a message of the client to mail.received again and again, each with its own id."""
+    """Repeatedly writes a message of the client to mail.received, each with its own id."""
 
     def __init__(self, kafka: KafkaSettings, client: Client) -> None:
         self._producer = make_producer(ClientOptions(kafka.bootstrap, "reach"), None, linger_ms=0)
@@ -211,7 +211,7 @@ class Probes:
 
 
 def first_event(consumer: Any, name: str, kind: EventType) -> float:
-    """When validate first judged a message of this client so (Unix seconds)."""
+    """When validate first gave a message of this client this verdict (Unix seconds)."""
     give_up_at = time.monotonic() + WITHIN_S
     while time.monotonic() < give_up_at:
         for records in consumer.poll(timeout_ms=100).values():

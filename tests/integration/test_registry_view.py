@@ -27,12 +27,12 @@ from shared.stream.relay import NotReady
 from shared.topics import names
 
 WITHIN_S = 20.0
-# What is promised between an apply and the services that follow it.
+# The guaranteed time between an apply and its effect in the services.
 SEEN_WITHIN_S = 1.0
 
 
 def until(condition: Callable[[], bool], timeout_s: float = WITHIN_S) -> float:
-    """Wait for a condition; how long it took."""
+    """Wait for a condition; return how long it took."""
     began = time.monotonic()
     while not condition():
         assert time.monotonic() - began < timeout_s, "the condition did not come true"
@@ -125,7 +125,7 @@ def test_a_view_outlives_its_broker(tmp_path: Path) -> None:
         assert view.wait_ready(WITHIN_S)
         line.hold("kafka")
         line.kill("kafka", signal.SIGKILL)
-        # It keeps what it had, and does not conclude anything from it.
+        # It keeps its state, and draws no conclusions from it.
         assert view.get(first.name) == first
         assert not view.refresh(0.5)
         with pytest.raises(NotReady):

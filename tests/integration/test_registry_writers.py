@@ -1,4 +1,4 @@
-"""Several who change the registry at once, on a real broker: no change is undone by another."""
+"""Several concurrent writers of the registry, on a real broker: none undoes another's change."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def client(kafka: KafkaSettings) -> Client:
 
 
 def add_code(name: str, code: str) -> Callable[[Mapping[str, Client]], Changes]:
-    """Reads the client's record, changes one thing of it and writes it whole."""
+    """Reads the client's record, changes one field and writes the whole record."""
 
     def plan(registered: Mapping[str, Client]) -> Changes:
         known = registered[name]
@@ -76,7 +76,7 @@ def test_who_was_overtaken_plans_again_with_what_the_other_one_wrote(
 
     def plan(registered: Mapping[str, Client]) -> Changes:
         seen.append(frozenset(registered[client.name].codes))
-        if len(seen) == 2:  # read, and about to write: now the other one comes between
+        if len(seen) == 2:  # read, and about to write: now the other writer interferes
             others.append(change(kafka, add_code(client.name, "theirs")))
         return add_code(client.name, "ours")(registered)
 
@@ -109,7 +109,7 @@ def test_two_files_that_name_one_domain_cannot_both_be_applied_at_once(
 
 
 def command(kafka: KafkaSettings, *arguments: str, stdin: str) -> subprocess.Popen[str]:
-    """A `clients` command as a process that has what it reads."""
+    """A `clients` command as a process that has already read the registry."""
     process = subprocess.Popen(
         [sys.executable, "-m", "cli.clients.command", *arguments, "--kafka", kafka.bootstrap],
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The relay against a real broker: exactly once, also when members change."""
+"""The relay with a real broker: exactly once, even if members change."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_relay_copies_each_record_once_while_members_come_and_go(
 def test_a_relay_copies_nothing_twice_when_the_client_jumps_back_by_itself(
     kafka_bootstrap: str, topics: tuple[str, str]
 ) -> None:
-    # So kafka-python does after a broker's restart, when the broker does not know its epoch.
+    # kafka-python does this after a broker restart, if the broker does not know its epoch.
     source, target = topics
     wanted = [b"%d" % number for number in range(400)]
     publish(kafka_bootstrap, source, [Output(source, value) for value in wanted[:200]])

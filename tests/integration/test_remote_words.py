@@ -1,4 +1,4 @@
-"""Servers whose words are odd: each settles its own message, and nothing else."""
+"""Servers with odd replies: each affects only its own message."""
 
 from __future__ import annotations
 

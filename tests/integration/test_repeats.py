@@ -1,4 +1,4 @@
-"""A submission handed in twice, by Kafka or SMTP, on a whole line: sent once, told, billed once."""
+"""Duplicate submissions by Kafka or SMTP on a whole pipeline: sent once, reported, billed once."""
 
 from __future__ import annotations
 

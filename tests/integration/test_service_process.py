@@ -1,6 +1,6 @@
-"""A service as a process: its verbs, its HTTP door, its signals and its exit codes.
+"""A service as a process: its verbs, its HTTP port, its signals and its exit codes.
 
-The service is a small one of this test; each real one's `__main__` is made the same way.
+The service is a small one of this test; the `__main__` of each real one is built in the same way.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def test_the_door_tells_live_ready_and_metrics(program: Path) -> None:
     with started(program) as (_, door):
         assert get(f"{door}/live") == (200, '{"live": true, "checks": {}}\n')
         give_up_at = time.monotonic() + WITHIN_S
-        # The check is added a moment after the door opens; until then it says that it starts.
+        # The check is added shortly after the port opens; until then `/ready` reports the start.
         while "kafka" not in get(f"{door}/ready")[1]:
             assert time.monotonic() < give_up_at
         assert get(f"{door}/ready") == (503, '{"ready": false, "checks": {"kafka": "away"}}\n')

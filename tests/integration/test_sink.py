@@ -1,4 +1,4 @@
-"""The smart sink as a process, spoken to by foreign clients."""
+"""The smart sink as a process, tested with foreign clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store's client against a real server: nothing waits for ever, no reply goes astray."""
+"""The store's client with a real server: nothing waits forever, no reply is misassigned."""
 
 import asyncio
 import socket
@@ -25,7 +25,7 @@ def key() -> str:
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """A server that takes connections and never says a word."""
+    """A server that accepts connections and never replies."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -73,11 +73,12 @@ def test_a_cancelled_command_does_not_hand_its_reply_to_the_next(redis_url: str,
 
         waiting = asyncio.create_task(pop())
         while not any(each["cmd"] == "blpop" for each in await other.client_list()):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)  # until the command is there; its reply is not
+            await asyncio.sleep(0.01)  # until the command has arrived; its reply has not
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        await other.rpush(f"{key}:list", "astray")  # the reply the cancelled one waited for
+        # the reply that the cancelled command waited for
+        await other.rpush(f"{key}:list", "astray")
         answers: list[object] = [await client.get(f"{key}:a") for _ in range(3)]
         await client.aclose()
         await other.aclose()

@@ -1,4 +1,4 @@
-"""The submission keys in a real Redis, and read back into it from a real Kafka."""
+"""The submission keys in a real Redis, and restored into it from a real Kafka."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from tests.integration.smtp_peers import wait_until
 from tests.unit.test_submission_keys import MESSAGE, OWN
 
 WINDOW = Window(48 * 3600, 10_000)
-# The keys of mail.submissions are all tests' together: one worker at a time.
+# All tests share the keys of mail.submissions: one worker at a time.
 pytestmark = pytest.mark.xdist_group("submission-keys")
 
 
@@ -68,7 +68,7 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def keys(client: redis.Redis) -> Keys:
-    """Whole and empty."""
+    """Complete and empty."""
     state = "{test:" + os.urandom(6).hex() + "}"
     store = Submissions(client, state, WINDOW, "topic-1")
     assert isinstance(store.claim([]), NotWhole)
@@ -98,7 +98,7 @@ def prepare(keys: Keys, before: Sequence[tuple[str, Claim]]) -> None:
 
 M1, M2 = (1).to_bytes(16, "big"), (2).to_bytes(16, "big")
 
-# What was done before, then what is asked, and its answer.
+# The previous commands, then the request and its answer.
 Cases = dict[str, tuple[list[tuple[str, Claim]], Claim, Answer]]
 RESERVED, WITHDRAWN_1 = ("reserve", claim(1, 1)), ("withdraw", claim(1, 1))
 CLAIMS: Cases = {
@@ -156,7 +156,7 @@ def test_of_two_records_with_one_key_the_first_claim_goes_on(keys: Keys, name: s
     before, asked, expected = CLAIMS[name]
     prepare(keys, before)
     assert answers(keys.store.claim([asked])) == (expected,)
-    # And is answered so again: the record may be read twice.
+    # The second answer is the same: the record may be read twice.
     assert answers(keys.store.claim([asked])) == (expected,)
 
 
@@ -206,7 +206,7 @@ FORMERS: Cases = {
 def test_what_an_older_version_stored_is_known(keys: Keys, name: str) -> None:
     before, asked, expected = FORMERS[name]
     prepare(keys, before)
-    # Beside one that was stored in no other form.
+    # Next to a key that was stored in only one form.
     for _ in range(2):
         assert answers(keys.store.claim([claim(5, 5), asked]))[1] == expected
 
@@ -381,7 +381,7 @@ def test_writes_that_a_failover_lost_are_noticed(keys: Keys) -> None:
     assert isinstance(keys.store.claim([]), NotWhole)
 
 
-# -- read back from Kafka
+# -- restored from Kafka
 
 
 @pytest.fixture
@@ -419,7 +419,7 @@ def test_all_that_was_committed_or_under_way_is_read_back(
     client.flushdb()
     with pytest.raises(NotReady):
         worker.claim(Run([claim(base + 5, 5)], {0: 2}))
-    # The open transaction holds the reader up: nothing is answered before it has ended.
+    # The open transaction blocks the reader: nothing is answered before it has ended.
     with pytest.raises(NotReady):
         worker.claim(Run([claim(base + 5, 5)], {0: 2}))
     written.commit_transaction()
@@ -435,7 +435,7 @@ def test_a_worker_claims_its_last_batch_again_before_anything_else(
     base = int.from_bytes(os.urandom(5), "big")
     wait_until(lambda: not reader.fault(), "the keys are whole at the start", 30)
     worker = SubmissionKeys(reader)
-    # Claimed, its transaction not begun: nothing in Kafka tells of it.
+    # Claimed, but its transaction has not started: Kafka has no trace of it.
     assert worker.claim(Run([claim(base, 1)], {0: 1})) == [NEW]
     client.flushdb()
     with pytest.raises(NotReady):
@@ -462,7 +462,7 @@ def lame_redis(request: pytest.FixtureRequest) -> Iterator[RedisSettings]:
 
 def test_without_redis_every_message_is_new_to_the_front_door(lame_redis: RedisSettings) -> None:
     keys = ReservedKeys(lame_redis)
-    for _ in range(2):  # the second is not even asked for
+    for _ in range(2):  # the second is not even requested
         assert list(keys.reserve([MESSAGE, MESSAGE])) == [NEW, NEW]
 
 

@@ -1,4 +1,4 @@
-"""The supervisor on small real processes: restarts, holds, ends, and leaves nothing behind."""
+"""The supervisor with small real processes: it restarts, holds and ends them, without leftovers."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_what_is_held_stays_down_until_it_is_started(stage: Stage) -> None:
     held = stage.supervisor.process("one")
     stage.supervisor.hold("one")
     held.signal(signal.SIGKILL)
-    # The other one's restart shows that the watcher has looked since.
+    # The restart of the other process shows that the watcher has checked since.
     other = stage.supervisor.process("two")
     other.signal(signal.SIGKILL)
     wait_for(lambda: stage.supervisor.process("two").pid != other.pid, "the other's restart")

@@ -1,4 +1,4 @@
-"""Mail of clients that are not registered costs one look-up per batch, whatever its number."""
+"""Mail of clients that are not registered costs one look-up per batch, whatever the volume."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CONTENT = b"From: a@news.example\r\nTo: b@example.net\r\nSubject: s\r\nMessage-I
 
 
 class CountingView(ClientView):
-    """The real view; counts how often it is asked to catch up."""
+    """The real view; counts the requests to catch up."""
 
     refreshes = 0
 
@@ -61,7 +61,7 @@ def record(topic: str, offset: int, output: Output) -> ConsumerRecord:
 
 
 def received(client: str, number: int) -> list[ConsumerRecord]:
-    """Records of mail.received with so many messages of a client."""
+    """Records of mail.received with `count` messages of a client."""
     envelopes = (
         Envelope(
             f"{n:026d}", client, "a@news.example", "b@example.net", "1@a", 0, Origin(), Facts()
@@ -90,7 +90,7 @@ def judging(view: ClientView) -> BatchProcessor:
 
 
 def reasons(written: Sequence[Output]) -> list[str]:
-    """Why messages were refused, one per message."""
+    """The reasons of the refusals, one per message."""
     events = (decode_event(list(o.headers), o.value) for o in written if o.topic == names.EVENTS)
     return [
         each.data.reason
@@ -100,7 +100,7 @@ def reasons(written: Sequence[Output]) -> list[str]:
 
 
 def unregistered(written: Sequence[Output]) -> int:
-    """How many messages were refused because nobody of that name is registered."""
+    """The number of messages refused because no client of that name is registered."""
     return sum("is registered" in reason for reason in reasons(written))
 
 

@@ -1,4 +1,4 @@
-"""Usage lines name the command as a person has typed it."""
+"""Usage lines show the command as the user typed it."""
 
 from __future__ import annotations
 

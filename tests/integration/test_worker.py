@@ -1,4 +1,4 @@
-"""The worker against a real broker: out of order, each once, also when members change."""
+"""The worker with a real broker: out of order, each once, even if members change."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_successor_attempts_again_only_what_was_not_settled(
 def test_a_worker_waits_with_each_pack_until_it_is_due_and_forgets_none(
     kafka_bootstrap: str, topics: tuple[str, str]
 ) -> None:
-    # Pausing and resuming this often once left a partition parked inside kafka-python.
+    # Pausing and resuming this often could leave a partition parked inside kafka-python.
     source, target = topics
     now_ms = int(time.time() * 1000)
     due_ms = {ids.encode(n): now_ms + 300 + (n * 7919) % 2_500 for n in range(120)}

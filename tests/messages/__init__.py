@@ -1,6 +1,6 @@
 """The message set: real messages, each with the rules it breaks. `load()` reads them all.
 
-Owns: the .eml files, expected.toml, and reading both. The files are made by generate.py.
+Owns: the .eml files, expected.toml, and reading both. generate.py writes the files.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ FOLDER: Final = Path(__file__).parent
 
 
 class SampleCode(Struct, frozen=True):
-    """A code of the client: what it is billed to."""
+    """A code of the client, and where it is billed."""
 
     mailing_id: str
     sub_client: str = ""
 
 
 class SampleClient(Struct, frozen=True):
-    """A client that the set is sent by; the standard mailing ID applies without a code."""
+    """A client that sends the set; the standard mailing ID applies without a code."""
 
     name: str
     sending_domain: str
@@ -33,9 +33,9 @@ class SampleClient(Struct, frozen=True):
 
 
 class Sample(Struct, frozen=True):
-    """One message, who sends it, and the rules it breaks, in order (none: it may pass).
+    """One message, its sender, and the rules it breaks, in order (none: it may pass).
 
-    envelope_from and rcpt are "" where the platform gives no envelope; code is the active code
+    envelope_from and rcpt are "" if the platform gives no envelope; code is the active code
     that the message names.
     """
 
@@ -55,7 +55,7 @@ class Sample(Struct, frozen=True):
 
     @property
     def mailing(self) -> tuple[str, str]:
-        """The mailing ID and sub-client it is billed to."""
+        """The mailing ID and sub-client that it is billed to."""
         found = self.client.codes.get(self.code)
         return (found.mailing_id, found.sub_client) if found else (self.client.mailing_id, "")
 

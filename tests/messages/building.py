@@ -1,6 +1,6 @@
 """Builds messages byte by byte, so that every Python version writes the same files.
 
-Owns: encodings, parts and the header lines that all letters share. Does not own: the letters.
+Owns: encodings, parts and the header lines shared by all letters. Does not own: the letters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX: Final = "Max Muster <max.muster@kunde.example>"
 
 
 class Letter(Struct, frozen=True):
-    """One file of the set: its name and bytes, and what the rules say of it."""
+    """One file of the set: its name, its bytes, and the rules it breaks."""
 
     name: str
     content: bytes
@@ -33,7 +33,7 @@ class Letter(Struct, frozen=True):
 
 
 class Body(Struct, frozen=True):
-    """The MIME header lines of a part, and what follows the empty line."""
+    """The MIME header lines of a part, and the content after the empty line."""
 
     header: str
     octets: bytes
@@ -58,7 +58,7 @@ def base64_lines(octets: bytes) -> bytes:
 
 
 def word(text: str, charset: str = "utf-8", encoding: str = "B") -> str:
-    """RFC 2047 encoded words, as many as are needed, folded."""
+    """RFC 2047 encoded words, as many as necessary, folded."""
     words: list[str] = []
     piece = ""
     for letter in text:
@@ -102,7 +102,7 @@ def text_body(
 
 
 def file_body(kind: str, name: str, octets: bytes, content_id: str = "") -> Body:
-    """An attached file, or a picture shown in the page where it has a content id."""
+    """An attached file, or a picture shown in the page if it has a content ID."""
     place = "inline" if content_id else "attachment"
     header = (
         f'Content-Type: {kind}; name="{name}"\nContent-Transfer-Encoding: base64\n'
@@ -124,7 +124,7 @@ def multipart(kind: str, boundary: str, parts: Sequence[Body], preamble: str = "
 
 
 def html(title: str, text: str, rows: int = 6) -> str:
-    """A page as newsletters are: tables, inline style, a picture, links."""
+    """A page like those of newsletters: tables, inline style, a picture, links."""
     offers = "".join(
         f'<tr><td style="padding:8px;font-family:Arial,sans-serif;font-size:14px">'
         f'<a href="https://www.shop.example/p/{4711 + row}?utm_source=newsletter">'
@@ -143,7 +143,7 @@ def html(title: str, text: str, rows: int = 6) -> str:
 
 
 def dkim_line(domain: str, selector: str, seed: int) -> str:
-    """A DKIM-Signature line as signers fold it; the signature itself is noise."""
+    """A DKIM-Signature line, folded as signers do; the signature itself is random."""
     noise = random.Random(seed)
     body_hash = base64.b64encode(noise.randbytes(32)).decode()
     signature = base64.b64encode(noise.randbytes(256)).decode()
@@ -156,19 +156,19 @@ def dkim_line(domain: str, selector: str, seed: int) -> str:
 
 
 def lines(*parts: str) -> str:
-    """Header lines, or groups of them, one after another."""
+    """Join header lines, or groups of them."""
     return "\n".join(part for part in parts if part)
 
 
 def message(header: str, body: Body) -> bytes:
     """A whole message: header lines as written, MIME-Version and the body's lines, the body."""
     head = crlf(header.strip("\n") + "\nMIME-Version: 1.0\n" + body.header).encode()
-    # Lines folded by word() bring their own CR.
+    # Lines folded by word() already contain CR.
     return head.replace(b"\r\r\n", b"\r\n") + b"\r\n\r\n" + body.octets
 
 
 def standard(subject: str, number: int, sender: str = SHOP, to: str = MAX) -> str:
-    """The lines that nearly every message has; the id is made of the sender and the number."""
+    """The lines of nearly every message; the Message-ID is made of the sender and the number."""
     domain = sender.rpartition("@")[2].partition(" ")[0].rstrip(">")
     return (
         f"Date: {DATE}\nFrom: {sender}\nTo: {to}\n"

@@ -1,7 +1,7 @@
 """Writes the message set: `python -m tests.messages.generate`.
 
-Each letter becomes <name>.eml, and expected.toml says which rules it breaks. The same bytes are
-written by every run and every Python version.
+Each letter becomes <name>.eml, and expected.toml lists the rules it breaks. Every run and every
+Python version writes the same bytes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def every_letter() -> list[Letter]:
 
 
 def expected(letters: list[Letter]) -> str:
-    """What is recorded beside the files, as TOML."""
+    """The contents of expected.toml."""
     return _HEAD + "".join(_entry(letter) for letter in letters)
 
 
@@ -52,7 +52,7 @@ def _entry(letter: Letter) -> str:
 
 
 def main() -> None:
-    """Write all files anew."""
+    """Write all files again."""
     letters = every_letter()
     for old in FOLDER.glob("*.eml"):
         old.unlink()

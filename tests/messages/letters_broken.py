@@ -1,6 +1,6 @@
-"""Letters that break rules, at least two for each, as careless or sly senders write them.
+"""Letters that break rules, at least two for each rule, as careless or malicious senders do.
 
-The rules named here are set down by hand from the submission contract, never computed.
+The rules listed here are written by hand from the submission contract, never computed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def _with(number: int, *extra: str) -> bytes:
 
 
 def _changed(number: int, old: str, new: str) -> bytes:
-    """The standard message with one part of its header written otherwise."""
+    """The standard message with one part of its header changed."""
     head = standard("Order", number)
     assert head.count(old) == 1, old
     return message(head.replace(old, new), t.PLAIN)
@@ -66,7 +66,7 @@ def recipients() -> list[Letter]:
 
 
 def senders() -> list[Letter]:
-    """R4; the sender of the envelope is From's where none is given, so R10 is broken with it."""
+    """R4; without an envelope the sender is the From address, so R10 is broken too."""
     sub = "newsletter@mail.news.shop.example"
     alike = "newsletter@news.shop.example.evil.example"
     two = f"{OURS}, chef@news.shop.example"
@@ -144,7 +144,7 @@ def envelopes() -> list[Letter]:
 
 
 def at_once() -> list[Letter]:
-    """Several rules in one message, and bytes that are no message."""
+    """Several rules in one message, and bytes that are not a message."""
     mess = lines("Return-Path: <>", f"From: {OURS}", "To:", "Cc: x@kunde.example", "Subject: ")
     injected = _with(392, "X-Name: Max").replace(b"Max\r\nMIME", b"Max\nBcc: x@y.example\r\nMIME")
     spaced = _changed(393, "To: ", "To : ")

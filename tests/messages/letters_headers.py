@@ -1,4 +1,4 @@
-"""Letters that keep every rule with headers as platforms write them: folded, in odd case, long."""
+"""Letters that keep every rule, with headers as platforms write them: folded, odd case, long."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REPLY_TO = "Reply-To: Service <service@shop.example>,\n hilfe@shop.example"
 
 
 def written_oddly() -> list[Letter]:
-    """Long, folded, in odd case, or with bytes that modern mail no longer has."""
+    """Long, folded, in odd case, or with bytes that are unusual in modern mail."""
     many = lines(*(f"X-Trace-{number}: {number * 7919}" for number in range(60)))
     latin = message(lines(standard("Order", 211), "X-Name: Müller"), t.PLAIN)
     japanese = "春の新作".encode("iso-2022-jp")
@@ -81,7 +81,7 @@ def addressed() -> list[Letter]:
 
 
 def from_the_bank() -> list[Letter]:
-    """The other client, which has no codes."""
+    """Letters of the other client, which has no codes."""
     signed = lines(
         b.dkim_line("mail.bank.example", "b1", 5),
         standard("Hinweis zu Ihrem Konto", 217, b.BANK),

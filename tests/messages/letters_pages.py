@@ -1,4 +1,4 @@
-"""Letters with pages, pictures, files and invitations that keep every rule; the large ones."""
+"""Letters with pages, pictures, files and invitations that keep every rule; large letters."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OUTLOOK = (
 
 
 def newsletters() -> list[Letter]:
-    """Pages with offers, from the platforms that send to many."""
+    """Newsletter pages with offers."""
     spring = f"{t.BULK}\nX-bm-mailing: SPRING26"
     winter = f"{t.BULK}\nX-BM-Mailing: WINTER25"
     page, long_page = t.both(t.GERMAN, TITLE), t.both(t.GERMAN, TITLE, rows=37)
@@ -55,7 +55,7 @@ def newsletters() -> list[Letter]:
 
 
 def pages() -> list[Letter]:
-    """Pages with pictures of their own, and in other scripts."""
+    """Pages with embedded pictures, and in other scripts."""
     to = word("山田 太郎") + " <taro.yamada@kunde.example>"
     japanese = lines(standard(word("春の新作"), 108, to=to), t.BULK)
     arabic = lines(standard(word("عروض الربيع"), 109), t.BULK)
@@ -72,7 +72,7 @@ def pages() -> list[Letter]:
 
 
 def files() -> list[Letter]:
-    """A bill, an invitation, and the large ones."""
+    """An invoice, an invitation, and the large letters."""
     spring = lines(standard(word("Unser neuer Katalog"), 113), t.BULK, "X-bm-mailing: SPRING26")
     calendar = Body(
         'Content-Type: text/calendar; charset="utf-8"; method=REQUEST\n'
@@ -99,7 +99,7 @@ def files() -> list[Letter]:
 
 
 def pdf(name: str, size_bytes: int) -> Body:
-    """Bytes that begin and end as a PDF does."""
+    """Bytes that start and end like a PDF."""
     noise = random.Random(size_bytes).randbytes(size_bytes)
     octets = b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n" + noise + b"\n%%EOF\n"
     return b.file_body("application/pdf", f"{name}_4711.pdf", octets)

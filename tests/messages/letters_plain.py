@@ -1,4 +1,4 @@
-"""Letters of one text part that keep every rule, in many scripts and encodings."""
+"""Letters with one text part that keep every rule, in many scripts and encodings."""
 
 from __future__ import annotations
 

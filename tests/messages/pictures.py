@@ -12,7 +12,7 @@ _QUANTISER: Final = 8
 
 
 def png(width: int, height: int, pixels: bytes) -> bytes:
-    """A grey-scale PNG; stored, not compressed, so that every zlib writes the same."""
+    """A grey-scale PNG; stored, not compressed, so that every zlib writes the same bytes."""
     rows = b"".join(b"\0" + pixels[y * width : (y + 1) * width] for y in range(height))
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunks = _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows, 0))

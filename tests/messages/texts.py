@@ -1,4 +1,4 @@
-"""What the letters of the message set say: texts in many scripts, pages, pictures, sizes."""
+"""The contents of the letters: texts in many scripts, pages, pictures, sizes."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ BULK = f"{UNSUBSCRIBE}\nList-Id: Newsletter <newsletter.news.shop.example>\nPrec
 
 
 def both(text: str, title: str, charset: str = "utf-8", rows: int = 6) -> Body:
-    """Text and page, as newsletters are."""
+    """Text and page, as in newsletters."""
     page = text_body(b.html(title, text, rows), charset, "quoted-printable", "html")
     return multipart("alternative", "=_alt_5f3a91", [text_body(text, charset), page])
 
 
 def with_pictures(text: str, title: str) -> Body:
-    """A page that shows a JPEG and a PNG of its own."""
+    """A page with an embedded JPEG and PNG."""
     page = b.html(title, f'<img src="cid:kopf@shop"> {text} <img src="cid:fuss@shop">')
     parts = [
         text_body(page, kind="html"),
@@ -49,7 +49,7 @@ def with_pictures(text: str, title: str) -> Body:
 
 
 def noise_png(size_bytes: int, seed: int) -> bytes:
-    """A picture that does not compress, of about this size."""
+    """An incompressible picture of about this size."""
     side = int(size_bytes**0.5)
     return png(side, side, random.Random(seed).randbytes(side * side))
 

@@ -1,7 +1,7 @@
-"""Batches that Kafka takes and no service should be stopped by, drawn from a seed.
+"""Batches that Kafka accepts and that must not stop any service, drawn from a seed.
 
-One case is (where, codec, size, expansion, kind of refusal). `refused` is what must be found
-of it: whether a `refused` event of the client, or a record on mail.refused.
+One case is (topic, codec, size, expansion, kind of refusal). `refused` is the expected number of
+refusals: `refused` events of the client, or records on mail.refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ JSON = b"application/cloudevents+json"
 
 
 class Hostile(Struct, frozen=True):
-    """One batch for one topic, and how many refusals it must lead to."""
+    """One batch for one topic, and the number of refusals it must cause."""
 
     name: str
     topic: str
@@ -36,7 +36,7 @@ def _plain(value: bytes, *headers: Header) -> list[RawRecord]:
     return [RawRecord(value, headers)]
 
 
-# By name: the records of a batch on an intake, for a valid message and a source of chance.
+# By name: the records of a batch on an intake, from a valid message and a random source.
 KINDS: dict[str, Callable[[bytes, Random], list[RawRecord]]] = {
     "random bytes": lambda message, chance: _plain(chance.randbytes(chance.randrange(1, 2 * MIB))),
     "zeros": lambda message, chance: _plain(bytes(chance.randrange(1, 12 * MIB))),
@@ -65,7 +65,7 @@ KINDS: dict[str, Callable[[bytes, Random], list[RawRecord]]] = {
         RawRecord(message),
     ],
 }
-# What Kafka looks into only when it is compressed, or would not take as large as it is.
+# Batches that Kafka checks only if compressed, or would refuse uncompressed for their size.
 _PLAIN_ONLY = {"offsets out of order"}
 _COMPRESSED_ONLY = {"expands too much", "zeros", "unknown header"}
 _ONE_REFUSAL = {"expands too much", "offsets out of order"}
@@ -91,7 +91,7 @@ def intake_cases(client: str, message: bytes, seed: int) -> Iterator[Hostile]:
 
 
 def internal_cases(topic: str, seed: int) -> Iterator[Hostile]:
-    """What stands on a topic of packs and is none."""
+    """Records on a topic of packs that are not packs."""
     chance = Random(f"{topic}/{seed}")
     codec = chance.choice([name for name in COMPRESS if name != "none"])
     lengths = msgspec.msgpack.encode([[_ENVELOPE, -1], [_ENVELOPE, 2]])
@@ -110,7 +110,7 @@ _ENVELOPE = ["0" * 26, "shop", "a@b.example", "c@d.example", "<1@b>", 0, [], []]
 
 
 def event_cases(seed: int) -> Iterator[Hostile]:
-    """What stands on mail.events and is no event; nobody refuses it."""
+    """Records on mail.events that are not events; no service refuses them."""
     codec = Random(seed).choice([name for name in COMPRESS if name != "none"])
     for kind in (b"sluice.mail.delivered", b"sluice.tally"):
         for name, value in {

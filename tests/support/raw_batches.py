@@ -1,7 +1,7 @@
-"""Record batches as bytes, so that a test may write what no client library writes.
+"""Record batches as bytes, so that a test can write what no client library writes.
 
 Layout: KIP-98. They are produced over a plain socket with version 7 of the Produce request, the
-oldest that may carry zstd. What the broker thinks of them is an error code.
+oldest that supports zstd. The broker's verdict is an error code.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from crc32c import crc32c
 Header = tuple[bytes, bytes | None]
 NO_CODEC, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 _TIMEOUT_S = 30.0
-_NO_LEADER = {3, 5, 6}  # of a topic that was created just now
+_NO_LEADER = {3, 5, 6}  # for a topic that was just created
 
 
 class RawRecord(NamedTuple):
-    """One record. `headers_octets`, where given, stands in the place of count and headers."""
+    """One record. `headers_octets`, if given, replaces the count and the headers."""
 
     value: bytes | None
     headers: Sequence[Header] = ()
@@ -80,7 +80,7 @@ def _gzip(content: bytes) -> bytes:
     return gzip.compress(content, 6)
 
 
-# As Java's client, librdkafka (snappy) and others write them.
+# As the Java client, librdkafka (snappy) and others write them.
 COMPRESS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
     "none": (NO_CODEC, bytes),
     "gzip": (GZIP, _gzip),
@@ -108,7 +108,7 @@ def _text(text: str) -> bytes:
 
 
 def produce(bootstrap: str, topic: str, batch: bytes, partition: int = 0) -> tuple[int, int]:
-    """Kafka's error code (0: taken) and the base offset, once the partition has a leader."""
+    """Return Kafka's error code (0: accepted) and base offset, once the partition has a leader."""
     until = time.monotonic() + _TIMEOUT_S
     while True:
         error, offset = _produce_once(bootstrap, topic, batch, partition)

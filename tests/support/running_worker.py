@@ -1,4 +1,4 @@
-"""A worker with a loop of its own, and packs for it to read."""
+"""A worker with its own loop, and packs for it to read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.integration.stream_topics import PATIENCE_S, envelope
 
 
 class RunningWorker:
-    """A worker with a loop of its own whose handler waits a little for each message."""
+    """A worker with its own loop, whose handler waits briefly for each message."""
 
     def __init__(
         self, bootstrap: str, name: str, source: str, target: str, *, static: bool = True
@@ -34,7 +34,7 @@ class RunningWorker:
         self.stop = Stop()
         self.target = target
         self.attempted: list[str] = []
-        # Whether a message is not begun, and whether one that is begun goes on.
+        # Whether a message is not started, and whether a started message continues.
         self.hold_back: Callable[[Job], bool] = lambda job: False
         self.is_slow: Callable[[Job], bool] = lambda job: False
         self.worker = Worker(

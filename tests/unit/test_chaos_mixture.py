@@ -44,7 +44,7 @@ def test_slow_destinations_are_a_small_share(fates: tuple[mixture.Fate, ...]) ->
     found = list(mixture.mix(RUN, 7, COUNT, fates=fates))
     late_s = [dot_delay_s(submission.promise.rcpt) for submission in found]
     assert set(late_s) == {0.0} | {dot_delay_s(fate.prefix) for fate in fates}
-    # Average seconds that a message waits for its destination, at 150 messages per second.
+    # The messages that wait for their destination on average, at 150 messages per second.
     assert 150 * sum(late_s) / COUNT < MAX_IN_FLIGHT / 2
 
 
