@@ -84,7 +84,7 @@ def main(**options: Any) -> None:
         outside = find_outside(os.environ)
         outside.require_shareable(len(_processes(wanted.deliver)))
         for key in kept(outside, wanted.kafka, wanted.redis):
-            say(f"kept as it is set: {key}")
+            say(f"keeping your setting: {key}")
         with interruptible():
             if wanted.detach:
                 announce(start_detached(wanted), wanted)

@@ -198,7 +198,7 @@ def test_an_apply_warns_of_a_lane_that_is_not_configured(kafka: KafkaSettings) -
         (("apply", "-f", "-"), "clients: 5", 2, "clients: found '5', expected a list of clients"),
         (("apply", "-f", "/nonexistent.yaml"), "", 2, "No such file"),
         (("list", "--kafka", "here"), "", 2, "kafka.bootstrap: found 'here', expected host:port"),
-        (("list", "--kafka", "127.0.0.1:1"), "", 3, "Kafka at 127.0.0.1:1 is away"),
+        (("list", "--kafka", "127.0.0.1:1"), "", 3, "Kafka at 127.0.0.1:1 is unavailable"),
         (("list", "--state", "no-such-line"), "", 3, "no-such-line"),
     ],
 )
