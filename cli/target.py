@@ -14,6 +14,7 @@ import click
 from msgspec import Struct, structs
 
 from cli.stack import state
+from cli.stack.endpoints import Endpoints
 from shared.runtime.reach import answers
 from shared.settings.loader import DEFAULT_ORIGIN, Fault, SettingsError, load, variable_of
 from shared.settings.sections import KafkaSettings
@@ -48,25 +49,28 @@ def find_kafka(bootstrap: str, line: str) -> KafkaSettings:
             raise SettingsError(map(_named_as_option, error.faults)) from None
     loaded = load(KafkaOnly)
     kafka = loaded.settings.kafka
-    if line:
-        address = _kafka_of(line)
-        if not address:
-            raise state.NotRunning(line)
-        return structs.replace(kafka, bootstrap=address)
-    if loaded.origins["kafka.bootstrap"] != DEFAULT_ORIGIN:
+    is_configured = loaded.origins["kafka.bootstrap"] != DEFAULT_ORIGIN
+    endpoints = find_endpoints(line, kafka.bootstrap, is_configured=is_configured)
+    if endpoints is None or (is_configured and not line):
         return kafka
-    address = _kafka_of(state.MAIN)
-    if not address and not any(map(answers, kafka.bootstrap.split(","))):
-        raise state.NotRunning(state.MAIN)
-    return structs.replace(kafka, bootstrap=address or kafka.bootstrap)
+    return structs.replace(kafka, bootstrap=endpoints.kafka)
+
+
+def find_endpoints(line: str, bootstrap: str, *, is_configured: bool) -> Endpoints | None:
+    """The endpoints of the running pipeline `line`, or of `main` if none is named.
+
+    None if `main` is not running, but the settings are configured or their default `bootstrap`
+    answers. Raises NotRunning otherwise.
+    """
+    name = line or state.MAIN
+    running = state.running(name)
+    if running is not None and running.doors is not None:
+        return running.doors
+    if line or not (is_configured or any(map(answers, bootstrap.split(",")))):
+        raise state.NotRunning(name)
+    return None
 
 
 def _named_as_option(fault: Fault) -> Fault:
     given = f"environment {_VARIABLE}"
     return structs.replace(fault, origin="--kafka") if fault.origin == given else fault
-
-
-def _kafka_of(line: str) -> str:
-    """The Kafka of a running pipeline; "" if there is no such pipeline."""
-    running = state.running(line)
-    return running.doors.kafka if running is not None and running.doors is not None else ""

@@ -34,7 +34,6 @@ from shared.settings.loader import SettingsError
 _DETACH_TIMEOUT_S: Final = 600.0
 _LOOK_EVERY_S: Final = 0.1
 _REFRESH_EVERY_S: Final = 0.5
-MAIN: Final = "main"
 MAX_DELIVER: Final = 10
 
 
@@ -104,7 +103,7 @@ def announce(doors: Endpoints, wanted: Wanted) -> None:
     if wanted.as_json:
         print_json(doors)
         return
-    again = "" if wanted.name == MAIN else f" --state {wanted.name}"
+    again = state.option(wanted.name)
     print("the pipeline is up:", *described(doors), sep="\n")
     if doors.sink and not find_outside(os.environ).origin("deliver", "routes"):
         print("mail goes to the local sink and to nobody else; it answers by the recipient:")
@@ -158,7 +157,7 @@ def _processes(deliver: int) -> tuple[str, ...]:
 def _base_port(wanted: Wanted) -> int:
     if wanted.base_port is not None:
         return wanted.base_port
-    return ports.DEFAULT_BASE if wanted.name == MAIN else 0
+    return ports.DEFAULT_BASE if wanted.name == state.MAIN else 0
 
 
 def _refresh(line: Line, mine: State) -> None:

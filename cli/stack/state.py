@@ -38,12 +38,17 @@ class State(Struct, frozen=True):
     error: str = ""
 
 
+def option(name: str) -> str:
+    """The option that names this pipeline in a command; "" for the one that needs none."""
+    return "" if name == MAIN else f" --state {name}"
+
+
 class NotRunning(Unavailable):
     """No pipeline of this name runs on this machine, and nothing else names what to talk to."""
 
     def __init__(self, name: str) -> None:
-        again = "" if name == MAIN else f" --state {name}"
-        super().__init__(f"the pipeline {name!r} is not running; start it with: ./sluice up{again}")
+        up = f"./sluice up{option(name)}"
+        super().__init__(f"the pipeline {name!r} is not running; start it with: {up}")
 
 
 def is_name(text: str) -> bool:

@@ -21,7 +21,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from cli.answer import Exit, fail, print_json, say
-from cli.stack import state
+from cli.target import find_endpoints
 from services.billing.app import serve
 from services.billing.core.answer import Usage
 from services.billing.core.month import Months, is_month
@@ -35,7 +35,6 @@ from services.billing.settings import Settings
 from shared.audit.event_log import EventLog
 from shared.runtime.clock import SystemClock
 from shared.runtime.errors import PartUnavailable, Unavailable, UsageError
-from shared.runtime.reach import answers
 from shared.runtime.service_cli import run_cli, service_cli
 from shared.settings.loader import DEFAULT_ORIGIN, load
 from shared.store.client import connect
@@ -65,12 +64,8 @@ def _open(line: str) -> _Doors:
     loaded = load(Settings)
     settings, origins = loaded.settings, loaded.origins
     kafka, redis = settings.kafka, settings.redis
-    name = line or state.MAIN
-    running = state.running(name)
-    doors = running.doors if running is not None else None
-    is_default = {origins["kafka.bootstrap"], origins["redis.url"]} == {DEFAULT_ORIGIN}
-    if doors is None and (line or (is_default and not answers(kafka.bootstrap))):
-        raise state.NotRunning(name)
+    is_configured = {origins["kafka.bootstrap"], origins["redis.url"]} != {DEFAULT_ORIGIN}
+    doors = find_endpoints(line, kafka.bootstrap, is_configured=is_configured)
     if doors is not None and (line or origins["kafka.bootstrap"] == DEFAULT_ORIGIN):
         kafka = structs.replace(kafka, bootstrap=doors.kafka)
     if doors is not None and (line or origins["redis.url"] == DEFAULT_ORIGIN):
