@@ -59,6 +59,10 @@ class Send(Struct):
     result: BatchResult[Message]
     outcomes: list[Outcome]
 
+    def acknowledge(self) -> None:
+        """Set the outcomes: Kafka has the record."""
+        self.result.outcomes.set_result(self.outcomes)
+
 
 class CopiedSend(Struct):
     """An event to be written with a copy to the topic of this client."""
@@ -199,7 +203,7 @@ class MessageWriter:
                 each.send.result.set_unknown()
         else:
             for each in copied:
-                each.send.result.outcomes.set_result(each.send.outcomes)
+                each.send.acknowledge()
 
     def _ready(self) -> Any:
         if self._failed.is_set():
@@ -225,7 +229,7 @@ class MessageWriter:
         if is_lost:
             send.result.set_unknown()
         else:
-            send.result.outcomes.set_result(send.outcomes)
+            send.acknowledge()
 
     def _note_fault(self, fault: str) -> None:
         self.fault, self.failed_at_s = fault, time.monotonic()

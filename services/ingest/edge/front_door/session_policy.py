@@ -1,7 +1,7 @@
 """The front door's answers on one connection: logins, senders, recipients, messages.
 
 Owns: what happens to a message between its final dot and its reply, and the bytes it holds
-meanwhile. Does not own: the dialog (smtp_server/connection.py), who may log in
+meanwhile. Does not own: the dialog (smtp_server/connection.py), logins
 (login_policy.py), the rules (core/front_door/policy.py), Kafka (outbox.py).
 """
 

@@ -1,7 +1,7 @@
 """What an SMTP connection asks of whoever decides about its commands.
 
 The connection (connection.py) owns the protocol, the time limits and TLS. A policy owns the
-answers: who may log in, which senders and recipients are accepted, what becomes of a message.
+replies: it accepts or refuses logins, senders, recipients and messages.
 """
 
 from __future__ import annotations
