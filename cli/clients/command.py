@@ -29,7 +29,6 @@ from shared.registry.file.schema import page as schema_page
 from shared.registry.store.changes import Changes, changed_fields, plan_changes
 from shared.registry.store.publish import change
 from shared.registry.store.view import load_registry
-from shared.runtime.command_group import CommandGroup
 from shared.runtime.program_name import program_name
 
 _file = click.option(
@@ -44,7 +43,7 @@ _prune = click.option("--prune", is_flag=True, help="Remove clients that the fil
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
-@click.group(cls=CommandGroup, help="Register clients, and look at those registered.")
+@click.group(help="Register clients, and look at those registered.")
 def main() -> None:
     """Hold the verbs together."""
 

@@ -32,7 +32,6 @@ from shared.registry.store.changes import Changes
 from shared.registry.store.publish import change
 from shared.registry.store.view import load_registry
 from shared.runtime.clock import SystemClock
-from shared.runtime.command_group import CommandGroup
 from shared.settings.sections import KafkaSettings
 from shared.smtp.server.sasl import MAX_PASSWORD_OCTETS, prepare
 
@@ -44,9 +43,7 @@ _stdin = click.option(
 )
 
 
-@click.group(
-    cls=CommandGroup, help="The passwords with which clients log in to the SMTP front door."
-)
+@click.group(help="The passwords with which clients log in to the SMTP front door.")
 def main() -> None:
     """Hold the verbs together."""
 

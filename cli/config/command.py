@@ -10,12 +10,11 @@ import msgspec
 from cli.answer import Exit, fail, print_json, say
 from cli.config.running import environment_of
 from cli.config.service_settings import ServiceConfigError, SharedRow, ask_services
-from shared.runtime.command_group import CommandGroup
 from shared.runtime.errors import Unavailable
 from shared.runtime.program_name import program_name
 
 
-@click.group(cls=CommandGroup, help="Look at the settings.")
+@click.group(help="Look at the settings.")
 def main() -> None:
     """Hold the verbs together."""
 

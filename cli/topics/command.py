@@ -25,7 +25,6 @@ from msgspec import Struct
 from cli.answer import Exit, fail, print_json
 from cli.target import find_kafka, kafka_options
 from shared.registry.store.view import load_registry
-from shared.runtime.command_group import CommandGroup
 from shared.runtime.errors import Unavailable
 from shared.runtime.program_name import program_name
 from shared.settings.loader import SettingsError
@@ -66,7 +65,7 @@ class Document(Struct, frozen=True):
     topics: list[Answer]
 
 
-@click.group("topics", cls=CommandGroup, help=__doc__)
+@click.group("topics", help=__doc__)
 def main() -> None:
     """Hold the verbs together."""
 

@@ -24,7 +24,6 @@ from msgspec import Struct
 
 from shared.runtime import log as logs
 from shared.runtime.clock import Clock, SystemClock
-from shared.runtime.command_group import CommandGroup
 from shared.runtime.health import HealthServer
 from shared.runtime.lifecycle import Stop, bound_drain, run_main, stop_on_signals
 from shared.runtime.memory import keep_freed_memory
@@ -72,9 +71,7 @@ def service_cli(service: str, model: type[S], serve: Callable[[S, Running], int]
     `settings.runtime.drain_timeout_s` and returns the exit code.
     """
 
-    @click.group(
-        name=service, cls=CommandGroup, no_args_is_help=True, help=f"The {service} service."
-    )
+    @click.group(name=service, no_args_is_help=True, help=f"The {service} service.")
     def group() -> None:
         pass
 

@@ -41,6 +41,7 @@ def test_wrong_use_names_the_command_too() -> None:
     assert shown.returncode == 2
     assert shown.stderr.startswith("Usage: ./sluice clients [OPTIONS] COMMAND")
     assert "Try './sluice clients --help'" in shown.stderr
+    assert "Did you mean 'apply'?" in shown.stderr
     assert asked("cli.clients.command", "aply").stderr.startswith(
         "Usage: python -m cli.clients.command"
     )
