@@ -22,11 +22,14 @@ import uvloop
 from msgspec import Struct
 
 from bench import smtp_sink
-from services.deliver.core.outcome import Delivered
-from services.deliver.core.routing import Routes
-from services.deliver.edge.connection import Timeouts
-from services.deliver.edge.pools import Pools, PoolSettings
-from services.deliver.edge.resolver import Resolver
+from services.deliver.core.attempt.outcome import Delivered
+from services.deliver.core.pool.planner import PoolLimits
+from services.deliver.core.routing.sites import Routes
+from services.deliver.edge.dns.resolver import Resolver
+from services.deliver.edge.pool.pools import Pools
+from services.deliver.edge.smtp.connection import Timeouts
+from services.deliver.edge.smtp.opening import Opener
+from services.deliver.rules.loading import load_outcome_rules
 from shared.runtime.failpoints import Failpoints
 from shared.topics.records import Envelope, Facts, Origin
 
@@ -95,13 +98,10 @@ async def _send_all(send: Send, messages: int, content: bytes) -> None:
 
 async def pools_figure(address: str, connections: int, messages: int, content: bytes) -> Figure:
     """Measure the pools."""
-    settings = PoolSettings(
-        ehlo_name="bench.invalid",
-        timeouts=Timeouts(10, 10, 10, 10),
-        max_connections=connections,
-        max_messages_per_connection=1_000_000,
-    )
-    pools = Pools(settings, Routes({"*": address}), Resolver(time.monotonic), Failpoints.none())
+    limits = PoolLimits(max_connections=connections, max_messages_per_connection=1_000_000)
+    opener = Opener("bench.invalid", Timeouts(10, 10, 10, 10), Failpoints.none())
+    resolver = Resolver(time.monotonic)
+    pools = Pools(limits, Routes({"*": address}), resolver, opener, load_outcome_rules())
     pools.start()
 
     async def send(envelope: Envelope, content: bytes) -> None:

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from msgspec import Struct, to_builtins
 
 from bench.signing_key import RSA_BITS
-from services.deliver.core.dkim import Identity, signature_field
-from services.deliver.edge.signing import Signer
+from services.deliver.core.signing.dkim import Identity, signature_field
+from services.deliver.edge.signing.signer import Signer
 from shared.runtime.clock import SystemClock
 from shared.smtp.content import with_crlf
 from tests.messages import load

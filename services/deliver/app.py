@@ -16,9 +16,10 @@ from typing import Final
 import uvloop
 from msgspec import Struct
 
-from services.deliver.core.retry import RetryTimes
-from services.deliver.core.routing import RouteError, Routes
-from services.deliver.edge.attempts import (
+from services.deliver.core.attempt.retry import RetryTimes
+from services.deliver.core.pool.planner import PoolLimits
+from services.deliver.core.routing.sites import RouteError, Routes
+from services.deliver.edge.attempt.attempts import (
     FAILED,
     FAILED_HELP,
     SERVICE,
@@ -27,10 +28,12 @@ from services.deliver.edge.attempts import (
     due_at_ms,
     unreadable,
 )
-from services.deliver.edge.connection import Timeouts
-from services.deliver.edge.pools import Pools, PoolSettings
-from services.deliver.edge.resolver import Resolver
-from services.deliver.edge.signing import KeyFault, Signer, SigningSender, load_key
+from services.deliver.edge.dns.resolver import Resolver
+from services.deliver.edge.pool.pools import Pools
+from services.deliver.edge.signing.signer import KeyFault, Signer, SigningSender, load_key
+from services.deliver.edge.smtp.connection import Timeouts
+from services.deliver.edge.smtp.opening import Opener
+from services.deliver.rules.loading import load_outcome_rules
 from services.deliver.settings import DeliverSettings, Settings
 from shared.runtime.clock import Clock
 from shared.runtime.errors import UsageError
@@ -128,26 +131,34 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _pool_settings(deliver: DeliverSettings) -> PoolSettings:
-    return PoolSettings(
-        ehlo_name=deliver.ehlo_name or socket.getfqdn(),
-        timeouts=Timeouts(
-            connect_s=deliver.connect_timeout_s,
-            greeting_s=deliver.greeting_timeout_s,
-            command_s=deliver.command_timeout_s,
-            data_s=deliver.data_timeout_s,
-        ),
+def _pool_limits(deliver: DeliverSettings) -> PoolLimits:
+    return PoolLimits(
         max_connections=deliver.max_connections,
         max_messages_per_connection=deliver.max_messages_per_connection,
         idle_timeout_s=deliver.idle_timeout_s,
     )
 
 
+def _opener(deliver: DeliverSettings, failpoints: Failpoints) -> Opener:
+    timeouts = Timeouts(
+        connect_s=deliver.connect_timeout_s,
+        greeting_s=deliver.greeting_timeout_s,
+        command_s=deliver.command_timeout_s,
+        data_s=deliver.data_timeout_s,
+    )
+    return Opener(deliver.ehlo_name or socket.getfqdn(), timeouts, failpoints)
+
+
 async def _deliver(
     deliver: DeliverSettings, running: Running, worker: Worker, outward: _Outward
 ) -> None:
-    resolver = Resolver(running.clock.monotonic)
-    pools = Pools(_pool_settings(deliver), outward.routes, resolver, outward.failpoints)
+    pools = Pools(
+        _pool_limits(deliver),
+        outward.routes,
+        Resolver(running.clock.monotonic),
+        _opener(deliver, outward.failpoints),
+        load_outcome_rules(),
+    )
     sender: Sender = SigningSender(pools, outward.signer) if outward.signer else pools
     pools.start()
     running.counters.watch(

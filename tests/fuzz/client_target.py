@@ -17,10 +17,11 @@ from typing import Final
 
 import msgspec
 
-from services.deliver.core.answers import ConnectionInfo, answered
-from services.deliver.core.classify import parse_rules
-from services.deliver.core.plan import Timing, plan
-from services.deliver.edge.attempts import records_of
+from services.deliver.core.attempt.plan import Timing, plan
+from services.deliver.core.attempt.reply_rules import parse_rules
+from services.deliver.core.attempt.results import ConnectionInfo
+from services.deliver.core.attempt.verdicts import answered
+from services.deliver.edge.attempt.attempts import records_of
 from shared.smtp.client.session import ClientSession
 from shared.smtp.errors import RemoteProtocolError
 from shared.smtp.events import ClientEvent, Finished, Send, Stage

@@ -11,20 +11,28 @@ from typing import Any, TypeVar
 import uvloop
 from msgspec.structs import replace
 
-from services.deliver.core.outcome import Outcome
-from services.deliver.core.routing import Routes
-from services.deliver.edge.connection import Timeouts
-from services.deliver.edge.pools import Pools, PoolSettings
-from services.deliver.edge.resolver import Resolver
+from services.deliver.core.attempt.outcome import Outcome
+from services.deliver.core.pool.planner import PoolLimits
+from services.deliver.core.routing.sites import Routes
+from services.deliver.edge.dns.resolver import Resolver
+from services.deliver.edge.pool.pools import Pools
+from services.deliver.edge.smtp.connection import Timeouts
+from services.deliver.edge.smtp.opening import Opener
+from services.deliver.rules.loading import load_outcome_rules
 from shared.runtime.failpoints import Failpoints
 from shared.topics.records import Envelope, Facts, Origin
 from tests.integration.scripted_smtp import Script, Scripted, scripted
 
 CONTENT = b"Message-ID: <1@news.example.com>\r\nSubject: x\r\n\r\n.dot\r\n"
-SETTINGS = PoolSettings(
-    ehlo_name="client.example.com",
-    timeouts=Timeouts(connect_s=5.0, greeting_s=5.0, command_s=5.0, data_s=5.0),
-)
+
+
+class PoolSettings(PoolLimits, frozen=True):
+    """The limits of a pool, and of its connections."""
+
+    timeouts: Timeouts = Timeouts(connect_s=5.0, greeting_s=5.0, command_s=5.0, data_s=5.0)
+
+
+SETTINGS = PoolSettings()
 IMPATIENT = replace(SETTINGS, timeouts=Timeouts(0.5, 0.5, 0.5, 0.5))
 WITHIN_S = 30.0
 
@@ -44,7 +52,9 @@ def envelope(recipient: str) -> Envelope:
 
 @asynccontextmanager
 async def pools_to(address: str, settings: PoolSettings = SETTINGS) -> AsyncIterator[Pools]:
-    pools = Pools(settings, Routes({"*": address}), Resolver(time.monotonic), Failpoints.none())
+    opener = Opener("client.example.com", settings.timeouts, Failpoints.none())
+    resolver = Resolver(time.monotonic)
+    pools = Pools(settings, Routes({"*": address}), resolver, opener, load_outcome_rules())
     pools.start()
     try:
         yield pools

@@ -10,8 +10,8 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from bench import smtp_sink
-from services.deliver.core.outcome import Delivered, Outcome
-from services.deliver.edge.pools import Pools
+from services.deliver.core.attempt.outcome import Delivered, Outcome
+from services.deliver.edge.pool.pools import Pools
 from tests.integration.certificates import self_signed
 from tests.integration.pool_talk import (
     CONTENT,

@@ -10,8 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from bench import smtp_sink
-from services.deliver.core.outcome import Bounced, Deferred, Delivered, Outcome
-from services.deliver.edge.pools import Pools
+from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
+from services.deliver.edge.pool.pools import Pools
 from tests.integration.pool_talk import (
     CONTENT,
     IMPATIENT,

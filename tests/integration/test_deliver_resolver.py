@@ -14,8 +14,8 @@ import dns.rrset
 import pytest
 import uvloop
 
-from services.deliver.core.routing import Mx, NoDomain, NullMx, Resolution, Unresolved
-from services.deliver.edge.resolver import MIN_TTL_S, NEGATIVE_TTL_S, Resolver, _nameserver
+from services.deliver.core.routing.sites import Mx, NoDomain, NullMx, Resolution, Unresolved
+from services.deliver.edge.dns.resolver import MIN_TTL_S, NEGATIVE_TTL_S, Resolver, _nameserver
 from shared.runtime.clock import FakeClock
 
 ZONE: dict[str, list[str] | int] = {

@@ -9,8 +9,8 @@ from aiosmtpd.controller import Controller
 from msgspec.structs import replace
 
 from bench import smtp_sink
-from services.deliver.core.outcome import Delivered
-from services.deliver.edge.signing import SigningSender
+from services.deliver.core.attempt.outcome import Delivered
+from services.deliver.edge.signing.signer import SigningSender
 from tests.integration.pool_talk import envelope, pools_to, run
 from tests.messages import load
 from tests.unit.dkim_verifying import ALGORITHMS, is_verified, signer_of

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from services.deliver.core.outcome import Bounced, Deferred, Delivered, Outcome
-from services.deliver.core.plan import Timing, plan
-from services.deliver.edge.attempts import records_of
-from services.deliver.edge.pools import Pools
+from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
+from services.deliver.core.attempt.plan import Timing, plan
+from services.deliver.edge.attempt.attempts import records_of
+from services.deliver.edge.pool.pools import Pools
 from tests.integration.pool_talk import (
     CONTENT,
     IMPATIENT,

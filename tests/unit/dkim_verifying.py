@@ -10,7 +10,7 @@ import dkim
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.deliver.edge.signing import PrivateKey, Signer
+from services.deliver.edge.signing.signer import PrivateKey, Signer
 from shared.runtime.clock import FakeClock
 
 ALGORITHMS = ("rsa-sha256", "ed25519-sha256")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from services.deliver.core.answers import ConnectionInfo, after_fault, answered, unanswered
-from services.deliver.core.outcome import Bounced, Deferred, Delivered
+from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered
+from services.deliver.core.attempt.results import ConnectionInfo
+from services.deliver.core.attempt.verdicts import after_fault, answered, unanswered
 from shared.smtp.events import Stage
 from shared.smtp.reply import make_reply
 

@@ -1,9 +1,9 @@
 import pytest
 from msgspec.structs import replace
 
-from services.deliver.core.outcome import Bounced, Deferred, Delivered, Outcome
-from services.deliver.core.plan import Timing, expire, has_expired, plan, wait
-from services.deliver.core.retry import STEPS, RetryTimes, next_attempt
+from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
+from services.deliver.core.attempt.plan import Timing, expire, has_expired, plan, wait
+from services.deliver.core.attempt.retry import STEPS, RetryTimes, next_attempt
 from shared.topics.names import DELAYS_S, JITTER_SHARE
 from shared.topics.records import Attempts, Envelope, EventType, Facts, Origin
 

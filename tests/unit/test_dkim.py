@@ -9,7 +9,7 @@ from dkim.canonicalization import Relaxed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.deliver.core.dkim import (
+from services.deliver.core.signing.dkim import (
     SIGNED,
     Identity,
     canonical_body,

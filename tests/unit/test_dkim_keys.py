@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from services.deliver.app import make_signer
-from services.deliver.core.outcome import Delivered, Outcome
-from services.deliver.edge.signing import KeyFault, SigningSender, load_key
+from services.deliver.core.attempt.outcome import Delivered, Outcome
+from services.deliver.edge.signing.signer import KeyFault, SigningSender, load_key
 from services.deliver.settings import DeliverSettings
 from shared.runtime.clock import FakeClock
 from shared.runtime.errors import UsageError

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 from kafka.structs import TopicPartition
 
-from services.deliver.core.outcome import Delivered, Outcome
-from services.deliver.core.retry import RetryTimes
-from services.deliver.edge.attempts import Attempts
+from services.deliver.core.attempt.outcome import Delivered, Outcome
+from services.deliver.core.attempt.retry import RetryTimes
+from services.deliver.edge.attempt.attempts import Attempts
 from shared.runtime.clock import SystemClock
 from shared.runtime.telemetry import Counter
 from shared.stream.jobs import AssignedPartition, Job

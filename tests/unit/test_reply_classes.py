@@ -6,9 +6,10 @@ from importlib import resources
 
 import pytest
 
-from services.deliver.core.answers import ConnectionInfo, answered
-from services.deliver.core.classify import CLASSES, ReplyRule, classify, parse_rules
-from services.deliver.core.outcome import Bounced, Deferred, Delivered
+from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered
+from services.deliver.core.attempt.reply_rules import CLASSES, ReplyRule, classify, parse_rules
+from services.deliver.core.attempt.results import ConnectionInfo
+from services.deliver.core.attempt.verdicts import answered
 from shared.smtp.events import Stage
 from shared.smtp.reply import Reply, make_reply
 

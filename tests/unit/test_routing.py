@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.deliver.core.answers import unroutable
-from services.deliver.core.outcome import Bounced, Deferred
-from services.deliver.core.routing import (
+from services.deliver.core.attempt.outcome import Bounced, Deferred
+from services.deliver.core.attempt.verdicts import unroutable
+from services.deliver.core.routing.sites import (
     Host,
     Mx,
     NoDomain,

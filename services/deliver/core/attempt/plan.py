@@ -10,8 +10,8 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.deliver.core.outcome import Bounced, Deferred, Delivered, Outcome
-from services.deliver.core.retry import RetryTimes, next_attempt
+from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
+from services.deliver.core.attempt.retry import RetryTimes, next_attempt
 from shared.topics.delay_topics import hop_envelope, next_hop
 from shared.topics.records import Attempts, Envelope, EventType, MailEvent
 

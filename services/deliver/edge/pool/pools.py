@@ -1,8 +1,8 @@
 """Connection pools, one per site: they take a message to its outcome.
 
-Owns: choosing the site of a message, the pools by site, the check of their deadlines. Does not
-own: one site's pool (site_pool.py), one connection's dialog (connection.py), the meaning of an
-answer (core/classify.py), where a domain is delivered (core/routing.py, resolver.py).
+Owns: choosing the site of a message, the pools by site, the check of their time limits. Does not
+own: one site's pool (site_pool.py), one connection's dialog (smtp/connection.py), the meaning of an
+answer (core/attempt/verdicts.py), where a domain is delivered (core/routing, dns/resolver.py).
 
 Guarantees: send() never raises for anything remote. An unreachable site costs one attempt to
 connect per pause, not one per message; its mail is deferred. A reused connection that turns out to
@@ -12,35 +12,17 @@ be closed costs nothing: the message goes over a fresh one.
 from __future__ import annotations
 
 import asyncio
-import importlib.resources
 from collections.abc import Callable
 from typing import Final
 
-from services.deliver.core import classify
-from services.deliver.core.answers import (
-    ConnectionInfo,
-    answered,
-    unanswered,
-    unroutable,
-    unsendable,
-)
-from services.deliver.core.outcome import Outcome
-from services.deliver.core.routing import Mx, Routes, Site, site_of_mx
-from services.deliver.edge.connection import (
-    GOODBYE_S,
-    Broken,
-    Failpoints,
-    Refused,
-    SmtpConnection,
-    TransactionResult,
-)
-from services.deliver.edge.resolver import Resolver
-from services.deliver.edge.site_pool import Delivery, PoolSettings, SitePool
-from shared.smtp.client.session import Unsendable
-from shared.smtp.events import Finished
+from services.deliver.core.attempt.outcome import Outcome
+from services.deliver.core.attempt.verdicts import unroutable
+from services.deliver.core.pool.planner import PoolLimits
+from services.deliver.core.routing.sites import Mx, Routes, site_of_mx
+from services.deliver.edge.dns.resolver import Resolver
+from services.deliver.edge.pool.site_pool import Delivery, Opener, OutcomeRules, SitePool
+from services.deliver.edge.smtp.connection import GOODBYE_S
 from shared.topics.records import Envelope
-
-__all__ = ["PoolSettings", "Pools"]
 
 SWEEP_S: Final = 0.5
 CLOSE_LOOK_S: Final = 0.02
@@ -51,18 +33,18 @@ class Pools:
 
     def __init__(
         self,
-        settings: PoolSettings,
+        limits: PoolLimits,
         routes: Routes,
         resolver: Resolver,
-        failpoints: Failpoints,
+        opener: Opener,
+        rules: OutcomeRules,
     ) -> None:
-        self.settings = settings
-        self.failpoints = failpoints
+        self._limits = limits
         self._routes = routes
         self._resolver = resolver
+        self._opener = opener
+        self._rules = rules
         self._pools: dict[str, SitePool] = {}
-        text = importlib.resources.files("services.deliver.rules").joinpath("replies.toml")
-        self._rules = classify.parse_rules(text.read_text(encoding="utf-8"))
         self._sweeper: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -93,32 +75,11 @@ class Pools:
             site = site_of_mx(resolution)
         pool = self._pools.get(site.name)
         if pool is None:
-            pool = SitePool(site, self.settings, self.failpoints, self)
+            pool = SitePool(site, self._limits, self._opener, self._rules)
             self._pools[site.name] = pool
-        parcel = Delivery(envelope, content, begin)
-        pool.add(parcel)
-        return await parcel.future
-
-    def outcome(
-        self, site: Site, wire: SmtpConnection, parcel: Delivery, ending: TransactionResult
-    ) -> Outcome:
-        """Map a finished transaction to an outcome."""
-        where = ConnectionInfo(site.name, wire.source, wire.tls, wire.tls_fault)
-        match ending:
-            case Finished(stage, reply):
-                # MAIL is the first command: any answer to it counts as dispatched.
-                return answered(self._rules, stage, reply, True, where)
-            case Broken(reason=reason, in_doubt=in_doubt):
-                return unanswered(reason, parcel.answered, in_doubt, where)
-            case Unsendable():
-                return unsendable(ending.value, where)
-
-    def unreachable(self, site: Site, was_answered: bool, fault: Refused | str) -> Outcome:
-        """Map a failure to connect to an outcome."""
-        where = ConnectionInfo(site.name)
-        if isinstance(fault, Refused):
-            return answered(self._rules, fault.stage, fault.reply, was_answered, where)
-        return unanswered(f"No connection: {fault}", was_answered, False, where)
+        delivery = Delivery(envelope, content, begin)
+        pool.add(delivery)
+        return await delivery.future
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()

@@ -1,9 +1,9 @@
 """DKIM keys: loads the private key and signs content on its way to the pools.
 
 Owns: the key and its algorithm (RFC 6376 RSA, RFC 8463 Ed25519). Does not own: the choice of
-signed fields (core/dkim.py). Guarantees: sign() fails for no content; if the sender has no domain
-that could publish a key, the content is sent unchanged and unsigned. Each retry is signed again;
-retry topics store the content without the signature.
+signed fields (core/signing/dkim.py). Guarantees: sign() fails for no content; if the sender has no
+domain that could publish a key, the content is sent unchanged and unsigned. Each retry is signed
+again; retry topics store the content without the signature.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from services.deliver.core.dkim import Identity, signature_field
-from services.deliver.core.outcome import Outcome
-from services.deliver.edge.attempts import Sender
+from services.deliver.core.attempt.outcome import Outcome
+from services.deliver.core.signing.dkim import Identity, signature_field
+from services.deliver.edge.attempt.attempts import Sender
 from shared.mail.domains import normalise
 from shared.runtime.clock import Clock
 from shared.smtp.content import with_crlf

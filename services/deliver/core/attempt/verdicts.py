@@ -1,4 +1,8 @@
-"""Maps SMTP replies, connection failures and DNS results to the outcome of an attempt. Pure."""
+"""Decides the outcome of every attempt: from SMTP replies, lost connections and DNS results. Pure.
+
+Owns: every verdict on a message that was attempted, and what is billed as dispatched. Does not own:
+the class of a server's refusal (reply_rules.py), the steps that follow an outcome (plan.py).
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,21 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from services.deliver.core.classify import CONTENT, HARD, NETWORK, ReplyRule, classify
-from services.deliver.core.outcome import Bounced, Deferred, Delivered, Outcome
-from services.deliver.core.routing import NoDomain, NullMx, Unresolved
-from shared.smtp.events import Stage
+from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
+from services.deliver.core.attempt.reply_rules import CONTENT, HARD, NETWORK, ReplyRule, classify
+from services.deliver.core.attempt.results import (
+    Broken,
+    ConnectFault,
+    ConnectionInfo,
+    NoConnection,
+    Refusal,
+    TransactionResult,
+)
+from services.deliver.core.routing.sites import NoDomain, NullMx, Unresolved
+from shared.smtp.client.session import Unsendable
+from shared.smtp.events import Finished, Stage
 from shared.smtp.remote_text import clean_text
 from shared.smtp.reply import Reply
 
@@ -26,16 +38,37 @@ _TLS_WANTED_STATUS: Final = frozenset({"5.7.10", "5.7.11"})
 _TLS_WANTED_WORDS: Final = re.compile(r"\b(STARTTLS|TLS|encrypt(ed|ion)?)\b", re.IGNORECASE)
 
 
-class ConnectionInfo(Struct, frozen=True):
-    """The connection used: the site, our local address, the TLS version ("" without TLS).
+class OutcomeRules:
+    """Maps how a transaction or an attempt to connect ended to the outcome for the message."""
 
-    `tls_fault`: why there is no TLS although the server offers it.
-    """
+    def __init__(self, rules: Sequence[ReplyRule]) -> None:
+        self._rules = rules
 
-    site: str = ""
-    source: str = ""
-    tls: str = ""
-    tls_fault: str = ""
+    def transaction(
+        self, result: TransactionResult, was_answered: bool, where: ConnectionInfo
+    ) -> Outcome:
+        """The outcome of a transaction.
+
+        `was_answered`: MAIL or RCPT was answered, in this transaction or in an earlier one of the
+        same attempt.
+        """
+        match result:
+            case Finished(stage, reply):
+                # MAIL is the first command: any answer to it counts as dispatched.
+                return answered(self._rules, stage, reply, True, where)
+            case Broken(reason=reason, in_doubt=in_doubt):
+                return unanswered(reason, was_answered, in_doubt, where)
+            case Unsendable():
+                return _without_server("5.6.7", CONTENT, result.value, where)
+
+    def no_connection(self, fault: ConnectFault, was_answered: bool, site: str) -> Outcome:
+        """The outcome of a message that got no connection to its site."""
+        where = ConnectionInfo(site)
+        match fault:
+            case Refusal(stage, reply):
+                return answered(self._rules, stage, reply, was_answered, where)
+            case NoConnection(reason):
+                return unanswered(f"No connection: {reason}", was_answered, False, where)
 
 
 def answered(
@@ -107,11 +140,6 @@ def after_fault(error: BaseException, outcome: Outcome | None) -> Outcome:
             return replace(outcome, reply="")
         case Deferred() | Bounced():
             return replace(outcome, reply="", reason=reason)
-
-
-def unsendable(reason: str, where: ConnectionInfo) -> Bounced:
-    """The outcome of a message that cannot be sent to this server at all."""
-    return _without_server("5.6.7", CONTENT, reason, where)
 
 
 def unroutable(domain: str, resolution: NullMx | NoDomain | Unresolved) -> Outcome:

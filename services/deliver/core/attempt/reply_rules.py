@@ -1,10 +1,10 @@
-"""Classifies a server's answer; this file alone decides what it means for the message.
+"""The class of a server's refusal, and whether it is final. Pure.
 
-Owns: the mapping from stage and reply to an outcome's kind and bounce class, by the rules in
-rules/replies.toml. A 5xx to the recipient or the content ends the message. A 5xx before any
-recipient was named concerns us, not the recipient: in answer to the connection or EHLO it defers;
-in answer to MAIL it bounces as policy and never counts against a recipient. Anything unknown
-defers.
+Owns: the mapping from stage and reply to permanence and bounce class, by the rules in
+rules/replies.toml. Does not own: the outcome (verdicts.py). A 5xx to the recipient or the content
+ends the message. A 5xx before any recipient was named concerns us, not the recipient: in answer to
+the connection or EHLO it defers; in answer to MAIL it bounces as policy and never counts against a
+recipient. Anything unknown defers.
 """
 
 from __future__ import annotations

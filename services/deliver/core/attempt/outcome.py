@@ -1,6 +1,6 @@
 """The outcome of one attempt, as a value. A remote answer is never an exception.
 
-Owns: the three outcomes. Does not own: how a reply becomes an outcome (classify.py, answers.py),
+Owns: the three outcomes. Does not own: how a reply becomes an outcome (verdicts.py),
 the steps that follow (plan.py).
 
 `dispatched`: a destination server answered our MAIL or RCPT command, with any reply; this is

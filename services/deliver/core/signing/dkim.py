@@ -1,7 +1,7 @@
 """DKIM signatures: RFC 6376, relaxed/relaxed, with SHA-256; the caller passes a signing function.
 
 Owns: the choice of signed header fields, canonicalisation, the text of the DKIM-Signature field.
-Does not own: keys and algorithms (edge/signing.py), dot-stuffing (shared/smtp/content.py).
+Does not own: keys and algorithms (edge/signing/signer.py), dot-stuffing (shared/smtp/content.py).
 
 Guarantees: total; any content gives a field, with any signing function that returns. The bytes
 signed are the bytes that a server reads: `with_crlf` gives content the line ends that

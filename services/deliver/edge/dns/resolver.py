@@ -17,7 +17,7 @@ import dns.exception
 import dns.nameserver
 import dns.resolver
 
-from services.deliver.core.routing import Mx, NoDomain, NullMx, Resolution, Unresolved
+from services.deliver.core.routing.sites import Mx, NoDomain, NullMx, Resolution, Unresolved
 
 MAX_CACHED: Final = 50_000
 MIN_TTL_S: Final = 30.0

@@ -1,9 +1,9 @@
 """Turns jobs into attempts on the asyncio loop, and their outcomes into records.
 
-Owns the tasks. Does not own: connections (pools.py), the steps that follow an outcome
-(core/plan.py), Kafka (shared/stream/worker.py). A job is claimed with begin() just before anything
-is sent; a job that cannot be claimed is skipped. A fault of our own code in one attempt affects
-only that message: the message is deferred, or keeps the outcome that was already known. The fault
+Owns the tasks. Does not own: connections (pool/pools.py), the steps that follow an outcome
+(core/attempt/plan.py), Kafka (shared/stream/worker.py). A job is claimed with begin() just before
+anything is sent; a job that cannot be claimed is skipped. A fault of our own code in one attempt
+affects only that message: it is deferred, or keeps the outcome that was already known. The fault
 is counted and logged with its traceback; the process and all other mail continue.
 """
 
@@ -14,10 +14,10 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from services.deliver.core.answers import after_fault
-from services.deliver.core.outcome import Outcome
-from services.deliver.core.plan import Plan, Timing, expire, has_expired, plan, wait
-from services.deliver.core.retry import RetryTimes
+from services.deliver.core.attempt.outcome import Outcome
+from services.deliver.core.attempt.plan import Plan, Timing, expire, has_expired, plan, wait
+from services.deliver.core.attempt.retry import RetryTimes
+from services.deliver.core.attempt.verdicts import after_fault
 from shared.runtime.clock import Clock
 from shared.runtime.telemetry import Counter
 from shared.stream import outputs

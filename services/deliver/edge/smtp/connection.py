@@ -1,0 +1,189 @@
+"""One SMTP connection after its EHLO: our own session on an asyncio transport, without tasks.
+
+Pipelined transactions run from the reader's callback.
+
+Owns: one connection's dialog and its time limits. Does not own: how it is opened (opening.py),
+which message it carries (core/pool/planner.py), what an answer means (core/attempt/verdicts.py).
+Guarantees: every message passed to start() gets exactly one call of `done`, also when the
+connection breaks or the deadline passes; a refusal that was received before is the result then.
+After QUIT the connection waits for the server's 221, for at most GOODBYE_S.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from msgspec import Struct
+
+from services.deliver.core.attempt.results import Broken, TransactionResult
+from shared.smtp.client.session import ClientSession, Unsendable
+from shared.smtp.errors import RemoteProtocolError
+from shared.smtp.events import Send
+from shared.smtp.extensions import Extensions
+from shared.smtp.remote_text import clean_text
+
+# How long to wait for the reply to QUIT.
+GOODBYE_S: Final = 2.0
+
+
+class Failpoints(Protocol):
+    """Points at which a test may end the process."""
+
+    def hit(self, name: str) -> None:
+        """Pass the failpoint `name`."""
+        ...
+
+
+class Timeouts(Struct, frozen=True):
+    """Seconds that each step may take (RFC 5321 section 4.5.3.2)."""
+
+    connect_s: float
+    greeting_s: float
+    command_s: float
+    data_s: float
+
+
+Done = Callable[[TransactionResult], None]
+
+
+class SmtpConnection(asyncio.Protocol):
+    """The protocol on an opened transport: one transaction at a time."""
+
+    def __init__(
+        self,
+        extensions: Extensions,
+        tls: str,
+        timeouts: Timeouts,
+        failpoints: Failpoints,
+        *,
+        tls_fault: str = "",
+    ) -> None:
+        self._session = ClientSession(extensions)
+        self._timeouts = timeouts
+        self._failpoints = failpoints
+        self._transport: Any = None
+        self._done: Done | None = None
+        self._loop = asyncio.get_running_loop()
+        self.on_closed: Callable[[SmtpConnection], None] = lambda connection: None
+        self.tls = tls
+        # Why there is no TLS though the server offers it.
+        self.tls_fault = tls_fault
+        self.source = ""
+        self.closed = False
+        self._has_quit = False
+        # When the server's next answer is overdue; check_deadline() acts on it.
+        self._deadline = math.inf
+        # aiosmtplib's object owns the clean-up of the transport as long as it is referenced.
+        self.opener: Any = None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether another transaction may be started."""
+        has_ended = self.closed or self._has_quit or self._session.is_closing
+        return self._done is None and not has_ended
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take over the transport."""
+        self._transport = transport
+        name = transport.get_extra_info("sockname")
+        self.source = str(name[0]) if name else ""
+
+    def start(self, sender: str, recipient: str, content: bytes, done: Done) -> None:
+        """Start a transaction; `done` is called once, possibly before this returns."""
+        data = self._session.send_transaction(sender, recipient, content)
+        if isinstance(data, Unsendable):
+            done(data)
+            return
+        self._done = done
+        self._deadline = self._loop.time() + self._timeouts.command_s
+        self._transport.write(data)
+        self._failpoints.hit("deliver.mail_sent")
+
+    def data_received(self, data: bytes) -> None:
+        """Process data from the server."""
+        try:
+            events = self._session.receive(data)
+        except RemoteProtocolError as error:
+            self._break(f"The server violated the protocol: {error}")
+            return
+        for event in events:
+            if isinstance(event, Send):
+                self._transport.write(event.data)
+                limits = self._timeouts
+                limit_s = limits.data_s if event.is_content else limits.command_s
+                self._deadline = self._loop.time() + limit_s
+                if event.is_content:
+                    self._failpoints.hit("deliver.data_sent")
+            else:
+                self._failpoints.hit("deliver.final_reply")
+                self._finish(event)
+        if self._session.is_closing and self._done is None:
+            self.close()
+
+    def eof_received(self) -> bool:
+        """Close the connection: the server sends no more."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End a running transaction as broken."""
+        self._break(
+            f"The connection was lost: {exc}" if exc else "The server closed the connection"
+        )
+
+    def check_deadline(self, now: float) -> None:
+        """Close the connection if the server's answer is overdue; `now` is the loop's time."""
+        if now < self._deadline:
+            return
+        if self._done is None:  # QUIT was not answered
+            self.close()
+            return
+        waiting = self._session.waiting_for
+        step = waiting.value if waiting is not None else "a command"
+        self._break(f"No answer to {step} in time")
+
+    def close(self) -> None:
+        """Close the connection at once; a running transaction is aborted."""
+        if not self.closed:
+            self._break("We closed the connection", is_orderly=self._done is None)
+
+    def quit(self) -> None:
+        """Close the connection after the server has answered QUIT; at once if it is not idle."""
+        if not self.is_usable:
+            if not self._has_quit:
+                self.close()
+            return
+        self._has_quit = True
+        self._deadline = self._loop.time() + GOODBYE_S
+        self._transport.write(self._session.quit())
+
+    def _finish(self, ending: TransactionResult) -> None:
+        done, self._done = self._done, None
+        self._deadline = math.inf
+        if done is not None:
+            done(ending)
+
+    def _break(self, reason: str, is_orderly: bool = False) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        if is_orderly:
+            self._transport.close()
+        else:
+            # close() would wait until the peer has read everything that was written. A peer that
+            # reads nothing would keep the connection and the message in memory forever.
+            self._transport.abort()
+        self.opener = None
+        if self._done is not None:
+            session = self._session
+            self._finish(
+                session.decided
+                or Broken(
+                    clean_text(reason),
+                    session.is_answered,
+                    session.is_content_sent,
+                )
+            )
+        self.on_closed(self)
