@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 from kafka.errors import KafkaError
-from kafka.structs import TopicPartition
 from msgspec import Struct
 
-from shared.stream.client import ClientOptions, make_consumer
+from shared.stream.client import ClientOptions
+from shared.stream.log_reader import LogReader
 from shared.topics import names
 from shared.topics.codec import CodecError, decode_event
 from shared.topics.records import FINAL, Event
@@ -69,14 +70,11 @@ class EventFollower:
             return Counts(dict(self._words), len(self._ended), self._doubled, self._dispatched)
 
     def _follow(self) -> None:
-        consumer = make_consumer(self._options, None, fetch_min_bytes=1)
-        try:
-            partitions = consumer.partitions_for_topic(names.EVENTS) or set()
-            consumer.assign([TopicPartition(names.EVENTS, number) for number in partitions])
-            consumer.seek_to_beginning()
+        with LogReader(self._options, names.EVENTS) as reader:
+            reader.read_from(dict.fromkeys(reader.partitions(), 0))
             while not self._closing.is_set():
                 try:
-                    polled = consumer.poll(timeout_ms=_POLL_MS)
+                    polled = reader.poll(_POLL_MS)
                 except KafkaError:
                     # Parts of the pipeline may fail meanwhile; the poll is repeated.
                     self._closing.wait(1)
@@ -84,10 +82,8 @@ class EventFollower:
                 for records in polled.values():
                     for record in records:
                         self._take(record.headers, record.value)
-        finally:
-            consumer.close()
 
-    def _take(self, headers: list[tuple[str, bytes]], value: bytes | None) -> None:
+    def _take(self, headers: Sequence[tuple[str, bytes]], value: bytes | None) -> None:
         try:
             event = decode_event(headers, value)
         except CodecError:

@@ -1,29 +1,29 @@
 """Reads mail.events from its beginning up to given offsets, for commands that recount events.
 
-Owns: the consumers. It reads only committed records, never joins a group and never commits.
+Owns: the readers. It reads only committed records, never joins a group and never commits.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from kafka.errors import KafkaError
-from kafka.structs import TopicPartition
 
 from shared.runtime.errors import PartUnavailable
-from shared.stream.client import ClientOptions, make_consumer, position_of
+from shared.stream.client import FETCH_MIN_BYTES, ClientOptions
 from shared.stream.consumer import Record
+from shared.stream.log_reader import LogReader
 from shared.topics.names import EVENTS
 
-ASK_TIMEOUT_MS: Final = 10_000
 POLL_MS: Final = 500
 POLL_RECORDS: Final = 10_000
-CLOSE_TIMEOUT_MS: Final = 2_000
 # Longer than an open transaction may hold back the records committed after it.
 STUCK_S: Final = 90.0
+
+T = TypeVar("T")
 
 
 class EventLog:
@@ -32,13 +32,12 @@ class EventLog:
     def __init__(self, options: ClientOptions, topic: str = EVENTS) -> None:
         self._topic = topic
         self._options = options
-        self._committed = self._connect("read_committed")
-        self._written = self._connect("read_uncommitted")
-        numbers = self._committed.partitions_for_topic(topic)
-        if not numbers:
+        self._committed = self._open(is_committed=True)
+        self._written = self._open(is_committed=False)
+        self._partitions = self._committed.partitions()
+        if not self._partitions:
             self.close()
-            raise PartUnavailable("Kafka", options.bootstrap, f"topic {topic} does not exist")
-        self._partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+            raise self._unavailable(f"topic {topic} does not exist")
 
     def __enter__(self) -> EventLog:
         return self
@@ -53,79 +52,65 @@ class EventLog:
 
     def id(self) -> str:
         """Return the topic's id."""
-        return str(self._committed._cluster.topic_id(self._topic))
+        return self._committed.topic_id()
 
     def begins(self) -> dict[int, int]:
         """Return the first available offset by partition."""
-        return self._ask(self._committed.beginning_offsets)
+        return self._ask(lambda: self._committed.begins(self._partitions))
 
     def committed_ends(self) -> dict[int, int]:
         """Return the last stable offset by partition: no open transaction is below it."""
-        return self._ask(self._committed.end_offsets)
+        return self._ask(lambda: self._committed.ends(self._partitions))
 
     def written_ends(self) -> dict[int, int]:
         """Return the offset after the last record by partition, including open transactions."""
-        return self._ask(self._written.end_offsets)
+        return self._ask(lambda: self._written.ends(self._partitions))
 
     def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Record]]]:
         """Yield the committed records below `ends` in runs, in order within each partition.
 
         It waits for open transactions below `ends` to end. It may be called again.
         """
-        consumer = self._committed
+        reader = self._committed
         begins = self.begins()
-        todo = {part for part in self._partitions if ends.get(part.partition, 0) > 0}
-        todo = {part for part in todo if begins[part.partition] < ends[part.partition]}
-        consumer.assign(sorted(todo))
-        consumer.resume(*todo)  # they may be paused since the end of an earlier read()
-        for part in todo:
-            consumer.seek(part, begins[part.partition])
+        todo = {part for part in self._partitions if begins[part] < ends.get(part, 0)}
+        self._ask(lambda: reader.read_from({part: begins[part] for part in todo}))
         moved_at = time.monotonic()
         while todo:
-            for part, records in self._poll().items():
+            for part, records in self._ask(lambda: reader.poll(POLL_MS)).items():
                 moved_at = time.monotonic()
-                end = ends[part.partition]
-                yield part.partition, [each for each in records if each.offset < end]
-            done = {
-                part
-                for part in todo
-                if position_of(self._committed, part, ASK_TIMEOUT_MS) >= ends[part.partition]
-            }
+                yield part, [each for each in records if each.offset < ends[part]]
+            done = {part for part in todo if self._has_reached(part, ends[part])}
             if done:
                 todo -= done
-                consumer.pause(*done)
+                reader.pause(done)
             elif time.monotonic() - moved_at > STUCK_S:
-                raise self._away(f"no records were received for {STUCK_S:g} s")
+                raise self._unavailable(f"no records were received for {STUCK_S:g} s")
 
     def close(self) -> None:
         """Close the connections."""
-        for consumer in (self._committed, self._written):
-            consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
+        self._committed.close()
+        self._written.close()
 
-    def _connect(self, isolation: str) -> Any:
-        try:
-            return make_consumer(
+    def _has_reached(self, partition: int, end: int) -> bool:
+        return self._ask(lambda: self._committed.has_reached({partition: end}))
+
+    def _open(self, is_committed: bool) -> LogReader:
+        return self._ask(
+            lambda: LogReader(
                 self._options,
-                None,
-                isolation_level=isolation,
+                self._topic,
+                is_committed=is_committed,
                 max_poll_records=POLL_RECORDS,
+                fetch_min_bytes=FETCH_MIN_BYTES,
             )
-        except KafkaError as error:
-            raise self._away(str(error)) from error
+        )
 
-    def _ask(self, question: Any) -> dict[int, int]:
+    def _ask(self, question: Callable[[], T]) -> T:
         try:
-            found = question(self._partitions, timeout_ms=ASK_TIMEOUT_MS)
+            return question()
         except KafkaError as error:
-            raise self._away(str(error)) from error
-        return {part.partition: offset for part, offset in found.items()}
+            raise self._unavailable(str(error)) from error
 
-    def _poll(self) -> dict[TopicPartition, list[Record]]:
-        try:
-            found: dict[TopicPartition, list[Record]] = self._committed.poll(timeout_ms=POLL_MS)
-        except KafkaError as error:
-            raise self._away(str(error)) from error
-        return found
-
-    def _away(self, reason: str) -> PartUnavailable:
+    def _unavailable(self, reason: str) -> PartUnavailable:
         return PartUnavailable("Kafka", self._options.bootstrap, reason)

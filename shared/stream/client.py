@@ -8,18 +8,17 @@ silently.
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any, Final
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 from msgspec import Struct
 
 from shared.settings.sections import KafkaSettings, RuntimeSettings
-from shared.stream.kafka_python.closing import ClosingClient
+from shared.stream.kafka_python.closing import ClosingClient, make_client
 from shared.stream.kafka_python.fetching import bound_fetches
+from shared.stream.kafka_python.producing import keep_requests
 from shared.stream.kafka_python.quiet_selector import QuietSelector
 
 BATCH_BYTES: Final = 1024 * 1024
@@ -100,37 +99,8 @@ def make_producer(
         "max_block_ms": 15_000,
     }
     producer = KafkaProducer(**{**config, **overrides})
-    _keep_requests(producer)
+    keep_requests(producer)
     return producer
-
-
-def _keep_requests(producer: Any) -> None:
-    """Keep the sender from losing a transactional request: a fault of kafka-python 3.0.12.
-
-    If the coordinator is unavailable, await_ready() raises. The sender then looks up the
-    coordinator again, but has lost the request that it was about to send: a commit waits forever.
-    If await_ready() returns False instead, the request goes back into the queue.
-    """
-    client = producer._sender._client
-    await_ready = client.await_ready
-
-    def is_ready(node_id: Any, timeout_ms: int = 30_000) -> bool:
-        try:
-            return bool(await_ready(node_id, timeout_ms))
-        except KafkaError:
-            return False
-
-    client.await_ready = is_ready
-
-
-def discard(producer: KafkaProducer) -> None:
-    """Close without waiting. close() flushes first and would wait for an unavailable broker."""
-    with contextlib.suppress(Exception):
-        producer.close(timeout=0)
-    with contextlib.suppress(Exception):
-        # If close() raised, the sender thread may still be running.
-        producer._sender.force_close()
-        producer._closed = True
 
 
 def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -> KafkaConsumer:
@@ -152,7 +122,7 @@ def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -
         "fetch_max_bytes": FETCH_MAX_BYTES,
         "max_partition_fetch_bytes": PARTITION_FETCH_BYTES,
     }
-    consumer = made(KafkaConsumer, **{**config, **overrides})
+    consumer = make_client(KafkaConsumer, **{**config, **overrides})
     bound_fetches(consumer)
     return consumer
 
@@ -163,25 +133,7 @@ def make_admin(bootstrap: str, timeout_ms: int, **overrides: Any) -> Any:
     Raises kafka.errors.KafkaError when no broker answers.
     """
     config = {"bootstrap_servers": bootstrap.split(","), "request_timeout_ms": timeout_ms}
-    return made(KafkaAdminClient, **config, **overrides)
-
-
-def made(kind: Any, **config: Any) -> Any:
-    """Create a KafkaConsumer or KafkaAdminClient.
-
-    If it finds no broker, the constructor raises and leaves its I/O thread running forever
-    (kafka-python 3.0.12): a process that waits for Kafka to return would collect hundreds of
-    threads. Here the thread is ended.
-    """
-    client = kind.__new__(kind)
-    try:
-        client.__init__(**{"kafka_client": ClosingClient, **config})
-    except BaseException:
-        begun = getattr(client, "_client", None)
-        if begun is not None:
-            begun.close()
-        raise
-    return client
+    return make_client(KafkaAdminClient, **config, **overrides)
 
 
 def position_of(consumer: Any, partition: TopicPartition, timeout_ms: int) -> int:

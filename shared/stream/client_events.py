@@ -19,15 +19,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError, for_code
-from kafka.producer.sender import Sender
-from kafka.producer.transaction_manager import AddPartitionsToTxnHandler
+from kafka.errors import KafkaTimeoutError, UnknownTopicOrPartitionError
 
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import TopicError, ensure_topics
+from shared.stream.kafka_python.missing_topics import fail_where_a_topic_is_missing
+from shared.stream.kafka_python.producing import knows, wait_for_topic
 from shared.topics.names import CLIENT_EVENTS_PREFIX, client_events_plan
 
 log = logging.getLogger(__name__)
@@ -38,15 +38,12 @@ METADATA_MS: Final = 2_000
 # A broker restart loses up to this many transactions; more may be caused by the topic (its ACL).
 MAX_LOST: Final = 3
 
-_add: Final = AddPartitionsToTxnHandler.handle_response
-_retry: Final = Sender._can_retry
-
 
 class ClientEvents:
     """The client topics that may be written to at present."""
 
     def __init__(self, kafka: KafkaSettings, left_out_s: float = LEFT_OUT_S) -> None:
-        _fail_where_an_own_topic_is_missing()
+        fail_where_a_topic_is_missing(CLIENT_EVENTS_PREFIX)
         self._kafka = kafka
         self._left_out_s = left_out_s
         self._left_out_until: dict[str, float] = {}
@@ -76,8 +73,7 @@ class ClientEvents:
     def _is_there(self, topic: str, producer: KafkaProducer) -> bool:
         if time.monotonic() < self._left_out_until.get(topic, 0.0):
             return False
-        # The metadata has only existing topics that this producer has written to.
-        if producer._metadata.partitions_for_topic(topic):
+        if knows(producer, topic):
             return True
         client = topic.removeprefix(CLIENT_EVENTS_PREFIX)
         plan = client_events_plan(client, self._kafka.intake_partitions)
@@ -88,7 +84,7 @@ class ClientEvents:
             self._leave_out(topic, str(error))
             return False
         try:
-            producer._wait_on_metadata(topic, METADATA_MS)
+            wait_for_topic(producer, topic, METADATA_MS)
         except KafkaTimeoutError as error:
             self._leave_out(topic, f"it was created but does not appear in the metadata: {error}")
             return False
@@ -103,43 +99,3 @@ def is_lost_with_its_topic(topic: str, error: object) -> bool:
     """Whether a record failed because its client topic was deleted during the transaction."""
     is_gone = isinstance(error, UnknownTopicOrPartitionError)
     return is_gone and topic.startswith(CLIENT_EVENTS_PREFIX)
-
-
-def _fail_where_an_own_topic_is_missing() -> None:
-    """Make a transaction fail if it writes to a deleted client topic; may be called repeatedly.
-
-    kafka-python 3.0.12 retries forever, as it must for a topic that was just created. After any
-    error at this point, a commit that has begun waits until records time out, and the watchdog
-    ends the process before that.
-    """
-    AddPartitionsToTxnHandler.handle_response = _fail_or_add
-    Sender._can_retry = _may_retry
-
-
-def _fail_or_add(handler: Any, response: Any) -> None:
-    gone = [
-        topic
-        for topic, partitions in response.results_by_topic_v3_and_below
-        if topic.startswith(CLIENT_EVENTS_PREFIX)
-        and any(for_code(code) is UnknownTopicOrPartitionError for _, code in partitions)
-    ]
-    if gone:
-        handler.abortable_error(KafkaError(f"there is no topic {', '.join(gone)}"))
-    else:
-        _add(handler, response)
-    manager = handler.transaction_manager
-    if manager.has_abortable_error():
-        for _, _, request in manager._pending_requests:  # the commit among them
-            request.fail(manager.last_error)
-        manager._pending_requests.clear()
-
-
-def _may_retry(sender: Any, batch: Any, error: type[BaseException]) -> bool:
-    """Do not retry if the topic was deleted between the two requests.
-
-    Its copies are lost, the rest is committed.
-    """
-    is_gone = error is UnknownTopicOrPartitionError
-    if is_gone and batch.topic_partition.topic.startswith(CLIENT_EVENTS_PREFIX):
-        return False
-    return bool(_retry(sender, batch, error))

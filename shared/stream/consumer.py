@@ -37,17 +37,11 @@ from kafka.structs import (
 from shared.stream.client import SESSION_TIMEOUT_MS, ClientOptions, make_consumer
 from shared.stream.kafka_python.claims import (
     ClaimingAssignor,
-    rejoin_for_claims,
     request_rejoin,
     without_position,
 )
-from shared.stream.kafka_python.joining import (
-    before_poll,
-    join_timeout_ms,
-    keep_finished_joins,
-    load_metadata,
-)
 from shared.stream.kafka_python.membership import Membership
+from shared.stream.kafka_python.polling import poll, subscribe
 
 log = logging.getLogger(__name__)
 
@@ -146,18 +140,13 @@ class StreamConsumer:
         self._consumer: Any = make_consumer(
             options, group, partition_assignment_strategy=[assignor]
         )
-        keep_finished_joins(self._consumer)
         self._membership = Membership(self._consumer, SESSION_TIMEOUT_MS / 1000)
         # By partition: its count of losses, and the offset after the last record returned.
         self._given: dict[TopicPartition, tuple[int, int]] = {}
         self._listener = listener = _Listener(assignor, keeps_claims)
         # When a partition was first seen without its committed offset.
         self._late_since: float | None = None
-        if pattern:
-            self._consumer.subscribe(pattern=pattern, listener=listener)
-        else:
-            self._consumer.subscribe(topics=list(topics), listener=listener)
-        load_metadata(self._consumer)
+        subscribe(self._consumer, listener, topics=list(topics), pattern=pattern or None)
         # See _lead().
         self._may_lead_unknowing = options.static
 
@@ -167,14 +156,12 @@ class StreamConsumer:
         Raises MembershipLost; FencedInstanceIdError when another process uses this instance
         name; other KafkaErrors that cannot be retried.
         """
-        before_poll(self._consumer)
-        rejoin_for_claims(self._consumer, self._assignor)
         if self._may_lead_unknowing:
             self._lead()
         losses = self._listener.losses.copy()
         try:
-            found: dict[TopicPartition, list[Record]] = self._consumer.poll(
-                timeout_ms=join_timeout_ms(self._consumer, timeout_ms), max_records=max_records
+            found: dict[TopicPartition, list[Record]] = poll(
+                self._consumer, timeout_ms, assignor=self._assignor, max_records=max_records
             )
         except KafkaError as error:
             if not getattr(error, "retriable", False):
@@ -247,9 +234,7 @@ class StreamConsumer:
         try:
             until = time.monotonic() + seconds
             while (left := until - time.monotonic()) > 0:
-                before_poll(self._consumer)
-                rejoin_for_claims(self._consumer, self._assignor)
-                found = self._consumer.poll(timeout_ms=int(min(left, 0.5) * 1000))
+                found = poll(self._consumer, int(min(left, 0.5) * 1000), assignor=self._assignor)
                 for partition, records in found.items():
                     # Assigned during this poll, so not paused; its records are read again later.
                     self._consumer.seek(partition, records[0].offset)

@@ -26,7 +26,8 @@ from kafka.admin import TransactionState
 from kafka.errors import KafkaError
 from msgspec import Struct
 
-from shared.stream.client import ClientOptions, discard, make_admin, make_producer
+from shared.stream.client import ClientOptions, make_admin, make_producer
+from shared.stream.kafka_python.producing import discard
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,9 @@ from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from shared.runtime.failpoints import Failpoints
-from shared.stream.client import ClientOptions, discard, make_producer
+from shared.stream.client import ClientOptions, make_producer
 from shared.stream.client_events import ClientEvents, is_lost_with_its_topic
+from shared.stream.kafka_python.producing import discard
 from shared.stream.watchdog import Watchdog
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from kafka import KafkaAdminClient
 
 from cli.stack.environment import SERVICES
 from shared.settings.sections import RuntimeSettings
-from shared.stream.client import made
+from shared.stream.kafka_python.closing import make_client
 from tests.chaos.stage import MAX_IN_FLIGHT, Run, Stage
 
 # Slow destinations share one site with all others, whose mail must not wait for their replies.
@@ -115,7 +115,7 @@ class Fleet:
     def has_partitions(self, service: str, members: int) -> bool:
         """Whether the service's group has this many members, all with partitions to read."""
         group = f"sluice.{service}"
-        admin = made(KafkaAdminClient, bootstrap_servers=self._stage.bootstrap)
+        admin = make_client(KafkaAdminClient, bootstrap_servers=self._stage.bootstrap)
         try:
             found = admin.describe_groups([group])[group]["members"]
         finally:

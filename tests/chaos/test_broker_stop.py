@@ -9,7 +9,8 @@ from typing import Any
 from kafka.structs import TopicPartition
 
 from shared.stream.admin import ensure_topics
-from shared.stream.client import ClientOptions, discard, make_consumer, make_producer
+from shared.stream.client import ClientOptions, make_consumer, make_producer
+from shared.stream.kafka_python.producing import discard
 from shared.topics.names import TopicPlan
 from tests.chaos.stage import Stage
 from tests.integration.smtp_peers import wait_until

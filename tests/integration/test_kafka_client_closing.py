@@ -11,7 +11,8 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.net.compat import KafkaNetClient
 
-from shared.stream.client import ClientOptions, made, make_consumer, make_producer
+from shared.stream.client import ClientOptions, make_consumer, make_producer
+from shared.stream.kafka_python.closing import make_client
 from shared.stream.kafka_python.quiet_selector import QuietSelector
 from shared.topics.names import EVENTS
 
@@ -43,7 +44,7 @@ def producer(bootstrap: str, **config: Any) -> Any:
 
 
 def admin(bootstrap: str, **config: Any) -> Any:
-    made_one = made(KafkaAdminClient, bootstrap_servers=[bootstrap], **config)
+    made_one = make_client(KafkaAdminClient, bootstrap_servers=[bootstrap], **config)
     made_one.list_topics()
     return made_one
 

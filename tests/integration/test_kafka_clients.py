@@ -11,7 +11,8 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from shared.stream.client import ClientOptions, made, make_consumer, make_producer
+from shared.stream.client import ClientOptions, make_consumer, make_producer
+from shared.stream.kafka_python.closing import make_client
 
 
 def test_no_thread_stays_of_a_client_that_finds_no_broker() -> None:
@@ -22,7 +23,7 @@ def test_no_thread_stays_of_a_client_that_finds_no_broker() -> None:
     makers: tuple[Callable[[], Any], ...] = (
         lambda: make_consumer(options, "group", bootstrap_timeout_ms=200),
         lambda: make_producer(options, "id", bootstrap_timeout_ms=200),
-        lambda: made(KafkaAdminClient, bootstrap_servers=address, bootstrap_timeout_ms=200),
+        lambda: make_client(KafkaAdminClient, bootstrap_servers=address, bootstrap_timeout_ms=200),
     )
     for make in makers:
         with pytest.raises(KafkaError):

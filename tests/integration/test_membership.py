@@ -18,11 +18,11 @@ from shared.runtime.lifecycle import Stop
 from shared.stream.client import (
     SESSION_TIMEOUT_MS,
     ClientOptions,
-    made,
     make_producer,
 )
 from shared.stream.consumer import MembershipLost, StreamConsumer
 from shared.stream.kafka_python.claims import request_rejoin
+from shared.stream.kafka_python.closing import make_client
 from shared.stream.open_transactions import Abandoned, OpenTransactions
 from shared.stream.relay import Relay
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
@@ -35,7 +35,7 @@ PACKS = 8
 
 def remove_members(bootstrap: str, group: str) -> int:
     """Make the broker remove every member, as if its session had timed out."""
-    admin = made(KafkaAdminClient, bootstrap_servers=[bootstrap])
+    admin = make_client(KafkaAdminClient, bootstrap_servers=[bootstrap])
     try:
         members = admin.describe_groups([group])[group]["members"]
         admin.remove_group_members(

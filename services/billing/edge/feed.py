@@ -24,13 +24,9 @@ from msgspec import Struct
 from services.billing.core.usage import EventRecord
 from shared.stream.client import SESSION_TIMEOUT_MS, ClientOptions, make_consumer, position_of
 from shared.stream.kafka_python.fetching import UndecodableRecord
-from shared.stream.kafka_python.joining import (
-    before_poll,
-    join_timeout_ms,
-    keep_finished_joins,
-    load_metadata,
-)
 from shared.stream.kafka_python.membership import Membership
+from shared.stream.kafka_python.polling import poll, subscribe
+from shared.stream.kafka_python.topic_ids import topic_id
 from shared.topics.names import EVENTS
 
 log = logging.getLogger(__name__)
@@ -89,22 +85,19 @@ class EventFeed:
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_poll_records=poll_records,
         )
-        keep_finished_joins(self._consumer)
         self._membership = Membership(self._consumer, SESSION_TIMEOUT_MS / 1000)
         self._changes: deque[tuple[int, bool]] = deque()
         self._next: dict[int, int] = {}
         self._unplaced: set[int] = set()
         self._topic = topic
-        self._consumer.subscribe([topic], listener=_Listener(self._consumer, self._changes))
-        load_metadata(self._consumer)
+        subscribe(self._consumer, _Listener(self._consumer, self._changes), topics=[topic])
 
     def poll(self, timeout_ms: int) -> list[EventRun]:
         """Poll the placed partitions. Call it often, also while no partition is placed.
 
         Raises KafkaError if this feed can no longer be used and must be replaced by a new one.
         """
-        before_poll(self._consumer)
-        found = self._consumer.poll(timeout_ms=join_timeout_ms(self._consumer, timeout_ms))
+        found = poll(self._consumer, timeout_ms)
         if self._membership.is_fenced:
             raise FencedInstanceIdError("another process uses this instance name")
         if self._membership.lost:
@@ -167,8 +160,7 @@ class EventFeed:
 
     def log_id(self) -> str:
         """The topic's id. Another id means another log, with other records at the same offsets."""
-        found = self._consumer._cluster.topic_id(self._topic)
-        return "" if found is None else str(found)
+        return topic_id(self._consumer, self._topic)
 
     def close(self) -> None:
         """Leave the group."""

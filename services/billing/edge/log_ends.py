@@ -7,17 +7,14 @@ recreated after an error.
 from __future__ import annotations
 
 import threading
-from typing import Any, Final
 
 from kafka.errors import KafkaError
-from kafka.structs import TopicPartition
 from msgspec import Struct
 
 from shared.runtime.errors import Unavailable
-from shared.stream.client import ClientOptions, make_consumer
+from shared.stream.client import ClientOptions
+from shared.stream.log_reader import LogReader
 from shared.topics.names import EVENTS
-
-ASK_TIMEOUT_MS: Final = 5_000
 
 
 class KafkaUnavailable(Unavailable):
@@ -38,7 +35,7 @@ class EndsAsker:
         self._topic = topic
         self._options = options
         self._lock = threading.Lock()
-        self._consumer: Any = None
+        self._reader: LogReader | None = None
 
     def ask(self) -> LogEnds:
         """The present end offsets. Raises KafkaUnavailable."""
@@ -55,18 +52,15 @@ class EndsAsker:
             self._drop()
 
     def _ask(self) -> LogEnds:
-        if self._consumer is None:
-            self._consumer = make_consumer(self._options, None)
+        if self._reader is None:
+            self._reader = LogReader(self._options, self._topic)
         # This also finds partitions that were added in the meantime.
-        numbers = self._consumer.partitions_for_topic(self._topic)
-        found_id = self._consumer._cluster.topic_id(self._topic)
-        if not numbers or found_id is None:
+        partitions, log = self._reader.partitions(), self._reader.topic_id()
+        if not partitions or not log:
             raise KafkaUnavailable(f"Kafka has no topic {self._topic}")
-        partitions = [TopicPartition(self._topic, number) for number in sorted(numbers)]
-        found = self._consumer.end_offsets(partitions, timeout_ms=ASK_TIMEOUT_MS)
-        return LogEnds(str(found_id), {each.partition: end for each, end in found.items()})
+        return LogEnds(log, self._reader.ends(partitions))
 
     def _drop(self) -> None:
-        if self._consumer is not None:
-            self._consumer.close(autocommit=False, timeout_ms=1_000)
-            self._consumer = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None

@@ -17,20 +17,19 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Final
 
 import redis
 from kafka.errors import KafkaError
-from kafka.structs import TopicPartition
 
 from shared.runtime.clock import Clock
 from shared.store.client import StoreUnavailable
 from shared.store.eviction import read_eviction
 from shared.store.submissions import Submissions, Window
-from shared.stream.client import ClientOptions, make_consumer, position_of
+from shared.stream.client import FETCH_MIN_BYTES, ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
+from shared.stream.log_reader import LogReader
 from shared.topics.codec import CodecError
 from shared.topics.names import SUBMISSIONS
 from shared.topics.submission_keys import CLAIM_BYTES, decode_record
@@ -43,7 +42,6 @@ RETRY_S: Final = 0.5
 LOOK_S: Final = 1.0
 MAX_KEYS: Final = 1_000
 _POLL_MS: Final = 200
-_ASK_TIMEOUT_MS: Final = 5_000
 _CLOSE_TIMEOUT_S: Final = 10.0
 
 
@@ -162,65 +160,41 @@ class KeyRestorer:
         return True
 
     def _opened(self) -> Submissions:
-        with self._consumer("read_committed") as consumer:
-            self._partitions(consumer)
-            return Submissions(self._client, self._state, self._window, _topic_id(consumer))
+        with self._reader() as reader:
+            _partitions(reader)
+            return Submissions(self._client, self._state, self._window, reader.topic_id())
 
-    @contextmanager
-    def _consumer(self, isolation: str) -> Iterator[Any]:
-        consumer = make_consumer(
-            self._options, None, isolation_level=isolation, fetch_max_wait_ms=100
+    def _reader(self, *, is_committed: bool = True) -> LogReader:
+        return LogReader(
+            self._options, SUBMISSIONS, is_committed=is_committed, fetch_min_bytes=FETCH_MIN_BYTES
         )
-        try:
-            yield consumer
-        finally:
-            consumer.close(autocommit=False, timeout_ms=1_000)
-
-    def _partitions(self, consumer: Any) -> list[TopicPartition]:
-        numbers = consumer.partitions_for_topic(SUBMISSIONS)
-        if not numbers:
-            raise KafkaError(f"there is no topic {SUBMISSIONS}")
-        return [TopicPartition(SUBMISSIONS, number) for number in sorted(numbers)]
 
     def _read(self, store: Submissions, token: str) -> int:
         """Restore all keys of the window and return their number. Raises _Lost."""
-        with self._consumer("read_committed") as consumer:
-            partitions = self._partitions(consumer)
-            if not store.is_of(_topic_id(consumer)):
+        with self._reader() as reader:
+            partitions = _partitions(reader)
+            if not store.is_of(reader.topic_id()):
                 self._store = None  # the topic was recreated: it has other keys
                 raise _Lost
             ends = self._written(partitions)
             if any(ends.values()):
                 self._closing.wait(SETTLE_S)
                 ends = self._written(partitions)
-            self._seek(consumer, partitions, ends)
+            since_ms = self._clock.now_ms() - self._window.seconds * 1000
+            reader.read_from({**ends, **reader.offsets_at(partitions, since_ms)})
             keys = 0
-            while any(
-                position_of(consumer, each, _ASK_TIMEOUT_MS) < ends[each] for each in partitions
-            ):
+            while not reader.has_reached(ends):
                 if self._closing.is_set():
                     raise _Lost
-                for records in consumer.poll(timeout_ms=_POLL_MS).values():
+                for records in reader.poll(_POLL_MS).values():
                     keys += sum(self._put_back(store, token, record) for record in records)
                 _hold(store, token, 0, b"")
             return keys
 
-    def _seek(
-        self, consumer: Any, partitions: list[TopicPartition], ends: dict[TopicPartition, int]
-    ) -> None:
-        """Seek to the beginning of the window."""
-        since_ms = self._clock.now_ms() - self._window.seconds * 1000
-        found = consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
-        consumer.assign(partitions)
-        for partition in partitions:
-            first = found.get(partition)
-            consumer.seek(partition, first.offset if first else ends[partition])
-
-    def _written(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+    def _written(self, partitions: Sequence[int]) -> dict[int, int]:
         """The end of each partition, open transactions included."""
-        with self._consumer("read_uncommitted") as consumer:
-            ends = consumer.end_offsets(partitions, timeout_ms=_ASK_TIMEOUT_MS)
-            return {partition: int(end) for partition, end in ends.items()}
+        with self._reader(is_committed=False) as reader:
+            return reader.ends(partitions)
 
     def _put_back(self, store: Submissions, token: str, record: Any) -> int:
         if isinstance(record, UndecodableRecord):
@@ -237,8 +211,11 @@ class KeyRestorer:
         return len(claims) // CLAIM_BYTES
 
 
-def _topic_id(consumer: Any) -> str:
-    return str(consumer._cluster.topic_id(SUBMISSIONS))
+def _partitions(reader: LogReader) -> list[int]:
+    partitions = reader.partitions()
+    if not partitions:
+        raise KafkaError(f"there is no topic {SUBMISSIONS}")
+    return partitions
 
 
 def _hold(store: Submissions, token: str, at_s: int, claims: bytes) -> None:

@@ -9,24 +9,18 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-from kafka import TopicPartition
-
 from shared.registry.client import Client, decode_client
 from shared.runtime.deadline import Deadline
 from shared.settings.sections import KafkaSettings
-from shared.stream.client import ClientOptions, make_consumer, position_of
+from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
+from shared.stream.log_reader import LogReader
 from shared.topics.names import CLIENTS
 
 log = logging.getLogger(__name__)
 
-_PARTITION: Final = TopicPartition(CLIENTS, 0)
-# A broker answers the requests of a connection one after another: a request for the end offset
-# waits for the fetch before it, so fetches are short.
-_FETCH_WAIT_MS: Final = 100
+_PARTITION: Final = 0
 _POLL_MS: Final = 100
-_ASK_TIMEOUT_MS: Final = 5_000
-_CLOSE_TIMEOUT_MS: Final = 1_000
 
 
 class Reading:
@@ -35,26 +29,20 @@ class Reading:
     def __init__(self, kafka: KafkaSettings, instance: str = "registry") -> None:
         self.clients: dict[str, Client] = {}
         self.unreadable = 0
-        self._consumer: Any = make_consumer(
-            ClientOptions(kafka.bootstrap, instance),
-            None,
-            fetch_min_bytes=1,
-            fetch_max_wait_ms=_FETCH_WAIT_MS,
-        )
-        self._consumer.assign([_PARTITION])
-        self._consumer.seek_to_beginning(_PARTITION)
+        self._reader = LogReader(ClientOptions(kafka.bootstrap, instance), CLIENTS)
+        self._reader.read_from({_PARTITION: 0})
 
     def has_topic(self) -> bool:
         """Whether mail.clients exists."""
-        return CLIENTS in self._consumer.topics()
+        return bool(self._reader.partitions())
 
     def end_offset(self) -> int:
         """Return the present end of the topic, counting committed records only."""
-        return int(self._consumer.end_offsets([_PARTITION], timeout_ms=_ASK_TIMEOUT_MS)[_PARTITION])
+        return self._reader.ends([_PARTITION])[_PARTITION]
 
     def position(self) -> int:
         """Return the offset of the next record; -1 before the first answer."""
-        return position_of(self._consumer, _PARTITION, _ASK_TIMEOUT_MS)
+        return self._reader.position(_PARTITION)
 
     def read_to_end(self, deadline: Deadline) -> bool:
         """Read up to the present end; return whether it was reached in time."""
@@ -67,12 +55,12 @@ class Reading:
 
     def poll(self) -> None:
         """Wait briefly for records and apply them."""
-        for record in self._consumer.poll(timeout_ms=_POLL_MS).get(_PARTITION, ()):
+        for record in self._reader.poll(_POLL_MS).get(_PARTITION, ()):
             self._apply(record)
 
     def close(self) -> None:
         """Close the connection."""
-        self._consumer.close(timeout_ms=_CLOSE_TIMEOUT_MS)
+        self._reader.close()
 
     def _apply(self, record: Any) -> None:
         if isinstance(record, UndecodableRecord):

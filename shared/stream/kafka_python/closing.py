@@ -5,8 +5,12 @@ thread, while the I/O thread may be receiving from one of them: the I/O thread t
 receiving network data ... 'NoneType' object has no attribute 'recv'" with a traceback. The I/O
 thread already does all other work on a connection, so closing there avoids the race.
 
-It can be removed when tests/integration/test_kafka_client_closing.py shows that KafkaNetClient
-closes on the I/O thread by itself.
+If a consumer or an admin client finds no broker, its constructor raises and leaves its I/O thread
+running forever: a process that waits for Kafka to return would collect hundreds of threads.
+make_client() ends the thread.
+
+Both can be removed when tests/integration/test_kafka_client_closing.py shows that KafkaNetClient
+closes on the I/O thread, and ends it, by itself.
 """
 
 from __future__ import annotations
@@ -36,3 +40,16 @@ class ClosingClient(KafkaNetClient):  # type: ignore[misc]
             self._manager.close(node_id)
         if node_id is None:
             self._net.close()
+
+
+def make_client(kind: Any, **config: Any) -> Any:
+    """Create a KafkaConsumer or KafkaAdminClient. Raises kafka.errors.KafkaError."""
+    client = kind.__new__(kind)
+    try:
+        client.__init__(**{"kafka_client": ClosingClient, **config})
+    except BaseException:
+        begun = getattr(client, "_client", None)
+        if begun is not None:
+            begun.close()
+        raise
+    return client

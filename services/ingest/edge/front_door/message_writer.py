@@ -38,7 +38,8 @@ from services.ingest.edge.front_door.outbox import (
 from services.ingest.edge.front_door.reservations import ReservedKeys
 from shared.runtime.failpoints import Failpoints
 from shared.stream import outputs
-from shared.stream.client import ClientOptions, discard, make_producer
+from shared.stream.client import ClientOptions, make_producer
+from shared.stream.kafka_python.producing import discard
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.submission.attribution import unsent_event
 from shared.submission.duplicates import duplicate_event

@@ -1,0 +1,121 @@
+"""Reads one topic without a consumer group, from any offset on; it never commits.
+
+Owns: one connection, and the position in each partition. Does not own: when it is read, what a
+record means. All calls come from one thread and may raise kafka.errors.KafkaError. Offsets are by
+partition number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final
+
+from kafka.structs import TopicPartition
+
+from shared.stream.client import ClientOptions, make_consumer, position_of
+from shared.stream.consumer import Record
+from shared.stream.kafka_python.topic_ids import topic_id
+
+ASK_TIMEOUT_MS: Final = 5_000
+CLOSE_TIMEOUT_MS: Final = 1_000
+# A broker answers the requests of a connection one after another: a request for an end offset waits
+# for the fetch before it, so fetches are short.
+FETCH_WAIT_MS: Final = 100
+
+
+class LogReader:
+    """A reader of one topic.
+
+    `is_committed`: return committed records only, and end where the first open transaction begins.
+    Further keyword arguments are configuration of the Kafka consumer.
+    """
+
+    def __init__(
+        self, options: ClientOptions, topic: str, *, is_committed: bool = True, **overrides: Any
+    ) -> None:
+        config = {
+            "isolation_level": "read_committed" if is_committed else "read_uncommitted",
+            "fetch_min_bytes": 1,
+            "fetch_max_wait_ms": FETCH_WAIT_MS,
+        }
+        self._consumer: Any = make_consumer(options, None, **{**config, **overrides})
+        self._topic = topic
+
+    def __enter__(self) -> LogReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def topic_id(self) -> str:
+        """Return the topic's id as last seen; "" if the topic is not known.
+
+        Another id means another log: other records have the same offsets.
+        """
+        return topic_id(self._consumer, self._topic)
+
+    def partitions(self) -> list[int]:
+        """Return the numbers of the topic's partitions; none if there is no such topic."""
+        return sorted(self._consumer.partitions_for_topic(self._topic) or ())
+
+    def begins(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Return the first offset that Kafka still holds."""
+        return self._ask(self._consumer.beginning_offsets, partitions)
+
+    def ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Return the offset after the last record."""
+        return self._ask(self._consumer.end_offsets, partitions)
+
+    def offsets_at(self, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
+        """Return the offset of the first record of that time or later, where there is one."""
+        times = {self._named(partition): time_ms for partition in partitions}
+        found = self._consumer.offsets_for_times(times)
+        return {each.partition: first.offset for each, first in found.items() if first}
+
+    def read_from(self, offsets: Mapping[int, int]) -> None:
+        """Read these partitions, and no others, from these offsets on."""
+        named = [self._named(partition) for partition in sorted(offsets)]
+        self._consumer.assign(named)
+        self._consumer.resume(*named)  # those that were paused stay paused otherwise
+        for each in named:
+            self._consumer.seek(each, offsets[each.partition])
+
+    def pause(self, partitions: Iterable[int]) -> None:
+        """Read no more of these partitions."""
+        self._consumer.pause(*map(self._named, partitions))
+
+    def position(self, partition: int) -> int:
+        """Return the offset of the next record; -1 before the first answer."""
+        return position_of(self._consumer, self._named(partition), ASK_TIMEOUT_MS)
+
+    def has_reached(self, ends: Mapping[int, int]) -> bool:
+        """Whether all records before these offsets have been returned."""
+        return all(self.position(partition) >= end for partition, end in ends.items())
+
+    def poll(self, timeout_ms: int) -> dict[int, Sequence[Record]]:
+        """Wait for records at most this long; return them by partition, in order.
+
+        A batch that cannot be decoded is an UndecodableRecord (kafka_python/fetching.py).
+        """
+        found = self._consumer.poll(timeout_ms=timeout_ms)
+        return {each.partition: records for each, records in found.items()}
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
+
+    def _named(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._topic, partition)
+
+    def _ask(self, question: Any, partitions: Iterable[int]) -> dict[int, int]:
+        asked = [self._named(partition) for partition in partitions]
+        if not asked:
+            return {}
+        found = question(asked, timeout_ms=ASK_TIMEOUT_MS)
+        return {each.partition: int(offset) for each, offset in found.items()}
