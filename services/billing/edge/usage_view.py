@@ -37,15 +37,15 @@ class UsageView:
     def read(self, month: str, client: str = "", wait_s: float = 0.0) -> Usage:
         """The usage of `month` (YYYY-MM), of one client or of all clients.
 
-        Waits up to `wait_s` (at most MAX_WAIT_S) until everything committed now is counted.
-        Raises StoreUnavailable. While Kafka is unavailable the answer is not complete.
+        Waits up to `wait_s` (at most MAX_WAIT_S) until Kafka has answered and everything committed
+        by then is counted. Raises StoreUnavailable. Without an answer of Kafka the usage is not
+        complete.
         """
-        try:
-            ends = self._ends.ask()
-        except KafkaUnavailable as error:
-            found = self._cells.read(month)
-            return Usage(month, False, str(error), {}, rows(found.months.get(month, {}), client))
         deadline = Deadline(min(wait_s, MAX_WAIT_S))
+        ends = self._ask(deadline)
+        if isinstance(ends, KafkaUnavailable):
+            found = self._cells.read(month)
+            return Usage(month, False, str(ends), {}, rows(found.months.get(month, {}), client))
         while True:
             found = self._cells.read(month)
             standing = progress_of(found)
@@ -55,6 +55,15 @@ class UsageView:
             time.sleep(_STEP_S)
         cells = found.months.get(month, {})
         return Usage(month, not reason, reason, lag(standing, ends.ends), rows(cells, client))
+
+    def _ask(self, deadline: Deadline) -> LogEnds | KafkaUnavailable:
+        while True:
+            try:
+                return self._ends.ask()
+            except KafkaUnavailable as error:
+                if deadline.is_over():
+                    return error
+            time.sleep(_STEP_S)
 
 
 def progress_of(found: Snapshot) -> CountingProgress:
