@@ -11,22 +11,18 @@ everything from the session to Kafka is the code of ingest.
 from __future__ import annotations
 
 import os
-from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
 from services.ingest.edge.front_door.context import FrontDoorContext
-from services.ingest.edge.front_door.server import FrontDoor, FrontDoorDependencies
+from services.ingest.edge.front_door.server import FrontDoor
 from services.ingest.settings import Settings
 from shared.registry.client import Client
 from shared.registry.store.view import ClientView
-from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import OK
 from shared.runtime.service_cli import Running, run_service
-from shared.stream.client import options_of
-from shared.stream.client_events import ClientEvents
-from shared.stream.reachability import probe_brokers
+from shared.stream.kit import StreamKit
 from shared.topics import names
 
 # Names the registered client that all mail is submitted as.
@@ -53,19 +49,16 @@ def serve(settings: Settings, running: Running) -> int:
     view = ClientView(settings.kafka)
     view.start()
     try:
-        kafka = options_of(settings.kafka, settings.runtime)
-        with probe_brokers(kafka, (), (names.RECEIVED,), running.health) as brokers:
-            needs = FrontDoorDependencies(
-                settings=settings.ingest,
-                kafka=kafka,
+        kit = StreamKit(settings.kafka, settings.runtime, running)
+        with kit.watching((), (names.RECEIVED,)) as brokers:
+            door = _OpenDoor(
+                settings.ingest,
+                kit,
+                running,
                 redis=settings.redis,
                 client_of=view.get,
-                running=running,
-                failpoints=Failpoints.none(),
-                own_events=partial(ClientEvents, settings.kafka),
                 brokers=brokers,
             )
-            door = _OpenDoor(needs)
             door.start()
             door.close()
     finally:

@@ -1,9 +1,8 @@
-"""Puts billing together: the cells, the counting loop, the HTTP door."""
+"""Puts billing together: the cells, the counting loop, the HTTP server."""
 
 from __future__ import annotations
 
 import logging
-import os
 from functools import partial
 from zoneinfo import ZoneInfo
 
@@ -18,17 +17,13 @@ from services.billing.edge.usage_view import UsageView
 from services.billing.edge.worker import Worker, WorkerParts
 from services.billing.settings import Settings
 from shared.runtime.errors import UsageError
-from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import OK
 from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running
 from shared.store.client import connect
 from shared.store.eviction import policy_client, policy_fault
-from shared.stream.admin import ensure_topics_until
-from shared.stream.client import options_of
-from shared.stream.open_transactions import OpenTransactions
-from shared.stream.reachability import probe_brokers
-from shared.topics.names import EVENTS, plans
+from shared.stream.kit import StreamKit
+from shared.topics.names import EVENTS
 
 log = logging.getLogger(__name__)
 
@@ -36,18 +31,18 @@ log = logging.getLogger(__name__)
 def serve(settings: Settings, running: Running) -> int:
     """Count and answer until asked to stop."""
     billing = settings.billing
-    options = options_of(settings.kafka, settings.runtime)
+    kit = StreamKit(settings.kafka, settings.runtime, running)
     cells = RedisCells(connect(settings.redis.url), billing.cells_key)
-    ends = EndsAsker(options)
+    ends = EndsAsker(kit.options)
     worker = Worker(
         WorkerParts(
-            options=options,
+            options=kit.options,
             group=billing.group,
             poll_records=billing.poll_records,
             cells=cells,
             months=Months(ZoneInfo(billing.time_zone)),
             clock=running.clock,
-            failpoints=Failpoints.parse(os.environ.get("SLUICE_FAILPOINT", "")),
+            failpoints=kit.failpoints,
             metrics=BillingMetrics(running.counters),
         )
     )
@@ -59,14 +54,9 @@ def serve(settings: Settings, running: Running) -> int:
     running.health.add_ready("redis_policy", policy.fault)
     door = ApiServer(make_app(UsageView(cells, ends)), billing.http_host, billing.http_port)
     log.info("usage is answered", extra={"at": f"http://{door.host}:{door.port}/v1/usage"})
-    topics = plans((), settings.kafka.partitions)
     try:
-        # Whoever comes first makes the topics; all make them alike.
-        if ensure_topics_until(running.stop, settings.kafka, topics):
-            with (
-                OpenTransactions(options),
-                probe_brokers(options, (EVENTS,), (), running.health),
-            ):
+        if kit.ensure_topics():
+            with kit.watching((EVENTS,), ()):
                 worker.run(running.stop)
     except FencedInstanceIdError:
         name = settings.runtime.instance

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import threading
 from typing import Final
@@ -22,7 +21,6 @@ from services.deliver.core.routing.sites import RouteError, Routes
 from services.deliver.edge.attempt.attempts import (
     FAILED,
     FAILED_HELP,
-    SERVICE,
     Attempts,
     Sender,
     due_at_ms,
@@ -40,22 +38,13 @@ from shared.runtime.errors import UsageError
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import OK
 from shared.runtime.service_cli import Running
-from shared.stream.admin import ensure_topics_until
-from shared.stream.client import options_of
-from shared.stream.client_events import ClientEvents
-from shared.stream.consumer import StreamConsumer
 from shared.stream.jobs import Limits
-from shared.stream.open_transactions import OpenTransactions
-from shared.stream.reachability import probe_brokers
-from shared.stream.status_metrics import register_worker_metrics
-from shared.stream.transactions import TransactionalProducer
-from shared.stream.watchdog import watchdog_of
+from shared.stream.kit import StreamKit
 from shared.stream.worker import Worker
-from shared.topics.names import DELAYS_S, DELIVER_PATTERN, EVENTS, deferred, outbound, plans
+from shared.topics.names import DELAYS_S, DELIVER_PATTERN, EVENTS, deferred, outbound
 
 log = logging.getLogger(__name__)
 
-GROUP: Final = "sluice.deliver"
 # The lane that is always there; validate makes the others, since it chooses them.
 LANES: Final = ("default",)
 TO_THE_INTERNET: Final = (
@@ -76,8 +65,7 @@ class _Outward(Struct, frozen=True):
 
 def serve(settings: Settings, running: Running) -> int:
     """Work until asked to stop."""
-    kafka = settings.kafka
-    failpoints = Failpoints.parse(os.environ.get("SLUICE_FAILPOINT", ""))
+    kit = StreamKit(settings.kafka, settings.runtime, running)
     try:
         routes = Routes(settings.deliver.routes)
     except RouteError as error:
@@ -85,27 +73,15 @@ def serve(settings: Settings, running: Running) -> int:
     if "*" not in settings.deliver.routes and not settings.deliver.reach_internet:
         log.warning(TO_THE_INTERNET)
     signer = make_signer(settings.deliver, running.clock)
-    topics = plans(LANES, kafka.partitions)
-    if not ensure_topics_until(running.stop, kafka, topics):
+    if not kit.ensure_topics(LANES):
         return OK
-    options = options_of(kafka, settings.runtime)
-    worker = Worker(
-        SERVICE,
-        lambda: StreamConsumer(options, GROUP, pattern=DELIVER_PATTERN, keeps_claims=True),
-        TransactionalProducer(
-            options, SERVICE, failpoints, watchdog_of(options), ClientEvents(kafka)
-        ),
-        failpoints,
-        _limits(settings),
-    )
-    register_worker_metrics(worker.status, running.health, running.counters)
+    worker = kit.worker(DELIVER_PATTERN, _limits(settings))
     written = (*map(deferred, DELAYS_S), EVENTS)
     with (
-        probe_brokers(options, map(outbound, LANES), written, running.health),
-        OpenTransactions(options),
+        kit.watching(map(outbound, LANES), written),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        outward = _Outward(routes, signer, failpoints)
+        outward = _Outward(routes, signer, kit.failpoints)
         runner.run(_deliver(settings.deliver, running, worker, outward))
     return OK
 

@@ -11,7 +11,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from services.ingest.edge.intake.relay import Intake
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Policy
-from services.validate.edge.batch_processor import BatchProcessor, Dependencies
+from services.validate.edge.batch_processor import BatchProcessor, Metrics
 from shared.registry.client import Client
 from shared.registry.store.changes import Changes
 from shared.registry.store.publish import apply
@@ -77,15 +77,12 @@ def received(client: str, number: int) -> list[ConsumerRecord]:
 
 def judging(view: ClientView) -> BatchProcessor:
     return BatchProcessor(
-        Dependencies(
-            clients=view,
-            policy=Policy(307_200, Lanes({})),
-            keys=None,
-            partitions_of=lambda _: 1,
-            clock=SystemClock(),
-            duplicates=Counter(1),
-            unknown_lanes=Counter(2),
-        )
+        view,
+        Policy(307_200, Lanes({})),
+        None,
+        lambda _: 1,
+        clock=SystemClock(),
+        metrics=Metrics(Counter(1), Counter(2)),
     )
 
 

@@ -10,7 +10,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from cli.clients.lane_warnings import known_lanes, lane_warnings
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Policy
-from services.validate.edge.batch_processor import BatchProcessor, Dependencies
+from services.validate.edge.batch_processor import BatchProcessor, Metrics
 from shared.mail.headers import scan
 from shared.registry.client import Client
 from shared.runtime.clock import SystemClock
@@ -60,15 +60,12 @@ def record(*clients: str) -> ConsumerRecord:
 
 def judging(unknown_lanes: Counter) -> BatchProcessor:
     return BatchProcessor(
-        Dependencies(
-            clients=Registry(GOOD, WRONG),
-            policy=Policy(307_200, Lanes({"gmail": ["gmail.com"]})),
-            keys=None,
-            partitions_of=lambda _: 1,
-            clock=SystemClock(),
-            duplicates=Counter(1),
-            unknown_lanes=unknown_lanes,
-        )
+        Registry(GOOD, WRONG),
+        Policy(307_200, Lanes({"gmail": ["gmail.com"]})),
+        None,
+        lambda _: 1,
+        clock=SystemClock(),
+        metrics=Metrics(Counter(1), unknown_lanes),
     )
 
 

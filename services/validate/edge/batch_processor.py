@@ -19,7 +19,7 @@ from services.validate.edge.submission_keys import Run
 from shared.registry.client import Client
 from shared.registry.lookup import Clients, find_clients, require_whole
 from shared.runtime.clock import Clock
-from shared.runtime.telemetry import Counter
+from shared.runtime.telemetry import Counter, Counters
 from shared.stream import outputs
 from shared.stream.consumer import Record
 from shared.stream.transactions import Output
@@ -31,6 +31,12 @@ from shared.topics.submission_keys import Answer, Claim, New, claim_of, encode_r
 log = logging.getLogger(__name__)
 
 SERVICE: Final = "validate"
+DUPLICATES: Final = "sluice_validate_duplicates"
+DUPLICATES_HELP: Final = "Submissions that came before and are not sent again, by client."
+UNKNOWN_LANES: Final = "sluice_validate_unknown_lanes"
+UNKNOWN_LANES_HELP: Final = (
+    "Messages sent by the lane default because their client names one that is not configured."
+)
 # Clients and lanes for which a warning was logged; beyond this number the oldest are forgotten
 # and may be logged again.
 MAX_WARNED: Final = 1_000
@@ -45,47 +51,64 @@ class Keys(Protocol):
         ...
 
 
-class Dependencies(Struct, frozen=True):
-    """The collaborators of a worker. `keys` None: duplicates are not detected."""
+class Metrics(Struct, frozen=True):
+    """What is counted of the batches."""
 
-    clients: Clients
-    policy: Policy
-    keys: Keys | None
-    partitions_of: Callable[[str], int]
-    clock: Clock
     duplicates: Counter
     unknown_lanes: Counter
+
+
+def register_metrics(counters: Counters) -> Metrics:
+    """Declare the metrics of the batches."""
+    return Metrics(
+        counters.counter(DUPLICATES, DUPLICATES_HELP, ("client",)),
+        counters.counter(UNKNOWN_LANES, UNKNOWN_LANES_HELP, ("client", "lane")),
+    )
 
 
 class BatchProcessor:
     """Processes the batches of one worker."""
 
-    def __init__(self, needs: Dependencies) -> None:
-        self._needs = needs
+    def __init__(
+        self,
+        clients: Clients,
+        policy: Policy,
+        keys: Keys | None,
+        partitions_of: Callable[[str], int],
+        *,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        """`keys` None: duplicates are not detected. `partitions_of` a topic: how many it has."""
+        self._clients = clients
+        self._policy = policy
+        self._keys = keys
+        self._partitions_of = partitions_of
+        self._clock = clock
+        self._metrics = metrics
         self._warned: dict[tuple[str, str], None] = {}
 
     def process(self, records: Sequence[Record]) -> list[Output]:
         """The output of one transaction. Raises NotReady until the registry is loaded."""
-        needs = self._needs
-        require_whole(needs.clients)
+        require_whole(self._clients)
         written: list[Output] = []
         messages: list[Message] = []
         claims: list[Claim] = []
         for record in records:
             try:
                 pack = decode_pack(record.value, record.headers)
-                if needs.keys is not None:
+                if self._keys is not None:
                     claims += _claims(record, pack)
                 messages += pack
             except CodecError as error:
                 written.append(_unreadable(record, str(error)))
-        now_ms = needs.clock.now_ms()
-        found = find_clients(needs.clients, {each.envelope.client for each in messages})
-        judged = judge_all(messages, found.get, needs.policy, now_ms)
+        now_ms = self._clock.now_ms()
+        found = find_clients(self._clients, {each.envelope.client for each in messages})
+        judged = judge_all(messages, found.get, self._policy, now_ms)
         answers: dict[int, Answer] = {}
-        if needs.keys is not None:
+        if self._keys is not None:
             chosen = [index for index, one in enumerate(judged) if keeps_key(one)]
-            answers = self._ask(needs.keys, chosen, claims, _ends(records))
+            answers = self._ask(self._keys, chosen, claims, _ends(records))
             if taken := [claims[index] for index in chosen if isinstance(answers[index], New)]:
                 written.append(Output(names.SUBMISSIONS, encode_record(taken)))
         batch = assemble(judged, answers, now_ms)
@@ -103,13 +126,13 @@ class BatchProcessor:
     def _count(self, batch: Batch) -> None:
         for kind, _, event in batch.events:
             if kind is EventType.DUPLICATE:
-                self._needs.duplicates.add(1, event.client)
+                self._metrics.duplicates.add(1, event.client)
 
     def _note_unknown_lanes(self, found: Mapping[str, Client | None], batch: Batch) -> None:
         lanes = {
             name: client.lane
             for name, client in found.items()
-            if client is not None and client.lane and client.lane not in self._needs.policy.lanes
+            if client is not None and client.lane and client.lane not in self._policy.lanes
         }
         if not lanes:
             return
@@ -119,7 +142,7 @@ class BatchProcessor:
         for message in batch.onward():
             name = message.envelope.client
             if name in lanes:
-                self._needs.unknown_lanes.add(1, name, lanes[name])
+                self._metrics.unknown_lanes.add(1, name, lanes[name])
 
     def _warn_of_lane(self, client: str, lane: str) -> None:
         if len(self._warned) >= MAX_WARNED:
@@ -134,13 +157,13 @@ class BatchProcessor:
         written: list[Output] = []
         for lane, messages in batch.passed.items():
             topic = names.outbound(lane)
-            for partition, pack in pack_by_partition(messages, self._needs.partitions_of(topic)):
+            for partition, pack in pack_by_partition(messages, self._partitions_of(topic)):
                 written.append(outputs.pack(topic, pack, partition))
         for step, message in batch.waiting:
             # One message per record: a pack on a retry topic waits for its latest message.
             written.append(outputs.pack(names.deferred(step), [message]))
         for kind, mail_id, event in batch.events:
-            client = self._needs.clients.get(event.client)
+            client = self._clients.get(event.client)
             has_client_events = client is not None and client.own_events
             written += outputs.event_records(
                 SERVICE, kind, mail_id, event, has_client_events=has_client_events

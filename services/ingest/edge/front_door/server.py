@@ -11,23 +11,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 import uvloop
-from msgspec import Struct
 
 from services.ingest.core.smtp_server.connection_limiter import (
     ConnectionLimiter,
-    ConnectionLimits,
     ConnectionSlot,
 )
 from services.ingest.core.smtp_server.rates import FailedLogins, Rate
+from services.ingest.edge.front_door.configuration import (
+    client_limits,
+    connection_limits,
+    load_certificates,
+    server_options,
+    time_limits,
+)
 from services.ingest.edge.front_door.context import (
-    ClientLimits,
     FrontDoorContext,
     HeldBytes,
     register_metrics,
@@ -40,9 +43,8 @@ from services.ingest.edge.front_door.refusal_writer import RefusalWriter
 from services.ingest.edge.front_door.reservations import ReservedKeys
 from services.ingest.edge.front_door.session_policy import SessionPolicy
 from services.ingest.edge.front_door.withdrawals import Withdrawals
-from services.ingest.edge.smtp_server.certificates import Certificates
 from services.ingest.edge.smtp_server.connection import SmtpConnection
-from services.ingest.edge.smtp_server.context import Connection, ServerContext, TimeLimits
+from services.ingest.edge.smtp_server.context import Connection, ServerContext
 from services.ingest.edge.smtp_server.listener import HELP, OPEN, TURNED_AWAY, Listener
 from services.ingest.settings import IngestSettings
 from shared.mail.headers import scan
@@ -52,14 +54,10 @@ from shared.runtime.failpoints import Failpoints
 from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running
 from shared.settings.sections import RedisSettings
-from shared.smtp.extensions import Extensions
-from shared.smtp.server.options import ServerOptions
 from shared.store.eviction import policy_client, policy_fault
-from shared.stream.client import ClientOptions
-from shared.stream.client_events import ClientEvents
+from shared.stream.kit import StreamKit
 from shared.stream.reachability import cleared_by
 from shared.stream.transactions import TransactionalProducer
-from shared.stream.watchdog import watchdog_of
 from shared.topics.records import MailEvent, Message
 
 log = logging.getLogger(__name__)
@@ -67,43 +65,31 @@ log = logging.getLogger(__name__)
 SERVICE: Final = "ingest-door"
 DUPLICATES: Final = "ingest-door-repeats"
 SWEEP_S: Final = 0.5
-MECHANISMS: Final = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
-_NONCE_BYTES: Final = 18
-
-
-class FrontDoorDependencies(Struct, frozen=True):
-    """The collaborators of a front door."""
-
-    settings: IngestSettings
-    kafka: ClientOptions
-    redis: RedisSettings
-    client_of: Callable[[str], Client | None]
-    running: Running
-    failpoints: Failpoints
-    own_events: Callable[[], ClientEvents]
-    brokers: Probe
 
 
 class FrontDoor:
     """The listening sockets and connections of one process."""
 
-    def __init__(self, needs: FrontDoorDependencies) -> None:
-        """Raises UsageError if the settings are inconsistent."""
-        self._needs = needs
-        settings = needs.settings
-        self._certificates = _certificates(settings)
+    def __init__(
+        self,
+        settings: IngestSettings,
+        kit: StreamKit,
+        running: Running,
+        *,
+        redis: RedisSettings,
+        client_of: Callable[[str], Client | None],
+        brokers: Probe,
+    ) -> None:
+        """`brokers` is the check of what is written. Raises UsageError for a wrong certificate."""
+        self._settings = settings
+        self._kit = kit
+        self._running = running
+        self._redis = redis
+        self._client_of = client_of
+        self._brokers = brokers
+        self._certificates = load_certificates(settings)
         self._connections: set[Connection] = set()
-        self._limiter = ConnectionLimiter(
-            ConnectionLimits(
-                settings.smtp_max_connections,
-                settings.smtp_max_connections_per_address,
-                settings.smtp_new_connections_per_minute,
-                settings.smtp_errors_per_address_per_minute,
-                settings.smtp_errors_per_client_per_minute,
-                max(1, settings.smtp_max_connections * settings.smtp_before_login_percent // 100),
-                settings.smtp_max_before_login_per_address,
-            )
-        )
+        self._limiter = ConnectionLimiter(connection_limits(settings))
         self._listener: Listener | None = None
         self._thread = threading.Thread(target=self._run, name="front-door")
         self._started = threading.Event()
@@ -139,43 +125,43 @@ class FrontDoor:
                 runner.run(self._serve())
         except BaseException as error:
             self._fault = error
-            self._needs.running.stop.set("the front door failed")
+            self._running.stop.set("the front door failed")
         finally:
             self._started.set()
 
     async def _serve(self) -> None:
-        needs = self._needs
         writer = MessageWriter(
-            needs.kafka,
-            ReservedKeys(needs.redis),
-            needs.failpoints,
+            self._kit.options,
+            ReservedKeys(self._redis),
+            self._kit.failpoints,
             self._producer(DUPLICATES),
             self._has_client_events,
         )
         refusal_writer = RefusalWriter(self._producer(SERVICE), self._has_client_events)
-        withdrawals = Withdrawals(ReservedKeys(needs.redis))
+        withdrawals = Withdrawals(ReservedKeys(self._redis))
         messages = Outbox("door-messages", writer.write, withdrawals.withdraw)
         refusals = Outbox("door-refusals", refusal_writer.write)
         passwords = PasswordVerifier()
         context = self._context(messages, refusals, passwords)
-        needs.running.health.add_ready(
-            "front_door", cleared_by(needs.brokers, lambda: (writer.fault, writer.failed_at_s))
+        health = self._running.health
+        health.add_ready(
+            "front_door", cleared_by(self._brokers, lambda: (writer.fault, writer.failed_at_s))
         )
-        policy = Probe("redis policy", partial(policy_fault, policy_client(needs.redis.url)))
+        policy = Probe("redis policy", partial(policy_fault, policy_client(self._redis.url)))
         policy.start()
-        needs.running.health.add_ready("redis_policy", policy.fault)
-        needs.running.counters.watch(OPEN, HELP[OPEN], lambda: float(self._limiter.count))
+        health.add_ready("redis_policy", policy.fault)
+        self._running.counters.watch(OPEN, HELP[OPEN], lambda: float(self._limiter.count))
         self._listener = Listener(
             context.server,
             self._limiter,
-            needs.settings.smtp_proxies,
+            self._settings.smtp_proxies,
             partial(_connection, context),
         )
         try:
             self._listen(self._listener)
             self._started.set()
             sweeper = asyncio.create_task(self._sweep())
-            await needs.running.stop.wait_async()
+            await self._running.stop.wait_async()
             await self._drain()
             sweeper.cancel()
         finally:
@@ -187,12 +173,10 @@ class FrontDoor:
             await asyncio.to_thread(policy.close)
 
     def _producer(self, name: str) -> TransactionalProducer:
-        kafka, own_events = self._needs.kafka, self._needs.own_events()
-        watchdog = watchdog_of(kafka)
-        return TransactionalProducer(kafka, name, Failpoints.none(), watchdog, own_events)
+        return self._kit.producer(name, Failpoints.none())
 
     def _has_client_events(self, name: str) -> bool:
-        client = self._needs.client_of(name)
+        client = self._client_of(name)
         return client is not None and client.own_events
 
     def _context(
@@ -201,29 +185,18 @@ class FrontDoor:
         refusals: Outbox[tuple[str, MailEvent]],
         passwords: PasswordVerifier,
     ) -> FrontDoorContext:
-        needs, settings = self._needs, self._needs.settings
-        counters = needs.running.counters
+        settings, counters = self._settings, self._running.counters
         server = ServerContext(
-            options=_options(settings, self._certificates is not None),
-            limits=TimeLimits(
-                settings.smtp_greeting_delay_s,
-                settings.smtp_login_timeout_s,
-                settings.smtp_idle_timeout_s,
-                settings.smtp_data_timeout_s,
-                settings.smtp_handshake_timeout_s,
-            ),
-            tls=lambda: self._certificates.context if self._certificates else None,
+            options=server_options(settings),
+            limits=time_limits(settings),
+            tls=lambda: self._certificates.context,
             turned_away=counters.counter(TURNED_AWAY, HELP[TURNED_AWAY], ("reason",)),
             connections=self,
         )
         return FrontDoorContext(
             server=server,
-            limits=ClientLimits(
-                settings.smtp_max_held_bytes,
-                settings.smtp_max_connections_per_client,
-                settings.smtp_messages_per_minute,
-            ),
-            client_of=needs.client_of,
+            limits=client_limits(settings),
+            client_of=self._client_of,
             passwords=passwords,
             failures=FailedLogins(
                 settings.smtp_max_failed_logins,
@@ -236,13 +209,13 @@ class FrontDoor:
             refusals=refusals,
             scan=partial(scan, code_header=settings.code_header.lower().encode()),
             new_mail_id=MailIds().make,
-            clock=needs.running.clock,
+            clock=self._running.clock,
             metrics=register_metrics(counters),
-            failpoints=needs.failpoints,
+            failpoints=self._kit.failpoints,
         )
 
     def _listen(self, listener: Listener) -> None:
-        settings = self._needs.settings
+        settings = self._settings
         for is_implicit, addresses in (
             (False, settings.smtp_listen),
             (True, settings.smtps_listen),
@@ -261,8 +234,7 @@ class FrontDoor:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP_S)
-            if self._certificates is not None:
-                self._certificates.refresh()
+            self._certificates.refresh()
             now = loop.time()
             for connection in list(self._connections):
                 connection.sweep(now)
@@ -284,34 +256,3 @@ def _connection(
     context: FrontDoorContext, slot: ConnectionSlot, is_implicit: bool
 ) -> SmtpConnection:
     return SmtpConnection(context.server, slot, partial(SessionPolicy, context), is_implicit)
-
-
-def _certificates(settings: IngestSettings) -> Certificates | None:
-    certificate, key = settings.tls_certificate_file, settings.tls_key_file
-    if bool(certificate) != bool(key):
-        raise UsageError("ingest.tls_certificate_file and ingest.tls_key_file must be set together")
-    if not certificate:
-        raise UsageError(
-            "ingest.tls_certificate_file: found nothing, expected a PEM file: clients can log in"
-            " only over TLS, so the front door (ingest.smtp_listen) needs a certificate"
-        )
-    return Certificates(certificate, key)
-
-
-def _options(settings: IngestSettings, has_tls: bool) -> ServerOptions:
-    return ServerOptions(
-        host=settings.smtp_host_name,
-        extensions=Extensions(
-            pipelining=True,
-            size=True,
-            eight_bit_mime=True,
-            smtputf8=True,
-            enhanced_status_codes=True,
-            starttls=has_tls,
-        ),
-        max_content_bytes=settings.smtp_max_message_bytes,
-        max_text_line_bytes=settings.smtp_max_line_bytes,
-        auth_mechanisms=MECHANISMS,
-        requires_auth=True,
-        nonce=lambda: os.urandom(_NONCE_BYTES).hex(),
-    )
