@@ -80,13 +80,15 @@ def is_there(foreign: Foreign) -> bool:
 def spread(arguments: Sequence[str]) -> tuple[str, ...]:
     """The options that spread the tests over processes, unless such an option is given.
 
-    The tests wait more than they compute: for servers to start and for parts to recover.
+    The tests wait more than they compute, for servers to start and for parts to recover, so there
+    is one process more than processors.
     The long ones (`--long`) run one after the other: each loads the machine and reports progress.
     """
     alone = ("-n", "--numprocesses", "--dist", "--pdb", "-s", "--long")
     if any(each.startswith(alone) for each in arguments):
         return ()
-    return ("-n", str(min(os.cpu_count() or 1, MAX_PROCESSES)), "--dist", "loadgroup")
+    processes = min((os.cpu_count() or 1) + 1, MAX_PROCESSES)
+    return ("-n", str(processes), "--dist", "loadgroup")
 
 
 def main(arguments: list[str]) -> int:

@@ -38,7 +38,7 @@ from shared.runtime.errors import UsageError
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import OK
 from shared.runtime.service_cli import Running
-from shared.stream.jobs import Limits
+from shared.stream.jobs import Handler, Limits
 from shared.stream.kit import StreamKit
 from shared.stream.worker import Worker
 from shared.topics.names import DELAYS_S, DELIVER_PATTERN, EVENTS, deferred, outbound
@@ -170,7 +170,7 @@ def _run_worker(
 ) -> None:
     loop = ended.get_loop()
     try:
-        worker.run(running.stop, attempts.hand_out, unreadable, due_at_ms)
+        worker.run(running.stop, Handler(attempts.hand_out, unreadable, due_at_ms))
     except BaseException as error:
         loop.call_soon_threadsafe(ended.set_exception, error)
     else:

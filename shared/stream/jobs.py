@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from shared.stream.consumer import Record
 from shared.stream.ledger import PartitionLedger
+from shared.stream.loop import LoopStatus
 from shared.stream.transactions import Output
 from shared.topics.records import Envelope, Facts, Message, Origin
 
@@ -93,7 +94,7 @@ class Job:
         return self.assigned.try_begin(self)
 
 
-class WorkerStatus(Struct):
+class WorkerStatus(LoopStatus):
     """The state of a worker, for its health check and metrics."""
 
     handed_out: int = 0
@@ -102,14 +103,21 @@ class WorkerStatus(Struct):
     in_flight_bytes: int = 0
     transactions: int = 0
     lost_transactions: int = 0
-    lost_memberships: int = 0
     unreadable: int = 0
-    waiting_for: str = "start"
 
 
 # Placeholder for the message of a record that could not be decoded.
 UNREADABLE: Final = Message(Envelope("", "", "", "", "", 0, Origin(), Facts()), b"")
 
-HandOut = Callable[[list[Job]], None]
-Unreadable = Callable[[Record, str], Sequence[Output]]
-NotBefore = Callable[[Sequence[Message]], int]
+
+class Handler(Struct, frozen=True):
+    """The service's side of a worker.
+
+    `hand_out` takes jobs and must return at once. `unreadable` returns the records to write for a
+    record that is not a pack, given the reason. `due_at_ms` says when the messages of a pack are to
+    be handed out, in Unix milliseconds; 0 means now.
+    """
+
+    hand_out: Callable[[list[Job]], None]
+    unreadable: Callable[[Record, str], Sequence[Output]]
+    due_at_ms: Callable[[Sequence[Message]], int]

@@ -19,14 +19,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from kafka.errors import FencedInstanceIdError, KafkaError
+from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
-from msgspec import Struct
 
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
 from shared.stream.batch_size import BatchSize
 from shared.stream.consumer import MembershipLost, Record, StreamConsumer
+from shared.stream.loop import LoopStatus, SessionLoop
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.topics.names import REFUSED
 
@@ -42,7 +42,7 @@ class NotReady(Exception):
     """`process` needs something that is not available yet; the text names it."""
 
 
-class RelayStatus(Struct):
+class RelayStatus(LoopStatus):
     """The state of a relay, for its health check and metrics."""
 
     records: int = 0
@@ -50,8 +50,6 @@ class RelayStatus(Struct):
     transactions: int = 0
     unreadable: int = 0
     lost_transactions: int = 0
-    lost_memberships: int = 0
-    waiting_for: str = "start"
 
 
 Process = Callable[[Sequence[Record]], Sequence[Output]]
@@ -80,31 +78,16 @@ class Relay:
 
     def run(self, stop: Stop) -> None:
         """Work until `stop` is set; the current batch is finished first."""
-        consumer: StreamConsumer | None = None
+        loop = SessionLoop(
+            self._service, self._open, lambda consumer: self._turn(consumer, stop), self.status
+        )
         try:
             while not stop.is_set():
-                try:
-                    consumer = consumer or self._open()
-                    self._turn(consumer, stop)
-                except FencedInstanceIdError:
-                    raise  # another process uses this instance name
-                except MembershipLost as error:
-                    log.warning("%s: membership lost: %s", self._service, error)
-                    self.status.lost_memberships += 1
-                    if consumer is not None:
-                        consumer.close()
-                        consumer = None
-                except (TransactionLost, KafkaError) as error:
-                    self.status.waiting_for = f"Kafka: {error}"
-                    log.warning("%s: waiting for Kafka: %s", self._service, error)
-                    if consumer is not None and not isinstance(error, TransactionLost):
-                        consumer.close()
-                        consumer = None
+                if not loop.step():
                     stop.wait(RETRY_S)
         finally:
             self._producer.close()
-            if consumer is not None:
-                consumer.close()
+            loop.close()
 
     def _open(self) -> StreamConsumer:
         # The producer comes first: it ends the transaction that a predecessor left open. Until

@@ -15,7 +15,7 @@ from shared.runtime.lifecycle import Stop
 from shared.stream import outputs
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import StreamConsumer
-from shared.stream.jobs import Job, Limits
+from shared.stream.jobs import Handler, Job, Limits
 from shared.stream.transactions import Output, TransactionalProducer
 from shared.stream.watchdog import Watchdog
 from shared.stream.worker import Worker
@@ -111,16 +111,12 @@ def test_a_worker_waits_with_each_pack_until_it_is_due_and_forgets_none(
                 early.append(mail_id)
             worker.settle(job, [Output(target, mail_id.encode())])
 
-    thread = threading.Thread(
-        target=worker.run,
-        args=(
-            stop,
-            hand_out,
-            lambda record, reason: [],
-            lambda messages: max(m.envelope.not_before_ms for m in messages),
-        ),
-        daemon=True,
+    handler = Handler(
+        hand_out,
+        lambda record, reason: [],
+        lambda messages: max(m.envelope.not_before_ms for m in messages),
     )
+    thread = threading.Thread(target=worker.run, args=(stop, handler), daemon=True)
     thread.start()
     values = read_all(kafka_bootstrap, target, len(due_ms))
     stop.set()

@@ -14,7 +14,7 @@ from shared.runtime.lifecycle import Stop
 from shared.stream import outputs
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import StreamConsumer
-from shared.stream.jobs import Job, Limits
+from shared.stream.jobs import Handler, Job, Limits
 from shared.stream.transactions import Output, TransactionalProducer
 from shared.stream.watchdog import Watchdog
 from shared.stream.worker import Worker
@@ -49,7 +49,7 @@ class RunningWorker:
         self.loop_thread.start()
         self.thread = threading.Thread(
             target=self.worker.run,
-            args=(self.stop, self.hand_out, lambda record, reason: [], lambda messages: 0),
+            args=(self.stop, Handler(self.hand_out, lambda record, reason: [], lambda messages: 0)),
             daemon=True,
         )
         self.thread.start()

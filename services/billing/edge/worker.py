@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from kafka.errors import FencedInstanceIdError, KafkaError
+from kafka.errors import KafkaError
 from msgspec import Struct
 
 from services.billing.core.answer import other_log
@@ -33,6 +33,7 @@ from shared.runtime.lifecycle import Stop
 from shared.store.apply_cells import Applied, OtherLog, Run, Stale
 from shared.store.client import StoreUnavailable
 from shared.stream.client import ClientOptions
+from shared.stream.loop import LoopStatus, SessionLoop
 from shared.topics.names import EVENTS
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Worker:
         self._checked_at: dict[int, float] = {}
         self._lag_at = 0.0
         self._retry_at = 0.0
-        self.kafka = "not connected yet"
+        self._status = LoopStatus("Kafka: not connected yet")
         self.store = "not asked yet"
         self.log = ""
 
@@ -78,29 +79,23 @@ class Worker:
 
         Raises FencedInstanceIdError if another process uses this instance name.
         """
-        feed: EventFeed | None = None
+        loop = SessionLoop("billing", self._open, self._turn, self._status)
         try:
             while not stop.is_set():
-                try:
-                    feed = feed or self._open()
-                    self._turn(feed)
-                except FencedInstanceIdError:
-                    raise  # another process uses this instance name: only one may work
-                except KafkaError as error:
-                    self.kafka = f"Kafka: {error}"
-                    log.warning("waiting for Kafka: %s", error)
-                    if feed is not None:
-                        feed.close()
-                        feed = None
+                if not loop.step():
                     stop.wait(RETRY_S)
         finally:
-            if feed is not None:
-                feed.close()
+            loop.close()
+
+    @property
+    def kafka(self) -> str:
+        """Why nothing is read from Kafka; "" if it is."""
+        return self._status.waiting_for
 
     def _open(self) -> EventFeed:
         parts = self._parts
         feed = EventFeed(parts.options, parts.group, parts.poll_records, parts.topic)
-        self.kafka = ""
+        self._status.waiting_for = ""
         return feed
 
     def _turn(self, feed: EventFeed) -> None:
@@ -242,8 +237,9 @@ class Worker:
         try:
             ends = feed.ends()
         except KafkaError as error:
-            self.kafka = f"Kafka: {error}"
+            self._status.waiting_for = f"Kafka: {error}"
             return
-        self.kafka = "" if feed.log_id() else f"Kafka: there is no topic {self._parts.topic} yet"
+        missing = f"Kafka: there is no topic {self._parts.topic} yet"
+        self._status.waiting_for = "" if feed.log_id() else missing
         for partition, end in ends.items():
             self._parts.metrics.lag.set(max(0, end - placed[partition]), str(partition))
