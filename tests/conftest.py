@@ -24,7 +24,7 @@ from cli.stack import state
 from local.stack import Line, LineOptions
 from shared.stream.admin import ensure_topics
 from shared.topics import names
-from tests.chaos.scenario import FIXED, Kind
+from tests.support.chaos.scenario import FIXED, Kind
 
 # A busy machine makes examples slow; pytest-timeout ends a test that hangs.
 hypothesis.settings.register_profile(

@@ -16,10 +16,10 @@ from typing import Final
 import pytest
 
 from cli.stack import paths
-from tests.chaos.results import Results, table
-from tests.chaos.scenario import FIXED, Kind
-from tests.chaos.scenes import Scenes
-from tests.chaos.stage import Stage, stage_name
+from tests.support.chaos.results import Results, table
+from tests.support.chaos.scenario import FIXED, Kind
+from tests.support.chaos.scenes import Scenes
+from tests.support.chaos.stage import Stage, stage_name
 
 _SEEDS_IN_THE_TEST_RUN: Final = 2
 _SEEDS_IN_LONG_RUNS: Final = 20

@@ -12,8 +12,8 @@ from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions, make_consumer, make_producer
 from shared.stream.kafka_python.producing import discard
 from shared.topics.names import TopicPlan
-from tests.chaos.stage import Stage
-from tests.integration.smtp_peers import wait_until
+from tests.support.chaos.stage import Stage
+from tests.support.smtp_peers import wait_until
 
 MESSAGES = 5_000
 RATE_PER_S = 1_000

@@ -7,8 +7,8 @@ from random import Random
 import pytest
 
 from shared.runtime.failpoints import NAMES
-from tests.chaos.injector import Injector
-from tests.chaos.stage import MAX_IN_FLIGHT, Stage
+from tests.support.chaos.injector import Injector
+from tests.support.chaos.stage import MAX_IN_FLIGHT, Stage
 
 MESSAGES = 5_000
 RATE_PER_S = 1_000

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from local.stack import Line, LineOptions
-from tests.integration.front_door import (
+from tests.support.front_door import (
     CLIENT,
     arrived,
     connected,
@@ -17,8 +17,8 @@ from tests.integration.front_door import (
     register,
     submit,
 )
-from tests.integration.postfix_relay import inject, running_relay
-from tests.integration.smtp_peers import wait_until
+from tests.support.postfix_relay import inject, running_relay
+from tests.support.smtp_peers import wait_until
 
 
 def test_without_kafka_the_front_door_says_451_and_takes_mail_again_afterwards(

@@ -18,7 +18,7 @@ from local.stack import Line, LineOptions
 from shared.topics import names
 from shared.topics.codec import decode_event, decode_pack
 from shared.topics.records import Event, EventType
-from tests.integration.front_door import (
+from tests.support.front_door import (
     CLIENT,
     Door,
     connected,
@@ -28,7 +28,7 @@ from tests.integration.front_door import (
     register,
     submit,
 )
-from tests.integration.smtp_peers import wait_until
+from tests.support.smtp_peers import wait_until
 
 LOST, AGAIN, LATER, LAST = "never-again", "again-at-once", "again-later", "last"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from cli.stack.environment import SERVICES
-from tests.chaos.stage import MAX_IN_FLIGHT, Stage
+from tests.support.chaos.stage import MAX_IN_FLIGHT, Stage
 
 MESSAGES = 5_000
 RATE_PER_S = 700

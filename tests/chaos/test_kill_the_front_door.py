@@ -13,9 +13,9 @@ from random import Random
 
 from shared.registry.credentials import make_credential
 from shared.runtime.failpoints import DOOR_NAMES
-from tests.chaos import mixture
-from tests.chaos.smtp_injector import SmtpInjector
-from tests.chaos.stage import Run, Stage
+from tests.support.chaos import mixture
+from tests.support.chaos.smtp_injector import SmtpInjector
+from tests.support.chaos.stage import Run, Stage
 
 MESSAGES = 10_000
 PASSWORD = "correct-horse-battery"

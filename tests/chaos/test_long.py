@@ -15,13 +15,13 @@ from shared.registry.store import publish
 from shared.registry.store.changes import Changes
 from shared.settings.sections import KafkaSettings
 from shared.topics.records import EventType
-from tests.chaos import mixture
-from tests.chaos.fleet import IN_FLIGHT
-from tests.chaos.injector import Injector
-from tests.chaos.results import Result
-from tests.chaos.scenario import FIXED, PAST_SESSION_S, Kind, Pause, Scenario, plan
-from tests.chaos.scenes import ACKNOWLEDGED_TIMEOUT_S, Scene, Scenes, play
-from tests.chaos.stage import MAX_IN_FLIGHT, Run
+from tests.support.chaos import mixture
+from tests.support.chaos.fleet import IN_FLIGHT
+from tests.support.chaos.injector import Injector
+from tests.support.chaos.results import Result
+from tests.support.chaos.scenario import FIXED, PAST_SESSION_S, Kind, Pause, Scenario, plan
+from tests.support.chaos.scenes import ACKNOWLEDGED_TIMEOUT_S, Scene, Scenes, play
+from tests.support.chaos.stage import MAX_IN_FLIGHT, Run
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1_800)]
 

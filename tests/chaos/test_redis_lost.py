@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos.stage import Stage
+from tests.support.chaos.stage import Stage
 
 MESSAGES = 5_000
 RATE_PER_S = 1_000

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.scenario import Kind, plan
-from tests.chaos.scenes import Scenes
+from tests.support.chaos.scenario import Kind, plan
+from tests.support.chaos.scenes import Scenes
 
 
 @pytest.mark.parametrize("kind", list(Kind), ids=str)

@@ -19,17 +19,17 @@ _INLINE = re.compile(r"`(\./sluice[^`]*)`")
 # The command as shown, and the test that runs it (file, a text of that test).
 RUN_BY = {
     "./sluice demo": ("integration/test_line.py", "two_demos_side_by_side"),
-    "./sluice test": ("unit/test_run_tests.py", "test_the_tests_are_spread_unless_told_how"),
-    "./sluice test tests/unit": ("unit/test_run_tests.py", '"tests/unit"'),
-    "./sluice test --long": ("unit/test_long_runs.py", '"--long"'),
-    "./sluice test --long --kind pause --seeds 3": ("unit/test_long_runs.py", '"pause"'),
+    "./sluice test": ("unit/tools/test_run_tests.py", "test_the_tests_are_spread_unless_told_how"),
+    "./sluice test tests/unit": ("unit/tools/test_run_tests.py", '"tests/unit"'),
+    "./sluice test --long": ("unit/support/test_long_runs.py", '"--long"'),
+    "./sluice test --long --kind pause --seeds 3": ("unit/support/test_long_runs.py", '"pause"'),
     "./sluice up": ("integration/test_line.py", '"up"'),
     "./sluice up --detach": ("integration/test_line.py", '"--detach"'),
     "./sluice status": ("integration/test_line.py", '"status"'),
     "./sluice down": ("integration/test_line.py", '"down"'),
     "./sluice clients apply -f clients.yaml": ("integration/test_line.py", '"apply"'),
     "./sluice check tests/messages/plain-english.eml --clients local/demo/clients.yaml"
-    " --client acme": ("unit/test_check.py", "test_the_command_of_the_docs"),
+    " --client acme": ("unit/cli/test_check.py", "test_the_command_of_the_docs"),
     "./sluice topics plan": ("integration/test_line_state.py", '"plan"'),
     "./sluice topics apply": ("integration/test_line_state.py", '"apply"'),
     "./sluice billing adopt-log": ("integration/test_billing_process.py", '"adopt-log"'),
@@ -38,10 +38,10 @@ RUN_BY = {
     "./sluice audit": ("integration/test_line.py", "cli.audit.command"),
     "./sluice billing recount": ("integration/test_line.py", '"recount"'),
     "./sluice bench front-door": ("integration/test_bench_front_door.py", '"front-door"'),
-    "./sluice bench rules": ("unit/test_bench_rules.py", '"rules"'),
+    "./sluice bench rules": ("unit/bench/test_bench_rules.py", '"rules"'),
     "PYTHONPATH=. .venv/bin/python -m tests.fuzz headers --runs 100000 --seed 1"
     " --corpus ~/corpus/headers": ("fuzz/test_slices.py", '"--corpus"'),
-    "./sluice lock": ("unit/test_launcher.py", "test_neutralising_twice"),
+    "./sluice lock": ("unit/cli/test_launcher.py", "test_neutralising_twice"),
 }
 
 

@@ -42,8 +42,8 @@ from shared.smtp.server.session import ServerSession
 from shared.smtp.server.states import State
 from shared.submission import rules
 from tests.dialogs.script import DOMAIN, NAME, PASSWORD
-from tests.unit.scram_client import offer_of
-from tests.unit.smtp_reading import Cut
+from tests.support.scram_client import offer_of
+from tests.support.smtp_reading import Cut
 
 TIMEOUT_S: Final = 20.0
 CLIENT: Final = Client(NAME, DOMAIN, "back@door.example.org", "dialog-mailing")

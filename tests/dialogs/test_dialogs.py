@@ -17,13 +17,13 @@ import pytest
 
 from shared.topics import names
 from shared.topics.codec import decode_pack
-from tests.chaos.witnesses import follow
 from tests.dialogs import script
 from tests.dialogs.holding import hold
 from tests.dialogs.peers import CLIENT, DoorPeer, SessionPeer, at_line_ends
 from tests.dialogs.script import FOLDER, Script, Stage
-from tests.integration.front_door import Door, running_door, trusting
-from tests.unit.smtp_reading import Cut, byte_by_byte, whole
+from tests.support.chaos.witnesses import follow
+from tests.support.front_door import Door, running_door, trusting
+from tests.support.smtp_reading import Cut, byte_by_byte, whole
 
 PAGE = Path(__file__).parents[2] / "docs" / "smtp.md"
 NAMES = re.compile(r"`([a-z0-9-]+)`(?=,|  *\|?$)")

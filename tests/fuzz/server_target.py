@@ -29,7 +29,7 @@ from shared.smtp.server.options import ServerOptions
 from shared.smtp.server.session import ServerSession
 from shared.smtp.server.states import State
 from tests.fuzz.talk_grammar import HEAD_BYTES
-from tests.unit.scram_client import offer_of
+from tests.support.scram_client import offer_of
 
 OFFER: Final = offer_of("pw")
 MAX_CONTENT_BYTES: Final = 400

@@ -20,7 +20,7 @@ from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
 from shared.topics import names
 from shared.topics.records import Event, EventType
-from tests.chaos.witnesses import EventWatch, follow
+from tests.support.chaos.witnesses import EventWatch, follow
 
 # The pipeline of this module is started once, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("bad-input")

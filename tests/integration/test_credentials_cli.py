@@ -14,7 +14,7 @@ from shared.registry.store.changes import Changes
 from shared.registry.store.publish import apply
 from shared.registry.store.view import load_registry
 from shared.settings.sections import KafkaSettings
-from tests.integration.test_registry_view import a_client, clients_yaml, run
+from tests.support.registry_cli import a_client, clients_yaml, run
 
 CHOSEN = "a password of mine"
 

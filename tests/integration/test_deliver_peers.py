@@ -12,8 +12,8 @@ from aiosmtpd.controller import Controller
 from bench import smtp_sink
 from services.deliver.core.attempt.outcome import Delivered, Outcome
 from services.deliver.edge.pool.pools import Pools
-from tests.integration.certificates import self_signed
-from tests.integration.pool_talk import (
+from tests.support.certificates import self_signed
+from tests.support.pool_talk import (
     CONTENT,
     WITHIN_S,
     pools_to,
@@ -21,8 +21,8 @@ from tests.integration.pool_talk import (
     send,
     with_scripted,
 )
-from tests.integration.scripted_smtp import CLOSE, Scripted
-from tests.integration.smtp_peers import running_sink
+from tests.support.scripted_smtp import CLOSE, Scripted
+from tests.support.smtp_peers import running_sink
 
 # -- TLS
 

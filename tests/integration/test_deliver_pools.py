@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from bench import smtp_sink
 from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
 from services.deliver.edge.pool.pools import Pools
-from tests.integration.pool_talk import (
+from tests.support.pool_talk import (
     CONTENT,
     IMPATIENT,
     SETTINGS,
@@ -22,8 +22,8 @@ from tests.integration.pool_talk import (
     until,
     with_scripted,
 )
-from tests.integration.scripted_smtp import CLOSE, SILENT, Script, Scripted
-from tests.integration.smtp_peers import Sink, running_sink
+from tests.support.scripted_smtp import CLOSE, SILENT, Script, Scripted
+from tests.support.smtp_peers import Sink, running_sink
 
 
 @pytest.fixture(scope="module")

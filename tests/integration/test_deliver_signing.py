@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from bench import smtp_sink
 from services.deliver.core.attempt.outcome import Delivered
 from services.deliver.edge.signing.signer import SigningSender
-from tests.integration.pool_talk import envelope, pools_to, run
 from tests.messages import load
-from tests.unit.dkim_verifying import ALGORITHMS, is_verified, signer_of
+from tests.support.dkim_verifying import ALGORITHMS, is_verified, signer_of
+from tests.support.pool_talk import envelope, pools_to, run
 
 SAMPLES = tuple(sample for sample in load() if sample.accepted)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from shared.registry.client import Client
-from tests.integration.door_peers import Peer, login, open_connections, secured
-from tests.integration.front_door import Door, running_door
-from tests.integration.smtp_peers import wait_until
+from tests.support.door_peers import Peer, login, open_connections, secured
+from tests.support.front_door import Door, running_door
+from tests.support.smtp_peers import wait_until
 
 NAME = "before-login"
 CLIENT = Client(NAME, "news.before.example", "back@before.example.org", "before-mailing")

@@ -10,9 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from shared.registry.client import Client
-from tests.integration.door_peers import Peer, login, number, secured
-from tests.integration.front_door import PASSWORD, Door, running_door
-from tests.integration.smtp_peers import wait_until
+from tests.support.door_peers import Peer, login, number, secured
+from tests.support.front_door import PASSWORD, Door, running_door
+from tests.support.smtp_peers import wait_until
 
 # One front door for the whole module, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("erring-door")

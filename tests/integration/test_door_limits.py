@@ -18,15 +18,15 @@ from shared.registry.client import Client
 from shared.registry.store import publish
 from shared.registry.store.changes import Changes
 from shared.settings.sections import KafkaSettings
-from tests.integration.certificates import self_signed
-from tests.integration.door_peers import (
+from tests.support.certificates import self_signed
+from tests.support.door_peers import (
     Peer,
     login,
     open_connections,
     secured,
 )
-from tests.integration.front_door import Door, message, register, running_door, trusting
-from tests.integration.smtp_peers import wait_until
+from tests.support.front_door import Door, message, register, running_door, trusting
+from tests.support.smtp_peers import wait_until
 
 # One front door for the whole module, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("limited-door")

@@ -20,7 +20,7 @@ from shared.settings.sections import KafkaSettings
 from shared.topics import ids, names
 from shared.topics.codec import decode_pack, encode_pack
 from shared.topics.records import Envelope, Event, EventType, Facts, Message, Origin
-from tests.chaos.witnesses import EventWatch, follow
+from tests.support.chaos.witnesses import EventWatch, follow
 
 # The pipeline of this module is started once, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("earliest-time")

@@ -15,7 +15,7 @@ import aiosmtplib
 import pytest
 
 from shared.topics.records import Event, EventType, Tally
-from tests.integration.front_door import (
+from tests.support.front_door import (
     CLIENT,
     DOMAIN,
     ELSEWHERE,
@@ -32,7 +32,7 @@ from tests.integration.front_door import (
     told,
     trusting,
 )
-from tests.unit.scram_client import ScramClient
+from tests.support.scram_client import ScramClient
 
 # One front door for the whole module, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("front-door")

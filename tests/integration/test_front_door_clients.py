@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from shared.topics.records import Message
-from tests.integration.foreign_clients import CLIENTS, Delivery, nodemailer
-from tests.integration.front_door import (
+from tests.support.foreign_clients import CLIENTS, Delivery, nodemailer
+from tests.support.front_door import (
     CLIENT,
     DOMAIN,
     SENDER,
@@ -21,7 +21,7 @@ from tests.integration.front_door import (
     running_door,
     submit,
 )
-from tests.integration.received import Received
+from tests.support.received import Received
 
 pytestmark = pytest.mark.xdist_group("front-door-clients")
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from local.parts import packages
-from tests.integration.front_door import CLIENT, DOMAIN, SENDER, Door, message, running_door
-from tests.integration.postfix_relay import PAIRS, Relay, inject, running_relay
-from tests.integration.received import Received
-from tests.integration.smtp_peers import Sink, running_sink
+from tests.support.front_door import CLIENT, DOMAIN, SENDER, Door, message, running_door
+from tests.support.postfix_relay import PAIRS, Relay, inject, running_relay
+from tests.support.received import Received
+from tests.support.smtp_peers import Sink, running_sink
 
 pytestmark = pytest.mark.xdist_group("front-door-relay")
 

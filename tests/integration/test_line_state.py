@@ -37,9 +37,9 @@ from shared.store.client import connect
 from shared.stream.client import ClientOptions, make_consumer
 from shared.topics import names
 from shared.topics.records import EventType
-from tests.chaos.witnesses import EventWatch
-from tests.integration.front_door import NAME, connected, door_of, message, register
-from tests.integration.line_asking import (
+from tests.support.chaos.witnesses import EventWatch
+from tests.support.front_door import NAME, connected, door_of, message, register
+from tests.support.line_asking import (
     PATIENCE_S,
     configs,
     events,
@@ -50,7 +50,7 @@ from tests.integration.line_asking import (
     the_end_of,
     topics_command,
 )
-from tests.integration.smtp_peers import wait_until
+from tests.support.smtp_peers import wait_until
 
 # The pipeline of this module is started once, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("line-state")

@@ -15,8 +15,8 @@ from local.stack import Line, LineOptions
 from shared.topics import ids, names
 from shared.topics.codec import encode_pack
 from shared.topics.records import Envelope, Event, EventType, Facts, Message, Origin
-from tests.chaos.witnesses import EventWatch
-from tests.integration.scripted_smtp import Script, scripted
+from tests.support.chaos.witnesses import EventWatch
+from tests.support.scripted_smtp import Script, scripted
 
 # The pipeline of this module is started once, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("odd-servers")

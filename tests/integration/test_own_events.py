@@ -17,9 +17,9 @@ from shared.registry.client import Client
 from shared.topics import names
 from shared.topics.codec import decode_event
 from shared.topics.records import Event, EventType
-from tests.chaos.witnesses import EventWatch, follow
-from tests.integration.front_door import PASSWORD, register, trusting
-from tests.integration.smtp_peers import wait_until
+from tests.support.chaos.witnesses import EventWatch, follow
+from tests.support.front_door import PASSWORD, register, trusting
+from tests.support.smtp_peers import wait_until
 
 pytestmark = pytest.mark.xdist_group("own-events")
 

@@ -22,8 +22,8 @@ from shared.stream.transactions import Output, TransactionalProducer, Transactio
 from shared.stream.watchdog import Watchdog
 from shared.topics import names
 from shared.topics.names import TopicPlan
-from tests.chaos.witnesses import follow
-from tests.integration.smtp_peers import wait_until
+from tests.support.chaos.witnesses import follow
+from tests.support.smtp_peers import wait_until
 
 PATIENCE_S = 30.0
 

@@ -17,17 +17,17 @@ from msgspec import Struct
 from local.parts import ports
 from local.parts.packages import find_program
 from shared.registry.client import Client
-from tests.integration.door_peers import (
+from tests.support.door_peers import (
     Peer,
     login,
     number,
     open_connections,
     secured,
 )
-from tests.integration.front_door import Door, running_door, trusting
-from tests.integration.received import Received
-from tests.integration.smtp_peers import wait_until
-from tests.unit.proxy_headers import LOCAL, TCP4, VERSION_1, addresses, header, told
+from tests.support.front_door import Door, running_door, trusting
+from tests.support.proxy_headers import LOCAL, TCP4, VERSION_1, addresses, header, told
+from tests.support.received import Received
+from tests.support.smtp_peers import wait_until
 
 # One front door for the whole module, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("proxied-door")

@@ -34,9 +34,9 @@ from shared.stream.client import ClientOptions, make_producer
 from shared.topics import ids, names
 from shared.topics.codec import decode_event
 from shared.topics.records import Envelope, Event, EventType, Message, Origin
-from tests.chaos.witnesses import follow
-from tests.integration.front_door import PASSWORD, Door, start, trusting
-from tests.integration.smtp_peers import wait_until
+from tests.support.chaos.witnesses import follow
+from tests.support.front_door import PASSWORD, Door, start, trusting
+from tests.support.smtp_peers import wait_until
 
 # One front door for this module, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("registry-reach")

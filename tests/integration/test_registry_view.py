@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from cli.stack.environment import base_environment
 from local.stack import Line, LineOptions
-from shared.registry.client import Client, Code
+from shared.registry.client import Client
 from shared.registry.lookup import find_clients
 from shared.registry.store.changes import Changes
 from shared.registry.store.publish import apply
@@ -25,6 +21,7 @@ from shared.settings.sections import KafkaSettings
 from shared.stream.client import ClientOptions, make_producer
 from shared.stream.relay import NotReady
 from shared.topics import names
+from tests.support.registry_cli import a_client, clients_yaml, run
 
 WITHIN_S = 20.0
 # The guaranteed time between an apply and its effect in the services.
@@ -38,12 +35,6 @@ def until(condition: Callable[[], bool], timeout_s: float = WITHIN_S) -> float:
         assert time.monotonic() - began < timeout_s, "the condition did not come true"
         time.sleep(0.005)
     return time.monotonic() - began
-
-
-def a_client(name: str = "") -> Client:
-    name = name or f"c-{uuid.uuid4().hex[:12]}"
-    codes = {"spring": Code("M-2", "shop-a")}
-    return Client(name, f"news.{name}.example", f"returns@{name}.example", "M-1", codes)
 
 
 @pytest.fixture(scope="module")
@@ -137,22 +128,6 @@ def test_a_view_outlives_its_broker(tmp_path: Path) -> None:
         assert find_clients(view, ["unknown"]) == {"unknown": None}
         assert view.get(first.name) == first
         view.close()
-
-
-def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cli.clients.command", *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=base_environment(),
-    )
-
-
-def clients_yaml(client: Client) -> str:
-    return json.dumps({"clients": [msgspec.to_builtins(client)]})  # JSON is YAML
 
 
 def test_the_clients_command_registers_shows_compares_and_removes(kafka: KafkaSettings) -> None:

@@ -19,7 +19,7 @@ from shared.registry.store.changes import Changes, plan_changes
 from shared.registry.store.publish import Written, apply, change
 from shared.registry.store.view import load_registry
 from shared.settings.sections import KafkaSettings
-from tests.integration.test_registry_view import a_client, clients_yaml
+from tests.support.registry_cli import a_client, clients_yaml
 
 CHANGES_EACH: Final = 4
 PASSWORDS: Final = ("the first of two", "the second of two")

@@ -18,7 +18,7 @@ from shared.stream.relay import NotReady, Relay
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import Watchdog
 from shared.topics.names import TopicPlan
-from tests.integration.stream_topics import (
+from tests.support.stream_topics import (
     PATIENCE_S,
     eventually,
     publish,

@@ -12,7 +12,7 @@ from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, 
 from services.deliver.core.attempt.plan import Timing, plan
 from services.deliver.edge.attempt.attempts import records_of
 from services.deliver.edge.pool.pools import Pools
-from tests.integration.pool_talk import (
+from tests.support.pool_talk import (
     CONTENT,
     IMPATIENT,
     SETTINGS,
@@ -23,7 +23,7 @@ from tests.integration.pool_talk import (
     until,
     with_scripted,
 )
-from tests.integration.scripted_smtp import CLOSE, SILENT, Script, Scripted, scripted
+from tests.support.scripted_smtp import CLOSE, SILENT, Script, Scripted, scripted
 
 LATIN_1 = "554 Accès refusé\r\n".encode("latin-1")
 GBK = "421 服务不可用\r\n".encode("gbk")

@@ -18,9 +18,9 @@ from shared.registry.client import Client
 from shared.topics import ids, names
 from shared.topics.codec import encode_pack
 from shared.topics.records import Envelope, Event, EventType, Message, Origin
-from tests.chaos.witnesses import EventWatch
-from tests.integration.front_door import PASSWORD, register, trusting
-from tests.integration.smtp_peers import wait_until
+from tests.support.chaos.witnesses import EventWatch
+from tests.support.front_door import PASSWORD, register, trusting
+from tests.support.smtp_peers import wait_until
 
 pytestmark = pytest.mark.xdist_group("repeats")
 

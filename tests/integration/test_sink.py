@@ -19,8 +19,8 @@ import pytest
 from bench.smtp_sink import program
 from cli.stack.environment import base_environment
 from local.sink.behaviour import TARPIT_S
-from tests.integration.certificates import self_signed
-from tests.integration.smtp_peers import Sink, running_sink, wait_until
+from tests.support.certificates import self_signed
+from tests.support.smtp_peers import Sink, running_sink, wait_until
 
 SENDER = "a@news.example.com"
 SLOW_S = 0.7

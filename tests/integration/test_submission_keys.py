@@ -44,8 +44,8 @@ from shared.topics.submission_keys import (
     encode_claims,
     encode_record,
 )
-from tests.integration.smtp_peers import wait_until
-from tests.unit.test_submission_keys import MESSAGE, OWN
+from tests.support.smtp_peers import wait_until
+from tests.support.submissions import MESSAGE, OWN
 
 WINDOW = Window(48 * 3600, 10_000)
 # All tests share the keys of mail.submissions: one worker at a time.

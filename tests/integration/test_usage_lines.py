@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli.stack.environment import base_environment
-from tests.unit.test_launcher import launcher
+from tests.support.launcher import launcher
 
 TIMEOUT_S = 60.0
 # `test` is pytest's own; the others belong to the launcher.

@@ -21,7 +21,8 @@ from shared.stream.watchdog import Watchdog
 from shared.stream.worker import Worker
 from shared.topics import ids
 from shared.topics.records import Message
-from tests.integration.stream_topics import (
+from tests.support.running_worker import RunningWorker, ids_of_pack, pack_of
+from tests.support.stream_topics import (
     PATIENCE_S,
     envelope,
     eventually,
@@ -29,7 +30,6 @@ from tests.integration.stream_topics import (
     publish_until,
     read_all,
 )
-from tests.support.running_worker import RunningWorker, ids_of_pack, pack_of
 
 PACKS = 47
 

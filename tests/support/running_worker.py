@@ -21,7 +21,7 @@ from shared.stream.worker import Worker
 from shared.topics import ids
 from shared.topics.codec import PACK_MAX_MESSAGES
 from shared.topics.records import Message
-from tests.integration.stream_topics import PATIENCE_S, envelope
+from tests.support.stream_topics import PATIENCE_S, envelope
 
 
 class RunningWorker:

@@ -10,8 +10,8 @@ Any client that may write to an intake topic controls the work of the decoder. k
   partition forever. A Java client encodes an unpaired surrogate as "?", but the protocol
   allows any bytes. Here the bytes that are not UTF-8 become "?".
 
-The header code can be removed when test_kafka_python_batches.py shows that the library limits
-headers itself; the decompression limit when the library's codec.py accepts one.
+The header code can be removed when tests/unit/shared/stream/kafka_python/test_batches.py shows that
+the library limits headers itself; the decompression limit when the library's codec.py accepts one.
 """
 
 from __future__ import annotations

@@ -1,0 +1,132 @@
+"""The SMTP injector: submits messages to the front door like a careful client.
+
+Job: submit a run's messages over TLS with login, over several sessions at once, and record the
+promises: 250 for an accepted message, 550 for a refused one. Everything else (451, 421, a broken
+connection, no connection) is not final: the message is submitted again, unchanged, until there
+is a final reply. So a message that was stored without its 250 is submitted a second time.
+"""
+
+from __future__ import annotations
+
+import queue
+import smtplib
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec.structs import replace
+
+from shared.topics.records import EventType
+from tests.support.chaos.ledger import Promise
+from tests.support.chaos.mixture import Submission
+from tests.support.front_door import trusting
+
+SESSIONS_PER_CLIENT: Final = 6
+# Without Kafka, 451 arrives after 4 s; a restarting front door accepts no connections.
+_TIMEOUT_S: Final = 15.0
+_PAUSE_S: Final = 0.1
+
+
+class SmtpInjector:
+    """Submits once started; each client logs in with its own name and `password`."""
+
+    def __init__(self, address: str, password: str, submissions: Sequence[Submission]) -> None:
+        host, _, port = address.rpartition(":")
+        self._address = host, int(port)
+        self._password = password
+        self._count = len(submissions)
+        self._lock = threading.Condition()
+        self._promises: list[Promise] = []
+        self.retried = 0
+        self.refused_logins = 0
+        self._closing = threading.Event()
+        self._todo: dict[str, queue.SimpleQueue[tuple[Submission, int]]] = {}
+        for submission in submissions:
+            client = submission.promise.client
+            self._todo.setdefault(client, queue.SimpleQueue()).put((submission, 1))
+        self._threads = [
+            threading.Thread(target=self._run, args=(client,), daemon=True)
+            for client in self._todo
+            for _ in range(SESSIONS_PER_CLIENT)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def wait_for(self, count: int, timeout_s: float) -> None:
+        """Wait until `count` have a final reply; AssertionError after `timeout_s`."""
+        with self._lock:
+            there = self._lock.wait_for(lambda: len(self._promises) >= count, timeout_s)
+            assert there, f"{len(self._promises)} of {count} answered after {timeout_s} s"
+
+    def has_answered(self, count: int) -> bool:
+        """Whether `count` have a final reply."""
+        with self._lock:
+            return len(self._promises) >= count
+
+    def is_done(self) -> bool:
+        """Whether all have a final reply."""
+        return self.has_answered(self._count)
+
+    def finish(self, timeout_s: float) -> tuple[Promise, ...]:
+        """Wait for the last reply; return the promises."""
+        try:
+            self.wait_for(self._count, timeout_s)
+        finally:
+            self._closing.set()
+            for thread in self._threads:
+                thread.join(2 * _TIMEOUT_S)
+        return tuple(self._promises)
+
+    def _run(self, client: str) -> None:
+        todo = self._todo[client]
+        while not self._closing.is_set():
+            try:
+                with smtplib.SMTP_SSL(
+                    *self._address, timeout=_TIMEOUT_S, context=trusting()
+                ) as smtp:
+                    smtp.login(client, self._password)
+                    while not self._closing.is_set():
+                        self._next(smtp, todo)
+            except smtplib.SMTPAuthenticationError:
+                # Final for a client, which may never submit it again.
+                self.refused_logins += 1
+                time.sleep(_PAUSE_S)
+            except (OSError, smtplib.SMTPException):
+                time.sleep(_PAUSE_S)
+
+    def _next(self, smtp: smtplib.SMTP, todo: queue.SimpleQueue[tuple[Submission, int]]) -> None:
+        try:
+            submission, times = todo.get(timeout=_PAUSE_S)
+        except queue.Empty:
+            return
+        code = 0
+        try:
+            code = _submit(smtp, submission)
+        finally:
+            if code not in {250, 550}:
+                self.retried += 1
+                todo.put((submission, times + 1))
+        if code not in {250, 550}:
+            time.sleep(_PAUSE_S)
+            return
+        expected = submission.promise.expected
+        assert (code == 550) == (expected is EventType.REFUSED), (code, submission.promise)
+        # Each submission of the message has its own `refused` event.
+        twice = times > 1 and expected is EventType.REFUSED
+        with self._lock:
+            self._promises.append(replace(submission.promise, maybe_twice=twice))
+            self._lock.notify_all()
+
+
+def _submit(smtp: smtplib.SMTP, submission: Submission) -> int:
+    """Return the code of the first command that was not accepted, or of the end of DATA."""
+    promise = submission.promise
+    sender = f"news@{promise.message_id.rpartition('@')[2].rstrip('>')}"
+    for code, _ in (smtp.mail(sender), smtp.rcpt(promise.rcpt)):
+        if code != 250:
+            return code
+    code, _ = smtp.data(submission.content)
+    return code

@@ -1,0 +1,281 @@
+"""The stage of the chaos tests: one whole pipeline that can be damaged, and its runs.
+
+Job: start the pipeline once, give each test its own clients and intake topics, kill
+and restart parts, wait until every promise has a final event, gather the evidence
+and let the ledger checker judge it. A failed run reports its faults, with the parts' logs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, Protocol
+
+from local.stack import Line, LineOptions
+from shared.registry.client import Client, Code
+from shared.registry.credentials import Credential
+from shared.registry.store import publish
+from shared.registry.store.changes import Changes
+from shared.runtime.failpoints import EXIT_CODE
+from shared.settings.sections import KafkaSettings
+from shared.stream import watchdog
+from tests.support.chaos import mixture
+from tests.support.chaos.injector import Injector
+from tests.support.chaos.ledger import Evidence, Findings, Promise, check
+from tests.support.chaos.witnesses import Bill, EventWatch, SinkJournal
+
+# Small, so that the bound on second copies is strict; a tenth of the default.
+MAX_IN_FLIGHT: Final = 200
+SETTLE_TIMEOUT_S: Final = 120.0
+BILL_TIMEOUT_S: Final = 60.0
+# Duplicate events of a replay arrive with the first transactions after it.
+QUIET_S: Final = 1.0
+_POLL_S: Final = 0.1
+
+# Retries after 1.2 s instead of 1 minute; a restarted process takes over immediately.
+SERVICE_ENV: Final = {
+    "SLUICE_KAFKA__STATIC_MEMBERSHIP": "true",
+    "SLUICE_DELIVER__RETRY_TIME_SCALE": "0.02",
+    "SLUICE_DELIVER__IN_DOUBT_DELAY_S": "0",
+    "SLUICE_DELIVER__MAX_IN_FLIGHT": str(MAX_IN_FLIGHT),
+}
+
+
+class Promising(Protocol):
+    """An injector of a run's messages."""
+
+    def is_done(self) -> bool:
+        """Whether all are submitted."""
+        ...
+
+    def finish(self, timeout_s: float) -> tuple[Promise, ...]:
+        """Wait until all are submitted; return the promises."""
+        ...
+
+
+class Run:
+    """One test's share of the stage: its clients, topics, recipients and promises."""
+
+    def __init__(self, name: str, seed: int, folder: Path, bootstrap: str) -> None:
+        self.name = name
+        self.seed = seed
+        self.clients = frozenset(sender.client for sender in mixture.senders(name))
+        self.rcpt_suffix = mixture.recipient_suffix(name)
+        self.copies_bound = 0
+        self.promises: tuple[Promise, ...] = ()
+        self._journal = folder / f"promises-{name}.jsonl"
+        self._bootstrap = bootstrap
+
+    def inject(
+        self,
+        count: int,
+        rate_per_s: float,
+        released: int | None = None,
+        fates: Sequence[mixture.Fate] = mixture.FATES,
+    ) -> Injector:
+        """Start an injector of this run's mixed messages."""
+        submissions = list(mixture.mix(self.name, self.seed, count, fates=fates))
+        return self.inject_these(submissions, rate_per_s, released)
+
+    def inject_these(
+        self,
+        submissions: Sequence[mixture.Submission],
+        rate_per_s: float,
+        released: int | None = None,
+    ) -> Injector:
+        """Start an injector of these messages of the run's clients."""
+        injector = Injector(self._bootstrap, submissions, self._journal, rate_per_s, released)
+        injector.start()
+        return injector
+
+
+class Stage:
+    """A running pipeline, its witnesses, and every run so far.
+
+    Parts in `down` are down on purpose: they are not restarted, and their end is not a fault.
+    """
+
+    def __init__(self, name: str, env: Mapping[str, str] | None = None) -> None:
+        options = LineOptions(name=name, restart=False, env={**SERVICE_ENV, **(env or {})})
+        self.line = Line(options)
+        self.line.start()
+        self.bootstrap = self.line.doors.kafka
+        self._events = EventWatch(self.bootstrap)
+        self._sink = SinkJournal(self.line.sink_journal)
+        self._bill = Bill(self.line.doors.redis)
+        self.runs: list[Run] = []
+        self.down: set[str] = set()
+
+    def close(self, keep: bool) -> None:
+        """Stop the pipeline; `keep` keeps its folder for the analysis of a failure."""
+        self._events.close()
+        self.line.stop()
+        self.line.forget_data()
+        if not keep:
+            shutil.rmtree(self.line.folder, ignore_errors=True)
+
+    # --- runs -----------------------------------------------------------------------------
+
+    def open_run(self, name: str, seed: int, credentials: tuple[Credential, ...] = ()) -> Run:
+        """Register this run's clients and create their intake topics."""
+        self._revive()
+        run = Run(name, seed, self.line.folder, self.bootstrap)
+        clients = _clients(name, credentials)
+        publish.apply(KafkaSettings(bootstrap=self.bootstrap), Changes(added=clients))
+        self.runs.append(run)
+        print(f"{name}: seed {seed} (this one again: pytest tests/chaos --seed {seed})")
+        return run
+
+    def finish(self, run: Run, injector: Promising) -> Findings:
+        """Wait for the promises and final events, then judge: AssertionError with every fault."""
+        findings = self.settle(run, injector)
+        print(f"{run.name}: {findings.counts}, copies allowed {run.copies_bound}")
+        assert findings.clean, f"{run.name}, seed {run.seed}: {findings.explain()}"
+        return findings
+
+    def settle(
+        self,
+        run: Run,
+        injector: Promising,
+        is_idle: Callable[[], bool] = lambda: True,
+        timeout_s: float = SETTLE_TIMEOUT_S,
+    ) -> Findings:
+        """Wait for the promises, their final events and `is_idle`, then judge."""
+        self._wait_handed_in(run, injector)
+        run.promises = injector.finish(SETTLE_TIMEOUT_S)
+        self._wait_settled(run, is_idle, timeout_s)
+        return self.judge(run)
+
+    def longest_silence_s(self, run: Run) -> float:
+        """The longest time between two messages of a run that the sink accepted."""
+        lines = self._sink.lines(run.rcpt_suffix)
+        times = sorted(line.t for line in lines if line.verdict == "accepted")
+        return max((later - t for t, later in pairwise(times)), default=0.0)
+
+    def finished_runs(self) -> list[Run]:
+        """The runs with known promises."""
+        return [run for run in self.runs if run.promises]
+
+    def judge(self, run: Run) -> Findings:
+        """Gather the current evidence of a run and check it."""
+        evidence = Evidence(
+            promises=run.promises,
+            sink=self._sink.lines(run.rcpt_suffix),
+            events=self._events.events(run.clients),
+            tallies=self._events.tallies(run.clients),
+            bill=tuple(self._bill.rows(run.clients, self._events.next_offsets(), BILL_TIMEOUT_S)),
+        )
+        return check(evidence, run.copies_bound)
+
+    def wait_for(self, run: Run, is_there: Callable[[], bool], timeout_s: float) -> None:
+        """Wait for a condition and keep the parts running; AssertionError after `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while not is_there():
+            assert time.monotonic() < deadline, f"{run.name}: not there after {timeout_s} s"
+            self.look_after_parts(run)
+            time.sleep(_POLL_S)
+
+    def _wait_handed_in(self, run: Run, injector: Promising) -> None:
+        """Wait until nothing is left to submit, and keep the parts running."""
+        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        while not injector.is_done() and time.monotonic() < deadline:
+            self.look_after_parts(run)
+            time.sleep(_POLL_S)
+
+    def _wait_settled(self, run: Run, is_idle: Callable[[], bool], timeout_s: float) -> None:
+        """Wait until every promise has a final event and no more events of the run arrive."""
+        wanted = {promise.message_id for promise in run.promises}
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            self.look_after_parts(run)
+            ended: set[str] = set().union(*(self._events.ended(client) for client in run.clients))
+            is_quiet = self._events.quiet_s(run.clients) > QUIET_S
+            if wanted <= ended and is_quiet and is_idle():
+                return
+            time.sleep(_POLL_S)
+
+    def _revive(self) -> None:
+        """Restart parts that a failed test left down, and wait until all are ready."""
+        wanted = [part for part in self.line.parts if part not in self.down]
+        for part in wanted:
+            if not self.line.process(part).runs:
+                self.restart(part)
+        for part in wanted:
+            self.line.wait_ready(part)
+
+    # --- parts ----------------------------------------------------------------------------
+
+    def look_after_parts(self, run: Run) -> None:
+        """Restart parts that their watchdog ended; no part may have ended otherwise.
+
+        A hanging commit is ended with its process (shared/stream/watchdog.py); a supervisor
+        of the services restarts it, and so does this method.
+        """
+        for name in self.line.parts:
+            process = self.line.process(name)
+            if process.runs or name in self.down:
+                continue
+            if process.exit_code != watchdog.EXIT_CODE:
+                raise AssertionError(
+                    f"{name} ended with {process.exit_code} by itself:\n{process.log_tail()}"
+                )
+            print(f"{run.name}: {name} was ended by its watchdog and is started again")
+            if name.startswith("deliver"):
+                run.copies_bound += MAX_IN_FLIGHT
+            self.restart(name)
+
+    def kill(self, part: str, number: int = signal.SIGKILL) -> None:
+        """Send a signal and wait until the part has ended."""
+        self.line.kill(part, number)
+        if not self.line.process(part).wait(30):
+            raise AssertionError(f"{part} did not end on signal {number}")
+
+    def restart(self, part: str, failpoint: str = "") -> None:
+        """Start a part that has ended, optionally with a failpoint."""
+        self.line.start_part(part, {"SLUICE_FAILPOINT": failpoint} if failpoint else {})
+
+    def wait_failpoint(self, part: str, timeout_s: float) -> bool:
+        """Whether the part ended within the time; its failpoint must be the reason."""
+        process = self.line.process(part)
+        if not process.wait(timeout_s):
+            return False
+        if process.exit_code != EXIT_CODE:
+            raise AssertionError(
+                f"{part} ended with {process.exit_code}, not by its failpoint:\n"
+                f"{process.log_tail()}"
+            )
+        return True
+
+
+def _clients(run: str, credentials: tuple[Credential, ...]) -> tuple[Client, ...]:
+    senders = mixture.senders(run)
+    found = []
+    for name in sorted({sender.client for sender in senders}):
+        mine = [sender for sender in senders if sender.client == name]
+        standard = next(sender for sender in mine if not sender.code)
+        found.append(
+            Client(
+                name=name,
+                sending_domain=standard.domain,
+                forwarding_address=f"back@{name}.example.org",
+                mailing_id=standard.mailing_id,
+                codes={
+                    sender.code: Code(sender.mailing_id, sender.sub_client)
+                    for sender in mine
+                    if sender.code
+                },
+                block_list=(mixture.BLOCKED_PATTERN,),
+                credentials=credentials,
+            )
+        )
+    return tuple(found)
+
+
+def stage_name() -> str:
+    """A name that no other pipeline on this machine has."""
+    return f"chaos-{os.getpid()}"

@@ -1,0 +1,83 @@
+"""Helpers for tests with their own pipeline: publishing, outcomes, and queries to its parts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import smtplib
+import subprocess
+import sys
+from typing import Any
+
+import redis
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from cli.stack.environment import base_environment
+from local.stack import Line
+from shared.topics.records import Event
+from tests.support.chaos.witnesses import EventWatch
+from tests.support.front_door import NAME, PASSWORD
+from tests.support.smtp_peers import wait_until
+
+PATIENCE_S = 60.0
+
+
+def mail(client: str, name: str) -> bytes:
+    domain = f"news.{client}.example"
+    return (
+        f"From: News <news@{domain}>\r\nTo: ok-{name}@r.example.net\r\n"
+        f"Subject: {name}\r\nMessage-ID: <{name}@{domain}>\r\n\r\nHello\r\n"
+    ).encode()
+
+
+def send(line: Line, topic: str, content: bytes, stamp_ms: int) -> None:
+    """Publish the record as a separate batch."""
+    producer = KafkaProducer(bootstrap_servers=line.doors.kafka, metrics_enabled=False)
+    producer.send(topic, content, partition=0, timestamp_ms=stamp_ms).get(timeout=20)
+    producer.close()
+
+
+def events(watch: EventWatch, client: str, name: str) -> list[Event]:
+    wanted = f"<{name}@news.{client}.example>"
+    told = watch.events(frozenset({client}))
+    return [event for event in told if event.data.message_id == wanted]
+
+
+def the_end_of(watch: EventWatch, client: str, name: str) -> Event:
+    wait_until(lambda: bool(events(watch, client, name)), f"{name} has ended", PATIENCE_S)
+    (told,) = events(watch, client, name)
+    return told
+
+
+def configs(admin: KafkaAdminClient, topic: str) -> dict[str, str]:
+    asked = [ConfigResource(ConfigResourceType.TOPIC, topic)]
+    found = admin.describe_configs(asked, config_filter="all")["topic"][topic]
+    return {name: data["value"] for name, data in found.items()}
+
+
+def topics_command(line: Line, verb: str) -> tuple[int, dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.topics.command", verb, "--kafka", line.doors.kafka, "--json"],
+        env=base_environment(),
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return done.returncode, {topic["topic"]: topic for topic in found["topics"]}
+
+
+def has_evicted(client: redis.Redis) -> bool:
+    """Write a value, so that the server must evict."""
+    with contextlib.suppress(redis.RedisError):
+        client.set("test:room", "x", ex=60)
+    return int(client.info("stats")["evicted_keys"]) > 1
+
+
+def logs_in(smtp: smtplib.SMTP) -> bool:
+    try:
+        smtp.login(NAME, PASSWORD)
+    except smtplib.SMTPAuthenticationError:
+        return False
+    return True

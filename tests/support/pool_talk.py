@@ -1,0 +1,104 @@
+"""Helpers of the tests of deliver's pools: envelopes, pools on one route, one loop per test."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import uvloop
+from msgspec.structs import replace
+
+from services.deliver.core.attempt.outcome import Outcome
+from services.deliver.core.pool.planner import PoolLimits
+from services.deliver.core.routing.sites import Routes
+from services.deliver.edge.dns.resolver import Resolver
+from services.deliver.edge.pool.pools import Pools
+from services.deliver.edge.smtp.connection import Timeouts
+from services.deliver.edge.smtp.opening import Opener
+from services.deliver.rules.loading import load_outcome_rules
+from shared.runtime.failpoints import Failpoints
+from shared.topics.records import Envelope, Facts, Origin
+from tests.support.scripted_smtp import Script, Scripted, scripted
+
+CONTENT = b"Message-ID: <1@news.example.com>\r\nSubject: x\r\n\r\n.dot\r\n"
+
+
+class PoolSettings(PoolLimits, frozen=True):
+    """The limits of a pool, and of its connections."""
+
+    timeouts: Timeouts = Timeouts(connect_s=5.0, greeting_s=5.0, command_s=5.0, data_s=5.0)
+
+
+SETTINGS = PoolSettings()
+IMPATIENT = replace(SETTINGS, timeouts=Timeouts(0.5, 0.5, 0.5, 0.5))
+WITHIN_S = 30.0
+
+
+def envelope(recipient: str) -> Envelope:
+    return Envelope(
+        mail_id="0" * 26,
+        client="shop",
+        sender="a@news.example.com",
+        recipient=recipient,
+        message_id="<1@news.example.com>",
+        received_at_ms=0,
+        origin=Origin(),
+        facts=Facts(),
+    )
+
+
+@asynccontextmanager
+async def pools_to(address: str, settings: PoolSettings = SETTINGS) -> AsyncIterator[Pools]:
+    opener = Opener("client.example.com", settings.timeouts, Failpoints.none())
+    resolver = Resolver(time.monotonic)
+    pools = Pools(settings, Routes({"*": address}), resolver, opener, load_outcome_rules())
+    pools.start()
+    try:
+        yield pools
+    finally:
+        await pools.close()
+
+
+T = TypeVar("T")
+
+
+def run(test: Coroutine[Any, Any, T]) -> T:
+    async def bounded() -> T:
+        async with asyncio.timeout(WITHIN_S):
+            return await test
+
+    return uvloop.run(bounded())
+
+
+async def send(pools: Pools, recipient: str, content: bytes = CONTENT) -> Outcome:
+    outcome = await pools.send(envelope(recipient), content)
+    assert outcome is not None
+    return outcome
+
+
+def send_one(address: str, recipient: str, settings: PoolSettings = SETTINGS) -> Outcome:
+    async def test() -> Outcome:
+        async with pools_to(address, settings) as pools:
+            return await send(pools, recipient)
+
+    return run(test())
+
+
+def with_scripted(
+    script_of: Callable[[int], Script],
+    test: Callable[[Scripted, Pools], Coroutine[Any, Any, T]],
+    settings: PoolSettings = SETTINGS,
+) -> T:
+    async def whole() -> T:
+        async with scripted(script_of) as server, pools_to(server.address, settings) as pools:
+            return await test(server, pools)
+
+    return run(whole())
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    while not is_so():  # noqa: ASYNC110 - what is waited for is another side's state
+        await asyncio.sleep(0.01)

@@ -1,0 +1,304 @@
+"""The header scan: which line counts as which header, what is not a message, nothing is hidden."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import asdict, replace
+
+from shared.mail.headers import MAX_HEADER_LINES, Defect, scan, split_domain
+from shared.topics.codec import decode_pack, encode_pack
+from shared.topics.records import Envelope, Facts, Message, Origin
+from tests.messages import Sample, load
+from tests.support.header_forms import LINES, SLOTS
+
+GOOD = (
+    b"From: News <news@shop.example>\r\nTo: max@kunde.example\r\n"
+    b"Message-ID: <1@shop.example>\r\nSubject: Order\r\n\r\nHello\r\n"
+)
+
+
+def with_line(line: bytes, content: bytes = GOOD) -> bytes:
+    return content.replace(b"Subject:", line + b"\r\nSubject:", 1)
+
+
+def without_sizes(facts: Facts) -> Facts:
+    return replace(facts, size_bytes=0, header_bytes=0)
+
+
+def test_a_plain_message_gives_all_facts() -> None:
+    assert scan(with_line(b"X-bm-mailing: SPRING26")) == Facts(
+        size_bytes=len(GOOD) + 24,
+        header_bytes=len(GOOD) + 24 - len(b"Hello\r\n"),
+        message_id_count=1,
+        message_id="<1@shop.example>",
+        message_id_raw="<1@shop.example>",
+        to_count=1,
+        to_address="max@kunde.example",
+        to_raw="max@kunde.example",
+        from_count=1,
+        from_address="news@shop.example",
+        from_raw="News <news@shop.example>",
+        subject_count=1,
+        subject_empty=False,
+        code_count=1,
+        code="SPRING26",
+    )
+
+
+DEFECTS = [
+    (b"", Defect.EMPTY),
+    (b"\r\n", Defect.NO_HEADER),
+    (b"\nHello", Defect.NO_HEADER),
+    (b"\r\n" + GOOD, Defect.NO_HEADER),
+    (b"Hello", Defect.NO_END),
+    (b"From: a@b.example\r\n", Defect.NO_END),
+    (b"From: a@b.example\r\nHello", Defect.NO_END),
+    (b"From: a@b.example\r\nHello\r\n", Defect.NO_END),
+    (b"From: a@b.example\n", Defect.NO_END),
+    (b"\xff\xd8\xff\xe0 binary", Defect.NO_END),
+    (GOOD.replace(b"Order", b"Or\0der"), Defect.NUL),
+    (GOOD.replace(b"Hello", b"Hel\0lo"), Defect.NUL_BODY),
+    (GOOD + b"\0.\r\n", Defect.NUL_BODY),
+    (GOOD.replace(b"Order", b"Or\x0bder"), Defect.CONTROL),
+    (GOOD.replace(b"Order", b"Or\x7fder"), Defect.CONTROL),
+    (GOOD.replace(b"Order", b"Or\rder"), Defect.BARE_CR),
+    (GOOD.replace(b"Order\r\n", b"Order\r\r\n"), Defect.BARE_CR),
+    (GOOD.replace(b"\r\n", b"\r"), Defect.NO_END),
+    (GOOD.replace(b"Order", b"Or\nX: der"), Defect.MIXED),
+    (GOOD.replace(b"Order\r\n", b"Order\n"), Defect.MIXED),
+    (GOOD.replace(b"Order\r\n\r\n", b"Order\r\n\n"), Defect.MIXED),
+    (GOOD.replace(b"Order\r\n\r\n", b"Order\n\r\n"), Defect.MIXED),
+    (b" " + GOOD, Defect.FOLD_FIRST),
+    (with_line(b" \t"), Defect.FOLD_BLANK),
+    (with_line(b"No colon here"), Defect.NO_COLON),
+    (with_line(b"\xefX: y"), Defect.NAME),
+    (with_line(b": y"), Defect.NAME),
+    (with_line(b"Two words: y"), Defect.NAME),
+    (b"\xef\xbb\xbf" + GOOD, Defect.NAME),
+    (b"From x Mon Mar  2 10:00:00 2026\r\n" + GOOD, Defect.NAME),
+    (with_line(b"X-Name : y"), Defect.SPACE),
+    (with_line(b"X-Name\t: y"), Defect.SPACE),
+    (with_line(b"X: y\r\n" * MAX_HEADER_LINES), Defect.TOO_MANY),
+]
+
+
+@pytest.mark.parametrize(("content", "defect"), DEFECTS)
+def test_what_is_no_message_has_a_defect(content: bytes, defect: Defect) -> None:
+    assert scan(content).defect == str(defect)
+
+
+def test_a_header_beyond_the_limit_is_a_defect() -> None:
+    content = with_line(b"X: " + b"y" * 1_000)
+    assert scan(content, max_header_bytes=len(content)).defect == ""
+    assert scan(content, max_header_bytes=500).defect == "its header is larger than 500 bytes"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        GOOD.replace(b"\r\n", b"\n"),
+        GOOD.replace(b"Hello\r\n", b"a\nb\rc\r\n"),
+        with_line(b"X-Name: \xff\xfe"),
+        with_line(b"X-Name:"),
+        with_line(b"!#$%&'*+-./09;<=>?@AZ[\\]^_`az{|}~: y"),
+        with_line(b"X-Japanese: \x1b$B=U\x1b(B"),
+        with_line(b"X-Folded: a\r\n b\r\n\tc"),
+        GOOD.replace(b"\r\n", b"\n").replace(b"Hello", b"Hel\r\n\r\nlo"),
+    ],
+)
+def test_what_is_a_message_has_none(content: bytes) -> None:
+    facts = scan(content)
+    assert facts.defect == ""
+    assert facts.to_address == "max@kunde.example"
+    end = content[: facts.header_bytes]
+    assert end.endswith((b"\r\n\r\n", b"\n\n"))
+    assert not end[:-2].endswith((b"\r\n\r\n", b"\n\n"))
+
+
+@pytest.mark.parametrize("name", SLOTS)
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "{}:y@z.example",
+        "{}: y@z.example",
+        "{} : y@z.example",
+        "{}\t: y@z.example",
+        "{}:",
+        "{}:\r\n y@z.example",
+        "\ufeff{}: y",
+        "\u00a0{}: y",
+        "X: y\n{}: y",
+        "X: y\r{}: y",
+        "X: y\r\n \r\n{}: y",
+        "{}\x00: y",
+        "(c){}: y",
+    ],
+)
+def test_no_spelling_hides_a_header(name: str, spelling: str) -> None:
+    for written in name, name.upper(), name.lower(), name.swapcase():
+        count = getattr(scan(GOOD), SLOTS[name])
+        facts = scan(with_line(spelling.format(written).encode()))
+        if spelling.startswith("(c)"):
+            assert facts == scan(with_line(b"X" * (3 + len(name)) + b": y"))
+        else:
+            assert getattr(facts, SLOTS[name]) == count + 1
+
+
+@pytest.mark.parametrize("name", ["X-To", "Tos", "To-", "Resent-To", "Resent-Cc", "Message-IDs"])
+def test_other_names_are_not_taken_for_a_ruled_header(name: str) -> None:
+    facts = scan(with_line(f"{name}: y@z.example".encode()))
+    assert without_sizes(facts) == without_sizes(scan(GOOD))
+
+
+def test_the_name_of_the_code_header_is_a_setting() -> None:
+    content = with_line(b"X-Campaign: A1\r\nX-bm-mailing: B2")
+    assert scan(content).code == "B2"
+    assert scan(content, b"x-campaign").code == "A1"
+    assert scan(content.replace(b"X-Camp", b"x-CAMP"), b"x-campaign").code_count == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "message_id"),
+    [
+        ("<a@b>", "<a@b>"),
+        ("\r\n <a@b>\t", "<a@b>"),
+        ("<1.2.a$b=c+d_e@mail-1.x_y.example>", "<1.2.a$b=c+d_e@mail-1.x_y.example>"),
+        ("<a@[192.0.2.1]>", "<a@[192.0.2.1]>"),
+        ("", ""),
+        ("a@b", ""),
+        ("<ab>", ""),
+        ("<@b>", ""),
+        ("<a@>", ""),
+        ("<a@b@c>", ""),
+        ("<a@b", ""),
+        ("a@b>", ""),
+        ("<<a@b>>", ""),
+        ("<a b@c>", ""),
+        ("< a@b>", ""),
+        ("<a@b >", ""),
+        ("<a@b> <c@d>", ""),
+        ("<a@b>, <c@d>", ""),
+        ("<a@b> (c)", ""),
+        ("(c) <a@b>", ""),
+        ("<a..b@c>", ""),
+        ("<.a@c>", ""),
+        ("<a@c.>", ""),
+        ('<"a"@b>', ""),
+        ("<ä@b>", ""),
+        ("<a@b>\r\n <c@d>", ""),
+        ("<a@\r\n b>", ""),
+        ("=?utf-8?Q?<a@b>?=", ""),
+        ("<" + "a" * 995 + "@b>", ""),
+    ],
+)
+def test_a_message_id_has_the_form_left_at_right(value: str, message_id: str) -> None:
+    content = GOOD.replace(b"<1@shop.example>", value.encode())
+    facts = scan(content)
+    assert (facts.message_id_count, facts.message_id) == (1, message_id)
+
+
+@pytest.mark.parametrize("name", ["From", "To", "Message-ID"])
+def test_a_doubled_header_has_no_value_but_shows_its_first(name: str) -> None:
+    first = scan(GOOD)
+    facts = scan(GOOD.replace(b"\r\n\r\n", f"\r\n{name}: <x@y.example>\r\n\r\n".encode(), 1))
+    field = name.lower().replace("-", "_")
+    value = field if field == "message_id" else f"{field}_address"
+    assert getattr(facts, value) == ""
+    assert getattr(facts, f"{field}_raw") == getattr(first, f"{field}_raw")
+    assert getattr(facts, f"{field}_count") == 2
+
+
+def test_what_is_shown_is_cut_and_can_be_carried() -> None:
+    content = GOOD.replace(b"max@kunde.example", b"\xff" + "ü".encode() * 900)
+    facts = scan(content)
+    assert len(facts.to_raw) == 200
+    envelope = Envelope("m", "c", "", "", "", 0, Origin(), facts)
+    value, headers = encode_pack([Message(envelope, content)])
+    assert decode_pack(value, headers)[0].envelope.facts == facts
+
+
+@pytest.mark.parametrize("sample", load(), ids=lambda sample: str(sample.name))
+def test_line_ends_in_lf_make_no_difference(sample: Sample) -> None:
+    content = sample.content
+    header, _, body = content.partition(b"\r\n\r\n")
+    if b"\n" in header.replace(b"\r\n", b"") or not body:
+        return
+    first = scan(content)
+    second = scan(header.replace(b"\r\n", b"\n") + b"\n\n" + body)
+    assert without_sizes(first) == without_sizes(second)
+
+
+TEXT = st.binary(max_size=300)
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.one_of(TEXT, LINES, LINES.map(lambda lines: lines + b"\r\nbody")))
+def test_no_bytes_make_the_scan_raise(content: bytes) -> None:
+    facts = scan(content)
+    assert facts.size_bytes == len(content) >= facts.header_bytes
+    if not facts.defect:
+        assert content[: facts.header_bytes].endswith((b"\r\n\r\n", b"\n\n"))
+    for value in asdict(facts).values():
+        if isinstance(value, str):
+            value.encode()
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 40), max_size=3), st.sampled_from([b"\r\n ", b"\r\n\t"]))
+def test_folding_before_white_space_makes_no_difference(places: list[int], fold: bytes) -> None:
+    value = b' "Muster,  Max" (of the shop) <max@kunde.example>'
+    folded = bytearray(value)
+    spaces = [at for at, octet in enumerate(value) if octet == 32]
+    for at in sorted({spaces[place % len(spaces)] for place in places}, reverse=True):
+        if value[at + 1 : at + 2] != b" ":
+            folded[at : at + 1] = fold
+    plain = scan(GOOD.replace(b" max@kunde.example", value))
+    facts = scan(GOOD.replace(b" max@kunde.example", bytes(folded)))
+    assert facts.defect == plain.defect == ""
+    assert facts.to_address == plain.to_address == "max@kunde.example"
+
+
+@settings(deadline=None)
+@given(st.sampled_from(sorted(SLOTS)), st.lists(st.booleans(), min_size=12, max_size=12))
+def test_the_case_of_names_makes_no_difference(name: str, upper: list[bool]) -> None:
+    written = "".join(
+        letter.upper() if up else letter.lower()
+        for letter, up in zip(name, upper + [False] * 4, strict=False)
+    )
+    lines = [f"{spelled}: y@z.example".encode() for spelled in (name, written)]
+    assert scan(with_line(lines[0])) == scan(with_line(lines[1]))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"To: a\r\n" + b" x\r\n" * 80_000 + b"\r\n",
+        b"a:\r\n" * 80_000 + b"\r\n",
+        b"Subject: " + b"=?a?Q?" * 50_000 + b"\r\n\r\n",
+        b"From: " + b"(" * 300_000 + b"\r\n\r\n",
+        b"To: " + b'"' * 250_000 + b"\r\n\r\n",
+        b"To: " + b"a." * 120_000 + b"@x.example\r\n\r\n",
+        b"Message-ID: <" + b"a." * 120_000 + b"@x>\r\n\r\n",
+        b"\n\r" * 150_000,
+        b"\r\n" * 150_000,
+        b"x" * 2_000_000,
+        b"X-" + b"y" * 250_000 + b": z\r\n\r\n",
+    ],
+    ids=range(11),
+)
+def test_hostile_headers_cost_bounded_memory(content: bytes) -> None:
+    tracemalloc.start()
+    try:
+        scan(content)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 16_000_000
+
+
+def test_the_domain_of_an_address_is_split_off() -> None:
+    assert split_domain('"a@b"@c.example') == "c.example"

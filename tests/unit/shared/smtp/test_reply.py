@@ -1,0 +1,196 @@
+"""Replies: read whole, byte by byte, and with trailing bytes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
+from shared.smtp.remote_text import MAX_TEXT_BYTES, clean_text
+from shared.smtp.reply import (
+    MAX_BUFFERED_BYTES,
+    MAX_FINAL_REPLY_BYTES,
+    MAX_LINE_BYTES,
+    MAX_REPLY_LINES,
+    Reply,
+    ReplyParser,
+    encode_reply,
+)
+from tests.support.smtp_reading import CUTS, Cut
+
+GOOD = [
+    (b"250 2.1.0 Ok\r\n", Reply(250, "2.1.0", "Ok")),
+    (b"250 Ok\r\n", Reply(250, "", "Ok")),
+    (b"250\r\n", Reply(250)),
+    (b"250 \r\n", Reply(250)),
+    (b"250 2.1.5\r\n", Reply(250, "2.1.5", "")),
+    (b"354 End data with <CR><LF>.<CR><LF>\r\n", Reply(354, "", "End data with <CR><LF>.<CR><LF>")),
+    (b"550 5.7.26 no DMARC\r\n", Reply(550, "5.7.26", "no DMARC")),
+    (b"550-5.1.1 No such\r\n550 5.1.1 user here\r\n", Reply(550, "5.1.1", "No such\nuser here")),
+    (b"250-mx\r\n250-SIZE 10\r\n250 8BITMIME\r\n", Reply(250, "", "mx\nSIZE 10\n8BITMIME")),
+    # A status whose class is not the code's is text (RFC 2034, 4).
+    (b"550 4.1.1 odd\r\n", Reply(550, "", "4.1.1 odd")),
+    (b"250 2.0.0x\r\n", Reply(250, "", "2.0.0x")),
+    (b"451 4.7.1234 x\r\n", Reply(451, "", "4.7.1234 x")),
+    (b"550 caf\xe9 \xc3\xa9\r\n", Reply(550, "", "caf\ufffd é")),
+    (b"550 a\rb\r\n", Reply(550, "", "a b")),
+    (b"550 \x1b[31mred\x1b[0m\0\r\n", Reply(550, "", " [31mred [0m ")),
+    (b"421 \xb7\xfe\xce\xf1\r\n", Reply(421, "", "\ufffd" * 4)),
+]
+BAD = [
+    (b"250 Ok\n", "carriage return"),
+    (b"\r\n", "not a reply"),
+    (b"25 Ok\r\n", "not a reply"),
+    (b"150 Ok\r\n", "not a reply"),
+    (b"650 Ok\r\n", "not a reply"),
+    (b"2500 Ok\r\n", "not a reply"),
+    (b"250_Ok\r\n", "not a reply"),
+    (b"\xb2\xb5\xb0 Ok\r\n", "not a reply"),
+    (b"HTTP/1.1 400 Bad Request\r\n", "not a reply"),
+    (b"250-Ok\r\n251 Ok\r\n", "continues with 251"),
+    (b"250 " + b"x" * MAX_LINE_BYTES + b"\r\n", "longer than the limit"),
+    (b"250 " + b"x" * MAX_LINE_BYTES, "longer than the limit"),
+    (b"250-x\r\n" * (MAX_REPLY_LINES + 1), "lines or"),
+    ((b"250-" + b"x" * 2000 + b"\r\n") * 20, "lines or"),
+]
+
+
+def read(cut: Cut, data: bytes) -> tuple[list[Reply], ReplyParser]:
+    parser = ReplyParser()
+    found = []
+    for part in cut(data):
+        parser.add(part)
+        while (reply := parser.next_reply()) is not None:
+            found.append(reply)
+    return found, parser
+
+
+@CUTS
+@pytest.mark.parametrize(("data", "reply"), GOOD)
+def test_a_reply_is_read(cut: Cut, data: bytes, reply: Reply) -> None:
+    found, parser = read(cut, data)
+    assert found == [reply]
+    assert parser.is_empty
+
+
+@CUTS
+@pytest.mark.parametrize(("data", "reply"), GOOD)
+def test_what_follows_a_reply_stays(cut: Cut, data: bytes, reply: Reply) -> None:
+    found, parser = read(cut, data + b"250-and ")
+    assert found == [reply]
+    assert not parser.is_empty
+    found, parser = read(cut, data + data)
+    assert found == [reply, reply]
+
+
+@CUTS
+@pytest.mark.parametrize(("data", "words"), BAD)
+def test_what_is_no_reply_ends_the_session(cut: Cut, data: bytes, words: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=words):
+        read(cut, data)
+    with pytest.raises(RemoteProtocolError, match=words):
+        read(cut, data + b"250 Ok\r\n")
+
+
+def test_replies_nobody_takes_are_bounded() -> None:
+    parser = ReplyParser()
+    with pytest.raises(RemoteProtocolError, match="at once"):
+        parser.add(b"250 x\r\n" * MAX_BUFFERED_BYTES)
+
+
+def test_a_reply_cannot_be_written_with_a_line_break_in_it() -> None:
+    for text in ("a\rb", "a\r\nb", "a\0b"):
+        with pytest.raises(LocalProtocolError):
+            encode_reply(Reply(250, "", text))
+
+
+_TEXT = st.text(st.characters(codec="utf-8"), max_size=80).map(clean_text)
+_LINE = _TEXT.map(lambda text: text.replace("\n", " "))
+
+
+@given(
+    st.integers(200, 599),
+    st.lists(_LINE, min_size=1, max_size=5),
+    st.booleans(),
+)
+def test_a_written_reply_is_read_back(code: int, lines: list[str], has_status: bool) -> None:
+    text = "\n".join(f"- {line}" for line in lines)
+    enhanced = f"{code // 100}.7.12" if has_status and code // 100 in (2, 4, 5) else ""
+    reply = Reply(code, enhanced, text)
+    parser = ReplyParser()
+    parser.add(encode_reply(reply))
+    assert parser.next_reply() == reply
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_reply_an_error_or_incomplete(data: bytes) -> None:
+    parser = ReplyParser()
+    parser.add(data)
+    try:
+        while parser.next_reply() is not None:
+            pass
+    except RemoteProtocolError:
+        pass
+
+
+# Replies to DATA observed from real servers, and their meaning.
+ODD_BUT_CLEAR = [
+    (b"250 2.0.0 queued as 1\n", Reply(250, "2.0.0", "queued as 1")),
+    (b"250-queued\r\nas number 1\r\n250 bye\r\n", Reply(250, "", "queued\nas number 1\nbye")),
+    (b"250-one\r\n251 two\r\n", Reply(251, "", "one\ntwo")),
+    (b"250-one\r\n550 5.6.0 two\r\n", Reply(550, "", "one\n5.6.0 two")),
+    (b"250\n", Reply(250)),
+    (b"550-a\n550 b\r\n", Reply(550, "", "a\nb")),
+    (b"250 2.0.0 ok\r\n", Reply(250, "2.0.0", "ok")),
+]
+
+
+@CUTS
+@pytest.mark.parametrize(("data", "reply"), ODD_BUT_CLEAR)
+def test_an_odd_reply_to_the_content_is_read_where_its_code_is_clear(
+    cut: Cut, data: bytes, reply: Reply
+) -> None:
+    parser = ReplyParser()
+    parser.is_lenient = True
+    found = []
+    for part in cut(data):
+        parser.add(part)
+        while (one := parser.next_reply()) is not None:
+            found.append(one)
+    assert found == [reply]
+    assert parser.is_empty
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"250-x\r\n" * (10 * MAX_REPLY_LINES) + b"250 end\r\n",
+        b"250 " + b"x" * (20 * MAX_LINE_BYTES) + b"\r\n",
+    ],
+    ids=["many lines", "a long line"],
+)
+def test_a_reply_to_the_content_that_is_too_long_is_read_to_its_end_and_cut(data: bytes) -> None:
+    parser = ReplyParser()
+    parser.is_lenient = True
+    parser.add(data)
+    reply = parser.next_reply()
+    assert reply is not None
+    assert (reply.code, len(reply.text.encode()) <= MAX_TEXT_BYTES) == (250, True)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"hello\r\n", b"\r\n", b"2500 x\r\n", b"x" * (MAX_FINAL_REPLY_BYTES + 1)],
+    ids=["no code", "empty", "four digits", "endless"],
+)
+def test_a_reply_to_the_content_without_a_clear_code_is_an_error(data: bytes) -> None:
+    parser = ReplyParser()
+    parser.is_lenient = True
+
+    def read_it() -> None:
+        parser.add(data)
+        parser.next_reply()
+
+    with pytest.raises(RemoteProtocolError):
+        read_it()
