@@ -29,7 +29,7 @@ from bench.processes import Usage, cpu_us_per_message, read_all
 from bench.publisher import Plan, Report
 from bench.smtp_sink import PeerError, SmtpSink
 from cli.stack import paths
-from local.stack import Line, LineOptions
+from local.stack import Stack, StackOptions
 from services.billing.core.usage import BILLED, decode_cell
 from services.billing.edge.cells import RedisCells
 from shared.registry.client import Client
@@ -99,9 +99,9 @@ def measure(messages: int, size_bytes: int, *, with_peer: bool, dkim: bool) -> R
         with (
             smtp_sink.running(_reachable(folder)) as sink,
             _journal_sink(folder) as slow_sink,
-            _line(name, folder, _deliver_env(folder, sink, slow_sink, dkim)) as line,
+            _line(name, folder, _deliver_env(folder, sink, slow_sink, dkim)) as stack,
         ):
-            bench = _Bench(line, sink, folder, size_bytes)
+            bench = _Bench(stack, sink, folder, size_bytes)
             bench.run(WARM_UP, "warm")
             whole = bench.run(messages, "whole")
             rate = messages / whole.seconds
@@ -152,12 +152,12 @@ def _deliver_env(folder: Path, sink: SmtpSink, slow_sink: str, dkim: bool) -> di
 
 
 @contextmanager
-def _line(name: str, folder: Path, env: dict[str, str]) -> Iterator[Line]:
-    options = LineOptions(name=name, folder=folder, sink=False, restart=False, env=env)
-    with Line(options) as line:
+def _line(name: str, folder: Path, env: dict[str, str]) -> Iterator[Stack]:
+    options = StackOptions(name=name, folder=folder, sink=False, restart=False, env=env)
+    with Stack(options) as stack:
         client = Client(CLIENT, SENDING_DOMAIN, "back@bench.example.org", "bench-mailing")
-        publish.apply(KafkaSettings(bootstrap=line.doors.kafka), Changes(added=(client,)))
-        yield line
+        publish.apply(KafkaSettings(bootstrap=stack.doors.kafka), Changes(added=(client,)))
+        yield stack
 
 
 @contextmanager
@@ -192,12 +192,12 @@ def _wait_address(process: subprocess.Popen[bytes], state: Path) -> str:
 class _Bench:
     """The phases on a running pipeline."""
 
-    def __init__(self, line: Line, sink: SmtpSink, folder: Path, size_bytes: int) -> None:
-        self._line = line
+    def __init__(self, stack: Stack, sink: SmtpSink, folder: Path, size_bytes: int) -> None:
+        self._line = stack
         self._sink = sink
         self._folder = folder
         self._size_bytes = size_bytes
-        self._cells = RedisCells(connect(line.doors.redis))
+        self._cells = RedisCells(connect(stack.doors.redis))
         self._published = 0
 
     def run(self, messages: int, name: str) -> _Throughput:
@@ -223,8 +223,8 @@ class _Bench:
             self._wait_counted()
         sent = msgspec.json.decode((self._folder / "times.json").read_bytes(), type=list[float])
         taken: list[float] = []
-        for line in (self._folder / "sink.jsonl").read_bytes().splitlines():
-            found = msgspec.json.decode(line)
+        for row in (self._folder / "sink.jsonl").read_bytes().splitlines():
+            found = msgspec.json.decode(row)
             if found["verdict"] == "accepted":
                 number = int(found["rcpt"].partition("@")[0].rpartition("-")[2])
                 taken.append((found["t"] - sent[number]) * 1000)

@@ -28,7 +28,7 @@ from cli.stack import paths
 from local.parts import certificate, ports
 from local.parts.services import ServicePlan, is_ready, service_process
 from local.process import Process
-from local.stack import Line, LineOptions
+from local.stack import Stack, StackOptions
 from shared.registry.client import Client
 from shared.registry.credentials import make_credential
 from shared.registry.store import publish
@@ -88,7 +88,7 @@ def running(name: str, folder: Path, kafka: str, redis: str, doors: int) -> Iter
     `doors`: the number of processes that share a port in the rows with several. Raises
     PartNotStarted or PeerError if a part does not start.
     """
-    options = LineOptions(
+    options = StackOptions(
         name=name,
         folder=folder,
         kafka=kafka,
@@ -98,12 +98,12 @@ def running(name: str, folder: Path, kafka: str, redis: str, doors: int) -> Iter
         restart=False,
         env=_LIMITS,
     )
-    with Line(options) as line:
-        register(line.doors.kafka)
-        door = Server(str(line.doors.smtp), line.pids())
+    with Stack(options) as stack:
+        register(stack.doors.kafka)
+        door = Server(str(stack.doors.smtp), stack.pids())
         with (
-            _doors(line, folder, doors, "services.ingest") as several,
-            _doors(line, folder, doors, "bench.front_door_open") as open_doors,
+            _doors(stack, folder, doors, "services.ingest") as several,
+            _doors(stack, folder, doors, "bench.front_door_open") as open_doors,
             _aiosmtpd() as aiosmtpd,
             _aiosmtpd("--uvloop") as on_uvloop,
             _aiosmtpd("--tls", *_certificate(folder)) as with_tls,
@@ -191,15 +191,15 @@ def run_smtp_source(server: Server, plan: Plan) -> Run:
 
 
 @contextmanager
-def _doors(line: Line, folder: Path, count: int, module: str) -> Iterator[Server]:
+def _doors(stack: Stack, folder: Path, count: int, module: str) -> Iterator[Server]:
     """Front doors on one port, with the broker, Redis and certificate of the pipeline."""
     port, *http_ports = ports.free_ports(count + 1)
     cert, key = _certificate(folder)
     env = {
         "SLUICE_BENCH_CLIENT": CLIENT,
         **_LIMITS,
-        "SLUICE_KAFKA__BOOTSTRAP": line.doors.kafka,
-        "SLUICE_REDIS__URL": line.doors.redis,
+        "SLUICE_KAFKA__BOOTSTRAP": stack.doors.kafka,
+        "SLUICE_REDIS__URL": stack.doors.redis,
         "SLUICE_INGEST__SMTP_LISTEN": json.dumps([f"{ports.LOOPBACK}:{port}"]),
         "SLUICE_INGEST__SMTP_SHARED_PORTS": "true",
         "SLUICE_INGEST__SMTP_HOST_NAME": certificate.HOST,
@@ -220,7 +220,7 @@ def _doors(line: Line, folder: Path, count: int, module: str) -> Iterator[Server
             running.callback(process.end, _STOP_TIMEOUT_S)
             _wait_ready(process, http_port)
             pids[f"ingest {number}"] = process.pid
-        yield Server(f"{ports.LOOPBACK}:{port}", {**_without_ingest(line), **pids})
+        yield Server(f"{ports.LOOPBACK}:{port}", {**_without_ingest(stack), **pids})
 
 
 def _processor_of(number: int, count: int) -> list[int]:
@@ -231,8 +231,8 @@ def _processor_of(number: int, count: int) -> list[int]:
     return [allowed[number % len(allowed)]]
 
 
-def _without_ingest(line: Line) -> dict[str, int]:
-    return {name: pid for name, pid in line.pids().items() if name != "ingest"}
+def _without_ingest(stack: Stack) -> dict[str, int]:
+    return {name: pid for name, pid in stack.pids().items() if name != "ingest"}
 
 
 def _certificate(folder: Path) -> tuple[str, str]:

@@ -57,7 +57,7 @@ def kept(outside: Outside, kafka: str, redis: str) -> list[str]:
     return [f"{'.'.join(key)} ({origin})" for key, origin in given if origin]
 
 
-class LineSettings(Struct, frozen=True):
+class StackSettings(Struct, frozen=True):
     """The settings of one pipeline. `kafka` and `redis` are command-line options, "" if absent."""
 
     outside: Outside

@@ -26,7 +26,7 @@ from local.parts import kafka_broker, ports, redis_server, services
 from local.parts.services import SINK, ServicePlan
 from local.parts.unavailable import PartNotStarted
 from local.process import Process, ProcessSpec
-from local.settings import LineSettings
+from local.settings import StackSettings
 from local.supervisor import Supervisor
 from shared.settings.secrets import masked
 from shared.stream.admin import ensure_topics
@@ -38,7 +38,7 @@ def say_on_stderr(text: str) -> None:
     print(f"sluice: {text}", file=sys.stderr, flush=True)
 
 
-class LineOptions(Struct, frozen=True):
+class StackOptions(Struct, frozen=True):
     """The parts of a pipeline and the folder of its state."""
 
     name: str = "main"
@@ -57,10 +57,10 @@ class LineOptions(Struct, frozen=True):
     say: Callable[[str], None] = say_on_stderr
 
 
-class Line:
+class Stack:
     """A pipeline that can be started, watched, damaged and stopped. A context manager."""
 
-    def __init__(self, options: LineOptions) -> None:
+    def __init__(self, options: StackOptions) -> None:
         self.options = options
         self.folder = options.folder or paths.run_folder(options.name)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ class Line:
         )
         self._broker = broker
         self._redis = redis_server.RedisPlan(self.folder / "redis", port["redis"])
-        self.settings = LineSettings(
+        self.settings = StackSettings(
             options.outside, options.kafka, options.redis, self.folder, port, options.sink
         )
         self._http_ports: dict[str, int] = {}
@@ -154,7 +154,7 @@ class Line:
         own = [name for name in known if name.partition("-")[0] in SERVICES]
         self._supervisor.stop((own, (SINK,), ("redis",), ("kafka",)))
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> Stack:
         self.start()
         return self
 

@@ -26,7 +26,7 @@ from local.parts import ports
 from local.parts.unavailable import PartNotStarted
 from local.settings import kept
 from local.sink import behaviour
-from local.stack import Line, LineOptions
+from local.stack import Stack, StackOptions
 from shared.runtime.program_name import program_name
 from shared.settings.loader import SettingsError
 
@@ -117,7 +117,7 @@ def keep(wanted: Wanted) -> None:
     pid = os.getpid()
     mine = State(wanted.name, pid, state.start_of(pid), "starting")
     state.write(mine)
-    options = LineOptions(
+    options = StackOptions(
         name=wanted.name,
         kafka=wanted.kafka,
         redis=wanted.redis,
@@ -127,24 +127,24 @@ def keep(wanted: Wanted) -> None:
         say=say,
     )
     try:
-        line = Line(options)
+        stack = Stack(options)
     except ports.PortInUseError as error:
         message = f"{error}: stop it, or choose other ports with --base-port"
         state.write(structs.replace(mine, phase="failed", error=message))
         raise PartNotStarted(message) from None
     try:
         say("starting the pipeline")
-        line.start()
-        mine = structs.replace(mine, phase="ready", doors=line.doors, parts=line.pids())
+        stack.start()
+        mine = structs.replace(mine, phase="ready", doors=stack.doors, parts=stack.pids())
         state.write(mine)
-        announce(line.doors, wanted)
-        _refresh(line, mine)
+        announce(stack.doors, wanted)
+        _refresh(stack, mine)
     except PartNotStarted as away:
         state.write(structs.replace(mine, phase="failed", error=str(away)))
         raise
     except BaseException:
         say("stopping the pipeline: the services finish what they hold")
-        line.stop()
+        stack.stop()
         state.remove(wanted.name)
         raise
 
@@ -160,11 +160,11 @@ def _base_port(wanted: Wanted) -> int:
     return ports.DEFAULT_BASE if wanted.name == state.MAIN else 0
 
 
-def _refresh(line: Line, mine: State) -> None:
+def _refresh(stack: Stack, mine: State) -> None:
     """Keep the process ids in the state file current while the pipeline runs."""
     while True:
         time.sleep(_REFRESH_EVERY_S)
-        current = structs.replace(mine, parts=line.pids(), doors=line.doors)
+        current = structs.replace(mine, parts=stack.pids(), doors=stack.doors)
         if current != mine:
             state.write(current)
             mine = current

@@ -21,7 +21,7 @@ import pytest
 from msgspec import Struct
 
 from cli.stack import state
-from local.stack import Line, LineOptions
+from local.stack import Stack, StackOptions
 from shared.stream.admin import ensure_topics
 from shared.topics import names
 from tests.support.chaos.scenario import FIXED, Kind
@@ -74,21 +74,21 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     own = tmp_path_factory.getbasetemp()
     folder = own.parent if os.environ.get(_WORKER) else own
     lock, address = folder / "parts.lock", folder / "parts.json"
-    line: Line | None = None
+    stack: Stack | None = None
     with _locked(lock, fcntl.LOCK_EX):
         found = _read(address)
         if found is None:
-            line, found = _start(folder / f"parts-{uuid.uuid4().hex[:8]}")
+            stack, found = _start(folder / f"parts-{uuid.uuid4().hex[:8]}")
             address.write_bytes(msgspec.json.encode(found))
         using = ExitStack()
         using.enter_context(_locked(Path(found.users), fcntl.LOCK_SH))
     yield found
     using.close()
-    if line is not None:
+    if stack is not None:
         with _locked(lock, fcntl.LOCK_EX):
             address.unlink()
         with _locked(Path(found.users), fcntl.LOCK_EX):  # when the last user has finished
-            line.stop()
+            stack.stop()
 
 
 @pytest.fixture(scope="session")
@@ -119,11 +119,11 @@ def _read(address: Path) -> Parts | None:
     return found if found.are_there else None
 
 
-def _start(folder: Path) -> tuple[Line, Parts]:
-    line = Line(LineOptions(name="tests", folder=folder, services=(), sink=False))
-    line.start()
-    ensure_topics(line.doors.kafka, names.plans(("default",)))
+def _start(folder: Path) -> tuple[Stack, Parts]:
+    stack = Stack(StackOptions(name="tests", folder=folder, services=(), sink=False))
+    stack.start()
+    ensure_topics(stack.doors.kafka, names.plans(("default",)))
     pid = os.getpid()
     users = str(folder / "users.lock")
-    found = Parts(line.doors.kafka, line.doors.redis, pid, state.start_of(pid), users)
-    return line, found
+    found = Parts(stack.doors.kafka, stack.doors.redis, pid, state.start_of(pid), users)
+    return stack, found

@@ -25,7 +25,7 @@ from local.demo.display import Display
 from local.demo.reconciliation import result
 from local.demo.run import perform
 from local.parts.unavailable import PartNotStarted
-from local.stack import Line, LineOptions
+from local.stack import Stack, StackOptions
 from shared.runtime.errors import PartUnavailable
 from shared.runtime.program_name import program_name
 
@@ -71,33 +71,33 @@ def _run(mine: State, count: int, *, stay: bool, as_json: bool) -> Exit:
         "SLUICE_DELIVER__RETRY_TIME_SCALE": RETRY_TIME_SCALE,
         "SLUICE_DELIVER__IN_DOUBT_DELAY_S": "0",
     }
-    line = Line(LineOptions(name=mine.name, env=env, say=say))
+    stack = Stack(StackOptions(name=mine.name, env=env, say=say))
     started, differ = time.monotonic(), False
     try:
         say("starting Kafka, Redis, four services and a sink")
-        line.start()
-        state.write(State(mine.name, mine.pid, mine.started, "ready", line.doors, line.pids()))
+        stack.start()
+        state.write(State(mine.name, mine.pid, mine.started, "ready", stack.doors, stack.pids()))
         say(f"all ready after {time.monotonic() - started:.0f} s; publishing {count} messages")
         with Display(as_json) as display:
-            performance = perform(line, count, display)
+            performance = perform(stack, count, display)
         seconds = time.monotonic() - started
         outcome = result(performance.reckoning, performance.published, seconds)
         differ = not outcome.agree
         if as_json:
             print_json(outcome)
         else:
-            display.end(outcome, performance.reckoning, _next_steps(line, stay=stay))
+            display.end(outcome, performance.reckoning, _next_steps(stack, stay=stay))
         if stay:
-            _stay(line)
+            _stay(stack)
         return Exit.CHECK_FAILED if differ else Exit.OK
     finally:
-        line.stop()
+        stack.stop()
         if not differ:  # otherwise the data in Kafka may show why
-            line.forget_data()
+            stack.forget_data()
 
 
-def _stay(line: Line) -> None:
-    say("the pipeline runs until Ctrl-C:\n" + "\n".join(described(line.doors)))
+def _stay(stack: Stack) -> None:
+    say("the pipeline runs until Ctrl-C:\n" + "\n".join(described(stack.doors)))
     try:
         while True:
             signal.pause()
@@ -105,8 +105,8 @@ def _stay(line: Line) -> None:
         say("stopping the pipeline")
 
 
-def _next_steps(line: Line, *, stay: bool) -> list[str]:
-    shown = line.folder.relative_to(paths.ROOT)
+def _next_steps(stack: Stack, *, stay: bool) -> list[str]:
+    shown = stack.folder.relative_to(paths.ROOT)
     steps = [
         f"{shown}/logs/          the log of each process",
         f"{shown}/sink.jsonl     every answer of the sink",
@@ -114,7 +114,7 @@ def _next_steps(line: Line, *, stay: bool) -> list[str]:
         "./sluice demo --stay   this demo, with the pipeline left running to explore",
     ]
     if stay:
-        steps[:0] = [f"{line.doors.billing}/v1/usage?month=YYYY-MM   the bill, as JSON"]
+        steps[:0] = [f"{stack.doors.billing}/v1/usage?month=YYYY-MM   the bill, as JSON"]
     return steps
 
 

@@ -24,7 +24,7 @@ from local.demo.mailing import Publication, publications
 from local.demo.reconciliation import Reconciliation, Row, reconcile, row_of, witness
 from local.parts.services import get_json
 from local.parts.unavailable import PartNotStarted
-from local.stack import Line
+from local.stack import Stack
 from shared.registry.file.clients_file import parse_clients_yaml
 from shared.registry.store.changes import Changes
 from shared.registry.store.publish import apply
@@ -52,10 +52,10 @@ class DemoRun(Struct, frozen=True):
     reckoning: Reconciliation
 
 
-def perform(line: Line, count: int, display: Display) -> DemoRun:
+def perform(stack: Stack, count: int, display: Display) -> DemoRun:
     """Run the demo on a pipeline that is ready."""
     months = {_month()}
-    bootstrap = line.doors.kafka
+    bootstrap = stack.doors.kafka
     register(bootstrap)
     follower = EventFollower(bootstrap)
     follower.start()
@@ -67,8 +67,8 @@ def perform(line: Line, count: int, display: Display) -> DemoRun:
         counts = follower.counts()
     finally:
         follower.close()
-    billed = read_bill(line, months)
-    seen = witness(_journal(line), publisher.rows)
+    billed = read_bill(stack, months)
+    seen = witness(_journal(stack), publisher.rows)
     reckoning = reconcile(publisher.acknowledged, counts.finals, counts.doubled, billed, seen)
     return DemoRun(publisher.acknowledged, reckoning)
 
@@ -150,19 +150,19 @@ def _watch(publisher: Publisher, follower: EventFollower, display: Display) -> N
         time.sleep(_LOOK_EVERY_S)
 
 
-def read_bill(line: Line, months: set[str]) -> dict[Row, int]:
+def read_bill(stack: Stack, months: set[str]) -> dict[Row, int]:
     """Read the counts from billing's API; waits until it has counted everything."""
     billed: dict[Row, int] = {}
     for month in months:
-        for row in _usage(line, month):
+        for row in _usage(stack, month):
             if row["billed"]:
                 key = (row["client"], row["mailing_id"], row["sub_client"])
                 billed[key] = billed.get(key, 0) + row["billed"]
     return billed
 
 
-def _usage(line: Line, month: str) -> list[dict[str, Any]]:
-    port = urlsplit(line.doors.billing or "").port or 0
+def _usage(stack: Stack, month: str) -> list[dict[str, Any]]:
+    port = urlsplit(stack.doors.billing or "").port or 0
     give_up_at = time.monotonic() + _BILLING_WAIT_S
     while True:
         status, found = get_json(port, f"/v1/usage?month={month}&wait_s=1")
@@ -171,12 +171,12 @@ def _usage(line: Line, month: str) -> list[dict[str, Any]]:
                 rows: list[dict[str, Any]] = found["rows"]
                 return rows
         elif time.monotonic() > give_up_at:
-            raise PartNotStarted(f"billing does not answer at {line.doors.billing}: HTTP {status}")
+            raise PartNotStarted(f"billing does not answer at {stack.doors.billing}: HTTP {status}")
         time.sleep(_LOOK_EVERY_S)
 
 
-def _journal(line: Line) -> Iterator[dict[str, Any]]:
-    with line.sink_journal.open("rb") as lines:
+def _journal(stack: Stack) -> Iterator[dict[str, Any]]:
+    with stack.sink_journal.open("rb") as lines:
         for text in lines:
             yield json.loads(text)
 

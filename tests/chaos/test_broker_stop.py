@@ -31,10 +31,10 @@ def test_a_broker_away_for_thirty_seconds_loses_nothing_and_sends_nothing_twice(
     begun = begin_a_transaction(stage.bootstrap, ACROSS)
     injector = run.inject(MESSAGES, RATE_PER_S)
     injector.wait_for(MESSAGES // 3, timeout_s=60)
-    stage.line.stop_part("kafka")
+    stage.stack.stop_part("kafka")
     time.sleep(AWAY_S)  # the fault itself, not a wait for a condition
     stage.restart("kafka")
-    stage.line.wait_ready("kafka")
+    stage.stack.wait_ready("kafka")
     stage.finish(run, injector)
     # A commit by the successor of a producer must not make aborted records visible.
     begun.close(timeout=0)
@@ -80,14 +80,14 @@ def committed_by_a_successor(bootstrap: str) -> list[bytes]:
 def test_a_commit_that_the_broker_went_away_from_is_finished_once_it_is_back(stage: Stage) -> None:
     # The connection to the coordinator is lost, but the request must not be (kafka-python 3.0.12).
     producer = begin_a_transaction(stage.bootstrap, STOPPED)
-    stage.line.stop_part("kafka")
+    stage.stack.stop_part("kafka")
     # A daemon: without the fix it never ends.
     committing = threading.Thread(target=producer.commit_transaction, daemon=True)
     committing.start()
     time.sleep(COMMIT_AWAY_S)  # the fault itself, not a wait for a condition
     assert committing.is_alive()
     stage.restart("kafka")
-    stage.line.wait_ready("kafka")
+    stage.stack.wait_ready("kafka")
     committing.join(COMMIT_TIMEOUT_S)
     assert not committing.is_alive(), "the commit waits for ever"
     discard(producer)

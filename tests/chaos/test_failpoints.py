@@ -29,7 +29,7 @@ def test_dying_at_every_failpoint_once_loses_nothing_and_doubles_no_fate(
     points = NAMES[service]
     share = int(MESSAGES * FIRST_SHARE / len(points))
     injector = run.inject(MESSAGES, RATE_PER_S, released=0)
-    stage.line.stop_part(service)
+    stage.stack.stop_part(service)
     for point in points:
         injector.release(share)
         stage.restart(service, f"{point}:{random.randint(1, 3)}")

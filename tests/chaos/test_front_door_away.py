@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from local.stack import Line, LineOptions
+from local.stack import Stack, StackOptions
 from tests.support.front_door import (
     CLIENT,
     arrived,
@@ -24,22 +24,22 @@ from tests.support.smtp_peers import wait_until
 def test_without_kafka_the_front_door_says_451_and_takes_mail_again_afterwards(
     tmp_path: Path,
 ) -> None:
-    options = LineOptions(
+    options = StackOptions(
         name="door-away", folder=tmp_path, restart=False, services=("ingest",), sink=False
     )
-    with Line(options) as line:
-        register(line.doors.kafka, CLIENT)
-        door = door_of(line)
+    with Stack(options) as stack:
+        register(stack.doors.kafka, CLIENT)
+        door = door_of(stack)
         with running_relay(tmp_path, door) as relay:
             with connected(door) as smtp:
                 assert submit(smtp, message("before"), "before@r.example.net")[0] == 250
-                line.stop_part("kafka")
+                stack.stop_part("kafka")
                 code, text = submit(smtp, message("during"), "during@r.example.net")
                 assert (code, text[:5]) == (451, "4.3.0")
             inject(relay, message("kept"), "kept@r.example.net")
             assert "451 4.3.0" in relay.wait_for("kept@r.example.net", "deferred")
-            line.start_part("kafka")
-            line.wait_ready("kafka")
+            stack.start_part("kafka")
+            stack.wait_ready("kafka")
             with connected(door) as smtp:
 
                 def is_taken() -> bool:
@@ -51,4 +51,4 @@ def test_without_kafka_the_front_door_says_451_and_takes_mail_again_afterwards(
         assert len(arrived(door, f"<kept@{CLIENT.sending_domain}>")) == 1
         assert len(arrived(door, f"<before@{CLIENT.sending_domain}>")) == 1
         assert arrived(door, f"<after@{CLIENT.sending_domain}>")
-        assert line.process("ingest").runs
+        assert stack.process("ingest").runs

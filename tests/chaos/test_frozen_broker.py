@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from local.stack import Line, LineOptions
+from local.stack import Stack, StackOptions
 from shared.topics import names
 from shared.topics.codec import decode_event, decode_pack
 from shared.topics.records import Event, EventType
@@ -36,16 +36,16 @@ LOST, AGAIN, LATER, LAST = "never-again", "again-at-once", "again-later", "last"
 def test_what_was_answered_with_451_is_cancelled_and_goes_out_once_if_handed_in_again(
     tmp_path: Path,
 ) -> None:
-    options = LineOptions(
+    options = StackOptions(
         name="door-frozen", folder=tmp_path, services=("ingest", "validate"), sink=False
     )
-    with Line(options) as line:
-        register(line.doors.kafka, CLIENT)
-        door = door_of(line)
+    with Stack(options) as stack:
+        register(stack.doors.kafka, CLIENT)
+        door = door_of(stack)
         with connected(door) as smtp:
             wait_until(lambda: _code(smtp, "first") == 250, "the door takes mail", 60)
             _wait_passed(door, "first")
-            with _frozen(line):
+            with _frozen(stack):
                 assert [_code(smtp, name) for name in (LOST, AGAIN, LATER)] == [451] * 3
                 assert _code(smtp, AGAIN) == 451
 
@@ -64,8 +64,8 @@ def test_what_was_answered_with_451_is_cancelled_and_goes_out_once_if_handed_in_
 
 
 @contextmanager
-def _frozen(line: Line) -> Iterator[None]:
-    pid = line.process("kafka").pid
+def _frozen(stack: Stack) -> Iterator[None]:
+    pid = stack.process("kafka").pid
     os.kill(pid, signal.SIGSTOP)
     try:
         yield

@@ -28,8 +28,8 @@ ANSWER_TIMEOUT_S = 300
 def prepare(stage: Stage, name: str, seed: int, count: int) -> tuple[Run, SmtpInjector]:
     run = stage.open_run(name, seed, (make_credential(PASSWORD, 1),))
     submissions = list(mixture.mix(run.name, seed, count))
-    assert stage.line.doors.smtps is not None
-    return run, SmtpInjector(stage.line.doors.smtps, PASSWORD, submissions)
+    assert stage.stack.doors.smtps is not None
+    return run, SmtpInjector(stage.stack.doors.smtps, PASSWORD, submissions)
 
 
 def moments(random: Random, faults: int) -> Sequence[int]:
@@ -63,7 +63,7 @@ def test_dying_at_each_step_of_a_submission_loses_nothing_and_doubles_nothing(
     random = Random(one_seed)
     count = 1_500
     run, injector = prepare(stage, f"door-fail-{one_seed}", one_seed, count)
-    stage.line.stop_part(SERVICE)
+    stage.stack.stop_part(SERVICE)
     injector.start()
     for point in DOOR_NAMES:
         stage.restart(SERVICE, f"{point}:{random.randint(1, 10)}")

@@ -17,5 +17,5 @@ def test_losing_redis_and_all_it_held_changes_no_fate_and_no_count(
     stage.kill("redis")
     injector.wait_for(MESSAGES // 2, timeout_s=60)
     stage.restart("redis")
-    stage.line.wait_ready("redis")
+    stage.stack.wait_ready("redis")
     stage.finish(run, injector)

@@ -12,7 +12,7 @@ import pytest
 from kafka import KafkaProducer
 from msgspec import Struct
 
-from local.stack import Line, LineOptions
+from local.stack import Stack, StackOptions
 from shared.registry.client import Client
 from shared.registry.store import publish
 from shared.registry.store.changes import Changes
@@ -96,32 +96,32 @@ class Sent(Struct, frozen=True):
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("bad-input")
-    with Line(LineOptions(name="bad-input", folder=folder, restart=False)) as line:
-        kafka = KafkaSettings(bootstrap=line.doors.kafka)
+    with Stack(StackOptions(name="bad-input", folder=folder, restart=False)) as stack:
+        kafka = KafkaSettings(bootstrap=stack.doors.kafka)
         client = Client(CLIENT, DOMAIN, "back@bad-input.example.org", "standard")
         publish.apply(kafka, Changes(added=(client,)))
         ensure_topics(kafka.bootstrap, [names.intake_plan(STRANGER)])
-        yield line
-        line.forget_data()
+        yield stack
+        stack.forget_data()
 
 
 @pytest.fixture(scope="module")
-def events(line: Line) -> Iterator[EventWatch]:
-    watch = EventWatch(line.doors.kafka)
+def events(stack: Stack) -> Iterator[EventWatch]:
+    watch = EventWatch(stack.doors.kafka)
     yield watch
     watch.close()
 
 
 @pytest.fixture(scope="module")
-def sent(line: Line, events: EventWatch) -> dict[str, Sent]:
+def sent(stack: Stack, events: EventWatch) -> dict[str, Sent]:
     """Every bad record between two good ones, in one partition, so that one could block the next.
 
     Returns when each has its final event.
     """
     producer = KafkaProducer(
-        bootstrap_servers=line.doors.kafka, max_request_size=4_000_000, metrics_enabled=False
+        bootstrap_servers=stack.doors.kafka, max_request_size=4_000_000, metrics_enabled=False
     )
     found: dict[str, Sent] = {}
     try:
@@ -187,20 +187,20 @@ def test_a_bad_record_ends_as_refused_with_its_rule_and_reason(
 
 
 def test_every_good_message_between_the_bad_ones_is_delivered(
-    sent: dict[str, Sent], events: EventWatch, line: Line
+    sent: dict[str, Sent], events: EventWatch, stack: Stack
 ) -> None:
     good = [name.replace(" ", "-") for name in sent if name.startswith("good ")]
     assert len(good) == len(BAD) + 1
     assert delivered(events) == sorted(f"<{name}@{DOMAIN}>" for name in good)
-    journal = Path(line.sink_journal).read_text()
+    journal = Path(stack.sink_journal).read_text()
     assert journal.count('"accepted"') == len(good)
 
 
 def test_what_could_not_be_read_is_kept_in_mail_refused_with_code_reason_and_place(
-    sent: dict[str, Sent], line: Line
+    sent: dict[str, Sent], stack: Stack
 ) -> None:
     kept = {name: sent[name] for name, bad in BAD.items() if bad.kept}
-    found = read_refused(line.doors.kafka, len(kept))
+    found = read_refused(stack.doors.kafka, len(kept))
     for name, place in kept.items():
         headers, value = found[place.topic, place.partition, place.offset]
         assert value == (place.value or b""), name
@@ -228,6 +228,6 @@ def read_refused(
     return found
 
 
-def test_no_service_died_of_it(sent: dict[str, Sent], line: Line) -> None:
+def test_no_service_died_of_it(sent: dict[str, Sent], stack: Stack) -> None:
     assert sent
-    assert [name for name in line.parts if not line.process(name).runs] == []
+    assert [name for name in stack.parts if not stack.process(name).runs] == []

@@ -12,7 +12,7 @@ import pytest
 from kafka import KafkaProducer
 from msgspec import Struct
 
-from local.stack import Line, LineOptions
+from local.stack import Stack, StackOptions
 from shared.registry.client import Client, Code
 from shared.registry.store import publish
 from shared.registry.store.changes import Changes
@@ -74,20 +74,20 @@ class Handed(Struct, frozen=True):
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("early")
-    with Line(LineOptions(name="early", folder=folder, restart=False, part_env=ENV)) as line:
+    with Stack(StackOptions(name="early", folder=folder, restart=False, part_env=ENV)) as stack:
         codes = {"SPRING26": Code("spring", "shop-de")}
         client = Client(CLIENT, DOMAIN, "back@early.example.org", "standard", codes)
-        publish.apply(KafkaSettings(bootstrap=line.doors.kafka), Changes(added=(client,)))
-        yield line
-        line.forget_data()
+        publish.apply(KafkaSettings(bootstrap=stack.doors.kafka), Changes(added=(client,)))
+        yield stack
+        stack.forget_data()
 
 
 @pytest.fixture(scope="module")
-def handed(line: Line) -> Iterator[Handed]:
-    watch = EventWatch(line.doors.kafka)
-    producer = KafkaProducer(bootstrap_servers=line.doors.kafka, metrics_enabled=False)
+def handed(stack: Stack) -> Iterator[Handed]:
+    watch = EventWatch(stack.doors.kafka)
+    producer = KafkaProducer(bootstrap_servers=stack.doors.kafka, metrics_enabled=False)
     intake = names.intake(CLIENT)
     now_ms = int(time.time() * 1000)
     earliest_ms = now_ms + AHEAD_MS
@@ -114,7 +114,7 @@ def handed(line: Line) -> Iterator[Handed]:
         for told in watch.events(frozenset({CLIENT})):
             name = told.data.message_id.strip("<").partition("@")[0]
             found.setdefault(name, []).append(told)
-    yield Handed(found, earliest_ms, line.doors.kafka)
+    yield Handed(found, earliest_ms, stack.doors.kafka)
     watch.close()
 
 

@@ -21,7 +21,7 @@ from kafka import TopicPartition
 
 from cli.audit.command import audit
 from cli.stack.environment import SERVICES
-from local.stack import Line, LineOptions
+from local.stack import Stack, StackOptions
 from shared.audit.conservation import FaultKind
 from shared.registry.client import Client
 from shared.registry.store import publish
@@ -96,9 +96,9 @@ class Follower:
 class House:
     """The pipeline, its witness, and valid mail."""
 
-    def __init__(self, line: Line) -> None:
-        self.line = line
-        self.kafka = line.doors.kafka
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.kafka = stack.doors.kafka
         self.seen = Follower(self.kafka)
         self._numbers = count()
 
@@ -118,7 +118,7 @@ class House:
             self.require_ready()
 
     def require_ready(self) -> None:
-        for name, url in self.line.doors.metrics.items():
+        for name, url in self.stack.doors.metrics.items():
             try:
                 urllib.request.urlopen(url.replace("/metrics", "/ready"), timeout=30).close()
             except urllib.error.HTTPError as error:
@@ -128,9 +128,9 @@ class House:
         """The peak memory of each service."""
         found: dict[str, int] = {}
         for name in SERVICES:
-            status = Path(f"/proc/{self.line.process(name).pid}/status").read_text()
-            line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-            found[name] = int(line.split()[1]) * 1024
+            status = Path(f"/proc/{self.stack.process(name).pid}/status").read_text()
+            row = next(row for row in status.splitlines() if row.startswith("VmHWM"))
+            found[name] = int(row.split()[1]) * 1024
         return found
 
 
@@ -141,17 +141,17 @@ def batch_of_one(client: str, name: str) -> bytes:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("hostile")
-    with Line(LineOptions(name="hostile-records", folder=folder, restart=False)) as line:
+    with Stack(StackOptions(name="hostile-records", folder=folder, restart=False)) as stack:
         clients = tuple(
             Client(name, f"news.{name}.example", f"back@{name}.example.org", "standard")
             for name in (BAD, GOOD)
         )
-        publish.apply(KafkaSettings(bootstrap=line.doors.kafka), Changes(added=clients))
-        house = House(line)
+        publish.apply(KafkaSettings(bootstrap=stack.doors.kafka), Changes(added=clients))
+        house = House(stack)
         house.deliver(GOOD)
         yield house
         house.seen.close()
-        line.forget_data()
+        stack.forget_data()
 
 
 def hand_in(house: House, case: Hostile) -> int:
@@ -207,13 +207,13 @@ def unreadable(report: Any) -> int:
 
 
 def metric(house: House, service: str, name: str) -> float:
-    with urllib.request.urlopen(house.line.doors.metrics[service], timeout=30) as answer:
+    with urllib.request.urlopen(house.stack.doors.metrics[service], timeout=30) as answer:
         lines = answer.read().decode().splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+    return sum(float(row.split()[-1]) for row in lines if row.startswith(name))
 
 
 def check_processes(house: House) -> None:
-    assert [name for name in house.line.parts if not house.line.process(name).runs] == []
+    assert [name for name in house.stack.parts if not house.stack.process(name).runs] == []
     memory = house.memory()
     print("memory in MiB:", {name: size >> 20 for name, size in memory.items()})
     assert {name: size for name, size in memory.items() if size > MEMORY_BYTES} == {}, memory

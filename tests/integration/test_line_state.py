@@ -28,7 +28,7 @@ from kafka.admin import (
 from kafka.structs import TopicPartition
 
 from cli.stack.environment import SERVICES
-from local.stack import Line, LineOptions
+from local.stack import Stack, StackOptions
 from shared.registry.client import Client
 from shared.registry.store import publish
 from shared.registry.store.changes import Changes
@@ -76,23 +76,23 @@ STAMPS = {
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("clocks")
-    options = LineOptions(name="clocks", folder=folder, restart=False, kafka_properties=BROKER)
-    with Line(options) as line:
-        yield line
-        line.forget_data()
+    options = StackOptions(name="clocks", folder=folder, restart=False, kafka_properties=BROKER)
+    with Stack(options) as stack:
+        yield stack
+        stack.forget_data()
 
 
 @pytest.fixture(scope="module")
-def admin(line: Line) -> Iterator[KafkaAdminClient]:
-    admin = KafkaAdminClient(bootstrap_servers=line.doors.kafka)
+def admin(stack: Stack) -> Iterator[KafkaAdminClient]:
+    admin = KafkaAdminClient(bootstrap_servers=stack.doors.kafka)
     yield admin
     admin.close()
 
 
 @pytest.fixture(scope="module")
-def clients(line: Line, admin: KafkaAdminClient) -> None:
+def clients(stack: Stack, admin: KafkaAdminClient) -> None:
     """One client with a planned intake, and one whose administrator created the topic."""
     kept = {"retention.ms": "-1", "message.timestamp.after.max.ms": str(2**62)}
     admin.create_topics([NewTopic(names.intake(FOREIGN), 1, 1, topic_configs=kept)])
@@ -107,23 +107,23 @@ def clients(line: Line, admin: KafkaAdminClient) -> None:
         Client(name, f"news.{name}.example", f"back@{name}.example.org", "standard")
         for name in ("clock", FOREIGN)
     ]
-    publish.apply(KafkaSettings(bootstrap=line.doors.kafka), Changes(added=tuple(made)))
+    publish.apply(KafkaSettings(bootstrap=stack.doors.kafka), Changes(added=tuple(made)))
 
 
 @pytest.fixture(scope="module")
-def watch(line: Line, clients: None) -> Iterator[EventWatch]:
-    watch = EventWatch(line.doors.kafka)
+def watch(stack: Stack, clients: None) -> Iterator[EventWatch]:
+    watch = EventWatch(stack.doors.kafka)
     yield watch
     watch.close()
 
 
 @pytest.mark.parametrize("client", ["clock", FOREIGN])
 def test_a_message_goes_out_whatever_time_its_producer_says(
-    line: Line, watch: EventWatch, client: str
+    stack: Stack, watch: EventWatch, client: str
 ) -> None:
     before_ms = int(time.time() * 1000)
     for name, stamp_ms in STAMPS.items():
-        send(line, names.intake(client), mail(client, name), stamp_ms)
+        send(stack, names.intake(client), mail(client, name), stamp_ms)
     for name in STAMPS:
         told = the_end_of(watch, client, name)
         assert told.type is EventType.DELIVERED, (name, told.data.reason)
@@ -146,18 +146,18 @@ def test_an_intake_made_by_hand_is_aligned_with_the_plan(
 
 
 def test_a_topic_whose_configs_are_forbidden_is_logged_once_and_shown(
-    line: Line, watch: EventWatch
+    stack: Stack, watch: EventWatch
 ) -> None:
     topic = names.intake(FOREIGN)
 
     def told() -> list[str]:
-        log = line.log("ingest").read_text()
+        log = stack.log("ingest").read_text()
         return [each for each in log.splitlines() if topic in each and "not altered" in each]
 
     wait_until(lambda: bool(told()), "the log tells it", PATIENCE_S)
     assert len(told()) == 1
     assert "Authorization" in told()[0]
-    code, found = topics_command(line, "plan")
+    code, found = topics_command(stack, "plan")
     assert code == 1
     assert found[topic]["status"] == "differs"
     stamp = next(
@@ -167,73 +167,73 @@ def test_a_topic_whose_configs_are_forbidden_is_logged_once_and_shown(
 
 
 def test_topics_apply_alters_what_it_may_and_says_what_it_may_not(
-    line: Line, admin: KafkaAdminClient, watch: EventWatch
+    stack: Stack, admin: KafkaAdminClient, watch: EventWatch
 ) -> None:
     longer = ConfigResource(
         ConfigResourceType.TOPIC, names.REFUSED, {"retention.ms": str(99 * DAY_MS)}
     )
     admin.alter_configs([longer])
-    code, found = topics_command(line, "plan")
+    code, found = topics_command(stack, "plan")
     assert code == 1
     (difference,) = found[names.REFUSED]["differences"]
     assert difference["deletes"]
-    code, found = topics_command(line, "apply")
+    code, found = topics_command(stack, "apply")
     assert code == 1
     assert found[names.REFUSED]["status"] == "altered"
     assert found[names.intake(FOREIGN)]["status"] == "refused"
     assert configs(admin, names.REFUSED)["retention.ms"] == str(names.REFUSED_RETENTION_MS)
-    _, found = topics_command(line, "plan")
+    _, found = topics_command(stack, "plan")
     wrong = {topic for topic, each in found.items() if each["status"] != "ok"}
     assert wrong == {names.intake(FOREIGN)}
 
 
 def test_mail_with_an_old_time_stamp_outlasts_retention_while_ingest_is_down(
-    line: Line, admin: KafkaAdminClient, watch: EventWatch
+    stack: Stack, admin: KafkaAdminClient, watch: EventWatch
 ) -> None:
-    line.stop_part("ingest")
+    stack.stop_part("ingest")
     old_ms = NOW_MS - 10 * DAY_MS
-    send(line, names.intake("clock"), mail("clock", "waits"), old_ms)
+    send(stack, names.intake("clock"), mail("clock", "waits"), old_ms)
     # Kafka deletes these if the producer's clock counts, so this test can fail.
     witness = "test.witness"
     kept = {"retention.ms": str(names.INTAKE_RETENTION_MS)}
     admin.create_topics([NewTopic(witness, 1, 1, topic_configs=kept)])
-    send(line, witness, mail("clock", "witness"), old_ms)
+    send(stack, witness, mail("clock", "witness"), old_ms)
     partition = TopicPartition(witness, 0)
-    consumer = make_consumer(ClientOptions(line.doors.kafka, "test"), None)
+    consumer = make_consumer(ClientOptions(stack.doors.kafka, "test"), None)
     wait_until(
         lambda: consumer.beginning_offsets([partition])[partition] == 1,
         "Kafka has deleted the witness",
         PATIENCE_S,
     )
     consumer.close(autocommit=False)
-    line.start_part("ingest")
+    stack.start_part("ingest")
     assert the_end_of(watch, "clock", "waits").type is EventType.DELIVERED
 
 
 def test_every_service_says_that_no_broker_answers_and_that_one_does_again_by_itself(
-    line: Line,
+    stack: Stack,
 ) -> None:
-    register(line.doors.kafka, Client(NAME, "news.door.example", "back@door.example.org", "m"))
-    line.wait_ready("ingest")
-    door = door_of(line)
-    wait_until(lambda: all(map(line.is_ready, SERVICES)), "all are ready", PATIENCE_S)
+    register(stack.doors.kafka, Client(NAME, "news.door.example", "back@door.example.org", "m"))
+    stack.wait_ready("ingest")
+    door = door_of(stack)
+    wait_until(lambda: all(map(stack.is_ready, SERVICES)), "all are ready", PATIENCE_S)
     smtp = connected(door, login=False)
     wait_until(lambda: logs_in(smtp), "the client can log in", PATIENCE_S)
-    line.stop_part("kafka")
-    wait_until(lambda: not any(map(line.is_ready, SERVICES)), "none is ready", PATIENCE_S)
+    stack.stop_part("kafka")
+    wait_until(lambda: not any(map(stack.is_ready, SERVICES)), "none is ready", PATIENCE_S)
     # One message that cannot be stored must not keep the front door closed afterwards.
     smtp.mail("news@news.door.example")
     smtp.rcpt("down@r.example.net")
     assert smtp.data(message("down"))[0] == 451
-    line.start_part("kafka")
-    line.wait_ready("kafka")
-    wait_until(lambda: all(map(line.is_ready, SERVICES)), "all are ready again", PATIENCE_S)
+    stack.start_part("kafka")
+    stack.wait_ready("kafka")
+    wait_until(lambda: all(map(stack.is_ready, SERVICES)), "all are ready again", PATIENCE_S)
 
 
 @pytest.fixture
-def evicting(line: Line) -> Iterator[redis.Redis]:
+def evicting(stack: Stack) -> Iterator[redis.Redis]:
     """A client of the pipeline's Redis, which may evict keys meanwhile."""
-    client = connect(line.doors.redis)
+    client = connect(stack.doors.redis)
     client.config_set("maxmemory-policy", "volatile-lru")
     yield client
     client.config_set("maxmemory", 0)
@@ -242,36 +242,36 @@ def evicting(line: Line) -> Iterator[redis.Redis]:
 
 
 def test_a_redis_that_evicts_keys_lets_no_repeated_message_through(
-    line: Line, watch: EventWatch, evicting: redis.Redis
+    stack: Stack, watch: EventWatch, evicting: redis.Redis
 ) -> None:
     evicting.config_set("maxmemory-policy", "noeviction")
-    send(line, names.intake("clock"), mail("clock", "repeated"), NOW_MS)
+    send(stack, names.intake("clock"), mail("clock", "repeated"), NOW_MS)
     assert the_end_of(watch, "clock", "repeated").type is EventType.DELIVERED
     evicting.config_set("maxmemory-policy", "volatile-lru")
     waiting = ("ingest", "validate", "billing")
-    wait_until(lambda: not any(map(line.is_ready, waiting)), "these wait", PATIENCE_S)
-    assert line.is_ready("deliver")
+    wait_until(lambda: not any(map(stack.is_ready, waiting)), "these wait", PATIENCE_S)
+    assert stack.is_ready("deliver")
     evicting.config_set("maxmemory", 1)
     wait_until(lambda: has_evicted(evicting), "keys were evicted", PATIENCE_S)
     evicting.config_set("maxmemory", 0)
     for name in ("repeated", "behind"):
-        send(line, names.intake("clock"), mail("clock", name), NOW_MS)
+        send(stack, names.intake("clock"), mail("clock", name), NOW_MS)
     assert not events(watch, "clock", "behind")
     evicting.config_set("maxmemory-policy", "noeviction")
     assert the_end_of(watch, "clock", "behind").type is EventType.DELIVERED
     wait_until(lambda: len(events(watch, "clock", "repeated")) == 2, "both are told", PATIENCE_S)
     kinds = [told.type for told in events(watch, "clock", "repeated")]
     assert kinds == [EventType.DELIVERED, EventType.DUPLICATE]
-    wait_until(lambda: all(map(line.is_ready, SERVICES)), "all are ready again", PATIENCE_S)
+    wait_until(lambda: all(map(stack.is_ready, SERVICES)), "all are ready again", PATIENCE_S)
 
 
-def test_the_page_for_operators_lists_every_metric_of_every_service(line: Line) -> None:
+def test_the_page_for_operators_lists_every_metric_of_every_service(stack: Stack) -> None:
     listed: dict[str, set[str]] = {service: set() for service in SERVICES}
     for row in re.findall(r"^\| `(sluice_\w+)` \| ([a-z, ]+) \|", PAGE.read_text(), re.MULTILINE):
         for service in row[1].split(", "):
             listed[service].add(row[0])
     exported = {}
-    for service, url in line.doors.metrics.items():
+    for service, url in stack.doors.metrics.items():
         with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
             text = answer.read().decode()
         exported[service] = set(re.findall(r"^# TYPE (sluice_\w+) ", text, re.MULTILINE))

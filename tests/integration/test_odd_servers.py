@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from kafka import KafkaProducer
 
-from local.stack import Line, LineOptions
+from local.stack import Stack, StackOptions
 from shared.topics import ids, names
 from shared.topics.codec import encode_pack
 from shared.topics.records import Envelope, Event, EventType, Facts, Message, Origin
@@ -78,18 +78,18 @@ def addresses() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory, addresses: dict[str, str]) -> Iterator[Line]:
+def stack(tmp_path_factory: pytest.TempPathFactory, addresses: dict[str, str]) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("odd")
-    first = Line(LineOptions(name="odd", folder=folder, services=()))
+    first = Stack(StackOptions(name="odd", folder=folder, services=()))
     assert first.doors.sink is not None
     routes = {**addresses, "*": first.doors.sink}
     env = {"deliver": {"SLUICE_DELIVER__ROUTES": json.dumps(routes)}}
-    options = LineOptions(
+    options = StackOptions(
         name="odd", folder=folder, services=("deliver",), restart=False, part_env=env
     )
-    with Line(options) as line:
-        yield line
-        line.forget_data()
+    with Stack(options) as stack:
+        yield stack
+        stack.forget_data()
 
 
 def message(recipient: str) -> Message:
@@ -114,10 +114,10 @@ def message(recipient: str) -> Message:
 
 
 @pytest.fixture(scope="module")
-def events(line: Line) -> Iterator[dict[str, list[Event]]]:
+def events(stack: Stack) -> Iterator[dict[str, list[Event]]]:
     """The events by the recipient's domain, once each message has one."""
-    watch = EventWatch(line.doors.kafka)
-    producer = KafkaProducer(bootstrap_servers=line.doors.kafka, metrics_enabled=False)
+    watch = EventWatch(stack.doors.kafka)
+    producer = KafkaProducer(bootstrap_servers=stack.doors.kafka, metrics_enabled=False)
     recipients = [f"{n}@{domain}" for domain in SERVERS for n in range(MESSAGES_EACH)]
     recipients += [f"ok-{number}@good.example" for number in range(GOOD)]
     for recipient in recipients:
@@ -127,7 +127,7 @@ def events(line: Line) -> Iterator[dict[str, list[Event]]]:
     deadline = time.monotonic() + SETTLE_TIMEOUT_S
     told: tuple[Event, ...] = ()
     while len({event.data.recipient for event in told}) < len(recipients):
-        assert line.process("deliver").runs
+        assert stack.process("deliver").runs
         assert time.monotonic() < deadline, f"{len(told)} of {len(recipients)}"
         time.sleep(0.1)
         told = watch.events(frozenset({CLIENT}))
@@ -154,7 +154,7 @@ def test_what_an_odd_server_said_is_in_the_event_in_clean_text(
 
 
 def test_good_mail_goes_out_beside_them_and_deliver_goes_on(
-    events: dict[str, list[Event]], line: Line
+    events: dict[str, list[Event]], stack: Stack
 ) -> None:
     assert [event.type for event in events["good.example"]] == [EventType.DELIVERED] * GOOD
-    assert line.process("deliver").runs
+    assert stack.process("deliver").runs

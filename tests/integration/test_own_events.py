@@ -12,7 +12,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.structs import TopicPartition
 from msgspec import Struct
 
-from local.stack import Line, LineOptions
+from local.stack import Stack, StackOptions
 from shared.registry.client import Client
 from shared.topics import names
 from shared.topics.codec import decode_event
@@ -28,7 +28,7 @@ NAMES = (OWN, OTHER)
 
 
 class Stage(Struct, frozen=True):
-    line: Line
+    stack: Stack
     events: EventWatch
     producer: KafkaProducer
 
@@ -41,7 +41,7 @@ def domain(client: str) -> str:
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("own-events")
     env = {"SLUICE_DELIVER__RETRY_TIME_SCALE": "0.001"}
-    with Line(LineOptions(name="own-events", folder=folder, restart=False, env=env)) as line:
+    with Stack(StackOptions(name="own-events", folder=folder, restart=False, env=env)) as stack:
         clients = (
             Client(
                 name,
@@ -53,13 +53,13 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             )
             for name in NAMES
         )
-        register(line.doors.kafka, *clients)
-        events = EventWatch(line.doors.kafka)
-        producer = KafkaProducer(bootstrap_servers=line.doors.kafka, metrics_enabled=False)
-        yield Stage(line, events, producer)
+        register(stack.doors.kafka, *clients)
+        events = EventWatch(stack.doors.kafka)
+        producer = KafkaProducer(bootstrap_servers=stack.doors.kafka, metrics_enabled=False)
+        yield Stage(stack, events, producer)
         producer.close(timeout=10)
         events.close()
-        line.forget_data()
+        stack.forget_data()
 
 
 def message(client: str, recipient: str, subject: str = "Hello") -> bytes:
@@ -74,8 +74,8 @@ def hand_in(stage: Stage, client: str, content: bytes) -> None:
 
 
 def submit(stage: Stage, client: str, recipient: str, content: bytes) -> int:
-    assert stage.line.doors.smtp is not None
-    host, _, port = stage.line.doors.smtp.rpartition(":")
+    assert stage.stack.doors.smtp is not None
+    host, _, port = stage.stack.doors.smtp.rpartition(":")
     with smtplib.SMTP(host, int(port), timeout=30) as smtp:
         smtp.ehlo()
         smtp.starttls(context=trusting())
@@ -97,7 +97,7 @@ def wait_for(stage: Stage, client: str, wanted: dict[EventType, int]) -> None:
 
 def records(stage: Stage, topic: str) -> list[Any]:
     """All current committed records of a topic."""
-    consumer = follow(stage.line.doors.kafka, topic)
+    consumer = follow(stage.stack.doors.kafka, topic)
     found: list[Any] = []
     ends = consumer.end_offsets(consumer.assignment())
 
@@ -124,14 +124,14 @@ def of_client(found: list[Any], client: str) -> list[Any]:
 
 
 def topics(stage: Stage) -> set[str]:
-    admin = KafkaAdminClient(bootstrap_servers=stage.line.doors.kafka)
+    admin = KafkaAdminClient(bootstrap_servers=stage.stack.doors.kafka)
     found = set(admin.list_topics())
     admin.close()
     return found
 
 
 def delete(stage: Stage, topic: str) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=stage.line.doors.kafka)
+    admin = KafkaAdminClient(bootstrap_servers=stage.stack.doors.kafka)
     admin.delete_topics([topic])
     admin.close()
 
@@ -170,7 +170,7 @@ def test_every_event_of_the_client_is_on_its_own_topic_and_nothing_else(stage: S
 def test_mail_goes_on_while_somebody_deletes_the_topic_and_copies_come_again(stage: Stage) -> None:
     topic = names.own_events(OWN)
     before = {client: told(stage, client)[EventType.DELIVERED] for client in NAMES}
-    pids = stage.line.pids()
+    pids = stage.stack.pids()
     for part in range(3):
         for number in range(20):
             for client in NAMES:
@@ -190,4 +190,4 @@ def test_mail_goes_on_while_somebody_deletes_the_topic_and_copies_come_again(sta
     wait_until(lambda: topic in topics(stage), "the topic is there again", 60)
     wait_until(lambda: any(b"ok-last@" in one.value for one in records(stage, topic)), "a copy", 60)
     assert not as_written(records(stage, topic)) - as_written(records(stage, names.EVENTS))
-    assert stage.line.pids() == pids
+    assert stage.stack.pids() == pids

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from local.stack import Line, LineOptions
+from local.stack import Stack, StackOptions
 from shared.registry.client import Client
 from shared.registry.lookup import find_clients
 from shared.registry.store.changes import Changes
@@ -106,23 +106,23 @@ def test_a_record_that_cannot_be_read_changes_nothing(
 
 
 def test_a_view_outlives_its_broker(tmp_path: Path) -> None:
-    line = Line(LineOptions(name="view", folder=tmp_path, services=(), sink=False))
-    with line:
-        kafka = KafkaSettings(bootstrap=line.doors.kafka)
+    stack = Stack(StackOptions(name="view", folder=tmp_path, services=(), sink=False))
+    with stack:
+        kafka = KafkaSettings(bootstrap=stack.doors.kafka)
         first, second = a_client(), a_client()
         apply(kafka, Changes(added=(first,)))
         view = ClientView(kafka)
         view.start()
         assert view.wait_ready(WITHIN_S)
-        line.hold("kafka")
-        line.kill("kafka", signal.SIGKILL)
+        stack.hold("kafka")
+        stack.kill("kafka", signal.SIGKILL)
         # It keeps its state, and draws no conclusions from it.
         assert view.get(first.name) == first
         assert not view.refresh(0.5)
         with pytest.raises(NotReady):
             find_clients(view, ["unknown"])
-        line.start_part("kafka")
-        line.wait_ready("kafka")
+        stack.start_part("kafka")
+        stack.wait_ready("kafka")
         apply(kafka, Changes(added=(second,)))
         until(lambda: view.get(second.name) == second)
         assert find_clients(view, ["unknown"]) == {"unknown": None}

@@ -12,7 +12,7 @@ import redis
 from kafka import KafkaProducer
 from msgspec import Struct
 
-from local.stack import Line, LineOptions
+from local.stack import Stack, StackOptions
 from shared.mail.headers import scan
 from shared.registry.client import Client
 from shared.topics import ids, names
@@ -30,7 +30,7 @@ SENDER = f"news@{DOMAIN}"
 
 
 class Stage(Struct, frozen=True):
-    line: Line
+    stack: Stack
     events: EventWatch
     producer: KafkaProducer
 
@@ -38,14 +38,14 @@ class Stage(Struct, frozen=True):
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("repeats")
-    with Line(LineOptions(name="repeats", folder=folder, restart=False)) as line:
-        register(line.doors.kafka, Client(NAME, DOMAIN, "back@r.example.org", "standard"))
-        events = EventWatch(line.doors.kafka)
-        producer = KafkaProducer(bootstrap_servers=line.doors.kafka, metrics_enabled=False)
-        yield Stage(line, events, producer)
+    with Stack(StackOptions(name="repeats", folder=folder, restart=False)) as stack:
+        register(stack.doors.kafka, Client(NAME, DOMAIN, "back@r.example.org", "standard"))
+        events = EventWatch(stack.doors.kafka)
+        producer = KafkaProducer(bootstrap_servers=stack.doors.kafka, metrics_enabled=False)
+        yield Stage(stack, events, producer)
         producer.close(timeout=10)
         events.close()
-        line.forget_data()
+        stack.forget_data()
 
 
 def message(name: str, body: str = "Hello") -> bytes:
@@ -71,8 +71,8 @@ def publish_one(stage: Stage, content: bytes, ce_id: str = "", source: str = "/s
 
 
 def submit(stage: Stage, name: str, body: str = "Hello") -> tuple[int, str]:
-    assert stage.line.doors.smtp is not None
-    host, _, port = stage.line.doors.smtp.rpartition(":")
+    assert stage.stack.doors.smtp is not None
+    host, _, port = stage.stack.doors.smtp.rpartition(":")
     with smtplib.SMTP(host, int(port), timeout=30) as smtp:
         smtp.ehlo()
         smtp.starttls(context=trusting())
@@ -100,7 +100,7 @@ def wait_for(stage: Stage, name: str, **counts: int) -> None:
 
 
 def accepted_at_sink(stage: Stage, name: str) -> int:
-    lines = Path(stage.line.sink_journal).read_text().splitlines()
+    lines = Path(stage.stack.sink_journal).read_text().splitlines()
     return sum(f"<{name}@{DOMAIN}>" in one and '"accepted"' in one for one in lines)
 
 
@@ -223,6 +223,6 @@ def test_what_came_by_kafka_is_known_by_smtp_and_the_other_way_round(stage: Stag
 def test_a_submission_is_known_again_after_redis_was_emptied(stage: Stage) -> None:
     publish_one(stage, message("emptied"))
     wait_for(stage, "emptied", delivered=1)
-    redis.Redis.from_url(stage.line.doors.redis).flushall()
+    redis.Redis.from_url(stage.stack.doors.redis).flushall()
     publish_one(stage, message("emptied"))
     wait_for(stage, "emptied", delivered=1, duplicate=1)

@@ -18,7 +18,7 @@ from local.parts import ports
 from local.parts.certificate import make_certificate
 from local.parts.services import ServicePlan, is_ready, service_process
 from local.process import Process
-from local.stack import Line
+from local.stack import Stack
 from shared.registry.client import Client
 from shared.registry.credentials import make_credential
 from shared.registry.store import publish
@@ -81,15 +81,15 @@ def register(bootstrap: str, *clients: Client) -> tuple[Client, ...]:
     return known
 
 
-def door_of(line: Line) -> Door:
+def door_of(stack: Stack) -> Door:
     """The front door of a whole pipeline."""
-    assert line.doors.smtp is not None
-    assert line.doors.smtps is not None
+    assert stack.doors.smtp is not None
+    assert stack.doors.smtps is not None
     port, tls_port = (
-        int(address.rpartition(":")[2]) for address in (line.doors.smtp, line.doors.smtps)
+        int(address.rpartition(":")[2]) for address in (stack.doors.smtp, stack.doors.smtps)
     )
-    certificate = make_certificate(line.folder).certificate
-    return Door(line.process("ingest"), port, tls_port, line.doors.kafka, certificate)
+    certificate = make_certificate(stack.folder).certificate
+    return Door(stack.process("ingest"), port, tls_port, stack.doors.kafka, certificate)
 
 
 @contextmanager

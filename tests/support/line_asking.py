@@ -14,7 +14,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from cli.stack.environment import base_environment
-from local.stack import Line
+from local.stack import Stack
 from shared.topics.records import Event
 from tests.support.chaos.witnesses import EventWatch
 from tests.support.front_door import NAME, PASSWORD
@@ -31,9 +31,9 @@ def mail(client: str, name: str) -> bytes:
     ).encode()
 
 
-def send(line: Line, topic: str, content: bytes, stamp_ms: int) -> None:
+def send(stack: Stack, topic: str, content: bytes, stamp_ms: int) -> None:
     """Publish the record as a separate batch."""
-    producer = KafkaProducer(bootstrap_servers=line.doors.kafka, metrics_enabled=False)
+    producer = KafkaProducer(bootstrap_servers=stack.doors.kafka, metrics_enabled=False)
     producer.send(topic, content, partition=0, timestamp_ms=stamp_ms).get(timeout=20)
     producer.close()
 
@@ -56,9 +56,9 @@ def configs(admin: KafkaAdminClient, topic: str) -> dict[str, str]:
     return {name: data["value"] for name, data in found.items()}
 
 
-def topics_command(line: Line, verb: str) -> tuple[int, dict[str, Any]]:
+def topics_command(stack: Stack, verb: str) -> tuple[int, dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, "-m", "cli.topics.command", verb, "--kafka", line.doors.kafka, "--json"],
+        [sys.executable, "-m", "cli.topics.command", verb, "--kafka", stack.doors.kafka, "--json"],
         env=base_environment(),
         capture_output=True,
         timeout=PATIENCE_S,

@@ -34,7 +34,7 @@ class Fleet:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._line = stage.line
+        self._line = stage.stack
         self._members = {service: [service] for service in SERVICES}
         self._named = 1
 

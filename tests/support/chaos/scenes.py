@@ -106,7 +106,7 @@ class Scenes:
         self._say(_told(result))
         if fault:
             self.close(keep=True)
-            raise AssertionError(f"{about.name}: {fault}\nlogs: {stage.line.folder / 'logs'}")
+            raise AssertionError(f"{about.name}: {fault}\nlogs: {stage.stack.folder / 'logs'}")
 
     def close(self, keep: bool = False) -> None:
         """Check every run of the stage again and end the stage; `keep` keeps the logs."""
@@ -178,9 +178,9 @@ def perform(scene: Scene, run: Run, step: Step) -> None:
             fleet.die_at_failpoint(service, failpoint, FAILPOINT_TIMEOUT_S)
             fleet.start(service)
         case RestartBroker():
-            stage.line.stop_part("kafka")
+            stage.stack.stop_part("kafka")
             stage.restart("kafka")
-            stage.line.wait_ready("kafka")
+            stage.stack.wait_ready("kafka")
 
 
 def checks(stage: Stage) -> list[str]:
@@ -189,7 +189,7 @@ def checks(stage: Stage) -> list[str]:
         **os.environ,
         **base_environment(),
         "SLUICE_KAFKA__BOOTSTRAP": stage.bootstrap,
-        "SLUICE_REDIS__URL": stage.line.doors.redis,
+        "SLUICE_REDIS__URL": stage.stack.doors.redis,
     }
     commands = {
         "audit": ("cli.audit.command", "--settled", "--kafka", stage.bootstrap),

@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, Protocol
 
-from local.stack import Line, LineOptions
+from local.stack import Stack, StackOptions
 from shared.registry.client import Client, Code
 from shared.registry.credentials import Credential
 from shared.registry.store import publish
@@ -101,30 +101,30 @@ class Stage:
     """
 
     def __init__(self, name: str, env: Mapping[str, str] | None = None) -> None:
-        options = LineOptions(name=name, restart=False, env={**SERVICE_ENV, **(env or {})})
-        self.line = Line(options)
-        self.line.start()
-        self.bootstrap = self.line.doors.kafka
+        options = StackOptions(name=name, restart=False, env={**SERVICE_ENV, **(env or {})})
+        self.stack = Stack(options)
+        self.stack.start()
+        self.bootstrap = self.stack.doors.kafka
         self._events = EventWatch(self.bootstrap)
-        self._sink = SinkJournal(self.line.sink_journal)
-        self._bill = Bill(self.line.doors.redis)
+        self._sink = SinkJournal(self.stack.sink_journal)
+        self._bill = Bill(self.stack.doors.redis)
         self.runs: list[Run] = []
         self.down: set[str] = set()
 
     def close(self, keep: bool) -> None:
         """Stop the pipeline; `keep` keeps its folder for the analysis of a failure."""
         self._events.close()
-        self.line.stop()
-        self.line.forget_data()
+        self.stack.stop()
+        self.stack.forget_data()
         if not keep:
-            shutil.rmtree(self.line.folder, ignore_errors=True)
+            shutil.rmtree(self.stack.folder, ignore_errors=True)
 
     # --- runs -----------------------------------------------------------------------------
 
     def open_run(self, name: str, seed: int, credentials: tuple[Credential, ...] = ()) -> Run:
         """Register this run's clients and create their intake topics."""
         self._revive()
-        run = Run(name, seed, self.line.folder, self.bootstrap)
+        run = Run(name, seed, self.stack.folder, self.bootstrap)
         clients = _clients(name, credentials)
         publish.apply(KafkaSettings(bootstrap=self.bootstrap), Changes(added=clients))
         self.runs.append(run)
@@ -154,7 +154,7 @@ class Stage:
     def longest_silence_s(self, run: Run) -> float:
         """The longest time between two messages of a run that the sink accepted."""
         lines = self._sink.lines(run.rcpt_suffix)
-        times = sorted(line.t for line in lines if line.verdict == "accepted")
+        times = sorted(entry.t for entry in lines if entry.verdict == "accepted")
         return max((later - t for t, later in pairwise(times)), default=0.0)
 
     def finished_runs(self) -> list[Run]:
@@ -201,12 +201,12 @@ class Stage:
 
     def _revive(self) -> None:
         """Restart parts that a failed test left down, and wait until all are ready."""
-        wanted = [part for part in self.line.parts if part not in self.down]
+        wanted = [part for part in self.stack.parts if part not in self.down]
         for part in wanted:
-            if not self.line.process(part).runs:
+            if not self.stack.process(part).runs:
                 self.restart(part)
         for part in wanted:
-            self.line.wait_ready(part)
+            self.stack.wait_ready(part)
 
     # --- parts ----------------------------------------------------------------------------
 
@@ -216,8 +216,8 @@ class Stage:
         A hanging commit is ended with its process (shared/stream/watchdog.py); a supervisor
         of the services restarts it, and so does this method.
         """
-        for name in self.line.parts:
-            process = self.line.process(name)
+        for name in self.stack.parts:
+            process = self.stack.process(name)
             if process.runs or name in self.down:
                 continue
             if process.exit_code != watchdog.EXIT_CODE:
@@ -231,17 +231,17 @@ class Stage:
 
     def kill(self, part: str, number: int = signal.SIGKILL) -> None:
         """Send a signal and wait until the part has ended."""
-        self.line.kill(part, number)
-        if not self.line.process(part).wait(30):
+        self.stack.kill(part, number)
+        if not self.stack.process(part).wait(30):
             raise AssertionError(f"{part} did not end on signal {number}")
 
     def restart(self, part: str, failpoint: str = "") -> None:
         """Start a part that has ended, optionally with a failpoint."""
-        self.line.start_part(part, {"SLUICE_FAILPOINT": failpoint} if failpoint else {})
+        self.stack.start_part(part, {"SLUICE_FAILPOINT": failpoint} if failpoint else {})
 
     def wait_failpoint(self, part: str, timeout_s: float) -> bool:
         """Whether the part ended within the time; its failpoint must be the reason."""
-        process = self.line.process(part)
+        process = self.stack.process(part)
         if not process.wait(timeout_s):
             return False
         if process.exit_code != EXIT_CODE:

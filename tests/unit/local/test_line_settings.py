@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from local.outside import Outside, find_outside
-from local.settings import LineSettings, kept
+from local.settings import StackSettings, kept
 from shared.settings.loader import SettingsError
 
 PORTS = {"sink": 1, "billing": 2, "smtp": 3, "smtps": 4}
@@ -34,11 +34,11 @@ FILES = {"SLUICE_INGEST__TLS_CERTIFICATE_FILE", "SLUICE_INGEST__TLS_KEY_FILE"}
 
 def settings_of(
     environ: dict[str, str], folder: Path, kafka: str = "", redis: str = ""
-) -> LineSettings:
-    return LineSettings(find_outside(environ), kafka, redis, folder, PORTS, has_sink=True)
+) -> StackSettings:
+    return StackSettings(find_outside(environ), kafka, redis, folder, PORTS, has_sink=True)
 
 
-def chosen(settings: LineSettings) -> dict[str, str]:
+def chosen(settings: StackSettings) -> dict[str, str]:
     return {
         **settings.for_service(KAFKA, REDIS),
         **settings.for_front_door(),
