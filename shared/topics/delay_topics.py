@@ -28,14 +28,14 @@ class RetryHop(Struct, frozen=True):
     until_ms: int
 
 
-def next_hop(earliest_ms: int, now_ms: int, time_scale: float = 1.0) -> RetryHop:
-    """Select the next hop of a message that may not be attempted before `earliest_ms`.
+def next_hop(not_before_ms: int, now_ms: int, time_scale: float = 1.0) -> RetryHop:
+    """Select the next hop of a message that may not be attempted before `not_before_ms`.
 
     It is the longest delay that ends before the earliest time even if the records before it make
     it late. If the earliest time is near, the message waits on the shortest topic exactly until
     then. `time_scale` shortens the delays, as it does those of retries.
     """
-    remaining_ms = earliest_ms - now_ms
+    remaining_ms = not_before_ms - now_ms
     shortest = next(iter(DELAYS_S))
     best = shortest
     for step in DELAYS_S:
@@ -43,18 +43,18 @@ def next_hop(earliest_ms: int, now_ms: int, time_scale: float = 1.0) -> RetryHop
             best = step
     delay_ms = _delay_ms(best, time_scale)
     if best == shortest and remaining_ms < delay_ms * (1 + JITTER_SHARE):
-        return RetryHop(best, earliest_ms)
+        return RetryHop(best, not_before_ms)
     return RetryHop(best, now_ms + delay_ms)
 
 
 def is_early(envelope: Envelope, now_ms: int) -> bool:
     """Whether the message may not be attempted yet."""
-    return envelope.earliest_ms > now_ms
+    return envelope.not_before_ms > now_ms
 
 
 def hop_envelope(envelope: Envelope, hop: RetryHop) -> Envelope:
     """Return the envelope for this hop: not read before its end, the earliest time is kept."""
-    return replace(envelope, not_before_ms=hop.until_ms)
+    return replace(envelope, due_at_ms=hop.until_ms)
 
 
 def _delay_ms(step: str, time_scale: float) -> int:

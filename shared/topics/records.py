@@ -85,15 +85,16 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     sub_client: str = ""
     mail_class: MailClass = MailClass.MARKETING
     lane: str = ""
-    not_before_ms: int = 0
+    # When the next step is due: as the platform asked until validate has read the message, then the
+    # end of its hop on the retry topics, or the time of its next attempt. 0: now.
+    due_at_ms: int = 0
     expires_at_ms: int = 0  # 0: the client's or the installation's default applies
     attempts: Attempts = Attempts()
     trace: str = ""  # W3C traceparent
     code: str = ""  # mailing code from a Kafka header, "" if there is none
     submission_key: str = ""  # the platform's idempotency key (ce_id), "" if there is none
-    # The platform's earliest time, for a message that waits on the retry topics; not_before_ms is
-    # then the end of its current hop.
-    earliest_ms: int = 0
+    # No attempt begins before it; set by validate for a message that waits on the retry topics.
+    not_before_ms: int = 0
     own_events: bool = False  # set by validate: deliver's events are copied to the client's topic
     # The source of the idempotency key (ce_source); "" also in records older than this field.
     submission_source: str = ""

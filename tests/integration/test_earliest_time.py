@@ -47,20 +47,22 @@ def event(name: str, **more: Any) -> bytes:
     return json.dumps({**attributes, "data_base64": data, **more}).encode()
 
 
-def waiting(name: str, earliest_ms: int, expires_ms: int) -> tuple[bytes, list[tuple[str, bytes]]]:
+def waiting(
+    name: str, not_before_ms: int, expires_ms: int
+) -> tuple[bytes, list[tuple[str, bytes]]]:
     """A record of a retry topic as validate or deliver writes it, at the end of a hop."""
     envelope = Envelope(
-        mail_id=ids.time_letters(earliest_ms) + ids.random_part(name.encode().ljust(16)),
+        mail_id=ids.time_letters(not_before_ms) + ids.random_part(name.encode().ljust(16)),
         client=CLIENT,
         sender=f"news@{DOMAIN}",
         recipient=f"ok-{name}@r.example.net",
         message_id=f"<{name}@{DOMAIN}>",
-        received_at_ms=earliest_ms - AHEAD_MS,
+        received_at_ms=not_before_ms - AHEAD_MS,
         origin=Origin(),
         facts=Facts(size_bytes=100),
         lane="default",
         expires_at_ms=expires_ms,
-        earliest_ms=earliest_ms,
+        not_before_ms=not_before_ms,
     )
     return encode_pack([Message(envelope, message(name))])
 
@@ -69,7 +71,7 @@ class Handed(Struct, frozen=True):
     """Shared by the tests: every event by the left side of the Message-ID, and the time."""
 
     events: dict[str, list[Event]]
-    earliest_ms: int
+    not_before_ms: int
     kafka: str
 
 
@@ -90,19 +92,19 @@ def handed(stack: Stack) -> Iterator[Handed]:
     producer = KafkaProducer(bootstrap_servers=stack.doors.kafka, metrics_enabled=False)
     intake = names.intake(CLIENT)
     now_ms = int(time.time() * 1000)
-    earliest_ms = now_ms + AHEAD_MS
-    said = b"%d" % earliest_ms
+    not_before_ms = now_ms + AHEAD_MS
+    said = b"%d" % not_before_ms
     producer.send(intake, message("coded"), headers=[("sluice-code", b"SPRING26")])
     producer.send(intake, message("late"), headers=[("sluice-not-before", said)])
     producer.send(
-        intake, event("structured", notbefore=earliest_ms, code="SPRING26"), headers=STRUCTURED
+        intake, event("structured", notbefore=not_before_ms, code="SPRING26"), headers=STRUCTURED
     )
     producer.send(intake, message("bad"), headers=[("sluice-not-before", b"tomorrow")])
     producer.send(intake, b"no json", headers=STRUCTURED)
     producer.send(intake, message("other"), headers=[("sluice-sender", b"x@" + DOMAIN.encode())])
-    long, long_headers = waiting("long", earliest_ms, earliest_ms + 600_000)
+    long, long_headers = waiting("long", not_before_ms, not_before_ms + 600_000)
     producer.send(names.deferred("12h"), long, headers=long_headers)
-    over, over_headers = waiting("over", earliest_ms, now_ms - 1)
+    over, over_headers = waiting("over", not_before_ms, now_ms - 1)
     producer.send(names.deferred("1h"), over, headers=over_headers)
     producer.close(timeout=10)
     found: dict[str, list[Event]] = {}
@@ -114,7 +116,7 @@ def handed(stack: Stack) -> Iterator[Handed]:
         for told in watch.events(frozenset({CLIENT})):
             name = told.data.message_id.strip("<").partition("@")[0]
             found.setdefault(name, []).append(told)
-    yield Handed(found, earliest_ms, stack.doors.kafka)
+    yield Handed(found, not_before_ms, stack.doors.kafka)
     watch.close()
 
 
@@ -123,7 +125,7 @@ def test_a_message_is_delivered_once_and_not_before_its_time(handed: Handed, nam
     (told,) = handed.events[name]
     assert told.type is EventType.DELIVERED
     assert told.data.attempt == 1
-    assert name == "coded" or told.data.at_ms >= handed.earliest_ms
+    assert name == "coded" or told.data.at_ms >= handed.not_before_ms
 
 
 @pytest.mark.parametrize(("name", "mailing"), [("coded", "spring"), ("late", "standard")])
@@ -167,8 +169,8 @@ def test_a_wait_is_handed_round_and_keeps_its_earliest_time(handed: Handed) -> N
         envelope for step in ("1m", "5m") for envelope in stays(handed.kafka, names.deferred(step))
     ]
     for envelope in found:
-        assert envelope.earliest_ms == handed.earliest_ms
-        assert envelope.not_before_ms <= handed.earliest_ms
+        assert envelope.not_before_ms == handed.not_before_ms
+        assert envelope.due_at_ms <= handed.not_before_ms
         assert envelope.attempts.count == 0
     said = {envelope.message_id for envelope in found}
     assert said == {f"<{name}@{DOMAIN}>" for name in ("late", "structured", "long")}

@@ -114,7 +114,7 @@ def test_a_worker_waits_with_each_pack_until_it_is_due_and_forgets_none(
     handler = Handler(
         hand_out,
         lambda record, reason: [],
-        lambda messages: max(m.envelope.not_before_ms for m in messages),
+        lambda messages: max(m.envelope.due_at_ms for m in messages),
     )
     thread = threading.Thread(target=worker.run, args=(stop, handler), daemon=True)
     thread.start()

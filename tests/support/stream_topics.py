@@ -65,7 +65,5 @@ def read_all(bootstrap: str, topic: str, expected: int) -> list[bytes]:
     return values
 
 
-def envelope(mail_id: str, not_before_ms: int = 0) -> Envelope:
-    return Envelope(
-        mail_id, "c", "", "c@d.example", "", 0, Origin(), Facts(), not_before_ms=not_before_ms
-    )
+def envelope(mail_id: str, due_at_ms: int = 0) -> Envelope:
+    return Envelope(mail_id, "c", "", "c@d.example", "", 0, Origin(), Facts(), due_at_ms=due_at_ms)

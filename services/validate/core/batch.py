@@ -108,7 +108,7 @@ def assemble(judged: Sequence[Judged], answers: Mapping[int, Answer], now_ms: in
 def _add(batch: Batch, message: Message, verdict: Verdict, now_ms: int) -> Mailing:
     match verdict:
         case Passed(onward):
-            if onward.not_before_ms > now_ms:
+            if onward.due_at_ms > now_ms:
                 batch.waiting.append(_first_stay(onward, message.content, now_ms))
             else:
                 passed = batch.passed.setdefault(onward.lane, [])
@@ -133,6 +133,6 @@ def _event_of(judged: Judged, now_ms: int) -> MailEvent:
 
 
 def _first_stay(envelope: Envelope, content: bytes, now_ms: int) -> tuple[str, Message]:
-    hop = next_hop(envelope.not_before_ms, now_ms)
-    early = replace(envelope, earliest_ms=envelope.not_before_ms)
+    hop = next_hop(envelope.due_at_ms, now_ms)
+    early = replace(envelope, not_before_ms=envelope.due_at_ms)
     return hop.step, Message(hop_envelope(early, hop), content)

@@ -64,7 +64,7 @@ def judge(envelope: Envelope, client: Client | None, policy: Policy, now_ms: int
         reason = f"The recipient is on the block list of {client.name}: {pattern}"
         return Suppressed(unsent_event(envelope, reason, now_ms))
     lane = policy.lanes.lane_of_client(client.lane, domain_of(envelope.recipient))
-    starts_ms = max(envelope.received_at_ms, envelope.not_before_ms)
+    starts_ms = max(envelope.received_at_ms, envelope.due_at_ms)
     expires = envelope.expires_at_ms or starts_ms + int(client.max_age_s * 1000)
     # deliver reads only the size of the scan results, so the rest is not passed on.
     facts = Facts(size_bytes=envelope.facts.size_bytes)

@@ -40,7 +40,7 @@ class Timing(Struct, frozen=True):
 
 def wait(envelope: Envelope, timing: Timing) -> Plan:
     """The next hop of a message that is read before its earliest time: no attempt, no event."""
-    hop = next_hop(envelope.earliest_ms, timing.now_ms, timing.retries.scale)
+    hop = next_hop(envelope.not_before_ms, timing.now_ms, timing.retries.scale)
     return Plan((), hop_envelope(envelope, hop), hop.step)
 
 
@@ -103,7 +103,7 @@ def _defer(envelope: Envelope, outcome: Deferred, data: MailEvent, timing: Timin
     data = replace(data, next_attempt_at_ms=retry.due_at_ms)
     onward = replace(
         envelope,
-        not_before_ms=retry.due_at_ms,
+        due_at_ms=retry.due_at_ms,
         attempts=Attempts(
             count=data.attempt,
             first_dispatched_at_ms=data.first_dispatched_at_ms,

@@ -172,7 +172,7 @@ def records_of(steps: Plan, envelope: Envelope, content: bytes) -> list[Output]:
 
 def due_at_ms(messages: Sequence[Message]) -> int:
     """When the last message of a pack is due, in Unix milliseconds; 0 means now."""
-    return max(message.envelope.not_before_ms for message in messages)
+    return max(message.envelope.due_at_ms for message in messages)
 
 
 def unreadable(record: Record, reason: str) -> list[Output]:

@@ -127,7 +127,7 @@ def _envelope(
         origin=submission.origin,
         facts=facts,
         mail_class=client.mail_class,
-        not_before_ms=given.not_before_ms,
+        due_at_ms=given.not_before_ms,
         expires_at_ms=given.expires_at_ms,
         code=given.code,
         submission_key=given.submission_key,

@@ -91,7 +91,7 @@ def test_a_deferred_message_carries_its_history_to_the_retry_topic() -> None:
     assert steps.step == "1m"
     assert steps.retry is not None
     assert steps.retry.attempts == Attempts(1, NOW, "451 later", "4.7.1")
-    assert steps.retry.not_before_ms == steps.events[0].data.next_attempt_at_ms > NOW
+    assert steps.retry.due_at_ms == steps.events[0].data.next_attempt_at_ms > NOW
 
 
 def test_only_a_deferral_goes_on() -> None:
@@ -129,11 +129,11 @@ def test_delays_follow_the_steps_with_bounded_jitter_and_the_last_repeats(attemp
 
 
 def test_a_message_before_its_earliest_time_is_handed_on_without_an_event_or_an_attempt() -> None:
-    early = replace(ENVELOPE, not_before_ms=NOW, earliest_ms=NOW + 5 * 3_600_000)
+    early = replace(ENVELOPE, due_at_ms=NOW, not_before_ms=NOW + 5 * 3_600_000)
     steps = wait(early, Timing(NOW))
     assert steps.events == ()
     assert steps.step == "4h"
-    assert steps.retry == replace(early, not_before_ms=NOW + 4 * 3_600_000)
+    assert steps.retry == replace(early, due_at_ms=NOW + 4 * 3_600_000)
     assert wait(early, Timing(NOW, RetryTimes(1 / 60))).step == "12h"
 
 

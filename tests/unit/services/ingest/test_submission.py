@@ -161,7 +161,7 @@ def test_what_was_said_beside_the_message_goes_on_in_its_envelope() -> None:
     assert isinstance(message, Message)
     envelope = message.envelope
     assert (envelope.code, envelope.sender) == ("SPRING", "a@news.shop.example")
-    assert (envelope.not_before_ms, envelope.expires_at_ms) == (7, 9)
+    assert (envelope.due_at_ms, envelope.expires_at_ms) == (7, 9)
     assert envelope.submission_key == "key-1"
 
 

@@ -124,7 +124,7 @@ def test_a_sender_given_beside_the_message_is_judged_against_from() -> None:
 
 
 @pytest.mark.parametrize(
-    ("not_before_ms", "expires_ms", "wanted"),
+    ("due_at_ms", "expires_ms", "wanted"),
     [
         (0, 0, RECEIVED + 60_000),
         (RECEIVED + 1_000, 0, RECEIVED + 61_000),
@@ -133,9 +133,9 @@ def test_a_sender_given_beside_the_message_is_judged_against_from() -> None:
     ],
 )
 def test_a_message_expires_at_its_own_time_or_so_long_after_it_may_begin(
-    not_before_ms: int, expires_ms: int, wanted: int
+    due_at_ms: int, expires_ms: int, wanted: int
 ) -> None:
-    given = replace(envelope(), not_before_ms=not_before_ms, expires_at_ms=expires_ms)
+    given = replace(envelope(), due_at_ms=due_at_ms, expires_at_ms=expires_ms)
     verdict = judge(given, CLIENT, POLICY, 5)
     assert isinstance(verdict, Passed)
     assert verdict.envelope.expires_at_ms == wanted
@@ -163,15 +163,15 @@ def test_a_message_before_its_earliest_time_waits_on_a_retry_topic_and_one_after
 ):
     hour = 3_600_000
     late, early = (
-        Message(replace(envelope(), not_before_ms=RECEIVED + ahead), b"x") for ahead in (0, hour)
+        Message(replace(envelope(), due_at_ms=RECEIVED + ahead), b"x") for ahead in (0, hour)
     )
     judged = judge_all([late, early], lambda name: CLIENT, POLICY, RECEIVED)
     batch = assemble(judged, {}, RECEIVED)
-    assert [message.envelope.not_before_ms for message in batch.passed["default"]] == [RECEIVED]
+    assert [message.envelope.due_at_ms for message in batch.passed["default"]] == [RECEIVED]
     ((step, waiting),) = batch.waiting
     assert step == "15m"
-    assert waiting.envelope.earliest_ms == RECEIVED + hour
-    assert waiting.envelope.not_before_ms == RECEIVED + hour // 4
+    assert waiting.envelope.not_before_ms == RECEIVED + hour
+    assert waiting.envelope.due_at_ms == RECEIVED + hour // 4
     assert waiting.envelope.lane == "default"
     assert batch.received == {("shop", "standard", ""): 2}
 
