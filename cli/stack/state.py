@@ -79,7 +79,7 @@ def read(name: str) -> State | None:
 
 
 def remove(name: str) -> None:
-    """Forget the state of an ended line."""
+    """Forget the state of an ended stack."""
     path_of(name).unlink(missing_ok=True)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "submitting.md").read_text("utf-8")
-RUN_BY = Path(__file__).resolve().parents[1] / "integration"
+RUN_BY = Path(__file__).resolve().parents[1] / "support"
 _BLOCK = re.compile(r"^```(\S+) ?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
