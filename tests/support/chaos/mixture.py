@@ -50,8 +50,9 @@ class Fate(Struct, frozen=True):
     expected: EventType
 
 
+AT_ONCE: Final = "ok-"
 FATES: Final = (
-    Fate(84, "ok-", EventType.DELIVERED),
+    Fate(84, AT_ONCE, EventType.DELIVERED),
     Fate(4, "defer-1-", EventType.DELIVERED),
     Fate(4, "bounce-", EventType.BOUNCED),
     Fate(2, "policy-", EventType.BOUNCED),
@@ -62,13 +63,13 @@ FATES: Final = (
 # Destinations that reply to DATA after 0.02 and 15 s, and also after 30 s. At 150 messages/s on
 # one process, less than half of the messages it may have in flight wait for them.
 SLOW_FATES: Final = (
-    Fate(67, "ok-", EventType.DELIVERED),
+    Fate(67, AT_ONCE, EventType.DELIVERED),
     Fate(15, "slow-20-", EventType.DELIVERED),
     Fate(2, "slow-15000-", EventType.DELIVERED),
     *FATES[1:],
 )
 SLOWEST_FATES: Final = (
-    Fate(67, "ok-", EventType.DELIVERED),
+    Fate(67, AT_ONCE, EventType.DELIVERED),
     Fate(15, "slow-20-", EventType.DELIVERED),
     Fate(1, "slow-15000-", EventType.DELIVERED),
     Fate(1, "slow-30000-", EventType.DELIVERED),

@@ -19,7 +19,7 @@ from tests.support.chaos.ledger import Findings
 class Result(Struct, frozen=True):
     """One run. `fault` is empty if all checks passed; `bill_difference` is billed minus dispatched.
 
-    `silence_s` is the longest time between two messages accepted by destinations.
+    `silence_s` is the longest time between two messages that destinations accepted at once.
     """
 
     kind: str

@@ -152,9 +152,17 @@ class Stage:
         return self.judge(run)
 
     def longest_silence_s(self, run: Run) -> float:
-        """The longest time between two messages of a run that the sink accepted."""
+        """The longest time between two messages of a run that the sink accepted at once.
+
+        The others show nothing: at the end of a run it accepts only those it has delayed.
+        """
         lines = self._sink.lines(run.rcpt_suffix)
-        times = sorted(entry.t for entry in lines if entry.verdict == "accepted")
+        at_once = (
+            entry
+            for entry in lines
+            if entry.verdict == "accepted" and entry.rcpt.startswith(mixture.AT_ONCE)
+        )
+        times = sorted(entry.t for entry in at_once)
         return max((later - t for t, later in pairwise(times)), default=0.0)
 
     def finished_runs(self) -> list[Run]:
