@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With pytest-xdist (--dist loadgroup) all of them run in one process, with one pipeline.
+    """With pytest-xdist (--dist loadgroup) those that share a pipeline run in one process.
 
     Only the long tests of the kinds that --kind names run.
     """
@@ -47,7 +47,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if here not in item.path.parents:
             continue
-        item.add_marker(pytest.mark.xdist_group("chaos"))
+        for fixture in ("scenes", "stage"):
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(f"chaos-{fixture}"))
         marker = item.get_closest_marker("long")
         if marker is not None and kinds and _kind_of(item) not in kinds:
             left.append(item)
