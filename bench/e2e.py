@@ -153,7 +153,9 @@ def _deliver_env(folder: Path, sink: SmtpSink, slow_sink: str, dkim: bool) -> di
 
 @contextmanager
 def _line(name: str, folder: Path, env: dict[str, str]) -> Iterator[Stack]:
-    options = StackOptions(name=name, folder=folder, sink=False, restart=False, env=env)
+    options = StackOptions(
+        name=name, folder=folder, is_kafka_optimised=True, sink=False, restart=False, env=env
+    )
     with Stack(options) as stack:
         client = Client(CLIENT, SENDING_DOMAIN, "back@bench.example.org", "bench-mailing")
         publish.apply(KafkaSettings(bootstrap=stack.doors.kafka), Changes(added=(client,)))

@@ -93,6 +93,7 @@ def running(name: str, folder: Path, kafka: str, redis: str, doors: int) -> Iter
         folder=folder,
         kafka=kafka,
         redis=redis,
+        is_kafka_optimised=True,
         services=("ingest",),
         sink=False,
         restart=False,

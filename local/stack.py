@@ -47,6 +47,7 @@ class StackOptions(Struct, frozen=True):
     redis: str = ""  # URL of an existing Redis; "": an embedded one
     outside: Outside = Outside()  # overrides the settings that the pipeline chooses
     kafka_properties: dict[str, str] = field(default_factory=dict)  # of the embedded broker
+    is_kafka_optimised: bool = False  # for load that lasts; costs CPU at the start
     services: tuple[str, ...] = SERVICES
     sink: bool = True
     sink_behaviour: str = "demo"
@@ -71,7 +72,11 @@ class Stack:
             port = ports.remembered(wanted, self.folder / "ports.json")
         self._door_ports = tuple(port.values())
         broker = kafka_broker.BrokerPlan(
-            self.folder / "kafka", port["kafka"], port["controller"], options.kafka_properties
+            self.folder / "kafka",
+            port["kafka"],
+            port["controller"],
+            options.kafka_properties,
+            options.is_kafka_optimised,
         )
         self._broker = broker
         self._redis = redis_server.RedisPlan(self.folder / "redis", port["redis"])

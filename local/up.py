@@ -124,6 +124,7 @@ def keep(wanted: Wanted) -> None:
         outside=find_outside(os.environ),
         services=_processes(wanted.deliver),
         base_port=_base_port(wanted),
+        is_kafka_optimised=True,
         say=say,
     )
     try:
