@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Final
 
 from kafka.errors import KafkaError
@@ -70,7 +71,7 @@ class EventFollower:
             return Counts(dict(self._words), len(self._ended), self._doubled, self._dispatched)
 
     def _follow(self) -> None:
-        with LogReader(self._options, names.EVENTS) as reader:
+        with closing(LogReader(self._options, names.EVENTS)) as reader:
             reader.read_from(dict.fromkeys(reader.partitions(), 0))
             while not self._closing.is_set():
                 try:

@@ -18,6 +18,7 @@ from shared.stream.consumer import Record
 from shared.stream.log_reader import LogReader
 from shared.topics.names import EVENTS
 
+ASK_TIMEOUT_MS: Final = 10_000
 POLL_MS: Final = 500
 POLL_RECORDS: Final = 10_000
 # Longer than an open transaction may hold back the records committed after it.
@@ -101,6 +102,7 @@ class EventLog:
                 self._options,
                 self._topic,
                 is_committed=is_committed,
+                ask_timeout_ms=ASK_TIMEOUT_MS,
                 max_poll_records=POLL_RECORDS,
                 fetch_min_bytes=FETCH_MIN_BYTES,
             )

@@ -8,7 +8,6 @@ partition number.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Final
 
 from kafka.structs import TopicPartition
@@ -28,11 +27,18 @@ class LogReader:
     """A reader of one topic.
 
     `is_committed`: return committed records only, and end where the first open transaction begins.
-    Further keyword arguments are configuration of the Kafka consumer.
+    `ask_timeout_ms`: how long a question about offsets may take. Further keyword arguments are
+    configuration of the Kafka consumer.
     """
 
     def __init__(
-        self, options: ClientOptions, topic: str, *, is_committed: bool = True, **overrides: Any
+        self,
+        options: ClientOptions,
+        topic: str,
+        *,
+        is_committed: bool = True,
+        ask_timeout_ms: int = ASK_TIMEOUT_MS,
+        **overrides: Any,
     ) -> None:
         config = {
             "isolation_level": "read_committed" if is_committed else "read_uncommitted",
@@ -41,17 +47,7 @@ class LogReader:
         }
         self._consumer: Any = make_consumer(options, None, **{**config, **overrides})
         self._topic = topic
-
-    def __enter__(self) -> LogReader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+        self._ask_timeout_ms = ask_timeout_ms
 
     def topic_id(self) -> str:
         """Return the topic's id as last seen; "" if the topic is not known.
@@ -92,7 +88,7 @@ class LogReader:
 
     def position(self, partition: int) -> int:
         """Return the offset of the next record; -1 before the first answer."""
-        return position_of(self._consumer, self._named(partition), ASK_TIMEOUT_MS)
+        return position_of(self._consumer, self._named(partition), self._ask_timeout_ms)
 
     def has_reached(self, ends: Mapping[int, int]) -> bool:
         """Whether all records before these offsets have been returned."""
@@ -117,5 +113,5 @@ class LogReader:
         asked = [self._named(partition) for partition in partitions]
         if not asked:
             return {}
-        found = question(asked, timeout_ms=ASK_TIMEOUT_MS)
+        found = question(asked, timeout_ms=self._ask_timeout_ms)
         return {each.partition: int(offset) for each, offset in found.items()}

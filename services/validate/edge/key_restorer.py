@@ -18,6 +18,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any, Final
 
 import redis
@@ -160,7 +161,7 @@ class KeyRestorer:
         return True
 
     def _opened(self) -> Submissions:
-        with self._reader() as reader:
+        with closing(self._reader()) as reader:
             _partitions(reader)
             return Submissions(self._client, self._state, self._window, reader.topic_id())
 
@@ -171,7 +172,7 @@ class KeyRestorer:
 
     def _read(self, store: Submissions, token: str) -> int:
         """Restore all keys of the window and return their number. Raises _Lost."""
-        with self._reader() as reader:
+        with closing(self._reader()) as reader:
             partitions = _partitions(reader)
             if not store.is_of(reader.topic_id()):
                 self._store = None  # the topic was recreated: it has other keys
@@ -193,7 +194,7 @@ class KeyRestorer:
 
     def _written(self, partitions: Sequence[int]) -> dict[int, int]:
         """The end of each partition, open transactions included."""
-        with self._reader(is_committed=False) as reader:
+        with closing(self._reader(is_committed=False)) as reader:
             return reader.ends(partitions)
 
     def _put_back(self, store: Submissions, token: str, record: Any) -> int:
