@@ -5,11 +5,16 @@ Owns the shapes only; verdicts.py decides what each means for a message.
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 from shared.smtp.client.session import Unsendable
 from shared.smtp.events import Finished, Stage
 from shared.smtp.reply import Reply
+
+# RFC 5321, 3.8: the server closes the connection.
+SERVICE_NOT_READY: Final = 421
 
 
 class Broken(Struct, frozen=True):

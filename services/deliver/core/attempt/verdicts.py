@@ -71,6 +71,17 @@ class OutcomeRules:
                 return unanswered(f"No connection: {reason}", was_answered, False, where)
 
 
+def is_answer(result: TransactionResult) -> bool:
+    """Whether the server answered MAIL or RCPT."""
+    match result:
+        case Broken(answered=answered):
+            return answered
+        case Finished(stage):
+            return stage is not Stage.RSET
+        case _:
+            return False
+
+
 def answered(
     rules: Sequence[ReplyRule], stage: Stage, reply: Reply, dispatched: bool, where: ConnectionInfo
 ) -> Outcome:

@@ -24,6 +24,7 @@ from typing import Final, Generic, TypeVar
 from msgspec import Struct
 
 from services.deliver.core.attempt.results import (
+    SERVICE_NOT_READY,
     Broken,
     ConnectFault,
     NoConnection,
@@ -37,7 +38,6 @@ FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 ALL_BUSY: Final = NoConnection("all connections to the site were busy")
 NO_FAULT: Final = NoConnection("the site was not tried")
-SERVICE_NOT_READY: Final = 421
 
 M = TypeVar("M")
 C = TypeVar("C")

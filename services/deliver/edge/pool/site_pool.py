@@ -16,17 +16,16 @@ from typing import Protocol
 
 from services.deliver.core.attempt.outcome import Outcome
 from services.deliver.core.attempt.results import (
-    Broken,
     ConnectFault,
     ConnectionInfo,
     NoConnection,
     TransactionResult,
 )
+from services.deliver.core.attempt.verdicts import is_answer
 from services.deliver.core.pool.planner import Fail, Open, PoolLimits, Quit, SitePlanner, Start
 from services.deliver.core.routing.sites import Host, Site
 from services.deliver.edge.smtp.connection import SmtpConnection
 from services.deliver.edge.smtp.tls import OPPORTUNISTIC, TlsPolicy
-from shared.smtp.events import Finished, Stage
 from shared.smtp.remote_text import clean_text
 from shared.topics.records import Envelope
 
@@ -108,17 +107,6 @@ class Delivery:
         """Finish with a fault of our own code."""
         if not self.future.done():
             self.future.set_exception(error)
-
-
-def is_answer(result: TransactionResult) -> bool:
-    """Whether the server answered MAIL or RCPT."""
-    match result:
-        case Broken(answered=answered):
-            return answered
-        case Finished(stage):
-            return stage is not Stage.RSET
-        case _:
-            return False
 
 
 class SitePool:

@@ -15,7 +15,12 @@ from typing import Final
 
 import aiosmtplib
 
-from services.deliver.core.attempt.results import ConnectFault, NoConnection, Refusal
+from services.deliver.core.attempt.results import (
+    SERVICE_NOT_READY,
+    ConnectFault,
+    NoConnection,
+    Refusal,
+)
 from services.deliver.core.routing.sites import Host
 from services.deliver.edge.smtp.connection import Failpoints, SmtpConnection, Timeouts
 from services.deliver.edge.smtp.tls import TlsPolicy, in_clear
@@ -24,7 +29,6 @@ from shared.smtp.extensions import parse_extensions
 from shared.smtp.remote_text import clean_text
 from shared.smtp.reply import Reply, make_reply
 
-SERVICE_NOT_READY: Final = 421
 # aiosmtplib reports an answer that is not valid SMTP with a code of its own.
 _CODES: Final = range(200, 600)
 _PREFIX: Final = re.compile(r"\AError connecting to .* on port \w+: ", re.DOTALL)
