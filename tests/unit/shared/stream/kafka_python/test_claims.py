@@ -67,3 +67,21 @@ def test_a_claim_on_a_topic_that_is_no_longer_subscribed_is_not_sent() -> None:
     assignor.claim([TopicPartition("gone", 0), PARTITIONS[0]])
     owned = assignor.metadata([TOPIC]).owned_partitions
     assert [(part.topic, list(part.partitions)) for part in owned] == [(TOPIC, [0])]
+
+
+def test_a_member_that_leaves_keeps_what_it_drains_and_gets_nothing_more() -> None:
+    first, second = ClaimingAssignor(), ClaimingAssignor()
+    members = {"first": first, "second": second}
+    assign({"first": first})
+    assign(members)
+    assign(members)
+    first.leave([PARTITIONS[0]])
+    assert first.is_outdated
+    given = assign(members)
+    assert given["first"] == []
+    assert PARTITIONS[0] not in given["second"]
+    assert not first.is_outdated
+    first.claim(PARTITIONS)  # those that this round took from it are not drained
+    assert assign(members)["second"] == PARTITIONS[1:]
+    first.release([PARTITIONS[0]])
+    assert assign(members) == {"first": [], "second": PARTITIONS}

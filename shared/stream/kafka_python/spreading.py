@@ -1,0 +1,70 @@
+"""Spreads the partitions of each topic over the members of a group. Pure.
+
+The cooperative-sticky assignor of kafka-python 3.0.12 balances only the total: the first partitions
+in alphabetical order move, and they may be all those of the topic that carries the mail.
+Here each member keeps its share of every topic, so a topic goes on in part while others of its
+partitions change their owner.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+from kafka.structs import TopicPartition
+from msgspec import Struct
+
+
+class Member(Struct, frozen=True):
+    """A member of the group, the topics it reads, and the partitions that it names as its own."""
+
+    name: str
+    topics: Collection[str]
+    owned: Collection[TopicPartition]
+
+
+def spread(
+    partitions: Mapping[str, Collection[int]], members: Sequence[Member]
+) -> dict[str, list[TopicPartition]]:
+    """Return by member what it keeps and what it gets in this round of a cooperative rebalance.
+
+    `partitions`: the partitions of each topic. A member gets only what nobody owns. What it owns
+    beyond its share is left out of its result, so that it gives it up; the next round assigns it. A
+    partition of a member that does not read its topic stays with that member, unassigned, until the
+    member no longer names it; one that several members name is taken from all of them.
+    """
+    owned = {member.name: set(member.owned) for member in members}
+    owners = Counter(partition for own in owned.values() for partition in own)
+    given: dict[str, list[TopicPartition]] = {member.name: [] for member in members}
+    shares: Counter[str] = Counter()
+    for topic in sorted(partitions):
+        there = [TopicPartition(topic, number) for number in sorted(partitions[topic])]
+        readers = [member.name for member in members if topic in member.topics]
+        own = {name: [p for p in there if p in owned[name] and owners[p] == 1] for name in readers}
+        share = _shares(own, len(there), shares)
+        shares.update(share)
+        kept = {name: mine[: share[name]] for name, mine in own.items()}
+        for partition in there:
+            if readers and partition not in owners:
+                emptiest = max(own, key=lambda name: (share[name] - len(kept[name]), name))
+                kept[emptiest].append(partition)
+        for name, mine in kept.items():
+            given[name] += mine
+    return given
+
+
+def _shares(
+    own: Mapping[str, Sequence[TopicPartition]], count: int, others: Mapping[str, int]
+) -> dict[str, int]:
+    """Return by reader how many of a topic's `count` partitions it is to have.
+
+    The remainder goes to those with the fewest partitions of `others`, the topics before this one;
+    among these to those that own most already.
+    """
+    if not own:
+        return {}
+    base, remainder = divmod(count, len(own))
+    ranked = sorted(
+        own, key=lambda name: (others.get(name, 0), -min(len(own[name]), base + 1), name)
+    )
+    return {name: base + (place < remainder) for place, name in enumerate(ranked)}
