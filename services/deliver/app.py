@@ -41,7 +41,7 @@ from shared.runtime.service_cli import Running
 from shared.stream.jobs import Handler, Limits
 from shared.stream.kit import StreamKit
 from shared.stream.worker import Worker
-from shared.topics.names import DELAYS_S, DELIVER_PATTERN, EVENTS, deferred, outbound
+from shared.topics.names import DELAYS_S, DELIVER_PATTERN, EVENTS, HANDOVER, deferred, outbound
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def serve(settings: Settings, running: Running) -> int:
     if not kit.ensure_topics(LANES):
         return OK
     worker = kit.worker(DELIVER_PATTERN, _limits(settings))
-    written = (*map(deferred, DELAYS_S), EVENTS)
+    written = (*map(deferred, DELAYS_S), HANDOVER, EVENTS)
     with (
         kit.watching(map(outbound, LANES), written),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
@@ -103,6 +103,7 @@ def _limits(settings: Settings) -> Limits:
         max_in_flight=deliver.max_in_flight,
         max_in_flight_bytes=deliver.max_in_flight_bytes,
         commit_interval_s=deliver.commit_interval_s,
+        handover_topic=HANDOVER,
         drain_timeout_s=max(1.0, settings.runtime.drain_timeout_s - CLOSING_S),
     )
 

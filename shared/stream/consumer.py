@@ -34,7 +34,12 @@ from kafka.structs import (
     TopicPartition,
 )
 
-from shared.stream.client import SESSION_TIMEOUT_MS, ClientOptions, make_consumer
+from shared.stream.client import (
+    SESSION_TIMEOUT_MS,
+    ClientOptions,
+    make_consumer,
+    position_of,
+)
 from shared.stream.kafka_python.claims import (
     ClaimingAssignor,
     request_rejoin,
@@ -45,6 +50,7 @@ from shared.stream.kafka_python.polling import poll, subscribe
 
 log = logging.getLogger(__name__)
 
+POSITION_MS: Final = 1_000
 COMMITTED_TIMEOUT_MS: Final = 10_000
 CLOSE_TIMEOUT_MS: Final = 3_000
 # If committed offsets take longer than this, an open transaction holds them back.
@@ -282,6 +288,18 @@ class StreamConsumer:
         """Return the partitions revoked since the last call; their claims last until release()."""
         return self._listener.take_revoked()
 
+    def leave(self, partitions: Iterable[TopicPartition]) -> None:
+        """Give up all partitions; these are claimed until release(). The next poll asks for it."""
+        self._assignor.leave(partitions)
+
+    def has_read_all(self, partition: TopicPartition) -> bool:
+        """Whether nothing is written to an assigned partition beyond what was read.
+
+        Not even in a transaction that is still open.
+        """
+        end = self._consumer.highwater(partition)
+        return end is not None and end == position_of(self._consumer, partition, POSITION_MS)
+
     def release(self, partitions: Iterable[TopicPartition]) -> None:
         """Let other members have these, which were revoked; the next poll asks for it."""
         gone = list(partitions)
@@ -327,7 +345,7 @@ class StreamConsumer:
             end = self._consumer.highwater(partition)
             if end is None:
                 return None
-            total += max(0, end - self._consumer.position(partition, timeout_ms=1000))
+            total += max(0, end - position_of(self._consumer, partition, POSITION_MS))
         return total
 
     def close(self) -> None:

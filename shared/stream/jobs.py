@@ -21,6 +21,8 @@ class Limits(Struct, frozen=True):
 
     `drain_timeout_s`: how long a stop waits for messages in flight. `handover_timeout_s`: how long
     a revoked partition is kept for the same reason; no other member reads it meanwhile.
+    `handover_grace_s`: after this time they are moved, so that others can read it (move.py), to
+    `handover_topic`, if there is one; it must be among the topics that the worker reads.
     """
 
     max_in_flight: int = 2_000
@@ -29,6 +31,8 @@ class Limits(Struct, frozen=True):
     commit_interval_s: float = 0.1
     drain_timeout_s: float = 60.0
     handover_timeout_s: float = 90.0
+    handover_grace_s: float = 2.0
+    handover_topic: str = ""
 
 
 class AssignedPartition:

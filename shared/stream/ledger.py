@@ -149,9 +149,9 @@ class PartitionLedger:
 
     def settle(self, offset: int, index: int) -> bool:
         """Mark one message as settled; return False if it was not in flight (settled before)."""
-        entry = self._open.get(offset)
-        if entry is None or index >= entry.count or entry.bits >> index & 1:
+        if not self.is_open(offset, index):
             return False
+        entry = self._open[offset]
         entry.bits |= 1 << index
         entry.left -= 1
         self.in_flight -= 1
@@ -159,6 +159,11 @@ class PartitionLedger:
             del self._open[offset]
             self._open_packs -= entry.count > 1
         return True
+
+    def is_open(self, offset: int, index: int) -> bool:
+        """Whether this message is in flight."""
+        entry = self._open.get(offset)
+        return entry is not None and index < entry.count and not entry.bits >> index & 1
 
     def low_water(self) -> int:
         """Return the lowest offset that is not completely settled: the offset to commit."""

@@ -16,17 +16,57 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Protocol
 
 from kafka.errors import KafkaError
-from kafka.structs import OffsetAndMetadata, TopicPartition
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from shared.runtime.failpoints import Failpoints
-from shared.stream.consumer import StreamConsumer
 from shared.stream.jobs import AssignedPartition, Job
-from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
+from shared.stream.move import Move, to_commit
+from shared.stream.transactions import Output, TransactionLost
 
 log = logging.getLogger(__name__)
+
+Offsets = Mapping[AssignedPartition, OffsetAndMetadata]
+
+
+class Transactions(Protocol):
+    """The transactions of one producer, as in transactions.py."""
+
+    def open(self) -> None:
+        """End or complete the last transaction. Raises TransactionLost."""
+        ...
+
+    def commit(
+        self,
+        outputs: Sequence[Output],
+        offsets: Mapping[TopicPartition, OffsetAndMetadata] | None = None,
+        group: ConsumerGroupMetadata | None = None,
+        placed: list[int] | None = None,
+    ) -> None:
+        """Write these records and offsets. Raises TransactionLost."""
+        ...
+
+
+class GroupMember(Protocol):
+    """A member of a consumer group, as in consumer.py."""
+
+    def membership(self) -> ConsumerGroupMetadata | None:
+        """Its present generation. Raises MembershipLost."""
+        ...
+
+    def committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
+        """The committed offset of a partition. Raises KafkaError."""
+        ...
+
+    def assignment(self) -> set[TopicPartition]:
+        """Its partitions."""
+        ...
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Read a partition from this offset on."""
+        ...
 
 
 class OutcomeWriter:
@@ -35,7 +75,7 @@ class OutcomeWriter:
     def __init__(
         self,
         service: str,
-        producer: TransactionalProducer,
+        producer: Transactions,
         failpoints: Failpoints,
         max_messages: int,
     ) -> None:
@@ -47,8 +87,12 @@ class OutcomeWriter:
         self._settled: deque[tuple[Job, Sequence[Output]]] = deque()
         # The outcomes of the transaction being written, until it is known to have committed.
         self._writing: list[tuple[Job, Sequence[Output]]] = []
-        # The offsets of a transaction whose result is unknown, and the holds they belong to.
-        self._doubt: Mapping[TopicPartition, tuple[AssignedPartition, OffsetAndMetadata]] = {}
+        self._finished: list[Job] = []
+        # Jobs to move and their shelf; the move whose transaction has an unknown result.
+        self._to_move: tuple[Sequence[Job], AssignedPartition] | None = None
+        self._moving: Move | None = None
+        # The offsets of a transaction with an unknown result, by partition.
+        self._doubt: Offsets = {}
 
     def settle(self, job: Job, outputs: Sequence[Output]) -> None:
         """Accept the outcome of a job: the records to write. Thread-safe."""
@@ -56,76 +100,127 @@ class OutcomeWriter:
 
     @property
     def waiting(self) -> int:
-        """The number of outcomes that are not known to have committed."""
-        return len(self._settled) + len(self._writing)
+        """The number of outcomes and moves that are not known to have committed."""
+        return len(self._settled) + len(self._writing) + self.is_moving
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether a move is not known to have committed or to have failed."""
+        return self._to_move is not None or self._moving is not None
+
+    def move(self, jobs: Sequence[Job], shelf: AssignedPartition) -> None:
+        """Move those of these jobs that are still in flight, with the next outcomes (move.py)."""
+        self._to_move = jobs, shelf
 
     def drop(self) -> None:
-        """Drop the outcomes of partitions that belong to another member."""
+        """Drop the outcomes and moves of partitions that belong to another member."""
         self._writing = [pair for pair in self._writing if not pair[0].assigned.gone]
-        self._doubt = {p: pair for p, pair in self._doubt.items() if not pair[0].gone}
+        self._doubt = {assigned: at for assigned, at in self._doubt.items() if not assigned.gone}
+        if not self._doubt:
+            self._moving = None
+        if self._to_move is not None and self._to_move[1].gone:
+            self._to_move = None
 
-    def write(self, consumer: StreamConsumer) -> list[Job]:
-        """Write the settled outcomes; return the finished jobs.
+    def take_finished(self) -> list[Job]:
+        """Return the jobs finished since the last call: with their outcome, or without need."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    def write(self, member: GroupMember) -> None:
+        """Write the settled outcomes, then carry out the move.
 
         Raises TransactionLost, in which case the outcomes are kept; MembershipLost.
         """
-        if consumer.membership() is None:
-            return []
-        done = self._resolve_doubt(consumer)
-        done += self._collect()
+        if member.membership() is None:
+            return
+        self._resolve_doubt(member)
+        self._collect()
         # Read after the doubt is resolved, which takes its time: a rebalance may have moved on.
         # What this member holds is its own in the next generation too, for each join names it.
-        membership = consumer.membership()
-        if not self._writing or membership is None:
-            return done
-        self._failpoints.hit(f"{self._service}.settled")
-        held = {job.assigned.partition: job.assigned for job, _ in self._writing}
-        offsets: dict[TopicPartition, Any] = {
-            partition: OffsetAndMetadata(
-                assigned.ledger.low_water(), assigned.ledger.metadata(), -1
-            )
-            for partition, assigned in held.items()
-        }
-        records = [output for _, outputs in self._writing for output in outputs]
-        try:
-            self._producer.commit(records, offsets, membership)
-        except TransactionLost:
-            self._doubt = {p: (held[p], offset) for p, offset in offsets.items()}
-            raise
-        return done + self._written()
+        membership = member.membership()
+        if membership is None:
+            return
+        if self._writing:
+            self._failpoints.hit(f"{self._service}.settled")
+            held = {job.assigned for job, _ in self._writing}
+            records = [output for _, outputs in self._writing for output in outputs]
+            self._commit(records, {each: to_commit(each.ledger) for each in held}, membership)
+            self._written()
+        if self._to_move is not None:
+            self._move(member, membership)
 
-    def _collect(self) -> list[Job]:
-        """Select settled outcomes for writing; return the jobs that need no record."""
-        idle: list[Job] = []
+    def _move(self, member: GroupMember, membership: ConsumerGroupMetadata) -> None:
+        assert self._to_move is not None
+        (jobs, shelf), self._to_move = self._to_move, None
+        jobs = [
+            job
+            for job in jobs
+            if not job.assigned.gone and job.assigned.ledger.is_open(job.offset, job.index)
+        ]
+        if not jobs:
+            return
+        move = self._moving = Move(jobs, shelf)
+        self._commit(move.copies(), move.offsets(), membership, move.placed)
+        self._moved(member)
+
+    def _commit(
+        self,
+        records: Sequence[Output],
+        offsets: Offsets,
+        membership: ConsumerGroupMetadata,
+        placed: list[int] | None = None,
+    ) -> None:
+        by_partition = {assigned.partition: offset for assigned, offset in offsets.items()}
+        try:
+            self._producer.commit(records, by_partition, membership, placed)
+        except TransactionLost:
+            self._doubt = offsets
+            raise
+
+    def _collect(self) -> None:
+        """Select settled outcomes for writing; jobs that need no record are finished."""
         while self._settled and len(self._writing) < self._max_messages:
             job, outputs = self._settled.popleft()
             if job.assigned.gone or not job.assigned.ledger.settle(job.offset, job.index):
-                idle.append(job)
+                self._finished.append(job)
                 continue
             self._writing.append((job, outputs))
-        return idle
 
-    def _resolve_doubt(self, consumer: StreamConsumer) -> list[Job]:
-        """Find out whether the lost transaction committed; if so, return the jobs it settled."""
+    def _resolve_doubt(self, member: GroupMember) -> None:
+        """Find out whether the lost transaction committed; if so, what it wrote is done."""
         if not self._doubt:
-            return []
-        partition, (_, wanted) = next(iter(self._doubt.items()))
+            return
+        assigned, wanted = next(iter(self._doubt.items()))
         try:
             # This ends or completes the old producer's transaction, so that the answer is final.
             self._producer.open()
-            found = consumer.committed(partition)
+            found = member.committed(assigned.partition)
         except KafkaError as error:
             raise TransactionLost(f"a transaction is in doubt: {error}") from error
         self._doubt = {}
-        if found is None or (found.offset, found.metadata or "") != (
+        has_committed = found is not None and (found.offset, found.metadata or "") == (
             wanted.offset,
             wanted.metadata,
-        ):
-            return []
-        log.info("%s: the transaction in doubt did commit", self._service)
-        return self._written()
+        )
+        if has_committed:
+            log.info("%s: the transaction in doubt did commit", self._service)
+        if self._moving is None:
+            if has_committed:
+                self._written()
+        elif has_committed:
+            self._moved(member)
+        else:
+            self._moving = None
 
-    def _written(self) -> list[Job]:
-        done = [job for job, _ in self._writing]
+    def _written(self) -> None:
+        self._finished += [job for job, _ in self._writing]
         self._writing.clear()
-        return done
+
+    def _moved(self, member: GroupMember) -> None:
+        move, self._moving = self._moving, None
+        assert move is not None
+        shelf = move.finish()
+        # This member does not read its own copies.
+        if shelf in member.assignment():
+            member.seek(shelf, move.placed[-1] + 1)
+        log.info("%s: moved %d messages in flight to %s/%d", self._service, len(move.jobs), *shelf)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
@@ -26,6 +26,9 @@ from shared.stream.client import ClientOptions, make_producer
 from shared.stream.client_events import ClientEvents, is_lost_with_its_topic
 from shared.stream.kafka_python.producing import discard
 from shared.stream.watchdog import Watchdog
+
+# After flush() all offsets are there, or an error is.
+PLACED_TIMEOUT_S: Final = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -102,10 +105,13 @@ class TransactionalProducer:
         outputs: Iterable[Output],
         offsets: Mapping[TopicPartition, OffsetAndMetadata] | None = None,
         group: ConsumerGroupMetadata | None = None,
+        placed: list[int] | None = None,
     ) -> None:
         """Write these records and offsets in one transaction. Raises TransactionLost.
 
-        Records that do not come from a topic have neither offsets nor a group.
+        Records that do not come from a topic have neither offsets nor a group. The offsets of the
+        records are appended to `placed` before anything could commit, so that they are known even
+        if the result of the transaction is not.
         """
         self.open()
         producer = self._producer
@@ -117,7 +123,7 @@ class TransactionalProducer:
                 if missing:
                     records = [output for output in records if output.topic not in missing]
             with self._watchdog.guard("transaction"):
-                self._run(producer, records, offsets, group)
+                self._run(producer, records, offsets, group, placed)
         except (KafkaError, AssertionError, RuntimeError) as error:
             # kafka-python reports some of its internal errors by the latter two.
             self._producer = None
@@ -134,6 +140,7 @@ class TransactionalProducer:
         outputs: Sequence[Output],
         offsets: Mapping[TopicPartition, OffsetAndMetadata] | None,
         group: ConsumerGroupMetadata | None,
+        placed: list[int] | None,
     ) -> None:
         hit, service = self._failpoints.hit, self._service
         producer.begin_transaction()
@@ -146,6 +153,9 @@ class TransactionalProducer:
                 partition = zlib.crc32(key) % len(producer.partitions_for(topic))
             futures.append(producer.send(topic, value, key, list(headers), partition))
         hit(f"{service}.produced")
+        if placed is not None:
+            producer.flush()
+            placed += [future.get(PLACED_TIMEOUT_S).offset for future in futures]
         if offsets:
             producer.send_offsets_to_transaction(dict(offsets), group)
         hit(f"{service}.offsets_sent")

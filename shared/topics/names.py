@@ -17,6 +17,7 @@ INTAKE_PREFIX: Final = "mail.intake."
 OUTBOUND_PREFIX: Final = "mail.outbound."
 DEFERRED_PREFIX: Final = "mail.deferred."
 RECEIVED: Final = "mail.received"
+HANDOVER: Final = "mail.handover"
 RETURNED: Final = "mail.returned"
 EVENTS: Final = "mail.events"
 CLIENT_EVENTS_PREFIX: Final = "mail.events."
@@ -29,7 +30,7 @@ STATEMENTS: Final = "billing.statements"
 
 # kafka-python matches a subscription pattern with re.match, so the end is anchored here.
 INTAKE_PATTERN: Final = r"^mail\.intake\.[a-z0-9][a-z0-9-]*$"
-DELIVER_PATTERN: Final = r"^mail\.(outbound|deferred)\.[a-z0-9-]+$"
+DELIVER_PATTERN: Final = r"^mail\.(handover|(outbound|deferred)\.[a-z0-9-]+)$"
 
 # The delay steps of the retry topics, by name, in seconds.
 DELAYS_S: Final[dict[str, int]] = {
@@ -123,6 +124,8 @@ def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
         _plan(RECEIVED, partitions),
         *(_plan(outbound(lane), partitions) for lane in lanes),
         *(_plan(deferred(delay), 2) for delay in DELAYS_S),
+        # As many as a lane has: a partition for each process that has one of the lane's.
+        _plan(HANDOVER, partitions),
         _plan(EVENTS, partitions),
         _plan(SUBMISSIONS, partitions),
         _plan(REFUSED, 1),
@@ -150,6 +153,7 @@ _STATE: Final = (CLIENTS, SUPPRESSIONS, CONTROL, STATEMENTS)
 # (retention, largest batch) by topic name, then by name prefix.
 _QUEUES: Final = {
     RECEIVED: (RECEIVED_RETENTION_MS, PACK_MAX_RECORD_BYTES),
+    HANDOVER: (OUTBOUND_RETENTION_MS, PACK_MAX_RECORD_BYTES),
     EVENTS: (EVENTS_RETENTION_MS, MAX_RECORD_BYTES),
     SUBMISSIONS: (SUBMISSIONS_RETENTION_MS, MAX_RECORD_BYTES),
     REFUSED: (REFUSED_RETENTION_MS, INTAKE_MAX_RECORD_BYTES),

@@ -28,9 +28,19 @@ class RunningWorker:
     """A worker with its own loop, whose handler waits briefly for each message."""
 
     def __init__(
-        self, bootstrap: str, name: str, source: str, target: str, *, static: bool = True
+        self,
+        bootstrap: str,
+        name: str,
+        source: str,
+        target: str,
+        *,
+        static: bool = True,
+        shelf: str = "",
+        drain_timeout_s: float = 20.0,
     ) -> None:
+        """`shelf`: the handover topic; "": none."""
         options = ClientOptions(bootstrap, name, static=static)
+        sources = (source, shelf) if shelf else (source,)
         self.stop = Stop()
         self.target = target
         self.attempted: list[str] = []
@@ -39,10 +49,15 @@ class RunningWorker:
         self.is_slow: Callable[[Job], bool] = lambda job: False
         self.worker = Worker(
             "deliver",
-            lambda: StreamConsumer(options, f"g.{source}", topics=(source,), keeps_claims=True),
+            lambda: StreamConsumer(options, f"g.{source}", sources, keeps_claims=True),
             TransactionalProducer(options, f"deliver.{source}", Failpoints.none(), Watchdog()),
             Failpoints.none(),
-            Limits(max_in_flight=500, commit_messages=100, drain_timeout_s=20),
+            Limits(
+                max_in_flight=500,
+                commit_messages=100,
+                drain_timeout_s=drain_timeout_s,
+                handover_topic=shelf,
+            ),
         )
         self.loop = uvloop.new_event_loop()
         self.loop_thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -74,8 +89,13 @@ class RunningWorker:
         self.stop.set()
         self.thread.join(PATIENCE_S)
         assert not self.thread.is_alive()
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.loop.call_soon_threadsafe(self._end_loop)
         self.loop_thread.join()
+
+    def _end_loop(self) -> None:
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+        self.loop.call_soon(self.loop.stop)
 
 
 def ids_of_pack(number: int) -> list[str]:

@@ -1,0 +1,178 @@
+"""The handover of partitions to other members, when one joins or this one stops.
+
+Messages that have not begun are dropped; those that have begun are finished and committed while
+polling and heartbeats continue. Those that still run after `handover_grace_s` are moved to a shelf,
+a partition of the handover topic that this member has (move.py), so that another member can read
+their partition. Without a shelf the partition stays with this member until they are finished, at
+most `handover_timeout_s`.
+
+Owns: the partitions being handed over, and the shelf. Does not own: reading (worker_session.py),
+how a move commits (outcome_writer.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Set
+
+from kafka.errors import KafkaError
+from kafka.structs import TopicPartition
+from msgspec import Struct
+
+from shared.stream.consumer import StreamConsumer
+from shared.stream.holdings import Holdings
+from shared.stream.jobs import AssignedPartition, Limits
+from shared.stream.outcome_writer import OutcomeWriter
+from shared.stream.transactions import TransactionLost
+
+log = logging.getLogger(__name__)
+
+
+class _Handover(Struct):
+    """A partition that is drained since `since` (monotonic seconds)."""
+
+    assigned: AssignedPartition
+    since: float
+
+
+class Handovers:
+    """The partitions that one member gives up. Use it only in the Kafka thread."""
+
+    def __init__(
+        self,
+        consumer: StreamConsumer,
+        outcomes: OutcomeWriter,
+        holdings: Holdings,
+        limits: Limits,
+    ) -> None:
+        self._consumer = consumer
+        self._outcomes = outcomes
+        self._holdings = holdings
+        self._limits = limits
+        self._draining: dict[TopicPartition, _Handover] = {}
+        # Partitions that came back while they were drained; read again from the committed offset.
+        self._returned: set[TopicPartition] = set()
+        # The last one used. It is kept until nothing has to be moved any more.
+        self._shelf: AssignedPartition | None = None
+        self._stopping_since: float | None = None
+        self._has_left = False
+
+    def unreadable(self) -> Set[TopicPartition]:
+        """The partitions that must not be read, even if they are assigned."""
+        return self._draining.keys() | self._returned
+
+    def stop(self) -> None:
+        """Begin to drain everything: this process stops."""
+        self._stopping_since = time.monotonic()
+        for assigned in self._holdings.reading.values():
+            self._holdings.close(assigned)
+
+    def begin(self) -> list[TopicPartition]:
+        """Begin to drain the partitions revoked since the last call; return them."""
+        revoked = self._consumer.take_revoked()
+        for partition in revoked:
+            self._returned.discard(partition)
+            assigned = self._holdings.reading.pop(partition, None)
+            if assigned is not None:
+                self._holdings.close(assigned)
+                self._draining[partition] = _Handover(assigned, time.monotonic())
+            elif partition not in self._draining:
+                self._consumer.release([partition])
+        return revoked
+
+    def hasten(self) -> None:
+        """Move what takes long. Raises TransactionLost."""
+        self._leave_if_slow()
+        self._move_if_slow()
+
+    def finish(self) -> None:
+        """Release the partitions that are drained or whose time is over. Raises TransactionLost."""
+        if self._returned:
+            self._reread_returned()
+        if not self._draining or self._outcomes.is_moving:
+            return
+        in_use = {job.assigned for job in self._holdings.in_flight}
+        # The shelves come last, because messages of the others may still be moved there.
+        for partition in sorted(self._draining, key=self._is_shelf):
+            if self._is_shelf(partition) and not all(map(self._is_shelf, self._draining)):
+                return
+            handover = self._draining[partition]
+            if handover.assigned in in_use:
+                if time.monotonic() < handover.since + self._limits.handover_timeout_s:
+                    continue
+                log.warning("%s/%d is released before it is drained", *partition)
+            self._release(partition)
+
+    def close(self) -> None:
+        """Drop what is drained: another member works on it."""
+        for handover in self._draining.values():
+            self._holdings.close(handover.assigned)
+            self._holdings.drop(handover.assigned)
+
+    def _release(self, partition: TopicPartition) -> None:
+        self._holdings.drop(self._draining.pop(partition).assigned)
+        self._outcomes.drop()
+        if partition in self._consumer.assignment() and not self._has_left:
+            self._returned.add(partition)
+        self._consumer.release([partition])
+
+    def _reread_returned(self) -> None:
+        """Rewind partitions that came back to the offsets committed while they were drained."""
+        try:
+            self._consumer.rewind(self._returned)
+        except KafkaError as error:
+            raise TransactionLost(f"committed offsets: {error}") from error
+        self._returned.clear()
+
+    def _leave_if_slow(self) -> None:
+        """Let other members have the partitions of a stopping process that takes a while."""
+        since = self._stopping_since
+        if since is None or self._has_left or not self._is_slow(since):
+            return
+        if not self._holdings.in_flight:
+            return
+        self._shelf = self._find_shelf()
+        for partition, assigned in self._holdings.reading.items():
+            self._draining[partition] = _Handover(assigned, since)
+        self._holdings.reading.clear()
+        self._consumer.leave(self._draining)
+        self._has_left = True
+
+    def _move_if_slow(self) -> None:
+        """Move what is still in flight on drained partitions, so that others can read them."""
+        if self._outcomes.is_moving or not self._consumer.has_lease():
+            return
+        slow = {
+            handover.assigned
+            for partition, handover in self._draining.items()
+            if not self._is_shelf(partition) and self._is_slow(handover.since)
+        }
+        jobs = [job for job in self._holdings.in_flight if job.assigned in slow] if slow else []
+        if not jobs:
+            return
+        self._shelf = self._find_shelf()
+        if self._shelf is not None:
+            self._outcomes.move(jobs, self._shelf)
+
+    def _find_shelf(self) -> AssignedPartition | None:
+        """A partition of the handover topic on which everything is read; None if there is none.
+
+        Rather one that stays with this member than one that it used before.
+        """
+        # After leave(), none is its own but those that it claims.
+        own = set() if self._has_left else self._consumer.assignment()
+        try:
+            for partition in sorted(own - self.unreadable()):
+                if self._is_shelf(partition) and self._consumer.has_read_all(partition):
+                    return self._holdings.partition(partition)
+        except KafkaError as error:
+            raise TransactionLost(f"a partition for messages in flight: {error}") from error
+        return None if self._shelf is None or self._shelf.gone else self._shelf
+
+    def _is_shelf(self, partition: TopicPartition) -> bool:
+        topic: str = partition.topic
+        return topic == self._limits.handover_topic
+
+    def _is_slow(self, since: float) -> bool:
+        return time.monotonic() - since >= self._limits.handover_grace_s
