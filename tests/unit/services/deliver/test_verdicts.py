@@ -1,4 +1,4 @@
-"""The meaning of a server's replies after TLS has failed, and of our own faults."""
+"""The meaning of each way in which an attempt can end, TLS faults and our own among them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,23 @@ import pytest
 from msgspec.structs import replace
 
 from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered
-from services.deliver.core.attempt.results import ConnectionInfo
-from services.deliver.core.attempt.verdicts import after_fault, answered, unanswered
-from shared.smtp.events import Stage
+from services.deliver.core.attempt.results import (
+    Broken,
+    ConnectFault,
+    ConnectionInfo,
+    NoConnection,
+    Refusal,
+    TransactionResult,
+)
+from services.deliver.core.attempt.verdicts import (
+    OutcomeRules,
+    after_fault,
+    answered,
+    is_answer,
+    unanswered,
+)
+from shared.smtp.client.session import Unsendable
+from shared.smtp.events import Finished, Stage
 from shared.smtp.reply import make_reply
 
 FAULT = "454 4.7.0 TLS not available"
@@ -60,3 +74,66 @@ def test_what_was_known_before_a_fault_of_our_own_stays_without_the_servers_text
     after = after_fault(KeyError("x"), bounced)
     assert isinstance(after, Bounced)
     assert (after.reply, after.enhanced, after.dispatched) == ("", "5.1.1", True)
+
+
+# How a transaction ended; the kind of outcome; dispatched, which is billed; in doubt.
+TRANSACTIONS = [
+    (Finished(Stage.CONTENT, make_reply(250, "2.0.0 queued")), Delivered, True, False),
+    (Finished(Stage.MAIL, make_reply(550, "5.7.1 no")), Bounced, True, False),
+    (Finished(Stage.RCPT, make_reply(450, "4.2.1 later")), Deferred, True, False),
+    (Broken("reset", answered=False, in_doubt=False), Deferred, False, False),
+    (Broken("reset", answered=False, in_doubt=True), Deferred, False, True),
+    (Unsendable.SMTPUTF8, Bounced, False, False),
+]
+
+
+@pytest.mark.parametrize(("result", "kind", "dispatched", "in_doubt"), TRANSACTIONS)
+def test_each_end_of_a_transaction_has_its_outcome(
+    result: TransactionResult, kind: type, dispatched: bool, in_doubt: bool
+) -> None:
+    outcome = OutcomeRules(()).transaction(result, False, ConnectionInfo("mx"))
+    assert isinstance(outcome, kind)
+    if isinstance(outcome, Deferred | Bounced):
+        assert (outcome.dispatched, outcome.site) == (dispatched, "mx")
+    if isinstance(outcome, Deferred):
+        assert outcome.in_doubt is in_doubt
+
+
+def test_a_connection_that_breaks_after_an_earlier_answer_has_been_dispatched() -> None:
+    broken = Broken("reset", answered=False, in_doubt=False)
+    outcome = OutcomeRules(()).transaction(broken, True, ConnectionInfo("mx"))
+    assert isinstance(outcome, Deferred)
+    assert outcome.dispatched
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (Refusal(Stage.CONNECT, make_reply(554, "5.7.1 go away")), "554 5.7.1 go away"),
+        (Refusal(Stage.EHLO, make_reply(421, "4.3.2 later")), "421 4.3.2 later"),
+        (NoConnection("refused"), "No connection: refused"),
+    ],
+)
+def test_no_failure_to_connect_bounces_the_message_or_is_billed(
+    fault: ConnectFault, reason: str
+) -> None:
+    outcome = OutcomeRules(()).no_connection(fault, False, "mx")
+    assert isinstance(outcome, Deferred)
+    assert reason in outcome.reason
+    assert (outcome.dispatched, outcome.site) == (False, "mx")
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (Finished(Stage.MAIL, make_reply(450, "later")), True),
+        (Finished(Stage.RSET, make_reply(421, "closing")), False),
+        (Broken("reset", answered=True, in_doubt=False), True),
+        (Broken("reset", answered=False, in_doubt=False), False),
+        (Unsendable.SENDER, False),
+    ],
+)
+def test_only_an_answer_to_mail_or_rcpt_is_an_answer(
+    result: TransactionResult, expected: bool
+) -> None:
+    assert is_answer(result) is expected
