@@ -1,4 +1,4 @@
-"""`python -m tools.docs settings | contracts`: writes the generated reference pages.
+"""`python -m tools.docs settings | contracts | references`: writes the generated reference pages.
 
 A test fails if a page differs from the output of this module (tests/contract/test_docs.py).
 """
@@ -20,6 +20,7 @@ from cli.stack.environment import SERVICES
 from shared.registry.file import schema as clients_schema
 from shared.settings.loader import PREFIX
 from tools import asyncapi
+from tools import references as pages
 
 SETTINGS_PAGE: Final = paths.ROOT / "docs" / "settings.md"
 CONTRACT_PAGE: Final = paths.ROOT / "docs" / "contracts" / "asyncapi.yaml"
@@ -56,6 +57,14 @@ def contracts() -> None:
     """Write docs/contracts/: the topics and their records, and the schema of clients.yaml."""
     write(CONTRACT_PAGE, asyncapi.page())
     write(CLIENTS_PAGE, clients_schema.page())
+
+
+@main.command()
+def references() -> None:
+    """Write docs/metrics.md, docs/replies.md and the index of docs/decisions/."""
+    write(pages.METRICS_PAGE, pages.metrics_page())
+    write(pages.REPLIES_PAGE, pages.replies_page())
+    write(pages.DECISIONS_PAGE, pages.decisions_page())
 
 
 def write(page: Path, text: str) -> None:

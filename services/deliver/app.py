@@ -20,7 +20,6 @@ from services.deliver.core.pool.planner import PoolLimits
 from services.deliver.core.routing.sites import RouteError, Routes
 from services.deliver.edge.attempt.attempts import (
     FAILED,
-    FAILED_HELP,
     Attempts,
     Sender,
     due_at_ms,
@@ -38,6 +37,7 @@ from shared.runtime.errors import UsageError
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import OK
 from shared.runtime.service_cli import Running
+from shared.runtime.telemetry import Metric
 from shared.stream.jobs import Handler, Limits
 from shared.stream.kit import StreamKit
 from shared.stream.worker import Worker
@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 
 # The lane that is always there; validate makes the others, since it chooses them.
 LANES: Final = ("default",)
+CONNECTIONS: Final = Metric("sluice_deliver_connections", "Open SMTP connections.")
 TO_THE_INTERNET: Final = (
     "deliver.routes has no route for `*`: messages go to the mail servers of their recipients on"
     " the internet; set deliver.reach_internet = true to confirm this"
@@ -138,15 +139,13 @@ async def _deliver(
     )
     sender: Sender = SigningSender(pools, outward.signer) if outward.signer else pools
     pools.start()
-    running.counters.watch(
-        "sluice_deliver_connections", "Open SMTP connections.", lambda: float(pools.connections)
-    )
+    running.counters.watch(CONNECTIONS, lambda: float(pools.connections))
     attempts = Attempts(
         worker,
         sender,
         running.clock,
         RetryTimes(deliver.retry_time_scale, deliver.in_doubt_delay_s),
-        running.counters.counter(FAILED, FAILED_HELP),
+        running.counters.counter(FAILED),
     )
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     thread = threading.Thread(

@@ -7,9 +7,10 @@ limited: beyond MAX_LABEL_SETS a new one is counted under `other`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
+from msgspec import Struct
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
@@ -20,6 +21,15 @@ MAX_LABEL_SETS: Final = 1_000
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 Labels = tuple[str, ...]
+Observing = Callable[[CallbackOptions], Iterable[Observation]]
+
+
+class Metric(Struct, frozen=True):
+    """A metric's name, its meaning and its labels; a counter's name is without `_total`."""
+
+    name: str
+    meaning: str
+    labels: Labels = ()
 
 
 class Counter:
@@ -80,30 +90,28 @@ class Counters:
         self._meter = self._provider.get_meter("sluice")
         self._declared: dict[str, str] = {}
 
-    def counter(self, name: str, help_line: str, labels: Sequence[str] = ()) -> Counter:
-        """Declare a counter; `name` is without `_total`, which the export adds."""
-        counter = Counter(len(labels))
-        self._declared[f"{name}_total"] = f"{help_line}\n# TYPE {name}_total counter"
-        callback = _observe(counter.values, tuple(labels))
-        self._meter.create_observable_counter(name, [callback], description=help_line)
+    def counter(self, metric: Metric) -> Counter:
+        """Declare a counter; the export adds `_total` to its name."""
+        counter = Counter(len(metric.labels))
+        name = metric.name
+        self._declared[f"{name}_total"] = f"{metric.meaning}\n# TYPE {name}_total counter"
+        callback = _observe(counter.values, metric.labels)
+        self._meter.create_observable_counter(name, [callback], description=metric.meaning)
         return counter
 
-    def gauge(self, name: str, help_line: str, labels: Sequence[str] = ()) -> Gauge:
+    def gauge(self, metric: Metric) -> Gauge:
         """Declare a gauge whose value is set."""
-        gauge = Gauge(len(labels))
-        self._declare_gauge(name, help_line)
-        callback = _observe(gauge.values, tuple(labels))
-        self._meter.create_observable_gauge(name, [callback], description=help_line)
+        gauge = Gauge(len(metric.labels))
+        self._declare_gauge(metric, _observe(gauge.values, metric.labels))
         return gauge
 
-    def watch(self, name: str, help_line: str, read: Callable[[], float]) -> None:
+    def watch(self, metric: Metric, read: Callable[[], float]) -> None:
         """Declare a gauge whose value is read at export, in another thread."""
 
         def callback(_options: CallbackOptions) -> Iterable[Observation]:
             return [Observation(read())]
 
-        self._declare_gauge(name, help_line)
-        self._meter.create_observable_gauge(name, [callback], description=help_line)
+        self._declare_gauge(metric, callback)
 
     def text(self) -> bytes:
         """Return all numbers in Prometheus' text format, and the names of those without a value."""
@@ -115,16 +123,15 @@ class Counters:
         ]
         return text + "".join(unseen).encode()
 
-    def _declare_gauge(self, name: str, help_line: str) -> None:
-        self._declared[name] = f"{help_line}\n# TYPE {name} gauge"
+    def _declare_gauge(self, metric: Metric, callback: Observing) -> None:
+        self._declared[metric.name] = f"{metric.meaning}\n# TYPE {metric.name} gauge"
+        self._meter.create_observable_gauge(metric.name, [callback], description=metric.meaning)
 
     def close(self) -> None:
         self._provider.shutdown()
 
 
-def _observe(
-    values: dict[Labels, int] | dict[Labels, float], names: Labels
-) -> Callable[[CallbackOptions], Iterable[Observation]]:
+def _observe(values: dict[Labels, int] | dict[Labels, float], names: Labels) -> Observing:
     def callback(_options: CallbackOptions) -> Iterable[Observation]:
         # list() of a dict is atomic; meanwhile the counting thread may add a label set.
         return [

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+import services
+import shared
+from shared.runtime.telemetry import Metric
 from shared.stream import outputs
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.topics import names
 from shared.topics.records import EventType
 from tests.contract.golden import EVENT, TALLY
 from tools import asyncapi
+from tools import references as pages
 from tools.docs import CONTRACT_PAGE, SETTINGS_PAGE, settings_page
 
 
@@ -19,6 +28,35 @@ def test_docs_settings_is_what_the_settings_say() -> None:
     assert SETTINGS_PAGE.read_text("utf-8") == settings_page(), (
         "regenerate it: python -m tools.docs settings"
     )
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        (pages.METRICS_PAGE, pages.metrics_page),
+        (pages.REPLIES_PAGE, pages.replies_page),
+        (pages.DECISIONS_PAGE, pages.decisions_page),
+    ],
+    ids=["metrics", "replies", "decisions"],
+)
+def test_the_reference_pages_are_what_the_code_and_the_files_say(
+    page: Path, text: Callable[[], str]
+) -> None:
+    assert page.read_text("utf-8") == text(), "regenerate it: python -m tools.docs references"
+
+
+def test_every_metric_that_a_module_declares_is_on_the_page() -> None:
+    declared = {
+        value.name
+        for root in (services, shared)
+        for info in pkgutil.walk_packages(root.__path__, f"{root.__name__}.")
+        if not info.name.endswith("__main__")
+        for value in vars(importlib.import_module(info.name)).values()
+        if isinstance(value, Metric)
+    }
+    page = pages.metrics_page()
+    assert len(declared) > 10
+    assert {name for name in declared if f"`{name}" not in page} == set()
 
 
 def test_every_setting_says_what_it_does() -> None:

@@ -25,13 +25,14 @@ import uvloop
 from msgspec import Struct
 from shared.settings.sections import RuntimeSettings, TelemetrySettings
 from shared.runtime.service_cli import run_service
+from shared.runtime.telemetry import Metric
 
 class Settings(Struct, frozen=True):
     runtime: RuntimeSettings = RuntimeSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
 def serve(settings, running):
-    running.counters.counter("sluice_seen", "Seen.", ("lane",)).add(3, "gmail")
+    running.counters.counter(Metric("sluice_seen", "Seen.", ("lane",))).add(3, "gmail")
     running.health.add_ready("kafka", lambda: "away")
     uvloop.run(running.stop.wait_async())
     while settings.runtime.instance == "stuck":

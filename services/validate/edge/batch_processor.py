@@ -19,7 +19,7 @@ from services.validate.edge.submission_keys import Run
 from shared.registry.client import Client
 from shared.registry.lookup import Clients, find_clients, require_whole
 from shared.runtime.clock import Clock
-from shared.runtime.telemetry import Counter, Counters
+from shared.runtime.telemetry import Counter, Counters, Metric
 from shared.stream import outputs
 from shared.stream.consumer import Record
 from shared.stream.transactions import Output
@@ -31,11 +31,16 @@ from shared.topics.submission_keys import Answer, Claim, New, claim_of, encode_r
 log = logging.getLogger(__name__)
 
 SERVICE: Final = "validate"
-DUPLICATES: Final = "sluice_validate_duplicates"
-DUPLICATES_HELP: Final = "Submissions that came before and are not sent again, by client."
-UNKNOWN_LANES: Final = "sluice_validate_unknown_lanes"
-UNKNOWN_LANES_HELP: Final = (
-    "Messages sent by the lane default because their client names one that is not configured."
+DUPLICATES: Final = Metric(
+    "sluice_validate_duplicates",
+    "Submissions that came before and are not sent again.",
+    ("client",),
+)
+UNKNOWN_LANES: Final = Metric(
+    "sluice_validate_unknown_lanes",
+    "Messages sent through the lane default because validate.lanes does not have the lane of their"
+    " client.",
+    ("client", "lane"),
 )
 # Clients and lanes for which a warning was logged; beyond this number the oldest are forgotten
 # and may be logged again.
@@ -61,8 +66,8 @@ class Metrics(Struct, frozen=True):
 def register_metrics(counters: Counters) -> Metrics:
     """Declare the metrics of the batches."""
     return Metrics(
-        counters.counter(DUPLICATES, DUPLICATES_HELP, ("client",)),
-        counters.counter(UNKNOWN_LANES, UNKNOWN_LANES_HELP, ("client", "lane")),
+        counters.counter(DUPLICATES),
+        counters.counter(UNKNOWN_LANES),
     )
 
 

@@ -19,7 +19,7 @@ from services.deliver.core.attempt.plan import Plan, Timing, expire, has_expired
 from services.deliver.core.attempt.retry import RetryTimes
 from services.deliver.core.attempt.verdicts import after_fault
 from shared.runtime.clock import Clock
-from shared.runtime.telemetry import Counter
+from shared.runtime.telemetry import Counter, Metric
 from shared.stream import outputs
 from shared.stream.consumer import Record
 from shared.stream.jobs import Job
@@ -31,8 +31,11 @@ from shared.topics.records import Envelope, Message
 log = logging.getLogger(__name__)
 
 SERVICE: Final = "deliver"
-FAILED: Final = "sluice_deliver_failed_attempts"
-FAILED_HELP: Final = "Attempts that ended with a fault of the code; each message was deferred."
+FAILED: Final = Metric(
+    "sluice_deliver_failed_attempts",
+    "Attempts that ended with a programming error. Each message was deferred; the log has the"
+    " traceback.",
+)
 UNREADABLE: Final = "unreadable"
 
 

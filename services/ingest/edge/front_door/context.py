@@ -14,21 +14,23 @@ from services.ingest.edge.smtp_server.context import ServerContext
 from shared.registry.client import Client
 from shared.runtime.clock import Clock
 from shared.runtime.failpoints import Failpoints
-from shared.runtime.telemetry import Counter, Counters
+from shared.runtime.telemetry import Counter, Counters, Metric
 from shared.topics.records import Facts, MailEvent, Message
 
-ACCEPTED: Final = "sluice_ingest_door_accepted"
-DUPLICATES: Final = "sluice_ingest_door_duplicates"
-REFUSED: Final = "sluice_ingest_door_refused"
-DEFERRED: Final = "sluice_ingest_door_deferred"
-FAILED_LOGINS: Final = "sluice_ingest_door_failed_logins"
-HELP: Final = {
-    ACCEPTED: "Messages answered with 250, by client.",
-    DUPLICATES: "Messages answered with 250 that are duplicates and not sent again, by client.",
-    REFUSED: "Messages refused after DATA, by client.",
-    DEFERRED: "Messages answered with 451 because Kafka did not acknowledge, by client.",
-    FAILED_LOGINS: "Logins refused.",
-}
+_BY_CLIENT: Final = ("client",)
+ACCEPTED: Final = Metric("sluice_ingest_door_accepted", "Messages answered with 250.", _BY_CLIENT)
+DUPLICATES: Final = Metric(
+    "sluice_ingest_door_duplicates",
+    "Messages answered with 250 that are duplicates and not sent again.",
+    _BY_CLIENT,
+)
+REFUSED: Final = Metric("sluice_ingest_door_refused", "Messages refused after DATA.", _BY_CLIENT)
+DEFERRED: Final = Metric(
+    "sluice_ingest_door_deferred",
+    "Messages answered with 451 because Kafka did not acknowledge.",
+    _BY_CLIENT,
+)
+FAILED_LOGINS: Final = Metric("sluice_ingest_door_failed_logins", "Logins refused.")
 
 
 class ClientLimits(Struct, frozen=True):
@@ -52,16 +54,12 @@ class FrontDoorMetrics(Struct, frozen=True):
 
 def register_metrics(counters: Counters) -> FrontDoorMetrics:
     """Register the counters of the front door."""
-
-    def by_client(name: str) -> Counter:
-        return counters.counter(name, HELP[name], ("client",))
-
     return FrontDoorMetrics(
-        accepted=by_client(ACCEPTED),
-        duplicates=by_client(DUPLICATES),
-        refused=by_client(REFUSED),
-        deferred=by_client(DEFERRED),
-        failed_logins=counters.counter(FAILED_LOGINS, HELP[FAILED_LOGINS]),
+        accepted=counters.counter(ACCEPTED),
+        duplicates=counters.counter(DUPLICATES),
+        refused=counters.counter(REFUSED),
+        deferred=counters.counter(DEFERRED),
+        failed_logins=counters.counter(FAILED_LOGINS),
     )
 
 

@@ -45,7 +45,7 @@ from services.ingest.edge.front_door.session_policy import SessionPolicy
 from services.ingest.edge.front_door.withdrawals import Withdrawals
 from services.ingest.edge.smtp_server.connection import SmtpConnection
 from services.ingest.edge.smtp_server.context import Connection, ServerContext
-from services.ingest.edge.smtp_server.listener import HELP, OPEN, TURNED_AWAY, Listener
+from services.ingest.edge.smtp_server.listener import OPEN, TURNED_AWAY, Listener
 from services.ingest.settings import IngestSettings
 from shared.mail.headers import scan
 from shared.registry.client import Client
@@ -150,7 +150,7 @@ class FrontDoor:
         policy = Probe("redis policy", partial(policy_fault, policy_client(self._redis.url)))
         policy.start()
         health.add_ready("redis_policy", policy.fault)
-        self._running.counters.watch(OPEN, HELP[OPEN], lambda: float(self._limiter.count))
+        self._running.counters.watch(OPEN, lambda: float(self._limiter.count))
         self._listener = Listener(
             context.server,
             self._limiter,
@@ -190,7 +190,7 @@ class FrontDoor:
             options=server_options(settings),
             limits=time_limits(settings),
             tls=lambda: self._certificates.context,
-            turned_away=counters.counter(TURNED_AWAY, HELP[TURNED_AWAY], ("reason",)),
+            turned_away=counters.counter(TURNED_AWAY),
             connections=self,
         )
         return FrontDoorContext(

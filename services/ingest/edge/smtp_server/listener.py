@@ -35,6 +35,7 @@ from services.ingest.core.smtp_server.connection_limiter import (
 )
 from services.ingest.core.smtp_server.rates import is_listed, plain_address
 from services.ingest.edge.smtp_server.context import ServerContext
+from shared.runtime.telemetry import Metric
 from shared.smtp.reply import Reply, encode_reply
 
 log = logging.getLogger(__name__)
@@ -53,12 +54,15 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 # "Every address" includes IPv6 addresses, also on a machine without IPv6.
 _NOT_HERE: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
-TURNED_AWAY: Final = "sluice_ingest_door_turned_away"
-OPEN: Final = "sluice_ingest_door_connections"
-HELP: Final = {
-    TURNED_AWAY: "Connections ended at a limit, in a handshake or at a proxy header, by reason.",
-    OPEN: "Open SMTP connections, including those in a TLS handshake.",
-}
+TURNED_AWAY: Final = Metric(
+    "sluice_ingest_door_turned_away",
+    "Connections ended at a limit, in a handshake or at a proxy header.",
+    ("reason",),
+)
+OPEN: Final = Metric(
+    "sluice_ingest_door_connections",
+    "Open SMTP connections, including those in a TLS handshake.",
+)
 # Reasons beside the limits.
 HEADER: Final = "proxy header"
 HANDSHAKE: Final = "handshake"

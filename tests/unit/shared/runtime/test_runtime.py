@@ -17,7 +17,7 @@ from shared.runtime.failpoints import Failpoints
 from shared.runtime.health import judge
 from shared.runtime.lifecycle import Stop, run_main
 from shared.runtime.log import QUIET_S, JsonFormatter, Seldom, TextFormatter
-from shared.runtime.telemetry import MAX_LABEL_SETS, Counters
+from shared.runtime.telemetry import MAX_LABEL_SETS, Counters, Metric
 from shared.settings.loader import Fault, SettingsError
 
 
@@ -164,12 +164,12 @@ def counters() -> Counters:
 
 
 def test_counters_and_gauges_come_out_in_prometheus_text(counters: Counters) -> None:
-    settled = counters.counter("sluice_settled", "Messages settled.", ("lane", "outcome"))
+    settled = counters.counter(Metric("sluice_settled", "Messages settled.", ("lane", "outcome")))
     settled.add(2, "gmail", "delivered")
     settled.add(1, "gmail", "delivered")
-    counters.counter("sluice_untouched", "Nothing yet.")
-    counters.gauge("sluice_lag", "Messages behind.").set(7)
-    counters.watch("sluice_open", "Connections open.", lambda: 4)
+    counters.counter(Metric("sluice_untouched", "Nothing yet."))
+    counters.gauge(Metric("sluice_lag", "Messages behind.")).set(7)
+    counters.watch(Metric("sluice_open", "Connections open."), lambda: 4)
     lines = counters.text().decode().splitlines()
     assert "# HELP sluice_settled_total Messages settled." in lines
     assert "# TYPE sluice_settled_total counter" in lines
@@ -181,8 +181,8 @@ def test_counters_and_gauges_come_out_in_prometheus_text(counters: Counters) -> 
 
 
 def test_label_sets_are_bounded(counters: Counters) -> None:
-    seen = counters.counter("sluice_seen", "Seen.", ("site",))
-    level = counters.gauge("sluice_level", "Level.", ("site",))
+    seen = counters.counter(Metric("sluice_seen", "Seen.", ("site",)))
+    level = counters.gauge(Metric("sluice_level", "Level.", ("site",)))
     for number in range(MAX_LABEL_SETS + 50):
         seen.add(1, f"site-{number}")
         level.set(1, f"site-{number}")
