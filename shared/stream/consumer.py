@@ -20,12 +20,10 @@ The only callback on the client's I/O thread just notes partitions, so heartbeat
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
-from kafka import ConsumerRebalanceListener
 from kafka.errors import FencedInstanceIdError, KafkaError
 from kafka.structs import (
     ConsumerGroupMetadata,
@@ -47,6 +45,7 @@ from shared.stream.kafka_python.claims import (
 )
 from shared.stream.kafka_python.membership import Membership
 from shared.stream.kafka_python.polling import poll, subscribe
+from shared.stream.rebalance_listener import RebalanceListener, names_of
 
 log = logging.getLogger(__name__)
 
@@ -76,55 +75,6 @@ class Record(Protocol):
     headers: Sequence[tuple[str, bytes]]
 
 
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Notes revoked partitions. It runs on the client's I/O thread, so it does nothing else."""
-
-    def __init__(self, assignor: ClaimingAssignor, keeps_claims: bool) -> None:
-        self._assignor = assignor
-        self._keeps_claims = keeps_claims
-        self._lock = threading.Lock()
-        self._revoked: list[TopicPartition] = []
-        # How often each partition was revoked or lost.
-        self.losses: dict[TopicPartition, int] = {}
-
-    def take_revoked(self) -> list[TopicPartition]:
-        """Return the partitions revoked since the last call."""
-        with self._lock:
-            revoked, self._revoked = self._revoked, []
-        return revoked
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        partitions = sorted(revoked)
-        if not partitions:
-            return
-        log.info("partitions revoked: %s", _names(partitions))
-        if self._keeps_claims:
-            # Must happen before the follow-up join is sent, or another member may get them.
-            self._assignor.claim(partitions)
-            with self._lock:
-                self._revoked += partitions
-        self._count(partitions)
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        partitions = sorted(assigned)
-        if partitions:
-            log.info("partitions assigned: %s", _names(partitions))
-
-    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
-        partitions = sorted(lost)
-        if partitions:
-            log.warning("partitions lost: %s", _names(partitions))
-            self._count(partitions)
-
-    def _count(self, partitions: Sequence[TopicPartition]) -> None:
-        for partition in partitions:
-            self.losses[partition] = self.losses.get(partition, 0) + 1
-
-
-def _names(partitions: Sequence[TopicPartition]) -> str:
-    return " ".join(f"{topic}/{partition}" for topic, partition in partitions)
-
-
 class StreamConsumer:
     """One member of a consumer group over a list of topics or a pattern."""
 
@@ -149,7 +99,7 @@ class StreamConsumer:
         self._membership = Membership(self._consumer, SESSION_TIMEOUT_MS / 1000)
         # By partition: its count of losses, and the offset after the last record returned.
         self._given: dict[TopicPartition, tuple[int, int]] = {}
-        self._listener = listener = _Listener(assignor, keeps_claims)
+        self._listener = listener = RebalanceListener(assignor, keeps_claims)
         # When a partition was first seen without its committed offset.
         self._late_since: float | None = None
         subscribe(self._consumer, listener, topics=list(topics), pattern=pattern or None)
@@ -336,17 +286,7 @@ class StreamConsumer:
             self._late_since = now
         if now - self._late_since < POSITION_LATE_S:
             return ""
-        return f"committed offsets of {_names(sorted(late))} (an open transaction holds them)"
-
-    def lag(self) -> int | None:
-        """Return the number of records not read yet, as last seen; None if unknown."""
-        total = 0
-        for partition in self.assignment():
-            end = self._consumer.highwater(partition)
-            if end is None:
-                return None
-            total += max(0, end - position_of(self._consumer, partition, POSITION_MS))
-        return total
+        return f"committed offsets of {names_of(sorted(late))} (an open transaction holds them)"
 
     def close(self) -> None:
         """Leave the group; a static member stays registered for its successor."""

@@ -1,0 +1,67 @@
+"""Notes the partitions that a rebalance takes from a member.
+
+The client calls it on its I/O thread, which sends the heartbeats: it does nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Sequence
+
+from kafka import ConsumerRebalanceListener
+from kafka.structs import TopicPartition
+
+from shared.stream.kafka_python.claims import ClaimingAssignor
+
+log = logging.getLogger(__name__)
+
+
+class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """The revoked partitions of one member, and how often each was taken from it."""
+
+    def __init__(self, assignor: ClaimingAssignor, keeps_claims: bool) -> None:
+        self._assignor = assignor
+        self._keeps_claims = keeps_claims
+        self._lock = threading.Lock()
+        self._revoked: list[TopicPartition] = []
+        # How often each partition was revoked or lost.
+        self.losses: dict[TopicPartition, int] = {}
+
+    def take_revoked(self) -> list[TopicPartition]:
+        """Return the partitions revoked since the last call."""
+        with self._lock:
+            revoked, self._revoked = self._revoked, []
+        return revoked
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        partitions = sorted(revoked)
+        if not partitions:
+            return
+        log.info("partitions revoked: %s", names_of(partitions))
+        if self._keeps_claims:
+            # Must happen before the follow-up join is sent, or another member may get them.
+            self._assignor.claim(partitions)
+            with self._lock:
+                self._revoked += partitions
+        self._count(partitions)
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        partitions = sorted(assigned)
+        if partitions:
+            log.info("partitions assigned: %s", names_of(partitions))
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        partitions = sorted(lost)
+        if partitions:
+            log.warning("partitions lost: %s", names_of(partitions))
+            self._count(partitions)
+
+    def _count(self, partitions: Sequence[TopicPartition]) -> None:
+        for partition in partitions:
+            self.losses[partition] = self.losses.get(partition, 0) + 1
+
+
+def names_of(partitions: Sequence[TopicPartition]) -> str:
+    """These partitions as text."""
+    return " ".join(f"{topic}/{partition}" for topic, partition in partitions)
