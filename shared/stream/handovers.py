@@ -4,7 +4,7 @@ Messages that have not begun are dropped; those that have begun are finished and
 polling and heartbeats continue. Those that still run after `handover_grace_s` are moved to a shelf,
 a partition of the handover topic that this member has (move.py), so that another member can read
 their partition. Without a shelf the partition stays with this member until they are finished, at
-most `handover_timeout_s`.
+most `handover_timeout_s`. The shelf stays with it for as long as they take: nobody waits for it.
 
 Owns: the partitions being handed over, and the shelf. Does not own: reading (worker_session.py),
 how a move commits (outcome_writer.py).
@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from shared.stream.consumer import StreamConsumer
 from shared.stream.holdings import Holdings
-from shared.stream.jobs import AssignedPartition, Limits
+from shared.stream.jobs import UNREADABLE, AssignedPartition, Limits
 from shared.stream.outcome_writer import OutcomeWriter
 from shared.stream.transactions import TransactionLost
 
@@ -60,7 +60,11 @@ class Handovers:
 
     def unreadable(self) -> Set[TopicPartition]:
         """The partitions that must not be read, even if they are assigned."""
-        return self._draining.keys() | self._returned
+        unreadable = self._draining.keys() | self._returned
+        if self._shelf is not None and self._outcomes.is_moving:
+            # The copies may be there although the result of their transaction is not known yet.
+            unreadable.add(self._shelf.partition)
+        return unreadable
 
     def stop(self) -> None:
         """Begin to drain everything: this process stops."""
@@ -99,7 +103,9 @@ class Handovers:
                 return
             handover = self._draining[partition]
             if handover.assigned in in_use:
-                if time.monotonic() < handover.since + self._limits.handover_timeout_s:
+                # Nobody waits for a shelf.
+                is_over = time.monotonic() >= handover.since + self._limits.handover_timeout_s
+                if self._is_shelf(partition) or not is_over:
                     continue
                 log.warning("%s/%d is released before it is drained", *partition)
             self._release(partition)
@@ -148,12 +154,18 @@ class Handovers:
             for partition, handover in self._draining.items()
             if not self._is_shelf(partition) and self._is_slow(handover.since)
         }
-        jobs = [job for job in self._holdings.in_flight if job.assigned in slow] if slow else []
+        if not slow:
+            return
+        jobs = [
+            job
+            for job in self._holdings.in_flight
+            if job.assigned in slow and job.message is not UNREADABLE  # its outcome is there
+        ]
         if not jobs:
             return
         self._shelf = self._find_shelf()
-        if self._shelf is not None:
-            self._outcomes.move(jobs, self._shelf)
+        if self._shelf is not None and (room := self._shelf.ledger.room()):
+            self._outcomes.move(jobs[:room], self._shelf)
 
     def _find_shelf(self) -> AssignedPartition | None:
         """A partition of the handover topic on which everything is read; None if there is none.

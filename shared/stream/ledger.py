@@ -173,10 +173,11 @@ class PartitionLedger:
 
     def full(self) -> bool:
         """Whether reading must pause so that the metadata still fits into a commit."""
-        return (
-            self._next - self.low_water() >= MAX_WINDOW_OFFSETS
-            or self._open_packs >= MAX_OPEN_PACKS
-        )
+        return not self.room() or self._open_packs >= MAX_OPEN_PACKS
+
+    def room(self) -> int:
+        """How many more records of one message may be added until full()."""
+        return max(0, MAX_WINDOW_OFFSETS - (self._next - self.low_water()))
 
     def metadata(self) -> str:
         """Return the commit's metadata for low_water(); "" if nothing above it is settled."""

@@ -115,9 +115,9 @@ class WorkerSession:
         self._pauser.settle(self._consumer, fill, full | self._handovers.unreadable())
 
     def _take(self, found: dict[TopicPartition, list[Record]]) -> None:
-        for partition in found.keys() & self._handovers.unreadable():
-            # It came back while it was drained, and is read again after that.
-            found.pop(partition)
+        unreadable = self._handovers.unreadable()
+        self._give_back({p: records for p, records in found.items() if p in unreadable})
+        found = {p: records for p, records in found.items() if p not in unreadable}
         self._know(found)
         jobs: list[Job] = []
         for partition, records in found.items():

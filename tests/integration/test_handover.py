@@ -11,6 +11,7 @@ import pytest
 
 from shared.stream.admin import ensure_topics
 from shared.stream.jobs import Job
+from shared.stream.transactions import TransactionalProducer, TransactionLost
 from shared.topics.names import TopicPlan
 from tests.support.running_worker import RunningWorker, ids_of_pack, pack_of
 from tests.support.stream_topics import eventually, publish, publish_until, read_all
@@ -81,6 +82,48 @@ def test_a_member_that_joins_reads_its_share_while_messages_of_it_still_take_the
         kafka_bootstrap, source, more, lambda: second.worker.status.settled > 0
     )
     assert first.worker.status.in_flight >= len(SLOW), "they are still on their way"
+    servers.release()
+    wanted = mail_ids(range(PACKS + published))
+    assert_each_once(kafka_bootstrap, target, wanted)
+    first.end()
+    second.end()
+    assert Counter(first.attempted + second.attempted) == Counter(wanted)
+
+
+class LosesFirstMove(TransactionalProducer):
+    """Learns late that the transaction of its first move has committed."""
+
+    has_lost = False
+    unanswered = 6
+
+    def open(self) -> None:
+        if self.has_lost and self.unanswered:
+            self.unanswered -= 1
+            raise TransactionLost("no answer")
+        super().open()
+
+    def commit(self, *args: Any, **options: Any) -> None:
+        super().commit(*args, **options)
+        is_move = len(args) > 3 and args[3] is not None
+        if is_move and not self.has_lost:
+            self.has_lost = True
+            raise TransactionLost("no answer")
+
+
+def test_a_member_does_not_read_its_copies_though_it_does_not_know_yet_that_they_are_there(
+    kafka_bootstrap: str, topics: tuple[str, str], shelf: str
+) -> None:
+    source, target = topics
+    servers = Servers()
+    first = start_first(
+        kafka_bootstrap, topics, shelf, servers, static=False, make_producer=LosesFirstMove
+    )
+    second = RunningWorker(kafka_bootstrap, "second", source, target, static=False, shelf=shelf)
+    more = (pack_of(source, number) for number in itertools.count(PACKS))
+    published = publish_until(
+        kafka_bootstrap, source, more, lambda: second.worker.status.settled > 0
+    )
+    assert first.worker.status.lost_transactions == 1 + LosesFirstMove.unanswered
     servers.release()
     wanted = mail_ids(range(PACKS + published))
     assert_each_once(kafka_bootstrap, target, wanted)

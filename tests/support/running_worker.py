@@ -37,6 +37,7 @@ class RunningWorker:
         static: bool = True,
         shelf: str = "",
         drain_timeout_s: float = 20.0,
+        make_producer: Callable[..., TransactionalProducer] = TransactionalProducer,
     ) -> None:
         """`shelf`: the handover topic; "": none."""
         options = ClientOptions(bootstrap, name, static=static)
@@ -50,7 +51,7 @@ class RunningWorker:
         self.worker = Worker(
             "deliver",
             lambda: StreamConsumer(options, f"g.{source}", sources, keeps_claims=True),
-            TransactionalProducer(options, f"deliver.{source}", Failpoints.none(), Watchdog()),
+            make_producer(options, f"deliver.{source}", Failpoints.none(), Watchdog()),
             Failpoints.none(),
             Limits(
                 max_in_flight=500,

@@ -142,3 +142,14 @@ def test_over_any_number_of_crashes_each_message_is_handed_out_until_settled(
                     assert ledger.settle(*pair)
                     waiting.discard(pair)
         ledger = restarted(ledger)
+
+
+def test_a_ledger_has_room_until_it_is_full() -> None:
+    ledger = PartitionLedger(5)
+    ledger.add(100, 1)
+    assert ledger.room() == MAX_WINDOW_OFFSETS - 1
+    for offset in range(101, 100 + MAX_WINDOW_OFFSETS):
+        ledger.add(offset, 1)
+    assert (ledger.room(), ledger.full()) == (0, True)
+    ledger.settle(100, 0)
+    assert (ledger.room(), ledger.full()) == (1, False)
