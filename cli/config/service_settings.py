@@ -20,7 +20,7 @@ from cli.stack.environment import SERVICES, base_environment
 from shared.settings.describe import Row
 from shared.settings.sections import SECTIONS
 
-_TIMEOUT_S: Final = 60.0
+_TIMEOUT_S: Final = 120.0
 
 
 class SharedRow(Struct, frozen=True):

@@ -280,6 +280,7 @@ def test_a_store_that_dies_and_comes_back_empty_is_waited_for(
             eventually(lambda: "Redis" in worker.store, "the worker says what it waits for")
             stage.publisher.publish(900)
             server = Process(spec, tmp_path / "redis.log")
+            eventually(spec.is_ready, "the store is there again")
             stage.assert_counted_once()
             eventually(lambda: not worker.store, "the worker says that it is well")
     finally:

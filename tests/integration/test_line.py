@@ -310,7 +310,7 @@ def test_a_demo_that_is_interrupted_leaves_no_process(
         wait_for(is_there, f"the demo {phase}")
         demo.send_signal(number)
         out, err = demo.communicate(timeout=WAIT_S)
-    assert demo.returncode == 130
+    assert demo.returncode == 130, (out, err)
     assert json.loads(out).keys() == {"error"}
     assert "nothing is left running" in err
     shell.assert_nothing_left()
