@@ -5,13 +5,13 @@ Owns: the readers. It reads only committed records, never joins a group and neve
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Final, TypeVar
 
 from kafka.errors import KafkaError
 
+from shared.runtime.clock import monotonic
 from shared.runtime.errors import PartUnavailable
 from shared.stream.client import FETCH_MIN_BYTES, ClientOptions
 from shared.stream.consumer import Record
@@ -67,25 +67,30 @@ class EventLog:
         """Return the offset after the last record by partition, including open transactions."""
         return self._ask(lambda: self._written.ends(self._partitions))
 
-    def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Record]]]:
+    def read(
+        self, ends: Mapping[int, int], starts: Mapping[int, int] | None = None
+    ) -> Iterator[tuple[int, Sequence[Record]]]:
         """Yield the committed records below `ends` in runs, in order within each partition.
 
-        It waits for open transactions below `ends` to end. It may be called again.
+        From `starts` on, or from the first record that Kafka still has if that is later. It waits
+        for open transactions below `ends` to end. It may be called again.
         """
         reader = self._committed
-        begins = self.begins()
+        begins = {
+            part: max(begin, (starts or {}).get(part, 0)) for part, begin in self.begins().items()
+        }
         todo = {part for part in self._partitions if begins[part] < ends.get(part, 0)}
         self._ask(lambda: reader.read_from({part: begins[part] for part in todo}))
-        moved_at = time.monotonic()
+        moved_at = monotonic()
         while todo:
             for part, records in self._ask(lambda: reader.poll(POLL_MS)).items():
-                moved_at = time.monotonic()
+                moved_at = monotonic()
                 yield part, [each for each in records if each.offset < ends[part]]
             done = {part for part in todo if self._has_reached(part, ends[part])}
             if done:
                 todo -= done
                 reader.pause(done)
-            elif time.monotonic() - moved_at > STUCK_S:
+            elif monotonic() - moved_at > STUCK_S:
                 raise self._unavailable(f"no records were received for {STUCK_S:g} s")
 
     def close(self) -> None:

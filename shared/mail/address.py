@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
 
 from shared.mail import encoded_words
+from shared.mail.address_faults import AddressFault, Fault, NotOneAddress
 from shared.mail.domains import normalise
 
 MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1
@@ -28,44 +28,12 @@ MAX_NESTED_COMMENTS: Final = 16
 _CACHED_PATHS: Final = 4_096
 
 
-class Fault(StrEnum):
-    """The reason why a value is not exactly one valid address, as a text after "because"."""
-
-    EMPTY = "it is empty"
-    NO_ADDRESS = "it contains no address of the form local-part@domain"
-    SEVERAL = "it contains more than one address, or a list"
-    GROUP = "it contains a group, which is not an address"
-    NOT_UTF8 = "it contains bytes that are not UTF-8; write such names as RFC 2047 encoded words"
-    CONTROL = "it contains a control character"
-    TOO_LONG = "it is too long: 64 octets before the @, 254 in all"
-    UNCLOSED = "a quotation mark, bracket or comment in it is not closed"
-    OUTSIDE = "there is text around <address> that is not a display name"
-    ENCODED = "the address itself contains an encoded word"
-    INSIDE = "the address itself contains a comment or white space"
-    ROUTE = "it contains a source route"
-    LOCAL_PART = "the part before the @ is not valid"
-    LITERAL = "it has an IP address instead of a domain"
-    DOMAIN = "the part after the @ is not a fully qualified domain"
-    HIDDEN = "its display name hides control characters in an encoded word"
-
-
 class ParsedAddress(Struct, frozen=True):
     """One valid address: its normal form, and the two sides of the @ in that form."""
 
     address: str
     local: str
     domain: str
-
-
-class AddressFault(Struct, frozen=True):
-    """The reason why there is not exactly one valid address."""
-
-    fault: Fault
-
-    @property
-    def reason(self) -> str:
-        """The reason as a text."""
-        return str(self.fault)
 
 
 Parsed = ParsedAddress | AddressFault
@@ -95,11 +63,6 @@ _NEEDS_BACKSLASH: Final = re.compile(r'(["\\])')
 _SYNTAX: Final = re.compile(r'[\x00-\x20()<>\[\]:;@\\,."]')
 
 _Token = tuple[str, str]  # kind (space, atom, quoted, literal, comment, or the special) and text
-
-
-class _NotOne(Exception):
-    def __init__(self, fault: Fault) -> None:
-        self.fault = fault
 
 
 def parse_single(value: bytes | str) -> Parsed:
@@ -155,7 +118,7 @@ def _parse_tokens(octets: bytes) -> Parsed:
         return AddressFault(Fault.CONTROL)
     try:
         return _mailbox(_tokens(text))
-    except _NotOne as answer:
+    except NotOneAddress as answer:
         return AddressFault(answer.fault)
 
 
@@ -174,7 +137,7 @@ def _tokens(text: str) -> list[_Token]:
         if kind == "special":
             kind = found
         if kind in {'"', "["}:
-            raise _NotOne(Fault.UNCLOSED)
+            raise NotOneAddress(Fault.UNCLOSED)
         tokens.append((kind, found))
         at = match.end()
     return tokens
@@ -195,20 +158,20 @@ def _end_of_comment(text: str, start: int) -> int:
             if not depth:
                 return at + 1
         at += 1
-    raise _NotOne(Fault.UNCLOSED)
+    raise NotOneAddress(Fault.UNCLOSED)
 
 
 def _mailbox(tokens: list[_Token]) -> ParsedAddress:
     kinds = [kind for kind, _ in tokens]
     if not any(kind not in {"space", "comment"} for kind in kinds):
-        raise _NotOne(Fault.EMPTY if "comment" not in kinds else Fault.NO_ADDRESS)
+        raise NotOneAddress(Fault.EMPTY if "comment" not in kinds else Fault.NO_ADDRESS)
     if ")" in kinds:
-        raise _NotOne(Fault.UNCLOSED)
+        raise NotOneAddress(Fault.UNCLOSED)
     if "<" in kinds or ">" in kinds:
         return _angle_address(tokens, kinds)
     for special, fault in ((",", Fault.SEVERAL), (":", Fault.GROUP), (";", Fault.GROUP)):
         if special in kinds:
-            raise _NotOne(fault)
+            raise NotOneAddress(fault)
     _check_names("".join(text for kind, text in tokens if kind == "comment"))
     return _addr_spec(_strip(tokens, {"space", "comment"}))
 
@@ -219,7 +182,7 @@ def _angle_address(tokens: list[_Token], kinds: list[str]) -> ParsedAddress:
     _check_names("".join(text for _, text in tokens[:start] + tokens[end + 1 :]))
     inside = tokens[start + 1 : end]
     if inside and inside[0][0] == "@":
-        raise _NotOne(Fault.ROUTE)
+        raise NotOneAddress(Fault.ROUTE)
     return _addr_spec(_strip(inside, {"space"}))
 
 
@@ -227,21 +190,21 @@ def _check_outside(kinds: list[str]) -> None:
     """Allow only a display name before the brackets, and only comments after them."""
     if kinds.count("<") != 1 or kinds.count(">") != 1:
         several = kinds.count("<") > 1 and kinds.count(">") > 1
-        raise _NotOne(Fault.SEVERAL if several else Fault.UNCLOSED)
+        raise NotOneAddress(Fault.SEVERAL if several else Fault.UNCLOSED)
     start, end = kinds.index("<"), kinds.index(">")
     if end < start:
-        raise _NotOne(Fault.UNCLOSED)
+        raise NotOneAddress(Fault.UNCLOSED)
     before, after = kinds[:start], kinds[end + 1 :]
     if "," in before or "," in after:
-        raise _NotOne(Fault.SEVERAL)
+        raise NotOneAddress(Fault.SEVERAL)
     if ":" in before or ";" in after:
-        raise _NotOne(Fault.GROUP)
+        raise NotOneAddress(Fault.GROUP)
     words = [kind for kind in before if kind not in {"space", "comment"}]
     # Dots are obsolete in a name, but no grammar allows one at its beginning (RFC 5322, 4.1).
     if words[:1] == ["."] or any(kind not in {"atom", "quoted", "."} for kind in words):
-        raise _NotOne(Fault.OUTSIDE)
+        raise NotOneAddress(Fault.OUTSIDE)
     if any(kind not in {"space", "comment"} for kind in after):
-        raise _NotOne(Fault.OUTSIDE)
+        raise NotOneAddress(Fault.OUTSIDE)
 
 
 def _strip(tokens: list[_Token], kinds: set[str]) -> list[_Token]:
@@ -256,24 +219,24 @@ def _strip(tokens: list[_Token], kinds: set[str]) -> list[_Token]:
 def _check_names(name: str) -> None:
     """Refuse names whose encoded words decode to control characters (RFC 2047, 5 (3))."""
     if "=?" in name and _HIDDEN.search(encoded_words.decode(name.encode())):
-        raise _NotOne(Fault.HIDDEN)
+        raise NotOneAddress(Fault.HIDDEN)
 
 
 def _addr_spec(tokens: list[_Token]) -> ParsedAddress:
     kinds = [kind for kind, _ in tokens]
     if "@" not in kinds:
-        raise _NotOne(Fault.NO_ADDRESS)
+        raise NotOneAddress(Fault.NO_ADDRESS)
     if "space" in kinds or "comment" in kinds:
-        raise _NotOne(Fault.INSIDE)
+        raise NotOneAddress(Fault.INSIDE)
     at = kinds.index("@")
     local, domain = _local_part(tokens[:at]), _domain(tokens[at + 1 :])
     address = f"{local}@{domain}"
     # The length of the domain as written counts too: a U-label can be longer than its A-label.
     written = sum(len(text.encode()) for _, text in tokens)
     if len(local.encode()) > MAX_LOCAL_OCTETS:
-        raise _NotOne(Fault.TOO_LONG)
+        raise NotOneAddress(Fault.TOO_LONG)
     if max(written, len(address.encode())) > MAX_ADDRESS_OCTETS:
-        raise _NotOne(Fault.TOO_LONG)
+        raise NotOneAddress(Fault.TOO_LONG)
     return ParsedAddress(address, local, domain)
 
 
@@ -282,15 +245,15 @@ def _local_part(tokens: list[_Token]) -> str:
     if len(tokens) == 1 and tokens[0][0] == "quoted":
         content = _QUOTED_PAIR.sub(r"\1", tokens[0][1][1:-1])
         if not content or "\t" in content:
-            raise _NotOne(Fault.LOCAL_PART)
+            raise NotOneAddress(Fault.LOCAL_PART)
     else:
         content = "".join(text for _, text in tokens)
         if any(kind not in {"atom", "."} for kind, _ in tokens):
-            raise _NotOne(Fault.LOCAL_PART)
+            raise NotOneAddress(Fault.LOCAL_PART)
         if not _DOT_ATOM_TEXT.fullmatch(content):
-            raise _NotOne(Fault.LOCAL_PART)
+            raise NotOneAddress(Fault.LOCAL_PART)
     if _ENCODED_WORD.search(content):
-        raise _NotOne(Fault.ENCODED)
+        raise NotOneAddress(Fault.ENCODED)
     if not content.isascii():
         _check_letters(content)
     if _DOT_ATOM_TEXT.fullmatch(content):
@@ -301,20 +264,20 @@ def _local_part(tokens: list[_Token]) -> str:
 def _check_letters(content: str) -> None:
     """Refuse invisible characters and those that another program may convert to syntax."""
     if not unicodedata.is_normalized("NFC", content):
-        raise _NotOne(Fault.LOCAL_PART)
+        raise NotOneAddress(Fault.LOCAL_PART)
     for letter in content:
         if letter.isascii():
             continue
         if encoded_words.shows_nothing(letter):
-            raise _NotOne(Fault.LOCAL_PART)
+            raise NotOneAddress(Fault.LOCAL_PART)
         if _SYNTAX.search(unicodedata.normalize("NFKC", letter)):
-            raise _NotOne(Fault.LOCAL_PART)
+            raise NotOneAddress(Fault.LOCAL_PART)
 
 
 def _domain(tokens: list[_Token]) -> str:
     if tokens and tokens[0][0] == "literal":
-        raise _NotOne(Fault.LITERAL)
+        raise NotOneAddress(Fault.LITERAL)
     domain = normalise("".join(text for _, text in tokens))
     if not domain:
-        raise _NotOne(Fault.DOMAIN)
+        raise NotOneAddress(Fault.DOMAIN)
     return domain

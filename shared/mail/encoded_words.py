@@ -74,12 +74,12 @@ def _pieces(value: bytes) -> Iterator[str]:
         between = value[at : match.start()]
         # White space between two encoded words belongs to neither (RFC 2047, 6.2).
         if between and not (follows_word and _BETWEEN_WORDS.fullmatch(between)):
-            yield _text(between, "utf-8")
+            yield decode_octets(between, "utf-8")
         charset = match[1].split(b"*", 1)[0].decode("ascii", "replace")
-        yield _text(_octets(match[2], match[3]), charset)
+        yield decode_octets(_octets(match[2], match[3]), charset)
         at, follows_word = match.end(), True
     if at < len(value):
-        yield _text(value[at:], "utf-8")
+        yield decode_octets(value[at:], "utf-8")
 
 
 def _octets(encoding: bytes, text: bytes) -> bytes:
@@ -92,7 +92,8 @@ def _octets(encoding: bytes, text: bytes) -> bytes:
     return binascii.a2b_base64(plain + b"=" * (-len(plain) % 4))
 
 
-def _text(octets: bytes, charset: str) -> str:
+def decode_octets(octets: bytes, charset: str) -> str:
+    """Decode text in a charset of mail; any other charset is read as Latin-1."""
     name = charset.lower()
     if not _CHARSET.fullmatch(name):
         name = "latin-1"

@@ -12,7 +12,8 @@ import re
 import unicodedata
 from typing import Final
 
-from shared.mail.address import Fault, ParsedAddress, parse_single
+from shared.mail.address import ParsedAddress, parse_single
+from shared.mail.address_faults import Fault
 from shared.mail.encoded_words import shows_nothing
 
 _LOOKED_AT_OCTETS: Final = 4_096

@@ -28,7 +28,7 @@ from shared.mailauth.spf.evaluation import (
 from shared.mailauth.spf.record import VERSION, spf_records
 
 TTL_S: Final = 3_600
-_STRING_OCTETS: Final = 255  # of one string of a TXT record (RFC 1035, 3.3)
+_STRING_OCTETS: Final = 255  # one string of a TXT record has no more (RFC 1035, 3.3)
 _DMARC: Final = "v=DMARC1"
 _DMARC_POLICIES: Final = ("none", "quarantine", "reject")
 # No policy that lists its senders matches it, so all terms are evaluated and counted.

@@ -6,16 +6,26 @@ with a default). Does not own: reading and checking clients.yaml (clients_file.p
 
 from __future__ import annotations
 
+from enum import StrEnum
 from functools import cached_property
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
+from shared.mail.verp import mailing_hash
 from shared.registry.credentials import Credential
 from shared.topics.records import MailClass
 
 DEFAULT_MAX_AGE_S: Final = 5 * 86_400
+
+
+class Returns(StrEnum):
+    """What a client gets back at its forwarding address."""
+
+    BOUNCES = "bounces"  # reports that a message was not delivered
+    REFUSED = "refused"  # messages that break a rule or belong to no mailing
+    SUPPRESSED = "suppressed"  # messages to recipients that get no more mail
 
 
 class Code(Struct, frozen=True, omit_defaults=True):
@@ -45,6 +55,7 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
     max_connections: int = 0  # open SMTP connections at one front door; 0: installation's limit
     max_messages_per_minute: int = 0  # by SMTP, at one front door; 0: installation's limit
     own_events: bool = False  # its events are also written to mail.events.<name>
+    returns: tuple[Returns, ...] = (Returns.BOUNCES,)
 
     @cached_property
     def active_codes(self) -> frozenset[str]:
@@ -54,6 +65,17 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
     @cached_property
     def _standard(self) -> Code:
         return Code(self.mailing_id)
+
+    @cached_property
+    def mailings(self) -> dict[bytes, Code]:
+        """The standard mailing and those of all codes, by the hash in a return path.
+
+        Codes that are not active count too: mail with them may still come back.
+        """
+        return {
+            mailing_hash(row.mailing_id, row.sub_client): row
+            for row in (*self.codes.values(), self._standard)
+        }
 
     def code(self, text: str) -> Code:
         """Return the row of this code; the standard mailing ID if it is "" or not active."""

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
 
+from shared.runtime.exits import Exit
+
 # All failpoints by service. The chaos suite tests every one of them.
 NAMES: Final[dict[str, tuple[str, ...]]] = {
     "ingest": (
@@ -52,13 +54,57 @@ DOOR_NAMES: Final = (
     "ingest.door_sent",
     "ingest.door_acknowledged",
 )
-_ALL: Final = frozenset(name for names in (*NAMES.values(), DOOR_NAMES) for name in names)
+# The failpoints of the bounce door, reached only by returned mail.
+BOUNCE_DOOR_NAMES: Final = (
+    "ingest.bounce_taken",
+    "ingest.bounce_sent",
+    "ingest.bounce_acknowledged",
+)
+# The failpoints of closing a month and of checkpoints, which the flow of mail does not reach.
+BOOKS_NAMES: Final = (
+    "billing.closing",
+    "billing.part_written",
+    "billing.closed",
+    "billing.checkpointing",
+    "billing.checkpointed",
+)
+# The failpoints of counting bounces, reached only where validate.counts_bounces is on.
+RESPONSES_NAMES: Final = (
+    "responses.polled",
+    "responses.counted",
+    "responses.begun",
+    "responses.produced",
+    "responses.offsets_sent",
+    "responses.committed",
+    "responses.applied",
+)
+# The failpoints of reading returned mail, reached only where some comes.
+RETURNS_NAMES: Final = (
+    "returns.polled",
+    "returns.processed",
+    "returns.begun",
+    "returns.produced",
+    "returns.offsets_sent",
+    "returns.committed",
+)
+_ALL: Final = frozenset(
+    name
+    for names in (
+        *NAMES.values(),
+        DOOR_NAMES,
+        BOUNCE_DOOR_NAMES,
+        BOOKS_NAMES,
+        RESPONSES_NAMES,
+        RETURNS_NAMES,
+    )
+    for name in names
+)
 
-EXIT_CODE: Final = 137
+EXIT_CODE: Final = Exit.KILLED
 
 
 class FailpointError(ValueError):
-    """SLUICE_FAILPOINT cannot be parsed; the text says what was found and expected."""
+    """SLUICE_FAILPOINT cannot be parsed; the text says why."""
 
 
 def _end_process(name: str) -> NoReturn:
@@ -90,7 +136,7 @@ class Failpoints:
             if name not in _ALL:
                 raise FailpointError(f"SLUICE_FAILPOINT: no failpoint is named {name!r}")
             if not (count or "1").isdecimal() or int(count or "1") < 1:
-                raise FailpointError(f"SLUICE_FAILPOINT: {part!r}: expected name:n, n from 1")
+                raise FailpointError(f"SLUICE_FAILPOINT: {part!r} is not name:n with n from 1")
             armed[name] = int(count or "1")
         return cls(armed, end)
 

@@ -18,10 +18,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from shared.runtime.errors import UsageError
-from shared.runtime.telemetry import CONTENT_TYPE, Counters
+from shared.runtime.listening import in_url, listen
+from shared.runtime.telemetry import CONTENT_TYPE, Counters, Metric
 from shared.settings.sections import TelemetrySettings
 
 log = logging.getLogger(__name__)
+
+READY: Final = Metric("sluice_ready", "1 while /ready answers 200, otherwise 0.")
 
 # A client that sends nothing for this long is disconnected.
 _IDLE_TIMEOUT_S: Final = 10.0
@@ -49,15 +52,15 @@ class HealthServer:
         self._counters = counters
         self._ready: dict[str, Check] = {}
         self._live: dict[str, Check] = {}
-        address = (settings.http_host, settings.http_port)
+        self._notes: dict[str, Check] = {}
         try:
-            self._server = ThreadingHTTPServer(address, _handler(self))
+            self._server = _Server(settings.http_host, settings.http_port, _handler(self))
         except OSError as error:
-            where = f"{settings.http_host}:{settings.http_port}"
+            where = f"{in_url(settings.http_host)}:{settings.http_port}"
             raise UsageError(f"telemetry.http_port: cannot listen on {where}: {error}") from None
-        self._server.daemon_threads = True
         self.host = settings.http_host
         self.port = int(self._server.server_address[1])
+        counters.watch(READY, lambda: float(self._readiness()[0]))
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="health", daemon=True
         )
@@ -71,23 +74,34 @@ class HealthServer:
         """Add a check to /live; it returns "" when healthy, otherwise the reason to restart."""
         self._live[name] = check
 
+    def add_note(self, name: str, note: Check) -> None:
+        """Show this on /ready as information: what it says does not make the process unready."""
+        self._notes[name] = note
+
     def respond(self, path: str) -> tuple[HTTPStatus, str, bytes]:
         """Return status, content type and body of the response to GET `path`."""
         match path.partition("?")[0]:
             case "/live":
-                return self._verdict("live", self._live)
+                return self._verdict("live", *judge(self._live))
             case "/ready":
-                # Until the service has added a check, it is starting.
-                return self._verdict("ready", self._ready or {"start": lambda: "starting"})
+                return self._verdict("ready", *self._readiness())
             case "/metrics":
                 return HTTPStatus.OK, CONTENT_TYPE, self._counters.text()
             case _:
                 body = b"there are /live, /ready and /metrics\n"
                 return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", body
 
-    def _verdict(self, word: str, checks: Mapping[str, Check]) -> tuple[HTTPStatus, str, bytes]:
-        well, answers = judge(checks)
-        body = json.dumps({word: well, "checks": answers}, ensure_ascii=False).encode() + b"\n"
+    def _readiness(self) -> tuple[bool, dict[str, str]]:
+        # Until the service has added a check, it is starting.
+        return judge(self._ready or {"start": lambda: "starting"})
+
+    def _verdict(
+        self, word: str, well: bool, answers: Mapping[str, str]
+    ) -> tuple[HTTPStatus, str, bytes]:
+        told: dict[str, Any] = {word: well, "checks": answers}
+        if word == "ready" and self._notes:
+            told["notes"] = judge(self._notes)[1]
+        body = json.dumps(told, ensure_ascii=False).encode() + b"\n"
         status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
         return status, "application/json", body
 
@@ -95,6 +109,16 @@ class HealthServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__((host, port), handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listen(host, port)
+        self.server_address = self.socket.getsockname()[:2]
 
 
 def _handler(server: HealthServer) -> type[BaseHTTPRequestHandler]:

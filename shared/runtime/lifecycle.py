@@ -1,7 +1,7 @@
 """Start and end of a process: signals become a Stop, faults become an exit code.
 
-Exit codes: 0 success, 1 the check failed, 2 usage error, 3 a part is unavailable; 75 when a drain
-exceeds its time-out (safe: the successor reads everything from Kafka again).
+The exit codes are in exits.py; a drain that exceeds its time-out ends with RESTART (safe: the
+successor reads everything from Kafka again).
 """
 
 from __future__ import annotations
@@ -18,14 +18,11 @@ from types import FrameType
 from typing import Final
 
 from shared.runtime.errors import Unavailable, UsageError
+from shared.runtime.exits import Exit
 from shared.runtime.failpoints import FailpointError
 from shared.settings.loader import SettingsError
 
-OK: Final = 0
-CHECK_FAILED: Final = 1
-USAGE_ERROR: Final = 2
-PART_UNAVAILABLE: Final = 3
-DRAIN_OVERDUE: Final = 75  # EX_TEMPFAIL, as the watchdog's
+OK: Final = Exit.OK
 # Extra time after the drain time-out, for closing, before the process is ended.
 DRAIN_GRACE_S: Final = 5.0
 
@@ -105,7 +102,7 @@ def bound_drain(stop: Stop, drain_timeout_s: float) -> None:
     def end() -> None:
         log.error("the drain is overdue: ending this process")
         logging.shutdown()
-        os._exit(DRAIN_OVERDUE)
+        os._exit(Exit.RESTART)
 
     def begin() -> None:
         timer = threading.Timer(drain_timeout_s + DRAIN_GRACE_S, end)
@@ -122,15 +119,15 @@ def run_main(main: Callable[[], int]) -> int:
     except SettingsError as error:
         for fault in error.faults:
             print(f"settings: {fault}", file=sys.stderr)  # noqa: T201 - logging is not set up yet
-        return USAGE_ERROR
+        return Exit.USAGE_ERROR
     except (UsageError, FailpointError) as error:
         print(error, file=sys.stderr)  # noqa: T201
-        return USAGE_ERROR
+        return Exit.USAGE_ERROR
     except Unavailable as error:
         print(error, file=sys.stderr)  # noqa: T201
-        return PART_UNAVAILABLE
+        return Exit.PART_UNAVAILABLE
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return Exit.INTERRUPTED
     except BrokenPipeError:  # the reader of the output, such as `head`, has ended
         sys.stderr.close()
         return 128 + signal.SIGPIPE

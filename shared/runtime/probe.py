@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Final
+
+from shared.runtime.clock import monotonic
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class Probe:
         self._look = look
         self._every_s = every_s
         self._answer = "not asked yet"
-        self._asked_at = time.monotonic()
+        self._asked_at = monotonic()
         self._is_asking = True
         self._well_from = -1.0
         self._closing = threading.Event()
@@ -54,13 +55,13 @@ class Probe:
 
     def fault(self) -> str:
         """Return the last result; never blocks."""
-        waited_s = time.monotonic() - self._asked_at
+        waited_s = monotonic() - self._asked_at
         if self._is_asking and waited_s > STUCK_S:
             return f"no answer for {waited_s:.0f} s"
         return self._answer
 
     def was_well_after(self, moment_s: float) -> bool:
-        """Whether a check that began after this time (time.monotonic) succeeded."""
+        """Whether a check that began after this time (monotonic) succeeded."""
         return self._well_from > moment_s
 
     def close(self) -> None:
@@ -70,7 +71,7 @@ class Probe:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            self._asked_at = time.monotonic()
+            self._asked_at = monotonic()
             self._is_asking = True
             answer = self._ask()
             if answer != self._answer:

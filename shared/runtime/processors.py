@@ -21,11 +21,11 @@ def bind(processors: Sequence[int]) -> None:
     """
     if not processors:
         return
-    found = f"runtime.processors: found {list(processors)}"
+    setting = f"runtime.processors = {list(processors)}"
     if not hasattr(os, "sched_setaffinity"):
-        raise UsageError(f"{found}, expected none: this system binds no process to processors")
+        raise UsageError(f"{setting}: this system binds no process to processors")
     allowed = os.sched_getaffinity(0)
     if not allowed.issuperset(processors):
         listed = ", ".join(map(str, sorted(allowed)))
-        raise UsageError(f"{found}, expected some of those this process may use: {listed}")
+        raise UsageError(f"{setting}: this process may use only {listed}")
     os.sched_setaffinity(0, processors)

@@ -24,13 +24,15 @@ from msgspec import Struct
 
 from shared.runtime import log as logs
 from shared.runtime.clock import Clock, SystemClock
+from shared.runtime.exits import Exit
 from shared.runtime.health import HealthServer
 from shared.runtime.lifecycle import Stop, bound_drain, run_main, stop_on_signals
+from shared.runtime.listening import in_url
 from shared.runtime.memory import keep_freed_memory
 from shared.runtime.processors import bind
 from shared.runtime.program_name import program_name
 from shared.runtime.telemetry import Counters
-from shared.settings.describe import show
+from shared.settings.describe import in_lines, show
 from shared.settings.loader import load
 from shared.settings.sections import RuntimeSettings, TelemetrySettings
 
@@ -88,10 +90,20 @@ def service_cli(service: str, model: type[S], serve: Callable[[S, Running], int]
         if as_json:
             click.echo(json.dumps([msgspec.to_builtins(row) for row in rows], ensure_ascii=False))
             return
-        for row in rows:
-            click.echo(f"{row.key} = {json.dumps(row.value, ensure_ascii=False)}  ({row.origin})")
+        click.echo("\n".join(in_lines(rows)))
 
     return group
+
+
+def add_role(
+    group: click.Group, role: str, model: type[S], serve: Callable[[S, Running], int], help_: str
+) -> None:
+    """Add the verb `role`: it runs a part of the service as a process of its own."""
+
+    @group.command(role, help=help_)
+    @click.pass_context
+    def serve_(context: click.Context) -> None:
+        context.exit(_serve(group.name or "", _load(model), serve))
 
 
 def run_cli(group: click.Group) -> NoReturn:
@@ -104,7 +116,7 @@ def run_cli(group: click.Group) -> NoReturn:
         except click.exceptions.Exit as end:
             return end.exit_code
         except click.Abort:
-            return 130
+            return Exit.INTERRUPTED
         except click.ClickException as error:
             error.show()
             return error.exit_code
@@ -140,7 +152,7 @@ def _serve(service: str, settings: S, serve: Callable[[S, Running], int]) -> int
     bound_drain(stop, settings.runtime.drain_timeout_s)
     counters = Counters(service, settings.runtime.instance)
     health = HealthServer(settings.telemetry, counters)
-    where = f"http://{health.host}:{health.port}"
+    where = f"http://{in_url(health.host)}:{health.port}"
     logger.info("started", extra={"instance": settings.runtime.instance, "health": where})
     try:
         code = serve(settings, Running(service, stop, health, counters, SystemClock()))

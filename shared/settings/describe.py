@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -44,6 +45,15 @@ def show(loaded: Loaded[Any]) -> list[Row]:
                 )
             )
     return rows
+
+
+def in_lines(rows: Sequence[Row]) -> list[str]:
+    """A line per row for people: `key = value  (origin)`, the values in one column."""
+    widest = max((len(row.key) for row in rows), default=0)
+    return [
+        f"{row.key:<{widest}} = {msgspec.json.encode(row.value).decode()}  ({row.origin})"
+        for row in rows
+    ]
 
 
 def _built(field: structs.FieldInfo, value: Any) -> Any:

@@ -22,6 +22,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 from msgspec import Struct, structs
 
+from shared.settings.checks import find_fault
 from shared.settings.expected import describe, shown, takes_json
 from shared.settings.secrets import masked
 from shared.settings.sections import SECTIONS
@@ -33,15 +34,18 @@ DEFAULT_ORIGIN: Final = "default"
 T = TypeVar("T", bound=Struct)
 
 
-class Fault(Struct, frozen=True):
-    """One fault in the settings."""
+class Fault(Struct, frozen=True, omit_defaults=True):
+    """One fault in the settings; `sentence` is what to say if there is no value to compare."""
 
     path: str
     found: str
     expected: str
     origin: str
+    sentence: str = ""
 
     def __str__(self) -> str:
+        if self.sentence:
+            return f"{self.path}: {self.sentence} ({self.origin})"
         return f"{self.path}: found {self.found}, expected {self.expected} ({self.origin})"
 
 
@@ -94,7 +98,7 @@ def load(
         try:
             return Loaded(model(**values), origins)
         except ValueError as error:
-            faults.append(Fault("settings", "values that clash", str(error), "all sources"))
+            faults.append(_clash("settings", error, "all sources"))
     raise SettingsError(faults)
 
 
@@ -140,8 +144,13 @@ def _closest(name: str, known: Iterable[str]) -> str:
 
 def _unknown(path: str, name: str, known: Iterable[str], origin: str) -> Fault:
     known = list(known)
-    expected = "one of " + ", ".join(known) + _closest(name, known)
-    return Fault(path, "a name that does not exist", expected, origin)
+    listed = ", ".join(known) + _closest(name, known)
+    sentence = f"no such {'setting' if '.' in path else 'section'}; known: {listed}"
+    return Fault(path, "a name that does not exist", f"one of {listed}", origin, sentence)
+
+
+def _clash(path: str, error: ValueError, origin: str) -> Fault:
+    return Fault(path, "values that clash", str(error), origin, str(error))
 
 
 def _tables(path: Path, origin: str, faults: list[Fault]) -> dict[str, Any]:
@@ -150,9 +159,12 @@ def _tables(path: Path, origin: str, faults: list[Fault]) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        faults.append(Fault(CONFIG_VARIABLE, reason, "a TOML file that can be read", origin))
+        sentence = f"cannot read the file: {reason}"
+        wanted = "a TOML file that can be read"
+        faults.append(Fault(CONFIG_VARIABLE, reason, wanted, origin, sentence))
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        faults.append(Fault(CONFIG_VARIABLE, str(error), "TOML", origin))
+        sentence = f"the file is not valid TOML: {error}"
+        faults.append(Fault(CONFIG_VARIABLE, str(error), "TOML", origin, sentence))
     return {}
 
 
@@ -200,7 +212,8 @@ def _from_environment(
             # Other names are ignored: SLUICE_FAILPOINT, and the variables that Kubernetes sets for
             # a service named sluice. But one underscore instead of two is a mistake.
             if head in flat:
-                fault = Fault(head.lower(), variable, f"the name {flat[head]}", origin)
+                sentence = f"the variable is called {flat[head]}, with two underscores"
+                fault = Fault(head.lower(), variable, f"the name {flat[head]}", origin, sentence)
                 faults.append(fault)
         elif section not in known:
             if section not in SECTIONS:
@@ -228,14 +241,21 @@ def _section(
         origins[path] = raw.origin if raw else DEFAULT_ORIGIN
         if raw is None:
             if field.required:
-                faults.append(Fault(path, "nothing", describe(field.type), "no source sets it"))
+                wanted = describe(field.type)
+                sentence = f"required, and set nowhere: give {wanted}"
+                faults.append(Fault(path, "nothing", wanted, "no source sets it", sentence))
             continue
         try:
-            values[field.name] = _convert(raw, field.type)
+            value = values[field.name] = _convert(raw, field.type)
         except ValueError as error:
             expected = describe(field.type) + _detail(error)
-            value = shown(masked(field.name, raw.value, field.type))
-            faults.append(Fault(path, value, expected, raw.origin))
+        else:
+            advice = find_fault(value, field.type)
+            if not advice:
+                continue
+            expected = f"{describe(field.type)}; {advice}"
+        text = shown(masked(field.name, raw.value, field.type))
+        faults.append(Fault(path, text, expected, raw.origin))
     if len(faults) > count:
         return None
     try:
@@ -244,8 +264,7 @@ def _section(
         return structs.replace(default, **values) if isinstance(default, kind) else kind(**values)
     except ValueError as error:
         sources = sorted({raw.origin for (name, _), raw in found.items() if name == section})
-        fault = Fault(section, "values that clash", str(error), ", ".join(sources) or "default")
-        faults.append(fault)
+        faults.append(_clash(section, error, ", ".join(sources) or "default"))
         return None
 
 

@@ -19,7 +19,7 @@ _SECRET_WORDS: Final = frozenset(
     {"password", "passwords", "secret", "secrets", "key", "keys", "token", "tokens"}
 )
 # Any other text before :// may be a user whose password begins with //.
-_SCHEMES: Final = frozenset({"http", "https", "redis", "rediss", "unix"})
+_SCHEMES: Final = frozenset({"http", "https", "redis", "rediss", "unix", "postgresql", "postgres"})
 # host:port in which the port is not a number: this is user:password, and the @ was in the query.
 _NO_PORT: Final = re.compile(r"\A([^\[\]:/]*):(?![0-9]{0,5}(?:[,/]|\Z)).*", re.DOTALL)
 

@@ -11,6 +11,19 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, structs
 
+from shared.settings.addresses import PATH, host_fault
+from shared.settings.kafka import KafkaSettings
+from shared.settings.redis import RedisSettings
+
+__all__ = [
+    "SECTIONS",
+    "KafkaSettings",
+    "RedisSettings",
+    "ReturnPathSettings",
+    "RuntimeSettings",
+    "TelemetrySettings",
+]
+
 # All sections that the TOML file and the environment may contain. A service reads its own
 # and ignores the others; a section that is not listed here is a mistake.
 SECTIONS: Final = (
@@ -18,13 +31,12 @@ SECTIONS: Final = (
     "kafka",
     "redis",
     "telemetry",
+    "return_path",
     "ingest",
     "validate",
     "deliver",
     "billing",
 )
-
-_BROKER: Final = r"(\[[0-9a-fA-F:.]+\]|[^\s,:\[\]]+):[0-9]{1,5}"
 
 
 class RuntimeSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,75 +83,38 @@ class RuntimeSettings(Struct, frozen=True, forbid_unknown_fields=True):
             structs.force_setattr(self, "instance", socket.gethostname())
 
 
-class KafkaSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """The brokers and the creation of topics."""
-
-    bootstrap: Annotated[
-        str,
-        Meta(
-            pattern=rf"^{_BROKER}(,{_BROKER})*\Z",
-            extra={"expected": "host:port[,host:port]"},
-            description="Bootstrap brokers: `host:port[,host:port]`.",
-        ),
-    ] = "127.0.0.1:9092"
-    compression: Annotated[
-        Literal["lz4", "gzip", "none"],
-        Meta(description="Compression of the record batches that are written."),
-    ] = "lz4"
-    static_membership: Annotated[
-        bool,
-        Meta(
-            description="Whether a process restarted with its old `runtime.instance` takes over its"
-            " partitions at once (KIP-345). For StatefulSets and supervisors that keep the name;"
-            " not if every restart creates a new name."
-        ),
-    ] = False
-    replication: Annotated[
-        int, Meta(ge=1, le=9, description="Copies of each topic that is created.")
-    ] = 1
-    partitions: Annotated[
-        int, Meta(ge=1, le=1000, description="Partitions of each internal topic created.")
-    ] = 4
-    intake_partitions: Annotated[
-        int, Meta(ge=1, le=1000, description="Partitions of each intake topic created.")
-    ] = 2
-    topic_configs: Annotated[
-        dict[str, dict[str, str]],
-        Meta(
-            description="Topic configs that replace the planned ones: topic name, in which `*`"
-            " matches any text, to config and value, such as"
-            ' `{"mail.intake.*": {"retention.ms": "2592000000"}}`. `./sluice topics plan` shows'
-            " the differences, `topics apply` alters them."
-        ),
-    ] = {}
-
-
-class RedisSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Redis or Valkey: derived state only."""
-
-    url: Annotated[
-        str,
-        Meta(
-            pattern=r"^(rediss?|unix)://.",
-            extra={"expected": "a URL redis://, rediss:// or unix://"},
-            description="`redis://[user:password@]host:port/database`, or `rediss://` for TLS.",
-        ),
-    ] = "redis://127.0.0.1:6379/0"
-    submissions_key: Annotated[
-        str,
-        Meta(
-            pattern=r"^\{[^{}]+\}[^{}]*\Z",
-            description="Redis key of the recent submissions, beginning with a {hash tag}."
-            " Two installations that share a Redis database need different keys.",
-            extra={"secret": False},
-        ),
-    ] = "{sluice:submissions}"
-
-
 class TelemetrySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """The HTTP server of a process for /live, /ready and /metrics."""
 
-    http_host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    http_host: Annotated[
+        str,
+        Meta(
+            extra={"expected": "a host name or IP address", "check": host_fault},
+            description="Address to listen on.",
+        ),
+    ] = "127.0.0.1"
     http_port: Annotated[
         int, Meta(ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     ] = 0
+
+
+class ReturnPathSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The return path of outgoing messages, to which bounces come back."""
+
+    keys_file: Annotated[
+        str,
+        Meta(
+            extra=PATH,
+            description="File of the keys that sign return paths, reloaded on change: per line a"
+            " number from 0 to 255, the day from which the key signs (2026-12-01), and the secret"
+            " as 32 or more hexadecimal digits. Empty: the envelope sender is the From address.",
+        ),
+    ] = ""
+    days_valid: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=3_650,
+            description="Days after the submission for which mail to a return path is accepted.",
+        ),
+    ] = 60

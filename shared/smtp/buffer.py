@@ -2,8 +2,8 @@
 
 Owns: finding line ends and the end of content across the borders of reads. Does not own: the
 meaning of a line. A line ends with CRLF only (RFC 5321, 2.3.8): a LF without CR is reported as
-such and never ends a line. The caller sets the bounds, because they differ between replies,
-commands and content; `len()` is the number of bytes held.
+such and never ends a line, except where the caller asks for it. The caller sets the bounds, because
+they differ between replies, commands and content; `len()` is the number of bytes held.
 """
 
 from __future__ import annotations
@@ -73,9 +73,10 @@ class Buffer:
         self._bytes, self._start, self._searched = b"", 0, 0
         self._has_dots = False
 
-    def take_line(self, max_bytes: int) -> bytes | NoLine:
+    def take_line(self, max_bytes: int, *, ends_at_bare_lf: bool = False) -> bytes | NoLine:
         """Take the next line without its CRLF. `max_bytes` includes the CRLF.
 
+        `ends_at_bare_lf`: a LF without CR ends the line too; only for replies, see reply.py.
         TOO_LONG does not wait for the line's end, and does not depend on how reads split the line.
         """
         data, start = self._bytes, self._start
@@ -90,7 +91,7 @@ class Buffer:
         if end + 1 - start > max_bytes:  # first, so that it does not depend on the reads
             return NoLine.TOO_LONG
         if end == start or data[end - 1] != _CR:
-            return NoLine.BARE_LF
+            return self._take(end, end + 1) if ends_at_bare_lf else NoLine.BARE_LF
         return self._take(end - 1, end + 1)
 
     def take_loose_line(self, max_bytes: int) -> bytes | None:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from shared.mail.likely_mistakes import mistake_in_address
 from shared.smtp.events import Data, Hello, Mail, Recipient, StartTls
 from shared.smtp.extensions import Extensions
-from shared.smtp.grammar import SyntaxFault, is_hello_name, parse_path, plain_path
+from shared.smtp.grammar import PathFault, is_hello_name, parse_path, plain_path
 from shared.smtp.reply import Reply
 from shared.smtp.server.states import RCPT, READY, State
 
@@ -44,7 +44,7 @@ BYE: Final = Reply(221, "2.0.0", "Bye")
 _TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients")
 _HELLO: Final = Reply(501, "5.5.4", "Say who you are: EHLO name")
 _UNKNOWN_PARAMETER: Final = Reply(555, "5.5.4", "Parameter not known")
-_BAD_PARAMETER: Final = Reply(501, "5.5.4", SyntaxFault.PARAMETER)
+_BAD_PARAMETER: Final = Reply(501, "5.5.4", PathFault.PARAMETER)
 _TOO_LARGE: Final = Reply(552, "5.3.4", "Message too large")
 _NEEDS_SMTPUTF8: Final = Reply(553, "5.6.7", "Such an address needs SMTPUTF8")
 _WITH_SENDER: Final = frozenset({State.MAIL, State.RCPT})
@@ -52,10 +52,10 @@ _MAX_SIZE_DIGITS: Final = 20  # RFC 1870, 3
 
 _BRACKETS: Final = re.compile(r"<([^<>]{1,254})>")
 _SENDER_FAULTS: Final = {
-    fault: Reply(501, "5.5.4" if "Parameter" in fault else "5.1.7", fault) for fault in SyntaxFault
+    fault: Reply(501, "5.5.4" if "Parameter" in fault else "5.1.7", fault) for fault in PathFault
 }
 _RECIPIENT_FAULTS: Final = {
-    fault: Reply(501, "5.5.4" if "Parameter" in fault else "5.1.3", fault) for fault in SyntaxFault
+    fault: Reply(501, "5.5.4" if "Parameter" in fault else "5.1.3", fault) for fault in PathFault
 }
 
 
@@ -117,10 +117,10 @@ def read_hello(argument: str, is_extended: bool) -> Hello | Reply:
 def read_mail(argument: str, offered: Extensions, max_content_bytes: int) -> Mail | Reply:
     """Parse MAIL FROM:<sender> with SIZE, BODY, SMTPUTF8 and AUTH, if they are offered."""
     path = parse_path(argument, "FROM:")
-    if isinstance(path, SyntaxFault):
+    if isinstance(path, PathFault):
         return _explained(_SENDER_FAULTS[path], argument)
     if path.address and "@" not in path.address:  # <postmaster> is a recipient only
-        return _SENDER_FAULTS[SyntaxFault.PATH]
+        return _SENDER_FAULTS[PathFault.PATH]
     if not path.parameters:
         if path.address.isascii():
             return Mail(path.address, 0, is_eight_bit=False, is_smtputf8=False)
@@ -152,10 +152,10 @@ def _mail_with(
 def read_rcpt(argument: str, mail: Mail, taken: int, most: int) -> Recipient | Reply:
     """Parse RCPT TO:<recipient>; no parameters are known. `taken` were accepted, `most` may be."""
     path = parse_path(argument, "TO:")
-    if isinstance(path, SyntaxFault):
+    if isinstance(path, PathFault):
         return _explained(_RECIPIENT_FAULTS[path], argument)
     if not path.address:
-        return _RECIPIENT_FAULTS[SyntaxFault.PATH]
+        return _RECIPIENT_FAULTS[PathFault.PATH]
     if path.parameters:
         return _UNKNOWN_PARAMETER
     if not mail.is_smtputf8 and not path.address.isascii():

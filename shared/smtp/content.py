@@ -60,6 +60,14 @@ def encode_content(content: bytes) -> bytes:
     return content + END_MARK
 
 
+def encoded_size_bytes(encoded: bytes) -> int:
+    """The size of content as SIZE means it: without doubled dots and the end mark (RFC 1870, 3)."""
+    size = len(encoded) - len(END_MARK)
+    if LINE_DOT.search(encoded, 0, size):
+        size -= encoded.count(b"\r\n..", 0, size)
+    return size - encoded.startswith(b"..")
+
+
 def decode_content(stuffed: bytes) -> bytes:
     """Undo the dot-stuffing of received content: remove the first dot of each line."""
     stuffed = stuffed.replace(b"\r\n.", b"\r\n")

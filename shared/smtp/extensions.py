@@ -26,6 +26,18 @@ class Extensions(Struct, frozen=True):
     auth: tuple[str, ...] = ()  # the mechanisms, in capitals
 
 
+def all_but_auth(*, starttls: bool) -> Extensions:
+    """Everything that our servers can do for a peer that does not log in."""
+    return Extensions(
+        pipelining=True,
+        size=True,
+        eight_bit_mime=True,
+        smtputf8=True,
+        enhanced_status_codes=True,
+        starttls=starttls,
+    )
+
+
 def parse_extensions(ehlo_text: str) -> Extensions:
     """Parse the text of an EHLO reply, its lines joined by LF; the first is the greeting."""
     words: dict[str, str] = {}

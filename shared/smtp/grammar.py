@@ -19,8 +19,8 @@ from shared.smtp.errors import LocalProtocolError
 # (AUTH= adds 500 to MAIL). A password of 1,024 octets in the initial response of AUTH fits too.
 MAX_COMMAND_BYTES: Final = 2_048
 MAX_PARAMETERS: Final = 16
-MAX_ADDRESS_OCTETS: Final = 254  # a path is at most 256 with its brackets, 4.5.3.1.3
-MAX_LOCAL_OCTETS: Final = 64  # 4.5.3.1.1
+MAX_ADDRESS_OCTETS: Final = 254  # a path has at most 256 with its brackets (RFC 5321, 4.5.3.1.3)
+MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1
 
 _ATEXT: Final = r"[^\x00-\x20\x7f()<>\[\]:;@\\,.\"]"
 _LOCAL: Final = rf"(?:{_ATEXT}+(?:\.{_ATEXT}+)*|\"(?:[^\x00-\x1f\x7f\"\\]|\\[ -~])*\")"
@@ -41,12 +41,17 @@ _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _HELLO_NAME: Final = re.compile(r"[!-~]{1,255}")
 
 
-class SyntaxFault(StrEnum):
-    """The reason why a command is not well formed, as a text for the peer."""
+class CommandFault(StrEnum):
+    """The reason why a line is not a command, as a text for the peer."""
 
     CONTROL = "Control characters in a command"
     NOT_UTF8 = "A command that is not UTF-8"
     VERB = "Command not recognised"
+
+
+class PathFault(StrEnum):
+    """The reason why the argument of MAIL or RCPT is not valid, as a text for the peer."""
+
     PATH = "Address not valid; it is written <local-part@domain>"
     TOO_LONG = "Address too long"
     PARAMETER = "Parameter not valid"
@@ -67,16 +72,16 @@ class Path(Struct, frozen=True):
     parameters: dict[str, str]
 
 
-def parse_command(line: bytes) -> Command | SyntaxFault:
+def parse_command(line: bytes) -> Command | CommandFault:
     """Parse a command line without its CRLF."""
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError:
-        return SyntaxFault.NOT_UTF8
+        return CommandFault.NOT_UTF8
     if _CONTROL.search(text):
-        return SyntaxFault.CONTROL
+        return CommandFault.CONTROL
     found = _VERB.fullmatch(text.rstrip(" \t"))
-    return Command(found[1].upper(), found[2] or "") if found else SyntaxFault.VERB
+    return Command(found[1].upper(), found[2] or "") if found else CommandFault.VERB
 
 
 def plain_path(line: bytes) -> tuple[bool, str] | None:
@@ -93,25 +98,25 @@ def plain_path(line: bytes) -> tuple[bool, str] | None:
     return verb is not None, address.decode("ascii")
 
 
-def parse_path(argument: str, keyword: str) -> Path | SyntaxFault:
+def parse_path(argument: str, keyword: str) -> Path | PathFault:
     """Parse the argument of MAIL (`keyword` "FROM:") or RCPT ("TO:")."""
     size = len(keyword)
     start = argument[:size]
     if not start.isascii() or start.upper() != keyword:
-        return SyntaxFault.PATH
+        return PathFault.PATH
     found = _PATH.match(argument, size)
     if found is None:
-        return SyntaxFault.PATH
+        return PathFault.PATH
     address, rest = found[1], argument[found.end() :]
     if address and _is_too_long(address):
-        return SyntaxFault.TOO_LONG
+        return PathFault.TOO_LONG
     if not rest:
         return Path(address, {})
     if rest[0] != " ":
-        return SyntaxFault.PATH
+        return PathFault.PATH
     # Not split(): it would treat any Unicode white space as a space.
     parameters = _parse_parameters([word for word in rest.split(" ") if word])
-    return parameters if isinstance(parameters, SyntaxFault) else Path(address, parameters)
+    return parameters if isinstance(parameters, PathFault) else Path(address, parameters)
 
 
 def _is_too_long(address: str) -> bool:
@@ -122,16 +127,16 @@ def _is_too_long(address: str) -> bool:
     return octets > MAX_ADDRESS_OCTETS or len(local.encode()) > MAX_LOCAL_OCTETS
 
 
-def _parse_parameters(words: list[str]) -> dict[str, str] | SyntaxFault:
+def _parse_parameters(words: list[str]) -> dict[str, str] | PathFault:
     parameters: dict[str, str] = {}
     if len(words) > MAX_PARAMETERS:
-        return SyntaxFault.PARAMETER
+        return PathFault.PARAMETER
     for word in words:
         found = _PARAMETER.fullmatch(word)
         if found is None:
-            return SyntaxFault.PARAMETER
+            return PathFault.PARAMETER
         if (name := found[1].upper()) in parameters:
-            return SyntaxFault.REPEATED
+            return PathFault.REPEATED
         parameters[name] = found[2] or ""
     return parameters
 

@@ -4,6 +4,9 @@ Owns: the form of a reply. Does not own: which command it answers (client/sessio
 for a message (the services). A reply that breaks the form raises RemoteProtocolError, except the
 reply to the content of a message: once the content has been sent, a malformed reply with a clear
 code is better than an unknown result, and a parser that `is_lenient` accepts it.
+A line of a reply may end with a bare LF, which RFC 5321, 2.3.8 forbids but some servers send. It is
+safe here, unlike in a server: replies carry no text of third parties, so nobody can hide a reply in
+one, and a reply too many is out of step, which ends the session (client/session.py).
 A peer's text is cleaned when it becomes a reply (remote_text.py).
 """
 
@@ -150,7 +153,7 @@ class ReplyParser:
         """Return the next complete reply, None if there is none yet. Raises RemoteProtocolError."""
         if self.is_lenient:
             return self._next_lenient()
-        while not isinstance(line := self._buffer.take_line(MAX_LINE_BYTES), NoLine):
+        while not isinstance(line := self._take_line(), NoLine):
             if not self._lines and (known := self._known.get(line)) is not None:
                 return known
             reply = self._take(line)
@@ -159,6 +162,9 @@ class ReplyParser:
         if line is NoLine.INCOMPLETE:
             return None
         raise RemoteProtocolError(f"a line of a reply is {line.value}")
+
+    def _take_line(self) -> bytes | NoLine:
+        return self._buffer.take_line(MAX_LINE_BYTES, ends_at_bare_lf=True)
 
     def _next_lenient(self) -> Reply | None:
         """Parse a reply that may be malformed.

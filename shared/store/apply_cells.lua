@@ -4,7 +4,9 @@
 --   KEYS[1]  the state, a hash: `generation` a token created when it was empty; `log` the id of
 --            the counted topic; `watermark:<partition>` the next offset expected;
 --            `hole:<partition>` the last month from which records are known to be missing;
---            `month:<YYYY-MM>` for each month that has cells.
+--            `month:<YYYY-MM>` for each month that has cells: how many runs have changed it;
+--            `dropped`, alone, if an operator dropped the counts: they are then counted from the
+--            beginning of the log and not restored from a checkpoint.
 --   KEYS[1]:<YYYY-MM>  the cells of a month, a hash: cell -> count, and `generation`.
 --            KEYS[1] must contain a {hash tag}, so that all keys are in one slot.
 -- Arguments
@@ -25,11 +27,11 @@ local state = KEYS[1]
 local log, partition, expected, target = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local token, hole = ARGV[5], ARGV[6]
 
-local fields, months, empty = {}, {}, true
+local fields, months, empty, changed = {}, {}, true, {}
 local flat = redis.call('HGETALL', state)
 for i = 1, #flat, 2 do
   fields[flat[i]] = flat[i + 1]
-  empty = false
+  if flat[i] ~= 'dropped' then empty = false end
   local month = string.match(flat[i], '^month:(.+)$')
   if month then months[#months + 1] = month end
 end
@@ -52,6 +54,7 @@ if stored ~= expected then return {0, stored} end
 
 if empty then
   redis.call('HSET', state, 'generation', token, 'log', log)
+  redis.call('HDEL', state, 'dropped')
   fields['generation'] = token
 end
 for i = 7, #ARGV, 3 do
@@ -59,8 +62,11 @@ for i = 7, #ARGV, 3 do
   if not fields['month:' .. month] then
     redis.call('UNLINK', key)
     redis.call('HSET', key, 'generation', fields['generation'])
-    redis.call('HSET', state, 'month:' .. month, '1')
     fields['month:' .. month] = '1'
+  end
+  if not changed[month] then
+    redis.call('HINCRBY', state, 'month:' .. month, 1)
+    changed[month] = true
   end
   redis.call('HINCRBY', key, ARGV[i + 1], ARGV[i + 2])
 end

@@ -18,13 +18,16 @@ from typing import Any, Final
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import ExponentialBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from shared.runtime.connect_words import words_of
 from shared.runtime.errors import Unavailable
+from shared.settings.sections import RedisSettings
+from shared.store.security import login_options
 
 CONNECT_TIMEOUT_S: Final = 1.0
 COMMAND_TIMEOUT_S: Final = 2.0
@@ -43,6 +46,10 @@ class StoreUnavailable(Unavailable):
     """The store is unavailable, loading, full or read-only; the command may have taken effect."""
 
 
+# For calls that must not be sent twice.
+NO_RETRY: Final = AsyncRetry(NoBackoff(), 0)
+
+
 def _options() -> dict[str, Any]:
     return {
         "decode_responses": True,
@@ -55,16 +62,21 @@ def _options() -> dict[str, Any]:
     }
 
 
-def connect(url: str, **overrides: Any) -> redis.Redis:
-    """Create a client for threads. Connects on first use; raises ValueError for a bad URL."""
+def connect(settings: RedisSettings, **overrides: Any) -> redis.Redis:
+    """Create a client for threads; it connects on first use.
+
+    Raises SettingsError if a file that the settings name cannot be used.
+    """
     retry = Retry(ExponentialBackoff(BACKOFF_CAP_S, BACKOFF_BASE_S), RETRIES, _RETRIED)
-    return redis.Redis.from_url(url, **{**_options(), "retry": retry, **overrides})
+    options = {**_options(), **login_options(settings), "retry": retry, **overrides}
+    return redis.Redis.from_url(settings.url, **options)
 
 
-def connect_async(url: str, **overrides: Any) -> redis.asyncio.Redis:
+def connect_async(settings: RedisSettings, **overrides: Any) -> redis.asyncio.Redis:
     """Create a client for one asyncio loop. Otherwise like connect()."""
     retry = AsyncRetry(ExponentialBackoff(BACKOFF_CAP_S, BACKOFF_BASE_S), RETRIES, _RETRIED)
-    return redis.asyncio.Redis.from_url(url, **{**_options(), "retry": retry, **overrides})
+    options = {**_options(), **login_options(settings), "retry": retry, **overrides}
+    return redis.asyncio.Redis.from_url(settings.url, **options)
 
 
 @contextmanager
@@ -72,6 +84,5 @@ def store_errors() -> Iterator[None]:
     """Turn every redis-py error into StoreUnavailable, with its reason in one line."""
     try:
         yield
-    except RedisError as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise StoreUnavailable(f"Redis: {reason}") from error
+    except (RedisError, UnicodeDecodeError) as error:
+        raise StoreUnavailable(f"Redis: {words_of(error)}") from error

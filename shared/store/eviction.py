@@ -16,6 +16,7 @@ import redis
 from msgspec import Struct
 from redis.exceptions import NoPermissionError, ResponseError
 
+from shared.settings.sections import RedisSettings
 from shared.store.client import StoreUnavailable, connect, store_errors
 
 SAFE_POLICY: Final = "noeviction"
@@ -59,9 +60,10 @@ def read_eviction(client: redis.Redis) -> Eviction:
         return Eviction(policy, str(info.get("run_id", "")), int(info.get("evicted_keys", 0)))
 
 
-def policy_client(url: str) -> redis.Redis:
+def policy_client(settings: RedisSettings) -> redis.Redis:
     """Create a client for policy_fault(), which must return within a probe's time."""
-    return connect(url, retry=None, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+    timeouts = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S}
+    return connect(settings, retry=None, **timeouts)
 
 
 def policy_fault(client: redis.Redis) -> str:

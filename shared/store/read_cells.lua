@@ -1,7 +1,7 @@
 -- Reads billing cells with the watermarks up to which they are counted.
 --
 -- Keys       as in apply_cells.lua.
--- Arguments  1 a month (YYYY-MM), "*" for all months, or "" for the state alone.
+-- Arguments  months (YYYY-MM); "*" for all months; none for the state alone.
 -- Result     {whole, state, cells}: 1 if nothing of the state is lost, else 0; then the state
 --            as a flat list of field and value, and the cells as a flat list of month and such
 --            a list. If the state is incomplete, there are no cells.
@@ -9,7 +9,8 @@
 --   The cells count exactly the records below the watermarks returned with them. The script
 --   writes nothing.
 
-local state, wanted = KEYS[1], ARGV[1]
+local state, wanted = KEYS[1], {}
+for i = 1, #ARGV do wanted[ARGV[i]] = true end
 local flat = redis.call('HGETALL', state)
 local generation, months = nil, {}
 for i = 1, #flat, 2 do
@@ -18,14 +19,14 @@ for i = 1, #flat, 2 do
   if month then months[month] = true end
 end
 local whole = 1
-if #flat > 0 and not generation then whole = 0 end
+if #flat > 0 and flat[1] ~= 'dropped' and not generation then whole = 0 end
 for month in pairs(months) do
   if redis.call('HGET', state .. ':' .. month, 'generation') ~= generation then whole = 0 end
 end
 local cells = {}
 if whole == 1 then
   for month in pairs(months) do
-    if wanted == '*' or wanted == month then
+    if wanted['*'] or wanted[month] then
       cells[#cells + 1] = month
       cells[#cells + 1] = redis.call('HGETALL', state .. ':' .. month)
     end

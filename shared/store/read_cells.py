@@ -13,7 +13,6 @@ from shared.store.script import Script
 NAME: Final = "read_cells"
 # Reading all months blocks the server for about a second per million cells.
 ALL_MONTHS: Final = "*"
-NO_MONTH: Final = ""
 
 
 class Snapshot(Struct, frozen=True):
@@ -28,6 +27,12 @@ class Snapshot(Struct, frozen=True):
     watermarks: dict[int, int]
     holes: dict[int, str]
     months: dict[str, dict[str, int]]
+    # Changes with each loss of the store; "" if there are no counts.
+    generation: str = ""
+    # Every month that has cells, with the number of runs that changed it.
+    versions: dict[str, int] = {}
+    # An operator dropped the counts: they are counted from the beginning, not restored.
+    dropped: bool = False
 
 
 class ReadCells:
@@ -37,17 +42,28 @@ class ReadCells:
         self._script = Script(client, NAME)
         self._state = state
 
-    def run(self, month: str = NO_MONTH) -> Snapshot:
-        """Read `month` (YYYY-MM), ALL_MONTHS or NO_MONTH. Raises StoreUnavailable."""
-        whole, state, cells = self._script.run([self._state], [month])
-        fields = dict(_pairs(state))
-        return Snapshot(
-            whole=bool(whole),
-            log=fields.get("log", ""),
-            watermarks={key: int(value) for key, value in _numbered(fields, "watermark:")},
-            holes=dict(_numbered(fields, "hole:")),
-            months={month: _cells(flat) for month, flat in _pairs(cells)},
-        )
+    def run(self, *months: str) -> Snapshot:
+        """Read these months (YYYY-MM), or ALL_MONTHS. Raises StoreUnavailable."""
+        return snapshot_of(*self._script.run([self._state], [*months]))
+
+
+def snapshot_of(whole: int, state: Sequence[Any], cells: Sequence[Any]) -> Snapshot:
+    """The result of a script that returns the state and cells as flat lists."""
+    fields = dict(_pairs(state))
+    return Snapshot(
+        whole=bool(whole),
+        log=fields.get("log", ""),
+        watermarks={key: int(value) for key, value in _numbered(fields, "watermark:")},
+        holes=dict(_numbered(fields, "hole:")),
+        months={month: _cells(flat) for month, flat in _pairs(cells)},
+        generation=fields.get("generation", ""),
+        versions={
+            name.removeprefix("month:"): int(value)
+            for name, value in fields.items()
+            if name.startswith("month:")
+        },
+        dropped="dropped" in fields,
+    )
 
 
 def _cells(flat: Sequence[str]) -> dict[str, int]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
+from shared.runtime.clock import monotonic
 from shared.runtime.lifecycle import Stop
 from shared.settings.sections import KafkaSettings
-from shared.stream.client import make_admin
-from shared.stream.topic_configs import align
-from shared.topics.configs import Overrides, wanted_configs
+from shared.stream.client import BOOTSTRAP_MS, ClientOptions, client_options, make_admin
+from shared.stream.topic_configs import Wanted, align
 from shared.topics.names import TopicPlan
 
 log = logging.getLogger(__name__)
@@ -31,44 +31,57 @@ class TopicError(RuntimeError):
 
 
 def ensure_topics(
-    bootstrap: str,
+    kafka: KafkaSettings,
     plans: Iterable[TopicPlan],
-    replication: int = 1,
-    overrides: Overrides | None = None,
+    options: ClientOptions | None = None,
     *,
     aligned: bool = True,
 ) -> list[str]:
     """Create missing topics and wait until they have leaders; align the existing ones.
 
-    `overrides` are topic configs of this installation that replace planned ones
-    (topics/configs.py). Returns the names of the created topics. Several processes may call it at
-    the same time. Raises TopicError, or kafka.errors.KafkaError when the brokers are unavailable.
+    `options`: those of the process, if there are any. Returns the names of the created topics.
+    Several processes may call it at the same time. Raises TopicError, or kafka.errors.KafkaError
+    when the brokers are unavailable.
     """
     wanted = list(plans)
-    admin = make_admin(bootstrap, ADMIN_TIMEOUT_MS)
+    admin = make_admin(
+        options or client_options(kafka, "topics"),
+        ADMIN_TIMEOUT_MS,
+        bootstrap_timeout_ms=BOOTSTRAP_MS,
+    )
     try:
         existing = set(admin.list_topics())
         missing = [plan for plan in wanted if plan.name not in existing]
         for plan in missing:
-            _create(admin, plan, replication, overrides or {})
+            _create(admin, plan, kafka)
         if missing:
             _wait_for_leaders(admin, [plan.name for plan in missing])
         if aligned:
             planned = [plan for plan in wanted if plan.configs and plan.name in existing]
-            align(admin, {plan.name: plan.configs for plan in planned}, overrides)
+            align(admin, {plan.name: plan.configs for plan in planned}, Wanted.of(kafka))
         return [plan.name for plan in missing]
     finally:
         admin.close()
 
 
-def ensure_topics_until(stop: Stop, kafka: KafkaSettings, plans: Iterable[TopicPlan]) -> bool:
-    """Retry ensure_topics() until Kafka answers; return False if `stop` was set first."""
+def ensure_topics_until(
+    stop: Stop,
+    kafka: KafkaSettings,
+    plans: Iterable[TopicPlan],
+    options: ClientOptions,
+    report: Callable[[str], None],
+) -> bool:
+    """Retry ensure_topics() until Kafka answers; return False if `stop` was set first.
+
+    `report` gets the reason of each failed attempt.
+    """
     wanted = list(plans)
     while not stop.is_set():
         try:
-            created = ensure_topics(kafka.bootstrap, wanted, kafka.replication, kafka.topic_configs)
+            created = ensure_topics(kafka, wanted, options)
         except (KafkaError, TopicError) as error:
             log.warning("waiting for Kafka at %s: %s", kafka.bootstrap, error)
+            report(f"no broker can be used at {kafka.bootstrap}: {error}")
             stop.wait(_RETRY_S)
             continue
         if created:
@@ -77,14 +90,12 @@ def ensure_topics_until(stop: Stop, kafka: KafkaSettings, plans: Iterable[TopicP
     return False
 
 
-def _create(
-    admin: KafkaAdminClient, plan: TopicPlan, replication: int, overrides: Overrides
-) -> None:
+def _create(admin: KafkaAdminClient, plan: TopicPlan, kafka: KafkaSettings) -> None:
     topic = NewTopic(
         name=plan.name,
         num_partitions=plan.partitions,
-        replication_factor=replication,
-        topic_configs=wanted_configs(plan.name, plan.configs, replication, overrides),
+        replication_factor=kafka.replication,
+        topic_configs=Wanted.of(kafka).configs(plan.name, plan.configs, kafka.replication),
     )
     try:
         admin.create_topics([topic])
@@ -95,7 +106,7 @@ def _create(
 
 
 def _wait_for_leaders(admin: KafkaAdminClient, names: list[str]) -> None:
-    deadline = time.monotonic() + _SETTLE_TIMEOUT_S
+    deadline = monotonic() + _SETTLE_TIMEOUT_S
     while True:
         described = admin.describe_topics(names)
         waiting = [
@@ -107,6 +118,6 @@ def _wait_for_leaders(admin: KafkaAdminClient, names: list[str]) -> None:
         ]
         if not waiting:
             return
-        if time.monotonic() > deadline:
+        if monotonic() > deadline:
             raise TopicError(f"topics without a leader after creation: {', '.join(waiting)}")
         time.sleep(_SETTLE_STEP_S)

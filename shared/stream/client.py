@@ -13,13 +13,15 @@ from typing import Any, Final
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import TopicPartition
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from shared.settings.sections import KafkaSettings, RuntimeSettings
 from shared.stream.kafka_python.closing import ClosingClient, make_client
 from shared.stream.kafka_python.fetching import bound_fetches
+from shared.stream.kafka_python.lost_connections import soften_lost_connections
 from shared.stream.kafka_python.producing import keep_requests
 from shared.stream.kafka_python.quiet_selector import QuietSelector
+from shared.stream.security import client_config
 
 BATCH_BYTES: Final = 1024 * 1024
 # An intake record of up to 8 MB may have to be copied to mail.refused.
@@ -45,26 +47,40 @@ class ClientOptions(Struct, frozen=True):
     """The brokers as `host:port[,host:port]`, and the instance name of this process.
 
     `static` makes the consumer a static member (KIP-345): a successor with the same instance
-    name takes over at once, whereas a dynamic member waits for the session time-out.
+    name takes over at once, whereas a dynamic member waits for the session time-out. `security` is
+    kafka-python's configuration of TLS and SASL (security.py). `in_sync` is the setting
+    `kafka.min_insync_replicas`.
     """
 
     bootstrap: str
     instance: str
     compression: str = "lz4"
     static: bool = False
+    security: dict[str, Any] = {}
+    in_sync: int = 0
 
 
 def options_of(kafka: KafkaSettings, runtime: RuntimeSettings) -> ClientOptions:
-    """Build the client options from the settings of a process."""
+    """Build the client options from the settings of a process. Raises SettingsError."""
+    return structs.replace(client_options(kafka, runtime.instance), static=kafka.static_membership)
+
+
+def client_options(kafka: KafkaSettings, instance: str) -> ClientOptions:
+    """Build the options of a client that is no static member. Raises SettingsError.
+
+    Keep them: each call reads the files again, and fetches an access token of its own.
+    """
     return ClientOptions(
         bootstrap=kafka.bootstrap,
-        instance=runtime.instance,
+        instance=instance,
         compression="" if kafka.compression == "none" else kafka.compression,
-        static=kafka.static_membership,
+        security=client_config(kafka),
+        in_sync=kafka.min_insync_replicas,
     )
 
 
 def _common(options: ClientOptions, role: str) -> dict[str, Any]:
+    soften_lost_connections()
     return {
         "bootstrap_servers": options.bootstrap.split(","),
         "client_id": f"sluice-{role}-{options.instance}",
@@ -76,12 +92,11 @@ def _common(options: ClientOptions, role: str) -> dict[str, Any]:
         "allow_auto_create_topics": False,
         "selector": QuietSelector,
         "kafka_client": ClosingClient,
+        **options.security,
     }
 
 
-def make_producer(
-    options: ClientOptions, transactional_id: str | None, **overrides: Any
-) -> KafkaProducer:
+def make_producer(options: ClientOptions, transactional_id: str | None, **overrides: Any) -> Any:
     """Create a producer that writes each record once; transactional if an id is given.
 
     Raises kafka.errors.KafkaError when no broker answers within BOOTSTRAP_MS.
@@ -98,7 +113,7 @@ def make_producer(
         "request_timeout_ms": 15_000,
         "max_block_ms": 15_000,
     }
-    producer = KafkaProducer(**{**config, **overrides})
+    producer = make_client(KafkaProducer, **{**config, **overrides})
     keep_requests(producer)
     return producer
 
@@ -127,13 +142,19 @@ def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -
     return consumer
 
 
-def make_admin(bootstrap: str, timeout_ms: int, **overrides: Any) -> Any:
+def make_admin(options: ClientOptions, timeout_ms: int, **overrides: Any) -> Any:
     """Create a KafkaAdminClient with this request time-out; the caller must close() it.
 
-    Raises kafka.errors.KafkaError when no broker answers.
+    Raises kafka.errors.KafkaError when no broker answers, or none lets this client in.
     """
-    config = {"bootstrap_servers": bootstrap.split(","), "request_timeout_ms": timeout_ms}
-    return make_client(KafkaAdminClient, **config, **overrides)
+    soften_lost_connections()
+    config = {
+        "bootstrap_servers": options.bootstrap.split(","),
+        "request_timeout_ms": timeout_ms,
+        "reconnect_backoff_max_ms": RECONNECT_MAX_MS,
+        **options.security,
+    }
+    return make_client(KafkaAdminClient, **{**config, **overrides})
 
 
 def position_of(consumer: Any, partition: TopicPartition, timeout_ms: int) -> int:

@@ -17,15 +17,16 @@ thread-safe.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Collection
 from typing import Final
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaTimeoutError, UnknownTopicOrPartitionError
 
+from shared.runtime.clock import monotonic
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import TopicError, ensure_topics
+from shared.stream.client import ClientOptions, client_options
 from shared.stream.kafka_python.missing_topics import fail_where_a_topic_is_missing
 from shared.stream.kafka_python.producing import knows, wait_for_topic
 from shared.topics.names import CLIENT_EVENTS_PREFIX, client_events_plan
@@ -42,9 +43,15 @@ MAX_LOST: Final = 3
 class ClientEvents:
     """The client topics that may be written to at present."""
 
-    def __init__(self, kafka: KafkaSettings, left_out_s: float = LEFT_OUT_S) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        options: ClientOptions | None = None,
+        left_out_s: float = LEFT_OUT_S,
+    ) -> None:
         fail_where_a_topic_is_missing(CLIENT_EVENTS_PREFIX)
         self._kafka = kafka
+        self._options = options or client_options(kafka, "client-events")
         self._left_out_s = left_out_s
         self._left_out_until: dict[str, float] = {}
         self._lost = 0
@@ -71,15 +78,14 @@ class ClientEvents:
         self._lost = 0
 
     def _is_there(self, topic: str, producer: KafkaProducer) -> bool:
-        if time.monotonic() < self._left_out_until.get(topic, 0.0):
+        if monotonic() < self._left_out_until.get(topic, 0.0):
             return False
         if knows(producer, topic):
             return True
         client = topic.removeprefix(CLIENT_EVENTS_PREFIX)
         plan = client_events_plan(client, self._kafka.intake_partitions)
         try:
-            kafka = self._kafka
-            ensure_topics(kafka.bootstrap, [plan], kafka.replication, kafka.topic_configs)
+            ensure_topics(self._kafka, [plan], self._options)
         except TopicError as error:
             self._leave_out(topic, str(error))
             return False
@@ -91,7 +97,7 @@ class ClientEvents:
         return True
 
     def _leave_out(self, topic: str, reason: str) -> None:
-        self._left_out_until[topic] = time.monotonic() + self._left_out_s
+        self._left_out_until[topic] = monotonic() + self._left_out_s
         log.error("%s: events are left out for %g s: %s", topic, self._left_out_s, reason)
 
 

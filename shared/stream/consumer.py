@@ -32,24 +32,20 @@ from kafka.structs import (
     TopicPartition,
 )
 
-from shared.stream.client import (
-    SESSION_TIMEOUT_MS,
-    ClientOptions,
-    make_consumer,
-    position_of,
-)
-from shared.stream.kafka_python.claims import (
-    ClaimingAssignor,
-    request_rejoin,
-    without_position,
-)
+from shared.runtime.clock import monotonic
+from shared.stream.client import SESSION_TIMEOUT_MS, ClientOptions, make_consumer
+from shared.stream.kafka_python.claims import ClaimingAssignor
 from shared.stream.kafka_python.membership import Membership
 from shared.stream.kafka_python.polling import poll, subscribe
+from shared.stream.kafka_python.positions import (
+    has_read_all,
+    known_positions,
+    without_position,
+)
 from shared.stream.rebalance_listener import RebalanceListener, names_of
 
 log = logging.getLogger(__name__)
 
-POSITION_MS: Final = 1_000
 COMMITTED_TIMEOUT_MS: Final = 10_000
 CLOSE_TIMEOUT_MS: Final = 3_000
 # If committed offsets take longer than this, an open transaction holds them back.
@@ -97,14 +93,14 @@ class StreamConsumer:
             options, group, partition_assignment_strategy=[assignor]
         )
         self._membership = Membership(self._consumer, SESSION_TIMEOUT_MS / 1000)
-        # By partition: its count of losses, and the offset after the last record returned.
+        # By partition: its count of losses, and the offset before which no record is returned.
         self._given: dict[TopicPartition, tuple[int, int]] = {}
         self._listener = listener = RebalanceListener(assignor, keeps_claims)
         # When a partition was first seen without its committed offset.
         self._late_since: float | None = None
         subscribe(self._consumer, listener, topics=list(topics), pattern=pattern or None)
-        # See _lead().
-        self._may_lead_unknowing = options.static
+        # See _join_again().
+        self._has_old_assignment = options.static
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Record]]:
         """Return records by partition, in order; nothing on a retriable broker error.
@@ -112,9 +108,10 @@ class StreamConsumer:
         Raises MembershipLost; FencedInstanceIdError when another process uses this instance
         name; other KafkaErrors that cannot be retried.
         """
-        if self._may_lead_unknowing:
-            self._lead()
+        if self._has_old_assignment:
+            self._join_again()
         losses = self._listener.losses.copy()
+        self._note_positions(losses)
         try:
             found: dict[TopicPartition, list[Record]] = poll(
                 self._consumer, timeout_ms, assignor=self._assignor, max_records=max_records
@@ -140,6 +137,17 @@ class StreamConsumer:
             raise FencedInstanceIdError("another process uses this instance name")
         if self._membership.lost:
             raise MembershipLost(self._membership.lost)
+
+    def _note_positions(self, losses: dict[TopicPartition, int]) -> None:
+        """Note where newly assigned partitions begin, for _unseen().
+
+        A partition can jump back before any record of it was returned: if there were only the
+        markers of transactions, the position moves past them.
+        """
+        for partition, position in known_positions(self._consumer).items():
+            count = losses.get(partition, 0)
+            if self._given.get(partition, (-1, 0))[0] != count:
+                self._given[partition] = count, position
 
     def _unseen(
         self, found: dict[TopicPartition, list[Record]], losses: dict[TopicPartition, int]
@@ -170,26 +178,26 @@ class StreamConsumer:
             self._given[partition] = (losses.get(partition, 0), records[-1].offset + 1)
         return unseen
 
-    def _lead(self) -> None:
+    def _join_again(self) -> None:
         """Join once more after a static member's first join.
 
         The broker gives a restarted static member its old assignment without a rebalance, even if
-        topics were created meanwhile, and does not report that the member leads the group. A
-        leader that does not know its role never assigns anything again. A further join of the
-        leader always causes a rebalance, in which it learns its role; a further join of another
-        member costs nothing.
+        topics were created meanwhile, or if it was to get nothing or less because it handed
+        partitions over; and it does not report that the member leads the group. A leader that does
+        not know its role never assigns anything again. A further join with other metadata causes a
+        rebalance, in which the member gets its share and learns its role.
         """
         if self._consumer.group_metadata().state == MemberState.STABLE:
-            self._may_lead_unknowing = False
-            request_rejoin(self._consumer)
+            self._has_old_assignment = False
+            self._assignor.has_joined()
 
     def idle(self, seconds: float) -> None:
         """Stay a member of the group for this time without reading anything."""
         assigned = self.assignment()
         self._consumer.pause(*assigned)
         try:
-            until = time.monotonic() + seconds
-            while (left := until - time.monotonic()) > 0:
+            until = monotonic() + seconds
+            while (left := until - monotonic()) > 0:
                 found = poll(self._consumer, int(min(left, 0.5) * 1000), assignor=self._assignor)
                 for partition, records in found.items():
                     # Assigned during this poll, so not paused; its records are read again later.
@@ -243,12 +251,8 @@ class StreamConsumer:
         self._assignor.leave(partitions)
 
     def has_read_all(self, partition: TopicPartition) -> bool:
-        """Whether nothing is written to an assigned partition beyond what was read.
-
-        Not even in a transaction that is still open.
-        """
-        end = self._consumer.highwater(partition)
-        return end is not None and end == position_of(self._consumer, partition, POSITION_MS)
+        """Whether nothing is written to an assigned partition beyond what was read."""
+        return has_read_all(self._consumer, partition)
 
     def release(self, partitions: Iterable[TopicPartition]) -> None:
         """Let other members have these, which were revoked; the next poll asks for it."""
@@ -281,7 +285,7 @@ class StreamConsumer:
         if not late:
             self._late_since = None
             return ""
-        now = time.monotonic()
+        now = monotonic()
         if self._late_since is None:
             self._late_since = now
         if now - self._late_since < POSITION_LATE_S:

@@ -13,16 +13,16 @@ how a move commits (outcome_writer.py).
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Set
+from collections.abc import Iterable, Iterator, Set
 
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 from msgspec import Struct
 
+from shared.runtime.clock import monotonic
 from shared.stream.consumer import StreamConsumer
 from shared.stream.holdings import Holdings
-from shared.stream.jobs import UNREADABLE, AssignedPartition, Limits
+from shared.stream.jobs import UNREADABLE, AssignedPartition, Job, Limits
 from shared.stream.outcome_writer import OutcomeWriter
 from shared.stream.transactions import TransactionLost
 
@@ -56,6 +56,8 @@ class Handovers:
         # The last one used. It is kept until nothing has to be moved any more.
         self._shelf: AssignedPartition | None = None
         self._stopping_since: float | None = None
+        # Since when a ledger that is read is crowded, and where reading continued then.
+        self._crowded: dict[TopicPartition, tuple[float, int]] = {}
         self._has_left = False
 
     def unreadable(self) -> Set[TopicPartition]:
@@ -66,9 +68,22 @@ class Handovers:
             unreadable.add(self._shelf.partition)
         return unreadable
 
+    def unread_shelves(self) -> Set[TopicPartition]:
+        """The partitions that become shelves as soon as everything on them is read."""
+        return {
+            partition
+            for partition in self._consumer.assignment()
+            if self._is_shelf(partition) and not self._consumer.has_read_all(partition)
+        }
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether stop() was called."""
+        return self._stopping_since is not None
+
     def stop(self) -> None:
         """Begin to drain everything: this process stops."""
-        self._stopping_since = time.monotonic()
+        self._stopping_since = monotonic()
         for assigned in self._holdings.reading.values():
             self._holdings.close(assigned)
 
@@ -77,10 +92,11 @@ class Handovers:
         revoked = self._consumer.take_revoked()
         for partition in revoked:
             self._returned.discard(partition)
+            self._crowded.pop(partition, None)
             assigned = self._holdings.reading.pop(partition, None)
             if assigned is not None:
                 self._holdings.close(assigned)
-                self._draining[partition] = _Handover(assigned, time.monotonic())
+                self._draining[partition] = _Handover(assigned, monotonic())
             elif partition not in self._draining:
                 self._consumer.release([partition])
         return revoked
@@ -89,6 +105,7 @@ class Handovers:
         """Move what takes long. Raises TransactionLost."""
         self._leave_if_slow()
         self._move_if_slow()
+        self._move_if_crowded()
 
     def finish(self) -> None:
         """Release the partitions that are drained or whose time is over. Raises TransactionLost."""
@@ -104,7 +121,7 @@ class Handovers:
             handover = self._draining[partition]
             if handover.assigned in in_use:
                 # Nobody waits for a shelf.
-                is_over = time.monotonic() >= handover.since + self._limits.handover_timeout_s
+                is_over = monotonic() >= handover.since + self._limits.handover_timeout_s
                 if self._is_shelf(partition) or not is_over:
                     continue
                 log.warning("%s/%d is released before it is drained", *partition)
@@ -147,25 +164,49 @@ class Handovers:
 
     def _move_if_slow(self) -> None:
         """Move what is still in flight on drained partitions, so that others can read them."""
+        slow = {each.assigned for each in self._draining.values() if self._is_slow(each.since)}
+        if slow:
+            jobs = self._holdings.in_flight
+            # The outcome of an unreadable record is there already.
+            self._move(j for j in jobs if j.assigned in slow and j.message is not UNREADABLE)
+
+    def _move(self, slow: Iterable[Job]) -> None:
+        """Move these jobs to a shelf, if there is one and no other move is under way."""
         if self._outcomes.is_moving or not self._consumer.has_lease():
             return
-        slow = {
-            handover.assigned
-            for partition, handover in self._draining.items()
-            if not self._is_shelf(partition) and self._is_slow(handover.since)
-        }
-        if not slow:
-            return
-        jobs = [
-            job
-            for job in self._holdings.in_flight
-            if job.assigned in slow and job.message is not UNREADABLE  # its outcome is there
-        ]
+        jobs = list(slow)
         if not jobs:
             return
-        self._shelf = self._find_shelf()
-        if self._shelf is not None and (room := self._shelf.ledger.room()):
-            self._outcomes.move(jobs[:room], self._shelf)
+        self._shelf = shelf = self._find_shelf()
+        # A shelf that is drained too moves to another one: others may have left messages on it.
+        jobs = [job for job in jobs if job.assigned is not shelf]
+        if jobs and shelf is not None and (room := shelf.ledger.room()):
+            self._outcomes.move(jobs[:room], shelf)
+
+    def _move_if_crowded(self) -> None:
+        """Move what has been in flight for long out of partitions that would soon be full.
+
+        A ledger can hold a limited number of packs of which a part is settled: messages that take
+        minutes, one in each pack, would stop the partition.
+        """
+        now = monotonic()
+        slow: set[Job] = set()
+        for partition, assigned in self._holdings.reading.items():
+            if self._is_shelf(partition) or not assigned.ledger.is_crowded():
+                self._crowded.pop(partition, None)
+                continue
+            since, end = self._crowded.setdefault(partition, (now, assigned.ledger.next_offset))
+            if self._is_slow(since):
+                slow.update(job for job in self._begun(assigned) if job.offset < end)
+                self._crowded[partition] = (now, assigned.ledger.next_offset)
+        if slow and not self.is_stopping:
+            self._move(slow)
+
+    def _begun(self, assigned: AssignedPartition) -> Iterator[Job]:
+        """The jobs of a partition that have begun: only these can leave it, see close()."""
+        for job in self._holdings.in_flight:
+            if job.assigned is assigned and job.begun and job.message is not UNREADABLE:
+                yield job
 
     def _find_shelf(self) -> AssignedPartition | None:
         """A partition of the handover topic on which everything is read; None if there is none.
@@ -174,12 +215,12 @@ class Handovers:
         """
         # After leave(), none is its own but those that it claims.
         own = set() if self._has_left else self._consumer.assignment()
-        try:
-            for partition in sorted(own - self.unreadable()):
-                if self._is_shelf(partition) and self._consumer.has_read_all(partition):
+        for partition in sorted(own - self.unreadable()):
+            if self._is_shelf(partition) and self._consumer.has_read_all(partition):
+                try:
                     return self._holdings.partition(partition)
-        except KafkaError as error:
-            raise TransactionLost(f"a partition for messages in flight: {error}") from error
+                except KafkaError as error:
+                    log.warning("committed offset of %s/%d: %s", *partition, error)
         return None if self._shelf is None or self._shelf.gone else self._shelf
 
     def _is_shelf(self, partition: TopicPartition) -> bool:
@@ -187,4 +228,4 @@ class Handovers:
         return topic == self._limits.handover_topic
 
     def _is_slow(self, since: float) -> bool:
-        return time.monotonic() - since >= self._limits.handover_grace_s
+        return monotonic() - since >= self._limits.handover_grace_s

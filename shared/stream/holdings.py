@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from kafka.structs import OffsetAndMetadata, TopicPartition
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from shared.stream.jobs import AssignedPartition, Job, WorkerStatus
 from shared.stream.ledger import MetadataError, PartitionLedger, Settled, decode_metadata
@@ -14,25 +14,41 @@ from shared.stream.ledger import MetadataError, PartitionLedger, Settled, decode
 log = logging.getLogger(__name__)
 
 
-class Member(Protocol):
+class GroupMember(Protocol):
     """A member of a consumer group, as in consumer.py."""
 
-    def committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
-        """The committed offset of a partition. Raises KafkaError."""
+    def membership(self) -> ConsumerGroupMetadata | None:
+        """The present generation; None before the first join. Raises MembershipLost."""
         ...
 
     def has_lease(self) -> bool:
         """Whether it is certainly a member now."""
         ...
 
+    def committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
+        """The committed offset of a partition. Raises KafkaError."""
+        ...
+
+    def assignment(self) -> set[TopicPartition]:
+        """The assigned partitions."""
+        ...
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Read a partition from this offset on."""
+        ...
+
 
 class Holdings:
     """Owns the ledgers of the partitions being read, and which jobs are in flight."""
 
-    def __init__(self, member: Member, status: WorkerStatus) -> None:
+    def __init__(
+        self, member: GroupMember, status: WorkerStatus, may_begin: Callable[[], bool]
+    ) -> None:
+        """`may_begin`: whether messages may begin at all now."""
         self._member = member
+        self._may_begin = may_begin
         self._status = status
-        # Those that are read. One that is handed over is no longer among them.
+        # The partitions being read; one that is handed over is removed at once.
         self.reading: dict[TopicPartition, AssignedPartition] = {}
         self.in_flight: set[Job] = set()
 
@@ -50,9 +66,13 @@ class Holdings:
                     # Reading again from the low-water mark may send twice, but loses nothing.
                     log.error("commit metadata of %s/%d: %s", *partition, error)
             ledger = PartitionLedger(offset, settled)
-            assigned = AssignedPartition(partition, ledger, self._member.has_lease)
+            assigned = AssignedPartition(partition, ledger, self.may_begin)
             self.reading[partition] = assigned
         return assigned
+
+    def may_begin(self) -> bool:
+        """Whether a message may begin: this process is certainly a member, and nothing forbids."""
+        return self._member.has_lease() and self._may_begin()
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Add jobs that are in flight from now on."""

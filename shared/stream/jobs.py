@@ -119,9 +119,13 @@ class Handler(Struct, frozen=True):
 
     `hand_out` takes jobs and must return at once. `unreadable` returns the records to write for a
     record that is not a pack, given the reason. `due_at_ms` says when the messages of a pack are to
-    be handed out, in Unix milliseconds; 0 means now.
+    be handed out, in Unix milliseconds; 0 means now. `hold_s` says how long a topic is not to be
+    read, when so many of its messages are about to be handed out; 0.0 means that it is read. While
+    `may_begin` returns False, no message begins; those that were to are handed out again later.
     """
 
     hand_out: Callable[[list[Job]], None]
     unreadable: Callable[[Record, str], Sequence[Output]]
     due_at_ms: Callable[[Sequence[Message]], int]
+    hold_s: Callable[[str, int], float] = lambda _topic, _more: 0.0
+    may_begin: Callable[[], bool] = lambda: True

@@ -1,4 +1,4 @@
-"""What every service on Kafka is made of, made in one way.
+"""The parts that every service on Kafka has, built from its settings in one way.
 
 Owns: how a service's clients, its topics, its failpoints and its watching of the brokers are
 configured from its settings. Does not own: what the service reads, writes and does with it (its
@@ -15,6 +15,7 @@ from typing import Final
 
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.probe import Probe
+from shared.runtime.progress import Progress
 from shared.runtime.service_cli import Running
 from shared.settings.sections import KafkaSettings, RuntimeSettings
 from shared.stream.admin import ensure_topics_until
@@ -22,9 +23,11 @@ from shared.stream.client import options_of
 from shared.stream.client_events import ClientEvents
 from shared.stream.consumer import StreamConsumer
 from shared.stream.jobs import Limits
+from shared.stream.loop import LoopStatus
 from shared.stream.open_transactions import OpenTransactions
-from shared.stream.reachability import probe_brokers
+from shared.stream.reachability import BROKERS, probe_brokers
 from shared.stream.relay import MAX_RECORDS, Process, Relay
+from shared.stream.security import log_warnings
 from shared.stream.status_metrics import register_relay_metrics, register_worker_metrics
 from shared.stream.transactions import TransactionalProducer
 from shared.stream.watchdog import watchdog_of
@@ -41,7 +44,9 @@ class StreamKit:
         """Raises FailpointError if the environment names an unknown failpoint."""
         self._kafka = kafka
         self._running = running
+        self._start_fault = "starting"
         self.options = options_of(kafka, runtime)
+        log_warnings(kafka)
         self.failpoints = Failpoints.parse(os.environ.get(FAILPOINT, ""))
 
     def ensure_topics(self, lanes: Sequence[str] = ()) -> bool:
@@ -51,7 +56,14 @@ class StreamKit:
         asked to stop before Kafka answered.
         """
         topics = plans(tuple(lanes), self._kafka.partitions)
-        return ensure_topics_until(self._running.stop, self._kafka, topics)
+        # Until the probe of watching() takes its place.
+        self._running.health.add_ready(BROKERS, lambda: self._start_fault)
+        return ensure_topics_until(
+            self._running.stop, self._kafka, topics, self.options, self._note
+        )
+
+    def _note(self, fault: str) -> None:
+        self._start_fault = fault
 
     def consumer(
         self, topics: Sequence[str] = (), pattern: str = "", *, keeps_claims: bool = False
@@ -75,7 +87,7 @@ class StreamKit:
             name or self._running.service,
             failpoints or self.failpoints,
             watchdog_of(self.options),
-            ClientEvents(self._kafka),
+            ClientEvents(self._kafka, self.options),
         )
 
     def relay(
@@ -111,10 +123,22 @@ class StreamKit:
         return worker
 
     @contextmanager
-    def watching(self, reads: Iterable[str], writes: Iterable[str]) -> Iterator[Probe]:
-        """Show on /ready whether these topics can be used, and end abandoned transactions."""
+    def watching(
+        self, reads: Iterable[str], writes: Iterable[str], status: LoopStatus | None = None
+    ) -> Iterator[Probe]:
+        """Show on /ready whether these topics can be used, and end abandoned transactions.
+
+        `status` is that of the loop that polls Kafka: /live shows whether it takes turns, as long
+        as the brokers can be used.
+        """
         with (
             probe_brokers(self.options, reads, writes, self._running.health) as brokers,
             OpenTransactions(self.options),
         ):
+            if status is not None:
+                turns = Progress("the Kafka loop", lambda: status.turns, self._excuse(brokers))
+                self._running.health.add_live("kafka_loop", turns)
             yield brokers
+
+    def _excuse(self, brokers: Probe) -> Callable[[], str]:
+        return lambda: self._running.stop.reason or brokers.fault()

@@ -175,6 +175,10 @@ class PartitionLedger:
         """Whether reading must pause so that the metadata still fits into a commit."""
         return not self.room() or self._open_packs >= MAX_OPEN_PACKS
 
+    def is_crowded(self) -> bool:
+        """Whether it is half full."""
+        return self.room() < MAX_WINDOW_OFFSETS / 2 or self._open_packs >= MAX_OPEN_PACKS / 2
+
     def room(self) -> int:
         """How many more records of one message may be added until full()."""
         return max(0, MAX_WINDOW_OFFSETS - (self._next - self.low_water()))

@@ -78,13 +78,17 @@ class LogReader:
         """Read these partitions, and no others, from these offsets on."""
         named = [self._named(partition) for partition in sorted(offsets)]
         self._consumer.assign(named)
-        self._consumer.resume(*named)  # those that were paused stay paused otherwise
+        self._consumer.resume(*named)  # assign() leaves paused partitions paused
         for each in named:
             self._consumer.seek(each, offsets[each.partition])
 
     def pause(self, partitions: Iterable[int]) -> None:
         """Read no more of these partitions."""
         self._consumer.pause(*map(self._named, partitions))
+
+    def resume(self, partitions: Iterable[int]) -> None:
+        """Read on in these partitions."""
+        self._consumer.resume(*map(self._named, partitions))
 
     def position(self, partition: int) -> int:
         """Return the offset of the next record; -1 before the first answer."""

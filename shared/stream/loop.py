@@ -29,10 +29,11 @@ class Session(Protocol):
 
 
 class LoopStatus(Struct):
-    """What the loop reports: the reason for which it waits, and its lost memberships."""
+    """What the loop reports: why it waits, its lost memberships, and the turns that it began."""
 
     waiting_for: str = "start"
     lost_memberships: int = 0
+    turns: int = 0
 
 
 S = TypeVar("S", bound=Session)
@@ -59,6 +60,7 @@ class SessionLoop(Generic[S]):
 
         Raises FencedInstanceIdError if another process uses this instance name.
         """
+        self._status.turns += 1
         try:
             if self.session is None:
                 self.session = self._open()

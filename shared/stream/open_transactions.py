@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Iterable
 from typing import Any, Final, Self
 
@@ -26,6 +25,7 @@ from kafka.admin import TransactionState
 from kafka.errors import KafkaError
 from msgspec import Struct
 
+from shared.runtime.clock import monotonic
 from shared.stream.client import ClientOptions, make_admin, make_producer
 from shared.stream.kafka_python.producing import discard
 
@@ -100,8 +100,8 @@ class OpenTransactions:
 
     def _look(self) -> None:
         if self._admin is None:
-            self._admin = make_admin(self._options.bootstrap, _REQUEST_TIMEOUT_MS)
-        for one in self._abandoned.look(open_transactions(self._admin), time.monotonic()):
+            self._admin = make_admin(self._options, _REQUEST_TIMEOUT_MS)
+        for one in self._abandoned.look(open_transactions(self._admin), monotonic()):
             log.warning("ending the abandoned transaction of %s", one.transactional_id)
             fence(self._options, one.transactional_id)
             self.ended += 1

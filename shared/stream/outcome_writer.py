@@ -1,7 +1,7 @@
 """Writes the outcomes of jobs, in transactions with the offsets of their partitions.
 
 Owns: outcomes from settle() until they are known to have committed, and finding out whether a
-transaction with an unknown result committed. Does not own: which jobs are open (worker.py).
+transaction with an unknown result committed. Does not own: which jobs are in flight (holdings.py).
 
 When a transaction is lost, the outcomes are kept. The committed metadata shows whether the
 transaction committed after all (it names exactly the settled messages); if not, the outcomes are
@@ -22,6 +22,7 @@ from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from shared.runtime.failpoints import Failpoints
+from shared.stream.holdings import GroupMember
 from shared.stream.jobs import AssignedPartition, Job
 from shared.stream.move import Move, to_commit
 from shared.stream.transactions import Output, TransactionLost
@@ -46,26 +47,6 @@ class Transactions(Protocol):
         placed: list[int] | None = None,
     ) -> None:
         """Write these records and offsets. Raises TransactionLost."""
-        ...
-
-
-class GroupMember(Protocol):
-    """A member of a consumer group, as in consumer.py."""
-
-    def membership(self) -> ConsumerGroupMetadata | None:
-        """Its present generation. Raises MembershipLost."""
-        ...
-
-    def committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
-        """The committed offset of a partition. Raises KafkaError."""
-        ...
-
-    def assignment(self) -> set[TopicPartition]:
-        """Its partitions."""
-        ...
-
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Read a partition from this offset on."""
         ...
 
 

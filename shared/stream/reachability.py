@@ -22,6 +22,7 @@ from shared.topics.configs import min_in_sync
 ASK_TIMEOUT_MS: Final = 2_000
 HELD_S: Final = 3.0
 _MAX_SHOWN: Final = 3
+BROKERS: Final = "brokers"  # the check on /ready
 
 
 def probe_brokers(
@@ -34,7 +35,7 @@ def probe_brokers(
     """
     brokers = Brokers(options, tuple(reads), tuple(writes))
     probe = Probe("brokers", brokers.look)
-    health.add_ready("brokers", probe.fault)
+    health.add_ready(BROKERS, probe.fault)
     return probe
 
 
@@ -55,12 +56,12 @@ class Brokers:
             described = self._admin.describe_topics(self._topics)
         except KafkaError as error:
             self._drop()
-            return f"no broker answers at {self._options.bootstrap}: {error}"
-        return fault_of(described, self._writes)
+            return f"no broker can be used at {self._options.bootstrap}: {error}"
+        return fault_of(described, self._writes, self._options.in_sync)
 
     def _connected(self) -> Any:
         return make_admin(
-            self._options.bootstrap,
+            self._options,
             ASK_TIMEOUT_MS,
             client_id=f"sluice-probe-{self._options.instance}",
             bootstrap_timeout_ms=ASK_TIMEOUT_MS,
@@ -74,21 +75,28 @@ class Brokers:
             admin.close()
 
 
-def fault_of(described: Iterable[Mapping[str, Any]], writes: Iterable[str]) -> str:
-    """Describe the faults of these topics, from their metadata; "" if there are none."""
+def fault_of(
+    described: Iterable[Mapping[str, Any]], writes: Iterable[str], in_sync: int = 0
+) -> str:
+    """Describe the faults of these topics, from their metadata; "" if there are none.
+
+    `in_sync` is the setting `kafka.min_insync_replicas`.
+    """
     written = frozenset(writes)
-    faults = [fault for topic in described for fault in _faults(topic, topic["name"] in written)]
+    faults = [
+        fault for topic in described for fault in _faults(topic, topic["name"] in written, in_sync)
+    ]
     more = len(faults) - _MAX_SHOWN
     return "; ".join(faults[:_MAX_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _faults(topic: Mapping[str, Any], is_written: bool) -> list[str]:
+def _faults(topic: Mapping[str, Any], is_written: bool, wanted: int) -> list[str]:
     if topic["error_code"]:
         return [f"{topic['name']}: {for_code(topic['error_code']).__name__}"]
     faults = []
     for part in topic["partitions"]:
         place = f"{topic['name']}/{part['partition_index']}"
-        in_sync, needed = len(part["isr_nodes"]), min_in_sync(len(part["replica_nodes"]))
+        in_sync, needed = len(part["isr_nodes"]), min_in_sync(len(part["replica_nodes"]), wanted)
         if part["leader_id"] < 0:
             faults.append(f"{place} has no leader")
         elif is_written and in_sync < needed:
@@ -97,7 +105,7 @@ def _faults(topic: Mapping[str, Any], is_written: bool) -> list[str]:
 
 
 def cleared_by(probe: Probe, fault: Callable[[], tuple[str, float]]) -> Callable[[], str]:
-    """Build a check for a fault that was noted at a certain time (time.monotonic).
+    """Build a check for a fault that was noted at a certain time (clock.monotonic).
 
     The fault ends when the probe succeeds HELD_S after it; a recurring failure stays a fault.
     """

@@ -15,13 +15,13 @@ a second. The size of a batch is such that it takes a few seconds at most (batch
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
+from shared.runtime.clock import monotonic
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
 from shared.stream.batch_size import BatchSize
@@ -110,7 +110,7 @@ class Relay:
             partition: OffsetAndMetadata(part[-1].offset + 1, "", -1)
             for partition, part in found.items()
         }
-        begun = time.monotonic()
+        begun = monotonic()
         try:
             outputs = self._process(records)
             self._failpoints.hit(f"{self._service}.processed")
@@ -127,7 +127,7 @@ class Relay:
             self._rewind(consumer, stop)
             raise
         finally:
-            self._batch.took(len(records), time.monotonic() - begun)
+            self._batch.took(len(records), monotonic() - begun)
         self.status.waiting_for = ""
         self.status.records += len(records)
         self.status.outputs += len(outputs)
@@ -137,6 +137,7 @@ class Relay:
     def _rewind(self, consumer: StreamConsumer, stop: Stop) -> None:
         """Seek to the committed offsets; records read and not committed must come again."""
         while not stop.is_set():
+            self.status.turns += 1
             try:
                 self._producer.open()
                 consumer.rewind()

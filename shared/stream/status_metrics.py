@@ -10,7 +10,7 @@ from shared.runtime.telemetry import Counters, Metric
 from shared.stream.jobs import WorkerStatus
 from shared.stream.relay import RelayStatus
 
-# Both have these; the name of each ends with the attribute of the status that it shows.
+# The metrics of relays and workers; each name ends with the attribute of the status it shows.
 _BOTH: Final = (
     Metric("sluice_stream_transactions", "Transactions committed."),
     Metric(

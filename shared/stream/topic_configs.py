@@ -18,6 +18,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
 from msgspec import Struct
 
+from shared.settings.sections import KafkaSettings
 from shared.topics.configs import Configs, Difference, Overrides, differences, wanted_configs
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,29 @@ Status = Literal["ok", "differs", "missing", "unreadable"]
 MISSING: Final = UnknownTopicOrPartitionError.errno
 
 
+class Wanted(Struct, frozen=True):
+    """What the settings say about topics: overrides of configs, replicas in sync, replication.
+
+    `replication` 0: not compared. More copies than wanted are no difference.
+    """
+
+    overrides: Overrides = {}
+    in_sync: int = 0
+    replication: int = 0
+
+    @staticmethod
+    def of(kafka: KafkaSettings) -> Wanted:
+        """Return what these settings say."""
+        return Wanted(kafka.topic_configs, kafka.min_insync_replicas, kafka.replication)
+
+    def configs(self, topic: str, planned: Configs, replication: int) -> Configs:
+        """Return the configs of a topic that has this replication."""
+        return wanted_configs(topic, planned, replication, self.overrides, self.in_sync)
+
+
+PLANNED: Final = Wanted()
+
+
 class TopicReport(Struct, frozen=True):
     """One topic compared with its plan. "unreadable": the brokers do not return its configs."""
 
@@ -34,10 +58,15 @@ class TopicReport(Struct, frozen=True):
     status: Status
     differences: list[Difference] = []
     reason: str = ""
+    replication: int = 0  # as found
+
+    def is_short(self, wanted: int) -> bool:
+        """Whether the topic has fewer copies than wanted."""
+        return 0 < self.replication < wanted
 
 
 def compare(
-    admin: Any, planned: Mapping[str, Configs], overrides: Overrides | None = None
+    admin: Any, planned: Mapping[str, Configs], wanted: Wanted = PLANNED
 ) -> list[TopicReport]:
     """Compare each of these topics with its plan; sorted by name. Raises KafkaError."""
     if not planned:
@@ -46,7 +75,7 @@ def compare(
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in sorted(planned)]
     found = admin.describe_configs(resources, config_filter="all").get("topic", {})
     return [
-        _report(name, planned[name], described.get(name), found.get(name, {}), overrides or {})
+        _report(name, planned[name], described.get(name), found.get(name, {}), wanted)
         for name in sorted(planned)
     ]
 
@@ -69,16 +98,23 @@ def alter(admin: Any, wanted: Iterable[Difference]) -> dict[str, str]:
 
 
 def align(
-    admin: Any, planned: Mapping[str, Configs], overrides: Overrides | None = None
+    admin: Any, planned: Mapping[str, Configs], wanted: Wanted = PLANNED
 ) -> list[TopicReport]:
     """Alter and log the differences whose correction deletes nothing; return what was found."""
-    reports = compare(admin, planned, overrides)
-    wanted = [each for report in reports for each in report.differences]
-    results = alter(admin, [each for each in wanted if not each.deletes])
+    reports = compare(admin, planned, wanted)
+    differing = [each for report in reports for each in report.differences]
+    results = alter(admin, [each for each in differing if not each.deletes])
     for report in reports:
         if report.status == "unreadable":
             log.warning("topic %s: its configs cannot be read: %s", report.topic, report.reason)
         _log(report, results.get(report.topic, ""))
+        if report.is_short(wanted.replication):
+            log.warning(
+                "topic %s has %d copies, kafka.replication is %d (`./sluice topics plan`)",
+                report.topic,
+                report.replication,
+                wanted.replication,
+            )
     return reports
 
 
@@ -107,7 +143,7 @@ def _report(
     planned: Configs,
     described: Mapping[str, Any] | None,
     found: Mapping[str, Mapping[str, Any]],
-    overrides: Overrides,
+    wanted: Wanted,
 ) -> TopicReport:
     code = described["error_code"] if described else MISSING
     if code == MISSING:
@@ -116,8 +152,10 @@ def _report(
         # kafka-python 3.0.12 drops the error code of a resource that may not be described.
         reason = for_code(code).__name__ if code else "the brokers show none (ACL DescribeConfigs)"
         return TopicReport(name, "unreadable", reason=reason)
-    replication = max((len(part["replica_nodes"]) for part in described["partitions"]), default=1)
-    wanted = wanted_configs(name, planned, replication, overrides)
+    replication = min((len(part["replica_nodes"]) for part in described["partitions"]), default=1)
+    configs = wanted.configs(name, planned, replication)
     values = {config: str(data["value"]) for config, data in found.items() if data["value"]}
-    differing = differences(name, wanted, values)
-    return TopicReport(name, "differs" if differing else "ok", differing)
+    differing = differences(name, configs, values)
+    is_short = replication < wanted.replication
+    status: Status = "differs" if differing or is_short else "ok"
+    return TopicReport(name, status, differing, replication=replication)

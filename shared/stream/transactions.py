@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from kafka import KafkaProducer
@@ -53,6 +54,16 @@ def _named(error: BaseException) -> str:
     return text if text.startswith(name) else f"{name}: {text}"
 
 
+def require_offsets(offsets: list[int]) -> list[int]:
+    """Return these offsets of records written in this order. Raises KafkaError.
+
+    A broker that took a record before, whose answer was lost, may answer -1 when it comes again.
+    """
+    if any(low >= high for low, high in pairwise([-1, *offsets])):
+        raise KafkaError(f"no offsets for what was written: {offsets}")
+    return offsets
+
+
 class TransactionalProducer:
     """Writes the transactions of one service instance. Not thread-safe."""
 
@@ -64,7 +75,7 @@ class TransactionalProducer:
         watchdog: Watchdog,
         own_events: ClientEvents | None = None,
     ) -> None:
-        """`own_events` leaves out copies for missing client topics; None if there are no copies."""
+        """`own_events` removes copies for missing client topics; None: no copies are written."""
         self._options = options
         self._service = service
         self._transactional_id = f"sluice.{service}.{options.instance}"
@@ -155,7 +166,7 @@ class TransactionalProducer:
         hit(f"{service}.produced")
         if placed is not None:
             producer.flush()
-            placed += [future.get(PLACED_TIMEOUT_S).offset for future in futures]
+            placed += require_offsets([future.get(PLACED_TIMEOUT_S).offset for future in futures])
         if offsets:
             producer.send_offsets_to_transaction(dict(offsets), group)
         hit(f"{service}.offsets_sent")

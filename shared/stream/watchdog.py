@@ -17,13 +17,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from shared.runtime.clock import monotonic
+from shared.runtime.exits import Exit
 from shared.runtime.reach import answers
 from shared.stream.client import ClientOptions
 
 log = logging.getLogger(__name__)
 
 DEFAULT_LIMIT_S: Final = 90.0
-EXIT_CODE: Final = 75  # EX_TEMPFAIL: the supervisor restarts the process
+EXIT_CODE: Final = Exit.RESTART
 _CONNECT_TIMEOUT_S: Final = 1.0
 _TICKS: Final = 30  # checks per limit
 
@@ -68,7 +70,7 @@ class Watchdog:
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()
         self._step = step
-        self._due = time.monotonic() + self._limit_s
+        self._due = monotonic() + self._limit_s
         try:
             yield
         finally:
@@ -78,13 +80,13 @@ class Watchdog:
     def _watch(self) -> None:
         while True:
             time.sleep(self._limit_s / _TICKS)
-            due, now = self._due, time.monotonic()
+            due, now = self._due, monotonic()
             if due is None or due - now > self._limit_s / 2:
                 continue
             if self._is_away():
                 with self._lock:
                     if self._due is not None:
-                        self._due = time.monotonic() + self._limit_s
+                        self._due = monotonic() + self._limit_s
             elif now > due and self._due == due:
                 self._end(self._step, self._limit_s)
                 return

@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from shared.runtime.clock import monotonic
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
 from shared.stream.consumer import StreamConsumer
@@ -97,12 +98,12 @@ class Worker:
     def _has_drained(self, session: WorkerSession | None) -> bool:
         """Whether no message is in flight any more, or the drain time-out is over."""
         if self._stop_until is None:
-            self._stop_until = time.monotonic() + self._limits.drain_timeout_s
+            self._stop_until = monotonic() + self._limits.drain_timeout_s
             if session is not None:
                 session.stop_reading()
         if session is None or not session.in_flight:
             return True
-        if time.monotonic() < self._stop_until:
+        if monotonic() < self._stop_until:
             return False
         log.warning(
             "%s: %d messages still under way after the drain", self._service, session.in_flight

@@ -10,13 +10,13 @@ close() drops all partitions and messages at once: another member works on them.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
+from shared.runtime.clock import monotonic, now_ms
 from shared.stream.consumer import Record, StreamConsumer
 from shared.stream.handovers import Handovers
 from shared.stream.holdings import Holdings
@@ -60,11 +60,10 @@ class WorkerSession:
         self._limits = limits
         self._status = status
         self._hit = hit
-        self._holdings = Holdings(consumer, status)
+        self._holdings = Holdings(consumer, status, handler.may_begin)
         self._handovers = Handovers(consumer, outcomes, self._holdings, limits)
         self._pauser = PartitionPauser()
         self._last_commit = 0.0
-        self._is_stopping = False
 
     @property
     def in_flight(self) -> int:
@@ -73,7 +72,6 @@ class WorkerSession:
 
     def stop_reading(self) -> None:
         """Let no further message begin; those that have begun are finished."""
-        self._is_stopping = True
         self._handovers.stop()
 
     def turn(self) -> None:
@@ -83,8 +81,9 @@ class WorkerSession:
         found = self._consumer.poll(POLL_MS if busy else IDLE_POLL_MS, POLL_RECORDS)
         for partition in self._handovers.begin():
             self._pauser.forget(partition)
-        if self._is_stopping:
-            self._give_back(found)
+        if self._handovers.is_stopping or self._bytes_fill() >= 1:
+            for partition, records in found.items():
+                self._pauser.wait_for_room(self._consumer, partition, records[0].offset)
         elif found:
             self._hit("polled")
             self._take(found)
@@ -104,15 +103,15 @@ class WorkerSession:
         self._consumer.close()
 
     def _pause(self) -> None:
-        limits, reading = self._limits, self._holdings.reading
-        fill = max(
-            len(self._holdings.in_flight) / limits.max_in_flight,
-            self._status.in_flight_bytes / limits.max_in_flight_bytes,
-        )
-        if self._is_stopping:
+        fill = max(self.in_flight / self._limits.max_in_flight, self._bytes_fill())
+        if self._handovers.is_stopping:
             fill = 1.0
-        full = {partition for partition, assigned in reading.items() if assigned.ledger.full()}
-        self._pauser.settle(self._consumer, fill, full | self._handovers.unreadable())
+        full = {p for p, assigned in self._holdings.reading.items() if assigned.ledger.full()}
+        full |= self._handovers.unreadable()
+        self._pauser.settle(self._consumer, fill, full, self._handovers.unread_shelves)
+
+    def _bytes_fill(self) -> float:
+        return self._status.in_flight_bytes / self._limits.max_in_flight_bytes
 
     def _take(self, found: dict[TopicPartition, list[Record]]) -> None:
         unreadable = self._handovers.unreadable()
@@ -133,8 +132,8 @@ class WorkerSession:
         self._hit("handed_out")
 
     def _hand_out_declined(self) -> None:
-        """Hand out again the jobs that could not begin while the membership was uncertain."""
-        if not self._consumer.has_lease():
+        """Hand out again the jobs that could not begin, for example without a membership."""
+        if not self._holdings.may_begin():
             return
         for assigned in self._holdings.reading.values():
             declined = [job for job in assigned.take_declined() if job in self._holdings.in_flight]
@@ -146,13 +145,17 @@ class WorkerSession:
         assigned = self._holdings.partition(partition)
         jobs: list[Job] = []
         for record in records:
+            hold_s = self._handler.hold_s(partition.topic, len(jobs))
+            if hold_s > 0:
+                self._pauser.sleep(self._consumer, partition, record.offset, hold_s)
+                break
             try:
                 messages = decode_pack(record.value, record.headers)
             except CodecError as error:
                 self._refuse(assigned, record, str(error))
                 continue
             due_ms = self._handler.due_at_ms(messages)
-            wait_s = due_ms / 1000 - time.time() if due_ms else 0.0
+            wait_s = (due_ms - now_ms()) / 1000 if due_ms else 0.0
             if wait_s > 0:
                 self._pauser.sleep(self._consumer, partition, record.offset, wait_s)
                 break
@@ -197,7 +200,7 @@ class WorkerSession:
         waiting = self._outcomes.waiting
         if not waiting:
             return
-        is_old = time.monotonic() - self._last_commit >= self._limits.commit_interval_s
+        is_old = monotonic() - self._last_commit >= self._limits.commit_interval_s
         if waiting < self._limits.commit_messages and not is_old:
             return
         try:
@@ -207,7 +210,7 @@ class WorkerSession:
             raise
         finally:
             self._forget_finished()
-        self._last_commit = time.monotonic()
+        self._last_commit = monotonic()
 
     def _forget_finished(self) -> None:
         finished = self._outcomes.take_finished()

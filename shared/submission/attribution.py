@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from shared.registry.client import Client
 from shared.submission.rules import Submission, effective_code, judge
+from shared.topics.intake_fields import CODE
 from shared.topics.records import Envelope, MailEvent, Violation
 
 
@@ -61,4 +62,8 @@ def unsent_event(
         rules=broken,
         size_bytes=envelope.facts.size_bytes,
         origin=envelope.origin,
+        submission_id=envelope.submission_key,
+        submission_source=envelope.submission_source,
+        code=effective_code(envelope.facts, envelope.code)[: CODE.max_octets],
+        metadata=envelope.metadata,
     )

@@ -13,7 +13,8 @@ from typing import Final
 from msgspec import Struct
 
 from shared.mail import domains
-from shared.mail.address import AddressFault, Fault, ParsedAddress, parse_path, parse_single
+from shared.mail.address import ParsedAddress, parse_path, parse_single
+from shared.mail.address_faults import AddressFault, Fault
 from shared.mail.likely_mistakes import mistake_in_address
 from shared.topics.records import Facts
 

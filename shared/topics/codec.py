@@ -106,7 +106,8 @@ def _time(at_ms: int) -> bytes:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
 
 
-def _event_headers(event_id: bytes, kind: bytes, source: bytes, at_ms: int) -> Headers:
+def event_headers(event_id: bytes, kind: bytes, source: bytes, at_ms: int) -> Headers:
+    """Return the headers of a CloudEvent in binary mode with JSON data."""
     return [
         ("ce_specversion", b"1.0"),
         ("ce_id", event_id),
@@ -117,9 +118,12 @@ def _event_headers(event_id: bytes, kind: bytes, source: bytes, at_ms: int) -> H
     ]
 
 
-def event_id(mail_id: str, kind: EventType, attempt: int) -> str:
-    """Return the id of an event; it is the same if the event is repeated after a crash."""
-    return f"{mail_id}.{kind.value}.{attempt}"
+def event_id(mail_id: str, kind: EventType, attempt: int, return_id: str = "") -> str:
+    """Return the id of an event; it is the same if the event is repeated after a crash.
+
+    A message may come back several times: `return_id` tells these apart.
+    """
+    return f"{mail_id}.{kind.value}.{return_id or attempt}"
 
 
 def encode_event(
@@ -127,8 +131,8 @@ def encode_event(
 ) -> tuple[bytes, bytes, Headers]:
     """Return key, value and headers of the mail.events record of this event."""
     subject = mail_id.encode()
-    headers = _event_headers(
-        event_id(mail_id, kind, data.attempt).encode(),
+    headers = event_headers(
+        event_id(mail_id, kind, data.attempt, data.return_id).encode(),
         _TYPE_PREFIX_BYTES + kind.value.encode(),
         b"/sluice/" + service.encode(),
         data.at_ms,
@@ -141,7 +145,7 @@ def encode_tally(tally: Tally, tally_id: str) -> tuple[bytes, bytes, Headers]:
     """Return key, value and headers of a sluice.tally record; `tally_id` must be unique."""
     key = tally_id.encode()
     source = b"/sluice/" + tally.service.encode()
-    headers = _event_headers(key, _TALLY_TYPE_BYTES, source, tally.at_ms)
+    headers = event_headers(key, _TALLY_TYPE_BYTES, source, tally.at_ms)
     return key, _json_encoder.encode(tally), headers
 
 

@@ -25,6 +25,9 @@ Configs = dict[str, str]
 Overrides = Mapping[str, Mapping[str, str]]
 
 MIN_IN_SYNC: Final = "min.insync.replicas"
+# With these one broker may be down: writing goes on, and no acknowledged record is lost with it.
+SAFE_REPLICATION: Final = 3
+SAFE_IN_SYNC: Final = 2
 DAY_MS: Final = 86_400_000
 # Lowering one of these deletes records, so it requires an operator's command.
 _KEEPING: Final = ("retention.ms", "retention.bytes", "delete.retention.ms")
@@ -81,21 +84,31 @@ def state(max_record_bytes: int) -> Configs:
     }
 
 
-def min_in_sync(replication: int) -> int:
-    """Return how many replicas must have a record before it is acknowledged; one may be down."""
-    return 2 if replication >= 3 else 1
+def min_in_sync(replication: int, wanted: int = 0) -> int:
+    """Return how many replicas of a topic must have a record before it is acknowledged.
+
+    `wanted` is the setting, 0 to choose: one broker may be down. A topic with fewer replicas than
+    wanted can only have all of them.
+    """
+    chosen = SAFE_IN_SYNC if replication >= SAFE_REPLICATION else 1
+    return min(wanted or chosen, max(replication, 1))
 
 
 def wanted_configs(
-    topic: str, planned: Mapping[str, str], replication: int, overrides: Overrides
+    topic: str,
+    planned: Mapping[str, str],
+    replication: int,
+    overrides: Overrides,
+    in_sync: int = 0,
 ) -> Configs:
     """Return the configs of a topic with this replication, with the installation's overrides.
 
     The keys of `overrides` are topic names, in which * matches any text; later entries win.
+    `in_sync` is the setting `kafka.min_insync_replicas`.
     """
     wanted = dict(planned)
     if planned:
-        wanted[MIN_IN_SYNC] = str(min_in_sync(replication))
+        wanted[MIN_IN_SYNC] = str(min_in_sync(replication, in_sync))
     for pattern, configs in overrides.items():
         if fnmatchcase(topic, pattern):
             wanted.update(configs)

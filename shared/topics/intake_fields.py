@@ -61,11 +61,18 @@ EXPIRES: Final = Field(
     f"it is more than {MAX_AHEAD_DAYS} days after that, it counts as {MAX_AHEAD_DAYS} days after. "
     f"{TIME_FORMS}",
 )
+METADATA: Final = Field(
+    "metadata",
+    "sluice-metadata",
+    1024,
+    "Names and values of the platform, which the events of the message carry: a JSON object of at "
+    "most 16 strings, each of at most 256 characters",
+)
 ID: Final = Field("id", "", 256, "The idempotency key of the submission, unique in its source")
 SPEC_VERSION: Final = Field("specversion", "", 8, SPEC_VERSION_TEXT)
 TYPE: Final = Field("type", "", 256, "Any text, such as com.example.newsletter.send")
 SOURCE: Final = Field("source", "", 512, "Any text, such as /shop/newsletter; the scope of the id")
 CONTENT_TYPE: Final = Field("datacontenttype", "content-type", 256, f"{MESSAGE_TYPE}, or omitted")
 
-OPTIONAL: Final = (CODE, SENDER, NOT_BEFORE, EXPIRES)
+OPTIONAL: Final = (CODE, SENDER, NOT_BEFORE, EXPIRES, METADATA)
 REQUIRED: Final = (SPEC_VERSION, ID, TYPE, SOURCE)  # of a CloudEvent

@@ -26,7 +26,11 @@ REFUSED: Final = "mail.refused"
 CLIENTS: Final = "mail.clients"
 SUPPRESSIONS: Final = "mail.suppressions"
 CONTROL: Final = "mail.control"
+# How much returned mail each client got in this hour (validate, core/returns/windows.py).
+FORWARDING: Final = "mail.forwarding"
 STATEMENTS: Final = "billing.statements"
+ACCESS: Final = "mail.access"
+ACCESS_LOG: Final = "mail.access-log"
 
 # kafka-python matches a subscription pattern with re.match, so the end is anchored here.
 INTAKE_PATTERN: Final = r"^mail\.intake\.[a-z0-9][a-z0-9-]*$"
@@ -65,6 +69,10 @@ RECEIVED_RETENTION_MS: Final = 7 * configs.DAY_MS
 # The same for deliver, whose backlog for one provider may be long.
 OUTBOUND_RETENTION_MS: Final = 14 * configs.DAY_MS
 REFUSED_RETENTION_MS: Final = 14 * configs.DAY_MS
+# Who could read what must be known for as long as a bill can be recounted.
+ACCESS_LOG_RETENTION_MS: Final = 400 * configs.DAY_MS
+# How long validate may be down before returned mail is deleted unread.
+RETURNED_RETENTION_MS: Final = 14 * configs.DAY_MS
 
 CLIENT_NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _CLIENT_NAME: Final = re.compile(CLIENT_NAME_PATTERN)
@@ -129,6 +137,8 @@ def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
         _plan(EVENTS, partitions),
         _plan(SUBMISSIONS, partitions),
         _plan(REFUSED, 1),
+        _plan(ACCESS_LOG, 1),
+        _plan(RETURNED, partitions),
         *(_plan(name, 1) for name in _STATE),
     )
 
@@ -149,7 +159,7 @@ def _plan(topic: str, partitions: int) -> TopicPlan:
     return TopicPlan(topic, partitions, configs_of(topic) or {})
 
 
-_STATE: Final = (CLIENTS, SUPPRESSIONS, CONTROL, STATEMENTS)
+_STATE: Final = (CLIENTS, SUPPRESSIONS, CONTROL, FORWARDING, STATEMENTS, ACCESS)
 # (retention, largest batch) by topic name, then by name prefix.
 _QUEUES: Final = {
     RECEIVED: (RECEIVED_RETENTION_MS, PACK_MAX_RECORD_BYTES),
@@ -157,6 +167,8 @@ _QUEUES: Final = {
     EVENTS: (EVENTS_RETENTION_MS, MAX_RECORD_BYTES),
     SUBMISSIONS: (SUBMISSIONS_RETENTION_MS, MAX_RECORD_BYTES),
     REFUSED: (REFUSED_RETENTION_MS, INTAKE_MAX_RECORD_BYTES),
+    ACCESS_LOG: (ACCESS_LOG_RETENTION_MS, MAX_RECORD_BYTES),
+    RETURNED: (RETURNED_RETENTION_MS, INTAKE_MAX_RECORD_BYTES),
 }
 _QUEUES_OF_PREFIX: Final = {
     INTAKE_PREFIX: (INTAKE_RETENTION_MS, INTAKE_MAX_RECORD_BYTES),

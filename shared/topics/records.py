@@ -14,6 +14,42 @@ from enum import StrEnum
 from msgspec import Struct, field
 
 
+class ReturnAddressKind(StrEnum):
+    """The kind of the address to which a message came back, or why it never went out."""
+
+    RETURN_PATH = "return_path"  # the VERP address of one message; its HMAC was verified
+    FROM = "from"  # an address at a sending domain: replies and auto-replies
+    POSTMASTER = "postmaster"
+    ABUSE = "abuse"
+    # No address: validate returns the message to a client that wants it.
+    REFUSED = "refused"
+    SUPPRESSED = "suppressed"
+
+
+class Returned(Struct, frozen=True, array_like=True, gc=False):
+    """Everything known about a record of mail.returned except its bytes.
+
+    The fields from `mailing_id` to `recipient_hash` come from a verified return path and are empty
+    for the other kinds of address. If validate returned the message, `recipient` is its recipient,
+    and the hash is empty.
+    """
+
+    return_id: str  # 26 letters, like a mail id
+    client: str
+    recipient: str  # the address to which the message came back
+    sender: str  # the envelope sender; "" is the null return path
+    received_at_ms: int
+    address_kind: ReturnAddressKind
+    peer: str = ""
+    mailing_id: str = ""
+    sub_client: str = ""
+    mail_id: str = ""  # of the message that came back
+    recipient_hash: bytes = b""
+    # Of a message that never went out.
+    reason: str = ""
+    status: str = ""
+
+
 class MailClass(StrEnum):
     """The kind of mail; it decides lanes and, later, headers."""
 
@@ -101,6 +137,10 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     # checksum_of() the submitted bytes, if their normal form differs: keys stored before
     # November 2026 have it (decision 0035).
     raw_checksum: bytes = b""
+    metadata: dict[str, str] = {}  # of the platform; the events carry it
+    # Set: this is mail to a client's forwarding address about the message with this mail id (or
+    # return id). It is not billed, and its events are `forwarded` and `forwarding_failed`.
+    forwards: str = ""
 
 
 class Message(Struct, frozen=True, gc=False):
@@ -125,6 +165,10 @@ class EventType(StrEnum):
     RETURNED = "returned"
     COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
+    SCHEDULED = "scheduled"  # it waits for its earliest time, in `next_attempt_at_ms`
+    FORWARDED = "forwarded"  # returned mail was sent on to the client's forwarding address
+    # Returned mail could not be sent on; it is not tried again.
+    FORWARDING_FAILED = "forwarding_failed"
 
 
 FINAL: frozenset[EventType] = frozenset(
@@ -174,6 +218,20 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     next_attempt_at_ms: int = 0
     origin: Origin | None = None
     first_mail_id: str = ""  # of the submission of which this one is a duplicate
+    # Why there was no TLS although the server offers it, or it was not as its policy wants it.
+    tls_fault: str = ""
+    author: str = ""  # the operator whose order this follows
+    submission_id: str = ""  # the platform's own id of the submission (ce_id)
+    submission_source: str = ""  # the source of that id (ce_source)
+    code: str = ""  # the mailing code, of the header or of the attribute
+    metadata: dict[str, str] = {}  # names and values that the platform gave with the message
+    # Of returned mail: its kind (shared/responses/understood.py), the rule that decided it, and its
+    # own id, that of its record on mail.returned.
+    response: str = ""
+    response_rule: str = ""
+    return_id: str = ""
+    # opportunistic, required, verified, mta-sts, mta-sts-testing, dane
+    tls_policy: str = ""
 
 
 class TallyRow(Struct, frozen=True, array_like=True, gc=False):

@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
+from shared.mail.verp import mailing_hash
 from shared.registry.client import Client, Code
 from shared.registry.file import fields
 from shared.registry.file.declarations import (
@@ -36,14 +37,17 @@ from shared.registry.file.declarations import (
 from shared.registry.file.yaml_tree import MAX_FILE_BYTES, Tree, TreeError, read_tree
 
 
-class RegistryFault(Struct, frozen=True):
-    """One fault in clients.yaml."""
+class RegistryFault(Struct, frozen=True, omit_defaults=True):
+    """One fault in clients.yaml; `sentence` is what to say if there is no value to compare."""
 
     path: str
     found: str
     expected: str
+    sentence: str = ""
 
     def __str__(self) -> str:
+        if self.sentence:
+            return f"{self.path}: {self.sentence}"
         return f"{self.path}: found {self.found}, expected {self.expected}"
 
 
@@ -67,9 +71,15 @@ def parse_clients_yaml(text: str, name: str = "clients.yaml") -> list[Client]:
         raise RegistryError([_no_yaml(error, text, name)]) from None
     except TreeError as fault:
         expected = f"at most {MAX_FILE_BYTES} bytes of YAML without deep nesting"
-        raise RegistryError([RegistryFault(name, str(fault), expected)]) from None
+        sentence = f"the file is too large: {fault}; it may have {expected}"
+        raise RegistryError([RegistryFault(name, str(fault), expected, sentence)]) from None
     reading.faults += [
-        RegistryFault(path, f"a duplicate key (again on line {line})", "each key once")
+        RegistryFault(
+            path,
+            f"a duplicate key (again on line {line})",
+            "each key once",
+            f"the key occurs twice (again on line {line})",
+        )
         for path, line in tree_faults
     ]
     clients = reading.file(tree)
@@ -88,7 +98,7 @@ def _no_yaml(error: yaml.YAMLError, text: str, name: str) -> RegistryFault:
             found = f"a tab on line {mark.line + 1}, column {max(line.find(chr(9)), 0) + 1}"
             return RegistryFault(name, found, "YAML indented with spaces")
     shown = " ".join(str(error).replace('"<unicode string>"', name).split())
-    return RegistryFault(name, shown, "YAML")
+    return RegistryFault(name, shown, "YAML", f"not valid YAML: {shown}")
 
 
 class _Reading:
@@ -120,9 +130,25 @@ class _Reading:
         values = self._fields(table, path, CLIENT)
         if table.get("codes") is not None:
             values["codes"] = self._codes(table["codes"], f"{path}.codes")
+            self._return_paths(values, path)
         self._forwarding(values, path)
         self._block_list(values.get("block_list", ()), f"{path}.block_list")
         return values
+
+    def _return_paths(self, values: dict[str, Any], path: str) -> None:
+        """A bounce names its mailing by a short hash, which must be that of one mailing only."""
+        codes: dict[str, Code] = values["codes"]
+        standard = Code(values.get("mailing_id", ""))
+        first = {mailing_hash(standard.mailing_id, ""): standard}
+        for text, row in codes.items():
+            other = first.setdefault(mailing_hash(row.mailing_id, row.sub_client), row)
+            if (other.mailing_id, other.sub_client) != (row.mailing_id, row.sub_client):
+                self.fault(
+                    f"{path}.codes.{text}",
+                    f"{row.mailing_id} with {row.sub_client}",
+                    f"another name: bounces could not tell it from {other.mailing_id}"
+                    f" with {other.sub_client}",
+                )
 
     def _forwarding(self, values: dict[str, Any], path: str) -> None:
         address, sending = values.get("forwarding_address"), values.get("sending_domain")
@@ -183,9 +209,16 @@ class _Reading:
             if key not in names:
                 near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
                 hint = f"; did you mean {near[0]}?" if near else ""
-                expected = "one of " + ", ".join(names) + hint
+                listed = ", ".join(names) + hint
                 within = "" if path == self._name else f"{path}."
-                self.faults.append(RegistryFault(within + key, "an unknown key", expected))
+                self.faults.append(
+                    RegistryFault(
+                        within + key,
+                        "an unknown key",
+                        f"one of {listed}",
+                        f"unknown key; known: {listed}",
+                    )
+                )
         return tree
 
     def _fields(
@@ -196,7 +229,9 @@ class _Reading:
             found, here = table.get(field.key), f"{path}.{field.key}"
             if found is None:
                 if field.required:
-                    self.fault(here, None, "a value: it is required")
+                    self.faults.append(
+                        RegistryFault(here, "nothing", "a value", "required, but it has no value")
+                    )
                 continue
             read = (
                 self._list(found, here, field)
@@ -232,8 +267,14 @@ class _Reading:
                 continue
             twin = first.setdefault(value, index)
             if twin != index:
-                expected = f"another one: clients[{twin}] has it"
-                self.fault(f"clients[{index}].{key}", value, expected)
+                self.faults.append(
+                    RegistryFault(
+                        f"clients[{index}].{key}",
+                        _shown(value),
+                        f"another one: clients[{twin}] has it",
+                        f"{_shown(value)} is already used by clients[{twin}]",
+                    )
+                )
 
 
 def _shown(found: Tree) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from shared.registry.client import Returns
 from shared.registry.file import fields
 from shared.topics.names import CLIENT_NAME_PATTERN
 from shared.topics.records import MailClass
@@ -97,6 +98,7 @@ _TRUTH: Final = Kind(
         "pattern": "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$",
     },
 )
+_RETURNS: Final = Kind(fields.returns, {"type": ["string"], "enum": list(Returns)})
 CODE_TEXT: Final = _text(fields.code, fields.CODE_PATTERN)
 
 CLIENT: Final = (
@@ -160,6 +162,14 @@ CLIENT: Final = (
         "own_events",
         _TRUTH,
         "Whether its events are also written to its own topic, mail.events.<name>.",
+    ),
+    Field(
+        "returns",
+        _RETURNS,
+        "What goes to the forwarding address, besides complaints, replies and mail to postmaster"
+        " and abuse: reports on bounces, refused messages, messages to suppressed recipients."
+        " Default: bounces.",
+        most=len(Returns),
     ),
 )
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import idna
 
+from shared.registry.client import Returns
 from shared.topics.names import is_client_name
 from shared.topics.records import MailClass
 
@@ -122,6 +123,12 @@ def mail_class(text: str) -> MailClass:
     if text not in MailClass._value2member_map_:
         raise FieldError("one of " + ", ".join(MailClass))
     return MailClass(text)
+
+
+def returns(text: str) -> Returns:
+    if text not in Returns._value2member_map_:
+        raise FieldError("one of " + ", ".join(Returns))
+    return Returns(text)
 
 
 def truth(text: str) -> bool:

@@ -44,6 +44,8 @@ def plan_changes(
             f"clients[{index}].sending_domain",
             repr(client.sending_domain),
             f"another one: the registered client {owners[client.sending_domain]} has it",
+            f"{client.sending_domain!r} is already used by the registered client"
+            f" {owners[client.sending_domain]}",
         )
         for index, client in enumerate(clients)
         if client.sending_domain in owners

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from shared.registry.client import Client, decode_client
 from shared.runtime.deadline import Deadline
-from shared.settings.sections import KafkaSettings
 from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.log_reader import LogReader
@@ -24,12 +23,16 @@ _POLL_MS: Final = 100
 
 
 class Reading:
-    """A reader of mail.clients; `clients` holds the result so far. Not thread-safe."""
+    """A reader of mail.clients; `clients` holds the result so far. Not thread-safe.
 
-    def __init__(self, kafka: KafkaSettings, instance: str = "registry") -> None:
+    `by_domain` has the name of the client of each sending domain.
+    """
+
+    def __init__(self, options: ClientOptions) -> None:
         self.clients: dict[str, Client] = {}
+        self.by_domain: dict[str, str] = {}
         self.unreadable = 0
-        self._reader = LogReader(ClientOptions(kafka.bootstrap, instance), CLIENTS)
+        self._reader = LogReader(options, CLIENTS)
         self._reader.read_from({_PARTITION: 0})
 
     def has_topic(self) -> bool:
@@ -67,12 +70,22 @@ class Reading:
             self.unreadable += 1  # the fetcher has logged it
             return
         name = (record.key or b"").decode("utf-8", "replace")
-        if record.value is None:
-            self.clients.pop(name, None)
-            return
         try:
-            self.clients[name] = decode_client(name, record.value)
+            self._set(name, decode_client(name, record.value) if record.value is not None else None)
         except (ValueError, RecursionError) as error:  # raised by msgspec
             self.unreadable += 1
             fields = {"key": name, "offset": record.offset, "reason": str(error)}
             log.warning("client record cannot be read", extra=fields)
+
+    def _set(self, name: str, client: Client | None) -> None:
+        before = self.clients.get(name)
+        if client is None:
+            self.clients.pop(name, None)
+        else:
+            self.clients[name] = client
+            self.by_domain[client.sending_domain] = name
+        if before is None or (client and client.sending_domain == before.sending_domain):
+            return
+        # It may be another client's by now.
+        if self.by_domain.get(before.sending_domain) == name:
+            del self.by_domain[before.sending_domain]

@@ -29,10 +29,11 @@ from shared.registry.store.changes import Changes
 from shared.registry.store.log import Reading
 from shared.runtime.deadline import Deadline
 from shared.runtime.errors import PartUnavailable
+from shared.runtime.exits import Exit
 from shared.runtime.failpoints import Failpoints
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import TopicError, ensure_topics
-from shared.stream.client import ClientOptions
+from shared.stream.client import client_options
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import Watchdog
 from shared.topics import names
@@ -40,7 +41,6 @@ from shared.topics import names
 CHANGE_TIMEOUT_S: Final = 30.0
 # kafka-python's commit waits without a limit: a command that hangs in it is ended.
 _HANGING_S: Final = 60.0
-_EXIT_AWAY: Final = 3
 _INSTANCE: Final = "registry"
 _SERVICE: Final = "clients"  # the transactional id is sluice.clients.registry
 # One try, from opening to commit, takes about 0.1 s: random waits are a few times that.
@@ -89,7 +89,7 @@ def change(kafka: KafkaSettings, plan: Plan, timeout_s: float = CHANGE_TIMEOUT_S
 @contextlib.contextmanager
 def _writing(kafka: KafkaSettings) -> Iterator[_Writing]:
     created = _ensure_topics(kafka, [registry_plan()])
-    reading = Reading(kafka)
+    reading = Reading(client_options(kafka, _INSTANCE))
     writing = _Writing(kafka, reading, created)
     try:
         yield writing
@@ -106,9 +106,8 @@ class _Writing:
         self._reading = reading
         self._topics = list(created)
         self._ensured: set[str] = set()
-        compression = "" if kafka.compression == "none" else kafka.compression
         self.producer = TransactionalProducer(
-            ClientOptions(kafka.bootstrap, _INSTANCE, compression),
+            client_options(kafka, _INSTANCE),
             _SERVICE,
             Failpoints.none(),
             Watchdog(_HANGING_S, _end_command),
@@ -171,7 +170,7 @@ class _Writing:
 
 
 def _ensure_topics(kafka: KafkaSettings, plans: list[names.TopicPlan]) -> list[str]:
-    return ensure_topics(kafka.bootstrap, plans, kafka.replication, kafka.topic_configs)
+    return ensure_topics(kafka, plans)
 
 
 def _plans(client: Client, kafka: KafkaSettings) -> list[names.TopicPlan]:
@@ -193,4 +192,4 @@ def _records(changes: Changes) -> list[Output]:
 def _end_command(step: str, limit_s: float) -> None:
     sys.stderr.write(f"sluice: Kafka did not end a {step} in {limit_s:.0f} s: run it again\n")
     sys.stderr.flush()
-    os._exit(_EXIT_AWAY)
+    os._exit(Exit.PART_UNAVAILABLE)

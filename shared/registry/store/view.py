@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from typing import Final
 
 from kafka.errors import KafkaError
 
@@ -22,14 +21,13 @@ from shared.registry.client import Client
 from shared.registry.store.log import Reading
 from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.deadline import Deadline
+from shared.runtime.enduring_thread import EnduringThread
 from shared.runtime.errors import PartUnavailable
 from shared.settings.sections import KafkaSettings
+from shared.stream.client import client_options
 from shared.topics.names import CLIENTS
 
 log = logging.getLogger(__name__)
-
-_RETRY_S: Final = 0.5
-_CLOSE_TIMEOUT_S: Final = 10.0
 
 
 class ClientView:
@@ -38,16 +36,18 @@ class ClientView:
     def __init__(
         self, kafka: KafkaSettings, instance: str = "registry", clock: Clock | None = None
     ) -> None:
-        self._kafka = kafka
-        self._instance = instance
+        self._options = client_options(kafka, instance)
         self._clock = clock or SystemClock()
         self._clients: dict[str, Client] = {}
+        self._by_domain: dict[str, str] = {}
         self._changed = threading.Condition()
         self._whole = False
         self._asked = 0  # refresh() calls so far
         self._answered = 0  # refresh() calls that are answered
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="client-view", daemon=True)
+        self._told = ""
+        self._thread = EnduringThread(
+            "client-view", self._follow, expected=(KafkaError,), failed=self._failed
+        )
         self.unreadable = 0
 
     def start(self) -> None:
@@ -71,6 +71,12 @@ class ClientView:
         """Return the client from the view."""
         return self._clients.get(name)
 
+    def by_domain(self, domain: str) -> Client | None:
+        """Return the client that has this sending domain, in lower-case A-labels."""
+        client = self._clients.get(self._by_domain.get(domain, ""))
+        # The reader may be between the client and its domain.
+        return client if client is not None and client.sending_domain == domain else None
+
     def refresh(self, timeout_s: float) -> bool:
         """Wait until the view has reached the topic's present end; return whether it has.
 
@@ -91,36 +97,25 @@ class ClientView:
 
     def close(self) -> None:
         """Stop the thread and close its connection."""
-        self._closing.set()
-        if self._thread.ident is not None:
-            self._thread.join(_CLOSE_TIMEOUT_S)
+        self._thread.close()
 
-    def _run(self) -> None:
-        told = ""
-        while not self._closing.is_set():
-            try:
-                self._follow()
-            except KafkaError as error:
-                reason = str(error)
-                if reason != told:
-                    log.warning("registry not read", extra={"reason": reason})
-                    told = reason
-            except Exception:
-                # The view must survive a fault of the client library.
-                log.exception("registry reader failed; it is restarted")
-            self._closing.wait(_RETRY_S)
+    def _failed(self, reason: str) -> None:
+        if reason != self._told:
+            log.warning("registry not read", extra={"reason": reason})
+        self._told = reason
 
     def _follow(self) -> None:
         """Read from the beginning, then follow until close(); raises KafkaError."""
-        reading = Reading(self._kafka, self._instance)
+        reading = Reading(self._options)
         try:
             asked = self._asked
             self._read_to_end(reading)
             with self._changed:
-                self._clients, self._whole, self._answered = reading.clients, True, asked
+                self._clients, self._by_domain = reading.clients, reading.by_domain
+                self._whole, self._answered = True, asked
                 self._changed.notify_all()
             log.debug("registry read", extra={"clients": len(reading.clients)})
-            while not self._closing.is_set():
+            while not self._thread.is_closing:
                 if self._asked > self._answered:
                     asked = self._asked
                     self._read_to_end(reading)
@@ -133,7 +128,7 @@ class ClientView:
 
     def _read_to_end(self, reading: Reading) -> None:
         end = reading.end_offset()
-        while reading.position() < end and not self._closing.is_set():
+        while reading.position() < end and not self._thread.is_closing:
             self._poll(reading)
 
     def _poll(self, reading: Reading) -> None:
@@ -145,7 +140,7 @@ class ClientView:
 def load_registry(kafka: KafkaSettings, timeout_s: float = 15.0) -> dict[str, Client]:
     """Read the registered clients once. Raises PartUnavailable."""
     try:
-        reading = Reading(kafka)
+        reading = Reading(client_options(kafka, "registry"))
         try:
             if reading.has_topic() and not reading.read_to_end(Deadline(timeout_s)):
                 raise PartUnavailable(

@@ -8,8 +8,9 @@ If the server offers PIPELINING, [RSET] MAIL RCPT DATA are sent in one write (RF
 recipient is refused and the server still answers DATA with 354, a single dot ends the content,
 and nothing is sent to anyone. A transaction left open is ended by a RSET that is sent together
 with the next MAIL. The parameters SIZE, BODY=8BITMIME and SMTPUTF8 are sent if they are
-needed and offered; content with 8-bit bytes for a server that does not offer 8BITMIME is sent
-unchanged, because it cannot be converted without breaking its signatures.
+needed and offered. Content with 8-bit bytes is not sent to a server that does not offer 8BITMIME
+(RFC 6152, 3), nor content above the server's SIZE (RFC 1870, 6.1): both are Unsendable, before
+anything is written. The caller converts the content if it can (see `takes_eight_bit`).
 
 Owns: which reply belongs to which command. Does not own: time limits, TLS, what a reply means
 for the message. Guarantees: a reply that is out of step raises RemoteProtocolError, after which
@@ -25,7 +26,7 @@ from collections import deque
 from enum import StrEnum
 from typing import Final
 
-from shared.smtp.content import END_MARK, encode_content
+from shared.smtp.content import END_MARK, encode_content, encoded_size_bytes
 from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
 from shared.smtp.events import ClientEvent, Finished, Send, Stage
 from shared.smtp.extensions import Extensions
@@ -43,6 +44,19 @@ class Unsendable(StrEnum):
     SENDER = "The sender's address cannot be written in SMTP"
     RECIPIENT = "The recipient's address cannot be written in SMTP"
     SMTPUTF8 = "The address is not ASCII, and the server does not offer SMTPUTF8"
+    TOO_LARGE = "The message is larger than the server accepts (SIZE)"
+    EIGHT_BIT = "The message has 8-bit text, and the server does not offer 8BITMIME"
+    EIGHT_BIT_HEADER = (
+        "A header field is not ASCII, and the server offers neither SMTPUTF8 nor 8BITMIME"
+    )
+    SIGNED_PARTS = (
+        "The message has 8-bit text in a signed part (multipart/signed), which cannot be converted"
+        " without breaking its signature, and the server does not offer 8BITMIME"
+    )
+    NOT_CONVERTIBLE = (
+        "The message has 8-bit text in a part that cannot be converted, and the server does not"
+        " offer 8BITMIME"
+    )
 
 
 class ClientSession:
@@ -90,6 +104,11 @@ class ClientSession:
         """The step whose reply is expected next; None between transactions."""
         return self._expected[0] if self._expected else None
 
+    @property
+    def takes_eight_bit(self) -> bool:
+        """Whether 8-bit content may be sent; SMTPUTF8 implies 8BITMIME (RFC 6531, 3.1)."""
+        return self._extensions.eight_bit_mime or self._extensions.smtputf8
+
     def send_transaction(self, sender: str, recipient: str, content: bytes) -> bytes | Unsendable:
         """Begin a transaction; return the bytes to write. `sender` "" is the null sender.
 
@@ -103,12 +122,19 @@ class ClientSession:
         is_utf8 = not (sender.isascii() and recipient.isascii())
         if fault is None and is_utf8 and not self._extensions.smtputf8:
             fault = Unsendable.SMTPUTF8
+        if fault is None and not (self.takes_eight_bit or content.isascii()):
+            fault = Unsendable.EIGHT_BIT
         if fault is not None:
             return fault
-        self._content = encode_content(content)
+        encoded = encode_content(content)
+        size_bytes = encoded_size_bytes(encoded) if self._extensions.size else 0
+        if 0 < self._extensions.size_limit_bytes < size_bytes:
+            return Unsendable.TOO_LARGE
+        self._content = encoded
         self._decided = None
         self.is_answered = self.is_content_sent = False
-        mail = b"MAIL FROM:%b%b\r\n" % (self._sender_path, self._parameters(content, is_utf8))
+        parameters = self._parameters(content, size_bytes, is_utf8)
+        mail = b"MAIL FROM:%b%b\r\n" % (self._sender_path, parameters)
         rcpt = b"RCPT TO:<%b>\r\n" % recipient.encode()
         reset = b""
         if self._is_open:
@@ -168,9 +194,9 @@ class ClientSession:
         self._sender, self._sender_path = sender, f"<{sender}>".encode()
         return None
 
-    def _parameters(self, content: bytes, is_utf8: bool) -> bytes:
+    def _parameters(self, content: bytes, size_bytes: int, is_utf8: bool) -> bytes:
         offered = self._extensions
-        words = b" SIZE=%d" % (len(self._content) - len(END_MARK)) if offered.size else b""
+        words = b" SIZE=%d" % size_bytes if offered.size else b""
         if not is_utf8 and content.isascii():
             return words
         if offered.eight_bit_mime:

@@ -23,12 +23,12 @@ class AbuseLimits:
         self._max_errors = max_errors
         self._max_idle = max_idle
 
-    def has_borne_error(self) -> bool:
+    def count_error(self) -> bool:
         """Count a refused command; return False if the limit is exceeded."""
         self._errors += 1
         return self._errors <= self._max_errors
 
-    def has_borne_idle(self) -> bool:
+    def count_idle(self) -> bool:
         """Count an idle command; return False if the limit is exceeded."""
         self._idle += 1
         return not self._max_idle or self._idle <= self._max_idle

@@ -17,6 +17,8 @@ class ServerOptions(Struct, frozen=True):
     `max_errors`: refused commands without an accepted message between them; `max_idle_commands`:
     NOOP, RSET, EHLO and similar commands without a message between them.
 
+    `counts_refusals`: a recipient that the policy refuses for good (5yz) is an error too.
+
     `auth_mechanisms` (of auth.MECHANISMS) are offered only inside TLS; SCRAM needs
     `nonce`, a source of printable nonces. `is_secure`: TLS was begun before the greeting.
     """
@@ -36,6 +38,7 @@ class ServerOptions(Struct, frozen=True):
     max_text_line_bytes: int = 0
     refuse_bare_line_ends: bool = True
     refuse_nul: bool = True
+    counts_refusals: bool = False
     auth_mechanisms: tuple[str, ...] = ()
     requires_auth: bool = False
     is_secure: bool = False

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from shared.smtp.buffer import NoLine
-from shared.smtp.grammar import SyntaxFault
+from shared.smtp.grammar import CommandFault
 from shared.smtp.reply import Reply
 
 EARLY: Final = Reply(554, "5.5.1", "You spoke before the greeting")
 SYNTAX: Final = {
-    SyntaxFault.CONTROL: Reply(500, "5.5.2", SyntaxFault.CONTROL),
-    SyntaxFault.NOT_UTF8: Reply(500, "5.5.2", SyntaxFault.NOT_UTF8),
-    SyntaxFault.VERB: Reply(500, "5.5.2", SyntaxFault.VERB),
+    CommandFault.CONTROL: Reply(500, "5.5.2", CommandFault.CONTROL),
+    CommandFault.NOT_UTF8: Reply(500, "5.5.2", CommandFault.NOT_UTF8),
+    CommandFault.VERB: Reply(500, "5.5.2", CommandFault.VERB),
 }
 LINE: Final = {
     NoLine.BARE_LF: Reply(521, "5.5.2", "Lines end with CRLF; a bare LF was received"),

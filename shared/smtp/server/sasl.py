@@ -102,7 +102,7 @@ def decode_base64(text: bytes) -> bytes | None:
 
 def prepare(text: str, max_octets: int) -> str | None:
     """Return a name or password in the form for comparison; None if it is not valid."""
-    # Checked before and after: some characters become eighteen.
+    # Checked before and after normalisation: it turns some characters into eighteen.
     for form in (text, unicodedata.normalize("NFKC", text)):
         try:
             octets = len(form.encode())

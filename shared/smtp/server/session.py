@@ -4,8 +4,9 @@ Use: `greet()`; then for each read `receive(data)` and `next_event()` until it r
 each event with `answer(reply)` (at once or later: no further event comes before), ScramStart with
 `answer_scram(offer)`, Ended not at all; then write the result of `take_output()`.
 
-Owns: grammar, order, limits, the replies to commands that do not concern the policy.
-Does not own: who may send what (the policy), logins (auth.py), time limits (the edge).
+Owns: the state and its changes, the replies to commands that do not concern the policy.
+Does not own: the buffers, the error count and the end of a session (dialog.py); which mail is
+accepted (the policy); logins (auth.py); time limits (the edge).
 Guarantees: only CRLF.CRLF ends a message; a LF without CR, plain text after STARTTLS and data
 before the greeting end the session; if the lines that follow may be somebody's text instead of
 commands, it accepts no more mail (State.DESYNCED); memory is bounded by the content limit and
@@ -17,12 +18,11 @@ from __future__ import annotations
 from typing import Final
 
 from shared.smtp import commands
-from shared.smtp.buffer import Buffer, NoLine
+from shared.smtp.buffer import NoLine
 from shared.smtp.errors import LocalProtocolError
 from shared.smtp.events import (
     Content,
     Data,
-    Ended,
     Hello,
     Login,
     LoginEvent,
@@ -34,79 +34,49 @@ from shared.smtp.events import (
     StartTls,
 )
 from shared.smtp.extensions import encode_extensions
-from shared.smtp.grammar import MAX_COMMAND_BYTES, SyntaxFault, parse_command
-from shared.smtp.reply import Outgoing, Reply
+from shared.smtp.grammar import MAX_COMMAND_BYTES, CommandFault, parse_command
+from shared.smtp.reply import Reply
 from shared.smtp.server import refusals, states
 from shared.smtp.server.auth import CONTINUE, MAX_RESPONSE_BYTES, Authentication
 from shared.smtp.server.content import ContentReader, UnterminatedMessage
-from shared.smtp.server.limits import IDLE_COMMANDS, AbuseLimits
+from shared.smtp.server.dialog import Dialog
+from shared.smtp.server.limits import IDLE_COMMANDS
 from shared.smtp.server.options import ServerOptions
 from shared.smtp.server.sasl import ScramOffer
-from shared.smtp.server.states import MUTE, UNREAD, State, order_of
-
-MAX_UNREAD_BYTES: Final = 1_048_576  # while an event waits: a few reads of a socket
+from shared.smtp.server.states import UNREAD, State, order_of
 
 _INCOMPLETE: Final = NoLine.INCOMPLETE
 _NO_MAIL: Final = Mail("", 0, is_eight_bit=False, is_smtputf8=False)
 
 
-class ServerSession:
-    """The dialog of one connection."""
+class ServerSession(Dialog):
+    """The SMTP session of one connection."""
 
     __slots__ = (
         "_auth",
-        "_buffer",
-        "_ended",
         "_incoming",
         "_is_data_refused",
         "_mail",
         "_offered",
-        "_options",
         "_order",
-        "_output",
-        "_patience",
-        "_pending",
         "_recipients",
-        "_state",
         "is_secure",
-        "refused",
     )
 
     def __init__(self, options: ServerOptions) -> None:
-        self._options = options
-        self._buffer = Buffer()
-        self._output = Outgoing()
-        self._state = State.BANNER
-        self._pending: ServerEvent | None = None
-        self._ended: Ended | None = None
+        super().__init__(options)
         self._mail = _NO_MAIL
         self._recipients: list[str] = []
         self._incoming = ContentReader(Data("", ()), options)
-        self._patience = AbuseLimits(options.max_errors, options.max_idle_commands)
         self._is_data_refused = False  # by the reply to the last command
         self.is_secure = options.is_secure  # TLS carries the session
-        self.refused = 0  # commands, and responses of a login, so far
         self._auth = Authentication(options.auth_mechanisms, options.nonce)
         self._reorder()
-
-    @property
-    def state(self) -> State:
-        """The state of the session."""
-        return self._state
 
     @property
     def authenticated_as(self) -> str:
         """The name of the logged-in user; "" if nobody is logged in."""
         return self._auth.username
-
-    @property
-    def wants_data(self) -> bool:
-        """Whether the edge should continue reading; while False it pauses the transport."""
-        return self._pending is None and self._state not in MUTE
-
-    def take_output(self) -> bytes:
-        """Take the bytes to write now; b"" if there are none."""
-        return self._output.take()
 
     def greet(self, reply: Reply) -> None:
         """Send the greeting; a greeting that is not positive ends the session."""
@@ -120,26 +90,6 @@ class ServerSession:
         else:
             self._end(reply, "refused at the greeting")
 
-    def receive(self, data: bytes) -> None:
-        """Add received data."""
-        if self._state is states.CLOSED:
-            return
-        if self._buffer.add(data) <= MAX_UNREAD_BYTES:
-            return
-        if self._pending is not None or self._state is not states.CONTENT:
-            self._pending = None
-            self._end(refusals.TOO_MUCH, "it sent too much ahead of replies")
-
-    def next_event(self) -> ServerEvent | None:
-        """Return the next event; None while one waits for its answer or more bytes are needed."""
-        if self._pending is not None:
-            return None
-        while self._ended is None and self._read():
-            if self._pending is not None:
-                return self._pending
-        ended, self._ended = self._ended, None
-        return ended
-
     def answer(self, reply: Reply) -> None:
         """Answer the waiting event. Raises LocalProtocolError if the answer is not possible."""
         event, self._pending = self._pending, None
@@ -151,6 +101,9 @@ class ServerSession:
             if reply.is_positive:
                 self._recipients.append(event.address)
                 self._state = states.RCPT
+            elif reply.code >= 500 and self._options.counts_refusals:
+                self._refuse(reply)
+                return
         elif type(event) is Mail:
             if reply.is_positive:
                 self._mail, self._state = event, states.MAIL
@@ -203,24 +156,6 @@ class ServerSession:
         self._order = order_of(access, self._options.requires_auth)
         self._offered = self._options.offered(self.is_secure)
 
-    def _put(self, reply: Reply) -> None:
-        self._output.put(reply)
-
-    def _end(self, reply: Reply, reason: str) -> None:
-        self._put(reply)
-        self._buffer.clear()
-        self._reset(states.CLOSED)
-        self._ended = Ended(reason)
-
-    def _refuse(self, reply: Reply) -> None:
-        self.refused += 1
-        if reply.code in (421, 521):
-            self._end(reply, reply.text)
-        elif self._patience.has_borne_error():
-            self._put(reply)
-        else:
-            self._end(refusals.TOO_MANY_ERRORS, "too many errors")
-
     def _read(self) -> bool:
         """Process one line or the content of a message; return False if there is none yet."""
         state = self._state
@@ -270,19 +205,19 @@ class ServerSession:
     def _command(self, line: bytes) -> ServerEvent | None:
         command = parse_command(line)
         was_data_refused, self._is_data_refused = self._is_data_refused, False
-        verb = "" if isinstance(command, SyntaxFault) else command.verb
+        verb = "" if isinstance(command, CommandFault) else command.verb
         allowed = self._order.allowed.get(verb)
-        if isinstance(command, SyntaxFault) or allowed is None:
+        if isinstance(command, CommandFault) or allowed is None:
             if was_data_refused or verb == "BDAT":
-                self._reset(State.DESYNCED)  # the client sends the content all the same
-            fault = command if isinstance(command, SyntaxFault) else SyntaxFault.VERB
+                self._reset(State.DESYNCED)  # the client sends the content although it was refused
+            fault = command if isinstance(command, CommandFault) else CommandFault.VERB
             self._refuse(commands.UNKNOWN.get(verb, refusals.SYNTAX[fault]))
         elif self._state not in allowed:
             self._is_data_refused = verb == "DATA"
             # If it is pipelined after a refused RCPT, it does not count as a separate error.
             self.refused -= self._is_data_refused
             self._refuse(self._order.refused[verb, self._state])
-        elif verb in IDLE_COMMANDS and not self._patience.has_borne_idle():
+        elif verb in IDLE_COMMANDS and not self._limits.count_idle():
             self._refuse(refusals.TOO_IDLE)
         else:
             return self._carry_out(verb, command.argument)
@@ -339,7 +274,7 @@ class ServerSession:
     def _answer_content(self, event: Content, reply: Reply) -> None:
         if reply.is_positive and event.refusal is not None:
             raise LocalProtocolError("content that must be refused was accepted")
-        self._patience.renew(reply.is_positive)
+        self._limits.renew(reply.is_positive)
         self._reset(State.DESYNCED if self._incoming.is_doubtful else states.READY)
 
     def _read_content(self) -> bool:

@@ -16,6 +16,7 @@ the library limits headers itself; the decompression limit when the library's co
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from kafka.errors import CorruptRecordError
@@ -50,6 +51,9 @@ def require_order(due: int, offset: int, last: int) -> None:
 class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
     """A batch of format version 2. Iterating raises DecompressError or CorruptRecordError."""
 
+    # Headers after the first one of this name are not read; None: all are read.
+    last_header: str | None = None
+
     _buffer: Any
     _pos: int
     _decompressed: bool
@@ -78,52 +82,105 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
             self._pos = 0
         self._decompressed = True
 
-    def _read_msg(self, decode_varint: Any = decode_varint) -> Any:
-        """Read the next record. Layout: KIP-98, Record."""
-        buffer = self._buffer
-        length, start = decode_varint(buffer, self._pos)
-        end = start + length
-        if length < 0 or end > len(buffer):
-            raise CorruptRecordError(f"a record of {length} bytes does not fit into its batch")
-        _, pos = decode_varint(buffer, start)  # attributes: there are none
-        delta, pos = decode_varint(buffer, pos)
-        timestamp = (
-            self.max_timestamp
-            if self.timestamp_type == self.LOG_APPEND_TIME
-            else self.first_timestamp + delta
-        )
-        offset_delta, pos = decode_varint(buffer, pos)
-        key, pos = _octets(buffer, pos, decode_varint)
-        value, pos = _octets(buffer, pos, decode_varint)
-        headers, pos = _headers(buffer, pos, decode_varint)
-        if pos > end or (pos < end and len(headers) < MAX_HEADERS):
-            raise CorruptRecordError(f"a record has {pos - start} bytes instead of {length}")
-        self._pos = end
+    def __iter__(self) -> Iterator[Any]:
+        """Read the records. What is the same for all of them is looked up once."""
+        self._maybe_uncompress()
+        buffer = bytes(memoryview(self._buffer)[self._pos :])
+        self._buffer, self._pos = buffer, 0
         kind = ControlRecord if self.is_control_batch else DefaultRecord
-        offset = self.base_offset + offset_delta
-        return kind(length, offset, timestamp, self.timestamp_type, key, value, headers)
+        base, stamp = self.base_offset, self.timestamp_type
+        first, size = self.first_timestamp, len(buffer)
+        appended = self.max_timestamp if stamp == self.LOG_APPEND_TIME else None
+        end = 0
+        try:
+            for _ in range(self.records_count):
+                length, start = decode_varint(buffer, end)
+                end = start + length
+                if length < 0 or end > size:
+                    raise CorruptRecordError(
+                        f"a record of {length} bytes does not fit into its batch"
+                    )
+                _, pos = decode_varint(buffer, start)  # attributes: there are none
+                delta, pos = decode_varint(buffer, pos)
+                distance, pos = decode_varint(buffer, pos)
+                key, pos = _octets(buffer, pos)
+                value, pos = _octets(buffer, pos)
+                headers, pos = self._headers(buffer, pos)
+                if pos > end or (pos < end and not self._may_end_early(headers)):
+                    raise CorruptRecordError(
+                        f"a record has {pos - start} bytes instead of {length}"
+                    )
+                at = first + delta if appended is None else appended
+                yield kind(length, base + distance, at, stamp, key, value, headers)
+        except (ValueError, IndexError) as error:
+            raise CorruptRecordError(f"a record has no valid structure: {error!r}") from None
+        if end != size:
+            raise CorruptRecordError(f"{size - end} bytes are left after all records")
+
+    def _may_end_early(self, headers: Headers) -> bool:
+        """Whether headers may be left that were not read."""
+        found = bool(headers) and headers[-1][0] == self.last_header
+        return found or len(headers) == MAX_HEADERS
+
+    def _headers(self, buffer: bytes, pos: int) -> tuple[Headers, int]:
+        """Read the first MAX_HEADERS headers, up to `last_header`; also return the position after.
+
+        This is most of the work of reading an event, so lengths of one byte (below 64) are decoded
+        here and the usual names are not decoded again.
+        """
+        count, pos = decode_varint(buffer, pos)
+        if count < 0:
+            raise CorruptRecordError(f"a record has {count} headers")
+        headers: Headers = []
+        for _ in range(min(count, MAX_HEADERS)):
+            length = buffer[pos]
+            if length & 0x81:
+                length, pos = decode_varint(buffer, pos)
+                if length < 0:
+                    raise CorruptRecordError("a header has no name")
+            else:
+                length >>= 1
+                pos += 1
+            end = pos + length
+            octets = buffer[pos:end]
+            name = _NAMES.get(octets) or _decoded(octets)
+            length = buffer[end]
+            if length & 0x81:
+                content, pos = _octets(buffer, end)
+                headers.append((name, content))
+            else:
+                pos = end + 1 + (length >> 1)
+                headers.append((name, buffer[end + 1 : pos]))
+            if name == self.last_header:
+                break
+        return headers, pos
 
 
-def _octets(buffer: bytes, pos: int, decode_varint: Any) -> tuple[bytes | None, int]:
+def _octets(buffer: bytes, pos: int) -> tuple[bytes | None, int]:
     length, pos = decode_varint(buffer, pos)
     if length < 0:
         return None, pos
-    return bytes(buffer[pos : pos + length]), pos + length
+    return buffer[pos : pos + length], pos + length
 
 
-def _headers(buffer: bytes, pos: int, decode_varint: Any) -> tuple[Headers, int]:
-    """Read the first MAX_HEADERS headers; also return the position after them."""
-    count, pos = decode_varint(buffer, pos)
-    if count < 0:
-        raise CorruptRecordError(f"a record has {count} headers")
-    headers: Headers = []
-    for _ in range(min(count, MAX_HEADERS)):
-        name, pos = _octets(buffer, pos, decode_varint)
-        if name is None:
-            raise CorruptRecordError("a header has no name")
-        content, pos = _octets(buffer, pos, decode_varint)
-        try:
-            headers.append((name.decode(), content))
-        except UnicodeDecodeError:
-            headers.append((masked(name), content))
-    return headers, pos
+def _decoded(name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return masked(name)
+
+
+# The names that the pipeline itself writes.
+_NAMES: Final = {
+    name.encode(): name
+    for name in (
+        "ce_specversion",
+        "ce_id",
+        "ce_type",
+        "ce_source",
+        "ce_time",
+        "ce_subject",
+        "content-type",
+        "m",
+    )
+}

@@ -9,15 +9,17 @@ some seconds there ends the membership.
 ClaimingAssignor names the partitions in `claims` as owned in every further join, so the leader
 gives them to nobody, however many rounds there are meanwhile. When a partition is drained,
 release() drops the claim, and another round moves it (rejoin_for_claims). After leave() a member
-names only its claims and reads no topic, so it gets nothing more. Only public parts of the
-assignor are used, but for `request_rejoin` of the coordinator: KafkaConsumer has no
-enforceRebalance().
+names only its claims, and its user data tell the leader to give it nothing more. It still names
+its topics: the broker lets the committed offsets of a topic expire that no member names. Only
+public parts of the assignor are used, but for `request_rejoin` of the coordinator: KafkaConsumer
+has no enforceRebalance().
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable
+from enum import StrEnum
 from typing import Any
 
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
@@ -25,6 +27,14 @@ from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment
 from kafka.structs import TopicPartition
 
 from shared.stream.kafka_python.spreading import Member, spread
+
+
+class _Phase(StrEnum):
+    """How far a member has come. Sent as the user data of its subscription."""
+
+    JOINING = ""
+    MEMBER = "member"
+    LEAVING = "leaving"
 
 
 class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
@@ -39,15 +49,15 @@ class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
         super().__init__()
         self._lock = threading.Lock()
         self._claims: set[TopicPartition] = set()
-        self._is_leaving = False
-        # The claims that the last join named, and whether it said that this member leaves.
-        self._sent: tuple[frozenset[TopicPartition], bool] = (frozenset(), False)
+        self._phase = _Phase.JOINING
+        # The claims and the phase that the last join named.
+        self._sent: tuple[frozenset[TopicPartition], _Phase] = (frozenset(), self._phase)
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the group knows other claims than there are now."""
+        """Whether the group knows other claims than there are now, or another phase."""
         with self._lock:
-            return self._sent != (frozenset(self._claims), self._is_leaving)
+            return self._sent != (frozenset(self._claims), self._phase)
 
     @property
     def claims(self) -> frozenset[TopicPartition]:
@@ -55,16 +65,22 @@ class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
         with self._lock:
             return frozenset(self._claims)
 
+    def has_joined(self) -> None:
+        """Join once more after the first join, with other metadata (consumer.py says why)."""
+        with self._lock:
+            if self._phase is _Phase.JOINING:
+                self._phase = _Phase.MEMBER
+
     def claim(self, partitions: Iterable[TopicPartition]) -> None:
         """Name these partitions as owned from the next join on; ignored after leave()."""
         with self._lock:
-            if not self._is_leaving:
+            if self._phase is not _Phase.LEAVING:
                 self._claims.update(partitions)
 
     def leave(self, partitions: Iterable[TopicPartition]) -> None:
         """Name only these partitions from the next join on, and get no others."""
         with self._lock:
-            self._is_leaving = True
+            self._phase = _Phase.LEAVING
             self._claims = set(partitions)
 
     def release(self, partitions: Iterable[TopicPartition]) -> None:
@@ -76,24 +92,28 @@ class ClaimingAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
         """Build the subscription that is sent with JoinGroup."""
         assigned = self.member_assignment
         with self._lock:
-            is_leaving = self._is_leaving
+            phase = self._phase
             claims = frozenset(self._claims)
-            self._sent = claims, is_leaving
-        claimed = {partition for partition in claims if partition.topic in topics}
-        self.member_assignment = sorted(claimed if is_leaving else {*(assigned or ()), *claimed})
+            self._sent = claims, phase
+        own = claims if phase is _Phase.LEAVING else {*(assigned or ()), *claims}
+        self.member_assignment = sorted(own)
         try:
-            return super().metadata(() if is_leaving else topics)
+            subscription = super().metadata(topics)
         finally:
             self.member_assignment = assigned
+        subscription.user_data = phase.encode()
+        return subscription
 
     def assign(self, cluster: Any, members: Iterable[Any]) -> dict[str, ConsumerProtocolAssignment]:
         """Assign the partitions of the group: the leader's part of a round."""
         joined = []
         for member in members:
             told = self.parse_member_metadata(member.metadata)
-            joined.append(Member(member.member_id, told.subscription, told.partitions))
-        topics = {topic for member in joined for topic in member.topics}
-        partitions = {topic: cluster.partitions_for_topic(topic) or () for topic in topics}
+            is_leaving = member.metadata.user_data == _Phase.LEAVING.encode()
+            topics = () if is_leaving else told.subscription
+            joined.append(Member(member.member_id, topics, told.partitions))
+        read = {topic for member in joined for topic in member.topics}
+        partitions = {topic: cluster.partitions_for_topic(topic) or () for topic in read}
         return {
             name: ConsumerProtocolAssignment(self.version, _by_topic(given), b"")
             for name, given in spread(partitions, joined).items()
@@ -120,11 +140,3 @@ def rejoin_for_claims(consumer: Any, assignor: ClaimingAssignor) -> None:
 def request_rejoin(consumer: Any) -> None:
     """Make the consumer join once more at its next poll."""
     consumer._coordinator.request_rejoin()
-
-
-def without_position(consumer: Any) -> set[TopicPartition]:
-    """Return the assigned partitions whose committed offset the broker has not returned yet.
-
-    It returns none while a transaction that commits an offset of the partition is open.
-    """
-    return set(consumer._subscription.missing_fetch_positions())

@@ -18,14 +18,26 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
+
+from shared.stream.kafka_python.connect_faults import ConnectFaults
+from shared.stream.kafka_python.last_words import keep_last_words
 
 
 class ClosingClient(KafkaNetClient):  # type: ignore[misc]
-    """The network part of a consumer, producer or admin client; pass it as `kafka_client`."""
+    """The network part of a consumer, producer or admin client; pass it as `kafka_client`.
+
+    `faults` has the reason if it cannot connect.
+    """
 
     _net: Any
     _manager: Any
+
+    def __init__(self, **config: Any) -> None:
+        keep_last_words()
+        super().__init__(**config)
+        self.faults = ConnectFaults(self._manager)
 
     def close(self, node_id: Any = None) -> None:
         """Close one connection, or all of them and then the I/O thread. May be called twice."""
@@ -43,13 +55,19 @@ class ClosingClient(KafkaNetClient):  # type: ignore[misc]
 
 
 def make_client(kind: Any, **config: Any) -> Any:
-    """Create a KafkaConsumer or KafkaAdminClient. Raises kafka.errors.KafkaError."""
-    client = kind.__new__(kind)
+    """Create a Kafka client; raises kafka.errors.KafkaError, with the reason."""
+    kind_of_network = config.get("kafka_client", ClosingClient)
+    begun: list[Any] = []
+
+    def begin(**options: Any) -> Any:
+        begun.append(kind_of_network(**options))
+        return begun[0]
+
     try:
-        client.__init__(**{"kafka_client": ClosingClient, **config})
-    except BaseException:
-        begun = getattr(client, "_client", None)
-        if begun is not None:
-            begun.close()
+        return kind(**{**config, "kafka_client": begin})
+    except BaseException as error:
+        for network in begun:
+            network.close()
+            if isinstance(error, KafkaError) and isinstance(network, ClosingClient):
+                raise network.faults.explained(error) from error
         raise
-    return client

@@ -22,12 +22,13 @@ suspended and continues therefore finds its lease expired before it has contacte
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from kafka.errors import FencedInstanceIdError, RebalanceInProgressError
 from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment
+
+from shared.runtime.clock import monotonic
 
 _UNKNOWN_MEMBER: Final = ""
 
@@ -36,7 +37,7 @@ class Membership:
     """The group membership of one KafkaConsumer. May be read from any thread."""
 
     def __init__(
-        self, consumer: Any, session_timeout_s: float, clock: Callable[[], float] = time.monotonic
+        self, consumer: Any, session_timeout_s: float, clock: Callable[[], float] = monotonic
     ) -> None:
         """Attach to a consumer that has not polled yet."""
         self._session_timeout_s = session_timeout_s

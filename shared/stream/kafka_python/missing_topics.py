@@ -39,8 +39,8 @@ def fail_where_a_topic_is_missing(prefix: str) -> None:
             manager._pending_requests.clear()
 
     def may_retry(sender: Any, batch: Any, error: type[BaseException]) -> bool:
-        # Where the topic was deleted between the two requests, its records are lost and the rest
-        # is committed.
+        # If the topic was deleted between the two requests, its records are lost and the rest is
+        # committed.
         is_gone = error is UnknownTopicOrPartitionError
         if is_gone and batch.topic_partition.topic.startswith(prefix):
             return False

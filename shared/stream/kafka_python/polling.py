@@ -1,6 +1,7 @@
 """Subscribes a group member and polls it, with the workarounds that each poll needs, in order.
 
-Written for kafka-python 3.0.12. It can be removed together with joining.py and claims.py.
+Written for kafka-python 3.0.12. It can be removed together with joining.py and claims.py, once
+poll() itself waits while a heartbeat is due: see _wait_though_a_heartbeat_is_due().
 """
 
 from __future__ import annotations
@@ -24,8 +25,19 @@ def subscribe(consumer: Any, listener: ConsumerRebalanceListener, **topics: Any)
     Raises KafkaTimeoutError when no broker answers.
     """
     keep_finished_joins(consumer)
+    _wait_though_a_heartbeat_is_due(consumer)
     consumer.subscribe(listener=listener, **topics)
     load_metadata(consumer)
+
+
+def _wait_though_a_heartbeat_is_due(consumer: Any) -> None:
+    """Make poll() wait for records until its time-out.
+
+    It waits only until the next heartbeat is due, although the I/O thread sends the heartbeats. One
+    that a frozen broker does not answer stays due: poll() then turns without waiting, and adds
+    a callback to the unanswered fetch each time (a whole processor and 250 MB in 25 s).
+    """
+    consumer._coordinator.time_to_next_poll = lambda: float("inf")
 
 
 def poll(

@@ -1,0 +1,140 @@
+"""Access keys of the HTTP APIs: their text, their records, and what each may do.
+
+A key is `sluice_<id>_<secret>`: 12 characters by which the record is found, and 32 random bytes.
+The record has a SHA-256 of the secret, never the secret itself: so much randomness cannot be
+guessed from a fast hash. Records are kept on mail.access, keyed by id; fields are only ever added,
+with a default. Does not own: the topic (log.py), checking a request (checking.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+ID_CHARS: Final = 12
+SECRET_BYTES: Final = 32
+# base64url of 32 bytes has 43 characters. The alphabet of ids has no underscore.
+_KEY: Final = re.compile(r"sluice_([a-z2-7]{12})_([A-Za-z0-9_-]{43})")
+_ID_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
+
+
+class Right(StrEnum):
+    """What a key may do. Words are only ever added."""
+
+    BILLING_READ = "billing:read"
+    SUPPRESSIONS_READ = "suppressions:read"
+    SUPPRESSIONS_WRITE = "suppressions:write"
+    RESPONSES_READ = "responses:read"
+    RESPONSES_WRITE = "responses:write"
+    MESSAGES_READ = "messages:read"
+
+
+class Scope(Struct, frozen=True, omit_defaults=True):
+    """Whose data a key reaches. `client`: "" for every client. `sub_client`: None for every
+    sub-client of the client; "" is the part of a client that belongs to no sub-client."""
+
+    client: str = ""
+    sub_client: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.sub_client is not None and not self.client:
+            raise ValueError("a sub-client needs a client")
+
+    def covers(self, client: str, sub_client: str) -> bool:
+        """Whether data of this client and sub-client may be shown."""
+        return self.client in ("", client) and self.sub_client in (None, sub_client)
+
+    def described(self) -> str:
+        """For people."""
+        if not self.client:
+            return "everything"
+        return self.client if self.sub_client is None else f"{self.client}/{self.sub_client}"
+
+
+EVERYTHING: Final = Scope()
+
+
+class AccessKey(Struct, frozen=True, omit_defaults=True):
+    """The record of a key. `secret_hash` is empty once the key is revoked."""
+
+    id: str
+    secret_hash: bytes
+    rights: tuple[str, ...]  # words that this version does not know give no right
+    scope: Scope = EVERYTHING
+    name: str = ""  # what it is for, for people
+    created_at_ms: int = 0
+    created_by: str = ""
+    expires_at_ms: int = 0  # 0: never
+    revoked_at_ms: int = 0
+    revoked_by: str = ""
+
+    def __repr__(self) -> str:
+        return f"AccessKey(id={self.id!r})"  # hashes must not appear in logs
+
+    def state(self, now_ms: int) -> str:
+        """`active`, `expired` or `revoked`."""
+        if self.revoked_at_ms:
+            return "revoked"
+        return "expired" if self.has_expired(now_ms) else "active"
+
+    def has_expired(self, now_ms: int) -> bool:
+        """Whether its time is over."""
+        return 0 < self.expires_at_ms <= now_ms
+
+
+class KeyText(Struct, frozen=True):
+    """A key as its owner has it, in its two parts."""
+
+    id: str
+    secret: str
+
+    def __str__(self) -> str:
+        return f"sluice_{self.id}_{self.secret}"
+
+    def __repr__(self) -> str:
+        return f"KeyText(id={self.id!r})"  # the secret must not appear in logs
+
+
+_decoder: Final = msgspec.json.Decoder(AccessKey)
+
+
+def new_key() -> KeyText:
+    """A new random key."""
+    chosen = "".join(secrets.choice(_ID_ALPHABET) for _ in range(ID_CHARS))
+    return KeyText(chosen, secrets.token_urlsafe(SECRET_BYTES))
+
+
+def parse_key(text: str) -> KeyText | None:
+    """The parts of a key; None if the text is not a key."""
+    found = _KEY.fullmatch(text)
+    return KeyText(found[1], found[2]) if found else None
+
+
+def hash_of(key: KeyText) -> bytes:
+    """What is stored of a key. The id is hashed too: a hash copied to another record is useless."""
+    return hashlib.sha256(f"{key.id}_{key.secret}".encode()).digest()
+
+
+def is_right(key: KeyText, stored: bytes) -> bool:
+    """Compare in constant time. A revoked key has an empty hash, which nothing equals."""
+    return hmac.compare_digest(hash_of(key), stored)
+
+
+def encode_record(key: AccessKey) -> bytes:
+    """The value of its record."""
+    return msgspec.json.encode(key)
+
+
+def decode_record(name: str, value: bytes) -> AccessKey:
+    """Raises ValueError if the value is not the record of this key."""
+    found = _decoder.decode(value)
+    if found.id != name:
+        raise ValueError(f"the record is of the key {found.id!r}")
+    return found

@@ -1,0 +1,167 @@
+"""An application that answers only to access keys.
+
+Every request is judged before it is routed, so that also an address that does not exist is denied
+without a key. Only `public` paths are served to everybody: health, and files without data. The
+grant of a request is `request.auth`; a route says with `guards=[requires(Right...)]` which right it
+needs. Denied uses go to the audit log of the keys. Rates are per process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final, Protocol
+
+from litestar import Litestar, Request
+from litestar.connection import ASGIConnection
+from litestar.exceptions import HTTPException, PermissionDeniedException
+from litestar.handlers import BaseRouteHandler
+from litestar.types import ControllerRouterHandler, ExceptionHandlersMap, Guard
+from litestar.types import Scope as AsgiScope
+from msgspec import Struct
+
+from shared.access.checking import ANONYMOUS, SENTENCES, Denial, Grant, Reason
+from shared.access.keys import Right
+from shared.http_api.problems import fail, refuse, send_problem
+from shared.http_api.rates import RateLimiter
+from shared.runtime.clock import Clock
+
+REALM: Final = {"WWW-Authenticate": 'Bearer realm="sluice"'}
+# Denied requests of one address per minute; further ones get 429 and are not in the audit log.
+DENIED_PER_MINUTE: Final = 60
+
+
+class Keys(Protocol):
+    """What judges keys: a KeyView in production."""
+
+    def check(self, header: str | None) -> Grant | Denial:
+        """Judge the header Authorization of a request."""
+        ...
+
+    def fault(self) -> str:
+        """Why no key can be checked now; "" if they can."""
+        ...
+
+    def deny(self, denial: Denial, peer: str) -> None:
+        """Put a denied use into the audit log."""
+        ...
+
+
+class AccessPolicy(Struct, frozen=True):
+    """Who may ask, and how often. `public`: paths that everybody may get."""
+
+    keys: Keys
+    clock: Clock
+    per_minute: int = 600
+    is_open: bool = False  # requests without a key may do everything
+    public: frozenset[str] = frozenset({"/health"})
+
+
+class Refused(Struct, frozen=True):
+    """The answer to a request that does not pass."""
+
+    status: int
+    detail: str
+    headers: Mapping[str, str] = {}
+
+
+class KeyedApi(Litestar):
+    """The application."""
+
+    def __init__(
+        self,
+        handlers: Collection[ControllerRouterHandler],
+        policy: AccessPolicy,
+        exception_handlers: ExceptionHandlersMap | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(
+            list(handlers),
+            exception_handlers={
+                HTTPException: refuse,
+                Exception: fail,
+                **(exception_handlers or {}),
+            },
+            logging_config=None,
+            **more,
+        )
+        self.policy = policy
+        self._rates = RateLimiter(policy.per_minute)
+        self._denied = RateLimiter(DENIED_PER_MINUTE)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http" or scope["path"] in self.policy.public:
+            await super().__call__(scope, receive, send)
+            return
+        judged = self._judge(scope)
+        if isinstance(judged, Refused):
+            await send_problem(scope, send, judged.status, judged.detail, judged.headers)
+            return
+        scope["auth"] = scope["user"] = judged
+        await super().__call__(scope, receive, send)
+
+    def deny(self, denial: Denial, connection: Any) -> None:
+        """Put a use that a route denies into the audit log."""
+        self.policy.keys.deny(denial, peer_of(connection.scope))
+
+    def _judge(self, scope: AsgiScope) -> Grant | Refused:
+        header, peer = _authorization(scope), peer_of(scope)
+        now = self.policy.clock.monotonic()
+        if header is None and self.policy.is_open:
+            return ANONYMOUS
+        if header is not None and (fault := self.policy.keys.fault()):
+            return Refused(503, f"access keys cannot be checked: {fault}", {"Retry-After": "5"})
+        found = self.policy.keys.check(header)
+        if isinstance(found, Denial):
+            # A right key passes all the same: behind a proxy all peers have one address.
+            if wait_s := self._denied.try_acquire(peer, now):
+                return _too_often(wait_s)
+            self.policy.keys.deny(found, peer)
+            return Refused(401, SENTENCES[found.reason], REALM)
+        if wait_s := self._rates.try_acquire(found.key, now):
+            self.policy.keys.deny(Denial(Reason.RATE, found.key), peer)
+            return _too_often(wait_s)
+        return found
+
+
+def requires(right: Right) -> Guard:
+    """A guard for a route: the key needs this right."""
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        if not connection.auth.may(right):
+            denial = Denial(Reason.RIGHT, connection.auth.key)
+            if isinstance(connection.app, KeyedApi):
+                connection.app.deny(denial, connection)
+            raise PermissionDeniedException(detail=f"the access key has no right {right.value}")
+
+    return guard
+
+
+def require_scope(
+    request: Request[Any, Grant, Any], client: str, sub_client: str | None = None
+) -> None:
+    """Deny a request for another client or sub-client than those of the key."""
+    scope = request.auth.scope
+    is_client = scope.client in ("", client)
+    is_sub = scope.sub_client is None or sub_client in (None, scope.sub_client)
+    if is_client and is_sub:
+        return
+    if isinstance(request.app, KeyedApi):
+        request.app.deny(Denial(Reason.SCOPE, request.auth.key), request)
+    raise PermissionDeniedException(detail=f"the access key reaches {scope.described()} only")
+
+
+def peer_of(scope: Any) -> str:
+    """The address of the peer."""
+    peer = scope.get("client")
+    return str(peer[0]) if peer else ""
+
+
+def _authorization(scope: AsgiScope) -> str | None:
+    found = [value for name, value in scope["headers"] if name == b"authorization"]
+    # Two headers are not a key.
+    return " , ".join(value.decode("latin-1") for value in found) if found else None
+
+
+def _too_often(wait_s: int) -> Refused:
+    return Refused(429, f"too many requests; try again in {wait_s} s", {"Retry-After": str(wait_s)})

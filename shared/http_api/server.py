@@ -1,0 +1,89 @@
+"""Runs an application in a thread of its own, beside the loop of a service."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any, Final
+
+import uvicorn
+from litestar import Litestar
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from shared.runtime.errors import UsageError
+from shared.runtime.listening import in_url, listen
+
+_STOP_TIMEOUT_S: Final = 5.0
+# Connections at once; further ones are answered with 503.
+MAX_CONNECTIONS: Final = 200
+KEEP_ALIVE_S: Final = 15
+# A request must have arrived after this time; uvicorn itself would wait for ever.
+REQUEST_S: Final = 15.0
+
+
+class _Protocol(H11Protocol):
+    """Closes a connection that is not in the middle of a response REQUEST_S after it last was."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._wait()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(REQUEST_S, self._give_up)
+
+    def _give_up(self) -> None:
+        if (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
+            self.transport.close()
+
+
+class ApiServer:
+    """Serves an application in a thread, from construction until close()."""
+
+    def __init__(self, app: Litestar, host: str, port: int, setting: str) -> None:
+        """`setting`: the key that has the port. Raises UsageError if it cannot listen."""
+        try:
+            self._socket = listen(host, port)
+        except OSError as error:
+            raise UsageError(
+                f"{setting}: cannot listen on {in_url(host)}:{port}: {error}"
+            ) from None
+        self.host = host
+        self.port = int(self._socket.getsockname()[1])
+        config = uvicorn.Config(
+            app,
+            http=_Protocol,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            # The peer's address is that of the connection, which nobody can make up.
+            proxy_headers=False,
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=2,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._socket],), name="api", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish the responses in progress and stop."""
+        self._server.should_exit = True
+        self._thread.join(_STOP_TIMEOUT_S)
+        self._socket.close()

@@ -1,0 +1,230 @@
+"""The return path of an outgoing message: a self-contained, signed local part (VERP). Pure.
+
+    rp=<61 characters of 0-9 a-v>@<the client's sending domain>
+
+The characters are 38 octets in base 32: key id (1), day (2), hash of mailing ID and sub-client (5),
+hash of the recipient (6), mail id (16), and the first 8 octets of an HMAC-SHA-256 over the client's
+name and all of these. The client is the one that the sending domain belongs to.
+
+Owns: the form, the keys' text form, signing and verifying. Does not own: the file of the keys
+(shared/settings/return_keys.py), the client of a domain (shared/registry).
+Guarantees: the local part is 64 octets long (RFC 5321, 4.5.3.1.1) and means the same in upper and
+lower case; each accepted text has one meaning and each meaning one text; verify() never raises. See
+docs/decisions/0073-return-path.md for the lengths.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Sequence
+from datetime import date
+from enum import StrEnum
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final
+
+from msgspec import Struct
+
+from shared.mail.address import ParsedAddress, parse_path
+from shared.topics import ids
+
+PREFIX: Final = "rp="
+DAY_MS: Final = 86_400_000
+MIN_SECRET_OCTETS: Final = 16
+MAX_KEYS: Final = 32
+MAILING_OCTETS: Final = 5
+RECIPIENT_OCTETS: Final = 6
+_MAC_OCTETS: Final = 8
+_CHARS: Final = 61  # 38 octets are 304 bits; the last of 305 is 0
+_OCTETS: Final = 38
+_SIGNED: Final = slice(0, _OCTETS - _MAC_OCTETS)
+_ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"
+_TEXT: Final = re.compile(rf"[0-9a-v]{{{_CHARS}}}", re.ASCII)
+# Two characters at a time, as in ids.py: every outgoing message needs a return path.
+_PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
+_SECRET: Final = re.compile(rf"(?:[0-9a-f]{{2}}){{{MIN_SECRET_OCTETS},}}", re.ASCII | re.IGNORECASE)
+_EPOCH: Final = date(1970, 1, 1)
+_LAST_DAY: Final = 0xFFFF
+_CACHED_MAILINGS: Final = 4_096
+
+KEYS_EXPECTED: Final = (
+    "lines of a number from 0 to 255, the day from which the key signs (2026-12-01) and the secret"
+    f" as at least {2 * MIN_SECRET_OCTETS} hexadecimal digits, separated by spaces"
+)
+
+
+class Key(Struct, frozen=True):
+    """One key: the id that return paths carry, the first day on which it signs, the secret."""
+
+    id: int
+    first_day: int
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return f"Key(id={self.id}, first_day={self.first_day})"  # a secret must not reach a log
+
+
+class KeysFault(ValueError):
+    """The text holds no usable keys; the message names the line and what was expected."""
+
+
+class ReturnPath(Struct, frozen=True):
+    """What a return path carries. The hashes are those of mailing_hash() and recipient_hash()."""
+
+    day: int  # since 1970-01-01
+    mailing: bytes
+    recipient: bytes
+    mail_id: str
+
+
+class Refused(StrEnum):
+    """The reason why a return path is not accepted."""
+
+    FORGED = "forged"
+    EXPIRED = "expired"
+
+
+class Keys:
+    """The keys of an installation: the newest one signs, all of them verify."""
+
+    def __init__(self, keys: Sequence[Key]) -> None:
+        """`keys` is not empty, and their ids differ."""
+        self._newest_first = sorted(keys, key=lambda key: key.first_day, reverse=True)
+        self._by_id = {key.id: key for key in keys}
+
+    def signing(self, day: int) -> Key:
+        """Return the key that signs on this day: the newest that has begun, else the oldest."""
+        for key in self._newest_first:
+            if key.first_day <= day:
+                return key
+        return self._newest_first[-1]
+
+    def get(self, key_id: int) -> Key | None:
+        """Return the key with this id."""
+        return self._by_id.get(key_id)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The ids, that of the newest key first."""
+        return tuple(key.id for key in self._newest_first)
+
+
+def parse_keys(text: str) -> Keys:
+    """Parse the text of a keys file: KEYS_EXPECTED, empty lines and # comments. Raises KeysFault.
+
+    No fault repeats the text, which holds secrets.
+    """
+    keys: list[Key] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        key = _parse_key(words)
+        if isinstance(key, str):
+            raise KeysFault(f"line {number}: {key}; expected {KEYS_EXPECTED}")
+        if any(key.id == other.id for other in keys):
+            raise KeysFault(f"line {number}: another key has the number {key.id}")
+        keys.append(key)
+    if not keys:
+        raise KeysFault(f"no key in it; expected {KEYS_EXPECTED}")
+    if len(keys) > MAX_KEYS:
+        raise KeysFault(f"{len(keys)} keys; expected at most {MAX_KEYS}")
+    return Keys(keys)
+
+
+def _parse_key(words: list[str]) -> Key | str:
+    if len(words) != 3:
+        return f"{len(words)} words"
+    number, first, secret = words
+    if not (number.isascii() and number.isdecimal() and len(number) <= 3 and int(number) <= 255):
+        return "the first word is no number from 0 to 255"
+    try:
+        day = (date.fromisoformat(first) - _EPOCH).days
+    except ValueError:
+        return "the second word is no day"
+    if not 0 <= day <= _LAST_DAY:
+        return "the second word is no day of this century"
+    if _SECRET.fullmatch(secret) is None:
+        return "the third word is no secret of enough hexadecimal digits"
+    return Key(int(number), day, bytes.fromhex(secret))
+
+
+def day_of(at_ms: int) -> int:
+    """Return the day of a time in Unix milliseconds, since 1970-01-01."""
+    return min(max(at_ms, 0) // DAY_MS, _LAST_DAY)
+
+
+@lru_cache(_CACHED_MAILINGS)
+def mailing_hash(mailing_id: str, sub_client: str) -> bytes:
+    """Return the hash by which a return path names a mailing and its sub-client."""
+    named = f"{mailing_id}\0{sub_client}".encode()
+    return blake2b(named, digest_size=MAILING_OCTETS, person=b"sluice mailing").digest()
+
+
+def recipient_hash(mail_id: str, address: str) -> bytes:
+    """Return the hash by which the return path of this message names its recipient.
+
+    The mail id is the salt: whoever gets mail cannot choose an address whose hash is that of
+    another recipient. Case is folded, because reports repeat addresses in any case.
+    Raises ValueError if the mail id is not valid.
+    """
+    parsed = parse_path(address)
+    normal = parsed.address if isinstance(parsed, ParsedAddress) else address
+    text = normal.lower().encode("utf-8", "surrogatepass")
+    salt = ids.to_bytes(mail_id)
+    return blake2b(text, digest_size=RECIPIENT_OCTETS, salt=salt, person=b"sluice rcpt").digest()
+
+
+def is_return_path(local: str) -> bool:
+    """Whether a local part claims to be a return path; only verify() says whether it is one."""
+    return local[: len(PREFIX)].lower() == PREFIX
+
+
+def encode(keys: Keys, client: str, path: ReturnPath) -> str:
+    """Return the signed local part. Raises ValueError if the mail id is not valid."""
+    key = keys.signing(path.day)
+    named = path.mailing + path.recipient + ids.to_bytes(path.mail_id)
+    signed = bytes((key.id,)) + path.day.to_bytes(2, "big") + named
+    number = int.from_bytes(signed + _mac(key, client, signed), "big") << 1
+    pairs = _PAIRS
+    text = "".join([pairs[(number >> shift) & 1023] for shift in range(300, -1, -10)])
+    return PREFIX + text[1:]
+
+
+def verify(
+    keys: Keys, client: str, local: str, *, today: int, days_valid: int
+) -> ReturnPath | Refused:
+    """Return what a return path of this client carries, or why it is refused."""
+    octets = _octets(local)
+    key = keys.get(octets[0]) if octets else None
+    if key is None:
+        return Refused.FORGED
+    signed = octets[_SIGNED]
+    if not hmac.compare_digest(_mac(key, client, signed), octets[_SIGNED.stop :]):
+        return Refused.FORGED
+    day = int.from_bytes(signed[1:3], "big")
+    if today - day > days_valid:
+        return Refused.EXPIRED
+    mailing_end = 3 + MAILING_OCTETS
+    recipient_end = mailing_end + RECIPIENT_OCTETS
+    return ReturnPath(
+        day,
+        signed[3:mailing_end],
+        signed[mailing_end:recipient_end],
+        ids.from_bytes(signed[recipient_end:]),
+    )
+
+
+def _octets(local: str) -> bytes:
+    """Return the octets of a return path; b"" if it has not the form of one."""
+    text = local.lower() if local.isascii() else ""
+    if not text.startswith(PREFIX) or _TEXT.fullmatch(text, len(PREFIX)) is None:
+        return b""
+    number = int(text[len(PREFIX) :], 32)
+    return b"" if number & 1 else (number >> 1).to_bytes(_OCTETS, "big")
+
+
+def _mac(key: Key, client: str, signed: bytes) -> bytes:
+    # No client's name has a NUL, so the end of the name is unambiguous.
+    return hmac.digest(key.secret, client.encode() + b"\0" + signed, "sha256")[:_MAC_OCTETS]

@@ -1,0 +1,156 @@
+"""The folder of DKIM keys: `keys.toml` and the key files that it names.
+
+Promises: load() gives all keys or raises; a file that has not changed is not loaded again. A
+rotation writes the key files first and then replaces the table in one step, so a reader never sees
+a table whose files are missing. Owns: reading and adding. Does not own: the form of the table
+(table.py) and of the files (files.py), when deliver looks for changes (services/deliver).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from shared.mailauth.dkim_keys.files import (
+    KeyFault,
+    PrivateKey,
+    algorithm_of,
+    load_key,
+    write_key,
+)
+from shared.mailauth.dkim_keys.table import (
+    MAX_TABLE_BYTES,
+    TABLE,
+    Key,
+    KeyEntry,
+    KeyTableError,
+    encode_entry,
+    parse_table,
+)
+
+_Stamp = tuple[int, int, int]
+NewKey = tuple[KeyEntry, PrivateKey]
+_HEADING: Final = "# DKIM keys; `sluice dkim rotate` appends to this file.\n\n"
+
+
+class KeyFolder:
+    """One folder. Not for several threads at a time."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._stamp: tuple[_Stamp, ...] = ()
+        self._loaded: dict[str, tuple[_Stamp, PrivateKey]] = {}
+        self._files: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._path
+
+    def has_changed(self) -> bool:
+        """Whether a file is another one than at the last look. Raises KeyFault."""
+        return self._look() != self._stamp
+
+    def load(self) -> list[Key[PrivateKey]]:
+        """Load the table and the keys that it names. Raises KeyFault."""
+        # Looked at before the table is read, so that a change during the loading is seen later.
+        table = _stamp_of(self._path / TABLE)
+        self._stamp = ()  # until all is loaded: a fault may end without a change of a file
+        entries = read_table(self._path)
+        self._files = tuple(sorted({entry.file for entry in entries}))
+        stamp = (table, *self._look()[1:])
+        loaded = {name: self._load_file(name) for name in self._files}
+        self._loaded, self._stamp = loaded, stamp
+        return [
+            Key(entry, algorithm_of(loaded[entry.file][1]), loaded[entry.file][1])
+            for entry in entries
+        ]
+
+    def _load_file(self, name: str) -> tuple[_Stamp, PrivateKey]:
+        path = self._path / name
+        stamp = _stamp_of(path)
+        before = self._loaded.get(name)
+        return before if before is not None and before[0] == stamp else (stamp, load_key(path))
+
+    def _look(self) -> tuple[_Stamp, ...]:
+        table = _stamp_of(self._path / TABLE)
+        return (table, *(_stamp_of(self._path / name) for name in self._files))
+
+
+def read_table(folder: Path) -> tuple[KeyEntry, ...]:
+    """The entries of a folder's table. Raises KeyFault."""
+    path = folder / TABLE
+    try:
+        with path.open("rb") as file:
+            octets = file.read(MAX_TABLE_BYTES + 1)
+        if len(octets) > MAX_TABLE_BYTES:
+            raise KeyFault(f"{path}: larger than {MAX_TABLE_BYTES} bytes")
+        return parse_table(octets.decode())
+    except OSError as error:
+        raise KeyFault(f"{path}: {error.strerror}; it must list the keys") from None
+    except UnicodeDecodeError:
+        raise KeyFault(f"{path}: not text in UTF-8") from None
+    except KeyTableError as error:
+        raise KeyFault(f"{path}: {error}") from None
+
+
+def add_keys(folder: Path, keys: Sequence[NewKey]) -> None:
+    """Write the key files and then the table with their entries. Raises OSError, KeyFault."""
+    with _locked(folder):
+        _add_keys(folder, keys)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time change the table; the lock ends with the process."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _add_keys(folder: Path, keys: Sequence[NewKey]) -> None:
+    path = folder / TABLE
+    if path.exists():
+        read_table(folder)  # append to no table that cannot be used
+        text = path.read_text("utf-8")
+    else:
+        text = _HEADING
+    for entry, key in keys:
+        write_key(folder / entry.file, key)
+        if not text.endswith("\n\n"):
+            text += "\n" if text.endswith("\n") else "\n\n"
+        text += encode_entry(entry)
+    try:
+        parse_table(text)  # another rotation may have added the same selector
+    except KeyTableError as error:
+        raise KeyFault(f"{path}: {error}") from None
+    _replace(path, text)
+
+
+def _replace(path: Path, text: str) -> None:
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with new.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            new.chmod(path.stat().st_mode & 0o777)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _stamp_of(path: Path) -> _Stamp:
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0, 0
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino

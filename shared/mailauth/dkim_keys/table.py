@@ -1,0 +1,154 @@
+"""The table of DKIM keys, `keys.toml`: whose mail each key signs, and from when. Pure.
+
+    [[key]]
+    client = "shop"                        # or domain = "news.shop.example", or both, or neither
+    selector = "s20261129r"
+    file = "s20261129r.pem"                # in the same folder
+    active_from = 2026-11-30T10:00:00Z     # default: at once
+    active_until = 2027-12-01T00:00:00Z    # default: until a newer key of its kind is active
+
+Owns: the form of the table, which keys sign a message. Does not own: the key files (files.py), the
+signatures (services/deliver). A table is used as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Final, Generic, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from shared.mail.domains import normalise
+
+TABLE: Final = "keys.toml"
+# Two keys for each of 5,000 clients, and as many that wait for their time.
+MAX_KEYS: Final = 20_000
+MAX_TABLE_BYTES: Final = 8 * 1024 * 1024
+
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+SELECTOR_PATTERN: Final = rf"^{_LABEL}(\.{_LABEL})*\Z"
+MAX_SELECTOR_CHARS: Final = 63
+RSA: Final = "rsa-sha256"
+ED25519: Final = "ed25519-sha256"
+# The order of signatures: a verifier that reads one only reads the first, and all know RSA.
+ALGORITHMS: Final = (RSA, ED25519)
+
+_Time = Annotated[datetime, Meta(tz=True)]
+T = TypeVar("T")
+
+
+class KeyTableError(ValueError):
+    """The table cannot be used; the text says why."""
+
+
+class KeyEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """A key of the table. Without a client and a domain, it signs for all that have no other."""
+
+    selector: Annotated[str, Meta(pattern=SELECTOR_PATTERN, max_length=MAX_SELECTOR_CHARS)]
+    # No path: what is outside the folder is not read.
+    file: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*\Z", max_length=200)]
+    client: Annotated[str, Meta(max_length=100)] = ""
+    domain: Annotated[str, Meta(max_length=253)] = ""
+    active_from: _Time | None = None
+    active_until: _Time | None = None
+
+    @property
+    def scope(self) -> tuple[str, str]:
+        """Whose mail it signs: the client and the domain, "" for any."""
+        return self.client, self.domain
+
+    @property
+    def starts_at_s(self) -> float:
+        """When it becomes active, in Unix time."""
+        return self.active_from.timestamp() if self.active_from is not None else 0.0
+
+    def is_active(self, now_s: float) -> bool:
+        """Whether it may sign now."""
+        until = self.active_until
+        return self.starts_at_s <= now_s and (until is None or now_s < until.timestamp())
+
+
+class _Table(Struct, frozen=True, forbid_unknown_fields=True):
+    key: Annotated[tuple[KeyEntry, ...], Meta(max_length=MAX_KEYS)] = ()
+
+
+def parse_table(text: str) -> tuple[KeyEntry, ...]:
+    """Parse a table; domains become lower-case A-labels. Raises KeyTableError."""
+    try:
+        table = msgspec.convert(tomllib.loads(text), _Table)
+    except msgspec.ValidationError as error:
+        raise KeyTableError(str(error)) from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, deep nesting
+        raise KeyTableError(f"it is not TOML: {error}") from None
+    entries = tuple(_checked(number, entry) for number, entry in enumerate(table.key, start=1))
+    names = set()
+    for number, entry in enumerate(entries, start=1):
+        name = (*entry.scope, entry.selector.lower())
+        if name in names:
+            raise KeyTableError(f"key {number}: another one has the same selector {entry.selector}")
+        names.add(name)
+    return entries
+
+
+def _checked(number: int, entry: KeyEntry) -> KeyEntry:
+    domain = normalise(entry.domain) if entry.domain else ""
+    if entry.domain and not domain:
+        raise KeyTableError(f"key {number}: domain: {entry.domain!r} is not a mail domain")
+    if entry.active_until is not None and entry.active_until.timestamp() <= entry.starts_at_s:
+        raise KeyTableError(f"key {number}: active_until is not later than active_from")
+    return msgspec.structs.replace(entry, domain=domain)
+
+
+def encode_entry(entry: KeyEntry) -> str:
+    """The lines of one key, to be appended to a table."""
+    lines = ["[[key]]"]
+    for name in ("client", "domain", "selector", "file"):
+        if value := getattr(entry, name):
+            lines.append(f"{name} = {msgspec.json.encode(value).decode()}")
+    for name in ("active_from", "active_until"):
+        if (time := getattr(entry, name)) is not None:
+            lines.append(f"{name} = {time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+    return "\n".join([*lines, ""])
+
+
+class Key(Struct, Generic[T], frozen=True):
+    """An entry with the algorithm and the key of its file."""
+
+    entry: KeyEntry
+    algorithm: str
+    key: T
+
+
+class KeyIndex(Generic[T]):
+    """The keys by whose mail they sign."""
+
+    def __init__(self, keys: Iterable[Key[T]]) -> None:
+        self._by_scope: dict[tuple[str, str], list[Key[T]]] = {}
+        for key in keys:
+            self._by_scope.setdefault(key.entry.scope, []).append(key)
+        for group in self._by_scope.values():
+            # The newest first; of two with the same time, the one further down in the table.
+            group.reverse()
+            group.sort(key=lambda key: key.entry.starts_at_s, reverse=True)
+
+    def choose(self, client: str, domain: str, now_s: float) -> list[Key[T]]:
+        """The keys that sign this client's mail for this domain: at most one of each algorithm.
+
+        They are of the closest scope that has an active key: the client and the domain, the
+        client, the domain, all.
+        """
+        for scope in ((client, domain), (client, ""), ("", domain), ("", "")):
+            if (group := self._by_scope.get(scope)) and (found := _newest(group, now_s)):
+                return found
+        return []
+
+
+def _newest(group: list[Key[T]], now_s: float) -> list[Key[T]]:
+    found: dict[str, Key[T]] = {}
+    for key in group:
+        if key.entry.is_active(now_s):
+            found.setdefault(key.algorithm, key)
+    return [found[algorithm] for algorithm in ALGORITHMS if algorithm in found]

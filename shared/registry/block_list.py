@@ -1,0 +1,65 @@
+"""Whether a recipient is on a client's block list: patterns with `*` and `?`. Pure.
+
+Full addresses and `*@domain` are looked up in tables. Other patterns become one regular expression
+in which the text between two stars is an atomic group: its leftmost match is always right, so no
+other position is tried. The time is at most proportional to the length of the address times the
+length of the patterns, however many stars a pattern has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+from shared.registry.file.fields import has_free_wildcards
+
+_STARS: Final = re.compile(r"\*+")
+_ANY_LOCAL_PART: Final = "*@"
+
+
+class _BlockList:
+    """The prepared patterns of one client. Indexes refer to the sequence passed in."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._tables: dict[str, int] = {}
+        wild: list[int] = []
+        for index, pattern in enumerate(patterns):
+            if has_free_wildcards(pattern):
+                wild.append(index)
+            else:
+                self._tables.setdefault(pattern.lower(), index)
+        self._wild = tuple(wild)
+        self._regex = re.compile("|".join(f"({_regex(patterns[i].lower())})" for i in wild), re.S)
+
+    def first(self, address: str) -> int:
+        """The index of the first pattern that matches this lower-case address; -1 if none does."""
+        _, at, domain = address.rpartition("@")
+        keys = (address, _ANY_LOCAL_PART + domain) if at else (address,)
+        found = [self._tables[key] for key in keys if key in self._tables]
+        match = self._regex.fullmatch(address) if self._wild else None
+        if match is not None and match.lastindex is not None:
+            found.append(self._wild[match.lastindex - 1])
+        return min(found, default=-1)
+
+
+def _regex(pattern: str) -> str:
+    first, *others = (re.escape(part).replace(r"\?", ".") for part in _STARS.split(pattern))
+    if not others:
+        return first
+    *middle, last = others
+    return first + "".join(f"(?>.*?{part})" for part in middle) + ".*" + last
+
+
+@lru_cache(maxsize=4096)
+def _prepared(patterns: tuple[str, ...]) -> _BlockList:
+    return _BlockList(patterns)
+
+
+def blocked_by(recipient: str, patterns: Sequence[str]) -> str:
+    """The first pattern that blocks this recipient, "" if none does; case does not matter."""
+    if not patterns:
+        return ""
+    index = _prepared(tuple(patterns)).first(recipient.lower())
+    return patterns[index] if index >= 0 else ""

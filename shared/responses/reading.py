@@ -1,0 +1,266 @@
+"""Understands a returned message. Pure.
+
+Owns: the order in which the kinds are tried, and the kind of the whole. Does not own: the parts of
+the message (mime/), the forms of reports (reports/), the rules (rules/, replies/). Guarantees:
+never raises; time and memory are bounded for any bytes (mime/parts.py); hard comes out only for
+recipients that a report names as permanently failed, for a reason that a rule knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec.structs import replace
+
+from shared.responses.matching import View, find_rule
+from shared.responses.mime.fields import first, split_header
+from shared.responses.mime.parts import Message, Part, read_message
+from shared.responses.mime.text import text_of
+from shared.responses.reports.addresses import find_addresses, is_public
+from shared.responses.reports.classing import Judged, judge
+from shared.responses.reports.delivery import read_delivery_fields
+from shared.responses.reports.feedback import read_feedback
+from shared.responses.reports.free_text import (
+    around,
+    find_format,
+    read_layout,
+    read_unknown_layout,
+    reasons_in,
+)
+from shared.responses.reports.statement import Statement
+from shared.responses.returned import Returned
+from shared.responses.rules.model import Rules
+from shared.responses.understood import ReportedRecipient, ResponseKind, Understood
+
+_STATUS_PARTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
+# How a delivery report begins (RFC 3464, 2.2).
+_FIRST_FIELDS: Final = (b"reporting-mta:", b"final-recipient:", b"original-envelo")
+_FEEDBACK_PARTS: Final = frozenset({"message/feedback-report"})
+_NOTIFICATION_PARTS: Final = frozenset(
+    {"message/disposition-notification", "message/global-disposition-notification"}
+)
+# The kind of the whole message is the first of these that a recipient has.
+_GRAVEST_FIRST: Final = (
+    ResponseKind.HARD,
+    ResponseKind.CONTENT,
+    ResponseKind.POLICY,
+    ResponseKind.SOFT,
+    ResponseKind.UNKNOWN,
+)
+_SUCCESS: Final = frozenset({"delivered", "relayed", "expanded"})
+_NO_FAILURE: Final = frozenset({"delivered", "notice"})
+
+
+def understand(content: bytes, rules: Rules) -> Understood:
+    """The meaning of a returned message, whatever its bytes are."""
+    view = Returned(_opened(read_message(content), rules), rules)
+    return (
+        _feedback(view)
+        or _by_rule(view, "challenges")
+        or _notification(view)
+        or _delivery_report(view)
+        or _free_text_report(view)
+        or _by_rule(view, "unsubscribes")
+        or _by_rule(view, "auto_replies")
+        or _reply(view)
+    )
+
+
+def _opened(message: Message, rules: Rules) -> Message:
+    """The report that a gateway or a mail system has wrapped as an attachment.
+
+    A person who forwards a report writes a text, which has addresses, and is no mail system.
+    """
+    if message.content_type == "multipart/report":
+        return message
+    wrapped = [part for part in message.parts if part.content_type == "message/rfc822"]
+    if len(wrapped) != 1 or not _is_report(wrapped[0]):
+        return message
+    others = [part for part in message.parts if not part.is_original]
+    if any(b"@" in part.body for part in others) and not _is_daemon(message, rules):
+        return message
+    return read_message(wrapped[0].body)
+
+
+def _is_report(part: Part) -> bool:
+    header = split_header(part.body)[0].lower()
+    return b"multipart/report" in header and b"delivery-status" in header
+
+
+def _is_daemon(message: Message, rules: Rules) -> bool:
+    evidence = Returned(message, rules).evidence
+    return evidence is not None and evidence.kind == "bounce"
+
+
+def _feedback(view: Returned) -> Understood | None:
+    part = _part(view, _FEEDBACK_PARTS)
+    if part is not None:
+        return read_feedback(text_of(part), view.original_fields)
+    if "feedback-type:" in view.lowered and _is_feedback(view):
+        return read_feedback(view.text, view.original_fields)
+    rule = find_rule(view.rules.messages["complaints"], view)
+    if rule is None and not _is_forwarded_complaint(view):
+        return None
+    name = rule.name if rule else "complaint/forwarded"
+    recipient = ReportedRecipient(view.hidden_recipient, ResponseKind.COMPLAINT)
+    return Understood(ResponseKind.COMPLAINT, name, (recipient,))
+
+
+def _is_feedback(view: Returned) -> bool:
+    """Whether the message says of itself that it is a feedback report."""
+    types = first(view.fields, "content-type").lower()
+    return "feedback-report" in types or view.lowered.lstrip().startswith("feedback-type:")
+
+
+def _is_forwarded_complaint(view: Returned) -> bool:
+    """Whether Hotmail has marked the message inside; it does so only for complaints."""
+    is_report = view.message.content_type == "multipart/report"
+    return not is_report and "x-hmxmroriginalrecipient" in view.original_fields
+
+
+def _by_rule(view: Returned, file: str) -> Understood | None:
+    rule = find_rule(view.rules.messages[file], view)
+    return Understood(ResponseKind(rule.kind), rule.name) if rule else None
+
+
+def _notification(view: View) -> Understood | None:
+    if _part(view, _NOTIFICATION_PARTS) is None:
+        return None
+    return Understood(ResponseKind.AUTO_REPLY, "disposition-notification")
+
+
+def _delivery_report(view: Returned) -> Understood | None:
+    """A report with the fields of RFC 3464, in a part of their own or, if not, in the text."""
+    part = _part(view, _STATUS_PARTS)
+    statements = read_delivery_fields(text_of(part)) if part else []
+    text = view.report_text
+    if not statements:
+        statements = _fields_elsewhere(view, text)
+    if not statements:
+        return None
+    if all(statement.action in _SUCCESS for statement in statements):
+        return Understood(ResponseKind.AUTO_REPLY, "delivery-report/delivered")
+    failed = [statement for statement in statements if statement.action not in _SUCCESS]
+    full = [_completed(statement, text, view) for statement in failed]
+    return _whole("delivery-report", [judge(view.rules, statement) for statement in full])
+
+
+def _fields_elsewhere(view: Returned, text: str) -> list[Statement]:
+    """The fields that stand in the text or in an attachment; a person may have put them there."""
+    evidence = view.evidence
+    if evidence is None or evidence.kind in _NO_FAILURE:
+        return []
+    is_doubtful = evidence.kind == "weak"
+    found = read_delivery_fields(text) if "final-recipient" in text.lower() else []
+    if not found:
+        found = [one for part in view.message.parts for one in _fields_of_attachment(part)]
+    return [replace(one, is_doubtful=is_doubtful) for one in found]
+
+
+def _fields_of_attachment(part: Part) -> list[Statement]:
+    """The fields of a part that is a delivery report by its content, not by its type."""
+    if part.is_original or not part.body.lstrip()[:16].lower().startswith(_FIRST_FIELDS):
+        return []
+    return read_delivery_fields(text_of(part))
+
+
+def _completed(statement: Statement, text: str, view: Returned) -> Statement:
+    """Add what the text for people says; without an address take that of the returned message."""
+    address = statement.address or view.hidden_recipient
+    said = around(text, address) if address else ""
+    return replace(statement, address=address, around=said or reasons_in(text))
+
+
+def _free_text_report(view: Returned) -> Understood | None:
+    evidence = view.evidence
+    if evidence is None:
+        return None
+    if evidence.kind in _NO_FAILURE:
+        return Understood(ResponseKind.AUTO_REPLY, evidence.name)
+    text = view.report_text
+    layout = find_format(view.rules.formats, f"{text}\n{view.subject}\n{view.sender}".lower())
+    ours = view.own_addresses
+    statements = read_layout(layout, text, ours) if layout else []
+    name = layout.name if layout else evidence.name
+    if not statements:
+        trusted = layout.is_trusted if layout else False
+        statements = _named_in_header(view, text, trusted) or read_unknown_layout(
+            text, ours, trusted
+        )
+    if not statements:
+        address = view.hidden_recipient
+        statements = [Statement(address, around=text)]
+    statements = [
+        replace(
+            one,
+            address=_full(one.address, view),
+            action="delayed" if evidence.kind == "delayed" else "",
+            is_doubtful=evidence.kind == "weak",
+        )
+        for one in statements
+    ]
+    judged = [judge(view.rules, one) for one in statements]
+    if len(judged) == 1 and not judged[0].recipient.bounce_class:
+        # The reason may stand before the address.
+        whole = replace(statements[0], diagnostic="", around=reasons_in(text))
+        judged = [judge(view.rules, whole)]
+    return _whole(name, judged)
+
+
+def _full(address: str, view: Returned) -> str:
+    """The address of a recipient that a report names without its domain, or masks."""
+    if "*" in address:
+        return view.hidden_recipient
+    if "@" in address or not address:
+        return address
+    hidden = view.hidden_recipient
+    if hidden.lower().startswith(f"{address.lower()}@"):
+        return hidden
+    domains = [found.rpartition("@")[2] for found in find_addresses(view.sender)]
+    public = [domain for domain in domains if is_public(domain)]
+    return f"{address}@{public[0]}" if public else ""
+
+
+def _named_in_header(view: View, text: str, is_trusted: bool) -> list[Statement]:
+    named = [
+        address
+        for value in view.fields.get("x-failed-recipients")
+        for address in find_addresses(value)
+    ]
+    return [
+        Statement(address, around=around(text, address) or text, is_trusted=is_trusted)
+        for address in dict.fromkeys(named)
+    ]
+
+
+def _whole(form: str, judged: Sequence[Judged]) -> Understood:
+    kinds = {one.recipient.kind: one.rule for one in reversed(judged)}
+    kind = next(one for one in _GRAVEST_FIRST if one in kinds)
+    return Understood(kind, f"{form}/{kinds[kind]}", tuple(one.recipient for one in judged))
+
+
+def _reply(view: View) -> Understood:
+    """What no rule knows: written by a person if it answers a message, otherwise unknown."""
+    is_answer = "in-reply-to" in view.fields or "references" in view.fields
+    if is_answer or view.subject.startswith(_REPLY_PREFIXES):
+        return Understood(ResponseKind.REPLY, "answer")
+    return Understood(ResponseKind.UNKNOWN, "none")
+
+
+_REPLY_PREFIXES: Final = (
+    "re:",
+    "re :",
+    "aw:",
+    "antw:",
+    "sv:",
+    "odp:",
+    "r:",
+    "回复:",
+    "回复：",
+    "答复:",
+)
+
+
+def _part(view: View, types: frozenset[str]) -> Part | None:
+    return next((part for part in view.message.parts if part.content_type in types), None)

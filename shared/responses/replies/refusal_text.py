@@ -1,0 +1,101 @@
+"""The words of a refusal, without the names in it. Pure.
+
+Owns: which part of a server's text the rules may read. Does not own: the rules (reply_rules.py).
+An address, host name, IP address or URL says nothing about the reason, and its parts look like
+words: `<policy@r.example>: no such user` is about a recipient. Each becomes a marker: {addr},
+{host}, {ip}, {url}; the host of a known block list becomes {blocklist}, which is a reason.
+Every pattern takes linear time, and at most MAX_CHARACTERS are read.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from msgspec import Struct
+
+from shared.responses.replies.literals import grams_in
+from shared.smtp.reply import Reply
+
+# Replies are cut to 1 KiB when they are received (shared/smtp/remote_text.py).
+MAX_CHARACTERS: Final = 1_024
+
+# Operators of lists of hosts with a bad reputation. A server names one only to refuse our host.
+_LISTS: Final = (
+    "spamhaus|sorbs|spamcop|barracudacentral|barracudanetworks|cloudmark|ipcheck|mail-abuse"
+    "|uribl|surbl|invaluement|spamrl|junkemailfilter|hostkarma|cobion|abuseat|uceprotect|njabl"
+    "|backscatterer|senderscore|senderbase|talosintelligence|trustedsource|mxrate|nixspam"
+    "|spamrats|gbudb|mailspike|spfbl|abusix|ahbl|mailhosts?bl|0spam|nordspam|nerd\\.dk|blagr"
+    "|cloud-security|anti-spam\\.org|reset-request|validity|returnpath|psbl|dsbl|ordb"
+)
+_LIST_HOST: Final = re.compile(
+    rf"{_LISTS}|(?:^|[.-])(?:dns|dns[br]|rhs|uri|su|d|x|s|p|c)?r?bl[.-]|(?:black|block)list",
+    re.IGNORECASE,
+)
+# Each pattern can begin only at the beginning of a word, so no text makes it try twice.
+_URL: Final = re.compile(r"\b(?:https?://|www\.)[^\s<>\"']+", re.IGNORECASE)
+_NAME: Final = r"[^\s<>\"'(),:;=\[\]@]"
+_ADDRESS: Final = re.compile(
+    rf"(?<!{_NAME}){_NAME}{{1,320}}@{_NAME}{{1,255}}|\"[^\"\n@]{{1,64}}\"@{_NAME}{{1,255}}"
+)
+# A search that begins with a set of characters skips all others; so the look behind comes second.
+_IPV4: Final = re.compile(r"[0-9](?<![\d.][0-9])\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\d]|\.\d)")
+_MIN_COLONS: Final = 3  # of an IPv6 address
+_IPV6: Final = re.compile(r"(?<![\w:])[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){3,7}(?![\w:])", re.IGNORECASE)
+# A sentence that follows a full stop without a space is no host name: "is blocked.For help".
+_HOST: Final = re.compile(
+    r"(?<![\w.*-])(?:[\w*-]{1,63}\.){1,9}(?:[a-z]{2,24}|[A-Z]{2,24})(?![\w-]|\.\w)"
+)
+_BRACKETED: Final = re.compile(r"<[^<>\s{}]{1,255}>|(?<!\w)([\"'])[^\s\"'{}]{1,64}\1")
+# A status anywhere in the text: "(#5.1.1)", "#5.7.1", "[5.1.1]", "5.1.1:". The second number of a
+# status is 0 to 7 (RFC 3463, 4), which few version numbers keep to.
+_STATUS: Final = re.compile(
+    r"[(#\[245](?<![\w.\-/][(#\[245])(?:(?<=[(#\[])[(#\[]{0,2}[245]|(?<=[245]))"
+    r"\.([0-7]\.\d{1,3})(?![\w]|\.\d)[\])]?:?"
+)
+
+
+class Refusal(Struct, frozen=True):
+    """The input of the rules: the status without its first digit ("" if none), and the words.
+
+    The words are in lower case: a search that disregards case takes twice the time.
+    """
+
+    detail: str
+    words: str
+    grams: frozenset[str] = frozenset()  # of the words (literals.py)
+
+
+def read_refusal(reply: Reply) -> Refusal:
+    """Take the status and the words of a reply."""
+    text = _without_names(reply.text[:MAX_CHARACTERS])
+    found = _STATUS.search(text)
+    # RFC 2034 wants the status first, and of the class of the code; others mean the same.
+    detail = reply.enhanced[2:] or (found[1] if found else "")
+    # "BAD_RECIPIENT" and "is_blocked" are words, and a text may be broken anywhere into lines.
+    spaced = _STATUS.sub(" ", text).replace("_", " ")
+    words = " ".join(spaced.split()).lower()
+    return Refusal(detail, words, grams_in(words))
+
+
+def _without_names(text: str) -> str:
+    # Most texts lack most of these signs, and looking for a sign is cheap.
+    if "/" in text or "www." in text.lower():
+        text = _URL.sub(_url_marker, text)
+    if "@" in text:
+        text = _ADDRESS.sub("{addr}", text)
+    if "." in text:
+        text = _IPV4.sub("{ip}", text)
+    if text.count(":") >= _MIN_COLONS:
+        text = _IPV6.sub("{ip}", text)
+    if "." in text:
+        text = _HOST.sub(_host_marker, text)
+    return _BRACKETED.sub("{addr}", text).replace("<{addr}>", "{addr}")
+
+
+def _url_marker(found: re.Match[str]) -> str:
+    return "{blocklist}" if _LIST_HOST.search(found[0]) else "{url}"
+
+
+def _host_marker(found: re.Match[str]) -> str:
+    return "{blocklist}" if _LIST_HOST.search(found[0]) else "{host}"

@@ -1,0 +1,114 @@
+"""The class of a server's refusal, and whether it is final. Pure.
+
+Owns: the mapping from stage and reply to permanence and bounce class, by the rules in replies.toml.
+Does not own: the words that the rules read (refusal_text.py), the outcome of an attempt (deliver),
+the kind of a returned message. A 5xx to the recipient or the content ends the message. A 5xx before
+any recipient was named concerns us, not the recipient: in answer to the connection or EHLO it
+defers; in answer to MAIL it bounces as policy and never counts against a recipient. Anything
+unknown defers. A 5xx that no rule recognises is policy, never hard: hard refusals end all mail to a
+recipient after a few, so a class that counts against a recipient needs a reason that we understand.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+
+from shared.responses.replies.literals import Search
+from shared.responses.replies.refusal_text import Refusal, read_refusal
+from shared.smtp.events import Stage
+from shared.smtp.reply import Reply
+
+HARD: Final = "hard"
+SOFT: Final = "soft"
+POLICY: Final = "policy"
+CONTENT: Final = "content"
+NETWORK: Final = "network"
+CLASSES: Final = frozenset({HARD, SOFT, POLICY, CONTENT, NETWORK, "authentication"})
+
+# The class of a permanent refusal that no rule matches; POLICY for every other stage.
+_DEFAULT_PERMANENT: Final = {Stage.CONTENT: CONTENT}
+# RFC 5321, 4.2.3: 552 is about storage.
+_DEFAULT_BY_CODE: Final = {(Stage.RCPT, 552): SOFT, (Stage.CONTENT, 552): SOFT}
+_ABOUT_US: Final = frozenset({Stage.CONNECT, Stage.EHLO, Stage.MAIL})
+
+
+class ReplyRule(Struct, frozen=True):
+    """One row of replies.toml."""
+
+    bounce_class: str
+    status: tuple[str, ...]
+    text: Search | None
+    stages: frozenset[Stage]
+    example: str
+    counter: str
+
+    def matches(self, stage: Stage, reply: Reply) -> bool:
+        """Whether this row applies to the answer."""
+        return self.applies(stage, read_refusal(reply))
+
+    def applies(self, stage: Stage, refusal: Refusal) -> bool:
+        """Whether this row applies: its stage, status and text, as far as it has them."""
+        if self.stages and stage not in self.stages:
+            return False
+        if self.status and not has_status(refusal.detail, self.status):
+            return False
+        return self.text is None or self.text.is_in(refusal.words, refusal.grams)
+
+
+def has_status(detail: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether a status is one of these, or begins with one that ends with a dot."""
+    if detail in prefixes:
+        return True
+    found = detail.find(".")
+    return found > 0 and detail[: found + 1] in prefixes
+
+
+class Meaning(Struct, frozen=True):
+    """The meaning of an answer: whether it is final, and its class."""
+
+    is_permanent: bool
+    bounce_class: str
+
+
+def parse_rules(text: str) -> tuple[ReplyRule, ...]:
+    """Read replies.toml. Raises ValueError naming the row that is wrong."""
+    rows: list[dict[str, Any]] = tomllib.loads(text)["rule"]
+    return tuple(_parse_rule(number, row) for number, row in enumerate(rows, 1))
+
+
+def _parse_rule(number: int, row: dict[str, Any]) -> ReplyRule:
+    if row["class"] not in CLASSES or not ("status" in row or "text" in row):
+        raise ValueError(f"replies.toml: rule {number}: class, or neither status nor text")
+    return ReplyRule(
+        bounce_class=row["class"],
+        status=tuple(row.get("status", ())),
+        text=_compile(row["text"]) if "text" in row else None,
+        stages=frozenset(Stage(stage) for stage in row.get("stages", ())),
+        example=row["example"],
+        counter=row["counter"],
+    )
+
+
+def _compile(alternatives: str | list[str]) -> Search:
+    if isinstance(alternatives, str):
+        alternatives = [alternatives]
+    return Search([re.compile(one) for one in alternatives])
+
+
+def classify(rules: Sequence[ReplyRule], stage: Stage, reply: Reply) -> Meaning:
+    """The meaning of a refusal that answered `stage`."""
+    refusal = read_refusal(reply)
+    found = next((rule.bounce_class for rule in rules if rule.applies(stage, refusal)), None)
+    if not reply.is_permanent:
+        return Meaning(is_permanent=False, bounce_class=found or SOFT)
+    if stage in _ABOUT_US:
+        # Never the recipient's fault, whatever the text says.
+        bounce_class = POLICY if found in (None, HARD, SOFT) else found
+        return Meaning(is_permanent=stage is Stage.MAIL, bounce_class=bounce_class or POLICY)
+    default = _DEFAULT_BY_CODE.get((stage, reply.code)) or _DEFAULT_PERMANENT.get(stage, POLICY)
+    return Meaning(True, found or default)

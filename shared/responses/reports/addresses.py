@@ -1,0 +1,68 @@
+"""Addresses in reports: their normal form, and finding them in a line. Pure.
+
+Owns: what counts as a recipient's address in a report, in any notation. Guarantees: never raises.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from shared.mail.address import ParsedAddress, parse_path
+from shared.mail.encoded_words import decode
+
+# An address in running text. Bounded, and it can begin only where no letter of it stands before.
+ADDRESS_PATTERN: Final = (
+    r"(?<![\w.!#$%&*+/=?^`{|}~-])(?<!\w')[^\s\x00-\x1f\x7f-\x9f<>()\[\]\"',;:@\\|]{1,64}"
+    r"(?:'[^\s\x00-\x1f\x7f-\x9f<>()\[\]\"',;:@\\|]{1,40})?@"
+    r"(?:[^\s\x00-\x1f\x7f-\x9f<>()\[\]\"',;:@\\|=/?&#%!$+{}~]{1,190})(?<![.*_-])"
+)
+_ADDRESS: Final = re.compile(rf"\"[^\"\n@]{{1,60}}\"@[\w.-]{{1,190}}|{ADDRESS_PATTERN}")
+_TYPE: Final = re.compile(r"^\s{0,20}[\w-]{1,20}\s{0,5};")
+# RFC 6533, 3: characters of an internationalised address as \x{HEX}.
+_XTEXT: Final = re.compile(r"\\x\{([0-9a-f]{2,6})\}", re.IGNORECASE)
+_ROUTE: Final = re.compile(r"^@[^:]{1,200}:")
+_MAX_CODE_POINT: Final = 0x10FFFF
+_MAX_CHARS: Final = 1_000
+
+
+def find_address(text: str) -> str:
+    """The first address in a text, in its normal form; "" if there is none."""
+    found = _ADDRESS.search(text[:_MAX_CHARS])
+    return normal_form(found[0]) if found else ""
+
+
+def find_addresses(text: str) -> list[str]:
+    """All addresses in a text, in their normal form."""
+    return [normal_form(found[0]) for found in _ADDRESS.finditer(text)]
+
+
+def typed_address(value: str) -> str:
+    """The address of a field such as `rfc822; <a@b.example>` (RFC 3464, 2.3; RFC 6533, 3)."""
+    value = _XTEXT.sub(_character, _TYPE.sub("", value[:_MAX_CHARS], count=1)).strip()
+    if value.startswith("<"):
+        value = value[1:].split(">")[0]
+    value = _ROUTE.sub("", value)
+    if "=?" in value:
+        value = decode(value.encode("utf-8", "replace"))
+    return find_address(value)
+
+
+def normal_form(address: str) -> str:
+    """The normal form of an address; what has none keeps its text, its domain in lower case."""
+    parsed = parse_path(address)
+    if isinstance(parsed, ParsedAddress):
+        return parsed.address
+    local, _, domain = address.rstrip(",.;:").rpartition("@")
+    return f"{local}@{domain.lower()}"
+
+
+def is_public(address: str) -> bool:
+    """Whether the domain can be one of the internet: it has a dot, and no `.local` or the like."""
+    domain = address.rpartition("@")[2]
+    return "." in domain and not domain.endswith((".local", ".localdomain", ".lan", ".internal"))
+
+
+def _character(found: re.Match[str]) -> str:
+    point = int(found[1], 16)
+    return chr(point) if point <= _MAX_CODE_POINT and not 0xD800 <= point <= 0xDFFF else ""

@@ -1,0 +1,152 @@
+"""The kind of what a report says of a recipient. Pure.
+
+Owns: the order of the rules, and what must be proved before a recipient is hard. Does not own: the
+rules (shared/responses/rules/reasons.toml, shared/responses/replies). Hard comes out only for a
+permanent failure; a quoted reply about an unknown user is hard only with a status or the step RCPT,
+or if the reporting system checks recipients itself: filters answer the content of a message with
+the same words. A failure that no rule knows is unknown; a refusal by a server that no rule knows is
+policy, as for deliver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from shared.responses.replies.refusal_text import Refusal, read_refusal
+from shared.responses.reports.evidence import Words, is_permanent, stage_of, status_of, words_of
+from shared.responses.reports.statement import Statement
+from shared.responses.rules.model import ReasonRule, Rules
+from shared.responses.understood import ReportedRecipient, ResponseKind
+from shared.smtp.events import Stage
+from shared.smtp.remote_text import clean_text
+from shared.smtp.reply import Reply
+
+MAX_DIAGNOSTIC_CHARS: Final = 500
+
+_HARD: Final = ResponseKind.HARD.value
+_KINDS: Final = {
+    "hard": ResponseKind.HARD,
+    "soft": ResponseKind.SOFT,
+    "policy": ResponseKind.POLICY,
+    "authentication": ResponseKind.POLICY,
+    "content": ResponseKind.CONTENT,
+    "network": ResponseKind.SOFT,
+}
+_ABOUT_US: Final = frozenset({Stage.MAIL, Stage.EHLO, Stage.CONNECT})
+_REFUSES_US: Final = frozenset({"policy", "authentication"})
+# RFC 3463, 3.2: a status X.1.Y is about the address. It proves what the words say.
+_NAMES_ADDRESS: Final = "1."
+_WEAK_REASON: Final = "unknown-recipient"
+
+
+class Judged(Struct, frozen=True):
+    """A recipient with its kind, and the name of the rule that gave it."""
+
+    recipient: ReportedRecipient
+    rule: str
+
+
+class _Found(Struct, frozen=True):
+    """A bounce class and the rule that gave it; "" if no rule matched."""
+
+    bounce_class: str = ""
+    rule: str = ""
+    is_quoted: bool = False  # the words are a quoted reply
+
+
+_NOTHING: Final = _Found()
+
+
+def judge(rules: Rules, statement: Statement) -> Judged:
+    """Give a statement its kind."""
+    words = words_of(statement)
+    status = status_of(statement, words)
+    stage = stage_of(statement)
+    found = _search(rules, stage, words, status)
+    if found.bounce_class == _HARD and not _is_proved(found, stage, status, statement):
+        found = _Found("soft", f"{found.rule}/unproved")
+    is_final = statement.action != "delayed"
+    if not (is_final and is_permanent(statement, words, status)):
+        found = _passing(found)
+    code = next((one.code for one in words if one.code), 0)
+    if not found.bounce_class and code:
+        found = _Found("policy", "unrecognised-refusal")
+    said = statement.diagnostic or next((one.text for one in words if one.code), words[0].text)
+    recipient = ReportedRecipient(
+        statement.address,
+        _KINDS.get(found.bounce_class, ResponseKind.UNKNOWN),
+        status,
+        clean_text(" ".join(said.split()))[:MAX_DIAGNOSTIC_CHARS],
+        is_final,
+        found.bounce_class,
+    )
+    return Judged(recipient, found.rule or "no-reason")
+
+
+def _passing(found: _Found) -> _Found:
+    """What is found of a failure that may pass: never hard."""
+    if found.bounce_class == _HARD:
+        return _Found("soft", f"{found.rule}/transient")
+    return found if found.bounce_class else _Found("soft", "transient")
+
+
+def _search(rules: Rules, stage: Stage | None, words: Sequence[Words], status: str) -> _Found:
+    step = stage or Stage.RCPT
+    if step is Stage.CONTENT and status[2:].startswith(_NAMES_ADDRESS):
+        # With PIPELINING the reply to RCPT arrives while DATA is sent.
+        step = Stage.RCPT
+    for one in words:
+        found = _classify(rules, step, read_refusal(Reply(550, one.status or status, one.text)))
+        if found.bounce_class:
+            return _Found(found.bounce_class, found.rule, bool(one.code))
+    return _NOTHING
+
+
+def _classify(rules: Rules, step: Stage, refusal: Refusal) -> _Found:
+    """The class of one text. A reason that makes it hard yields to a reply rule that names us."""
+    by_reply: _Found | None = None
+    for reason in rules.reasons:
+        if reason.is_fallback or not reason.applies(step, refusal):
+            continue
+        if reason.kind is ResponseKind.HARD and not reason.is_certain:
+            by_reply = by_reply or _by_reply_rules(rules, step, refusal)
+            if by_reply.bounce_class in _REFUSES_US:
+                continue
+        return _by_reason(reason, step)
+    by_reply = by_reply or _by_reply_rules(rules, step, refusal)
+    if by_reply.bounce_class:
+        return by_reply
+    for reason in rules.reasons:
+        if reason.is_fallback and reason.applies(step, refusal):
+            return _by_reason(reason, step)
+    return _NOTHING
+
+
+def _by_reply_rules(rules: Rules, step: Stage, refusal: Refusal) -> _Found:
+    for number, rule in enumerate(rules.replies, 1):
+        if rule.applies(step, refusal):
+            is_about_recipient = rule.bounce_class in ("hard", "soft")
+            is_ours = step in _ABOUT_US and is_about_recipient
+            return _Found("policy" if is_ours else rule.bounce_class, f"replies-{number}")
+    return _NOTHING
+
+
+def _by_reason(reason: ReasonRule, step: Stage) -> _Found:
+    if reason.name.startswith("network"):
+        return _Found("network", reason.name)
+    is_ours = step in _ABOUT_US and reason.kind is ResponseKind.HARD
+    return _Found("policy" if is_ours else reason.kind.value, reason.name)
+
+
+def _is_proved(found: _Found, stage: Stage | None, status: str, statement: Statement) -> bool:
+    """Whether more than words that a filter uses too says that the recipient is unknown."""
+    is_weak = found.rule.startswith("replies-") or found.rule == _WEAK_REASON
+    if not is_weak and not statement.is_doubtful:
+        return True
+    is_quoted = found.is_quoted or statement.is_doubtful
+    if not is_quoted or statement.is_trusted or stage is Stage.RCPT:
+        return True
+    return status[2:].startswith(_NAMES_ADDRESS)

@@ -1,0 +1,98 @@
+"""Reads the fields of delivery reports (RFC 3464, RFC 6533), also of broken ones. Pure.
+
+Owns: the groups of fields per recipient. Does not own: their meaning (classing.py). Guarantees:
+never raises; at most MAX_RECIPIENTS are read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from shared.responses.reports.addresses import is_public, typed_address
+from shared.responses.reports.statement import Statement
+
+MAX_RECIPIENTS: Final = 100
+_MAX_LINES: Final = 2_000
+_MAX_VALUE_CHARS: Final = 2_000
+
+_FIELD: Final = re.compile(
+    r"[ \t>]{0,8}(final-recipient|original-recipient|x-actual-recipient|action|status"
+    r"|diagnostic-code|remote-mta|will-retry-until|x-powermta-bouncecategory)[ \t]{0,4}:[ \t]*(.*)",
+    re.IGNORECASE,
+)
+_OTHER_FIELD: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,40}:(?: |$)")
+# Some systems do not indent the following lines of a reply (RFC 5321, 4.2.1).
+_REPLY_LINE: Final = re.compile(r"[245]\d\d[ -]")
+_STATUS: Final = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
+_COMMENT: Final = re.compile(r"\(([^()]{1,300})")
+_DIAGNOSTIC_TYPE: Final = re.compile(r"^\s{0,10}[\w.-]{1,30}\s{0,3};\s{0,10}")
+_CATEGORY: Final = "x-powermta-bouncecategory"
+_RECIPIENT_FIELDS: Final = ("final-recipient", "original-recipient", "x-actual-recipient")
+
+_Group = dict[str, str]
+
+
+def read_delivery_fields(text: str) -> list[Statement]:
+    """The statements of the recipient groups in a text; [] if there are none."""
+    statements: dict[str, Statement] = {}
+    for group in _groups(text):
+        statement = _statement(group)
+        known = statements.get(statement.address)
+        if known is None or (not known.diagnostic and statement.diagnostic):
+            statements[statement.address] = statement
+        if len(statements) == MAX_RECIPIENTS:
+            break
+    return list(statements.values())
+
+
+def _groups(text: str) -> Iterator[_Group]:
+    """The fields of each recipient: a group ends at an empty line or where a field comes again."""
+    group: _Group = {}
+    last = ""
+    for line in text.split("\n", _MAX_LINES)[:_MAX_LINES]:
+        found = _FIELD.match(line)
+        if found is not None:
+            name, value = found[1].lower(), found[2].strip()
+            if name in group and (_has_recipient(group) or name in _RECIPIENT_FIELDS):
+                yield group
+                group = {}
+            group[name] = value[:_MAX_VALUE_CHARS]
+            last = name
+        elif not line.strip():
+            if _has_recipient(group):
+                yield group
+                group = {}
+            last = ""
+        elif last and (line[0] in " \t" or _REPLY_LINE.match(line)):
+            group[last] = f"{group[last]} {line.strip()}"[:_MAX_VALUE_CHARS]
+        elif _OTHER_FIELD.match(line):
+            last = ""
+    if _has_recipient(group):
+        yield group
+
+
+def _has_recipient(group: _Group) -> bool:
+    return any(name in group for name in _RECIPIENT_FIELDS)
+
+
+def _statement(group: _Group) -> Statement:
+    given = group.get("status", "")
+    status = _STATUS.search(given)
+    comment = _COMMENT.search(given)
+    diagnostic = _DIAGNOSTIC_TYPE.sub("", group.get("diagnostic-code", ""), count=1)
+    if _CATEGORY in group:
+        diagnostic += f" [category: {group[_CATEGORY]}]"
+    return Statement(
+        address=_address(group),
+        action=group.get("action", "").lower().split(" ")[0].split(";")[0].strip("().,"),
+        status=status[1] if status else "",
+        diagnostic=diagnostic.strip() or (comment[1] if comment else ""),
+    )
+
+
+def _address(group: _Group) -> str:
+    """Prefer the final recipient, unless it is a name that only the reporting host knows."""
+    found = [typed_address(group[name]) for name in _RECIPIENT_FIELDS if name in group]
+    return next(filter(is_public, found), next(filter(None, found), ""))

@@ -1,0 +1,44 @@
+"""Reads feedback reports (RFC 5965, RFC 6591). Pure.
+
+Owns: the kind of a report and whom it names. A report on authentication (RFC 6591) or on spam
+that is none is no complaint of a recipient.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shared.responses.mime.fields import Fields, first, parse_fields
+from shared.responses.reports.addresses import find_addresses, typed_address
+from shared.responses.understood import ReportedRecipient, ResponseKind, Understood
+
+_KINDS: Final = {
+    "auth-failure": ResponseKind.POLICY,
+    "dmarc": ResponseKind.POLICY,
+    "not-spam": ResponseKind.UNKNOWN,
+    "opt-out": ResponseKind.UNSUBSCRIBE,
+    "opt-out-list": ResponseKind.UNSUBSCRIBE,
+}
+_RECIPIENT_FIELDS: Final = ("original-rcpt-to", "removal-recipient", "x-original-to")
+_ORIGINAL_FIELDS: Final = ("x-hmxmroriginalrecipient", "x-original-to", "to")
+
+
+def read_feedback(text: str, original: Fields) -> Understood:
+    """The meaning of a feedback report, from its fields and the returned message's header."""
+    fields = parse_fields(text.lstrip().encode("utf-8", "replace"))
+    feedback_type = first(fields, "feedback-type").lower().split(";")[0].strip()
+    kind = _KINDS.get(feedback_type, ResponseKind.COMPLAINT)
+    named = [typed_address(value) for name in _RECIPIENT_FIELDS for value in fields.get(name)]
+    addresses = [address for address in dict.fromkeys(named) if address]
+    if not addresses:
+        addresses = _only_recipient(original)
+    recipients = tuple(ReportedRecipient(address, kind) for address in addresses)
+    return Understood(kind, f"feedback-report/{feedback_type or 'abuse'}"[:60], recipients)
+
+
+def _only_recipient(original: Fields) -> list[str]:
+    for name in _ORIGINAL_FIELDS:
+        found = find_addresses(first(original, name))
+        if len(found) == 1:
+            return found
+    return []

@@ -1,0 +1,76 @@
+"""A returned message under the rules: what several steps of understanding ask for. Pure."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Final
+
+from shared.responses.matching import View, find_rule
+from shared.responses.mime.fields import NO_FIELDS, Fields, first, parse_fields, split_header
+from shared.responses.mime.parts import Message
+from shared.responses.reports.addresses import find_addresses, is_public
+from shared.responses.rules.line_search import Span
+from shared.responses.rules.model import MessageRule, Rules
+
+_OWN_FIELDS: Final = (
+    "to",
+    "from",
+    "return-path",
+    "delivered-to",
+    "x-original-to",
+    "reply-to",
+    "sender",
+)
+
+
+class Returned(View):
+    """A returned message; each property is found once."""
+
+    def __init__(self, message: Message, rules: Rules) -> None:
+        super().__init__(message)
+        self.rules = rules
+
+    @cached_property
+    def evidence(self) -> MessageRule | None:
+        """The rule by which the message is a bounce."""
+        return find_rule(self.rules.messages["bounces"], self)
+
+    @cached_property
+    def report_text(self) -> str:
+        """The text for people, without the returned message."""
+        found = self._original
+        # Lower case may have another length in a few scripts; the line's beginning is near enough.
+        return self.text[: found.start] if found else self.text
+
+    @cached_property
+    def original_fields(self) -> Fields:
+        """The header of the returned message, from its part or from below the text."""
+        for part in self.message.parts:
+            if part.is_original:
+                return parse_fields(split_header(part.body.lstrip(b"\n"))[0])
+        found = self._original
+        if found is None:
+            return NO_FIELDS
+        below = self.text[found.end :].partition("\n")[2].lstrip()
+        return parse_fields(split_header(below.encode("utf-8", "replace"))[0])
+
+    @cached_property
+    def hidden_recipient(self) -> str:
+        """The recipient of the returned message, if it has just one; "" otherwise."""
+        for name in ("x-hmxmroriginalrecipient", "x-original-to", "to"):
+            value = first(self.original_fields, name)
+            found = [each for each in find_addresses(value) if is_public(each)]
+            if len(found) == 1:
+                return found[0]
+        return ""
+
+    @cached_property
+    def _original(self) -> Span | None:
+        """Where the returned message begins in the text."""
+        return self.rules.original.first_in(self.lowered)
+
+    @cached_property
+    def own_addresses(self) -> frozenset[str]:
+        """Addresses of the report's own header, which it does not report on."""
+        values = (value for name in _OWN_FIELDS for value in self.fields.get(name))
+        return frozenset(address for value in values for address in find_addresses(value))

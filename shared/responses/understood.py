@@ -1,0 +1,48 @@
+"""What a returned message means: its kind, and the recipients that it reports on.
+
+Owns: the result of reading a returned message. Does not own: reading it, and what follows from it
+(counters, suppressions, forwarding).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class ResponseKind(StrEnum):
+    """The kind of a returned message, or of what it says about one recipient."""
+
+    HARD = "hard"  # the address or domain does not exist, or has moved
+    SOFT = "soft"  # the delivery failed, but a later message may arrive
+    POLICY = "policy"  # refused for the sender's reputation or the recipient's rules
+    CONTENT = "content"  # refused for what the message contains
+    AUTO_REPLY = "auto-reply"
+    REPLY = "reply"  # written by a person
+    COMPLAINT = "complaint"
+    UNSUBSCRIBE = "unsubscribe"
+    UNKNOWN = "unknown"
+
+
+class ReportedRecipient(Struct, frozen=True):
+    """A recipient that a returned message reports on.
+
+    A report that is not final says that delivery is tried further. Of the bounce classes only hard
+    and soft count against a recipient: the kind of a network fault is soft, its class is network.
+    """
+
+    address: str  # in the normal form of addresses; "" if the message does not name it
+    kind: ResponseKind
+    status: str = ""  # enhanced status code (RFC 3463), "" if none is known
+    diagnostic: str = ""  # the text that says why, at most 500 characters
+    is_final: bool = True
+    bounce_class: str = ""  # hard, soft, policy, content, authentication, network; "" if unknown
+
+
+class Understood(Struct, frozen=True):
+    """The meaning of a returned message. `rule` names the rule that decided it."""
+
+    kind: ResponseKind
+    rule: str
+    recipients: tuple[ReportedRecipient, ...] = ()

@@ -1,0 +1,107 @@
+"""The frame of a server's session: bytes in, one event at a time, bytes out, and the end.
+
+Owns: both buffers, the event that waits for its answer, how many errors and idle commands the peer
+may make, the end of the session. Does not own: the meaning of what was read (session.py).
+Guarantees: at most MAX_UNREAD_BYTES are kept besides the content of a message; after the end
+nothing is read.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shared.smtp.buffer import Buffer
+from shared.smtp.events import Ended, ServerEvent
+from shared.smtp.reply import Outgoing, Reply
+from shared.smtp.server import refusals, states
+from shared.smtp.server.limits import AbuseLimits
+from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.states import MUTE, State
+
+MAX_UNREAD_BYTES: Final = 1_048_576  # while an event waits: a few reads of a socket
+
+
+class Dialog:
+    """The part of a server's session that knows no commands."""
+
+    __slots__ = (
+        "_buffer",
+        "_ended",
+        "_limits",
+        "_options",
+        "_output",
+        "_pending",
+        "_state",
+        "refused",
+    )
+
+    def __init__(self, options: ServerOptions) -> None:
+        self._options = options
+        self._buffer = Buffer()
+        self._output = Outgoing()
+        self._state = State.BANNER
+        self._pending: ServerEvent | None = None
+        self._ended: Ended | None = None
+        self._limits = AbuseLimits(options.max_errors, options.max_idle_commands)
+        self.refused = 0  # commands, and responses of a login, so far
+
+    @property
+    def state(self) -> State:
+        """The state of the session."""
+        return self._state
+
+    @property
+    def wants_data(self) -> bool:
+        """Whether the edge should continue reading; while False it pauses the transport."""
+        return self._pending is None and self._state not in MUTE
+
+    @property
+    def unread_bytes(self) -> int:
+        """The bytes held: of a message that is being received, or of commands."""
+        return len(self._buffer)
+
+    def take_output(self) -> bytes:
+        """Take the bytes to write now; b"" if there are none."""
+        return self._output.take()
+
+    def receive(self, data: bytes) -> None:
+        """Add received data."""
+        if self._state is states.CLOSED:
+            return
+        if self._buffer.add(data) <= MAX_UNREAD_BYTES:
+            return
+        if self._pending is not None or self._state is not states.CONTENT:
+            self._pending = None
+            self._end(refusals.TOO_MUCH, "it sent too much ahead of replies")
+
+    def next_event(self) -> ServerEvent | None:
+        """Return the next event; None while one waits for its answer or more bytes are needed."""
+        if self._pending is not None:
+            return None
+        while self._ended is None and self._read():
+            if self._pending is not None:
+                return self._pending
+        ended, self._ended = self._ended, None
+        return ended
+
+    def _read(self) -> bool:
+        """Process one line or the content of a message; return False if there is none yet."""
+        raise NotImplementedError
+
+    def _put(self, reply: Reply) -> None:
+        self._output.put(reply)
+
+    def _end(self, reply: Reply, reason: str) -> None:
+        self._put(reply)
+        self._buffer.clear()
+        self._state = states.CLOSED
+        self._ended = Ended(reason)
+
+    def _refuse(self, reply: Reply) -> None:
+        self.refused += 1
+        if reply.code in (421, 521):
+            self._end(reply, reply.text)
+        elif self._limits.count_error():
+            self._put(reply)
+        else:
+            self._end(refusals.TOO_MANY_ERRORS, "too many errors")

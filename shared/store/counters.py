@@ -1,0 +1,55 @@
+"""The bounce counters in Redis: one hash, which is lost as a whole or not at all.
+
+Owns: the key, and that counters and place move together. Does not own: what a counter counts, its
+bytes, and the order of the records (validate's responses).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import redis
+from msgspec import Struct
+
+from shared.store.client import store_errors
+from shared.store.script import Script
+
+
+class CounterPlace(Struct, frozen=True):
+    """The ids of the counted topics, and the place up to which they are counted ("": none)."""
+
+    log: str
+    place: str
+
+
+class CounterStore:
+    """The counters on one client, which must not decode responses. May raise StoreUnavailable."""
+
+    def __init__(self, client: redis.Redis, key: str) -> None:
+        self._client = client
+        self._key = key
+        self._apply = Script(client, "apply_counters")
+
+    def read(self, fields: Sequence[bytes]) -> tuple[CounterPlace, list[bytes | None]]:
+        """Return the place and the counters of these fields, as they are together."""
+        names: list[Any] = ["log", "place", *fields]
+        with store_errors():
+            found: list[Any] = self._client.hmget(self._key, names)
+        log, place, *counters = found
+        return CounterPlace((log or b"").decode(), (place or b"").decode()), counters
+
+    def apply(self, before: CounterPlace, place: str, changed: Mapping[bytes, bytes]) -> bool:
+        """Store these counters and the place; return False, and do nothing, if it has moved.
+
+        An empty counter is deleted.
+        """
+        arguments: list[str | bytes] = [before.log, before.place, place]
+        for field, counter in changed.items():
+            arguments += (field, counter)
+        return bool(self._apply.run([self._key], arguments))
+
+    def drop(self) -> None:
+        """Drop all counters; they are counted again from the beginning of the topics."""
+        with store_errors():
+            self._client.unlink(self._key)

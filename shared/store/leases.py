@@ -1,0 +1,147 @@
+"""leases.lua: parts of limits that all workers share, in batches.
+
+Owns: the keys, and the bytes of calls and answers. Does not own: when a lease is asked for, what a
+worker does without the store (services/deliver/core/shaping/). One call serves all limits.
+
+Guarantees: as in the script's header. A call has no effect on the caller's loop: it is awaited by
+a task of its own, within `timeout_s`; if it is abandoned, what it would have granted is unused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+import redis.asyncio
+from msgspec import Struct
+
+from shared.store.client import StoreUnavailable
+from shared.store.script import AsyncScript
+
+NAME: Final = "leases"
+# How long nothing is granted after the store was lost, so that every worker knows of it.
+GRACE_MS: Final = 3_000
+# A worker calls at least each second; this long after its last call it counts as gone.
+ALIVE_MS: Final = 3_500
+SLOTS: Final = 60
+
+
+class Request(Struct, frozen=True):
+    """What one worker wants of one limit: `wanted`, at least `needed`; it gives back `returned`.
+
+    `burst`: the largest lease of a rate. `slot`: where what is returned was taken from. All amounts
+    are messages or bytes.
+    """
+
+    key: str
+    is_window: bool
+    amount: float
+    period_ms: int
+    burst: float
+    wanted: float
+    needed: float
+    returned: float = 0
+    slot: int = 0
+
+
+class Lease(Struct, frozen=True):
+    """The answer: what is granted, and in how many ms a further lease can be had."""
+
+    granted: int
+    wait_ms: int
+    used: int = 0
+    slot: int = 0
+
+
+class Answer(Struct, frozen=True):
+    """The answer to one call: leases in the order of the requests.
+
+    `epoch` changes when the store was emptied. `grace_ms`: how long each worker must keep to its
+    own share. `workers`: how many are live.
+    """
+
+    epoch: str
+    grace_ms: int
+    workers: int
+    leases: tuple[Lease, ...]
+
+
+class Caller(Struct, frozen=True):
+    """Who asks: `new_epoch` names the state if there is none; `was_away`: without the store."""
+
+    worker: str
+    new_epoch: str
+    was_away: bool = False
+
+
+class LeaseStore:
+    """The script on one client of one loop; `tag` begins all keys, with a {hash tag}."""
+
+    def __init__(
+        self, client: redis.asyncio.Redis, tag: str, timeout_s: float = 0.5, now_ms: str = ""
+    ) -> None:
+        """`now_ms` replaces the server's time, in tests."""
+        self._client = client
+        self._script = AsyncScript(client, NAME)
+        self._tag = tag
+        self._timeout_s = timeout_s
+        self.now_ms = now_ms
+
+    async def ask(self, caller: Caller, requests: Sequence[Request]) -> Answer:
+        """Ask for leases and count as live. Raises StoreUnavailable."""
+        keys = [f"{self._tag}:state", f"{self._tag}:workers"]
+        keys += [f"{self._tag}:{request.key}" for request in requests]
+        arguments: list[str | int | bytes] = [
+            caller.worker,
+            caller.new_epoch,
+            "1" if caller.was_away else "0",
+            GRACE_MS,
+            ALIVE_MS,
+            self.now_ms,
+            msgspec.json.encode([_argument(request) for request in requests]),
+        ]
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                found = await self._script.run(keys, arguments)
+        except TimeoutError:
+            raise StoreUnavailable(f"Redis: no answer within {self._timeout_s} s") from None
+        return read_answer(found)
+
+    async def restore(self, key: str, period_ms: int, used: Mapping[int, float]) -> None:
+        """Add what this worker used of a window to an emptied store, by slot."""
+        name = f"{self._tag}:{key}"
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                async with self._client.pipeline(transaction=True) as pipeline:
+                    for slot, amount in used.items():
+                        pipeline.hincrbyfloat(name, str(slot), amount)
+                    pipeline.pexpire(name, period_ms + 2 * period_ms // SLOTS)
+                    await pipeline.execute()
+        except (TimeoutError, redis.RedisError) as error:
+            raise StoreUnavailable(f"Redis: {error}") from None
+
+
+def _argument(request: Request) -> list[str | float]:
+    return [
+        "window" if request.is_window else "rate",
+        request.amount,
+        request.period_ms,
+        request.burst,
+        request.wanted,
+        request.needed,
+        request.returned,
+        request.slot,
+    ]
+
+
+def read_answer(found: str) -> Answer:
+    """The answer of the script."""
+    epoch, grace_ms, workers, *leases = msgspec.json.decode(found)
+    return Answer(
+        str(epoch),
+        int(grace_ms),
+        int(workers),
+        tuple(Lease(*map(int, values)) for values in leases),
+    )

@@ -1,0 +1,27 @@
+-- Puts the billing cells of a checkpoint in place, if there are none.
+--
+-- Keys
+--   KEYS[1]  the state, as in apply_cells.lua; then a pair for each month: its cells, and the hash
+--            in which they were collected, which has the new generation.
+-- Arguments  field and value, for each field of the state.
+-- Result     1 if they are in place now; 0 if there are other counts: nothing was changed.
+-- Atomic guarantee
+--   All of the checkpoint takes the place of nothing, or nothing happens.
+
+local state = KEYS[1]
+local found = redis.call('EXISTS', state) == 1
+for i = 2, #KEYS, 2 do
+  if found then
+    redis.call('UNLINK', KEYS[i + 1])
+  elseif redis.call('EXISTS', KEYS[i + 1]) == 0 then
+    return redis.error_reply('a month of the checkpoint is gone')
+  end
+end
+if found then return 0 end
+for i = 2, #KEYS, 2 do
+  redis.call('UNLINK', KEYS[i])
+  redis.call('RENAME', KEYS[i + 1], KEYS[i])
+  redis.call('PERSIST', KEYS[i])
+end
+redis.call('HSET', state, unpack(ARGV))
+return 1

@@ -1,0 +1,98 @@
+"""The view of suppressed recipients in Redis: mail.suppressions up to a watermark, in one hash.
+
+Owns: the view. Does not own: following the topic, and how recent a view must be (validate). The
+view is one key, so FLUSHALL, an eviction or a failover never leaves a part of it without the
+watermark: it is missing, older, or right. About 70 bytes per recipient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import redis
+from msgspec import Struct
+
+from shared.store.client import store_errors
+from shared.store.script import Script
+from shared.topics.suppressions import Suppression, bit_of, field_of
+
+NO_WATERMARK: Final = -1
+_OTHER_LOG: Final = -2
+_NONE: Final = 64
+
+
+class ViewApplied(Struct, frozen=True):
+    """The records were applied."""
+
+
+class ViewStale(Struct, frozen=True):
+    """Nothing was applied: the view is at this watermark (-1: there is no view)."""
+
+    watermark: int
+
+
+class ViewOfOtherLog(Struct, frozen=True):
+    """Nothing was applied: the view is that of another topic of this name."""
+
+    log: str
+
+
+class ViewState(Struct, frozen=True):
+    """The topic of the view, and the offset up to which it is applied ("" and -1: no view)."""
+
+    log: str
+    watermark: int
+
+
+def encode_entry(entry: Suppression) -> bytes:
+    """Return what apply() takes for this record."""
+    change = b"+" if entry.active else b"-"
+    field = field_of(entry.client, entry.recipient, entry.form)
+    return field + bytes((_NONE + bit_of(entry.reason),)) + change
+
+
+class SuppressionStore:
+    """The view on one client, which must not decode responses. May raise StoreUnavailable."""
+
+    def __init__(self, client: redis.Redis, key: str) -> None:
+        self._client = client
+        self._key = key
+        self._apply = Script(client, "apply_suppressions")
+        self._find = Script(client, "find_suppressions")
+
+    def apply(
+        self, log: str, expected: int, target: int, entries: Iterable[bytes] = ()
+    ) -> ViewApplied | ViewStale | ViewOfOtherLog:
+        """Apply entries (encode_entry) and move the watermark from `expected` to `target`."""
+        code, found = self._apply.run([self._key], [log, expected, target, b"".join(entries)])
+        if code == _OTHER_LOG:
+            return ViewOfOtherLog(found.decode())
+        return ViewApplied() if code == 1 else ViewStale(int(found))
+
+    def find(self, log: str, least: int, fields: bytes) -> bytes | None:
+        """Return the bits of each field, as one byte each; None if the view is not that far.
+
+        `fields` are FIELD_BYTES each, one after the other.
+        """
+        watermark, answers = self._find.run([self._key], [log, least, fields])
+        if watermark < max(least, 0):
+            return None
+        return answers.translate(_TO_BITS) if answers else b""
+
+    def state(self) -> ViewState:
+        """Return the topic and the watermark of the view."""
+        with store_errors():
+            found: list[Any] = self._client.hmget(self._key, ["log", "watermark"])
+        log, watermark = found
+        if log is None or watermark is None:
+            return ViewState("", NO_WATERMARK)
+        return ViewState(bytes(log).decode(), int(watermark))
+
+    def drop(self) -> None:
+        """Drop the view; validate waits until it is restored from the topic."""
+        with store_errors():
+            self._client.unlink(self._key)
+
+
+_TO_BITS: Final = bytes(max(each - _NONE, 0) & 63 for each in range(256))

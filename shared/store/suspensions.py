@@ -1,0 +1,56 @@
+"""suspensions.lua: what is suspended or slowed down, shared by all workers; derived state.
+
+Owns: the key and the calls. Does not own: what a state means (services/deliver/core/shaping/) and
+whether it is over: the reader drops it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import redis.asyncio
+from msgspec import Struct
+
+from shared.store.client import StoreUnavailable
+from shared.store.script import AsyncScript
+
+NAME: Final = "suspensions"
+KEPT_S: Final = 3 * 86_400
+MAX_STATES: Final = 5_000
+
+
+class SharedState(Struct, frozen=True):
+    """One state to write: JSON with the field `until`; `is_forced` replaces a longer one."""
+
+    key: str
+    text: bytes
+    until: float
+    is_forced: bool = False
+
+
+class SuspensionStore:
+    """The script on one client of one loop; `tag` begins its key, with a {hash tag}."""
+
+    def __init__(self, client: redis.asyncio.Redis, tag: str, timeout_s: float = 0.5) -> None:
+        self._script = AsyncScript(client, NAME)
+        self._keys = [f"{tag}:suspensions"]
+        self._timeout_s = timeout_s
+
+    async def exchange(self, state: SharedState | None = None) -> list[str]:
+        """Write a state, and return those of all workers. Raises StoreUnavailable."""
+        written = state or SharedState("", b"", 0.0)
+        arguments: list[str | int | bytes] = [
+            written.key,
+            written.text,
+            repr(written.until),
+            "1" if written.is_forced else "0",
+            KEPT_S,
+            MAX_STATES,
+        ]
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                found = await self._script.run(self._keys, arguments)
+        except TimeoutError:
+            raise StoreUnavailable(f"Redis: no answer within {self._timeout_s} s") from None
+        return [str(each) for each in found]

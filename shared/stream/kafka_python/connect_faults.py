@@ -1,0 +1,57 @@
+"""Remembers why a client's connections fail, and slows down its attempts.
+
+Written for kafka-python 3.0.12. There, a client that cannot connect raises only "Unable to
+bootstrap", whatever the reason: a wrong CA, an expired certificate or a refused password is found
+in the log at best. And a connection that fails after the TCP connect (TLS, SASL) resets the
+back-off: the client then tries again without a pause, 2,000 times per second.
+
+It can go when KafkaConnectionManager keeps the reason and the back-off;
+tests/integration/security/test_kafka_connections.py shows that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka.errors import KafkaConnectionError, KafkaError
+
+from shared.runtime.connect_words import is_refusal, words_of
+
+
+class CannotConnect(KafkaConnectionError):  # type: ignore[misc]
+    """No broker can be used; the text is the reason."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ConnectFaults:
+    """The reason for which the connections of one client fail; "" after one that succeeded.
+
+    A refusal (TLS, login) stays the reason even if a later attempt only runs out of time.
+    """
+
+    def __init__(self, manager: Any) -> None:
+        self.reason = ""
+        self._manager = manager
+        self._connect = manager._connect
+        manager._connect = self._watched
+
+    async def _watched(self, node: Any, conn: Any, **options: Any) -> None:
+        await self._connect(node, conn, **{**options, "reset_backoff_on_connect": False})
+        if conn.connected:
+            self.reason = ""
+            if options.get("reset_backoff_on_connect", True):
+                self._manager.reset_backoff(node.node_id)
+            return
+        error = conn.init_future.exception if conn.init_future.is_done else None
+        self._manager.update_backoff(node.node_id)
+        if error is not None:
+            reason = words_of(error)
+            self.reason = (
+                reason if is_refusal(reason) or not is_refusal(self.reason) else self.reason
+            )
+
+    def explained(self, error: KafkaError) -> KafkaError:
+        """Return the error with the reason in its text."""
+        return CannotConnect(self.reason) if self.reason else error

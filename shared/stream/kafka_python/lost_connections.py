@@ -1,0 +1,108 @@
+"""Logs a lost or refused connection to a broker as a warning of one line.
+
+kafka-python 3.0.12 logs it as an error, in up to ten places, and with a traceback where the socket
+was reset: a restart of a broker looks like a fault of the program. The client connects again by
+itself, and the broker probe (shared/runtime/probe.py) says when that takes long.
+
+Owns: which records are about a lost connection. A record is only changed if the exception in it is
+one of those that an unreachable broker causes, or one that refuses TLS or the login; all others,
+such as refused authorisations, faults of the protocol or of the program, stay errors with their
+traceback. Nothing is dropped, unless the level of the log is above warning. It can be removed when
+kafka-python logs warnings there;
+tests/unit/shared/stream/kafka_python/test_lost_connections.py looks for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import ssl
+from typing import Final
+
+from kafka.errors import (
+    Cancelled,
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+    SaslAuthenticationFailedError,
+    UnsupportedSaslMechanismError,
+)
+
+from shared.settings.secret_files import SecretFault
+
+# The logs of connections and of what goes over them. Not kafka.net.selector, whose errors are
+# crashes, nor those of the application's calls.
+LOGGERS: Final = (
+    "kafka.net.transport",
+    "kafka.net.connection",
+    "kafka.net.manager",
+    "kafka.cluster",
+    "kafka.coordinator",
+    "kafka.coordinator.heartbeat",
+    "kafka.coordinator.consumer",
+    "kafka.consumer.fetcher",
+    "kafka.producer.sender",
+    "kafka.producer.transaction_manager",
+)
+_LOST: Final = frozenset(
+    {
+        *(errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ENOTCONN),
+        *(errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH),
+    }
+)
+# Cancelled: a request that was waiting on a connection when it was closed.
+_WAITING: Final = (Cancelled, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError)
+_REFUSED: Final = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError, SecretFault)
+# The one statement without an exception: the broker has closed the connection.
+_CLOSED: Final = "%s: socket disconnected"
+# A crash, whatever has caused it.
+_CRASH: Final = "Uncaught"
+
+
+class LostConnections(logging.Filter):
+    """Turns errors about lost connections into warnings without a traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record; False if its new level is not logged."""
+        if record.levelno != logging.ERROR or _CRASH in str(record.msg):
+            return True
+        cause = _exception_of(record)
+        if not (is_lost_connection(cause) if cause is not None else record.msg == _CLOSED):
+            return True
+        text = record.getMessage()
+        if record.exc_info and cause is not None and str(cause) not in text:
+            text = f"{text}: {type(cause).__name__}: {cause}"
+        record.msg, record.args = text, ()
+        record.exc_info = record.exc_text = None
+        record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+        return logging.getLogger(record.name).isEnabledFor(logging.WARNING)
+
+
+_FILTER: Final = LostConnections()
+
+
+def soften_lost_connections() -> None:
+    """Filter the logs of this process's Kafka clients; may be called again."""
+    for name in LOGGERS:
+        logging.getLogger(name).addFilter(_FILTER)
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether a broker that is unreachable, restarts or lets nobody in causes this exception."""
+    if isinstance(error, KafkaConnectionError):
+        # It wraps the exception of the socket, whatever that is.
+        inner = error.args[0] if error.args else None
+        return not isinstance(inner, BaseException) or is_lost_connection(inner)
+    if isinstance(error, ssl.SSLError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno in _LOST
+    return isinstance(error, _WAITING + _REFUSED)
+
+
+def _exception_of(record: logging.LogRecord) -> BaseException | None:
+    if record.exc_info and record.exc_info[1] is not None:
+        return record.exc_info[1]
+    args = record.args if isinstance(record.args, tuple) else ()
+    return next((each for each in reversed(args) if isinstance(each, BaseException)), None)

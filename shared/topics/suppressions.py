@@ -1,0 +1,148 @@
+"""The records of mail.suppressions: who gets no mail from a client, and resets of counters.
+
+Owns: the records, their keys and bytes; the field by which the view in Redis knows an entry. Does
+not own: the view (shared/store/suppressions.py), counting bounces (validate), the block lists of
+the registry. Fields are only ever added, with a default; golden records in tests/contract check
+that.
+
+The topic is compacted. The key names the client, the reason and the recipient, so an entry of one
+reason never replaces one of another reason: removing the manual entry of a recipient who also
+complained leaves the complaint. An entry is removed by a record with `active` false, not by a
+tombstone: who removed it and why stays on record, and a view that was not updated for a long time
+cannot miss the removal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from shared.topics.codec import CodecError
+
+# The partition of mail.suppressions: all readers see the same order.
+PARTITION: Final = 0
+FIELD_BYTES: Final = 16
+
+
+class SuppressionReason(StrEnum):
+    """Why a recipient gets no mail, the strongest reason first: it is the one that is reported.
+
+    The order also numbers the bits of the view; reasons are only ever added, at the end.
+    """
+
+    COMPLAINT = "complaint"
+    UNSUBSCRIBED = "unsubscribed"
+    MANUAL = "manual"
+    IMPORTED = "imported"
+    HARD_BOUNCES = "hard_bounces"
+    SOFT_BOUNCES = "soft_bounces"
+
+
+# The reason word of a recipient on the block list of the registry, which has no record here.
+BLOCKED: Final = "blocked"
+REASONS: Final = tuple(SuppressionReason)
+BY_COUNTER: Final = frozenset({SuppressionReason.HARD_BOUNCES, SuppressionReason.SOFT_BOUNCES})
+
+
+class RecipientForm(StrEnum):
+    """How an entry names its recipient. Hashes are of the comparison form, in hexadecimal."""
+
+    ADDRESS = "address"
+    SHA256 = "sha256"
+    MD5 = "md5"
+
+
+class Suppression(Struct, frozen=True, omit_defaults=True, tag="suppression"):
+    """One entry: this recipient gets no mail from this client, for this reason."""
+
+    client: str
+    reason: SuppressionReason
+    recipient: str  # in the comparison form (shared/mail/recipients.py), or a hash of it
+    form: RecipientForm = RecipientForm.ADDRESS
+    active: bool = True  # False: the entry was removed
+    at_ms: int = 0
+    author: str = ""
+    note: str = ""  # the reason that the author gave, or the source of the entry
+    mail_id: str = ""  # of the message whose bounce reached the limit
+    count: int = 0  # the counter that reached the limit
+
+
+class CounterReset(Struct, frozen=True, omit_defaults=True, tag="reset"):
+    """The bounces of this recipient until now no longer count."""
+
+    client: str
+    recipient: str  # in the comparison form
+    at_ms: int = 0
+    author: str = ""
+    note: str = ""
+
+
+SuppressionRecord = Suppression | CounterReset
+
+_encoder: Final = msgspec.json.Encoder(order="deterministic")
+_decoder: Final[msgspec.json.Decoder[SuppressionRecord]] = msgspec.json.Decoder(
+    Suppression | CounterReset
+)
+
+
+def key_of(record: SuppressionRecord) -> bytes:
+    """Return the key: a later record with the same key replaces this one."""
+    match record:
+        case Suppression():
+            named = f"{record.reason}/{record.form}:{record.recipient}"
+        case CounterReset():
+            named = f"reset/{record.recipient}"
+    return f"{record.client}/{named}".encode()
+
+
+def encode_suppression(record: SuppressionRecord) -> tuple[bytes, bytes]:
+    """Return key and value of the record."""
+    return key_of(record), _encoder.encode(record)
+
+
+def decode_suppression(value: bytes | None) -> SuppressionRecord:
+    """Decode the value of a record. Raises CodecError."""
+    try:
+        return _decoder.decode(value or b"")
+    except (ValueError, RecursionError) as error:  # raised by msgspec
+        raise CodecError(f"suppression: {error}") from None
+
+
+def field_of(client: str, recipient: str, form: RecipientForm = RecipientForm.ADDRESS) -> bytes:
+    """Return the field of the view for this entry; `recipient` as in Suppression.
+
+    An address has the field of its SHA-256, so only MD5 entries need a second look-up.
+    """
+    match form:
+        case RecipientForm.ADDRESS:
+            named = b"a" + hashlib.sha256(recipient.encode()).digest()
+        case RecipientForm.SHA256:
+            named = b"a" + bytes.fromhex(recipient)
+        case RecipientForm.MD5:
+            named = b"m" + bytes.fromhex(recipient)
+    return hashlib.blake2b(client.encode() + b"/" + named, digest_size=FIELD_BYTES).digest()
+
+
+def fields_of(client: str, address: str) -> bytes:
+    """Return both fields of an address in comparison form, one after the other."""
+    raw = address.encode()
+    prefix = client.encode() + b"/"
+    whole = hashlib.blake2b(
+        prefix + b"a" + hashlib.sha256(raw).digest(), digest_size=FIELD_BYTES
+    ).digest()
+    legacy = hashlib.md5(raw, usedforsecurity=False).digest()
+    return whole + hashlib.blake2b(prefix + b"m" + legacy, digest_size=FIELD_BYTES).digest()
+
+
+def bit_of(reason: SuppressionReason) -> int:
+    """Return the bit of this reason in the view."""
+    return 1 << REASONS.index(reason)
+
+
+def strongest(bits: int) -> SuppressionReason | None:
+    """Return the strongest reason among these bits; None without any."""
+    return next((reason for place, reason in enumerate(REASONS) if bits >> place & 1), None)
