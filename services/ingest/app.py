@@ -1,13 +1,17 @@
-"""The composition root of ingest: intakes in, mail.received out."""
+"""The composition root of ingest: intakes and SMTP in, mail.received and mail.returned out."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
-from services.ingest.edge.front_door.server import FrontDoor
+from services.ingest.edge.bounce_door import server as bounce
+from services.ingest.edge.front_door import server as front
 from services.ingest.edge.intake.relay import Intake
 from services.ingest.edge.intake.topics import IntakeTopics
-from services.ingest.settings import Settings
+from services.ingest.edge.smtp_server.server import SmtpServer
+from services.ingest.settings import IngestSettings, Settings
 from shared.registry.store.view import ClientView
 from shared.runtime.lifecycle import OK, Stop
 from shared.runtime.open_files import allow_open_files
@@ -36,40 +40,58 @@ def serve(settings: Settings, running: Running) -> int:
             intake.process,
             max_records=settings.ingest.max_records,
         )
-        written = (names.RECEIVED, names.EVENTS, names.REFUSED)
         with (
             Probe("intake topics", IntakeTopics(settings.kafka).look, INTAKES_EVERY_S),
-            kit.watching((), written) as brokers,
+            kit.watching((), _written(settings.ingest), relay.status) as brokers,
+            ExitStack() as opened,
         ):
             _wait_for_registry(view, running.stop)
-            door = _front_door(settings, running, kit, view, brokers)
-            try:
-                relay.run(running.stop)
-            finally:
-                running.stop.set("ingest ends")
-                if door is not None:
-                    door.close()
+            for door in _doors(settings, running, kit, view, brokers):
+                opened.enter_context(_open(door, running.stop))
+            relay.run(running.stop)
     finally:
         view.close()
     return OK
 
 
+@contextmanager
+def _open(door: SmtpServer, stop: Stop) -> Iterator[None]:
+    """Have a door listen; at the end wait until it has answered everything."""
+    door.start()
+    try:
+        yield
+    finally:
+        stop.set("ingest ends")
+        door.close()
+
+
 def _wait_for_registry(view: ClientView, stop: Stop) -> None:
-    """Nobody could log in before it has been read, and 535 would make some give up for good."""
+    """Wait for the registry before listening.
+
+    Without it each login would get 535, after which some clients never try again.
+    """
     while not (stop.is_set() or view.wait_ready(REGISTRY_LOOK_S)):
         pass
 
 
-def _front_door(
+def _written(ingest: IngestSettings) -> tuple[str, ...]:
+    """The topics that this process writes to."""
+    written = (names.RECEIVED, names.EVENTS, names.REFUSED)
+    return (*written, names.RETURNED) if ingest.bounce_listen else written
+
+
+def _doors(
     settings: Settings, running: Running, kit: StreamKit, view: ClientView, brokers: Probe
-) -> FrontDoor | None:
-    """The front door, listening; None where no address is named for it."""
-    ingest = settings.ingest
-    if not (ingest.smtp_listen or ingest.smtps_listen):
-        return None
-    allow_open_files(ingest.smtp_max_connections)
-    door = FrontDoor(
-        ingest, kit, running, redis=settings.redis, client_of=view.get, brokers=brokers
-    )
-    door.start()
-    return door
+) -> list[SmtpServer]:
+    """The doors for which an address is named."""
+    ingest, doors = settings.ingest, []
+    if ingest.smtp_listen or ingest.smtps_listen:
+        given = front.Dependencies(ingest, kit, running, settings.redis, view.get, brokers)
+        doors.append(front.front_door(given))
+    if ingest.bounce_listen:
+        returns = settings.return_path
+        behind = bounce.Dependencies(ingest, returns, kit, running, view, brokers)
+        doors.append(bounce.bounce_door(behind))
+    if doors:
+        allow_open_files(ingest.smtp_max_connections + ingest.bounce_max_connections)
+    return doors

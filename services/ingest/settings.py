@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
-from typing import Annotated, Final
+from typing import Annotated
 
 from msgspec import Meta, Struct, structs
 
+from services.ingest.bounce_settings import BounceDoorSettings
+from shared.settings.addresses import PATH, ListenAddress, Network, own_name_fault
 from shared.settings.sections import (
     KafkaSettings,
     RedisSettings,
+    ReturnPathSettings,
     RuntimeSettings,
     TelemetrySettings,
 )
 
-_ADDRESS: Final = r"^(\[[0-9a-fA-F:.]+\]|[^\s,:\[\]]+):[0-9]{1,5}\Z"
-Address = Annotated[str, Meta(pattern=_ADDRESS, extra={"expected": "host:port"})]
-Network = Annotated[
-    str,
-    Meta(pattern=r"^[0-9a-fA-F.:/]{2,49}\Z", extra={"expected": "an IP address or network"}),
-]
 
-
-class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Reading the intakes, and the SMTP front door."""
+class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True):
+    """Reading the intakes, the SMTP front door and the bounce door."""
 
     code_header: Annotated[
         str,
@@ -37,7 +32,7 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int, Meta(ge=1, le=10_000, description="Most submissions per transaction.")
     ] = 1_000
     smtp_listen: Annotated[
-        tuple[Address, ...],
+        tuple[ListenAddress, ...],
         Meta(
             max_length=16,
             description="Addresses on which the SMTP front door listens, with STARTTLS: `host:port`"
@@ -45,7 +40,7 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = ()
     smtps_listen: Annotated[
-        tuple[Address, ...],
+        tuple[ListenAddress, ...],
         Meta(
             max_length=16,
             description="The same with implicit TLS, from the first byte (port 465 in production).",
@@ -71,15 +66,19 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
     smtp_host_name: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Za-z0-9.-]*\Z",
+            extra={"expected": "a host name", "check": own_name_fault},
             description="Name sent in the greeting. Empty: the host's full name.",
         ),
     ] = ""
     tls_certificate_file: Annotated[
-        str, Meta(description="PEM file of the front door's certificate chain; reloaded on change.")
+        str,
+        Meta(
+            extra=PATH,
+            description="PEM file of the front door's certificate chain; reloaded on change.",
+        ),
     ] = ""
     tls_key_file: Annotated[
-        str, Meta(description="PEM file of the private key of that certificate.")
+        str, Meta(extra=PATH, description="PEM file of the private key of that certificate.")
     ] = ""
     smtp_max_message_bytes: Annotated[
         int, Meta(ge=1_024, le=8_388_608, description="Largest message by SMTP (rule R1).")
@@ -143,6 +142,7 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=8_388_608,
+            le=1_099_511_627_776,
             description="Most bytes of messages being received or stored; above this limit the"
             " reply to DATA is 451.",
         ),
@@ -151,6 +151,7 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=0,
+            le=1_000_000_000,
             description="Most messages per minute from one client, unless its"
             " `max_messages_per_minute` says otherwise; 0: no limit.",
         ),
@@ -196,7 +197,9 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             gt=0,
             le=600,
-            description="How long a whole command may take to arrive (RFC 5321: 300), after login.",
+            description="How long a whole command may take to arrive (RFC 5321: 300), after"
+            " login; at the bounce door for every command. This and the next four apply to both"
+            " doors.",
         ),
     ] = 300.0
     smtp_login_timeout_s: Annotated[
@@ -225,15 +228,10 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0.05
 
     def __post_init__(self) -> None:
-        for text in self.smtp_proxies:
-            try:
-                ipaddress.ip_network(text, strict=False)
-            except ValueError as error:
-                raise ValueError(
-                    f"ingest.smtp_proxies: an IP address or network, such as 10.1.2.0/24: {error}"
-                ) from None
         if not self.smtp_host_name:
             structs.force_setattr(self, "smtp_host_name", socket.getfqdn())
+        if not self.bounce_host_name:
+            structs.force_setattr(self, "bounce_host_name", self.smtp_host_name)
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -242,5 +240,6 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     runtime: RuntimeSettings = RuntimeSettings()
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
+    return_path: ReturnPathSettings = ReturnPathSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     ingest: IngestSettings = IngestSettings()

@@ -17,7 +17,8 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shared.mail.address import AddressFault, parse_path
+from shared.mail.address import parse_path
+from shared.mail.address_faults import AddressFault
 from shared.registry.client import Client
 from shared.smtp.reply import Reply
 from shared.submission.attribution import attribute, broken_rules, refused_event, unsent_event

@@ -59,6 +59,7 @@ class IntakeAttributes(Struct, frozen=True, gc=False):
     expires_at_ms: int = 0
     submission_key: str = ""
     submission_source: str = ""  # the namespace of the key
+    metadata: dict[str, str] = {}
 
 
 class Text(Struct, frozen=True):

@@ -15,12 +15,21 @@ import re
 import unicodedata
 from typing import Final
 
-from shared.topics.intake_fields import CONTENT_TYPE, EVENT_PREFIX, OPTIONAL, OWN_PREFIX, REQUIRED
+from shared.topics.intake_fields import (
+    CONTENT_TYPE,
+    DATA,
+    DATA_BASE64,
+    EVENT_PREFIX,
+    OPTIONAL,
+    OWN_PREFIX,
+    REQUIRED,
+)
 
 # A name may be as long as a record; a longer name than this is not similar to any of ours.
 MAX_CHARS: Final = 100
 
 _FIELDS: Final = {field.attribute: field for field in (*REQUIRED, *OPTIONAL)}
+_DATA: Final = (DATA, DATA_BASE64.replace("_", ""))
 _PREFIXES: Final = ("sluice", "cloudevents", "cloudevent", "ce", "x")
 _OWN: Final = OWN_PREFIX.rstrip("-")
 _OWN_FAMILY: Final = re.compile(rf"(?:x[^a-z0-9]*)?{_OWN}[^a-z0-9]")
@@ -41,6 +50,12 @@ def meant_attribute(name: str) -> str:
     """The attribute that an unknown name was meant to be; "" if it is similar to none."""
     attribute, _ = _without_prefixes(_bare(name))
     return attribute if attribute in _FIELDS and attribute != name else ""
+
+
+def is_data(name: str) -> bool:
+    """Whether a header was meant to hold the data of a CloudEvent, such as `ce_data`."""
+    rest, found = _without_prefixes(_bare(name))
+    return rest in _DATA and bool(found - {"x"})
 
 
 def is_own(name: str) -> bool:

@@ -132,6 +132,7 @@ def _envelope(
         code=given.code,
         submission_key=given.submission_key,
         submission_source=given.submission_source,
+        metadata=given.metadata,
     )
 
 
@@ -158,6 +159,10 @@ def _refuse(
         rules=broken,
         size_bytes=len(submission.content),
         origin=submission.origin,
+        submission_id=submission.given.submission_key,
+        submission_source=submission.given.submission_source,
+        code=submission.given.code,
+        metadata=submission.given.metadata,
     )
     return Refusal(mail_id, event, submission.content)
 

@@ -78,7 +78,7 @@ class ConnectionLimiter:
             if len(own) >= len(busiest):
                 return LimitExceeded.BEFORE_LOGIN
             oldest = next(iter(busiest))
-            oldest.mark_identified()  # its slot is free before it has closed
+            oldest.mark_identified()  # frees its slot at once; closing takes longer
             oldest.evict()
         self._before_login.setdefault(key, {})[slot] = None
         self.before_login += 1

@@ -1,4 +1,4 @@
-"""Which addresses may connect, and how often. Pure.
+"""Decides which addresses may connect, and how often. Pure.
 
 Owns: lists of addresses, the key an address is counted under, failed logins, rates. Does not own:
 open connections (connection_limiter.py), passwords, the dialog (shared/smtp).

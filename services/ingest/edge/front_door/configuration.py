@@ -6,16 +6,35 @@ import os
 from typing import Final
 
 from services.ingest.core.smtp_server.connection_limiter import ConnectionLimits
-from services.ingest.edge.front_door.context import ClientLimits
-from services.ingest.edge.smtp_server.certificates import Certificates
+from services.ingest.edge.front_door.context import CONNECTIONS, ClientLimits
+from services.ingest.edge.smtp_server.certificates import Certificates, load_pair
 from services.ingest.edge.smtp_server.context import TimeLimits
+from services.ingest.edge.smtp_server.server import ListenAt, ServerPlan
 from services.ingest.settings import IngestSettings
 from shared.runtime.errors import UsageError
-from shared.smtp.extensions import Extensions
+from shared.smtp.extensions import all_but_auth
 from shared.smtp.server.options import ServerOptions
 
 MECHANISMS: Final = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
 _NONCE_BYTES: Final = 18
+
+
+def server_plan(settings: IngestSettings) -> ServerPlan:
+    """Where the front door listens, and how many connections it takes."""
+    return ServerPlan(
+        name="front door",
+        listen=(
+            *(ListenAt(address, "ingest.smtp_listen") for address in settings.smtp_listen),
+            *(
+                ListenAt(address, "ingest.smtps_listen", is_implicit=True)
+                for address in settings.smtps_listen
+            ),
+        ),
+        is_shared=settings.smtp_shared_ports,
+        proxies=settings.smtp_proxies,
+        limits=connection_limits(settings),
+        connections=CONNECTIONS,
+    )
 
 
 def connection_limits(settings: IngestSettings) -> ConnectionLimits:
@@ -32,7 +51,7 @@ def connection_limits(settings: IngestSettings) -> ConnectionLimits:
 
 
 def client_limits(settings: IngestSettings) -> ClientLimits:
-    """What one client may use."""
+    """The limits of one client."""
     return ClientLimits(
         settings.smtp_max_held_bytes,
         settings.smtp_max_connections_per_client,
@@ -53,29 +72,20 @@ def time_limits(settings: IngestSettings) -> TimeLimits:
 
 def load_certificates(settings: IngestSettings) -> Certificates:
     """Load the certificate of the settings. Raises UsageError naming the setting."""
-    certificate, key = settings.tls_certificate_file, settings.tls_key_file
-    if bool(certificate) != bool(key):
-        raise UsageError("ingest.tls_certificate_file and ingest.tls_key_file must be set together")
-    if not certificate:
+    found = load_pair(settings, "tls_certificate_file", "tls_key_file")
+    if found is None:
         raise UsageError(
-            "ingest.tls_certificate_file: found nothing, expected a PEM file: clients can log in"
-            " only over TLS, so the front door (ingest.smtp_listen) needs a certificate"
+            "ingest.tls_certificate_file is not set: clients can log in only over TLS, so the front"
+            " door (ingest.smtp_listen) needs a certificate in PEM"
         )
-    return Certificates(certificate, key)
+    return found
 
 
 def server_options(settings: IngestSettings) -> ServerOptions:
-    """What the front door offers to its clients."""
+    """The SMTP extensions and limits that the front door offers."""
     return ServerOptions(
         host=settings.smtp_host_name,
-        extensions=Extensions(
-            pipelining=True,
-            size=True,
-            eight_bit_mime=True,
-            smtputf8=True,
-            enhanced_status_codes=True,
-            starttls=True,
-        ),
+        extensions=all_but_auth(starttls=True),
         max_content_bytes=settings.smtp_max_message_bytes,
         max_text_line_bytes=settings.smtp_max_line_bytes,
         auth_mechanisms=MECHANISMS,

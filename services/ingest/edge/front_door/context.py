@@ -8,9 +8,9 @@ from typing import Final
 from msgspec import Struct
 
 from services.ingest.core.smtp_server.rates import FailedLogins, Rate
-from services.ingest.edge.front_door.outbox import Outbox
 from services.ingest.edge.front_door.password_verifier import PasswordVerifier
 from services.ingest.edge.smtp_server.context import ServerContext
+from services.ingest.edge.writing.outbox import Outbox
 from shared.registry.client import Client
 from shared.runtime.clock import Clock
 from shared.runtime.failpoints import Failpoints
@@ -31,6 +31,15 @@ DEFERRED: Final = Metric(
     _BY_CLIENT,
 )
 FAILED_LOGINS: Final = Metric("sluice_ingest_door_failed_logins", "Logins refused.")
+TURNED_AWAY: Final = Metric(
+    "sluice_ingest_door_turned_away",
+    "Connections ended at a limit, in a handshake or at a proxy header.",
+    ("reason",),
+)
+CONNECTIONS: Final = Metric(
+    "sluice_ingest_door_connections",
+    "Open SMTP connections, including those in a TLS handshake.",
+)
 
 
 class ClientLimits(Struct, frozen=True):

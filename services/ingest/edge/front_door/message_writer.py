@@ -1,8 +1,7 @@
 """Writes the messages that the front door has accepted to mail.received.
 
 The messages of one batch become packs, written by an idempotent producer without a transaction,
-acks=all. A producer that failed once is discarded, so that none of its records can be written much
-later.
+acks=all (writing/record_sender.py).
 
 A message that is submitted again is found by its key (reservations.py). It is written again under
 its first mail id as long as it is not known that the first one was written, and validate drops one
@@ -14,20 +13,15 @@ written (withdrawals.py).
 from __future__ import annotations
 
 import logging
-import threading
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
-from kafka import KafkaProducer
-from kafka.errors import KafkaError
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.ingest.edge.front_door.outbox import (
+from services.ingest.edge.front_door.reservations import ReservedKeys
+from services.ingest.edge.writing.outbox import (
     SERVICE,
-    TIMEOUT_S,
     BatchResult,
     Duplicate,
     KeyConflict,
@@ -35,11 +29,9 @@ from services.ingest.edge.front_door.outbox import (
     PendingWrite,
     Written,
 )
-from services.ingest.edge.front_door.reservations import ReservedKeys
+from services.ingest.edge.writing.record_sender import RecordSender, Send, SenderFailpoints
 from shared.runtime.failpoints import Failpoints
 from shared.stream import outputs
-from shared.stream.client import ClientOptions, make_producer
-from shared.stream.kafka_python.producing import discard
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.submission.attribution import unsent_event
 from shared.submission.duplicates import duplicate_event
@@ -50,25 +42,13 @@ from shared.topics.submission_keys import Answer, Conflict, New, Reserved
 
 log = logging.getLogger(__name__)
 
-_RETRY_S: Final = 0.25
-
-
-class Send(Struct):
-    """One record, the items that wait for its acknowledgement, and the outcomes they then get."""
-
-    output: Output
-    result: BatchResult[Message]
-    outcomes: list[Outcome]
-
-    def acknowledge(self) -> None:
-        """Set the outcomes: Kafka has the record."""
-        self.result.outcomes.set_result(self.outcomes)
+FAILPOINTS: Final = SenderFailpoints("ingest.door_sent", "ingest.door_acknowledged")
 
 
 class CopiedSend(Struct):
     """An event to be written with a copy to the topic of this client."""
 
-    send: Send
+    send: Send[Message]
     client: str
 
 
@@ -76,7 +56,7 @@ class Plan(Struct):
     """The steps for a batch: records to send, events to send with a copy, and messages whose
     submission key another message has."""
 
-    sends: list[Send]
+    sends: list[Send[Message]]
     copied: list[CopiedSend]
     conflicts: list[BatchResult[Message]]
 
@@ -124,7 +104,7 @@ def plan_writes(
     return plan
 
 
-def _duplicate(pending: PendingWrite[Message], first_mail_id: str) -> Send:
+def _duplicate(pending: PendingWrite[Message], first_mail_id: str) -> Send[Message]:
     envelope = pending.item.envelope
     event = duplicate_event(unsent_event(envelope, "", envelope.received_at_ms), first_mail_id)
     output = outputs.event(SERVICE, EventType.DUPLICATE, envelope.mail_id, event)
@@ -136,22 +116,18 @@ class MessageWriter:
 
     def __init__(
         self,
-        options: ClientOptions,
+        sender: RecordSender,
         keys: ReservedKeys,
         failpoints: Failpoints,
         events: TransactionalProducer,
         has_client_events: Callable[[str], bool],
     ) -> None:
-        """`events` writes events with their copies; only this writer uses it."""
-        self._options = options
+        """`events` writes events with their copies; only this writer uses it and `sender`."""
+        self._sender = sender
         self._keys = keys
         self._failpoints = failpoints
         self._events = events
         self._has_client_events = has_client_events
-        self._producer: KafkaProducer | None = None
-        self._failed = threading.Event()
-        self.fault = ""
-        self.failed_at_s = 0.0  # time.monotonic() of the fault
 
     def write(self, batch: list[PendingWrite[Message]]) -> list[BatchResult[Message]]:
         """Send a batch. The outcomes are set after Kafka has answered."""
@@ -163,7 +139,7 @@ class MessageWriter:
             if _try_begin(pending, answer)
         ]
         plan = plan_writes(begun, self._has_client_events)
-        self._send(plan.sends)
+        self._sender.send(plan.sends)
         if plan.copied:
             self._commit(plan.copied)
         sends = (*plan.sends, *(copied.send for copied in plan.copied))
@@ -171,25 +147,8 @@ class MessageWriter:
 
     def close(self) -> None:
         """Close the producers."""
-        self._discard()
+        self._sender.close()
         self._events.close()
-
-    def _send(self, sends: Sequence[Send]) -> None:
-        waiting = deque(sends)
-        try:
-            producer = self._ready()
-            while waiting:
-                topic, value, key, headers, _ = waiting[0].output
-                sent = producer.send(topic, value, key, list(headers))
-                send = waiting.popleft()
-                self._failpoints.hit("ingest.door_sent")
-                sent.add_both(self._answered, send)
-        except (KafkaError, AssertionError, RuntimeError) as error:
-            log.warning("front door: Kafka is unavailable", extra={"reason": str(error)})
-            self._note_fault(f"Kafka: {error}")
-            for send in waiting:
-                send.result.set_unknown()
-            time.sleep(_RETRY_S)
 
     def _commit(self, copied: Sequence[CopiedSend]) -> None:
         written: list[Output] = []
@@ -205,38 +164,3 @@ class MessageWriter:
         else:
             for each in copied:
                 each.send.acknowledge()
-
-    def _ready(self) -> Any:
-        if self._failed.is_set():
-            self._discard()
-            self._failed.clear()
-        if self._producer is None:
-            self._producer = make_producer(
-                self._options,
-                None,
-                linger_ms=0,
-                request_timeout_ms=int(TIMEOUT_S * 1000) - 500,
-                delivery_timeout_ms=int(TIMEOUT_S * 1000),
-                max_block_ms=int(TIMEOUT_S * 1000),
-            )
-            self.fault = ""
-        return self._producer
-
-    def _answered(self, send: Send, result: object) -> None:
-        is_lost = isinstance(result, BaseException)
-        if is_lost:
-            self._note_fault(f"Kafka: {result!r}")
-        self._failpoints.hit("ingest.door_acknowledged")
-        if is_lost:
-            send.result.set_unknown()
-        else:
-            send.acknowledge()
-
-    def _note_fault(self, fault: str) -> None:
-        self.fault, self.failed_at_s = fault, time.monotonic()
-        self._failed.set()
-
-    def _discard(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            discard(producer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from services.ingest.edge.front_door.outbox import SERVICE, BatchResult, PendingWrite, Written
+from services.ingest.edge.writing.outbox import SERVICE, BatchResult, PendingWrite, Written
 from shared.stream import outputs
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.topics.records import EventType, MailEvent

@@ -13,10 +13,10 @@ second 250 is then a new one.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from shared.runtime.clock import monotonic
 from shared.settings.sections import RedisSettings
 from shared.store import client as store
 from shared.store.client import StoreUnavailable
@@ -37,7 +37,7 @@ class ReservedKeys:
 
     def __init__(self, redis: RedisSettings) -> None:
         client = store.connect(
-            redis.url,
+            redis,
             decode_responses=False,
             socket_timeout=TIMEOUT_S,
             socket_connect_timeout=TIMEOUT_S,
@@ -58,7 +58,7 @@ class ReservedKeys:
         self, ask: Callable[[Sequence[Claim]], Sequence[Answer]], messages: Sequence[Message]
     ) -> Sequence[Answer]:
         unknown = [NEW] * len(messages)
-        now = time.monotonic()
+        now = monotonic()
         if now < self._paused_until:
             return unknown
         try:

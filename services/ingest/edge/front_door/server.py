@@ -1,55 +1,51 @@
-"""The SMTP front door, a submission server (RFC 6409): listens, keeps and closes the connections.
+"""The SMTP front door, a submission server (RFC 6409): an SmtpServer that takes clients' mail.
 
-Runs on a uvloop event loop in a thread of its own, beside the thread that reads the intakes.
+Owns: what the front door writes to and where its readiness comes from. Does not own: listening and
+closing (smtp_server/server.py), the answers (session_policy.py).
 
 Guarantees: a 250 after DATA is sent only after Kafka has acknowledged the message. While Kafka is
-unavailable the reply is 451 within outbox.TIMEOUT_S. After a stop nothing new is accepted; pending
-messages are completed and answered, all other connections get a 421.
+unavailable the reply is 451 within outbox.TIMEOUT_S.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-import uvloop
+from msgspec import Struct
 
-from services.ingest.core.smtp_server.connection_limiter import (
-    ConnectionLimiter,
-    ConnectionSlot,
-)
 from services.ingest.core.smtp_server.rates import FailedLogins, Rate
 from services.ingest.edge.front_door.configuration import (
     client_limits,
-    connection_limits,
     load_certificates,
     server_options,
+    server_plan,
     time_limits,
 )
 from services.ingest.edge.front_door.context import (
+    TURNED_AWAY,
     FrontDoorContext,
     HeldBytes,
     register_metrics,
 )
-from services.ingest.edge.front_door.mail_ids import MailIds
-from services.ingest.edge.front_door.message_writer import MessageWriter
-from services.ingest.edge.front_door.outbox import Outbox
+from services.ingest.edge.front_door.message_writer import FAILPOINTS, MessageWriter
 from services.ingest.edge.front_door.password_verifier import PasswordVerifier
 from services.ingest.edge.front_door.refusal_writer import RefusalWriter
 from services.ingest.edge.front_door.reservations import ReservedKeys
 from services.ingest.edge.front_door.session_policy import SessionPolicy
 from services.ingest.edge.front_door.withdrawals import Withdrawals
-from services.ingest.edge.smtp_server.connection import SmtpConnection
-from services.ingest.edge.smtp_server.context import Connection, ServerContext
-from services.ingest.edge.smtp_server.listener import OPEN, TURNED_AWAY, Listener
+from services.ingest.edge.smtp_server.certificates import Certificates
+from services.ingest.edge.smtp_server.context import Connections, ServerContext
+from services.ingest.edge.smtp_server.policy import Conversation, Policy
+from services.ingest.edge.smtp_server.server import SmtpServer
+from services.ingest.edge.writing.mail_ids import MailIds
+from services.ingest.edge.writing.outbox import Outbox
+from services.ingest.edge.writing.record_sender import RecordSender
 from services.ingest.settings import IngestSettings
 from shared.mail.headers import scan
 from shared.registry.client import Client
-from shared.runtime.errors import UsageError
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running
@@ -57,147 +53,96 @@ from shared.settings.sections import RedisSettings
 from shared.store.eviction import policy_client, policy_fault
 from shared.stream.kit import StreamKit
 from shared.stream.reachability import cleared_by
-from shared.stream.transactions import TransactionalProducer
-from shared.topics.records import MailEvent, Message
-
-log = logging.getLogger(__name__)
 
 SERVICE: Final = "ingest-door"
 DUPLICATES: Final = "ingest-door-repeats"
-SWEEP_S: Final = 0.5
 
 
-class FrontDoor:
-    """The listening sockets and connections of one process."""
+class Dependencies(Struct, frozen=True):
+    """What the front door is made of; `brokers` is the check of what is written."""
+
+    settings: IngestSettings
+    kit: StreamKit
+    running: Running
+    redis: RedisSettings
+    client_of: Callable[[str], Client | None]
+    brokers: Probe
+
+
+class FrontDoorService:
+    """What is behind the front door's connections. Implements smtp_server.server.Service."""
 
     def __init__(
-        self,
-        settings: IngestSettings,
-        kit: StreamKit,
-        running: Running,
-        *,
-        redis: RedisSettings,
-        client_of: Callable[[str], Client | None],
-        brokers: Probe,
+        self, given: Dependencies, certificates: Certificates, connections: Connections
     ) -> None:
-        """`brokers` is the check of what is written. Raises UsageError for a wrong certificate."""
-        self._settings = settings
-        self._kit = kit
-        self._running = running
-        self._redis = redis
-        self._client_of = client_of
-        self._brokers = brokers
-        self._certificates = load_certificates(settings)
-        self._connections: set[Connection] = set()
-        self._limiter = ConnectionLimiter(connection_limits(settings))
-        self._listener: Listener | None = None
-        self._thread = threading.Thread(target=self._run, name="front-door")
-        self._started = threading.Event()
-        self._fault: BaseException | None = None
-        self.is_draining = False
+        kit, client_of = given.kit, given.client_of
+        self._certificates = certificates
 
-    def start(self) -> None:
-        """Start listening. Raises UsageError if that is not possible."""
-        self._thread.start()
-        self._started.wait()
-        if isinstance(self._fault, UsageError):
-            raise self._fault
+        def has_client_events(name: str) -> bool:
+            client = client_of(name)
+            return client is not None and client.own_events
 
-    def close(self) -> None:
-        """Wait until everything is answered and closed. Raises the error that ended the server."""
-        self._thread.join()
-        if self._fault is not None:
-            raise self._fault
-
-    def add(self, connection: Connection) -> None:
-        """Add a connection that was opened."""
-        self._connections.add(connection)
-
-    def remove(self, connection: Connection) -> None:
-        """Remove a connection that was closed."""
-        self._connections.discard(connection)
-
-    # -- inside
-
-    def _run(self) -> None:
-        try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(self._serve())
-        except BaseException as error:
-            self._fault = error
-            self._running.stop.set("the front door failed")
-        finally:
-            self._started.set()
-
-    async def _serve(self) -> None:
-        writer = MessageWriter(
-            self._kit.options,
-            ReservedKeys(self._redis),
-            self._kit.failpoints,
-            self._producer(DUPLICATES),
-            self._has_client_events,
+        self._sender = RecordSender("front door", kit.options, kit.failpoints, FAILPOINTS)
+        self._writer = MessageWriter(
+            self._sender,
+            ReservedKeys(given.redis),
+            kit.failpoints,
+            kit.producer(DUPLICATES, Failpoints.none()),
+            has_client_events,
         )
-        refusal_writer = RefusalWriter(self._producer(SERVICE), self._has_client_events)
-        withdrawals = Withdrawals(ReservedKeys(self._redis))
-        messages = Outbox("door-messages", writer.write, withdrawals.withdraw)
-        refusals = Outbox("door-refusals", refusal_writer.write)
-        passwords = PasswordVerifier()
-        context = self._context(messages, refusals, passwords)
-        health = self._running.health
-        health.add_ready(
-            "front_door", cleared_by(self._brokers, lambda: (writer.fault, writer.failed_at_s))
+        self._refusal_writer = RefusalWriter(
+            kit.producer(SERVICE, Failpoints.none()), has_client_events
         )
-        policy = Probe("redis policy", partial(policy_fault, policy_client(self._redis.url)))
-        policy.start()
-        health.add_ready("redis_policy", policy.fault)
-        self._running.counters.watch(OPEN, lambda: float(self._limiter.count))
-        self._listener = Listener(
-            context.server,
-            self._limiter,
-            self._settings.smtp_proxies,
-            partial(_connection, context),
+        withdrawals = Withdrawals(ReservedKeys(given.redis))
+        self._messages = Outbox("door-messages", self._writer.write, withdrawals.withdraw)
+        self._refusals = Outbox("door-refusals", self._refusal_writer.write)
+        self._passwords = PasswordVerifier()
+        self._redis_policy = Probe(
+            "redis policy", partial(policy_fault, policy_client(given.redis))
         )
-        try:
-            self._listen(self._listener)
-            self._started.set()
-            sweeper = asyncio.create_task(self._sweep())
-            await self._running.stop.wait_async()
-            await self._drain()
-            sweeper.cancel()
-        finally:
-            await asyncio.gather(messages.close(), refusals.close())
-            self._end_all()
-            writer.close()
-            refusal_writer.close()
-            passwords.close()
-            await asyncio.to_thread(policy.close)
+        self._redis_policy.start()
+        self._add_checks(given)
+        self._context = self.make_context(given, connections)
 
-    def _producer(self, name: str) -> TransactionalProducer:
-        return self._kit.producer(name, Failpoints.none())
+    @property
+    def context(self) -> ServerContext:
+        """What the connections share."""
+        return self._context.server
 
-    def _has_client_events(self, name: str) -> bool:
-        client = self._client_of(name)
-        return client is not None and client.own_events
+    def new_policy(self, conversation: Conversation) -> Policy:
+        """Return the policy of a new connection."""
+        return SessionPolicy(self._context, conversation)
 
-    def _context(
-        self,
-        messages: Outbox[Message],
-        refusals: Outbox[tuple[str, MailEvent]],
-        passwords: PasswordVerifier,
-    ) -> FrontDoorContext:
-        settings, counters = self._settings, self._running.counters
+    def refresh(self) -> None:
+        """Take up a changed certificate."""
+        self._certificates.refresh()
+
+    async def settle(self) -> None:
+        """Wait until every pending message is answered."""
+        await asyncio.gather(self._messages.close(), self._refusals.close())
+
+    async def close(self) -> None:
+        """Close the producers and the other threads."""
+        self._writer.close()
+        self._refusal_writer.close()
+        self._passwords.close()
+        await asyncio.to_thread(self._redis_policy.close)
+
+    def make_context(self, given: Dependencies, connections: Connections) -> FrontDoorContext:
+        """Compose what the connections share."""
+        settings, counters = given.settings, given.running.counters
         server = ServerContext(
             options=server_options(settings),
             limits=time_limits(settings),
             tls=lambda: self._certificates.context,
             turned_away=counters.counter(TURNED_AWAY),
-            connections=self,
+            connections=connections,
         )
         return FrontDoorContext(
             server=server,
             limits=client_limits(settings),
-            client_of=self._client_of,
-            passwords=passwords,
+            client_of=given.client_of,
+            passwords=self._passwords,
             failures=FailedLogins(
                 settings.smtp_max_failed_logins,
                 settings.smtp_max_failed_logins_per_address,
@@ -205,54 +150,27 @@ class FrontDoor:
             ),
             rate=Rate(),
             held=HeldBytes(),
-            messages=messages,
-            refusals=refusals,
+            messages=self._messages,
+            refusals=self._refusals,
             scan=partial(scan, code_header=settings.code_header.lower().encode()),
             new_mail_id=MailIds().make,
-            clock=self._running.clock,
+            clock=given.running.clock,
             metrics=register_metrics(counters),
-            failpoints=self._kit.failpoints,
+            failpoints=given.kit.failpoints,
         )
 
-    def _listen(self, listener: Listener) -> None:
-        settings = self._settings
-        for is_implicit, addresses in (
-            (False, settings.smtp_listen),
-            (True, settings.smtps_listen),
-        ):
-            for address in addresses:
-                host, _, port = address.rpartition(":")
-                try:
-                    is_shared = settings.smtp_shared_ports
-                    listener.listen(host.strip("[]"), int(port), is_implicit, is_shared)
-                except (OSError, OverflowError) as error:
-                    name = "smtps_listen" if is_implicit else "smtp_listen"
-                    raise UsageError(f"ingest.{name}: {address}: {error}") from None
-                log.info("front door listens", extra={"address": address, "tls": is_implicit})
-
-    async def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(SWEEP_S)
-            self._certificates.refresh()
-            now = loop.time()
-            for connection in list(self._connections):
-                connection.sweep(now)
-
-    async def _drain(self) -> None:
-        self.is_draining = True
-        if self._listener is not None:
-            self._listener.close()
-        for connection in list(self._connections):
-            if not connection.is_storing:
-                connection.end()
-
-    def _end_all(self) -> None:
-        for connection in list(self._connections):
-            connection.end()
+    def _add_checks(self, given: Dependencies) -> None:
+        health, sender = given.running.health, self._sender
+        fault = cleared_by(given.brokers, lambda: (sender.fault, sender.failed_at_s))
+        health.add_ready("front_door", fault)
+        health.add_ready("redis_policy", self._redis_policy.fault)
 
 
-def _connection(
-    context: FrontDoorContext, slot: ConnectionSlot, is_implicit: bool
-) -> SmtpConnection:
-    return SmtpConnection(context.server, slot, partial(SessionPolicy, context), is_implicit)
+NewService = Callable[[Dependencies, Certificates, Connections], FrontDoorService]
+
+
+def front_door(given: Dependencies, new_service: NewService = FrontDoorService) -> SmtpServer:
+    """Compose the front door. Raises UsageError for a wrong certificate."""
+    certificates = load_certificates(given.settings)
+    service = partial(new_service, given, certificates)
+    return SmtpServer(server_plan(given.settings), given.running, service)

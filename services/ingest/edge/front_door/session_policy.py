@@ -15,14 +15,14 @@ from services.ingest.core.front_door.policy import Arrival, Peer
 from services.ingest.core.smtp_server import replies
 from services.ingest.edge.front_door.context import FrontDoorContext
 from services.ingest.edge.front_door.login_policy import LoginPolicy
-from services.ingest.edge.front_door.outbox import (
+from services.ingest.edge.smtp_server.policy import Conversation
+from services.ingest.edge.writing.outbox import (
     Duplicate,
     KeyConflict,
     Outcome,
     Unknown,
     Written,
 )
-from services.ingest.edge.smtp_server.policy import Conversation
 from shared.smtp.events import (
     Content,
     Data,
@@ -51,6 +51,10 @@ class SessionPolicy:
     def judge(self, event: ServerEvent) -> Reply | None:
         """Return the reply to an event, None if it follows later."""
         return self._JUDGES[type(event)](self, event)
+
+    def judge_growth(self, size_bytes: int) -> Reply | None:
+        """Accept it: the bytes of the largest message were held at DATA."""
+        return None
 
     def connection_lost(self) -> None:
         """Release the held bytes; a message that is being stored keeps its own."""

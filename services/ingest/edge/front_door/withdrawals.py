@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from services.ingest.edge.front_door.outbox import UNKNOWN, Outcome, PendingWrite, Written
 from services.ingest.edge.front_door.reservations import ReservedKeys
+from services.ingest.edge.writing.outbox import UNKNOWN, Outcome, PendingWrite, Written
 from shared.topics import ids
 from shared.topics.records import Message
 from shared.topics.submission_keys import Answer, Duplicate

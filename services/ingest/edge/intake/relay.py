@@ -12,7 +12,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from services.ingest.core.intake.kafka_record import Reading, read, undecodable
+from services.ingest.core.intake.kafka_record import read, undecodable
+from services.ingest.core.intake.record_values import Reading
 from services.ingest.core.intake.submission import Refusal, Scan, Submission, accept, received_rows
 from shared.mail.headers import scan
 from shared.registry.lookup import Clients, find_clients, require_whole

@@ -11,8 +11,8 @@ import re
 from typing import Final
 
 from shared.settings.sections import KafkaSettings
-from shared.stream.client import make_admin
-from shared.stream.topic_configs import align
+from shared.stream.client import client_options, make_admin
+from shared.stream.topic_configs import Wanted, align
 from shared.topics.configs import Configs
 from shared.topics.names import INTAKE_PATTERN, configs_of
 
@@ -24,12 +24,13 @@ class IntakeTopics:
     """The intake topics seen so far, by their ids."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
-        self._kafka = kafka
+        self._options = client_options(kafka, "intake-topics")
+        self._wanted = Wanted.of(kafka)
         self._seen: set[object] = set()
 
     def look(self) -> str:
         """Align the topics that were not seen before. Raises KafkaError; always returns ""."""
-        admin = make_admin(self._kafka.bootstrap, _TIMEOUT_MS, bootstrap_timeout_ms=_TIMEOUT_MS)
+        admin = make_admin(self._options, _TIMEOUT_MS, bootstrap_timeout_ms=_TIMEOUT_MS)
         try:
             found = {
                 topic["name"]: topic["topic_id"]
@@ -41,7 +42,7 @@ class IntakeTopics:
                 configs = configs_of(name)
                 if topic_id not in self._seen and configs is not None:
                     new[name] = configs
-            align(admin, new, self._kafka.topic_configs)
+            align(admin, new, self._wanted)
             self._seen.update(found[name] for name in new)
         finally:
             admin.close()

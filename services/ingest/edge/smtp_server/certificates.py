@@ -12,6 +12,7 @@ import ssl
 from pathlib import Path
 from typing import Final
 
+from services.ingest.settings import IngestSettings
 from shared.runtime.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -24,16 +25,16 @@ _OLDEST: Final = ssl.TLSVersion.TLSv1_2
 class Certificates:
     """The TLS context of a certificate file and its key file, both PEM."""
 
-    def __init__(self, certificate: str, key: str) -> None:
-        """Raises UsageError if the files cannot be used."""
+    def __init__(self, certificate: str, key: str, settings: str) -> None:
+        """`settings` names the files' settings. Raises UsageError if they cannot be used."""
         self._paths = (Path(certificate), Path(key))
         try:
             self._stamp = self._look()
             self.context = self._load()
         except (OSError, ssl.SSLError) as error:
             raise UsageError(
-                f"ingest.tls_certificate_file, ingest.tls_key_file: {error}; expected a"
-                " certificate chain and its private key in PEM"
+                f"{settings}: {error}; they"
+                " must hold a certificate chain and its private key in PEM"
             ) from None
 
     def refresh(self) -> None:
@@ -58,3 +59,13 @@ class Certificates:
         context.minimum_version = _OLDEST
         context.load_cert_chain(*map(str, self._paths))
         return context
+
+
+def load_pair(settings: IngestSettings, certificate: str, key: str) -> Certificates | None:
+    """Load the files that these two settings name; None if neither is set. Raises UsageError."""
+    paths = getattr(settings, certificate), getattr(settings, key)
+    if not any(paths):
+        return None
+    if not all(paths):
+        raise UsageError(f"ingest.{certificate} and ingest.{key} must be set together")
+    return Certificates(*paths, f"ingest.{certificate}, ingest.{key}")

@@ -47,8 +47,9 @@ class SmtpConnection(asyncio.Protocol):
         self._server = server
         self._loop = asyncio.get_running_loop()
         self.slot = slot
-        if not server.options.requires_auth:
-            slot.mark_identified()  # nobody has to log in
+        self._needs_login = server.options.requires_auth
+        if not self._needs_login:
+            slot.mark_identified()
         options = replace(server.options, is_secure=True) if is_implicit else server.options
         self.session = ServerSession(options)
         self._transport = SmtpTransport(self.session, self._run)
@@ -77,6 +78,10 @@ class SmtpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._transport.receive(data)
+        if self.session.state is CONTENT and not self.is_storing:
+            refusal = self._policy.judge_growth(self.session.unread_bytes)
+            if refusal is not None:
+                self.end(refusal)
 
     def pause_writing(self) -> None:
         self._transport.pause_writing()
@@ -188,7 +193,7 @@ class SmtpConnection(asyncio.Protocol):
         # There is output: a command or a message was complete. The login deadline stays as it is.
         session = self.session
         has_written = self._transport.write()
-        if has_written and session.authenticated_as and session.state is not CONTENT:
+        if has_written and self._is_identified() and session.state is not CONTENT:
             self._deadline = self._loop.time() + self._server.limits.idle_timeout_s
         if session.refused != self.slot.errors:
             self._count_errors(session.refused)
@@ -205,7 +210,10 @@ class SmtpConnection(asyncio.Protocol):
     def _timeout_reply(self) -> Reply:
         if self.session.state is CONTENT:
             return replies.SLOW
-        return replies.IDLE if self.session.authenticated_as else replies.NO_LOGIN
+        return replies.IDLE if self._is_identified() else replies.NO_LOGIN
+
+    def _is_identified(self) -> bool:
+        return not self._needs_login or bool(self.session.authenticated_as)
 
     # -- TLS
 

@@ -35,7 +35,6 @@ from services.ingest.core.smtp_server.connection_limiter import (
 )
 from services.ingest.core.smtp_server.rates import is_listed, plain_address
 from services.ingest.edge.smtp_server.context import ServerContext
-from shared.runtime.telemetry import Metric
 from shared.smtp.reply import Reply, encode_reply
 
 log = logging.getLogger(__name__)
@@ -54,16 +53,7 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 # "Every address" includes IPv6 addresses, also on a machine without IPv6.
 _NOT_HERE: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
-TURNED_AWAY: Final = Metric(
-    "sluice_ingest_door_turned_away",
-    "Connections ended at a limit, in a handshake or at a proxy header.",
-    ("reason",),
-)
-OPEN: Final = Metric(
-    "sluice_ingest_door_connections",
-    "Open SMTP connections, including those in a TLS handshake.",
-)
-# Reasons beside the limits.
+# Reasons to turn a connection away, beside the limits.
 HEADER: Final = "proxy header"
 HANDSHAKE: Final = "handshake"
 
@@ -97,12 +87,13 @@ class Listener:
         self._listening: list[socket.socket] = []
         self._pending: set[asyncio.Task[None]] = set()
 
-    def listen(self, host: str, port: int, is_implicit: bool, is_shared: bool = False) -> None:
-        """Listen on every address of `host` ("": all) that there is. Raises OSError.
+    def listen(self, host: str, port: int, is_implicit: bool, is_shared: bool = False) -> list[str]:
+        """Listen on every address of `host` ("": all) that there is; return them, as address:port.
 
-        `is_shared`: other processes may listen on the same address beside this one.
+        `is_shared`: other processes may listen on the same address beside this one. For port 0
+        the system picks a free port for each. Raises OSError.
         """
-        missing, has_one = None, False
+        missing, bound = None, []
         found = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
@@ -116,9 +107,11 @@ class Listener:
                 continue
             self._listening.append(sock)
             self._loop.add_reader(sock, self._accept, sock, is_implicit)
-            has_one = True
-        if missing is not None and not has_one:
+            address, number, *_ = sock.getsockname()
+            bound.append(f"[{address}]:{number}" if ":" in address else f"{address}:{number}")
+        if missing is not None and not bound:
             raise missing
+        return bound
 
     def close(self) -> None:
         """Stop accepting, and close connections that are not served yet."""

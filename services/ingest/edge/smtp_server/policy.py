@@ -1,4 +1,4 @@
-"""What an SMTP connection asks of whoever decides about its commands.
+"""The interface between an SMTP connection and the policy that decides about its commands.
 
 The connection (connection.py) owns the protocol, the time limits and TLS. A policy owns the
 replies: it accepts or refuses logins, senders, recipients and messages.
@@ -25,6 +25,10 @@ class Policy(Protocol):
 
     def judge(self, event: ServerEvent) -> Reply | None:
         """Return the reply to an event, or None if `Conversation.answer` follows later."""
+        ...
+
+    def judge_growth(self, size_bytes: int) -> Reply | None:
+        """Judge a message of which this much has arrived; a reply ends the connection."""
         ...
 
     def connection_lost(self) -> None:

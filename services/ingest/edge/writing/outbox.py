@@ -1,12 +1,12 @@
-"""Passes messages from the front door's event loop to Kafka, and the results back.
+"""Passes messages from a door's event loop to Kafka, and the results back.
 
-There are two outboxes: accepted messages (message_writer.py) and refusals (refusal_writer.py).
+The front door has two outboxes, for accepted messages and for refusals; the bounce door has one.
 Each has a thread of its own, because kafka-python blocks while it has no metadata.
 
 Guarantees: `done` is called exactly once, on the loop: with Written only after Kafka has
 acknowledged the record (acks=all) or validate has read it, with Unknown after TIMEOUT_S and the
 time that withdrawing takes. After Unknown nobody knows whether the record was written: the client
-gets 451 and submits the message again. If the process dies before the acknowledgement, the client
+gets 451 and sends the message again. If the process dies before the acknowledgement, the client
 has had no 250.
 """
 
@@ -17,13 +17,14 @@ import contextlib
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
+
+from shared.runtime.clock import monotonic
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class PendingWrite(Generic[T]):
     __slots__ = ("_is_given_up", "_lock", "_mail_id", "deadline", "done", "item")
 
     def __init__(self, item: T, done: Done, deadline: float) -> None:
-        """`deadline`: when it is given up, in seconds of time.monotonic()."""
+        """`deadline`: when it is given up, in seconds of monotonic()."""
         self.item = item
         self.done: Done | None = done
         self.deadline = deadline
@@ -124,7 +125,7 @@ class BatchResult(Generic[T]):
             self.outcomes.set_result(outcomes)
 
     def set_unknown(self) -> None:
-        """Nobody knows whether these were written."""
+        """Record that it is unknown whether these were written."""
         self.outcomes.set_result(_all_unknown(self.pending))
 
 
@@ -160,7 +161,7 @@ class Outbox(Generic[T]):
         self._queue: queue.SimpleQueue[list[PendingWrite[T]] | None] = queue.SimpleQueue()
         self._gathered: list[PendingWrite[T]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._is_due = False  # what is gathered has waited LINGER_S
+        self._is_due = False  # the gathered messages have waited LINGER_S
         self._open: dict[PendingWrite[T], None] = {}
         self._emptied: asyncio.Future[None] | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -174,7 +175,7 @@ class Outbox(Generic[T]):
 
     def put(self, item: T, done: Done) -> None:
         """Have an item written; call on the loop."""
-        pending = PendingWrite(item, done, time.monotonic() + TIMEOUT_S)
+        pending = PendingWrite(item, done, monotonic() + TIMEOUT_S)
         self._open[pending] = None
         self._gathered.append(pending)
         if len(self._gathered) == 1:
@@ -231,7 +232,7 @@ class Outbox(Generic[T]):
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
-            now, late = time.monotonic(), []
+            now, late = monotonic(), []
             for pending in self._open:
                 if pending.deadline > now:
                     break
@@ -274,13 +275,21 @@ class Outbox(Generic[T]):
                     self._queue.put(None)
                     break
                 batch += more
-            now = time.monotonic()
+            now = monotonic()
             # An item past its deadline was answered with 451 and must not be written.
             batch = [pending for pending in batch if pending.deadline > now]
             if not batch:
                 continue
-            for result in self._write(batch):
+            for result in self._written(batch):
                 result.outcomes.add_done_callback(partial(self._report, result.pending))
+
+    def _written(self, batch: list[PendingWrite[T]]) -> list[BatchResult[T]]:
+        try:
+            return list(self._write(batch))
+        except Exception:
+            # The thread must survive: without it everything is answered with 451 for good.
+            log.exception("a batch was not written")
+            return [BatchResult(batch, _all_unknown(batch))]
 
     def _report(
         self, batch: Sequence[PendingWrite[T]], outcomes: Future[Sequence[Outcome]]

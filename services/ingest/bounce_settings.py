@@ -1,0 +1,123 @@
+"""The settings of the bounce door, a part of the section `ingest`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from shared.settings.addresses import PATH, ListenAddress, Network, own_name_fault
+from shared.topics.names import INTAKE_MAX_RECORD_BYTES
+
+# A record of mail.returned is the message, with less than this around it.
+_RECORD_ROOM_BYTES: Final = 65_536
+MOST_MESSAGE_BYTES: Final = INTAKE_MAX_RECORD_BYTES - _RECORD_ROOM_BYTES
+
+
+class BounceDoorSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Taking returned mail by SMTP."""
+
+    bounce_listen: Annotated[
+        tuple[ListenAddress, ...],
+        Meta(
+            max_length=16,
+            description="Addresses on which the bounce door listens for returned mail: `host:port`"
+            " each (port 25 in production). Empty: no bounce door.",
+        ),
+    ] = ()
+    bounce_proxies: Annotated[
+        tuple[Network, ...],
+        Meta(
+            max_length=64,
+            description="Load balancers before the bounce door, as `smtp_proxies`.",
+        ),
+    ] = ()
+    bounce_host_name: Annotated[
+        str,
+        Meta(
+            extra={"expected": "a host name", "check": own_name_fault},
+            description="The bounce door's name in the MX records, sent in the greeting. Empty:"
+            " `smtp_host_name`.",
+        ),
+    ] = ""
+    bounce_tls_certificate_file: Annotated[
+        str,
+        Meta(
+            extra=PATH,
+            description="PEM file of the bounce door's certificate chain; reloaded on change."
+            " Empty: that of the front door; without one STARTTLS is not offered.",
+        ),
+    ] = ""
+    bounce_tls_key_file: Annotated[
+        str, Meta(extra=PATH, description="PEM file of the private key of that certificate.")
+    ] = ""
+    bounce_postmaster: Annotated[
+        str,
+        Meta(
+            pattern=r"^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)?\Z",
+            extra={"expected": "the name of a client"},
+            description="Client that gets mail to `postmaster` without a domain, and to"
+            " `postmaster@` and `abuse@` the bounce door's own name. Empty: it is refused.",
+        ),
+    ] = ""
+    bounce_max_message_bytes: Annotated[
+        int,
+        Meta(ge=65_536, le=MOST_MESSAGE_BYTES, description="Largest returned message."),
+    ] = 5_242_880
+    bounce_max_connections: Annotated[
+        int, Meta(ge=1, le=100_000, description="Most open connections of the bounce door.")
+    ] = 1_000
+    bounce_max_connections_per_address: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="Most open connections from one address (an IPv6 /64).",
+        ),
+    ] = 50
+    bounce_new_connections_per_minute: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Most new connections per minute from one address (an IPv6 /64); 0: no"
+            " limit.",
+        ),
+    ] = 600
+    bounce_errors_per_address_per_minute: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Refused commands and recipients per minute from one address (an IPv6"
+            " /64); after these the reply to further ones and to new connections is 421; 0: no"
+            " limit. The limit within one session is 20 in all.",
+        ),
+    ] = 600
+    bounce_messages_per_minute_per_address: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000_000,
+            description="Most messages per minute from one address (an IPv6 /64); 0: no limit.",
+        ),
+    ] = 6_000
+    bounce_messages_per_minute_per_client: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000_000,
+            description="Most recipients per minute at the sending domain of one client; 0: no"
+            " limit.",
+        ),
+    ] = 0
+    bounce_max_held_bytes: Annotated[
+        int,
+        Meta(
+            ge=4 * INTAKE_MAX_RECORD_BYTES,
+            le=1_099_511_627_776,
+            description="Most bytes of returned messages being received or stored, counted once"
+            " per recipient; above this limit, or above a quarter of it from one address or half"
+            " of it for one client, the reply to DATA is 451.",
+        ),
+    ] = 256 * 1024 * 1024

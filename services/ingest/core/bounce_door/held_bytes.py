@@ -1,0 +1,107 @@
+"""Bounds the memory for messages that the bounce door receives or stores. Pure.
+
+Without a login a peer has only its address, and a client only the recipients: neither may take all
+the memory. One address holds at most a quarter of it, one client at most half. Bytes are held as
+they arrive, not for the largest message: nearly all returned mail is small. A message that is being
+stored counts once per recipient, because each gets a record of its own; while it arrives it is one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+# A message's bytes are held in steps of this size.
+STEP_BYTES: Final = 65_536
+_SHARES_OF_ADDRESS: Final = 4
+_SHARES_OF_CLIENT: Final = 2
+
+
+class HeldBytes:
+    """The bytes held by all connections of one door."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.total_bytes = 0
+        self.by_address: Counter[str] = Counter()
+        self.by_client: Counter[str] = Counter()
+
+
+class Hold:
+    """What one connection holds for the message that it receives or stores."""
+
+    __slots__ = ("_address", "_clients", "_copies", "_held", "size_bytes")
+
+    def __init__(self, held: HeldBytes, address: str) -> None:
+        """`address` is the key under which the peer is counted."""
+        self._held = held
+        self._address = address
+        self._clients: Counter[str] = Counter()
+        self._copies = 0
+        self.size_bytes = 0
+
+    def try_begin(self, clients: Sequence[str]) -> bool:
+        """Hold the first step of a message with one recipient of each of these clients."""
+        self.release()
+        # While it arrives there is one copy of it, whose share each client has.
+        self._clients = Counter(set(clients))
+        self._copies = 1
+        return self.try_resize(STEP_BYTES)
+
+    def try_store(self, size_bytes: int, clients: Sequence[str]) -> bool:
+        """Hold a whole message, once per recipient; False, and no change, if it is too much."""
+        before = (self._clients, self._copies, self.size_bytes)
+        self._add(-self.size_bytes)
+        self._clients, self._copies, self.size_bytes = Counter(clients), len(clients), 0
+        if self.try_resize(size_bytes):
+            return True
+        self._clients, self._copies, self.size_bytes = before
+        self._add(self.size_bytes)
+        return False
+
+    def try_resize(self, size_bytes: int) -> bool:
+        """Hold this much of the message instead; False, and no change, if it would be too much."""
+        more = size_bytes - self.size_bytes
+        if more > 0 and not self._has_room(more):
+            return False
+        self._add(more)
+        self.size_bytes = size_bytes
+        return True
+
+    def release(self) -> None:
+        """Hold nothing."""
+        self._add(-self.size_bytes)
+        self.size_bytes = 0
+        self._clients = Counter()
+        self._copies = 0
+
+    def _has_room(self, more: int) -> bool:
+        held, whole = self._held, more * self._copies
+        most = held.most_bytes
+        return (
+            held.total_bytes + whole <= most
+            and held.by_address[self._address] + whole <= most // _SHARES_OF_ADDRESS
+            and all(
+                held.by_client[client] + more * count <= most // _SHARES_OF_CLIENT
+                for client, count in self._clients.items()
+            )
+        )
+
+    def _add(self, more: int) -> None:
+        held, whole = self._held, more * self._copies
+        held.total_bytes += whole
+        _change(held.by_address, self._address, whole)
+        for client, count in self._clients.items():
+            _change(held.by_client, client, more * count)
+
+
+def _change(counts: Counter[str], key: str, more: int) -> None:
+    counts[key] += more
+    if counts[key] <= 0:
+        del counts[key]  # so that the counts hold nothing of peers that have gone
+
+
+def steps_of(size_bytes: int) -> int:
+    """Round up to whole steps."""
+    return -(-size_bytes // STEP_BYTES) * STEP_BYTES

@@ -1,0 +1,140 @@
+"""Which recipients the bounce door takes mail for, and what their records say. Pure.
+
+| recipient | answer |
+| --- | --- |
+| a return path of a sending domain | accepted if its HMAC is right and it has not expired |
+| `postmaster`, `abuse` at a sending domain | accepted |
+| any other address at a sending domain | accepted: replies and auto-replies to From addresses |
+| `postmaster` without a domain or at the door's own name, `abuse` there | accepted for one client |
+| anything else | refused: the door relays nothing |
+
+Owns: this table and the refusals. Does not own: the form of a return path (shared/mail/verp.py),
+the keys, limits. Guarantees: a local part that begins like a return path is never accepted as an
+ordinary address; a forged one is refused before the address is parsed any further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+
+from shared.mail import verp
+from shared.mail.address import ParsedAddress, parse_path
+from shared.mail.domains import normalise
+from shared.mail.verp import Keys, ReturnPath
+from shared.registry.client import Client
+from shared.smtp.reply import Reply
+from shared.topics.records import ReturnAddressKind, Returned
+
+
+class Refusal(StrEnum):
+    """The reason why a recipient is refused."""
+
+    FORGED = "forged"
+    EXPIRED = "expired"
+    RELAYING = "relaying"
+    SYNTAX = "syntax"
+    POSTMASTER = "postmaster"
+
+
+REPLIES: Final = {
+    Refusal.FORGED: Reply(550, "5.1.1", "No such return path"),
+    Refusal.EXPIRED: Reply(550, "5.1.1", "This return path has expired"),
+    Refusal.RELAYING: Reply(550, "5.7.1", "Relaying denied: no mail is taken for this domain"),
+    Refusal.SYNTAX: Reply(550, "5.1.3", "Not a valid address"),
+    Refusal.POSTMASTER: Reply(550, "5.1.1", "Write to postmaster@ the domain in question"),
+}
+_ROLES: Final = {
+    "postmaster": ReturnAddressKind.POSTMASTER,
+    "abuse": ReturnAddressKind.ABUSE,
+}
+
+
+class Known(Struct, frozen=True):
+    """What recipients are judged by. `keys` None: no return path can be verified.
+
+    `host` is the door's own name; mail to its postmaster is that of the client `postmaster`.
+    """
+
+    client_of_domain: Callable[[str], Client | None]
+    keys: Keys | None
+    today: int
+    days_valid: int
+    host: str = ""
+    postmaster: Client | None = None
+
+
+class Accepted(Struct, frozen=True):
+    """A recipient for which mail is taken, in normal form, and its return path if it is one."""
+
+    client: Client
+    address: str
+    kind: ReturnAddressKind
+    path: ReturnPath | None = None
+
+
+def judge_recipient(address: str, known: Known) -> Accepted | Refusal:
+    """Judge the recipient of a RCPT command."""
+    local, at, domain = address.rpartition("@")
+    if not at:
+        return _own_postmaster(address, known)
+    domain = domain.lower() if domain.isascii() else normalise(domain)
+    client = known.client_of_domain(domain)
+    if client is None:
+        return _own_postmaster(local, known) if domain == known.host else Refusal.RELAYING
+    if verp.is_return_path(local):
+        return _return_path(client, local, domain, known)
+    parsed = parse_path(address)
+    if not isinstance(parsed, ParsedAddress):
+        return Refusal.SYNTAX
+    if verp.is_return_path(parsed.local):  # it was quoted
+        return _return_path(client, parsed.local, domain, known)
+    kind = _ROLES.get(parsed.local.lower(), ReturnAddressKind.FROM)
+    return Accepted(client, parsed.address, kind)
+
+
+def returned(accepted: Accepted, return_id: str, sender: str, at_ms: int, peer: str) -> Returned:
+    """Return what the record of a message to this recipient says."""
+    path, client = accepted.path, accepted.client
+    if path is None:
+        return Returned(
+            return_id, client.name, accepted.address, sender, at_ms, accepted.kind, peer
+        )
+    mailing = client.mailings.get(path.mailing)
+    return Returned(
+        return_id=return_id,
+        client=client.name,
+        recipient=accepted.address,
+        sender=sender,
+        received_at_ms=at_ms,
+        address_kind=accepted.kind,
+        peer=peer,
+        mailing_id=mailing.mailing_id if mailing is not None else "",
+        sub_client=mailing.sub_client if mailing is not None else "",
+        mail_id=path.mail_id,
+        recipient_hash=path.recipient,
+    )
+
+
+def _return_path(client: Client, local: str, domain: str, known: Known) -> Accepted | Refusal:
+    if known.keys is None:
+        return Refusal.FORGED
+    path = verp.verify(
+        known.keys, client.name, local, today=known.today, days_valid=known.days_valid
+    )
+    if isinstance(path, verp.Refused):
+        return Refusal(path.value)
+    return Accepted(client, f"{local.lower()}@{domain}", ReturnAddressKind.RETURN_PATH, path)
+
+
+def _own_postmaster(local: str, known: Known) -> Accepted | Refusal:
+    """Judge a recipient of the door itself (RFC 5321, 4.5.1)."""
+    kind = _ROLES.get(local.lower())
+    if kind is None:
+        return Refusal.RELAYING
+    if known.postmaster is None:
+        return Refusal.POSTMASTER
+    return Accepted(known.postmaster, f"{local.lower()}@{known.host}", kind)

@@ -1,0 +1,179 @@
+"""The bounce door, the MX of the sending domains: an SmtpServer that takes returned mail.
+
+Owns: what the bounce door is made of, the keys in force. Does not own: listening and closing
+(smtp_server/server.py), the answers (bounce_policy.py).
+
+Guarantees: a 250 after DATA is sent only after Kafka has acknowledged the records. While Kafka is
+unavailable the reply is 451 within outbox.TIMEOUT_S. Redis is not used.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from msgspec import Struct
+
+from services.ingest.core.bounce_door.held_bytes import HeldBytes
+from services.ingest.core.bounce_door.recipients import Known
+from services.ingest.core.smtp_server.rates import Rate
+from services.ingest.edge.bounce_door.bounce_policy import BouncePolicy
+from services.ingest.edge.bounce_door.configuration import (
+    load_certificates,
+    message_limits,
+    server_options,
+    server_plan,
+    time_limits,
+)
+from services.ingest.edge.bounce_door.context import (
+    TURNED_AWAY,
+    BounceDoorContext,
+    register_metrics,
+)
+from services.ingest.edge.bounce_door.returned_writer import FAILPOINTS, ReturnedWriter
+from services.ingest.edge.smtp_server.certificates import Certificates
+from services.ingest.edge.smtp_server.context import Connections, ServerContext
+from services.ingest.edge.smtp_server.policy import Conversation, Policy
+from services.ingest.edge.smtp_server.server import SmtpServer
+from services.ingest.edge.writing.mail_ids import MailIds
+from services.ingest.edge.writing.outbox import Outbox
+from services.ingest.edge.writing.record_sender import RecordSender
+from services.ingest.settings import IngestSettings
+from shared.mail.verp import day_of
+from shared.registry.client import Client
+from shared.runtime.probe import Probe
+from shared.runtime.service_cli import Running
+from shared.settings.return_keys import KeysFile, load_return_keys
+from shared.settings.sections import ReturnPathSettings
+from shared.stream.kit import StreamKit
+from shared.stream.reachability import cleared_by
+
+log = logging.getLogger(__name__)
+
+
+class Registry(Protocol):
+    """The registered clients."""
+
+    def get(self, name: str) -> Client | None:
+        """Return the client of this name."""
+        ...
+
+    def by_domain(self, domain: str) -> Client | None:
+        """Return the client of this sending domain, in lower-case A-labels."""
+        ...
+
+
+class Dependencies(Struct, frozen=True):
+    """What the bounce door is made of; `brokers` is the check of what is written."""
+
+    settings: IngestSettings
+    return_path: ReturnPathSettings
+    kit: StreamKit
+    running: Running
+    registry: Registry
+    brokers: Probe
+
+
+class Files(Struct, frozen=True):
+    """The files that are followed; None where none is named."""
+
+    certificates: Certificates | None
+    keys: KeysFile | None
+
+
+class BounceDoorService:
+    """What is behind the bounce door's connections. Implements smtp_server.server.Service."""
+
+    def __init__(self, given: Dependencies, files: Files, connections: Connections) -> None:
+        kit = given.kit
+        self._files = files
+        self._sender = RecordSender("bounce door", kit.options, kit.failpoints, FAILPOINTS)
+        self._messages = Outbox("returned-mail", ReturnedWriter(self._sender).write)
+        sender = self._sender
+        fault = cleared_by(given.brokers, lambda: (sender.fault, sender.failed_at_s))
+        given.running.health.add_ready("bounce_door", fault)
+        self._context = self._compose(given, connections)
+
+    @property
+    def context(self) -> ServerContext:
+        """What the connections share."""
+        return self._context.server
+
+    def new_policy(self, conversation: Conversation) -> Policy:
+        """Return the policy of a new connection."""
+        return BouncePolicy(self._context, conversation)
+
+    def refresh(self) -> None:
+        """Take up a changed certificate and changed keys."""
+        if self._files.certificates is not None:
+            self._files.certificates.refresh()
+        if self._files.keys is not None:
+            self._files.keys.refresh()
+
+    async def settle(self) -> None:
+        """Wait until every pending message is answered."""
+        await self._messages.close()
+
+    async def close(self) -> None:
+        """Close the producer."""
+        self._sender.close()
+
+    def _compose(self, given: Dependencies, connections: Connections) -> BounceDoorContext:
+        settings, counters = given.settings, given.running.counters
+        certificates = self._files.certificates
+        server = ServerContext(
+            options=server_options(settings, has_tls=certificates is not None),
+            limits=time_limits(settings),
+            tls=lambda: certificates.context if certificates is not None else None,
+            turned_away=counters.counter(TURNED_AWAY),
+            connections=connections,
+        )
+        return BounceDoorContext(
+            server=server,
+            limits=message_limits(settings),
+            known=known_by(given, self._files.keys),
+            address_rate=Rate(),
+            client_rate=Rate(),
+            held=HeldBytes(settings.bounce_max_held_bytes),
+            messages=self._messages,
+            new_return_id=MailIds().make,
+            clock=given.running.clock,
+            metrics=register_metrics(counters),
+            failpoints=given.kit.failpoints,
+        )
+
+
+def known_by(given: Dependencies, keys: KeysFile | None) -> Callable[[int], Known]:
+    """Return what recipients are judged by at a time, with the keys then in force."""
+    settings, registry = given.settings, given.registry
+    host, postmaster = settings.bounce_host_name.lower(), settings.bounce_postmaster
+
+    def known(now_ms: int) -> Known:
+        return Known(
+            registry.by_domain,
+            keys.keys if keys is not None else None,
+            day_of(now_ms),
+            given.return_path.days_valid,
+            host,
+            registry.get(postmaster) if postmaster else None,
+        )
+
+    return known
+
+
+def bounce_door(given: Dependencies) -> SmtpServer:
+    """Compose the bounce door. Raises UsageError for a wrong certificate or keys file."""
+    files = Files(load_certificates(given.settings), load_return_keys(given.return_path))
+    if files.certificates is None:
+        log.warning(
+            "the bounce door offers no STARTTLS: ingest.bounce_tls_certificate_file is not set"
+        )
+    if files.keys is None:
+        log.warning(
+            "the bounce door takes no bounces to return paths: return_path.keys_file is not set"
+        )
+    return SmtpServer(
+        server_plan(given.settings), given.running, partial(BounceDoorService, given, files)
+    )
