@@ -1,7 +1,16 @@
 """`python -m services.validate`."""
 
 from services.validate.app import serve
+from services.validate.responses_app import serve_responses
 from services.validate.settings import Settings
-from shared.runtime.service_cli import run_service
+from shared.runtime.service_cli import add_role, run_cli, service_cli
 
-run_service("validate", Settings, serve)
+group = service_cli("validate", Settings, serve)
+add_role(
+    group,
+    "responses",
+    Settings,
+    serve_responses,
+    "Read returned mail and count bounces until SIGTERM; validate.counts_bounces may then be off.",
+)
+run_cli(group)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Policy
-from services.validate.edge.batch_processor import BatchProcessor, register_metrics
+from services.validate.edge.batch_processor import BatchProcessor, Views, register_metrics
 from services.validate.edge.key_restorer import KeyRestorer
 from services.validate.edge.submission_keys import SubmissionKeys
+from services.validate.edge.suppression.follower import UNREADABLE, SuppressionFollower
+from services.validate.edge.suppression.view import SuppressionView
+from services.validate.responses_app import counting_in_thread
+from services.validate.returns_app import returned_mail_in_thread
 from services.validate.settings import Settings
 from shared.registry.store.view import ClientView
 from shared.runtime.lifecycle import OK
 from shared.runtime.service_cli import Running
 from shared.store import client as store
 from shared.store.submissions import Window
+from shared.store.suppressions import SuppressionStore
 from shared.stream.kit import StreamKit
 from shared.topics import names
 
@@ -26,12 +34,16 @@ def serve(settings: Settings, running: Running) -> int:
     view = ClientView(settings.kafka)
     view.start()
     restorer = _key_restorer(settings, running, kit)
+    follower = _follower(settings, running, kit)
     try:
         producer = kit.producer()
         processor = BatchProcessor(
-            view,
+            Views(
+                view,
+                SuppressionView(follower, running.clock),
+                SubmissionKeys(restorer) if restorer else None,
+            ),
             Policy(settings.validate.max_message_bytes, lanes),
-            SubmissionKeys(restorer) if restorer else None,
             producer.partitions_for,
             clock=running.clock,
             metrics=register_metrics(running.counters),
@@ -43,11 +55,15 @@ def serve(settings: Settings, running: Running) -> int:
             max_records=settings.validate.max_records,
         )
         written = (*map(names.outbound, lanes.names), names.EVENTS, names.SUBMISSIONS)
-        with kit.watching((names.RECEIVED,), written):
+        with (
+            kit.watching((names.RECEIVED,), written, relay.status),
+            _responses(settings, running, view),
+        ):
             relay.run(running.stop)
     finally:
         if restorer is not None:
             restorer.close()
+        follower.close()
         view.close()
     return OK
 
@@ -58,8 +74,32 @@ def _key_restorer(settings: Settings, running: Running, kit: StreamKit) -> KeyRe
     if not validate.duplicate_window_h:
         return None
     window = Window(validate.duplicate_window_h * 3600, validate.submissions_per_day)
-    client = store.connect(redis.url, decode_responses=False)
+    client = store.connect(redis, decode_responses=False)
     restorer = KeyRestorer(kit.options, client, redis.submissions_key, window, running.clock)
     restorer.start()
     running.health.add_ready("submission_keys", restorer.fault)
     return restorer
+
+
+@contextmanager
+def _responses(settings: Settings, running: Running, view: ClientView) -> Iterator[None]:
+    """Read returned mail and count bounces in threads of their own, where the settings say so."""
+    if not settings.validate.counts_bounces:
+        yield
+        return
+    with (
+        counting_in_thread(settings, running, view),
+        returned_mail_in_thread(settings, running, view),
+    ):
+        yield
+
+
+def _follower(settings: Settings, running: Running, kit: StreamKit) -> SuppressionFollower:
+    """Start to keep the view of suppressed recipients up to date."""
+    client = store.connect(settings.redis, decode_responses=False)
+    kept = SuppressionStore(client, settings.redis.suppressions_key)
+    follower = SuppressionFollower(kit.options, kept, running.clock)
+    running.counters.watch(UNREADABLE, lambda: follower.unreadable)
+    follower.start()
+    running.health.add_ready("suppressions", follower.fault)
+    return follower

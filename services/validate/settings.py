@@ -7,13 +7,24 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from shared.registry.file.fields import LANE_PATTERN
+from shared.settings.addresses import Domain
 from shared.settings.sections import (
     KafkaSettings,
     RedisSettings,
+    ReturnPathSettings,
     RuntimeSettings,
     TelemetrySettings,
 )
 
+# A lane is a part of a topic's name.
+_Lane = Annotated[
+    str,
+    Meta(
+        pattern=rf"^{LANE_PATTERN}\Z",
+        extra={"expected": "a lane (1 to 63 of a-z, 0-9 and inner hyphens)"},
+    ),
+]
 # Domains whose mail one provider receives under one set of limits.
 DEFAULT_LANES: dict[str, tuple[str, ...]] = {
     "gmail": ("gmail.com", "googlemail.com"),
@@ -51,8 +62,29 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
             " each key takes more Redis memory. A change takes effect within 12 hours.",
         ),
     ] = 10_000_000
+    counts_bounces: Annotated[
+        bool,
+        Meta(
+            description="Whether `validate serve` also reads returned mail and counts bounces. One"
+            " process of all counts, the others stand by. If off, `validate responses` must run as"
+            " a process of its own."
+        ),
+    ] = True
+    forwards_per_window: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Most returned messages that go to a client's forwarding address one by one"
+            " within a window. A digest lists the others when the window has ended.",
+        ),
+    ] = 1_000
+    forward_window_s: Annotated[
+        int,
+        Meta(ge=1, le=86_400, description="Seconds of that window."),
+    ] = 3_600
     lanes: Annotated[
-        dict[str, tuple[str, ...]],
+        dict[_Lane, tuple[Domain, ...]],
         Meta(description="Recipient domains by lane; all others use the lane `default`."),
     ] = msgspec.field(default_factory=DEFAULT_LANES.copy)
 
@@ -65,3 +97,4 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     redis: RedisSettings = RedisSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     validate: ValidateSettings = ValidateSettings()
+    return_path: ReturnPathSettings = ReturnPathSettings()

@@ -43,12 +43,14 @@ class Batch(Struct):
     """The outcome of a batch: messages by lane, events with mail ids, received counts by mailing.
 
     `waiting`: the messages whose earliest time is in the future, each with its first delay step.
+    `unsent`: the messages that are refused or suppressed, with their events.
     """
 
     passed: dict[str, list[Message]]
     waiting: list[tuple[str, Message]]
     events: list[tuple[EventType, str, MailEvent]]
     received: dict[Mailing, int]
+    unsent: list[tuple[EventType, Message, MailEvent]]
 
     def onward(self) -> Iterator[Message]:
         """Every message that is passed on, now or later."""
@@ -85,7 +87,7 @@ def assemble(judged: Sequence[Judged], answers: Mapping[int, Answer], now_ms: in
     Every message ends as passed, refused, suppressed, cancelled or duplicate; all except
     duplicates are counted as received.
     """
-    batch = Batch({}, [], [], {})
+    batch = Batch({}, [], [], {}, [])
     for index, one in enumerate(judged):
         match answers.get(index):
             case Duplicate(first):
@@ -110,6 +112,10 @@ def _add(batch: Batch, message: Message, verdict: Verdict, now_ms: int) -> Maili
         case Passed(onward):
             if onward.due_at_ms > now_ms:
                 batch.waiting.append(_first_stay(onward, message.content, now_ms))
+                event = replace(
+                    unsent_event(onward, "", now_ms), next_attempt_at_ms=onward.due_at_ms
+                )
+                batch.events.append((EventType.SCHEDULED, onward.mail_id, event))
             else:
                 passed = batch.passed.setdefault(onward.lane, [])
                 passed.append(Message(onward, message.content))
@@ -121,6 +127,7 @@ def _add(batch: Batch, message: Message, verdict: Verdict, now_ms: int) -> Maili
         case Cancelled(event):
             kind = EventType.CANCELLED
     batch.events.append((kind, message.envelope.mail_id, event))
+    batch.unsent.append((kind, message, event))
     return event.client, event.mailing_id, event.sub_client
 
 

@@ -6,10 +6,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.validate.core.lanes import Lanes, domain_of
-from services.validate.core.suppression import blocked_by
+from services.validate.core.suppression.events import suppressed_event
+from shared.registry.block_list import blocked_by
 from shared.registry.client import Client
-from shared.submission.attribution import attribute, broken_rules, refused_event, unsent_event
+from shared.submission.attribution import attribute, broken_rules, refused_event
+from shared.submission.rules import effective_code
 from shared.topics.records import Envelope, Facts, MailEvent, Violation
+from shared.topics.suppressions import BLOCKED
 
 UNREGISTERED = "unregistered"
 
@@ -61,8 +64,7 @@ def judge(envelope: Envelope, client: Client | None, policy: Policy, now_ms: int
         return Refused(refused_event(envelope, all_broken, now_ms))
     pattern = blocked_by(envelope.recipient, client.block_list)
     if pattern:
-        reason = f"The recipient is on the block list of {client.name}: {pattern}"
-        return Suppressed(unsent_event(envelope, reason, now_ms))
+        return Suppressed(suppressed_event(envelope, BLOCKED, now_ms, pattern))
     lane = policy.lanes.lane_of_client(client.lane, domain_of(envelope.recipient))
     starts_ms = max(envelope.received_at_ms, envelope.due_at_ms)
     expires = envelope.expires_at_ms or starts_ms + int(client.max_age_s * 1000)
@@ -71,6 +73,7 @@ def judge(envelope: Envelope, client: Client | None, policy: Policy, now_ms: int
     return Passed(
         replace(
             envelope,
+            code=effective_code(envelope.facts, envelope.code),
             lane=lane,
             expires_at_ms=expires,
             facts=facts,

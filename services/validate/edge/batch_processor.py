@@ -7,13 +7,15 @@ not known to be complete is not used: then nothing is judged and nothing is cons
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
 
-from services.validate.core.batch import Batch, assemble, judge_all, keeps_key
+from services.validate.core.batch import Batch, Judged, assemble, judge_all, keeps_key
 from services.validate.core.lanes import pack_by_partition
+from services.validate.core.suppression.listed import fields_to_look_up, suppress, to_look_up
+from services.validate.core.unsent import returned_of
 from services.validate.core.verdict import Policy
 from services.validate.edge.submission_keys import Run
 from shared.registry.client import Client
@@ -26,6 +28,7 @@ from shared.stream.transactions import Output
 from shared.topics import names
 from shared.topics.codec import CodecError, decode_pack
 from shared.topics.records import EventType, Message
+from shared.topics.returned import encode_returned
 from shared.topics.submission_keys import Answer, Claim, New, claim_of, encode_record, place_of
 
 log = logging.getLogger(__name__)
@@ -56,8 +59,24 @@ class Keys(Protocol):
         ...
 
 
+class Suppressions(Protocol):
+    """The view of suppressed recipients (suppression/view.py)."""
+
+    def find(self, fields: bytes, /) -> bytes:
+        """Return the bits of the reasons by field. Raises NotReady."""
+        ...
+
+
+class Views(Struct, frozen=True):
+    """What the messages are judged against. `keys` None: duplicates are not detected."""
+
+    clients: Clients
+    suppressions: Suppressions
+    keys: Keys | None = None
+
+
 class Metrics(Struct, frozen=True):
-    """What is counted of the batches."""
+    """The counters of the batches."""
 
     duplicates: Counter
     unknown_lanes: Counter
@@ -76,25 +95,28 @@ class BatchProcessor:
 
     def __init__(
         self,
-        clients: Clients,
+        views: Views,
         policy: Policy,
-        keys: Keys | None,
         partitions_of: Callable[[str], int],
         *,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
-        """`keys` None: duplicates are not detected. `partitions_of` a topic: how many it has."""
-        self._clients = clients
+        """`partitions_of` a topic: how many it has."""
+        self._clients = views.clients
         self._policy = policy
-        self._keys = keys
+        self._keys = views.keys
         self._partitions_of = partitions_of
+        self._suppressions = views.suppressions
         self._clock = clock
         self._metrics = metrics
         self._warned: dict[tuple[str, str], None] = {}
 
     def process(self, records: Sequence[Record]) -> list[Output]:
-        """The output of one transaction. Raises NotReady until the registry is loaded."""
+        """The output of one transaction.
+
+        Raises NotReady while the registry or the view of suppressed recipients is not complete.
+        """
         require_whole(self._clients)
         written: list[Output] = []
         messages: list[Message] = []
@@ -109,7 +131,7 @@ class BatchProcessor:
                 written.append(_unreadable(record, str(error)))
         now_ms = self._clock.now_ms()
         found = find_clients(self._clients, {each.envelope.client for each in messages})
-        judged = judge_all(messages, found.get, self._policy, now_ms)
+        judged = self._suppress(judge_all(messages, found.get, self._policy, now_ms), now_ms)
         answers: dict[int, Answer] = {}
         if self._keys is not None:
             chosen = [index for index, one in enumerate(judged) if keeps_key(one)]
@@ -121,6 +143,13 @@ class BatchProcessor:
         self._note_unknown_lanes(found, batch)
         written += self._tell(batch, records[0], now_ms)
         return written
+
+    def _suppress(self, judged: list[Judged], now_ms: int) -> list[Judged]:
+        indexes = to_look_up(judged)
+        if not indexes:
+            return judged
+        bits = self._suppressions.find(fields_to_look_up(judged, indexes))
+        return suppress(judged, indexes, bits, now_ms)
 
     def _ask(
         self, keys: Keys, chosen: Sequence[int], claims: Sequence[Claim], ends: dict[int, int]
@@ -173,10 +202,21 @@ class BatchProcessor:
             written += outputs.event_records(
                 SERVICE, kind, mail_id, event, has_client_events=has_client_events
             )
+        written += self._returned(batch)
         if batch.received:
             tally_id = f"{SERVICE}.{first.topic}.{first.partition}.{first.offset}"
             written.append(outputs.tally(SERVICE, tally_id, now_ms, batch.received))
         return written
+
+    def _returned(self, batch: Batch) -> Iterator[Output]:
+        """The refused and suppressed messages that their clients want back."""
+        for kind, message, event in batch.unsent:
+            returned = returned_of(kind, message, event, self._clients.get(event.client))
+            if returned is not None:
+                key, headers = encode_returned(returned)
+                # As the bounce door's: a client has one partition, and so one limit.
+                partition = outputs.partition_of_key(key, self._partitions_of(names.RETURNED))
+                yield Output(names.RETURNED, message.content, key, headers, partition)
 
 
 def _claims(record: Record, pack: Sequence[Message]) -> list[Claim]:

@@ -1,0 +1,122 @@
+"""Counts the bounces of a recipient, and decides when it gets no more mail. Pure.
+
+A counter knows the messages that it counted, so a message counts once, however many reports of it
+come. Hard bounces stay until a reset. Soft bounces count in a row: a delivery moves them to `past`,
+where they only prevent that a late report counts one of them again. A message whose soft bounce
+becomes a hard one counts as hard.
+
+A server may take a message and return it later. Then it was no delivery: if all messages delivered
+since the last soft bounce come back, the row goes on as if they had not been delivered.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from services.validate.core.responses.facts import Fact, FactKind
+from shared.responses.bounce_counter import BounceCounter
+from shared.topics.suppressions import Suppression, SuppressionReason
+
+# More than the highest limit of a client (1,000 bounces).
+MAX_COUNTED: Final = 1_000
+MAX_PAST: Final = 16
+# A row that more deliveries have ended is over, whatever comes back.
+MAX_DELIVERED: Final = 16
+
+
+class Limits(Struct, frozen=True):
+    """The limits of a client: hard bounces, and soft bounces in a row."""
+
+    hard: int
+    soft: int
+
+
+def advance(counter: BounceCounter, fact: Fact) -> BounceCounter:
+    """Return the counter after this fact; the same object if it changes nothing."""
+    match fact.kind:
+        case FactKind.HARD:
+            return _add_hard(counter, fact.mail)
+        case FactKind.SOFT:
+            return _add_soft(counter, fact.mail)
+        case FactKind.DELIVERED if counter.soft or counter.delivered:
+            return _add_delivery(counter, fact.mail)
+        case _:
+            return counter
+
+
+def _add_hard(counter: BounceCounter, mail: bytes) -> BounceCounter:
+    if mail in counter.hard:
+        return counter
+    soft = tuple(each for each in counter.soft if each != mail)
+    hard = (*counter.hard, mail)[-MAX_COUNTED:]
+    return _without_delivery(replace(counter, hard=hard, soft=soft), mail)
+
+
+def _add_soft(counter: BounceCounter, mail: bytes) -> BounceCounter:
+    if mail in counter.hard or mail in counter.soft or mail in counter.past:
+        return counter
+    if mail in counter.delivered:
+        # It belongs to the row that its delivery seemed to end, before a row that began later.
+        past = (*counter.past, mail)[-MAX_PAST:]
+        longer = replace(counter, past=past, ended=min(counter.ended + 1, len(past)))
+        return _without_delivery(longer, mail)
+    return replace(counter, soft=(*counter.soft, mail)[-MAX_COUNTED:])
+
+
+def _add_delivery(counter: BounceCounter, mail: bytes) -> BounceCounter:
+    if mail in counter.soft or mail in counter.hard or mail in counter.past:
+        return counter  # it came back before the delivery was known
+    if counter.soft:
+        past = (counter.past + counter.soft)[-MAX_PAST:]
+        ended = min(len(counter.soft), len(past))
+        return replace(counter, soft=(), past=past, ended=ended, delivered=(mail,))
+    if not counter.delivered or mail in counter.delivered:
+        return counter
+    if len(counter.delivered) == MAX_DELIVERED:
+        return replace(counter, ended=0, delivered=())
+    return replace(counter, delivered=(*counter.delivered, mail))
+
+
+def _without_delivery(counter: BounceCounter, mail: bytes) -> BounceCounter:
+    """Take back a delivery; if it was the last one that ended the row, the row goes on."""
+    if mail not in counter.delivered:
+        return counter
+    left = tuple(each for each in counter.delivered if each != mail)
+    if left:
+        return replace(counter, delivered=left)
+    at = len(counter.past) - counter.ended
+    soft = (counter.past[at:] + counter.soft)[-MAX_COUNTED:]
+    return replace(counter, soft=soft, past=counter.past[:at], ended=0, delivered=())
+
+
+def entry_after(
+    before: BounceCounter, after: BounceCounter, fact: Fact, limits: Limits, at_ms: int
+) -> Suppression | None:
+    """Return the entry that follows from this fact, if any.
+
+    A counter that is over its limit leads to an entry with every further bounce: an entry that was
+    removed without a reset of the counter comes again.
+    """
+    match fact.kind:
+        case FactKind.COMPLAINED:
+            reason, count = SuppressionReason.COMPLAINT, 0
+        case FactKind.UNSUBSCRIBED:
+            reason, count = SuppressionReason.UNSUBSCRIBED, 0
+        case FactKind.HARD if after != before and len(after.hard) >= limits.hard:
+            reason, count = SuppressionReason.HARD_BOUNCES, len(after.hard)
+        case FactKind.SOFT if after != before and len(after.soft) >= limits.soft:
+            reason, count = SuppressionReason.SOFT_BOUNCES, len(after.soft)
+        case _:
+            return None
+    return Suppression(
+        client=fact.client,
+        reason=reason,
+        recipient=fact.recipient,
+        at_ms=at_ms,
+        author="sluice",
+        mail_id=fact.mail_id,
+        count=count,
+    )

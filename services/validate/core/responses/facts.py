@@ -1,0 +1,113 @@
+"""What an event says about its recipient: a bounce, a delivery, a complaint, or nothing. Pure.
+
+Only final failures count, and only those that concern the recipient: bounces, expired messages and
+returned mail of the classes hard and soft. Policy, content, authentication and network never count.
+
+Every event passes here, so only the needed fields are decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Final, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from shared.mail.recipients import comparable
+from shared.topics.records import EventType
+from shared.topics.suppressions import field_of
+
+MAIL_BYTES: Final = 8
+_TYPE: Final = "ce_type"
+_SUBJECT: Final = "ce_subject"
+_MAIL: Final = "sluice.mail."
+
+
+class FactKind(StrEnum):
+    """What happened to the message of a recipient."""
+
+    HARD = "hard"
+    SOFT = "soft"
+    DELIVERED = "delivered"
+    COMPLAINED = "complained"
+    UNSUBSCRIBED = "unsubscribed"
+
+
+class Fact(Struct, frozen=True, gc=False):
+    """One fact about a recipient, in comparison form, and the message that it came from."""
+
+    kind: FactKind
+    client: str
+    recipient: str
+    mail_id: str
+
+    @property
+    def field(self) -> bytes:
+        """The field of the recipient's counter."""
+        return field_of(self.client, self.recipient)
+
+    @property
+    def mail(self) -> bytes:
+        """The message in a counter."""
+        return hashlib.blake2b(self.mail_id.encode(), digest_size=MAIL_BYTES).digest()
+
+
+class EventRecord(Protocol):
+    """The parts of a Kafka record that are used."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """The headers."""
+        ...
+
+    @property
+    def value(self) -> bytes | None:
+        """The value."""
+        ...
+
+
+class _Data(Struct, frozen=True, gc=False):
+    client: str
+    recipient: str = ""
+    bounce_class: str = ""
+
+
+_decoder: Final = msgspec.json.Decoder(_Data)
+_BY_CLASS: Final = {"hard": FactKind.HARD, "soft": FactKind.SOFT}
+# None: the class of the bounce decides.
+_KINDS: Final[dict[bytes, FactKind | None]] = {
+    (_MAIL + kind).encode(): fact
+    for kind, fact in {
+        EventType.DELIVERED: FactKind.DELIVERED,
+        EventType.COMPLAINED: FactKind.COMPLAINED,
+        EventType.UNSUBSCRIBED: FactKind.UNSUBSCRIBED,
+        EventType.BOUNCED: None,
+        EventType.EXPIRED: None,
+        EventType.RETURNED: None,
+    }.items()
+}
+
+
+def fact_of(record: EventRecord) -> Fact | None:
+    """Return the fact of this event, None without one. Raises ValueError if it is not readable."""
+    headers = record.headers
+    # encode_event writes the type as the third header; other producers may write it anywhere.
+    if len(headers) > 2 and headers[2][0] == _TYPE:
+        kind = headers[2][1]
+    else:
+        kind = next((value for name, value in headers if name == _TYPE), b"")
+    if kind not in _KINDS:
+        return None
+    try:
+        data = _decoder.decode(record.value or b"")
+    except RecursionError:
+        raise ValueError("the event is nested too deeply") from None
+    found = _KINDS[kind] or _BY_CLASS.get(data.bounce_class)
+    recipient = comparable(data.recipient)
+    if found is None or not recipient:
+        return None
+    subject = next((value for name, value in headers if name == _SUBJECT), b"") or b""
+    return Fact(found, data.client, recipient, subject.decode("utf-8", "replace"))

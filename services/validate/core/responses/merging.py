@@ -1,0 +1,85 @@
+"""Merges the partitions of several topics into one order: that of their append times. Pure.
+
+The bounces and deliveries of a recipient are spread over the partitions of mail.events, and resets
+are on another topic. Counting needs one order of all of them that is the same while mail flows and
+when everything is read again later. It is the order of (append time, source, offset), and a record
+is given out only when no partition can still have an earlier one.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+NEVER: Final = -1
+
+
+class Source(NamedTuple):
+    """One partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+class Merged(NamedTuple):
+    """A record in its place, and its append time in Unix milliseconds."""
+
+    at_ms: int
+    source: Source
+    record: Any  # with `offset` and `timestamp`
+
+
+class MergedLog:
+    """The records that were read and not given out yet."""
+
+    def __init__(self, sources: Iterable[Source]) -> None:
+        self._queues: dict[Source, deque[Any]] = {each: deque() for each in sorted(sources)}
+        # No record before this time is still to come from a source.
+        self._read_until: dict[Source, int] = dict.fromkeys(self._queues, NEVER)
+        self._last: dict[Source, int] = dict.fromkeys(self._queues, NEVER)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+    def waiting(self, source: Source) -> int:
+        """Return how many records of this source wait."""
+        return len(self._queues[source])
+
+    def add(self, source: Source, records: Sequence[Any]) -> None:
+        """Add the next records of a source."""
+        self._queues[source].extend(records)
+
+    def note_read(self, source: Source, until_ms: int) -> None:
+        """Note that everything that the source has had before this time was added."""
+        self._read_until[source] = max(until_ms, self._read_until[source])
+
+    def take(self, most: int) -> list[Merged]:
+        """Give out the next records, at most so many, as far as their order is certain."""
+        heap = [(self._time(each), each) for each, queue in self._queues.items() if queue]
+        heapq.heapify(heap)
+        bound = min(
+            (self._read_until[each] for each, queue in self._queues.items() if not queue),
+            default=None,
+        )
+        taken: list[Merged] = []
+        while heap and len(taken) < most:
+            at_ms, source = heap[0]
+            if bound is not None and at_ms >= bound:
+                break
+            queue = self._queues[source]
+            taken.append(Merged(at_ms, source, queue.popleft()))
+            self._last[source] = at_ms
+            if queue:
+                heapq.heapreplace(heap, (self._time(source), source))
+            else:
+                heapq.heappop(heap)
+                # Its next record is not earlier than this one.
+                until = max(self._read_until[source], at_ms)
+                bound = until if bound is None else min(bound, until)
+        return taken
+
+    def _time(self, source: Source) -> int:
+        """The time of the first record that waits. A broker's clock may have been set back."""
+        return max(int(self._queues[source][0].timestamp), self._last[source])

@@ -1,0 +1,88 @@
+"""Finds the message that returned mail is about, and whether an address is that of its recipient.
+
+A report proves which message it is about by the message's return path: the address that it came to,
+or one that it quotes. The return path is signed, and carries a hash of the recipient: a report on
+another address than that of the recipient changes nothing, whoever wrote it. Pure.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final
+
+from msgspec import Struct
+
+from shared.mail import verp
+from shared.mail.recipients import comparable
+from shared.mail.verp import Keys, ReturnPath
+from shared.registry.client import Client
+from shared.topics.records import Returned
+
+# A feedback report quotes the return path of the message, mostly in its first lines.
+SEARCHED_BYTES: Final = 262_144
+MAX_QUOTED: Final = 8
+MAX_ADDRESSES: Final = 100
+_QUOTED: Final = re.compile(rb"rp=[0-9a-v]{61}(?=@)", re.IGNORECASE)
+
+
+class Identity(Struct, frozen=True):
+    """The message that came back. Its recipient is known by a hash only."""
+
+    mail_id: str
+    mailing_id: str
+    sub_client: str
+    recipient_hash: bytes
+
+
+class Verification(Struct, frozen=True):
+    """What a quoted return path is verified with."""
+
+    keys: Keys
+    days_valid: int
+
+
+def identify(
+    returned: Returned, content: bytes, client: Client | None, by: Verification | None
+) -> Identity | None:
+    """Return the message that this mail is about; None if nothing proves it."""
+    if returned.mail_id:
+        return Identity(
+            returned.mail_id,
+            returned.mailing_id,
+            returned.sub_client,
+            returned.recipient_hash,
+        )
+    if client is None or by is None:
+        return None
+    today = verp.day_of(returned.received_at_ms)
+    for found in islice(_QUOTED.finditer(content, 0, SEARCHED_BYTES), MAX_QUOTED):
+        local = found[0].decode("ascii")
+        path = verp.verify(by.keys, client.name, local, today=today, days_valid=by.days_valid)
+        if isinstance(path, ReturnPath):
+            mailing = client.mailings.get(path.mailing)
+            return Identity(
+                path.mail_id,
+                mailing.mailing_id if mailing else "",
+                mailing.sub_client if mailing else "",
+                path.recipient,
+            )
+    return None
+
+
+def recipient_among(identity: Identity, addresses: Iterable[str]) -> str:
+    """Return the address that is the recipient of the message; "" if none is."""
+    for address in islice(addresses, MAX_ADDRESSES):
+        if address and comparable(address) and _is_recipient(identity, address):
+            return address
+    return ""
+
+
+def _is_recipient(identity: Identity, address: str) -> bool:
+    try:
+        found = verp.recipient_hash(identity.mail_id, address)
+    except ValueError:  # no valid mail id
+        return False
+    return hmac.compare_digest(found, identity.recipient_hash)

@@ -1,0 +1,90 @@
+"""The event of returned mail: what came back, about which message, and whether it counts. Pure.
+
+A recipient is named in the event only if the report names the recipient of the message that came
+back (identity.py). Without one the event counts against nobody.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from services.validate.core.returns.identity import Identity, recipient_among
+from shared.responses.mime.fields import Fields, parse_fields, split_header
+from shared.responses.reports.addresses import find_addresses
+from shared.responses.understood import ReportedRecipient, ResponseKind, Understood
+from shared.topics.records import EventType, MailEvent, Returned
+
+HEAD_BYTES: Final = 65_536
+_TYPES: Final = {
+    ResponseKind.COMPLAINT: EventType.COMPLAINED,
+    ResponseKind.UNSUBSCRIBE: EventType.UNSUBSCRIBED,
+}
+
+
+class Meaning(Struct, frozen=True):
+    """The event of one returned message. `subject` is its mail id, or else its return id."""
+
+    type: EventType
+    subject: str
+    data: MailEvent
+
+
+def meaning_of(
+    returned: Returned, content: bytes, understood: Understood, identity: Identity | None
+) -> Meaning:
+    """Return the event of this returned mail."""
+    found = _reported(returned, content, understood, identity)
+    # A report that is not final, or on somebody else, counts against nobody.
+    counts = found is not None and found.is_final
+    shown = found or next(iter(understood.recipients), _NOBODY)
+    kind = found.kind if found is not None else understood.kind
+    data = MailEvent(
+        client=returned.client,
+        mailing_id=identity.mailing_id if identity else "",
+        sub_client=identity.sub_client if identity else "",
+        recipient=found.address if found is not None else "",
+        at_ms=returned.received_at_ms,
+        enhanced=shown.status,
+        bounce_class=found.bounce_class if found is not None and counts else "",
+        reason=shown.diagnostic,
+        size_bytes=len(content),
+        response=kind.value,
+        response_rule=understood.rule,
+        return_id=returned.return_id,
+    )
+    subject = identity.mail_id if identity else returned.return_id
+    return Meaning(_TYPES.get(understood.kind, EventType.RETURNED), subject, data)
+
+
+_NOBODY: Final = ReportedRecipient("", ResponseKind.UNKNOWN)
+
+
+def _reported(
+    returned: Returned, content: bytes, understood: Understood, identity: Identity | None
+) -> ReportedRecipient | None:
+    """Return what the mail says about the recipient of the message; None if nothing."""
+    if identity is None:
+        return None
+    address = recipient_among(identity, (one.address for one in understood.recipients))
+    for one in understood.recipients:
+        if address and one.address == address:
+            return one
+    if understood.kind is ResponseKind.UNSUBSCRIBE:
+        # It names nobody: whoever wrote it wants no more mail.
+        sender = recipient_among(identity, senders(returned, header_of(content)))
+        return ReportedRecipient(sender, understood.kind) if sender else None
+    return None
+
+
+def header_of(content: bytes) -> Fields:
+    """Return the fields of a returned message's header."""
+    head = content[:HEAD_BYTES].replace(b"\r\n", b"\n")
+    return parse_fields(split_header(head)[0])
+
+
+def senders(returned: Returned, fields: Fields) -> list[str]:
+    """Return the envelope sender and the addresses in the From fields."""
+    found = [each for value in fields.get("from") for each in find_addresses(value)]
+    return [returned.sender, *found]

@@ -1,0 +1,104 @@
+"""How much returned mail a client gets one by one, and what the digest of the rest says. Pure.
+
+A window begins with the first message that is forwarded. Up to the limit each message is a mail of
+its own; the rest of the window's messages are held, and one digest lists them when it has ended.
+The windows of a client are state that is written in the same transaction as the mail, so neither
+the limit nor a digest depends on which process is alive.
+
+A client has a window for each partition of mail.returned that its mail is on; that is one, since
+the client is the key.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+MAX_LISTED: Final = 100
+MAX_LINE_CHARS: Final = 200
+MAX_KINDS: Final = 32
+OTHER: Final = "other"
+PREFIX: Final = "returns/"
+
+
+class Policy(Struct, frozen=True):
+    """Messages that a client gets one by one in a window, and the length of a window."""
+
+    most: int
+    length_ms: int
+
+
+class Window(Struct, frozen=True, omit_defaults=True):
+    """The present window of a client on one partition."""
+
+    client: str
+    partition: int
+    begun_ms: int
+    forwarded: int = 0
+    held: dict[str, int] = {}  # by kind
+    listed: tuple[str, ...] = ()  # of the first held ones, a line each
+
+    @property
+    def key(self) -> bytes:
+        """The key of its record."""
+        return key_of(self.partition, self.client)
+
+
+Windows = dict[bytes, Window]
+
+_encoder: Final = msgspec.json.Encoder(order="deterministic")
+_decoder: Final = msgspec.json.Decoder(Window)
+
+
+def key_of(partition: int, client: str) -> bytes:
+    """Return the key of a client's window on a partition."""
+    return f"{PREFIX}{partition}/{client}".encode()
+
+
+def encode_window(window: Window) -> bytes:
+    """Return the value of its record."""
+    return _encoder.encode(window)
+
+
+def decode_window(key: bytes, value: bytes) -> Window:
+    """Decode a record. Raises ValueError, also if its key is not that of the window."""
+    try:
+        window = _decoder.decode(value)
+    except RecursionError as error:  # raised by msgspec
+        raise ValueError(str(error)) from None
+    if window.key != key:
+        raise ValueError(f"the key of a window of {window.client!r} was expected, found {key!r}")
+    return window
+
+
+def begin(client: str, partition: int, now_ms: int) -> Window:
+    """Return a window that begins now."""
+    return Window(client, partition, now_ms)
+
+
+def has_ended(window: Window, policy: Policy, now_ms: int) -> bool:
+    """Whether the window is over. A clock that was set back ends it too."""
+    return not 0 <= now_ms - window.begun_ms < policy.length_ms
+
+
+def admit(window: Window, policy: Policy) -> Window | None:
+    """Return the window after one more message of its own; None if it must be held."""
+    if window.forwarded >= policy.most:
+        return None
+    return replace(window, forwarded=window.forwarded + 1)
+
+
+def has_room(window: Window) -> bool:
+    """Whether the digest will list one more message."""
+    return len(window.listed) < MAX_LISTED
+
+
+def hold(window: Window, kind: str, line: str) -> Window:
+    """Return the window with one more message held; the line is listed if there is room."""
+    kind = kind if kind in window.held or len(window.held) < MAX_KINDS else OTHER
+    held = {**window.held, kind: window.held.get(kind, 0) + 1}
+    listed = (*window.listed, line[:MAX_LINE_CHARS]) if has_room(window) else window.listed
+    return replace(window, held=held, listed=listed)

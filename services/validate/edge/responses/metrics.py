@@ -1,0 +1,46 @@
+"""The metrics of counting bounces."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from shared.runtime.telemetry import Counter, Counters, Gauge, Metric
+
+RECORDS: Final = Metric("sluice_responses_records", "Records counted or passed over.")
+ENTRIES: Final = Metric(
+    "sluice_responses_entries",
+    "Recipients suppressed by their bounces, complaints or unsubscriptions.",
+    ("client", "reason"),
+)
+UNREADABLE: Final = Metric(
+    "sluice_responses_unreadable", "Events that could not be read and are not counted."
+)
+RESTARTS: Final = Metric(
+    "sluice_responses_restarts",
+    "Times the counters were read again from the store: after a change of the counting process, a"
+    " lost transaction or an emptied Redis.",
+)
+LAG: Final = Metric("sluice_responses_lag", "Records not yet counted.")
+
+
+class ResponseMetrics(Struct, frozen=True):
+    """What is counted of the counting."""
+
+    records: Counter
+    entries: Counter
+    unreadable: Counter
+    restarts: Counter
+    lag: Gauge
+
+
+def register_metrics(counters: Counters) -> ResponseMetrics:
+    """Declare the metrics."""
+    return ResponseMetrics(
+        counters.counter(RECORDS),
+        counters.counter(ENTRIES),
+        counters.counter(UNREADABLE),
+        counters.counter(RESTARTS),
+        counters.gauge(LAG),
+    )

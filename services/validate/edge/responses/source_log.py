@@ -1,0 +1,149 @@
+"""Reads mail.events and mail.suppressions from given offsets on, in one order.
+
+Owns: the readers, and how far the order is certain: a partition whose end was asked for at a time T
+and that was read up to there has no record from before T - SKEW_MS left. Open transactions count:
+the end is that of everything written. Does not own: the order (core/responses/merging.py). All
+methods may raise KafkaError. Bounded: a partition that is far ahead of the others is paused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from kafka.errors import KafkaError
+
+from services.validate.core.responses.merging import Merged, MergedLog, Source
+from shared.runtime.clock import Clock
+from shared.stream.client import ClientOptions
+from shared.stream.kafka_python.fetching import UndecodableRecord
+from shared.stream.log_reader import LogReader
+
+# The clocks of brokers and services may differ by this much.
+SKEW_MS: Final = 2_000
+ASK_S: Final = 0.5
+POLL_MS: Final = 50
+POLL_RECORDS: Final = 5_000
+FETCH_WAIT_MS: Final = 500
+MAX_WAITING: Final = 20_000
+
+
+class SourceLog:
+    """The readers of one counting process, for one thread."""
+
+    def __init__(self, options: ClientOptions, topics: Iterable[str], clock: Clock) -> None:
+        self._clock = clock
+        self._readers: dict[str, LogReader] = {}
+        self._ends_of: dict[str, LogReader] = {}
+        self._ends: dict[Source, int] = {}
+        self._asked_at = float("-inf")
+        self._asked_ms = 0
+        self._paused: set[Source] = set()
+        self.undecodable = 0
+        try:
+            for topic in topics:
+                # They are asked for nothing else while they wait.
+                self._readers[topic] = LogReader(
+                    options,
+                    topic,
+                    max_poll_records=POLL_RECORDS,
+                    fetch_max_wait_ms=FETCH_WAIT_MS,
+                )
+                self._ends_of[topic] = LogReader(options, topic, is_committed=False)
+            self._sources = self._find_sources()
+        except BaseException:
+            self.close()
+            raise
+        self._merged = MergedLog(self._sources)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All partitions, sorted."""
+        return self._sources
+
+    def log_id(self) -> str:
+        """Return the ids of the topics."""
+        return ":".join(reader.topic_id() for reader in self._readers.values())
+
+    def begins(self) -> dict[Source, int]:
+        """Return the first offset that Kafka still holds, by partition."""
+        return {
+            Source(topic, partition): offset
+            for topic, reader in self._readers.items()
+            for partition, offset in reader.begins(self._partitions(topic)).items()
+        }
+
+    def read_from(self, offsets: Mapping[Source, int]) -> None:
+        """Read all partitions from these offsets on."""
+        for topic, reader in self._readers.items():
+            reader.read_from(
+                {each: offsets[Source(topic, each)] for each in self._partitions(topic)}
+            )
+
+    def poll(self) -> None:
+        """Read for a moment."""
+        self._ask_ends()
+        for topic, reader in self._readers.items():
+            for partition, records in reader.poll(POLL_MS).items():
+                readable = [each for each in records if not isinstance(each, UndecodableRecord)]
+                self.undecodable += len(records) - len(readable)
+                self._merged.add(Source(topic, partition), readable)
+        for source, end in self._ends.items():
+            if self._readers[source.topic].position(source.partition) >= end:
+                self._merged.note_read(source, self._asked_ms - SKEW_MS)
+        self._pause()
+
+    def take(self, most: int) -> list[Merged]:
+        """Give out the next records, at most so many, as far as their order is certain."""
+        return self._merged.take(most)
+
+    def lag(self) -> int:
+        """Return how many records were written at the last look and are not given out."""
+        unread = sum(
+            max(0, end - self._readers[source.topic].position(source.partition))
+            for source, end in self._ends.items()
+        )
+        return unread + len(self._merged)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for reader in (*self._readers.values(), *self._ends_of.values()):
+            reader.close()
+
+    def _ask_ends(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._asked_at < ASK_S:
+            return
+        asked_ms = self._clock.now_ms()
+        if self._find_sources() != self._sources:
+            raise KafkaError("the topics have other partitions than before")
+        self._ends = {
+            Source(topic, partition): offset
+            for topic, reader in self._ends_of.items()
+            for partition, offset in reader.ends(self._partitions(topic)).items()
+        }
+        self._asked_at, self._asked_ms = now, asked_ms
+
+    def _pause(self) -> None:
+        for source in self._sources:
+            waiting, reader = self._merged.waiting(source), self._readers[source.topic]
+            if waiting > MAX_WAITING and source not in self._paused:
+                reader.pause([source.partition])
+                self._paused.add(source)
+            elif waiting <= MAX_WAITING and source in self._paused:
+                reader.resume([source.partition])
+                self._paused.discard(source)
+
+    def _find_sources(self) -> tuple[Source, ...]:
+        found = [
+            Source(topic, partition)
+            for topic, reader in self._readers.items()
+            for partition in reader.partitions()
+        ]
+        missing = set(self._readers) - {each.topic for each in found}
+        if missing:
+            raise KafkaError(f"there is no topic {min(missing)}")
+        return tuple(sorted(found))
+
+    def _partitions(self, topic: str) -> list[int]:
+        return [each.partition for each in self._sources if each.topic == topic]

@@ -1,0 +1,51 @@
+"""The metrics of reading and forwarding returned mail."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from shared.runtime.telemetry import Counter, Counters, Metric
+
+RECORDS: Final = Metric("sluice_returns_records", "Returned messages read, by kind.", ("kind",))
+STRANGERS: Final = Metric(
+    "sluice_returns_strangers",
+    "Reports on other addresses than the recipient of the message: forwarded mailboxes, or"
+    " forgeries. They count against nobody.",
+)
+FORWARDED: Final = Metric(
+    "sluice_returns_forwarded", "Mails to forwarding addresses, digests included.", ("client",)
+)
+HELD: Final = Metric(
+    "sluice_returns_held",
+    "Returned messages that are listed in a digest, because the client had its share of the hour.",
+    ("client",),
+)
+LOOPS: Final = Metric(
+    "sluice_returns_loops",
+    "Returned messages that are not forwarded, because that could go on for ever.",
+    ("reason",),
+)
+FAILED: Final = Metric(
+    "sluice_returns_failed",
+    "Returned messages that were not understood or not forwarded because of a programming error;"
+    " the log has the traceback.",
+)
+ALL: Final = (RECORDS, STRANGERS, FORWARDED, HELD, LOOPS, FAILED)
+
+
+class ReturnsMetrics(Struct, frozen=True):
+    """What is counted of returned mail."""
+
+    records: Counter
+    strangers: Counter
+    forwarded: Counter
+    held: Counter
+    loops: Counter
+    failed: Counter
+
+
+def register_metrics(counters: Counters) -> ReturnsMetrics:
+    """Declare the metrics."""
+    return ReturnsMetrics(*(counters.counter(each) for each in ALL))

@@ -1,0 +1,262 @@
+"""Processes mail.returned: each message becomes an event, and goes to the forwarding address.
+
+Events, forwarded mail, the windows of the clients and the consumed offsets are one transaction, so
+each returned message leads to one event and is forwarded once, whatever dies. Who gets no more mail
+is decided by counting these events (edge/responses/worker.py), which knows the messages that it
+counted.
+
+Owns: the records of one transaction. Does not own: reading and committing (worker.py), what mail
+means and says (shared/responses, core/returns).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from msgspec import Struct
+
+from services.validate.core.lanes import Lanes, pack_by_partition
+from services.validate.core.returns import windows as kept
+from services.validate.core.returns.forwarding import (
+    Returning,
+    Way,
+    cause_of,
+    digest_of,
+    line_of,
+    message_of,
+    unsent,
+    unsent_cause,
+    wants,
+)
+from services.validate.core.returns.identity import Verification, identify
+from services.validate.core.returns.loops import hop_of, loop_of
+from services.validate.core.returns.meaning import header_of, meaning_of, senders
+from services.validate.core.returns.windows import Policy, Window, Windows
+from services.validate.edge.returns.metrics import ReturnsMetrics
+from shared.mail import verp
+from shared.registry.client import Client
+from shared.registry.lookup import Clients, find_clients, require_whole
+from shared.responses.reading import understand
+from shared.responses.rules.model import Rules
+from shared.responses.understood import ResponseKind
+from shared.runtime.clock import Clock
+from shared.stream import outputs
+from shared.stream.consumer import Record
+from shared.stream.transactions import Output
+from shared.topics import names
+from shared.topics.codec import CodecError
+from shared.topics.records import Message, Returned
+from shared.topics.returned import decode_returned
+
+log = logging.getLogger(__name__)
+
+SERVICE: Final = "returns"
+UNREADABLE: Final = "unreadable"
+FAILED: Final = "failed"
+FORWARDING_PARTITION: Final = 0
+
+
+class Read(Struct, frozen=True):
+    """One returned message, and the record that it was in."""
+
+    returned: Returned
+    content: bytes
+    record: Record
+
+
+class Tools(Struct, frozen=True):
+    """What returned mail is judged with."""
+
+    rules: Rules
+    lanes: Lanes
+    policy: Policy
+    verification: Callable[[], Verification | None]
+    partitions_of: Callable[[str], int]
+
+
+class Answer(Struct, frozen=True):
+    """The records to write, and the windows that are in force once they are written."""
+
+    outputs: list[Output]
+    windows: Windows
+
+
+class _Batch:
+    """Collects what one transaction writes."""
+
+    def __init__(self, windows: Mapping[bytes, Window], way: Way) -> None:
+        self.windows = dict(windows)
+        self.way = way
+        self.written: list[Output] = []
+        self.forwarded: list[Message] = []
+        self.changed: dict[bytes, None] = {}
+
+    def put(self, window: Window) -> None:
+        self.windows[window.key] = window
+        self.changed[window.key] = None
+
+    def drop(self, window: Window) -> None:
+        del self.windows[window.key]
+        self.changed[window.key] = None
+
+    def answer(self, lanes: Lanes, partitions_of: Callable[[str], int]) -> Answer:
+        by_lane: dict[str, list[Message]] = {}
+        for message in self.forwarded:
+            by_lane.setdefault(message.envelope.lane, []).append(message)
+        for lane, messages in by_lane.items():
+            topic = names.outbound(lane)
+            for partition, pack in pack_by_partition(messages, partitions_of(topic)):
+                self.written.append(outputs.pack(topic, pack, partition))
+        for key in self.changed:
+            window = self.windows.get(key)
+            value = kept.encode_window(window) if window is not None else None
+            self.written.append(Output(names.FORWARDING, value, key, (), FORWARDING_PARTITION))
+        return Answer(self.written, self.windows)
+
+
+class ReturnsProcessor:
+    """Processes the batches of one worker."""
+
+    def __init__(
+        self, clients: Clients, tools: Tools, clock: Clock, metrics: ReturnsMetrics
+    ) -> None:
+        self._clients = clients
+        self._tools = tools
+        self._clock = clock
+        self._metrics = metrics
+
+    def process(self, records: Sequence[Record], windows: Mapping[bytes, Window]) -> Answer:
+        """Return what these records lead to. Raises NotReady while clients are not known."""
+        require_whole(self._clients)
+        verification = self._tools.verification()
+        batch = _Batch(windows, self._way(verification))
+        mail: list[Read] = []
+        for record in records:
+            try:
+                returned = decode_returned(record.value, record.headers)
+                mail.append(Read(returned, record.value or b"", record))
+            except CodecError as error:
+                log.error("%s/%d@%d: %s", record.topic, record.partition, record.offset, error)
+                batch.written.append(outputs.refused_record(record, UNREADABLE, str(error)))
+        found = find_clients(self._clients, {each.returned.client for each in mail})
+        for each in mail:
+            self._take(batch, each, found[each.returned.client], verification)
+        return batch.answer(self._tools.lanes, self._tools.partitions_of)
+
+    def due(self, windows: Mapping[bytes, Window], partitions: Collection[int]) -> Answer | None:
+        """Return the digests that are due on these partitions; None without any.
+
+        Raises NotReady while clients are not known.
+        """
+        now_ms = self._clock.now_ms()
+        due = [
+            each
+            for each in windows.values()
+            if each.partition in partitions
+            and each.held
+            and kept.has_ended(each, self._tools.policy, now_ms)
+        ]
+        if not due:
+            return None
+        require_whole(self._clients)
+        found = find_clients(self._clients, {each.client for each in due})
+        batch = _Batch(windows, self._way(self._tools.verification()))
+        for window in due:
+            self._digest(batch, window, found[window.client])
+        return batch.answer(self._tools.lanes, self._tools.partitions_of)
+
+    def _way(self, verification: Verification | None) -> Way:
+        now_ms = self._clock.now_ms()
+        keys = verification.keys if verification is not None else None
+        hop = partial(hop_of, keys, verp.day_of(now_ms))
+        return Way(self._tools.lanes.lane_of, hop, now_ms)
+
+    def _take(
+        self, batch: _Batch, read: Read, client: Client | None, by: Verification | None
+    ) -> None:
+        """One message. A fault of our own code with one message stops no other."""
+        record = read.record
+        try:
+            one = self._understood(batch, read, client, by)
+        except Exception as error:
+            log.exception("%s@%d cannot be understood", record.topic, record.offset)
+            self._metrics.failed.add(1)
+            reason = f"understanding it failed: {type(error).__name__}"
+            batch.written.append(outputs.refused_record(record, FAILED, reason))
+            return
+        try:
+            if client is not None and self._is_forwarded(one, client, by):
+                self._forward(batch, one, client, record.partition)
+        except Exception:
+            log.exception("%s@%d cannot be forwarded", record.topic, record.offset)
+            self._metrics.failed.add(1)
+
+    def _understood(
+        self, batch: _Batch, read: Read, client: Client | None, by: Verification | None
+    ) -> Returning:
+        returned, content = read.returned, read.content
+        if (cause := unsent_cause(returned)) is not None:
+            self._metrics.records.add(1, cause.value)
+            return unsent(returned, content, cause)
+        identity = identify(returned, content, client, by)
+        understood = understand(content, self._tools.rules)
+        meaning = meaning_of(returned, content, understood, identity)
+        self._metrics.records.add(1, meaning.data.response)
+        if identity is not None and understood.recipients and not meaning.data.recipient:
+            self._metrics.strangers.add(1)
+        batch.written += outputs.event_records(
+            SERVICE,
+            meaning.type,
+            meaning.subject,
+            meaning.data,
+            has_client_events=client is not None and client.own_events,
+        )
+        cause = cause_of(returned, ResponseKind(meaning.data.response))
+        return Returning(returned, content, meaning.subject, meaning.data, cause)
+
+    def _is_forwarded(self, one: Returning, client: Client, by: Verification | None) -> bool:
+        if not wants(client, one.cause):
+            return False
+        if unsent_cause(one.returned) is not None:
+            return True
+        fields = header_of(one.content)
+        keys = by.keys if by is not None else None
+        loop = loop_of(one.content, fields, senders(one.returned, fields), client, keys)
+        if loop is not None:
+            self._metrics.loops.add(1, loop.value)
+            extra = {"client": client.name, "return_id": one.returned.return_id}
+            log.info("returned mail is not forwarded: %s", loop.value, extra=extra)
+        return loop is None
+
+    def _forward(self, batch: _Batch, one: Returning, client: Client, partition: int) -> None:
+        policy, now_ms = self._tools.policy, batch.way.now_ms
+        window = batch.windows.get(kept.key_of(partition, client.name))
+        if window is not None and kept.has_ended(window, policy, now_ms):
+            if window.held:
+                self._digest(batch, window, client)
+            window = None
+        window = window or kept.begin(client.name, partition, now_ms)
+        admitted = kept.admit(window, policy)
+        if admitted is not None:
+            batch.forwarded.append(message_of(one, client, batch.way))
+            self._metrics.forwarded.add(1, client.name)
+        else:
+            self._metrics.held.add(1, client.name)
+        line = line_of(one) if kept.has_room(window) else ""
+        batch.put(admitted or kept.hold(window, one.kind, line))
+
+    def _digest(self, batch: _Batch, window: Window, client: Client | None) -> None:
+        batch.drop(window)
+        if client is None:
+            log.warning("a digest has no client any more", extra={"client": window.client})
+            return
+        try:
+            batch.forwarded.append(digest_of(window, client, batch.way))
+        except Exception:
+            log.exception("a digest cannot be written", extra={"client": client.name})
+            self._metrics.failed.add(1)
+            return
+        self._metrics.forwarded.add(1, client.name)

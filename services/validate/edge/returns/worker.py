@@ -1,0 +1,198 @@
+"""Reads mail.returned as a member of a group, and writes what follows exactly once.
+
+As the relay (shared/stream/relay.py), but with state: the windows of the clients
+(core/returns/windows.py), which are written in the same transaction, and digests that are due while
+no mail comes. If the process
+
+- dies before the commit is finished, its successor reads the same records and the windows of before
+  them; if it dies after it, both are done;
+- is paused beyond its session, its commit is refused, because it names the membership under which
+  the records were read, and so is that of a digest, which commits the offset once more;
+- gets or loses partitions, it reads the windows again before it uses them.
+
+Owns: the loop. Does not own: what is written (processor.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
+from msgspec import Struct
+
+from services.validate.core.returns.windows import Window, Windows
+from services.validate.edge.returns.processor import SERVICE, Answer
+from services.validate.edge.returns.window_log import WindowLog
+from shared.runtime.clock import monotonic
+from shared.runtime.failpoints import Failpoints
+from shared.runtime.lifecycle import Stop
+from shared.stream.batch_size import BatchSize
+from shared.stream.consumer import MembershipLost, Record, StreamConsumer
+from shared.stream.loop import SessionLoop
+from shared.stream.relay import NotReady, RelayStatus
+from shared.stream.transactions import TransactionalProducer, TransactionLost
+
+log = logging.getLogger(__name__)
+
+POLL_MS: Final = 200
+RETRY_S: Final = 0.5
+NOT_READY_S: Final = 1.0
+# Some messages take 50 ms to understand; BatchSize keeps a batch to a few seconds.
+MAX_RECORDS: Final = 200
+
+_Offsets = Mapping[TopicPartition, OffsetAndMetadata]
+
+
+class Processor(Protocol):
+    """Decides what is written (processor.py)."""
+
+    def process(self, records: Sequence[Record], windows: Mapping[bytes, Window], /) -> Answer:
+        """Return what these records lead to. Raises NotReady."""
+        ...
+
+    def due(self, windows: Mapping[bytes, Window], partitions: Collection[int], /) -> Answer | None:
+        """Return the digests that are due on these partitions; None without any."""
+        ...
+
+
+class WorkerParts(Struct, frozen=True):
+    """The collaborators of a worker."""
+
+    make_consumer: Callable[[], StreamConsumer]
+    producer: TransactionalProducer
+    processor: Processor
+    windows: WindowLog
+    failpoints: Failpoints
+
+
+class _Session:
+    """The membership of the group, and the windows that were read under it."""
+
+    def __init__(self, consumer: StreamConsumer) -> None:
+        self.consumer = consumer
+        self.windows: Windows = {}
+        self.read_under: tuple[int, frozenset[TopicPartition]] | None = None
+
+    def close(self) -> None:
+        self.consumer.close()
+
+
+class ReturnsWorker:
+    """Works while run() runs. `status.waiting_for` says why nothing is read."""
+
+    def __init__(self, parts: WorkerParts) -> None:
+        self._parts = parts
+        self._batch = BatchSize(MAX_RECORDS)
+        self.status = RelayStatus()
+
+    def run(self, stop: Stop) -> None:
+        """Work until `stop`. Raises FencedInstanceIdError if the instance name is in use."""
+        loop = SessionLoop(SERVICE, self._open, self._turn, self.status)
+        try:
+            while not stop.is_set():
+                if not loop.step():
+                    stop.wait(RETRY_S)
+        finally:
+            self._parts.producer.close()
+            loop.close()
+
+    def _open(self) -> _Session:
+        # It ends the transaction that a predecessor left open, which holds the offsets back.
+        self._parts.producer.open()
+        return _Session(self._parts.make_consumer())
+
+    def _turn(self, session: _Session) -> None:
+        consumer = session.consumer
+        found = consumer.poll(POLL_MS, self._batch.records)
+        # Only poll() joins the group, so the records were read under this membership.
+        membership = consumer.membership()
+        if membership is None:
+            if found:
+                raise MembershipLost("records were read while the group was being joined")
+            self.status.waiting_for = consumer.waiting_for()
+            return
+        self.status.waiting_for = consumer.waiting_for()
+        if not consumer.assignment() or (self.status.waiting_for and not found):
+            return
+        try:
+            if self._read_windows(session, membership):
+                self._answer(session, found, membership)
+        except NotReady as reason:
+            self.status.waiting_for = str(reason)
+            log.warning("returned mail waits: %s", reason)
+            session.read_under = None  # the next turn goes back to what is committed
+            consumer.idle(NOT_READY_S)
+        except TransactionLost:
+            self.status.lost_transactions += 1
+            session.read_under = None
+            raise
+
+    def _read_windows(self, session: _Session, membership: ConsumerGroupMetadata) -> bool:
+        """Return whether the windows are those of this membership; otherwise read them.
+
+        Then the records of this turn are read again: from the committed offsets, which no open
+        transaction holds back any more, and which the windows go with.
+        """
+        assigned = frozenset(session.consumer.assignment())
+        under = (membership.generation_id, assigned)
+        if session.read_under == under:
+            return True
+        self._parts.producer.open()
+        session.consumer.rewind()
+        session.windows = self._parts.windows.read()
+        session.read_under = under
+        return False
+
+    def _answer(
+        self,
+        session: _Session,
+        found: Mapping[TopicPartition, Sequence[Record]],
+        membership: ConsumerGroupMetadata,
+    ) -> None:
+        processor, hit = self._parts.processor, self._parts.failpoints.hit
+        if not found:
+            self._digest(session, membership)
+            return
+        hit(f"{SERVICE}.polled")
+        records = [record for part in found.values() for record in part]
+        offsets = {
+            partition: OffsetAndMetadata(part[-1].offset + 1, "", -1)
+            for partition, part in found.items()
+        }
+        begun = monotonic()
+        try:
+            answer = processor.process(records, session.windows)
+            hit(f"{SERVICE}.processed")
+            self._commit(session, answer, offsets, membership)
+        finally:
+            self._batch.took(len(records), monotonic() - begun)
+        self.status.records += len(records)
+
+    def _digest(self, session: _Session, membership: ConsumerGroupMetadata) -> None:
+        """Write the digests that are due."""
+        numbers = {each.partition for each in session.consumer.assignment()}
+        answer = self._parts.processor.due(session.windows, numbers)
+        if answer is None:
+            return
+        offsets = {each: self._committed(session, each) for each in session.consumer.assignment()}
+        known: dict[TopicPartition, Any] = {each: at for each, at in offsets.items() if at}
+        if known:  # a commit without offsets would not be refused after a pause
+            self._commit(session, answer, known, membership)
+
+    def _committed(self, session: _Session, partition: TopicPartition) -> OffsetAndMetadata | None:
+        found = session.consumer.committed(partition)
+        return OffsetAndMetadata(found.offset, "", -1) if found and found.offset >= 0 else None
+
+    def _commit(
+        self,
+        session: _Session,
+        answer: Answer,
+        offsets: _Offsets,
+        membership: ConsumerGroupMetadata,
+    ) -> None:
+        self._parts.producer.commit(answer.outputs, offsets, membership)
+        session.windows = answer.windows
+        self.status.transactions += 1
+        self.status.outputs += len(answer.outputs)

@@ -1,0 +1,187 @@
+"""Follows mail.suppressions and applies its records to the view in Redis.
+
+Every validate process does this in a thread of its own. The view's watermark decides which of them
+applies a record: the others find it applied and read on from there. A view that is missing
+(FLUSHALL, a new Redis) or older (a failover) is noticed by the next apply, which happens with every
+poll, and the topic is read again from the watermark that was found.
+
+Owns: the reader, and the proof of how recent the view is: confirmed(). Does not own: the look-up
+and what is recent enough (view.py). Records that cannot be read are logged and counted in
+`unreadable`; the rest of the topic is applied.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any, Final
+
+from kafka.errors import KafkaError
+from msgspec import Struct
+
+from shared.runtime.clock import Clock
+from shared.runtime.enduring_thread import EnduringThread
+from shared.runtime.telemetry import Metric
+from shared.store.client import StoreUnavailable
+from shared.store.suppressions import (
+    SuppressionStore,
+    ViewApplied,
+    ViewOfOtherLog,
+    ViewStale,
+    encode_entry,
+)
+from shared.stream.client import ClientOptions
+from shared.stream.kafka_python.fetching import UndecodableRecord
+from shared.stream.log_reader import LogReader
+from shared.topics.codec import CodecError
+from shared.topics.names import SUPPRESSIONS
+from shared.topics.suppressions import PARTITION, Suppression, decode_suppression
+
+log = logging.getLogger(__name__)
+
+POLL_MS: Final = 100
+UNREADABLE: Final = Metric(
+    "sluice_suppressions_unreadable",
+    "Records of mail.suppressions that could not be read since the start and are not applied.",
+)
+# Entries that one script applies: it blocks Redis for about 1 µs per entry.
+MAX_ENTRIES: Final = 5_000
+
+
+class Confirmed(Struct, frozen=True):
+    """At this monotonic time `end` was the end of the topic `log`, and the view had reached it."""
+
+    log: str
+    end: int
+    at: float
+
+
+class OtherLogFound(Exception):
+    """The view is that of another topic of this name: an operator must decide."""
+
+
+class SuppressionFollower:
+    """Keeps the view up to date. confirmed() and fault() may be called from any thread."""
+
+    def __init__(
+        self,
+        options: ClientOptions,
+        store: SuppressionStore,
+        clock: Clock,
+        topic: str = SUPPRESSIONS,
+    ) -> None:
+        self.store = store
+        self.unreadable = 0
+        self._options = options
+        self._clock = clock
+        self._topic = topic
+        self._confirmed: Confirmed | None = None
+        self._fault = f"{topic} has not been read yet"
+        self._thread = EnduringThread(
+            "suppressions",
+            self._read,
+            expected=(KafkaError, StoreUnavailable, OtherLogFound),
+            failed=self._failed,
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def confirmed(self) -> Confirmed | None:
+        """Return the last proof that the view was complete; None if there is none."""
+        return self._confirmed
+
+    def fault(self) -> str:
+        """For /ready: why the view is not complete, "" if it is."""
+        return self._fault
+
+    def close(self) -> None:
+        """Stop the thread and close its connections."""
+        self._thread.close()
+
+    def _read(self) -> None:
+        reader = LogReader(self._options, self._topic, max_poll_records=MAX_ENTRIES)
+        with closing(reader):
+            self._follow(reader)
+
+    def _failed(self, reason: str) -> None:
+        fault = f"suppressed recipients: {reason}"
+        if fault != self._fault:
+            log.warning("suppressed recipients are not known", extra={"reason": fault})
+        self._fault = fault
+
+    def _follow(self, reader: LogReader) -> None:
+        """Read until close(). Raises KafkaError, StoreUnavailable, OtherLogFound."""
+        if PARTITION not in reader.partitions():
+            raise KafkaError(f"there is no topic {self._topic}")
+        log_id = reader.topic_id()
+        watermark = self._begin(reader, log_id)
+        while not self._thread.is_closing:
+            asked_at = self._clock.monotonic()
+            end = reader.ends([PARTITION])[PARTITION]
+            records = reader.poll(POLL_MS).get(PARTITION, ())
+            if reader.topic_id() != log_id:
+                raise KafkaError(f"{self._topic} was created again")
+            found = self._apply(log_id, watermark, reader.position(PARTITION), records)
+            if found is None:
+                watermark = self._begin(reader, log_id)
+                continue
+            watermark = found
+            if watermark >= end:
+                self._confirmed = Confirmed(log_id, end, asked_at)
+                self._fault = ""
+            elif records:
+                self._fault = f"{end - watermark} records of {self._topic} are still to be read"
+
+    def _begin(self, reader: LogReader, log_id: str) -> int:
+        """Go to the watermark of the view, and return it."""
+        found = self.store.state()
+        if found.log not in ("", log_id):
+            raise OtherLogFound(other_log(self._topic, found.log, log_id))
+        reader.read_from({PARTITION: max(found.watermark, 0)})
+        return found.watermark
+
+    def _apply(
+        self, log_id: str, watermark: int, target: int, records: Sequence[Any]
+    ) -> int | None:
+        """Apply these records and return the new watermark; None if the view is at another."""
+        entries = self._entries(records)
+        # All but the last part leave the watermark: if the process dies, they are applied again.
+        for start in range(0, max(len(entries), 1), MAX_ENTRIES):
+            is_last = start + MAX_ENTRIES >= len(entries)
+            moved = max(target, watermark, 0) if is_last else watermark
+            part = entries[start : start + MAX_ENTRIES]
+            match self.store.apply(log_id, watermark, moved, part):
+                case ViewStale():
+                    return None
+                case ViewOfOtherLog(other):
+                    raise OtherLogFound(other_log(self._topic, other, log_id))
+                case ViewApplied():
+                    pass
+        return max(target, watermark, 0)
+
+    def _entries(self, records: Sequence[Any]) -> list[bytes]:
+        entries = []
+        for record in records:
+            if isinstance(record, UndecodableRecord):
+                self.unreadable += 1  # the fetcher has logged it
+                continue
+            if record.value is None:
+                continue
+            try:
+                found = decode_suppression(record.value)
+                if isinstance(found, Suppression):
+                    entries.append(encode_entry(found))
+            except (CodecError, ValueError) as error:  # ValueError: a hash that is not hexadecimal
+                self.unreadable += 1
+                fields = {"offset": record.offset, "reason": str(error)}
+                log.error("suppression cannot be read", extra=fields)
+        return entries
+
+
+def other_log(topic: str, known: str, found: str) -> str:
+    return (
+        f"{topic} was created again (id {found}, the view is of {known}): its entries may be lost."
+        " Import them again, then run `sluice suppressions rebuild`"
+    )
