@@ -10,34 +10,48 @@ import asyncio
 import logging
 import socket
 import threading
+from collections.abc import Coroutine, Iterator
+from functools import partial
 from typing import Final
 
 import uvloop
-from msgspec import Struct
 
 from services.deliver.core.attempt.retry import RetryTimes
-from services.deliver.core.pool.planner import PoolLimits
-from services.deliver.core.routing.sites import RouteError, Routes
+from services.deliver.core.shaping.lanes import SUSPENDED_LOOK_S
 from services.deliver.edge.attempt.attempts import (
     FAILED,
+    MAIL_EVENTS,
     Attempts,
-    Sender,
+    Gates,
     due_at_ms,
+    lane_of,
     unreadable,
 )
-from services.deliver.edge.dns.resolver import Resolver
+from services.deliver.edge.attempt.return_paths import ReturnPathSender
+from services.deliver.edge.control.control import Control
+from services.deliver.edge.control.follower import ControlFollower
 from services.deliver.edge.pool.pools import Pools
-from services.deliver.edge.signing.signer import KeyFault, Signer, SigningSender, load_key
-from services.deliver.edge.smtp.connection import Timeouts
-from services.deliver.edge.smtp.opening import Opener
-from services.deliver.rules.loading import load_outcome_rules
-from services.deliver.settings import DeliverSettings, Settings
-from shared.runtime.clock import Clock
-from shared.runtime.errors import UsageError
-from shared.runtime.failpoints import Failpoints
+from services.deliver.edge.repeating import repeat
+from services.deliver.edge.shaping.shaper import Shaper
+from services.deliver.edge.signing.composing import load_keys, make_preparing
+from services.deliver.edge.signing.key_follower import LOOK_S
+from services.deliver.edge.tls.composing import make_counter
+from services.deliver.edge.tls.counting import FLUSH_S, TlsCounter
+from services.deliver.sending import (
+    Orders,
+    Sending,
+    load_shaping,
+    make_opener,
+    make_pools,
+    make_shaper,
+)
+from services.deliver.settings import Settings
 from shared.runtime.lifecycle import OK
+from shared.runtime.progress import EventLoopBeat, Progress
 from shared.runtime.service_cli import Running
 from shared.runtime.telemetry import Metric
+from shared.settings.return_keys import REFRESH_S, load_return_keys
+from shared.store.client import NO_RETRY, connect_async
 from shared.stream.jobs import Handler, Limits
 from shared.stream.kit import StreamKit
 from shared.stream.worker import Worker
@@ -48,54 +62,63 @@ log = logging.getLogger(__name__)
 # The lane that is always there; validate makes the others, since it chooses them.
 LANES: Final = ("default",)
 CONNECTIONS: Final = Metric("sluice_deliver_connections", "Open SMTP connections.")
+SLOW_SITES: Final = Metric(
+    "sluice_deliver_slow_sites",
+    "Sites for which a message that comes now would wait for 10 s or longer. Together they have"
+    " half of what may be in flight; what is beyond is deferred without an attempt.",
+)
 TO_THE_INTERNET: Final = (
     "deliver.routes has no route for `*`: messages go to the mail servers of their recipients on"
     " the internet; set deliver.reach_internet = true to confirm this"
 )
-# Of the time a stopping process has, what is kept for closing up after the drain.
+NO_RETURN_PATH: Final = (
+    "return_path.keys_file is not set: messages go out with their From address as envelope sender,"
+    " so bounces do not name the message that they are about"
+)
+_LOCAL_DOMAINS: Final = ("localhost", "localdomain", "local", "internal")
+# The drain ends this long before the process must have ended: closing takes time too.
 CLOSING_S: Final = 3.0
-
-
-class _Outward(Struct, frozen=True):
-    """What sending needs besides the settings; `signer` None: mail is not signed."""
-
-    routes: Routes
-    signer: Signer | None
-    failpoints: Failpoints
 
 
 def serve(settings: Settings, running: Running) -> int:
     """Work until asked to stop."""
     kit = StreamKit(settings.kafka, settings.runtime, running)
-    try:
-        routes = Routes(settings.deliver.routes)
-    except RouteError as error:
-        raise UsageError(f"deliver.routes: {error}") from None
     if "*" not in settings.deliver.routes and not settings.deliver.reach_internet:
         log.warning(TO_THE_INTERNET)
-    signer = make_signer(settings.deliver, running.clock)
+    name = settings.deliver.ehlo_name or socket.getfqdn()
+    if warning := ehlo_warning(name):
+        log.warning(warning)
+    rules = load_shaping(settings.deliver)
+    dkim_keys = load_keys(settings.deliver)
+    keys = load_return_keys(settings.return_path)
+    if keys is None:
+        log.warning(NO_RETURN_PATH)
     if not kit.ensure_topics(LANES):
         return OK
     worker = kit.worker(DELIVER_PATTERN, _limits(settings))
     written = (*map(deferred, DELAYS_S), HANDOVER, EVENTS)
     with (
-        kit.watching(map(outbound, LANES), written),
+        kit.watching(map(outbound, LANES), written, worker.status),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        outward = _Outward(routes, signer, kit.failpoints)
-        runner.run(_deliver(settings.deliver, running, worker, outward))
+        opener = make_opener(settings.deliver, name, kit.failpoints)
+        follower = ControlFollower(kit.options, running.clock)
+        orders = Orders(follower, Control(follower, running.clock))
+        sending = Sending(opener, dkim_keys, rules, keys, orders)
+        runner.run(_deliver(settings, running, worker, sending))
     return OK
 
 
-def make_signer(deliver: DeliverSettings, clock: Clock) -> Signer | None:
-    """The signer of the settings, None where no key is named; raises UsageError."""
-    if not deliver.dkim_key_file:
-        return None
-    try:
-        key = load_key(deliver.dkim_key_file)
-    except KeyFault as error:
-        raise UsageError(f"deliver.dkim_key_file: {error}") from None
-    return Signer(key, deliver.dkim_selector, clock)
+def ehlo_warning(name: str) -> str:
+    """The warning about an EHLO name that is no host's full name in the DNS; "" if it is one."""
+    labels = name.lower().rstrip(".").split(".")
+    if len(labels) > 1 and labels[-1] not in _LOCAL_DOMAINS:
+        return ""
+    return (
+        f"the name sent in EHLO is {name!r}, not a full host name (RFC 5321, 4.1.1.1): many"
+        " servers refuse it or take the mail for spam; set deliver.ehlo_name to this host's name in"
+        " the DNS, whose address has the same name in its PTR record"
+    )
 
 
 def _limits(settings: Settings) -> Limits:
@@ -109,68 +132,93 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _pool_limits(deliver: DeliverSettings) -> PoolLimits:
-    return PoolLimits(
-        max_connections=deliver.max_connections,
-        max_messages_per_connection=deliver.max_messages_per_connection,
-        idle_timeout_s=deliver.idle_timeout_s,
-    )
-
-
-def _opener(deliver: DeliverSettings, failpoints: Failpoints) -> Opener:
-    timeouts = Timeouts(
-        connect_s=deliver.connect_timeout_s,
-        greeting_s=deliver.greeting_timeout_s,
-        command_s=deliver.command_timeout_s,
-        data_s=deliver.data_timeout_s,
-    )
-    return Opener(deliver.ehlo_name or socket.getfqdn(), timeouts, failpoints)
-
-
-async def _deliver(
-    deliver: DeliverSettings, running: Running, worker: Worker, outward: _Outward
-) -> None:
-    pools = Pools(
-        _pool_limits(deliver),
-        outward.routes,
-        Resolver(running.clock.monotonic),
-        _opener(deliver, outward.failpoints),
-        load_outcome_rules(),
-    )
-    sender: Sender = SigningSender(pools, outward.signer) if outward.signer else pools
+async def _deliver(settings: Settings, running: Running, worker: Worker, sending: Sending) -> None:
+    shaper = make_shaper(settings, sending.rules, running)
+    counter = make_counter(connect_async(settings.redis, retry=NO_RETRY), running.clock)
+    pools = make_pools(settings, sending, running.clock, shaper, counter)
+    preparing = make_preparing(settings.deliver, pools, sending.dkim_keys, running.clock)
+    shaper.start()
     pools.start()
-    running.counters.watch(CONNECTIONS, lambda: float(pools.connections))
     attempts = Attempts(
         worker,
-        sender,
+        ReturnPathSender(preparing, sending.keys),
         running.clock,
-        RetryTimes(deliver.retry_time_scale, deliver.in_doubt_delay_s),
+        RetryTimes(settings.deliver.retry_time_scale, settings.deliver.in_doubt_delay_s),
         running.counters.counter(FAILED),
+        gates=Gates(shaper.lanes, sending.orders.control, running.counters.counter(MAIL_EVENTS)),
     )
-    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    _watch(running, pools, shaper, sending.orders)
+    follower, loop = sending.orders.follower, asyncio.get_running_loop()
+    follower.start(lambda: loop.call_soon_threadsafe(attempts.look_again))
+    ended: asyncio.Future[None] = loop.create_future()
+    handler = _handler(attempts, shaper, sending.orders)
     thread = threading.Thread(
-        target=_run_worker, args=(worker, running, attempts, ended), name="kafka"
+        target=_run_worker, args=(worker, running, handler, ended), name="kafka"
     )
     thread.start()
+    repeated = [asyncio.create_task(each) for each in _repeated(sending, counter)]
     try:
-        # Either the Kafka thread has drained and ended, or one of the two has crashed.
-        await asyncio.wait((ended, attempts.crashed), return_when=asyncio.FIRST_COMPLETED)
-        if attempts.crashed.done():
-            running.stop.set("an attempt crashed")
-        await ended
-        if attempts.crashed.done():
-            attempts.crashed.result()
+        await _until_ended(running, ended, attempts.crashed)
     finally:
+        for task in repeated:
+            task.cancel()
         await pools.close()
+        await shaper.close()
         thread.join()
+        follower.close()
+
+
+def _watch(running: Running, pools: Pools, shaper: Shaper, orders: Orders) -> None:
+    """Show on /ready, /live and in metrics how it goes."""
+    beat = EventLoopBeat(asyncio.get_running_loop())
+    live = Progress("the event loop", beat.count, lambda: running.stop.reason)
+    running.health.add_live("event_loop", live)
+    running.health.add_note("limits", shaper.status)
+    running.health.add_note("orders", orders.follower.status)
+    running.counters.watch(CONNECTIONS, lambda: float(pools.connections))
+    running.counters.watch(SLOW_SITES, lambda: float(pools.slow_sites))
+    orders.follower.watch(running.counters)
+
+
+def _repeated(sending: Sending, counter: TlsCounter) -> Iterator[Coroutine[None, None, None]]:
+    """What is done every few seconds beside the sending."""
+    yield repeat(FLUSH_S, counter.flush)
+    if sending.keys is not None:
+        yield repeat(REFRESH_S, partial(asyncio.to_thread, sending.keys.refresh))
+    if sending.dkim_keys is not None:
+        yield repeat(LOOK_S, partial(asyncio.to_thread, sending.dkim_keys.refresh))
+
+
+def _handler(attempts: Attempts, shaper: Shaper, orders: Orders) -> Handler:
+    """What the Kafka thread asks and hands out to."""
+
+    def hold_s(topic: str, more: int) -> float:
+        lane = lane_of(topic)
+        if lane and orders.control.suspends_lane(lane):
+            return SUSPENDED_LOOK_S
+        return shaper.lanes.hold_s(lane, more) if lane else 0.0
+
+    return Handler(attempts.hand_out, unreadable, due_at_ms, hold_s, orders.follower.is_current)
+
+
+async def _until_ended(
+    running: Running, ended: asyncio.Future[None], crashed: asyncio.Future[None]
+) -> None:
+    """Wait until the Kafka thread has drained and ended, or one of the two has crashed."""
+    await asyncio.wait((ended, crashed), return_when=asyncio.FIRST_COMPLETED)
+    if crashed.done():
+        running.stop.set("an attempt crashed")
+    await ended
+    if crashed.done():
+        crashed.result()
 
 
 def _run_worker(
-    worker: Worker, running: Running, attempts: Attempts, ended: asyncio.Future[None]
+    worker: Worker, running: Running, handler: Handler, ended: asyncio.Future[None]
 ) -> None:
     loop = ended.get_loop()
     try:
-        worker.run(running.stop, Handler(attempts.hand_out, unreadable, due_at_ms))
+        worker.run(running.stop, handler)
     except BaseException as error:
         loop.call_soon_threadsafe(ended.set_exception, error)
     else:

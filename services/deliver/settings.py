@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from shared.settings.sections import KafkaSettings, RuntimeSettings, TelemetrySettings
-
-_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+from services.deliver.core.tls.policy import Level
+from shared.mailauth.dkim_keys.table import MAX_SELECTOR_CHARS, SELECTOR_PATTERN
+from shared.settings.addresses import FOLDER, PATH, RoutedDomain, Target, own_name_fault
+from shared.settings.sections import (
+    KafkaSettings,
+    RedisSettings,
+    ReturnPathSettings,
+    RuntimeSettings,
+    TelemetrySettings,
+)
 
 
 class DeliverSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -17,12 +24,13 @@ class DeliverSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ehlo_name: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Za-z0-9.-]*\Z",
-            description="Name sent in EHLO. Empty: the host's full name.",
+            extra={"expected": "a host name", "check": own_name_fault},
+            description="Name sent in EHLO; the address that mail is sent from should have the same"
+            " name in its PTR record. Empty: the host's full name; deliver warns if it has none.",
         ),
     ] = ""
     routes: Annotated[
-        dict[str, str],
+        dict[RoutedDomain, Target],
         Meta(
             description="Overrides of MX look-ups: maps a recipient domain, or `*` for all others,"
             " to `host:port`. For relays and tests."
@@ -35,24 +43,123 @@ class DeliverSettings(Struct, frozen=True, forbid_unknown_fields=True):
             " recipients' domains. Without it deliver warns at its start."
         ),
     ] = False
+    allow_private_addresses: Annotated[
+        bool,
+        Meta(
+            description="Sends to mail servers found by the DNS at private addresses (RFC 1918, RFC"
+            " 6598, IPv6 ULA). Without it, a domain that has no others bounces. Loopback and other"
+            " special addresses are never used. Does not concern `deliver.routes`."
+        ),
+    ] = False
     dkim_key_file: Annotated[
         str,
         Meta(
+            extra=PATH,
             description="PEM file of the private key for DKIM signatures: RSA of 2048 to 4096 bits,"
-            " or Ed25519. Mail is signed for the domain of the envelope sender. Empty: mail is not"
-            " signed."
+            " or Ed25519. Mail is signed for the domain of the envelope sender. It signs what no"
+            " key of `deliver.dkim_keys` signs. Both empty: mail is not signed.",
         ),
     ] = ""
+    dkim_keys: Annotated[
+        str,
+        Meta(
+            extra=FOLDER,
+            description="Folder of DKIM keys by client and domain: the table `keys.toml` and the"
+            " key files that it names, as `sluice dkim rotate` writes them; reloaded on change.",
+        ),
+    ] = ""
+    dkim_body: Annotated[
+        Literal["relaxed", "simple"],
+        Meta(
+            description="How DKIM signatures see the body: `relaxed` ignores changes of white"
+            " space within lines and at their ends, `simple` only empty lines at the end.",
+        ),
+    ] = "relaxed"
+    code_header: Annotated[
+        str,
+        Meta(
+            pattern=r"^([!-9;-~]{1,64})?\Z",
+            extra={"expected": "the name of a header, or nothing"},
+            description="Header that is removed from outgoing mail: the mailing code, as in"
+            " `ingest.code_header`. Empty: none.",
+        ),
+    ] = "X-bm-mailing"
     dkim_selector: Annotated[
         str,
         Meta(
-            pattern=rf"^{_LABEL}(\.{_LABEL})*\Z",
-            max_length=63,
+            pattern=SELECTOR_PATTERN,
+            max_length=MAX_SELECTOR_CHARS,
             extra={"expected": "at most 63 letters, digits, `-` and `.`, as in a domain name"},
             description="Where each sending domain publishes the public key: a TXT record at"
             " `<selector>._domainkey.<domain>`.",
         ),
     ] = "sluice"
+    unsubscribe_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https://[A-Za-z0-9.-]+(:[0-9]+)?(/[!#-;=?-~]*)?)?\Z",
+            max_length=200,
+            extra={"expected": "an https URL in ASCII, or nothing"},
+            description="Page for unsubscribing. Marketing mail without List-Unsubscribe gets this"
+            " field with the page and an address, and List-Unsubscribe-Post (RFC 8058). Needs"
+            " `return_path.keys_file`. Empty: nothing is added.",
+        ),
+    ] = ""
+    feedback_sender: Annotated[
+        str,
+        Meta(
+            pattern=r"^([A-Za-z0-9]{5,15})?\Z",
+            extra={"expected": "5 to 15 letters and digits, or nothing"},
+            description="Last part of the Feedback-ID that marketing mail without one gets"
+            " (`<mailing ID>:<client>:marketing:<this>`). Empty: none is added.",
+        ),
+    ] = ""
+    eight_bit: Annotated[
+        Literal["convert", "bounce"],
+        Meta(
+            description="What to do with 8-bit text for a server that does not offer 8BITMIME:"
+            " `convert` it to quoted-printable or base64 before it is signed, or `bounce` the"
+            " message.",
+        ),
+    ] = "convert"
+    tls_domains: Annotated[
+        dict[RoutedDomain, Level],
+        Meta(
+            description="TLS by recipient domain, or `*` for all others: `required` sends over TLS"
+            " only, `verified` also checks the certificate against the server's name,"
+            " `opportunistic` ignores what the domain publishes (`docs/tls.md`)."
+        ),
+    ] = {}
+    tls_clients: Annotated[
+        dict[str, Level],
+        Meta(
+            description="The same by client, for all its mail. Of two levels the stricter one"
+            " applies."
+        ),
+    ] = {}
+    dane: Annotated[
+        bool,
+        Meta(
+            description="Checks servers by their TLSA records (DANE, RFC 7672). Only if the"
+            " system's resolver validates DNSSEC and runs on this host or is reached over a path"
+            " that you trust: its AD bit is believed. Does not concern `deliver.routes`."
+        ),
+    ] = False
+    mta_sts: Annotated[
+        bool,
+        Meta(
+            description="Follows the MTA-STS policies of recipient domains (RFC 8461), fetched over"
+            " HTTPS from port 443 of `mta-sts.<domain>`. Does not concern `deliver.routes`."
+        ),
+    ] = True
+    tls_ca_file: Annotated[
+        str,
+        Meta(
+            extra=PATH,
+            description="PEM file of CAs that are trusted besides the system's, for `verified` and"
+            " MTA-STS.",
+        ),
+    ] = ""
     max_connections: Annotated[
         int, Meta(ge=1, le=1_000, description="Most connections to one site at a time.")
     ] = 20
@@ -63,7 +170,7 @@ class DeliverSettings(Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(gt=0, le=300, description="How long an unused connection is kept open.")
     ] = 5.0
     connect_timeout_s: Annotated[
-        float, Meta(gt=0, le=300, description="Time limit for a TCP connect.")
+        float, Meta(gt=0, le=300, description="Time limit for a TCP connect to one address.")
     ] = 30.0
     greeting_timeout_s: Annotated[
         float, Meta(gt=0, le=600, description="Time limit for the greeting (RFC 5321: 5 minutes).")
@@ -75,6 +182,23 @@ class DeliverSettings(Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(gt=0, le=900, description="Time limit for the answer to the content after DATA."),
     ] = 300.0
+    shaping_file: Annotated[
+        str,
+        Meta(
+            extra=PATH,
+            description="TOML file with limits, providers and reply rules of your own, over the"
+            " shipped ones (`docs/shaping.md`). Empty: the shipped ones. It is read at the start.",
+        ),
+    ] = ""
+    expected_workers: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000,
+            description="How many deliver processes there are, as long as Redis has not said it:"
+            " each then keeps to this part of every limit.",
+        ),
+    ] = 1
     max_in_flight: Annotated[
         int,
         Meta(
@@ -116,5 +240,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
     runtime: RuntimeSettings = RuntimeSettings()
     kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    return_path: ReturnPathSettings = ReturnPathSettings()
     deliver: DeliverSettings = DeliverSettings()

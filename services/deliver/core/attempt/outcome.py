@@ -8,7 +8,8 @@ billed. `in_doubt`: the content was sent completely and no answer came, so the s
 copy. `bounce_class` is one of hard, soft, policy, content, authentication, network. `reply` is the
 server's answer ("" if there was none), `enhanced` its status of RFC 3463 ("" if it gave none),
 `site` the name of the destination's site, `source` the local address, `tls` the protocol version
-("" for a connection without TLS).
+("" for a connection without TLS), `tls_policy` the policy of TLS that applied, `tls_fault` why
+there was no TLS although the server offers it, or why it was not as the policy wants it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ class Delivered(Struct, frozen=True, tag=True):
     site: str
     source: str
     tls: str
+    tls_fault: str = ""
+    tls_policy: str = ""
 
 
 class Deferred(Struct, frozen=True, tag=True):
@@ -38,6 +41,12 @@ class Deferred(Struct, frozen=True, tag=True):
     tls: str
     dispatched: bool
     in_doubt: bool = False
+    # Set: the message was not offered to a server. It is no attempt, and waits this long.
+    waits_s: float | None = None
+    tls_fault: str = ""
+    tls_policy: str = ""
+    # The delay steps between attempts that the shaping rules set for the destination; () for all.
+    retry_steps: tuple[str, ...] = ()
 
 
 class Bounced(Struct, frozen=True, tag=True):
@@ -52,6 +61,8 @@ class Bounced(Struct, frozen=True, tag=True):
     tls: str
     dispatched: bool
     in_doubt: bool = False
+    tls_fault: str = ""
+    tls_policy: str = ""
 
 
 Outcome = Delivered | Deferred | Bounced

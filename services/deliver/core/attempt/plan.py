@@ -3,15 +3,20 @@
 A message that is read before its earliest time moves to its next delay topic, without an attempt
 or an event. A message is billed by the event that carries `first_dispatch`: the event of the first
 attempt in which a destination server answered its MAIL or RCPT command.
+
+Mail to a client's forwarding address is no mail of the client: it is never billed, and only its end
+is an event, `forwarded` or `forwarding_failed`.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
-from services.deliver.core.attempt.retry import RetryTimes, next_attempt
+from services.deliver.core.attempt.retry import STEPS, Retry, RetryTimes, next_attempt, next_turn
 from shared.topics.delay_topics import hop_envelope, next_hop
 from shared.topics.records import Attempts, Envelope, EventType, MailEvent
 
@@ -52,31 +57,67 @@ def has_expired(envelope: Envelope, now_ms: int) -> bool:
 def expire(envelope: Envelope, now_ms: int) -> Plan:
     """The plan for a message that expired before another attempt."""
     attempts = envelope.attempts
-    data = _base(envelope, attempts.count, now_ms, attempts.first_dispatched_at_ms)
+    data = base_event(envelope, attempts.count, now_ms, attempts.first_dispatched_at_ms)
     data = replace(
         data,
         reply=attempts.last_reply,
         enhanced=attempts.last_enhanced,
         reason="The message expired before it could be delivered",
     )
-    return Plan((PlannedEvent(EventType.EXPIRED, data),))
+    return told(envelope, Plan((PlannedEvent(EventType.EXPIRED, data),)))
 
 
 def plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
     """The plan that follows from the outcome of one attempt."""
-    attempt = envelope.attempts.count + 1
+    return told(envelope, _plan(envelope, outcome, timing))
+
+
+def subject_of(envelope: Envelope) -> str:
+    """The mail id that the events of this message are about."""
+    return envelope.forwards or envelope.mail_id
+
+
+def told(envelope: Envelope, found: Plan) -> Plan:
+    """The plan with the events of forwarded mail, if it is that."""
+    if not envelope.forwards:
+        return found
+    events = (
+        PlannedEvent(
+            _FORWARDED[each.kind],
+            replace(each.data, first_dispatch=False, return_id=envelope.mail_id),
+        )
+        for each in found.events
+        if each.kind in _FORWARDED
+    )
+    return replace(found, events=tuple(events))
+
+
+_FORWARDED: Final = {
+    EventType.DELIVERED: EventType.FORWARDED,
+    EventType.BOUNCED: EventType.FORWARDING_FAILED,
+    EventType.EXPIRED: EventType.FORWARDING_FAILED,
+    EventType.CANCELLED: EventType.FORWARDING_FAILED,
+}
+
+
+def _plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
+    # A message that was not offered was not attempted.
+    is_attempt = not isinstance(outcome, Deferred) or outcome.waits_s is None
+    attempt = envelope.attempts.count + is_attempt
     before = envelope.attempts.first_dispatched_at_ms
     dispatched = isinstance(outcome, Delivered) or outcome.dispatched
     first = dispatched and not before
     dispatched_at = timing.now_ms if first else before
     data = replace(
-        _base(envelope, attempt, timing.now_ms, dispatched_at),
+        base_event(envelope, attempt, timing.now_ms, dispatched_at),
         first_dispatch=first,
         reply=outcome.reply,
         enhanced=outcome.enhanced,
         site=outcome.site,
         source=outcome.source,
         tls=outcome.tls,
+        tls_fault=outcome.tls_fault,
+        tls_policy=outcome.tls_policy,
     )
     match outcome:
         case Delivered():
@@ -89,9 +130,7 @@ def plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
 
 
 def _defer(envelope: Envelope, outcome: Deferred, data: MailEvent, timing: Timing) -> Plan:
-    retry = next_attempt(
-        envelope.mail_id, data.attempt, timing.now_ms, timing.retries, in_doubt=outcome.in_doubt
-    )
+    retry = _retry(envelope.mail_id, outcome, data.attempt, timing)
     data = replace(data, bounce_class=outcome.bounce_class, reason=outcome.reason)
     doubts: tuple[PlannedEvent, ...] = ()
     if outcome.in_doubt:
@@ -101,20 +140,35 @@ def _defer(envelope: Envelope, outcome: Deferred, data: MailEvent, timing: Timin
         reason = f"The message expires before the next attempt; the last answer: {outcome.reason}"
         return Plan((*doubts, PlannedEvent(EventType.EXPIRED, replace(data, reason=reason))))
     data = replace(data, next_attempt_at_ms=retry.due_at_ms)
-    onward = replace(
-        envelope,
-        due_at_ms=retry.due_at_ms,
-        attempts=Attempts(
+    onward = replace(envelope, due_at_ms=retry.due_at_ms)
+    if outcome.waits_s is None:
+        attempts = Attempts(
             count=data.attempt,
             first_dispatched_at_ms=data.first_dispatched_at_ms,
             last_reply=outcome.reply,
             last_enhanced=outcome.enhanced,
-        ),
-    )
+        )
+        onward = replace(onward, attempts=attempts)
     return Plan((*doubts, PlannedEvent(EventType.DEFERRED, data)), onward, retry.step)
 
 
-def _base(envelope: Envelope, attempt: int, now_ms: int, first_dispatched_at_ms: int) -> MailEvent:
+def _retry(mail_id: str, outcome: Deferred, attempts: int, timing: Timing) -> Retry:
+    if outcome.waits_s is not None:
+        return next_turn(outcome.waits_s, timing.now_ms, timing.retries)
+    return next_attempt(
+        mail_id,
+        attempts,
+        timing.now_ms,
+        timing.retries,
+        in_doubt=outcome.in_doubt,
+        steps=outcome.retry_steps or STEPS,
+    )
+
+
+def base_event(
+    envelope: Envelope, attempt: int, now_ms: int, first_dispatched_at_ms: int
+) -> MailEvent:
+    """The data of an event of this message that all kinds of events have."""
     return MailEvent(
         client=envelope.client,
         mailing_id=envelope.mailing_id,
@@ -127,4 +181,8 @@ def _base(envelope: Envelope, attempt: int, now_ms: int, first_dispatched_at_ms:
         first_dispatched_at_ms=first_dispatched_at_ms,
         lane=envelope.lane,
         size_bytes=envelope.facts.size_bytes,
+        submission_id=envelope.submission_key,
+        submission_source=envelope.submission_source,
+        code=envelope.code,
+        metadata=envelope.metadata,
     )

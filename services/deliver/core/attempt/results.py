@@ -36,22 +36,73 @@ class Refusal(Struct, frozen=True):
 
 
 class NoConnection(Struct, frozen=True):
-    """There is no connection to the site; `reason` is clean text."""
+    """There is no connection to the site; `reason` is clean text.
+
+    `tls_policy` and `tls_fault`: set if a connection did not have the TLS that it must have.
+    """
 
     reason: str
+    tls_policy: str = ""
+    tls_fault: str = ""
+
+
+class NoRoute(Struct, frozen=True):
+    """The DNS says for sure that no host of the site can be used; `reason` is clean text."""
+
+    reason: str
+
+
+class Busy(Struct, frozen=True):
+    """The message was not offered: it comes faster than the site takes it, or than it may be sent.
+
+    `delay_s`: when its turn is likely to come.
+    """
+
+    delay_s: float
+    reason: str = "The site takes its mail more slowly than it comes"
 
 
 class ConnectionInfo(Struct, frozen=True):
     """The connection used: the site, our local address, the TLS version ("" without TLS).
 
-    `tls_fault`: why there is no TLS although the server offers it.
+    `tls_policy`: the policy that it was opened under. `tls_fault`: why there is no TLS although the
+    server offers it, or why it is not as its policy wants it.
     """
 
     site: str = ""
     source: str = ""
     tls: str = ""
     tls_fault: str = ""
+    tls_policy: str = ""
 
 
-ConnectFault = Refusal | NoConnection
+ConnectFault = Refusal | NoConnection | NoRoute | Busy
 TransactionResult = Finished | Broken | Unsendable
+
+
+def is_stale(result: TransactionResult, messages: int) -> bool:
+    """Whether a used connection had ended before this message, its `messages`th, could start.
+
+    Servers close idle connections, or say 421 at the next command; neither is a failure of the
+    message.
+    """
+    if messages <= 1:
+        return False
+    match result:
+        case Broken(answered=answered, in_doubt=in_doubt):
+            return not answered and not in_doubt
+        case Finished(stage, reply):
+            return reply.code == SERVICE_NOT_READY and stage in (Stage.RSET, Stage.MAIL)
+        case _:
+            return False
+
+
+def is_push_back(result: TransactionResult) -> bool:
+    """Whether the server wants fewer connections: 421 at any step, or a connection that breaks."""
+    match result:
+        case Broken():
+            return True
+        case Finished(reply=reply):
+            return reply.code == SERVICE_NOT_READY
+        case _:
+            return False

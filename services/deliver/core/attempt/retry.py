@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -29,19 +30,32 @@ class Retry(Struct, frozen=True):
     due_at_ms: int
 
 
+def next_turn(waits_s: float, now_ms: int, times: RetryTimes) -> Retry:
+    """The next attempt of a message that was not offered, whose turn comes in `waits_s` seconds.
+
+    It waits on the topic of the next longer delay, but only until its turn.
+    """
+    step = next((step for step in STEPS if DELAYS_S[step] >= waits_s), STEPS[-1])
+    return Retry(step, now_ms + int(waits_s * 1000 * times.scale))
+
+
 def next_attempt(
-    mail_id: str, attempts: int, now_ms: int, times: RetryTimes, *, in_doubt: bool = False
+    mail_id: str,
+    attempts: int,
+    now_ms: int,
+    times: RetryTimes,
+    *,
+    in_doubt: bool = False,
+    steps: Sequence[str] = STEPS,
 ) -> Retry:
-    """The next attempt after `attempts` attempts; the last step repeats.
+    """The next attempt after `attempts` attempts; the last of the steps repeats.
 
     A server that has received the whole content may still deliver it; RFC 5321, 4.5.3.2.6 gives it
     10 minutes to answer: `in_doubt` selects the first step that is long enough.
     """
-    index = min(max(attempts, 1), len(STEPS)) - 1
-    if in_doubt:
-        long_enough = (i for i, step in enumerate(STEPS) if DELAYS_S[step] >= times.in_doubt_s)
-        index = max(index, next(long_enough, len(STEPS) - 1))
-    step = STEPS[index]
+    step = steps[min(max(attempts, 1), len(steps)) - 1]
+    if in_doubt and DELAYS_S[step] < times.in_doubt_s:
+        step = next((each for each in STEPS if DELAYS_S[each] >= times.in_doubt_s), STEPS[-1])
     jitter = zlib.crc32(f"{mail_id}.{attempts}".encode()) / 0xFFFF_FFFF * JITTER_SHARE
     delay_ms = DELAYS_S[step] * 1000 * times.scale * (1 + jitter)
     return Retry(step, now_ms + int(delay_ms))

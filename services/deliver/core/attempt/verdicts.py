@@ -13,16 +13,18 @@ from typing import Final
 from msgspec.structs import replace
 
 from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
-from services.deliver.core.attempt.reply_rules import CONTENT, HARD, NETWORK, ReplyRule, classify
 from services.deliver.core.attempt.results import (
     Broken,
+    Busy,
     ConnectFault,
     ConnectionInfo,
     NoConnection,
+    NoRoute,
     Refusal,
     TransactionResult,
 )
-from services.deliver.core.routing.sites import NoDomain, NullMx, Unresolved
+from services.deliver.core.routing.sites import NoDomain, NoServer, NullMx, Unresolved
+from shared.responses.replies.reply_rules import CONTENT, HARD, NETWORK, ReplyRule, classify
 from shared.smtp.client.session import Unsendable
 from shared.smtp.events import Finished, Stage
 from shared.smtp.remote_text import clean_text
@@ -32,6 +34,20 @@ from shared.smtp.reply import Reply
 MAX_REPLY_CHARACTERS: Final = 500
 
 
+_CONGESTION: Final = "4.4.5"  # RFC 3463, 3.5
+_NO_ROUTE: Final = "5.4.4"
+_NO_TLS: Final = "4.7.5"  # RFC 3463, 3.8: cryptographic failure
+# RFC 3463, 3.4 and 3.7; 5.6.7: RFC 6531.
+_UNSENDABLE: Final = {
+    Unsendable.SENDER: "5.6.7",
+    Unsendable.RECIPIENT: "5.6.7",
+    Unsendable.SMTPUTF8: "5.6.7",
+    Unsendable.EIGHT_BIT_HEADER: "5.6.7",
+    Unsendable.TOO_LARGE: "5.3.4",
+    Unsendable.EIGHT_BIT: "5.6.3",
+    Unsendable.SIGNED_PARTS: "5.6.3",
+    Unsendable.NOT_CONVERTIBLE: "5.6.3",
+}
 # Replies to a client that should have started TLS (RFC 3207, 4; RFC 5248, 2.4).
 _TLS_WANTED_CODE: Final = 530
 _TLS_WANTED_STATUS: Final = frozenset({"5.7.10", "5.7.11"})
@@ -59,7 +75,7 @@ class OutcomeRules:
             case Broken(reason=reason, in_doubt=in_doubt):
                 return unanswered(reason, was_answered, in_doubt, where)
             case Unsendable():
-                return _without_server("5.6.7", CONTENT, result.value, where)
+                return _without_server(_UNSENDABLE[result], CONTENT, result.value, where)
 
     def no_connection(self, fault: ConnectFault, was_answered: bool, site: str) -> Outcome:
         """The outcome of a message that got no connection to its site."""
@@ -67,8 +83,18 @@ class OutcomeRules:
         match fault:
             case Refusal(stage, reply):
                 return answered(self._rules, stage, reply, was_answered, where)
-            case NoConnection(reason):
-                return unanswered(f"No connection: {reason}", was_answered, False, where)
+            case NoConnection(reason, tls_policy, tls_fault):
+                where = ConnectionInfo(site, tls_fault=tls_fault, tls_policy=tls_policy)
+                enhanced = _NO_TLS if tls_fault else ""
+                text = f"No connection: {reason}"
+                return unanswered(text, was_answered, False, where, enhanced=enhanced)
+            case NoRoute(reason):
+                text = f"No mail server of the domain can be used: {reason}"
+                found = _without_server(_NO_ROUTE, HARD, text, where)
+                return replace(found, dispatched=was_answered)
+            case Busy(delay_s, reason):
+                busy = unanswered(reason, was_answered, False, where, enhanced=_CONGESTION)
+                return busy if was_answered else replace(busy, waits_s=delay_s)
 
 
 def is_answer(result: TransactionResult) -> bool:
@@ -88,8 +114,16 @@ def answered(
     """Map a server's answer to `stage` to an outcome."""
     text = str(reply)[:MAX_REPLY_CHARACTERS]
     if stage is Stage.CONTENT and reply.is_positive:
-        return Delivered(text, reply.enhanced, where.site, where.source, where.tls)
-    if where.tls_fault and _wants_tls(reply):
+        return Delivered(
+            text,
+            reply.enhanced,
+            where.site,
+            where.source,
+            where.tls,
+            where.tls_fault,
+            where.tls_policy,
+        )
+    if where.tls_fault and wants_tls(reply):
         # The refusal concerns this connection. TLS may work at the next attempt.
         reason = f"TLS failed ({where.tls_fault}), and the server requires it: {text}"
         return unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
@@ -104,10 +138,13 @@ def answered(
         source=where.source,
         tls=where.tls,
         dispatched=dispatched,
+        tls_fault=where.tls_fault,
+        tls_policy=where.tls_policy,
     )
 
 
-def _wants_tls(reply: Reply) -> bool:
+def wants_tls(reply: Reply) -> bool:
+    """Whether the server refuses to go on without TLS."""
     return reply.is_permanent and (
         reply.code == _TLS_WANTED_CODE
         or reply.enhanced in _TLS_WANTED_STATUS
@@ -135,6 +172,8 @@ def unanswered(
         tls=where.tls,
         dispatched=dispatched,
         in_doubt=in_doubt,
+        tls_fault=where.tls_fault,
+        tls_policy=where.tls_policy,
     )
 
 
@@ -148,12 +187,12 @@ def after_fault(error: BaseException, outcome: Outcome | None) -> Outcome:
         case None:
             return Deferred("", "4.3.0", NETWORK, reason, "", "", "", dispatched=False)
         case Delivered():
-            return replace(outcome, reply="")
+            return replace(outcome, reply="", tls_fault="")
         case Deferred() | Bounced():
-            return replace(outcome, reply="", reason=reason)
+            return replace(outcome, reply="", reason=reason, tls_fault="")
 
 
-def unroutable(domain: str, resolution: NullMx | NoDomain | Unresolved) -> Outcome:
+def unroutable(domain: str, resolution: NullMx | NoDomain | NoServer | Unresolved) -> Outcome:
     """The outcome for a domain without a server to connect to. A failing DNS bounces nobody."""
     match resolution:
         case NullMx():
@@ -161,6 +200,9 @@ def unroutable(domain: str, resolution: NullMx | NoDomain | Unresolved) -> Outco
             return _without_server("5.1.10", HARD, reason, ConnectionInfo())
         case NoDomain():
             return _without_server("5.1.2", HARD, f"{domain} does not exist", ConnectionInfo())
+        case NoServer():
+            reason = f"{domain} has no mail server: no MX, A or AAAA record"
+            return _without_server("5.1.2", HARD, reason, ConnectionInfo())
         case Unresolved(cause):
             reason = clean_text(f"The DNS gave no answer for {domain}: {cause}")
             return Deferred("", "4.4.3", NETWORK, reason, "", "", "", dispatched=False)
@@ -178,4 +220,6 @@ def _without_server(
         source=where.source,
         tls=where.tls,
         dispatched=False,
+        tls_fault=where.tls_fault,
+        tls_policy=where.tls_policy,
     )

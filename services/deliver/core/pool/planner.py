@@ -5,10 +5,15 @@ and then calls plan(), which returns the steps to carry out now. Messages and co
 whatever hashable handles the edge uses; the planner never looks into them.
 
 Owns: which message goes over which connection, when a connection is opened or ended, the pause
-after a failure to connect. Does not own: time limits within a transaction (the connection), what an
-end means for the message (attempt/verdicts.py). Guarantees: every message that was added is named
-by exactly one Start or Fail at a time, and by another one only after `returned` or a stale
-`ended`; there are never more than `max_connections` connections, open and being opened.
+after a failure. Does not own: time limits within a transaction (the connection), what an end means
+for the message (attempt/verdicts.py), how many connections the site takes (concurrency.py), how
+long its mail takes (backlog.py). Guarantees: every message that was added is named by exactly one
+Start or Fail at a time, and by another one only after `returned` or a stale `ended`; there are
+never more than `max_connections` connections, open and being opened; no waiting message fails for
+a connection that was refused while another one works or is being opened.
+
+A site that answers 421 at any step, or breaks a connection, pushes back: fewer connections are used
+and none is opened during a pause; the mail waits. If a site cannot be reached, waiting mail fails.
 
 A connection is idle, busy or ending:
 
@@ -19,28 +24,30 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic
 
 from msgspec import Struct
 
 from services.deliver.core.attempt.results import (
-    SERVICE_NOT_READY,
-    Broken,
+    Busy,
     ConnectFault,
-    NoConnection,
+    Refusal,
     TransactionResult,
+    is_push_back,
+    is_stale,
 )
+from services.deliver.core.pool.backlog import Backlog
+from services.deliver.core.pool.concurrency import ConcurrencyLimit
+from services.deliver.core.pool.slow_sites import SLOW_S
+from services.deliver.core.pool.steps import C, Fail, M, Open, Quit, Start, Step
+from services.deliver.core.pool.waiting import Gate, Waiting
 from shared.smtp.client.session import Unsendable
-from shared.smtp.events import Finished, Stage
 
 # How long an unreachable site is not tried again; doubles with each failure up to the longest.
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
-ALL_BUSY: Final = NoConnection("all connections to the site were busy")
-NO_FAULT: Final = NoConnection("the site was not tried")
-
-M = TypeVar("M")
-C = TypeVar("C")
+# No connection is opened so long after mail had to wait for a limit with one idle.
+LIMITED_S: Final = 1.0
 
 
 class PoolLimits(Struct, frozen=True):
@@ -49,63 +56,20 @@ class PoolLimits(Struct, frozen=True):
     max_connections: int = 20
     max_messages_per_connection: int = 100
     idle_timeout_s: float = 5.0
-    # How long a message may wait for a connection. Without a limit, a site that takes minutes
-    # per message would fill the in-flight window and delay all other mail.
-    max_wait_s: float = 120.0
+    max_wait_s: float = 120.0  # for a connection
+    opens_per_s: float = 0.0  # new connections; 0: any number
 
 
-class Open(Struct, frozen=True):
-    """Open a connection, then report `opened` or `open_failed`."""
-
-
-class Start(Struct, Generic[M, C], frozen=True):
-    """Start the message's transaction, then report `ended`; or report `returned` or `dropped`."""
-
-    connection: C
-    message: M
-
-
-class Quit(Struct, Generic[C], frozen=True):
-    """End an idle connection, then report `closed`."""
-
-    connection: C
-
-
-class Fail(Struct, Generic[M], frozen=True):
-    """The message gets no connection."""
-
-    message: M
-    fault: ConnectFault
-
-
-Step = Open | Start[M, C] | Quit[C] | Fail[M]
-
-
-class _Connection:
-    __slots__ = ("added_at", "idle_until", "is_idle", "messages")
+class _Connection(Generic[M]):
+    __slots__ = ("added_at", "gate", "idle_until", "is_idle", "messages", "started_at")
 
     def __init__(self) -> None:
         self.is_idle = False
         self.idle_until = 0.0
         self.messages = 0  # transactions started
         self.added_at = 0.0  # when the message under way was added
-
-
-def is_stale(result: TransactionResult, messages: int) -> bool:
-    """Whether a used connection had ended before this message, its `messages`th, could start.
-
-    Servers close idle connections, or say 421 at the next command; neither is a failure of the
-    message.
-    """
-    if messages <= 1:
-        return False
-    match result:
-        case Broken(answered=answered, in_doubt=in_doubt):
-            return not answered and not in_doubt
-        case Finished(stage, reply):
-            return reply.code == SERVICE_NOT_READY and stage in (Stage.RSET, Stage.MAIL)
-        case _:
-            return False
+        self.gate: Gate[M] | None = None  # of that message
+        self.started_at = 0.0  # and when its transaction began
 
 
 class SitePlanner(Generic[M, C]):
@@ -113,8 +77,8 @@ class SitePlanner(Generic[M, C]):
 
     def __init__(self, limits: PoolLimits) -> None:
         self._limits = limits
-        self._waiting: deque[tuple[M, float]] = deque()  # with the time at which it was added
-        self._connections: dict[C, _Connection] = {}
+        self._waiting: Waiting[M] = Waiting()
+        self._connections: dict[C, _Connection[M]] = {}
         # The last one used is used next, so that superfluous ones reach their time-out: the first
         # has been idle for longest.
         self._idle: deque[C] = deque()
@@ -122,7 +86,15 @@ class SitePlanner(Generic[M, C]):
         self._opening = 0
         self._pause_s = 0.0
         self._paused_until = 0.0
-        self._fault: ConnectFault = NO_FAULT
+        # Why no connection could be opened; None if one could, though others were refused.
+        self._fault: ConnectFault | None = None
+        self._concurrency = ConcurrencyLimit(limits.max_connections)
+        self._backlog = Backlog()
+        # When mail last waited for a limit although a connection was idle.
+        self._limited_at = -LIMITED_S
+        self._next_open_at = 0.0
+        # How many messages may be here, while the site is slow and others need the room.
+        self._most: int | None = None
 
     @property
     def connections(self) -> Collection[C]:
@@ -139,26 +111,74 @@ class SitePlanner(Generic[M, C]):
         """Whether plan() might return a step although no time has passed."""
         return bool(self._waiting or self._full)
 
+    @property
+    def blocked_until(self) -> float:
+        """When plan() may start a message that its limits hold back; 0.0: none is held back."""
+        return self._waiting.blocked_until
+
+    @property
+    def messages(self) -> int:
+        """The number of messages that wait or are being sent."""
+        return len(self._waiting) + self._busy
+
+    @property
+    def _busy(self) -> int:
+        return len(self._connections) - len(self._idle)
+
     def is_paused(self, now: float) -> bool:
-        """Whether no connection is opened because the last attempt to open one failed."""
+        """Whether no connection is opened, because of a failure."""
         return now < self._paused_until
 
-    def added(self, message: M, now: float) -> None:
-        """A message is to be sent."""
-        self._waiting.append((message, now))
+    def has_recovered(self, now: float) -> bool:
+        """Whether nothing is known of this site that has to be kept."""
+        is_free = self._backlog.is_over(now)
+        return is_free and not self.is_paused(now) and self._concurrency.is_full(now)
+
+    def wait_s(self, now: float) -> float:
+        """How long a message that comes now is likely to wait for its turn."""
+        limit = self._concurrency.at(now)
+        before = len(self._waiting) + (self._busy >= limit)
+        return before * self._service_s(now) / limit
+
+    def _service_s(self, now: float) -> float:
+        busy = [state.started_at for state in self._connections.values() if not state.is_idle]
+        return self._backlog.service_s(min(busy, default=now), now)
+
+    def restrict(self, most: int | None) -> None:
+        """Let at most this many messages be here; the others fail as Busy."""
+        self._most = most
+
+    def added(self, message: M, now: float, gate: Gate[M] | None = None) -> None:
+        """A message is to be sent, as soon as its gate admits it."""
+        self._waiting.add(message, now, gate)
+
+    def gates(self) -> list[Gate[M]]:
+        """The gates for which messages wait."""
+        return self._waiting.gates()
+
+    def withdraw(self, gate: Gate[M]) -> list[M]:
+        """Return all messages that wait for this gate, and forget them."""
+        return self._waiting.take_line(gate)
 
     def opened(self, connection: C, now: float) -> None:
         """A connection was opened and can be used."""
         self._opening -= 1
-        self._pause_s = 0.0
+        self._fault = None
         self._connections[connection] = _Connection()
+        self._concurrency.works(len(self._connections))
         self._park(connection, now)
 
     def open_failed(self, fault: ConnectFault, now: float) -> None:
         """A connection could not be opened."""
         self._opening -= 1
-        self._fault = fault
-        # Attempts to connect that start together fail together: they count as one failure.
+        if not self._connections:
+            self._fault = fault
+        if self._connections or isinstance(fault, Refusal):
+            self._concurrency.refused(len(self._connections), now)
+        self._pause(now)
+
+    def _pause(self, now: float) -> None:
+        # What starts together fails together: it counts as one failure.
         if now >= self._paused_until:
             self._pause_s = min(max(self._pause_s * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S)
             self._paused_until = now + self._pause_s
@@ -172,10 +192,17 @@ class SitePlanner(Generic[M, C]):
         """
         state = self._connections[connection]
         if is_stale(result, state.messages):
-            self._waiting.appendleft((message, state.added_at))
+            self._waiting.add(message, state.added_at, state.gate, is_first=True)
             return False
         if isinstance(result, Unsendable):
             state.messages -= 1  # nothing was sent
+        elif is_push_back(result):
+            self._concurrency.pushed_back(now)
+            self._pause(now)
+            self._backlog.held_up(self._pause_s, now)
+        else:
+            self._pause_s = 0.0
+            self._backlog.took(now - state.started_at, now)
         if is_usable:
             self._park(connection, now)
         return True
@@ -187,7 +214,8 @@ class SitePlanner(Generic[M, C]):
 
     def returned(self, connection: C, message: M) -> None:
         """A message was not started, because the connection cannot be used any more."""
-        self._waiting.appendleft((message, self._connections[connection].added_at))
+        state = self._connections[connection]
+        self._waiting.add(message, state.added_at, state.gate, is_first=True)
 
     def closed(self, connection: C) -> None:
         """A connection was closed, by either side."""
@@ -199,21 +227,23 @@ class SitePlanner(Generic[M, C]):
 
     def withdraw_all(self) -> list[M]:
         """Return all messages that wait, and forget them."""
-        messages = [message for message, _ in self._waiting]
-        self._waiting.clear()
-        return messages
+        return self._waiting.take_all()
 
     def plan(self, now: float) -> list[Step[M, C]]:
         """The steps to carry out now; the state changes as if they were carried out."""
         steps: list[Step[M, C]] = []
         waiting, idle = self._waiting, self._idle
-        while waiting and idle:
+        while waiting and idle and (self._most is None or self._busy < self._most):
+            found = waiting.take(now)
+            if found is None:
+                break
+            message, added_at, gate = found
             connection = idle.pop()
-            message, added_at = waiting.popleft()
             state = self._connections[connection]
+            state.gate = gate
             state.is_idle = False
             state.messages += 1
-            state.added_at = added_at
+            state.added_at, state.started_at = added_at, now
             steps.append(Start(connection, message))
         steps += map(Quit, self._full)
         self._full.clear()
@@ -221,22 +251,41 @@ class SitePlanner(Generic[M, C]):
             connection = idle.popleft()
             self._connections[connection].is_idle = False
             steps.append(Quit(connection))
-        oldest = now - self._limits.max_wait_s
-        while waiting and waiting[0][1] <= oldest:
-            steps.append(Fail(waiting.popleft()[0], ALL_BUSY))
-        if waiting:
+        steps += self._plan_turning_away(now)
+        if waiting.blocked_until:
+            self._limited_at = now
+        if waiting and not (self._connections and now < self._limited_at + LIMITED_S):
             steps += self._plan_opening(now)
         return steps
+
+    def _plan_turning_away(self, now: float) -> list[Step[M, C]]:
+        """Fail messages that have waited too long, or that take room from other sites' mail."""
+        failed = self._waiting.take_older(now - self._limits.max_wait_s)
+        if not failed and self._most is None:
+            return []
+        each_s = self._service_s(now) / self._concurrency.at(now)
+        if self._most is not None:
+            room = max(0, min(self._most - self._busy, int(SLOW_S / each_s) if each_s else 0))
+            failed += self._waiting.take_last(len(self._waiting) - room)
+        turns = self._backlog.turns(len(failed), len(self._waiting) * each_s, each_s, now)
+        return [Fail(message, Busy(turn)) for message, turn in zip(failed, turns, strict=True)]
 
     def _plan_opening(self, now: float) -> list[Step[M, C]]:
         if self.is_paused(now):
             # Open connections are used, but no more are opened.
-            failed = [] if self._connections else self.withdraw_all()
-            return [Fail(message, self._fault) for message in failed]
+            if self._fault is None or self._connections or self._opening:
+                return []
+            return [Fail(message, self._fault) for message in self.withdraw_all()]
         # After a failure a single connection is tried first.
         is_probe = self._pause_s > 0 and not self._connections
-        limit = 1 if is_probe else self._limits.max_connections
+        limit = 1 if is_probe else self._concurrency.at(now)
+        if self._most is not None:
+            limit = min(limit, self._most)
         wanted = min(len(self._waiting), limit - len(self._connections)) - self._opening
+        if self._limits.opens_per_s and wanted > 0:
+            wanted = int(now >= self._next_open_at)
+            if wanted:
+                self._next_open_at = now + 1 / self._limits.opens_per_s
         self._opening += max(0, wanted)
         return [Open()] * wanted
 

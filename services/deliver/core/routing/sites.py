@@ -1,34 +1,51 @@
-"""Where mail for a recipient's domain is delivered: an override, or the DNS result. Pure."""
+"""Decides where mail for a domain is delivered: an override, or the DNS result. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from msgspec import Struct
 
+from services.deliver.core.tls.policy import ANY_TLS, DomainTls
+from shared.settings.addresses import split_address
+
 SMTP_PORT: Final = 25
 ANY: Final = "*"
+# Exchangers of one domain that are used, the best ones; large providers have up to ten.
+MAX_EXCHANGERS: Final = 20
 
 
 class Host(Struct, frozen=True):
-    """One server to connect to."""
+    """A server to connect to; hosts of a lower `rank` are preferred, equal ones share it."""
 
     name: str
     port: int = SMTP_PORT
+    rank: int = 0
 
 
 class Site(Struct, frozen=True):
-    """Servers that are treated as one: tried in order, limited together."""
+    """Servers that are treated as one and limited together.
+
+    `is_override`: an operator has named the host; otherwise the DNS has. `tls`: what its messages
+    ask of a connection.
+    """
 
     name: str
     hosts: tuple[Host, ...]
+    is_override: bool = False
+    tls: DomainTls = ANY_TLS
+
+    @property
+    def pool(self) -> str:
+        """The name of its pool: messages that ask for other connections have another one."""
+        return f"{self.name} {key}" if (key := self.tls.key) else self.name
 
 
 class Mx(Struct, frozen=True):
-    """The mail exchangers of a domain, best first; the domain itself if it has no MX records."""
+    """The mail exchangers of a domain, by rank and name; the domain itself if it has no MX."""
 
-    hosts: tuple[str, ...]
+    hosts: tuple[Host, ...]
 
 
 class NullMx(Struct, frozen=True):
@@ -39,45 +56,60 @@ class NoDomain(Struct, frozen=True):
     """The DNS says that the domain does not exist."""
 
 
+class NoServer(Struct, frozen=True):
+    """The DNS says that the domain exists, but has no MX, A or AAAA record."""
+
+
 class Unresolved(Struct, frozen=True):
     """The DNS gave no usable answer; this says nothing about the domain."""
 
     reason: str
 
 
-Resolution = Mx | NullMx | NoDomain | Unresolved
-
-
-class RouteError(ValueError):
-    """A route override is not `host:port`; the text names it."""
-
-
-def parse_host(text: str) -> Host:
-    """Parse `host:port`, `[v6]:port` or `host` (port 25). Raises RouteError."""
-    name, colon, port = text.rpartition(":")
-    if not colon or (text.startswith("[") and text.endswith("]")):
-        name, port = text, str(SMTP_PORT)
-    name = name.removeprefix("[").removesuffix("]")
-    if not name or not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise RouteError(f"found {text!r}, expected host:port")
-    return Host(name, int(port))
+Resolution = Mx | NullMx | NoDomain | NoServer | Unresolved
 
 
 class Routes:
     """Overrides by recipient domain, `*` for all others."""
 
     def __init__(self, overrides: Mapping[str, str]) -> None:
-        """Raises RouteError."""
+        """The targets are `host:port`, as the settings have checked."""
         self._sites: dict[str, Site] = {}
         for domain, target in overrides.items():
-            host = parse_host(target)
-            self._sites[domain.lower()] = Site(f"{host.name}:{host.port}", (host,))
+            self._sites[domain.lower()] = site_of_target(target)
 
     def site_of(self, domain: str) -> Site | None:
         """The override for a domain; None if the DNS decides."""
         return self._sites.get(domain) or self._sites.get(ANY)
 
 
+def site_of_target(target: str) -> Site:
+    """The site of a server that an operator has named as `host:port`."""
+    host = Host(*split_address(target))
+    return Site(f"{host.name}:{host.port}", (host,), True)
+
+
+def mx_of(records: Iterable[tuple[int, str]]) -> Mx:
+    """The exchangers of MX records (preference, name).
+
+    Only the order of preferences counts, so that domains with the same exchangers are equal
+    whatever numbers they use and in whichever order the DNS returns them.
+    """
+    best: dict[str, int] = {}
+    for preference, name in sorted(records):
+        best.setdefault(name, preference)
+    ranks = {preference: rank for rank, preference in enumerate(sorted(set(best.values())))}
+    hosts = tuple(Host(name, rank=ranks[preference]) for name, preference in best.items())
+    return Mx(hosts[:MAX_EXCHANGERS])
+
+
 def site_of_mx(mx: Mx) -> Site:
-    """The site of these mail exchangers; domains with the same mail exchangers share it."""
-    return Site(",".join(mx.hosts), tuple(Host(name) for name in mx.hosts))
+    """The site of these mail exchangers; domains with the same mail exchangers share it.
+
+    In its name, "," separates exchangers of equal preference, ";" the preferences.
+    """
+    name, rank = "", 0
+    for host in mx.hosts:
+        separator = ("," if host.rank == rank else ";") if name else ""
+        name, rank = f"{name}{separator}{host.name}", host.rank
+    return Site(name, mx.hosts)

@@ -1,4 +1,7 @@
-"""DKIM signatures: RFC 6376, relaxed/relaxed, with SHA-256; the caller passes a signing function.
+"""DKIM signatures: RFC 6376 with SHA-256; the caller passes a signing function per signature.
+
+The header is always canonicalised as `relaxed`, the body as `relaxed` or `simple`. Several
+signatures of one message share the canonical forms and the hash of the body.
 
 Owns: the choice of signed header fields, canonicalisation, the text of the DKIM-Signature field.
 Does not own: keys and algorithms (edge/signing/signer.py), dot-stuffing (shared/smtp/content.py).
@@ -14,17 +17,21 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
 from msgspec import Struct
 
+from services.deliver.core.mime.fields import split, split_fields, unfold
+
 # In this order in h=. The fields that the current rules concern; fields that a relay may add or
 # change (Received, Return-Path) are left out, as RFC 6376, 5.4.1 requires. List-Unsubscribe and
-# List-Unsubscribe-Post: RFC 8058, 4.
+# List-Unsubscribe-Post: RFC 8058, 4. Feedback-ID is only looked at if it is signed.
 SIGNED: Final = (
     b"from",
     b"to",
+    b"cc",
     b"subject",
     b"date",
     b"message-id",
@@ -34,11 +41,12 @@ SIGNED: Final = (
     b"content-transfer-encoding",
     b"list-unsubscribe",
     b"list-unsubscribe-post",
-    b"x-bm-mailing",
+    b"feedback-id",
 )
-# Listed once more than it occurs, so that a second such field added on top breaks the signature
-# (RFC 6376, 8.15).
-OVERSIGNED: Final = b"from"
+# Listed once more than they occur, so that another such field added on top breaks the signature
+# (RFC 6376, 5.4.2 and 8.15): every field that a reader is shown or that changes how the body reads.
+# See docs/decisions/0066-oversigned-headers.md.
+OVERSIGNED: Final = SIGNED
 # RFC 5322, 2.1.1: 78 characters without CRLF. Only a longer domain exceeds it.
 MAX_LINE_BYTES: Final = 76
 
@@ -55,53 +63,75 @@ class Identity(Struct, frozen=True):
     selector: str
 
 
-def split(content: bytes) -> tuple[bytes, bytes]:
-    """Split into the header with its last CRLF, and the body after the blank line.
+class BodyForm(StrEnum):
+    """How the body is canonicalised: `simple` ignores empty lines at its end only."""
 
-    `content` has CRLF line ends only.
-    """
-    if content[:2] == b"\r\n":
-        return b"", content[2:]
-    header, _, body = content.partition(b"\r\n\r\n")
-    return header + b"\r\n", body
+    RELAXED = "relaxed"
+    SIMPLE = "simple"
 
 
-def canonical_body(body: bytes) -> bytes:
-    """Canonicalise a body: RFC 6376, 3.4.4.
+def canonical_body(body: bytes, form: BodyForm = BodyForm.RELAXED) -> bytes:
+    """Canonicalise a body: RFC 6376, 3.4.3 and 3.4.4.
 
     `body` has CRLF line ends only, and ends with one unless it is empty.
     """
+    if form is BodyForm.SIMPLE:
+        return body.rstrip(b"\r\n") + b"\r\n"
     lines = _single_spaces(body).replace(b" \r\n", b"\r\n").rstrip(b"\r\n")
     return lines + b"\r\n" if lines else b""
 
 
 def canonical_fields(header: bytes) -> list[Field]:
     """Canonicalise every field of a header with CRLF line ends, in order: RFC 6376, 3.4.2."""
-    unfolded = header.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")
     fields = []
-    for line in _single_spaces(unfolded).split(b"\r\n"):
-        name, colon, value = line.partition(b":")
+    for field in split_fields(header):
+        name, colon, value = _single_spaces(unfold(field)).partition(b":")
         if colon:
             name = name.rstrip(b" ").lower()
             fields.append((name, b"%b:%b" % (name, value.strip(b" "))))
     return fields
 
 
-def signature_field(
-    content: bytes, identity: Identity, signed_at_s: int, sign: Callable[[bytes], bytes]
-) -> bytes:
-    """The DKIM-Signature field, folded, with its CRLF, to be put in front of `content`.
+class Signable:
+    """A message, made canonical once for all its signatures."""
 
-    `content` is the result of with_crlf; `signed_at_s` is Unix time; `sign` takes the canonical
-    header and returns the signature's bytes.
-    """
-    header, body = split(content)
-    picked = _pick(canonical_fields(header))
-    names = [name for name, _ in picked] + [OVERSIGNED]
-    value = _value(identity, signed_at_s, names, sha256(canonical_body(body)).digest())
-    own = b"dkim-signature:" + value.replace(_FOLD, b" ")
-    signature = b64encode(sign(b"\r\n".join([*(field for _, field in picked), own])))
-    return b"DKIM-Signature: %b%b\r\n" % (value, _FOLD.join(_pieces(signature)))
+    def __init__(self, content: bytes, form: BodyForm = BodyForm.RELAXED) -> None:
+        """`content` is the result of with_crlf."""
+        header, body = split(content)
+        picked = _pick(canonical_fields(header))
+        self._form = form
+        self._fields = [field for _, field in picked]
+        self._names = [*(name for name, _ in picked), *OVERSIGNED]
+        self._body_hash = sha256(canonical_body(body, form)).digest()
+
+    def signature_field(
+        self, identity: Identity, signed_at_s: int, sign: Callable[[bytes], bytes]
+    ) -> bytes:
+        """The DKIM-Signature field, folded, with its CRLF, to be put in front of the content.
+
+        `signed_at_s` is Unix time; `sign` takes the canonical header and returns the signature's
+        bytes.
+        """
+        value = self._value(identity, signed_at_s)
+        own = b"dkim-signature:" + value.replace(_FOLD, b" ")
+        signature = b64encode(sign(b"\r\n".join([*self._fields, own])))
+        return b"DKIM-Signature: %b%b\r\n" % (value, _FOLD.join(_pieces(signature)))
+
+    def _value(self, identity: Identity, signed_at_s: int) -> bytes:
+        """The field's value up to and including `b=`."""
+        tags = (
+            b"v=1;",
+            b"a=%b;" % identity.algorithm.encode(),
+            b"c=relaxed/%b;" % self._form.encode(),
+            b"d=%b;" % identity.domain.encode(),
+            b"s=%b;" % identity.selector.encode(),
+            b"t=%d;" % signed_at_s,
+        )
+        listed = [b"%b:" % name for name in self._names]
+        listed[-1] = self._names[-1] + b";"
+        listed[0] = b"h=" + listed[0]
+        lines = _filled([*tags, *listed, b"bh=%b;" % b64encode(self._body_hash)])
+        return _FOLD.join([*lines, b"b="])
 
 
 def _single_spaces(text: bytes) -> bytes:
@@ -119,23 +149,6 @@ def _pick(fields: Sequence[Field]) -> list[Field]:
         if field[0] in found:
             found[field[0]].append(field)
     return [field for group in found.values() for field in group]
-
-
-def _value(identity: Identity, signed_at_s: int, names: list[bytes], body_hash: bytes) -> bytes:
-    """The field's value up to and including `b=`."""
-    tags = (
-        b"v=1;",
-        b"a=%b;" % identity.algorithm.encode(),
-        b"c=relaxed/relaxed;",
-        b"d=%b;" % identity.domain.encode(),
-        b"s=%b;" % identity.selector.encode(),
-        b"t=%d;" % signed_at_s,
-    )
-    listed = [b"%b:" % name for name in names]
-    listed[-1] = names[-1] + b";"
-    listed[0] = b"h=" + listed[0]
-    lines = _filled([*tags, *listed, b"bh=%b;" % b64encode(body_hash)])
-    return _FOLD.join([*lines, b"b="])
 
 
 def _filled(words: Iterable[bytes]) -> list[bytes]:

@@ -11,13 +11,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
+from msgspec import Struct
+
 from services.deliver.core.attempt.outcome import Outcome
-from services.deliver.core.attempt.plan import Plan, Timing, expire, has_expired, plan, wait
+from services.deliver.core.attempt.plan import (
+    Plan,
+    Timing,
+    expire,
+    has_expired,
+    plan,
+    subject_of,
+    wait,
+)
 from services.deliver.core.attempt.retry import RetryTimes
 from services.deliver.core.attempt.verdicts import after_fault
+from services.deliver.core.control.effects import follow
+from services.deliver.edge.attempt.claims import Claim
+from services.deliver.edge.control.control import Control, no_control
 from shared.runtime.clock import Clock
 from shared.runtime.telemetry import Counter, Metric
 from shared.stream import outputs
@@ -25,6 +38,7 @@ from shared.stream.consumer import Record
 from shared.stream.jobs import Job
 from shared.stream.transactions import Output
 from shared.topics import names
+from shared.topics.control import Verb
 from shared.topics.delay_topics import is_early
 from shared.topics.records import Envelope, Message
 
@@ -35,6 +49,11 @@ FAILED: Final = Metric(
     "sluice_deliver_failed_attempts",
     "Attempts that ended with a programming error. Each message was deferred; the log has the"
     " traceback.",
+)
+MAIL_EVENTS: Final = Metric(
+    "sluice_deliver_events",
+    "Events of deliver: delivered, bounced, expired and cancelled messages, and deferrals.",
+    ("event", "lane", "provider", "mail_class"),
 )
 UNREADABLE: Final = "unreadable"
 
@@ -57,20 +76,34 @@ class Settling(Protocol):
         ...
 
 
-class _Begin:
-    """Claims a job just before its message goes out, unless the message has expired by then.
+class Lanes(Protocol):
+    """What waits of each lane, as in core/shaping/lanes.py."""
 
-    It may have waited for a connection for minutes, and no attempt begins after the expiry.
-    """
+    def handed(self, lane: str, jobs: Iterable[Job]) -> None:
+        """These jobs were handed out."""
+        ...
 
-    def __init__(self, job: Job, clock: Clock) -> None:
-        self._job = job
-        self._clock = clock
-        self.has_expired = False
+    def begun(self, lane: str, job: Job) -> None:
+        """This job waits no longer."""
+        ...
 
-    def __call__(self) -> bool:
-        self.has_expired = has_expired(self._job.message.envelope, self._clock.now_ms())
-        return not self.has_expired and self._job.begin()
+
+class NoLanes:
+    """Nothing is known of lanes."""
+
+    def handed(self, lane: str, jobs: Iterable[Job]) -> None:
+        """These jobs were handed out."""
+
+    def begun(self, lane: str, job: Job) -> None:
+        """This job waits no longer."""
+
+
+class Gates(Struct, frozen=True):
+    """What else has a say on a message: what waits of its lane, and what operators order."""
+
+    lanes: Lanes
+    control: Control
+    events: Counter
 
 
 class Attempts:
@@ -83,7 +116,14 @@ class Attempts:
         clock: Clock,
         retries: RetryTimes,
         failed: Counter,
+        *,
+        gates: Gates | None = None,
     ) -> None:
+        """`gates` None: no lane is counted, and no operator orders anything."""
+        gates = gates or Gates(NoLanes(), no_control(clock), Counter(len(MAIL_EVENTS.labels)))
+        self._lanes, self._control, self._events = gates.lanes, gates.control, gates.events
+        # What waits for a connection.
+        self._waiting: set[Claim] = set()
         self._worker = worker
         self._sender = sender
         self._clock = clock
@@ -95,11 +135,17 @@ class Attempts:
 
     def hand_out(self, jobs: list[Job]) -> None:
         """Take jobs from the Kafka thread; returns at once."""
+        by_lane: dict[str, list[Job]] = {}
+        for job in jobs:
+            by_lane.setdefault(lane_of(job.assigned.partition.topic), []).append(job)
+        for lane, part in by_lane.items():
+            if lane:
+                self._lanes.handed(lane, part)
         self._loop.call_soon_threadsafe(self._start, jobs)
 
     def _start(self, jobs: list[Job]) -> None:
         for job in jobs:
-            task = self._loop.create_task(self._attempt(job))
+            task = self._loop.create_task(self._attempt_once(job))
             self._tasks.add(task)
             task.add_done_callback(self._finished)
 
@@ -111,30 +157,67 @@ class Attempts:
         if error is not None and not self.crashed.done():
             self.crashed.set_exception(error)
 
+    def _begun(self, job: Job) -> None:
+        # A job that was moved to the handover topic has begun before.
+        if lane := lane_of(job.assigned.partition.topic):
+            self._lanes.begun(lane, job)
+
+    async def _attempt_once(self, job: Job) -> None:
+        lane = lane_of(job.assigned.partition.topic)
+        try:
+            await self._attempt(job)
+        finally:
+            if lane:
+                self._lanes.begun(lane, job)
+
     async def _attempt(self, job: Job) -> None:
         envelope, content = job.message.envelope, job.message.content
         outcome: Outcome | None = None
+        claim: Claim | None = None
         try:
             steps = self._without_attempt(envelope)
-            if steps is None:
-                begin = _Begin(job, self._clock)
-                outcome = await self._sender.send(envelope, content, begin)
+            while steps is None:
+                claim = Claim(job, self._clock, self._control, self._begun)
+                self._waiting.add(claim)
+                try:
+                    outcome = await self._sender.send(envelope, content, claim)
+                finally:
+                    self._waiting.discard(claim)
                 if outcome is not None:
                     steps = plan(envelope, outcome, self._timing())
-                elif begin.has_expired and job.begin():
-                    steps = expire(envelope, self._clock.now_ms())
+                elif claim.is_ended:
+                    # None if it is to be sent elsewhere.
+                    steps = self._without_attempt(envelope)
                 else:
                     return
-            elif not job.begin():
+            if outcome is None and not job.begin():
                 return
             written = records_of(steps, envelope, content)
+            self._count(envelope, steps)
         except Exception as error:
             self._failed.add(1)
             log.exception("an attempt failed", extra={"mail_id": envelope.mail_id})
+            if claim is not None and claim.is_withdrawn and not claim.is_ended:
+                return  # it was settled by look_again(), or belongs to another
             if not (job.begun or job.begin()):
                 return
             written = self._records_after_fault(job, error, outcome)
         self._worker.settle(job, written)
+
+    def look_again(self) -> None:
+        """Turn away what waits for a connection and is concerned by an order that is new."""
+        for claim in [each for each in self._waiting if each.is_ordered_otherwise()]:
+            steps = self._without_attempt(claim.job.message.envelope)
+            if steps is not None and claim.withdraw() and claim.job.begin():
+                message = claim.job.message
+                self._count(message.envelope, steps)
+                self._worker.settle(claim.job, records_of(steps, message.envelope, message.content))
+
+    def _count(self, envelope: Envelope, steps: Plan) -> None:
+        provider = self._control.provider_of(envelope)
+        for event in steps.events:
+            labels = (event.kind.value, envelope.lane, provider, envelope.mail_class.value)
+            self._events.add(1, *labels)
 
     def _timing(self) -> Timing:
         return Timing(self._clock.now_ms(), self._retries)
@@ -144,7 +227,12 @@ class Attempts:
         now_ms = self._clock.now_ms()
         if has_expired(envelope, now_ms):
             return expire(envelope, now_ms)
-        return wait(envelope, self._timing()) if is_early(envelope, now_ms) else None
+        order = self._control.of(envelope)
+        if is_early(envelope, now_ms) and (order is None or not order.verb.is_final):
+            return wait(envelope, self._timing())
+        if order is not None and order.verb is not Verb.REROUTE:
+            return follow(envelope, order, self._timing())
+        return None
 
     def _records_after_fault(
         self, job: Job, error: Exception, outcome: Outcome | None
@@ -163,7 +251,7 @@ class Attempts:
 
 def records_of(steps: Plan, envelope: Envelope, content: bytes) -> list[Output]:
     """The records a plan writes: its events, and the message on its retry topic."""
-    mail_id = envelope.mail_id
+    mail_id = subject_of(envelope)
     written = [outputs.event(SERVICE, told.kind, mail_id, told.data) for told in steps.events]
     if envelope.own_events:
         written += [outputs.client_copy(told, envelope.client) for told in written]
@@ -171,6 +259,12 @@ def records_of(steps: Plan, envelope: Envelope, content: bytes) -> list[Output]:
         topic = names.deferred(steps.step)
         written.append(outputs.pack(topic, [Message(steps.retry, content)]))
     return written
+
+
+def lane_of(topic: str) -> str:
+    """The lane of an outbound topic; "" of any other topic."""
+    prefix = names.OUTBOUND_PREFIX
+    return topic[len(prefix) :] if topic.startswith(prefix) else ""
 
 
 def due_at_ms(messages: Sequence[Message]) -> int:

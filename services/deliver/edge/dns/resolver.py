@@ -1,104 +1,149 @@
-"""MX look-ups with a cache: one query at a time per domain; stale answers when the DNS fails.
+"""MX and address look-ups, each with a cache (cache.py).
 
-Owns the cache (MAX_CACHED domains; an answer is fresh for its TTL within bounds, and is kept to be
-served stale when the DNS fails). Guarantees: never raises; a failing DNS gives Unresolved, which
-bounces nobody. RFC 5321 section 5.1 (implicit MX), RFC 7505 (null MX).
+Guarantees: never raises; a failing DNS gives Unresolved, which bounces nobody. Only NXDOMAIN, and
+an answer without the record that is no referral, say that there is none. RFC 5321 section 5.1
+(implicit MX), RFC 7505 (null MX), RFC 2308 (negative answers).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
 import dns.asyncresolver
 import dns.exception
+import dns.message
 import dns.nameserver
+import dns.rdatatype
 import dns.resolver
+from msgspec import Struct
 
-from services.deliver.core.routing.sites import Mx, NoDomain, NullMx, Resolution, Unresolved
+from services.deliver.core.routing.addresses import Addresses, Lookup, NoAddress
+from services.deliver.core.routing.sites import (
+    Host,
+    Mx,
+    NoDomain,
+    NoServer,
+    NullMx,
+    Resolution,
+    Unresolved,
+    mx_of,
+)
+from services.deliver.edge.dns.cache import MIN_TTL_S, AnswerCache
+from shared.settings.addresses import DNS_PORT, parse_ip_address
 
-MAX_CACHED: Final = 50_000
-MIN_TTL_S: Final = 30.0
-MAX_TTL_S: Final = 3_600.0
 NEGATIVE_TTL_S: Final = 60.0
-# Time for one domain, over all servers and attempts.
+# Time for one query, over all servers and attempts.
 LIFETIME_S: Final = 10.0
 
 
+class _Records(Struct, frozen=True):
+    rows: list[Any]
+    ttl_s: float
+
+
+class _NoRecord(Struct, frozen=True):
+    has_name: bool  # False: NXDOMAIN
+
+
 class Resolver:
-    """Resolves domains to their mail exchangers.
+    """Resolves domains to their mail exchangers, and these to their addresses.
 
     `nameservers` are IP addresses, with `:port` if it is not 53; empty: the system's servers.
     """
 
     def __init__(self, monotonic: Callable[[], float], nameservers: tuple[str, ...] = ()) -> None:
-        self._monotonic = monotonic
         self._nameservers = nameservers
         self._resolver: dns.asyncresolver.Resolver | None = None
-        self._cache: OrderedDict[str, tuple[float, Resolution]] = OrderedDict()
-        self._asking: dict[str, asyncio.Task[Resolution]] = {}
+        self._exchangers: AnswerCache[Resolution] = AnswerCache(monotonic, self._look_up_mx)
+        self._addresses: AnswerCache[Lookup] = AnswerCache(monotonic, self._look_up_addresses)
 
     def cached(self, domain: str) -> Resolution | None:
         """A fresh answer that needs no look-up."""
-        found = self._cache.get(domain)
-        return found[1] if found is not None and found[0] > self._monotonic() else None
+        return self._exchangers.fresh(domain)
 
     async def resolve(self, domain: str) -> Resolution:
         """Resolve an A-label domain, from the cache or the DNS."""
-        found = self.cached(domain)
-        if found is not None:
-            return found
-        task = self._asking.get(domain)
-        if task is None:
-            task = asyncio.ensure_future(self._ask(domain))
-            self._asking[domain] = task
-            task.add_done_callback(lambda _done: self._asking.pop(domain, None))
-        return await asyncio.shield(task)
+        return await self._exchangers.get(domain)
 
-    async def _ask(self, domain: str) -> Resolution:
-        resolution, ttl_s = await self._look_up(domain)
-        if isinstance(resolution, Unresolved):
-            stale = self._cache.get(domain)
-            return stale[1] if stale is not None else resolution
-        self._cache[domain] = (self._monotonic() + ttl_s, resolution)
-        self._cache.move_to_end(domain)
-        if len(self._cache) > MAX_CACHED:
-            self._cache.popitem(last=False)
-        return resolution
+    async def addresses(self, name: str) -> Lookup:
+        """The addresses of a host, from the cache or the DNS."""
+        return await self._addresses.get(name)
 
-    async def _look_up(self, domain: str) -> tuple[Resolution, float]:
+    async def texts(self, name: str) -> tuple[str, ...] | Unresolved:
+        """The TXT records of a name, asked for now; raises nothing."""
+        match await self._query(name, dns.rdatatype.TXT):
+            case Unresolved() as failure:
+                return failure
+            case _NoRecord():
+                return ()
+            case _Records(rows):
+                joined = (b"".join(row.strings) for row in rows)
+                return tuple(text.decode("utf-8", "replace") for text in joined)
+
+    async def _look_up_mx(self, domain: str) -> tuple[Resolution, float]:
+        match await self._query(domain, dns.rdatatype.MX):
+            case Unresolved() as failure:
+                return failure, 0.0
+            case _NoRecord(has_name):
+                return await self._implicit_mx(domain) if has_name else (NoDomain(), NEGATIVE_TTL_S)
+            case _Records(rows, ttl_s):
+                named = [(row.preference, row.exchange.to_text(True).lower()) for row in rows]
+                mx = mx_of(
+                    (preference, name) for preference, name in named if name not in ("", ".")
+                )
+                return mx if mx.hosts else NullMx(), ttl_s
+
+    async def _implicit_mx(self, domain: str) -> tuple[Resolution, float]:
+        match await self.addresses(domain):
+            case Addresses():
+                return Mx((Host(domain),)), NEGATIVE_TTL_S
+            case NoAddress():
+                return NoServer(), NEGATIVE_TTL_S
+            case Unresolved() as failure:
+                return failure, 0.0
+
+    async def _look_up_addresses(self, name: str) -> tuple[Lookup, float]:
+        kinds = (dns.rdatatype.AAAA, dns.rdatatype.A)
+        found = await asyncio.gather(*(self._query(name, kind) for kind in kinds))
+        records = [answer for answer in found if isinstance(answer, _Records)]
+        failures = [answer for answer in found if isinstance(answer, Unresolved)]
+        if records:
+            ips = tuple(sorted(str(row.address) for answer in records for row in answer.rows))
+            # If one family failed, ask again soon.
+            ttl_s = MIN_TTL_S if failures else min(answer.ttl_s for answer in records)
+            return Addresses(ips), ttl_s
+        # Some servers deny that a name exists if they do not know AAAA (RFC 4074, 4.2).
+        return (failures[0], 0.0) if failures else (NoAddress(), NEGATIVE_TTL_S)
+
+    async def _query(
+        self, name: str, kind: dns.rdatatype.RdataType
+    ) -> _Records | _NoRecord | Unresolved:
         try:
-            answer = await self._ready().resolve(domain, "MX", lifetime=LIFETIME_S, search=False)
+            answer = await self._ready().resolve(name, kind, lifetime=LIFETIME_S, search=False)
         except dns.resolver.NXDOMAIN:
-            return NoDomain(), NEGATIVE_TTL_S
-        except dns.resolver.NoAnswer:
-            return Mx((domain,)), NEGATIVE_TTL_S
+            return _NoRecord(has_name=False)
+        except dns.resolver.NoAnswer as error:
+            if _is_referral(error.kwargs["response"]):
+                return Unresolved("The server only refers to other servers")
+            return _NoRecord(has_name=True)
         except (dns.exception.DNSException, OSError, ValueError) as error:
-            return Unresolved(f"{type(error).__name__}: {error}"), 0.0
-        rows = sorted((row.preference, row.exchange.to_text(True).lower()) for row in _rows(answer))
-        ttl_s = min(max(float(answer.rrset.ttl if answer.rrset else 0), MIN_TTL_S), MAX_TTL_S)
-        hosts = tuple(name for _, name in rows if name not in ("", "."))
-        if not hosts:
-            return NullMx(), ttl_s
-        return Mx(hosts), ttl_s
+            return Unresolved(f"{type(error).__name__}: {error}")
+        return _Records(list(answer), float(answer.rrset.ttl if answer.rrset else 0))
 
     def _ready(self) -> dns.asyncresolver.Resolver:
         if self._resolver is None:
             self._resolver = dns.asyncresolver.Resolver(configure=not self._nameservers)
             if self._nameservers:
-                self._resolver.nameservers = [_nameserver(text) for text in self._nameservers]
+                self._resolver.nameservers = [
+                    dns.nameserver.Do53Nameserver(*parse_ip_address(text, DNS_PORT))
+                    for text in self._nameservers
+                ]
         return self._resolver
 
 
-def _nameserver(text: str) -> dns.nameserver.Nameserver:
-    address, _, port = text.rpartition(":")
-    # An IPv6 address is in brackets if a port follows it.
-    if not address or (":" in address and not address.endswith("]")):
-        address, port = text, "53"
-    return dns.nameserver.Do53Nameserver(address.strip("[]"), int(port))
-
-
-def _rows(answer: Any) -> list[Any]:
-    return list(answer)
+def _is_referral(response: dns.message.Message) -> bool:
+    """Whether an answer without records is no NODATA (RFC 2308, 2.2): it has NS but no SOA."""
+    kinds = {rrset.rdtype for rrset in response.authority}
+    return dns.rdatatype.NS in kinds and dns.rdatatype.SOA not in kinds

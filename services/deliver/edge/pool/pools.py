@@ -1,31 +1,59 @@
 """Connection pools, one per site: they take a message to its outcome.
 
-Owns: choosing the site of a message, the pools by site, the check of their time limits. Does not
-own: one site's pool (site_pool.py), one connection's dialog (smtp/connection.py), the meaning of an
-answer (core/attempt/verdicts.py), where a domain is delivered (core/routing, dns/resolver.py).
+Owns: choosing the site of a message, the pools by site, what is remembered of their addresses, the
+check of their time limits. Does not own: one site's pool (site_pool.py), one connection's dialog
+(smtp/connection.py), the meaning of an answer (core/attempt/verdicts.py), where a domain is
+delivered (core/routing, dns/resolver.py).
 
 Guarantees: send() never raises for anything remote. An unreachable site costs one attempt to
-connect per pause, not one per message; its mail is deferred. A reused connection that turns out to
+connect per pause, not one per message; its mail is deferred. A slow site leaves the mail of the
+others its room in flight. A reused connection that turns out to
 be closed costs nothing: the message goes over a fresh one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from typing import Final
 
-from services.deliver.core.attempt.outcome import Outcome
+from msgspec import Struct
+from msgspec.structs import replace
+
+from services.deliver.core.attempt.outcome import Deferred, Outcome
+from services.deliver.core.attempt.results import Busy
 from services.deliver.core.attempt.verdicts import unroutable
 from services.deliver.core.pool.planner import PoolLimits
-from services.deliver.core.routing.sites import Mx, Routes, site_of_mx
+from services.deliver.core.pool.slow_sites import Room, shares
+from services.deliver.core.routing.candidates import Histories
+from services.deliver.core.routing.sites import Mx, Routes, Site, site_of_mx
+from services.deliver.core.shaping.keys import Destination
+from services.deliver.edge.control.control import Control
 from services.deliver.edge.dns.resolver import Resolver
-from services.deliver.edge.pool.site_pool import Delivery, Opener, OutcomeRules, SitePool
+from services.deliver.edge.dns.site_addresses import AddressPolicy, SiteAddresses
+from services.deliver.edge.pool.delivery import Delivery, SevenBit
+from services.deliver.edge.pool.site_hosts import Opener, SiteHosts
+from services.deliver.edge.pool.site_pool import OutcomeRules, SitePool
+from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.smtp.connection import GOODBYE_S
+from services.deliver.edge.tls.policies import TlsPolicies
 from shared.topics.records import Envelope
 
 SWEEP_S: Final = 0.5
 CLOSE_LOOK_S: Final = 0.02
+MAX_DESTINATIONS: Final = 20_000
+
+
+class Routing(Struct, frozen=True):
+    """How the servers of a domain are found; `tls` None: opportunistic TLS with all of them."""
+
+    routes: Routes
+    resolver: Resolver
+    policy: AddressPolicy = AddressPolicy(random.shuffle)
+    tls: TlsPolicies | None = None
+    # What operators order on where mail goes.
+    control: Control | None = None
 
 
 class Pools:
@@ -34,17 +62,28 @@ class Pools:
     def __init__(
         self,
         limits: PoolLimits,
-        routes: Routes,
-        resolver: Resolver,
+        room: Room,
+        routing: Routing,
         opener: Opener,
         rules: OutcomeRules,
+        *,
+        shaper: Shaper | None = None,
     ) -> None:
+        """`shaper` None: mail is sent as fast as sites take it."""
+        self._shaper = shaper
+        self._tls = routing.tls
+        self._control = routing.control
+        self._destinations: dict[tuple[str, str], Destination] = {}
         self._limits = limits
-        self._routes = routes
-        self._resolver = resolver
+        self._room = room
+        self._routing = routing
         self._opener = opener
         self._rules = rules
+        self._finder = SiteAddresses(routing.resolver, routing.policy)
+        self._histories = Histories()
         self._pools: dict[str, SitePool] = {}
+        # The number of slow sites at the last sweep.
+        self.slow_sites = 0
         self._sweeper: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -57,36 +96,100 @@ class Pools:
         return sum(pool.connections for pool in self._pools.values())
 
     async def send(
-        self, envelope: Envelope, content: bytes, begin: Callable[[], bool] | None = None
+        self,
+        envelope: Envelope,
+        content: bytes,
+        begin: Callable[[], bool] | None = None,
+        *,
+        seven_bit: SevenBit | None = None,
     ) -> Outcome | None:
         """Attempt a delivery.
+
+        `seven_bit` makes the content for a server without 8BITMIME, if `content` has 8-bit bytes;
+        without it such a server does not get the message.
 
         `begin` is called just before the message is sent or gets an outcome without being sent.
         If it returns false, nothing is sent and the result is None.
         """
         domain = envelope.recipient.rpartition("@")[2].lower()
-        site = self._routes.site_of(domain)
+        site = self._rerouted(envelope) or self._routing.routes.site_of(domain)
         if site is None:
-            resolution = self._resolver.cached(domain) or await self._resolver.resolve(domain)
+            resolver = self._routing.resolver
+            resolution = resolver.cached(domain) or await resolver.resolve(domain)
             if not isinstance(resolution, Mx):
                 if begin is not None and not begin():
                     return None
                 return unroutable(domain, resolution)
             site = site_of_mx(resolution)
-        pool = self._pools.get(site.name)
+        site = self._placed(envelope, domain, site)
+        group = None
+        if self._shaper is not None:
+            group = self._shaper.group(envelope, self._destination(self._shaper, domain, site))
+            is_back = envelope.due_at_ms > 0
+            lane = "" if is_back else envelope.lane
+            held = self._shaper.held(group, lane, is_back=is_back)
+            if held is not None:
+                if begin is not None and not begin():
+                    return None
+                busy = Busy(held.delay_s, held.reason)
+                return self._rules.no_connection(busy, False, site.name)
+        if self._tls is not None:
+            site = await self._tls.secured(site, domain, envelope.client)
+        pool = self._pools.get(site.pool)
         if pool is None:
-            pool = SitePool(site, self._limits, self._opener, self._rules)
-            self._pools[site.name] = pool
-        delivery = Delivery(envelope, content, begin)
+            pool = self._make_pool(site, domain)
+            self._pools[site.pool] = pool
+        delivery = Delivery(envelope, content, begin, seven_bit, group)
         pool.add(delivery)
-        return await delivery.future
+        outcome = await delivery.future
+        if self._tls is not None:
+            self._tls.count(domain, outcome)
+        if self._shaper is not None and group is not None and isinstance(outcome, Deferred):
+            return replace(outcome, retry_steps=self._shaper.retry_steps(group.to))
+        return outcome
+
+    def _rerouted(self, envelope: Envelope) -> Site | None:
+        return self._control.site_of(envelope) if self._control is not None else None
+
+    def _placed(self, envelope: Envelope, domain: str, site: Site) -> Site:
+        """Note where mail for a domain goes; an order by site or provider may send it elsewhere."""
+        rerouted = self._rerouted(envelope)
+        if self._control is None or rerouted is site:
+            return site
+        provider = ""
+        if self._shaper is not None:
+            provider = self._destination(self._shaper, domain, site).provider
+        self._control.resolved(domain, site, provider)
+        return self._rerouted(envelope) or site
+
+    def _destination(self, shaper: Shaper, domain: str, site: Site) -> Destination:
+        found = self._destinations.get((domain, site.name))
+        if found is None:
+            if len(self._destinations) >= MAX_DESTINATIONS:
+                self._destinations.clear()
+            found = shaper.destination(domain, site)
+            self._destinations[domain, site.name] = found
+        return found
+
+    def _make_pool(self, site: Site, domain: str) -> SitePool:
+        history = self._histories.of(site.pool)
+        hosts = SiteHosts(site, self._opener, self._finder, history, self._tls)
+        limits = self._limits
+        if self._shaper is not None:
+            to = self._destination(self._shaper, domain, site)
+            limits = self._shaper.pool_limits(to, limits)
+        return SitePool(site.name, limits, hosts, self._rules, self._shaper)
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP_S)
             now = loop.time()
+            loads = {name: pool.load(now) for name, pool in self._pools.items()}
+            slow = shares(loads, self._room)
+            self.slow_sites = len(slow)
             for name, pool in list(self._pools.items()):
+                pool.restrict(slow.get(name))
                 pool.sweep(now)
                 if pool.is_forgettable(now):
                     del self._pools[name]

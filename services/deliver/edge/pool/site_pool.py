@@ -1,7 +1,8 @@
 """The connections to one site: carries out what the planner decides.
 
 Owns: the tasks that open connections, the futures of the messages. Does not own: the plan
-(core/pool/planner.py), one connection's dialog (smtp/connection.py), the meaning of an answer
+(core/pool/planner.py), to which host a connection is opened (site_hosts.py), one connection's
+dialog (smtp/connection.py), the meaning of an answer
 (OutcomeRules), which site a message goes to (pools.py). Guarantees: the future of every delivery
 is set exactly once, unless it was cancelled; `begin` is called once, just before the first byte or
 outcome.
@@ -10,26 +11,31 @@ outcome.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable
-from typing import Protocol
+import math
+from typing import Final, Protocol
 
 from services.deliver.core.attempt.outcome import Outcome
 from services.deliver.core.attempt.results import (
+    Busy,
     ConnectFault,
     ConnectionInfo,
-    NoConnection,
+    Refusal,
     TransactionResult,
+    is_push_back,
 )
 from services.deliver.core.attempt.verdicts import is_answer
-from services.deliver.core.pool.planner import Fail, Open, PoolLimits, Quit, SitePlanner, Start
-from services.deliver.core.routing.sites import Host, Site
+from services.deliver.core.pool.planner import PoolLimits, SitePlanner
+from services.deliver.core.pool.slow_sites import SiteLoad
+from services.deliver.core.pool.steps import Fail, Open, Quit, Start
+from services.deliver.core.shaping.throttle import Group
+from services.deliver.edge.pool.delivery import Delivery
+from services.deliver.edge.pool.site_hosts import SiteHosts
+from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.smtp.connection import SmtpConnection
-from services.deliver.edge.smtp.tls import OPPORTUNISTIC, TlsPolicy
-from shared.smtp.remote_text import clean_text
-from shared.topics.records import Envelope
+from shared.smtp.client.session import Unsendable
 
-log = logging.getLogger(__name__)
+# A limit of 200 per second would else wake the pool 200 times.
+SHORTEST_WAIT_S: Final = 0.01
 
 
 class OutcomeRules(Protocol):
@@ -46,79 +52,27 @@ class OutcomeRules(Protocol):
         ...
 
 
-class Opener(Protocol):
-    """Opens connections; a remote fault is a value, never an exception."""
-
-    async def open(self, host: Host, tls: TlsPolicy) -> SmtpConnection | ConnectFault:
-        """Open a connection that is ready for transactions."""
-        ...
-
-
-class Delivery:
-    """One message in a pool."""
-
-    __slots__ = ("begin", "content", "future", "has_begun", "recipient", "sender", "was_answered")
-
-    def __init__(
-        self, envelope: Envelope, content: bytes, begin: Callable[[], bool] | None
-    ) -> None:
-        self.sender = envelope.sender
-        self.recipient = envelope.recipient
-        self.content = content
-        self.begin = begin
-        self.has_begun = False
-        # Whether MAIL or RCPT was answered, in any transaction of this attempt.
-        self.was_answered = False
-        self.future: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
-
-    def try_begin(self) -> bool:
-        """Return True if this worker still owns the message; otherwise the message has no outcome.
-
-        An exception of `begin` is passed on to the waiter.
-        """
-        if self.has_begun or self.begin is None:
-            return True
-        try:
-            self.has_begun = self.begin()
-        except Exception as error:
-            self.fail(error)
-            return False
-        if not self.has_begun:
-            self.drop()
-        return self.has_begun
-
-    def settle(self, outcome: Callable[[], Outcome]) -> None:
-        """Set the outcome; an exception of `outcome` is passed on to the waiter."""
-        if self.future.done():
-            return
-        try:
-            found = outcome()
-        except Exception as error:
-            self.future.set_exception(error)
-        else:
-            self.future.set_result(found)
-
-    def drop(self) -> None:
-        """Finish without an outcome."""
-        if not self.future.done():
-            self.future.set_result(None)
-
-    def fail(self, error: Exception) -> None:
-        """Finish with a fault of our own code."""
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
 class SitePool:
     """The connections to one site and the messages waiting for one."""
 
-    def __init__(self, site: Site, limits: PoolLimits, opener: Opener, rules: OutcomeRules) -> None:
+    def __init__(
+        self,
+        site: str,
+        limits: PoolLimits,
+        hosts: SiteHosts,
+        rules: OutcomeRules,
+        shaper: Shaper | None = None,
+    ) -> None:
+        """`shaper` None: there are no limits but these."""
+        self._shaper = shaper
+        self._timer: asyncio.TimerHandle | None = None
         self._site = site
-        self._opener = opener
+        self._hosts = hosts
         self._rules = rules
         self._planner: SitePlanner[Delivery, SmtpConnection] = SitePlanner(limits)
         self._opening: set[asyncio.Task[None]] = set()
         self._will_plan = False
+        self._bytes = 0
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -126,24 +80,45 @@ class SitePool:
         """Number of open connections."""
         return len(self._planner.connections)
 
+    def load(self, now: float) -> SiteLoad:
+        """How much is here, and how long it will take."""
+        return SiteLoad(self._planner.messages, self._bytes, self._planner.wait_s(now))
+
+    def restrict(self, most: int | None) -> None:
+        """Let at most this many messages be here, without a limit if None."""
+        self._planner.restrict(most)
+
     def is_forgettable(self, now: float) -> bool:
-        """Whether the pool is empty and not in a pause."""
-        return self._planner.is_empty and not self._planner.is_paused(now)
+        """Whether the pool is empty, and nothing is known of its site that has to be kept."""
+        return self._planner.is_empty and self._planner.has_recovered(now)
 
     def add(self, delivery: Delivery) -> None:
-        self._planner.added(delivery, self._loop.time())
+        self._bytes += len(delivery.content)
+        delivery.future.add_done_callback(lambda _done: self._left(delivery))
+        self._planner.added(delivery, self._loop.time(), delivery.group)
         self._plan()
+
+    def go_on(self) -> None:
+        """Plan soon: a limit that was waited for may allow more."""
+        self._plan_soon()
+
+    def _left(self, delivery: Delivery) -> None:
+        self._bytes -= len(delivery.content)
 
     def sweep(self, now: float) -> None:
         """Act on all time limits that have passed."""
         for connection in list(self._planner.connections):
             connection.check_deadline(now)
+        if self._shaper is not None:
+            self._turn_away_suspended(self._shaper)
         self._plan()
 
     def close(self) -> None:
         """Close every connection: abort running transactions and drop waiting messages."""
         for task in list(self._opening):
             task.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         for connection in list(self._planner.connections):
             connection.quit()
         for delivery in self._planner.withdraw_all():
@@ -168,6 +143,31 @@ class SitePool:
                     task = self._loop.create_task(self._open())
                     self._opening.add(task)
                     task.add_done_callback(self._opening.discard)
+        if self._shaper is not None and self._planner.blocked_until:
+            self._wait_for_limits(self._shaper, self._planner.blocked_until)
+
+    def _wait_for_limits(self, shaper: Shaper, until: float) -> None:
+        """Plan again when a limit allows it: at a known time, or when the store has answered."""
+        shaper.blocked(self)
+        if math.isinf(until):
+            return
+        at = max(until, self._loop.time() + SHORTEST_WAIT_S)
+        if self._timer is not None:
+            if self._loop.time() < self._timer.when() <= at and not self._timer.cancelled():
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._plan_soon)
+
+    def _turn_away_suspended(self, shaper: Shaper) -> None:
+        """Defer what waits for a destination or sender that was suspended meanwhile."""
+        for group in self._planner.gates():
+            if isinstance(group, Group) and shaper.suspended(group):
+                for delivery in self._planner.withdraw(group):
+                    held = shaper.held(group)
+                    if held is None:
+                        self.add(delivery)
+                    else:
+                        self._give_up(delivery, Busy(held.delay_s, held.reason))
 
     def _plan_soon(self) -> None:
         """Plan after the current callback: a connection's reader may hold further replies."""
@@ -190,7 +190,11 @@ class SitePool:
             self._ended(connection, delivery, result)
 
         try:
-            connection.start(delivery.sender, delivery.recipient, delivery.content, done)
+            content = delivery.content_for(connection)
+            if isinstance(content, Unsendable):
+                done(content)
+            else:
+                connection.start(delivery.sender, delivery.recipient, content, done)
         except Exception as error:
             delivery.fail(error)
             connection.close()
@@ -201,22 +205,32 @@ class SitePool:
         has_result = self._planner.ended(
             connection, delivery, result, self._loop.time(), is_usable=connection.is_usable
         )
+        if has_result and is_push_back(result):
+            self._hosts.pushed_back(connection)
+        if has_result and self._shaper is not None and delivery.group is not None:
+            self._shaper.ended(delivery.group, result, connection.source)
         delivery.was_answered |= is_answer(result)
         if has_result:
             where = ConnectionInfo(
-                self._site.name, connection.source, connection.tls, connection.tls_fault
+                self._site,
+                connection.source,
+                connection.tls,
+                connection.tls_fault,
+                connection.tls_policy,
             )
             delivery.settle(lambda: self._rules.transaction(result, delivery.was_answered, where))
         self._plan_soon()
 
     def _give_up(self, delivery: Delivery, fault: ConnectFault) -> None:
+        if isinstance(fault, Refusal) and self._shaper is not None and delivery.group is not None:
+            self._shaper.refused(delivery.group, fault)
         if delivery.try_begin():
             delivery.settle(
-                lambda: self._rules.no_connection(fault, delivery.was_answered, self._site.name)
+                lambda: self._rules.no_connection(fault, delivery.was_answered, self._site)
             )
 
     async def _open(self) -> None:
-        opened = await self._try_hosts()
+        opened = await self._hosts.open()
         if isinstance(opened, SmtpConnection):
             opened.on_closed = self._closed
             self._planner.opened(opened, self._loop.time())
@@ -224,21 +238,7 @@ class SitePool:
             self._planner.open_failed(opened, self._loop.time())
         self._plan()
 
-    async def _try_hosts(self) -> SmtpConnection | ConnectFault:
-        fault: ConnectFault = NoConnection("the site has no host")
-        for host in self._site.hosts:
-            try:
-                opened = await self._opener.open(host, OPPORTUNISTIC)
-            except Exception as error:
-                # A fault of our code must not leave the messages of this site waiting.
-                log.exception("opening a connection failed", extra={"host": host.name})
-                reason = f"{host.name}:{host.port}: {type(error).__name__}"
-                opened = NoConnection(clean_text(reason))
-            if isinstance(opened, SmtpConnection):
-                return opened
-            fault = opened
-        return fault
-
     def _closed(self, connection: SmtpConnection) -> None:
+        self._hosts.closed(connection)
         self._planner.closed(connection)
         self._plan_soon()

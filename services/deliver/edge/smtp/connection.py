@@ -19,9 +19,10 @@ from typing import Any, Final, Protocol
 from msgspec import Struct
 
 from services.deliver.core.attempt.results import Broken, TransactionResult
+from services.deliver.core.attempt.verdicts import wants_tls
 from shared.smtp.client.session import ClientSession, Unsendable
 from shared.smtp.errors import RemoteProtocolError
-from shared.smtp.events import Send
+from shared.smtp.events import Finished, Send
 from shared.smtp.extensions import Extensions
 from shared.smtp.remote_text import clean_text
 
@@ -60,6 +61,7 @@ class SmtpConnection(asyncio.Protocol):
         failpoints: Failpoints,
         *,
         tls_fault: str = "",
+        tls_policy: str = "",
     ) -> None:
         self._session = ClientSession(extensions)
         self._timeouts = timeouts
@@ -68,9 +70,12 @@ class SmtpConnection(asyncio.Protocol):
         self._done: Done | None = None
         self._loop = asyncio.get_running_loop()
         self.on_closed: Callable[[SmtpConnection], None] = lambda connection: None
+        # Called if a server whose TLS has failed refuses to go on without TLS.
+        self.on_tls_wanted: Callable[[], None] = lambda: None
         self.tls = tls
-        # Why there is no TLS though the server offers it.
+        # Why there is no TLS though the server offers it, or it is not as its policy wants it.
         self.tls_fault = tls_fault
+        self.tls_policy = tls_policy
         self.source = ""
         self.closed = False
         self._has_quit = False
@@ -84,6 +89,11 @@ class SmtpConnection(asyncio.Protocol):
         """Whether another transaction may be started."""
         has_ended = self.closed or self._has_quit or self._session.is_closing
         return self._done is None and not has_ended
+
+    @property
+    def takes_eight_bit(self) -> bool:
+        """Whether the server takes content with 8-bit bytes."""
+        return self._session.takes_eight_bit
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over the transport."""
@@ -162,6 +172,9 @@ class SmtpConnection(asyncio.Protocol):
     def _finish(self, ending: TransactionResult) -> None:
         done, self._done = self._done, None
         self._deadline = math.inf
+        has_failed = bool(self.tls_fault) and not self.tls
+        if has_failed and isinstance(ending, Finished) and wants_tls(ending.reply):
+            self.on_tls_wanted()
         if done is not None:
             done(ending)
 

@@ -1,8 +1,11 @@
-"""Opens connections: TCP, greeting, EHLO and STARTTLS by aiosmtplib, then a connection of our own.
+"""Opens connections: greeting, EHLO and STARTTLS by aiosmtplib, then a connection of our own.
 
-Owns: each step's time limit, what to do when TLS fails. Does not own: the dialog afterwards
-(connection.py). aiosmtplib's buffer must be empty when the transport is taken over: a connection to
-a server that has sent data out of turn is not used.
+Owns: each step's time limit, what to do when TLS fails (a server whose TLS is broken is remembered,
+so that it costs one connect, not two), the QUIT after a refused greeting or EHLO (RFC 5321, 3.1).
+Nobody waits for that QUIT: the refusal is returned at once. Does not own: which addresses are tried
+(pool/site_hosts.py), TCP (connecting.py), the dialog afterwards (connection.py). The buffer of
+aiosmtplib must be empty when the transport is taken over: a connection to a server that has sent
+data out of turn is not used.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import asyncio
 import re
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Final
 
 import aiosmtplib
@@ -21,9 +25,23 @@ from services.deliver.core.attempt.results import (
     NoConnection,
     Refusal,
 )
-from services.deliver.core.routing.sites import Host
-from services.deliver.edge.smtp.connection import Failpoints, SmtpConnection, Timeouts
-from services.deliver.edge.smtp.tls import TlsPolicy, in_clear
+from services.deliver.core.routing.candidates import Candidate
+from services.deliver.core.tls.policy import HostTls
+from services.deliver.edge.smtp.connecting import Connected, connect, connect_one
+from services.deliver.edge.smtp.connection import (
+    GOODBYE_S,
+    Failpoints,
+    SmtpConnection,
+    Timeouts,
+)
+from services.deliver.edge.smtp.tls import (
+    BrokenTls,
+    TlsContexts,
+    TlsPolicy,
+    check_tls,
+    in_clear,
+    named_fault,
+)
 from shared.smtp.events import Stage
 from shared.smtp.extensions import parse_extensions
 from shared.smtp.remote_text import clean_text
@@ -31,6 +49,13 @@ from shared.smtp.reply import Reply, make_reply
 
 # aiosmtplib reports an answer that is not valid SMTP with a code of its own.
 _CODES: Final = range(200, 600)
+_REFUSALS: Final = range(400, 600)
+# A connection that ends its service needs no QUIT (RFC 5321, 3.8).
+_CLOSING_CODE: Final = 421
+# Connections that wait for the reply to QUIT, each for at most GOODBYE_S; more are closed at once.
+MAX_GOODBYES: Final = 100
+# Events keep this much of why there is no TLS; some servers send very long texts.
+MAX_FAULT_CHARACTERS: Final = 500
 _PREFIX: Final = re.compile(r"\AError connecting to .* on port \w+: ", re.DOTALL)
 
 
@@ -40,66 +65,153 @@ class _Refused(Exception):
         self.refusal = Refusal(stage, reply)
 
 
+class _Client(aiosmtplib.SMTP):
+    """aiosmtplib closes the connection of a refused greeting; here it stays open for QUIT."""
+
+    is_greeted = False
+
+    async def greet(self, timeout_s: float) -> None:
+        """Read the greeting. If this raises, the caller must close()."""
+        try:
+            await self.connect(timeout=timeout_s)
+        finally:
+            self.is_greeted = True
+
+    def close(self) -> None:
+        if self.is_greeted:
+            super().close()
+
+
 class Opener:
     """Opens connections with one EHLO name and the same time limits."""
 
-    def __init__(self, ehlo_name: str, timeouts: Timeouts, failpoints: Failpoints) -> None:
+    def __init__(
+        self,
+        ehlo_name: str,
+        timeouts: Timeouts,
+        failpoints: Failpoints,
+        contexts: TlsContexts | None = None,
+    ) -> None:
         self._ehlo_name = ehlo_name
+        self._contexts = contexts or TlsContexts()
         self._timeouts = timeouts
         self._failpoints = failpoints
+        self._goodbyes: set[asyncio.Task[None]] = set()
+        self._broken_tls = BrokenTls()
 
-    async def open(self, host: Host, tls: TlsPolicy) -> SmtpConnection | ConnectFault:
-        """Open a connection that is ready for transactions, or return why there is none.
+    async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:
+        """Connect to the first of at most two addresses that accepts, within both time limits."""
+        return await connect(candidates, min(self._timeouts.connect_s, within_s))
 
-        Raises only for faults of our own code.
+    async def open(
+        self, candidate: Candidate, sock: socket.socket, tls: HostTls
+    ) -> SmtpConnection | ConnectFault:
+        """Make a connection that is ready for transactions, or return why there is none.
+
+        Owns the socket from now on. Raises only for faults of our own code.
         """
+        policy = self._contexts.policy_of(tls)
+        if policy.is_required and policy.fault:
+            sock.close()
+            return _no_tls(candidate, policy, policy.fault)
         try:
-            try:
-                return await self._open(host, tls)
-            except ssl.SSLError as error:
-                # Opportunistic TLS: a server whose TLS does not work still gets its mail.
-                fault = clean_text(str(error)) or type(error).__name__
-                return await self._open(host, in_clear(fault))
+            return await self._open_as_known(candidate, sock, policy)
         except _Refused as error:
             return error.refusal
+        except ssl.SSLError as error:
+            return _no_tls(candidate, policy, named_fault(error))
         except OSError as error:  # TimeoutError is one
-            reason = f"{host.name}:{host.port}: {error or type(error).__name__}"
-            return NoConnection(clean_text(reason))
+            return NoConnection(clean_text(f"{candidate}: {error or type(error).__name__}"))
 
-    async def _open(self, host: Host, tls: TlsPolicy) -> SmtpConnection:
+    async def _open_as_known(
+        self, candidate: Candidate, sock: socket.socket, tls: TlsPolicy
+    ) -> SmtpConnection:
+        """Opportunistic TLS: a server whose TLS does not work still gets its mail."""
+        if tls.is_required:
+            return await self._open(candidate, sock, tls)
+        if tls.is_trial:
+            return await self._open_on_trial(candidate, sock, tls)
+        now = asyncio.get_running_loop().time
+        if known := self._broken_tls.fault(candidate.host, now()):
+            return await self._open(candidate, sock, in_clear(known))
+        try:
+            return await self._open(candidate, sock, tls)
+        except ssl.SSLError as error:
+            fault = clean_text(str(error)) or type(error).__name__
+        again = await connect_one(candidate, self._timeouts.connect_s)
+        connection = await self._open(candidate, again, in_clear(fault))
+        # Only now: if clear text fails too, it may have been the network.
+        self._broken_tls.remember(candidate.host, fault, now())
+        return connection
+
+    async def _open_on_trial(
+        self, candidate: Candidate, sock: socket.socket, tls: TlsPolicy
+    ) -> SmtpConnection:
+        """Report what is wrong, and go on with opportunistic TLS."""
+        fault = tls.fault
+        if not fault:
+            try:
+                return await self._open(candidate, sock, tls)
+            except ssl.SSLError as error:
+                fault = named_fault(error)
+            sock = await connect_one(candidate, self._timeouts.connect_s)
+        opportunistic = self._contexts.opportunistic
+        connection = await self._open_as_known(candidate, sock, opportunistic)
+        connection.tls_policy = tls.name
+        connection.tls_fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
+        return connection
+
+    async def _open(
+        self, candidate: Candidate, sock: socket.socket, tls: TlsPolicy
+    ) -> SmtpConnection:
         timeouts = self._timeouts
-        smtp = aiosmtplib.SMTP(
-            hostname=host.name,
-            sock=await _connect(host, timeouts.connect_s),
+        smtp = _Client(
+            hostname=candidate.host.name,
+            sock=sock,
             local_hostname=self._ehlo_name,
             start_tls=False,
         )
         stage, version, fault = Stage.CONNECT, "", tls.fault
         try:
-            await smtp.connect(timeout=timeouts.greeting_s)
+            await smtp.greet(timeouts.greeting_s)
             stage = Stage.EHLO
             await _hello(smtp, timeouts)
             if tls.context is not None and smtp.supports_extension("starttls"):
                 version, fault = await _start_tls(smtp, tls.context, timeouts)
+            check_tls(tls, smtp.get_transport_info("ssl_object") if version else None, fault)
         except (
             aiosmtplib.SMTPConnectResponseError,
             aiosmtplib.SMTPHeloError,
             aiosmtplib.SMTPResponseException,
         ) as error:
-            smtp.close()
+            self._part(smtp, error.code)
             if error.code not in _CODES:
                 said = clean_text(f"The server does not speak SMTP: {error.message}")
                 raise ConnectionError(said) from None
             raise _Refused(stage, make_reply(error.code, error.message)) from None
         except aiosmtplib.SMTPException as error:
             smtp.close()
-            # Its text repeats the host, and a port that it was not given.
+            # aiosmtplib's text repeats the host, and names a port that was not set.
             raise ConnectionError(_PREFIX.sub("", str(error))) from None
         except BaseException:
             smtp.close()
             raise
         self._failpoints.hit("deliver.connected")
-        return self._take_over(smtp, version, fault)
+        fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
+        connection = self._take_over(smtp, version, fault)
+        connection.tls_policy = tls.name
+        connection.on_tls_wanted = lambda: self._broken_tls.forget(candidate.host)
+        return connection
+
+    def _part(self, smtp: aiosmtplib.SMTP, code: int) -> None:
+        """Close a connection after a refusal: after QUIT if the server may still answer it."""
+        is_refusal = code in _REFUSALS and code != _CLOSING_CODE
+        if not (is_refusal and smtp.is_connected) or len(self._goodbyes) >= MAX_GOODBYES:
+            smtp.close()
+            return
+        task = asyncio.get_running_loop().create_task(_say_goodbye(smtp))
+        self._goodbyes.add(task)
+        task.add_done_callback(self._goodbyes.discard)
 
     def _take_over(self, smtp: aiosmtplib.SMTP, version: str, fault: str) -> SmtpConnection:
         transport, protocol = smtp.transport, smtp.protocol
@@ -120,27 +232,19 @@ class Opener:
         return connection
 
 
-async def _connect(host: Host, timeout_s: float) -> socket.socket:
-    """Connect a socket to the first of the host's addresses that accepts."""
-    loop = asyncio.get_running_loop()
-    fault: OSError = OSError(f"{host.name} has no address")
-    async with asyncio.timeout(timeout_s):
-        for family, kind, protocol, _, address in await loop.getaddrinfo(
-            host.name, host.port, type=socket.SOCK_STREAM
-        ):
-            made = socket.socket(family, kind, protocol)
-            try:
-                made.setblocking(False)
-                await loop.sock_connect(made, address)
-            except OSError as error:
-                made.close()
-                fault = error
-            except BaseException:
-                made.close()
-                raise
-            else:
-                return made
-    raise fault
+def _no_tls(candidate: Candidate, policy: TlsPolicy, fault: str) -> NoConnection:
+    fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
+    reason = clean_text(f"{candidate}: TLS is not as the policy {policy.name} wants it: {fault}")
+    return NoConnection(reason, policy.name, fault)
+
+
+async def _say_goodbye(smtp: aiosmtplib.SMTP) -> None:
+    try:
+        await smtp.execute_command(b"QUIT", timeout=GOODBYE_S)
+    except (aiosmtplib.SMTPException, OSError):
+        pass  # the refusal has been reported; nothing depends on the reply to QUIT
+    finally:
+        smtp.close()
 
 
 async def _start_tls(

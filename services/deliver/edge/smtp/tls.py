@@ -1,21 +1,63 @@
-"""The TLS policies of outbound connections."""
+"""The TLS policies of outbound connections, and the memory of servers whose TLS is broken.
+
+Opportunistic TLS takes the best that both sides can (RFC 7435, 3): any certificate, and old
+versions and ciphers if there are no better ones, because the alternative is clear text. Policies
+that require TLS keep the defaults of the ssl module (TLS 1.2 on). Owns: contexts, the check of the
+certificate after the handshake. Does not own: which policy applies (core/tls/policy.py).
+"""
 
 from __future__ import annotations
 
 import ssl
-from typing import Final
+from collections import OrderedDict
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from msgspec import Struct
+
+from services.deliver.core.routing.sites import Host
+from services.deliver.core.tls.dane import dane_fault
+from services.deliver.core.tls.policy import DaneKeys, HostTls, PolicyName
+from shared.runtime.clock import now_ms
+
+# How long a server whose TLS has failed gets its mail in clear text, without another try. An
+# attacker who breaks one handshake gains no more than one who breaks them all: RFC 7435, 5.
+BROKEN_TLS_S: Final = 3 * 3600.0
+# Servers that are remembered; the oldest is forgotten first. About 200 bytes each.
+MAX_BROKEN_TLS: Final = 10_000
+# RSA key exchange, SHA-1 and Diffie-Hellman groups of 1024 bits are in; what encrypts nothing or
+# can be read by anyone in between is out. TLS 1.0 needs SHA-1 signatures, which level 1 forbids.
+_ANY_CIPHER: Final = "DEFAULT:!aNULL:!eNULL:!EXPORT:@SECLEVEL=0"
+# SSL_OP_LEGACY_SERVER_CONNECT: servers from before RFC 5746. The ssl module names it from 3.12 on.
+_OLD_RENEGOTIATION: Final = 0x4
+
+
+# _ssl.ENCODING_DER
+_DER: Final = 2
+
+
+class TlsFault(ssl.SSLError):
+    """TLS is not as its policy wants it; the text begins with the result type of RFC 8460, 4.3."""
 
 
 class TlsPolicy(Struct, frozen=True):
     """How a connection uses TLS: with this context if the server offers it, or not at all (None).
 
-    `fault` says why it is not used after all.
+    `fault` says why it is not used after all. `is_required`: no connection without it. `is_trial`:
+    a failure is only reported. `check`: the records that the certificate must match.
     """
 
     context: ssl.SSLContext | None
     fault: str = ""
+    name: str = PolicyName.OPPORTUNISTIC
+    is_required: bool = False
+    is_trial: bool = False
+    check: DaneKeys | None = None
+
+    @property
+    def must_encrypt(self) -> bool:
+        """Whether a connection in clear text is a failure."""
+        return self.is_required or self.is_trial
 
 
 def in_clear(fault: str) -> TlsPolicy:
@@ -23,12 +65,103 @@ def in_clear(fault: str) -> TlsPolicy:
     return TlsPolicy(None, fault)
 
 
-def _accept_any_certificate() -> ssl.SSLContext:
+class BrokenTls:
+    """The servers whose TLS has failed lately, with the reason. All times are monotonic."""
+
+    def __init__(self) -> None:
+        self._faults: OrderedDict[tuple[str, int], tuple[float, str]] = OrderedDict()
+
+    def fault(self, host: Host, now: float) -> str:
+        """Why the server's TLS failed; "" if it is to be tried."""
+        until, fault = self._faults.get((host.name, host.port), (now, ""))
+        return fault if now < until else ""
+
+    def remember(self, host: Host, fault: str, now: float) -> None:
+        """TLS failed with this fault, and clear text worked."""
+        self.forget(host)
+        if len(self._faults) >= MAX_BROKEN_TLS:
+            self._faults.popitem(last=False)
+        self._faults[host.name, host.port] = (now + BROKEN_TLS_S, fault)
+
+    def forget(self, host: Host) -> None:
+        """Try TLS with the next connection."""
+        self._faults.pop((host.name, host.port), None)
+
+
+def _opportunistic() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    # TLS 1.0 on: the ssl module excludes SSL 3 by itself.
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    context.set_ciphers(_ANY_CIPHER)
+    context.options |= _OLD_RENEGOTIATION
+    return context
+
+
+# RFC 7435: any certificate is better than no encryption.
+OPPORTUNISTIC: Final = TlsPolicy(_opportunistic())
+
+
+def _encrypting() -> ssl.SSLContext:
+    """The defaults of the ssl module, with any certificate."""
+    context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
 
 
-# RFC 7435: any certificate is better than no encryption.
-OPPORTUNISTIC: Final = TlsPolicy(_accept_any_certificate())
+class TlsContexts:
+    """The contexts of all policies; `ca_file` names CAs that are trusted besides the system's."""
+
+    def __init__(self, ca_file: str = "") -> None:
+        self.opportunistic = OPPORTUNISTIC
+        self._encrypting = _encrypting()
+        self.verifying = ssl.create_default_context()
+        if ca_file:
+            self.verifying.load_verify_locations(ca_file)
+
+    def policy_of(self, tls: HostTls) -> TlsPolicy:
+        """The policy with its context."""
+        if not (tls.is_required or tls.is_trial):
+            return self.opportunistic
+        is_verified = tls.is_verified and tls.dane is None
+        return TlsPolicy(
+            self.verifying if is_verified else self._encrypting,
+            tls.fault,
+            tls.policy,
+            tls.is_required,
+            tls.is_trial,
+            tls.dane if tls.dane is not None and tls.dane.records else None,
+        )
+
+
+def check_tls(policy: TlsPolicy, peer: Any, fault: str) -> None:
+    """Check what the handshake cannot: that there is TLS, and the certificate by TLSA records.
+
+    `peer` is the ssl object, None without TLS for the reason `fault`. Raises TlsFault.
+    """
+    if peer is None:
+        if policy.must_encrypt:
+            raise TlsFault(f"starttls-not-supported: {fault or 'STARTTLS is not offered'}")
+        return
+    if policy.check is None:
+        return
+    # The ssl module shows the certificates that a server sent from Python 3.13 on.
+    sent = peer._sslobj.get_unverified_chain() or ()
+    chain = [certificate.public_bytes(_DER) for certificate in sent]
+    now = datetime.fromtimestamp(now_ms() / 1_000, UTC)
+    if found := dane_fault(chain, policy.check, now):
+        raise TlsFault(found)
+
+
+def named_fault(error: ssl.SSLError) -> str:
+    """The fault of a handshake, with the result type of RFC 8460, 4.3."""
+    if isinstance(error, TlsFault):
+        return str(error.args[0])
+    cause = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error
+    text = str(cause) or type(cause).__name__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        kinds = {10: "certificate-expired", 62: "certificate-host-mismatch"}
+        return f"{kinds.get(cause.verify_code, 'certificate-not-trusted')}: {cause.verify_message}"
+    return f"validation-failure: {text}"

@@ -1,0 +1,86 @@
+"""The envelope sender of an outgoing message, and whether its From agrees with it (rule R11). Pure.
+
+Owns: what the return path of a message carries, and the check of what really goes out. Does not
+own: the form of a return path (shared/mail/verp.py), the keys.
+Guarantees: each attempt for a message has the same return path, also after a rotation of keys,
+because the day that it carries is that of the submission.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+from services.deliver.core.attempt.outcome import Bounced
+from shared.mail import headers, verp
+from shared.mail.address import ParsedAddress, parse_single
+from shared.mail.domains import domain_of, organisational_domain
+from shared.mail.status import Status
+from shared.mail.verp import Keys, ReturnPath
+from shared.responses.replies.reply_rules import POLICY
+from shared.topics.records import Envelope
+
+_FROM: Final = re.compile(rb"(?:\A|\n)from(:?)([^\n]*)(?=\n([ \t]?))", re.IGNORECASE)
+_HEADER_END: Final = re.compile(rb"\n\r?\n")
+# Most mail of an hour has few different From lines.
+_CACHED_FROMS: Final = 1_024
+
+
+def return_path(envelope: Envelope, keys: Keys | None) -> str:
+    """Return the envelope sender with which a message goes out.
+
+    Without keys it is the submitted one. The null sender stays what it is: a report must not be
+    answered by another one.
+    """
+    domain = domain_of(envelope.sender)
+    if keys is None or not domain:
+        return envelope.sender
+    path = ReturnPath(
+        verp.day_of(max(envelope.received_at_ms, envelope.not_before_ms)),
+        verp.mailing_hash(envelope.mailing_id, envelope.sub_client),
+        verp.recipient_hash(envelope.mail_id, envelope.recipient),
+        envelope.mail_id,
+    )
+    return f"{verp.encode(keys, envelope.client, path)}@{domain}"
+
+
+def misalignment(sender: str, content: bytes) -> Bounced | None:
+    """Return the outcome of a message that must not go out under this sender; None if it may."""
+    if not sender:
+        return None
+    wanted = organisational_domain(domain_of(sender))
+    found = organisational_domain(from_domain(content))
+    if wanted and wanted == found:
+        return None
+    shown = f"of From is {found}" if found else "of From is unknown"
+    return Bounced(
+        reply="",
+        enhanced=Status.NOT_AUTHORISED.value,
+        bounce_class=POLICY,
+        reason=f"R11: the organisational domain {shown}, that of the envelope sender {wanted}",
+        site="",
+        source="",
+        tls="",
+        dispatched=False,
+    )
+
+
+def from_domain(content: bytes) -> str:
+    """Return the domain of the only From address; "" if there is not exactly one."""
+    if content[:1] in (b"\r", b"\n"):
+        return ""  # it has no header
+    end = _HEADER_END.search(content)
+    head = content[: end.end()] if end is not None else content
+    found = _FROM.findall(head)
+    if len(found) == 1 and found[0][0] and not found[0][2]:
+        return _domain_in(found[0][1].rstrip(b"\r"))
+    # Folded, or oddly written: read in the way of the rules.
+    facts = headers.scan(head)
+    return domain_of(facts.from_address) if facts.from_count == 1 else ""
+
+
+@lru_cache(_CACHED_FROMS)
+def _domain_in(value: bytes) -> str:
+    parsed = parse_single(value)
+    return parsed.domain if isinstance(parsed, ParsedAddress) else ""

@@ -1,0 +1,90 @@
+"""What an operator's order does to a message: the records to write. Pure.
+
+`cancel`, `bounce` and `expire` end the message with one final event that carries the author and the
+reason. `suspend` defers it without an attempt. None of them dispatches it, so none is billed; a
+message that was dispatched before stays billed.
+
+A suspended message waits on the delay topics in steps that grow with the age of the suspension, so
+that it is written again only a few times; after `resume` it comes back when its step ends, within
+72 minutes at most. Each message has a jitter of its own, so that those suspended together do not
+come back in one burst.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final
+
+from msgspec.structs import replace
+
+from services.deliver.core.attempt.plan import Plan, PlannedEvent, Timing, base_event, told
+from services.deliver.core.attempt.retry import Retry, next_turn
+from shared.topics.control import MAX_TEXT_CHARS, Order, Verb
+from shared.topics.names import JITTER_SHARE
+from shared.topics.records import Envelope, EventType, MailEvent
+
+# All records of a delay topic must have about the same delay, so the steps are those of the topics.
+STEPS_S: Final = (60, 300, 900, 3600)
+# The next step is at most this part of the time for which the suspension has lasted.
+AGE_SHARE: Final = 0.5
+_WORDS: Final = {
+    Verb.CANCEL: "Cancelled",
+    Verb.BOUNCE: "Bounced",
+    Verb.EXPIRE: "Expired",
+    Verb.SUSPEND: "Suspended",
+}
+_KINDS: Final = {
+    Verb.CANCEL: EventType.CANCELLED,
+    Verb.BOUNCE: EventType.BOUNCED,
+    Verb.EXPIRE: EventType.EXPIRED,
+}
+
+
+def follow(envelope: Envelope, order: Order, timing: Timing) -> Plan:
+    """Return the plan for a message that is not attempted because of this order."""
+    attempts = envelope.attempts
+    data = replace(
+        base_event(envelope, attempts.count, timing.now_ms, attempts.first_dispatched_at_ms),
+        reply=attempts.last_reply,
+        enhanced=attempts.last_enhanced,
+        reason=reason_of(order),
+        author=order.author,
+    )
+    kind = _KINDS.get(order.verb)
+    if kind is not None:
+        return told(envelope, Plan((PlannedEvent(kind, data),)))
+    return told(envelope, _suspend(envelope, order, data, timing))
+
+
+def reason_of(order: Order) -> str:
+    """Return the reason in the event of a message that this order concerns."""
+    said = f": {order.reason}" if order.reason else ""
+    author = order.author or "an operator"
+    return f"{_WORDS[order.verb]} by {author} ({order.scope}){said}"[:MAX_TEXT_CHARS]
+
+
+def next_look(mail_id: str, order: Order, timing: Timing) -> Retry:
+    """Return when a message that is suspended by this order is looked at again."""
+    now_ms = timing.now_ms
+    spread = zlib.crc32(f"{mail_id}.{order.at_ms}".encode()) / 0xFFFF_FFFF
+    age_s = (now_ms - order.at_ms) / 1000
+    step_s = max(each for each in STEPS_S if each <= max(STEPS_S[0], age_s * AGE_SHARE))
+    left_s = (order.expires_at_ms - now_ms) / 1000
+    if order.expires_at_ms and left_s < step_s:
+        # What the suspension holds at its end comes back over this time, not at once.
+        return next_turn(left_s + spread * STEPS_S[0], now_ms, timing.retries)
+    found = next_turn(step_s, now_ms, timing.retries)
+    jitter_ms = int((found.due_at_ms - now_ms) * JITTER_SHARE * spread)
+    return replace(found, due_at_ms=found.due_at_ms + jitter_ms)
+
+
+def _suspend(envelope: Envelope, order: Order, data: MailEvent, timing: Timing) -> Plan:
+    turn = next_look(envelope.mail_id, order, timing)
+    due_ms = turn.due_at_ms
+    if envelope.expires_at_ms:
+        # It is read at its expiry at the latest, which ends it.
+        due_ms = min(due_ms, envelope.expires_at_ms)
+    data = replace(data, next_attempt_at_ms=due_ms)
+    return Plan(
+        (PlannedEvent(EventType.DEFERRED, data),), replace(envelope, due_at_ms=due_ms), turn.step
+    )

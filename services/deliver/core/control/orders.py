@@ -1,0 +1,104 @@
+"""Finds the order of an operator that concerns a message. Pure.
+
+Owns: which order counts. Of several that concern a message it is the strongest verb (cancel,
+bounce, expire, suspend, reroute), and among equal ones the one of the narrower scope, then the
+later one. Does not own: what follows from it (effects.py), where orders come from
+(edge/control/follower.py).
+
+The orders are indexed by the fields that their scopes give, so a message costs one look-up per
+combination of fields in use, however many orders there are; without orders it costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import product
+from typing import Final
+
+from msgspec import Struct
+
+from shared.topics.control import FIELDS, Order, Scope, Verb
+from shared.topics.records import Envelope
+
+# More would be a fault of whoever writes them: a scope can concern any number of messages.
+MAX_ORDERS: Final = 100_000
+_STRENGTH: Final = {verb: place for place, verb in enumerate(Verb)}
+_LANE_ONLY: Final = ("lane",)
+
+
+class Place(Struct, frozen=True):
+    """Where a message would go: the names of its site and of the site's servers, its provider."""
+
+    sites: tuple[str, ...] = ()
+    provider: str = ""
+
+
+NOWHERE: Final = Place()
+
+
+class Orders:
+    """The orders in force, indexed. Immutable: a change makes new ones."""
+
+    def __init__(self, orders: Iterable[Order] = ()) -> None:
+        self._index: dict[tuple[str, ...], dict[tuple[str, ...], Order]] = {}
+        self._count = 0
+        for order in orders:
+            if order.verb is Verb.RESUME:
+                continue
+            given = order.scope.given()
+            names = tuple(name for name, _ in given)
+            self._index.setdefault(names, {})[tuple(value for _, value in given)] = order
+            self._count += 1
+
+    def __len__(self) -> int:
+        return self._count
+
+    def find(self, envelope: Envelope, place: Place, now_ms: int) -> Order | None:
+        """Return the order that counts for this message; None: it is sent as usual."""
+        if not self._index:
+            return None
+        best: Order | None = None
+        for order in self._concerning(envelope, place):
+            if not order.is_over(now_ms) and (best is None or _rank(order) < _rank(best)):
+                best = order
+        return best
+
+    def suspends_lane(self, lane: str, now_ms: int) -> bool:
+        """Whether all mail of this lane is suspended, so that it need not be read."""
+        order = self._index.get(_LANE_ONLY, {}).get((lane,))
+        return order is not None and order.verb is Verb.SUSPEND and not order.is_over(now_ms)
+
+    def in_force(self, now_ms: int) -> list[Order]:
+        """Return the orders that are not over."""
+        found = (order for orders in self._index.values() for order in orders.values())
+        return [order for order in found if not order.is_over(now_ms)]
+
+    def _concerning(self, envelope: Envelope, place: Place) -> Iterator[Order]:
+        values = {
+            "client": (envelope.client,),
+            "mailing": (envelope.mailing_id,),
+            "sub_client": (envelope.sub_client,),
+            "domain": (envelope.recipient.rpartition("@")[2].lower(),),
+            "site": place.sites,
+            "provider": (place.provider,),
+            "lane": (envelope.lane,),
+            "mail_id": (envelope.mail_id,),
+        }
+        for names, orders in self._index.items():
+            for key in product(*(values[name] for name in names)):
+                order = orders.get(key)
+                if order is not None:
+                    yield order
+
+
+def _rank(order: Order) -> tuple[int, int, int]:
+    return _STRENGTH[order.verb], -len(order.scope.given()), -order.at_ms
+
+
+def scope_fault(scope: Scope) -> str:
+    """Return what is wrong with a scope; "" if nothing is."""
+    if not scope.given():
+        return "name at least one of: " + ", ".join(FIELDS)
+    if (scope.mailing or scope.sub_client) and not scope.client:
+        return "a mailing and a sub-client are those of a client: name the client too"
+    return ""

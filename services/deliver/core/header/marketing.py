@@ -1,0 +1,77 @@
+"""The fields that marketing mail gets if it lacks them: List-Unsubscribe, Feedback-ID. Pure.
+
+List-Unsubscribe (RFC 2369) has a web page and an address, List-Unsubscribe-Post (RFC 8058) says
+that one POST to the page is enough. Both carry the signed return path of the message, so nothing
+has to be kept to know who unsubscribes from what. Owns: the fields. Does not own: the return path
+(shared/mail/verp.py), the signature over them (core/signing/dkim.py).
+
+Guarantees: total; what the client has set stays as it is, and nothing is added to it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import quote
+
+from msgspec import Struct
+
+from shared.mail.verp import PREFIX
+from shared.topics.records import Envelope, MailClass
+
+_HEADER_END: Final = re.compile(rb"(?:\A|\n)\r?\n")
+_UNSUBSCRIBE: Final = re.compile(rb"(?:\A|\n)List-Unsubscribe(?:-Post)?[ \t]*:", re.IGNORECASE)
+_FEEDBACK: Final = re.compile(rb"(?:\A|\n)Feedback-ID[ \t]*:", re.IGNORECASE)
+_ODD: Final = re.compile(r"[^A-Za-z0-9._-]")
+_MAX_PART_CHARS: Final = 60
+
+
+class MarketingFields(Struct, frozen=True):
+    """What is added: with the page for unsubscribing and the sender's id; "" adds none of its kind.
+
+    `unsubscribe_url` is an https URL, `feedback_sender` the last part of Feedback-ID.
+    """
+
+    unsubscribe_url: str = ""
+    feedback_sender: str = ""
+
+    def added_to(self, content: bytes, envelope: Envelope) -> bytes:
+        """The content with the fields in front; the same object if none are added."""
+        if envelope.mail_class is not MailClass.MARKETING:
+            return content
+        fields = []
+        end = _HEADER_END.search(content)
+        header = content[: end.start() + 1] if end is not None else content
+        if self.unsubscribe_url and not _UNSUBSCRIBE.search(header):
+            fields += _unsubscribe(self.unsubscribe_url, envelope)
+        if self.feedback_sender and not _FEEDBACK.search(header):
+            fields.append(_feedback(self.feedback_sender, envelope))
+        if not fields:
+            return content
+        line_end = b"\r\n" if b"\r\n" in header else b"\n"
+        return b"".join(field.encode("ascii") + line_end for field in fields) + content
+
+
+def _unsubscribe(url: str, envelope: Envelope) -> list[str]:
+    local, _, domain = envelope.sender.rpartition("@")
+    if not local.startswith(PREFIX) or not domain.isascii():
+        return []  # without a signed return path nobody could tell who unsubscribes
+    separator = "&" if "?" in url else "?"
+    token = local.removeprefix(PREFIX)
+    page = f"{url}{separator}c={quote(envelope.client, safe='')}&t={token}"
+    address = f"{quote(local, safe='')}@{domain}"
+    return [
+        f"List-Unsubscribe: <{page}>,",
+        f" <mailto:{address}?subject=unsubscribe>",
+        "List-Unsubscribe-Post: List-Unsubscribe=One-Click",
+    ]
+
+
+def _feedback(sender: str, envelope: Envelope) -> str:
+    parts = (envelope.mailing_id, envelope.client, envelope.mail_class.value, sender)
+    return f"Feedback-ID: {':'.join(map(_part, parts))}"
+
+
+def _part(text: str) -> str:
+    """A part without the separator and blanks."""
+    return _ODD.sub("_", text)[:_MAX_PART_CHARS]

@@ -1,0 +1,86 @@
+"""Header fields of a message or MIME part, as bytes: RFC 5322, 2.2, and RFC 2045, 5 and 6.
+
+Owns: splitting a part into header and body, and a header into fields; the type and the boundary of
+a part, its declared encoding. Does not own: what follows from them (seven_bit.py, dkim.py).
+Guarantees: total, in linear time; what is not understood is None or the default of RFC 2045.
+Everything has CRLF line ends.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from msgspec import Struct
+
+_NAME: Final = re.compile(rb"([!-9;-~]+)[ \t]*:")
+# A line end that is not the fold of a field.
+_END: Final = re.compile(rb"\r\n(?![ \t])")
+_TYPE: Final = re.compile(rb"\s*([^\s;/]+/[^\s;/]+)\s*(?:;|\Z)")
+_PARAMETER: Final = re.compile(rb";\s*([^\s;=]+)\s*=\s*(\"(?:[^\"\\]|\\.)*\"|[^\s;]*)", re.DOTALL)
+_ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
+
+
+class Field(Struct, frozen=True):
+    """A field: its name in lower case, its value unfolded, and the lines that it was read from."""
+
+    name: bytes
+    value: bytes
+    raw: bytes
+
+
+def split(part: bytes) -> tuple[bytes, bytes]:
+    """Split into the header with its last CRLF, and the body after the blank line."""
+    if part[:2] == b"\r\n":
+        return b"", part[2:]
+    header, _, body = part.partition(b"\r\n\r\n")
+    return header + b"\r\n", body
+
+
+def split_fields(header: bytes) -> list[bytes]:
+    """The fields of a header, in order, still folded, each without its last CRLF.
+
+    Lines without a colon, and empty ones, are among them.
+    """
+    return _END.split(header)[:-1]
+
+
+def unfold(text: bytes) -> bytes:
+    """Take the line ends out of a field: RFC 5322, 2.2.3."""
+    return text.replace(b"\r\n", b"")
+
+
+def parse_fields(header: bytes) -> list[Field] | None:
+    """The fields of a header, in order; None if a line belongs to no field."""
+    fields = []
+    for raw in split_fields(header):
+        found = _NAME.match(raw)
+        if found is None:
+            return None
+        value = unfold(raw[found.end() :]).strip()
+        fields.append(Field(found[1].lower(), value, raw + b"\r\n"))
+    return fields
+
+
+def value_of(fields: list[Field], name: bytes) -> bytes:
+    """The value of the first field of this name; "" if there is none."""
+    return next((field.value for field in fields if field.name == name), b"")
+
+
+def media_type(content_type: bytes, default: bytes) -> bytes:
+    """The type and subtype in lower case, from the value of Content-Type."""
+    if not content_type:
+        return default
+    found = _TYPE.match(content_type)
+    return found[1].lower() if found else b"text/plain"  # RFC 2045, 5.2
+
+
+def boundary_of(content_type: bytes) -> bytes:
+    """The boundary parameter; "" if there is none."""
+    for found in _PARAMETER.finditer(content_type):
+        if found[1].lower() == b"boundary":
+            value = found[2]
+            if value[:1] == b'"':
+                value = _ESCAPED.sub(rb"\1", value[1:-1])
+            return value.rstrip()
+    return b""

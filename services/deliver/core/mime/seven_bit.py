@@ -1,0 +1,141 @@
+"""Converts a message with 8-bit text to one of 7-bit lines: RFC 6152, 3, and RFC 2045, 6.
+
+Used for a server that does not offer 8BITMIME. Each part with 8-bit text becomes quoted-printable,
+or base64 where that is shorter; multiparts and messages inside messages are converted part by part.
+Everything else stays byte by byte.
+
+Owns: which encoding a part gets, and which messages cannot be converted. Does not own: when to
+convert (edge/signing/preparing.py), signatures (core/signing/dkim.py). Guarantees: total; the
+decoded content of every part stays the same; the result is ASCII, and the parts that were encoded
+have lines of at most 76 characters. See docs/decisions/0067-bodies-for-seven-bit-servers.md.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from binascii import b2a_qp
+from typing import Final
+
+from services.deliver.core.mime.fields import (
+    Field,
+    boundary_of,
+    media_type,
+    parse_fields,
+    split,
+    value_of,
+)
+from shared.smtp.client.session import Unsendable
+from shared.smtp.content import has_longer_line, with_crlf
+
+# Parts inside parts; real mail has at most five levels. Bounds the work and the recursion.
+MAX_DEPTH: Final = 30
+# An 8-bit character costs two more characters in quoted-printable; base64 costs a third of all.
+_BASE64_FROM: Final = 6
+_BASE64_LINE: Final = 76
+
+_ENCODING: Final = b"content-transfer-encoding"
+_IDENTITY: Final = frozenset({b"", b"7bit", b"8bit", b"binary"})
+_TEXT: Final = b"text/plain"
+_MESSAGE: Final = b"message/rfc822"
+
+
+class _Refused(Exception):
+    def __init__(self, reason: Unsendable) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+def to_seven_bit(content: bytes) -> bytes | Unsendable:
+    """Convert the content to ASCII, or return why that is not possible."""
+    if content.isascii():
+        return content
+    try:
+        return _converted(with_crlf(content), _TEXT, depth=0, is_message=True)
+    except _Refused as refused:
+        return refused.reason
+
+
+def _converted(part: bytes, default_type: bytes, depth: int, *, is_message: bool = False) -> bytes:
+    """One part, or a whole message, with everything in it."""
+    header, body = split(part)
+    if not header.isascii():
+        raise _Refused(Unsendable.EIGHT_BIT_HEADER)
+    fields = parse_fields(header) if header.strip() else []
+    if fields is None or depth > MAX_DEPTH:
+        raise _Refused(Unsendable.NOT_CONVERTIBLE)
+    declared = value_of(fields, _ENCODING).lower()
+    if body.isascii() and declared not in {b"8bit", b"binary"}:
+        return part
+    content_type = value_of(fields, b"content-type")
+    kind = media_type(content_type, default_type)
+    if declared not in _IDENTITY:
+        # It claims to be encoded and has 8-bit bytes all the same: its meaning is not known.
+        raise _Refused(Unsendable.NOT_CONVERTIBLE)
+    if kind.startswith(b"multipart/"):
+        return _joined(fields, b"7bit", _multipart(body, kind, content_type, depth), is_message)
+    if kind == _MESSAGE:
+        inner = _converted(body, _TEXT, depth + 1, is_message=True)
+        return _joined(fields, b"7bit", inner, is_message)
+    if kind.startswith(b"message/") and not body.isascii():
+        raise _Refused(Unsendable.NOT_CONVERTIBLE)  # RFC 2045, 6.4: these must not be encoded
+    return _joined(fields, *_leaf(body, is_text=kind.startswith(b"text/")), is_message)
+
+
+def _multipart(body: bytes, kind: bytes, content_type: bytes, depth: int) -> bytes:
+    if kind == b"multipart/signed" and not body.isascii():
+        raise _Refused(Unsendable.SIGNED_PARTS)  # RFC 1847, 2.1: the signature covers the encoding
+    boundary = boundary_of(content_type)
+    # RFC 2046, 5.1.1: spaces may follow; the line end before the line belongs to it.
+    line = re.compile(rb"(?:\A|\r\n)--%b(--)?[ \t]*(?=\r\n|\Z)" % re.escape(boundary))
+    delimiters = list(line.finditer(body))
+    if not boundary or not delimiters:
+        raise _Refused(Unsendable.NOT_CONVERTIBLE)
+    default_type = _MESSAGE if kind == b"multipart/digest" else _TEXT
+    pieces = [_ascii_only(body[: delimiters[0].start()])]
+    for at, delimiter in enumerate(delimiters):
+        end = delimiters[at + 1].start() if at + 1 < len(delimiters) else len(body)
+        pieces.append(delimiter[0])
+        if delimiter[1]:  # the last one; what follows is no part
+            pieces.append(_ascii_only(body[delimiter.end() :]))
+            break
+        part = body[delimiter.end() + 2 : end]
+        if part:
+            pieces += (b"\r\n", _converted(part, default_type, depth + 1))
+        else:
+            pieces.append(body[delimiter.end() : end])
+    return b"".join(pieces)
+
+
+def _ascii_only(text: bytes) -> bytes:
+    """The text before and after the parts, which no reader shows (RFC 2046, 5.1.1)."""
+    return text if text.isascii() else bytes(byte if byte < 0x80 else 0x3F for byte in text)
+
+
+def _leaf(body: bytes, *, is_text: bool) -> tuple[bytes, bytes]:
+    """The encoding of a part without parts, and its body in it."""
+    if body.isascii() and not has_longer_line(body):
+        return b"7bit", body
+    eight_bit = len(body) - len(body.decode("ascii", "ignore"))
+    if is_text and eight_bit * _BASE64_FROM <= len(body):
+        encoded = _quoted_printable(body)
+        # A boundary in the middle of a line must not come to stand at the start of one.
+        if b"=\r\n--" not in encoded:
+            return b"quoted-printable", encoded
+    text = b64encode(body)
+    lines = [text[at : at + _BASE64_LINE] for at in range(0, len(text), _BASE64_LINE)]
+    return b"base64", b"\r\n".join([*lines, b""] if body.endswith(b"\r\n") else lines)
+
+
+def _quoted_printable(body: bytes) -> bytes:
+    # Line by line: b2a_qp ends soft lines with LF if the text does not begin with a CRLF line.
+    lines = (b2a_qp(line, istext=False).replace(b"\n", b"\r\n") for line in body.split(b"\r\n"))
+    return b"\r\n".join(lines)
+
+
+def _joined(fields: list[Field], encoding: bytes, body: bytes, is_message: bool) -> bytes:
+    """The part with its encoding declared; other fields stay as they were."""
+    kept = [field.raw for field in fields if field.name != _ENCODING]
+    if is_message and not value_of(fields, b"mime-version"):
+        kept.append(b"MIME-Version: 1.0\r\n")  # without it, the encoding means nothing
+    return b"%bContent-Transfer-Encoding: %b\r\n\r\n%b" % (b"".join(kept), encoding, body)

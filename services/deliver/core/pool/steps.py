@@ -1,0 +1,42 @@
+"""The steps that a site's planner asks for.
+
+`M` is a message and `C` a connection: whatever handles the edge uses.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from msgspec import Struct
+
+from services.deliver.core.attempt.results import ConnectFault
+
+M = TypeVar("M")
+C = TypeVar("C")
+
+
+class Open(Struct, frozen=True):
+    """Open a connection, then report `opened` or `open_failed`."""
+
+
+class Start(Struct, Generic[M, C], frozen=True):
+    """Start the message's transaction, then report `ended`; or report `returned` or `dropped`."""
+
+    connection: C
+    message: M
+
+
+class Quit(Struct, Generic[C], frozen=True):
+    """End an idle connection, then report `closed`."""
+
+    connection: C
+
+
+class Fail(Struct, Generic[M], frozen=True):
+    """The message gets no connection."""
+
+    message: M
+    fault: ConnectFault
+
+
+Step = Open | Start[M, C] | Quit[C] | Fail[M]

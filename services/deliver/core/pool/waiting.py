@@ -1,0 +1,113 @@
+"""The messages of one site that wait for a connection: one line per group of limits. Pure.
+
+A line whose group may not send now is passed over, so that a client over its limit stops no other.
+Messages without limits have one line. Owns the order: first come, first served in each line; the
+lines in turn.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import Generic, Protocol, TypeVar
+
+from services.deliver.core.pool.steps import M
+
+W_contra = TypeVar("W_contra", contravariant=True)
+
+
+class Gate(Protocol[W_contra]):
+    """Decides when the messages of a line may go."""
+
+    def admit(self, message: W_contra, now: float, waiting: int) -> float:
+        """Take what the message needs and return 0.0, or return when to try again."""
+        ...
+
+    def joined(self, count: int) -> None:
+        """So many messages more wait; negative: fewer."""
+        ...
+
+
+class Waiting(Generic[M]):
+    """The lines of one site; each message with the time at which it was added."""
+
+    def __init__(self) -> None:
+        self._lines: OrderedDict[Gate[M] | None, deque[tuple[M, float]]] = OrderedDict()
+        self._count = 0
+        # When a line that was passed over may go on; 0.0: none was.
+        self.blocked_until = 0.0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def gates(self) -> list[Gate[M]]:
+        """The gates of all lines."""
+        return [gate for gate in self._lines if gate is not None]
+
+    def add(self, message: M, at: float, gate: Gate[M] | None, *, is_first: bool = False) -> None:
+        """A message waits, at the end of its line or as the first one."""
+        line = self._lines.get(gate)
+        if line is None:
+            line = self._lines[gate] = deque()
+        if is_first:
+            line.appendleft((message, at))
+        else:
+            line.append((message, at))
+        self._count += 1
+        if gate is not None:
+            gate.joined(1)
+
+    def take(self, now: float) -> tuple[M, float, Gate[M] | None] | None:
+        """The next message that may go now; None if there is none."""
+        self.blocked_until = 0.0
+        for gate, line in list(self._lines.items()):
+            if gate is not None:
+                ready = gate.admit(line[0][0], now, len(line))
+                if ready:
+                    first = min(self.blocked_until or ready, ready)
+                    self.blocked_until = first
+                    continue
+            message, at = line.popleft()
+            self._removed(gate, line)
+            if line and len(self._lines) > 1:
+                self._lines.move_to_end(gate)
+            return message, at, gate
+        return None
+
+    def take_older(self, than: float) -> list[M]:
+        """Remove and return what has waited since before this time."""
+        found: list[M] = []
+        for gate, line in list(self._lines.items()):
+            while line and line[0][1] <= than:
+                found.append(line.popleft()[0])
+                self._removed(gate, line)
+        return found
+
+    def take_last(self, count: int) -> list[M]:
+        """Remove and return so many of the last ones, in their order."""
+        found: list[M] = []
+        while len(found) < count and self._lines:
+            gate, line = next(reversed(self._lines.items()))
+            taken = [line.pop()[0] for _ in range(min(len(line), count - len(found)))]
+            found = taken[::-1] + found
+            self._removed(gate, line, len(taken))
+        return found
+
+    def take_line(self, gate: Gate[M] | None) -> list[M]:
+        """Remove and return all messages of one line."""
+        line = self._lines.get(gate, deque())
+        found = [message for message, _ in line]
+        line.clear()
+        if found:
+            self._removed(gate, line, len(found))
+        return found
+
+    def take_all(self) -> list[M]:
+        """Remove and return all messages."""
+        return [message for gate in list(self._lines) for message in self.take_line(gate)]
+
+    def _removed(self, gate: Gate[M] | None, line: deque[tuple[M, float]], count: int = 1) -> None:
+        self._count -= count
+        if gate is not None:
+            gate.joined(-count)
+        if not line:
+            del self._lines[gate]

@@ -1,0 +1,125 @@
+"""Selects the usable addresses of a site's hosts, and says why there are none. Pure.
+
+Owns: the verdict on names and addresses that the DNS gives for mail exchangers. Does not own: the
+look-ups (edge/dns), the order of the addresses (candidates.py), hosts that an operator has named in
+`deliver.routes`, which may have any address. Guarantees: only an authoritative answer for every
+exchanger makes a site unroutable; one failed look-up makes it unresolved.
+
+An exchanger at a loopback, private or otherwise special address would be this host or a neighbour
+of it: the message would loop, or be sent to a server that has nothing to do with the domain.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Final
+
+from msgspec import Struct
+
+from services.deliver.core.routing.sites import Host, Unresolved
+
+# Addresses of one host that are used.
+MAX_ADDRESSES: Final = 16
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _networks(*texts: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    return tuple(map(ipaddress.ip_network, texts))
+
+
+# Never the address of another host's mail server.
+_SPECIAL: Final = {
+    "loopback": _networks("127.0.0.0/8", "::1/128"),
+    "unspecified": _networks("0.0.0.0/8", "::/128"),
+    "link-local": _networks("169.254.0.0/16", "fe80::/10"),
+    "multicast": _networks("224.0.0.0/4", "ff00::/8"),
+    "reserved": _networks("240.0.0.0/4"),
+}
+# RFC 1918, RFC 6598 (shared), RFC 4193 (ULA), RFC 3879 (site-local).
+_PRIVATE: Final = _networks(
+    "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "fec0::/10"
+)
+
+
+class Addresses(Struct, frozen=True):
+    """The IP addresses of a host."""
+
+    ips: tuple[str, ...]
+
+
+class NoAddress(Struct, frozen=True):
+    """The DNS says that the name does not exist, or has neither A nor AAAA."""
+
+
+Lookup = Addresses | NoAddress | Unresolved
+
+
+class Unroutable(Struct, frozen=True):
+    """No host of the site can be used, and the DNS is sure of it."""
+
+    reason: str
+
+
+class Reachable(Struct, frozen=True):
+    """The hosts that have usable addresses, with these."""
+
+    hosts: tuple[tuple[Host, tuple[str, ...]], ...]
+
+
+def name_fault(name: str) -> str:
+    """Why an exchanger's name is refused without a look-up; "" if it is not."""
+    if parse_ip(name) is not None:
+        return f"{name} is an IP address, not a host name (RFC 5321, 5.1)"
+    if name == "localhost" or name.endswith(".localhost"):
+        return f"{name} is this host itself"
+    return ""
+
+
+def address_fault(ip: str, allow_private: bool) -> str:
+    """Why an exchanger's address is refused; "" if it is not."""
+    address = parse_ip(ip)
+    if address is None:
+        return f"{ip} is no IP address"
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    for kind, networks in _SPECIAL.items():
+        if any(address in network for network in networks):
+            return f"{ip} is a {kind} address"
+    if not allow_private and any(address in network for network in _PRIVATE):
+        return f"{ip} is a private address"
+    return ""
+
+
+def parse_ip(text: str) -> IpAddress | None:
+    """The IP address that the text is, None if it is a name."""
+    try:
+        return ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return None
+
+
+def judge_hosts(
+    found: Iterable[tuple[Host, Lookup]], allow_private: bool
+) -> Reachable | Unroutable | Unresolved:
+    """The hosts that can be used, or why there is none; `found` has the result for each host."""
+    usable: list[tuple[Host, tuple[str, ...]]] = []
+    unknown: list[str] = []
+    faults: list[str] = []
+    for host, lookup in found:
+        match lookup:
+            case Unresolved(reason):
+                unknown.append(f"{host.name}: {reason}")
+            case NoAddress():
+                faults.append(name_fault(host.name) or f"{host.name} has no address")
+            case Addresses(ips):
+                bad = {ip: address_fault(ip, allow_private) for ip in ips}
+                good = tuple(ip for ip, fault in bad.items() if not fault)
+                if good:
+                    usable.append((host, good[:MAX_ADDRESSES]))
+                else:
+                    faults += (f"{host.name}: {fault}" for fault in bad.values())
+    if usable:
+        return Reachable(tuple(usable))
+    return Unresolved("; ".join(unknown)) if unknown else Unroutable("; ".join(faults))

@@ -1,0 +1,192 @@
+"""In which order the addresses of a site are tried, from what happened to them before. Pure.
+
+Owns: the candidates of one opening, the memory of which addresses work. Does not own: connecting
+(edge/pool/site_hosts.py), which addresses are allowed (addresses.py). Times are seconds of one
+monotonic clock.
+
+RFC 5321, 5.1: exchangers of the lowest preference first, those of equal preference in random order.
+An address that has failed goes behind all others, whatever its preference, so that an exchanger
+that is down costs one time-out per RETRY_S and not one per connection. It is never left out: if
+nothing else works, it is tried as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from itertools import chain, zip_longest
+from typing import Final
+
+from msgspec import Struct
+
+from services.deliver.core.routing.sites import Host
+
+# How long an address that could not be reached, or refused, is tried after all others. Then one
+# opening tries it in its old place; the others go on as before until that has succeeded.
+RETRY_S: Final = 300.0
+# The same for an address that pushed back (421, a connection lost later): it works, but has enough
+# for now.
+PUSH_BACK_RETRY_S: Final = 60.0
+# A site with several failed addresses tries one of them at most this often.
+PROBE_GAP_S: Final = 60.0
+# Sites whose addresses are remembered, and addresses per site; those unused for longest go first.
+MAX_SITES: Final = 10_000
+MAX_REMEMBERED: Final = 400
+
+Shuffle = Callable[[list[Host] | list[str]], None]
+
+
+class Failure(StrEnum):
+    """A failure at an address."""
+
+    UNREACHABLE = "unreachable"  # refused, unreachable, timed out
+    SLOW = "slow"  # another address of the host was faster
+    REFUSED = "refused"  # no service: greeting, EHLO, silence, a drop
+    PUSHED_BACK = "pushed back"  # 421 at any step, or a drop after EHLO
+
+
+class Candidate(Struct, frozen=True):
+    """One address of one host."""
+
+    host: Host
+    ip: str
+
+    @property
+    def is_ipv6(self) -> bool:
+        return ":" in self.ip
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The key under which its failures are remembered: hosts may share an address."""
+        return self.ip, self.host.port
+
+    def __str__(self) -> str:
+        """The name for people, as Postfix writes it."""
+        name = self.host.name if self.host.name == self.ip else f"{self.host.name}[{self.ip}]"
+        return f"{name}:{self.host.port}"
+
+
+def arrange(hosts: Sequence[tuple[Host, Sequence[str]]], shuffle: Shuffle) -> list[Candidate]:
+    """All candidates in the order of the RFCs.
+
+    By rank; hosts of one rank shuffled; the addresses of each host shuffled, IPv6 and IPv4 in turn
+    (RFC 8305, 4).
+    """
+    addresses = dict(hosts)
+    # Hosts may share an address; it is tried once.
+    found: dict[tuple[str, int], Candidate] = {}
+    for rank in sorted({host.rank for host in addresses}):
+        equal = [host for host in addresses if host.rank == rank]
+        shuffle(equal)
+        for host in equal:
+            for ip in _alternate(addresses[host], shuffle):
+                candidate = Candidate(host, ip)
+                found.setdefault(candidate.key, candidate)
+    return list(found.values())
+
+
+def _alternate(ips: Sequence[str], shuffle: Shuffle) -> list[str]:
+    mixed = list(ips)
+    shuffle(mixed)
+    six = [ip for ip in mixed if ":" in ip]
+    four = [ip for ip in mixed if ":" not in ip]
+    return [ip for ip in chain(*zip_longest(six, four)) if ip is not None]
+
+
+class _Record(Struct):
+    failure: Failure | None = None  # None: it has worked since
+    failed_at: float = -math.inf
+    worked_at: float = -math.inf
+    due_at: float = -math.inf  # when it is tried in its old place again
+    is_probed: bool = False  # that has been done since the failure
+
+    def hold(self, now: float) -> None:
+        is_push_back = self.failure is Failure.PUSHED_BACK
+        self.due_at = now + (PUSH_BACK_RETRY_S if is_push_back else RETRY_S)
+
+
+class AddressHistory:
+    """The failures at the addresses of one site."""
+
+    def __init__(self) -> None:
+        self._records: OrderedDict[tuple[str, int], _Record] = OrderedDict()
+        self._probed_at = -math.inf
+
+    def failed(self, candidate: Candidate, failure: Failure, now: float) -> None:
+        """Note a failure at an address."""
+        record = self._record(candidate)
+        record.failed_at, record.failure, record.is_probed = now, failure, False
+        record.hold(now)
+
+    def worked(self, candidate: Candidate, now: float) -> None:
+        """Note that a connection was opened to an address."""
+        record = self._record(candidate)
+        # A push-back says that the host has enough; one more connection does not disprove that.
+        if record.failure is not Failure.PUSHED_BACK or record.is_probed:
+            record.failure = None
+        record.worked_at = now
+
+    def _record(self, candidate: Candidate) -> _Record:
+        record = self._records.setdefault(candidate.key, _Record())
+        self._records.move_to_end(candidate.key)
+        if len(self._records) > MAX_REMEMBERED:
+            self._records.popitem(last=False)
+        return record
+
+    def has_failed(self, candidate: Candidate) -> bool:
+        """Whether the last that is known of an address is a failure."""
+        record = self._records.get(candidate.key)
+        return record is not None and record.failure is not None
+
+    def take_next(self, left: list[Candidate], now: float) -> list[Candidate]:
+        """Remove from `left` what is tried next, and return it; `left` is as of arrange().
+
+        Two addresses if they are of one host and of both families, the first to be tried first.
+        An address that has failed and is due again is marked as being tried, for other openings.
+        """
+        first = self._first(left, now)
+        if self.has_failed(first) and self._records[first.key].due_at <= now:
+            self._records[first.key].is_probed = True
+            self._records[first.key].hold(now)
+            self._probed_at = now
+        left.remove(first)
+        second = next((other for other in left if self._are_partners(first, other)), None)
+        if second is None:
+            return [first]
+        left.remove(second)
+        return [first, second]
+
+    def _first(self, left: list[Candidate], now: float) -> Candidate:
+        may_probe = now >= self._probed_at + PROBE_GAP_S
+        for candidate in left:
+            if not self.has_failed(candidate):
+                return candidate
+            if may_probe and self._records[candidate.key].due_at <= now:
+                return candidate
+        return min(left, key=self._last_resort)
+
+    def _last_resort(self, candidate: Candidate) -> tuple[bool, float]:
+        """All have failed: first what has ever worked; then what failed longest ago."""
+        record = self._records[candidate.key]
+        return record.worked_at == -math.inf, record.failed_at
+
+    def _are_partners(self, first: Candidate, other: Candidate) -> bool:
+        is_pair = first.host == other.host and first.is_ipv6 != other.is_ipv6
+        return is_pair and not self.has_failed(other)
+
+
+class Histories:
+    """The histories of all sites, of which the last used MAX_SITES are kept."""
+
+    def __init__(self) -> None:
+        self._by_site: OrderedDict[str, AddressHistory] = OrderedDict()
+
+    def of(self, site: str) -> AddressHistory:
+        """The history of a site; use the same one until its pool is forgotten."""
+        history = self._by_site.setdefault(site, AddressHistory())
+        self._by_site.move_to_end(site)
+        if len(self._by_site) > MAX_SITES:
+            self._by_site.popitem(last=False)
+        return history

@@ -1,0 +1,295 @@
+"""What one worker may send now under one limit that all workers share. Pure.
+
+A worker spends from a lease: a few messages (or bytes), which are its own for LEASE_S and are given
+back unused after that. While the store cannot be asked, and for a while after it was emptied, each
+worker spends its share instead: the limit divided by the number of workers last known.
+
+Owns: the lease, the share, how much to ask for, the turns of mail that is turned away. Does not
+own: the store (shared/store/leases.py), the calls (edge/shaping/). Times are seconds of one
+monotonic clock. Guarantees: nothing is spent from a lease LEASE_S after its answer came, so that a
+process that was paused spends nothing of the past; a share begins empty.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.deliver.core.shaping.held_lease import LEASE_S, SPARE, HeldLease
+from services.deliver.core.shaping.limits import Limit, Unit
+from services.deliver.core.shaping.window_record import WindowRecord
+from services.deliver.core.shaping.workers import NEVER, Ask, Grant, Workers
+
+# The burst of a rate. With LEASE_S it is what a limit may be exceeded by: 0.18 s of its rate, under
+# 2 % of any 10 s.
+BURST_S: Final = 0.1
+# No lease of a window is larger than this part of what is left in it.
+WINDOW_PART: Final = 20
+SHORTEST_TURN_S: Final = 5.0
+LONGEST_TURN_S: Final = 43_200.0
+# How much mail may wait in memory for a limit, in seconds of its share; the rest is deferred.
+ROOM_S: Final = 2.0
+LEAST_ROOM: Final = 50
+# The same while half of what may be in flight waits for limits.
+CROWDED_ROOM: Final = 10
+# How often a share of a window that is used up is looked at again.
+LOCAL_LOOK_S: Final = 10.0
+
+
+class Allowance:
+    """One limit in one worker. `factor` lowers it while its destination is slowed down."""
+
+    __slots__ = (
+        "_first_turn_at",
+        "_lease",
+        "_local_at",
+        "_local_left",
+        "_next_turn_at",
+        "_not_before",
+        "_quick_given",
+        "_used",
+        "_was_local",
+        "_workers",
+        "factor",
+        "is_asking",
+        "key",
+        "limit",
+        "most_waiting",
+        "needed",
+        "quick_left",
+        "quick_until",
+        "record",
+        "seen_at",
+        "waiting",
+        "wanted",
+    )
+
+    def __init__(self, key: str, limit: Limit, workers: Workers) -> None:
+        self.key = key
+        self.limit = limit
+        self.factor = 1.0
+        self._workers = workers
+        self._lease = HeldLease()
+        # What Group.admit() may take of the lease without a call, and until when: most messages
+        # cost a comparison and a subtraction per limit. _settle() books what it took.
+        self.quick_left = 0.0
+        self.quick_until = -NEVER
+        self._quick_given = 0.0
+        # Of a window: what all workers had used when the store last answered.
+        self._used = 0.0
+        self.record = WindowRecord()
+        self.wanted = 0.0
+        self.needed = 0.0
+        self.is_asking = False
+        self._not_before = -NEVER
+        # The share: when the next message may go, and what is left of a window.
+        self._local_at = -NEVER
+        self._local_left = 0.0
+        self._was_local = False
+        # Messages of this worker that wait for this limit, and how many of them may.
+        self.waiting = 0
+        self.most_waiting = self._most_waiting()
+        self._first_turn_at = self._next_turn_at = -NEVER
+        self.seen_at = 0.0
+
+    @property
+    def per_s(self) -> float:
+        """The rate of all workers together, in messages or bytes per second."""
+        return self.limit.per_s * self.factor
+
+    @property
+    def share_per_s(self) -> float:
+        """This worker's share of the rate."""
+        return self.per_s / self._workers.count
+
+    def cost(self, size_bytes: int) -> float:
+        """What one message takes."""
+        return size_bytes if self.limit.unit is Unit.BYTES else 1
+
+    def ready_at(self, now: float, cost: float) -> float:
+        """0.0 if a message of this cost may go now; otherwise when to try again.
+
+        NEVER: when the store has answered; want() says that it is to be asked.
+        """
+        if now < self._workers.local_until:
+            return self._local_ready_at(now, cost)
+        self._was_local = False
+        self._settle()
+        if self._lease.left(now) >= cost:
+            return 0.0
+        return NEVER if now >= self._not_before else self._not_before
+
+    def take(self, now: float, cost: float, waiting: int) -> None:
+        """Spend it; ready_at() has just returned 0.0."""
+        self.seen_at = now
+        if self._was_local:
+            self._take_local(now, cost)
+            return
+        self._spend(cost)
+        if self.limit.per_s <= 1:
+            return
+        # Ask for the next lease before this one is spent.
+        demand = self._demand(now, cost, waiting)
+        spare = self._lease.left(now) - demand / 2
+        if spare >= 0:
+            self.quick_left, self.quick_until = self._lease.oldest()
+            self._quick_given = self.quick_left = min(spare, self.quick_left)
+        elif not self.wanted:
+            self._want(demand, cost)
+
+    def _spend(self, amount: float) -> None:
+        if self.limit.is_window:
+            self.record.spend(self._lease.slot, amount)
+        self._lease.spend(amount)
+
+    def _settle(self) -> None:
+        """Book what was taken of the lease without a call."""
+        self.quick_until = -NEVER
+        if self._quick_given:
+            taken, self._quick_given = self._quick_given - self.quick_left, 0.0
+            if taken:
+                self._spend(taken)
+
+    def want(self, now: float, cost: float, waiting: int) -> None:
+        """Ask the store, if less than this is left. `waiting`: how many messages wait for it."""
+        if now >= self._workers.local_until and self._lease.left(now) < cost:
+            self._want(self._demand(now, cost, waiting), cost)
+
+    def ask(self, now: float) -> Ask:
+        """What to ask for now; answer with granted() or refused()."""
+        self.is_asking = True
+        self._settle()
+        returned, slot = self._lease.asked(now)
+        wanted, self.wanted = self.wanted, 0.0
+        amount = max(wanted, self.needed) if wanted else 0.0
+        return Ask(self._burst(), amount, self.needed, returned, slot)
+
+    def granted(self, grant: Grant) -> None:
+        """The store has answered."""
+        self.is_asking = False
+        self._workers.answers += 1
+        self._settle()
+        if grant.amount:
+            self._lease.add(grant.amount, grant.answered_at, grant.slot)
+        self._used = grant.used
+        self._not_before = grant.answered_at + grant.wait_s
+        if self.limit.is_window:
+            self.record.forget_before(grant.slot)
+
+    def refused(self) -> None:
+        """The store has not answered: what was given back is lost, as is what was granted."""
+        self.is_asking = False
+        self._workers.answers += 1
+
+    def emptied(self) -> None:
+        """The store was emptied: all that was spent of a window is to be reported again."""
+        self._settle()
+        self.record.report_all()
+
+    @property
+    def has_returned(self) -> bool:
+        """Whether there is something to give back."""
+        return self._lease.has_returned
+
+    def expire(self, now: float) -> None:
+        """Give back a lease that was not spent in time. Call it each second."""
+        self.most_waiting = self._most_waiting()
+        self._settle()
+        self._lease.left(now)
+
+    def turn_s(self, now: float) -> float:
+        """In how many seconds a message that cannot wait here has its turn; each gets its own."""
+        share = self._share_of_messages()
+        if self._next_turn_at <= now:
+            wait_s = max(SHORTEST_TURN_S, self.waiting / share)
+            self._first_turn_at = max(now + wait_s, self._blocked_until(now))
+            self._next_turn_at = self._first_turn_at
+        self._next_turn_at = min(self._next_turn_at + 1 / share, now + LONGEST_TURN_S)
+        return max(SHORTEST_TURN_S, self._next_turn_at - now)
+
+    def has_turns(self, now: float) -> bool:
+        """Whether mail that was turned away comes back for this limit."""
+        return now < self._next_turn_at
+
+    def is_full(self, now: float, *, is_back: bool) -> bool:
+        """Whether one message more may not wait in memory. `is_back`: its turn has come.
+
+        New mail does not take the turns of mail that was turned away: that would come back twice.
+        """
+        if self._workers.is_crowded:
+            return self.waiting >= (LEAST_ROOM if is_back else CROWDED_ROOM)
+        if is_back:
+            return self.waiting >= 2 * self.most_waiting
+        if self.waiting >= self.most_waiting:
+            return True
+        ends_at = now + self.waiting / self._share_of_messages()
+        return self.has_turns(now) and ends_at >= self._first_turn_at
+
+    def _most_waiting(self) -> float:
+        return max(LEAST_ROOM, ROOM_S * self._share_of_messages())
+
+    def is_idle(self, now: float, for_s: float) -> bool:
+        """Whether nothing has to be remembered of this limit."""
+        return (
+            not self.waiting
+            and not self.is_asking
+            and now - self.seen_at > for_s
+            and now > self._next_turn_at
+            and now > self._local_at
+            and self.record.is_empty
+        )
+
+    def _share_of_messages(self) -> float:
+        share = self.share_per_s
+        # Of a byte limit: by a usual size.
+        return share / 20_000 if self.limit.unit is Unit.BYTES else share
+
+    def _blocked_until(self, now: float) -> float:
+        return self._not_before if self.limit.is_window and self._not_before > now else now
+
+    def _burst(self) -> float:
+        return max(1.0, self.per_s * BURST_S)
+
+    def _largest_lease(self) -> float:
+        if self.limit.is_window:
+            left = (self.limit.amount - self._used) / (WINDOW_PART * self._workers.count)
+            return max(1.0, left)
+        return max(1.0, self.share_per_s * BURST_S)
+
+    def _demand(self, now: float, cost: float, waiting: int) -> float:
+        """How large the next lease is to be: for what waits, or what is spent in LEASE_S."""
+        each = cost if self.limit.unit is Unit.BYTES else 1
+        demand = max(each * max(1, waiting), self._lease.speed(now) * LEASE_S * SPARE)
+        return min(demand, self._largest_lease())
+
+    def _want(self, amount: float, needed: float) -> None:
+        self.needed = needed
+        if not self.wanted:
+            self._workers.on_want()
+        self.wanted = max(self.wanted, amount)
+
+    def is_wanted(self, now: float) -> bool:
+        """Whether a lease is wanted that the store may have by now."""
+        return self.wanted > 0 and not self.is_asking and now >= self._not_before
+
+    def _enter_local(self, now: float) -> None:
+        self._was_local = True
+        self._settle()
+        self._lease.drop()
+        self.wanted = 0.0
+        self._local_at = max(self._local_at, now + 1 / self.share_per_s)
+        left = (self.limit.amount - self._used) / self._workers.count
+        self._local_left = max(0.0, left)
+
+    def _local_ready_at(self, now: float, cost: float) -> float:
+        if not self._was_local:
+            self._enter_local(now)
+        if self.limit.is_window:
+            return 0.0 if self._local_left >= cost else now + LOCAL_LOOK_S
+        return 0.0 if now >= self._local_at else self._local_at
+
+    def _take_local(self, now: float, cost: float) -> None:
+        if self.limit.is_window:
+            self._local_left -= cost
+            self.record.spend_locally(cost)
+            return
+        self._local_at = max(self._local_at, now - BURST_S) + cost / self.share_per_s

@@ -1,0 +1,76 @@
+"""Every limit in force for a destination and sender, its origin, and what is suspended. Pure."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from services.deliver.core.shaping.keys import Destination, Party, keys_of
+from services.deliver.core.shaping.rules import Rules, Value
+from services.deliver.core.shaping.suspensions import Suspensions
+
+
+class LimitRow(Struct, frozen=True):
+    """One value: what it limits, the key that it is counted under, and where it comes from."""
+
+    what: str
+    key: str
+    value: str
+    origin: str
+
+
+class SuspensionRow(Struct, frozen=True):
+    """One key that is suspended until a Unix time, or 0.0 and slowed down to `factor`."""
+
+    key: str
+    until: float
+    factor: float
+    reason: str
+
+
+class Explained(Struct, frozen=True):
+    """The answer."""
+
+    domain: str
+    site: str
+    provider: str
+    limits: tuple[LimitRow, ...]
+    suspensions: tuple[SuspensionRow, ...]
+
+
+def explain(
+    rules: Rules, known: Suspensions, to: Destination, sender: Party, at: float
+) -> Explained:
+    """All that decides how fast mail of this sender goes to this destination."""
+    rows = [
+        LimitRow(name, f"site:{to.site}", _text(each.value), each.origin)
+        for name, each in rules.settings(to).items()
+    ]
+    rows += [
+        LimitRow(each.limit.unit.value, each.key, str(each.limit), each.origin)
+        for each in rules.limits(to, sender)
+    ]
+    return Explained(
+        to.domain, to.site, to.provider, tuple(rows), _suspended(known, to, sender, at)
+    )
+
+
+def _suspended(
+    known: Suspensions, to: Destination, sender: Party, at: float
+) -> tuple[SuspensionRow, ...]:
+    keys = keys_of(to, sender)
+    found = []
+    for state in known.all():
+        is_source = state.key.startswith("source:") and state.key.endswith(f"@{to.key}")
+        if not (state.key in keys or is_source):
+            continue
+        until = state.until if state.is_suspended(at) else 0.0
+        factor = state.factor_at(at)
+        if until or factor < 1:
+            found.append(SuspensionRow(state.key, until, factor, state.reason))
+    return tuple(sorted(found, key=lambda row: row.key))
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return f"{value:g}"

@@ -1,0 +1,79 @@
+"""The limits of the shaping rules, and their text. Pure.
+
+`200/s`, `1000/min`, `10/5min` and `5MB/s` are rates: spread evenly, so `60/min` is one per second.
+`10000 in 24h` is a rolling window: all of it may be used at once, but never more in any 24 hours.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+
+_UNITS_S: Final = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
+_SIZES: Final = {"": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
+_LIMIT: Final = re.compile(
+    r"(?P<amount>\d{1,12})(?P<size>KB|MB|GB)?\s*(?P<sign>/|in)\s*(?P<count>\d{1,6})?(?P<unit>s|min|h|d)",
+    re.ASCII,
+)
+_DURATION: Final = re.compile(r"(\d{1,6})(s|min|h|d)", re.ASCII)
+LONGEST_PERIOD_S: Final = 31 * 86_400
+EXPECTED: Final = '"200/s", "1000/min", "10/5min", "5MB/s" or "10000 in 24h"'
+EXPECTED_DURATION: Final = '"30s", "15min", "4h" or "1d"'
+
+
+class Unit(StrEnum):
+    """What is counted."""
+
+    MESSAGES = "messages"
+    BYTES = "bytes"
+
+
+class Limit(Struct, frozen=True):
+    """At most `amount` per `period_s`: spread evenly, or in any such period if `is_window`."""
+
+    amount: int
+    period_s: int
+    is_window: bool = False
+    unit: Unit = Unit.MESSAGES
+
+    @property
+    def per_s(self) -> float:
+        """The average rate."""
+        return self.amount / self.period_s
+
+    def __str__(self) -> str:
+        period = _period(self.period_s)
+        if self.is_window:
+            return f"{self.amount} in {period if period[0].isdigit() else '1' + period}"
+        return f"{self.amount}/{period}"
+
+
+def parse_limit(text: str, unit: Unit = Unit.MESSAGES) -> Limit:
+    """Read a limit. Raises ValueError with what is expected."""
+    found = _LIMIT.fullmatch(text.strip())
+    if found is None or (found["size"] and unit is Unit.MESSAGES):
+        raise ValueError(f"expected {EXPECTED}")
+    amount = int(found["amount"]) * _SIZES[found["size"] or ""]
+    period_s = int(found["count"] or 1) * _UNITS_S[found["unit"]]
+    if not amount or not 0 < period_s <= LONGEST_PERIOD_S:
+        raise ValueError("expected an amount above 0, in at most 31 days")
+    return Limit(amount, period_s, found["sign"] == "in", unit)
+
+
+def parse_duration(text: str) -> int:
+    """Read a duration in seconds. Raises ValueError with what is expected."""
+    found = _DURATION.fullmatch(text.strip())
+    if found is None or not int(found[1]):
+        raise ValueError(f"expected {EXPECTED_DURATION}")
+    return int(found[1]) * _UNITS_S[found[2]]
+
+
+def _period(seconds: int) -> str:
+    for unit in ("d", "h", "min"):
+        if seconds % _UNITS_S[unit] == 0:
+            count = seconds // _UNITS_S[unit]
+            return unit if count == 1 else f"{count}{unit}"
+    return "s" if seconds == 1 else f"{seconds}s"

@@ -1,0 +1,98 @@
+"""Which replies slow down, suspend or resume what, and for how long. Pure.
+
+A rule reads a reply as the rules on refusals do (shared/responses/replies/refusal_text.py): without
+the names in it. Only a server's own reply is matched, never a reason that deliver itself gives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from services.deliver.core.shaping.keys import Scope
+from services.deliver.core.shaping.suspensions import Action
+from shared.responses.replies.refusal_text import Refusal, read_refusal
+from shared.smtp.events import Stage
+from shared.smtp.reply import Reply, make_reply
+
+
+class ShapingReply(Struct, frozen=True):
+    """One `[[reply]]` of a shaping file; `provider` "" applies everywhere."""
+
+    action: Action
+    scope: Scope
+    for_s: float
+    provider: str
+    codes: tuple[int, ...]
+    status: tuple[str, ...]
+    text: re.Pattern[str] | None
+    stages: frozenset[Stage]
+    example: str
+    counter: str
+    origin: str
+    is_shipped: bool = False
+
+    def applies(self, stage: Stage, reply: Reply, refusal: Refusal) -> bool:
+        """Whether the reply is of this kind."""
+        if self.stages and stage not in self.stages:
+            return False
+        if self.codes and not any(str(reply.code).startswith(str(code)) for code in self.codes):
+            return False
+        if self.status and not any(_is_below(refusal.detail, each) for each in self.status):
+            return False
+        return self.text is None or self.text.search(refusal.words) is not None
+
+
+def _is_below(detail: str, prefix: str) -> bool:
+    return detail.startswith(prefix) if prefix.endswith(".") else detail == prefix
+
+
+class ReplyRules:
+    """The rules in their order; the first one that matches counts."""
+
+    def __init__(self, rules: Iterable[ShapingReply]) -> None:
+        self._all = tuple(rules)
+        self._by_provider: dict[str, tuple[ShapingReply, ...]] = {}
+
+    def match(
+        self, provider: str, stage: Stage, reply: Reply, *, is_override: bool = False
+    ) -> ShapingReply | None:
+        """The rule for this reply of a provider, None if there is none.
+
+        `is_override`: an operator has named the server; shipped rules are made for the internet.
+        """
+        rules = self._of(provider)
+        if is_override:
+            rules = [rule for rule in rules if not rule.is_shipped]
+        if not rules:
+            return None
+        refusal = read_refusal(reply)
+        return next((rule for rule in rules if rule.applies(stage, reply, refusal)), None)
+
+    def _of(self, provider: str) -> Sequence[ShapingReply]:
+        found = self._by_provider.get(provider)
+        if found is None:
+            found = tuple(rule for rule in self._all if rule.provider in ("", provider))
+            self._by_provider[provider] = found
+        return found
+
+
+def read_example(text: str) -> Reply:
+    """The reply that an example or counter-example stands for. Raises ValueError."""
+    code, _, rest = text.partition(" ")
+    if len(code) != 3 or not code.isdigit():
+        raise ValueError(f"found {text!r}, expected a reply such as 421 4.7.0 Try again later")
+    return make_reply(int(code), rest)
+
+
+def example_fault(rule: ShapingReply) -> str:
+    """What is wrong with a rule's examples; "" if both are right."""
+    stage = next(iter(sorted(rule.stages)), Stage.RCPT)
+    for text, is_wanted in ((rule.example, True), (rule.counter, False)):
+        reply = read_example(text)
+        if rule.applies(stage, reply, read_refusal(reply)) is not is_wanted:
+            word = "does not match its example" if is_wanted else "matches its counter"
+            return f"the rule {word} {text!r}"
+    return ""

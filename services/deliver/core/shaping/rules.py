@@ -1,0 +1,140 @@
+"""The shaping rules: layers of limits per destination and sender, each value with its origin. Pure.
+
+Layers, the later one wins value by value: `[default]`, `[provider.NAME]`, `[site."HOST"]`,
+`[domain."NAME"]`; and within each layer the shipped files, then the operator's. A limit of messages
+or bytes belongs to the layer that sets it: the provider's is for all its sites together, the
+default's for each site of no known provider. Those of `[site]`, `[domain]`, `[client.NAME]`,
+`[client.NAME.provider.NAME]` and `[mailing."CLIENT/MAILING"]` are kept besides.
+
+Owns: what applies to whom. Does not own: reading the files (parsing.py), what has been used of a
+limit (allowance.py), suspensions (suspensions.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from services.deliver.core.shaping.keys import Destination, Party
+from services.deliver.core.shaping.limits import Limit
+from services.deliver.core.shaping.replies import ReplyRules, ShapingReply
+
+Value = int | float | tuple[str, ...] | tuple[Limit, ...]
+DEFAULT: Final = "default"
+RATES: Final = ("messages", "bytes")
+# What belongs to a pool or to retries, by the layer that says so last.
+POOL: Final = (
+    "connections",
+    "messages_per_connection",
+    "connections_per_s",
+    "idle_timeout",
+    "slow_rate",
+    "retry",
+)
+
+
+class Setting(Struct, frozen=True):
+    """One value, and the file and table it comes from."""
+
+    value: Value
+    origin: str
+
+
+# The settings of one table, by key.
+Table = Mapping[str, Setting]
+
+
+class Provider(Struct, frozen=True):
+    """A mailbox provider: its MX suffixes and the domains that are its own whatever their MX."""
+
+    name: str
+    mx: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+
+
+class KeyLimit(Struct, frozen=True):
+    """A limit, the key that it is counted under, and where it comes from."""
+
+    key: str
+    limit: Limit
+    origin: str
+
+
+class Rules:
+    """All rules of an installation. `tables`: by their name, such as `provider.google`."""
+
+    def __init__(
+        self,
+        tables: Mapping[str, Table],
+        providers: Iterable[Provider],
+        replies: Iterable[ShapingReply],
+    ) -> None:
+        self._tables = tables
+        self.replies = ReplyRules(replies)
+        self._by_suffix: dict[str, str] = {}
+        self._by_domain: dict[str, str] = {}
+        for provider in providers:
+            self._by_suffix.update(dict.fromkeys(provider.mx, provider.name))
+            self._by_domain.update(dict.fromkeys(provider.domains, provider.name))
+
+    def provider_of(self, domain: str, hosts: Iterable[str]) -> str:
+        """The provider whose suffixes all these MX hosts have; "" if there is none."""
+        if domain in self._by_domain:
+            return self._by_domain[domain]
+        found = {self._of_host(host.lower().rstrip(".")) for host in hosts}
+        return found.pop() if len(found) == 1 else ""
+
+    def _of_host(self, host: str) -> str:
+        labels = host.split(".")
+        for first in range(len(labels)):
+            name = self._by_suffix.get(".".join(labels[first:]))
+            if name:
+                return name
+        return ""
+
+    def settings(self, to: Destination) -> dict[str, Setting]:
+        """The values that concern the pool of this destination and its retries."""
+        found: dict[str, Setting] = {}
+        for name in self._layers(to):
+            table = self._tables.get(name, {})
+            found.update({key: table[key] for key in POOL if key in table})
+        return found
+
+    def limits(self, to: Destination, sender: Party) -> list[KeyLimit]:
+        """All limits of messages and bytes for mail of this sender to this destination."""
+        return [*self.destination_limits(to), *self._sender_limits(to, sender)]
+
+    def destination_limits(self, to: Destination) -> list[KeyLimit]:
+        """Those of the destination, whoever sends."""
+        base = f"provider.{to.provider}" if to.provider else DEFAULT
+        # An operator's own relay gets no limits that are made for the internet.
+        found = [] if to.is_override and not to.provider else self._of(base, to.key)
+        site, domain = f"site.{to.site}", f"domain.{to.domain}"
+        return found + self._of(site, f"site:{to.site}") + self._of(domain, f"domain:{to.domain}")
+
+    def _sender_limits(self, to: Destination, sender: Party) -> list[KeyLimit]:
+        client, mailing = sender.client, f"{sender.client}/{sender.mailing_id}"
+        found = self._of(f"client.{client}", f"client:{client}")
+        found += self._of(f"mailing.{mailing}", f"mailing:{mailing}")
+        if to.provider:
+            table = f"client.{client}.provider.{to.provider}"
+            found += self._of(table, f"client:{client}@{to.key}")
+        return found
+
+    def _of(self, table: str, key: str) -> list[KeyLimit]:
+        found = []
+        for name in RATES:
+            setting = self._tables.get(table, {}).get(name)
+            if setting is None or not isinstance(setting.value, tuple):
+                continue
+            for limit in setting.value:
+                assert isinstance(limit, Limit)
+                found.append(KeyLimit(key, limit, setting.origin))
+        return found
+
+    def _layers(self, to: Destination) -> list[str]:
+        provider = [f"provider.{to.provider}"] if to.provider else []
+        base = [] if to.is_override else [DEFAULT]
+        return [*base, *provider, f"site.{to.site}", f"domain.{to.domain}"]

@@ -1,0 +1,179 @@
+"""What is suspended or slowed down, and until when: the state of one key, and how it changes. Pure.
+
+A key names what is concerned (`provider:google`, `client:shop@provider:google`); keys.py makes
+them. A suspension ends by itself. A slow-down multiplies the rate by its factor; each further one
+halves it (multiplicative decrease), and after `for_s` and then each quiet minute a tenth of the
+full rate is added (additive increase). What happens again soon after it ended lasts twice as long.
+
+Owns: the state machine of one key.
+
+    state        event       next state
+    free         slow_down   slowed: half the rate for `for_s`, then it recovers
+    slowed       slow_down   slowed: half of that, once per SETTLE_S
+    any          suspend     suspended for `for_s`, doubled for each strike before it
+    suspended    suspend     the same: an answer to what was under way is no further strike
+    any          resume      free
+    suspended    time        free, or slowed; its strikes are kept for twice its duration
+
+Times are Unix seconds, because all workers share this state.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+HALF: Final = 0.5
+LEAST_FACTOR: Final = 1 / 64
+STEP: Final = 0.1
+QUIET_S: Final = 60.0
+# Answers to what was under way when the first one came.
+SETTLE_S: Final = 10.0
+LONGEST_S: Final = 86_400.0
+_ALMOST_ONE: Final = 0.999
+
+
+class Action(StrEnum):
+    """What a reply, or an operator, does to a key."""
+
+    SLOW_DOWN = "slow_down"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+
+
+class Suspension(Struct, frozen=True, omit_defaults=True):
+    """The state of one key. `changed_at` orders the states that several workers write."""
+
+    key: str
+    changed_at: float
+    until: float = 0.0  # suspended until then; 0: not suspended
+    lasted_s: float = 0.0
+    strikes: int = 0
+    factor: float = 1.0
+    slowed_at: float = 0.0
+    slow_for_s: float = 0.0
+    reason: str = ""
+
+    def is_suspended(self, now: float) -> bool:
+        """Whether nothing is sent now."""
+        return now < self.until
+
+    def factor_at(self, now: float) -> float:
+        """The part of the full rate that may be used now."""
+        quiet_s = now - self.slowed_at - self.slow_for_s
+        if self.factor >= 1 or quiet_s < 0:
+            return self.factor
+        return min(1.0, self.factor + STEP * (1 + quiet_s // QUIET_S))
+
+    def is_over(self, now: float) -> bool:
+        """Whether nothing of this has to be remembered."""
+        if self.until and now < self.until + 2 * self.lasted_s:
+            return False
+        return self.factor_at(now) > _ALMOST_ONE
+
+
+class Event(Struct, frozen=True):
+    """What happened to a key, for how long, and why."""
+
+    action: Action
+    for_s: float
+    reason: str
+
+
+def changed(key: str, before: Suspension | None, event: Event, now: float) -> Suspension | None:
+    """The state after this event; None if it changes nothing."""
+    state = before or Suspension(key, now)
+    match event.action:
+        case Action.RESUME:
+            return Suspension(key, now, reason=event.reason) if before else None
+        case Action.SUSPEND:
+            return _suspended(state, event, now)
+        case Action.SLOW_DOWN:
+            return _slowed(state, event, now)
+
+
+def _suspended(state: Suspension, event: Event, now: float) -> Suspension | None:
+    if state.is_suspended(now):
+        return None
+    is_again = state.until and now < state.until + 2 * state.lasted_s
+    strikes = state.strikes + 1 if is_again else 1
+    lasts_s = min(event.for_s * 2 ** min(strikes - 1, 20), LONGEST_S)
+    return replace(
+        state,
+        changed_at=now,
+        until=now + lasts_s,
+        lasted_s=lasts_s,
+        strikes=strikes,
+        reason=event.reason,
+    )
+
+
+def _slowed(state: Suspension, event: Event, now: float) -> Suspension | None:
+    factor = state.factor_at(now)
+    if factor < 1 and now < state.slowed_at + SETTLE_S:
+        return None
+    return replace(
+        state,
+        changed_at=now,
+        factor=max(LEAST_FACTOR, factor * HALF),
+        slowed_at=now,
+        slow_for_s=event.for_s,
+        reason=event.reason,
+    )
+
+
+class Suspensions:
+    """The states of all keys, as this worker knows them."""
+
+    def __init__(self) -> None:
+        self._states: dict[str, Suspension] = {}
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def get(self, key: str) -> Suspension | None:
+        """The state of this key, None if it is free."""
+        return self._states.get(key)
+
+    def all(self) -> list[Suspension]:
+        """The states that are remembered."""
+        return list(self._states.values())
+
+    def happen(self, key: str, event: Event, now: float) -> Suspension | None:
+        """Apply an event; return the new state if it changed, to be shared with other workers."""
+        found = changed(key, self._states.get(key), event, now)
+        if found is not None:
+            self.merge([found], now)
+        return found
+
+    def merge(self, states: list[Suspension], now: float) -> bool:
+        """Take the states of other workers, the later one of each key; True if any is new."""
+        is_new = False
+        for state in states:
+            known = self._states.get(state.key)
+            if known is None or known.changed_at < state.changed_at:
+                self._states[state.key] = state
+                is_new = True
+        for key in [key for key, state in self._states.items() if state.is_over(now)]:
+            # A resumed key is kept for a moment: an older state of another worker may still come.
+            if now - self._states[key].changed_at > SETTLE_S:
+                del self._states[key]
+                is_new = True
+        return is_new
+
+    def suspended(self, keys: tuple[str, ...], now: float) -> Suspension | None:
+        """The longest suspension that concerns any of these keys; None: it may be sent."""
+        found: Suspension | None = None
+        for key in keys:
+            state = self._states.get(key)
+            if state and now < state.until and (found is None or found.until < state.until):
+                found = state
+        return found
+
+    def factor(self, key: str, now: float) -> float:
+        """The part of its full rate that this key may use."""
+        state = self._states.get(key)
+        return state.factor_at(now) if state else 1.0

@@ -1,0 +1,275 @@
+"""May this message be sent now, else when? The one place that answers it. Pure.
+
+A message belongs to a group: all messages of one sender to one destination, which share limits
+(allowance.py) and the keys under which they can be suspended (suspensions.py). The pool of a site
+has one waiting line per group, so that a client over its limit stops no other.
+
+Owns: the groups, the limits in use, what mail is turned away before it waits. Does not own: the
+rules (rules.py), the store, connections. Monotonic seconds are called `now`, Unix seconds `at`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from services.deliver.core.shaping.allowance import (
+    LONGEST_TURN_S,
+    SHORTEST_TURN_S,
+    Allowance,
+)
+from services.deliver.core.shaping.keys import Destination, Party, keys_of
+from services.deliver.core.shaping.limits import Limit, Unit
+from services.deliver.core.shaping.rules import KeyLimit, Rules
+from services.deliver.core.shaping.suspensions import Suspension, Suspensions
+from services.deliver.core.shaping.workers import NEVER, Workers
+
+MAX_GROUPS: Final = 20_000
+# A limit that was not used for so long is forgotten; a rate has none left to remember by then.
+FORGET_S: Final = 60.0
+# At this rate mail comes back after a suspension, if no limit says more.
+DEFAULT_SLOW_RATE: Final = 10.0
+# After so many messages of a group the room of its limits is looked at again.
+LOOK_AGAIN: Final = 8
+# What waits for the store looks again after this, whatever happens.
+LOOK_S: Final = 0.5
+_SLOW: Final = "slow"
+
+
+class Held(Struct, frozen=True):
+    """The message is not offered now: it comes back in `delay_s`."""
+
+    delay_s: float
+    reason: str
+
+
+class Sized(Protocol):
+    """A message."""
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of its content."""
+        ...
+
+
+class Group:
+    """The messages of one sender to one destination."""
+
+    __slots__ = (
+        "_by_byte",
+        "_by_message",
+        "_look_at",
+        "_room",
+        "_waits_for",
+        "_workers",
+        "allowances",
+        "keys",
+        "sender",
+        "to",
+    )
+
+    def __init__(
+        self,
+        to: Destination,
+        sender: Party,
+        allowances: tuple[Allowance, ...],
+        workers: Workers,
+    ) -> None:
+        self._workers = workers
+        self.to = to
+        self.sender = sender
+        self.keys = keys_of(to, sender)
+        self.allowances = allowances
+        self._by_byte = [each for each in allowances if each.limit.unit is Unit.BYTES]
+        self._by_message = [each for each in allowances if each.limit.unit is not Unit.BYTES]
+        # The number of answers when the store was last asked: nothing changes before the next.
+        self._waits_for = -1
+        self._look_at = 0.0
+        # So many messages more have room without a look at each limit.
+        self._room = 0
+
+    def full(self, now: float, *, is_back: bool = False) -> Allowance | None:
+        """The limit for which no message more may wait; None: it may wait.
+
+        `is_back`: the message was turned away before, and its turn has come.
+        """
+        if self._room > 0 and not self._workers.is_crowded:
+            self._room -= 1
+            return None
+        for allowance in self.allowances:
+            if allowance.is_full(now, is_back=is_back):
+                return allowance
+        if not any(each.has_turns(now) for each in self.allowances):
+            self._room = LOOK_AGAIN
+        return None
+
+    def admit(self, message: Sized, now: float, waiting: int) -> float:
+        """Take what a message needs of all limits and return 0.0, or return when to try again."""
+        is_shared = now >= self._workers.local_until
+        if is_shared and self._waits_for == self._workers.answers and now < self._look_at:
+            return NEVER
+        if is_shared and self._try_quickly(message.size_bytes, now):
+            return 0.0
+        blocked_until, lacks, size_bytes = 0.0, False, message.size_bytes
+        for allowance in self.allowances:
+            ready = allowance.ready_at(now, allowance.cost(size_bytes))
+            if ready == NEVER:
+                lacks = True
+            elif ready > blocked_until:
+                blocked_until = ready
+        if blocked_until:
+            # Nothing is asked of the other limits: the lease would end unused.
+            return blocked_until
+        if lacks:
+            for allowance in self.allowances:
+                allowance.want(now, allowance.cost(size_bytes), waiting)
+            self._waits_for, self._look_at = self._workers.answers, now + LOOK_S
+            return NEVER
+        for allowance in self.allowances:
+            allowance.take(now, allowance.cost(size_bytes), waiting)
+        return 0.0
+
+    def _try_quickly(self, size_bytes: int, now: float) -> bool:
+        """Take what a message needs if each limit has enough of its lease left."""
+        for allowance in self._by_message:
+            if now >= allowance.quick_until or allowance.quick_left < 1:
+                return False
+        for allowance in self._by_byte:
+            if now >= allowance.quick_until or allowance.quick_left < size_bytes:
+                return False
+        for allowance in self._by_message:
+            allowance.quick_left -= 1
+        for allowance in self._by_byte:
+            allowance.quick_left -= size_bytes
+        return True
+
+    def joined(self, count: int) -> None:
+        """So many messages more wait for the limits; negative: fewer."""
+        if self.allowances:
+            self._workers.waiting += count
+        for allowance in self.allowances:
+            allowance.waiting += count
+
+    @property
+    def destination_share_per_s(self) -> float:
+        """The same, by the limits of the destination alone."""
+        mine = [each for each in self.allowances if each.key == self.to.key]
+        return min((each.share_per_s for each in mine if each.cost(2) == 1), default=0.0)
+
+    @property
+    def share_per_s(self) -> float:
+        """The messages per second that this worker may send, by its tightest limit; 0: any."""
+        rates = [each.share_per_s for each in self.allowances if each.cost(2) == 1]
+        return min(rates, default=0.0)
+
+
+class Throttle:
+    """All limits and suspensions of one worker."""
+
+    def __init__(self, rules: Rules, workers: Workers) -> None:
+        self.rules = rules
+        self.workers = workers
+        self.suspensions = Suspensions()
+        self._allowances: dict[tuple[str, Limit], Allowance] = {}
+        self._groups: dict[tuple[Destination, Party], Group] = {}
+        # When the next message of a suspended key comes back.
+        self._turns: dict[str, float] = {}
+
+    @property
+    def allowances(self) -> Iterable[Allowance]:
+        """All limits that are in use."""
+        return self._allowances.values()
+
+    def group(self, to: Destination, sender: Party, at: float) -> Group:
+        """The group of a sender's mail to a destination."""
+        found = self._groups.get((to, sender))
+        if found is None:
+            if len(self._groups) >= MAX_GROUPS:
+                self._groups.clear()
+            found = self._groups[to, sender] = self._make_group(to, sender, at)
+        return found
+
+    def _make_group(self, to: Destination, sender: Party, at: float) -> Group:
+        limits = self.rules.limits(to, sender)
+        used = {each.key for each in limits if not each.limit.is_window}
+        for key in (to.key, *keys_of(to, sender)[5:]):
+            if key not in used and self.suspensions.factor(key, at) < 1:
+                limits.append(KeyLimit(key, self._slow_limit(to), _SLOW))
+        return Group(to, sender, tuple(self._allowance(each, at) for each in limits), self.workers)
+
+    def _allowance(self, of: KeyLimit, at: float) -> Allowance:
+        found = self._allowances.get((of.key, of.limit))
+        if found is None:
+            found = Allowance(of.key, of.limit, self.workers)
+            found.factor = self.suspensions.factor(of.key, at)
+            self._allowances[of.key, of.limit] = found
+        return found
+
+    def slow_rate(self, to: Destination) -> float:
+        """The rate from which a destination without a limit is slowed down."""
+        setting = self.rules.settings(to).get("slow_rate")
+        value = setting.value if setting else DEFAULT_SLOW_RATE
+        return float(value) if isinstance(value, int | float) else DEFAULT_SLOW_RATE
+
+    def _slow_limit(self, to: Destination) -> Limit:
+        # Per hour, so that slow rates need no fraction.
+        return Limit(max(1, round(self.slow_rate(to) * 3_600)), 3_600)
+
+    def suspension(self, group: Group, at: float, source: str = "") -> Suspension | None:
+        """What suspends this group now, None if nothing does."""
+        if not len(self.suspensions):
+            return None
+        keys = (*group.keys, f"source:{source}@{group.to.key}") if source else group.keys
+        return self.suspensions.suspended(keys, at)
+
+    def held(
+        self, group: Group, now: float, at: float, source: str = "", *, is_back: bool = False
+    ) -> Held | None:
+        """Why a message that comes now does not wait here, and when it comes back; None: it waits.
+
+        Each gets a turn of its own, at the rate at which it can be sent then. `is_back`: its turn
+        has come.
+        """
+        if (found := self.held_back(group, at, source)) is not None:
+            return found
+        full = group.full(now, is_back=is_back)
+        return None if full is None else Held(full.turn_s(now), _over(full))
+
+    def held_back(self, group: Group, at: float, source: str = "") -> Held | None:
+        """The same, for suspensions alone."""
+        found = self.suspension(group, at, source)
+        return None if found is None else self.turned_away(group, found, at)
+
+    def turned_away(self, group: Group, found: Suspension, at: float) -> Held:
+        """The turn of a message that a suspension holds back."""
+        rate = group.share_per_s or self.slow_rate(group.to) / self.workers.count
+        turn = max(found.until, self._turns.get(found.key, 0.0)) + 1 / rate
+        self._turns[found.key] = min(turn, at + LONGEST_TURN_S)
+        reason = f"Suspended ({found.key}): {found.reason}"
+        return Held(max(SHORTEST_TURN_S, self._turns[found.key] - at), reason)
+
+    def refresh(self, now: float, at: float) -> None:
+        """Follow the suspensions, and forget what is not in use. Call it each second."""
+        for key, turn in list(self._turns.items()):
+            if turn < at:
+                del self._turns[key]
+        idle = [
+            key for key, allowance in self._allowances.items() if allowance.is_idle(now, FORGET_S)
+        ]
+        for each in idle:
+            del self._allowances[each]
+        for allowance in self._allowances.values():
+            allowance.expire(now)
+            allowance.factor = self.suspensions.factor(allowance.key, at)
+        if idle or len(self.suspensions):
+            self._groups.clear()
+
+    def wanted(self, now: float) -> list[Allowance]:
+        """The limits of which a lease is to be asked for now."""
+        return [each for each in self._allowances.values() if each.is_wanted(now)]
+
+
+def _over(allowance: Allowance) -> str:
+    return f"Over the limit of {allowance.key}: {allowance.limit} {allowance.limit.unit}"

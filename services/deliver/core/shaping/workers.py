@@ -1,0 +1,60 @@
+"""What the workers share of each limit: how many they are, and what one asks and gets. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+
+NEVER: Final = math.inf
+
+
+class Workers:
+    """What one worker knows of the others: how many are live, and whether the store can be asked.
+
+    `local_until`: until then each worker keeps to its share. `room`: how many messages may be in
+    flight here; `waiting`: how many of them wait for limits.
+    """
+
+    __slots__ = ("answers", "count", "local_until", "on_want", "room", "waiting")
+
+    def __init__(self, count: int, local_until: float = NEVER, room: int = 2_000) -> None:
+        self.count = max(1, count)
+        self.local_until = local_until
+        self.room = room
+        self.waiting = 0
+        # How often the store has answered, or failed to.
+        self.answers = 0
+        # Called when a lease is wanted.
+        self.on_want: Callable[[], None] = _nothing
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether mail that waits for limits takes the room of other mail."""
+        return self.waiting * 2 >= self.room
+
+
+def _nothing() -> None:
+    """Nobody asks the store."""
+
+
+class Ask(Struct, frozen=True):
+    """What to ask the store for; see shared/store/leases.py."""
+
+    burst: float
+    wanted: float
+    needed: float
+    returned: float
+    slot: int
+
+
+class Grant(Struct, frozen=True):
+    """What was granted; `answered_at` is at most half a second later (lease_client.py)."""
+
+    amount: float
+    answered_at: float
+    wait_s: float
+    used: float = 0.0
+    slot: int = 0

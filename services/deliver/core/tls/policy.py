@@ -1,0 +1,177 @@
+"""Decides how a connection to a mail server uses TLS. Pure.
+
+Four kinds of policy, the strictest one that applies wins: what the operator requires for a domain
+or a client, DANE (RFC 7672), MTA-STS (RFC 8461), and opportunistic TLS (RFC 7435). DANE is
+published per server and comes before MTA-STS, whose success makes no failure of DANE good
+(RFC 8461, 2). Owns: the precedence. Does not own: look-ups (edge/tls), handshakes (edge/smtp).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+
+
+class Level(StrEnum):
+    """What an operator asks for, from the weakest to the strictest."""
+
+    OPPORTUNISTIC = "opportunistic"  # whatever the domain publishes
+    REQUIRED = "required"  # encrypted; any certificate
+    VERIFIED = "verified"  # encrypted, with a certificate of a known CA for the server's name
+
+
+class PolicyName(StrEnum):
+    """The policy that a connection was opened under, as events name it."""
+
+    OPPORTUNISTIC = "opportunistic"
+    REQUIRED = "required"
+    VERIFIED = "verified"
+    MTA_STS = "mta-sts"
+    MTA_STS_TESTING = "mta-sts-testing"
+    DANE = "dane"
+
+
+class StsMode(StrEnum):
+    """The mode of an MTA-STS policy: RFC 8461, 5."""
+
+    ENFORCE = "enforce"
+    TESTING = "testing"
+    NONE = "none"
+
+
+class StsPolicy(Struct, frozen=True):
+    """What a domain asks of those who send to it."""
+
+    mode: StsMode
+    max_age_s: int
+    mx: tuple[str, ...] = ()
+
+
+class Tlsa(Struct, frozen=True):
+    """A usable TLSA record: usage 2 (a CA) or 3 (the server's own key), selector, matching."""
+
+    usage: int
+    selector: int
+    matching: int
+    data: bytes
+
+
+class DaneKeys(Struct, frozen=True):
+    """The usable TLSA records of a server, and the names that its certificate may have.
+
+    No usable record although there are some: encryption is required, without a check (RFC 7672,
+    2.1.1).
+    """
+
+    records: tuple[Tlsa, ...]
+    names: tuple[str, ...]
+
+
+class NoDane(Struct, frozen=True):
+    """The server publishes no TLSA records, or the zone is not signed."""
+
+
+class DaneFault(Struct, frozen=True):
+    """Unknown whether the server publishes records: it must not be used (RFC 7672, 2.1.2)."""
+
+    reason: str
+
+
+Dane = DaneKeys | NoDane | DaneFault
+
+
+class DomainTls(Struct, frozen=True):
+    """What the mail of a domain asks of every connection; the same for all with an equal one."""
+
+    level: Level = Level.OPPORTUNISTIC
+    sts: StsPolicy | None = None
+    # Its servers are named by signed records, so their TLSA records count.
+    is_signed: bool = False
+
+    @property
+    def key(self) -> str:
+        """A name for what it asks; "" for nothing."""
+        if self == ANY_TLS:
+            return ""
+        sts = f"{self.sts.mode}:{','.join(self.sts.mx)}" if self.sts is not None else ""
+        return "/".join(filter(None, (self.level, sts, "dane" if self.is_signed else "")))
+
+
+ANY_TLS: Final = DomainTls()
+
+
+class HostTls(Struct, frozen=True):
+    """How connections to one server use TLS.
+
+    `is_required`: without TLS as it has to be, the server is not used. `is_verified`: the
+    certificate is of a known CA and for `names`. `dane`: it matches one of these records.
+    `is_trial`: a failure is reported, and the mail goes out as with opportunistic TLS. `fault`: the
+    server must not be used at all, or in a trial, what would have been wrong.
+    """
+
+    policy: PolicyName = PolicyName.OPPORTUNISTIC
+    is_required: bool = False
+    is_verified: bool = False
+    is_trial: bool = False
+    dane: DaneKeys | None = None
+    fault: str = ""
+
+
+OPPORTUNISTIC_TLS: Final = HostTls()
+
+
+def strictest(*levels: Level | None) -> Level | None:
+    """The strictest level that is asked for; None if there is none."""
+    order = list(Level)
+    return max((level for level in levels if level is not None), key=order.index, default=None)
+
+
+def domain_tls(level: Level | None, sts: StsPolicy | None, *, is_signed: bool = False) -> DomainTls:
+    """What the mail of a domain asks of every connection.
+
+    `level`: what the operator asks for; `opportunistic` switches off what the domain publishes.
+    """
+    if level is Level.OPPORTUNISTIC:
+        return ANY_TLS
+    asked = level or Level.OPPORTUNISTIC
+    if sts is None or sts.mode is StsMode.NONE:
+        return DomainTls(asked, is_signed=is_signed)
+    # The age does not change what is asked.
+    return DomainTls(asked, StsPolicy(sts.mode, 0, sts.mx), is_signed)
+
+
+def host_tls(wanted: DomainTls, host: str, dane: Dane) -> HostTls:
+    """How a connection to this server uses TLS."""
+    match dane:
+        case DaneFault(reason):
+            return HostTls(PolicyName.DANE, is_required=True, fault=f"dane-required: {reason}")
+        case DaneKeys():
+            return HostTls(PolicyName.DANE, is_required=True, dane=dane)
+    if wanted.level is Level.VERIFIED:
+        return HostTls(PolicyName.VERIFIED, is_required=True, is_verified=True)
+    if wanted.sts is not None and wanted.sts.mode is StsMode.ENFORCE:
+        return HostTls(PolicyName.MTA_STS, True, True, fault=_sts_fault(wanted.sts, host))
+    if wanted.level is Level.REQUIRED:
+        return HostTls(PolicyName.REQUIRED, is_required=True)
+    if wanted.sts is not None:
+        fault = _sts_fault(wanted.sts, host)
+        return HostTls(PolicyName.MTA_STS_TESTING, False, True, True, fault=fault)
+    return OPPORTUNISTIC_TLS
+
+
+def _sts_fault(sts: StsPolicy, host: str) -> str:
+    if any(matches(pattern, host) for pattern in sts.mx):
+        return ""
+    return f"validation-failure: {host} is none of the servers that the MTA-STS policy names"
+
+
+def matches(pattern: str, host: str) -> bool:
+    """Whether a host name matches an mx pattern: `*.` stands for exactly one label (RFC 8461, 4.1).
+
+    Both are lower-case, without a last dot.
+    """
+    if pattern.startswith("*."):
+        return host.partition(".")[2] == pattern[2:] and not host.startswith(".")
+    return host == pattern

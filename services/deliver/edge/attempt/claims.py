@@ -1,0 +1,60 @@
+"""The claim on a message: whether it may go out now, asked just before the first byte.
+
+Owns: that a message begins at most once, and not when it has expired or an operator has ordered
+otherwise while it waited for a connection. A claim that was refused once stays refused, whoever
+still holds it: the message may have its final event already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from services.deliver.core.attempt.plan import has_expired
+from services.deliver.edge.control.control import Control
+from shared.runtime.clock import Clock
+from shared.stream.jobs import Job
+
+
+class Claim:
+    """Claims one job. Call it just before its message goes out."""
+
+    __slots__ = ("_clock", "_control", "_notice", "_route", "is_ended", "is_withdrawn", "job")
+
+    def __init__(
+        self, job: Job, clock: Clock, control: Control, notice: Callable[[Job], None]
+    ) -> None:
+        """`notice` is called once the message no longer waits, whether it begins or not."""
+        self.job = job
+        self._clock = clock
+        self._control = control
+        self._notice = notice
+        self._route = control.target(job.message.envelope)
+        # The message is not attempted: it has expired, or an order concerns it.
+        self.is_ended = False
+        # Nothing may be sent with this claim any more.
+        self.is_withdrawn = False
+
+    def __call__(self) -> bool:
+        """Claim the message for an attempt; return False if nothing may be sent."""
+        if self.is_withdrawn:
+            return False
+        self._notice(self.job)
+        envelope = self.job.message.envelope
+        self.is_ended = has_expired(envelope, self._clock.now_ms()) or self.is_ordered_otherwise()
+        self.is_withdrawn = self.is_ended or not self.job.begin()
+        return not self.is_withdrawn
+
+    def is_ordered_otherwise(self) -> bool:
+        """Whether an order stops the message, or sends it elsewhere than it was sent."""
+        order = self._control.of(self.job.message.envelope)
+        return (order.target if order else "") != self._route or (
+            order is not None and not order.target
+        )
+
+    def withdraw(self) -> bool:
+        """Take the message away from whoever waits with it; False if it has begun or ended."""
+        if self.is_withdrawn or self.job.begun:
+            return False
+        self.is_withdrawn = True
+        self._notice(self.job)
+        return True

@@ -1,0 +1,101 @@
+"""The operators' orders for the event loop: what holds for a message now, and where mail goes.
+
+Owns: what is remembered of the destination of each domain, so that an order by site or provider is
+found once the domain was resolved. Does not own: the orders (follower.py), which of them counts
+(core/control/orders.py), what follows (core/control/effects.py).
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from services.deliver.core.control.orders import NOWHERE, Orders, Place
+from services.deliver.core.routing.sites import Site, site_of_target
+from shared.runtime.clock import Clock
+from shared.topics.control import Order, Verb
+from shared.topics.records import Envelope
+
+# More domains than a process sends to in the life of a pool; forgotten ones are resolved again.
+MAX_DOMAINS: Final = 50_000
+
+
+class OrderSource(Protocol):
+    """The orders as they are now: the follower of mail.control."""
+
+    orders: Orders
+
+    def is_current(self) -> bool:
+        """Whether a message may begin under these orders."""
+        ...
+
+
+class NoOrders:
+    """No operator orders anything."""
+
+    orders = Orders()
+
+    def is_current(self) -> bool:
+        """Whether a message may begin under these orders."""
+        return True
+
+
+class Control:
+    """The orders in force. `of` costs nothing without orders."""
+
+    def __init__(self, source: OrderSource, clock: Clock) -> None:
+        self._source = source
+        self._clock = clock
+        self._places: dict[str, Place] = {}
+        self._rerouted: dict[str, Site] = {}
+
+    def of(self, envelope: Envelope) -> Order | None:
+        """The order that counts for this message; None: it is sent as usual."""
+        orders = self._source.orders
+        if not orders:
+            return None
+        place = self._places.get(domain_of(envelope), NOWHERE)
+        return orders.find(envelope, place, self._clock.now_ms())
+
+    def target(self, envelope: Envelope) -> str:
+        """Where an order sends this message: host:port; "" if none does."""
+        found = self.of(envelope)
+        return found.target if found is not None and found.verb is Verb.REROUTE else ""
+
+    def site_of(self, envelope: Envelope) -> Site | None:
+        """The site that an order sends this message to; None if none does."""
+        target = self.target(envelope)
+        if not target:
+            return None
+        found = self._rerouted.get(target)
+        if found is None:
+            if len(self._rerouted) >= MAX_DOMAINS:
+                self._rerouted.clear()
+            found = self._rerouted[target] = site_of_target(target)
+        return found
+
+    def resolved(self, domain: str, site: Site, provider: str = "") -> None:
+        """Remember where mail for a domain goes."""
+        found = self._places.get(domain)
+        if found is not None and found.sites[0] == site.name and found.provider == provider:
+            return
+        if len(self._places) >= MAX_DOMAINS:
+            self._places.clear()
+        self._places[domain] = Place((site.name, *(host.name for host in site.hosts)), provider)
+
+    def provider_of(self, envelope: Envelope) -> str:
+        """The provider of a message's destination; "" if it has none or was not resolved yet."""
+        return self._places.get(domain_of(envelope), NOWHERE).provider
+
+    def suspends_lane(self, lane: str) -> bool:
+        """Whether the whole lane is suspended, so that it need not be read."""
+        return self._source.orders.suspends_lane(lane, self._clock.now_ms())
+
+
+def domain_of(envelope: Envelope) -> str:
+    """The domain by which the destination of a message is remembered."""
+    return envelope.recipient.rpartition("@")[2].lower()
+
+
+def no_control(clock: Clock) -> Control:
+    """Return the control under which all mail is sent as usual."""
+    return Control(NoOrders(), clock)

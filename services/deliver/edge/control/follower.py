@@ -1,0 +1,159 @@
+"""Follows mail.control: the operators' orders, as they are now.
+
+A thread of its own reads the topic without a consumer group and replaces `orders` after each
+change, so a look-up on the event loop never waits. Nothing may be sent before the topic has been
+read once, or while the last confirmation that nothing is new is older than FRESH_S: a process that
+was paused then does not send what was cancelled meanwhile. If GIVE_UP_TRIES tries to read the
+topic fail, mail goes on under the orders known before: a broker that is unavailable for one small
+topic must not stop all mail. A metric and the log say so.
+
+Owns: the reader, and is_current(). Does not own: which order counts (core/control/orders.py). A
+record that cannot be read is logged, counted and skipped; the order it would have replaced stays.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Any, Final
+
+from kafka.errors import KafkaError
+
+from services.deliver.core.control.orders import MAX_ORDERS, Orders
+from shared.runtime.clock import Clock
+from shared.runtime.enduring_thread import EnduringThread
+from shared.runtime.telemetry import Counters, Metric
+from shared.stream.client import ClientOptions
+from shared.stream.kafka_python.fetching import UndecodableRecord
+from shared.stream.log_reader import LogReader
+from shared.topics.codec import CodecError
+from shared.topics.control import PARTITION, Order, decode_order
+from shared.topics.names import CONTROL
+
+log = logging.getLogger(__name__)
+
+ORDERS: Final = Metric("sluice_deliver_orders", "Orders of operators that are in force.")
+UNREADABLE: Final = Metric(
+    "sluice_deliver_unreadable_orders", "Records of mail.control that could not be read."
+)
+STALE: Final = Metric(
+    "sluice_deliver_orders_stale",
+    "1 while mail.control cannot be read and new orders of operators are not known, else 0.",
+)
+POLL_MS: Final = 200
+FRESH_S: Final = 5.0
+# Counted in tries and not by the clock: a pause of the process is no fault of Kafka.
+GIVE_UP_TRIES: Final = 4
+
+
+class ControlFollower:
+    """Keeps `orders` up to date. All methods may be called from any thread."""
+
+    def __init__(
+        self,
+        options: ClientOptions,
+        clock: Clock,
+        topic: str = CONTROL,
+    ) -> None:
+        self.orders = Orders()
+        self.unreadable = 0
+        self._options = options
+        self._clock = clock
+        self._changed: Callable[[], object] = _nothing
+        self._topic = topic
+        self._confirmed_at: float | None = None
+        self._failed_tries = 0
+        self._fault = f"{topic} has not been read yet"
+        self._thread = EnduringThread(
+            "control", self._read, expected=(KafkaError,), failed=self._failed
+        )
+
+    def start(self, changed: Callable[[], object]) -> None:
+        """Begin to read; `changed` is called in the thread of the reader, after each change."""
+        self._changed = changed
+        self._thread.start()
+
+    def is_current(self) -> bool:
+        """Whether a message may begin: all orders given until a moment ago are known."""
+        at = self._confirmed_at
+        if at is not None and self._clock.monotonic() - at <= FRESH_S:
+            return True
+        return self._failed_tries >= GIVE_UP_TRIES
+
+    def status(self) -> str:
+        """For /ready, as information: why the orders may be old, "" if they are not."""
+        return self._fault
+
+    def watch(self, counters: Counters) -> None:
+        """Register the metrics."""
+        counters.watch(ORDERS, lambda: float(len(self.orders.in_force(self._clock.now_ms()))))
+        counters.watch(UNREADABLE, lambda: float(self.unreadable))
+        counters.watch(STALE, lambda: float(bool(self._fault)))
+
+    def close(self) -> None:
+        """Stop the thread and close its connection."""
+        self._thread.close()
+
+    def _read(self) -> None:
+        with closing(LogReader(self._options, self._topic)) as reader:
+            self._follow(reader)
+
+    def _failed(self, reason: str) -> None:
+        fault = f"operators' orders: {reason}"
+        if fault != self._fault:
+            log.warning("new orders of operators are not known", extra={"reason": fault})
+        self._fault = fault
+        self._failed_tries += 1
+
+    def _follow(self, reader: LogReader) -> None:
+        """Read from the beginning, then until close(). Raises KafkaError."""
+        if PARTITION not in reader.partitions():
+            raise KafkaError(f"there is no topic {self._topic}")
+        log_id = reader.topic_id()
+        known: dict[bytes, Order] = {}
+        reader.read_from({PARTITION: 0})
+        is_new = True
+        while not self._thread.is_closing:
+            asked_at = self._clock.monotonic()
+            end = reader.ends([PARTITION])[PARTITION]
+            is_new |= self._take(known, reader.poll(POLL_MS).get(PARTITION, ()))
+            if reader.topic_id() != log_id:
+                raise KafkaError(f"{self._topic} was created again")
+            if reader.position(PARTITION) < end:
+                continue
+            if is_new:
+                self.orders = Orders(known.values())
+                self._changed()
+            is_new = False
+            self._confirmed_at = asked_at
+            self._failed_tries = 0
+            self._fault = ""
+
+    def _take(self, known: dict[bytes, Order], records: Sequence[Any]) -> bool:
+        """Apply these records to what is known; return whether there were any."""
+        for record in records:
+            if isinstance(record, UndecodableRecord):
+                self.unreadable += 1  # the fetcher has logged it
+                continue
+            key = record.key or b""
+            if not record.value:
+                known.pop(key, None)
+                continue
+            try:
+                order = decode_order(record.key, record.value)
+            except CodecError as error:
+                self.unreadable += 1
+                fields = {"offset": record.offset, "reason": str(error)}
+                log.warning("an order of an operator cannot be read; skipped", extra=fields)
+                continue
+            if key in known or len(known) < MAX_ORDERS:
+                known[key] = order
+            else:
+                self.unreadable += 1
+                log.warning("too many orders of operators", extra={"offset": record.offset})
+        return bool(records)
+
+
+def _nothing() -> None:
+    """Nobody follows the changes yet."""

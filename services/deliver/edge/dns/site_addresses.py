@@ -1,0 +1,111 @@
+"""Finds the addresses of a site's hosts, in the order of the RFCs.
+
+Owns: how long an opening waits for look-ups. Does not own: the look-ups (resolver.py), which
+addresses are allowed (core/routing/addresses.py), what is tried first after failures
+(core/routing/candidates.py). A host that an operator has named in `deliver.routes` is looked up as
+the system does (hosts file, containers' names), may have any address, and is not shuffled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Sequence
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from services.deliver.core.attempt.results import ConnectFault, NoConnection, NoRoute
+from services.deliver.core.routing.addresses import (
+    Addresses,
+    Lookup,
+    NoAddress,
+    Reachable,
+    Unroutable,
+    judge_hosts,
+    name_fault,
+)
+from services.deliver.core.routing.candidates import Candidate, Shuffle, arrange
+from services.deliver.core.routing.sites import Host, Site, Unresolved
+from shared.smtp.remote_text import clean_text
+
+# How long an opening waits for all hosts; after that it goes on with those that are known.
+LOOK_UP_GRACE_S: Final = 3.0
+
+
+class AddressSource(Protocol):
+    """Looks up the addresses of a host."""
+
+    def addresses(self, name: str) -> Awaitable[Lookup]:
+        """The addresses; raises nothing."""
+        ...
+
+
+class AddressPolicy(Struct, frozen=True):
+    """Whether private addresses may be used, and how addresses of equal rank are shuffled."""
+
+    shuffle: Shuffle
+    allow_private: bool = False
+
+
+class SiteAddresses:
+    """Finds the addresses of any site."""
+
+    def __init__(self, source: AddressSource, policy: AddressPolicy) -> None:
+        self._source = source
+        self._policy = policy
+
+    async def candidates(self, site: Site) -> list[Candidate] | ConnectFault:
+        """The addresses in the order of the RFCs, or the reason why there is none; never raises."""
+        if site.is_override:
+            return await _named_candidates(site.hosts)
+        match judge_hosts(await self._look_up(site.hosts), self._policy.allow_private):
+            case Reachable(reachable):
+                return arrange(reachable, self._policy.shuffle)
+            case Unroutable(reason):
+                return NoRoute(clean_text(reason))
+            case Unresolved(reason):
+                return NoConnection(clean_text(f"the DNS gave no answer: {reason}"))
+
+    async def _look_up(self, hosts: Sequence[Host]) -> list[tuple[Host, Lookup]]:
+        """Look up the hosts; after LOOK_UP_GRACE_S, stop waiting if one of them has an address."""
+        loop = asyncio.get_running_loop()
+        tasks = {loop.create_task(self._look_up_one(host)): host for host in hosts}
+        try:
+            done, late = await asyncio.wait(tasks, timeout=LOOK_UP_GRACE_S)
+            while late and not any(isinstance(task.result(), Addresses) for task in done):
+                more, late = await asyncio.wait(late, return_when=asyncio.FIRST_COMPLETED)
+                done |= more
+        finally:
+            for task in tasks:
+                task.cancel()  # the look-up itself goes on, for the cache
+        no_answer = Unresolved("no answer yet")
+        return [
+            (host, task.result() if task in done else no_answer) for task, host in tasks.items()
+        ]
+
+    async def _look_up_one(self, host: Host) -> Lookup:
+        return NoAddress() if name_fault(host.name) else await self._source.addresses(host.name)
+
+
+async def _named_candidates(hosts: Sequence[Host]) -> list[Candidate] | ConnectFault:
+    """The addresses that the system knows for hosts that an operator has named, in its order."""
+    found: dict[tuple[str, int], Candidate] = {}
+    fault = "the site has no host"
+    for host in hosts:
+        try:
+            for ip in await _system_addresses(host):
+                candidate = Candidate(host, ip)
+                found.setdefault(candidate.key, candidate)
+        except OSError as error:
+            fault = clean_text(f"{host.name}:{host.port}: {error}")
+    return list(found.values()) or NoConnection(fault)
+
+
+async def _system_addresses(host: Host) -> list[str]:
+    loop = asyncio.get_running_loop()
+    rows = await loop.getaddrinfo(host.name, host.port, type=socket.SOCK_STREAM)
+    return [
+        f"{address[0]}%{address[3]}" if len(address) == 4 and address[3] else str(address[0])
+        for *_, address in rows
+    ]

@@ -1,0 +1,99 @@
+"""One message in a pool: its future, its form for a connection, and that it begins once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from services.deliver.core.attempt.outcome import Outcome
+from services.deliver.core.shaping.throttle import Group
+from services.deliver.edge.smtp.connection import SmtpConnection
+from shared.smtp.client.session import Unsendable
+from shared.topics.records import Envelope
+
+# Makes the content for a server that takes 7-bit lines only, or says why there is none.
+SevenBit = Callable[[], bytes | Unsendable]
+
+
+class Delivery:
+    """One message in a pool."""
+
+    __slots__ = (
+        "begin",
+        "content",
+        "future",
+        "group",
+        "has_begun",
+        "recipient",
+        "sender",
+        "seven_bit",
+        "was_answered",
+    )
+
+    def __init__(
+        self,
+        envelope: Envelope,
+        content: bytes,
+        begin: Callable[[], bool] | None,
+        seven_bit: SevenBit | None,
+        group: Group | None = None,
+    ) -> None:
+        """`group`: the limits that the message waits for."""
+        self.group = group
+        self.sender = envelope.sender
+        self.recipient = envelope.recipient
+        self.content = content
+        self.begin = begin
+        self.seven_bit = seven_bit
+        self.has_begun = False
+        # Whether MAIL or RCPT was answered, in any transaction of this attempt.
+        self.was_answered = False
+        self.future: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the content."""
+        return len(self.content)
+
+    def try_begin(self) -> bool:
+        """Return True if this worker still owns the message; otherwise the message has no outcome.
+
+        An exception of `begin` is passed on to the waiter.
+        """
+        if self.has_begun or self.begin is None:
+            return True
+        try:
+            self.has_begun = self.begin()
+        except Exception as error:
+            self.fail(error)
+            return False
+        if not self.has_begun:
+            self.drop()
+        return self.has_begun
+
+    def content_for(self, connection: SmtpConnection) -> bytes | Unsendable:
+        """The content in a form that the server takes, or why there is none."""
+        if self.seven_bit is None or connection.takes_eight_bit or self.content.isascii():
+            return self.content
+        return self.seven_bit()
+
+    def settle(self, outcome: Callable[[], Outcome]) -> None:
+        """Set the outcome; an exception of `outcome` is passed on to the waiter."""
+        if self.future.done():
+            return
+        try:
+            found = outcome()
+        except Exception as error:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(found)
+
+    def drop(self) -> None:
+        """Finish without an outcome."""
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """Finish with a fault of our own code."""
+        if not self.future.done():
+            self.future.set_exception(error)

@@ -1,0 +1,173 @@
+"""The hosts of one site: opens a connection to the first of their addresses that works.
+
+Every failure before the first transaction moves on to the next address, then to the next host: a
+refused or failed connect, a refusal in the greeting or to EHLO, silence, a drop.
+
+Owns: the openings under way, what is reported to the history. Does not own: the addresses
+(dns/site_addresses.py), their order (core/routing/candidates.py), how many connections are opened
+(core/pool/planner.py). Guarantees: open() never raises for anything remote; no address is begun
+after OPENING_S, or after MAX_REFUSALS refusals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import socket
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from services.deliver.core.attempt.results import (
+    SERVICE_NOT_READY,
+    ConnectFault,
+    NoConnection,
+    Refusal,
+)
+from services.deliver.core.routing.candidates import AddressHistory, Candidate, Failure
+from services.deliver.core.routing.sites import Host, Site
+from services.deliver.core.tls.policy import HostTls, NoDane, host_tls
+from services.deliver.edge.smtp.connecting import Connected
+from services.deliver.edge.smtp.connection import SmtpConnection
+from shared.smtp.remote_text import clean_text
+
+log = logging.getLogger(__name__)
+
+# No other address is begun this long after the opening began: as long as a message waits for a
+# connection. What was found to fail by then is known to the next opening.
+OPENING_S: Final = 120.0
+# Servers that may refuse one opening: a large provider that is busy says so at every address.
+MAX_REFUSALS: Final = 10
+
+
+class Opener(Protocol):
+    """Opens connections; a remote fault is a value, never an exception."""
+
+    async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:
+        """Connect to the first of at most two addresses that accepts."""
+        ...
+
+    async def open(
+        self, candidate: Candidate, sock: socket.socket, tls: HostTls
+    ) -> SmtpConnection | ConnectFault:
+        """Make a connection that is ready for transactions of a connected socket."""
+        ...
+
+
+class Finder(Protocol):
+    """Finds the addresses of a site."""
+
+    async def candidates(self, site: Site) -> list[Candidate] | ConnectFault:
+        """The addresses in the order of the RFCs, or why there is none; raises nothing."""
+        ...
+
+
+class HostPolicies(Protocol):
+    """Says how connections to a server use TLS."""
+
+    async def host_tls(self, site: Site, host: Host) -> HostTls:
+        """The policy of one server of a site; raises nothing."""
+        ...
+
+
+class AnyTls:
+    """Opportunistic TLS for all that ask for no more: no look-ups."""
+
+    async def host_tls(self, site: Site, host: Host) -> HostTls:
+        """The policy of one server of a site."""
+        return host_tls(site.tls, host.name, NoDane())
+
+
+class SiteHosts:
+    """The hosts of one site."""
+
+    def __init__(
+        self,
+        site: Site,
+        opener: Opener,
+        finder: Finder,
+        history: AddressHistory,
+        policies: HostPolicies | None = None,
+    ) -> None:
+        self._site = site
+        self._opener = opener
+        self._finder = finder
+        self._history = history
+        self._policies = policies or AnyTls()
+        self._loop = asyncio.get_running_loop()
+        self._connected: dict[SmtpConnection, Candidate] = {}
+
+    async def open(self) -> SmtpConnection | ConnectFault:
+        """Open a connection to any host, or return why there is none."""
+        until = self._loop.time() + OPENING_S
+        found = await self._finder.candidates(self._site)
+        if not isinstance(found, list):
+            return found
+        faults: list[ConnectFault] = []
+        while found and (not faults or self._loop.time() < until):
+            if sum(isinstance(fault, Refusal) for fault in faults) >= MAX_REFUSALS:
+                break
+            chosen = self._history.take_next(found, self._loop.time())
+            # The first address has its whole time, however long that is.
+            within_s = until - self._loop.time() if faults else math.inf
+            opened = await self._try(chosen, found, within_s)
+            if isinstance(opened, SmtpConnection):
+                return opened
+            faults.append(opened)
+        # A server's own words say more than a failed connect to another one.
+        said = next((fault for fault in faults if isinstance(fault, Refusal)), None)
+        return said or (faults[-1] if faults else NoConnection("the site has no address"))
+
+    def pushed_back(self, connection: SmtpConnection) -> None:
+        """Note that a server wants fewer connections: the next one goes to another host."""
+        candidate = self._connected.get(connection)
+        if candidate is not None:
+            self._history.failed(candidate, Failure.PUSHED_BACK, self._loop.time())
+
+    def closed(self, connection: SmtpConnection) -> None:
+        """Forget a connection."""
+        self._connected.pop(connection, None)
+
+    async def _try(
+        self, chosen: Sequence[Candidate], left: list[Candidate], within_s: float
+    ) -> SmtpConnection | ConnectFault:
+        """Try one address, or the two of a pair; puts back into `left` what was not tried."""
+        try:
+            connected = await self._opener.connect(chosen, within_s)
+        except Exception as error:
+            return self._own_fault(chosen[0], error)
+        self._note(connected)
+        candidate, sock = connected.candidate, connected.sock
+        if candidate is None or sock is None:
+            failed, reason = connected.faults[-1]
+            return NoConnection(clean_text(f"{failed}: {reason}"))
+        failed_ones = {failed for failed, _ in connected.faults}
+        left[:0] = [other for other in chosen if other != candidate and other not in failed_ones]
+        try:
+            tls = await self._policies.host_tls(self._site, candidate.host)
+            opened = await self._opener.open(candidate, sock, tls)
+        except Exception as error:
+            return self._own_fault(candidate, error)
+        if isinstance(opened, SmtpConnection):
+            self._connected[opened] = candidate
+            self._history.worked(candidate, self._loop.time())
+        else:
+            self._history.failed(candidate, _failure_of(opened), self._loop.time())
+        return opened
+
+    def _note(self, connected: Connected) -> None:
+        now = self._loop.time()
+        for candidate, _ in connected.faults:
+            self._history.failed(candidate, Failure.UNREACHABLE, now)
+        if connected.slower is not None:
+            self._history.failed(connected.slower, Failure.SLOW, now)
+
+    def _own_fault(self, candidate: Candidate, error: Exception) -> NoConnection:
+        # A fault of our code must not leave the messages of this site waiting.
+        log.exception("opening a connection failed", extra={"host": candidate.host.name})
+        return NoConnection(clean_text(f"{candidate}: {type(error).__name__}"))
+
+
+def _failure_of(fault: ConnectFault) -> Failure:
+    is_busy = isinstance(fault, Refusal) and fault.reply.code == SERVICE_NOT_READY
+    return Failure.PUSHED_BACK if is_busy else Failure.REFUSED

@@ -1,0 +1,259 @@
+"""Asks the store for leases and suspensions, in a task of its own: nothing waits for it.
+
+Owns: the calls, and whether the store counts as available. Does not own: what a worker does without
+it (core/shaping/allowance.py). Guarantees: one call at a time, each of at most half a second; a
+worker that was without the store keeps to its share until all others know of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from services.deliver.core.shaping.allowance import Allowance
+from services.deliver.core.shaping.suspensions import Suspension
+from services.deliver.core.shaping.throttle import Throttle
+from services.deliver.core.shaping.workers import NEVER, Grant
+from shared.runtime.clock import Clock
+from shared.runtime.errors import Unavailable
+from shared.store.leases import ALIVE_MS, SLOTS, Answer, Caller, Request
+from shared.store.suspensions import SharedState
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S: Final = 1.0
+# An answer that took longer is not used: the process was paused.
+LONGEST_CALL_S: Final = 0.5
+# At most so many limits in one call.
+MAX_LIMITS: Final = 500
+
+
+class Leases(Protocol):
+    """The leases of all workers, as in shared/store/leases.py."""
+
+    async def ask(self, caller: Caller, requests: Sequence[Request]) -> Answer:
+        """Ask for leases. Raises StoreUnavailable."""
+        ...
+
+    async def restore(self, key: str, period_ms: int, used: dict[int, float]) -> None:
+        """Add what was used of a window to an emptied store. Raises StoreUnavailable."""
+        ...
+
+
+class States(Protocol):
+    """The suspensions of all workers, as in shared/store/suspensions.py."""
+
+    async def exchange(self, state: SharedState | None = None) -> list[str]:
+        """Write one, read all. Raises StoreUnavailable."""
+        ...
+
+
+class Stores(Struct, frozen=True):
+    """What the workers share."""
+
+    leases: Leases
+    states: States
+
+
+class LeaseClient:
+    """The calls of one worker. Use it in one event loop."""
+
+    def __init__(
+        self,
+        throttle: Throttle,
+        stores: Stores,
+        worker: str,
+        clock: Clock,
+        on_grant: Callable[[], None],
+    ) -> None:
+        """`on_grant` is called after each answer: what waited may go on."""
+        self._throttle = throttle
+        self._stores = stores
+        self._worker = worker
+        self._clock = clock
+        self._on_grant = on_grant
+        self._wake = asyncio.Event()
+        throttle.workers.on_want = self._wake.set
+        self._to_share: dict[str, Suspension] = {}
+        self._epoch = ""
+        self._was_away = False
+        # Why the store cannot be used; "" if it can.
+        self.fault = "not asked yet"
+
+    def want(self) -> None:
+        """Ask soon: a limit has too little left."""
+        self._wake.set()
+
+    def share(self, state: Suspension) -> None:
+        """Let the other workers know of a suspension."""
+        self._to_share[state.key] = state
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Ask whenever something is wanted, and at least each second, until cancelled.
+
+        asyncio.wait_for() of Python 3.11, which redis-py uses, drops a cancellation that comes when
+        its future is done (bpo-42130): so the task looks for itself.
+        """
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        beat_at = 0.0
+        while not task.cancelling():
+            now = loop.time()
+            try:
+                if now >= beat_at or self._to_share:
+                    beat_at = now + HEARTBEAT_S
+                    await self._beat(loop)
+                wanted = [] if self.fault else self._throttle.wanted(loop.time())
+                if wanted:
+                    await self._ask(loop, wanted[:MAX_LIMITS])
+            except Exception as error:
+                # Whatever Redis holds or answers: without calls no limit would ever be granted.
+                if not isinstance(error, Unavailable):
+                    log.exception("asking for limits failed; it is tried again")
+                self._lost(str(error) or type(error).__name__)
+                beat_at = loop.time() + HEARTBEAT_S
+            await self._wait(beat_at - loop.time())
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    async def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        returned = [each for each in self._throttle.allowances if each.has_returned]
+        await self._ask(loop, [each for each in returned if not each.is_asking][:MAX_LIMITS])
+        texts = await self._exchange()
+        at = self._clock.now_ms() / 1000
+        states = [state for text in texts if (state := _read_state(text)) is not None]
+        self._throttle.suspensions.merge(states, at)
+        self._throttle.refresh(loop.time(), at)
+
+    async def _exchange(self) -> list[str]:
+        while self._to_share:
+            key, state = next(iter(self._to_share.items()))
+            text, until = msgspec.json.encode(msgspec.to_builtins(_in_full(state))), state.until
+            await self._stores.states.exchange(SharedState(key, text, until, not until))
+            if self._to_share.get(key) is state:
+                del self._to_share[key]
+        return await self._stores.states.exchange()
+
+    async def _ask(self, loop: asyncio.AbstractEventLoop, limits: Sequence[Allowance]) -> None:
+        asked_at = loop.time()
+        requests = [_request(each, asked_at) for each in limits]
+        caller = Caller(self._worker, secrets.token_hex(8), self._was_away)
+        answer: Answer | None = None
+        try:
+            answer = await self._stores.leases.ask(caller, requests)
+            answered_at = loop.time()
+            if answered_at - asked_at > LONGEST_CALL_S:
+                answer = None
+        finally:
+            # Whatever happened, the limits can be asked for again and what waits looks again.
+            if answer is None:
+                for each in limits:
+                    each.refused()
+                self._on_grant()
+        if answer is None:
+            return
+        self._found(answer, answered_at)
+        for each, lease in zip(limits, answer.leases, strict=True):
+            wait_s = lease.wait_ms / 1000
+            used, slot = float(lease.used), lease.slot
+            each.granted(Grant(float(lease.granted), answered_at, wait_s, used, slot))
+        if limits:
+            self._on_grant()
+        await self._restore()
+
+    def _found(self, answer: Answer, now: float) -> None:
+        """Take what the answer says of the store and of the other workers."""
+        workers = self._throttle.workers
+        if self.fault:
+            log.info("the limits are shared again by %d workers", answer.workers)
+        self.fault = ""
+        self._was_away = False
+        grace_s = answer.grace_ms / 1000
+        # While others may not have called again, the last number is the safer one.
+        workers.count = max(workers.count, answer.workers) if grace_s else answer.workers
+        workers.local_until = now + grace_s if grace_s else 0.0
+        if answer.epoch != self._epoch and self._epoch:
+            log.warning("Redis was emptied: restoring what was used of rolling windows")
+            for each in self._throttle.allowances:
+                each.emptied()
+        self._epoch = answer.epoch
+
+    async def _restore(self) -> None:
+        """Report what was spent of windows and the store does not count."""
+        for each in self._throttle.allowances:
+            if each.record.has_unreported:
+                period_ms = each.limit.period_s * 1000
+                used = each.record.unreported(self._clock.now_ms() * SLOTS // period_ms)
+                await self._stores.leases.restore(_name(each), period_ms, used)
+                each.record.reported()
+
+    def _lost(self, reason: str) -> None:
+        if not self.fault:
+            log.warning("no limits from the store, each worker keeps to its share: %s", reason)
+        self.fault = reason
+        self._was_away = True
+        self._throttle.workers.local_until = NEVER
+        # Waiting messages go on with this worker's share.
+        self._on_grant()
+
+
+def _read_state(text: str) -> Suspension | None:
+    """A state of another worker; None if it is none, which must not stop the calls."""
+    try:
+        return msgspec.json.decode(text, type=Suspension)
+    except (ValueError, RecursionError) as error:  # raised by msgspec
+        log.warning("a suspension in Redis cannot be read; skipped: %s", error)
+        return None
+
+
+def _name(of: Allowance) -> str:
+    return f"{of.key}:{of.limit.unit}:{of.limit}"
+
+
+def _request(of: Allowance, now: float) -> Request:
+    ask, limit = of.ask(now), of.limit
+    amount = limit.amount if limit.is_window else limit.amount * of.factor
+    return Request(
+        _name(of),
+        limit.is_window,
+        amount,
+        limit.period_s * 1000,
+        ask.burst,
+        ask.wanted,
+        ask.needed,
+        ask.returned,
+        ask.slot,
+    )
+
+
+class _InFull(Struct):
+    key: str
+    changed_at: float
+    until: float
+    lasted_s: float
+    strikes: int
+    factor: float
+    slowed_at: float
+    slow_for_s: float
+    reason: str
+
+
+def _in_full(state: Suspension) -> _InFull:
+    """All fields: the script reads `until` also where it has its default."""
+    return _InFull(*(getattr(state, name) for name in _InFull.__struct_fields__))
+
+
+assert ALIVE_MS > 2 * HEARTBEAT_S * 1000

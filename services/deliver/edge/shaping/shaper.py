@@ -1,0 +1,206 @@
+"""Shaping in one process: what each pool may do, and what replies change.
+
+Owns: the connection of the pure parts (core/shaping) with the loop, the store and the metrics. Does
+not own: the pools. Guarantees: no call of a pool waits for the store; a fault of the store costs
+nobody more than its share of a limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from services.deliver.core.attempt.results import Refusal, TransactionResult
+from services.deliver.core.pool.planner import PoolLimits
+from services.deliver.core.routing.sites import Site
+from services.deliver.core.shaping.keys import Destination, Party, scope_key
+from services.deliver.core.shaping.lanes import LaneHolds
+from services.deliver.core.shaping.suspensions import Event
+from services.deliver.core.shaping.throttle import Group, Held, Throttle
+from services.deliver.edge.shaping.lease_client import LeaseClient, Stores
+from shared.runtime.clock import Clock
+from shared.runtime.telemetry import Counter, Counters, Metric
+from shared.smtp.events import Finished, Stage
+from shared.smtp.reply import Reply
+from shared.topics.records import Envelope
+
+log = logging.getLogger(__name__)
+
+SUSPENDED: Final = Metric(
+    "sluice_deliver_suspended", "Keys (providers, sites, sources, clients) that get no mail now."
+)
+SLOWED: Final = Metric("sluice_deliver_slowed_down", "Keys whose rate is lowered now.")
+ALONE: Final = Metric(
+    "sluice_deliver_limits_by_share",
+    "1 while Redis cannot be asked and this process keeps to its share of each limit, else 0.",
+)
+HELD: Final = Metric(
+    "sluice_deliver_held",
+    "Messages deferred without an attempt: over a limit, or suspended.",
+    ("why",),
+)
+REACTIONS: Final = Metric(
+    "sluice_deliver_shaping_replies", "Replies that changed how mail is sent.", ("action", "scope")
+)
+
+
+class Counts(Struct, frozen=True):
+    """The counters."""
+
+    held: Counter
+    reactions: Counter
+
+
+class Waiter(Protocol):
+    """A pool in which mail waits for a limit."""
+
+    def go_on(self) -> None:
+        """Something was granted."""
+        ...
+
+
+class Shaper:
+    """The shaping of one process. Use it in one event loop."""
+
+    def __init__(
+        self, throttle: Throttle, stores: Stores, worker: str, clock: Clock, counters: Counters
+    ) -> None:
+        self._throttle = throttle
+        self._clock = clock
+        self.client = LeaseClient(throttle, stores, worker, clock, self._granted)
+        self.lanes = LaneHolds(throttle.suspensions, self._at)
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._waiters: set[Waiter] = set()
+        # The address that mail to a destination was last sent from, by its key.
+        self._sources: dict[str, str] = {}
+        self._counts = Counts(counters.counter(HELD), counters.counter(REACTIONS))
+        self._watch(counters)
+
+    def _watch(self, counters: Counters) -> None:
+        counters.watch(SUSPENDED, lambda: float(self._count(lambda s, at: s.is_suspended(at))))
+        counters.watch(SLOWED, lambda: float(self._count(lambda s, at: s.factor_at(at) < 1)))
+        counters.watch(ALONE, lambda: float(bool(self.client.fault)))
+
+    def _count(self, holds: Callable[..., bool]) -> int:
+        at = self._at()
+        return sum(holds(state, at) for state in self._throttle.suspensions.all())
+
+    def start(self) -> None:
+        """Start asking the store."""
+        self._task = self._loop.create_task(self.client.run())
+
+    async def close(self) -> None:
+        """Stop asking."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def status(self) -> str:
+        """For /ready, as information: whether the limits are shared."""
+        return self.client.fault and f"each worker keeps to its share: {self.client.fault}"
+
+    def destination(self, domain: str, site: Site) -> Destination:
+        """Where mail for a domain goes, with its provider."""
+        names = (host.name for host in site.hosts)
+        provider = self._throttle.rules.provider_of(domain, names)
+        return Destination(domain, site.name, provider, site.is_override)
+
+    def pool_limits(self, to: Destination, base: PoolLimits) -> PoolLimits:
+        """The limits of this worker's pool: its share of the connections, at least one."""
+        found = {key: each.value for key, each in self._throttle.rules.settings(to).items()}
+        connections = found.get("connections", base.max_connections)
+        assert isinstance(connections, int)
+        share = max(1, connections // self._throttle.workers.count)
+        messages = found.get("messages_per_connection", base.max_messages_per_connection)
+        idle_s = found.get("idle_timeout", base.idle_timeout_s)
+        assert isinstance(messages, int)
+        assert isinstance(idle_s, float)
+        opens = found.get("connections_per_s", 0.0)
+        assert isinstance(opens, float)
+        return replace(
+            base,
+            opens_per_s=opens / self._throttle.workers.count,
+            max_connections=min(share, base.max_connections),
+            max_messages_per_connection=min(messages, base.max_messages_per_connection),
+            idle_timeout_s=min(idle_s, base.idle_timeout_s),
+        )
+
+    def retry_steps(self, to: Destination) -> tuple[str, ...]:
+        """The steps between attempts that the rules set for a destination; () if none."""
+        found = self._throttle.rules.settings(to).get("retry")
+        return tuple(map(str, found.value)) if found and isinstance(found.value, tuple) else ()
+
+    def group(self, envelope: Envelope, to: Destination) -> Group:
+        """The group of a message."""
+        domain = envelope.sender.rpartition("@")[2]
+        sender = Party(envelope.client, envelope.mailing_id, domain)
+        return self._throttle.group(to, sender, self._at())
+
+    def held(self, group: Group, lane: str = "", *, is_back: bool = False) -> Held | None:
+        """Why a message of this group is not offered now; None if it may wait in its pool.
+
+        `is_back`: it was deferred before, and its turn has come.
+        `lane`: from which it was read, if it was read from one: a lane of one destination is read
+        more slowly instead.
+        """
+        source = self._sources.get(group.to.key, "")
+        if lane and self.lanes.is_of_one(lane, group.to.key, group.destination_share_per_s):
+            found = self._throttle.held_back(group, self._at(), source)
+        else:
+            now, at = self._loop.time(), self._at()
+            found = self._throttle.held(group, now, at, source, is_back=is_back)
+        if found is not None:
+            self._counts.held.add(1, "limit" if found.reason.startswith("Over") else "suspended")
+        return found
+
+    def suspended(self, group: Group) -> bool:
+        """Whether this group is suspended now."""
+        source = self._sources.get(group.to.key, "")
+        return self._throttle.suspension(group, self._at(), source) is not None
+
+    def blocked(self, waiter: Waiter) -> None:
+        """Mail of this pool waits for a limit; it is called once something is granted."""
+        self._waiters.add(waiter)
+        self.client.want()
+
+    def _granted(self) -> None:
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            waiter.go_on()
+
+    def ended(self, group: Group, result: TransactionResult, source: str) -> None:
+        """A transaction ended: its reply may change how mail is sent."""
+        if source:
+            self._sources[group.to.key] = source
+        if isinstance(result, Finished) and not result.reply.is_positive:
+            self._react(group, result.stage, result.reply, source)
+
+    def refused(self, group: Group, refusal: Refusal) -> None:
+        """The server refused a connection."""
+        source = self._sources.get(group.to.key, "")
+        self._react(group, refusal.stage, refusal.reply, source)
+
+    def _react(self, group: Group, stage: Stage, reply: Reply, source: str) -> None:
+        to = group.to
+        rules = self._throttle.rules.replies
+        rule = rules.match(to.provider, stage, reply, is_override=to.is_override)
+        if rule is None:
+            return
+        key = scope_key(rule.scope, group.to, group.sender, source)
+        event = Event(rule.action, rule.for_s, str(reply)[:200])
+        state = self._throttle.suspensions.happen(key, event, self._at())
+        if state is None:
+            return
+        self._counts.reactions.add(1, rule.action.value, rule.scope.value)
+        log.warning("%s: %s for %d s: %s", key, rule.action, rule.for_s, event.reason)
+        self._throttle.refresh(self._loop.time(), self._at())
+        self.client.share(state)
+
+    def _at(self) -> float:
+        return self._clock.now_ms() / 1000

@@ -1,0 +1,118 @@
+"""Connects a socket to an address of a host, or to the faster one of two (RFC 8305).
+
+Owns: the race of the two families of one host. Does not own: which addresses are tried
+(core/routing/candidates.py), the dialog on the connection (opening.py). Guarantees: a remote fault
+is a value; every socket but the one that is returned is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from services.deliver.core.routing.candidates import Candidate
+
+# RFC 8305, 5: the second family starts this long after the first, or when the first has failed.
+ATTEMPT_DELAY_S: Final = 0.25
+
+
+class Connected(Struct, frozen=True):
+    """The result: `sock` is connected to `candidate`, both None if no address has accepted.
+
+    `faults`: why addresses failed; `slower`: was started first and had not connected yet.
+    """
+
+    candidate: Candidate | None
+    sock: socket.socket | None
+    faults: tuple[tuple[Candidate, str], ...] = ()
+    slower: Candidate | None = None
+
+
+_Attempts = dict["asyncio.Task[socket.socket]", Candidate]
+
+
+async def connect(candidates: Sequence[Candidate], timeout_s: float) -> Connected:
+    """Connect to one of at most two addresses; each may take `timeout_s`."""
+    loop = asyncio.get_running_loop()
+    attempts: _Attempts = {}
+    winner: asyncio.Task[socket.socket] | None = None
+    try:
+        for candidate in candidates:
+            attempts[loop.create_task(connect_one(candidate, timeout_s))] = candidate
+            is_last = len(attempts) == len(candidates)
+            winner = await _first_success(attempts, None if is_last else ATTEMPT_DELAY_S)
+            if winner is not None:
+                break
+        return _result(attempts, winner)
+    finally:
+        _abandon(task for task in attempts if task is not winner)
+
+
+async def _first_success(
+    attempts: _Attempts, limit_s: float | None
+) -> asyncio.Task[socket.socket] | None:
+    """The first attempt that succeeds; None if all fail or none succeeds within the limit."""
+    loop = asyncio.get_running_loop()
+    until = None if limit_s is None else loop.time() + limit_s
+    while True:
+        winner = next((task for task in attempts if task.done() and not task.exception()), None)
+        pending = [task for task in attempts if not task.done()]
+        left_s = None if until is None else until - loop.time()
+        if winner is not None or not pending or (left_s is not None and left_s <= 0):
+            return winner
+        await asyncio.wait(pending, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _result(attempts: _Attempts, winner: asyncio.Task[socket.socket] | None) -> Connected:
+    faults: list[tuple[Candidate, str]] = []
+    slower: Candidate | None = None
+    for task, candidate in attempts.items():
+        if task is winner:
+            break  # an address that was started later has lost nothing
+        error = task.exception() if task.done() else None
+        if error is None:
+            slower = candidate
+        elif isinstance(error, OSError):  # TimeoutError is one
+            faults.append((candidate, str(error) or "no answer to the connect in time"))
+        else:
+            raise error
+    if winner is None:
+        return Connected(None, None, tuple(faults))
+    return Connected(attempts[winner], winner.result(), tuple(faults), slower)
+
+
+def _abandon(tasks: Iterable[asyncio.Task[socket.socket]]) -> None:
+    for task in tasks:
+        task.add_done_callback(_close_result)
+        task.cancel()
+
+
+def _close_result(task: asyncio.Task[socket.socket]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
+
+
+async def connect_one(candidate: Candidate, timeout_s: float) -> socket.socket:
+    """Connect a socket to an address; raises OSError."""
+    family = socket.AF_INET6 if candidate.is_ipv6 else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        async with asyncio.timeout(timeout_s):
+            await asyncio.get_running_loop().sock_connect(sock, _socket_address(candidate))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _socket_address(candidate: Candidate) -> tuple[str, int] | tuple[str, int, int, int]:
+    if not candidate.is_ipv6:
+        return candidate.ip, candidate.host.port
+    # "%" separates the interface of a link-local address (RFC 4007, 11).
+    ip, _, scope = candidate.ip.partition("%")
+    return ip, candidate.host.port, 0, int(scope or 0)

@@ -1,0 +1,135 @@
+"""The MTA-STS policies of recipient domains: cached in memory and Redis, refreshed in time.
+
+A policy that is known and valid is answered at once; it is looked at again in the background. For a
+domain of which nothing is known the first messages wait for WAIT_S at most, and then go out as
+without a policy (RFC 8461, 3.3 allows this). Owns: the cache, when to look. Does not own: fetching
+(policy_fetch.py), what a policy says (core/tls/sts.py).
+
+Guarantees: policy_of() raises nothing. A policy is used until its max_age is over though its record
+or its server is gone. Redis only spares fetches: without it each process fetches for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from services.deliver.core.routing.sites import Unresolved
+from services.deliver.core.tls.policy import StsPolicy
+from services.deliver.core.tls.sts import (
+    CHECK_NONE_S,
+    CHECK_S,
+    RETRY_S,
+    KnownPolicy,
+    StsFault,
+    parse_policy,
+    parse_txt,
+)
+from shared.runtime.clock import Clock
+
+log = logging.getLogger(__name__)
+
+WAIT_S: Final = 5.0
+# Domains of which something is known; those unused for longest are forgotten first.
+MAX_DOMAINS: Final = 50_000
+# Look-ups and fetches at a time.
+MAX_LOOKS: Final = 50
+
+
+class PolicyStore(Protocol):
+    """Shares policies with other processes; raises nothing."""
+
+    async def load(self, domain: str) -> KnownPolicy | None:
+        """The policy that another process has fetched."""
+        ...
+
+    async def save(self, domain: str, known: KnownPolicy) -> None:
+        """Let other processes have a policy."""
+        ...
+
+
+class _Entry:
+    def __init__(self) -> None:
+        self.known: KnownPolicy | None = None
+        self.check_at = 0.0  # monotonic
+        self.task: asyncio.Task[None] | None = None
+
+
+class MtaSts:
+    """The policies of all domains. For one event loop."""
+
+    def __init__(
+        self,
+        txt: Callable[[str], Awaitable[tuple[str, ...] | Unresolved]],
+        fetch: Callable[[str], Awaitable[bytes]],
+        store: PolicyStore | None,
+        clock: Clock,
+        report: Callable[[str, str], None] = lambda domain, fault: None,
+    ) -> None:
+        """`txt` looks up TXT records, `report` is called with each fault of a domain."""
+        self._txt = txt
+        self._fetch = fetch
+        self._store = store
+        self._clock = clock
+        self._report = report
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._looks = asyncio.Semaphore(MAX_LOOKS)
+
+    async def policy_of(self, domain: str) -> StsPolicy | None:
+        """The valid policy of a domain; None if there is none."""
+        entry = self._entry(domain)
+        if self._clock.monotonic() >= entry.check_at and entry.task is None:
+            entry.task = asyncio.create_task(self._look(domain, entry))
+        if entry.task is not None and self._valid(entry) is None:
+            await asyncio.wait([entry.task], timeout=WAIT_S)
+        return self._valid(entry)
+
+    def _entry(self, domain: str) -> _Entry:
+        entry = self._entries.get(domain)
+        if entry is None:
+            entry = self._entries[domain] = _Entry()
+            if len(self._entries) > MAX_DOMAINS:
+                self._entries.popitem(last=False)
+        self._entries.move_to_end(domain)
+        return entry
+
+    def _valid(self, entry: _Entry) -> StsPolicy | None:
+        known = entry.known
+        if known is None or not known.is_valid(self._clock.now_ms() / 1_000):
+            return None
+        return known.policy
+
+    async def _look(self, domain: str, entry: _Entry) -> None:
+        delay_s = RETRY_S
+        try:
+            async with self._looks:
+                delay_s = await self._look_once(domain, entry)
+        except StsFault as fault:
+            self._report(domain, str(fault))
+            log.info("no MTA-STS policy", extra={"domain": domain, "reason": str(fault)})
+        except Exception:
+            log.exception("looking for an MTA-STS policy failed", extra={"domain": domain})
+        finally:
+            entry.check_at = self._clock.monotonic() + delay_s
+            entry.task = None
+
+    async def _look_once(self, domain: str, entry: _Entry) -> float:
+        """Look at the record and fetch if need be; when to look again. Raises StsFault."""
+        rows = await self._txt(f"_mta-sts.{domain}")
+        if isinstance(rows, Unresolved):
+            return RETRY_S
+        record_id = parse_txt(rows)
+        if not record_id:
+            return CHECK_S if self._valid(entry) is not None else CHECK_NONE_S
+        now_s = self._clock.now_ms() / 1_000
+        if entry.known is None and self._store is not None:
+            entry.known = await self._store.load(domain)
+        if entry.known is None or not entry.known.is_current(record_id, now_s):
+            policy = parse_policy(await self._fetch(domain))
+            entry.known = KnownPolicy(policy, record_id, now_s)
+            if self._store is not None:
+                await self._store.save(domain, entry.known)
+        return CHECK_S

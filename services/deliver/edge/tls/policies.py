@@ -1,0 +1,108 @@
+"""The TLS policies of domains and servers: what the operator asks for, and what they publish.
+
+Owns: putting the sources together. Does not own: the precedence (core/tls/policy.py), the
+sources. Guarantees: raises nothing; a source that does not answer
+delays only the messages of its domain, for a bounded time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from services.deliver.core.attempt.outcome import Outcome
+from services.deliver.core.routing.sites import ANY, Host, Site
+from services.deliver.core.tls.policy import (
+    Dane,
+    HostTls,
+    Level,
+    NoDane,
+    StsPolicy,
+    domain_tls,
+    host_tls,
+    strictest,
+)
+
+
+class StsSource(Protocol):
+    """Finds the MTA-STS policy of a domain."""
+
+    async def policy_of(self, domain: str) -> StsPolicy | None:
+        """The policy; None if there is none. Raises nothing."""
+        ...
+
+
+class DaneSource(Protocol):
+    """Finds the TLSA records of a server."""
+
+    async def is_secure(self, domain: str) -> bool:
+        """Whether the MX records of a domain are signed. Raises nothing."""
+        ...
+
+    async def dane_of(self, host: Host) -> Dane:
+        """The records. Raises nothing."""
+        ...
+
+
+class Counting(Protocol):
+    """Counts attempts for reports."""
+
+    def attempt(self, domain: str, outcome: Outcome) -> None:
+        """Count an attempt for a recipient domain."""
+        ...
+
+
+class Levels(Struct, frozen=True):
+    """What the operator asks for, by recipient domain (`*`: all others) and by client."""
+
+    domains: Mapping[str, Level] = {}
+    clients: Mapping[str, Level] = {}
+
+    def of(self, domain: str, client: str) -> Level | None:
+        """The level that applies; None if the operator asks for none."""
+        by_domain = self.domains.get(domain) or self.domains.get(ANY)
+        return strictest(by_domain, self.clients.get(client))
+
+
+class TlsPolicies:
+    """The policies of all domains; a source that is None is not asked."""
+
+    def __init__(
+        self,
+        levels: Levels,
+        sts: StsSource | None = None,
+        dane: DaneSource | None = None,
+        counter: Counting | None = None,
+    ) -> None:
+        self._levels = levels
+        self._sts = sts
+        self._dane = dane
+        self._counter = counter
+
+    def count(self, domain: str, outcome: Outcome | None) -> None:
+        """Count an attempt, None if there was none."""
+        if self._counter is not None and outcome is not None:
+            self._counter.attempt(domain, outcome)
+
+    async def secured(self, site: Site, domain: str, client: str) -> Site:
+        """The site, with what the mail of this client for this domain asks of its connections."""
+        level = self._levels.of(domain, client)
+        sts, is_signed = None, False
+        # A host that the operator has named is none that the domain could name.
+        if level is not Level.OPPORTUNISTIC and not site.is_override:
+            if self._sts is not None:
+                sts = await self._sts.policy_of(domain)
+            if self._dane is not None:
+                is_signed = await self._dane.is_secure(domain)
+        wanted = domain_tls(level, sts, is_signed=is_signed)
+        return replace(site, tls=wanted) if wanted.key else site
+
+    async def host_tls(self, site: Site, host: Host) -> HostTls:
+        """How connections to a server of a site use TLS."""
+        dane: Dane = NoDane()
+        if self._dane is not None and site.tls.is_signed:
+            dane = await self._dane.dane_of(host)
+        return host_tls(site.tls, host.name, dane)

@@ -1,0 +1,113 @@
+"""What mail is sent with: connections, keys, limits and orders, made for the composition root."""
+
+from __future__ import annotations
+
+import random
+
+from msgspec import Struct
+
+from services.deliver.core.pool.planner import PoolLimits
+from services.deliver.core.pool.slow_sites import Room
+from services.deliver.core.routing.sites import Routes
+from services.deliver.core.shaping.parsing import ShapingFaults
+from services.deliver.core.shaping.rules import Rules
+from services.deliver.core.shaping.throttle import Throttle
+from services.deliver.core.shaping.workers import Workers
+from services.deliver.edge.control.control import Control
+from services.deliver.edge.control.follower import ControlFollower
+from services.deliver.edge.dns.resolver import Resolver
+from services.deliver.edge.dns.site_addresses import AddressPolicy
+from services.deliver.edge.pool.pools import Pools, Routing
+from services.deliver.edge.shaping.lease_client import Stores
+from services.deliver.edge.shaping.loading import load_rules
+from services.deliver.edge.shaping.shaper import Shaper
+from services.deliver.edge.signing.key_follower import KeyFollower
+from services.deliver.edge.smtp.connection import Timeouts
+from services.deliver.edge.smtp.opening import Opener
+from services.deliver.edge.tls.composing import make_contexts, make_policies
+from services.deliver.edge.tls.counting import TlsCounter
+from services.deliver.rules.loading import load_outcome_rules
+from services.deliver.settings import DeliverSettings, Settings
+from shared.runtime.clock import Clock
+from shared.runtime.errors import UsageError
+from shared.runtime.failpoints import Failpoints
+from shared.runtime.service_cli import Running
+from shared.settings.return_keys import KeysFile
+from shared.store.client import NO_RETRY, connect_async
+from shared.store.leases import LeaseStore
+from shared.store.suspensions import SuspensionStore
+
+
+class Orders(Struct, frozen=True):
+    """The orders of operators: who reads them, and what they say on the event loop."""
+
+    follower: ControlFollower
+    control: Control
+
+
+class Sending(Struct, frozen=True):
+    """What mail is sent with, made before anything is read."""
+
+    opener: Opener
+    dkim_keys: KeyFollower | None
+    rules: Rules
+    keys: KeysFile | None
+    orders: Orders
+
+
+def _pool_limits(deliver: DeliverSettings) -> PoolLimits:
+    return PoolLimits(
+        max_connections=deliver.max_connections,
+        max_messages_per_connection=deliver.max_messages_per_connection,
+        idle_timeout_s=deliver.idle_timeout_s,
+    )
+
+
+def make_opener(deliver: DeliverSettings, ehlo_name: str, failpoints: Failpoints) -> Opener:
+    """How connections are opened."""
+    timeouts = Timeouts(
+        connect_s=deliver.connect_timeout_s,
+        greeting_s=deliver.greeting_timeout_s,
+        command_s=deliver.command_timeout_s,
+        data_s=deliver.data_timeout_s,
+    )
+    return Opener(ehlo_name, timeouts, failpoints, make_contexts(deliver))
+
+
+def load_shaping(deliver: DeliverSettings) -> Rules:
+    """The shaping rules, with the operator's file over the shipped ones; raises UsageError."""
+    try:
+        return load_rules(deliver.shaping_file)
+    except ShapingFaults as error:
+        raise UsageError(f"deliver.shaping_file: {error}") from None
+
+
+def make_shaper(settings: Settings, rules: Rules, running: Running) -> Shaper:
+    """What keeps the limits that all processes share."""
+    deliver, redis = settings.deliver, settings.redis
+    # A call that is sent again would give back the same lease twice.
+    client = connect_async(redis, retry=NO_RETRY)
+    stores = Stores(LeaseStore(client, redis.limits_key), SuspensionStore(client, redis.limits_key))
+    workers = Workers(deliver.expected_workers, room=deliver.max_in_flight)
+    throttle = Throttle(rules, workers)
+    name = settings.runtime.instance
+    return Shaper(throttle, stores, name, running.clock, running.counters)
+
+
+def make_pools(
+    settings: Settings, sending: Sending, clock: Clock, shaper: Shaper, counter: TlsCounter
+) -> Pools:
+    """The connection pools."""
+    deliver = settings.deliver
+    resolver = Resolver(clock.monotonic)
+    client = connect_async(settings.redis)
+    routing = Routing(
+        Routes(deliver.routes),
+        resolver,
+        AddressPolicy(random.shuffle, deliver.allow_private_addresses),
+        make_policies(deliver, resolver, client, clock, counter),
+        sending.orders.control,
+    )
+    room = Room(deliver.max_in_flight, deliver.max_in_flight_bytes)
+    limits, rules = _pool_limits(deliver), load_outcome_rules()
+    return Pools(limits, room, routing, sending.opener, rules, shaper=shaper)
