@@ -1,39 +1,49 @@
-"""Puts billing together: the cells, the counting loop, the HTTP server."""
+"""Puts billing together: the cells, the counting loop, checkpoints and closing, the HTTP server."""
 
 from __future__ import annotations
 
 import logging
 from functools import partial
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from kafka.errors import FencedInstanceIdError
 
 from services.billing.core.month import Months
-from services.billing.edge.api import ApiServer, make_app
-from services.billing.edge.cells import RedisCells
-from services.billing.edge.log_ends import EndsAsker
+from services.billing.edge import signing_key
+from services.billing.edge.http.serving import Api
+from services.billing.edge.log_ends import EndsAsker, KafkaUnavailable
 from services.billing.edge.metrics import BillingMetrics
-from services.billing.edge.usage_view import UsageView
+from services.billing.edge.statements.bookkeeper import Bookkeeper
+from services.billing.edge.statements.checkpointing import Checkpointer, restore_from
+from services.billing.edge.statements.closing import Closer, ClosingParts, require_time_zone
+from services.billing.edge.statements.topic import StatementTopic
+from services.billing.edge.stores import open_cells
 from services.billing.edge.worker import Worker, WorkerParts
 from services.billing.settings import Settings
 from shared.runtime.errors import UsageError
-from shared.runtime.lifecycle import OK
+from shared.runtime.lifecycle import OK, Stop
+from shared.runtime.listening import in_url
 from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running
-from shared.store.client import connect
 from shared.store.eviction import policy_client, policy_fault
 from shared.stream.kit import StreamKit
 from shared.topics.names import EVENTS
 
 log = logging.getLogger(__name__)
 
+_RETRY_S: Final = 1.0
+
 
 def serve(settings: Settings, running: Running) -> int:
     """Count and answer until asked to stop."""
     billing = settings.billing
     kit = StreamKit(settings.kafka, settings.runtime, running)
-    cells = RedisCells(connect(settings.redis.url), billing.cells_key)
+    cells = open_cells(billing, settings.redis)
     ends = EndsAsker(kit.options)
+    metrics = BillingMetrics(running.counters)
+    topic = StatementTopic(kit.options)
+    bookkeeper = _bookkeeper(settings, running, kit, topic, ends, metrics)
     worker = Worker(
         WorkerParts(
             options=kit.options,
@@ -43,26 +53,76 @@ def serve(settings: Settings, running: Running) -> int:
             months=Months(ZoneInfo(billing.time_zone)),
             clock=running.clock,
             failpoints=kit.failpoints,
-            metrics=BillingMetrics(running.counters),
+            metrics=metrics,
+            restore=partial(restore_from, kit.options, cells),
         )
     )
     running.health.add_ready("kafka", lambda: worker.kafka)
     running.health.add_ready("redis", lambda: worker.store)
     running.health.add_ready("log", lambda: worker.log)
-    policy = Probe("redis policy", partial(policy_fault, policy_client(settings.redis.url)))
-    policy.start()
-    running.health.add_ready("redis_policy", policy.fault)
-    door = ApiServer(make_app(UsageView(cells, ends)), billing.http_host, billing.http_port)
-    log.info("usage is answered", extra={"at": f"http://{door.host}:{door.port}/v1/usage"})
+    policy = Probe("redis policy", partial(policy_fault, policy_client(settings.redis)))
+    if billing.store == "redis":
+        policy.start()
+        running.health.add_ready("redis_policy", policy.fault)
+    api = Api(settings, running, kit, ends)
+    log.info("usage is answered", extra={"at": f"http://{in_url(api.host)}:{api.port}/v1/usage"})
     try:
         if kit.ensure_topics():
-            with kit.watching((EVENTS,), ()):
+            api.start()
+            _check_time_zone(topic, billing.time_zone, running.stop)
+            bookkeeper.start()
+            with kit.watching((EVENTS,), (), worker.status):
                 worker.run(running.stop)
     except FencedInstanceIdError:
         name = settings.runtime.instance
         raise UsageError(f"runtime.instance: another billing process runs as {name!r}") from None
     finally:
-        door.close()
+        bookkeeper.close()
+        topic.close()
+        api.close()
         ends.close()
         policy.close()
     return OK
+
+
+def _bookkeeper(
+    settings: Settings,
+    running: Running,
+    kit: StreamKit,
+    topic: StatementTopic,
+    ends: EndsAsker,
+    metrics: BillingMetrics,
+) -> Bookkeeper:
+    """What writes checkpoints and closes months, with a connection to the cells of its own."""
+    billing = settings.billing
+    cells = open_cells(billing, settings.redis)
+    closer = None
+    if billing.close_automatically:
+        closer = Closer(
+            ClosingParts(
+                cells=cells,
+                topic=topic,
+                ends=ends,
+                months=Months(ZoneInfo(billing.time_zone)),
+                time_zone=billing.time_zone,
+                clock=running.clock,
+                failpoints=kit.failpoints,
+                key=signing_key.load(billing.signing_key_file),
+                grace_h=billing.close_grace_h,
+            )
+        )
+    checkpointer = Checkpointer(cells, topic, running.clock, kit.failpoints)
+    return Bookkeeper(checkpointer, closer, running.clock, metrics, billing.checkpoint_s)
+
+
+def _check_time_zone(topic: StatementTopic, time_zone: str, stop: Stop) -> None:
+    """Nothing may be counted in another time zone than that of the statements."""
+    while not stop.is_set():
+        try:
+            topic.read()
+        except KafkaUnavailable as error:
+            log.warning("the statements cannot be read: %s", error)
+            stop.wait(_RETRY_S)
+        else:
+            require_time_zone(topic.chain, time_zone)
+            return

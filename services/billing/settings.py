@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
 
 from msgspec import Meta, Struct, field
 
+from shared.settings.addresses import PATH, host_fault, plain_fault
 from shared.settings.sections import (
     KafkaSettings,
     RedisSettings,
@@ -15,17 +16,58 @@ from shared.settings.sections import (
 )
 
 
+def _zone_fault(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return "`timedatectl list-timezones` lists them"
+    return ""
+
+
+_POSTGRESQL: Final = ("postgresql://", "postgres://")
+
+
+def _postgresql_fault(url: str) -> str:
+    return "" if not url or url.startswith(_POSTGRESQL) else "it begins with postgresql://"
+
+
 class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Counting for the invoice, and the HTTP API for usage."""
 
     http_host: Annotated[
-        str, Meta(min_length=1, description="Address on which the usage API listens.")
+        str,
+        Meta(
+            extra={"expected": "a host name or IP address", "check": host_fault},
+            description="Address on which the usage API listens.",
+        ),
     ] = "127.0.0.1"
     http_port: Annotated[
         int, Meta(ge=0, le=65535, description="Port for it; 0 picks a free one.")
     ] = 0
+    serve_without_keys: Annotated[
+        bool,
+        Meta(
+            description="Answer the usage API also without an access key (`billing keys create`):"
+            " everybody who reaches it then reads everything. `up` and `demo` set it, on loopback."
+        ),
+    ] = False
+    requests_per_minute: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Most requests of one access key to one process in a minute; 0 for no"
+            " limit.",
+        ),
+    ] = 600
     group: Annotated[
-        str, Meta(min_length=1, description="Kafka consumer group of the billing workers.")
+        str,
+        Meta(
+            min_length=1,
+            max_length=255,
+            extra={"expected": "text of 1 to 255 characters", "check": plain_fault},
+            description="Kafka consumer group of the billing workers.",
+        ),
     ] = "sluice.billing"
     cells_key: Annotated[
         str,
@@ -39,22 +81,57 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     time_zone: Annotated[
         str,
         Meta(
-            min_length=1,
-            description="Time zone in which a month begins and ends, such as `Europe/Berlin`. Do"
-            " not change it within a month; if you must, drop the counts (`billing rebuild`).",
+            extra={"expected": "an IANA zone, such as Europe/Berlin", "check": _zone_fault},
+            description="Time zone in which days and months begin and end, such as"
+            " `Europe/Berlin`. The first close fixes it. Before that, drop the counts if you"
+            " change it (`billing rebuild`).",
         ),
     ] = "UTC"
     poll_records: Annotated[
         int, Meta(ge=1, le=100_000, description="Most records counted at a time.")
     ] = 10_000
-
-    def __post_init__(self) -> None:
-        try:
-            ZoneInfo(self.time_zone)
-        except (KeyError, ValueError, OSError):
-            raise ValueError(
-                f"time_zone: found {self.time_zone!r}, expected an IANA zone name"
-            ) from None
+    store: Annotated[
+        Literal["redis", "postgresql"], Meta(description="Where the live counts are kept.")
+    ] = "redis"
+    postgresql_url: Annotated[
+        str,
+        Meta(
+            extra={
+                "expected": "postgresql://USER@HOST[:PORT]/DATABASE",
+                "check": _postgresql_fault,
+            },
+            description='The database, with `store = "postgresql"`. Tables are created when they'
+            " are missing; `cells_key` names this installation in them.",
+        ),
+    ] = ""
+    postgresql_password_file: Annotated[
+        str,
+        Meta(extra=PATH, description="File with the password for it. Empty: as libpq finds it."),
+    ] = ""
+    signing_key_file: Annotated[
+        str,
+        Meta(
+            extra={**PATH, "secret": False},
+            description="File with the Ed25519 key that signs statements, from `billing signing-key"
+            " create`. Empty: statements are not signed.",
+        ),
+    ] = ""
+    close_automatically: Annotated[
+        bool, Meta(description="Close each month after the grace; otherwise only `billing close`.")
+    ] = True
+    close_grace_h: Annotated[
+        float,
+        Meta(ge=0, le=24 * 366, description="Hours after the end of a month until it is closed."),
+    ] = 72.0
+    checkpoint_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=86_400,
+            description="Seconds between two checkpoints of the counts on `billing.statements`,"
+            " from which an emptied store is restored.",
+        ),
+    ] = 600.0
 
 
 class Settings(Struct, frozen=True):

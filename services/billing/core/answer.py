@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from services.billing.core.usage import Row
+from services.billing.core.rows import Row
+from shared.plurals import counted
 
 
 class CountingProgress(Struct, frozen=True):
@@ -51,7 +52,10 @@ def why_incomplete(standing: CountingProgress, month: str, log: str, ends: dict[
         return other_log(standing.log, log)
     behind = {partition: number for partition, number in lag(standing, ends).items() if number}
     if behind:
-        return f"{sum(behind.values())} records of {len(behind)} partitions are not counted yet"
+        records, partitions = sum(behind.values()), len(behind)
+        verb = "is" if records == 1 else "are"
+        where = counted(partitions, "partition")
+        return f"{counted(records, 'record')} of {where} {verb} not counted yet"
     if any(month <= last for last in standing.holes.values()):
         return "records were deleted, or their log was replaced, before they were counted"
     return ""

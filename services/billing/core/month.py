@@ -1,17 +1,19 @@
-"""Invoice months: maps a time to its month in the installation's time zone."""
+"""Invoice months and days: maps a time to its day in the installation's time zone.
+
+A month is written YYYY-MM, a day YYYY-MM-DD; both sort as text.
+"""
 
 from __future__ import annotations
 
 import re
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
-# Offsets of time zones in use today are multiples of 15 minutes, so a quarter hour lies in one
-# month.
+# Offsets of time zones in use today are multiples of 15 minutes, so a quarter hour lies in one day.
 _QUARTER_MS: Final = 15 * 60 * 1000
 # 4,096 quarter hours are 42 days: enough for live counting, and a bound for a recount.
 _CACHED: Final = 4096
-# The first millisecond of year 10000, which datetime cannot express.
+# The first millisecond of year 10000, which datetime cannot express, less a day.
 _TOO_LATE_MS: Final = 253_402_300_800_000 - 86_400_000
 _MONTH: Final = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 
@@ -21,8 +23,14 @@ def is_month(text: str) -> bool:
     return _MONTH.fullmatch(text) is not None
 
 
+def next_month(month: str, steps: int = 1) -> str:
+    """The month so many months later; earlier for a negative number."""
+    year, number = divmod(int(month[:4]) * 12 + int(month[5:]) - 1 + steps, 12)
+    return f"{year:04d}-{number + 1:02d}"
+
+
 class Months:
-    """Maps times to months (YYYY-MM) in one time zone."""
+    """Maps times to days and months in one time zone."""
 
     def __init__(self, zone: tzinfo) -> None:
         self._zone = zone
@@ -30,17 +38,48 @@ class Months:
 
     def of(self, at_ms: int) -> str:
         """The month of a Unix time in milliseconds. Raises ValueError if it is out of range."""
+        return self.day(at_ms)[:7]
+
+    def day(self, at_ms: int) -> str:
+        """The day of a Unix time in milliseconds. Raises ValueError if it is out of range."""
         quarter = at_ms // _QUARTER_MS
-        month = self._known.get(quarter)
-        if month is None:
-            month = self._compute(at_ms)
+        day = self._known.get(quarter)
+        if day is None:
+            day = self._compute(at_ms)
             if len(self._known) >= _CACHED:
                 self._known.clear()
-            self._known[quarter] = month
-        return month
+            self._known[quarter] = day
+        return day
+
+    def begin_ms(self, month: str) -> int:
+        """The first millisecond of a month.
+
+        Where a change of the clock skips midnight, the month begins when the clock goes on; where
+        it repeats midnight, at the first of the two.
+        """
+        naive = datetime(int(month[:4]), int(month[5:]), 1)
+        # A skipped time, converted to UTC and back, lies after the change.
+        at_ms = int(naive.replace(tzinfo=self._zone).astimezone(UTC).timestamp() * 1000)
+        while self.of(at_ms - 1) == month:
+            at_ms -= _QUARTER_MS
+        while self.of(at_ms) != month:
+            at_ms += _QUARTER_MS
+        return at_ms
+
+    def end_ms(self, month: str) -> int:
+        """The first millisecond after a month."""
+        return self.begin_ms(next_month(month))
+
+    def day_range_ms(self, day: str) -> tuple[int, int]:
+        """The first millisecond of a day (YYYY-MM-DD), and the first after it."""
+        date = datetime.fromisoformat(day)
+        return self._midnight_ms(date), self._midnight_ms(date + timedelta(days=1))
+
+    def _midnight_ms(self, naive: datetime) -> int:
+        return int(naive.replace(tzinfo=self._zone).astimezone(UTC).timestamp() * 1000)
 
     def _compute(self, at_ms: int) -> str:
         if not 0 <= at_ms < _TOO_LATE_MS:
             raise ValueError(f"{at_ms} is not a time in milliseconds since 1970")
         moment = datetime.fromtimestamp(at_ms / 1000, self._zone)
-        return f"{moment.year:04d}-{moment.month:02d}"
+        return f"{moment.year:04d}-{moment.month:02d}-{moment.day:02d}"

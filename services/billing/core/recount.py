@@ -11,15 +11,31 @@ first dispatches is a difference. These mails are known only after all records w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
+from services.billing.core.cells import (
+    BILLED,
+    BYTES,
+    COUNTERS,
+    RECEIVED,
+    Cell,
+    decode_cell,
+    encode_cell,
+)
 from services.billing.core.month import Months
-from services.billing.core.usage import BILLED, COUNTERS, RECEIVED, Cell, EventRecord, decode_cell
+from services.billing.core.usage import (
+    MAX_BYTES,
+    MAX_DETAILS,
+    MAX_NAME_CHARS,
+    MAX_RECEIVED,
+    OTHER,
+    EventRecord,
+)
 from shared.audit.conservation import Doubles, parse_mail_id
 from shared.topics.codec import CodecError, decode_event
-from shared.topics.records import FINAL, Event, Tally
+from shared.topics.records import FINAL, Event, EventType, Tally
 
 
 class Difference(Struct, frozen=True):
@@ -32,6 +48,8 @@ class Difference(Struct, frozen=True):
     counter: str
     recounted: int
     live: int
+    day: str = ""
+    detail: str = ""
 
 
 class Recount:
@@ -69,11 +87,15 @@ class Recount:
             return
         cells = self._cells_of(found, record.timestamp)
         if found.type in FINAL and self._is_repeat(self._finals, mail_id, doubles.finals):
-            self._cells[cells[found.type.value]] -= 1
+            self._subtract(each for each in cells if each[0][1].counter not in (BILLED, BYTES))
         if found.data.first_dispatch and self._is_repeat(
             self._dispatches, mail_id, doubles.dispatches
         ):
-            self._cells[cells[BILLED]] -= 1
+            self._subtract(each for each in cells if each[0][1].counter in (BILLED, BYTES))
+
+    def _subtract(self, cells: Iterable[tuple[tuple[str, Cell], int]]) -> None:
+        for key, number in cells:
+            self._cells[key] -= number
 
     def _is_repeat(self, seen: set[bytes], mail_id: bytes, doubled: Mapping[bytes, int]) -> bool:
         """Whether this doubled mail id was seen before; also marks it as seen."""
@@ -86,27 +108,36 @@ class Recount:
     def _add(self, found: Event | Tally | None, timestamp: int) -> None:
         match found:
             case Tally():
-                month = self._months.of(found.at_ms or timestamp)
+                day = self._months.day(found.at_ms or timestamp)
                 for row in found.rows:
-                    cell = Cell(row.client, row.mailing_id, row.sub_client, RECEIVED)
-                    self._cells[month, cell] += row.received
+                    _check(row.client, row.mailing_id, row.sub_client)
+                    _check_number(row.received, MAX_RECEIVED)
+                for row in found.rows:
+                    cell = Cell(row.client, row.mailing_id, row.sub_client, RECEIVED, day[8:])
+                    self._cells[day[:7], cell] += row.received
             case Event():
-                self._cells.update(self._cells_of(found, timestamp).values())
+                for key, number in self._cells_of(found, timestamp):
+                    self._cells[key] += number
             case None:
                 pass
 
-    def _cells_of(self, event: Event, timestamp: int) -> dict[str, tuple[str, Cell]]:
-        """The month and cell that an event counts in, by counter."""
+    def _cells_of(self, event: Event, timestamp: int) -> list[tuple[tuple[str, Cell], int]]:
+        """The month and cell of everything that an event counts, with the number."""
         data = event.data
+        _check(data.client, data.mailing_id, data.sub_client)
+        _check_number(data.size_bytes, MAX_BYTES)
         at_ms = data.at_ms or timestamp
-        months = {event.type.value: self._months.of(at_ms)}
+        day = self._months.day(at_ms)
+        counted = [(day, event.type.value, detail, 1) for detail in ("", *_details(event))]
         if data.first_dispatch:
-            months[BILLED] = self._months.of(data.first_dispatched_at_ms or at_ms)
-        return {
-            counter: (month, Cell(data.client, data.mailing_id, data.sub_client, counter))
-            for counter, month in months.items()
+            day = self._months.day(data.first_dispatched_at_ms or at_ms)
+            counted += [(day, BILLED, "", 1), (day, BYTES, "", data.size_bytes)]
+        mailing = data.client, data.mailing_id, data.sub_client
+        return [
+            ((day[:7], Cell(*mailing, counter, day[8:], detail)), number)
+            for day, counter, detail, number in counted
             if counter in COUNTERS
-        }
+        ]
 
     def months(self) -> list[str]:
         """The months that have counts, in order."""
@@ -123,9 +154,46 @@ class Recount:
                 mailing_id=cell.mailing_id,
                 sub_client=cell.sub_client,
                 counter=cell.counter,
+                day=cell.day,
+                detail=cell.detail,
                 recounted=counted.get(cell, 0),
                 live=stored.get(cell, 0),
             )
             for cell in sorted(counted.keys() | stored.keys())
             if counted.get(cell, 0) != stored.get(cell, 0)
         ]
+
+    def cells(self) -> dict[str, dict[str, int]]:
+        """The counts that are not zero: by month, then by the name of the cell."""
+        found: dict[str, dict[str, int]] = {}
+        for (month, cell), number in self._cells.items():
+            if number:
+                found.setdefault(month, {})[encode_cell(cell)] = number
+        return found
+
+
+def _details(event: Event) -> set[str]:
+    """The rules of a refusal, the reason of a suppression, the class of a bounce."""
+    data = event.data
+    match event.type:
+        case EventType.REFUSED | EventType.SUPPRESSED | EventType.BOUNCED:
+            words = [data.bounce_class] if data.bounce_class else []
+            words = words or [each.rule for each in data.rules[:MAX_DETAILS]] or [data.reason]
+            return {word if _is_word(word) else OTHER for word in words if word}
+        case _:
+            return set()
+
+
+def _is_word(text: str) -> bool:
+    plain = text.replace("_", "").replace(".", "").replace("-", "")
+    return len(text) <= 32 and text[0] not in "_.-" and text.isascii() and plain.isalnum()
+
+
+def _check(*names: str) -> None:
+    if any(len(name) > MAX_NAME_CHARS for name in names):
+        raise ValueError("a name is too long")
+
+
+def _check_number(number: int, most: int) -> None:
+    if not 0 <= number <= most:
+        raise ValueError(f"{number} is not a number from 0 to {most}")

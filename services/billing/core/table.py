@@ -7,7 +7,8 @@ import io
 from collections.abc import Iterable
 from typing import Final
 
-from services.billing.core.usage import COUNTERS, Row
+from services.billing.core.cells import COUNTERS
+from services.billing.core.rows import Row
 
 COLUMNS: Final = ("month", "client", "mailing_id", "sub_client", *COUNTERS)
 

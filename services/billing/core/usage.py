@@ -1,8 +1,8 @@
-"""Maps a run of mail.events records to counts by month and mailing.
+"""Maps a run of mail.events records to counts by day and mailing.
 
-`billed` counts the event that carries `first_dispatch`, in the month of its
-`first_dispatched_at_ms`; the other counters count in the month of their event; `received` comes
-from the tallies. Records of other types are ignored.
+`billed` counts the event that carries `first_dispatch`, on the day of its
+`first_dispatched_at_ms`; the other counters count on the day of their event; `received` comes
+from the tallies. Records of other types are ignored and their number is returned.
 
 This is the hot path (every event of every message): only the needed fields are decoded, and a
 whole run is summed before anything is written.
@@ -10,48 +10,52 @@ whole run is summed before anything is written.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from services.billing.core.cells import BILLED, BYTES, COUNTERS, RECEIVED, Cell, encode_cell
 from services.billing.core.month import Months
-from shared.topics.codec import TALLY_TYPE
-from shared.topics.records import EventType, Tally
-
-BILLED: Final = "billed"
-RECEIVED: Final = "received"
-# The counters of a row, in the order in which they are shown.
-COUNTERS: Final = (
-    BILLED,
-    RECEIVED,
-    EventType.REFUSED.value,
-    EventType.SUPPRESSED.value,
-    EventType.DELIVERED.value,
-    EventType.BOUNCED.value,
-    EventType.EXPIRED.value,
-    EventType.CANCELLED.value,
-    EventType.DEFERRED.value,
-    EventType.IN_DOUBT.value,
-)
+from shared.topics.codec import TALLY_TYPE, TYPE_PREFIX
+from shared.topics.records import EventType
 
 _BILLED: Final = COUNTERS.index(BILLED)
 _RECEIVED: Final = COUNTERS.index(RECEIVED)
+_BYTES: Final = COUNTERS.index(BYTES)
 _TYPE: Final = "ce_type"
 _TALLY: Final = TALLY_TYPE.encode()
-_MAIL: Final = b"sluice.mail."
 _UNCOUNTED: Final = -1
+_UNKNOWN: Final = -2
+_PREFIX: Final = TYPE_PREFIX.encode()
 # Index of the counter by CloudEvents type.
 _PLACES: Final = {
-    _MAIL + name.encode(): place
-    for place, name in enumerate(COUNTERS)
-    if name not in (BILLED, RECEIVED)
+    _PREFIX + kind.value.encode(): (
+        COUNTERS.index(kind.value) if kind.value in COUNTERS else _UNCOUNTED
+    )
+    for kind in EventType
 }
+_REFUSED: Final = COUNTERS.index(EventType.REFUSED.value)
+_SUPPRESSED: Final = COUNTERS.index(EventType.SUPPRESSED.value)
+_BOUNCED: Final = COUNTERS.index(EventType.BOUNCED.value)
+_DETAILED: Final = frozenset({_REFUSED, _SUPPRESSED, _BOUNCED})
 
-_KEYS: Final = ("client", "mailing_id", "sub_client")
+# A detail is a word of a known set (a rule, a reason, a class); anything else counts as OTHER, so
+# that free text cannot create cells without number.
+_WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
+OTHER: Final = "other"
+MAX_DETAILS: Final = 16  # of one event
 
-Key = tuple[str, str, str, str]  # month, client, mailing ID, sub-client
+# Values beyond these are faults of a writer. They must not reach the store, whose counters have 64
+# bits and whose keys have a limited length.
+MAX_NAME_CHARS: Final = 255
+MAX_BYTES: Final = 1 << 32
+MAX_RECEIVED: Final = 1 << 32
+
+Key = tuple[str, str, str, str]  # day (YYYY-MM-DD), client, mailing ID, sub-client
+Name = Annotated[str, Meta(max_length=MAX_NAME_CHARS)]
 
 
 class EventRecord(Protocol):
@@ -62,123 +66,131 @@ class EventRecord(Protocol):
     timestamp: int
 
 
+class UsageViolation(Struct, frozen=True, gc=False):
+    """The id of a violated rule, or another word for a refusal."""
+
+    rule: str
+
+
 class UsageEvent(Struct, frozen=True, gc=False):
     """The fields of a sluice.mail event that billing needs (shared.topics.records.MailEvent)."""
 
-    client: str
-    mailing_id: str = ""
-    sub_client: str = ""
+    client: Name
+    mailing_id: Name = ""
+    sub_client: Name = ""
     at_ms: int = 0
     first_dispatch: bool = False
     first_dispatched_at_ms: int = 0
+    size_bytes: Annotated[int, Meta(ge=0, le=MAX_BYTES)] = 0
+    bounce_class: str = ""
+    reason: str = ""
+    rules: tuple[UsageViolation, ...] = ()
 
 
-class Cell(Struct, frozen=True, array_like=True, order=True):
-    """One counter of one mailing; its JSON is the cell's name in the store."""
+class UsageTallyRow(Struct, frozen=True, array_like=True, gc=False):
+    """The number of submissions of one mailing (shared.topics.records.TallyRow)."""
 
-    client: str
-    mailing_id: str
-    sub_client: str
-    counter: str
+    client: Name
+    mailing_id: Name
+    sub_client: Name
+    received: Annotated[int, Meta(ge=0, le=MAX_RECEIVED)]
 
 
-class Row(Struct, frozen=True):
-    """The counts of one mailing in one month."""
+class UsageTally(Struct, frozen=True):
+    """The fields of a sluice.tally event that billing needs (shared.topics.records.Tally)."""
 
-    client: str
-    mailing_id: str
-    sub_client: str
-    billed: int = 0
-    received: int = 0
-    refused: int = 0
-    suppressed: int = 0
-    delivered: int = 0
-    bounced: int = 0
-    expired: int = 0
-    cancelled: int = 0
-    deferred: int = 0
-    in_doubt: int = 0
+    service: str
+    at_ms: int
+    rows: tuple[UsageTallyRow, ...] = ()
 
 
 class Counted(Struct, frozen=True):
-    """The sums of a run: the counts by key, in the order of COUNTERS, and the number of records
-    of a known type that could not be decoded."""
+    """The sums of a run: the counts by key, in the order of COUNTERS, and by key, counter and
+    detail. `unreadable`: records of a known type that could not be decoded. `unknown`: records of
+    other types."""
 
     sums: dict[Key, list[int]]
+    details: dict[tuple[Key, int, str], int]
     unreadable: int = 0
+    unknown: int = 0
 
     def increments(self) -> tuple[tuple[str, str, int], ...]:
         """(month, cell, count) for every count that is not zero, in the format of the store."""
+        totals = [
+            (key, COUNTERS[place], "", number)
+            for key, counts in self.sums.items()
+            for place, number in enumerate(counts)
+            if number
+        ]
+        parts = [
+            (key, COUNTERS[place], detail, number)
+            for (key, place, detail), number in self.details.items()
+        ]
         return tuple(
-            (month, encode_cell(Cell(client, mailing_id, sub_client, counter)), count)
-            for (month, client, mailing_id, sub_client), counts in self.sums.items()
-            for counter, count in zip(COUNTERS, counts, strict=True)
-            if count
+            (day[:7], encode_cell(Cell(client, mailing, sub, counter, day[8:], detail)), number)
+            for (day, client, mailing, sub), counter, detail, number in (*totals, *parts)
         )
 
 
-_told: Final = msgspec.json.Decoder(UsageEvent)
-_tally: Final = msgspec.json.Decoder(Tally)
-_cell: Final = msgspec.json.Decoder(Cell)
-
-
-def encode_cell(cell: Cell) -> str:
-    """Encode a cell as its name in the store."""
-    return msgspec.json.encode(cell).decode()
-
-
-def decode_cell(name: str) -> Cell:
-    """Decode a cell's name. Raises msgspec.DecodeError if it is not valid."""
-    return _cell.decode(name)
+_decoder: Final = msgspec.json.Decoder(UsageEvent)
+_tally: Final = msgspec.json.Decoder(UsageTally)
 
 
 def count(records: Iterable[EventRecord], months: Months) -> Counted:
     """Sum up a run of records. Never raises for the content of a record."""
     sums: dict[Key, list[int]] = {}
-    unreadable = 0
-    places, decode, month_of = _PLACES, _told.decode, months.of
+    details: dict[tuple[Key, int, str], int] = {}
+    unreadable = unknown = 0
+    places, decode, day_of = _PLACES, _decoder.decode, months.day
     width = len(COUNTERS)
     for record in records:
         kind = _kind(record.headers)
-        place = places.get(kind, _UNCOUNTED)
-        if place == _UNCOUNTED and not kind.startswith(_MAIL):
+        place = places.get(kind, _UNKNOWN)
+        if place == _UNKNOWN:
             if kind == _TALLY:
                 unreadable += not _add_tally(record, months, sums)
+            else:
+                unknown += 1
             continue
         try:
-            told = decode(record.value or b"")
-            at_ms = told.at_ms or record.timestamp
-            additions = [] if place == _UNCOUNTED else [(place, month_of(at_ms))]
-            if told.first_dispatch:
-                additions.append((_BILLED, month_of(told.first_dispatched_at_ms or at_ms)))
+            event = decode(record.value or b"")
+            at_ms = event.at_ms or record.timestamp
+            day = day_of(at_ms)
+            billed_day = (
+                day_of(event.first_dispatched_at_ms or at_ms) if event.first_dispatch else ""
+            )
         # The errors of msgspec and the error for a time out of range are ValueErrors.
         except (ValueError, RecursionError):
             unreadable += 1
             continue
-        for place, month in additions:
-            key = (month, told.client, told.mailing_id, told.sub_client)
+        if place != _UNCOUNTED:
+            key = (day, event.client, event.mailing_id, event.sub_client)
             row = sums.get(key)
             if row is None:
                 row = sums[key] = [0] * width
             row[place] += 1
-    return Counted(sums, unreadable)
+            if place in _DETAILED:
+                for detail in details_of(event):
+                    part = (key, place, detail)
+                    details[part] = details.get(part, 0) + 1
+        if billed_day:
+            key = (billed_day, event.client, event.mailing_id, event.sub_client)
+            row = sums.get(key)
+            if row is None:
+                row = sums[key] = [0] * width
+            row[_BILLED] += 1
+            row[_BYTES] += event.size_bytes
+    return Counted(sums, details, unreadable, unknown)
 
 
-def rows(cells: dict[str, int], client: str = "") -> list[Row]:
-    """The rows of a month from its cells, in order; only those of `client` if it is given.
-
-    Cells with counters that this version does not know are ignored.
-    """
-    found: dict[tuple[str, str, str], dict[str, int]] = {}
-    for name, number in cells.items():
-        cell = decode_cell(name)
-        if cell.counter in COUNTERS and client in ("", cell.client):
-            key = (cell.client, cell.mailing_id, cell.sub_client)
-            found.setdefault(key, {})[cell.counter] = number
-    return [
-        msgspec.convert(dict(zip(_KEYS, key, strict=True)) | found[key], Row)
-        for key in sorted(found)
-    ]
+def details_of(event: UsageEvent) -> Iterable[str]:
+    """The details under which a refused, suppressed or bounced event counts, each once."""
+    words = (
+        [event.bounce_class]
+        if event.bounce_class
+        else [broken.rule for broken in event.rules[:MAX_DETAILS]] or [event.reason]
+    )
+    return {word if _WORD.fullmatch(word) else OTHER for word in words if word}
 
 
 def _kind(headers: Sequence[tuple[str, bytes]]) -> bytes:
@@ -191,10 +203,10 @@ def _kind(headers: Sequence[tuple[str, bytes]]) -> bytes:
 def _add_tally(record: EventRecord, months: Months, sums: dict[Key, list[int]]) -> bool:
     try:
         tally = _tally.decode(record.value or b"")
-        month = months.of(tally.at_ms or record.timestamp)
+        day = months.day(tally.at_ms or record.timestamp)
     except (ValueError, RecursionError):
         return False
     for row in tally.rows:
-        key = (month, row.client, row.mailing_id, row.sub_client)
+        key = (day, row.client, row.mailing_id, row.sub_client)
         sums.setdefault(key, [0] * len(COUNTERS))[_RECEIVED] += row.received
     return True

@@ -1,13 +1,15 @@
-"""The live cells in Redis: counts by month, updated atomically with their watermarks.
+"""The live cells: the interface of their stores, and the store in Redis.
 
-Owns the key. Does not own: the counting (core/usage.py), the scripts (shared/store).
-MemoryCells (cells_memory.py) is the in-memory twin; tests/contract/test_cells.py runs the same
-tests on both.
+Every store adds a run's counts and moves its watermark together or not at all. The implementations
+are RedisCells (here), PostgresCells (cells_postgresql.py) and the in-memory twin MemoryCells
+(cells_memory.py); tests/contract/test_cells.py runs the same tests on all of them. Does not own:
+the counting (core/usage.py), the scripts (shared/store).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 import redis
@@ -15,11 +17,15 @@ import redis
 from shared.store.adopt_log import AdoptLog
 from shared.store.apply_cells import Applied, ApplyCells, OtherLog, Run, Stale
 from shared.store.client import store_errors
-from shared.store.read_cells import NO_MONTH, ReadCells, Snapshot
+from shared.store.copy_cells import CopyCells
+from shared.store.read_cells import ReadCells, Snapshot
+from shared.store.restore_cells import RestoreCells
 
 # The braces are the hash tag: they keep all keys in one slot of a Redis cluster.
 STATE_KEY: Final = "{sluice:billing}:cells"
 NO_WATERMARK: Final = -1
+
+Counts = Iterator[tuple[str, int]]  # the names of cells, and their counts
 
 
 class Cells(Protocol):
@@ -28,8 +34,20 @@ class Cells(Protocol):
     def apply(self, run: Run) -> Applied | Stale | OtherLog:
         """Add a run's counts and move its partition's watermark, or do neither."""
 
-    def read(self, month: str = NO_MONTH) -> Snapshot:
-        """The cells of a month (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
+    def read(self, *months: str) -> Snapshot:
+        """The cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
+
+    def reading(self, month: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
+        """The cells of one month at one moment, in pieces, with a snapshot that has none.
+
+        Memory is bounded, whatever their number.
+        """
+
+    def restore(self, found: Snapshot) -> bool:
+        """Put a snapshot of all months in place if there are no counts; False if there are.
+
+        Counts that were dropped on purpose are not restored.
+        """
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
         """Keep the counts and count another log on top of them, from its beginning.
@@ -43,22 +61,38 @@ class Cells(Protocol):
 
 
 class RedisCells:
-    """Cells in Redis or Valkey."""
+    """Cells in Redis or Valkey.
 
-    def __init__(self, client: redis.Redis, state: str = STATE_KEY) -> None:
+    `bulk` is a client that waits longer, for all cells of a month or of all months at once.
+    """
+
+    def __init__(
+        self, client: redis.Redis, state: str = STATE_KEY, bulk: redis.Redis | None = None
+    ) -> None:
         self._client = client
         self._state = state
         self._apply = ApplyCells(client, state)
         self._read = ReadCells(client, state)
+        self._read_all = ReadCells(bulk or client, state)
+        self._copy = CopyCells(bulk or client, state)
         self._adopt = AdoptLog(client, state)
+        self._restore = RestoreCells(client, state)
 
     def apply(self, run: Run) -> Applied | Stale | OtherLog:
         """Add a run's counts and move its partition's watermark, or do neither."""
         return self._apply.run(run)
 
-    def read(self, month: str = NO_MONTH) -> Snapshot:
-        """The cells of a month (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
-        return self._read.run(month)
+    def read(self, *months: str) -> Snapshot:
+        """The cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
+        return (self._read_all if months else self._read).run(*months)
+
+    def reading(self, month: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
+        """The cells of one month at one moment, in pieces, with a snapshot that has none."""
+        return self._copy.reading(month)
+
+    def restore(self, found: Snapshot) -> bool:
+        """Put a snapshot of all months in place if there are no counts; False if there are."""
+        return self._restore.run(found)
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
         """Keep the counts and count another log on top of them, from its beginning."""
@@ -66,5 +100,7 @@ class RedisCells:
 
     def drop(self) -> None:
         """Drop all counts; the hashes of the months remain until new counts replace them."""
-        with store_errors():
-            self._client.unlink(self._state)
+        with store_errors(), self._client.pipeline(transaction=True) as steps:
+            steps.unlink(self._state)
+            steps.hset(self._state, "dropped", "1")
+            steps.execute()

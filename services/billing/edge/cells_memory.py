@@ -1,4 +1,4 @@
-"""The in-memory twin of RedisCells, for tests of the code that uses the cells.
+"""The in-memory twin of the stores of cells, for tests of the code that uses them.
 
 tests/contract/test_cells.py checks that it behaves like RedisCells, partial losses included: it
 can lose what Redis can lose.
@@ -7,11 +7,14 @@ can lose what Redis can lose.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
-from services.billing.edge.cells import NO_WATERMARK
+from msgspec import structs
+
+from services.billing.edge.cells import NO_WATERMARK, Counts
 from shared.store.apply_cells import Applied, OtherLog, Run, Stale
-from shared.store.read_cells import ALL_MONTHS, NO_MONTH, Snapshot
+from shared.store.read_cells import ALL_MONTHS, Snapshot
 
 
 class MemoryCells:
@@ -21,8 +24,10 @@ class MemoryCells:
         self._log: str | None = None  # None: the state is empty
         self._watermarks: dict[int, int] = {}
         self._holes: dict[int, str] = {}
-        self._known: set[str] = set()
+        self._known: dict[str, int] = {}  # how many runs have changed each month
         self._months: dict[str, Counter[str]] = {}
+        self._generation = 0
+        self._dropped = False
 
     def apply(self, run: Run) -> Applied | Stale | OtherLog:
         """Add a run's counts and move its partition's watermark, or do neither."""
@@ -31,16 +36,18 @@ class MemoryCells:
         if self._log is not None and not self._whole():
             for month in self._known:
                 self._months.pop(month, None)
-            self.drop()
+            self._empty()
             return Stale(NO_WATERMARK, dropped=True)
         stored = self._watermarks.get(run.partition, NO_WATERMARK)
         if stored != run.expected:
             return Stale(stored)
-        self._log = run.log
-        for month, cell, number in run.increments:
+        if self._log is None:
+            self._begin(run.log)
+        for month in dict.fromkeys(month for month, _, _ in run.increments):
             if month not in self._known:
-                self._known.add(month)
                 self._months[month] = Counter()
+            self._known[month] = self._known.get(month, 0) + 1
+        for month, cell, number in run.increments:
             self._months[month][cell] += number
         if run.target != stored:
             self._watermarks[run.partition] = run.target
@@ -48,16 +55,37 @@ class MemoryCells:
             self._holes[run.partition] = run.hole
         return Applied()
 
-    def read(self, month: str = NO_MONTH) -> Snapshot:
-        """The cells of a month (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
-        wanted = self._known if month == ALL_MONTHS else self._known & {month}
+    def read(self, *months: str) -> Snapshot:
+        """The cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
+        wanted = self._known if ALL_MONTHS in months else self._known.keys() & set(months)
         return Snapshot(
             whole=self._whole(),
             log=self._log or "",
             watermarks=dict(self._watermarks),
             holes=dict(self._holes),
             months={each: dict(self._months[each]) for each in wanted} if self._whole() else {},
+            generation=str(self._generation) if self._log is not None else "",
+            versions=dict(self._known),
+            dropped=self._dropped,
         )
+
+    @contextmanager
+    def reading(self, month: str) -> Iterator[tuple[Snapshot, Counts]]:
+        """The cells of one month at one moment, in pieces, with a snapshot that has none."""
+        found = self.read(month)
+        cells = found.months.get(month, {})
+        yield structs.replace(found, months={}), iter(cells.items())
+
+    def restore(self, found: Snapshot) -> bool:
+        """Put a snapshot of all months in place if there are no counts; False if there are."""
+        if self._log is not None or self._dropped:
+            return False
+        self._begin(found.log)
+        self._watermarks = dict(found.watermarks)
+        self._holes = dict(found.holes)
+        self._known = dict.fromkeys(found.months, 1)
+        self._months = {month: Counter(cells) for month, cells in found.months.items()}
+        return True
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
         """Keep the counts and count another log on top of them, from its beginning."""
@@ -72,14 +100,29 @@ class MemoryCells:
 
     def drop(self) -> None:
         """Drop all counts; the cells of the months remain until new counts replace them."""
-        self._log = None
-        self._watermarks.clear()
-        self._holes.clear()
-        self._known.clear()
+        self._empty()
+        self._dropped = True
 
     def lose_month(self, month: str) -> None:
         """Lose one month's cells, like a store that evicts keys when memory is short."""
         self._months.pop(month, None)
+
+    def lose_all(self) -> None:
+        """Lose everything, like a store that is flushed."""
+        self._empty()
+        self._months.clear()
+
+    def _begin(self, log: str) -> None:
+        self._log = log
+        self._generation += 1
+        self._dropped = False
+
+    def _empty(self) -> None:
+        self._log = None
+        self._watermarks.clear()
+        self._holes.clear()
+        self._known.clear()
+        self._dropped = False
 
     def _whole(self) -> bool:
         return all(month in self._months for month in self._known)

@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from services.billing.core.usage import EventRecord
 from shared.stream.client import SESSION_TIMEOUT_MS, ClientOptions, make_consumer, position_of
-from shared.stream.kafka_python.fetching import UndecodableRecord
+from shared.stream.kafka_python.fetching import UndecodableRecord, skip_headers_after
 from shared.stream.kafka_python.membership import Membership
 from shared.stream.kafka_python.polling import poll, subscribe
 from shared.stream.kafka_python.topic_ids import topic_id
@@ -85,6 +85,7 @@ class EventFeed:
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_poll_records=poll_records,
         )
+        skip_headers_after(self._consumer, "ce_type")
         self._membership = Membership(self._consumer, SESSION_TIMEOUT_MS / 1000)
         self._changes: deque[tuple[int, bool]] = deque()
         self._next: dict[int, int] = {}

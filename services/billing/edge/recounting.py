@@ -7,18 +7,76 @@ dispatches are reported as `sluice audit` reports them.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
 from msgspec import Struct
 
 from services.billing.core.answer import lag, why_incomplete
 from services.billing.core.month import Months
 from services.billing.core.recount import Difference, Recount
+from services.billing.edge.archive import Archive
 from services.billing.edge.cells import Cells
 from services.billing.edge.usage_view import progress_of
 from shared.audit.conservation import BookFault, Doubles, doubled_faults, parse_mail_id
 from shared.audit.doubles import DoubleSearch
 from shared.audit.event_log import EventLog
+from shared.runtime.errors import UsageError
 from shared.store.read_cells import ALL_MONTHS, Snapshot
 from shared.stream.kafka_python.fetching import UndecodableRecord
+
+
+class CountedLog(Protocol):
+    """The events that are counted again: EventLog, Archive or JoinedLog."""
+
+    def id(self) -> str:
+        """The id of the topic."""
+
+    def begins(self) -> dict[int, int]:
+        """The first offset by partition."""
+
+    def committed_ends(self) -> dict[int, int]:
+        """The last stable offset by partition."""
+
+    def written_ends(self) -> dict[int, int]:
+        """The offset after the last record by partition."""
+
+    def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Any]]]:
+        """Yield the records below `ends` in runs. It may be called again."""
+
+
+class JoinedLog:
+    """An archive, and Kafka for what is not archived yet."""
+
+    def __init__(self, archive: Archive, log: EventLog) -> None:
+        """Raises UsageError if they are of different topics."""
+        if archive.id() not in ("", log.id()):
+            raise UsageError(
+                f"the archive has events of the topic {archive.id()}, Kafka of {log.id()}"
+            )
+        self._archive = archive
+        self._log = log
+
+    def id(self) -> str:
+        """The id of the topic."""
+        return self._log.id()
+
+    def begins(self) -> dict[int, int]:
+        """The first offset by partition."""
+        return self._log.begins() | self._archive.begins()
+
+    def committed_ends(self) -> dict[int, int]:
+        """The last stable offset by partition."""
+        return self._log.committed_ends()
+
+    def written_ends(self) -> dict[int, int]:
+        """The offset after the last record by partition."""
+        return self._log.written_ends()
+
+    def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Any]]]:
+        """Yield the records below `ends` in runs."""
+        yield from self._archive.read(ends)
+        yield from self._log.read(ends, self._archive.ends())
 
 
 class RecountReport(Struct, frozen=True):
@@ -36,12 +94,20 @@ class RecountReport(Struct, frozen=True):
     faults: list[BookFault]
 
 
-def recount(log: EventLog, cells: Cells, months: Months) -> RecountReport:
-    """Recount and compare. Raises PartUnavailable without Kafka, StoreUnavailable without Redis."""
+def recount(
+    log: CountedLog,
+    cells: Cells,
+    months: Months,
+    on_records: Callable[[int], None] = lambda _: None,
+) -> RecountReport:
+    """Recount and compare. `on_records` gets the number of records of each run.
+
+    Raises PartUnavailable without Kafka, StoreUnavailable without the store.
+    """
     ends, log_id = log.committed_ends(), log.id()
     live = cells.read(ALL_MONTHS)
     counted = Recount(months)
-    doubles = _count(log, _readable(live, log_id, log.written_ends()), counted)
+    doubles = _count(log, _readable(live, log_id, log.written_ends()), counted, on_records)
     faults = doubled_faults(doubles)
     names = sorted({*counted.months(), *live.months})
     differences = [
@@ -62,7 +128,9 @@ def recount(log: EventLog, cells: Cells, months: Months) -> RecountReport:
     )
 
 
-def _count(log: EventLog, ends: dict[int, int], counted: Recount) -> Doubles:
+def _count(
+    log: CountedLog, ends: dict[int, int], counted: Recount, on_records: Callable[[int], None]
+) -> Doubles:
     """Count the records below `ends`, each mail once; return the mails that occur more than once.
 
     The log is read a second time only if there are such mails.
@@ -70,6 +138,7 @@ def _count(log: EventLog, ends: dict[int, int], counted: Recount) -> Doubles:
     search = DoubleSearch()
     try:
         for _, records in log.read(ends):
+            on_records(len(records))
             for record in records:
                 if isinstance(record, UndecodableRecord):
                     counted.unreadable += 1

@@ -10,7 +10,7 @@ import time
 from typing import Final, Protocol
 
 from services.billing.core.answer import CountingProgress, Usage, lag, why_incomplete
-from services.billing.core.usage import rows
+from services.billing.core.rows import rows
 from services.billing.edge.cells import Cells
 from services.billing.edge.log_ends import KafkaUnavailable, LogEnds
 from shared.runtime.deadline import Deadline

@@ -5,7 +5,9 @@ Job: poll, count (core/usage.py), apply (cells.py), one partition's run at a tim
 On failure: the watermark in the cells is the only source of the position, so a run is counted
 exactly once, whatever dies between reading and applying. The next apply notices a store that is
 empty, older or has lost a part (within CHECK_S even without events), and the partition is read
-again from the watermark found, or from the beginning. While the store is unavailable, all
+again from the watermark found. An empty store is first restored from the last checkpoint on
+billing.statements (edge/statements/checkpointing.py); without one, counting begins at the first
+record that Kafka still has. While the store is unavailable, all
 partitions are paused, polling and retries continue, and nothing is held in memory; while Kafka is
 unavailable, the worker keeps trying. Records that Kafka deleted before they were counted leave a
 hole, marked in the cells. If mail.events is another log than the one the cells were counted from
@@ -16,6 +18,7 @@ between `billing adopt-log` and `billing rebuild`.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from kafka.errors import KafkaError
@@ -26,6 +29,7 @@ from services.billing.core.month import Months
 from services.billing.core.usage import count
 from services.billing.edge.cells import NO_WATERMARK, Cells
 from services.billing.edge.feed import EventFeed, EventRun
+from services.billing.edge.log_ends import KafkaUnavailable
 from services.billing.edge.metrics import BillingMetrics
 from shared.runtime.clock import Clock
 from shared.runtime.failpoints import Failpoints
@@ -57,6 +61,8 @@ class WorkerParts(Struct, frozen=True):
     failpoints: Failpoints
     metrics: BillingMetrics
     topic: str = EVENTS
+    # Restores lost cells from a checkpoint, and says whether it did. May raise KafkaUnavailable.
+    restore: Callable[[], bool] = lambda: False
 
 
 class Worker:
@@ -70,7 +76,7 @@ class Worker:
         self._checked_at: dict[int, float] = {}
         self._lag_at = 0.0
         self._retry_at = 0.0
-        self._status = LoopStatus("Kafka: not connected yet")
+        self.status = LoopStatus("Kafka: not connected yet")
         self.store = "not asked yet"
         self.log = ""
 
@@ -79,7 +85,7 @@ class Worker:
 
         Raises FencedInstanceIdError if another process uses this instance name.
         """
-        loop = SessionLoop("billing", self._open, self._turn, self._status)
+        loop = SessionLoop("billing", self._open, self._turn, self.status)
         try:
             while not stop.is_set():
                 if not loop.step():
@@ -90,12 +96,12 @@ class Worker:
     @property
     def kafka(self) -> str:
         """Why nothing is read from Kafka; "" if it is."""
-        return self._status.waiting_for
+        return self.status.waiting_for
 
     def _open(self) -> EventFeed:
         parts = self._parts
         feed = EventFeed(parts.options, parts.group, parts.poll_records, parts.topic)
-        self._status.waiting_for = ""
+        self.status.waiting_for = ""
         return feed
 
     def _turn(self, feed: EventFeed) -> None:
@@ -113,7 +119,7 @@ class Worker:
             if parts.clock.monotonic() >= self._retry_at:
                 self._place(feed)
                 self._check(feed)
-        except StoreUnavailable as error:
+        except (StoreUnavailable, KafkaUnavailable) as error:
             if not self.store:
                 log.warning("counting waits: %s", error)
             self.store = str(error)
@@ -128,6 +134,7 @@ class Worker:
         self._apply(feed, run, counted.increments())
         parts.failpoints.hit("billing.applied")
         parts.metrics.records.add(len(run.records))
+        parts.metrics.unknown.add(counted.unknown)
         if unreadable := counted.unreadable + run.undecodable:
             parts.metrics.unreadable.add(unreadable)
             log.error(
@@ -199,6 +206,8 @@ class Worker:
             return
         self._log_id = log_id
         found = self._parts.cells.read()
+        if found.whole and not found.log and not found.dropped and self._parts.restore():
+            found = self._parts.cells.read()
         self.store = ""
         if found.log not in ("", log_id):
             self._refuse_log(found.log)
@@ -237,9 +246,9 @@ class Worker:
         try:
             ends = feed.ends()
         except KafkaError as error:
-            self._status.waiting_for = f"Kafka: {error}"
+            self.status.waiting_for = f"Kafka: {error}"
             return
         missing = f"Kafka: there is no topic {self._parts.topic} yet"
-        self._status.waiting_for = "" if feed.log_id() else missing
+        self.status.waiting_for = "" if feed.log_id() else missing
         for partition, end in ends.items():
             self._parts.metrics.lag.set(max(0, end - placed[partition]), str(partition))

@@ -1,0 +1,30 @@
+"""`sluice billing`: serve runs the service; the other commands ask about counts and months."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from services.billing.app import serve
+from services.billing.cli import counts, keys, months, proofs
+from services.billing.settings import Settings
+from shared.runtime.service_cli import run_cli, service_cli
+
+group = service_cli("billing", Settings, serve)
+for each in (
+    counts.usage,
+    counts.recount_again,
+    counts.rebuild,
+    counts.adopt_log,
+    months.months,
+    months.close,
+    months.signing_key,
+    proofs.verify_statement,
+    proofs.archive,
+    keys.keys,
+):
+    group.add_command(each)
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process."""
+    run_cli(group)

@@ -1,0 +1,183 @@
+"""`sluice billing usage|recount|rebuild|adopt-log`: the live counts."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import click
+
+from cli.answer import Exit, print_json, say
+from cli.table import Column, Kind, lay_out, terminal_width
+from services.billing.cli.opening import (
+    answering,
+    as_json_option,
+    connect_to,
+    line_option,
+    progress,
+    require_month,
+)
+from services.billing.core.answer import Usage
+from services.billing.core.cells import BILLED, COUNTERS, RECEIVED
+from services.billing.core.table import as_csv
+from services.billing.edge.archive import Archive
+from services.billing.edge.log_ends import EndsAsker, KafkaUnavailable
+from services.billing.edge.recounting import JoinedLog, RecountReport, recount
+from services.billing.edge.statements.checkpointing import void
+from services.billing.edge.statements.topic import StatementTopic
+from services.billing.edge.usage_view import MAX_WAIT_S, UsageView
+from shared.audit.event_log import EventLog
+from shared.plurals import counted
+from shared.runtime.clock import SystemClock
+from shared.runtime.errors import PartUnavailable
+
+_KEYS: Final = {"client": "client", "mailing_id": "mailing ID", "sub_client": "sub-client"}
+
+
+@click.command("usage")
+@click.option("--month", default="", help="YYYY-MM; default: the present month.")
+@click.option("--client", default="", help="Only this client.")
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0, MAX_WAIT_S),
+    default=0.0,
+    help="Seconds to wait until everything committed is counted; exit code 1 if it is not.",
+)
+@click.option("--csv", "as_table", is_flag=True, help="Print CSV instead of a table.")
+@as_json_option
+@line_option
+@answering
+def usage(month: str, client: str, wait_s: float, as_table: bool, as_json: bool, line: str) -> None:
+    """Show the counts of a month by client, mailing ID and sub-client."""
+    parts = connect_to(line)
+    month = month or parts.months.of(SystemClock().now_ms())
+    require_month(month, "--month")
+    ends = EndsAsker(parts.options)
+    try:
+        found = UsageView(parts.cells, ends).read(month, client, wait_s)
+    finally:
+        ends.close()
+    if as_json:
+        print_json(found)
+    elif as_table:
+        click.echo(as_csv(found.month, found.rows), nl=False)
+    else:
+        click.echo("\n".join(usage_lines(found, client, terminal_width())))
+    if not found.complete:
+        say(f"not complete: {found.reason}")
+        sys.exit(Exit.CHECK_FAILED if wait_s else Exit.OK)
+
+
+def usage_lines(found: Usage, client: str, width: int) -> list[str]:
+    """The counts of a month as a table; a sentence if there are none."""
+    if not found.rows:
+        return [f"nothing is counted for {found.month}{f', client {client}' if client else ''}"]
+    counters = [each for each in COUNTERS if _is_shown(each, found)]
+    columns = [Column(heading) for heading in _KEYS.values()]
+    columns += [Column(counter.replace("_", " "), Kind.COUNT) for counter in counters]
+    rows = [[str(getattr(row, name)) for name in (*_KEYS, *counters)] for row in found.rows]
+    return [f"usage of {found.month}", "", *lay_out(columns, rows, width)]
+
+
+def _is_shown(counter: str, found: Usage) -> bool:
+    return counter in (BILLED, RECEIVED) or any(getattr(row, counter) for row in found.rows)
+
+
+@click.command("recount")
+@click.option(
+    "--archive",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Read events from this archive first, and from Kafka what is not archived yet.",
+)
+@as_json_option
+@line_option
+@answering
+def recount_again(folder: Path | None, as_json: bool, line: str) -> None:
+    """Count all of mail.events again and compare; exit code 1 if anything differs."""
+    parts = connect_to(line)
+    with ExitStack() as closing:
+        log = closing.enter_context(EventLog(parts.options))
+        source = log if folder is None else JoinedLog(Archive(folder), log)
+        begins = source.begins()
+        total = sum(end - begins.get(part, 0) for part, end in source.committed_ends().items())
+        advance = closing.enter_context(progress("recount", total))
+        report = recount(source, parts.cells, parts.months, advance)
+    if as_json:
+        print_json(report)
+    else:
+        _tell(report)
+    sys.exit(Exit.OK if report.agree else Exit.CHECK_FAILED)
+
+
+def _tell(report: RecountReport) -> None:
+    for each in report.differences:
+        click.echo(
+            f"{each.month}{'-' + each.day if each.day else ''}"
+            f" {each.client}/{each.mailing_id}/{each.sub_client}"
+            f" {each.counter}{' ' + each.detail if each.detail else ''}:"
+            f" recounted {each.recounted}, live {each.live}"
+        )
+    for fault in report.faults:
+        click.echo(f"{fault.kind.value}: {fault.count}  {', '.join(fault.examples)}")
+    if report.reason:
+        say(f"not complete: {report.reason}")
+    verdict = "agree" if report.agree else "do NOT agree"
+    click.echo(f"{counted(report.records, 'record')} recounted: the live counts {verdict}")
+
+
+@click.command("rebuild")
+@as_json_option
+@line_option
+@answering
+def rebuild(as_json: bool, line: str) -> None:
+    """Drop the live counts; running workers then count again from the beginning.
+
+    Checkpoints of these counts are not used any more. Closed statements stay as they are.
+    """
+    parts = connect_to(line)
+    topic = StatementTopic(parts.options)
+    try:
+        void(topic, parts.cells.read().generation)
+    finally:
+        topic.close()
+    parts.cells.drop()
+    if as_json:
+        print_json({"dropped": True})
+    else:
+        say("dropped; the workers count again from the beginning of mail.events")
+
+
+@click.command("adopt-log")
+@as_json_option
+@line_option
+@answering
+def adopt_log(as_json: bool, line: str) -> None:
+    """Keep the live counts and continue with the present mail.events, from its beginning.
+
+    For a mail.events that was deleted and created again, on purpose or not: billing counts
+    nothing until you run this command, or `rebuild`, which drops the counts. The months up to the
+    present one stay marked as not complete, because events of the old log may not have been
+    counted.
+    """
+    parts = connect_to(line)
+    ends = EndsAsker(parts.options)
+    try:
+        found = ends.ask()
+    except KafkaUnavailable as error:
+        raise PartUnavailable("Kafka", parts.options.bootstrap, str(error)) from error
+    finally:
+        ends.close()
+    month = parts.months.of(SystemClock().now_ms())
+    before = parts.cells.adopt(found.log, month, sorted(found.ends))
+    adopted = before not in ("", found.log)
+    if as_json:
+        print_json({"adopted": adopted, "before": before, "log": found.log})
+    elif adopted:
+        say(f"the counts of the log {before} are kept; {found.log} is counted on top of them")
+    else:
+        reason = "the counts belong to this log" if before else "there are no counts"
+        say(f"nothing to adopt: {reason}")

@@ -1,0 +1,168 @@
+"""`sluice billing months|close|signing-key`: the states of months, and closing them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import click
+from msgspec import Struct
+
+from cli.answer import print_json, say
+from cli.table import Column, Kind, lay_out, terminal_width
+from services.billing.cli.opening import (
+    Connections,
+    answering,
+    as_json_option,
+    connect_to,
+    line_option,
+    require_month,
+)
+from services.billing.core.closing.calendar import MonthState, state_of
+from services.billing.core.closing.chain import Chain
+from services.billing.core.closing.statement import Statement, encode_public
+from services.billing.edge import signing_key as keys
+from services.billing.edge.log_ends import EndsAsker
+from services.billing.edge.statements.closing import Closer, ClosingParts
+from services.billing.edge.statements.topic import StatementTopic
+from shared.runtime.clock import SystemClock
+from shared.runtime.errors import UsageError
+from shared.runtime.failpoints import Failpoints
+
+_CLOSE_WAIT_S = 30.0
+
+
+class ShownMonth(Struct, frozen=True):
+    """A month in the list. `complete`, `lines` and `sha256` are those of its statement."""
+
+    month: str
+    state: MonthState
+    complete: bool = False
+    lines: int = 0
+    adjustments: int = 0
+    sha256: str = ""
+
+
+@click.command("months")
+@as_json_option
+@line_option
+@answering
+def months(as_json: bool, line: str) -> None:
+    """List the months: open, closing or closed."""
+    parts = connect_to(line)
+    with ExitStack() as closing:
+        topic = StatementTopic(parts.options)
+        closing.callback(topic.close)
+        topic.read()
+        shown = _listed(parts, topic.chain)
+    if as_json:
+        print_json(shown)
+        return
+    columns = [Column("month"), Column("state"), Column("lines", Kind.COUNT)]
+    columns += [Column("adjustments", Kind.COUNT), Column("SHA-256 of the lines")]
+    rows = [
+        [each.month, each.state.value, str(each.lines), str(each.adjustments), each.sha256]
+        for each in shown
+    ]
+    lines = lay_out(columns, rows, terminal_width()) if rows else ["nothing is counted yet"]
+    click.echo("\n".join(lines))
+
+
+def _listed(parts: Connections, chain: Chain) -> list[ShownMonth]:
+    now_ms = SystemClock().now_ms()
+    listed = []
+    for month in sorted({*parts.cells.read().versions, *chain.closed}):
+        state = state_of(month, chain.last, parts.months, now_ms)
+        closed = chain.closed.get(month)
+        if closed is None:
+            listed.append(ShownMonth(month, state))
+        else:
+            found = closed.statement
+            listed.append(
+                ShownMonth(
+                    month, state, found.complete, found.lines, found.adjustments, found.sha256
+                )
+            )
+    return listed
+
+
+@click.command("close")
+@click.argument("month")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--incomplete", is_flag=True, help="Also if the counts are not complete.")
+@as_json_option
+@line_option
+@answering
+def close(month: str, yes: bool, incomplete: bool, as_json: bool, line: str) -> None:
+    """Close a month now: write its statement, which never changes afterwards.
+
+    Whatever is counted for it later becomes an adjustment of the next month.
+    """
+    require_month(month)
+    parts = connect_to(line)
+    if not yes and not click.confirm(f"Close {month} for good?", err=True):
+        raise UsageError("nothing was closed")
+    with ExitStack() as closing:
+        ends, topic = EndsAsker(parts.options), StatementTopic(parts.options)
+        closing.callback(ends.close)
+        closing.callback(topic.close)
+        closer = Closer(
+            ClosingParts(
+                cells=parts.cells,
+                topic=topic,
+                ends=ends,
+                months=parts.months,
+                time_zone=parts.settings.time_zone,
+                clock=SystemClock(),
+                failpoints=Failpoints.none(),
+                key=keys.load(parts.settings.signing_key_file),
+            )
+        )
+        found = closer.close(month, "command", wait_s=_CLOSE_WAIT_S, incomplete=incomplete)
+    if as_json:
+        print_json(found)
+    else:
+        click.echo("\n".join(_statement_lines(found)))
+
+
+def _statement_lines(found: Statement) -> list[str]:
+    totals = ", ".join(f"{number} {counter}" for counter, number in found.totals.items())
+    return [
+        f"{found.month} is closed ({found.time_zone}): {totals or 'nothing was counted'}",
+        f"{found.lines} lines, {found.adjustments} of them adjustments, SHA-256 {found.sha256}",
+        f"signed with {found.public_key}" if found.signature else "not signed",
+    ]
+
+
+@click.group("signing-key")
+def signing_key() -> None:
+    """The Ed25519 key that signs statements."""
+
+
+@signing_key.command("create")
+@click.argument("path", type=click.Path())
+@as_json_option
+@answering
+def create(path: str, as_json: bool) -> None:
+    """Create a key in a new file, readable to its owner; show its public half."""
+    key = keys.create(path)
+    say(f"the key is in {path}; set billing.signing_key_file to it, and keep a copy safe")
+    _show(keys.public_pem(key), encode_public(key.public_key()), as_json)
+
+
+@signing_key.command("show")
+@click.argument("path", type=click.Path(), default="")
+@as_json_option
+@answering
+def show(path: str, as_json: bool) -> None:
+    """Show the public half of the key in a file, by default billing.signing_key_file."""
+    key = keys.load(path or connect_to("").settings.signing_key_file)
+    if key is None:
+        raise UsageError("billing.signing_key_file: nothing was found, a path is expected")
+    _show(keys.public_pem(key), encode_public(key.public_key()), as_json)
+
+
+def _show(pem: str, raw: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"public_key": raw, "pem": pem})
+    else:
+        click.echo(pem, nl=False)

@@ -1,0 +1,103 @@
+"""What the commands of `sluice billing` share: options, connections, errors.
+
+The commands query Kafka and the store directly, so they work while no billing process runs. An
+address that the settings do not name is that of the running pipeline (`--state` selects another
+one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import ParamSpec
+from zoneinfo import ZoneInfo
+
+import click
+from msgspec import Struct, structs
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cli.answer import Exit, fail
+from cli.target import find_endpoints
+from services.billing.core.month import Months, is_month
+from services.billing.edge.cells import Cells
+from services.billing.edge.stores import open_cells
+from services.billing.settings import BillingSettings, Settings
+from shared.runtime.errors import Unavailable, UsageError
+from shared.settings.loader import DEFAULT_ORIGIN, load
+from shared.stream.client import ClientOptions, options_of
+
+P = ParamSpec("P")
+
+as_json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document on stdout."
+)
+line_option = click.option("--state", "line", default="", help="Name of a running pipeline.")
+
+
+class Connections(Struct, frozen=True):
+    """The connections that the commands use."""
+
+    options: ClientOptions
+    cells: Cells
+    months: Months
+    settings: BillingSettings
+
+
+def connect_to(line: str) -> Connections:
+    """Connect to what the settings name, or else to the running pipeline."""
+    loaded = load(Settings)
+    settings, origins = loaded.settings, loaded.origins
+    kafka, redis = settings.kafka, settings.redis
+    is_configured = {origins["kafka.bootstrap"], origins["redis.url"]} != {DEFAULT_ORIGIN}
+    endpoints = find_endpoints(line, kafka.bootstrap, is_configured=is_configured)
+    if endpoints is not None and (line or origins["kafka.bootstrap"] == DEFAULT_ORIGIN):
+        kafka = structs.replace(kafka, bootstrap=endpoints.kafka)
+    if endpoints is not None and (line or origins["redis.url"] == DEFAULT_ORIGIN):
+        try:
+            redis = structs.replace(redis, url=endpoints.redis)
+        except ValueError as error:  # such as a CA file, but no TLS
+            raise UsageError(str(error)) from None
+    return Connections(
+        options_of(kafka, settings.runtime),
+        open_cells(settings.billing, redis),
+        Months(ZoneInfo(settings.billing.time_zone)),
+        settings.billing,
+    )
+
+
+def answering(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn the errors of a command into one line and an exit code."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        as_json = bool(kwargs.get("as_json"))
+        try:
+            command(*args, **kwargs)
+        except Unavailable as error:
+            fail(str(error), Exit.PART_UNAVAILABLE, as_json)
+        except UsageError as error:
+            fail(str(error), Exit.USAGE_ERROR, as_json)
+
+    return wrapped
+
+
+def require_month(text: str, option: str = "MONTH") -> str:
+    """Return a month; raises UsageError for other text."""
+    if not is_month(text):
+        raise UsageError(f"{option}: {text!r} is not a month; give YYYY-MM, for example 2026-07")
+    return text
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error, if it is a terminal; yields what advances it."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=max(total, 1))
+        yield lambda number: bar.advance(task, number)

@@ -1,0 +1,165 @@
+"""`sluice billing verify|archive`: proving statements, and keeping the events for it."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import click
+from msgspec import Struct
+
+from cli.answer import Exit, print_json, say
+from services.billing.cli.opening import (
+    Connections,
+    answering,
+    as_json_option,
+    connect_to,
+    line_option,
+    progress,
+    require_month,
+)
+from services.billing.core.closing.chain import Chain
+from services.billing.core.closing.statement import encode_public
+from services.billing.core.month import Months
+from services.billing.edge import signing_key as keys
+from services.billing.edge.archive import Archive, Gap
+from services.billing.edge.archive_writing import ArchiveWriter
+from services.billing.edge.statements.topic import StatementTopic
+from services.billing.edge.verifying import Events, KafkaEvents, Proof, verify
+from shared.audit.event_log import EventLog
+from shared.plurals import counted
+
+
+class Archived(Struct, frozen=True):
+    """What an archive holds now. `gaps`: records that were deleted before they were archived."""
+
+    records: int
+    offsets: dict[int, int]
+    statements: list[str]
+    gaps: list[Gap]
+
+
+@click.command("verify")
+@click.argument("month")
+@click.option(
+    "--archive",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Prove it from this archive alone, without Kafka.",
+)
+@click.option(
+    "--public-key", "public", default="", help="PEM file with the key that must have signed it."
+)
+@as_json_option
+@line_option
+@answering
+def verify_statement(
+    month: str, folder: Path | None, public: str, as_json: bool, line: str
+) -> None:
+    """Prove a statement: hash, signature, and every count from the events; exit code 1 if not.
+
+    Without --public-key, the key of billing.signing_key_file must have signed it, if there is one.
+    """
+    require_month(month)
+    parts = connect_to(line) if folder is None or not public else None
+    trusted = [keys.load_public(public)] if public else _own_key(parts)
+    with ExitStack() as closing:
+        chain, events = _sources(parts, folder, closing)
+        statement = chain.closed.get(month)
+        total = sum(statement.statement.offsets.values()) if statement else 0
+        advance = closing.enter_context(progress("verify", total))
+        proof = verify(month, chain, events, _zone_months, trusted, advance)
+    if as_json:
+        print_json(proof)
+    else:
+        click.echo("\n".join(_proof_lines(proof)))
+    sys.exit(Exit.OK if proof.proved else Exit.CHECK_FAILED)
+
+
+def _sources(
+    parts: Connections | None, folder: Path | None, closing: ExitStack
+) -> tuple[Chain, Events]:
+    if folder is not None:
+        archive_ = Archive(folder)
+        return archive_.chain(), archive_
+    assert parts is not None
+    topic = StatementTopic(parts.options)
+    closing.callback(topic.close)
+    topic.read()
+    return topic.chain, KafkaEvents(closing.enter_context(EventLog(parts.options)))
+
+
+def _own_key(parts: Connections | None) -> list[str]:
+    key = keys.load(parts.settings.signing_key_file) if parts is not None else None
+    return [encode_public(key.public_key())] if key is not None else []
+
+
+def _zone_months(name: str) -> Months:
+    return Months(ZoneInfo(name))
+
+
+def _proof_lines(proof: Proof) -> list[str]:
+    lines = [
+        f"{each.month}-{each.day} {each.client}/{each.mailing_id}/{each.sub_client}"
+        f" {each.counter} {each.detail}: stated {each.stated}, counted {each.counted}"
+        for each in proof.differences
+    ]
+    lines += [f"fault: {fault}" for fault in proof.faults]
+    signed = "signed" if proof.signed else "NOT signed"
+    verdict = "proved" if proof.proved else "NOT proved"
+    records = counted(proof.records, "record")
+    return [*lines, f"the statement of {proof.month} is {signed} and {verdict} ({records} read)"]
+
+
+@click.command("archive")
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The folder; what it has already is not read again.",
+)
+@as_json_option
+@line_option
+@answering
+def archive(folder: Path, as_json: bool, line: str) -> None:
+    """Add new events, as Parquet files, and statements to an archive.
+
+    Exit code 1 if Kafka had deleted events before they were archived.
+    """
+    parts = connect_to(line)
+    with ExitStack() as closing:
+        log = closing.enter_context(EventLog(parts.options))
+        topic = StatementTopic(parts.options)
+        closing.callback(topic.close)
+        topic.read()
+        found = _add_all(ArchiveWriter(folder, log.id(), parts.months), log, topic.chain)
+    if as_json:
+        print_json(found)
+    else:
+        months = counted(len(found.statements), "statement")
+        click.echo(f"{counted(found.records, 'record')} added, {months} in the archive")
+    for gap in found.gaps:
+        say(f"partition {gap.partition}: offsets {gap.begin} to {gap.end} were deleted before")
+    sys.exit(Exit.CHECK_FAILED if found.gaps else Exit.OK)
+
+
+def _add_all(writer: ArchiveWriter, log: EventLog, chain: Chain) -> Archived:
+    ends = log.committed_ends()
+    starts = writer.starts(log.begins())
+    total = sum(max(0, end - starts.get(part, 0)) for part, end in ends.items())
+    records = 0
+    try:
+        with progress("archive", total) as advance:
+            for partition, run in log.read(ends, starts):
+                writer.add(partition, run)
+                records += len(run)
+                advance(len(run))
+        writer.finish(ends)
+    finally:
+        writer.abandon()
+    for month in sorted(chain.closed):
+        writer.add_statement(chain.closed[month])
+    return Archived(records, ends, sorted(chain.closed), writer.gaps)

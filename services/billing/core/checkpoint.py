@@ -1,0 +1,184 @@
+"""Checkpoints: all cells with the offsets up to which they are counted, on billing.statements.
+
+A checkpoint is a manifest, whose key is `checkpoint/<token>`, and chunks of cells, whose keys are
+`cells/<month>/<token>/<number>`. The chunks are written first, so a manifest that is there is
+complete, unless another process has removed what it refers to; then the one before it is used.
+A month that has not changed keeps its chunks from checkpoint to checkpoint.
+
+`void/<generation>` says that the counts of that generation were dropped: checkpoints of it, and
+all before this record, are not used any more.
+
+A checkpoint is always a true count up to its offsets, so an older one costs time, never counts,
+as long as mail.events reaches back to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from shared.store.read_cells import Snapshot
+
+MANIFEST: Final = "checkpoint/"
+CELLS: Final = "cells/"
+VOID: Final = "void/"
+CHUNK_BYTES: Final = 512 * 1024
+# What a cell takes in msgpack in addition to its name.
+_CELL_BYTES: Final = 16
+
+
+class StoredMonth(Struct, frozen=True):
+    """Where the cells of a month are. `version` and the manifest's generation say whether the
+    month has changed since."""
+
+    version: int
+    chunks: tuple[str, ...]  # keys
+    sha256: str  # of the chunks, one after another
+
+
+class Manifest(Struct, frozen=True):
+    """A checkpoint without its cells."""
+
+    at_ms: int
+    log: str
+    generation: str
+    watermarks: dict[str, int]
+    holes: dict[str, str]
+    months: dict[str, StoredMonth]
+
+
+_manifest: Final = msgspec.json.Decoder(Manifest)
+_chunk: Final = msgspec.msgpack.Decoder(dict[str, int])
+
+
+def encode_chunks(cells: Mapping[str, int]) -> Iterator[bytes]:
+    """The cells of a month in records of about CHUNK_BYTES at most."""
+    chunk: dict[str, int] = {}
+    size = 0
+    for name, number in cells.items():
+        chunk[name] = number
+        size += len(name) * 3 + _CELL_BYTES
+        if size >= CHUNK_BYTES:
+            yield msgspec.msgpack.encode(chunk)
+            chunk, size = {}, 0
+    if chunk or not cells:
+        yield msgspec.msgpack.encode(chunk)
+
+
+def changed_months(found: Snapshot, before: Manifest | None) -> list[str]:
+    """The months whose cells have to be written; `found` need not have cells."""
+    if before is None or before.generation != found.generation:
+        return sorted(found.versions)
+    return sorted(
+        month
+        for month, version in found.versions.items()
+        if month not in before.months or before.months[month].version != version
+    )
+
+
+def is_due(found: Snapshot, before: Manifest | None) -> bool:
+    """Whether anything was counted since the last checkpoint."""
+    if not found.whole or not found.log:
+        return False
+    marks = {str(partition): mark for partition, mark in found.watermarks.items()}
+    return (
+        before is None
+        or before.generation != found.generation
+        or before.watermarks != marks
+        or before.log != found.log
+    )
+
+
+class Checkpoints:
+    """Reads the records in the order of the log. `keeps_cells`: also the chunks themselves."""
+
+    def __init__(self, *, keeps_cells: bool = False) -> None:
+        self._keeps_cells = keeps_cells
+        self._chunks: dict[str, bytes] = {}
+        self._manifests: dict[str, Manifest] = {}
+        self._void: set[str] = set()
+
+    def add(self, key: bytes | None, value: bytes | None) -> None:
+        """Add the next record. Never raises for its content."""
+        name = (key or b"").decode("utf-8", "replace")
+        if name.startswith(CELLS):
+            if value is None:
+                self._chunks.pop(name, None)
+            else:
+                self._chunks[name] = value if self._keeps_cells else b""
+        elif name.startswith(VOID):
+            self._void.add(name.removeprefix(VOID))
+            self._manifests.clear()
+        elif name.startswith(MANIFEST):
+            self._add_manifest(name, value)
+
+    def best(self) -> Manifest | None:
+        """The last checkpoint that is complete; None if there is none."""
+        for manifest in reversed(self._manifests.values()):
+            if self._is_complete(manifest):
+                return manifest
+        return None
+
+    def snapshot(self) -> Snapshot | None:
+        """The last checkpoint with its cells; None if there is none. Needs `keeps_cells`."""
+        for manifest in reversed(self._manifests.values()):
+            if self._is_complete(manifest) and (found := self._read(manifest)):
+                return found
+        return None
+
+    def unused(self) -> list[str]:
+        """The keys of manifests and chunks that the best checkpoint does not need."""
+        best = self.best()
+        if best is None:
+            return []
+        needed = {key for month in best.months.values() for key in month.chunks}
+        old = [name for name, manifest in self._manifests.items() if manifest is not best]
+        return [*old, *(key for key in self._chunks if key not in needed)]
+
+    def _add_manifest(self, name: str, value: bytes | None) -> None:
+        self._manifests.pop(name, None)
+        if value is None:
+            return
+        try:
+            manifest = _manifest.decode(value)
+            _ = [int(partition) for partition in (*manifest.watermarks, *manifest.holes)]
+        except (ValueError, RecursionError):
+            return
+        if manifest.generation not in self._void:
+            self._manifests[name] = manifest
+
+    def _is_complete(self, manifest: Manifest) -> bool:
+        return all(key in self._chunks for each in manifest.months.values() for key in each.chunks)
+
+    def _read(self, manifest: Manifest) -> Snapshot | None:
+        months: dict[str, dict[str, int]] = {}
+        for month, stored in manifest.months.items():
+            chunks = [self._chunks[key] for key in stored.chunks]
+            if digest(chunks) != stored.sha256:
+                return None
+            months[month] = {}
+            try:
+                for chunk in chunks:
+                    months[month].update(_chunk.decode(chunk))
+            except (ValueError, RecursionError):
+                return None
+        return Snapshot(
+            whole=True,
+            log=manifest.log,
+            watermarks={int(key): mark for key, mark in manifest.watermarks.items()},
+            holes={int(key): month for key, month in manifest.holes.items()},
+            months=months,
+            generation=manifest.generation,
+        )
+
+
+def digest(chunks: list[bytes]) -> str:
+    """The SHA-256 of the chunks of a month."""
+    hashed = hashlib.sha256()
+    for chunk in chunks:
+        hashed.update(chunk)
+    return hashed.hexdigest()

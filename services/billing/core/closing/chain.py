@@ -1,0 +1,125 @@
+"""The chain of statements on billing.statements: which of the records there count.
+
+Any process may try to close a month, also one that was paused and continues a day later. The order
+of the log decides: a header counts only if it names the last header before it that counts
+(`previous`), is of a later month, and all its lines are there. So of several attempts to close a
+month exactly one counts, for every reader, and it never changes: each attempt has keys of its own,
+so that compaction removes none of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from services.billing.core.closing.statement import (
+    Line,
+    Statement,
+    add_stated,
+    decode_lines,
+    decode_statement,
+    digest,
+)
+from services.billing.core.month import is_month
+
+PREFIX: Final = "statement/"
+# A record of the topic may have 8 MB, a producer's batch 1 MB.
+PART_BYTES: Final = 512 * 1024
+MAX_PARTS: Final = 10_000  # 5 GB
+
+
+class Closed(Struct, frozen=True):
+    """A statement that counts, and its lines in the canonical form."""
+
+    statement: Statement
+    text: bytes
+    offset: int
+
+    def lines(self) -> list[Line]:
+        """The lines, decoded."""
+        return decode_lines(self.text)
+
+
+def header_key(month: str, token: str) -> bytes:
+    """The key of a header's record."""
+    return f"{PREFIX}{month}/{token}".encode()
+
+
+def part_key(month: str, token: str, number: int) -> bytes:
+    """The key of the record with this part of the lines, from 0."""
+    return f"{PREFIX}{month}/{token}/{number}".encode()
+
+
+class Chain:
+    """Reads the records in the order of the log."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, bytes] = {}
+        self.closed: dict[str, Closed] = {}
+        # Headers that do not count, each with the reason: attempts that came second, or faults.
+        self.void: list[tuple[int, str]] = []
+
+    @property
+    def last(self) -> str:
+        """The last closed month; "" if there is none."""
+        return max(self.closed, default="")
+
+    @property
+    def last_digest(self) -> str:
+        """The value of `previous` in the next header."""
+        return digest(self.closed[self.last].statement) if self.closed else ""
+
+    def stated(self) -> dict[str, dict[str, int]]:
+        """What all statements together say about each month."""
+        found: dict[str, dict[str, int]] = {}
+        for month in sorted(self.closed):
+            add_stated(found, self.closed[month].lines())
+        return found
+
+    def add(self, offset: int, key: bytes | None, value: bytes | None) -> None:
+        """Add the next record. Never raises for its content."""
+        name = (key or b"").decode("utf-8", "replace")
+        if not name.startswith(PREFIX) or value is None:
+            return
+        match name.removeprefix(PREFIX).split("/"):
+            case [_, _]:
+                self._add_header(offset, name, value)
+            case [_, _, _]:
+                self._parts[name] = value
+            case _:
+                self.void.append((offset, f"the key {name!r} is not that of a statement"))
+
+    def _add_header(self, offset: int, name: str, value: bytes) -> None:
+        try:
+            statement = decode_statement(value)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            self.void.append((offset, f"it cannot be read: {error}"))
+            return
+        if not is_month(statement.month) or not 0 <= statement.parts <= MAX_PARTS:
+            self.void.append((offset, "its month or its number of parts cannot be"))
+            return
+        parts = [self._parts.pop(f"{name}/{part}", None) for part in range(statement.parts)]
+        text = b"".join(part or b"" for part in parts)
+        if name.encode() != header_key(statement.month, statement.token):
+            reason = "its key is not that of its month and token"
+        elif statement.previous != self.last_digest or statement.month <= self.last:
+            reason = "another statement was there before it"
+        elif hashlib.sha256(text).hexdigest() != statement.sha256:
+            reason = "its lines are not there"
+        elif not _are_lines(text):
+            reason = "its lines cannot be read"
+        else:
+            self.closed[statement.month] = Closed(statement, text, offset)
+            return
+        self.void.append((offset, reason))
+
+
+def _are_lines(text: bytes) -> bool:
+    try:
+        decode_lines(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return False
+    return True

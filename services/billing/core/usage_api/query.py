@@ -1,0 +1,131 @@
+"""What a usage request asks for: months, filters, grouping and the page. Pure.
+
+Rows have one order: by month, client, mailing ID, sub-client and day, as far as they are grouped by
+these. A cursor names the last row of a page, the query, and the views of the months that it was
+read from, so that all pages are of one moment.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from services.billing.core.month import is_month, next_month
+from shared.access.keys import Scope
+
+# The parts of a key, in the order of rows.
+KEYS: Final = ("month", "client", "mailing_id", "sub_client", "day")
+DEFAULT_GROUP: Final = ("month", "client", "mailing_id", "sub_client")
+MAX_MONTHS: Final = 36
+MAX_LIMIT: Final = 10_000
+DEFAULT_LIMIT: Final = 1_000
+MAX_CURSOR_CHARS: Final = 8_192
+
+
+class QueryFault(Exception):
+    """The request asks for what cannot be; the text names the parameter."""
+
+
+class Filters(Struct, frozen=True):
+    """Which rows; None for all."""
+
+    client: str | None = None
+    mailing_id: str | None = None
+    sub_client: str | None = None
+
+    def within(self, scope: Scope) -> Filters:
+        """The same rows, of this scope only. It was checked that the filters do not leave it."""
+        client = self.client if not scope.client else scope.client
+        sub_client = self.sub_client if scope.sub_client is None else scope.sub_client
+        return Filters(client, self.mailing_id, sub_client)
+
+
+class Query(Struct, frozen=True):
+    """A usage request. `months` are in order."""
+
+    months: tuple[str, ...]
+    filters: Filters = Filters()
+    group: tuple[str, ...] = DEFAULT_GROUP
+
+    def digest(self) -> str:
+        """Names the query in cursors and ETags."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+
+class Cursor(Struct, frozen=True, array_like=True):
+    """Where a page ended."""
+
+    query: str  # its digest
+    views: tuple[str, ...]  # their ids, by month
+    after: tuple[str, ...]  # the key of the last row
+
+
+_cursor: Final = msgspec.json.Decoder(Cursor)
+
+
+def months_between(month: str, first: str, last: str) -> tuple[str, ...]:
+    """The months of a request: one, or a range. Raises QueryFault."""
+    if month and (first or last):
+        raise QueryFault("month: give either month, or from and to")
+    if not month and not (first and last):
+        raise QueryFault("month: nothing was found; give month=YYYY-MM, or from and to")
+    for name, text in (("month", month), ("from", first), ("to", last)):
+        if text and not is_month(text):
+            raise QueryFault(f"{name}: {text!r} is not a month; give YYYY-MM, for example 2026-07")
+    if month:
+        return (month,)
+    if last < first:
+        raise QueryFault(f"to: {last} is before {first}")
+    found = [first]
+    while found[-1] < last and len(found) <= MAX_MONTHS:
+        found.append(next_month(found[-1]))
+    if len(found) > MAX_MONTHS:
+        raise QueryFault(f"to: {last} is more than {MAX_MONTHS} months after {first}")
+    return tuple(found)
+
+
+def parse_group(text: str) -> tuple[str, ...]:
+    """The grouping, separated by commas, in the order of rows. Raises QueryFault."""
+    if not text:
+        return DEFAULT_GROUP
+    words = text.split(",")
+    for word in words:
+        if word not in KEYS:
+            raise QueryFault(f"group: {word!r} was found, some of {', '.join(KEYS)} are expected")
+    return tuple(key for key in KEYS if key in words)
+
+
+def encode_cursor(cursor: Cursor) -> str:
+    """For an address."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")
+
+
+def decode_cursor(text: str, query: Query) -> Cursor:
+    """Raises QueryFault if it is not a cursor of this query."""
+    if len(text) > MAX_CURSOR_CHARS:
+        raise QueryFault("cursor: it is not one that the API has given")
+    try:
+        found = _cursor.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError):
+        raise QueryFault("cursor: it is not one that the API has given") from None
+    if len(found.after) != len(query.group) or len(found.views) != len(query.months):
+        raise QueryFault("cursor: it is not one that the API has given")
+    if found.query != query.digest():
+        raise QueryFault("cursor: it belongs to another query")
+    return found
+
+
+def require_known_month(months: Iterable[str], counted: Iterable[str], present: str) -> None:
+    """Raise QueryFault for a month in the future, or before the first that was counted."""
+    first = min(counted, default=present)
+    for month in months:
+        if month > present:
+            raise QueryFault(f"month: {month} has not begun; the present month is {present}")
+        if month < first:
+            raise QueryFault(f"month: nothing was counted before {first}; {month} was found")

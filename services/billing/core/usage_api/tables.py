@@ -1,0 +1,170 @@
+"""Usage as a table: the columns of CSV, XLSX and Parquet, and those of FOCUS. Pure.
+
+Every row says of which moment it is and whether that was everything, because tables get parted from
+their answers. Numbers are integers. Text that a spreadsheet would take for a formula begins with an
+apostrophe.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+from msgspec import Struct
+
+from services.billing.core.cells import BILLED, COUNTERS
+from services.billing.core.month import Months, next_month
+from services.billing.core.usage_api.query import KEYS
+from services.billing.core.usage_api.rows import UsageRow
+
+Value = str | int
+# OWASP, CSV injection: what spreadsheets take for the beginning of a formula.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+# A spreadsheet may split at a separator that is not that of the file, even within quotes.
+_HIDDEN_FORMULA: Final = re.compile(r"([;,\t|])(?=[ \"']*[=+\-@＝＋－＠])")
+BOM: Final = "\ufeff"
+
+
+class Stamp(Struct, frozen=True):
+    """What is said of every row: its moment (Unix ms), and whether everything was counted."""
+
+    at_ms: int
+    complete: bool
+
+    @property
+    def columns(self) -> tuple[str, str]:
+        """As text: the values of `complete` and `as_of`."""
+        return ("true" if self.complete else "false", utc_text(self.at_ms))
+
+
+class Table(Struct, frozen=True):
+    """Columns and rows; `texts`: how many of the first columns are text."""
+
+    columns: tuple[str, ...]
+    texts: int
+    rows: Iterable[tuple[Value, ...]]
+    last_texts: int = 0  # of the last columns
+
+
+def usage_table(group: tuple[str, ...], rows: Iterable[UsageRow], stamp: Stamp) -> Table:
+    """Keys, counters, and the stamp. All columns are there, whatever is grouped by."""
+
+    def line(row: UsageRow) -> tuple[Value, ...]:
+        keys = dict(zip(group, row.key, strict=True))
+        return (*(keys.get(name, "") for name in KEYS), *row.counts, *stamp.columns)
+
+    columns = (*KEYS, *COUNTERS, "complete", "as_of")
+    return Table(columns, len(KEYS), map(line, rows), last_texts=2)
+
+
+FOCUS_COLUMNS: Final = (
+    "BillingPeriodStart",
+    "BillingPeriodEnd",
+    "ChargePeriodStart",
+    "ChargePeriodEnd",
+    "BillingAccountId",
+    "SubAccountId",
+    "ResourceId",
+    "ResourceType",
+    "ServiceName",
+    "ServiceCategory",
+    "SkuId",
+    "ChargeCategory",
+    "ChargeFrequency",
+    "ChargeDescription",
+    "ConsumedUnit",
+    "PricingUnit",
+    "BillingCurrency",
+    "BilledCost",
+    "ConsumedQuantity",
+    "PricingQuantity",
+    "x_Complete",
+    "x_AsOf",
+)
+_FOCUS_TEXTS: Final = FOCUS_COLUMNS.index("ConsumedQuantity")
+_FOCUS_FIXED: Final = (
+    "Mailing",
+    "Mail dispatch",
+    "Other",
+    "dispatched-message",
+    "Usage",
+    "Usage-Based",
+    "Messages dispatched",
+    "Messages",
+    "Messages",
+    "",
+    "",
+)
+
+
+def focus_table(
+    group: tuple[str, ...], rows: Iterable[UsageRow], stamp: Stamp, months: Months
+) -> Table:
+    """The billed messages under the names of FOCUS, without prices: whoever invoices adds them.
+
+    The group must have the month, and may have the day.
+    """
+    billed = COUNTERS.index(BILLED)
+
+    def line(row: UsageRow) -> tuple[Value, ...]:
+        keys = dict(zip(group, row.key, strict=True))
+        month, day = keys["month"], keys.get("day", "")
+        begin, end = months.begin_ms(month), months.end_ms(month)
+        first, last = months.day_range_ms(day) if day else (begin, end)
+        times = (utc_text(begin), utc_text(end), utc_text(first), utc_text(last))
+        named = (keys.get("client", ""), keys.get("sub_client", ""), keys.get("mailing_id", ""))
+        number = row.counts[billed]
+        return (*times, *named, *_FOCUS_FIXED, number, number, *stamp.columns)
+
+    shown = (row for row in rows if row.counts[billed])
+    return Table(FOCUS_COLUMNS, _FOCUS_TEXTS, map(line, shown), last_texts=2)
+
+
+def csv_lines(table: Table, *, is_european: bool = False) -> Iterator[bytes]:
+    """RFC 4180, UTF-8, in pieces; the European form has semicolons and a byte order mark, which
+    spreadsheets there open without asking."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=";" if is_european else ",", lineterminator="\r\n")
+    if is_european:
+        text.write(BOM)
+    writer.writerow(table.columns)
+    for number, row in enumerate(table.rows, 1):
+        writer.writerow([safe(value) if isinstance(value, str) else value for value in row])
+        if number % 500 == 0:
+            yield _taken(text)
+    yield _taken(text)
+
+
+def safe(text: str) -> str:
+    """Text that no spreadsheet takes for a formula."""
+    text = _HIDDEN_FORMULA.sub(r"\1'", text)
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+
+
+def utc_text(at_ms: int) -> str:
+    """A time as RFC 3339, in UTC and whole seconds."""
+    return f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def file_name(months: tuple[str, ...], suffix: str) -> str:
+    """The name under which a download is saved."""
+    span = months[0] if len(months) == 1 else f"{months[0]}-to-{months[-1]}"
+    return f"usage-{span}{suffix}"
+
+
+def days_of(month: str) -> int:
+    """How many days a month has."""
+    begin = datetime(int(month[:4]), int(month[5:]), 1, tzinfo=UTC)
+    after = next_month(month)
+    return (datetime(int(after[:4]), int(after[5:]), 1, tzinfo=UTC) - begin).days
+
+
+def _taken(text: io.StringIO) -> bytes:
+    found = text.getvalue().encode()
+    text.seek(0)
+    text.truncate()
+    return found

@@ -1,0 +1,163 @@
+"""The archive: mail.events as Parquet files, and the statements, in a folder.
+
+    DIR/events/2026-10/0-00000000000000000000-00000000000000001234.parquet
+    DIR/statements/2026-10.json, 2026-10.lines
+
+A file holds the records of one partition from one offset to another, and together the files of a
+partition have no gaps; its folder is the month in which its first record was appended. A file is
+complete when it has its name: it is written under another name, stored on disk and then renamed, so
+a process that dies leaves at most a file that the next one removes. One process writes at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from msgspec import Struct
+
+from services.billing.core.closing.chain import Chain, header_key, part_key
+from services.billing.core.closing.statement import decode_statement
+from shared.runtime.errors import UsageError
+
+ROWS_PER_GROUP: Final = 50_000
+ROWS_PER_FILE: Final = 2_000_000
+_NAME: Final = re.compile(r"([0-9]{1,9})-([0-9]{20})-([0-9]{20})\.parquet")
+PARTIAL: Final = ".partial"
+LOG: Final = b"sluice.log"
+UNDECODABLE: Final = b"sluice.undecodable"
+# The attributes of a CloudEvent that are kept, without ce_.
+HEADERS: Final = ("id", "type", "source", "subject", "time")
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("partition", pa.int32()),
+        pa.field("offset", pa.int64()),
+        pa.field("timestamp_ms", pa.int64()),
+        *(pa.field(name, pa.binary()) for name in HEADERS),
+        pa.field("value", pa.binary()),
+    ]
+)
+
+
+class ArchivedRecord(Struct, frozen=True, gc=False):
+    """A record of mail.events, as it was read from Kafka."""
+
+    offset: int
+    timestamp: int
+    headers: list[tuple[str, bytes]]
+    value: bytes | None
+
+
+class Part(Struct, frozen=True, order=True):
+    """One file."""
+
+    partition: int
+    begin: int
+    end: int
+    path: str
+
+
+class Gap(Struct, frozen=True):
+    """Records that Kafka had deleted before they were archived."""
+
+    partition: int
+    begin: int
+    end: int
+
+
+class Archive:
+    """An archive that is read. Methods may raise UsageError for a folder that is none."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._parts = sorted(parts_of(folder))
+
+    def id(self) -> str:
+        """The id of the archived topic; "" if nothing is archived."""
+        found = {self._metadata(part).get(LOG, b"").decode() for part in self._parts}
+        if len(found) > 1:
+            raise UsageError(f"{self._folder} has events of {len(found)} topics: {sorted(found)}")
+        return next(iter(found), "")
+
+    def begins(self) -> dict[int, int]:
+        """The first offset by partition."""
+        found: dict[int, int] = {}
+        for part in self._parts:
+            found.setdefault(part.partition, part.begin)
+        return found
+
+    def ends(self) -> dict[int, int]:
+        """The offset after the last record by partition."""
+        return {part.partition: part.end for part in self._parts}
+
+    committed_ends = ends
+    written_ends = ends
+
+    def gaps(self) -> list[Gap]:
+        """What is missing between the files."""
+        return [
+            Gap(before.partition, before.end, after.begin)
+            for before, after in zip(self._parts, self._parts[1:], strict=False)
+            if before.partition == after.partition and before.end != after.begin
+        ]
+
+    def undecodable(self) -> int:
+        """The number of batches that could not be decoded when they were archived."""
+        return sum(int(self._metadata(part).get(UNDECODABLE, b"0")) for part in self._parts)
+
+    def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[ArchivedRecord]]]:
+        """Yield the records below `ends` in runs, in order within each partition."""
+        for part in self._parts:
+            if part.begin >= ends.get(part.partition, 0):
+                continue
+            with pq.ParquetFile(part.path) as file:
+                for batch in file.iter_batches(ROWS_PER_GROUP):
+                    records = _records(batch, ends[part.partition])
+                    if records:
+                        yield part.partition, records
+
+    def chain(self) -> Chain:
+        """The archived statements."""
+        chain = Chain()
+        for number, path in enumerate(sorted((self._folder / "statements").glob("*.json"))):
+            try:
+                header = path.read_bytes()
+                text = path.with_suffix(".lines").read_bytes()
+                statement = decode_statement(header)
+            except (OSError, ValueError, RecursionError) as error:
+                raise UsageError(f"{path}: {error}") from None
+            for part in range(min(statement.parts, 10_000)):
+                key = part_key(statement.month, statement.token, part)
+                chain.add(number, key, b"" if part else text)
+            chain.add(number, header_key(statement.month, statement.token), header)
+        return chain
+
+    def _metadata(self, part: Part) -> dict[bytes, bytes]:
+        return pq.read_metadata(part.path).metadata or {}
+
+
+def parts_of(folder: Path) -> Iterator[Part]:
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: there is no such folder")
+    for path in folder.glob("events/*/*.parquet"):
+        if found := _NAME.fullmatch(path.name):
+            yield Part(int(found[1]), int(found[2]), int(found[3]), str(path))
+
+
+def _records(batch: Any, end: int) -> list[ArchivedRecord]:
+    names = [f"ce_{name}" for name in HEADERS]
+    columns = [batch.column(name).to_pylist() for name in SCHEMA.names]
+    return [
+        ArchivedRecord(
+            offset,
+            timestamp,
+            [(name, text) for name, text in zip(names, rest, strict=False) if text is not None],
+            rest[-1],
+        )
+        for _, offset, timestamp, *rest in zip(*columns, strict=True)
+        if offset < end
+    ]

@@ -1,0 +1,104 @@
+"""The HTTP API of billing: its routes, its errors, its OpenAPI document.
+
+Serves from threads of its own beside the counting loop. A key sees the cells of its scope and
+nothing else; without a key only /health and the files of the page are served, which have no data.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, Final
+
+from litestar import Litestar, Request, Response, get
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from msgspec import structs
+
+from services.billing.core.month import Months
+from services.billing.core.usage_api.query import QueryFault
+from services.billing.edge.http.exports import NoRoom
+from services.billing.edge.http.months import MonthRoutes
+from services.billing.edge.http.page import PUBLIC, page_routes
+from services.billing.edge.http.usage import UsageRoutes
+from services.billing.edge.views.reader import (
+    CountsChanged,
+    TooManyWait,
+    UnknownClient,
+    UsageReader,
+)
+from shared.http_api.keyed import AccessPolicy, KeyedApi
+from shared.http_api.problems import problem
+from shared.store.client import StoreUnavailable
+
+VERSION: Final = "1"
+AnyRequest = Request[Any, Any, Any]
+
+
+@get("/health", summary="Whether the server answers", include_in_schema=True, tags=["health"])
+async def health() -> dict[str, str]:
+    """Needs no key."""
+    return {"status": "ok"}
+
+
+def make_app(reader: UsageReader, months: Months, policy: AccessPolicy) -> Litestar:
+    """Create the application."""
+    return KeyedApi(
+        [
+            health,
+            *page_routes(),
+            *UsageRoutes(reader, months).handlers(),
+            *MonthRoutes(reader).handlers(),
+        ],
+        structs.replace(policy, public=PUBLIC),
+        {
+            QueryFault: _query_fault,
+            UnknownClient: _unknown_client,
+            CountsChanged: _counts_changed,
+            StoreUnavailable: _unavailable,
+            NoRoom: _no_room,
+            TooManyWait: _too_many_wait,
+            sqlite3.Error: _no_view,
+            OSError: _no_view,
+        },
+        openapi_config=OpenAPIConfig(
+            title="Sluice billing",
+            version=VERSION,
+            path="/openapi",
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+            components=Components(
+                security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}
+            ),
+            security=[{"key": []}],
+        ),
+    )
+
+
+def _query_fault(_: AnyRequest, error: QueryFault) -> Response[bytes]:
+    return problem(400, str(error))
+
+
+def _unknown_client(_: AnyRequest, error: UnknownClient) -> Response[bytes]:
+    return problem(404, f"client: {error} is not registered, and nothing was counted for it")
+
+
+def _counts_changed(_: AnyRequest, __: CountsChanged) -> Response[bytes]:
+    return problem(
+        409, "cursor: the counts have changed since the first page; begin again, or ask for a file"
+    )
+
+
+def _unavailable(_: AnyRequest, error: StoreUnavailable) -> Response[bytes]:
+    return problem(503, str(error), {"Retry-After": "5"})
+
+
+def _no_room(_: AnyRequest, __: NoRoom) -> Response[bytes]:
+    return problem(503, "too many files are being made; try again", {"Retry-After": "10"})
+
+
+def _too_many_wait(_: AnyRequest, __: TooManyWait) -> Response[bytes]:
+    return problem(503, "wait_s: too many requests wait; try again", {"Retry-After": "2"})
+
+
+def _no_view(_: AnyRequest, error: Exception) -> Response[bytes]:
+    return problem(503, f"the counts cannot be sorted: {type(error).__name__}: {error}")

@@ -1,0 +1,221 @@
+"""/v1/usage: the counts of a month or a range of months, as JSON by pages or as a whole file."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Response, get
+from litestar.datastructures import ResponseHeader
+from litestar.di import Provide
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import QueryParameter
+from litestar.response import Stream
+
+from services.billing.core.month import Months
+from services.billing.core.usage_api.query import (
+    Cursor,
+    QueryFault,
+    decode_cursor,
+    encode_cursor,
+)
+from services.billing.core.usage_api.tables import (
+    Stamp,
+    Table,
+    file_name,
+    focus_table,
+    usage_table,
+    utc_text,
+)
+from services.billing.edge.http.caching import cache_headers, etag_of, is_known, not_modified
+from services.billing.edge.http.exports import CSV, FORMATS, JSON, Exports, Format
+from services.billing.edge.http.request import (
+    ApiRequest,
+    Wanted,
+    standing_of,
+    usage_parameters,
+)
+from services.billing.edge.views.reader import Answer, UsageReader
+from shared.access.keys import Right
+from shared.http_api.keyed import requires
+from shared.http_api.problems import Problem, problem
+
+_Columns = Annotated[
+    str, QueryParameter(pattern="^(usage|focus)$", description="Names of columns: usage or focus.")
+]
+_Style = Annotated[
+    str,
+    QueryParameter(
+        pattern="^(plain|european)$", description="CSV: plain, or european (semicolons and a BOM)."
+    ),
+]
+RESPONSES: Final = {
+    status: ResponseSpec(Problem, description=text, media_type="application/problem+json")
+    for status, text in {
+        400: "A parameter cannot be.",
+        401: "There is no valid key.",
+        403: "The key does not reach this.",
+        404: "There is no such client or month.",
+        409: "The counts have changed since the first page.",
+        429: "Too many requests.",
+        503: "The store or the keys are unavailable.",
+    }.items()
+}
+_ETAG: Final = (ResponseHeader(name="ETag", documentation_only=True, value=None),)
+
+
+class UsageRoutes:
+    """Makes the routes."""
+
+    def __init__(self, reader: UsageReader, months: Months) -> None:
+        self._reader = reader
+        self._months = months
+        self._exports = Exports()
+
+    def handlers(self) -> list[HTTPRouteHandler]:
+        """The routes."""
+        options: dict[str, Any] = {
+            "sync_to_thread": True,
+            "guards": [requires(Right.BILLING_READ)],
+            "dependencies": {"wanted": Provide(usage_parameters, sync_to_thread=False)},
+            "responses": RESPONSES,
+            "response_headers": _ETAG,
+            "tags": ["usage"],
+        }
+
+        @get("/v1/usage", summary="Usage, in the form that Accept names", **options)
+        def usage(
+            request: ApiRequest,
+            wanted: Wanted,
+            columns: _Columns = "usage",
+            style: _Style = "plain",
+        ) -> Response[Any]:
+            form = wanted_format(request.headers.get("accept", ""))
+            if form is None:
+                return problem(406, f"Accept: {', '.join(each.media_type for each in FORMATS)}")
+            return self._answer(request, wanted, form, columns, style)
+
+        def file_route(form: Format) -> HTTPRouteHandler:
+            @get(
+                f"/v1/usage{form.suffix}",
+                summary=f"Usage as {form.name.upper()}",
+                operation_id=f"usage_{form.name}",
+                **options,
+            )
+            def usage_file(
+                request: ApiRequest,
+                wanted: Wanted,
+                columns: _Columns = "usage",
+                style: _Style = "plain",
+            ) -> Response[Any]:
+                return self._answer(request, wanted, form, columns, style)
+
+            return usage_file
+
+        return [usage, *map(file_route, FORMATS)]
+
+    def _answer(
+        self, request: ApiRequest, wanted: Wanted, form: Format, columns: str, style: str
+    ) -> Response[Any]:
+        query = wanted.query(request)
+        cursor = decode_cursor(wanted.cursor, query) if wanted.cursor else None
+        if form is not JSON and cursor is not None:
+            raise QueryFault("cursor: a file has all rows; leave it out")
+        if cursor is not None:
+            answer = self._reader.again(query, cursor)
+        else:
+            answer = self._reader.answer(query, wanted.wait_s)
+        standing = standing_of(answer, request.auth.scope)
+        etag = etag_of(
+            query.digest(),
+            answer.ids,
+            standing,
+            form.name,
+            wanted.limit,
+            wanted.cursor,
+            columns,
+            style,
+        )
+        headers = cache_headers(etag, is_final=answer.is_final)
+        headers["Sluice-Complete"] = "true" if answer.complete else "false"
+        headers["Sluice-As-Of"] = utc_text(answer.at_ms)
+        if is_known(request, etag):
+            return not_modified(headers)
+        if form is JSON:
+            after = cursor.after if cursor else None
+            body = page_of(answer, standing, after, wanted.limit)
+            return Response(msgspec.json.encode(body), media_type=form.media_type, headers=headers)
+        return self._file(request, answer, form, headers, columns=columns, style=style)
+
+    def _file(
+        self,
+        request: ApiRequest,
+        answer: Answer,
+        form: Format,
+        headers: dict[str, str],
+        *,
+        columns: str,
+        style: str,
+    ) -> Response[Any]:
+        table = self._table(answer, columns)
+        about = {
+            "months": " ".join(answer.query.months),
+            "complete": headers["Sluice-Complete"],
+            "as_of": headers["Sluice-As-Of"],
+            "status": " ".join(each.status.value for each in answer.standings),
+        }
+        owner = request.auth.key
+        pieces = self._exports.pieces(
+            form, table, about, is_european=style == "european", owner=owner
+        )
+        name = file_name(answer.query.months, form.suffix)
+        headers["Content-Disposition"] = f'attachment; filename="{name}"'
+        return Stream(pieces, media_type=form.media_type, headers=headers)
+
+    def _table(self, answer: Answer, columns: str) -> Table:
+        stamp = Stamp(answer.at_ms, answer.complete)
+        group = answer.query.group
+        if columns == "usage":
+            return usage_table(group, answer.rows(), stamp)
+        if "month" not in group:
+            raise QueryFault("group: the columns of FOCUS need the month")
+        return focus_table(group, answer.rows(), stamp, self._months)
+
+
+def page_of(
+    answer: Answer, standing: dict[str, Any], after: tuple[str, ...] | None, limit: int
+) -> dict[str, Any]:
+    """One page of JSON, with the totals of all pages and the cursor of the next one."""
+    group = answer.query.group
+    found = list(islice(answer.rows(after), limit + 1))
+    shown = found[:limit]
+    following = None
+    if len(found) > limit:
+        digest = answer.query.digest()
+        following = encode_cursor(Cursor(digest, answer.ids, shown[-1].key))
+    return {
+        "months": answer.query.months,
+        "group": group,
+        **standing,
+        "totals": answer.totals(),
+        "rows": [row.named(group) for row in shown],
+        "next": following,
+    }
+
+
+def wanted_format(accept: str) -> Format | None:
+    """The first form that the header Accept names; None if it names others only."""
+    words = [each.split(";")[0].strip().lower() for each in accept.split(",") if each.strip()]
+    if not words:
+        return JSON
+    for word in words:
+        if word in ("*/*", "application/*"):
+            return JSON
+        if word == "text/*":
+            return CSV
+        for form in FORMATS:
+            if word == form.media_type:
+                return form
+    return None

@@ -1,0 +1,165 @@
+"""Proves a statement: its own hash and signature, and its counts from the events again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from msgspec import Struct
+
+from services.billing.core.closing.chain import Chain
+from services.billing.core.closing.statement import Line, add_stated, cell_of, faults, lines_of
+from services.billing.core.month import Months
+from services.billing.core.recount import Recount
+from services.billing.edge.archive import Gap
+from shared.audit.event_log import EventLog
+from shared.runtime.errors import UsageError
+
+# The number of differences that a report lists.
+SHOWN: Final = 1_000
+
+
+class Events(Protocol):
+    """The events that are counted again: EventLog (Kafka) or Archive."""
+
+    def id(self) -> str:
+        """The id of the topic."""
+
+    def begins(self) -> dict[int, int]:
+        """The first offset by partition."""
+
+    def committed_ends(self) -> dict[int, int]:
+        """The offset after the last record by partition."""
+
+    def gaps(self) -> list[Gap]:
+        """What is missing in between."""
+
+    def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Any]]]:
+        """Yield the records below `ends` in runs."""
+
+
+class KafkaEvents:
+    """mail.events in Kafka. A log has no gaps."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self.id = log.id
+        self.begins = log.begins
+        self.committed_ends = log.committed_ends
+
+    def gaps(self) -> list[Gap]:
+        """None."""
+        return []
+
+    def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Any]]]:
+        """Yield the records below `ends` in runs."""
+        return self._log.read(ends)
+
+
+class LineDifference(Struct, frozen=True):
+    """A count that the statement and the events do not agree on."""
+
+    month: str
+    client: str
+    mailing_id: str
+    sub_client: str
+    day: str
+    counter: str
+    detail: str
+    stated: int
+    counted: int
+
+
+class Proof(Struct, frozen=True):
+    """`proved`: no fault and no difference. `faults`: why it is not proved."""
+
+    month: str
+    proved: bool
+    signed: bool
+    complete: bool  # the statement itself says so
+    records: int
+    faults: list[str]
+    differences: list[LineDifference]
+
+
+def verify(
+    month: str,
+    chain: Chain,
+    events: Events,
+    zone_months: Callable[[str], Months],
+    trusted: Sequence[str] = (),
+    on_records: Callable[[int], None] = lambda _: None,
+) -> Proof:
+    """Verify a statement. Raises UsageError if there is none; PartUnavailable without Kafka."""
+    closed = chain.closed.get(month)
+    if closed is None:
+        raise UsageError(f"{month} is not closed: there is no statement of it")
+    statement = closed.statement
+    found = faults(statement, closed.text, trusted)
+    ends = {int(partition): end for partition, end in statement.offsets.items()}
+    reach = _reach(statement.log, ends, events)
+    recount = Recount(zone_months(statement.time_zone))
+    differences: list[LineDifference] = []
+    if not reach:
+        for _, records in events.read(ends):
+            for record in records:
+                recount.add(record)
+            on_records(len(records))
+        stated: dict[str, dict[str, int]] = {}
+        for before in sorted(each for each in chain.closed if each < month):
+            add_stated(stated, chain.closed[before].lines())
+        differences = _differences(closed.lines(), lines_of(month, recount.cells(), stated))
+        if differences:
+            found.append(f"{len(differences)} counts differ from those of the events")
+    return Proof(
+        month=month,
+        proved=not found and not reach,
+        signed=bool(statement.signature),
+        complete=statement.complete,
+        records=recount.records,
+        faults=[*found, *reach],
+        differences=differences[:SHOWN],
+    )
+
+
+def _reach(log: str, ends: dict[int, int], events: Events) -> list[str]:
+    """Why these events are not those that the statement counts."""
+    if events.id() != log:
+        return [f"the events are of another topic ({events.id()}) than the statement's ({log})"]
+    begins, last = events.begins(), events.committed_ends()
+    found = [
+        f"partition {part}: the events begin at offset {begins[part]}; the earlier ones were"
+        " deleted, an archive may have them"
+        for part, end in ends.items()
+        if end and begins.get(part, end) > 0 and part in begins
+    ]
+    found += [
+        f"partition {part}: the events end at offset {last.get(part, 0)}, the statement at {end}"
+        for part, end in ends.items()
+        if last.get(part, 0) < end
+    ]
+    found += [
+        f"partition {gap.partition}: offsets {gap.begin} to {gap.end} are missing"
+        for gap in events.gaps()
+    ]
+    return found
+
+
+def _differences(stated: list[Line], counted: list[Line]) -> list[LineDifference]:
+    ours = {(line.month, cell_of(line)): line.count for line in stated}
+    theirs = {(line.month, cell_of(line)): line.count for line in counted}
+    return [
+        LineDifference(
+            month,
+            cell.client,
+            cell.mailing_id,
+            cell.sub_client,
+            cell.day,
+            cell.counter,
+            cell.detail,
+            ours.get((month, cell), 0),
+            theirs.get((month, cell), 0),
+        )
+        for month, cell in sorted(ours.keys() | theirs.keys())
+        if ours.get((month, cell), 0) != theirs.get((month, cell), 0)
+    ]

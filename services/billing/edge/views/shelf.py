@@ -1,0 +1,171 @@
+"""Keeps the views of months: which one answers a request, and for how long it is kept.
+
+The view of a closed month has the lines of its statement and never changes. The view of another
+month is renewed when its counts have changed; a view that took long to sort is used for a while
+(SHARE times as long, at most MAX_AGE_S) before that, and says of which moment it is. Earlier views
+stay for readers in the middle of their pages, up to MAX_VIEWS.
+
+One request sorts a month while others wait for it. The folder of the views is removed at the end,
+and that of a process that was killed by the next one that starts.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from services.billing.core.answer import CountingProgress
+from services.billing.core.cells import Cell, decode_cell
+from services.billing.core.closing.chain import Closed
+from services.billing.core.closing.statement import cell_of
+from services.billing.edge.cells import Cells
+from services.billing.edge.usage_view import progress_of
+from services.billing.edge.views.view import View
+from shared.runtime.clock import Clock
+from shared.store.read_cells import Snapshot
+
+MAX_AGE_S: Final = 60.0
+SHARE: Final = 20.0
+MAX_VIEWS: Final = 48
+_PREFIX: Final = "sluice-views-"
+
+
+class Shelved(Struct, frozen=True):
+    """A view, and the moment that it shows."""
+
+    id: str  # the same in every process, for the same counts
+    view: View
+    progress: CountingProgress
+    at_ms: int
+    statement: Closed | None = None
+    usable_until: float = 0.0
+
+
+class Shelf:
+    """The views of one process. Any thread may ask."""
+
+    def __init__(self, cells: Cells, clock: Clock, folder: Path | None = None) -> None:
+        self._cells = cells
+        self._clock = clock
+        root = folder or Path(tempfile.gettempdir())
+        _remove_leftovers(root)
+        pid = os.getpid()
+        self._folder = root / f"{_PREFIX}{pid}-{_start_of(pid)}-{id(self):x}"
+        self._kept: OrderedDict[tuple[str, str], Shelved] = OrderedDict()
+        self._latest: dict[str, Shelved] = {}
+        self._lock = threading.Lock()
+        self._sorting: dict[str, threading.Lock] = {}
+
+    def state(self) -> Snapshot:
+        """How far counting is, without cells. Raises StoreUnavailable."""
+        return self._cells.read()
+
+    def kept(self, month: str, name: str) -> Shelved | None:
+        """The view with this id, if it is still there."""
+        with self._lock:
+            found = self._kept.get((month, name))
+        # Something else may clean up the folder of temporary files.
+        return found if found is not None and found.view.is_there() else None
+
+    def closed(self, statement: Closed) -> Shelved:
+        """The view of a closed month."""
+        header = statement.statement
+        month, name = header.month, header.sha256[:16]
+        with self._turn(month):
+            found = self.kept(month, name)
+            if found is None:
+                own = (line for line in statement.lines() if line.month == month)
+                view = self._sorted(month, ((cell_of(line), line.count) for line in own))
+                marks = {int(part): mark for part, mark in header.offsets.items()}
+                progress = CountingProgress(True, header.log, marks, {})
+                found = Shelved(name, view, progress, header.closed_at_ms, statement)
+            return self._keep(month, found)
+
+    def live(self, month: str, state: Snapshot, *, must_be_new: bool = False) -> Shelved:
+        """The view of a month that is not closed. Raises StoreUnavailable.
+
+        `state`: how far counting is now. `must_be_new`: with all of that.
+        """
+        with self._turn(month):
+            found = self._latest.get(month)
+            if found is not None and not found.view.is_there():
+                found = None
+            if found is not None and found.id == _id_of(state, month):
+                return self._keep(month, _with_progress(found, state, self._clock.now_ms()))
+            is_usable = found is not None and self._clock.monotonic() < found.usable_until
+            if found is not None and is_usable and not must_be_new:
+                return self._keep(month, found)
+            began, at_ms = self._clock.monotonic(), self._clock.now_ms()
+            with self._cells.reading(month) as (snapshot, cells):
+                view = self._sorted(month, ((decode_cell(name), count) for name, count in cells))
+            ended = self._clock.monotonic()
+            until = ended + min(MAX_AGE_S, SHARE * (ended - began))
+            made = Shelved(
+                _id_of(snapshot, month), view, progress_of(snapshot), at_ms, usable_until=until
+            )
+            return self._keep(month, made)
+
+    def close(self) -> None:
+        """Remove all files."""
+        with self._lock:
+            self._kept.clear()
+            self._latest.clear()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _turn(self, month: str) -> threading.Lock:
+        with self._lock:
+            return self._sorting.setdefault(month, threading.Lock())
+
+    def _sorted(self, month: str, cells: Iterable[tuple[Cell, int]]) -> View:
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        return View(month, cells, self._folder)
+
+    def _keep(self, month: str, shelved: Shelved) -> Shelved:
+        with self._lock:
+            self._latest[month] = shelved
+            self._kept[month, shelved.id] = shelved
+            self._kept.move_to_end((month, shelved.id))
+            while len(self._kept) > MAX_VIEWS:
+                (old, _), gone = self._kept.popitem(last=False)
+                if self._latest.get(old) is gone:
+                    del self._latest[old]
+        return shelved
+
+
+def _id_of(state: Snapshot, month: str) -> str:
+    generation = state.generation or "none"
+    return f"{generation}.{state.versions.get(month, 0)}" if state.whole else "lost"
+
+
+def _with_progress(found: Shelved, state: Snapshot, at_ms: int) -> Shelved:
+    """The same counts, as of now, if more was counted elsewhere."""
+    if progress_of(state) == found.progress:
+        return found
+    until = found.usable_until
+    return Shelved(found.id, found.view, progress_of(state), at_ms, usable_until=until)
+
+
+def _remove_leftovers(root: Path) -> None:
+    """Remove the folders of processes that run no more. In a container all have the same number, so
+    the time of their start counts as well."""
+    for folder in root.glob(f"{_PREFIX}*"):
+        pid, _, rest = folder.name.removeprefix(_PREFIX).partition("-")
+        if pid.isdecimal() and rest.partition("-")[0] != _start_of(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start_of(pid: int) -> str:
+    """When a process was started, in the kernel's clock ticks; "" if it does not run."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return fields[19]

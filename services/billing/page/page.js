@@ -1,0 +1,292 @@
+// The page of billing: asks the API with the key of this tab, and shows what it answers.
+// Text is set as text, never as HTML: names of mailings come from clients.
+"use strict";
+
+const STORED = "sluice-key";
+const SVG = "http://www.w3.org/2000/svg";
+const PAGE_ROWS = 200;
+const NUMBERS = new Intl.NumberFormat("en");
+const FILES = [
+  ["CSV", ".csv", ""],
+  ["CSV for European spreadsheets", ".csv", "&style=european"],
+  ["XLSX", ".xlsx", ""],
+  ["Parquet", ".parquet", ""],
+  ["FOCUS columns, by day", ".csv", "&columns=focus&group=month,client,mailing_id,sub_client,day"],
+];
+const COUNTERS = ["billed", "received", "delivered", "bounced", "refused", "suppressed", "expired",
+  "cancelled", "deferred", "in_doubt", "returned", "complained", "unsubscribed", "forwarded", "bytes"];
+const ROW_COUNTERS = COUNTERS.slice(0, 8);
+const part = (id) => document.getElementById(id);
+let shown = { month: "", client: "", next: null };
+let asked = 0;
+
+function say(text) {
+  part("message").textContent = text;
+}
+
+function node(name, text, className) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+function label(counter) {
+  return counter.replace("_", " ");
+}
+
+async function ask(path) {
+  const key = sessionStorage.getItem(STORED);
+  const answer = await fetch(path, { headers: key ? { Authorization: "Bearer " + key } : {} });
+  if (answer.ok) return answer;
+  const problem = await answer.json().catch(() => ({ detail: answer.statusText }));
+  const error = new Error(problem.detail);
+  error.status = answer.status;
+  throw error;
+}
+
+async function askJson(path) {
+  return (await ask(path)).json();
+}
+
+function fail(error) {
+  const wantsKey = error.status === 401;
+  if (wantsKey) {
+    const wasGiven = sessionStorage.getItem(STORED);
+    sessionStorage.removeItem(STORED);
+    part("counts").hidden = true;
+    part("key-form").hidden = false;
+    say(wasGiven ? "The key was not accepted: " + error.message + "." : "An access key is needed.");
+    part("key").focus();
+    return;
+  }
+  say("No answer: " + error.message);
+}
+
+function usagePath(suffix) {
+  const client = shown.client ? "&client=" + encodeURIComponent(shown.client) : "";
+  return "v1/usage" + suffix + "?month=" + encodeURIComponent(shown.month) + client;
+}
+
+async function start() {
+  try {
+    const { months } = await askJson("v1/months");
+    part("key-form").hidden = true;
+    part("counts").hidden = false;
+    part("forget").hidden = !sessionStorage.getItem(STORED);
+    const select = part("month");
+    const chosen = select.value;
+    select.replaceChildren(...months.slice().reverse().map((each) => {
+      const option = node("option", each.month + " (" + each.status + ")");
+      option.value = each.month;
+      return option;
+    }));
+    if (chosen && months.some((each) => each.month === chosen)) select.value = chosen;
+    if (!months.length) {
+      say("Nothing is counted yet.");
+      return;
+    }
+    await show();
+  } catch (error) {
+    fail(error);
+  }
+}
+
+async function show() {
+  const mine = ++asked;
+  shown = { month: part("month").value, client: part("client").value.trim(), next: null };
+  say("Loading " + shown.month + ".");
+  try {
+    const days = await askJson(usagePath("") + "&group=day&limit=100");
+    const months = (await askJson("v1/months")).months;
+    const rows = await askJson(usagePath("") + "&limit=" + PAGE_ROWS);
+    if (mine !== asked) return; // another month was chosen meanwhile
+    const month = months.find((each) => each.month === shown.month) || {};
+    showSummary(month, days);
+    showTotals(days.totals);
+    showChart(days.rows);
+    fill(part("days"), "Counts by day", ["day"], ROW_COUNTERS, days.rows);
+    fill(part("rows"), "Counts by mailing and sub-client", ["client", "mailing_id", "sub_client"],
+      ROW_COUNTERS, rows.rows);
+    keepNext(rows);
+    showFiles(month);
+    document.title = "Sluice billing " + shown.month;
+    say(shown.month + ": " + NUMBERS.format(days.totals.billed) + " billed messages.");
+  } catch (error) {
+    if (mine === asked) fail(error);
+  }
+}
+
+function keepNext(page) {
+  shown.next = page.next;
+  part("more").hidden = !page.next;
+}
+
+async function showMore() {
+  const mine = asked, cursor = shown.next;
+  if (!cursor) return;
+  shown.next = null; // a second click must not add the same rows again
+  try {
+    const page = await askJson(usagePath("") + "&limit=" + PAGE_ROWS + "&cursor=" + cursor);
+    if (mine !== asked) return; // another month was chosen meanwhile
+    const body = part("rows").tBodies[0];
+    addRows(body, ["client", "mailing_id", "sub_client"], ROW_COUNTERS, page.rows);
+    keepNext(page);
+    say(body.rows.length + " rows are shown.");
+  } catch (error) {
+    if (mine !== asked) return;
+    shown.next = cursor;
+    fail(error);
+  }
+}
+
+function showSummary(month, usage) {
+  const facts = [["Month", shown.month], ["Client", shown.client || "all that the key reaches"],
+    ["Status", usage.as_of.months[0].status], ["Counts as of", usage.as_of.at]];
+  if (month.closed_at) facts.push(["Closed at", month.closed_at + " (" + month.time_zone + ")"]);
+  if (month.sha256) {
+    facts.push(["Statement", "SHA-256 " + month.sha256 + (month.signed ? ", signed" : ", not signed")]);
+  }
+  const list = part("summary");
+  list.replaceChildren(...facts.flatMap(([name, value]) => [node("dt", name), node("dd", value)]));
+  const complete = usage.complete ? "yes" : "no: " + usage.reason;
+  list.append(node("dt", "Complete"), node("dd", complete, usage.complete ? "" : "warning"));
+}
+
+function showTotals(totals) {
+  const body = node("tbody");
+  for (const counter of COUNTERS) {
+    if (!totals[counter] && counter !== "billed") continue;
+    const line = node("tr");
+    const name = node("th", label(counter));
+    name.scope = "row";
+    line.append(name, node("td", NUMBERS.format(totals[counter]), "number"));
+    const words = Object.entries(totals.details[counter] || {});
+    line.append(node("td", words.map(([word, number]) => word + " " + NUMBERS.format(number)).join(", ")));
+    body.append(line);
+  }
+  part("totals").replaceChildren(node("caption", "All counters of " + shown.month),
+    heading(["counter", "count", "of which"], 1, 2), body);
+}
+
+function heading(names, firstNumber, afterNumber) {
+  const line = node("tr");
+  names.forEach((name, place) => {
+    const isNumber = place >= firstNumber && place < afterNumber;
+    const cell = node("th", label(name), isNumber ? "number" : "");
+    cell.scope = "col";
+    line.append(cell);
+  });
+  const head = node("thead");
+  head.append(line);
+  return head;
+}
+
+function fill(table, caption, keys, counters, rows) {
+  const body = node("tbody");
+  addRows(body, keys, counters, rows);
+  const names = [...keys, ...counters];
+  table.replaceChildren(node("caption", caption), heading(names, keys.length, names.length), body);
+}
+
+function addRows(body, keys, counters, rows) {
+  for (const row of rows) {
+    const line = node("tr");
+    for (const key of keys) line.append(node("td", row[key] || "–"));
+    for (const counter of counters) line.append(node("td", NUMBERS.format(row[counter]), "number"));
+    body.append(line);
+  }
+}
+
+function daysOf(month) {
+  const [year, number] = month.split("-").map(Number);
+  return new Date(Date.UTC(year, number, 0)).getUTCDate();
+}
+
+function drawn(name, attributes, text) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function showChart(rows) {
+  const count = daysOf(shown.month);
+  const byDay = new Map(rows.map((row) => [row.day, row.billed]));
+  const most = Math.max(1, ...byDay.values());
+  const wide = 700, high = 180, left = 60, step = (wide - left) / count;
+  const chart = drawn("svg", { viewBox: `0 0 ${wide} ${high + 20}`, role: "img" });
+  chart.setAttribute("aria-label", "Billed messages on each day of " + shown.month + "; at most "
+    + NUMBERS.format(most) + " on a day. The table below has the numbers.");
+  for (const share of [0, 0.5, 1]) {
+    const y = high - share * (high - 15);
+    chart.append(drawn("line", { x1: left, x2: wide, y1: y, y2: y }));
+    const value = NUMBERS.format(Math.round(most * share));
+    chart.append(drawn("text", { x: left - 6, y: y + 4, "text-anchor": "end" }, value));
+  }
+  for (let day = 1; day <= count; day += 1) {
+    const name = shown.month + "-" + String(day).padStart(2, "0");
+    const number = byDay.get(name) || 0;
+    const tall = Math.max(number ? 1 : 0, number / most * (high - 15));
+    const x = left + (day - 1) * step;
+    const bar = drawn("rect", { x: x + step * 0.15, y: high - tall, width: step * 0.7, height: tall });
+    bar.append(drawn("title", {}, name + ": " + NUMBERS.format(number)));
+    chart.append(bar);
+    if (day === 1 || day % 5 === 0) {
+      chart.append(drawn("text", { x: x + step / 2, y: high + 15, "text-anchor": "middle" }, day));
+    }
+  }
+  part("chart").replaceChildren(chart);
+}
+
+function showFiles(month) {
+  const made = FILES.map(([name, suffix, more]) => [name, usagePath(suffix) + more,
+    "usage-" + shown.month + suffix]);
+  if (month.lines !== undefined) {
+    const path = "v1/statements/" + shown.month;
+    made.push(["Signed statement", path, "statement-" + shown.month + ".json"]);
+    made.push(["Lines of the statement", path + "/lines", "statement-" + shown.month + ".lines"]);
+  }
+  part("files").replaceChildren(...made.map(([name, path, file]) => {
+    const item = node("li");
+    const button = node("button", name, "quiet");
+    button.type = "button";
+    button.addEventListener("click", () => download(name, path, file));
+    item.append(button);
+    return item;
+  }));
+}
+
+async function download(name, path, file) {
+  say("Downloading " + name + ".");
+  try {
+    const address = URL.createObjectURL(await (await ask(path)).blob());
+    const link = node("a");
+    link.href = address;
+    link.download = file;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(address), 60000);
+    say(file + " is downloaded.");
+  } catch (error) {
+    fail(error);
+  }
+}
+
+part("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(STORED, part("key").value.trim());
+  part("key").value = "";
+  start();
+});
+part("choice").addEventListener("submit", (event) => {
+  event.preventDefault();
+  show();
+});
+part("month").addEventListener("change", show);
+part("more").addEventListener("click", showMore);
+part("print").addEventListener("click", () => window.print());
+part("forget").addEventListener("click", () => {
+  sessionStorage.removeItem(STORED);
+  window.location.reload();
+});
+start();
