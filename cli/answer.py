@@ -7,20 +7,13 @@ way goes to standard error.
 from __future__ import annotations
 
 import sys
-from enum import IntEnum
 from typing import NoReturn
 
 import msgspec
 
+from shared.runtime.exits import Exit
 
-class Exit(IntEnum):
-    """What an exit code means, in every command."""
-
-    OK = 0
-    CHECK_FAILED = 1
-    USAGE_ERROR = 2
-    PART_UNAVAILABLE = 3
-    INTERRUPTED = 130
+__all__ = ["Exit", "fail", "print_json", "say"]
 
 
 def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Which Kafka a command talks to.
+"""Finds the Kafka that a command connects to.
 
 The first of: --kafka, the pipeline named by --state, the setting kafka.bootstrap (environment or
 TOML file), the running pipeline `main`, the default of the setting if anything answers there.
@@ -64,8 +64,8 @@ def find_endpoints(line: str, bootstrap: str, *, is_configured: bool) -> Endpoin
     """
     name = line or state.MAIN
     running = state.running(name)
-    if running is not None and running.doors is not None:
-        return running.doors
+    if running is not None and running.endpoints is not None:
+        return running.endpoints
     if line or not (is_configured or any(map(answers, bootstrap.split(",")))):
         raise state.NotRunning(name)
     return None

@@ -9,7 +9,7 @@ On a busy line: the end of what is committed is noted first, then the end of wha
 finals count up to the first, tallies up to the second. A message's tally is committed before
 anybody else sees the message, so no final counted here lacks its tally.
 
-Exit codes: 0 it balances, 1 it does not, 3 Kafka is unavailable.
+Exit codes: 0 it balances, 1 it does not or is not settled, 2 wrong usage, 3 Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -20,25 +20,37 @@ from collections.abc import Sequence
 from typing import Final
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from cli.answer import Exit, fail, print_json, say
+from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka, kafka_options
-from shared.audit.conservation import Books, Report, judge
+from shared.audit.conservation import Books, FaultKind, Report, judge
 from shared.audit.doubles import DoubleSearch
 from shared.audit.event_log import EventLog
 from shared.runtime.errors import Unavailable
 from shared.runtime.program_name import program_name
 from shared.settings.loader import SettingsError
-from shared.stream.client import ClientOptions
+from shared.stream.client import ClientOptions, client_options
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.topics.codec import CodecError, decode_event
 from shared.topics.names import EVENTS
 from shared.topics.records import Event, Tally
 
-_PIPED_WIDTH: Final = 200
+_KEYS: Final = {"client": "client", "mailing_id": "mailing ID", "sub_client": "sub-client"}
+_HELP: Final = """Check that every message taken in has exactly one fate.
+
+With --settled, messages that are still in flight are a fault, too: the verdict is then
+"NOT settled" if there is no other one.
+
+\b
+Exit codes:
+  0  it balances
+  1  it does not, or is not settled
+  2  wrong usage
+  3  Kafka is unavailable
+"""
+_ALWAYS_SHOWN: Final = ("received", "in_flight")
 
 
 class _Reading:
@@ -88,33 +100,53 @@ def audit(options: ClientOptions, settled: bool = False, topic: str = EVENTS) ->
     return judge(reading.books, doubles, settled, cut)
 
 
-def _show(report: Report) -> None:
-    console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
-    table = Table(title="received = final events + in flight")
-    names = ("client", "mailing_id", "sub_client")
-    for name in names:
-        table.add_column(name)
-    numbers = [name for name in report.rows[0].__struct_fields__ if name not in names]
-    for name in numbers:
-        table.add_column(name, justify="right")
-    for row in report.rows:
-        table.add_row(*(str(getattr(row, name)) for name in (*names, *numbers)))
-    console.print(table)
+def table_lines(report: Report, width: int) -> list[str]:
+    """The account of each mailing; a column in which all numbers are 0 is left out."""
+    numbers = [
+        name
+        for name in report.rows[0].__struct_fields__
+        if name not in _KEYS
+        and (name in _ALWAYS_SHOWN or any(getattr(row, name) for row in report.rows))
+    ]
+    columns = [Column(heading) for heading in _KEYS.values()]
+    columns += [Column(name.replace("_", " "), Kind.COUNT) for name in numbers]
+    rows = [[str(getattr(row, name)) for name in (*_KEYS, *numbers)] for row in report.rows]
+    return ["received = final events + in flight", "", *lay_out(columns, rows, width), ""]
+
+
+def verdict_of(report: Report) -> str:
+    """Whether the books balance, and if they do not only because messages are still under way."""
+    if report.balanced:
+        return "balances"
+    if all(fault.kind is FaultKind.MISSING for fault in report.faults):
+        return "NOT settled"
+    return "does NOT balance"
+
+
+def summary_lines(report: Report) -> list[str]:
+    """The verdict with its equation, and what it means if messages are still under way."""
+    if not report.rows and report.balanced:
+        return ["balances: nothing has been received yet"]
+    lines = [
+        f"{verdict_of(report)}: {report.received} received = {report.finals} final"
+        f" + {report.in_flight} in flight; {report.first_dispatches} dispatched"
+    ]
+    if verdict_of(report) == "NOT settled":
+        lines.append(
+            "The books are right so far, but messages are still under way: try again later."
+        )
+    return lines
 
 
 def _tell(report: Report) -> None:
     if report.rows:
-        _show(report)
+        click.echo("\n".join(table_lines(report, terminal_width())))
     for fault in report.faults:
         say(f"{fault.kind.value}: {fault.count}  {', '.join(fault.examples)}")
-    verdict = "balances" if report.balanced else "does NOT balance"
-    click.echo(
-        f"{verdict}: {report.received} received = {report.finals} final"
-        f" + {report.in_flight} in flight; {report.first_dispatches} dispatched"
-    )
+    click.echo("\n".join(summary_lines(report)))
 
 
-@click.command(help="Check that every message taken in has exactly one fate.")
+@click.command(help=_HELP)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.option("--settled", is_flag=True, help="Nothing may be in flight any more.")
 @kafka_options
@@ -122,7 +154,7 @@ def main(as_json: bool, settled: bool, bootstrap: str, line: str) -> None:
     """Audit, tell, and end with the exit code."""
     try:
         kafka = find_kafka(bootstrap, line)
-        report = audit(ClientOptions(kafka.bootstrap, f"audit-{os.getpid()}"), settled)
+        report = audit(client_options(kafka, f"audit-{os.getpid()}"), settled)
     except SettingsError as error:
         fail(str(error), Exit.USAGE_ERROR, as_json)
     except Unavailable as error:

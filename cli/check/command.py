@@ -27,6 +27,7 @@ from cli.answer import Exit, fail, print_json
 from cli.check.files import FileFault, find_files, read_messages, shown
 from cli.check.verdict import Row, Verdict, as_document, check, in_full, in_short
 from cli.target import find_kafka, kafka_options
+from shared.plurals import counted
 from shared.registry.client import Client
 from shared.registry.file.clients_file import RegistryError, parse_clients_yaml
 from shared.registry.store.view import load_registry
@@ -35,29 +36,34 @@ from shared.runtime.program_name import program_name
 from shared.settings.loader import SettingsError
 from shared.submission.rules import MAX_SIZE_BYTES, Submission
 
-_NAMES_SHOWN: Final = 20  # of known clients, in the line about an unknown one
+_NAMES_SHOWN: Final = 20  # at most so many known clients are listed for an unknown one
 _HEADER_NAME: Final = re.compile(r"[!-9;-~]{1,64}")
 _MARGIN: Final = 11  # columns before the text of a row: "FAIL  R12  "
 _NARROWEST: Final = 40
-_CUT_CHARS: Final = 140  # of a header line, where there is no terminal's width
+_CUT_CHARS: Final = 140  # a longer header line is cut if the terminal's width is not known
 _STYLES: Final = {"pass": "green", "fail": "bold red", "note": "yellow", "detail": ""}
 
-_HELP: Final = """Judge messages by the rules R1 to R12, as the line would.
+_HELP: Final = """Judge messages by the rules R1 to R12, as the pipeline would.
 
 PATHS are messages, folders (every .eml file in them), mboxes, or - for standard input. A file
 whose name ends in .eml is one message; another one is an mbox when its name ends in .mbox or it
 begins with "From ".
 
-Exit code 0: all are accepted; 1: at least one is not; 2: wrong usage; 3: Kafka is unavailable.
+\b
+Exit codes:
+  0  all messages are accepted
+  1  at least one is not
+  2  wrong usage
+  3  Kafka is unavailable
 """
 
 
 class WrongChoice(Exception):
-    """No client can be judged for; the text is one line."""
+    """The options select no client to judge for; the text is one line."""
 
 
 class _Asked(Struct, frozen=True):
-    """What the messages are to be compared with, as the options have it; None: not given."""
+    """The options: what the messages are compared with. None: not given."""
 
     client: str
     clients_file: str
@@ -209,7 +215,7 @@ def _tell(verdicts: Iterator[Verdict]) -> Counter[bool]:
             console.print()
         counts[verdict.accepted] += 1
     console.print(
-        f"{counts.total()} messages: {counts[True]} accepted, {counts[False]} refused",
+        f"{counted(counts.total(), 'message')}: {counts[True]} accepted, {counts[False]} refused",
         style="bold",
     )
     return counts

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024  # far above any limit of R1; keeps memory bounded
 STANDARD_INPUT: Final = "-"
-_PIECE_BYTES: Final = 1024 * 1024  # of a line read at once, which may be of any length
+_PIECE_BYTES: Final = 1024 * 1024  # lines of any length are read in such pieces
 _SUFFIX: Final = ".eml"
 _MBOX_SUFFIX: Final = ".mbox"
 _MARK: Final = b"From "
@@ -29,7 +29,7 @@ _BLANK: Final = (b"\n", b"\r\n")
 
 
 class FileFault(Exception):
-    """What was given cannot be checked; the text is one line."""
+    """A file cannot be checked; the text is one line."""
 
 
 class Message(Struct, frozen=True):

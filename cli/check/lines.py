@@ -52,13 +52,13 @@ def header_lines(head: bytes) -> list[HeaderLine]:
 
 
 def lines_meant(rule: str, lines: list[HeaderLine], code_header: bytes) -> list[HeaderLine]:
-    """The lines that this rule is about; none where the header is missing, nor for R1."""
+    """The lines that this rule concerns; empty if the header is missing, and for R1."""
     names = (code_header,) if rule == _CODE_RULE else _HEADERS.get(rule, ())
     return [line for line in lines if line.name in names]
 
 
 def line_to_fix(rule: str, meant: list[HeaderLine]) -> str:
-    """The text of the line to fix: of a doubled header the second; "" where there is none."""
+    """The text of the line to fix, the second one of a doubled header; "" if there is none."""
     if not meant:
         return ""
     one_too_many = len(meant) > 1 and rule not in _NOT_ALLOWED

@@ -1,4 +1,4 @@
-"""What breaks no rule and is refused by the SMTP front door: broken and over-long lines. Pure.
+"""Notes about lines that break no rule but that the SMTP front door refuses. Pure.
 
 Such a message is accepted from Kafka, and deliver fixes its line ends; so these are notes beside
 the verdict. Owns: the words. Does not own: the line rules (shared/smtp/content.py).

@@ -13,6 +13,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from cli.check.date import notes_for_date
 from cli.check.files import Message
 from cli.check.lines import HeaderLine, header_lines, line_to_fix, lines_meant, printable
 from cli.check.smtp import notes_for_smtp
@@ -23,7 +24,7 @@ from shared.submission.normal_form import scan_normal_form
 from shared.submission.rules import RULES, UNREADABLE, Rule, Submission, judge
 from shared.topics.records import Facts, Violation
 
-_MAX_LINES_SHOWN: Final = 3  # of a header that stands in a message more often
+_MAX_LINES_SHOWN: Final = 3  # a header may be repeated more often
 _ENVELOPE_RULES: Final = ("R9", "R10", "R11")
 _FIX_HEADER: Final = "Write the header again: lines Name: value, then an empty line"
 _FIX_UNREADABLE: Final[dict[str, str]] = {
@@ -32,16 +33,16 @@ _FIX_UNREADABLE: Final[dict[str, str]] = {
 
 
 class Verdict(Struct, frozen=True):
-    """What became of one message: each broken rule, and the header lines that it is about."""
+    """The verdict on one message: each broken rule, and the header lines that it concerns."""
 
     message: str
     first_line: int
     submission: Submission
     broken: dict[str, Violation]
     meant: dict[str, list[HeaderLine]]
-    not_judged: frozenset[str]  # another broken rule takes their ground
-    defect: str  # why it is no message, "" where it is one
-    notes: tuple[str, ...]  # what else stands in its way
+    not_judged: frozenset[str]  # they need a value that is missing because another rule is broken
+    defect: str  # the reason why it cannot be read as a message; "" if it can
+    notes: tuple[str, ...]  # other problems, which break no rule
 
     @property
     def accepted(self) -> bool:
@@ -50,7 +51,7 @@ class Verdict(Struct, frozen=True):
 
 
 class Row(Struct, frozen=True):
-    """A line for people: what stands at the margin, the text, and how it is meant."""
+    """A line for people: the label at the margin, the text, and its kind."""
 
     label: str
     text: str
@@ -65,7 +66,9 @@ def check(message: Message, submission: Submission, code_header: bytes = CODE_HE
     if UNREADABLE in broken and (hint := mistake_in_bytes(message.content)):
         row = broken[UNREADABLE]
         broken[UNREADABLE] = replace(row, reason=f"{row.reason}; {hint}")
-    lines = header_lines(content[: facts.header_bytes]) if broken else []
+    lines = header_lines(content[: facts.header_bytes])
+    # The header of bytes that are not a message may end too early.
+    dates = () if UNREADABLE in broken else notes_for_date(lines)
     return Verdict(
         message.name,
         message.first_line,
@@ -74,7 +77,7 @@ def check(message: Message, submission: Submission, code_header: bytes = CODE_HE
         {rule: lines_meant(rule, lines, code_header) for rule in broken},
         _not_judged(facts, submission, broken),
         facts.defect,
-        tuple(notes_for_smtp(message.content, message.first_line)),
+        (*notes_for_smtp(message.content, message.first_line), *dates),
     )
 
 

@@ -32,6 +32,7 @@ from cli.clients.faults import answering
 from cli.clients.given import read_clients
 from cli.clients.lane_warnings import expected_lane, found_lane, known_lanes
 from cli.config.service_settings import ServiceConfigError, ask_service
+from cli.dns_options import dns_options
 from cli.target import find_kafka, kafka_options
 from shared.mail.domains import normalise
 from shared.mailauth.delegation import Expected, Finding, Judgement, judge_delegation
@@ -50,11 +51,24 @@ _COLOURS: Final = {
 _MARGIN: Final = " " * 9
 _HELP: Final = """Look in the DNS whether a client's sending domain is delegated as it has to be.
 
-MX, SPF, DKIM and DMARC are judged; each fault is shown with the record that fixes it. What is not
-given is taken from the settings: --mail-host from ingest.smtp_host_name, --selector and --dkim-key
-from deliver.dkim_selector and deliver.dkim_key_file.
+MX, SPF, DKIM and DMARC are judged; each fault is shown with the record that fixes it. An option
+that is not given is taken from the settings:
 
-Exit code 0: all is well; 1: there is a fault; 2: wrong usage; 3: the DNS or Kafka is unavailable.
+\b
+  --mail-host  ingest.smtp_host_name
+  --selector   deliver.dkim_selector
+  --dkim-key   deliver.dkim_key_file
+
+\b
+Example:
+  ./sluice clients check acme --mail-host mx.example.com
+
+\b
+Exit codes:
+  0  all is well
+  1  there is a fault
+  2  wrong usage
+  3  the DNS or Kafka is unavailable
 """
 
 
@@ -65,7 +79,7 @@ class _Asked(Struct, frozen=True):
     sources: tuple[str, ...]
     selectors: tuple[str, ...]
     key_file: str
-    path: Path | None  # of clients.yaml
+    path: Path | None  # clients.yaml
     server: str
     timeout_s: float
     bootstrap: str
@@ -85,7 +99,8 @@ class _Asked(Struct, frozen=True):
     "mail_hosts",
     multiple=True,
     metavar="HOST",
-    help="Server name of the installation that the MX has to name; may be repeated.",
+    help="Name of this installation's mail server, such as mx.example.com, which the MX has to"
+    " name; may be repeated.",
 )
 @click.option(
     "--source",
@@ -108,16 +123,7 @@ class _Asked(Struct, frozen=True):
     metavar="FILE",
     help="The key that mail is signed with, or its public key, in PEM.",
 )
-@click.option("--resolver", "server", default="", metavar="HOST:PORT", help="DNS server to ask.")
-@click.option(
-    "--timeout",
-    "timeout_s",
-    default=20.0,
-    show_default=True,
-    type=click.FloatRange(min=0.1, max=600),
-    metavar="SECONDS",
-    help="Time for all look-ups together.",
-)
+@dns_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @kafka_options
 @answering
@@ -165,17 +171,19 @@ def _judge_lane(client: Client) -> list[Finding]:
 
 
 def _expected(asked: _Asked) -> Expected:
-    """What the options say, else the settings. Raises WrongChoice, ServiceConfigError."""
+    """The expected values: from the options, otherwise from the settings.
+
+    Raises WrongChoice, ServiceConfigError.
+    """
     settings: dict[str, str] = {}
     if not (asked.mail_hosts and asked.selectors and asked.key_file):
         rows = [row for service in ("ingest", "deliver") for row in ask_service(service)]
         settings = {row.key: str(row.value) for row in rows}
     hosts = asked.mail_hosts or (settings["ingest.smtp_host_name"],)
-    origin = "--mail-host" if asked.mail_hosts else "ingest.smtp_host_name (give --mail-host)"
     selectors = asked.selectors or (settings["deliver.dkim_selector"],)
     kind, key = _public_key(asked.key_file, settings.get("deliver.dkim_key_file", ""))
     return Expected(
-        mail_hosts=tuple(_host(host, origin) for host in hosts),
+        mail_hosts=tuple(_host(host, is_given=bool(asked.mail_hosts)) for host in hosts),
         sources=tuple(map(_address, asked.sources)),
         selectors=tuple(map(_selector, selectors)),
         key_type=kind,
@@ -183,23 +191,33 @@ def _expected(asked: _Asked) -> Expected:
     )
 
 
-def _host(given: str, origin: str) -> str:
+def _host(given: str, *, is_given: bool) -> str:
     host = normalise(given.removesuffix("."))
-    if not host:
-        raise WrongChoice(f"{origin}: found {given!r}, expected a name such as mx.example.com")
-    return host
+    if host:
+        return host
+    if is_given:
+        raise WrongChoice(
+            f"--mail-host: {given!r} is not the name of a host; for example mx.example.com"
+        )
+    raise WrongChoice(
+        "give --mail-host, the name of this installation's mail server, which the client's MX"
+        " record has to name; for example --mail-host mx.example.com"
+        f" (the setting ingest.smtp_host_name, {given!r}, is not a domain name)"
+    )
 
 
 def _address(given: str) -> str:
     try:
         return str(ipaddress.ip_address(given))
     except ValueError:
-        raise WrongChoice(f"--source: found {given!r}, expected an IP address") from None
+        raise WrongChoice(f"--source: {given!r} is not an IP address") from None
 
 
 def _selector(given: str) -> str:
     if not _SELECTOR.fullmatch(given):
-        raise WrongChoice(f"--selector: found {given!r}, expected letters, digits, - and .")
+        raise WrongChoice(
+            f"--selector: {given!r} is not a selector: it has letters, digits, - and ."
+        )
     return given.lower()
 
 
@@ -211,8 +229,8 @@ def _public_key(given: str, of_settings: str) -> tuple[str, str]:
         return "rsa", ""
     try:
         return _load_key(of_settings, "deliver.dkim_key_file")
-    except WrongChoice as error:  # it may lie where only deliver runs
-        say(f"{error}; whether the DNS has the right key is not looked at")
+    except WrongChoice as error:  # the file may exist only on the hosts of deliver
+        say(f"{error}; the key in the DNS is not compared")
         return "rsa", ""
 
 
@@ -221,7 +239,7 @@ def _load_key(path: str, origin: str) -> tuple[str, str]:
         data = Path(path).read_bytes()
     except OSError as error:
         raise WrongChoice(f"{origin} {path}: {error.strerror}") from None
-    wanted = WrongChoice(f"{origin} {path}: expected a key in PEM, RSA or Ed25519")
+    wanted = WrongChoice(f"{origin} {path}: not a key in PEM, RSA or Ed25519")
     try:
         loaded = _load_pem(data)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -268,5 +286,5 @@ def _exit_code(findings: Sequence[Finding]) -> Exit:
 
 
 def _printable(text: str) -> str:
-    """What strangers wrote into the DNS must not steer a terminal."""
+    """Replace characters that could control a terminal: strangers write the DNS."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)

@@ -9,7 +9,7 @@ Exit codes: 1 when `diff` finds a difference or NAME is not registered, 2 for a 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from cli.clients.check import check
 from cli.clients.faults import answering
 from cli.clients.given import read_clients
 from cli.clients.lane_warnings import lane_warnings
+from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka, kafka_options
+from shared.plurals import counted
 from shared.registry.client import Client
 from shared.registry.file.schema import page as schema_page
 from shared.registry.store.changes import Changes, changed_fields, plan_changes
@@ -75,7 +77,7 @@ def apply(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> 
         click.echo(line_text)
     for topic in written.topics:
         click.echo(f"created   topic {topic}")
-    click.echo(f"{len(wanted)} clients in the file, {len(changes.to_write)} written")
+    click.echo(f"{counted(len(wanted), 'client')} in the file, {len(changes.to_write)} written")
 
 
 @main.command()
@@ -101,8 +103,18 @@ def diff(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> N
     else:
         for line_text in _lines(changes, details):
             click.echo(line_text)
+        if not (changes.to_write or changes.removed):
+            click.echo(f"no difference: {same_as(wanted)}")
     if changes.to_write or changes.removed:
         sys.exit(Exit.CHECK_FAILED)
+
+
+def same_as(wanted: Sequence[Client]) -> str:
+    """The sentence for a `diff` without differences."""
+    if not wanted:
+        return "the file has no clients"
+    verb = "is" if len(wanted) == 1 else "are"
+    return f"{counted(len(wanted), 'client')} of the file {verb} registered as the file has it"
 
 
 @main.command("list")
@@ -116,14 +128,30 @@ def list_clients(as_json: bool, bootstrap: str, line: str) -> None:
     if as_json:
         print_json([_shown_as_json(client) for client in clients])
         return
-    for client in clients:
-        click.echo(
-            f"{client.name:<20} {client.sending_domain:<30} {client.mailing_id:<16} "
-            f"{len(client.codes)} codes  "
-            f"credentials: {credentials.summary(client.credentials)}"
-        )
-    if not clients:
+    if clients:
+        click.echo("\n".join(list_lines(clients, terminal_width())))
+    else:
         say("no client is registered")
+
+
+def list_lines(clients: Sequence[Client], width: int) -> list[str]:
+    """The table of the clients."""
+    columns = (
+        *map(Column, ("client", "sending domain", "mailing ID")),
+        Column("codes", Kind.COUNT),
+        Column("credentials", Kind.TEXT),
+    )
+    rows = [
+        (
+            client.name,
+            client.sending_domain,
+            client.mailing_id,
+            str(len(client.codes)),
+            credentials.summary(client.credentials),
+        )
+        for client in clients
+    ]
+    return lay_out(columns, rows, width)
 
 
 @main.command()

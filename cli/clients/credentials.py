@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from cli.answer import Exit, fail, print_json
 from cli.clients.faults import answering
 from cli.target import find_kafka, kafka_options
+from shared.plurals import counted
 from shared.registry.client import Client
 from shared.registry.credentials import (
     MIN_PASSWORD_CHARS,
@@ -127,16 +128,16 @@ def _read_password(as_json: bool) -> str:
         text = None
     if raw.strip() and text is None:
         fail(
-            "the password on standard input: expected UTF-8 without control characters,"
-            f" at most {MAX_PASSWORD_OCTETS} octets",
+            "the password on standard input must be UTF-8 without control characters,"
+            f" at most {MAX_PASSWORD_OCTETS} bytes",
             Exit.USAGE_ERROR,
             as_json,
         )
     letters = len(text or "")
     if text is None or letters < MIN_PASSWORD_CHARS:
         fail(
-            f"the password on standard input: found {letters} letters,"
-            f" expected {MIN_PASSWORD_CHARS} or more",
+            f"the password on standard input has {counted(letters, 'character')};"
+            f" at least {MIN_PASSWORD_CHARS} are required",
             Exit.USAGE_ERROR,
             as_json,
         )
@@ -153,7 +154,7 @@ class _Edited(Struct, frozen=True):
 def _edit(
     kafka: KafkaSettings, name: str, edit: Callable[[Credentials], Credentials], as_json: bool
 ) -> _Edited:
-    """Write what `edit` makes of a client's credentials, whoever else changes it meanwhile."""
+    """Change a client's credentials by `edit`; repeat it if somebody else changed them first."""
     seen: Credentials | None = None
     made: Credentials = ()
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 import dns.exception
-import dns.inet
 import dns.name
 import dns.nameserver
 import dns.rdatatype
@@ -18,10 +17,10 @@ import dns.resolver
 
 from shared.mailauth.spf.evaluation import Away, Rows
 from shared.runtime.deadline import Deadline
+from shared.settings.addresses import DNS_PORT, parse_ip_address
 
 _EACH_S: Final = 5.0  # one question over all servers and tries
 _PAYLOAD_OCTETS: Final = 1232  # what passes unfragmented everywhere; longer answers come by TCP
-_PORT: Final = 53
 
 
 class ResolverError(ValueError):
@@ -76,23 +75,14 @@ def make_resolver(server: str) -> dns.resolver.Resolver:
     resolver.use_edns(0, 0, _PAYLOAD_OCTETS)
     resolver.cache = None
     if server:
-        host, port = _host_and_port(server)
         try:
-            resolver.nameservers = [dns.nameserver.Do53Nameserver(host, port)]
-            dns.inet.af_for_address(host)
+            address = parse_ip_address(server, DNS_PORT)
+            resolver.nameservers = [dns.nameserver.Do53Nameserver(*address)]
         except ValueError:
-            raise ResolverError(f"found {server!r}, expected ADDRESS or ADDRESS:PORT") from None
+            raise ResolverError(
+                f"{server!r} is not ADDRESS or ADDRESS:PORT, such as 192.0.2.53:53"
+            ) from None
     return resolver
-
-
-def _host_and_port(server: str) -> tuple[str, int]:
-    host, _, port = server.rpartition(":")
-    # An IPv6 address stands in brackets where a port follows it.
-    if not host or (":" in host and not host.endswith("]")):
-        return server.strip("[]"), _PORT
-    if not port.isascii() or not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise ResolverError(f"found {server!r}, expected ADDRESS or ADDRESS:PORT")
-    return host.strip("[]"), int(port)
 
 
 def _row(row: Any, kind: str) -> str:

@@ -12,7 +12,7 @@ from shared.registry.file.clients_file import parse_clients_yaml
 
 
 def read_clients(path: Path, option: str = "-f") -> list[Client]:
-    """Its clients. Raises RegistryError, click.UsageError."""
+    """The clients in a file. Raises RegistryError, click.UsageError."""
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
     except OSError as error:

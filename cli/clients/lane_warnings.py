@@ -24,12 +24,12 @@ def known_lanes() -> frozenset[str]:
 
 
 def expected_lane(known: Iterable[str]) -> str:
-    """What a client's lane may be."""
+    """The lanes that a client may have, for people."""
     return f"one of {', '.join(sorted(known))} ({SETTING})"
 
 
 def found_lane(lane: str) -> str:
-    """What a lane that is not configured means for the client's mail."""
+    """The sentence about a lane that is not configured."""
     return f"lane {lane} is not configured; its mail goes by the lane {DEFAULT_LANE}"
 
 
@@ -43,7 +43,7 @@ def lane_warnings(clients: Iterable[Client]) -> list[str]:
     except ServiceConfigError as error:
         return [f"the lanes of clients were not checked: {'; '.join(error.lines)}"]
     return [
-        f"{client.name}: {found_lane(client.lane)}; expected {expected_lane(known)}"
+        f"{client.name}: {found_lane(client.lane)}; it may be {expected_lane(known)}"
         for client in named
         if client.lane not in known
     ]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 
 import click
-import msgspec
 
 from cli.answer import Exit, fail, print_json, say
 from cli.config.running import environment_of
 from cli.config.service_settings import ServiceConfigError, SharedRow, ask_services
 from shared.runtime.errors import Unavailable
 from shared.runtime.program_name import program_name
+from shared.settings.describe import in_lines
 
 
 @click.group(help="Look at the settings.")
@@ -40,10 +40,7 @@ def show(as_json: bool, name: str) -> None:
     if as_json:
         print_json([_document(shared) for shared in rows])
         return
-    widest = max(len(shared.row.key) for shared in rows)
-    for shared in rows:
-        value = msgspec.json.encode(shared.row.value).decode()
-        click.echo(f"{shared.row.key:<{widest}}  {value}  ({shared.row.origin})")
+    click.echo("\n".join(in_lines([shared.row for shared in rows])))
 
 
 def _document(shared: SharedRow) -> dict[str, object]:

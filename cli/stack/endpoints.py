@@ -1,4 +1,4 @@
-"""The doors of a line: the addresses that programs outside of it are given."""
+"""The addresses of a pipeline that programs outside of it use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shared.settings.secrets import masked
 
 
 class Endpoints(Struct, frozen=True):
-    """Where each door is; None where a line has none. This is what `up --json` prints."""
+    """The address of each endpoint; None if the pipeline has none. `up --json` prints this."""
 
     kafka: str  # host:port, as bootstrap server
     redis: str  # redis://host:port/0
@@ -18,20 +18,20 @@ class Endpoints(Struct, frozen=True):
     billing: str | None = None  # http://host:port
     metrics: dict[str, str] = {}  # process -> http://host:port/metrics
     sink: str | None = None  # host:port
-    ca_file: str | None = None  # what SMTP clients have to trust
+    ca_file: str | None = None  # SMTP clients have to trust it
 
 
-def described(doors: Endpoints) -> list[str]:
-    """One line for each door, for people."""
+def described(endpoints: Endpoints) -> list[str]:
+    """One line per endpoint, for people."""
     single = {
-        "kafka": doors.kafka,
-        "redis": masked("url", doors.redis),
-        "smtp": doors.smtp,
-        "smtps": doors.smtps,
-        "bounce": doors.bounce,
-        "billing": doors.billing,
-        "sink": doors.sink,
-        "CA file": doors.ca_file,
+        "kafka": endpoints.kafka,
+        "redis": masked("url", endpoints.redis),
+        "smtp": endpoints.smtp,
+        "smtps": endpoints.smtps,
+        "bounce": endpoints.bounce,
+        "billing": endpoints.billing,
+        "sink": endpoints.sink,
+        "CA file": endpoints.ca_file,
     }
     lines = [f"  {name:<9} {address}" for name, address in single.items() if address]
-    return lines + [f"  {'metrics':<9} {url}  ({name})" for name, url in doors.metrics.items()]
+    return lines + [f"  {'metrics':<9} {url}  ({name})" for name, url in endpoints.metrics.items()]

@@ -11,6 +11,6 @@ SERVICES: Final = ("ingest", "validate", "deliver", "billing")
 
 
 def base_environment() -> dict[str, str]:
-    """What every Python process of a line needs to find the packages, wherever one stands."""
+    """The variables by which a Python process of a pipeline finds the packages from any folder."""
     paths = [str(places.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONSAFEPATH": "1"}

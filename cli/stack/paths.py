@@ -1,4 +1,4 @@
-"""Where things lie: the root of the tree and the one ignored folder that holds all state."""
+"""Paths: the root of the tree, and the folder in it that holds all state (git ignores it)."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ INSTALL_LOG: Final = STATE / "install.log"
 
 
 def run_folder(name: str) -> Path:
-    """The folder of one line: its state.json, its logs, its broker's data."""
+    """The folder of one pipeline: its state.json, its logs, its broker's data."""
     return RUNS / name

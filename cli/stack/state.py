@@ -27,13 +27,13 @@ Phase = Literal["starting", "ready", "failed"]
 
 
 class State(Struct, frozen=True):
-    """What a running line tells of itself."""
+    """The state of a running pipeline, as it writes it itself."""
 
     name: str
     pid: int
-    started: str  # tells this process from a later one with the same number
+    started: str  # distinguishes this process from a later one with the same pid
     phase: Phase
-    doors: Endpoints | None = None
+    endpoints: Endpoints | None = None
     parts: dict[str, int] = {}  # process id by part
     error: str = ""
 
@@ -44,7 +44,7 @@ def option(name: str) -> str:
 
 
 class NotRunning(Unavailable):
-    """No pipeline of this name runs on this machine, and nothing else names what to talk to."""
+    """No pipeline of this name runs on this machine, and no address was given."""
 
     def __init__(self, name: str) -> None:
         up = f"./sluice up{option(name)}"
@@ -52,12 +52,12 @@ class NotRunning(Unavailable):
 
 
 def is_name(text: str) -> bool:
-    """Whether a line may be called so: the name becomes a folder."""
+    """Whether a pipeline may have this name, which becomes the name of a folder."""
     return _NAME.fullmatch(text) is not None
 
 
 def path_of(name: str) -> Path:
-    """Where the state of the line of this name lies."""
+    """The file with the state of this pipeline."""
     return paths.run_folder(name) / FILE
 
 
@@ -71,7 +71,7 @@ def write(state: State) -> None:
 
 
 def read(name: str) -> State | None:
-    """The state of the line of this name; None when there is none that can be read."""
+    """The state of this pipeline; None if there is no file, or it cannot be read."""
     try:
         return msgspec.json.decode(path_of(name).read_bytes(), type=State)
     except (OSError, msgspec.DecodeError):
@@ -79,12 +79,12 @@ def read(name: str) -> State | None:
 
 
 def remove(name: str) -> None:
-    """Forget the state of an ended stack."""
+    """Remove the state of an ended pipeline."""
     path_of(name).unlink(missing_ok=True)
 
 
 def start_of(pid: int) -> str:
-    """When this process started, in the kernel's own count; "" when there is none, or a zombie."""
+    """The start time of this process in clock ticks of the kernel; "" if it has ended."""
     try:
         # Field 2 is the program's name in brackets and may hold anything.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -99,11 +99,11 @@ def is_alive(state: State) -> bool:
 
 
 def running(name: str) -> State | None:
-    """The state of the line of this name where it runs."""
+    """The state of this pipeline if it is running."""
     state = read(name)
     return state if state is not None and is_alive(state) else None
 
 
 def names() -> Iterable[str]:
-    """The names of all lines that have a state."""
+    """The names of all pipelines that have a state."""
     return sorted(path.parent.name for path in paths.RUNS.glob(f"*/{FILE}"))

@@ -1,14 +1,7 @@
 """`sluice topics`: compare the topics' configuration on the brokers with the plan, or apply it.
 
-    sluice topics plan            what differs; exit code 1 when anything does
-    sluice topics apply           create what is missing, alter what differs
-
-Every topic of the pipeline that the brokers have is looked at, clients' own among them. `apply`
-also shortens retentions, which deletes records: `plan` marks those. Settings of the installation
-over the plan: `kafka.topic_configs`.
-
-Exit codes: 0 all as planned, 1 something differs (after `apply`: could not be altered),
-2 wrong use, 3 Kafka is unavailable.
+Owns: the commands. Does not own: the plan (shared/topics/names.py), comparing and altering
+(shared/stream/topic_configs.py).
 """
 
 from __future__ import annotations
@@ -23,19 +16,44 @@ from kafka.errors import KafkaError
 from msgspec import Struct
 
 from cli.answer import Exit, fail, print_json
+from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka, kafka_options
+from shared.plurals import counted
 from shared.registry.store.view import load_registry
 from shared.runtime.errors import Unavailable
 from shared.runtime.program_name import program_name
 from shared.settings.loader import SettingsError
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ADMIN_TIMEOUT_MS, TopicError, ensure_topics
-from shared.stream.client import BOOTSTRAP_MS, make_admin
-from shared.stream.topic_configs import TopicReport, alter, compare
+from shared.stream.client import BOOTSTRAP_MS, client_options, make_admin
+from shared.stream.replicas import grow, plan_growth
+from shared.stream.topic_configs import TopicReport, Wanted, alter, compare
 from shared.topics import names
 from shared.topics.names import TopicPlan
 
 _LANES: Final = ("default",)
+_HELP: Final = """Compare the topics' configuration on the brokers with the plan, or apply the plan.
+
+Every topic of the pipeline that the brokers have is compared, clients' own among them. `apply`
+also shortens retentions, which deletes records: `plan` marks those. It begins to add copies where a
+topic has fewer than `kafka.replication`, and removes none. The setting `kafka.topic_configs`
+replaces planned values.
+
+\b
+Exit codes:
+  0  all topics are as planned
+  1  something differs (after `apply`: could not be altered)
+  2  wrong usage
+  3  Kafka is unavailable
+"""
+_COLUMNS: Final = (
+    Column("topic"),
+    Column("status"),
+    Column("config"),
+    Column("found", Kind.TEXT),
+    Column("planned", Kind.TEXT),
+    Column("note", Kind.TEXT),
+)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -65,7 +83,7 @@ class Document(Struct, frozen=True):
     topics: list[Answer]
 
 
-@click.group("topics", help=__doc__)
+@click.group("topics", help=_HELP)
 def main() -> None:
     """Hold the verbs together."""
 
@@ -83,7 +101,7 @@ def plan(bootstrap: str, line: str, as_json: bool) -> None:
         kafka = find_kafka(bootstrap, line)
         with _admin(kafka) as admin:
             reports = _compare(admin, kafka)
-        _answer(kafka, [_row(report) for report in reports], as_json)
+        _answer(kafka, [_row(report, kafka) for report in reports], as_json)
 
 
 @main.command()
@@ -93,13 +111,14 @@ def apply(bootstrap: str, line: str, as_json: bool) -> None:
     with _reporting(as_json):
         kafka = find_kafka(bootstrap, line)
         planned = (*names.plans(_LANES, kafka.partitions), *_of_clients(kafka))
-        created = ensure_topics(
-            kafka.bootstrap, planned, kafka.replication, kafka.topic_configs, aligned=False
-        )
+        created = ensure_topics(kafka, planned, aligned=False)
         with _admin(kafka) as admin:
             reports = _compare(admin, kafka)
             results = alter(admin, [each for one in reports for each in one.differences])
-        rows = [_row(report, results.get(report.topic)) for report in reports]
+            short = [one.topic for one in reports if one.is_short(kafka.replication)]
+            reason = _add_replicas(admin, short, kafka.replication)
+            results |= {topic: results.get(topic) or reason for topic in short}
+        rows = [_row(report, kafka, results.get(report.topic)) for report in reports]
         rows = [
             Answer(row.topic, "created") if row.topic in created and row.status == "ok" else row
             for row in rows
@@ -119,7 +138,8 @@ def _reporting(as_json: bool) -> Iterator[None]:
 
 @contextmanager
 def _admin(kafka: KafkaSettings) -> Iterator[Any]:
-    admin = make_admin(kafka.bootstrap, ADMIN_TIMEOUT_MS, bootstrap_timeout_ms=BOOTSTRAP_MS)
+    options = client_options(kafka, "topics")
+    admin = make_admin(options, ADMIN_TIMEOUT_MS, bootstrap_timeout_ms=BOOTSTRAP_MS)
     try:
         yield admin
     finally:
@@ -133,7 +153,7 @@ def _compare(admin: Any, kafka: KafkaSettings) -> list[TopicReport]:
         configs = names.configs_of(topic)
         if configs is not None:
             wanted[topic] = configs
-    return compare(admin, wanted, kafka.topic_configs)
+    return compare(admin, wanted, Wanted.of(kafka))
 
 
 def _of_clients(kafka: KafkaSettings) -> list[TopicPlan]:
@@ -146,12 +166,29 @@ def _of_clients(kafka: KafkaSettings) -> list[TopicPlan]:
     return plans
 
 
-def _row(report: TopicReport, refused: str | None = None) -> Answer:
+def _add_replicas(admin: Any, topics: list[str], wanted: int) -> str:
+    """Begin to add replicas; return why that cannot be done, "" if it can."""
+    try:
+        growth = plan_growth(admin, topics, wanted)
+        if growth.lacking:
+            return f"{wanted} copies need {counted(growth.lacking, 'more broker')}"
+        grow(admin, growth.assignments)
+    except KafkaError as error:
+        return (
+            f"replicas not added: {error} (it takes Alter on the cluster; an administrator may use"
+            " kafka-reassign-partitions.sh)"
+        )
+    return ""
+
+
+def _row(report: TopicReport, kafka: KafkaSettings, refused: str | None = None) -> Answer:
     """A topic's answer; `refused` as alter() has it, None where nothing was altered."""
     status, reason = str(report.status), report.reason
     if refused is not None:
         status, reason = ("refused", refused) if refused else ("altered", "")
     rows = [Row(each.config, each.found, each.wanted, each.deletes) for each in report.differences]
+    if report.is_short(kafka.replication):
+        rows.append(Row("replication", str(report.replication), str(kafka.replication), False))
     return Answer(report.topic, status, rows, reason)
 
 
@@ -160,24 +197,28 @@ def _answer(kafka: KafkaSettings, rows: list[Answer], as_json: bool) -> None:
     if as_json:
         print_json(Document(kafka.bootstrap, not wrong, rows))
     else:
-        for row in rows:
-            if row.status != "ok":
-                click.echo(_line(row))
-        click.echo(f"{len(rows)} topics, {len(wrong)} not as planned")
+        for line in table_lines(rows, terminal_width()):
+            click.echo(line)
+        click.echo(f"{counted(len(rows), 'topic')}, {len(wrong)} not as planned")
     sys.exit(Exit.CHECK_FAILED if wrong else Exit.OK)
 
 
-def _line(row: Answer) -> str:
-    parts = [f"{row.topic}: {row.status}"]
-    if row.differences:
-        parts.append(
-            ", ".join(
-                f"{each.config} {each.found or '(none)'} -> {each.wanted}"
-                + (" (deletes records)" if each.deletes else "")
-                for each in row.differences
-            )
-        )
-    return ": ".join([*parts, *filter(None, [row.reason])])
+def table_lines(rows: list[Answer], width: int) -> list[str]:
+    """The topics that are not simply ok: a row per config that differs."""
+    shown = [row for row in rows if row.status != "ok"]
+    return lay_out(_COLUMNS, [line for row in shown for line in _rows(row)], width) if shown else []
+
+
+def _rows(row: Answer) -> list[tuple[str, ...]]:
+    """The rows of one topic; the reason is in the first one."""
+    if not row.differences:
+        return [(row.topic, row.status, "", "", "", row.reason)]
+    rows: list[tuple[str, ...]] = []
+    for place, each in enumerate(row.differences):
+        notes = ("deletes records" if each.deletes else "", "" if place else row.reason)
+        found, note = each.found or "(none)", "; ".join(filter(None, notes))
+        rows.append((row.topic, row.status, each.config, found, each.wanted, note))
+    return rows
 
 
 if __name__ == "__main__":

@@ -1,0 +1,120 @@
+"""Compares ACLs with those on the brokers, adds missing ones and removes others.
+
+Owns: the requests. Only ACLs of the given principals are looked at; those of others stay as they
+are. Denying ACLs are never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from kafka.admin import (
+    ACL,
+    ACLFilter,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePattern,
+    ResourcePatternFilter,
+    ResourceType,
+)
+from kafka.errors import KafkaError, NoError
+from msgspec import Struct
+
+from cli.acls.plan import Rule
+
+_TYPES: Final = {
+    "topic": ResourceType.TOPIC,
+    "group": ResourceType.GROUP,
+    "transactional-id": ResourceType.TRANSACTIONAL_ID,
+}
+_PATTERNS: Final = {
+    "literal": ACLResourcePatternType.LITERAL,
+    "prefixed": ACLResourcePatternType.PREFIXED,
+}
+_OPERATIONS: Final = {
+    name: ACLOperation[word]
+    for name, word in {
+        "All": "ALL",
+        "Read": "READ",
+        "Write": "WRITE",
+        "Create": "CREATE",
+        "Describe": "DESCRIBE",
+        "DescribeConfigs": "DESCRIBE_CONFIGS",
+        "AlterConfigs": "ALTER_CONFIGS",
+    }.items()
+}
+_ANY_HOST: Final = "*"
+
+
+class Difference(Struct, frozen=True):
+    """What the brokers lack, and what they allow these principals beyond the plan."""
+
+    missing: list[Any]
+    extra: list[Any]
+
+
+def acl_of(principal: str, rule: Rule) -> Any:
+    """Return the ACL that allows this from any host."""
+    pattern = ResourcePattern(_TYPES[rule.resource], rule.name, _PATTERNS[rule.pattern])
+    operation = _OPERATIONS[rule.operation]
+    return ACL(principal, _ANY_HOST, operation, ACLPermissionType.ALLOW, pattern)
+
+
+def compare(admin: Any, accounts: Mapping[str, Sequence[Rule]]) -> Difference:
+    """Compare with the brokers. Raises KafkaError, without an authorizer too."""
+    missing, extra = [], []
+    for principal, rules in accounts.items():
+        wanted = {acl_of(principal, rule) for rule in rules}
+        found = set(_present(admin, principal))
+        missing += sorted(wanted - found, key=text_of)
+        extra += sorted(found - wanted, key=text_of)
+    return Difference(missing, extra)
+
+
+def add(admin: Any, acls: Sequence[Any]) -> None:
+    """Add these ACLs. Raises KafkaError if one is refused."""
+    failed = admin.create_acls(acls)["failed"] if acls else []
+    if failed:
+        raise KafkaError(f"{len(failed)} ACLs were refused: {failed[0].__name__}")
+
+
+def remove(admin: Any, acls: Iterable[Any]) -> None:
+    """Remove these ACLs. Raises KafkaError if one is refused."""
+    filters = [
+        ACLFilter(
+            each.principal,
+            each.host,
+            each.operation,
+            each.permission_type,
+            ResourcePatternFilter(
+                each.resource_pattern.resource_type,
+                each.resource_pattern.resource_name,
+                each.resource_pattern.pattern_type,
+            ),
+        )
+        for each in acls
+    ]
+    answers = admin.delete_acls(filters) if filters else []
+    failed = [error for _, _, error in answers if error is not NoError]
+    if failed:
+        raise KafkaError(f"{len(failed)} ACLs could not be removed: {failed[0].__name__}")
+
+
+def text_of(acl: Any) -> str:
+    """Describe an ACL in one line."""
+    pattern = acl.resource_pattern
+    star = "*" if pattern.pattern_type == ACLResourcePatternType.PREFIXED else ""
+    kind = pattern.resource_type.name.lower().replace("_", "-")
+    operation = acl.operation.name.lower().replace("_", " ")
+    return f"{acl.principal}: {operation} on {kind} {pattern.resource_name}{star}"
+
+
+def _present(admin: Any, principal: str) -> list[Any]:
+    anything = ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY)
+    asked = ACLFilter(principal, None, ACLOperation.ANY, ACLPermissionType.ALLOW, anything)
+    found, error = admin.describe_acls(asked)
+    if error is not NoError:
+        raise error()
+    return list(found)

@@ -1,0 +1,199 @@
+"""`sluice acls`: print the ACLs that the services and clients need, or apply them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+import click
+from kafka.errors import KafkaError, SecurityDisabledError
+from msgspec import Struct
+
+from cli.acls import broker, output, principals
+from cli.acls.plan import Rule, Tenant, client_accounts, service_accounts
+from cli.answer import Exit, fail, print_json
+from cli.target import find_kafka, kafka_options
+from shared.plurals import counted
+from shared.registry.store.view import load_registry
+from shared.runtime.errors import Unavailable
+from shared.runtime.program_name import program_name
+from shared.settings.loader import SettingsError
+from shared.settings.sections import KafkaSettings
+from shared.stream.client import BOOTSTRAP_MS, client_options, make_admin
+from shared.topics.names import is_client_name
+
+_TIMEOUT_MS: Final = 30_000
+_HELP: Final = """Print the ACLs that each service and each registered client needs, or apply them.
+
+A service may do what it needs and no more; a client may write to its own intake and read its own
+events topic. A principal is named by a template, in which {name} is the service (`ingest`,
+`validate`, `deliver`, `billing`, and `operator` for ./sluice topics, clients and audit) or the
+client. With mTLS it is the certificate's name, such as `User:CN=sluice-{name}`.
+
+\b
+Exit codes:
+  0  printed, or the brokers now have these ACLs
+  1  with --compare: the brokers have others
+  2  wrong usage
+  3  Kafka is unavailable, or has no authorizer
+"""
+
+Accounts = dict[str, tuple[Rule, ...]]
+
+
+class Line(Struct, frozen=True):
+    """One ACL, as --json prints it."""
+
+    principal: str
+    resource: str
+    pattern: str
+    name: str
+    operation: str
+
+
+class Applied(Struct, frozen=True):
+    """What --json prints with --compare and --apply."""
+
+    missing: list[str]
+    extra: list[str]
+    added: bool
+    removed: bool
+
+
+class Wanted(Struct, frozen=True):
+    """The options that say which accounts there are, and how they are named."""
+
+    clients: tuple[str, ...]
+    services_only: bool
+    service_template: str
+    client_template: str
+    billing_group: str
+
+
+@click.command(help=_HELP)
+@click.option("--client", "clients", multiple=True, help="Only this client; Kafka is not asked.")
+@click.option("--services-only", is_flag=True, help="No client.")
+@click.option(
+    "--service-principal",
+    "service_template",
+    default=principals.SERVICE_TEMPLATE,
+    show_default=True,
+)
+@click.option(
+    "--client-principal", "client_template", default=principals.CLIENT_TEMPLATE, show_default=True
+)
+@click.option(
+    "--billing-group", default="sluice.billing", show_default=True, help="As billing.group."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["commands", "strimzi", "json"]),
+    default="commands",
+    help="kafka-acls.sh commands, KafkaUser resources of Strimzi, or JSON.",
+)
+@click.option("--cluster", default="kafka", show_default=True, help="Strimzi: name of the Kafka.")
+@click.option(
+    "--authentication",
+    type=click.Choice(["scram-sha-512", "tls", "tls-external"]),
+    default="scram-sha-512",
+    show_default=True,
+    help="Strimzi: how these users log in.",
+)
+@click.option("--compare", is_flag=True, help="Show how the brokers' ACLs differ.")
+@click.option("--apply", "applies", is_flag=True, help="Add what the brokers lack.")
+@click.option("--prune", is_flag=True, help="With --apply: remove what they have beyond it.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@kafka_options
+def main(**options: object) -> None:
+    """Print, compare or apply."""
+    as_json = bool(options["as_json"]) or options["form"] == "json"
+    if options["prune"] and not options["applies"]:
+        fail("--prune removes ACLs: give --apply too", Exit.USAGE_ERROR, as_json)
+    wanted = Wanted(**{name: options[name] for name in Wanted.__struct_fields__})  # type: ignore[arg-type]
+    try:
+        kafka = find_kafka(str(options["bootstrap"]), str(options["line"]))
+        accounts = _accounts(kafka, wanted)
+        if options["applies"] or options["compare"]:
+            _apply(
+                kafka,
+                accounts,
+                adds=bool(options["applies"]),
+                prunes=bool(options["prune"]),
+                as_json=as_json,
+            )
+    except SettingsError as error:
+        fail("; ".join(map(str, error.faults)), Exit.USAGE_ERROR, as_json)
+    except principals.TemplateFault as error:
+        fail(str(error), Exit.USAGE_ERROR, as_json)
+    except SecurityDisabledError:
+        text = "the brokers have no authorizer (authorizer.class.name): ACLs have no effect"
+        fail(text, Exit.PART_UNAVAILABLE, as_json)
+    except (Unavailable, KafkaError) as error:
+        fail(str(error), Exit.PART_UNAVAILABLE, as_json)
+    if as_json:
+        print_json(_lines(accounts))
+    elif options["form"] == "strimzi":
+        cluster, kind = str(options["cluster"]), str(options["authentication"])
+        click.echo(output.as_strimzi(accounts, cluster, kind))
+    else:
+        click.echo(output.as_commands(accounts, kafka.bootstrap))
+
+
+def _accounts(kafka: KafkaSettings, wanted: Wanted) -> Accounts:
+    found = [*service_accounts(wanted.billing_group)]
+    if wanted.clients:
+        for name in wanted.clients:
+            if not is_client_name(name):
+                raise principals.TemplateFault(f"--client: {name!r} is not a client name")
+        found = client_accounts(map(Tenant, dict.fromkeys(wanted.clients)))
+    elif not wanted.services_only:
+        registered = load_registry(kafka).values()
+        found += client_accounts(Tenant(one.name, one.own_events) for one in registered)
+    return principals.named(found, wanted.service_template, wanted.client_template)
+
+
+def _apply(
+    kafka: KafkaSettings, accounts: Accounts, *, adds: bool, prunes: bool, as_json: bool
+) -> NoReturn:
+    options = client_options(kafka, "acls")
+    admin = make_admin(options, _TIMEOUT_MS, bootstrap_timeout_ms=BOOTSTRAP_MS)
+    try:
+        found = broker.compare(admin, accounts)
+        if adds:
+            broker.add(admin, found.missing)
+        if prunes:
+            broker.remove(admin, found.extra)
+    finally:
+        admin.close()
+    missing, extra = (
+        list(map(broker.text_of, found.missing)),
+        list(map(broker.text_of, found.extra)),
+    )
+    if as_json:
+        print_json(Applied(missing, extra, adds, prunes))
+    else:
+        _say(missing, "added" if adds else "missing")
+        _say(extra, "removed" if prunes else "beyond the plan")
+        kinds = (counted(len(accounts), "principal"), counted(len(missing), "ACL"))
+        click.echo(f"{kinds[0]}: {kinds[1]} {'added' if adds else 'missing'}, {len(extra)} extra")
+    is_well = (adds or not missing) and (adds or not extra)
+    sys.exit(Exit.OK if is_well else Exit.CHECK_FAILED)
+
+
+def _say(acls: Sequence[str], word: str) -> None:
+    for acl in acls:
+        click.echo(f"{word}: {acl}")
+
+
+def _lines(accounts: Accounts) -> list[Line]:
+    return [
+        Line(principal, rule.resource, rule.pattern, rule.name, rule.operation)
+        for principal, rules in accounts.items()
+        for rule in rules
+    ]
+
+
+if __name__ == "__main__":
+    main(prog_name=program_name("acls"))

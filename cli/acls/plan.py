@@ -1,0 +1,162 @@
+"""Which ACLs each service, the operator and each client needs on Kafka. Pure.
+
+Owns: the table. It follows docs/topics.md (who writes and reads each topic). Does not own: how it
+is printed (output.py) or applied (broker.py).
+
+Services may describe every topic of the pipeline, because each of them checks at its start that all
+are there. They create none, except validate its lanes; `sluice topics apply` and `sluice clients
+apply`, run by the operator, create the others. A client may write to its intake and read its own
+events, and cannot even see that other topics exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from shared.topics import names
+
+Resource = Literal["topic", "group", "transactional-id"]
+Pattern = Literal["literal", "prefixed"]
+
+ALL: Final = "All"
+READ: Final = "Read"
+WRITE: Final = "Write"
+CREATE: Final = "Create"
+DESCRIBE: Final = "Describe"
+DESCRIBE_CONFIGS: Final = "DescribeConfigs"
+ALTER_CONFIGS: Final = "AlterConfigs"
+
+OPERATOR: Final = "operator"
+# What belongs to a client on Kafka: its consumer groups and transactional ids begin with this.
+CLIENT_PREFIX: Final = "client."
+_BILLING_PREFIX: Final = "billing."
+_MAIL_PREFIX: Final = "mail."
+
+
+class Rule(Struct, frozen=True, order=True):
+    """One operation on the resources that a name or prefix stands for."""
+
+    resource: Resource
+    pattern: Pattern
+    name: str
+    operation: str
+
+
+class Account(Struct, frozen=True):
+    """What one principal may do. `kind`: service (the operator too) or client."""
+
+    kind: Literal["service", "client"]
+    name: str
+    rules: tuple[Rule, ...]
+
+
+class Tenant(Struct, frozen=True):
+    """A client, and whether it has a topic of its own events."""
+
+    name: str
+    own_events: bool = True
+
+
+def _topics(operation: str, *topics: str) -> Iterator[Rule]:
+    """A name that ends with a dot is a prefix."""
+    for topic in topics:
+        yield Rule("topic", "prefixed" if topic.endswith(".") else "literal", topic, operation)
+
+
+def _transactions(prefix: str) -> Iterator[Rule]:
+    for operation in (DESCRIBE, WRITE):
+        yield Rule("transactional-id", "prefixed", prefix, operation)
+
+
+def _everywhere() -> Iterator[Rule]:
+    for operation in (DESCRIBE, DESCRIBE_CONFIGS):
+        yield from _topics(operation, _MAIL_PREFIX, _BILLING_PREFIX)
+    # Each service ends the abandoned transactions of all
+    # (docs/decisions/0059-abandoned-transactions.md). This right alone writes to no topic.
+    yield from _transactions("sluice.")
+
+
+def _events() -> Iterator[Rule]:
+    return _topics(WRITE, names.EVENTS, names.CLIENT_EVENTS_PREFIX)
+
+
+def _ingest() -> Iterator[Rule]:
+    yield from _topics(READ, names.INTAKE_PREFIX, names.CLIENTS)
+    # A topic that somebody created with a producer's time stamps is put right within seconds.
+    yield from _topics(ALTER_CONFIGS, names.INTAKE_PREFIX)
+    yield from _topics(WRITE, names.RECEIVED, names.REFUSED, names.RETURNED)
+    yield from _events()
+    yield Rule("group", "literal", "sluice.ingest", READ)
+
+
+def _validate() -> Iterator[Rule]:
+    yield from _topics(READ, names.RECEIVED, names.CLIENTS, names.SUBMISSIONS)
+    # Counting bounces: the holder of the partition of mail.control counts.
+    yield from _topics(READ, names.EVENTS, names.SUPPRESSIONS, names.CONTROL)
+    yield from _topics(WRITE, names.SUPPRESSIONS)
+    yield Rule("group", "literal", "sluice.responses", READ)
+    # Reading returned mail.
+    yield from _topics(READ, names.RETURNED, names.FORWARDING)
+    yield from _topics(WRITE, names.RETURNED, names.FORWARDING)
+    yield Rule("group", "literal", "sluice.returns", READ)
+    # It chooses the lanes, so it creates their topics.
+    yield from _topics(CREATE, names.OUTBOUND_PREFIX)
+    yield from _topics(WRITE, names.OUTBOUND_PREFIX, names.DEFERRED_PREFIX)
+    yield from _topics(WRITE, names.SUBMISSIONS, names.REFUSED)
+    yield from _events()
+    yield Rule("group", "literal", "sluice.validate", READ)
+
+
+def _deliver() -> Iterator[Rule]:
+    own = (names.OUTBOUND_PREFIX, names.DEFERRED_PREFIX, names.HANDOVER)
+    yield from _topics(READ, *own, names.CONTROL)
+    yield from _topics(WRITE, names.DEFERRED_PREFIX, names.HANDOVER, names.REFUSED)
+    yield from _events()
+    yield Rule("group", "literal", "sluice.deliver", READ)
+
+
+def _billing(group: str) -> Iterator[Rule]:
+    yield from _topics(READ, names.EVENTS, names.STATEMENTS)
+    yield from _topics(WRITE, names.STATEMENTS)
+    # The HTTP API: its keys, and the clients that it knows.
+    yield from _topics(READ, names.ACCESS, names.CLIENTS)
+    yield from _topics(WRITE, names.ACCESS_LOG)
+    yield Rule("group", "literal", group, READ)
+
+
+def _operator() -> Iterator[Rule]:
+    """`sluice topics`, `clients`, `audit`: everything about the pipeline's topics, nothing else."""
+    yield from _topics(ALL, _MAIL_PREFIX, _BILLING_PREFIX)
+    yield Rule("group", "prefixed", "sluice.", DESCRIBE)
+    yield from _transactions("sluice.clients.")
+
+
+def _client(client: Tenant) -> Iterator[Rule]:
+    """Write implies Describe. The dot after the name keeps `shop` out of what `shop-2` has."""
+    yield from _topics(WRITE, names.intake(client.name))
+    own = f"{CLIENT_PREFIX}{client.name}."
+    yield Rule("transactional-id", "prefixed", own, WRITE)
+    if client.own_events:
+        yield from _topics(READ, names.own_events(client.name))
+        yield Rule("group", "prefixed", own, READ)
+
+
+def service_accounts(billing_group: str = "sluice.billing") -> list[Account]:
+    """Return what the four services and the operator need."""
+    found = {
+        "ingest": (*_everywhere(), *_ingest()),
+        "validate": (*_everywhere(), *_validate()),
+        "deliver": (*_everywhere(), *_deliver()),
+        "billing": (*_everywhere(), *_billing(billing_group)),
+        OPERATOR: tuple(_operator()),
+    }
+    return [Account("service", name, tuple(sorted(rules))) for name, rules in found.items()]
+
+
+def client_accounts(clients: Iterable[Tenant]) -> list[Account]:
+    """Return what these clients need, by name."""
+    ordered = sorted(clients, key=lambda client: client.name)
+    return [Account("client", one.name, tuple(sorted(_client(one)))) for one in ordered]

@@ -1,0 +1,122 @@
+"""`sluice cancel`: ends a message that waits, without an attempt.
+
+It writes an order on the mail id. The deliver process that holds the message, or reads it next,
+ends it with one `cancelled` event; an attempt that has begun is finished and wins. Once the event
+is there, the order is deleted: the event keeps its author and reason.
+
+Exit codes: 0 cancelled, or recorded and nothing will be sent; 1 the message has ended otherwise;
+2 wrong use; 3 without Kafka.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Final
+
+import click
+
+from cli.answer import Exit, print_json
+from cli.clients.faults import answering
+from cli.control.cancelling import Answer, Cancellation, judge
+from cli.control.options import author_of, authored
+from cli.control.output import at
+from cli.control.planning import DEFAULT_FOR, duration_s
+from cli.control.topic import write_orders
+from cli.events.log import Reading, Span
+from cli.events.stories import Wanted
+from cli.target import find_kafka, kafka_options
+from shared.runtime.clock import now_ms
+from shared.runtime.deadline import Deadline
+from shared.runtime.program_name import program_name
+from shared.settings.sections import KafkaSettings
+from shared.topics import ids
+from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
+from shared.topics.records import Event
+
+READ_S: Final = 60.0
+_LOOK_S: Final = 0.5
+_MARGIN_MS: Final = 60_000
+
+
+@click.command()
+@click.argument("mail_id")
+@authored
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0, 3_600),
+    default=5.0,
+    show_default=True,
+    help="Seconds to wait for the event.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@kafka_options
+@answering
+def main(mail_id: str, author: str, reason: str, as_json: bool, **rest: Any) -> None:
+    """End a message that waits, before it is sent.
+
+    Mail that waits for a retry or for its earliest time gets its event when it is
+    next read; nothing sends it until then. If an attempt has begun, its outcome
+    counts, and the answer says so.
+    """
+    try:
+        ids.to_bytes(mail_id)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    kafka = find_kafka(rest["bootstrap"], rest["line"])
+    known = _events(kafka, mail_id, int.from_bytes(ids.to_bytes(mail_id)[:6], "big"))
+    found = judge(mail_id, known)
+    if found.answer is Answer.RECORDED:
+        found = _cancel(kafka, _order(mail_id, author_of(author), reason), known, rest["wait_s"])
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(_sentence(found))
+    sys.exit(Exit.CHECK_FAILED if found.answer is Answer.ENDED else Exit.OK)
+
+
+def _order(mail_id: str, author: str, reason: str) -> Order:
+    now = now_ms()
+    lasts_s = duration_s(DEFAULT_FOR[Verb.CANCEL]) or 0
+    scope = Scope(mail_id=mail_id)
+    return Order(Verb.CANCEL, scope, author, reason[:MAX_TEXT_CHARS], now, now + lasts_s * 1_000)
+
+
+def _cancel(kafka: KafkaSettings, order: Order, known: list[Event], wait_s: float) -> Cancellation:
+    mail_id = order.scope.mail_id
+    write_orders(kafka, [order])
+    deadline = Deadline(wait_s)
+    found = judge(mail_id, known)
+    while not deadline.is_over():
+        found = judge(mail_id, [*known, *_events(kafka, mail_id, order.at_ms)])
+        if found.answer is not Answer.RECORDED:
+            write_orders(kafka, [], [order])
+            break
+        time.sleep(deadline.at_most(_LOOK_S))
+    return found
+
+
+def _events(kafka: KafkaSettings, mail_id: str, since_ms: int) -> list[Event]:
+    wanted = Wanted(mail_id)
+    span = Span(max(0, since_ms - _MARGIN_MS), READ_S)
+    reading = Reading(kafka, span, wanted.may_be, lambda _done, _total: None)
+    return [event for event in reading.events() if wanted.matches(event)]
+
+
+def _sentence(found: Cancellation) -> str:
+    match found.answer:
+        case Answer.CANCELLED:
+            return f"{found.mail_id}: cancelled"
+        case Answer.ENDED:
+            return f"{found.mail_id}: not cancelled, it has ended as {found.state}"
+        case Answer.RECORDED:
+            when = f" at {at(found.due_at_ms)} or before" if found.due_at_ms else ""
+            return (
+                f"{found.mail_id}: recorded; it ends as cancelled when it is next read{when},"
+                " unless an attempt has begun already"
+            )
+
+
+if __name__ == "__main__":
+    main(prog_name=program_name("cancel"))

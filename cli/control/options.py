@@ -1,0 +1,116 @@
+"""The options of the commands that give orders: which mail, who, why, how long."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import click
+
+from cli.control.planning import duration_s
+from cli.target import kafka_options
+from shared.mail.domains import normalise
+from shared.registry.client import Client
+from shared.registry.store.view import load_registry
+from shared.settings.addresses import target_fault
+from shared.settings.sections import KafkaSettings
+from shared.topics.control import MAX_TEXT_CHARS, Scope
+from shared.topics.names import is_client_name
+
+F = TypeVar("F", bound=Callable[..., Any])
+_SCOPE: Final = (
+    ("client", "Mail of this client."),
+    ("mailing", "Mail of this mailing ID of the client."),
+    ("sub-client", "Mail of this sub-client of the client."),
+    ("domain", "Mail to recipients of this domain."),
+    ("site", "Mail to this site: its name, or that of one of its servers."),
+    ("provider", "Mail to this provider of the shaping rules."),
+    ("lane", "Mail of this lane."),
+)
+
+
+def scoped(command: F) -> F:
+    """Add the options that name a scope, and --kafka, --state and --json."""
+    command = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")(
+        kafka_options(command)
+    )
+    for name, meaning in reversed(_SCOPE):
+        command = click.option(f"--{name}", default="", help=meaning)(command)
+    return command
+
+
+def authored(command: F) -> F:
+    """Add --author and --reason."""
+    command = click.option(
+        "--author", default="", help="Who does this.  [default: the name of the user]"
+    )(command)
+    return click.option("--reason", default="", help="Why; it is in the events.")(command)
+
+
+def author_of(name: str) -> str:
+    """Return who gives the order."""
+    if name:
+        return name[:MAX_TEXT_CHARS]
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def scope_of(kafka: KafkaSettings, **given: str) -> Scope:
+    """Return the scope of these options. Raises click.UsageError, Unavailable."""
+    values = {name: value.strip() for name, value in given.items()}
+    if not any(values.values()):
+        names = ", ".join(f"--{name}" for name, _ in _SCOPE)
+        raise click.UsageError(f"say which mail is meant: {names}; together they narrow it down")
+    client = values["client"]
+    if (values["mailing"] or values["sub_client"]) and not client:
+        raise click.UsageError("--mailing and --sub-client are those of a client: add --client")
+    if values["domain"]:
+        values["domain"] = _domain(values["domain"])
+    if values["lane"] and not is_client_name(values["lane"]):
+        raise click.UsageError(f"--lane: {values['lane']!r} is not the name of a lane")
+    values["site"] = values["site"].lower()
+    if client:
+        _check_client(load_registry(kafka), client, values["mailing"], values["sub_client"])
+    return Scope(**values)
+
+
+def expiry_ms(text: str, *, is_endless: bool, default: str, now_ms: int) -> int:
+    """Return when the order ends by itself, 0 for never. Raises click.UsageError."""
+    if is_endless and text:
+        raise click.UsageError("--for and --until-resumed exclude each other")
+    if is_endless:
+        return 0
+    seconds = duration_s(text or default)
+    if seconds is None:
+        raise click.UsageError(f"--for: {text!r} is no duration such as 90s, 30m, 2h or 7d")
+    return now_ms + seconds * 1000
+
+
+def require_target(text: str) -> str:
+    """Return the target of a reroute. Raises click.UsageError."""
+    found = target_fault(text)
+    if found:
+        raise click.UsageError(f"--to: {found}")
+    return text
+
+
+def _domain(text: str) -> str:
+    found = normalise(text.rpartition("@")[2])
+    if not found:
+        raise click.UsageError(f"--domain: {text!r} is not a domain")
+    return found
+
+
+def _check_client(clients: dict[str, Client], name: str, mailing: str, sub_client: str) -> None:
+    """Refuse what no message can have; orders on a client that was removed are accepted."""
+    found = clients.get(name)
+    if found is None:
+        raise click.UsageError(f"--client: {name!r} is not registered")
+    rows = [found.code(""), *found.codes.values()]
+    if mailing and mailing not in {row.mailing_id for row in rows}:
+        raise click.UsageError(f"--mailing: {name} has no mailing ID {mailing!r}")
+    if sub_client and sub_client not in {row.sub_client for row in rows}:
+        raise click.UsageError(f"--sub-client: {name} has no sub-client {sub_client!r}")

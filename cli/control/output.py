@@ -1,0 +1,50 @@
+"""Prints orders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from cli.table import Column, Kind, lay_out, terminal_width
+from shared.topics.control import Order, Verb
+
+_COLUMNS: Final = ("order", "scope", "to", "since", "until", "author", "reason")
+
+
+def at(time_ms: int) -> str:
+    """Return a time as it is shown: UTC, to the second."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def until(order: Order) -> str:
+    """Return when an order ends."""
+    return at(order.expires_at_ms) if order.expires_at_ms else "resumed"
+
+
+def order_line(order: Order) -> str:
+    """Return the sentence that says what a command has ordered."""
+    if order.verb is Verb.RESUME:
+        return f"resume: {order.scope}; mail that waited is sent as its turn comes"
+    to = f" to {order.target}" if order.target else ""
+    return f"{order.verb}: {order.scope}{to}, until {until(order)}; in force within 2 s"
+
+
+def order_lines(orders: Sequence[Order]) -> list[str]:
+    """Return the lines of a list of orders."""
+    if not orders:
+        return ["no orders in force"]
+    columns = [Column(name, Kind.TEXT if name == "reason" else Kind.KEY) for name in _COLUMNS]
+    rows = [
+        [
+            str(order.verb),
+            str(order.scope),
+            order.target,
+            at(order.at_ms),
+            until(order),
+            order.author,
+            order.reason,
+        ]
+        for order in orders
+    ]
+    return lay_out(columns, rows, terminal_width())

@@ -1,0 +1,74 @@
+"""Reads and writes mail.control for commands. All functions raise Unavailable without Kafka."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import closing
+from typing import Final
+
+from kafka.errors import KafkaError
+
+from shared.runtime.deadline import Deadline
+from shared.runtime.errors import PartUnavailable
+from shared.settings.sections import KafkaSettings
+from shared.stream.client import client_options, make_producer
+from shared.stream.kafka_python.fetching import UndecodableRecord
+from shared.stream.log_reader import LogReader
+from shared.topics.codec import CodecError
+from shared.topics.control import PARTITION, Order, decode_order, encode_order, key_of
+from shared.topics.names import CONTROL
+
+POLL_MS: Final = 200
+READ_S: Final = 60.0
+WRITE_S: Final = 30.0
+
+
+def read_orders(kafka: KafkaSettings) -> list[Order]:
+    """Return the last order of each scope, in key order; records that are none are left out."""
+    found: dict[bytes, Order] = {}
+    options = client_options(kafka, f"control-{os.getpid()}")
+    try:
+        with closing(LogReader(options, CONTROL)) as reader:
+            if PARTITION in reader.partitions():
+                _read(reader, found, Deadline(READ_S))
+    except KafkaError as error:
+        raise PartUnavailable("Kafka", kafka.bootstrap, str(error)) from error
+    return [found[key] for key in sorted(found)]
+
+
+def _read(reader: LogReader, found: dict[bytes, Order], deadline: Deadline) -> None:
+    ends = reader.ends([PARTITION])
+    reader.read_from({PARTITION: 0})
+    while not reader.has_reached(ends):
+        if deadline.is_over():
+            raise KafkaError(f"{CONTROL} could not be read in {READ_S:g} s")
+        for record in reader.poll(POLL_MS).get(PARTITION, ()):
+            if isinstance(record, UndecodableRecord):
+                continue
+            if not record.value:
+                found.pop(record.key or b"", None)
+                continue
+            try:
+                order = decode_order(record.key, record.value)
+            except CodecError:
+                continue  # deliver logs and counts it
+            found[record.key or b""] = order
+
+
+def write_orders(
+    kafka: KafkaSettings, orders: Iterable[Order], forgotten: Iterable[Order] = ()
+) -> None:
+    """Write these orders, and delete those that are to be forgotten; return once acknowledged."""
+    options = client_options(kafka, f"control-{os.getpid()}")
+    # A tombstone deletes the record of its key.
+    records: list[tuple[bytes, bytes | None]] = [encode_order(order) for order in orders]
+    records += [(key_of(order.scope), None) for order in forgotten]
+    try:
+        with closing(make_producer(options, None)) as producer:
+            pending = [producer.send(CONTROL, value, key, [], PARTITION) for key, value in records]
+            producer.flush()
+            for future in pending:
+                future.get(WRITE_S)
+    except KafkaError as error:
+        raise PartUnavailable("Kafka", kafka.bootstrap, str(error)) from error

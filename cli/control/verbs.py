@@ -1,0 +1,103 @@
+"""Makes the commands `sluice suspend`, `bounce`, `expire`, `reroute` and `resume`.
+
+Each writes one order to mail.control; every deliver process applies it within 2 s, to mail that
+waits when its turn comes and to mail that arrives later. Exit codes: 1 if there is nothing to
+resume, 2 for wrong use, 3 without Kafka.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final
+
+import click
+
+from cli.answer import Exit, fail, print_json
+from cli.clients.faults import answering
+from cli.control.options import (
+    author_of,
+    authored,
+    expiry_ms,
+    require_target,
+    scope_of,
+    scoped,
+)
+from cli.control.output import order_line
+from cli.control.planning import DEFAULT_FOR, forgotten, resumption
+from cli.control.topic import read_orders, write_orders
+from cli.target import find_kafka
+from shared.runtime.clock import now_ms
+from shared.settings.sections import KafkaSettings
+from shared.topics.control import MAX_TEXT_CHARS, Order, Verb
+
+_HELP: Final = {
+    Verb.SUSPEND: "Send no mail of a scope for a while; it waits and is sent later.",
+    Verb.BOUNCE: "End the mail of a scope as bounced, without an attempt.",
+    Verb.EXPIRE: "End the mail of a scope as expired, without an attempt.",
+    Verb.REROUTE: "Send the mail of a scope to another server.",
+    Verb.RESUME: "End the order in force on a scope.",
+}
+_MORE: Final = """
+
+Concerns the mail that waits and the mail that arrives until the order ends. Several options narrow
+the scope down: mail must meet all of them. A later order on the same scope replaces this one.
+"""
+
+
+def verb_command(verb: Verb) -> click.Command:
+    """Return the command of a verb."""
+
+    def give(
+        author: str, reason: str, as_json: bool, bootstrap: str, line: str, **rest: Any
+    ) -> None:
+        kafka = find_kafka(bootstrap, line)
+        now = now_ms()
+        how_long, is_endless = rest.pop("how_long", ""), rest.pop("is_endless", False)
+        target = require_target(rest.pop("target")) if verb is Verb.REROUTE else ""
+        ends = (
+            0
+            if verb is Verb.RESUME
+            else expiry_ms(how_long, is_endless=is_endless, default=DEFAULT_FOR[verb], now_ms=now)
+        )
+        scope = scope_of(kafka, **rest)
+        order = Order(verb, scope, author_of(author), reason[:MAX_TEXT_CHARS], now, ends, target)
+        _write(kafka, order, as_json)
+
+    command: Any = authored(scoped(answering(give)))
+    if verb is not Verb.RESUME:
+        command = _lasting(command, DEFAULT_FOR[verb])
+    if verb is Verb.REROUTE:
+        command = click.option(
+            "--to", "target", required=True, metavar="HOST:PORT", help="The server."
+        )(command)
+    made: click.Command = click.command(verb.value, help=_HELP[verb] + _MORE)(command)
+    return made
+
+
+def _lasting(command: Any, default: str) -> Any:
+    command = click.option(
+        "--until-resumed", "is_endless", is_flag=True, help="It does not end by itself."
+    )(command)
+    return click.option(
+        "--for",
+        "how_long",
+        default="",
+        metavar="TIME",
+        help=f"When it ends by itself, such as 90s, 30m, 2h, 7d.  [default: {default}]",
+    )(command)
+
+
+def _write(kafka: KafkaSettings, order: Order, as_json: bool) -> None:
+    before = read_orders(kafka)
+    if order.verb is Verb.RESUME:
+        found = resumption(before, order.scope, order.author, order.reason, order.at_ms)
+        if found is None:
+            fail(f"no order is in force on: {order.scope}", Exit.CHECK_FAILED, as_json)
+        order = found
+    old = [each for each in forgotten(before, order.at_ms) if each.scope != order.scope]
+    write_orders(kafka, [order], old)
+    if as_json:
+        print_json(order)
+    else:
+        click.echo(order_line(order))
+    sys.exit(Exit.OK)

@@ -1,0 +1,265 @@
+"""`sluice dkim`: the keys that sign mail, for operators.
+
+Owns: the commands and what they print. Does not own: the folder of keys
+(shared/mailauth/dkim_keys), what a rotation adds (rotation.py), records (records.py). Only `rotate`
+writes: key files, then the table in one step. No private key is printed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final, ParamSpec
+
+import click
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from cli.answer import Exit, fail, print_json
+from cli.clients.dns import DnsLookUps, ResolverError
+from cli.config.service_settings import ServiceConfigError, ask_service
+from cli.dkim.records import Check, Published, TxtRecord, check_record, record_of, zone_line
+from cli.dkim.rotation import ALGORITHMS, RotationError, Wanted, new_keys, start_time
+from cli.dkim.states import KeyState, states_of
+from cli.dns_options import dns_options
+from cli.table import Column, Kind, lay_out, terminal_width
+from shared.mail.domains import normalise
+from shared.mailauth.dkim_keys.files import RSA_BITS, KeyFault, PrivateKey
+from shared.mailauth.dkim_keys.folder import KeyFolder, add_keys, read_table
+from shared.mailauth.dkim_keys.table import TABLE, Key
+from shared.runtime.clock import now_ms
+from shared.runtime.deadline import Deadline
+from shared.runtime.program_name import program_name
+
+P = ParamSpec("P")
+_COLUMNS: Final = (
+    Column("client"),
+    Column("domain"),
+    Column("selector"),
+    Column("key"),
+    Column("state"),
+    Column("active from"),
+    Column("until"),
+    Column("file", Kind.TEXT),
+)
+_folder = click.option(
+    "--folder",
+    default="",
+    metavar="DIR",
+    help="The folder of keys.  [default: the setting deliver.dkim_keys]",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+def _answering(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn faults of the command into one line, and the exit code for wrong usage."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except (KeyFault, RotationError, ResolverError, ServiceConfigError) as error:
+            fail(str(error), Exit.USAGE_ERROR, bool(kwargs["as_json"]))
+        except OSError as error:
+            shown = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            fail(shown, Exit.USAGE_ERROR, bool(kwargs["as_json"]))
+
+    return wrapped
+
+
+@click.group(help="Make, list and check the DKIM keys that sign mail.")
+def main() -> None:
+    """Run one of the commands."""
+
+
+@main.command()
+@click.option("--client", default="", help="Sign this client's mail.  [default: of all]")
+@click.option("--domain", default="", help="Sign mail of this domain.  [default: of all]")
+@click.option("--algorithm", default="both", show_default=True, type=click.Choice(list(ALGORITHMS)))
+@click.option(
+    "--bits",
+    default=2_048,
+    show_default=True,
+    type=click.IntRange(RSA_BITS.start, RSA_BITS.stop - 1),
+    help="Length of the RSA key.",
+)
+@click.option("--after", default="24h", show_default=True, help="Sign from then on: 30m, 24h, 2d.")
+@click.option("--at", default="", help="Sign from this time on, such as 2026-12-01T00:00:00Z.")
+@_folder
+@_json
+@_answering
+def rotate(folder: str, as_json: bool, **options: Any) -> None:
+    """Make new keys, which replace those in force at their time.
+
+    Publish the records that are printed before that time. Keep the old records for a week after
+    it: mail that was signed with the old keys is still under way.
+    """
+    path = _path(folder)
+    now = datetime.fromtimestamp(now_ms() / 1_000, UTC)
+    wanted = _wanted(now, **options)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    taken = read_table(path) if (path / TABLE).exists() else ()
+    keys = new_keys(wanted, taken, now)
+    add_keys(path, keys)
+    records = [record_of(entry, key) for entry, key in keys]
+    if as_json:
+        print_json(
+            {
+                "active_from": wanted.active_from,
+                "keys": [
+                    {
+                        "selector": entry.selector,
+                        "file": str(path / entry.file),
+                        **_document(record),
+                    }
+                    for (entry, _), record in zip(keys, records, strict=True)
+                ],
+            }
+        )
+        return
+    for entry, _ in keys:
+        click.echo(f"made {path / entry.file}, which signs from {_shown(wanted.active_from)} on")
+    click.echo("publish before that:")
+    for record in records:
+        click.echo(zone_line(record))
+
+
+def _wanted(  # noqa: PLR0913 - the options of a command
+    now: datetime, *, client: str, domain: str, algorithm: str, bits: int, after: str, at: str
+) -> Wanted:
+    normal = normalise(domain) if domain else ""
+    if domain and not normal:
+        raise RotationError(f"--domain: {domain!r} is not a mail domain")
+    return Wanted(client, normal, ALGORITHMS[algorithm], bits, start_time(after, at, now))
+
+
+@main.command("list")
+@_folder
+@_json
+@_answering
+def list_keys(folder: str, as_json: bool) -> None:
+    """List the keys: whose mail they sign, and from when."""
+    rows = [_row(state) for state in _states(folder)]
+    if as_json:
+        names = ("client", "domain", "selector", "key", "state", "active_from", "until", "file")
+        print_json([dict(zip(names, row, strict=True)) for row in rows])
+        return
+    for line in lay_out(_COLUMNS, rows, terminal_width()):
+        click.echo(line)
+
+
+def _row(found: KeyState) -> list[str]:
+    entry, key = found.key.entry, found.key.key
+    kind = f"RSA {key.key_size}" if isinstance(key, RSAPrivateKey) else "Ed25519"
+    times = (_shown(entry.active_from), _shown(entry.active_until))
+    return [entry.client, entry.domain, entry.selector, kind, found.state, *times, entry.file]
+
+
+@main.command()
+@click.option(
+    "--domain",
+    "domains",
+    multiple=True,
+    help="Sending domain of the keys that name none; may be repeated.",
+)
+@dns_options
+@click.option("--print", "only_print", is_flag=True, help="Print the records; ask nothing.")
+@_folder
+@_json
+@_answering
+def dns(
+    domains: tuple[str, ...],
+    *,
+    server: str,
+    timeout_s: float,
+    only_print: bool,
+    folder: str,
+    as_json: bool,
+) -> None:
+    """Check that the DNS has the record of each key that signs or will sign.
+
+    \b
+    Exit codes:
+      0  it has all
+      1  a record is missing or different
+      2  wrong usage
+      3  the DNS is unavailable
+    """
+    records = [
+        record
+        for found in _states(folder)
+        if found.is_needed
+        for record in _records(found.key, domains)
+    ]
+    if only_print:
+        _print_records(records, as_json)
+        return
+    look_ups = DnsLookUps(server, Deadline(timeout_s))
+    checks = [check_record(record, look_ups) for record in records]
+    if as_json:
+        print_json(
+            [
+                {**_document(check.record), "state": check.published, "reason": check.reason}
+                for check in checks
+            ]
+        )
+    else:
+        for check in checks:
+            _tell(check)
+    sys.exit(_exit_code(checks))
+
+
+def _records(key: Key[PrivateKey], domains: Sequence[str]) -> list[TxtRecord]:
+    if key.entry.domain or not domains:
+        return [record_of(key.entry, key.key)]
+    return [record_of(key.entry, key.key, normalise(domain) or domain) for domain in domains]
+
+
+def _print_records(records: Sequence[TxtRecord], as_json: bool) -> None:
+    if as_json:
+        print_json([_document(record) for record in records])
+        return
+    for record in records:
+        click.echo(zone_line(record))
+
+
+def _tell(check: Check) -> None:
+    reason = f": {check.reason}" if check.reason else ""
+    click.echo(f"{check.published:9} {check.record.name}{reason}")
+    if check.published in {Published.NO, Published.OTHER}:
+        click.echo(f"          publish: {zone_line(check.record)}")
+
+
+def _exit_code(checks: Sequence[Check]) -> Exit:
+    found = {check.published for check in checks}
+    if found & {Published.NO, Published.OTHER, Published.UNASKED}:
+        return Exit.CHECK_FAILED
+    return Exit.PART_UNAVAILABLE if Published.UNKNOWN in found else Exit.OK
+
+
+def _document(record: TxtRecord) -> dict[str, str]:
+    return {"name": record.name, "type": "TXT", "value": record.text}
+
+
+def _states(folder: str) -> list[KeyState]:
+    keys = KeyFolder(_path(folder)).load()
+    return states_of(keys, now_ms() / 1_000)
+
+
+def _path(folder: str) -> Path:
+    if folder:
+        return Path(folder)
+    rows = {row.key: str(row.value) for row in ask_service("deliver")}
+    if not rows["deliver.dkim_keys"]:
+        raise RotationError("give --folder, or set deliver.dkim_keys")
+    return Path(rows["deliver.dkim_keys"])
+
+
+def _shown(time: datetime | None) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z" if time is not None else ""
+
+
+if __name__ == "__main__":
+    main(prog_name=program_name("dkim"))

@@ -1,0 +1,76 @@
+"""What a rotation adds: times, selectors, key files. Pure but for making keys.
+
+Owns: the names of new keys and their times. Does not own: writing them (shared/mailauth/dkim_keys).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from msgspec import Struct
+
+from shared.mailauth.dkim_keys.files import make_key
+from shared.mailauth.dkim_keys.folder import NewKey
+from shared.mailauth.dkim_keys.table import ED25519, RSA, KeyEntry
+
+ALGORITHMS: Final = {"both": (RSA, ED25519), "rsa": (RSA,), "ed25519": (ED25519,)}
+_SHORT: Final = {RSA: "rsa", ED25519: "ed25519"}
+_DELAY: Final = re.compile(r"([0-9]{1,6})([smhd])")
+_UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+class RotationError(ValueError):
+    """An option of the rotation cannot be used; the text says why."""
+
+
+class Wanted(Struct, frozen=True):
+    """Whose keys are made, of which kinds, and from when they sign."""
+
+    client: str
+    domain: str
+    algorithms: Sequence[str]
+    rsa_bits: int
+    active_from: datetime
+
+
+def start_time(after: str, at: str, now: datetime) -> datetime:
+    """When new keys become active: `after` a time such as 24h, or `at` a time of ISO 8601."""
+    if not at:
+        found = _DELAY.fullmatch(after)
+        if found is None:
+            raise RotationError(f"--after: {after!r} is not a time such as 0s, 30m, 24h or 2d")
+        start = now + timedelta(seconds=int(found[1]) * _UNITS_S[found[2]])
+        return start.replace(microsecond=0)
+    try:
+        time = datetime.fromisoformat(at)
+    except ValueError:
+        raise RotationError(f"--at: {at!r} is not a time such as 2026-12-01T00:00:00Z") from None
+    if time.tzinfo is None:
+        raise RotationError(f"--at: {at!r} has no zone; append Z for UTC")
+    return time.astimezone(UTC).replace(microsecond=0)
+
+
+def new_keys(wanted: Wanted, taken: Collection[KeyEntry], now: datetime) -> list[NewKey]:
+    """Make the keys, under selectors and in files whose names nothing else has."""
+    selectors = {entry.selector.lower() for entry in taken}
+    files = {entry.file for entry in taken}
+    owner = "-".join(filter(None, (wanted.client, wanted.domain))) or "common"
+    owner = re.sub(r"[^A-Za-z0-9.-]", "_", owner)[:100].lstrip(".-") or "key"
+    keys: list[NewKey] = []
+    for algorithm in wanted.algorithms:
+        base = f"s{now:%Y%m%d}-{_SHORT[algorithm]}"
+        selector = next(name for name in _numbered(base) if name not in selectors)
+        file = next(name for name in _numbered(f"{owner}.{selector}") if f"{name}.pem" not in files)
+        entry = KeyEntry(selector, f"{file}.pem", wanted.client, wanted.domain, wanted.active_from)
+        keys.append((entry, make_key(algorithm, wanted.rsa_bits)))
+    return keys
+
+
+def _numbered(base: str) -> Iterator[str]:
+    """The name, and then with a number behind it."""
+    yield base
+    for number in range(2, 10**6):
+        yield f"{base}-{number}"

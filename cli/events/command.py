@@ -1,0 +1,91 @@
+"""`sluice events`: the events of all messages, or of one client, as they come."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+import msgspec
+
+from cli.answer import Exit, print_json, say
+from cli.clients.faults import answering
+from cli.events.log import Reading, Span
+from cli.events.options import ago_ms, common, progress
+from cli.events.output import event_line
+from cli.interrupt import StopAskedError, interruptible
+from cli.target import find_kafka
+from shared.runtime.clock import now_ms
+from shared.runtime.program_name import program_name
+from shared.topics.records import Event, EventType
+
+
+@click.command()
+@click.option("--client", default="", help="Only events of this client.")
+@click.option(
+    "--type",
+    "kinds",
+    multiple=True,
+    metavar="TYPE",
+    type=click.Choice([kind.value for kind in EventType]),
+    help="Only events of this type, such as bounced; may be repeated.",
+)
+@click.option("--since", default="", help="How far back to begin.  [default: 10m]")
+@click.option("--limit", type=click.IntRange(1), default=1_000, show_default=True)
+@click.option(
+    "--follow", is_flag=True, help="Go on with what comes; with --json an event per line."
+)
+@common
+@answering
+def main(client: str, kinds: tuple[str, ...], since: str, as_json: bool, **rest: Any) -> None:
+    """Show the events of messages, the oldest first.
+
+    Without --follow at most --limit events are shown, the last ones.
+    """
+    kafka, timeout_s = find_kafka(rest["bootstrap"], rest["line"]), float(rest["timeout_s"])
+    follow, limit = bool(rest["follow"]), int(rest["limit"])
+    since_ms = ago_ms("--since", since or ("1s" if follow else "10m"), now_ms())
+    needle = msgspec.json.encode(client)[1:-1]
+
+    def is_wanted(event: Event) -> bool:
+        return client in ("", event.data.client) and (not kinds or event.type.value in kinds)
+
+    def may_be(_key: bytes, value: bytes) -> bool:
+        return needle in value
+
+    span = Span(since_ms, timeout_s, is_endless=follow)
+    if follow:
+        reading = Reading(kafka, span, may_be, lambda _done, _total: None)
+        _follow(reading, is_wanted, as_json)
+    with progress("reading mail.events") as shown:
+        reading = Reading(kafka, span, may_be, shown)
+        found = [event for event in reading.events() if is_wanted(event)]
+    found.sort(key=lambda each: each.data.at_ms)
+    if not reading.is_complete:
+        say(f"not all events were read in {timeout_s:g} s: set --timeout, or a shorter --since")
+    if len(found) > limit:
+        say(f"{len(found) - limit} earlier events are not shown: set --limit")
+    if as_json:
+        print_json(found[-limit:])
+    else:
+        for event in found[-limit:]:
+            click.echo(event_line(event))
+
+
+def _follow(reading: Reading, is_wanted: Callable[[Event], bool], as_json: bool) -> NoReturn:
+    try:
+        with interruptible():
+            for event in reading.events():
+                if is_wanted(event):
+                    shown = msgspec.json.encode(event).decode() if as_json else event_line(event)
+                    click.echo(shown)
+    except StopAskedError:
+        pass
+    except BrokenPipeError:
+        sys.stderr.close()
+    sys.exit(Exit.OK)
+
+
+if __name__ == "__main__":
+    main(prog_name=program_name("events"))

@@ -1,0 +1,94 @@
+"""Reads mail.events for commands, from a time on; nothing is joined and nothing committed.
+
+Owns: the reader, its bounds and its progress. Raises Unavailable without Kafka.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any, Final
+
+from kafka.errors import KafkaError
+from msgspec import Struct
+
+from shared.runtime.deadline import Deadline
+from shared.runtime.errors import PartUnavailable
+from shared.settings.sections import KafkaSettings
+from shared.stream.client import FETCH_MIN_BYTES, client_options
+from shared.stream.kafka_python.fetching import UndecodableRecord
+from shared.stream.log_reader import LogReader
+from shared.topics.codec import CodecError, decode_event
+from shared.topics.names import EVENTS
+from shared.topics.records import Event
+
+POLL_MS: Final = 200
+POLL_RECORDS: Final = 5_000
+# The key and the value of a record; most records are ruled out by them, before they are decoded.
+Sieve = Callable[[bytes, bytes], bool]
+Progress = Callable[[int, int], None]
+
+
+class Span(Struct, frozen=True):
+    """What is read: from when on, and for how long at most. `is_endless`: what comes, too."""
+
+    since_ms: int
+    timeout_s: float
+    is_endless: bool = False
+
+
+class Reading:
+    """One pass over the topic. `is_complete` is False if its time was over before the end."""
+
+    def __init__(self, kafka: KafkaSettings, span: Span, sieve: Sieve, progress: Progress) -> None:
+        """`progress` gets the records read so far, and how many there are."""
+        self._kafka = kafka
+        self._span = span
+        self._sieve = sieve
+        self._progress = progress
+        self.is_complete = True
+
+    def events(self) -> Iterator[Event]:
+        """Yield the events that the sieve passes, in order within each partition."""
+        options = client_options(self._kafka, f"events-{os.getpid()}")
+        least = 1 if self._span.is_endless else FETCH_MIN_BYTES
+        try:
+            with closing(
+                LogReader(options, EVENTS, max_poll_records=POLL_RECORDS, fetch_min_bytes=least)
+            ) as reader:
+                yield from self._read(reader)
+        except KafkaError as error:
+            raise PartUnavailable("Kafka", self._kafka.bootstrap, str(error)) from error
+
+    def _read(self, reader: LogReader) -> Iterator[Event]:
+        partitions = reader.partitions()
+        if not partitions:
+            return
+        ends = reader.ends(partitions)
+        found = reader.offsets_at(partitions, self._span.since_ms)
+        begins = {each: found.get(each, ends[each]) for each in partitions}
+        reader.read_from(begins)
+        total, done = sum(ends[each] - begins[each] for each in partitions), 0
+        deadline = Deadline(self._span.timeout_s)
+        while self._span.is_endless or not reader.has_reached(ends):
+            if not self._span.is_endless and deadline.is_over():
+                self.is_complete = False
+                return
+            for records in reader.poll(POLL_MS).values():
+                done += len(records)
+                yield from self._sifted(records)
+            self._progress(min(done, total), total)
+
+    def _sifted(self, records: Any) -> Iterator[Event]:
+        for record in records:
+            if isinstance(record, UndecodableRecord):
+                continue
+            if not self._sieve(record.key or b"", record.value or b""):
+                continue
+            try:
+                found = decode_event(record.headers, record.value)
+            except CodecError:
+                continue  # audit counts it
+            if isinstance(found, Event):
+                yield found

@@ -1,0 +1,70 @@
+"""`sluice message`: what became of a message.
+
+Exit codes: 0 found, 1 no event of such a message was found, 2 wrong use, 3 without Kafka.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final
+
+import click
+import msgspec
+
+from cli.answer import Exit, print_json, say
+from cli.clients.faults import answering
+from cli.events.log import Reading, Span
+from cli.events.options import ago_ms, common, progress
+from cli.events.output import story_lines
+from cli.events.stories import Wanted, stories
+from cli.target import find_kafka
+from shared.runtime.clock import now_ms
+from shared.runtime.program_name import program_name
+from shared.topics import ids
+
+MAX_SHOWN: Final = 100
+# A mail id begins with the time of the submission; clocks differ a little.
+_MARGIN_MS: Final = 60_000
+
+
+@click.command()
+@click.argument("what")
+@click.option("--client", default="", help="Only messages of this client.")
+@click.option("--since", default="7d", show_default=True, help="How far back to look.")
+@common
+@answering
+def main(what: str, client: str, since: str, as_json: bool, **rest: Any) -> None:
+    """Show what became of a message, from its events.
+
+    WHAT is a mail id, a Message-ID, the submission's own id (ce_id) or the
+    recipient's address. A mail id is found however old it is; the others are
+    looked for in the events since --since.
+    """
+    kafka, timeout_s = find_kafka(rest["bootstrap"], rest["line"]), float(rest["timeout_s"])
+    wanted = Wanted(what)
+    since_ms = ago_ms("--since", since, now_ms())
+    if wanted.mail_id:
+        since_ms = max(0, (int.from_bytes(ids.to_bytes(what)[:6], "big")) - _MARGIN_MS)
+    with progress("reading mail.events") as shown:
+        reading = Reading(kafka, Span(since_ms, timeout_s), wanted.may_be, shown)
+        found = stories(
+            event
+            for event in reading.events()
+            if wanted.matches(event) and client in ("", event.data.client)
+        )
+    if not reading.is_complete:
+        say(f"not all events were read in {timeout_s:g} s: set --timeout, or a shorter --since")
+    if as_json:
+        print_json({"is_complete": reading.is_complete, "messages": msgspec.to_builtins(found)})
+    else:
+        for story in found[-MAX_SHOWN:]:
+            click.echo("\n".join(story_lines(story)))
+        if len(found) > MAX_SHOWN:
+            say(f"and {len(found) - MAX_SHOWN} earlier messages; --json shows them")
+        if not found:
+            say(f"no event of {what!r} was found; `sluice queue show` looks for mail that waits")
+    sys.exit(Exit.OK if found else Exit.CHECK_FAILED)
+
+
+if __name__ == "__main__":
+    main(prog_name=program_name("message"))

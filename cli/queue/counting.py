@@ -1,0 +1,105 @@
+"""Counts the mail that waits, by topic and by what a person asks for. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from msgspec import Struct
+
+from shared.topics import names
+from shared.topics.records import Envelope
+
+# How many different values are counted; what comes after them is counted as OTHER.
+MAX_VALUES: Final = 100_000
+OTHER: Final = "(others)"
+BY: Final = ("client", "mailing", "sub-client", "domain", "lane", "topic", "reply")
+
+
+class TopicRow(Struct):
+    """One topic: its unread offsets, and what was read of them."""
+
+    topic: str
+    records: int  # unread offsets: records, and a few markers of transactions
+    records_read: int = 0
+    messages: int = 0  # in the records that were read
+    attempted: int = 0  # of the messages: those with an attempt before
+    oldest_ms: int = 0  # when the oldest message of them was received
+    next_due_ms: int = 0  # when the first message of them is due; 0: now
+
+
+class Waiting(Struct, frozen=True):
+    """One message that waits, and where."""
+
+    topic: str
+    partition: int
+    offset: int
+    envelope: Envelope
+
+
+class QueueCounts:
+    """The counts of the mail that waits."""
+
+    def __init__(self, unread: Iterable[tuple[str, int]], by: str = "client") -> None:
+        """`unread`: the topics, with their unread offsets; a topic may come several times."""
+        self.rows: dict[str, TopicRow] = {}
+        for topic, records in unread:
+            row = self.rows.setdefault(topic, TopicRow(topic, 0))
+            row.records += records
+        self.by: Counter[str] = Counter()
+        self._by = by
+
+    def add_record(self, topic: str, count: int = 1) -> None:
+        """Count records that were read."""
+        self.rows[topic].records_read += count
+
+    def add(self, waiting: Waiting) -> None:
+        """Count a message."""
+        row, envelope = self.rows[waiting.topic], waiting.envelope
+        row.messages += 1
+        row.attempted += envelope.attempts.count > 0
+        received = envelope.received_at_ms
+        row.oldest_ms = min(row.oldest_ms or received, received)
+        due = envelope.due_at_ms
+        row.next_due_ms = due if row.messages == 1 else min(row.next_due_ms, due)
+        value = value_of(waiting, self._by)
+        if value not in self.by and len(self.by) >= MAX_VALUES:
+            value = OTHER
+        self.by[value] += 1
+
+    def total(self) -> int:
+        """The messages counted."""
+        return sum(row.messages for row in self.rows.values())
+
+
+def value_of(waiting: Waiting, by: str) -> str:
+    """Return the value of a message by which it is counted."""
+    envelope = waiting.envelope
+    match by:
+        case "mailing":
+            return f"{envelope.client}/{envelope.mailing_id}"
+        case "sub-client":
+            return f"{envelope.client}/{envelope.sub_client}"
+        case "domain":
+            return envelope.recipient.rpartition("@")[2].lower()
+        case "lane":
+            return envelope.lane
+        case "topic":
+            return waiting.topic
+        case "reply":
+            return envelope.attempts.last_reply[:100]
+        case _:
+            return envelope.client
+
+
+def queues_of(topics: Iterable[str]) -> dict[str, list[str]]:
+    """Return the topics in which accepted mail waits, by the group that reads them."""
+    prefixes = (names.OUTBOUND_PREFIX, names.DEFERRED_PREFIX)
+    found: dict[str, list[str]] = {"sluice.validate": [], "sluice.deliver": []}
+    for topic in sorted(topics):
+        if topic == names.RECEIVED:
+            found["sluice.validate"].append(topic)
+        elif topic == names.HANDOVER or topic.startswith(prefixes):
+            found["sluice.deliver"].append(topic)
+    return found

@@ -1,0 +1,93 @@
+"""Reads the mail that waits from Kafka. Raises Unavailable without Kafka."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+
+from kafka.errors import KafkaError
+
+from cli.events.log import Progress
+from cli.queue.counting import QueueCounts, Waiting, queues_of
+from shared.runtime.deadline import Deadline
+from shared.runtime.errors import PartUnavailable
+from shared.settings.sections import KafkaSettings
+from shared.stream.backlog import Backlog, topic_names
+from shared.stream.client import client_options
+from shared.topics.codec import CodecError, decode_pack
+
+
+class QueueReading:
+    """One look at all queues. `is_complete` is False if its time was over before the end."""
+
+    def __init__(self, kafka: KafkaSettings, timeout_s: float, progress: Progress) -> None:
+        self._kafka = kafka
+        self._timeout_s = timeout_s
+        self._progress = progress
+        self.is_complete = True
+
+    def counts(self, by: str) -> QueueCounts:
+        """Count everything that waits."""
+        try:
+            return self._counts(by)
+        except KafkaError as error:
+            raise self._unavailable(error) from error
+
+    def find(self, mail_id: str) -> Waiting | None:
+        """Look for one message."""
+        try:
+            with ExitStack() as stack:
+                found = (each for each, _ in self._waiting(self._open(stack)))
+                return next((each for each in found if each.envelope.mail_id == mail_id), None)
+        except KafkaError as error:
+            raise self._unavailable(error) from error
+
+    def _counts(self, by: str) -> QueueCounts:
+        with ExitStack() as stack:
+            backlogs = self._open(stack)
+            unread = [
+                (partition.topic, unread.records)
+                for backlog in backlogs
+                for partition, unread in backlog.partitions.items()
+            ]
+            counts = QueueCounts(unread, by)
+            for waiting, is_first in self._waiting(backlogs):
+                counts.add_record(waiting.topic, is_first)
+                counts.add(waiting)
+        return counts
+
+    def _open(self, stack: ExitStack) -> list[Backlog]:
+        options = client_options(self._kafka, f"queue-{os.getpid()}")
+        groups = queues_of(topic_names(options))
+        return [
+            stack.enter_context(closing(Backlog(options, group, topics)))
+            for group, topics in groups.items()
+            if topics
+        ]
+
+    def _waiting(self, backlogs: list[Backlog]) -> Iterator[tuple[Waiting, bool]]:
+        """Yield the messages, each with whether it is the first one seen of its record."""
+        deadline = Deadline(self._timeout_s)
+        total = sum(each.records for backlog in backlogs for each in backlog.partitions.values())
+        done = 0
+        for backlog in backlogs:
+            for partition, records in backlog.records(deadline):
+                unread = backlog.partitions[partition]
+                for record in records:
+                    done += 1
+                    try:
+                        messages = decode_pack(record.value, record.headers)
+                    except CodecError:
+                        continue  # the service writes it to mail.refused
+                    is_first = True
+                    for index, message in enumerate(messages):
+                        if not unread.is_settled(record.offset, index):
+                            place = (partition.topic, partition.partition, record.offset)
+                            yield Waiting(*place, message.envelope), is_first
+                            is_first = False
+                self._progress(done, total)
+            self.is_complete = self.is_complete and backlog.is_complete
+
+    def _unavailable(self, error: KafkaError) -> PartUnavailable:
+        return PartUnavailable("Kafka", self._kafka.bootstrap, str(error))

@@ -1,0 +1,132 @@
+"""`sluice responses classify`: what returned messages mean. Nothing is written anywhere.
+
+Owns: the command and what it prints. Does not own: finding the files (paths.py), the meaning
+(shared/responses). Exit codes: 0 all paths were read, 2 wrong usage, which a path that cannot be
+read is: the others are read before the command ends.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import click
+import msgspec
+from msgspec import Struct
+
+from cli.answer import Exit, say
+from cli.check.files import FileFault, Message, read_messages
+from cli.check.lines import printable
+from cli.responses.paths import files_of
+from cli.table import Column, Kind, lay_out, terminal_width
+from shared.responses.reading import understand
+from shared.responses.rules.loading import load_rules
+from shared.responses.rules.model import Rules
+from shared.responses.understood import Understood
+
+_HELP: Final = """Show what returned messages mean.
+
+PATHS are messages, folders (every file in them), mboxes, or - for standard input. A file whose
+name ends in .eml is one message; another one is an mbox when its name ends in .mbox or it begins
+with "From ".
+
+The kinds are hard, soft, policy, content, auto-reply, reply, complaint, unsubscribe and unknown.
+
+\b
+Examples:
+  sluice responses classify bounce.eml
+  sluice responses classify ~/Maildir/new returned.mbox
+  sluice responses classify --json - < bounce.eml
+
+\b
+Exit codes:
+  0  all paths were read
+  2  wrong usage, or a path that cannot be read
+"""
+_COLUMNS: Final = (
+    Column("file"),
+    Column("recipient"),
+    Column("kind", Kind.TEXT),
+    Column("status", Kind.TEXT),
+    Column("rule", Kind.TEXT),
+)
+
+
+class Answer(Struct, frozen=True):
+    """A message by the name of its file, and its meaning."""
+
+    file: str
+    understood: Understood
+
+
+@click.command(name="classify", help=_HELP)
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON per message on stdout.")
+def classify(paths: tuple[str, ...], as_json: bool) -> None:
+    """Understand every message, print, and end with the exit code."""
+    _write_anything(as_json)
+    faults: list[str] = []
+    answers = answers_of(load_rules(), paths, faults)
+    if as_json:
+        for answer in answers:
+            sys.stdout.write(msgspec.json.encode(as_document(answer)).decode() + "\n")
+    else:
+        for line in table(list(answers), terminal_width()):
+            click.echo(line)
+    sys.stdout.flush()
+    sys.exit(Exit.USAGE_ERROR if faults else Exit.OK)
+
+
+def answers_of(rules: Rules, paths: Sequence[str], faults: list[str]) -> Iterator[Answer]:
+    """The meaning of each message; a path that cannot be read is reported and appended."""
+    for path in paths:
+        for file in files_of(path):
+            try:
+                for message in _messages(file):
+                    yield Answer(message.name, understand(message.content, rules))
+            except FileFault as fault:
+                say(str(fault))
+                faults.append(str(fault))
+
+
+def _messages(file: str | FileFault) -> Iterator[Message]:
+    if isinstance(file, FileFault):
+        raise file
+    yield from read_messages(file)
+
+
+def as_document(answer: Answer) -> dict[str, Any]:
+    """The line of JSON of one message."""
+    understood = answer.understood
+    return {
+        "file": answer.file,
+        "kind": understood.kind,
+        "recipients": [
+            {"address": one.address, "kind": one.kind, "status": one.status}
+            for one in understood.recipients
+        ],
+        "rule": understood.rule,
+    }
+
+
+def table(answers: Sequence[Answer], width: int) -> list[str]:
+    """A row per message, or per recipient if it reports on several."""
+    rows: list[list[str]] = []
+    for answer in answers:
+        understood = answer.understood
+        name = printable(answer.file)
+        if not understood.recipients:
+            rows.append([name, "", understood.kind, "", understood.rule])
+        for one in understood.recipients:
+            rows.append([name, printable(one.address), one.kind, one.status, understood.rule])
+    return lay_out(_COLUMNS, rows, width)
+
+
+def _write_anything(as_json: bool) -> None:
+    """Let no letter of a message end the command where the terminal's charset lacks it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8" if as_json else None, errors="backslashreplace")
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")

@@ -1,0 +1,171 @@
+"""Reads and writes mail.suppressions for commands, and finds the view in Redis.
+
+Owns: the last record of each key as it is now; that a write is acknowledged; how long a command
+waits until the view has it. All functions raise Unavailable if Kafka does not answer.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from typing import Final
+
+from kafka.errors import KafkaError
+from msgspec import Struct, structs
+
+from cli.stack import state
+from cli.target import find_endpoints
+from shared.runtime.deadline import Deadline
+from shared.runtime.errors import PartUnavailable, UsageError
+from shared.settings.loader import DEFAULT_ORIGIN, load
+from shared.settings.sections import KafkaSettings, RedisSettings
+from shared.store.client import StoreUnavailable, connect
+from shared.store.counters import CounterStore
+from shared.store.suppressions import SuppressionStore
+from shared.stream.client import FETCH_MIN_BYTES, client_options, make_producer
+from shared.stream.kafka_python.fetching import UndecodableRecord
+from shared.stream.log_reader import LogReader
+from shared.topics.codec import CodecError
+from shared.topics.names import SUPPRESSIONS
+from shared.topics.suppressions import (
+    PARTITION,
+    SuppressionRecord,
+    decode_suppression,
+    encode_suppression,
+)
+
+POLL_MS: Final = 200
+POLL_RECORDS: Final = 10_000
+READ_S: Final = 600.0
+IN_FORCE_S: Final = 10.0
+_LOOK_S: Final = 0.1
+# Records in flight to Kafka, which bounds the memory of an import.
+MAX_PENDING: Final = 10_000
+Chosen = Callable[[SuppressionRecord], bool]
+Progress = Callable[[int], None]
+
+
+class RedisOnly(Struct, frozen=True):
+    """The one section that finds the view."""
+
+    redis: RedisSettings = RedisSettings()
+
+
+class Stores(Struct, frozen=True):
+    """The derived state in Redis."""
+
+    suppressions: SuppressionStore
+    counters: CounterStore
+
+
+def open_stores(line: str) -> Stores:
+    """Connect to the Redis of the settings, or else of the running pipeline."""
+    redis = find_redis(line)
+    client = connect(redis, decode_responses=False)
+    return Stores(
+        SuppressionStore(client, redis.suppressions_key), CounterStore(client, redis.counters_key)
+    )
+
+
+def find_redis(line: str) -> RedisSettings:
+    """The Redis of the settings, or else of the running pipeline. Raises UsageError."""
+    loaded = load(RedisOnly)
+    redis = loaded.settings.redis
+    if loaded.origins["redis.url"] == DEFAULT_ORIGIN or line:
+        try:
+            endpoints = find_endpoints(line, "", is_configured=True)
+        except state.NotRunning:
+            endpoints = None
+        if endpoints is not None:
+            try:
+                redis = structs.replace(redis, url=endpoints.redis)
+            except ValueError as error:  # such as a CA file, but no TLS
+                raise UsageError(str(error)) from None
+    return redis
+
+
+def read_records(kafka: KafkaSettings, is_chosen: Chosen) -> list[SuppressionRecord]:
+    """Return the last record of each key, of those that `is_chosen` accepts, in key order."""
+    found: dict[bytes, SuppressionRecord] = {}
+    options = client_options(kafka, f"suppressions-{os.getpid()}")
+    try:
+        reader = LogReader(
+            options, SUPPRESSIONS, max_poll_records=POLL_RECORDS, fetch_min_bytes=FETCH_MIN_BYTES
+        )
+        with closing(reader):
+            if PARTITION not in reader.partitions():
+                return []
+            _read(reader, found, is_chosen, Deadline(READ_S))
+    except KafkaError as error:
+        raise _unavailable(kafka, str(error)) from error
+    return [found[key] for key in sorted(found)]
+
+
+def _read(
+    reader: LogReader,
+    found: dict[bytes, SuppressionRecord],
+    is_chosen: Chosen,
+    deadline: Deadline,
+) -> None:
+    ends = reader.ends([PARTITION])
+    reader.read_from({PARTITION: 0})
+    while not reader.has_reached(ends):
+        if deadline.is_over():
+            raise KafkaError(f"{SUPPRESSIONS} could not be read in {READ_S:g} s")
+        for record in reader.poll(POLL_MS).get(PARTITION, ()):
+            if isinstance(record, UndecodableRecord) or record.value is None:
+                continue
+            try:
+                entry = decode_suppression(record.value)
+            except CodecError:
+                continue  # validate logs and counts it
+            if is_chosen(entry):
+                found[record.key or b""] = entry
+
+
+def write_records(
+    kafka: KafkaSettings, records: Iterable[SuppressionRecord], progress: Progress = lambda _: None
+) -> int:
+    """Write these records; return the offset after the last one when all are acknowledged."""
+    options = client_options(kafka, f"suppressions-{os.getpid()}")
+    end = 0
+    try:
+        with closing(make_producer(options, None)) as producer:
+            pending = []
+            for record in records:
+                key, value = encode_suppression(record)
+                pending.append(producer.send(SUPPRESSIONS, value, key, [], PARTITION))
+                if len(pending) == MAX_PENDING:
+                    end = _acknowledged(pending)
+                    progress(len(pending))
+                    pending = []
+            producer.flush()
+            if pending:
+                end = _acknowledged(pending)
+                progress(len(pending))
+    except KafkaError as error:
+        raise _unavailable(kafka, str(error)) from error
+    return end
+
+
+def _acknowledged(pending: list) -> int:  # type: ignore[type-arg]
+    return max(int(future.get(60.0).offset) for future in pending) + 1
+
+
+def wait_in_force(stores: Stores, end: int) -> bool:
+    """Wait until the view has everything before `end`; return False if that is not known."""
+    deadline = Deadline(IN_FORCE_S)
+    while not deadline.is_over():
+        try:
+            if stores.suppressions.state().watermark >= end:
+                return True
+        except StoreUnavailable:
+            return False
+        time.sleep(deadline.at_most(_LOOK_S))
+    return False
+
+
+def _unavailable(kafka: KafkaSettings, reason: str) -> PartUnavailable:
+    return PartUnavailable("Kafka", kafka.bootstrap, reason)

@@ -1,0 +1,119 @@
+"""Tables for a terminal: columns if they fit its width, otherwise a few lines per row.
+
+Owns: the layout of every table that a command prints. Guarantees: a count or an identifier is never
+cut, and none is wrapped; only texts are. An identifier that is wider than the terminal is printed
+whole, and the terminal wraps it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from enum import Enum
+from typing import Final
+
+from msgspec import Struct
+from rich.cells import cell_len
+
+# Where there is no terminal and COLUMNS is not set.
+PIPED_WIDTH: Final = 200
+_GAP: Final = "  "
+_MIN_TEXT_WIDTH: Final = 24
+_MARGIN: Final = "    "
+
+
+class Kind(Enum):
+    """What a column holds: identifiers, numbers (aligned right) or texts that may be wrapped."""
+
+    KEY = "key"
+    COUNT = "count"
+    TEXT = "text"
+
+
+class Column(Struct, frozen=True):
+    """A column of a table."""
+
+    heading: str
+    kind: Kind = Kind.KEY
+
+
+Rows = Sequence[Sequence[str]]
+
+
+def terminal_width() -> int:
+    """The columns of the terminal that standard output is, or of COLUMNS."""
+    is_known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return shutil.get_terminal_size().columns if is_known else PIPED_WIDTH
+
+
+def lay_out(columns: Sequence[Column], rows: Rows, width: int) -> list[str]:
+    """The lines of a table, with its headings first."""
+    widths = [
+        max(cell_len(text) for text in (column.heading, *(row[place] for row in rows)))
+        for place, column in enumerate(columns)
+    ]
+    spare = width - sum(widths) - len(_GAP) * (len(columns) - 1)
+    texts = [place for place, column in enumerate(columns) if column.kind is Kind.TEXT]
+    if spare < 0 and texts:
+        widest = max(texts, key=widths.__getitem__)
+        least = max(_MIN_TEXT_WIDTH, cell_len(columns[widest].heading))
+        if widths[widest] + spare >= least:
+            widths[widest] += spare
+            spare = 0
+    if spare < 0:
+        return _stacked(columns, rows, width)
+    heading = [column.heading for column in columns]
+    return [line for row in (heading, *rows) for line in _columns(columns, widths, row)]
+
+
+def _columns(columns: Sequence[Column], widths: Sequence[int], row: Sequence[str]) -> list[str]:
+    """One row: a line, or several if a text is wrapped."""
+    cells = [
+        textwrap.wrap(text, size, break_long_words=False) or [""]
+        if column.kind is Kind.TEXT
+        else [text]
+        for column, size, text in zip(columns, widths, row, strict=True)
+    ]
+    lines = []
+    for number in range(max(map(len, cells))):
+        parts = []
+        for column, size, cell in zip(columns, widths, cells, strict=True):
+            text = cell[number] if number < len(cell) else ""
+            space = " " * (size - cell_len(text))
+            parts.append(space + text if column.kind is Kind.COUNT else text + space)
+        lines.append(_GAP.join(parts).rstrip())
+    return lines
+
+
+def _stacked(columns: Sequence[Column], rows: Rows, width: int) -> list[str]:
+    """Per row its identifiers, then the rest with the headings as names."""
+    keys = [place for place, column in enumerate(columns) if column.kind is Kind.KEY]
+    others = [place for place in range(len(columns)) if place not in keys]
+    lines = _joined([columns[place].heading for place in keys], " /", width)
+    for row in rows:
+        identifiers = [row[place] for place in keys]
+        while len(identifiers) > 1 and not identifiers[-1]:
+            identifiers.pop()
+        lines += _joined([each or "-" for each in identifiers], " /", width)
+        named = [f"{columns[place].heading} {row[place]}" for place in others if row[place]]
+        inner = width - len(_MARGIN)
+        lines += [_MARGIN + line for line in _joined(named, ",", inner)]
+    return lines
+
+
+def _joined(parts: Sequence[str], separator: str, width: int) -> list[str]:
+    """Join the parts into lines; a line ends between two parts, or between words of a long one."""
+    lines: list[str] = []
+    for place, part in enumerate(parts):
+        end = separator if place < len(parts) - 1 else ""
+        if lines and cell_len(lines[-1] + part + end) < width:
+            lines[-1] += f" {part}{end}"
+        elif cell_len(part + end) <= width:
+            lines.append(part + end)
+        else:
+            lines += textwrap.wrap(part, width, break_long_words=False, break_on_hyphens=False)
+            lines[-1] += end
+    return lines
