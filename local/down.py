@@ -1,4 +1,4 @@
-"""`./sluice down`: stop a pipeline. The services finish their work; no process is left.
+"""Stop a pipeline. The services finish their work; no process is left.
 
 The data in its Kafka stays for the next `up` of that name; --forget removes it and the logs.
 Stopping a pipeline that is not running is not an error.

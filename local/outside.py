@@ -7,13 +7,15 @@ validation (each service validates its settings), the choices (settings.py).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from shared.settings.loader import Fault, Given, SettingsError, find_given, variable_of
+from shared.settings.loader import Fault, Given, SettingsError, find_given, load, variable_of
+from shared.settings.sections import KafkaSettings, RedisSettings
 
 _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound here
 
@@ -24,7 +26,7 @@ class Outside(Struct, frozen=True):
     given: Mapping[tuple[str, str], Given] = {}
 
     def origin(self, section: str, key: str) -> str:
-        """Where a key is set; "" if it is not set."""
+        """The place that sets a key; "" if it is not set."""
         found = self.given.get((section, key))
         return found.origin if found else ""
 
@@ -60,7 +62,9 @@ class Outside(Struct, frozen=True):
         if port and services > 1:
             expected = f"0 or nothing: the {services} services of a pipeline cannot share a port"
             origin = self.origin("telemetry", "http_port")
-            raise SettingsError([Fault("telemetry.http_port", str(port), expected, origin)])
+            sentence = f"the services of a pipeline cannot share port {port}; give 0 or nothing"
+            fault = Fault("telemetry.http_port", str(port), expected, origin, sentence)
+            raise SettingsError([fault])
 
     def without_given(self, chosen: Mapping[str, str]) -> dict[str, str]:
         """The chosen variables whose keys the user has not set."""
@@ -68,9 +72,34 @@ class Outside(Struct, frozen=True):
         return {name: value for name, value in chosen.items() if name not in given}
 
 
-def in_url(host: str) -> str:
-    """Format a host for a URL."""
-    return f"[{host}]" if ":" in host else host
+class Servers(Struct, frozen=True):
+    """The sections that say how the two servers are reached."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+
+
+def check_servers(kafka: str, redis: str) -> None:
+    """Check the options --kafka and --redis, "" if absent. Raises SettingsError."""
+    options = {variable_of("kafka", "bootstrap"): kafka, variable_of("redis", "url"): redis}
+    try:
+        # Through the loader, so that they are judged as the settings are.
+        load(Servers, {name: value for name, value in options.items() if value})
+    except SettingsError as error:
+        raise SettingsError(
+            structs.replace(fault, origin=f"--{fault.path.partition('.')[0]}")
+            for fault in error.faults
+        ) from None
+
+
+def servers(kafka: str = "", redis: str = "", extra: Mapping[str, str] | None = None) -> Servers:
+    """The settings of Kafka and Redis, with these addresses where they are not "".
+
+    `extra`: variables beside those of the environment. Raises SettingsError.
+    """
+    named = {variable_of("kafka", "bootstrap"): kafka, variable_of("redis", "url"): redis}
+    named = {name: value for name, value in named.items() if value}
+    return load(Servers, {**os.environ, **(extra or {}), **named}).settings
 
 
 def find_outside(environ: Mapping[str, str]) -> Outside:

@@ -1,8 +1,8 @@
-"""The settings that a pipeline chooses for its services: addresses, routes, front door limits.
+"""The settings that a pipeline chooses for its services: addresses, routes, limits of the doors.
 
-Pure, except that the front door's certificate is created. A key that the user has set is never
-overridden (outside.py), except by options of the command line and by settings that no two
-processes can share.
+Pure, except that the doors' certificate and the key of return paths are created. A key that the
+user has set is never overridden (outside.py), except by options of the command line and by settings
+that no two processes can share.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from local.outside import Outside, in_url
+from local.outside import Outside
 from local.parts import certificate, ports
+from local.parts.return_keys import make_return_keys
+from shared.runtime.listening import in_url
 from shared.settings.loader import variable_of
 
 # All peers of this pipeline have one address: a limit per host would limit all of them together.
@@ -27,21 +29,29 @@ _DOOR_LIMITS: Final = {
     "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS": "1000",
     "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS_PER_ADDRESS": "10000",
     "SLUICE_INGEST__SMTP_ERRORS_PER_ADDRESS_PER_MINUTE": "0",
+    "SLUICE_INGEST__BOUNCE_MAX_CONNECTIONS_PER_ADDRESS": "1000",
+    "SLUICE_INGEST__BOUNCE_NEW_CONNECTIONS_PER_MINUTE": "0",
+    "SLUICE_INGEST__BOUNCE_ERRORS_PER_ADDRESS_PER_MINUTE": "0",
+    "SLUICE_INGEST__BOUNCE_MESSAGES_PER_MINUTE_PER_ADDRESS": "0",
 }
 _CHOSEN: Final = (
     ("kafka", "static_membership"),
     ("runtime", "instance"),
     ("billing", "http_port"),
+    ("billing", "serve_without_keys"),
     ("deliver", "routes"),
     ("ingest", "smtp_listen"),
     ("ingest", "smtps_listen"),
+    ("ingest", "bounce_listen"),
     ("ingest", "smtp_host_name"),
+    ("return_path", "keys_file"),
 )
+_LOOPBACKS: Final = (ports.LOOPBACK, "localhost", "::1")
 _CERTIFICATE_FILES: Final = (("ingest", "tls_certificate_file"), ("ingest", "tls_key_file"))
 
 
 def door_limits(environ: Mapping[str, str]) -> dict[str, str]:
-    """The limits of the pipeline's front door, except those that the environment sets."""
+    """The limits of the pipeline's doors, except those that the environment sets."""
     return {name: value for name, value in _DOOR_LIMITS.items() if name not in environ}
 
 
@@ -95,13 +105,13 @@ class StackSettings(Struct, frozen=True):
 
     @property
     def ca_file(self) -> str | None:
-        """What SMTP clients have to trust; None if the certificate is not made here."""
+        """The CA file that SMTP clients have to trust; None if the certificate is not made here."""
         if any(self.outside.origin(*key) for key in _CERTIFICATE_FILES):
             return None
         return str(certificate.path_of(self.folder))
 
     def door(self, name: str) -> str | None:
-        """The first address of the front door for `smtp` or `smtps`; None if there is none."""
+        """The first address for `smtp`, `smtps` or `bounce`; None if there is none."""
         if not self.outside.origin("ingest", f"{name}_listen"):
             return self._address(name)
         return next(iter(self.outside.addresses("ingest", f"{name}_listen") or ()), None)
@@ -112,6 +122,8 @@ class StackSettings(Struct, frozen=True):
             # The parts keep their names: a restarted part takes over its partitions.
             "SLUICE_KAFKA__STATIC_MEMBERSHIP": "true",
         }
+        if not self.outside.origin("return_path", "keys_file"):
+            chosen["SLUICE_RETURN_PATH__KEYS_FILE"] = str(make_return_keys(self.folder))
         if self.has_sink:
             chosen["SLUICE_DELIVER__ROUTES"] = json.dumps({"*": self.sink})
         env = self.outside.without_given(chosen)
@@ -122,18 +134,28 @@ class StackSettings(Struct, frozen=True):
         return env
 
     def for_billing(self, *, is_first: bool) -> dict[str, str]:
-        """The HTTP port of a billing process: the pipeline's port for the first, any for others."""
-        if not is_first:
-            return {"SLUICE_BILLING__HTTP_PORT": "0"}
-        if self.outside.port("billing", "http_port"):
-            return {}
-        return {"SLUICE_BILLING__HTTP_PORT": str(self.port["billing"])}
+        """The HTTP port of a billing process: the pipeline's port for the first, any for others.
 
-    def for_front_door(self) -> dict[str, str]:
-        """The environment of the ingest process that runs the front door."""
+        On loopback its API needs no key.
+        """
+        chosen = {}
+        if not is_first:
+            chosen["SLUICE_BILLING__HTTP_PORT"] = "0"
+        elif not self.outside.port("billing", "http_port"):
+            chosen["SLUICE_BILLING__HTTP_PORT"] = str(self.port["billing"])
+        # Whoever is on this machine reads the bill of a pipeline that is for trying out; who opens
+        # it to other machines has to create a key.
+        if self.outside.text("billing", "http_host") in ("", *_LOOPBACKS):
+            unless_given = {"SLUICE_BILLING__SERVE_WITHOUT_KEYS": "true"}
+            chosen |= self.outside.without_given(unless_given)
+        return chosen
+
+    def for_doors(self) -> dict[str, str]:
+        """The environment of the ingest process that runs the front door and the bounce door."""
         chosen = {
             "SLUICE_INGEST__SMTP_LISTEN": json.dumps([self._address("smtp")]),
             "SLUICE_INGEST__SMTPS_LISTEN": json.dumps([self._address("smtps")]),
+            "SLUICE_INGEST__BOUNCE_LISTEN": json.dumps([self._address("bounce")]),
             **door_limits(os.environ),
             "SLUICE_INGEST__SMTP_HOST_NAME": certificate.HOST,
         }

@@ -21,14 +21,16 @@ from msgspec import Struct, field
 from cli.stack import paths
 from cli.stack.endpoints import Endpoints
 from cli.stack.environment import SERVICES
-from local.outside import Outside, in_url
+from local.outside import Outside, Servers, servers
 from local.parts import kafka_broker, ports, redis_server, services
 from local.parts.services import SINK, ServicePlan
 from local.parts.unavailable import PartNotStarted
 from local.process import Process, ProcessSpec
 from local.settings import StackSettings
 from local.supervisor import Supervisor
+from shared.runtime.listening import in_url
 from shared.settings.secrets import masked
+from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
 from shared.topics import names
 
@@ -65,7 +67,7 @@ class Stack:
         self.options = options
         self.folder = options.folder or paths.run_folder(options.name)
         self.folder.mkdir(parents=True, exist_ok=True)
-        wanted = ("kafka", "controller", "redis", "sink", "billing", "smtp", "smtps")
+        wanted = ("kafka", "controller", "redis", "sink", "billing", "smtp", "smtps", "bounce")
         if options.base_port:
             port = ports.fixed_ports(wanted, options.base_port)
         else:
@@ -89,7 +91,7 @@ class Stack:
     # --- properties -----------------------------------------------------------------------
 
     @property
-    def doors(self) -> Endpoints:
+    def endpoints(self) -> Endpoints:
         """The address of each endpoint."""
         has_billing = "billing" in self.options.services
         has_door = "ingest" in self.options.services
@@ -98,6 +100,7 @@ class Stack:
             redis=self.settings.redis_url or self._redis.url,
             smtp=self.settings.door("smtp") if has_door else None,
             smtps=self.settings.door("smtps") if has_door else None,
+            bounce=self.settings.door("bounce") if has_door else None,
             billing=f"http://{self.settings.billing}" if has_billing else None,
             metrics={
                 name: f"http://{in_url(self.settings.http_host)}:{port}/metrics"
@@ -147,7 +150,9 @@ class Stack:
             if not self.settings.broker:
                 # On an external broker the services create the topics they need, with the
                 # replication in their settings.
-                ensure_topics(self.doors.kafka, names.plans(("default",)))
+                ensure_topics(
+                    KafkaSettings(bootstrap=self.endpoints.kafka), names.plans(("default",))
+                )
             self._supervisor.start([self._service(name) for name in self.options.services])
         except BaseException:
             self.stop()
@@ -213,17 +218,21 @@ class Stack:
     def _foundations(self) -> list[ProcessSpec]:
         specs = []
         broker, redis_url = self.settings.broker, self.settings.redis_url
+        used = Servers()
+        if broker or redis_url:
+            used = servers(broker, redis_url, self.options.env)
         if not broker:
             specs.append(kafka_broker.prepare(self._broker))
-        elif not kafka_broker.serves(broker):
+        elif not kafka_broker.serves(used.kafka):
             raise PartNotStarted(f"no Kafka broker answers at {broker}")
         if not redis_url:
             specs.append(redis_server.prepare(self._redis))
-        elif not redis_server.answers_url(redis_url):
+        elif not redis_server.answers_url(used.redis):
             raise PartNotStarted(f"no Redis answers at {masked('url', redis_url)}")
         if self.options.sink:
             behaviour = self.options.sink_behaviour
-            specs.append(services.sink_process(self.settings.sink, self.folder, behaviour))
+            address, bounce = self.settings.sink, self.endpoints.bounce
+            specs.append(services.sink_process(address, self.folder, behaviour, bounce))
         return specs
 
     def _http_port(self, name: str) -> int:
@@ -235,11 +244,11 @@ class Stack:
     def _service(self, name: str) -> ProcessSpec:
         if name not in self._http_ports:
             self._http_ports[name] = self._http_port(name)
-        doors, settings = self.doors, self.settings
-        env = settings.for_service(doors.kafka, doors.redis)
+        endpoints, settings = self.endpoints, self.settings
+        env = settings.for_service(endpoints.kafka, endpoints.redis)
         # A further ingest process only reads the intakes; a further billing process uses any port.
         if name == "ingest":
-            env |= settings.for_front_door()
+            env |= settings.for_doors()
         if name.startswith("billing"):
             env |= settings.for_billing(is_first=name == "billing")
         env |= self.options.env | self.options.part_env.get(name, {})

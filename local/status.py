@@ -1,4 +1,4 @@
-"""`./sluice status`: which parts of a pipeline run, and where. Exit code 3 if not all are ready."""
+"""Show which parts of a pipeline run, and where. Exit code 3 if not all are ready."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ import click
 from msgspec import Struct
 
 from cli.answer import Exit, fail, print_json
+from cli.config.running import environment_of
 from cli.stack import state
 from cli.stack.endpoints import Endpoints, described
 from cli.stack.state import NotRunning, State
+from local.outside import Servers, servers
 from local.parts import kafka_broker, redis_server, services
+from shared.runtime.errors import Unavailable
 from shared.runtime.program_name import program_name
 from shared.runtime.reach import answers
+from shared.settings.loader import SettingsError, load
 
 _MARKS: Final = {True: "ready", False: "NOT READY"}
 
@@ -38,39 +42,47 @@ class Status(Struct, frozen=True):
     ca_file: str | None = None
 
 
-def readiness(doors: Endpoints) -> dict[str, bool]:
+def readiness(endpoints: Endpoints, used: Servers) -> dict[str, bool]:
     """Check whether each part is ready."""
     found = {
-        "kafka": kafka_broker.serves(doors.kafka),
-        "redis": redis_server.answers_url(doors.redis),
+        "kafka": kafka_broker.serves(used.kafka),
+        "redis": redis_server.answers_url(used.redis),
     }
-    if doors.sink:
-        found["sink"] = answers(doors.sink)
-    for name, url in doors.metrics.items():
+    if endpoints.sink:
+        found["sink"] = answers(endpoints.sink)
+    for name, url in endpoints.metrics.items():
         parts = urlsplit(url)
         found[name] = services.is_ready(parts.port or 0, parts.hostname or "")
     return found
 
 
+def _servers_of(name: str, endpoints: Endpoints) -> Servers:
+    """How the pipeline reaches its servers: the settings of one of its services."""
+    try:
+        return load(Servers, next(iter(environment_of(name).values()))).settings
+    except (Unavailable, SettingsError):
+        return servers(endpoints.kafka, endpoints.redis)
+
+
 def status_of(found: State) -> Status:
     """The status of a running pipeline."""
-    doors = found.doors
-    if doors is None:
+    endpoints = found.endpoints
+    if endpoints is None:
         return Status(state=found.name, running=True, pid=found.pid, ready={})
     return Status(
         state=found.name,
         running=True,
         pid=found.pid,
-        ready=readiness(doors),
-        kafka=doors.kafka,
-        redis=doors.redis,
-        smtp=doors.smtp,
-        smtps=doors.smtps,
-        bounce=doors.bounce,
-        billing=doors.billing,
-        metrics=doors.metrics,
-        sink=doors.sink,
-        ca_file=doors.ca_file,
+        ready=readiness(endpoints, _servers_of(found.name, endpoints)),
+        kafka=endpoints.kafka,
+        redis=endpoints.redis,
+        smtp=endpoints.smtp,
+        smtps=endpoints.smtps,
+        bounce=endpoints.bounce,
+        billing=endpoints.billing,
+        metrics=endpoints.metrics,
+        sink=endpoints.sink,
+        ca_file=endpoints.ca_file,
     )
 
 
@@ -91,11 +103,13 @@ def main(name: str, *, as_json: bool) -> None:
     status = status_of(found)
     if as_json:
         print_json(status)
-    elif found.doors is None:
+    elif found.endpoints is None:
         print(f"the pipeline {name!r} is starting (process {found.pid})")
     else:
         print(
-            f"the pipeline {name!r} runs (process {found.pid}):", *described(found.doors), sep="\n"
+            f"the pipeline {name!r} runs (process {found.pid}):",
+            *described(found.endpoints),
+            sep="\n",
         )
         print(*(f"  {part:<9} {_MARKS[ready]}" for part, ready in status.ready.items()), sep="\n")
     well = bool(status.ready) and all(status.ready.values())

@@ -27,6 +27,8 @@ FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
 # After a process has run this long, the next pause is the first one again.
 SETTLED_AFTER_S: Final = 30.0
+# A start can take minutes on a busy machine, so the wait is reported this often.
+TELL_EVERY_S: Final = 20.0
 
 Say = Callable[[str], None]
 
@@ -53,8 +55,11 @@ class _Kept:
 class Supervisor:
     """Starts, watches and ends processes. All methods may be called from any thread."""
 
-    def __init__(self, logs: Path, restart: bool, say: Say) -> None:
+    def __init__(
+        self, logs: Path, restart: bool, say: Say, tell_every_s: float = TELL_EVERY_S
+    ) -> None:
         self._logs = logs
+        self._tell_every_s = tell_every_s
         self._restart = restart
         self._say = say
         self._lock = threading.RLock()
@@ -63,7 +68,7 @@ class Supervisor:
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="spawner")
         self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
         logs.mkdir(parents=True, exist_ok=True)
-        for old in logs.glob("*.log"):  # of the pipeline that ran here before
+        for old in logs.glob("*.log"):  # of an earlier pipeline in this folder
             old.unlink()
         self._watcher.start()
 
@@ -116,6 +121,7 @@ class Supervisor:
         """Wait until these are ready. Raises PartNotStarted with the last log lines of one that
         is not."""
         waiting, since = list(names), time.monotonic()
+        tell_at = since + self._tell_every_s
         while waiting:
             for name in tuple(waiting):
                 if self.spec(name).is_ready():
@@ -124,6 +130,9 @@ class Supervisor:
                         self._kept[name].was_ready = True
                 else:
                     self._check_alive(name, time.monotonic() - since)
+            if waiting and time.monotonic() >= tell_at:
+                self._say(f"waiting for {', '.join(waiting)} ({tell_at - since:.0f} s so far)")
+                tell_at += self._tell_every_s
             time.sleep(_LOOK_EVERY_S / 2 if waiting else 0)
 
     def _check_alive(self, name: str, waited_s: float) -> None:

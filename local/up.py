@@ -1,4 +1,4 @@
-"""`./sluice up`: start the whole pipeline on this machine and leave it running.
+"""Start the whole pipeline on this machine and leave it running.
 
 In the foreground it runs until Ctrl-C or SIGTERM, then drains and stops everything. With
 --detach a background process keeps the pipeline, and this command returns when all is ready.
@@ -21,7 +21,7 @@ from cli.stack import paths, state
 from cli.stack.endpoints import Endpoints, described
 from cli.stack.environment import SERVICES, base_environment
 from cli.stack.state import State
-from local.outside import find_outside
+from local.outside import check_servers, find_outside
 from local.parts import ports
 from local.parts.unavailable import PartNotStarted
 from local.settings import kept
@@ -80,6 +80,7 @@ def main(**options: Any) -> None:
         )
     try:
         # Faults of the settings are reported before anything is started.
+        check_servers(wanted.kafka, wanted.redis)
         outside = find_outside(os.environ)
         outside.require_shareable(len(_processes(wanted.deliver)))
         for key in kept(outside, wanted.kafka, wanted.redis):
@@ -98,18 +99,28 @@ def main(**options: Any) -> None:
         sys.exit(Exit.INTERRUPTED if wanted.detach else Exit.OK)
 
 
-def announce(doors: Endpoints, wanted: Wanted) -> None:
+def announce(endpoints: Endpoints, wanted: Wanted) -> None:
     """Print the endpoints."""
     if wanted.as_json:
-        print_json(doors)
+        print_json(endpoints)
         return
     again = state.option(wanted.name)
-    print("the pipeline is up:", *described(doors), sep="\n")
-    if doors.sink and not find_outside(os.environ).origin("deliver", "routes"):
-        print("mail goes to the local sink and to nobody else; it answers by the recipient:")
-        print(*(f"  {pattern:<20} {what}" for pattern, what in behaviour.ADDRESSES), sep="\n")
+    print("the pipeline is up:", *described(endpoints), sep="\n")
+    if endpoints.sink and not find_outside(os.environ).origin("deliver", "routes"):
+        print(*sink_lines(), sep="\n")
     print(f"logs: {paths.run_folder(wanted.name) / 'logs'}")
-    print(f"./sluice status{again} shows its state, ./sluice down{again} stops it", flush=True)
+    print(*ending_lines(again), sep="\n", flush=True)
+
+
+def sink_lines() -> list[str]:
+    """How the local sink answers."""
+    head = "mail goes to the local sink and to nobody else; it answers by the recipient:"
+    return [head, *(f"  {pattern:<20} {what}" for pattern, what in behaviour.ADDRESSES)]
+
+
+def ending_lines(again: str) -> list[str]:
+    """The commands for a running pipeline; `again` is the option that names it."""
+    return [f"./sluice status{again}  shows its state", f"./sluice down{again}  stops it"]
 
 
 def keep(wanted: Wanted) -> None:
@@ -136,9 +147,9 @@ def keep(wanted: Wanted) -> None:
     try:
         say("starting the pipeline")
         stack.start()
-        mine = structs.replace(mine, phase="ready", doors=stack.doors, parts=stack.pids())
+        mine = structs.replace(mine, phase="ready", endpoints=stack.endpoints, parts=stack.pids())
         state.write(mine)
-        announce(stack.doors, wanted)
+        announce(stack.endpoints, wanted)
         _refresh(stack, mine)
     except PartNotStarted as away:
         state.write(structs.replace(mine, phase="failed", error=str(away)))
@@ -165,7 +176,7 @@ def _refresh(stack: Stack, mine: State) -> None:
     """Keep the process ids in the state file current while the pipeline runs."""
     while True:
         time.sleep(_REFRESH_EVERY_S)
-        current = structs.replace(mine, parts=stack.pids(), doors=stack.doors)
+        current = structs.replace(mine, parts=stack.pids(), endpoints=stack.endpoints)
         if current != mine:
             state.write(current)
             mine = current
@@ -206,8 +217,8 @@ def _await_ready(name: str, keeper: subprocess.Popen[bytes]) -> Endpoints:
     while time.monotonic() < give_up_at:
         found = state.read(name)
         if found is not None and found.pid == keeper.pid:
-            if found.phase == "ready" and found.doors is not None:
-                return found.doors
+            if found.phase == "ready" and found.endpoints is not None:
+                return found.endpoints
             if found.phase == "failed":
                 raise PartNotStarted(found.error)
         if keeper.poll() is not None:

@@ -1,4 +1,4 @@
-"""`./sluice demo`: run the whole pipeline once, on this machine, with real parts.
+"""Run the whole pipeline once, on this machine, with real parts.
 
 Starts Kafka, Redis, the four services and a sink that plays the recipients' servers; publishes
 for two clients; at the end compares the bill with what the sink received. Exit code 1 if they
@@ -26,6 +26,7 @@ from local.demo.reconciliation import result
 from local.demo.run import perform
 from local.parts.unavailable import PartNotStarted
 from local.stack import Stack, StackOptions
+from shared.plurals import counted
 from shared.runtime.errors import PartUnavailable
 from shared.runtime.program_name import program_name
 
@@ -70,14 +71,21 @@ def _run(mine: State, count: int, *, stay: bool, as_json: bool) -> Exit:
     env = {
         "SLUICE_DELIVER__RETRY_TIME_SCALE": RETRY_TIME_SCALE,
         "SLUICE_DELIVER__IN_DOUBT_DELAY_S": "0",
+        # Each is forwarded at once, so that the numbers can be compared.
+        "SLUICE_VALIDATE__FORWARDS_PER_WINDOW": "1000000",
     }
     stack = Stack(StackOptions(name=mine.name, env=env, say=say))
     started, differ = time.monotonic(), False
     try:
         say("starting Kafka, Redis, four services and a sink")
         stack.start()
-        state.write(State(mine.name, mine.pid, mine.started, "ready", stack.doors, stack.pids()))
-        say(f"all ready after {time.monotonic() - started:.0f} s; publishing {count} messages")
+        state.write(
+            State(mine.name, mine.pid, mine.started, "ready", stack.endpoints, stack.pids())
+        )
+        say(
+            f"all ready after {time.monotonic() - started:.0f} s; "
+            f"publishing {counted(count, 'message')}"
+        )
         with Display(as_json) as display:
             performance = perform(stack, count, display)
         seconds = time.monotonic() - started
@@ -97,7 +105,7 @@ def _run(mine: State, count: int, *, stay: bool, as_json: bool) -> Exit:
 
 
 def _stay(stack: Stack) -> None:
-    say("the pipeline runs until Ctrl-C:\n" + "\n".join(described(stack.doors)))
+    say("the pipeline runs until Ctrl-C:\n" + "\n".join(described(stack.endpoints)))
     try:
         while True:
             signal.pause()
@@ -107,15 +115,21 @@ def _stay(stack: Stack) -> None:
 
 def _next_steps(stack: Stack, *, stay: bool) -> list[str]:
     shown = stack.folder.relative_to(paths.ROOT)
+    bill = f"{stack.endpoints.billing}/v1/usage?month=YYYY-MM" if stay else ""
+    return next_steps(str(shown), bill)
+
+
+def next_steps(folder: str, bill: str) -> list[str]:
+    """Where to look after the demo; `bill`: the address of the bill while billing runs."""
     steps = [
-        f"{shown}/logs/          the log of each process",
-        f"{shown}/sink.jsonl     every answer of the sink",
-        "./sluice up            the same pipeline left running, for your own publisher",
-        "./sluice demo --stay   this demo, with the pipeline left running to explore",
+        (f"{folder}/logs/", "the log of each process"),
+        (f"{folder}/sink.jsonl", "every answer of the sink"),
+        ("./sluice up", "the pipeline left running, for your publisher"),
+        ("./sluice demo --stay", "this demo, left running to explore"),
     ]
-    if stay:
-        steps[:0] = [f"{stack.doors.billing}/v1/usage?month=YYYY-MM   the bill, as JSON"]
-    return steps
+    if bill:
+        steps[:0] = [(bill, "the bill, as JSON")]
+    return [f"{what:<30}  {meaning}" for what, meaning in steps]
 
 
 def _forget_earlier_runs() -> None:

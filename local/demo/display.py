@@ -11,23 +11,33 @@ from typing import Final
 from msgspec import Struct
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
+from rich.text import Text
 
 from cli.answer import say
+from cli.table import Column, Kind, lay_out
 from local.demo.event_follower import Counts
 from local.demo.reconciliation import Reconciliation, Result
+from shared.plurals import counted
 
 # Without a terminal: at most one line in this time, and only if something changed.
 _LINE_EVERY_S: Final = 2.0
 _REFRESH_PER_S: Final = 8
-_PLAIN_WIDTH: Final = 100
+_PLAIN_WIDTH: Final = 80
 
 MEANINGS: Final = {
     "refused": "violated a rule; never dispatched, not billed",
-    "suppressed": "its recipient is on the client's block list; not billed",
+    "suppressed": "its recipient is blocked, or bounced too often; not billed",
     "delivered": "the recipient's server accepted it",
     "bounced": "permanently refused by the recipient's server",
     "expired": "could not be delivered before it expired",
+}
+
+
+REASONS: Final = {
+    "bounced": "the recipient's server refused it, at once or by a later report",
+    "refused": "header invalid, or of no mailing",
+    "suppressed": "recipient blocked, or over the limit",
+    "complained": "arrived, and was called spam",
 }
 
 
@@ -78,7 +88,9 @@ class Display:
     def show(self, progress: Progress) -> None:
         """Show the progress."""
         if self._live:
-            self._live.update(self._table(progress))
+            seconds = time.monotonic() - self._started
+            lines = progress_lines(progress, seconds, self._console.width)
+            self._live.update(Text("\n".join(lines)))
             return
         text = in_words(progress)
         now = time.monotonic()
@@ -86,28 +98,16 @@ class Display:
             self._said, self._said_at = text, now
             say(text)
 
-    def _table(self, progress: Progress) -> Table:
-        seconds = time.monotonic() - self._started
-        table = Table(title=f"sluice demo · {seconds:.0f} s", title_justify="left")
-        table.add_column("messages", justify="right")
-        table.add_column("outcome")
-        table.add_column("")
-        table.add_row(str(progress.published), "published", f"of {progress.wanted}")
-        for word, meaning in MEANINGS.items():
-            table.add_row(str(progress.counts.word(word)), word, meaning)
-        waiting = "in the pipeline, or waiting for another attempt"
-        table.add_row(str(progress.in_flight), "in flight", waiting)
-        deferrals = progress.counts.word("deferred")
-        table.add_row(
-            str(deferrals), "deferrals", "deferred by the recipient's server, tried again"
-        )
-        return table
-
     def end(self, result: Result, reckoning: Reconciliation, next_steps: Sequence[str]) -> None:
         """Show the bill beside the sink's counts, whether they agree, and where to look next."""
         console = self._console
-        console.print(_bill(reckoning))
-        console.print(_fates(result))
+        for line in bill_lines(reckoning, console.width):
+            console.print(line, markup=False, soft_wrap=True)
+        console.print()
+        for line in reason_lines(reckoning, console.width):
+            console.print(line, markup=False, soft_wrap=True)
+        console.print()
+        console.print(fates(result))
         if result.agree:
             console.print("[bold green]They agree.[/] Every message has exactly one final event.")
         else:
@@ -128,30 +128,76 @@ def in_words(progress: Progress) -> str:
     return ", ".join([*parts, f"{progress.in_flight} in flight"])
 
 
-def _bill(reckoning: Reconciliation) -> Table:
-    table = Table(title="The bill, beside the counts of the sink", title_justify="left")
-    for name in ("client", "mailing ID", "sub-client"):
-        table.add_column(name)
-    for name in ("billed", "sink answered"):
-        table.add_column(name, justify="right")
-    table.add_column("")
+def progress_lines(progress: Progress, seconds: float, width: int) -> list[str]:
+    """The live table."""
+    columns = (Column("messages", Kind.COUNT), Column("outcome"), Column("", Kind.TEXT))
+    counts = progress.counts
+    rows = [
+        (str(progress.published), "published", f"of {progress.wanted}"),
+        *((str(counts.word(word)), word, meaning) for word, meaning in MEANINGS.items()),
+        (str(progress.in_flight), "in flight", "in the pipeline, or waiting for another attempt"),
+        (
+            str(counts.word("deferred")),
+            "deferrals",
+            "deferred by the recipient's server, tried again",
+        ),
+    ]
+    return [f"sluice demo \N{MIDDLE DOT} {seconds:.0f} s", "", *lay_out(columns, rows, width)]
+
+
+def bill_lines(reckoning: Reconciliation, width: int) -> list[str]:
+    """The bill, beside the counts of the sink."""
+    columns = (
+        *map(Column, ("client", "mailing ID", "sub-client")),
+        Column("billed", Kind.COUNT),
+        Column("sink answered", Kind.COUNT),
+        Column("", Kind.TEXT),
+    )
+    rows: list[tuple[str, ...]] = []
     dispatched = reckoning.witness.dispatched
     for row in sorted({*reckoning.billed, *dispatched}):
-        counted, answered = reckoning.billed.get(row, 0), dispatched[row]
-        mark = "agree" if counted == answered else "DIFFER"
-        table.add_row(*row, str(counted), str(answered), mark)
-    table.add_section()
+        charged, answered = reckoning.billed.get(row, 0), dispatched[row]
+        mark = "agree" if charged == answered else "DIFFER"
+        rows.append((*row, str(charged), str(answered), mark))
     total = sum(reckoning.billed.values())
-    table.add_row("all", "", "", str(total), str(dispatched.total()), "")
-    return table
+    rows.append(("all", "", "", str(total), str(dispatched.total()), ""))
+    return ["The bill, beside the counts of the sink", "", *lay_out(columns, rows, width)]
 
 
-def _fates(result: Result) -> str:
+def reason_lines(reckoning: Reconciliation, width: int) -> list[str]:
+    """The reasons for mail that did not arrive, and what the clients got back."""
+    columns = (
+        Column("reason"),
+        Column("messages", Kind.COUNT),
+        Column("sent back", Kind.COUNT),
+        Column("", Kind.TEXT),
+    )
+    finals, returns = reckoning.finals, reckoning.returns
+    messages = {
+        "bounced": finals.get("bounced", 0) + returns.returned,
+        "refused": finals.get("refused", 0),
+        "suppressed": finals.get("suppressed", 0),
+        "complained": returns.complained,
+    }
+    sent = {**returns.forwarded, "bounced": returns.forwarded.get("returned", 0)}
+    rows = [
+        (word, str(messages[word]), str(sent.get(word, 0)), meaning)
+        for word, meaning in REASONS.items()
+    ]
+    return [
+        "Why mail did not arrive, and what the clients got back",
+        "",
+        *lay_out(columns, rows, width),
+    ]
+
+
+def fates(result: Result) -> str:
+    """The equation of all messages, and what the sink accepted."""
     rest = f", {result.in_flight} in flight" if result.in_flight else ""
+    duplicates = counted(result.sink.duplicates, "duplicate")
     return (
         f"{result.published} published = {result.refused} refused + {result.suppressed} suppressed"
         f" + {result.delivered} delivered + {result.bounced} bounced + {result.expired} expired"
-        f"{rest}. The sink accepted {result.sink.accepted}, of these {result.sink.duplicates}"
-        " duplicates; "
-        f"{result.seconds:.0f} s."
+        f"{rest}. The sink accepted {result.sink.accepted}, of these {duplicates};"
+        f" {result.seconds:.0f} s."
     )

@@ -19,9 +19,12 @@ from shared.stream.client import ClientOptions
 from shared.stream.log_reader import LogReader
 from shared.topics import names
 from shared.topics.codec import CodecError, decode_event
-from shared.topics.records import FINAL, Event
+from shared.topics.records import FINAL, Event, EventType
 
 _POLL_MS: Final = 200
+_VALIDATE: Final = b"/sluice/validate"
+_UNSENT: Final = frozenset({EventType.REFUSED, EventType.SUPPRESSED})
+_BACK: Final = frozenset({EventType.RETURNED, EventType.COMPLAINED})
 _CLOSE_WAIT_S: Final = 10.0
 
 
@@ -32,6 +35,10 @@ class Counts(Struct, frozen=True):
     ended: int
     doubled: int
     dispatched: int
+    # Mail to forwarding addresses, by the word of what it forwards.
+    forwarded: dict[str, int] = {}
+    # Messages that validate refused or suppressed, by client and word.
+    unsent: dict[tuple[str, str], int] = {}
 
     def word(self, name: str) -> int:
         """The number of events of this type."""
@@ -53,6 +60,9 @@ class EventFollower:
         self._ended: set[str] = set()
         self._doubled = 0
         self._dispatched = 0
+        self._came_back: dict[str, str] = {}  # the word of each message that may be forwarded
+        self._forwarded: Counter[str] = Counter()
+        self._unsent: Counter[tuple[str, str]] = Counter()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
 
@@ -68,7 +78,14 @@ class EventFollower:
     def counts(self) -> Counts:
         """The present counts."""
         with self._lock:
-            return Counts(dict(self._words), len(self._ended), self._doubled, self._dispatched)
+            return Counts(
+                dict(self._words),
+                len(self._ended),
+                self._doubled,
+                self._dispatched,
+                dict(self._forwarded),
+                dict(self._unsent),
+            )
 
     def _follow(self) -> None:
         with closing(LogReader(self._options, names.EVENTS)) as reader:
@@ -94,6 +111,17 @@ class EventFollower:
         with self._lock:
             self._words[event.type.value] += 1
             self._dispatched += event.data.first_dispatch
+            self._note_returned(event, is_of_validate=("ce_source", _VALIDATE) in headers)
             if event.type in FINAL:
                 self._doubled += event.subject in self._ended
                 self._ended.add(event.subject)
+
+    def _note_returned(self, event: Event, is_of_validate: bool) -> None:
+        word = event.type.value
+        if event.type is EventType.FORWARDED:
+            self._forwarded[self._came_back.get(event.subject, word)] += 1
+        elif event.type in _UNSENT and is_of_validate:
+            self._came_back[event.subject] = word
+            self._unsent[event.data.client, word] += 1
+        elif event.type in _BACK:
+            self._came_back[event.subject] = word

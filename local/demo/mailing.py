@@ -1,4 +1,4 @@
-"""What the demo publishes: messages with their client, mailing and recipient. Pure.
+"""The messages of the demo, with their client, mailing and recipient. Pure.
 
 Each recipient occurs once, so that the sink's journal shows which message it answered. The
 recipient's local part selects how the sink behaves (local/sink); a share of the messages violates
@@ -20,7 +20,7 @@ from shared.topics.names import intake
 
 
 class Account(Struct, frozen=True):
-    """A submitter: the client and the code in the message ("" for none), and where it is billed."""
+    """A submitter: its client, the code in its messages ("": none), and the cell that is billed."""
 
     client: str
     sender: str
@@ -59,7 +59,13 @@ BEHAVIOURS: Final = {
     "tarpit-": 2,  # a second per answer
     "drop-": 1,  # closes the connection instead of answering after DATA
     "unsubscribed-": 10,  # on acme's block list
+    "return-": 3,  # accepted, and then a delivery report comes back
+    "complain-": 2,  # accepted, and then a complaint comes back
 }
+COMING_BACK: Final = ("return-", "complain-")
+# Recipients who get mail after mail although it bounces, until they are suppressed.
+CLIENT_AGAIN: Final = "acme"
+AGAIN: Final = ("bounce-again-1@mail.example", "bounce-again-2@post.example")
 _BREACHES_PER_THOUSAND: Final = 25
 _NAMES: Final = ("anna.müller", "j.smith", "y.tanaka", "l.haddad", "c.dubois", "o'brien", "m+shop")
 _HOSTS: Final = ("mail.example", "post.example", "example.org", "web.example", "example.net")
@@ -95,6 +101,18 @@ def publications(count: int, seed: int, now_s: float) -> Iterator[Publication]:
         )
         breaks = not behaviour and chance.randrange(1000) < _BREACHES_PER_THOUSAND
         yield _breach(draft, chance) if breaks else _publication(draft, *_compose(draft))
+
+
+def once_more(round_: int, first: int, seed: int, now_s: float) -> list[Publication]:
+    """A message to each recipient of AGAIN; `first`: a number that no other message has."""
+    stock = sample_bodies(seed)
+    return [
+        _publication(draft, *_compose(draft))
+        for draft in (
+            Draft(first + place, ACCOUNTS[1], recipient, stock[round_], formatdate(now_s))
+            for place, recipient in enumerate(AGAIN)
+        )
+    ]
 
 
 def _shuffled_deck(chance: random.Random) -> list[str]:

@@ -7,12 +7,13 @@ RCPT or its content, whatever the answer was.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from msgspec import Struct
 
 from local.demo.mailing import Publication
+from shared.plurals import counted
 
 Row = tuple[str, str, str]  # client, mailing ID, sub-client
 
@@ -45,6 +46,9 @@ class Result(Struct, frozen=True):
     bounced: int
     expired: int
     in_flight: int
+    returned: int
+    complained: int
+    forwarded: int
     billed: tuple[Billed, ...]
     sink: SinkCount
     agree: bool
@@ -57,6 +61,17 @@ class Witness(Struct, frozen=True):
     dispatched: Counter[Row]
     sink: SinkCount
     strangers: int  # recipients that were never published
+    forwarded: int = 0  # mail to forwarding addresses
+
+
+class Returns(Struct, frozen=True):
+    """What came back and what was forwarded, and what should have."""
+
+    returned: int = 0
+    complained: int = 0
+    forwarded: Mapping[str, int] = {}  # by the word of what was forwarded
+    reports_sent: int = 0  # by the sink
+    wanted: int = 0  # mail to forwarding addresses
 
 
 class Reconciliation(Struct, frozen=True):
@@ -67,22 +82,41 @@ class Reconciliation(Struct, frozen=True):
     billed: Mapping[Row, int]
     witness: Witness
     differences: tuple[str, ...]
+    returns: Returns = Returns()
 
 
-def witness(journal: Iterable[Mapping[str, Any]], published: Mapping[str, Row]) -> Witness:
-    """Read the sink's journal; `published` gives the row of each recipient."""
+def witness(
+    journal: Iterable[Mapping[str, Any]],
+    published: Mapping[str, Row],
+    forwarding: Collection[str] = (),
+) -> Witness:
+    """Read the sink's journal; `published` gives the row of each recipient.
+
+    A recipient gets one message. Only one who bounces at once may get more: each bounce is the end
+    of a message.
+    """
     accepted: Counter[str] = Counter()
+    forwarded: Counter[str] = Counter()
+    bounced: Counter[str] = Counter()
     answered: set[str] = set()
     for line in journal:
-        answered.add(line["rcpt"])
-        if line["verdict"] == "accepted":
-            accepted[line["rcpt"]] += 1
-    dispatched: Counter[Row] = Counter(published[rcpt] for rcpt in answered if rcpt in published)
+        rcpt, is_accepted = line["rcpt"], line["verdict"] == "accepted"
+        if rcpt in forwarding:
+            forwarded[line["message_id"]] += is_accepted
+            continue
+        answered.add(rcpt)
+        accepted[rcpt] += is_accepted
+        bounced[rcpt] += line["verdict"] == "bounced"
+    dispatched: Counter[Row] = Counter()
+    for rcpt in answered & published.keys():
+        dispatched[published[rcpt]] += max(1, bounced[rcpt])
+    copies = forwarded.total() - len(+forwarded)
     total = accepted.total()
     return Witness(
         dispatched=dispatched,
-        sink=SinkCount(accepted=total, duplicates=total - len(accepted)),
+        sink=SinkCount(accepted=total, duplicates=total - len(+accepted) + copies),
         strangers=sum(rcpt not in published for rcpt in answered),
+        forwarded=len(+forwarded),
     )
 
 
@@ -98,27 +132,42 @@ def reconcile(
     doubled: int,
     billed: Mapping[Row, int],
     seen: Witness,
+    returns: Returns = Returns(),  # noqa: B008 - frozen
 ) -> Reconciliation:
     """Compare the counts. `doubled`: messages with a second final event."""
     in_flight = published - sum(finals.values())
     differences = []
     if in_flight:
-        differences.append(f"{in_flight} of {published} messages have no final event")
+        differences.append(f"{in_flight} of {counted(published, 'message')} without a final event")
     if doubled:
-        differences.append(f"{doubled} messages have more than one final event")
+        differences.append(f"{counted(doubled, 'message')} with more than one final event")
     if seen.strangers:
-        differences.append(f"the sink received {seen.strangers} recipients that were not published")
+        strangers = counted(seen.strangers, "recipient")
+        differences.append(f"the sink received mail to {strangers} that the demo did not publish")
     if seen.sink.duplicates:
-        differences.append(f"the sink accepted {seen.sink.duplicates} duplicates")
+        differences.append(f"the sink accepted {counted(seen.sink.duplicates, 'duplicate')}")
     taken = seen.sink.accepted - seen.sink.duplicates
     if taken != finals.get("delivered", 0):
         differences.append(f"delivered {finals.get('delivered', 0)}, but the sink accepted {taken}")
     for row in sorted({*billed, *seen.dispatched}):
-        counted, answered = billed.get(row, 0), seen.dispatched[row]
-        if counted != answered:
+        charged, answered = billed.get(row, 0), seen.dispatched[row]
+        if charged != answered:
             named = " ".join(filter(None, row))
-            differences.append(f"{named}: billed {counted}, but the sink answered {answered}")
-    return Reconciliation(finals, in_flight, billed, seen, tuple(differences))
+            differences.append(f"{named}: billed {charged}, but the sink answered {answered}")
+    differences += _returns_differences(returns, seen.forwarded)
+    return Reconciliation(finals, in_flight, billed, seen, tuple(differences), returns)
+
+
+def _returns_differences(returns: Returns, arrived: int) -> Iterator[str]:
+    came = returns.returned + returns.complained
+    if came != returns.reports_sent:
+        yield f"{counted(came, 'report')} came back, but the sink sent {returns.reports_sent}"
+    told = sum(returns.forwarded.values())
+    if not told == returns.wanted == arrived:
+        yield (
+            f"{returns.wanted} to be forwarded, {told} by the events, but the sink received"
+            f" {arrived}"
+        )
 
 
 def result(reckoning: Reconciliation, published: int, seconds: float) -> Result:
@@ -132,6 +181,9 @@ def result(reckoning: Reconciliation, published: int, seconds: float) -> Result:
         bounced=finals.get("bounced", 0),
         expired=finals.get("expired", 0),
         in_flight=reckoning.in_flight,
+        returned=reckoning.returns.returned,
+        complained=reckoning.returns.complained,
+        forwarded=reckoning.witness.forwarded,
         billed=tuple(Billed(*row, count) for row, count in sorted(reckoning.billed.items())),
         sink=reckoning.witness.sink,
         agree=not reckoning.differences,

@@ -9,35 +9,54 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from kafka.errors import KafkaError
 from msgspec import Struct, structs
 
+from local.demo.bill import read_bill
 from local.demo.display import Display, Progress
-from local.demo.event_follower import EventFollower
-from local.demo.mailing import Publication, publications
-from local.demo.reconciliation import Reconciliation, Row, reconcile, row_of, witness
-from local.parts.services import get_json
+from local.demo.event_follower import Counts, EventFollower
+from local.demo.mailing import (
+    AGAIN,
+    CLIENT_AGAIN,
+    COMING_BACK,
+    Publication,
+    once_more,
+    publications,
+)
+from local.demo.reconciliation import (
+    Reconciliation,
+    Returns,
+    Row,
+    reconcile,
+    row_of,
+    witness,
+)
 from local.parts.unavailable import PartNotStarted
 from local.stack import Stack
+from shared.registry.client import Client
 from shared.registry.file.clients_file import parse_clients_yaml
 from shared.registry.store.changes import Changes
 from shared.registry.store.publish import apply
-from shared.settings.sections import KafkaSettings
+from shared.settings.sections import KafkaSettings, RedisSettings
+from shared.store.client import connect
+from shared.store.suppressions import SuppressionStore
 from shared.stream.client import ClientOptions, make_producer
+from shared.topics.suppressions import field_of
 
 _SEED: Final = 20260701
+_ROUNDS: Final = 4  # three bounces, and a message that is not sent any more
+_MANY: Final = 100
 _LOOK_EVERY_S: Final = 0.1
 # Shorter than a clients.yaml may set: mail to a full mailbox expires while the demo runs.
 MAX_AGE_S: Final = 20
 # After so long without progress, messages still in flight are stuck, and the demo ends.
-STALL_S: Final = 60.0
-_BILLING_WAIT_S: Final = 30
+STALL_S: Final = 120.0
 _FLUSH_TIMEOUT_S: Final = 120.0
 # Records passed to the producer and not yet acknowledged: about 50 MB of demo mail.
 _OUTSTANDING: Final = 2_000
@@ -55,29 +74,127 @@ class DemoRun(Struct, frozen=True):
 def perform(stack: Stack, count: int, display: Display) -> DemoRun:
     """Run the demo on a pipeline that is ready."""
     months = {_month()}
-    bootstrap = stack.doors.kafka
-    register(bootstrap)
+    bootstrap = stack.endpoints.kafka
+    clients = register(bootstrap)
     follower = EventFollower(bootstrap)
     follower.start()
+    # A demo of a few messages has no room for recipients who bounce until they are suppressed.
+    again = len(AGAIN) * _ROUNDS if count >= _MANY else 0
+    act = _Act(bootstrap, follower, display, count)
     try:
-        records = publications(count, _SEED, time.time())
-        publisher = Publisher(bootstrap, records, count, lambda: follower.counts().ended)
-        _watch(publisher, follower, display)
+        act.play(publications(count - again, _SEED, time.time()))
+        if again:
+            bounce_until_suppressed(stack, act, count - again)
+        wait_for_returns(act, clients)
         months.add(_month())
         counts = follower.counts()
     finally:
         follower.close()
     billed = read_bill(stack, months)
-    seen = witness(_journal(stack), publisher.rows)
-    reckoning = reconcile(publisher.acknowledged, counts.finals, counts.doubled, billed, seen)
-    return DemoRun(publisher.acknowledged, reckoning)
+    addresses = {client.forwarding_address for client in clients}
+    seen = witness(_journal(stack), act.rows, addresses)
+    reckoning = reconcile(
+        act.acknowledged,
+        counts.finals,
+        counts.doubled,
+        billed,
+        seen,
+        _returns(act, counts, clients),
+    )
+    return DemoRun(act.acknowledged, reckoning)
 
 
-def register(bootstrap: str) -> None:
+def register(bootstrap: str) -> tuple[Client, ...]:
     """Register the demo's clients, like `./sluice clients apply`."""
     text = files("local.demo").joinpath("clients.yaml").read_text("utf-8")
-    clients = [structs.replace(each, max_age_s=MAX_AGE_S) for each in parse_clients_yaml(text)]
-    apply(KafkaSettings(bootstrap=bootstrap), Changes(added=tuple(clients)))
+    clients = tuple(structs.replace(each, max_age_s=MAX_AGE_S) for each in parse_clients_yaml(text))
+    apply(KafkaSettings(bootstrap=bootstrap), Changes(added=clients))
+    return clients
+
+
+class _Act:
+    """Publishes in parts, and shows the whole; `rows`: what each recipient's mail is billed to."""
+
+    def __init__(
+        self, bootstrap: str, follower: EventFollower, display: Display, wanted: int
+    ) -> None:
+        self.follower = follower
+        self.acknowledged = 0
+        self.rows: dict[str, Row] = {}
+        self._bootstrap = bootstrap
+        self._display = display
+        self._wanted = wanted
+
+    def play(self, records: Iterable[Publication]) -> None:
+        """Publish these and wait until every message has ended, or nothing happens any more."""
+        before, follower = self.acknowledged, self.follower
+        publisher = Publisher(
+            self._bootstrap, records, self._wanted, lambda: follower.counts().ended - before
+        )
+
+        def is_done() -> bool:
+            if publisher.error:
+                raise PartNotStarted(f"publishing failed: {publisher.error}")
+            self.acknowledged = before + publisher.acknowledged
+            return publisher.is_done and follower.counts().ended >= self.acknowledged
+
+        self.wait(is_done)
+        self.rows |= publisher.rows
+
+    def wait(self, is_done: Callable[[], bool]) -> None:
+        """Wait until it is so, or nothing happens any more."""
+        last, moved_at = None, time.monotonic()
+        while not is_done():
+            counts = self.follower.counts()
+            self._display.show(Progress(self.acknowledged, self._wanted, counts))
+            state = (self.acknowledged, counts.words)
+            if state != last:
+                last, moved_at = state, time.monotonic()
+            if time.monotonic() - moved_at > STALL_S:
+                return
+            time.sleep(_LOOK_EVERY_S)
+
+
+def bounce_until_suppressed(stack: Stack, act: _Act, first: int) -> None:
+    """Send mail to recipients whose every message bounces; the last one is not sent any more."""
+    for round_ in range(_ROUNDS):
+        if round_ == _ROUNDS - 1:
+            act.wait(lambda: _are_suppressed(stack))
+        act.play(once_more(round_, first + 1 + round_ * len(AGAIN), _SEED, time.time()))
+
+
+def _are_suppressed(stack: Stack) -> bool:
+    """Whether validate knows that the recipients get no more mail."""
+    with closing(connect(RedisSettings(url=stack.endpoints.redis), decode_responses=False)) as view:
+        store = SuppressionStore(view, RedisSettings().suppressions_key)
+        fields = b"".join(field_of(CLIENT_AGAIN, each) for each in AGAIN)
+        found = store.find(store.state().log, 0, fields)
+        return found is not None and len(found) == len(AGAIN) and all(found)
+
+
+def wait_for_returns(act: _Act, clients: Sequence[Client]) -> None:
+    """Wait until what the sink sends back is there, and everything is forwarded."""
+
+    def is_done() -> bool:
+        found = _returns(act, act.follower.counts(), clients)
+        came = found.returned + found.complained
+        return came >= found.reports_sent and sum(found.forwarded.values()) >= found.wanted
+
+    act.wait(is_done)
+
+
+def _returns(act: _Act, counts: Counts, clients: Sequence[Client]) -> Returns:
+    returned, complained = counts.word("returned"), counts.word("complained")
+    wanted = sum(
+        counts.unsent.get((each.name, word), 0) for each in clients for word in each.returns
+    )
+    return Returns(
+        returned=returned,
+        complained=complained,
+        forwarded=counts.forwarded,
+        reports_sent=sum(recipient.startswith(COMING_BACK) for recipient in act.rows),
+        wanted=returned + complained + wanted,
+    )
 
 
 class Publisher:
@@ -86,7 +203,7 @@ class Publisher:
     def __init__(
         self,
         bootstrap: str,
-        records: Iterator[Publication],
+        records: Iterable[Publication],
         wanted: int,
         ended: Callable[[], int],
     ) -> None:
@@ -130,49 +247,6 @@ class Publisher:
     def _fail(self, error: BaseException) -> None:
         self.error = self.error or f"{type(error).__name__}: {error}"
         self._room.release()
-
-
-def _watch(publisher: Publisher, follower: EventFollower, display: Display) -> None:
-    """Wait until every message has ended, or nothing happens any more."""
-    last, moved_at = None, time.monotonic()
-    while True:
-        counts = follower.counts()
-        display.show(Progress(publisher.acknowledged, publisher.wanted, counts))
-        if publisher.error:
-            raise PartNotStarted(f"publishing failed: {publisher.error}")
-        if publisher.is_done and counts.ended >= publisher.acknowledged:
-            return
-        state = (publisher.acknowledged, counts.words)
-        if state != last:
-            last, moved_at = state, time.monotonic()
-        if time.monotonic() - moved_at > STALL_S:
-            return
-        time.sleep(_LOOK_EVERY_S)
-
-
-def read_bill(stack: Stack, months: set[str]) -> dict[Row, int]:
-    """Read the counts from billing's API; waits until it has counted everything."""
-    billed: dict[Row, int] = {}
-    for month in months:
-        for row in _usage(stack, month):
-            if row["billed"]:
-                key = (row["client"], row["mailing_id"], row["sub_client"])
-                billed[key] = billed.get(key, 0) + row["billed"]
-    return billed
-
-
-def _usage(stack: Stack, month: str) -> list[dict[str, Any]]:
-    port = urlsplit(stack.doors.billing or "").port or 0
-    give_up_at = time.monotonic() + _BILLING_WAIT_S
-    while True:
-        status, found = get_json(port, f"/v1/usage?month={month}&wait_s=1")
-        if status == 200 and isinstance(found, dict):
-            if found["complete"] or time.monotonic() > give_up_at:
-                rows: list[dict[str, Any]] = found["rows"]
-                return rows
-        elif time.monotonic() > give_up_at:
-            raise PartNotStarted(f"billing does not answer at {stack.doors.billing}: HTTP {status}")
-        time.sleep(_LOOK_EVERY_S)
 
 
 def _journal(stack: Stack) -> Iterator[dict[str, Any]]:

@@ -35,7 +35,7 @@ class CertificateFiles(Struct, frozen=True):
 
 
 def path_of(folder: Path) -> Path:
-    """Where the certificate of this folder is, or will be."""
+    """The path of the certificate of this folder, which may not exist yet."""
     return folder / "smtp-cert.pem"
 
 

@@ -21,10 +21,11 @@ from local.parts import kafka_java, ports
 from local.parts.unavailable import PartNotStarted
 from local.process import Process, ProcessSpec
 from shared.runtime.reach import answers
+from shared.settings.sections import KafkaSettings
 
 HEAP_MIB: Final = 448
 # The broker is ready when it answers requests, shortly after it starts listening.
-READY_TIMEOUT_S: Final = 90.0
+READY_TIMEOUT_S: Final = 180.0
 STOP_TIMEOUT_S: Final = 20.0
 # The broker writes the class archive when it exits.
 ARCHIVE_TIMEOUT_S: Final = 60.0
@@ -35,6 +36,20 @@ _LOOK_EVERY_S: Final = 0.1
 _QUICK_START: Final = "-XX:TieredStopAtLevel=1"
 
 
+class BrokerListener(Struct, frozen=True):
+    """A further listener: its name (`SSL`), port, protocol, and settings without the prefix."""
+
+    name: str
+    port: int
+    protocol: str
+    settings: dict[str, str] = {}
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"{ports.LOOPBACK}:{self.port}"
+
+
 class BrokerPlan(Struct, frozen=True):
     """The folder of the embedded broker and its two ports on 127.0.0.1."""
 
@@ -43,6 +58,8 @@ class BrokerPlan(Struct, frozen=True):
     controller_port: int
     properties: dict[str, str] = {}  # override those below, for tests
     is_optimised: bool = False  # see _QUICK_START
+    listeners: tuple[BrokerListener, ...] = ()
+    java_options: tuple[str, ...] = ()
 
     @property
     def address(self) -> str:
@@ -53,16 +70,20 @@ class BrokerPlan(Struct, frozen=True):
 def properties(plan: BrokerPlan) -> dict[str, str]:
     """The node's server.properties."""
     loopback = ports.LOOPBACK
+    controller = f"{loopback}:{plan.controller_port}"
+    addresses = [f"PLAINTEXT://{plan.address}", f"CONTROLLER://{controller}"]
+    addresses += [f"{each.name}://{each.address}" for each in plan.listeners]
+    protocols = ["PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT"]
+    protocols += [f"{each.name}:{each.protocol}" for each in plan.listeners]
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
-        "controller.quorum.bootstrap.servers": f"{loopback}:{plan.controller_port}",
+        "controller.quorum.bootstrap.servers": controller,
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{plan.address},CONTROLLER://{loopback}:{plan.controller_port}",
-        "advertised.listeners": (
-            f"PLAINTEXT://{plan.address},CONTROLLER://{loopback}:{plan.controller_port}"
-        ),
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": ",".join(addresses),
+        "advertised.listeners": ",".join(addresses),
+        "listener.security.protocol.map": ",".join(protocols),
+        "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": str(plan.folder / "data"),
         "auto.create.topics.enable": "false",
         # One node: topics with three replicas in production have one here.
@@ -86,6 +107,11 @@ def properties(plan: BrokerPlan) -> dict[str, str]:
         "num.io.threads": "4",
         "log.cleaner.dedupe.buffer.size": str(8 * 1024 * 1024),
         "controlled.shutdown.enable": "false",
+        **{
+            f"listener.name.{each.name.lower()}.{key}": value
+            for each in plan.listeners
+            for key, value in each.settings.items()
+        },
         **plan.properties,
     }
 
@@ -124,13 +150,13 @@ def _node(plan: BrokerPlan, machine: list[str]) -> ProcessSpec:
     settings.write_text("".join(f"{key}={value}\n" for key, value in properties(plan).items()))
     if not (plan.folder / "data" / "meta.properties").exists():
         _format([part for part in machine if not part.startswith("-XX:Archive")], settings)
-    options = [f"-Xms{HEAP_MIB // 2}m", f"-Xmx{HEAP_MIB}m"]
+    options = [f"-Xms{HEAP_MIB // 2}m", f"-Xmx{HEAP_MIB}m", *plan.java_options]
     if not plan.is_optimised:
         options.append(_QUICK_START)
     return ProcessSpec(
         name="kafka",
         command=(*machine[:1], *options, *machine[1:], "kafka.Kafka", str(settings)),
-        is_ready=lambda: serves(plan.address),
+        is_ready=lambda: serves(KafkaSettings(bootstrap=plan.address)),
         ready_timeout_s=READY_TIMEOUT_S,
         stop_timeout_s=STOP_TIMEOUT_S,
     )
@@ -153,16 +179,17 @@ def _format(machine: list[str], settings: Path) -> None:
         raise PartNotStarted(f"Kafka's folder could not be formatted: {said[-1] if said else ''}")
 
 
-def serves(address: str) -> bool:
+def serves(kafka: KafkaSettings) -> bool:
     """Whether a broker at this address, or at one of several, answers requests."""
-    if not any(map(answers, address.split(","))):
+    if not any(map(answers, kafka.bootstrap.split(","))):
         return False
     from kafka.errors import KafkaError
 
-    from shared.stream.client import make_admin
+    from shared.stream.client import BOOTSTRAP_MS, client_options, make_admin
 
     try:
-        admin = make_admin(address, 3_000)
+        options = client_options(kafka, "status")
+        admin = make_admin(options, 3_000, bootstrap_timeout_ms=BOOTSTRAP_MS)
     except KafkaError:
         return False
     try:

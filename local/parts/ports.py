@@ -51,6 +51,7 @@ def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
 DEFAULT_BASE: Final = 19_000
 _OFFSETS: Final = {
     "sink": 25,
+    "bounce": 26,
     "billing": 80,
     "kafka": 92,
     "controller": 93,

@@ -10,6 +10,9 @@ import re
 import shutil
 import socket
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,10 +20,11 @@ from msgspec import Struct
 
 from local.parts import ports
 from local.parts.unavailable import PartNotStarted
-from local.process import ProcessSpec
+from local.process import Process, ProcessSpec
+from shared.settings.sections import RedisSettings
 
 REDIS_MIN: Final = 7
-READY_TIMEOUT_S: Final = 20.0
+READY_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 10.0
 
 
@@ -74,14 +78,13 @@ def answers_ping(host: str, port: int) -> bool:
     return reply.startswith((b"+PONG", b"-NOAUTH"))
 
 
-def answers_url(url: str) -> bool:
+def answers_url(settings: RedisSettings) -> bool:
     """Whether a server answers at this URL (it may refuse the login)."""
     import redis
 
-    try:
-        client = redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1, retry=None)
-    except ValueError:
-        return False
+    from shared.store.client import connect
+
+    client = connect(settings, socket_timeout=1, socket_connect_timeout=1, retry=None)
     try:
         return bool(client.ping())
     except (redis.AuthenticationError, redis.ResponseError):
@@ -111,3 +114,20 @@ def prepare(plan: RedisPlan) -> ProcessSpec:
         ready_timeout_s=READY_TIMEOUT_S,
         stop_timeout_s=STOP_TIMEOUT_S,
     )
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[tuple[RedisPlan, Process]]:
+    """A server of its own in this folder, for a test or a benchmark; ends with the block."""
+    plan = RedisPlan(folder, ports.free_ports(1)[0])
+    spec = prepare(plan)
+    process = Process(spec, folder / "redis.log")
+    give_up_at = time.monotonic() + spec.ready_timeout_s
+    try:
+        while not spec.is_ready():
+            if not process.runs or time.monotonic() > give_up_at:
+                raise PartNotStarted(f"Redis did not start: {process.log_tail()}")
+            time.sleep(0.05)
+        yield plan, process
+    finally:
+        process.end(STOP_TIMEOUT_S)

@@ -20,7 +20,8 @@ from local.process import ProcessSpec
 from shared.runtime.reach import answers
 
 SINK: Final = "sink"
-READY_TIMEOUT_S: Final = 60.0
+# A process that runs but is slow is no fault: a busy machine needs minutes for several starts.
+READY_TIMEOUT_S: Final = 240.0
 # A service drains on SIGTERM (it finishes transactions and open SMTP dialogs) and gives up by
 # itself after 50 s (runtime.drain_timeout_s and a grace period).
 DRAIN_TIMEOUT_S: Final = 52.0
@@ -43,11 +44,15 @@ class ServicePlan(Struct, frozen=True):
         return self.name.partition("-")[0]
 
 
-def get_json(port: int, path: str, host: str = ports.LOOPBACK) -> tuple[int, object]:
-    """Send a GET to a local port; status 0 if nothing answers, None if the body is not JSON."""
+def get_json(port: int, path: str, host: str = ports.LOOPBACK, key: str = "") -> tuple[int, object]:
+    """Send a GET to a local port, with an access key if there is one.
+
+    Status 0 if nothing answers, None if the body is not JSON.
+    """
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     connection = http.client.HTTPConnection(host, port, timeout=_ASK_TIMEOUT_S)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers)
         response = connection.getresponse()
         body = response.read()
         status = response.status
@@ -84,14 +89,20 @@ def service_process(plan: ServicePlan) -> ProcessSpec:
     )
 
 
-def sink_process(address: str, folder: Path, behaviour: str) -> ProcessSpec:
-    """How to run the sink that plays the recipients' mail servers."""
+def sink_process(
+    address: str, folder: Path, behaviour: str, returns_to: str | None = None
+) -> ProcessSpec:
+    """How to run the sink that plays the recipients' mail servers.
+
+    `returns_to`: the bounce door, to which it sends reports; None: it sends none.
+    """
     journal, state = folder / "sink.jsonl", folder / "sink.json"
     command = (sys.executable, "-m", "local.sink", "--listen", address)
     files = ("--journal", str(journal), "--state", str(state), "--behaviour", behaviour)
+    returns = ("--returns-to", returns_to) if returns_to else ()
     return ProcessSpec(
         name=SINK,
-        command=command + files,
+        command=command + files + returns,
         is_ready=lambda: answers(address),
         ready_timeout_s=READY_TIMEOUT_S,
         stop_timeout_s=SINK_STOP_TIMEOUT_S,

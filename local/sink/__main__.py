@@ -24,7 +24,9 @@ from msgspec import Struct
 from local.sink.behaviour import Behaviour
 from local.sink.connection import Policy, SinkConnection
 from local.sink.journal import Journal
-from shared.smtp.extensions import Extensions
+from local.sink.returning import Returning
+from shared.settings.addresses import listening_fault, split_address
+from shared.smtp.extensions import all_but_auth
 from shared.smtp.server.options import ServerOptions
 
 # Larger than any message of ours, so that the sink does not limit what is sent.
@@ -49,6 +51,7 @@ class Options(Struct, frozen=True):
     idle_timeout: float
     tls_cert: Path | None
     tls_key: Path | None
+    returns_to: str
 
 
 @click.command()
@@ -73,13 +76,19 @@ class Options(Struct, frozen=True):
 @click.option(
     "--tls-key", type=click.Path(path_type=Path, exists=True), help="Key of the certificate."
 )
+@click.option(
+    "--returns-to",
+    default="",
+    metavar="HOST:PORT",
+    help="Send delivery reports and complaints to this server (local/sink/behaviour.py).",
+)
 def main(**given: Any) -> None:
     """Receive mail and log each answer to a journal."""
     options = Options(**given)
-    host, _, port = options.listen.rpartition(":")
-    if not host or not port.isdecimal():
-        found = f"expected host:port, found {options.listen!r}"
+    if fault := listening_fault(options.listen):
+        found = f"{options.listen!r} is not host:port: {fault}"
         raise click.BadParameter(found, param_hint="--listen")
+    host, port = split_address(options.listen)
     with Journal(options.journal) as journal:
         policy = Policy(
             _server_options(options.tls_cert is not None),
@@ -88,23 +97,17 @@ def main(**given: Any) -> None:
             is_smart=options.behaviour == "demo",
             idle_timeout_s=options.idle_timeout,
             tls=_context(options.tls_cert, options.tls_key),
+            returning=Returning(options.returns_to) if options.returns_to else None,
         )
         try:
-            uvloop.run(serve(policy, host.strip("[]"), int(port), options.state))
+            uvloop.run(serve(policy, host, port, options.state))
         except OSError as error:
             print(f"sink: cannot listen on {options.listen}: {error}", file=sys.stderr)
             sys.exit(_PART_AWAY)
 
 
 def _server_options(has_tls: bool) -> ServerOptions:
-    offered = Extensions(
-        pipelining=True,
-        size=True,
-        eight_bit_mime=True,
-        smtputf8=True,
-        enhanced_status_codes=True,
-        starttls=has_tls,
-    )
+    offered = all_but_auth(starttls=has_tls)
     return ServerOptions("sink.invalid", offered, MAX_CONTENT_BYTES)
 
 
@@ -127,9 +130,12 @@ async def serve(policy: Policy, host: str, port: int, state: Path | None) -> Non
         lambda: SinkConnection(policy, connections), host, port, backlog=_BACKLOG
     )
     _tell(server.sockets[0], state)
+    sending = loop.create_task(policy.returning.run()) if policy.returning is not None else None
     gc.freeze()  # objects loaded by now live as long as the process
     await stop.wait()
     server.close()
+    if sending is not None:
+        sending.cancel()
     for connection in list(connections):
         connection.close()
 

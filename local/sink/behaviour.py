@@ -8,6 +8,8 @@
 | `policy-...` | 550 5.7.1 after DATA |
 | `tarpit-...` | accepted, every answer from RCPT on is delayed by a second |
 | `slow-<ms>-...` | accepted, the answer after DATA is delayed by so many ms (at most 10 min) |
+| `return-...` | accepted; then a delivery report (5.1.1) comes back to the return path |
+| `complain-...` | accepted; then a complaint comes back to the return path |
 | `drop-...` | first attempt: closes the connection instead of answering after DATA; then accepted |
 | anything else | accepted |
 """
@@ -36,7 +38,9 @@ ADDRESSES: Final = (
     ("defer-N-NAME@...", "is deferred N times: 451 4.7.1 after DATA"),
     ("drop-NAME@...", "is in doubt once: the connection closes after DATA"),
     ("tarpit-NAME@...", "is accepted, each reply a second late"),
-    ("slow-MS-NAME@...", "is accepted, the reply after DATA so many milliseconds late"),
+    ("slow-MS-NAME@...", "is accepted, the reply after DATA MS milliseconds late"),
+    ("return-NAME@...", "is accepted, then a delivery report comes back: 5.1.1"),
+    ("complain-NAME@...", "is accepted, then a complaint comes back"),
     ("NAME@...", "is accepted"),
 )
 

@@ -14,6 +14,8 @@ from msgspec import Struct
 
 from local.sink.behaviour import Behaviour, Decision, Verdict, delay_s, dot_delay_s, judge_recipient
 from local.sink.journal import Answered, Journal, message_id_of
+from local.sink.reports import report_for
+from local.sink.returning import Returning
 from shared.smtp.events import (
     Content,
     Data,
@@ -51,6 +53,7 @@ class Policy(Struct, frozen=True):
     is_smart: bool = True
     idle_timeout_s: float = 0.0  # 0: no limit
     tls: ssl.SSLContext | None = None
+    returning: Returning | None = None  # None: nothing comes back
 
 
 class Connections(Protocol):
@@ -188,7 +191,15 @@ class SinkConnection(asyncio.Protocol):
             decision = policy.behaviour.accept()
         if policy.journal.is_kept:
             self._note(event, decision, message_id)
+        if policy.is_smart and decision.verdict is Verdict.ACCEPTED:
+            self._report(event)
         return decision.reply
+
+    def _report(self, event: Content) -> None:
+        for recipient in event.recipients if self._policy.returning is not None else ():
+            report = report_for(recipient)
+            if report is not None and self._policy.returning is not None:
+                self._policy.returning.add(report, event.sender, recipient, event.content)
 
     def _note(self, event: Content, decision: Decision, message_id: str) -> None:
         text = "" if decision.reply is None else str(decision.reply)

@@ -1,0 +1,104 @@
+"""The commands of the launcher: which module each of them is, and their help.
+
+Standard library only, as everything in this folder.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+
+
+class Command(NamedTuple):
+    """A command: the module that is run, its line in the list, and who completes its words.
+
+    Only a Click command may be asked for completions: any other module that is started is run.
+    """
+
+    module: str
+    what: str
+    is_click: bool = True
+
+
+COMMANDS: Final[dict[str, Command]] = {
+    "demo": Command("local.demo", "run the pipeline once with 2,000 messages; check the bill"),
+    "up": Command("local.up", "start the whole pipeline and leave it running"),
+    "status": Command("local.status", "show which parts run, and the address of each"),
+    "down": Command("local.down", "stop it"),
+    "check": Command("cli.check.command", "judge messages by the rules before they are sent"),
+    "clients": Command("cli.clients.command", "apply, list, show and remove clients"),
+    "suppressions": Command(
+        "cli.suppressions.command", "list, add, remove, import, export and explain suppressions"
+    ),
+    "queue": Command("cli.queue.command", "show the mail that waits: summary, top, show"),
+    "message": Command("cli.events.message", "show what became of a message"),
+    "events": Command("cli.events.command", "show the events of messages, or follow them"),
+    "cancel": Command("cli.control.cancel", "end a message that waits, before it is sent"),
+    "suspend": Command("cli.control.suspend", "send no mail of a client, domain, lane, ... now"),
+    "resume": Command("cli.control.resume", "end what suspend, bounce, expire or reroute began"),
+    "bounce": Command("cli.control.bounce", "end the mail of a client, domain, ... as bounced"),
+    "expire": Command("cli.control.expire", "end the mail of a client, domain, ... as expired"),
+    "reroute": Command("cli.control.reroute", "send the mail of a scope to another server"),
+    "orders": Command("cli.control.orders", "list the orders of operators in force"),
+    "responses": Command("cli.responses.command", "understand returned mail; bounce counters"),
+    "dkim": Command("cli.dkim.command", "make, list and check the DKIM keys that sign mail"),
+    "tls": Command("cli.tls.command", "show what happened with TLS, by domain and policy"),
+    "topics": Command("cli.topics.command", "show how the topics differ from their plan; apply it"),
+    "acls": Command("cli.acls.command", "print or apply the Kafka ACLs of services and clients"),
+    "config": Command("cli.config.command", "show the settings in force and where each comes from"),
+    "audit": Command("cli.audit.command", "prove the conservation equation from mail.events"),
+    "ingest": Command("services.ingest", "run ingest (serve), or show its settings (config)"),
+    "validate": Command("services.validate", "run validate (serve), or show its settings (config)"),
+    "deliver": Command("services.deliver", "run deliver (serve), or show its settings (config)"),
+    "shaping": Command("services.deliver.cli.shaping", "show and check how fast mail is sent"),
+    "billing": Command("services.billing", "run billing (serve), or read and check its counts"),
+    "bench": Command("bench", "measure speed (e2e, front-door, rules, billing, suppressions)"),
+    "test": Command("tools.run_tests", "install what the tests need and run them", is_click=False),
+    "lock": Command("", "resolve the dependencies again into uv.lock", is_click=False),
+    "env": Command("", "make the environment and print the path of its Python", is_click=False),
+    "completion": Command("", "print the completion script of a shell", is_click=False),
+}
+
+# The help of the launcher's own commands.
+HELP: Final = {
+    "lock": """usage: ./sluice lock [UV LOCK OPTIONS]
+
+Resolve the dependencies of pyproject.toml again and write uv.lock. The options
+are those of `uv lock`, for example --upgrade-package NAME.""",
+    "env": """usage: ./sluice env
+
+Make the environment .venv if it is missing or uv.lock has changed, and print
+the path of its Python.""",
+    "completion": """usage: ./sluice completion bash|zsh|fish
+
+Print the completion script of a shell. To load it:
+
+  bash   source <(./sluice completion bash)
+  zsh    source <(./sluice completion zsh)
+  fish   ./sluice completion fish | source""",
+}
+HELP_OPTIONS: Final = ("-h", "--help")
+
+
+def usage() -> str:
+    """What --help prints."""
+    lines = ["usage: ./sluice COMMAND [OPTIONS]", "", "commands:"]
+    widest = max(map(len, COMMANDS))
+    lines += [f"  {name:<{widest}}  {command.what}" for name, command in COMMANDS.items()]
+    lines += ["", "./sluice COMMAND --help describes one; ./sluice --version shows the version."]
+    return "\n".join(lines)
+
+
+def module_environment() -> dict[str, str]:
+    """The environment in which a command's module runs."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        # The current folder may hold a package named like one of ours.
+        "PYTHONSAFEPATH": "1",
+        "SLUICE_COMMAND": "./sluice",
+    }

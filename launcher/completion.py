@@ -1,0 +1,86 @@
+"""Completion of the words of a command line: the scripts of the shells, and the candidates.
+
+A script asks the launcher for candidates by its command `__complete`, one per line. Standard
+library only.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from launcher.commands import COMMANDS, module_environment
+
+# The command that completes the words before the cursor.
+COMPLETE: Final = "__complete"
+# The shell waits for it.
+COMPLETE_TIMEOUT_S: Final = 30
+SCRIPTS: Final = {
+    "bash": """_sluice() {
+    local IFS=$'\\n'
+    COMPREPLY=($("${COMP_WORDS[0]}" __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+}
+complete -o default -F _sluice sluice ./sluice
+""",
+    "zsh": """#compdef sluice
+_sluice() {
+    local -a found
+    found=(${(f)"$(${(Q)words[1]} __complete "${(@)words[2,CURRENT]}" 2>/dev/null)"})
+    if (( $#found )); then compadd -a found; else _files; fi
+}
+compdef _sluice sluice ./sluice
+""",
+    "fish": """function __sluice_complete
+    set -l words (commandline -opc) (commandline -ct)
+    set -l found ($words[1] __complete $words[2..] 2>/dev/null)
+    if set -q found[1]
+        printf '%s\\n' $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
+end
+complete -c sluice -f -a '(__sluice_complete)'
+""",
+}
+
+
+def completions(words: Sequence[str], python: Path) -> list[str]:
+    """The candidates for the last word; without any the shell completes file names.
+
+    Asks a Click command for its own, with `python`. Starts no other command and installs nothing.
+    """
+    *before, last = words or ("",)
+    if not before:
+        return [name for name in COMMANDS if name.startswith(last)]
+    name = before[0]
+    if name == "completion":
+        return [shell for shell in SCRIPTS if shell.startswith(last)]
+    command = COMMANDS.get(name)
+    if command is None or not command.is_click or not python.exists():
+        return []
+    shown = f"./sluice {name}"
+    # Click reads its request from a variable that is named after the program.
+    variable = f"_{shown.replace('-', '_').replace('.', '_')}_COMPLETE".upper()
+    request = {
+        variable: "bash_complete",
+        "COMP_WORDS": shlex.join(["sluice", *before[1:], last]),
+        "COMP_CWORD": str(len(before)),
+    }
+    try:
+        done = subprocess.run(
+            [python, "-m", command.module],
+            stdin=subprocess.DEVNULL,
+            env={**module_environment(), **request},
+            capture_output=True,
+            text=True,
+            timeout=COMPLETE_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return []
+    # Each line is TYPE,VALUE. Of a file or a folder Click only says that the shell is to find it.
+    pairs = (line.partition(",") for line in done.stdout.splitlines())
+    return [value for kind, _, value in pairs if kind == "plain"]

@@ -1,0 +1,116 @@
+"""The environment `.venv`: made from uv.lock, and the lock made from pyproject.toml.
+
+Why the lock is installed by way of an export: docs/decisions/0001-lock-without-hosts.md. Owns:
+`.venv` and `.sluice/env`. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import re
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from launcher.commands import ROOT
+from launcher.uv import STATE, find_uv, run, say
+
+VENV: Final = ROOT / ".venv"
+PYTHON: Final = VENV / "bin" / "python"
+STAMP: Final = VENV / ".sluice-stamp"
+# The lock names these instead of the index and its file store.
+INDEX_PLACEHOLDER: Final = "https://index.invalid/simple"
+FILES_PLACEHOLDER: Final = "https://files.invalid/"
+
+
+def neutralise(lock: str) -> str:
+    """A lock without the index's hosts: versions, paths and hashes stay, hosts become names
+    under .invalid. Doing it again changes nothing."""
+    lock = re.sub(r'\bregistry = "[^"]*"', f'registry = "{INDEX_PLACEHOLDER}"', lock)
+    return re.sub(r'\burl = "https?://[^/"]+/', f'url = "{FILES_PLACEHOLDER}', lock)
+
+
+def fingerprint(lock: bytes, pyproject: bytes) -> str:
+    """A hash of all that the environment depends on; the settings of tools are left out."""
+    project = tomllib.loads(pyproject.decode())
+    relevant = [project.get("project"), project.get("dependency-groups")]
+    relevant.append(project.get("tool", {}).get("uv"))
+    digest = hashlib.sha256(lock)
+    digest.update(json.dumps(relevant, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def only_one() -> Iterator[None]:
+    """Two launchers started side by side: the second waits until the first has set up."""
+    STATE.mkdir(exist_ok=True)
+    with (STATE / "env.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def environment_is_current(wanted: str) -> bool:
+    """Whether .venv was made from just this lock, and its Python still runs from there."""
+    try:
+        return STAMP.read_text() == wanted and (VENV / "bin" / "python").exists()
+    except OSError:
+        return False
+
+
+def prepare_environment() -> Path:
+    """Make `.venv` hold exactly what the lock says; returns its Python."""
+    python = VENV / "bin" / "python"
+    lock, pyproject = ROOT / "uv.lock", ROOT / "pyproject.toml"
+    wanted = fingerprint(lock.read_bytes(), pyproject.read_bytes())
+    if environment_is_current(wanted):
+        return python
+    with only_one():
+        if environment_is_current(wanted):
+            return python
+        uv = find_uv()
+        say("making the environment .venv from uv.lock")
+        STAMP.unlink(missing_ok=True)
+        if not python.exists():
+            shutil.rmtree(VENV, ignore_errors=True)
+            run([uv, "venv", "-q", "--python", sys.executable, VENV], "making .venv")
+        pins = STATE / "env" / "requirements.txt"
+        pins.parent.mkdir(exist_ok=True)
+        export = [uv, "export", "-q", "--frozen", "--no-emit-project"]
+        run([*export, "--format", "requirements-txt", "-o", pins], "reading uv.lock")
+        sync: list[str | Path] = [
+            uv,
+            "pip",
+            "sync",
+            "-q",
+            "--require-hashes",
+            "--python",
+            python,
+            pins,
+        ]
+        run(sync, "installing the packages of uv.lock")
+        STAMP.write_text(wanted)
+    return python
+
+
+def relock(arguments: Sequence[str]) -> int:
+    """`./sluice lock`: uv resolves on a copy; only the neutral lock comes back."""
+    with only_one():
+        uv = find_uv()
+        copy = STATE / "env" / "lock"
+        copy.mkdir(parents=True, exist_ok=True)
+        for name in ("pyproject.toml", "uv.lock"):
+            if (ROOT / name).exists():
+                shutil.copyfile(ROOT / name, copy / name)
+        run([uv, "lock", "--project", copy, "--python", sys.executable, *arguments], "uv lock")
+        neutral = neutralise((copy / "uv.lock").read_text())
+        written = copy / "uv.lock.neutral"
+        written.write_text(neutral)
+        written.replace(ROOT / "uv.lock")
+        (copy / "uv.lock").unlink()
+    return 0

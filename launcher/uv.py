@@ -1,0 +1,178 @@
+"""Finds uv or installs it, and runs the steps of a set-up.
+
+Owns: `.sluice/boot`, the package manager of the system, the settings that uv and pip take from
+the operator's environment. Standard library only.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from launcher.commands import ROOT
+
+STATE: Final = ROOT / ".sluice"
+# `uv export` and dependency groups as they are used here came with 0.5.
+UV_MIN_VERSION: Final = (0, 5)
+# Another package manager may be at work (a fresh cloud machine updates itself).
+APT_LOCK_WAIT_S: Final = 180
+# uv (rustls) and pip (OpenSSL) about a certificate that is not trusted.
+TLS_FAULT: Final = re.compile(
+    r"certificate[ _]verify[ _]failed|invalid peer certificate|UnknownIssuer"
+    r"|self[- ]signed certificate|unable to get (?:local )?issuer certificate"
+    r"|SSLCertVerificationError",
+    re.IGNORECASE,
+)
+# How much of a step's output is searched for such a fault.
+TAIL_LINES: Final = 200
+# An operator's environment that would send uv's work somewhere else than .venv.
+FOREIGN_SETTINGS: Final = ("VIRTUAL_ENV", "CONDA_PREFIX", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON")
+
+
+class UnavailableError(Exception):
+    """Something the launcher needs is missing and cannot be installed; the text is one line."""
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal, on standard error."""
+    print(f"sluice: {text}", file=sys.stderr, flush=True)
+
+
+def tool_environment(environ: dict[str, str]) -> dict[str, str]:
+    """The environment for uv: an operator's pip mirror and certificates hold for it too."""
+    made = {name: value for name, value in environ.items() if name not in FOREIGN_SETTINGS}
+    if "PIP_INDEX_URL" in made:
+        made.setdefault("UV_DEFAULT_INDEX", made["PIP_INDEX_URL"])
+    if "PIP_CERT" in made:
+        made.setdefault("SSL_CERT_FILE", made["PIP_CERT"])
+    elif "SSL_CERT_FILE" in made:
+        made["PIP_CERT"] = made["SSL_CERT_FILE"]
+    return made
+
+
+def tls_hint(output: str, environ: dict[str, str]) -> str:
+    """The advice if a download failed because a certificate is not trusted; "" otherwise.
+
+    A company's proxy that inspects TLS has a CA of its own, which neither uv nor pip knows.
+    """
+    if TLS_FAULT.search(output) is None:
+        return ""
+    ca_file = tool_environment(environ).get("SSL_CERT_FILE", "")
+    if ca_file and not Path(ca_file).is_file():
+        return f"SSL_CERT_FILE names {ca_file}, which is not a file: name the PEM file of your CAs"
+    used = f" (SSL_CERT_FILE is {ca_file}; it may lack that CA)" if ca_file else ""
+    return (
+        f"a certificate is not trusted{used}. Behind a proxy with a CA of its own, set"
+        " SSL_CERT_FILE or PIP_CERT to a PEM file with that CA (uv and pip use either), or, for"
+        " uv, UV_NATIVE_TLS=true (--native-tls) if the system trusts it; then try again"
+    )
+
+
+def run(command: Sequence[str | Path], what: str) -> None:
+    """Run a set-up step, its output on standard error; raises UnavailableError when it fails."""
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    environ = tool_environment(dict(os.environ))
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as step:
+        for line in step.stdout or ():
+            sys.stderr.write(line)
+            sys.stderr.flush()
+            tail.append(line)
+    if step.returncode != 0:
+        reason = f"{what} failed (exit code {step.returncode}); the lines above say why"
+        hint = tls_hint("".join(tail), environ)
+        raise UnavailableError(f"{reason}: {hint}" if hint else reason)
+
+
+def run_quietly(command: Sequence[str], log: Path, what: str) -> None:
+    """Run a step that talks a lot, its output into a log file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False
+        )
+    if done.returncode != 0:
+        raise UnavailableError(f"{what} failed; see {log.relative_to(ROOT)}")
+
+
+def root_prefix() -> list[str] | None:
+    """The prefix of a command that needs root: none, or sudo; None if root is not available."""
+    if os.geteuid() == 0:
+        return []
+    sudo = ["sudo", "-n"]
+    if shutil.which("sudo") is None:
+        return None
+    asked = subprocess.run([*sudo, "true"], check=False, capture_output=True)
+    return sudo if asked.returncode == 0 else None
+
+
+def install_venv_module() -> None:
+    """Debian and Ubuntu keep ensurepip in a package of its own."""
+    package = "python3-venv"
+    # A python3.12 beside the system's python3 has its own: python3.12-venv.
+    if Path(sys.executable).resolve() != Path("/usr/bin/python3").resolve():
+        package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+    prefix = root_prefix() if shutil.which("apt-get") else None
+    if prefix is None:
+        raise UnavailableError(
+            f"this Python has no ensurepip: install {package} (or uv), then try again"
+        )
+    say(f"installing {package} with apt")
+    # sudo clears the environment, so the frontend is set after it.
+    apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
+    apt += ["-o", f"DPkg::Lock::Timeout={APT_LOCK_WAIT_S}"]
+    log = STATE / "apt.log"
+    run_quietly([*apt, "update"], log, "apt-get update")
+    install = [*apt, "install", "--no-install-recommends", package]
+    run_quietly(install, log, f"installing {package}")
+
+
+def uv_version(uv: str) -> tuple[int, ...]:
+    """The version of this uv; () when it cannot be run."""
+    try:
+        done = subprocess.run([uv, "--version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return ()
+    found = re.search(r"(\d+)\.(\d+)", done.stdout)
+    return tuple(int(number) for number in found.groups()) if found else ()
+
+
+def find_uv() -> str:
+    """A uv to use: the one on the PATH, or one of our own under .sluice/boot."""
+    on_path = shutil.which("uv")
+    if on_path and uv_version(on_path) >= UV_MIN_VERSION:
+        return on_path
+    boot = STATE / "boot"
+    own = boot / "bin" / "uv"
+    if uv_version(str(own)) >= UV_MIN_VERSION:
+        return str(own)
+    if importlib.util.find_spec("ensurepip") is None:
+        install_venv_module()
+    say("fetching uv (once)")
+    shutil.rmtree(boot, ignore_errors=True)
+    run([sys.executable, "-m", "venv", boot], "making a virtual environment for uv")
+    pip: list[str | Path] = [
+        boot / "bin" / "python",
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "install",
+        "-q",
+    ]
+    run([*pip, "uv"], "installing uv with pip")
+    return str(own)
