@@ -1,4 +1,4 @@
-"""`python -m tools.docs settings | contracts | references`: writes the generated reference pages.
+"""`python -m tools.docs settings | contracts | references | chart`: writes the generated pages.
 
 A test fails if a page differs from the output of this module (tests/contract/test_docs.py).
 """
@@ -19,7 +19,7 @@ from cli.stack import paths
 from cli.stack.environment import SERVICES
 from shared.registry.file import schema as clients_schema
 from shared.settings.loader import PREFIX
-from tools import asyncapi
+from tools import asyncapi, chart
 from tools import references as pages
 
 SETTINGS_PAGE: Final = paths.ROOT / "docs" / "settings.md"
@@ -65,6 +65,13 @@ def references() -> None:
     write(pages.METRICS_PAGE, pages.metrics_page())
     write(pages.REPLIES_PAGE, pages.replies_page())
     write(pages.DECISIONS_PAGE, pages.decisions_page())
+
+
+@main.command("chart")
+def chart_() -> None:
+    """Write the generated files of helm/: facts about the services, schema, README."""
+    for page, text in chart.pages().items():
+        write(page, text)
 
 
 def write(page: Path, text: str) -> None:

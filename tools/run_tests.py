@@ -1,8 +1,9 @@
 """`./sluice test`: install the programs that the tests need, then run pytest with these options.
 
 The foreign clients and peers come from Debian packages (postfix with its smtp-source and smtp-sink,
-swaks, ...) and are installed only if they are missing; those for Node come from npm. They and the
-broker's jars are downloaded first, so that the download does not count against a test's time limit.
+swaks, ...) and are installed only if they are missing; those for Node come from npm, Helm is built
+with Go. They and the broker's jars are downloaded first, so that the download does not count
+against a test's time limit.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from cli.stack import paths
 from cli.stack.environment import base_environment
 from local.parts import kafka_java, packages
 from local.parts.unavailable import PartNotStarted
-from tools import node_modules
+from tools import go_programs, node_modules
 
 # The package of Postfix asks for a configuration; the tests run their own instances without it.
 _POSTFIX_ANSWERS: Final = (
@@ -32,6 +33,20 @@ _POSTFIX_ANSWERS: Final = (
 
 # The npm packages for the examples in docs/; no service needs them.
 NODE_PACKAGES: Final = paths.ROOT / "tests" / "integration" / "node"
+
+HELP: Final = """Usage: ./sluice test [PYTEST OPTIONS] [PATHS]
+
+  Install the programs that the tests need, then run the tests with pytest.
+  Without options, all tests run, spread over a few processes.
+
+Examples:
+  ./sluice test tests/unit        the tests of this folder
+  ./sluice test -k billing        the tests whose names contain the word
+  ./sluice test -n 1              one process only
+  ./sluice test --long            the long runs, one after the other
+
+  All options of pytest: .venv/bin/pytest --help
+"""
 
 # Each may run its own broker and pipeline of services.
 MAX_PROCESSES: Final = 4
@@ -57,6 +72,15 @@ FOREIGN: Final = (
     Foreign(("kcat",), "kcat"),
     Foreign(("javac",), "default-jdk-headless"),
     Foreign(("haproxy",), "haproxy"),
+    Foreign(("unbound",), "unbound"),  # validates signed zones
+    Foreign(("promtool",), "prometheus"),
+    Foreign(("pg_ctlcluster",), "postgresql"),
+)
+
+# The tests that render the chart.
+HELM_TESTS: Final = (
+    paths.ROOT / "tests" / "chart",
+    paths.ROOT / "tests" / "integration" / "test_chart_processes.py",
 )
 
 
@@ -91,8 +115,25 @@ def spread(arguments: Sequence[str]) -> tuple[str, ...]:
     return ("-n", str(processes), "--dist", "loadgroup")
 
 
+def needs_helm(arguments: Sequence[str]) -> bool:
+    """Whether tests of the chart may run: no path is given, or one in or around theirs.
+
+    Helm takes minutes to build, so other tests do not wait for it.
+    """
+    named = [Path(each.partition("::")[0]) for each in arguments if not each.startswith("-")]
+    given = [path.resolve() for path in named if path.exists()]
+    return not given or any(
+        path == tests or path in tests.parents or tests in path.parents
+        for path in given
+        for tests in HELM_TESTS
+    )
+
+
 def main(arguments: list[str]) -> int:
-    """Install what is missing, then execute pytest."""
+    """Install what is missing, then execute pytest; --help installs nothing."""
+    if "-h" in arguments or "--help" in arguments:
+        print(HELP, end="")
+        return Exit.OK
     try:
         wanted = missing()
         if wanted:
@@ -102,6 +143,9 @@ def main(arguments: list[str]) -> int:
         kafka_java.fetch_jars()
         kafka_java.find_java()
         node_modules.fetch_modules(NODE_PACKAGES)
+        if needs_helm(arguments):
+            go_programs.fetch(go_programs.HELM_3)
+            go_programs.fetch(go_programs.HELM_4)
     except PartNotStarted as away:
         say(str(away))
         return Exit.PART_UNAVAILABLE

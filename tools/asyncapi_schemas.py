@@ -1,0 +1,54 @@
+"""The small JSON schemas of which the AsyncAPI document (asyncapi.py) is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.topics.intake_fields import SPEC_VERSION_TEXT, Field
+
+Tree = dict[str, Any]
+
+
+def draft_07(schema: Any) -> Any:
+    """The schema in AsyncAPI's dialect, in which the items of a tuple are called `items`."""
+    if isinstance(schema, dict):
+        return {
+            "items" if key == "prefixItems" else key: draft_07(value)
+            for key, value in schema.items()
+        }
+    return [draft_07(value) for value in schema] if isinstance(schema, list) else schema
+
+
+def message_of(content_type: str, summary: str, payload: Tree, headers: Tree) -> Tree:
+    """A message of a channel."""
+    return {
+        "contentType": content_type,
+        "summary": summary,
+        "headers": headers,
+        "payload": payload,
+    }
+
+
+def object_of(properties: Tree, required: tuple[str, ...] = ()) -> Tree:
+    """A schema of an object."""
+    made: Tree = {"type": "object", "properties": properties}
+    return {**made, "required": list(required)} if required else made
+
+
+def attribute(field: Field) -> Tree:
+    """A schema of an attribute of CloudEvents."""
+    is_version = field.meaning == SPEC_VERSION_TEXT
+    return {"type": "string", "const": field.meaning} if is_version else text_of(field)
+
+
+def text_of(field: Field, const: str = "") -> Tree:
+    """A schema of a field that holds text."""
+    made: Tree = {"type": "string"}
+    if const:
+        return {**made, "const": const}
+    return {**made, "maxLength": field.max_octets, "description": field.meaning}
+
+
+def described(meaning: str) -> Tree:
+    """A schema of any text."""
+    return {"type": "string", "description": meaning}

@@ -1,0 +1,90 @@
+"""The components of the chart, as the services' code has them: helm/files/components.json.
+
+Owns: which process each component runs, what it reads and which sections of the settings it takes.
+The templates of the chart know nothing else about a service.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from typing import Any, Final
+
+from msgspec import Struct, structs, to_builtins
+
+from services.billing.settings import BillingSettings
+from services.validate.settings import DEFAULT_LANES
+from shared.topics import names
+
+# In a list of topics: the outbound topic of each lane.
+EACH_LANE: Final = "<lane>"
+# In a list of topics: every topic that the group reads.
+WHOLE_GROUP: Final = ""
+
+
+class Component(Struct, frozen=True):
+    """One component of the chart."""
+
+    service: str
+    arguments: tuple[str, ...]
+    group: str
+    # The topics whose lag says how much work waits. Not the retry topics: what waits there is not
+    # due, and no further process could do it.
+    lag: tuple[str, ...]
+
+    @property
+    def module(self) -> str:
+        """The module that `python -m` runs."""
+        return f"services.{self.service}"
+
+
+COMPONENTS: Final = {
+    "ingest": Component("ingest", ("serve",), "sluice.ingest", (WHOLE_GROUP,)),
+    "validate": Component("validate", ("serve",), "sluice.validate", (names.RECEIVED,)),
+    "responses": Component("validate", ("responses",), "sluice.responses", (names.EVENTS,)),
+    "deliver": Component("deliver", ("serve",), "sluice.deliver", (EACH_LANE,)),
+    "billing": Component("billing", ("serve",), BillingSettings().group, (names.EVENTS,)),
+}
+
+
+def model_of(service: str) -> Any:
+    """Return the Struct with all settings of a service."""
+    return importlib.import_module(f"services.{service}.settings").Settings
+
+
+def components() -> str:
+    """The text of helm/files/components.json."""
+    found = {
+        name: {
+            **to_builtins(component),
+            "module": component.module,
+            "sections": [field.name for field in structs.fields(model_of(component.service))],
+        }
+        for name, component in COMPONENTS.items()
+    }
+    return json.dumps(found, indent=2) + "\n"
+
+
+def topics() -> str:
+    """The text of helm/files/topics.json: the plan of every topic that needs no client.
+
+    The partitions of most topics are a setting; these have none.
+    """
+    few, many = (
+        {plan.name: plan.partitions for plan in names.plans((), count)} for count in (101, 102)
+    )
+    planned = [
+        {
+            "name": plan.name,
+            **({"partitions": few[plan.name]} if few[plan.name] == many[plan.name] else {}),
+            "configs": plan.configs,
+        }
+        for plan in names.plans(())
+    ]
+    lane = names.plans((next(iter(DEFAULT_LANES)),))
+    outbound = next(plan for plan in lane if plan.name.startswith(names.OUTBOUND_PREFIX))
+    found = {
+        "topics": planned,
+        "lane": {"prefix": names.OUTBOUND_PREFIX, "configs": outbound.configs},
+    }
+    return json.dumps(found, indent=2) + "\n"

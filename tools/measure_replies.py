@@ -1,0 +1,142 @@
+"""`python -m tools.measure_replies FOLDER`: classify foreign samples of SMTP refusals.
+
+Owns: the mapping from the samples' labels to our bounce classes. FOLDER has `replies.jsonl`: one
+object per line with `line` (a reply), `label` and, for ZoneMTA, `category`. The samples do not
+belong to this repository. A label that says something else than the reason of the refusal is left
+out, and counted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from msgspec import Struct
+
+from shared.responses.replies.loading import load_reply_rules
+from shared.responses.replies.reply_rules import (
+    CONTENT,
+    HARD,
+    NETWORK,
+    POLICY,
+    SOFT,
+    ReplyRule,
+    classify,
+)
+from shared.smtp.events import Stage
+from shared.smtp.reply import make_reply
+
+REQUIRED_SHARE: Final = 0.97
+_AUTHENTICATION: Final = "authentication"
+_REFUSES_US: Final = frozenset({POLICY, _AUTHENTICATION})
+
+# KumoMTA's classes. Left out: Uncategorized, Undefined, Other, ProtocolErrors, MessageExpired,
+# TransientFailure, BadConfiguration and the like, which name no reason that we tell apart.
+KUMOMTA: Final[dict[str, frozenset[str]]] = {
+    "InvalidRecipient": frozenset({HARD}),
+    "BadDomain": frozenset({HARD}),
+    "InactiveMailbox": frozenset({HARD}),
+    "QuotaIssues": frozenset({SOFT}),
+    "AuthenticationFailed": _REFUSES_US,
+    "InvalidSender": _REFUSES_US,
+    "PolicyRelated": _REFUSES_US,
+    "RelayingIssues": frozenset({POLICY}),
+    "SpamBlock": frozenset({POLICY}),
+    "SpamContent": frozenset({POLICY, CONTENT}),
+    "ContentRelated": frozenset({CONTENT}),
+    "ProhibitedAttachment": frozenset({CONTENT}),
+    "VirusRelated": frozenset({CONTENT}),
+    "BadConnection": frozenset({NETWORK}),
+    "DNSFailure": frozenset({NETWORK}),
+    "NoAnswerFromHost": frozenset({NETWORK}),
+    "RoutingErrors": frozenset({NETWORK}),
+}
+
+# ZoneMTA's categories. Left out: "other", which is also its answer to gibberish. Its action (defer,
+# reject) says whether to try again from another host, which is not our class. "capacity" is a full
+# mailbox or a rate; "spam" is our host or the content, and "policy" includes forged senders.
+ZONE_MTA: Final[dict[str, frozenset[str]]] = {
+    "blacklist": _REFUSES_US,
+    "greylist": frozenset({POLICY}),
+    "spam": frozenset({POLICY, CONTENT}),
+    "policy": _REFUSES_US,
+    "virus": frozenset({CONTENT}),
+    "recipient": frozenset({HARD}),
+    "capacity": frozenset({SOFT, POLICY}),
+    "network": frozenset({NETWORK}),
+}
+
+
+class Row(Struct, frozen=True):
+    """One sample: the classes that its label allows, and the one it got."""
+
+    line: str
+    label: str
+    expected: frozenset[str]
+    found: str
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the class is one that the label allows."""
+        return self.found in self.expected
+
+
+@click.command(help="Classify the replies of FOLDER/replies.jsonl and compare with their labels.")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--stage", type=click.Choice(["rcpt", "content"]), default="rcpt", show_default=True)
+def main(folder: Path, stage: str) -> None:
+    """Print the share, the confusion and the wrong rows; exit with 1 if the share is too small."""
+    rules = load_reply_rules()
+    samples = [json.loads(line) for line in (folder / "replies.jsonl").open(encoding="utf-8")]
+    rows = list(measure(rules, Stage(stage), samples))
+    for line in report(rows, len(samples)):
+        click.echo(line)
+    if not is_enough(rows):
+        raise SystemExit(1)
+
+
+def measure(
+    rules: Sequence[ReplyRule], stage: Stage, samples: Sequence[dict[str, Any]]
+) -> Iterator[Row]:
+    """Classify the samples whose label has a meaning for us."""
+    for sample in samples:
+        label = sample.get("category") or sample["label"]
+        expected = (ZONE_MTA if sample.get("category") else KUMOMTA).get(label)
+        line = sample["line"].strip()
+        if expected is None:
+            continue
+        found = classify(rules, stage, make_reply(int(line[:3]), line[4:])).bounce_class
+        yield Row(line, label, expected, found)
+
+
+def is_enough(rows: Sequence[Row]) -> bool:
+    """Whether the share is large enough, and no refusal of us counts against a recipient."""
+    right = sum(row.is_right for row in rows)
+    return bool(rows) and right >= REQUIRED_SHARE * len(rows) and not held_against(rows)
+
+
+def held_against(rows: Sequence[Row]) -> list[Row]:
+    """The refusals of us that came out hard."""
+    return [row for row in rows if row.found == HARD and row.expected & _REFUSES_US]
+
+
+def report(rows: Sequence[Row], total: int) -> Iterator[str]:
+    """The lines to print."""
+    right = sum(row.is_right for row in rows)
+    yield f"{total} samples, {total - len(rows)} left out (their label names no reason)"
+    yield f"{right} of {len(rows)} right: {right / max(1, len(rows)):.1%}"
+    yield f"{len(held_against(rows))} refusals for policy or authentication came out hard"
+    confusion = Counter((row.label, "/".join(sorted(row.expected)), row.found) for row in rows)
+    for (label, expected, found), count in sorted(confusion.items()):
+        yield f"{label:22} {expected:22} -> {found:15} {count:5}"
+    for row in rows:
+        if not row.is_right:
+            yield f"wrong: {row.label} -> {row.found}: {row.line[:200]}"
+
+
+if __name__ == "__main__":
+    main()
