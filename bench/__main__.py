@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from bench import e2e, front_door, front_door_result, postfix
+from bench import billing, e2e, e2e_result, front_door, front_door_result, postfix
 from bench.smtp_sink import PeerError
+from cli.table import terminal_width
 from local.parts.unavailable import PartNotStarted
+from shared.runtime.exits import Exit
 from shared.runtime.program_name import program_name
-
-_PART_AWAY = 3
 
 
 @click.group(help="Load tests and comparisons; never part of the test run.")
@@ -23,30 +24,53 @@ def main() -> None:
 
 
 @main.command("e2e")
-@click.option("--messages", default=10_000, show_default=True, type=click.IntRange(100))
-@click.option("--size", default=10_240, show_default=True, type=click.IntRange(600, 307_200))
 @click.option(
-    "--dkim", is_flag=True, help="Sign what the pipeline sends (RSA-2048); the peer never signs."
+    "--messages",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(100),
+    metavar="COUNT",
+    help=f"Messages to measure, after {e2e.WARM_UP:,} to warm up.",
 )
-@click.option("--peer/--no-peer", default=True, help="Also measure Postfix (needs root).")
+@click.option(
+    "--size",
+    default=10_240,
+    show_default=True,
+    type=click.IntRange(600, 307_200),
+    metavar="BYTES",
+    help="Size of each message.",
+)
+@click.option(
+    "--dkim", is_flag=True, help="Sign what the pipeline sends (RSA-2048); Postfix never signs."
+)
+@click.option(
+    "--peer/--no-peer",
+    default=True,
+    show_default=True,
+    help="Also measure Postfix (needs root).",
+)
 @click.option("--install-peer", is_flag=True, help="Install Postfix with apt if it is missing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def run_e2e(
     messages: int, size: int, *, dkim: bool, peer: bool, install_peer: bool, as_json: bool
 ) -> None:
-    """Measure the whole pipeline, and Postfix in the same run."""
+    """Measure the whole pipeline, and Postfix in the same run.
+
+    Prints messages per second, the time from publishing to the sink at half of that rate, and the
+    CPU time and memory of each process. Takes some minutes.
+    """
     try:
         if peer:
             postfix.require(install_peer)
         result = e2e.measure(messages, size, with_peer=peer, dkim=dkim)
     except (PeerError, PartNotStarted) as error:
         print(f"sluice: {error}", file=sys.stderr)
-        sys.exit(_PART_AWAY)
+        sys.exit(Exit.PART_UNAVAILABLE)
     document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
-    print(document if as_json else e2e.described(result))
+    print(document if as_json else e2e_result.described(result, terminal_width()))
 
 
-@main.command("front-door")
+@main.command("front-door", short_help="Compare the SMTP front door with other servers.")
 @click.option("--messages", default=30_000, show_default=True, type=click.IntRange(100))
 @click.option(
     "--size",
@@ -90,13 +114,46 @@ def run_front_door(*, as_json: bool, **values: Any) -> None:
         result = front_door.measure(front_door.Options(**values))
     except (PeerError, PartNotStarted) as error:
         print(f"sluice: {error}", file=sys.stderr)
-        sys.exit(_PART_AWAY)
+        sys.exit(Exit.PART_UNAVAILABLE)
     document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
-    print(document if as_json else front_door_result.described(result))
+    print(document if as_json else front_door_result.described(result, terminal_width()))
     sys.exit(0 if all(bar.holds for bar in result.bars) else 1)
 
 
-@main.command("rules")
+@main.command("billing")
+@click.option("--events", default=200_000, show_default=True, type=click.IntRange(1_000))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def run_billing(events: int, *, as_json: bool) -> None:
+    """Measure billing from Kafka to the cells, and what each part costs."""
+    try:
+        result = billing.measure(events)
+    except PartNotStarted as error:
+        print(f"sluice: {error}", file=sys.stderr)
+        sys.exit(Exit.PART_UNAVAILABLE)
+    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
+    print(document if as_json else billing.described(result))
+    sys.exit(0 if result.holds else 1)
+
+
+@main.command("billing-api")
+@click.option("--cells", default=1_000_000, show_default=True, type=click.IntRange(1_000))
+@click.option("--postgresql", default="", metavar="URL", help="Use this database, not Redis.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def run_billing_api(cells: int, postgresql: str, *, as_json: bool) -> None:
+    """Measure the HTTP API of billing over a month with many cells."""
+    from bench import billing_api
+
+    try:
+        result = billing_api.measure(cells, postgresql)
+    except PartNotStarted as error:
+        print(f"sluice: {error}", file=sys.stderr)
+        sys.exit(Exit.PART_UNAVAILABLE)
+    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
+    print(document if as_json else billing_api.described(result))
+    sys.exit(0 if result.holds else 1)
+
+
+@main.command("rules", short_help="Compare the header scan with other parsers.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def run_rules(*, as_json: bool) -> None:
     """Compare the header scan and the rules with `email` and Rust's mailparse."""
@@ -104,8 +161,57 @@ def run_rules(*, as_json: bool) -> None:
 
     result = rules.measure()
     document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
-    print(document if as_json else rules.described(result))
+    print(document if as_json else rules.described(result, terminal_width()))
     sys.exit(0 if result.meets_bar else 1)
+
+
+@main.command("recipients", short_help="Measure recipients at the bounce door.")
+@click.option("--count", default=1_000_000, show_default=True, type=click.IntRange(100))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def run_recipients(count: int, *, as_json: bool) -> None:
+    """Measure how long the bounce door takes for forged and other recipients."""
+    from bench.micro import recipients
+
+    result = recipients.measure(count)
+    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
+    print(document if as_json else recipients.described(result))
+
+
+@main.command("responses", short_help="Measure the understanding of returned mail.")
+@click.argument(
+    "folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def run_responses(folder: Path | None, *, as_json: bool) -> None:
+    """Measure understanding returned mail, and Python's `email` on the same messages.
+
+    FOLDER holds messages (*.eml); by default the samples of the tests are taken.
+    """
+    from bench.micro import responses
+
+    messages = responses.load(folder)
+    if not messages:
+        raise click.UsageError(f"{folder}: no *.eml in it")
+    result = responses.measure(messages)
+    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
+    print(document if as_json else responses.described(result, terminal_width()))
+    sys.exit(0 if result.meets_bar else 1)
+
+
+@main.command("suppressions")
+@click.option("--recipients", default=5_000_000, show_default=True, type=click.IntRange(1_000))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def run_suppressions(recipients: int, *, as_json: bool) -> None:
+    """Measure the view of suppressed recipients, and counting bounces."""
+    from bench import suppressions
+
+    try:
+        result = suppressions.measure(recipients)
+    except PartNotStarted as error:
+        print(f"sluice: {error}", file=sys.stderr)
+        sys.exit(Exit.PART_UNAVAILABLE)
+    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
+    print(document if as_json else suppressions.described(result))
 
 
 if __name__ == "__main__":

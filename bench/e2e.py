@@ -25,17 +25,19 @@ import msgspec
 from msgspec import Struct
 
 from bench import postfix, signing_key, smtp_sink
+from bench.e2e_result import Latency, Peer, Result
+from bench.percentiles import percentile
 from bench.processes import Usage, cpu_us_per_message, read_all
 from bench.publisher import Plan, Report
 from bench.smtp_sink import PeerError, SmtpSink
 from cli.stack import paths
 from local.stack import Stack, StackOptions
-from services.billing.core.usage import BILLED, decode_cell
+from services.billing.core.cells import BILLED, decode_cell
 from services.billing.edge.cells import RedisCells
 from shared.registry.client import Client
 from shared.registry.store import publish
 from shared.registry.store.changes import Changes
-from shared.settings.sections import KafkaSettings
+from shared.settings.sections import KafkaSettings, RedisSettings
 from shared.store.client import connect
 from shared.store.read_cells import ALL_MONTHS
 from shared.topics.names import intake
@@ -49,38 +51,6 @@ WARM_UP: Final = 10_000
 LATENCY_S: Final = 10.0
 RUN_TIMEOUT_S: Final = 1_800.0
 _POLL_S: Final = 0.05
-
-
-class Latency(Struct, frozen=True):
-    """Milliseconds from publishing to the sink's acceptance, at half load."""
-
-    p50: float
-    p99: float
-
-
-class Peer(Struct, frozen=True):
-    """The rate of the peer with its queue in RAM, and all its runs."""
-
-    name: str
-    messages_per_s: float
-    runs: list[postfix.PeerRun]
-
-
-class Result(Struct, frozen=True):
-    """The JSON of `bench e2e`."""
-
-    messages: int
-    size_bytes: int
-    dkim: bool  # whether the pipeline signed; the peer never does
-    seconds: float
-    messages_per_s: float
-    cpu_us_per_message: dict[str, float]
-    cpu_us_total: float
-    latency_ms: Latency
-    latency_at_per_s: float
-    rss_mb: dict[str, float]
-    peer: Peer | None
-    ratio: float | None
 
 
 class _Throughput(Struct, frozen=True):
@@ -158,7 +128,7 @@ def _line(name: str, folder: Path, env: dict[str, str]) -> Iterator[Stack]:
     )
     with Stack(options) as stack:
         client = Client(CLIENT, SENDING_DOMAIN, "back@bench.example.org", "bench-mailing")
-        publish.apply(KafkaSettings(bootstrap=stack.doors.kafka), Changes(added=(client,)))
+        publish.apply(KafkaSettings(bootstrap=stack.endpoints.kafka), Changes(added=(client,)))
         yield stack
 
 
@@ -199,7 +169,7 @@ class _Bench:
         self._sink = sink
         self._folder = folder
         self._size_bytes = size_bytes
-        self._cells = RedisCells(connect(stack.doors.redis))
+        self._cells = RedisCells(connect(RedisSettings(url=stack.endpoints.redis)))
         self._published = 0
 
     def run(self, messages: int, name: str) -> _Throughput:
@@ -233,14 +203,14 @@ class _Bench:
         if len(taken) < messages:
             raise PeerError(f"the sink recorded {len(taken)} of {messages} messages")
         taken.sort()
-        return Latency(_percentile(taken, 0.50), _percentile(taken, 0.99))
+        return Latency(round(percentile(taken, 0.50), 1), round(percentile(taken, 0.99), 1))
 
     @contextmanager
     def _publisher(
         self, messages: int, run: str, domain: str, rate_per_s: float = 0.0
     ) -> Iterator[subprocess.Popen[bytes]]:
         plan = Plan(
-            bootstrap=self._line.doors.kafka,
+            bootstrap=self._line.endpoints.kafka,
             topic=intake(CLIENT),
             sending_domain=SENDING_DOMAIN,
             recipient_domain=domain,
@@ -250,11 +220,7 @@ class _Bench:
             run=run,
             times=str(self._folder / "times.json") if rate_per_s else "",
         )
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench.publisher", msgspec.json.encode(plan).decode()],
-            cwd=paths.ROOT,
-            stdout=subprocess.PIPE,
-        )
+        process = start_publisher(plan)
         try:
             yield process
         finally:
@@ -278,6 +244,15 @@ class _Bench:
         )
 
 
+def start_publisher(plan: Plan) -> subprocess.Popen[bytes]:
+    """Start a publisher; it prints its report."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench.publisher", msgspec.json.encode(plan).decode()],
+        cwd=paths.ROOT,
+        stdout=subprocess.PIPE,
+    )
+
+
 def _report(publisher: subprocess.Popen[bytes]) -> Report:
     out, _ = publisher.communicate(timeout=RUN_TIMEOUT_S)
     if publisher.returncode != 0:
@@ -297,25 +272,3 @@ def _throughput(
     rss_mb = {name: round(usage.rss_mb, 1) for name, usage in after.items()}
     rss_mb["publisher"] = round(report.rss_mb, 1)
     return _Throughput(ended_at - report.first_at, cpu_us, rss_mb)
-
-
-def _percentile(ordered: list[float], share: float) -> float:
-    return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 1)
-
-
-def described(result: Result) -> str:
-    """The result as text."""
-    lines = [
-        f"{result.messages} messages of {result.size_bytes} bytes"
-        f"{', DKIM-signed,' if result.dkim else ''} in {result.seconds} s: "
-        f"{result.messages_per_s:.0f} messages/s",
-        f"CPU {result.cpu_us_total:.0f} us per message: "
-        + ", ".join(f"{name} {us:.0f}" for name, us in result.cpu_us_per_message.items()),
-        "memory, MB: " + ", ".join(f"{name} {mb:.0f}" for name, mb in result.rss_mb.items()),
-        f"latency at {result.latency_at_per_s:.0f}/s: "
-        f"p50 {result.latency_ms.p50} ms, p99 {result.latency_ms.p99} ms",
-    ]
-    if result.peer:
-        runs = ", ".join(f"queue {run.queue} {run.messages_per_s:.0f}" for run in result.peer.runs)
-        lines.append(f"{result.peer.name}, messages/s: {runs}; ratio to RAM {result.ratio}")
-    return "\n".join(lines)

@@ -16,7 +16,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from services.ingest.edge.front_door.context import FrontDoorContext
-from services.ingest.edge.front_door.server import FrontDoor
+from services.ingest.edge.front_door.server import Dependencies, FrontDoorService, front_door
 from services.ingest.settings import Settings
 from shared.registry.client import Client
 from shared.registry.store.view import ClientView
@@ -29,11 +29,11 @@ from shared.topics import names
 CLIENT_VARIABLE = "SLUICE_BENCH_CLIENT"
 
 
-class _OpenDoor(FrontDoor):
+class _OpenService(FrontDoorService):
     """Accepts MAIL before a login; a peer without a login is the client of the benchmark."""
 
-    def _context(self, *args: Any) -> FrontDoorContext:
-        context = super()._context(*args)
+    def make_context(self, *args: Any) -> FrontDoorContext:
+        context = super().make_context(*args)
         name = os.environ[CLIENT_VARIABLE]
         client_of = context.client_of
 
@@ -51,14 +51,8 @@ def serve(settings: Settings, running: Running) -> int:
     try:
         kit = StreamKit(settings.kafka, settings.runtime, running)
         with kit.watching((), (names.RECEIVED,)) as brokers:
-            door = _OpenDoor(
-                settings.ingest,
-                kit,
-                running,
-                redis=settings.redis,
-                client_of=view.get,
-                brokers=brokers,
-            )
+            given = Dependencies(settings.ingest, kit, running, settings.redis, view.get, brokers)
+            door = front_door(given, _OpenService)
             door.start()
             door.close()
     finally:

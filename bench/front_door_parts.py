@@ -100,8 +100,8 @@ def running(name: str, folder: Path, kafka: str, redis: str, doors: int) -> Iter
         env=_LIMITS,
     )
     with Stack(options) as stack:
-        register(stack.doors.kafka)
-        door = Server(str(stack.doors.smtp), stack.pids())
+        register(stack.endpoints.kafka)
+        door = Server(str(stack.endpoints.smtp), stack.pids())
         with (
             _doors(stack, folder, doors, "services.ingest") as several,
             _doors(stack, folder, doors, "bench.front_door_open") as open_doors,
@@ -199,8 +199,8 @@ def _doors(stack: Stack, folder: Path, count: int, module: str) -> Iterator[Serv
     env = {
         "SLUICE_BENCH_CLIENT": CLIENT,
         **_LIMITS,
-        "SLUICE_KAFKA__BOOTSTRAP": stack.doors.kafka,
-        "SLUICE_REDIS__URL": stack.doors.redis,
+        "SLUICE_KAFKA__BOOTSTRAP": stack.endpoints.kafka,
+        "SLUICE_REDIS__URL": stack.endpoints.redis,
         "SLUICE_INGEST__SMTP_LISTEN": json.dumps([f"{ports.LOOPBACK}:{port}"]),
         "SLUICE_INGEST__SMTP_SHARED_PORTS": "true",
         "SLUICE_INGEST__SMTP_HOST_NAME": certificate.HOST,

@@ -10,6 +10,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from cli.table import PIPED_WIDTH, Column, Kind, lay_out
+
 DOOR: Final = "front door, TLS and login"
 DOORS: Final = "front doors, TLS and login"
 OPEN_TLS: Final = "open doors, TLS and login"
@@ -41,6 +43,16 @@ LEAST_TLS_TO_PLAIN: Final = 0.6
 # The memory that ingest may use with this many idle connections.
 BAR_CONNECTIONS: Final = 2_000
 MOST_IDLE_MB: Final = 150.0
+
+
+_COLUMNS: Final = (
+    Column("server"),
+    Column("load"),
+    Column("messages/s", Kind.COUNT),
+    Column("p50 ms", Kind.COUNT),
+    Column("p99 ms", Kind.COUNT),
+    Column("CPU us", Kind.TEXT),
+)
 
 
 class Row(Struct, frozen=True):
@@ -141,14 +153,14 @@ def bars_of(ratios: Ratios, idle: Idle | None) -> list[Bar]:
     return bars
 
 
-def described(result: Result) -> str:
-    """The result as text."""
-    head = f"{'server':<26} {'load':<12} {'messages/s':>10}  {'p50 ms':>7} {'p99 ms':>7}  CPU us"
+def described(result: Result, width: int = PIPED_WIDTH) -> str:
+    """The result as text; the table fits a terminal of this width."""
     lines = [
         f"{result.messages} messages of {result.size_bytes} bytes over {result.sessions} sessions;"
         f" several doors are {result.doors} processes",
-        head,
-        *map(_described_row, result.rows),
+        "",
+        *table_lines(result.rows, width),
+        "",
     ]
     ratios, latency = result.ratios, result.latency_ms
     lines += [
@@ -175,10 +187,15 @@ def described(result: Result) -> str:
     return "\n".join(lines)
 
 
-def _described_row(row: Row) -> str:
+def table_lines(rows: Sequence[Row], width: int) -> list[str]:
+    """The table of the servers."""
+    return lay_out(_COLUMNS, list(map(_described_row, rows)), width)
+
+
+def _described_row(row: Row) -> tuple[str, ...]:
     p50 = "" if row.p50_ms is None else f"{row.p50_ms:.1f}"
     p99 = "" if row.p99_ms is None else f"{row.p99_ms:.1f}"
     cpu = ", ".join(
         f"{name} {us:.0f}" for name, us in {**row.cpu_us, "load": row.load_cpu_us}.items()
     )
-    return f"{row.server:<26} {row.load:<12} {row.messages_per_s:>10.0f}  {p50:>7} {p99:>7}  {cpu}"
+    return row.server, row.load, f"{row.messages_per_s:.0f}", p50, p99, cpu

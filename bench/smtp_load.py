@@ -14,7 +14,6 @@ input, so that the CPU time of the parts can be read just before.
 from __future__ import annotations
 
 import base64
-import random
 import resource
 import select
 import socket
@@ -28,6 +27,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from bench.bodies import make_bodies
+from bench.percentiles import percentile
 from bench.publisher import Plan as Content
 from bench.publisher import make_head
 
@@ -36,12 +37,6 @@ _CONNECT_TIMEOUT_S: Final = 60.0
 _SILENCE_S: Final = 60.0
 _READ_BYTES: Final = 65_536
 _CONNECTORS: Final = 32
-# Bodies in rotation, with different texts: a repeated line would be compressed to almost nothing,
-# and so would a record with ten equal bodies.
-_BODIES: Final = 16
-_LINE_OCTETS: Final = 74
-_HEAD_OCTETS: Final = 480  # the size of a head by make_head, rounded up
-_LETTERS: Final = "etaoinshrdlucmfwypvbgkjqxz"
 # Connections use this many addresses of 127/8 in turn: a server may limit each address.
 _SOURCES: Final = 8
 
@@ -130,21 +125,6 @@ def _expect(sock: socket.socket, code: bytes) -> None:
         raise LoadError(f"expected {code.decode()}, found {got!r}")
 
 
-def make_bodies(size_bytes: int) -> list[bytes]:
-    """Return different texts, with which a message has at most `size_bytes`, and hardly less."""
-    chance = random.Random(0)
-    words = ["".join(chance.choices(_LETTERS, k=chance.randint(2, 9))) for _ in range(2_000)]
-    room = max(size_bytes - _HEAD_OCTETS, _LINE_OCTETS)
-    return [_text(chance, words, room) for _ in range(_BODIES)]
-
-
-def _text(chance: random.Random, words: list[str], size_bytes: int) -> bytes:
-    lines: list[str] = []
-    for _ in range(size_bytes // _LINE_OCTETS + 1):
-        lines.append(" ".join(chance.choices(words, k=20))[: _LINE_OCTETS - 2])
-    return "\r\n".join(lines).encode()[: size_bytes - 2].rstrip() + b"\r\n"
-
-
 # Bytes to send, and the codes of the replies to them.
 _Step = tuple[bytes, tuple[bytes, ...]]
 
@@ -219,8 +199,8 @@ class Load:
         return Report(
             round(seconds, 3),
             round(_cpu_s() - used_s, 3),
-            _percentile(self._taken_ms, 0.50),
-            _percentile(self._taken_ms, 0.99),
+            round(percentile(self._taken_ms, 0.50), 2),
+            round(percentile(self._taken_ms, 0.99), 2),
         )
 
     def _send_all(self, started: float) -> None:
@@ -256,7 +236,7 @@ class Load:
         )
 
     def _message(self, number: int) -> bytes:
-        return make_head(self._content, number) + self._ends[number % _BODIES]
+        return make_head(self._content, number) + self._ends[number % len(self._ends)]
 
     def _begin(self, session: _Session) -> None:
         number, self._begun = self._begun, self._begun + 1
@@ -292,10 +272,6 @@ class Load:
 def _cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
-
-
-def _percentile(ordered: list[float], share: float) -> float:
-    return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 2)
 
 
 def main() -> None:

@@ -24,12 +24,15 @@ from msgspec import Struct
 from bench import smtp_sink
 from services.deliver.core.attempt.outcome import Delivered
 from services.deliver.core.pool.planner import PoolLimits
+from services.deliver.core.pool.slow_sites import Room
 from services.deliver.core.routing.sites import Routes
 from services.deliver.edge.dns.resolver import Resolver
-from services.deliver.edge.pool.pools import Pools
+from services.deliver.edge.pool.pools import Pools, Routing
+from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.smtp.connection import Timeouts
 from services.deliver.edge.smtp.opening import Opener
 from services.deliver.rules.loading import load_outcome_rules
+from shared.runtime.exits import Exit
 from shared.runtime.failpoints import Failpoints
 from shared.topics.records import Envelope, Facts, Origin
 
@@ -98,21 +101,32 @@ async def _send_all(send: Send, messages: int, content: bytes) -> None:
 
 async def pools_figure(address: str, connections: int, messages: int, content: bytes) -> Figure:
     """Measure the pools."""
+    pools = make_pools(address, connections)
+    pools.start()
+    try:
+        return await measure("pools", through(pools), messages, content)
+    finally:
+        await pools.close()
+
+
+def make_pools(address: str, connections: int, shaper: Shaper | None = None) -> Pools:
+    """The pools of deliver, to this address."""
     limits = PoolLimits(max_connections=connections, max_messages_per_connection=1_000_000)
     opener = Opener("bench.invalid", Timeouts(10, 10, 10, 10), Failpoints.none())
-    resolver = Resolver(time.monotonic)
-    pools = Pools(limits, Routes({"*": address}), resolver, opener, load_outcome_rules())
-    pools.start()
+    routing = Routing(Routes({"*": address}), Resolver(time.monotonic))
+    room, rules = Room(WINDOW, 1 << 30), load_outcome_rules()
+    return Pools(limits, room, routing, opener, rules, shaper=shaper)
+
+
+def through(pools: Pools) -> Send:
+    """Send through these pools; raises PeerError for a message that is not delivered."""
 
     async def send(envelope: Envelope, content: bytes) -> None:
         outcome = await pools.send(envelope, content)
         if not isinstance(outcome, Delivered):
             raise smtp_sink.PeerError(f"not delivered: {outcome}")
 
-    try:
-        return await measure("pools", send, messages, content)
-    finally:
-        await pools.close()
+    return send
 
 
 async def aiosmtplib_figure(
@@ -159,7 +173,7 @@ def main(messages: int, size: int, connections: int, *, only_pools: bool, as_jso
             ]
     except smtp_sink.PeerError as error:
         print(f"pools: {error}", file=sys.stderr)
-        sys.exit(3)
+        sys.exit(Exit.PART_UNAVAILABLE)
     if as_json:
         print(msgspec.json.encode(figures).decode())
         return

@@ -18,8 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from msgspec import Struct, to_builtins
 
 from bench.signing_key import RSA_BITS
-from services.deliver.core.signing.dkim import Identity, signature_field
-from services.deliver.edge.signing.signer import Signer
+from services.deliver.core.signing.dkim import Identity, Signable
+from services.deliver.edge.signing.signer import FixedKeys, Signer
+from shared.mailauth.dkim_keys.files import PrivateKey, algorithm_of
+from shared.mailauth.dkim_keys.table import Key, KeyEntry, KeyIndex
 from shared.runtime.clock import SystemClock
 from shared.smtp.content import with_crlf
 from tests.messages import load
@@ -45,13 +47,13 @@ def measure(content: bytes) -> Result:
     """Measure each variant with one message."""
     identity = Identity("rsa-sha256", DOMAIN, "sluice")
     rsa_key = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
-    by_rsa = Signer(rsa_key, "sluice", SystemClock())
-    by_ed25519 = Signer(ed25519.Ed25519PrivateKey.generate(), "sluice", SystemClock())
+    by_rsa = _signer(rsa_key)
+    by_ed25519 = _signer(ed25519.Ed25519PrivateKey.generate())
     lf_only = content.replace(b"\r\n", b"\n")
 
     def without_key(given: bytes) -> bytes:
         crlf = with_crlf(given)
-        return signature_field(crlf, identity, 1_700_000_000, lambda _: _MADE_UP) + crlf
+        return Signable(crlf).signature_field(identity, 1_700_000_000, lambda _: _MADE_UP) + crlf
 
     return Result(
         message_bytes=len(content),
@@ -60,6 +62,11 @@ def measure(content: bytes) -> Result:
         rsa_us=_quickest_us(lambda: by_rsa.sign(content, DOMAIN)),
         ed25519_us=_quickest_us(lambda: by_ed25519.sign(content, DOMAIN)),
     )
+
+
+def _signer(key: PrivateKey) -> Signer:
+    index = KeyIndex([Key(KeyEntry("sluice", "-"), algorithm_of(key), key)])
+    return Signer(FixedKeys(index), SystemClock())
 
 
 def _quickest_us(task: Callable[[], object]) -> float:

@@ -1,0 +1,244 @@
+"""Measures the HTTP API of billing over a month with many cells, in Redis or PostgreSQL.
+
+One process has the API, as billing does, and asks it over HTTP: how long the first request takes,
+which sorts the month; how long page 1 takes afterwards; how fast the whole CSV comes, and how much
+memory it needs. Kafka is not asked.
+"""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from cli.stack import paths
+from local.stack import Stack, StackOptions
+from services.billing.core.cells import Cell, encode_cell
+from services.billing.core.closing.chain import Closed
+from services.billing.core.month import Months
+from services.billing.edge.cells import Cells
+from services.billing.edge.cells_postgresql import PostgresCells
+from services.billing.edge.http.app import make_app
+from services.billing.edge.log_ends import LogEnds
+from services.billing.edge.stores import open_cells
+from services.billing.edge.views.reader import ReaderParts, UsageReader
+from services.billing.edge.views.shelf import Shelf
+from services.billing.settings import BillingSettings
+from shared.access.checking import Denial, Grant, Reason
+from shared.http_api.keyed import AccessPolicy
+from shared.http_api.server import ApiServer
+from shared.runtime.clock import SystemClock
+from shared.settings.sections import RedisSettings
+from shared.store.apply_cells import Applied, Run
+
+LOG: Final = "bench"
+COUNTERS: Final = ("billed", "received", "delivered", "bounced", "bytes")
+DAYS: Final = 20
+PAGES: Final = 50
+PAGE_BAR_MS: Final = 50.0
+_RUN: Final = 20_000
+_TIMEOUT_S: Final = 300
+_ONE_MIB: Final = 1024 * 1024
+
+
+class Result(Struct, frozen=True):
+    """What was measured. Times of pages in milliseconds, memory in MiB of the whole process."""
+
+    store: str
+    cells: int
+    first_request_s: float
+    page_median_ms: float
+    page_worst_ms: float
+    csv_s: float
+    csv_bytes: int
+    csv_rows: int
+    memory_before: int  # before the first request
+    memory_sorting: int  # the most while the month was sorted
+    memory_streaming: int  # the most that streaming added
+
+    @property
+    def holds(self) -> bool:
+        """Whether page 1 is as fast as promised."""
+        return self.page_median_ms < PAGE_BAR_MS
+
+
+class _Ends:
+    def ask(self) -> LogEnds:
+        return LogEnds(LOG, {0: 1})
+
+
+class _Books:
+    def closed(self) -> tuple[dict[str, Closed], str]:
+        return {}, ""
+
+
+class _NoKeys:
+    def check(self, header: str | None) -> Grant | Denial:
+        return Denial(Reason.MISSING)
+
+    def fault(self) -> str:
+        return ""
+
+    def deny(self, denial: Denial, peer: str) -> None:
+        pass
+
+
+def measure(cells: int, postgresql: str = "") -> Result:
+    """Measure with so many cells. Raises PartNotStarted if Redis cannot be started."""
+    clock, months = SystemClock(), Months(UTC)
+    month = months.of(clock.now_ms())
+    with _store(postgresql) as store:
+        _fill(store, month, cells)
+        folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
+        shelf = Shelf(store, clock, folder)
+        reader = UsageReader(ReaderParts(shelf, _Books(), _Ends(), months, clock, lambda: None))
+        policy = AccessPolicy(_NoKeys(), clock, per_minute=0, is_open=True)
+        server = ApiServer(make_app(reader, months, policy), "127.0.0.1", 0, "bench")
+        try:
+            return _ask(server.port, month, cells, "postgresql" if postgresql else "redis")
+        finally:
+            server.close()
+            shelf.close()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ask(port: int, month: str, cells: int, store: str) -> Result:
+    path = f"/v1/usage?month={month}"
+    with _watching() as sorting:
+        before = sorting.first
+        began = time.monotonic()
+        _get(port, path)
+        first_s = time.monotonic() - began
+    times = []
+    for _ in range(PAGES):
+        began = time.monotonic()
+        _get(port, path)
+        times.append((time.monotonic() - began) * 1000)
+    with _watching() as streaming:
+        began = time.monotonic()
+        size, lines = _get(port, f"/v1/usage.csv?month={month}&group=client,mailing_id,day")
+        csv_s = time.monotonic() - began
+    times.sort()
+    return Result(
+        store=store,
+        cells=cells,
+        first_request_s=round(first_s, 2),
+        page_median_ms=round(times[len(times) // 2], 1),
+        page_worst_ms=round(times[-1], 1),
+        csv_s=round(csv_s, 2),
+        csv_bytes=size,
+        csv_rows=lines - 1,
+        memory_before=before,
+        memory_sorting=sorting.most,
+        memory_streaming=streaming.most - streaming.first,
+    )
+
+
+def _get(port: int, path: str) -> tuple[int, int]:
+    """Read a whole answer; return its bytes and lines."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        if response.status != http.HTTPStatus.OK:
+            raise RuntimeError(f"{path}: {response.status} {response.read()!r}")
+        size = lines = 0
+        while piece := response.read(_ONE_MIB):
+            size += len(piece)
+            lines += piece.count(b"\n")
+        return size, lines
+    finally:
+        connection.close()
+
+
+class _Watch:
+    """The memory of this process in MiB: at first, and the most so far."""
+
+    def __init__(self) -> None:
+        self.first = self.most = _memory()
+
+    def look(self) -> None:
+        self.most = max(self.most, _memory())
+
+
+@contextmanager
+def _watching() -> Iterator[_Watch]:
+    watch, ended = _Watch(), threading.Event()
+
+    def run() -> None:
+        while not ended.wait(0.02):
+            watch.look()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _memory() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // _ONE_MIB
+
+
+@contextmanager
+def _store(postgresql: str) -> Iterator[Cells]:
+    if postgresql:
+        yield PostgresCells(postgresql, f"bench-{uuid.uuid4().hex}")
+        return
+    name = f"bench-{uuid.uuid4().hex[:8]}"
+    stack = Stack(StackOptions(name=name, services=(), sink=False))
+    stack.start()
+    try:
+        yield open_cells(BillingSettings(), RedisSettings(url=stack.endpoints.redis))
+    finally:
+        stack.stop()
+        shutil.rmtree(paths.run_folder(name), ignore_errors=True)
+
+
+def _fill(store: Cells, month: str, cells: int) -> None:
+    names = _names(cells)
+    mark = -1
+    while part := [next(names, "") for _ in range(_RUN)]:
+        increments = tuple((month, name, 1 + mark) for name in part if name)
+        if not increments:
+            break
+        run = Run(LOG, 0, mark, 1 if mark < 0 else mark + 1, increments)
+        if not isinstance(store.apply(run), Applied):
+            raise RuntimeError("the store has other counts")  # noqa: TRY004
+        mark = run.target
+
+
+def _names(cells: int) -> Iterator[str]:
+    per_mailing = DAYS * len(COUNTERS)
+    for number in range(cells):
+        mailing, rest = divmod(number, per_mailing)
+        day, counter = divmod(rest, len(COUNTERS))
+        client = f"client-{mailing % 100}"
+        named = Cell(client, f"mailing-{mailing}", "", COUNTERS[counter], f"{day + 1:02d}")
+        yield encode_cell(named)
+
+
+def described(result: Result) -> str:
+    """For people."""
+    return "\n".join(
+        [
+            f"{result.cells:,} cells in {result.store}",
+            f"first request, which sorts the month: {result.first_request_s} s",
+            f"page 1 (1,000 rows): {result.page_median_ms} ms, at worst {result.page_worst_ms} ms",
+            f"CSV by day: {result.csv_rows:,} rows, {result.csv_bytes:,} bytes, {result.csv_s} s",
+            f"memory: {result.memory_before} MiB before, {result.memory_sorting} MiB at most while"
+            f" sorting, {result.memory_streaming} MiB more while streaming",
+        ]
+    )

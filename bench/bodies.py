@@ -1,0 +1,28 @@
+"""The bodies of the messages that a benchmark sends by SMTP."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+# Bodies in rotation, with different texts: a repeated line would be compressed to almost nothing,
+# and so would a record with ten equal bodies.
+_BODIES: Final = 16
+_LINE_OCTETS: Final = 74
+_HEAD_OCTETS: Final = 480  # the size of a head by make_head, rounded up
+_LETTERS: Final = "etaoinshrdlucmfwypvbgkjqxz"
+
+
+def make_bodies(size_bytes: int) -> list[bytes]:
+    """Return different texts, with which a message has at most `size_bytes`, and hardly less."""
+    chance = random.Random(0)
+    words = ["".join(chance.choices(_LETTERS, k=chance.randint(2, 9))) for _ in range(2_000)]
+    room = max(size_bytes - _HEAD_OCTETS, _LINE_OCTETS)
+    return [_text(chance, words, room) for _ in range(_BODIES)]
+
+
+def _text(chance: random.Random, words: list[str], size_bytes: int) -> bytes:
+    lines: list[str] = []
+    for _ in range(size_bytes // _LINE_OCTETS + 1):
+        lines.append(" ".join(chance.choices(words, k=20))[: _LINE_OCTETS - 2])
+    return "\r\n".join(lines).encode()[: size_bytes - 2].rstrip() + b"\r\n"

@@ -1,0 +1,143 @@
+"""`python -m bench.micro.shaping`: CPU per message of `Pools.send` with and without shaping.
+
+Both send the same messages to Postfix's smtp-sink, in turn and in one run. With shaping, each
+message is counted under 15 limits in a real Valkey (messages per second and per day, and bytes, of
+every scope), which are so high that none is reached. Only the CPU of this process counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import click
+import msgspec
+import uvloop
+from msgspec import Struct
+
+from bench import smtp_sink
+from bench.micro.pools import Figure, content_of, make_pools, measure, through
+from local.parts import redis_server
+from local.parts.unavailable import PartNotStarted
+from services.deliver.core.shaping.throttle import Throttle
+from services.deliver.core.shaping.workers import Workers
+from services.deliver.edge.shaping.lease_client import Stores
+from services.deliver.edge.shaping.loading import load_rules
+from services.deliver.edge.shaping.shaper import Shaper
+from shared.runtime.clock import SystemClock
+from shared.runtime.exits import Exit
+from shared.runtime.telemetry import Counters
+from shared.settings.sections import RedisSettings
+from shared.store.client import NO_RETRY, connect_async
+from shared.store.leases import LeaseStore
+from shared.store.suspensions import SuspensionStore
+
+_LOOK_S: Final = 0.05
+_LIMITS: Final = 'messages = ["1000000/s", "1000000000 in 24h"]\nbytes = "100GB/s"\n'
+RULES: Final = "".join(
+    f"[{table}]\n{_LIMITS}"
+    for table in (
+        "provider.sink",
+        'domain."recipients.example"',
+        "client.bench",
+        "client.bench.provider.sink",
+        'mailing."bench/"',
+    )
+).replace("[provider.sink]\n", '[provider.sink]\ndomains = ["recipients.example"]\n')
+
+
+class Result(Struct, frozen=True):
+    """The figures of each pair, and the median of their ratios of CPU."""
+
+    without: tuple[Figure, ...]
+    shaped: tuple[Figure, ...]
+    ratio: float
+
+
+class _Run(Struct, frozen=True):
+    address: str
+    redis: str
+    messages: int
+    content: bytes
+    rules: Path
+
+
+async def _without(run: _Run) -> Figure:
+    pools = make_pools(run.address, 20)
+    pools.start()
+    try:
+        return await measure("without", through(pools), run.messages, run.content)
+    finally:
+        await pools.close()
+
+
+async def _shaped(run: _Run) -> Figure:
+    client, counters = connect_async(RedisSettings(url=run.redis), retry=NO_RETRY), Counters("b")
+    tag = f"{{bench:{secrets.token_hex(4)}}}"
+    throttle = Throttle(load_rules(str(run.rules)), Workers(1))
+    stores = Stores(LeaseStore(client, tag), SuspensionStore(client, tag))
+    shaper = Shaper(throttle, stores, "bench", SystemClock(), counters)
+    pools = make_pools(run.address, 20, shaper)
+    shaper.start()
+    pools.start()
+    # As in a process that works: the limits are shared.
+    while throttle.workers.local_until:  # noqa: ASYNC110 - no event tells it
+        await asyncio.sleep(_LOOK_S)
+    try:
+        return await measure("shaped", through(pools), run.messages, run.content)
+    finally:
+        await pools.close()
+        await shaper.close()
+        await client.aclose()
+        counters.close()
+
+
+def pairs(run: _Run, count: int) -> Result:
+    """Measure so many pairs in turn."""
+    without, shaped = [], []
+    for _ in range(count):
+        without.append(uvloop.run(_without(run)))
+        shaped.append(uvloop.run(_shaped(run)))
+    ratios = [
+        with_it.cpu_us_per_message / plain.cpu_us_per_message
+        for plain, with_it in zip(without, shaped, strict=True)
+    ]
+    return Result(tuple(without), tuple(shaped), round(median(ratios), 3))
+
+
+@click.command()
+@click.option("--messages", default=10_000, show_default=True, type=click.IntRange(1))
+@click.option("--size", default=10_240, show_default=True, type=click.IntRange(100))
+@click.option("--pairs", "count", default=5, show_default=True, type=click.IntRange(1))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def main(messages: int, size: int, count: int, *, as_json: bool) -> None:
+    """Measure pairs, and print the median of their ratios."""
+    try:
+        with tempfile.TemporaryDirectory() as name, smtp_sink.running(Path(name)) as sink:
+            folder = Path(name)
+            rules = folder / "shaping.toml"
+            rules.write_text(RULES)
+            with redis_server.running(folder / "redis") as (redis, _):
+                run = _Run(sink.address, redis.url, messages, content_of(size), rules)
+                result = pairs(run, count)
+    except (smtp_sink.PeerError, PartNotStarted) as error:
+        print(f"shaping: {error}", file=sys.stderr)
+        sys.exit(Exit.PART_UNAVAILABLE)
+    if as_json:
+        print(msgspec.json.encode(result).decode())
+        return
+    for figure in (*result.without, *result.shaped):
+        print(
+            f"{figure.name:10} {figure.cpu_us_per_message:8.1f} us CPU per message"
+            f" {figure.messages_per_s:8.0f} messages/s"
+        )
+    print(f"median of the ratios: {result.ratio}")
+
+
+if __name__ == "__main__":
+    main()
