@@ -1,0 +1,57 @@
+{{- define "sluice.scalingBehavior" -}}
+scaleUp:
+  stabilizationWindowSeconds: 30
+  policies: [{type: Percent, value: 100, periodSeconds: 60}]
+# One at a time: each leaves its partitions to the others before the next one does.
+scaleDown:
+  stabilizationWindowSeconds: {{ .scaleDownSeconds }}
+  policies: [{type: Pods, value: 1, periodSeconds: 60}]
+{{- end -}}
+
+{{/* The topics whose lag counts, with one for each lane: dict "root" "topics". */}}
+{{- define "sluice.lagTopics" -}}
+{{- $found := list -}}
+{{- range $topic := .topics -}}
+{{- if eq $topic "<lane>" -}}
+{{- range $lane := include "sluice.lanes" $.root | fromJsonArray -}}{{- $found = append $found (printf "mail.outbound.%s" $lane) -}}{{- end -}}
+{{- else -}}
+{{- $found = append $found $topic -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $found -}}
+{{- end -}}
+
+{{- define "sluice.kedaNeedsLogin" -}}
+{{- if or .Values.kafka.sasl.mechanism .Values.kafka.tls.caSecret .Values.kafka.tls.clientSecret -}}true{{- end -}}
+{{- end -}}
+
+{{/* KEDA's word for the mechanism. */}}
+{{- define "sluice.kedaSasl" -}}
+{{- get (dict "PLAIN" "plaintext" "SCRAM-SHA-256" "scram_sha256" "SCRAM-SHA-512" "scram_sha512" "OAUTHBEARER" "oauthbearer") .Values.kafka.sasl.mechanism -}}
+{{- end -}}
+
+{{- define "sluice.kedaLogin" -}}
+secretTargetRef:
+{{- if .sasl.mechanism }}
+  - {parameter: password, name: {{ .sasl.secret }}, key: {{ .sasl.passwordKey }}}
+{{- if ne .sasl.mechanism "OAUTHBEARER" }}
+  - {parameter: username, name: {{ .sasl.secret }}, key: {{ .sasl.usernameKey }}}
+{{- end }}
+{{- end }}
+{{- if .tls.caSecret }}
+  - {parameter: ca, name: {{ .tls.caSecret }}, key: {{ .tls.caKey }}}
+{{- end }}
+{{- if .tls.clientSecret }}
+  - {parameter: cert, name: {{ .tls.clientSecret }}, key: tls.crt}
+  - {parameter: key, name: {{ .tls.clientSecret }}, key: tls.key}
+{{- end }}
+{{- if eq .sasl.mechanism "OAUTHBEARER" }}
+# From the environment of the pods.
+env:
+  - {parameter: username, name: SLUICE_KAFKA__OAUTH_CLIENT_ID}
+  - {parameter: oauthTokenEndpointUri, name: SLUICE_KAFKA__OAUTH_TOKEN_URL}
+{{- if .oauth.scope }}
+  - {parameter: scopes, name: SLUICE_KAFKA__OAUTH_SCOPE}
+{{- end }}
+{{- end }}
+{{- end -}}

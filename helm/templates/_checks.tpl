@@ -1,0 +1,103 @@
+{{/* What must not be installed. Each refusal names the value, and what to write instead. */}}
+
+{{- define "sluice.check" -}}
+{{- $values := .Values -}}
+{{- if not $values.image.repository -}}
+{{- fail "image.repository: required: the image in your registry, without a tag" -}}
+{{- end -}}
+{{- if not $values.kafka.bootstrap -}}
+{{- fail "kafka.bootstrap: required: host:port[,host:port] of your brokers" -}}
+{{- end -}}
+{{- include "sluice.checkKafka" $values.kafka -}}
+{{- include "sluice.checkDoors" . -}}
+{{- if and (eq $values.topics.manage "strimzi") (not $values.topics.strimzi.cluster) -}}
+{{- fail "topics.strimzi.cluster: required with topics.manage strimzi: the name of the Kafka resource" -}}
+{{- end -}}
+{{- $enabled := include "sluice.enabled" . | fromJsonArray -}}
+{{- if not $enabled -}}{{- fail "components: all are disabled" -}}{{- end -}}
+{{- range $name := $enabled -}}
+{{- $context := dict "root" $ "component" $name -}}
+{{- include "sluice.checkComponent" $context -}}
+{{- if and (include "sluice.has" (merge (dict "section" "redis") $context)) (not $values.redis.host) -}}
+{{- fail (printf "redis.host: required by %s" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (has "deliver" $enabled) (not $values.sending.ehloName) -}}
+{{- fail "sending.ehloName: required by deliver: the name in the PTR record of the addresses that mail leaves from" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "sluice.checkKafka" -}}
+{{- if not .allowLowReplication -}}
+{{- if or (lt (int .replication) 3) (lt (int .minInSyncReplicas) 2) -}}
+{{- fail (printf "kafka: replication %d with minInSyncReplicas %d loses accepted mail with one broker; give at least 3 and 2, or confirm with kafka.allowLowReplication" (int .replication) (int .minInSyncReplicas)) -}}
+{{- end -}}
+{{- end -}}
+{{- if gt (int .minInSyncReplicas) (int .replication) -}}
+{{- fail (printf "kafka.minInSyncReplicas: %d is more than kafka.replication (%d): nothing could be written" (int .minInSyncReplicas) (int .replication)) -}}
+{{- end -}}
+{{- if and .sasl.mechanism (not .sasl.secret) -}}
+{{- fail (printf "kafka.sasl.secret: required with kafka.sasl.mechanism %s" .sasl.mechanism) -}}
+{{- end -}}
+{{- if and .sasl.secret (not .sasl.mechanism) -}}
+{{- fail "kafka.sasl.mechanism: required with kafka.sasl.secret" -}}
+{{- end -}}
+{{- if and (eq .sasl.mechanism "OAUTHBEARER") (or (not .oauth.tokenUrl) (not .oauth.clientId)) -}}
+{{- fail "kafka.oauth: tokenUrl and clientId are required with kafka.sasl.mechanism OAUTHBEARER" -}}
+{{- end -}}
+{{- if and (or .tls.caSecret .tls.clientSecret) (not .tls.enabled) -}}
+{{- fail "kafka.tls.enabled: must be true if kafka.tls names a secret" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "sluice.checkDoors" -}}
+{{- $root := . -}}
+{{- range $name := list "frontDoor" "bounceDoor" -}}
+{{- $door := get $root.Values $name -}}
+{{- if $door.enabled -}}
+{{- if not (has "ingest" (include "sluice.enabled" $root | fromJsonArray)) -}}
+{{- fail (printf "%s.enabled: needs components.ingest" $name) -}}
+{{- end -}}
+{{- if not $door.hostName -}}{{- fail (printf "%s.hostName: required" $name) -}}{{- end -}}
+{{- if not $door.certificateSecret -}}
+{{- fail (printf "%s.certificateSecret: required: a secret with tls.crt and tls.key; with certManager the name of the one to write" $name) -}}
+{{- end -}}
+{{- if and $door.certManager.enabled (not $door.certManager.issuer) -}}
+{{- fail (printf "%s.certManager.issuer: required" $name) -}}
+{{- end -}}
+{{- if and (ne $door.service.type "ClusterIP") (eq $door.service.externalTrafficPolicy "Cluster") (not (get $door "proxies")) -}}
+{{- fail (printf "%s.service.externalTrafficPolicy: Cluster hides the addresses of the peers, which the limits and logins use; write Local%s" $name (ternary ", or name the balancers in frontDoor.proxies" "" (eq $name "frontDoor"))) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with $root.Values.frontDoor -}}
+{{- if and .enabled (not (or .ports.smtp .ports.submission .ports.smtps)) -}}
+{{- fail "frontDoor.ports: at least one must not be 0" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* dict "root" "component". */}}
+{{- define "sluice.checkComponent" -}}
+{{- $values := include "sluice.values" . | fromYaml -}}
+{{- $most := include "sluice.mostReplicas" . | int -}}
+{{- $scaling := $values.autoscaling -}}
+{{- $wanted := ternary (int $values.replicas) (int $scaling.max) (eq $scaling.mode "none") -}}
+{{- $path := printf "components.%s.%s" .component (ternary "replicas" "autoscaling.max" (eq $scaling.mode "none")) -}}
+{{- if and $most (gt $wanted $most) -}}
+{{- fail (printf "%s: %d processes share %d partitions, so some would never get work; lower it, or raise kafka.%s" $path $wanted $most (ternary "intakePartitions" "partitions" (eq .component "ingest"))) -}}
+{{- end -}}
+{{- if and (ne $scaling.mode "none") (gt (int $scaling.min) (int $scaling.max)) -}}
+{{- fail (printf "components.%s.autoscaling: min %d is more than max %d" .component (int $scaling.min) (int $scaling.max)) -}}
+{{- end -}}
+{{- /* `<prefix><namespace>.<name>-<component>-<number>` becomes part of a transactional id. */ -}}
+{{- $instance := printf "%s%s.%s-%s-999" .root.Values.instancePrefix .root.Release.Namespace (include "sluice.fullname" .root) .component -}}
+{{- if gt (len $instance) 128 -}}
+{{- fail (printf "instancePrefix: %d characters of %s...; with name and namespace at most 128" (len $instance) (trunc 40 $instance)) -}}
+{{- end -}}
+{{- $stop := include "sluice.stopSeconds" $values | int -}}
+{{- $grace := include "sluice.graceSeconds" $values | int -}}
+{{- if le $grace $stop -}}
+{{- fail (printf "components.%s.terminationGracePeriodSeconds: %d s end before preStopSeconds and runtime.drain_timeout_s (together %d s): mail in flight would be sent twice; write more than %d, or 0 to have it computed" .component $grace $stop $stop) -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,60 @@
+{{/* The pod of `helm test`. */}}
+{{- define "sluice.testPeer" -}}
+- podSelector:
+    matchLabels: {{- include "sluice.selectorLabels" (dict "root" . "component" "test") | nindent 6 }}
+{{- end -}}
+
+{{- define "sluice.egressToDns" -}}
+- ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+{{- with .Values.networkPolicy.dnsPeers }}
+  to: {{- toYaml . | nindent 4 }}
+{{- end }}
+{{- end -}}
+
+{{/* Brokers advertise the ports that clients use after the bootstrap: kafkaPorts are those that differ. */}}
+{{- define "sluice.egressToDnsAndKafka" -}}
+{{ include "sluice.egressToDns" . }}
+{{- $ports := concat (include "sluice.ports" .Values.kafka.bootstrap | fromJsonArray) .Values.networkPolicy.kafkaPorts | uniq }}
+- ports:
+{{- range $ports }}
+    - {port: {{ int . }}, protocol: TCP}
+{{- end }}
+{{- with .Values.networkPolicy.kafkaPeers }}
+  to: {{- toYaml . | nindent 4 }}
+{{- end }}
+{{- if eq .Values.kafka.sasl.mechanism "OAUTHBEARER" }}
+{{- $url := urlParse .Values.kafka.oauth.tokenUrl }}
+- ports: [{port: {{ regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "80" "443" (eq $url.scheme "http")) | atoi }}, protocol: TCP}]
+{{- end }}
+{{- end -}}
+
+{{/* To mail servers on the internet, and to the ports of the routes anywhere. */}}
+{{- define "sluice.egressOfDeliver" -}}
+{{- $settings := (include "sluice.values" (dict "root" . "component" "deliver") | fromYaml).settings -}}
+{{- $deliver := $settings.deliver | default dict -}}
+{{- with .Values.networkPolicy.deliverPorts -}}
+- ports:
+{{- range . }}
+    - {port: {{ int . }}, protocol: TCP}
+{{- end }}
+  to:
+{{- if $deliver.allow_private_addresses }}
+    - ipBlock: {cidr: 0.0.0.0/0}
+    - ipBlock: {cidr: "::/0"}
+{{- else }}
+    - ipBlock:
+        cidr: 0.0.0.0/0
+        except: [10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16]
+    - ipBlock:
+        cidr: "::/0"
+        except: ["fc00::/7", "fe80::/10"]
+{{- end }}
+{{- end }}
+{{- $routes := values ($deliver.routes | default dict) | sortAlpha | join "," }}
+{{- with include "sluice.ports" $routes | fromJsonArray }}
+- ports:
+{{- range . }}
+    - {port: {{ int . }}, protocol: TCP}
+{{- end }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,118 @@
+{{/* The pod of a component: dict "root" "component". */}}
+
+{{- define "sluice.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "sluice.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{- define "sluice.podAnnotations" -}}
+{{- $annotations := (include "sluice.values" . | fromYaml).podAnnotations -}}
+{{- if and (eq .component "deliver") .root.Values.sending.sourceAddresses -}}
+{{- $annotations = merge (dict "sluice/source-addresses" (join "," .root.Values.sending.sourceAddresses)) $annotations -}}
+{{- end -}}
+{{- with $annotations -}}{{- toYaml . -}}{{- end -}}
+{{- end -}}
+
+{{- define "sluice.pod" -}}
+{{- $root := .root -}}
+{{- $values := include "sluice.values" . | fromYaml -}}
+{{- $facts := get (include "sluice.facts" .root | fromJson) .component -}}
+{{- $secrets := include "sluice.secrets" . | fromJsonArray -}}
+serviceAccountName: {{ include "sluice.serviceAccountName" .root }}
+automountServiceAccountToken: false
+# The variables of Kubernetes for services would look like settings.
+enableServiceLinks: false
+terminationGracePeriodSeconds: {{ include "sluice.graceSeconds" $values }}
+securityContext: {{- include "sluice.podSecurity" . | nindent 2 }}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if $values.spread }}
+topologySpreadConstraints:
+{{- range $key := list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+  - maxSkew: 1
+    topologyKey: {{ $key }}
+    whenUnsatisfiable: {{ $values.spread }}
+    labelSelector:
+      matchLabels: {{- include "sluice.selectorLabels" $ | nindent 8 }}
+{{- end }}
+{{- end }}
+containers:
+  - name: {{ .component }}
+    image: {{ include "sluice.image" .root | quote }}
+    imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+    args: {{ prepend $facts.arguments $facts.module | toJson }}
+    securityContext: {{- include "sluice.containerSecurity" . | nindent 6 }}
+    env: {{- include "sluice.environment" . | nindent 6 }}
+    ports:
+      - {name: telemetry, containerPort: 9100}
+{{- range $port := include "sluice.doorPorts" . | fromJsonArray }}
+      - {name: {{ $port.name }}, containerPort: {{ $port.target }}}
+{{- end }}
+    resources: {{- toYaml $values.resources | nindent 6 }}
+    startupProbe:
+      httpGet: {path: /live, port: telemetry}
+      periodSeconds: 2
+      failureThreshold: {{ div (int $values.probes.startSeconds) 2 }}
+    livenessProbe:
+      httpGet: {path: /live, port: telemetry}
+      periodSeconds: {{ $values.probes.livePeriodSeconds }}
+      timeoutSeconds: 5
+      failureThreshold: {{ $values.probes.liveFailures }}
+    readinessProbe:
+      httpGet: {path: /ready, port: telemetry}
+      periodSeconds: {{ $values.probes.readyPeriodSeconds }}
+      timeoutSeconds: 3
+      failureThreshold: 2
+{{- if $values.preStopSeconds }}
+    lifecycle:
+      preStop: {sleep: {seconds: {{ $values.preStopSeconds }}}}
+{{- end }}
+    volumeMounts: {{- include "sluice.mounts" $secrets | nindent 6 }}
+volumes: {{- include "sluice.volumes" $secrets | nindent 2 }}
+{{- end -}}
+
+{{/* Ports that a component serves beside telemetry, as JSON: name, target, and the service's port. */}}
+{{- define "sluice.doorPorts" -}}
+{{- $ports := list -}}
+{{- if eq .component "ingest" -}}
+{{- with .root.Values.frontDoor -}}
+{{- if .enabled -}}
+{{- if .ports.smtp -}}{{- $ports = append $ports (dict "door" "front-door" "name" "smtp" "target" 2525 "port" (int .ports.smtp)) -}}{{- end -}}
+{{- if .ports.submission -}}{{- $ports = append $ports (dict "door" "front-door" "name" "submission" "target" 2587 "port" (int .ports.submission)) -}}{{- end -}}
+{{- if .ports.smtps -}}{{- $ports = append $ports (dict "door" "front-door" "name" "smtps" "target" 2465 "port" (int .ports.smtps)) -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with .root.Values.bounceDoor -}}
+{{- if .enabled -}}{{- $ports = append $ports (dict "door" "bounce-door" "name" "bounce" "target" 2526 "port" (int .port)) -}}{{- end -}}
+{{- end -}}
+{{- else if eq .component "billing" -}}
+{{- $ports = append $ports (dict "door" "api" "name" "http" "target" 8080 "port" (int .root.Values.api.port)) -}}
+{{- end -}}
+{{- toJson $ports -}}
+{{- end -}}

@@ -1,0 +1,57 @@
+{{/* Secrets of a process that opens Kafka alone. */}}
+{{- define "sluice.kafkaSecrets" -}}
+{{- $found := list -}}
+{{- if and .tls.enabled .tls.caSecret -}}{{- $found = append $found (dict "name" "kafka-ca" "secret" .tls.caSecret) -}}{{- end -}}
+{{- if and .tls.enabled .tls.clientSecret -}}{{- $found = append $found (dict "name" "kafka-client" "secret" .tls.clientSecret) -}}{{- end -}}
+{{- if .sasl.mechanism -}}{{- $found = append $found (dict "name" "kafka-sasl" "secret" .sasl.secret) -}}{{- end -}}
+{{- toJson $found -}}
+{{- end -}}
+
+{{/* Secrets of a component, each mounted at /etc/sluice/<name>: a JSON list of name and secret. dict "root" "component". */}}
+{{- define "sluice.secrets" -}}
+{{- $values := .root.Values -}}
+{{- $found := include "sluice.kafkaSecrets" $values.kafka | fromJsonArray -}}
+{{- if include "sluice.has" (merge (dict "section" "redis") .) -}}
+{{- $redis := $values.redis -}}
+{{- if $redis.secret -}}{{- $found = append $found (dict "name" "redis" "secret" $redis.secret) -}}{{- end -}}
+{{- if and $redis.tls.enabled $redis.tls.caSecret -}}
+{{- $found = append $found (dict "name" "redis-ca" "secret" $redis.tls.caSecret) -}}
+{{- end -}}
+{{- if and $redis.tls.enabled $redis.tls.clientSecret -}}
+{{- $found = append $found (dict "name" "redis-client" "secret" $redis.tls.clientSecret) -}}
+{{- end -}}
+{{- end -}}
+{{- if eq .component "ingest" -}}
+{{- range $name := list "frontDoor" "bounceDoor" -}}
+{{- $door := get $values $name -}}
+{{- if $door.enabled -}}
+{{- $found = append $found (dict "name" (kebabcase $name) "secret" $door.certificateSecret) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq .component "deliver") $values.sending.dkim.secret -}}
+{{- $found = append $found (dict "name" "dkim" "secret" $values.sending.dkim.secret) -}}
+{{- end -}}
+{{- if and $values.returnPath.secret (include "sluice.has" (merge (dict "section" "return_path") .)) -}}
+{{- $found = append $found (dict "name" "return-path" "secret" $values.returnPath.secret) -}}
+{{- end -}}
+{{- with (include "sluice.values" . | fromYaml).secretMounts -}}{{- $found = concat $found . -}}{{- end -}}
+{{- toJson $found -}}
+{{- end -}}
+
+{{/* Volumes of a list of secrets. They are mounted whole, so that a changed secret arrives without a restart. */}}
+{{- define "sluice.volumes" -}}
+- name: tmp
+  emptyDir: {sizeLimit: 64Mi}
+{{- range . }}
+- name: secret-{{ .name }}
+  secret: {secretName: {{ .secret }}, defaultMode: 0440}
+{{- end }}
+{{- end -}}
+
+{{- define "sluice.mounts" -}}
+- {name: tmp, mountPath: /tmp}
+{{- range . }}
+- {name: secret-{{ .name }}, mountPath: /etc/sluice/{{ .name }}, readOnly: true}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,51 @@
+{{/* What works and may not be meant, as a JSON list of sentences. */}}
+{{- define "sluice.warnings" -}}
+{{- $found := list -}}
+{{- $values := .Values -}}
+{{- $enabled := include "sluice.enabled" . | fromJsonArray -}}
+{{- if $values.kafka.allowLowReplication -}}
+{{- if or (lt (int $values.kafka.replication) 3) (lt (int $values.kafka.minInSyncReplicas) 2) -}}
+{{- $found = append $found "kafka: fewer than 3 copies, or fewer than 2 in sync: accepted mail can be lost with one broker." -}}
+{{- end -}}
+{{- end -}}
+{{- if not $values.kafka.tls.enabled -}}
+{{- $found = append $found (printf "kafka.tls.enabled is false: mail%s travels unencrypted between the services and Kafka." (ternary ", and the password of kafka.sasl," "" (eq $values.kafka.sasl.mechanism "PLAIN"))) -}}
+{{- end -}}
+{{- if not $values.kafka.sasl.mechanism -}}
+{{- if not $values.kafka.tls.clientSecret -}}
+{{- $found = append $found "kafka: neither SASL nor a client certificate: who may write to an intake topic is that client, so anyone who reaches the brokers is any client." -}}
+{{- end -}}
+{{- end -}}
+{{- if and $values.redis.host (not $values.redis.secret) -}}
+{{- $found = append $found "redis.secret is empty: Redis is used without a password." -}}
+{{- end -}}
+{{- if has "deliver" $enabled -}}
+{{- $deliver := (include "sluice.values" (dict "root" . "component" "deliver") | fromYaml).settings.deliver | default dict -}}
+{{- if and (not $deliver.reach_internet) (not (hasKey ($deliver.routes | default dict) "*")) -}}
+{{- $found = append $found "settings.deliver: mail goes to the mail servers of its recipients; confirm this with reach_internet: true, or give a route for \"*\"." -}}
+{{- end -}}
+{{- if and (not $values.sending.dkim.secret) (not (hasKey $deliver "dkim_keys")) -}}
+{{- $found = append $found "sending.dkim.secret is empty: mail is not signed, and large providers refuse much of it." -}}
+{{- end -}}
+{{- if not $values.sending.sourceAddresses -}}
+{{- $found = append $found "sending.sourceAddresses is empty: mail leaves from whatever address the nodes have; fix them with a NAT or egress gateway, and name them." -}}
+{{- end -}}
+{{- end -}}
+{{- if not $values.networkPolicy.enabled -}}
+{{- $found = append $found "networkPolicy.enabled is false: every pod of the cluster reaches the metrics, and the billing API with an access key." -}}
+{{- end -}}
+{{- if eq $values.topics.manage "none" -}}
+{{- $found = append $found "topics.manage is none: the services create missing topics; run `sluice topics plan` for differences." -}}
+{{- end -}}
+{{- if and $values.monitoring.podMonitor.enabled $values.monitoring.serviceMonitor.enabled -}}
+{{- $found = append $found "monitoring: podMonitor and serviceMonitor are both enabled, so everything is scraped twice." -}}
+{{- end -}}
+{{- range $name := $enabled -}}
+{{- $own := include "sluice.values" (dict "root" $ "component" $name) | fromYaml -}}
+{{- $fewest := ternary (int $own.replicas) (int $own.autoscaling.min) (eq $own.autoscaling.mode "none") -}}
+{{- if lt $fewest 2 -}}
+{{- $found = append $found (printf "components.%s: a single process; its work waits while it restarts." $name) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $found -}}
+{{- end -}}
