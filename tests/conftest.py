@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from cli.stack import state
 from local.stack import Stack, StackOptions
+from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
 from shared.topics import names
 from tests.support.chaos.scenario import FIXED, Kind
@@ -122,8 +123,8 @@ def _read(address: Path) -> Parts | None:
 def _start(folder: Path) -> tuple[Stack, Parts]:
     stack = Stack(StackOptions(name="tests", folder=folder, services=(), sink=False))
     stack.start()
-    ensure_topics(stack.doors.kafka, names.plans(("default",)))
+    ensure_topics(KafkaSettings(bootstrap=stack.endpoints.kafka), names.plans(("default",)))
     pid = os.getpid()
     users = str(folder / "users.lock")
-    found = Parts(stack.doors.kafka, stack.doors.redis, pid, state.start_of(pid), users)
+    found = Parts(stack.endpoints.kafka, stack.endpoints.redis, pid, state.start_of(pid), users)
     return stack, found

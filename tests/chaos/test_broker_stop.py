@@ -8,6 +8,7 @@ from typing import Any
 
 from kafka.structs import TopicPartition
 
+from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions, make_consumer, make_producer
 from shared.stream.kafka_python.producing import discard
@@ -21,7 +22,7 @@ AWAY_S = 31.0
 ACROSS = "test.across"
 STOPPED = "test.stopped"
 COMMIT_AWAY_S = 3.0
-COMMIT_TIMEOUT_S = 60.0
+COMMIT_TIMEOUT_S = 120.0
 
 
 def test_a_broker_away_for_thirty_seconds_loses_nothing_and_sends_nothing_twice(
@@ -43,7 +44,7 @@ def test_a_broker_away_for_thirty_seconds_loses_nothing_and_sends_nothing_twice(
 
 def begin_a_transaction(bootstrap: str, topic: str) -> Any:
     """Return a producer whose record is in Kafka and whose transaction stays open."""
-    ensure_topics(bootstrap, [TopicPlan(topic, 1, {})])
+    ensure_topics(KafkaSettings(bootstrap=bootstrap), [TopicPlan(topic, 1, {})])
     producer = make_producer(ClientOptions(bootstrap, topic), topic)
     producer.init_transactions()
     producer.begin_transaction()

@@ -16,7 +16,7 @@ RATE_PER_S = 1_000
 FIRST_SHARE = 0.6
 MORE = 60
 # From start to death: the service's start, the group's rebalance, some transactions.
-REACH_TIMEOUT_S = 60
+REACH_TIMEOUT_S = 120
 _LOOK_S = 3.0
 
 

@@ -28,7 +28,7 @@ def test_without_kafka_the_front_door_says_451_and_takes_mail_again_afterwards(
         name="door-away", folder=tmp_path, restart=False, services=("ingest",), sink=False
     )
     with Stack(options) as stack:
-        register(stack.doors.kafka, CLIENT)
+        register(stack.endpoints.kafka, CLIENT)
         door = door_of(stack)
         with running_relay(tmp_path, door) as relay:
             with connected(door) as smtp:

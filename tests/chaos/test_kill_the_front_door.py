@@ -20,7 +20,7 @@ from tests.support.chaos.stage import Run, Stage
 MESSAGES = 10_000
 PASSWORD = "correct-horse-battery"
 SERVICE = "ingest"
-REACH_TIMEOUT_S = 60
+REACH_TIMEOUT_S = 120
 # Kafka needs about 8 s to restart, ingest 2 s, on a busy machine several times as much.
 ANSWER_TIMEOUT_S = 300
 
@@ -28,8 +28,8 @@ ANSWER_TIMEOUT_S = 300
 def prepare(stage: Stage, name: str, seed: int, count: int) -> tuple[Run, SmtpInjector]:
     run = stage.open_run(name, seed, (make_credential(PASSWORD, 1),))
     submissions = list(mixture.mix(run.name, seed, count))
-    assert stage.stack.doors.smtps is not None
-    return run, SmtpInjector(stage.stack.doors.smtps, PASSWORD, submissions)
+    assert stage.stack.endpoints.smtps is not None
+    return run, SmtpInjector(stage.stack.endpoints.smtps, PASSWORD, submissions)
 
 
 def moments(random: Random, faults: int) -> Sequence[int]:

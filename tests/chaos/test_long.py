@@ -25,7 +25,7 @@ from tests.support.chaos.stage import MAX_IN_FLIGHT, Run
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1_800)]
 
-REACH_TIMEOUT_S = 60.0
+REACH_TIMEOUT_S = 120.0
 SLOW = mixture.Fate(100, "slow-30000-", EventType.DELIVERED)
 BUSY_RATE_PER_S = 400.0
 RECORDS_READ = "sluice_stream_records"

@@ -22,16 +22,28 @@ from shared.topics.records import (
     MailEvent,
     Message,
     Origin,
+    ReturnAddressKind,
+    Returned,
     Tally,
     TallyRow,
     Violation,
+)
+from shared.topics.returned import encode_returned
+from shared.topics.suppressions import (
+    CounterReset,
+    RecipientForm,
+    Suppression,
+    SuppressionReason,
+    SuppressionRecord,
+    encode_suppression,
 )
 
 FILE = Path(__file__).with_name("golden_records.json")
 FORMAT = 1
 # Versions of packs: the second adds the attributes of a submission, the third whether its events
-# are copied, the fourth the source of its key and the checksum of the submitted bytes.
-PACK_FORMAT = 4
+# are copied, the fourth the source of its key and the checksum of the submitted bytes, the fifth
+# the metadata of the platform.
+PACK_FORMAT = 5
 
 MESSAGE = Message(
     Envelope(
@@ -74,6 +86,9 @@ PACKED = {
         ),
         MESSAGE.content,
     ),
+    "pack-5": Message(
+        replace(MESSAGE.envelope, metadata={"order": "7", "campaign": "ä"}), MESSAGE.content
+    ),
 }
 EVENT = MailEvent(
     client="shop",
@@ -89,7 +104,35 @@ EVENT = MailEvent(
     rules=(Violation("R5", "No Cc", "5.6.0", "Cc: x@example.com"),),
     origin=Origin("mail.intake.shop", 1, 42),
 )
+RETURNED = Returned(
+    return_id="01JDEXAMPLE0000000000000ZY",
+    client="shop",
+    recipient="rp=x@news.shop.example",
+    sender="",
+    received_at_ms=1_795_467_600_000,
+    address_kind=ReturnAddressKind.RETURN_PATH,
+    peer="192.0.2.7",
+    mailing_id="spring-26",
+    sub_client="shop-de",
+    mail_id="01JDEXAMPLE0000000000000ZZ",
+    recipient_hash=b"\x00\xff\x01\xfe\x02\xfd",
+)
 TALLY = Tally("validate", 1_795_467_600_000, (TallyRow("shop", "spring-26", "shop-de", 3),))
+SUPPRESSIONS: dict[str, SuppressionRecord] = {
+    "suppression-1": Suppression(
+        client="shop",
+        reason=SuppressionReason.HARD_BOUNCES,
+        recipient="anna@example.net",
+        form=RecipientForm.ADDRESS,
+        active=False,
+        at_ms=1_795_467_602_000,
+        author="ops",
+        note="new mailbox",
+        mail_id="01JDEXAMPLE0000000000000ZZ",
+        count=3,
+    ),
+    "reset-1": CounterReset("shop", "anna@example.net", 1_795_467_602_000, "ops", "new mailbox"),
+}
 
 
 def records() -> dict[str, Any]:
@@ -98,11 +141,15 @@ def records() -> dict[str, Any]:
     pack = f"pack-{PACK_FORMAT}"
     made = {
         pack: encode_pack([PACKED[pack]] * 2),
+        f"returned_mail-{FORMAT}": (b"Subject: x\r\n\r\n", encode_returned(RETURNED)[1]),
         f"tally-{FORMAT}": encode_tally(TALLY, "validate.1")[1:],
     }
     for kind in EventType:
         _, value, headers = encode_event(kind, mail_id, EVENT, "deliver")
         made[f"{kind.value}-{FORMAT}"] = (value, headers)
+    for name, record in SUPPRESSIONS.items():
+        key, value = encode_suppression(record)
+        made[name] = (value, [("key", key)])
     return {
         name: {
             "value": base64.b64encode(value).decode(),

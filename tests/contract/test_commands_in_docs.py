@@ -17,30 +17,134 @@ MOST_MARKS = 6
 _INLINE = re.compile(r"`(\./sluice[^`]*)`")
 
 # The command as shown, and the test that runs it (file, a text of that test).
+CLASSIFY = "unit/cli/test_responses_classify.py"
 RUN_BY = {
-    "./sluice demo": ("integration/test_line.py", "two_demos_side_by_side"),
+    "./sluice demo": ("integration/line/test_demo.py", "two_demos_side_by_side"),
     "./sluice test": ("unit/tools/test_run_tests.py", "test_the_tests_are_spread_unless_told_how"),
     "./sluice test tests/unit": ("unit/tools/test_run_tests.py", '"tests/unit"'),
     "./sluice test --long": ("unit/support/test_long_runs.py", '"--long"'),
     "./sluice test --long --kind pause --seeds 3": ("unit/support/test_long_runs.py", '"pause"'),
-    "./sluice up": ("integration/test_line.py", '"up"'),
-    "./sluice up --detach": ("integration/test_line.py", '"--detach"'),
-    "./sluice status": ("integration/test_line.py", '"status"'),
-    "./sluice down": ("integration/test_line.py", '"down"'),
-    "./sluice clients apply -f clients.yaml": ("integration/test_line.py", '"apply"'),
+    "./sluice up": ("integration/line/test_up.py", '"up"'),
+    "./sluice up --detach": ("integration/line/test_newcomer.py", '"--detach"'),
+    "./sluice status": ("integration/line/test_up.py", '"status"'),
+    "./sluice down": ("integration/line/test_up.py", '"down"'),
+    "./sluice clients apply -f clients.yaml": ("integration/line/test_newcomer.py", '"apply"'),
     "./sluice check tests/messages/plain-english.eml --clients local/demo/clients.yaml"
-    " --client acme": ("unit/cli/test_check.py", "test_the_command_of_the_docs"),
+    " --client acme": ("unit/cli/check/test_check.py", "test_the_command_of_the_docs"),
+    "./sluice dkim rotate --client shop --domain news.shop.example --after 48h": (
+        "unit/cli/test_dkim.py",
+        '"rotate", "--folder", folder',
+    ),
+    "./sluice dkim dns": ("unit/cli/test_dkim.py", '"dns", "--print"'),
+    "./sluice dkim list": ("unit/cli/test_dkim.py", '"list", "--folder"'),
+    "./sluice tls report --day 2026-12-01": (
+        "integration/test_tls_report.py",
+        'report("--day", DAY)',
+    ),
     "./sluice topics plan": ("integration/test_line_state.py", '"plan"'),
     "./sluice topics apply": ("integration/test_line_state.py", '"apply"'),
+    './sluice suspend --client shop --domain example.com --reason "blocked there" --for 2h': (
+        "unit/cli/control/test_verbs.py",
+        '"blocked there"',
+    ),
+    "./sluice resume --client shop --domain example.com": (
+        "integration/test_orders.py",
+        'place.run("resume", "--client", CLIENT, "--domain", "held.example")',
+    ),
+    './sluice bounce --client shop --mailing spring-26 --reason "wrong prices"': (
+        "unit/cli/control/test_verbs.py",
+        '"wrong prices"',
+    ),
+    "./sluice expire --lane bulk": ("unit/cli/control/test_verbs.py", '"expire", "--lane"'),
+    "./sluice reroute --domain example.com --to relay.example.net:25": (
+        "unit/cli/control/test_verbs.py",
+        '"relay.example.net:25"',
+    ),
+    "./sluice orders": ("integration/test_orders.py", 'place.run("orders") == []'),
+    "./sluice message order-7": ("integration/test_orders.py", '("order-7", f"<named@{DOMAIN}>"'),
+    './sluice message "<1@news.shop.example>"': (
+        "integration/test_orders.py",
+        '("order-7", f"<named@{DOMAIN}>"',
+    ),
+    "./sluice events --client shop --follow": (
+        "integration/test_orders.py",
+        '"cli.events.command", "--follow"',
+    ),
+    "./sluice queue summary": (
+        "integration/test_orders.py",
+        'place.run("command", "summary", module="queue")',
+    ),
+    "./sluice queue top --by domain": (
+        "integration/test_orders.py",
+        '"top", "--by", "domain", module="queue"',
+    ),
+    "./sluice queue show 01HZZZZZZZ0000000000000000": (
+        "integration/test_orders.py",
+        '"show", "01HZZZZZZZ0000000000000000"',
+    ),
+    './sluice cancel 01HZZZZZZZ0000000000000000 --reason "sold out"': (
+        "integration/test_orders.py",
+        '"--reason", "sold out"',
+    ),
+    "./sluice acls": ("unit/cli/test_acls.py", "test_commands_can_be_pasted_into_a_shell"),
+    "./sluice acls --apply": (
+        "integration/security/test_pipeline.py",
+        'run(acls, "--kafka", place.secured.admin, "--apply")',
+    ),
+    "./sluice acls --services-only --apply": (
+        "integration/security/test_pipeline.py",
+        '"--services-only", "--apply"',
+    ),
     "./sluice billing adopt-log": ("integration/test_billing_process.py", '"adopt-log"'),
     "./sluice billing rebuild": ("integration/test_billing_process.py", '"rebuild"'),
     "./sluice config show": ("integration/test_config_show.py", "cli.config.command"),
-    "./sluice audit": ("integration/test_line.py", "cli.audit.command"),
-    "./sluice billing recount": ("integration/test_line.py", '"recount"'),
+    "./sluice audit": ("integration/line/test_newcomer.py", "cli.audit.command"),
+    "./sluice billing recount": ("integration/line/test_newcomer.py", '"recount"'),
     "./sluice bench front-door": ("integration/test_bench_front_door.py", '"front-door"'),
     "./sluice bench rules": ("unit/bench/test_bench_rules.py", '"rules"'),
+    "./sluice bench responses": (
+        "unit/bench/test_bench_responses.py",
+        '["responses", str(tmp_path)]',
+    ),
+    "./sluice bench recipients": ("unit/bench/test_bench_recipients.py", '"recipients"'),
     "PYTHONPATH=. .venv/bin/python -m tests.fuzz headers --runs 100000 --seed 1"
     " --corpus ~/corpus/headers": ("fuzz/test_slices.py", '"--corpus"'),
+    "PYTHONPATH=. .venv/bin/python -m tools.measure_replies FOLDER": (
+        "unit/tools/test_measure_replies.py",
+        "main, [str(tmp_path)]",
+    ),
+    "PYTHONPATH=. .venv/bin/python -m tools.measure_returned FOLDER --wrong": (
+        "unit/tools/test_measure_returned.py",
+        'main, [str(tmp_path), "--wrong"]',
+    ),
+    "./sluice responses classify bounce.eml": (CLASSIFY, "test_a_message_has_a_row_per_recipient"),
+    "./sluice responses classify --json ~/Maildir/new returned.mbox": (
+        CLASSIFY,
+        "test_an_mbox_is_classified_message_by_message",
+    ),
+    "./sluice responses classify - < bounce.eml": (CLASSIFY, "test_a_dash_is_standard_input"),
+    "./sluice test tests/chart": ("unit/tools/test_run_tests.py", '"tests/chart"'),
+    "docker build -t registry.example.com/sluice:0.1.0 .": (
+        "chart/test_image.py",
+        "test_the_last_stage_is_the_image_of_the_services",
+    ),
+    "helm install sluice helm -n mail -f values.yaml": (
+        "chart/test_notes.py",
+        "test_a_safe_installation_has_no_warning",
+    ),
+    "helm test sluice -n mail": ("chart/test_notes.py", "test_the_script_of_helm_test_reports"),
+    "kubectl -n mail exec sluice-deliver-0 -- python -m cli.topics.command plan": (
+        "chart/test_image.py",
+        "test_every_operators_command_runs_in_the_image",
+    ),
+    "./sluice shaping explain gmail.com --client shop": (
+        "integration/test_shaping_command.py",
+        '"explain", "gmail.com", "--client", "shop"',
+    ),
+    "./sluice shaping check my-shaping.toml": (
+        "integration/test_shaping_command.py",
+        '"check", str(path)',
+    ),
     "./sluice lock": ("unit/cli/test_launcher.py", "test_neutralising_twice"),
 }
 

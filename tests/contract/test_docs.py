@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
@@ -17,7 +16,8 @@ from shared.runtime.telemetry import Metric
 from shared.stream import outputs
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.topics import names
-from shared.topics.records import EventType
+from shared.topics.event_fields import MEANINGS
+from shared.topics.records import EventType, MailEvent
 from tests.contract.golden import EVENT, TALLY
 from tools import asyncapi
 from tools import references as pages
@@ -49,14 +49,19 @@ def test_every_metric_that_a_module_declares_is_on_the_page() -> None:
     declared = {
         value.name
         for root in (services, shared)
-        for info in pkgutil.walk_packages(root.__path__, f"{root.__name__}.")
-        if not info.name.endswith("__main__")
-        for value in vars(importlib.import_module(info.name)).values()
+        for value in pages.constants_below(root)
         if isinstance(value, Metric)
     }
     page = pages.metrics_page()
     assert len(declared) > 10
     assert {name for name in declared if f"`{name}" not in page} == set()
+
+
+def test_every_field_of_an_event_has_its_meaning_in_the_contract_and_on_the_page() -> None:
+    fields = {field.name for field in msgspec.structs.fields(MailEvent)}
+    assert set(MEANINGS) == fields
+    page = (CONTRACT_PAGE.parents[1] / "events.md").read_text("utf-8")
+    assert [name for name, text in MEANINGS.items() if f"| `{name}` | {text} |" not in page] == []
 
 
 def test_every_setting_says_what_it_does() -> None:

@@ -2,6 +2,8 @@ import pytest
 
 from shared.topics.codec import decode_event, decode_pack
 from shared.topics.records import Event, EventType
+from shared.topics.returned import decode_returned
+from shared.topics.suppressions import decode_suppression, key_of
 from tests.contract import golden
 
 FROZEN = golden.load()
@@ -22,6 +24,11 @@ def test_a_tally_once_written_is_still_read(name: str) -> None:
     assert decode_event(headers, value) == golden.TALLY
 
 
+@pytest.mark.parametrize("name", [name for name in FROZEN if name.startswith("returned_mail-")])
+def test_returned_mail_once_written_is_still_read(name: str) -> None:
+    assert decode_returned(*FROZEN[name]) == golden.RETURNED
+
+
 @pytest.mark.parametrize("kind", EventType)
 def test_an_event_once_written_is_still_read(kind: EventType) -> None:
     names = [name for name in FROZEN if name.rpartition("-")[0] == kind.value]
@@ -35,3 +42,11 @@ def test_an_event_once_written_is_still_read(kind: EventType) -> None:
             golden.MESSAGE.envelope.mail_id,
             golden.EVENT,
         )
+
+
+@pytest.mark.parametrize("name", golden.SUPPRESSIONS)
+def test_a_suppression_once_written_is_still_read_and_replaced(name: str) -> None:
+    value, headers = FROZEN[name]
+    record = decode_suppression(value)
+    assert record == golden.SUPPRESSIONS[name]
+    assert headers == [("key", key_of(record))]

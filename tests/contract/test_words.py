@@ -13,8 +13,8 @@ import pytest
 ROOT: Final = Path(__file__).resolve().parents[2]
 # Decisions and the CHANGELOG are records of their time.
 TEXTS: Final = (
-    *("shared", "services", "cli", "local", "tools", "bench", "docs", "sluice", "README.md"),
-    *("CONTRIBUTING.md", "SECURITY.md", ":!docs/decisions", ":!uv.lock"),
+    *("shared", "services", "cli", "local", "tools", "bench", "docs", "sluice", "launcher"),
+    *("README.md", "CONTRIBUTING.md", "SECURITY.md", ":!docs/decisions", ":!uv.lock"),
 )
 SUFFIXES: Final = {"", ".py", ".md", ".lua", ".toml", ".yaml"}
 # Each with its replacement.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from tests.dialogs.peers import Peer
@@ -45,10 +46,13 @@ LEADING: Final[dict[Stage, tuple[Step, ...]]] = {
 _GOODBYE: Final = (_line("QUIT"), Expect("221 "), Close())
 
 
-def hold(script: Script, peer: Peer) -> None:
-    """Run all steps; AssertionError if the server does something else."""
+def hold(script: Script, peer: Peer, more: Mapping[str, str] | None = None) -> None:
+    """Run all steps; AssertionError if the server does something else.
+
+    `more`: names that the script may use beside those of every script.
+    """
     scram = ScramTalk(PASSWORD)
-    words = Words(script, scram.say)
+    words = Words(script, scram.say, more or {})
     steps = (*LEADING[script.start], *script.steps)
     if not isinstance(steps[-1], Close | Leave):
         steps += _GOODBYE

@@ -34,7 +34,7 @@ from shared.smtp.events import (
     ServerEvent,
     StartTls,
 )
-from shared.smtp.extensions import Extensions
+from shared.smtp.extensions import all_but_auth
 from shared.smtp.reply import Reply
 from shared.smtp.server.options import ServerOptions
 from shared.smtp.server.sasl import ScramOffer
@@ -45,18 +45,11 @@ from tests.dialogs.script import DOMAIN, NAME, PASSWORD
 from tests.support.scram_client import offer_of
 from tests.support.smtp_reading import Cut
 
-TIMEOUT_S: Final = 20.0
+TIMEOUT_S: Final = 120.0
 CLIENT: Final = Client(NAME, DOMAIN, "back@door.example.org", "dialog-mailing")
 OPTIONS: Final = ServerOptions(
     host="mx.sluice.example",
-    extensions=Extensions(
-        pipelining=True,
-        size=True,
-        eight_bit_mime=True,
-        smtputf8=True,
-        enhanced_status_codes=True,
-        starttls=True,
-    ),
+    extensions=all_but_auth(starttls=True),
     max_text_line_bytes=1_000,
     auth_mechanisms=("SCRAM-SHA-256", "PLAIN", "LOGIN"),
     requires_auth=True,
@@ -85,7 +78,7 @@ class Peer(Protocol):
     def close(self) -> None: ...
 
 
-def _take_reply(output: bytearray) -> str | None:
+def take_reply(output: bytearray) -> str | None:
     """Remove and return the first complete reply."""
     lines: list[str] = []
     at = 0
@@ -134,7 +127,7 @@ class SessionPeer:
     def reply(self) -> str:
         if not self._is_greeted:
             self._greet()
-        found = _take_reply(self._output)
+        found = take_reply(self._output)
         assert found is not None, "no reply"
         return found
 
@@ -216,7 +209,7 @@ class DoorPeer:
         os.write(self._socket.fileno(), data)
 
     def reply(self) -> str:
-        while (found := _take_reply(self._output)) is None:
+        while (found := take_reply(self._output)) is None:
             assert self._read(), f"it hung up; before that it said {bytes(self._output)!r}"
         if _TAKEN in found:
             self.accepted += 1

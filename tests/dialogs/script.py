@@ -1,4 +1,4 @@
-"""Reads the scripts of this folder: the client's input, the expected replies and messages.
+"""Reads the scripts of scripts/ and bounce/: the client's input, the expected replies and messages.
 
 A file starts with comment lines: what the client does and why, and `# Source:` with the deciding
 RFC, CVE or paper. Then come options, then steps, one per line:
@@ -35,6 +35,7 @@ from typing import Final
 from msgspec import Struct
 
 FOLDER: Final = Path(__file__).parent / "scripts"
+BOUNCE_FOLDER: Final = Path(__file__).parent / "bounce"
 NAME: Final = "dialog-client"
 DOMAIN: Final = "news.dialog.example"
 SENDER: Final = f"news@{DOMAIN}"
@@ -113,7 +114,7 @@ class Script(Struct, frozen=True):
 
 
 class _Draft:
-    """A partly read file."""
+    """The dialog of which the script has been read in part."""
 
     def __init__(self) -> None:
         self.options: dict[str, str] = {}
@@ -122,9 +123,9 @@ class _Draft:
         self.steps: list[tuple[str, str]] = []
 
 
-def load_all() -> list[Script]:
+def load_all(folder: Path = FOLDER) -> list[Script]:
     """Every dialog of the folder. Raises ValueError that names the file and the line."""
-    return [script for path in sorted(FOLDER.glob("*.smtp")) for script in load(path)]
+    return [script for path in sorted(folder.glob("*.smtp")) for script in load(path)]
 
 
 def load(path: Path) -> list[Script]:
@@ -195,9 +196,15 @@ def _script(draft: _Draft, id_: str, row: Mapping[str, str]) -> Script:
 
 
 class Words:
-    """The values of names in braces. `scram` gets the text after {scram and returns the value."""
+    """The values of names in braces. `scram` gets the text after {scram and returns the value.
 
-    def __init__(self, script: Script, scram: Callable[[str], bytes]) -> None:
+    `more`: names beside those of every script.
+    """
+
+    def __init__(
+        self, script: Script, scram: Callable[[str], bytes], more: Mapping[str, str]
+    ) -> None:
+        self._more = more
         self._to = script.recipient
         self._id = script.id
         self._scram = scram
@@ -225,7 +232,7 @@ class Words:
             case "HEADERS":
                 return self._head(rest)
         known = {"NAME": NAME, "PASSWORD": PASSWORD, "DOMAIN": DOMAIN, "SENDER": SENDER}
-        known |= {"TO": self._to, "ID": self._id}
+        known |= {"TO": self._to, "ID": self._id, **self._more}
         known["PLAIN"] = b64encode(f"\0{NAME}\0{PASSWORD}".encode()).decode()
         known["ENVELOPE"] = f"MAIL FROM:<{SENDER}>\r\nRCPT TO:<{self._to}>\r\nDATA"
         if name not in known:

@@ -20,7 +20,7 @@ from shared.topics.codec import decode_pack
 from tests.dialogs import script
 from tests.dialogs.holding import hold
 from tests.dialogs.peers import CLIENT, DoorPeer, SessionPeer, at_line_ends
-from tests.dialogs.script import FOLDER, Script, Stage
+from tests.dialogs.script import BOUNCE_FOLDER, FOLDER, Script, Stage
 from tests.support.chaos.witnesses import follow
 from tests.support.front_door import Door, running_door, trusting
 from tests.support.smtp_reading import Cut, byte_by_byte, whole
@@ -28,6 +28,7 @@ from tests.support.smtp_reading import Cut, byte_by_byte, whole
 PAGE = Path(__file__).parents[2] / "docs" / "smtp.md"
 NAMES = re.compile(r"`([a-z0-9-]+)`(?=,|  *\|?$)")
 SCRIPTS = script.load_all()
+PATHS = sorted(path for folder in (FOLDER, BOUNCE_FOLDER) for path in folder.glob("*.smtp"))
 CUTS: dict[str, Cut] = {"whole": whole, "bytes": byte_by_byte, "line-ends": at_line_ends}
 # Many dialogs only wait for the delay after a refused login, which costs no CPU.
 AT_ONCE = 16
@@ -105,7 +106,7 @@ def test_the_front_door_withstands_and_kafka_has_what_was_accepted_and_nothing_s
     assert "Traceback" not in (log := (tmp_path / "ingest.log").read_text()), log[-4000:]
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.smtp")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_script_says_what_it_does_and_by_which_source(path: Path) -> None:
     head = path.read_text().partition("\n\n")[0].splitlines()
     assert all(line.startswith("# ") for line in head)
@@ -115,4 +116,4 @@ def test_every_script_says_what_it_does_and_by_which_source(path: Path) -> None:
 def test_the_page_for_reviewers_names_every_script_and_no_other() -> None:
     tables = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")]
     named = {name for line in tables for name in NAMES.findall(line.rpartition(" | ")[2])}
-    assert named == {path.stem for path in FOLDER.glob("*.smtp")}
+    assert named == {path.stem for path in PATHS}

@@ -8,7 +8,6 @@ characters.
 
 from __future__ import annotations
 
-import importlib.resources
 import json
 import re
 from collections.abc import Hashable, Iterable
@@ -18,10 +17,10 @@ from typing import Final
 import msgspec
 
 from services.deliver.core.attempt.plan import Timing, plan
-from services.deliver.core.attempt.reply_rules import parse_rules
 from services.deliver.core.attempt.results import ConnectionInfo
 from services.deliver.core.attempt.verdicts import answered
 from services.deliver.edge.attempt.attempts import records_of
+from shared.responses.replies.loading import load_reply_rules
 from shared.smtp.client.session import ClientSession
 from shared.smtp.errors import RemoteProtocolError
 from shared.smtp.events import ClientEvent, Finished, Send, Stage
@@ -32,7 +31,7 @@ from shared.topics.records import Envelope, Facts, Origin
 from tests.fuzz.server_target import cut
 from tests.fuzz.talk_grammar import HEAD_BYTES
 
-_MESSAGE: Final = ("a@b.example", "c@d.example", "Subject: ü\r\n\r\n.x\r\n".encode())
+_MESSAGE: Final = ("a@b.example", "c@d.example", b"Subject: u\r\n\r\n.x\r\n")
 _EXTENSIONS: Final = (
     Extensions(),
     Extensions(pipelining=True),
@@ -40,9 +39,7 @@ _EXTENSIONS: Final = (
 )
 # A transaction starts before each part, so both ways start it at the same position.
 _CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
-_RULES: Final = parse_rules(
-    importlib.resources.files("services.deliver.rules").joinpath("replies.toml").read_text("utf-8")
-)
+_RULES: Final = load_reply_rules()
 _ENVELOPE: Final = Envelope(
     "0" * 26,
     "c",

@@ -16,7 +16,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from shared.mail import address
-from shared.mail.address import AddressFault, parse_path, parse_single
+from shared.mail.address import parse_path, parse_single
+from shared.mail.address_faults import AddressFault
 from shared.mail.domains import normalise
 from shared.mail.headers import MAX_HEADER_LINES, scan
 from shared.submission.rules import Submission, judge

@@ -23,7 +23,7 @@ from shared.smtp.events import (
     ServerEvent,
     StartTls,
 )
-from shared.smtp.extensions import Extensions
+from shared.smtp.extensions import Extensions, all_but_auth
 from shared.smtp.reply import Reply
 from shared.smtp.server.options import ServerOptions
 from shared.smtp.server.session import ServerSession
@@ -34,14 +34,7 @@ from tests.support.scram_client import offer_of
 OFFER: Final = offer_of("pw")
 MAX_CONTENT_BYTES: Final = 400
 _MECHANISMS: Final = ("PLAIN", "LOGIN", "SCRAM-SHA-256")
-_FULL: Final = Extensions(
-    pipelining=True,
-    size=True,
-    eight_bit_mime=True,
-    smtputf8=True,
-    enhanced_status_codes=True,
-    starttls=True,
-)
+_FULL: Final = all_but_auth(starttls=True)
 
 
 def _options(secure: bool, auth: bool, extensions: Extensions) -> ServerOptions:

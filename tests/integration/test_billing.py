@@ -1,10 +1,8 @@
 """Billing with a real broker and a real store: counted once, whatever is lost in between."""
 
-import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from local.parts.redis_server import RedisPlan, prepare
 from local.process import Process
 from services.billing.core.answer import Usage
 from services.billing.core.month import Months
-from services.billing.core.usage import Row
+from services.billing.core.rows import Row
 from services.billing.edge.cells import RedisCells
 from services.billing.edge.log_ends import EndsAsker
 from services.billing.edge.metrics import BillingMetrics
@@ -30,91 +28,17 @@ from services.billing.edge.worker import Worker, WorkerParts
 from shared.audit.event_log import EventLog
 from shared.runtime.clock import SystemClock
 from shared.runtime.failpoints import Failpoints
-from shared.runtime.lifecycle import Stop
 from shared.runtime.telemetry import Counters
+from shared.settings.sections import KafkaSettings, RedisSettings
 from shared.store.client import connect
 from shared.stream.admin import ensure_topics
-from shared.stream.client import ClientOptions, make_producer
+from shared.stream.client import ClientOptions
 from shared.topics import ids
-from shared.topics.codec import encode_event, encode_tally
 from shared.topics.names import TopicPlan
-from shared.topics.records import EventType, MailEvent, Tally, TallyRow
+from tests.support.billing.publisher import MONTH, NOON_MS, Publisher
+from tests.support.billing.stage import PATIENCE_S, eventually, running
 
-PATIENCE_S = 60.0
 PARTITIONS = 3
-MONTH = "2026-11"
-NOON_MS = 1_794_744_000_000  # 2026-11-15
-MAILINGS = (("shop", "news", "north"), ("shop", "news", "south"), ("bank", "letters", ""))
-
-
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < until, f"waited too long until {what}"
-        time.sleep(0.05)
-
-
-class Publisher:
-    """Writes events as the pipeline does: transactions, some of them aborted, tallies, retries."""
-
-    def __init__(self, bootstrap: str, topic: str) -> None:
-        self._topic = topic
-        self._producer = make_producer(ClientOptions(bootstrap, "test"), f"publish.{topic}")
-        self._producer.init_transactions()
-        self._made = 0
-        self.messages = 0
-
-    def publish(self, messages: int, commit: bool = True) -> None:
-        """One transaction: every third message is deferred once, every fifth bounces."""
-        self._producer.begin_transaction()
-        rows = [TallyRow(*each, messages // len(MAILINGS)) for each in MAILINGS]
-        told = Tally("validate", NOON_MS, tuple(rows))
-        self._send(encode_tally(told, f"validate.test.{self._made}"))
-        for number in range(messages - messages % len(MAILINGS)):
-            self._tell(number)
-        if commit:
-            self._producer.commit_transaction()
-            self.messages += messages - messages % len(MAILINGS)
-        else:
-            self._producer.flush()
-            self._producer.abort_transaction()
-
-    def tell_again(self, mail_id: str) -> None:
-        """One more final event of a message: a fault."""
-        self._producer.begin_transaction()
-        data = MailEvent("shop", "news", "north", at_ms=NOON_MS)
-        self._send(encode_event(EventType.DELIVERED, mail_id, data, "deliver"))
-        self._producer.commit_transaction()
-
-    def close(self) -> None:
-        self._producer.close()
-
-    def _tell(self, number: int) -> None:
-        self._made += 1
-        mail_id = ids.derive(self._topic, 0, self._made, NOON_MS)
-        client, mailing_id, sub_client = MAILINGS[number % len(MAILINGS)]
-        deferred = number % 3 == 0
-        if deferred:
-            data = _data(client, mailing_id, sub_client, first=True)
-            self._send(encode_event(EventType.DEFERRED, mail_id, data, "deliver"))
-        final = EventType.BOUNCED if number % 5 == 0 else EventType.DELIVERED
-        data = _data(client, mailing_id, sub_client, first=not deferred)
-        self._send(encode_event(final, mail_id, data, "deliver"))
-
-    def _send(self, record: tuple[bytes, bytes, list[tuple[str, bytes]]]) -> None:
-        key, value, headers = record
-        self._producer.send(self._topic, value, key, headers)
-
-
-def _data(client: str, mailing_id: str, sub_client: str, first: bool) -> MailEvent:
-    return MailEvent(
-        client=client,
-        mailing_id=mailing_id,
-        sub_client=sub_client,
-        at_ms=NOON_MS,
-        first_dispatch=first,
-        first_dispatched_at_ms=NOON_MS,
-    )
 
 
 class Stage(Struct):
@@ -150,16 +74,8 @@ class Stage(Struct):
                 topic=self.topic,
             )
         )
-        stop = Stop()
-        thread = threading.Thread(target=worker.run, args=(stop,))
-        thread.start()
-        try:
+        with closing(counters), running(worker):
             yield worker
-        finally:
-            stop.set()
-            thread.join(PATIENCE_S)
-            counters.close()
-            assert not thread.is_alive()
 
     def usage(self, wait_s: float = PATIENCE_S) -> Usage:
         ends = EndsAsker(ClientOptions(self.bootstrap, "test"), self.topic)
@@ -193,12 +109,12 @@ def stage(kafka_bootstrap: str, redis_url: str) -> Iterator[Stage]:
 def _stage(bootstrap: str, redis_url: str) -> Iterator[Stage]:
     name = uuid.uuid4().hex[:12]
     topic = f"test.events.{name}"
-    ensure_topics(bootstrap, [TopicPlan(topic, PARTITIONS, {})])
-    with ExitStack() as closing:
-        client = connect(redis_url)
-        closing.callback(client.close)
+    ensure_topics(KafkaSettings(bootstrap=bootstrap), [TopicPlan(topic, PARTITIONS, {})])
+    with ExitStack() as stack:
+        client = connect(RedisSettings(url=redis_url))
+        stack.callback(client.close)
         publisher = Publisher(bootstrap, topic)
-        closing.callback(publisher.close)
+        stack.callback(publisher.close)
         yield Stage(bootstrap, topic, client, f"{{test:{name}}}:cells", publisher)
 
 
@@ -363,7 +279,9 @@ def test_a_topic_deleted_and_created_again_destroys_no_bill(stage: Stage) -> Non
         stage.assert_counted_once()
         admin.delete_topics([stage.topic])
         eventually(lambda: stage.topic not in admin.list_topics(), "the topic is gone")
-        ensure_topics(stage.bootstrap, [TopicPlan(stage.topic, PARTITIONS, {})])
+        ensure_topics(
+            KafkaSettings(bootstrap=stage.bootstrap), [TopicPlan(stage.topic, PARTITIONS, {})]
+        )
         stage.publisher.close()
         stage.publisher = Publisher(stage.bootstrap, stage.topic)
         stage.publisher.publish(900)

@@ -9,8 +9,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,9 @@ from shared.topics import ids
 from shared.topics.codec import encode_event, encode_tally
 from shared.topics.names import EVENTS
 from shared.topics.records import EventType, MailEvent, Tally, TallyRow
+from tests.support.billing.process import run_verb, serving
+from tests.support.billing.stage import PATIENCE_S
 
-PATIENCE_S = 60.0
 MONTH = "2026-11"
 NOON_MS = 1_794_744_000_000  # 2026-11-15
 MESSAGES = 400
@@ -39,30 +39,11 @@ class House(Struct):
     port: int
     log: Path
 
-    @contextmanager
-    def billing(self, **extra: str) -> Iterator[subprocess.Popen[bytes]]:
-        with self.log.open("ab") as out:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "services.billing", "serve"],
-                env={**os.environ, **self.env, **extra},
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
+    def billing(self, **extra: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
+        return serving({**self.env, **extra}, self.log)
 
     def verb(self, *arguments: str) -> tuple[int, Any]:
-        found = subprocess.run(
-            [sys.executable, "-m", "services.billing", *arguments, "--json"],
-            env={**os.environ, **self.env},
-            capture_output=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-        return found.returncode, json.loads(found.stdout)
+        return run_verb(self.env, *arguments)
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows over HTTP once all events of this client are counted."""
@@ -95,6 +76,10 @@ def house(kafka_bootstrap: str, redis_url: str, tmp_path: Path) -> House:
         "SLUICE_BILLING__CELLS_KEY": f"{{{name}}}:cells",
         "SLUICE_BILLING__HTTP_PORT": str(port),
         "SLUICE_BILLING__POLL_RECORDS": "100",
+        "SLUICE_BILLING__SERVE_WITHOUT_KEYS": "true",
+        # The topics are shared with other tests, which have counts of their own.
+        "SLUICE_BILLING__CLOSE_AUTOMATICALLY": "false",
+        "SLUICE_BILLING__CHECKPOINT_S": "86400",
     }
     publish(kafka_bootstrap, name)
     return House(name, env, port, tmp_path / "billing.log")

@@ -248,13 +248,13 @@ def test_a_lane_that_is_not_configured_is_a_warning(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--source", "192.0.2.999"], "--source: found '192.0.2.999', expected an IP address"),
-        (["--mail-host", "mx"], "--mail-host: found 'mx'"),
-        (["--selector", "a b"], "--selector: found 'a b'"),
-        (["--resolver", "localhost:5"], "--resolver: found 'localhost:5'"),
-        (["--resolver", "127.0.0.1:0"], "--resolver: found '127.0.0.1:0'"),
+        (["--source", "192.0.2.999"], "--source: '192.0.2.999' is not an IP address"),
+        (["--mail-host", "mx"], "--mail-host: 'mx' is not the name of a host"),
+        (["--selector", "a b"], "--selector: 'a b' is not a selector"),
+        (["--resolver", "localhost:5"], "--resolver: 'localhost:5' is not ADDRESS"),
+        (["--resolver", "127.0.0.1:0"], "--resolver: '127.0.0.1:0' is not ADDRESS"),
         (["--dkim-key", "/nonexistent.pem"], "--dkim-key /nonexistent.pem: No such file"),
-        (["--dkim-key", __file__], "expected a key in PEM"),
+        (["--dkim-key", __file__], "not a key in PEM"),
         (["--kafka", "127.0.0.1:1"], "leave out --kafka"),
     ],
 )

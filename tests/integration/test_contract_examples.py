@@ -16,6 +16,7 @@ from cli.stack import paths
 from local.parts import kafka_java, packages
 from services.ingest.core.intake.kafka_record import read
 from shared.mail.headers import scan
+from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions, make_consumer
 from shared.stream.kafka_python.joining import load_metadata
@@ -26,7 +27,7 @@ from tools.run_tests import NODE_PACKAGES
 
 EXAMPLES = paths.ROOT / "docs" / "contracts" / "examples"
 DOMAIN = "news.example.com"
-WAIT_S = 60.0
+WAIT_S = 120.0
 CONTENT = (
     f"From: News <hello@{DOMAIN}>\r\nTo: anna@example.net\r\nSubject: Hello\r\n"
     f"Message-ID: <1@{DOMAIN}>\r\n\r\nGröße\r\n.\r\n\r\nlast\r\n"
@@ -51,7 +52,7 @@ def test_the_kafka_python_example_hands_in_two_messages_that_keep_every_rule(
     kafka_bootstrap: str, code: tuple[str, ...]
 ) -> None:
     client = f"example-{len(code)}-{time.time_ns()}"
-    ensure_topics(kafka_bootstrap, [names.intake_plan(client)])
+    ensure_topics(KafkaSettings(bootstrap=kafka_bootstrap), [names.intake_plan(client)])
     script = EXAMPLES / "kafka-python" / "publish.py"
     arguments = (kafka_bootstrap, client, f"hello@{DOMAIN}", "anna@example.net", *code)
     done = subprocess.run(
@@ -101,7 +102,7 @@ def test_an_example_hands_in_a_file_byte_for_byte_that_keeps_every_rule(
     kafka_bootstrap: str, tmp_path: Path, example: str
 ) -> None:
     client = f"example-{example.partition('/')[0]}-{time.time_ns()}"
-    ensure_topics(kafka_bootstrap, [names.intake_plan(client)])
+    ensure_topics(KafkaSettings(bootstrap=kafka_bootstrap), [names.intake_plan(client)])
     message = tmp_path / "message.eml"
     message.write_bytes(CONTENT)
     done = subprocess.run(

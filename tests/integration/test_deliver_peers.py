@@ -1,4 +1,4 @@
-"""Pools over TLS, and against aiosmtpd and Postfix's smtp-sink."""
+"""Pools against odd servers, aiosmtpd and Postfix's smtp-sink."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from aiosmtpd.controller import Controller
 from bench import smtp_sink
 from services.deliver.core.attempt.outcome import Delivered, Outcome
 from services.deliver.edge.pool.pools import Pools
-from tests.support.certificates import self_signed
 from tests.support.pool_talk import (
     CONTENT,
     WITHIN_S,
@@ -21,36 +20,21 @@ from tests.support.pool_talk import (
     send,
     with_scripted,
 )
-from tests.support.scripted_smtp import CLOSE, Scripted
-from tests.support.smtp_peers import running_sink
+from tests.support.scripted_smtp import GOOD, Scripted
 
-# -- TLS
+# -- odd servers
 
 
-def test_tls_is_used_where_it_is_offered(tmp_path: Path) -> None:
-    cert, key = self_signed(tmp_path)
-    with running_sink(tmp_path, "--tls-cert", str(cert), "--tls-key", str(key)) as sink:
+@pytest.mark.parametrize("has_pipelining", [True, False])
+def test_a_server_that_ends_its_replies_with_a_bare_lf_gets_its_mail(has_pipelining: bool) -> None:
+    async def test(server: Scripted, pools: Pools) -> list[Outcome]:
+        return [await send(pools, f"{number}@d.example") for number in range(2)]
 
-        async def test() -> list[Outcome]:
-            async with pools_to(sink.address) as pools:
-                return [await send(pools, f"{number}@d.example") for number in range(3)]
-
-        outcomes = run(test())
+    script = {step: reply.replace(b"\r\n", b"\n") for step, reply in GOOD.items()}
+    if not has_pipelining:
+        script["EHLO"] = b"250 scripted\n"
+    outcomes = with_scripted(lambda number: script, test)
     assert all(isinstance(outcome, Delivered) for outcome in outcomes)
-    assert {outcome.tls for outcome in outcomes} == {"TLSv1.3"}
-
-
-@pytest.mark.parametrize(
-    "answer", [b"454 4.7.0 no TLS now\r\n", b"220 go\r\nthis is no handshake\r\n", CLOSE]
-)
-def test_a_server_whose_tls_does_not_work_gets_its_mail_in_plain(answer: bytes) -> None:
-    async def test(server: Scripted, pools: Pools) -> Outcome:
-        return await send(pools, "a@d.example")
-
-    script = {"EHLO": b"250-x\r\n250-PIPELINING\r\n250 STARTTLS\r\n", "STARTTLS": answer}
-    outcome = with_scripted(lambda number: script, test)
-    assert isinstance(outcome, Delivered)
-    assert outcome.tls == ""
 
 
 # -- foreign servers

@@ -3,56 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-import dns.flags
-import dns.message
 import dns.rcode
-import dns.rrset
 import pytest
 import uvloop
 
-from services.deliver.core.routing.sites import Mx, NoDomain, NullMx, Resolution, Unresolved
-from services.deliver.edge.dns.resolver import MIN_TTL_S, NEGATIVE_TTL_S, Resolver, _nameserver
+from services.deliver.core.routing.addresses import Addresses, Lookup, NoAddress
+from services.deliver.core.routing.sites import (
+    Host,
+    Mx,
+    NoDomain,
+    NoServer,
+    NullMx,
+    Resolution,
+    Unresolved,
+)
+from services.deliver.edge.dns.cache import MIN_TTL_S
+from services.deliver.edge.dns.resolver import NEGATIVE_TTL_S, Resolver
 from shared.runtime.clock import FakeClock
+from tests.support.dns_server import REFERRAL, Dns, Zone, serving
 
-ZONE: dict[str, list[str] | int] = {
-    "two.example.": ["20 b.mx.example.", "10 A.mx.example."],
-    "null.example.": ["0 ."],
-    "odd.example.": ["0 .", "10 a.mx.example."],
-    "none.example.": [],
-    "gone.example.": dns.rcode.NXDOMAIN,
-    "broken.example.": dns.rcode.SERVFAIL,
-    "refused.example.": dns.rcode.REFUSED,
+ZONE: Zone = {
+    ("two.example.", "MX"): ["20 b.mx.example.", "10 A.mx.example."],
+    ("equal.example.", "MX"): ["10 b.mx.example.", "10 a.mx.example."],
+    ("null.example.", "MX"): ["0 ."],
+    ("odd.example.", "MX"): ["0 .", "10 a.mx.example."],
+    ("none.example.", "A"): ["192.0.2.1"],
+    ("unsure.example.", "A"): dns.rcode.SERVFAIL,
+    ("gone.example.", "MX"): dns.rcode.NXDOMAIN,
+    ("broken.example.", "MX"): dns.rcode.SERVFAIL,
+    ("refused.example.", "MX"): dns.rcode.REFUSED,
+    ("lame.example.", "MX"): REFERRAL,
+    ("both.mx.example.", "A"): ["192.0.2.1", "192.0.2.2"],
+    ("both.mx.example.", "AAAA"): ["2001:db8::1"],
+    ("half.mx.example.", "A"): ["192.0.2.1"],
+    ("half.mx.example.", "AAAA"): dns.rcode.SERVFAIL,
+    ("denied.mx.example.", "A"): ["192.0.2.1"],
+    ("denied.mx.example.", "AAAA"): dns.rcode.NXDOMAIN,
+    ("gone.mx.example.", "A"): dns.rcode.NXDOMAIN,
+    ("gone.mx.example.", "AAAA"): dns.rcode.NXDOMAIN,
+    ("broken.mx.example.", "A"): dns.rcode.SERVFAIL,
+    ("lame.mx.example.", "A"): REFERRAL,
 }
-
-
-class Dns(asyncio.DatagramProtocol):
-    """Answers MX queries from ZONE; with `failing` every answer is SERVFAIL."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.failing = False
-        self.transport: Any = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        query = dns.message.from_wire(data)
-        question = query.question[0]
-        name = question.name.to_text().lower()
-        self.asked.append(name)
-        response = dns.message.make_response(query)
-        response.flags |= dns.flags.RA
-        rows = dns.rcode.SERVFAIL if self.failing else ZONE[name]
-        if isinstance(rows, int):
-            response.set_rcode(dns.rcode.Rcode(rows))
-        elif rows:
-            response.answer.append(dns.rrset.from_text(question.name, 300, "IN", "MX", *rows))
-        self.transport.sendto(response.to_wire(), addr)
 
 
 Test = Callable[[Resolver, Dns, FakeClock], Coroutine[Any, Any, None]]
@@ -61,31 +55,22 @@ Test = Callable[[Resolver, Dns, FakeClock], Coroutine[Any, Any, None]]
 def run(test: Test) -> None:
     async def whole() -> None:
         clock = FakeClock()
-        async with asyncio.timeout(30), serving() as (server, address):
+        async with asyncio.timeout(30), serving(ZONE) as (server, address):
             await test(Resolver(clock.monotonic, (address,)), server, clock)
 
     uvloop.run(whole())
 
 
-@asynccontextmanager
-async def serving() -> AsyncIterator[tuple[Dns, str]]:
-    loop = asyncio.get_running_loop()
-    transport, server = await loop.create_datagram_endpoint(Dns, ("127.0.0.1", 0))
-    host, port = transport.get_extra_info("sockname")
-    try:
-        yield server, f"{host}:{port}"
-    finally:
-        transport.close()
-
-
 @pytest.mark.parametrize(
     ("domain", "resolution"),
     [
-        ("two.example", Mx(("a.mx.example", "b.mx.example"))),
+        ("two.example", Mx((Host("a.mx.example"), Host("b.mx.example", rank=1)))),
+        ("equal.example", Mx((Host("a.mx.example"), Host("b.mx.example")))),
         ("null.example", NullMx()),
-        ("odd.example", Mx(("a.mx.example",))),
-        ("none.example", Mx(("none.example",))),
+        ("odd.example", Mx((Host("a.mx.example"),))),
+        ("none.example", Mx((Host("none.example"),))),
         ("gone.example", NoDomain()),
+        ("bare.example", NoServer()),
     ],
 )
 def test_an_answer_of_the_dns_is_read(domain: str, resolution: Resolution) -> None:
@@ -96,11 +81,50 @@ def test_an_answer_of_the_dns_is_read(domain: str, resolution: Resolution) -> No
     run(test)
 
 
-@pytest.mark.parametrize("domain", ["broken.example", "refused.example"])
+@pytest.mark.parametrize(
+    "domain", ["broken.example", "refused.example", "lame.example", "unsure.example"]
+)
 def test_a_failure_of_the_dns_says_nothing_about_the_domain_and_is_not_kept(domain: str) -> None:
     async def test(resolver: Resolver, server: Dns, clock: FakeClock) -> None:
         assert isinstance(await resolver.resolve(domain), Unresolved)
         assert resolver.cached(domain) is None
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("both.mx.example", Addresses(("192.0.2.1", "192.0.2.2", "2001:db8::1"))),
+        ("half.mx.example", Addresses(("192.0.2.1",))),
+        ("denied.mx.example", Addresses(("192.0.2.1",))),
+        ("gone.mx.example", NoAddress()),
+        ("bare.mx.example", NoAddress()),
+    ],
+)
+def test_the_addresses_of_a_host_are_kept(name: str, found: Lookup) -> None:
+    async def test(resolver: Resolver, server: Dns, clock: FakeClock) -> None:
+        answers = await asyncio.gather(*(resolver.addresses(name) for _ in range(50)))
+        assert set(answers) == {found}
+        assert server.asked == [f"{name}."] * 2  # A and AAAA
+
+    run(test)
+
+
+@pytest.mark.parametrize("name", ["broken.mx.example", "lame.mx.example"])
+def test_a_host_has_no_address_only_if_the_dns_is_sure_of_both_families(name: str) -> None:
+    async def test(resolver: Resolver, server: Dns, clock: FakeClock) -> None:
+        assert isinstance(await resolver.addresses(name), Unresolved)
+
+    run(test)
+
+
+def test_known_addresses_are_served_while_the_dns_fails() -> None:
+    async def test(resolver: Resolver, server: Dns, clock: FakeClock) -> None:
+        known = await resolver.addresses("both.mx.example")
+        server.failing = True
+        clock.go_on(3_000)
+        assert await resolver.addresses("both.mx.example") == known
 
     run(test)
 
@@ -129,17 +153,3 @@ def test_what_was_known_is_served_while_the_dns_fails() -> None:
         assert isinstance(await resolver.resolve("none.example"), Unresolved)
 
     run(test)
-
-
-@pytest.mark.parametrize(
-    ("text", "address", "port"),
-    [
-        ("192.0.2.1", "192.0.2.1", 53),
-        ("192.0.2.1:5353", "192.0.2.1", 5353),
-        ("2001:db8::1", "2001:db8::1", 53),
-        ("[2001:db8::1]:5353", "2001:db8::1", 5353),
-    ],
-)
-def test_a_nameserver_may_have_a_port(text: str, address: str, port: int) -> None:
-    found = _nameserver(text)
-    assert (found.answer_nameserver(), found.answer_port()) == (address, port)

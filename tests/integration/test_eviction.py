@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 import redis
 
+from shared.settings.sections import RedisSettings
 from shared.store.client import StoreUnavailable, connect
 from shared.store.eviction import (
     SAFE_POLICY,
@@ -25,7 +26,7 @@ from shared.store.eviction import (
 def user(redis_url: str) -> Iterator[str]:
     """A user of the shared server with all permissions; tests deny commands."""
     name = f"test-{uuid.uuid4().hex[:8]}"
-    client: Any = connect(redis_url)
+    client: Any = connect(RedisSettings(url=redis_url))
     client.execute_command("ACL", "SETUSER", name, "on", ">secret", "~*", "+@all")
     yield name
     client.execute_command("ACL", "DELUSER", name)
@@ -33,12 +34,13 @@ def user(redis_url: str) -> Iterator[str]:
 
 
 def as_user(redis_url: str, name: str, *forbidden: str) -> redis.Redis:
-    admin: Any = connect(redis_url)
+    admin: Any = connect(RedisSettings(url=redis_url))
     for command in forbidden:
         admin.execute_command("ACL", "SETUSER", name, f"-{command}")
     admin.close()
     parts = urlsplit(redis_url)
-    return policy_client(urlunsplit(parts._replace(netloc=f"{name}:secret@{parts.netloc}")))
+    url = urlunsplit(parts._replace(netloc=f"{name}:secret@{parts.netloc}"))
+    return policy_client(RedisSettings(url=url))
 
 
 @pytest.mark.parametrize("forbidden", [(), ("config",), ("info",)], ids=["all", "INFO", "CONFIG"])
@@ -62,7 +64,7 @@ def test_a_user_who_may_not_read_the_policy_is_no_reason_to_trust_it(
 
 
 def test_a_server_that_does_not_answer_is_not_a_fault_of_its_policy() -> None:
-    client = policy_client("redis://127.0.0.1:1/0")
+    client = policy_client(RedisSettings(url="redis://127.0.0.1:1/0"))
     with pytest.raises(StoreUnavailable):
         read_eviction(client)
     assert policy_fault(client) == ""

@@ -14,6 +14,7 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import UnsupportedCodecError
 
+from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions, make_consumer
 from shared.stream.kafka_python.fetching import KEPT_BYTES, POLL_BYTES, UndecodableRecord
@@ -32,7 +33,7 @@ MEMORY_BYTES = 250 * 1024 * 1024
 def topic(kafka_bootstrap: str, request: pytest.FixtureRequest) -> str:
     name = f"fetching.{zlib.crc32(request.node.nodeid.encode())}.{time.time_ns()}"
     configs = {"max.message.bytes": str(8 * 1024 * 1024)}
-    ensure_topics(kafka_bootstrap, [TopicPlan(name, 3, configs)])
+    ensure_topics(KafkaSettings(bootstrap=kafka_bootstrap), [TopicPlan(name, 3, configs)])
     return name
 
 

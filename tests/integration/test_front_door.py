@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import signal
 import smtplib
 import socket
@@ -212,5 +213,20 @@ def test_a_guesser_is_locked_out_and_a_restarting_door_says_421(
             assert answers.readline().startswith(b"421 4.3.2")
         assert own.process.wait(30)
         assert own.process.exit_code == 0
+    finally:
+        own.process.end(30)
+
+
+def test_the_log_names_the_port_that_was_bound_for_port_0(
+    kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    any_port = '["127.0.0.1:0"]'
+    own = start(kafka_bootstrap, tmp_path, SLUICE_INGEST__SMTP_LISTEN=any_port)
+    try:
+        log = (tmp_path / "ingest.log").read_text()
+        bound = re.search(r"front door listens address=127\.0\.0\.1:(\d+) tls=False", log)
+        assert bound is not None
+        with socket.create_connection(("127.0.0.1", int(bound[1])), timeout=20) as peer:
+            assert peer.recv(4) == b"220 "
     finally:
         own.process.end(30)

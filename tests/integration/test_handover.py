@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from kafka.structs import TopicPartition
 
+from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
 from shared.stream.jobs import Job
+from shared.stream.ledger import MAX_OPEN_PACKS
 from shared.stream.transactions import TransactionalProducer, TransactionLost
+from shared.topics.codec import PACK_MAX_MESSAGES
 from shared.topics.names import TopicPlan
 from tests.support.running_worker import RunningWorker, ids_of_pack, pack_of
 from tests.support.stream_topics import eventually, publish, publish_until, read_all
@@ -21,73 +25,96 @@ PACKS = 12
 with_either_membership = pytest.mark.parametrize("static", [False, True], ids=["dynamic", "static"])
 
 
-class Servers:
-    """Every twentieth message takes until release()."""
-
-    def __init__(self) -> None:
-        self._are_slow = True
-
-    def are_slow(self, job: Job) -> bool:
-        return self._are_slow and is_slow(job.message.envelope.mail_id)
-
-    def release(self) -> None:
-        self._are_slow = False
-
-
-def is_slow(mail_id: str) -> bool:
-    return mail_id in SLOW
-
-
 def mail_ids(packs: Iterable[int]) -> list[str]:
     return [mail_id for number in packs for mail_id in ids_of_pack(number)]
 
 
+# Every twentieth message of the first packs.
 SLOW = set(mail_ids(range(PACKS))[::20])
 
 
+class Group:
+    """Workers of one group, and servers that take their time for the messages of SLOW."""
+
+    def __init__(self, bootstrap: str, topics: tuple[str, str]) -> None:
+        self._bootstrap = bootstrap
+        self._source, self._target = topics
+        self.shelf = f"{self._source}.handover"
+        ensure_topics(KafkaSettings(bootstrap=bootstrap), [TopicPlan(self.shelf, 4, {})])
+        self._has_slow_servers = True
+        self.slow = SLOW
+        self._workers: list[RunningWorker] = []
+        # The number of the next pack to publish.
+        self.end_of_packs = PACKS
+
+    def start(self, name: str, **options: Any) -> RunningWorker:
+        worker = RunningWorker(
+            self._bootstrap, name, self._source, self._target, shelf=self.shelf, **options
+        )
+        worker.is_slow = self._is_slow
+        self._workers.append(worker)
+        return worker
+
+    def _is_slow(self, job: Job) -> bool:
+        return self._has_slow_servers and job.message.envelope.mail_id in self.slow
+
+    def publish(self, numbers: Iterable[int]) -> None:
+        publish(self._bootstrap, self._source, [pack_of(self._source, n) for n in numbers])
+
+    def publish_until(self, holds: Callable[[], bool]) -> None:
+        """Publish further packs until the condition holds."""
+        more = (pack_of(self._source, number) for number in itertools.count(self.end_of_packs))
+        self.end_of_packs += publish_until(self._bootstrap, self._source, more, holds)
+
+    def start_with_work(self, name: str, **options: Any) -> RunningWorker:
+        """A further worker that has finished some messages."""
+        worker = self.start(name, **options)
+        self.publish_until(lambda: worker.worker.status.settled > 0)
+        return worker
+
+    def release(self) -> None:
+        """The servers are quick from now on."""
+        self._has_slow_servers = False
+
+    def assert_finished(self, wanted: list[str]) -> None:
+        values = read_all(self._bootstrap, self._target, len(wanted))
+        assert Counter(values) == Counter(mail_id.encode() for mail_id in wanted)
+
+    def end(self) -> None:
+        for worker in self._workers:
+            worker.end()
+
+    def assert_attempted_once(self, wanted: list[str]) -> None:
+        attempted = [mail_id for worker in self._workers for mail_id in worker.attempted]
+        assert Counter(attempted) == Counter(wanted)
+
+
 @pytest.fixture
-def shelf(kafka_bootstrap: str, topics: tuple[str, str]) -> str:
-    name = f"{topics[0]}.handover"
-    ensure_topics(kafka_bootstrap, [TopicPlan(name, 4, {})])
-    return name
+def group(kafka_bootstrap: str, topics: tuple[str, str]) -> Group:
+    return Group(kafka_bootstrap, topics)
 
 
-def start_first(
-    bootstrap: str, topics: tuple[str, str], shelf: str, servers: Servers, **options: Any
-) -> RunningWorker:
+def start_first(group: Group, **options: Any) -> RunningWorker:
     """A worker in which only the slow messages are in flight any more."""
-    source, target = topics
-    publish(bootstrap, source, [pack_of(source, number) for number in range(PACKS)])
-    first = RunningWorker(bootstrap, "first", source, target, shelf=shelf, **options)
-    first.is_slow = servers.are_slow
+    group.publish(range(PACKS))
+    first = group.start("first", **options)
     eventually(lambda: first.worker.status.in_flight == len(SLOW))
     return first
 
 
-def assert_each_once(bootstrap: str, target: str, wanted: list[str]) -> None:
-    values = read_all(bootstrap, target, len(wanted))
-    assert Counter(values) == Counter(mail_id.encode() for mail_id in wanted)
-
-
 @with_either_membership
 def test_a_member_that_joins_reads_its_share_while_messages_of_it_still_take_their_time(
-    kafka_bootstrap: str, topics: tuple[str, str], shelf: str, static: bool
+    group: Group, static: bool
 ) -> None:
-    source, target = topics
-    servers = Servers()
-    first = start_first(kafka_bootstrap, topics, shelf, servers, static=static)
-    second = RunningWorker(kafka_bootstrap, "second", source, target, static=static, shelf=shelf)
-    more = (pack_of(source, number) for number in itertools.count(PACKS))
-    published = publish_until(
-        kafka_bootstrap, source, more, lambda: second.worker.status.settled > 0
-    )
+    first = start_first(group, static=static)
+    second = group.start("second", static=static)
+    group.publish_until(lambda: second.worker.status.settled > 0)
     assert first.worker.status.in_flight >= len(SLOW), "they are still on their way"
-    servers.release()
-    wanted = mail_ids(range(PACKS + published))
-    assert_each_once(kafka_bootstrap, target, wanted)
-    first.end()
-    second.end()
-    assert Counter(first.attempted + second.attempted) == Counter(wanted)
+    group.release()
+    wanted = mail_ids(range(group.end_of_packs))
+    group.assert_finished(wanted)
+    group.end()
+    group.assert_attempted_once(wanted)
 
 
 class LosesFirstMove(TransactionalProducer):
@@ -111,60 +138,95 @@ class LosesFirstMove(TransactionalProducer):
 
 
 def test_a_member_does_not_read_its_copies_though_it_does_not_know_yet_that_they_are_there(
-    kafka_bootstrap: str, topics: tuple[str, str], shelf: str
+    group: Group,
 ) -> None:
-    source, target = topics
-    servers = Servers()
-    first = start_first(
-        kafka_bootstrap, topics, shelf, servers, static=False, make_producer=LosesFirstMove
-    )
-    second = RunningWorker(kafka_bootstrap, "second", source, target, static=False, shelf=shelf)
-    more = (pack_of(source, number) for number in itertools.count(PACKS))
-    published = publish_until(
-        kafka_bootstrap, source, more, lambda: second.worker.status.settled > 0
-    )
+    first = start_first(group, static=False, make_producer=LosesFirstMove)
+    second = group.start("second", static=False)
+    group.publish_until(lambda: second.worker.status.settled > 0)
     assert first.worker.status.lost_transactions == 1 + LosesFirstMove.unanswered
-    servers.release()
-    wanted = mail_ids(range(PACKS + published))
-    assert_each_once(kafka_bootstrap, target, wanted)
-    first.end()
-    second.end()
-    assert Counter(first.attempted + second.attempted) == Counter(wanted)
+    group.release()
+    wanted = mail_ids(range(group.end_of_packs))
+    group.assert_finished(wanted)
+    group.end()
+    group.assert_attempted_once(wanted)
 
 
 @with_either_membership
 def test_others_read_all_partitions_of_a_member_that_stops_and_waits_for_slow_messages(
-    kafka_bootstrap: str, topics: tuple[str, str], shelf: str, static: bool
+    group: Group, static: bool
 ) -> None:
-    source, target = topics
-    servers = Servers()
-    first = start_first(
-        kafka_bootstrap, topics, shelf, servers, static=static, drain_timeout_s=100.0
-    )
-    second = RunningWorker(kafka_bootstrap, "second", source, target, static=static, shelf=shelf)
+    first = start_first(group, static=static, drain_timeout_s=100.0)
+    group.start("second", static=static)
     first.stop.set()
-    publish(kafka_bootstrap, source, [pack_of(source, n) for n in range(PACKS, 2 * PACKS)])
+    group.publish(range(PACKS, 2 * PACKS))
     wanted = mail_ids(range(2 * PACKS))
-    at_once = [mail_id for mail_id in wanted if mail_id not in SLOW]
-    assert_each_once(kafka_bootstrap, target, at_once)
+    group.assert_finished([mail_id for mail_id in wanted if mail_id not in SLOW])
     assert first.thread.is_alive(), "it waits for the slow messages"
-    servers.release()
-    assert_each_once(kafka_bootstrap, target, wanted)
-    first.end()
-    second.end()
-    assert Counter(first.attempted + second.attempted) == Counter(wanted)
+    group.release()
+    group.assert_finished(wanted)
+    group.end()
+    group.assert_attempted_once(wanted)
 
 
 def test_messages_that_were_moved_and_not_finished_are_sent_by_another_member(
-    kafka_bootstrap: str, topics: tuple[str, str], shelf: str
+    group: Group,
 ) -> None:
-    source, target = topics
-    servers = Servers()
-    first = start_first(kafka_bootstrap, topics, shelf, servers, static=False, drain_timeout_s=6.0)
+    first = start_first(group, static=False, drain_timeout_s=6.0)
     first.end()
     assert first.worker.status.handed_out - first.worker.status.settled == len(SLOW)
-    second = RunningWorker(kafka_bootstrap, "second", source, target, static=False, shelf=shelf)
-    wanted = mail_ids(range(PACKS))
-    assert_each_once(kafka_bootstrap, target, wanted)
+    group.release()
+    second = group.start("second", static=False)
+    group.assert_finished(mail_ids(range(PACKS)))
     second.end()
     assert sorted(second.attempted) == sorted(SLOW)
+
+
+def test_packs_of_which_one_message_takes_its_time_do_not_stop_their_partition(
+    group: Group,
+) -> None:
+    # A ledger can hold 64 packs of which a part is settled.
+    packs = range(5 * MAX_OPEN_PACKS)
+    group.slow = set(mail_ids(packs)[::PACK_MAX_MESSAGES])
+    group.start("only", static=False)
+    group.publish(packs)
+    wanted = mail_ids(packs)
+    group.assert_finished([mail_id for mail_id in wanted if mail_id not in group.slow])
+    group.release()
+    group.assert_finished(wanted)
+    group.end()
+    group.assert_attempted_once(wanted)
+
+
+def test_slow_messages_that_another_member_left_on_a_shelf_do_not_hold_it_up(group: Group) -> None:
+    first = group.start_with_work("first", static=False)
+    second = group.start_with_work("second", static=False, drain_timeout_s=6.0)
+    group.publish(range(PACKS))
+    eventually(lambda: {*first.attempted, *second.attempted} >= SLOW)
+    left = SLOW & {*second.attempted}
+    shelf = min(each for each in second.consumers[-1].assignment() if each.topic == group.shelf)
+    second.end()
+    eventually(lambda: left <= {*first.attempted})
+    third = group.start_with_work("third", static=False)
+    assert shelf == TopicPartition(group.shelf, 2), "the first worker gives up the upper half"
+    eventually(lambda: shelf in third.consumers[-1].assignment())
+    assert first.worker.status.in_flight >= len(SLOW), "they are still on their way"
+    group.release()
+    group.assert_finished(mail_ids(range(group.end_of_packs)))
+    first.end()
+    third.end()
+
+
+def test_a_static_member_that_stopped_slowly_and_starts_at_once_gets_its_share_again(
+    group: Group,
+) -> None:
+    # The broker gives it the assignment that it had when it left: none.
+    leader = group.start_with_work("leader")
+    follower = group.start_with_work("follower", drain_timeout_s=6.0)
+    group.publish(range(PACKS))
+    eventually(lambda: {*leader.attempted, *follower.attempted} >= SLOW)
+    follower.end()
+    successor = group.start_with_work("follower")
+    group.release()
+    group.assert_finished(mail_ids(range(group.end_of_packs)))
+    leader.end()
+    successor.end()

@@ -98,7 +98,7 @@ class House:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.kafka = stack.doors.kafka
+        self.kafka = stack.endpoints.kafka
         self.seen = Follower(self.kafka)
         self._numbers = count()
 
@@ -118,7 +118,7 @@ class House:
             self.require_ready()
 
     def require_ready(self) -> None:
-        for name, url in self.stack.doors.metrics.items():
+        for name, url in self.stack.endpoints.metrics.items():
             try:
                 urllib.request.urlopen(url.replace("/metrics", "/ready"), timeout=30).close()
             except urllib.error.HTTPError as error:
@@ -146,7 +146,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             Client(name, f"news.{name}.example", f"back@{name}.example.org", "standard")
             for name in (BAD, GOOD)
         )
-        publish.apply(KafkaSettings(bootstrap=stack.doors.kafka), Changes(added=clients))
+        publish.apply(KafkaSettings(bootstrap=stack.endpoints.kafka), Changes(added=clients))
         house = House(stack)
         house.deliver(GOOD)
         yield house
@@ -207,7 +207,7 @@ def unreadable(report: Any) -> int:
 
 
 def metric(house: House, service: str, name: str) -> float:
-    with urllib.request.urlopen(house.stack.doors.metrics[service], timeout=30) as answer:
+    with urllib.request.urlopen(house.stack.endpoints.metrics[service], timeout=30) as answer:
         lines = answer.read().decode().splitlines()
     return sum(float(row.split()[-1]) for row in lines if row.startswith(name))
 

@@ -6,6 +6,7 @@ altering the configs of one intake can be denied to everybody.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 import urllib.request
@@ -32,7 +33,7 @@ from local.stack import Stack, StackOptions
 from shared.registry.client import Client
 from shared.registry.store import publish
 from shared.registry.store.changes import Changes
-from shared.settings.sections import KafkaSettings
+from shared.settings.sections import KafkaSettings, RedisSettings
 from shared.store.client import connect
 from shared.stream.client import ClientOptions, make_consumer
 from shared.topics import names
@@ -86,7 +87,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def admin(stack: Stack) -> Iterator[KafkaAdminClient]:
-    admin = KafkaAdminClient(bootstrap_servers=stack.doors.kafka)
+    admin = KafkaAdminClient(bootstrap_servers=stack.endpoints.kafka)
     yield admin
     admin.close()
 
@@ -107,12 +108,12 @@ def clients(stack: Stack, admin: KafkaAdminClient) -> None:
         Client(name, f"news.{name}.example", f"back@{name}.example.org", "standard")
         for name in ("clock", FOREIGN)
     ]
-    publish.apply(KafkaSettings(bootstrap=stack.doors.kafka), Changes(added=tuple(made)))
+    publish.apply(KafkaSettings(bootstrap=stack.endpoints.kafka), Changes(added=tuple(made)))
 
 
 @pytest.fixture(scope="module")
 def watch(stack: Stack, clients: None) -> Iterator[EventWatch]:
-    watch = EventWatch(stack.doors.kafka)
+    watch = EventWatch(stack.endpoints.kafka)
     yield watch
     watch.close()
 
@@ -199,7 +200,7 @@ def test_mail_with_an_old_time_stamp_outlasts_retention_while_ingest_is_down(
     admin.create_topics([NewTopic(witness, 1, 1, topic_configs=kept)])
     send(stack, witness, mail("clock", "witness"), old_ms)
     partition = TopicPartition(witness, 0)
-    consumer = make_consumer(ClientOptions(stack.doors.kafka, "test"), None)
+    consumer = make_consumer(ClientOptions(stack.endpoints.kafka, "test"), None)
     wait_until(
         lambda: consumer.beginning_offsets([partition])[partition] == 1,
         "Kafka has deleted the witness",
@@ -213,7 +214,7 @@ def test_mail_with_an_old_time_stamp_outlasts_retention_while_ingest_is_down(
 def test_every_service_says_that_no_broker_answers_and_that_one_does_again_by_itself(
     stack: Stack,
 ) -> None:
-    register(stack.doors.kafka, Client(NAME, "news.door.example", "back@door.example.org", "m"))
+    register(stack.endpoints.kafka, Client(NAME, "news.door.example", "back@door.example.org", "m"))
     stack.wait_ready("ingest")
     door = door_of(stack)
     wait_until(lambda: all(map(stack.is_ready, SERVICES)), "all are ready", PATIENCE_S)
@@ -233,7 +234,7 @@ def test_every_service_says_that_no_broker_answers_and_that_one_does_again_by_it
 @pytest.fixture
 def evicting(stack: Stack) -> Iterator[redis.Redis]:
     """A client of the pipeline's Redis, which may evict keys meanwhile."""
-    client = connect(stack.doors.redis)
+    client = connect(RedisSettings(url=stack.endpoints.redis))
     client.config_set("maxmemory-policy", "volatile-lru")
     yield client
     client.config_set("maxmemory", 0)
@@ -268,11 +269,20 @@ def test_a_redis_that_evicts_keys_lets_no_repeated_message_through(
 def test_the_page_of_metrics_lists_every_metric_of_every_service(stack: Stack) -> None:
     listed: dict[str, set[str]] = {service: set() for service in SERVICES}
     for row in re.findall(r"^\| `(sluice_\w+)` \| ([a-z, ]+) \|", PAGE.read_text(), re.MULTILINE):
-        for service in row[1].removesuffix(" with a front door").split(", "):
+        for service in row[1].partition(" with ")[0].split(", "):
             listed[service].add(row[0])
     exported = {}
-    for service, url in stack.doors.metrics.items():
+    for service, url in stack.endpoints.metrics.items():
         with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
             text = answer.read().decode()
         exported[service] = set(re.findall(r"^# TYPE (sluice_\w+) ", text, re.MULTILINE))
     assert exported == listed
+
+
+def test_live_names_the_loops_that_make_progress(stack: Stack) -> None:
+    doors = {"front_door_loop": "ok", "bounce_door_loop": "ok"}
+    loops = {"ingest": doors, "deliver": {"event_loop": "ok"}}
+    for service, url in stack.endpoints.metrics.items():
+        with urllib.request.urlopen(url.replace("/metrics", "/live"), timeout=PATIENCE_S) as answer:
+            checks = json.loads(answer.read())["checks"]
+        assert checks == {"kafka_loop": "ok", **loops.get(service, {})}

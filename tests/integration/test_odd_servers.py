@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("odd-servers")
 
 CLIENT = "odd"
 SENDER = "news@news.odd.example"
-SETTLE_TIMEOUT_S = 60.0
+SETTLE_TIMEOUT_S = 120.0
 MESSAGES_EACH = 3
 GOOD = 30
 SERVERS: dict[str, Script] = {
@@ -81,8 +81,8 @@ def addresses() -> Iterator[dict[str, str]]:
 def stack(tmp_path_factory: pytest.TempPathFactory, addresses: dict[str, str]) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("odd")
     first = Stack(StackOptions(name="odd", folder=folder, services=()))
-    assert first.doors.sink is not None
-    routes = {**addresses, "*": first.doors.sink}
+    assert first.endpoints.sink is not None
+    routes = {**addresses, "*": first.endpoints.sink}
     env = {"deliver": {"SLUICE_DELIVER__ROUTES": json.dumps(routes)}}
     options = StackOptions(
         name="odd", folder=folder, services=("deliver",), restart=False, part_env=env
@@ -116,8 +116,8 @@ def message(recipient: str) -> Message:
 @pytest.fixture(scope="module")
 def events(stack: Stack) -> Iterator[dict[str, list[Event]]]:
     """The events by the recipient's domain, once each message has one."""
-    watch = EventWatch(stack.doors.kafka)
-    producer = KafkaProducer(bootstrap_servers=stack.doors.kafka, metrics_enabled=False)
+    watch = EventWatch(stack.endpoints.kafka)
+    producer = KafkaProducer(bootstrap_servers=stack.endpoints.kafka, metrics_enabled=False)
     recipients = [f"{n}@{domain}" for domain in SERVERS for n in range(MESSAGES_EACH)]
     recipients += [f"ok-{number}@good.example" for number in range(GOOD)]
     for recipient in recipients:

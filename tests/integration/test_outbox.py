@@ -11,8 +11,8 @@ from typing import Final
 
 import pytest
 
-from services.ingest.edge.front_door import outbox as subject
-from services.ingest.edge.front_door.outbox import (
+from services.ingest.edge.writing import outbox as subject
+from services.ingest.edge.writing.outbox import (
     UNKNOWN,
     BatchResult,
     Outbox,

@@ -53,9 +53,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             )
             for name in NAMES
         )
-        register(stack.doors.kafka, *clients)
-        events = EventWatch(stack.doors.kafka)
-        producer = KafkaProducer(bootstrap_servers=stack.doors.kafka, metrics_enabled=False)
+        register(stack.endpoints.kafka, *clients)
+        events = EventWatch(stack.endpoints.kafka)
+        producer = KafkaProducer(bootstrap_servers=stack.endpoints.kafka, metrics_enabled=False)
         yield Stage(stack, events, producer)
         producer.close(timeout=10)
         events.close()
@@ -74,8 +74,8 @@ def hand_in(stage: Stage, client: str, content: bytes) -> None:
 
 
 def submit(stage: Stage, client: str, recipient: str, content: bytes) -> int:
-    assert stage.stack.doors.smtp is not None
-    host, _, port = stage.stack.doors.smtp.rpartition(":")
+    assert stage.stack.endpoints.smtp is not None
+    host, _, port = stage.stack.endpoints.smtp.rpartition(":")
     with smtplib.SMTP(host, int(port), timeout=30) as smtp:
         smtp.ehlo()
         smtp.starttls(context=trusting())
@@ -97,7 +97,7 @@ def wait_for(stage: Stage, client: str, wanted: dict[EventType, int]) -> None:
 
 def records(stage: Stage, topic: str) -> list[Any]:
     """All current committed records of a topic."""
-    consumer = follow(stage.stack.doors.kafka, topic)
+    consumer = follow(stage.stack.endpoints.kafka, topic)
     found: list[Any] = []
     ends = consumer.end_offsets(consumer.assignment())
 
@@ -124,14 +124,14 @@ def of_client(found: list[Any], client: str) -> list[Any]:
 
 
 def topics(stage: Stage) -> set[str]:
-    admin = KafkaAdminClient(bootstrap_servers=stage.stack.doors.kafka)
+    admin = KafkaAdminClient(bootstrap_servers=stage.stack.endpoints.kafka)
     found = set(admin.list_topics())
     admin.close()
     return found
 
 
 def delete(stage: Stage, topic: str) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=stage.stack.doors.kafka)
+    admin = KafkaAdminClient(bootstrap_servers=stage.stack.endpoints.kafka)
     admin.delete_topics([topic])
     admin.close()
 

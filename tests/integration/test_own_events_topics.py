@@ -36,13 +36,13 @@ class Stage:
         self.client = f"{name}-{time.time_ns()}"
         self.main = f"test.events.{self.client}"
         self.own = names.own_events(self.client)
-        ensure_topics(bootstrap, [TopicPlan(self.main, 2, {})])
+        ensure_topics(KafkaSettings(bootstrap=bootstrap), [TopicPlan(self.main, 2, {})])
         self.losses: list[str] = []
         self.use(self.kafka, 60.0)
 
     def use(self, kafka: KafkaSettings, left_out_s: float) -> None:
         """Continue as a process with these settings."""
-        self.own_events = ClientEvents(kafka, left_out_s)
+        self.own_events = ClientEvents(kafka, left_out_s=left_out_s)
         options = ClientOptions(kafka.bootstrap, self.client)
         self.producer = TransactionalProducer(
             options, "own", Failpoints.none(), Watchdog(), self.own_events

@@ -43,6 +43,8 @@ def test_a_processor_that_there_is_not_is_named_with_those_there_are() -> None:
     with pytest.raises(UsageError) as refused:
         bind([ALLOWED[0], MISSING])
     told = str(refused.value)
-    assert told.startswith(f"runtime.processors: found [{ALLOWED[0]}, {MISSING}], expected some")
+    assert told.startswith(
+        f"runtime.processors = [{ALLOWED[0]}, {MISSING}]: this process may use only"
+    )
     assert told.endswith(", ".join(map(str, ALLOWED)))
     assert sorted(os.sched_getaffinity(0)) == ALLOWED

@@ -81,8 +81,9 @@ def test_who_was_overtaken_plans_again_with_what_the_other_one_wrote(
         return add_code(client.name, "ours")(registered)
 
     written = change(kafka, plan)
-    assert written.tries == 2
-    assert others[0].tries == 1
+    # Tests in other processes write to the same registry, and may overtake these two as well.
+    assert written.tries >= 2
+    assert others
     assert "theirs" not in seen[1]
     assert "theirs" in seen[-1]
     assert {"ours", "theirs"} <= set(load_registry(kafka)[client.name].codes)

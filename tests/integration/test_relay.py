@@ -11,9 +11,11 @@ import pytest
 
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
+from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record, StreamConsumer
+from shared.stream.kafka_python.positions import known_positions
 from shared.stream.relay import NotReady, Relay
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import Watchdog
@@ -92,13 +94,43 @@ def test_a_relay_copies_nothing_twice_when_the_client_jumps_back_by_itself(
         kafka_bootstrap, "only", source, lambda records: [Output(target, r.value) for r in records]
     )
     eventually(lambda: relay.relay.status.records == 200)
-    subscription = relay.consumers[0]._consumer._subscription
-    for partition in relay.consumers[0].assignment():
-        subscription.request_offset_reset(partition)
+    jump_back(relay.consumers[0])
     publish(kafka_bootstrap, source, [Output(source, value) for value in wanted[200:]])
     values = read_all(kafka_bootstrap, target, len(wanted))
     relay.end()
     assert Counter(values) == Counter(wanted)
+
+
+def test_a_relay_copies_nothing_twice_when_the_client_jumps_back_before_the_first_record(
+    kafka_bootstrap: str, topics: tuple[str, str]
+) -> None:
+    # The position gets an epoch when it moves past the marker of a transaction.
+    source, target = topics
+    wanted = [b"%d" % number for number in range(400)]
+
+    def copy(records: list[Record]) -> list[Output]:
+        return [Output(target, record.value) for record in records]
+
+    publish(kafka_bootstrap, source, [Output(source, value) for value in wanted[:200]])
+    first = RunningRelay(kafka_bootstrap, "first", source, copy)
+    eventually(lambda: first.relay.status.records == 200)
+    first.end()
+    second = RunningRelay(kafka_bootstrap, "second", source, copy)
+    eventually(lambda: bool(second.consumers) and len(second.consumers[0].assignment()) == 4)
+    eventually(lambda: len(known_positions(second.consumers[0]._consumer)) == 4)
+    time.sleep(1)  # some polls that find nothing
+    jump_back(second.consumers[0])
+    publish(kafka_bootstrap, source, [Output(source, value) for value in wanted[200:]])
+    values = read_all(kafka_bootstrap, target, len(wanted))
+    second.end()
+    assert Counter(values) == Counter(wanted)
+
+
+def jump_back(consumer: StreamConsumer) -> None:
+    """Let the client read on from the beginning, as if the broker did not know its epoch."""
+    subscription = consumer._consumer._subscription
+    for partition in consumer.assignment():
+        subscription.request_offset_reset(partition)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +185,7 @@ def test_a_restarted_static_member_reads_topics_that_came_while_it_was_away(
     publish(kafka_bootstrap, source, [Output(source, b"early")])
     run_until_something_is_read()
     late = source.replace(".in", ".late")
-    ensure_topics(kafka_bootstrap, [TopicPlan(late, 4, {})])
+    ensure_topics(KafkaSettings(bootstrap=kafka_bootstrap), [TopicPlan(late, 4, {})])
     publish(kafka_bootstrap, late, [Output(late, b"late")])
     run_until_something_is_read()
     assert sorted(read_all(kafka_bootstrap, target, 2)) == [b"early", b"late"]

@@ -12,7 +12,7 @@ import redis
 from kafka import KafkaProducer
 from msgspec import Struct
 
-from local.stack import Stack, StackOptions
+from local.stack import Stack
 from shared.mail.headers import scan
 from shared.registry.client import Client
 from shared.topics import ids, names
@@ -22,7 +22,7 @@ from tests.support.chaos.witnesses import EventWatch
 from tests.support.front_door import PASSWORD, register, trusting
 from tests.support.smtp_peers import wait_until
 
-pytestmark = pytest.mark.xdist_group("repeats")
+pytestmark = pytest.mark.xdist_group("shared-line")
 
 NAME = "repeats"
 DOMAIN = "news.repeats.example"
@@ -36,16 +36,14 @@ class Stage(Struct, frozen=True):
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("repeats")
-    with Stack(StackOptions(name="repeats", folder=folder, restart=False)) as stack:
-        register(stack.doors.kafka, Client(NAME, DOMAIN, "back@r.example.org", "standard"))
-        events = EventWatch(stack.doors.kafka)
-        producer = KafkaProducer(bootstrap_servers=stack.doors.kafka, metrics_enabled=False)
-        yield Stage(stack, events, producer)
-        producer.close(timeout=10)
-        events.close()
-        stack.forget_data()
+def stage(shared_line: Stack) -> Iterator[Stage]:
+    kafka = shared_line.endpoints.kafka
+    register(kafka, Client(NAME, DOMAIN, "back@r.example.org", "standard"))
+    events = EventWatch(kafka)
+    producer = KafkaProducer(bootstrap_servers=kafka, metrics_enabled=False)
+    yield Stage(shared_line, events, producer)
+    producer.close(timeout=10)
+    events.close()
 
 
 def message(name: str, body: str = "Hello") -> bytes:
@@ -71,8 +69,8 @@ def publish_one(stage: Stage, content: bytes, ce_id: str = "", source: str = "/s
 
 
 def submit(stage: Stage, name: str, body: str = "Hello") -> tuple[int, str]:
-    assert stage.stack.doors.smtp is not None
-    host, _, port = stage.stack.doors.smtp.rpartition(":")
+    assert stage.stack.endpoints.smtp is not None
+    host, _, port = stage.stack.endpoints.smtp.rpartition(":")
     with smtplib.SMTP(host, int(port), timeout=30) as smtp:
         smtp.ehlo()
         smtp.starttls(context=trusting())
@@ -223,6 +221,6 @@ def test_what_came_by_kafka_is_known_by_smtp_and_the_other_way_round(stage: Stag
 def test_a_submission_is_known_again_after_redis_was_emptied(stage: Stage) -> None:
     publish_one(stage, message("emptied"))
     wait_for(stage, "emptied", delivered=1)
-    redis.Redis.from_url(stage.stack.doors.redis).flushall()
+    redis.Redis.from_url(stage.stack.endpoints.redis).flushall()
     publish_one(stage, message("emptied"))
     wait_for(stage, "emptied", delivered=1, duplicate=1)

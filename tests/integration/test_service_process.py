@@ -41,7 +41,7 @@ def serve(settings, running):
 
 run_service("test", Settings, serve)
 """
-WITHIN_S = 20.0
+WITHIN_S = 120.0
 
 
 @pytest.fixture
@@ -87,7 +87,15 @@ def test_the_door_tells_live_ready_and_metrics(program: Path) -> None:
         status, text = get(f"{door}/metrics")
         assert status == 200
         assert 'sluice_seen_total{lane="gmail"} 3.0' in text
+        assert "\nsluice_ready 0.0\n" in text
         assert get(f"{door}/else")[0] == 404
+
+
+def test_the_door_takes_ipv6_and_ipv4_on_the_address_of_all(program: Path) -> None:
+    with started(program, SLUICE_TELEMETRY__HTTP_HOST="::") as (_, door):
+        assert door.startswith("http://[::]:")
+        for host in ("[::1]", "127.0.0.1"):
+            assert get(f"{door.replace('[::]', host)}/live")[0] == 200
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -148,7 +156,8 @@ def test_config_shows_each_setting_and_an_unknown_verb_is_wrong_use(program: Pat
     assert rows["runtime.instance"]["origin"] == "environment SLUICE_RUNTIME__INSTANCE"
     assert rows["telemetry.http_port"]["origin"] == "default"
     assert (
-        'runtime.instance = "one"' in run(program, "config", SLUICE_RUNTIME__INSTANCE="one").stdout
+        '= "one"  (environment SLUICE_RUNTIME__INSTANCE)'
+        in run(program, "config", SLUICE_RUNTIME__INSTANCE="one").stdout
     )
     unknown = run(program, "bogus")
     assert (unknown.returncode, unknown.stdout) == (2, "")

@@ -241,3 +241,17 @@ def test_an_address_that_is_taken_ends_the_start_with_3(sink: Sink) -> None:
     )
     assert ended.returncode == 3
     assert b"cannot listen" in ended.stderr
+
+
+def test_what_comes_back_goes_to_the_return_path_with_the_null_sender(tmp_path: Path) -> None:
+    for name in ("door", "sink"):
+        (tmp_path / name).mkdir()
+    with (
+        running_sink(tmp_path / "door") as door,
+        running_sink(tmp_path / "sink", "--returns-to", f"{door.host}:{door.port}") as sink,
+        smtplib.SMTP(sink.host, sink.port, timeout=20) as client,
+    ):
+        for recipient in ("return-1@d.example", "complain-1@d.example", "ok-1@d.example"):
+            client.sendmail(SENDER, recipient, content())
+        wait_until(lambda: len(door.lines()) == 2, "both reports are there")
+        assert {(line["mail_from"], line["rcpt"]) for line in door.lines()} == {("", SENDER)}

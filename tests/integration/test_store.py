@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from shared.settings.sections import RedisSettings
 from shared.store.client import (
     WORST_CALL_S,
     StoreUnavailable,
@@ -31,7 +32,7 @@ def silent_port() -> Iterator[int]:
 
 
 def test_a_script_runs_on_a_server_that_never_saw_it(redis_url: str, key: str) -> None:
-    client = connect(redis_url)
+    client = connect(RedisSettings(url=redis_url))
     script = ReadCells(client, key)
     for _ in range(2):
         client.script_flush()
@@ -43,19 +44,19 @@ def test_a_server_that_is_not_there_is_told_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(StoreUnavailable, match=r"^Redis: .*refused"):
-        ReadCells(connect(f"redis://127.0.0.1:{port}/0"), "{none}").run()
+        ReadCells(connect(RedisSettings(url=f"redis://127.0.0.1:{port}/0")), "{none}").run()
 
 
 def test_a_server_that_says_nothing_is_given_up(silent_port: int) -> None:
     began = time.monotonic()
-    client = connect(f"redis://127.0.0.1:{silent_port}/0", socket_timeout=0.2)
+    client = connect(RedisSettings(url=f"redis://127.0.0.1:{silent_port}/0"), socket_timeout=0.2)
     with pytest.raises(StoreUnavailable), store_errors():
         client.ping()
     assert time.monotonic() - began < WORST_CALL_S
 
 
 def test_a_wrong_type_under_the_key_is_told_and_not_overwritten(redis_url: str, key: str) -> None:
-    client = connect(redis_url)
+    client = connect(RedisSettings(url=redis_url))
     client.set(key, "something else")
     with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
         ReadCells(client, key).run()
@@ -65,7 +66,10 @@ def test_a_wrong_type_under_the_key_is_told_and_not_overwritten(redis_url: str, 
 
 def test_a_cancelled_command_does_not_hand_its_reply_to_the_next(redis_url: str, key: str) -> None:
     async def scenario() -> list[object]:
-        client, other = connect_async(redis_url, max_connections=1), connect_async(redis_url)
+        client, other = (
+            connect_async(RedisSettings(url=redis_url), max_connections=1),
+            connect_async(RedisSettings(url=redis_url)),
+        )
         await client.set(f"{key}:a", "a")
 
         async def pop() -> object:
@@ -88,11 +92,13 @@ def test_a_cancelled_command_does_not_hand_its_reply_to_the_next(redis_url: str,
 
 
 def test_a_timed_out_command_does_not_hand_its_reply_to_the_next(redis_url: str, key: str) -> None:
-    client = connect(redis_url, max_connections=1, socket_timeout=0.3, retry=None)
+    client = connect(
+        RedisSettings(url=redis_url), max_connections=1, socket_timeout=0.3, retry=None
+    )
     client.set(f"{key}:a", "a")
     with pytest.raises(StoreUnavailable), store_errors():
         client.blpop([f"{key}:list"], timeout=5)
-    other = connect(redis_url)
+    other = connect(RedisSettings(url=redis_url))
     other.rpush(f"{key}:list", "astray")
     assert [client.get(f"{key}:a") for _ in range(3)] == ["a", "a", "a"]
     client.close()

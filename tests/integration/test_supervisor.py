@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from cli.stack.environment import base_environment
 from cli.stack.state import start_of
@@ -18,7 +19,7 @@ from local.parts.unavailable import PartNotStarted
 from local.process import ProcessSpec
 from local.supervisor import Supervisor
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 SLEEPS = "import time; print('here', flush=True); time.sleep(600)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEPS
@@ -37,9 +38,9 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 
 
 class Stage:
-    def __init__(self, logs: Path, restart: bool) -> None:
+    def __init__(self, logs: Path, restart: bool, tell_every_s: float = WAIT_S) -> None:
         self.said: list[str] = []
-        self.supervisor = Supervisor(logs, restart, self.said.append)
+        self.supervisor = Supervisor(logs, restart, self.said.append, tell_every_s)
 
     def spec(self, name: str, program: str) -> ProcessSpec:
         log = self.supervisor.log(name)
@@ -107,6 +108,17 @@ def test_a_process_that_fails_to_start_is_named_with_its_last_words(stage: Stage
         stage.supervisor.start([spec])
     assert "no settings" in str(raised.value)
     assert str(log) in str(raised.value)
+
+
+def test_who_waits_for_a_slow_start_is_told_what_for(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, restart=True, tell_every_s=0.1)
+    slow = stage.spec("slow", SLEEPS)
+    # It is ready once this was said.
+    slow = structs.replace(slow, is_ready=lambda: "waiting for slow" in "".join(stage.said))
+    try:
+        stage.supervisor.start([slow])
+    finally:
+        stage.supervisor.stop(())
 
 
 def test_without_restart_the_dead_stay_dead(tmp_path: Path) -> None:

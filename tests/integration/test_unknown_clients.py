@@ -11,7 +11,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from services.ingest.edge.intake.relay import Intake
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Policy
-from services.validate.edge.batch_processor import BatchProcessor, Metrics
+from services.validate.edge.batch_processor import BatchProcessor, Metrics, Views
 from shared.registry.client import Client
 from shared.registry.store.changes import Changes
 from shared.registry.store.publish import apply
@@ -24,8 +24,9 @@ from shared.stream.transactions import Output
 from shared.topics import names
 from shared.topics.codec import decode_event, packs
 from shared.topics.records import Envelope, Event, EventType, Facts, Message, Origin
+from tests.support.suppressed import NobodySuppressed
 
-WITHIN_S = 20.0
+WITHIN_S = 120.0
 MESSAGES = 2_000
 CONTENT = b"From: a@news.example\r\nTo: b@example.net\r\nSubject: s\r\nMessage-ID: <1@a>\r\n\r\nx"
 
@@ -77,9 +78,8 @@ def received(client: str, number: int) -> list[ConsumerRecord]:
 
 def judging(view: ClientView) -> BatchProcessor:
     return BatchProcessor(
-        view,
+        Views(view, NobodySuppressed()),
         Policy(307_200, Lanes({})),
-        None,
         lambda _: 1,
         clock=SystemClock(),
         metrics=Metrics(Counter(1), Counter(2)),

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from cli.stack.environment import base_environment
-from tests.support.launcher import launcher
+from launcher import commands
 
-TIMEOUT_S = 60.0
-# `test` is pytest's own; the others belong to the launcher.
-COMMANDS = sorted({*launcher.COMMANDS} - {"test", "lock", "env", "completion"})
+TIMEOUT_S = 120.0
+COMMANDS = sorted(name for name, command in commands.COMMANDS.items() if command.is_click)
 
 
 def asked(module: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -31,7 +30,7 @@ def asked(module: str, *arguments: str, **environ: str) -> subprocess.CompletedP
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_shows_the_command_as_the_launcher_runs_it(command: str) -> None:
-    module = launcher.COMMANDS[command][0]
+    module = commands.COMMANDS[command].module
     shown = asked(module, "--help", SLUICE_COMMAND="./sluice")
     assert shown.stdout.startswith(f"Usage: ./sluice {command} [")
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from shared.mail.address import (
-    Fault,
-)
+from shared.mail.address_faults import Fault
 
 TAKEN: list[tuple[str, str | None]] = [
     ("max@kunde.example", "max@kunde.example"),

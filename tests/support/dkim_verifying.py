@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import re
+from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
 import dkim
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.deliver.edge.signing.signer import PrivateKey, Signer
-from shared.runtime.clock import FakeClock
+from services.deliver.edge.signing.signer import FixedKeys, Signer
+from shared.mailauth.dkim_keys.files import PrivateKey
+from shared.mailauth.dkim_keys.table import Key, KeyEntry, KeyIndex
+from shared.mailauth.dkim_record import public_key_of
+from shared.runtime.clock import Clock, FakeClock
 
 ALGORITHMS = ("rsa-sha256", "ed25519-sha256")
 SELECTOR = "s2026"
@@ -20,7 +23,7 @@ CONTENT = (
     b" 00:00:00 +0000\nMessage-ID: <1@shop.example>\nReply-To: c@shop.example\nMIME-Version: 1.0\n"
     b"Content-Type: text/plain\nContent-Transfer-Encoding: 8bit\n"
     b"List-Unsubscribe: <https://shop.example/u>\nX-Other: x\n"
-    b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\nX-bm-mailing: spring\n\n"
+    b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\nFeedback-ID: 1:2:3:4\n\n"
     b".first\n\nlast line"
 )
 
@@ -33,23 +36,39 @@ def key_of(algorithm: str) -> PrivateKey:
 
 
 def signer_of(algorithm: str) -> Signer:
-    return Signer(key_of(algorithm), SELECTOR, FakeClock())
+    return signer_with(Key(KeyEntry(SELECTOR, "-"), algorithm, key_of(algorithm)))
+
+
+def signer_with(*keys: Key[PrivateKey], clock: Clock | None = None) -> Signer:
+    return Signer(FixedKeys(KeyIndex(keys)), clock or FakeClock())
+
+
+def record_of(key: PrivateKey) -> bytes:
+    """The TXT record of a key."""
+    return b"v=DKIM1; k=%b; p=%b" % tuple(text.encode() for text in public_key_of(key.public_key()))
 
 
 def is_verified(content: bytes, algorithm: str, domain: str) -> bool:
-    key = key_of(algorithm)
-    if isinstance(key, rsa.RSAPrivateKey):
-        public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    else:
-        public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    kind = algorithm.partition("-")[0]
-    record = f"v=DKIM1; k={kind}; p={base64.b64encode(public).decode()}".encode()
+    records = {f"{SELECTOR}._domainkey.{domain}.": record_of(key_of(algorithm))}
+    return verdicts(content, records)[0]
+
+
+def verdicts(content: bytes, records: Mapping[str, bytes]) -> list[bool]:
+    """The verdict on each DKIM-Signature, the topmost first; `records` are TXT by full name."""
 
     def look_up(name: bytes, timeout: int = 5) -> bytes:
-        assert name == f"{SELECTOR}._domainkey.{domain}.".encode()
-        return record
+        return records.get(name.decode(), b"")
 
-    return bool(dkim.verify(content, dnsfunc=look_up, minkey=2048))
+    message = dkim.DKIM(content, minkey=2048)
+    count = len([name for name, _ in message.headers if name.lower() == b"dkim-signature"])
+    return [is_valid(message, number, look_up) for number in range(count)]
+
+
+def is_valid(message: Any, number: int, look_up: Callable[..., bytes]) -> bool:
+    try:
+        return bool(message.verify(number, dnsfunc=look_up))
+    except dkim.DKIMException:
+        return False
 
 
 def tag(field: bytes, name: bytes) -> bytes:

@@ -83,13 +83,13 @@ def register(bootstrap: str, *clients: Client) -> tuple[Client, ...]:
 
 def door_of(stack: Stack) -> Door:
     """The front door of a whole pipeline."""
-    assert stack.doors.smtp is not None
-    assert stack.doors.smtps is not None
+    assert stack.endpoints.smtp is not None
+    assert stack.endpoints.smtps is not None
     port, tls_port = (
-        int(address.rpartition(":")[2]) for address in (stack.doors.smtp, stack.doors.smtps)
+        int(address.rpartition(":")[2]) for address in (stack.endpoints.smtp, stack.endpoints.smtps)
     )
     certificate = make_certificate(stack.folder).certificate
-    return Door(stack.process("ingest"), port, tls_port, stack.doors.kafka, certificate)
+    return Door(stack.process("ingest"), port, tls_port, stack.endpoints.kafka, certificate)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def mail(client: str, name: str) -> bytes:
 
 def send(stack: Stack, topic: str, content: bytes, stamp_ms: int) -> None:
     """Publish the record as a separate batch."""
-    producer = KafkaProducer(bootstrap_servers=stack.doors.kafka, metrics_enabled=False)
+    producer = KafkaProducer(bootstrap_servers=stack.endpoints.kafka, metrics_enabled=False)
     producer.send(topic, content, partition=0, timestamp_ms=stamp_ms).get(timeout=20)
     producer.close()
 
@@ -58,7 +58,15 @@ def configs(admin: KafkaAdminClient, topic: str) -> dict[str, str]:
 
 def topics_command(stack: Stack, verb: str) -> tuple[int, dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, "-m", "cli.topics.command", verb, "--kafka", stack.doors.kafka, "--json"],
+        [
+            sys.executable,
+            "-m",
+            "cli.topics.command",
+            verb,
+            "--kafka",
+            stack.endpoints.kafka,
+            "--json",
+        ],
         env=base_environment(),
         capture_output=True,
         timeout=PATIENCE_S,

@@ -13,9 +13,10 @@ from msgspec.structs import replace
 
 from services.deliver.core.attempt.outcome import Outcome
 from services.deliver.core.pool.planner import PoolLimits
+from services.deliver.core.pool.slow_sites import Room
 from services.deliver.core.routing.sites import Routes
 from services.deliver.edge.dns.resolver import Resolver
-from services.deliver.edge.pool.pools import Pools
+from services.deliver.edge.pool.pools import Pools, Routing
 from services.deliver.edge.smtp.connection import Timeouts
 from services.deliver.edge.smtp.opening import Opener
 from services.deliver.rules.loading import load_outcome_rules
@@ -33,8 +34,9 @@ class PoolSettings(PoolLimits, frozen=True):
 
 
 SETTINGS = PoolSettings()
+ROOM = Room(2_000, 64 * 1024 * 1024)
 IMPATIENT = replace(SETTINGS, timeouts=Timeouts(0.5, 0.5, 0.5, 0.5))
-WITHIN_S = 30.0
+WITHIN_S = 120.0
 
 
 def envelope(recipient: str) -> Envelope:
@@ -54,7 +56,8 @@ def envelope(recipient: str) -> Envelope:
 async def pools_to(address: str, settings: PoolSettings = SETTINGS) -> AsyncIterator[Pools]:
     opener = Opener("client.example.com", settings.timeouts, Failpoints.none())
     resolver = Resolver(time.monotonic)
-    pools = Pools(settings, Routes({"*": address}), resolver, opener, load_outcome_rules())
+    routing = Routing(Routes({"*": address}), resolver)
+    pools = Pools(settings, ROOM, routing, opener, load_outcome_rules())
     pools.start()
     try:
         yield pools

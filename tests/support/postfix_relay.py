@@ -42,6 +42,7 @@ inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 mynetworks = 127.0.0.0/8
 disable_dns_lookups = yes
+smtp_tls_security_level = may
 smtp_tls_loglevel = 1
 relayhost = [127.0.0.1]:{elsewhere}
 transport_maps = inline:{{ {{ {pairs} = pairs:{door} }} }}
@@ -124,10 +125,10 @@ def running_relay(kept: Path, door: Door, elsewhere: int = 9) -> Iterator[Relay]
             shutil.copy(relay.folder / "postfix.log", kept)
 
 
-def inject(relay: Relay, content: bytes, *recipients: str) -> None:
+def inject(relay: Relay, content: bytes, *recipients: str, sender: str = SENDER) -> None:
     """Submit a message to the relay, in plain text and without a login, like a local program."""
     with smtplib.SMTP("127.0.0.1", relay.port, timeout=20) as smtp:
-        smtp.sendmail(SENDER, recipients, content)
+        smtp.sendmail(sender, recipients, content)
 
 
 def _configure(relay: Relay, door: Door, elsewhere: int) -> None:

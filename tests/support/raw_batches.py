@@ -20,7 +20,7 @@ from crc32c import crc32c
 
 Header = tuple[bytes, bytes | None]
 NO_CODEC, GZIP, SNAPPY, LZ4, ZSTD = range(5)
-_TIMEOUT_S = 30.0
+_TIMEOUT_S = 120.0
 _NO_LEADER = {3, 5, 6}  # for a topic that was just created
 
 

@@ -48,9 +48,16 @@ class RunningWorker:
         # Whether a message is not started, and whether a started message continues.
         self.hold_back: Callable[[Job], bool] = lambda job: False
         self.is_slow: Callable[[Job], bool] = lambda job: False
+        self.consumers: list[StreamConsumer] = []
+
+        def make() -> StreamConsumer:
+            consumer = StreamConsumer(options, f"g.{source}", sources, keeps_claims=True)
+            self.consumers.append(consumer)
+            return consumer
+
         self.worker = Worker(
             "deliver",
-            lambda: StreamConsumer(options, f"g.{source}", sources, keeps_claims=True),
+            make,
             make_producer(options, f"deliver.{source}", Failpoints.none(), Watchdog()),
             Failpoints.none(),
             Limits(

@@ -94,11 +94,13 @@ class Scripted:
 
 
 @asynccontextmanager
-async def scripted(script_of: Callable[[int], Script]) -> AsyncIterator[Scripted]:
-    """Run such a server on a free port."""
+async def scripted(
+    script_of: Callable[[int], Script], ip: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[Scripted]:
+    """Run such a server, on a free port if it is 0."""
     server = Scripted(script_of)
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    host, port = listening.sockets[0].getsockname()
+    listening = await asyncio.start_server(server.serve, ip, port)
+    host, port, *_ = listening.sockets[0].getsockname()
     server.address = f"{host}:{port}"
     try:
         yield server

@@ -13,7 +13,7 @@ from typing import Any
 
 from cli.stack.environment import base_environment
 
-WITHIN_S = 20.0
+WITHIN_S = 120.0
 
 
 def wait_until(is_so: Callable[[], bool], what: str, within_s: float = WITHIN_S) -> None:

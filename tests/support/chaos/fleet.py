@@ -131,7 +131,7 @@ class Fleet:
 
     def metric(self, name: str, metric: str) -> float:
         """A metric of a process on /metrics, summed over its labels."""
-        url = self._line.doors.metrics[name]
+        url = self._line.endpoints.metrics[name]
         with urllib.request.urlopen(url, timeout=_ASK_TIMEOUT_S) as answer:
             lines = answer.read().decode().splitlines()
         found = [line for line in lines if line.startswith((f"{metric} ", f"{metric}{{"))]

@@ -21,7 +21,7 @@ import msgspec
 from kafka import KafkaProducer
 from msgspec.structs import replace
 
-from tests.support.chaos.ledger import Promise
+from tests.support.chaos.evidence import Promise
 from tests.support.chaos.mixture import Submission
 
 # Longer than any fault of the suite (the broker is down for 30 s), so that nothing is given up.

@@ -4,7 +4,8 @@ Job: compare four independent accounts of one run (the injector's acknowledgemen
 journal, the final events, the bill) and report every difference. Pure: evidence
 in, findings out; tests/unit/support/test_ledger_checker.py shows that each kind of fault is found.
 
-Owns: the definition of faults. Does not own: gathering the evidence (stage.py).
+Owns: when something is a fault. Does not own: the kinds of faults (findings.py), gathering the
+evidence (stage.py).
 
 A message that got 451 may be cancelled, and continue with another mail id when it is submitted
 again: cancellation is not a fate of the message, only of its mail id.
@@ -17,141 +18,17 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
 
-from shared.topics.records import FINAL, Event, EventType, TallyRow
-
-Cell = tuple[str, str, str]  # client, mailing ID, sub-client
-
-# A run with a broken pipeline has thousands of equal faults; a few of each kind suffice.
-SHOWN_PER_KIND: Final = 5
+from shared.topics.records import FINAL, Event, EventType
+from tests.support.chaos.evidence import Cell, Evidence, Promise, SinkLine
+from tests.support.chaos.findings import Counts, Fault, Findings, Kind
 
 # In each of these the sink answered MAIL or RCPT, whatever followed.
 ANSWERED: Final = frozenset({"accepted", "deferred", "bounced", "dropped"})
-
 NEVER_SENT: Final = frozenset({EventType.REFUSED, EventType.SUPPRESSED})
-
-
-class Kind(StrEnum):
-    """The kinds of faults; each value is a sentence that a reader can act on."""
-
-    LOST = "promised, but no final event"
-    UNDELIVERED = "final event delivered, but the sink never accepted it"
-    DENIED = "the sink accepted it, but the final event says otherwise"
-    DOUBLED_FINAL = "more than one final event"
-    TWO_MAIL_IDS = "one record became two mails"
-    UNPROMISED_EVENT = "a final event nobody was promised"
-    UNPROMISED_COPY = "the sink saw a message nobody was promised"
-    WRONG_FATE = "ended otherwise than its recipient or header decides"
-    SENT_THOUGH_REFUSED = "refused or suppressed, but the sink saw it"
-    TOO_MANY_COPIES = "more second copies than were in flight"
-    DOUBLED_DISPATCH = "more than one event says first_dispatch"
-    BILL = "billed is not dispatched"
-    DISPATCH_EVENTS = "events with first_dispatch are not what the sink answered"
-    CONSERVATION = "received is not the sum of the final events"
-    WRONG_CELL = "an event counts for another client, mailing ID or sub-client"
-
-
-class Promise(Struct, frozen=True, omit_defaults=True):
-    """One acknowledged submission. `maybe_twice`: sent again under the same Message-ID."""
-
-    message_id: str
-    rcpt: str
-    client: str
-    mailing_id: str
-    sub_client: str
-    expected: EventType | None = None
-    topic: str = ""
-    partition: int = -1
-    offset: int = -1
-    at_ms: int = 0
-    maybe_twice: bool = False
-
-    @property
-    def cell(self) -> Cell:
-        """The cell that counts it."""
-        return self.client, self.mailing_id, self.sub_client
-
-
-class SinkLine(Struct, frozen=True):
-    """One line of the sink's journal: its answer to one RCPT or one message."""
-
-    verdict: str
-    rcpt: str
-    t: float = 0.0
-    message_id: str = ""
-    mail_from: str = ""
-    size: int = 0
-    reply: str = ""
-    stage: str = ""
-
-
-class BillRow(Struct, frozen=True):
-    """The dispatched messages of one cell according to billing."""
-
-    client: str
-    mailing_id: str
-    sub_client: str
-    count: int
-
-
-class Evidence(Struct, frozen=True):
-    """The four accounts of one run, reduced to the clients of the run."""
-
-    promises: tuple[Promise, ...]
-    sink: tuple[SinkLine, ...]
-    events: tuple[Event, ...]
-    tallies: tuple[TallyRow, ...]
-    bill: tuple[BillRow, ...]
-
-
-class Fault(Struct, frozen=True):
-    """One difference: its kind, the message or cell, and both sides."""
-
-    kind: Kind
-    key: str
-    detail: str = ""
-
-
-class Counts(Struct, frozen=True):
-    """The sums of a run, for its report."""
-
-    promised: int
-    finals: dict[str, int]
-    accepted: int
-    second_copies: int
-    dispatched: int
-    billed: int
-
-
-class Findings(Struct, frozen=True):
-    """All faults, and the sums."""
-
-    faults: tuple[Fault, ...]
-    counts: Counts
-
-    @property
-    def clean(self) -> bool:
-        """Whether no fault was found."""
-        return not self.faults
-
-    def kinds(self) -> frozenset[Kind]:
-        """The kinds of faults found."""
-        return frozenset(fault.kind for fault in self.faults)
-
-    def explain(self) -> str:
-        """The sums, then the number and a few examples of each kind."""
-        lines = [str(self.counts)]
-        by_kind: dict[Kind, list[Fault]] = defaultdict(list)
-        for fault in self.faults:
-            by_kind[fault.kind].append(fault)
-        for kind, faults in by_kind.items():
-            lines.append(f"{kind.name} x{len(faults)}: {kind.value}")
-            lines += [f"    {fault.key}: {fault.detail}" for fault in faults[:SHOWN_PER_KIND]]
-        return "\n".join(lines)
 
 
 class _Sides(Struct):

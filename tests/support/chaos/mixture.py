@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from shared.topics.names import intake
 from shared.topics.records import EventType
-from tests.support.chaos.ledger import Promise
+from tests.support.chaos.evidence import Promise
 
 # Recipients use a few domains, as in real lists; the name of the run makes them unique.
 RECIPIENT_DOMAINS: Final = 7

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from tests.support.chaos.ledger import Findings
+from tests.support.chaos.findings import Findings
 
 
 class Result(Struct, frozen=True):

@@ -42,8 +42,8 @@ RUNS_ON_A_STAGE: Final = 5
 WARM_UP_S: Final = 4.0
 # The load ends with the last step; this bounds the number of its messages.
 LONGEST_LOAD_S: Final = 480.0
-# A partition that is handed over waits for its slowest message, at most 90 s; a transaction that
-# nobody ends blocks for 15 minutes, which must fail.
+# A partition that is handed over without a shelf waits for its slowest message, at most 90 s;
+# a transaction that nobody ends blocks for 15 minutes, which must fail.
 SETTLE_TIMEOUT_S: Final = 300.0
 ACKNOWLEDGED_TIMEOUT_S: Final = 120.0
 FAILPOINT_TIMEOUT_S: Final = 20.0
@@ -189,7 +189,7 @@ def checks(stage: Stage) -> list[str]:
         **os.environ,
         **base_environment(),
         "SLUICE_KAFKA__BOOTSTRAP": stage.bootstrap,
-        "SLUICE_REDIS__URL": stage.stack.doors.redis,
+        "SLUICE_REDIS__URL": stage.stack.endpoints.redis,
     }
     commands = {
         "audit": ("cli.audit.command", "--settled", "--kafka", stage.bootstrap),

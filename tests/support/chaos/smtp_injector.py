@@ -18,7 +18,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from shared.topics.records import EventType
-from tests.support.chaos.ledger import Promise
+from tests.support.chaos.evidence import Promise
 from tests.support.chaos.mixture import Submission
 from tests.support.front_door import trusting
 

@@ -25,14 +25,16 @@ from shared.runtime.failpoints import EXIT_CODE
 from shared.settings.sections import KafkaSettings
 from shared.stream import watchdog
 from tests.support.chaos import mixture
+from tests.support.chaos.evidence import Evidence, Promise
+from tests.support.chaos.findings import Findings
 from tests.support.chaos.injector import Injector
-from tests.support.chaos.ledger import Evidence, Findings, Promise, check
+from tests.support.chaos.ledger import check
 from tests.support.chaos.witnesses import Bill, EventWatch, SinkJournal
 
 # Small, so that the bound on second copies is strict; a tenth of the default.
 MAX_IN_FLIGHT: Final = 200
 SETTLE_TIMEOUT_S: Final = 120.0
-BILL_TIMEOUT_S: Final = 60.0
+BILL_TIMEOUT_S: Final = 120.0
 # Duplicate events of a replay arrive with the first transactions after it.
 QUIET_S: Final = 1.0
 _POLL_S: Final = 0.1
@@ -104,10 +106,10 @@ class Stage:
         options = StackOptions(name=name, restart=False, env={**SERVICE_ENV, **(env or {})})
         self.stack = Stack(options)
         self.stack.start()
-        self.bootstrap = self.stack.doors.kafka
+        self.bootstrap = self.stack.endpoints.kafka
         self._events = EventWatch(self.bootstrap)
         self._sink = SinkJournal(self.stack.sink_journal)
-        self._bill = Bill(self.stack.doors.redis)
+        self._bill = Bill(self.stack.endpoints.redis)
         self.runs: list[Run] = []
         self.down: set[str] = set()
 

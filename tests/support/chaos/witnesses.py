@@ -18,14 +18,15 @@ from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from services.billing.core.usage import BILLED, decode_cell
+from services.billing.core.rows import rows
 from services.billing.edge.cells import RedisCells
+from shared.settings.sections import RedisSettings
 from shared.store.client import StoreUnavailable, connect
 from shared.store.read_cells import ALL_MONTHS, Snapshot
 from shared.topics import names
 from shared.topics.codec import decode_event
 from shared.topics.records import FINAL, Event, Tally, TallyRow
-from tests.support.chaos.ledger import BillRow, SinkLine
+from tests.support.chaos.evidence import BillRow, SinkLine
 
 _POLL_MS: Final = 200
 _CLOSE_TIMEOUT_S: Final = 10.0
@@ -176,7 +177,7 @@ class Bill:
     """Reads billing's live cells once they cover the events seen."""
 
     def __init__(self, redis_url: str) -> None:
-        self._cells = RedisCells(connect(redis_url))
+        self._cells = RedisCells(connect(RedisSettings(url=redis_url)))
 
     def rows(
         self, clients: frozenset[str], up_to: dict[int, int], timeout_s: float
@@ -204,7 +205,6 @@ class Bill:
 
 def _rows(snapshot: Snapshot, clients: frozenset[str]) -> Iterator[BillRow]:
     for month in snapshot.months.values():
-        for name, count in month.items():
-            cell = decode_cell(name)
-            if cell.counter == BILLED and cell.client in clients:
-                yield BillRow(cell.client, cell.mailing_id, cell.sub_client, count)
+        for row in rows(month):
+            if row.billed and row.client in clients:
+                yield BillRow(row.client, row.mailing_id, row.sub_client, row.billed)

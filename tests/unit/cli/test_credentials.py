@@ -130,12 +130,12 @@ def test_the_commands_are_a_group_of_clients() -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (b"", "found 0 letters, expected 12 or more"),
-        (b"\n", "found 0 letters"),
-        (b"elevenchars\n", "found 11 letters, expected 12 or more"),
-        (b"\xff" * 12, "expected UTF-8"),
+        (b"", "has 0 characters; at least 12 are required"),
+        (b"\n", "has 0 characters"),
+        (b"elevenchars\n", "has 11 characters; at least 12 are required"),
+        (b"\xff" * 12, "must be UTF-8"),
         (b"twelve\0chars", "without control characters"),
-        (b"x" * 1025, "at most 1024 octets"),
+        (b"x" * 1025, "at most 1024 bytes"),
     ],
 )
 def test_a_password_that_cannot_be_one_is_refused_before_kafka_is_asked(

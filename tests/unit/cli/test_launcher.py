@@ -5,14 +5,15 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from tests.support.launcher import ROOT, launcher
+from launcher import environment, uv
+from launcher.commands import COMMANDS, ROOT, usage
+from tests.support.launcher import launcher
 
 LOCKED = """
 [[package]]
@@ -36,11 +37,11 @@ wheels = [
 
 
 def test_a_neutral_lock_keeps_versions_paths_and_hashes_but_no_host() -> None:
-    assert launcher.neutralise(LOCKED) == NEUTRAL
+    assert environment.neutralise(LOCKED) == NEUTRAL
 
 
 def test_neutralising_twice_changes_nothing_more() -> None:
-    assert launcher.neutralise(NEUTRAL) == NEUTRAL
+    assert environment.neutralise(NEUTRAL) == NEUTRAL
 
 
 def test_the_lock_in_the_tree_names_no_host() -> None:
@@ -59,12 +60,12 @@ def test_the_lock_in_the_tree_names_no_host() -> None:
     ],
 )
 def test_only_what_is_installed_counts_for_the_environment(changed: str, same: bool) -> None:
-    before = launcher.fingerprint(b"lock", b'[project]\ndependencies = ["click"]')
-    assert (launcher.fingerprint(b"lock", changed.encode()) == before) is same
+    before = environment.fingerprint(b"lock", b'[project]\ndependencies = ["click"]')
+    assert (environment.fingerprint(b"lock", changed.encode()) == before) is same
 
 
 def test_another_lock_is_another_environment() -> None:
-    assert launcher.fingerprint(b"one", b"") != launcher.fingerprint(b"two", b"")
+    assert environment.fingerprint(b"one", b"") != environment.fingerprint(b"two", b"")
 
 
 @pytest.mark.parametrize(
@@ -77,13 +78,18 @@ def test_another_lock_is_another_environment() -> None:
             {"PIP_INDEX_URL": "m", "UV_DEFAULT_INDEX": "u"},
         ),
         ({"PIP_CERT": "c"}, {"PIP_CERT": "c", "SSL_CERT_FILE": "c"}),
+        ({"SSL_CERT_FILE": "c"}, {"PIP_CERT": "c", "SSL_CERT_FILE": "c"}),
+        (
+            {"SSL_CERT_FILE": "c", "PIP_CERT": "p"},
+            {"SSL_CERT_FILE": "c", "PIP_CERT": "p"},
+        ),
         ({"VIRTUAL_ENV": "/v", "UV_PYTHON": "3.9", "HOME": "/h"}, {"HOME": "/h"}),
     ],
 )
 def test_an_operators_mirror_holds_for_uv_and_a_foreign_environment_does_not(
     environ: dict[str, str], made: dict[str, str]
 ) -> None:
-    assert launcher.tool_environment(environ) == made
+    assert uv.tool_environment(environ) == made
 
 
 def test_an_unknown_command_is_wrong_use_and_shows_the_list(
@@ -93,7 +99,7 @@ def test_an_unknown_command_is_wrong_use_and_shows_the_list(
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "'xyzzy'" in shown.err
-    assert all(name in shown.err for name in launcher.COMMANDS)
+    assert all(name in shown.err for name in COMMANDS)
 
 
 def test_a_misspelled_command_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,39 +115,6 @@ def test_the_version_is_that_of_the_project(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == f"sluice {version}\n"
 
 
-@pytest.mark.parametrize(
-    ("words", "candidates"),
-    [
-        (["cl"], ["clients"]),
-        (["clients", "sh"], ["show"]),
-        (["billing", "re"], ["rebuild", "recount"]),
-        (["clients", "credentials", "ro"], ["rotate"]),
-        (["deliver", ""], ["config", "serve"]),
-        (["completion", "z"], ["zsh"]),
-        (["nonsense", ""], []),
-        ([], list(launcher.COMMANDS)),
-    ],
-)
-def test_words_are_completed_as_far_as_they_are_written(
-    words: list[str], candidates: list[str]
-) -> None:
-    assert launcher.completions(words) == candidates
-
-
-def test_bash_completes_a_verb(tmp_path: Path) -> None:
-    script = tmp_path / "completion.bash"
-    script.write_text(launcher.SCRIPTS["bash"])
-    ask = f"source {script}; COMP_WORDS=(./sluice billing us); COMP_CWORD=2; _sluice"
-    done = subprocess.run(
-        ["bash", "-c", f'{ask}; echo "${{COMPREPLY[@]}}"'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "usage\n"
-
-
 def test_no_command_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert launcher.main([]) == 2
     assert capsys.readouterr().out == ""
@@ -151,12 +124,53 @@ def test_no_command_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_lists_every_command(asked: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert launcher.main([asked]) == 0
     shown = capsys.readouterr().out
-    assert all(f"  {name} " in shown for name in launcher.COMMANDS)
+    assert all(f"  {name} " in shown for name in COMMANDS)
+
+
+def test_the_list_of_commands_has_two_columns_within_80() -> None:
+    lines = usage().splitlines()
+    assert max(map(len, lines)) <= 80
+    rows = [line for line in lines if line.startswith("  ")]
+    assert len(rows) == len(COMMANDS)
+    columns = {found.end() for row in rows if (found := re.match(r"  \S+ {2,}", row))}
+    assert len(columns) == 1
+
+
+@pytest.mark.parametrize("asked", [["--help"], ["-h"], ["bash", "--help"]])
+@pytest.mark.parametrize("name", ["lock", "env", "completion"])
+def test_help_of_the_launchers_own_commands_sets_up_nothing(
+    name: str,
+    asked: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launcher, "prepare_environment", lambda: pytest.fail("set up"))
+    monkeypatch.setattr(launcher, "relock", lambda _: pytest.fail("resolved"))
+    assert launcher.main([name, *asked]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: ./sluice {name}")
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
-    "module", sorted({module for module, _ in launcher.COMMANDS.values() if module})
+    ("arguments", "said"),
+    [
+        (["completion"], "sluice: completion: name one shell: bash, zsh, fish\n"),
+        (
+            ["completion", "tcsh"],
+            "sluice: completion: no script for 'tcsh'; name one shell: bash, zsh, fish\n",
+        ),
+        (["env", "python"], "sluice: env takes no arguments\n"),
+    ],
 )
+def test_wrong_use_of_the_launchers_own_commands_sets_up_nothing(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert launcher.main(arguments) == 2
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("module", sorted({command.module for command in COMMANDS.values()} - {""}))
 def test_every_command_is_a_module_that_can_be_run(module: str) -> None:
     spec = importlib.util.find_spec(module)
     assert spec is not None
@@ -171,8 +185,9 @@ def test_an_old_python_can_read_the_launcher_far_enough_to_say_so() -> None:
     assert source.index("sys.version_info <") < source.index("import tomllib")
 
 
-def test_the_launcher_imports_only_the_standard_library() -> None:
-    tree = ast.parse((ROOT / "sluice").read_text())
+@pytest.mark.parametrize("path", [ROOT / "sluice", *sorted((ROOT / "launcher").glob("*.py"))])
+def test_the_launcher_imports_only_the_standard_library(path: Path) -> None:
+    tree = ast.parse(path.read_text())
     imported = {
         name.split(".")[0]
         for node in ast.walk(tree)
@@ -184,4 +199,37 @@ def test_the_launcher_imports_only_the_standard_library() -> None:
             else []
         )
     }
-    assert imported <= set(sys.stdlib_module_names)
+    assert imported - {"launcher"} <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "  cause: invalid peer certificate: UnknownIssuer\n",
+        "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate in"
+        " certificate chain (_ssl.c:1006)\n",
+        "certificate verify failed: unable to get local issuer certificate",
+        "pip._vendor.urllib3.exceptions.SSLError: SSLCertVerificationError(1, ...)",
+    ],
+)
+def test_a_certificate_that_is_not_trusted_is_explained(output: str) -> None:
+    hint = uv.tls_hint(f"error: Failed to fetch\n{output}", {})
+    for name in ("SSL_CERT_FILE", "PIP_CERT", "UV_NATIVE_TLS=true", "--native-tls"):
+        assert name in hint
+    assert "\n" not in hint
+
+
+def test_the_hint_names_the_ca_file_that_was_used(tmp_path: Path) -> None:
+    output = "invalid peer certificate: UnknownIssuer"
+    ca_file = tmp_path / "ca.pem"
+    assert "which is not a file" in uv.tls_hint(output, {"SSL_CERT_FILE": str(ca_file)})
+    ca_file.write_text("")
+    for name in ("SSL_CERT_FILE", "PIP_CERT"):
+        assert f"SSL_CERT_FILE is {ca_file}" in uv.tls_hint(output, {name: str(ca_file)})
+
+
+@pytest.mark.parametrize(
+    "output", ["", "error: dns error: failed to lookup address\n", "No space left on device"]
+)
+def test_another_fault_gets_no_hint_about_certificates(output: str) -> None:
+    assert uv.tls_hint(output, {}) == ""

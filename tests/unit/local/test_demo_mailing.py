@@ -9,7 +9,7 @@ from importlib.resources import files
 
 import pytest
 
-from local.demo.mailing import ACCOUNTS, BEHAVIOURS, publications
+from local.demo.mailing import ACCOUNTS, AGAIN, BEHAVIOURS, CLIENT_AGAIN, once_more, publications
 from shared.registry.file.clients_file import parse_clients_yaml
 from shared.topics.names import intake
 
@@ -69,3 +69,11 @@ def test_messages_are_as_large_as_real_ones() -> None:
     sizes = sorted(len(each.content) for each in PUBLISHED)
     assert 2_000 < sizes[len(sizes) // 2] < 20_000
     assert sizes[-1] > 307_200
+
+
+def test_the_recipients_who_bounce_again_get_a_different_message_each_time() -> None:
+    records = [each for round_ in range(4) for each in once_more(round_, 1 + 2 * round_, 1, NOW_S)]
+    assert [each.recipient for each in records] == list(AGAIN) * 4
+    assert {each.account.client for each in records} == {CLIENT_AGAIN}
+    ids = {message_from_bytes(each.content, policy=default)["Message-ID"] for each in records}
+    assert len(ids) == 8

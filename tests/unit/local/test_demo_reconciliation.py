@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from local.demo.reconciliation import Row, SinkCount, Witness, reconcile, result, witness
+from local.demo.reconciliation import (
+    Returns,
+    Row,
+    SinkCount,
+    Witness,
+    reconcile,
+    result,
+    witness,
+)
 
 BERLIN: Row = ("acme", "M-1", "berlin")
 BANK: Row = ("bank", "N-1", "")
@@ -60,8 +68,8 @@ def test_accounts_that_agree_have_no_difference() -> None:
 @pytest.mark.parametrize(
     ("published", "doubled", "billed", "seen", "said"),
     [
-        (5, 0, BILLED, OK, "1 of 5 messages have no final event"),
-        (4, 1, BILLED, OK, "1 messages have more than one final event"),
+        (5, 0, BILLED, OK, "1 of 5 messages without a final event"),
+        (4, 1, BILLED, OK, "1 message with more than one final event"),
         (4, 0, {BERLIN: 2}, OK, "bank N-1: billed 0, but the sink answered 1"),
         (4, 0, {**BILLED, BERLIN: 3}, OK, "acme M-1 berlin: billed 3, but the sink answered 2"),
         (
@@ -69,7 +77,7 @@ def test_accounts_that_agree_have_no_difference() -> None:
             0,
             BILLED,
             Witness(OK.dispatched, SinkCount(3, 1), 0),
-            "the sink accepted 1 duplicates",
+            "the sink accepted 1 duplicate",
         ),
         (
             4,
@@ -83,7 +91,7 @@ def test_accounts_that_agree_have_no_difference() -> None:
             0,
             BILLED,
             Witness(OK.dispatched, SinkCount(2, 0), 3),
-            "the sink received 3 recipients that were not published",
+            "the sink received mail to 3 recipients that the demo did not publish",
         ),
     ],
 )
@@ -93,3 +101,40 @@ def test_every_difference_is_named(
     reckoning = reconcile(published, FINALS, doubled, billed, seen)
     assert reckoning.differences == (said,)
     assert not result(reckoning, published, 1).agree
+
+
+def test_each_bounce_is_the_end_of_a_message_and_forwarded_mail_is_no_message() -> None:
+    journal = [line("a@x.example", "bounced") for _ in range(3)]
+    journal += [{**line("back@o.example", "accepted"), "message_id": each} for each in ("1", "2")]
+    seen = witness(journal, ROWS, {"back@o.example"})
+    assert seen == Witness(Counter({BERLIN: 3}), SinkCount(0, 0), 0, forwarded=2)
+    again = witness(journal + journal[-1:], ROWS, {"back@o.example"})
+    assert (again.sink.duplicates, again.forwarded) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("returns", "arrived", "said"),
+    [
+        (Returns(2, 1, {"returned": 2, "complained": 1}, 3, 3), 3, ()),
+        (
+            Returns(1, 1, {"returned": 1, "complained": 1}, 3, 2),
+            2,
+            ("2 reports came back, but the sink sent 3",),
+        ),
+        (
+            Returns(1, 0, {"returned": 1}, 1, 1),
+            0,
+            ("1 to be forwarded, 1 by the events, but the sink received 0",),
+        ),
+        (
+            Returns(1, 0, {}, 1, 1),
+            1,
+            ("1 to be forwarded, 0 by the events, but the sink received 1",),
+        ),
+    ],
+)
+def test_what_came_back_and_was_forwarded_must_agree(
+    returns: Returns, arrived: int, said: tuple[str, ...]
+) -> None:
+    seen = Witness(OK.dispatched, OK.sink, 0, arrived)
+    assert reconcile(4, FINALS, 0, BILLED, seen, returns).differences == said

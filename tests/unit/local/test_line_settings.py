@@ -7,20 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from local.outside import Outside, find_outside
+from local.outside import Outside, check_servers, find_outside
 from local.settings import StackSettings, kept
 from shared.settings.loader import SettingsError
+from shared.settings.return_keys import KeysFile
 
-PORTS = {"sink": 1, "billing": 2, "smtp": 3, "smtps": 4}
+PORTS = {"sink": 1, "billing": 2, "smtp": 3, "smtps": 4, "bounce": 5}
 KAFKA, REDIS = "127.0.0.1:9092", "redis://127.0.0.1:6379/0"
 CHOSEN = {
     "SLUICE_KAFKA__BOOTSTRAP": KAFKA,
     "SLUICE_KAFKA__STATIC_MEMBERSHIP": "true",
     "SLUICE_REDIS__URL": REDIS,
     "SLUICE_BILLING__HTTP_PORT": "2",
+    "SLUICE_BILLING__SERVE_WITHOUT_KEYS": "true",
     "SLUICE_DELIVER__ROUTES": json.dumps({"*": "127.0.0.1:1"}),
     "SLUICE_INGEST__SMTP_LISTEN": json.dumps(["127.0.0.1:3"]),
     "SLUICE_INGEST__SMTPS_LISTEN": json.dumps(["127.0.0.1:4"]),
+    "SLUICE_INGEST__BOUNCE_LISTEN": json.dumps(["127.0.0.1:5"]),
     "SLUICE_INGEST__SMTP_HOST_NAME": "localhost",
     "SLUICE_INGEST__SMTP_MAX_CONNECTIONS_PER_ADDRESS": "4000",
     "SLUICE_INGEST__SMTP_MAX_BEFORE_LOGIN_PER_ADDRESS": "4000",
@@ -28,8 +31,13 @@ CHOSEN = {
     "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS": "1000",
     "SLUICE_INGEST__SMTP_MAX_FAILED_LOGINS_PER_ADDRESS": "10000",
     "SLUICE_INGEST__SMTP_ERRORS_PER_ADDRESS_PER_MINUTE": "0",
+    "SLUICE_INGEST__BOUNCE_MAX_CONNECTIONS_PER_ADDRESS": "1000",
+    "SLUICE_INGEST__BOUNCE_NEW_CONNECTIONS_PER_MINUTE": "0",
+    "SLUICE_INGEST__BOUNCE_ERRORS_PER_ADDRESS_PER_MINUTE": "0",
+    "SLUICE_INGEST__BOUNCE_MESSAGES_PER_MINUTE_PER_ADDRESS": "0",
 }
 FILES = {"SLUICE_INGEST__TLS_CERTIFICATE_FILE", "SLUICE_INGEST__TLS_KEY_FILE"}
+KEYS_FILE = "SLUICE_RETURN_PATH__KEYS_FILE"
 
 
 def settings_of(
@@ -41,7 +49,7 @@ def settings_of(
 def chosen(settings: StackSettings) -> dict[str, str]:
     return {
         **settings.for_service(KAFKA, REDIS),
-        **settings.for_front_door(),
+        **settings.for_doors(),
         **settings.for_billing(is_first=True),
     }
 
@@ -53,8 +61,9 @@ def split(variable: str) -> tuple[str, str]:
 
 def test_where_nothing_is_set_the_line_chooses_all(tmp_path: Path) -> None:
     found = chosen(settings_of({"SLUICE_COMMAND": "./sluice", "HOME": "/"}, tmp_path))
-    assert {name: value for name, value in found.items() if name not in FILES} == CHOSEN
-    assert found.keys() >= FILES
+    made = {*FILES, KEYS_FILE}
+    assert {name: value for name, value in found.items() if name not in made} == CHOSEN
+    assert found.keys() >= made
 
 
 @pytest.mark.parametrize("variable", CHOSEN)
@@ -78,6 +87,16 @@ def test_a_certificate_or_key_of_ones_own_is_not_paired_with_a_made_one(
     tmp_path: Path, variable: str
 ) -> None:
     assert not chosen(settings_of({variable: "/x.pem"}, tmp_path)).keys() & FILES
+
+
+def test_a_key_of_return_paths_is_made_once_and_is_usable(tmp_path: Path) -> None:
+    path = Path(chosen(settings_of({}, tmp_path))[KEYS_FILE])
+    assert KeysFile(str(path)).keys.ids == (1,)
+    assert path.stat().st_mode & 0o077 == 0
+    text = path.read_text()
+    assert chosen(settings_of({}, tmp_path))[KEYS_FILE] == str(path)
+    assert path.read_text() == text
+    assert KEYS_FILE not in chosen(settings_of({KEYS_FILE: ""}, tmp_path))
 
 
 def test_the_command_line_wins_over_the_environment(tmp_path: Path) -> None:
@@ -104,6 +123,7 @@ def test_the_doors_are_where_the_settings_put_them(tmp_path: Path) -> None:
     plain = settings_of({}, tmp_path)
     assert (plain.broker, plain.redis_url) == ("", "")
     assert (plain.door("smtp"), plain.door("smtps")) == ("127.0.0.1:3", "127.0.0.1:4")
+    assert plain.door("bounce") == "127.0.0.1:5"
     assert (plain.billing, plain.http_host) == ("127.0.0.1:2", "127.0.0.1")
 
 
@@ -135,17 +155,50 @@ def test_what_wins_is_said_with_where_it_stands(tmp_path: Path) -> None:
 
 def test_a_port_that_all_services_would_share_is_refused() -> None:
     outside = find_outside({"SLUICE_TELEMETRY__HTTP_PORT": "9000"})
-    with pytest.raises(SettingsError, match=r"telemetry.http_port: found 9000, expected 0 or"):
+    with pytest.raises(
+        SettingsError,
+        match=r"telemetry.http_port: the services of a pipeline cannot share port 9000",
+    ):
         outside.require_shareable(4)
     outside.require_shareable(1)
     find_outside({"SLUICE_TELEMETRY__HTTP_PORT": "0"}).require_shareable(4)
 
 
+@pytest.mark.parametrize(
+    ("kafka", "redis", "words"),
+    [
+        ("h:99999", "", r"^kafka.bootstrap: found 'h:99999', .* from 1 to 65535 \(--kafka\)$"),
+        ("", "redis://h/x", r"^redis.url: found 'redis://h/x', .* \(--redis\)$"),
+        ("", "http://h", r"^redis.url: found 'http://h', .* \(--redis\)$"),
+    ],
+)
+def test_an_option_with_a_bad_address_is_refused_before_anything_starts(
+    kafka: str, redis: str, words: str
+) -> None:
+    with pytest.raises(SettingsError, match=words):
+        check_servers(kafka, redis)
+    check_servers("", "")
+    check_servers("h:9092", "redis://h/1")
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="SLUICE_CONFIG: found no such file"):
+    with pytest.raises(SettingsError, match="SLUICE_CONFIG: cannot read the file: no such file"):
         find_outside({"SLUICE_CONFIG": str(tmp_path / "none.toml")})
 
 
 def test_a_further_process_of_billing_answers_at_any_port(tmp_path: Path) -> None:
     settings = settings_of({"SLUICE_BILLING__HTTP_PORT": "7"}, tmp_path)
-    assert settings.for_billing(is_first=False) == {"SLUICE_BILLING__HTTP_PORT": "0"}
+    assert settings.for_billing(is_first=False)["SLUICE_BILLING__HTTP_PORT"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("host", "is_open"),
+    [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False), ("::", False)],
+)
+def test_a_bill_that_other_machines_reach_needs_a_key(
+    tmp_path: Path, host: str, is_open: bool
+) -> None:
+    settings = settings_of({"SLUICE_BILLING__HTTP_HOST": host}, tmp_path)
+    for is_first in (True, False):
+        found = settings.for_billing(is_first=is_first)
+        assert ("SLUICE_BILLING__SERVE_WITHOUT_KEYS" in found) is is_open

@@ -52,8 +52,10 @@ def test_this_process_is_alive_and_its_number_at_another_time_is_not() -> None:
 
 
 def test_only_doors_that_exist_are_shown() -> None:
-    doors = Endpoints(kafka="h:1", redis="redis://h:2/0", metrics={"ingest": "http://h:3/metrics"})
-    assert described(doors) == [
+    endpoints = Endpoints(
+        kafka="h:1", redis="redis://h:2/0", metrics={"ingest": "http://h:3/metrics"}
+    )
+    assert described(endpoints) == [
         "  kafka     h:1",
         "  redis     redis://h:2/0",
         "  metrics   http://h:3/metrics  (ingest)",

@@ -6,7 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from shared.topics.records import Event, EventType, MailEvent, TallyRow
-from tests.support.chaos.ledger import BillRow, Evidence, Kind, Promise, SinkLine, check
+from tests.support.chaos.evidence import BillRow, Evidence, Promise, SinkLine
+from tests.support.chaos.findings import Kind
+from tests.support.chaos.ledger import check
 
 CELL = ("acme", "news", "north")
 

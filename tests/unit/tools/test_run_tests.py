@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tools.run_tests import Foreign, is_there, spread
+from cli.stack import paths
+from tools.run_tests import Foreign, is_there, needs_helm, spread
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,27 @@ def test_a_package_is_there_when_all_its_parts_are(foreign: Foreign, found: bool
 )
 def test_the_tests_are_spread_unless_told_how(arguments: list[str], is_spread: bool) -> None:
     assert bool(spread(arguments)) is is_spread
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        ([], True),
+        (["-q", "-n0"], True),
+        (["-k", "billing"], True),
+        (["tests"], True),
+        (["tests/chart"], True),
+        (["tests/chart/test_policies.py::test_no_such"], True),
+        (["tests/integration"], True),
+        (["tests/integration/test_chart_processes.py"], True),
+        (["tests/integration/test_relay.py"], False),
+        (["tests/unit"], False),
+        (["tests/unit", "tests/chart"], True),
+        (["tests/unit/tools/test_run_tests.py", "-q"], False),
+    ],
+)
+def test_helm_is_built_only_for_the_tests_of_the_chart(
+    arguments: list[str], needed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(paths.ROOT)
+    assert needs_helm(arguments) is needed

@@ -1,66 +1,29 @@
 """What a batch of events adds to each month and mailing."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+from datetime import UTC
+from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import Struct
 
-from services.billing.core.answer import CountingProgress, lag, why_incomplete
-from services.billing.core.month import Months, is_month
-from services.billing.core.recount import Difference, Recount
-from services.billing.core.table import as_csv
-from services.billing.core.usage import (
-    COUNTERS,
-    Cell,
-    Row,
-    count,
-    decode_cell,
-    encode_cell,
-    rows,
-)
-from shared.audit.conservation import Doubles
-from shared.topics.codec import encode_event, encode_tally
-from shared.topics.records import EventType, MailEvent, Tally, TallyRow
+from services.billing.core.cells import Cell, decode_cell, encode_cell
+from services.billing.core.month import Months
+from services.billing.core.recount import Recount
+from services.billing.core.rows import day_rows, rows
+from services.billing.core.usage import MAX_BYTES, MAX_NAME_CHARS, MAX_RECEIVED, count
+from shared.topics.records import EventType
+from tests.support.billing.records import NOON, FakeRecord, event, ms, tally
 
 UTC_MONTHS = Months(UTC)
 
 
-def ms(text: str) -> int:
-    return int(datetime.fromisoformat(text).timestamp() * 1000)
-
-
-NOON = ms("2026-11-15T12:00:00+00:00")
-
-
-class FakeRecord(Struct):
-    headers: Sequence[tuple[str, bytes]]
-    value: bytes | None
-    timestamp: int = NOON
-
-
-def event(kind: EventType, client: str = "shop", **fields: object) -> FakeRecord:
-    data = msgspec.convert(
-        {"client": client, "mailing_id": "news", "at_ms": NOON, **fields}, MailEvent
-    )
-    _, value, headers = encode_event(kind, "0" * 26, data, "deliver")
-    return FakeRecord(headers, value)
-
-
-def tally(*cells: tuple[str, str, str, int], at_ms: int = NOON) -> FakeRecord:
-    told = Tally("validate", at_ms, tuple(TallyRow(*cell) for cell in cells))
-    _, value, headers = encode_tally(told, "validate.1.1")
-    return FakeRecord(headers, value)
-
-
 def counted(*records: FakeRecord, months: Months = UTC_MONTHS) -> dict[tuple[str, str], int]:
-    """(month, counter) -> count, over all mailings."""
+    """(month, counter) -> count, over all mailings and days, without the details."""
     found: dict[tuple[str, str], int] = {}
     for month, name, number in count(records, months).increments():
+        if decode_cell(name).detail:
+            continue
         key = month, decode_cell(name).counter
         found[key] = found.get(key, 0) + number
     return found
@@ -77,23 +40,102 @@ def counted(*records: FakeRecord, months: Months = UTC_MONTHS) -> dict[tuple[str
         EventType.SUPPRESSED,
         EventType.DEFERRED,
         EventType.IN_DOUBT,
+        EventType.RETURNED,
+        EventType.COMPLAINED,
+        EventType.UNSUBSCRIBED,
+        EventType.FORWARDED,
     ],
 )
 def test_each_outcome_is_counted_under_its_own_name(kind: EventType) -> None:
     assert counted(event(kind), event(kind)) == {("2026-11", kind.value): 2}
 
 
+def test_a_duplicate_is_not_counted() -> None:
+    assert counted(event(EventType.DUPLICATE)) == {}
+
+
 @pytest.mark.parametrize(
-    "kind",
+    ("kind", "fields", "details"),
     [
-        EventType.DUPLICATE,
-        EventType.RETURNED,
-        EventType.COMPLAINED,
-        EventType.UNSUBSCRIBED,
+        (EventType.BOUNCED, {"bounce_class": "hard"}, {"hard"}),
+        (EventType.BOUNCED, {"bounce_class": "soft", "reason": "550 no"}, {"soft"}),
+        (EventType.BOUNCED, {}, set()),
+        (EventType.REFUSED, {"rules": [{"rule": "R4", "reason": "From"}]}, {"R4"}),
+        (
+            EventType.REFUSED,
+            {"rules": [{"rule": "R4", "reason": ""}, {"rule": "R10", "reason": ""}] * 2},
+            {"R4", "R10"},
+        ),
+        (EventType.REFUSED, {"reason": "not for every eye"}, {"other"}),
+        (EventType.SUPPRESSED, {"reason": "block_list"}, {"block_list"}),
+        (EventType.SUPPRESSED, {"reason": "-x"}, {"other"}),
+        (EventType.SUPPRESSED, {"reason": "x" * 33}, {"other"}),
+        (EventType.SUPPRESSED, {"reason": "ümlaut"}, {"other"}),
+        (EventType.DELIVERED, {"reason": "late", "bounce_class": "hard"}, set()),
     ],
 )
-def test_what_comes_afterwards_is_not_counted(kind: EventType) -> None:
-    assert counted(event(kind)) == {}
+def test_a_refusal_counts_by_rule_a_suppression_by_reason_a_bounce_by_class(
+    kind: EventType, fields: dict[str, Any], details: set[str]
+) -> None:
+    record = event(kind, "shop", **fields)
+    (row,) = rows({name: number for _, name, number in count([record], UTC_MONTHS).increments()})
+    assert getattr(row, kind.value) == 1
+    assert row.details == ({kind.value: dict.fromkeys(details, 1)} if details else {})
+
+
+def test_the_bytes_of_a_billed_message_count_once_and_on_the_day_of_its_dispatch() -> None:
+    first = event(
+        EventType.DEFERRED, first_dispatch=True, first_dispatched_at_ms=NOON, size_bytes=300
+    )
+    later = event(EventType.DELIVERED, at_ms=NOON + 40 * 86_400_000, size_bytes=300)
+    found = counted(first, later)
+    assert found["2026-11", "bytes"] == 300
+    assert ("2026-12", "bytes") not in found
+
+
+def test_each_day_has_cells_of_its_own() -> None:
+    cells = {
+        name: number
+        for _, name, number in count(
+            [event(EventType.DELIVERED), event(EventType.DELIVERED, at_ms=NOON + 86_400_000)],
+            UTC_MONTHS,
+        ).increments()
+    }
+    assert [(row.day, row.delivered) for row in day_rows("2026-11", cells)] == [
+        ("2026-11-15", 1),
+        ("2026-11-16", 1),
+    ]
+    assert [row.delivered for row in rows(cells)] == [2]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        event(EventType.DELIVERED, size_bytes=MAX_BYTES + 1),
+        event(EventType.DELIVERED, size_bytes=-1),
+        event(EventType.DELIVERED, sub_client="x" * (MAX_NAME_CHARS + 1)),
+        tally(("shop", "news", "", MAX_RECEIVED + 1)),
+        tally(("shop", "news", "", -1)),
+        tally(("shop", "x" * (MAX_NAME_CHARS + 1), "", 1)),
+    ],
+)
+def test_a_value_that_no_store_takes_is_unreadable_in_both_ways_of_counting(
+    record: FakeRecord,
+) -> None:
+    assert count([record], UTC_MONTHS).unreadable == 1
+    again = Recount(UTC_MONTHS)
+    again.add(record)
+    assert (again.unreadable, again.cells()) == (1, {})
+
+
+def test_records_of_an_unknown_type_are_ignored_and_their_number_is_returned() -> None:
+    unknown = [
+        FakeRecord([("ce_type", b"sluice.mail.unheard")], b"{}"),
+        FakeRecord([("ce_type", b"com.example")], b"{}"),
+        FakeRecord([], b""),
+    ]
+    found = count([*unknown, event(EventType.DUPLICATE)], UTC_MONTHS)
+    assert (found.unknown, found.unreadable, found.increments()) == (3, 0, ())
 
 
 def test_only_the_event_of_the_first_dispatch_is_billed() -> None:
@@ -121,37 +163,6 @@ def test_a_first_dispatch_of_a_type_not_counted_is_billed_all_the_same() -> None
     assert counted(told) == {("2026-11", "billed"): 1}
 
 
-@pytest.mark.parametrize(
-    ("zone", "at", "month"),
-    [
-        ("UTC", "2026-10-31T23:59:59.999+00:00", "2026-10"),
-        ("UTC", "2026-11-01T00:00:00+00:00", "2026-11"),
-        ("Europe/Berlin", "2026-10-31T22:59:59.999+00:00", "2026-10"),
-        ("Europe/Berlin", "2026-10-31T23:00:00+00:00", "2026-11"),
-        ("Europe/Berlin", "2026-06-30T22:00:00+00:00", "2026-07"),  # summer time
-        ("Asia/Kathmandu", "2026-10-31T18:14:59+00:00", "2026-10"),  # 5:45 ahead
-        ("Asia/Kathmandu", "2026-10-31T18:15:00+00:00", "2026-11"),
-        ("America/Los_Angeles", "2027-01-01T07:59:59+00:00", "2026-12"),
-    ],
-)
-def test_a_month_begins_at_midnight_of_the_zone(zone: str, at: str, month: str) -> None:
-    assert Months(ZoneInfo(zone)).of(ms(at)) == month
-
-
-@given(st.integers(0, 4_102_444_800_000), st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata"]))
-def test_the_month_remembered_is_the_month_computed(at_ms: int, zone: str) -> None:
-    months = Months(ZoneInfo(zone))
-    moment = datetime.fromtimestamp(at_ms / 1000, ZoneInfo(zone))
-    months.of(at_ms - at_ms % 900_000)
-    assert months.of(at_ms) == f"{moment.year:04d}-{moment.month:02d}"
-
-
-@pytest.mark.parametrize("at_ms", [-1, 10**18])
-def test_a_time_out_of_range_is_no_month(at_ms: int) -> None:
-    with pytest.raises(ValueError, match="not a time"):
-        UTC_MONTHS.of(at_ms)
-
-
 def test_months_and_mailings_do_not_mix() -> None:
     found = count(
         [
@@ -163,7 +174,7 @@ def test_months_and_mailings_do_not_mix() -> None:
         UTC_MONTHS,
     )
     assert sorted(found.increments()) == sorted(
-        ("2026-11", encode_cell(Cell(*cell)), number)
+        ("2026-11", encode_cell(Cell(*cell, "15")), number)
         for cell, number in {
             ("shop", "news", "north", "delivered"): 1,
             ("shop", "news", "south", "delivered"): 1,
@@ -180,7 +191,7 @@ def test_months_and_mailings_do_not_mix() -> None:
         (FakeRecord([("ce_type", b"sluice.mail.delivered")], b"{"), 1),
         (FakeRecord([("ce_type", b"sluice.mail.delivered")], None), 1),
         (FakeRecord([("ce_type", b"sluice.mail.delivered")], b'{"client":7}'), 1),
-        (FakeRecord([("ce_type", b"sluice.mail.unheard")], b"[]"), 1),
+        (FakeRecord([("ce_type", b"sluice.mail.unheard")], b"[]"), 0),
         (FakeRecord([("ce_type", b"sluice.mail.delivered")], b'{"client":"\xff"}'), 1),
         (FakeRecord([("ce_type", b"sluice.mail.delivered")], b'{"x":' + b"[" * 100_000), 1),
         (FakeRecord([("ce_type", b"sluice.tally")], b"no"), 1),
@@ -237,6 +248,10 @@ events = st.builds(
     at_ms=st.sampled_from([0, NOON, NOON + 20 * 86_400_000]),
     first_dispatch=st.booleans(),
     first_dispatched_at_ms=st.sampled_from([0, NOON]),
+    size_bytes=st.integers(0, 3),
+    bounce_class=st.sampled_from(["", "", "hard", "a b"]),
+    reason=st.sampled_from(["", "blocked", "_", "not a word"]),
+    rules=st.lists(st.fixed_dictionaries({"rule": st.text(max_size=4), "reason": st.just("")})),
 )
 tallies = st.builds(
     tally,
@@ -258,113 +273,3 @@ def test_counting_in_two_ways_and_in_two_runs_comes_to_the_same(
         again.add(record)
     for month in {*cells, *again.months()}:
         assert again.differences(month, cells.get(month, {})) == []
-
-
-def test_a_recount_names_every_cell_that_differs() -> None:
-    again = Recount(UTC_MONTHS)
-    again.add(event(EventType.DELIVERED))
-    live = {
-        encode_cell(Cell("shop", "news", "", "delivered")): 2,
-        encode_cell(Cell("shop", "news", "", "billed")): 1,
-    }
-    assert again.differences("2026-11", live) == [
-        Difference("2026-11", "shop", "news", "", "billed", recounted=0, live=1),
-        Difference("2026-11", "shop", "news", "", "delivered", recounted=1, live=2),
-    ]
-
-
-def test_a_recount_counts_a_mail_with_two_final_events_once() -> None:
-    again = Recount(UTC_MONTHS)
-    records = [
-        event(EventType.DELIVERED, first_dispatch=True),
-        event(EventType.BOUNCED),
-        event(EventType.DELIVERED, first_dispatch=True),
-        event(EventType.DEFERRED),
-    ]
-    for record in records:
-        again.add(record)
-    mail_id = bytes(16)
-    for record in records:
-        again.discount(record, Doubles({mail_id: 3}, {mail_id: 2}))
-    live = {name: number for _, name, number in count(records, UTC_MONTHS).increments()}
-    assert [
-        (each.counter, each.recounted, each.live) for each in again.differences("2026-11", live)
-    ] == [("billed", 1, 2), ("bounced", 0, 1), ("delivered", 1, 2)]
-
-
-def test_only_doubled_mails_are_discounted() -> None:
-    again = Recount(UTC_MONTHS)
-    record = event(EventType.DELIVERED, first_dispatch=True)
-    again.add(record)
-    for _ in range(2):
-        again.discount(record, Doubles({bytes(15) + b"x": 2}, {}))
-    live = {name: number for _, name, number in count([record], UTC_MONTHS).increments()}
-    assert again.differences("2026-11", live) == []
-
-
-def test_rows_come_in_order_and_only_of_the_client_asked_for() -> None:
-    cells = {
-        encode_cell(Cell("b", "m", "", "billed")): 2,
-        encode_cell(Cell("a", "n", "", "delivered")): 1,
-        encode_cell(Cell("a", "m", "s", "received")): 4,
-        encode_cell(Cell("a", "m", "s", "billed")): 3,
-        encode_cell(Cell("a", "m", "s", "of_a_later_version")): 9,
-    }
-    assert rows(cells) == [
-        Row("a", "m", "s", billed=3, received=4),
-        Row("a", "n", "", delivered=1),
-        Row("b", "m", "", billed=2),
-    ]
-    assert rows(cells, "b") == [Row("b", "m", "", billed=2)]
-
-
-def test_a_row_has_every_counter_in_its_order() -> None:
-    assert Row.__struct_fields__[3:] == COUNTERS
-
-
-def test_csv_quotes_what_needs_it() -> None:
-    assert as_csv("2026-11", [Row('a,"b"', "m", "s", billed=3)]).splitlines() == [
-        "month,client,mailing_id,sub_client,billed,received,refused,suppressed,delivered,"
-        "bounced,expired,cancelled,deferred,in_doubt",
-        '2026-11,"a,""b""",m,s,3,0,0,0,0,0,0,0,0,0',
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "well"),
-    [("2026-11", True), ("2026-13", False), ("2026-00", False), ("26-11", False), ("", False)],
-)
-def test_a_month_is_written_with_year_and_month(text: str, well: bool) -> None:
-    assert is_month(text) is well
-
-
-@pytest.mark.parametrize(
-    ("standing", "words"),
-    [
-        (CountingProgress(True, "log", {0: 10, 1: 5}, {}), ""),
-        (
-            CountingProgress(True, "log", {0: 12, 1: 5}, {}),
-            "",
-        ),  # counted since the end offsets were read
-        (CountingProgress(True, "log", {0: 10, 1: 5}, {0: "2026-10"}), ""),
-        (CountingProgress(True, "log", {0: 9, 1: 5}, {}), "1 records of 1 partitions"),
-        (CountingProgress(True, "log", {0: 10}, {}), "5 records of 1 partitions"),
-        (CountingProgress(True, "", {}, {}), "15 records of 2 partitions"),
-        (CountingProgress(False, "log", {0: 10, 1: 5}, {}), "lost"),
-        (CountingProgress(True, "older", {0: 10, 1: 5}, {}), "another log"),
-        (CountingProgress(True, "log", {0: 10, 1: 5}, {1: "2026-11"}), "deleted"),
-        (CountingProgress(True, "log", {0: 10, 1: 5}, {1: "2026-12"}), "deleted"),
-    ],
-)
-def test_an_answer_that_is_not_whole_says_why(standing: CountingProgress, words: str) -> None:
-    reason = why_incomplete(standing, "2026-11", "log", {0: 10, 1: 5})
-    assert bool(reason) is bool(words)
-    assert words in reason
-
-
-def test_lag_is_told_for_every_partition() -> None:
-    assert lag(CountingProgress(True, "log", {0: 10, 2: 9}, {}), {2: 8, 0: 12, 1: 3}) == {
-        0: 2,
-        1: 3,
-        2: 0,
-    }

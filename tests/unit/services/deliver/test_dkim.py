@@ -9,13 +9,15 @@ from dkim.canonicalization import Relaxed
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.deliver.core.mime.fields import split
 from services.deliver.core.signing.dkim import (
+    OVERSIGNED,
     SIGNED,
+    BodyForm,
     Identity,
+    Signable,
     canonical_body,
     canonical_fields,
-    signature_field,
-    split,
 )
 from shared.smtp.content import END_MARK, decode_content, encode_content, with_crlf
 from tests.messages import Sample, load
@@ -49,6 +51,14 @@ BODIES = [
     ("dots are as before stuffing", b".\r\n..\r\n", b".\r\n..\r\n"),
 ]
 
+SIMPLE_BODIES = [
+    ("the example of RFC 6376, 3.4.5", b" C \r\nD \t E\r\n\r\n\r\n", b" C \r\nD \t E\r\n"),
+    ("empty", b"", b"\r\n"),
+    ("empty lines only", b"\r\n\r\n\r\n", b"\r\n"),
+    ("white space only", b" \r\n\r\n", b" \r\n"),
+    ("empty lines inside are kept", b"\r\n\r\na\r\n\r\n", b"\r\n\r\na\r\n"),
+]
+
 HEADERS = [
     ("the example of RFC 6376, 3.4.5", b"A: X\r\nB : Y\t\r\n\tZ  \r\n", [b"a:X", b"b:Y Z"]),
     ("no field", b"", []),
@@ -72,7 +82,8 @@ LINE_ENDS = [
 
 def field_of(content: bytes, domain: str = "shop.example") -> bytes:
     identity = Identity("rsa-sha256", domain, SELECTOR)
-    return signature_field(with_crlf(content), identity, 1_700_000_000, lambda data: b"\xff" * 256)
+    message = Signable(with_crlf(content))
+    return message.signature_field(identity, 1_700_000_000, lambda data: b"\xff" * 256)
 
 
 def as_received(content: bytes) -> bytes:
@@ -83,6 +94,15 @@ def as_received(content: bytes) -> bytes:
 @pytest.mark.parametrize(("body", "expected"), [c[1:] for c in BODIES], ids=[c[0] for c in BODIES])
 def test_a_body_is_made_canonical(body: bytes, expected: bytes) -> None:
     assert canonical_body(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"), [c[1:] for c in SIMPLE_BODIES], ids=[c[0] for c in SIMPLE_BODIES]
+)
+def test_a_body_in_simple_form_loses_its_last_empty_lines_only(
+    body: bytes, expected: bytes
+) -> None:
+    assert canonical_body(body, BodyForm.SIMPLE) == expected
 
 
 @pytest.mark.parametrize(
@@ -152,11 +172,50 @@ def test_one_changed_byte_breaks_the_signature(before: bytes, algorithm: str) ->
     assert not is_verified(changed, algorithm, "shop.example")
 
 
+# Fields that a reader is shown, or that change how the body reads.
+RELEVANT = [
+    b"From: x@y.example",
+    b"fRoM:x@y.example",
+    b"To: x@y.example",
+    b"Cc: x@y.example",
+    b"Subject: Your account",
+    b"Date: Tue, 2 Jan 2024 00:00:00 +0000",
+    b"Message-ID: <2@y.example>",
+    b"Reply-To: x@y.example",
+    b"MIME-Version: 1.0",
+    b"Content-Type: text/html",
+    b"Content-Transfer-Encoding: base64",
+    b"List-Unsubscribe: <https://y.example/u>",
+    b"List-Unsubscribe-Post: List-Unsubscribe=One-Click",
+    b"Feedback-ID: 9:9:9:9",
+]
+
+
+def without(name: bytes) -> bytes:
+    """The message without any field of this name."""
+    lines = CONTENT.replace(b"\n two", b" two").split(b"\n")
+    return b"\n".join(line for line in lines if not line.lower().startswith(name.lower() + b":"))
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("added", [b"From: x@y.example\r\n", b"fRoM:x@y.example\r\n"])
-def test_a_second_from_breaks_the_signature(added: bytes, algorithm: str) -> None:
-    signed = signer_of(algorithm).sign(CONTENT, "shop.example")
-    assert not is_verified(added + signed, algorithm, "shop.example")
+@pytest.mark.parametrize("added", RELEVANT)
+def test_a_field_added_to_one_of_its_name_breaks_the_signature(
+    added: bytes, algorithm: str
+) -> None:
+    name = added.partition(b":")[0]
+    signed = signer_of(algorithm).sign(added + b"\n" + without(name), "shop.example")
+    assert is_verified(signed, algorithm, "shop.example")
+    assert not is_verified(added + b"\r\n" + signed, algorithm, "shop.example")
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("added", RELEVANT[2:])
+def test_a_field_added_where_there_was_none_of_its_name_breaks_the_signature(
+    added: bytes, algorithm: str
+) -> None:
+    signed = signer_of(algorithm).sign(without(added.partition(b":")[0]), "shop.example")
+    assert is_verified(signed, algorithm, "shop.example")
+    assert not is_verified(added + b"\r\n" + signed, algorithm, "shop.example")
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -169,22 +228,36 @@ def test_what_relays_do_keeps_the_signature(algorithm: str) -> None:
 
 
 SELECTIONS = [
-    (CONTENT, b":".join(SIGNED) + b":from"),
-    (b"From: a@b.example\n\n", b"from:from"),
-    (b"from : a@b.example\nX-Bm-MAILING: 1\n\n", b"from:x-bm-mailing:from"),
-    (b"Cc: c@d.example\nReceived: x\nFrom: a@b.example\n\nTo: not@a.field\n", b"from:from"),
-    (b"To: 1@b.example\nFrom: a@b.example\nTo: 2@b.example\n\n", b"from:to:to:from"),
-    (b"", b"from"),
-    (b"\nFrom: a@in.the.body\n\n", b"from"),
+    ("every field but Cc", CONTENT, [name for name in SIGNED if name != b"cc"]),
+    ("From alone", b"From: a@b.example\n\n", [b"from"]),
+    (
+        "odd spelling",
+        b"from : a@b.example\nFEEDBACK-id: 1\n\n",
+        [b"from", b"feedback-id"],
+    ),
+    (
+        "fields of relays and of the body are left out",
+        b"Cc: c@d.example\nReceived: x\nFrom: a@b.example\n\nTo: not@a.field\n",
+        [b"from", b"cc"],
+    ),
+    (
+        "two of one name",
+        b"To: 1@b.example\nFrom: a@b.example\nTo: 2@b.example\n\n",
+        [b"from", b"to", b"to"],
+    ),
+    ("empty", b"", []),
+    ("no header", b"\nFrom: a@in.the.body\n\n", []),
 ]
 
 
-@pytest.mark.parametrize(("content", "names"), SELECTIONS)
-def test_the_fields_that_are_there_are_signed_and_from_once_more(
-    content: bytes, names: bytes
+@pytest.mark.parametrize(
+    ("content", "names"), [c[1:] for c in SELECTIONS], ids=[c[0] for c in SELECTIONS]
+)
+def test_the_fields_that_are_there_are_signed_and_the_relevant_ones_once_more(
+    content: bytes, names: list[bytes]
 ) -> None:
     field = field_of(content)
-    assert tag(field, b"h") == names
+    assert tag(field, b"h") == b":".join([*names, *OVERSIGNED])
     assert field.count(b": ") == 1  # h= contains no spaces
 
 
@@ -196,7 +269,7 @@ def test_of_fields_of_one_name_the_last_is_signed_first() -> None:
         return b""
 
     content = b"To: 1@b.example\r\nFrom: a@b.example\r\nTo: 2@b.example\r\n\r\n"
-    field = signature_field(content, Identity("rsa-sha256", "b.example", "s"), 0, sign)
+    field = Signable(content).signature_field(Identity("rsa-sha256", "b.example", "s"), 0, sign)
     assert seen[0].split(b"\r\n")[:3] == [b"from:a@b.example", b"to:2@b.example", b"to:1@b.example"]
     assert canonical_fields(field) == [(b"dkim-signature", seen[0].split(b"\r\n")[3])]
 

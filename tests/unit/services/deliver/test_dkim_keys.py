@@ -1,8 +1,7 @@
-"""DKIM keys: which are accepted, which prevent the start, and whose mail they sign."""
+"""DKIM keys: which are accepted, and which prevent the start."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,11 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from services.deliver.app import make_signer
-from services.deliver.core.attempt.outcome import Delivered, Outcome
-from services.deliver.edge.signing.signer import KeyFault, SigningSender, load_key
+from services.deliver.edge.signing.composing import load_keys, make_signer
 from services.deliver.settings import DeliverSettings
+from shared.mailauth.dkim_keys.files import KeyFault, load_key
 from shared.runtime.clock import FakeClock
 from shared.runtime.errors import UsageError
-from shared.topics.records import Envelope, Facts, Origin
 from tests.support.dkim_verifying import (
     ALGORITHMS,
     CONTENT,
@@ -84,9 +81,9 @@ def test_a_file_without_a_key_stops_the_start_with_its_path(name: str, tmp_path:
     with pytest.raises(KeyFault, match=found):
         load_key(str(path))
     with pytest.raises(UsageError) as stopped:
-        make_signer(DeliverSettings(dkim_key_file=str(path)), FakeClock())
+        load_keys(DeliverSettings(dkim_key_file=str(path)))
     assert str(stopped.value).startswith(f"deliver.dkim_key_file: {path}: ")
-    assert "expected an unencrypted private key in PEM" in str(stopped.value)
+    assert "it must hold an unencrypted private key in PEM" in str(stopped.value)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -94,39 +91,11 @@ def test_a_key_is_loaded_from_its_file(algorithm: str, tmp_path: Path) -> None:
     path = tmp_path / "dkim.pem"
     path.write_bytes(pem(key_of(algorithm)))
     settings = DeliverSettings(dkim_key_file=str(path), dkim_selector=SELECTOR)
-    signer = make_signer(settings, FakeClock())
+    signer = make_signer(settings, load_keys(settings), FakeClock())
     assert signer is not None
     assert is_verified(signer.sign(CONTENT, "shop.example"), algorithm, "shop.example")
 
 
 def test_without_a_key_nothing_is_signed() -> None:
-    assert make_signer(DeliverSettings(), FakeClock()) is None
-
-
-class Keeping:
-    """A sender that records the messages."""
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-
-    async def send(
-        self, envelope: Envelope, content: bytes, begin: Callable[[], bool]
-    ) -> Outcome | None:
-        self.sent.append(content)
-        return DELIVERED if begin() else None
-
-
-DELIVERED = Delivered("250 Ok", "2.0.0", "site", "source", "")
-
-
-@pytest.mark.parametrize(("begins", "expected"), [(True, DELIVERED), (False, None)])
-def test_mail_is_signed_for_the_domain_of_its_sender(
-    begins: bool, expected: Outcome | None
-) -> None:
-    keeping = Keeping()
-    sending = SigningSender(keeping, signer_of("ed25519-sha256"))
-    envelope = Envelope("1", "shop", "a@news.shop.example", "b@r.example", "", 0, Origin(), Facts())
-    with pytest.raises(StopIteration) as ended:  # it never waits here, so no loop is needed
-        sending.send(envelope, CONTENT, lambda: begins).send(None)
-    assert ended.value.value is expected
-    assert is_verified(keeping.sent[0], "ed25519-sha256", "news.shop.example")
+    settings = DeliverSettings()
+    assert make_signer(settings, load_keys(settings), FakeClock()) is None

@@ -2,7 +2,14 @@ import pytest
 from msgspec.structs import replace
 
 from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
-from services.deliver.core.attempt.plan import Timing, expire, has_expired, plan, wait
+from services.deliver.core.attempt.plan import (
+    Timing,
+    expire,
+    has_expired,
+    plan,
+    subject_of,
+    wait,
+)
 from services.deliver.core.attempt.retry import STEPS, RetryTimes, next_attempt
 from shared.topics.names import DELAYS_S, JITTER_SHARE
 from shared.topics.records import Attempts, Envelope, EventType, Facts, Origin
@@ -94,6 +101,23 @@ def test_a_deferred_message_carries_its_history_to_the_retry_topic() -> None:
     assert steps.retry.due_at_ms == steps.events[0].data.next_attempt_at_ms > NOW
 
 
+@pytest.mark.parametrize(
+    ("waits_s", "step"), [(5.0, "1m"), (60.0, "1m"), (61.0, "5m"), (3_600.0, "1h")]
+)
+def test_a_message_that_was_not_offered_waits_for_its_turn_and_keeps_its_history(
+    waits_s: float, step: str
+) -> None:
+    before = Attempts(2, NOW - 9, "451 x", "4.0.0")
+    outcome = replace(deferred(dispatched=False), waits_s=waits_s)
+    steps = plan(replace(ENVELOPE, attempts=before), outcome, Timing(NOW))
+    assert steps.step == step
+    assert steps.retry is not None
+    assert steps.retry.attempts == before
+    assert steps.retry.due_at_ms == NOW + waits_s * 1000
+    (told,) = steps.events
+    assert (told.kind, told.data.attempt) == (EventType.DEFERRED, 2)
+
+
 def test_only_a_deferral_goes_on() -> None:
     for outcome in (delivered(), bounced()):
         assert plan(ENVELOPE, outcome, Timing(NOW)).retry is None
@@ -166,3 +190,46 @@ def test_only_doubt_lengthens_a_delay() -> None:
     timing = Timing(NOW, RetryTimes(in_doubt_s=600))
     assert plan(ENVELOPE, deferred(), timing).step == "1m"
     assert plan(ENVELOPE, deferred(in_doubt=True), timing).step == "15m"
+
+
+def test_every_event_carries_what_the_platform_gave_with_the_message() -> None:
+    given = replace(
+        ENVELOPE,
+        submission_key="order-7",
+        submission_source="/shop",
+        code="SPRING26",
+        metadata={"order": "7"},
+    )
+    plans = [plan(given, each, Timing(NOW)) for each in (delivered(), deferred(), bounced())]
+    for event in [*(told for steps in plans for told in steps.events), *expire(given, NOW).events]:
+        data = event.data
+        assert (data.submission_id, data.submission_source) == ("order-7", "/shop")
+        assert (data.code, data.metadata) == ("SPRING26", {"order": "7"})
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (delivered(), [(EventType.FORWARDED, False)]),
+        (bounced(), [(EventType.FORWARDING_FAILED, False)]),
+        (deferred(), []),
+        (deferred(in_doubt=True), []),
+    ],
+)
+def test_mail_to_a_forwarding_address_is_not_billed_and_only_its_end_is_an_event(
+    outcome: Outcome, told: list[tuple[EventType, bool]]
+) -> None:
+    forwarded = replace(ENVELOPE, sender="", forwards="1" * 26)
+    assert kinds(forwarded, outcome) == told
+    assert subject_of(forwarded) == "1" * 26
+    assert subject_of(ENVELOPE) == ENVELOPE.mail_id
+    steps = plan(forwarded, outcome, Timing(NOW))
+    assert [each.data.return_id for each in steps.events] == ["0" * 26] * len(told)
+    assert (steps.retry is not None) is isinstance(outcome, Deferred)
+    if steps.retry is not None:
+        assert (steps.retry.forwards, steps.retry.sender) == ("1" * 26, "")
+
+
+def test_mail_to_a_forwarding_address_that_expires_has_failed() -> None:
+    steps = expire(replace(ENVELOPE, forwards="1" * 26), NOW)
+    assert [each.kind for each in steps.events] == [EventType.FORWARDING_FAILED]

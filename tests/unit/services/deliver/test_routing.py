@@ -8,45 +8,67 @@ from services.deliver.core.attempt.outcome import Bounced, Deferred
 from services.deliver.core.attempt.verdicts import unroutable
 from services.deliver.core.routing.sites import (
     Host,
-    Mx,
     NoDomain,
+    NoServer,
     NullMx,
-    RouteError,
     Routes,
     Site,
     Unresolved,
+    mx_of,
     site_of_mx,
 )
 
 
 def test_a_domain_has_its_own_override_before_the_one_for_all() -> None:
     routes = Routes({"*": "127.0.0.1:2525", "Example.COM": "relay.example:587"})
-    assert routes.site_of("example.com") == Site("relay.example:587", (Host("relay.example", 587),))
-    assert routes.site_of("other.example") == Site("127.0.0.1:2525", (Host("127.0.0.1", 2525),))
+    assert routes.site_of("example.com") == Site(
+        "relay.example:587", (Host("relay.example", 587),), is_override=True
+    )
+    assert routes.site_of("other.example") == Site(
+        "127.0.0.1:2525", (Host("127.0.0.1", 2525),), is_override=True
+    )
     assert Routes({"example.com": "a:1"}).site_of("other.example") is None
     assert Routes({}).site_of("example.com") is None
 
 
 @pytest.mark.parametrize(
     ("text", "host"),
-    [("a:25", Host("a", 25)), ("a", Host("a", 25)), ("[::1]:26", Host("::1", 26)),
-     ("[::1]", Host("::1", 25))],
-)  # fmt: skip
+    [("a:25", Host("a", 25)), ("[::1]:26", Host("::1", 26))],
+)
 def test_an_override_is_host_and_port(text: str, host: Host) -> None:
     site = Routes({"*": text}).site_of("example.com")
     assert site is not None
     assert site.hosts == (host,)
 
 
-@pytest.mark.parametrize("text", ["", ":25", "a:", "a:x", "a:0", "a:65536"])
-def test_what_is_no_host_and_port_is_named(text: str) -> None:
-    with pytest.raises(RouteError, match="host:port"):
-        Routes({"*": text})
+@pytest.mark.parametrize(
+    ("records", "name", "ranks"),
+    [
+        ([(10, "a.example")], "a.example", [0]),
+        ([(10, "b.example"), (10, "a.example")], "a.example,b.example", [0, 0]),
+        ([(5, "a.example"), (5, "b.example")], "a.example,b.example", [0, 0]),
+        ([(20, "a.example"), (10, "b.example")], "b.example;a.example", [0, 1]),
+        (
+            [(1, "b.example"), (9, "c.example"), (1, "a.example")],
+            "a.example,b.example;c.example",
+            [0, 0, 1],
+        ),
+        # A name that is repeated counts at its best preference.
+        ([(10, "a.example"), (20, "a.example"), (20, "b.example")], "a.example;b.example", [0, 1]),
+    ],
+)
+def test_a_site_is_named_by_its_exchangers_and_the_order_of_their_preferences(
+    records: list[tuple[int, str]], name: str, ranks: list[int]
+) -> None:
+    site = site_of_mx(mx_of(records))
+    assert site.name == name
+    assert [host.rank for host in site.hosts] == ranks
+    assert site_of_mx(mx_of(reversed(records))) == site
 
 
-def test_domains_with_the_same_mail_hosts_share_a_site() -> None:
-    assert site_of_mx(Mx(("a.example", "b.example"))) == site_of_mx(Mx(("a.example", "b.example")))
-    assert site_of_mx(Mx(("a.example",))).hosts == (Host("a.example", 25),)
+def test_a_domain_with_very_many_exchangers_has_only_the_best() -> None:
+    hosts = mx_of((number, f"{number:03}.example") for number in range(500)).hosts
+    assert [host.name for host in hosts] == [f"{number:03}.example" for number in range(20)]
 
 
 @pytest.mark.parametrize(
@@ -54,11 +76,15 @@ def test_domains_with_the_same_mail_hosts_share_a_site() -> None:
     [
         (NullMx(), Bounced, "5.1.10", "hard"),
         (NoDomain(), Bounced, "5.1.2", "hard"),
+        (NoServer(), Bounced, "5.1.2", "hard"),
         (Unresolved("timeout"), Deferred, "4.4.3", "network"),
     ],
 )
 def test_a_domain_without_a_server_bounces_only_when_the_dns_says_so(
-    resolution: NullMx | NoDomain | Unresolved, kind: type, enhanced: str, bounce_class: str
+    resolution: NullMx | NoDomain | NoServer | Unresolved,
+    kind: type,
+    enhanced: str,
+    bounce_class: str,
 ) -> None:
     outcome = unroutable("d.example", resolution)
     assert isinstance(outcome, kind)

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered
 from services.deliver.core.attempt.results import (
     Broken,
+    Busy,
     ConnectFault,
     ConnectionInfo,
     NoConnection,
@@ -68,14 +69,22 @@ def test_a_fault_of_our_own_defers_and_bills_nothing() -> None:
 
 
 def test_what_was_known_before_a_fault_of_our_own_stays_without_the_servers_text() -> None:
-    delivered = Delivered("250 ok", "2.0.0", "mx", "s", "")
-    assert after_fault(KeyError("x"), delivered) == replace(delivered, reply="")
+    delivered = Delivered("250 ok", "2.0.0", "mx", "s", "", FAULT)
+    without = replace(delivered, reply="", tls_fault="")
+    assert after_fault(KeyError("x"), delivered) == without
     bounced = answered((), Stage.RCPT, make_reply(550, "5.1.1 no"), True, ConnectionInfo("mx"))
     after = after_fault(KeyError("x"), bounced)
     assert isinstance(after, Bounced)
     assert (after.reply, after.enhanced, after.dispatched) == ("", "5.1.1", True)
 
 
+# RFC 3463, 3.4 and 3.7; all others concern characters that the server does not take.
+STATUS = {
+    Unsendable.TOO_LARGE: "5.3.4",
+    Unsendable.EIGHT_BIT: "5.6.3",
+    Unsendable.SIGNED_PARTS: "5.6.3",
+    Unsendable.NOT_CONVERTIBLE: "5.6.3",
+}
 # How a transaction ended; the kind of outcome; dispatched, which is billed; in doubt.
 TRANSACTIONS = [
     (Finished(Stage.CONTENT, make_reply(250, "2.0.0 queued")), Delivered, True, False),
@@ -99,6 +108,24 @@ def test_each_end_of_a_transaction_has_its_outcome(
         assert outcome.in_doubt is in_doubt
 
 
+@pytest.mark.parametrize("reason", Unsendable)
+def test_what_cannot_be_offered_bounces_with_a_status_and_is_not_billed(
+    reason: Unsendable,
+) -> None:
+    outcome = OutcomeRules(()).transaction(reason, False, ConnectionInfo("mx"))
+    assert isinstance(outcome, Bounced)
+    assert (outcome.reason, outcome.dispatched) == (reason.value, False)
+    assert outcome.enhanced == STATUS.get(reason, "5.6.7")
+
+
+@pytest.mark.parametrize("result", [case[0] for case in TRANSACTIONS])
+def test_every_outcome_says_which_tls_was_used_or_why_none(result: TransactionResult) -> None:
+    for tls, fault in (("TLSv1.3", ""), ("", ""), ("", FAULT)):
+        where = ConnectionInfo("mx", tls=tls, tls_fault=fault)
+        outcome = OutcomeRules(()).transaction(result, False, where)
+        assert (outcome.tls, outcome.tls_fault) == (tls, fault)
+
+
 def test_a_connection_that_breaks_after_an_earlier_answer_has_been_dispatched() -> None:
     broken = Broken("reset", answered=False, in_doubt=False)
     outcome = OutcomeRules(()).transaction(broken, True, ConnectionInfo("mx"))
@@ -112,6 +139,7 @@ def test_a_connection_that_breaks_after_an_earlier_answer_has_been_dispatched() 
         (Refusal(Stage.CONNECT, make_reply(554, "5.7.1 go away")), "554 5.7.1 go away"),
         (Refusal(Stage.EHLO, make_reply(421, "4.3.2 later")), "421 4.3.2 later"),
         (NoConnection("refused"), "No connection: refused"),
+        (Busy(7.0), "The site takes its mail more slowly than it comes"),
     ],
 )
 def test_no_failure_to_connect_bounces_the_message_or_is_billed(
@@ -121,6 +149,15 @@ def test_no_failure_to_connect_bounces_the_message_or_is_billed(
     assert isinstance(outcome, Deferred)
     assert reason in outcome.reason
     assert (outcome.dispatched, outcome.site) == (False, "mx")
+
+
+@pytest.mark.parametrize(("was_answered", "waits_s"), [(False, 7.0), (True, None)])
+def test_a_message_that_was_not_offered_was_not_attempted_unless_it_was_answered_before(
+    was_answered: bool, waits_s: float | None
+) -> None:
+    outcome = OutcomeRules(()).no_connection(Busy(7.0), was_answered, "mx")
+    assert isinstance(outcome, Deferred)
+    assert (outcome.waits_s, outcome.enhanced) == (waits_s, "4.4.5")
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from services.ingest.edge.front_door.mail_ids import MailIds
 from services.ingest.edge.smtp_server.transport import SLICE_BYTES, SmtpTransport
+from services.ingest.edge.writing.mail_ids import MailIds
 from shared.smtp.events import Mail, ServerEvent
 from shared.smtp.reply import Reply
 from shared.smtp.server.options import ServerOptions

@@ -2,7 +2,7 @@ import pytest
 from msgspec.structs import replace
 
 from services.ingest.core.intake.attributes import BAD_HEADER, IntakeAttributes, fault
-from services.ingest.core.intake.kafka_record import UNREADABLE
+from services.ingest.core.intake.record_values import UNREADABLE
 from services.ingest.core.intake.submission import (
     MAX_CARRIED_BYTES,
     UNREGISTERED,

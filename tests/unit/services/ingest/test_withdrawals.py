@@ -8,9 +8,10 @@ from typing import cast
 import pytest
 
 from services.ingest.edge.front_door.message_writer import MessageWriter
-from services.ingest.edge.front_door.outbox import UNKNOWN, Outcome, PendingWrite, Written
 from services.ingest.edge.front_door.reservations import ReservedKeys
 from services.ingest.edge.front_door.withdrawals import Withdrawals
+from services.ingest.edge.writing.outbox import UNKNOWN, Outcome, PendingWrite, Written
+from services.ingest.edge.writing.record_sender import RecordSender, Send
 from shared.runtime.failpoints import Failpoints
 from shared.stream.transactions import TransactionalProducer
 from shared.topics import ids
@@ -74,26 +75,23 @@ def test_what_is_given_up_while_its_key_is_reserved_is_not_written() -> None:
     keys = Keys([NEW, Reserved(ids.to_bytes(FIRST))])
     keys.before = given_up.give_up
 
-    class Producer:
-        sent = 0
+    class Sender:
+        def __init__(self) -> None:
+            self.sent: list[Send[Message]] = []
 
-        def send(self, *_: object) -> Producer:
-            self.sent += 1
-            return self
+        def send(self, sends: Sequence[Send[Message]]) -> None:
+            self.sent += sends
 
-        def add_both(self, *_: object) -> None:
-            pass
-
+    sender = Sender()
     writer = MessageWriter(
-        options=None,  # type: ignore[arg-type]
+        sender=cast(RecordSender, sender),
         keys=cast(ReservedKeys, keys),
         failpoints=Failpoints.none(),
         events=cast(TransactionalProducer, None),
         has_client_events=lambda name: False,
     )
-    writer._producer = producer = Producer()
     (result,) = writer.write([given_up, first_of_two])
-    assert producer.sent == 1
+    assert len(sender.sent) == 1
     assert result.pending == [first_of_two]
     # Both have the mail id that Redis stores now, so that both can be withdrawn.
     assert (given_up.mail_id, first_of_two.mail_id) == (OWN, FIRST)

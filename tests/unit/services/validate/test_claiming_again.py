@@ -17,7 +17,7 @@ SECOND = Claim(b"b" * 11, b"2" * 16, b"same", 2)
 
 
 class Scripted:
-    """Returns scripted answers and records the requests. It is its own reader."""
+    """A store and its reader in one: returns scripted answers and records the requests."""
 
     def __init__(self, *answers: Claimed | Renewed | NotWhole | StoreUnavailable) -> None:
         self.answers = list(answers)

@@ -1,7 +1,7 @@
 import pytest
 
 from services.validate.core.lanes import Lanes, pack_by_partition
-from services.validate.core.suppression import blocked_by
+from shared.registry.block_list import blocked_by
 from shared.topics.records import Envelope, Facts, Message, Origin
 
 

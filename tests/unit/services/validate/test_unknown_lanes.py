@@ -10,7 +10,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from cli.clients.lane_warnings import known_lanes, lane_warnings
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Policy
-from services.validate.edge.batch_processor import BatchProcessor, Metrics
+from services.validate.edge.batch_processor import BatchProcessor, Metrics, Views
 from shared.mail.headers import scan
 from shared.registry.client import Client
 from shared.runtime.clock import SystemClock
@@ -18,6 +18,7 @@ from shared.runtime.telemetry import Counter
 from shared.stream.outputs import pack
 from shared.topics import names
 from shared.topics.records import Envelope, Message, Origin
+from tests.support.suppressed import NobodySuppressed
 
 DOMAIN = "news.example"
 GOOD = Client("good", DOMAIN, "returns@owner.example", "M-1", lane="gmail")
@@ -60,9 +61,8 @@ def record(*clients: str) -> ConsumerRecord:
 
 def judging(unknown_lanes: Counter) -> BatchProcessor:
     return BatchProcessor(
-        Registry(GOOD, WRONG),
+        Views(Registry(GOOD, WRONG), NobodySuppressed()),
         Policy(307_200, Lanes({"gmail": ["gmail.com"]})),
-        None,
         lambda _: 1,
         clock=SystemClock(),
         metrics=Metrics(Counter(1), unknown_lanes),

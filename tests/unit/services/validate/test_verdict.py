@@ -7,6 +7,7 @@ from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Passed, Policy, Refused, Suppressed, judge
 from shared.mail.headers import scan
 from shared.registry.client import Client, Code
+from shared.topics.intake_fields import CODE
 from shared.topics.records import Envelope, EventType, Message, Origin
 
 CLIENT = Client(
@@ -63,6 +64,28 @@ def test_the_code_names_the_mailing_and_who_is_billed(extra: str, mailing: tuple
     verdict = judge(envelope(extra), CLIENT, POLICY, 5)
     assert isinstance(verdict, Passed)
     assert (verdict.envelope.mailing_id, verdict.envelope.sub_client) == mailing
+    # The header is not read again: the events of deliver take the code from the envelope.
+    assert verdict.envelope.code == ("SPRING" if extra else "")
+
+
+def test_a_refusal_carries_the_code_and_what_the_platform_gave_with_the_message() -> None:
+    given = replace(
+        envelope("Cc: c@example.com\r\nX-bm-mailing: SPRING\r\n"),
+        submission_key="order-7",
+        submission_source="/shop",
+        metadata={"order": "7"},
+    )
+    verdict = judge(given, CLIENT, POLICY, 5)
+    assert isinstance(verdict, Refused)
+    event = verdict.event
+    assert (event.submission_id, event.submission_source) == ("order-7", "/shop")
+    assert (event.code, event.metadata) == ("SPRING", {"order": "7"})
+
+
+def test_the_code_in_an_event_is_bounded() -> None:
+    verdict = judge(envelope("X-bm-mailing: " + "x" * 900 + "\r\n"), CLIENT, POLICY, 5)
+    assert isinstance(verdict, Refused)
+    assert len(verdict.event.code) <= CODE.max_octets
 
 
 @pytest.mark.parametrize(
@@ -169,6 +192,9 @@ def test_a_message_before_its_earliest_time_waits_on_a_retry_topic_and_one_after
     batch = assemble(judged, {}, RECEIVED)
     assert [message.envelope.due_at_ms for message in batch.passed["default"]] == [RECEIVED]
     ((step, waiting),) = batch.waiting
+    ((kind, mail_id, event),) = batch.events
+    assert (kind, mail_id) == (EventType.SCHEDULED, waiting.envelope.mail_id)
+    assert event.next_attempt_at_ms == RECEIVED + hour
     assert step == "15m"
     assert waiting.envelope.not_before_ms == RECEIVED + hour
     assert waiting.envelope.due_at_ms == RECEIVED + hour // 4

@@ -7,13 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.mail import address
-from shared.mail.address import (
-    AddressFault,
-    Fault,
-    ParsedAddress,
-    parse_path,
-    parse_single,
-)
+from shared.mail.address import ParsedAddress, parse_path, parse_single
+from shared.mail.address_faults import AddressFault, Fault
 from tests.support.addresses import NOT_TAKEN, PIECES, TAKEN
 
 

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shared.mail.address import AddressFault, Fault, ParsedAddress, parse_single
+from shared.mail.address import ParsedAddress, parse_single
+from shared.mail.address_faults import AddressFault, Fault
 from shared.mail.domains import normalise
 from shared.mail.headers import scan
 from tests.support.addresses import NOT_TAKEN, PIECES, TAKEN

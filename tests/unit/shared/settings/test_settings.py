@@ -131,7 +131,12 @@ def test_a_text_from_the_environment_becomes_a_value_of_its_keys_type(
         # Values that contradict one another.
         ({"SLUICE_DELIVER__DKIM": "true"}, "", "deliver", "deliver.dkim needs deliver.hmac_key"),
         # Files that cannot be read.
-        ({"SLUICE_CONFIG": "/nonexistent.toml"}, "", "SLUICE_CONFIG", "can be read"),
+        (
+            {"SLUICE_CONFIG": "/nonexistent.toml"},
+            "",
+            "SLUICE_CONFIG",
+            "cannot read the file: no such",
+        ),
         ({}, "[deliver\n", "SLUICE_CONFIG", "TOML"),
     ],
 )
@@ -166,7 +171,7 @@ def test_a_key_without_a_default_has_to_be_set() -> None:
     with pytest.raises(SettingsError) as caught:
         load(Demanding, {})
     assert [str(fault) for fault in caught.value.faults] == [
-        "billing.path: found nothing, expected text (no source sets it)"
+        "billing.path: required, and set nowhere: give text (no source sets it)"
     ]
     assert load(Demanding, {"SLUICE_BILLING__PATH": "x"}).settings.billing.path == "x"
 

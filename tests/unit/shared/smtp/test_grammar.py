@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from shared.smtp.errors import LocalProtocolError
 from shared.smtp.grammar import (
     Command,
+    CommandFault,
     Path,
-    SyntaxFault,
+    PathFault,
     encode_path,
     is_mailbox,
     parse_command,
@@ -18,22 +19,22 @@ from shared.smtp.grammar import (
     plain_path,
 )
 
-COMMANDS: list[tuple[bytes, Command | SyntaxFault]] = [
+COMMANDS: list[tuple[bytes, Command | CommandFault]] = [
     (b"DATA", Command("DATA", "")),
     (b"data  ", Command("DATA", "")),
     (b"EhLo mx.example", Command("EHLO", "mx.example")),
     (b"MAIL FROM:<a@b>", Command("MAIL", "FROM:<a@b>")),
-    (b"", SyntaxFault.VERB),
-    (b" DATA", SyntaxFault.VERB),
-    (b"DA", SyntaxFault.VERB),
-    (b"DATA\tx", SyntaxFault.VERB),
-    (b"D\xc3\x84TA", SyntaxFault.VERB),
-    (b"DATA\xff", SyntaxFault.NOT_UTF8),
-    (b"NOOP a\x00b", SyntaxFault.CONTROL),
-    (b"NOOP a\rb", SyntaxFault.CONTROL),
-    (b"NOOP a\x7fb", SyntaxFault.CONTROL),
+    (b"", CommandFault.VERB),
+    (b" DATA", CommandFault.VERB),
+    (b"DA", CommandFault.VERB),
+    (b"DATA\tx", CommandFault.VERB),
+    (b"D\xc3\x84TA", CommandFault.VERB),
+    (b"DATA\xff", CommandFault.NOT_UTF8),
+    (b"NOOP a\x00b", CommandFault.CONTROL),
+    (b"NOOP a\rb", CommandFault.CONTROL),
+    (b"NOOP a\x7fb", CommandFault.CONTROL),
 ]
-PATHS: list[tuple[str, Path | SyntaxFault]] = [
+PATHS: list[tuple[str, Path | PathFault]] = [
     ("FROM:<a@b.example>", Path("a@b.example", {})),
     ("from:<a@b.example>", Path("a@b.example", {})),
     ("FROM: <a@b.example>", Path("a@b.example", {})),
@@ -47,47 +48,47 @@ PATHS: list[tuple[str, Path | SyntaxFault]] = [
     ('FROM:<"a b\\"@>"@c>', Path('"a b\\"@>"@c', {})),
     ("FROM:<jürgen@müller.example>", Path("jürgen@müller.example", {})),
     ("FROM:<o'brien+x=y@b>", Path("o'brien+x=y@b", {})),
-    ("FROM:a@b", SyntaxFault.PATH),
-    ("FROM:<a@b", SyntaxFault.PATH),
-    ("FROM:<a@b>x", SyntaxFault.PATH),
-    ("FROM:<a@b>SIZE=1", SyntaxFault.PATH),
-    ("FROM:  <a@b>", SyntaxFault.PATH),
-    ("FROM <a@b>", SyntaxFault.PATH),
-    ("TO:<a@b>", SyntaxFault.PATH),
-    ("", SyntaxFault.PATH),
-    ("FROM:<a>", SyntaxFault.PATH),
-    ("FROM:<a@>", SyntaxFault.PATH),
-    ("FROM:<@b>", SyntaxFault.PATH),
-    ("FROM:<a@b@c>", SyntaxFault.PATH),
-    ("FROM:<@x,@y:a@b>", SyntaxFault.PATH),
-    ("FROM:<a..b@c>", SyntaxFault.PATH),
-    ("FROM:<.a@c>", SyntaxFault.PATH),
-    ("FROM:<a.@c>", SyntaxFault.PATH),
-    ("FROM:<a b@c>", SyntaxFault.PATH),
-    ("FROM:<a@b..c>", SyntaxFault.PATH),
-    ("FROM:<a@b.>", SyntaxFault.PATH),
-    ("FROM:<a@b> SIZE=", SyntaxFault.PARAMETER),
-    ("FROM:<a@b> =1", SyntaxFault.PARAMETER),
-    ("FROM:<a@b> A=1=2", SyntaxFault.PARAMETER),
-    ("FROM:<a@b> A=é", SyntaxFault.PARAMETER),
-    ("FROM:<a@b> SIZE=1 size=2", SyntaxFault.REPEATED),
-    ("FROM:<a@b>" + "".join(f" A{n}" for n in range(17)), SyntaxFault.PARAMETER),
+    ("FROM:a@b", PathFault.PATH),
+    ("FROM:<a@b", PathFault.PATH),
+    ("FROM:<a@b>x", PathFault.PATH),
+    ("FROM:<a@b>SIZE=1", PathFault.PATH),
+    ("FROM:  <a@b>", PathFault.PATH),
+    ("FROM <a@b>", PathFault.PATH),
+    ("TO:<a@b>", PathFault.PATH),
+    ("", PathFault.PATH),
+    ("FROM:<a>", PathFault.PATH),
+    ("FROM:<a@>", PathFault.PATH),
+    ("FROM:<@b>", PathFault.PATH),
+    ("FROM:<a@b@c>", PathFault.PATH),
+    ("FROM:<@x,@y:a@b>", PathFault.PATH),
+    ("FROM:<a..b@c>", PathFault.PATH),
+    ("FROM:<.a@c>", PathFault.PATH),
+    ("FROM:<a.@c>", PathFault.PATH),
+    ("FROM:<a b@c>", PathFault.PATH),
+    ("FROM:<a@b..c>", PathFault.PATH),
+    ("FROM:<a@b.>", PathFault.PATH),
+    ("FROM:<a@b> SIZE=", PathFault.PARAMETER),
+    ("FROM:<a@b> =1", PathFault.PARAMETER),
+    ("FROM:<a@b> A=1=2", PathFault.PARAMETER),
+    ("FROM:<a@b> A=é", PathFault.PARAMETER),
+    ("FROM:<a@b> SIZE=1 size=2", PathFault.REPEATED),
+    ("FROM:<a@b>" + "".join(f" A{n}" for n in range(17)), PathFault.PARAMETER),
     (f"FROM:<{'a' * 64}@b>", Path(f"{'a' * 64}@b", {})),
-    (f"FROM:<{'a' * 65}@b>", SyntaxFault.TOO_LONG),
-    (f"FROM:<{'ä' * 33}@b>", SyntaxFault.TOO_LONG),
-    (f"FROM:<a@{'b' * 253}>", SyntaxFault.TOO_LONG),
+    (f"FROM:<{'a' * 65}@b>", PathFault.TOO_LONG),
+    (f"FROM:<{'ä' * 33}@b>", PathFault.TOO_LONG),
+    (f"FROM:<a@{'b' * 253}>", PathFault.TOO_LONG),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("line", "expected"), COMMANDS)
 def test_a_command_line_is_read_into_verb_and_argument(
-    line: bytes, expected: Command | SyntaxFault
+    line: bytes, expected: Command | CommandFault
 ) -> None:
     assert parse_command(line) == expected
 
 
 @pytest.mark.parametrize(("argument", "expected"), PATHS)
-def test_a_path_is_read_or_its_fault_is_named(argument: str, expected: Path | SyntaxFault) -> None:
+def test_a_path_is_read_or_its_fault_is_named(argument: str, expected: Path | PathFault) -> None:
     assert parse_path(argument, "FROM:") == expected
 
 

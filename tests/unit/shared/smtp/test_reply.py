@@ -35,12 +35,21 @@ GOOD = [
     (b"451 4.7.1234 x\r\n", Reply(451, "", "4.7.1234 x")),
     (b"550 caf\xe9 \xc3\xa9\r\n", Reply(550, "", "caf\ufffd é")),
     (b"550 a\rb\r\n", Reply(550, "", "a b")),
+    # RFC 5321, 2.3.8 forbids a bare LF; some servers send it.
+    (b"250 Ok\n", Reply(250, "", "Ok")),
+    (b"250\n", Reply(250)),
+    (b"250-mx\n250-SIZE 10\n250 8BITMIME\n", Reply(250, "", "mx\nSIZE 10\n8BITMIME")),
+    (b"550-5.1.1 No such\n550 5.1.1 user here\r\n", Reply(550, "5.1.1", "No such\nuser here")),
+    (b"250 a\r\r\n", Reply(250, "", "a ")),
     (b"550 \x1b[31mred\x1b[0m\0\r\n", Reply(550, "", " [31mred [0m ")),
     (b"421 \xb7\xfe\xce\xf1\r\n", Reply(421, "", "\ufffd" * 4)),
 ]
 BAD = [
-    (b"250 Ok\n", "carriage return"),
     (b"\r\n", "not a reply"),
+    (b"\n", "not a reply"),
+    (b"250 Ok\n\n", "not a reply"),
+    (b"250-Ok\n251 Ok\n", "continues with 251"),
+    (b"250 " + b"x" * MAX_LINE_BYTES + b"\n", "longer than the limit"),
     (b"25 Ok\r\n", "not a reply"),
     (b"150 Ok\r\n", "not a reply"),
     (b"650 Ok\r\n", "not a reply"),

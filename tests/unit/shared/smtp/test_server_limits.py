@@ -109,14 +109,14 @@ def test_limits_of_zero_are_none(cut: Cut, limit: int) -> None:
 
 def test_patience_is_renewed_by_a_message_and_for_errors_only_by_an_accepted_one() -> None:
     patience = AbuseLimits(max_errors=1, max_idle=1)
-    assert patience.has_borne_error()
-    assert patience.has_borne_idle()
-    assert not patience.has_borne_idle()
+    assert patience.count_error()
+    assert patience.count_idle()
+    assert not patience.count_idle()
     patience.renew(is_accepted=False)
-    assert patience.has_borne_idle()
-    assert not patience.has_borne_error()
+    assert patience.count_idle()
+    assert not patience.count_error()
     patience.renew(is_accepted=True)
-    assert patience.has_borne_error()
+    assert patience.count_error()
 
 
 _PARTS = st.lists(st.sampled_from([b"\r\n", b"\r", b"\n", b".", b"x" * 7]), max_size=30)

@@ -144,6 +144,18 @@ def test_over_any_number_of_crashes_each_message_is_handed_out_until_settled(
         ledger = restarted(ledger)
 
 
+def test_a_ledger_is_crowded_when_it_is_half_full() -> None:
+    packs, single = PartitionLedger(0), PartitionLedger(0)
+    for offset in range(MAX_OPEN_PACKS // 2):
+        assert not packs.is_crowded()
+        packs.add(offset, 2)
+    assert packs.is_crowded()
+    for offset in range(MAX_WINDOW_OFFSETS // 2 + 1):
+        assert not single.is_crowded()
+        single.add(offset, 1)
+    assert single.is_crowded()
+
+
 def test_a_ledger_has_room_until_it_is_full() -> None:
     ledger = PartitionLedger(5)
     ledger.add(100, 1)

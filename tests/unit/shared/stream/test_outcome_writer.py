@@ -61,6 +61,9 @@ class Broker:
     def membership(self) -> ConsumerGroupMetadata | None:
         return ConsumerGroupMetadata("g", 1, "member", None)
 
+    def has_lease(self) -> bool:
+        return True
+
     def committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
         return self.offsets.get(partition)
 

@@ -1,4 +1,4 @@
-"""The watchdog: what ends a process and what does not."""
+"""The watchdog ends a process whose step takes too long, and no other."""
 
 from __future__ import annotations
 

@@ -135,3 +135,20 @@ def test_the_end_of_a_damaged_batch_is_believed_where_its_counts_agree(
     octets = bytearray(with_count(build([]), count))
     struct.pack_into(">i", octets, BoundedBatch.ATTRIBUTES_OFFSET + 2, delta)
     assert BoundedBatch(octets).last_believable_offset == last
+
+
+@pytest.mark.parametrize(
+    ("last", "names"),
+    [
+        (None, ["a", "b", "a", "c"]),
+        ("a", ["a"]),
+        ("b", ["a", "b"]),
+        ("c", ["a", "b", "a", "c"]),
+        ("d", ["a", "b", "a", "c"]),
+    ],
+)
+def test_headers_after_the_last_wanted_one_are_not_read(last: str | None, names: list[str]) -> None:
+    batch = BoundedBatch(build([("a", b"1"), ("b", b"x" * 300), ("a", b"2"), ("c", b"")]))
+    batch.last_header = last
+    record = list(batch)[1]
+    assert [name for name, _ in record.headers] == names

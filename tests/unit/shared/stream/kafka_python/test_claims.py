@@ -62,11 +62,32 @@ def test_a_third_member_does_not_get_what_another_still_drains() -> None:
     assert not set(moving) & {p for partitions in given.values() for p in partitions}
 
 
-def test_a_claim_on_a_topic_that_is_no_longer_subscribed_is_not_sent() -> None:
+def test_a_claim_on_a_topic_without_metadata_is_kept() -> None:
+    # Metadata may be missing for a moment; what is drained still belongs to this member.
     assignor = ClaimingAssignor()
-    assignor.claim([TopicPartition("gone", 0), PARTITIONS[0]])
+    gone = TopicPartition("gone", 0)
+    assignor.claim([gone, PARTITIONS[0]])
     owned = assignor.metadata([TOPIC]).owned_partitions
-    assert [(part.topic, list(part.partitions)) for part in owned] == [(TOPIC, [0])]
+    assert {(part.topic, *part.partitions) for part in owned} == {gone, PARTITIONS[0]}
+
+
+def test_a_member_that_leaves_still_names_its_topics_or_their_offsets_would_expire() -> None:
+    assignor = ClaimingAssignor()
+    assignor.leave([])
+    assert list(assignor.metadata([TOPIC]).topics) == [TOPIC]
+    assert assign({"first": assignor})["first"] == []
+
+
+def test_a_second_join_differs_from_the_first_or_the_broker_would_not_assign_anew() -> None:
+    assignor = ClaimingAssignor()
+    first = assignor.metadata([TOPIC])
+    assert not assignor.is_outdated
+    assignor.has_joined()
+    assert assignor.is_outdated
+    assert assignor.metadata([TOPIC]).encode() != first.encode()
+    assert not assignor.is_outdated
+    assignor.has_joined()
+    assert not assignor.is_outdated
 
 
 def test_a_member_that_leaves_keeps_what_it_drains_and_gets_nothing_more() -> None:
@@ -81,7 +102,7 @@ def test_a_member_that_leaves_keeps_what_it_drains_and_gets_nothing_more() -> No
     assert given["first"] == []
     assert PARTITIONS[0] not in given["second"]
     assert not first.is_outdated
-    first.claim(PARTITIONS)  # those that this round took from it are not drained
+    first.claim(PARTITIONS)  # the partitions that it lost in this round are not drained
     assert assign(members)["second"] == PARTITIONS[1:]
     first.release([PARTITIONS[0]])
     assert assign(members) == {"first": [], "second": PARTITIONS}

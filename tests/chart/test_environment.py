@@ -1,0 +1,175 @@
+"""The variables and arguments that the chart sets are those that the services know."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from typing import Any, Final
+
+import click
+import pytest
+from msgspec import structs
+
+from cli.stack.paths import ROOT
+from cli.target import KafkaOnly
+from cli.topics.command import main as topics_command
+from shared.settings.loader import load, variable_of
+from tests.support.chart.rendering import EVERYTHING, VALUE_SETS, Resource, render, render_set
+from tests.support.chart.resources import by_component, containers, environment, of_kind, pods
+from tools.chart.components import COMPONENTS, model_of
+from tools.chart.settings_schema import OWNED
+
+# What Kubernetes itself resolves.
+OURS: Final = ("POD_NAME", "POD_NAMESPACE")
+
+
+def settings_of(arguments: list[str]) -> Any:
+    """The settings of the process that is run with these arguments."""
+    package, _, name = arguments[0].partition(".")
+    return model_of(name) if package == "services" else KafkaOnly
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_every_service_starts_with_the_settings_of_the_chart(name: str) -> None:
+    for _, container in containers(render_set(name)):
+        if "args" not in container:  # the pod of `helm test`
+            continue
+        environ = environment(container)
+        loaded = load(settings_of(container["args"]), environ)
+        used = {variable_of(*key.split(".")) for key, origin in loaded.origins.items() if origin}
+        strange = environ.keys() - used - set(OURS)
+        assert not strange, "the process does not read these"
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_every_argument_is_a_command_of_the_service(name: str) -> None:
+    for _, container in containers(render_set(name)):
+        if "args" not in container:
+            continue
+        module, *verbs = container["args"]
+        assert importlib.util.find_spec(module) is not None
+        if module == "cli.topics.command":
+            assert isinstance(topics_command, click.Group)
+            assert verbs[0] in topics_command.commands
+        else:
+            command = [sys.executable, "-m", module, *verbs, "--help"]
+            assert (
+                subprocess.run(command, cwd=ROOT, check=False, capture_output=True).returncode == 0
+            )
+
+
+def test_the_settings_that_the_chart_owns_are_known() -> None:
+    sections = {
+        section.name: section.type
+        for component in COMPONENTS.values()
+        for section in structs.fields(model_of(component.service))
+    }
+    there = {
+        f"{name}.{field.name}" for name, kind in sections.items() for field in structs.fields(kind)
+    }
+    assert OWNED - there == set(), "OWNED has names that no service has"
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_every_file_of_a_setting_is_in_a_mounted_secret(name: str) -> None:
+    found = 0
+    for _, pod in pods(render_set(name)):
+        volumes = {each["name"]: each for each in pod.get("volumes", ())}
+        for container in pod["containers"]:
+            mounts = {each["mountPath"]: each for each in container.get("volumeMounts", ())}
+            for variable, text in environment(container).items():
+                if not variable.endswith("_FILE"):
+                    continue
+                found += 1
+                mount = mounts[text.rpartition("/")[0]]
+                assert mount["readOnly"]
+                assert "subPath" not in mount, "a changed secret would not arrive"
+                assert volumes[mount["name"]]["secret"]["secretName"]
+    assert found or name == "small"
+
+
+def test_the_instance_is_unique_and_survives_a_restart() -> None:
+    for component, workload in by_component(render_set("everything"), "StatefulSet").items():
+        container = workload["spec"]["template"]["spec"]["containers"][0]
+        environ = environment(container, f"mail-sluice-{component}-0")
+        assert environ["SLUICE_RUNTIME__INSTANCE"] == f"eu.post.mail-sluice-{component}-0"
+        assert environ["SLUICE_KAFKA__STATIC_MEMBERSHIP"] == "true"
+
+
+def variables(resources: list[Resource], component: str) -> dict[str, str]:
+    workload = by_component(resources, "StatefulSet")[component]
+    return environment(workload["spec"]["template"]["spec"]["containers"][0])
+
+
+def test_settings_of_a_component_override_those_of_all() -> None:
+    resources = render_set("everything")
+    assert variables(resources, "deliver")["SLUICE_RUNTIME__DRAIN_TIMEOUT_S"] == "120.5"
+    assert variables(resources, "validate")["SLUICE_RUNTIME__DRAIN_TIMEOUT_S"] == "30"
+
+
+def test_a_service_gets_only_the_sections_that_it_reads() -> None:
+    resources = render_set("everything")
+    assert "SLUICE_DELIVER__ROUTES" in variables(resources, "deliver")
+    assert "SLUICE_DELIVER__ROUTES" not in variables(resources, "ingest")
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "text"),
+    [
+        ("ingest", "smtp_max_held_bytes", 1_099_511_627_776, "1099511627776"),
+        ("ingest", "smtp_greeting_delay_s", 0.5, "0.5"),
+        ("ingest", "smtp_messages_per_minute", 0, "0"),
+        ("ingest", "code_header", "X-Code", "X-Code"),
+        ("runtime", "processors", [0, 1], "[0,1]"),
+    ],
+)
+def test_a_setting_arrives_as_it_was_written(section: str, key: str, value: Any, text: str) -> None:
+    resources = render({"settings": {section: {key: value}}})
+    assert variables(resources, "ingest")[variable_of(section, key)] == text
+
+
+def test_false_and_zero_of_a_component_win_over_the_defaults() -> None:
+    values = {
+        "settings": {"deliver": {"reach_internet": True}},
+        "components": {
+            "deliver": {
+                "settings": {"deliver": {"reach_internet": False}},
+                "preStopSeconds": 0,
+                "maxUnavailable": 0,
+            },
+            "validate": {"enabled": False},
+        },
+    }
+    resources = render(values)
+    assert variables(resources, "deliver")["SLUICE_DELIVER__REACH_INTERNET"] == "false"
+    workloads = by_component(resources, "StatefulSet")
+    assert "validate" not in workloads
+    assert "lifecycle" not in workloads["deliver"]["spec"]["template"]["spec"]["containers"][0]
+    assert "deliver" not in by_component(resources, "PodDisruptionBudget")
+
+
+@pytest.mark.parametrize(
+    ("bind_address", "telemetry", "listens"),
+    [
+        ("0.0.0.0", "0.0.0.0", ["0.0.0.0:2525", "0.0.0.0:2587"]),
+        ("::", "::", ["0.0.0.0:2525", "[::]:2525", "0.0.0.0:2587", "[::]:2587"]),
+    ],
+)
+def test_everything_listens_on_the_families_of_the_cluster(
+    bind_address: str, telemetry: str, listens: list[str]
+) -> None:
+    door = {"enabled": True, "hostName": "in.example.com", "certificateSecret": "tls"}
+    environ = variables(render({"bindAddress": bind_address, "frontDoor": door}), "ingest")
+    assert environ["SLUICE_TELEMETRY__HTTP_HOST"] == telemetry
+    assert json.loads(environ["SLUICE_INGEST__SMTP_LISTEN"]) == listens
+
+
+def test_a_lane_that_is_null_is_removed() -> None:
+    lanes = json.loads(variables(render_set("everything"), "validate")["SLUICE_VALIDATE__LANES"])
+    assert set(lanes) == {"apple", "gmail", "microsoft"}
+    topics = {each["metadata"]["name"] for each in of_kind(render_set("everything"), "KafkaTopic")}
+    assert {"mail.outbound.apple", "mail.outbound.default"} <= topics
+    assert "mail.outbound.yahoo" not in topics
+    assert EVERYTHING.exists()

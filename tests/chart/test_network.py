@@ -1,0 +1,127 @@
+"""The network policies of each component, and the doors, which keep the addresses of peers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.chart.rendering import VALUE_SETS, Resource, render, render_set
+from tests.support.chart.resources import by_component, of_kind
+
+
+def ports(rules: list[dict[str, Any]]) -> set[int]:
+    return {each["port"] for rule in rules for each in rule["ports"]}
+
+
+def policy(resources: list[Resource], component: str) -> dict[str, Any]:
+    spec: dict[str, Any] = by_component(resources, "NetworkPolicy")[component]["spec"]
+    return spec
+
+
+def to_the_internet(resources: list[Resource]) -> dict[str, Any]:
+    egress = policy(resources, "deliver")["egress"]
+    found: dict[str, Any] = next(each for each in egress if ports([each]) == {25, 443})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("component", "incoming", "outgoing"),
+    [
+        ("ingest", {9100, 2525, 2587, 2465}, {53, 9093, 6380}),
+        ("validate", {9100}, {53, 9093, 6380}),
+        ("deliver", {9100}, {53, 9093, 6380, 25, 443}),
+        ("billing", {9100, 8080}, {53, 9093, 6380}),
+        ("topics", set(), {53, 9093}),
+        ("test", set(), {53, 9100}),
+    ],
+)
+def test_only_what_a_component_needs_is_open(
+    component: str, incoming: set[int], outgoing: set[int]
+) -> None:
+    spec = policy(render_set("production"), component)
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert ports(spec.get("ingress", [])) == incoming
+    assert ports(spec["egress"]) == outgoing
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_every_pod_has_a_policy(name: str) -> None:
+    resources = render_set(name)
+    policies = by_component(resources, "NetworkPolicy")
+    labelled = {
+        each["metadata"]["labels"]["app.kubernetes.io/component"]
+        for each in of_kind(resources, "StatefulSet", "Job", "Pod")
+    }
+    assert labelled == policies.keys()
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_only_doors_take_connections_from_anywhere(name: str) -> None:
+    for component, each in by_component(render_set(name), "NetworkPolicy").items():
+        for rule in each["spec"].get("ingress", []):
+            if not rule.get("from"):
+                assert component == "ingest"
+                assert ports([rule]) <= {2525, 2587, 2465, 2526}
+
+
+def test_deliver_reaches_no_private_address_unless_it_may() -> None:
+    rule = to_the_internet(render())
+    assert "10.0.0.0/8" in rule["to"][0]["ipBlock"]["except"]
+    allowed = render({"settings": {"deliver": {"allow_private_addresses": True}}})
+    rule = to_the_internet(allowed)
+    assert rule["to"] == [{"ipBlock": {"cidr": "0.0.0.0/0"}}, {"ipBlock": {"cidr": "::/0"}}]
+
+
+def test_the_ports_of_routes_are_open() -> None:
+    routes = {"*": "relay.example.com:587", "example.com": "[2001:db8::1]:2525"}
+    spec = policy(render({"settings": {"deliver": {"routes": routes}}}), "deliver")
+    assert {587, 2525} <= ports(spec["egress"])
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [
+        ("https://login.example.com/token", 443),
+        ("http://login.example.com/token", 80),
+        ("https://login.example.com:8443/token", 8443),
+    ],
+)
+def test_the_token_endpoint_is_open_with_oauth(url: str, port: int) -> None:
+    kafka = {
+        "sasl": {"mechanism": "OAUTHBEARER", "secret": "s"},
+        "oauth": {"tokenUrl": url, "clientId": "c"},
+    }
+    resources = render({"kafka": kafka})
+    for component in ("ingest", "validate", "deliver", "billing", "topics"):
+        assert port in ports(policy(resources, component)["egress"])
+
+
+def test_every_broker_port_is_open() -> None:
+    resources = render_set("everything")
+    assert {9094, 9095, 9096} <= ports(policy(resources, "billing")["egress"])
+
+
+def test_the_doors_keep_the_addresses_of_their_peers() -> None:
+    services = {each["metadata"]["name"]: each["spec"] for each in of_kind(everything(), "Service")}
+    assert services["mail-sluice-bounce-door"]["externalTrafficPolicy"] == "Local"
+    front = services["mail-sluice-front-door"]
+    assert front["loadBalancerSourceRanges"] == ["192.0.2.0/24"]
+    assert [each["port"] for each in front["ports"]] == [587, 465]
+
+
+def everything() -> list[Resource]:
+    return render_set("everything")
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_every_port_of_a_service_leads_to_a_container(name: str) -> None:
+    resources = render_set(name)
+    opened = {}
+    for component, workload in by_component(resources, "StatefulSet").items():
+        (container,) = workload["spec"]["template"]["spec"]["containers"]
+        opened[component] = {each["name"] for each in container["ports"]}
+    for service in of_kind(resources, "Service"):
+        component = service["spec"]["selector"]["app.kubernetes.io/component"]
+        for port in service["spec"]["ports"]:
+            assert port["targetPort"] in opened[component]

@@ -1,0 +1,179 @@
+"""Values that cannot work are refused in one sentence that names the value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.chart.rendering import (
+    HELMS,
+    REQUIRED,
+    ChartRefused,
+    merged,
+    render,
+    run_helm,
+)
+
+DOOR: dict[str, Any] = {"enabled": True, "hostName": "in.example.com", "certificateSecret": "tls"}
+KEDA = {"mode": "keda", "min": 2, "max": 6}
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"image": {"repository": ""}}, "image.repository: required"),
+    ({"kafka": {"bootstrap": ""}}, "kafka.bootstrap: required"),
+    ({"redis": {"host": ""}}, "redis.host: required by billing"),
+    ({"sending": {"ehloName": ""}}, "sending.ehloName: required by deliver"),
+    ({"kafka": {"replication": 2}}, "kafka: replication 2 with minInSyncReplicas 2 loses"),
+    ({"kafka": {"minInSyncReplicas": 1}}, "kafka: replication 3 with minInSyncReplicas 1 loses"),
+    (
+        {"kafka": {"replication": 1, "allowLowReplication": True}},
+        "kafka.minInSyncReplicas: 2 is more than kafka.replication (1)",
+    ),
+    ({"kafka": {"sasl": {"mechanism": "PLAIN"}}}, "kafka.sasl.secret: required"),
+    ({"kafka": {"sasl": {"secret": "x"}}}, "kafka.sasl.mechanism: required"),
+    (
+        {"kafka": {"sasl": {"mechanism": "OAUTHBEARER", "secret": "x"}}},
+        "kafka.oauth: tokenUrl and clientId are required",
+    ),
+    ({"kafka": {"tls": {"caSecret": "x"}}}, "kafka.tls.enabled: must be true"),
+    ({"topics": {"manage": "strimzi"}}, "topics.strimzi.cluster: required"),
+    ({"defaults": {"enabled": False}}, "components: all are disabled"),
+    ({"frontDoor": {"enabled": True}}, "frontDoor.hostName: required"),
+    ({"bounceDoor": {"enabled": True}}, "bounceDoor.hostName: required"),
+    ({"frontDoor": {**DOOR, "certificateSecret": ""}}, "frontDoor.certificateSecret: required"),
+    (
+        {"frontDoor": {**DOOR, "certManager": {"enabled": True}}},
+        "frontDoor.certManager.issuer: required",
+    ),
+    (
+        {"frontDoor": {**DOOR, "service": {"externalTrafficPolicy": "Cluster"}}},
+        "frontDoor.service.externalTrafficPolicy: Cluster hides the addresses",
+    ),
+    (
+        {"bounceDoor": {**DOOR, "service": {"externalTrafficPolicy": "Cluster"}}},
+        "bounceDoor.service.externalTrafficPolicy: Cluster hides the addresses",
+    ),
+    (
+        {"frontDoor": {**DOOR, "ports": {"smtp": 0, "submission": 0, "smtps": 0}}},
+        "frontDoor.ports: at least one must not be 0",
+    ),
+    (
+        {"frontDoor": DOOR, "components": {"ingest": {"enabled": False}}},
+        "frontDoor.enabled: needs components.ingest",
+    ),
+    (
+        {"components": {"deliver": {"replicas": 13}}},
+        "components.deliver.replicas: 13 processes share 12 partitions",
+    ),
+    (
+        {"components": {"ingest": {"replicas": 4}}},
+        "components.ingest.replicas: 4 processes share 3 partitions, so some would never get work;"
+        " lower it, or raise kafka.intakePartitions",
+    ),
+    (
+        {"kafka": {"partitions": 5}, "components": {"validate": {"autoscaling": KEDA}}},
+        "components.validate.autoscaling.max: 6 processes share 5 partitions",
+    ),
+    (
+        {"components": {"validate": {"autoscaling": {**KEDA, "min": 7}}}},
+        "components.validate.autoscaling: min 7 is more than max 6",
+    ),
+    (
+        {"defaults": {"terminationGracePeriodSeconds": 50}},
+        "components.billing.terminationGracePeriodSeconds: 50 s end before preStopSeconds and"
+        " runtime.drain_timeout_s (together 50 s)",
+    ),
+    (
+        {
+            "components": {
+                "deliver": {
+                    "terminationGracePeriodSeconds": 125,
+                    "settings": {"runtime": {"drain_timeout_s": 120}},
+                }
+            }
+        },
+        "components.deliver.terminationGracePeriodSeconds: 125 s end before",
+    ),
+]
+
+# Refused by the schema: Helm names the place.
+UNKNOWN: list[tuple[dict[str, Any], str]] = [
+    ({"replicas": 2}, "replicas"),
+    ({"components": {"delivery": {}}}, "delivery"),
+    ({"components": {"deliver": {"replica": 2}}}, "replica"),
+    ({"kafka": {"password": "x"}}, "password"),
+    ({"settings": {"deliver": {"max_conections": 2}}}, "max_conections"),
+    ({"settings": {"deliver": {"max_connections": 0}}}, "max_connections"),
+    ({"settings": {"deliver": {"max_connections": "20"}}}, "max_connections"),
+    ({"settings": {"kafka": {"bootstrap": "k:9092"}}}, "bootstrap"),
+    ({"settings": {"telemetry": {"http_port": 1}}}, "http_port"),
+    ({"settings": {"runtime": {"log_level": "loud"}}}, "log_level"),
+    ({"kafka": {"bootstrap": "kafka"}}, "bootstrap"),
+    ({"kafka": {"sasl": {"mechanism": "GSSAPI"}}}, "mechanism"),
+    ({"lanes": {"Gmail": ["gmail.com"]}}, "Gmail"),
+    ({"bindAddress": "eth0"}, "bindAddress"),
+    ({"kafka": {"tls": None}}, "tls"),
+    ({"defaults": {"probes": None}}, "probes"),
+    ({"commonLabels": {"app.kubernetes.io/name": "x"}}, "app.kubernetes.io/name"),
+    (
+        {"defaults": {"podLabels": {"app.kubernetes.io/component": "x"}}},
+        "app.kubernetes.io/component",
+    ),
+    ({"image": {"digest": "sha256:12"}}, "digest"),
+    ({"components": {"deliver": {"autoscaling": {"mode": "vpa"}}}}, "mode"),
+]
+
+
+@pytest.mark.parametrize(("changes", "sentence"), REFUSED, ids=[each[1] for each in REFUSED])
+def test_what_cannot_work_is_refused(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ChartRefused) as caught:
+        render(changes)
+    assert sentence in str(caught.value)
+
+
+def test_a_name_too_long_for_an_instance_is_refused() -> None:
+    values = merged(REQUIRED, {"instancePrefix": "p" * 16, "fullnameOverride": "n" * 40})
+    with pytest.raises(ChartRefused, match=r"instancePrefix: 1[34][0-9] characters"):
+        run_helm("template", HELMS["helm-4"], "-n", "s" * 63, values=values)
+
+
+@pytest.mark.parametrize(("changes", "word"), UNKNOWN, ids=[each[1] for each in UNKNOWN])
+def test_what_does_not_exist_is_refused(changes: dict[str, Any], word: str) -> None:
+    with pytest.raises(ChartRefused) as caught:
+        render(changes)
+    assert "values don't meet the specifications of the schema" in str(caught.value)
+    assert word in str(caught.value)
+
+
+def test_both_versions_of_helm_read_the_schema() -> None:
+    for helm in HELMS.values():
+        with pytest.raises(ChartRefused, match="max_conections"):
+            run_helm(
+                "template",
+                helm,
+                values=merged(REQUIRED, {"settings": {"deliver": {"max_conections": 2}}}),
+            )
+
+
+ALLOWED: list[dict[str, Any]] = [
+    # Processes that serve SMTP need no partition.
+    {"frontDoor": DOOR, "components": {"ingest": {"replicas": 20}}},
+    # The policy does not matter inside the cluster, or with balancers that name the client.
+    {"frontDoor": {**DOOR, "service": {"type": "ClusterIP", "externalTrafficPolicy": "Cluster"}}},
+    {
+        "frontDoor": {
+            **DOOR,
+            "proxies": ["10.0.0.0/8"],
+            "service": {"externalTrafficPolicy": "Cluster"},
+        }
+    },
+    {"kafka": {"replication": 1, "minInSyncReplicas": 1, "allowLowReplication": True}},
+    {"sending": {"ehloName": ""}, "components": {"deliver": {"enabled": False}}},
+    {"defaults": {"terminationGracePeriodSeconds": 51}},
+    {"global": {"anything": 1}},
+]
+
+
+@pytest.mark.parametrize("changes", ALLOWED, ids=range(len(ALLOWED)))
+def test_what_can_work_is_rendered(changes: dict[str, Any]) -> None:
+    assert render(changes)

@@ -1,0 +1,45 @@
+"""/v1/months and /v1/statements."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from services.billing.core.closing.statement import decode_lines, decode_statement, faults
+from tests.support.billing.api import CLOSED_MONTH, MONTH, Api
+
+
+def test_months_are_listed_with_their_states(api: Api) -> None:
+    assert api.get("/v1/months").json() == {
+        "months": [
+            {"month": CLOSED_MONTH, "status": "closing"},
+            {"month": MONTH, "status": "open"},
+        ]
+    }
+    closed = api.close(CLOSED_MONTH)
+    first, _ = api.get("/v1/months").json()["months"]
+    assert (first["status"], first["sha256"]) == ("closed", closed.statement.sha256)
+    assert (first["complete"], first["lines"], first["signed"]) == (True, 8, False)
+
+
+def test_a_month_has_its_sums_and_days(api: Api) -> None:
+    found = api.get(f"/v1/months/{MONTH}").json()
+    assert (found["status"], found["complete"], found["totals"]["billed"]) == ("open", True, 18)
+    assert [(row["day"][-2:], row["billed"]) for row in found["days"]] == [
+        ("01", 3),
+        ("02", 4),
+        ("03", 5),
+        ("04", 6),
+    ]
+
+
+def test_a_statement_is_given_byte_by_byte_and_proves_itself(api: Api) -> None:
+    api.close(CLOSED_MONTH)
+    header = api.get(f"/v1/statements/{CLOSED_MONTH}")
+    lines = api.get(f"/v1/statements/{CLOSED_MONTH}/lines")
+    statement = decode_statement(header.content)
+    assert faults(statement, lines.content, ()) == []
+    assert hashlib.sha256(lines.content).hexdigest() == statement.sha256
+    assert len(decode_lines(lines.content)) == 8
+    assert msgspec.json.decode(header.content)["month"] == CLOSED_MONTH

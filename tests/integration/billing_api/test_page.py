@@ -1,0 +1,78 @@
+"""The files of the page: without data, without anything from elsewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from html.parser import HTMLParser
+from importlib import resources
+
+import pytest
+
+from services.billing.core.cells import COUNTERS
+from tests.support.billing.api import Api
+from tools.node_modules import find_node
+
+FILES = ["/", "/page.css", "/page.js"]
+
+
+class Elements(HTMLParser):
+    """The elements of a page, with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_the_page_is_served_to_everybody_and_loads_nothing_from_elsewhere(
+    api: Api, path: str
+) -> None:
+    found = api.get(path, {})
+    assert found.status_code == 200
+    policy = found.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert found.headers["x-content-type-options"] == "nosniff"
+    assert found.headers["content-type"].count("charset=utf-8") == 1
+    addresses = re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"']*", found.text)
+    assert [each for each in addresses if each != "http://www.w3.org/2000/svg"] == []
+
+
+def test_the_page_can_be_used_with_a_keyboard_and_read_aloud(api: Api) -> None:
+    elements = Elements(api.get("/", {}).text).found
+    ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    labels = {attributes["for"] for tag, attributes in elements if tag == "label"}
+    fields = {attributes["id"] for tag, attributes in elements if tag in ("input", "select")}
+    assert fields == labels
+    for _, attributes in elements:
+        assert not any(name.startswith("on") or name == "style" for name in attributes)
+        assert attributes.get("aria-labelledby", ids[0]) in ids
+    assert ("html", {"lang": "en"}) in elements
+    assert {"main", "header", "h1"} <= {tag for tag, _ in elements}
+    # Screen readers list landmarks by their names.
+    landmarks = [each for tag, each in elements if tag == "section" or each.get("role") == "region"]
+    named = [each["aria-labelledby"] for each in landmarks]
+    assert len(named) == len(set(named))
+
+
+def test_every_part_that_the_script_names_is_on_the_page(api: Api) -> None:
+    script, page = api.get("/page.js", {}).text, api.get("/", {}).text
+    named = set(re.findall(r'part\("([\w-]+)"\)', script))
+    assert named
+    assert {each for each in named if f'id="{each}"' not in page} == set()
+    assert "innerHTML" not in script
+    assert set(
+        re.findall(r'"(\w+)"', script[script.index("const COUNTERS") :].split(";")[0])
+    ) == set(COUNTERS)
+
+
+def test_the_script_can_be_read() -> None:
+    source = resources.files("services.billing.page").joinpath("page.js")
+    with resources.as_file(source) as path:
+        subprocess.run([find_node(), "--check", str(path)], check=True, capture_output=True)

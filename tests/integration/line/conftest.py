@@ -1,0 +1,32 @@
+"""Fixtures of the tests of a whole line: a shell, and a line that runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cli.stack import paths
+from tests.support.line_shell import Shell
+
+
+@pytest.fixture
+def shell() -> Iterator[Shell]:
+    made = Shell()
+    yield made
+    for pid in made.left():
+        os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(paths.run_folder(made.name), ignore_errors=True)
+
+
+@pytest.fixture
+def running(shell: Shell) -> dict[str, Any]:
+    code, out, err = shell.run("local.up", "--detach", "--json", "--state", shell.name)
+    assert code == 0, err
+    endpoints: dict[str, Any] = json.loads(out)
+    return endpoints

@@ -1,0 +1,86 @@
+"""A line that carries mail of a user's own: to the bill, and with the user's own settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaProducer
+
+from cli.stack import state
+from local.parts import ports
+from tests.support.line_shell import CLIENTS, LETTER, Shell, accepts, wait_for
+
+
+def test_a_newcomers_own_publisher_ends_in_a_bill_that_audit_and_recount_confirm(
+    shell: Shell, running: dict[str, Any], tmp_path: Path
+) -> None:
+    registry = tmp_path / "clients.yaml"
+    registry.write_text(CLIENTS)
+    code, _, err = shell.run(
+        "cli.clients.command", "apply", "-f", str(registry), "--state", shell.name
+    )
+    assert code == 0, err
+    producer = KafkaProducer(bootstrap_servers=running["kafka"], metrics_enabled=False)
+    for number in range(20):
+        producer.send("mail.intake.newcomer", LETTER % number)
+    producer.flush()
+    producer.close()
+
+    def billed() -> list[dict[str, Any]]:
+        code, out, err = shell.run(
+            "services.billing", "usage", "--json", "--client", "newcomer", "--state", shell.name
+        )
+        assert code == 0, err
+        rows: list[dict[str, Any]] = json.loads(out)["rows"]
+        return rows
+
+    wait_for(lambda: sum(row["billed"] for row in billed()) == 20, "20 letters billed")
+    (row,) = billed()
+    assert (row["mailing_id"], row["delivered"], row["received"]) == ("letters", 20, 20)
+    code, out, err = shell.run("cli.audit.command", "--json", "--settled", "--state", shell.name)
+    assert code == 0, out + err
+    code, out, err = shell.run("services.billing", "recount", "--json", "--state", shell.name)
+    assert code == 0, out + err
+
+
+def test_what_the_environment_and_the_file_set_wins_over_what_up_chooses(
+    shell: Shell, tmp_path: Path
+) -> None:
+    smtp, billing, peer = (f"{ports.LOOPBACK}:{port}" for port in ports.free_ports(3))
+    journal = tmp_path / "peer.jsonl"
+    files = ("--journal", str(journal), "--state", str(tmp_path / "peer.json"))
+    shell.start("local.sink", "--listen", peer, *files, "--behaviour", "demo")
+    config = tmp_path / "sluice.toml"
+    config.write_text(
+        f"[kafka]\nstatic_membership = false\n[billing]\nhttp_port = {billing.rpartition(':')[2]}\n"
+        f'[deliver]\nroutes = {{"*" = "127.0.0.1:1"}}\n'
+    )
+    shell.env["SLUICE_CONFIG"] = str(config)
+    shell.env["SLUICE_DELIVER__ROUTES"] = json.dumps({"*": peer})
+    shell.env["SLUICE_INGEST__SMTP_LISTEN"] = json.dumps([smtp])
+    code, out, err = shell.run("local.up", "--detach", "--json", "--state", shell.name)
+    assert code == 0, err
+    for key in ("deliver.routes", "kafka.static_membership", "billing.http_port"):
+        assert f"keeping your setting: {key} (" in err
+    endpoints = json.loads(out)
+    assert (endpoints["smtp"], endpoints["billing"]) == (smtp, f"http://{billing}")
+    assert accepts(smtp)
+    assert accepts(billing)
+
+    registry = tmp_path / "clients.yaml"
+    registry.write_text(CLIENTS)
+    code, _, err = shell.run(
+        "cli.clients.command", "apply", "-f", str(registry), "--state", shell.name
+    )
+    assert code == 0, err
+    producer = KafkaProducer(bootstrap_servers=endpoints["kafka"], metrics_enabled=False)
+    producer.send("mail.intake.newcomer", LETTER % 1)
+    producer.flush()
+    producer.close()
+    wait_for(lambda: journal.exists() and "anna@example.net" in journal.read_text(), "the letter")
+    found = state.running(shell.name)
+    assert found is not None
+    environ = Path(f"/proc/{found.parts['deliver']}/environ").read_bytes()
+    assert b"SLUICE_KAFKA__STATIC_MEMBERSHIP" not in environ

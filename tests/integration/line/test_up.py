@@ -1,0 +1,120 @@
+"""`up`, `status` and `down` as users run them: endpoints, exit codes, no leftovers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from cli.stack import paths, state
+from cli.stack.environment import SERVICES
+from tests.support.line_shell import Shell, accepts, wait_for
+
+DOORS = {"kafka", "redis", "smtp", "smtps", "bounce", "billing", "metrics", "sink", "ca_file"}
+
+
+def test_up_prints_its_doors_status_finds_them_and_down_leaves_no_process(
+    shell: Shell, running: dict[str, Any]
+) -> None:
+    assert running.keys() == DOORS
+    assert set(running["metrics"]) == set(SERVICES)
+    assert running["redis"].startswith("redis://")
+    assert running["billing"].startswith("http://")
+    assert accepts(running["kafka"])
+    assert accepts(running["sink"])
+    assert accepts(running["bounce"])
+
+    code, out, _ = shell.run("local.status", "--json", "--state", shell.name)
+    status = json.loads(out)
+    assert code == 0
+    assert status["running"]
+    assert {name: status[name] for name in DOORS} == running
+    assert status["ready"] == dict.fromkeys(["kafka", "redis", "sink", *SERVICES], True)
+
+    code, out, err = shell.run("local.up", "--json", "--state", shell.name)
+    assert code == 2
+    assert "is already running" in json.loads(out)["error"]
+    assert "is already running" in err
+
+    # The environment of the processes, not of this shell.
+    code, out, _ = shell.run("cli.config.command", "show", "--json", "--state", shell.name)
+    rows = {(row["key"], *row["services"]): row for row in json.loads(out)}
+    assert rows["kafka.bootstrap", *SERVICES]["value"] == running["kafka"]
+    assert rows["deliver.routes", "deliver"]["value"] == {"*": running["sink"]}
+    assert rows["deliver.routes", "deliver"]["origin"] == "environment SLUICE_DELIVER__ROUTES"
+
+    code, out, _ = shell.run("local.down", "--json", "--forget", "--state", shell.name)
+    assert code == 0
+    assert json.loads(out) == {"state": shell.name, "stopped": True, "drained": True}
+    shell.assert_nothing_left()
+    assert not paths.run_folder(shell.name).exists()
+
+    code, out, _ = shell.run("local.status", "--json", "--state", shell.name)
+    assert code == 3
+    assert json.loads(out)["running"] is False
+    sentence = f"sluice: the pipeline {shell.name!r} is not running; start it with: ./sluice up"
+    for command in (
+        ["cli.audit.command"],
+        ["cli.clients.command", "list"],
+        ["cli.topics.command", "plan"],
+        ["cli.config.command", "show"],
+        ["services.billing", "usage"],
+    ):
+        code, _, err = shell.run(*command, "--state", shell.name)
+        assert (code, err.strip()) == (3, f"{sentence} --state {shell.name}"), command
+
+
+def test_a_port_that_the_services_cannot_share_is_wrong_use(shell: Shell) -> None:
+    shell.env["SLUICE_TELEMETRY__HTTP_PORT"] = "9000"
+    code, out, _ = shell.run("local.up", "--json", "--state", shell.name)
+    assert code == 2
+    assert "SLUICE_TELEMETRY__HTTP_PORT" in json.loads(out)["error"]
+    shell.assert_nothing_left()
+
+
+def test_a_dead_service_is_seen_and_comes_back(shell: Shell, running: dict[str, Any]) -> None:
+    found = state.running(shell.name)
+    assert found is not None
+    killed = found.parts["ingest"]
+    os.kill(killed, signal.SIGKILL)
+
+    def is_back() -> bool:
+        now = state.running(shell.name)
+        assert now is not None
+        return now.parts.get("ingest", killed) != killed
+
+    wait_for(is_back, "another ingest")
+    wait_for(lambda: shell.run("local.status", "--state", shell.name)[0] == 0, "all ready again")
+
+
+def test_kill_9_of_the_keeper_leaves_no_process(shell: Shell, running: dict[str, Any]) -> None:
+    found = state.running(shell.name)
+    assert found is not None
+    assert set(found.parts) == {"kafka", "redis", "sink", *SERVICES}
+    os.kill(found.pid, signal.SIGKILL)
+    shell.assert_nothing_left()
+
+
+def test_a_kafka_that_is_not_there_is_named_and_nothing_is_left(shell: Shell) -> None:
+    arguments = ("--json", "--kafka", "127.0.0.1:1", "--state", shell.name)
+    code, out, err = shell.run("local.up", *arguments)
+    assert code == 3
+    assert json.loads(out) == {"error": "no Kafka broker answers at 127.0.0.1:1"}
+    assert "127.0.0.1:1" in err
+    shell.assert_nothing_left()
+
+
+def test_ending_what_does_not_run_is_well(shell: Shell) -> None:
+    code, out, _ = shell.run("local.down", "--json", "--state", shell.name)
+    assert code == 0
+    assert json.loads(out)["stopped"] is False
+
+
+@pytest.mark.parametrize("command", ["up", "status", "down"])
+def test_a_state_that_is_no_folder_name_is_wrong_use(shell: Shell, command: str) -> None:
+    code, out, _ = shell.run(f"local.{command}", "--json", "--state", "../elsewhere")
+    assert code == 2
+    assert "cannot be the name" in json.loads(out)["error"]

@@ -1,0 +1,88 @@
+"""Secrets and certificates are read again: a rotation needs no restart of a process."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from kafka.errors import KafkaError
+from msgspec import structs
+
+from shared.settings.sections import KafkaSettings
+from shared.stream.client import ClientOptions, client_options, make_admin
+from shared.stream.reachability import Brokers
+from tests.support.secured_place import BOOTSTRAP_MS, Place, add_users, ways
+from tests.support.smtp_peers import wait_until
+from tests.support.token_endpoint import TokenEndpoint, serving
+
+NEW = "a new one"
+
+
+def test_a_changed_password_file_is_used_from_the_next_connection_on(
+    place: Place, tmp_path: Path
+) -> None:
+    add_users(place.secured, {"rotated": "SCRAM-SHA-512"}, "old")
+    file = tmp_path / "password"
+    file.write_text("old\n")
+    base = ways(place)["SCRAM-SHA-512"]
+    kafka = structs.replace(base, sasl_username="rotated", sasl_password_file=str(file))
+    options = client_options(kafka, "test")
+    make_admin(options, 10_000).close()
+    add_users(place.secured, {"rotated": "SCRAM-SHA-512"}, NEW)
+    with pytest.raises(KafkaError, match="refuses the login"):
+        make_admin(options, 10_000, bootstrap_timeout_ms=BOOTSTRAP_MS)
+    file.write_text(f"{NEW}\n")
+    make_admin(options, 10_000).close()
+
+
+def test_a_process_recovers_by_itself_when_its_password_is_put_right(
+    place: Place, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("wrong")
+    kafka = structs.replace(ways(place)["SCRAM-SHA-512"], sasl_password_file=str(file))
+    brokers = Brokers(client_options(kafka, "test"), (), ())
+    assert "refuses the login" in brokers.look()
+    file.unlink()
+    assert "cannot log in: " in brokers.look()
+    shutil.copy(place.files.password, file)
+    wait_until(lambda: not brokers.look(), "the brokers can be used", 20)
+
+
+def test_a_replaced_client_certificate_is_used_from_the_next_connection_on(
+    place: Place, tmp_path: Path
+) -> None:
+    files = {key: Path(path) for key, path in place.certificate("stale").items()}
+    for key, path in files.items():
+        shutil.copy(path, tmp_path / key)
+    chosen = {key: str(tmp_path / key) for key in files}
+    kafka = structs.replace(ways(place)["mTLS"], **chosen)
+    options = client_options(kafka, "test")
+    with pytest.raises(KafkaError, match="client certificate"):
+        make_admin(options, 10_000, bootstrap_timeout_ms=BOOTSTRAP_MS)
+    for key, fresh in place.certificate("client").items():
+        shutil.copy(fresh, tmp_path / key)
+    make_admin(options, 10_000).close()
+
+
+def test_a_rotated_client_secret_is_used_for_the_next_token(place: Place, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("first")
+    with serving(place.secured.token_key, "first") as tokens:
+        kafka: KafkaSettings = structs.replace(
+            ways(place)["OAUTHBEARER"],
+            oauth_token_url=tokens.url,
+            oauth_client_secret_file=str(secret),
+        )
+        tokens.life_s = 2  # renewed at half of it
+        options = client_options(kafka, "test")
+        make_admin(options, 10_000).close()
+        tokens.secret = "second"
+        secret.write_text("second")
+        wait_until(lambda: _renews(options, tokens), "a token for the new secret", 20)
+
+
+def _renews(options: ClientOptions, tokens: TokenEndpoint) -> bool:
+    make_admin(options, 10_000).close()
+    return tokens.accepted >= 2

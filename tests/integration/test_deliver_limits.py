@@ -1,0 +1,117 @@
+"""Pools that keep to limits and follow replies, with a real Redis and a scripted server."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from msgspec.structs import replace
+
+from services.deliver.core.attempt.outcome import Deferred, Delivered, Outcome
+from services.deliver.core.routing.sites import Routes
+from services.deliver.core.shaping.parsing import combine, parse_file
+from services.deliver.core.shaping.throttle import Throttle
+from services.deliver.core.shaping.workers import Workers
+from services.deliver.edge.dns.resolver import Resolver
+from services.deliver.edge.pool.pools import Pools, Routing
+from services.deliver.edge.shaping.lease_client import Stores
+from services.deliver.edge.shaping.shaper import Shaper
+from services.deliver.edge.smtp.opening import Opener
+from services.deliver.rules.loading import load_outcome_rules
+from shared.runtime.clock import SystemClock
+from shared.runtime.failpoints import Failpoints
+from shared.runtime.telemetry import Counters
+from shared.settings.redis import RedisSettings
+from shared.store.client import NO_RETRY, connect_async
+from shared.store.leases import LeaseStore
+from shared.store.suspensions import SuspensionStore
+from tests.support.pool_talk import CONTENT, ROOM, SETTINGS, envelope
+from tests.support.pool_talk import run as run_within
+from tests.support.scripted_smtp import GOOD, scripted
+
+SUSPENDING = """
+[[reply]]
+action = "suspend"
+scope = "sending_domain"
+for = "15min"
+text = 'your domain'
+example = "550 your domain is bad"
+counter = "550 your address is bad"
+"""
+
+
+@asynccontextmanager
+async def shaped(address: str, url: str, tag: str, rules: str) -> AsyncIterator[Pools]:
+    client, counters = connect_async(RedisSettings(url=url), retry=NO_RETRY), Counters("test")
+    throttle = Throttle(combine([parse_file(rules, "test")]), Workers(1, room=ROOM.messages))
+    stores = Stores(LeaseStore(client, tag), SuspensionStore(client, tag))
+    shaper = Shaper(throttle, stores, secrets.token_hex(4), SystemClock(), counters)
+    opener = Opener("client.example.com", SETTINGS.timeouts, Failpoints.none())
+    routing = Routing(Routes({"*": address}), Resolver(time.monotonic))
+    pools = Pools(SETTINGS, ROOM, routing, opener, load_outcome_rules(), shaper=shaper)
+    shaper.start()
+    pools.start()
+    try:
+        yield pools
+    finally:
+        await pools.close()
+        await shaper.close()
+        await client.aclose()
+        counters.close()
+
+
+async def send(pools: Pools, recipient: str, client: str = "shop") -> Outcome:
+    outcome = await pools.send(replace(envelope(recipient), client=client), CONTENT)
+    assert outcome is not None
+    return outcome
+
+
+def waits(outcomes: list[Outcome]) -> list[float]:
+    return [o.waits_s for o in outcomes if isinstance(o, Deferred) and o.waits_s is not None]
+
+
+def new_tag() -> str:
+    return f"{{limits:{secrets.token_hex(6)}}}"
+
+
+def test_a_client_over_its_limit_gets_turns_and_stops_no_other(redis_url: str) -> None:
+    async def run() -> None:
+        rules = "[client.shop]\nmessages = '20/s'"
+        async with (
+            scripted(lambda _: GOOD) as server,
+            shaped(server.address, redis_url, new_tag(), rules) as pools,
+        ):
+            many = [asyncio.ensure_future(send(pools, f"{n}@r.example")) for n in range(200)]
+            others = [send(pools, f"{n}@r.example", "other") for n in range(100)]
+            assert all(isinstance(each, Delivered) for each in await asyncio.gather(*others))
+            assert any(not each.done() for each in many), "these wait for their limit"
+            turns = waits(await asyncio.gather(*many))
+        assert 100 <= len(turns) <= 150
+        assert turns == sorted(turns)
+        assert 5 <= turns[-1] <= 15, "150 messages at 20 per second, after those that waited"
+
+    run_within(run())
+
+
+def test_a_suspended_sending_domain_is_not_tried_again_by_any_worker(redis_url: str) -> None:
+    async def run() -> None:
+        tag = new_tag()
+        script = {"RCPT": b"550 5.7.1 your domain is bad\r\n", "DATA": b"503 no\r\n"}
+        async with (
+            scripted(lambda _: script) as server,
+            shaped(server.address, redis_url, tag, SUSPENDING) as one,
+            shaped(server.address, redis_url, tag, SUSPENDING) as other,
+        ):
+            first = await send(one, "a@r.example")
+            assert not waits([first]), "it was attempted"
+            turns = waits([await send(one, f"{n}@r.example") for n in range(3)])
+            assert len(turns) == 3
+            assert 890 <= turns[0] <= turns[1] <= turns[2]
+            async with asyncio.timeout(5):
+                while not waits([await send(other, "b@r.example")]):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+
+    run_within(run())

@@ -1,0 +1,83 @@
+"""A message out and its bounce back: what deliver signed is what the bounce door verifies."""
+
+from __future__ import annotations
+
+import json
+import smtplib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.stack import Stack, StackOptions
+from shared.mail import verp
+from shared.registry.client import Client, Code
+from shared.registry.store import publish
+from shared.registry.store.changes import Changes
+from shared.settings.sections import KafkaSettings
+from shared.stream.client import ClientOptions, make_producer
+from shared.topics import names
+from shared.topics.records import ReturnAddressKind, Returned
+from tests.support.bounce_door import all_returned
+from tests.support.smtp_peers import wait_until
+
+pytestmark = pytest.mark.xdist_group("returned-round")
+
+DOMAIN = "news.round.example"
+RECIPIENT = "ok-Max@r.example.net"
+CLIENT = Client(
+    "round", DOMAIN, "back@round.example.org", "standard", codes={"spring": Code("S-1", "shop")}
+)
+MESSAGE = (
+    f"From: News <news@{DOMAIN}>\r\nTo: {RECIPIENT}\r\nSubject: Sale\r\nX-bm-mailing: spring\r\n"
+    f"Message-ID: <sale@{DOMAIN}>\r\n\r\nHello\r\n"
+).encode()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    options = StackOptions(
+        name="returned-round",
+        folder=tmp_path_factory.mktemp("round"),
+        restart=False,
+        services=("ingest", "validate", "deliver"),
+    )
+    with Stack(options) as running:
+        yield running
+
+
+def sent(journal: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in journal.read_text().splitlines() if RECIPIENT in line]
+
+
+def test_the_bounce_of_a_message_comes_back_with_its_mail_id_mailing_and_recipient(
+    stack: Stack,
+) -> None:
+    kafka = stack.endpoints.kafka
+    publish.apply(KafkaSettings(bootstrap=kafka), Changes(added=(CLIENT,)))
+    producer = make_producer(ClientOptions(kafka, "test"), None)
+    producer.send(names.intake(CLIENT.name), MESSAGE).get(timeout=30)
+    producer.close(timeout=5)
+    wait_until(lambda: bool(sent(stack.sink_journal)), "the message has arrived", 60)
+    (line,) = sent(stack.sink_journal)
+    return_path = line["mail_from"]
+    assert verp.is_return_path(return_path)
+    assert stack.endpoints.bounce is not None
+    host, _, port = stack.endpoints.bounce.rpartition(":")
+    with smtplib.SMTP(host, int(port), timeout=20) as smtp:
+        smtp.sendmail("", [return_path.upper()], b"Subject: Undelivered\r\n\r\nno such user\r\n")
+    (found,) = [returned for returned, _ in all_returned(kafka)]
+    assert found == Returned(
+        return_id=found.return_id,
+        client=CLIENT.name,
+        recipient=return_path,
+        sender="",
+        received_at_ms=found.received_at_ms,
+        address_kind=ReturnAddressKind.RETURN_PATH,
+        peer="127.0.0.1",
+        mailing_id="S-1",
+        sub_client="shop",
+        mail_id=found.mail_id,
+        recipient_hash=verp.recipient_hash(found.mail_id, RECIPIENT.lower()),
+    )

@@ -1,0 +1,172 @@
+"""The HTTP API of billing over cells in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from litestar import Litestar
+from litestar.testing import TestClient
+from msgspec import Struct
+
+from services.billing.core.cells import Cell, encode_cell
+from services.billing.core.closing.chain import Closed
+from services.billing.core.closing.statement import (
+    Line,
+    Statement,
+    encode_lines,
+    lines_of,
+    totals,
+)
+from services.billing.core.month import Months
+from services.billing.edge.cells_memory import MemoryCells
+from services.billing.edge.http.app import make_app
+from services.billing.edge.log_ends import KafkaUnavailable, LogEnds
+from services.billing.edge.views.reader import ReaderParts, UsageReader
+from services.billing.edge.views.shelf import Shelf
+from shared.http_api.keyed import AccessPolicy
+from shared.registry.client import Client
+from shared.runtime.clock import FakeClock
+from shared.store.apply_cells import Run
+from shared.store.client import StoreUnavailable
+from shared.store.read_cells import Snapshot
+from tests.support.access import FakeKeys
+
+LOG: Final = "log-1"
+CLOSED_MONTH: Final = "2026-10"
+MONTH: Final = "2026-11"
+NOON_MS: Final = 1_794_744_000_000  # 2026-11-15T12:00Z
+END: Final = 10
+
+# client, mailing ID, sub-client, counter, day, detail
+CELLS: Final[tuple[tuple[Cell, int], ...]] = (
+    (Cell("bank", "letters", "", "refused", "02"), 1),
+    (Cell("bank", "letters", "", "refused", "02", "R4"), 1),
+    (Cell("bank", "letters", "", "billed", "03"), 5),
+    (Cell("shop", "news", "north", "delivered", "01"), 2),
+    (Cell("shop", "news", "south", "billed", "01"), 3),
+    (Cell("shop", "news", "south", "billed", "02"), 4),
+    (Cell("shop", "news", "south", "received", "01"), 8),
+    (Cell("shop", "=HYPERLINK(1)", "", "billed", "04"), 6),
+)
+
+
+class FakeEnds:
+    """A log with a given end."""
+
+    def __init__(self, ends: dict[int, int]) -> None:
+        self.ends = ends
+        self.away = ""
+
+    def ask(self) -> LogEnds:
+        if self.away:
+            raise KafkaUnavailable(self.away)
+        return LogEnds(LOG, self.ends)
+
+
+class FakeBooks:
+    """Statements that a test closes."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Closed] = {}
+
+    def closed(self) -> tuple[dict[str, Closed], str]:
+        return self.found, ""
+
+    def close_month(self, month: str, cells: Mapping[str, Mapping[str, int]]) -> Closed:
+        lines: list[Line] = lines_of(month, cells, {})
+        own = [line for line in lines if line.month == month]
+        text = encode_lines(lines)
+        statement = Statement(
+            month=month,
+            time_zone="UTC",
+            closed_at_ms=NOON_MS - 86_400_000,
+            closed_by="automatic",
+            complete=True,
+            reason="",
+            log=LOG,
+            offsets={"0": 4},
+            lines=len(lines),
+            adjustments=len(lines) - len(own),
+            totals=totals(own),
+            adjusted={},
+            sha256=hashlib.sha256(text).hexdigest(),
+            previous="",
+            parts=1,
+            token="t",
+        )
+        self.found[month] = Closed(statement, text, 0)
+        return self.found[month]
+
+
+class BrokenCells(MemoryCells):
+    """A store that can be made unavailable."""
+
+    broken = False
+
+    def read(self, *months: str) -> Snapshot:
+        if self.broken:
+            raise StoreUnavailable("Redis: Connection refused.")
+        return super().read(*months)
+
+
+class Api(Struct):
+    """The API, and everything behind it."""
+
+    cells: BrokenCells
+    books: FakeBooks
+    ends: FakeEnds
+    keys: FakeKeys
+    clock: FakeClock
+    app: Litestar
+    shelf: Shelf
+    door: TestClient[Litestar]
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None, /, **params: Any) -> Any:
+        """GET with a key for everything, unless headers are given."""
+        own = self.keys.make() if headers is None else headers
+        return self.door.get(path, headers=dict(own), params=params or None)
+
+    def count(self, month: str, cells: Iterable[tuple[Cell, int]]) -> None:
+        """Count these cells."""
+        state = self.cells.read()
+        mark = state.watermarks.get(0, -1)
+        increments = tuple((month, encode_cell(cell), number) for cell, number in cells)
+        self.cells.apply(Run(LOG, 0, mark, mark + 1, increments))
+        self.ends.ends = {0: mark + 1}
+
+    def close(self, month: str) -> Closed:
+        """Close a month with what is counted."""
+        return self.books.close_month(month, self.cells.read(month).months)
+
+
+@contextmanager
+def open_api(folder: Path, clients: Iterable[str] | None = ("bank", "shop")) -> Iterator[Api]:
+    """An API with the counts of two months; `clients` are registered."""
+    clock = FakeClock(NOON_MS)
+    cells, books, ends, keys = BrokenCells(), FakeBooks(), FakeEnds({0: END}), FakeKeys(clock)
+    shelf, months = Shelf(cells, clock, folder), Months(UTC)
+    registered = None if clients is None else {name: _client(name) for name in clients}
+    reader = UsageReader(ReaderParts(shelf, books, ends, months, clock, lambda: registered))
+    app = make_app(reader, months, AccessPolicy(keys, clock, per_minute=0))
+    with TestClient(app, raise_server_exceptions=False) as door:
+        api = Api(cells, books, ends, keys, clock, app, shelf, door)
+        api.count(CLOSED_MONTH, CELLS)
+        api.count(MONTH, CELLS)
+        yield api
+    shelf.close()
+
+
+def _client(name: str) -> Client:
+    fields = {
+        "name": name,
+        "sending_domain": f"{name}.example",
+        "forwarding_address": "a@b.example",
+        "mailing_id": "news",
+    }
+    return msgspec.convert(fields, Client, strict=False)

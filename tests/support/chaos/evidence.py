@@ -1,0 +1,62 @@
+"""The four accounts of one run: promises, the sink's journal, events, the bill."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from shared.topics.records import Event, EventType, TallyRow
+
+Cell = tuple[str, str, str]  # client, mailing ID, sub-client
+
+
+class Promise(Struct, frozen=True, omit_defaults=True):
+    """One acknowledged submission. `maybe_twice`: sent again under the same Message-ID."""
+
+    message_id: str
+    rcpt: str
+    client: str
+    mailing_id: str
+    sub_client: str
+    expected: EventType | None = None
+    topic: str = ""
+    partition: int = -1
+    offset: int = -1
+    at_ms: int = 0
+    maybe_twice: bool = False
+
+    @property
+    def cell(self) -> Cell:
+        """The cell that counts it."""
+        return self.client, self.mailing_id, self.sub_client
+
+
+class SinkLine(Struct, frozen=True):
+    """One line of the sink's journal: its answer to one RCPT or one message."""
+
+    verdict: str
+    rcpt: str
+    t: float = 0.0
+    message_id: str = ""
+    mail_from: str = ""
+    size: int = 0
+    reply: str = ""
+    stage: str = ""
+
+
+class BillRow(Struct, frozen=True):
+    """The dispatched messages of one cell according to billing."""
+
+    client: str
+    mailing_id: str
+    sub_client: str
+    count: int
+
+
+class Evidence(Struct, frozen=True):
+    """The four accounts of one run, reduced to the clients of the run."""
+
+    promises: tuple[Promise, ...]
+    sink: tuple[SinkLine, ...]
+    events: tuple[Event, ...]
+    tallies: tuple[TallyRow, ...]
+    bill: tuple[BillRow, ...]

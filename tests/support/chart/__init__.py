@@ -1,0 +1,1 @@
+"""Rendering and checking the Helm chart."""

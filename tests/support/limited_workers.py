@@ -1,0 +1,101 @@
+"""Workers that share limits: each sends as fast as it is allowed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import redis.asyncio
+from msgspec import Struct
+
+from services.deliver.core.shaping.keys import Destination, Party
+from services.deliver.core.shaping.parsing import combine, parse_file
+from services.deliver.core.shaping.throttle import Throttle
+from services.deliver.core.shaping.workers import Workers
+from services.deliver.edge.pool.pools import SWEEP_S
+from services.deliver.edge.shaping.lease_client import LeaseClient, Stores
+from shared.runtime.clock import SystemClock
+from shared.settings.redis import RedisSettings
+from shared.store.client import NO_RETRY, connect_async
+from shared.store.leases import LeaseStore
+from shared.store.suspensions import SuspensionStore
+
+ENDING_S = 10.0
+TO = Destination("r.example", "mx.r.example", "big")
+SENDER = Party("shop", "news", "news.example.com")
+
+
+class OneMessage(Struct, frozen=True):
+    size_bytes: int = 1_000
+
+
+class LimitedWorker:
+    """One worker: its throttle, its calls, and when it sent (seconds of the loop)."""
+
+    def __init__(self, name: str, limits: str, stores: Stores) -> None:
+        rules = combine([parse_file(f"[provider.big]\nmx = ['r.example']\n{limits}", "test")])
+        self.throttle = Throttle(rules, Workers(3))
+        self._granted = asyncio.Event()
+        self.calls = LeaseClient(self.throttle, stores, name, SystemClock(), self._granted.set)
+        self.sent: list[float] = []
+
+    async def send(self) -> None:
+        """Send without end; each message when the limits admit it."""
+        loop = asyncio.get_running_loop()
+        group = self.throttle.group(TO, SENDER, 0.0)
+        while True:
+            at = group.admit(OneMessage(), loop.time(), 100)
+            if not at:
+                self.sent.append(loop.time())
+                # The other workers and the calls have their turn after each message.
+                await asyncio.sleep(0)
+                continue
+            self.calls.want()
+            self._granted.clear()
+            # A pool looks again at each of its sweeps.
+            wait_s = min(SWEEP_S, max(0.01, at - loop.time()))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._granted.wait()
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(self.calls.run()), asyncio.create_task(self.send())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            _, running = await asyncio.wait(tasks, timeout=ENDING_S)
+            assert not running, "a task did not end"
+
+
+def stores(client: redis.asyncio.Redis, tag: str) -> Stores:
+    """The stores of one worker in a real Redis."""
+    return Stores(LeaseStore(client, tag), SuspensionStore(client, tag))
+
+
+@asynccontextmanager
+async def workers(
+    url: str, tag: str, limits: str, count: int = 3
+) -> AsyncIterator[list[LimitedWorker]]:
+    """So many workers, which do not work yet, each with a client of its own in a real Redis."""
+    clients = [connect_async(RedisSettings(url=url), retry=NO_RETRY) for _ in range(count)]
+    try:
+        yield [LimitedWorker(f"w{n}", limits, stores(each, tag)) for n, each in enumerate(clients)]
+    finally:
+        for client in clients:
+            await client.aclose()
+
+
+def most_within(sent: Sequence[float], window_s: float) -> int:
+    """The largest number of messages in any window of this length."""
+    times = sorted(sent)
+    most = first = 0
+    for last, at in enumerate(times):
+        while times[first] <= at - window_s:
+            first += 1
+        most = max(most, last - first + 1)
+    return most

@@ -1,0 +1,45 @@
+"""An event loop whose time jumps to the next timer, so that minutes pass at once."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class _Skipping(selectors.SelectSelector):
+    """Does not wait: what it would have waited for has passed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passed_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        found = super().select(0)
+        if not found and timeout:
+            self.passed_s += timeout
+        return found
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """A loop without sockets; `pause()` is what the time does while the process is stopped."""
+
+    def __init__(self) -> None:
+        self._skipping = _Skipping()
+        super().__init__(self._skipping)
+
+    def time(self) -> float:
+        return 1_000.0 + self._skipping.passed_s
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass in which nothing runs."""
+        self._skipping.passed_s += seconds
+
+
+def run_virtually(test: Coroutine[Any, Any, T]) -> T:
+    """Run a test whose time is virtual."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(test)

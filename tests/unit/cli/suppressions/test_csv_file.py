@@ -1,0 +1,46 @@
+"""The recipients of a CSV file."""
+
+import csv
+import hashlib
+import io
+
+import pytest
+
+from cli.suppressions.csv_file import FaultyLine, Recipient, as_csv, parse_rows
+from shared.topics.suppressions import RecipientForm, Suppression, SuppressionReason
+
+ADDRESS, SHA256, MD5 = RecipientForm.ADDRESS, RecipientForm.SHA256, RecipientForm.MD5
+SHA = hashlib.sha256(b"a@x.example").hexdigest()
+OLD = hashlib.md5(b"a@x.example").hexdigest()
+FILES = {
+    "a@x.example\nB@X.Example\n": [Recipient("a@x.example", ADDRESS), ("b@x.example")],
+    f"{SHA.upper()}\n{OLD}": [Recipient(SHA, SHA256), Recipient(OLD, MD5)],
+    "name,Email\nAnna,a@x.example\n": ["a@x.example"],
+    "\ufeffrecipient\na@x.example\n\n,\n": ["a@x.example"],
+    "a@x.example,Anna\n": ["a@x.example"],
+    "a@x.example\nnobody\nb@x.example": ["a@x.example", FaultyLine(2, "nobody"), "b@x.example"],
+    f"{SHA[:-1]}x\n": [FaultyLine(1, f"{SHA[:-1]}x")],
+    "name,email\nAnna\n": [FaultyLine(2, "")],
+    "": [],
+}
+
+
+@pytest.mark.parametrize(("text", "wanted"), FILES.items())
+def test_each_line_names_a_recipient_or_is_faulty(text: str, wanted: list[object]) -> None:
+    named = [Recipient(each, ADDRESS) if isinstance(each, str) else each for each in wanted]
+    assert list(parse_rows(io.StringIO(text, newline=""))) == named
+
+
+def entry(recipient: str, form: RecipientForm = ADDRESS, note: str = "") -> Suppression:
+    return Suppression("shop", SuppressionReason.MANUAL, recipient, form, note=note)
+
+
+def test_what_was_exported_can_be_imported() -> None:
+    entries = [entry("=1+1@x.example"), entry(SHA, SHA256), entry(OLD, MD5, 'said "no",\nreally')]
+    found = list(parse_rows(io.StringIO(as_csv(entries), newline="")))
+    assert found == [Recipient(each.recipient, each.form) for each in entries]
+
+
+def test_a_note_is_no_formula() -> None:
+    row = next(csv.DictReader(io.StringIO(as_csv([entry("a@x.example", note="=1+1")]))))
+    assert row["note"] == "'=1+1"

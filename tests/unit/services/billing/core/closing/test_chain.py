@@ -1,0 +1,170 @@
+"""Which statements on the topic count: the order of the log decides."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Struct, structs
+
+from services.billing.core.closing.chain import Chain, header_key, part_key
+from services.billing.core.closing.statement import (
+    Line,
+    Statement,
+    digest,
+    encode_lines,
+    encode_statement,
+    split_lines,
+)
+
+Record = tuple[bytes, bytes | None]
+
+
+class Attempt(Struct):
+    """One attempt to close a month."""
+
+    statement: Statement
+    records: list[Record]
+
+
+def attempt(month: str, token: str, previous: str = "", numbers: tuple[int, ...] = (1,)) -> Attempt:
+    lines = [Line(month, "shop", f"m{n}", "", "01", "billed", "", n) for n in numbers]
+    text = encode_lines(lines)
+    pieces = split_lines(text, 60)
+    statement = Statement(
+        month=month,
+        time_zone="UTC",
+        closed_at_ms=1,
+        closed_by="command",
+        complete=True,
+        reason="",
+        log="log",
+        offsets={"0": 1},
+        lines=len(lines),
+        adjustments=0,
+        totals={"billed": sum(numbers)},
+        adjusted={},
+        sha256=hashlib.sha256(text).hexdigest(),
+        previous=previous,
+        parts=len(pieces),
+        token=token,
+    )
+    parts: list[Record] = [
+        (part_key(month, token, number), piece) for number, piece in enumerate(pieces)
+    ]
+    return Attempt(statement, [*parts, (header_key(month, token), encode_statement(statement))])
+
+
+def read(*records: Record) -> Chain:
+    chain = Chain()
+    for offset, record in enumerate(records):
+        chain.add(offset, *record)
+    return chain
+
+
+FIRST = attempt("2026-10", "a", numbers=(1, 2, 3))
+SECOND = attempt("2026-10", "b", numbers=(4,))
+NEXT = attempt("2026-11", "c", digest(FIRST.statement))
+
+
+def test_the_first_attempt_in_the_log_counts_and_the_second_does_not() -> None:
+    chain = read(*FIRST.records, *SECOND.records)
+    assert chain.closed["2026-10"].statement == FIRST.statement
+    assert [reason for _, reason in chain.void] == ["another statement was there before it"]
+
+
+def test_attempts_that_are_written_at_the_same_time_do_not_mix() -> None:
+    ours, theirs = FIRST.records, SECOND.records
+    chain = read(ours[0], theirs[0], ours[1], *ours[2:-1], theirs[-1], ours[-1])
+    assert chain.closed["2026-10"].statement == SECOND.statement
+
+
+def test_a_statement_that_was_cut_off_does_not_count_and_the_next_attempt_does() -> None:
+    chain = read(*FIRST.records[:-1], *SECOND.records)
+    assert chain.closed["2026-10"].statement == SECOND.statement
+    assert chain.void == []
+
+
+def test_a_header_without_all_its_lines_does_not_count() -> None:
+    chain = read(FIRST.records[0], FIRST.records[-1])
+    assert chain.closed == {}
+    assert [reason for _, reason in chain.void] == ["its lines are not there"]
+
+
+def test_a_month_continues_the_chain() -> None:
+    chain = read(*FIRST.records, *NEXT.records)
+    assert chain.last == "2026-11"
+    assert chain.last_digest == digest(NEXT.statement)
+    assert chain.stated()["2026-11"]
+
+
+def test_a_process_that_was_paused_while_others_went_on_does_not_count() -> None:
+    late = attempt("2026-11", "d", digest(FIRST.statement), (9,))
+    chain = read(*FIRST.records, *NEXT.records, *late.records)
+    assert chain.closed["2026-11"].statement == NEXT.statement
+
+
+def test_a_month_before_the_last_closed_one_cannot_be_closed_any_more() -> None:
+    chain = read(*FIRST.records, *attempt("2026-09", "e", digest(FIRST.statement)).records)
+    assert list(chain.closed) == ["2026-10"]
+
+
+def test_what_does_not_count_may_be_removed_by_compaction_without_a_change() -> None:
+    records = [*FIRST.records, *SECOND.records, *NEXT.records]
+    whole = read(*records)
+    cleaned = read(*(each for each in records if each not in SECOND.records))
+    assert {m: c.statement for m, c in whole.closed.items()} == {
+        m: c.statement for m, c in cleaned.closed.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        (None, b"x"),
+        (b"statement/", b"x"),
+        (b"statement/2026-10/a", b"{"),
+        (b"statement/2026-10/a", b'{"month":7}'),
+        (b"statement/2026-10/a", b"[" * 100_000),
+        (b"statement/2026-10/a/b/c", b"x"),
+        (b"\xff", b"x"),
+        (b"statement/2026-10/a", None),
+        (b"other/1", b"x"),
+        (
+            header_key("2026-10", "z"),
+            encode_statement(structs.replace(FIRST.statement, token="z", parts=10**12)),
+        ),
+        (
+            header_key("no-month", "z"),
+            encode_statement(structs.replace(FIRST.statement, token="z", month="no-month")),
+        ),
+        (header_key("2026-10", "other"), encode_statement(FIRST.statement)),
+    ],
+)
+def test_no_record_stops_the_reader_or_becomes_a_statement(record: tuple[bytes, bytes]) -> None:
+    chain = read(record, *FIRST.records)
+    assert chain.closed["2026-10"].statement == FIRST.statement
+
+
+@given(st.data())
+def test_readers_at_any_place_of_the_log_never_disagree(data: st.DataObject) -> None:
+    """Attempts of three processes, interleaved at will: what one reader has seen, all later see."""
+    queues = [
+        attempt("2026-10", "a").records,
+        attempt("2026-10", "b").records + NEXT.records,
+        FIRST.records + SECOND.records,
+    ]
+    log: list[Record] = []
+    while any(queues):
+        queue = data.draw(st.sampled_from([each for each in queues if each]))
+        log.append(queue.pop(0))
+    seen: dict[str, Statement] = {}
+    chain = Chain()
+    for offset, record in enumerate(log):
+        chain.add(offset, *record)
+        for month, statement in seen.items():
+            assert chain.closed[month].statement == statement
+        seen = {month: closed.statement for month, closed in chain.closed.items()}
+    assert "2026-10" in seen

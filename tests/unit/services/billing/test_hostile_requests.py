@@ -1,0 +1,94 @@
+"""Requests and files of the billing API that are not what they should be."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from litestar.utils.sync import AsyncIteratorWrapper
+from msgspec import structs
+
+from services.billing.core.cells import Cell
+from services.billing.core.usage_api.query import DEFAULT_GROUP, Filters
+from services.billing.core.usage_api.tables import Stamp, Table, safe, usage_table
+from services.billing.edge.cells_memory import MemoryCells
+from services.billing.edge.http.exports import CSV, Exports, NoRoom
+from services.billing.edge.views.shelf import Shelf
+from services.billing.edge.views.view import View
+from shared.runtime.clock import FakeClock
+from tests.support.billing.api import CLOSED_MONTH, open_api
+
+
+def test_the_pieces_of_a_file_may_be_read_by_different_threads(tmp_path: Path) -> None:
+    view = View(
+        "2026-07", [(Cell("a", f"m{n}", "", "billed", "01"), 1) for n in range(1_200)], tmp_path
+    )
+    table = usage_table(DEFAULT_GROUP, view.rows(DEFAULT_GROUP, Filters()), Stamp(0, True))
+    pieces = Exports().pieces(CSV, table, {}, is_european=False)
+    found = []
+    for _ in range(3):
+        with ThreadPoolExecutor(1) as thread:
+            found.append(thread.submit(next, pieces).result())
+    assert b"".join(found).count(b"\r\n") == 1_201
+
+
+def test_a_file_that_breaks_off_does_not_look_whole() -> None:
+    def rows() -> Any:
+        yield from [("x",)] * 500
+        raise ValueError("a cell cannot be read")
+
+    async def read() -> bytes:
+        pieces = Exports().pieces(CSV, Table(("a",), 1, rows()), {}, is_european=False)
+        return b"".join([piece async for piece in AsyncIteratorWrapper(pieces)])
+
+    with pytest.raises(RuntimeError, match="could not be made"):
+        asyncio.run(read())
+
+
+def test_one_key_cannot_take_all_exports() -> None:
+    exports, table = Exports(4), Table(("a",), 1, ())
+    slow = [exports.pieces(CSV, table, {}, is_european=False, owner="k") for _ in range(2)]
+    with pytest.raises(NoRoom):
+        exports.pieces(CSV, table, {}, is_european=False, owner="k")
+    assert b"".join(exports.pieces(CSV, table, {}, is_european=False, owner="other"))
+    slow.clear()
+    assert b"".join(exports.pieces(CSV, table, {}, is_european=False, owner="k"))
+
+
+@pytest.mark.timeout(40)  # less than the wait
+def test_a_closed_month_is_not_waited_for(
+    tmp_path: Path,
+) -> None:
+    with open_api(tmp_path) as api:
+        closed = api.close(CLOSED_MONTH)
+        statement = structs.replace(closed.statement, complete=False, reason="lost")
+        api.books.found[CLOSED_MONTH] = structs.replace(closed, statement=statement)
+        assert api.get("/v1/usage", month=CLOSED_MONTH, wait_s="60").json()["complete"] is False
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a;=1+1;", "a;'=1+1;"),
+        (" =1", "' =1"),
+        ("a,@x", "a,'@x"),
+        ("a;b-c", "a;b-c"),
+        ("spring-2026", "spring-2026"),
+    ],
+)
+def test_no_separator_hides_a_formula(text: str, shown: str) -> None:
+    assert safe(text) == shown
+
+
+def test_a_view_whose_file_was_removed_is_made_again(tmp_path: Path) -> None:
+    shelf = Shelf(MemoryCells(), FakeClock(), tmp_path)
+    first = shelf.live("2026-11", shelf.state())
+    for file in tmp_path.glob("*/*"):
+        file.unlink()
+    again = shelf.live("2026-11", shelf.state())
+    assert again.id == first.id
+    assert list(again.view.rows(("client",), Filters())) == []
+    shelf.close()

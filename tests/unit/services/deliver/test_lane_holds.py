@@ -1,0 +1,63 @@
+"""How fast the lanes are read."""
+
+from __future__ import annotations
+
+from services.deliver.core.shaping.lanes import LEAST_ROOM, MIXED_S, LaneHolds
+from services.deliver.core.shaping.suspensions import Action, Event, Suspensions
+
+KEY = "provider:google"
+
+
+class Time:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_lane_is_read_up_to_what_its_provider_takes_in_two_seconds() -> None:
+    lanes = LaneHolds(Suspensions(), Time())
+    assert lanes.hold_s("gmail", 0) == 0, "nothing is known yet"
+    lanes.handed("gmail", range(100))
+    assert lanes.is_of_one("gmail", KEY, 60.0)
+    assert lanes.hold_s("gmail", 0) == 0
+    assert lanes.hold_s("gmail", 20) > 0
+    for job in range(90):
+        lanes.begun("gmail", job)
+    assert lanes.hold_s("gmail", 20) == 0
+
+
+def test_a_slow_lane_has_room_for_one_pack() -> None:
+    lanes = LaneHolds(Suspensions(), Time())
+    lanes.is_of_one("gmail", KEY, 0.1)
+    assert lanes.hold_s("gmail", LEAST_ROOM - 1) == 0
+    assert lanes.hold_s("gmail", LEAST_ROOM) > 0
+
+
+def test_a_lane_without_a_limit_is_always_read() -> None:
+    lanes = LaneHolds(Suspensions(), Time())
+    lanes.is_of_one("gmail", KEY, 0.0)
+    assert lanes.hold_s("gmail", 100_000) == 0
+
+
+def test_a_lane_is_not_read_while_its_provider_is_suspended() -> None:
+    time, known = Time(), Suspensions()
+    lanes = LaneHolds(known, time)
+    lanes.is_of_one("gmail", KEY, 0.0)
+    known.happen(KEY, Event(Action.SUSPEND, 60, "421"), time.now)
+    assert lanes.hold_s("gmail", 0) > 0
+    time.now += 60
+    assert lanes.hold_s("gmail", 0) == 0
+
+
+def test_a_lane_of_several_destinations_is_read_whatever_waits() -> None:
+    time = Time()
+    lanes = LaneHolds(Suspensions(), time)
+    assert not lanes.is_of_one("default", KEY, 1.0)
+    assert lanes.is_of_one("gmail", KEY, 1.0)
+    assert not lanes.is_of_one("gmail", "site:other", 1.0)
+    assert lanes.hold_s("gmail", 1_000) == 0
+    assert lanes.hold_s("default", 1_000) == 0
+    time.now += MIXED_S
+    assert lanes.is_of_one("gmail", "site:other", 1.0)

@@ -1,0 +1,228 @@
+"""Sites that want fewer connections, and sites that take their time."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from services.deliver.core.attempt.results import (
+    Busy,
+    TransactionResult,
+)
+from services.deliver.core.pool.concurrency import ADD_S, DOUBLE_S, ConcurrencyLimit
+from services.deliver.core.pool.planner import PoolLimits, SitePlanner
+from services.deliver.core.pool.slow_sites import SLOW_S, Room, SiteLoad, shares
+from services.deliver.core.pool.steps import Fail, Open, Start, Step
+from shared.smtp.events import Finished, Stage
+from shared.smtp.reply import make_reply
+from tests.support.pool_ends import ACCEPTED, LOST, TOO_MANY
+
+MOST = 20
+LIMITS = PoolLimits(max_connections=MOST, max_messages_per_connection=1_000)
+BUSY_NOW = make_reply(421, "4.7.0 try later")
+
+Planner = SitePlanner[int, int]
+
+
+def planner(messages: int, at: float = 0.0, limits: PoolLimits = LIMITS) -> Planner:
+    made = Planner(limits)
+    add(made, messages, at)
+    return made
+
+
+def add(made: Planner, messages: int, at: float) -> None:
+    for number in range(messages):
+        made.added(number, at)
+
+
+def opened(steps: list[Step[int, int]]) -> int:
+    return steps.count(Open())
+
+
+def started(steps: list[Step[int, int]]) -> list[Start[int, int]]:
+    return [step for step in steps if isinstance(step, Start)]
+
+
+def failed(steps: list[Step[int, int]]) -> list[Fail[int]]:
+    return [step for step in steps if isinstance(step, Fail)]
+
+
+@pytest.mark.parametrize("are_first", [True, False], ids=["refused first", "accepted first"])
+def test_a_site_that_takes_two_connections_gets_all_its_mail_over_two(are_first: bool) -> None:
+    made = planner(200)
+    assert opened(made.plan(0.0)) == MOST
+    refused = range(2, MOST)
+    for number in (*refused, 0, 1) if are_first else (0, 1, *refused):
+        if number in refused:
+            made.open_failed(TOO_MANY, 0.1)
+        else:
+            made.opened(number, 0.1)
+        assert failed(made.plan(0.1)) == [], "a connection works, or one is being opened"
+    assert len(made.connections) == 2
+    for _ in range(99):
+        for connection in (0, 1):
+            assert made.ended(connection, 0, ACCEPTED, 2.0, is_usable=True)
+        assert opened(made.plan(2.0)) == 0
+
+
+def test_mail_that_comes_after_a_refusal_waits_though_all_connections_have_ended() -> None:
+    made = planner(2)
+    made.plan(0.0)
+    made.opened(0, 0.0)
+    made.open_failed(TOO_MANY, 0.0)
+    (start,) = started(made.plan(0.0))
+    assert made.ended(0, start.message, ACCEPTED, 0.0, is_usable=False)
+    made.closed(0)
+    assert made.plan(0.1) == []
+    assert opened(made.plan(1.0)) == 1
+
+
+def test_a_site_that_refuses_all_connections_gets_one_after_the_pause() -> None:
+    made = planner(30)
+    made.plan(0.0)
+    for _ in range(MOST):
+        made.open_failed(TOO_MANY, 0.0)
+    steps = made.plan(0.0)
+    assert failed(steps) == [Fail(number, TOO_MANY) for number in range(30)]
+    add(made, 30, 1.0)
+    assert opened(made.plan(1.0)) == 1
+    made.opened(0, 1.0)
+    assert opened(made.plan(1.0)) == 0, "what it takes is not known"
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        Finished(Stage.MAIL, BUSY_NOW),
+        Finished(Stage.RCPT, BUSY_NOW),
+        Finished(Stage.DATA, BUSY_NOW),
+        Finished(Stage.CONTENT, BUSY_NOW),
+        LOST,
+        replace(LOST, answered=True),
+        replace(LOST, in_doubt=True),
+    ],
+    ids=["MAIL", "RCPT", "DATA", "the dot", "hang-up", "hang-up at RCPT", "hang-up after the dot"],
+)
+def test_a_site_that_pushes_back_gets_a_handful_of_connections_a_minute(
+    result: TransactionResult,
+) -> None:
+    made = planner(1_000, limits=replace(LIMITS, max_wait_s=1_000.0))
+    connections, now = 0, 0.0
+    while now < 60.0:
+        steps = made.plan(now)
+        assert failed(steps) == [], "the mail waits"
+        for _ in range(opened(steps)):
+            made.opened(connections, now)
+            for start in started(made.plan(now)):
+                assert made.ended(start.connection, start.message, result, now, is_usable=False)
+                made.closed(start.connection)
+            connections += 1
+        now += 0.1
+    assert connections <= MOST + 6
+
+
+def test_one_connection_that_breaks_halves_them_and_quiet_brings_them_back() -> None:
+    limit = ConcurrencyLimit(MOST)
+    limit.pushed_back(0.0)
+    assert limit.at(0.0) == 10
+    limit.pushed_back(1.0)
+    assert limit.at(1.0) == 5
+    assert limit.at(1.0 + ADD_S) == 6
+    assert not limit.is_full(900.0)
+    assert limit.is_full(901.0)
+
+
+def test_after_a_restart_of_the_server_its_connections_soon_double() -> None:
+    limit = ConcurrencyLimit(MOST)
+    limit.refused(0, 0.0)
+    grown = [limit.at(step * DOUBLE_S) for step in range(5)]
+    assert grown == [1, 2, 4, 8, 10]
+    assert limit.at(4 * DOUBLE_S + ADD_S) == 11
+
+
+def test_a_learned_limit_is_tried_again_by_one() -> None:
+    limit = ConcurrencyLimit(MOST)
+    limit.works(2)
+    limit.refused(2, 0.0)
+    assert [limit.at(at) for at in (0.0, ADD_S - 1, ADD_S)] == [2, 2, 3]
+
+
+def test_a_site_that_takes_its_time_is_noticed_before_its_first_answer() -> None:
+    made = planner(100)
+    made.plan(0.0)
+    for connection in range(MOST):
+        made.opened(connection, 0.0)
+    assert len(started(made.plan(0.0))) == MOST
+    assert made.wait_s(0.1) < SLOW_S <= made.wait_s(5.0)
+
+
+def test_what_a_slow_site_may_not_have_gets_turns_one_after_the_other() -> None:
+    made = planner(100, limits=replace(LIMITS, max_connections=1))
+    made.plan(0.0)
+    made.opened(0, 0.0)
+    assert len(started(made.plan(0.0))) == 1
+    assert made.ended(0, 0, ACCEPTED, 2.0, is_usable=True)
+    made.restrict(50)
+    steps = made.plan(2.0)
+    turns = [step.fault.delay_s for step in failed(steps) if isinstance(step.fault, Busy)]
+    assert made.messages == 1 + SLOW_S / 2.0, "one is on its way, and the next 10 s are full"
+    assert [step.message for step in failed(steps)] == list(range(7, 100))
+    assert turns[0] == pytest.approx(2.0 * (5 + 1)), "five wait before it, 2 s each"
+    assert turns[-1] == pytest.approx(2.0 * (5 + 93))
+    made.restrict(None)
+    add(made, 100, 3.0)
+    assert failed(made.plan(3.0)) == []
+
+
+def test_a_slow_site_has_no_more_connections_in_use_than_its_share() -> None:
+    made = planner(100)
+    made.plan(0.0)
+    for connection in range(3):
+        made.opened(connection, 0.0)
+    assert len(started(made.plan(0.0))) == 3
+    made.restrict(1)
+    assert opened(made.plan(1.0)) == 0
+    assert made.ended(0, 0, ACCEPTED, 1.0, is_usable=True)
+    add(made, 1, 1.0)
+    assert started(made.plan(1.0)) == []
+
+
+def test_a_turn_is_never_more_than_an_hour_away() -> None:
+    made = planner(2_000, limits=replace(LIMITS, max_connections=1))
+    made.plan(0.0)
+    made.opened(0, 0.0)
+    made.plan(0.0)
+    made.restrict(1)
+    turns = [s.fault.delay_s for s in failed(made.plan(300.0)) if isinstance(s.fault, Busy)]
+    assert max(turns) == 3_600.0
+
+
+ROOM = Room(2_000, 64_000)
+MANY = [str(number) for number in range(4_000)]
+
+
+@pytest.mark.parametrize(
+    ("loads", "expected"),
+    [
+        ({}, {}),
+        ({"quick": SiteLoad(1_900, 0, 0.5)}, {}),
+        ({"slow": SiteLoad(1_900, 0, 90.0)}, {"slow": 1_000}),
+        ({"slow": SiteLoad(500, 0, 90.0), "quick": SiteLoad(9, 0, 0)}, {"slow": 1_000}),
+        ({"a": SiteLoad(5, 0, 90.0), "b": SiteLoad(5, 0, 90.0)}, {"a": 500, "b": 500}),
+        ({"big": SiteLoad(200, 64_000, 90.0)}, {"big": 100}),
+        (dict.fromkeys("abcdefgh", SiteLoad(900, 0, 90.0)), dict.fromkeys("abcdefgh", 125)),
+        (dict.fromkeys(MANY, SiteLoad(2, 0, 90.0)), dict.fromkeys(MANY, 1)),
+    ],
+    ids=["none", "no slow one", "one", "one of two", "two", "large messages", "eight", "very many"],
+)
+def test_slow_sites_share_half_of_the_room(
+    loads: dict[str, SiteLoad], expected: dict[str, int]
+) -> None:
+    assert shares(loads, ROOM) == expected
+
+
+def test_a_site_gets_no_more_new_connections_per_second_than_it_may() -> None:
+    made = planner(50, limits=replace(LIMITS, opens_per_s=2.0))
+    assert opened(made.plan(0.0)) == 1
+    assert opened(made.plan(0.4)) == 0
+    assert opened(made.plan(0.5)) == 1

@@ -1,0 +1,97 @@
+"""A loop that makes no progress is stuck, unless there is an excuse or nobody asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from shared.runtime.progress import EventLoopBeat, Progress
+
+LIMIT_S = 100.0
+STUCK = "no turn of the loop for 110 s"
+
+
+class Scene:
+    """A loop, a clock and an excuse, all of which the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.turns = 1
+        self.excuse = ""
+        self.check = Progress(
+            "the loop",
+            lambda: self.turns,
+            lambda: self.excuse,
+            limit_s=LIMIT_S,
+            clock=lambda: self.now,
+        )
+
+    def ask(self, seconds: float, *, turns: int = 0, excuse: str = "") -> str:
+        """Ask after so many seconds, in which the loop took so many turns."""
+        self.now += seconds
+        self.turns += turns
+        self.excuse = excuse
+        return self.check()
+
+
+def test_a_loop_that_takes_turns_is_live() -> None:
+    scene = Scene()
+    assert [scene.ask(10, turns=1) for _ in range(50)] == [""] * 50
+
+
+def test_a_loop_that_takes_none_is_stuck_after_the_limit() -> None:
+    scene = Scene()
+    answers = [scene.ask(10) for _ in range(12)]
+    assert answers == [""] * 11 + [STUCK]
+    assert scene.ask(0, turns=1) == ""
+
+
+@pytest.mark.parametrize(
+    "relief",
+    [
+        lambda scene: scene.ask(10, turns=1),
+        lambda scene: scene.ask(10, excuse="no broker answers"),
+        # The process was paused, or its supervisor did not ask.
+        lambda scene: scene.ask(60),
+        lambda scene: scene.ask(100_000),
+    ],
+    ids=["a turn", "an excuse", "a pause", "a long pause"],
+)
+def test_the_whole_limit_begins_again(relief: Callable[[Scene], str]) -> None:
+    scene = Scene()
+    assert [scene.ask(10) for _ in range(10)] == [""] * 10
+    assert relief(scene) == ""
+    assert [scene.ask(10) for _ in range(11)] == [""] * 10 + [STUCK]
+
+
+def test_a_loop_that_has_not_begun_is_starting() -> None:
+    scene = Scene()
+    scene.turns = 0
+    assert [scene.ask(10) for _ in range(50)] == [""] * 50
+
+
+def test_an_excuse_that_lasts_excuses_for_as_long() -> None:
+    scene = Scene()
+    assert [scene.ask(10, excuse="no broker answers") for _ in range(50)] == [""] * 50
+
+
+class Timer:
+    """The part of an event loop that keeps what is to be called later."""
+
+    def __init__(self) -> None:
+        self.later: list[Callable[[], None]] = []
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
+        assert delay_s > 0
+        self.later.append(callback)
+
+
+def test_an_event_loop_beats_as_often_as_it_runs_its_timers() -> None:
+    timer = Timer()
+    beat = EventLoopBeat(timer)
+    assert beat.count() == 1
+    for expected in (2, 3):
+        timer.later.pop()()
+        assert beat.count() == expected
+    assert len(timer.later) == 1
