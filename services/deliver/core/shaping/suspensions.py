@@ -57,6 +57,15 @@ class Suspension(Struct, frozen=True, omit_defaults=True):
     slow_for_s: float = 0.0
     reason: str = ""
 
+    def within_bounds(self) -> Suspension:
+        """This state as a worker of today could have written it: Redis may hold anything."""
+        return replace(
+            self,
+            factor=min(1.0, max(LEAST_FACTOR, self.factor)),
+            lasted_s=min(LONGEST_S, max(0.0, self.lasted_s)),
+            strikes=max(0, self.strikes),
+        )
+
     def is_suspended(self, now: float) -> bool:
         """Whether nothing is sent now."""
         return now < self.until

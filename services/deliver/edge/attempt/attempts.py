@@ -206,12 +206,28 @@ class Attempts:
 
     def look_again(self) -> None:
         """Turn away what waits for a connection and is concerned by an order that is new."""
-        for claim in [each for each in self._waiting if each.is_ordered_otherwise()]:
-            steps = self._without_attempt(claim.job.message.envelope)
-            if steps is not None and claim.withdraw() and claim.job.begin():
-                message = claim.job.message
-                self._count(message.envelope, steps)
-                self._worker.settle(claim.job, records_of(steps, message.envelope, message.content))
+        for claim in list(self._waiting):
+            self._turn_away(claim)
+
+    def _turn_away(self, claim: Claim) -> None:
+        job = claim.job
+        envelope, content = job.message.envelope, job.message.content
+        if job.begun:
+            return
+        try:
+            steps = self._without_attempt(envelope) if claim.is_ordered_otherwise() else None
+            if steps is None or not claim.withdraw() or not job.begin():
+                return
+            written = records_of(steps, envelope, content)
+            self._count(envelope, steps)
+        except Exception as error:
+            self._failed.add(1)
+            log.exception("an order could not be applied", extra={"mail_id": envelope.mail_id})
+            claim.is_withdrawn = True
+            if not (job.begun or job.begin()):
+                return
+            written = self._records_after_fault(job, error, None)
+        self._worker.settle(job, written)
 
     def _count(self, envelope: Envelope, steps: Plan) -> None:
         provider = self._control.provider_of(envelope)

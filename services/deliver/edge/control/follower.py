@@ -1,13 +1,10 @@
 """Follows mail.control: the operators' orders, as they are now.
 
 A thread of its own reads the topic without a consumer group and replaces `orders` after each
-change, so a look-up on the event loop never waits. Nothing may be sent before the topic has been
-read once, or while the last confirmation that nothing is new is older than FRESH_S: a process that
-was paused then does not send what was cancelled meanwhile. If GIVE_UP_TRIES tries to read the
-topic fail, mail goes on under the orders known before: a broker that is unavailable for one small
-topic must not stop all mail. A metric and the log say so.
+change, so a look-up on the event loop never waits. If the topic cannot be read, /ready, a metric
+and the log say so; when mail goes on nevertheless is in core/control/freshness.py.
 
-Owns: the reader, and is_current(). Does not own: which order counts (core/control/orders.py). A
+Owns: the reader. Does not own: which order counts (core/control/orders.py). A
 record that cannot be read is logged, counted and skipped; the order it would have replaced stays.
 """
 
@@ -20,6 +17,7 @@ from typing import Any, Final
 
 from kafka.errors import KafkaError
 
+from services.deliver.core.control.freshness import Freshness
 from services.deliver.core.control.orders import MAX_ORDERS, Orders
 from shared.runtime.clock import Clock
 from shared.runtime.enduring_thread import EnduringThread
@@ -42,9 +40,6 @@ STALE: Final = Metric(
     "1 while mail.control cannot be read and new orders of operators are not known, else 0.",
 )
 POLL_MS: Final = 200
-FRESH_S: Final = 5.0
-# Counted in tries and not by the clock: a pause of the process is no fault of Kafka.
-GIVE_UP_TRIES: Final = 4
 
 
 class ControlFollower:
@@ -62,8 +57,7 @@ class ControlFollower:
         self._clock = clock
         self._changed: Callable[[], object] = _nothing
         self._topic = topic
-        self._confirmed_at: float | None = None
-        self._failed_tries = 0
+        self._freshness = Freshness()
         self._fault = f"{topic} has not been read yet"
         self._thread = EnduringThread(
             "control", self._read, expected=(KafkaError,), failed=self._failed
@@ -76,10 +70,11 @@ class ControlFollower:
 
     def is_current(self) -> bool:
         """Whether a message may begin: all orders given until a moment ago are known."""
-        at = self._confirmed_at
-        if at is not None and self._clock.monotonic() - at <= FRESH_S:
-            return True
-        return self._failed_tries >= GIVE_UP_TRIES
+        return self._freshness.is_current(self._clock.monotonic())
+
+    def why_waiting(self) -> str:
+        """For /ready: why nothing is sent; "" once the orders have been read."""
+        return "" if self._freshness.was_read else self._fault
 
     def status(self) -> str:
         """For /ready, as information: why the orders may be old, "" if they are not."""
@@ -104,7 +99,7 @@ class ControlFollower:
         if fault != self._fault:
             log.warning("new orders of operators are not known", extra={"reason": fault})
         self._fault = fault
-        self._failed_tries += 1
+        self._freshness.count_failure()
 
     def _follow(self, reader: LogReader) -> None:
         """Read from the beginning, then until close(). Raises KafkaError."""
@@ -126,8 +121,7 @@ class ControlFollower:
                 self.orders = Orders(known.values())
                 self._changed()
             is_new = False
-            self._confirmed_at = asked_at
-            self._failed_tries = 0
+            self._freshness.confirm(asked_at)
             self._fault = ""
 
     def _take(self, known: dict[bytes, Order], records: Sequence[Any]) -> bool:

@@ -213,7 +213,7 @@ class LeaseClient:
 def _read_state(text: str) -> Suspension | None:
     """A state of another worker; None if it is none, which must not stop the calls."""
     try:
-        return msgspec.json.decode(text, type=Suspension)
+        return msgspec.json.decode(text, type=Suspension).within_bounds()
     except (ValueError, RecursionError) as error:  # raised by msgspec
         log.warning("a suspension in Redis cannot be read; skipped: %s", error)
         return None

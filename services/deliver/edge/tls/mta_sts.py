@@ -35,8 +35,11 @@ log = logging.getLogger(__name__)
 WAIT_S: Final = 5.0
 # Domains of which something is known; those unused for longest are forgotten first.
 MAX_DOMAINS: Final = 50_000
-# Look-ups and fetches at a time.
+# Look-ups in the DNS at a time.
 MAX_LOOKS: Final = 50
+# Fetches at a time: more, because a policy server that stalls holds one for half a minute. A fetch
+# costs a socket and at most 80 KB.
+MAX_FETCHES: Final = 200
 
 
 class PolicyStore(Protocol):
@@ -77,6 +80,7 @@ class MtaSts:
         self._report = report
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._looks = asyncio.Semaphore(MAX_LOOKS)
+        self._fetches = asyncio.Semaphore(MAX_FETCHES)
 
     async def policy_of(self, domain: str) -> StsPolicy | None:
         """The valid policy of a domain; None if there is none."""
@@ -105,8 +109,7 @@ class MtaSts:
     async def _look(self, domain: str, entry: _Entry) -> None:
         delay_s = RETRY_S
         try:
-            async with self._looks:
-                delay_s = await self._look_once(domain, entry)
+            delay_s = await self._look_once(domain, entry)
         except StsFault as fault:
             self._report(domain, str(fault))
             log.info("no MTA-STS policy", extra={"domain": domain, "reason": str(fault)})
@@ -118,7 +121,8 @@ class MtaSts:
 
     async def _look_once(self, domain: str, entry: _Entry) -> float:
         """Look at the record and fetch if need be; when to look again. Raises StsFault."""
-        rows = await self._txt(f"_mta-sts.{domain}")
+        async with self._looks:
+            rows = await self._txt(f"_mta-sts.{domain}")
         if isinstance(rows, Unresolved):
             return RETRY_S
         record_id = parse_txt(rows)
@@ -128,7 +132,8 @@ class MtaSts:
         if entry.known is None and self._store is not None:
             entry.known = await self._store.load(domain)
         if entry.known is None or not entry.known.is_current(record_id, now_s):
-            policy = parse_policy(await self._fetch(domain))
+            async with self._fetches:
+                policy = parse_policy(await self._fetch(domain))
             entry.known = KnownPolicy(policy, record_id, now_s)
             if self._store is not None:
                 await self._store.save(domain, entry.known)

@@ -10,6 +10,7 @@ import pytest
 
 from services.deliver.core.attempt.plan import Timing
 from services.deliver.core.control.effects import follow
+from services.deliver.core.shaping.suspensions import LEAST_FACTOR, LONGEST_S, Suspension
 from services.deliver.core.tls.sts import parse_policy
 from services.deliver.edge.shaping.lease_client import Stores
 from services.deliver.edge.signing.key_follower import KeyFollower
@@ -79,6 +80,16 @@ def test_a_suspension_that_is_none_stops_no_limit(text: str) -> None:
         return len(worker.sent)
 
     assert run_virtually(send()) > 1_000
+
+
+@pytest.mark.parametrize(
+    ("factor", "kept"), [(-3.0, LEAST_FACTOR), (0.0, LEAST_FACTOR), (0.5, 0.5), (1e9, 1.0)]
+)
+def test_a_suspension_in_redis_neither_stops_a_limit_nor_lifts_it(
+    factor: float, kept: float
+) -> None:
+    state = Suspension("k", 1.0, factor=factor, lasted_s=1e12, strikes=-5).within_bounds()
+    assert (state.factor, state.lasted_s, state.strikes) == (kept, LONGEST_S, 0)
 
 
 @pytest.mark.parametrize("text", ["x = " + "[" * 5_000, "x = " + "9" * 5_000])

@@ -184,3 +184,18 @@ def test_a_second_process_takes_the_policy_from_the_store() -> None:
         assert other.fetched == 0
 
     run(test, store)
+
+
+def test_servers_that_stall_keep_no_other_domain_from_its_policy() -> None:
+    async def test(world: World) -> None:
+        world.gate = asyncio.Event()
+        stalled = [f"d{number}.example" for number in range(100)]
+        waiting = [asyncio.create_task(world.sts.policy_of(each)) for each in stalled]
+        while world.fetched < len(stalled):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        gate, world.gate = world.gate, None
+        assert await world.mode() is StsMode.ENFORCE
+        gate.set()
+        await asyncio.gather(*waiting)
+
+    run(test)

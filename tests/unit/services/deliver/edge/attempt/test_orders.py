@@ -7,10 +7,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from services.deliver.core.control.orders import Orders
+from services.deliver.core.control.orders import Place as Destination
 from services.deliver.core.routing.sites import Host, Site
 from services.deliver.edge.control.control import Control
 from shared.runtime.clock import FakeClock
 from shared.topics.control import Order, Scope, Verb
+from shared.topics.records import Envelope
 from tests.support.ordered_attempts import KnownOrders, Place, idle, make_job, make_place, until
 
 DOMAIN = Scope(domain="example.net")
@@ -18,6 +21,15 @@ DOMAIN = Scope(domain="example.net")
 
 def order(verb: Verb, target: str = "") -> Order:
     return Order(verb, DOMAIN, "ann", "why", 1, target=target)
+
+
+class FaultyOrders(Orders):
+    """Fails for one recipient."""
+
+    def find(self, envelope: Envelope, place: Destination, now_ms: int) -> Order | None:
+        if envelope.recipient.startswith("broken"):
+            raise RuntimeError("a fault of our own")
+        return super().find(envelope, place, now_ms)
 
 
 def run(test: Callable[[Place], Awaitable[None]]) -> None:
@@ -241,5 +253,22 @@ def test_events_are_counted_by_lane_provider_and_class_whoever_ends_the_message(
             ("bounced", "", "", "marketing"): 1,
             ("delivered", "", "", "marketing"): 1,
         }
+
+    run(test)
+
+
+def test_an_order_that_cannot_be_applied_to_a_message_defers_it_and_no_other() -> None:
+    async def test(place: Place) -> None:
+        place.attempts.hand_out([make_job("broken@example.net"), make_job()])
+        await until(lambda: place.sender.waiting == 2)
+        place.source.orders = FaultyOrders([order(Verb.BOUNCE)])
+        place.attempts.look_again()
+        assert sorted(place.settled.kinds()) == ["bounced", "deferred"]
+        assert place.failed.get() == 1
+        place.source.orders = Orders()
+        place.sender.connect()
+        await idle()
+        assert place.sender.sent == 0
+        assert len(place.settled.written) == 2
 
     run(test)
