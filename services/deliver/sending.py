@@ -71,7 +71,8 @@ def make_opener(deliver: DeliverSettings, ehlo_name: str, failpoints: Failpoints
         command_s=deliver.command_timeout_s,
         data_s=deliver.data_timeout_s,
     )
-    return Opener(ehlo_name, timeouts, failpoints, make_contexts(deliver))
+    contexts = make_contexts(deliver)
+    return Opener(ehlo_name, timeouts, failpoints, contexts, uses_chunking=deliver.chunking)
 
 
 def load_shaping(deliver: DeliverSettings) -> Rules:

@@ -169,6 +169,10 @@ class DeliverSettings(Struct, frozen=True, forbid_unknown_fields=True):
     idle_timeout_s: Annotated[
         float, Meta(gt=0, le=300, description="How long an unused connection is kept open.")
     ] = 5.0
+    chunking: Annotated[
+        bool,
+        Meta(description="Whether servers that offer CHUNKING get content by BDAT (RFC 3030)."),
+    ] = True
     connect_timeout_s: Annotated[
         float, Meta(gt=0, le=300, description="Time limit for a TCP connect to one address.")
     ] = 30.0

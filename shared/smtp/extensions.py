@@ -24,10 +24,11 @@ class Extensions(Struct, frozen=True):
     enhanced_status_codes: bool = False
     starttls: bool = False
     auth: tuple[str, ...] = ()  # the mechanisms, in capitals
+    chunking: bool = False
 
 
 def all_but_auth(*, starttls: bool) -> Extensions:
-    """Everything that our servers can do for a peer that does not log in."""
+    """Everything that our servers can do for a peer that does not log in. They know no BDAT."""
     return Extensions(
         pipelining=True,
         size=True,
@@ -48,6 +49,7 @@ def parse_extensions(ehlo_text: str) -> Extensions:
     known = limit.isascii() and limit.isdecimal() and len(limit) <= _MAX_SIZE_DIGITS
     return Extensions(
         pipelining="PIPELINING" in words,
+        chunking="CHUNKING" in words,
         size="SIZE" in words,
         size_limit_bytes=int(limit) if known else 0,
         eight_bit_mime="8BITMIME" in words,
@@ -63,6 +65,7 @@ def encode_extensions(offered: Extensions) -> list[str]:
     size = f"SIZE {offered.size_limit_bytes}" if offered.size_limit_bytes else "SIZE"
     lines = (
         (offered.pipelining, "PIPELINING"),
+        (offered.chunking, "CHUNKING"),
         (offered.size, size),
         (offered.eight_bit_mime, "8BITMIME"),
         (offered.smtputf8, "SMTPUTF8"),

@@ -36,6 +36,7 @@ _EXTENSIONS: Final = (
     Extensions(),
     Extensions(pipelining=True),
     Extensions(pipelining=True, size=True, eight_bit_mime=True, smtputf8=True),
+    Extensions(pipelining=True, chunking=True),
 )
 # A transaction starts before each part, so both ways start it at the same position.
 _CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f]")

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 CLOSE = b"close"  # instead of a reply: disconnect
 SILENT = b""  # no reply
 
-# Maps a step (greeting, EHLO, MAIL, RCPT, DATA, dot, RSET, QUIT, STARTTLS) to the reply.
+# Maps a step (greeting, EHLO, MAIL, RCPT, DATA, dot, BDAT, RSET, QUIT, STARTTLS) to the reply.
 Script = Mapping[str, bytes]
 GOOD: Script = {
     "greeting": b"220 scripted\r\n",
@@ -76,6 +76,8 @@ class Scripted:
                 return
             if script.get("waits") == verb.encode():
                 await self._wait_for_word_or_end(reader)
+            if verb == "BDAT" and script.get("EHLO", b"").find(b"CHUNKING") >= 0:
+                self.contents.append(await reader.readexactly(int(line.split()[1])))
             writer.write(answer)
             if verb == "QUIT":
                 return

@@ -1,12 +1,15 @@
 """The client side of a session, without I/O: it sends transactions and receives replies.
 
-Use it on a connection after the greeting and EHLO: `send_transaction()` returns the bytes to
-write; pass each read to `receive()`, whose events say what to write next and how the
-transaction ended; then call `send_transaction()` again. One transaction at a time.
+Use it after the greeting and EHLO: `send_transaction()` returns the bytes to write; pass each read
+to `receive()`, whose events say what to write next and how the transaction ended; then call
+`send_transaction()` again. One transaction at a time.
 
 If the server offers PIPELINING, [RSET] MAIL RCPT DATA are sent in one write (RFC 2920). If the
 recipient is refused and the server still answers DATA with 354, a single dot ends the content,
-and nothing is sent to anyone. A transaction left open is ended by a RSET that is sent together
+and nothing is sent to anyone. If it offers CHUNKING, the content follows the accepted recipient as
+one BDAT chunk (RFC 3030); sent together with RCPT it would be in doubt if the connection broke
+before any reply. A server that offers it and does not know BDAT has not taken the message
+(`is_chunking_refused`). A transaction left open is ended by a RSET that is sent together
 with the next MAIL. The parameters SIZE, BODY=8BITMIME and SMTPUTF8 are sent if they are
 needed and offered. Content with 8-bit bytes is not sent to a server that does not offer 8BITMIME
 (RFC 6152, 3), nor content above the server's SIZE (RFC 1870, 6.1): both are Unsendable, before
@@ -23,10 +26,10 @@ connection breaks later. The reply to the content is parsed leniently (reply.py)
 from __future__ import annotations
 
 from collections import deque
-from enum import StrEnum
 from typing import Final
 
-from shared.smtp.content import END_MARK, encode_content, encoded_size_bytes
+from shared.smtp.client.unsendable import Unsendable
+from shared.smtp.content import END_MARK, encode_content, encoded_size_bytes, with_crlf
 from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
 from shared.smtp.events import ClientEvent, Finished, Send, Stage
 from shared.smtp.extensions import Extensions
@@ -35,28 +38,8 @@ from shared.smtp.reply import Reply, ReplyParser
 
 _SHUTTING_DOWN: Final = 421  # RFC 5321, 3.8: may come at any time
 _START_INPUT: Final = 354
+_UNKNOWN_COMMAND: Final = range(500, 505)  # RFC 5321, 4.2.4; none is a verdict on a message
 _LONE_DOT: Final = Send(END_MARK, is_content=False)
-
-
-class Unsendable(StrEnum):
-    """The reason why a message cannot be offered to this server, as a text for the sender."""
-
-    SENDER = "The sender's address cannot be written in SMTP"
-    RECIPIENT = "The recipient's address cannot be written in SMTP"
-    SMTPUTF8 = "The address is not ASCII, and the server does not offer SMTPUTF8"
-    TOO_LARGE = "The message is larger than the server accepts (SIZE)"
-    EIGHT_BIT = "The message has 8-bit text, and the server does not offer 8BITMIME"
-    EIGHT_BIT_HEADER = (
-        "A header field is not ASCII, and the server offers neither SMTPUTF8 nor 8BITMIME"
-    )
-    SIGNED_PARTS = (
-        "The message has 8-bit text in a signed part (multipart/signed), which cannot be converted"
-        " without breaking its signature, and the server does not offer 8BITMIME"
-    )
-    NOT_CONVERTIBLE = (
-        "The message has 8-bit text in a part that cannot be converted, and the server does not"
-        " offer 8BITMIME"
-    )
 
 
 class ClientSession:
@@ -74,6 +57,7 @@ class ClientSession:
         "_sender",
         "_sender_path",
         "is_answered",
+        "is_chunking_refused",
         "is_closing",
         "is_content_sent",
     )
@@ -91,6 +75,8 @@ class ClientSession:
         # content was sent (its reply may still be missing).
         self.is_answered = False
         self.is_content_sent = False
+        # The server offers CHUNKING and does not know BDAT.
+        self.is_chunking_refused = False
         # True: the server has announced that it closes the connection.
         self.is_closing = False
 
@@ -126,8 +112,7 @@ class ClientSession:
             fault = Unsendable.EIGHT_BIT
         if fault is not None:
             return fault
-        encoded = encode_content(content)
-        size_bytes = encoded_size_bytes(encoded) if self._extensions.size else 0
+        encoded, size_bytes = self._encode(content)
         if 0 < self._extensions.size_limit_bytes < size_bytes:
             return Unsendable.TOO_LARGE
         self._content = encoded
@@ -141,6 +126,9 @@ class ClientSession:
             self._is_open, reset = False, b"RSET\r\n"
             self._expected.append(Stage.RSET)
         if self._extensions.pipelining:
+            if self._extensions.chunking:
+                self._expected += _ENVELOPE
+                return reset + mail + rcpt
             self._expected += _GROUP
             return b"%b%b%bDATA\r\n" % (reset, mail, rcpt)
         self._mail, self._rcpt = mail, rcpt
@@ -184,8 +172,6 @@ class ClientSession:
         self._expected.append(Stage.QUIT)
         return b"QUIT\r\n"
 
-    # -- inside
-
     def _set_sender(self, sender: str) -> Unsendable | None:
         if sender == self._sender:
             return None
@@ -193,6 +179,14 @@ class ClientSession:
             return Unsendable.SENDER
         self._sender, self._sender_path = sender, f"<{sender}>".encode()
         return None
+
+    def _encode(self, content: bytes) -> tuple[bytes, int]:
+        """Return the bytes of the content as they are written, and its size for SIZE."""
+        if self._extensions.chunking:
+            chunk = with_crlf(content)
+            return b"BDAT %d LAST\r\n%b" % (len(chunk), chunk), len(chunk)
+        encoded = encode_content(content)
+        return encoded, encoded_size_bytes(encoded) if self._extensions.size else 0
 
     def _parameters(self, content: bytes, size_bytes: int, is_utf8: bool) -> bytes:
         offered = self._extensions
@@ -226,6 +220,9 @@ class ClientSession:
                 return self._data_answered(reply)
             case Stage.CONTENT:
                 self._is_open = self._parser.is_lenient = False
+                if self._extensions.chunking and code in _UNKNOWN_COMMAND:
+                    self.is_content_sent, self.is_chunking_refused = False, True
+                    raise RemoteProtocolError(f"it offers CHUNKING and refuses BDAT: {reply}")
                 return self._finish(self._decided or Finished(stage, reply))
             case Stage.RSET:
                 return self._reset_answered(reply)
@@ -249,20 +246,25 @@ class ClientSession:
                 self._decided = Finished(stage, reply)
         elif stage is Stage.MAIL:
             self._is_open = True
-        if self._extensions.pipelining:
+        is_pipelining, is_chunking = self._extensions.pipelining, self._extensions.chunking
+        if is_pipelining and (stage is Stage.MAIL or not is_chunking):
             return None
         if self._decided is not None:
             return self._finish(self._decided)
         if stage is Stage.MAIL:
             return self._next(Stage.RCPT, self._rcpt)
-        return self._next(Stage.DATA, b"DATA\r\n")
+        return self._send_content() if is_chunking else self._next(Stage.DATA, b"DATA\r\n")
 
     def _data_answered(self, reply: Reply) -> ClientEvent:
         if reply.code != _START_INPUT:
             return self._finish(self._decided or Finished(Stage.DATA, reply))
-        self._expected.append(Stage.CONTENT)
         if self._decided is not None:
+            self._expected.append(Stage.CONTENT)
             return _LONE_DOT
+        return self._send_content()
+
+    def _send_content(self) -> Send:
+        self._expected.append(Stage.CONTENT)
         self.is_content_sent = self._parser.is_lenient = True
         return Send(self._content, is_content=True)
 
@@ -282,6 +284,7 @@ class ClientSession:
 
 
 _GROUP: Final = (Stage.MAIL, Stage.RCPT, Stage.DATA)
+_ENVELOPE: Final = (Stage.MAIL, Stage.RCPT)
 
 
 def _has_utf8_header(content: bytes) -> bool:

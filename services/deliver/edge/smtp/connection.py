@@ -20,7 +20,8 @@ from msgspec import Struct
 
 from services.deliver.core.attempt.results import Broken, TransactionResult
 from services.deliver.core.attempt.verdicts import wants_tls
-from shared.smtp.client.session import ClientSession, Unsendable
+from shared.smtp.client.session import ClientSession
+from shared.smtp.client.unsendable import Unsendable
 from shared.smtp.errors import RemoteProtocolError
 from shared.smtp.events import Finished, Send
 from shared.smtp.extensions import Extensions
@@ -72,6 +73,8 @@ class SmtpConnection(asyncio.Protocol):
         self.on_closed: Callable[[SmtpConnection], None] = lambda connection: None
         # Called if a server whose TLS has failed refuses to go on without TLS.
         self.on_tls_wanted: Callable[[], None] = lambda: None
+        # Called if the server offers CHUNKING and does not know BDAT.
+        self.on_chunking_refused: Callable[[], None] = lambda: None
         self.tls = tls
         # Why there is no TLS though the server offers it, or it is not as its policy wants it.
         self.tls_fault = tls_fault
@@ -117,6 +120,8 @@ class SmtpConnection(asyncio.Protocol):
         try:
             events = self._session.receive(data)
         except RemoteProtocolError as error:
+            if self._session.is_chunking_refused:
+                self.on_chunking_refused()
             self._break(f"The server violated the protocol: {error}")
             return
         for event in events:

@@ -1,11 +1,11 @@
 """Opens connections: greeting, EHLO and STARTTLS by aiosmtplib, then a connection of our own.
 
 Owns: each step's time limit, what to do when TLS fails (a server whose TLS is broken is remembered,
-so that it costs one connect, not two), the QUIT after a refused greeting or EHLO (RFC 5321, 3.1).
-Nobody waits for that QUIT: the refusal is returned at once. Does not own: which addresses are tried
-(pool/site_hosts.py), TCP (connecting.py), the dialog afterwards (connection.py). The buffer of
-aiosmtplib must be empty when the transport is taken over: a connection to a server that has sent
-data out of turn is not used.
+so that it costs one connect, not two), which servers offer CHUNKING in vain, the QUIT after a
+refused greeting or EHLO (RFC 5321, 3.1). Nobody waits for that QUIT: the refusal is returned at
+once. Does not own: which addresses are tried (pool/site_hosts.py), TCP (connecting.py), the dialog
+afterwards (connection.py). The buffer of aiosmtplib must be empty when the transport is taken over:
+a connection to a server that has sent data out of turn is not used.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import aiosmtplib
+from msgspec.structs import replace
 
 from services.deliver.core.attempt.results import (
     SERVICE_NOT_READY,
@@ -26,6 +27,7 @@ from services.deliver.core.attempt.results import (
     Refusal,
 )
 from services.deliver.core.routing.candidates import Candidate
+from services.deliver.core.routing.sites import Host
 from services.deliver.core.tls.policy import HostTls
 from services.deliver.edge.smtp.connecting import Connected, connect, connect_one
 from services.deliver.edge.smtp.connection import (
@@ -34,8 +36,9 @@ from services.deliver.edge.smtp.connection import (
     SmtpConnection,
     Timeouts,
 )
+from services.deliver.edge.smtp.fault_memory import FaultMemory
 from services.deliver.edge.smtp.tls import (
-    BrokenTls,
+    BROKEN_TLS_S,
     TlsContexts,
     TlsPolicy,
     check_tls,
@@ -43,7 +46,7 @@ from services.deliver.edge.smtp.tls import (
     named_fault,
 )
 from shared.smtp.events import Stage
-from shared.smtp.extensions import parse_extensions
+from shared.smtp.extensions import Extensions, parse_extensions
 from shared.smtp.remote_text import clean_text
 from shared.smtp.reply import Reply, make_reply
 
@@ -56,6 +59,8 @@ _CLOSING_CODE: Final = 421
 MAX_GOODBYES: Final = 100
 # Events keep this much of why there is no TLS; some servers send very long texts.
 MAX_FAULT_CHARACTERS: Final = 500
+# How long a server that has refused BDAT though it offers CHUNKING is sent DATA.
+BROKEN_CHUNKING_S: Final = 86_400.0
 _PREFIX: Final = re.compile(r"\AError connecting to .* on port \w+: ", re.DOTALL)
 
 
@@ -91,13 +96,17 @@ class Opener:
         timeouts: Timeouts,
         failpoints: Failpoints,
         contexts: TlsContexts | None = None,
+        *,
+        uses_chunking: bool = True,
     ) -> None:
+        self._uses_chunking = uses_chunking
         self._ehlo_name = ehlo_name
         self._contexts = contexts or TlsContexts()
         self._timeouts = timeouts
         self._failpoints = failpoints
         self._goodbyes: set[asyncio.Task[None]] = set()
-        self._broken_tls = BrokenTls()
+        self._broken_tls = FaultMemory(BROKEN_TLS_S)
+        self._broken_chunking = FaultMemory(BROKEN_CHUNKING_S)
 
     async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:
         """Connect to the first of at most two addresses that accepts, within both time limits."""
@@ -198,7 +207,10 @@ class Opener:
             raise
         self._failpoints.hit("deliver.connected")
         fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
-        connection = self._take_over(smtp, version, fault)
+        connection = self._take_over(smtp, self._extensions(smtp, candidate.host), version, fault)
+        connection.on_chunking_refused = lambda: self._broken_chunking.remember(
+            candidate.host, "refused", asyncio.get_running_loop().time()
+        )
         connection.tls_policy = tls.name
         connection.on_tls_wanted = lambda: self._broken_tls.forget(candidate.host)
         return connection
@@ -213,7 +225,17 @@ class Opener:
         self._goodbyes.add(task)
         task.add_done_callback(self._goodbyes.discard)
 
-    def _take_over(self, smtp: aiosmtplib.SMTP, version: str, fault: str) -> SmtpConnection:
+    def _extensions(self, smtp: aiosmtplib.SMTP, host: Host) -> Extensions:
+        answer = smtp.last_ehlo_response
+        offered = parse_extensions(answer.message if answer is not None else "")
+        now = asyncio.get_running_loop().time()
+        if not self._uses_chunking or self._broken_chunking.fault(host, now):
+            return replace(offered, chunking=False)
+        return offered
+
+    def _take_over(
+        self, smtp: aiosmtplib.SMTP, extensions: Extensions, version: str, fault: str
+    ) -> SmtpConnection:
         transport, protocol = smtp.transport, smtp.protocol
         if transport is None or protocol is None or transport.is_closing():
             smtp.close()
@@ -221,8 +243,6 @@ class Opener:
         if getattr(protocol, "_buffer", b""):
             smtp.close()
             raise ConnectionError("The server sent data out of turn")
-        answer = smtp.last_ehlo_response
-        extensions = parse_extensions(answer.message if answer is not None else "")
         connection = SmtpConnection(
             extensions, version, self._timeouts, self._failpoints, tls_fault=fault
         )

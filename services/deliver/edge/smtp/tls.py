@@ -1,4 +1,4 @@
-"""The TLS policies of outbound connections, and the memory of servers whose TLS is broken.
+"""The TLS policies of outbound connections.
 
 Opportunistic TLS takes the best that both sides can (RFC 7435, 3): any certificate, and old
 versions and ciphers if there are no better ones, because the alternative is clear text. Policies
@@ -9,13 +9,11 @@ certificate after the handshake. Does not own: which policy applies (core/tls/po
 from __future__ import annotations
 
 import ssl
-from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from msgspec import Struct
 
-from services.deliver.core.routing.sites import Host
 from services.deliver.core.tls.dane import dane_fault
 from services.deliver.core.tls.policy import DaneKeys, HostTls, PolicyName
 from shared.runtime.clock import now_ms
@@ -23,8 +21,6 @@ from shared.runtime.clock import now_ms
 # How long a server whose TLS has failed gets its mail in clear text, without another try. An
 # attacker who breaks one handshake gains no more than one who breaks them all: RFC 7435, 5.
 BROKEN_TLS_S: Final = 3 * 3600.0
-# Servers that are remembered; the oldest is forgotten first. About 200 bytes each.
-MAX_BROKEN_TLS: Final = 10_000
 # RSA key exchange, SHA-1 and Diffie-Hellman groups of 1024 bits are in; what encrypts nothing or
 # can be read by anyone in between is out. TLS 1.0 needs SHA-1 signatures, which level 1 forbids.
 _ANY_CIPHER: Final = "DEFAULT:!aNULL:!eNULL:!EXPORT:@SECLEVEL=0"
@@ -63,29 +59,6 @@ class TlsPolicy(Struct, frozen=True):
 def in_clear(fault: str) -> TlsPolicy:
     """The policy for a server whose TLS has failed."""
     return TlsPolicy(None, fault)
-
-
-class BrokenTls:
-    """The servers whose TLS has failed lately, with the reason. All times are monotonic."""
-
-    def __init__(self) -> None:
-        self._faults: OrderedDict[tuple[str, int], tuple[float, str]] = OrderedDict()
-
-    def fault(self, host: Host, now: float) -> str:
-        """Why the server's TLS failed; "" if it is to be tried."""
-        until, fault = self._faults.get((host.name, host.port), (now, ""))
-        return fault if now < until else ""
-
-    def remember(self, host: Host, fault: str, now: float) -> None:
-        """TLS failed with this fault, and clear text worked."""
-        self.forget(host)
-        if len(self._faults) >= MAX_BROKEN_TLS:
-            self._faults.popitem(last=False)
-        self._faults[host.name, host.port] = (now + BROKEN_TLS_S, fault)
-
-    def forget(self, host: Host) -> None:
-        """Try TLS with the next connection."""
-        self._faults.pop((host.name, host.port), None)
 
 
 def _opportunistic() -> ssl.SSLContext:

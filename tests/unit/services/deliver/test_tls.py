@@ -7,11 +7,10 @@ import ssl
 import pytest
 
 from services.deliver.core.routing.sites import Host
+from services.deliver.edge.smtp.fault_memory import MAX_FAULTS, FaultMemory
 from services.deliver.edge.smtp.tls import (
     BROKEN_TLS_S,
-    MAX_BROKEN_TLS,
     OPPORTUNISTIC,
-    BrokenTls,
 )
 
 MX = Host("mx.example", 25)
@@ -45,7 +44,7 @@ def test_ssl_3_is_excluded() -> None:
 
 
 def test_a_server_whose_tls_is_broken_is_remembered_for_hours_by_host_and_port() -> None:
-    broken = BrokenTls()
+    broken = FaultMemory(BROKEN_TLS_S)
     assert broken.fault(MX, 0.0) == ""
     broken.remember(MX, "no handshake", 10.0)
     assert broken.fault(MX, 10.0) == "no handshake"
@@ -56,7 +55,7 @@ def test_a_server_whose_tls_is_broken_is_remembered_for_hours_by_host_and_port()
 
 
 def test_a_server_that_is_forgotten_gets_another_try() -> None:
-    broken = BrokenTls()
+    broken = FaultMemory(BROKEN_TLS_S)
     broken.remember(MX, "no handshake", 0.0)
     broken.forget(MX)
     broken.forget(MX)
@@ -64,8 +63,8 @@ def test_a_server_that_is_forgotten_gets_another_try() -> None:
 
 
 def test_the_oldest_of_too_many_servers_is_forgotten() -> None:
-    broken = BrokenTls()
-    hosts = [Host(f"mx{number}.example", 25) for number in range(MAX_BROKEN_TLS + 1)]
+    broken = FaultMemory(BROKEN_TLS_S)
+    hosts = [Host(f"mx{number}.example", 25) for number in range(MAX_FAULTS + 1)]
     for host in hosts[:-1]:
         broken.remember(host, "fault", 0.0)
     broken.remember(hosts[0], "again", 1.0)

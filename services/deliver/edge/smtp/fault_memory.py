@@ -1,0 +1,38 @@
+"""Remembers which servers offer something that does not work, so that it is not tried each time.
+
+Owns: the memory of one process, bounded in time and number. Does not own: what is done without it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from services.deliver.core.routing.sites import Host
+
+# Servers that are remembered; the oldest is forgotten first. About 200 bytes each.
+MAX_FAULTS: Final = 10_000
+
+
+class FaultMemory:
+    """The servers at which something has failed lately, with the reason. Times are monotonic."""
+
+    def __init__(self, kept_s: float) -> None:
+        self._kept_s = kept_s
+        self._faults: OrderedDict[tuple[str, int], tuple[float, str]] = OrderedDict()
+
+    def fault(self, host: Host, now: float) -> str:
+        """Why it failed at this server; "" if it is to be tried."""
+        until, fault = self._faults.get((host.name, host.port), (now, ""))
+        return fault if now < until else ""
+
+    def remember(self, host: Host, fault: str, now: float) -> None:
+        """It failed with this fault, and the server works without it."""
+        self.forget(host)
+        if len(self._faults) >= MAX_FAULTS:
+            self._faults.popitem(last=False)
+        self._faults[host.name, host.port] = (now + self._kept_s, fault)
+
+    def forget(self, host: Host) -> None:
+        """Try it with the next connection."""
+        self._faults.pop((host.name, host.port), None)

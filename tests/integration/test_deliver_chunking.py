@@ -1,0 +1,37 @@
+"""Servers that offer CHUNKING, and those that offer it and do not know BDAT."""
+
+from __future__ import annotations
+
+from services.deliver.core.attempt.outcome import Deferred, Delivered, Outcome
+from services.deliver.edge.pool.pools import Pools
+from tests.support.pool_talk import CONTENT, send, with_scripted
+from tests.support.scripted_smtp import Script, Scripted
+
+EHLO = b"250-scripted\r\n250-CHUNKING\r\n250 PIPELINING\r\n"
+
+
+def test_content_goes_as_one_chunk_with_its_dots_as_they_are() -> None:
+    async def test(server: Scripted, pools: Pools) -> list[Outcome]:
+        outcomes = [await send(pools, f"{number}@d.example") for number in range(3)]
+        assert server.contents == [CONTENT] * 3
+        assert server.said == [["EHLO", *["MAIL", "RCPT", "BDAT"] * 3]]
+        return outcomes
+
+    script: Script = {"EHLO": EHLO, "BDAT": b"250 2.0.0 Ok\r\n"}
+    outcomes = with_scripted(lambda number: script, test)
+    assert all(isinstance(each, Delivered) for each in outcomes)
+
+
+def test_a_server_that_refuses_bdat_gets_the_next_message_by_data() -> None:
+    async def test(server: Scripted, pools: Pools) -> list[Outcome]:
+        outcomes = [await send(pools, "a@d.example"), await send(pools, "a@d.example")]
+        assert server.said == [
+            ["EHLO", "MAIL", "RCPT", "BDAT"],
+            ["EHLO", "MAIL", "RCPT", "DATA", "dot"],
+        ]
+        return outcomes
+
+    refused, taken = with_scripted(lambda number: {"EHLO": EHLO}, test)
+    assert isinstance(refused, Deferred)
+    assert (refused.dispatched, refused.in_doubt) == (True, False)
+    assert isinstance(taken, Delivered)
