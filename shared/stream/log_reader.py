@@ -1,13 +1,14 @@
 """Reads one topic without a consumer group, from any offset on; it never commits.
 
-Owns: one connection, and the position in each partition. Does not own: when it is read, what a
-record means. All calls come from one thread and may raise kafka.errors.KafkaError. Offsets are by
-partition number.
+Owns: its connection, one more for questions, and the position in each partition. Does not own: when
+it is read, what a record means. All calls come from one thread and may raise
+kafka.errors.KafkaError. Offsets are by partition number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from kafka.structs import TopicPartition
@@ -18,9 +19,8 @@ from shared.stream.kafka_python.topic_ids import topic_id
 
 ASK_TIMEOUT_MS: Final = 5_000
 CLOSE_TIMEOUT_MS: Final = 1_000
-# A broker answers the requests of a connection one after another: a request for an end offset waits
-# for the fetch before it, so fetches are short.
-FETCH_WAIT_MS: Final = 100
+# How long a fetch waits at the broker while nothing is written; the first record ends the wait.
+FETCH_WAIT_MS: Final = 500
 
 
 class LogReader:
@@ -45,7 +45,12 @@ class LogReader:
             "fetch_min_bytes": 1,
             "fetch_max_wait_ms": FETCH_WAIT_MS,
         }
-        self._consumer: Any = make_consumer(options, None, **{**config, **overrides})
+        self._make = partial(make_consumer, options, None, **{**config, **overrides})
+        self._consumer: Any = self._make()
+        # A broker answers the requests of a connection one after another: a question would wait for
+        # the fetch before it.
+        self._asker: Any = self._consumer
+        self._is_fetching = False
         self._topic = topic
         self._ask_timeout_ms = ask_timeout_ms
 
@@ -62,21 +67,22 @@ class LogReader:
 
     def begins(self, partitions: Iterable[int]) -> dict[int, int]:
         """Return the first offset that Kafka still holds."""
-        return self._ask(self._consumer.beginning_offsets, partitions)
+        return self._ask("beginning_offsets", partitions)
 
     def ends(self, partitions: Iterable[int]) -> dict[int, int]:
         """Return the offset after the last record."""
-        return self._ask(self._consumer.end_offsets, partitions)
+        return self._ask("end_offsets", partitions)
 
     def offsets_at(self, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
         """Return the offset of the first record of that time or later, where there is one."""
         times = {self._named(partition): time_ms for partition in partitions}
-        found = self._consumer.offsets_for_times(times)
+        found = self._questions().offsets_for_times(times)
         return {each.partition: first.offset for each, first in found.items() if first}
 
     def read_from(self, offsets: Mapping[int, int]) -> None:
         """Read these partitions, and no others, from these offsets on."""
         named = [self._named(partition) for partition in sorted(offsets)]
+        self._is_fetching = True
         self._consumer.assign(named)
         self._consumer.resume(*named)  # assign() leaves paused partitions paused
         for each in named:
@@ -108,14 +114,21 @@ class LogReader:
 
     def close(self) -> None:
         """Close the connection."""
-        self._consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
+        for each in {self._consumer, self._asker}:
+            each.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
+
+    def _questions(self) -> Any:
+        """Return the consumer for questions: another one once this one fetches."""
+        if self._is_fetching and self._asker is self._consumer:
+            self._asker = self._make()
+        return self._asker
 
     def _named(self, partition: int) -> TopicPartition:
         return TopicPartition(self._topic, partition)
 
-    def _ask(self, question: Any, partitions: Iterable[int]) -> dict[int, int]:
+    def _ask(self, question: str, partitions: Iterable[int]) -> dict[int, int]:
         asked = [self._named(partition) for partition in partitions]
         if not asked:
             return {}
-        found = question(asked, timeout_ms=self._ask_timeout_ms)
+        found = getattr(self._questions(), question)(asked, timeout_ms=self._ask_timeout_ms)
         return {each.partition: int(offset) for each, offset in found.items()}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from launcher import environment, uv
-from launcher.commands import COMMANDS, ROOT, usage
+from launcher.commands import BYTECODE, COMMANDS, ROOT, usage, with_bytecode
 from tests.support.launcher import launcher
 
 LOCKED = """
@@ -233,3 +233,21 @@ def test_the_hint_names_the_ca_file_that_was_used(tmp_path: Path) -> None:
 )
 def test_another_fault_gets_no_hint_about_certificates(output: str) -> None:
     assert uv.tls_hint(output, {}) == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {}),
+        ({"PYTHONDONTWRITEBYTECODE": "1"}, {"PYTHONPYCACHEPREFIX": str(BYTECODE)}),
+        ({"PYTHONDONTWRITEBYTECODE": ""}, {"PYTHONDONTWRITEBYTECODE": ""}),
+        (
+            {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": "/x"},
+            {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": "/x"},
+        ),
+    ],
+)
+def test_who_wants_no_compiled_code_in_the_tree_gets_it_elsewhere(
+    given: dict[str, str], expected: dict[str, str]
+) -> None:
+    assert with_bytecode(given) == expected

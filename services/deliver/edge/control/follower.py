@@ -40,6 +40,8 @@ STALE: Final = Metric(
     "1 while mail.control cannot be read and new orders of operators are not known, else 0.",
 )
 POLL_MS: Final = 200
+# How often the end of the topic is asked for while nothing is written.
+LOOK_S: Final = 0.5
 
 
 class ControlFollower:
@@ -109,9 +111,11 @@ class ControlFollower:
         known: dict[bytes, Order] = {}
         reader.read_from({PARTITION: 0})
         is_new = True
+        end, asked_at = -1, float("-inf")
         while not self._thread.is_closing:
-            asked_at = self._clock.monotonic()
-            end = reader.ends([PARTITION])[PARTITION]
+            now = self._clock.monotonic()
+            if now - asked_at >= LOOK_S:
+                end, asked_at = reader.ends([PARTITION])[PARTITION], now
             is_new |= self._take(known, reader.poll(POLL_MS).get(PARTITION, ()))
             if reader.topic_id() != log_id:
                 raise KafkaError(f"{self._topic} was created again")

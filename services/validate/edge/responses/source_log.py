@@ -22,9 +22,11 @@ from shared.stream.log_reader import LogReader
 # The clocks of brokers and services may differ by this much.
 SKEW_MS: Final = 2_000
 ASK_S: Final = 0.5
+# How long each topic is waited for: the other one waits meanwhile. While nothing is written nobody
+# waits for anything.
 POLL_MS: Final = 50
+IDLE_POLL_MS: Final = 250
 POLL_RECORDS: Final = 5_000
-FETCH_WAIT_MS: Final = 500
 MAX_WAITING: Final = 20_000
 
 
@@ -39,16 +41,11 @@ class SourceLog:
         self._asked_at = float("-inf")
         self._asked_ms = 0
         self._paused: set[Source] = set()
+        self._is_idle = False
         self.undecodable = 0
         try:
             for topic in topics:
-                # They are asked for nothing else while they wait.
-                self._readers[topic] = LogReader(
-                    options,
-                    topic,
-                    max_poll_records=POLL_RECORDS,
-                    fetch_max_wait_ms=FETCH_WAIT_MS,
-                )
+                self._readers[topic] = LogReader(options, topic, max_poll_records=POLL_RECORDS)
                 self._ends_of[topic] = LogReader(options, topic, is_committed=False)
             self._sources = self._find_sources()
         except BaseException:
@@ -83,8 +80,10 @@ class SourceLog:
     def poll(self) -> None:
         """Read for a moment."""
         self._ask_ends()
+        wait_ms, self._is_idle = IDLE_POLL_MS if self._is_idle else POLL_MS, not len(self._merged)
         for topic, reader in self._readers.items():
-            for partition, records in reader.poll(POLL_MS).items():
+            for partition, records in reader.poll(wait_ms).items():
+                self._is_idle = False
                 readable = [each for each in records if not isinstance(each, UndecodableRecord)]
                 self.undecodable += len(records) - len(readable)
                 self._merged.add(Source(topic, partition), readable)

@@ -2,8 +2,8 @@
 
 Every validate process does this in a thread of its own. The view's watermark decides which of them
 applies a record: the others find it applied and read on from there. A view that is missing
-(FLUSHALL, a new Redis) or older (a failover) is noticed by the next apply, which happens with every
-poll, and the topic is read again from the watermark that was found.
+(FLUSHALL, a new Redis) or older (a failover) is noticed by the next apply, which happens every
+LOOK_S at least, and the topic is read again from the watermark that was found.
 
 Owns: the reader, and the proof of how recent the view is: confirmed(). Does not own: the look-up
 and what is recent enough (view.py). Records that cannot be read are logged and counted in
@@ -41,6 +41,8 @@ from shared.topics.suppressions import PARTITION, Suppression, decode_suppressio
 log = logging.getLogger(__name__)
 
 POLL_MS: Final = 100
+# How often the end of the topic and the state of the view are looked at while nothing is written.
+LOOK_S: Final = 0.5
 UNREADABLE: Final = Metric(
     "sluice_suppressions_unreadable",
     "Records of mail.suppressions that could not be read since the start and are not applied.",
@@ -117,12 +119,17 @@ class SuppressionFollower:
             raise KafkaError(f"there is no topic {self._topic}")
         log_id = reader.topic_id()
         watermark = self._begin(reader, log_id)
+        end, asked_at = -1, float("-inf")
         while not self._thread.is_closing:
-            asked_at = self._clock.monotonic()
-            end = reader.ends([PARTITION])[PARTITION]
+            now = self._clock.monotonic()
+            is_look = now - asked_at >= LOOK_S
+            if is_look:
+                end, asked_at = reader.ends([PARTITION])[PARTITION], now
             records = reader.poll(POLL_MS).get(PARTITION, ())
             if reader.topic_id() != log_id:
                 raise KafkaError(f"{self._topic} was created again")
+            if not (records or is_look):
+                continue
             found = self._apply(log_id, watermark, reader.position(PARTITION), records)
             if found is None:
                 watermark = self._begin(reader, log_id)
