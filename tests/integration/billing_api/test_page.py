@@ -13,7 +13,7 @@ from services.billing.core.cells import COUNTERS
 from tests.support.billing.api import Api
 from tools.node_modules import find_node
 
-FILES = ["/", "/page.css", "/page.js"]
+FILES = ["/", "/page.css", "/page.js", "/docs"]
 
 
 class Elements(HTMLParser):
@@ -76,3 +76,11 @@ def test_the_script_can_be_read() -> None:
     source = resources.files("services.billing.page").joinpath("page.js")
     with resources.as_file(source) as path:
         subprocess.run([find_node(), "--check", str(path)], check=True, capture_output=True)
+
+
+def test_the_page_of_the_api_names_every_path_of_its_document(api: Api) -> None:
+    page = api.get("/docs", {}).text
+    paths = api.get("/openapi/openapi.json").json()["paths"]
+    assert len(paths) > 5
+    for path in paths:
+        assert f"GET {path}<" in page

@@ -1,7 +1,8 @@
 """The HTTP API of billing: its routes, its errors, its OpenAPI document.
 
 Serves from threads of its own beside the counting loop. A key sees the cells of its scope and
-nothing else; without a key only /health and the files of the page are served, which have no data.
+nothing else; without a key only /health, the files of the page and the description of the API are
+served, which have no data.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from services.billing.edge.views.reader import (
     UnknownClient,
     UsageReader,
 )
+from shared.http_api.docs_page import DOCS_PATH, docs_route
 from shared.http_api.keyed import AccessPolicy, KeyedApi
 from shared.http_api.problems import problem
 from shared.store.client import StoreUnavailable
@@ -47,10 +49,11 @@ def make_app(reader: UsageReader, months: Months, policy: AccessPolicy) -> Lites
         [
             health,
             *page_routes(),
+            docs_route(),
             *UsageRoutes(reader, months).handlers(),
             *MonthRoutes(reader).handlers(),
         ],
-        structs.replace(policy, public=PUBLIC),
+        structs.replace(policy, public=PUBLIC | {DOCS_PATH}),
         {
             QueryFault: _query_fault,
             UnknownClient: _unknown_client,
