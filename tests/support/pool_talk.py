@@ -34,6 +34,7 @@ class PoolSettings(PoolLimits, frozen=True):
 
 
 SETTINGS = PoolSettings()
+RULES = load_outcome_rules()
 ROOM = Room(2_000, 64 * 1024 * 1024)
 IMPATIENT = replace(SETTINGS, timeouts=Timeouts(0.5, 0.5, 0.5, 0.5))
 WITHIN_S = 120.0
@@ -57,7 +58,7 @@ async def pools_to(address: str, settings: PoolSettings = SETTINGS) -> AsyncIter
     opener = Opener("client.example.com", settings.timeouts, Failpoints.none())
     resolver = Resolver(time.monotonic)
     routing = Routing(Routes({"*": address}), resolver)
-    pools = Pools(settings, ROOM, routing, opener, load_outcome_rules())
+    pools = Pools(settings, ROOM, routing, opener, RULES)
     pools.start()
     try:
         yield pools

@@ -18,14 +18,20 @@ the connection must be closed; no part of an address or content can become a com
 by a reply is final: anything received after the reply that ends a transaction closes the
 session (`is_closing`) and changes nothing, and `decided` is the outcome of a transaction whose
 connection breaks later. The reply to the content is parsed leniently (reply.py).
+
+A second reply to a content can come late, when the next message has been offered, and then looks
+like the answer to its MAIL. Therefore a refused MAIL after a content counts only if the replies
+behind it agree, and nothing counts if one is out of step: the message has no result then. Without
+PIPELINING there is nothing to compare; there RSET is sent after every content, and its answer would
+be out of step.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from enum import StrEnum
 from typing import Final
 
+from shared.smtp.client.unsendable import Unsendable
 from shared.smtp.content import END_MARK, encode_content, encoded_size_bytes
 from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
 from shared.smtp.events import ClientEvent, Finished, Send, Stage
@@ -38,27 +44,6 @@ _START_INPUT: Final = 354
 _LONE_DOT: Final = Send(END_MARK, is_content=False)
 
 
-class Unsendable(StrEnum):
-    """The reason why a message cannot be offered to this server, as a text for the sender."""
-
-    SENDER = "The sender's address cannot be written in SMTP"
-    RECIPIENT = "The recipient's address cannot be written in SMTP"
-    SMTPUTF8 = "The address is not ASCII, and the server does not offer SMTPUTF8"
-    TOO_LARGE = "The message is larger than the server accepts (SIZE)"
-    EIGHT_BIT = "The message has 8-bit text, and the server does not offer 8BITMIME"
-    EIGHT_BIT_HEADER = (
-        "A header field is not ASCII, and the server offers neither SMTPUTF8 nor 8BITMIME"
-    )
-    SIGNED_PARTS = (
-        "The message has 8-bit text in a signed part (multipart/signed), which cannot be converted"
-        " without breaking its signature, and the server does not offer 8BITMIME"
-    )
-    NOT_CONVERTIBLE = (
-        "The message has 8-bit text in a part that cannot be converted, and the server does not"
-        " offer 8BITMIME"
-    )
-
-
 class ClientSession:
     """The dialog of one connection after EHLO."""
 
@@ -67,7 +52,9 @@ class ClientSession:
         "_decided",
         "_expected",
         "_extensions",
+        "_has_sent_content",
         "_is_open",
+        "_is_suspect",
         "_mail",
         "_parser",
         "_rcpt",
@@ -85,7 +72,9 @@ class ClientSession:
         self._decided: Finished | None = None
         self._content = b""
         self._mail = self._rcpt = b""
-        self._is_open = False  # the server has an open transaction with our sender
+        self._is_open = False  # RSET is sent before the next MAIL
+        self._has_sent_content = False  # in an earlier transaction
+        self._is_suspect = False  # the refusal of MAIL may be a reply to that content
         self._sender, self._sender_path = "", b"<>"
         # For the last transaction: whether MAIL or RCPT was answered, and whether the whole
         # content was sent (its reply may still be missing).
@@ -97,7 +86,7 @@ class ClientSession:
     @property
     def decided(self) -> Finished | None:
         """The refusal that has decided the open transaction; None if there is none yet."""
-        return self._decided
+        return None if self._is_suspect else self._decided
 
     @property
     def waiting_for(self) -> Stage | None:
@@ -132,7 +121,8 @@ class ClientSession:
             return Unsendable.TOO_LARGE
         self._content = encoded
         self._decided = None
-        self.is_answered = self.is_content_sent = False
+        self._has_sent_content |= self.is_content_sent
+        self._is_suspect = self.is_answered = self.is_content_sent = False
         parameters = self._parameters(content, size_bytes, is_utf8)
         mail = b"MAIL FROM:%b%b\r\n" % (self._sender_path, parameters)
         rcpt = b"RCPT TO:<%b>\r\n" % recipient.encode()
@@ -218,20 +208,26 @@ class ClientSession:
         if (code == _START_INPUT) != (300 <= code < 400) or (
             (stage is Stage.DATA) != (code == _START_INPUT) and code < 400
         ):
-            raise RemoteProtocolError(f"out of step, to {stage.value}: {reply}")
+            raise self._out_of_step(stage, reply)
         match stage:
             case Stage.MAIL | Stage.RCPT:
                 return self._envelope_answered(stage, reply)
             case Stage.DATA:
                 return self._data_answered(reply)
             case Stage.CONTENT:
-                self._is_open = self._parser.is_lenient = False
+                self._parser.is_lenient = False
+                self._is_open = not self._extensions.pipelining
                 return self._finish(self._decided or Finished(stage, reply))
             case Stage.RSET:
                 return self._reset_answered(reply)
             case _:
                 self.is_closing = True
                 return None
+
+    def _out_of_step(self, stage: Stage, reply: Reply) -> RemoteProtocolError:
+        if self._has_sent_content:
+            self._decided = None
+        return RemoteProtocolError(f"out of step, to {stage.value}: {reply}")
 
     def _shut_down(self, stage: Stage, reply: Reply) -> ClientEvent | None:
         self.is_closing = True
@@ -240,18 +236,20 @@ class ClientSession:
             return None
         if stage is Stage.MAIL or stage is Stage.RCPT:
             self.is_answered = True
-        return self._finish(self._decided or Finished(stage, reply))
+        return self._finish(self.decided or Finished(stage, reply))
 
     def _envelope_answered(self, stage: Stage, reply: Reply) -> ClientEvent | None:
         self.is_answered = True
         if not reply.is_positive:
             if self._decided is None:
                 self._decided = Finished(stage, reply)
+            self._is_suspect = stage is Stage.MAIL and self._has_sent_content
         elif stage is Stage.MAIL:
             self._is_open = True
         if self._extensions.pipelining:
             return None
         if self._decided is not None:
+            self._is_suspect = False
             return self._finish(self._decided)
         if stage is Stage.MAIL:
             return self._next(Stage.RCPT, self._rcpt)
@@ -259,7 +257,10 @@ class ClientSession:
 
     def _data_answered(self, reply: Reply) -> ClientEvent:
         if reply.code != _START_INPUT:
+            if self._is_suspect:
+                raise self._out_of_step(Stage.DATA, reply)
             return self._finish(self._decided or Finished(Stage.DATA, reply))
+        self._is_suspect = False
         self._expected.append(Stage.CONTENT)
         if self._decided is not None:
             return _LONE_DOT
@@ -268,7 +269,7 @@ class ClientSession:
 
     def _reset_answered(self, reply: Reply) -> ClientEvent | None:
         if not reply.is_positive:
-            raise RemoteProtocolError(f"out of step, to rset: {reply}")
+            raise self._out_of_step(Stage.RSET, reply)
         return None if self._extensions.pipelining else self._next(Stage.MAIL, self._mail)
 
     def _next(self, stage: Stage, line: bytes) -> ClientEvent:

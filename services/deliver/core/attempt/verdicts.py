@@ -25,7 +25,7 @@ from services.deliver.core.attempt.results import (
 )
 from services.deliver.core.routing.sites import NoDomain, NoServer, NullMx, Unresolved
 from shared.responses.replies.reply_rules import CONTENT, HARD, NETWORK, ReplyRule, classify
-from shared.smtp.client.session import Unsendable
+from shared.smtp.client.unsendable import Unsendable
 from shared.smtp.events import Finished, Stage
 from shared.smtp.remote_text import clean_text
 from shared.smtp.reply import Reply

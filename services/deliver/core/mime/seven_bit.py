@@ -25,7 +25,7 @@ from services.deliver.core.mime.fields import (
     split,
     value_of,
 )
-from shared.smtp.client.session import Unsendable
+from shared.smtp.client.unsendable import Unsendable
 from shared.smtp.content import has_longer_line, with_crlf
 
 # Parts inside parts; real mail has at most five levels. Bounds the work and the recursion.

@@ -41,7 +41,7 @@ from services.deliver.core.pool.concurrency import ConcurrencyLimit
 from services.deliver.core.pool.slow_sites import SLOW_S
 from services.deliver.core.pool.steps import C, Fail, M, Open, Quit, Start, Step
 from services.deliver.core.pool.waiting import Gate, Waiting
-from shared.smtp.client.session import Unsendable
+from shared.smtp.client.unsendable import Unsendable
 
 # How long an unreachable site is not tried again; doubles with each failure up to the longest.
 FIRST_PAUSE_S: Final = 1.0

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from services.deliver.core.attempt.outcome import Outcome
 from services.deliver.core.shaping.throttle import Group
 from services.deliver.edge.smtp.connection import SmtpConnection
-from shared.smtp.client.session import Unsendable
+from shared.smtp.client.unsendable import Unsendable
 from shared.topics.records import Envelope
 
 # Makes the content for a server that takes 7-bit lines only, or says why there is none.

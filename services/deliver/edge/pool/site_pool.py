@@ -32,7 +32,7 @@ from services.deliver.edge.pool.delivery import Delivery
 from services.deliver.edge.pool.site_hosts import SiteHosts
 from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.smtp.connection import SmtpConnection
-from shared.smtp.client.session import Unsendable
+from shared.smtp.client.unsendable import Unsendable
 
 # A limit of 200 per second would else wake the pool 200 times.
 SHORTEST_WAIT_S: Final = 0.01

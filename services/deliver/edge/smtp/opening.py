@@ -186,8 +186,8 @@ class Opener:
         ) as error:
             self._part(smtp, error.code)
             if error.code not in _CODES:
-                said = clean_text(f"The server does not speak SMTP: {error.message}")
-                raise ConnectionError(said) from None
+                said = f"The server does not speak SMTP: {error.message.strip()}"
+                raise ConnectionError(clean_text(said).replace("\n", " / ")) from None
             raise _Refused(stage, make_reply(error.code, error.message)) from None
         except aiosmtplib.SMTPException as error:
             smtp.close()

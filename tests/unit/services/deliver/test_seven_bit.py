@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.deliver.core.mime.seven_bit import MAX_DEPTH, to_seven_bit
-from shared.smtp.client.session import Unsendable
+from shared.smtp.client.unsendable import Unsendable
 from shared.smtp.content import has_longer_line, with_crlf
 from tests.messages import Sample, load
 

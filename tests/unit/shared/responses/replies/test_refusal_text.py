@@ -15,7 +15,7 @@ from services.deliver.core.routing.sites import NoDomain, NullMx, Unresolved
 from shared.responses.replies.loading import load_reply_rules
 from shared.responses.replies.refusal_text import MAX_CHARACTERS, read_refusal
 from shared.responses.replies.reply_rules import classify
-from shared.smtp.client.session import Unsendable
+from shared.smtp.client.unsendable import Unsendable
 from shared.smtp.events import Stage
 from shared.smtp.reply import Reply, make_reply
 
