@@ -171,8 +171,12 @@ class DeliverSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 5.0
     chunking: Annotated[
         bool,
-        Meta(description="Whether servers that offer CHUNKING get content by BDAT (RFC 3030)."),
-    ] = True
+        Meta(
+            description="Whether servers that offer CHUNKING get content by BDAT (RFC 3030)."
+            " Without the reply 354 a stray reply of a faulty server may be taken for that to the"
+            " content."
+        ),
+    ] = False
     connect_timeout_s: Annotated[
         float, Meta(gt=0, le=300, description="Time limit for a TCP connect to one address.")
     ] = 30.0

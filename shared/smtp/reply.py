@@ -21,16 +21,12 @@ from shared.smtp.buffer import Buffer, NoLine
 from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
 from shared.smtp.remote_text import clean_text
 
-# RFC 5321 says 512; real servers write longer ones, mainly policy texts with addresses.
+# RFC 5321 says 512; real servers write longer ones, mainly policy texts with addresses. A reply is
+# read to its end, whose code counts; of a line, and of the lines, no more than this is kept.
 MAX_LINE_BYTES: Final = 2_048
-# The longest real ones are EHLO replies with about 30 lines.
 MAX_REPLY_LINES: Final = 128
-MAX_REPLY_BYTES: Final = 32_768
-# A server may answer a pipelined group at once; more than this answers no command.
-MAX_BUFFERED_BYTES: Final = 2 * MAX_REPLY_BYTES
-
-# The reply to the content may be longer: it is read to its end, and the excess is dropped.
-MAX_FINAL_REPLY_BYTES: Final = 1_048_576
+# A server that sends more than this has no end.
+MAX_REPLY_BYTES: Final = 1_048_576
 
 # Cache of parsed one-line replies: a server sends the same few again and again.
 MAX_KNOWN_LINES: Final = 32
@@ -145,9 +141,8 @@ class ReplyParser:
 
     def add(self, data: bytes) -> None:
         """Append received data. Raises RemoteProtocolError if it is too much."""
-        limit = MAX_FINAL_REPLY_BYTES if self.is_lenient else MAX_BUFFERED_BYTES
-        if self._buffer.add(data) > limit:
-            raise RemoteProtocolError(f"more than {limit} bytes of replies at once")
+        if self._buffer.add(data) > MAX_REPLY_BYTES:
+            raise RemoteProtocolError(f"more than {MAX_REPLY_BYTES} bytes of replies at once")
 
     def next_reply(self) -> Reply | None:
         """Return the next complete reply, None if there is none yet. Raises RemoteProtocolError."""
@@ -164,31 +159,36 @@ class ReplyParser:
         raise RemoteProtocolError(f"a line of a reply is {line.value}")
 
     def _take_line(self) -> bytes | NoLine:
-        return self._buffer.take_line(MAX_LINE_BYTES, ends_at_bare_lf=True)
+        return self._buffer.take_line(MAX_REPLY_BYTES, ends_at_bare_lf=True)
 
     def _next_lenient(self) -> Reply | None:
         """Parse a reply that may be malformed.
 
-        It may have odd line ends, lines without a code, several codes (the last one counts), or
-        too many lines.
+        It may have odd line ends, lines without a code, or several codes (the last one counts).
         """
         while (line := self._buffer.take_loose_line(MAX_LINE_BYTES)) is not None:
-            self._bytes += len(line)
-            if self._bytes > MAX_FINAL_REPLY_BYTES:
-                raise RemoteProtocolError(f"a reply of more than {MAX_FINAL_REPLY_BYTES} bytes")
+            self._count(line)
             found = _LINE.match(line)
             is_coded = found is not None and (found[2] is not None or found.end() == len(line))
             if not is_coded and not self._code:
                 raise RemoteProtocolError(f"not a reply: {line[:80]!r}")
             text = found[3] or b"" if found is not None and is_coded else line
-            if len(self._lines) < MAX_REPLY_LINES:
-                self._lines.append(text.decode("utf-8", "replace"))
+            self._keep(text)
             if found is None or not is_coded:
                 continue
             self._code = int(found[1])
             if found[2] != b"-":
                 return self._whole(self._code)
         return None
+
+    def _count(self, line: bytes) -> None:
+        self._bytes += len(line)
+        if self._bytes > MAX_REPLY_BYTES:
+            raise RemoteProtocolError(f"a reply of more than {MAX_REPLY_BYTES} bytes")
+
+    def _keep(self, text: bytes) -> None:
+        if len(self._lines) < MAX_REPLY_LINES:
+            self._lines.append(text[:MAX_LINE_BYTES].decode("utf-8", "replace"))
 
     def _whole(self, code: int) -> Reply:
         whole = "\n".join(self._lines)
@@ -199,20 +199,16 @@ class ReplyParser:
         found = _LINE.fullmatch(line)
         if found is None:
             raise RemoteProtocolError(f"not a reply: {line[:80]!r}")
-        code = int(found[1])
-        text = (found[3] or b"").decode("utf-8", "replace")
+        code, text = int(found[1]), found[3] or b""
         if not self._lines:
             if found[2] != b"-":
-                return self._remember(line, make_reply(code, text))
+                kept = text[:MAX_LINE_BYTES].decode("utf-8", "replace")
+                return self._remember(line, make_reply(code, kept))
             self._code = code
         elif code != self._code:
             raise RemoteProtocolError(f"a reply begins with {self._code}, continues with {code}")
-        self._lines.append(text)
-        self._bytes += len(line)
-        if len(self._lines) > MAX_REPLY_LINES or self._bytes > MAX_REPLY_BYTES:
-            raise RemoteProtocolError(
-                f"a reply of more than {MAX_REPLY_LINES} lines or {MAX_REPLY_BYTES} bytes"
-            )
+        self._keep(text)
+        self._count(line)
         if found[2] == b"-":
             return None
         return self._whole(code)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from services.deliver.core.attempt.outcome import Deferred, Delivered, Outcome
 from services.deliver.edge.pool.pools import Pools
-from tests.support.pool_talk import CONTENT, send, with_scripted
+from tests.support.pool_talk import CONTENT, SETTINGS, send, with_scripted
 from tests.support.scripted_smtp import Script, Scripted
 
+CHUNKING = replace(SETTINGS, uses_chunking=True)
 EHLO = b"250-scripted\r\n250-CHUNKING\r\n250 PIPELINING\r\n"
 
 
@@ -18,7 +21,7 @@ def test_content_goes_as_one_chunk_with_its_dots_as_they_are() -> None:
         return outcomes
 
     script: Script = {"EHLO": EHLO, "BDAT": b"250 2.0.0 Ok\r\n"}
-    outcomes = with_scripted(lambda number: script, test)
+    outcomes = with_scripted(lambda number: script, test, CHUNKING)
     assert all(isinstance(each, Delivered) for each in outcomes)
 
 
@@ -31,7 +34,16 @@ def test_a_server_that_refuses_bdat_gets_the_next_message_by_data() -> None:
         ]
         return outcomes
 
-    refused, taken = with_scripted(lambda number: {"EHLO": EHLO}, test)
+    refused, taken = with_scripted(lambda number: {"EHLO": EHLO}, test, CHUNKING)
     assert isinstance(refused, Deferred)
     assert (refused.dispatched, refused.in_doubt) == (True, False)
     assert isinstance(taken, Delivered)
+
+
+def test_without_the_setting_a_server_that_offers_chunking_gets_data() -> None:
+    async def test(server: Scripted, pools: Pools) -> list[str]:
+        await send(pools, "a@d.example")
+        return list(server.said[0])
+
+    said = with_scripted(lambda number: {"EHLO": EHLO}, test)
+    assert said == ["EHLO", "MAIL", "RCPT", "DATA", "dot"]

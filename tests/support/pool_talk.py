@@ -31,9 +31,11 @@ class PoolSettings(PoolLimits, frozen=True):
     """The limits of a pool, and of its connections."""
 
     timeouts: Timeouts = Timeouts(connect_s=5.0, greeting_s=5.0, command_s=5.0, data_s=5.0)
+    uses_chunking: bool = False
 
 
 SETTINGS = PoolSettings()
+RULES = load_outcome_rules()
 ROOM = Room(2_000, 64 * 1024 * 1024)
 IMPATIENT = replace(SETTINGS, timeouts=Timeouts(0.5, 0.5, 0.5, 0.5))
 WITHIN_S = 120.0
@@ -54,10 +56,15 @@ def envelope(recipient: str) -> Envelope:
 
 @asynccontextmanager
 async def pools_to(address: str, settings: PoolSettings = SETTINGS) -> AsyncIterator[Pools]:
-    opener = Opener("client.example.com", settings.timeouts, Failpoints.none())
+    opener = Opener(
+        "client.example.com",
+        settings.timeouts,
+        Failpoints.none(),
+        uses_chunking=settings.uses_chunking,
+    )
     resolver = Resolver(time.monotonic)
     routing = Routing(Routes({"*": address}), resolver)
-    pools = Pools(settings, ROOM, routing, opener, load_outcome_rules())
+    pools = Pools(settings, ROOM, routing, opener, RULES)
     pools.start()
     try:
         yield pools

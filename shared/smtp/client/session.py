@@ -9,11 +9,13 @@ recipient is refused and the server still answers DATA with 354, a single dot en
 and nothing is sent to anyone. If it offers CHUNKING, the content follows the accepted recipient as
 one BDAT chunk (RFC 3030); sent together with RCPT it would be in doubt if the connection broke
 before any reply. A server that offers it and does not know BDAT has not taken the message
-(`is_chunking_refused`). A transaction left open is ended by a RSET that is sent together
-with the next MAIL. The parameters SIZE, BODY=8BITMIME and SMTPUTF8 are sent if they are
-needed and offered. Content with 8-bit bytes is not sent to a server that does not offer 8BITMIME
-(RFC 6152, 3), nor content above the server's SIZE (RFC 1870, 6.1): both are Unsendable, before
-anything is written. The caller converts the content if it can (see `takes_eight_bit`).
+(`is_chunking_refused`). Without the 354 a stray positive reply may be taken for that to the
+content, so `chunking` is only for servers that are trusted. A transaction left open is ended by a
+RSET that is sent together with the next MAIL. The parameters SIZE, BODY=8BITMIME and SMTPUTF8 are
+sent if they are needed and offered. Content with 8-bit bytes is not sent to a server that does not
+offer 8BITMIME (RFC 6152, 3), nor content above the server's SIZE (RFC 1870, 6.1): both are
+Unsendable, before anything is written. The caller converts the content if it can (see
+`takes_eight_bit`).
 
 Owns: which reply belongs to which command. Does not own: time limits, TLS, what a reply means
 for the message. Guarantees: a reply that is out of step raises RemoteProtocolError, after which
@@ -21,6 +23,12 @@ the connection must be closed; no part of an address or content can become a com
 by a reply is final: anything received after the reply that ends a transaction closes the
 session (`is_closing`) and changes nothing, and `decided` is the outcome of a transaction whose
 connection breaks later. The reply to the content is parsed leniently (reply.py).
+
+A second reply to a content can come late, when the next message has been offered, and then looks
+like the answer to its MAIL. Therefore a refused MAIL after a content counts only if the replies
+behind it agree, and nothing counts if one is out of step: the message has no result then. Without
+PIPELINING there is nothing to compare; there RSET is sent after every content, and its answer would
+be out of step.
 """
 
 from __future__ import annotations
@@ -28,8 +36,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from shared.smtp.client.offering import encode_for, mail_parameters
 from shared.smtp.client.unsendable import Unsendable
-from shared.smtp.content import END_MARK, encode_content, encoded_size_bytes, with_crlf
+from shared.smtp.content import END_MARK
 from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
 from shared.smtp.events import ClientEvent, Finished, Send, Stage
 from shared.smtp.extensions import Extensions
@@ -50,7 +59,9 @@ class ClientSession:
         "_decided",
         "_expected",
         "_extensions",
+        "_has_sent_content",
         "_is_open",
+        "_is_suspect",
         "_mail",
         "_parser",
         "_rcpt",
@@ -69,7 +80,9 @@ class ClientSession:
         self._decided: Finished | None = None
         self._content = b""
         self._mail = self._rcpt = b""
-        self._is_open = False  # the server has an open transaction with our sender
+        self._is_open = False  # RSET is sent before the next MAIL
+        self._has_sent_content = False  # in an earlier transaction
+        self._is_suspect = False  # the refusal of MAIL may be a reply to that content
         self._sender, self._sender_path = "", b"<>"
         # For the last transaction: whether MAIL or RCPT was answered, and whether the whole
         # content was sent (its reply may still be missing).
@@ -83,7 +96,7 @@ class ClientSession:
     @property
     def decided(self) -> Finished | None:
         """The refusal that has decided the open transaction; None if there is none yet."""
-        return self._decided
+        return None if self._is_suspect else self._decided
 
     @property
     def waiting_for(self) -> Stage | None:
@@ -112,13 +125,14 @@ class ClientSession:
             fault = Unsendable.EIGHT_BIT
         if fault is not None:
             return fault
-        encoded, size_bytes = self._encode(content)
+        encoded, size_bytes = encode_for(self._extensions, content)
         if 0 < self._extensions.size_limit_bytes < size_bytes:
             return Unsendable.TOO_LARGE
         self._content = encoded
         self._decided = None
-        self.is_answered = self.is_content_sent = False
-        parameters = self._parameters(content, size_bytes, is_utf8)
+        self._has_sent_content |= self.is_content_sent
+        self._is_suspect = self.is_answered = self.is_content_sent = False
+        parameters = mail_parameters(self._extensions, content, size_bytes, is_utf8)
         mail = b"MAIL FROM:%b%b\r\n" % (self._sender_path, parameters)
         rcpt = b"RCPT TO:<%b>\r\n" % recipient.encode()
         reset = b""
@@ -180,25 +194,6 @@ class ClientSession:
         self._sender, self._sender_path = sender, f"<{sender}>".encode()
         return None
 
-    def _encode(self, content: bytes) -> tuple[bytes, int]:
-        """Return the bytes of the content as they are written, and its size for SIZE."""
-        if self._extensions.chunking:
-            chunk = with_crlf(content)
-            return b"BDAT %d LAST\r\n%b" % (len(chunk), chunk), len(chunk)
-        encoded = encode_content(content)
-        return encoded, encoded_size_bytes(encoded) if self._extensions.size else 0
-
-    def _parameters(self, content: bytes, size_bytes: int, is_utf8: bool) -> bytes:
-        offered = self._extensions
-        words = b" SIZE=%d" % size_bytes if offered.size else b""
-        if not is_utf8 and content.isascii():
-            return words
-        if offered.eight_bit_mime:
-            words += b" BODY=8BITMIME"
-        if offered.smtputf8 and (is_utf8 or _has_utf8_header(content)):
-            words += b" SMTPUTF8"
-        return words
-
     def _take(self, reply: Reply) -> ClientEvent | None:
         code = reply.code
         if not self._expected:
@@ -212,14 +207,15 @@ class ClientSession:
         if (code == _START_INPUT) != (300 <= code < 400) or (
             (stage is Stage.DATA) != (code == _START_INPUT) and code < 400
         ):
-            raise RemoteProtocolError(f"out of step, to {stage.value}: {reply}")
+            raise self._out_of_step(stage, reply)
         match stage:
             case Stage.MAIL | Stage.RCPT:
                 return self._envelope_answered(stage, reply)
             case Stage.DATA:
                 return self._data_answered(reply)
             case Stage.CONTENT:
-                self._is_open = self._parser.is_lenient = False
+                self._parser.is_lenient = False
+                self._is_open = not self._extensions.pipelining
                 if self._extensions.chunking and code in _UNKNOWN_COMMAND:
                     self.is_content_sent, self.is_chunking_refused = False, True
                     raise RemoteProtocolError(f"it offers CHUNKING and refuses BDAT: {reply}")
@@ -230,6 +226,11 @@ class ClientSession:
                 self.is_closing = True
                 return None
 
+    def _out_of_step(self, stage: Stage, reply: Reply) -> RemoteProtocolError:
+        if self._has_sent_content:
+            self._decided = None
+        return RemoteProtocolError(f"out of step, to {stage.value}: {reply}")
+
     def _shut_down(self, stage: Stage, reply: Reply) -> ClientEvent | None:
         self.is_closing = True
         self._expected.clear()
@@ -237,19 +238,23 @@ class ClientSession:
             return None
         if stage is Stage.MAIL or stage is Stage.RCPT:
             self.is_answered = True
-        return self._finish(self._decided or Finished(stage, reply))
+        return self._finish(self.decided or Finished(stage, reply))
 
     def _envelope_answered(self, stage: Stage, reply: Reply) -> ClientEvent | None:
         self.is_answered = True
         if not reply.is_positive:
             if self._decided is None:
                 self._decided = Finished(stage, reply)
+            self._is_suspect = stage is Stage.MAIL and self._has_sent_content
         elif stage is Stage.MAIL:
             self._is_open = True
         is_pipelining, is_chunking = self._extensions.pipelining, self._extensions.chunking
         if is_pipelining and (stage is Stage.MAIL or not is_chunking):
             return None
         if self._decided is not None:
+            if self._is_suspect and reply.is_positive:
+                raise self._out_of_step(stage, reply)
+            self._is_suspect = False
             return self._finish(self._decided)
         if stage is Stage.MAIL:
             return self._next(Stage.RCPT, self._rcpt)
@@ -257,7 +262,10 @@ class ClientSession:
 
     def _data_answered(self, reply: Reply) -> ClientEvent:
         if reply.code != _START_INPUT:
+            if self._is_suspect:
+                raise self._out_of_step(Stage.DATA, reply)
             return self._finish(self._decided or Finished(Stage.DATA, reply))
+        self._is_suspect = False
         if self._decided is not None:
             self._expected.append(Stage.CONTENT)
             return _LONE_DOT
@@ -270,7 +278,7 @@ class ClientSession:
 
     def _reset_answered(self, reply: Reply) -> ClientEvent | None:
         if not reply.is_positive:
-            raise RemoteProtocolError(f"out of step, to rset: {reply}")
+            raise self._out_of_step(Stage.RSET, reply)
         return None if self._extensions.pipelining else self._next(Stage.MAIL, self._mail)
 
     def _next(self, stage: Stage, line: bytes) -> ClientEvent:
@@ -285,16 +293,3 @@ class ClientSession:
 
 _GROUP: Final = (Stage.MAIL, Stage.RCPT, Stage.DATA)
 _ENVELOPE: Final = (Stage.MAIL, Stage.RCPT)
-
-
-def _has_utf8_header(content: bytes) -> bool:
-    """Whether the header has non-ASCII UTF-8; other 8-bit encodings are not declared."""
-    ends = (content.find(b"\r\n\r\n"), content.find(b"\n\n"))
-    header = content[: min((end for end in ends if end >= 0), default=len(content))]
-    if header.isascii():
-        return False
-    try:
-        header.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True

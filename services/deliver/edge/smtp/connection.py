@@ -6,7 +6,10 @@ Owns: one connection's dialog and its time limits. Does not own: how it is opene
 which message it carries (core/pool/planner.py), what an answer means (core/attempt/verdicts.py).
 Guarantees: every message passed to start() gets exactly one call of `done`, also when the
 connection breaks or the deadline passes; a refusal that was received before is the result then.
-After QUIT the connection waits for the server's 221, for at most GOODBYE_S.
+Each complete reply begins the time of the next one (RFC 5321, 4.5.3.2); a part of a reply does not.
+A message is in doubt only if its last byte has left this process, or the server claims to have
+accepted it before that: the claim is no delivery. After QUIT the connection waits for the
+server's 221, for at most GOODBYE_S.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from services.deliver.core.attempt.verdicts import wants_tls
 from shared.smtp.client.session import ClientSession
 from shared.smtp.client.unsendable import Unsendable
 from shared.smtp.errors import RemoteProtocolError
-from shared.smtp.events import Finished, Send
+from shared.smtp.events import Finished, Send, Stage
 from shared.smtp.extensions import Extensions
 from shared.smtp.remote_text import clean_text
 
@@ -82,6 +85,7 @@ class SmtpConnection(asyncio.Protocol):
         self.source = ""
         self.closed = False
         self._has_quit = False
+        self._is_writing_paused = False
         # When the server's next answer is overdue; check_deadline() acts on it.
         self._deadline = math.inf
         # aiosmtplib's object owns the clean-up of the transport as long as it is referenced.
@@ -117,13 +121,17 @@ class SmtpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Process data from the server."""
+        session = self._session
+        before = session.waiting_for
         try:
-            events = self._session.receive(data)
+            events = session.receive(data)
         except RemoteProtocolError as error:
             if self._session.is_chunking_refused:
                 self.on_chunking_refused()
             self._break(f"The server violated the protocol: {error}")
             return
+        if not events and self._done is not None and session.waiting_for is not before:
+            self._deadline = self._loop.time() + self._timeouts.command_s
         for event in events:
             if isinstance(event, Send):
                 self._transport.write(event.data)
@@ -132,14 +140,25 @@ class SmtpConnection(asyncio.Protocol):
                 self._deadline = self._loop.time() + limit_s
                 if event.is_content:
                     self._failpoints.hit("deliver.data_sent")
+            elif event.stage is Stage.CONTENT and self._has_unsent:
+                self._finish_early(event)
             else:
                 self._failpoints.hit("deliver.final_reply")
                 self._finish(event)
         if self._session.is_closing and self._done is None:
             self.close()
 
+    def pause_writing(self) -> None:
+        """Note that much of what was written has not left this process."""
+        self._is_writing_paused = True
+
+    def resume_writing(self) -> None:
+        """Note that most of it has."""
+        self._is_writing_paused = False
+
     def eof_received(self) -> bool:
-        """Close the connection: the server sends no more."""
+        """Close the connection at once: no answer can come, whatever the server still reads."""
+        self._break("The server closed the connection", is_orderly=self._done is None)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -183,11 +202,29 @@ class SmtpConnection(asyncio.Protocol):
         if done is not None:
             done(ending)
 
-    def _break(self, reason: str, is_orderly: bool = False) -> None:
+    @property
+    def _has_unsent(self) -> bool:
+        # After a loss the transport has forgotten what it held; over TLS it counts only a part.
+        return self._is_writing_paused or self._transport.get_write_buffer_size() > 0
+
+    def _finish_early(self, ending: Finished) -> None:
+        """End a transaction whose content was answered before it was sent, and the connection.
+
+        What is left of the content stands before the commands of any other message.
+        """
+        if ending.reply.is_positive:
+            self._break("The server accepted the message before it was sent", is_claimed=True)
+            return
+        self._session.is_closing = True
+        self._finish(ending)
+
+    def _break(self, reason: str, *, is_orderly: bool = False, is_claimed: bool = False) -> None:
+        """Close the connection. `is_claimed`: the server says that it has the message."""
         if self.closed:
             return
         self.closed = True
-        if is_orderly:
+        is_in_doubt = self._session.is_content_sent and (is_claimed or not self._has_unsent)
+        if is_orderly and not self._has_unsent:
             self._transport.close()
         else:
             # close() would wait until the peer has read everything that was written. A peer that
@@ -201,7 +238,7 @@ class SmtpConnection(asyncio.Protocol):
                 or Broken(
                     clean_text(reason),
                     session.is_answered,
-                    session.is_content_sent,
+                    is_in_doubt,
                 )
             )
         self.on_closed(self)

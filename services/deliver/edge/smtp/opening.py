@@ -97,7 +97,7 @@ class Opener:
         failpoints: Failpoints,
         contexts: TlsContexts | None = None,
         *,
-        uses_chunking: bool = True,
+        uses_chunking: bool = False,
     ) -> None:
         self._uses_chunking = uses_chunking
         self._ehlo_name = ehlo_name
@@ -195,8 +195,8 @@ class Opener:
         ) as error:
             self._part(smtp, error.code)
             if error.code not in _CODES:
-                said = clean_text(f"The server does not speak SMTP: {error.message}")
-                raise ConnectionError(said) from None
+                said = f"The server does not speak SMTP: {error.message.strip()}"
+                raise ConnectionError(clean_text(said).replace("\n", " / ")) from None
             raise _Refused(stage, make_reply(error.code, error.message)) from None
         except aiosmtplib.SMTPException as error:
             smtp.close()

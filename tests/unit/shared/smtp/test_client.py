@@ -156,6 +156,54 @@ def test_a_refusal_that_was_heard_has_decided_whatever_becomes_of_the_connection
     assert session.decided == expected
 
 
+# The replies to the transaction after a content, of which the first answers the content once more;
+# the outcome, or None if the message has none.
+SECOND_REPLIES: list[tuple[bytes, Finished | None]] = [
+    (b"550 late\r\n", None),
+    (b"550 late\r\n" + OK, None),
+    (b"550 late\r\n" + OK + OK, None),
+    (b"550 late\r\n" + OK + b"550 no\r\n", None),
+    (b"550 late\r\n" + OK + b"421 no\r\n", finished(Stage.DATA, 421)),
+    (b"550 late\r\n421 no\r\n", finished(Stage.RCPT, 421)),
+    (OK + OK + OK, None),
+    (OK + b"550 late\r\n" + OK, None),
+    # No second reply, but a refusal: the replies behind it agree.
+    (b"550 no\r\n503 none\r\n", finished(Stage.MAIL, 550)),
+    (b"550 no\r\n503 none\r\n503 none\r\n", finished(Stage.MAIL, 550)),
+    (b"550 no\r\n" + OK + GO + OK, finished(Stage.MAIL, 550)),
+    (OK + b"550 no\r\n", finished(Stage.RCPT, 550)),
+]
+
+
+@CUTS
+@pytest.mark.parametrize(("answers", "expected"), SECOND_REPLIES)
+def test_a_late_second_reply_to_a_content_decides_nothing(
+    cut: Cut, answers: bytes, expected: Finished | None
+) -> None:
+    session = begin()
+    session.receive(OK + OK + GO)
+    session.receive(OK)
+    session.send_transaction("a@b", "c@d", CONTENT)
+    events: list[ClientEvent] = []
+    with suppress(RemoteProtocolError):
+        for part in cut(answers):
+            events += session.receive(part)
+    found = next((event for event in events if isinstance(event, Finished)), session.decided)
+    assert found == expected
+
+
+def test_without_pipelining_a_late_second_reply_to_a_content_answers_rset() -> None:
+    session = ClientSession(Extensions())
+    session.send_transaction("a@b", "c@d", CONTENT)
+    for answer in (OK, OK, GO, OK):
+        session.receive(answer)
+    assert session.send_transaction("a@b", "c@d", CONTENT) == b"RSET\r\n"
+    with pytest.raises(RemoteProtocolError, match="rset"):
+        session.receive(b"550 late\r\n")
+    assert session.decided is None
+    assert not session.is_answered
+
+
 @CUTS
 def test_an_answer_to_nothing_ends_the_session_unless_it_is_421(cut: Cut) -> None:
     for answer in (OK, b"550 no\r\n", b"554 5.7.0 no\r\n"):

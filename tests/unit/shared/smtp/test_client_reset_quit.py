@@ -62,8 +62,8 @@ ENDS = [
     ("recipient refused, a dot accepted", PIPELINING, (OK + NO + GO, OK), False),
     ("sender refused", PIPELINING, (NO + NO + NO,), False),
     ("sender refused, a dot sent", PIPELINING, (NO + NO + GO, NO), False),
-    ("delivered step by step", STEP_BY_STEP, (OK, OK, GO, OK), False),
-    ("refused after the content, step by step", STEP_BY_STEP, (OK, OK, GO, NO), False),
+    ("delivered step by step", STEP_BY_STEP, (OK, OK, GO, OK), True),
+    ("refused after the content, step by step", STEP_BY_STEP, (OK, OK, GO, NO), True),
     ("DATA refused, step by step", STEP_BY_STEP, (OK, OK, NO), True),
     ("recipient refused, step by step", STEP_BY_STEP, (OK, NO), True),
     ("sender refused, step by step", STEP_BY_STEP, (NO,), False),
@@ -74,7 +74,7 @@ ENDS_BY_NAME = pytest.mark.parametrize(
 
 
 @ENDS_BY_NAME
-def test_only_a_transaction_that_the_server_holds_open_is_reset(
+def test_reset_ends_an_open_transaction_and_separates_contents_that_are_sent_step_by_step(
     extensions: Extensions, reads: tuple[bytes, ...], is_reset: bool
 ) -> None:
     written = send(after(extensions, *reads))

@@ -1,0 +1,46 @@
+"""How a message is offered to a server with certain extensions: MAIL's parameters, the content.
+
+RFC 1870 (SIZE), 3030 (CHUNKING), 6152 (8BITMIME), 6531 (SMTPUTF8).
+"""
+
+from __future__ import annotations
+
+from shared.smtp.content import encode_content, encoded_size_bytes, with_crlf
+from shared.smtp.extensions import Extensions
+
+
+def encode_for(offered: Extensions, content: bytes) -> tuple[bytes, int]:
+    """Return the bytes of the content as they are written, and its size in bytes.
+
+    The size is 0 if the server does not offer SIZE and it would have to be counted.
+    """
+    if offered.chunking:
+        chunk = with_crlf(content)
+        return b"BDAT %d LAST\r\n%b" % (len(chunk), chunk), len(chunk)
+    encoded = encode_content(content)
+    return encoded, encoded_size_bytes(encoded) if offered.size else 0
+
+
+def mail_parameters(offered: Extensions, content: bytes, size_bytes: int, is_utf8: bool) -> bytes:
+    """Return the parameters of MAIL that are needed and offered; `is_utf8`: of an address."""
+    words = b" SIZE=%d" % size_bytes if offered.size else b""
+    if not is_utf8 and content.isascii():
+        return words
+    if offered.eight_bit_mime:
+        words += b" BODY=8BITMIME"
+    if offered.smtputf8 and (is_utf8 or _has_utf8_header(content)):
+        words += b" SMTPUTF8"
+    return words
+
+
+def _has_utf8_header(content: bytes) -> bool:
+    """Whether the header has non-ASCII UTF-8; other 8-bit encodings are not declared."""
+    ends = (content.find(b"\r\n\r\n"), content.find(b"\n\n"))
+    header = content[: min((end for end in ends if end >= 0), default=len(content))]
+    if header.isascii():
+        return False
+    try:
+        header.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

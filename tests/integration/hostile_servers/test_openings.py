@@ -1,0 +1,157 @@
+"""Hostile servers in the greeting, EHLO and STARTTLS: the outcome of each dialog."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.deliver.core.attempt.outcome import Deferred
+from tests.support.hostile.cases import (
+    ACCEPTED,
+    COMMAND_SHORT,
+    GREETING_SHORT,
+    GROUP,
+    HELLO,
+    IN_DOUBT,
+    TAKEN,
+    UNSENT,
+    Case,
+    Ends,
+    Met,
+    check,
+    meet_all,
+    one,
+)
+from tests.support.hostile.server import GREETING, OFFERS, Clear, Pause, Slowly, Step
+
+# The dialogs run at once, in one process.
+pytestmark = pytest.mark.xdist_group("hostile-openings")
+
+REST = (*GROUP, ACCEPTED, Step.CONTENT, b"250 2.0.0 taken\r\n")
+BY_ONE = (
+    *("MAIL", b"250 ok\r\n", "RCPT", b"250 ok\r\n", "DATA", b"354 go\r\n"),
+    *(Step.CONTENT, b"250 taken\r\n"),
+)
+OFFERS_TLS = b"250-mx.d.example\r\n250-PIPELINING\r\n250 STARTTLS\r\n"
+HELLO_TLS = (GREETING, "EHLO", OFFERS_TLS, "STARTTLS")
+SECURED = (*HELLO_TLS, b"220 go\r\n", Step.TLS, "EHLO", OFFERS)
+
+CASES: dict[str, Case] = {
+    # -- the greeting
+    "a greeting that comes late": one(Pause(0.3), *HELLO, *REST, ends=TAKEN),
+    "a greeting that never comes": one(Step.HANG, ends=UNSENT, time_limits=GREETING_SHORT),
+    "a greeting byte by byte": one(Slowly(GREETING), "EHLO", Slowly(OFFERS), *REST, ends=TAKEN),
+    "a greeting that stops halfway": one(
+        b"220 mx.d.ex", Step.HANG, ends=UNSENT, time_limits=GREETING_SHORT
+    ),
+    "a greeting of two lines with a pause between them": one(
+        b"220-mx.d.example\r\n", Pause(0.3), *HELLO, *REST, ends=TAKEN
+    ),
+    "a greeting of 300 lines": one(b"220-welcome to mx\r\n" * 300, *HELLO, *REST, ends=TAKEN),
+    "a greeting without an end": one(b"220-" + b"x" * 2_000_000, Step.HANG, ends=UNSENT),
+    "a greeting with 8-bit text, NUL and controls": one(
+        b"220 \xff\xfe\x00\x1b[2J gr\xfc\xdfe\r\n", "EHLO", OFFERS, *REST, ends=TAKEN
+    ),
+    "a greeting that ends with a bare LF": one(b"220 mx\n", "EHLO", OFFERS, *REST, ends=TAKEN),
+    "a greeting without a text": one(b"220\r\n", "EHLO", OFFERS, *REST, ends=TAKEN),
+    "a greeting, then the end": one(GREETING, ends=UNSENT),
+    "no greeting, but the end": one(ends=UNSENT),
+    "no greeting, but a RST": one(Step.RESET, ends=UNSENT),
+    "a greeting with 421": one(
+        b"421 4.7.0 too many connections\r\n",
+        ends=Ends(Deferred, "421 4.7.0 too many connections", dispatched=False),
+    ),
+    "a greeting with 554": one(
+        b"554 no SMTP service here\r\n",
+        "QUIT",
+        ends=Ends(Deferred, "554 no SMTP service here", dispatched=False),
+    ),
+    "a greeting with 250": one(
+        b"250 hello\r\n", ends=Ends(Deferred, "250 hello", dispatched=False)
+    ),
+    "the banner of SSH": one(b"SSH-2.0-OpenSSH_9.6\r\n", Step.HANG, ends=UNSENT),
+    "an HTTP server": one(b"HTTP/1.1 400 Bad Request\r\n\r\n", ends=UNSENT),
+    "a TLS alert for a greeting": one(b"\x15\x03\x01\x00\x02\x02\x50", ends=UNSENT),
+    # -- EHLO
+    "EHLO is refused, HELO is not": one(
+        GREETING, "EHLO", b"502 5.5.1 what\r\n", "HELO", b"250 mx\r\n", *BY_ONE, ends=TAKEN
+    ),
+    "EHLO and HELO are refused": one(
+        *(GREETING, "EHLO", b"550 5.7.1 not you\r\n", "HELO", b"550 5.7.1 go away\r\n", "QUIT"),
+        ends=Ends(Deferred, "550 5.7.1 ", dispatched=False),
+    ),
+    "421 to EHLO": one(
+        *(GREETING, "EHLO", b"421 4.3.2 closing\r\n"),
+        ends=Ends(Deferred, "421 4.3.2 closing", dispatched=False),
+    ),
+    "EHLO is not answered": one(
+        GREETING, "EHLO", Step.HANG, ends=UNSENT, time_limits=COMMAND_SHORT
+    ),
+    "the end instead of a reply to EHLO": one(GREETING, "EHLO", ends=UNSENT),
+    "an EHLO reply with broken lines": one(
+        *(GREETING, "EHLO", b"250-mx\r\n250-\r\n250-SIZE lots\r\n250-PIPELINING x y\r\n"),
+        *(b"250-AUTH=LOGIN\r\n250-=\xff\x00\r\n250 \r\n", *REST),
+        ends=TAKEN,
+    ),
+    "an EHLO reply of one line": one(GREETING, "EHLO", b"250 mx\r\n", *BY_ONE, ends=TAKEN),
+    "an EHLO reply without an end": one(
+        GREETING, "EHLO", b"250-SIZE\r\n" * 200_000, Step.HANG, ends=UNSENT
+    ),
+    "a reply too many before EHLO": one(
+        GREETING + b"250 PIPELINING\r\n",
+        "EHLO",
+        OFFERS,
+        Step.HANG,
+        ends=UNSENT,
+        time_limits=COMMAND_SHORT,
+    ),
+    "the replies to a transaction with that to EHLO": one(
+        GREETING, "EHLO", OFFERS + ACCEPTED + b"250 taken\r\n", Step.HANG, ends=UNSENT
+    ),
+    # -- STARTTLS
+    "STARTTLS is refused": one(*HELLO_TLS, b"454 4.7.0 not now\r\n", *REST, ends=TAKEN),
+    "a plain-text reply behind 220": one(
+        *HELLO_TLS,
+        b"220 go\r\n250-mx\r\n250 SIZE 1\r\n",
+        Step.TLS,
+        "EHLO",
+        OFFERS,
+        *REST,
+        ends=TAKEN,
+    ),
+    "a handshake that never comes": Case(
+        ((*HELLO_TLS, b"220 go\r\n", Step.HANG),), TAKEN, time_limits=COMMAND_SHORT
+    ),
+    "clear text instead of a handshake": one(*HELLO_TLS, b"220 go\r\n250 mx\r\n", ends=TAKEN),
+    "the end after the handshake": one(*HELLO_TLS, b"220 go\r\n", Step.TLS, ends=TAKEN),
+    "EHLO is refused over TLS, HELO is not": one(
+        *(*HELLO_TLS, b"220 go\r\n", Step.TLS, "EHLO", b"502 what\r\n", "HELO", b"250 mx\r\n"),
+        *BY_ONE,
+        ends=TAKEN,
+    ),
+    "clear text after the handshake": one(
+        *SECURED, *GROUP, Clear(ACCEPTED + b"250 taken\r\n"), ends=UNSENT
+    ),
+    "a TLS alert in the content": one(
+        *SECURED,
+        *GROUP,
+        ACCEPTED,
+        Clear(b"\x15\x03\x03\x00\x02\x02\x14"),
+        Step.HANG,
+        ends=IN_DOUBT,
+    ),
+    "the reply to the content, then a TLS alert": one(
+        *SECURED, *REST, Pause(0.2), Clear(b"\x15\x03\x03\x00\x02\x02\x14"), ends=TAKEN
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def met(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Met]:
+    return meet_all(CASES, tmp_path_factory.mktemp("openings"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_message_ends_as_the_dialog_says_and_the_next_one_is_delivered(
+    met: dict[str, Met], name: str
+) -> None:
+    check(CASES[name], met[name])
