@@ -53,7 +53,8 @@ def find_kafka(bootstrap: str, line: str) -> KafkaSettings:
     endpoints = find_endpoints(line, kafka.bootstrap, is_configured=is_configured)
     if endpoints is None or (is_configured and not line):
         return kafka
-    return structs.replace(kafka, bootstrap=endpoints.kafka)
+    copies = max(kafka.replication, endpoints.kafka_copies)
+    return structs.replace(kafka, bootstrap=endpoints.kafka, replication=copies)
 
 
 def find_endpoints(line: str, bootstrap: str, *, is_configured: bool) -> Endpoints | None:

@@ -76,6 +76,7 @@ class StackSettings(Struct, frozen=True):
     folder: Path
     port: Mapping[str, int]
     has_sink: bool
+    copies: int = 1  # of each topic on the embedded brokers
 
     @property
     def broker(self) -> str:
@@ -122,6 +123,8 @@ class StackSettings(Struct, frozen=True):
             # The parts keep their names: a restarted part takes over its partitions.
             "SLUICE_KAFKA__STATIC_MEMBERSHIP": "true",
         }
+        if self.copies > 1 and not self.broker:
+            chosen["SLUICE_KAFKA__REPLICATION"] = str(self.copies)
         if not self.outside.origin("return_path", "keys_file"):
             chosen["SLUICE_RETURN_PATH__KEYS_FILE"] = str(make_return_keys(self.folder))
         if self.has_sink:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 from msgspec import Struct, field
 
@@ -22,7 +23,8 @@ from cli.stack import paths
 from cli.stack.endpoints import Endpoints
 from cli.stack.environment import SERVICES
 from local.outside import Outside, Servers, servers
-from local.parts import kafka_broker, ports, redis_server, services
+from local.parts import kafka_broker, kafka_cluster, ports, redis_server, services
+from local.parts.kafka_broker import BrokerPlan
 from local.parts.services import SINK, ServicePlan
 from local.parts.unavailable import PartNotStarted
 from local.process import Process, ProcessSpec
@@ -33,6 +35,8 @@ from shared.settings.secrets import masked
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
 from shared.topics import names
+
+_PORTS: Final = ("redis", "sink", "billing", "smtp", "smtps", "bounce")
 
 
 def say_on_stderr(text: str) -> None:
@@ -49,6 +53,7 @@ class StackOptions(Struct, frozen=True):
     redis: str = ""  # URL of an existing Redis; "": an embedded one
     outside: Outside = Outside()  # overrides the settings that the pipeline chooses
     kafka_properties: dict[str, str] = field(default_factory=dict)  # of the embedded broker
+    brokers: int = 1  # embedded ones: 1, or kafka_cluster.SIZE, which keep three copies
     is_kafka_optimised: bool = False  # for load that lasts; costs CPU at the start
     services: tuple[str, ...] = SERVICES
     sink: bool = True
@@ -67,23 +72,22 @@ class Stack:
         self.options = options
         self.folder = options.folder or paths.run_folder(options.name)
         self.folder.mkdir(parents=True, exist_ok=True)
-        wanted = ("kafka", "controller", "redis", "sink", "billing", "smtp", "smtps", "bounce")
+        wanted = (*kafka_cluster.port_names(options.brokers), *_PORTS)
         if options.base_port:
             port = ports.fixed_ports(wanted, options.base_port)
         else:
             port = ports.remembered(wanted, self.folder / "ports.json")
         self._door_ports = tuple(port.values())
-        broker = kafka_broker.BrokerPlan(
-            self.folder / "kafka",
-            port["kafka"],
-            port["controller"],
-            options.kafka_properties,
-            options.is_kafka_optimised,
-        )
-        self._broker = broker
+        self._brokers = _brokers(options, self.folder, port)
         self._redis = redis_server.RedisPlan(self.folder / "redis", port["redis"])
         self.settings = StackSettings(
-            options.outside, options.kafka, options.redis, self.folder, port, options.sink
+            options.outside,
+            options.kafka,
+            options.redis,
+            self.folder,
+            port,
+            has_sink=options.sink,
+            copies=options.brokers,
         )
         self._http_ports: dict[str, int] = {}
         self._supervisor = Supervisor(self.folder / "logs", options.restart, options.say)
@@ -96,7 +100,7 @@ class Stack:
         has_billing = "billing" in self.options.services
         has_door = "ingest" in self.options.services
         return Endpoints(
-            kafka=self.settings.broker or self._broker.address,
+            kafka=self.settings.broker or ",".join(plan.address for plan in self._brokers),
             redis=self.settings.redis_url or self._redis.url,
             smtp=self.settings.door("smtp") if has_door else None,
             smtps=self.settings.door("smtps") if has_door else None,
@@ -108,7 +112,13 @@ class Stack:
             },
             sink=self.settings.sink if self.options.sink else None,
             ca_file=self.settings.ca_file if has_door else None,
+            kafka_copies=1 if self.settings.broker else self.options.brokers,
         )
+
+    @property
+    def kafka(self) -> KafkaSettings:
+        """The settings with which topics are created on the embedded brokers."""
+        return KafkaSettings(bootstrap=self.endpoints.kafka, replication=self.options.brokers)
 
     @property
     def sink_journal(self) -> Path:
@@ -150,9 +160,7 @@ class Stack:
             if not self.settings.broker:
                 # On an external broker the services create the topics they need, with the
                 # replication in their settings.
-                ensure_topics(
-                    KafkaSettings(bootstrap=self.endpoints.kafka), names.plans(("default",))
-                )
+                ensure_topics(self.kafka, names.plans(("default",)))
             self._supervisor.start([self._service(name) for name in self.options.services])
         except BaseException:
             self.stop()
@@ -162,7 +170,8 @@ class Stack:
         """Drain and stop the services, then stop the sink, then Redis, then Kafka."""
         known = self._supervisor.names()
         own = [name for name in known if name.partition("-")[0] in SERVICES]
-        self._supervisor.stop((own, (SINK,), ("redis",), ("kafka",)))
+        brokers = [plan.name for plan in self._brokers]
+        self._supervisor.stop((own, (SINK,), ("redis",), brokers))
 
     def __enter__(self) -> Stack:
         self.start()
@@ -178,7 +187,7 @@ class Stack:
 
     def forget_data(self) -> None:
         """Remove the data of Kafka and Redis. Logs and journal stay."""
-        for folder in ("kafka", "redis"):
+        for folder in ("kafka", kafka_cluster.FOLDER, "redis"):
             shutil.rmtree(self.folder / folder, ignore_errors=True)
 
     # --- single parts, for tests ----------------------------------------------------------
@@ -222,7 +231,7 @@ class Stack:
         if broker or redis_url:
             used = servers(broker, redis_url, self.options.env)
         if not broker:
-            specs.append(kafka_broker.prepare(self._broker))
+            specs += [kafka_broker.prepare(plan) for plan in self._brokers]
         elif not kafka_broker.serves(used.kafka):
             raise PartNotStarted(f"no Kafka broker answers at {broker}")
         if not redis_url:
@@ -260,3 +269,15 @@ class Stack:
             is_named=settings.is_named(name),
         )
         return services.service_process(plan)
+
+
+def _brokers(
+    options: StackOptions, folder: Path, port: Mapping[str, int]
+) -> tuple[BrokerPlan, ...]:
+    """Plan the embedded brokers."""
+    own, is_optimised = options.kafka_properties, options.is_kafka_optimised
+    if options.brokers == kafka_cluster.SIZE:
+        shared = folder / kafka_cluster.FOLDER
+        return kafka_cluster.members(shared, port, own, is_optimised=is_optimised)
+    plan = BrokerPlan(folder / "kafka", port["kafka"], port["controller"], own, is_optimised)
+    return (plan,)

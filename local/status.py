@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import click
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from cli.answer import Exit, fail, print_json
 from cli.config.running import environment_of
@@ -15,7 +15,7 @@ from cli.stack import state
 from cli.stack.endpoints import Endpoints, described
 from cli.stack.state import NotRunning, State
 from local.outside import Servers, servers
-from local.parts import kafka_broker, redis_server, services
+from local.parts import kafka_broker, kafka_cluster, redis_server, services
 from shared.runtime.errors import Unavailable
 from shared.runtime.program_name import program_name
 from shared.runtime.reach import answers
@@ -44,16 +44,25 @@ class Status(Struct, frozen=True):
 
 def readiness(endpoints: Endpoints, used: Servers) -> dict[str, bool]:
     """Check whether each part is ready."""
-    found = {
-        "kafka": kafka_broker.serves(used.kafka),
-        "redis": redis_server.answers_url(used.redis),
-    }
+    found = {**_brokers(endpoints, used), "redis": redis_server.answers_url(used.redis)}
     if endpoints.sink:
         found["sink"] = answers(endpoints.sink)
     for name, url in endpoints.metrics.items():
         parts = urlsplit(url)
         found[name] = services.is_ready(parts.port or 0, parts.hostname or "")
     return found
+
+
+def _brokers(endpoints: Endpoints, used: Servers) -> dict[str, bool]:
+    """Check several embedded brokers one by one; other brokers count as one part."""
+    if endpoints.kafka_copies == 1:
+        return {"kafka": kafka_broker.serves(used.kafka)}
+    addresses = endpoints.kafka.split(",")
+    names = kafka_cluster.node_names(len(addresses))
+    return {
+        name: kafka_broker.serves(structs.replace(used.kafka, bootstrap=address))
+        for name, address in zip(names, addresses, strict=True)
+    }
 
 
 def _servers_of(name: str, endpoints: Endpoints) -> Servers:

@@ -21,8 +21,8 @@ from cli.stack import paths, state
 from cli.stack.endpoints import Endpoints, described
 from cli.stack.environment import SERVICES, base_environment
 from cli.stack.state import State
-from local.outside import check_servers, find_outside
-from local.parts import ports
+from local.outside import Outside, check_servers, find_outside
+from local.parts import kafka_cluster, ports
 from local.parts.unavailable import PartNotStarted
 from local.settings import kept
 from local.sink import behaviour
@@ -42,6 +42,7 @@ class Wanted(Struct, frozen=True):
 
     name: str
     deliver: int
+    brokers: int
     base_port: int | None
     kafka: str
     redis: str
@@ -59,6 +60,13 @@ class Wanted(Struct, frozen=True):
     default=1,
     show_default=True,
     help="Number of deliver processes.",
+)
+@click.option(
+    "--brokers",
+    type=click.Choice((1, kafka_cluster.SIZE)),
+    default=1,
+    show_default=True,
+    help="Number of embedded brokers: 1, or 3 with three copies of each topic.",
 )
 @click.option(
     "--base-port",
@@ -83,6 +91,7 @@ def main(**options: Any) -> None:
         check_servers(wanted.kafka, wanted.redis)
         outside = find_outside(os.environ)
         outside.require_shareable(len(_processes(wanted.deliver)))
+        _require_embedded(wanted, outside)
         for key in kept(outside, wanted.kafka, wanted.redis):
             say(f"keeping your setting: {key}")
         with interruptible():
@@ -97,6 +106,14 @@ def main(**options: Any) -> None:
     except StopAskedError:
         # Ctrl-C is how a line in the foreground is ended; a start cut short is another matter.
         sys.exit(Exit.INTERRUPTED if wanted.detach else Exit.OK)
+
+
+def _require_embedded(wanted: Wanted, outside: Outside) -> None:
+    """Refuse a number of brokers if the pipeline uses existing ones."""
+    used = "--kafka" if wanted.kafka else outside.origin("kafka", "bootstrap")
+    if wanted.brokers > 1 and used:
+        text = f"--brokers {wanted.brokers} starts own brokers, but {used} names existing ones"
+        fail(f"{text}; leave out one of them", Exit.USAGE_ERROR, wanted.as_json)
 
 
 def announce(endpoints: Endpoints, wanted: Wanted) -> None:
@@ -134,6 +151,7 @@ def keep(wanted: Wanted) -> None:
         redis=wanted.redis,
         outside=find_outside(os.environ),
         services=_processes(wanted.deliver),
+        brokers=wanted.brokers,
         base_port=_base_port(wanted),
         is_kafka_optimised=True,
         say=say,
@@ -190,7 +208,7 @@ def start_detached(wanted: Wanted) -> Endpoints:
     command = [sys.executable, "-m", "local.up", "--state", wanted.name]
     named = [("--kafka", wanted.kafka), ("--redis", wanted.redis)]
     command += [part for option, value in named if value for part in (option, value)]
-    command += ["--deliver", str(wanted.deliver)]
+    command += ["--deliver", str(wanted.deliver), "--brokers", str(wanted.brokers)]
     if wanted.base_port is not None:
         command += ["--base-port", str(wanted.base_port)]
     log = folder / "up.log"

@@ -26,6 +26,7 @@ from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
 from shared.topics import names
 from tests.support.chaos.scenario import FIXED, Kind
+from tests.support.run_log import RunLog
 
 # A busy machine makes examples slow; pytest-timeout ends a test that hangs.
 hypothesis.settings.register_profile(
@@ -67,6 +68,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wanted = [item for item in items if (item.get_closest_marker("long") is not None) == is_long]
     config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
     items[:] = wanted
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Note the outcome of each test, in the one process that sees all."""
+    if _WORKER not in os.environ:
+        config.pluginmanager.register(RunLog())
 
 
 @pytest.fixture(scope="session")

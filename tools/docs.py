@@ -1,4 +1,4 @@
-"""`python -m tools.docs settings | contracts | references | chart`: writes the generated pages.
+"""`python -m tools.docs settings | contracts | references | chart | promises`: writes the pages.
 
 A test fails if a page differs from the output of this module (tests/contract/test_docs.py).
 """
@@ -19,7 +19,7 @@ from cli.stack import paths
 from cli.stack.environment import SERVICES
 from shared.registry.file import schema as clients_schema
 from shared.settings.loader import PREFIX
-from tools import asyncapi, chart
+from tools import asyncapi, chart, promises
 from tools import references as pages
 
 SETTINGS_PAGE: Final = paths.ROOT / "docs" / "settings.md"
@@ -72,6 +72,24 @@ def chart_() -> None:
     """Write the generated files of helm/: facts about the services, schema, README."""
     for page, text in chart.pages().items():
         write(page, text)
+
+
+@main.command("promises")
+@click.option("--record", is_flag=True, help="Take the results of the last test runs.")
+@click.option(
+    "--bench",
+    "documents",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Take the figures from the JSON of this benchmark; `long` is .sluice/long/chaos.json.",
+)
+def promises_(*, record: bool, documents: tuple[str, ...]) -> None:
+    """Write docs/promises.md, and before that the new results if there are any."""
+    try:
+        for page, text in promises.pages(record=record, documents=documents).items():
+            write(page, text)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def write(page: Path, text: str) -> None:

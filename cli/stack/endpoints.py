@@ -19,6 +19,7 @@ class Endpoints(Struct, frozen=True):
     metrics: dict[str, str] = {}  # process -> http://host:port/metrics
     sink: str | None = None  # host:port
     ca_file: str | None = None  # SMTP clients have to trust it
+    kafka_copies: int = 1  # of each topic: as many as there are embedded brokers
 
 
 def described(endpoints: Endpoints) -> list[str]:

@@ -10,6 +10,7 @@
 {{- end -}}
 {{- include "sluice.checkKafka" $values.kafka -}}
 {{- include "sluice.checkDoors" . -}}
+{{- include "sluice.checkHttpApis" . -}}
 {{- if and (eq $values.topics.manage "strimzi") (not $values.topics.strimzi.cluster) -}}
 {{- fail "topics.strimzi.cluster: required with topics.manage strimzi: the name of the Kafka resource" -}}
 {{- end -}}
@@ -73,6 +74,33 @@
 {{- with $root.Values.frontDoor -}}
 {{- if and .enabled (not (or .ports.smtp .ports.submission .ports.smtps)) -}}
 {{- fail "frontDoor.ports: at least one must not be 0" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "sluice.checkHttpApis" -}}
+{{- range $api := include "sluice.httpApis" . | fromJsonArray -}}
+{{- $values := get $.Values $api.key -}}
+{{- range $way := list "ingress" "httpRoute" -}}
+{{- $wanted := get $values $way -}}
+{{- $path := printf "%s.%s" $api.key $way -}}
+{{- if $wanted.enabled -}}
+{{- if not $wanted.hostName -}}{{- fail (printf "%s.hostName: required" $path) -}}{{- end -}}
+{{- if and $.Values.networkPolicy.enabled (not $values.allowFrom) -}}
+{{- fail (printf "%s.allowFrom: required with %s: the peers (of a NetworkPolicy) that forward requests; without it they are not let in" $api.key $path) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with $values.ingress -}}
+{{- if and .enabled .certManager.enabled (not .certManager.issuer) -}}
+{{- fail (printf "%s.ingress.certManager.issuer: required" $api.key) -}}
+{{- end -}}
+{{- if and .enabled .certManager.enabled (not .certificateSecret) -}}
+{{- fail (printf "%s.ingress.certificateSecret: required with certManager: the name of the secret to write" $api.key) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $values.httpRoute.enabled (not $values.httpRoute.parentRefs) -}}
+{{- fail (printf "%s.httpRoute.parentRefs: required: the Gateway, as a list of name and namespace" $api.key) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -1,3 +1,28 @@
+{{/* The HTTP APIs, as a JSON list: the component that serves it, and the key of its values, which is the end of its Service's name. */}}
+{{- define "sluice.httpApis" -}}
+{{- $found := list -}}
+{{- range $api := list (dict "component" "billing" "key" "api") -}}
+{{- if has $api.component (include "sluice.enabled" $ | fromJsonArray) -}}{{- $found = append $found $api -}}{{- end -}}
+{{- end -}}
+{{- toJson $found -}}
+{{- end -}}
+
+{{/* dict "root" "component" "name" "values": a certificate, with values as of the doors. */}}
+{{- define "sluice.certificate" -}}
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata:
+  name: {{ .name }}
+  namespace: {{ .root.Release.Namespace }}
+  labels: {{- include "sluice.labels" . | nindent 4 }}
+spec:
+  secretName: {{ .values.certificateSecret }}
+  dnsNames: [{{ .values.hostName | quote }}]
+  privateKey: {algorithm: ECDSA, size: 256, rotationPolicy: Always}
+  usages: [server auth]
+  issuerRef: {group: cert-manager.io, kind: {{ .values.certManager.issuerKind }}, name: {{ .values.certManager.issuer }}}
+{{- end -}}
+
 {{/* The pod of `helm test`. */}}
 {{- define "sluice.testPeer" -}}
 - podSelector:

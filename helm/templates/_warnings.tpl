@@ -34,6 +34,13 @@
 {{- if not $values.networkPolicy.enabled -}}
 {{- $found = append $found "networkPolicy.enabled is false: every pod of the cluster reaches the metrics, and the billing API with an access key." -}}
 {{- end -}}
+{{- range $api := include "sluice.httpApis" . | fromJsonArray -}}
+{{- with (get $values $api.key).ingress -}}
+{{- if and .enabled (not .certificateSecret) -}}
+{{- $found = append $found (printf "%s.ingress.certificateSecret is empty: access keys are in every request, so the controller needs a certificate of its own." $api.key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if eq $values.topics.manage "none" -}}
 {{- $found = append $found "topics.manage is none: the services create missing topics; run `sluice topics plan` for differences." -}}
 {{- end -}}

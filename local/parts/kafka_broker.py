@@ -1,8 +1,9 @@
 """The embedded broker: a real Apache Kafka, one KRaft node on the loopback interface.
 
 Owns: the node's settings and data folder, and how it is run. Does not own: its jars and its
-Java (kafka_java.py). Guarantees: raises PartNotStarted with one line of text if these are not
-available; a broker restarted on the same folder has everything it acknowledged.
+Java (kafka_java.py), several nodes that replicate (kafka_cluster.py). Guarantees: raises
+PartNotStarted with one line of text if these are not available; a broker restarted on the same
+folder has everything it acknowledged.
 """
 
 from __future__ import annotations
@@ -60,6 +61,11 @@ class BrokerPlan(Struct, frozen=True):
     is_optimised: bool = False  # see _QUICK_START
     listeners: tuple[BrokerListener, ...] = ()
     java_options: tuple[str, ...] = ()
+    name: str = "kafka"
+    node_id: int = 1
+    heap_mib: int = HEAP_MIB
+    voters: str = ""  # all nodes of a cluster, as id@host:port; "": this node is alone
+    cluster_id: str = ""  # "": any; the nodes of a cluster share one
 
     @property
     def address(self) -> str:
@@ -77,8 +83,8 @@ def properties(plan: BrokerPlan) -> dict[str, str]:
     protocols += [f"{each.name}:{each.protocol}" for each in plan.listeners]
     return {
         "process.roles": "broker,controller",
-        "node.id": "1",
-        "controller.quorum.bootstrap.servers": controller,
+        "node.id": str(plan.node_id),
+        **_quorum(plan, controller),
         "controller.listener.names": "CONTROLLER",
         "listeners": ",".join(addresses),
         "advertised.listeners": ",".join(addresses),
@@ -116,6 +122,12 @@ def properties(plan: BrokerPlan) -> dict[str, str]:
     }
 
 
+def _quorum(plan: BrokerPlan, controller: str) -> dict[str, str]:
+    if plan.voters:
+        return {"controller.quorum.voters": plan.voters}
+    return {"controller.quorum.bootstrap.servers": controller}
+
+
 def prepare(plan: BrokerPlan) -> ProcessSpec:
     """Format the node's folder if it is new; returns how to run the broker."""
     java, jars = kafka_java.find_java(), kafka_java.fetch_jars()
@@ -149,12 +161,13 @@ def _node(plan: BrokerPlan, machine: list[str]) -> ProcessSpec:
     settings = plan.folder / "server.properties"
     settings.write_text("".join(f"{key}={value}\n" for key, value in properties(plan).items()))
     if not (plan.folder / "data" / "meta.properties").exists():
-        _format([part for part in machine if not part.startswith("-XX:Archive")], settings)
-    options = [f"-Xms{HEAP_MIB // 2}m", f"-Xmx{HEAP_MIB}m", *plan.java_options]
+        usable = [part for part in machine if not part.startswith("-XX:Archive")]
+        _format(usable, settings, plan)
+    options = [f"-Xms{plan.heap_mib // 2}m", f"-Xmx{plan.heap_mib}m", *plan.java_options]
     if not plan.is_optimised:
         options.append(_QUICK_START)
     return ProcessSpec(
-        name="kafka",
+        name=plan.name,
         command=(*machine[:1], *options, *machine[1:], "kafka.Kafka", str(settings)),
         is_ready=lambda: serves(KafkaSettings(bootstrap=plan.address)),
         ready_timeout_s=READY_TIMEOUT_S,
@@ -162,11 +175,17 @@ def _node(plan: BrokerPlan, machine: list[str]) -> ProcessSpec:
     )
 
 
-def _format(machine: list[str], settings: Path) -> None:
-    cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+def make_cluster_id() -> str:
+    """A new id for a cluster."""
+    made = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     # The tool would read an id that begins with a hyphen as an option.
-    cluster = "A" + cluster[1:]
-    tool = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(settings)]
+    return "A" + made[1:]
+
+
+def _format(machine: list[str], settings: Path, plan: BrokerPlan) -> None:
+    alone = [] if plan.voters else ["--standalone"]
+    cluster = plan.cluster_id or make_cluster_id()
+    tool = ["kafka.tools.StorageTool", "format", *alone, "-t", cluster, "-c", str(settings)]
     done = subprocess.run(
         [*machine[:1], _QUICK_START, *machine[1:], *tool],
         capture_output=True,

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
+from shared.runtime.clock import monotonic
 from shared.stream.jobs import AssignedPartition, Job, WorkerStatus
 from shared.stream.ledger import MetadataError, PartitionLedger, Settled, decode_metadata
 
@@ -50,7 +51,8 @@ class Holdings:
         self._status = status
         # The partitions being read; one that is handed over is removed at once.
         self.reading: dict[TopicPartition, AssignedPartition] = {}
-        self.in_flight: set[Job] = set()
+        # With the time of each, the oldest first.
+        self.in_flight: dict[Job, float] = {}
 
     def partition(self, partition: TopicPartition) -> AssignedPartition:
         """The ledger of a partition, from its committed offset on. Raises KafkaError."""
@@ -76,17 +78,22 @@ class Holdings:
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Add jobs that are in flight from now on."""
+        now = monotonic()
         for job in jobs:
-            self.in_flight.add(job)
+            self.in_flight[job] = now
             self._status.in_flight_bytes += len(job.message.content)
         self._status.in_flight = len(self.in_flight)
 
     def forget(self, job: Job) -> None:
         """Remove a job that is finished, or that another member does."""
         if job in self.in_flight:
-            self.in_flight.discard(job)
+            del self.in_flight[job]
             self._status.in_flight_bytes -= len(job.message.content)
             self._status.in_flight = len(self.in_flight)
+
+    def note_oldest(self) -> None:
+        """Show since when the oldest job is in flight."""
+        self._status.oldest_at = next(iter(self.in_flight.values()), None)
 
     def close(self, assigned: AssignedPartition) -> None:
         """Let no further message of this partition begin; drop the jobs that have not begun."""

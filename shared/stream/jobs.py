@@ -9,6 +9,7 @@ from typing import Final
 from kafka.structs import TopicPartition
 from msgspec import Struct
 
+from shared.runtime.clock import monotonic
 from shared.stream.consumer import Record
 from shared.stream.ledger import PartitionLedger
 from shared.stream.loop import LoopStatus
@@ -105,9 +106,16 @@ class WorkerStatus(LoopStatus):
     settled: int = 0
     in_flight: int = 0
     in_flight_bytes: int = 0
+    oldest_at: float | None = None  # when the oldest job was handed out; None: none is in flight
     transactions: int = 0
     lost_transactions: int = 0
     unreadable: int = 0
+
+    @property
+    def oldest_in_flight_s(self) -> float:
+        """How long the oldest job is in flight; it goes on growing if the Kafka thread hangs."""
+        oldest_at = self.oldest_at
+        return 0.0 if oldest_at is None else max(0.0, monotonic() - oldest_at)
 
 
 # Placeholder for the message of a record that could not be decoded.

@@ -43,6 +43,10 @@ WORKER_METRICS: Final = (
     ),
     Metric("sluice_stream_in_flight_bytes", "Bytes of the messages in flight."),
     Metric(
+        "sluice_stream_oldest_in_flight_s",
+        "Seconds since the oldest message in flight was handed out; 0 if there is none.",
+    ),
+    Metric(
         "sluice_stream_unreadable",
         "Records that were not a pack of messages and were written to mail.refused: a sign that"
         " another program writes to an internal topic.",

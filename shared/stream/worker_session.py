@@ -91,6 +91,7 @@ class WorkerSession:
         self._handovers.hasten()
         self._commit_if_due()
         self._handovers.finish()
+        self._holdings.note_oldest()
         self._status.waiting_for = self._consumer.waiting_for()
 
     def close(self) -> None:
@@ -98,6 +99,7 @@ class WorkerSession:
         for assigned in self._holdings.reading.values():
             self._holdings.close(assigned)
             self._holdings.drop(assigned)
+        self._holdings.note_oldest()
         self._handovers.close()
         self._outcomes.drop()
         self._consumer.close()

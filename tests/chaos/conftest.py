@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ import pytest
 from cli.stack import paths
 from tests.support.chaos.results import Results, table
 from tests.support.chaos.scenario import FIXED, Kind
-from tests.support.chaos.scenes import Scenes
+from tests.support.chaos.scenes import Say, Scenes
 from tests.support.chaos.stage import Stage, stage_name
 
 _SEEDS_IN_THE_TEST_RUN: Final = 2
@@ -108,17 +108,28 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
         stage.close(keep=request.session.testsfailed > 0)
 
 
+@pytest.fixture(scope="package")
+def results(request: pytest.FixtureRequest) -> Results:
+    """The figures of all runs; with --long they are also written to a file."""
+    return request.config.stash[_RESULTS]
+
+
+@pytest.fixture(scope="package")
+def tell(request: pytest.FixtureRequest) -> Say:
+    """Reports progress."""
+    return _teller(request.config)
+
+
 @pytest.fixture(scope="module")
-def scenes(request: pytest.FixtureRequest) -> Iterator[Scenes]:
+def scenes(results: Results, tell: Say) -> Iterator[Scenes]:
     """Runs schedules of faults. Its stage ends with the module: a dozen idle processes
     would slow down everything else."""
-    config = request.config
-    scenes = Scenes(config.stash[_RESULTS], _teller(config))
+    scenes = Scenes(results, tell)
     yield scenes
     scenes.close()
 
 
-def _teller(config: pytest.Config) -> Callable[[str], None]:
+def _teller(config: pytest.Config) -> Say:
     """Prints progress immediately in a long run, otherwise keeps it for the report of a failure."""
     capture = config.pluginmanager.getplugin("capturemanager")
     if not config.getoption("--long") or capture is None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from local.parts.packages import program
+from shared.topics.records import EventType
 from tests.support.chart.rendering import render_set
 from tests.support.chart.resources import of_kind
 from tools.chart import CHART
@@ -24,6 +25,7 @@ DASHBOARDS: Final = sorted((CHART / "files" / "dashboards").glob("*.json"))
 ADDED_LABELS: Final = {"job", "component", "pod", "namespace"}
 _METRIC: Final = re.compile(r"\bsluice_[a-z_]+")
 _SELECTOR: Final = re.compile(r"\b(sluice_[a-z_]+|up)\{([^}]*)\}")
+_EVENT: Final = re.compile(r'\bevent="([^"]*)"')
 _LABEL: Final = re.compile(r"([a-z_]+)\s*(?:=~|!~|!=|=)")
 
 
@@ -61,6 +63,12 @@ def test_a_query_uses_metrics_and_labels_that_are_exported(where: str, query: st
         assert name in known, where
     for name, labels in _SELECTOR.findall(query):
         assert set(_LABEL.findall(labels)) <= known[name] | ADDED_LABELS, where
+
+
+def test_a_query_selects_only_events_that_there_are() -> None:
+    selected = {value for _, query in queries() for value in _EVENT.findall(query)}
+    assert selected
+    assert selected <= {str(each) for each in EventType}
 
 
 def promtool(*arguments: str) -> None:

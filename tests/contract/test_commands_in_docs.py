@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Its benchmarks are checked against the commands there are, by test_promises.py.
+GENERATED = ROOT / "docs" / "promises.md"
+PAGES = [ROOT / "README.md", *sorted({*(ROOT / "docs").glob("*.md")} - {GENERATED})]
 _BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # A mark that occurs more often does not identify a test.
 MOST_MARKS = 6
@@ -24,6 +26,11 @@ RUN_BY = {
     "./sluice test tests/unit": ("unit/tools/test_run_tests.py", '"tests/unit"'),
     "./sluice test --long": ("unit/support/test_long_runs.py", '"--long"'),
     "./sluice test --long --kind pause --seeds 3": ("unit/support/test_long_runs.py", '"pause"'),
+    "./sluice test --long -k three_broker": (
+        "chaos/test_three_brokers.py",
+        "def test_one_broker_is_killed_then_a_second",
+    ),
+    "./sluice up --brokers 3": ("unit/local/test_kafka_cluster.py", '"--brokers", "3"'),
     "./sluice up": ("integration/line/test_up.py", '"up"'),
     "./sluice up --detach": ("integration/line/test_newcomer.py", '"--detach"'),
     "./sluice status": ("integration/line/test_up.py", '"status"'),
@@ -109,6 +116,11 @@ RUN_BY = {
     "./sluice bench recipients": ("unit/bench/test_bench_recipients.py", '"recipients"'),
     "PYTHONPATH=. .venv/bin/python -m tests.fuzz headers --runs 100000 --seed 1"
     " --corpus ~/corpus/headers": ("fuzz/test_slices.py", '"--corpus"'),
+    "PYTHONPATH=. .venv/bin/python -m tools.docs promises --record --bench e2e=e2e.json"
+    " --bench long=.sluice/long/chaos.json": (
+        "unit/tools/promises/test_promises.py",
+        "test_the_figures_of_a_benchmark_get_on_the_page",
+    ),
     "PYTHONPATH=. .venv/bin/python -m tools.measure_replies FOLDER": (
         "unit/tools/test_measure_replies.py",
         "main, [str(tmp_path)]",

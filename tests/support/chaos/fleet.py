@@ -76,6 +76,18 @@ class Fleet:
             code = process.exit_code
             assert code == 0, f"{name} ended with {code} on SIGTERM:\n{process.log_tail()}"
 
+    def roll(self, service: str) -> None:
+        """Restart the processes of a service one by one, each under its name, as an upgrade does.
+
+        Each is ready before the next one is stopped.
+        """
+        for name in self.members(service):
+            self.end([name])
+            self._stage.down.discard(name)
+            self._stage.restart(name)
+            self._members[service].append(name)
+            self._line.wait_ready(name)
+
     def kill(self, name: str) -> None:
         """Kill a process with SIGKILL."""
         self._put_down(name)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from shared.topics.records import EventType
@@ -28,14 +29,33 @@ _TIMEOUT_S: Final = 15.0
 _PAUSE_S: Final = 0.1
 
 
-class SmtpInjector:
-    """Submits once started; each client logs in with its own name and `password`."""
+class Reply(Struct, frozen=True):
+    """The code of the reply to a submission, 0 if the connection broke, and its time."""
 
-    def __init__(self, address: str, password: str, submissions: Sequence[Submission]) -> None:
+    t: float
+    code: int
+
+
+class SmtpInjector:
+    """Submits once started; each client logs in with its own name and `password`.
+
+    `pause_s`: the pause of each session after a message.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        password: str,
+        submissions: Sequence[Submission],
+        pause_s: float = 0.0,
+    ) -> None:
         host, _, port = address.rpartition(":")
         self._address = host, int(port)
         self._password = password
         self._count = len(submissions)
+        self._pause_s = pause_s
+        self._is_stopped = False
+        self._replies: list[Reply] = []
         self._lock = threading.Condition()
         self._promises: list[Promise] = []
         self.retried = 0
@@ -54,6 +74,21 @@ class SmtpInjector:
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
+
+    def stop(self) -> None:
+        """Submit no more new messages; those without a final reply are submitted until they
+        have one."""
+        self._is_stopped = True
+
+    def promises(self) -> tuple[Promise, ...]:
+        """The messages with a final reply so far."""
+        with self._lock:
+            return tuple(self._promises)
+
+    def replies(self) -> tuple[Reply, ...]:
+        """The replies to all submissions so far."""
+        with self._lock:
+            return tuple(self._replies)
 
     def wait_for(self, count: int, timeout_s: float) -> None:
         """Wait until `count` have a final reply; AssertionError after `timeout_s`."""
@@ -102,10 +137,16 @@ class SmtpInjector:
             submission, times = todo.get(timeout=_PAUSE_S)
         except queue.Empty:
             return
+        if self._is_stopped and times == 1:
+            with self._lock:
+                self._count -= 1
+            return
         code = 0
         try:
             code = _submit(smtp, submission)
         finally:
+            with self._lock:
+                self._replies.append(Reply(time.time(), code))
             if code not in {250, 550}:
                 self.retried += 1
                 todo.put((submission, times + 1))
@@ -117,8 +158,11 @@ class SmtpInjector:
         # Each submission of the message has its own `refused` event.
         twice = times > 1 and expected is EventType.REFUSED
         with self._lock:
-            self._promises.append(replace(submission.promise, maybe_twice=twice))
+            at_ms = int(time.time() * 1000)
+            self._promises.append(replace(submission.promise, maybe_twice=twice, at_ms=at_ms))
             self._lock.notify_all()
+        if self._pause_s:
+            time.sleep(self._pause_s)
 
 
 def _submit(smtp: smtplib.SMTP, submission: Submission) -> int:

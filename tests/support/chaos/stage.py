@@ -22,10 +22,9 @@ from shared.registry.credentials import Credential
 from shared.registry.store import publish
 from shared.registry.store.changes import Changes
 from shared.runtime.failpoints import EXIT_CODE
-from shared.settings.sections import KafkaSettings
 from shared.stream import watchdog
 from tests.support.chaos import mixture
-from tests.support.chaos.evidence import Evidence, Promise
+from tests.support.chaos.evidence import Evidence, Promise, SinkLine
 from tests.support.chaos.findings import Findings
 from tests.support.chaos.injector import Injector
 from tests.support.chaos.ledger import check
@@ -102,8 +101,11 @@ class Stage:
     Parts in `down` are down on purpose: they are not restarted, and their end is not a fault.
     """
 
-    def __init__(self, name: str, env: Mapping[str, str] | None = None) -> None:
-        options = StackOptions(name=name, restart=False, env={**SERVICE_ENV, **(env or {})})
+    def __init__(
+        self, name: str, env: Mapping[str, str] | None = None, *, brokers: int = 1
+    ) -> None:
+        own = {**SERVICE_ENV, **(env or {})}
+        options = StackOptions(name=name, restart=False, env=own, brokers=brokers)
         self.stack = Stack(options)
         self.stack.start()
         self.bootstrap = self.stack.endpoints.kafka
@@ -128,7 +130,7 @@ class Stage:
         self._revive()
         run = Run(name, seed, self.stack.folder, self.bootstrap)
         clients = _clients(name, credentials)
-        publish.apply(KafkaSettings(bootstrap=self.bootstrap), Changes(added=clients))
+        publish.apply(self.stack.kafka, Changes(added=clients))
         self.runs.append(run)
         print(f"{name}: seed {seed} (this one again: pytest tests/chaos --seed {seed})")
         return run
@@ -153,18 +155,23 @@ class Stage:
         self._wait_settled(run, is_idle, timeout_s)
         return self.judge(run)
 
-    def longest_silence_s(self, run: Run) -> float:
-        """The longest time between two messages of a run that the sink accepted at once.
+    def accepted_at_once(self, run: Run) -> list[SinkLine]:
+        """The messages of a run that the sink accepted at once, in this order.
 
-        The others show nothing: at the end of a run it accepts only those it has delayed.
+        Only these show how long mail waited: the others are those that it has delayed.
         """
-        lines = self._sink.lines(run.rcpt_suffix)
-        at_once = (
-            entry
-            for entry in lines
-            if entry.verdict == "accepted" and entry.rcpt.startswith(mixture.AT_ONCE)
+        return sorted(
+            (
+                entry
+                for entry in self._sink.lines(run.rcpt_suffix)
+                if entry.verdict == "accepted" and entry.rcpt.startswith(mixture.AT_ONCE)
+            ),
+            key=lambda entry: entry.t,
         )
-        times = sorted(entry.t for entry in at_once)
+
+    def longest_silence_s(self, run: Run) -> float:
+        """The longest time between two messages of a run that the sink accepted at once."""
+        times = (entry.t for entry in self.accepted_at_once(run))
         return max((later - t for t, later in pairwise(times)), default=0.0)
 
     def finished_runs(self) -> list[Run]:

@@ -3,8 +3,8 @@
 Written for these tests, not copied: from the published definitions of kafkatopics.kafka.strimzi.io
 (v1), triggerauthentications.keda.sh, certificates.cert-manager.io and
 prometheusrules.monitoring.coreos.com (operator 0.76), and from the reference pages of KEDA's
-ScaledObject, PodMonitor and ServiceMonitor. Each has the fields that the chart uses and no other,
-so a new field is looked up before it is added here.
+ScaledObject, PodMonitor, ServiceMonitor and the Gateway API's HTTPRoute (v1). Each has the fields
+that the chart uses and no other, so a new field is looked up before it is added here.
 """
 
 from __future__ import annotations
@@ -152,6 +152,32 @@ _CERTIFICATE: Final = _object(
     usages=_list({"enum": ["server auth", "client auth"]}),
     issuerRef=_object(("name",), group=_TEXT, kind=_TEXT, name=_NAME),
 )
+_ROUTE: Final = _object(
+    ("parentRefs", "hostnames", "rules"),
+    parentRefs=_list(_object(("name",), name=_NAME, namespace=_NAME, sectionName=_NAME)),
+    hostnames=_list(_NAME),
+    rules=_list(
+        _object(
+            ("matches", "backendRefs"),
+            matches=_list(
+                _object(
+                    path=_object(
+                        ("type", "value"),
+                        type={"enum": ["Exact", "PathPrefix", "RegularExpression"]},
+                        value={"type": "string", "pattern": "^/"},
+                    )
+                )
+            ),
+            backendRefs=_list(
+                _object(
+                    ("name", "port"),
+                    name=_NAME,
+                    port={"type": "integer", "minimum": 1, "maximum": 65_535},
+                )
+            ),
+        )
+    ),
+)
 
 CRD_SCHEMAS: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ("keda.sh/v1alpha1", "ScaledObject"): _resource(_SCALED_OBJECT),
@@ -168,4 +194,5 @@ CRD_SCHEMAS: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ("kafka.strimzi.io/v1", "KafkaTopic"): _resource(_TOPIC),
     ("kafka.strimzi.io/v1beta2", "KafkaTopic"): _resource(_TOPIC),
     ("cert-manager.io/v1", "Certificate"): _resource(_CERTIFICATE),
+    ("gateway.networking.k8s.io/v1", "HTTPRoute"): _resource(_ROUTE),
 }

@@ -1,0 +1,85 @@
+"""Three embedded brokers that replicate, as in production: three copies, two of them in sync.
+
+Owns: which nodes there are, the settings in which they differ from a single one, the id that they
+share. Does not own: how one node is run (kafka_broker.py).
+
+Every node is broker and controller, so the cluster works as long as two of three run. With one
+left nothing can be acknowledged; nothing acknowledged is lost. The time until the leaders move from
+a dead broker (broker.session.timeout.ms) is Kafka's default, 9 s. The data is beside that of a
+single broker: a pipeline that changes the number of brokers starts with other topics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from local.parts import ports
+from local.parts.kafka_broker import BrokerPlan, make_cluster_id
+
+SIZE: Final = 3
+IN_SYNC: Final = 2
+HEAP_MIB: Final = 256  # for each node; under the load of one machine they use about half
+FOLDER: Final = "cluster"
+_ID_FILE: Final = "cluster.id"
+_KINDS: Final = ("kafka", "controller")  # the two ports of a node
+_COPIES: Final = {
+    "default.replication.factor": str(SIZE),
+    "min.insync.replicas": str(IN_SYNC),
+    "offsets.topic.replication.factor": str(SIZE),
+    "transaction.state.log.replication.factor": str(SIZE),
+    "transaction.state.log.min.isr": str(IN_SYNC),
+    "share.coordinator.state.topic.replication.factor": str(SIZE),
+    "share.coordinator.state.topic.min.isr": str(IN_SYNC),
+}
+
+
+def port_names(brokers: int) -> tuple[str, ...]:
+    """The names of the ports of this many nodes: `kafka`, `controller`, `kafka-2`, ..."""
+    return tuple(f"{kind}{_suffix(n)}" for n in range(1, brokers + 1) for kind in _KINDS)
+
+
+def node_names(brokers: int) -> tuple[str, ...]:
+    """The names of the nodes as parts of a pipeline: `kafka`, `kafka-2`, ..."""
+    return tuple(f"kafka{_suffix(number)}" for number in range(1, brokers + 1))
+
+
+def members(
+    folder: Path, port: Mapping[str, int], properties: Mapping[str, str], *, is_optimised: bool
+) -> tuple[BrokerPlan, ...]:
+    """Plan the nodes of a cluster whose data is in this folder; creates the id that they share."""
+    voters = ",".join(
+        f"{n}@{ports.LOOPBACK}:{port[f'controller{_suffix(n)}']}" for n in range(1, SIZE + 1)
+    )
+    return tuple(
+        BrokerPlan(
+            folder / name,
+            port[name],
+            port[f"controller{_suffix(number)}"],
+            {**_COPIES, **properties},
+            is_optimised,
+            name=name,
+            node_id=number,
+            heap_mib=HEAP_MIB,
+            voters=voters,
+            cluster_id=_shared_id(folder),
+        )
+        for number, name in enumerate(node_names(SIZE), 1)
+    )
+
+
+def _shared_id(folder: Path) -> str:
+    """The id of the cluster. Written before the first node is formatted: a start that was
+    interrupted between two nodes continues with the same one."""
+    file = folder / _ID_FILE
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(".part")
+        draft.write_text(make_cluster_id())
+        draft.replace(file)
+    return file.read_text().strip()
+
+
+def _suffix(number: int) -> str:
+    return "" if number == 1 else f"-{number}"

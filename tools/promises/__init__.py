@@ -1,0 +1,42 @@
+"""The page of promises: what Sluice promises, how each promise is tested, the last result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from tools.promises import page, results, run_log, table
+from tools.promises.results import ResultError, Results
+
+
+def pages(*, record: bool = False, documents: Sequence[str] = ()) -> dict[Path, str]:
+    """The text of the results and of the page.
+
+    `record`: with what the tests of this checkout last showed. `documents`: `NAME=FILE` of the JSON
+    of benchmarks. Raises ValueError with a text for a person.
+    """
+    promised = table.load()
+    found = results.load()
+    if record:
+        found = results.merged(found, promised, run_log.read())
+    for named in documents:
+        source, _, file = named.partition("=")
+        found = _with_file(found, promised, source, Path(file))
+    return {results.RESULTS: results.encode(found), page.PAGE: page.page(promised, found)}
+
+
+def _with_file(found: Results, promised: table.Table, source: str, file: Path) -> Results:
+    if source not in {each.figure.source for each in promised.promises if each.figure}:
+        raise ResultError(f"--bench {source}: no promise has a figure of this source")
+    try:
+        document = msgspec.json.decode(file.read_bytes())
+    except OSError as error:
+        raise ResultError(f"--bench {source}: {file}: {error.strerror}") from None
+    except msgspec.DecodeError as error:
+        raise ResultError(f"--bench {source}: {file} is not JSON: {error}") from None
+    return results.with_document(
+        found, promised, source, document, run_log.now(), os.cpu_count() or 1
+    )

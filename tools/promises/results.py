@@ -1,0 +1,138 @@
+"""The results: what the last runs of tests and benchmarks showed, docs/promises-results.json.
+
+Job: reduce the documents of test runs and benchmarks to what the table of promises names, and keep
+each with its date and commit. Owns: the file, and how a value is found in the JSON of a benchmark.
+
+Guarantees: a result that was not measured again stays as it was; a test without cases, or a value
+that is not there, is never a result. Raises ResultError if a value cannot be found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from cli.stack import paths
+from tools.promises.table import Figure, Promise, Table
+
+RESULTS: Final = paths.ROOT / "docs" / "promises-results.json"
+# A segment of a path: `figures[name=ingest]` selects the element of a list by one of its fields.
+_SEGMENT: Final = re.compile(r"(?P<key>\w+)(?:\[(?P<field>\w+)=(?P<value>[^\]]+)\])?")
+
+
+class When(Struct, frozen=True):
+    """The day and the commit of a run; `commit` ends with `+` if files were changed since."""
+
+    date: str
+    commit: str
+
+
+class TestResult(Struct, frozen=True):
+    """The cases of one test function in its last run."""
+
+    __test__ = False  # pytest: not a class of tests
+
+    passed: int
+    failed: int
+    when: When
+
+
+class Measured(Struct, frozen=True):
+    """A value of a benchmark, and the number of processors it was measured on."""
+
+    value: float
+    processors: int
+    when: When
+
+
+class Results(Struct, frozen=True):
+    """All results, by test and by figure."""
+
+    tests: dict[str, TestResult] = {}
+    figures: dict[str, Measured] = {}
+
+
+class ResultError(ValueError):
+    """A document does not have the value that the table names."""
+
+
+def load(path: Path = RESULTS) -> Results:
+    """Read the results; none if there is no file."""
+    if not path.exists():
+        return Results()
+    return msgspec.json.decode(path.read_bytes(), type=Results)
+
+
+def encode(results: Results) -> str:
+    """The text of the file, sorted: two runs with the same results give the same bytes."""
+    return (
+        msgspec.json.format(msgspec.json.encode(results, order="sorted"), indent=1).decode() + "\n"
+    )
+
+
+def tests_of(promise: Promise, known: Mapping[str, TestResult]) -> dict[str, TestResult]:
+    """The known results of a promise's tests, also of those in the files that it names."""
+    return {
+        name: result
+        for name, result in known.items()
+        if name in promise.tests or name.partition("::")[0] in promise.tests
+    }
+
+
+def merged(old: Results, table: Table, seen: Mapping[str, TestResult]) -> Results:
+    """The results with what test runs have seen, reduced to what the table names.
+
+    The later result of a test counts: what one checkout saw last week is not news.
+    """
+    newer = {
+        name: result
+        for name, result in seen.items()
+        if name not in old.tests or result.when.date >= old.tests[name].when.date
+    }
+    known = {**old.tests, **newer}
+    tests: dict[str, TestResult] = {}
+    for promise in table.promises:
+        tests |= tests_of(promise, known)
+    wanted = {each.figure.key for each in table.promises if each.figure}
+    figures = {key: value for key, value in old.figures.items() if key in wanted}
+    return Results(tests, figures)
+
+
+def with_document(
+    old: Results, table: Table, source: str, document: Any, when: When, processors: int
+) -> Results:
+    """The results with the values of one benchmark's document. Raises ResultError."""
+    figures = dict(old.figures)
+    for promise in table.promises:
+        if promise.figure is not None and promise.figure.source == source:
+            value = value_at(document, promise.figure)
+            figures[promise.figure.key] = Measured(value, processors, when)
+    return Results(old.tests, figures)
+
+
+def value_at(document: Any, figure: Figure) -> float:
+    """Find the value of a figure in a document. Raises ResultError."""
+    found = document
+    for segment in figure.path.split("."):
+        found = _step(found, segment, figure)
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise ResultError(f"{figure.key}: found {found!r}, expected a number")
+    return round(float(found), 3)
+
+
+def _step(document: Any, segment: str, figure: Figure) -> Any:
+    parsed = _SEGMENT.fullmatch(segment)
+    if parsed is None or not isinstance(document, dict) or parsed["key"] not in document:
+        raise ResultError(f"{figure.key}: the document has no {segment!r}")
+    found = document[parsed["key"]]
+    if parsed["field"] is None:
+        return found
+    for element in found if isinstance(found, list) else ():
+        if isinstance(element, dict) and str(element.get(parsed["field"])) == parsed["value"]:
+            return element
+    raise ResultError(f"{figure.key}: no element matches {segment!r}")

@@ -1,0 +1,93 @@
+"""What the tests of this checkout last showed, .sluice/results/tests.json.
+
+Job: add the outcomes of a test run to those of earlier runs, with its date and commit. The file is
+local; `python -m tools.docs promises --record` takes from it what the table names.
+
+Guarantees: two runs that end at the same time both count (a lock); a run that is aborted counts
+with the tests that it finished. A skipped test is no result.
+"""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import subprocess
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from cli.stack import paths
+from tools.promises.results import TestResult, When
+
+LOG: Final = paths.STATE / "results" / "tests.json"
+_GIT_TIMEOUT_S: Final = 10
+
+
+class Outcomes(Struct):
+    """The outcomes of one run, by test function: its cases together."""
+
+    passed: Counter[str] = msgspec.field(default_factory=Counter)
+    failed: Counter[str] = msgspec.field(default_factory=Counter)
+
+    def add(self, node_id: str, phase: str, outcome: str) -> None:
+        """Count one report of pytest; a failed set-up or tear-down is a failure too."""
+        name = node_id.partition("[")[0]
+        if outcome == "failed":
+            self.failed[name] += 1
+        elif outcome == "passed" and phase == "call":
+            self.passed[name] += 1
+
+    def results(self, when: When) -> dict[str, TestResult]:
+        """One result for each function that ran."""
+        return {
+            name: TestResult(self.passed[name], self.failed[name], when)
+            for name in sorted({*self.passed, *self.failed})
+        }
+
+
+def add(results: Mapping[str, TestResult], path: Path = LOG) -> None:
+    """Write the results over earlier ones of the same tests."""
+    if not results:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        together = {**read(path), **results}
+        draft = path.with_suffix(".part")
+        draft.write_bytes(msgspec.json.encode(together))
+        draft.replace(path)
+
+
+def read(path: Path = LOG) -> dict[str, TestResult]:
+    """All results; none if there is no file, or one that cannot be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, TestResult])
+    except (OSError, msgspec.DecodeError):
+        return {}
+
+
+def now() -> When:
+    """The date of today and the commit of this checkout; `unknown` outside of one."""
+    commit = _git("rev-parse", "--short", "HEAD") or "unknown"
+    changed = "+" if _git("status", "--porcelain", "--untracked-files=no") else ""
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return When(today, commit + changed)
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=paths.ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_GIT_TIMEOUT_S,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
