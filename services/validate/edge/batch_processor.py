@@ -214,9 +214,7 @@ class BatchProcessor:
             returned = returned_of(kind, message, event, self._clients.get(event.client))
             if returned is not None:
                 key, headers = encode_returned(returned)
-                # As the bounce door's: a client has one partition, and so one limit.
-                partition = outputs.partition_of_key(key, self._partitions_of(names.RETURNED))
-                yield Output(names.RETURNED, message.content, key, headers, partition)
+                yield Output(names.RETURNED, message.content, key, headers)
 
 
 def _claims(record: Record, pack: Sequence[Message]) -> list[Claim]:
