@@ -113,7 +113,7 @@ def _validate() -> Iterator[Rule]:
 def _deliver() -> Iterator[Rule]:
     own = (names.OUTBOUND_PREFIX, names.DEFERRED_PREFIX, names.HANDOVER)
     yield from _topics(READ, *own, names.CONTROL)
-    yield from _topics(WRITE, names.DEFERRED_PREFIX, names.HANDOVER, names.REFUSED)
+    yield from _topics(WRITE, names.DEFERRED_PREFIX, names.HANDOVER, names.REFUSED, names.RETURNED)
     yield from _events()
     yield Rule("group", "literal", "sluice.deliver", READ)
 

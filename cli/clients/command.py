@@ -28,7 +28,12 @@ from cli.target import find_kafka, kafka_options
 from shared.plurals import counted
 from shared.registry.client import Client
 from shared.registry.file.schema import page as schema_page
-from shared.registry.store.changes import Changes, changed_fields, plan_changes
+from shared.registry.store.changes import (
+    Changes,
+    changed_fields,
+    plan_changes,
+    plan_removal,
+)
 from shared.registry.store.publish import change
 from shared.registry.store.view import load_registry
 from shared.runtime.program_name import program_name
@@ -184,8 +189,7 @@ def remove(name: str, as_json: bool, bootstrap: str, line: str) -> None:
     kafka = find_kafka(bootstrap, line)
     if name not in load_registry(kafka):
         fail(f"no client {name!r} is registered", Exit.CHECK_FAILED, as_json)
-    changes = Changes(removed=(name,))
-    change(kafka, lambda _: changes)
+    changes = change(kafka, lambda registered: plan_removal(name, registered)).changes
     if as_json:
         print_json(_summary(changes))
     else:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from shared.registry.block_list import blocked_by
 from shared.registry.client import Client
+from shared.registry.family import family_of
 from shared.topics.suppressions import (
     BLOCKED,
     REASONS,
@@ -19,12 +20,16 @@ from shared.topics.suppressions import (
 
 class Explanation(Struct, frozen=True):
     """A client's decision about a recipient: the reason word ("" : it gets mail), the pattern of
-    the block list that matches, and all entries, removed ones too."""
+    the block list that matches, and all entries, removed ones and those of its parents too.
+
+    `inherited_from`: the parent whose list gives the reason; "" if it is the client's own.
+    """
 
     client: str
     reason: str
     pattern: str
     entries: list[Suppression]
+    inherited_from: str = ""
 
 
 def names_of(address: str) -> dict[RecipientForm, str]:
@@ -44,13 +49,26 @@ def explain(
     found: dict[str, list[Suppression]] = {name: [] for name in clients}
     for entry in entries:
         found.setdefault(entry.client, []).append(entry)
-    return [_explain(address, name, clients.get(name), found[name]) for name in sorted(found)]
+    return [_explain(address, name, clients, found) for name in sorted(found)]
 
 
 def _explain(
-    address: str, name: str, client: Client | None, entries: list[Suppression]
+    address: str,
+    name: str,
+    clients: Mapping[str, Client],
+    entries: Mapping[str, list[Suppression]],
 ) -> Explanation:
-    pattern = blocked_by(address, client.block_list) if client is not None else ""
-    active = {entry.reason for entry in entries if entry.active}
-    reason = BLOCKED if pattern else next((str(each) for each in REASONS if each in active), "")
-    return Explanation(name, reason, pattern, entries)
+    """Judge as validate does: the block lists first, then the entries, each nearest first."""
+    client = clients.get(name)
+    names = family_of(client, clients.get).names if client is not None else (name,)
+    shown = [entry for each in names for entry in entries.get(each, [])]
+    for each in names:
+        owner = clients.get(each)
+        if owner is not None and (pattern := blocked_by(address, owner.block_list)):
+            return Explanation(name, BLOCKED, pattern, shown, each if each != name else "")
+    for each in names:
+        active = {entry.reason for entry in entries.get(each, []) if entry.active}
+        reason = next((str(one) for one in REASONS if one in active), "")
+        if reason:
+            return Explanation(name, reason, "", shown, each if each != name else "")
+    return Explanation(name, "", "", shown)

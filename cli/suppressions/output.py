@@ -36,9 +36,15 @@ def entry_lines(entries: list[Suppression]) -> list[str]:
 
 def explained_lines(found: Explanation) -> list[str]:
     head = f"{found.client}: {found.reason or 'gets mail'}"
-    lines = [f"{head} (block list: {found.pattern})" if found.pattern else head]
+    owner = f" of {found.inherited_from}" if found.inherited_from else ""
+    if found.pattern:
+        head += f" (block list{owner}: {found.pattern})"
+    elif owner:
+        head += f" (list{owner})"
+    lines = [head]
     for entry in found.entries:
         state = "" if entry.active else ", removed"
+        state += f", list of {entry.client}" if entry.client != found.client else ""
         note = f": {entry.note}" if entry.note else ""
         lines.append(f"    {entry.reason} by {entry.form}{state}, {entry.author}{note}")
     return lines

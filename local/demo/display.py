@@ -179,7 +179,8 @@ def reason_lines(reckoning: Reconciliation, width: int) -> list[str]:
         "suppressed": finals.get("suppressed", 0),
         "complained": returns.complained,
     }
-    sent = {**returns.forwarded, "bounced": returns.forwarded.get("returned", 0)}
+    came_back = returns.forwarded.get("returned", 0)
+    sent = {**returns.forwarded, "bounced": returns.forwarded.get("bounced", 0) + came_back}
     rows = [
         (word, str(messages[word]), str(sent.get(word, 0)), meaning)
         for word, meaning in REASONS.items()

@@ -15,6 +15,7 @@ from typing import Final
 from kafka.errors import KafkaError
 from msgspec import Struct
 
+from shared.registry.client import Returns
 from shared.stream.client import ClientOptions
 from shared.stream.log_reader import LogReader
 from shared.topics import names
@@ -25,6 +26,7 @@ _POLL_MS: Final = 200
 _VALIDATE: Final = b"/sluice/validate"
 _UNSENT: Final = frozenset({EventType.REFUSED, EventType.SUPPRESSED})
 _BACK: Final = frozenset({EventType.RETURNED, EventType.COMPLAINED})
+_GIVEN_UP: Final = frozenset({EventType.BOUNCED, EventType.EXPIRED})
 _CLOSE_WAIT_S: Final = 10.0
 
 
@@ -37,7 +39,8 @@ class Counts(Struct, frozen=True):
     dispatched: int
     # Mail to forwarding addresses, by the word of what it forwards.
     forwarded: dict[str, int] = {}
-    # Messages that validate refused or suppressed, by client and word.
+    # Messages that validate refused or suppressed, or deliver gave up, by client and word of
+    # `returns`.
     unsent: dict[tuple[str, str], int] = {}
 
     def word(self, name: str) -> int:
@@ -123,5 +126,8 @@ class EventFollower:
         elif event.type in _UNSENT and is_of_validate:
             self._came_back[event.subject] = word
             self._unsent[event.data.client, word] += 1
+        elif event.type in _GIVEN_UP:
+            self._came_back[event.subject] = EventType.BOUNCED.value
+            self._unsent[event.data.client, Returns.BOUNCES.value] += 1
         elif event.type in _BACK:
             self._came_back[event.subject] = word

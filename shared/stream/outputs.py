@@ -6,8 +6,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from kafka.partitioner.default import murmur2
-
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.transactions import Output
@@ -43,14 +41,6 @@ def pack(topic: str, messages: Sequence[Message], partition: int | None = None) 
     """Build the record that carries these messages to the next topic."""
     value, headers = encode_pack(messages)
     return Output(topic, value, None, headers, partition)
-
-
-def partition_of_key(key: bytes, partitions: int) -> int:
-    """Return the partition that a Kafka client chooses for a key by itself.
-
-    For a topic that another service writes to without a transaction: a key must have one partition.
-    """
-    return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 def tally(

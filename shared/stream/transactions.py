@@ -13,7 +13,6 @@ not sooner.
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
@@ -26,6 +25,7 @@ from shared.runtime.failpoints import Failpoints
 from shared.stream.client import ClientOptions, make_producer
 from shared.stream.client_events import ClientEvents, is_lost_with_its_topic
 from shared.stream.kafka_python.producing import discard
+from shared.stream.partitioning import partition_of
 from shared.stream.watchdog import Watchdog
 
 # After flush() all offsets are there, or an error is.
@@ -160,8 +160,7 @@ class TransactionalProducer:
         for topic, value, key, headers, chosen in outputs:
             partition = chosen
             if chosen is None and key is not None:
-                # The library's own hash is written in Python and costs 11 us per record.
-                partition = zlib.crc32(key) % len(producer.partitions_for(topic))
+                partition = partition_of(topic, key, len(producer.partitions_for(topic)))
             futures.append(producer.send(topic, value, key, list(headers), partition))
         hit(f"{service}.produced")
         if placed is not None:

@@ -24,14 +24,16 @@ class ReturnAddressKind(StrEnum):
     # No address: validate returns the message to a client that wants it.
     REFUSED = "refused"
     SUPPRESSED = "suppressed"
+    # No address: deliver gave the message up. The value of the record is its header.
+    UNDELIVERED = "undelivered"
 
 
 class Returned(Struct, frozen=True, array_like=True, gc=False):
     """Everything known about a record of mail.returned except its bytes.
 
     The fields from `mailing_id` to `recipient_hash` come from a verified return path and are empty
-    for the other kinds of address. If validate returned the message, `recipient` is its recipient,
-    and the hash is empty.
+    for the other kinds of address. If validate or deliver returned the message, `recipient` is its
+    recipient, and the hash is empty.
     """
 
     return_id: str  # 26 letters, like a mail id
@@ -45,9 +47,15 @@ class Returned(Struct, frozen=True, array_like=True, gc=False):
     sub_client: str = ""
     mail_id: str = ""  # of the message that came back
     recipient_hash: bytes = b""
-    # Of a message that never went out.
+    # Of a message that never went out, or that deliver gave up.
     reason: str = ""
     status: str = ""
+    # Of a message that deliver gave up: its bounce class or `expired`, the server's last reply, the
+    # mail servers of its destination, when it was submitted.
+    kind: str = ""
+    reply: str = ""
+    site: str = ""
+    submitted_at_ms: int = 0
 
 
 class MailClass(StrEnum):

@@ -1,8 +1,8 @@
 """Faults while mail comes back: validate is paused past its session and killed, Redis is emptied.
 
 A recipient counts once per message whatever happens, nobody is suppressed by a forged report, a
-suppressed recipient gets no mail, each report is forwarded once, and what Redis holds is the same,
-byte for byte, after it was emptied.
+suppressed recipient gets no mail, each report is forwarded once, also that on a bounce of deliver
+itself, and what Redis holds is the same, byte for byte, after it was emptied.
 """
 
 from __future__ import annotations
@@ -182,3 +182,6 @@ def send_mail(play: Play) -> None:
         injector.wait_for(len(play.plan.submissions) * number // 6, TIMEOUT_S)
         fault()
     play.stage.finish(play.run, injector)
+    expected = len(play.plan.returned) + play.plan.bounces
+    play.wait(lambda: len(play.forwarded()) >= expected)
+    assert len(set(play.forwarded())) == len(play.forwarded()) == expected

@@ -47,18 +47,22 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-def sent(journal: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in journal.read_text().splitlines() if RECIPIENT in line]
+def sent(journal: Path, recipient: str = RECIPIENT) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in journal.read_text().splitlines() if recipient in line]
+
+
+def submit(kafka: str, content: bytes) -> None:
+    publish.apply(KafkaSettings(bootstrap=kafka), Changes(added=(CLIENT,)))
+    producer = make_producer(ClientOptions(kafka, "test"), None)
+    producer.send(names.intake(CLIENT.name), content).get(timeout=30)
+    producer.close(timeout=5)
 
 
 def test_the_bounce_of_a_message_comes_back_with_its_mail_id_mailing_and_recipient(
     stack: Stack,
 ) -> None:
     kafka = stack.endpoints.kafka
-    publish.apply(KafkaSettings(bootstrap=kafka), Changes(added=(CLIENT,)))
-    producer = make_producer(ClientOptions(kafka, "test"), None)
-    producer.send(names.intake(CLIENT.name), MESSAGE).get(timeout=30)
-    producer.close(timeout=5)
+    submit(kafka, MESSAGE)
     wait_until(lambda: bool(sent(stack.sink_journal)), "the message has arrived", 60)
     (line,) = sent(stack.sink_journal)
     return_path = line["mail_from"]
@@ -81,3 +85,31 @@ def test_the_bounce_of_a_message_comes_back_with_its_mail_id_mailing_and_recipie
         mail_id=found.mail_id,
         recipient_hash=verp.recipient_hash(found.mail_id, RECIPIENT.lower()),
     )
+
+
+def test_a_message_that_a_server_refuses_goes_back_to_the_forwarding_address_once(
+    stack: Stack,
+) -> None:
+    refused = "bounce-Eva@r.example.net"
+    submit(stack.endpoints.kafka, MESSAGE.replace(RECIPIENT.encode(), refused.encode()))
+
+    def reports() -> list[dict[str, Any]]:
+        back = sent(stack.sink_journal, CLIENT.forwarding_address)
+        return [each for each in back if each["message_id"].startswith("<sluice-fw-")]
+
+    def given_up() -> list[Returned]:
+        found = [returned for returned, _ in all_returned(stack.endpoints.kafka)]
+        return [each for each in found if each.address_kind is ReturnAddressKind.UNDELIVERED]
+
+    wait_until(lambda: bool(given_up()), "deliver has given it up", 120)
+    (found,) = given_up()
+    assert (found.client, found.kind, found.mailing_id) == (CLIENT.name, "hard", "S-1")
+    assert found.recipient.lower() == refused.lower()
+    arrived = f"<sluice-fw-{found.return_id}-"
+    wait_until(
+        lambda: any(each["message_id"].startswith(arrived) for each in reports()),
+        "the report has arrived",
+        120,
+    )
+    ours = [each for each in reports() if each["message_id"].startswith(arrived)]
+    assert [(each["mail_from"], each["verdict"]) for each in ours] == [("", "accepted")]

@@ -63,12 +63,15 @@ def judge_all(
     client_of: Callable[[str], Client | None],
     policy: Policy,
     now_ms: int,
+    parents_of: Callable[[str], Sequence[Client]] = lambda _: (),
 ) -> list[Judged]:
     """The verdict of the rules on each message."""
-    return [
-        Judged(message, judge(message.envelope, client_of(message.envelope.client), policy, now_ms))
-        for message in messages
-    ]
+    found = []
+    for message in messages:
+        name = message.envelope.client
+        verdict = judge(message.envelope, client_of(name), policy, now_ms, parents_of(name))
+        found.append(Judged(message, verdict))
+    return found
 
 
 def keeps_key(judged: Judged) -> bool:

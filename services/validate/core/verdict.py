@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -51,8 +53,17 @@ class Policy(Struct, frozen=True):
     lanes: Lanes
 
 
-def judge(envelope: Envelope, client: Client | None, policy: Policy, now_ms: int) -> Verdict:
-    """Judge one message of `client` (None: no longer registered)."""
+def judge(
+    envelope: Envelope,
+    client: Client | None,
+    policy: Policy,
+    now_ms: int,
+    parents: Sequence[Client] = (),
+) -> Verdict:
+    """Judge one message of `client` (None: no longer registered).
+
+    `parents`: the clients whose block lists it inherits.
+    """
     if client is None:
         broken = Violation(
             UNREGISTERED, f"No client named {envelope.client} is registered", "5.7.1"
@@ -62,9 +73,11 @@ def judge(envelope: Envelope, client: Client | None, policy: Policy, now_ms: int
     all_broken = broken_rules(envelope, client, policy.max_size_bytes)
     if all_broken:
         return Refused(refused_event(envelope, all_broken, now_ms))
-    pattern = blocked_by(envelope.recipient, client.block_list)
-    if pattern:
-        return Suppressed(suppressed_event(envelope, BLOCKED, now_ms, pattern))
+    for each in (client, *parents):
+        pattern = blocked_by(envelope.recipient, each.block_list)
+        if pattern:
+            event = suppressed_event(envelope, BLOCKED, now_ms, pattern, owner=each.name)
+            return Suppressed(event)
     lane = policy.lanes.lane_of_client(client.lane, domain_of(envelope.recipient))
     starts_ms = max(envelope.received_at_ms, envelope.due_at_ms)
     expires = envelope.expires_at_ms or starts_ms + int(client.max_age_s * 1000)

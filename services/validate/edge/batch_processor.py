@@ -19,6 +19,7 @@ from services.validate.core.unsent import returned_of
 from services.validate.core.verdict import Policy
 from services.validate.edge.submission_keys import Run
 from shared.registry.client import Client
+from shared.registry.family import Family, family_of
 from shared.registry.lookup import Clients, find_clients, require_whole
 from shared.runtime.clock import Clock
 from shared.runtime.telemetry import Counter, Counters, Metric
@@ -131,7 +132,13 @@ class BatchProcessor:
                 written.append(_unreadable(record, str(error)))
         now_ms = self._clock.now_ms()
         found = find_clients(self._clients, {each.envelope.client for each in messages})
-        judged = self._suppress(judge_all(messages, found.get, self._policy, now_ms), now_ms)
+        families = {
+            name: family_of(client, self._clients.get) for name, client in found.items() if client
+        }
+        judged = judge_all(
+            messages, found.get, self._policy, now_ms, lambda name: _parents(families, name)
+        )
+        judged = self._suppress(judged, families, now_ms)
         answers: dict[int, Answer] = {}
         if self._keys is not None:
             chosen = [index for index, one in enumerate(judged) if keeps_key(one)]
@@ -144,12 +151,19 @@ class BatchProcessor:
         written += self._tell(batch, records[0], now_ms)
         return written
 
-    def _suppress(self, judged: list[Judged], now_ms: int) -> list[Judged]:
+    def _suppress(
+        self, judged: list[Judged], families: Mapping[str, Family], now_ms: int
+    ) -> list[Judged]:
+        # A message that is looked up has a registered client, and so a family.
         indexes = to_look_up(judged)
         if not indexes:
             return judged
-        bits = self._suppressions.find(fields_to_look_up(judged, indexes))
-        return suppress(judged, indexes, bits, now_ms)
+
+        def lists_of(name: str) -> Sequence[str]:
+            return families[name].names
+
+        bits = self._suppressions.find(fields_to_look_up(judged, indexes, lists_of))
+        return suppress(judged, indexes, bits, now_ms, lists_of)
 
     def _ask(
         self, keys: Keys, chosen: Sequence[int], claims: Sequence[Claim], ends: dict[int, int]
@@ -214,9 +228,12 @@ class BatchProcessor:
             returned = returned_of(kind, message, event, self._clients.get(event.client))
             if returned is not None:
                 key, headers = encode_returned(returned)
-                # As the bounce door's: a client has one partition, and so one limit.
-                partition = outputs.partition_of_key(key, self._partitions_of(names.RETURNED))
-                yield Output(names.RETURNED, message.content, key, headers, partition)
+                yield Output(names.RETURNED, message.content, key, headers)
+
+
+def _parents(families: Mapping[str, Family], name: str) -> Sequence[Client]:
+    family = families.get(name)
+    return family.parents if family is not None else ()
 
 
 def _claims(record: Record, pack: Sequence[Message]) -> list[Claim]:

@@ -171,6 +171,12 @@ CLIENT: Final = (
         " Default: bounces.",
         most=len(Returns),
     ),
+    Field(
+        "parent",
+        _NAME,
+        "The client whose suppressed recipients and block list it inherits, and those of the"
+        " parents of that client.",
+    ),
 )
 
 CODE: Final = (

@@ -5,11 +5,12 @@ clients.yaml has no credentials: an apply keeps the registered ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, structs
 
 from shared.registry.client import Client
+from shared.registry.family import fault_of
 from shared.registry.file.clients_file import RegistryError, RegistryFault
 
 
@@ -32,8 +33,9 @@ def plan_changes(
 ) -> Changes:
     """Plan what to write and remove; with `prune`, unwanted registered clients are removed.
 
-    Raises RegistryError if two clients would share a sending domain: From addresses,
-    signatures and returned mail could not distinguish them.
+    Raises RegistryError if two clients would share a sending domain, because From addresses,
+    signatures and returned mail could not distinguish them, and if a client would have a parent
+    that is not registered, or that inherits from it.
     """
     clients = [_with_credentials(client, registered.get(client.name)) for client in wanted]
     names = {client.name for client in clients}
@@ -50,6 +52,8 @@ def plan_changes(
         for index, client in enumerate(clients)
         if client.sending_domain in owners
     ]
+    after = staying | {client.name: client for client in clients}
+    faults += _parent_faults(after, registered, clients)
     if faults:
         raise RegistryError(faults)
     return Changes(
@@ -58,6 +62,41 @@ def plan_changes(
         unchanged=tuple(c.name for c in clients if registered.get(c.name) == c),
         removed=tuple(sorted(set(registered) - names)) if prune else (),
     )
+
+
+def plan_removal(name: str, registered: Mapping[str, Client]) -> Changes:
+    """Plan to remove one client. Raises RegistryError while another one inherits from it."""
+    left = {each: client for each, client in registered.items() if each != name}
+    faults = _parent_faults(left, registered, ())
+    if faults:
+        raise RegistryError(faults)
+    return Changes(removed=(name,))
+
+
+def _parent_faults(
+    after: Mapping[str, Client], registered: Mapping[str, Client], wanted: Sequence[Client]
+) -> list[RegistryFault]:
+    """Return a fault for each client that could not inherit from its parent.
+
+    A fault that a registered client has already does not hold up the changes of others.
+    """
+    paths = {client.name: f"clients[{index}].parent" for index, client in enumerate(wanted)}
+    return [
+        RegistryFault(
+            paths.get(name, f"{name}.parent"),
+            repr(client.parent),
+            f"a registered client from which {name} can inherit; found {fault}",
+            f"{name} cannot inherit from {client.parent!r}: {fault}",
+        )
+        for name, client in sorted(after.items())
+        if (fault := fault_of(client, after.get))
+        and (name in paths or fault != _fault_before(name, registered))
+    ]
+
+
+def _fault_before(name: str, registered: Mapping[str, Client]) -> str:
+    client = registered.get(name)
+    return fault_of(client, registered.get) if client is not None else ""
 
 
 def _with_credentials(client: Client, registered: Client | None) -> Client:

@@ -25,12 +25,19 @@ from tests.support.returned_mail import delivery_report, feedback_report
 LIMIT: Final = 3
 AT_MS: Final = 1_795_000_000_000
 _PART: Final = 20
+BOUNCING: Final = tuple(each for each in mixture.FATES if each.expected is EventType.BOUNCED)
+_BOUNCED_SHARE: Final = 10
+_OTHER: Final = 1_000_000_007
 
 
 class Plan(Struct, frozen=True):
-    """The mail and the returned mail of a run, and the outcome."""
+    """The mail and the returned mail of a run, and the outcome.
+
+    `bounces`: how many of the submissions deliver itself gives up, each of which is reported.
+    """
 
     submissions: Sequence[Submission]
+    bounces: int
     returned: Sequence[tuple[Returned, bytes]]
     hard: dict[tuple[str, str], int]  # by client and recipient
     suppressed: frozenset[tuple[str, str, str]]  # client, recipient, reason
@@ -66,7 +73,10 @@ def plan(run: str, seed: int, count: int) -> Plan:
                 each, promise=replace(promise, expected=EventType.SUPPRESSED)
             )
     random.shuffle(returned)
-    return Plan(submissions, returned, hard, frozenset(suppressed))
+    given_up = list(mixture.mix(run, seed + _OTHER, count // _BOUNCED_SHARE, fates=BOUNCING))
+    submissions += given_up
+    random.shuffle(submissions)
+    return Plan(submissions, len(given_up), returned, hard, frozenset(suppressed))
 
 
 class _Reports:

@@ -46,7 +46,7 @@ def who(operation: str, topic: str) -> set[str]:
         (names.SUBMISSIONS, {"validate"}, {"validate"}),
         (names.REFUSED, {"ingest", "validate", "deliver"}, set()),
         (names.CLIENTS, set(), {"ingest", "validate", "billing"}),
-        (names.RETURNED, {"ingest", "validate"}, {"validate"}),
+        (names.RETURNED, {"ingest", "validate", "deliver"}, {"validate"}),
         (names.CONTROL, set(), {"deliver", "validate"}),
         (names.FORWARDING, {"validate"}, {"validate"}),
         (names.SUPPRESSIONS, {"validate"}, {"validate"}),

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
+from services.deliver.core.attempt.giving_up import given_up
 from services.deliver.core.attempt.outcome import Outcome
 from services.deliver.core.attempt.plan import (
     Plan,
@@ -41,6 +42,7 @@ from shared.topics import names
 from shared.topics.control import Verb
 from shared.topics.delay_topics import is_early
 from shared.topics.records import Envelope, Message
+from shared.topics.returned import encode_returned
 
 log = logging.getLogger(__name__)
 
@@ -266,7 +268,7 @@ class Attempts:
 
 
 def records_of(steps: Plan, envelope: Envelope, content: bytes) -> list[Output]:
-    """The records a plan writes: its events, and the message on its retry topic."""
+    """The records a plan writes: its events, and the message on its retry topic or given up."""
     mail_id = subject_of(envelope)
     written = [outputs.event(SERVICE, told.kind, mail_id, told.data) for told in steps.events]
     if envelope.own_events:
@@ -274,6 +276,9 @@ def records_of(steps: Plan, envelope: Envelope, content: bytes) -> list[Output]:
     if steps.retry is not None:
         topic = names.deferred(steps.step)
         written.append(outputs.pack(topic, [Message(steps.retry, content)]))
+    for each in given_up(steps, envelope, content):
+        key, headers = encode_returned(each.returned)
+        written.append(Output(names.RETURNED, each.header, key, headers))
     return written
 
 

@@ -10,7 +10,7 @@ forward, so that they are neither billed nor counted as mail of the client.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
@@ -24,6 +24,7 @@ from services.validate.core.returns.notices import (
     compose,
     is_cut,
 )
+from services.validate.core.returns.reports import report_of
 from services.validate.core.returns.windows import Window
 from shared.mail.domains import domain_of
 from shared.registry.client import Client, Returns
@@ -52,6 +53,7 @@ class Cause(StrEnum):
 _UNSENT: Final = {
     ReturnAddressKind.REFUSED: Cause.REFUSED,
     ReturnAddressKind.SUPPRESSED: Cause.SUPPRESSED,
+    ReturnAddressKind.UNDELIVERED: Cause.BOUNCED,
 }
 _BOUNCES: Final = frozenset(
     {ResponseKind.HARD, ResponseKind.SOFT, ResponseKind.POLICY, ResponseKind.CONTENT}
@@ -93,12 +95,12 @@ class Way(Struct, frozen=True):
 
 
 def unsent_cause(returned: Returned) -> Cause | None:
-    """Return the cause of a message that never went out; None for one that came back."""
+    """Return the cause of a message that a service gave up; None for one that came back."""
     return _UNSENT.get(returned.address_kind)
 
 
 def unsent(returned: Returned, content: bytes, cause: Cause) -> Returning:
-    """Return what validate did not pass on; its event was written there."""
+    """Return what validate did not pass on or deliver gave up; its event was written there."""
     event = MailEvent(
         client=returned.client,
         mailing_id=returned.mailing_id,
@@ -107,6 +109,7 @@ def unsent(returned: Returned, content: bytes, cause: Cause) -> Returning:
         at_ms=returned.received_at_ms,
         enhanced=returned.status,
         reason=returned.reason,
+        response=returned.kind,
         return_id=returned.return_id,
     )
     return Returning(returned, content, returned.mail_id, event, cause)
@@ -133,6 +136,7 @@ def message_of(one: Returning, client: Client, way: Way) -> Message:
     about = event.recipient or one.returned.sender or "an unknown address"
     status = f" {event.enhanced}" if event.enhanced else ""
     cut = str(MAX_ORIGINAL_BYTES) if is_cut(one.content) else ""
+    report = report_of(one.returned, one.content, client.sending_domain, way.now_ms)
     content = compose(
         Notice(
             sending_domain=client.sending_domain,
@@ -141,9 +145,10 @@ def message_of(one: Returning, client: Client, way: Way) -> Message:
             hop=hop,
             subject=f"Returned mail ({one.kind}{status}): {about}",
             fields=(*_fields(one), ("X-Sluice-Cut", cut)),
-            text=(_SENTENCES[one.cause], "", *_lines(one), *_note(cut)),
+            text=(_SENTENCES[one.cause], "", *_lines(one), *_note(cut, report)),
             at_ms=way.now_ms,
-            original=one.content,
+            original=None if report else one.content,
+            report=report,
         )
     )
     envelope = replace(
@@ -219,7 +224,9 @@ def _lines(one: Returning) -> tuple[str, ...]:
     )
 
 
-def _note(cut: str) -> tuple[str, ...]:
+def _note(cut: str, report: Sequence[bytes]) -> tuple[str, ...]:
+    if report:
+        return ("", "The report and the header of the message are attached. Its body is not kept.")
     return ("", f"Only its first {int(cut):,} bytes are attached.") if cut else ()
 
 

@@ -1,4 +1,4 @@
-"""Composes the mail to a client's forwarding address: one returned message, or a digest. Pure.
+"""Composes the mail to a client's forwarding address: a returned message, a report, a digest. Pure.
 
 The returned message is inside as it came (message/rfc822). What a mail server could refuse or
 change there is inside as a file (application/octet-stream, base64): characters beyond ASCII in the
@@ -43,6 +43,7 @@ class Notice(Struct, frozen=True):
     text: Sequence[str]
     at_ms: int
     original: bytes | None = None
+    report: Sequence[bytes] = ()  # the parts of a delivery report (reports.py)
 
 
 def compose(notice: Notice) -> bytes:
@@ -61,25 +62,30 @@ def compose(notice: Notice) -> bytes:
         _field("MIME-Version", "1.0"),
     ]
     text = "".join(f"{_one_line(line)}\r\n" for line in notice.text).encode()
-    if notice.original is None:
+    if notice.original is None and not notice.report:
         return b"".join([*header, *_text_part(text)])
-    # Cut again: bare line ends have doubled, and the record would not fit into its topic.
-    original = with_crlf(notice.original[:MAX_ORIGINAL_BYTES])[:MAX_ORIGINAL_BYTES]
-    boundary = _boundary(notice.hop, original)
-    kind = f'multipart/mixed; boundary="{boundary}"'
+    kind, parts = _parts(notice)
+    boundary = _boundary(notice.hop, [text, *parts])
     mark = b"--" + boundary.encode()
+    between = _NEWLINE + mark + _NEWLINE
     return b"".join(
         [
             *header,
-            _field("Content-Type", kind),
-            _NEWLINE,
-            mark + _NEWLINE,
-            *_text_part(text),
-            _NEWLINE + mark + _NEWLINE,
-            *_original_part(original),
+            _field("Content-Type", f'{kind}; boundary="{boundary}"'),
+            between,
+            between.join([b"".join(_text_part(text)), *parts]),
             _NEWLINE + mark + b"--" + _NEWLINE,
         ]
     )
+
+
+def _parts(notice: Notice) -> tuple[str, Sequence[bytes]]:
+    """Return the content type of the mail and the parts after its text."""
+    if notice.report:
+        return "multipart/report; report-type=delivery-status", notice.report
+    # Cut again: bare line ends have doubled, and the record would not fit into its topic.
+    original = with_crlf((notice.original or b"")[:MAX_ORIGINAL_BYTES])[:MAX_ORIGINAL_BYTES]
+    return "multipart/mixed", [b"".join(_original_part(original))]
 
 
 def is_cut(original: bytes) -> bool:
@@ -110,9 +116,9 @@ def _original_part(original: bytes) -> Iterable[bytes]:
     yield base64.encodebytes(original).replace(b"\n", _NEWLINE)
 
 
-def _boundary(hop: str, original: bytes) -> str:
+def _boundary(hop: str, parts: Sequence[bytes]) -> str:
     boundary = f"={hop}"
-    while boundary.encode() in original:
+    while any(boundary.encode() in part for part in parts):
         boundary += "="
     return boundary
 

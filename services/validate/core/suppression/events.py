@@ -21,9 +21,17 @@ SENTENCES: Final[dict[str, str]] = {
 }
 
 
-def suppressed_event(envelope: Envelope, word: str, now_ms: int, detail: str = "") -> MailEvent:
-    """Return the event of a suppressed message; `word` is a SuppressionReason or BLOCKED."""
-    sentence = SENTENCES[word].format(envelope.client)
+def suppressed_event(
+    envelope: Envelope, word: str, now_ms: int, detail: str = "", *, owner: str = ""
+) -> MailEvent:
+    """Return the event of a suppressed message; `word` is a SuppressionReason or BLOCKED.
+
+    `owner`: the client whose list it is on, if that is a parent of the message's client.
+    """
+    owner = owner or envelope.client
+    sentence = SENTENCES[word].format(owner)
+    if owner != envelope.client:
+        sentence += f", from which {envelope.client} inherits"
     reason = f"{sentence}: {detail}" if detail else sentence
     rules = (Violation(word, sentence, found=detail),)
     return unsent_event(envelope, reason, now_ms, rules)

@@ -6,7 +6,7 @@ block list of the registry (block_list.py), the events (events.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from services.validate.core.batch import Judged
 from services.validate.core.suppression.events import suppressed_event
@@ -15,39 +15,65 @@ from shared.mail.recipients import comparable
 from shared.topics.records import Envelope
 from shared.topics.suppressions import fields_of, strongest
 
+# The names of the clients whose lists hold for a client: its own first, then its parents'.
+ListsOf = Callable[[str], Sequence[str]]
+
+
+def _own_list(client: str) -> Sequence[str]:
+    return (client,)
+
 
 def to_look_up(judged: Sequence[Judged]) -> list[int]:
     """Return the indexes of the messages that are sent unless their recipient is in the view."""
     return [index for index, one in enumerate(judged) if isinstance(one.verdict, Passed)]
 
 
-def fields_to_look_up(judged: Sequence[Judged], indexes: Sequence[int]) -> bytes:
-    """Return the two fields of the view for each of these messages."""
+def fields_to_look_up(
+    judged: Sequence[Judged], indexes: Sequence[int], lists_of: ListsOf = _own_list
+) -> bytes:
+    """Return the fields of the view for each of these messages: two for each list."""
     return b"".join(
         [
-            fields_of(envelope.client, _recipient(envelope))
+            fields_of(name, recipient)
             for envelope in (judged[index].message.envelope for index in indexes)
+            for recipient in (_recipient(envelope),)
+            for name in lists_of(envelope.client)
         ]
     )
 
 
 def suppress(
-    judged: Sequence[Judged], indexes: Sequence[int], bits: bytes, now_ms: int
+    judged: Sequence[Judged],
+    indexes: Sequence[int],
+    bits: bytes,
+    now_ms: int,
+    lists_of: ListsOf = _own_list,
 ) -> list[Judged]:
     """Replace the verdict of each message at `indexes` whose recipient is suppressed.
 
-    `bits`: the reasons found for each of the fields that were looked up.
+    `bits`: the reasons found for each of the fields that were looked up. The nearest list that has
+    the recipient gives the reason.
     """
     after = list(judged)
     if not any(bits):
         return after
-    for place, index in enumerate(indexes):
-        reason = strongest(bits[2 * place] | bits[2 * place + 1])
-        verdict = judged[index].verdict
-        if reason is not None and isinstance(verdict, Passed):
-            event = suppressed_event(verdict.envelope, reason, now_ms)
-            after[index] = Judged(judged[index].message, Suppressed(event))
+    place = 0
+    for index in indexes:
+        names = lists_of(judged[index].message.envelope.client)
+        found = bits[place : place + 2 * len(names)]
+        place += 2 * len(names)
+        if any(found):
+            after[index] = _suppressed(judged[index], names, found, now_ms)
     return after
+
+
+def _suppressed(one: Judged, names: Sequence[str], bits: bytes, now_ms: int) -> Judged:
+    for place, owner in enumerate(names):
+        reason = strongest(bits[2 * place] | bits[2 * place + 1])
+        if reason is not None and isinstance(one.verdict, Passed):
+            event = suppressed_event(one.verdict.envelope, reason, now_ms, owner=owner)
+            return Judged(one.message, Suppressed(event))
+    return one
 
 
 def _recipient(envelope: Envelope) -> str:

@@ -16,6 +16,7 @@ from shared.runtime.telemetry import Counter
 from shared.stream.jobs import AssignedPartition, Job
 from shared.stream.ledger import PartitionLedger
 from shared.stream.transactions import Output
+from shared.topics.names import RETURNED
 from shared.topics.records import Envelope, Facts, Message, Origin
 
 
@@ -130,6 +131,7 @@ def test_a_message_that_expires_while_it_waits_for_a_connection_is_not_attempted
                 await asyncio.sleep(0.01)
 
     asyncio.run(test())
-    (event,) = settled.outputs["late@d"]
+    event, returned = settled.outputs["late@d"]
     assert dict(event.headers)["ce_type"] == b"sluice.mail.expired"
+    assert returned.topic == RETURNED
     assert failed.get() == 0

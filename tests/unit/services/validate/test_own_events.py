@@ -65,7 +65,7 @@ def test_deliver_copies_every_event_of_a_marked_message_and_not_the_message(
 def test_an_expiry_is_copied_too() -> None:
     marked = replace(ENVELOPE, own_events=True)
     topics = [one.topic for one in records_of(expire(marked, NOW), marked, b"x")]
-    assert topics == [names.EVENTS, OWN]
+    assert topics == [names.EVENTS, OWN, names.RETURNED]
 
 
 def test_a_message_on_its_way_to_another_attempt_stays_marked() -> None:

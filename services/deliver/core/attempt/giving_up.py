@@ -1,0 +1,72 @@
+"""The record on mail.returned of a message that deliver gave up: it bounced or expired. Pure.
+
+It is written in the transaction of the final event, so there is one for each final event, also if
+the process dies. validate forwards it to clients that want their bounces back: deliver does not
+know who does, so that a change in clients.yaml also counts for mail that was accepted before.
+
+Of the message only the header is kept, up to MAX_HEADER_BYTES. Mail to a forwarding address is not
+returned: nobody gets a report on a report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from msgspec import Struct
+
+from services.deliver.core.attempt.plan import Plan, PlannedEvent
+from shared.topics import ids
+from shared.topics.records import Envelope, EventType, ReturnAddressKind, Returned
+
+MAX_HEADER_BYTES: Final = 32_768
+_GIVEN_UP: Final = frozenset({EventType.BOUNCED, EventType.EXPIRED})
+
+
+class GivenUp(Struct, frozen=True):
+    """What is known about a message that was given up, and its header."""
+
+    returned: Returned
+    header: bytes
+
+
+def given_up(steps: Plan, envelope: Envelope, content: bytes) -> Iterable[GivenUp]:
+    """Return what goes back to the client of this message: one record per final failure."""
+    if envelope.forwards:
+        return
+    for event in steps.events:
+        if event.kind in _GIVEN_UP:
+            yield GivenUp(_returned(envelope, event), header_of(content))
+
+
+def header_of(content: bytes) -> bytes:
+    """Return the header of a message, cut after a whole line if it is too long."""
+    head = content[: MAX_HEADER_BYTES + 4]
+    end = head.find(b"\r\n\r\n")
+    if end >= 0:
+        return head[: end + 2]
+    if len(content) <= MAX_HEADER_BYTES:
+        return content
+    return head[: head.rfind(b"\n", 0, MAX_HEADER_BYTES) + 1] or head[:MAX_HEADER_BYTES]
+
+
+def _returned(envelope: Envelope, event: PlannedEvent) -> Returned:
+    data = event.data
+    kind = data.bounce_class if event.kind is EventType.BOUNCED else event.kind.value
+    return Returned(
+        return_id=ids.derive(f"returned/{envelope.mail_id}", 0, 0, data.at_ms),
+        client=envelope.client,
+        recipient=envelope.recipient,
+        sender=envelope.sender,
+        received_at_ms=data.at_ms,
+        address_kind=ReturnAddressKind.UNDELIVERED,
+        mailing_id=envelope.mailing_id,
+        sub_client=envelope.sub_client,
+        mail_id=envelope.mail_id,
+        reason=data.reason,
+        status=data.enhanced,
+        kind=kind,
+        reply=data.reply,
+        site=data.site,
+        submitted_at_ms=envelope.received_at_ms,
+    )
