@@ -97,11 +97,16 @@ class DeliverSettings(Struct, frozen=True, forbid_unknown_fields=True):
     unsubscribe_url: Annotated[
         str,
         Meta(
-            pattern=r"^(https://[A-Za-z0-9.-]+(:[0-9]+)?(/[!#-;=?-~]*)?)?\Z",
+            pattern=r"^((https://[A-Za-z0-9.-]+|http://(localhost|127\.0\.0\.1))(:[0-9]+)?"
+            r"(/[!$-;=?-~]*)?)?\Z",
             max_length=200,
-            extra={"expected": "an https URL in ASCII, or nothing"},
-            description="Page for unsubscribing. Marketing mail without List-Unsubscribe gets this"
-            " field with the page and an address, and List-Unsubscribe-Post (RFC 8058). Needs"
+            extra={
+                "expected": "an https URL in ASCII without #, such as https://news.example/u, or"
+                " nothing (http only for localhost)"
+            },
+            description="Page for unsubscribing: the address at which recipients reach `/u` of"
+            " `validate api`. Marketing mail without List-Unsubscribe gets this field with the page"
+            " (`<this>/<token>`) and an address, and List-Unsubscribe-Post (RFC 8058). Needs"
             " `return_path.keys_file`. Empty: nothing is added.",
         ),
     ] = ""

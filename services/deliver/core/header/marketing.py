@@ -3,7 +3,8 @@
 List-Unsubscribe (RFC 2369) has a web page and an address, List-Unsubscribe-Post (RFC 8058) says
 that one POST to the page is enough. Both carry the signed return path of the message, so nothing
 has to be kept to know who unsubscribes from what. Owns: the fields. Does not own: the return path
-(shared/mail/verp.py), the signature over them (core/signing/dkim.py).
+(shared/mail/verp.py), the token of the page (shared/mail/unsubscribe.py), the page (`validate
+api`), the signature over the fields (core/signing/dkim.py).
 
 Guarantees: total; what the client has set stays as it is, and nothing is added to it.
 """
@@ -16,6 +17,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
+from shared.mail.unsubscribe import make_token
 from shared.mail.verp import PREFIX
 from shared.topics.records import Envelope, MailClass
 
@@ -24,12 +26,14 @@ _UNSUBSCRIBE: Final = re.compile(rb"(?:\A|\n)List-Unsubscribe(?:-Post)?[ \t]*:",
 _FEEDBACK: Final = re.compile(rb"(?:\A|\n)Feedback-ID[ \t]*:", re.IGNORECASE)
 _ODD: Final = re.compile(r"[^A-Za-z0-9._-]")
 _MAX_PART_CHARS: Final = 60
+# RFC 5322, 2.1.1: a line has at most 998 characters.
+_MAX_LINE_CHARS: Final = 998
 
 
 class MarketingFields(Struct, frozen=True):
     """What is added: with the page for unsubscribing and the sender's id; "" adds none of its kind.
 
-    `unsubscribe_url` is an https URL, `feedback_sender` the last part of Feedback-ID.
+    `unsubscribe_url` is a URL without a fragment, `feedback_sender` the last part of Feedback-ID.
     """
 
     unsubscribe_url: str = ""
@@ -56,15 +60,18 @@ def _unsubscribe(url: str, envelope: Envelope) -> list[str]:
     local, _, domain = envelope.sender.rpartition("@")
     if not local.startswith(PREFIX) or not domain.isascii():
         return []  # without a signed return path nobody could tell who unsubscribes
-    separator = "&" if "?" in url else "?"
-    token = local.removeprefix(PREFIX)
-    page = f"{url}{separator}c={quote(envelope.client, safe='')}&t={token}"
-    address = f"{quote(local, safe='')}@{domain}"
-    return [
-        f"List-Unsubscribe: <{page}>,",
-        f" <mailto:{address}?subject=unsubscribe>",
-        "List-Unsubscribe-Post: List-Unsubscribe=One-Click",
-    ]
+    post = f"<mailto:{quote(local, safe='')}@{domain}?subject=unsubscribe>"
+    page = f"List-Unsubscribe: <{_page(url, local, envelope)}>,"
+    if len(page) > _MAX_LINE_CHARS:
+        return [f"List-Unsubscribe: {post}"]
+    return [page, f" {post}", "List-Unsubscribe-Post: List-Unsubscribe=One-Click"]
+
+
+def _page(url: str, local: str, envelope: Envelope) -> str:
+    """The address of the page: the token comes after the path, and before a query."""
+    path, question, query = url.partition("?")
+    token = make_token(envelope.client, local, envelope.recipient)
+    return f"{path.rstrip('/')}/{token}{question}{query}"
 
 
 def _feedback(sender: str, envelope: Envelope) -> str:

@@ -1,0 +1,72 @@
+"""The token of a link to unsubscribe by (RFC 8058): who unsubscribes from whose mail. Pure.
+
+    <61 characters of 0-9 a-v><base64url of the client's name, a NUL and the recipient>
+
+The first part is the return path of the message without its prefix (verp.py): it names the mailing,
+the sub-client and the mail id, and its HMAC covers them, the client's name and a hash of the
+recipient. The second part has the two texts that the first one proves.
+
+Owns: the form. Does not own: the return path, the keys and their rotation (verp.py), what follows
+from unsubscribing (validate), the field that carries the link (deliver).
+Guarantees: nothing has to be kept to read a token; each accepted text has one meaning, and each
+meaning one text for a given day; read_token() never raises, and costs one HMAC and two hashes
+however long the text is. See docs/decisions/0142-unsubscribe-links.md.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Final
+
+from msgspec import Struct
+
+from shared.mail import verp
+from shared.mail.verp import Keys, Refused
+
+# A client's name and an address of at most 254 octets take less.
+MAX_CHARS: Final = 700
+_PATH_CHARS: Final = 61
+
+
+class Unsubscription(Struct, frozen=True):
+    """Who wants no more mail from whom, and the message that had the link."""
+
+    client: str
+    recipient: str  # as the message was addressed
+    mailing: bytes  # the mailing and its sub-client, as mailing_hash() has them
+    mail_id: str
+
+
+def make_token(client: str, local: str, recipient: str) -> str:
+    """Return the token; `local` is the signed local part of the message's return path."""
+    named = f"{client}\0{recipient}".encode()
+    return local.removeprefix(verp.PREFIX) + urlsafe_b64encode(named).rstrip(b"=").decode()
+
+
+def read_token(keys: Keys, text: str, *, today: int, days_valid: int) -> Unsubscription | Refused:
+    """Return what a token says, or why it is refused."""
+    named = _named(text[_PATH_CHARS:]) if _PATH_CHARS < len(text) <= MAX_CHARS else None
+    if named is None:
+        return Refused.FORGED
+    client, recipient = named
+    if text != make_token(client, text[:_PATH_CHARS].lower(), recipient):
+        return Refused.FORGED
+    local = verp.PREFIX + text[:_PATH_CHARS]
+    path = verp.verify(keys, client, local, today=today, days_valid=days_valid)
+    if isinstance(path, Refused):
+        return path
+    if not hmac.compare_digest(path.recipient, verp.recipient_hash(path.mail_id, recipient)):
+        return Refused.FORGED
+    return Unsubscription(client, recipient, path.mailing, path.mail_id)
+
+
+def _named(text: str) -> tuple[str, str] | None:
+    """Return client and recipient; None if the text is not the second part of a token."""
+    try:
+        octets = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+        client, nul, recipient = octets.decode().partition("\0")
+    except (UnicodeError, binascii.Error):
+        return None
+    return (client, recipient) if nul and client and recipient else None
