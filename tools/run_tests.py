@@ -72,6 +72,8 @@ FOREIGN: Final = (
     Foreign(("kcat",), "kcat"),
     Foreign(("javac",), "default-jdk-headless"),
     Foreign(("haproxy",), "haproxy"),
+    Foreign(("zsh",), "zsh"),
+    Foreign(("fish",), "fish"),
     Foreign(("unbound",), "unbound"),  # validates signed zones
     Foreign(("promtool",), "prometheus"),
     Foreign(("pg_ctlcluster",), "postgresql"),

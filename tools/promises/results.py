@@ -121,7 +121,7 @@ def value_at(document: Any, figure: Figure) -> float:
     for segment in figure.path.split("."):
         found = _step(found, segment, figure)
     if isinstance(found, bool) or not isinstance(found, int | float):
-        raise ResultError(f"{figure.key}: found {found!r}, expected a number")
+        raise ResultError(f"{figure.key}: {found!r} is no number")
     return round(float(found), 3)
 
 
