@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from services.billing.app import serve
-from services.billing.cli import counts, keys, months, proofs
+from services.billing.cli import counts, keys, messages, months, proofs, quotas
 from services.billing.settings import Settings
 from shared.runtime.service_cli import run_cli, service_cli
 
@@ -18,6 +18,8 @@ for each in (
     months.months,
     months.close,
     months.signing_key,
+    quotas.quotas,
+    messages.messages,
     proofs.verify_statement,
     proofs.archive,
     keys.keys,
