@@ -29,6 +29,7 @@ from services.billing.core.month import Months
 from services.billing.edge.cells import Cells
 from services.billing.edge.cells_postgresql import PostgresCells
 from services.billing.edge.http.app import make_app
+from services.billing.edge.http.quotas import QuotaRoutes
 from services.billing.edge.log_ends import LogEnds
 from services.billing.edge.stores import open_cells
 from services.billing.edge.views.reader import ReaderParts, UsageReader
@@ -40,6 +41,7 @@ from shared.http_api.server import ApiServer
 from shared.runtime.clock import SystemClock
 from shared.settings.sections import RedisSettings
 from shared.store.apply_cells import Applied, Run
+from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
 
 LOG: Final = "bench"
 COUNTERS: Final = ("billed", "received", "delivered", "bounced", "bytes")
@@ -93,6 +95,17 @@ class _NoKeys:
         pass
 
 
+class _NoQuotas:
+    def ready(self) -> bool:
+        return False
+
+    def state(self, scope: QuotaScope) -> QuotaState | None:
+        return None
+
+    def beat(self) -> QuotaBeat | None:
+        return None
+
+
 def measure(cells: int, postgresql: str = "") -> Result:
     """Measure with so many cells. Raises PartNotStarted if Redis cannot be started."""
     clock, months = SystemClock(), Months(UTC)
@@ -103,7 +116,8 @@ def measure(cells: int, postgresql: str = "") -> Result:
         shelf = Shelf(store, clock, folder)
         reader = UsageReader(ReaderParts(shelf, _Books(), _Ends(), months, clock, lambda: None))
         policy = AccessPolicy(_NoKeys(), clock, per_minute=0, is_open=True)
-        server = ApiServer(make_app(reader, months, policy), "127.0.0.1", 0, "bench")
+        quotas = QuotaRoutes(lambda: None, _NoQuotas(), clock)
+        server = ApiServer(make_app(reader, months, policy, (quotas,)), "127.0.0.1", 0, "bench")
         try:
             return _ask(server.port, month, cells, "postgresql" if postgresql else "redis")
         finally:

@@ -70,7 +70,14 @@ METRICS: Final = (
         ),
         gauges=(bounce_door.CONNECTIONS,),
     ),
-    Exported("validate", counters=(batch_processor.DUPLICATES, batch_processor.UNKNOWN_LANES)),
+    Exported(
+        "validate",
+        counters=(
+            batch_processor.DUPLICATES,
+            batch_processor.HELD,
+            batch_processor.UNKNOWN_LANES,
+        ),
+    ),
     Exported(
         "validate",
         counters=(

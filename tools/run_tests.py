@@ -77,6 +77,7 @@ FOREIGN: Final = (
     Foreign(("unbound",), "unbound"),  # validates signed zones
     Foreign(("promtool",), "prometheus"),
     Foreign(("pg_ctlcluster",), "postgresql"),
+    Foreign(("chromium",), "chromium"),  # shows the pages
 )
 
 # The tests that render the chart.

@@ -102,6 +102,10 @@ def _validate() -> Iterator[Rule]:
     yield from _topics(READ, names.RETURNED, names.FORWARDING)
     yield from _topics(WRITE, names.RETURNED, names.FORWARDING)
     yield Rule("group", "literal", "sluice.returns", READ)
+    # Quotas, and the mail that waits for one.
+    yield from _topics(READ, names.QUOTAS, names.HELD)
+    yield from _topics(WRITE, names.HELD)
+    yield Rule("group", "literal", "sluice.held", READ)
     # It chooses the lanes, so it creates their topics.
     yield from _topics(CREATE, names.OUTBOUND_PREFIX)
     yield from _topics(WRITE, names.OUTBOUND_PREFIX, names.DEFERRED_PREFIX)
@@ -121,6 +125,9 @@ def _deliver() -> Iterator[Rule]:
 def _billing(group: str) -> Iterator[Rule]:
     yield from _topics(READ, names.EVENTS, names.STATEMENTS)
     yield from _topics(WRITE, names.STATEMENTS)
+    yield from _topics(READ, names.QUOTAS)
+    yield from _topics(WRITE, names.QUOTAS)
+    yield from _events()
     # The HTTP API: its keys, and the clients that it knows.
     yield from _topics(READ, names.ACCESS, names.CLIENTS)
     yield from _topics(WRITE, names.ACCESS_LOG)

@@ -1,4 +1,5 @@
-"""Puts billing together: the cells, the counting loop, checkpoints and closing, the HTTP server."""
+"""Puts billing together: the cells, the counting loop, checkpoints and closing, quotas, the
+HTTP server."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from services.billing.edge import signing_key
 from services.billing.edge.http.serving import Api
 from services.billing.edge.log_ends import EndsAsker, KafkaUnavailable
 from services.billing.edge.metrics import BillingMetrics
+from services.billing.edge.quotas.keeper import KeeperParts, QuotaKeeper
 from services.billing.edge.statements.bookkeeper import Bookkeeper
 from services.billing.edge.statements.checkpointing import Checkpointer, restore_from
 from services.billing.edge.statements.closing import Closer, ClosingParts, require_time_zone
@@ -27,6 +29,7 @@ from shared.runtime.listening import in_url
 from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running
 from shared.store.eviction import policy_client, policy_fault
+from shared.stream.client_events import ClientEvents
 from shared.stream.kit import StreamKit
 from shared.topics.names import EVENTS
 
@@ -65,18 +68,21 @@ def serve(settings: Settings, running: Running) -> int:
         policy.start()
         running.health.add_ready("redis_policy", policy.fault)
     api = Api(settings, running, kit, ends)
+    keeper = _quota_keeper(settings, running, kit, ends, api)
     log.info("usage is answered", extra={"at": f"http://{in_url(api.host)}:{api.port}/v1/usage"})
     try:
         if kit.ensure_topics():
             api.start()
             _check_time_zone(topic, billing.time_zone, running.stop)
             bookkeeper.start()
+            keeper.start()
             with kit.watching((EVENTS,), (), worker.status):
                 worker.run(running.stop)
     except FencedInstanceIdError:
         name = settings.runtime.instance
         raise UsageError(f"runtime.instance: another billing process runs as {name!r}") from None
     finally:
+        keeper.close()
         bookkeeper.close()
         topic.close()
         api.close()
@@ -113,6 +119,27 @@ def _bookkeeper(
         )
     checkpointer = Checkpointer(cells, topic, running.clock, kit.failpoints)
     return Bookkeeper(checkpointer, closer, running.clock, metrics, billing.checkpoint_s)
+
+
+def _quota_keeper(
+    settings: Settings, running: Running, kit: StreamKit, ends: EndsAsker, api: Api
+) -> QuotaKeeper:
+    """What counts the use of quotas, with a connection to the cells of its own."""
+    billing = settings.billing
+    return QuotaKeeper(
+        KeeperParts(
+            options=kit.options,
+            cells=open_cells(billing, settings.redis),
+            ends=ends,
+            months=Months(ZoneInfo(billing.time_zone)),
+            clock=running.clock,
+            view=api.quotas,
+            clients=api.registered,
+            own_events=ClientEvents(settings.kafka, kit.options),
+            failpoints=kit.failpoints,
+            every_s=billing.quota_s,
+        )
+    )
 
 
 def _check_time_zone(topic: StatementTopic, time_zone: str, stop: Stop) -> None:

@@ -132,6 +132,15 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
             " from which an emptied store is restored.",
         ),
     ] = 600.0
+    quota_s: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=3_600,
+            description="Seconds between two counts of what is used of the clients' monthly"
+            " quotas.",
+        ),
+    ] = 5.0
 
 
 class Settings(Struct, frozen=True):

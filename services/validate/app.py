@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from services.validate.core.lanes import Lanes
+from services.validate.core.quotas import QuotaUse
 from services.validate.core.verdict import Policy
 from services.validate.edge.batch_processor import BatchProcessor, Views, register_metrics
 from services.validate.edge.key_restorer import KeyRestorer
 from services.validate.edge.submission_keys import SubmissionKeys
 from services.validate.edge.suppression.follower import UNREADABLE, SuppressionFollower
 from services.validate.edge.suppression.view import SuppressionView
+from services.validate.held_app import HeldParts, held_mail_in_thread
 from services.validate.responses_app import counting_in_thread
 from services.validate.returns_app import returned_mail_in_thread
 from services.validate.settings import Settings
+from shared.quotas.view import QuotaView
 from shared.registry.store.view import ClientView
 from shared.runtime.lifecycle import OK
 from shared.runtime.service_cli import Running
@@ -35,18 +38,22 @@ def serve(settings: Settings, running: Running) -> int:
     view.start()
     restorer = _key_restorer(settings, running, kit)
     follower = _follower(settings, running, kit)
+    quotas = QuotaView(kit.options)
+    quotas.start()
+    running.health.add_ready("quotas", quotas.fault)
+    use = QuotaUse(quotas)
     try:
         producer = kit.producer()
+        views = Views(
+            view,
+            SuppressionView(follower, running.clock),
+            SubmissionKeys(restorer) if restorer else None,
+            use,
+        )
+        policy = Policy(settings.validate.max_message_bytes, lanes)
+        metrics = register_metrics(running.counters)
         processor = BatchProcessor(
-            Views(
-                view,
-                SuppressionView(follower, running.clock),
-                SubmissionKeys(restorer) if restorer else None,
-            ),
-            Policy(settings.validate.max_message_bytes, lanes),
-            producer.partitions_for,
-            clock=running.clock,
-            metrics=register_metrics(running.counters),
+            views, policy, producer.partitions_for, clock=running.clock, metrics=metrics
         )
         relay = kit.relay(
             kit.consumer(topics=(names.RECEIVED,)),
@@ -54,16 +61,20 @@ def serve(settings: Settings, running: Running) -> int:
             processor.process,
             max_records=settings.validate.max_records,
         )
-        written = (*map(names.outbound, lanes.names), names.EVENTS, names.SUBMISSIONS)
+        written = (*map(names.outbound, lanes.names), names.EVENTS, names.SUBMISSIONS, names.HELD)
         with (
             kit.watching((names.RECEIVED,), written, relay.status),
             _responses(settings, running, view),
+            held_mail_in_thread(
+                settings, running, HeldParts(view, views, quotas, use, policy, metrics)
+            ),
         ):
             relay.run(running.stop)
     finally:
         if restorer is not None:
             restorer.close()
         follower.close()
+        quotas.close()
         view.close()
     return OK
 

@@ -67,6 +67,10 @@ class EventLog:
         """Return the offset after the last record by partition, including open transactions."""
         return self._ask(lambda: self._written.ends(self._partitions))
 
+    def offsets_at(self, time_ms: int) -> dict[int, int]:
+        """Return the offset of the first record stored then or later, where there is one."""
+        return self._ask(lambda: self._committed.offsets_at(self._partitions, time_ms))
+
     def read(
         self, ends: Mapping[int, int], starts: Mapping[int, int] | None = None
     ) -> Iterator[tuple[int, Sequence[Record]]]:

@@ -28,12 +28,21 @@ class Returns(StrEnum):
     SUPPRESSED = "suppressed"  # messages to recipients that get no more mail
 
 
+class OverQuota(StrEnum):
+    """What happens to a client's mail over a monthly quota."""
+
+    WARN = "warn"  # it is sent; there are only events
+    HOLD = "hold"  # it waits for the next month, or for a higher quota
+    REFUSE = "refuse"
+
+
 class Code(Struct, frozen=True, omit_defaults=True):
     """One value of X-bm-mailing: its mailing, and the sub-client that is billed."""
 
     mailing_id: str
     sub_client: str = ""
     active: bool = True
+    monthly_quota: int = 0  # of the sub-client; 0: none
 
 
 class Client(Struct, frozen=True, dict=True, omit_defaults=True):
@@ -57,11 +66,20 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
     own_events: bool = False  # its events are also written to mail.events.<name>
     returns: tuple[Returns, ...] = (Returns.BOUNCES,)
     parent: str = ""  # the client whose suppressed recipients and block list it inherits
+    monthly_quota: int = 0  # messages accepted to be sent per month; 0: none
+    over_quota: OverQuota = OverQuota.WARN
 
     @cached_property
     def active_codes(self) -> frozenset[str]:
         """The codes that a submission may use now."""
         return frozenset(code for code, row in self.codes.items() if row.active)
+
+    @cached_property
+    def sub_client_quotas(self) -> dict[str, int]:
+        """The monthly quotas of the sub-clients that have one."""
+        return {
+            row.sub_client: row.monthly_quota for row in self.codes.values() if row.monthly_quota
+        }
 
     @cached_property
     def _standard(self) -> Code:

@@ -29,6 +29,9 @@ CONTROL: Final = "mail.control"
 # How much returned mail each client got in this hour (validate, core/returns/windows.py).
 FORWARDING: Final = "mail.forwarding"
 STATEMENTS: Final = "billing.statements"
+QUOTAS: Final = "billing.quotas"
+# Mail over a monthly quota, until a new month or a higher quota lets it pass.
+HELD: Final = "mail.held"
 ACCESS: Final = "mail.access"
 ACCESS_LOG: Final = "mail.access-log"
 
@@ -69,6 +72,8 @@ RECEIVED_RETENTION_MS: Final = 7 * configs.DAY_MS
 # The same for deliver, whose backlog for one provider may be long.
 OUTBOUND_RETENTION_MS: Final = 14 * configs.DAY_MS
 REFUSED_RETENTION_MS: Final = 14 * configs.DAY_MS
+# Mail waits for the next month at most; as long again if validate is down then.
+HELD_RETENTION_MS: Final = 62 * configs.DAY_MS
 # Who could read what must be known for as long as a bill can be recounted.
 ACCESS_LOG_RETENTION_MS: Final = 400 * configs.DAY_MS
 # How long validate may be down before returned mail is deleted unread.
@@ -138,6 +143,8 @@ def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
         _plan(SUBMISSIONS, partitions),
         _plan(REFUSED, 1),
         _plan(ACCESS_LOG, 1),
+        # One reader at a time knows where the mail that it wrote back begins.
+        _plan(HELD, 1),
         _plan(RETURNED, partitions),
         *(_plan(name, 1) for name in _STATE),
     )
@@ -159,7 +166,7 @@ def _plan(topic: str, partitions: int) -> TopicPlan:
     return TopicPlan(topic, partitions, configs_of(topic) or {})
 
 
-_STATE: Final = (CLIENTS, SUPPRESSIONS, CONTROL, FORWARDING, STATEMENTS, ACCESS)
+_STATE: Final = (CLIENTS, SUPPRESSIONS, CONTROL, FORWARDING, STATEMENTS, QUOTAS, ACCESS)
 # (retention, largest batch) by topic name, then by name prefix.
 _QUEUES: Final = {
     RECEIVED: (RECEIVED_RETENTION_MS, PACK_MAX_RECORD_BYTES),
@@ -169,6 +176,7 @@ _QUEUES: Final = {
     REFUSED: (REFUSED_RETENTION_MS, INTAKE_MAX_RECORD_BYTES),
     ACCESS_LOG: (ACCESS_LOG_RETENTION_MS, MAX_RECORD_BYTES),
     RETURNED: (RETURNED_RETENTION_MS, INTAKE_MAX_RECORD_BYTES),
+    HELD: (HELD_RETENTION_MS, PACK_MAX_RECORD_BYTES),
 }
 _QUEUES_OF_PREFIX: Final = {
     INTAKE_PREFIX: (INTAKE_RETENTION_MS, INTAKE_MAX_RECORD_BYTES),

@@ -174,6 +174,8 @@ class EventType(StrEnum):
     COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
     SCHEDULED = "scheduled"  # it waits for its earliest time, in `next_attempt_at_ms`
+    # A monthly quota of its client is used up: it waits for a new month, or a higher quota.
+    HELD = "held"
     FORWARDED = "forwarded"  # returned mail was sent on to the client's forwarding address
     # Returned mail could not be sent on; it is not tried again.
     FORWARDING_FAILED = "forwarding_failed"

@@ -82,7 +82,7 @@ def judging(view: ClientView) -> BatchProcessor:
         Policy(307_200, Lanes({})),
         lambda _: 1,
         clock=SystemClock(),
-        metrics=Metrics(Counter(1), Counter(2)),
+        metrics=Metrics(Counter(1), Counter(2), Counter(1)),
     )
 
 

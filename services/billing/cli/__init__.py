@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from services.billing.cli import counts, keys, months, proofs
+from services.billing.cli import counts, keys, messages, months, proofs, quotas
 from services.billing.settings import Settings
 from shared.runtime.service_cli import Running, run_cli, service_cli
 
 
 def _serve(settings: Settings, running: Running) -> int:
     # Imported only here: the other commands start in half the time without it.
-    from services.billing.app import serve
+    from services.billing.app import serve  # noqa: PLC0415
 
     return serve(settings, running)
 
@@ -25,6 +25,8 @@ for each in (
     months.months,
     months.close,
     months.signing_key,
+    quotas.quotas,
+    messages.messages,
     proofs.verify_statement,
     proofs.archive,
     keys.keys,

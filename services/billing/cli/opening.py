@@ -26,6 +26,7 @@ from services.billing.edge.stores import open_cells
 from services.billing.settings import BillingSettings, Settings
 from shared.runtime.errors import Unavailable, UsageError
 from shared.settings.loader import DEFAULT_ORIGIN, load
+from shared.settings.sections import KafkaSettings
 from shared.stream.client import ClientOptions, options_of
 
 P = ParamSpec("P")
@@ -43,6 +44,7 @@ class Connections(Struct, frozen=True):
     cells: Cells
     months: Months
     settings: BillingSettings
+    kafka: KafkaSettings
 
 
 def connect_to(line: str) -> Connections:
@@ -64,6 +66,7 @@ def connect_to(line: str) -> Connections:
         open_cells(settings.billing, redis),
         Months(ZoneInfo(settings.billing.time_zone)),
         settings.billing,
+        kafka,
     )
 
 

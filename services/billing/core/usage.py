@@ -20,6 +20,7 @@ from msgspec import Meta, Struct
 from services.billing.core.cells import BILLED, BYTES, COUNTERS, RECEIVED, Cell, encode_cell
 from services.billing.core.month import Months
 from shared.topics.codec import TALLY_TYPE, TYPE_PREFIX
+from shared.topics.quotas import USED_UP_TYPE, WARNING_TYPE
 from shared.topics.records import EventType
 
 _BILLED: Final = COUNTERS.index(BILLED)
@@ -36,7 +37,7 @@ _PLACES: Final = {
         COUNTERS.index(kind.value) if kind.value in COUNTERS else _UNCOUNTED
     )
     for kind in EventType
-}
+} | dict.fromkeys((WARNING_TYPE.encode(), USED_UP_TYPE.encode()), _UNCOUNTED)
 _REFUSED: Final = COUNTERS.index(EventType.REFUSED.value)
 _SUPPRESSED: Final = COUNTERS.index(EventType.SUPPRESSED.value)
 _BOUNCED: Final = COUNTERS.index(EventType.BOUNCED.value)

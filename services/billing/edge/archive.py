@@ -109,10 +109,24 @@ class Archive:
         """The number of batches that could not be decoded when they were archived."""
         return sum(int(self._metadata(part).get(UNDECODABLE, b"0")) for part in self._parts)
 
-    def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[ArchivedRecord]]]:
-        """Yield the records below `ends` in runs, in order within each partition."""
+    def offsets_at(self, time_ms: int) -> dict[int, int]:
+        """The begin of the first file with a record of this time or later, by partition."""
+        found: dict[int, int] = {}
         for part in self._parts:
-            if part.begin >= ends.get(part.partition, 0):
+            if part.partition not in found and self._last_ms(part) >= time_ms:
+                found[part.partition] = part.begin
+        return found
+
+    def read(
+        self, ends: Mapping[int, int], starts: Mapping[int, int] | None = None
+    ) -> Iterator[tuple[int, Sequence[ArchivedRecord]]]:
+        """Yield the records below `ends` in runs, in order within each partition.
+
+        With `starts`, files that end before them are left out.
+        """
+        for part in self._parts:
+            begin = (starts or {}).get(part.partition, 0)
+            if part.begin >= ends.get(part.partition, 0) or part.end <= begin:
                 continue
             with pq.ParquetFile(part.path) as file:
                 for batch in file.iter_batches(ROWS_PER_GROUP):
@@ -135,6 +149,15 @@ class Archive:
                 chain.add(number, key, b"" if part else text)
             chain.add(number, header_key(statement.month, statement.token), header)
         return chain
+
+    def _last_ms(self, part: Part) -> int:
+        """The time of the last record; the end of all times if the file does not say."""
+        metadata = pq.read_metadata(part.path)
+        if not metadata.num_row_groups:
+            return 0
+        last = metadata.row_group(metadata.num_row_groups - 1)
+        found = last.column(SCHEMA.names.index("timestamp_ms")).statistics
+        return int(found.max) if found is not None and found.has_min_max else 1 << 62
 
     def _metadata(self, part: Part) -> dict[bytes, bytes]:
         return pq.read_metadata(part.path).metadata or {}

@@ -3,7 +3,8 @@
 One transaction holds a run's counts and its watermark; the row of the installation in
 sluice_billing_state is locked first, so that processes take turns. Reads are one REPEATABLE READ
 transaction: cells and watermarks of the same moment. Tables are created when they are missing.
-`cells_key` names the installation, as it names the keys in Redis.
+`cells_key` names the installation, as it names the keys in Redis. Does not own: the single
+statements (postgresql_rows.py), the tables (postgresql_schema.py).
 
 After an error the connection is replaced. A run whose commit was not answered may have been
 applied; the watermark then says so.
@@ -11,8 +12,6 @@ applied; the watermark then says so.
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,9 +19,9 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 
-from services.billing.core.cells import decode_cell
 from services.billing.edge.cells import NO_WATERMARK, Counts
-from services.billing.edge.postgresql_schema import ADD, make_tables, postgresql_errors
+from services.billing.edge.postgresql_rows import Cursor, InstallationRows
+from services.billing.edge.postgresql_schema import make_tables, postgresql_errors
 from shared.store.apply_cells import Applied, OtherLog, Run, Stale
 from shared.store.client import StoreUnavailable
 from shared.store.read_cells import ALL_MONTHS, Snapshot
@@ -30,14 +29,9 @@ from shared.store.read_cells import ALL_MONTHS, Snapshot
 CONNECT_TIMEOUT_S: Final = 3
 STATEMENT_TIMEOUT_MS: Final = 30_000
 
-_STATE: Final = "SELECT log, generation, dropped FROM sluice_billing_state WHERE installation = %s"
-_LOCKED_STATE: Final = _STATE + " FOR UPDATE"
 _PIECE: Final = 5_000
-_TABLES: Final = ("watermarks", "months", "cells")
 
 T = TypeVar("T")
-Cursor = psycopg.Cursor[Any]
-Increments = Iterable[tuple[str, str, int]]
 
 
 class PostgresCells:
@@ -47,6 +41,7 @@ class PostgresCells:
         self._url = url
         self._password = password
         self._installation = installation
+        self._rows = InstallationRows(installation)
         self._lock = threading.Lock()
         self._connection: psycopg.Connection[Any] | None = None
         self._has_tables = False  # as far as this process knows
@@ -87,7 +82,7 @@ class PostgresCells:
 
     def drop(self) -> None:
         """Drop all counts; the workers then count again from the beginning of the log."""
-        self._in_transaction(lambda cursor: self._empty(cursor, dropped=True))
+        self._in_transaction(lambda cursor: self._rows.empty(cursor, dropped=True))
 
     def close(self) -> None:
         """Close the connection."""
@@ -95,31 +90,33 @@ class PostgresCells:
             self._disconnect()
 
     def _apply(self, cursor: Cursor, run: Run) -> Applied | Stale | OtherLog:
-        log, _, dropped = self._state(cursor)
+        log, _, dropped = self._rows.state(cursor)
         if log not in ("", run.log):
             return OtherLog(log)
-        if log and not self._is_whole(cursor):
-            self._empty(cursor, dropped=dropped)
+        if log and not self._rows.is_whole(cursor):
+            self._rows.empty(cursor, dropped=dropped)
             return Stale(NO_WATERMARK, dropped=True)
-        stored = self._watermarks(cursor).get(run.partition, NO_WATERMARK)
+        stored = self._rows.watermarks(cursor).get(run.partition, NO_WATERMARK)
         if stored != run.expected:
             return Stale(stored)
         if not log:
-            self._begin(cursor, run.log)
+            self._rows.begin(cursor, run.log)
         for month in dict.fromkeys(month for month, _, _ in run.increments):
             cursor.execute(
                 "INSERT INTO sluice_billing_months AS months VALUES (%s, %s, 1)"
                 " ON CONFLICT (installation, month) DO UPDATE SET version = months.version + 1",
                 (self._installation, month),
             )
-        self._add(cursor, run.increments)
-        self._move(cursor, run.partition, run.target if run.target != stored else None, run.hole)
+        self._rows.add(cursor, run.increments)
+        self._rows.move(
+            cursor, run.partition, run.target if run.target != stored else None, run.hole
+        )
         return Applied()
 
     def _read(self, cursor: Cursor, months: Iterable[str]) -> Snapshot:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        log, generation, dropped = self._state(cursor, lock=False)
-        is_whole = self._is_whole(cursor)
+        log, generation, dropped = self._rows.state(cursor, lock=False)
+        is_whole = self._rows.is_whole(cursor)
         wanted = list(months)
         versions = dict(
             cursor.execute(
@@ -143,27 +140,27 @@ class PostgresCells:
             " WHERE installation = %s AND hole <> ''",
             (self._installation,),
         ).fetchall()
-        marks = self._watermarks(cursor)
+        marks = self._rows.watermarks(cursor)
         return Snapshot(is_whole, log, marks, dict(holes), found, generation, versions, dropped)
 
     def _restore(self, cursor: Cursor, found: Snapshot) -> bool:
-        log, _, dropped = self._state(cursor)
+        log, _, dropped = self._rows.state(cursor)
         if log or dropped:
             return False
-        self._empty(cursor, dropped=False)
-        self._begin(cursor, found.log)
+        self._rows.empty(cursor, dropped=False)
+        self._rows.begin(cursor, found.log)
         for month, cells in found.months.items():
             cursor.execute(
                 "INSERT INTO sluice_billing_months VALUES (%s, %s, 1)", (self._installation, month)
             )
-            self._add(cursor, [(month, name, number) for name, number in cells.items()])
+            self._rows.add(cursor, [(month, name, number) for name, number in cells.items()])
         for partition in found.watermarks.keys() | found.holes.keys():
             target = found.watermarks.get(partition)
-            self._move(cursor, partition, target, found.holes.get(partition, ""))
+            self._rows.move(cursor, partition, target, found.holes.get(partition, ""))
         return True
 
     def _adopt(self, cursor: Cursor, log: str, month: str, partitions: Iterable[int]) -> str:
-        before, _, _ = self._state(cursor)
+        before, _, _ = self._rows.state(cursor)
         if before not in ("", log):
             cursor.execute(
                 "UPDATE sluice_billing_state SET log = %s WHERE installation = %s",
@@ -174,88 +171,8 @@ class PostgresCells:
                 (self._installation,),
             )
             for partition in partitions:
-                self._move(cursor, partition, None, month)
+                self._rows.move(cursor, partition, None, month)
         return before
-
-    def _state(self, cursor: Cursor, lock: bool = True) -> tuple[str, str, bool]:
-        """The log, the generation, and whether the counts were dropped; locks the installation."""
-        if lock:
-            cursor.execute(
-                "INSERT INTO sluice_billing_state VALUES (%s, '', '', false)"
-                " ON CONFLICT (installation) DO NOTHING",
-                (self._installation,),
-            )
-        found = cursor.execute(_LOCKED_STATE if lock else _STATE, (self._installation,)).fetchone()
-        return found or ("", "", False)
-
-    def _watermarks(self, cursor: Cursor) -> dict[int, int]:
-        cursor.execute(
-            "SELECT partition, next_offset FROM sluice_billing_watermarks"
-            " WHERE installation = %s AND next_offset IS NOT NULL",
-            (self._installation,),
-        )
-        return dict(cursor.fetchall())
-
-    def _is_whole(self, cursor: Cursor) -> bool:
-        """Whether every month has cells; rows may have been deleted by hand."""
-        lost = cursor.execute(
-            "SELECT 1 FROM sluice_billing_months AS months WHERE installation = %s AND NOT EXISTS"
-            " (SELECT 1 FROM sluice_billing_cells AS cells WHERE cells.installation ="
-            " months.installation AND cells.month = months.month) LIMIT 1",
-            (self._installation,),
-        ).fetchone()
-        return lost is None
-
-    def _begin(self, cursor: Cursor, log: str) -> None:
-        cursor.execute(
-            "UPDATE sluice_billing_state SET log = %s, generation = %s, dropped = false"
-            " WHERE installation = %s",
-            (log, secrets.token_hex(8), self._installation),
-        )
-
-    def _empty(self, cursor: Cursor, dropped: bool) -> None:
-        self._state(cursor)
-        for table in _TABLES:
-            cursor.execute(
-                f"DELETE FROM sluice_billing_{table} WHERE installation = %s",  # noqa: S608
-                (self._installation,),
-            )
-        cursor.execute(
-            "UPDATE sluice_billing_state SET log = '', generation = '', dropped = %s"
-            " WHERE installation = %s",
-            (dropped, self._installation),
-        )
-
-    def _move(self, cursor: Cursor, partition: int, target: int | None, hole: str) -> None:
-        """Move a watermark, unless it is None, and a hole, unless it has a later month."""
-        cursor.execute(
-            "INSERT INTO sluice_billing_watermarks AS marks VALUES (%s, %s, %s, %s)"
-            " ON CONFLICT (installation, partition) DO UPDATE SET"
-            " next_offset = coalesce(excluded.next_offset, marks.next_offset),"
-            ' hole = greatest(marks.hole COLLATE "C", excluded.hole)',
-            (self._installation, partition, target, hole),
-        )
-
-    def _add(self, cursor: Cursor, increments: Increments) -> None:
-        sums: dict[tuple[str, str], int] = {}
-        for month, name, number in increments:
-            sums[month, name] = sums.get((month, name), 0) + number
-        cells = [decode_cell(name) for _, name in sums]
-        ids = [hashlib.sha256(name.encode()).digest()[:16] for _, name in sums]
-        columns = (
-            [month for month, _ in sums],
-            ids,
-            [name for _, name in sums],
-            [_text(cell.client) for cell in cells],
-            [_text(cell.mailing_id) for cell in cells],
-            [_text(cell.sub_client) for cell in cells],
-            [_text(cell.day) for cell in cells],
-            [_text(cell.counter) for cell in cells],
-            [_text(cell.detail) for cell in cells],
-            list(sums.values()),
-        )
-        if sums:
-            cursor.execute(ADD, (self._installation, *columns))
 
     def _in_transaction(self, act: Callable[[Cursor], T]) -> T:
         """Run `act` in one transaction. Raises StoreUnavailable; it may then have been applied."""
@@ -297,8 +214,3 @@ class PostgresCells:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _text(text: str) -> str:
-    """PostgreSQL stores no NUL in text; the name keeps it, escaped."""
-    return text.replace("\x00", "\ufffd")

@@ -73,10 +73,19 @@ class JoinedLog:
         """The offset after the last record by partition."""
         return self._log.written_ends()
 
-    def read(self, ends: Mapping[int, int]) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Yield the records below `ends` in runs."""
-        yield from self._archive.read(ends)
-        yield from self._log.read(ends, self._archive.ends())
+    def offsets_at(self, time_ms: int) -> dict[int, int]:
+        """The first offsets of this time or later, by partition."""
+        return self._log.offsets_at(time_ms) | self._archive.offsets_at(time_ms)
+
+    def read(
+        self, ends: Mapping[int, int], starts: Mapping[int, int] | None = None
+    ) -> Iterator[tuple[int, Sequence[Any]]]:
+        """Yield the records below `ends` in runs. `starts`: earlier records may be left out."""
+        yield from self._archive.read(ends, starts)
+        archived, asked = self._archive.ends(), starts or {}
+        yield from self._log.read(
+            ends, {part: max(archived.get(part, 0), asked.get(part, 0)) for part in ends}
+        )
 
 
 class RecountReport(Struct, frozen=True):

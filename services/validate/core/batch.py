@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from services.validate.core.verdict import (
     Cancelled,
+    Held,
     Passed,
     Policy,
     Refused,
@@ -42,7 +43,9 @@ class Judged(Struct, frozen=True, gc=False):
 class Batch(Struct):
     """The outcome of a batch: messages by lane, events with mail ids, received counts by mailing.
 
+    `sent`: how many are passed on, now or later, by mailing.
     `waiting`: the messages whose earliest time is in the future, each with its first delay step.
+    `held`: the messages over a quota, as they were submitted; they are not received yet.
     `unsent`: the messages that are refused or suppressed, with their events.
     """
 
@@ -51,6 +54,8 @@ class Batch(Struct):
     events: list[tuple[EventType, str, MailEvent]]
     received: dict[Mailing, int]
     unsent: list[tuple[EventType, Message, MailEvent]]
+    held: list[Message]
+    sent: dict[Mailing, int]
 
     def onward(self) -> Iterator[Message]:
         """Every message that is passed on, now or later."""
@@ -87,10 +92,10 @@ def keeps_key(judged: Judged) -> bool:
 def assemble(judged: Sequence[Judged], answers: Mapping[int, Answer], now_ms: int) -> Batch:
     """Combine the verdicts with the answers to the keys, by index, into the outcome of the batch.
 
-    Every message ends as passed, refused, suppressed, cancelled or duplicate; all except
-    duplicates are counted as received.
+    Every message ends as passed, held, refused, suppressed, cancelled or duplicate; all except
+    duplicates and held ones are counted as received.
     """
-    batch = Batch({}, [], [], {}, [])
+    batch = Batch({}, [], [], {}, [], [], {})
     for index, one in enumerate(judged):
         match answers.get(index):
             case Duplicate(first):
@@ -106,11 +111,12 @@ def assemble(judged: Sequence[Judged], answers: Mapping[int, Answer], now_ms: in
             case _:
                 verdict = one.verdict
         key = _add(batch, one.message, verdict, now_ms)
-        batch.received[key] = batch.received.get(key, 0) + 1
+        if key is not None:
+            batch.received[key] = batch.received.get(key, 0) + 1
     return batch
 
 
-def _add(batch: Batch, message: Message, verdict: Verdict, now_ms: int) -> Mailing:
+def _add(batch: Batch, message: Message, verdict: Verdict, now_ms: int) -> Mailing | None:
     match verdict:
         case Passed(onward):
             if onward.due_at_ms > now_ms:
@@ -122,7 +128,14 @@ def _add(batch: Batch, message: Message, verdict: Verdict, now_ms: int) -> Maili
             else:
                 passed = batch.passed.setdefault(onward.lane, [])
                 passed.append(Message(onward, message.content))
-            return onward.client, onward.mailing_id, onward.sub_client
+            mailing = onward.client, onward.mailing_id, onward.sub_client
+            batch.sent[mailing] = batch.sent.get(mailing, 0) + 1
+            return mailing
+        case Held(envelope, reason):
+            batch.held.append(message)
+            event = unsent_event(envelope, reason, now_ms)
+            batch.events.append((EventType.HELD, envelope.mail_id, event))
+            return None
         case Refused(event):
             kind = EventType.REFUSED
         case Suppressed(event):
@@ -136,7 +149,7 @@ def _add(batch: Batch, message: Message, verdict: Verdict, now_ms: int) -> Maili
 
 def _event_of(judged: Judged, now_ms: int) -> MailEvent:
     match judged.verdict:
-        case Passed(onward):
+        case Passed(onward) | Held(onward):
             return unsent_event(onward, "", now_ms)
         case Refused(event) | Suppressed(event) | Cancelled(event):
             return event

@@ -43,7 +43,14 @@ class Passed(Struct, frozen=True):
     envelope: Envelope
 
 
-Verdict = Refused | Suppressed | Cancelled | Passed
+class Held(Struct, frozen=True):
+    """The message waits on mail.held: a monthly quota is used up (core/quotas.py)."""
+
+    envelope: Envelope
+    reason: str
+
+
+Verdict = Refused | Suppressed | Cancelled | Passed | Held
 
 
 class Policy(Struct, frozen=True):

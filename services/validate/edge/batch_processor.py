@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from services.validate.core.batch import Batch, Judged, assemble, judge_all, keeps_key
 from services.validate.core.lanes import pack_by_partition
+from services.validate.core.quotas import QuotaUse, enforce, released
 from services.validate.core.suppression.listed import fields_to_look_up, suppress, to_look_up
 from services.validate.core.unsent import returned_of
 from services.validate.core.verdict import Policy
@@ -27,7 +28,7 @@ from shared.stream import outputs
 from shared.stream.consumer import Record
 from shared.stream.transactions import Output
 from shared.topics import names
-from shared.topics.codec import CodecError, decode_pack
+from shared.topics.codec import CodecError, decode_pack, packs
 from shared.topics.records import EventType, Message
 from shared.topics.returned import encode_returned
 from shared.topics.submission_keys import Answer, Claim, New, claim_of, encode_record, place_of
@@ -40,6 +41,11 @@ DUPLICATES: Final = Metric(
     "Submissions that came before and are not sent again.",
     ("client",),
 )
+HELD: Final = Metric(
+    "sluice_validate_held",
+    "Messages that wait because a monthly quota of their client is used up.",
+    ("client",),
+)
 UNKNOWN_LANES: Final = Metric(
     "sluice_validate_unknown_lanes",
     "Messages sent through the lane default because validate.lanes does not have the lane of their"
@@ -50,6 +56,7 @@ UNKNOWN_LANES: Final = Metric(
 # and may be logged again.
 MAX_WARNED: Final = 1_000
 UNREADABLE: Final = "unreadable"
+HELD_PARTITION: Final = 0
 
 
 class Keys(Protocol):
@@ -69,11 +76,14 @@ class Suppressions(Protocol):
 
 
 class Views(Struct, frozen=True):
-    """What the messages are judged against. `keys` None: duplicates are not detected."""
+    """What the messages are judged against. `keys` None: duplicates are not detected.
+    `quotas` None: none is enforced.
+    """
 
     clients: Clients
     suppressions: Suppressions
     keys: Keys | None = None
+    quotas: QuotaUse | None = None
 
 
 class Metrics(Struct, frozen=True):
@@ -81,6 +91,7 @@ class Metrics(Struct, frozen=True):
 
     duplicates: Counter
     unknown_lanes: Counter
+    held: Counter
 
 
 def register_metrics(counters: Counters) -> Metrics:
@@ -88,6 +99,7 @@ def register_metrics(counters: Counters) -> Metrics:
     return Metrics(
         counters.counter(DUPLICATES),
         counters.counter(UNKNOWN_LANES),
+        counters.counter(HELD),
     )
 
 
@@ -102,8 +114,9 @@ class BatchProcessor:
         *,
         clock: Clock,
         metrics: Metrics,
+        is_release: bool = False,
     ) -> None:
-        """`partitions_of` a topic: how many it has."""
+        """`partitions_of` a topic: how many it has. `is_release`: the records are of mail.held."""
         self._clients = views.clients
         self._policy = policy
         self._keys = views.keys
@@ -111,6 +124,8 @@ class BatchProcessor:
         self._suppressions = views.suppressions
         self._clock = clock
         self._metrics = metrics
+        self._quotas = views.quotas
+        self._is_release = is_release
         self._warned: dict[tuple[str, str], None] = {}
 
     def process(self, records: Sequence[Record]) -> list[Output]:
@@ -131,6 +146,8 @@ class BatchProcessor:
             except CodecError as error:
                 written.append(_unreadable(record, str(error)))
         now_ms = self._clock.now_ms()
+        if self._is_release:
+            messages = [released(message, now_ms) for message in messages]
         found = find_clients(self._clients, {each.envelope.client for each in messages})
         families = {
             name: family_of(client, self._clients.get) for name, client in found.items() if client
@@ -139,6 +156,8 @@ class BatchProcessor:
             messages, found.get, self._policy, now_ms, lambda name: _parents(families, name)
         )
         judged = self._suppress(judged, families, now_ms)
+        if self._quotas is not None:
+            judged = enforce(judged, found.get, self._quotas, now_ms)
         answers: dict[int, Answer] = {}
         if self._keys is not None:
             chosen = [index for index, one in enumerate(judged) if keeps_key(one)]
@@ -146,6 +165,8 @@ class BatchProcessor:
             if taken := [claims[index] for index in chosen if isinstance(answers[index], New)]:
                 written.append(Output(names.SUBMISSIONS, encode_record(taken)))
         batch = assemble(judged, answers, now_ms)
+        if self._quotas is not None:
+            self._quotas.add(batch.sent, now_ms)
         self._count(batch)
         self._note_unknown_lanes(found, batch)
         written += self._tell(batch, records[0], now_ms)
@@ -175,6 +196,8 @@ class BatchProcessor:
         for kind, _, event in batch.events:
             if kind is EventType.DUPLICATE:
                 self._metrics.duplicates.add(1, event.client)
+            elif kind is EventType.HELD and not self._is_release:
+                self._metrics.held.add(1, event.client)
 
     def _note_unknown_lanes(self, found: Mapping[str, Client | None], batch: Batch) -> None:
         lanes = {
@@ -210,7 +233,11 @@ class BatchProcessor:
         for step, message in batch.waiting:
             # One message per record: a pack on a retry topic waits for its latest message.
             written.append(outputs.pack(names.deferred(step), [message]))
+        for held in packs(batch.held):
+            written.append(outputs.pack(names.HELD, held, HELD_PARTITION))
         for kind, mail_id, event in batch.events:
+            if kind is EventType.HELD and self._is_release:
+                continue  # it has this event
             client = self._clients.get(event.client)
             has_client_events = client is not None and client.own_events
             written += outputs.event_records(

@@ -34,6 +34,7 @@ from shared.registry.file.declarations import (
     Field,
     Kind,
 )
+from shared.registry.file.quotas import quota_faults
 from shared.registry.file.yaml_tree import MAX_FILE_BYTES, Tree, TreeError, read_tree
 
 
@@ -199,6 +200,8 @@ class _Reading:
                 values = self._fields(table, here, CODE)
                 if all(field.key in values for field in CODE if field.required):
                     codes[text] = Code(**values)
+        for text, found, expected in quota_faults(codes):
+            self.fault(f"{path}.{text}.monthly_quota", found, expected)
         return codes
 
     def _table(self, tree: Tree, path: str, names: tuple[str, ...]) -> dict[str, Tree]:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from shared.registry.client import Returns
+from shared.registry.client import OverQuota, Returns
 from shared.registry.file import fields
 from shared.topics.names import CLIENT_NAME_PATTERN
 from shared.topics.records import MailClass
@@ -34,6 +34,7 @@ MAX_LIMIT: Final = 1_000
 MAX_AGE_BOUNDS_S: Final = (60, 30 * 86_400)
 MAX_CONNECTIONS: Final = 10_000
 MAX_MESSAGES_PER_MINUTE: Final = 1_000_000
+MAX_QUOTA: Final = 10_000_000_000
 
 Schema = Mapping[str, Any]
 
@@ -99,6 +100,8 @@ _TRUTH: Final = Kind(
     },
 )
 _RETURNS: Final = Kind(fields.returns, {"type": ["string"], "enum": list(Returns)})
+_OVER_QUOTA: Final = Kind(fields.over_quota, {"type": ["string"], "enum": list(OverQuota)})
+_QUOTA: Final = _whole_number(0, MAX_QUOTA)
 CODE_TEXT: Final = _text(fields.code, fields.CODE_PATTERN)
 
 CLIENT: Final = (
@@ -177,12 +180,30 @@ CLIENT: Final = (
         "The client whose suppressed recipients and block list it inherits, and those of the"
         " parents of that client.",
     ),
+    Field(
+        "monthly_quota",
+        _QUOTA,
+        "Messages that it may send per month: those accepted, less those that are cancelled. There"
+        " are events at 80, 90 and 100 percent. 0: no quota.",
+    ),
+    Field(
+        "over_quota",
+        _OVER_QUOTA,
+        "What happens to mail over its quota, or over that of a sub-client: warn (it is sent),"
+        " hold (until the next month or a higher quota) or refuse. Default: warn.",
+    ),
 )
 
 CODE: Final = (
     Field("mailing_id", _ID, "The mailing of messages with this code.", True),
     Field("sub_client", _ID, "The sub-client that is billed for them.", True),
     Field("active", _TRUTH, "Whether messages may use the code; if false, R8 refuses them."),
+    Field(
+        "monthly_quota",
+        _QUOTA,
+        "Messages that the sub-client may send per month; the same in all codes of the sub-client"
+        " that have one. 0: no quota.",
+    ),
 )
 CODES_DESCRIPTION: Final = (
     "Values of X-bm-mailing, each with its mailing and the billed sub-client. Two codes must not"

@@ -11,7 +11,7 @@ from typing import Final
 
 import idna
 
-from shared.registry.client import Returns
+from shared.registry.client import OverQuota, Returns
 from shared.topics.names import is_client_name
 from shared.topics.records import MailClass
 
@@ -129,6 +129,12 @@ def returns(text: str) -> Returns:
     if text not in Returns._value2member_map_:
         raise FieldError("one of " + ", ".join(Returns))
     return Returns(text)
+
+
+def over_quota(text: str) -> OverQuota:
+    if text not in OverQuota._value2member_map_:
+        raise FieldError("one of " + ", ".join(OverQuota))
+    return OverQuota(text)
 
 
 def truth(text: str) -> bool:

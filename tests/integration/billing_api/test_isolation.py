@@ -14,7 +14,8 @@ from services.billing.core.cells import COUNTERS, Cell
 from services.billing.core.usage_api.query import KEYS
 from services.billing.edge.http.exports import FORMATS, PARQUET, XLSX
 from shared.access.keys import Right
-from tests.support.billing.api import CLOSED_MONTH, MONTH, Api, open_api
+from shared.topics.records import EventType
+from tests.support.billing.api import CLOSED_MONTH, MONTH, NOON_MS, Api, event_record, open_api
 
 # What must not be seen: names and numbers that occur nowhere else. Sums with them differ as well.
 FOREIGN = {
@@ -35,6 +36,21 @@ def api(tmp_path: Path) -> Iterator[Api]:
                     cells.append((Cell(client, mailing, branch, counter, "01"), number))
                     cells.append((Cell(client, mailing, branch, counter, "01", "tresor"), number))
             found.count(month, cells)
+        found.publish(
+            [
+                event_record(
+                    EventType.DELIVERED,
+                    f"{branch}-{number}",
+                    client=client,
+                    mailing_id=mailing,
+                    sub_client=branch,
+                    at_ms=NOON_MS - month_ms,
+                    first_dispatch=True,
+                )
+                for client, (mailing, branch, number) in FOREIGN.items()
+                for month_ms in (0, 30 * 86_400_000)
+            ]
+        )
         found.close(CLOSED_MONTH)
         yield found
 
@@ -51,6 +67,10 @@ def addresses(api: Api) -> list[str]:
 
 def questions(path: str) -> list[str]:
     """The address with every grouping and form, for those that have any."""
+    if path.startswith("/v1/usage/messages"):
+        found = [f"{path}?month={month}" for month in (CLOSED_MONTH, MONTH)]
+        found += [f"{each}&client=shop" for each in found]
+        return [*found, f"{path}?month={MONTH}&kind=refused&mailing_id=tresor-mailing"]
     if not path.startswith("/v1/usage"):
         return [path]
     groups = ["", *KEYS, "client,mailing_id", "month,client,mailing_id,sub_client,day"]

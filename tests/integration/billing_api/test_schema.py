@@ -54,9 +54,12 @@ def test_the_document_describes_every_route_and_parameter(tmp_path: Path) -> Non
         "/health",
         "/v1/months",
         "/v1/months/{month}",
+        "/v1/quotas",
         "/v1/statements/{month}",
         "/v1/statements/{month}/lines",
         "/v1/usage",
+        "/v1/usage/messages",
+        "/v1/usage/messages.csv",
         *(f"/v1/usage{form.suffix}" for form in FORMATS),
     }
     parameters = {each["name"] for each in paths["/v1/usage"]["get"]["parameters"]}

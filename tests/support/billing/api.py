@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
@@ -24,17 +24,24 @@ from services.billing.core.closing.statement import (
     totals,
 )
 from services.billing.core.month import Months
+from services.billing.core.usage import count
+from services.billing.edge.cells import NO_WATERMARK
 from services.billing.edge.cells_memory import MemoryCells
 from services.billing.edge.http.app import make_app
+from services.billing.edge.http.messages import MessageRoutes
+from services.billing.edge.http.quotas import QuotaRoutes
 from services.billing.edge.log_ends import KafkaUnavailable, LogEnds
 from services.billing.edge.views.reader import ReaderParts, UsageReader
 from services.billing.edge.views.shelf import Shelf
 from shared.http_api.keyed import AccessPolicy
 from shared.registry.client import Client
 from shared.runtime.clock import FakeClock
-from shared.store.apply_cells import Run
+from shared.store.apply_cells import Applied, Run
 from shared.store.client import StoreUnavailable
 from shared.store.read_cells import Snapshot
+from shared.topics.codec import encode_event
+from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
+from shared.topics.records import EventType, MailEvent
 from tests.support.access import FakeKeys
 
 LOG: Final = "log-1"
@@ -67,6 +74,64 @@ class FakeEnds:
         if self.away:
             raise KafkaUnavailable(self.away)
         return LogEnds(LOG, self.ends)
+
+
+class FakeQuotas:
+    """What a test says is used."""
+
+    def __init__(self) -> None:
+        self.states: dict[QuotaScope, QuotaState] = {}
+
+    def ready(self) -> bool:
+        return True
+
+    def state(self, scope: QuotaScope) -> QuotaState | None:
+        return self.states.get(scope)
+
+    def beat(self) -> QuotaBeat | None:
+        return None
+
+
+class EventRecord(Struct):
+    """A record of mail.events, as it is read."""
+
+    headers: Sequence[tuple[str, bytes]]
+    value: bytes | None
+    timestamp: int = 0
+
+
+_FILLER: Final = EventRecord([], b"")
+
+
+def event_record(kind: EventType, mail_id: str, **fields: Any) -> EventRecord:
+    """The record of an event."""
+    _, value, headers = encode_event(kind, mail_id, MailEvent(**fields), "deliver")
+    return EventRecord(headers, value)
+
+
+class FakeEvents:
+    """The records of mail.events that a test publishes."""
+
+    def __init__(self) -> None:
+        self.records: list[Any] = []
+
+    @contextmanager
+    def open(self) -> Iterator[FakeEvents]:
+        yield self
+
+    def id(self) -> str:
+        return LOG
+
+    def committed_ends(self) -> dict[int, int]:
+        return {0: len(self.records)}
+
+    def offsets_at(self, time_ms: int) -> dict[int, int]:
+        return {0: 0}
+
+    def read(
+        self, ends: Mapping[int, int], starts: Mapping[int, int] | None = None
+    ) -> Iterator[tuple[int, Sequence[Any]]]:
+        yield 0, self.records[(starts or {}).get(0, 0) : ends[0]]
 
 
 class FakeBooks:
@@ -126,6 +191,8 @@ class Api(Struct):
     app: Litestar
     shelf: Shelf
     door: TestClient[Litestar]
+    quotas: FakeQuotas
+    events: FakeEvents
 
     def get(self, path: str, headers: Mapping[str, str] | None = None, /, **params: Any) -> Any:
         """GET with a key for everything, unless headers are given."""
@@ -140,6 +207,17 @@ class Api(Struct):
         self.cells.apply(Run(LOG, 0, mark, mark + 1, increments))
         self.ends.ends = {0: mark + 1}
 
+    def publish(self, records: Sequence[Any]) -> None:
+        """Publish these records of mail.events, and count them."""
+        mark = self.cells.read().watermarks.get(0, NO_WATERMARK)
+        begin = max(mark, 0)
+        filler = begin - len(self.events.records)
+        self.events.records += [_FILLER] * filler + list(records)
+        increments = count(records, Months(UTC)).increments()
+        run = Run(LOG, 0, mark, begin + len(records), increments)
+        assert isinstance(self.cells.apply(run), Applied)
+        self.ends.ends = {0: run.target}
+
     def close(self, month: str) -> Closed:
         """Close a month with what is counted."""
         return self.books.close_month(month, self.cells.read(month).months)
@@ -153,9 +231,13 @@ def open_api(folder: Path, clients: Iterable[str] | None = ("bank", "shop")) -> 
     shelf, months = Shelf(cells, clock, folder), Months(UTC)
     registered = None if clients is None else {name: _client(name) for name in clients}
     reader = UsageReader(ReaderParts(shelf, books, ends, months, clock, lambda: registered))
-    app = make_app(reader, months, AccessPolicy(keys, clock, per_minute=0))
+    quotas = FakeQuotas()
+    routes = QuotaRoutes(lambda: registered, quotas, clock)
+    events = FakeEvents()
+    messages = MessageRoutes(reader, months, events.open)
+    app = make_app(reader, months, AccessPolicy(keys, clock, per_minute=0), (routes, messages))
     with TestClient(app, raise_server_exceptions=False) as door:
-        api = Api(cells, books, ends, keys, clock, app, shelf, door)
+        api = Api(cells, books, ends, keys, clock, app, shelf, door, quotas, events)
         api.count(CLOSED_MONTH, CELLS)
         api.count(MONTH, CELLS)
         yield api
@@ -168,5 +250,7 @@ def _client(name: str) -> Client:
         "sending_domain": f"{name}.example",
         "forwarding_address": "a@b.example",
         "mailing_id": "news",
+        "monthly_quota": 100 if name == "shop" else 0,
+        "codes": {"s": {"mailing_id": "news", "sub_client": "south", "monthly_quota": 50}},
     }
     return msgspec.convert(fields, Client, strict=False)

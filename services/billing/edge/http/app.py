@@ -8,9 +8,11 @@ served, which have no data.
 from __future__ import annotations
 
 import sqlite3
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
 
 from litestar import Litestar, Request, Response, get
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
@@ -18,10 +20,11 @@ from msgspec import structs
 
 from services.billing.core.month import Months
 from services.billing.core.usage_api.query import QueryFault
-from services.billing.edge.http.exports import NoRoom
 from services.billing.edge.http.months import MonthRoutes
 from services.billing.edge.http.page import PUBLIC, page_routes
+from services.billing.edge.http.slots import NoRoom
 from services.billing.edge.http.usage import UsageRoutes
+from services.billing.edge.messages import OtherEvents
 from services.billing.edge.views.reader import (
     CountsChanged,
     TooManyWait,
@@ -31,10 +34,19 @@ from services.billing.edge.views.reader import (
 from shared.http_api.docs_page import DOCS_PATH, docs_route
 from shared.http_api.keyed import AccessPolicy, KeyedApi
 from shared.http_api.problems import problem
+from shared.runtime.errors import PartUnavailable
 from shared.store.client import StoreUnavailable
 
 VERSION: Final = "1"
 AnyRequest = Request[Any, Any, Any]
+
+
+class HasRoutes(Protocol):
+    """Makes routes."""
+
+    def handlers(self) -> list[HTTPRouteHandler]:
+        """The routes."""
+        ...
 
 
 @get("/health", summary="Whether the server answers", include_in_schema=True, tags=["health"])
@@ -43,7 +55,9 @@ async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-def make_app(reader: UsageReader, months: Months, policy: AccessPolicy) -> Litestar:
+def make_app(
+    reader: UsageReader, months: Months, policy: AccessPolicy, more: Iterable[HasRoutes]
+) -> Litestar:
     """Create the application."""
     return KeyedApi(
         [
@@ -52,6 +66,7 @@ def make_app(reader: UsageReader, months: Months, policy: AccessPolicy) -> Lites
             docs_route(),
             *UsageRoutes(reader, months).handlers(),
             *MonthRoutes(reader).handlers(),
+            *(route for each in more for route in each.handlers()),
         ],
         structs.replace(policy, public=PUBLIC | {DOCS_PATH}),
         {
@@ -63,6 +78,8 @@ def make_app(reader: UsageReader, months: Months, policy: AccessPolicy) -> Lites
             TooManyWait: _too_many_wait,
             sqlite3.Error: _no_view,
             OSError: _no_view,
+            OtherEvents: _unavailable,
+            PartUnavailable: _unavailable,
         },
         openapi_config=OpenAPIConfig(
             title="Sluice billing",
@@ -91,7 +108,7 @@ def _counts_changed(_: AnyRequest, __: CountsChanged) -> Response[bytes]:
     )
 
 
-def _unavailable(_: AnyRequest, error: StoreUnavailable) -> Response[bytes]:
+def _unavailable(_: AnyRequest, error: Exception) -> Response[bytes]:
     return problem(503, str(error), {"Retry-After": "5"})
 
 

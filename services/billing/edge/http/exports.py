@@ -1,15 +1,12 @@
 """Usage as files: CSV is streamed as it is read, XLSX and Parquet are written to a file first.
 
-Memory is bounded, whatever the number of rows; so is the number of exports at a time.
+Memory is bounded, whatever the number of rows; so is the number of exports at a time (slots.py).
 """
 
 from __future__ import annotations
 
 import tempfile
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from itertools import islice
 from typing import IO, Any, Final
 
@@ -19,8 +16,8 @@ import xlsxwriter
 from msgspec import Struct
 
 from services.billing.core.usage_api.tables import Table, csv_lines
+from services.billing.edge.http.slots import Slots
 
-MAX_EXPORTS: Final = 4
 MAX_SHEET_ROWS: Final = 1_048_000  # a sheet may have 1,048,576
 _PIECE_BYTES: Final = 256 * 1024
 _BATCH_ROWS: Final = 10_000
@@ -43,17 +40,11 @@ PARQUET: Final = Format("parquet", "application/vnd.apache.parquet", ".parquet")
 FORMATS: Final = (JSON, CSV, XLSX, PARQUET)
 
 
-class NoRoom(Exception):
-    """As many exports as are allowed at a time are running."""
-
-
 class Exports:
     """Writes tables. Any thread may ask."""
 
-    def __init__(self, most: int = MAX_EXPORTS) -> None:
-        self._most = most
-        self._lock = threading.Lock()
-        self._running: Counter[str] = Counter()
+    def __init__(self, slots: Slots | None = None) -> None:
+        self._slots = slots or Slots()
 
     def pieces(
         self,
@@ -64,55 +55,13 @@ class Exports:
         is_european: bool,
         owner: str = "",
     ) -> Iterator[bytes]:
-        """The bytes of a file, in pieces. Raises NoRoom at once.
-
-        `owner`: the id of the key, which may have half of the exports: it may read slowly.
-        """
-        with self._lock:
-            is_full = self._running.total() >= self._most
-            if is_full or self._running[owner] >= max(1, self._most // 2):
-                raise NoRoom
-            self._running[owner] += 1
-        ended = partial(self._end, owner)
+        """The bytes of a file, in pieces. `owner`: the id of the key. Raises NoRoom at once."""
         if form is CSV:
-            return _Pieces(csv_lines(table, is_european=is_european), ended)
-        write = _write_xlsx if form is XLSX else _write_parquet
-        return _Pieces(_written(write, table, about), ended)
-
-    def _end(self, owner: str) -> None:
-        with self._lock:
-            self._running[owner] -= 1
-            self._running += Counter()  # without those that have none
-
-
-class _Pieces:
-    """Calls `ended` once: at the end, on an error, or when nobody reads on."""
-
-    def __init__(self, pieces: Iterator[bytes], ended: Callable[[], None]) -> None:
-        self._pieces = pieces
-        self._ended: Callable[[], None] | None = ended
-
-    def __iter__(self) -> _Pieces:
-        return self
-
-    def __next__(self) -> bytes:
-        try:
-            return next(self._pieces)
-        except ValueError as error:
-            # Litestar takes a ValueError for the end: a cut file would look whole.
-            self._end()
-            raise RuntimeError("a file could not be made") from error
-        except BaseException:
-            self._end()
-            raise
-
-    def __del__(self) -> None:
-        self._end()
-
-    def _end(self) -> None:
-        ended, self._ended = self._ended, None
-        if ended is not None:
-            ended()
+            made = csv_lines(table, is_european=is_european)
+        else:
+            write = _write_xlsx if form is XLSX else _write_parquet
+            made = _written(write, table, about)
+        return self._slots.stream(made, owner)
 
 
 Writing = Callable[[IO[bytes], Table, Mapping[str, str]], None]

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from services.billing.core.month import Months
 from services.billing.edge.http.app import make_app
+from services.billing.edge.http.messages import MessageRoutes
+from services.billing.edge.http.quotas import QuotaRoutes
 from services.billing.edge.log_ends import EndsAsker
 from services.billing.edge.statements.topic import StatementTopic
 from services.billing.edge.stores import open_cells
 from services.billing.edge.views.books import Books
 from services.billing.edge.views.reader import ReaderParts, UsageReader
 from services.billing.edge.views.shelf import Shelf
+from services.billing.edge.views.warming import Warmer
 from services.billing.settings import Settings
 from shared.access.view import KeyView
+from shared.audit.event_log import EventLog
 from shared.http_api.keyed import AccessPolicy
 from shared.http_api.server import ApiServer
+from shared.quotas.view import QuotaView
 from shared.registry.client import Client
 from shared.registry.store.view import ClientView
 from shared.runtime.service_cli import Running
@@ -24,7 +30,7 @@ from shared.stream.kit import StreamKit
 
 
 class Api:
-    """Serves from construction; reads keys and clients from start(), until close()."""
+    """Serves from construction; reads keys, clients and quotas from start(), until close()."""
 
     def __init__(
         self, settings: Settings, running: Running, kit: StreamKit, ends: EndsAsker
@@ -36,28 +42,37 @@ class Api:
         # A connection of its own: a request never waits for the counting loop.
         self._shelf = Shelf(open_cells(billing, settings.redis), running.clock)
         months = Months(ZoneInfo(billing.time_zone))
+        self._warmer = Warmer(self._shelf, months, running.clock)
         reader = UsageReader(
-            ReaderParts(self._shelf, self._books, ends, months, running.clock, self._registered)
+            ReaderParts(self._shelf, self._books, ends, months, running.clock, self.registered)
         )
         is_open = billing.serve_without_keys
         running.health.add_ready("keys", lambda: "" if is_open else self._keys.fault())
         policy = AccessPolicy(self._keys, running.clock, billing.requests_per_minute, is_open)
-        app = make_app(reader, months, policy)
+        self.quotas = QuotaView(kit.options)
+        quotas = QuotaRoutes(self.registered, self.quotas, running.clock)
+        messages = MessageRoutes(reader, months, partial(EventLog, kit.options))
+        app = make_app(reader, months, policy, (quotas, messages))
         self._server = ApiServer(app, billing.http_host, billing.http_port, "billing.http_port")
         self.host, self.port = self._server.host, self._server.port
 
     def start(self) -> None:
-        """Begin to read keys and clients, once their topics are there."""
+        """Begin to read keys, clients and quotas, once their topics are there."""
         self._keys.start()
         self._clients.start()
+        self.quotas.start()
+        self._warmer.start()
 
     def close(self) -> None:
         """Stop the server, then everything that it uses."""
         self._server.close()
         self._keys.close()
         self._clients.close()
+        self.quotas.close()
+        self._warmer.close()
         self._books.close()
         self._shelf.close()
 
-    def _registered(self) -> Mapping[str, Client] | None:
+    def registered(self) -> Mapping[str, Client] | None:
+        """The registered clients by name; None while they are not known."""
         return self._clients.clients() if self._clients.ready() else None

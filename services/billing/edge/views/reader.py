@@ -149,9 +149,8 @@ class UsageReader:
         closed, book_fault = self._parts.books.closed()
         state = self._parts.shelf.state()
         self._require_months(query, state, closed)
-        must_be_new = wait_s > 0
         while True:
-            found = [self._month(month, state, ends, closed, must_be_new) for month in query.months]
+            found = [self._month(month, state, ends, closed) for month in query.months]
             if deadline.is_over() or not any(_may_become_complete(each) for each, _ in found):
                 break
             time.sleep(deadline.at_most(_STEP_S))
@@ -194,13 +193,12 @@ class UsageReader:
         state: Snapshot,
         ends: LogEnds | KafkaUnavailable,
         closed: dict[str, Closed],
-        must_be_new: bool,
     ) -> tuple[MonthStanding, Shelved]:
         shelf = self._parts.shelf
         if month in closed:
             shelved = shelf.closed(closed[month])
         else:
-            shelved = shelf.live(month, state, must_be_new=must_be_new)
+            shelved = shelf.live(month, state)
         return self._standing(month, shelved, ends), shelved
 
     def _standing(

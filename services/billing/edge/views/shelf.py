@@ -5,8 +5,9 @@ month is renewed when its counts have changed; a view that took long to sort is 
 (SHARE times as long, at most MAX_AGE_S) before that, and says of which moment it is. Earlier views
 stay for readers in the middle of their pages, up to MAX_VIEWS.
 
-One request sorts a month while others wait for it. The folder of the views is removed at the end,
-and that of a process that was killed by the next one that starts.
+One thread sorts a month: a request, or the one that keeps the present month sorted (warming.py).
+Others get the view before, or wait if there is none that is recent enough. The folder of the views
+is removed at the end, and that of a process that was killed by the next one that starts.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Shelf:
         self._folder = root / f"{_PREFIX}{pid}-{_start_of(pid)}-{id(self):x}"
         self._kept: OrderedDict[tuple[str, str], Shelved] = OrderedDict()
         self._latest: dict[str, Shelved] = {}
+        self._asked: dict[str, float] = {}  # by month: when a request came
         self._lock = threading.Lock()
         self._sorting: dict[str, threading.Lock] = {}
 
@@ -89,29 +91,57 @@ class Shelf:
                 found = Shelved(name, view, progress, header.closed_at_ms, statement)
             return self._keep(month, found)
 
-    def live(self, month: str, state: Snapshot, *, must_be_new: bool = False) -> Shelved:
+    def live(self, month: str, state: Snapshot) -> Shelved:
         """The view of a month that is not closed. Raises StoreUnavailable.
 
-        `state`: how far counting is now. `must_be_new`: with all of that.
+        `state`: how far counting is now. Whoever waits for all of that asks again: also for them a
+        month is sorted for a small part of the time only.
         """
+        self._asked[month] = self._clock.monotonic()
+        turn = self._turn(month)
+        if not turn.acquire(blocking=False):
+            if (before := self._while_sorting(month)) is not None:
+                return before
+            turn.acquire()
+        try:
+            return self._live(month, state)
+        finally:
+            turn.release()
+
+    def warm(self, month: str, asked_s: float) -> None:
+        """Sort a month that was never sorted; or again, if somebody asked within `asked_s`."""
+        found, now = self._latest.get(month), self._clock.monotonic()
+        if found is not None:
+            is_wanted = now - self._asked.get(month, -asked_s) < asked_s
+            if found.statement is not None or now < found.usable_until or not is_wanted:
+                return
         with self._turn(month):
-            found = self._latest.get(month)
-            if found is not None and not found.view.is_there():
-                found = None
-            if found is not None and found.id == _id_of(state, month):
-                return self._keep(month, _with_progress(found, state, self._clock.now_ms()))
-            is_usable = found is not None and self._clock.monotonic() < found.usable_until
-            if found is not None and is_usable and not must_be_new:
-                return self._keep(month, found)
-            began, at_ms = self._clock.monotonic(), self._clock.now_ms()
-            with self._cells.reading(month) as (snapshot, cells):
-                view = self._sorted(month, ((decode_cell(name), count) for name, count in cells))
-            ended = self._clock.monotonic()
-            until = ended + min(MAX_AGE_S, SHARE * (ended - began))
-            made = Shelved(
-                _id_of(snapshot, month), view, progress_of(snapshot), at_ms, usable_until=until
-            )
-            return self._keep(month, made)
+            self._live(month, self.state())
+
+    def _while_sorting(self, month: str) -> Shelved | None:
+        """The view to use while another thread sorts the month."""
+        found = self._latest.get(month)
+        if found is None or found.statement is not None or not found.view.is_there():
+            return None
+        return found if self._clock.monotonic() < found.usable_until + MAX_AGE_S else None
+
+    def _live(self, month: str, state: Snapshot) -> Shelved:
+        found = self._latest.get(month)
+        if found is not None and not found.view.is_there():
+            found = None
+        if found is not None and found.id == _id_of(state, month):
+            return self._keep(month, _with_progress(found, state, self._clock.now_ms()))
+        if found is not None and self._clock.monotonic() < found.usable_until:
+            return self._keep(month, found)
+        began, at_ms = self._clock.monotonic(), self._clock.now_ms()
+        with self._cells.reading(month) as (snapshot, cells):
+            view = self._sorted(month, ((decode_cell(name), count) for name, count in cells))
+        ended = self._clock.monotonic()
+        until = ended + min(MAX_AGE_S, SHARE * (ended - began))
+        made = Shelved(
+            _id_of(snapshot, month), view, progress_of(snapshot), at_ms, usable_until=until
+        )
+        return self._keep(month, made)
 
     def close(self) -> None:
         """Remove all files."""

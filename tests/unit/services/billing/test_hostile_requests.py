@@ -15,7 +15,8 @@ from services.billing.core.cells import Cell
 from services.billing.core.usage_api.query import DEFAULT_GROUP, Filters
 from services.billing.core.usage_api.tables import Stamp, Table, safe, usage_table
 from services.billing.edge.cells_memory import MemoryCells
-from services.billing.edge.http.exports import CSV, Exports, NoRoom
+from services.billing.edge.http.exports import CSV, Exports
+from services.billing.edge.http.slots import GRACE_S, NoRoom, Slots
 from services.billing.edge.views.shelf import Shelf
 from services.billing.edge.views.view import View
 from shared.runtime.clock import FakeClock
@@ -48,14 +49,52 @@ def test_a_file_that_breaks_off_does_not_look_whole() -> None:
         asyncio.run(read())
 
 
+def streamed(slots: Slots, owner: str) -> Any:
+    return slots.stream(iter([b"x" * 1_000] * 100), owner)
+
+
 def test_one_key_cannot_take_all_exports() -> None:
-    exports, table = Exports(4), Table(("a",), 1, ())
-    slow = [exports.pieces(CSV, table, {}, is_european=False, owner="k") for _ in range(2)]
+    slots = Slots(4)
+    slow = [streamed(slots, "k") for _ in range(2)]
     with pytest.raises(NoRoom):
-        exports.pieces(CSV, table, {}, is_european=False, owner="k")
-    assert b"".join(exports.pieces(CSV, table, {}, is_european=False, owner="other"))
+        streamed(slots, "k")
+    assert b"".join(streamed(slots, "other"))
     slow.clear()
-    assert b"".join(exports.pieces(CSV, table, {}, is_european=False, owner="k"))
+    assert b"".join(streamed(slots, "k"))
+
+
+def test_keys_that_read_slowly_cannot_hold_all_exports_together() -> None:
+    clock = FakeClock()
+    slots = Slots(4, clock.monotonic)
+    slow = [streamed(slots, key) for key in ("a", "a", "b", "b")]
+    for each in slow:
+        next(each)
+    clock.go_on(GRACE_S - 1)
+    with pytest.raises(NoRoom):
+        streamed(slots, "c")
+    clock.go_on(1)
+    next(slow[0])  # a little faster than the others, and still too slow
+    assert b"".join(streamed(slots, "c"))
+    with pytest.raises(RuntimeError, match="too slowly"):
+        next(slow[1])
+    assert next(slow[2])
+
+
+def test_an_export_that_is_read_as_fast_as_it_is_made_keeps_its_slot() -> None:
+    clock = FakeClock()
+    slots = Slots(1, clock.monotonic)
+
+    def made() -> Any:
+        while True:
+            clock.go_on(60)
+            yield b"x"
+
+    slow = slots.stream(made(), "a")
+    for _ in range(5):
+        next(slow)
+    with pytest.raises(NoRoom):
+        streamed(slots, "b")
+    assert next(slow)
 
 
 @pytest.mark.timeout(40)  # less than the wait

@@ -11,7 +11,7 @@ from services.billing.core.cells import Cell, decode_cell, encode_cell
 from services.billing.core.month import Months
 from services.billing.core.recount import Recount
 from services.billing.core.rows import day_rows, rows
-from services.billing.core.usage import MAX_BYTES, MAX_NAME_CHARS, MAX_RECEIVED, count
+from services.billing.core.usage import count
 from shared.topics.records import EventType
 from tests.support.billing.records import NOON, FakeRecord, event, ms, tally
 
@@ -108,36 +108,6 @@ def test_each_day_has_cells_of_its_own() -> None:
     assert [row.delivered for row in rows(cells)] == [2]
 
 
-@pytest.mark.parametrize(
-    "record",
-    [
-        event(EventType.DELIVERED, size_bytes=MAX_BYTES + 1),
-        event(EventType.DELIVERED, size_bytes=-1),
-        event(EventType.DELIVERED, sub_client="x" * (MAX_NAME_CHARS + 1)),
-        tally(("shop", "news", "", MAX_RECEIVED + 1)),
-        tally(("shop", "news", "", -1)),
-        tally(("shop", "x" * (MAX_NAME_CHARS + 1), "", 1)),
-    ],
-)
-def test_a_value_that_no_store_takes_is_unreadable_in_both_ways_of_counting(
-    record: FakeRecord,
-) -> None:
-    assert count([record], UTC_MONTHS).unreadable == 1
-    again = Recount(UTC_MONTHS)
-    again.add(record)
-    assert (again.unreadable, again.cells()) == (1, {})
-
-
-def test_records_of_an_unknown_type_are_ignored_and_their_number_is_returned() -> None:
-    unknown = [
-        FakeRecord([("ce_type", b"sluice.mail.unheard")], b"{}"),
-        FakeRecord([("ce_type", b"com.example")], b"{}"),
-        FakeRecord([], b""),
-    ]
-    found = count([*unknown, event(EventType.DUPLICATE)], UTC_MONTHS)
-    assert (found.unknown, found.unreadable, found.increments()) == (3, 0, ())
-
-
 def test_only_the_event_of_the_first_dispatch_is_billed() -> None:
     first = event(EventType.DEFERRED, first_dispatch=True, first_dispatched_at_ms=NOON)
     later = event(EventType.DELIVERED, first_dispatched_at_ms=NOON)
@@ -183,49 +153,6 @@ def test_months_and_mailings_do_not_mix() -> None:
             ("shop", "offers", "", "received"): 2,
         }.items()
     )
-
-
-@pytest.mark.parametrize(
-    ("record", "unreadable"),
-    [
-        (FakeRecord([("ce_type", b"sluice.mail.delivered")], b"{"), 1),
-        (FakeRecord([("ce_type", b"sluice.mail.delivered")], None), 1),
-        (FakeRecord([("ce_type", b"sluice.mail.delivered")], b'{"client":7}'), 1),
-        (FakeRecord([("ce_type", b"sluice.mail.unheard")], b"[]"), 0),
-        (FakeRecord([("ce_type", b"sluice.mail.delivered")], b'{"client":"\xff"}'), 1),
-        (FakeRecord([("ce_type", b"sluice.mail.delivered")], b'{"x":' + b"[" * 100_000), 1),
-        (FakeRecord([("ce_type", b"sluice.tally")], b"no"), 1),
-        (FakeRecord([("ce_type", b"sluice.tally")], b'{"service":"\xff"}'), 1),
-        (FakeRecord([("ce_type", b"sluice.tally")], b'{"x":' + b"[" * 100_000), 1),
-        (
-            FakeRecord(
-                [("ce_type", b"sluice.mail.delivered")],
-                b'{"client":"shop","at_ms":1000000000000000000}',
-            ),
-            1,
-        ),
-        (
-            FakeRecord(
-                [("ce_type", b"sluice.tally")],
-                b'{"service":"validate","at_ms":1000000000000000000,"rows":[["shop","","",1]]}',
-            ),
-            1,
-        ),
-        (FakeRecord([("ce_type", b"sluice.other")], b"{"), 0),
-        (FakeRecord([("ce_type", b"com.example.else")], b"{"), 0),
-        (FakeRecord([], b"{}"), 0),
-        (FakeRecord([], None), 0),
-    ],
-)
-def test_what_cannot_be_read_is_told_and_the_rest_counted(
-    record: FakeRecord, unreadable: int
-) -> None:
-    found = count([record, event(EventType.DELIVERED)], UTC_MONTHS)
-    assert found.unreadable == unreadable
-    assert [number for _, _, number in found.increments()] == [1]
-    again = Recount(UTC_MONTHS)
-    again.add(record)
-    assert again.months() == []
 
 
 def test_the_type_is_found_wherever_it_stands_among_the_headers() -> None:

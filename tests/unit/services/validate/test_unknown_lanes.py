@@ -65,7 +65,7 @@ def judging(unknown_lanes: Counter) -> BatchProcessor:
         Policy(307_200, Lanes({"gmail": ["gmail.com"]})),
         lambda _: 1,
         clock=SystemClock(),
-        metrics=Metrics(Counter(1), unknown_lanes),
+        metrics=Metrics(Counter(1), unknown_lanes, Counter(1)),
     )
 
 

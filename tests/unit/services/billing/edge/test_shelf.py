@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC
 from pathlib import Path
 
+from services.billing.core.cells import Cell, encode_cell
+from services.billing.core.month import Months
 from services.billing.edge.cells_memory import MemoryCells
-from services.billing.edge.views.shelf import Shelf
+from services.billing.edge.views.shelf import SHARE, Shelf
+from services.billing.edge.views.warming import ASKED_S, Warmer
 from shared.runtime.clock import FakeClock
+from shared.store.apply_cells import Run
+from shared.store.read_cells import Snapshot
 
 
 def folders(root: Path) -> list[str]:
@@ -36,4 +45,95 @@ def test_only_so_many_views_stay_on_disk(tmp_path: Path) -> None:
         shelf.live(f"{1970 + number}-01", shelf.state())
     (folder,) = tmp_path.iterdir()
     assert len(list(folder.iterdir())) == 48
+    shelf.close()
+
+
+MONTH = "2023-11"  # of FakeClock
+
+
+class SlowCells(MemoryCells):
+    """Reading a month takes a second, and may be held up."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.sorted = 0
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    @contextmanager
+    def reading(self, month: str) -> Iterator[tuple[Snapshot, Iterator[tuple[str, int]]]]:
+        self.sorted += 1
+        self.begun.set()
+        assert self.go_on.wait(60)
+        self.clock.go_on(1)
+        with super().reading(month) as found:
+            yield found
+
+    def count(self) -> None:
+        mark = self.read().watermarks.get(0, -1)
+        name = encode_cell(Cell("shop", "news", "", "billed", "01"))
+        self.apply(Run("log", 0, mark, mark + 1, ((MONTH, name, 1),)))
+
+
+def test_nobody_has_a_month_sorted_more_often_than_its_share(tmp_path: Path) -> None:
+    clock = FakeClock()
+    cells = SlowCells(clock)
+    shelf = Shelf(cells, clock, tmp_path)
+    for _ in range(100):
+        cells.count()
+        shelf.live(MONTH, shelf.state())
+    assert cells.sorted == 1
+    clock.go_on(SHARE)
+    found = shelf.live(MONTH, shelf.state())
+    assert (cells.sorted, found.progress.watermarks) == (2, {0: 99})
+    shelf.close()
+
+
+def test_requests_get_the_view_before_while_another_thread_sorts(tmp_path: Path) -> None:
+    clock = FakeClock()
+    cells = SlowCells(clock)
+    cells.count()
+    shelf = Shelf(cells, clock, tmp_path)
+    first = shelf.live(MONTH, shelf.state())
+    cells.count()
+    clock.go_on(SHARE)
+    warmer = Warmer(shelf, Months(UTC), clock)
+    cells.begun.clear()
+    cells.go_on.clear()
+    thread = threading.Thread(target=warmer.turn)
+    thread.start()
+    assert cells.begun.wait(60)
+    assert shelf.live(MONTH, shelf.state()) is first
+    cells.go_on.set()
+    thread.join(60)
+    assert shelf.live(MONTH, shelf.state()).id != first.id
+    assert cells.sorted == 2
+    shelf.close()
+
+
+def test_the_present_month_is_sorted_before_anybody_asks_and_only_while_somebody_does(
+    tmp_path: Path,
+) -> None:
+    clock = FakeClock()
+    cells = SlowCells(clock)
+    shelf = Shelf(cells, clock, tmp_path)
+    warmer = Warmer(shelf, Months(UTC), clock)
+    warmer.turn()
+    assert cells.sorted == 1
+    cells.count()
+    clock.go_on(SHARE)
+    warmer.turn()
+    assert cells.sorted == 1
+    shelf.live(MONTH, shelf.state())
+    assert cells.sorted == 2
+    cells.count()
+    clock.go_on(SHARE)
+    warmer.turn()
+    assert cells.sorted == 3
+    cells.count()
+    clock.go_on(ASKED_S)
+    warmer.turn()
+    assert cells.sorted == 3
     shelf.close()

@@ -1,0 +1,113 @@
+"""`sluice billing messages`: the mail ids behind a number."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+
+from cli.answer import Exit, say
+from services.billing.cli.opening import Connections, answering, connect_to, line_option
+from services.billing.core.cells import decode_cell
+from services.billing.core.usage_api.query import QueryFault
+from services.billing.core.usage_api.tables import Table, csv_lines
+from services.billing.core.usage_messages import (
+    COLUMNS,
+    KINDS,
+    ListedMail,
+    Wanted,
+    named_of,
+    require_listable,
+    row_of,
+)
+from services.billing.edge.archive import Archive
+from services.billing.edge.messages import list_messages
+from services.billing.edge.recounting import JoinedLog
+from services.billing.edge.usage_view import progress_of
+from shared.audit.event_log import EventLog
+from shared.plurals import counted
+from shared.runtime.errors import UsageError
+
+_FOLDER: Final = click.Path(path_type=Path)
+
+
+@click.command("messages")
+@click.option("--month", required=True, help="YYYY-MM")
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    metavar="KIND",
+    default="billed",
+    help=f"Which number: {', '.join(KINDS)}. Default: billed.",
+)
+@click.option("--day", default="", help="YYYY-MM-DD; default: the whole month.")
+@click.option("--client", default=None, help="Only of this client.")
+@click.option("--mailing", default=None, help="Only of this mailing ID.")
+@click.option("--sub-client", default=None, help='Only of this sub-client; "" is none.')
+@click.option("--detail", default="", help="Only of this rule, reason or class.")
+@click.option("--archive", "folder", type=_FOLDER, help="Read events from this archive first.")
+@click.option("--all", "from_start", is_flag=True, help="Read all events, not those of the month.")
+@click.option("--csv", "as_csv", is_flag=True, help="CSV instead of JSON lines.")
+@line_option
+@answering
+def messages(  # noqa: PLR0913, PLR0917 - the options of a command
+    month: str,
+    kind: str,
+    day: str,
+    client: str | None,
+    mailing: str | None,
+    sub_client: str | None,
+    detail: str,
+    folder: Path | None,
+    from_start: bool,
+    as_csv: bool,
+    line: str,
+) -> None:
+    """List the mails that a count of a month consists of, one per line.
+
+    Exit code 1 if there are not as many as the live counts say: then events of the month were
+    deleted from Kafka (--archive), or were dated in the future when they were stored (--all).
+    """
+    wanted = Wanted(month, kind, day, client, mailing, sub_client, detail)
+    try:
+        require_listable(wanted)
+    except QueryFault as error:
+        raise UsageError(str(error)) from None
+    found, expected = _listed(connect_to(line), wanted, folder, from_start, as_csv)
+    if found != expected:
+        say(f"{counted(found, 'mail')} found, {expected} counted")
+        sys.exit(Exit.CHECK_FAILED)
+
+
+def _listed(
+    parts: Connections, wanted: Wanted, folder: Path | None, from_start: bool, as_csv: bool
+) -> tuple[int, int]:
+    """Print the mails; return how many were found and how many were counted."""
+    seen = count()
+    snapshot = parts.cells.read(wanted.month)
+    standing = progress_of(snapshot)
+    with ExitStack() as closing:
+        log = closing.enter_context(EventLog(parts.options))
+        source = log if folder is None else JoinedLog(Archive(folder), log)
+        offsets = (standing.log, standing.watermarks)
+        mails = list_messages(source, wanted, parts.months, offsets, from_start=from_start)
+        # The mails come first: at their end no further number was taken.
+        for piece in _written((mail for mail, _ in zip(mails, seen, strict=False)), as_csv):
+            click.echo(piece, nl=False)
+    cells = snapshot.months.get(wanted.month, {})
+    expected = sum(number for name, number in cells.items() if wanted.has(decode_cell(name)))
+    return next(seen), expected
+
+
+def _written(mails: Iterator[ListedMail], as_csv: bool) -> Iterator[bytes]:
+    if as_csv:
+        yield from csv_lines(Table(COLUMNS, len(COLUMNS) - 1, map(row_of, mails)))
+        return
+    for mail in mails:
+        yield msgspec.json.encode(named_of(mail)) + b"\n"

@@ -1,0 +1,132 @@
+"""Decides what is written about the quotas: their states, and an event per threshold. Pure.
+
+Used is what was accepted to be sent in the month: received, less refused, suppressed and cancelled.
+A threshold has one event per quota and month, whatever the counts or the quota do afterwards: the
+state keeps which were published, and events and state are written in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from services.billing.core.cells import RECEIVED, Cell
+from shared.quotas.limits import Limit, scopes_of
+from shared.topics.quotas import THRESHOLDS, QuotaBeat, QuotaEvent, QuotaScope, QuotaState
+from shared.topics.records import EventType
+
+_SIGNS: Final = {
+    RECEIVED: 1,
+    EventType.REFUSED.value: -1,
+    EventType.SUPPRESSED.value: -1,
+    EventType.CANCELLED.value: -1,
+}
+
+
+class Present(Struct, frozen=True):
+    """The month, the moment, and whether everything committed by then is in the counts."""
+
+    month: str
+    begins_ms: int
+    ends_ms: int
+    now_ms: int
+    is_complete: bool
+
+
+class Plan(Struct, frozen=True):
+    """What is to be written. A state None removes its record."""
+
+    states: dict[QuotaScope, QuotaState | None]
+    events: list[QuotaEvent]
+    beat: QuotaBeat | None
+
+
+def used_of(
+    cells: Iterable[tuple[Cell, int]], limits: Mapping[QuotaScope, Limit]
+) -> dict[QuotaScope, int]:
+    """What is used of each quota, from the cells of the month."""
+    found = dict.fromkeys(limits, 0)
+    for cell, number in cells:
+        sign = _SIGNS.get(cell.counter, 0)
+        if not sign or cell.detail:
+            continue
+        for scope in scopes_of(cell.client, cell.sub_client):
+            if scope in found:
+                found[scope] += sign * number
+    return {scope: max(0, number) for scope, number in found.items()}
+
+
+def plan(
+    known: Mapping[QuotaScope, QuotaState],
+    beat: QuotaBeat | None,
+    limits: Mapping[QuotaScope, Limit],
+    used: Mapping[QuotaScope, int],
+    present: Present,
+) -> Plan:
+    """Compare what is used with what was written last.
+
+    Nothing is written for a month before that of the last beat: its writer's clock is slow.
+    """
+    if beat is not None and beat.month > present.month:
+        return Plan({}, [], None)
+    states: dict[QuotaScope, QuotaState | None] = {
+        scope: None
+        for scope, state in known.items()
+        if scope not in limits and state.month < present.month
+    }
+    events: list[QuotaEvent] = []
+    for scope, limit in limits.items():
+        last = known.get(scope)
+        if last is not None and last.month != present.month:
+            last = None
+        state, crossed = _state_of(last, limit, used[scope], present)
+        if state != last:
+            states[scope] = state
+        events += _events(scope, limit, state, crossed, present)
+    return Plan(states, events, _beat_of(beat, present))
+
+
+def _state_of(
+    last: QuotaState | None, limit: Limit, used: int, present: Present
+) -> tuple[QuotaState, tuple[int, ...]]:
+    before = last.reached if last else ()
+    # Counts that are being restored are too low; what was used stays used until they are whole.
+    number = used if present.is_complete or last is None else max(used, last.used)
+    crossed = tuple(
+        each for each in THRESHOLDS if number * 100 >= each * limit.quota and each not in before
+    )
+    reached = tuple(sorted({*before, *crossed}))
+    state = QuotaState(
+        present.month, present.begins_ms, present.ends_ms, limit.quota, number, reached
+    )
+    return state, crossed
+
+
+def _events(
+    scope: QuotaScope,
+    limit: Limit,
+    state: QuotaState,
+    crossed: tuple[int, ...],
+    present: Present,
+) -> Iterator[QuotaEvent]:
+    for threshold in crossed:
+        yield QuotaEvent(
+            client=scope.client,
+            sub_client=scope.sub_client,
+            month=present.month,
+            threshold=threshold,
+            quota=limit.quota,
+            used=state.used,
+            over_quota=limit.over_quota.value,
+            at_ms=present.now_ms,
+        )
+
+
+def _beat_of(last: QuotaBeat | None, present: Present) -> QuotaBeat | None:
+    """None if it would say nothing new."""
+    before = last.counted_to_ms if last else 0
+    counted_to_ms = max(before, present.now_ms if present.is_complete else 0)
+    found = QuotaBeat(present.month, present.begins_ms, present.ends_ms, counted_to_ms)
+    return None if found == last else found

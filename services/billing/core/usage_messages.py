@@ -1,0 +1,166 @@
+"""The mail ids behind a count: which events of mail.events are in it. Pure.
+
+An event is listed exactly where core/usage.py counts it, so as many ids are listed as were counted:
+an event that was published twice is listed twice. `received` has no ids: it comes from tallies,
+which count the messages of one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from services.billing.core.cells import BILLED, BYTES, COUNTERS, RECEIVED, Cell
+from services.billing.core.month import Months, is_month
+from services.billing.core.usage import EventRecord, UsageEvent, details_of
+from services.billing.core.usage_api.query import QueryFault
+from services.billing.core.usage_api.tables import days_of, utc_text
+from shared.topics.codec import TYPE_PREFIX
+from shared.topics.records import EventType
+
+# What can be listed. `bytes` are the sizes of the billed messages.
+KINDS: Final = tuple(counter for counter in COUNTERS if counter not in (RECEIVED, BYTES))
+DETAILED: Final = (
+    EventType.REFUSED.value,
+    EventType.SUPPRESSED.value,
+    EventType.BOUNCED.value,
+)
+# Of a listed mail.
+COLUMNS: Final = (
+    *("mail_id", "at", "day", "client", "mailing_id", "sub_client", "kind", "detail"),
+    "size_bytes",
+)
+_KNOWN: Final = frozenset((TYPE_PREFIX + kind.value).encode() for kind in EventType)
+_decoder: Final = msgspec.json.Decoder(UsageEvent)
+
+
+class Wanted(Struct, frozen=True):
+    """A number of which the mail ids are wanted. `day`: YYYY-MM-DD, or "" for the month. None: of
+    all clients, mailings or sub-clients. `detail`: a rule, a reason or a class; "" for all."""
+
+    month: str
+    kind: str
+    day: str = ""
+    client: str | None = None
+    mailing_id: str | None = None
+    sub_client: str | None = None
+    detail: str = ""
+
+    def has(self, cell: Cell) -> bool:
+        """Whether the count of this cell is a part of the number."""
+        day = f"{self.month}-{cell.day}" if cell.day else ""
+        return (
+            (cell.counter, cell.detail) == (self.kind, self.detail)
+            and self.day in ("", day)
+            and self.client in (None, cell.client)
+            and self.mailing_id in (None, cell.mailing_id)
+            and self.sub_client in (None, cell.sub_client)
+        )
+
+
+class ListedMail(Struct, frozen=True, gc=False):
+    """One event that is in the number. `at_ms`: the moment by which its day was found."""
+
+    mail_id: str
+    at_ms: int
+    day: str
+    client: str
+    mailing_id: str
+    sub_client: str
+    kind: str
+    detail: str
+    size_bytes: int
+
+
+def listed(record: EventRecord, wanted: Wanted, months: Months) -> ListedMail | None:
+    """The event of this record, if the number has it. Never raises for what is in a record."""
+    kind, mail_id = _headers(record.headers)
+    is_billed = wanted.kind == BILLED
+    if kind not in _KNOWN or not (is_billed or kind == (TYPE_PREFIX + wanted.kind).encode()):
+        return None
+    try:
+        event = _decoder.decode(record.value or b"")
+        at_ms = event.at_ms or record.timestamp
+        day = months.day(at_ms)
+        if is_billed:
+            if not event.first_dispatch:
+                return None
+            at_ms = event.first_dispatched_at_ms or at_ms
+            day = months.day(at_ms)
+    except (ValueError, RecursionError):
+        return None
+    details = sorted(details_of(event)) if wanted.kind in DETAILED else []
+    if not _is_of(event, day, details, wanted):
+        return None
+    return ListedMail(
+        mail_id.decode("utf-8", "replace"),
+        at_ms,
+        day,
+        event.client,
+        event.mailing_id,
+        event.sub_client,
+        wanted.kind,
+        " ".join(details),
+        event.size_bytes,
+    )
+
+
+def _is_of(event: UsageEvent, day: str, details: Sequence[str], wanted: Wanted) -> bool:
+    return (
+        day.startswith(wanted.day or wanted.month)
+        and wanted.client in (None, event.client)
+        and wanted.mailing_id in (None, event.mailing_id)
+        and wanted.sub_client in (None, event.sub_client)
+        and (not wanted.detail or wanted.detail in details)
+    )
+
+
+def _headers(headers: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes]:
+    """The type and the mail id."""
+    kind = mail_id = b""
+    for name, value in headers:
+        if name == "ce_type":
+            kind = kind or value or b""
+        elif name == "ce_subject":
+            mail_id = value or b""
+    return kind, mail_id
+
+
+def require_listable(wanted: Wanted) -> None:
+    """Raise QueryFault for a number that cannot be."""
+    if not is_month(wanted.month):
+        raise QueryFault(f"month: {wanted.month!r} is not a month; give YYYY-MM, such as 2026-07")
+    if wanted.kind not in KINDS:
+        rest = "; received mail is counted per transaction and has no ids"
+        known = f"one of {', '.join(KINDS)} is expected"
+        more = rest if wanted.kind == "received" else ""
+        raise QueryFault(f"kind: {wanted.kind!r} was found, {known}{more}")
+    if wanted.detail and wanted.kind not in DETAILED:
+        raise QueryFault(f"detail: only {', '.join(DETAILED)} have details, not {wanted.kind}")
+    month, _, number = wanted.day.rpartition("-")
+    is_day = len(number) == 2 and number.isascii() and number.isdecimal()
+    if wanted.day and not (month == wanted.month and is_day and 1 <= int(number) <= days_of(month)):
+        raise QueryFault(f"day: {wanted.day!r} is not a day of {wanted.month}; give YYYY-MM-DD")
+
+
+def row_of(mail: ListedMail) -> tuple[str | int, ...]:
+    """A line of CSV, in the order of COLUMNS."""
+    return (
+        mail.mail_id,
+        utc_text(mail.at_ms),
+        mail.day,
+        mail.client,
+        mail.mailing_id,
+        mail.sub_client,
+        mail.kind,
+        mail.detail,
+        mail.size_bytes,
+    )
+
+
+def named_of(mail: ListedMail) -> dict[str, str | int]:
+    """A line of JSON."""
+    return dict(zip(COLUMNS, row_of(mail), strict=True))

@@ -1,0 +1,92 @@
+"""/v1/quotas: the monthly quotas that a key reaches, and what is used of them.
+
+A key for a client gets the quotas of it and of its sub-clients; one for a sub-client only that of
+the sub-client: the quota of the whole client says how much the others send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, Protocol
+
+from litestar import Response, get
+from litestar.exceptions import NotFoundException
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import QueryParameter
+from msgspec import json
+
+from services.billing.core.quotas.shown import shown_quotas
+from services.billing.core.usage_api.tables import utc_text
+from services.billing.edge.http.request import MAX_NAME_CHARS, ApiRequest
+from services.billing.edge.http.usage import RESPONSES
+from shared.access.keys import Right
+from shared.http_api.keyed import require_scope, requires
+from shared.http_api.problems import problem
+from shared.registry.client import Client
+from shared.runtime.clock import Clock
+from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
+
+_Client = Annotated[str, QueryParameter(max_length=MAX_NAME_CHARS, description="Only this client.")]
+_NOT_READ: Final = "the quotas have not been read yet"
+
+
+class KnowsQuotas(Protocol):
+    """What is used; QuotaView in production."""
+
+    def ready(self) -> bool:
+        """Whether it knows."""
+        ...
+
+    def state(self, scope: QuotaScope, /) -> QuotaState | None:
+        """What is used of this quota."""
+        ...
+
+    def beat(self) -> QuotaBeat | None:
+        """Up to when everything is counted."""
+        ...
+
+
+class QuotaRoutes:
+    """Makes the route."""
+
+    def __init__(
+        self,
+        clients: Callable[[], Mapping[str, Client] | None],
+        quotas: KnowsQuotas,
+        clock: Clock,
+    ) -> None:
+        self._clients = clients
+        self._quotas = quotas
+        self._clock = clock
+
+    def handlers(self) -> list[HTTPRouteHandler]:
+        """The route."""
+
+        @get(
+            "/v1/quotas",
+            summary="Monthly quotas, and what is used of them",
+            tags=["quotas"],
+            sync_to_thread=False,
+            guards=[requires(Right.BILLING_READ)],
+            responses=RESPONSES,
+        )
+        def quotas(request: ApiRequest, client: _Client = "") -> Response[bytes]:
+            scope = request.auth.scope
+            wanted = client or scope.client
+            require_scope(request, wanted)
+            known = self._clients()
+            if known is None or not self._quotas.ready():
+                return problem(503, _NOT_READ, {"Retry-After": "2"})
+            if client and client not in known:
+                raise NotFoundException(detail=f"client: {client} is not registered")
+            chosen = [each for name, each in known.items() if wanted in ("", name)]
+            rows = shown_quotas(chosen, self._quotas.state, self._clock.now_ms())
+            if scope.sub_client is not None:
+                rows = [each for each in rows if each.sub_client == scope.sub_client]
+            beat = self._quotas.beat()
+            counted_to = utc_text(beat.counted_to_ms) if beat else ""
+            body: dict[str, Any] = {"counted_to": counted_to, "quotas": rows}
+            headers = {"Cache-Control": "no-store"}
+            return Response(json.encode(body), media_type="application/json", headers=headers)
+
+        return [quotas]

@@ -1,0 +1,119 @@
+"""Limits how many files are made at a time, and keeps slow readers from holding them all.
+
+Every file holds a slot until its last piece is read, it fails, or nobody reads on. One key may have
+half of the slots. When all are taken, a file whose reader takes less than MIN_BYTES_S, after
+GRACE_S, gives its slot to the next one and breaks off: any number of keys that read slowly, or not
+at all, stop nobody else. The time for making a piece is not the reader's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from shared.runtime.clock import monotonic
+
+MAX_EXPORTS: Final = 4
+GRACE_S: Final = 10.0
+MIN_BYTES_S: Final = 64 * 1024
+
+
+class NoRoom(Exception):
+    """As many exports as are allowed at a time are running."""
+
+
+class Slot:
+    """One file in the making, as its slot sees it."""
+
+    def __init__(self, owner: str, now: Callable[[], float]) -> None:
+        self.owner = owner
+        self.sent = 0  # bytes
+        self.is_displaced = False
+        self._now = now
+        self._waited_s = 0.0
+        self._since: float | None = now()  # None while a piece is made
+
+    def waited_s(self) -> float:
+        """The seconds for which the reader had not asked for the next piece."""
+        since = self._since
+        return self._waited_s + (self._now() - since if since is not None else 0.0)
+
+    def asked(self) -> None:
+        """Note that the reader asks for a piece."""
+        self._waited_s, self._since = self.waited_s(), None
+
+    def gave(self, size: int) -> None:
+        """Note that the reader got a piece."""
+        self.sent += size
+        self._since = self._now()
+
+
+class Slots:
+    """The slots of one process. Any thread may ask."""
+
+    def __init__(self, most: int = MAX_EXPORTS, now: Callable[[], float] = monotonic) -> None:
+        self._most = most
+        self._now = now
+        # The end of a file may come from the garbage collector, in a thread that has the lock.
+        self._lock = threading.RLock()
+        self._taken: list[Slot] = []
+
+    def stream(self, pieces: Iterator[bytes], owner: str = "") -> Iterator[bytes]:
+        """These pieces, with a slot until they end. `owner`: the id of the key. Raises NoRoom."""
+        with self._lock:
+            if sum(each.owner == owner for each in self._taken) >= max(1, self._most // 2):
+                raise NoRoom
+            if len(self._taken) >= self._most:
+                self._displace()
+            slot = Slot(owner, self._now)
+            self._taken.append(slot)
+        return _Pieces(pieces, slot, self._end)
+
+    def _displace(self) -> None:
+        """Take the slot of the slowest reader. Raises NoRoom if all are fast enough."""
+        slow = [each for each in self._taken if each.waited_s() >= GRACE_S]
+        slow = [each for each in slow if each.sent < MIN_BYTES_S * each.waited_s()]
+        if not slow:
+            raise NoRoom
+        found = min(slow, key=lambda each: each.sent / each.waited_s())
+        found.is_displaced = True
+        self._taken.remove(found)
+
+    def _end(self, slot: Slot) -> None:
+        with self._lock:
+            if slot in self._taken:
+                self._taken.remove(slot)
+
+
+class _Pieces:
+    """Gives the slot back at the end, on an error, or when nobody reads on."""
+
+    def __init__(self, pieces: Iterator[bytes], slot: Slot, ended: Callable[[Slot], None]) -> None:
+        self._pieces = pieces
+        self._slot = slot
+        self._ended = ended
+
+    def __iter__(self) -> _Pieces:
+        return self
+
+    def __next__(self) -> bytes:
+        slot = self._slot
+        slot.asked()
+        if slot.is_displaced:
+            # The server breaks the connection: a cut file must not look whole.
+            raise RuntimeError("the file was read too slowly, and others were waiting")
+        try:
+            piece = next(self._pieces)
+        except ValueError as error:
+            # Litestar takes a ValueError for the end.
+            self._ended(slot)
+            raise RuntimeError("a file could not be made") from error
+        except BaseException:
+            self._ended(slot)
+            raise
+        slot.gave(len(piece))
+        return piece
+
+    def __del__(self) -> None:
+        self._ended(self._slot)

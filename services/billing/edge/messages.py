@@ -1,0 +1,75 @@
+"""Reads the mail ids behind a count from mail.events, or from an archive of it.
+
+Owns: where reading begins and ends. It ends at the offsets up to which the count was counted, so as
+many ids come as the count says. It begins a day before the month by the broker's clock: an event is
+stored after it happened. Only events whose time was in the future when they were stored lie before
+that; `from_start` reads everything. Memory is bounded, whatever the number of ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from services.billing.core.month import Months
+from services.billing.core.usage_messages import ListedMail, Wanted, listed
+from shared.runtime.errors import Unavailable
+from shared.stream.kafka_python.fetching import UndecodableRecord
+
+_DAY_MS: Final = 86_400_000
+
+
+class OtherEvents(Unavailable):
+    """The events that were counted are not those of this log."""
+
+
+class ReadsEvents(Protocol):
+    """EventLog, Archive or JoinedLog."""
+
+    def id(self) -> str:
+        """The id of the topic."""
+        ...
+
+    def committed_ends(self) -> dict[int, int]:
+        """The last stable offset by partition."""
+        ...
+
+    def read(
+        self, ends: Mapping[int, int], starts: Mapping[int, int] | None = None
+    ) -> Iterator[tuple[int, Sequence[Any]]]:
+        """Yield the records below `ends` in runs."""
+        ...
+
+    def offsets_at(self, time_ms: int) -> dict[int, int]:
+        """The first offsets of this time or later, by partition; none where there are none."""
+        ...
+
+
+def list_messages(
+    log: ReadsEvents,
+    wanted: Wanted,
+    months: Months,
+    counted: tuple[str, Mapping[int, int]],
+    *,
+    from_start: bool = False,
+) -> Iterator[ListedMail]:
+    """The mails of a number. `counted`: the log and the offsets up to which it was counted.
+
+    Raises OtherEvents, and PartUnavailable without Kafka.
+    """
+    log_id, offsets = counted
+    if log_id not in ("", log.id()):
+        raise OtherEvents(f"the counts are of the log {log_id}, mail.events is {log.id()}")
+    present = log.committed_ends()
+    ends = {part: min(end, present.get(part, 0)) for part, end in offsets.items()}
+    starts: dict[int, int] = {}
+    if not from_start:
+        found = log.offsets_at(months.begin_ms(wanted.month) - _DAY_MS)
+        # Where nothing is as late as that, there is nothing to read.
+        starts = {part: found.get(part, end) for part, end in ends.items()}
+    for _, records in log.read(ends, starts):
+        for record in records:
+            if isinstance(record, UndecodableRecord):
+                continue
+            if (mail := listed(record, wanted, months)) is not None:
+                yield mail

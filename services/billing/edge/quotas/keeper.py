@@ -1,0 +1,238 @@
+"""Counts what is used of each quota, and publishes what has changed: states, beats, events.
+
+Every billing process has a keeper, in a thread. A turn adds up the cells of the month for the
+registered quotas, compares them with billing.quotas (core/quotas/planning.py) and writes states and
+events in one transaction. It begins `every_s` after the one before, and after ten times as long as
+that took, so that it costs a tenth of a core at most.
+
+All keepers share one transactional id. Opening it ends and fences the transaction of any other; a
+keeper that then reads billing.quotas to its end and commits was the only writer in between, so a
+threshold has one event, whatever the number of processes. A keeper lets another one write as long
+as its beats come, and opens the id itself only when they stop.
+
+On failure: nothing is written, and the next turn compares again. What is used comes from the cells,
+which are restored if the store loses them; until they are whole, what was used stays used. Without
+Kafka, store or registry no turn takes place: validate goes on with what it knows.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from typing import Final
+
+from kafka.errors import KafkaError
+from msgspec import Struct, structs
+
+from services.billing.core.answer import lag
+from services.billing.core.cells import decode_cell
+from services.billing.core.month import Months
+from services.billing.core.quotas.planning import Plan, Present, plan, used_of
+from services.billing.edge.cells import Cells
+from services.billing.edge.log_ends import KafkaUnavailable
+from services.billing.edge.usage_view import AsksEnds, progress_of
+from shared.quotas.limits import Limit, all_limits
+from shared.quotas.view import Quotas, QuotaView
+from shared.registry.client import Client
+from shared.runtime.clock import Clock
+from shared.runtime.deadline import Deadline
+from shared.runtime.enduring_thread import EnduringThread
+from shared.runtime.errors import Unavailable
+from shared.runtime.failpoints import Failpoints
+from shared.stream.client import ClientOptions
+from shared.stream.client_events import ClientEvents
+from shared.stream.log_reader import LogReader
+from shared.stream.outputs import client_copy
+from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
+from shared.stream.watchdog import watchdog_of
+from shared.topics import names
+from shared.topics.quotas import (
+    BEAT,
+    PARTITION,
+    QuotaBeat,
+    QuotaScope,
+    encode_beat,
+    encode_quota_event,
+    encode_scope,
+    encode_state,
+)
+
+log = logging.getLogger(__name__)
+
+# A keeper writes if the last beat is older than this many turns.
+SILENT_TURNS: Final = 3.0
+# A turn costs at most this share of the time.
+SHARE: Final = 10.0
+READ_TIMEOUT_S: Final = 30.0
+_POLL_MS: Final = 100
+_WRITER: Final = "quotas"
+
+
+class KeeperParts(Struct, frozen=True):
+    """The collaborators and settings of a keeper."""
+
+    options: ClientOptions
+    cells: Cells
+    ends: AsksEnds
+    months: Months
+    clock: Clock
+    view: QuotaView
+    # The registered clients; None while they are not known.
+    clients: Callable[[], Mapping[str, Client] | None]
+    own_events: ClientEvents | None = None
+    failpoints: Failpoints = Failpoints.none()
+    every_s: float = 5.0
+    topic: str = names.QUOTAS
+    events: str = names.EVENTS
+    writer: str = _WRITER
+
+
+class QuotaKeeper:
+    """Runs from start() until close(). `fault` says why the last turn failed."""
+
+    def __init__(self, parts: KeeperParts) -> None:
+        self._parts = parts
+        self._producer = TransactionalProducer(
+            structs.replace(parts.options, instance=parts.writer),
+            "billing",
+            parts.failpoints,
+            watchdog_of(parts.options),
+            parts.own_events,
+        )
+        # What this keeper wrote and found written; None while another one may write.
+        self._own: Quotas | None = None
+        self._beat_seen: tuple[QuotaBeat | None, float] | None = None
+        self._stop = threading.Event()
+        self._thread = EnduringThread(
+            "quotas",
+            self._run,
+            expected=(KafkaError, Unavailable, TransactionLost),
+            failed=self._failed,
+            ended=self._producer.close,
+        )
+        self.fault = ""
+
+    def start(self) -> None:
+        """Begin; return at once."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish the turn and stop."""
+        self._stop.set()
+        self._thread.close()
+
+    def turn(self) -> None:
+        """Compare and write once. May raise KafkaError, Unavailable, TransactionLost."""
+        clients = self._parts.clients()
+        if clients is None or not self._parts.view.ready():
+            return
+        limits = all_limits(clients.values())
+        if not limits and not self._parts.view.states():
+            return
+        if self._own is None:
+            if not self._is_silent():
+                return
+            # Another keeper may still write: fence it, then read what it wrote.
+            self._producer.open()
+            self._own = self._read()
+        counted = self._count(limits)
+        if counted is not None:
+            used, present = counted
+            own = self._own
+            self._write(own, plan(own.states, own.beat, limits, used, present), clients)
+
+    def _run(self) -> None:
+        clock = self._parts.clock
+        while not self._thread.is_closing:
+            begun = clock.monotonic()
+            try:
+                self.turn()
+            except BaseException:
+                self._own = None
+                raise
+            self.fault = ""
+            took = clock.monotonic() - begun
+            self._stop.wait(max(self._parts.every_s, SHARE * took) - took)
+
+    def _failed(self, reason: str) -> None:
+        if reason != self.fault:
+            log.warning("quotas are not counted", extra={"reason": reason})
+        self.fault = reason
+
+    def _is_silent(self) -> bool:
+        """Whether no other keeper has written for a while."""
+        beat, now = self._parts.view.beat(), self._parts.clock.monotonic()
+        if self._beat_seen is None or self._beat_seen[0] != beat:
+            is_first = self._beat_seen is None
+            self._beat_seen = (beat, now)
+            return is_first and beat is None
+        return now - self._beat_seen[1] >= SILENT_TURNS * self._parts.every_s
+
+    def _count(
+        self, limits: Mapping[QuotaScope, Limit]
+    ) -> tuple[dict[QuotaScope, int], Present] | None:
+        """What is used, and of which moment; None while the cells are being restored."""
+        parts = self._parts
+        now_ms = parts.clock.now_ms()
+        month = parts.months.of(now_ms)
+        # The ends before the cells: what was committed by then is included, if they are reached.
+        log_ends = parts.ends.ask()
+        with parts.cells.reading(month) as (snapshot, cells):
+            if not snapshot.whole:
+                return None
+            used = used_of(((decode_cell(name), number) for name, number in cells), limits)
+        # Events that were deleted before they were counted never come: holes do not matter here.
+        behind = lag(progress_of(snapshot), log_ends.ends)
+        is_complete = snapshot.log in ("", log_ends.log) and not any(behind.values())
+        begins_ms, ends_ms = parts.months.begin_ms(month), parts.months.end_ms(month)
+        return used, Present(month, begins_ms, ends_ms, now_ms, is_complete)
+
+    def _read(self) -> Quotas:
+        """Everything that was written, up to the present end."""
+        found, deadline = Quotas(), Deadline(READ_TIMEOUT_S)
+        with closing(LogReader(self._parts.options, self._parts.topic)) as reader:
+            if PARTITION not in reader.partitions():
+                raise KafkaUnavailable(f"Kafka has no topic {self._parts.topic}")
+            reader.read_from({PARTITION: 0})
+            ends = reader.ends([PARTITION])
+            while not reader.has_reached(ends):
+                if deadline.is_over():
+                    raise KafkaUnavailable(f"{self._parts.topic} was not read in time")
+                for record in reader.poll(_POLL_MS).get(PARTITION, ()):
+                    found.add(record)
+        return found
+
+    def _write(self, own: Quotas, wanted: Plan, clients: Mapping[str, Client]) -> None:
+        outputs = [*self._records(wanted), *self._events(wanted, clients)]
+        if not outputs:
+            return
+        self._producer.commit(outputs)
+        for scope, state in wanted.states.items():
+            if state is None:
+                own.states.pop(scope, None)
+            else:
+                own.states[scope] = state
+        own.beat = wanted.beat or own.beat
+        for event in wanted.events:
+            scope = QuotaScope(event.client, event.sub_client)
+            fields = {"quota": scope.described(), "month": event.month, "used": event.used}
+            log.info("%d %% of a quota are used", event.threshold, extra=fields)
+
+    def _records(self, wanted: Plan) -> Iterator[Output]:
+        """The states, then the beat that says that they are complete."""
+        topic = self._parts.topic
+        for scope, state in wanted.states.items():
+            value = None if state is None else encode_state(state)
+            yield Output(topic, value, encode_scope(scope), partition=PARTITION)
+        if wanted.beat is not None:
+            yield Output(topic, encode_beat(wanted.beat), BEAT, partition=PARTITION)
+
+    def _events(self, wanted: Plan, clients: Mapping[str, Client]) -> Iterator[Output]:
+        for event in wanted.events:
+            key, value, headers = encode_quota_event(event)
+            written = Output(self._parts.events, value, key, headers)
+            yield written
+            if clients[event.client].own_events:
+                yield client_copy(written, event.client)

@@ -1,0 +1,170 @@
+"""Decides which messages a monthly quota lets pass. Pure.
+
+What is used of a quota is what billing counted, plus what this process let pass and billing may not
+have counted yet. The beat of billing says up to when everything is counted; SLACK_MS more is kept,
+because clocks differ and a transaction takes time. So near its quota, mail may wait although a part
+of it is counted twice; it passes when the next beat comes.
+
+The bound. Let R be what was left of a quota at the last count that was seen. Each process lets at
+most R pass after that, so N processes (a restarted one counts as another) send at most (N - 1) x R
+more than the quota, and one batch per process that was paused for longer than SLACK_MS within a
+transaction. While billing counts, R is what was left a few seconds ago. If billing is down, nothing
+is stopped before the quota, and the bound holds all the same.
+
+Without a beat, that is if billing has never counted, the month is not known and nothing is held.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Protocol
+
+from msgspec.structs import replace
+
+from services.validate.core.batch import Judged, Mailing
+from services.validate.core.verdict import Held, Passed, Refused
+from shared.quotas.limits import Limit, limits_of, scopes_of
+from shared.registry.client import Client, OverQuota
+from shared.submission.attribution import refused_event
+from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
+from shared.topics.records import Envelope, Message, Violation
+
+# Clocks of hosts differ by less, and a transaction commits within it, or is a stated excess.
+SLACK_MS: Final = 10_000
+# What passed is summed per second; beyond so many seconds the oldest are put together.
+MAX_SECONDS: Final = 600
+_UNKNOWN: Final = 1 << 62
+OVER_QUOTA: Final = "quota"
+_STATUS: Final = "5.7.1"
+
+
+class KnowsQuotas(Protocol):
+    """What billing counted; QuotaView in production."""
+
+    def state(self, scope: QuotaScope, /) -> QuotaState | None:
+        """What is used of this quota."""
+        ...
+
+    def beat(self) -> QuotaBeat | None:
+        """Up to when everything is counted."""
+        ...
+
+
+class QuotaUse:
+    """What is used of each quota, as far as one process knows. Any thread may ask."""
+
+    def __init__(self, known: KnowsQuotas) -> None:
+        self._known = known
+        self._lock = threading.Lock()
+        self._passed: dict[QuotaScope, deque[tuple[int, int]]] = {}  # at_ms, number
+
+    def left(self, scope: QuotaScope, limit: Limit, now_ms: int) -> int:
+        """How many more messages may pass."""
+        beat = self._known.beat()
+        if beat is None:
+            return _UNKNOWN
+        state = self._known.state(scope)
+        counted = state.used_at(now_ms) if state else 0
+        with self._lock:
+            return limit.quota - counted - self._own(scope, _since(beat, now_ms))
+
+    def add(self, passed: Mapping[Mailing, int], now_ms: int) -> None:
+        """Note messages that passed, by mailing."""
+        for (client, _, sub_client), number in passed.items():
+            for scope in scopes_of(client, sub_client):
+                with self._lock:
+                    self._add(scope, number, now_ms)
+
+    def _add(self, scope: QuotaScope, number: int, now_ms: int) -> None:
+        found = self._passed.setdefault(scope, deque())
+        if found and found[-1][0] // 1000 == now_ms // 1000:
+            number += found.pop()[1]
+        found.append((now_ms, number))
+        if len(found) > MAX_SECONDS:
+            # The later time: what passed is counted for too long rather than too short.
+            first, second = found.popleft(), found.popleft()
+            found.appendleft((second[0], first[1] + second[1]))
+
+    def _own(self, scope: QuotaScope, since_ms: int) -> int:
+        found = self._passed.get(scope)
+        if not found:
+            return 0
+        while found and found[0][0] <= since_ms:
+            found.popleft()
+        if not found:
+            del self._passed[scope]
+        return sum(number for _, number in found)
+
+
+def _since(beat: QuotaBeat, now_ms: int) -> int:
+    """What passed at this time or before is counted, or belongs to another month."""
+    begins_ms = beat.ends_ms if now_ms >= beat.ends_ms else beat.begins_ms
+    return max(beat.counted_to_ms - SLACK_MS, begins_ms - 1)
+
+
+def enforce(
+    judged: Sequence[Judged],
+    client_of: Callable[[str], Client | None],
+    use: QuotaUse,
+    now_ms: int,
+) -> list[Judged]:
+    """Hold or refuse the messages that are over a quota, in their order."""
+    left: dict[QuotaScope, int] = {}
+    found = []
+    for one in judged:
+        verdict = one.verdict
+        if isinstance(verdict, Passed):
+            client = client_of(verdict.envelope.client)
+            if client is not None and client.over_quota is not OverQuota.WARN:
+                verdict = _enforced(verdict, one.message.envelope, client, left, use, now_ms)
+        found.append(replace(one, verdict=verdict))
+    return found
+
+
+def _enforced(
+    verdict: Passed,
+    submitted: Envelope,
+    client: Client,
+    left: dict[QuotaScope, int],
+    use: QuotaUse,
+    now_ms: int,
+) -> Passed | Held | Refused:
+    limits = limits_of(client)
+    scopes = [
+        scope for scope in scopes_of(client.name, verdict.envelope.sub_client) if scope in limits
+    ]
+    for scope in scopes:
+        if scope not in left:
+            left[scope] = use.left(scope, limits[scope], now_ms)
+    over = next((scope for scope in scopes if left[scope] <= 0), None)
+    if over is None:
+        for scope in scopes:
+            left[scope] -= 1
+        return verdict
+    reason = f"The monthly quota of {over.described()}, {limits[over].quota} messages, is used up"
+    if client.over_quota is OverQuota.REFUSE:
+        broken = Violation(OVER_QUOTA, reason, _STATUS)
+        return Refused(refused_event(verdict.envelope, (broken,), now_ms))
+    return Held(verdict.envelope, reason)
+
+
+def released(message: Message, now_ms: int) -> Message:
+    """A held message as it is judged again: the time for its delivery begins now."""
+    envelope = message.envelope
+    later = replace(envelope, due_at_ms=max(envelope.due_at_ms, now_ms))
+    return Message(later, message.content)
+
+
+def used_up(
+    clients: Iterable[Client], use: QuotaUse, now_ms: int
+) -> frozenset[tuple[QuotaScope, int]]:
+    """The quotas that hold mail now, each with its number."""
+    return frozenset(
+        (scope, limit.quota)
+        for client in clients
+        if client.over_quota is OverQuota.HOLD
+        for scope, limit in limits_of(client).items()
+        if use.left(scope, limit, now_ms) <= 0
+    )

@@ -1,0 +1,148 @@
+"""Lets the mail on mail.held pass when its quota is free again.
+
+A sweep reads the topic from the committed offset to the end that it had when the sweep began. Each
+message is judged again, as if it had just come: it passes, ends, or is written to the end of the
+topic, in the transaction that commits its old place. A sweep begins when a quota that was used up
+is not any more (a new month, a raised quota, a late beat), when a process starts, and every hour,
+for mail that expires meanwhile; never twice within AGAIN_S. Between sweeps nothing is read, and no
+place in a consumer group is held.
+
+On failure: what was not committed stays on the topic, for the next sweep. A process that is paused
+within a sweep is replaced by another one, and its commit is refused. Several processes share one
+partition: one of them sweeps, and another one that waits for the partition reads at most what the
+first one wrote back. Redis or Kafka unavailable: the sweep waits. A sweep
+that takes longer than MAX_SWEEP_S ends, and another one goes on. One client's held mail delays that
+of another by the time of reading it (some 100 µs per message).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from typing import Final
+
+from kafka.errors import KafkaError
+from kafka.structs import TopicPartition
+from msgspec import Struct
+
+from services.validate.core.quotas import QuotaUse, used_up
+from shared.registry.client import Client
+from shared.runtime.clock import Clock
+from shared.runtime.lifecycle import Stop
+from shared.stream.client import ClientOptions, make_consumer
+from shared.stream.consumer import Record
+from shared.stream.log_reader import LogReader
+from shared.stream.relay import Process, Relay
+from shared.topics.names import HELD
+from shared.topics.quotas import QuotaScope
+
+PARTITION: Final = 0
+LOOK_S: Final = 1.0
+AGAIN_S: Final = 20.0
+EXPIRES_S: Final = 3600.0
+MAX_SWEEP_S: Final = 120.0
+_POLL_MS: Final = 200
+
+
+class SweeperParts(Struct, frozen=True):
+    """The collaborators of a sweeper."""
+
+    options: ClientOptions
+    group: str
+    clients: Callable[[], Iterable[Client]]
+    is_ready: Callable[[], bool]  # the registry and the quotas are known
+    use: QuotaUse
+    clock: Clock
+    # Makes the relay of one sweep, around the function that limits the sweep.
+    relay: Callable[[Callable[[Process], Process]], Relay]
+    topic: str = HELD
+    again_s: float = AGAIN_S
+
+
+class HeldSweeper:
+    """Runs in a thread."""
+
+    def __init__(self, parts: SweeperParts) -> None:
+        self._parts = parts
+        self._used_up: frozenset[tuple[QuotaScope, int]] | None = None
+        self._is_due = True
+        self._last_at: float | None = None
+        self._current = Stop()
+
+    def run(self, stop: Stop) -> None:
+        """Sweep when there is a reason, until `stop`."""
+        stop.call(self._end_current)
+        while not stop.wait(LOOK_S):
+            if not self.is_due():
+                continue
+            try:
+                end = self._end()
+            except KafkaError:
+                continue  # the loops that read Kafka say so
+            self._is_due, self._last_at = False, self._parts.clock.monotonic()
+            if end:
+                self._sweep(end, stop)
+
+    def is_due(self) -> bool:
+        """Whether a quota became free, or an hour has passed."""
+        parts = self._parts
+        if not parts.is_ready():
+            return False
+        present = used_up(parts.clients(), parts.use, parts.clock.now_ms())
+        if self._used_up is not None and self._used_up - present:
+            self._is_due = True
+        self._used_up = present
+        if self._last_at is None:
+            return self._is_due
+        since_s = parts.clock.monotonic() - self._last_at
+        return since_s >= EXPIRES_S or (self._is_due and since_s >= parts.again_s)
+
+    def _end(self) -> int:
+        """The end of the topic; 0 if every record before it was read. Raises KafkaError."""
+        parts, place = self._parts, TopicPartition(self._parts.topic, PARTITION)
+        with closing(LogReader(parts.options, parts.topic)) as reader:
+            if PARTITION not in reader.partitions():
+                raise KafkaError(f"there is no topic {parts.topic}")
+            ends = reader.ends([PARTITION])
+            asking = make_consumer(parts.options, parts.group)
+            try:
+                committed = asking.committed(place) or 0
+            finally:
+                asking.close(autocommit=False)
+            # The end of a transaction has an offset too, so only reading shows what is there.
+            reader.read_from({PARTITION: max(committed, reader.begins([PARTITION])[PARTITION])})
+            while not reader.has_reached(ends):
+                if reader.poll(_POLL_MS).get(PARTITION):
+                    return ends[PARTITION]
+        return 0
+
+    def _end_current(self) -> None:
+        self._current.set()
+
+    def _end_unfinished(self) -> None:
+        self._is_due = True
+        self._current.set()
+
+    def _sweep(self, end: int, stop: Stop) -> None:
+        self._current = Stop()
+        current = self._current
+        timer = threading.Timer(MAX_SWEEP_S, self._end_unfinished)
+        timer.daemon = True
+        timer.start()
+        if not stop.is_set():
+            self._parts.relay(lambda process: _until(end, process, current)).run(current)
+        timer.cancel()
+
+
+def _until(end: int, process: Process, current: Stop) -> Process:
+    """End the sweep with the batch that reaches this offset."""
+
+    def limited(records: Sequence[Record]) -> Sequence[object]:
+        outputs = process(records)
+        # A transaction's marker takes an offset too: the last record is before the end.
+        if records[-1].offset >= end - 2:
+            current.set("the sweep is finished")
+        return outputs
+
+    return limited  # type: ignore[return-value]

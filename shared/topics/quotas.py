@@ -1,0 +1,132 @@
+"""The records of billing.quotas, and the events of a quota that is nearly or wholly used.
+
+The topic is compacted and has one partition. Billing alone writes it. Keyed by client, or by client
+and sub-client: what is used in this month, and the thresholds whose events are published. Under the
+key BEAT: the month, and the moment up to which everything committed is included in the records
+before it. Fields are only ever added, with a default.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from shared.topics.codec import CodecError, Headers, event_headers
+
+PARTITION: Final = 0
+BEAT: Final = b"beat"
+# Percent of a quota at which an event is published.
+THRESHOLDS: Final = (80, 90, 100)
+QUOTA_PREFIX: Final = "sluice.quota."
+WARNING_TYPE: Final = "sluice.quota.warning"
+USED_UP_TYPE: Final = "sluice.quota.used_up"
+
+
+class QuotaScope(Struct, frozen=True, order=True):
+    """Whose quota: a client's, or that of one of its sub-clients."""
+
+    client: str
+    sub_client: str | None = None
+
+    def described(self) -> str:
+        """For people."""
+        return self.client if self.sub_client is None else f"{self.client}/{self.sub_client}"
+
+
+class QuotaState(Struct, frozen=True, omit_defaults=True):
+    """What is used of a quota in a month. `reached`: the thresholds with events."""
+
+    month: str  # YYYY-MM, in the time zone of billing
+    begins_ms: int
+    ends_ms: int
+    quota: int
+    used: int
+    reached: tuple[int, ...] = ()
+
+    def used_at(self, now_ms: int) -> int:
+        """What is used in the month of this moment, as far as it was counted."""
+        return self.used if self.begins_ms <= now_ms < self.ends_ms else 0
+
+
+class QuotaBeat(Struct, frozen=True):
+    """Everything committed before `counted_to_ms` is in the states before this record."""
+
+    month: str
+    begins_ms: int
+    ends_ms: int
+    counted_to_ms: int
+
+
+class QuotaEvent(Struct, frozen=True, omit_defaults=True):
+    """The data of a `sluice.quota.*` event: a threshold was reached for the first time."""
+
+    client: Annotated[str, Meta(description="The client's name")]
+    sub_client: Annotated[
+        str | None, Meta(description="The sub-client; missing if the quota is the client's")
+    ] = None
+    month: Annotated[str, Meta(description="YYYY-MM, in the time zone of billing")] = ""
+    threshold: Annotated[int, Meta(description="Percent of the quota: 80, 90 or 100")] = 0
+    quota: Annotated[int, Meta(description="The monthly quota at that time")] = 0
+    used: Annotated[int, Meta(description="What was used of it at that time")] = 0
+    over_quota: Annotated[
+        str, Meta(description="What happens to mail over the quota: warn, hold or refuse")
+    ] = ""
+    at_ms: Annotated[int, Meta(description="When this was seen, in Unix milliseconds")] = 0
+
+
+_encoder: Final = msgspec.json.Encoder()
+_key: Final = msgspec.json.Decoder(tuple[str, str | None])
+_state: Final = msgspec.json.Decoder(QuotaState)
+_beat: Final = msgspec.json.Decoder(QuotaBeat)
+_UNREADABLE: Final = (ValueError, RecursionError)
+
+
+def encode_scope(scope: QuotaScope) -> bytes:
+    """Return the key of the record of this quota."""
+    return _encoder.encode((scope.client, scope.sub_client))
+
+
+def encode_state(state: QuotaState) -> bytes:
+    """Return the value of the record of a quota."""
+    return _encoder.encode(state)
+
+
+def encode_beat(beat: QuotaBeat) -> bytes:
+    """Return the value of the record under BEAT."""
+    return _encoder.encode(beat)
+
+
+def decode_scope(key: bytes) -> QuotaScope:
+    """Decode the key of a record. Raises CodecError."""
+    try:
+        return QuotaScope(*_key.decode(key))
+    except _UNREADABLE as error:
+        raise CodecError(f"key of a quota: {error}") from None
+
+
+def decode_state(value: bytes) -> QuotaState:
+    """Decode the record of a quota. Raises CodecError."""
+    try:
+        return _state.decode(value)
+    except _UNREADABLE as error:
+        raise CodecError(f"quota: {error}") from None
+
+
+def decode_beat(value: bytes) -> QuotaBeat:
+    """Decode the record under BEAT. Raises CodecError."""
+    try:
+        return _beat.decode(value)
+    except _UNREADABLE as error:
+        raise CodecError(f"beat of the quotas: {error}") from None
+
+
+def encode_quota_event(event: QuotaEvent) -> tuple[bytes, bytes, Headers]:
+    """Return key, value and headers of the mail.events record of this event."""
+    # One per quota, month and threshold: a reader may drop a second one by its id.
+    scope = QuotaScope(event.client, event.sub_client).described()
+    name = f"quota/{event.month}/{event.threshold}/{scope}".encode()
+    kind = USED_UP_TYPE if event.threshold >= max(THRESHOLDS) else WARNING_TYPE
+    headers = event_headers(name, kind.encode(), b"/sluice/billing", event.at_ms)
+    return name, _encoder.encode(event), headers
