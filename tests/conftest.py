@@ -58,6 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--long", action="store_true", help="Run the long tests, and only those.")
     group.addoption("--seeds", type=int, default=None, help="Chaos: how many seeds.")
     group.addoption("--seed", type=int, default=None, help="Chaos: this one seed.")
+    group.addoption("--previous", default="", help="Chaos: the revision to upgrade from.")
     kinds = [*Kind, FIXED]
     group.addoption("--kind", action="append", choices=kinds, help="Chaos: only this kind.")
 

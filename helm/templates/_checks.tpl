@@ -66,8 +66,8 @@
 {{- if and $door.certManager.enabled (not $door.certManager.issuer) -}}
 {{- fail (printf "%s.certManager.issuer: required" $name) -}}
 {{- end -}}
-{{- if and (ne $door.service.type "ClusterIP") (eq $door.service.externalTrafficPolicy "Cluster") (not (get $door "proxies")) -}}
-{{- fail (printf "%s.service.externalTrafficPolicy: Cluster hides the addresses of the peers, which the limits and logins use; write Local%s" $name (ternary ", or name the balancers in frontDoor.proxies" "" (eq $name "frontDoor"))) -}}
+{{- if and (ne $door.service.type "ClusterIP") (eq $door.service.externalTrafficPolicy "Cluster") (not $door.proxies) -}}
+{{- fail (printf "%s.service.externalTrafficPolicy: Cluster hides the addresses of the peers, which the limits and logins use; write Local, or name the balancers in %s.proxies" $name $name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

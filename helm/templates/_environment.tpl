@@ -155,6 +155,8 @@
   value: {{ include "sluice.listen" (dict "root" $root "port" 2526) | quote }}
 - name: SLUICE_INGEST__BOUNCE_HOST_NAME
   value: {{ .hostName | quote }}
+- name: SLUICE_INGEST__BOUNCE_PROXIES
+  value: {{ toJson .proxies | quote }}
 - name: SLUICE_INGEST__BOUNCE_TLS_CERTIFICATE_FILE
   value: /etc/sluice/bounce-door/tls.crt
 - name: SLUICE_INGEST__BOUNCE_TLS_KEY_FILE
@@ -167,6 +169,10 @@
 - name: SLUICE_DELIVER__EHLO_NAME
   value: {{ .Values.sending.ehloName | quote }}
 {{- with .Values.sending.dkim }}
+{{- if .keysSecret }}
+- name: SLUICE_DELIVER__DKIM_KEYS
+  value: /etc/sluice/dkim-keys
+{{- end }}
 {{- if .secret }}
 - name: SLUICE_DELIVER__DKIM_KEY_FILE
   value: /etc/sluice/dkim/{{ .key }}

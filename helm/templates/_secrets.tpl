@@ -29,6 +29,9 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if and (eq .component "deliver") $values.sending.dkim.keysSecret -}}
+{{- $found = append $found (dict "name" "dkim-keys" "secret" $values.sending.dkim.keysSecret) -}}
+{{- end -}}
 {{- if and (eq .component "deliver") $values.sending.dkim.secret -}}
 {{- $found = append $found (dict "name" "dkim" "secret" $values.sending.dkim.secret) -}}
 {{- end -}}

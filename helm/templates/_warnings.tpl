@@ -24,8 +24,8 @@
 {{- if and (not $deliver.reach_internet) (not (hasKey ($deliver.routes | default dict) "*")) -}}
 {{- $found = append $found "settings.deliver: mail goes to the mail servers of its recipients; confirm this with reach_internet: true, or give a route for \"*\"." -}}
 {{- end -}}
-{{- if and (not $values.sending.dkim.secret) (not (hasKey $deliver "dkim_keys")) -}}
-{{- $found = append $found "sending.dkim.secret is empty: mail is not signed, and large providers refuse much of it." -}}
+{{- if and (not $values.sending.dkim.secret) (not $values.sending.dkim.keysSecret) -}}
+{{- $found = append $found "sending.dkim names no secret: mail is not signed, and large providers refuse much of it." -}}
 {{- end -}}
 {{- if not $values.sending.sourceAddresses -}}
 {{- $found = append $found "sending.sourceAddresses is empty: mail leaves from whatever address the nodes have; fix them with a NAT or egress gateway, and name them." -}}

@@ -20,7 +20,10 @@ from tests.support.chaos.results import Results, table
 from tests.support.chaos.scenario import FIXED, Kind
 from tests.support.chaos.scenes import Say, Scenes
 from tests.support.chaos.stage import Stage, stage_name
+from tests.support.chaos.versions import last_release
 
+# Needs an earlier version: --previous, or a release.
+TWO_VERSIONS: Final = "test_two_versions.py"
 _SEEDS_IN_THE_TEST_RUN: Final = 2
 _SEEDS_IN_LONG_RUNS: Final = 20
 RESULTS_FILE: Final = paths.STATE / "long" / "chaos.json"
@@ -43,6 +46,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     here = Path(__file__).parent
     kinds = config.getoption("--kind")
+    has_previous = bool(config.getoption("--previous") or last_release())
     left = []
     for item in items:
         if here not in item.path.parents:
@@ -50,8 +54,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for fixture in ("scenes", "stage"):
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.xdist_group(f"chaos-{fixture}"))
-        marker = item.get_closest_marker("long")
-        if marker is not None and kinds and _kind_of(item) not in kinds:
+        is_long = item.get_closest_marker("long") is not None
+        lacks_version = item.path.name == TWO_VERSIONS and not has_previous
+        if lacks_version or (is_long and kinds and _kind_of(item) not in kinds):
             left.append(item)
     config.hook.pytest_deselected(items=left)
     # Schedules first, while the pipeline shared by the other chaos tests does not exist yet.

@@ -90,6 +90,17 @@ def test_every_file_of_a_setting_is_in_a_mounted_secret(name: str) -> None:
     assert found or name == "small"
 
 
+def test_the_folder_of_dkim_keys_is_a_mounted_secret() -> None:
+    workload = by_component(render_set("everything"), "StatefulSet")["deliver"]
+    pod = workload["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    folder = environment(container)["SLUICE_DELIVER__DKIM_KEYS"]
+    (mount,) = (each for each in container["volumeMounts"] if each["mountPath"] == folder)
+    (volume,) = (each for each in pod["volumes"] if each["name"] == mount["name"])
+    assert volume["secret"]["secretName"] == "dkim-keys"
+    assert "subPath" not in mount, "a changed folder would not arrive"
+
+
 def test_the_instance_is_unique_and_survives_a_restart() -> None:
     for component, workload in by_component(render_set("everything"), "StatefulSet").items():
         container = workload["spec"]["template"]["spec"]["containers"][0]

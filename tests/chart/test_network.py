@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.chart.rendering import VALUE_SETS, Resource, render, render_set
-from tests.support.chart.resources import by_component, of_kind
+from tests.support.chart.resources import by_component, environment, of_kind
 
 
 def ports(rules: list[dict[str, Any]]) -> set[int]:
@@ -108,6 +108,28 @@ def test_the_doors_keep_the_addresses_of_their_peers() -> None:
     front = services["mail-sluice-front-door"]
     assert front["loadBalancerSourceRanges"] == ["192.0.2.0/24"]
     assert [each["port"] for each in front["ports"]] == [587, 465]
+
+
+@pytest.mark.parametrize(
+    ("door", "variable"),
+    [
+        ("frontDoor", "SLUICE_INGEST__SMTP_PROXIES"),
+        ("bounceDoor", "SLUICE_INGEST__BOUNCE_PROXIES"),
+    ],
+)
+def test_a_door_behind_balancers_takes_the_addresses_from_their_headers(
+    door: str, variable: str
+) -> None:
+    values = {
+        "enabled": True,
+        "hostName": "in.example.com",
+        "certificateSecret": "tls",
+        "proxies": ["10.0.0.0/16"],
+        "service": {"externalTrafficPolicy": "Cluster"},
+    }
+    resources = render({door: values})
+    ingest = by_component(resources, "StatefulSet")["ingest"]["spec"]["template"]["spec"]
+    assert environment(ingest["containers"][0])[variable] == '["10.0.0.0/16"]'
 
 
 def everything() -> list[Resource]:

@@ -46,6 +46,10 @@ door = st.fixed_dictionaries(
         ),
     },
 )
+way = st.fixed_dictionaries(
+    {"enabled": st.booleans(), "hostName": st.sampled_from(["", "a.example"])},
+    optional={"certificateSecret": st.sampled_from(["", "tls"])},
+)
 values = st.fixed_dictionaries(
     {"components": st.fixed_dictionaries({}, optional=dict.fromkeys(COMPONENTS, component))},
     optional={
@@ -66,6 +70,17 @@ values = st.fixed_dictionaries(
         "topics": st.fixed_dictionaries(
             {"manage": st.sampled_from(["job", "none", "strimzi"])},
             optional={"strimzi": st.just({"cluster": "mail"})},
+        ),
+        "api": st.fixed_dictionaries(
+            {},
+            optional={
+                "allowFrom": st.just([{"podSelector": {}}]),
+                "ingress": way,
+                "httpRoute": st.fixed_dictionaries(
+                    {"enabled": st.booleans(), "hostName": st.sampled_from(["", "a.example"])},
+                    optional={"parentRefs": st.just([{"name": "web"}])},
+                ),
+            },
         ),
         "networkPolicy": st.fixed_dictionaries({"enabled": st.booleans()}),
         "fullnameOverride": names.filter(lambda name: name[0].isalpha()),

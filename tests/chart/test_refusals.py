@@ -51,7 +51,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"bounceDoor": {**DOOR, "service": {"externalTrafficPolicy": "Cluster"}}},
-        "bounceDoor.service.externalTrafficPolicy: Cluster hides the addresses",
+        "bounceDoor.service.externalTrafficPolicy: Cluster hides the addresses of the peers, which"
+        " the limits and logins use; write Local, or name the balancers in bounceDoor.proxies",
     ),
     (
         {"frontDoor": {**DOOR, "ports": {"smtp": 0, "submission": 0, "smtps": 0}}},

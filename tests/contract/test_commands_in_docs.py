@@ -30,6 +30,10 @@ RUN_BY = {
         "chaos/test_three_brokers.py",
         "def test_one_broker_is_killed_then_a_second",
     ),
+    "./sluice test --long -k two_versions --previous REVISION": (
+        "chaos/test_two_versions.py",
+        'getoption("--previous")',
+    ),
     "./sluice up --brokers 3": ("unit/local/test_kafka_cluster.py", '"--brokers", "3"'),
     "./sluice up": ("integration/line/test_up.py", '"up"'),
     "./sluice up --detach": ("integration/line/test_newcomer.py", '"--detach"'),

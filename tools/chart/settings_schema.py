@@ -35,11 +35,11 @@ OWNED: Final = frozenset(
         *(f"ingest.{key}" for key in ("smtp_listen", "smtps_listen", "smtp_proxies")),
         *(f"ingest.{key}" for key in ("smtp_host_name", "smtp_shared_ports")),
         *(f"ingest.{key}" for key in ("tls_certificate_file", "tls_key_file")),
-        *(f"ingest.{key}" for key in ("bounce_listen", "bounce_host_name")),
+        *(f"ingest.{key}" for key in ("bounce_listen", "bounce_host_name", "bounce_proxies")),
         *(f"ingest.{key}" for key in ("bounce_tls_certificate_file", "bounce_tls_key_file")),
         "return_path.keys_file",
         "validate.lanes",
-        *(f"deliver.{key}" for key in ("ehlo_name", "dkim_key_file", "dkim_selector")),
+        *(f"deliver.{key}" for key in ("ehlo_name", "dkim_keys", "dkim_key_file", "dkim_selector")),
         *(f"billing.{key}" for key in ("http_host", "http_port", "group")),
     }
 )

@@ -106,13 +106,23 @@ def merged(old: Results, table: Table, seen: Mapping[str, TestResult]) -> Result
 def with_document(
     old: Results, table: Table, source: str, document: Any, when: When, processors: int
 ) -> Results:
-    """The results with the values of one benchmark's document. Raises ResultError."""
-    figures = dict(old.figures)
-    for promise in table.promises:
-        if promise.figure is not None and promise.figure.source == source:
-            value = value_at(document, promise.figure)
-            figures[promise.figure.key] = Measured(value, processors, when)
-    return Results(old.tests, figures)
+    """The results with the values of one benchmark's document.
+
+    A value that is not there stays as it was, as after a long run of some kinds only. Raises
+    ResultError if the document has none of them.
+    """
+    wanted = [each.figure for each in table.promises if each.figure]
+    found: dict[str, Measured] = {}
+    faults: list[ResultError] = []
+    for figure in wanted:
+        if figure.source == source:
+            try:
+                found[figure.key] = Measured(value_at(document, figure), processors, when)
+            except ResultError as fault:
+                faults.append(fault)
+    if faults and not found:
+        raise faults[0]
+    return Results(old.tests, {**old.figures, **found})
 
 
 def value_at(document: Any, figure: Figure) -> float:

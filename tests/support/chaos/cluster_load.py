@@ -1,4 +1,4 @@
-"""Load by Kafka and by SMTP on a stage with three brokers, and how long mail stood still.
+"""Load by Kafka and by SMTP on a stage, and how long mail stood still.
 
 Job: run both injectors at a steady rate, wait until more mail has arrived, judge both runs, and
 measure the stalls after a moment. It measures only: whether a stall is too long decides the test.

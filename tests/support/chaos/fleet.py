@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import time
 import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from kafka import KafkaAdminClient
@@ -76,15 +76,15 @@ class Fleet:
             code = process.exit_code
             assert code == 0, f"{name} ended with {code} on SIGTERM:\n{process.log_tail()}"
 
-    def roll(self, service: str) -> None:
+    def roll(self, service: str, env: Mapping[str, str] | None = None) -> None:
         """Restart the processes of a service one by one, each under its name, as an upgrade does.
 
-        Each is ready before the next one is stopped.
+        Each is ready before the next one is stopped. `env`: further variables of the new ones.
         """
         for name in self.members(service):
             self.end([name])
             self._stage.down.discard(name)
-            self._stage.restart(name)
+            self._line.start_part(name, env)
             self._members[service].append(name)
             self._line.wait_ready(name)
 

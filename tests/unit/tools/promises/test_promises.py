@@ -139,6 +139,17 @@ def test_the_figures_of_a_benchmark_get_on_the_page(tmp_path: Path) -> None:
     assert '"value": 1.234' in written[results.RESULTS]
 
 
+def test_a_figure_that_was_not_measured_this_time_stays_as_it_was() -> None:
+    second = Figure("e2e", "ratio", "times", at_least=1)
+    promised = table_of(Promise("x", figure=RATE), Promise("y", figure=second))
+    old = Results(figures={second.key: Measured(1.5, 2, OLD)})
+    found = results.with_document(old, promised, "e2e", {"messages_per_s": 600}, NEW, 4)
+    assert found.figures[second.key] == Measured(1.5, 2, OLD)
+    assert found.figures[RATE.key].value == 600
+    with pytest.raises(ResultError):
+        results.with_document(old, promised, "e2e", {}, NEW, 4)
+
+
 @pytest.mark.parametrize(
     ("named", "fault"),
     [
