@@ -10,7 +10,16 @@ from typing import Any
 import click
 import msgspec
 
-from bench import billing, e2e, e2e_result, front_door, front_door_result, postfix
+from bench import (
+    billing,
+    deliver,
+    deliver_result,
+    e2e,
+    e2e_result,
+    front_door,
+    front_door_result,
+    postfix,
+)
 from bench.smtp_sink import PeerError
 from cli.table import terminal_width
 from local.parts.unavailable import PartNotStarted
@@ -117,6 +126,32 @@ def run_front_door(*, as_json: bool, **values: Any) -> None:
         sys.exit(Exit.PART_UNAVAILABLE)
     document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
     print(document if as_json else front_door_result.described(result, terminal_width()))
+    sys.exit(0 if all(bar.holds for bar in result.bars) else 1)
+
+
+@main.command("deliver", short_help="Compare deliver's engine with other senders.")
+@click.option("--messages", default=10_000, show_default=True, type=click.IntRange(100))
+@click.option(
+    "--size",
+    "size_bytes",
+    default=10_240,
+    show_default=True,
+    type=click.IntRange(600, 307_200),
+)
+@click.option("--repeats", default=3, show_default=True, type=click.IntRange(1, 100))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def run_deliver(*, as_json: bool, **values: Any) -> None:
+    """Compare deliver's engine with smtp-source, aiosmtplib, and Postfix with OpenDKIM.
+
+    Needs Postfix; OpenDKIM and root for the comparison of signing.
+    """
+    try:
+        result = deliver.measure(deliver.Options(**values))
+    except (PeerError, PartNotStarted) as error:
+        print(f"sluice: {error}", file=sys.stderr)
+        sys.exit(Exit.PART_UNAVAILABLE)
+    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
+    print(document if as_json else deliver_result.described(result, terminal_width()))
     sys.exit(0 if all(bar.holds for bar in result.bars) else 1)
 
 

@@ -99,12 +99,15 @@ def version() -> str:
     return f"Postfix {asked.stdout.decode().strip()}"
 
 
-def measure(folder: Path, queue: str, messages: int, size_bytes: int) -> PeerRun:
-    """Run the peer once with its queue under `folder`; `queue` names the run (disk, ram)."""
+def measure(folder: Path, queue: str, messages: int, size_bytes: int, milter: str = "") -> PeerRun:
+    """Run the peer once with its queue under `folder`; `queue` names the run (disk, ram).
+
+    `milter`: the address of a milter that sees each message.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     # Postfix's own user must reach its queue through every folder above it.
     folder.chmod(0o755)
-    with smtp_sink.running(folder) as sink, _postfix(folder, sink) as port:
+    with smtp_sink.running(folder) as sink, _postfix(folder, sink, milter) as port:
         _hand_in(port, _WARM_UP, size_bytes)
         sink.wait_for(_WARM_UP, _RUN_TIMEOUT_S)
         started = time.time()
@@ -127,10 +130,13 @@ def _hand_in(port: int, messages: int, size_bytes: int) -> None:
 
 
 @contextmanager
-def _postfix(folder: Path, sink: SmtpSink) -> Iterator[int]:
+def _postfix(folder: Path, sink: SmtpSink, milter: str) -> Iterator[int]:
     config = folder / "conf"
     port = smtp_sink.free_port()
     _write_configuration(folder, config, sink, port)
+    if milter:
+        with (config / "main.cf").open("a") as file:
+            file.write(f"smtpd_milters = {milter}\n")
     postfix = program("postfix")
     start = subprocess.run([postfix, "-c", str(config), "start"], capture_output=True, check=False)
     if start.returncode != 0:

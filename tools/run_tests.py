@@ -2,8 +2,8 @@
 
 The foreign clients and peers come from Debian packages (postfix with its smtp-source and smtp-sink,
 swaks, ...) and are installed only if they are missing; those for Node come from npm, Helm is built
-with Go. They and the broker's jars are downloaded first, so that the download does not count
-against a test's time limit.
+with Go, and Exim is unpacked beside Postfix. They and the broker's jars are downloaded first, so
+that the download does not count against a test's time limit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cli.stack import paths
 from cli.stack.environment import base_environment
 from local.parts import kafka_java, packages
 from local.parts.unavailable import PartNotStarted
-from tools import go_programs, node_modules
+from tools import go_programs, node_modules, unpacked_packages
 
 # The package of Postfix asks for a configuration; the tests run their own instances without it.
 _POSTFIX_ANSWERS: Final = (
@@ -33,6 +33,8 @@ _POSTFIX_ANSWERS: Final = (
 
 # The npm packages for the examples in docs/; no service needs them.
 NODE_PACKAGES: Final = paths.ROOT / "tests" / "integration" / "node"
+# A mail server that runs on Node, which the tests send to.
+HARAKA: Final = paths.ROOT / "tests" / "integration" / "haraka"
 
 HELP: Final = """Usage: ./sluice test [PYTEST OPTIONS] [PATHS]
 
@@ -78,6 +80,10 @@ FOREIGN: Final = (
     Foreign(("promtool",), "prometheus"),
     Foreign(("pg_ctlcluster",), "postgresql"),
     Foreign(("chromium",), "chromium"),  # shows the pages
+    # Libraries of Exim, which is not installed (unpacked_packages.py).
+    Foreign((), "libgnutls-dane0", plug_in="*/libgnutls-dane.so.0"),
+    Foreign((), "libidn12", plug_in="*/libidn.so.12"),
+    Foreign((), "libnsl2", plug_in="*/libnsl.so.2"),
 )
 
 # The tests that render the chart.
@@ -146,6 +152,8 @@ def main(arguments: list[str]) -> int:
         kafka_java.fetch_jars()
         kafka_java.find_java()
         node_modules.fetch_modules(NODE_PACKAGES)
+        node_modules.fetch_modules(HARAKA)
+        unpacked_packages.fetch(unpacked_packages.EXIM)
         if needs_helm(arguments):
             go_programs.fetch(go_programs.HELM_3)
             go_programs.fetch(go_programs.HELM_4)

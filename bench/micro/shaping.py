@@ -59,7 +59,9 @@ class Result(Struct, frozen=True):
     ratio: float
 
 
-class _Run(Struct, frozen=True):
+class Run(Struct, frozen=True):
+    """Where and what to send."""
+
     address: str
     redis: str
     messages: int
@@ -67,7 +69,7 @@ class _Run(Struct, frozen=True):
     rules: Path
 
 
-async def _without(run: _Run) -> Figure:
+async def _without(run: Run) -> Figure:
     pools = make_pools(run.address, 20)
     pools.start()
     try:
@@ -76,7 +78,7 @@ async def _without(run: _Run) -> Figure:
         await pools.close()
 
 
-async def _shaped(run: _Run) -> Figure:
+async def _shaped(run: Run) -> Figure:
     client, counters = connect_async(RedisSettings(url=run.redis), retry=NO_RETRY), Counters("b")
     tag = f"{{bench:{secrets.token_hex(4)}}}"
     throttle = Throttle(load_rules(str(run.rules)), Workers(1))
@@ -97,7 +99,7 @@ async def _shaped(run: _Run) -> Figure:
         counters.close()
 
 
-def pairs(run: _Run, count: int) -> Result:
+def pairs(run: Run, count: int) -> Result:
     """Measure so many pairs in turn."""
     without, shaped = [], []
     for _ in range(count):
@@ -123,7 +125,7 @@ def main(messages: int, size: int, count: int, *, as_json: bool) -> None:
             rules = folder / "shaping.toml"
             rules.write_text(RULES)
             with redis_server.running(folder / "redis") as (redis, _):
-                run = _Run(sink.address, redis.url, messages, content_of(size), rules)
+                run = Run(sink.address, redis.url, messages, content_of(size), rules)
                 result = pairs(run, count)
     except (smtp_sink.PeerError, PartNotStarted) as error:
         print(f"shaping: {error}", file=sys.stderr)

@@ -1,0 +1,204 @@
+"""Measures deliver's engine: its pools with messages from memory, and its peers in the same run.
+
+Every sender sends the same number of messages over the same number of connections to one sink, in
+turn; `bench e2e` measures the whole pipeline. The CPU time is that of the sending process.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import uvloop
+from cryptography.hazmat.primitives.asymmetric import rsa
+from msgspec import Struct
+
+from bench import opendkim, postfix, smtp_sink, tls_sink
+from bench.deliver_result import (
+    AIOSMTPLIB,
+    ENGINE,
+    LARGE,
+    PLAIN,
+    POSTFIX,
+    SHAPED,
+    SIGNING,
+    SOURCE,
+    TLS,
+    UNSHAPED,
+    Result,
+    Row,
+    bars_of,
+    row_of,
+)
+from bench.micro import shaping
+from bench.micro.pools import (
+    SENDER,
+    Figure,
+    Send,
+    aiosmtplib_figure,
+    content_of,
+    make_pools,
+    pools_figure,
+    through,
+)
+from bench.micro.pools import (
+    measure as measure_sending,
+)
+from bench.signing_key import RSA_BITS
+from bench.smtp_sink import program
+from local.parts import redis_server
+from local.parts.certificate import make_certificate
+from services.deliver.edge.signing.signer import FixedKeys, Signer
+from shared.mailauth.dkim_keys.files import PrivateKey, algorithm_of
+from shared.mailauth.dkim_keys.table import Key, KeyEntry, KeyIndex
+from shared.runtime.clock import SystemClock
+from shared.topics.records import Envelope
+
+CONNECTIONS: Final = 20
+LARGE_BYTES: Final = 102_400
+# Of the number of messages: a large one takes ten times as long; Postfix writes to its queue.
+LARGE_SHARE: Final = 0.2
+_RUN_TIMEOUT_S: Final = 900.0
+
+
+class Options(Struct, frozen=True):
+    """How much is measured."""
+
+    messages: int
+    size_bytes: int
+    repeats: int
+
+
+class _Place(Struct, frozen=True):
+    options: Options
+    folder: Path
+    sink: str
+    plain_sink: str
+    tls_sink: str
+
+
+def measure(options: Options) -> Result:
+    """Measure all senders in turn, several times."""
+    left_out: list[str] = []
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        files = make_certificate(folder)
+        with (
+            smtp_sink.running(folder) as sink,
+            tls_sink.running() as plain,
+            tls_sink.running(files.certificate, files.key) as secured,
+        ):
+            at = _Place(options, folder, sink.address, plain, secured)
+            senders: dict[str, Callable[[_Place], Figure]] = {
+                ENGINE: _engine,
+                SOURCE: _smtp_source,
+                AIOSMTPLIB: _aiosmtplib,
+                SIGNING: _signing,
+                PLAIN: _plain,
+                TLS: _tls,
+                LARGE: _large,
+            }
+            if opendkim.is_there():
+                senders[POSTFIX] = _postfix
+            else:
+                left_out.append(f"{POSTFIX}: not measured, opendkim is not installed")
+            figures: dict[str, list[Figure]] = {name: [] for name in senders}
+            for _ in range(options.repeats):
+                for name, sender in senders.items():
+                    figures[name].append(sender(at))
+            rows = [row_of(name, found) for name, found in figures.items()]
+            rows += _shaping(at)
+    return Result(options.messages, options.size_bytes, CONNECTIONS, rows, bars_of(rows), left_out)
+
+
+def _content(at: _Place) -> bytes:
+    return content_of(at.options.size_bytes)
+
+
+def _engine(at: _Place) -> Figure:
+    return uvloop.run(pools_figure(at.sink, CONNECTIONS, at.options.messages, _content(at)))
+
+
+def _aiosmtplib(at: _Place) -> Figure:
+    return uvloop.run(aiosmtplib_figure(at.sink, CONNECTIONS, at.options.messages, _content(at)))
+
+
+def _large(at: _Place) -> Figure:
+    count = max(1, int(at.options.messages * LARGE_SHARE))
+    return uvloop.run(pools_figure(at.sink, CONNECTIONS, count, content_of(LARGE_BYTES)))
+
+
+def _smtp_source(at: _Place) -> Figure:
+    command = [
+        *(program("smtp-source"), "-d", "-s", str(CONNECTIONS), "-m", str(at.options.messages)),
+        *("-l", str(at.options.size_bytes), "-f", SENDER, "-t", "reader@recipients.example"),
+        at.sink,
+    ]
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, check=True, timeout=_RUN_TIMEOUT_S)
+    took, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    messages = at.options.messages
+    return Figure(SOURCE, round(used / messages * 1e6, 1), round(messages / took))
+
+
+def _signing(at: _Place) -> Figure:
+    key: PrivateKey = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+    entry = Key(KeyEntry("sluice", "-"), algorithm_of(key), key)
+    signer = Signer(FixedKeys(KeyIndex([entry])), SystemClock())
+    domain = SENDER.partition("@")[2]
+
+    def signed(send: Send) -> Send:
+        async def sign_and_send(envelope: Envelope, content: bytes) -> None:
+            await send(envelope, signer.sign(content, domain))
+
+        return sign_and_send
+
+    return uvloop.run(_through_pools(at, at.sink, signed))
+
+
+def _plain(at: _Place) -> Figure:
+    return uvloop.run(_through_pools(at, at.plain_sink))
+
+
+def _tls(at: _Place) -> Figure:
+    return uvloop.run(_through_pools(at, at.tls_sink))
+
+
+async def _through_pools(
+    at: _Place, address: str, wrap: Callable[[Send], Send] | None = None
+) -> Figure:
+    pools = make_pools(address, CONNECTIONS)
+    pools.start()
+    send = through(pools)
+    try:
+        return await measure_sending(
+            "pools", wrap(send) if wrap else send, at.options.messages, _content(at)
+        )
+    finally:
+        await pools.close()
+
+
+def _postfix(at: _Place) -> Figure:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with opendkim.running(folder / "dkim") as milter:
+            run = postfix.measure(
+                folder / "postfix", "ram", at.options.messages, at.options.size_bytes, milter
+            )
+    return Figure(POSTFIX, 0.0, run.messages_per_s)
+
+
+def _shaping(at: _Place) -> list[Row]:
+    rules = at.folder / "shaping.toml"
+    rules.write_text(shaping.RULES)
+    with redis_server.running(at.folder / "redis") as (redis, _):
+        run = shaping.Run(at.sink, redis.url, at.options.messages, _content(at), rules)
+        pairs = shaping.pairs(run, at.options.repeats)
+    return [row_of(UNSHAPED, pairs.without), row_of(SHAPED, pairs.shaped)]
