@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.deliver.core.attempt.giving_up import given_up
 from services.deliver.core.attempt.outcome import Outcome
@@ -194,7 +195,7 @@ class Attempts:
                     return
             if outcome is None and not job.begin():
                 return
-            written = records_of(steps, envelope, content)
+            written = records_of(steps, envelope, content, self._control.provider_of(envelope))
             self._count(envelope, steps)
         except Exception as error:
             self._failed.add(1)
@@ -213,7 +214,9 @@ class Attempts:
             if steps is not None and claim.withdraw() and claim.job.begin():
                 message = claim.job.message
                 self._count(message.envelope, steps)
-                self._worker.settle(claim.job, records_of(steps, message.envelope, message.content))
+                provider = self._control.provider_of(message.envelope)
+                written = records_of(steps, message.envelope, message.content, provider)
+                self._worker.settle(claim.job, written)
 
     def _count(self, envelope: Envelope, steps: Plan) -> None:
         provider = self._control.provider_of(envelope)
@@ -251,10 +254,13 @@ class Attempts:
             return [outputs.refused_bytes(content, UNREADABLE, reason, place)]
 
 
-def records_of(steps: Plan, envelope: Envelope, content: bytes) -> list[Output]:
+def records_of(steps: Plan, envelope: Envelope, content: bytes, provider: str = "") -> list[Output]:
     """The records a plan writes: its events, and the message on its retry topic or given up."""
     mail_id = subject_of(envelope)
-    written = [outputs.event(SERVICE, told.kind, mail_id, told.data) for told in steps.events]
+    written = [
+        outputs.event(SERVICE, told.kind, mail_id, replace(told.data, provider=provider))
+        for told in steps.events
+    ]
     if envelope.own_events:
         written += [outputs.client_copy(told, envelope.client) for told in written]
     if steps.retry is not None:
