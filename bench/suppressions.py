@@ -21,12 +21,14 @@ from msgspec import Struct
 from local.parts import ports, redis_server
 from local.supervisor import Supervisor
 from services.validate.core.batch import Judged
-from services.validate.core.responses.batch import count_batch, read_batch
-from services.validate.core.responses.counting import Limits
-from services.validate.core.responses.merging import Merged, Source
 from services.validate.core.suppression.listed import fields_to_look_up, suppress, to_look_up
 from services.validate.core.verdict import Passed
-from shared.responses.bounce_counter import BounceCounter
+from shared.responses.counting.batch import Judging, count_batch, read_batch
+from shared.responses.counting.bounce_counter import BounceCounter
+from shared.responses.counting.counting import Limits
+from shared.responses.counting.incidents import IncidentPolicy
+from shared.responses.counting.merging import Merged, Source
+from shared.responses.counting.reviewing import CountingRules
 from shared.settings.sections import RedisSettings
 from shared.store.client import connect
 from shared.store.suppressions import SuppressionStore, encode_entry
@@ -187,10 +189,12 @@ def _count() -> float:
         _, value, headers = encode_event(kind, f"{number:026d}", data, "deliver")
         batch.append(Merged(number, source, _Event(number, number, headers, value)))
     counters: dict[bytes, BounceCounter] = {}
+    judging = Judging(CountingRules(IncidentPolicy(_EVENTS, 50, 600_000)))
     begun = process_time()
     for start in range(0, _EVENTS, _PART):
         read = read_batch(batch[start : start + _PART])
         read.fields()
-        counted = count_batch(read.steps, counters, {}, lambda _: Limits(3, 5))
+        counted = count_batch(read.steps, counters, {}, lambda _: Limits(3, 5), judging)
         counters.update(counted.counters)
+        judging = Judging(judging.rules, counted.incidents)
     return _EVENTS / (process_time() - begun)

@@ -85,9 +85,10 @@ METRICS: Final = (
             response_metrics.ENTRIES,
             response_metrics.UNREADABLE,
             response_metrics.RESTARTS,
+            response_metrics.HELD,
             *returns_metrics.ALL,
         ),
-        gauges=(response_metrics.LAG, follower.UNREADABLE),
+        gauges=(response_metrics.LAG, response_metrics.INCIDENTS, follower.UNREADABLE),
     ),
     Exported("deliver", gauges=(orders.ORDERS, orders.UNREADABLE, orders.STALE)),
     Exported(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from cli.responses import counters
+from cli.responses import counters, reviews
 from cli.responses.classify import classify
 from shared.runtime.program_name import program_name
 
@@ -21,6 +21,9 @@ main.add_command(classify)
 main.add_command(counters.show)
 main.add_command(counters.reset)
 main.add_command(counters.rebuild)
+main.add_command(reviews.incidents)
+main.add_command(reviews.rewind)
+main.add_command(reviews.accept)
 
 if __name__ == "__main__":
     main(prog_name=program_name("responses"))

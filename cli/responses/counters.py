@@ -27,7 +27,7 @@ from cli.suppressions.topic import open_stores, read_records, write_records
 from cli.target import find_kafka
 from shared.registry.client import Client
 from shared.registry.store.view import load_registry
-from shared.responses.bounce_counter import decode_counter
+from shared.responses.counting.bounce_counter import decode_counter
 from shared.topics.suppressions import BY_COUNTER, Suppression, field_of
 
 

@@ -11,15 +11,12 @@ from kafka.errors import FencedInstanceIdError
 from msgspec.structs import replace
 
 from services.validate.edge.responses.metrics import register_metrics
-from services.validate.edge.responses.worker import (
-    ELECTION_TOPIC,
-    SERVICE,
-    ResponsesWorker,
-    WorkerParts,
-)
+from services.validate.edge.responses.opening import WorkerParts
+from services.validate.edge.responses.worker import ELECTION_TOPIC, SERVICE, ResponsesWorker
 from services.validate.returns_app import returned_mail_in_thread
 from services.validate.settings import Settings
 from shared.registry.store.view import ClientView
+from shared.responses.counting.incidents import IncidentPolicy
 from shared.runtime.errors import UsageError
 from shared.runtime.lifecycle import OK
 from shared.runtime.service_cli import Running
@@ -65,6 +62,7 @@ def _worker(settings: Settings, running: Running, view: ClientView) -> Responses
     named = replace(running, service=SERVICE)
     kit = StreamKit(settings.kafka, settings.runtime, named)
     client = connect(settings.redis, decode_responses=False)
+    validate = settings.validate
     worker = ResponsesWorker(
         WorkerParts(
             options=kit.options,
@@ -75,6 +73,11 @@ def _worker(settings: Settings, running: Running, view: ClientView) -> Responses
             clock=running.clock,
             failpoints=kit.failpoints,
             metrics=register_metrics(running.counters),
+            policy=IncidentPolicy(
+                validate.incident_bounces,
+                validate.incident_percent,
+                validate.incident_window_s * 1000,
+            ),
         )
     )
     running.health.add_ready("responses", worker.why_waiting)

@@ -83,6 +83,28 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(ge=1, le=86_400, description="Seconds of that window."),
     ] = 3_600
+    incident_bounces: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000_000,
+            description="Hard bounces with one status at one provider, within a window, from which"
+            " an incident opens: they are then held and do not count, until an operator has"
+            " reviewed them. 0: never. A change counts all bounces again.",
+        ),
+    ] = 500
+    incident_percent: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=99,
+            description="They must also be more than this percentage of the provider's outcomes.",
+        ),
+    ] = 50
+    incident_window_s: Annotated[
+        int,
+        Meta(ge=10, le=86_400, description="Seconds of that window."),
+    ] = 600
     lanes: Annotated[
         dict[_Lane, tuple[Domain, ...]],
         Meta(description="Recipient domains by lane; all others use the lane `default`."),

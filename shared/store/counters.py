@@ -7,13 +7,18 @@ bytes, and the order of the records (validate's responses).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import redis
 from msgspec import Struct
 
 from shared.store.client import store_errors
 from shared.store.script import Script
+
+# Beside the counters, whose fields have 16 bytes: what is known of incidents, and the digest of the
+# rules under which they were counted (shared/responses/counting).
+INCIDENTS_FIELD: Final = b"incidents"
+RULES_FIELD: Final = b"rules"
 
 
 class CounterPlace(Struct, frozen=True):

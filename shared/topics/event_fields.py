@@ -42,4 +42,6 @@ MEANINGS: Final[dict[str, str]] = {
     "return_id": "Of returned mail: its own id, that of its record on `mail.returned`",
     "tls_policy": "What the connection had to keep to: opportunistic, required, verified, mta-sts,"
     " mta-sts-testing or dane",
+    "provider": "The mailbox provider of the destination, as the shaping rules name it; empty for"
+    " all others",
 }

@@ -242,6 +242,7 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     return_id: str = ""
     # opportunistic, required, verified, mta-sts, mta-sts-testing, dane
     tls_policy: str = ""
+    provider: str = ""  # of the destination, as the shaping rules name it
 
 
 class TallyRow(Struct, frozen=True, array_like=True, gc=False):

@@ -14,12 +14,14 @@ from random import Random
 
 import pytest
 
-from shared.responses.bounce_counter import decode_counter
+from shared.responses.counting.bounce_counter import decode_counter
+from shared.responses.counting.merging import Source
+from shared.responses.counting.place import decode_place
 from shared.settings.sections import RedisSettings
 from shared.store.client import connect
 from shared.stream.client import ClientOptions
 from shared.stream.log_reader import LogReader
-from shared.topics.names import SUPPRESSIONS
+from shared.topics.names import EVENTS, SUPPRESSIONS
 from shared.topics.suppressions import Suppression, decode_suppression, field_of
 from tests.support.chaos import returned
 from tests.support.chaos.fleet import Fleet
@@ -102,6 +104,19 @@ class Play:
             self.redis.hgetall(SETTINGS.suppressions_key),
         )
 
+    def is_counted(self) -> bool:
+        """Whether no record is after the place of the counters."""
+        place = decode_place((self.redis.hget(SETTINGS.counters_key, "place") or b"").decode())  # type: ignore[union-attr]
+        options = ClientOptions(self.stage.bootstrap, "test")
+        for topic in (EVENTS, SUPPRESSIONS):
+            with closing(LogReader(options, topic)) as reader:
+                ends = reader.ends(reader.partitions())
+                reader.read_from({each: place.get(Source(topic, each), 0) for each in ends})
+                while not reader.has_reached(ends):
+                    if any(reader.poll(100).values()):
+                        return False
+        return True
+
     def forwarded(self) -> list[str]:
         """The Message-IDs that the forwarding addresses of this run got."""
         journal = SinkJournal(self.stage.stack.sink_journal)
@@ -149,6 +164,7 @@ def perform(play: Play) -> None:
     send_mail(play)
     # Redis was emptied: the counters are counted again, and the mail does not wait for that.
     play.wait(lambda: play.hard() == play.plan.hard)
+    play.wait(play.is_counted)
     before = play.held()
     play.empty_redis()
     play.wait(lambda: play.held() == before)

@@ -8,13 +8,18 @@ from collections.abc import Iterator
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
+from shared.responses.counting.bounce_counter import decode_counter
+from shared.responses.counting.incidents import IncidentPolicy
 from shared.runtime.failpoints import RESPONSES_NAMES, Failpoints
 from shared.runtime.lifecycle import Stop
 from shared.settings.sections import KafkaSettings, RedisSettings
 from shared.store.client import connect
 from shared.stream.admin import ensure_topics
 from shared.topics import names
+from shared.topics.reviews import Review, ReviewVerdict
+from shared.topics.suppressions import FIELD_BYTES
 from tests.support.counting_bench import PATIENCE_S, CountingBench, facts, random_seed
 from tests.support.smtp_peers import wait_until
 
@@ -95,6 +100,46 @@ def test_a_second_process_takes_over_where_the_first_one_ended(bench: CountingBe
         before, written = bench.settle()
         bench.client.delete(bench.key)
         wait_until(lambda: bench.state() == before, "the same counters", PATIENCE_S)
+        assert len(bench.entries(written)) == written
+
+
+def test_bounces_of_an_incident_are_held_until_they_are_accepted_and_counted_again_alike(
+    bench: CountingBench,
+) -> None:
+    bench = replace(bench, policy=IncidentPolicy(6, 50, 600_000))
+    spike = [("bounced-hard", f"r{n % 3}@x.example", f"m{n}") for n in range(15)]
+    whole = Review("x.example", 0, 1 << 52, ReviewVerdict.COUNTED)
+    with bench.counting():
+        # Counted below the threshold only: five bounces of three recipients.
+        bench.publish([*spike, ("complained", "c@x.example", "c")])
+        assert [each.reason.value for each in bench.entries(1)] == ["complaint"]
+        state, written = bench.settle()
+        assert bench.counts("r2@x.example") == (1, 0)
+        bench.client.delete(bench.key)
+        wait_until(lambda: bench.state() == state, "the same after a loss", PATIENCE_S)
+        bench.review(whole)
+        wait_until(lambda: bench.counts("r2@x.example") == (5, 0), "they count", PATIENCE_S)
+        accepted, _ = bench.settle()
+        bench.client.delete(bench.key)
+        wait_until(lambda: bench.state() == accepted, "the same, reviewed", PATIENCE_S)
+        bench.review(replace(whole, active=False))
+        wait_until(lambda: bench.state() == state, "as before the review", PATIENCE_S)
+        assert len(bench.entries(written)) == written
+
+
+def test_an_excluded_window_does_not_count_also_for_the_next_process(bench: CountingBench) -> None:
+    history = facts(Random(random_seed()), 100)
+    bench.publish([*history, ("bounced-hard", "last@x.example", "last")])
+    with bench.counting("one"):
+        wait_until(lambda: bench.counts("last@x.example") == (1, 0), "counted", PATIENCE_S)
+        before, written = bench.settle()
+    bench.review(Review("x.example", 0, 1 << 52))
+    with bench.counting("two"):
+        wait_until(lambda: bench.counts("last@x.example") == (0, 0), "excluded", PATIENCE_S)
+        after, _ = bench.settle()
+        assert set(after) <= set(before)
+        left = [decode_counter(after[field]) for field in after if len(field) == FIELD_BYTES]
+        assert not [each for each in left if each.hard or each.soft]
         assert len(bench.entries(written)) == written
 
 

@@ -25,8 +25,11 @@ from shared.store.client import connect
 from shared.store.counters import CounterPlace, CounterStore
 from shared.store.suppressions import SuppressionStore
 from shared.stream.admin import ensure_topics
-from shared.stream.client import ClientOptions
+from shared.stream.client import ClientOptions, make_producer
+from shared.topics import names
+from shared.topics.codec import encode_event
 from shared.topics.names import plans
+from shared.topics.records import EventType, MailEvent
 from shared.topics.suppressions import field_of
 from tests.support.registry_cli import a_client
 
@@ -175,3 +178,55 @@ def test_an_entry_is_recorded_while_redis_is_unavailable(operator: Operator) -> 
     assert found.returncode == 0
     assert json.loads(found.stdout)["state"].startswith("recorded")
     assert operator.reasons("r@example.com") == ["manual"]
+
+
+def test_a_rewind_shows_who_is_freed_before_it_acts_and_frees_them(operator: Operator) -> None:
+    provider = uuid.uuid4().hex
+    producer = make_producer(ClientOptions(operator.kafka, "test"), None, linger_ms=0)
+    for number in range(4):
+        # One recipient is over its limit with these bounces, the other one is not.
+        recipient = f"{'w' if number else 'v'}@{provider}.example"
+        data = MailEvent(
+            operator.client, recipient=recipient, bounce_class="hard", provider=provider
+        )
+        key, value, headers = encode_event(EventType.BOUNCED, f"m{number}", data, "deliver")
+        producer.send(names.EVENTS, value, key, list(headers)).get(30)
+    producer.close()
+    freed = f"w@{provider}.example"
+    operator.answer("add", freed, "--reason", "hard_bounces")
+    window = ("--provider", provider, "--from", "2020-01-01", "--to", "2199-01-01")
+    rewind = ("responses", "rewind", *window, "--note", "their filter was broken")
+    shown = operator.run(*rewind, "--dry-run")
+    assert shown.returncode == 0, shown.stderr
+    assert "4 bounces excluded" in shown.stdout
+    assert "1 recipient: get mail again" in shown.stdout
+    assert freed in shown.stdout
+    assert "nothing was changed" in shown.stdout
+    refused = operator.run(*rewind, stdin="n\n")
+    assert "nothing was changed" in refused.stdout
+    assert operator.reasons(freed) == ["hard_bounces"]
+    done = operator.run(*rewind, "--yes", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert [each["recipient"] for each in answer["freed"]] == [freed]
+    assert (answer["bounces"], answer["added"], answer["state"]) == (4, [], "in force")
+    assert operator.reasons(freed) == [""]
+    undone = operator.run(*rewind, "--undo", "--yes", "--json")
+    assert [each["recipient"] for each in json.loads(undone.stdout)["added"]] == [freed]
+    assert operator.reasons(freed) == ["hard_bounces"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--from", "2026-01-02", "--to", "2026-01-01", "--yes"), "must end after --from"),
+        (("--from", "yesterday", "--to", "2026-01-01", "--yes"), "no time such as"),
+        (("--from", "2026-01-01", "--to", "2026-01-02"), "--json needs --yes or --dry-run"),
+    ],
+)
+def test_a_window_that_is_none_is_refused(
+    operator: Operator, arguments: tuple[str, ...], text: str
+) -> None:
+    found = operator.run("responses", "rewind", "--provider", "p", *arguments, "--json")
+    assert found.returncode == 2
+    assert text in found.stderr

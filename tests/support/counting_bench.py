@@ -14,9 +14,11 @@ import redis
 from msgspec import Struct
 
 from services.validate.edge.responses.metrics import register_metrics
-from services.validate.edge.responses.worker import ResponsesWorker, WorkerParts
+from services.validate.edge.responses.opening import WorkerParts
+from services.validate.edge.responses.worker import ResponsesWorker
 from shared.registry.client import Client
-from shared.responses.bounce_counter import decode_counter
+from shared.responses.counting.bounce_counter import decode_counter
+from shared.responses.counting.incidents import IncidentPolicy
 from shared.runtime.clock import SystemClock
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
@@ -29,6 +31,7 @@ from shared.stream.transactions import TransactionalProducer
 from shared.stream.watchdog import Watchdog
 from shared.topics.codec import encode_event
 from shared.topics.records import EventType, MailEvent
+from shared.topics.reviews import Review, encode_review
 from shared.topics.suppressions import (
     CounterReset,
     Suppression,
@@ -63,6 +66,7 @@ class CountingBench(Struct, frozen=True):
     bootstrap: str
     client: redis.Redis
     stem: str
+    policy: IncidentPolicy = IncidentPolicy()
 
     @property
     def events(self) -> str:
@@ -90,6 +94,14 @@ class CountingBench(Struct, frozen=True):
                 key, value, headers = encode_event(event, mail_id, data, "deliver")
                 producer.send(self.events, value, key, headers, sum(key) % 4)
             producer.flush()
+        producer.close()
+
+    def review(self, review: Review) -> None:
+        """Write a review, as an operator does."""
+        producer = make_producer(ClientOptions(self.bootstrap, "test"), None, linger_ms=0)
+        key, value = encode_review(review)
+        producer.send(f"{self.stem}.control", value, key, [], 0)
+        producer.flush()
         producer.close()
 
     def counts(self, recipient: str) -> tuple[int, int]:
@@ -144,6 +156,8 @@ class CountingBench(Struct, frozen=True):
                 clock=SystemClock(),
                 failpoints=failpoints,
                 metrics=register_metrics(Counters("test", name)),
+                policy=self.policy,
+                control=election,
                 events=self.events,
                 suppressions=self.suppressions,
             )

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.deliver.core.attempt.giving_up import given_up
 from services.deliver.core.attempt.outcome import Outcome
@@ -194,7 +195,7 @@ class Attempts:
                     return
             if outcome is None and not job.begin():
                 return
-            written = records_of(steps, envelope, content)
+            written = records_of(steps, envelope, content, self._control.provider_of(envelope))
             self._count(envelope, steps)
         except Exception as error:
             self._failed.add(1)
@@ -220,7 +221,8 @@ class Attempts:
             steps = self._without_attempt(envelope) if claim.is_ordered_otherwise() else None
             if steps is None or not claim.withdraw() or not job.begin():
                 return
-            written = records_of(steps, envelope, content)
+            provider = self._control.provider_of(envelope)
+            written = records_of(steps, envelope, content, provider)
             self._count(envelope, steps)
         except Exception as error:
             self._failed.add(1)
@@ -267,10 +269,13 @@ class Attempts:
             return [outputs.refused_bytes(content, UNREADABLE, reason, place)]
 
 
-def records_of(steps: Plan, envelope: Envelope, content: bytes) -> list[Output]:
+def records_of(steps: Plan, envelope: Envelope, content: bytes, provider: str = "") -> list[Output]:
     """The records a plan writes: its events, and the message on its retry topic or given up."""
     mail_id = subject_of(envelope)
-    written = [outputs.event(SERVICE, told.kind, mail_id, told.data) for told in steps.events]
+    written = [
+        outputs.event(SERVICE, told.kind, mail_id, replace(told.data, provider=provider))
+        for told in steps.events
+    ]
     if envelope.own_events:
         written += [outputs.client_copy(told, envelope.client) for told in written]
     if steps.retry is not None:

@@ -28,6 +28,7 @@ from shared.stream.log_reader import LogReader
 from shared.topics.codec import CodecError
 from shared.topics.control import PARTITION, Order, decode_order
 from shared.topics.names import CONTROL
+from shared.topics.reviews import is_review
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +136,8 @@ class ControlFollower:
                 self.unreadable += 1  # the fetcher has logged it
                 continue
             key = record.key or b""
+            if is_review(key):
+                continue  # for the counting of bounces
             if not record.value:
                 known.pop(key, None)
                 continue

@@ -22,6 +22,16 @@ RESTARTS: Final = Metric(
     "Times the counters were read again from the store: after a change of the counting process, a"
     " lost transaction or an emptied Redis.",
 )
+HELD: Final = Metric(
+    "sluice_responses_held",
+    "Hard bounces that do not count because of an incident at their provider.",
+    ("provider", "status"),
+)
+INCIDENTS: Final = Metric(
+    "sluice_responses_incidents",
+    "Open incidents at providers: spikes of one hard status whose bounces are held. Shown by the"
+    " process that counts.",
+)
 LAG: Final = Metric("sluice_responses_lag", "Records not yet counted.")
 
 
@@ -32,6 +42,8 @@ class ResponseMetrics(Struct, frozen=True):
     entries: Counter
     unreadable: Counter
     restarts: Counter
+    held: Counter
+    incidents: Gauge
     lag: Gauge
 
 
@@ -42,5 +54,7 @@ def register_metrics(counters: Counters) -> ResponseMetrics:
         counters.counter(ENTRIES),
         counters.counter(UNREADABLE),
         counters.counter(RESTARTS),
+        counters.counter(HELD),
+        counters.gauge(INCIDENTS),
         counters.gauge(LAG),
     )

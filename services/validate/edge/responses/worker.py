@@ -15,38 +15,43 @@ the old place. If the process
 - finds Redis empty, everything is counted again from the beginning, without entries, and the same
   counters result: their order is that of the log.
 
-Owns: the place. Does not own: what counts (core/responses), the view that validate looks recipients
-up in, which does not depend on the counters.
+Which bounces count also depends on the operators' reviews on mail.control and on the settings of
+incidents: the rules (shared/responses/counting/reviewing.py). The digest of the rules is stored
+with the counters; if it is another than that of the present rules, the counters are dropped and
+counted again, also without entries: who writes a review writes the entries that follow from it.
+
+Owns: the place. Does not own: what counts (shared/responses/counting), the view that validate looks
+recipients up in, which does not depend on the counters.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
-from msgspec import Struct
 
-from services.validate.core.responses.batch import Counted, Read, count_batch, read_batch
-from services.validate.core.responses.counting import Limits
-from services.validate.core.responses.merging import Merged, Source
-from services.validate.core.responses.place import decode_place, encode_place
-from services.validate.edge.responses.metrics import ResponseMetrics
-from services.validate.edge.responses.source_log import SourceLog
+from services.validate.edge.responses.opening import Counting, WorkerParts, open_counting
 from shared.registry.client import Client
-from shared.registry.lookup import Clients, find_clients, require_whole
-from shared.responses.bounce_counter import decode_counter, encode_counter
-from shared.runtime.clock import Clock
-from shared.runtime.failpoints import Failpoints
+from shared.registry.lookup import find_clients
+from shared.responses.counting.batch import Counted, Judging, Read, count_batch, read_batch
+from shared.responses.counting.bounce_counter import decode_counter, encode_counter
+from shared.responses.counting.counting import Limits
+from shared.responses.counting.incidents import (
+    Incidents,
+    encode_incidents,
+)
+from shared.responses.counting.merging import Merged, Source
+from shared.responses.counting.place import encode_place
+from shared.responses.counting.reviewing import rules_of
 from shared.runtime.lifecycle import Stop
 from shared.store.client import StoreUnavailable
-from shared.store.counters import CounterPlace, CounterStore
-from shared.stream.client import ClientOptions
+from shared.store.counters import INCIDENTS_FIELD, RULES_FIELD, CounterPlace
 from shared.stream.consumer import StreamConsumer
 from shared.stream.loop import LoopStatus, SessionLoop
 from shared.stream.relay import NotReady
-from shared.stream.transactions import Output, TransactionalProducer
+from shared.stream.transactions import Output
 from shared.topics import names
 from shared.topics.suppressions import PARTITION, Suppression, encode_suppression
 
@@ -64,28 +69,8 @@ class CounterMoved(Exception):
     """The counters are at another place than this process left them."""
 
 
-class WorkerParts(Struct, frozen=True):
-    """The collaborators of a worker."""
-
-    options: ClientOptions
-    make_consumer: Callable[[], StreamConsumer]
-    producer: TransactionalProducer
-    clients: Clients
-    store: CounterStore
-    clock: Clock
-    failpoints: Failpoints
-    metrics: ResponseMetrics
-    events: str = names.EVENTS
-    suppressions: str = names.SUPPRESSIONS
-
-
-class _Counting(Struct):
-    """The state of the process that counts."""
-
-    log: SourceLog
-    place: CounterPlace
-    offsets: dict[Source, int]  # the next record to be counted
-    done: dict[Source, int]  # the committed offsets
+class RulesChanged(Exception):
+    """An operator has reviewed bounces that were counted under other rules."""
 
 
 class _Session:
@@ -93,12 +78,12 @@ class _Session:
 
     def __init__(self, consumer: StreamConsumer) -> None:
         self.consumer = consumer
-        self.counting: _Counting | None = None
+        self.counting: Counting | None = None
 
     def stop_counting(self) -> None:
         counting, self.counting = self.counting, None
         if counting is not None:
-            counting.log.close()
+            counting.close()
 
     def close(self) -> None:
         self.stop_counting()
@@ -112,6 +97,7 @@ class ResponsesWorker:
         self._parts = parts
         self.status = LoopStatus("Kafka: not connected yet")
         self.fault = ""
+        self._shown: set[tuple[str, str, int]] = set()
 
     def run(self, stop: Stop) -> None:
         """Count until `stop`. Raises FencedInstanceIdError if the instance name is in use."""
@@ -142,6 +128,7 @@ class ResponsesWorker:
         membership = consumer.membership()
         if membership is None or not consumer.assignment():
             session.stop_counting()
+            self._parts.metrics.incidents.set(0)
             self.fault = ""
             return
         try:
@@ -149,46 +136,26 @@ class ResponsesWorker:
                 session.counting = self._begin(consumer)
             self._count(session.counting, membership)
             self.fault = ""
-        except (NotReady, StoreUnavailable, CounterMoved) as error:
+        except (NotReady, StoreUnavailable, CounterMoved, RulesChanged) as error:
             session.stop_counting()
             if str(error) != self.fault:
                 log.warning("counting waits: %s", error)
             self.fault = str(error)
             consumer.idle(RETRY_S)
 
-    def _begin(self, consumer: StreamConsumer) -> _Counting:
-        """Open the topics at the place of the counters."""
-        parts = self._parts
-        require_whole(parts.clients)
-        parts.producer.open()  # ends a transaction that holds back the committed offsets
-        opened = SourceLog(parts.options, (parts.events, parts.suppressions), parts.clock)
-        try:
-            log_id = opened.log_id()
-            found = self._stored_place(log_id)
-            counted = decode_place(found.place)
-            begins = opened.begins()
-            if any(begins[each] > counted.get(each, 0) for each in opened.sources):
-                log.error("events were deleted from Kafka before their bounces were counted")
-            offsets = {each: max(counted.get(each, 0), begins[each]) for each in opened.sources}
-            done = {each: _committed(consumer, each) for each in opened.sources}
-            opened.read_from(offsets)
-        except BaseException:
-            opened.close()
-            raise
-        parts.metrics.restarts.add()
-        log.info("counting bounces", extra={"counted": sum(offsets.values())})
-        return _Counting(opened, CounterPlace(log_id, found.place), offsets, done)
+    def _begin(self, consumer: StreamConsumer) -> Counting:
+        counting = open_counting(self._parts, consumer)
+        self._parts.metrics.restarts.add()
+        self._show_incidents(counting.incidents)
+        log.info("counting bounces", extra={"counted": sum(counting.offsets.values())})
+        return counting
 
-    def _stored_place(self, log_id: str) -> CounterPlace:
-        """Return the place of the counters. Raises NotReady if they are of other topics."""
-        found, _ = self._parts.store.read([])
-        if found.log not in ("", log_id):
-            raise NotReady(_other_log(found.log, log_id))
-        return found
-
-    def _count(self, counting: _Counting, membership: ConsumerGroupMetadata) -> None:
+    def _count(self, counting: Counting, membership: ConsumerGroupMetadata) -> None:
         parts = self._parts
         counting.log.poll()
+        reviews = counting.reviews
+        if reviews.read_on() and rules_of(parts.policy, reviews.known()) != counting.rules:
+            raise RulesChanged("an operator has reviewed bounces: they are counted again")
         parts.metrics.lag.set(counting.log.lag())
         batch = counting.log.take(MAX_BATCH)
         if not batch:
@@ -202,20 +169,23 @@ class ResponsesWorker:
         self._commit(counting, counted.entries, offsets, membership)
         place = encode_place(offsets)
         changed = {field: encode_counter(each) for field, each in counted.counters.items()}
+        changed[RULES_FIELD] = counting.rules.digest()
+        changed[INCIDENTS_FIELD] = encode_incidents(counted.incidents)
         if not parts.store.apply(counting.place, place, changed):
             raise CounterMoved("the counters are at another place: they are read again")
         parts.failpoints.hit("responses.applied")
         counting.offsets = offsets
         counting.place = CounterPlace(counting.place.log, place)
+        counting.incidents = counted.incidents
         self._note(batch, read, counted)
 
-    def _check(self, counting: _Counting) -> None:
+    def _check(self, counting: Counting) -> None:
         """Notice an emptied Redis although nothing is to be counted."""
         found, _ = self._parts.store.read([])
         if found.place != counting.place.place:
             raise CounterMoved("the counters are at another place: they are read again")
 
-    def _advance(self, counting: _Counting, read: Read) -> Counted:
+    def _advance(self, counting: Counting, read: Read) -> Counted:
         parts = self._parts
         fields = read.fields()
         found, values = parts.store.read(fields)
@@ -233,12 +203,16 @@ class ResponsesWorker:
         }
         clients = find_clients(parts.clients, new)
         return count_batch(
-            read.steps, counters, counting.done, lambda name: _limits(clients.get(name))
+            read.steps,
+            counters,
+            counting.done,
+            lambda name: _limits(clients.get(name)),
+            Judging(counting.rules, counting.incidents),
         )
 
     def _commit(
         self,
-        counting: _Counting,
+        counting: Counting,
         entries: Sequence[Suppression],
         offsets: Mapping[Source, int],
         membership: ConsumerGroupMetadata,
@@ -264,26 +238,29 @@ class ResponsesWorker:
         metrics.records.add(len(batch))
         for entry in counted.entries:
             metrics.entries.add(1, entry.client, entry.reason.value)
+        for (provider, status), number in counted.held.items():
+            metrics.held.add(number, provider, status)
+        self._show_incidents(counted.incidents)
         if read.unreadable:
             metrics.unreadable.add(read.unreadable)
             log.error("%d events could not be read and are not counted", read.unreadable)
+
+    def _show_incidents(self, incidents: Incidents) -> None:
+        """Show how many are open, and log each that is new."""
+        found = {
+            (each.provider, each.status, each.opened_ms): each for each in incidents.open_ones()
+        }
+        for key, each in found.items():
+            if key not in self._shown:
+                extra = {"provider": each.provider, "status": each.status}
+                log.warning("incident at a provider: its hard bounces are held", extra=extra)
+        self._shown = set(found)
+        self._parts.metrics.incidents.set(len(found))
 
 
 def _ends(batch: Sequence[Merged]) -> dict[Source, int]:
     return {source: record.offset + 1 for _, source, record in batch}
 
 
-def _committed(consumer: StreamConsumer, source: Source) -> int:
-    found: Any = consumer.committed(TopicPartition(*source))
-    return max(found.offset, 0) if found is not None else 0
-
-
 def _limits(client: Client | None) -> Limits | None:
     return Limits(client.hard_limit, client.soft_limit) if client is not None else None
-
-
-def _other_log(known: str, found: str) -> str:
-    return (
-        f"mail.events or mail.suppressions was created again (ids {found}, the counters are of"
-        f" {known}): `sluice responses rebuild` drops the counters and counts what is there now"
-    )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from services.validate.core.responses.facts import Fact, FactKind, fact_of
 from services.validate.core.returns.identity import Verification, identify
 from services.validate.core.returns.meaning import Meaning, meaning_of
 from shared.registry.client import Client
+from shared.responses.counting.facts import Fact, FactKind, fact_of
 from shared.responses.reading import understand
 from shared.responses.rules.loading import load_rules
 from shared.stream import outputs

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import pytest
 from msgspec import Struct
+from msgspec.structs import replace
 
-from services.validate.core.responses.counting import (
+from shared.responses.counting.bounce_counter import (
+    NO_BOUNCES,
+    BounceCounter,
+    decode_counter,
+    encode_counter,
+)
+from shared.responses.counting.counting import (
     MAX_DELIVERED,
     MAX_PAST,
     Limits,
     advance,
     entry_after,
 )
-from services.validate.core.responses.facts import Fact, FactKind, fact_of
-from shared.responses.bounce_counter import (
-    NO_BOUNCES,
-    BounceCounter,
-    decode_counter,
-    encode_counter,
-)
+from shared.responses.counting.facts import Fact, FactKind, fact_of
 from shared.topics.codec import Headers, encode_event, encode_tally
 from shared.topics.records import EventType, MailEvent, Tally
 from shared.topics.suppressions import SuppressionReason
 
 HARD, SOFT, DELIVERED = FactKind.HARD, FactKind.SOFT, FactKind.DELIVERED
+OTHER = FactKind.OTHER
 LIMITS = Limits(3, 5)
 
 
@@ -130,15 +132,19 @@ def stored(kind: EventType, bounce_class: str = "", recipient: str = "B@Example.
     return Stored(headers, value)
 
 
+def at_its_domain(kind: FactKind) -> Fact:
+    return replace(fact(kind, "mail-1"), provider="example.com")
+
+
 @pytest.mark.parametrize(
     ("kind", "bounce_class", "wanted"),
     [
         (EventType.BOUNCED, "hard", HARD),
         (EventType.BOUNCED, "soft", SOFT),
-        *((EventType.BOUNCED, each, None) for each in ("policy", "content", "", "new")),
-        *((EventType.BOUNCED, each, None) for each in ("authentication", "network")),
+        *((EventType.BOUNCED, each, OTHER) for each in ("policy", "content", "", "new")),
+        *((EventType.BOUNCED, each, OTHER) for each in ("authentication", "network")),
         (EventType.EXPIRED, "soft", SOFT),
-        (EventType.EXPIRED, "network", None),
+        (EventType.EXPIRED, "network", OTHER),
         (EventType.RETURNED, "hard", HARD),
         (EventType.RETURNED, "policy", None),
         (EventType.DEFERRED, "hard", None),
@@ -154,13 +160,13 @@ def test_an_event_says_what_it_says_about_its_recipient(
     kind: EventType, bounce_class: str, wanted: FactKind | None
 ) -> None:
     found = fact_of(stored(kind, bounce_class))
-    assert found == (None if wanted is None else fact(wanted, "mail-1"))
+    assert found == (None if wanted is None else at_its_domain(wanted))
 
 
 def test_the_type_of_an_event_is_found_in_any_header() -> None:
     one = stored(EventType.BOUNCED, "hard")
     one.headers.reverse()
-    assert fact_of(one) == fact(HARD, "mail-1")
+    assert fact_of(one) == at_its_domain(HARD)
 
 
 def test_an_event_without_an_address_and_a_tally_say_nothing() -> None:
@@ -175,3 +181,13 @@ def test_an_event_that_cannot_be_read_is_an_error(value: bytes | None) -> None:
     one = stored(EventType.BOUNCED, "hard")
     with pytest.raises(ValueError, match=r"\w"):
         fact_of(Stored(one.headers, value))
+
+
+def test_the_provider_of_an_event_is_the_one_that_deliver_named_or_else_the_domain() -> None:
+    data = MailEvent(
+        "shop", recipient="b@Example.com", bounce_class="hard", enhanced="5.1.1", provider="google"
+    )
+    _, value, headers = encode_event(EventType.BOUNCED, "mail-1", data, "deliver")
+    found = fact_of(Stored(headers, value))
+    assert found is not None
+    assert (found.provider, found.status) == ("google", "5.1.1")

@@ -2,8 +2,9 @@
 
 Owns: the readers, and how far the order is certain: a partition whose end was asked for at a time T
 and that was read up to there has no record from before T - SKEW_MS left. Open transactions count:
-the end is that of everything written. Does not own: the order (core/responses/merging.py). All
-methods may raise KafkaError. Bounded: a partition that is far ahead of the others is paused.
+the end is that of everything written. Does not own: the order
+(shared/responses/counting/merging.py). All methods may raise KafkaError. Bounded: a partition that
+is far ahead of the others is paused.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final
 
 from kafka.errors import KafkaError
 
-from services.validate.core.responses.merging import Merged, MergedLog, Source
+from shared.responses.counting.merging import Merged, MergedLog, Source
 from shared.runtime.clock import Clock
 from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
@@ -70,6 +71,30 @@ class SourceLog:
             for partition, offset in reader.begins(self._partitions(topic)).items()
         }
 
+    def ends(self) -> dict[Source, int]:
+        """Return the offset after the last record, by partition."""
+        return {
+            Source(topic, partition): offset
+            for topic, reader in self._ends_of.items()
+            for partition, offset in reader.ends(self._partitions(topic)).items()
+        }
+
+    def offsets_at(self, time_ms: int) -> dict[Source, int]:
+        """Return the offset of the first record of that time or later, or else the end."""
+        found = self.ends()
+        for topic, reader in self._readers.items():
+            for partition, offset in reader.offsets_at(self._partitions(topic), time_ms).items():
+                found[Source(topic, partition)] = offset
+        return found
+
+    def has_given(self, ends: Mapping[Source, int]) -> bool:
+        """Whether all records before these offsets were given out."""
+        return all(
+            self._readers[source.topic].position(source.partition) >= end
+            and self._merged.has_given(source, end)
+            for source, end in ends.items()
+        )
+
     def read_from(self, offsets: Mapping[Source, int]) -> None:
         """Read all partitions from these offsets on."""
         for topic, reader in self._readers.items():
@@ -116,11 +141,7 @@ class SourceLog:
         asked_ms = self._clock.now_ms()
         if self._find_sources() != self._sources:
             raise KafkaError("the topics have other partitions than before")
-        self._ends = {
-            Source(topic, partition): offset
-            for topic, reader in self._ends_of.items()
-            for partition, offset in reader.ends(self._partitions(topic)).items()
-        }
+        self._ends = self.ends()
         self._asked_at, self._asked_ms = now, asked_ms
 
     def _pause(self) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from services.validate.core.responses.merging import MergedLog, Source
+from shared.responses.counting.merging import MergedLog, Source
 
 A, B = Source("events", 0), Source("events", 1)
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from services.validate.core.responses.merging import Source
+from shared.responses.counting.merging import Source
 
 _places: Final = msgspec.json.Decoder(dict[str, int])
 

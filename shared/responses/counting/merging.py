@@ -47,6 +47,11 @@ class MergedLog:
         """Return how many records of this source wait."""
         return len(self._queues[source])
 
+    def has_given(self, source: Source, end: int) -> bool:
+        """Whether no record before this offset waits."""
+        queue = self._queues[source]
+        return not queue or queue[0].offset >= end
+
     def add(self, source: Source, records: Sequence[Any]) -> None:
         """Add the next records of a source."""
         self._queues[source].extend(records)

@@ -1,7 +1,8 @@
 """What an event says about its recipient: a bounce, a delivery, a complaint, or nothing. Pure.
 
 Only final failures count, and only those that concern the recipient: bounces, expired messages and
-returned mail of the classes hard and soft. Policy, content, authentication and network never count.
+returned mail of the classes hard and soft. Policy, content, authentication and network never count;
+they are outcomes of their provider nevertheless, which incidents.py compares hard bounces with.
 
 Every event passes here, so only the needed fields are decoded.
 """
@@ -34,6 +35,11 @@ class FactKind(StrEnum):
     DELIVERED = "delivered"
     COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
+    OTHER = "other"  # a final failure that counts against nobody
+
+
+# The results of an attempt, which are outcomes of the provider.
+OUTCOMES: Final = frozenset({FactKind.HARD, FactKind.SOFT, FactKind.DELIVERED, FactKind.OTHER})
 
 
 class Fact(Struct, frozen=True, gc=False):
@@ -43,6 +49,8 @@ class Fact(Struct, frozen=True, gc=False):
     client: str
     recipient: str
     mail_id: str
+    provider: str = ""  # of the shaping rules, or the recipient's domain
+    status: str = ""  # of a failure: its enhanced status
 
     @property
     def field(self) -> bytes:
@@ -73,9 +81,12 @@ class _Data(Struct, frozen=True, gc=False):
     client: str
     recipient: str = ""
     bounce_class: str = ""
+    enhanced: str = ""
+    provider: str = ""
 
 
 _decoder: Final = msgspec.json.Decoder(_Data)
+_RETURNED: Final = (_MAIL + EventType.RETURNED).encode()
 _BY_CLASS: Final = {"hard": FactKind.HARD, "soft": FactKind.SOFT}
 # None: the class of the bounce decides.
 _KINDS: Final[dict[bytes, FactKind | None]] = {
@@ -105,9 +116,13 @@ def fact_of(record: EventRecord) -> Fact | None:
         data = _decoder.decode(record.value or b"")
     except RecursionError:
         raise ValueError("the event is nested too deeply") from None
-    found = _KINDS[kind] or _BY_CLASS.get(data.bounce_class)
+    # A report that comes back is no result of an attempt: without a class it says nothing.
+    other = None if kind == _RETURNED else FactKind.OTHER
+    found = _KINDS[kind] or _BY_CLASS.get(data.bounce_class, other)
     recipient = comparable(data.recipient)
     if found is None or not recipient:
         return None
     subject = next((value for name, value in headers if name == _SUBJECT), b"") or b""
-    return Fact(found, data.client, recipient, subject.decode("utf-8", "replace"))
+    provider = data.provider or recipient.rpartition("@")[2]
+    mail_id = subject.decode("utf-8", "replace")
+    return Fact(found, data.client, recipient, mail_id, provider, data.enhanced)

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from services.validate.core.responses.counting import Limits, advance, entry_after
-from services.validate.core.responses.facts import Fact, FactKind, fact_of
-from services.validate.core.responses.merging import Merged, Source
-from shared.responses.bounce_counter import NO_BOUNCES, BounceCounter
+from shared.responses.counting.bounce_counter import NO_BOUNCES, BounceCounter
+from shared.responses.counting.counting import Limits, advance, entry_after
+from shared.responses.counting.facts import OUTCOMES, Fact, FactKind, fact_of
+from shared.responses.counting.incidents import (
+    Incidents,
+    decode_incidents,
+    encode_incidents,
+)
+from shared.responses.counting.merging import Merged, Source
+from shared.responses.counting.reviewing import CountingRules
 from shared.topics.codec import CodecError
 from shared.topics.names import EVENTS
+from shared.topics.reviews import ReviewVerdict
 from shared.topics.suppressions import (
     CounterReset,
     Suppression,
@@ -24,7 +31,9 @@ from shared.topics.suppressions import (
 )
 
 # Kinds that change a counter only if there is one.
-_NEEDS_NONE = frozenset({FactKind.COMPLAINED, FactKind.UNSUBSCRIBED})
+_NEEDS_NONE = frozenset({FactKind.COMPLAINED, FactKind.UNSUBSCRIBED, FactKind.OTHER})
+# An incident concerns a status; a reply may have none.
+_NO_STATUS = "none"
 
 
 class Step(Struct, frozen=True, gc=False):
@@ -35,6 +44,13 @@ class Step(Struct, frozen=True, gc=False):
     at_ms: int
     source: Source
     offset: int
+
+
+class Judging(Struct, frozen=True):
+    """What decides whether a bounce counts: the rules, and the incidents so far."""
+
+    rules: CountingRules = CountingRules()
+    incidents: Incidents = field(default_factory=Incidents)
 
 
 class Read(Struct, frozen=True):
@@ -49,10 +65,15 @@ class Read(Struct, frozen=True):
 
 
 class Counted(Struct, frozen=True):
-    """The counters that changed, and the entries that follow."""
+    """The counters that changed, the entries that follow, and what is known of incidents then.
+
+    `held`: the new bounces that an incident holds back, by provider and status.
+    """
 
     counters: dict[bytes, BounceCounter]
     entries: list[Suppression]
+    incidents: Incidents = field(default_factory=Incidents)
+    held: dict[tuple[str, str], int] = {}
 
 
 def read_batch(batch: Sequence[Merged], events_topic: str = EVENTS) -> Read:
@@ -75,8 +96,9 @@ def count_batch(
     counters: Mapping[bytes, BounceCounter],
     done: Mapping[Source, int],
     limits_of: Callable[[str], Limits | None],
+    judging: Judging = Judging(),  # noqa: B008 - never changed
 ) -> Counted:
-    """Count the steps on top of these counters.
+    """Count the steps on top of these counters and incidents.
 
     Entries follow only from records at or after the offsets `done` of their source: those of
     earlier records were written when they were counted for the first time. A client that is not
@@ -84,9 +106,16 @@ def count_batch(
     """
     changed: dict[bytes, BounceCounter] = {}
     entries: list[Suppression] = []
+    incidents = decode_incidents(encode_incidents(judging.incidents))
+    held: dict[tuple[str, str], int] = {}
     for step in steps:
-        field, what = step.field, step.what
-        before = changed.get(field) or counters.get(field, NO_BOUNCES)
+        name, what = step.field, step.what
+        if isinstance(what, Fact) and not _counts(what, step.at_ms, judging.rules, incidents):
+            if step.offset >= done.get(step.source, 0):
+                key = (what.provider, what.status)
+                held[key] = held.get(key, 0) + 1
+            continue
+        before = changed.get(name) or counters.get(name, NO_BOUNCES)
         if isinstance(what, CounterReset):
             after = NO_BOUNCES
         else:
@@ -97,8 +126,21 @@ def count_batch(
                 found = entry_after(before, after, what, limits, step.at_ms)
                 entries += [found] if found else []
         if after != before:
-            changed[field] = after
-    return Counted(changed, entries)
+            changed[name] = after
+    return Counted(changed, entries, incidents, held)
+
+
+def _counts(fact: Fact, at_ms: int, rules: CountingRules, incidents: Incidents) -> bool:
+    """Note the outcome, and return whether it counts."""
+    is_hard = fact.kind is FactKind.HARD
+    is_held = False
+    if fact.kind in OUTCOMES:
+        status = (fact.status or _NO_STATUS) if is_hard else ""
+        is_held = incidents.note(fact.provider, status, at_ms, rules.policy)
+    if not rules.reviews or not (is_hard or fact.kind is FactKind.SOFT):
+        return not is_held
+    verdict = rules.verdict_of(fact, at_ms)
+    return not is_held if verdict is None else verdict is ReviewVerdict.COUNTED
 
 
 def _reset_of(value: bytes | None) -> CounterReset | None:

@@ -16,8 +16,8 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.validate.core.responses.facts import Fact, FactKind
-from shared.responses.bounce_counter import BounceCounter
+from shared.responses.counting.bounce_counter import BounceCounter
+from shared.responses.counting.facts import Fact, FactKind
 from shared.topics.suppressions import Suppression, SuppressionReason
 
 # More than the highest limit of a client (1,000 bounces).

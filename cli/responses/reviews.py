@@ -1,0 +1,238 @@
+"""`sluice responses rewind|accept|incidents`: which bounces of a provider count.
+
+`rewind` excludes a window of a provider, `accept` lets bounces count that an incident holds, and
+both take their review back with --undo. They count the log again, show who is freed and who gets an
+entry, and ask. Then they write the review to mail.control, upon which validate counts again, and
+the entries to mail.suppressions. A command that died in between can be repeated: it compares with
+the log as if there were no review, and finds the entries that are left to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+import click
+from msgspec import Struct
+from msgspec.structs import replace
+from rich.console import Console
+from rich.progress import Progress
+
+from cli.answer import print_json
+from cli.clients.faults import answering
+from cli.responses.recounting import Question, find_change
+from cli.responses.review_topic import read_reviews, write_review
+from cli.suppressions.options import author_of, authored, common, ending
+from cli.suppressions.topic import open_stores, write_records
+from cli.table import Column, Kind, lay_out, terminal_width
+from cli.target import find_kafka
+from shared.plurals import counted
+from shared.responses.counting.incidents import Incident, Incidents, decode_incidents
+from shared.responses.counting.reviewing import rules_of
+from shared.responses.counting.rewinding import Change
+from shared.settings.sections import KafkaSettings
+from shared.store.counters import INCIDENTS_FIELD, CounterStore
+from shared.topics.reviews import Review, ReviewVerdict, key_of
+from shared.topics.suppressions import Suppression
+
+F = TypeVar("F", bound=Callable[..., Any])
+MAX_SHOWN: Final = 50
+
+
+class Answers(Struct, frozen=True):
+    """How a command is to act and to answer."""
+
+    is_dry: bool
+    is_sure: bool
+    as_json: bool
+    timeout_s: float
+
+
+def _time_ms(_context: click.Context, _option: click.Parameter, text: str) -> int:
+    """Return the Unix milliseconds of an ISO 8601 time; without a zone it is UTC."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is no time such as 2026-11-29T14:00 or 2026-11-29T14:00:00+01:00"
+        ) from None
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _reviewing(command: F) -> F:
+    """Add the options of both commands."""
+    for option in (
+        click.option("--timeout", "timeout_s", default=3_600.0, show_default=True,
+                     type=click.FloatRange(1), help="Seconds for reading the events."),
+        click.option("--yes", "is_sure", is_flag=True, help="Do not ask."),
+        click.option("--dry-run", "is_dry", is_flag=True, help="Only show what would change."),
+        click.option("--undo", is_flag=True, help="Take the review of this window back."),
+        click.option("--status", default="", help="Only this enhanced status, such as 5.1.1."),
+        click.option("--to", "until_ms", required=True, callback=_time_ms, metavar="TIME",
+                     help="The end of the window, which does not belong to it."),
+        click.option("--from", "from_ms", required=True, callback=_time_ms, metavar="TIME",
+                     help="The begin of the window (ISO 8601; UTC without a zone)."),
+        click.option("--provider", required=True,
+                     help="The provider as events name it, or a recipient domain."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command()
+@_reviewing
+@authored
+@common
+@answering
+def rewind(**options: Any) -> None:
+    """Let the bounces of a provider in a window not count, and free whom only they suppressed."""
+    _review(ReviewVerdict.EXCLUDED, **options)
+
+
+@click.command()
+@_reviewing
+@authored
+@common
+@answering
+def accept(**options: Any) -> None:
+    """Let the bounces of a provider in a window count, although an incident holds them."""
+    _review(ReviewVerdict.COUNTED, **options)
+
+
+@click.command()
+@common
+@answering
+def incidents(bootstrap: str, line: str, as_json: bool) -> None:
+    """List the incidents at providers, and how many bounces they hold."""
+    del bootstrap
+    known = _incidents(open_stores(line).counters)
+    is_open = set(known.open_ones())
+    found = known.all_ones()
+    if as_json:
+        print_json([{**_shown(each), "open": each in is_open} for each in found])
+        return
+    columns = [Column(each) for each in ("provider", "status", "from", "until", "state")]
+    rows = [
+        [each.provider, each.status, _text(each.opened_ms), _text(each.last_ms),
+         "open" if each in is_open else "over", f"{each.held:,}"]
+        for each in found
+    ]  # fmt: skip
+    table = lay_out([*columns, Column("held", Kind.COUNT)], rows, terminal_width())
+    click.echo("\n".join([*table, counted(len(found), "incident")]))
+
+
+def _review(  # noqa: PLR0913 - the options of a command
+    verdict: ReviewVerdict,
+    *,
+    provider: str,
+    from_ms: int,
+    until_ms: int,
+    status: str,
+    undo: bool,
+    is_dry: bool,
+    is_sure: bool,
+    timeout_s: float,
+    author: str,
+    note: str,
+    bootstrap: str,
+    line: str,
+    as_json: bool,
+) -> None:
+    if from_ms >= until_ms:
+        raise click.UsageError("--to: the window must end after --from")
+    if not provider.strip():
+        raise click.UsageError("--provider: a name is needed, such as google or example.com")
+    if as_json and not (is_sure or is_dry):
+        raise click.UsageError("--json needs --yes or --dry-run: it cannot ask")
+    by = author_of(author, note)
+    review = Review(
+        provider.strip(),
+        from_ms,
+        until_ms,
+        verdict,
+        status,
+        active=not undo,
+        author=by.name,
+        note=by.note,
+        at_ms=by.at_ms,
+    )
+    answers = Answers(is_dry, is_sure, as_json, timeout_s)
+    _carry_out(find_kafka(bootstrap, line), line, review, answers)
+
+
+def _carry_out(kafka: KafkaSettings, line: str, review: Review, answers: Answers) -> None:
+    stores = open_stores(line)
+    question = _question(kafka, review, _incidents(stores.counters))
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("counting mail.events again", total=None)
+        change = find_change(
+            kafka, question, answers.timeout_s, lambda number: bar.advance(task, number)
+        )
+    document = {
+        "review": review,
+        "bounces": change.bounces,
+        "freed": change.freed,
+        "added": change.added,
+    }
+    if not answers.as_json:
+        click.echo("\n".join(_lines(review, change)))
+    if answers.is_dry or (not answers.is_sure and not click.confirm("Go on?")):
+        state = "nothing was changed"
+    else:
+        write_review(kafka, review)
+        records = _records(review, change)
+        state = ending(stores, write_records(kafka, records)) if records else "recorded"
+    if answers.as_json:
+        print_json({**document, "state": state})
+    else:
+        click.echo(state)
+
+
+def _question(kafka: KafkaSettings, review: Review, known: Incidents) -> Question:
+    """Compare the log with the window reviewed and not reviewed, whatever is written already."""
+    others = [each for key, each in read_reviews(kafka).items() if key != key_of(review)]
+    without = rules_of(known.policy, others)
+    with_it = rules_of(known.policy, [*others, replace(review, active=True)])
+    if review.active:
+        return Question(review, without, with_it)
+    return Question(replace(review, active=True), with_it, without)
+
+
+def _records(review: Review, change: Change) -> list[Suppression]:
+    """Return the entries to write. Their counters are not reset: validate counts them again."""
+    told = {"author": review.author, "note": review.note, "at_ms": review.at_ms}
+    freed = [replace(each, active=False, **told) for each in change.freed]
+    return [*freed, *(replace(each, **told) for each in change.added)]
+
+
+def _incidents(counters: CounterStore) -> Incidents:
+    _, (value,) = counters.read([INCIDENTS_FIELD])
+    return decode_incidents(value)
+
+
+def _lines(review: Review, change: Change) -> list[str]:
+    verb = "no longer reviewed" if not review.active else review.verdict.value
+    status = f" with {review.status}" if review.status else ""
+    window = f"{_text(review.from_ms)} to {_text(review.until_ms)}"
+    head = f"{review.provider}{status}, {window}: {counted(change.bounces, 'bounce')} {verb}"
+    return [head, *_part("get mail again", change.freed), *_part("get no more mail", change.added)]
+
+
+def _part(what: str, entries: Sequence[Suppression]) -> list[str]:
+    lines = [f"{counted(len(entries), 'recipient')}: {what}"]
+    if not entries:
+        return lines
+    columns = [Column("client"), Column("recipient"), Column("reason")]
+    rows = [[each.client, each.recipient, each.reason.value] for each in entries[:MAX_SHOWN]]
+    more = len(entries) - MAX_SHOWN
+    lines += lay_out(columns, rows, terminal_width())
+    return [*lines, f"and {more:,} more (--json lists all)"] if more > 0 else lines
+
+
+def _shown(incident: Incident) -> dict[str, object]:
+    return {name: getattr(incident, name) for name in incident.__struct_fields__}
+
+
+def _text(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,126 @@
+"""Opens the counting of bounces: the topics, at the place of the counters, and the rules.
+
+Owns: what a counting process has in its hands; that counters which were counted under other rules
+are dropped. Does not own: the loop (worker.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from kafka.structs import TopicPartition
+from msgspec import Struct
+
+from services.validate.edge.responses.metrics import ResponseMetrics
+from services.validate.edge.responses.review_log import ReviewLog
+from shared.registry.lookup import Clients, require_whole
+from shared.responses.counting.incidents import IncidentPolicy, Incidents, decode_incidents
+from shared.responses.counting.merging import Source
+from shared.responses.counting.place import decode_place
+from shared.responses.counting.reviewing import CountingRules, rules_of
+from shared.runtime.clock import Clock
+from shared.runtime.failpoints import Failpoints
+from shared.store.counters import INCIDENTS_FIELD, RULES_FIELD, CounterPlace, CounterStore
+from shared.stream.client import ClientOptions
+from shared.stream.consumer import StreamConsumer
+from shared.stream.relay import NotReady
+from shared.stream.source_log import SourceLog
+from shared.stream.transactions import TransactionalProducer
+from shared.topics import names
+
+log = logging.getLogger(__name__)
+
+
+class WorkerParts(Struct, frozen=True):
+    """The collaborators of a worker."""
+
+    options: ClientOptions
+    make_consumer: Callable[[], StreamConsumer]
+    producer: TransactionalProducer
+    clients: Clients
+    store: CounterStore
+    clock: Clock
+    failpoints: Failpoints
+    metrics: ResponseMetrics
+    policy: IncidentPolicy = IncidentPolicy()
+    control: str = names.CONTROL
+    events: str = names.EVENTS
+    suppressions: str = names.SUPPRESSIONS
+
+
+class Counting(Struct):
+    """The state of the process that counts."""
+
+    log: SourceLog
+    reviews: ReviewLog
+    rules: CountingRules
+    place: CounterPlace
+    offsets: dict[Source, int]  # the next record to be counted
+    done: dict[Source, int]  # the committed offsets
+    incidents: Incidents
+
+    def close(self) -> None:
+        self.log.close()
+        self.reviews.close()
+
+
+def open_counting(parts: WorkerParts, consumer: StreamConsumer) -> Counting:
+    """Open the topics at the place of the counters. Raises NotReady, KafkaError."""
+    require_whole(parts.clients)
+    parts.producer.open()  # ends a transaction that holds back the committed offsets
+    opened = SourceLog(parts.options, (parts.events, parts.suppressions), parts.clock)
+    reviews: ReviewLog | None = None
+    try:
+        reviews = ReviewLog(parts.options, parts.clock, parts.control)
+        reviews.read()
+        rules = rules_of(parts.policy, reviews.known())
+        log_id = opened.log_id()
+        found, incidents = _stored(parts.store, log_id, rules)
+        counted = decode_place(found.place)
+        begins = opened.begins()
+        if any(begins[each] > counted.get(each, 0) for each in opened.sources):
+            log.error("events were deleted from Kafka before their bounces were counted")
+        offsets = {each: max(counted.get(each, 0), begins[each]) for each in opened.sources}
+        done = {each: _committed(consumer, each) for each in opened.sources}
+        opened.read_from(offsets)
+    except BaseException:
+        opened.close()
+        if reviews is not None:
+            reviews.close()
+        raise
+    place = CounterPlace(log_id, found.place)
+    return Counting(opened, reviews, rules, place, offsets, done, incidents)
+
+
+def _stored(
+    store: CounterStore, log_id: str, rules: CountingRules
+) -> tuple[CounterPlace, Incidents]:
+    """Return the place of the counters and what is known of incidents there.
+
+    Counters that were counted under other rules are dropped. Raises NotReady if they are of
+    other topics.
+    """
+    found, (digest, known) = store.read([RULES_FIELD, INCIDENTS_FIELD])
+    if found.log not in ("", log_id):
+        raise NotReady(_other_log(found.log, log_id))
+    if found.place and digest != rules.digest():
+        log.warning("the rules of counting have changed: everything is counted again")
+        # A process that was paused here may drop the counters of its successor, which notices that
+        # and counts again.
+        store.drop()
+        return CounterPlace("", ""), decode_incidents(b"")
+    return found, decode_incidents(known)
+
+
+def _committed(consumer: StreamConsumer, source: Source) -> int:
+    found: Any = consumer.committed(TopicPartition(*source))
+    return max(found.offset, 0) if found is not None else 0
+
+
+def _other_log(known: str, found: str) -> str:
+    return (
+        f"mail.events or mail.suppressions was created again (ids {found}, the counters are of"
+        f" {known}): `sluice responses rebuild` drops the counters and counts what is there now"
+    )

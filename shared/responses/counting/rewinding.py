@@ -1,0 +1,114 @@
+"""What a review of a provider's window changes: who is freed, and who gets an entry. Pure.
+
+The log is counted twice, under the rules as they are and as they would be, for the recipients with
+a bounce in the window; an entry follows in the one and not in the other. Bounded by the recipients
+of the window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from msgspec import Struct
+
+from shared.responses.counting.batch import Judging, Step, count_batch
+from shared.responses.counting.bounce_counter import BounceCounter
+from shared.responses.counting.counting import Limits
+from shared.responses.counting.facts import Fact, FactKind
+from shared.responses.counting.incidents import Incidents, decode_incidents
+from shared.responses.counting.reviewing import CountingRules, is_in
+from shared.topics.reviews import Review
+from shared.topics.suppressions import (
+    BY_COUNTER,
+    CounterReset,
+    RecipientForm,
+    Suppression,
+    SuppressionReason,
+    field_of,
+)
+
+Named = tuple[str, str, SuppressionReason]  # client, recipient, reason
+_BOUNCES = (FactKind.HARD, FactKind.SOFT)
+
+
+class Change(Struct, frozen=True):
+    """What a review changes: the entries that end, those that come, and the bounces concerned."""
+
+    freed: Sequence[Suppression]
+    added: Sequence[Suppression]
+    bounces: int
+
+
+def concerned(steps: Iterable[Step], review: Review) -> list[Step]:
+    """Return the bounces of these steps that the review is about."""
+    return [
+        step
+        for step in steps
+        if isinstance(step.what, Fact)
+        and step.what.kind in _BOUNCES
+        and is_in(review, step.what, step.at_ms)
+    ]
+
+
+class Recount:
+    """Counts a log from its beginning under some rules, for some counters."""
+
+    def __init__(
+        self,
+        rules: CountingRules,
+        fields: frozenset[bytes],
+        limits_of: Callable[[str], Limits | None],
+    ) -> None:
+        self._rules = rules
+        self._fields = fields
+        self._limits_of = limits_of
+        self._incidents: Incidents = decode_incidents(b"")
+        self._counters: dict[bytes, BounceCounter] = {}
+        self.made: dict[Named, Suppression] = {}
+
+    def count(self, steps: Sequence[Step]) -> None:
+        """Count the next steps of the log."""
+        start = 0
+        for place, step in enumerate(steps):
+            if isinstance(step.what, CounterReset) and step.field in self._fields:
+                self._count(steps[start : place + 1])
+                self._reset(step.what)
+                start = place + 1
+        self._count(steps[start:])
+
+    def _count(self, steps: Sequence[Step]) -> None:
+        judging = Judging(self._rules, self._incidents)
+        found = count_batch(steps, self._counters, {}, self._limits_of, judging)
+        self._incidents = found.incidents
+        for field, counter in found.counters.items():
+            if field in self._fields:
+                self._counters[field] = counter
+        for entry in found.entries:
+            if (
+                entry.reason in BY_COUNTER
+                and field_of(entry.client, entry.recipient) in self._fields
+            ):
+                self.made[_named(entry)] = entry
+
+    def _reset(self, what: CounterReset) -> None:
+        for reason in BY_COUNTER:
+            self.made.pop((what.client, what.recipient, reason), None)
+
+
+def change_between(
+    before: Recount, after: Recount, entries: Iterable[Suppression], bounces: int
+) -> Change:
+    """Return what changes; `entries` are those on mail.suppressions now, removed ones too."""
+    active: Mapping[Named, Suppression] = {
+        _named(each): each
+        for each in entries
+        if each.active and each.form is RecipientForm.ADDRESS and each.reason in BY_COUNTER
+    }
+    ended = sorted(before.made.keys() - after.made.keys())
+    come = sorted(after.made.keys() - before.made.keys() - active.keys())
+    freed = [active[name] for name in ended if name in active]
+    return Change(freed, [after.made[name] for name in come], bounces)
+
+
+def _named(entry: Suppression) -> Named:
+    return entry.client, entry.recipient, entry.reason
