@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from shared.mail.verp import mailing_hash
 from shared.registry.credentials import Credential
-from shared.topics.records import MailClass
+from shared.topics.records import MailClass, OnDoubt
 
 DEFAULT_MAX_AGE_S: Final = 5 * 86_400
 
@@ -34,6 +34,7 @@ class Code(Struct, frozen=True, omit_defaults=True):
     mailing_id: str
     sub_client: str = ""
     active: bool = True
+    on_doubt: OnDoubt | None = None  # None: as the client has it
 
 
 class Client(Struct, frozen=True, dict=True, omit_defaults=True):
@@ -56,6 +57,7 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
     max_messages_per_minute: int = 0  # by SMTP, at one front door; 0: installation's limit
     own_events: bool = False  # its events are also written to mail.events.<name>
     returns: tuple[Returns, ...] = (Returns.BOUNCES,)
+    on_doubt: OnDoubt = OnDoubt.SEND  # what happens if a server may have a message already
 
     @cached_property
     def active_codes(self) -> frozenset[str]:

@@ -42,4 +42,5 @@ MEANINGS: Final[dict[str, str]] = {
     "return_id": "Of returned mail: its own id, that of its record on `mail.returned`",
     "tls_policy": "What the connection had to keep to: opportunistic, required, verified, mta-sts,"
     " mta-sts-testing or dane",
+    "held": "Of a message in doubt: it is held until an operator sends or drops it",
 }

@@ -21,7 +21,7 @@ from msgspec import Struct
 from shared.registry.client import Returns
 from shared.registry.file import fields
 from shared.topics.names import CLIENT_NAME_PATTERN
-from shared.topics.records import MailClass
+from shared.topics.records import MailClass, OnDoubt
 
 MAX_CODES: Final = 10_000  # keeps a client's record well below Kafka's 1 MB
 MAX_IPS: Final = 1_000
@@ -99,6 +99,7 @@ _TRUTH: Final = Kind(
     },
 )
 _RETURNS: Final = Kind(fields.returns, {"type": ["string"], "enum": list(Returns)})
+_ON_DOUBT: Final = Kind(fields.on_doubt, {"type": ["string"], "enum": list(OnDoubt)})
 CODE_TEXT: Final = _text(fields.code, fields.CODE_PATTERN)
 
 CLIENT: Final = (
@@ -171,12 +172,19 @@ CLIENT: Final = (
         " Default: bounces.",
         most=len(Returns),
     ),
+    Field(
+        "on_doubt",
+        _ON_DOUBT,
+        "What happens to a message that a server may have already, for example after a crash: send"
+        " sends it again, hold keeps it until an operator decides. Default: send.",
+    ),
 )
 
 CODE: Final = (
     Field("mailing_id", _ID, "The mailing of messages with this code.", True),
     Field("sub_client", _ID, "The sub-client that is billed for them.", True),
     Field("active", _TRUTH, "Whether messages may use the code; if false, R8 refuses them."),
+    Field("on_doubt", _ON_DOUBT, "As for the client, for messages with this code."),
 )
 CODES_DESCRIPTION: Final = (
     "Values of X-bm-mailing, each with its mailing and the billed sub-client. Two codes must not"
