@@ -36,6 +36,7 @@ COMMANDS: Final[dict[str, Command]] = {
         "cli.suppressions.command", "list, add, remove, import, export and explain suppressions"
     ),
     "queue": Command("cli.queue.command", "show the mail that waits: summary, top, show"),
+    "indoubt": Command("cli.indoubt.command", "list, send or drop mail that is held in doubt"),
     "message": Command("cli.events.message", "show what became of a message"),
     "events": Command("cli.events.command", "show the events of messages, or follow them"),
     "cancel": Command("cli.control.cancel", "end a message that waits, before it is sent"),

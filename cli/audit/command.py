@@ -1,7 +1,7 @@
 """`sluice audit`: whether every message taken in has its one fate, from mail.events alone.
 
 Reads the topic from the beginning. The equation: received = refused + suppressed + delivered
-+ bounced + expired + cancelled + in flight, per client, mailing ID and sub-client; besides,
++ bounced + expired + cancelled + held + in flight, per client, mailing ID and sub-client; besides,
 final events and first dispatches that a mail id has twice. `--settled` says that nothing may
 be in flight any more: what is missing then is a fault.
 
@@ -111,7 +111,7 @@ def table_lines(report: Report, width: int) -> list[str]:
     columns = [Column(heading) for heading in _KEYS.values()]
     columns += [Column(name.replace("_", " "), Kind.COUNT) for name in numbers]
     rows = [[str(getattr(row, name)) for name in (*_KEYS, *numbers)] for row in report.rows]
-    return ["received = final events + in flight", "", *lay_out(columns, rows, width), ""]
+    return ["received = final events + held + in flight", "", *lay_out(columns, rows, width), ""]
 
 
 def verdict_of(report: Report) -> str:
@@ -127,9 +127,10 @@ def summary_lines(report: Report) -> list[str]:
     """The verdict with its equation, and what it means if messages are still under way."""
     if not report.rows and report.balanced:
         return ["balances: nothing has been received yet"]
+    held = f" + {report.held} held" if report.held else ""
     lines = [
         f"{verdict_of(report)}: {report.received} received = {report.finals} final"
-        f" + {report.in_flight} in flight; {report.first_dispatches} dispatched"
+        f"{held} + {report.in_flight} in flight; {report.first_dispatches} dispatched"
     ]
     if verdict_of(report) == "NOT settled":
         lines.append(

@@ -23,6 +23,7 @@ DEFAULT_FOR: Final = {
     Verb.EXPIRE: "1h",
     # Longer than any message waits.
     Verb.CANCEL: "49d",
+    Verb.RELEASE: "49d",
 }
 
 

@@ -95,6 +95,11 @@ def show(mail_id: str, as_json: bool, **rest: Any) -> None:
             "due": at(envelope.due_at_ms) if envelope.due_at_ms else "now",
             "expires": at(envelope.expires_at_ms) if envelope.expires_at_ms else "",
             "attempts": str(envelope.attempts.count),
+            "held": (
+                f"since {at(envelope.held_since_ms)}; `sluice indoubt send` or `drop` it"
+                if envelope.held_since_ms
+                else ""
+            ),
             "last reply": "".join(filter(str.isprintable, envelope.attempts.last_reply)),
         }
         for name, text in shown_as.items():
@@ -115,7 +120,7 @@ def _counts(by: str, rest: dict[str, Any]) -> tuple[QueueCounts, bool]:
 
 
 def _table(rows: list[TopicRow]) -> list[str]:
-    numbers = ("messages", "attempted", "records read", "of records")
+    numbers = ("messages", "attempted", "held", "records read", "of records")
     columns = [Column("topic"), *(Column(name, Kind.COUNT) for name in numbers)]
     columns += [Column("oldest received"), Column("first due")]
     return lay_out(
@@ -123,7 +128,7 @@ def _table(rows: list[TopicRow]) -> list[str]:
         [
             [
                 row.topic,
-                *map(str, (row.messages, row.attempted, row.records_read, row.records)),
+                *map(str, (row.messages, row.attempted, row.held, row.records_read, row.records)),
                 at(row.oldest_ms) if row.messages else "",
                 (at(row.next_due_ms) if row.next_due_ms else "now") if row.messages else "",
             ]

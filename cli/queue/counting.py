@@ -26,6 +26,7 @@ class TopicRow(Struct):
     messages: int = 0  # in the records that were read
     attempted: int = 0  # of the messages: those with an attempt before
     oldest_ms: int = 0  # when the oldest message of them was received
+    held: int = 0  # of the messages: those that wait for an operator (`sluice indoubt`)
     next_due_ms: int = 0  # when the first message of them is due; 0: now
 
 
@@ -59,6 +60,7 @@ class QueueCounts:
         row, envelope = self.rows[waiting.topic], waiting.envelope
         row.messages += 1
         row.attempted += envelope.attempts.count > 0
+        row.held += envelope.held_since_ms > 0
         received = envelope.received_at_ms
         row.oldest_ms = min(row.oldest_ms or received, received)
         due = envelope.due_at_ms

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from itertools import islice
 
 from kafka.errors import KafkaError
 
@@ -40,6 +41,15 @@ class QueueReading:
             with ExitStack() as stack:
                 found = (each for each, _ in self._waiting(self._open(stack)))
                 return next((each for each in found if each.envelope.mail_id == mail_id), None)
+        except KafkaError as error:
+            raise self._unavailable(error) from error
+
+    def held(self, most: int) -> list[Waiting]:
+        """Return the messages that wait for an operator, at most this many."""
+        try:
+            with ExitStack() as stack:
+                found = (each for each, _ in self._waiting(self._open(stack)))
+                return list(islice((each for each in found if each.envelope.held_since_ms), most))
         except KafkaError as error:
             raise self._unavailable(error) from error
 

@@ -1,4 +1,7 @@
-"""Checks the conservation equation: received = final events + in flight, per mailing. Pure.
+"""Checks the conservation equation: received = final events + held + in flight. Pure.
+
+It holds for each mailing. Held is a message whose last event says that it is held for an operator
+(`in_doubt`); all events of a message are in one partition, in order.
 
 Owns: what counts as a fault. Does not own: reading the events (event_log.py), finding duplicate
 ids among millions (id_buckets.py).
@@ -22,6 +25,9 @@ from shared.topics.records import FINAL, Event, EventType, Tally
 
 # The number of examples shown per kind of fault.
 SHOWN: Final = 10
+
+# After one of these a message is held no longer.
+_ATTEMPTED: Final = (EventType.DEFERRED, EventType.IN_DOUBT)
 
 Mailing = tuple[str, str, str]  # client, mailing ID, sub-client
 
@@ -66,6 +72,7 @@ class BookRow(Struct, frozen=True):
     expired: int
     cancelled: int
     in_flight: int
+    held: int = 0  # a server may have it; an operator sends or drops it
 
 
 class Report(Struct, frozen=True):
@@ -80,6 +87,7 @@ class Report(Struct, frozen=True):
     first_dispatches: int
     rows: list[BookRow]
     faults: list[BookFault]
+    held: int = 0
 
 
 def parse_mail_id(text: str) -> bytes | None:
@@ -103,6 +111,8 @@ class Books:
     def __init__(self) -> None:
         self._received: Counter[Mailing] = Counter()
         self._finals: dict[Mailing, Counter[EventType]] = {}
+        # The mailing of each message that is held now, by mail id.
+        self._held: dict[str, Mailing] = {}
         self.events = 0
         self.first_dispatches = 0
         self.unreadable = 0
@@ -118,8 +128,12 @@ class Books:
         self.events += 1
         data = event.data
         is_final = event.type in FINAL
+        mailing = (data.client, data.mailing_id, data.sub_client)
+        if data.held:
+            self._held[event.subject] = mailing
+        elif self._held and (is_final or event.type in _ATTEMPTED):
+            self._held.pop(event.subject, None)
         if is_final:
-            mailing = (data.client, data.mailing_id, data.sub_client)
             self._finals.setdefault(mailing, Counter())[event.type] += 1
         self.first_dispatches += data.first_dispatch
         if not is_final and not data.first_dispatch:
@@ -131,9 +145,11 @@ class Books:
 
     def rows(self) -> list[BookRow]:
         """Return the account of each mailing, sorted."""
-        return [self._row(each) for each in sorted(self._received.keys() | self._finals.keys())]
+        held = Counter(self._held.values())
+        mailings = sorted(self._received.keys() | self._finals.keys())
+        return [self._row(each, held[each]) for each in mailings]
 
-    def _row(self, mailing: Mailing) -> BookRow:
+    def _row(self, mailing: Mailing, held: int) -> BookRow:
         finals = self._finals.get(mailing, Counter())
         return BookRow(
             *mailing,
@@ -144,7 +160,8 @@ class Books:
             bounced=finals[EventType.BOUNCED],
             expired=finals[EventType.EXPIRED],
             cancelled=finals[EventType.CANCELLED],
-            in_flight=self._received[mailing] - finals.total(),
+            held=held,
+            in_flight=self._received[mailing] - finals.total() - held,
         )
 
 
@@ -179,12 +196,14 @@ def judge(
     faults = [fault for fault in faults if fault.count]
     received = sum(row.received for row in rows)
     in_flight = sum(row.in_flight for row in rows)
+    held = sum(row.held for row in rows)
     return Report(
         balanced=not faults,
         settled=settled,
         events=books.events,
         received=received,
-        finals=received - in_flight,
+        finals=received - in_flight - held,
+        held=held,
         in_flight=in_flight,
         first_dispatches=books.first_dispatches,
         rows=rows,

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from shared.mail.verp import mailing_hash
 from shared.registry.credentials import Credential
-from shared.topics.records import MailClass
+from shared.topics.records import MailClass, OnDoubt
 
 DEFAULT_MAX_AGE_S: Final = 5 * 86_400
 
@@ -43,6 +43,7 @@ class Code(Struct, frozen=True, omit_defaults=True):
     sub_client: str = ""
     active: bool = True
     monthly_quota: int = 0  # of the sub-client; 0: none
+    on_doubt: OnDoubt | None = None  # None: as the client has it
 
 
 class Client(Struct, frozen=True, dict=True, omit_defaults=True):
@@ -68,6 +69,7 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
     parent: str = ""  # the client whose suppressed recipients and block list it inherits
     monthly_quota: int = 0  # messages accepted to be sent per month; 0: none
     over_quota: OverQuota = OverQuota.WARN
+    on_doubt: OnDoubt = OnDoubt.SEND  # what happens if a server may have a message already
 
     @cached_property
     def active_codes(self) -> frozenset[str]:

@@ -47,6 +47,8 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "billing": ("billing.polled", "billing.counted", "billing.applied"),
 }
+# The failpoints of messages that are held when in doubt: before and after their name is on record.
+HOLD_NAMES: Final = ("deliver.naming", "deliver.named")
 # The failpoints of the front door, reached only by submissions over SMTP.
 DOOR_NAMES: Final = (
     "ingest.door_taken",
@@ -91,6 +93,7 @@ _ALL: Final = frozenset(
     name
     for names in (
         *NAMES.values(),
+        HOLD_NAMES,
         DOOR_NAMES,
         BOUNCE_DOOR_NAMES,
         BOOKS_NAMES,

@@ -85,7 +85,7 @@ class Handovers:
         """Begin to drain everything: this process stops."""
         self._stopping_since = monotonic()
         for assigned in self._holdings.reading.values():
-            self._holdings.close(assigned)
+            self._close(assigned)
 
     def begin(self) -> list[TopicPartition]:
         """Begin to drain the partitions revoked since the last call; return them."""
@@ -95,7 +95,7 @@ class Handovers:
             self._crowded.pop(partition, None)
             assigned = self._holdings.reading.pop(partition, None)
             if assigned is not None:
-                self._holdings.close(assigned)
+                self._close(assigned)
                 self._draining[partition] = _Handover(assigned, monotonic())
             elif partition not in self._draining:
                 self._consumer.release([partition])
@@ -119,7 +119,7 @@ class Handovers:
             if self._is_shelf(partition) and not all(map(self._is_shelf, self._draining)):
                 return
             handover = self._draining[partition]
-            if handover.assigned in in_use:
+            if handover.assigned in in_use or handover.assigned.is_stale:
                 # Nobody waits for a shelf.
                 is_over = monotonic() >= handover.since + self._limits.handover_timeout_s
                 if self._is_shelf(partition) or not is_over:
@@ -132,6 +132,10 @@ class Handovers:
         for handover in self._draining.values():
             self._holdings.close(handover.assigned)
             self._holdings.drop(handover.assigned)
+
+    def _close(self, assigned: AssignedPartition) -> None:
+        self._holdings.close(assigned)
+        self._outcomes.renew(assigned)
 
     def _release(self, partition: TopicPartition) -> None:
         self._holdings.drop(self._draining.pop(partition).assigned)

@@ -96,11 +96,16 @@ class Holdings:
         self._status.oldest_at = next(iter(self.in_flight.values()), None)
 
     def close(self, assigned: AssignedPartition) -> None:
-        """Let no further message of this partition begin; drop the jobs that have not begun."""
+        """Let no further message of this partition begin; drop the jobs that have not begun.
+
+        Those named as offered are not, so their names are taken back; the next commit says so.
+        """
         with assigned.lock:
             assigned.closing = True
         assigned.take_declined()
         for job in [job for job in self._jobs_of(assigned) if not job.begun]:
+            if not job.in_doubt and assigned.ledger.take_back(job.offset, job.index):
+                assigned.is_stale = True
             self.forget(job)
 
     def drop(self, assigned: AssignedPartition) -> None:

@@ -40,10 +40,20 @@ class AssignedPartition:
     """The ledger of one partition while it is assigned to this member.
 
     `closing`: no further message may begin. `gone`: the partition belongs to another member.
+    `is_stale`: its last commit names messages as offered that were not; another one is due.
     `has_lease` returns whether this process is certainly a member of the group now.
     """
 
-    __slots__ = ("_declined", "closing", "gone", "has_lease", "ledger", "lock", "partition")
+    __slots__ = (
+        "_declined",
+        "closing",
+        "gone",
+        "has_lease",
+        "is_stale",
+        "ledger",
+        "lock",
+        "partition",
+    )
 
     def __init__(
         self, partition: TopicPartition, ledger: PartitionLedger, has_lease: Callable[[], bool]
@@ -54,10 +64,14 @@ class AssignedPartition:
         self.lock = threading.Lock()
         self.closing = False
         self.gone = False
+        self.is_stale = False
         self._declined: list[Job] = []
 
-    def try_begin(self, job: Job) -> bool:
-        """Mark the message as begun; return False if it must not be sent. Thread-safe."""
+    def try_begin(self, job: Job, *, is_offer: bool) -> bool:
+        """Mark the message as begun; return False if it must not be sent. Thread-safe.
+
+        `is_offer`: it is about to be offered to a server, so its outcome is in doubt until known.
+        """
         with self.lock:
             if self.closing:
                 return False
@@ -65,6 +79,9 @@ class AssignedPartition:
                 self._declined.append(job)
                 return False
             job.begun = True
+            # The next commit names it (ledger.py). No outcome can be committed before that.
+            if is_offer:
+                self.ledger.offer(job.offset, job.index)
             return True
 
     def take_declined(self) -> list[Job]:
@@ -77,9 +94,13 @@ class AssignedPartition:
 
 
 class Job:
-    """One message handed out. Call `begin()` before the first byte is sent."""
+    """One message handed out. Call `begin()` before the first byte is sent.
 
-    __slots__ = ("assigned", "begun", "index", "message", "offset")
+    `in_doubt`: a process that no longer works on it had begun to offer it to a server, and no
+    outcome is on record. `named`: a commit says that it is offered (Worker.name()).
+    """
+
+    __slots__ = ("assigned", "begun", "in_doubt", "index", "message", "named", "offset")
 
     def __init__(
         self, assigned: AssignedPartition, offset: int, index: int, message: Message
@@ -89,14 +110,18 @@ class Job:
         self.index = index
         self.message = message
         self.begun = False
+        self.named = False
+        self.in_doubt = message.envelope.is_offered or assigned.ledger.is_offered(offset, index)
 
-    def begin(self) -> bool:
+    def begin(self, *, is_offer: bool = True) -> bool:
         """Claim the message for an attempt; return False if it must not be sent.
+
+        Without `is_offer` it is settled without being offered to a server.
 
         In that case it belongs to another member, or it may do so after a pause of this process;
         the worker hands it out again if it still owns it.
         """
-        return self.assigned.try_begin(self)
+        return self.assigned.try_begin(self, is_offer=is_offer)
 
 
 class WorkerStatus(LoopStatus):

@@ -3,15 +3,21 @@
 A pool finishes messages out of order, and one record holds a pack of messages. The ledger
 provides the contents of a commit: the lowest offset that is not completely settled (the low-water
 mark) and, in the commit's metadata, the messages settled at and above it. After a crash the
-successor reads from the low-water mark and skips the messages that the metadata names; only
-messages that were in flight are handed out again.
+successor reads from the low-water mark and skips the messages that the metadata names as settled;
+only messages that were in flight are handed out again. Of these the metadata names those that were
+offered to a server: their outcome is in doubt (decision 0158).
 
 Metadata: base85 of: version byte; varint of the number of offsets in the dense part; one bit
 per offset from the low-water mark on (set: completely settled; offsets without a record, such
 as transaction markers, count as settled); then for each partly settled record: varint of
-its distance from the low-water mark, varint of its count, its bits. The broker accepts at most
-4,096 characters (`offset.metadata.max.bytes`), so MAX_WINDOW_OFFSETS and MAX_OPEN_PACKS
-limit what may be handed out, and the reader pauses when full() is true: nothing is ever cut off.
+its distance from the low-water mark, varint of its count, its bits. Version 2 is written while
+messages are offered: the number of partly settled records stands before them, and the offered
+messages follow in the same form (dense: records of which the first message alone is offered).
+The broker accepts at most 4,096 characters (`offset.metadata.max.bytes`), so MAX_WINDOW_OFFSETS and
+MAX_OPEN_PACKS limit what may be handed out, and the reader pauses when full() is true: nothing is
+ever cut off.
+
+offer() may be called from another thread than the rest: it only sets a bit.
 
 Owns nothing but numbers: no Kafka, no clock, no thread.
 """
@@ -20,23 +26,29 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct
 
-# 8,192 offsets take 1,024 bytes; 64 partly settled packs take at most 64 * 12 bytes. Together
-# less than 1,850 bytes, or 2,320 characters of base85, well below the broker's 4,096.
-MAX_WINDOW_OFFSETS: Final = 8_192
+# 7,168 offsets take 896 bytes; 64 packs of at most 64 messages take 64 * 11 bytes. With the offered
+# ones twice that, less than 3,215 bytes, or 4,020 characters of base85; the broker takes 4,096.
+MAX_WINDOW_OFFSETS: Final = 7_168
 MAX_OPEN_PACKS: Final = 64
 _VERSION: Final = 1
+_VERSION_OFFERED: Final = 2
 
 
 class Settled(Struct, frozen=True):
-    """Decoded metadata of a commit: completely settled offsets; (count, bits) of partial packs."""
+    """Decoded metadata of a commit.
+
+    `whole`: completely settled offsets. `partial`: (count, settled bits) of partly settled packs.
+    `offered`: the bits of the messages that were offered to a server and are not settled.
+    """
 
     whole: frozenset[int] = frozenset()
     partial: dict[int, tuple[int, int]] = {}
+    offered: dict[int, int] = {}
 
 
 NOTHING_SETTLED: Final = Settled()
@@ -53,23 +65,56 @@ def _put_varint(out: bytearray, value: int) -> None:
     out.append(value)
 
 
+def _put_dense(out: bytearray, bits: int) -> None:
+    length = bits.bit_length()
+    _put_varint(out, length)
+    out += bits.to_bytes((length + 7) // 8, "little")
+
+
 def _put_partial(out: bytearray, distance: int, count: int, bits: int) -> None:
     _put_varint(out, distance)
     _put_varint(out, count)
     out += bits.to_bytes((count + 7) // 8, "little")
 
 
-def _take_varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if at >= len(data) or shift > 63:
+class _Input:
+    """Reads the bytes of metadata from the front; every method raises MetadataError at the end."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def has_more(self) -> bool:
+        return self._at < len(self._data)
+
+    def varint(self) -> int:
+        value = shift = 0
+        while True:
+            if not self.has_more() or shift > 63:
+                raise MetadataError("cut short")
+            byte = self._data[self._at]
+            self._at += 1
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value
+            shift += 7
+
+    def bits(self, count: int) -> int:
+        end = self._at + (count + 7) // 8
+        if end > len(self._data):
             raise MetadataError("cut short")
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-        shift += 7
+        found = int.from_bytes(self._data[self._at : end], "little")
+        self._at = end
+        return found
+
+    def dense(self, low_water: int) -> list[int]:
+        length = self.varint()
+        bits = self.bits(length)
+        return [low_water + index for index in range(length) if bits >> index & 1]
+
+    def partial(self, low_water: int) -> tuple[int, int, int]:
+        offset, count = low_water + self.varint(), self.varint()
+        return offset, count, self.bits(count)
 
 
 def decode_metadata(text: str, low_water: int) -> Settled:
@@ -83,33 +128,32 @@ def decode_metadata(text: str, low_water: int) -> Settled:
         data = base64.b85decode(text)
     except (ValueError, binascii.Error) as error:
         raise MetadataError(str(error)) from None
-    if not data or data[0] != _VERSION:
+    if not data or data[0] not in (_VERSION, _VERSION_OFFERED):
         raise MetadataError("unknown version")
-    length, at = _take_varint(data, 1)
-    size = (length + 7) // 8
-    if at + size > len(data):
-        raise MetadataError("cut short")
-    bits = int.from_bytes(data[at : at + size], "little")
-    at += size
-    whole = frozenset(low_water + index for index in range(length) if bits >> index & 1)
+    read = _Input(data[1:])
+    whole = frozenset(read.dense(low_water))
     partial: dict[int, tuple[int, int]] = {}
-    while at < len(data):
-        distance, at = _take_varint(data, at)
-        count, at = _take_varint(data, at)
-        size = (count + 7) // 8
-        if at + size > len(data):
-            raise MetadataError("cut short")
-        partial[low_water + distance] = (count, int.from_bytes(data[at : at + size], "little"))
-        at += size
-    return Settled(whole, partial)
+    offered: dict[int, int] = {}
+    left = read.varint() if data[0] == _VERSION_OFFERED else len(data)
+    while left and read.has_more():
+        offset, count, bits = read.partial(low_water)
+        partial[offset] = (count, bits)
+        left -= 1
+    if data[0] == _VERSION_OFFERED:
+        offered = dict.fromkeys(read.dense(low_water), 1)
+    while read.has_more():
+        offset, _, bits = read.partial(low_water)
+        offered[offset] = bits
+    return Settled(whole, partial, offered)
 
 
 class _Open(Struct):
-    """A record handed out and not completely settled: its message count and settled bits."""
+    """A record that is not completely settled: its message count, its settled and offered bits."""
 
     count: int
     bits: int
     left: int
+    offered: int = 0
 
 
 class PartitionLedger:
@@ -142,7 +186,7 @@ class PartitionLedger:
         bits = known.partial.get(offset, (0, 0))[1] & ((1 << count) - 1)
         todo = range(count) if not bits else [i for i in range(count) if not bits >> i & 1]
         if todo:
-            self._open[offset] = _Open(count, bits, len(todo))
+            self._open[offset] = _Open(count, bits, len(todo), known.offered.get(offset, 0))
             self._open_packs += count > 1
             self.in_flight += len(todo)
         return todo
@@ -164,6 +208,25 @@ class PartitionLedger:
         """Whether this message is in flight."""
         entry = self._open.get(offset)
         return entry is not None and index < entry.count and not entry.bits >> index & 1
+
+    def offer(self, offset: int, index: int) -> None:
+        """Name a message that is about to be offered to a server; any thread."""
+        entry = self._open.get(offset)
+        if entry is not None:
+            entry.offered |= 1 << index
+
+    def take_back(self, offset: int, index: int) -> bool:
+        """Name a message no longer: it was not offered after all; return whether it was named."""
+        entry = self._open.get(offset)
+        if entry is None or not entry.offered >> index & 1:
+            return False
+        entry.offered &= ~(1 << index)
+        return True
+
+    def is_offered(self, offset: int, index: int) -> bool:
+        """Whether this message in flight was offered, here or by a predecessor."""
+        entry = self._open.get(offset)
+        return entry is not None and bool(entry.offered >> index & 1)
 
     def low_water(self) -> int:
         """Return the lowest offset that is not completely settled: the offset to commit."""
@@ -188,9 +251,11 @@ class PartitionLedger:
         low = self.low_water()
         bits = (1 << (self._next - low)) - 1
         partial = bytearray()
+        partials = 0
         for offset, entry in self._open.items():
             bits &= ~(1 << (offset - low))
             if entry.bits:
+                partials += 1
                 _put_partial(partial, offset - low, entry.count, entry.bits)
         # Messages that the predecessor settled and this ledger has not read yet stay settled.
         for offset in self._known.whole:
@@ -198,11 +263,38 @@ class PartitionLedger:
                 bits |= 1 << (offset - low)
         for offset, (count, settled) in sorted(self._known.partial.items()):
             if offset >= self._next:
+                partials += 1
                 _put_partial(partial, offset - low, count, settled)
-        if not bits and not partial:
+        offered = self._offered(low)
+        if not bits and not partial and not offered:
             return ""
-        dense = bits.bit_length()
-        out = bytearray([_VERSION])
-        _put_varint(out, dense)
-        out += bits.to_bytes((dense + 7) // 8, "little")
-        return base64.b85encode(bytes(out + partial)).decode()
+        out = bytearray([_VERSION_OFFERED if offered else _VERSION])
+        _put_dense(out, bits)
+        if offered:
+            _put_varint(out, partials)
+        return base64.b85encode(bytes(out + partial + offered)).decode()
+
+    def _offered(self, low: int) -> bytearray:
+        """The offered messages that are not settled; empty if there are none."""
+        dense = bytearray((MAX_WINDOW_OFFSETS + 7) // 8)
+        packs = bytearray()
+        is_empty = True
+        for offset, left in self._all_offered():
+            distance = offset - low
+            is_empty = False
+            if left != 1 or distance >= MAX_WINDOW_OFFSETS:
+                _put_partial(packs, distance, left.bit_length(), left)
+            else:
+                dense[distance >> 3] |= 1 << (distance & 7)
+        out = bytearray()
+        if not is_empty:
+            _put_dense(out, int.from_bytes(dense, "little"))
+        return out + packs
+
+    def _all_offered(self) -> Iterator[tuple[int, int]]:
+        for offset, entry in self._open.items():
+            if left := entry.offered & ~entry.bits:
+                yield offset, left
+        for offset, left in self._known.offered.items():
+            if offset >= self._next:
+                yield offset, left

@@ -5,7 +5,8 @@ server may take minutes to answer. So what is still in flight after a short whil
 transaction with the offsets of its partitions, to a partition where nobody waits: the shelf of this
 member, a partition of mail.handover, to which only its owner writes. The attempts go on; their
 outcomes are committed with the offsets of the shelf. If the process dies, the next owner of the
-shelf sends these messages again, as it would from their old partitions.
+shelf sends these messages again, as it would from their old partitions. Only messages that have
+begun are moved, so the copies say that they were offered to a server.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import copy
 from collections.abc import Sequence
 
 from kafka.structs import OffsetAndMetadata, TopicPartition
+from msgspec.structs import replace
 
 from shared.stream import outputs
 from shared.stream.jobs import AssignedPartition, Job
 from shared.stream.ledger import PartitionLedger
 from shared.stream.transactions import Output
+from shared.topics.records import Message
 
 
 def to_commit(ledger: PartitionLedger) -> OffsetAndMetadata:
@@ -44,7 +47,7 @@ class Move:
     def copies(self) -> list[Output]:
         """The records to write to the shelf, one per job."""
         topic, partition = self.shelf.partition
-        return [outputs.pack(topic, [job.message], partition) for job in self.jobs]
+        return [outputs.pack(topic, [_offered(job.message)], partition) for job in self.jobs]
 
     def offsets(self) -> dict[AssignedPartition, OffsetAndMetadata]:
         """The offsets to commit for the old partitions, on which the jobs are settled."""
@@ -52,9 +55,15 @@ class Move:
 
     def finish(self) -> TopicPartition:
         """Tie the jobs to the shelf, when the move has committed; return the shelf's partition."""
-        for source, ledger in self._ledgers.items():
-            source.ledger = ledger
+        # Settled in the ledgers as they are now: others may have begun since the copy was made.
+        for job in self.jobs:
+            job.assigned.ledger.settle(job.offset, job.index)
         for job, offset in zip(self.jobs, self.placed, strict=True):
             self.shelf.ledger.add(offset, 1)
+            self.shelf.ledger.offer(offset, 0)
             job.assigned, job.offset, job.index = self.shelf, offset, 0
         return self.shelf.partition
+
+
+def _offered(message: Message) -> Message:
+    return replace(message, envelope=replace(message.envelope, is_offered=True))

@@ -7,6 +7,10 @@ When a transaction is lost, the outcomes are kept. The committed metadata shows 
 transaction committed after all (it names exactly the settled messages); if not, the outcomes are
 written again. An outage of the brokers therefore causes no second copy while this process lives.
 
+The same commits name the messages that were offered to a server (ledger.py). name() asks for this
+beforehand and says when it is certain; a name that is not certain stays to be written, however long
+Kafka is unavailable.
+
 A rebalance does not delay outcomes, however long another member takes to join. If the rebalance
 ends during a commit, the broker refuses that commit and it is repeated.
 """
@@ -15,7 +19,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from kafka.errors import KafkaError
@@ -30,6 +34,8 @@ from shared.stream.transactions import Output, TransactionLost
 log = logging.getLogger(__name__)
 
 Offsets = Mapping[AssignedPartition, OffsetAndMetadata]
+# Called once: True if the name is committed, False if the message is no longer this worker's.
+Named = Callable[[bool], None]
 
 
 class Transactions(Protocol):
@@ -69,6 +75,11 @@ class OutcomeWriter:
         # The outcomes of the transaction being written, until it is known to have committed.
         self._writing: list[tuple[Job, Sequence[Output]]] = []
         self._finished: list[Job] = []
+        # Messages to name as offered: those asked for, and those of the transaction being written.
+        self._to_name: deque[tuple[Job, Named]] = deque()
+        self._naming: list[tuple[Job, Named]] = []
+        # Partitions whose last commit names too much.
+        self._stale: set[AssignedPartition] = set()
         # Jobs to move and their shelf; the move whose transaction has an unknown result.
         self._to_move: tuple[Sequence[Job], AssignedPartition] | None = None
         self._moving: Move | None = None
@@ -79,10 +90,20 @@ class OutcomeWriter:
         """Accept the outcome of a job: the records to write. Thread-safe."""
         self._settled.append((job, outputs))
 
+    def name(self, job: Job, named: Named) -> None:
+        """Name a message as offered before it is; `named` is called in the Kafka thread."""
+        self._to_name.append((job, named))
+
+    def renew(self, assigned: AssignedPartition) -> None:
+        """Commit this partition again if its last commit names too much."""
+        if assigned.is_stale:
+            self._stale.add(assigned)
+
     @property
     def waiting(self) -> int:
-        """The number of outcomes and moves that are not known to have committed."""
-        return len(self._settled) + len(self._writing) + self.is_moving
+        """The number of outcomes, names and moves that are not known to have committed."""
+        outcomes = len(self._settled) + len(self._writing)
+        return outcomes + len(self._to_name) + len(self._naming) + len(self._stale) + self.is_moving
 
     @property
     def is_moving(self) -> bool:
@@ -96,6 +117,8 @@ class OutcomeWriter:
     def drop(self) -> None:
         """Drop the outcomes and moves of partitions that belong to another member."""
         self._writing = [pair for pair in self._writing if not pair[0].assigned.gone]
+        self._stale = {assigned for assigned in self._stale if not assigned.gone}
+        self._drop_names()
         self._doubt = {assigned: at for assigned, at in self._doubt.items() if not assigned.gone}
         if not self._doubt:
             self._moving = None
@@ -121,12 +144,20 @@ class OutcomeWriter:
         membership = member.membership()
         if membership is None:
             return
-        if self._writing:
+        if self._writing or self._naming or self._stale:
             self._failpoints.hit(f"{self._service}.settled")
-            held = {job.assigned for job, _ in self._writing}
+            held = {job.assigned for job, _ in (*self._writing, *self._naming)} | self._stale
+            if self._naming:
+                self._failpoints.hit(f"{self._service}.naming")
             records = [output for _, outputs in self._writing for output in outputs]
             self._commit(records, {each: to_commit(each.ledger) for each in held}, membership)
+            if self._naming:
+                self._failpoints.hit(f"{self._service}.named")
             self._written()
+            # Not after a doubt is resolved: a name may have been taken back since that transaction.
+            for assigned in self._stale:
+                assigned.is_stale = False
+            self._stale.clear()
         if self._to_move is not None:
             self._move(member, membership)
 
@@ -166,6 +197,22 @@ class OutcomeWriter:
                 self._finished.append(job)
                 continue
             self._writing.append((job, outputs))
+        while self._to_name:
+            self._naming.append(self._to_name.popleft())
+        self._drop_names()
+        for job, _ in self._naming:
+            job.assigned.ledger.offer(job.offset, job.index)
+
+    def _drop_names(self) -> None:
+        """Answer for messages that will not be offered here."""
+        left = []
+        for job, named in self._naming:
+            assigned = job.assigned
+            if assigned.closing or not assigned.ledger.is_open(job.offset, job.index):
+                named(False)
+            else:
+                left.append((job, named))
+        self._naming = left
 
     def _resolve_doubt(self, member: GroupMember) -> None:
         """Find out whether the lost transaction committed; if so, what it wrote is done."""
@@ -196,6 +243,10 @@ class OutcomeWriter:
     def _written(self) -> None:
         self._finished += [job for job, _ in self._writing]
         self._writing.clear()
+        for job, named in self._naming:
+            job.named = True
+            named(not job.assigned.closing)
+        self._naming.clear()
 
     def _moved(self, member: GroupMember) -> None:
         move, self._moving = self._moving, None

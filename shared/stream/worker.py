@@ -69,6 +69,14 @@ class Worker:
         """Accept the outcome of a job: the records to write. Thread-safe."""
         self._outcomes.settle(job, outputs)
 
+    def name(self, job: Job, named: Callable[[bool], None]) -> None:
+        """Commit that a message is about to be offered to a server. Thread-safe.
+
+        `named` is called in the Kafka thread once that is certain, with False if the message is no
+        longer this worker's. Its successors see the message as in doubt until it has an outcome.
+        """
+        self._outcomes.name(job, named)
+
     def run(self, stop: Stop, handler: Handler) -> None:
         """Work until `stop` is set, then drain."""
         loop = SessionLoop(
@@ -101,7 +109,7 @@ class Worker:
             self._stop_until = monotonic() + self._limits.drain_timeout_s
             if session is not None:
                 session.stop_reading()
-        if session is None or not session.in_flight:
+        if session is None or not (session.in_flight or self._outcomes.waiting):
             return True
         if monotonic() < self._stop_until:
             return False

@@ -36,6 +36,7 @@ class Verb(StrEnum):
     SUSPEND = "suspend"
     REROUTE = "reroute"
     RESUME = "resume"
+    RELEASE = "release"  # a message that is held because a server may have it is sent
 
     @property
     def is_final(self) -> bool:
@@ -108,6 +109,8 @@ def decode_order(key: bytes | None, value: bytes) -> Order:
         raise CodecError("order: its scope is empty, which would be all mail")
     if key != key_of(order.scope):
         raise CodecError(f"order: the key {key!r} is not that of its scope")
+    if order.verb is Verb.RELEASE and order.scope != Scope(mail_id=order.scope.mail_id):
+        raise CodecError("order: release concerns one message, named by its mail id")
     if (order.verb is Verb.REROUTE) != bool(order.target):
         raise CodecError(f"order: {order.verb} with the target {order.target!r}")
     if order.target and _TARGET.fullmatch(order.target) is None:

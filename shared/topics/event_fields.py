@@ -44,4 +44,5 @@ MEANINGS: Final[dict[str, str]] = {
     " mta-sts-testing or dane",
     "provider": "The mailbox provider of the destination, as the shaping rules name it; empty for"
     " all others",
+    "held": "Of a message in doubt: it is held until an operator sends or drops it",
 }

@@ -65,6 +65,13 @@ class MailClass(StrEnum):
     TRANSACTIONAL = "transactional"
 
 
+class OnDoubt(StrEnum):
+    """What happens to a message of which it is not known whether a server has it."""
+
+    SEND = "send"  # it is sent again
+    HOLD = "hold"  # it is held until an operator decides
+
+
 class Origin(Struct, frozen=True, array_like=True, gc=False):
     """The source of a submission: a Kafka record, or an SMTP peer if the topic is empty."""
 
@@ -149,6 +156,11 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     # Set: this is mail to a client's forwarding address about the message with this mail id (or
     # return id). It is not billed, and its events are `forwarded` and `forwarding_failed`.
     forwards: str = ""
+    on_doubt: OnDoubt = OnDoubt.SEND  # set by validate
+    # Of a copy on mail.handover: it was being offered to a server when it was written.
+    is_offered: bool = False
+    # Since when it is held for an operator, because a server may have it already; 0: it is not.
+    held_since_ms: int = 0
 
 
 class Message(Struct, frozen=True, gc=False):
@@ -243,6 +255,7 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     # opportunistic, required, verified, mta-sts, mta-sts-testing, dane
     tls_policy: str = ""
     provider: str = ""  # of the destination, as the shaping rules name it
+    held: bool = False  # of in_doubt: it is not sent again before an operator decides
 
 
 class TallyRow(Struct, frozen=True, array_like=True, gc=False):

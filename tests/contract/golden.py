@@ -21,6 +21,7 @@ from shared.topics.records import (
     MailClass,
     MailEvent,
     Message,
+    OnDoubt,
     Origin,
     ReturnAddressKind,
     Returned,
@@ -43,7 +44,7 @@ FORMAT = 1
 # Versions of packs: the second adds the attributes of a submission, the third whether its events
 # are copied, the fourth the source of its key and the checksum of the submitted bytes, the fifth
 # the metadata of the platform.
-PACK_FORMAT = 5
+PACK_FORMAT = 6
 
 MESSAGE = Message(
     Envelope(
@@ -88,6 +89,15 @@ PACKED = {
     ),
     "pack-5": Message(
         replace(MESSAGE.envelope, metadata={"order": "7", "campaign": "ä"}), MESSAGE.content
+    ),
+    "pack-6": Message(
+        replace(
+            MESSAGE.envelope,
+            on_doubt=OnDoubt.HOLD,
+            is_offered=True,
+            held_since_ms=1_795_467_603_000,
+        ),
+        MESSAGE.content,
     ),
 }
 EVENT = MailEvent(

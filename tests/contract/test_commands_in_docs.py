@@ -97,6 +97,15 @@ RUN_BY = {
         "integration/test_orders.py",
         '"--reason", "sold out"',
     ),
+    "./sluice indoubt list": ("chaos/test_in_doubt.py", 'codes.run("list")'),
+    './sluice indoubt send 01HZZZZZZZ0000000000000000 --reason "asked by phone"': (
+        "chaos/test_in_doubt.py",
+        'decision = "send" if',
+    ),
+    './sluice indoubt drop 01HZZZZZZZ0000000000000000 --reason "expired"': (
+        "chaos/test_in_doubt.py",
+        'else "drop"',
+    ),
     "./sluice acls": ("unit/cli/test_acls.py", "test_commands_can_be_pasted_into_a_shell"),
     "./sluice acls --apply": (
         "integration/security/test_pipeline.py",

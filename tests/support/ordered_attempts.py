@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from kafka.structs import TopicPartition
 from msgspec import Struct
@@ -11,7 +12,8 @@ from msgspec import Struct
 from services.deliver.core.attempt.outcome import Delivered, Outcome
 from services.deliver.core.attempt.retry import RetryTimes
 from services.deliver.core.control.orders import Orders
-from services.deliver.edge.attempt.attempts import Attempts, Gates, NoLanes
+from services.deliver.edge.attempt.attempts import Attempts, Gates
+from services.deliver.edge.attempt.parts import NoLanes
 from services.deliver.edge.control.control import Control
 from shared.runtime.clock import FakeClock
 from shared.runtime.telemetry import Counter
@@ -38,9 +40,14 @@ class Settled:
 
     def __init__(self) -> None:
         self.written: list[tuple[Job, Sequence[Output]]] = []
+        self.named: list[tuple[Job, Callable[[bool], None]]] = []
 
     def settle(self, job: Job, outputs: Sequence[Output]) -> None:
         self.written.append((job, outputs))
+
+    def name(self, job: Job, named: Callable[[bool], None]) -> None:
+        """Keep the request; the test answers it."""
+        self.named.append((job, named))
 
     def events(self) -> list[Event]:
         """All events, in order."""
@@ -121,7 +128,11 @@ def make_place() -> Place:
 
 
 def make_job(
-    recipient: str = "anna@example.net", *, not_before_ms: int = 0, expires_at_ms: int = 0
+    recipient: str = "anna@example.net",
+    *,
+    not_before_ms: int = 0,
+    expires_at_ms: int = 0,
+    **more: Any,
 ) -> Job:
     ledger = PartitionLedger(0)
     ledger.add(0, 1)
@@ -137,6 +148,7 @@ def make_job(
         Facts(),
         not_before_ms=not_before_ms,
         expires_at_ms=expires_at_ms,
+        **more,
     )
     return Job(assigned, 0, 0, Message(envelope, b"x"))
 

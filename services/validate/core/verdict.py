@@ -89,14 +89,16 @@ def judge(
     starts_ms = max(envelope.received_at_ms, envelope.due_at_ms)
     expires = envelope.expires_at_ms or starts_ms + int(client.max_age_s * 1000)
     # deliver reads only the size of the scan results, so the rest is not passed on.
+    code = effective_code(envelope.facts, envelope.code)
     facts = Facts(size_bytes=envelope.facts.size_bytes)
     return Passed(
         replace(
             envelope,
-            code=effective_code(envelope.facts, envelope.code),
+            code=code,
             lane=lane,
             expires_at_ms=expires,
             facts=facts,
             own_events=client.own_events,
+            on_doubt=client.code(code).on_doubt or client.on_doubt,
         )
     )

@@ -21,7 +21,7 @@ from msgspec import Struct
 from shared.registry.client import OverQuota, Returns
 from shared.registry.file import fields
 from shared.topics.names import CLIENT_NAME_PATTERN
-from shared.topics.records import MailClass
+from shared.topics.records import MailClass, OnDoubt
 
 MAX_CODES: Final = 10_000  # keeps a client's record well below Kafka's 1 MB
 MAX_IPS: Final = 1_000
@@ -102,6 +102,7 @@ _TRUTH: Final = Kind(
 _RETURNS: Final = Kind(fields.returns, {"type": ["string"], "enum": list(Returns)})
 _OVER_QUOTA: Final = Kind(fields.over_quota, {"type": ["string"], "enum": list(OverQuota)})
 _QUOTA: Final = _whole_number(0, MAX_QUOTA)
+_ON_DOUBT: Final = Kind(fields.on_doubt, {"type": ["string"], "enum": list(OnDoubt)})
 CODE_TEXT: Final = _text(fields.code, fields.CODE_PATTERN)
 
 CLIENT: Final = (
@@ -192,6 +193,12 @@ CLIENT: Final = (
         "What happens to mail over its quota, or over that of a sub-client: warn (it is sent),"
         " hold (until the next month or a higher quota) or refuse. Default: warn.",
     ),
+    Field(
+        "on_doubt",
+        _ON_DOUBT,
+        "What happens to a message that a server may have already, for example after a crash: send"
+        " sends it again, hold keeps it until an operator decides. Default: send.",
+    ),
 )
 
 CODE: Final = (
@@ -204,6 +211,7 @@ CODE: Final = (
         "Messages that the sub-client may send per month; the same in all codes of the sub-client"
         " that have one. 0: no quota.",
     ),
+    Field("on_doubt", _ON_DOUBT, "As for the client, for messages with this code."),
 )
 CODES_DESCRIPTION: Final = (
     "Values of X-bm-mailing, each with its mailing and the billed sub-client. Two codes must not"

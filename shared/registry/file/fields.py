@@ -13,7 +13,7 @@ import idna
 
 from shared.registry.client import OverQuota, Returns
 from shared.topics.names import is_client_name
-from shared.topics.records import MailClass
+from shared.topics.records import MailClass, OnDoubt
 
 MAX_DOMAIN_CHARS: Final = 253
 MAX_LOCAL_OCTETS: Final = 64  # RFC 5321, 4.5.3.1.1
@@ -123,6 +123,12 @@ def mail_class(text: str) -> MailClass:
     if text not in MailClass._value2member_map_:
         raise FieldError("one of " + ", ".join(MailClass))
     return MailClass(text)
+
+
+def on_doubt(text: str) -> OnDoubt:
+    if text not in OnDoubt._value2member_map_:
+        raise FieldError("one of " + ", ".join(OnDoubt))
+    return OnDoubt(text)
 
 
 def returns(text: str) -> Returns:

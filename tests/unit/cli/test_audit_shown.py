@@ -44,7 +44,7 @@ def test_the_verdict_tells_mail_under_way_from_books_that_do_not_balance(
 
 def test_a_column_without_a_number_is_left_out() -> None:
     assert table_lines(report(), 80) == [
-        "received = final events + in flight",
+        "received = final events + held + in flight",
         "",
         "client  mailing ID  sub-client  received  delivered  in flight",
         "acme    M-1                            5          3          2",

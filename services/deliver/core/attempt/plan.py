@@ -62,9 +62,13 @@ def expire(envelope: Envelope, now_ms: int) -> Plan:
         data,
         reply=attempts.last_reply,
         enhanced=attempts.last_enhanced,
-        reason="The message expired before it could be delivered",
+        reason=_EXPIRED_HELD if envelope.held_since_ms else _EXPIRED,
     )
     return told(envelope, Plan((PlannedEvent(EventType.EXPIRED, data),)))
+
+
+_EXPIRED: Final = "The message expired before it could be delivered"
+_EXPIRED_HELD: Final = "The message expired while it was held; a server may have it"
 
 
 def plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
@@ -140,7 +144,8 @@ def _defer(envelope: Envelope, outcome: Deferred, data: MailEvent, timing: Timin
         reason = f"The message expires before the next attempt; the last answer: {outcome.reason}"
         return Plan((*doubts, PlannedEvent(EventType.EXPIRED, replace(data, reason=reason))))
     data = replace(data, next_attempt_at_ms=retry.due_at_ms)
-    onward = replace(envelope, due_at_ms=retry.due_at_ms)
+    # Whatever was in doubt before, the message was released and has an outcome now.
+    onward = replace(envelope, due_at_ms=retry.due_at_ms, held_since_ms=0)
     if outcome.waits_s is None:
         attempts = Attempts(
             count=data.attempt,

@@ -42,8 +42,12 @@ class Orders:
     def __init__(self, orders: Iterable[Order] = ()) -> None:
         self._index: dict[tuple[str, ...], dict[tuple[str, ...], Order]] = {}
         self._count = 0
+        # When each held message was last released, by mail id. It may be suspended all the same.
+        self._released: dict[str, int] = {}
         for order in orders:
-            if order.verb is Verb.RESUME:
+            if order.verb is Verb.RELEASE:
+                self._released[order.scope.mail_id] = order.at_ms
+            if order.verb in (Verb.RESUME, Verb.RELEASE):
                 continue
             given = order.scope.given()
             names = tuple(name for name, _ in given)
@@ -67,6 +71,10 @@ class Orders:
         """Whether all mail of this lane is suspended, so that it need not be read."""
         order = self._index.get(_LANE_ONLY, {}).get((lane,))
         return order is not None and order.verb is Verb.SUSPEND and not order.is_over(now_ms)
+
+    def released_at_ms(self, mail_id: str) -> int:
+        """When this message was last released by an operator; 0 if it was not."""
+        return self._released.get(mail_id, 0)
 
     def in_force(self, now_ms: int) -> list[Order]:
         """Return the orders that are not over."""

@@ -2,7 +2,9 @@
 
 Owns the tasks. Does not own: connections (pool/pools.py), the steps that follow an outcome
 (core/attempt/plan.py), Kafka (shared/stream/worker.py). A job is claimed with begin() just before
-anything is sent; a job that cannot be claimed is skipped. A fault of our own code in one attempt
+anything is sent; a job that cannot be claimed is skipped. A message that is to be held when in
+doubt is first named on record, once it has a connection, and is then sent when it has one again;
+while Kafka cannot record the name, it waits. A fault of our own code in one attempt
 affects only that message: it is deferred, or keeps the outcome that was already known. The fault
 is counted and logged with its traceback; the process and all other mail continue.
 """
@@ -11,14 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol
+from collections.abc import Sequence
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from services.deliver.core.attempt.giving_up import given_up
-from services.deliver.core.attempt.outcome import Outcome
+from services.deliver.core.attempt.holding import as_outcome, hold, must_hold, with_doubt
+from services.deliver.core.attempt.outcome import Deferred, Outcome
 from services.deliver.core.attempt.plan import (
     Plan,
     Timing,
@@ -32,6 +35,7 @@ from services.deliver.core.attempt.retry import RetryTimes
 from services.deliver.core.attempt.verdicts import after_fault
 from services.deliver.core.control.effects import follow
 from services.deliver.edge.attempt.claims import Claim
+from services.deliver.edge.attempt.parts import Lanes, NoLanes, Sender, Settling
 from services.deliver.edge.control.control import Control, no_control
 from shared.runtime.clock import Clock
 from shared.runtime.telemetry import Counter, Metric
@@ -59,46 +63,6 @@ MAIL_EVENTS: Final = Metric(
     ("event", "lane", "provider", "mail_class"),
 )
 UNREADABLE: Final = "unreadable"
-
-
-class Sender(Protocol):
-    """Attempts a delivery; a remote answer is a value, never an exception."""
-
-    async def send(
-        self, envelope: Envelope, content: bytes, begin: Callable[[], bool]
-    ) -> Outcome | None:
-        """Attempt once if `begin`, called just before, returns true; otherwise return None."""
-        ...
-
-
-class Settling(Protocol):
-    """Takes the outcomes: the worker."""
-
-    def settle(self, job: Job, outputs: Sequence[Output]) -> None:
-        """Take the records to write with the outcome of a job."""
-        ...
-
-
-class Lanes(Protocol):
-    """What waits of each lane, as in core/shaping/lanes.py."""
-
-    def handed(self, lane: str, jobs: Iterable[Job]) -> None:
-        """These jobs were handed out."""
-        ...
-
-    def begun(self, lane: str, job: Job) -> None:
-        """This job waits no longer."""
-        ...
-
-
-class NoLanes:
-    """Nothing is known of lanes."""
-
-    def handed(self, lane: str, jobs: Iterable[Job]) -> None:
-        """These jobs were handed out."""
-
-    def begun(self, lane: str, job: Job) -> None:
-        """This job waits no longer."""
 
 
 class Gates(Struct, frozen=True):
@@ -178,7 +142,7 @@ class Attempts:
         outcome: Outcome | None = None
         claim: Claim | None = None
         try:
-            steps = self._without_attempt(envelope)
+            steps = self._without_attempt(job)
             while steps is None:
                 claim = Claim(job, self._clock, self._control, self._begun)
                 self._waiting.add(claim)
@@ -187,14 +151,20 @@ class Attempts:
                 finally:
                     self._waiting.discard(claim)
                 if outcome is not None:
-                    steps = plan(envelope, outcome, self._timing())
+                    timing = self._timing()
+                    steps = as_outcome(envelope, plan(envelope, outcome, timing), timing)
+                elif claim.must_be_named:
+                    if not await self._named(job):
+                        return
+                    steps = self._without_attempt(job)
                 elif claim.is_ended:
                     # None if it is to be sent elsewhere.
-                    steps = self._without_attempt(envelope)
+                    steps = self._without_attempt(job)
                 else:
                     return
-            if outcome is None and not job.begin():
+            if outcome is None and not job.begin(is_offer=False):
                 return
+            steps = self._with_doubt(job, steps)
             written = records_of(steps, envelope, content, self._control.provider_of(envelope))
             self._count(envelope, steps)
         except Exception as error:
@@ -202,9 +172,10 @@ class Attempts:
             log.exception("an attempt failed", extra={"mail_id": envelope.mail_id})
             if claim is not None and claim.is_withdrawn and not claim.is_ended:
                 return  # it was settled by look_again(), or belongs to another
-            if not (job.begun or job.begin()):
+            is_open = job.begun and outcome is None
+            if not (job.begun or job.begin(is_offer=False)):
                 return
-            written = self._records_after_fault(job, error, outcome)
+            written = self._records_after_fault(job, error, outcome, is_open=is_open)
         self._worker.settle(job, written)
 
     def look_again(self) -> None:
@@ -218,9 +189,10 @@ class Attempts:
         if job.begun:
             return
         try:
-            steps = self._without_attempt(envelope) if claim.is_ordered_otherwise() else None
-            if steps is None or not claim.withdraw() or not job.begin():
+            steps = self._without_attempt(job) if claim.is_ordered_otherwise() else None
+            if steps is None or not claim.withdraw() or not job.begin(is_offer=False):
                 return
+            steps = self._with_doubt(job, steps)
             provider = self._control.provider_of(envelope)
             written = records_of(steps, envelope, content, provider)
             self._count(envelope, steps)
@@ -228,9 +200,9 @@ class Attempts:
             self._failed.add(1)
             log.exception("an order could not be applied", extra={"mail_id": envelope.mail_id})
             claim.is_withdrawn = True
-            if not (job.begun or job.begin()):
+            if not (job.begun or job.begin(is_offer=False)):
                 return
-            written = self._records_after_fault(job, error, None)
+            written = self._records_after_fault(job, error, None, is_open=False)
         self._worker.settle(job, written)
 
     def _count(self, envelope: Envelope, steps: Plan) -> None:
@@ -242,12 +214,35 @@ class Attempts:
     def _timing(self) -> Timing:
         return Timing(self._clock.now_ms(), self._retries)
 
-    def _without_attempt(self, envelope: Envelope) -> Plan | None:
+    async def _named(self, job: Job) -> bool:
+        """Record that the job is about to be offered; return False if it is not ours any more."""
+        recorded: asyncio.Future[bool] = self._loop.create_future()
+
+        def named(is_ours: bool) -> None:
+            self._loop.call_soon_threadsafe(_resolve, recorded, is_ours)
+
+        self._worker.name(job, named)
+        return await recorded
+
+    def _with_doubt(self, job: Job, steps: Plan) -> Plan:
+        if not job.in_doubt:
+            return steps
+        return with_doubt(job.message.envelope, steps, self._clock.now_ms())
+
+    def _without_attempt(self, job: Job) -> Plan | None:
         """The plan for a message that is not attempted now; None if it is attempted."""
+        envelope = job.message.envelope
         now_ms = self._clock.now_ms()
         if has_expired(envelope, now_ms):
             return expire(envelope, now_ms)
         order = self._control.of(envelope)
+        if order is None or not order.verb.is_final:
+            is_doubtful = job.in_doubt and must_hold(envelope)
+            if is_doubtful:
+                # From now on: a release that was meant for an earlier doubt does not count.
+                return hold(replace(envelope, held_since_ms=0), self._timing())
+            if self._control.is_held(envelope):
+                return hold(envelope, self._timing())
         if is_early(envelope, now_ms) and (order is None or not order.verb.is_final):
             return wait(envelope, self._timing())
         if order is not None and order.verb is not Verb.REROUTE:
@@ -255,12 +250,18 @@ class Attempts:
         return None
 
     def _records_after_fault(
-        self, job: Job, error: Exception, outcome: Outcome | None
+        self, job: Job, error: Exception, outcome: Outcome | None, *, is_open: bool
     ) -> list[Output]:
+        """`is_open`: the message was offered, and its outcome is not known."""
         envelope, content = job.message.envelope, job.message.content
         extra = {"mail_id": envelope.mail_id, "client": envelope.client}
         try:
-            steps = plan(envelope, after_fault(error, outcome), self._timing())
+            timing = self._timing()
+            found = after_fault(error, outcome)
+            if is_open and must_hold(envelope) and isinstance(found, Deferred):
+                found = replace(found, in_doubt=True)
+            steps = plan(envelope, found, timing)
+            steps = self._with_doubt(job, as_outcome(envelope, steps, timing))
             return records_of(steps, envelope, content)
         except Exception as worse:
             log.exception("no event can be written; the message goes to mail.refused", extra=extra)
@@ -280,11 +281,18 @@ def records_of(steps: Plan, envelope: Envelope, content: bytes, provider: str = 
         written += [outputs.client_copy(told, envelope.client) for told in written]
     if steps.retry is not None:
         topic = names.deferred(steps.step)
-        written.append(outputs.pack(topic, [Message(steps.retry, content)]))
+        # It waits from now on: it is offered to nobody.
+        onward = replace(steps.retry, is_offered=False)
+        written.append(outputs.pack(topic, [Message(onward, content)]))
     for each in given_up(steps, envelope, content):
         key, headers = encode_returned(each.returned)
         written.append(Output(names.RETURNED, each.header, key, headers))
     return written
+
+
+def _resolve(recorded: asyncio.Future[bool], is_ours: bool) -> None:
+    if not recorded.done():
+        recorded.set_result(is_ours)
 
 
 def lane_of(topic: str) -> str:

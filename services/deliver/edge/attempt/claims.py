@@ -3,12 +3,16 @@
 Owns: that a message begins at most once, and not when it has expired or an operator has ordered
 otherwise while it waited for a connection. A claim that was refused once stays refused, whoever
 still holds it: the message may have its final event already.
+
+A message that is to be held when in doubt begins only once Kafka has on record that it is offered
+(Worker.name()): the first claim is refused, and says with `must_be_named` that this is why.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from services.deliver.core.attempt.holding import must_hold
 from services.deliver.core.attempt.plan import has_expired
 from services.deliver.edge.control.control import Control
 from shared.runtime.clock import Clock
@@ -18,7 +22,16 @@ from shared.stream.jobs import Job
 class Claim:
     """Claims one job. Call it just before its message goes out."""
 
-    __slots__ = ("_clock", "_control", "_notice", "_route", "is_ended", "is_withdrawn", "job")
+    __slots__ = (
+        "_clock",
+        "_control",
+        "_notice",
+        "_route",
+        "is_ended",
+        "is_withdrawn",
+        "job",
+        "must_be_named",
+    )
 
     def __init__(
         self, job: Job, clock: Clock, control: Control, notice: Callable[[Job], None]
@@ -33,6 +46,8 @@ class Claim:
         self.is_ended = False
         # Nothing may be sent with this claim any more.
         self.is_withdrawn = False
+        # Nothing may be sent before the message is named.
+        self.must_be_named = False
 
     def __call__(self) -> bool:
         """Claim the message for an attempt; return False if nothing may be sent."""
@@ -41,6 +56,9 @@ class Claim:
         self._notice(self.job)
         envelope = self.job.message.envelope
         self.is_ended = has_expired(envelope, self._clock.now_ms()) or self.is_ordered_otherwise()
+        if not self.is_ended and must_hold(envelope) and not self.job.named:
+            self.must_be_named = self.is_withdrawn = True
+            return False
         self.is_withdrawn = self.is_ended or not self.job.begin()
         return not self.is_withdrawn
 

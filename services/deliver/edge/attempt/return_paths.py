@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from services.deliver.core.attempt.outcome import Outcome
 from services.deliver.core.attempt.return_path import misalignment, return_path
-from services.deliver.edge.attempt.attempts import Sender
+from services.deliver.edge.attempt.parts import Sender
 from shared.settings.return_keys import KeysFile
 from shared.topics.records import Envelope
 

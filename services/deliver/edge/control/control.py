@@ -56,6 +56,11 @@ class Control:
         place = self._places.get(domain_of(envelope), NOWHERE)
         return orders.find(envelope, place, self._clock.now_ms())
 
+    def is_held(self, envelope: Envelope) -> bool:
+        """Whether the message is held for an operator, and was not released since."""
+        since = envelope.held_since_ms
+        return since > 0 and self._source.orders.released_at_ms(envelope.mail_id) < since
+
     def target(self, envelope: Envelope) -> str:
         """Where an order sends this message: host:port; "" if none does."""
         found = self.of(envelope)

@@ -29,6 +29,9 @@ class Settled:
     def settle(self, job: Job, outputs: Sequence[Output]) -> None:
         self.outputs[job.message.envelope.recipient] = outputs
 
+    def name(self, job: Job, named: Callable[[bool], None]) -> None:
+        named(True)
+
 
 class FaultySender:
     async def send(

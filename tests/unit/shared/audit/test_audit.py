@@ -68,6 +68,27 @@ def test_books_balance_when_every_message_has_one_fate() -> None:
     assert (found.received, found.finals, found.in_flight) == (6, 6, 0)
 
 
+@pytest.mark.parametrize(
+    ("after", "held", "in_flight"),
+    [
+        ([], 1, 0),
+        ([EventType.DEFERRED], 0, 1),
+        ([EventType.DELIVERED], 0, 0),
+        ([EventType.CANCELLED], 0, 0),
+        ([EventType.RETURNED], 1, 0),
+    ],
+)
+def test_a_message_is_held_until_its_next_attempt_or_end(
+    after: list[EventType], held: int, in_flight: int
+) -> None:
+    told = [event(kind, MAIL[0]) for kind in after]
+    found = report(tally(1), event(EventType.IN_DOUBT, MAIL[0], held=True), *told)
+    assert (found.held, found.in_flight, found.rows[0].held) == (held, in_flight, held)
+    # Nothing but an operator's decision is missing: it is settled.
+    settled = report(tally(1), event(EventType.IN_DOUBT, MAIL[0], held=True), *told, settled=True)
+    assert settled.balanced is (in_flight == 0)
+
+
 def test_events_on_the_way_are_no_fate() -> None:
     way = [EventType.DEFERRED, EventType.IN_DOUBT, EventType.DUPLICATE, EventType.RETURNED]
     found = report(tally(1), *(event(kind, MAIL[0]) for kind in way))

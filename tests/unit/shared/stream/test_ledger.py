@@ -1,3 +1,4 @@
+import base64
 import random
 
 import pytest
@@ -103,9 +104,17 @@ def test_the_worst_full_ledger_fits_into_a_commit() -> None:
     assert offset <= MAX_WINDOW_OFFSETS
     assert len(ledger.metadata()) < BROKER_LIMIT_CHARACTERS
     many = PartitionLedger(0)
-    for offset in range(MAX_OPEN_PACKS):
-        many.add(offset * 128, 64)
-        many.settle(offset * 128, 63)
+    for offset in range(MAX_WINDOW_OFFSETS):
+        is_pack = offset % (MAX_WINDOW_OFFSETS // MAX_OPEN_PACKS) == 0
+        many.add(offset, 64 if is_pack else 1)
+        if is_pack:
+            many.settle(offset, 63)
+            for index in range(63):
+                many.offer(offset, index)
+        elif offset % 2 or offset == MAX_WINDOW_OFFSETS - 1:
+            many.settle(offset, 0)
+        else:
+            many.offer(offset, 0)
     assert many.full()
     assert len(many.metadata()) < BROKER_LIMIT_CHARACTERS
 
@@ -165,3 +174,62 @@ def test_a_ledger_has_room_until_it_is_full() -> None:
     assert (ledger.room(), ledger.full()) == (0, True)
     ledger.settle(100, 0)
     assert (ledger.room(), ledger.full()) == (1, False)
+
+
+def test_a_successor_knows_what_was_offered_and_has_no_outcome_until_it_has_one() -> None:
+    ledger = PartitionLedger(5)
+    for offset, count in ((5, 3), (6, 1), (7, 1), (9, 2)):
+        ledger.add(offset, count)
+    for offset, index in ((5, 0), (5, 2), (6, 0), (9, 1)):
+        ledger.offer(offset, index)
+    ledger.settle(5, 2)
+    successor = restarted(ledger)
+    successor.add(5, 3)
+    third = restarted(successor)  # it has read one record only
+    for each in (successor, third):
+        for offset, count in ((5, 3), (6, 1), (7, 1), (9, 2)):
+            if offset >= each.next_offset:
+                each.add(offset, count)
+        asked = [(5, 0), (5, 1), (5, 2), (6, 0), (7, 0), (9, 0), (9, 1)]
+        offered = [place for place in asked if each.is_offered(*place)]
+        assert [place for place in offered if each.is_open(*place)] == [(5, 0), (6, 0), (9, 1)]
+    third.settle(6, 0)
+    fourth = restarted(third)
+    fourth.add(5, 3)
+    assert list(fourth.add(6, 1)) == []
+
+
+def test_metadata_without_an_offered_message_is_read_by_older_processes() -> None:
+    ledger = PartitionLedger(0)
+    ledger.add(0, 2)
+    ledger.settle(0, 1)
+    before = ledger.metadata()
+    ledger.offer(0, 0)
+    assert ledger.metadata() != before
+    assert ledger.take_back(0, 0)
+    assert not ledger.take_back(0, 0)
+    assert ledger.metadata() == before
+    assert base64.b85decode(before)[0] == 1
+
+
+@given(seed=st.integers(0, 2**32))
+def test_whatever_is_offered_and_settled_the_metadata_says_exactly_that(seed: int) -> None:
+    chance = random.Random(seed)
+    ledger = PartitionLedger(3)
+    records = {}
+    offset = 3
+    for _ in range(chance.randint(1, 60)):
+        records[offset] = chance.choice((1, 1, 2, 9, 64))
+        ledger.add(offset, records[offset])
+        offset += chance.choice((1, 1, 1, 2, 130))
+    places = [(each, index) for each, count in records.items() for index in range(count)]
+    offered = {place for place in places if chance.random() < 0.4}
+    settled = {place for place in places if chance.random() < 0.4}
+    for place in offered:
+        ledger.offer(*place)
+    for place in settled:
+        ledger.settle(*place)
+    low = ledger.low_water()
+    found = decode_metadata(ledger.metadata(), low)
+    read = {(at, i) for at, bits in found.offered.items() for i in range(64) if bits >> i & 1}
+    assert read == offered - settled

@@ -13,6 +13,7 @@ from shared.stream.jobs import AssignedPartition, Job
 from shared.stream.ledger import PartitionLedger, decode_metadata
 from shared.stream.outcome_writer import OutcomeWriter
 from shared.stream.transactions import Output, TransactionLost
+from shared.topics.codec import decode_pack
 from shared.topics.records import Message
 from tests.support.stream_topics import envelope
 
@@ -202,3 +203,91 @@ def test_a_move_to_a_shelf_that_belongs_to_another_member_is_dropped() -> None:
     assert not writer.is_moving
     assert write(writer, broker) == []
     assert broker.written == []
+
+
+@with_losses
+def test_a_message_is_named_once_that_is_certain_and_its_successor_sees_it(
+    losses: list[Loss],
+) -> None:
+    broker = Broker(losses)
+    writer, source = writer_on(broker), partition_of(SOURCE)
+    jobs = jobs_on(source, range(3))
+    answers: list[tuple[str, bool, bool]] = []
+    for job in jobs[:2]:
+
+        def named(is_ours: bool, job: Job = job) -> None:
+            is_there = SOURCE in broker.offsets
+            answers.append((job.message.envelope.mail_id, is_ours, is_there))
+
+        writer.name(job, named)
+    write(writer, broker)
+    assert answers == [("mail-0", True, True), ("mail-1", True, True)]
+    assert writer.waiting == 0
+    assert [job.named for job in jobs] == [True, True, False]
+    found = broker.offsets[SOURCE]
+    successor = PartitionLedger(found.offset, decode_metadata(found.metadata, found.offset))
+    for offset in range(3):
+        successor.add(offset, 1)
+    assert [successor.is_offered(offset, 0) for offset in range(3)] == [True, True, False]
+
+
+def test_a_message_is_not_named_while_kafka_takes_nothing() -> None:
+    broker = Broker([Loss.BEFORE])
+    writer, source = writer_on(broker), partition_of(SOURCE)
+    (job,) = jobs_on(source, range(1))
+    answers: list[bool] = []
+    writer.name(job, answers.append)
+    with pytest.raises(TransactionLost):
+        writer.write(broker)
+    assert (answers, job.named, writer.waiting) == ([], False, 1)
+
+
+@pytest.mark.parametrize("is_begun_by_then", [False, True])
+def test_a_name_on_a_partition_that_is_given_up_is_refused(is_begun_by_then: bool) -> None:
+    broker = Broker()
+    writer, source = writer_on(broker), partition_of(SOURCE)
+    (job,) = jobs_on(source, range(1))
+    answers: list[bool] = []
+    if is_begun_by_then:
+        job.begin()
+    writer.name(job, answers.append)
+    source.closing = True
+    write(writer, broker)
+    assert answers == [False]
+    assert not job.named
+
+
+def test_a_copy_on_the_shelf_says_that_it_was_offered() -> None:
+    broker = Broker()
+    writer, source, shelf = writer_on(broker), partition_of(SOURCE), partition_of(SHELF, SHELF_END)
+    jobs = jobs_on(source, range(2))
+    jobs[0].begin()
+    writer.move(jobs[:1], shelf)
+    write(writer, broker)
+    (copy,) = [output for output in broker.written if output.topic == SHELF.topic]
+    (message,) = decode_pack(copy.value, copy.headers)
+    assert message.envelope.is_offered
+    assert Job(shelf, SHELF_END, 0, message).in_doubt
+    assert not jobs[0].in_doubt
+
+
+@pytest.mark.parametrize("loss", Loss)
+def test_a_name_that_is_taken_back_is_not_in_the_last_commit(loss: Loss) -> None:
+    broker = Broker([loss])
+    writer, source = writer_on(broker), partition_of(SOURCE)
+    (job,) = jobs_on(source, range(1))
+    answers: list[bool] = []
+    writer.name(job, answers.append)
+    with pytest.raises(TransactionLost):
+        writer.write(broker)
+    # The partition is given up before the result of the transaction is known (holdings.py).
+    source.closing = True
+    source.is_stale = source.ledger.take_back(job.offset, job.index)
+    writer.renew(source)
+    write(writer, broker)
+    while writer.waiting:
+        write(writer, broker)
+    assert answers == [False]
+    assert not source.is_stale
+    found = broker.offsets[SOURCE]
+    assert decode_metadata(found.metadata, found.offset).offered == {}

@@ -1,0 +1,163 @@
+"""`sluice indoubt`: mail that is held because a server may have it already.
+
+`send` writes an order that releases the message: deliver sends it when it next looks at it, within
+a minute, or five if it has been held for more than an hour; if the server had it, its recipient
+gets it twice. `drop` cancels it: it ends with a `cancelled` event that names the author. Until then
+nothing sends it; when it expires it ends as `expired`.
+
+A release counts for the doubts before it only: a message that becomes doubtful again is held again.
+
+Exit codes: 0 success, 1 no such message is held, 2 wrong use, 3 without Kafka.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final
+
+import click
+
+from cli.answer import Exit, print_json, say
+from cli.clients.faults import answering
+from cli.control.options import author_of, authored
+from cli.control.output import at
+from cli.control.planning import DEFAULT_FOR, duration_s
+from cli.control.topic import write_orders
+from cli.events.options import common, progress
+from cli.queue.counting import Waiting
+from cli.queue.reading import QueueReading
+from cli.table import Column, Kind, lay_out, terminal_width
+from cli.target import find_kafka
+from shared.plurals import counted
+from shared.runtime.clock import now_ms
+from shared.runtime.program_name import program_name
+from shared.topics import ids
+from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
+
+# More than a person decides on one by one.
+MAX_SHOWN: Final = 10_000
+_SAID: Final = {
+    Verb.RELEASE: "released; it is sent when deliver next looks at it, at {due} or before",
+    Verb.CANCEL: "dropped; it ends as cancelled when deliver next looks at it, at {due} or before",
+}
+
+
+@click.group()
+def main() -> None:
+    """List, send or drop mail that is held because a server may have it.
+
+    Held is mail of clients and codes with `on_doubt: hold`.
+    """
+
+
+@main.command("list")
+@common
+@answering
+def list_(as_json: bool, **rest: Any) -> None:
+    """List the messages that are held."""
+    with progress("reading the queues") as shown:
+        reading = QueueReading(
+            find_kafka(rest["bootstrap"], rest["line"]), rest["timeout_s"], shown
+        )
+        held = reading.held(MAX_SHOWN)
+    if not reading.is_complete:
+        say(f"not all was read in {rest['timeout_s']:g} s: there may be more")
+    if as_json:
+        print_json({"is_complete": reading.is_complete, "messages": [_row(each) for each in held]})
+    else:
+        if held:
+            click.echo("\n".join(_table(held)))
+        click.echo(f"{counted(len(held), 'message')} held")
+
+
+@main.command()
+@click.argument("mail_id")
+@authored
+@common
+@answering
+def send(mail_id: str, **rest: Any) -> None:
+    """Send a held message, although its server may have it already."""
+    _decide(Verb.RELEASE, mail_id, rest)
+
+
+@main.command()
+@click.argument("mail_id")
+@authored
+@common
+@answering
+def drop(mail_id: str, **rest: Any) -> None:
+    """End a held message as cancelled."""
+    _decide(Verb.CANCEL, mail_id, rest)
+
+
+def _decide(verb: Verb, mail_id: str, rest: dict[str, Any]) -> None:
+    try:
+        ids.to_bytes(mail_id)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    kafka = find_kafka(rest["bootstrap"], rest["line"])
+    with progress("reading the queues") as shown:
+        reading = QueueReading(kafka, rest["timeout_s"], shown)
+        found = reading.find(mail_id)
+    if found is None or not found.envelope.held_since_ms:
+        _not_held(mail_id, found, is_complete=reading.is_complete)
+        if rest["as_json"]:
+            print_json({"mail_id": mail_id, "decision": ""})
+        sys.exit(Exit.CHECK_FAILED)
+    write_orders(kafka, [_order(verb, found, author_of(rest["author"]), rest["reason"])])
+    if rest["as_json"]:
+        print_json({**_row(found), "decision": "send" if verb is Verb.RELEASE else "drop"})
+    else:
+        said = _SAID[verb].format(due=at(found.envelope.due_at_ms))
+        click.echo(f"{mail_id}: {said}")
+
+
+def _order(verb: Verb, found: Waiting, author: str, reason: str) -> Order:
+    # Later than the doubt also if this clock is behind that of deliver.
+    now = max(now_ms(), found.envelope.held_since_ms)
+    lasts_s = duration_s(DEFAULT_FOR[verb]) or 0
+    scope = Scope(mail_id=found.envelope.mail_id)
+    return Order(verb, scope, author, reason[:MAX_TEXT_CHARS], now, now + lasts_s * 1_000)
+
+
+def _not_held(mail_id: str, found: Waiting | None, *, is_complete: bool) -> None:
+    if found is not None:
+        say(f"{mail_id} waits on {found.topic}, but is not held; `sluice cancel` ends it")
+    elif is_complete:
+        say(f"{mail_id} is in no queue; `sluice message` shows what became of it")
+    else:
+        say(f"{mail_id} was not found in time: set --timeout")
+
+
+def _row(held: Waiting) -> dict[str, Any]:
+    envelope = held.envelope
+    return {
+        "mail_id": envelope.mail_id,
+        "client": envelope.client,
+        "recipient": envelope.recipient,
+        "message_id": envelope.message_id,
+        "held_since_ms": envelope.held_since_ms,
+        "looked_at_ms": envelope.due_at_ms,
+        "expires_at_ms": envelope.expires_at_ms,
+        "attempts": envelope.attempts.count,
+    }
+
+
+def _table(held: list[Waiting]) -> list[str]:
+    columns = [Column(name, Kind.KEY) for name in ("mail id", "client", "to", "held since")]
+    columns.append(Column("expires"))
+    rows = [
+        [
+            each.envelope.mail_id,
+            each.envelope.client,
+            each.envelope.recipient,
+            at(each.envelope.held_since_ms),
+            at(each.envelope.expires_at_ms) if each.envelope.expires_at_ms else "",
+        ]
+        for each in held
+    ]
+    return lay_out(columns, rows, terminal_width())
+
+
+if __name__ == "__main__":
+    main(prog_name=program_name("indoubt"))
