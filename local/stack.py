@@ -20,7 +20,7 @@ from msgspec import Struct, field
 
 from cli.stack import paths
 from cli.stack.endpoints import Endpoints
-from cli.stack.environment import SERVICES
+from cli.stack.environment import API, PROCESSES, SERVICES
 from local.outside import Outside, Servers, servers
 from local.parts import kafka_broker, ports, redis_server, services
 from local.parts.services import SINK, ServicePlan
@@ -50,7 +50,7 @@ class StackOptions(Struct, frozen=True):
     outside: Outside = Outside()  # overrides the settings that the pipeline chooses
     kafka_properties: dict[str, str] = field(default_factory=dict)  # of the embedded broker
     is_kafka_optimised: bool = False  # for load that lasts; costs CPU at the start
-    services: tuple[str, ...] = SERVICES
+    services: tuple[str, ...] = SERVICES  # with API: also the API for platforms
     sink: bool = True
     sink_behaviour: str = "demo"
     base_port: int = 0  # 0: any free ports, else fixed ones from here on
@@ -67,7 +67,7 @@ class Stack:
         self.options = options
         self.folder = options.folder or paths.run_folder(options.name)
         self.folder.mkdir(parents=True, exist_ok=True)
-        wanted = ("kafka", "controller", "redis", "sink", "billing", "smtp", "smtps", "bounce")
+        wanted = ("kafka", "controller", "redis", "sink", "billing", "smtp", "smtps", "bounce", API)
         if options.base_port:
             port = ports.fixed_ports(wanted, options.base_port)
         else:
@@ -102,6 +102,7 @@ class Stack:
             smtps=self.settings.door("smtps") if has_door else None,
             bounce=self.settings.door("bounce") if has_door else None,
             billing=f"http://{self.settings.billing}" if has_billing else None,
+            api=self.settings.api if API in self.options.services else None,
             metrics={
                 name: f"http://{in_url(self.settings.http_host)}:{port}/metrics"
                 for name, port in self._http_ports.items()
@@ -161,7 +162,7 @@ class Stack:
     def stop(self) -> None:
         """Drain and stop the services, then stop the sink, then Redis, then Kafka."""
         known = self._supervisor.names()
-        own = [name for name in known if name.partition("-")[0] in SERVICES]
+        own = [name for name in known if name.partition("-")[0] in PROCESSES]
         self._supervisor.stop((own, (SINK,), ("redis",), ("kafka",)))
 
     def __enter__(self) -> Stack:
@@ -211,7 +212,7 @@ class Stack:
     # --- the parts ------------------------------------------------------------------------
 
     def _spec(self, name: str) -> ProcessSpec:
-        if name.partition("-")[0] in SERVICES:
+        if name.partition("-")[0] in PROCESSES:
             return self._service(name)
         return self._supervisor.spec(name)
 
@@ -237,7 +238,7 @@ class Stack:
 
     def _http_port(self, name: str) -> int:
         if self.options.base_port:
-            return ports.fixed_http_port(SERVICES, name, self.options.base_port)
+            return ports.fixed_http_port(PROCESSES, name, self.options.base_port)
         taken = (*self._door_ports, *self._http_ports.values())
         return ports.free_ports(1, taken)[0]
 
@@ -251,6 +252,10 @@ class Stack:
             env |= settings.for_doors()
         if name.startswith("billing"):
             env |= settings.for_billing(is_first=name == "billing")
+        if name == API:
+            env |= settings.for_api()
+        if name.startswith("deliver") and API in self.options.services:
+            env |= settings.for_links()
         env |= self.options.env | self.options.part_env.get(name, {})
         plan = ServicePlan(
             name,

@@ -51,8 +51,8 @@ def who(operation: str, topic: str) -> set[str]:
         (names.FORWARDING, {"validate"}, {"validate"}),
         (names.SUPPRESSIONS, {"validate"}, {"validate"}),
         (names.STATEMENTS, {"billing"}, {"billing"}),
-        (names.ACCESS, set(), {"billing"}),
-        (names.ACCESS_LOG, {"billing"}, set()),
+        (names.ACCESS, set(), {"billing", "validate"}),
+        (names.ACCESS_LOG, {"billing", "validate"}, set()),
     ],
 )
 def test_a_topic_is_written_and_read_by_those_that_need_it(
