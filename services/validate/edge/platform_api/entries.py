@@ -1,7 +1,7 @@
 """All entries of mail.suppressions in an order in which pages can be read.
 
 A thread follows the topic and keeps the last record of each key in a temporary SQLite database,
-which the system removes with the process: 5 million entries take about 2 GB of disk, not memory.
+which the system removes with the process: what it has beyond a small cache is on disk.
 Owns: the database and how recent it is. Does not own: the view that validate suppresses by, which
 is in Redis and needs no order.
 

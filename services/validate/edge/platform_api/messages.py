@@ -1,7 +1,7 @@
 """/v1/messages: what became of messages, from their events.
 
 A look-up reads mail.events from a time on, in a thread of its own: it costs as much as there are
-events since then, about 10 s per million on one core. It is bounded in time and in number, so that
+events since then. It is bounded in time and in number, so that
 it delays no other route; a look-up that ended too soon says so in `is_complete`.
 """
 
