@@ -188,6 +188,27 @@ def run_billing_api(cells: int, postgresql: str, *, as_json: bool) -> None:
     sys.exit(0 if result.holds else 1)
 
 
+@main.command("unsubscribe", short_help="Measure one-click unsubscribing.")
+@click.option("--requests", default=5_000, show_default=True, type=click.IntRange(100))
+@click.option("--connections", default=24, show_default=True, type=click.IntRange(1, 150))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def run_unsubscribe(requests: int, connections: int, *, as_json: bool) -> None:
+    """Measure how long one click takes until Kafka has it, over several connections.
+
+    Exit code 1 means that the 99th percentile is 250 ms or more, or that a click failed.
+    """
+    from bench import unsubscribe
+
+    try:
+        result = unsubscribe.measure(requests, connections)
+    except PartNotStarted as error:
+        print(f"sluice: {error}", file=sys.stderr)
+        sys.exit(Exit.PART_UNAVAILABLE)
+    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
+    print(document if as_json else unsubscribe.described(result))
+    sys.exit(0 if result.holds else 1)
+
+
 @main.command("rules", short_help="Compare the header scan with other parsers.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def run_rules(*, as_json: bool) -> None:

@@ -37,9 +37,11 @@ _DOOR_LIMITS: Final = {
 _CHOSEN: Final = (
     ("kafka", "static_membership"),
     ("runtime", "instance"),
+    ("api", "http_port"),
     ("billing", "http_port"),
     ("billing", "serve_without_keys"),
     ("deliver", "routes"),
+    ("deliver", "unsubscribe_url"),
     ("ingest", "smtp_listen"),
     ("ingest", "smtps_listen"),
     ("ingest", "bounce_listen"),
@@ -100,6 +102,14 @@ class StackSettings(Struct, frozen=True):
         return f"{in_url(host)}:{self.outside.port('billing', 'http_port') or self.port['billing']}"
 
     @property
+    def api(self) -> str:
+        """The address of the API for platforms, as URL."""
+        host = self.outside.host("api", "http_host", ports.LOOPBACK)
+        scheme = "https" if self.outside.text("api", "tls_certificate_file") else "http"
+        port = self.outside.port("api", "http_port") or self.port["api"]
+        return f"{scheme}://{in_url(host)}:{port}"
+
+    @property
     def http_host(self) -> str:
         """The host on which the services serve /ready and /metrics."""
         return self.outside.host("telemetry", "http_host", ports.LOOPBACK)
@@ -152,6 +162,21 @@ class StackSettings(Struct, frozen=True):
             unless_given = {"SLUICE_BILLING__SERVE_WITHOUT_KEYS": "true"}
             chosen |= self.outside.without_given(unless_given)
         return chosen
+
+    def for_api(self) -> dict[str, str]:
+        """The HTTP port of the API for platforms."""
+        if self.outside.port("api", "http_port"):
+            return {}
+        return {"SLUICE_API__HTTP_PORT": str(self.port["api"])}
+
+    def for_links(self) -> dict[str, str]:
+        """Where deliver says that recipients unsubscribe: at the API of this pipeline.
+
+        An address that is not of this machine has to be https, and is for the user to set.
+        """
+        if not self.api.startswith(f"http://{ports.LOOPBACK}:"):
+            return {}
+        return self.outside.without_given({"SLUICE_DELIVER__UNSUBSCRIBE_URL": f"{self.api}/u"})
 
     def for_doors(self) -> dict[str, str]:
         """The environment of the ingest process that runs the front door and the bounce door."""

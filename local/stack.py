@@ -21,7 +21,7 @@ from msgspec import Struct, field
 
 from cli.stack import paths
 from cli.stack.endpoints import Endpoints
-from cli.stack.environment import SERVICES
+from cli.stack.environment import API, PROCESSES, SERVICES
 from local.outside import Outside, Servers, servers
 from local.parts import kafka_broker, kafka_cluster, ports, redis_server, services
 from local.parts.kafka_broker import BrokerPlan
@@ -36,7 +36,7 @@ from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
 from shared.topics import names
 
-_PORTS: Final = ("redis", "sink", "billing", "smtp", "smtps", "bounce")
+_PORTS: Final = ("redis", "sink", "billing", "smtp", "smtps", "bounce", API)
 
 
 def say_on_stderr(text: str) -> None:
@@ -55,7 +55,7 @@ class StackOptions(Struct, frozen=True):
     kafka_properties: dict[str, str] = field(default_factory=dict)  # of the embedded broker
     brokers: int = 1  # embedded ones: 1, or kafka_cluster.SIZE, which keep three copies
     is_kafka_optimised: bool = False  # for load that lasts; costs CPU at the start
-    services: tuple[str, ...] = SERVICES
+    services: tuple[str, ...] = SERVICES  # with API: also the API for platforms
     sink: bool = True
     sink_behaviour: str = "demo"
     base_port: int = 0  # 0: any free ports, else fixed ones from here on
@@ -106,6 +106,7 @@ class Stack:
             smtps=self.settings.door("smtps") if has_door else None,
             bounce=self.settings.door("bounce") if has_door else None,
             billing=f"http://{self.settings.billing}" if has_billing else None,
+            api=self.settings.api if API in self.options.services else None,
             metrics={
                 name: f"http://{in_url(self.settings.http_host)}:{port}/metrics"
                 for name, port in self._http_ports.items()
@@ -169,7 +170,7 @@ class Stack:
     def stop(self) -> None:
         """Drain and stop the services, then stop the sink, then Redis, then Kafka."""
         known = self._supervisor.names()
-        own = [name for name in known if name.partition("-")[0] in SERVICES]
+        own = [name for name in known if name.partition("-")[0] in PROCESSES]
         brokers = [plan.name for plan in self._brokers]
         self._supervisor.stop((own, (SINK,), ("redis",), brokers))
 
@@ -220,7 +221,7 @@ class Stack:
     # --- the parts ------------------------------------------------------------------------
 
     def _spec(self, name: str) -> ProcessSpec:
-        if name.partition("-")[0] in SERVICES:
+        if name.partition("-")[0] in PROCESSES:
             return self._service(name)
         return self._supervisor.spec(name)
 
@@ -246,7 +247,7 @@ class Stack:
 
     def _http_port(self, name: str) -> int:
         if self.options.base_port:
-            return ports.fixed_http_port(SERVICES, name, self.options.base_port)
+            return ports.fixed_http_port(PROCESSES, name, self.options.base_port)
         taken = (*self._door_ports, *self._http_ports.values())
         return ports.free_ports(1, taken)[0]
 
@@ -260,6 +261,10 @@ class Stack:
             env |= settings.for_doors()
         if name.startswith("billing"):
             env |= settings.for_billing(is_first=name == "billing")
+        if name == API:
+            env |= settings.for_api()
+        if name.startswith("deliver") and API in self.options.services:
+            env |= settings.for_links()
         env |= self.options.env | self.options.part_env.get(name, {})
         plan = ServicePlan(
             name,

@@ -37,6 +37,7 @@ class Status(Struct, frozen=True):
     smtps: str | None = None
     bounce: str | None = None
     billing: str | None = None
+    api: str | None = None
     metrics: dict[str, str] = {}
     sink: str | None = None
     ca_file: str | None = None
@@ -89,6 +90,7 @@ def status_of(found: State) -> Status:
         smtps=endpoints.smtps,
         bounce=endpoints.bounce,
         billing=endpoints.billing,
+        api=endpoints.api,
         metrics=endpoints.metrics,
         sink=endpoints.sink,
         ca_file=endpoints.ca_file,

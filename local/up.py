@@ -19,7 +19,7 @@ from cli.answer import Exit, fail, print_json, say
 from cli.interrupt import StopAskedError, interruptible
 from cli.stack import paths, state
 from cli.stack.endpoints import Endpoints, described
-from cli.stack.environment import SERVICES, base_environment
+from cli.stack.environment import PROCESSES, base_environment
 from cli.stack.state import State
 from local.outside import Outside, check_servers, find_outside
 from local.parts import kafka_cluster, ports
@@ -180,8 +180,8 @@ def keep(wanted: Wanted) -> None:
 
 
 def _processes(deliver: int) -> tuple[str, ...]:
-    """The names of the processes: of each service one, and further ones of deliver."""
-    return (*SERVICES, *(f"deliver-{number}" for number in range(2, deliver + 1)))
+    """The names of the processes: of each service one, the API, and further ones of deliver."""
+    return (*PROCESSES, *(f"deliver-{number}" for number in range(2, deliver + 1)))
 
 
 def _base_port(wanted: Wanted) -> int:

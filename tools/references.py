@@ -22,6 +22,7 @@ from services.deliver.edge.shaping import shaper
 from services.ingest.edge.bounce_door import context as bounce_door
 from services.ingest.edge.front_door import context as front_door
 from services.validate.edge import batch_processor
+from services.validate.edge.platform_api import unsubscribe
 from services.validate.edge.responses import metrics as response_metrics
 from services.validate.edge.returns import metrics as returns_metrics
 from services.validate.edge.suppression import follower
@@ -70,6 +71,7 @@ METRICS: Final = (
         ),
         gauges=(bounce_door.CONNECTIONS,),
     ),
+    Exported("validate api", counters=(unsubscribe.UNSUBSCRIBED, unsubscribe.REFUSED)),
     Exported(
         "validate",
         counters=(

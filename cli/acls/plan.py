@@ -111,6 +111,9 @@ def _validate() -> Iterator[Rule]:
     yield from _topics(WRITE, names.OUTBOUND_PREFIX, names.DEFERRED_PREFIX)
     yield from _topics(WRITE, names.SUBMISSIONS, names.REFUSED)
     yield from _events()
+    # The HTTP API for platforms: its keys, and the log of denied uses.
+    yield from _topics(READ, names.ACCESS)
+    yield from _topics(WRITE, names.ACCESS_LOG)
     yield Rule("group", "literal", "sluice.validate", READ)
 
 

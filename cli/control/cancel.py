@@ -23,9 +23,9 @@ from cli.control.options import author_of, authored
 from cli.control.output import at
 from cli.control.planning import DEFAULT_FOR, duration_s
 from cli.control.topic import write_orders
-from cli.events.log import Reading, Span
-from cli.events.stories import Wanted
 from cli.target import find_kafka, kafka_options
+from shared.events.log import Reading, Span
+from shared.events.stories import Wanted
 from shared.runtime.clock import now_ms
 from shared.runtime.deadline import Deadline
 from shared.runtime.program_name import program_name

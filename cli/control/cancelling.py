@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from cli.events.stories import WAITING, Story, stories
+from shared.events.stories import WAITING, Story, stories
 from shared.topics.records import Event, EventType
 
 

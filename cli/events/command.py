@@ -11,11 +11,11 @@ import msgspec
 
 from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering
-from cli.events.log import Reading, Span
 from cli.events.options import ago_ms, common, progress
 from cli.events.output import event_line
 from cli.interrupt import StopAskedError, interruptible
 from cli.target import find_kafka
+from shared.events.log import Reading, Span
 from shared.runtime.clock import now_ms
 from shared.runtime.program_name import program_name
 from shared.topics.records import Event, EventType

@@ -13,18 +13,15 @@ import msgspec
 
 from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering
-from cli.events.log import Reading, Span
 from cli.events.options import ago_ms, common, progress
 from cli.events.output import story_lines
-from cli.events.stories import Wanted, stories
 from cli.target import find_kafka
+from shared.events.log import Reading, Span
+from shared.events.stories import Wanted, since_of, stories
 from shared.runtime.clock import now_ms
 from shared.runtime.program_name import program_name
-from shared.topics import ids
 
 MAX_SHOWN: Final = 100
-# A mail id begins with the time of the submission; clocks differ a little.
-_MARGIN_MS: Final = 60_000
 
 
 @click.command()
@@ -44,7 +41,7 @@ def main(what: str, client: str, since: str, as_json: bool, **rest: Any) -> None
     wanted = Wanted(what)
     since_ms = ago_ms("--since", since, now_ms())
     if wanted.mail_id:
-        since_ms = max(0, (int.from_bytes(ids.to_bytes(what)[:6], "big")) - _MARGIN_MS)
+        since_ms = since_of(wanted.mail_id)
     with progress("reading mail.events") as shown:
         reading = Reading(kafka, Span(since_ms, timeout_s), wanted.may_be, shown)
         found = stories(

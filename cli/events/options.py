@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from cli.control.planning import duration_s
-from cli.events.log import Progress
 from cli.target import kafka_options
+from shared.events.log import Progress
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from cli.events.stories import WAITING, Story
+from shared.events.stories import WAITING, Story
 from shared.topics.records import Event, EventType
 
 

@@ -9,8 +9,8 @@ from itertools import islice
 
 from kafka.errors import KafkaError
 
-from cli.events.log import Progress
 from cli.queue.counting import QueueCounts, Waiting, queues_of
+from shared.events.log import Progress
 from shared.runtime.deadline import Deadline
 from shared.runtime.errors import PartUnavailable
 from shared.settings.sections import KafkaSettings

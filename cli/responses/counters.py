@@ -11,8 +11,6 @@ from msgspec import Struct
 
 from cli.answer import print_json
 from cli.clients.faults import answering
-from cli.suppressions.changes import removal
-from cli.suppressions.changes import reset as reset_of
 from cli.suppressions.options import (
     author_of,
     authored,
@@ -28,6 +26,8 @@ from cli.target import find_kafka
 from shared.registry.client import Client
 from shared.registry.store.view import load_registry
 from shared.responses.counting.bounce_counter import decode_counter
+from shared.suppressions.changes import removal
+from shared.suppressions.changes import reset as reset_of
 from shared.topics.suppressions import BY_COUNTER, Suppression, field_of
 
 

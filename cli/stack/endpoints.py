@@ -16,6 +16,7 @@ class Endpoints(Struct, frozen=True):
     smtps: str | None = None
     bounce: str | None = None
     billing: str | None = None  # http://host:port
+    api: str | None = None  # http://host:port, of `validate api`
     metrics: dict[str, str] = {}  # process -> http://host:port/metrics
     sink: str | None = None  # host:port
     ca_file: str | None = None  # SMTP clients have to trust it
@@ -31,6 +32,7 @@ def described(endpoints: Endpoints) -> list[str]:
         "smtps": endpoints.smtps,
         "bounce": endpoints.bounce,
         "billing": endpoints.billing,
+        "api": endpoints.api,
         "sink": endpoints.sink,
         "CA file": endpoints.ca_file,
     }

@@ -8,6 +8,9 @@ from typing import Final
 from cli.stack import paths as places
 
 SERVICES: Final = ("ingest", "validate", "deliver", "billing")
+# A process beside the services: `python -m services.validate api`.
+API: Final = "api"
+PROCESSES: Final = (*SERVICES, API)
 
 
 def base_environment() -> dict[str, str]:

@@ -21,9 +21,6 @@ from rich.progress import Progress
 
 from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering
-from cli.suppressions.changes import Author, addition, removal
-from cli.suppressions.csv_file import FaultyLine, as_csv, parse_rows
-from cli.suppressions.explaining import explain, names_of
 from cli.suppressions.options import (
     author_of,
     authored,
@@ -40,6 +37,9 @@ from cli.target import find_kafka
 from shared.registry.store.view import load_registry
 from shared.runtime.program_name import program_name
 from shared.settings.sections import KafkaSettings
+from shared.suppressions.changes import Author, addition, removal
+from shared.suppressions.csv_file import FaultyLine, as_csv, parse_rows
+from shared.suppressions.explaining import explain, names_of
 from shared.topics.suppressions import (
     REASONS,
     Suppression,

@@ -8,8 +8,6 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from cli.suppressions.changes import Author
-from cli.suppressions.csv_file import Recipient, parse_recipient
 from cli.suppressions.topic import Stores, wait_in_force
 from cli.target import kafka_options
 from shared.mail.recipients import comparable
@@ -17,6 +15,8 @@ from shared.registry.client import Client
 from shared.registry.store.view import load_registry
 from shared.runtime.clock import now_ms
 from shared.settings.sections import KafkaSettings
+from shared.suppressions.changes import Author
+from shared.suppressions.csv_file import Recipient, parse_recipient
 
 IN_FORCE: Final = "in force"
 LATER: Final = (

@@ -8,9 +8,9 @@ from typing import Final
 import click
 
 from cli.answer import print_json
-from cli.suppressions.explaining import Explanation
 from cli.table import Column, Kind, lay_out, terminal_width
 from shared.plurals import counted
+from shared.suppressions.explaining import Explanation
 from shared.topics.suppressions import Suppression
 
 _COLUMNS: Final = ("client", "recipient", "reason", "state", "author", "note")

@@ -29,6 +29,11 @@
 {{- include "sluice.doorEnvironment" .root }}
 {{- else if eq .component "deliver" }}
 {{- include "sluice.deliverEnvironment" .root }}
+{{- else if eq .component "platform" }}
+- name: SLUICE_API__HTTP_HOST
+  value: {{ .root.Values.bindAddress | quote }}
+- name: SLUICE_API__HTTP_PORT
+  value: "8026"
 {{- else if eq .component "billing" }}
 - name: SLUICE_BILLING__HTTP_HOST
   value: {{ .root.Values.bindAddress | quote }}

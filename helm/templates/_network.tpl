@@ -1,7 +1,7 @@
 {{/* The HTTP APIs, as a JSON list: the component that serves it, and the key of its values, which is the end of its Service's name. */}}
 {{- define "sluice.httpApis" -}}
 {{- $found := list -}}
-{{- range $api := list (dict "component" "billing" "key" "api") -}}
+{{- range $api := list (dict "component" "billing" "key" "api") (dict "component" "platform" "key" "platformApi") -}}
 {{- if has $api.component (include "sluice.enabled" $ | fromJsonArray) -}}{{- $found = append $found $api -}}{{- end -}}
 {{- end -}}
 {{- toJson $found -}}

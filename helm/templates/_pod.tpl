@@ -111,6 +111,8 @@ volumes: {{- include "sluice.volumes" $secrets | nindent 2 }}
 {{- with .root.Values.bounceDoor -}}
 {{- if .enabled -}}{{- $ports = append $ports (dict "door" "bounce-door" "name" "bounce" "target" 2526 "port" (int .port)) -}}{{- end -}}
 {{- end -}}
+{{- else if eq .component "platform" -}}
+{{- $ports = append $ports (dict "door" "platformApi" "name" "http" "target" 8026 "port" (int .root.Values.platformApi.port)) -}}
 {{- else if eq .component "billing" -}}
 {{- $ports = append $ports (dict "door" "api" "name" "http" "target" 8080 "port" (int .root.Values.api.port)) -}}
 {{- end -}}

@@ -53,6 +53,7 @@ _OFFSETS: Final = {
     "sink": 25,
     "bounce": 26,
     "billing": 80,
+    "api": 82,
     "kafka": 92,
     "controller": 93,
     "kafka-2": 94,

@@ -14,7 +14,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from cli.stack.environment import base_environment
+from cli.stack.environment import API, base_environment
 from local.parts import ports
 from local.process import ProcessSpec
 from shared.runtime.reach import answers
@@ -42,6 +42,12 @@ class ServicePlan(Struct, frozen=True):
     def service(self) -> str:
         """The service that this process belongs to."""
         return self.name.partition("-")[0]
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What `python` runs: the API for platforms is a part of validate."""
+        module, verb = ("validate", API) if self.service == API else (self.service, "serve")
+        return ("-m", f"services.{module}", verb)
 
 
 def get_json(port: int, path: str, host: str = ports.LOOPBACK, key: str = "") -> tuple[int, object]:
@@ -76,7 +82,7 @@ def service_process(plan: ServicePlan) -> ProcessSpec:
     name = {} if plan.is_named else {"SLUICE_RUNTIME__INSTANCE": plan.name}
     return ProcessSpec(
         name=plan.name,
-        command=(sys.executable, "-m", f"services.{plan.service}", "serve"),
+        command=(sys.executable, *plan.command),
         is_ready=lambda: is_ready(plan.http_port, plan.http_host),
         ready_timeout_s=READY_TIMEOUT_S,
         stop_timeout_s=DRAIN_TIMEOUT_S,

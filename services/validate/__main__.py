@@ -17,6 +17,12 @@ def _serve_responses(settings: Settings, running: Running) -> int:
     return serve_responses(settings, running)
 
 
+def _serve_api(settings: Settings, running: Running) -> int:
+    from services.validate.api_app import serve_api
+
+    return serve_api(settings, running)
+
+
 group = service_cli("validate", Settings, _serve)
 add_role(
     group,
@@ -24,5 +30,12 @@ add_role(
     Settings,
     _serve_responses,
     "Read returned mail and count bounces until SIGTERM; validate.counts_bounces may then be off.",
+)
+add_role(
+    group,
+    "api",
+    Settings,
+    _serve_api,
+    "Serve the HTTP API for platforms and the page for unsubscribing until SIGTERM.",
 )
 run_cli(group)

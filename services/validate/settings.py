@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from shared.registry.file.fields import LANE_PATTERN
-from shared.settings.addresses import Domain
+from shared.settings.addresses import PATH, Domain, host_fault
 from shared.settings.sections import (
     KafkaSettings,
     RedisSettings,
@@ -111,6 +111,58 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = msgspec.field(default_factory=DEFAULT_LANES.copy)
 
 
+class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The HTTP API for platforms, and the page for unsubscribing (`validate api`)."""
+
+    http_host: Annotated[
+        str,
+        Meta(
+            extra={"expected": "a host name or IP address", "check": host_fault},
+            description="Address on which the API listens.",
+        ),
+    ] = "127.0.0.1"
+    http_port: Annotated[
+        int, Meta(ge=0, le=65535, description="Port for it; 0 picks a free one.")
+    ] = 8026
+    tls_certificate_file: Annotated[
+        str,
+        Meta(
+            extra=PATH,
+            description="PEM file of the certificate and its chain. Empty: HTTP without TLS, for"
+            " use behind a proxy.",
+        ),
+    ] = ""
+    tls_key_file: Annotated[
+        str, Meta(extra=PATH, description="PEM file of the certificate's private key.")
+    ] = ""
+    requests_per_minute: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Most requests of one access key to one process in a minute; 0 for no"
+            " limit.",
+        ),
+    ] = 600
+    lookup_timeout_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=600,
+            description="Seconds after which a look-up of messages ends with what it has found.",
+        ),
+    ] = 20.0
+    unsubscribe_days_valid: Annotated[
+        int,
+        Meta(
+            ge=30,
+            le=3_650,
+            description="Days after the submission for which a link to unsubscribe works, as long"
+            " as its key is in `return_path.keys_file`.",
+        ),
+    ] = 730
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of validate."""
 
@@ -120,3 +172,4 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     telemetry: TelemetrySettings = TelemetrySettings()
     validate: ValidateSettings = ValidateSettings()
     return_path: ReturnPathSettings = ReturnPathSettings()
+    api: ApiSettings = ApiSettings()

@@ -1,9 +1,10 @@
 """An application that answers only to access keys.
 
 Every request is judged before it is routed, so that also an address that does not exist is denied
-without a key. Only `public` paths are served to everybody: health, and files without data. The
-grant of a request is `request.auth`; a route says with `guards=[requires(Right...)]` which right it
-needs. Denied uses go to the audit log of the keys. Rates are per process.
+without a key. Only `public` paths are served to everybody: health, files without data, and pages
+whose address is the proof (`public_folders`). The grant of a request is `request.auth`; a route
+says with `guards=[requires(Right...)]` which right it needs. Denied uses go to the audit log of the
+keys. Rates are per process.
 """
 
 from __future__ import annotations
@@ -47,13 +48,19 @@ class Keys(Protocol):
 
 
 class AccessPolicy(Struct, frozen=True):
-    """Who may ask, and how often. `public`: paths that everybody may get."""
+    """Who may ask, and how often. `public`: paths that everybody may ask for; `public_folders`:
+    beginnings of such paths, with a slash at their end."""
 
     keys: Keys
     clock: Clock
     per_minute: int = 600
     is_open: bool = False  # requests without a key may do everything
     public: frozenset[str] = frozenset({"/health"})
+    public_folders: tuple[str, ...] = ()
+
+    def is_public(self, path: str) -> bool:
+        """Whether a path needs no key."""
+        return path in self.public or path.startswith(self.public_folders)
 
 
 class Refused(Struct, frozen=True):
@@ -90,7 +97,7 @@ class KeyedApi(Litestar):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""
-        if scope["type"] != "http" or scope["path"] in self.policy.public:
+        if scope["type"] != "http" or self.policy.is_public(scope["path"]):
             await super().__call__(scope, receive, send)
             return
         judged = self._judge(scope)

@@ -34,6 +34,7 @@ SECTIONS: Final = (
     "return_path",
     "ingest",
     "validate",
+    "api",
     "deliver",
     "billing",
 )

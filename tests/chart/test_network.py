@@ -45,6 +45,22 @@ def test_only_what_a_component_needs_is_open(
     assert ports(spec["egress"]) == outgoing
 
 
+def test_the_api_for_platforms_is_open_to_its_peers_only() -> None:
+    peers = [{"namespaceSelector": {"matchLabels": {"name": "platforms"}}}]
+    values = {"components": {"platform": {"enabled": True}}, "platformApi": {"allowFrom": peers}}
+    resources = render(values)
+    spec = policy(resources, "platform")
+    (api,) = [each for each in spec["ingress"] if ports([each]) == {8026}]
+    assert peers[0] in api["from"]
+    (service,) = [
+        each
+        for each in of_kind(resources, "Service")
+        if each["metadata"]["name"].endswith("-platform-api")
+    ]
+    assert service["spec"]["selector"]["app.kubernetes.io/component"] == "platform"
+    assert not by_component(render({}), "NetworkPolicy").keys() & {"platform"}
+
+
 @pytest.mark.parametrize("name", VALUE_SETS)
 def test_every_pod_has_a_policy(name: str) -> None:
     resources = render_set(name)

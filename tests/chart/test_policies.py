@@ -150,7 +150,7 @@ def test_an_upgrade_changes_no_field_that_kubernetes_keeps() -> None:
         for each in of_kind(render_set(name), "StatefulSet"):
             kept = {field: each["spec"].get(field) for field in fixed}
             found.setdefault(each["metadata"]["name"], []).append(kept)
-    assert len(found) == 5
+    assert len(found) == 6
     for workload, specs in found.items():
         assert all(spec == specs[0] for spec in specs), workload
 

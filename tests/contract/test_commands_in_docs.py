@@ -127,6 +127,8 @@ RUN_BY = {
         "unit/bench/test_bench_responses.py",
         '["responses", str(tmp_path)]',
     ),
+    "./sluice bench unsubscribe": ("integration/test_bench_unsubscribe.py", '"unsubscribe"'),
+    "./sluice validate api": ("integration/test_platform_api.py", "test_one_click_ends_the_mail"),
     "./sluice bench recipients": ("unit/bench/test_bench_recipients.py", '"recipients"'),
     "PYTHONPATH=. .venv/bin/python -m tests.fuzz headers --runs 100000 --seed 1"
     " --corpus ~/corpus/headers": ("fuzz/test_slices.py", '"--corpus"'),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 import zlib
 from collections.abc import Iterator
 
 import pytest
 
+from cli.stack.environment import API
 from local.stack import Stack, StackOptions
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
 from shared.topics.names import TopicPlan
+from tests.support.keeping_server import KEPT_DOMAIN, ReturnedLine, keeping_server
 
 
 @pytest.fixture
@@ -24,6 +27,30 @@ def topics(kafka_bootstrap: str, request: pytest.FixtureRequest) -> tuple[str, s
         [TopicPlan(source, 4, {}), TopicPlan(target, 2, {})],
     )
     return source, target
+
+
+@pytest.fixture(scope="session")
+def returned_line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReturnedLine]:
+    """A pipeline with the API for platforms, for modules of the xdist group `returned-round`.
+
+    Mail to `kept.example.net` arrives at `kept`, with its content; other mail goes to the sink.
+    """
+    folder = tmp_path_factory.mktemp("round")
+    services = ("ingest", "validate", "deliver", API)
+    with keeping_server() as kept:
+        part_env: dict[str, dict[str, str]] = {}
+        options = StackOptions(
+            name="returned-round",
+            folder=folder,
+            restart=False,
+            services=services,
+            part_env=part_env,
+        )
+        stack = Stack(options)
+        routes = {"*": stack.settings.sink, KEPT_DOMAIN: kept.address}
+        part_env["deliver"] = {"SLUICE_DELIVER__ROUTES": json.dumps(routes)}
+        with stack:
+            yield ReturnedLine(stack, kept)
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import smtplib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local.stack import Stack, StackOptions
+from local.stack import Stack
 from shared.mail import verp
 from shared.registry.client import Client, Code
 from shared.registry.store import publish
@@ -20,6 +19,7 @@ from shared.stream.client import ClientOptions, make_producer
 from shared.topics import names
 from shared.topics.records import ReturnAddressKind, Returned
 from tests.support.bounce_door import all_returned
+from tests.support.keeping_server import ReturnedLine
 from tests.support.smtp_peers import wait_until
 
 pytestmark = pytest.mark.xdist_group("returned-round")
@@ -35,16 +35,9 @@ MESSAGE = (
 ).encode()
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    options = StackOptions(
-        name="returned-round",
-        folder=tmp_path_factory.mktemp("round"),
-        restart=False,
-        services=("ingest", "validate", "deliver"),
-    )
-    with Stack(options) as running:
-        yield running
+@pytest.fixture
+def stack(returned_line: ReturnedLine) -> Stack:
+    return returned_line.stack
 
 
 def sent(journal: Path, recipient: str = RECIPIENT) -> list[dict[str, Any]]:

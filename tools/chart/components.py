@@ -27,7 +27,7 @@ class Component(Struct, frozen=True):
 
     service: str
     arguments: tuple[str, ...]
-    group: str
+    group: str  # "": it joins none
     # The topics whose lag says how much work waits. Not the retry topics: what waits there is not
     # due, and no further process could do it.
     lag: tuple[str, ...]
@@ -42,6 +42,7 @@ COMPONENTS: Final = {
     "ingest": Component("ingest", ("serve",), "sluice.ingest", (WHOLE_GROUP,)),
     "validate": Component("validate", ("serve",), "sluice.validate", (names.RECEIVED,)),
     "responses": Component("validate", ("responses",), "sluice.responses", (names.EVENTS,)),
+    "platform": Component("validate", ("api",), "", ()),
     "deliver": Component("deliver", ("serve",), "sluice.deliver", (EACH_LANE,)),
     "billing": Component("billing", ("serve",), BillingSettings().group, (names.EVENTS,)),
 }

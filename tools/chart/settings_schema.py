@@ -40,6 +40,7 @@ OWNED: Final = frozenset(
         "return_path.keys_file",
         "validate.lanes",
         *(f"deliver.{key}" for key in ("ehlo_name", "dkim_keys", "dkim_key_file", "dkim_selector")),
+        *(f"api.{key}" for key in ("http_host", "http_port")),
         *(f"billing.{key}" for key in ("http_host", "http_port", "group")),
     }
 )

@@ -10,19 +10,23 @@ from typing import Any
 import pytest
 
 from cli.stack import paths, state
-from cli.stack.environment import SERVICES
+from cli.stack.environment import PROCESSES, SERVICES
 from tests.support.line_shell import Shell, accepts, wait_for
 
-DOORS = {"kafka", "redis", "smtp", "smtps", "bounce", "billing", "metrics", "sink", "ca_file"}
+DOORS = {
+    *("kafka", "redis", "smtp", "smtps", "bounce", "billing", "api", "metrics", "sink"),
+    "ca_file",
+}
 
 
 def test_up_prints_its_doors_status_finds_them_and_down_leaves_no_process(
     shell: Shell, running: dict[str, Any]
 ) -> None:
     assert running.keys() == DOORS
-    assert set(running["metrics"]) == set(SERVICES)
+    assert set(running["metrics"]) == set(PROCESSES)
     assert running["redis"].startswith("redis://")
     assert running["billing"].startswith("http://")
+    assert running["api"].startswith("http://")
     assert accepts(running["kafka"])
     assert accepts(running["sink"])
     assert accepts(running["bounce"])
@@ -32,7 +36,7 @@ def test_up_prints_its_doors_status_finds_them_and_down_leaves_no_process(
     assert code == 0
     assert status["running"]
     assert {name: status[name] for name in DOORS} == running
-    assert status["ready"] == dict.fromkeys(["kafka", "redis", "sink", *SERVICES], True)
+    assert status["ready"] == dict.fromkeys(["kafka", "redis", "sink", *PROCESSES], True)
 
     code, out, err = shell.run("local.up", "--json", "--state", shell.name)
     assert code == 2
@@ -93,7 +97,7 @@ def test_a_dead_service_is_seen_and_comes_back(shell: Shell, running: dict[str, 
 def test_kill_9_of_the_keeper_leaves_no_process(shell: Shell, running: dict[str, Any]) -> None:
     found = state.running(shell.name)
     assert found is not None
-    assert set(found.parts) == {"kafka", "redis", "sink", *SERVICES}
+    assert set(found.parts) == {"kafka", "redis", "sink", *PROCESSES}
     os.kill(found.pid, signal.SIGKILL)
     shell.assert_nothing_left()
 

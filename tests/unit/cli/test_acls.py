@@ -53,8 +53,8 @@ def who(operation: str, topic: str) -> set[str]:
         (names.STATEMENTS, {"billing"}, {"billing"}),
         (names.QUOTAS, {"billing"}, {"billing", "validate"}),
         (names.HELD, {"validate"}, {"validate"}),
-        (names.ACCESS, set(), {"billing"}),
-        (names.ACCESS_LOG, {"billing"}, set()),
+        (names.ACCESS, set(), {"billing", "validate"}),
+        (names.ACCESS_LOG, {"billing", "validate"}, set()),
     ],
 )
 def test_a_topic_is_written_and_read_by_those_that_need_it(

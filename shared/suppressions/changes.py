@@ -1,4 +1,4 @@
-"""Plans what a command writes to mail.suppressions. Pure."""
+"""Plans what a change by a person writes to mail.suppressions. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cli.suppressions.csv_file import Recipient
+from shared.suppressions.csv_file import Recipient
 from shared.topics.suppressions import (
     BY_COUNTER,
     CounterReset,

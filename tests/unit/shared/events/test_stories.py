@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from cli.events.output import event_line, story_lines
-from cli.events.stories import WAITING, Wanted, stories
+from shared.events.stories import WAITING, Wanted, stories
 from shared.topics.codec import encode_event, event_id
 from shared.topics.records import Event, EventType, MailEvent
 

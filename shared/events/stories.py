@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -13,6 +14,8 @@ from shared.topics import ids
 from shared.topics.records import FINAL, Event, EventType
 
 WAITING: Final = "waiting"
+# A mail id begins with the time of the submission; clocks differ a little.
+_MARGIN_MS: Final = 60_000
 # These say nothing about whether the message is still to be sent.
 _AFTERWARDS: Final = frozenset(
     {
@@ -26,15 +29,26 @@ _AFTERWARDS: Final = frozenset(
 )
 
 
+class NamedBy(StrEnum):
+    """What a text that names messages is. ANY: whichever it fits."""
+
+    ANY = ""
+    MAIL_ID = "mail_id"
+    MESSAGE_ID = "message_id"
+    SUBMISSION = "id"
+    RECIPIENT = "recipient"
+
+
 class Wanted:
-    """The messages that a person asks for, by a text that names them.
+    """The messages that somebody asks for, by a text that names them.
 
     It is a mail id, a Message-ID with or without its angle brackets, the platform's own id of the
     submission, or the recipient's address.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, by: NamedBy = NamedBy.ANY) -> None:
         self._text = text
+        self._by = by
         self._recipient = comparable(text)
         bare = text.removeprefix("<").removesuffix(">")
         self._message_id = f"<{bare}>"
@@ -42,10 +56,7 @@ class Wanted:
         self._needles = [
             msgspec.json.encode(each)[1:-1].lower() for each in {bare, self._recipient or bare}
         ]
-        try:
-            self.mail_id: str = ids.from_bytes(ids.to_bytes(text))
-        except ValueError:
-            self.mail_id = ""
+        self.mail_id = _mail_id(text) if by in (NamedBy.ANY, NamedBy.MAIL_ID) else ""
 
     def may_be(self, key: bytes, value: bytes) -> bool:
         """Whether the record can be an event of such a message; most are ruled out by it."""
@@ -60,10 +71,34 @@ class Wanted:
         if self.mail_id:
             return event.subject == self.mail_id
         return (
-            data.message_id == self._message_id
-            or (data.submission_id != "" and data.submission_id == self._text)
-            or (self._recipient != "" and comparable(data.recipient) == self._recipient)
+            (self._can_be(NamedBy.MESSAGE_ID) and data.message_id == self._message_id)
+            or (
+                self._can_be(NamedBy.SUBMISSION)
+                and data.submission_id != ""
+                and data.submission_id == self._text
+            )
+            or (
+                self._can_be(NamedBy.RECIPIENT)
+                and self._recipient != ""
+                and comparable(data.recipient) == self._recipient
+            )
         )
+
+    def _can_be(self, kind: NamedBy) -> bool:
+        return self._by in (NamedBy.ANY, kind)
+
+
+def _mail_id(text: str) -> str:
+    """Return the mail id that a text is; "" if it is none."""
+    try:
+        return ids.from_bytes(ids.to_bytes(text))
+    except ValueError:
+        return ""
+
+
+def since_of(mail_id: str) -> int:
+    """Return the time, in Unix milliseconds, before which no event of this message was written."""
+    return max(0, int.from_bytes(ids.to_bytes(mail_id)[:6], "big") - _MARGIN_MS)
 
 
 class Story(Struct, frozen=True):

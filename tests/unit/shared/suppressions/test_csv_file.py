@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from cli.suppressions.csv_file import FaultyLine, Recipient, as_csv, parse_rows
+from shared.suppressions.csv_file import FaultyLine, Recipient, as_csv, parse_rows
 from shared.topics.suppressions import RecipientForm, Suppression, SuppressionReason
 
 ADDRESS, SHA256, MD5 = RecipientForm.ADDRESS, RecipientForm.SHA256, RecipientForm.MD5

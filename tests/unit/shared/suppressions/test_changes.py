@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from cli.suppressions.changes import Author, addition, removal, reset
-from cli.suppressions.csv_file import Recipient
-from cli.suppressions.explaining import explain, names_of
 from shared.registry.client import Client
+from shared.suppressions.changes import Author, addition, removal, reset
+from shared.suppressions.csv_file import Recipient
+from shared.suppressions.explaining import explain, names_of
 from shared.topics.suppressions import (
     CounterReset,
     RecipientForm,

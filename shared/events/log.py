@@ -1,4 +1,4 @@
-"""Reads mail.events for commands, from a time on; nothing is joined and nothing committed.
+"""Reads mail.events for those who ask, from a time on; nothing is joined and nothing committed.
 
 Owns: the reader, its bounds and its progress. Raises Unavailable without Kafka.
 """

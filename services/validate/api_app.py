@@ -1,0 +1,129 @@
+"""The composition root of `validate api`: the HTTP API for platforms, and one-click unsubscribing.
+
+It is a process of its own and joins no consumer group: any number of them may run behind a load
+balancer. Each follows the keys, the clients and the suppressions; it owns nothing that has to be
+restored. Its requests are answered by one event loop; what may block runs in other threads.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any, Final
+
+from services.validate.edge.platform_api.app import Routes, make_app
+from services.validate.edge.platform_api.counters import REDIS_S, CounterRoutes
+from services.validate.edge.platform_api.entries import EntryFollower, EntryTable
+from services.validate.edge.platform_api.messages import Lookup, MessageRoutes
+from services.validate.edge.platform_api.request import Parts
+from services.validate.edge.platform_api.suppressions import SuppressionRoutes
+from services.validate.edge.platform_api.unsubscribe import (
+    Links,
+    UnsubscribeMetrics,
+    UnsubscribeRoutes,
+)
+from services.validate.edge.platform_api.workers import Workers
+from services.validate.edge.platform_api.writer import WRITE_S, KafkaWriter
+from services.validate.settings import ApiSettings, Settings
+from shared.access.view import KeyView
+from shared.http_api.keyed import AccessPolicy
+from shared.http_api.server import ApiServer, TlsFiles
+from shared.mail.verp import Keys
+from shared.registry.store.view import ClientView
+from shared.runtime.errors import UsageError
+from shared.runtime.lifecycle import OK
+from shared.runtime.listening import in_url
+from shared.runtime.service_cli import Running
+from shared.settings.return_keys import load_return_keys
+from shared.store.client import connect
+from shared.store.counters import CounterStore
+from shared.stream.client import ClientOptions, make_producer
+from shared.stream.client_events import ClientEvents
+from shared.stream.kit import StreamKit
+from shared.topics import names
+
+log = logging.getLogger(__name__)
+
+# Look-ups in mail.events at a time, each on a connection of its own; and questions to Redis.
+MAX_LOOKUPS: Final = 4
+MAX_REDIS: Final = 16
+# A look-up ends by itself after its own time; connecting and closing take a few seconds more.
+_LOOKUP_SPARE_S: Final = 5.0
+
+
+def serve_api(settings: Settings, running: Running) -> int:
+    """Serve until asked to stop."""
+    kit = StreamKit(settings.kafka, settings.runtime, running)
+    keys = KeyView(kit.options, "api", running.clock)
+    clients = ClientView(settings.kafka, settings.runtime.instance, running.clock)
+    entries = EntryFollower(kit.options, EntryTable(), running.clock)
+    writer = _writer(settings, running, kit.options)
+    redis = Workers("questions to Redis", MAX_REDIS, REDIS_S)
+    lookup_s = settings.api.lookup_timeout_s
+    lookups = Workers("look-ups of messages", MAX_LOOKUPS, lookup_s + _LOOKUP_SPARE_S)
+    store = CounterStore(
+        connect(settings.redis, decode_responses=False), settings.redis.counters_key
+    )
+    parts = Parts(clients, entries, writer, store, redis, running.clock)
+    routes = Routes(
+        SuppressionRoutes(parts),
+        CounterRoutes(parts),
+        MessageRoutes(parts, lookups, Lookup(settings.kafka, lookup_s).find),
+        UnsubscribeRoutes(parts, _links(settings), UnsubscribeMetrics(running.counters)),
+    )
+    policy = AccessPolicy(keys, running.clock, settings.api.requests_per_minute)
+    for name, check in {
+        "keys": keys.fault,
+        "clients": clients.check,
+        "suppressions": entries.fault,
+    }.items():
+        running.health.add_ready(name, check)
+    server = _server(settings.api, make_app(routes, policy))
+    try:
+        if kit.ensure_topics():
+            for part in (keys, clients, entries, writer):
+                part.start()
+            written = (names.SUPPRESSIONS, names.EVENTS)
+            with kit.watching((names.SUPPRESSIONS, names.EVENTS), written):
+                running.stop.wait()
+    finally:
+        server.close()
+        for part in (writer, entries, clients, keys):
+            part.close()
+        redis.close()
+        lookups.close()
+    return OK
+
+
+def _server(api: ApiSettings, app: Any) -> ApiServer:
+    tls = None
+    if bool(api.tls_certificate_file) != bool(api.tls_key_file):
+        raise UsageError("api.tls_certificate_file, api.tls_key_file: set both, or none")
+    if api.tls_certificate_file:
+        tls = TlsFiles(api.tls_certificate_file, api.tls_key_file, "api.tls_certificate_file")
+    server = ApiServer(app, api.http_host, api.http_port, "api.http_port", tls)
+    where = f"http{'s' if tls else ''}://{in_url(server.host)}:{server.port}"
+    log.info("platforms are answered", extra={"at": f"{where}/v1"})
+    return server
+
+
+def _writer(settings: Settings, running: Running, options: ClientOptions) -> KafkaWriter:
+    # A broker that does not answer holds a request no longer than it may take.
+    block_ms = int(WRITE_S * 1000)
+    make = partial(make_producer, options, None, linger_ms=0, max_block_ms=block_ms)
+    copies = ClientEvents(settings.kafka, options)
+    return KafkaWriter(make, running.clock, copies.missing)
+
+
+def _links(settings: Settings) -> Links:
+    keys_file = load_return_keys(settings.return_path)
+    days = settings.api.unsubscribe_days_valid
+    if keys_file is None:
+        log.warning("return_path.keys_file is not set: no link to unsubscribe can be verified")
+        return Links(lambda: None, days)
+
+    def keys() -> Keys | None:
+        keys_file.refresh()
+        return keys_file.keys
+
+    return Links(keys, days)

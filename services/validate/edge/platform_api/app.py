@@ -1,0 +1,86 @@
+"""The HTTP API for platforms: its routes, its errors, its OpenAPI document.
+
+A key reaches the data of its client and nothing else. Without a key only /health, the description
+of the API and the pages behind links to unsubscribe are served.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from litestar import Litestar, Request, Response, get
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from msgspec import Struct, structs
+
+from services.validate.core.platform_api.faults import Busy, Conflict, NotFound, QueryFault
+from services.validate.edge.platform_api.counters import CounterRoutes
+from services.validate.edge.platform_api.messages import MessageRoutes
+from services.validate.edge.platform_api.suppressions import SuppressionRoutes
+from services.validate.edge.platform_api.unsubscribe import FOLDER, UnsubscribeRoutes
+from services.validate.edge.platform_api.writer import NotWritten
+from shared.http_api.docs_page import DOCS_PATH, docs_route
+from shared.http_api.keyed import AccessPolicy, KeyedApi
+from shared.http_api.problems import problem
+from shared.runtime.errors import Unavailable
+
+VERSION: Final = "1"
+AnyRequest = Request[Any, Any, Any]
+
+
+class Routes(Struct, frozen=True):
+    """The groups of routes."""
+
+    suppressions: SuppressionRoutes
+    counters: CounterRoutes
+    messages: MessageRoutes
+    unsubscribe: UnsubscribeRoutes
+
+
+@get("/health", summary="Whether the server answers", tags=["health"], security=[{}])
+async def health() -> dict[str, str]:
+    """Needs no key."""
+    return {"status": "ok"}
+
+
+def make_app(routes: Routes, policy: AccessPolicy) -> Litestar:
+    """Create the application."""
+    return KeyedApi(
+        [
+            health,
+            docs_route(),
+            *routes.suppressions.handlers(),
+            *routes.counters.handlers(),
+            *routes.messages.handlers(),
+            *routes.unsubscribe.handlers(),
+        ],
+        structs.replace(policy, public=frozenset({"/health", DOCS_PATH}), public_folders=(FOLDER,)),
+        {
+            QueryFault: _answer(400),
+            NotFound: _answer(404),
+            Conflict: _answer(409),
+            Busy: _answer(503, "5"),
+            NotWritten: _answer(503, "5"),
+            Unavailable: _answer(503, "5"),
+        },
+        openapi_config=OpenAPIConfig(
+            title="Sluice for platforms",
+            version=VERSION,
+            path="/openapi",
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+            components=Components(
+                security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}
+            ),
+            security=[{"key": []}],
+        ),
+    )
+
+
+def _answer(status: int, retry_after: str = "") -> Any:
+    headers = {"Retry-After": retry_after} if retry_after else {}
+
+    def handler(_: AnyRequest, error: Exception) -> Response[bytes]:
+        return problem(status, str(error), headers)
+
+    return handler

@@ -1,0 +1,150 @@
+"""/v1/messages: what became of messages, from their events.
+
+A look-up reads mail.events from a time on, in a thread of its own: it costs as much as there are
+events since then. It is bounded in time and in number, so that
+it delays no other route; a look-up that ended too soon says so in `is_complete`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import PathParameter, QueryParameter
+from msgspec import Struct
+
+from services.validate.core.platform_api.faults import Busy, NotFound, QueryFault
+from services.validate.edge.platform_api.request import (
+    MAX_TEXT,
+    ApiRequest,
+    ClientName,
+    Parts,
+    responses,
+)
+from services.validate.edge.platform_api.workers import Workers
+from shared.access.keys import Right, Scope
+from shared.events.log import Reading, Span
+from shared.events.stories import NamedBy, Story, Wanted, since_of, stories
+from shared.http_api.keyed import requires
+from shared.settings.sections import KafkaSettings
+from shared.topics.records import Event
+
+HOUR_MS: Final = 3_600_000
+DEFAULT_HOURS: Final = 24
+MAX_HOURS: Final = 24 * 400
+# Messages of one answer, the newest first to stay.
+MAX_SHOWN: Final = 100
+# Events that are kept while reading; an address may have very many.
+MAX_EVENTS: Final = 20_000
+_MailId = Annotated[str, PathParameter(max_length=MAX_TEXT, description="The mail id.")]
+_Text = Annotated[str, QueryParameter(max_length=MAX_TEXT)]
+_Hours = Annotated[
+    float,
+    QueryParameter(
+        gt=0, le=MAX_HOURS, description="How far back to look, in hours. A long time takes long."
+    ),
+]
+
+
+class Found(Struct, frozen=True):
+    """The messages. `is_complete` False: the time was over, or there are more of them."""
+
+    is_complete: bool
+    messages: list[Story]
+
+
+class Lookup:
+    """Reads mail.events for one request, bounded in time."""
+
+    def __init__(self, kafka: KafkaSettings, timeout_s: float) -> None:
+        self._kafka = kafka
+        self._timeout_s = timeout_s
+
+    def find(self, wanted: Wanted, since_ms: int, client: str, scope: Scope) -> Found:
+        """Return the messages of a client that are wanted. Raises PartUnavailable."""
+        span = Span(since_ms, self._timeout_s)
+        reading = Reading(self._kafka, span, wanted.may_be, lambda _, __: None)
+        events: list[Event] = []
+        is_complete = True
+        for event in reading.events():
+            if event.data.client != client or not wanted.matches(event):
+                continue
+            if len(events) == MAX_EVENTS:
+                is_complete = False
+                break
+            events.append(event)
+        found = [each for each in stories(events) if scope.covers(client, each.sub_client)]
+        is_whole = is_complete and reading.is_complete and len(found) <= MAX_SHOWN
+        return Found(is_whole, found[-MAX_SHOWN:])
+
+
+class MessageRoutes:
+    """Makes the routes."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        workers: Workers,
+        find: Callable[[Wanted, int, str, Scope], Found],
+    ) -> None:
+        """`find` is Lookup.find; it runs in `workers`."""
+        self._parts = parts
+        self._workers = workers
+        self._find = find
+
+    def handlers(self) -> list[HTTPRouteHandler]:
+        """The routes."""
+        common: dict[str, Any] = {
+            "guards": [requires(Right.MESSAGES_READ)],
+            "tags": ["messages"],
+            "responses": responses(),
+        }
+
+        @get("/v1/messages/{mail_id:str}", summary="What became of a message", **common)
+        async def message(request: ApiRequest, mail_id: _MailId, client: ClientName = "") -> Story:
+            wanted = Wanted(mail_id, NamedBy.MAIL_ID)
+            if not wanted.mail_id:
+                raise QueryFault("mail_id: a mail id has 26 letters and digits")
+            found = await self._found(request, wanted, since_of(wanted.mail_id), client)
+            if found.messages:
+                return found.messages[0]
+            if not found.is_complete:
+                raise Busy("mail_id: not all events could be read in time; try again")
+            raise NotFound(f"mail_id: no event of {wanted.mail_id} was found")
+
+        @get("/v1/messages", summary="Messages by another name", **common)
+        async def messages(
+            request: ApiRequest,
+            id_: Annotated[
+                str,
+                QueryParameter(
+                    name="id", max_length=MAX_TEXT, description="The submission's own id (ce_id)."
+                ),
+            ] = "",
+            message_id: _Text = "",
+            recipient: _Text = "",
+            hours: _Hours = DEFAULT_HOURS,
+            client: ClientName = "",
+        ) -> Found:
+            given = {
+                NamedBy.SUBMISSION: id_,
+                NamedBy.MESSAGE_ID: message_id,
+                NamedBy.RECIPIENT: recipient,
+            }
+            named = [(kind, text) for kind, text in given.items() if text]
+            if len(named) != 1:
+                raise QueryFault("give one of id, message_id and recipient")
+            ((kind, text),) = named
+            since_ms = max(0, self._parts.clock.now_ms() - int(hours * HOUR_MS))
+            return await self._found(request, Wanted(text, kind), since_ms, client)
+
+        return [message, messages]
+
+    async def _found(
+        self, request: ApiRequest, wanted: Wanted, since_ms: int, client: str
+    ) -> Found:
+        name, scope = self._parts.client(request, client).name, request.auth.scope
+        key = request.auth.key
+        return await self._workers.run(key, lambda: self._find(wanted, since_ms, name, scope))

@@ -1,0 +1,133 @@
+"""What the routes have in common: whose data is asked for, the parameters, the known answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+from litestar import Request
+from litestar.exceptions import PermissionDeniedException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import PathParameter, QueryParameter
+from msgspec import Struct
+
+from services.validate.core.platform_api.faults import NotFound, QueryFault
+from services.validate.edge.platform_api.entries import EntryFollower
+from services.validate.edge.platform_api.workers import Workers
+from services.validate.edge.platform_api.writer import KafkaWriter
+from shared.access.checking import Denial, Grant, Reason
+from shared.http_api.keyed import KeyedApi, require_scope
+from shared.http_api.problems import Problem
+from shared.mail.recipients import comparable
+from shared.registry.client import Client
+from shared.registry.lookup import Clients
+from shared.runtime.clock import Clock
+from shared.runtime.errors import Unavailable
+from shared.store.counters import CounterStore
+from shared.stream.transactions import Output
+from shared.suppressions.changes import Author
+from shared.topics.names import SUPPRESSIONS
+from shared.topics.suppressions import PARTITION, SuppressionRecord, encode_suppression
+
+ApiRequest = Request[Any, Grant, Any]
+
+MAX_TEXT: Final = 1_000
+# How long a change waits until this process has read it back.
+SEEN_S: Final = 1.0
+_LOOK_S: Final = 0.01
+_MAX_NAME: Final = 255
+ClientName = Annotated[
+    str,
+    QueryParameter(
+        max_length=_MAX_NAME,
+        description="The client. Needed with a key for all clients; other keys have one.",
+    ),
+]
+Address = Annotated[
+    str, PathParameter(max_length=MAX_TEXT, description="A mail address, percent-encoded.")
+]
+Note = Annotated[str, QueryParameter(max_length=200, description="Why; it is kept.")]
+_TEXTS: Final = {
+    400: "A parameter cannot be.",
+    401: "There is no valid key.",
+    403: "The key does not reach this.",
+    404: "There is no such client, entry or message.",
+    429: "Too many requests.",
+    503: "Kafka, Redis or the keys are unavailable, or too much is asked for at once.",
+}
+
+
+def responses(**more: str) -> dict[int, ResponseSpec]:
+    """The problems that a route may answer with, for the OpenAPI document."""
+    texts = _TEXTS | {int(status.lstrip("_")): text for status, text in more.items()}
+    return {
+        status: ResponseSpec(Problem, description=text, media_type="application/problem+json")
+        for status, text in sorted(texts.items())
+    }
+
+
+class Parts(Struct, frozen=True):
+    """What the routes work with."""
+
+    clients: Clients
+    entries: EntryFollower
+    writer: KafkaWriter
+    counters: CounterStore
+    redis: Workers
+    clock: Clock
+
+    def client(self, request: ApiRequest, name: str, *, is_shared: bool = False) -> Client:
+        """Return the client that is asked for, within the scope of the key.
+
+        `is_shared`: what is asked for is that of the whole client, so a key for one sub-client does
+        not reach it. Raises QueryFault, NotFound, Unavailable, PermissionDeniedException.
+        """
+        scope = request.auth.scope
+        named = name or scope.client
+        if not named:
+            raise QueryFault("client: name the client; the key reaches all of them")
+        require_scope(request, named)
+        if is_shared and scope.sub_client is not None:
+            if isinstance(request.app, KeyedApi):
+                request.app.deny(Denial(Reason.SCOPE, request.auth.key), request)
+            raise PermissionDeniedException(
+                detail="suppressions and counters are those of a whole client; the access key"
+                f" reaches {scope.described()} only"
+            )
+        if not self.clients.ready():
+            raise Unavailable("the registered clients have not been read yet")
+        found = self.clients.get(named)
+        if found is None:
+            raise NotFound(f"client: {named!r} is not registered")
+        return found
+
+    async def write(self, records: Sequence[SuppressionRecord]) -> None:
+        """Write records; return when Kafka has them, and mostly when this process has read them.
+
+        Raises NotWritten.
+        """
+        end = 1 + await self.writer.write([output_of(each) for each in records])
+        loop = asyncio.get_running_loop()
+        until = loop.time() + SEEN_S
+        # The follower is another thread, which knows nothing of this loop.
+        while self.entries.end < end and loop.time() < until:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_S)
+
+    def author(self, request: ApiRequest, note: str) -> Author:
+        """Return who does this: the key, by its id."""
+        return Author(f"key {request.auth.key}"[:_MAX_NAME], note, self.clock.now_ms())
+
+
+def recipient_of(text: str, name: str = "address") -> str:
+    """Return an address in comparison form. Raises QueryFault."""
+    found = comparable(text)
+    if not found:
+        raise QueryFault(f"{name}: {text[:100]!r} is not one mail address such as anna@example.com")
+    return found
+
+
+def output_of(record: SuppressionRecord) -> Output:
+    """Return a record of mail.suppressions as it is written."""
+    key, value = encode_suppression(record)
+    return Output(SUPPRESSIONS, value, key, (), PARTITION)

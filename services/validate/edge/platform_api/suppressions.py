@@ -1,0 +1,261 @@
+"""/v1/suppressions: who gets no mail from a client, and changes of that.
+
+Lists and explanations are read from the entries that this process follows; a change is answered
+when Kafka has it and, mostly, when this process has read it back, so that the next request sees it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+
+from litestar import delete, get, put
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import QueryParameter
+from litestar.response import Stream
+from msgspec import Struct
+
+from services.validate.core.platform_api.cursor import (
+    MAX_CHARS,
+    START,
+    Place,
+    decode_cursor,
+    encode_cursor,
+)
+from services.validate.core.platform_api.faults import Busy, Conflict, NotFound
+from services.validate.edge.platform_api.counters import CounterRow, row_of
+from services.validate.edge.platform_api.request import (
+    MAX_TEXT,
+    Address,
+    ApiRequest,
+    ClientName,
+    Note,
+    Parts,
+    recipient_of,
+    responses,
+)
+from shared.access.keys import Right
+from shared.http_api.keyed import requires
+from shared.suppressions.changes import addition, removal
+from shared.suppressions.csv_file import Recipient as Named
+from shared.suppressions.csv_file import as_csv
+from shared.suppressions.explaining import explain, names_of
+from shared.topics.suppressions import (
+    REASONS,
+    RecipientForm,
+    Suppression,
+    SuppressionReason,
+)
+
+DEFAULT_LIMIT: Final = 100
+MAX_LIMIT: Final = 1_000
+_Reason = Annotated[
+    str,
+    QueryParameter(
+        pattern=f"^({'|'.join(REASONS)})?$", description="Only entries with this reason."
+    ),
+]
+_Recipient = Annotated[
+    str, QueryParameter(max_length=MAX_TEXT, description="Only entries for this address.")
+]
+_Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="Entries of a page.")]
+_Cursor = Annotated[
+    str, QueryParameter(max_length=MAX_CHARS, description="`next` of the page before.")
+]
+
+
+class Entry(Struct, frozen=True):
+    """One entry, with all its fields (shared/topics/suppressions.py says what they mean)."""
+
+    recipient: str
+    form: str
+    reason: str
+    active: bool
+    at_ms: int
+    author: str
+    note: str
+    mail_id: str
+    count: int
+
+
+class EntryPage(Struct, frozen=True):
+    """One page of entries. `next`: the cursor of the next page, "" after the last one."""
+
+    client: str
+    is_fresh: bool  # False: Kafka does not answer, and later changes may be missing
+    entries: list[Entry]
+    next: str
+
+
+class Explained(Struct, frozen=True):
+    """Whether a recipient gets mail (`reason` ""), and everything that decides about it."""
+
+    client: str
+    address: str
+    reason: str
+    pattern: str  # of the client's block list, if one matches
+    entries: list[Entry]  # removed ones, too
+    counters: CounterRow
+
+
+class SuppressionRoutes:
+    """Makes the routes."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def handlers(self) -> list[HTTPRouteHandler]:
+        """The routes."""
+        common: dict[str, Any] = {"tags": ["suppressions"]}
+        reads = {**common, "guards": [requires(Right.SUPPRESSIONS_READ)]}
+        writes = {**common, "guards": [requires(Right.SUPPRESSIONS_WRITE)]}
+
+        @get(
+            "/v1/suppressions",
+            summary="Entries by pages",
+            sync_to_thread=True,
+            responses=responses(),
+            **reads,
+        )
+        def list_entries(
+            request: ApiRequest,
+            client: ClientName = "",
+            reason: _Reason = "",
+            recipient: _Recipient = "",
+            limit: _Limit = DEFAULT_LIMIT,
+            cursor: _Cursor = "",
+        ) -> EntryPage:
+            name = self._name(request, client)
+            after = decode_cursor(cursor)
+            found = self._entries(name, reason, recipient, after, limit + 1)
+            following = encode_cursor(_place(found[limit - 1])) if len(found) > limit else ""
+            is_fresh = self._parts.entries.is_fresh()
+            return EntryPage(name, is_fresh, _shown(found[:limit]), following)
+
+        @get(
+            "/v1/suppressions.csv",
+            summary="All entries as CSV",
+            sync_to_thread=True,
+            responses=responses(),
+            media_type="text/csv",
+            **reads,
+        )
+        def export(
+            request: ApiRequest,
+            client: ClientName = "",
+            reason: _Reason = "",
+            recipient: _Recipient = "",
+        ) -> Stream:
+            name = self._name(request, client)
+            self._require_whole()
+            pages = self._pages(name, reason, recipient)
+            shown = {"Content-Disposition": 'attachment; filename="suppressions.csv"'}
+            return Stream(pages, media_type="text/csv", headers=shown)
+
+        @get(
+            "/v1/suppressions/{address:str}",
+            summary="Why a recipient gets mail or none",
+            responses=responses(),
+            **reads,
+        )
+        async def explanation(
+            request: ApiRequest, address: Address, client: ClientName = ""
+        ) -> Explained:
+            return await self._explained(request, recipient_of(address), client)
+
+        @put(
+            "/v1/suppressions/{address:str}",
+            summary="Add an entry with the reason `manual`",
+            responses=responses(),
+            status_code=200,
+            **writes,
+        )
+        async def add(
+            request: ApiRequest, address: Address, client: ClientName = "", note: Note = ""
+        ) -> Entry:
+            name = self._name(request, client)
+            named = Named(recipient_of(address), RecipientForm.ADDRESS)
+            author = self._parts.author(request, note)
+            entry = addition(name, named, SuppressionReason.MANUAL, author)
+            await self._parts.write([entry])
+            return _shown([entry])[0]
+
+        @delete(
+            "/v1/suppressions/{address:str}",
+            summary="Remove the entries of a recipient",
+            responses=responses(_409="A complaint is never removed by a client."),
+            status_code=204,
+            **writes,
+        )
+        async def remove(
+            request: ApiRequest, address: Address, client: ClientName = "", note: Note = ""
+        ) -> None:
+            name = self._name(request, client)
+            await self._remove(request, name, recipient_of(address), note)
+
+        return [list_entries, export, explanation, add, remove]
+
+    def _name(self, request: ApiRequest, client: str) -> str:
+        return self._parts.client(request, client, is_shared=True).name
+
+    def _require_whole(self) -> None:
+        if fault := self._parts.entries.fault():
+            raise Busy(f"the suppressions are not known: {fault}")
+
+    def _entries(
+        self, client: str, reason: str, recipient: str, after: Place, limit: int
+    ) -> list[Suppression]:
+        self._require_whole()
+        table = self._parts.entries.table
+        if not recipient:
+            return table.page(client, reason, after, limit)
+        names = names_of(recipient_of(recipient, "recipient")).values()
+        found = sorted(table.of_recipient(client, names), key=_place)
+        chosen = [
+            each
+            for each in found
+            if each.active and reason in ("", each.reason) and _place(each) > after
+        ]
+        return chosen[:limit]
+
+    def _pages(self, client: str, reason: str, recipient: str) -> Iterator[str]:
+        """The lines of the file, as they are read."""
+        after = START
+        yield as_csv(())
+        while found := self._entries(client, reason, recipient, after, MAX_LIMIT):
+            yield as_csv(found).partition("\n")[2]
+            after = _place(found[-1])
+
+    async def _explained(self, request: ApiRequest, address: str, client: str) -> Explained:
+        parts = self._parts
+        found = parts.client(request, client, is_shared=True)
+        entries = await asyncio.to_thread(self._of_recipient, found.name, address)
+        counters = await row_of(request, parts, found, address)
+        said = explain(address, {found.name: found}, entries)[0]
+        return Explained(
+            said.client, address, said.reason, said.pattern, _shown(said.entries), counters
+        )
+
+    def _of_recipient(self, client: str, address: str) -> list[Suppression]:
+        self._require_whole()
+        return self._parts.entries.table.of_recipient(client, names_of(address).values())
+
+    async def _remove(self, request: ApiRequest, client: str, address: str, note: str) -> None:
+        entries = await asyncio.to_thread(self._of_recipient, client, address)
+        plan = removal(entries, self._parts.author(request, note), is_forced=False)
+        if plan.complaints:
+            raise Conflict(f"{address} complained: only an operator removes this entry")
+        if not plan.records:
+            raise NotFound(f"address: {address} has no entry")
+        await self._parts.write(plan.records)
+
+
+def _shown(entries: list[Suppression]) -> list[Entry]:
+    return [
+        Entry(**{name: getattr(each, name) for name in Entry.__struct_fields__}) for each in entries
+    ]
+
+
+def _place(entry: Suppression) -> Place:
+    return entry.recipient, entry.reason.value, entry.form.value

@@ -1,0 +1,199 @@
+"""/u/{token}: the page behind a link to unsubscribe, and the one click (RFC 8058).
+
+GET shows the page and changes nothing, whoever follows the link: programs that check mail do. POST
+with `List-Unsubscribe=One-Click` writes the event and the entry, and says 200 when Kafka has both.
+It needs no key: the token is signed. A token that was not made here or has expired costs an HMAC,
+and nothing is written. An entry that is there already is not written again.
+
+If Kafka does not answer within WRITE_S the answer is 503, also if the records were written after
+all; mail software tries again, and people see why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+from litestar import Request, Response, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import PathParameter
+from msgspec import Struct
+
+from services.validate.core.platform_api.form import form_fields
+from services.validate.core.platform_api.page import HEADERS, Page, draw, language_of
+from services.validate.core.platform_api.unsubscribing import entry_of, event_of, is_one_click
+from services.validate.edge.platform_api.request import Parts, output_of
+from services.validate.edge.platform_api.writer import NotWritten
+from shared.mail import verp
+from shared.mail.unsubscribe import MAX_CHARS, Unsubscription, read_token
+from shared.mail.verp import Keys, Refused
+from shared.registry.client import Client
+from shared.runtime.telemetry import Counter, Counters, Metric
+from shared.stream.outputs import event_records
+from shared.stream.transactions import Output
+from shared.topics.records import EventType
+
+FOLDER: Final = "/u/"
+SERVICE: Final = "api"
+MAX_BODY_BYTES: Final = 16_384
+# A form that takes longer to arrive is not waited for: anybody may send one.
+BODY_S: Final = 10.0
+UNSUBSCRIBED: Final = Metric(
+    "sluice_api_unsubscribed", "Links to unsubscribe that were used, by client.", ("client",)
+)
+REFUSED: Final = Metric(
+    "sluice_api_links_refused",
+    "Links to unsubscribe that were refused, by reason: forged or expired.",
+    ("reason",),
+)
+AnyRequest = Request[Any, Any, Any]
+_Token = Annotated[
+    str, PathParameter(max_length=2 * MAX_CHARS, description="The last part of the link.")
+]
+
+
+def _page_of(text: str) -> ResponseSpec:
+    return ResponseSpec(bytes, description=text, media_type="text/html", generate_examples=False)
+
+
+_ANSWERS: Final = {
+    200: _page_of("GET: the page with the button. POST: the recipient is unsubscribed."),
+    404: _page_of("The link was not made here."),
+    410: _page_of("The link has expired."),
+}
+_POST_ANSWERS: Final = _ANSWERS | {
+    400: _page_of("The form has no `List-Unsubscribe=One-Click`."),
+    408: _page_of("The form did not arrive in time."),
+    413: _page_of("The form is too large."),
+    503: _page_of("Kafka does not answer; nothing is certain."),
+}
+
+
+class Links(Struct, frozen=True):
+    """How links are verified: the keys of the moment (None without a file), and for how long."""
+
+    keys: Callable[[], Keys | None]
+    days_valid: int
+
+
+class UnsubscribeMetrics:
+    """Counts."""
+
+    def __init__(self, counters: Counters) -> None:
+        self.unsubscribed: Counter = counters.counter(UNSUBSCRIBED)
+        self.refused: Counter = counters.counter(REFUSED)
+
+
+class _Verified(Struct, frozen=True):
+    wish: Unsubscription
+    client: Client
+
+
+class UnsubscribeRoutes:
+    """Makes the routes."""
+
+    def __init__(self, parts: Parts, links: Links, metrics: UnsubscribeMetrics) -> None:
+        self._parts = parts
+        self._links = links
+        self._metrics = metrics
+
+    def handlers(self) -> list[HTTPRouteHandler]:
+        """The routes."""
+        common: dict[str, Any] = {"tags": ["unsubscribe"], "security": [{}]}
+
+        @get(
+            f"{FOLDER}{{token:str}}",
+            summary="The page with the button; changes nothing",
+            responses=_ANSWERS,
+            **common,
+        )
+        async def page(request: AnyRequest, token: _Token) -> Response[bytes]:
+            found = self._verify(token)
+            if isinstance(found, _Verified):
+                return _shown(request, 200, Page.ASK, found)
+            return _shown(request, *found)
+
+        @post(
+            f"{FOLDER}{{token:str}}",
+            summary="Unsubscribe",
+            status_code=200,
+            responses=_POST_ANSWERS,
+            request_max_body_size=MAX_BODY_BYTES,
+            **common,
+        )
+        async def one_click(request: AnyRequest, token: _Token) -> Response[bytes]:
+            return await self._unsubscribe(request, token)
+
+        return [page, one_click]
+
+    async def _unsubscribe(self, request: AnyRequest, token: str) -> Response[bytes]:
+        found = self._verify(token)
+        if not isinstance(found, _Verified):
+            return _shown(request, *found)
+        try:
+            body = await asyncio.wait_for(request.body(), BODY_S)
+        except TimeoutError:
+            return _shown(request, 408, Page.NOT_ASKED)
+        if not is_one_click(form_fields(request.headers.get("content-type", ""), body)):
+            return _shown(request, 400, Page.NOT_ASKED)
+        if not self._is_listed(found):
+            try:
+                await self._parts.writer.write(self._outputs(found))
+            except NotWritten:
+                later = _shown(request, 503, Page.LATER)
+                later.headers["Retry-After"] = "60"
+                return later
+            self._metrics.unsubscribed.add(1, found.client.name)
+        return _shown(request, 200, Page.DONE, found)
+
+    def _verify(self, token: str) -> _Verified | tuple[int, Page]:
+        keys, clock = self._links.keys(), self._parts.clock
+        wish: Unsubscription | Refused = Refused.FORGED
+        if keys is not None:
+            today = verp.day_of(clock.now_ms())
+            wish = read_token(keys, token, today=today, days_valid=self._links.days_valid)
+        if isinstance(wish, Refused):
+            self._metrics.refused.add(1, wish.value)
+            return (410, Page.EXPIRED) if wish is Refused.EXPIRED else (404, Page.FORGED)
+        if not self._parts.clients.ready():
+            return 503, Page.LATER
+        client = self._parts.clients.get(wish.client)
+        # Without the client there is nobody left who could send mail.
+        return _Verified(wish, client) if client is not None else (410, Page.EXPIRED)
+
+    def _is_listed(self, found: _Verified) -> bool:
+        """Whether Kafka has the entry already; False if that is not certain."""
+        entry = entry_of(found.wish, 0)
+        if entry is None or not self._parts.entries.is_fresh():
+            return False
+        return self._parts.entries.table.is_listed(entry)
+
+    def _outputs(self, found: _Verified) -> list[Output]:
+        """The records of an unsubscription: the event, its copy for the client, the entry."""
+        now_ms = self._parts.clock.now_ms()
+        outputs = event_records(
+            SERVICE,
+            EventType.UNSUBSCRIBED,
+            found.wish.mail_id,
+            event_of(found.wish, found.client, now_ms),
+            has_client_events=found.client.own_events,
+        )
+        entry = entry_of(found.wish, now_ms)
+        return outputs if entry is None else [*outputs, output_of(entry)]
+
+
+def _shown(
+    request: AnyRequest, status: int, page: Page, found: _Verified | None = None
+) -> Response[bytes]:
+    """The page in the language that the reader prefers."""
+    language = language_of(request.headers.get("accept-language", ""))
+    recipient = found.wish.recipient if found else ""
+    sender = found.client.sending_domain if found else ""
+    return Response(
+        draw(page, language, recipient, sender),
+        status_code=status,
+        media_type="text/html; charset=utf-8",
+        headers={**HEADERS, "Content-Language": language},
+    )

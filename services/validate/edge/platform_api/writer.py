@@ -1,0 +1,167 @@
+"""Writes records to Kafka for requests, and answers each when its records are acknowledged.
+
+One thread takes whatever waits and writes it together, so a slow broker makes the answers slower
+but not fewer. Owns: the queue, its bound, the producer. Does not own: what is written.
+
+Guarantees: write() returns only after Kafka has every record, else it raises NotWritten within
+WRITE_S + ANSWER_S. It is then not known whether the records were written: all of them may be
+written again (the keys and the ids of events stay the same). With more than MAX_WAITING requests at
+once further ones are refused at once. The records are not one transaction: nothing here can stop
+the readers of mail.events, whatever happens to this process. A producer that failed is replaced. If
+this process is paused, the requests it had are over; what was not handed to Kafka by then is
+dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from kafka.errors import KafkaError
+from msgspec import Struct
+
+from shared.runtime.clock import Clock
+from shared.runtime.enduring_thread import EnduringThread
+from shared.stream.kafka_python.producing import discard
+from shared.stream.transactions import Output
+
+WRITE_S: Final = 4.0
+# Requests with records that are not acknowledged yet. Each has some kilobytes.
+MAX_WAITING: Final = 256
+_LOOK_S: Final = 0.2
+# Time for the answer on top of the time for Kafka.
+ANSWER_S: Final = 0.5
+
+
+class NotWritten(Exception):
+    """Kafka has not acknowledged the records in time; they may still have been written."""
+
+
+class _Job(Struct, frozen=True):
+    outputs: Sequence[Output]
+    until: float  # monotonic
+    done: Callable[[int | Exception], None]
+
+
+class KafkaWriter:
+    """The writer of one process. write() belongs to one event loop."""
+
+    def __init__(
+        self,
+        make_producer: Callable[[], Any],
+        clock: Clock,
+        missing: Callable[[set[str], Any], set[str]] = lambda _, __: set(),
+    ) -> None:
+        """`missing` returns the topics, of these, whose records are to be left out."""
+        self._make_producer = make_producer
+        self._clock = clock
+        self._missing = missing
+        self._producer: Any = None
+        self._jobs: queue.Queue[_Job] = queue.Queue(MAX_WAITING)
+        self._lock = threading.Lock()
+        self._waiting = 0
+        self._thread = EnduringThread(
+            "writer", self._work, expected=(KafkaError,), failed=lambda _: None, ended=self._end
+        )
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what waits, and stop."""
+        self._thread.close()
+
+    async def write(self, outputs: Sequence[Output]) -> int:
+        """Write these records; return the offset of the last one. Raises NotWritten."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[int] = loop.create_future()
+
+        def done(result: int | Exception) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended with its server
+                loop.call_soon_threadsafe(_settle, answer, result)
+
+        with self._lock:
+            if self._waiting >= MAX_WAITING:
+                raise NotWritten("too many requests wait for Kafka")
+            self._waiting += 1
+        try:
+            self._jobs.put_nowait(_Job(outputs, self._clock.monotonic() + WRITE_S, done))
+            return await asyncio.wait_for(answer, WRITE_S + ANSWER_S)
+        except (TimeoutError, queue.Full):
+            raise NotWritten(f"Kafka did not answer in {WRITE_S:g} s") from None
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    def _work(self) -> None:
+        while not self._thread.is_closing or not self._jobs.empty():
+            if self._producer is None:
+                self._producer = self._make_producer()
+            batch = self._take()
+            if not batch:
+                continue
+            try:
+                self._write(batch)
+            except Exception as error:
+                for job in batch:
+                    job.done(NotWritten(f"Kafka: {error}"))
+                self._drop()
+                raise
+
+    def _take(self) -> list[_Job]:
+        """Wait for a job; return all that wait and whose time is not over."""
+        found: list[_Job] = []
+        with contextlib.suppress(queue.Empty):
+            found.append(self._jobs.get(timeout=_LOOK_S))
+            while True:
+                found.append(self._jobs.get_nowait())
+        now = self._clock.monotonic()
+        return [job for job in found if job.until > now]
+
+    def _write(self, batch: list[_Job]) -> None:
+        producer = self._producer
+        topics = {output.topic for job in batch for output in job.outputs}
+        missing = self._missing(topics, producer)
+        sent = [
+            (job, [_send(producer, each) for each in job.outputs if each.topic not in missing])
+            for job in batch
+        ]
+        for job, futures in sent:
+            offset = -1
+            for future in futures:
+                left = job.until - self._clock.monotonic()
+                offset = int(future.get(max(left, 0.001)).offset)
+            job.done(offset)
+
+    def _drop(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            discard(producer)
+
+    def _end(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.close(timeout=WRITE_S)
+
+
+def _send(producer: Any, output: Output) -> Any:
+    partition = output.partition
+    if partition is None and output.key is not None:
+        # As the transactional producer does: all events of a message are on one partition.
+        partition = zlib.crc32(output.key) % len(producer.partitions_for(output.topic))
+    return producer.send(output.topic, output.value, output.key, list(output.headers), partition)
+
+
+def _settle(answer: asyncio.Future[int], result: int | Exception) -> None:
+    if answer.done():
+        return
+    if isinstance(result, Exception):
+        answer.set_exception(result)
+    else:
+        answer.set_result(result)

@@ -1,0 +1,194 @@
+"""The API for platforms, and one click: against a running pipeline."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from email import message_from_bytes
+from email.message import Message
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from shared.access.keys import AccessKey, Right, Scope
+from shared.access.topic import create_key
+from shared.registry.client import Client
+from shared.registry.store import publish
+from shared.registry.store.changes import Changes
+from shared.settings.sections import KafkaSettings
+from shared.stream.client import ClientOptions, make_producer
+from shared.topics import names
+from tests.support.keeping_server import KEPT_DOMAIN, ReturnedLine
+from tests.support.smtp_peers import wait_until
+
+pytestmark = pytest.mark.xdist_group("returned-round")
+
+WAIT_S = 120
+RIGHTS = tuple(right.value for right in Right)
+ONE_CLICK = b"List-Unsubscribe=One-Click"
+CLIENTS = [
+    Client(name, f"news.{name}.example", f"back@{name}.example.org", "standard")
+    for name in ("clicks", "others")
+]
+
+
+class Answer(Struct, frozen=True):
+    """An answer of the API."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+def _lower(headers: Message) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+class Platform(Struct, frozen=True):
+    """A platform, with a key for the client `clicks`."""
+
+    line: ReturnedLine
+    key: str
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, key: str | None = None
+    ) -> Answer:
+        url = path if path.startswith("http") else f"{self.line.stack.endpoints.api}{path}"
+        found = self.key if key is None else key
+        headers = {"Authorization": f"Bearer {found}"} if found else {}
+        request = urllib.request.Request(url, body, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
+                return Answer(answer.status, _lower(answer.headers), answer.read().decode())
+        except urllib.error.HTTPError as error:
+            return Answer(error.code, _lower(error.headers), error.read().decode())
+
+    def send(self, recipient: str, message_id: str, client: str = "clicks") -> None:
+        """Submit a message, and wait until its event is there."""
+        content = (
+            f"From: a@news.{client}.example\r\nTo: {recipient}\r\nSubject: Sale\r\n"
+            f"Message-ID: <{message_id}>\r\n\r\nHello\r\n"
+        )
+        kafka = self.line.stack.endpoints.kafka
+        producer = make_producer(ClientOptions(kafka, "test"), None)
+        producer.send(names.intake(client), content.encode()).get(timeout=30)
+        producer.close(timeout=5)
+
+    def state(self, message_id: str) -> str:
+        """What became of a message, as the API says; "" while there is nothing."""
+        asked = self.ask("GET", f"/v1/messages?message_id={message_id}").json
+        return asked["messages"][0]["state"] if asked["messages"] else ""
+
+    def ends_as(self, message_id: str, state: str) -> None:
+        wait_until(
+            lambda: self.state(message_id) not in ("", "waiting"), f"{message_id} ends", WAIT_S
+        )
+        assert self.state(message_id) == state
+
+    def reasons(self, recipient: str) -> list[str]:
+        found = self.ask("GET", f"/v1/suppressions?recipient={recipient}").json
+        return [each["reason"] for each in found["entries"]]
+
+
+@pytest.fixture(scope="module")
+def platform(returned_line: ReturnedLine) -> Platform:
+    kafka = KafkaSettings(bootstrap=returned_line.stack.endpoints.kafka)
+    publish.apply(kafka, Changes(added=tuple(CLIENTS)))
+    wanted = AccessKey("", b"", RIGHTS, Scope("clicks"), created_at_ms=int(time.time() * 1000))
+    key, _ = create_key(kafka, wanted)
+    found = Platform(returned_line, str(key))
+    wait_until(
+        lambda: found.ask("GET", "/v1/suppressions").status == 200, "the key is known", WAIT_S
+    )
+    return found
+
+
+def link_of(platform: Platform, recipient: str) -> str:
+    """The link of the message that arrived for this recipient."""
+    kept = platform.line.kept
+    wait_until(lambda: bool(kept.of(recipient)), f"mail for {recipient}", WAIT_S)
+    message = message_from_bytes(kept.of(recipient)[0])
+    assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    page = message["List-Unsubscribe"].split(",")[0].strip().strip("<>")
+    assert page.startswith(f"{platform.line.stack.endpoints.api}/u/")
+    return str(page)
+
+
+def test_one_click_ends_the_mail_of_a_client_to_a_recipient(platform: Platform) -> None:
+    anna = f"Anna@{KEPT_DOMAIN}"
+    platform.send(anna, "first@clicks")
+    platform.ends_as("first@clicks", "delivered")
+    link = link_of(platform, anna)
+    shown = platform.ask("GET", link, key="")
+    assert (shown.status, anna in shown.text) == (200, True)
+    assert platform.reasons(anna) == []
+    assert platform.ask("POST", link, b"a=b", key="").status == 400
+    assert platform.reasons(anna) == []
+    assert platform.ask("POST", link, ONE_CLICK, key="").status == 200
+    wait_until(lambda: platform.reasons(anna) == ["unsubscribed"], "the entry is there", WAIT_S)
+    assert platform.ask("POST", link, ONE_CLICK, key="").status == 200
+    platform.send(anna, "second@clicks")
+    platform.ends_as("second@clicks", "suppressed")
+    asked = platform.ask("GET", "/v1/messages?message_id=first@clicks").json
+    # The event of the click names the message by its mail id.
+    story = platform.ask("GET", f"/v1/messages/{asked['messages'][0]['mail_id']}").json
+    events = [each["type"] for each in story["events"]]
+    assert events.count("unsubscribed") == 1
+
+
+def test_a_recipient_that_a_platform_suppresses_gets_no_mail_until_it_is_removed(
+    platform: Platform,
+) -> None:
+    bert = f"bert@{KEPT_DOMAIN}"
+    path = f"/v1/suppressions/{urllib.parse.quote(bert)}"
+    added = platform.ask("PUT", f"{path}?note=asked")
+    assert (added.status, platform.reasons(bert)) == (200, ["manual"])
+    platform.send(bert, "third@clicks")
+    platform.ends_as("third@clicks", "suppressed")
+    assert platform.ask("GET", path).json["reason"] == "manual"
+    assert platform.ask("DELETE", path).status == 204
+    assert platform.reasons(bert) == []
+    platform.send(bert, "fourth@clicks")
+    platform.ends_as("fourth@clicks", "delivered")
+    assert platform.ask("POST", f"/v1/responses/{bert}/reset").json["removed"] == 0
+    assert platform.ask("GET", f"/v1/responses/{bert}").json["counters"]["hard"] == 0
+
+
+def test_another_client_neither_sees_nor_loses_anything(platform: Platform) -> None:
+    anna = f"carl@{KEPT_DOMAIN}"
+    platform.ask("PUT", f"/v1/suppressions/{anna}")
+    platform.send(anna, "first@others", "others")
+    wait_until(lambda: bool(platform.line.kept.of(anna)), "the mail of the other client", WAIT_S)
+    assert platform.ask("GET", "/v1/messages?message_id=first@others").json["messages"] == []
+    assert platform.ask("GET", "/v1/suppressions?client=others").status == 403
+
+
+def test_while_kafka_is_paused_nothing_is_said_to_be_done(platform: Platform) -> None:
+    dora = f"dora@{KEPT_DOMAIN}"
+    platform.send(dora, "fifth@clicks")
+    link = link_of(platform, dora)
+    stack = platform.line.stack
+    stack.kill("kafka", signal.SIGSTOP)
+    try:
+        clicked = platform.ask("POST", link, ONE_CLICK, key="")
+        changed = platform.ask("PUT", f"/v1/suppressions/{dora}")
+        page = platform.ask("GET", link, key="")
+    finally:
+        stack.kill("kafka", signal.SIGCONT)
+    assert (clicked.status, changed.status, page.status) == (503, 503, 200)
+    assert changed.headers["retry-after"] == "5"
+
+    def is_done() -> bool:
+        return platform.ask("POST", link, ONE_CLICK, key="").status == 200
+
+    wait_until(is_done, "Kafka takes it again", WAIT_S)
+    wait_until(lambda: "unsubscribed" in platform.reasons(dora), "the entry is there", WAIT_S)

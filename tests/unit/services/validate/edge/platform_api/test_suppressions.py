@@ -1,0 +1,181 @@
+"""Platforms list, explain, add and remove entries, and reset counters."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+
+import pytest
+
+from shared.responses.bounce_counter import BounceCounter
+from shared.topics.suppressions import (
+    CounterReset,
+    RecipientForm,
+    Suppression,
+    SuppressionReason,
+)
+from tests.support.platform_api import NOON_MS, Api
+
+ANNA = "anna@isp.example"
+HARD = SuppressionReason.HARD_BOUNCES
+COMPLAINT = SuppressionReason.COMPLAINT
+MANUAL = SuppressionReason.MANUAL
+
+
+def many(client: str, count: int) -> list[Suppression]:
+    return [Suppression(client, MANUAL, f"r{number:03d}@isp.example") for number in range(count)]
+
+
+def test_an_entry_is_added_seen_and_removed(api: Api) -> None:
+    found = api.ask("PUT", "/v1/suppressions/ANNA@isp.example?note=asked", json=None)
+    assert (found.status_code, found.json()["reason"]) == (200, "manual")
+    (entry,) = api.writer.records()
+    assert isinstance(entry, Suppression)
+    assert (entry.client, entry.recipient, entry.note, entry.at_ms) == (
+        *("shop", ANNA, "asked"),
+        NOON_MS,
+    )
+    assert entry.author.startswith("key ")
+    listed = api.ask("GET", "/v1/suppressions").json()
+    assert [each["recipient"] for each in listed["entries"]] == [ANNA]
+    assert api.ask("DELETE", f"/v1/suppressions/{ANNA}").status_code == 204
+    assert api.ask("GET", "/v1/suppressions").json()["entries"] == []
+    assert api.ask("DELETE", f"/v1/suppressions/{ANNA}").status_code == 404
+
+
+def test_a_complaint_cannot_be_removed_by_a_client(api: Api) -> None:
+    api.suppress(Suppression("shop", COMPLAINT, ANNA), Suppression("shop", MANUAL, ANNA))
+    found = api.ask("DELETE", f"/v1/suppressions/{ANNA}")
+    assert (found.status_code, "complained" in found.json()["detail"]) == (409, True)
+    assert not api.writer.written
+
+
+def test_a_removal_covers_hashes_and_resets_the_counter(api: Api) -> None:
+    digest = hashlib.sha256(ANNA.encode()).hexdigest()
+    api.suppress(
+        Suppression("shop", HARD, ANNA, count=3),
+        Suppression("shop", SuppressionReason.IMPORTED, digest, RecipientForm.SHA256),
+        Suppression("bank", HARD, ANNA),
+    )
+    assert api.ask("DELETE", f"/v1/suppressions/{ANNA}").status_code == 204
+    records = api.writer.records()
+    assert all(each.client == "shop" for each in records)
+    assert sum(isinstance(each, CounterReset) for each in records) == 1
+    assert {each.reason for each in records if isinstance(each, Suppression)} == {
+        HARD,
+        SuppressionReason.IMPORTED,
+    }
+
+
+@pytest.mark.parametrize("limit", [1, 7, 40, 100])
+def test_pages_have_every_entry_once_and_in_order(api: Api, limit: int) -> None:
+    api.suppress(*many("shop", 40), *many("bank", 3))
+    found, cursor = [], ""
+    while True:
+        page = api.ask("GET", f"/v1/suppressions?limit={limit}&cursor={cursor}").json()
+        found += [each["recipient"] for each in page["entries"]]
+        cursor = page["next"]
+        if not cursor:
+            break
+    assert found == [each.recipient for each in many("shop", 40)]
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("reason=complaint", {"complaint"}),
+        ("reason=manual", {"manual"}),
+        (f"recipient={ANNA}", {"complaint", "manual"}),
+        (f"recipient={ANNA}&reason=manual", {"manual"}),
+        ("recipient=bert@isp.example", set()),
+    ],
+)
+def test_filters_choose_by_reason_and_recipient(
+    api: Api, question: str, expected: set[str]
+) -> None:
+    api.suppress(
+        Suppression("shop", COMPLAINT, ANNA),
+        Suppression("shop", MANUAL, ANNA),
+        Suppression("shop", HARD, ANNA, active=False),
+    )
+    found = api.ask("GET", f"/v1/suppressions?{question}").json()["entries"]
+    assert {each["reason"] for each in found} == expected
+    rows = list(
+        csv.DictReader(io.StringIO(api.ask("GET", f"/v1/suppressions.csv?{question}").text))
+    )
+    assert {row["reason"] for row in rows} == expected
+
+
+def test_an_explanation_has_entries_pattern_and_counters(api: Api) -> None:
+    api.suppress(Suppression("shop", HARD, ANNA, active=False))
+    api.counters.put("shop", ANNA, BounceCounter(hard=(b"1", b"2")))
+    found = api.ask("GET", f"/v1/suppressions/{ANNA}").json()
+    assert (found["reason"], found["pattern"]) == ("", "")
+    assert [each["active"] for each in found["entries"]] == [False]
+    assert found["counters"] == {"hard": 2, "hard_limit": 3, "soft": 0, "soft_limit": 5}
+    found = api.ask("GET", "/v1/suppressions/x@blocked.example").json()
+    assert (found["reason"], found["pattern"]) == ("blocked", "*@blocked.example")
+
+
+def test_a_reset_removes_what_the_counters_made_and_nothing_else(api: Api) -> None:
+    api.suppress(Suppression("shop", HARD, ANNA), Suppression("shop", MANUAL, ANNA))
+    found = api.ask("POST", f"/v1/responses/{ANNA}/reset")
+    assert (found.status_code, found.json()["removed"]) == (200, 1)
+    removed = [each for each in api.writer.records() if isinstance(each, Suppression)]
+    assert [each.reason for each in removed] == [HARD]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "detail"),
+    [
+        ("PUT", "/v1/suppressions/nobody", 400, "nobody"),
+        ("GET", "/v1/responses/a@b@c", 400, "a@b@c"),
+        ("GET", "/v1/suppressions?cursor=!", 400, "cursor"),
+        ("GET", "/v1/suppressions?cursor=WzFd", 400, "cursor"),
+        ("GET", "/v1/suppressions?reason=odd", 400, "reason"),
+        ("GET", "/v1/suppressions?limit=0", 400, "limit"),
+        ("GET", "/v1/suppressions?recipient=x", 400, "recipient"),
+        ("GET", "/v1/messages", 400, "one of"),
+        ("GET", "/v1/messages?id=1&recipient=a@b.example", 400, "one of"),
+        ("GET", "/v1/messages/short", 400, "mail_id"),
+    ],
+)
+def test_a_parameter_that_cannot_be_is_named(
+    api: Api, method: str, path: str, status: int, detail: str
+) -> None:
+    found = api.ask(method, path)
+    assert (found.status_code, found.headers["content-type"]) == (
+        status,
+        "application/problem+json",
+    )
+    assert detail in found.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", f"/v1/suppressions/{ANNA}"),
+        ("DELETE", f"/v1/suppressions/{ANNA}"),
+        ("POST", f"/v1/responses/{ANNA}/reset"),
+    ],
+)
+def test_a_change_without_kafka_is_503(api: Api, method: str, path: str) -> None:
+    api.suppress(Suppression("shop", MANUAL, ANNA))
+    api.writer.is_away = True
+    found = api.ask(method, path)
+    assert (found.status_code, "Kafka" in found.json()["detail"]) == (503, True)
+    assert found.headers["retry-after"] == "5"
+
+
+def test_without_redis_only_what_needs_the_counters_is_503(api: Api) -> None:
+    api.counters.is_away = True
+    assert api.ask("GET", f"/v1/responses/{ANNA}").status_code == 503
+    assert api.ask("GET", "/v1/suppressions").status_code == 200
+    assert api.ask("POST", f"/v1/responses/{ANNA}/reset").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/suppressions", "/v1/suppressions.csv"])
+def test_nothing_is_listed_before_everything_was_read(api: Api, path: str) -> None:
+    api.entries.missing = "mail.suppressions has not been read yet"
+    assert api.ask("GET", path).status_code == 503

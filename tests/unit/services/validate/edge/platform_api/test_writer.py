@@ -1,0 +1,162 @@
+"""What waits is written together; nobody hears `written` before Kafka has it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from kafka.errors import KafkaError
+from msgspec import Struct
+
+from services.validate.core.platform_api.faults import Busy
+from services.validate.edge.platform_api import writer as writing
+from services.validate.edge.platform_api.workers import Workers
+from services.validate.edge.platform_api.writer import KafkaWriter, NotWritten
+from shared.runtime.clock import SystemClock
+from shared.stream.transactions import Output
+
+
+class Meta(Struct):
+    offset: int
+
+
+class Future:
+    def __init__(self, offset: int, error: Exception | None) -> None:
+        self._offset, self._error = offset, error
+
+    def get(self, timeout: float) -> Meta:
+        if self._error is not None:
+            raise self._error
+        return Meta(self._offset)
+
+
+class Producer:
+    """Kafka, which takes records unless `error` is set."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.sent: list[tuple[str, bytes, int | None]] = []
+        self.error = error
+        self.is_closed = False
+
+    def partitions_for(self, topic: str) -> set[int]:
+        return set(range(8))
+
+    def send(self, topic: str, value: bytes, key: Any, headers: Any, partition: Any) -> Future:
+        self.sent.append((topic, value, partition))
+        return Future(len(self.sent) - 1, self.error)
+
+    def close(self, timeout: float) -> None:
+        self.is_closed = True
+
+
+@contextmanager
+def running(*producers: Producer | Exception, **more: Any) -> Iterator[KafkaWriter]:
+    left = list(producers)
+
+    def make() -> Any:
+        found = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    found = KafkaWriter(make, SystemClock(), **more)
+    found.start()
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def record(number: int, topic: str = "mail.events") -> Output:
+    return Output(topic, b"%d" % number, b"key")
+
+
+def test_the_answer_is_the_offset_of_the_last_record() -> None:
+    producer = Producer()
+    with running(producer) as writer:
+        assert asyncio.run(writer.write([record(1), record(2)])) == 1
+    assert [value for _, value, _ in producer.sent] == [b"1", b"2"]
+    assert producer.is_closed
+
+
+def test_a_key_always_has_one_partition() -> None:
+    producer = Producer()
+
+    async def ask(writer: KafkaWriter) -> None:
+        await asyncio.gather(*(writer.write([record(number)]) for number in range(50)))
+
+    with running(producer) as writer:
+        asyncio.run(ask(writer))
+    assert len(producer.sent) == 50
+    assert len({partition for _, _, partition in producer.sent}) == 1
+
+
+def test_a_failed_producer_is_replaced_and_its_requests_are_not_written() -> None:
+    good = Producer()
+    with running(Producer(KafkaError("lost")), good) as writer:
+        with pytest.raises(NotWritten, match="lost"):
+            asyncio.run(writer.write([record(1)]))
+        assert asyncio.run(writer.write([record(2)])) == 0
+    assert [value for _, value, _ in good.sent] == [b"2"]
+
+
+def test_a_topic_that_is_missing_is_left_out() -> None:
+    producer = Producer()
+    with running(producer, missing=lambda topics, _: topics & {"gone"}) as writer:
+        asyncio.run(writer.write([record(1), record(2, "gone")]))
+    assert [topic for topic, _, _ in producer.sent] == ["mail.events"]
+
+
+def test_without_kafka_the_answer_comes_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "WRITE_S", 0.1)
+    monkeypatch.setattr(writing, "ANSWER_S", 0.05)
+    with running(KafkaError("no brokers")) as writer, pytest.raises(NotWritten):
+        asyncio.run(writer.write([record(1)]))
+
+
+def test_more_than_the_bound_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "WRITE_S", 0.1)
+    monkeypatch.setattr(writing, "MAX_WAITING", 3)
+
+    async def ask(writer: KafkaWriter) -> list[str]:
+        found = await asyncio.gather(
+            *(writer.write([record(number)]) for number in range(5)), return_exceptions=True
+        )
+        return [str(each) for each in found]
+
+    with running(KafkaError("no brokers")) as writer:
+        answers = asyncio.run(ask(writer))
+    assert sum("too many" in each for each in answers) == 2
+
+
+def test_one_key_never_takes_all_threads() -> None:
+    workers, go_on = Workers("look-ups", 4, 60.0), threading.Event()
+
+    async def ask() -> tuple[list[Any], bool]:
+        slow = [asyncio.ensure_future(workers.run("a", go_on.wait)) for _ in range(4)]
+        await asyncio.sleep(0)
+        other = await workers.run("b", lambda: True)
+        go_on.set()
+        return await asyncio.gather(*slow, return_exceptions=True), other
+
+    found, other = asyncio.run(ask())
+    workers.close()
+    assert [isinstance(each, Busy) for each in found] == [False, False, True, True]
+    assert other
+
+
+def test_a_task_that_takes_too_long_is_given_up_and_keeps_its_place() -> None:
+    workers, go_on = Workers("look-ups", 2, 0.05), threading.Event()
+
+    async def ask() -> None:
+        for expected in ("no answer", "too many"):
+            with pytest.raises(Busy, match=expected):
+                await workers.run("a", go_on.wait)
+
+    asyncio.run(ask())
+    go_on.set()
+    workers.close()
