@@ -8,7 +8,7 @@ import io
 
 import pytest
 
-from shared.responses.bounce_counter import BounceCounter
+from shared.responses.counting.bounce_counter import BounceCounter
 from shared.topics.suppressions import (
     CounterReset,
     RecipientForm,
