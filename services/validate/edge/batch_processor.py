@@ -25,6 +25,7 @@ from shared.runtime.clock import Clock
 from shared.runtime.telemetry import Counter, Counters, Metric
 from shared.stream import outputs
 from shared.stream.consumer import Record
+from shared.stream.relay import NotReady
 from shared.stream.transactions import Output
 from shared.topics import names
 from shared.topics.codec import CodecError, decode_pack, packs
@@ -130,7 +131,8 @@ class BatchProcessor:
     def process(self, records: Sequence[Record]) -> list[Output]:
         """The output of one transaction.
 
-        Raises NotReady while the registry or the view of suppressed recipients is not complete.
+        Raises NotReady while the registry or the view of suppressed recipients is not complete, or
+        quotas are to be enforced that were not read yet.
         """
         require_whole(self._clients)
         written: list[Output] = []
@@ -150,6 +152,8 @@ class BatchProcessor:
         found = find_clients(self._clients, {each.envelope.client for each in messages})
         judged = self._suppress(judge_all(messages, found.get, self._policy, now_ms), now_ms)
         if self._quotas is not None:
+            if not self._quotas.is_known(found.values()):
+                raise NotReady("the quotas are being read")
             judged = enforce(judged, found.get, self._quotas, now_ms)
         answers: dict[int, Answer] = {}
         if self._keys is not None:
