@@ -98,10 +98,12 @@ def value_of(waiting: Waiting, by: str) -> str:
 def queues_of(topics: Iterable[str]) -> dict[str, list[str]]:
     """Return the topics in which accepted mail waits, by the group that reads them."""
     prefixes = (names.OUTBOUND_PREFIX, names.DEFERRED_PREFIX)
-    found: dict[str, list[str]] = {"sluice.validate": [], "sluice.deliver": []}
+    found: dict[str, list[str]] = {"sluice.validate": [], "sluice.held": [], "sluice.deliver": []}
     for topic in sorted(topics):
         if topic == names.RECEIVED:
             found["sluice.validate"].append(topic)
+        elif topic == names.HELD:
+            found["sluice.held"].append(topic)
         elif topic == names.HANDOVER or topic.startswith(prefixes):
             found["sluice.deliver"].append(topic)
     return found

@@ -43,6 +43,10 @@ _STATUS: Final = "5.7.1"
 class KnowsQuotas(Protocol):
     """What billing counted; QuotaView in production."""
 
+    def ready(self) -> bool:
+        """Whether it was read to its end once."""
+        ...
+
     def state(self, scope: QuotaScope, /) -> QuotaState | None:
         """What is used of this quota."""
         ...
@@ -59,6 +63,10 @@ class QuotaUse:
         self._known = known
         self._lock = threading.Lock()
         self._passed: dict[QuotaScope, deque[tuple[int, int]]] = {}  # at_ms, number
+
+    def is_known(self, clients: Iterable[Client | None]) -> bool:
+        """Whether the quotas of these clients can be enforced now."""
+        return self._known.ready() or not any(map(enforces, clients))
 
     def left(self, scope: QuotaScope, limit: Limit, now_ms: int) -> int:
         """How many more messages may pass."""
@@ -104,6 +112,15 @@ def _since(beat: QuotaBeat, now_ms: int) -> int:
     return max(beat.counted_to_ms - SLACK_MS, begins_ms - 1)
 
 
+def enforces(client: Client | None) -> bool:
+    """Whether mail of this client may be held or refused for a quota."""
+    return (
+        client is not None
+        and client.over_quota is not OverQuota.WARN
+        and bool(client.monthly_quota or client.sub_client_quotas)
+    )
+
+
 def enforce(
     judged: Sequence[Judged],
     client_of: Callable[[str], Client | None],
@@ -117,7 +134,7 @@ def enforce(
         verdict = one.verdict
         if isinstance(verdict, Passed):
             client = client_of(verdict.envelope.client)
-            if client is not None and client.over_quota is not OverQuota.WARN:
+            if client is not None and enforces(client):
                 verdict = _enforced(verdict, one.message.envelope, client, left, use, now_ms)
         found.append(replace(one, verdict=verdict))
     return found

@@ -26,6 +26,7 @@ from shared.runtime.clock import Clock
 from shared.runtime.telemetry import Counter, Counters, Metric
 from shared.stream import outputs
 from shared.stream.consumer import Record
+from shared.stream.relay import NotReady
 from shared.stream.transactions import Output
 from shared.topics import names
 from shared.topics.codec import CodecError, decode_pack, packs
@@ -131,7 +132,8 @@ class BatchProcessor:
     def process(self, records: Sequence[Record]) -> list[Output]:
         """The output of one transaction.
 
-        Raises NotReady while the registry or the view of suppressed recipients is not complete.
+        Raises NotReady while the registry or the view of suppressed recipients is not complete, or
+        quotas are to be enforced that were not read yet.
         """
         require_whole(self._clients)
         written: list[Output] = []
@@ -157,6 +159,8 @@ class BatchProcessor:
         )
         judged = self._suppress(judged, families, now_ms)
         if self._quotas is not None:
+            if not self._quotas.is_known(found.values()):
+                raise NotReady("the quotas are being read")
             judged = enforce(judged, found.get, self._quotas, now_ms)
         answers: dict[int, Answer] = {}
         if self._keys is not None:

@@ -73,9 +73,19 @@ def test_the_values_that_are_counted_are_bounded(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_queues_are_the_topics_of_accepted_mail_by_who_reads_them() -> None:
-    topics = {LANE, RETRY, "mail.handover", "mail.received", "mail.events", "mail.intake.shop", "x"}
+    topics = {
+        LANE,
+        RETRY,
+        "mail.handover",
+        "mail.received",
+        "mail.held",
+        "mail.events",
+        "mail.intake.shop",
+        "x",
+    }
     assert queues_of(topics) == {
         "sluice.validate": ["mail.received"],
+        "sluice.held": ["mail.held"],
         "sluice.deliver": [RETRY, "mail.handover", LANE],
     }
 

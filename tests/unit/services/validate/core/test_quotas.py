@@ -24,11 +24,15 @@ class Known:
     """What billing is said to have counted."""
 
     def __init__(self, counted_to_ms: int | None = NOW) -> None:
+        self.is_ready = True
         self.states: dict[QuotaScope, QuotaState] = {}
         self.counted_to_ms = counted_to_ms
 
     def use(self, scope: QuotaScope, used: int) -> None:
         self.states[scope] = QuotaState("2026-11", BEGINS, ENDS, 10, used)
+
+    def ready(self) -> bool:
+        return self.is_ready
 
     def state(self, scope: QuotaScope) -> QuotaState | None:
         return self.states.get(scope)
@@ -199,3 +203,23 @@ def test_a_quota_that_is_used_up_is_known_with_its_number() -> None:
     assert used_up([client()], use, NOW) == {(SHOP, 10)}
     assert used_up([client(11)], use, NOW) == frozenset()
     assert used_up([client(over=OverQuota.REFUSE)], use, NOW) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("of", "is_known"),
+    [
+        (client(), False),
+        (client(0, 5), False),
+        (client(over=OverQuota.WARN), True),
+        (client(0), True),
+        (None, True),
+    ],
+)
+def test_quotas_that_were_not_read_yet_delay_only_clients_that_enforce_one(
+    of: Client | None, is_known: bool
+) -> None:
+    known = Known()
+    known.is_ready = False
+    assert QuotaUse(known).is_known([of]) is is_known
+    known.is_ready = True
+    assert QuotaUse(known).is_known([of])
