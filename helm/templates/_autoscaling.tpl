@@ -8,15 +8,21 @@ scaleDown:
   policies: [{type: Pods, value: 1, periodSeconds: 60}]
 {{- end -}}
 
-{{/* The topics whose lag counts, with one for each lane: dict "root" "topics". */}}
-{{- define "sluice.lagTopics" -}}
+{{/* Groups and topics whose lag counts, with one topic for each lane, as a JSON list: dict "root" "component". */}}
+{{- define "sluice.lags" -}}
 {{- $found := list -}}
-{{- range $topic := .topics -}}
+{{- $facts := get (include "sluice.facts" .root | fromJson) .component -}}
+{{- range $topic := $facts.lag -}}
 {{- if eq $topic "<lane>" -}}
-{{- range $lane := include "sluice.lanes" $.root | fromJsonArray -}}{{- $found = append $found (printf "mail.outbound.%s" $lane) -}}{{- end -}}
+{{- range $lane := include "sluice.lanes" $.root | fromJsonArray -}}{{- $found = append $found (dict "group" $facts.group "topic" (printf "mail.outbound.%s" $lane)) -}}{{- end -}}
 {{- else -}}
-{{- $found = append $found $topic -}}
+{{- $found = append $found (dict "group" $facts.group "topic" $topic) -}}
 {{- end -}}
+{{- end -}}
+{{- /* validate reads returned mail only while it counts bounces. */ -}}
+{{- $validate := (include "sluice.values" . | fromYaml).settings.validate | default dict -}}
+{{- if not (and (eq .component "validate") (hasKey $validate "counts_bounces") (not $validate.counts_bounces)) -}}
+{{- $found = concat $found $facts.also -}}
 {{- end -}}
 {{- toJson $found -}}
 {{- end -}}

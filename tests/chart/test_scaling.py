@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from services.billing.settings import BillingSettings
+from services.validate.edge.returns import processor as returns
 from shared.topics import names
 from tests.support.chart.rendering import VALUE_SETS, Resource, render, render_set
 from tests.support.chart.resources import by_component, of_kind
@@ -43,23 +44,38 @@ def test_what_waits_on_a_retry_topic_starts_no_process() -> None:
 KEDA = {"mode": "keda", "min": 2, "max": 3}
 
 
+RETURNED = (names.RETURNED, "sluice.returns")
+
+
 @pytest.mark.parametrize(
-    ("component", "topic", "group"),
+    ("component", "read"),
     [
-        ("validate", names.RECEIVED, "sluice.validate"),
-        ("billing", names.EVENTS, BillingSettings().group),
+        ("validate", {(names.RECEIVED, "sluice.validate"), RETURNED}),
+        # Bounces are counted by one process of all; returned mail is shared.
+        ("responses", {RETURNED}),
+        ("billing", {(names.EVENTS, BillingSettings().group)}),
         # Every intake of the group.
-        ("ingest", None, "sluice.ingest"),
+        ("ingest", {(None, "sluice.ingest")}),
     ],
 )
 def test_a_service_is_scaled_on_what_it_reads(
-    component: str, topic: str | None, group: str
+    component: str, read: set[tuple[str | None, str]]
 ) -> None:
-    resources = render({"components": {component: {"autoscaling": KEDA}}})
-    (found,) = triggers(resources, component)
-    assert found.get("topic") == topic
-    assert found["consumerGroup"] == group
-    assert found["bootstrapServers"] == "k1:9092,k2:9093"
+    values = {"enabled": True, "autoscaling": KEDA}
+    found = triggers(render({"components": {component: values}}), component)
+    assert {(each.get("topic"), each["consumerGroup"]) for each in found} == read
+    assert {each["bootstrapServers"] for each in found} == {"k1:9092,k2:9093"}
+
+
+def test_returned_mail_does_not_scale_a_validate_that_does_not_read_it() -> None:
+    settings = {"validate": {"counts_bounces": False}}
+    values = {"autoscaling": KEDA, "settings": settings}
+    found = triggers(render({"components": {"validate": values}}), "validate")
+    assert [each["topic"] for each in found] == [names.RECEIVED]
+
+
+def test_the_group_of_returned_mail_is_the_one_that_its_readers_join() -> None:
+    assert f"sluice.{returns.SERVICE}" == RETURNED[1]
 
 
 @pytest.mark.parametrize("name", VALUE_SETS)
@@ -110,8 +126,8 @@ def test_a_scaled_workload_has_no_number_of_its_own(name: str) -> None:
 def test_keda_logs_in_as_the_services_do(
     kafka: dict[str, Any], sasl: str | None, parameters: set[str] | None
 ) -> None:
-    resources = render({"kafka": kafka, "components": {"validate": {"autoscaling": KEDA}}})
-    (found,) = triggers(resources, "validate")
+    resources = render({"kafka": kafka, "components": {"billing": {"autoscaling": KEDA}}})
+    (found,) = triggers(resources, "billing")
     assert found.get("sasl") == sasl
     assert found["tls"] == ("enable" if "tls" in kafka else "disable")
     logins = of_kind(resources, "TriggerAuthentication")
@@ -123,7 +139,7 @@ def test_keda_logs_in_as_the_services_do(
     assert {each["parameter"] for each in given} == parameters
     references = {
         each["authenticationRef"]["name"]
-        for each in scaled(resources, "validate")["triggers"]
+        for each in scaled(resources, "billing")["triggers"]
         if "authenticationRef" in each
     }
     assert references == {logins[0]["metadata"]["name"]}

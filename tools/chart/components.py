@@ -13,6 +13,7 @@ from typing import Any, Final
 from msgspec import Struct, structs, to_builtins
 
 from services.billing.settings import BillingSettings
+from services.validate.edge.returns import processor as returns_processor
 from services.validate.settings import DEFAULT_LANES
 from shared.topics import names
 
@@ -20,6 +21,13 @@ from shared.topics import names
 EACH_LANE: Final = "<lane>"
 # In a list of topics: every topic that the group reads.
 WHOLE_GROUP: Final = ""
+
+
+class Lag(Struct, frozen=True):
+    """A topic that a component reads in another group than its own."""
+
+    group: str
+    topic: str
 
 
 class Component(Struct, frozen=True):
@@ -31,6 +39,7 @@ class Component(Struct, frozen=True):
     # The topics whose lag says how much work waits. Not the retry topics: what waits there is not
     # due, and no further process could do it.
     lag: tuple[str, ...]
+    also: tuple[Lag, ...] = ()
 
     @property
     def module(self) -> str:
@@ -38,10 +47,14 @@ class Component(Struct, frozen=True):
         return f"services.{self.service}"
 
 
+# Read by validate while it counts bounces, and by responses: their processes share it. Counting
+# itself is done by one process of all, so no lag of mail.events starts another one.
+_RETURNED: Final = (Lag(f"sluice.{returns_processor.SERVICE}", names.RETURNED),)
+
 COMPONENTS: Final = {
     "ingest": Component("ingest", ("serve",), "sluice.ingest", (WHOLE_GROUP,)),
-    "validate": Component("validate", ("serve",), "sluice.validate", (names.RECEIVED,)),
-    "responses": Component("validate", ("responses",), "sluice.responses", (names.EVENTS,)),
+    "validate": Component("validate", ("serve",), "sluice.validate", (names.RECEIVED,), _RETURNED),
+    "responses": Component("validate", ("responses",), "sluice.responses", (), _RETURNED),
     "platform": Component("validate", ("api",), "", ()),
     "deliver": Component("deliver", ("serve",), "sluice.deliver", (EACH_LANE,)),
     "billing": Component("billing", ("serve",), BillingSettings().group, (names.EVENTS,)),
