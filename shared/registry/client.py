@@ -56,6 +56,7 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
     max_messages_per_minute: int = 0  # by SMTP, at one front door; 0: installation's limit
     own_events: bool = False  # its events are also written to mail.events.<name>
     returns: tuple[Returns, ...] = (Returns.BOUNCES,)
+    pool: str = ""  # of source addresses; "": chosen by the mail class
 
     @cached_property
     def active_codes(self) -> frozenset[str]:

@@ -141,6 +141,7 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     # Set: this is mail to a client's forwarding address about the message with this mail id (or
     # return id). It is not billed, and its events are `forwarded` and `forwarding_failed`.
     forwards: str = ""
+    pool: str = ""  # of source addresses, as the registry names it; "": by the mail class
 
 
 class Message(Struct, frozen=True, gc=False):

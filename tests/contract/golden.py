@@ -43,7 +43,7 @@ FORMAT = 1
 # Versions of packs: the second adds the attributes of a submission, the third whether its events
 # are copied, the fourth the source of its key and the checksum of the submitted bytes, the fifth
 # the metadata of the platform.
-PACK_FORMAT = 5
+PACK_FORMAT = 6
 
 MESSAGE = Message(
     Envelope(
@@ -89,6 +89,7 @@ PACKED = {
     "pack-5": Message(
         replace(MESSAGE.envelope, metadata={"order": "7", "campaign": "ä"}), MESSAGE.content
     ),
+    "pack-6": Message(replace(MESSAGE.envelope, pool="bulk"), MESSAGE.content),
 }
 EVENT = MailEvent(
     client="shop",

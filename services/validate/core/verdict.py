@@ -78,5 +78,6 @@ def judge(envelope: Envelope, client: Client | None, policy: Policy, now_ms: int
             expires_at_ms=expires,
             facts=facts,
             own_events=client.own_events,
+            pool=client.pool,
         )
     )
