@@ -18,7 +18,7 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -42,10 +42,12 @@ from shared.registry.store.changes import Changes
 from shared.runtime.exits import Exit
 from shared.settings.sections import KafkaSettings
 from shared.topics.codec import decode_pack
-from shared.topics.names import DELAYS_S, deferred, intake, outbound
+from shared.topics.names import DELAYS_S, EVENTS, deferred, intake, outbound
 
 LIMITED: Final = "limited.example.net"
 FREE: Final = "free.example.net"
+# Once by validate, and once more while it waits for its turn.
+MOST_WRITTEN: Final = 2
 _POLL_S: Final = 0.05
 # Beyond the time that the limit itself takes.
 _SPARE_S: Final = 600.0
@@ -62,6 +64,8 @@ class Result(Struct, frozen=True):
     drained_s: float
     fullest_10_s: int
     bodies_written: dict[int, int]
+    # Why the bodies of the rest were written more than twice: the reasons of their last deferral.
+    deferred_again: dict[str, int]
     deliver_rss_mb: dict[str, float]
 
 
@@ -102,10 +106,29 @@ class _Run:
         usage = read_usage(self._stack.pids()["deliver"])
         return round(usage.rss_mb, 1) if usage else 0.0
 
-    def bodies_written(self) -> dict[int, int]:
-        """How many messages had their body written once, twice, ... between validate and sink."""
-        consumer: Any = KafkaConsumer(bootstrap_servers=self._stack.endpoints.kafka)
-        topics = [outbound("default"), *map(deferred, DELAYS_S)]
+    def bodies_written(self) -> Counter[str]:
+        """How often the body of each message was written between validate and the sink."""
+        written: Counter[str] = Counter()
+        for record in self._read([outbound("default"), *map(deferred, DELAYS_S)]):
+            for message in decode_pack(record.value, record.headers):
+                written[message.envelope.mail_id] += 1
+        return written
+
+    def deferred_again(self, mail_ids: Container[str]) -> dict[str, int]:
+        """The reasons of the last deferral of these messages, each with their number."""
+        reasons: dict[str, str] = {}
+        for record in self._read([EVENTS]):
+            headers = dict(record.headers)
+            mail_id = headers.get("ce_subject", b"").decode()
+            if headers.get("ce_type") == b"sluice.mail.deferred" and mail_id in mail_ids:
+                reasons[mail_id] = json.loads(record.value).get("reason", "")
+        return dict(Counter(reasons.values()).most_common(10))
+
+    def _read(self, topics: Sequence[str]) -> Iterator[Any]:
+        """All records of these topics."""
+        consumer: Any = KafkaConsumer(
+            bootstrap_servers=self._stack.endpoints.kafka, isolation_level="read_committed"
+        )
         places = [
             TopicPartition(topic, number)
             for topic in topics
@@ -114,16 +137,12 @@ class _Run:
         consumer.assign(places)
         consumer.seek_to_beginning(*places)
         ends = consumer.end_offsets(places)
-        written: Counter[str] = Counter()
         try:
             while any(consumer.position(place) < end for place, end in ends.items()):
                 for records in consumer.poll(500).values():
-                    for record in records:
-                        for message in decode_pack(record.value, record.headers):
-                            written[message.envelope.mail_id] += 1
+                    yield from records
         finally:
             consumer.close()
-        return dict(sorted(Counter(written.values()).items()))
 
 
 def measure(messages: int, rate_per_s: int, others: int, size_bytes: int) -> Result:
@@ -180,6 +199,8 @@ def _measured(run: _Run, messages: int, rate_per_s: int, others: int, size_bytes
             look()
     drained_s = time.monotonic() - began_at
     rss["after"] = run.rss_mb()
+    written = run.bodies_written()
+    again = {mail_id for mail_id, count in written.items() if count > MOST_WRITTEN}
     return Result(
         messages=messages,
         rate_per_s=rate_per_s,
@@ -187,7 +208,8 @@ def _measured(run: _Run, messages: int, rate_per_s: int, others: int, size_bytes
         others_s=round(others_s, 2),
         drained_s=round(drained_s, 1),
         fullest_10_s=_fullest(seen, 10.0),
-        bodies_written=run.bodies_written(),
+        bodies_written=dict(sorted(Counter(written.values()).items())),
+        deferred_again=run.deferred_again(again),
         deliver_rss_mb=rss,
     )
 

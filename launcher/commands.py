@@ -57,6 +57,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "validate": Command("services.validate", "run validate (serve), or show its settings (config)"),
     "deliver": Command("services.deliver", "run deliver (serve), or show its settings (config)"),
     "shaping": Command("services.deliver.cli.shaping", "show and check how fast mail is sent"),
+    "sources": Command("services.deliver.cli.sources", "check the addresses that mail comes from"),
     "billing": Command("services.billing", "run billing (serve), or read and check its counts"),
     "bench": Command("bench", "measure speed (e2e, front-door, rules, billing, suppressions)"),
     "test": Command("tools.run_tests", "install what the tests need and run them", is_click=False),

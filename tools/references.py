@@ -19,6 +19,7 @@ from services.deliver import app as deliver
 from services.deliver.edge.attempt import attempts
 from services.deliver.edge.control import follower as orders
 from services.deliver.edge.shaping import shaper
+from services.deliver.edge.sources import health as health_of_sources
 from services.ingest.edge.bounce_door import context as bounce_door
 from services.ingest.edge.front_door import context as front_door
 from services.validate.edge import batch_processor
@@ -99,6 +100,7 @@ METRICS: Final = (
         gauges=(
             deliver.CONNECTIONS,
             deliver.SLOW_SITES,
+            health_of_sources.UNAVAILABLE,
             shaper.SUSPENDED,
             shaper.SLOWED,
             shaper.ALONE,

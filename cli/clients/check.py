@@ -31,6 +31,7 @@ from cli.clients.dns import DnsLookUps, ResolverError
 from cli.clients.faults import answering
 from cli.clients.given import read_clients
 from cli.clients.lane_warnings import expected_lane, found_lane, known_lanes
+from cli.clients.pool_warnings import SETTING, found_pool, known_pools
 from cli.config.service_settings import ServiceConfigError, ask_service
 from cli.dns_options import dns_options
 from cli.target import find_kafka, kafka_options
@@ -133,14 +134,14 @@ def check(name: str, as_json: bool, **options: Any) -> None:
     try:
         expected = _expected(asked)
         client = _find(name, asked)
-        lane = _judge_lane(client)
+        own = [*_judge_lane(client), *_judge_pool(client)]
         ask = DnsLookUps(asked.server, Deadline(asked.timeout_s))
     except (WrongChoice, ResolverError) as error:
         text = f"--resolver: {error}" if isinstance(error, ResolverError) else str(error)
         fail(text, Exit.USAGE_ERROR, as_json)
     except ServiceConfigError as error:
         fail("; ".join(error.lines), Exit.USAGE_ERROR, as_json)
-    findings = [*judge_delegation(ask, client.sending_domain, expected), *lane]
+    findings = [*judge_delegation(ask, client.sending_domain, expected), *own]
     if as_json:
         print_json(_document(client, findings))
     else:
@@ -168,6 +169,18 @@ def _judge_lane(client: Client) -> list[Finding]:
     return [
         Finding("lane", Judgement.WARNING, found_lane(client.lane), expected_lane(known)),
     ]
+
+
+def _judge_pool(client: Client) -> list[Finding]:
+    """Whether the client's pool of sources is configured; nothing if it names none."""
+    if not client.pool:
+        return []
+    known = known_pools()
+    expected = f"one of {', '.join(sorted(known))} ({SETTING})" if known else SETTING
+    if client.pool in known:
+        return [Finding("pool", Judgement.OK, f"pool {client.pool}", expected)]
+    judgement = Judgement.FAULT if known else Judgement.WARNING
+    return [Finding("pool", judgement, found_pool(client.pool, known), expected)]
 
 
 def _expected(asked: _Asked) -> Expected:

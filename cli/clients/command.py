@@ -23,6 +23,7 @@ from cli.clients.check import check
 from cli.clients.faults import answering
 from cli.clients.given import read_clients
 from cli.clients.lane_warnings import lane_warnings
+from cli.clients.pool_warnings import pool_faults
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka, kafka_options
 from shared.plurals import counted
@@ -68,10 +69,13 @@ main.add_command(check)
 def apply(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> None:
     """Register the clients of a file, changing what differs; running services follow at once."""
     wanted = read_clients(path)
+    errors, pool_warnings = pool_faults(wanted)
+    if errors:
+        fail("; ".join(errors), Exit.USAGE_ERROR, as_json)
     kafka = find_kafka(bootstrap, line)
     written = change(kafka, lambda registered: plan_changes(wanted, registered, prune))
     changes = written.changes
-    warnings = lane_warnings(wanted)
+    warnings = [*lane_warnings(wanted), *pool_warnings]
     for warning in warnings:
         say(f"warning: {warning}")
     if as_json:

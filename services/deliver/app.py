@@ -30,17 +30,23 @@ from services.deliver.edge.attempt.attempts import (
 from services.deliver.edge.attempt.return_paths import ReturnPathSender
 from services.deliver.edge.control.control import Control
 from services.deliver.edge.control.follower import ControlFollower
+from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.pool.pools import Pools
 from services.deliver.edge.repeating import repeat
 from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.signing.composing import load_keys, make_preparing
 from services.deliver.edge.signing.key_follower import LOOK_S
+from services.deliver.edge.sources.health import LOOK_S as SOURCES_LOOK_S
+from services.deliver.edge.sources.health import UNAVAILABLE
+from services.deliver.edge.sources.selecting import Sources
 from services.deliver.edge.tls.composing import make_counter
 from services.deliver.edge.tls.counting import FLUSH_S, TlsCounter
 from services.deliver.sending import (
     Orders,
     Sending,
+    check_at_start,
     load_shaping,
+    load_sources,
     make_opener,
     make_pools,
     make_shaper,
@@ -96,6 +102,9 @@ def serve(settings: Settings, running: Running) -> int:
     name = settings.deliver.ehlo_name or socket.getfqdn()
     if warning := ehlo_warning(name):
         log.warning(warning)
+    sources = Sources(load_sources(settings.deliver))
+    sources.health.look()
+    check_at_start(settings.deliver, sources, Resolver(running.clock.monotonic))
     rules = load_shaping(settings.deliver)
     dkim_keys = load_keys(settings.deliver)
     keys = load_return_keys(settings.return_path)
@@ -112,7 +121,7 @@ def serve(settings: Settings, running: Running) -> int:
         opener = make_opener(settings.deliver, name, kit.failpoints)
         follower = ControlFollower(kit.options, running.clock)
         orders = Orders(follower, Control(follower, running.clock))
-        sending = Sending(opener, dkim_keys, rules, keys, orders)
+        sending = Sending(opener, dkim_keys, rules, keys, orders, sources)
         runner.run(_deliver(settings, running, worker, sending))
     return OK
 
@@ -155,7 +164,7 @@ async def _deliver(settings: Settings, running: Running, worker: Worker, sending
         running.counters.counter(FAILED),
         gates=Gates(shaper.lanes, sending.orders.control, running.counters.counter(MAIL_EVENTS)),
     )
-    _watch(running, pools, shaper, sending.orders)
+    _watch(running, pools, shaper, sending)
     follower, loop = sending.orders.follower, asyncio.get_running_loop()
     follower.start(lambda: loop.call_soon_threadsafe(attempts.look_again))
     ended: asyncio.Future[None] = loop.create_future()
@@ -176,22 +185,29 @@ async def _deliver(settings: Settings, running: Running, worker: Worker, sending
         follower.close()
 
 
-def _watch(running: Running, pools: Pools, shaper: Shaper, orders: Orders) -> None:
+def _watch(running: Running, pools: Pools, shaper: Shaper, sending: Sending) -> None:
     """Show on /ready, /live and in metrics how it goes."""
     beat = EventLoopBeat(asyncio.get_running_loop())
     live = Progress("the event loop", beat.count, lambda: running.stop.reason)
     running.health.add_live("event_loop", live)
     running.health.add_note("limits", shaper.status)
-    running.health.add_ready("orders", orders.follower.why_waiting)
-    running.health.add_note("old_orders", orders.follower.status)
+    running.health.add_ready("orders", sending.orders.follower.why_waiting)
+    running.health.add_note("old_orders", sending.orders.follower.status)
+    running.health.add_note("sources", sending.sources.health.status)
+    running.counters.watch(UNAVAILABLE, lambda: float(sending.sources.health.unavailable))
     running.counters.watch(CONNECTIONS, lambda: float(pools.connections))
     running.counters.watch(SLOW_SITES, lambda: float(pools.slow_sites))
-    orders.follower.watch(running.counters)
+    sending.orders.follower.watch(running.counters)
 
 
 def _repeated(sending: Sending, counter: TlsCounter) -> Iterator[Coroutine[None, None, None]]:
     """What is done every few seconds beside the sending."""
     yield repeat(FLUSH_S, counter.flush)
+
+    async def look() -> None:
+        sending.sources.health.look()
+
+    yield repeat(SOURCES_LOOK_S, look)
     if sending.keys is not None:
         yield repeat(REFRESH_S, partial(asyncio.to_thread, sending.keys.refresh))
     if sending.dkim_keys is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import random
 
 from msgspec import Struct
@@ -13,6 +15,8 @@ from services.deliver.core.shaping.parsing import ShapingFaults
 from services.deliver.core.shaping.rules import Rules
 from services.deliver.core.shaping.throttle import Throttle
 from services.deliver.core.shaping.workers import Workers
+from services.deliver.core.sources.checking import Severity
+from services.deliver.core.sources.table import SourceFaults, SourceTable, read_sources
 from services.deliver.edge.control.control import Control
 from services.deliver.edge.control.follower import ControlFollower
 from services.deliver.edge.dns.resolver import Resolver
@@ -24,6 +28,8 @@ from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.signing.key_follower import KeyFollower
 from services.deliver.edge.smtp.connection import Timeouts
 from services.deliver.edge.smtp.opening import Opener
+from services.deliver.edge.sources.checks import check_sources
+from services.deliver.edge.sources.selecting import Sources
 from services.deliver.edge.tls.composing import make_contexts, make_policies
 from services.deliver.edge.tls.counting import TlsCounter
 from services.deliver.rules.loading import load_outcome_rules
@@ -36,6 +42,8 @@ from shared.settings.return_keys import KeysFile
 from shared.store.client import NO_RETRY, connect_async
 from shared.store.leases import LeaseStore
 from shared.store.suspensions import SuspensionStore
+
+log = logging.getLogger(__name__)
 
 
 class Orders(Struct, frozen=True):
@@ -53,6 +61,7 @@ class Sending(Struct, frozen=True):
     rules: Rules
     keys: KeysFile | None
     orders: Orders
+    sources: Sources
 
 
 def _pool_limits(deliver: DeliverSettings) -> PoolLimits:
@@ -83,6 +92,28 @@ def load_shaping(deliver: DeliverSettings) -> Rules:
         raise UsageError(f"deliver.shaping_file: {error}") from None
 
 
+def load_sources(deliver: DeliverSettings) -> SourceTable:
+    """The sources and pools of the settings; raises UsageError."""
+    by_class = {key.value: name for key, name in deliver.pool_by_class.items()}
+    try:
+        return read_sources(deliver.sources, deliver.pools, by_class)
+    except SourceFaults as error:
+        raise UsageError(str(error)) from None
+
+
+def check_at_start(deliver: DeliverSettings, sources: Sources, resolver: Resolver) -> None:
+    """Log what is wrong with the sources; raises UsageError for errors if that is required."""
+    if not sources.table.sources:
+        return
+    found = asyncio.run(check_sources(sources.table.sources, resolver))
+    errors = [str(one) for one in found if one.severity is Severity.ERROR]
+    if errors and deliver.require_sources:
+        raise UsageError("deliver.require_sources: " + "; ".join(errors))
+    for one in found:
+        if one.severity is not Severity.OK:
+            log.warning("%s", one)
+
+
 def make_shaper(settings: Settings, rules: Rules, running: Running) -> Shaper:
     """What keeps the limits that all processes share."""
     deliver, redis = settings.deliver, settings.redis
@@ -98,7 +129,7 @@ def make_shaper(settings: Settings, rules: Rules, running: Running) -> Shaper:
 def make_pools(
     settings: Settings, sending: Sending, clock: Clock, shaper: Shaper, counter: TlsCounter
 ) -> Pools:
-    """The connection pools."""
+    """The connection pools; they send from `sending.sources`."""
     deliver = settings.deliver
     resolver = Resolver(clock.monotonic)
     client = connect_async(settings.redis)
@@ -108,6 +139,7 @@ def make_pools(
         AddressPolicy(random.shuffle, deliver.allow_private_addresses),
         make_policies(deliver, resolver, client, clock, counter),
         sending.orders.control,
+        sending.sources,
     )
     room = Room(deliver.max_in_flight, deliver.max_in_flight_bytes)
     limits, rules = _pool_limits(deliver), load_outcome_rules()

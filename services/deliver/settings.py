@@ -16,6 +16,7 @@ from shared.settings.sections import (
     RuntimeSettings,
     TelemetrySettings,
 )
+from shared.topics.records import MailClass
 
 
 class DeliverSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,6 +30,37 @@ class DeliverSettings(Struct, frozen=True, forbid_unknown_fields=True):
             " name in its PTR record. Empty: the host's full name; deliver warns if it has none.",
         ),
     ] = ""
+    sources: Annotated[
+        dict[str, tuple[str, ...]],
+        Meta(
+            description="Addresses of this host that mail is sent from: by a name of yours, the"
+            " name sent in EHLO, then an IPv4 address, an IPv6 address or both"
+            " (`docs/sources.md`). Empty: the system chooses, with `deliver.ehlo_name`."
+        ),
+    ] = {}
+    pools: Annotated[
+        dict[str, tuple[str, ...]],
+        Meta(
+            description="Sources by pool, each with its weight if that is not 1, such as `mx1*3`. A"
+            " client names its pool in the registry. Without a pool `default` there is one of all"
+            " sources."
+        ),
+    ] = {}
+    pool_by_class: Annotated[
+        dict[MailClass, str],
+        Meta(
+            description="The pool of marketing and of transactional mail whose client names none."
+            " Without an entry: `default`."
+        ),
+    ] = {}
+    require_sources: Annotated[
+        bool,
+        Meta(
+            description="Ends the start if a check of `sluice sources check` finds an error: an"
+            " address that this host does not have, no PTR record, one that does not lead back to"
+            " the address, or an EHLO name that is another one. Otherwise deliver warns."
+        ),
+    ] = False
     routes: Annotated[
         dict[RoutedDomain, Target],
         Meta(

@@ -70,6 +70,7 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
     monthly_quota: int = 0  # messages accepted to be sent per month; 0: none
     over_quota: OverQuota = OverQuota.WARN
     on_doubt: OnDoubt = OnDoubt.SEND  # what happens if a server may have a message already
+    pool: str = ""  # of source addresses; "": chosen by the mail class
 
     @cached_property
     def active_codes(self) -> frozenset[str]:

@@ -161,6 +161,7 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     is_offered: bool = False
     # Since when it is held for an operator, because a server may have it already; 0: it is not.
     held_since_ms: int = 0
+    pool: str = ""  # of source addresses, as the registry names it; "": by the mail class
 
 
 class Message(Struct, frozen=True, gc=False):

@@ -99,6 +99,7 @@ PACKED = {
         ),
         MESSAGE.content,
     ),
+    "pack-7": Message(replace(MESSAGE.envelope, pool="bulk"), MESSAGE.content),
 }
 EVENT = MailEvent(
     client="shop",

@@ -173,6 +173,14 @@ RUN_BY = {
         "integration/test_shaping_command.py",
         '"check", str(path)',
     ),
+    "./sluice shaping explain gmail.com --source mx2": (
+        "integration/test_shaping_command.py",
+        '"explain", "gmail.com", "--source", "mx2"',
+    ),
+    "./sluice sources check": (
+        "integration/test_sources_command.py",
+        'run("check")',
+    ),
     "./sluice lock": ("unit/cli/test_launcher.py", "test_neutralising_twice"),
 }
 

@@ -13,6 +13,7 @@ from services.deliver.core.attempt.outcome import Bounced, Deferred, Outcome
 from services.deliver.core.attempt.results import ConnectFault
 from services.deliver.core.routing.candidates import Candidate
 from services.deliver.core.routing.sites import Routes
+from services.deliver.core.sources.table import Source
 from services.deliver.core.tls.policy import HostTls
 from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.dns.site_addresses import AddressPolicy
@@ -44,6 +45,9 @@ ZONE: Zone = {
 
 class Refusing:
     """Opens no connection, so that nothing leaves this host."""
+
+    def from_source(self, source: Source) -> Refusing:
+        return self
 
     async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:
         return Connected(None, None, tuple((candidate, "refused") for candidate in candidates))

@@ -86,3 +86,20 @@ def test_check_names_each_fault(tmp_path: Path, text: str, code: int, said: str)
     found = run("check", str(path))
     assert found[0] == code
     assert said in found[1]
+
+
+@pytest.mark.usefixtures("tag")
+def test_explain_shows_the_limits_of_a_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[source.mx2.provider.google]\nmessages = '500 in 24h'\n")
+    monkeypatch.setenv("SLUICE_DELIVER__SHAPING_FILE", str(path))
+    code, text = run("explain", "gmail.com", "--source", "mx2", "--json")
+    assert code == 0
+    rows = [row for row in json.loads(text)["found"]["limits"] if row["key"].startswith("source:")]
+    assert [(row["key"], row["value"]) for row in rows] == [
+        ("source:mx2@provider:google", "500 in 1d")
+    ]
+    code, text = run("explain", "gmail.com", "--json")
+    assert "source:" not in text

@@ -11,6 +11,7 @@ from launcher.commands import COMMANDS
 from services.billing.cli import group as billing
 from services.deliver.app import serve
 from services.deliver.cli.shaping import group as shaping
+from services.deliver.cli.sources import group as sources
 from services.deliver.settings import Settings
 from shared.runtime.service_cli import service_cli
 
@@ -28,6 +29,8 @@ def _load(name: str, module: str) -> click.Command:
         return billing
     if name == "shaping":
         return shaping
+    if name == "sources":
+        return sources
     if module.startswith("services."):  # these three have the verbs of every service alone
         return service_cli(name, Settings, serve)
     loaded = importlib.import_module(module)

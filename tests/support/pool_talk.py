@@ -19,6 +19,7 @@ from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.pool.pools import Pools, Routing
 from services.deliver.edge.smtp.connection import Timeouts
 from services.deliver.edge.smtp.opening import Opener
+from services.deliver.edge.sources.selecting import Sources
 from services.deliver.rules.loading import load_outcome_rules
 from shared.runtime.failpoints import Failpoints
 from shared.topics.records import Envelope, Facts, Origin
@@ -55,7 +56,9 @@ def envelope(recipient: str) -> Envelope:
 
 
 @asynccontextmanager
-async def pools_to(address: str, settings: PoolSettings = SETTINGS) -> AsyncIterator[Pools]:
+async def pools_to(
+    address: str, settings: PoolSettings = SETTINGS, sources: Sources | None = None
+) -> AsyncIterator[Pools]:
     opener = Opener(
         "client.example.com",
         settings.timeouts,
@@ -63,7 +66,7 @@ async def pools_to(address: str, settings: PoolSettings = SETTINGS) -> AsyncIter
         uses_chunking=settings.uses_chunking,
     )
     resolver = Resolver(time.monotonic)
-    routing = Routing(Routes({"*": address}), resolver)
+    routing = Routing(Routes({"*": address}), resolver, sources=sources)
     pools = Pools(settings, ROOM, routing, opener, RULES)
     pools.start()
     try:

@@ -33,6 +33,7 @@ class Scripted:
         self.open = 0
         self.most_open = 0
         self.said: list[list[str]] = []  # commands by connection
+        self.hellos: list[tuple[str, str]] = []  # the address of each client, its name in EHLO
         self.contents: list[bytes] = []
         self.address = ""
         self.may_answer = asyncio.Event()  # the command named by `waits` waits for this
@@ -70,6 +71,9 @@ class Scripted:
             verb = line[:4].decode().upper().strip()
             verb = "STARTTLS" if verb == "STAR" else verb
             said.append(verb)
+            if verb == "EHLO":
+                peer = writer.get_extra_info("peername")[0]
+                self.hellos.append((peer, line[5:].decode().strip()))
             # "MAIL2": the reply to the second MAIL of a connection.
             answer = script.get(f"{verb}{said.count(verb)}", script.get(verb, b"500 what\r\n"))
             if answer == CLOSE:

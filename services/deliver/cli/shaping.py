@@ -73,11 +73,10 @@ def check(file: str, as_json: bool) -> None:
 @click.option("--client", default="", help="Also the limits of this client.")
 @click.option("--mailing", default="", help="Also those of this mailing ID of the client.")
 @click.option("--sending-domain", default="", help="Also the suspensions of this domain.")
+@click.option("--source", default="", help="Also the limits of this source address, by its name.")
 @click.option("--state", "line", default="", help="Name of a running pipeline.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def explain_(
-    domain: str, client: str, mailing: str, sending_domain: str, line: str, as_json: bool
-) -> None:
+def explain_(domain: str, line: str, as_json: bool, **options: str) -> None:
     """Show every limit for mail to DOMAIN, where it comes from, and what is suspended."""
     try:
         settings, redis = _settings(line)
@@ -89,7 +88,12 @@ def explain_(
     name = normalise(domain)
     if not name:
         fail(f"{domain!r} is no domain name", Exit.USAGE_ERROR, as_json)
-    sender = Party(client, mailing, sending_domain.lower())
+    sender = Party(
+        options["client"],
+        options["mailing"],
+        options["sending_domain"].lower(),
+        options["source"],
+    )
     answer = asyncio.run(_explain(settings, redis, rules, name, sender))
     if as_json:
         print_json(answer)

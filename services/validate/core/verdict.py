@@ -100,5 +100,6 @@ def judge(
             facts=facts,
             own_events=client.own_events,
             on_doubt=client.code(code).on_doubt or client.on_doubt,
+            pool=client.pool,
         )
     )

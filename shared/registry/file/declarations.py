@@ -91,6 +91,7 @@ _PATTERN: Final = Kind(
     },
 )
 _LANE: Final = _text(fields.lane, f"({fields.LANE_PATTERN})?", "integer", "boolean")
+_POOL: Final = _text(fields.pool, f"({fields.LANE_PATTERN})?", "integer", "boolean")
 _CLASS: Final = Kind(fields.mail_class, {"type": ["string"], "enum": list(MailClass)})
 _TRUTH: Final = Kind(
     fields.truth,
@@ -123,6 +124,11 @@ CLIENT: Final = (
     Field("mailing_id", _ID, "The standard mailing ID, for mail without a code.", True),
     Field("mail_class", _CLASS, "The kind of mail."),
     Field("lane", _LANE, "The lane of all its mail. Empty: chosen by the recipient's domain."),
+    Field(
+        "pool",
+        _POOL,
+        "The pool of source addresses that its mail is sent from. Empty: by the kind of mail.",
+    ),
     Field(
         "ips",
         _NETWORK,

@@ -119,6 +119,13 @@ def lane(text: str) -> str:
     return text
 
 
+def pool(text: str) -> str:
+    """Parse the name of a pool of sources, or "" to choose it by the mail class."""
+    if text and not _LANE.fullmatch(text):
+        raise FieldError("the name of a pool such as marketing, or nothing")
+    return text
+
+
 def mail_class(text: str) -> MailClass:
     if text not in MailClass._value2member_map_:
         raise FieldError("one of " + ", ".join(MailClass))

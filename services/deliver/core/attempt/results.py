@@ -46,6 +46,17 @@ class NoConnection(Struct, frozen=True):
     tls_fault: str = ""
 
 
+class NoSource(Struct, frozen=True):
+    """The site cannot be reached from the source address; `reason` is clean text.
+
+    It says nothing of the site: another source may reach it.
+    """
+
+    reason: str
+    # The address cannot be bound to: no site can be reached from it now.
+    is_unavailable: bool = False
+
+
 class NoRoute(Struct, frozen=True):
     """The DNS says for sure that no host of the site can be used; `reason` is clean text."""
 
@@ -76,7 +87,7 @@ class ConnectionInfo(Struct, frozen=True):
     tls_policy: str = ""
 
 
-ConnectFault = Refusal | NoConnection | NoRoute | Busy
+ConnectFault = Refusal | NoConnection | NoRoute | NoSource | Busy
 TransactionResult = Finished | Broken | Unsendable
 
 

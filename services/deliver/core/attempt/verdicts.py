@@ -20,6 +20,7 @@ from services.deliver.core.attempt.results import (
     ConnectionInfo,
     NoConnection,
     NoRoute,
+    NoSource,
     Refusal,
     TransactionResult,
 )
@@ -88,6 +89,8 @@ class OutcomeRules:
                 enhanced = _NO_TLS if tls_fault else ""
                 text = f"No connection: {reason}"
                 return unanswered(text, was_answered, False, where, enhanced=enhanced)
+            case NoSource(reason):
+                return unanswered(f"No source address: {reason}", was_answered, False, where)
             case NoRoute(reason):
                 text = f"No mail server of the domain can be used: {reason}"
                 found = _without_server(_NO_ROUTE, HARD, text, where)

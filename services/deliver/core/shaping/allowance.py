@@ -16,6 +16,7 @@ from typing import Final
 
 from services.deliver.core.shaping.held_lease import LEASE_S, SPARE, HeldLease
 from services.deliver.core.shaping.limits import Limit, Unit
+from services.deliver.core.shaping.turns import SHORTEST_TURN_S, Turns
 from services.deliver.core.shaping.window_record import WindowRecord
 from services.deliver.core.shaping.workers import NEVER, Ask, Grant, Workers
 
@@ -24,11 +25,12 @@ from services.deliver.core.shaping.workers import NEVER, Ask, Grant, Workers
 BURST_S: Final = 0.1
 # No lease of a window is larger than this part of what is left in it.
 WINDOW_PART: Final = 20
-SHORTEST_TURN_S: Final = 5.0
-LONGEST_TURN_S: Final = 43_200.0
 # How much mail may wait in memory for a limit, in seconds of its share; the rest is deferred.
 ROOM_S: Final = 2.0
 LEAST_ROOM: Final = 50
+# The same of new mail while turns come (what these leave free), and of mail whose turn has come (a
+# process that was busy reads it late, and all at once).
+FILL_S, BACK_ROOM_S = 0.5, 10.0
 # The same while half of what may be in flight waits for limits.
 CROWDED_ROOM: Final = 10
 # How often a share of a window that is used up is looked at again.
@@ -39,13 +41,12 @@ class Allowance:
     """One limit in one worker. `factor` lowers it while its destination is slowed down."""
 
     __slots__ = (
-        "_first_turn_at",
         "_lease",
         "_local_at",
         "_local_left",
-        "_next_turn_at",
         "_not_before",
         "_quick_given",
+        "_turns",
         "_used",
         "_was_local",
         "_workers",
@@ -88,7 +89,8 @@ class Allowance:
         # Messages of this worker that wait for this limit, and how many of them may.
         self.waiting = 0
         self.most_waiting = self._most_waiting()
-        self._first_turn_at = self._next_turn_at = -NEVER
+        # All of a window can be used at any time.
+        self._turns = Turns(1.0) if limit.is_window else Turns()
         self.seen_at = 0.0
 
     @property
@@ -140,6 +142,7 @@ class Allowance:
         if self.limit.is_window:
             self.record.spend(self._lease.slot, amount)
         self._lease.spend(amount)
+        self._turns.used(amount)
 
     def _settle(self) -> None:
         """Book what was taken of the lease without a call."""
@@ -195,34 +198,33 @@ class Allowance:
         self.most_waiting = self._most_waiting()
         self._settle()
         self._lease.left(now)
+        if not self.limit.is_window:
+            self._turns.look(now, self.share_per_s, has_waiting=self.waiting > 0)
 
     def turn_s(self, now: float) -> float:
         """In how many seconds a message that cannot wait here has its turn; each gets its own."""
         share = self._share_of_messages()
-        if self._next_turn_at <= now:
-            wait_s = max(SHORTEST_TURN_S, self.waiting / share)
-            self._first_turn_at = max(now + wait_s, self._blocked_until(now))
-            self._next_turn_at = self._first_turn_at
-        self._next_turn_at = min(self._next_turn_at + 1 / share, now + LONGEST_TURN_S)
-        return max(SHORTEST_TURN_S, self._next_turn_at - now)
+        first_at = now + max(SHORTEST_TURN_S, self.waiting / share)
+        return self._turns.next_s(now, max(first_at, self._blocked_until(now)), share)
 
     def has_turns(self, now: float) -> bool:
         """Whether mail that was turned away comes back for this limit."""
-        return now < self._next_turn_at
+        return self._turns.are_open(now)
 
     def is_full(self, now: float, *, is_back: bool) -> bool:
         """Whether one message more may not wait in memory. `is_back`: its turn has come.
 
-        New mail does not take the turns of mail that was turned away: that would come back twice.
+        New mail takes what the turns of mail that was turned away leave free.
         """
-        if self._workers.is_crowded:
-            return self.waiting >= (LEAST_ROOM if is_back else CROWDED_ROOM)
         if is_back:
-            return self.waiting >= 2 * self.most_waiting
+            room = max(2 * LEAST_ROOM, BACK_ROOM_S * self._share_of_messages())
+            return self.waiting >= (LEAST_ROOM if self._workers.is_overcrowded else room)
+        if self._workers.is_crowded:
+            return self.waiting >= CROWDED_ROOM
         if self.waiting >= self.most_waiting:
             return True
-        ends_at = now + self.waiting / self._share_of_messages()
-        return self.has_turns(now) and ends_at >= self._first_turn_at
+        wait_s = self.waiting / self._share_of_messages()
+        return self.has_turns(now) and wait_s >= max(FILL_S, self._turns.first_at - now)
 
     def _most_waiting(self) -> float:
         return max(LEAST_ROOM, ROOM_S * self._share_of_messages())
@@ -233,7 +235,7 @@ class Allowance:
             not self.waiting
             and not self.is_asking
             and now - self.seen_at > for_s
-            and now > self._next_turn_at
+            and not self.has_turns(now)
             and now > self._local_at
             and self.record.is_empty
         )
@@ -292,4 +294,5 @@ class Allowance:
             self._local_left -= cost
             self.record.spend_locally(cost)
             return
+        self._turns.used(cost)
         self._local_at = max(self._local_at, now - BURST_S) + cost / self.share_per_s

@@ -40,17 +40,22 @@ class Party(Struct, frozen=True):
     client: str
     mailing_id: str
     sending_domain: str
+    # The name of the source address it is sent from; "" if none are configured.
+    source: str = ""
 
 
 def scope_key(scope: Scope, to: Destination, sender: Party, source: str) -> str:
-    """The key of a reply's scope; all but the site's are at the destination's provider."""
+    """The key of a reply's scope; all but the site's are at the destination's provider.
+
+    `source`: the local address, for mail of a source without a name.
+    """
     match scope:
         case Scope.SITE:
             return f"site:{to.site}"
         case Scope.PROVIDER:
             return to.key
         case Scope.SOURCE:
-            return f"source:{source}@{to.key}"
+            return f"source:{sender.source or source}@{to.key}"
         case Scope.CLIENT:
             return f"client:{sender.client}@{to.key}"
         case Scope.SENDING_DOMAIN:
@@ -58,7 +63,8 @@ def scope_key(scope: Scope, to: Destination, sender: Party, source: str) -> str:
 
 
 def keys_of(to: Destination, sender: Party) -> tuple[str, ...]:
-    """All keys whose suspension concerns a message, but for the source's."""
+    """All keys whose suspension concerns a message; that of a source only if it has a name."""
+    named = (f"source:{sender.source}@{to.key}",) if sender.source else ()
     return (
         to.key,
         f"site:{to.site}",
@@ -67,4 +73,5 @@ def keys_of(to: Destination, sender: Party) -> tuple[str, ...]:
         f"mailing:{sender.client}/{sender.mailing_id}",
         f"client:{sender.client}@{to.key}",
         f"sending_domain:{sender.sending_domain}@{to.key}",
+        *named,
     )

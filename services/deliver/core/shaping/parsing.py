@@ -21,7 +21,7 @@ from shared.smtp.events import Stage
 from shared.topics.names import DELAYS_S
 
 MOST_CONNECTIONS: Final = 1_000
-_TABLES: Final = ("default", "provider", "site", "domain", "client", "mailing", "reply")
+_TABLES: Final = ("default", "provider", "site", "domain", "client", "mailing", "source", "reply")
 _REPLY_KEYS: Final = frozenset(
     ("action", "scope", "for", "provider", "code", "status", "text", "stages", "example", "counter")
 )
@@ -89,8 +89,9 @@ class _Reader:
         for word in ("site", "domain"):
             for name, table in self._named(tree, word):
                 self._table(f"{word}.{name.lower()}", table, _LIMITS)
-        for name, table in self._named(tree, "client"):
-            self._client(name, table)
+        for word in ("client", "source"):
+            for name, table in self._named(tree, word):
+                self._sender(f"{word}.{name}", table)
         for name, table in self._named(tree, "mailing"):
             self._table(f"mailing.{name}", table, _RATES)
         rows = tree.get("reply", [])
@@ -117,11 +118,12 @@ class _Reader:
         rest = {key: value for key, value in table.items() if key not in ("mx", "domains")}
         self._table(f"provider.{name}", rest, _LIMITS)
 
-    def _client(self, name: str, table: dict[str, Any]) -> None:
+    def _sender(self, name: str, table: dict[str, Any]) -> None:
+        """Read the limits of a client or source, and those at each provider."""
         for provider, limits in self._named(table, "provider"):
-            self._table(f"client.{name}.provider.{provider}", limits, _RATES)
+            self._table(f"{name}.provider.{provider}", limits, _RATES)
         rest = {key: value for key, value in table.items() if key != "provider"}
-        self._table(f"client.{name}", rest, _RATES)
+        self._table(name, rest, _RATES)
 
     def _table(self, name: str, table: Any, readers: dict[str, Callable[[Any], Value]]) -> None:
         if not isinstance(table, dict):

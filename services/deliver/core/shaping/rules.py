@@ -4,7 +4,8 @@ Layers, the later one wins value by value: `[default]`, `[provider.NAME]`, `[sit
 `[domain."NAME"]`; and within each layer the shipped files, then the operator's. A limit of messages
 or bytes belongs to the layer that sets it: the provider's is for all its sites together, the
 default's for each site of no known provider. Those of `[site]`, `[domain]`, `[client.NAME]`,
-`[client.NAME.provider.NAME]` and `[mailing."CLIENT/MAILING"]` are kept besides.
+`[client.NAME.provider.NAME]` and `[mailing."CLIENT/MAILING"]` are kept besides, and so are those of
+`[source.NAME]`, at each provider or site by itself, or of `[source.NAME.provider.NAME]` instead.
 
 Owns: what applies to whom. Does not own: reading the files (parsing.py), what has been used of a
 limit (allowance.py), suspensions (suspensions.py).
@@ -121,7 +122,16 @@ class Rules:
         if to.provider:
             table = f"client.{client}.provider.{to.provider}"
             found += self._of(table, f"client:{client}@{to.key}")
-        return found
+        return found + self._source_limits(to, sender)
+
+    def _source_limits(self, to: Destination, sender: Party) -> list[KeyLimit]:
+        """Those of a source: at each provider, or site of no known one, by itself."""
+        if not sender.source or (to.is_override and not to.provider):
+            return []
+        table = f"source.{sender.source}"
+        own = f"{table}.provider.{to.provider}"
+        name = own if to.provider and own in self._tables else table
+        return self._of(name, f"source:{sender.source}@{to.key}")
 
     def _of(self, table: str, key: str) -> list[KeyLimit]:
         found = []

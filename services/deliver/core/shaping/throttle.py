@@ -15,15 +15,12 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from services.deliver.core.shaping.allowance import (
-    LONGEST_TURN_S,
-    SHORTEST_TURN_S,
-    Allowance,
-)
+from services.deliver.core.shaping.allowance import Allowance
 from services.deliver.core.shaping.keys import Destination, Party, keys_of
 from services.deliver.core.shaping.limits import Limit, Unit
 from services.deliver.core.shaping.rules import KeyLimit, Rules
 from services.deliver.core.shaping.suspensions import Suspension, Suspensions
+from services.deliver.core.shaping.turns import LONGEST_TURN_S, SHORTEST_TURN_S
 from services.deliver.core.shaping.workers import NEVER, Workers
 
 MAX_GROUPS: Final = 20_000

@@ -35,6 +35,11 @@ class Workers:
         """Whether mail that waits for limits takes the room of other mail."""
         return self.waiting * 2 >= self.room
 
+    @property
+    def is_overcrowded(self) -> bool:
+        """Whether even mail whose turn has come has to wait elsewhere."""
+        return self.waiting * 4 >= self.room * 3
+
 
 def _nothing() -> None:
     """Nobody asks the store."""

@@ -17,6 +17,7 @@ import dns.message
 import dns.nameserver
 import dns.rdatatype
 import dns.resolver
+import dns.reversename
 from msgspec import Struct
 
 from services.deliver.core.routing.addresses import Addresses, Lookup, NoAddress
@@ -81,6 +82,16 @@ class Resolver:
             case _Records(rows):
                 joined = (b"".join(row.strings) for row in rows)
                 return tuple(text.decode("utf-8", "replace") for text in joined)
+
+    async def pointers(self, ip: str) -> tuple[str, ...] | Unresolved:
+        """The names of the PTR records of an address, asked for now; raises nothing."""
+        match await self._query(dns.reversename.from_address(ip).to_text(), dns.rdatatype.PTR):
+            case Unresolved() as failure:
+                return failure
+            case _NoRecord():
+                return ()
+            case _Records(rows):
+                return tuple(row.target.to_text(True).lower() for row in rows)
 
     async def _look_up_mx(self, domain: str) -> tuple[Resolution, float]:
         match await self._query(domain, dns.rdatatype.MX):

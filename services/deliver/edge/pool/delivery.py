@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from services.deliver.core.attempt.outcome import Outcome
+from services.deliver.core.attempt.results import NoSource
 from services.deliver.core.shaping.throttle import Group
 from services.deliver.edge.smtp.connection import SmtpConnection
 from shared.smtp.client.unsendable import Unsendable
@@ -27,6 +28,7 @@ class Delivery:
         "recipient",
         "sender",
         "seven_bit",
+        "source_fault",
         "was_answered",
     )
 
@@ -46,6 +48,8 @@ class Delivery:
         self.begin = begin
         self.seven_bit = seven_bit
         self.has_begun = False
+        # Set if nothing was sent because of the source: another one may do.
+        self.source_fault: NoSource | None = None
         # Whether MAIL or RCPT was answered, in any transaction of this attempt.
         self.was_answered = False
         self.future: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
@@ -91,6 +95,12 @@ class Delivery:
     def drop(self) -> None:
         """Finish without an outcome."""
         if not self.future.done():
+            self.future.set_result(None)
+
+    def leave_source(self, fault: NoSource) -> None:
+        """Finish without an outcome, to be sent from another source."""
+        if not self.future.done():
+            self.source_fault = fault
             self.future.set_result(None)
 
     def fail(self, error: Exception) -> None:

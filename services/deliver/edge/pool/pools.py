@@ -1,13 +1,14 @@
-"""Connection pools, one per site: they take a message to its outcome.
+"""Connection pools, one per source and site: they take a message to its outcome.
 
-Owns: choosing the site of a message, the pools by site, what is remembered of their addresses, the
-check of their time limits. Does not own: one site's pool (site_pool.py), one connection's dialog
-(smtp/connection.py), the meaning of an answer (core/attempt/verdicts.py), where a domain is
-delivered (core/routing, dns/resolver.py).
+Owns: choosing the site and the source of a message, the pools by both, what is remembered of their
+addresses, the check of their time limits. Does not own: one site's pool (site_pool.py), one
+connection's dialog (smtp/connection.py), the meaning of an answer (core/attempt/verdicts.py), where
+a domain is delivered (core/routing, dns/resolver.py), which sources there are (sources/).
 
 Guarantees: send() never raises for anything remote. An unreachable site costs one attempt to
 connect per pause, not one per message; its mail is deferred. A slow site leaves the mail of the
-others its room in flight. A reused connection that turns out to
+others its room in flight. A message that cannot be sent from one source goes from the next one of
+its pool; if there is none, it is deferred with the reason. A reused connection that turns out to
 be closed costs nothing: the message goes over a fresh one.
 """
 
@@ -22,13 +23,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.deliver.core.attempt.outcome import Deferred, Outcome
-from services.deliver.core.attempt.results import Busy
+from services.deliver.core.attempt.results import Busy, NoSource
 from services.deliver.core.attempt.verdicts import unroutable
 from services.deliver.core.pool.planner import PoolLimits
 from services.deliver.core.pool.slow_sites import Room, shares
 from services.deliver.core.routing.candidates import Histories
 from services.deliver.core.routing.sites import Mx, Routes, Site, site_of_mx
 from services.deliver.core.shaping.keys import Destination
+from services.deliver.core.sources.table import Source
 from services.deliver.edge.control.control import Control
 from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.dns.site_addresses import AddressPolicy, SiteAddresses
@@ -37,6 +39,7 @@ from services.deliver.edge.pool.site_hosts import Opener, SiteHosts
 from services.deliver.edge.pool.site_pool import OutcomeRules, SitePool
 from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.smtp.connection import GOODBYE_S
+from services.deliver.edge.sources.selecting import Sources
 from services.deliver.edge.tls.policies import TlsPolicies
 from shared.topics.records import Envelope
 
@@ -46,7 +49,10 @@ MAX_DESTINATIONS: Final = 20_000
 
 
 class Routing(Struct, frozen=True):
-    """How the servers of a domain are found; `tls` None: opportunistic TLS with all of them."""
+    """How the servers of a domain are found and reached.
+
+    `tls` None: opportunistic TLS with all of them.
+    """
 
     routes: Routes
     resolver: Resolver
@@ -54,6 +60,8 @@ class Routing(Struct, frozen=True):
     tls: TlsPolicies | None = None
     # What operators order on where mail goes.
     control: Control | None = None
+    # None: the system chooses the address that mail is sent from.
+    sources: Sources | None = None
 
 
 class Pools:
@@ -70,6 +78,8 @@ class Pools:
         shaper: Shaper | None = None,
     ) -> None:
         """`shaper` None: mail is sent as fast as sites take it."""
+        self._sources = routing.sources or Sources()
+        self._openers: dict[str, Opener] = {}
         self._shaper = shaper
         self._tls = routing.tls
         self._control = routing.control
@@ -122,30 +132,44 @@ class Pools:
                 return unroutable(domain, resolution)
             site = site_of_mx(resolution)
         site = self._placed(envelope, domain, site)
+        found = self._sources.of(envelope)
+        fault = found if isinstance(found, NoSource) else NoSource("")
+        for source in [] if isinstance(found, NoSource) else found:
+            delivery = Delivery(envelope, content, begin, seven_bit)
+            outcome = await self._send_from(source, delivery, envelope, domain, site)
+            if not isinstance(outcome, NoSource):
+                return outcome
+            fault = outcome
+            self._sources.failed(source, fault)
+        if begin is not None and not begin():
+            return None
+        return self._rules.no_connection(fault, False, site.name)
+
+    async def _send_from(
+        self, source: Source, delivery: Delivery, envelope: Envelope, domain: str, site: Site
+    ) -> Outcome | NoSource | None:
+        """The outcome; NoSource if nothing was sent because of the source."""
+        shaper, tls = self._shaper, self._tls
         group = None
-        if self._shaper is not None:
-            group = self._shaper.group(envelope, self._destination(self._shaper, domain, site))
+        if shaper is not None:
+            to = self._destination(shaper, domain, site)
+            group = delivery.group = shaper.group(envelope, to, source.name)
             is_back = envelope.due_at_ms > 0
-            lane = "" if is_back else envelope.lane
-            held = self._shaper.held(group, lane, is_back=is_back)
+            held = shaper.held(group, "" if is_back else envelope.lane, is_back=is_back)
             if held is not None:
-                if begin is not None and not begin():
+                if delivery.begin is not None and not delivery.begin():
                     return None
-                busy = Busy(held.delay_s, held.reason)
-                return self._rules.no_connection(busy, False, site.name)
-        if self._tls is not None:
-            site = await self._tls.secured(site, domain, envelope.client)
-        pool = self._pools.get(site.pool)
-        if pool is None:
-            pool = self._make_pool(site, domain)
-            self._pools[site.pool] = pool
-        delivery = Delivery(envelope, content, begin, seven_bit, group)
-        pool.add(delivery)
+                return self._rules.no_connection(Busy(held.delay_s, held.reason), False, site.name)
+        if tls is not None:
+            site = await tls.secured(site, domain, envelope.client)
+        self._pool(site, domain, source).add(delivery)
         outcome = await delivery.future
-        if self._tls is not None:
-            self._tls.count(domain, outcome)
-        if self._shaper is not None and group is not None and isinstance(outcome, Deferred):
-            return replace(outcome, retry_steps=self._shaper.retry_steps(group.to))
+        if delivery.source_fault is not None:
+            return delivery.source_fault
+        if tls is not None:
+            tls.count(domain, outcome)
+        if shaper is not None and group is not None and isinstance(outcome, Deferred):
+            return replace(outcome, retry_steps=shaper.retry_steps(group.to))
         return outcome
 
     def _rerouted(self, envelope: Envelope) -> Site | None:
@@ -171,14 +195,31 @@ class Pools:
             self._destinations[domain, site.name] = found
         return found
 
-    def _make_pool(self, site: Site, domain: str) -> SitePool:
-        history = self._histories.of(site.pool)
-        hosts = SiteHosts(site, self._opener, self._finder, history, self._tls)
+    def _pool(self, site: Site, domain: str, source: Source) -> SitePool:
+        key = f"{site.pool} {source.name}" if source.name else site.pool
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = self._make_pool(key, site, domain, source)
+        return pool
+
+    def _make_pool(self, key: str, site: Site, domain: str, source: Source) -> SitePool:
+        # A server may refuse one of our addresses and take the other one.
+        history = self._histories.of(key)
+        opener = self._opener_of(source)
+        hosts = SiteHosts(site, opener, self._finder, history, self._tls, source=source)
         limits = self._limits
         if self._shaper is not None:
             to = self._destination(self._shaper, domain, site)
             limits = self._shaper.pool_limits(to, limits)
         return SitePool(site.name, limits, hosts, self._rules, self._shaper)
+
+    def _opener_of(self, source: Source) -> Opener:
+        if not source.name:
+            return self._opener
+        found = self._openers.get(source.name)
+        if found is None:
+            found = self._openers[source.name] = self._opener.from_source(source)
+        return found
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()

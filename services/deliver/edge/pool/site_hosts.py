@@ -22,10 +22,12 @@ from services.deliver.core.attempt.results import (
     SERVICE_NOT_READY,
     ConnectFault,
     NoConnection,
+    NoSource,
     Refusal,
 )
 from services.deliver.core.routing.candidates import AddressHistory, Candidate, Failure
 from services.deliver.core.routing.sites import Host, Site
+from services.deliver.core.sources.table import SYSTEM, Source
 from services.deliver.core.tls.policy import HostTls, NoDane, host_tls
 from services.deliver.edge.smtp.connecting import Connected
 from services.deliver.edge.smtp.connection import SmtpConnection
@@ -51,6 +53,10 @@ class Opener(Protocol):
         self, candidate: Candidate, sock: socket.socket, tls: HostTls
     ) -> SmtpConnection | ConnectFault:
         """Make a connection that is ready for transactions of a connected socket."""
+        ...
+
+    def from_source(self, source: Source) -> Opener:
+        """An opener of connections from this source."""
         ...
 
 
@@ -88,7 +94,11 @@ class SiteHosts:
         finder: Finder,
         history: AddressHistory,
         policies: HostPolicies | None = None,
+        *,
+        source: Source = SYSTEM,
     ) -> None:
+        """`opener` opens connections from `source`."""
+        self._source = source
         self._site = site
         self._opener = opener
         self._finder = finder
@@ -103,6 +113,9 @@ class SiteHosts:
         found = await self._finder.candidates(self._site)
         if not isinstance(found, list):
             return found
+        found = [each for each in found if self._source.reaches(each.ip)]
+        if not found:
+            return self._wrong_family()
         faults: list[ConnectFault] = []
         while found and (not faults or self._loop.time() < until):
             if sum(isinstance(fault, Refusal) for fault in faults) >= MAX_REFUSALS:
@@ -112,6 +125,8 @@ class SiteHosts:
             within_s = until - self._loop.time() if faults else math.inf
             opened = await self._try(chosen, found, within_s)
             if isinstance(opened, SmtpConnection):
+                return opened
+            if isinstance(opened, NoSource):
                 return opened
             faults.append(opened)
         # A server's own words say more than a failed connect to another one.
@@ -138,6 +153,8 @@ class SiteHosts:
             return self._own_fault(chosen[0], error)
         self._note(connected)
         candidate, sock = connected.candidate, connected.sock
+        if sock is None and connected.source_fault:
+            return NoSource(clean_text(connected.source_fault), is_unavailable=True)
         if candidate is None or sock is None:
             failed, reason = connected.faults[-1]
             return NoConnection(clean_text(f"{failed}: {reason}"))
@@ -154,6 +171,13 @@ class SiteHosts:
         else:
             self._history.failed(candidate, _failure_of(opened), self._loop.time())
         return opened
+
+    def _wrong_family(self) -> NoSource:
+        has, lacks = ("IPv4", "IPv6") if self._source.ipv4 else ("IPv6", "IPv4")
+        return NoSource(
+            f"The source {self._source.name} has no {lacks} address, and the servers of"
+            f" {self._site.name} no {has} address"
+        )
 
     def _note(self, connected: Connected) -> None:
         now = self._loop.time()

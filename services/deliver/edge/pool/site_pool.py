@@ -19,6 +19,7 @@ from services.deliver.core.attempt.results import (
     Busy,
     ConnectFault,
     ConnectionInfo,
+    NoSource,
     Refusal,
     TransactionResult,
     is_push_back,
@@ -224,7 +225,9 @@ class SitePool:
     def _give_up(self, delivery: Delivery, fault: ConnectFault) -> None:
         if isinstance(fault, Refusal) and self._shaper is not None and delivery.group is not None:
             self._shaper.refused(delivery.group, fault)
-        if delivery.try_begin():
+        if isinstance(fault, NoSource) and not delivery.has_begun:
+            delivery.leave_source(fault)
+        elif delivery.try_begin():
             delivery.settle(
                 lambda: self._rules.no_connection(fault, delivery.was_answered, self._site)
             )

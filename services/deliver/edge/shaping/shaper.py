@@ -136,10 +136,10 @@ class Shaper:
         found = self._throttle.rules.settings(to).get("retry")
         return tuple(map(str, found.value)) if found and isinstance(found.value, tuple) else ()
 
-    def group(self, envelope: Envelope, to: Destination) -> Group:
-        """The group of a message."""
+    def group(self, envelope: Envelope, to: Destination, source: str = "") -> Group:
+        """The group of a message that is sent from the source of this name."""
         domain = envelope.sender.rpartition("@")[2]
-        sender = Party(envelope.client, envelope.mailing_id, domain)
+        sender = Party(envelope.client, envelope.mailing_id, domain, source)
         return self._throttle.group(to, sender, self._at())
 
     def held(self, group: Group, lane: str = "", *, is_back: bool = False) -> Held | None:
@@ -149,7 +149,7 @@ class Shaper:
         `lane`: from which it was read, if it was read from one: a lane of one destination is read
         more slowly instead.
         """
-        source = self._sources.get(group.to.key, "")
+        source = self._source_of(group)
         if lane and self.lanes.is_of_one(lane, group.to.key, group.destination_share_per_s):
             found = self._throttle.held_back(group, self._at(), source)
         else:
@@ -159,9 +159,13 @@ class Shaper:
             self._counts.held.add(1, "limit" if found.reason.startswith("Over") else "suspended")
         return found
 
+    def _source_of(self, group: Group) -> str:
+        """The local address, if it has no name: a name is among the keys of the group."""
+        return "" if group.sender.source else self._sources.get(group.to.key, "")
+
     def suspended(self, group: Group) -> bool:
         """Whether this group is suspended now."""
-        source = self._sources.get(group.to.key, "")
+        source = self._source_of(group)
         return self._throttle.suspension(group, self._at(), source) is not None
 
     def blocked(self, waiter: Waiter) -> None:
@@ -176,14 +180,14 @@ class Shaper:
 
     def ended(self, group: Group, result: TransactionResult, source: str) -> None:
         """A transaction ended: its reply may change how mail is sent."""
-        if source:
+        if source and not group.sender.source:
             self._sources[group.to.key] = source
         if isinstance(result, Finished) and not result.reply.is_positive:
             self._react(group, result.stage, result.reply, source)
 
     def refused(self, group: Group, refusal: Refusal) -> None:
         """The server refused a connection."""
-        source = self._sources.get(group.to.key, "")
+        source = self._source_of(group)
         self._react(group, refusal.stage, refusal.reply, source)
 
     def _react(self, group: Group, stage: Stage, reply: Reply, source: str) -> None:

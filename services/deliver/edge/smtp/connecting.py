@@ -15,6 +15,8 @@ from typing import Final
 from msgspec import Struct
 
 from services.deliver.core.routing.candidates import Candidate
+from services.deliver.core.sources.table import SYSTEM, Source
+from services.deliver.edge.sources.binding import SourceUnavailable, bind
 
 # RFC 8305, 5: the second family starts this long after the first, or when the first has failed.
 ATTEMPT_DELAY_S: Final = 0.25
@@ -24,25 +26,30 @@ class Connected(Struct, frozen=True):
     """The result: `sock` is connected to `candidate`, both None if no address has accepted.
 
     `faults`: why addresses failed; `slower`: was started first and had not connected yet.
+    `source_fault`: why no socket could be bound to our own address; it says nothing of theirs.
     """
 
     candidate: Candidate | None
     sock: socket.socket | None
     faults: tuple[tuple[Candidate, str], ...] = ()
     slower: Candidate | None = None
+    source_fault: str = ""
 
 
 _Attempts = dict["asyncio.Task[socket.socket]", Candidate]
 
 
-async def connect(candidates: Sequence[Candidate], timeout_s: float) -> Connected:
-    """Connect to one of at most two addresses; each may take `timeout_s`."""
+async def connect(
+    candidates: Sequence[Candidate], timeout_s: float, source: Source = SYSTEM
+) -> Connected:
+    """Connect to one of at most two addresses from a source; each may take `timeout_s`."""
     loop = asyncio.get_running_loop()
     attempts: _Attempts = {}
     winner: asyncio.Task[socket.socket] | None = None
     try:
         for candidate in candidates:
-            attempts[loop.create_task(connect_one(candidate, timeout_s))] = candidate
+            attempt = connect_one(candidate, timeout_s, source)
+            attempts[loop.create_task(attempt)] = candidate
             is_last = len(attempts) == len(candidates)
             winner = await _first_success(attempts, None if is_last else ATTEMPT_DELAY_S)
             if winner is not None:
@@ -70,18 +77,21 @@ async def _first_success(
 def _result(attempts: _Attempts, winner: asyncio.Task[socket.socket] | None) -> Connected:
     faults: list[tuple[Candidate, str]] = []
     slower: Candidate | None = None
+    source_fault = ""
     for task, candidate in attempts.items():
         if task is winner:
             break  # an address that was started later has lost nothing
         error = task.exception() if task.done() else None
         if error is None:
             slower = candidate
+        elif isinstance(error, SourceUnavailable):
+            source_fault = str(error.strerror)
         elif isinstance(error, OSError):  # TimeoutError is one
             faults.append((candidate, str(error) or "no answer to the connect in time"))
         else:
             raise error
     if winner is None:
-        return Connected(None, None, tuple(faults))
+        return Connected(None, None, tuple(faults), source_fault=source_fault)
     return Connected(attempts[winner], winner.result(), tuple(faults), slower)
 
 
@@ -96,12 +106,16 @@ def _close_result(task: asyncio.Task[socket.socket]) -> None:
         task.result().close()
 
 
-async def connect_one(candidate: Candidate, timeout_s: float) -> socket.socket:
-    """Connect a socket to an address; raises OSError."""
+async def connect_one(
+    candidate: Candidate, timeout_s: float, source: Source = SYSTEM
+) -> socket.socket:
+    """Connect a socket to an address; raises OSError, SourceUnavailable if it is our own."""
     family = socket.AF_INET6 if candidate.is_ipv6 else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
+        if local_ip := source.local(candidate.ip):
+            bind(sock, local_ip)
         async with asyncio.timeout(timeout_s):
             await asyncio.get_running_loop().sock_connect(sock, _socket_address(candidate))
     except BaseException:

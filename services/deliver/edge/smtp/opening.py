@@ -28,6 +28,7 @@ from services.deliver.core.attempt.results import (
 )
 from services.deliver.core.routing.candidates import Candidate
 from services.deliver.core.routing.sites import Host
+from services.deliver.core.sources.table import SYSTEM, Source
 from services.deliver.core.tls.policy import HostTls
 from services.deliver.edge.smtp.connecting import Connected, connect, connect_one
 from services.deliver.edge.smtp.connection import (
@@ -88,7 +89,7 @@ class _Client(aiosmtplib.SMTP):
 
 
 class Opener:
-    """Opens connections with one EHLO name and the same time limits."""
+    """Opens connections from one source, with one EHLO name and the same time limits."""
 
     def __init__(
         self,
@@ -97,10 +98,13 @@ class Opener:
         failpoints: Failpoints,
         contexts: TlsContexts | None = None,
         *,
+        source: Source = SYSTEM,
         uses_chunking: bool = False,
     ) -> None:
+        """`ehlo_name` is for a source without one of its own."""
         self._uses_chunking = uses_chunking
         self._ehlo_name = ehlo_name
+        self._source = source
         self._contexts = contexts or TlsContexts()
         self._timeouts = timeouts
         self._failpoints = failpoints
@@ -108,9 +112,25 @@ class Opener:
         self._broken_tls = FaultMemory(BROKEN_TLS_S)
         self._broken_chunking = FaultMemory(BROKEN_CHUNKING_S)
 
+    def from_source(self, source: Source) -> Opener:
+        """An opener for this source; what is known of the servers is shared."""
+        name = source.ehlo_name or self._ehlo_name
+        other = Opener(
+            name,
+            self._timeouts,
+            self._failpoints,
+            self._contexts,
+            source=source,
+            uses_chunking=self._uses_chunking,
+        )
+        other._broken_tls = self._broken_tls
+        other._broken_chunking = self._broken_chunking
+        return other
+
     async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:
         """Connect to the first of at most two addresses that accepts, within both time limits."""
-        return await connect(candidates, min(self._timeouts.connect_s, within_s))
+        limit_s = min(self._timeouts.connect_s, within_s)
+        return await connect(candidates, limit_s, self._source)
 
     async def open(
         self, candidate: Candidate, sock: socket.socket, tls: HostTls
@@ -147,7 +167,7 @@ class Opener:
             return await self._open(candidate, sock, tls)
         except ssl.SSLError as error:
             fault = clean_text(str(error)) or type(error).__name__
-        again = await connect_one(candidate, self._timeouts.connect_s)
+        again = await connect_one(candidate, self._timeouts.connect_s, self._source)
         connection = await self._open(candidate, again, in_clear(fault))
         # Only now: if clear text fails too, it may have been the network.
         self._broken_tls.remember(candidate.host, fault, now())
@@ -163,7 +183,7 @@ class Opener:
                 return await self._open(candidate, sock, tls)
             except ssl.SSLError as error:
                 fault = named_fault(error)
-            sock = await connect_one(candidate, self._timeouts.connect_s)
+            sock = await connect_one(candidate, self._timeouts.connect_s, self._source)
         opportunistic = self._contexts.opportunistic
         connection = await self._open_as_known(candidate, sock, opportunistic)
         connection.tls_policy = tls.name

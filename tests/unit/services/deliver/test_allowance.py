@@ -9,8 +9,6 @@ import pytest
 from services.deliver.core.shaping.allowance import (
     CROWDED_ROOM,
     LEAST_ROOM,
-    LONGEST_TURN_S,
-    SHORTEST_TURN_S,
     Allowance,
 )
 from services.deliver.core.shaping.held_lease import LEASE_S, HeldLease
@@ -18,6 +16,12 @@ from services.deliver.core.shaping.keys import Destination, Party
 from services.deliver.core.shaping.limits import Unit, parse_limit
 from services.deliver.core.shaping.parsing import combine, parse_file
 from services.deliver.core.shaping.throttle import Group, Throttle
+from services.deliver.core.shaping.turns import (
+    FIRST_YIELD,
+    LONGEST_TURN_S,
+    MARGIN,
+    SHORTEST_TURN_S,
+)
 from services.deliver.core.shaping.window_record import SLOTS, WindowRecord
 from services.deliver.core.shaping.workers import NEVER, Grant, Workers
 
@@ -148,7 +152,8 @@ def test_each_message_that_cannot_wait_gets_a_turn_of_its_own() -> None:
     of = allowance("20/s", Workers(1, 0.0))
     of.waiting = 200
     turns = [of.turn_s(NOW) for _ in range(3)]
-    assert turns == pytest.approx([10.05, 10.10, 10.15])
+    each_s = 1 / (20 * FIRST_YIELD * MARGIN)
+    assert turns == pytest.approx([10 + each_s, 10 + 2 * each_s, 10 + 3 * each_s])
     assert allowance("200/s").turn_s(NOW) == pytest.approx(SHORTEST_TURN_S, abs=0.02)
     assert allowance("1/d").turn_s(NOW) == LONGEST_TURN_S
 
@@ -178,8 +183,20 @@ def test_new_mail_does_not_take_the_turn_of_mail_that_was_turned_away() -> None:
     assert of.is_full(NOW + 4, is_back=False)
     assert not of.is_full(NOW + 4, is_back=True)
     assert not of.is_full(NOW + 6, is_back=False), "all turns are over"
-    of.waiting = 100
+    of.waiting = 199
+    assert not of.is_full(NOW + 4, is_back=True), "ten seconds of the limit"
+    of.waiting = 200
     assert of.is_full(NOW + 4, is_back=True)
+
+
+def test_mail_whose_turn_has_come_waits_while_a_quarter_of_the_room_is_left() -> None:
+    workers = Workers(1, 0.0, room=400)
+    _, sending = group("messages = '20/s'", workers)
+    sending.joined(199)
+    assert sending.full(NOW) is not None
+    assert sending.full(NOW, is_back=True) is None
+    workers.waiting = 300
+    assert sending.full(NOW, is_back=True) is not None
 
 
 def test_a_message_takes_its_size_of_a_limit_of_bytes() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.deliver.core.shaping.keys import Destination, Party, Scope, scope_key
+from services.deliver.core.shaping.keys import Destination, Party, Scope, keys_of, scope_key
 from services.deliver.core.shaping.limits import Limit, Unit, parse_duration, parse_limit
 from services.deliver.core.shaping.parsing import ShapingFaults, combine, parse_file
 from services.deliver.core.shaping.replies import read_example
@@ -227,3 +227,26 @@ def test_no_rule_matches_a_reason_of_our_own(reason: str) -> None:
 )
 def test_a_scope_has_a_key_at_the_provider(scope: Scope, key: str) -> None:
     assert scope_key(scope, GOOGLE, SENDER, "192.0.2.1") == key
+
+
+def test_limits_of_a_source_hold_at_each_provider_or_site_by_itself() -> None:
+    found = rules(
+        '[source.mx1]\nmessages = "5/s"\n[source.mx1.provider.google]\nmessages = "50 in 24h"\n'
+    )
+    sender = Party("shop", "news", "news.example.com", "mx1")
+
+    def of(to: Destination, party: Party = sender) -> list[tuple[str, str]]:
+        return [(each.key, str(each.limit)) for each in found.limits(to, party)]
+
+    assert of(ORDINARY) == [("source:mx1@site:mx.r.example", "5/s")]
+    assert of(GOOGLE) == [("source:mx1@provider:google", "50 in 1d")]
+    assert of(ORDINARY, SENDER) == of(Destination("r", "r:25", is_override=True)) == []
+
+
+def test_a_reply_about_the_source_concerns_the_name_of_the_source_if_it_has_one() -> None:
+    named = Party("shop", "news", "news.example.com", "mx1")
+    assert scope_key(Scope.SOURCE, GOOGLE, named, "192.0.2.1") == "source:mx1@provider:google"
+    assert (
+        scope_key(Scope.SOURCE, GOOGLE, SENDER, "192.0.2.1") == "source:192.0.2.1@provider:google"
+    )
+    assert "source:mx1@provider:google" in keys_of(GOOGLE, named)

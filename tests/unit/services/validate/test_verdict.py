@@ -53,6 +53,14 @@ def test_a_message_that_keeps_the_rules_passes_to_its_lane_with_an_expiry(
     assert verdict.envelope.mailing_id == "standard"
 
 
+def test_a_message_carries_the_pool_of_sources_that_its_client_names_now() -> None:
+    plain = judge(envelope(), CLIENT, POLICY, 5)
+    pooled = judge(replace(envelope(), pool="old"), replace(CLIENT, pool="bulk"), POLICY, 5)
+    assert isinstance(plain, Passed)
+    assert isinstance(pooled, Passed)
+    assert (plain.envelope.pool, pooled.envelope.pool) == ("", "bulk")
+
+
 @pytest.mark.parametrize(
     ("extra", "mailing"),
     [

@@ -1,0 +1,46 @@
+"""Compares the pools of source addresses that clients name with those of deliver's settings.
+
+Owns: the words. Does not own: what becomes of the mail (deliver defers it). The settings are those
+that this command sees: if they have no pools, the pool of a client cannot be judged here, which is
+a warning; if they have some, another name is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from cli.config.service_settings import ServiceConfigError, ask_service
+from shared.registry.client import Client
+
+SERVICE: Final = "deliver"
+SETTING: Final = "deliver.pools"
+DEFAULT_POOL: Final = "default"
+
+
+def known_pools() -> frozenset[str]:
+    """The pools of deliver's settings; none if it has none. Raises ServiceConfigError."""
+    rows = {row.key: row.value for row in ask_service(SERVICE)}
+    found = rows[SETTING]
+    return frozenset((DEFAULT_POOL, *found)) if found else frozenset()
+
+
+def pool_faults(clients: Iterable[Client]) -> tuple[list[str], list[str]]:
+    """Errors and warnings about the pools of clients, one line each."""
+    named = [client for client in clients if client.pool]
+    if not named:
+        return [], []
+    try:
+        known = known_pools()
+    except ServiceConfigError as error:
+        return [], [f"the pools of clients were not checked: {'; '.join(error.lines)}"]
+    lines = [f"{one.name}: {found_pool(one.pool, known)}" for one in named if one.pool not in known]
+    return (lines, []) if known else ([], lines)
+
+
+def found_pool(pool: str, known: Iterable[str]) -> str:
+    """The sentence about a pool that is not configured."""
+    names = ", ".join(sorted(known))
+    if not names:
+        return f"pool {pool} was not checked: the settings of this command have no {SETTING}"
+    return f"pool {pool} is not configured, its mail would be deferred; it may be one of {names}"

@@ -1,0 +1,69 @@
+"""When mail comes back that a limit has turned away: one message after the other, a little slower
+than the limit. Pure.
+
+A message that comes back and finds no room is written to Kafka again, so turns must not come faster
+than mail really goes. A limit is not always used up: what a process that was busy elsewhere did not
+send in time is lost, as there is no catching up. Yield is the part that was used while mail waited;
+turns follow it. What that leaves free goes to new mail (Allowance.is_full).
+
+Owns: the list of turns of one limit in one worker, the measured yield. Does not own: the limit
+(allowance.py). Times are seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SHORTEST_TURN_S: Final = 5.0
+LONGEST_TURN_S: Final = 43_200.0
+# Turns come this much slower than mail goes.
+MARGIN: Final = 0.97
+# The yield before anything was measured, and the least that is believed: another limit of the same
+# mail may be what holds it up.
+FIRST_YIELD: Final = 0.9
+LEAST_YIELD: Final = 0.8
+# The weight of a second in the average.
+_WEIGHT: Final = 0.1
+
+
+class Turns:
+    """The turns of one limit, and how much of it is really used."""
+
+    __slots__ = ("_had_waiting", "_looked_at", "_used", "first_at", "next_at", "part")
+
+    def __init__(self, part: float = FIRST_YIELD) -> None:
+        """`part`: the yield until it is measured."""
+        self.first_at = self.next_at = float("-inf")
+        self.part = part
+        self._used = 0.0
+        self._looked_at = float("-inf")
+        self._had_waiting = False
+
+    def used(self, amount: float) -> None:
+        """So much of the limit was spent."""
+        self._used += amount
+
+    def look(self, now: float, per_s: float, *, has_waiting: bool) -> None:
+        """Measure the yield since the last look. `per_s`: what this worker might have sent."""
+        seconds, used = now - self._looked_at, self._used
+        if self._had_waiting and has_waiting and 0 < seconds < SHORTEST_TURN_S:
+            yielded = min(1.0, max(LEAST_YIELD, used / (per_s * seconds)))
+            self.part += (yielded - self.part) * _WEIGHT
+        self._looked_at, self._used, self._had_waiting = now, 0.0, has_waiting
+
+    def are_open(self, now: float) -> bool:
+        """Whether mail that was turned away comes back."""
+        return now < self.next_at
+
+    def next_s(self, now: float, first_at: float, per_s: float) -> float:
+        """In how many seconds the next message has its turn; the first one at `first_at`.
+
+        `per_s`: messages that this worker may send.
+        """
+        if self.next_at <= now:
+            self.first_at = self.next_at = first_at
+        each_s = 1 / (per_s * self.part * MARGIN)
+        # Turns are open until the last message has come back, also one of the shortest turn.
+        at = max(self.next_at + each_s, now + SHORTEST_TURN_S)
+        self.next_at = min(at, now + LONGEST_TURN_S)
+        return self.next_at - now

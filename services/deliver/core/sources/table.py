@@ -1,0 +1,178 @@
+"""The source addresses of an installation and the pools that share them out. Pure.
+
+A source is a local address (IPv4, IPv6 or both) with the name that is sent in EHLO from it. A pool
+is a set of sources with weights. The pool of a message is the one that its client names in the
+registry, otherwise the one of its mail class, otherwise `default`.
+
+Owns: reading the settings, which pool a message has. Does not own: which source of the pool a
+message takes (choice.py), whether an address can be used now (edge/sources/). Guarantees: without
+sources there is one pool, whose only source binds to nothing and keeps the installation's EHLO
+name; a name that does not exist is a fault of the settings, all of which are reported at once.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from shared.settings.addresses import host_fault
+from shared.topics.records import MailClass
+
+DEFAULT_POOL: Final = "default"
+MAX_WEIGHT: Final = 1_000
+_MEMBER: Final = re.compile(r"([a-z0-9][a-z0-9_-]{0,31})(?:\*([0-9]{1,4}))?", re.ASCII)
+
+
+class Source(Struct, frozen=True):
+    """A local address that mail is sent from. An empty `name`: whatever the system chooses."""
+
+    name: str = ""
+    ehlo_name: str = ""
+    ipv4: str = ""
+    ipv6: str = ""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Its addresses, one or two."""
+        return tuple(ip for ip in (self.ipv4, self.ipv6) if ip)
+
+    def reaches(self, ip: str) -> bool:
+        """Whether it has an address of the family of `ip`."""
+        return not self.name or bool(self.local(ip))
+
+    def local(self, ip: str) -> str:
+        """The address to bind to for a connection to `ip`; "" if there is none."""
+        return self.ipv6 if ":" in ip else self.ipv4
+
+
+SYSTEM: Final = Source()
+
+
+class Pool(Struct, frozen=True):
+    """Sources and the weight of each."""
+
+    name: str
+    members: tuple[tuple[Source, int], ...]
+
+
+class SourceFaults(ValueError):
+    """What is wrong with the settings of sources, one line per fault."""
+
+
+class SourceTable(Struct, frozen=True):
+    """All pools. `by_class`: the pool of a mail class."""
+
+    pools: Mapping[str, Pool]
+    by_class: Mapping[str, str] = {}
+
+    def pool_of(self, named: str, mail_class: MailClass) -> Pool | None:
+        """The pool of a message; None if its client names one that does not exist."""
+        return self.pools.get(named or self.by_class.get(mail_class.value, DEFAULT_POOL))
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All sources that have an address, each once."""
+        found = {one.name: one for pool in self.pools.values() for one, _ in pool.members}
+        return tuple(one for one in found.values() if one.name)
+
+
+UNCONFIGURED: Final = SourceTable({DEFAULT_POOL: Pool(DEFAULT_POOL, ((SYSTEM, 1),))})
+
+
+def read_sources(
+    sources: Mapping[str, Sequence[str]],
+    pools: Mapping[str, Sequence[str]],
+    by_class: Mapping[str, str],
+) -> SourceTable:
+    """Read the settings. Raises SourceFaults.
+
+    `sources`: by name, the EHLO name and one or two addresses. `pools`: by name, its sources, each
+    with `*WEIGHT` if that is not 1. Without a pool `default` there is one of all sources.
+    """
+    faults: list[str] = []
+    known: dict[str, Source] = {}
+    for name, parts in sources.items():
+        found = _source(name, parts)
+        if isinstance(found, Source):
+            known[name] = found
+        else:
+            faults.append(f"deliver.sources.{name}: {found}")
+    faults += _shared_addresses(known)
+    read = {name: _pool(name, rows, known, sources, faults) for name, rows in pools.items()}
+    if DEFAULT_POOL not in read:
+        # Without sources: what the system chooses.
+        members = tuple((one, 1) for one in known.values()) or ((SYSTEM, 1),)
+        read[DEFAULT_POOL] = Pool(DEFAULT_POOL, members)
+    for mail_class, pool in by_class.items():
+        if pool not in read:
+            fault = f"found {pool!r}, expected one of {', '.join(sorted(read))}"
+            faults.append(f"deliver.pool_by_class.{mail_class}: {fault}")
+    if faults:
+        raise SourceFaults("\n".join(faults))
+    return SourceTable(read, dict(by_class))
+
+
+def _source(name: str, parts: Sequence[str]) -> Source | str:
+    """The source, or what is wrong with it."""
+    ehlo_name, *ips = parts or ("",)
+    if fault := host_fault(ehlo_name):
+        return f"found {ehlo_name!r}, expected a host name for EHLO first: {fault}"
+    by_version: dict[int, str] = {}
+    for text in ips:
+        try:
+            ip = ipaddress.ip_address(text)
+        except ValueError:
+            return f"found {text!r}, expected an IP address after the host name"
+        if ip.is_unspecified or ip.is_multicast:
+            return f"found {text!r}, expected the address of one interface of this host"
+        if ip.version in by_version:
+            return f"found two IPv{ip.version} addresses, expected one; name another source for it"
+        by_version[ip.version] = str(ip)
+    if not by_version:
+        return "found no address, expected an IPv4 address, an IPv6 address or both"
+    return Source(name, ehlo_name, by_version.get(4, ""), by_version.get(6, ""))
+
+
+def _shared_addresses(known: Mapping[str, Source]) -> list[str]:
+    """Two sources with one address would have one reputation and two limits."""
+    owners: dict[str, str] = {}
+    faults = []
+    for one in known.values():
+        for ip in one.addresses:
+            if owners.setdefault(ip, one.name) != one.name:
+                what = f"found {ip}, which {owners[ip]} has too, expected another address"
+                faults.append(f"deliver.sources.{one.name}: {what}")
+    return faults
+
+
+def _pool(
+    name: str,
+    rows: Sequence[str],
+    known: Mapping[str, Source],
+    declared: Mapping[str, object],
+    faults: list[str],
+) -> Pool:
+    members: dict[str, tuple[Source, int]] = {}
+    for row in rows:
+        found = _MEMBER.fullmatch(row)
+        weight = int(found[2] or 1) if found else 0
+        if found is None or not 1 <= weight <= MAX_WEIGHT:
+            what = f'found {row!r}, expected a source such as "mx1", or "mx1*3" with its weight'
+        elif found[1] not in declared:
+            named = ", ".join(sorted(declared)) or "deliver.sources, which is empty"
+            what = f"found {found[1]!r}, expected one of {named}"
+        elif found[1] in members:
+            what = f"found {found[1]!r} twice, expected each source once"
+        else:
+            # A source with a fault of its own is reported there.
+            if found[1] in known:
+                members[found[1]] = known[found[1]], weight
+            continue
+        faults.append(f"deliver.pools.{name}: {what}")
+    if not rows:
+        faults.append(f"deliver.pools.{name}: found no source, expected at least one")
+    return Pool(name, tuple(members.values()))

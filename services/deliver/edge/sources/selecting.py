@@ -1,0 +1,68 @@
+"""Finds the sources that a message may be sent from, the best one first.
+
+Owns: what is logged about pools that do not exist. Does not own: the table and the order
+(core/sources/), the health of sources (health.py). Guarantees: a client that names a pool that does
+not exist has its own mail deferred with a reason, and nobody else's; a source that is unavailable
+is left out as long as the pool has another one.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from services.deliver.core.attempt.results import NoSource
+from services.deliver.core.sources.choice import order
+from services.deliver.core.sources.table import SYSTEM, UNCONFIGURED, Source, SourceTable
+from services.deliver.edge.sources.health import SourceHealth
+from shared.smtp.remote_text import clean_text
+from shared.topics.records import Envelope
+
+log = logging.getLogger(__name__)
+
+# Clients that were warned about; a registry with more wrong pools is not logged in full.
+MAX_WARNED: Final = 1_000
+_ONLY_SYSTEM: Final = [SYSTEM]
+
+
+class Sources:
+    """The sources of one process. Use it in one event loop."""
+
+    def __init__(
+        self, table: SourceTable = UNCONFIGURED, health: SourceHealth | None = None
+    ) -> None:
+        self.table = table
+        self.health = health or SourceHealth(table.sources)
+        self._is_unconfigured = not table.sources and len(table.pools) == 1
+        self._warned: set[tuple[str, str]] = set()
+
+    def of(self, envelope: Envelope) -> list[Source] | NoSource:
+        """The sources that can be used now, in the order in which the message takes them."""
+        if self._is_unconfigured and not envelope.pool:
+            return _ONLY_SYSTEM
+        pool = self.table.pool_of(envelope.pool, envelope.mail_class)
+        if pool is None:
+            return self._unknown_pool(envelope)
+        ordered = order(pool, envelope.mail_id)
+        usable = [one for one in ordered if not self.health.fault(one)]
+        if usable:
+            return usable
+        reasons = "; ".join(f"{one.name}: {self.health.fault(one)}" for one in ordered)
+        reason = clean_text(f"No source of the pool {pool.name} is available: {reasons}")
+        return NoSource(reason, is_unavailable=True)
+
+    def failed(self, source: Source, fault: NoSource) -> None:
+        """A message could not be sent from this source."""
+        if fault.is_unavailable:
+            self.health.failed(source, fault.reason)
+
+    def _unknown_pool(self, envelope: Envelope) -> NoSource:
+        key = envelope.client, envelope.pool
+        if key not in self._warned and len(self._warned) < MAX_WARNED:
+            self._warned.add(key)
+            log.error(
+                "the client's pool does not exist; its mail is deferred: set another pool with"
+                " `sluice clients apply`, or add this one to deliver.pools",
+                extra={"client": envelope.client, "unknown_pool": envelope.pool},
+            )
+        return NoSource(f"The pool {envelope.pool!r} of the client is not in deliver.pools")

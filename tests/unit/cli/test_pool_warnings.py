@@ -1,0 +1,36 @@
+"""A client that names a pool of source addresses: what `sluice clients` says about it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cli.clients.pool_warnings import pool_faults
+from shared.registry.client import Client
+
+DOMAIN = "news.shop.example"
+NONE = Client("none", DOMAIN, "returns@owner.example", "M-1")
+BULK = Client("bulk", DOMAIN, "returns@owner.example", "M-1", pool="bulk")
+TYPO = Client("typo", DOMAIN, "returns@owner.example", "M-1", pool="blk")
+
+
+def test_without_pools_in_the_settings_a_pool_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLUICE_DELIVER__POOLS", raising=False)
+    errors, warnings = pool_faults([NONE, BULK])
+    assert errors == []
+    assert warnings == [
+        "bulk: pool bulk was not checked: the settings of this command have no deliver.pools"
+    ]
+
+
+def test_with_pools_another_name_is_an_error_that_lists_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLUICE_DELIVER__POOLS", json.dumps({"bulk": ["mx1"]}))
+    errors, warnings = pool_faults([NONE, BULK, TYPO])
+    assert warnings == []
+    assert errors == [
+        "typo: pool blk is not configured, its mail would be deferred; it may be one of bulk,"
+        " default"
+    ]

@@ -1,0 +1,101 @@
+"""A backlog of one limited destination, in virtual time: each message comes back once."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+
+import pytest
+
+from services.deliver.core.shaping.allowance import Allowance
+from services.deliver.core.shaping.limits import parse_limit
+from services.deliver.core.shaping.turns import FIRST_YIELD, LEAST_YIELD, Turns
+from services.deliver.core.shaping.workers import Workers
+
+RATE = 200
+STEP_S = 0.01
+# A process that is held up for so long every two seconds sends nothing then; the burst of a limit
+# makes up for a tenth of a second.
+PERIOD_S = 2.0
+
+
+class Backlog:
+    """A worker that keeps to its share of a limit, and the mail that it turns away."""
+
+    def __init__(self, held_up_s: float, reads_each_s: float = STEP_S) -> None:
+        self.of = Allowance("provider:big", parse_limit(f"{RATE}/s"), Workers(1, room=20_000))
+        self.turned_away: Counter[int] = Counter()
+        self.sent: list[float] = []
+        self._held_up_s = held_up_s
+        self._reads_each_s = reads_each_s
+        self._waiting: deque[int] = deque()
+        self._back: list[tuple[float, int]] = []
+
+    def run(self, messages: int, come_per_s: float) -> float:
+        """Send all; returns how long it took."""
+        now, come, looked_at, read_at = 0.0, 0, 0.0, 0.0
+        while len(self.sent) < messages:
+            now += STEP_S
+            if now - read_at >= self._reads_each_s:
+                read_at = now
+                while self._back and self._back[0][0] <= now:
+                    self._take_in(heapq.heappop(self._back)[1], now, is_back=True)
+            while come < min(messages, now * come_per_s):
+                self._take_in(come, now, is_back=False)
+                come += 1
+            if now % PERIOD_S >= self._held_up_s:
+                self._send(now)
+            if now - looked_at >= 1:
+                looked_at = now
+                self.of.expire(now)
+        return now
+
+    def _take_in(self, message: int, now: float, *, is_back: bool) -> None:
+        if self.of.is_full(now, is_back=is_back):
+            self.turned_away[message] += 1
+            heapq.heappush(self._back, (now + self.of.turn_s(now), message))
+        else:
+            self._waiting.append(message)
+            self.of.waiting += 1
+
+    def _send(self, now: float) -> None:
+        while self._waiting and self.of.ready_at(now, 1) == 0:
+            self.of.take(now, 1, len(self._waiting))
+            self._waiting.popleft()
+            self.of.waiting -= 1
+            self.sent.append(now)
+
+
+@pytest.mark.parametrize("held_up_s", [0.0, 0.2, 0.3, 0.4])
+@pytest.mark.parametrize("come_per_s", [RATE * 1.2, 1_500.0, 10_000.0])
+def test_no_message_comes_back_more_than_once_also_if_the_limit_is_not_used_up(
+    held_up_s: float, come_per_s: float
+) -> None:
+    backlog = Backlog(held_up_s)
+    took_s = backlog.run(20_000, come_per_s)
+    assert max(backlog.turned_away.values()) == 1
+    # What is held up beyond the burst is lost.
+    lost = max(0.0, held_up_s - 0.1) / PERIOD_S
+    assert took_s < 20_000 / (RATE * (1 - lost)) * 1.25
+
+
+@pytest.mark.parametrize("reads_each_s", [1.0, 5.0, 8.0])
+def test_mail_that_a_busy_process_reads_late_and_all_at_once_has_room(reads_each_s: float) -> None:
+    backlog = Backlog(0.2, reads_each_s)
+    backlog.run(20_000, 1_500.0)
+    assert max(backlog.turned_away.values()) == 1
+
+
+def test_the_yield_is_measured_only_while_mail_waits_and_kept_within_bounds() -> None:
+    turns = Turns()
+    turns.used(5)
+    turns.look(1.0, 10.0, has_waiting=False)
+    turns.look(2.0, 10.0, has_waiting=True)
+    assert turns.part == FIRST_YIELD, "nothing waited at the beginning"
+    for second in range(3, 100):
+        turns.look(float(second), 10.0, has_waiting=True)
+    assert turns.part == pytest.approx(LEAST_YIELD, abs=0.01)
+    for second in range(100, 200):
+        turns.used(12)
+        turns.look(float(second), 10.0, has_waiting=True)
+    assert turns.part == pytest.approx(1.0, abs=0.01)
