@@ -90,6 +90,7 @@ NOT_TAKEN: list[tuple[str | bytes, Fault]] = [
     ("[Max] <a@x.example>", Fault.OUTSIDE),
     ("=?utf-8?Q?a?=@x.example", Fault.ENCODED),
     ("<=?utf-8?Q?a?=@x.example>", Fault.ENCODED),
+    ("max=?a?q?=00?=@x.example", Fault.ENCODED),
     ('"=?utf-8?Q?a?="@x.example', Fault.ENCODED),
     ("a (c) @x.example", Fault.INSIDE),
     ("a@(c)x.example", Fault.INSIDE),

@@ -33,6 +33,7 @@ STRICTER: Final = {
     Fault.LITERAL: "IP addresses are not delivered to",
     Fault.DOMAIN: "it does not ask whether a domain can exist",
     Fault.HIDDEN: "it does not decode comments",
+    Fault.ENCODED: "an encoded word inside a word is none to it, but to other programs",
 }
 # Values that `email` reports as defects, and why they are accepted here.
 WIDER: Final = {
