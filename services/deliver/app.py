@@ -162,7 +162,12 @@ async def _deliver(settings: Settings, running: Running, worker: Worker, sending
         running.clock,
         RetryTimes(settings.deliver.retry_time_scale, settings.deliver.in_doubt_delay_s),
         running.counters.counter(FAILED),
-        gates=Gates(shaper.lanes, sending.orders.control, running.counters.counter(MAIL_EVENTS)),
+        gates=Gates(
+            shaper.lanes,
+            sending.orders.control,
+            running.counters.counter(MAIL_EVENTS),
+            sending.rules.version,
+        ),
     )
     _watch(running, pools, shaper, sending)
     follower, loop = sending.orders.follower, asyncio.get_running_loop()

@@ -6,6 +6,7 @@ with a default). Does not own: reading and checking clients.yaml (clients_file.p
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 from functools import cached_property
 from typing import Final
@@ -17,6 +18,8 @@ from shared.mail.verp import mailing_hash
 from shared.registry.credentials import Credential
 from shared.topics.records import MailClass, OnDoubt
 
+# 32 bits: enough to tell apart the few versions that there are, short enough for each event.
+VERSION_CHARS: Final = 8
 DEFAULT_MAX_AGE_S: Final = 5 * 86_400
 
 
@@ -83,6 +86,11 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
         return {
             row.sub_client: row.monthly_quota for row in self.codes.values() if row.monthly_quota
         }
+
+    @cached_property
+    def version(self) -> str:
+        """A short hash of this entry; it is computed once per change of the entry."""
+        return hashlib.sha256(encode_client(self)).hexdigest()[:VERSION_CHARS]
 
     @cached_property
     def _standard(self) -> Code:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from shared.registry.client import Client
-from shared.submission.rules import Submission, effective_code, judge
+from shared.submission.rules import RULES_VERSION, Submission, effective_code, judge
 from shared.topics.intake_fields import CODE
-from shared.topics.records import Envelope, MailEvent, Violation
+from shared.topics.records import Envelope, MailEvent, Versions, Violation
 
 
 def broken_rules(envelope: Envelope, client: Client, max_size_bytes: int) -> tuple[Violation, ...]:
@@ -33,9 +33,25 @@ def broken_rules(envelope: Envelope, client: Client, max_size_bytes: int) -> tup
 
 
 def attribute(envelope: Envelope, client: Client) -> Envelope:
-    """Set the mailing ID and sub-client of the code, or else the client's standard ones."""
+    """Set the mailing ID and sub-client of the code, or else the client's standard ones.
+
+    The envelope gets the versions of the rules and of the client's entry by which it is judged.
+    """
     billed = client.code(effective_code(envelope.facts, envelope.code))
-    return replace(envelope, mailing_id=billed.mailing_id, sub_client=billed.sub_client)
+    return replace(
+        envelope,
+        mailing_id=billed.mailing_id,
+        sub_client=billed.sub_client,
+        rules_version=RULES_VERSION,
+        registry_version=client.version,
+    )
+
+
+def versions_of(envelope: Envelope, shaping: str = "") -> Versions | None:
+    """Return the versions for a final event of this message; None if it was not judged."""
+    if not envelope.rules_version:
+        return None
+    return Versions(envelope.rules_version, envelope.registry_version, shaping)
 
 
 def refused_event(envelope: Envelope, broken: tuple[Violation, ...], now_ms: int) -> MailEvent:
@@ -66,4 +82,5 @@ def unsent_event(
         submission_source=envelope.submission_source,
         code=effective_code(envelope.facts, envelope.code)[: CODE.max_octets],
         metadata=envelope.metadata,
+        versions=versions_of(envelope),
     )

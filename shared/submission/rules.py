@@ -10,9 +10,11 @@ refuses the message. docs/rules.md has the reasons; a test compares it with this
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from shared.mail.domains import organisational_domain
@@ -33,6 +35,7 @@ from shared.topics.records import Facts, Violation
 __all__ = [
     "MAX_SIZE_BYTES",
     "RULES",
+    "RULES_VERSION",
     "UNREADABLE",
     "Rule",
     "Submission",
@@ -178,6 +181,8 @@ _TABLE: Final[tuple[tuple[Rule, Callable[[Case], Breach]], ...]] = (
 )
 
 RULES: Final = tuple(rule for rule, _ in _TABLE)
+# A short hash of the rules' ids, texts and status codes.
+RULES_VERSION: Final = hashlib.sha256(msgspec.json.encode(RULES)).hexdigest()[:8]
 
 
 def judge(facts: Facts, submission: Submission) -> tuple[Violation, ...]:

@@ -162,6 +162,9 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     # Since when it is held for an operator, because a server may have it already; 0: it is not.
     held_since_ms: int = 0
     pool: str = ""  # of source addresses, as the registry names it; "": by the mail class
+    # The versions by which validate judged it, see Versions.
+    rules_version: str = ""
+    registry_version: str = ""
 
 
 class Message(Struct, frozen=True, gc=False):
@@ -215,6 +218,14 @@ class Violation(Struct, frozen=True, omit_defaults=True, gc=False):
     found: str = ""
 
 
+class Versions(Struct, frozen=True, omit_defaults=True, gc=False):
+    """Short hashes of what was in force; equal hashes mean equal contents."""
+
+    rules: str = ""  # the submission rules (shared/submission/rules.py)
+    registry: str = ""  # the client's entry in the registry
+    shaping: str = ""  # the shaping rules of the process that sent it
+
+
 class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     """The data of a `sluice.mail.*` event. Times are Unix milliseconds."""
 
@@ -257,6 +268,7 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     tls_policy: str = ""
     provider: str = ""  # of the destination, as the shaping rules name it
     held: bool = False  # of in_doubt: it is not sent again before an operator decides
+    versions: Versions | None = None  # of a final event: what was in force
 
 
 class TallyRow(Struct, frozen=True, array_like=True, gc=False):

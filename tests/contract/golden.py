@@ -100,6 +100,10 @@ PACKED = {
         MESSAGE.content,
     ),
     "pack-7": Message(replace(MESSAGE.envelope, pool="bulk"), MESSAGE.content),
+    "pack-8": Message(
+        replace(MESSAGE.envelope, rules_version="0a1b2c3d", registry_version="4e5f6a7b"),
+        MESSAGE.content,
+    ),
 }
 EVENT = MailEvent(
     client="shop",

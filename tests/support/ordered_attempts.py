@@ -122,7 +122,12 @@ def make_place() -> Place:
     control = Control(source, clock)
     sender = HeldSender(control)
     attempts = Attempts(
-        settled, sender, clock, RetryTimes(), failed, gates=Gates(NoLanes(), control, events)
+        settled,
+        sender,
+        clock,
+        RetryTimes(),
+        failed,
+        gates=Gates(NoLanes(), control, events, "shaped"),
     )
     return Place(settled, source, sender, attempts, clock, failed, events)
 

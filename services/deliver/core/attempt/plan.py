@@ -17,8 +17,9 @@ from msgspec.structs import replace
 
 from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
 from services.deliver.core.attempt.retry import STEPS, Retry, RetryTimes, next_attempt, next_turn
+from shared.submission.attribution import versions_of
 from shared.topics.delay_topics import hop_envelope, next_hop
-from shared.topics.records import Attempts, Envelope, EventType, MailEvent
+from shared.topics.records import FINAL, Attempts, Envelope, EventType, MailEvent
 
 
 class PlannedEvent(Struct, frozen=True):
@@ -74,6 +75,16 @@ _EXPIRED_HELD: Final = "The message expired while it was held; a server may have
 def plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
     """The plan that follows from the outcome of one attempt."""
     return told(envelope, _plan(envelope, outcome, timing))
+
+
+def with_versions(envelope: Envelope, found: Plan, shaping: str) -> Plan:
+    """The plan whose final event names what was in force."""
+    versions = versions_of(envelope, shaping)
+    events = tuple(
+        replace(each, data=replace(each.data, versions=versions)) if each.kind in FINAL else each
+        for each in found.events
+    )
+    return replace(found, events=events)
 
 
 def subject_of(envelope: Envelope) -> str:

@@ -5,12 +5,14 @@ Each fault names the key, what was found and what is expected.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.deliver.core.shaping.keys import Scope
 from services.deliver.core.shaping.limits import Unit, parse_duration, parse_limit
@@ -41,6 +43,7 @@ class ShapingFile(Struct, frozen=True):
     tables: dict[str, dict[str, Setting]]
     providers: list[Provider]
     replies: list[ShapingReply]
+    text: str = ""
 
 
 def combine(files: Sequence[ShapingFile]) -> Rules:
@@ -55,7 +58,8 @@ def combine(files: Sequence[ShapingFile]) -> Rules:
             mx, domains = provider.mx or before.mx, provider.domains or before.domains
             providers[provider.name] = Provider(provider.name, mx, domains)
     replies = [reply for file in reversed(files) for reply in file.replies]
-    return Rules(tables, providers.values(), replies)
+    version = hashlib.sha256("\0".join(file.text for file in files).encode()).hexdigest()[:8]
+    return Rules(tables, providers.values(), replies, version)
 
 
 def parse_file(text: str, name: str) -> ShapingFile:
@@ -68,7 +72,7 @@ def parse_file(text: str, name: str) -> ShapingFile:
     found = reader.read(tree)
     if reader.faults:
         raise ShapingFaults([f"{name}: {fault}" for fault in reader.faults])
-    return found
+    return replace(found, text=text)
 
 
 class _Reader:

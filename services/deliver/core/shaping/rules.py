@@ -71,7 +71,10 @@ class Rules:
         tables: Mapping[str, Table],
         providers: Iterable[Provider],
         replies: Iterable[ShapingReply],
+        version: str = "",
     ) -> None:
+        """`version`: a short hash of the files that they come from."""
+        self.version = version
         self._tables = tables
         self.replies = ReplyRules(replies)
         self._by_suffix: dict[str, str] = {}

@@ -30,6 +30,7 @@ from services.deliver.core.attempt.plan import (
     plan,
     subject_of,
     wait,
+    with_versions,
 )
 from services.deliver.core.attempt.retry import RetryTimes
 from services.deliver.core.attempt.verdicts import after_fault
@@ -71,6 +72,7 @@ class Gates(Struct, frozen=True):
     lanes: Lanes
     control: Control
     events: Counter
+    shaping: str = ""  # the version of the shaping rules
 
 
 class Attempts:
@@ -89,6 +91,7 @@ class Attempts:
         """`gates` None: no lane is counted, and no operator orders anything."""
         gates = gates or Gates(NoLanes(), no_control(clock), Counter(len(MAIL_EVENTS.labels)))
         self._lanes, self._control, self._events = gates.lanes, gates.control, gates.events
+        self._shaping = gates.shaping
         # What waits for a connection.
         self._waiting: set[Claim] = set()
         self._worker = worker
@@ -164,7 +167,7 @@ class Attempts:
                     return
             if outcome is None and not job.begin(is_offer=False):
                 return
-            steps = self._with_doubt(job, steps)
+            steps = self._completed(job, steps)
             written = records_of(steps, envelope, content, self._control.provider_of(envelope))
             self._count(envelope, steps)
         except Exception as error:
@@ -192,7 +195,7 @@ class Attempts:
             steps = self._without_attempt(job) if claim.is_ordered_otherwise() else None
             if steps is None or not claim.withdraw() or not job.begin(is_offer=False):
                 return
-            steps = self._with_doubt(job, steps)
+            steps = self._completed(job, steps)
             provider = self._control.provider_of(envelope)
             written = records_of(steps, envelope, content, provider)
             self._count(envelope, steps)
@@ -224,10 +227,12 @@ class Attempts:
         self._worker.name(job, named)
         return await recorded
 
-    def _with_doubt(self, job: Job, steps: Plan) -> Plan:
-        if not job.in_doubt:
-            return steps
-        return with_doubt(job.message.envelope, steps, self._clock.now_ms())
+    def _completed(self, job: Job, steps: Plan) -> Plan:
+        """The plan with what its events say beside the outcome."""
+        envelope = job.message.envelope
+        if job.in_doubt:
+            steps = with_doubt(envelope, steps, self._clock.now_ms())
+        return with_versions(envelope, steps, self._shaping)
 
     def _without_attempt(self, job: Job) -> Plan | None:
         """The plan for a message that is not attempted now; None if it is attempted."""
@@ -261,7 +266,7 @@ class Attempts:
             if is_open and must_hold(envelope) and isinstance(found, Deferred):
                 found = replace(found, in_doubt=True)
             steps = plan(envelope, found, timing)
-            steps = self._with_doubt(job, as_outcome(envelope, steps, timing))
+            steps = self._completed(job, as_outcome(envelope, steps, timing))
             return records_of(steps, envelope, content)
         except Exception as worse:
             log.exception("no event can be written; the message goes to mail.refused", extra=extra)
