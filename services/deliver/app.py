@@ -18,14 +18,12 @@ import uvloop
 
 from services.deliver.core.attempt.retry import RetryTimes
 from services.deliver.core.shaping.lanes import SUSPENDED_LOOK_S
+from services.deliver.edge.attempt.attempt_records import due_at_ms, lane_of, unreadable
 from services.deliver.edge.attempt.attempts import (
     FAILED,
     MAIL_EVENTS,
     Attempts,
     Gates,
-    due_at_ms,
-    lane_of,
-    unreadable,
 )
 from services.deliver.edge.attempt.return_paths import ReturnPathSender
 from services.deliver.edge.control.control import Control

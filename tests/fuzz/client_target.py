@@ -19,7 +19,7 @@ import msgspec
 from services.deliver.core.attempt.plan import Timing, plan
 from services.deliver.core.attempt.results import ConnectionInfo
 from services.deliver.core.attempt.verdicts import answered
-from services.deliver.edge.attempt.attempts import records_of
+from services.deliver.edge.attempt.attempt_records import records_of
 from shared.responses.replies.loading import load_reply_rules
 from shared.smtp.client.session import ClientSession
 from shared.smtp.errors import RemoteProtocolError

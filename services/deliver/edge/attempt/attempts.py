@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.giving_up import given_up
 from services.deliver.core.attempt.holding import as_outcome, hold, must_hold, with_doubt
 from services.deliver.core.attempt.outcome import Deferred, Outcome
 from services.deliver.core.attempt.plan import (
@@ -28,31 +26,27 @@ from services.deliver.core.attempt.plan import (
     expire,
     has_expired,
     plan,
-    subject_of,
     wait,
     with_versions,
 )
 from services.deliver.core.attempt.retry import RetryTimes
 from services.deliver.core.attempt.verdicts import after_fault
 from services.deliver.core.control.effects import follow
+from services.deliver.edge.attempt.attempt_records import UNREADABLE, lane_of, records_of
 from services.deliver.edge.attempt.claims import Claim
 from services.deliver.edge.attempt.parts import Lanes, NoLanes, Sender, Settling
 from services.deliver.edge.control.control import Control, no_control
 from shared.runtime.clock import Clock
 from shared.runtime.telemetry import Counter, Metric
 from shared.stream import outputs
-from shared.stream.consumer import Record
 from shared.stream.jobs import Job
 from shared.stream.transactions import Output
-from shared.topics import names
 from shared.topics.control import Verb
 from shared.topics.delay_topics import is_early
-from shared.topics.records import Envelope, Message
-from shared.topics.returned import encode_returned
+from shared.topics.records import Envelope
 
 log = logging.getLogger(__name__)
 
-SERVICE: Final = "deliver"
 FAILED: Final = Metric(
     "sluice_deliver_failed_attempts",
     "Attempts that ended with a programming error. Each message was deferred; the log has the"
@@ -63,7 +57,6 @@ MAIL_EVENTS: Final = Metric(
     "Events of deliver: delivered, bounced, expired and cancelled messages, and deferrals.",
     ("event", "lane", "provider", "mail_class"),
 )
-UNREADABLE: Final = "unreadable"
 
 
 class Gates(Struct, frozen=True):
@@ -275,42 +268,6 @@ class Attempts:
             return [outputs.refused_bytes(content, UNREADABLE, reason, place)]
 
 
-def records_of(steps: Plan, envelope: Envelope, content: bytes, provider: str = "") -> list[Output]:
-    """The records a plan writes: its events, and the message on its retry topic or given up."""
-    mail_id = subject_of(envelope)
-    written = [
-        outputs.event(SERVICE, told.kind, mail_id, replace(told.data, provider=provider))
-        for told in steps.events
-    ]
-    if envelope.own_events:
-        written += [outputs.client_copy(told, envelope.client) for told in written]
-    if steps.retry is not None:
-        topic = names.deferred(steps.step)
-        # It waits from now on: it is offered to nobody.
-        onward = replace(steps.retry, is_offered=False)
-        written.append(outputs.pack(topic, [Message(onward, content)]))
-    for each in given_up(steps, envelope, content):
-        key, headers = encode_returned(each.returned)
-        written.append(Output(names.RETURNED, each.header, key, headers))
-    return written
-
-
 def _resolve(recorded: asyncio.Future[bool], is_ours: bool) -> None:
     if not recorded.done():
         recorded.set_result(is_ours)
-
-
-def lane_of(topic: str) -> str:
-    """The lane of an outbound topic; "" of any other topic."""
-    prefix = names.OUTBOUND_PREFIX
-    return topic[len(prefix) :] if topic.startswith(prefix) else ""
-
-
-def due_at_ms(messages: Sequence[Message]) -> int:
-    """When the last message of a pack is due, in Unix milliseconds; 0 means now."""
-    return max(message.envelope.due_at_ms for message in messages)
-
-
-def unreadable(record: Record, reason: str) -> list[Output]:
-    """The output for a record that is not a valid pack."""
-    return [outputs.refused_record(record, UNREADABLE, reason)]

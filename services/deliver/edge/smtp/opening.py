@@ -21,7 +21,6 @@ import aiosmtplib
 from msgspec.structs import replace
 
 from services.deliver.core.attempt.results import (
-    SERVICE_NOT_READY,
     ConnectFault,
     NoConnection,
     Refusal,
@@ -32,12 +31,12 @@ from services.deliver.core.sources.table import SYSTEM, Source
 from services.deliver.core.tls.policy import HostTls
 from services.deliver.edge.smtp.connecting import Connected, connect, connect_one
 from services.deliver.edge.smtp.connection import (
-    GOODBYE_S,
     Failpoints,
     SmtpConnection,
     Timeouts,
 )
 from services.deliver.edge.smtp.fault_memory import FaultMemory
+from services.deliver.edge.smtp.handshake import REPLY_CODES, hello, say_goodbye, start_tls
 from services.deliver.edge.smtp.tls import (
     BROKEN_TLS_S,
     TlsContexts,
@@ -51,8 +50,6 @@ from shared.smtp.extensions import Extensions, parse_extensions
 from shared.smtp.remote_text import clean_text
 from shared.smtp.reply import Reply, make_reply
 
-# aiosmtplib reports an answer that is not valid SMTP with a code of its own.
-_CODES: Final = range(200, 600)
 _REFUSALS: Final = range(400, 600)
 # A connection that ends its service needs no QUIT (RFC 5321, 3.8).
 _CLOSING_CODE: Final = 421
@@ -204,9 +201,9 @@ class Opener:
         try:
             await smtp.greet(timeouts.greeting_s)
             stage = Stage.EHLO
-            await _hello(smtp, timeouts)
+            await hello(smtp, timeouts)
             if tls.context is not None and smtp.supports_extension("starttls"):
-                version, fault = await _start_tls(smtp, tls.context, timeouts)
+                version, fault = await start_tls(smtp, tls.context, timeouts)
             check_tls(tls, smtp.get_transport_info("ssl_object") if version else None, fault)
         except (
             aiosmtplib.SMTPConnectResponseError,
@@ -214,7 +211,7 @@ class Opener:
             aiosmtplib.SMTPResponseException,
         ) as error:
             self._part(smtp, error.code)
-            if error.code not in _CODES:
+            if error.code not in REPLY_CODES:
                 said = f"The server does not speak SMTP: {error.message.strip()}"
                 raise ConnectionError(clean_text(said).replace("\n", " / ")) from None
             raise _Refused(stage, make_reply(error.code, error.message)) from None
@@ -241,7 +238,7 @@ class Opener:
         if not (is_refusal and smtp.is_connected) or len(self._goodbyes) >= MAX_GOODBYES:
             smtp.close()
             return
-        task = asyncio.get_running_loop().create_task(_say_goodbye(smtp))
+        task = asyncio.get_running_loop().create_task(say_goodbye(smtp))
         self._goodbyes.add(task)
         task.add_done_callback(self._goodbyes.discard)
 
@@ -276,42 +273,3 @@ def _no_tls(candidate: Candidate, policy: TlsPolicy, fault: str) -> NoConnection
     fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
     reason = clean_text(f"{candidate}: TLS is not as the policy {policy.name} wants it: {fault}")
     return NoConnection(reason, policy.name, fault)
-
-
-async def _say_goodbye(smtp: aiosmtplib.SMTP) -> None:
-    try:
-        await smtp.execute_command(b"QUIT", timeout=GOODBYE_S)
-    except (aiosmtplib.SMTPException, OSError):
-        pass  # the refusal has been reported; nothing depends on the reply to QUIT
-    finally:
-        smtp.close()
-
-
-async def _start_tls(
-    smtp: aiosmtplib.SMTP, context: ssl.SSLContext, timeouts: Timeouts
-) -> tuple[str, str]:
-    """Start TLS: the TLS version and "", or "" and the reply of a server that refuses STARTTLS.
-
-    Raises SSLError if the connection cannot be used afterwards.
-    """
-    try:
-        await smtp.starttls(tls_context=context, timeout=timeouts.command_s)
-        # With TLS 1.3 a server's refusal of the handshake appears only at the first read.
-        await _hello(smtp, timeouts)
-        return str(smtp.get_transport_info("ssl_object").version()), ""
-    except aiosmtplib.SMTPResponseException as error:
-        if not smtp.is_connected or error.code not in _CODES or error.code == SERVICE_NOT_READY:
-            raise ssl.SSLError(str(error)) from None
-        return "", str(make_reply(error.code, error.message))
-    except (aiosmtplib.SMTPException, OSError) as error:
-        raise ssl.SSLError(str(error)) from error
-
-
-async def _hello(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
-    try:
-        await smtp.ehlo(timeout=timeouts.command_s)
-    except aiosmtplib.SMTPHeloError as refused:
-        try:
-            await smtp.helo(timeout=timeouts.command_s)
-        except (aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPTimeoutError):
-            raise refused from None  # the refusal of EHLO says more

@@ -9,7 +9,7 @@ from services.deliver.core.attempt.giving_up import MAX_HEADER_BYTES, header_of
 from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
 from services.deliver.core.attempt.plan import Plan, Timing, expire, plan
 from services.deliver.core.control.effects import follow
-from services.deliver.edge.attempt.attempts import records_of
+from services.deliver.edge.attempt.attempt_records import records_of
 from shared.topics import ids, names
 from shared.topics.control import Order, Scope, Verb
 from shared.topics.records import Envelope, Facts, Origin, ReturnAddressKind, Returned

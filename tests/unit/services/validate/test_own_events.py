@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
 from services.deliver.core.attempt.plan import Timing, expire, plan
-from services.deliver.edge.attempt.attempts import records_of
+from services.deliver.edge.attempt.attempt_records import records_of
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Passed, Policy, judge
 from shared.registry.client import Client

@@ -1,0 +1,63 @@
+"""The steps of a new connection that aiosmtplib carries out: EHLO or HELO, STARTTLS, an early QUIT.
+
+Does not own: their order and what follows when one fails (opening.py).
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Final
+
+import aiosmtplib
+
+from services.deliver.core.attempt.results import SERVICE_NOT_READY
+from services.deliver.edge.smtp.connection import GOODBYE_S, Timeouts
+from shared.smtp.reply import make_reply
+
+# aiosmtplib reports an answer that is not valid SMTP with a code of its own.
+REPLY_CODES: Final = range(200, 600)
+
+
+async def say_goodbye(smtp: aiosmtplib.SMTP) -> None:
+    """Send QUIT, wait a moment for its reply, and close; raises nothing."""
+    try:
+        await smtp.execute_command(b"QUIT", timeout=GOODBYE_S)
+    except (aiosmtplib.SMTPException, OSError):
+        pass  # the refusal has been reported; nothing depends on the reply to QUIT
+    finally:
+        smtp.close()
+
+
+async def start_tls(
+    smtp: aiosmtplib.SMTP, context: ssl.SSLContext, timeouts: Timeouts
+) -> tuple[str, str]:
+    """Start TLS: the TLS version and "", or "" and the reply of a server that refuses STARTTLS.
+
+    Raises SSLError if the connection cannot be used afterwards.
+    """
+    try:
+        await smtp.starttls(tls_context=context, timeout=timeouts.command_s)
+        # With TLS 1.3 a server's refusal of the handshake appears only at the first read.
+        await hello(smtp, timeouts)
+        return str(smtp.get_transport_info("ssl_object").version()), ""
+    except aiosmtplib.SMTPResponseException as error:
+        if (
+            not smtp.is_connected
+            or error.code not in REPLY_CODES
+            or error.code == SERVICE_NOT_READY
+        ):
+            raise ssl.SSLError(str(error)) from None
+        return "", str(make_reply(error.code, error.message))
+    except (aiosmtplib.SMTPException, OSError) as error:
+        raise ssl.SSLError(str(error)) from error
+
+
+async def hello(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
+    """Send EHLO, and HELO if it is refused. Raises SMTPException."""
+    try:
+        await smtp.ehlo(timeout=timeouts.command_s)
+    except aiosmtplib.SMTPHeloError as refused:
+        try:
+            await smtp.helo(timeout=timeouts.command_s)
+        except (aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPTimeoutError):
+            raise refused from None  # the refusal of EHLO says more
