@@ -32,6 +32,7 @@ class Status(Struct, frozen=True):
     pid: int | None
     ready: dict[str, bool]
     kafka: str | None = None
+    kafka_copies: int | None = None
     redis: str | None = None
     smtp: str | None = None
     smtps: str | None = None
@@ -93,6 +94,7 @@ def status_of(found: State) -> Status:
         api=endpoints.api,
         metrics=endpoints.metrics,
         sink=endpoints.sink,
+        kafka_copies=endpoints.kafka_copies,
         ca_file=endpoints.ca_file,
     )
 

@@ -153,6 +153,7 @@ def test_every_event_of_the_client_is_on_its_own_topic_and_nothing_else(stage: S
         EventType.REFUSED: 3,
         EventType.SUPPRESSED: 1,
         EventType.DUPLICATE: 1,
+        EventType.FORWARDED: 2,  # the reports on the two bounces
     }
     for client in NAMES:
         wait_for(stage, client, wanted)

@@ -76,6 +76,7 @@ def _text(parse: Callable[[str], Any], pattern: str, *types: str) -> Kind:
 _LABEL: Final = r"[^\x00-\x2c\x2e\x2f\x3a-\x40\x5b-\x60\x7b-\x7f.。．｡\s]+"
 _LABELS: Final = rf"{_LABEL}([.。．｡]{_LABEL})+"
 _NAME: Final = _text(fields.name, f"(?:{CLIENT_NAME_PATTERN})", "integer", "boolean")
+_PARENT: Final = _text(fields.parent, f"({CLIENT_NAME_PATTERN})?", "integer", "boolean")
 _ID: Final = _text(fields.identifier, fields.ID_PATTERN, "number", "boolean")
 _DOMAIN: Final = _text(fields.domain, rf"(?=.*[^0-9.][^.]*\.?$){_LABELS}\.?")
 _ATOM: Final = r"""[^\s@.,:;<>()[\]"\\]+"""
@@ -183,9 +184,9 @@ CLIENT: Final = (
     ),
     Field(
         "parent",
-        _NAME,
+        _PARENT,
         "The client whose suppressed recipients and block list it inherits, and those of the"
-        " parents of that client.",
+        " parents of that client. Empty: none.",
     ),
     Field(
         "monthly_quota",

@@ -57,6 +57,11 @@ def code(text: str) -> str:
     return text
 
 
+def parent(text: str) -> str:
+    """Parse the name of another client, or "" for none."""
+    return name(text) if text else ""
+
+
 def domain(text: str) -> str:
     """Return a fully qualified domain as lower-case A-labels (IDNA 2008, mapped as in UTS 46)."""
     bare = text.removesuffix(".")

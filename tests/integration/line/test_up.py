@@ -14,6 +14,7 @@ from cli.stack.environment import PROCESSES, SERVICES
 from tests.support.line_shell import Shell, accepts, wait_for
 
 DOORS = {
+    "kafka_copies",
     *("kafka", "redis", "smtp", "smtps", "bounce", "billing", "api", "metrics", "sink"),
     "ca_file",
 }
