@@ -37,6 +37,7 @@ from services.validate.edge.platform_api.request import (
 )
 from shared.access.keys import Right
 from shared.http_api.keyed import requires
+from shared.registry.family import Family, family_of
 from shared.suppressions.changes import addition, removal
 from shared.suppressions.csv_file import Recipient as Named
 from shared.suppressions.csv_file import as_csv
@@ -65,6 +66,11 @@ _Cursor = Annotated[
 ]
 
 
+_TAGS: Final = ["suppressions"]
+_READS: Final[dict[str, Any]] = {"tags": _TAGS, "guards": [requires(Right.SUPPRESSIONS_READ)]}
+_WRITES: Final[dict[str, Any]] = {"tags": _TAGS, "guards": [requires(Right.SUPPRESSIONS_WRITE)]}
+
+
 class Entry(Struct, frozen=True):
     """One entry, with all its fields (shared/topics/suppressions.py says what they mean)."""
 
@@ -89,11 +95,15 @@ class EntryPage(Struct, frozen=True):
 
 
 class Explained(Struct, frozen=True):
-    """Whether a recipient gets mail (`reason` ""), and everything that decides about it."""
+    """Whether a recipient gets mail (`reason` ""), and everything that decides about it.
+
+    Of a parent's list only the reason is told: its entries and patterns are another client's.
+    """
 
     client: str
     address: str
     reason: str
+    is_inherited: bool  # the reason is that of a parent's list
     pattern: str  # of the client's block list, if one matches
     entries: list[Entry]  # removed ones, too
     counters: CounterRow
@@ -107,16 +117,15 @@ class SuppressionRoutes:
 
     def handlers(self) -> list[HTTPRouteHandler]:
         """The routes."""
-        common: dict[str, Any] = {"tags": ["suppressions"]}
-        reads = {**common, "guards": [requires(Right.SUPPRESSIONS_READ)]}
-        writes = {**common, "guards": [requires(Right.SUPPRESSIONS_WRITE)]}
+        return [*self._lists(), *self._of_address()]
 
+    def _lists(self) -> list[HTTPRouteHandler]:
         @get(
             "/v1/suppressions",
             summary="Entries by pages",
             sync_to_thread=True,
             responses=responses(),
-            **reads,
+            **_READS,
         )
         def list_entries(
             request: ApiRequest,
@@ -139,7 +148,7 @@ class SuppressionRoutes:
             sync_to_thread=True,
             responses=responses(),
             media_type="text/csv",
-            **reads,
+            **_READS,
         )
         def export(
             request: ApiRequest,
@@ -153,11 +162,14 @@ class SuppressionRoutes:
             shown = {"Content-Disposition": 'attachment; filename="suppressions.csv"'}
             return Stream(pages, media_type="text/csv", headers=shown)
 
+        return [list_entries, export]
+
+    def _of_address(self) -> list[HTTPRouteHandler]:
         @get(
             "/v1/suppressions/{address:str}",
             summary="Why a recipient gets mail or none",
             responses=responses(),
-            **reads,
+            **_READS,
         )
         async def explanation(
             request: ApiRequest, address: Address, client: ClientName = ""
@@ -169,7 +181,7 @@ class SuppressionRoutes:
             summary="Add an entry with the reason `manual`",
             responses=responses(),
             status_code=200,
-            **writes,
+            **_WRITES,
         )
         async def add(
             request: ApiRequest, address: Address, client: ClientName = "", note: Note = ""
@@ -186,7 +198,7 @@ class SuppressionRoutes:
             summary="Remove the entries of a recipient",
             responses=responses(_409="A complaint is never removed by a client."),
             status_code=204,
-            **writes,
+            **_WRITES,
         )
         async def remove(
             request: ApiRequest, address: Address, client: ClientName = "", note: Note = ""
@@ -194,7 +206,7 @@ class SuppressionRoutes:
             name = self._name(request, client)
             await self._remove(request, name, recipient_of(address), note)
 
-        return [list_entries, export, explanation, add, remove]
+        return [explanation, add, remove]
 
     def _name(self, request: ApiRequest, client: str) -> str:
         return self._parts.client(request, client, is_shared=True).name
@@ -230,12 +242,23 @@ class SuppressionRoutes:
     async def _explained(self, request: ApiRequest, address: str, client: str) -> Explained:
         parts = self._parts
         found = parts.client(request, client, is_shared=True)
-        entries = await asyncio.to_thread(self._of_recipient, found.name, address)
+        family = family_of(found, parts.clients.get)
+        entries = await asyncio.to_thread(self._of_family, family, address)
         counters = await row_of(request, parts, found, address)
-        said = explain(address, {found.name: found}, entries)[0]
+        clients = {each.name: each for each in (found, *family.parents)}
+        (said,) = (one for one in explain(address, clients, entries) if one.client == found.name)
         return Explained(
-            said.client, address, said.reason, said.pattern, _shown(said.entries), counters
+            said.client,
+            address,
+            said.reason,
+            bool(said.inherited_from),
+            "" if said.inherited_from else said.pattern,
+            _shown([each for each in said.entries if each.client == found.name]),
+            counters,
         )
+
+    def _of_family(self, family: Family, address: str) -> list[Suppression]:
+        return [entry for name in family.names for entry in self._of_recipient(name, address)]
 
     def _of_recipient(self, client: str, address: str) -> list[Suppression]:
         self._require_whole()

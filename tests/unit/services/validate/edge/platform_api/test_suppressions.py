@@ -7,6 +7,7 @@ import hashlib
 import io
 
 import pytest
+from msgspec.structs import replace
 
 from shared.responses.counting.bounce_counter import BounceCounter
 from shared.topics.suppressions import (
@@ -116,6 +117,18 @@ def test_an_explanation_has_entries_pattern_and_counters(api: Api) -> None:
     assert found["counters"] == {"hard": 2, "hard_limit": 3, "soft": 0, "soft_limit": 5}
     found = api.ask("GET", "/v1/suppressions/x@blocked.example").json()
     assert (found["reason"], found["pattern"]) == ("blocked", "*@blocked.example")
+
+
+def test_an_explanation_knows_the_lists_of_parents_and_shows_nothing_of_them(api: Api) -> None:
+    shop, bank = api.clients.clients["shop"], api.clients.clients["bank"]
+    api.clients.clients["shop"] = replace(shop, parent="bank")
+    api.suppress(Suppression("bank", MANUAL, ANNA))
+    found = api.ask("GET", f"/v1/suppressions/{ANNA}").json()
+    assert (found["client"], found["reason"], found["is_inherited"]) == ("shop", "manual", True)
+    assert found["entries"] == []
+    api.clients.clients["bank"] = replace(bank, block_list=("*@secret.example",))
+    found = api.ask("GET", "/v1/suppressions/x@secret.example").json()
+    assert (found["reason"], found["is_inherited"], found["pattern"]) == ("blocked", True, "")
 
 
 def test_a_reset_removes_what_the_counters_made_and_nothing_else(api: Api) -> None:
