@@ -27,6 +27,7 @@ from services.deliver.edge.shaping.loading import load_rules
 from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.signing.key_follower import KeyFollower
 from services.deliver.edge.smtp.connection import Timeouts
+from services.deliver.edge.smtp.fault_memory import ServerMemory
 from services.deliver.edge.smtp.opening import Opener
 from services.deliver.edge.sources.checks import check_sources
 from services.deliver.edge.sources.selecting import Sources
@@ -81,7 +82,8 @@ def make_opener(deliver: DeliverSettings, ehlo_name: str, failpoints: Failpoints
         data_s=deliver.data_timeout_s,
     )
     contexts = make_contexts(deliver)
-    return Opener(ehlo_name, timeouts, failpoints, contexts, uses_chunking=deliver.chunking)
+    servers = ServerMemory(uses_chunking=deliver.chunking)
+    return Opener(ehlo_name, timeouts, failpoints, contexts, servers=servers)
 
 
 def load_shaping(deliver: DeliverSettings) -> Rules:

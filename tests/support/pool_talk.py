@@ -18,6 +18,7 @@ from services.deliver.core.routing.sites import Routes
 from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.pool.pools import Pools, Routing
 from services.deliver.edge.smtp.connection import Timeouts
+from services.deliver.edge.smtp.fault_memory import ServerMemory
 from services.deliver.edge.smtp.opening import Opener
 from services.deliver.edge.sources.selecting import Sources
 from services.deliver.rules.loading import load_outcome_rules
@@ -63,7 +64,7 @@ async def pools_to(
         "client.example.com",
         settings.timeouts,
         Failpoints.none(),
-        uses_chunking=settings.uses_chunking,
+        servers=ServerMemory(uses_chunking=settings.uses_chunking),
     )
     resolver = Resolver(time.monotonic)
     routing = Routing(Routes({"*": address}), resolver, sources=sources)

@@ -260,7 +260,7 @@ class Attempts:
                 found = replace(found, in_doubt=True)
             steps = plan(envelope, found, timing)
             steps = self._completed(job, as_outcome(envelope, steps, timing))
-            return records_of(steps, envelope, content)
+            return records_of(steps, envelope, content, self._control.provider_of(envelope))
         except Exception as worse:
             log.exception("no event can be written; the message goes to mail.refused", extra=extra)
             reason = f"No event can be written for this message ({type(worse).__name__})"

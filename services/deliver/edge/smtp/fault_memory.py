@@ -14,6 +14,13 @@ from services.deliver.core.routing.sites import Host
 MAX_FAULTS: Final = 10_000
 
 
+# How long a server whose TLS has failed gets its mail in clear text, without another try. An
+# attacker who breaks one handshake gains no more than one who breaks them all: RFC 7435, 5.
+BROKEN_TLS_S: Final = 3 * 3600.0
+# How long a server that has refused BDAT though it offers CHUNKING is sent DATA.
+BROKEN_CHUNKING_S: Final = 86_400.0
+
+
 class FaultMemory:
     """The servers at which something has failed lately, with the reason. Times are monotonic."""
 
@@ -36,3 +43,19 @@ class FaultMemory:
     def forget(self, host: Host) -> None:
         """Try it with the next connection."""
         self._faults.pop((host.name, host.port), None)
+
+
+class ServerMemory:
+    """What is known of the servers, whatever source address mail is sent from.
+
+    `uses_chunking`: whether BDAT is used at all, where it is offered.
+    """
+
+    def __init__(self, *, uses_chunking: bool = False) -> None:
+        self._uses_chunking = uses_chunking
+        self.tls = FaultMemory(BROKEN_TLS_S)
+        self.chunking = FaultMemory(BROKEN_CHUNKING_S)
+
+    def takes_chunks(self, host: Host, now: float) -> bool:
+        """Whether a server that offers CHUNKING gets BDAT."""
+        return self._uses_chunking and not self.chunking.fault(host, now)

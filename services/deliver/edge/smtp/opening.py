@@ -35,10 +35,9 @@ from services.deliver.edge.smtp.connection import (
     SmtpConnection,
     Timeouts,
 )
-from services.deliver.edge.smtp.fault_memory import FaultMemory
+from services.deliver.edge.smtp.fault_memory import ServerMemory
 from services.deliver.edge.smtp.handshake import REPLY_CODES, hello, say_goodbye, start_tls
 from services.deliver.edge.smtp.tls import (
-    BROKEN_TLS_S,
     TlsContexts,
     TlsPolicy,
     check_tls,
@@ -57,8 +56,6 @@ _CLOSING_CODE: Final = 421
 MAX_GOODBYES: Final = 100
 # Events keep this much of why there is no TLS; some servers send very long texts.
 MAX_FAULT_CHARACTERS: Final = 500
-# How long a server that has refused BDAT though it offers CHUNKING is sent DATA.
-BROKEN_CHUNKING_S: Final = 86_400.0
 _PREFIX: Final = re.compile(r"\AError connecting to .* on port \w+: ", re.DOTALL)
 
 
@@ -96,33 +93,28 @@ class Opener:
         contexts: TlsContexts | None = None,
         *,
         source: Source = SYSTEM,
-        uses_chunking: bool = False,
+        servers: ServerMemory | None = None,
     ) -> None:
         """`ehlo_name` is for a source without one of its own."""
-        self._uses_chunking = uses_chunking
         self._ehlo_name = ehlo_name
         self._source = source
         self._contexts = contexts or TlsContexts()
         self._timeouts = timeouts
         self._failpoints = failpoints
         self._goodbyes: set[asyncio.Task[None]] = set()
-        self._broken_tls = FaultMemory(BROKEN_TLS_S)
-        self._broken_chunking = FaultMemory(BROKEN_CHUNKING_S)
+        self._servers = servers or ServerMemory()
 
     def from_source(self, source: Source) -> Opener:
         """An opener for this source; what is known of the servers is shared."""
         name = source.ehlo_name or self._ehlo_name
-        other = Opener(
+        return Opener(
             name,
             self._timeouts,
             self._failpoints,
             self._contexts,
             source=source,
-            uses_chunking=self._uses_chunking,
+            servers=self._servers,
         )
-        other._broken_tls = self._broken_tls
-        other._broken_chunking = self._broken_chunking
-        return other
 
     async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:
         """Connect to the first of at most two addresses that accepts, within both time limits."""
@@ -158,7 +150,7 @@ class Opener:
         if tls.is_trial:
             return await self._open_on_trial(candidate, sock, tls)
         now = asyncio.get_running_loop().time
-        if known := self._broken_tls.fault(candidate.host, now()):
+        if known := self._servers.tls.fault(candidate.host, now()):
             return await self._open(candidate, sock, in_clear(known))
         try:
             return await self._open(candidate, sock, tls)
@@ -167,7 +159,7 @@ class Opener:
         again = await connect_one(candidate, self._timeouts.connect_s, self._source)
         connection = await self._open(candidate, again, in_clear(fault))
         # Only now: if clear text fails too, it may have been the network.
-        self._broken_tls.remember(candidate.host, fault, now())
+        self._servers.tls.remember(candidate.host, fault, now())
         return connection
 
     async def _open_on_trial(
@@ -225,11 +217,11 @@ class Opener:
         self._failpoints.hit("deliver.connected")
         fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
         connection = self._take_over(smtp, self._extensions(smtp, candidate.host), version, fault)
-        connection.on_chunking_refused = lambda: self._broken_chunking.remember(
+        connection.on_chunking_refused = lambda: self._servers.chunking.remember(
             candidate.host, "refused", asyncio.get_running_loop().time()
         )
         connection.tls_policy = tls.name
-        connection.on_tls_wanted = lambda: self._broken_tls.forget(candidate.host)
+        connection.on_tls_wanted = lambda: self._servers.tls.forget(candidate.host)
         return connection
 
     def _part(self, smtp: aiosmtplib.SMTP, code: int) -> None:
@@ -246,9 +238,7 @@ class Opener:
         answer = smtp.last_ehlo_response
         offered = parse_extensions(answer.message if answer is not None else "")
         now = asyncio.get_running_loop().time()
-        if not self._uses_chunking or self._broken_chunking.fault(host, now):
-            return replace(offered, chunking=False)
-        return offered
+        return replace(offered, chunking=offered.chunking and self._servers.takes_chunks(host, now))
 
     def _take_over(
         self, smtp: aiosmtplib.SMTP, extensions: Extensions, version: str, fault: str

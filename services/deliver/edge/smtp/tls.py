@@ -18,9 +18,6 @@ from services.deliver.core.tls.dane import dane_fault
 from services.deliver.core.tls.policy import DaneKeys, HostTls, PolicyName
 from shared.runtime.clock import now_ms
 
-# How long a server whose TLS has failed gets its mail in clear text, without another try. An
-# attacker who breaks one handshake gains no more than one who breaks them all: RFC 7435, 5.
-BROKEN_TLS_S: Final = 3 * 3600.0
 # RSA key exchange, SHA-1 and Diffie-Hellman groups of 1024 bits are in; what encrypts nothing or
 # can be read by anyone in between is out. TLS 1.0 needs SHA-1 signatures, which level 1 forbids.
 _ANY_CIPHER: Final = "DEFAULT:!aNULL:!eNULL:!EXPORT:@SECLEVEL=0"
