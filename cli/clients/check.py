@@ -30,8 +30,8 @@ from cli.check.command import WrongChoice, choose
 from cli.clients.dns import DnsLookUps, ResolverError
 from cli.clients.faults import answering
 from cli.clients.given import read_clients
-from cli.clients.lane_warnings import expected_lane, found_lane, known_lanes
-from cli.clients.pool_warnings import SETTING, found_pool, known_pools
+from cli.clients.lane_warnings import judge_lane
+from cli.clients.pool_warnings import judge_pool
 from cli.config.service_settings import ServiceConfigError, ask_service
 from cli.dns_options import dns_options
 from cli.target import find_kafka, kafka_options
@@ -134,7 +134,7 @@ def check(name: str, as_json: bool, **options: Any) -> None:
     try:
         expected = _expected(asked)
         client = _find(name, asked)
-        own = [*_judge_lane(client), *_judge_pool(client)]
+        own = [*judge_lane(client), *judge_pool(client)]
         ask = DnsLookUps(asked.server, Deadline(asked.timeout_s))
     except (WrongChoice, ResolverError) as error:
         text = f"--resolver: {error}" if isinstance(error, ResolverError) else str(error)
@@ -157,30 +157,6 @@ def _find(name: str, asked: _Asked) -> Client:
         raise WrongChoice("--clients is read instead of Kafka: leave out --kafka and --state")
     known = {client.name: client for client in read_clients(asked.path, "--clients")}
     return choose(known, name, alone=False)
-
-
-def _judge_lane(client: Client) -> list[Finding]:
-    """Whether the client's lane is configured; nothing if it names none."""
-    if not client.lane:
-        return []
-    known = known_lanes()
-    if client.lane in known:
-        return [Finding("lane", Judgement.OK, f"lane {client.lane}", expected_lane(known))]
-    return [
-        Finding("lane", Judgement.WARNING, found_lane(client.lane), expected_lane(known)),
-    ]
-
-
-def _judge_pool(client: Client) -> list[Finding]:
-    """Whether the client's pool of sources is configured; nothing if it names none."""
-    if not client.pool:
-        return []
-    known = known_pools()
-    expected = f"one of {', '.join(sorted(known))} ({SETTING})" if known else SETTING
-    if client.pool in known:
-        return [Finding("pool", Judgement.OK, f"pool {client.pool}", expected)]
-    judgement = Judgement.FAULT if known else Judgement.WARNING
-    return [Finding("pool", judgement, found_pool(client.pool, known), expected)]
 
 
 def _expected(asked: _Asked) -> Expected:

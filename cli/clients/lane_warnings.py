@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from cli.config.service_settings import ServiceConfigError, ask_service
+from shared.mailauth.delegation import Finding, Judgement
 from shared.registry.client import Client
 
 SERVICE: Final = "validate"
@@ -47,3 +48,14 @@ def lane_warnings(clients: Iterable[Client]) -> list[str]:
         for client in named
         if client.lane not in known
     ]
+
+
+def judge_lane(client: Client) -> list[Finding]:
+    """Whether a client's lane is configured; nothing if it names none."""
+    if not client.lane:
+        return []
+    known = known_lanes()
+    expected = expected_lane(known)
+    if client.lane in known:
+        return [Finding("lane", Judgement.OK, f"lane {client.lane}", expected)]
+    return [Finding("lane", Judgement.WARNING, found_lane(client.lane), expected)]

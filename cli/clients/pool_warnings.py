@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from cli.config.service_settings import ServiceConfigError, ask_service
+from shared.mailauth.delegation import Finding, Judgement
 from shared.registry.client import Client
 
 SERVICE: Final = "deliver"
@@ -44,3 +45,15 @@ def found_pool(pool: str, known: Iterable[str]) -> str:
     if not names:
         return f"pool {pool} was not checked: the settings of this command have no {SETTING}"
     return f"pool {pool} is not configured, its mail would be deferred; it may be one of {names}"
+
+
+def judge_pool(client: Client) -> list[Finding]:
+    """Whether a client's pool of sources is configured; nothing if it names none."""
+    if not client.pool:
+        return []
+    known = known_pools()
+    expected = f"one of {', '.join(sorted(known))} ({SETTING})" if known else SETTING
+    if client.pool in known:
+        return [Finding("pool", Judgement.OK, f"pool {client.pool}", expected)]
+    judgement = Judgement.FAULT if known else Judgement.WARNING
+    return [Finding("pool", judgement, found_pool(client.pool, known), expected)]
