@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -25,6 +26,22 @@ from cli.table import terminal_width
 from local.parts.unavailable import PartNotStarted
 from shared.runtime.exits import Exit
 from shared.runtime.program_name import program_name
+
+T = TypeVar("T")
+
+
+def _measured(measure: Callable[[], T]) -> T:
+    """Measure; end the process if a part or a peer cannot be started."""
+    try:
+        return measure()
+    except (PeerError, PartNotStarted) as error:
+        print(f"sluice: {error}", file=sys.stderr)
+        sys.exit(Exit.PART_UNAVAILABLE)
+
+
+def _print(result: Any, as_json: bool, described: Callable[[], str]) -> None:
+    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
+    print(document if as_json else described())
 
 
 @click.group(help="Load tests and comparisons; never part of the test run.")
@@ -68,15 +85,14 @@ def run_e2e(
     Prints messages per second, the time from publishing to the sink at half of that rate, and the
     CPU time and memory of each process. Takes some minutes.
     """
-    try:
+
+    def measure() -> e2e_result.Result:
         if peer:
             postfix.require(install_peer)
-        result = e2e.measure(messages, size, with_peer=peer, dkim=dkim)
-    except (PeerError, PartNotStarted) as error:
-        print(f"sluice: {error}", file=sys.stderr)
-        sys.exit(Exit.PART_UNAVAILABLE)
-    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
-    print(document if as_json else e2e_result.described(result, terminal_width()))
+        return e2e.measure(messages, size, with_peer=peer, dkim=dkim)
+
+    result = _measured(measure)
+    _print(result, as_json, lambda: e2e_result.described(result, terminal_width()))
 
 
 @main.command("front-door", short_help="Compare the SMTP front door with other servers.")
@@ -119,13 +135,8 @@ def run_e2e(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def run_front_door(*, as_json: bool, **values: Any) -> None:
     """Compare the SMTP front door with aiosmtpd and Postfix's smtp-sink."""
-    try:
-        result = front_door.measure(front_door.Options(**values))
-    except (PeerError, PartNotStarted) as error:
-        print(f"sluice: {error}", file=sys.stderr)
-        sys.exit(Exit.PART_UNAVAILABLE)
-    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
-    print(document if as_json else front_door_result.described(result, terminal_width()))
+    result = _measured(lambda: front_door.measure(front_door.Options(**values)))
+    _print(result, as_json, lambda: front_door_result.described(result, terminal_width()))
     sys.exit(0 if all(bar.holds for bar in result.bars) else 1)
 
 
@@ -145,13 +156,8 @@ def run_deliver(*, as_json: bool, **values: Any) -> None:
 
     Needs Postfix; OpenDKIM and root for the comparison of signing.
     """
-    try:
-        result = deliver.measure(deliver.Options(**values))
-    except (PeerError, PartNotStarted) as error:
-        print(f"sluice: {error}", file=sys.stderr)
-        sys.exit(Exit.PART_UNAVAILABLE)
-    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
-    print(document if as_json else deliver_result.described(result, terminal_width()))
+    result = _measured(lambda: deliver.measure(deliver.Options(**values)))
+    _print(result, as_json, lambda: deliver_result.described(result, terminal_width()))
     sys.exit(0 if all(bar.holds for bar in result.bars) else 1)
 
 
@@ -160,13 +166,8 @@ def run_deliver(*, as_json: bool, **values: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def run_billing(events: int, *, as_json: bool) -> None:
     """Measure billing from Kafka to the cells, and what each part costs."""
-    try:
-        result = billing.measure(events)
-    except PartNotStarted as error:
-        print(f"sluice: {error}", file=sys.stderr)
-        sys.exit(Exit.PART_UNAVAILABLE)
-    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
-    print(document if as_json else billing.described(result))
+    result = _measured(lambda: billing.measure(events))
+    _print(result, as_json, lambda: billing.described(result))
     sys.exit(0 if result.holds else 1)
 
 
@@ -178,13 +179,8 @@ def run_billing_api(cells: int, postgresql: str, *, as_json: bool) -> None:
     """Measure the HTTP API of billing over a month with many cells."""
     from bench import billing_api
 
-    try:
-        result = billing_api.measure(cells, postgresql)
-    except PartNotStarted as error:
-        print(f"sluice: {error}", file=sys.stderr)
-        sys.exit(Exit.PART_UNAVAILABLE)
-    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
-    print(document if as_json else billing_api.described(result))
+    result = _measured(lambda: billing_api.measure(cells, postgresql))
+    _print(result, as_json, lambda: billing_api.described(result))
     sys.exit(0 if result.holds else 1)
 
 
@@ -199,13 +195,8 @@ def run_unsubscribe(requests: int, connections: int, *, as_json: bool) -> None:
     """
     from bench import unsubscribe
 
-    try:
-        result = unsubscribe.measure(requests, connections)
-    except PartNotStarted as error:
-        print(f"sluice: {error}", file=sys.stderr)
-        sys.exit(Exit.PART_UNAVAILABLE)
-    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
-    print(document if as_json else unsubscribe.described(result))
+    result = _measured(lambda: unsubscribe.measure(requests, connections))
+    _print(result, as_json, lambda: unsubscribe.described(result))
     sys.exit(0 if result.holds else 1)
 
 
@@ -216,8 +207,7 @@ def run_rules(*, as_json: bool) -> None:
     from bench.micro import rules
 
     result = rules.measure()
-    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
-    print(document if as_json else rules.described(result, terminal_width()))
+    _print(result, as_json, lambda: rules.described(result, terminal_width()))
     sys.exit(0 if result.meets_bar else 1)
 
 
@@ -229,8 +219,7 @@ def run_recipients(count: int, *, as_json: bool) -> None:
     from bench.micro import recipients
 
     result = recipients.measure(count)
-    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
-    print(document if as_json else recipients.described(result))
+    _print(result, as_json, lambda: recipients.described(result))
 
 
 @main.command("responses", short_help="Measure the understanding of returned mail.")
@@ -249,8 +238,7 @@ def run_responses(folder: Path | None, *, as_json: bool) -> None:
     if not messages:
         raise click.UsageError(f"{folder}: no *.eml in it")
     result = responses.measure(messages)
-    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
-    print(document if as_json else responses.described(result, terminal_width()))
+    _print(result, as_json, lambda: responses.described(result, terminal_width()))
     sys.exit(0 if result.meets_bar else 1)
 
 
@@ -261,13 +249,8 @@ def run_suppressions(recipients: int, *, as_json: bool) -> None:
     """Measure the view of suppressed recipients, and counting bounces."""
     from bench import suppressions
 
-    try:
-        result = suppressions.measure(recipients)
-    except PartNotStarted as error:
-        print(f"sluice: {error}", file=sys.stderr)
-        sys.exit(Exit.PART_UNAVAILABLE)
-    document = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
-    print(document if as_json else suppressions.described(result))
+    result = _measured(lambda: suppressions.measure(recipients))
+    _print(result, as_json, lambda: suppressions.described(result))
 
 
 if __name__ == "__main__":
