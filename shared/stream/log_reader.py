@@ -67,11 +67,11 @@ class LogReader:
 
     def begins(self, partitions: Iterable[int]) -> dict[int, int]:
         """Return the first offset that Kafka still holds."""
-        return self._ask("beginning_offsets", partitions)
+        return self._ask(self._questions().beginning_offsets, partitions)
 
     def ends(self, partitions: Iterable[int]) -> dict[int, int]:
         """Return the offset after the last record."""
-        return self._ask("end_offsets", partitions)
+        return self._ask(self._questions().end_offsets, partitions)
 
     def offsets_at(self, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
         """Return the offset of the first record of that time or later, where there is one."""
@@ -126,9 +126,9 @@ class LogReader:
     def _named(self, partition: int) -> TopicPartition:
         return TopicPartition(self._topic, partition)
 
-    def _ask(self, question: str, partitions: Iterable[int]) -> dict[int, int]:
+    def _ask(self, question: Any, partitions: Iterable[int]) -> dict[int, int]:
         asked = [self._named(partition) for partition in partitions]
         if not asked:
             return {}
-        found = getattr(self._questions(), question)(asked, timeout_ms=self._ask_timeout_ms)
+        found = question(asked, timeout_ms=self._ask_timeout_ms)
         return {each.partition: int(offset) for each, offset in found.items()}
