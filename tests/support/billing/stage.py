@@ -81,6 +81,7 @@ class Stage(Struct):
     clock: FakeClock
     sent: int = 0
     other_cells: Cells | None = None  # instead of those in Redis
+    acknowledged: dict[int, int] = {}  # the end of each partition, as Kafka has acknowledged it
 
     @property
     def options(self) -> ClientOptions:
@@ -92,6 +93,7 @@ class Stage(Struct):
 
     def publish(self, number: int, at_ms: int, **fields: Any) -> None:
         """Publish delivered events that are billed."""
+        sent = []
         for _ in range(number):
             self.sent += 1
             mail_id = derive(self.topic, 0, self.sent, at_ms)
@@ -104,13 +106,20 @@ class Stage(Struct):
                 **fields,
             )
             key, value, headers = encode_event(EventType.DELIVERED, mail_id, data, "deliver")
-            self.producer.send(self.topic, value, key, headers)
+            sent.append(self.producer.send(self.topic, value, key, headers))
+        self._wait(sent)
+
+    def _wait(self, sent: list[Any]) -> None:
+        """Wait until Kafka has acknowledged these records. Raises KafkaError."""
         self.producer.flush()
+        for each in sent:
+            found = each.get(PATIENCE_S)
+            known = self.acknowledged.get(found.partition, 0)
+            self.acknowledged[found.partition] = max(known, found.offset + 1)
 
     def publish_raw(self, value: bytes, headers: list[tuple[str, bytes]]) -> None:
         """Publish any record."""
-        self.producer.send(self.topic, value, b"key", headers)
-        self.producer.flush()
+        self._wait([self.producer.send(self.topic, value, b"key", headers)])
 
     @contextmanager
     def counting(self) -> Iterator[Worker]:
@@ -136,7 +145,9 @@ class Stage(Struct):
     def count_all(self) -> None:
         """Count until everything that was published is counted."""
         with self.counting(), self.ends() as ends:
-            marks = ends.ask().ends
+            asked = ends.ask().ends
+            known = self.acknowledged
+            marks = {part: max(end, known.get(part, 0)) for part, end in asked.items()}
             eventually(
                 lambda: all(
                     self.cells.read().watermarks.get(part, 0) >= end for part, end in marks.items()
