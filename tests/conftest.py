@@ -2,7 +2,8 @@
 
 The first test that needs one starts them for all workers of pytest-xdist; the worker that started
 them stops them when the last worker has finished. Topics, keys and groups are therefore shared
-too: each test uses its own names. Only FLUSHDB is allowed, never FLUSHALL.
+too: each test uses its own names. FLUSHDB empties the database of one worker; FLUSHALL, which would
+empty those of the other workers, is refused by the server.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import hypothesis
 import msgspec
 import pytest
 from msgspec import Struct
+from redis import Redis
 
 from cli.stack import state
 from local.stack import Stack, StackOptions
@@ -132,6 +134,8 @@ def _start(folder: Path) -> tuple[Stack, Parts]:
     stack = Stack(StackOptions(name="tests", folder=folder, services=(), sink=False))
     stack.start()
     ensure_topics(KafkaSettings(bootstrap=stack.endpoints.kafka), names.plans(("default",)))
+    with Redis.from_url(stack.endpoints.redis) as server:
+        server.acl_setuser("default", enabled=True, commands=["-flushall"])
     pid = os.getpid()
     users = str(folder / "users.lock")
     found = Parts(stack.endpoints.kafka, stack.endpoints.redis, pid, state.start_of(pid), users)

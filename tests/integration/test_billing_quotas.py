@@ -154,7 +154,7 @@ def test_each_threshold_has_one_event_whatever_happens_in_between(quoted: Quoted
         assert quoted.events() == [warning(80), warning(90)]
 
     # The store loses everything; a new process counts again.
-    stage.store.flushall()
+    stage.store.flushdb()
     with quoted.keeper() as (third, seen):
         quoted.take_over(third)
         stage.count_all()

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+import redis
 
 from shared.settings.sections import RedisSettings
 from shared.store.client import (
@@ -103,3 +104,12 @@ def test_a_timed_out_command_does_not_hand_its_reply_to_the_next(redis_url: str,
     assert [client.get(f"{key}:a") for _ in range(3)] == ["a", "a", "a"]
     client.close()
     other.close()
+
+
+def test_no_test_can_empty_the_databases_of_the_other_workers(redis_url: str, key: str) -> None:
+    client = connect(RedisSettings(url=redis_url))
+    client.set(key, "kept")
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        client.flushall()
+    assert client.get(key) == "kept"
+    client.close()
