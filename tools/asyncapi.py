@@ -224,33 +224,37 @@ def _told() -> Tree:
             {"$ref": _SCHEMAS + "Statement"},
             _event_headers({"type": "string", "const": CLOSED_TYPE.decode()}, subject=False),
         ),
-        "refused": message_of(
-            "application/octet-stream",
-            "A record that could not be read; operators fix it and publish it again",
-            {
-                "type": "string",
-                "format": "binary",
-                "description": "The first 64 KiB of the record's value",
-            },
-            object_of(
-                {
-                    "code": described("The violated rule, or a word for the reason"),
-                    "reason": described("What is wrong and how to fix it"),
-                    "topic": described("The topic it was read from"),
-                    "partition": described("Its partition, a decimal number"),
-                    "offset": described("Its offset, a decimal number"),
-                    "length": described("The length of the whole value in bytes"),
-                    "sha256": described("The SHA-256 of the whole value, in hexadecimal"),
-                    "first_offset": described(
-                        "The first offset of a batch that cannot be decoded; `offset` is then its "
-                        "last, and value, length and hash are of the batch as Kafka stores it"
-                    ),
-                    "mail_id": described("The mail id, if it has one"),
-                },
-                ("code", "reason", "topic", "partition", "offset", "length", "sha256"),
-            ),
-        ),
+        "refused": _refused(),
     }
+
+
+def _refused() -> Tree:
+    return message_of(
+        "application/octet-stream",
+        "A record that could not be read; operators fix it and publish it again",
+        {
+            "type": "string",
+            "format": "binary",
+            "description": "The first 64 KiB of the record's value",
+        },
+        object_of(
+            {
+                "code": described("The violated rule, or a word for the reason"),
+                "reason": described("What is wrong and how to fix it"),
+                "topic": described("The topic it was read from"),
+                "partition": described("Its partition, a decimal number"),
+                "offset": described("Its offset, a decimal number"),
+                "length": described("The length of the whole value in bytes"),
+                "sha256": described("The SHA-256 of the whole value, in hexadecimal"),
+                "first_offset": described(
+                    "The first offset of a batch that cannot be decoded; `offset` is then its "
+                    "last, and value, length and hash are of the batch as Kafka stores it"
+                ),
+                "mail_id": described("The mail id, if it has one"),
+            },
+            ("code", "reason", "topic", "partition", "offset", "length", "sha256"),
+        ),
+    )
 
 
 def _event_headers(kind: Tree, subject: bool) -> Tree:

@@ -54,7 +54,10 @@ class Move:
         return {source: to_commit(ledger) for source, ledger in self._ledgers.items()}
 
     def finish(self) -> TopicPartition:
-        """Tie the jobs to the shelf, when the move has committed; return the shelf's partition."""
+        """Make the shelf the place of the jobs, once the move has committed.
+
+        Returns the shelf's partition.
+        """
         # Settled in the ledgers as they are now: others may have begun since the copy was made.
         for job in self.jobs:
             job.assigned.ledger.settle(job.offset, job.index)

@@ -136,17 +136,7 @@ class BatchProcessor:
         quotas are to be enforced that were not read yet.
         """
         require_whole(self._clients)
-        written: list[Output] = []
-        messages: list[Message] = []
-        claims: list[Claim] = []
-        for record in records:
-            try:
-                pack = decode_pack(record.value, record.headers)
-                if self._keys is not None:
-                    claims += _claims(record, pack)
-                messages += pack
-            except CodecError as error:
-                written.append(_unreadable(record, str(error)))
+        messages, claims, written = self._read(records)
         now_ms = self._clock.now_ms()
         if self._is_release:
             messages = [released(message, now_ms) for message in messages]
@@ -162,12 +152,9 @@ class BatchProcessor:
             if not self._quotas.is_known(found.values()):
                 raise NotReady("the quotas are being read")
             judged = enforce(judged, found.get, self._quotas, now_ms)
-        answers: dict[int, Answer] = {}
-        if self._keys is not None:
-            chosen = [index for index, one in enumerate(judged) if keeps_key(one)]
-            answers = self._ask(self._keys, chosen, claims, _ends(records))
-            if taken := [claims[index] for index in chosen if isinstance(answers[index], New)]:
-                written.append(Output(names.SUBMISSIONS, encode_record(taken)))
+        answers, taken = self._answers(judged, claims, records)
+        if taken:
+            written.append(Output(names.SUBMISSIONS, encode_record(taken)))
         batch = assemble(judged, answers, now_ms)
         if self._quotas is not None:
             self._quotas.add(batch.sent, now_ms)
@@ -175,6 +162,31 @@ class BatchProcessor:
         self._note_unknown_lanes(found, batch)
         written += self._tell(batch, records[0], now_ms)
         return written
+
+    def _read(self, records: Sequence[Record]) -> tuple[list[Message], list[Claim], list[Output]]:
+        """The messages, their claims if duplicates are detected, and what tells the unreadable."""
+        messages: list[Message] = []
+        claims: list[Claim] = []
+        unreadable: list[Output] = []
+        for record in records:
+            try:
+                pack = decode_pack(record.value, record.headers)
+                if self._keys is not None:
+                    claims += _claims(record, pack)
+                messages += pack
+            except CodecError as error:
+                unreadable.append(_unreadable(record, str(error)))
+        return messages, claims, unreadable
+
+    def _answers(
+        self, judged: Sequence[Judged], claims: Sequence[Claim], records: Sequence[Record]
+    ) -> tuple[dict[int, Answer], list[Claim]]:
+        """What is known of each submission key, by index, and the claims that are new."""
+        if self._keys is None:
+            return {}, []
+        chosen = [index for index, one in enumerate(judged) if keeps_key(one)]
+        answers = self._ask(self._keys, chosen, claims, _ends(records))
+        return answers, [claims[index] for index in chosen if isinstance(answers[index], New)]
 
     def _suppress(
         self, judged: list[Judged], families: Mapping[str, Family], now_ms: int

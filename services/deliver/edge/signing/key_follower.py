@@ -23,7 +23,7 @@ LOOK_S: Final = 5.0
 
 
 class KeyFollower:
-    """The keys of a folder, and the one of `deliver.dkim_key_file` for what has no other."""
+    """The keys of a folder; a domain without one there is signed with `deliver.dkim_key_file`."""
 
     def __init__(self, folder: str, key_file: str = "", selector: str = "") -> None:
         """Raises UsageError if a file that is named holds no usable key."""

@@ -128,17 +128,9 @@ class MessageRoutes:
             hours: _Hours = DEFAULT_HOURS,
             client: ClientName = "",
         ) -> Found:
-            given = {
-                NamedBy.SUBMISSION: id_,
-                NamedBy.MESSAGE_ID: message_id,
-                NamedBy.RECIPIENT: recipient,
-            }
-            named = [(kind, text) for kind, text in given.items() if text]
-            if len(named) != 1:
-                raise QueryFault("give one of id, message_id and recipient")
-            ((kind, text),) = named
             since_ms = max(0, self._parts.clock.now_ms() - int(hours * HOUR_MS))
-            return await self._found(request, Wanted(text, kind), since_ms, client)
+            wanted = _wanted(id_, message_id, recipient)
+            return await self._found(request, wanted, since_ms, client)
 
         return [message, messages]
 
@@ -148,3 +140,17 @@ class MessageRoutes:
         name, scope = self._parts.client(request, client).name, request.auth.scope
         key = request.auth.key
         return await self._workers.run(key, lambda: self._find(wanted, since_ms, name, scope))
+
+
+def _wanted(submission: str, message_id: str, recipient: str) -> Wanted:
+    """The one name that is given. Raises QueryFault if none is, or several are."""
+    given = {
+        NamedBy.SUBMISSION: submission,
+        NamedBy.MESSAGE_ID: message_id,
+        NamedBy.RECIPIENT: recipient,
+    }
+    named = [(kind, text) for kind, text in given.items() if text]
+    if len(named) != 1:
+        raise QueryFault("give one of id, message_id and recipient")
+    ((kind, text),) = named
+    return Wanted(text, kind)
