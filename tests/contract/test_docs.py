@@ -120,3 +120,10 @@ def test_every_field_of_an_event_is_in_the_contract() -> None:
     assert schemas["MailEvent"]["properties"].keys() == set(EVENT.__struct_fields__)
     assert schemas["Violation"]["properties"].keys() == set(EVENT.rules[0].__struct_fields__)
     assert "prefixItems" not in asyncapi.page()
+
+
+def test_the_page_of_topics_has_one_row_for_each() -> None:
+    page, _, _ = Path("docs/topics.md").read_text("utf-8").partition("\n## Configuration\n")
+    rows = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| `")]
+    assert len(rows) > 10
+    assert sorted(set(rows)) == sorted(rows)
