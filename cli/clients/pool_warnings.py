@@ -43,7 +43,10 @@ def found_pool(pool: str, known: Iterable[str]) -> str:
     """The sentence about a pool that is not configured."""
     names = ", ".join(sorted(known))
     if not names:
-        return f"pool {pool} was not checked: the settings of this command have no {SETTING}"
+        return (
+            f"pool {pool} is not configured in the settings of this command, which have no {SETTING}: "
+            "its mail is deferred unless those of deliver have the pool"
+        )
     return f"pool {pool} is not configured, its mail would be deferred; it may be one of {names}"
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from cli.clients.pool_warnings import pool_faults
 from shared.registry.client import Client
+from shared.registry.file.clients_file import parse_clients_yaml
 
 DOMAIN = "news.shop.example"
 NONE = Client("none", DOMAIN, "returns@owner.example", "M-1")
@@ -20,7 +22,8 @@ def test_without_pools_in_the_settings_a_pool_is_a_warning(monkeypatch: pytest.M
     errors, warnings = pool_faults([NONE, BULK])
     assert errors == []
     assert warnings == [
-        "bulk: pool bulk was not checked: the settings of this command have no deliver.pools"
+        "bulk: pool bulk is not configured in the settings of this command, which have no"
+        " deliver.pools: its mail is deferred unless those of deliver have the pool"
     ]
 
 
@@ -34,3 +37,10 @@ def test_with_pools_another_name_is_an_error_that_lists_them(
         "typo: pool blk is not configured, its mail would be deferred; it may be one of bulk,"
         " default"
     ]
+
+
+def test_the_example_file_works_without_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLUICE_DELIVER__POOLS", raising=False)
+    clients = parse_clients_yaml(Path("docs/examples/clients.yaml").read_text("utf-8"))
+    assert {client.name for client in clients} == {"acme", "beta"}
+    assert pool_faults(clients) == ([], [])
