@@ -44,8 +44,8 @@ def found_pool(pool: str, known: Iterable[str]) -> str:
     names = ", ".join(sorted(known))
     if not names:
         return (
-            f"pool {pool} is not configured in the settings of this command, which have no {SETTING}: "
-            "its mail is deferred unless those of deliver have the pool"
+            f"pool {pool} is not configured in the settings of this command, which have no"
+            f" {SETTING}: its mail is deferred unless those of deliver have the pool"
         )
     return f"pool {pool} is not configured, its mail would be deferred; it may be one of {names}"
 
