@@ -25,7 +25,7 @@ from bench.smtp_sink import PeerError
 from cli.table import terminal_width
 from local.parts.unavailable import PartNotStarted
 from shared.runtime.exits import Exit
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 
 T = TypeVar("T")
 
@@ -254,4 +254,4 @@ def run_suppressions(recipients: int, *, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name=program_name("bench"))
+    run_command(main, "bench")

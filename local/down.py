@@ -17,7 +17,7 @@ import click
 from cli.answer import Exit, fail, print_json, say
 from cli.stack import paths, state
 from cli.stack.state import State
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 
 # The services drain for up to 50 s, then the sink, Redis and Kafka are stopped.
 _END_TIMEOUT_S: Final = 110.0
@@ -63,4 +63,4 @@ def main(name: str, *, as_json: bool, forget: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name=program_name("down"))
+    run_command(main, "down")

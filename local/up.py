@@ -27,7 +27,7 @@ from local.parts.unavailable import PartNotStarted
 from local.settings import kept
 from local.sink import behaviour
 from local.stack import Stack, StackOptions
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError
 
 # Jars and packages may have to be downloaded first.
@@ -251,4 +251,4 @@ def _await_ready(name: str, keeper: subprocess.Popen[bytes]) -> Endpoints:
 
 
 if __name__ == "__main__":
-    main(prog_name=program_name("up"))
+    run_command(main, "up")

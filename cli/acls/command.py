@@ -17,7 +17,7 @@ from cli.target import find_kafka, kafka_options
 from shared.plurals import counted
 from shared.registry.store.view import load_registry
 from shared.runtime.errors import Unavailable
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import BOOTSTRAP_MS, client_options, make_admin
@@ -196,4 +196,4 @@ def _lines(accounts: Accounts) -> list[Line]:
 
 
 if __name__ == "__main__":
-    main(prog_name=program_name("acls"))
+    run_command(main, "acls")

@@ -28,7 +28,7 @@ from shared.audit.conservation import Books, FaultKind, Report, judge
 from shared.audit.doubles import DoubleSearch
 from shared.audit.event_log import EventLog
 from shared.runtime.errors import Unavailable
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError
 from shared.stream.client import ClientOptions, client_options
 from shared.stream.consumer import Record
@@ -168,4 +168,4 @@ def main(as_json: bool, settled: bool, bootstrap: str, line: str) -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name=program_name("audit"))
+    run_command(main, "audit")

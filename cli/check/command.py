@@ -32,7 +32,7 @@ from shared.registry.client import Client
 from shared.registry.file.clients_file import RegistryError, parse_clients_yaml
 from shared.registry.store.view import load_registry
 from shared.runtime.errors import Unavailable
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError
 from shared.submission.rules import MAX_SIZE_BYTES, Submission
 
@@ -246,4 +246,4 @@ def _write_anything(as_json: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name=program_name("check"))
+    run_command(main, "check")

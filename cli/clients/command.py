@@ -37,7 +37,7 @@ from shared.registry.store.changes import (
 )
 from shared.registry.store.publish import change
 from shared.registry.store.view import load_registry
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 
 _file = click.option(
     "-f",
@@ -244,4 +244,4 @@ def _lines(
 
 
 if __name__ == "__main__":
-    main(prog_name=program_name("clients"))
+    run_command(main, "clients")

@@ -10,7 +10,7 @@ from cli.answer import Exit, fail, print_json, say
 from cli.config.running import environment_of
 from cli.config.service_settings import ServiceConfigError, SharedRow, ask_services
 from shared.runtime.errors import Unavailable
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 from shared.settings.describe import in_lines
 
 
@@ -54,4 +54,4 @@ def _document(shared: SharedRow) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    main(prog_name=program_name("config"))
+    run_command(main, "config")

@@ -2,7 +2,8 @@
 
 It writes an order on the mail id. The deliver process that holds the message, or reads it next,
 ends it with one `cancelled` event; an attempt that has begun is finished and wins. Once the event
-is there, the order is deleted: the event keeps its author and reason.
+is there, the order is deleted: the event keeps its author and reason. A second cancellation changes
+nothing.
 
 Exit codes: 0 cancelled, or recorded and nothing will be sent; 1 the message has ended otherwise;
 2 wrong use; 3 without Kafka.
@@ -16,19 +17,19 @@ from typing import Any, Final
 
 import click
 
-from cli.answer import Exit, print_json
+from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering
 from cli.control.cancelling import Answer, Cancellation, judge
 from cli.control.options import author_of, authored
-from cli.control.output import at
+from cli.control.output import at, recorded_line
 from cli.control.planning import DEFAULT_FOR, duration_s
-from cli.control.topic import write_orders
+from cli.control.topic import read_orders, write_orders
 from cli.target import find_kafka, kafka_options
 from shared.events.log import Reading, Span
 from shared.events.stories import Wanted
 from shared.runtime.clock import now_ms
 from shared.runtime.deadline import Deadline
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 from shared.settings.sections import KafkaSettings
 from shared.topics import ids
 from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
@@ -68,7 +69,13 @@ def main(mail_id: str, author: str, reason: str, as_json: bool, **rest: Any) -> 
     known = _events(kafka, mail_id, int.from_bytes(ids.to_bytes(mail_id)[:6], "big"))
     found = judge(mail_id, known)
     if found.answer is Answer.RECORDED:
-        found = _cancel(kafka, _order(mail_id, author_of(author), reason), known, rest["wait_s"])
+        order = _recorded(kafka, mail_id)
+        if order is None:
+            order = _order(mail_id, author_of(author), reason)
+            write_orders(kafka, [order])
+        else:
+            say(f"recorded before: {recorded_line(order)}")
+        found = _wait(kafka, order, known, rest["wait_s"])
     if as_json:
         print_json(found)
     else:
@@ -83,9 +90,17 @@ def _order(mail_id: str, author: str, reason: str) -> Order:
     return Order(Verb.CANCEL, scope, author, reason[:MAX_TEXT_CHARS], now, now + lasts_s * 1_000)
 
 
-def _cancel(kafka: KafkaSettings, order: Order, known: list[Event], wait_s: float) -> Cancellation:
+def _recorded(kafka: KafkaSettings, mail_id: str) -> Order | None:
+    """The order that cancels the message already: its author and reason stay on record."""
+    scope, now = Scope(mail_id=mail_id), now_ms()
+    for order in read_orders(kafka):
+        if order.verb is Verb.CANCEL and order.scope == scope and not order.is_over(now):
+            return order
+    return None
+
+
+def _wait(kafka: KafkaSettings, order: Order, known: list[Event], wait_s: float) -> Cancellation:
     mail_id = order.scope.mail_id
-    write_orders(kafka, [order])
     deadline = Deadline(wait_s)
     found = judge(mail_id, known)
     while not deadline.is_over():
@@ -119,4 +134,4 @@ def _sentence(found: Cancellation) -> str:
 
 
 if __name__ == "__main__":
-    main(prog_name=program_name("cancel"))
+    run_command(main, "cancel")

@@ -1,10 +1,10 @@
 """`sluice expire` (verbs.py)."""
 
 from cli.control.verbs import verb_command
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 from shared.topics.control import Verb
 
 main = verb_command(Verb.EXPIRE)
 
 if __name__ == "__main__":
-    main(prog_name=program_name("expire"))
+    run_command(main, "expire")

@@ -10,7 +10,7 @@ from cli.control.output import order_lines
 from cli.control.topic import read_orders
 from cli.target import find_kafka, kafka_options
 from shared.runtime.clock import now_ms
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 
 
 @click.command()
@@ -33,4 +33,4 @@ def main(is_all: bool, as_json: bool, bootstrap: str, line: str) -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name=program_name("orders"))
+    run_command(main, "orders")

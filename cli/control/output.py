@@ -30,6 +30,15 @@ def order_line(order: Order) -> str:
     return f"{order.verb}: {order.scope}{to}, until {until(order)}; in force within 2 s"
 
 
+def recorded_line(order: Order) -> str:
+    """Return what an order on a message that waits says: what, by whom, why and since when."""
+    to = f" to {order.target}" if order.target else ""
+    by = f", by {order.author}" if order.author else ""
+    why = f": {order.reason}" if order.reason else ""
+    text = f"{order.verb}{to} since {at(order.at_ms)}{by}{why}"
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
 def order_lines(orders: Sequence[Order]) -> list[str]:
     """Return the lines of a list of orders."""
     if not orders:

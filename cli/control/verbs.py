@@ -50,7 +50,6 @@ def verb_command(verb: Verb) -> click.Command:
     def give(
         author: str, reason: str, as_json: bool, bootstrap: str, line: str, **rest: Any
     ) -> None:
-        kafka = find_kafka(bootstrap, line)
         now = now_ms()
         how_long, is_endless = rest.pop("how_long", ""), rest.pop("is_endless", False)
         target = require_target(rest.pop("target")) if verb is Verb.REROUTE else ""
@@ -59,6 +58,7 @@ def verb_command(verb: Verb) -> click.Command:
             if verb is Verb.RESUME
             else expiry_ms(how_long, is_endless=is_endless, default=DEFAULT_FOR[verb], now_ms=now)
         )
+        kafka = find_kafka(bootstrap, line)
         scope = scope_of(kafka, **rest)
         order = Order(verb, scope, author_of(author), reason[:MAX_TEXT_CHARS], now, ends, target)
         _write(kafka, order, as_json)

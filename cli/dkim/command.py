@@ -31,7 +31,7 @@ from shared.mailauth.dkim_keys.folder import KeyFolder, add_keys, read_table
 from shared.mailauth.dkim_keys.table import TABLE, Key
 from shared.runtime.clock import now_ms
 from shared.runtime.deadline import Deadline
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 
 P = ParamSpec("P")
 _COLUMNS: Final = (
@@ -262,4 +262,4 @@ def _shown(time: datetime | None) -> str:
 
 
 if __name__ == "__main__":
-    main(prog_name=program_name("dkim"))
+    run_command(main, "dkim")

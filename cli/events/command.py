@@ -17,7 +17,7 @@ from cli.interrupt import StopAskedError, interruptible
 from cli.target import find_kafka
 from shared.events.log import Reading, Span
 from shared.runtime.clock import now_ms
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 from shared.topics.records import Event, EventType
 
 
@@ -43,9 +43,9 @@ def main(client: str, kinds: tuple[str, ...], since: str, as_json: bool, **rest:
 
     Without --follow at most --limit events are shown, the last ones.
     """
-    kafka, timeout_s = find_kafka(rest["bootstrap"], rest["line"]), float(rest["timeout_s"])
     follow, limit = bool(rest["follow"]), int(rest["limit"])
     since_ms = ago_ms("--since", since or ("1s" if follow else "10m"), now_ms())
+    kafka, timeout_s = find_kafka(rest["bootstrap"], rest["line"]), float(rest["timeout_s"])
     needle = msgspec.json.encode(client)[1:-1]
 
     def is_wanted(event: Event) -> bool:
@@ -88,4 +88,4 @@ def _follow(reading: Reading, is_wanted: Callable[[Event], bool], as_json: bool)
 
 
 if __name__ == "__main__":
-    main(prog_name=program_name("events"))
+    run_command(main, "events")

@@ -6,6 +6,7 @@ Exit codes: 0 found, 1 no event of such a message was found, 2 wrong use, 3 with
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Any, Final
 
 import click
@@ -13,13 +14,19 @@ import msgspec
 
 from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering
+from cli.control.concerning import orders_on
+from cli.control.output import recorded_line
+from cli.control.topic import read_orders
 from cli.events.options import ago_ms, common, progress
 from cli.events.output import story_lines
 from cli.target import find_kafka
 from shared.events.log import Reading, Span
-from shared.events.stories import Wanted, since_of, stories
+from shared.events.stories import WAITING, Story, Wanted, since_of, stories
 from shared.runtime.clock import now_ms
-from shared.runtime.program_name import program_name
+from shared.runtime.errors import Unavailable
+from shared.runtime.run_command import run_command
+from shared.settings.sections import KafkaSettings
+from shared.topics.control import Order
 
 MAX_SHOWN: Final = 100
 
@@ -37,9 +44,9 @@ def main(what: str, client: str, since: str, as_json: bool, **rest: Any) -> None
     recipient's address. A mail id is found however old it is; the others are
     looked for in the events since --since.
     """
+    since_ms = ago_ms("--since", since, now_ms())
     kafka, timeout_s = find_kafka(rest["bootstrap"], rest["line"]), float(rest["timeout_s"])
     wanted = Wanted(what)
-    since_ms = ago_ms("--since", since, now_ms())
     if wanted.mail_id:
         since_ms = since_of(wanted.mail_id)
     with progress("reading mail.events") as shown:
@@ -54,8 +61,10 @@ def main(what: str, client: str, since: str, as_json: bool, **rest: Any) -> None
     if as_json:
         print_json({"is_complete": reading.is_complete, "messages": msgspec.to_builtins(found)})
     else:
-        for story in found[-MAX_SHOWN:]:
-            click.echo("\n".join(story_lines(story)))
+        shown_last = found[-MAX_SHOWN:]
+        orders = _orders(kafka) if any(one.state == WAITING for one in shown_last) else []
+        for story in shown_last:
+            click.echo("\n".join([*story_lines(story), *_order_lines(story, orders)]))
         if len(found) > MAX_SHOWN:
             say(f"and {len(found) - MAX_SHOWN} earlier messages; --json shows them")
         if not found:
@@ -63,5 +72,20 @@ def main(what: str, client: str, since: str, as_json: bool, **rest: Any) -> None
     sys.exit(Exit.OK if found else Exit.CHECK_FAILED)
 
 
+def _orders(kafka: KafkaSettings) -> list[Order]:
+    """The orders of operators; none, and a word about it, if they cannot be read."""
+    try:
+        return read_orders(kafka)
+    except Unavailable as error:
+        say(f"operators' orders were not read: {error}")
+        return []
+
+
+def _order_lines(story: Story, orders: Iterable[Order]) -> list[str]:
+    if story.state != WAITING:
+        return []
+    return [f"    order       {recorded_line(one)}" for one in orders_on(story, orders, now_ms())]
+
+
 if __name__ == "__main__":
-    main(prog_name=program_name("message"))
+    run_command(main, "message")

@@ -30,7 +30,7 @@ from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka
 from shared.plurals import counted
 from shared.runtime.clock import now_ms
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 from shared.topics import ids
 from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
 
@@ -160,4 +160,4 @@ def _table(held: list[Waiting]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(prog_name=program_name("indoubt"))
+    run_command(main, "indoubt")

@@ -20,7 +20,7 @@ from cli.queue.reading import QueueReading
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka
 from shared.plurals import counted
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 from shared.topics import ids
 
 
@@ -147,4 +147,4 @@ def _by_lines(counts: QueueCounts, by: str, limit: int) -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name=program_name("queue"))
+    run_command(main, "queue")

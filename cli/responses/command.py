@@ -9,7 +9,7 @@ import click
 
 from cli.responses import counters, reviews
 from cli.responses.classify import classify
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 
 
 @click.group(help="Understand returned mail; show and reset the bounce counters of a recipient.")
@@ -26,4 +26,4 @@ main.add_command(reviews.rewind)
 main.add_command(reviews.accept)
 
 if __name__ == "__main__":
-    main(prog_name=program_name("responses"))
+    run_command(main, "responses")

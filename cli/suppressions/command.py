@@ -35,7 +35,7 @@ from cli.suppressions.output import entry_lines, explained_lines, report
 from cli.suppressions.topic import open_stores, read_records, write_records
 from cli.target import find_kafka
 from shared.registry.store.view import load_registry
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 from shared.settings.sections import KafkaSettings
 from shared.suppressions.changes import Author, addition, removal
 from shared.suppressions.csv_file import FaultyLine, as_csv, parse_rows
@@ -276,4 +276,4 @@ def _opened(path: Path) -> nullcontext[TextIO] | TextIO:
 
 
 if __name__ == "__main__":
-    main(prog_name=program_name("suppressions"))
+    run_command(main, "suppressions")

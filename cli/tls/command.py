@@ -16,7 +16,7 @@ from cli.clients.faults import answering
 from cli.suppressions.topic import find_redis
 from cli.table import Column, Kind, lay_out, terminal_width
 from shared.runtime.clock import now_ms
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 from shared.store.client import connect
 from shared.store.tls_counts import TlsCount, read_counts
 
@@ -81,4 +81,4 @@ def _day(text: str) -> str:
 
 
 if __name__ == "__main__":
-    main(prog_name=program_name("tls"))
+    run_command(main, "tls")

@@ -21,7 +21,7 @@ from cli.target import find_kafka, kafka_options
 from shared.plurals import counted
 from shared.registry.store.view import load_registry
 from shared.runtime.errors import Unavailable
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ADMIN_TIMEOUT_MS, TopicError, ensure_topics
@@ -222,4 +222,4 @@ def _rows(row: Answer) -> list[tuple[str, ...]]:
 
 
 if __name__ == "__main__":
-    main(prog_name=program_name("topics"))
+    run_command(main, "topics")

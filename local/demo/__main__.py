@@ -28,7 +28,7 @@ from local.parts.unavailable import PartNotStarted
 from local.stack import Stack, StackOptions
 from shared.plurals import counted
 from shared.runtime.errors import PartUnavailable
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 
 DEFAULT_MESSAGES: Final = 2_000
 MOST_MESSAGES: Final = 200_000
@@ -145,4 +145,4 @@ def _forget_earlier_runs() -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name=program_name("demo"))
+    run_command(main, "demo")

@@ -162,7 +162,11 @@ def _tables(path: Path, origin: str, faults: list[Fault]) -> dict[str, Any]:
         sentence = f"cannot read the file: {reason}"
         wanted = "a TOML file that can be read"
         faults.append(Fault(CONFIG_VARIABLE, reason, wanted, origin, sentence))
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+    except UnicodeDecodeError as error:
+        reason = f"the byte 0x{error.object[error.start]:02x} at position {error.start}"
+        sentence = f"the file is not UTF-8: found {reason}"
+        faults.append(Fault(CONFIG_VARIABLE, reason, "TOML in UTF-8", origin, sentence))
+    except tomllib.TOMLDecodeError as error:
         sentence = f"the file is not valid TOML: {error}"
         faults.append(Fault(CONFIG_VARIABLE, str(error), "TOML", origin, sentence))
     return {}
@@ -278,6 +282,8 @@ def _convert(raw: _Found, kind: Any) -> Any:
 
 def _detail(error: ValueError) -> str:
     """Return the position of the fault inside a table or list, as far as msgspec reports it."""
+    if isinstance(error, UnicodeError):
+        return ", in UTF-8"
     if not isinstance(error, msgspec.ValidationError):
         return f", as JSON ({error})"
     text = str(error)

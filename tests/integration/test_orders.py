@@ -207,7 +207,9 @@ def test_a_message_with_an_earliest_time_is_scheduled_and_can_be_cancelled(place
     assert (scheduled.type, scheduled.data.next_attempt_at_ms) == (EventType.SCHEDULED, soon)
     mail_id = scheduled.subject
     reason = ("--author", "ann", "--reason", "sold out")
-    found = place.run("cancel", mail_id, *reason, "--wait", "60")
+    assert place.run("cancel", mail_id, *reason, "--wait", "0")["answer"] == "recorded"
+    # Another one changes neither its author nor its reason.
+    found = place.run("cancel", mail_id, "--author", "bob", "--wait", "60")
     assert found["answer"] == "cancelled"
     final = place.final("called-off")
     assert (final.type, final.data.author, final.data.attempt) == (EventType.CANCELLED, "ann", 0)

@@ -29,7 +29,7 @@ from services.deliver.settings import Settings
 from shared.mail.domains import normalise
 from shared.runtime.clock import SystemClock
 from shared.runtime.errors import Unavailable
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 from shared.settings.loader import DEFAULT_ORIGIN, SettingsError, load
 from shared.settings.redis import RedisSettings
 from shared.store.client import NO_RETRY, connect_async
@@ -161,4 +161,4 @@ def _show(answer: _Answer) -> None:
 
 
 if __name__ == "__main__":
-    group(prog_name=program_name("shaping"))
+    run_command(group, "shaping")

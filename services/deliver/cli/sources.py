@@ -21,7 +21,7 @@ from services.deliver.sending import load_sources
 from services.deliver.settings import Settings
 from shared.runtime.clock import SystemClock
 from shared.runtime.errors import UsageError
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError, load
 
 
@@ -62,4 +62,4 @@ def _has_error(found: list[Finding]) -> bool:
 
 
 if __name__ == "__main__":
-    group(prog_name=program_name("sources"))
+    run_command(group, "sources")

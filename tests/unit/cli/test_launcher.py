@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from launcher import environment, uv
-from launcher.commands import BYTECODE, COMMANDS, ROOT, usage, with_bytecode
+from launcher.commands import BYTECODE, COMMANDS, HELP, ROOT, usage, with_bytecode
 from tests.support.launcher import launcher
 
 LOCKED = """
@@ -118,6 +118,13 @@ def test_the_version_is_that_of_the_project(capsys: pytest.CaptureFixture[str]) 
 def test_no_command_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert launcher.main([]) == 2
     assert capsys.readouterr().out == ""
+
+
+def test_help_of_a_name_is_that_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert launcher.main(["help", "lock"]) == 0
+    assert capsys.readouterr().out == HELP["lock"] + "\n"
+    assert launcher.main(["help", "clinets"]) == 2
+    assert "Did you mean 'clients'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("asked", ["-h", "--help", "help"])

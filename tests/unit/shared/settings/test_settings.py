@@ -111,6 +111,7 @@ def test_a_text_from_the_environment_becomes_a_value_of_its_keys_type(
     [
         ({"SLUICE_DELIVER__CONNECTIONS": "x"}, "", "deliver.connections", "number from 1 to 100"),
         ({"SLUICE_DELIVER__CONNECTIONS": "0"}, "", "deliver.connections", "number from 1 to 100"),
+        ({"SLUICE_DELIVER__CONNECTIONS": "\udcff"}, "", "deliver.connections", "to 100, in UTF-8"),
         ({"SLUICE_DELIVER__CONNECTIONS": ""}, "", "deliver.connections", "number from 1 to 100"),
         ({"SLUICE_DELIVER__DKIM": "yes"}, "", "deliver.dkim", "true or false"),
         ({"SLUICE_DELIVER__TLS": "no"}, "", "deliver.tls", "one of opportunistic, required"),

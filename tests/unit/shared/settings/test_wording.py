@@ -68,6 +68,16 @@ def test_a_file_that_is_not_toml_is_named_so(tmp_path: Path) -> None:
         load(Model, {"SLUICE_CONFIG": str(path)})
 
 
+def test_a_file_that_is_not_utf_8_is_named_so(tmp_path: Path) -> None:
+    path = tmp_path / "sluice.toml"
+    path.write_bytes(b"[billing]\nnote = '\xff'\n")
+    with pytest.raises(SettingsError) as caught:
+        load(Model, {"SLUICE_CONFIG": str(path)})
+    assert str(caught.value) == (
+        f"SLUICE_CONFIG: the file is not UTF-8: found the byte 0xff at position 18 (file {path})"
+    )
+
+
 def test_settings_are_lines_with_the_values_in_one_column() -> None:
     rows = show(load(Model, {"SLUICE_BILLING__WORKERS": "3"}))
     assert in_lines(rows) == [
