@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from datetime import UTC, datetime
+from typing import Final
 
 import click
 import msgspec
 from msgspec import Struct, structs
 
 from cli.answer import Exit, fail, print_json, say
+from cli.config.running import environment_of
+from cli.stack import state
 from cli.table import Column, lay_out, terminal_width
 from cli.target import find_endpoints
 from services.deliver.core.routing.sites import Mx, Routes, site_of_mx
@@ -35,12 +38,18 @@ from shared.settings.redis import RedisSettings
 from shared.store.client import NO_RETRY, connect_async
 from shared.store.suspensions import SuspensionStore
 
+SERVICE: Final = "deliver"
+
 
 class _Answer(Struct, frozen=True):
-    """What `explain` prints as JSON. `fault`: why suspensions are not known; "" if they are."""
+    """What `explain` prints as JSON.
+
+    `fault`: why suspensions are not known; "" if they are. `is_routed`: a setting names the server.
+    """
 
     found: Explained
     fault: str
+    is_routed: bool
 
 
 @click.group()
@@ -102,7 +111,7 @@ def explain_(domain: str, line: str, as_json: bool, **options: str) -> None:
 
 
 def _settings(line: str) -> tuple[Settings, RedisSettings]:
-    """The settings, and the Redis of the running pipeline unless they name one."""
+    """The settings of this command; those of the running pipeline unless they name a Redis."""
     loaded = load(Settings)
     settings = loaded.settings
     is_configured = loaded.origins["redis.url"] != DEFAULT_ORIGIN
@@ -111,7 +120,9 @@ def _settings(line: str) -> tuple[Settings, RedisSettings]:
     endpoints = find_endpoints(line, settings.kafka.bootstrap, is_configured=not line)
     if endpoints is None:
         return settings, settings.redis
-    return settings, structs.replace(settings.redis, url=endpoints.redis)
+    # What deliver was started with: its routes decide which limits hold.
+    running = load(Settings, environment_of(line or state.MAIN)[SERVICE]).settings
+    return running, structs.replace(running.redis, url=endpoints.redis)
 
 
 async def _explain(
@@ -128,7 +139,7 @@ async def _explain(
         fault = str(error)
     finally:
         await client.aclose()
-    return _Answer(explain(rules, known, to, sender, at), fault)
+    return _Answer(explain(rules, known, to, sender, at), fault, to.is_override)
 
 
 async def _destination(settings: Settings, rules: Rules, domain: str) -> Destination:
@@ -145,7 +156,8 @@ async def _destination(settings: Settings, rules: Rules, domain: str) -> Destina
 def _show(answer: _Answer) -> None:
     found = answer.found
     click.echo(f"domain    {found.domain}")
-    click.echo(f"site      {found.site or 'not found in the DNS'}")
+    routed = " (by deliver.routes)" if answer.is_routed else ""
+    click.echo(f"site      {found.site or 'not found in the DNS'}{routed}")
     click.echo(f"provider  {found.provider or 'none that the rules know'}")
     columns = [Column("what"), Column("concerns"), Column("value"), Column("from")]
     rows = [[row.what, row.key, row.value, row.origin] for row in found.limits]
@@ -154,8 +166,8 @@ def _show(answer: _Answer) -> None:
         say(f"suspensions are not known: {answer.fault}")
     for each in found.suspensions:
         until = datetime.fromtimestamp(each.until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        state = f"suspended until {until}" if each.until else f"at {each.factor:.0%} of its rate"
-        click.echo(f"{each.key}: {state}: {each.reason}")
+        now = f"suspended until {until}" if each.until else f"at {each.factor:.0%} of its rate"
+        click.echo(f"{each.key}: {now}: {each.reason}")
     if not found.suspensions and not answer.fault:
         click.echo("nothing is suspended")
 

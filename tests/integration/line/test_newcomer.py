@@ -43,6 +43,12 @@ def test_a_newcomers_own_publisher_ends_in_a_bill_that_audit_and_recount_confirm
     assert code == 0, out + err
     code, out, err = shell.run("services.billing", "recount", "--json", "--state", shell.name)
     assert code == 0, out + err
+    code, out, err = shell.run(
+        "services.deliver.cli.shaping", "explain", "gmail.com", "--json", "--state", shell.name
+    )
+    assert code == 0, err
+    explained = json.loads(out)
+    assert (explained["is_routed"], explained["found"]["site"]) == (True, running["sink"])
 
 
 def test_what_the_environment_and_the_file_set_wins_over_what_up_chooses(
