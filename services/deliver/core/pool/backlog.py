@@ -6,6 +6,7 @@ site takes mail, so that it comes back when there is room for it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 # The weight of one transaction in the average.
@@ -20,35 +21,40 @@ class Backlog:
 
     def __init__(self) -> None:
         self._average_s = 0.0
+        self._held_up_s = 0.0
         self._ended_at = 0.0
         self._next_turn_at = 0.0
 
     def took(self, seconds: float, now: float) -> None:
         """A transaction has ended after this time."""
         self._ended_at = now
+        self._held_up_s /= 2
         self._average_s += (seconds - self._average_s) * (_WEIGHT if self._average_s else 1.0)
 
     def held_up(self, pause_s: float, now: float) -> None:
-        """The site pushes back: one transaction per pause, until others end."""
+        """The site pushes back: one transaction per pause, until a few others have ended."""
         self._ended_at = now
-        self._average_s = max(self._average_s, pause_s)
+        self._held_up_s = max(self._held_up_s, pause_s)
 
     def service_s(self, oldest_start: float, now: float) -> float:
         """How long a transaction takes, at least; the oldest one under way began then."""
-        return max(self._average_s, now - max(oldest_start, self._ended_at))
+        return max(self._average_s, self._held_up_s, now - max(oldest_start, self._ended_at))
 
     def is_over(self, now: float) -> bool:
         """Whether all turns that were given have come."""
         return now >= self._next_turn_at
 
-    def turns(self, count: int, first_s: float, each_s: float, now: float) -> list[float]:
+    def turns(
+        self, count: int, first_s: float, each_s: Callable[[float], float], now: float
+    ) -> list[float]:
         """In how many seconds the turns of `count` messages come.
 
-        `first_s`: the wait before the first. `each_s`: the time from one to the next.
+        `first_s`: the wait before the first. `each_s`: the time from one to the next, by the time
+        of the first of the two.
         """
         turns = []
         for _ in range(count):
-            at = max(self._next_turn_at, now + first_s) + each_s
-            self._next_turn_at = min(at, now + LONGEST_TURN_S)
+            last_at = max(self._next_turn_at, now + first_s)
+            self._next_turn_at = min(last_at + each_s(last_at), now + LONGEST_TURN_S)
             turns.append(max(SHORTEST_TURN_S, self._next_turn_at - now))
         return turns

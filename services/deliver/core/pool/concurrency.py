@@ -1,6 +1,6 @@
 """How many connections a site takes at a time, learned from its refusals. Pure.
 
-Like TCP's congestion window (RFC 5681): a 421 or a broken connection halves the limit, a refused
+Like TCP's congestion window (RFC 5681): a push back (push_backs.py) halves the limit, a refused
 connection lowers it to the connections that work. In quiet times it doubles up to the limit that
 was last known to work; beyond that one more connection at a time is tried.
 """
@@ -25,14 +25,23 @@ class ConcurrencyLimit:
 
     def at(self, now: float) -> int:
         """The limit at this time, which grows with each quiet interval."""
-        while self._limit < self._most:
-            interval = DOUBLE_S if self._limit < self._known else ADD_S
-            if now - self._changed_at < interval:
-                break
-            self._changed_at += interval
-            doubled = min(2 * self._limit, self._known)
-            self._limit = doubled if self._limit < self._known else self._limit + 1
+        self._limit, self._changed_at = self._grown(now)
         return self._limit
+
+    def expected(self, at: float) -> int:
+        """The limit at a later time, if the site pushes back no more until then."""
+        return self._grown(at)[0]
+
+    def _grown(self, at: float) -> tuple[int, float]:
+        """The limit at this time, and when it changed."""
+        limit, changed_at = self._limit, self._changed_at
+        while limit < self._most:
+            interval = DOUBLE_S if limit < self._known else ADD_S
+            if at - changed_at < interval:
+                break
+            changed_at += interval
+            limit = min(2 * limit, self._known) if limit < self._known else limit + 1
+        return limit, changed_at
 
     def is_full(self, now: float) -> bool:
         """Whether the limit has not been lowered, or has recovered."""
@@ -50,7 +59,7 @@ class ConcurrencyLimit:
         self._lower(max(1, working), now)
 
     def pushed_back(self, now: float) -> None:
-        """The site has ended a connection by 421, or without a word."""
+        """The site wants fewer connections."""
         self._known = max(1, self.at(now) // 2)
         self._lower(self._known, now)
 

@@ -12,8 +12,8 @@ Start or Fail at a time, and by another one only after `returned` or a stale `en
 never more than `max_connections` connections, open and being opened; no waiting message fails for
 a connection that was refused while another one works or is being opened.
 
-A site that answers 421 at any step, or breaks a connection, pushes back: fewer connections are used
-and none is opened during a pause; the mail waits. If a site cannot be reached, waiting mail fails.
+A site that pushes back (push_backs.py) gets fewer connections, and none is opened during a pause;
+the mail waits. If a site cannot be reached, waiting mail fails.
 
 A connection is idle, busy or ending:
 
@@ -38,6 +38,8 @@ from services.deliver.core.attempt.results import (
 )
 from services.deliver.core.pool.backlog import Backlog
 from services.deliver.core.pool.concurrency import ConcurrencyLimit
+from services.deliver.core.pool.connection_state import ConnectionState
+from services.deliver.core.pool.push_backs import PushBacks
 from services.deliver.core.pool.slow_sites import SLOW_S
 from services.deliver.core.pool.steps import C, Fail, M, Open, Quit, Start, Step
 from services.deliver.core.pool.waiting import Gate, Waiting
@@ -60,25 +62,13 @@ class PoolLimits(Struct, frozen=True):
     opens_per_s: float = 0.0  # new connections; 0: any number
 
 
-class _Connection(Generic[M]):
-    __slots__ = ("added_at", "gate", "idle_until", "is_idle", "messages", "started_at")
-
-    def __init__(self) -> None:
-        self.is_idle = False
-        self.idle_until = 0.0
-        self.messages = 0  # transactions started
-        self.added_at = 0.0  # when the message under way was added
-        self.gate: Gate[M] | None = None  # of that message
-        self.started_at = 0.0  # and when its transaction began
-
-
 class SitePlanner(Generic[M, C]):
     """The state of one site's pool. Times are seconds of one monotonic clock."""
 
     def __init__(self, limits: PoolLimits) -> None:
         self._limits = limits
         self._waiting: Waiting[M] = Waiting()
-        self._connections: dict[C, _Connection[M]] = {}
+        self._connections: dict[C, ConnectionState[M]] = {}
         # The last one used is used next, so that superfluous ones reach their time-out: the first
         # has been idle for longest.
         self._idle: deque[C] = deque()
@@ -89,6 +79,7 @@ class SitePlanner(Generic[M, C]):
         # Why no connection could be opened; None if one could, though others were refused.
         self._fault: ConnectFault | None = None
         self._concurrency = ConcurrencyLimit(limits.max_connections)
+        self._push_backs = PushBacks()
         self._backlog = Backlog()
         # When mail last waited for a limit although a connection was idle.
         self._limited_at = -LIMITED_S
@@ -164,7 +155,7 @@ class SitePlanner(Generic[M, C]):
         """A connection was opened and can be used."""
         self._opening -= 1
         self._fault = None
-        self._connections[connection] = _Connection()
+        self._connections[connection] = ConnectionState()
         self._concurrency.works(len(self._connections))
         self._park(connection, now)
 
@@ -196,12 +187,13 @@ class SitePlanner(Generic[M, C]):
             return False
         if isinstance(result, Unsendable):
             state.messages -= 1  # nothing was sent
-        elif is_push_back(result):
+        elif self._push_backs.is_one(result):
             self._concurrency.pushed_back(now)
             self._pause(now)
             self._backlog.held_up(self._pause_s, now)
         else:
-            self._pause_s = 0.0
+            if not is_push_back(result):
+                self._pause_s = 0.0
             self._backlog.took(now - state.started_at, now)
         if is_usable:
             self._park(connection, now)
@@ -263,11 +255,17 @@ class SitePlanner(Generic[M, C]):
         failed = self._waiting.take_older(now - self._limits.max_wait_s)
         if not failed and self._most is None:
             return []
-        each_s = self._service_s(now) / self._concurrency.at(now)
+        service_s = self._service_s(now)
+        each_s = service_s / self._concurrency.at(now)
         if self._most is not None:
             room = max(0, min(self._most - self._busy, int(SLOW_S / each_s) if each_s else 0))
             failed += self._waiting.take_last(len(self._waiting) - room)
-        turns = self._backlog.turns(len(failed), len(self._waiting) * each_s, each_s, now)
+        turns = self._backlog.turns(
+            len(failed),
+            len(self._waiting) * each_s,
+            lambda at: service_s / self._concurrency.expected(at),
+            now,
+        )
         return [Fail(message, Busy(turn)) for message, turn in zip(failed, turns, strict=True)]
 
     def _plan_opening(self, now: float) -> list[Step[M, C]]:

@@ -121,6 +121,58 @@ def test_a_site_that_pushes_back_gets_a_handful_of_connections_a_minute(
     assert connections <= MOST + 6
 
 
+@pytest.mark.parametrize("every", [5, 20], ids=["a fifth", "a twentieth"])
+@pytest.mark.parametrize(
+    "lost", [replace(LOST, answered=True), replace(LOST, in_doubt=True)], ids=["RCPT", "the dot"]
+)
+def test_a_site_that_hangs_up_on_a_share_of_the_messages_keeps_its_connections(
+    every: int, lost: TransactionResult
+) -> None:
+    made = planner(4_000, limits=replace(LIMITS, max_wait_s=1_000.0))
+    connections, ends, now = 0, 0, 0.0
+    while made.messages and now < 100.0:
+        steps = made.plan(now)
+        for _ in range(opened(steps)):
+            made.opened(connections, now)
+            connections += 1
+        for start in started(steps + made.plan(now)):
+            ends += 1
+            is_lost = ends % every == 0
+            result = lost if is_lost else ACCEPTED
+            made.ended(start.connection, start.message, result, now, is_usable=not is_lost)
+            if is_lost:
+                made.closed(start.connection)
+        now += 0.1
+    assert now < 4_000 / MOST * 0.1 * 2, "nearly as soon as without the messages it hangs up on"
+
+
+def test_after_a_push_back_turns_come_closer_as_the_site_recovers() -> None:
+    made = planner(2_000, limits=replace(LIMITS, max_wait_s=1_000.0))
+    made.plan(0.0)
+    for connection in range(MOST):
+        made.opened(connection, 0.0)
+    ends = started(made.plan(0.0))
+    for start in ends:  # down to one connection
+        made.ended(
+            start.connection, start.message, Finished(Stage.MAIL, BUSY_NOW), 0.5, is_usable=False
+        )
+        made.closed(start.connection)
+    now = 2.0
+    assert opened(made.plan(now)) == 1
+    made.opened(99, now)
+    for _ in range(8):
+        (start,) = started(made.plan(now))
+        now += 0.5
+        made.ended(99, start.message, ACCEPTED, now, is_usable=True)
+    made.restrict(50)
+    turns = [s.fault.delay_s for s in failed(made.plan(now)) if isinstance(s.fault, Busy)]
+    assert len(turns) > 1_800
+    assert max(turns) < 900 / 2, "at one message every 0.5 s the last turn would be in 15 minutes"
+    first, last = turns[1] - turns[0], turns[-1] - turns[-2]
+    assert first == pytest.approx(0.5, abs=0.1)
+    assert last < first / 4
+
+
 def test_one_connection_that_breaks_halves_them_and_quiet_brings_them_back() -> None:
     limit = ConcurrencyLimit(MOST)
     limit.pushed_back(0.0)
