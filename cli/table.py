@@ -18,6 +18,8 @@ from typing import Final
 from msgspec import Struct
 from rich.cells import cell_len
 
+from cli.visible import visible
+
 # Where there is no terminal and COLUMNS is not set.
 PIPED_WIDTH: Final = 200
 _GAP: Final = "  "
@@ -50,7 +52,8 @@ def terminal_width() -> int:
 
 
 def lay_out(columns: Sequence[Column], rows: Rows, width: int) -> list[str]:
-    """The lines of a table, with its headings first."""
+    """The lines of a table, with its headings first; each cell is one line of printable text."""
+    rows = [[visible(text) for text in row] for row in rows]
     widths = [
         max(cell_len(text) for text in (column.heading, *(row[place] for row in rows)))
         for place, column in enumerate(columns)

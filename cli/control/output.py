@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from cli.table import Column, Kind, lay_out, terminal_width
+from cli.visible import visible
 from shared.topics.control import Order, Verb
 
 _COLUMNS: Final = ("order", "scope", "to", "since", "until", "author", "reason")
@@ -35,8 +36,7 @@ def recorded_line(order: Order) -> str:
     to = f" to {order.target}" if order.target else ""
     by = f", by {order.author}" if order.author else ""
     why = f": {order.reason}" if order.reason else ""
-    text = f"{order.verb}{to} since {at(order.at_ms)}{by}{why}"
-    return "".join(char if char.isprintable() else " " for char in text)
+    return visible(f"{order.verb}{to} since {at(order.at_ms)}{by}{why}")
 
 
 def order_lines(orders: Sequence[Order]) -> list[str]:

@@ -200,7 +200,7 @@ def import_(  # noqa: PLR0913
         task = bar.add_task("importing", total=None)
         end = write_records(kafka, _imported(lines, client, by, faults), count)
     for fault in faults[:_MAX_FAULTS]:
-        say(f"{path}:{fault.number}: neither one mail address nor a SHA-256 or MD5: {fault.text!r}")
+        say(f"{path}:{fault.number}: {fault.reason}: {fault.text!r}")
     if len(faults) > _MAX_FAULTS:
         say(f"and {len(faults) - _MAX_FAULTS} more lines")
     state = ending(open_stores(line), end) if imported else "unchanged"

@@ -9,6 +9,7 @@ import click
 
 from cli.answer import print_json
 from cli.table import Column, Kind, lay_out, terminal_width
+from cli.visible import visible
 from shared.plurals import counted
 from shared.suppressions.explaining import Explanation
 from shared.topics.suppressions import Suppression
@@ -47,7 +48,7 @@ def explained_lines(found: Explanation) -> list[str]:
         state += f", list of {entry.client}" if entry.client != found.client else ""
         note = f": {entry.note}" if entry.note else ""
         lines.append(f"    {entry.reason} by {entry.form}{state}, {entry.author}{note}")
-    return lines
+    return [visible(line) for line in lines]
 
 
 def report(document: Mapping[str, object], as_json: bool, sentence: str = "") -> None:

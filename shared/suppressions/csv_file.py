@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -27,6 +28,10 @@ _HEX: Final = re.compile(r"[0-9a-f]+")
 _BY_LENGTH: Final = {64: RecipientForm.SHA256, 32: RecipientForm.MD5}
 # A byte order mark, as spreadsheets write it.
 _BOM: Final = "\ufeff"
+# Of one record; more is no list of recipients.
+MAX_CHARS: Final = 65_536
+_MAX_LINES: Final = 100
+_SHOWN: Final = 100  # characters of a faulty line
 
 
 class Recipient(Struct, frozen=True):
@@ -37,10 +42,11 @@ class Recipient(Struct, frozen=True):
 
 
 class FaultyLine(Struct, frozen=True):
-    """A line that names no recipient."""
+    """A line that names no recipient, and why."""
 
     number: int
     text: str
+    reason: str = "neither one mail address nor a SHA-256 or MD5"
 
 
 def parse_recipient(text: str) -> Recipient | None:
@@ -57,17 +63,62 @@ def parse_recipient(text: str) -> Recipient | None:
 def parse_rows(lines: Iterable[str]) -> Iterator[Recipient | FaultyLine]:
     """Return what each line names; empty lines are passed over."""
     place = 0
-    for number, row in enumerate(csv.reader(lines), 1):
-        cells = [cell.removeprefix(_BOM).strip() for cell in row]
-        if not any(cells):
+    for number, text in _records(lines):
+        cells = _cells(number, text)
+        if isinstance(cells, FaultyLine):
+            yield cells
             continue
         names = [cell.lower() for cell in cells]
         heading = next((name for name in _HEADINGS if name in names), None)
         if number == 1 and heading is not None:
             place = names.index(heading)
-            continue
-        text = cells[place] if place < len(cells) else ""
-        yield parse_recipient(text) or FaultyLine(number, text[:100])
+        elif any(cells):
+            found = cells[place] if place < len(cells) else ""
+            yield parse_recipient(found) or FaultyLine(number, found[:_SHOWN])
+
+
+def _cells(number: int, text: str) -> list[str] | FaultyLine:
+    if len(text) > MAX_CHARS:
+        return FaultyLine(number, text[:_SHOWN], f"longer than {MAX_CHARS:,} characters")
+    if _is_open(text):
+        return FaultyLine(number, text[:_SHOWN].strip(), "a quote is not closed")
+    try:
+        (row,) = csv.reader([text])
+    except csv.Error as error:
+        return FaultyLine(number, text[:_SHOWN].strip(), f"not CSV: {error}")
+    return [cell.removeprefix(_BOM).strip() for cell in row]
+
+
+def _records(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Return the records with the numbers of their first lines.
+
+    A quoted cell may have several lines. A quote that is closed nowhere near would swallow the rest
+    of the file: its line is then a record of its own, and the reading goes on behind it.
+    """
+    numbered = enumerate(lines, 1)
+    read_ahead: deque[tuple[int, str]] = deque()
+
+    def take() -> tuple[int, str] | None:
+        return read_ahead.popleft() if read_ahead else next(numbered, None)
+
+    while (first := take()) is not None:
+        number, text = first
+        more: list[tuple[int, str]] = []
+        joined = text
+        while _is_open(joined) and len(more) < _MAX_LINES and len(joined) <= MAX_CHARS:
+            line = take()
+            if line is None:
+                break
+            more.append(line)
+            joined += line[1]
+        if _is_open(joined) or len(joined) > MAX_CHARS:
+            read_ahead.extendleft(reversed(more))
+            joined = text
+        yield number, joined
+
+
+def _is_open(text: str) -> bool:
+    return text.count('"') % 2 == 1
 
 
 def as_csv(entries: Iterable[Suppression]) -> str:

@@ -37,6 +37,8 @@ FOREIGN = encode_cursor(Cursor("0" * 16, ("a",), ("", "", "", "")))
         ("/v1/usage.csv?month=2026-11&columns=focus&group=client", 400, "need the month"),
         ("/v1/usage.csv?month=2026-11&columns=colour", 400, "columns"),
         ("/v1/usage?month=2026-11&client=nobody", 404, "nobody is not registered"),
+        ("/v1/usage?month=2026-11&clients=shop", 400, "'clients': no such parameter"),
+        ("/v1/usage?month=2026-11&month=2026-10", 400, "month: given 2 times"),
         ("/v1/months/2026-13", 400, "give YYYY-MM"),
         ("/v1/months/2027-01", 400, "has not begun"),
         ("/v1/statements/2026-11", 404, "2026-11 is open"),
@@ -66,10 +68,18 @@ def test_a_form_that_there_is_not_is_refused(api: Api) -> None:
     assert (found.status_code, "text/csv" in found.json()["detail"]) == (406, True)
 
 
-@pytest.mark.parametrize("path", ["/v1/usage", "/v1/usage.csv", "/v1/months", "/v1/months/2026-11"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/v1/usage?month={MONTH}",
+        f"/v1/usage.csv?month={MONTH}",
+        "/v1/months",
+        f"/v1/months/{MONTH}",
+    ],
+)
 def test_without_the_store_there_is_no_answer(api: Api, path: str) -> None:
     api.cells.broken = True
-    found = api.get(path, month=MONTH)
+    found = api.get(path)
     assert (found.status_code, found.headers["retry-after"]) == (503, "5")
     assert "refused" in found.json()["detail"]
 

@@ -69,3 +69,9 @@ def test_a_table_is_laid_out_by_the_width(
     rows: list[tuple[str, ...]], width: int, lines: list[str]
 ) -> None:
     assert lay_out(COLUMNS, rows, width) == lines
+
+
+def test_a_cell_cannot_move_the_cursor_or_make_rows_of_its_own() -> None:
+    rows = [["shop", "a\nbank  manual\x1b[31m\u202etxt"]]
+    lines = lay_out([Column("client"), Column("note", Kind.TEXT)], rows, 100)
+    assert lines[1:] == ["shop    a\\nbank  manual\\x1b[31m\\u202etxt"]

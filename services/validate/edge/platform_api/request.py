@@ -115,14 +115,24 @@ class Parts(Struct, frozen=True):
             await asyncio.sleep(_LOOK_S)
 
     def author(self, request: ApiRequest, note: str) -> Author:
-        """Return who does this: the key, by its id."""
+        """Return who does this: the key, by its id. Raises QueryFault."""
+        if not note.isprintable():
+            raise QueryFault("note: holds a control character; remove it")
         return Author(f"key {request.auth.key}"[:_MAX_NAME], note, self.clock.now_ms())
+
+
+def refuse_body(request: ApiRequest) -> None:
+    """Raise QueryFault if the request has a body: what is in it would be lost without a word."""
+    length = request.headers.get("content-length", "0")
+    if length != "0" or "transfer-encoding" in request.headers:
+        raise QueryFault("this request takes no body; `note` is a parameter of the URL: ?note=...")
 
 
 def recipient_of(text: str, name: str = "address") -> str:
     """Return an address in comparison form. Raises QueryFault."""
     found = comparable(text)
-    if not found:
+    # The framework decodes what is not UTF-8 so.
+    if not found or "\ufffd" in text:
         raise QueryFault(f"{name}: {text[:100]!r} is not one mail address such as anna@example.com")
     return found
 

@@ -33,6 +33,7 @@ from services.validate.edge.platform_api.request import (
     Note,
     Parts,
     recipient_of,
+    refuse_body,
     responses,
 )
 from shared.access.keys import Right
@@ -186,6 +187,7 @@ class SuppressionRoutes:
         async def add(
             request: ApiRequest, address: Address, client: ClientName = "", note: Note = ""
         ) -> Entry:
+            refuse_body(request)
             name = self._name(request, client)
             named = Named(recipient_of(address), RecipientForm.ADDRESS)
             author = self._parts.author(request, note)
@@ -203,6 +205,7 @@ class SuppressionRoutes:
         async def remove(
             request: ApiRequest, address: Address, client: ClientName = "", note: Note = ""
         ) -> None:
+            refuse_body(request)
             name = self._name(request, client)
             await self._remove(request, name, recipient_of(address), note)
 

@@ -43,4 +43,4 @@ def test_an_order_that_is_over_concerns_nothing() -> None:
 
 def test_the_line_of_an_order_cannot_reach_the_terminal() -> None:
     order = Order(Verb.CANCEL, Scope(mail_id=ID), "root", "sold out\x1b[31m", 1_700_000_000_000)
-    assert recorded_line(order) == "cancel since 2023-11-14 22:13:20Z, by root: sold out [31m"
+    assert recorded_line(order) == "cancel since 2023-11-14 22:13:20Z, by root: sold out\\x1b[31m"

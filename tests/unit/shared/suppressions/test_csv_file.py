@@ -21,11 +21,21 @@ FILES = {
     "a@x.example\nnobody\nb@x.example": ["a@x.example", FaultyLine(2, "nobody"), "b@x.example"],
     f"{SHA[:-1]}x\n": [FaultyLine(1, f"{SHA[:-1]}x")],
     "name,email\nAnna\n": [FaultyLine(2, "")],
+    'a@x.example\n"b@x.example\n' + "c@x.example\n" * 300: [
+        "a@x.example",
+        FaultyLine(2, '"b@x.example', "a quote is not closed"),
+        *["c@x.example"] * 300,
+    ],
+    "x" * 12_000_000 + "\nb@x.example": [
+        FaultyLine(1, "x" * 100, "longer than 65,536 characters"),
+        "b@x.example",
+    ],
+    'note,email\n"two\nc@x.example\nlines",a@x.example\n': ["a@x.example"],
     "": [],
 }
 
 
-@pytest.mark.parametrize(("text", "wanted"), FILES.items())
+@pytest.mark.parametrize(("text", "wanted"), FILES.items(), ids=range(len(FILES)))
 def test_each_line_names_a_recipient_or_is_faulty(text: str, wanted: list[object]) -> None:
     named = [Recipient(each, ADDRESS) if isinstance(each, str) else each for each in wanted]
     assert list(parse_rows(io.StringIO(text, newline=""))) == named

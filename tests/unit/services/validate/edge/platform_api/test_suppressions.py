@@ -192,3 +192,40 @@ def test_without_redis_only_what_needs_the_counters_is_503(api: Api) -> None:
 def test_nothing_is_listed_before_everything_was_read(api: Api, path: str) -> None:
     api.entries.missing = "mail.suppressions has not been read yet"
     assert api.ask("GET", path).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        (
+            "/v1/suppressions?reasons=complaint",
+            "'reasons': no such parameter; known: client, cursor, limit, reason, recipient,"
+            " did you mean reason?",
+        ),
+        ("/v1/suppressions?limit=abc&limit=3", "limit: given 2 times, expected once"),
+        (f"/v1/suppressions/{ANNA}?%1b=1", "'\\x1b': no such parameter; known: client"),
+        ("/v1/suppressions?recipient=%e4@isp.example", "recipient: '\ufffd@isp.example' is not"),
+    ],
+)
+def test_a_parameter_that_would_be_ignored_is_an_error(api: Api, path: str, told: str) -> None:
+    found = api.ask("GET", path)
+    assert found.status_code == 400
+    assert found.json()["detail"].startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "told"),
+    [
+        ("", b'{"note":"asked"}', "?note="),
+        ("", b"[]", "?note="),
+        ("?note=one%0atwo", b"", "note: holds a control character"),
+        ("?note=%e2%80%aetxt", b"", "note: holds a control character"),
+        ("?note=%1b%5b31m", b"", "note: holds a control character"),
+    ],
+)
+def test_a_note_that_would_be_lost_or_deceive_is_refused(
+    api: Api, query: str, body: bytes, told: str
+) -> None:
+    found = api.ask("PUT", f"/v1/suppressions/{ANNA}{query}", content=body)
+    assert (found.status_code, told in found.json()["detail"]) == (400, True)
+    assert not api.writer.written

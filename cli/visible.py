@@ -1,0 +1,10 @@
+"""Texts from outside, as a terminal may get them."""
+
+from __future__ import annotations
+
+
+def visible(text: str) -> str:
+    """Return the text on one line, with what is not printable (ESC, newline, U+202E) escaped."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
