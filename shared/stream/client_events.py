@@ -8,7 +8,9 @@ If the producer knows no partitions of a topic, the topic is created first. If t
 copies are left out for LEFT_OUT_S and an error is logged; the records on mail.events are written
 all the same. If a transaction is lost because its topic was deleted meanwhile, it is repeated with
 a new producer, which knows no topics yet: the topic is then created again, and no copy is missing.
-After three lost transactions in a row, for whatever reason, copies are left out.
+After three lost transactions in a row copies are left out, whatever the reason, unless it has
+nothing to do with topics: a process that was paused loses its membership or its place as a
+producer, and what it loses then is written again by another one.
 
 Owns: which topics are left out, and until when. Each producer has its own instance; not
 thread-safe.
@@ -21,7 +23,17 @@ from collections.abc import Collection
 from typing import Final
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaTimeoutError, UnknownTopicOrPartitionError
+from kafka.errors import (
+    CommitFailedError,
+    FencedInstanceIdError,
+    IllegalGenerationError,
+    InvalidProducerEpochError,
+    KafkaTimeoutError,
+    ProducerFencedError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+    UnknownTopicOrPartitionError,
+)
 
 from shared.runtime.clock import monotonic
 from shared.settings.sections import KafkaSettings
@@ -38,6 +50,16 @@ LEFT_OUT_S: Final = 60.0
 METADATA_MS: Final = 2_000
 # A broker restart loses up to this many transactions; more may be caused by the topic (its ACL).
 MAX_LOST: Final = 3
+# These say that the process has lost its membership or its place as a producer.
+_NOT_OF_TOPICS: Final = (
+    CommitFailedError,
+    UnknownMemberIdError,
+    IllegalGenerationError,
+    RebalanceInProgressError,
+    FencedInstanceIdError,
+    ProducerFencedError,
+    InvalidProducerEpochError,
+)
 
 
 class ClientEvents:
@@ -66,6 +88,8 @@ class ClientEvents:
 
     def lost(self, topics: Collection[str], error: BaseException) -> None:
         """Record a lost transaction that had records on these topics."""
+        if isinstance(error, _NOT_OF_TOPICS):
+            return
         own = [topic for topic in topics if topic.startswith(CLIENT_EVENTS_PREFIX)]
         self._lost = self._lost + 1 if own else 0
         if self._lost >= MAX_LOST:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, UnknownTopicOrPartitionError
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 from msgspec.structs import replace
 
 from shared.runtime.failpoints import Failpoints
@@ -177,3 +178,15 @@ def test_losses_without_a_copy_and_before_a_commit_count_for_nothing(stage: Stag
         stage.own_events.committed()
     stage.tell(1)
     assert stage.on(stage.own, 1) == [1]
+
+
+def test_a_process_that_has_lost_its_membership_leaves_no_copy_out(stage: Stage) -> None:
+    stage.tell(1)
+    place = {TopicPartition(stage.main, 0): OffsetAndMetadata(1, "", -1)}
+    nobody = ConsumerGroupMetadata(f"g.{stage.main}", 7, "nobody", None)
+    outputs = [Output(topic, b"9", b"k") for topic in (stage.main, stage.own)]
+    for _ in range(MAX_LOST + 1):
+        with pytest.raises(TransactionLost, match=r"CommitFailed|UnknownMember|IllegalGeneration"):
+            stage.producer.commit(outputs, place, nobody)
+    stage.tell(2)
+    assert stage.on(stage.own, 2) == stage.on(stage.main, 2) == [1, 2]
