@@ -15,6 +15,7 @@ from services.deliver.core.control.orders import Orders
 from services.deliver.edge.attempt.attempts import Attempts, Gates
 from services.deliver.edge.attempt.parts import NoLanes
 from services.deliver.edge.control.control import Control
+from services.deliver.edge.pool.permission import Permission
 from shared.runtime.clock import FakeClock
 from shared.runtime.telemetry import Counter
 from shared.stream.jobs import AssignedPartition, Job
@@ -82,6 +83,10 @@ class HeldSender:
         await gate.wait()
         if self.fault is not None:
             raise self.fault
+        if isinstance(begin, Permission):
+            may_go: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            if begin.prepare(may_go.set_result) and not await may_go:
+                return None
         if not begin():
             return None
         self.sent += 1

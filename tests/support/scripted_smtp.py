@@ -39,6 +39,12 @@ class Scripted:
         self.may_answer = asyncio.Event()  # the command named by `waits` waits for this
         self.read_on = asyncio.Event()  # `reads: SILENT` waits for this
         self.read_bytes = 0  # after that
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    def close_all(self) -> None:
+        """Close every connection."""
+        for writer in self._writers:
+            writer.close()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -46,11 +52,13 @@ class Scripted:
         self.most_open = max(self.most_open, self.open)
         said: list[str] = []
         self.said.append(said)
+        self._writers.add(writer)
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 await self._talk(reader, writer, {**GOOD, **self.script_of(self.connections)})
         finally:
             self.open -= 1
+            self._writers.discard(writer)
             writer.close()
 
     async def _wait_for_word_or_end(self, reader: asyncio.StreamReader) -> None:

@@ -69,6 +69,8 @@ def expire(envelope: Envelope, now_ms: int) -> Plan:
 
 
 _EXPIRED: Final = "The message expired before it could be delivered"
+# A message that waits for its turn and has less time left expires.
+SHORTEST_LEFT_S: Final = 10.0
 _EXPIRED_HELD: Final = "The message expired while it was held; a server may have it"
 
 
@@ -145,7 +147,7 @@ def _plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
 
 
 def _defer(envelope: Envelope, outcome: Deferred, data: MailEvent, timing: Timing) -> Plan:
-    retry = _retry(envelope.mail_id, outcome, data.attempt, timing)
+    retry = _retry(envelope, outcome, data.attempt, timing)
     data = replace(data, bounce_class=outcome.bounce_class, reason=outcome.reason)
     doubts: tuple[PlannedEvent, ...] = ()
     if outcome.in_doubt:
@@ -168,11 +170,15 @@ def _defer(envelope: Envelope, outcome: Deferred, data: MailEvent, timing: Timin
     return Plan((*doubts, PlannedEvent(EventType.DEFERRED, data)), onward, retry.step)
 
 
-def _retry(mail_id: str, outcome: Deferred, attempts: int, timing: Timing) -> Retry:
+def _retry(envelope: Envelope, outcome: Deferred, attempts: int, timing: Timing) -> Retry:
     if outcome.waits_s is not None:
-        return next_turn(outcome.waits_s, timing.now_ms, timing.retries)
+        left_s = (envelope.expires_at_ms - timing.now_ms) / 1000
+        # A turn is an estimate: a message that would expire before it comes back sooner.
+        is_short = SHORTEST_LEFT_S < left_s <= outcome.waits_s
+        waits_s = left_s / 2 if is_short else outcome.waits_s
+        return next_turn(waits_s, timing.now_ms, timing.retries)
     return next_attempt(
-        mail_id,
+        envelope.mail_id,
         attempts,
         timing.now_ms,
         timing.retries,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
@@ -140,7 +141,7 @@ class Attempts:
         try:
             steps = self._without_attempt(job)
             while steps is None:
-                claim = Claim(job, self._clock, self._control, self._begun)
+                claim = Claim(job, self._clock, self._control, self._begun, self._name)
                 self._waiting.add(claim)
                 try:
                     outcome = await self._sender.send(envelope, content, claim)
@@ -149,10 +150,6 @@ class Attempts:
                 if outcome is not None:
                     timing = self._timing()
                     steps = as_outcome(envelope, plan(envelope, outcome, timing), timing)
-                elif claim.must_be_named:
-                    if not await self._named(job):
-                        return
-                    steps = self._without_attempt(job)
                 elif claim.is_ended:
                     # None if it is to be sent elsewhere.
                     steps = self._without_attempt(job)
@@ -210,15 +207,13 @@ class Attempts:
     def _timing(self) -> Timing:
         return Timing(self._clock.now_ms(), self._retries)
 
-    async def _named(self, job: Job) -> bool:
-        """Record that the job is about to be offered; return False if it is not ours any more."""
-        recorded: asyncio.Future[bool] = self._loop.create_future()
+    def _name(self, job: Job, ready: Callable[[bool], None]) -> None:
+        """Record that the job is about to be offered; `ready` says whether it is still ours."""
 
         def named(is_ours: bool) -> None:
-            self._loop.call_soon_threadsafe(_resolve, recorded, is_ours)
+            self._loop.call_soon_threadsafe(ready, is_ours)
 
         self._worker.name(job, named)
-        return await recorded
 
     def _completed(self, job: Job, steps: Plan) -> Plan:
         """The plan with what its events say beside the outcome."""
@@ -266,8 +261,3 @@ class Attempts:
             reason = f"No event can be written for this message ({type(worse).__name__})"
             place = (job.assigned.partition.topic, job.assigned.partition.partition, job.offset)
             return [outputs.refused_bytes(content, UNREADABLE, reason, place)]
-
-
-def _resolve(recorded: asyncio.Future[bool], is_ours: bool) -> None:
-    if not recorded.done():
-        recorded.set_result(is_ours)

@@ -5,7 +5,8 @@ otherwise while it waited for a connection. A claim that was refused once stays 
 still holds it: the message may have its final event already.
 
 A message that is to be held when in doubt begins only once Kafka has on record that it is offered
-(Worker.name()): the first claim is refused, and says with `must_be_named` that this is why.
+(Worker.name()). That is done when a connection is there for it, which is kept meanwhile: no more
+messages are in doubt after a crash than there are connections.
 """
 
 from __future__ import annotations
@@ -15,39 +16,48 @@ from collections.abc import Callable
 from services.deliver.core.attempt.holding import must_hold
 from services.deliver.core.attempt.plan import has_expired
 from services.deliver.edge.control.control import Control
+from services.deliver.edge.pool.permission import Permission
 from shared.runtime.clock import Clock
 from shared.stream.jobs import Job
 
 
-class Claim:
+class Claim(Permission):
     """Claims one job. Call it just before its message goes out."""
 
     __slots__ = (
         "_clock",
         "_control",
+        "_name",
         "_notice",
         "_route",
         "is_ended",
         "is_withdrawn",
         "job",
-        "must_be_named",
     )
 
     def __init__(
-        self, job: Job, clock: Clock, control: Control, notice: Callable[[Job], None]
+        self,
+        job: Job,
+        clock: Clock,
+        control: Control,
+        notice: Callable[[Job], None],
+        name: Callable[[Job, Callable[[bool], None]], None],
     ) -> None:
-        """`notice` is called once the message no longer waits, whether it begins or not."""
+        """`notice` is called once the message no longer waits, whether it begins or not.
+
+        `name` has it recorded that a message is about to be offered, and calls back in the event
+        loop with True, or with False if the message is not ours any more.
+        """
         self.job = job
         self._clock = clock
         self._control = control
         self._notice = notice
+        self._name = name
         self._route = control.target(job.message.envelope)
         # The message is not attempted: it has expired, or an order concerns it.
         self.is_ended = False
         # Nothing may be sent with this claim any more.
         self.is_withdrawn = False
-        # Nothing may be sent before the message is named.
-        self.must_be_named = False
 
     def __call__(self) -> bool:
         """Claim the message for an attempt; return False if nothing may be sent."""
@@ -56,11 +66,18 @@ class Claim:
         self._notice(self.job)
         envelope = self.job.message.envelope
         self.is_ended = has_expired(envelope, self._clock.now_ms()) or self.is_ordered_otherwise()
-        if not self.is_ended and must_hold(envelope) and not self.job.named:
-            self.must_be_named = self.is_withdrawn = True
-            return False
         self.is_withdrawn = self.is_ended or not self.job.begin()
         return not self.is_withdrawn
+
+    def prepare(self, ready: Callable[[bool], None]) -> bool:
+        """Have the message named, if it must be and may go out at all; False if not."""
+        envelope = self.job.message.envelope
+        if self.is_withdrawn or self.job.named or not must_hold(envelope):
+            return False
+        if has_expired(envelope, self._clock.now_ms()) or self.is_ordered_otherwise():
+            return False
+        self._name(self.job, ready)
+        return True
 
     def is_ordered_otherwise(self) -> bool:
         """Whether an order stops the message, or sends it elsewhere than it was sent."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from services.deliver.core.attempt.outcome import Outcome
 from services.deliver.core.attempt.results import NoSource
 from services.deliver.core.shaping.throttle import Group
+from services.deliver.edge.pool.permission import Permission
 from services.deliver.edge.smtp.connection import SmtpConnection
 from shared.smtp.client.unsendable import Unsendable
 from shared.topics.records import Envelope
@@ -58,6 +59,19 @@ class Delivery:
     def size_bytes(self) -> int:
         """The size of the content."""
         return len(self.content)
+
+    def prepare(self, ready: Callable[[bool], None]) -> bool:
+        """Begin what has to be done before the message is sent; False if nothing has.
+
+        An exception of the permission is passed on to the waiter.
+        """
+        if self.has_begun or not isinstance(self.begin, Permission):
+            return False
+        try:
+            return self.begin.prepare(ready)
+        except Exception as error:
+            self.fail(error)
+            return False
 
     def try_begin(self) -> bool:
         """Return True if this worker still owns the message; otherwise the message has no outcome.

@@ -72,6 +72,8 @@ class SitePool:
         self._rules = rules
         self._planner: SitePlanner[Delivery, SmtpConnection] = SitePlanner(limits)
         self._opening: set[asyncio.Task[None]] = set()
+        # The connections that are kept for messages that are not ready yet.
+        self._preparing: dict[SmtpConnection, Delivery] = {}
         self._will_plan = False
         self._bytes = 0
         self._loop = asyncio.get_running_loop()
@@ -122,8 +124,9 @@ class SitePool:
             self._timer.cancel()
         for connection in list(self._planner.connections):
             connection.quit()
-        for delivery in self._planner.withdraw_all():
+        for delivery in (*self._preparing.values(), *self._planner.withdraw_all()):
             delivery.drop()
+        self._preparing.clear()
 
     def abort(self) -> None:
         """Close the connections that are still open."""
@@ -180,11 +183,29 @@ class SitePool:
         if not connection.is_usable:
             self._planner.returned(connection, delivery)
             self._plan_soon()
-        elif not delivery.try_begin():
-            self._planner.dropped(connection, self._loop.time())
-            self._plan_soon()
+        elif delivery.prepare(lambda may_go: self._prepared(connection, delivery, may_go)):
+            self._preparing[connection] = delivery
         else:
+            self._begin(connection, delivery)
+
+    def _prepared(self, connection: SmtpConnection, delivery: Delivery, may_go: bool) -> None:
+        if self._preparing.pop(connection, None) is None:
+            return  # the connection has closed, and the message waits again
+        if not may_go:
+            delivery.drop()
+            self._planner.dropped(connection, self._loop.time())
+        elif connection.is_usable:
+            self._begin(connection, delivery)
+        else:
+            self._planner.returned(connection, delivery)
+        self._plan_soon()
+
+    def _begin(self, connection: SmtpConnection, delivery: Delivery) -> None:
+        if delivery.try_begin():
             self._send(connection, delivery)
+            return
+        self._planner.dropped(connection, self._loop.time())
+        self._plan_soon()
 
     def _send(self, connection: SmtpConnection, delivery: Delivery) -> None:
         def done(result: TransactionResult) -> None:
@@ -242,6 +263,9 @@ class SitePool:
         self._plan()
 
     def _closed(self, connection: SmtpConnection) -> None:
+        waiting = self._preparing.pop(connection, None)
+        if waiting is not None:
+            self._planner.returned(connection, waiting)
         self._hosts.closed(connection)
         self._planner.closed(connection)
         self._plan_soon()

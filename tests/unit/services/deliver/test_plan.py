@@ -118,6 +118,28 @@ def test_a_message_that_was_not_offered_waits_for_its_turn_and_keeps_its_history
     assert (told.kind, told.data.attempt) == (EventType.DEFERRED, 2)
 
 
+@pytest.mark.parametrize(
+    ("left_s", "waits_s", "next_s"),
+    [
+        (180.0, 3_600.0, 90.0),
+        (180.0, 180.0, 90.0),
+        (180.0, 179.0, 179.0),
+        (10.5, 3_600.0, 5.25),
+        (10.0, 3_600.0, None),
+        (-1.0, 3_600.0, None),
+    ],
+)
+def test_a_message_whose_turn_would_come_after_its_expiry_comes_back_before_it(
+    left_s: float, waits_s: float, next_s: float | None
+) -> None:
+    outcome = replace(deferred(dispatched=False), waits_s=waits_s)
+    soon = replace(ENVELOPE, expires_at_ms=NOW + int(left_s * 1000))
+    steps = plan(soon, outcome, Timing(NOW))
+    found = steps.retry and (steps.retry.due_at_ms - NOW) / 1000
+    assert found == next_s
+    assert steps.events[0].kind is (EventType.EXPIRED if next_s is None else EventType.DEFERRED)
+
+
 def test_only_a_deferral_goes_on() -> None:
     for outcome in (delivered(), bounced()):
         assert plan(ENVELOPE, outcome, Timing(NOW)).retry is None
