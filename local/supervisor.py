@@ -214,4 +214,7 @@ class Supervisor:
             )
         elif now >= kept.due_at and not self._stopping.is_set():
             kept.restarts += 1
-            self.spawn(kept.spec)
+            try:
+                self.spawn(kept.spec)
+            except OSError as error:  # no space, no memory: tried again after the next pause
+                self._say(f"{kept.spec.name} cannot be started: {error}")

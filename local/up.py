@@ -192,12 +192,26 @@ def _base_port(wanted: Wanted) -> int:
 
 def _refresh(stack: Stack, mine: State) -> None:
     """Keep the process ids in the state file current while the pipeline runs."""
+    fault = ""
     while True:
         time.sleep(_REFRESH_EVERY_S)
         current = structs.replace(mine, parts=stack.pids(), endpoints=stack.endpoints)
-        if current != mine:
-            state.write(current)
+        if current == mine:
+            continue
+        before, fault = fault, write_state(current)
+        if not fault:
             mine = current
+        elif fault != before:
+            say(fault)
+
+
+def write_state(current: State) -> str:
+    """Write the state; return why it cannot be written. A full disk must not end the pipeline."""
+    try:
+        state.write(current)
+    except OSError as error:
+        return f"the state is not up to date in `status`: {error}"
+    return ""
 
 
 def start_detached(wanted: Wanted) -> Endpoints:

@@ -20,7 +20,10 @@ DEFAULT_POOL: Final = "default"
 
 
 def known_pools() -> frozenset[str]:
-    """The pools of deliver's settings; none if it has none. Raises ServiceConfigError."""
+    """The pools of deliver's settings; none if it has none but `default`, which always exists.
+
+    Raises ServiceConfigError.
+    """
     rows = {row.key: row.value for row in ask_service(SERVICE)}
     found = rows[SETTING]
     return frozenset((DEFAULT_POOL, *found)) if found else frozenset()
@@ -28,7 +31,7 @@ def known_pools() -> frozenset[str]:
 
 def pool_faults(clients: Iterable[Client]) -> tuple[list[str], list[str]]:
     """Errors and warnings about the pools of clients, one line each."""
-    named = [client for client in clients if client.pool]
+    named = [client for client in clients if client.pool not in ("", DEFAULT_POOL)]
     if not named:
         return [], []
     try:
@@ -52,7 +55,7 @@ def found_pool(pool: str, known: Iterable[str]) -> str:
 
 def judge_pool(client: Client) -> list[Finding]:
     """Whether a client's pool of sources is configured; nothing if it names none."""
-    if not client.pool:
+    if client.pool in ("", DEFAULT_POOL):
         return []
     known = known_pools()
     expected = f"one of {', '.join(sorted(known))} ({SETTING})" if known else SETTING

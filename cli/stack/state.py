@@ -66,8 +66,12 @@ def write(state: State) -> None:
     path = path_of(state.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     written = path.with_suffix(f".{os.getpid()}")
-    written.write_bytes(msgspec.json.encode(state))
-    written.replace(path)
+    try:
+        written.write_bytes(msgspec.json.encode(state))
+        written.replace(path)
+    except OSError:
+        written.unlink(missing_ok=True)
+        raise
 
 
 def read(name: str) -> State | None:

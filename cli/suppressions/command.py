@@ -9,6 +9,7 @@ million entries.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -38,7 +39,7 @@ from shared.registry.store.view import load_registry
 from shared.runtime.run_command import run_command
 from shared.settings.sections import KafkaSettings
 from shared.suppressions.changes import Author, addition, removal
-from shared.suppressions.csv_file import FaultyLine, as_csv, parse_rows
+from shared.suppressions.csv_file import NOT_UTF_8, FaultyLine, as_csv, parse_rows
 from shared.suppressions.explaining import explain, names_of
 from shared.topics.suppressions import (
     REASONS,
@@ -268,9 +269,11 @@ def _imported(
 
 def _opened(path: Path) -> nullcontext[TextIO] | TextIO:
     if str(path) == "-":
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8", errors=NOT_UTF_8)
         return nullcontext(sys.stdin)
     try:
-        return path.open(encoding="utf-8", errors="replace", newline="")
+        return path.open(encoding="utf-8", errors=NOT_UTF_8, newline="")
     except OSError as error:
         raise click.UsageError(f"{path}: {error.strerror}") from None
 

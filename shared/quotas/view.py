@@ -52,7 +52,9 @@ class Quotas:
             self._apply(record.key or b"", record.value)
         except CodecError as error:
             fields = {"offset": record.offset, "reason": str(error)}
-            log.error("the record of a quota cannot be read", extra=fields)
+            # Commands print the text alone.
+            text = "the record at offset %d of billing.quotas cannot be read: %s"
+            log.error(text, record.offset, error, extra=fields)
 
     def _apply(self, key: bytes, value: bytes | None) -> None:
         if key == BEAT:

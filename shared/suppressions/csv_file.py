@@ -25,9 +25,12 @@ COLUMNS: Final = (
 )
 _HEADINGS: Final = ("recipient", "address", "email")
 _HEX: Final = re.compile(r"[0-9a-f]+")
+_ESCAPED: Final = re.compile("[\ud800-\udfff]")  # a byte that is not UTF-8
 _BY_LENGTH: Final = {64: RecipientForm.SHA256, 32: RecipientForm.MD5}
 # A byte order mark, as spreadsheets write it.
 _BOM: Final = "\ufeff"
+# How to open a file, so that a line that is not UTF-8 can be told.
+NOT_UTF_8: Final = "surrogateescape"
 # Of one record; more is no list of recipients.
 MAX_CHARS: Final = 65_536
 _MAX_LINES: Final = 100
@@ -80,6 +83,9 @@ def parse_rows(lines: Iterable[str]) -> Iterator[Recipient | FaultyLine]:
 def _cells(number: int, text: str) -> list[str] | FaultyLine:
     if len(text) > MAX_CHARS:
         return FaultyLine(number, text[:_SHOWN], f"longer than {MAX_CHARS:,} characters")
+    if _ESCAPED.search(text):
+        shown = text[:_SHOWN].strip().encode("utf-8", NOT_UTF_8).decode("ascii", "backslashreplace")
+        return FaultyLine(number, shown, "not UTF-8")
     if _is_open(text):
         return FaultyLine(number, text[:_SHOWN].strip(), "a quote is not closed")
     try:

@@ -37,6 +37,10 @@ class Recorded(Permission):
         self.ready(may_go)
 
 
+def _count_of(sends: list[asyncio.Task[Outcome | None]], count: int) -> Callable[[], bool]:
+    return lambda: sum(task.done() for task in sends) == count
+
+
 def test_no_more_messages_are_recorded_than_there_are_connections() -> None:
     async def test() -> tuple[list[Outcome | None], int]:
         permissions = [Recorded() for _ in range(10)]
@@ -53,7 +57,7 @@ def test_no_more_messages_are_recorded_than_there_are_connections() -> None:
                 assert not any(each.has_begun for each in asked)
                 asked[0].record()
                 asked[0].ready = None
-                await until(lambda done=done: sum(task.done() for task in sends) == done + 1)
+                await until(_count_of(sends, done + 1))
             return [task.result() for task in sends], most
 
     outcomes, most = run(test())
@@ -85,6 +89,7 @@ def test_a_connection_that_ends_meanwhile_costs_the_message_nothing() -> None:
             first, slow.ready = slow.ready, None
             server.close_all()
             await until(lambda: slow.ready is not None)
+            assert first is not None
             first(True)  # too late: it is about a connection that has ended
             slow.record()
             outcome = await task

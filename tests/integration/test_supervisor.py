@@ -70,6 +70,18 @@ def test_what_dies_is_started_again_and_that_is_said(stage: Stage) -> None:
     assert "one ended (exit code -9)" in stage.said[0]
 
 
+def test_what_cannot_be_started_again_is_tried_again_until_it_can(stage: Stage) -> None:
+    stage.supervisor.start([stage.spec("one", SLEEPS), stage.spec("two", SLEEPS)])
+    first, log = stage.supervisor.process("one"), stage.supervisor.log("one")
+    log.unlink()
+    log.mkdir()
+    first.signal(signal.SIGKILL)
+    wait_for(lambda: any("one cannot be started" in line for line in stage.said), "that is said")
+    assert stage.supervisor.process("two").runs
+    log.rmdir()
+    wait_for(lambda: stage.supervisor.process("one").pid != first.pid, "a second process")
+
+
 def test_what_is_held_stays_down_until_it_is_started(stage: Stage) -> None:
     stage.supervisor.start([stage.spec("one", SLEEPS), stage.spec("two", SLEEPS)])
     held = stage.supervisor.process("one")

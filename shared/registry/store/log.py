@@ -75,7 +75,9 @@ class Reading:
         except (ValueError, RecursionError) as error:  # raised by msgspec
             self.unreadable += 1
             fields = {"key": name, "offset": record.offset, "reason": str(error)}
-            log.warning("client record cannot be read", extra=fields)
+            # Commands print the text alone.
+            text = "the record of client %r at offset %d of mail.clients cannot be read: %s"
+            log.warning(text, name, record.offset, error, extra=fields)
 
     def _set(self, name: str, client: Client | None) -> None:
         before = self.clients.get(name)

@@ -13,6 +13,7 @@ from cli.stack import state
 from cli.stack.endpoints import Endpoints, described
 from local.parts import kafka_broker, ports
 from local.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, pause_s
+from local.up import write_state
 
 
 @pytest.mark.parametrize(("deaths", "pause"), [(1, 0.2), (2, 0.4), (3, 0.8), (6, 6.4), (7, 10.0)])
@@ -49,6 +50,20 @@ def test_this_process_is_alive_and_its_number_at_another_time_is_not() -> None:
     assert state.is_alive(mine)
     assert not state.is_alive(state.State("x", pid, "1", "ready"))
     assert not state.is_alive(state.State("x", pid, "", "ready"))
+
+
+def test_a_state_that_cannot_be_written_is_told_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    monkeypatch.setattr(state, "path_of", lambda _: folder / "state.json")
+    mine = state.State("x", os.getpid(), "1", "ready")
+    assert write_state(mine) == ""
+    (folder / "state.json").unlink()
+    (folder / "state.json").mkdir()
+    assert "the state is not up to date in `status`: " in write_state(mine)
+    assert [path.name for path in folder.iterdir()] == ["state.json"]
 
 
 def test_only_doors_that_exist_are_shown() -> None:

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from shared.suppressions.csv_file import FaultyLine, Recipient, as_csv, parse_rows
+from shared.suppressions.csv_file import NOT_UTF_8, FaultyLine, Recipient, as_csv, parse_rows
 from shared.topics.suppressions import RecipientForm, Suppression, SuppressionReason
 
 ADDRESS, SHA256, MD5 = RecipientForm.ADDRESS, RecipientForm.SHA256, RecipientForm.MD5
@@ -25,6 +25,11 @@ FILES = {
         "a@x.example",
         FaultyLine(2, '"b@x.example', "a quote is not closed"),
         *["c@x.example"] * 300,
+    ],
+    b'j\xf6rg@x.example\n"b\xf6"@x.example\na@x.example'.decode("utf-8", NOT_UTF_8): [
+        FaultyLine(1, "j\\xf6rg@x.example", "not UTF-8"),
+        FaultyLine(2, '"b\\xf6"@x.example', "not UTF-8"),
+        "a@x.example",
     ],
     "x" * 12_000_000 + "\nb@x.example": [
         FaultyLine(1, "x" * 100, "longer than 65,536 characters"),
