@@ -35,7 +35,8 @@ from tests.support.returned_mail import (
     to_address,
     to_return_path,
 )
-from tests.support.returns_bench import RULES, Registry
+from tests.support.response_rules import RULES
+from tests.support.returns_bench import Registry
 
 GOLDEN = sorted((paths.ROOT / "tests" / "golden" / "returned").glob("*.eml"))
 CLIENT = replace(SHOP, returns=tuple(Returns))
