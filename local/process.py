@@ -1,7 +1,8 @@
 """One process of a pipeline: its specification, and the running process.
 
 Owns: starting (through parent_death.py, in a process group of its own, with output to a log file),
-signalling and ending one process. Does not own: when this happens (supervisor.py).
+signalling and ending one process. Does not own: when this happens (supervisor.py). Another way to
+start a process can be given: the tests fork one that has imported its modules.
 Guarantees: when `end` returns, the whole process group has ended.
 """
 
@@ -15,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import IO, Final, Protocol
 
 from msgspec import Struct, field, structs
 
@@ -40,37 +41,63 @@ class ProcessSpec(Struct, frozen=True):
         return structs.replace(self, extra_env=extra)
 
 
+class Child(Protocol):
+    """A child process, as subprocess.Popen is one. Its process group has its process id."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
+
+    def poll(self) -> int | None:
+        """None while it runs; then its exit code, or the negative number of a signal."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end. Raises subprocess.TimeoutExpired."""
+        ...
+
+
+# Starts a process whose output goes to the file.
+Start = Callable[[ProcessSpec, IO[bytes]], Child]
+
+
+def execute(spec: ProcessSpec, out: IO[bytes]) -> Child:
+    """Start a process by executing its program."""
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), *spec.command],
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **spec.env, **spec.extra_env},
+        process_group=0,
+    )
+
+
 class Process:
     """A started process. All methods may be called from any thread."""
 
-    def __init__(self, spec: ProcessSpec, log: Path) -> None:
+    def __init__(self, spec: ProcessSpec, log: Path, start: Start = execute) -> None:
         self.spec = spec
         self.log = log
         self.started_at = time.monotonic()
         with log.open("ab") as out:
-            self._popen = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), *spec.command],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **spec.env, **spec.extra_env},
-                process_group=0,
-            )
+            self._child = start(spec, out)
 
     @property
     def pid(self) -> int:
         """The process id, which is also the id of its process group."""
-        return self._popen.pid
+        return self._child.pid
 
     @property
     def exit_code(self) -> int | None:
         """None while the process runs; then its exit code, or the negative number of a signal."""
-        return self._popen.poll()
+        return self._child.poll()
 
     @property
     def runs(self) -> bool:
         """Whether the process is running."""
-        return self._popen.poll() is None
+        return self._child.poll() is None
 
     def signal(self, number: int) -> None:
         """Send a signal to the process only; does nothing if it has ended."""
@@ -81,7 +108,7 @@ class Process:
     def wait(self, timeout_s: float) -> bool:
         """Wait for the process to end. Returns whether it ended in time."""
         try:
-            self._popen.wait(timeout_s)
+            self._child.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return False
         return True

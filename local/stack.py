@@ -27,7 +27,7 @@ from local.parts import kafka_broker, kafka_cluster, ports, redis_server, servic
 from local.parts.kafka_broker import BrokerPlan
 from local.parts.services import SINK, ServicePlan
 from local.parts.unavailable import PartNotStarted
-from local.process import Process, ProcessSpec
+from local.process import Process, ProcessSpec, Start, execute
 from local.settings import StackSettings
 from local.supervisor import Supervisor
 from shared.runtime.listening import in_url
@@ -63,6 +63,7 @@ class StackOptions(Struct, frozen=True):
     env: dict[str, str] = field(default_factory=dict)  # for every service
     part_env: dict[str, dict[str, str]] = field(default_factory=dict)  # for one, by name
     say: Callable[[str], None] = say_on_stderr
+    start: Start = execute  # how a process is started
 
 
 class Stack:
@@ -90,7 +91,9 @@ class Stack:
             copies=options.brokers,
         )
         self._http_ports: dict[str, int] = {}
-        self._supervisor = Supervisor(self.folder / "logs", options.restart, options.say)
+        self._supervisor = Supervisor(
+            self.folder / "logs", options.restart, options.say, start=options.start
+        )
 
     # --- properties -----------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from local.parts.unavailable import PartNotStarted
-from local.process import Process, ProcessSpec
+from local.process import Process, ProcessSpec, Start, execute
 
 _LOOK_EVERY_S: Final = 0.1
 # A process that dies is restarted after the first pause; the pause doubles with each death.
@@ -56,11 +56,18 @@ class Supervisor:
     """Starts, watches and ends processes. All methods may be called from any thread."""
 
     def __init__(
-        self, logs: Path, restart: bool, say: Say, tell_every_s: float = TELL_EVERY_S
+        self,
+        logs: Path,
+        restart: bool,
+        say: Say,
+        tell_every_s: float = TELL_EVERY_S,
+        *,
+        start: Start = execute,
     ) -> None:
         self._logs = logs
         self._tell_every_s = tell_every_s
         self._restart = restart
+        self._start = start
         self._say = say
         self._lock = threading.RLock()
         self._kept: dict[str, _Kept] = {}
@@ -114,7 +121,7 @@ class Supervisor:
             if kept.process is not None and kept.process.runs:
                 return
             kept.spec, kept.held, kept.due_at = spec, False, None
-            starting = self._spawner.submit(Process, spec, self.log(spec.name))
+            starting = self._spawner.submit(Process, spec, self.log(spec.name), self._start)
             kept.process = starting.result()
 
     def wait_ready(self, *names: str) -> None:

@@ -68,8 +68,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Select long tests with --long, all others without it."""
     is_long = config.getoption("--long")
-    wanted = [item for item in items if (item.get_closest_marker("long") is not None) == is_long]
-    config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
+    wanted: list[pytest.Item] = []
+    others: list[pytest.Item] = []
+    for item in items:
+        fits = (item.get_closest_marker("long") is not None) == is_long
+        (wanted if fits else others).append(item)
+    config.hook.pytest_deselected(items=others)
     items[:] = wanted
 
 

@@ -60,8 +60,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             left.append(item)
     config.hook.pytest_deselected(items=left)
     # Schedules first, while the pipeline shared by the other chaos tests does not exist yet.
+    gone = set(left)
     items[:] = sorted(
-        (item for item in items if item not in left),
+        (item for item in items if item not in gone),
         key=lambda item: "scenes" not in getattr(item, "fixturenames", ()),
     )
 

@@ -21,6 +21,7 @@ from tests.support.bounce_door import (
     all_returned,
     return_path,
 )
+from tests.support.fork_server import fork
 from tests.support.front_door import register
 from tests.support.smtp_peers import wait_until
 
@@ -37,6 +38,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     keys_file.write_text(KEYS_TEXT)
     options = StackOptions(
         name="bounce-faults",
+        start=fork,
         folder=folder,
         restart=False,
         services=("ingest",),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from local.stack import Stack, StackOptions
+from tests.support.fork_server import fork
 from tests.support.front_door import (
     CLIENT,
     arrived,
@@ -25,7 +26,12 @@ def test_without_kafka_the_front_door_says_451_and_takes_mail_again_afterwards(
     tmp_path: Path,
 ) -> None:
     options = StackOptions(
-        name="door-away", folder=tmp_path, restart=False, services=("ingest",), sink=False
+        name="door-away",
+        start=fork,
+        folder=tmp_path,
+        restart=False,
+        services=("ingest",),
+        sink=False,
     )
     with Stack(options) as stack:
         register(stack.endpoints.kafka, CLIENT)

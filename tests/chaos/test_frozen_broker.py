@@ -22,6 +22,7 @@ from shared.stream.consumer import StreamConsumer
 from shared.topics import names
 from shared.topics.codec import decode_event, decode_pack
 from shared.topics.records import Event, EventType
+from tests.support.fork_server import fork
 from tests.support.front_door import (
     CLIENT,
     Door,
@@ -44,7 +45,7 @@ def test_what_was_answered_with_451_is_cancelled_and_goes_out_once_if_handed_in_
     tmp_path: Path,
 ) -> None:
     options = StackOptions(
-        name="door-frozen", folder=tmp_path, services=("ingest", "validate"), sink=False
+        name="door-frozen", start=fork, folder=tmp_path, services=("ingest", "validate"), sink=False
     )
     with Stack(options) as stack:
         register(stack.endpoints.kafka, CLIENT)

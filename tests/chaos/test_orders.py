@@ -25,6 +25,7 @@ from shared.topics import names
 from shared.topics.control import Order, Scope, Verb
 from shared.topics.records import FINAL, EventType
 from tests.support.chaos.witnesses import EventWatch
+from tests.support.fork_server import fork
 
 CLIENT: Final = "racing"
 DOMAIN: Final = "news.racing.example"
@@ -38,7 +39,9 @@ ENV: Final = {
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
-    with Stack(StackOptions(name="racing", folder=tmp_path, restart=False, part_env=ENV)) as stack:
+    with Stack(
+        StackOptions(name="racing", start=fork, folder=tmp_path, restart=False, part_env=ENV)
+    ) as stack:
         client = Client(CLIENT, DOMAIN, "back@racing.example.org", "standard")
         publish.apply(KafkaSettings(bootstrap=stack.endpoints.kafka), Changes(added=(client,)))
         yield stack

@@ -20,7 +20,6 @@ from services.deliver.core.attempt.plan import Timing, plan
 from services.deliver.core.attempt.results import ConnectionInfo
 from services.deliver.core.attempt.verdicts import answered
 from services.deliver.edge.attempt.attempt_records import records_of
-from shared.responses.replies.loading import load_reply_rules
 from shared.smtp.client.session import ClientSession
 from shared.smtp.errors import RemoteProtocolError
 from shared.smtp.events import ClientEvent, Finished, Send, Stage
@@ -30,6 +29,7 @@ from shared.topics import names
 from shared.topics.records import Envelope, Facts, Origin
 from tests.fuzz.server_target import cut
 from tests.fuzz.talk_grammar import HEAD_BYTES
+from tests.support.response_rules import REPLY_RULES
 
 _MESSAGE: Final = ("a@b.example", "c@d.example", b"Subject: u\r\n\r\n.x\r\n")
 _EXTENSIONS: Final = (
@@ -40,7 +40,6 @@ _EXTENSIONS: Final = (
 )
 # A transaction starts before each part, so both ways start it at the same position.
 _CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
-_RULES: Final = load_reply_rules()
 _ENVELOPE: Final = Envelope(
     "0" * 26,
     "c",
@@ -74,7 +73,7 @@ def check_answers(data: bytes) -> Hashable:
 
 
 def _check_event(stage: Stage, reply: Reply) -> None:
-    outcome = answered(_RULES, stage, reply, True, ConnectionInfo("mx.example"))
+    outcome = answered(REPLY_RULES, stage, reply, True, ConnectionInfo("mx.example"))
     steps = plan(_ENVELOPE, outcome, Timing(_ENVELOPE.received_at_ms))
     for output in records_of(steps, _ENVELOPE, b""):
         if output.topic == names.EVENTS:

@@ -12,11 +12,10 @@ from typing import Any, Final
 import pytest
 
 from shared.responses.reading import understand
-from shared.responses.rules.loading import load_rules
+from tests.support.response_rules import RULES
 
 FOLDER: Final = Path(__file__).parent / "returned"
 EXPECTED: Final[dict[str, Any]] = tomllib.loads((FOLDER / "expected.toml").read_text("utf-8"))
-RULES: Final = load_rules()
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -14,6 +14,7 @@ from local.stack import Stack, StackOptions
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
 from shared.topics.names import TopicPlan
+from tests.support.fork_server import fork
 from tests.support.keeping_server import KEPT_DOMAIN, ReturnedLine, keeping_server
 
 
@@ -41,6 +42,7 @@ def returned_line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Returned
         part_env: dict[str, dict[str, str]] = {}
         options = StackOptions(
             name="returned-round",
+            start=fork,
             folder=folder,
             restart=False,
             services=services,
@@ -62,6 +64,8 @@ def shared_line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """
     folder = tmp_path_factory.mktemp("line")
     env = {"deliver": {"SLUICE_DELIVER__RETRY_TIME_SCALE": "0.01"}}
-    with Stack(StackOptions(name="line", folder=folder, restart=False, part_env=env)) as stack:
+    with Stack(
+        StackOptions(name="line", start=fork, folder=folder, restart=False, part_env=env)
+    ) as stack:
         yield stack
         stack.forget_data()

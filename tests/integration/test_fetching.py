@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -90,16 +90,20 @@ def too_large(codec: str) -> bytes:
     return batch_of([RawRecord(b"first"), RawRecord(bytes(ZEROS_BYTES))], codec)
 
 
-# The undecodable batches that Kafka 4.3 accepts; it checks batches and refuses the rest.
-BAD: dict[str, tuple[bytes, str]] = {
+# The undecodable batches that Kafka 4.3 accepts; it checks batches and refuses the rest. Built when
+# a test needs one: they are large, and every process of a test run loads this module.
+BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "offsets out of order": (
-        batch_of([RawRecord(b"x", offset_delta=5), RawRecord(b"y")]),
+        lambda: batch_of([RawRecord(b"x", offset_delta=5), RawRecord(b"y")]),
         "offset 6 is not between 1 and 2",
     ),
-    "gzip": (too_large("gzip"), "larger than"),
-    "lz4": (too_large("lz4"), "larger than"),
-    "zstd": (too_large("zstd"), "larger than"),
-    "snappy": (batch_of([RawRecord(b"x"), RawRecord(bytes(64 << 20))], "snappy-raw"), "larger"),
+    "gzip": (lambda: too_large("gzip"), "larger than"),
+    "lz4": (lambda: too_large("lz4"), "larger than"),
+    "zstd": (lambda: too_large("zstd"), "larger than"),
+    "snappy": (
+        lambda: batch_of([RawRecord(b"x"), RawRecord(bytes(64 << 20))], "snappy-raw"),
+        "larger",
+    ),
 }
 
 
@@ -107,7 +111,8 @@ BAD: dict[str, tuple[bytes, str]] = {
 def test_what_cannot_be_decoded_is_one_record_in_its_place_and_costs_little_memory(
     kafka_bootstrap: str, topic: str, name: str
 ) -> None:
-    batch, reason = BAD[name]
+    build, reason = BAD[name]
+    batch = build()
     publish(kafka_bootstrap, topic, GOOD)
     publish(kafka_bootstrap, topic, batch)
     last = publish(kafka_bootstrap, topic, GOOD)

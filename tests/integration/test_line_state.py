@@ -39,6 +39,7 @@ from shared.stream.client import ClientOptions, make_consumer
 from shared.topics import names
 from shared.topics.records import EventType
 from tests.support.chaos.witnesses import EventWatch
+from tests.support.fork_server import fork
 from tests.support.front_door import NAME, connected, door_of, message, register
 from tests.support.line_asking import (
     PATIENCE_S,
@@ -79,7 +80,9 @@ STAMPS = {
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("clocks")
-    options = StackOptions(name="clocks", folder=folder, restart=False, kafka_properties=BROKER)
+    options = StackOptions(
+        name="clocks", start=fork, folder=folder, restart=False, kafka_properties=BROKER
+    )
     with Stack(options) as stack:
         yield stack
         stack.forget_data()

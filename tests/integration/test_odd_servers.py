@@ -16,6 +16,7 @@ from shared.topics import ids, names
 from shared.topics.codec import encode_pack
 from shared.topics.records import Envelope, Event, EventType, Facts, Message, Origin
 from tests.support.chaos.witnesses import EventWatch
+from tests.support.fork_server import fork
 from tests.support.scripted_smtp import Script, scripted
 
 # The pipeline of this module is started once, even if the tests run in several processes.
@@ -85,7 +86,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, addresses: dict[str, str]) -
     routes = {**addresses, "*": first.endpoints.sink}
     env = {"deliver": {"SLUICE_DELIVER__ROUTES": json.dumps(routes)}}
     options = StackOptions(
-        name="odd", folder=folder, services=("deliver",), restart=False, part_env=env
+        name="odd", start=fork, folder=folder, services=("deliver",), restart=False, part_env=env
     )
     with Stack(options) as stack:
         yield stack

@@ -18,6 +18,7 @@ from shared.topics import names
 from shared.topics.codec import decode_event
 from shared.topics.records import Event, EventType
 from tests.support.chaos.witnesses import EventWatch, follow
+from tests.support.fork_server import fork
 from tests.support.front_door import PASSWORD, register, trusting
 from tests.support.smtp_peers import wait_until
 
@@ -41,7 +42,9 @@ def domain(client: str) -> str:
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("own-events")
     env = {"SLUICE_DELIVER__RETRY_TIME_SCALE": "0.001"}
-    with Stack(StackOptions(name="own-events", folder=folder, restart=False, env=env)) as stack:
+    with Stack(
+        StackOptions(name="own-events", start=fork, folder=folder, restart=False, env=env)
+    ) as stack:
         clients = (
             Client(
                 name,

@@ -29,6 +29,7 @@ from shared.topics.codec import decode_event, decode_pack
 from shared.topics.records import Event, Message, Tally
 from tests.support.certificates import self_signed
 from tests.support.chaos.witnesses import follow
+from tests.support.fork_server import fork
 from tests.support.smtp_peers import wait_until
 
 NAME = "door-client"
@@ -67,7 +68,7 @@ def start(bootstrap: str, folder: Path, **settings: str) -> Door:
         **settings,
     }
     plan = ServicePlan("ingest", http_port, env)
-    process = Process(service_process(plan), folder / "ingest.log")
+    process = Process(service_process(plan), folder / "ingest.log", fork)
     wait_until(lambda: is_ready(http_port) or not process.runs, "ingest is ready", 60)
     assert process.runs, process.log_tail()
     return Door(process, port, tls_port, bootstrap, certificate, http_port)

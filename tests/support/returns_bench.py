@@ -17,7 +17,6 @@ from services.validate.edge.returns.processor import Answer, ReturnsProcessor, T
 from services.validate.edge.returns.window_log import WindowLog
 from services.validate.edge.returns.worker import ReturnsWorker, WorkerParts
 from shared.registry.client import Client
-from shared.responses.rules.loading import load_rules
 from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
@@ -34,12 +33,12 @@ from shared.topics.codec import decode_event, decode_pack
 from shared.topics.names import TopicPlan
 from shared.topics.records import Event, Message, Returned
 from shared.topics.returned import encode_returned
+from tests.support.response_rules import RULES
 from tests.support.returned_mail import KEYS, SHOP
 
 NEVER = Failpoints.none()
 PARTITIONS = 4
 LANE = names.outbound("default")
-RULES = load_rules()
 
 
 class Registry:

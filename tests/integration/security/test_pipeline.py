@@ -31,6 +31,7 @@ from shared.topics import names
 from shared.topics.codec import decode_event
 from shared.topics.records import FINAL, Event
 from tests.support import secured_redis
+from tests.support.fork_server import fork
 from tests.support.secured_place import Place, add_users, ways
 from tests.support.smtp_peers import wait_until
 
@@ -91,6 +92,7 @@ def stage(place: Place) -> Iterator[Stage]:
         }
         options = StackOptions(
             name="secured",
+            start=fork,
             folder=place.folder / "stack",
             kafka=base.bootstrap,
             redis=url,

@@ -29,6 +29,7 @@ from tests.support.chaos.findings import Findings
 from tests.support.chaos.injector import Injector
 from tests.support.chaos.ledger import check
 from tests.support.chaos.witnesses import Bill, EventWatch, SinkJournal
+from tests.support.fork_server import fork
 
 # Small, so that the bound on second copies is strict; a tenth of the default.
 MAX_IN_FLIGHT: Final = 200
@@ -105,7 +106,7 @@ class Stage:
         self, name: str, env: Mapping[str, str] | None = None, *, brokers: int = 1
     ) -> None:
         own = {**SERVICE_ENV, **(env or {})}
-        options = StackOptions(name=name, restart=False, env=own, brokers=brokers)
+        options = StackOptions(name=name, start=fork, restart=False, env=own, brokers=brokers)
         self.stack = Stack(options)
         self.stack.start()
         self.bootstrap = self.stack.endpoints.kafka

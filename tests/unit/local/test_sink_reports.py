@@ -8,11 +8,10 @@ from local.sink.reports import Report, compose, report_for
 from services.validate.core.returns.identity import identify
 from services.validate.core.returns.meaning import meaning_of
 from shared.responses.reading import understand
-from shared.responses.rules.loading import load_rules
+from tests.support.response_rules import RULES
 from tests.support.returned_mail import SHOP, to_return_path
 
 CONTENT = b"From: news@news.shop.example\r\nTo: x\r\nSubject: Spring\r\n\r\nHello\r\n"
-RULES = load_rules()
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.responses.reading import understand
-from shared.responses.rules.loading import load_rules
 from shared.responses.understood import ResponseKind
+from tests.support.response_rules import RULES
 
 FOLDER: Final = Path(__file__).resolve().parents[3] / "golden" / "returned"
-RULES: Final = load_rules()
 HARD_WORDS: Final = (
     "550 5.1.1 <anna@shop.example>: User unknown",
     "550 5.1.1 Recipient address rejected: user unknown in virtual mailbox table",

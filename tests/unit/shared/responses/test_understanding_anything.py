@@ -17,11 +17,10 @@ from hypothesis import strategies as st
 from shared.responses.mime.parts import MAX_BYTES
 from shared.responses.reading import understand
 from shared.responses.reports.delivery import MAX_RECIPIENTS
-from shared.responses.rules.loading import load_rules
 from shared.responses.understood import ResponseKind, Understood
+from tests.support.response_rules import RULES
 
 FOLDER: Final = Path(__file__).resolve().parents[3] / "golden" / "returned"
-RULES: Final = load_rules()
 NAMES: Final = sorted(path.name for path in FOLDER.glob("*.eml"))
 NO_REPORTS: Final = (
     "challenge.eml",

@@ -10,13 +10,12 @@ from typing import Final
 
 import pytest
 
-from shared.responses.replies.loading import load_reply_rules
 from shared.responses.replies.reply_rules import HARD, SOFT, classify
 from shared.smtp.events import Stage
 from shared.smtp.reply import Reply, make_reply
+from tests.support.response_rules import REPLY_RULES
 
 FOLDER: Final = Path(__file__).parents[4] / "golden" / "replies"
-RULES: Final = load_reply_rules()
 REFUSES_US: Final = ("rcpt_policy.txt", "rcpt_authentication.txt")
 
 
@@ -34,11 +33,11 @@ def reply(line: str) -> Reply:
 )
 def test_a_refusal_of_a_known_server_has_its_class(name: str, line: str) -> None:
     stage, bounce_class = name.split("_")
-    assert classify(RULES, Stage(stage), reply(line)).bounce_class == bounce_class
+    assert classify(REPLY_RULES, Stage(stage), reply(line)).bounce_class == bounce_class
 
 
 @pytest.mark.parametrize("line", [line for name in REFUSES_US for line in lines(name)])
 def test_no_refusal_of_us_is_held_against_the_recipient_at_any_step(line: str) -> None:
     for stage in Stage:
-        found = classify(RULES, stage, make_reply(550, reply(line).text))
+        found = classify(REPLY_RULES, stage, make_reply(550, reply(line).text))
         assert found.bounce_class not in (HARD, SOFT)

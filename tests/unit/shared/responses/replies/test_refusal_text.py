@@ -12,14 +12,13 @@ from services.deliver.core.attempt.outcome import Bounced, Deferred
 from services.deliver.core.attempt.results import Broken, Busy, ConnectionInfo, NoConnection
 from services.deliver.core.attempt.verdicts import OutcomeRules, after_fault, answered, unroutable
 from services.deliver.core.routing.sites import NoDomain, NullMx, Unresolved
-from shared.responses.replies.loading import load_reply_rules
 from shared.responses.replies.refusal_text import MAX_CHARACTERS, read_refusal
 from shared.responses.replies.reply_rules import classify
 from shared.smtp.client.unsendable import Unsendable
 from shared.smtp.events import Stage
 from shared.smtp.reply import Reply, make_reply
+from tests.support.response_rules import REPLY_RULES
 
-RULES: Final = load_reply_rules()
 WHERE: Final = ConnectionInfo("mx.example", "192.0.2.1", "")
 NO_TLS: Final = ConnectionInfo(
     tls_fault="[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"
@@ -85,31 +84,31 @@ def test_hostile_text_takes_no_time(piece: str) -> None:
     text = (piece * 100_000)[:100_000]
     began = time.process_time()
     for stage in Stage:
-        classify(RULES, stage, Reply(550, "", text))
+        classify(REPLY_RULES, stage, Reply(550, "", text))
     assert time.process_time() - began < 2.0
 
 
 def test_only_the_beginning_of_a_long_text_is_read() -> None:
     text = "x" * MAX_CHARACTERS + " user unknown"
-    assert classify(RULES, Stage.RCPT, Reply(550, "", text)).bounce_class == "policy"
+    assert classify(REPLY_RULES, Stage.RCPT, Reply(550, "", text)).bounce_class == "policy"
 
 
 def test_no_pattern_of_the_table_repeats_a_group() -> None:
     repeated = re.compile(r"(?<!\\)\)[*+{]")
     assert repeated.search("(a+)+")
-    patterns = [one.pattern for rule in RULES if rule.text for one in rule.text.patterns]
+    patterns = [one.pattern for rule in REPLY_RULES if rule.text for one in rule.text.patterns]
     assert [pattern for pattern in patterns if repeated.search(pattern)] == []
 
 
 def test_the_patterns_are_in_lower_case_as_the_words_are() -> None:
     escaped = re.compile(r"\\.")
-    searched = [one.pattern for rule in RULES if rule.text for one in rule.text.patterns]
+    searched = [one.pattern for rule in REPLY_RULES if rule.text for one in rule.text.patterns]
     patterns = [escaped.sub("", pattern) for pattern in searched]
     assert [pattern for pattern in patterns if pattern != pattern.lower()] == []
 
 
 def synthetic_reasons() -> list[str]:
-    rules = OutcomeRules(RULES)
+    rules = OutcomeRules(REPLY_RULES)
     outcomes = [
         *(rules.transaction(value, True, WHERE) for value in Unsendable),
         rules.transaction(Broken("the connection was lost", True, True), True, WHERE),
@@ -117,7 +116,7 @@ def synthetic_reasons() -> list[str]:
         rules.no_connection(NoConnection("the site has no host"), False, "mx.example"),
         rules.no_connection(NoConnection("Connection refused"), False, "mx.example"),
         rules.no_connection(NoConnection("mx.example:25: TimeoutError"), False, "mx.example"),
-        answered(RULES, Stage.MAIL, make_reply(530, "TLS"), True, NO_TLS),
+        answered(REPLY_RULES, Stage.MAIL, make_reply(530, "TLS"), True, NO_TLS),
         rules.no_connection(Busy(3.0), True, "mx.example"),
         after_fault(ValueError("x"), None),
         *(unroutable("r.example", value) for value in (NullMx(), NoDomain(), Unresolved("x"))),
@@ -128,4 +127,4 @@ def synthetic_reasons() -> list[str]:
 @pytest.mark.parametrize("reason", synthetic_reasons())
 def test_no_rule_matches_a_reason_of_our_own(reason: str) -> None:
     reply = Reply(550, "", reason)
-    assert [r.example for r in RULES for stage in Stage if r.matches(stage, reply)] == []
+    assert [r.example for r in REPLY_RULES for stage in Stage if r.matches(stage, reply)] == []

@@ -7,12 +7,10 @@ import pytest
 from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered
 from services.deliver.core.attempt.results import ConnectionInfo
 from services.deliver.core.attempt.verdicts import answered
-from shared.responses.replies.loading import load_reply_rules
 from shared.responses.replies.reply_rules import CLASSES, ReplyRule, classify, parse_rules
 from shared.smtp.events import Stage
 from shared.smtp.reply import Reply, make_reply
-
-RULES = load_reply_rules()
+from tests.support.response_rules import REPLY_RULES
 
 
 def reply(text: str) -> Reply:
@@ -23,14 +21,14 @@ def stages(rule: ReplyRule) -> list[Stage]:
     return sorted(rule.stages) or [Stage.RCPT, Stage.CONTENT]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.example)
+@pytest.mark.parametrize("rule", REPLY_RULES, ids=lambda rule: rule.example)
 def test_each_rule_matches_its_example_and_decides_it(rule: ReplyRule) -> None:
     for stage in stages(rule):
         assert rule.matches(stage, reply(rule.example))
-        assert classify(RULES, stage, reply(rule.example)).bounce_class == rule.bounce_class
+        assert classify(REPLY_RULES, stage, reply(rule.example)).bounce_class == rule.bounce_class
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.counter)
+@pytest.mark.parametrize("rule", REPLY_RULES, ids=lambda rule: rule.counter)
 def test_each_rule_leaves_its_counter_example_alone(rule: ReplyRule) -> None:
     for stage in stages(rule):
         assert not rule.matches(stage, reply(rule.counter))
@@ -79,17 +77,17 @@ def test_each_rule_leaves_its_counter_example_alone(rule: ReplyRule) -> None:
 def test_a_refusal_has_its_class(
     stage: Stage, text: str, is_permanent: bool, bounce_class: str
 ) -> None:
-    meaning = classify(RULES, stage, reply(text))
+    meaning = classify(REPLY_RULES, stage, reply(text))
     assert (meaning.is_permanent, meaning.bounce_class) == (is_permanent, bounce_class)
 
 
 def test_no_4xx_is_ever_final_and_no_5xx_before_a_recipient_counts_against_one() -> None:
-    texts = [rule.example[4:] for rule in RULES] + [rule.counter[4:] for rule in RULES]
+    texts = [rule.example[4:] for rule in REPLY_RULES] + [rule.counter[4:] for rule in REPLY_RULES]
     for text in texts:
         for stage in Stage:
-            assert not classify(RULES, stage, make_reply(450, text)).is_permanent
+            assert not classify(REPLY_RULES, stage, make_reply(450, text)).is_permanent
         for stage in (Stage.CONNECT, Stage.EHLO, Stage.MAIL):
-            meaning = classify(RULES, stage, make_reply(550, text))
+            meaning = classify(REPLY_RULES, stage, make_reply(550, text))
             assert meaning.bounce_class not in ("hard", "soft")
             assert meaning.bounce_class in CLASSES
 
@@ -107,7 +105,7 @@ def test_an_answer_becomes_an_outcome_that_says_the_way(
     stage: Stage, text: str, kind: type, dispatched: bool
 ) -> None:
     where = ConnectionInfo("mx.example", "192.0.2.1", "TLSv1.3")
-    outcome = answered(RULES, stage, reply(text), dispatched, where)
+    outcome = answered(REPLY_RULES, stage, reply(text), dispatched, where)
     assert isinstance(outcome, kind)
     assert outcome.reply == text
     assert (outcome.site, outcome.source, outcome.tls) == ("mx.example", "192.0.2.1", "TLSv1.3")

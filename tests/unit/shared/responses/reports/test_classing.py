@@ -8,9 +8,8 @@ import pytest
 
 from shared.responses.reports.classing import MAX_DIAGNOSTIC_CHARS, judge
 from shared.responses.reports.statement import Statement
-from shared.responses.rules.loading import load_rules
+from tests.support.response_rules import RULES
 
-RULES: Final = load_rules()
 ANNA: Final = "anna@shop.example"
 
 

@@ -13,13 +13,13 @@ from shared.responses.replies.literals import Search, required_literals
 from shared.responses.replies.refusal_text import read_refusal
 from shared.responses.reports.free_text import find_format, read_layout
 from shared.responses.rules.line_search import LineSearch
-from shared.responses.rules.loading import MESSAGE_FILES, load_rules
+from shared.responses.rules.loading import MESSAGE_FILES
 from shared.responses.rules.model import Format, MessageRule, ReasonRule
 from shared.responses.understood import ResponseKind
 from shared.smtp.events import Stage
 from shared.smtp.reply import make_reply
+from tests.support.response_rules import RULES
 
-RULES: Final = load_rules()
 MESSAGES: Final = [(file, rule) for file in MESSAGE_FILES for rule in RULES.messages[file]]
 # See the head of rules/bounces.toml.
 REPORT_KINDS: Final = {"bounce", "delayed", "delivered", "notice", "weak"}

@@ -10,9 +10,9 @@ from services.validate.core.returns.meaning import Meaning, meaning_of
 from shared.registry.client import Client
 from shared.responses.counting.facts import Fact, FactKind, fact_of
 from shared.responses.reading import understand
-from shared.responses.rules.loading import load_rules
 from shared.stream import outputs
 from shared.topics.records import EventType, ReturnAddressKind, Returned
+from tests.support.response_rules import RULES
 from tests.support.returned_mail import (
     ANNA,
     KEYS,
@@ -26,7 +26,6 @@ from tests.support.returned_mail import (
     to_return_path,
 )
 
-RULES = load_rules()
 BY = Verification(KEYS, 60)
 OTHER = "victim@people.example"
 ABUSE = to_address(ReturnAddressKind.ABUSE, "abuse")

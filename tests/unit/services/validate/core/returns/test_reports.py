@@ -15,8 +15,8 @@ from shared.responses.reading import understand
 from shared.responses.understood import ResponseKind
 from shared.smtp.content import has_longer_line, has_only_crlf
 from shared.topics.records import Message, ReturnAddressKind, Returned
+from tests.support.response_rules import RULES
 from tests.support.returned_mail import ANNA, AT_MS, SHOP, mail_id_of
-from tests.support.returns_bench import RULES
 
 WAY = Way(lambda domain: "lane", lambda return_id: f"sluice-fw-{return_id}", AT_MS)
 HEADER = b"Subject: Sale\r\nTo: anna@people.example\r\n"

@@ -25,6 +25,7 @@ from shared.topics import names
 from shared.topics.codec import decode_pack
 from shared.topics.records import Message, ReturnAddressKind, Returned
 from shared.topics.returned import encode_returned
+from tests.support.response_rules import RULES
 from tests.support.returned_mail import (
     ANNA,
     AT_MS,
@@ -35,7 +36,7 @@ from tests.support.returned_mail import (
     to_address,
     to_return_path,
 )
-from tests.support.returns_bench import RULES, Registry
+from tests.support.returns_bench import Registry
 
 GOLDEN = sorted((paths.ROOT / "tests" / "golden" / "returned").glob("*.eml"))
 CLIENT = replace(SHOP, returns=tuple(Returns))

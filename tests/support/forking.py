@@ -1,0 +1,146 @@
+"""The process that fork_server.py forks: imports the services once, then waits for requests.
+
+    python -m tests.support.forking FILE_DESCRIPTOR
+
+It has one thread, so that a fork copies a whole program. It reads requests from the socket, each
+with the file for the output, and reports on it `started PID 0` and `ended PID CODE`, where a
+negative code is the number of the signal. It ends when the socket does, and its children with it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+# What the services and the commands import when they run. pyarrow, which starts a thread, is not
+# among them: the services import it when they need it.
+MODULES: Final = (
+    "local.sink.__main__",
+    "services.ingest.app",
+    "services.validate.app",
+    "services.validate.responses_app",
+    "services.validate.returns_app",
+    "services.validate.held_app",
+    "services.validate.api_app",
+    "services.deliver.app",
+    "services.billing.edge.worker",
+    "services.billing.edge.usage_view",
+    "services.billing.edge.statements.checkpointing",
+    "services.billing.edge.statements.closing",
+    "services.billing.settings",
+    "litestar",
+    "psycopg",
+    "uvicorn",
+    "xlsxwriter",
+)
+_PR_SET_PDEATHSIG: Final = 1
+_PARENT_GONE: Final = 143
+
+
+def main(descriptor: int) -> None:
+    """Serve until the socket ends; then, in each child, run the program as the main module."""
+    for name in MODULES:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # so that a child's collector leaves the shared pages as they are
+    found = serve(socket.socket(fileno=descriptor))
+    if found is not None:
+        run(*found)
+
+
+def serve(requests: socket.socket) -> tuple[list[str], dict[str, str], int] | None:
+    """Fork for each request. Returns its program in the child, and None at the end."""
+    woken, waker = os.pipe()
+    os.set_blocking(waker, False)
+    os.set_inheritable(waker, False)
+    signal.set_wakeup_fd(waker)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tests end it
+    me = os.getpid()
+    while True:
+        ready, _, _ = select.select([requests.fileno(), woken], [], [])
+        if woken in ready:
+            os.read(woken, 4096)
+            report_ended(requests)
+        if requests.fileno() not in ready:
+            continue
+        head, files, _, _ = socket.recv_fds(requests, 4, 1)
+        if not head:
+            return None
+        request = receive(requests, int.from_bytes(head, "big"))
+        pid = os.fork()
+        if pid == 0:
+            tie_to(me)
+            for descriptor in (woken, waker):
+                os.close(descriptor)
+            requests.close()
+            return request["program"], request["env"], files[0]
+        with_group(pid)
+        os.close(files[0])
+        requests.sendall(f"started {pid} 0\n".encode())
+
+
+def receive(requests: socket.socket, size: int) -> Any:
+    """Read one request."""
+    content = b""
+    while len(content) < size:
+        content += requests.recv(size - len(content))
+    return json.loads(content)
+
+
+def report_ended(requests: socket.socket) -> None:
+    """Report every child that has ended."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        code = os.waitstatus_to_exitcode(status)
+        requests.sendall(f"ended {pid} {code}\n".encode())
+
+
+def with_group(pid: int) -> None:
+    """Give a child a process group of its own; both sides do it, as neither is first for sure."""
+    try:
+        os.setpgid(pid, pid)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def tie_to(parent: int) -> None:
+    """End with the parent; the same for signals and the group as after an execution."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(_PARENT_GONE)
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.setpgid(0, 0)
+
+
+def run(program: Sequence[str], env: dict[str, str], out: int) -> None:
+    """Run a module as `python -m` does, with the output in a file."""
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    os.close(out)
+    os.environ.clear()
+    os.environ.update(env)
+    module, *arguments = program
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
