@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
+from cli.stack.environment import BOUNCE, FRONT
 from local.outside import Outside
 from local.parts import certificate, ports
 from local.parts.return_keys import make_return_keys
@@ -48,8 +49,19 @@ _CHOSEN: Final = (
     ("ingest", "smtp_host_name"),
     ("return_path", "keys_file"),
 )
+# The addresses of the doors, and the process of its own that serves each, if there is one.
+_DOORS: Final = {"smtp": FRONT, "smtps": FRONT, "bounce": BOUNCE}
 _LOOPBACKS: Final = (ports.LOOPBACK, "localhost", "::1")
 _CERTIFICATE_FILES: Final = (("ingest", "tls_certificate_file"), ("ingest", "tls_key_file"))
+
+
+def _door_owners(processes: Collection[str]) -> dict[str, str]:
+    """Return the process that serves each door."""
+    return {door: own if own in processes else "ingest" for door, own in _DOORS.items()}
+
+
+def _listen(door: str) -> str:
+    return variable_of("ingest", f"{door}_listen")
 
 
 def door_limits(environ: Mapping[str, str]) -> dict[str, str]:
@@ -178,12 +190,14 @@ class StackSettings(Struct, frozen=True):
             return {}
         return self.outside.without_given({"SLUICE_DELIVER__UNSUBSCRIBE_URL": f"{self.api}/u"})
 
-    def for_doors(self) -> dict[str, str]:
-        """The environment of the ingest process that runs the front door and the bounce door."""
+    def for_doors(self, name: str, processes: Collection[str]) -> dict[str, str]:
+        """The environment of the ingest process `name`, with the doors that it serves.
+
+        A door that has a process of its own is in no other, also if the user has set its address.
+        """
+        served = [door for door, owner in _door_owners(processes).items() if owner == name]
         chosen = {
-            "SLUICE_INGEST__SMTP_LISTEN": json.dumps([self._address("smtp")]),
-            "SLUICE_INGEST__SMTPS_LISTEN": json.dumps([self._address("smtps")]),
-            "SLUICE_INGEST__BOUNCE_LISTEN": json.dumps([self._address("bounce")]),
+            **{_listen(door): json.dumps([self._address(door)]) for door in served},
             **door_limits(os.environ),
             "SLUICE_INGEST__SMTP_HOST_NAME": certificate.HOST,
         }
@@ -192,7 +206,10 @@ class StackSettings(Struct, frozen=True):
             made = (files.certificate, files.key)
             for key, file in zip(_CERTIFICATE_FILES, made, strict=True):
                 chosen[variable_of(*key)] = str(file)
-        return self.outside.without_given(chosen)
+        closed = {_listen(door): "[]" for door in _DOORS if door not in served}
+        if name != "ingest":
+            closed["SLUICE_INGEST__READS_INTAKES"] = "false"
+        return self.outside.without_given(chosen) | closed
 
     def is_named(self, name: str) -> bool:
         """Whether a process gets the instance name that the user has set for all.

@@ -21,7 +21,7 @@ from msgspec import Struct, field
 
 from cli.stack import paths
 from cli.stack.endpoints import Endpoints
-from cli.stack.environment import API, PROCESSES, SERVICES
+from cli.stack.environment import API, BOUNCE, EVERY_PROCESS, FRONT, RESPONSES, SERVICES
 from local.outside import Outside, Servers, servers
 from local.parts import kafka_broker, kafka_cluster, ports, redis_server, services
 from local.parts.kafka_broker import BrokerPlan
@@ -55,7 +55,7 @@ class StackOptions(Struct, frozen=True):
     kafka_properties: dict[str, str] = field(default_factory=dict)  # of the embedded broker
     brokers: int = 1  # embedded ones: 1, or kafka_cluster.SIZE, which keep three copies
     is_kafka_optimised: bool = False  # for load that lasts; costs CPU at the start
-    services: tuple[str, ...] = SERVICES  # with API: also the API for platforms
+    services: tuple[str, ...] = SERVICES  # with API or some of APART: also these processes
     sink: bool = True
     sink_behaviour: str = "demo"
     base_port: int = 0  # 0: any free ports, else fixed ones from here on
@@ -173,7 +173,7 @@ class Stack:
     def stop(self) -> None:
         """Drain and stop the services, then stop the sink, then Redis, then Kafka."""
         known = self._supervisor.names()
-        own = [name for name in known if name.partition("-")[0] in PROCESSES]
+        own = [name for name in known if name.partition("-")[0] in EVERY_PROCESS]
         brokers = [plan.name for plan in self._brokers]
         self._supervisor.stop((own, (SINK,), ("redis",), brokers))
 
@@ -224,7 +224,7 @@ class Stack:
     # --- the parts ------------------------------------------------------------------------
 
     def _spec(self, name: str) -> ProcessSpec:
-        if name.partition("-")[0] in PROCESSES:
+        if name.partition("-")[0] in EVERY_PROCESS:
             return self._service(name)
         return self._supervisor.spec(name)
 
@@ -250,7 +250,7 @@ class Stack:
 
     def _http_port(self, name: str) -> int:
         if self.options.base_port:
-            return ports.fixed_http_port(PROCESSES, name, self.options.base_port)
+            return ports.fixed_http_port(EVERY_PROCESS, name, self.options.base_port)
         taken = (*self._door_ports, *self._http_ports.values())
         return ports.free_ports(1, taken)[0]
 
@@ -260,8 +260,10 @@ class Stack:
         endpoints, settings = self.endpoints, self.settings
         env = settings.for_service(endpoints.kafka, endpoints.redis)
         # A further ingest process only reads the intakes; a further billing process uses any port.
-        if name == "ingest":
-            env |= settings.for_doors()
+        if name in ("ingest", FRONT, BOUNCE):
+            env |= settings.for_doors(name, self.options.services)
+        if name.startswith("validate") and RESPONSES in self.options.services:
+            env["SLUICE_VALIDATE__COUNTS_BOUNCES"] = "false"
         if name.startswith("billing"):
             env |= settings.for_billing(is_first=name == "billing")
         if name == API:

@@ -19,7 +19,7 @@ from cli.answer import Exit, fail, print_json, say
 from cli.interrupt import StopAskedError, interruptible
 from cli.stack import paths, state
 from cli.stack.endpoints import Endpoints, described
-from cli.stack.environment import PROCESSES, base_environment
+from cli.stack.environment import APART, PROCESSES, base_environment
 from cli.stack.state import State
 from local.outside import Outside, check_servers, find_outside
 from local.parts import kafka_cluster, ports
@@ -43,6 +43,7 @@ class Wanted(Struct, frozen=True):
     name: str
     deliver: int
     brokers: int
+    apart: bool
     base_port: int | None
     kafka: str
     redis: str
@@ -69,6 +70,11 @@ class Wanted(Struct, frozen=True):
     help="Number of embedded brokers: 1, or 3 with three copies of each topic.",
 )
 @click.option(
+    "--apart",
+    is_flag=True,
+    help="Read returned mail, and serve each door, in a process of its own.",
+)
+@click.option(
     "--base-port",
     type=click.IntRange(1_024, 64_000),
     default=None,
@@ -90,7 +96,7 @@ def main(**options: Any) -> None:
         # Faults of the settings are reported before anything is started.
         check_servers(wanted.kafka, wanted.redis)
         outside = find_outside(os.environ)
-        outside.require_shareable(len(_processes(wanted.deliver)))
+        outside.require_shareable(len(_processes(wanted)))
         _require_embedded(wanted, outside)
         for key in kept(outside, wanted.kafka, wanted.redis):
             say(f"keeping your setting: {key}")
@@ -150,7 +156,7 @@ def keep(wanted: Wanted) -> None:
         kafka=wanted.kafka,
         redis=wanted.redis,
         outside=find_outside(os.environ),
-        services=_processes(wanted.deliver),
+        services=_processes(wanted),
         brokers=wanted.brokers,
         base_port=_base_port(wanted),
         is_kafka_optimised=True,
@@ -179,9 +185,10 @@ def keep(wanted: Wanted) -> None:
         raise
 
 
-def _processes(deliver: int) -> tuple[str, ...]:
-    """The names of the processes: of each service one, the API, and further ones of deliver."""
-    return (*PROCESSES, *(f"deliver-{number}" for number in range(2, deliver + 1)))
+def _processes(wanted: Wanted) -> tuple[str, ...]:
+    """The names of the processes: of each service one, the API, and those that are asked for."""
+    apart = APART if wanted.apart else ()
+    return (*PROCESSES, *apart, *(f"deliver-{number}" for number in range(2, wanted.deliver + 1)))
 
 
 def _base_port(wanted: Wanted) -> int:
@@ -223,6 +230,7 @@ def start_detached(wanted: Wanted) -> Endpoints:
     named = [("--kafka", wanted.kafka), ("--redis", wanted.redis)]
     command += [part for option, value in named if value for part in (option, value)]
     command += ["--deliver", str(wanted.deliver), "--brokers", str(wanted.brokers)]
+    command += ["--apart"] if wanted.apart else []
     if wanted.base_port is not None:
         command += ["--base-port", str(wanted.base_port)]
     log = folder / "up.log"

@@ -83,10 +83,18 @@ def chart_() -> None:
     metavar="NAME=FILE",
     help="Take the figures from the JSON of this benchmark; `long` is .sluice/long/chaos.json.",
 )
-def promises_(*, record: bool, documents: tuple[str, ...]) -> None:
+@click.option(
+    "--junit",
+    "junit_files",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Take the results of the tests from this file of `./sluice test --junitxml=FILE`.",
+)
+def promises_(*, record: bool, documents: tuple[str, ...], junit_files: tuple[Path, ...]) -> None:
     """Write docs/promises.md, and before that the new results if there are any."""
     try:
-        for page, text in promises.pages(record=record, documents=documents).items():
+        written = promises.pages(record=record, documents=documents, junit_files=junit_files)
+        for page, text in written.items():
             write(page, text)
     except ValueError as error:
         raise click.ClickException(str(error)) from None

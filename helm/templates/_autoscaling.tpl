@@ -19,9 +19,7 @@ scaleDown:
 {{- $found = append $found (dict "group" $facts.group "topic" $topic) -}}
 {{- end -}}
 {{- end -}}
-{{- /* validate reads returned mail only while it counts bounces. */ -}}
-{{- $validate := (include "sluice.values" . | fromYaml).settings.validate | default dict -}}
-{{- if not (and (eq .component "validate") (hasKey $validate "counts_bounces") (not $validate.counts_bounces)) -}}
+{{- if or (ne .component "validate") (include "sluice.validateCounts" .root) -}}
 {{- $found = concat $found $facts.also -}}
 {{- end -}}
 {{- toJson $found -}}

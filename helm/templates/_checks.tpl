@@ -8,6 +8,10 @@
 {{- if not $values.kafka.bootstrap -}}
 {{- fail "kafka.bootstrap: required: host:port[,host:port] of your brokers" -}}
 {{- end -}}
+{{- $full := include "sluice.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $full) -}}
+{{- fail (printf "fullnameOverride: required, because %q cannot be the name of a Service: letters, digits and hyphens, with a letter first" $full) -}}
+{{- end -}}
 {{- include "sluice.checkKafka" $values.kafka -}}
 {{- include "sluice.checkDoors" . -}}
 {{- include "sluice.checkHttpApis" . -}}
@@ -56,8 +60,9 @@
 {{- range $name := list "frontDoor" "bounceDoor" -}}
 {{- $door := get $root.Values $name -}}
 {{- if $door.enabled -}}
-{{- if not (has "ingest" (include "sluice.enabled" $root | fromJsonArray)) -}}
-{{- fail (printf "%s.enabled: needs components.ingest" $name) -}}
+{{- $part := trimSuffix "Door" $name -}}
+{{- if not (has (include "sluice.doorOwner" (dict "root" $root "door" $part)) (include "sluice.enabled" $root | fromJsonArray)) -}}
+{{- fail (printf "%s.enabled: needs components.ingest or components.%s" $name $part) -}}
 {{- end -}}
 {{- if not $door.hostName -}}{{- fail (printf "%s.hostName: required" $name) -}}{{- end -}}
 {{- if not $door.certificateSecret -}}
@@ -69,6 +74,11 @@
 {{- if and (ne $door.service.type "ClusterIP") (eq $door.service.externalTrafficPolicy "Cluster") (not $door.proxies) -}}
 {{- fail (printf "%s.service.externalTrafficPolicy: Cluster hides the addresses of the peers, which the limits and logins use; write Local, or name the balancers in %s.proxies" $name $name) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $part := list "front" "bounce" -}}
+{{- if and (has $part (include "sluice.enabled" $root | fromJsonArray)) (not (get $root.Values (printf "%sDoor" $part)).enabled) -}}
+{{- fail (printf "components.%s.enabled: it serves nothing but the door; enable %sDoor, or disable it" $part $part) -}}
 {{- end -}}
 {{- end -}}
 {{- with $root.Values.frontDoor -}}

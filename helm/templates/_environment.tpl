@@ -25,9 +25,8 @@
 - name: SLUICE_VALIDATE__LANES
   value: {{ include "sluice.laneDomains" .root | quote }}
 {{- end }}
-{{- if eq .component "ingest" }}
-{{- include "sluice.doorEnvironment" .root }}
-{{- else if eq .component "deliver" }}
+{{- include "sluice.partEnvironment" . }}
+{{- if eq .component "deliver" }}
 {{- include "sluice.deliverEnvironment" .root }}
 {{- else if eq .component "platform" }}
 - name: SLUICE_API__HTTP_HOST
@@ -41,6 +40,9 @@
   value: "8080"
 {{- end }}
 {{- include "sluice.settingsEnvironment" . }}
+{{- with (include "sluice.values" . | fromYaml).extraEnv }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{/* Of every process that opens Kafka; takes the root context. */}}
@@ -131,10 +133,31 @@
 {{- toJson $lanes -}}
 {{- end -}}
 
-{{- define "sluice.doorEnvironment" -}}
+{{/* Which parts of ingest and validate run in this component: dict "root" "component". */}}
+{{- define "sluice.partEnvironment" -}}
+{{- $doors := include "sluice.doors" . | fromJsonArray -}}
+{{- if has .component (list "front" "bounce") }}
+- name: SLUICE_INGEST__READS_INTAKES
+  value: "false"
+{{- end }}
+{{- if has "front" $doors }}
+{{- include "sluice.frontDoorEnvironment" .root }}
+{{- end }}
+{{- if has "bounce" $doors }}
+{{- include "sluice.bounceDoorEnvironment" .root }}
+{{- end }}
+{{- if eq .component "validate" }}
+{{- $given := (include "sluice.values" . | fromYaml).settings.validate | default dict }}
+{{- if not (or (hasKey $given "counts_bounces") (include "sluice.validateCounts" .root)) }}
+- name: SLUICE_VALIDATE__COUNTS_BOUNCES
+  value: "false"
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "sluice.frontDoorEnvironment" -}}
 {{- $root := . -}}
 {{- with .Values.frontDoor }}
-{{- if .enabled }}
 {{- $plain := list -}}
 {{- if .ports.smtp -}}{{- $plain = concat $plain (include "sluice.listen" (dict "root" $root "port" 2525) | fromJsonArray) -}}{{- end -}}
 {{- if .ports.submission -}}{{- $plain = concat $plain (include "sluice.listen" (dict "root" $root "port" 2587) | fromJsonArray) -}}{{- end }}
@@ -153,9 +176,11 @@
 - name: SLUICE_INGEST__TLS_KEY_FILE
   value: /etc/sluice/front-door/tls.key
 {{- end }}
-{{- end }}
+{{- end -}}
+
+{{- define "sluice.bounceDoorEnvironment" -}}
+{{- $root := . -}}
 {{- with .Values.bounceDoor }}
-{{- if .enabled }}
 - name: SLUICE_INGEST__BOUNCE_LISTEN
   value: {{ include "sluice.listen" (dict "root" $root "port" 2526) | quote }}
 - name: SLUICE_INGEST__BOUNCE_HOST_NAME
@@ -166,7 +191,6 @@
   value: /etc/sluice/bounce-door/tls.crt
 - name: SLUICE_INGEST__BOUNCE_TLS_KEY_FILE
   value: /etc/sluice/bounce-door/tls.key
-{{- end }}
 {{- end }}
 {{- end -}}
 

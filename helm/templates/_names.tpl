@@ -1,12 +1,21 @@
 {{/* Names, labels and small calculations. Every define takes the root context unless it says otherwise. */}}
 
+{{- define "sluice.name" -}}
+{{- .Values.nameOverride | default .Chart.Name -}}
+{{- end -}}
+
 {{- define "sluice.fullname" -}}
 {{- $name := .Values.fullnameOverride -}}
 {{- if not $name -}}
-{{- $name = ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name) (contains .Chart.Name .Release.Name) -}}
+{{- $own := include "sluice.name" . -}}
+{{- $name = ternary .Release.Name (printf "%s-%s" .Release.Name $own) (contains $own .Release.Name) -}}
 {{- end -}}
-{{- /* A pod's name adds the component and a number, and becomes a label of at most 63 characters. */ -}}
-{{- $name | trunc 40 | trimSuffix "-" -}}
+{{- /* A StatefulSet's name adds the component, and with a hash it becomes a label of at most 63 characters. */ -}}
+{{- if gt (len $name) 40 -}}
+{{- /* Two long names with the same beginning stay two names. */ -}}
+{{- $name = printf "%s-%s" ($name | trunc 31 | trimSuffix "-") (sha256sum $name | trunc 8) -}}
+{{- end -}}
+{{- $name -}}
 {{- end -}}
 
 {{- define "sluice.serviceAccountName" -}}
@@ -21,7 +30,7 @@
 
 {{/* Labels that never change: dict "root" "component". */}}
 {{- define "sluice.selectorLabels" -}}
-app.kubernetes.io/name: {{ .root.Chart.Name }}
+app.kubernetes.io/name: {{ include "sluice.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
@@ -104,6 +113,30 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- $names | uniq | toJson -}}
 {{- end -}}
 
+{{/* The component that serves a door: dict "root" "door" (front or bounce). */}}
+{{- define "sluice.doorOwner" -}}
+{{- ternary .door "ingest" (has .door (include "sluice.enabled" .root | fromJsonArray)) -}}
+{{- end -}}
+
+{{/* The doors that a component serves, as a JSON list of "front" and "bounce": dict "root" "component". */}}
+{{- define "sluice.doors" -}}
+{{- $doors := list -}}
+{{- range $door := list "front" "bounce" -}}
+{{- if and (get $.root.Values (printf "%sDoor" $door)).enabled (eq $.component (include "sluice.doorOwner" (dict "root" $.root "door" $door))) -}}
+{{- $doors = append $doors $door -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $doors -}}
+{{- end -}}
+
+{{/* Whether validate reads returned mail and counts bounces; unless it is set, only while no other component does. */}}
+{{- define "sluice.validateCounts" -}}
+{{- $validate := (include "sluice.values" (dict "root" . "component" "validate") | fromYaml).settings.validate | default dict -}}
+{{- if hasKey $validate "counts_bounces" -}}
+{{- if $validate.counts_bounces -}}true{{- end -}}
+{{- else if not (has "responses" (include "sluice.enabled" . | fromJsonArray)) -}}true{{- end -}}
+{{- end -}}
+
 {{/* Whether a component has a section of the settings: dict "root" "component" "section"; "true" or "". */}}
 {{- define "sluice.has" -}}
 {{- if has .section (get (include "sluice.facts" .root | fromJson) .component).sections -}}true{{- end -}}
@@ -111,11 +144,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 
 {{/* Most processes of a component that can get work from Kafka; 0: no limit. dict "root" "component". */}}
 {{- define "sluice.mostReplicas" -}}
-{{- if ne .component "ingest" -}}
-{{- int .root.Values.kafka.partitions -}}
-{{- else if or .root.Values.frontDoor.enabled .root.Values.bounceDoor.enabled -}}
+{{- $facts := get (include "sluice.facts" .root | fromJson) .component -}}
+{{- if or (not $facts.group) (include "sluice.doors" . | fromJsonArray) -}}
 0
-{{- else -}}
+{{- else if eq .component "ingest" -}}
 {{- int .root.Values.kafka.intakePartitions -}}
+{{- else -}}
+{{- int .root.Values.kafka.partitions -}}
 {{- end -}}
 {{- end -}}

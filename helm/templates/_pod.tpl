@@ -34,21 +34,11 @@ automountServiceAccountToken: false
 enableServiceLinks: false
 terminationGracePeriodSeconds: {{ include "sluice.graceSeconds" $values }}
 securityContext: {{- include "sluice.podSecurity" . | nindent 2 }}
-{{- with .root.Values.imagePullSecrets }}
-imagePullSecrets:
-{{- range . }}
-  - name: {{ . }}
-{{- end }}
-{{- end }}
+{{- include "sluice.pullSecrets" .root }}
 {{- with $values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
-{{- with $values.nodeSelector }}
-nodeSelector: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $values.tolerations }}
-tolerations: {{- toYaml . | nindent 2 }}
-{{- end }}
+{{- include "sluice.nodes" $values }}
 {{- with $values.affinity }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -94,24 +84,65 @@ containers:
       preStop: {sleep: {seconds: {{ $values.preStopSeconds }}}}
 {{- end }}
     volumeMounts: {{- include "sluice.mounts" $secrets | nindent 6 }}
+{{- with $values.extraVolumeMounts }}
+      {{- toYaml . | nindent 6 }}
+{{- end }}
 volumes: {{- include "sluice.volumes" $secrets | nindent 2 }}
+{{- with $values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Names of secrets, as text or as objects with a name; takes the root context. */}}
+{{- define "sluice.pullSecrets" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ ternary . (get (ternary dict . (kindIs "string" .)) "name") (kindIs "string" .) }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The nodes that a pod may run on: values of a component. */}}
+{{- define "sluice.nodes" -}}
+{{- with .nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Labels by which the Services and policies of doors select pods, the same in every component: dict "root" "component". */}}
+{{- define "sluice.doorLabels" -}}
+{{- range $door := include "sluice.doors" . | fromJsonArray }}
+sluice/{{ $door }}-door: "true"
+{{- end }}
+{{- end -}}
+
+{{/* dict "root" "door" (front or bounce). */}}
+{{- define "sluice.doorSelector" -}}
+app.kubernetes.io/name: {{ include "sluice.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+sluice/{{ .door }}-door: "true"
 {{- end -}}
 
 {{/* Ports that a component serves beside telemetry, as JSON: name, target, and the service's port. */}}
 {{- define "sluice.doorPorts" -}}
 {{- $ports := list -}}
-{{- if eq .component "ingest" -}}
-{{- with .root.Values.frontDoor -}}
-{{- if .enabled -}}
+{{- range $door := include "sluice.doors" . | fromJsonArray -}}
+{{- with $.root.Values.frontDoor -}}
+{{- if eq $door "front" -}}
 {{- if .ports.smtp -}}{{- $ports = append $ports (dict "door" "front-door" "name" "smtp" "target" 2525 "port" (int .ports.smtp)) -}}{{- end -}}
 {{- if .ports.submission -}}{{- $ports = append $ports (dict "door" "front-door" "name" "submission" "target" 2587 "port" (int .ports.submission)) -}}{{- end -}}
 {{- if .ports.smtps -}}{{- $ports = append $ports (dict "door" "front-door" "name" "smtps" "target" 2465 "port" (int .ports.smtps)) -}}{{- end -}}
 {{- end -}}
 {{- end -}}
-{{- with .root.Values.bounceDoor -}}
-{{- if .enabled -}}{{- $ports = append $ports (dict "door" "bounce-door" "name" "bounce" "target" 2526 "port" (int .port)) -}}{{- end -}}
+{{- with $.root.Values.bounceDoor -}}
+{{- if eq $door "bounce" -}}{{- $ports = append $ports (dict "door" "bounce-door" "name" "bounce" "target" 2526 "port" (int .port)) -}}{{- end -}}
 {{- end -}}
-{{- else if eq .component "platform" -}}
+{{- end -}}
+{{- if eq .component "platform" -}}
 {{- $ports = append $ports (dict "door" "platformApi" "name" "http" "target" 8026 "port" (int .root.Values.platformApi.port)) -}}
 {{- else if eq .component "billing" -}}
 {{- $ports = append $ports (dict "door" "api" "name" "http" "target" 8080 "port" (int .root.Values.api.port)) -}}

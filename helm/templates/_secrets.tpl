@@ -21,13 +21,8 @@
 {{- $found = append $found (dict "name" "redis-client" "secret" $redis.tls.clientSecret) -}}
 {{- end -}}
 {{- end -}}
-{{- if eq .component "ingest" -}}
-{{- range $name := list "frontDoor" "bounceDoor" -}}
-{{- $door := get $values $name -}}
-{{- if $door.enabled -}}
-{{- $found = append $found (dict "name" (kebabcase $name) "secret" $door.certificateSecret) -}}
-{{- end -}}
-{{- end -}}
+{{- range $door := include "sluice.doors" . | fromJsonArray -}}
+{{- $found = append $found (dict "name" (printf "%s-door" $door) "secret" (get $values (printf "%sDoor" $door)).certificateSecret) -}}
 {{- end -}}
 {{- if and (eq .component "deliver") $values.sending.dkim.keysSecret -}}
 {{- $found = append $found (dict "name" "dkim-keys" "secret" $values.sending.dkim.keysSecret) -}}

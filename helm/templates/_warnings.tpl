@@ -31,6 +31,9 @@
 {{- $found = append $found "sending.sourceAddresses is empty: mail leaves from whatever address the nodes have; fix them with a NAT or egress gateway, and name them." -}}
 {{- end -}}
 {{- end -}}
+{{- if and (has "validate" $enabled) (not (has "responses" $enabled)) (not (include "sluice.validateCounts" .)) -}}
+{{- $found = append $found "validate.counts_bounces is false and components.responses is disabled: returned mail waits, and no bounce counts, unless another release runs it." -}}
+{{- end -}}
 {{- if not $values.networkPolicy.enabled -}}
 {{- $found = append $found "networkPolicy.enabled is false: every pod of the cluster reaches the metrics, and the billing API with an access key." -}}
 {{- end -}}

@@ -14,7 +14,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from cli.stack.environment import API, base_environment
+from cli.stack.environment import API, BOUNCE, FRONT, RESPONSES, base_environment
 from local.parts import ports
 from local.process import ProcessSpec
 from shared.runtime.reach import answers
@@ -27,6 +27,13 @@ READY_TIMEOUT_S: Final = 240.0
 DRAIN_TIMEOUT_S: Final = 52.0
 SINK_STOP_TIMEOUT_S: Final = 5.0
 _ASK_TIMEOUT_S: Final = 2.0
+# The parts of services that are processes of their own: what `python -m` runs, and its verb.
+_PARTS: Final = {
+    API: ("validate", "api"),
+    RESPONSES: ("validate", "responses"),
+    FRONT: ("ingest", "serve"),
+    BOUNCE: ("ingest", "serve"),
+}
 
 
 class ServicePlan(Struct, frozen=True):
@@ -45,8 +52,8 @@ class ServicePlan(Struct, frozen=True):
 
     @property
     def command(self) -> tuple[str, ...]:
-        """What `python` runs: the API for platforms is a part of validate."""
-        module, verb = ("validate", API) if self.service == API else (self.service, "serve")
+        """What `python` runs."""
+        module, verb = _PARTS.get(self.service, (self.service, "serve"))
         return ("-m", f"services.{module}", verb)
 
 

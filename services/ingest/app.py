@@ -1,7 +1,14 @@
-"""The composition root of ingest: intakes and SMTP in, mail.received and mail.returned out."""
+"""The composition root of ingest: intakes and SMTP in, mail.received and mail.returned out.
+
+By default one process reads the intakes and serves the doors. With `ingest.reads_intakes` off it
+only serves the doors that it has addresses for: it joins no consumer group, so any number of them
+may run, beside processes that read the intakes or have the same doors. A message belongs to the
+process that its client is connected to, and nothing is handed over between processes.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
@@ -13,11 +20,13 @@ from services.ingest.edge.intake.topics import IntakeTopics
 from services.ingest.edge.smtp_server.server import SmtpServer
 from services.ingest.settings import IngestSettings, Settings
 from shared.registry.store.view import ClientView
+from shared.runtime.errors import UsageError
 from shared.runtime.lifecycle import OK, Stop
 from shared.runtime.open_files import allow_open_files
 from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running
 from shared.stream.kit import StreamKit
+from shared.stream.relay import Relay
 from shared.topics import names
 
 REGISTRY_LOOK_S: Final = 0.2
@@ -26,32 +35,77 @@ INTAKES_EVERY_S: Final = 5.0
 
 
 def serve(settings: Settings, running: Running) -> int:
-    """Work until asked to stop."""
+    """Work until asked to stop. Raises UsageError if the settings leave nothing to do."""
+    require_work(settings.ingest)
     kit = StreamKit(settings.kafka, settings.runtime, running)
     if not kit.ensure_topics():
         return OK
     view = ClientView(settings.kafka)
+    listening = threading.Event()
+    if has_door(settings.ingest):
+        running.health.add_ready("doors", lambda: "" if listening.is_set() else "not open yet")
     view.start()
+    relay = _intake(settings, running, kit, view) if settings.ingest.reads_intakes else None
+    status = relay.status if relay is not None else None
     try:
-        intake = Intake(view, settings.ingest.code_header, running.clock)
-        relay = kit.relay(
-            kit.consumer(pattern=names.INTAKE_PATTERN),
-            kit.producer(),
-            intake.process,
-            max_records=settings.ingest.max_records,
-        )
         with (
-            Probe("intake topics", IntakeTopics(settings.kafka).look, INTAKES_EVERY_S),
-            kit.watching((), _written(settings.ingest), relay.status) as brokers,
+            kit.watching((), written(settings.ingest), status) as brokers,
             ExitStack() as opened,
         ):
+            if relay is not None:
+                look = IntakeTopics(settings.kafka).look
+                opened.enter_context(Probe("intake topics", look, INTAKES_EVERY_S))
             _wait_for_registry(view, running.stop)
             for door in _doors(settings, running, kit, view, brokers):
                 opened.enter_context(_open(door, running.stop))
-            relay.run(running.stop)
+            listening.set()
+            if relay is not None:
+                relay.run(running.stop)
+            else:
+                running.stop.wait()
     finally:
         view.close()
     return OK
+
+
+def require_work(ingest: IngestSettings) -> None:
+    """Raise UsageError if a process with these settings would do nothing."""
+    if not (ingest.reads_intakes or has_door(ingest)):
+        raise UsageError(
+            "ingest.reads_intakes: false, and no door has an address, so this process would do"
+            " nothing; set ingest.smtp_listen, ingest.smtps_listen or ingest.bounce_listen"
+        )
+
+
+def has_front_door(ingest: IngestSettings) -> bool:
+    """Whether the process serves the front door."""
+    return bool(ingest.smtp_listen or ingest.smtps_listen)
+
+
+def has_door(ingest: IngestSettings) -> bool:
+    """Whether the process serves any door."""
+    return has_front_door(ingest) or bool(ingest.bounce_listen)
+
+
+def written(ingest: IngestSettings) -> tuple[str, ...]:
+    """Return the topics that a process with these settings writes to."""
+    found: tuple[str, ...] = ()
+    if ingest.reads_intakes or has_front_door(ingest):
+        found += (names.RECEIVED, names.EVENTS, names.REFUSED)
+    if ingest.bounce_listen:
+        found += (names.RETURNED,)
+    return found
+
+
+def _intake(settings: Settings, running: Running, kit: StreamKit, view: ClientView) -> Relay:
+    """Create the relay that reads the intakes."""
+    intake = Intake(view, settings.ingest.code_header, running.clock)
+    return kit.relay(
+        kit.consumer(pattern=names.INTAKE_PATTERN),
+        kit.producer(),
+        intake.process,
+        max_records=settings.ingest.max_records,
+    )
 
 
 @contextmanager
@@ -74,18 +128,12 @@ def _wait_for_registry(view: ClientView, stop: Stop) -> None:
         pass
 
 
-def _written(ingest: IngestSettings) -> tuple[str, ...]:
-    """The topics that this process writes to."""
-    written = (names.RECEIVED, names.EVENTS, names.REFUSED)
-    return (*written, names.RETURNED) if ingest.bounce_listen else written
-
-
 def _doors(
     settings: Settings, running: Running, kit: StreamKit, view: ClientView, brokers: Probe
 ) -> list[SmtpServer]:
     """The doors for which an address is named."""
     ingest, doors = settings.ingest, []
-    if ingest.smtp_listen or ingest.smtps_listen:
+    if has_front_door(ingest):
         given = front.Dependencies(ingest, kit, running, settings.redis, view.get, brokers)
         doors.append(front.front_door(given))
     if ingest.bounce_listen:

@@ -28,6 +28,13 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
             description="Name of the header that carries a client's code (rule R8).",
         ),
     ] = "X-bm-mailing"
+    reads_intakes: Annotated[
+        bool,
+        Meta(
+            description="Whether this process reads the intakes. If off, it only serves the doors"
+            " that it has addresses for, and another process must read the intakes."
+        ),
+    ] = True
     max_records: Annotated[
         int, Meta(ge=1, le=10_000, description="Most submissions per transaction.")
     ] = 1_000

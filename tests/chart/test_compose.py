@@ -25,7 +25,7 @@ def test_compose_runs_the_whole_line() -> None:
 
 def test_compose_runs_modules_that_exist() -> None:
     modules = [each["command"][0] for each in OURS.values() if "entrypoint" not in each]
-    assert len(modules) == 6
+    assert len(modules) == 7
     for module in modules:
         assert importlib.util.find_spec(f"{module}.__main__") is not None, module
 
@@ -45,7 +45,7 @@ def test_every_service_starts_with_the_settings_of_compose() -> None:
             given = {key for key, origin in loaded.origins.items() if "environment" in origin}
             assert {"runtime.instance", "kafka.bootstrap"} <= given
             started += 1
-    assert started == 5
+    assert started == 6
 
 
 def test_compose_depends_only_on_what_it_has() -> None:
@@ -60,7 +60,7 @@ def test_compose_opens_doors_on_the_loopback_interface_only() -> None:
 
 
 def test_our_containers_are_as_restricted_as_in_the_chart() -> None:
-    assert len(OURS) == 7
+    assert len(OURS) == 8
     for each in OURS.values():
         assert each["read_only"] is True
         assert each["cap_drop"] == ["ALL"]

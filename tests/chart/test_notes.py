@@ -78,10 +78,14 @@ def test_the_notes_of_every_value_set_are_readable() -> None:
 def test_helm_test_asks_every_component() -> None:
     (pod,) = of_kind(render_set("production"), "Pod")
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
-    *_, script, seconds, first, second, third, fourth = pod["spec"]["containers"][0]["command"]
+    _, _, script, seconds, *urls = pod["spec"]["containers"][0]["command"]
     assert script == (CHART / "files" / "test_ready.py").read_text()
     assert int(seconds) < pod["spec"]["activeDeadlineSeconds"]
-    hosts = [each.split("/")[2].split(":")[0] for each in (first, second, third, fourth)]
+    hosts = [each.split("/")[2].split(":")[0] for each in urls]
+    workloads = {
+        each["metadata"]["name"] for each in of_kind(render_set("production"), "StatefulSet")
+    }
+    assert set(hosts) == workloads
     services = {each["metadata"]["name"] for each in of_kind(render_set("production"), "Service")}
     assert set(hosts) <= services
 

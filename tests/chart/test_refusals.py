@@ -60,7 +60,16 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"frontDoor": DOOR, "components": {"ingest": {"enabled": False}}},
-        "frontDoor.enabled: needs components.ingest",
+        "frontDoor.enabled: needs components.ingest or components.front",
+    ),
+    (
+        {"components": {"bounce": {"enabled": True}}},
+        "components.bounce.enabled: it serves nothing but the door; enable bounceDoor",
+    ),
+    (
+        # Without its door, ingest is bound by the intakes again.
+        {"frontDoor": DOOR, "components": {"front": {"enabled": True}, "ingest": {"replicas": 4}}},
+        "components.ingest.replicas: 4 processes share 3 partitions",
     ),
     (
         {"components": {"deliver": {"replicas": 13}}},
@@ -121,6 +130,9 @@ UNKNOWN: list[tuple[dict[str, Any], str]] = [
         "app.kubernetes.io/component",
     ),
     ({"image": {"digest": "sha256:12"}}, "digest"),
+    ({"settings": {"ingest": {"reads_intakes": False}}}, "reads_intakes"),
+    ({"defaults": {"extraEnv": [{"name": "SLUICE_KAFKA__BOOTSTRAP"}]}}, "extraEnv/0/name"),
+    ({"imagePullSecrets": [{"secret": "x"}]}, "imagePullSecrets"),
     ({"components": {"deliver": {"autoscaling": {"mode": "vpa"}}}}, "mode"),
 ]
 
@@ -167,6 +179,14 @@ ALLOWED: list[dict[str, Any]] = [
             "proxies": ["10.0.0.0/8"],
             "service": {"externalTrafficPolicy": "Cluster"},
         }
+    },
+    {
+        "frontDoor": DOOR,
+        "components": {
+            "front": {"enabled": True, "replicas": 20},
+            "platform": {"enabled": True, "replicas": 20},
+            "ingest": {"enabled": False},
+        },
     },
     {"kafka": {"replication": 1, "minInSyncReplicas": 1, "allowLowReplication": True}},
     {"sending": {"ehloName": ""}, "components": {"deliver": {"enabled": False}}},

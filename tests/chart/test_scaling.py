@@ -10,7 +10,7 @@ from services.billing.settings import BillingSettings
 from services.validate.edge.returns import processor as returns
 from shared.topics import names
 from tests.support.chart.rendering import VALUE_SETS, Resource, render, render_set
-from tests.support.chart.resources import by_component, of_kind
+from tests.support.chart.resources import by_component, component_of, of_kind
 
 
 def scaled(resources: list[Resource], component: str) -> dict[str, Any]:
@@ -153,7 +153,11 @@ def test_the_topics_job_is_done_before_the_services_start() -> None:
     (job,) = of_kind(render_set("production"), "Job")
     hooks = job["metadata"]["annotations"]["helm.sh/hook"]
     assert hooks == "pre-install,pre-upgrade"
-    policy = by_component(render_set("production"), "NetworkPolicy")["topics"]
+    (policy,) = [
+        each
+        for each in of_kind(render_set("production"), "NetworkPolicy")
+        if component_of(each) == "topics"
+    ]
     assert policy["metadata"]["annotations"]["helm.sh/hook"] == hooks
     notes = [each["metadata"]["annotations"] for each in (policy, job)]
     weights = [int(each["helm.sh/hook-weight"]) for each in notes]

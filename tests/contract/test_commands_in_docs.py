@@ -35,6 +35,7 @@ RUN_BY = {
         'getoption("--previous")',
     ),
     "./sluice up --brokers 3": ("unit/local/test_kafka_cluster.py", '"--brokers", "3"'),
+    "./sluice up --apart": ("integration/line/conftest.py", '"--apart"'),
     "./sluice up": ("integration/line/test_up.py", '"up"'),
     "./sluice up --detach": ("integration/line/test_newcomer.py", '"--detach"'),
     "./sluice status": ("integration/line/test_up.py", '"status"'),

@@ -1,4 +1,7 @@
-"""The bounce door with real Kafka: what is on mail.returned when it has said 250."""
+"""The bounce door with real Kafka: what is on mail.returned when it has said 250.
+
+The process serves nothing else: it reads no intake and has no front door.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from local.parts.services import get_json
 from shared.topics import ids
 from shared.topics.records import ReturnAddressKind, Returned
 from tests.support.bounce_door import (
@@ -31,7 +35,10 @@ BOUNCE = (
 @pytest.fixture(scope="module")
 def door(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     folder: Path = tmp_path_factory.mktemp("bounce-door")
-    with running_bounce_door(kafka_bootstrap, folder, CLIENT, bounce_postmaster=CLIENT.name) as it:
+    alone = {"reads_intakes": "false", "smtp_listen": "[]", "smtps_listen": "[]"}
+    with running_bounce_door(
+        kafka_bootstrap, folder, CLIENT, bounce_postmaster=CLIENT.name, **alone
+    ) as it:
         yield it
 
 
@@ -72,6 +79,15 @@ def test_a_bounce_is_in_kafka_with_what_its_return_path_carries_before_its_250(
     assert returned.mail_id == MAIL_ID
     assert returned.peer == "127.0.0.1"
     assert abs(returned.received_at_ms - ids_time(return_id)) == 0
+
+
+def test_a_process_with_only_a_door_reads_no_intake_and_is_ready(door: Door) -> None:
+    status, found = get_json(door.http_port, "/ready")
+    assert isinstance(found, dict)
+    assert (status, found["checks"]) == (200, {"brokers": "ok", "doors": "ok", "bounce_door": "ok"})
+    status, found = get_json(door.http_port, "/live")
+    assert isinstance(found, dict)
+    assert (status, found["checks"]) == (200, {"bounce_door_loop": "ok"})
 
 
 def ids_time(return_id: str) -> int:

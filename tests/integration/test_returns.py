@@ -147,6 +147,22 @@ def test_a_process_that_dies_at_any_point_writes_nothing_twice_and_loses_nothing
     assert singly + sum(map(held, digests)) == published
 
 
+def test_processes_that_read_at_the_same_time_write_one_event_each_between_them(
+    bench: ReturnsBench,
+) -> None:
+    with bench.working("validate"):
+        bench.publish(bounces(1, 3))
+        with bench.working("responses"):
+            for partition in range(4):
+                bench.publish(bounces(4 + 3 * partition, 3), partition=partition)
+            wait_until(lambda: len(bench.events()) >= 15, "all are read by both", PATIENCE_S)
+        bench.publish(bounces(16, 3), partition=3)
+        wait_until(lambda: len(bench.events()) >= 18, "the rest is read by one", PATIENCE_S)
+    ids = Counter(each.id for each in bench.events())
+    assert (len(ids), set(ids.values())) == (18, {1})
+    assert len(bench.forwarded()) == 18
+
+
 def test_a_client_that_wants_no_bounces_still_has_their_events(bench: ReturnsBench) -> None:
     bench = replace(bench, client=replace(SHOP, returns=()))
     answer = letter(ANNA, "Re: x", headers="References: <a@b>\n")

@@ -77,7 +77,7 @@ class Renamed:
 
 
 class ReturnsBench(Struct, frozen=True):
-    """The topics and the group of one test."""
+    """The topics and the group of one test; without a stem, the topics of a pipeline."""
 
     bootstrap: str
     stem: str
@@ -85,7 +85,7 @@ class ReturnsBench(Struct, frozen=True):
     policy: Policy = Policy(1_000, 3_600_000)
 
     def topic(self, name: str) -> str:
-        return f"{self.stem}.{name}"
+        return f"{self.stem}.{name}" if self.stem else name
 
     def create_topics(self) -> None:
         stamped = {"message.timestamp.type": "LogAppendTime"}

@@ -40,6 +40,8 @@ class Component(Struct, frozen=True):
     # due, and no further process could do it.
     lag: tuple[str, ...]
     also: tuple[Lag, ...] = ()
+    # Sections of the service's settings that this component has no use for.
+    unused: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:
@@ -47,12 +49,18 @@ class Component(Struct, frozen=True):
         return f"services.{self.service}"
 
 
+# The doors of ingest as processes of their own: they read nothing from Kafka, and only the front
+# door uses Redis, only the bounce door the keys of return paths.
+_FRONT: Final = Component("ingest", ("serve",), "", (), unused=("return_path",))
+_BOUNCE: Final = Component("ingest", ("serve",), "", (), unused=("redis",))
 # Read by validate while it counts bounces, and by responses: their processes share it. Counting
 # itself is done by one process of all, so no lag of mail.events starts another one.
 _RETURNED: Final = (Lag(f"sluice.{returns_processor.SERVICE}", names.RETURNED),)
 
 COMPONENTS: Final = {
     "ingest": Component("ingest", ("serve",), "sluice.ingest", (WHOLE_GROUP,)),
+    "front": _FRONT,
+    "bounce": _BOUNCE,
     "validate": Component("validate", ("serve",), "sluice.validate", (names.RECEIVED,), _RETURNED),
     "responses": Component("validate", ("responses",), "sluice.responses", (), _RETURNED),
     "platform": Component("validate", ("api",), "", ()),
@@ -68,15 +76,16 @@ def model_of(service: str) -> Any:
 
 def components() -> str:
     """The text of helm/files/components.json."""
-    found = {
-        name: {
-            **to_builtins(component),
-            "module": component.module,
-            "sections": [field.name for field in structs.fields(model_of(component.service))],
-        }
-        for name, component in COMPONENTS.items()
-    }
+    found = {name: _facts(component) for name, component in COMPONENTS.items()}
     return json.dumps(found, indent=2) + "\n"
+
+
+def _facts(component: Component) -> dict[str, Any]:
+    facts = to_builtins(component)
+    unused = facts.pop("unused")
+    sections = (field.name for field in structs.fields(model_of(component.service)))
+    used = [name for name in sections if name not in unused]
+    return {**facts, "module": component.module, "sections": used}
 
 
 def topics() -> str:

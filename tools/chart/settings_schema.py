@@ -33,7 +33,7 @@ OWNED: Final = frozenset(
         "telemetry.http_host",
         "telemetry.http_port",
         *(f"ingest.{key}" for key in ("smtp_listen", "smtps_listen", "smtp_proxies")),
-        *(f"ingest.{key}" for key in ("smtp_host_name", "smtp_shared_ports")),
+        *(f"ingest.{key}" for key in ("smtp_host_name", "smtp_shared_ports", "reads_intakes")),
         *(f"ingest.{key}" for key in ("tls_certificate_file", "tls_key_file")),
         *(f"ingest.{key}" for key in ("bounce_listen", "bounce_host_name", "bounce_proxies")),
         *(f"ingest.{key}" for key in ("bounce_tls_certificate_file", "bounce_tls_key_file")),

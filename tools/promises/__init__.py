@@ -8,20 +8,24 @@ from pathlib import Path
 
 import msgspec
 
-from tools.promises import page, results, run_log, table
+from tools.promises import junit, page, results, run_log, table
 from tools.promises.results import ResultError, Results
 
 
-def pages(*, record: bool = False, documents: Sequence[str] = ()) -> dict[Path, str]:
+def pages(
+    *, record: bool = False, documents: Sequence[str] = (), junit_files: Sequence[Path] = ()
+) -> dict[Path, str]:
     """The text of the results and of the page.
 
     `record`: with what the tests of this checkout last showed. `documents`: `NAME=FILE` of the JSON
-    of benchmarks. Raises ValueError with a text for a person.
+    of benchmarks. `junit_files`: of test runs. Raises ValueError with a text for a person.
     """
     promised = table.load()
     found = results.load()
     if record:
         found = results.merged(found, promised, run_log.read())
+    for file in junit_files:
+        found = results.merged(found, promised, junit.read(file, run_log.now().commit))
     for named in documents:
         source, _, file = named.partition("=")
         found = _with_file(found, promised, source, Path(file))

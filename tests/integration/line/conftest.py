@@ -26,7 +26,16 @@ def shell() -> Iterator[Shell]:
 
 @pytest.fixture
 def running(shell: Shell) -> dict[str, Any]:
-    code, out, err = shell.run("local.up", "--detach", "--json", "--state", shell.name)
+    return up(shell)
+
+
+@pytest.fixture
+def running_apart(shell: Shell) -> dict[str, Any]:
+    return up(shell, "--apart")
+
+
+def up(shell: Shell, *options: str) -> dict[str, Any]:
+    code, out, err = shell.run("local.up", "--detach", "--json", "--state", shell.name, *options)
     assert code == 0, err
     endpoints: dict[str, Any] = json.loads(out)
     return endpoints

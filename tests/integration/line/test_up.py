@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cli.stack import paths, state
-from cli.stack.environment import PROCESSES, SERVICES
+from cli.stack.environment import APART, PROCESSES, SERVICES
 from tests.support.line_shell import Shell, accepts, wait_for
 
 DOORS = {
@@ -95,10 +95,15 @@ def test_a_dead_service_is_seen_and_comes_back(shell: Shell, running: dict[str, 
     wait_for(lambda: shell.run("local.status", "--state", shell.name)[0] == 0, "all ready again")
 
 
-def test_kill_9_of_the_keeper_leaves_no_process(shell: Shell, running: dict[str, Any]) -> None:
+def test_kill_9_of_the_keeper_leaves_no_process_also_of_parts_that_run_apart(
+    shell: Shell, running_apart: dict[str, Any]
+) -> None:
     found = state.running(shell.name)
     assert found is not None
-    assert set(found.parts) == {"kafka", "redis", "sink", *PROCESSES}
+    assert set(found.parts) == {"kafka", "redis", "sink", *PROCESSES, *APART}
+    assert set(running_apart["metrics"]) == {*PROCESSES, *APART}
+    assert accepts(running_apart["bounce"])
+    assert accepts(running_apart["smtp"])
     os.kill(found.pid, signal.SIGKILL)
     shell.assert_nothing_left()
 

@@ -76,16 +76,20 @@ def _render_file(path: Path, helm: GoProgram) -> str:
     return _run("template", helm, ("-f", str(path)), "")
 
 
-def run_helm(command: str, helm: GoProgram, *options: str, values: dict[str, Any]) -> str:
+def run_helm(
+    command: str, helm: GoProgram, *options: str, values: dict[str, Any], release: str = RELEASE
+) -> str:
     """Return what Helm prints for these values alone. Raises ChartRefused."""
-    return _run(command, helm, ("-f", "-", *options), json.dumps(values, sort_keys=True))
+    return _run(command, helm, ("-f", "-", *options), json.dumps(values, sort_keys=True), release)
 
 
 @cache
-def _run(command: str, helm: GoProgram, options: tuple[str, ...], given: str) -> str:
+def _run(
+    command: str, helm: GoProgram, options: tuple[str, ...], given: str, release: str = RELEASE
+) -> str:
     # Without --kube-version, `helm template` assumes an old Kubernetes version.
     version = ("--kube-version", KUBERNETES) if command == "template" else ()
-    line = [str(fetch(helm)), command, RELEASE, str(CHART), "-n", NAMESPACE, *version, *options]
+    line = [str(fetch(helm)), command, release, str(CHART), "-n", NAMESPACE, *version, *options]
     done = subprocess.run(
         line, input=given, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
     )

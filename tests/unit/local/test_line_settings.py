@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.stack.environment import BOUNCE, FRONT
 from local.outside import Outside, check_servers, find_outside
 from local.settings import StackSettings, kept
 from shared.settings.loader import SettingsError
@@ -49,9 +50,36 @@ def settings_of(
 def chosen(settings: StackSettings) -> dict[str, str]:
     return {
         **settings.for_service(KAFKA, REDIS),
-        **settings.for_doors(),
+        **settings.for_doors("ingest", ()),
         **settings.for_billing(is_first=True),
     }
+
+
+LISTENS = tuple(f"SLUICE_INGEST__{door}_LISTEN" for door in ("SMTP", "SMTPS", "BOUNCE"))
+READS = "SLUICE_INGEST__READS_INTAKES"
+
+
+@pytest.mark.parametrize(
+    ("processes", "name", "open_doors", "reads"),
+    [
+        (("ingest",), "ingest", LISTENS, True),
+        (("ingest", FRONT), "ingest", LISTENS[2:], True),
+        (("ingest", FRONT), FRONT, LISTENS[:2], False),
+        (("ingest", BOUNCE), "ingest", LISTENS[:2], True),
+        (("ingest", BOUNCE), BOUNCE, LISTENS[2:], False),
+        (("ingest", FRONT, BOUNCE), "ingest", (), True),
+    ],
+)
+def test_each_door_is_in_one_process(
+    tmp_path: Path, processes: tuple[str, ...], name: str, open_doors: tuple[str, ...], reads: bool
+) -> None:
+    given = {"SLUICE_INGEST__BOUNCE_LISTEN": '["0.0.0.0:25"]'}
+    for environ in ({}, given):
+        found = settings_of(environ, tmp_path).for_doors(name, processes)
+        # What the user has set arrives with the environment of `up` itself.
+        listening = {**environ, **found}
+        assert {each for each in LISTENS if listening.get(each, "[]") != "[]"} == set(open_doors)
+        assert (found.get(READS) != "false") is reads
 
 
 def split(variable: str) -> tuple[str, str]:
