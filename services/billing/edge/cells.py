@@ -25,7 +25,8 @@ from shared.store.restore_cells import RestoreCells
 STATE_KEY: Final = "{sluice:billing}:cells"
 NO_WATERMARK: Final = -1
 
-Counts = Iterator[tuple[str, int]]  # the names of cells, and their counts
+# Months, names of cells, and their counts; the cells of a month one after another.
+Counts = Iterator[tuple[str, str, int]]
 
 
 class Cells(Protocol):
@@ -37,10 +38,10 @@ class Cells(Protocol):
     def read(self, *months: str) -> Snapshot:
         """The cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
 
-    def reading(self, month: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
-        """The cells of one month at one moment, in pieces, with a snapshot that has none.
+    def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
+        """The cells of these months at one moment, in pieces, with a snapshot that has none.
 
-        Memory is bounded, whatever their number.
+        Memory is bounded, whatever their number. A month that has no cells is left out.
         """
 
     def restore(self, found: Snapshot) -> bool:
@@ -86,9 +87,9 @@ class RedisCells:
         """The cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
         return (self._read_all if months else self._read).run(*months)
 
-    def reading(self, month: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
-        """The cells of one month at one moment, in pieces, with a snapshot that has none."""
-        return self._copy.reading(month)
+    def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
+        """The cells of these months at one moment, in pieces, with a snapshot that has none."""
+        return self._copy.reading(*months)
 
     def restore(self, found: Snapshot) -> bool:
         """Put a snapshot of all months in place if there are no counts; False if there are."""

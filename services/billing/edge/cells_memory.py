@@ -70,11 +70,15 @@ class MemoryCells:
         )
 
     @contextmanager
-    def reading(self, month: str) -> Iterator[tuple[Snapshot, Counts]]:
-        """The cells of one month at one moment, in pieces, with a snapshot that has none."""
-        found = self.read(month)
-        cells = found.months.get(month, {})
-        yield structs.replace(found, months={}), iter(cells.items())
+    def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
+        """The cells of these months at one moment, in pieces, with a snapshot that has none."""
+        found = self.read(*months)
+        cells = (
+            (month, name, number)
+            for month in sorted(found.months)
+            for name, number in found.months[month].items()
+        )
+        yield structs.replace(found, months={}), cells
 
     def restore(self, found: Snapshot) -> bool:
         """Put a snapshot of all months in place if there are no counts; False if there are."""

@@ -55,22 +55,27 @@ class PostgresCells:
         return self._in_transaction(lambda cursor: self._read(cursor, months))
 
     @contextmanager
-    def reading(self, month: str) -> Iterator[tuple[Snapshot, Counts]]:
-        """The cells of one month at one moment, in pieces, with a snapshot that has none.
+    def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
+        """The cells of these months at one moment, in pieces, with a snapshot that has none.
 
         On a connection of its own, so that nobody waits for the reader.
         """
         with postgresql_errors(), self._open() as connection, connection.transaction():
             with connection.cursor() as cursor:
                 found = self._read(cursor, ())
+            wanted = sorted({*months} & found.versions.keys()) if found.whole else []
+            yield found, self._pieces(connection, wanted)
+
+    def _pieces(self, connection: psycopg.Connection[Any], months: Iterable[str]) -> Counts:
+        for month in months:
             with connection.cursor("cells") as rows:
                 rows.itersize = _PIECE
                 rows.execute(
-                    "SELECT name, count FROM sluice_billing_cells"
+                    "SELECT month, name, count FROM sluice_billing_cells"
                     " WHERE installation = %s AND month = %s",
-                    (self._installation, month if found.whole else ""),
+                    (self._installation, month),
                 )
-                yield found, rows
+                yield from rows
 
     def restore(self, found: Snapshot) -> bool:
         """Put a snapshot of all months in place if there are no counts; False if there are."""

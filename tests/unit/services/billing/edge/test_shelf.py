@@ -10,6 +10,7 @@ from pathlib import Path
 
 from services.billing.core.cells import Cell, encode_cell
 from services.billing.core.month import Months
+from services.billing.edge.cells import Counts
 from services.billing.edge.cells_memory import MemoryCells
 from services.billing.edge.views.shelf import SHARE, Shelf
 from services.billing.edge.views.warming import ASKED_S, Warmer
@@ -63,12 +64,12 @@ class SlowCells(MemoryCells):
         self.go_on.set()
 
     @contextmanager
-    def reading(self, month: str) -> Iterator[tuple[Snapshot, Iterator[tuple[str, int]]]]:
+    def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
         self.sorted += 1
         self.begun.set()
         assert self.go_on.wait(60)
         self.clock.go_on(1)
-        with super().reading(month) as found:
+        with super().reading(*months) as found:
             yield found
 
     def count(self) -> None:
