@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
 from services.billing.core.cells import Cell, decode_cell
-from services.billing.edge.cells import Cells, Counts
-from shared.store.read_cells import Snapshot
+from services.billing.edge.cells import Cells
+from shared.store.read_cells import Counts, Snapshot
 
 MonthCounts = tuple[str, Iterator[tuple[str, Cell, int]]]
 
@@ -51,12 +51,24 @@ def read_at_one_moment(
 
 def by_month(months: Sequence[str], counts: Counts) -> Iterator[MonthCounts]:
     """The decoded cells of each of these months; months without any come last."""
+    for month, named in by_name(months, counts):
+        yield month, _decoded(month, named)
+
+
+def by_name(
+    months: Sequence[str], counts: Counts
+) -> Iterator[tuple[str, Iterator[tuple[str, int]]]]:
+    """The same, with the names of the cells as they are stored."""
     missing = set(months)
     for month, group in groupby(counts, lambda each: each[0]):
         missing.discard(month)
-        yield month, ((of, decode_cell(name), number) for of, name, number in group)
+        yield month, ((name, number) for _, name, number in group)
     for month in sorted(missing):
         yield month, iter(())
+
+
+def _decoded(month: str, named: Iterator[tuple[str, int]]) -> Iterator[tuple[str, Cell, int]]:
+    return ((month, decode_cell(name), number) for name, number in named)
 
 
 def _version(found: Snapshot, month: str) -> tuple[str, int]:

@@ -17,7 +17,7 @@ from services.billing.core.answer import lag, why_incomplete
 from services.billing.core.month import Months
 from services.billing.core.recount import Difference, Recount
 from services.billing.edge.archive import Archive
-from services.billing.edge.cells import Cells, Counts
+from services.billing.edge.cells import Cells
 from services.billing.edge.one_moment import by_month, read_at_one_moment
 from services.billing.edge.sorting.counts import Compared, SortedCounts
 from services.billing.edge.usage_view import progress_of
@@ -25,7 +25,7 @@ from shared.audit.conservation import BookFault, Doubles, doubled_faults, parse_
 from shared.audit.doubles import DoubleSearch
 from shared.audit.event_log import EventLog
 from shared.runtime.errors import UsageError
-from shared.store.read_cells import Snapshot
+from shared.store.read_cells import Counts, Snapshot
 from shared.stream.kafka_python.fetching import UndecodableRecord
 
 # Cells in memory while events are counted again: about 400 bytes each.

@@ -11,47 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from services.billing.core.closing.lines import Line, LinesText, decode_lines, sha256_of
 from services.billing.core.closing.statement import Statement, decode_statement, digest
+from services.billing.core.kept import KeepsParts, PartsInMemory
 from services.billing.core.month import is_month
 
 PREFIX: Final = "statement/"
 # A record of the topic may have 8 MB, a producer's batch 1 MB.
 PART_BYTES: Final = 512 * 1024
 MAX_PARTS: Final = 10_000  # 5 GB
-
-
-class KeepsParts(Protocol):
-    """Keeps the parts of lines, for the life of a chain and of what it has closed."""
-
-    def add(self, part: bytes) -> int:
-        """Keep a part; return its number."""
-        ...
-
-    def get(self, number: int) -> bytes:
-        """The part with this number. Any thread may ask."""
-        ...
-
-
-class PartsInMemory:
-    """Keeps the parts in memory."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-
-    def add(self, part: bytes) -> int:
-        """Keep a part; return its number."""
-        self._parts.append(part)
-        return len(self._parts) - 1
-
-    def get(self, number: int) -> bytes:
-        """The part with this number."""
-        return self._parts[number]
 
 
 class KeptText(Struct, frozen=True):

@@ -14,10 +14,10 @@ from contextlib import closing
 
 from services.billing.core.closing.chain import Chain
 from services.billing.core.closing.lines import Line, cell_of, line_of
-from services.billing.edge.cells import Cells, Counts
+from services.billing.edge.cells import Cells
 from services.billing.edge.one_moment import by_month, read_at_one_moment
 from services.billing.edge.sorting.counts import Row, SortedCounts
-from shared.store.read_cells import Snapshot
+from shared.store.read_cells import Counts, Snapshot
 
 
 class GatheredLines:

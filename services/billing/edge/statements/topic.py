@@ -5,7 +5,7 @@ close the same month (core/closing/chain.py). Records are written one after anot
 idempotent producer with acks=all: a record is written when the one before it is stored. Nothing is
 written a second time under the same key.
 
-The lines of statements are kept in a temporary file, so memory is bounded, whatever their number.
+The lines of statements, and cells, are kept in temporary files, so memory is bounded.
 
 For one thread. All methods may raise KafkaUnavailable; a write may then have taken place. read()
 may raise DiskUnavailable: the topic is then read again from its beginning the next time.
@@ -73,7 +73,7 @@ class StatementTopic:
 
     def _reset(self) -> None:
         self.chain = Chain(PartFile())
-        self.checkpoints = Checkpoints(keeps_cells=self._keeps_cells)
+        self.checkpoints = Checkpoints(PartFile() if self._keeps_cells else None)
 
     def _read(self) -> None:
         if self._reader is None:

@@ -10,13 +10,12 @@ from pathlib import Path
 
 from services.billing.core.cells import Cell, encode_cell
 from services.billing.core.month import Months
-from services.billing.edge.cells import Counts
 from services.billing.edge.cells_memory import MemoryCells
 from services.billing.edge.views.shelf import SHARE, Shelf
 from services.billing.edge.views.warming import ASKED_S, Warmer
 from shared.runtime.clock import FakeClock
 from shared.store.apply_cells import Run
-from shared.store.read_cells import Snapshot
+from shared.store.read_cells import Counts, Snapshot
 
 
 def folders(root: Path) -> list[str]:

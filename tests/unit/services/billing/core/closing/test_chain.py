@@ -9,15 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct, structs
 
-from services.billing.core.closing.chain import (
-    Chain,
-    KeepsParts,
-    PartsInMemory,
-    header_key,
-    part_key,
-)
+from services.billing.core.closing.chain import Chain, header_key, part_key
 from services.billing.core.closing.lines import Line, encode_line, in_parts
 from services.billing.core.closing.statement import Statement, digest, encode_statement
+from services.billing.core.kept import KeepsParts, PartsInMemory
 from services.billing.edge.sorting.disk import PartFile
 from tests.support.billing.statements import statement_of
 

@@ -13,11 +13,10 @@ from services.billing.core.cells import Cell, encode_cell
 from services.billing.core.closing.chain import Chain, header_key, part_key
 from services.billing.core.closing.lines import Line
 from services.billing.core.closing.statement import encode_statement
-from services.billing.edge.cells import Counts
 from services.billing.edge.cells_memory import MemoryCells
 from services.billing.edge.statements.gathering import GatheredLines
 from shared.store.apply_cells import Run
-from shared.store.read_cells import ALL_MONTHS, Snapshot
+from shared.store.read_cells import ALL_MONTHS, Counts, Snapshot
 from tests.support.billing.statements import add_stated, encode_lines, lines_of, statement_of
 
 MONTHS = ("2026-08", "2026-09", "2026-10", "2026-11")
@@ -46,7 +45,8 @@ class BusyCells(MemoryCells):
         if self.lost_at == 0:
             everything = super().read(ALL_MONTHS)
             self.lose_all()
-            self.restore(everything)
+            cells = [(m, n, c) for m, found in everything.months.items() for n, c in found.items()]
+            self.restore(everything, iter(cells))
         if self.busy:
             self.count(self.busy.pop())
         with super().reading(*months) as found:
