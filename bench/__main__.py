@@ -171,6 +171,19 @@ def run_billing(events: int, *, as_json: bool) -> None:
     sys.exit(0 if result.holds else 1)
 
 
+@main.command("billing-books")
+@click.option("--cells", default=1_000_000, show_default=True, type=click.IntRange(1_000))
+@click.option("--postgresql", default="", metavar="URL", help="Use this database, not Redis.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def run_billing_books(cells: int, postgresql: str, *, as_json: bool) -> None:
+    """Measure time and memory of closing, proving and keeping a month with many cells."""
+    from bench import billing_books
+
+    result = _measured(lambda: billing_books.measure(cells, postgresql))
+    _print(result, as_json, lambda: billing_books.described(result))
+    sys.exit(0 if result.holds else 1)
+
+
 @main.command("billing-api")
 @click.option("--cells", default=1_000_000, show_default=True, type=click.IntRange(1_000))
 @click.option("--postgresql", default="", metavar="URL", help="Use this database, not Redis.")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import http.client
 import shutil
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from bench.memory import ONE_MIB, watching
 from cli.stack import paths
 from local.stack import Stack, StackOptions
 from services.billing.core.cells import Cell, encode_cell
@@ -50,7 +50,6 @@ PAGES: Final = 50
 PAGE_BAR_MS: Final = 50.0
 _RUN: Final = 20_000
 _TIMEOUT_S: Final = 300
-_ONE_MIB: Final = 1024 * 1024
 
 
 class Result(Struct, frozen=True):
@@ -128,7 +127,7 @@ def measure(cells: int, postgresql: str = "") -> Result:
 
 def _ask(port: int, month: str, cells: int, store: str) -> Result:
     path = f"/v1/usage?month={month}"
-    with _watching() as sorting:
+    with watching() as sorting:
         before = sorting.first
         began = time.monotonic()
         _get(port, path)
@@ -138,7 +137,7 @@ def _ask(port: int, month: str, cells: int, store: str) -> Result:
         began = time.monotonic()
         _get(port, path)
         times.append((time.monotonic() - began) * 1000)
-    with _watching() as streaming:
+    with watching() as streaming:
         began = time.monotonic()
         size, lines = _get(port, f"/v1/usage.csv?month={month}&group=client,mailing_id,day")
         csv_s = time.monotonic() - began
@@ -167,43 +166,12 @@ def _get(port: int, path: str) -> tuple[int, int]:
         if response.status != http.HTTPStatus.OK:
             raise RuntimeError(f"{path}: {response.status} {response.read()!r}")
         size = lines = 0
-        while piece := response.read(_ONE_MIB):
+        while piece := response.read(ONE_MIB):
             size += len(piece)
             lines += piece.count(b"\n")
         return size, lines
     finally:
         connection.close()
-
-
-class _Watch:
-    """The memory of this process in MiB: at first, and the most so far."""
-
-    def __init__(self) -> None:
-        self.first = self.most = _memory()
-
-    def look(self) -> None:
-        self.most = max(self.most, _memory())
-
-
-@contextmanager
-def _watching() -> Iterator[_Watch]:
-    watch, ended = _Watch(), threading.Event()
-
-    def run() -> None:
-        while not ended.wait(0.02):
-            watch.look()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield watch
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _memory() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // _ONE_MIB
 
 
 @contextmanager

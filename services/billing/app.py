@@ -16,6 +16,7 @@ from services.billing.edge.http.serving import Api
 from services.billing.edge.log_ends import EndsAsker, KafkaUnavailable
 from services.billing.edge.metrics import BillingMetrics
 from services.billing.edge.quotas.keeper import KeeperParts, QuotaKeeper
+from services.billing.edge.sorting.disk import DiskUnavailable
 from services.billing.edge.statements.bookkeeper import Bookkeeper
 from services.billing.edge.statements.checkpointing import Checkpointer, restore_from
 from services.billing.edge.statements.closing import Closer, ClosingParts, require_time_zone
@@ -147,7 +148,7 @@ def _check_time_zone(topic: StatementTopic, time_zone: str, stop: Stop) -> None:
     while not stop.is_set():
         try:
             topic.read()
-        except KafkaUnavailable as error:
+        except (KafkaUnavailable, DiskUnavailable) as error:
             log.warning("the statements cannot be read: %s", error)
             stop.wait(_RETRY_S)
         else:

@@ -1,14 +1,15 @@
--- Copies the cells of one month, to be read in pieces while counting goes on.
+-- Copies the cells of months, to be read in pieces while counting goes on.
 --
 -- Keys       as in apply_cells.lua.
--- Arguments  month (YYYY-MM), name of the copy, seconds after which it goes by itself.
--- Result     {whole, state, copied}: as in read_cells.lua, and 1 if there are cells to read from
---            the key `<state>:copy:<name>`, else 0.
+-- Arguments  name of the copies, seconds after which they go by themselves, months (YYYY-MM).
+-- Result     {whole, state, copied}: as in read_cells.lua, and the months whose cells can be read
+--            from the key `<state>:copy:<name>:<month>`.
 -- Atomic guarantee
---   The copy counts exactly the records below the watermarks returned with it. The counts
+--   The copies count exactly the records below the watermarks returned with them. The counts
 --   themselves are not changed.
 
-local state, month = KEYS[1], ARGV[1]
+local state, wanted = KEYS[1], {}
+for i = 3, #ARGV do wanted[ARGV[i]] = true end
 local flat = redis.call('HGETALL', state)
 local generation, months = nil, {}
 for i = 1, #flat, 2 do
@@ -21,10 +22,14 @@ if #flat > 0 and flat[1] ~= 'dropped' and not generation then whole = 0 end
 for found in pairs(months) do
   if redis.call('HGET', state .. ':' .. found, 'generation') ~= generation then whole = 0 end
 end
-local copied = 0
-if whole == 1 and months[month] then
-  local copy = state .. ':copy:' .. ARGV[2]
-  copied = redis.call('COPY', state .. ':' .. month, copy, 'REPLACE')
-  redis.call('EXPIRE', copy, ARGV[3])
+local copied = {}
+if whole == 1 then
+  for month in pairs(months) do
+    local copy = state .. ':copy:' .. ARGV[1] .. ':' .. month
+    if wanted[month] and redis.call('COPY', state .. ':' .. month, copy, 'REPLACE') == 1 then
+      redis.call('EXPIRE', copy, ARGV[2])
+      copied[#copied + 1] = month
+    end
+  end
 end
 return {whole, flat, copied}

@@ -1,7 +1,7 @@
-"""copy_cells.lua: copies a month of billing cells, which is then read in pieces and removed.
+"""copy_cells.lua: copies months of billing cells, which are then read in pieces and removed.
 
 Reading a million cells at once blocks the server for longer and needs their memory here; copying
-takes the server about half a second per million, and the memory of the month once more.
+takes the server about half a second per million, and the memory of these months once more.
 """
 
 from __future__ import annotations
@@ -32,29 +32,30 @@ class CopyCells:
         self._state = state
 
     @contextmanager
-    def reading(self, month: str) -> Iterator[tuple[Snapshot, Iterator[tuple[str, int]]]]:
-        """The state without cells, and the cells of the month. Raises StoreUnavailable."""
+    def reading(self, *months: str) -> Iterator[tuple[Snapshot, Iterator[tuple[str, str, int]]]]:
+        """The state without cells, and the cells of these months. Raises StoreUnavailable."""
         name = secrets.token_hex(8)
-        whole, state, copied = self._script.run([self._state], [month, name, EXPIRES_S])
-        copy = f"{self._state}:copy:{name}"
+        whole, state, copied = self._script.run([self._state], [name, EXPIRES_S, *months])
+        copies = {month: f"{self._state}:copy:{name}:{month}" for month in sorted(copied)}
         try:
-            yield snapshot_of(whole, state, []), self._cells(copy) if copied else iter(())
+            yield snapshot_of(whole, state, []), self._cells(copies)
         finally:
-            if copied:
+            if copies:
                 with store_errors():
-                    self._client.unlink(copy)
+                    self._client.unlink(*copies.values())
 
-    def _cells(self, copy: str) -> Iterator[tuple[str, int]]:
-        seen = 0
-        with store_errors():
-            expected = int(self._client.hlen(copy))
-            for cell, count in self._client.hscan_iter(copy, count=_PIECE):
-                seen += 1
-                if cell != "generation":
-                    yield cell, int(count)
-        if seen != expected:
-            # It was evicted, or it expired: what was read is not everything.
-            raise _lost(seen, expected)
+    def _cells(self, copies: dict[str, str]) -> Iterator[tuple[str, str, int]]:
+        for month, copy in copies.items():
+            seen = 0
+            with store_errors():
+                expected = int(self._client.hlen(copy))
+                for cell, count in self._client.hscan_iter(copy, count=_PIECE):
+                    seen += 1
+                    if cell != "generation":
+                        yield month, cell, int(count)
+            if seen != expected or not expected:
+                # It was evicted, or it expired: what was read is not everything.
+                raise _lost(seen, expected)
 
 
 def _lost(seen: int, expected: int) -> StoreUnavailable:

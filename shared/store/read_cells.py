@@ -14,6 +14,9 @@ NAME: Final = "read_cells"
 # Reading all months blocks the server for about a second per million cells.
 ALL_MONTHS: Final = "*"
 
+# Months, names of cells, and their counts; the cells of a month one after another.
+Counts = Iterator[tuple[str, str, int]]
+
 
 class Snapshot(Struct, frozen=True):
     """Cells by month, counted exactly up to the watermarks (next offset, by partition).

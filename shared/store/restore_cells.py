@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import groupby, islice
 from typing import Final
 
 import redis
 
 from shared.store.client import store_errors
-from shared.store.read_cells import Snapshot
+from shared.store.read_cells import Counts, Snapshot
 from shared.store.script import Script
 
 NAME: Final = "restore_cells"
@@ -30,23 +30,29 @@ class RestoreCells:
         self._client = client
         self._state = state
 
-    def run(self, found: Snapshot) -> bool:
-        """Restore a snapshot of all months; False if there are counts. Raises StoreUnavailable."""
+    def run(self, found: Snapshot, counts: Counts) -> bool:
+        """Restore a snapshot of all months; False if there are counts. Raises StoreUnavailable.
+
+        `found`: the snapshot without cells; its versions name the months.
+        """
         token = secrets.token_hex(8)
+        collected = {
+            month: f"{self._state}:restore:{token}:{month}" for month in sorted(found.versions)
+        }
+        self._collect(collected, token, counts)
         keys = [self._state]
-        for month, cells in sorted(found.months.items()):
-            collected = f"{self._state}:restore:{token}:{month}"
-            self._collect(collected, token, cells)
-            keys += [f"{self._state}:{month}", collected]
+        for month, key in collected.items():
+            keys += [f"{self._state}:{month}", key]
         return bool(self._script.run(keys, list(_fields(found, token))))
 
-    def _collect(self, key: str, token: str, cells: Mapping[str, int]) -> None:
-        names = iter(cells.items())
+    def _collect(self, keys: Mapping[str, str], token: str, counts: Counts) -> None:
         with store_errors():
-            self._client.hset(key, "generation", token)
-            self._client.expire(key, _EXPIRE_S)
-            while batch := dict(islice(names, _BATCH)):
-                self._client.hset(key, mapping=batch)  # type: ignore[arg-type]
+            for key in keys.values():
+                self._client.hset(key, "generation", token)
+                self._client.expire(key, _EXPIRE_S)
+            for month, cells in groupby(counts, lambda each: each[0]):
+                while batch := {name: number for _, name, number in islice(cells, _BATCH)}:
+                    self._client.hset(keys[month], mapping=batch)  # type: ignore[arg-type]
 
 
 def _fields(found: Snapshot, token: str) -> Iterator[str]:
@@ -55,5 +61,5 @@ def _fields(found: Snapshot, token: str) -> Iterator[str]:
         yield from (f"watermark:{partition}", str(offset))
     for partition, month in found.holes.items():
         yield from (f"hole:{partition}", month)
-    for month in found.months:
+    for month in found.versions:
         yield from (f"month:{month}", "1")

@@ -32,10 +32,22 @@ def test_a_month_is_read_in_pieces_at_one_moment(store: Store) -> None:
     with store.cells.reading(MONTH) as (found, cells):
         first = next(cells)
         store.cells.apply(Run(LOG, 0, 10, 11, tuple((MONTH, name, 100) for name in names)))
-        counted = dict([first, *cells])
+        counted = {name: number for _, name, number in [first, *cells]}
     assert counted == dict.fromkeys(names, 3)
     assert (found.watermarks, found.versions, found.months) == ({0: 10}, {MONTH: 1}, {})
     assert store.cells.read().watermarks == {0: 11}
+
+
+def test_months_are_read_in_pieces_one_after_another_at_one_moment(store: Store) -> None:
+    months = ("2026-09", MONTH)
+    for number, month in enumerate((*months, "2026-12")):
+        store.cells.apply(run(number - 1, number, number + 1, month))
+    with store.cells.reading(*months, "2020-01") as (found, cells):
+        first = next(cells)
+        store.cells.apply(run(2, 3, 7, MONTH))
+        counted = [first, *cells]
+    assert counted == [("2026-09", CELL, 1), (MONTH, CELL, 2)]
+    assert found.watermarks == {0: 2}
 
 
 def test_a_month_without_cells_or_a_store_that_lost_some_has_no_pieces(store: Store) -> None:

@@ -121,6 +121,8 @@ def _tell(report: RecountReport) -> None:
             f" {each.counter}{' ' + each.detail if each.detail else ''}:"
             f" recounted {each.recounted}, live {each.live}"
         )
+    if report.different > len(report.differences):
+        click.echo(f"and {report.different - len(report.differences)} more cells differ")
     for fault in report.faults:
         click.echo(f"{fault.kind.value}: {fault.count}  {', '.join(fault.examples)}")
     if report.reason:

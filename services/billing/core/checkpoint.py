@@ -15,13 +15,14 @@ as long as mail.events reaches back to it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from shared.store.read_cells import Snapshot
+from services.billing.core.kept import KeepsParts
+from shared.store.read_cells import Counts, Snapshot
 
 MANIFEST: Final = "checkpoint/"
 CELLS: Final = "cells/"
@@ -29,6 +30,7 @@ VOID: Final = "void/"
 CHUNK_BYTES: Final = 512 * 1024
 # What a cell takes in msgpack in addition to its name.
 _CELL_BYTES: Final = 16
+_NOWHERE: Final = -1
 
 
 class StoredMonth(Struct, frozen=True):
@@ -55,17 +57,17 @@ _manifest: Final = msgspec.json.Decoder(Manifest)
 _chunk: Final = msgspec.msgpack.Decoder(dict[str, int])
 
 
-def encode_chunks(cells: Mapping[str, int]) -> Iterator[bytes]:
-    """The cells of a month in records of about CHUNK_BYTES at most."""
+def encode_chunks(cells: Iterable[tuple[str, int]]) -> Iterator[bytes]:
+    """The cells of a month in records of about CHUNK_BYTES at most; one if there are none."""
     chunk: dict[str, int] = {}
-    size = 0
-    for name, number in cells.items():
+    size, is_first = 0, True
+    for name, number in cells:
         chunk[name] = number
         size += len(name) * 3 + _CELL_BYTES
         if size >= CHUNK_BYTES:
             yield msgspec.msgpack.encode(chunk)
-            chunk, size = {}, 0
-    if chunk or not cells:
+            chunk, size, is_first = {}, 0, False
+    if chunk or is_first:
         yield msgspec.msgpack.encode(chunk)
 
 
@@ -94,22 +96,23 @@ def is_due(found: Snapshot, before: Manifest | None) -> bool:
 
 
 class Checkpoints:
-    """Reads the records in the order of the log. `keeps_cells`: also the chunks themselves."""
+    """Reads the records in the order of the log. `kept`: where the chunks themselves are kept; they
+    are not without it."""
 
-    def __init__(self, *, keeps_cells: bool = False) -> None:
-        self._keeps_cells = keeps_cells
-        self._chunks: dict[str, bytes] = {}
+    def __init__(self, kept: KeepsParts | None = None) -> None:
+        self._kept = kept
+        self._chunks: dict[str, int] = {}
         self._manifests: dict[str, Manifest] = {}
         self._void: set[str] = set()
 
     def add(self, key: bytes | None, value: bytes | None) -> None:
-        """Add the next record. Never raises for its content."""
+        """Add the next record. Never raises for its content, only if a chunk cannot be kept."""
         name = (key or b"").decode("utf-8", "replace")
         if name.startswith(CELLS):
             if value is None:
                 self._chunks.pop(name, None)
             else:
-                self._chunks[name] = value if self._keeps_cells else b""
+                self._chunks[name] = self._kept.add(value) if self._kept is not None else _NOWHERE
         elif name.startswith(VOID):
             self._void.add(name.removeprefix(VOID))
             self._manifests.clear()
@@ -123,11 +126,14 @@ class Checkpoints:
                 return manifest
         return None
 
-    def snapshot(self) -> Snapshot | None:
-        """The last checkpoint with its cells; None if there is none. Needs `keeps_cells`."""
+    def snapshot(self) -> tuple[Snapshot, Counts] | None:
+        """The last checkpoint, without and with its cells; None if there is none.
+
+        Needs a place where the chunks are kept. The cells are read in pieces.
+        """
         for manifest in reversed(self._manifests.values()):
-            if self._is_complete(manifest) and (found := self._read(manifest)):
-                return found
+            if self._is_complete(manifest) and self._is_sound(manifest):
+                return _snapshot_of(manifest), self._cells(manifest)
         return None
 
     def unused(self) -> list[str]:
@@ -154,29 +160,42 @@ class Checkpoints:
     def _is_complete(self, manifest: Manifest) -> bool:
         return all(key in self._chunks for each in manifest.months.values() for key in each.chunks)
 
-    def _read(self, manifest: Manifest) -> Snapshot | None:
-        months: dict[str, dict[str, int]] = {}
-        for month, stored in manifest.months.items():
-            chunks = [self._chunks[key] for key in stored.chunks]
-            if digest(chunks) != stored.sha256:
-                return None
-            months[month] = {}
+    def _chunks_of(self, stored: StoredMonth) -> Iterator[bytes]:
+        if self._kept is not None:
+            yield from (self._kept.get(self._chunks[key]) for key in stored.chunks)
+
+    def _is_sound(self, manifest: Manifest) -> bool:
+        """Whether the chunks are those that the manifest names, and can be decoded."""
+        for stored in manifest.months.values():
+            if self._kept is None or digest(self._chunks_of(stored)) != stored.sha256:
+                return False
             try:
-                for chunk in chunks:
-                    months[month].update(_chunk.decode(chunk))
+                for chunk in self._chunks_of(stored):
+                    _chunk.decode(chunk)
             except (ValueError, RecursionError):
-                return None
-        return Snapshot(
-            whole=True,
-            log=manifest.log,
-            watermarks={int(key): mark for key, mark in manifest.watermarks.items()},
-            holes={int(key): month for key, month in manifest.holes.items()},
-            months=months,
-            generation=manifest.generation,
-        )
+                return False
+        return True
+
+    def _cells(self, manifest: Manifest) -> Counts:
+        for month, stored in manifest.months.items():
+            for chunk in self._chunks_of(stored):
+                for name, number in _chunk.decode(chunk).items():
+                    yield month, name, number
 
 
-def digest(chunks: list[bytes]) -> str:
+def _snapshot_of(manifest: Manifest) -> Snapshot:
+    return Snapshot(
+        whole=True,
+        log=manifest.log,
+        watermarks={int(key): mark for key, mark in manifest.watermarks.items()},
+        holes={int(key): month for key, month in manifest.holes.items()},
+        months={},
+        generation=manifest.generation,
+        versions=dict.fromkeys(manifest.months, 1),
+    )
+
+
+def digest(chunks: Iterable[bytes]) -> str:
     """The SHA-256 of the chunks of a month."""
     hashed = hashlib.sha256()
     for chunk in chunks:

@@ -21,8 +21,6 @@ from services.billing.core.cells import (
     COUNTERS,
     RECEIVED,
     Cell,
-    decode_cell,
-    encode_cell,
 )
 from services.billing.core.month import Months
 from services.billing.core.usage import (
@@ -139,36 +137,17 @@ class Recount:
             if counter in COUNTERS
         ]
 
-    def months(self) -> list[str]:
-        """The months that have counts, in order."""
-        return sorted({month for month, _ in self._cells})
+    def __len__(self) -> int:
+        """How many cells are kept."""
+        return len(self._cells)
 
-    def differences(self, month: str, live: dict[str, int]) -> list[Difference]:
-        """Every cell of `month` whose live count differs, in order of the cells."""
-        counted = {cell: number for (of, cell), number in self._cells.items() if of == month}
-        stored = {decode_cell(name): number for name, number in live.items()}
-        return [
-            Difference(
-                month=month,
-                client=cell.client,
-                mailing_id=cell.mailing_id,
-                sub_client=cell.sub_client,
-                counter=cell.counter,
-                day=cell.day,
-                detail=cell.detail,
-                recounted=counted.get(cell, 0),
-                live=stored.get(cell, 0),
-            )
-            for cell in sorted(counted.keys() | stored.keys())
-            if counted.get(cell, 0) != stored.get(cell, 0)
-        ]
+    def take(self) -> list[tuple[str, Cell, int]]:
+        """What was counted since the last time: month, cell and count; it is then kept no more.
 
-    def cells(self) -> dict[str, dict[str, int]]:
-        """The counts that are not zero: by month, then by the name of the cell."""
-        found: dict[str, dict[str, int]] = {}
-        for (month, cell), number in self._cells.items():
-            if number:
-                found.setdefault(month, {})[encode_cell(cell)] = number
+        A cell may come again later; its counts are to be summed.
+        """
+        found = [(month, cell, number) for (month, cell), number in self._cells.items() if number]
+        self._cells.clear()
         return found
 
 

@@ -20,8 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec import Struct
 
-from services.billing.core.closing.chain import Chain, header_key, part_key
+from services.billing.core.closing.chain import MAX_PARTS, Chain, header_key, part_key
 from services.billing.core.closing.statement import decode_statement
+from services.billing.edge.sorting.disk import PartFile
 from shared.runtime.errors import UsageError
 
 ROWS_PER_GROUP: Final = 50_000
@@ -135,18 +136,16 @@ class Archive:
                         yield part.partition, records
 
     def chain(self) -> Chain:
-        """The archived statements."""
-        chain = Chain()
+        """The archived statements. Their lines are read from a file when they are needed."""
+        chain = Chain(PartFile())
         for number, path in enumerate(sorted((self._folder / "statements").glob("*.json"))):
             try:
                 header = path.read_bytes()
-                text = path.with_suffix(".lines").read_bytes()
                 statement = decode_statement(header)
+                for part, piece in enumerate(_pieces(path.with_suffix(".lines"), statement.parts)):
+                    chain.add(number, part_key(statement.month, statement.token, part), piece)
             except (OSError, ValueError, RecursionError) as error:
                 raise UsageError(f"{path}: {error}") from None
-            for part in range(min(statement.parts, 10_000)):
-                key = part_key(statement.month, statement.token, part)
-                chain.add(number, key, b"" if part else text)
             chain.add(number, header_key(statement.month, statement.token), header)
         return chain
 
@@ -161,6 +160,14 @@ class Archive:
 
     def _metadata(self, part: Part) -> dict[bytes, bytes]:
         return pq.read_metadata(part.path).metadata or {}
+
+
+def _pieces(path: Path, parts: int) -> Iterator[bytes]:
+    """A file in so many pieces."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        for _ in range(min(parts, MAX_PARTS)):
+            yield file.read(-(-size // max(1, parts)))
 
 
 def parts_of(folder: Path) -> Iterator[Part]:

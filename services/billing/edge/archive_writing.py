@@ -95,8 +95,8 @@ class ArchiveWriter:
         """Add a statement; one that is there already stays."""
         path = self._folder / "statements" / f"{closed.statement.month}.json"
         if not path.exists():
-            _store(path.with_suffix(".lines"), closed.text)
-            _store(path, encode_statement(closed.statement))
+            _store(path.with_suffix(".lines"), closed.text.pieces())
+            _store(path, [encode_statement(closed.statement)])
 
     def _month(self, timestamp: int) -> str:
         try:
@@ -173,9 +173,10 @@ class _File:
             self._columns = [[] for _ in SCHEMA]
 
 
-def _store(path: Path, content: bytes) -> None:
+def _store(path: Path, pieces: Iterable[bytes]) -> None:
     partial = path.with_name(path.name + PARTIAL)
-    partial.write_bytes(content)
+    with partial.open("wb") as file:
+        file.writelines(pieces)
     _rename(partial, path)
 
 

@@ -8,7 +8,7 @@ the counting (core/usage.py), the scripts (shared/store).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
@@ -18,14 +18,12 @@ from shared.store.adopt_log import AdoptLog
 from shared.store.apply_cells import Applied, ApplyCells, OtherLog, Run, Stale
 from shared.store.client import store_errors
 from shared.store.copy_cells import CopyCells
-from shared.store.read_cells import ReadCells, Snapshot
+from shared.store.read_cells import Counts, ReadCells, Snapshot
 from shared.store.restore_cells import RestoreCells
 
 # The braces are the hash tag: they keep all keys in one slot of a Redis cluster.
 STATE_KEY: Final = "{sluice:billing}:cells"
 NO_WATERMARK: Final = -1
-
-Counts = Iterator[tuple[str, int]]  # the names of cells, and their counts
 
 
 class Cells(Protocol):
@@ -37,16 +35,17 @@ class Cells(Protocol):
     def read(self, *months: str) -> Snapshot:
         """The cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
 
-    def reading(self, month: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
-        """The cells of one month at one moment, in pieces, with a snapshot that has none.
+    def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
+        """The cells of these months at one moment, in pieces, with a snapshot that has none.
 
-        Memory is bounded, whatever their number.
+        Memory is bounded, whatever their number. A month that has no cells is left out.
         """
 
-    def restore(self, found: Snapshot) -> bool:
+    def restore(self, found: Snapshot, counts: Counts) -> bool:
         """Put a snapshot of all months in place if there are no counts; False if there are.
 
-        Counts that were dropped on purpose are not restored.
+        `found`: the snapshot without cells; its versions name the months. Counts that were dropped
+        on purpose are not restored. Memory is bounded, whatever the number of cells.
         """
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
@@ -86,13 +85,13 @@ class RedisCells:
         """The cells of these months (YYYY-MM) or of ALL_MONTHS, with their watermarks."""
         return (self._read_all if months else self._read).run(*months)
 
-    def reading(self, month: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
-        """The cells of one month at one moment, in pieces, with a snapshot that has none."""
-        return self._copy.reading(month)
+    def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
+        """The cells of these months at one moment, in pieces, with a snapshot that has none."""
+        return self._copy.reading(*months)
 
-    def restore(self, found: Snapshot) -> bool:
+    def restore(self, found: Snapshot, counts: Counts) -> bool:
         """Put a snapshot of all months in place if there are no counts; False if there are."""
-        return self._restore.run(found)
+        return self._restore.run(found, counts)
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
         """Keep the counts and count another log on top of them, from its beginning."""

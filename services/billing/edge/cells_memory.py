@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 from msgspec import structs
 
-from services.billing.edge.cells import NO_WATERMARK, Counts
+from services.billing.edge.cells import NO_WATERMARK
 from shared.store.apply_cells import Applied, OtherLog, Run, Stale
-from shared.store.read_cells import ALL_MONTHS, Snapshot
+from shared.store.read_cells import ALL_MONTHS, Counts, Snapshot
 
 
 class MemoryCells:
@@ -70,21 +70,27 @@ class MemoryCells:
         )
 
     @contextmanager
-    def reading(self, month: str) -> Iterator[tuple[Snapshot, Counts]]:
-        """The cells of one month at one moment, in pieces, with a snapshot that has none."""
-        found = self.read(month)
-        cells = found.months.get(month, {})
-        yield structs.replace(found, months={}), iter(cells.items())
+    def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
+        """The cells of these months at one moment, in pieces, with a snapshot that has none."""
+        found = self.read(*months)
+        cells = (
+            (month, name, number)
+            for month in sorted(found.months)
+            for name, number in found.months[month].items()
+        )
+        yield structs.replace(found, months={}), cells
 
-    def restore(self, found: Snapshot) -> bool:
+    def restore(self, found: Snapshot, counts: Counts) -> bool:
         """Put a snapshot of all months in place if there are no counts; False if there are."""
         if self._log is not None or self._dropped:
             return False
         self._begin(found.log)
         self._watermarks = dict(found.watermarks)
         self._holes = dict(found.holes)
-        self._known = dict.fromkeys(found.months, 1)
-        self._months = {month: Counter(cells) for month, cells in found.months.items()}
+        self._known = dict.fromkeys(found.versions, 1)
+        self._months = {month: Counter() for month in found.versions}
+        for month, name, number in counts:
+            self._months[month][name] += number
         return True
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:

@@ -15,16 +15,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 import psycopg
 
-from services.billing.edge.cells import NO_WATERMARK, Counts
+from services.billing.edge.cells import NO_WATERMARK
 from services.billing.edge.postgresql_rows import Cursor, InstallationRows
 from services.billing.edge.postgresql_schema import make_tables, postgresql_errors
 from shared.store.apply_cells import Applied, OtherLog, Run, Stale
 from shared.store.client import StoreUnavailable
-from shared.store.read_cells import ALL_MONTHS, Snapshot
+from shared.store.read_cells import ALL_MONTHS, Counts, Snapshot
 
 CONNECT_TIMEOUT_S: Final = 3
 STATEMENT_TIMEOUT_MS: Final = 30_000
@@ -55,26 +56,31 @@ class PostgresCells:
         return self._in_transaction(lambda cursor: self._read(cursor, months))
 
     @contextmanager
-    def reading(self, month: str) -> Iterator[tuple[Snapshot, Counts]]:
-        """The cells of one month at one moment, in pieces, with a snapshot that has none.
+    def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
+        """The cells of these months at one moment, in pieces, with a snapshot that has none.
 
         On a connection of its own, so that nobody waits for the reader.
         """
         with postgresql_errors(), self._open() as connection, connection.transaction():
             with connection.cursor() as cursor:
                 found = self._read(cursor, ())
+            wanted = sorted({*months} & found.versions.keys()) if found.whole else []
+            yield found, self._pieces(connection, wanted)
+
+    def _pieces(self, connection: psycopg.Connection[Any], months: Iterable[str]) -> Counts:
+        for month in months:
             with connection.cursor("cells") as rows:
                 rows.itersize = _PIECE
                 rows.execute(
-                    "SELECT name, count FROM sluice_billing_cells"
+                    "SELECT month, name, count FROM sluice_billing_cells"
                     " WHERE installation = %s AND month = %s",
-                    (self._installation, month if found.whole else ""),
+                    (self._installation, month),
                 )
-                yield found, rows
+                yield from rows
 
-    def restore(self, found: Snapshot) -> bool:
+    def restore(self, found: Snapshot, counts: Counts) -> bool:
         """Put a snapshot of all months in place if there are no counts; False if there are."""
-        return self._in_transaction(lambda cursor: self._restore(cursor, found))
+        return self._in_transaction(lambda cursor: self._restore(cursor, found, counts))
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:
         """Keep the counts and count another log on top of them, from its beginning."""
@@ -143,17 +149,18 @@ class PostgresCells:
         marks = self._rows.watermarks(cursor)
         return Snapshot(is_whole, log, marks, dict(holes), found, generation, versions, dropped)
 
-    def _restore(self, cursor: Cursor, found: Snapshot) -> bool:
+    def _restore(self, cursor: Cursor, found: Snapshot, counts: Counts) -> bool:
         log, _, dropped = self._rows.state(cursor)
         if log or dropped:
             return False
         self._rows.empty(cursor, dropped=False)
         self._rows.begin(cursor, found.log)
-        for month, cells in found.months.items():
+        for month in found.versions:
             cursor.execute(
                 "INSERT INTO sluice_billing_months VALUES (%s, %s, 1)", (self._installation, month)
             )
-            self._rows.add(cursor, [(month, name, number) for name, number in cells.items()])
+        while batch := list(islice(counts, _PIECE)):
+            self._rows.add(cursor, batch)
         for partition in found.watermarks.keys() | found.holes.keys():
             target = found.watermarks.get(partition)
             self._rows.move(cursor, partition, target, found.holes.get(partition, ""))

@@ -8,7 +8,8 @@ dispatches are reported as `sluice audit` reports them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from contextlib import closing
+from typing import Any, Final, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -17,13 +18,22 @@ from services.billing.core.month import Months
 from services.billing.core.recount import Difference, Recount
 from services.billing.edge.archive import Archive
 from services.billing.edge.cells import Cells
+from services.billing.edge.one_moment import by_month, read_at_one_moment
+from services.billing.edge.sorting.counts import Compared, SortedCounts
 from services.billing.edge.usage_view import progress_of
 from shared.audit.conservation import BookFault, Doubles, doubled_faults, parse_mail_id
 from shared.audit.doubles import DoubleSearch
 from shared.audit.event_log import EventLog
 from shared.runtime.errors import UsageError
-from shared.store.read_cells import ALL_MONTHS, Snapshot
+from shared.store.read_cells import Counts, Snapshot
 from shared.stream.kafka_python.fetching import UndecodableRecord
+
+# Cells in memory while events are counted again: about 400 bytes each.
+MAX_IN_MEMORY: Final = 100_000
+# The number of differences that a report lists.
+SHOWN: Final = 10_000
+
+T = TypeVar("T")
 
 
 class CountedLog(Protocol):
@@ -90,7 +100,8 @@ class JoinedLog:
 
 class RecountReport(Struct, frozen=True):
     """`agree`: no difference, no fault, and the cells include everything committed (otherwise see
-    `reason`). `faults`: mails with two final events or first dispatches, as in `sluice audit`."""
+    `reason`). `faults`: mails with two final events or first dispatches, as in `sluice audit`.
+    `different`: how many cells differ; `differences` lists SHOWN of them at most."""
 
     agree: bool
     complete: bool
@@ -101,6 +112,7 @@ class RecountReport(Struct, frozen=True):
     months: list[str]
     differences: list[Difference]
     faults: list[BookFault]
+    different: int = 0
 
 
 def recount(
@@ -114,18 +126,19 @@ def recount(
     Raises PartUnavailable without Kafka, StoreUnavailable without the store.
     """
     ends, log_id = log.committed_ends(), log.id()
-    live = cells.read(ALL_MONTHS)
-    counted = Recount(months)
-    doubles = _count(log, _readable(live, log_id, log.written_ends()), counted, on_records)
+    with closing(SortedCounts()) as compared:
+        live = read_live(cells, compared)
+        counted = Recount(months)
+        into = Spill(counted, compared)
+        doubles = _count(log, _readable(live, log_id, log.written_ends()), into, on_records)
+        into.write()
+        different, differences = shown(compared, _difference, SHOWN)
+        names = sorted({*compared.months(), *live.versions})
     faults = doubled_faults(doubles)
-    names = sorted({*counted.months(), *live.months})
-    differences = [
-        each for month in names for each in counted.differences(month, live.months.get(month, {}))
-    ]
     standing = progress_of(live)
     reason = why_incomplete(standing, min(names, default=""), log_id, ends)
     return RecountReport(
-        agree=not differences and not faults and not reason,
+        agree=not different and not faults and not reason,
         complete=not reason,
         reason=reason,
         records=counted.records,
@@ -134,16 +147,58 @@ def recount(
         months=names,
         differences=differences,
         faults=faults,
+        different=different,
     )
 
 
+def shown(compared: SortedCounts, make: Callable[[Compared], T], most: int) -> tuple[int, list[T]]:
+    """The number of differences, and the first of them."""
+    found, number = list[T](), 0
+    for number, each in enumerate(compared.differences(), 1):
+        if number <= most:
+            found.append(make(each))
+    return number, found
+
+
+def read_live(cells: Cells, into: SortedCounts) -> Snapshot:
+    """Read all live cells at one moment into the column `before`. Raises StoreUnavailable."""
+
+    def take(months: Sequence[str], _: Snapshot, counts: Counts) -> None:
+        for month, found in by_month(months, counts):
+            into.remove(month)
+            into.add_before(found)
+
+    return read_at_one_moment(cells, lambda found: found.versions, take)
+
+
+class Spill:
+    """Writes what a recount has counted to a file from time to time, so that memory is bounded."""
+
+    def __init__(self, counted: Recount, into: SortedCounts, last_month: str = "") -> None:
+        """`last_month`: counts of later months are left out."""
+        self.counted = counted
+        self._into = into
+        self._last_month = last_month
+
+    def write_if_many(self) -> None:
+        """Write if many cells are in memory. Raises DiskUnavailable."""
+        if len(self.counted) >= MAX_IN_MEMORY:
+            self.write()
+
+    def write(self) -> None:
+        """Write what is in memory."""
+        last = self._last_month
+        self._into.add_now(row for row in self.counted.take() if not last or row[0] <= last)
+
+
 def _count(
-    log: CountedLog, ends: dict[int, int], counted: Recount, on_records: Callable[[int], None]
+    log: CountedLog, ends: dict[int, int], into: Spill, on_records: Callable[[int], None]
 ) -> Doubles:
     """Count the records below `ends`, each mail once; return the mails that occur more than once.
 
     The log is read a second time only if there are such mails.
     """
+    counted = into.counted
     search = DoubleSearch()
     try:
         for _, records in log.read(ends):
@@ -156,6 +211,7 @@ def _count(
                 mail_id = parse_mail_id(event.subject) if event is not None else None
                 if event is not None and mail_id is not None:
                     search.add(event, mail_id)
+            into.write_if_many()
         doubles = search.found()
     finally:
         search.close()
@@ -164,7 +220,23 @@ def _count(
             for record in records:
                 if not isinstance(record, UndecodableRecord):
                     counted.discount(record, doubles)
+            into.write_if_many()
     return doubles
+
+
+def _difference(found: Compared) -> Difference:
+    cell = found.cell
+    return Difference(
+        month=found.month,
+        client=cell.client,
+        mailing_id=cell.mailing_id,
+        sub_client=cell.sub_client,
+        counter=cell.counter,
+        day=cell.day,
+        detail=cell.detail,
+        recounted=found.now,
+        live=found.before,
+    )
 
 
 def _readable(live: Snapshot, log_id: str, ends: dict[int, int]) -> dict[int, int]:

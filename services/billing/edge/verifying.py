@@ -1,19 +1,27 @@
-"""Proves a statement: its own hash and signature, and its counts from the events again."""
+"""Proves a statement: its own hash and signature, and its counts from the events again.
+
+Memory is bounded, whatever the number of events, cells and lines: they are compared in a file.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
 from services.billing.core.closing.chain import Chain
-from services.billing.core.closing.statement import Line, add_stated, cell_of, faults, lines_of
+from services.billing.core.closing.lines import cell_of
+from services.billing.core.closing.statement import faults
 from services.billing.core.month import Months
 from services.billing.core.recount import Recount
 from services.billing.edge.archive import Gap
+from services.billing.edge.recounting import Spill, shown
+from services.billing.edge.sorting.counts import Compared, SortedCounts
 from shared.audit.event_log import EventLog
 from shared.runtime.errors import UsageError
+from shared.stream.kafka_python.fetching import UndecodableRecord
 
 # The number of differences that a report lists.
 SHOWN: Final = 1_000
@@ -99,18 +107,21 @@ def verify(
     ends = {int(partition): end for partition, end in statement.offsets.items()}
     reach = _reach(statement.log, ends, events)
     recount = Recount(zone_months(statement.time_zone))
-    differences: list[LineDifference] = []
+    different, differences = 0, list[LineDifference]()
     if not reach:
-        for _, records in events.read(ends):
-            for record in records:
-                recount.add(record)
-            on_records(len(records))
-        stated: dict[str, dict[str, int]] = {}
-        for before in sorted(each for each in chain.closed if each < month):
-            add_stated(stated, chain.closed[before].lines())
-        differences = _differences(closed.lines(), lines_of(month, recount.cells(), stated))
-        if differences:
-            found.append(f"{len(differences)} counts differ from those of the events")
+        with closing(SortedCounts()) as compared:
+            into = Spill(recount, compared, last_month=month)
+            for _, records in events.read(ends):
+                for record in records:
+                    if not isinstance(record, UndecodableRecord):
+                        recount.add(record)
+                into.write_if_many()
+                on_records(len(records))
+            into.write()
+            _add_stated(compared, chain, month)
+            different, differences = shown(compared, _difference, SHOWN)
+    if different:
+        found.append(f"{different} counts differ from those of the events")
     return Proof(
         month=month,
         proved=not found and not reach,
@@ -118,7 +129,7 @@ def verify(
         complete=statement.complete,
         records=recount.records,
         faults=[*found, *reach],
-        differences=differences[:SHOWN],
+        differences=differences,
     )
 
 
@@ -145,21 +156,25 @@ def _reach(log: str, ends: dict[int, int], events: Events) -> list[str]:
     return found
 
 
-def _differences(stated: list[Line], counted: list[Line]) -> list[LineDifference]:
-    ours = {(line.month, cell_of(line)): line.count for line in stated}
-    theirs = {(line.month, cell_of(line)): line.count for line in counted}
-    return [
-        LineDifference(
-            month,
-            cell.client,
-            cell.mailing_id,
-            cell.sub_client,
-            cell.day,
-            cell.counter,
-            cell.detail,
-            ours.get((month, cell), 0),
-            theirs.get((month, cell), 0),
-        )
-        for month, cell in sorted(ours.keys() | theirs.keys())
-        if ours.get((month, cell), 0) != theirs.get((month, cell), 0)
-    ]
+def _add_stated(compared: SortedCounts, chain: Chain, month: str) -> None:
+    """Add what the statement says; what those before it say is taken from what was counted."""
+    lines = chain.closed[month].lines()
+    compared.add_before((line.month, cell_of(line), line.count) for line in lines)
+    for each in sorted(chain.stated_months(month)):
+        earlier = chain.stated(each, month)
+        compared.add_now((each, cell_of(line), -line.count) for line in earlier)
+
+
+def _difference(found: Compared) -> LineDifference:
+    cell = found.cell
+    return LineDifference(
+        found.month,
+        cell.client,
+        cell.mailing_id,
+        cell.sub_client,
+        cell.day,
+        cell.counter,
+        cell.detail,
+        found.before,
+        found.now,
+    )

@@ -6,8 +6,10 @@ import hashlib
 
 import msgspec
 
-from services.billing.core.closing.statement import decode_lines, decode_statement, faults
+from services.billing.core.closing.lines import decode_lines
+from services.billing.core.closing.statement import decode_statement, faults
 from tests.support.billing.api import CLOSED_MONTH, MONTH, Api
+from tests.support.billing.statements import BytesText
 
 
 def test_months_are_listed_with_their_states(api: Api) -> None:
@@ -39,7 +41,7 @@ def test_a_statement_is_given_byte_by_byte_and_proves_itself(api: Api) -> None:
     header = api.get(f"/v1/statements/{CLOSED_MONTH}")
     lines = api.get(f"/v1/statements/{CLOSED_MONTH}/lines")
     statement = decode_statement(header.content)
-    assert faults(statement, lines.content, ()) == []
+    assert faults(statement, BytesText(lines.content), ()) == []
     assert hashlib.sha256(lines.content).hexdigest() == statement.sha256
-    assert len(decode_lines(lines.content)) == 8
+    assert len(list(decode_lines(BytesText(lines.content)))) == 8
     assert msgspec.json.decode(header.content)["month"] == CLOSED_MONTH

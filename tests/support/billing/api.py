@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC
@@ -16,13 +15,6 @@ from msgspec import Struct
 
 from services.billing.core.cells import Cell, encode_cell
 from services.billing.core.closing.chain import Closed
-from services.billing.core.closing.statement import (
-    Line,
-    Statement,
-    encode_lines,
-    lines_of,
-    totals,
-)
 from services.billing.core.month import Months
 from services.billing.core.usage import count
 from services.billing.edge.cells import NO_WATERMARK
@@ -43,6 +35,7 @@ from shared.topics.codec import encode_event
 from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
 from shared.topics.records import EventType, MailEvent
 from tests.support.access import FakeKeys
+from tests.support.billing.statements import BytesText, encode_lines, lines_of, statement_of
 
 LOG: Final = "log-1"
 CLOSED_MONTH: Final = "2026-10"
@@ -144,27 +137,16 @@ class FakeBooks:
         return self.found, ""
 
     def close_month(self, month: str, cells: Mapping[str, Mapping[str, int]]) -> Closed:
-        lines: list[Line] = lines_of(month, cells, {})
-        own = [line for line in lines if line.month == month]
-        text = encode_lines(lines)
-        statement = Statement(
-            month=month,
-            time_zone="UTC",
+        lines = lines_of(month, cells, {})
+        statement = statement_of(
+            month,
+            lines,
             closed_at_ms=NOON_MS - 86_400_000,
             closed_by="automatic",
-            complete=True,
-            reason="",
             log=LOG,
             offsets={"0": 4},
-            lines=len(lines),
-            adjustments=len(lines) - len(own),
-            totals=totals(own),
-            adjusted={},
-            sha256=hashlib.sha256(text).hexdigest(),
-            previous="",
-            parts=1,
-            token="t",
         )
+        text = BytesText(encode_lines(lines))
         self.found[month] = Closed(statement, text, 0)
         return self.found[month]
 

@@ -9,20 +9,16 @@ so that compaction removes none of them.
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from services.billing.core.closing.statement import (
-    Line,
-    Statement,
-    add_stated,
-    decode_lines,
-    decode_statement,
-    digest,
-)
+from services.billing.core.closing.lines import Line, LinesText, decode_lines, sha256_of
+from services.billing.core.closing.statement import Statement, decode_statement, digest
+from services.billing.core.kept import KeepsParts, PartsInMemory
 from services.billing.core.month import is_month
 
 PREFIX: Final = "statement/"
@@ -31,16 +27,43 @@ PART_BYTES: Final = 512 * 1024
 MAX_PARTS: Final = 10_000  # 5 GB
 
 
+class KeptText(Struct, frozen=True):
+    """Lines whose parts are kept."""
+
+    kept: KeepsParts
+    numbers: tuple[int, ...]
+
+    def pieces(self) -> Iterator[bytes]:
+        """The parts, in order."""
+        return map(self.kept.get, self.numbers)
+
+
 class Closed(Struct, frozen=True):
     """A statement that counts, and its lines in the canonical form."""
 
     statement: Statement
-    text: bytes
+    text: LinesText
     offset: int
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> Iterator[Line]:
         """The lines, decoded."""
         return decode_lines(self.text)
+
+    def adjustments(self) -> Iterator[Line]:
+        """The lines about earlier months, which the canonical form has first."""
+        own = self.statement.month
+        return takewhile(lambda line: line.month < own, self.lines())
+
+    def stated(self, month: str) -> Iterator[Line]:
+        """The lines about one month. They stand together."""
+        own = self.statement.month
+        if month > own or (month < own and not self.statement.adjustments):
+            return
+        for line in self.lines():
+            if line.month == month:
+                yield line
+            elif line.month > month:
+                return
 
 
 def header_key(month: str, token: str) -> bytes:
@@ -56,8 +79,9 @@ def part_key(month: str, token: str, number: int) -> bytes:
 class Chain:
     """Reads the records in the order of the log."""
 
-    def __init__(self) -> None:
-        self._parts: dict[str, bytes] = {}
+    def __init__(self, kept: KeepsParts | None = None) -> None:
+        self._kept = kept or PartsInMemory()
+        self._parts: dict[str, int] = {}
         self.closed: dict[str, Closed] = {}
         # Headers that do not count, each with the reason: attempts that came second, or faults.
         self.void: list[tuple[int, str]] = []
@@ -72,15 +96,25 @@ class Chain:
         """The value of `previous` in the next header."""
         return digest(self.closed[self.last].statement) if self.closed else ""
 
-    def stated(self) -> dict[str, dict[str, int]]:
-        """What all statements together say about each month."""
-        found: dict[str, dict[str, int]] = {}
-        for month in sorted(self.closed):
-            add_stated(found, self.closed[month].lines())
+    def stated_months(self, before: str = "") -> set[str]:
+        """The months that lines are about, in statements of months before this one, or in all."""
+        found = set()
+        for closed in self._before(before):
+            found.add(closed.statement.month)
+            if closed.statement.adjustments:
+                found.update(line.month for line in closed.adjustments())
         return found
 
+    def stated(self, month: str, before: str = "") -> Iterator[Line]:
+        """What these statements say about a month; a count may be in several of them."""
+        for closed in self._before(before):
+            yield from closed.stated(month)
+
+    def _before(self, month: str) -> Sequence[Closed]:
+        return [self.closed[each] for each in sorted(self.closed) if not month or each < month]
+
     def add(self, offset: int, key: bytes | None, value: bytes | None) -> None:
-        """Add the next record. Never raises for its content."""
+        """Add the next record. Never raises for its content, only if a part cannot be kept."""
         name = (key or b"").decode("utf-8", "replace")
         if not name.startswith(PREFIX) or value is None:
             return
@@ -88,7 +122,7 @@ class Chain:
             case [_, _]:
                 self._add_header(offset, name, value)
             case [_, _, _]:
-                self._parts[name] = value
+                self._parts[name] = self._kept.add(value)
             case _:
                 self.void.append((offset, f"the key {name!r} is not that of a statement"))
 
@@ -102,12 +136,12 @@ class Chain:
             self.void.append((offset, "its month or its number of parts cannot be"))
             return
         parts = [self._parts.pop(f"{name}/{part}", None) for part in range(statement.parts)]
-        text = b"".join(part or b"" for part in parts)
+        text = KeptText(self._kept, tuple(part for part in parts if part is not None))
         if name.encode() != header_key(statement.month, statement.token):
             reason = "its key is not that of its month and token"
         elif statement.previous != self.last_digest or statement.month <= self.last:
             reason = "another statement was there before it"
-        elif hashlib.sha256(text).hexdigest() != statement.sha256:
+        elif sha256_of(text) != statement.sha256:
             reason = "its lines are not there"
         elif not _are_lines(text):
             reason = "its lines cannot be read"
@@ -117,9 +151,10 @@ class Chain:
         self.void.append((offset, reason))
 
 
-def _are_lines(text: bytes) -> bool:
+def _are_lines(text: LinesText) -> bool:
     try:
-        decode_lines(text)
+        for _ in decode_lines(text):
+            pass
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return False
     return True

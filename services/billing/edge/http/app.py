@@ -25,6 +25,7 @@ from services.billing.edge.http.page import PUBLIC, page_routes
 from services.billing.edge.http.slots import NoRoom
 from services.billing.edge.http.usage import UsageRoutes
 from services.billing.edge.messages import OtherEvents
+from services.billing.edge.sorting.disk import DiskUnavailable
 from services.billing.edge.views.reader import (
     CountsChanged,
     TooManyWait,
@@ -78,6 +79,7 @@ def make_app(
             TooManyWait: _too_many_wait,
             sqlite3.Error: _no_view,
             OSError: _no_view,
+            DiskUnavailable: _unavailable,
             OtherEvents: _unavailable,
             PartUnavailable: _unavailable,
         },

@@ -10,6 +10,7 @@ from litestar import Response, get
 from litestar.exceptions import NotFoundException, PermissionDeniedException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import PathParameter
+from litestar.response import Stream
 
 from services.billing.core.closing.calendar import MonthState
 from services.billing.core.closing.chain import Closed
@@ -72,9 +73,12 @@ class MonthRoutes:
             tags=["statements"],
             **options,
         )
-        def lines(request: ApiRequest, month: _Month) -> Response[bytes]:
+        def lines(request: ApiRequest, month: _Month) -> Response[Any]:
             found = self._statement(request, _checked(month))
-            return _document(request, found.text, _LINES)
+            headers = cache_headers(etag_of(found.statement.sha256), is_final=True)
+            if is_known(request, headers["ETag"]):
+                return not_modified(headers)
+            return Stream(found.text.pieces(), media_type=_LINES, headers=headers)
 
         return [months, one_month, statement, lines]
 

@@ -182,7 +182,7 @@ class QuotaKeeper:
         with parts.cells.reading(month) as (snapshot, cells):
             if not snapshot.whole:
                 return None
-            used = used_of(((decode_cell(name), number) for name, number in cells), limits)
+            used = used_of(((decode_cell(name), number) for _, name, number in cells), limits)
         # Events that were deleted before they were counted never come: holes do not matter here.
         behind = lag(progress_of(snapshot), log_ends.ends)
         is_complete = snapshot.log in ("", log_ends.log) and not any(behind.values())

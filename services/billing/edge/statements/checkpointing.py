@@ -1,14 +1,16 @@
 """Writes checkpoints of the cells, and restores lost cells from the last one.
 
 On failure: chunks without a manifest are never read; a checkpoint that is older than the last one
-costs time, not counts. Several processes may write checkpoints of the same cells.
+costs time, not counts. Several processes may write checkpoints of the same cells. Chunks are
+written while the cells are read, so memory is bounded, whatever the number of cells.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -20,15 +22,15 @@ from services.billing.core.checkpoint import (
     Manifest,
     StoredMonth,
     changed_months,
-    digest,
     encode_chunks,
     is_due,
 )
 from services.billing.edge.cells import Cells
-from services.billing.edge.statements.topic import Entry, StatementTopic
+from services.billing.edge.one_moment import by_name, read_at_one_moment
+from services.billing.edge.statements.topic import StatementTopic
 from shared.runtime.clock import Clock
 from shared.runtime.failpoints import Failpoints
-from shared.store.read_cells import Snapshot
+from shared.store.read_cells import Counts, Snapshot
 from shared.stream.client import ClientOptions
 
 log = logging.getLogger(__name__)
@@ -57,46 +59,49 @@ class Checkpointer:
         """
         self._topic.read()
         best = self._topic.checkpoints.best()
-        state = self._cells.read()
-        if not is_due(state, best):
-            return False
-        # Months that change in between are read at the same moment as the watermarks.
-        months = changed_months(state, best)
-        found = self._cells.read(*months)
-        while found.whole and (more := set(changed_months(found, best)) - found.months.keys()):
-            months = sorted({*months, *more})
-            found = self._cells.read(*months)
-        if not found.whole or not found.log:
+        if not is_due(self._cells.read(), best):
             return False
         self._failpoints.hit("billing.checkpointing")
-        self._topic.write(self._entries(found, best))
+        stored: dict[str, StoredMonth] = {}
+
+        def take(months: Sequence[str], moment: Snapshot, counts: Counts) -> None:
+            for month, cells in by_name(months, counts):
+                stored[month] = self._write_month(month, moment.versions.get(month, 0), cells)
+
+        # Months that change in between are read at the same moment as the watermarks.
+        found = read_at_one_moment(self._cells, lambda now: changed_months(now, best), take)
+        if not found.whole or not found.log:
+            return False
+        before = best.months if best is not None else {}
+        months = {month: stored.get(month) or before[month] for month in sorted(found.versions)}
+        self._write_manifest(found, months)
         self._failpoints.hit("billing.checkpointed")
         self._topic.read()
         self._remove_unused()
         return True
 
-    def _entries(self, found: Snapshot, best: Manifest | None) -> Iterator[Entry]:
-        token = secrets.token_hex(8)
-        stored = {
-            month: best.months[month]
-            for month in found.versions
-            if month not in found.months and best is not None
-        }
-        for month, cells in found.months.items():
-            chunks = list(encode_chunks(cells))
-            keys = tuple(f"{CELLS}{month}/{token}/{number}" for number in range(len(chunks)))
-            for key, chunk in zip(keys, chunks, strict=True):
-                yield key.encode(), chunk, []
-            stored[month] = StoredMonth(found.versions[month], keys, digest(chunks))
+    def _write_month(
+        self, month: str, version: int, cells: Iterable[tuple[str, int]]
+    ) -> StoredMonth:
+        """Write the chunks of a month, each when it is full."""
+        token, keys, hashed = secrets.token_hex(8), list[str](), hashlib.sha256()
+        for number, chunk in enumerate(encode_chunks(cells)):
+            keys.append(f"{CELLS}{month}/{token}/{number}")
+            self._topic.write([(keys[-1].encode(), chunk, [])])
+            hashed.update(chunk)
+        return StoredMonth(version, tuple(keys), hashed.hexdigest())
+
+    def _write_manifest(self, found: Snapshot, months: dict[str, StoredMonth]) -> None:
         manifest = Manifest(
             at_ms=self._clock.now_ms(),
             log=found.log,
             generation=found.generation,
             watermarks={str(part): mark for part, mark in found.watermarks.items()},
             holes={str(part): month for part, month in found.holes.items()},
-            months=stored,
+            months=months,
         )
-        yield f"{MANIFEST}{token}".encode(), msgspec.json.encode(manifest), []
+        key = f"{MANIFEST}{secrets.token_hex(8)}".encode()
+        self._topic.write([(key, msgspec.json.encode(manifest), [])])
 
     def _remove_unused(self) -> None:
         unused = self._topic.checkpoints.unused()
@@ -111,12 +116,13 @@ def restore(cells: Cells, topic: StatementTopic) -> bool:
     `topic` must keep cells. Raises StoreUnavailable, KafkaUnavailable.
     """
     topic.read()
-    found = topic.checkpoints.snapshot()
-    if found is None or not cells.restore(found):
+    checkpoint = topic.checkpoints.snapshot()
+    if checkpoint is None or not cells.restore(*checkpoint):
         return False
+    found, _ = checkpoint
     log.warning(
         "the counts were lost and are restored from a checkpoint",
-        extra={"watermarks": found.watermarks, "months": sorted(found.months)},
+        extra={"watermarks": found.watermarks, "months": sorted(found.versions)},
     )
     return True
 

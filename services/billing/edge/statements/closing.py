@@ -1,5 +1,8 @@
 """Closes a month: counts at one moment become a statement on billing.statements.
 
+The lines are gathered into a file (gathering.py), and read from it, hashed and written part by
+part; the header, which has their hash, comes last. Memory is bounded, whatever their number.
+
 On failure: nothing is locked, and any step may be repeated, by any process. A statement is the
 header that comes first in the log and continues the chain (core/closing/chain.py), so a process
 that dies, is paused or runs beside another leaves records that do not count, never a second
@@ -14,6 +17,7 @@ import logging
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -22,24 +26,19 @@ from msgspec import Struct
 from services.billing.core.answer import why_incomplete
 from services.billing.core.closing import chain
 from services.billing.core.closing.calendar import due, next_to_close
-from services.billing.core.closing.statement import (
-    Statement,
-    encode_lines,
-    encode_statement,
-    lines_of,
-    sign,
-    split_lines,
-    totals,
-)
+from services.billing.core.closing.lines import Sums, encode_line, in_parts
+from services.billing.core.closing.statement import Statement, encode_statement, sign
 from services.billing.core.month import Months
 from services.billing.edge.cells import Cells
+from services.billing.edge.log_ends import LogEnds
+from services.billing.edge.statements.gathering import GatheredLines
 from services.billing.edge.statements.topic import Entry, StatementTopic
 from services.billing.edge.usage_view import AsksEnds, progress_of
 from shared.runtime.clock import Clock
 from shared.runtime.deadline import Deadline
 from shared.runtime.errors import UsageError
 from shared.runtime.failpoints import Failpoints
-from shared.store.read_cells import ALL_MONTHS, Snapshot
+from shared.store.read_cells import Snapshot
 from shared.topics.codec import event_headers
 
 log = logging.getLogger(__name__)
@@ -62,6 +61,16 @@ class ClosingParts(Struct, frozen=True):
     failpoints: Failpoints
     key: Ed25519PrivateKey | None = None
     grace_h: float = 72.0
+
+
+class _Closing(Struct, frozen=True):
+    """What is closed: the month, by whom, the moment of its counts, and why they are not
+    complete."""
+
+    month: str
+    closed_by: str
+    moment: Snapshot
+    reason: str
 
 
 class NotComplete(UsageError):
@@ -104,17 +113,21 @@ class Closer:
 
         Waits up to `wait_s` until everything committed is counted. Raises NotComplete if the counts
         are not complete, unless `incomplete`; UsageError if another month is due before;
-        StoreUnavailable and KafkaUnavailable.
+        StoreUnavailable, KafkaUnavailable and DiskUnavailable.
         """
         parts = self._parts
         self._read()
         if month in parts.topic.chain.closed:
             return parts.topic.chain.closed[month].statement
-        found, reason = self._count(month, Deadline(wait_s))
-        if reason and not (incomplete and found.whole and found.log):
-            raise NotComplete(f"{month} is not complete: {reason}")
-        self._require_next(month, found)
-        self._write(month, closed_by, found, reason)
+        ends = parts.ends.ask()
+        self._wait_for(month, ends, Deadline(wait_s))
+        with closing(GatheredLines(month, parts.topic.chain)) as gathered:
+            found = gathered.read(parts.cells)
+            reason = _missing(month, found, ends)
+            if reason and not (incomplete and found.whole and found.log):
+                raise NotComplete(f"{month} is not complete: {reason}")
+            self._require_next(month, found)
+            self._write(_Closing(month, closed_by, found, reason), gathered)
         self._read()
         closed = parts.topic.chain.closed.get(month)
         if closed is None:
@@ -136,59 +149,63 @@ class Closer:
             rest = f"{wanted} is closed before it" if wanted else "no month can be closed now"
             raise UsageError(f"{month} cannot be closed: {rest}")
 
-    def _count(self, month: str, deadline: Deadline) -> tuple[Snapshot, str]:
-        """All cells at one moment, and why they are not complete for this month."""
-        parts = self._parts
-        ends = parts.ends.ask()
-
-        def missing(found: Snapshot) -> str:
-            return why_incomplete(progress_of(found), month, ends.log, ends.ends)
-
-        # All cells are read only once: that takes the store about a second per million.
-        while missing(parts.cells.read()) and not deadline.is_over():
+    def _wait_for(self, month: str, ends: LogEnds, deadline: Deadline) -> None:
+        """Wait until the counts are complete, as far as the deadline allows."""
+        # All cells are read only once: that takes some seconds per million.
+        while _missing(month, self._parts.cells.read(), ends) and not deadline.is_over():
             time.sleep(_STEP_S)
-        found = parts.cells.read(ALL_MONTHS)
-        return found, missing(found)
 
-    def _write(self, month: str, closed_by: str, found: Snapshot, reason: str) -> None:
+    def _write(self, found: _Closing, gathered: GatheredLines) -> None:
         parts = self._parts
-        lines = lines_of(month, found.months, parts.topic.chain.stated())
-        own = [line for line in lines if line.month == month]
-        others = [line for line in lines if line.month != month]
-        text = encode_lines(lines)
-        pieces = split_lines(text, chain.PART_BYTES)
-        statement = Statement(
-            month=month,
-            time_zone=parts.time_zone,
-            closed_at_ms=parts.clock.now_ms(),
-            closed_by=closed_by,
-            complete=not reason,
-            reason=reason,
-            log=found.log,
-            offsets={str(part): mark for part, mark in sorted(found.watermarks.items())},
-            lines=len(lines),
-            adjustments=len(others),
-            totals=totals(own),
-            adjusted=totals(others),
-            sha256=hashlib.sha256(text).hexdigest(),
-            previous=parts.topic.chain.last_digest,
-            parts=len(pieces),
-            token=secrets.token_hex(8),
-        )
+        # What is written continues the chain as it was when the counts were compared with it.
+        previous = parts.topic.chain.last_digest
         parts.failpoints.hit("billing.closing")
-        parts.topic.write(self._entries(sign(statement, parts.key), pieces))
+        parts.topic.write(self._entries(found, gathered, previous))
         parts.failpoints.hit("billing.closed")
 
-    def _entries(self, statement: Statement, pieces: list[bytes]) -> Iterator[Entry]:
-        month, token = statement.month, statement.token
-        for number, piece in enumerate(pieces):
-            yield chain.part_key(month, token, number), piece, []
+    def _entries(self, found: _Closing, gathered: GatheredLines, previous: str) -> Iterator[Entry]:
+        month, token = found.month, secrets.token_hex(8)
+        hashed, sums, number = hashlib.sha256(), Sums(month), 0
+        for part in in_parts(_encoded(gathered, sums), chain.PART_BYTES):
+            hashed.update(part)
+            yield chain.part_key(month, token, number), part, []
+            number += 1
             self._parts.failpoints.hit("billing.part_written")
+        statement = Statement(
+            month=month,
+            time_zone=self._parts.time_zone,
+            closed_at_ms=self._parts.clock.now_ms(),
+            closed_by=found.closed_by,
+            complete=not found.reason,
+            reason=found.reason,
+            log=found.moment.log,
+            offsets={str(part): mark for part, mark in sorted(found.moment.watermarks.items())},
+            lines=sums.lines,
+            adjustments=sums.adjustments,
+            totals=sums.totals,
+            adjusted=sums.adjusted,
+            sha256=hashed.hexdigest(),
+            previous=previous,
+            parts=number,
+            token=token,
+        )
         headers = event_headers(
             f"{month}.{token}".encode(), CLOSED_TYPE, _SOURCE, statement.closed_at_ms
         )
-        yield chain.header_key(month, token), encode_statement(statement), headers
+        signed = sign(statement, self._parts.key)
+        yield chain.header_key(month, token), encode_statement(signed), headers
 
     def _last_void(self) -> str:
         void = self._parts.topic.chain.void
         return void[-1][1] if void else "it was not found on billing.statements"
+
+
+def _missing(month: str, found: Snapshot, ends: LogEnds) -> str:
+    """Why the counts are not complete for this month; "" if they are."""
+    return why_incomplete(progress_of(found), month, ends.log, ends.ends)
+
+
+def _encoded(gathered: GatheredLines, sums: Sums) -> Iterator[bytes]:
+    for line in gathered.lines():
+        sums.add(line)
+        yield encode_line(line)

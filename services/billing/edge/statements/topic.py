@@ -5,7 +5,10 @@ close the same month (core/closing/chain.py). Records are written one after anot
 idempotent producer with acks=all: a record is written when the one before it is stored. Nothing is
 written a second time under the same key.
 
-For one thread. All methods may raise KafkaUnavailable; a write may then have taken place.
+The lines of statements, and cells, are kept in temporary files, so memory is bounded.
+
+For one thread. All methods may raise KafkaUnavailable; a write may then have taken place. read()
+may raise DiskUnavailable: the topic is then read again from its beginning the next time.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from kafka.errors import KafkaError
 from services.billing.core.checkpoint import Checkpoints
 from services.billing.core.closing.chain import Chain
 from services.billing.edge.log_ends import KafkaUnavailable
+from services.billing.edge.sorting.disk import DiskUnavailable, PartFile
 from shared.runtime.deadline import Deadline
 from shared.stream.client import ClientOptions, make_producer
 from shared.stream.kafka_python.fetching import UndecodableRecord
@@ -68,8 +72,8 @@ class StatementTopic:
             producer.close(timeout=CLOSE_TIMEOUT_S)
 
     def _reset(self) -> None:
-        self.chain = Chain()
-        self.checkpoints = Checkpoints(keeps_cells=self._keeps_cells)
+        self.chain = Chain(PartFile())
+        self.checkpoints = Checkpoints(PartFile() if self._keeps_cells else None)
 
     def _read(self) -> None:
         if self._reader is None:
@@ -105,3 +109,6 @@ class StatementTopic:
         except KafkaError as error:
             self.close()
             raise KafkaUnavailable(f"Kafka: {error}") from error
+        except DiskUnavailable:
+            self.close()
+            raise

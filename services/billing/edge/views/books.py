@@ -11,6 +11,7 @@ from typing import Final
 
 from services.billing.core.closing.chain import Closed
 from services.billing.edge.log_ends import KafkaUnavailable
+from services.billing.edge.sorting.disk import DiskUnavailable
 from services.billing.edge.statements.topic import StatementTopic
 from shared.runtime.clock import Clock
 
@@ -37,7 +38,7 @@ class Books:
                     self._topic.read()
                     self._closed = dict(self._topic.chain.closed)
                     self._fault = ""
-                except KafkaUnavailable as error:
+                except (KafkaUnavailable, DiskUnavailable) as error:
                     self._fault = str(error)
                 self._read_at = now
             return self._closed, self._fault

@@ -26,7 +26,7 @@ from msgspec import Struct
 from services.billing.core.answer import CountingProgress
 from services.billing.core.cells import Cell, decode_cell
 from services.billing.core.closing.chain import Closed
-from services.billing.core.closing.statement import cell_of
+from services.billing.core.closing.lines import cell_of
 from services.billing.edge.cells import Cells
 from services.billing.edge.usage_view import progress_of
 from services.billing.edge.views.view import View
@@ -84,7 +84,7 @@ class Shelf:
         with self._turn(month):
             found = self.kept(month, name)
             if found is None:
-                own = (line for line in statement.lines() if line.month == month)
+                own = statement.stated(month)
                 view = self._sorted(month, ((cell_of(line), line.count) for line in own))
                 marks = {int(part): mark for part, mark in header.offsets.items()}
                 progress = CountingProgress(True, header.log, marks, {})
@@ -135,7 +135,7 @@ class Shelf:
             return self._keep(month, found)
         began, at_ms = self._clock.monotonic(), self._clock.now_ms()
         with self._cells.reading(month) as (snapshot, cells):
-            view = self._sorted(month, ((decode_cell(name), count) for name, count in cells))
+            view = self._sorted(month, ((decode_cell(name), count) for _, name, count in cells))
         ended = self._clock.monotonic()
         until = ended + min(MAX_AGE_S, SHARE * (ended - began))
         made = Shelved(

@@ -32,7 +32,7 @@ def test_a_value_that_no_store_takes_is_unreadable_in_both_ways_of_counting(
     assert count([record], UTC_MONTHS).unreadable == 1
     again = Recount(UTC_MONTHS)
     again.add(record)
-    assert (again.unreadable, again.cells()) == (1, {})
+    assert (again.unreadable, again.take()) == (1, [])
 
 
 def test_records_of_an_unknown_type_are_ignored_and_their_number_is_returned() -> None:
@@ -85,4 +85,4 @@ def test_what_cannot_be_read_is_told_and_the_rest_counted(
     assert [number for _, _, number in found.increments()] == [1]
     again = Recount(UTC_MONTHS)
     again.add(record)
-    assert again.months() == []
+    assert again.take() == []

@@ -190,13 +190,13 @@ tallies = st.builds(
 def test_counting_in_two_ways_and_in_two_runs_comes_to_the_same(
     records: list[FakeRecord], cut: int
 ) -> None:
-    cells: dict[str, dict[str, int]] = {}
+    cells: dict[tuple[str, Cell], int] = {}
     for run in (records[:cut], records[cut:]):
         for month, name, number in count(run, UTC_MONTHS).increments():
-            of = cells.setdefault(month, {})
-            of[name] = of.get(name, 0) + number
+            key = month, decode_cell(name)
+            cells[key] = cells.get(key, 0) + number
     again = Recount(UTC_MONTHS)
     for record in records:
         again.add(record)
-    for month in {*cells, *again.months()}:
-        assert again.differences(month, cells.get(month, {})) == []
+    counted = {(month, cell): number for month, cell, number in again.take()}
+    assert counted == {key: number for key, number in cells.items() if number}

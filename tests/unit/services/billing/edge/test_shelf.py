@@ -15,7 +15,7 @@ from services.billing.edge.views.shelf import SHARE, Shelf
 from services.billing.edge.views.warming import ASKED_S, Warmer
 from shared.runtime.clock import FakeClock
 from shared.store.apply_cells import Run
-from shared.store.read_cells import Snapshot
+from shared.store.read_cells import Counts, Snapshot
 
 
 def folders(root: Path) -> list[str]:
@@ -63,12 +63,12 @@ class SlowCells(MemoryCells):
         self.go_on.set()
 
     @contextmanager
-    def reading(self, month: str) -> Iterator[tuple[Snapshot, Iterator[tuple[str, int]]]]:
+    def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
         self.sorted += 1
         self.begun.set()
         assert self.go_on.wait(60)
         self.clock.go_on(1)
-        with super().reading(month) as found:
+        with super().reading(*months) as found:
             yield found
 
     def count(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -10,14 +10,11 @@ from hypothesis import strategies as st
 from msgspec import Struct, structs
 
 from services.billing.core.closing.chain import Chain, header_key, part_key
-from services.billing.core.closing.statement import (
-    Line,
-    Statement,
-    digest,
-    encode_lines,
-    encode_statement,
-    split_lines,
-)
+from services.billing.core.closing.lines import Line, encode_line, in_parts
+from services.billing.core.closing.statement import Statement, digest, encode_statement
+from services.billing.core.kept import KeepsParts, PartsInMemory
+from services.billing.edge.sorting.disk import PartFile
+from tests.support.billing.statements import statement_of
 
 Record = tuple[bytes, bytes | None]
 
@@ -31,34 +28,16 @@ class Attempt(Struct):
 
 def attempt(month: str, token: str, previous: str = "", numbers: tuple[int, ...] = (1,)) -> Attempt:
     lines = [Line(month, "shop", f"m{n}", "", "01", "billed", "", n) for n in numbers]
-    text = encode_lines(lines)
-    pieces = split_lines(text, 60)
-    statement = Statement(
-        month=month,
-        time_zone="UTC",
-        closed_at_ms=1,
-        closed_by="command",
-        complete=True,
-        reason="",
-        log="log",
-        offsets={"0": 1},
-        lines=len(lines),
-        adjustments=0,
-        totals={"billed": sum(numbers)},
-        adjusted={},
-        sha256=hashlib.sha256(text).hexdigest(),
-        previous=previous,
-        parts=len(pieces),
-        token=token,
-    )
+    pieces = list(in_parts(map(encode_line, lines), 60))
+    statement = statement_of(month, lines, previous=previous, parts=len(pieces), token=token)
     parts: list[Record] = [
         (part_key(month, token, number), piece) for number, piece in enumerate(pieces)
     ]
     return Attempt(statement, [*parts, (header_key(month, token), encode_statement(statement))])
 
 
-def read(*records: Record) -> Chain:
-    chain = Chain()
+def read(*records: Record, kept: KeepsParts | None = None) -> Chain:
+    chain = Chain(kept)
     for offset, record in enumerate(records):
         chain.add(offset, *record)
     return chain
@@ -97,7 +76,26 @@ def test_a_month_continues_the_chain() -> None:
     chain = read(*FIRST.records, *NEXT.records)
     assert chain.last == "2026-11"
     assert chain.last_digest == digest(NEXT.statement)
-    assert chain.stated()["2026-11"]
+    assert [line.count for line in chain.stated("2026-11")] == [1]
+
+
+@pytest.mark.parametrize("keeps", [PartsInMemory, PartFile])
+def test_the_lines_about_a_month_are_those_of_its_statement_and_of_later_ones(
+    keeps: Callable[[], KeepsParts],
+) -> None:
+    late = Line("2026-10", "shop", "m1", "", "01", "billed", "", 7)
+    later = [late, Line("2026-11", "shop", "m1", "", "01", "billed", "", 2)]
+    text = b"".join(map(encode_line, later))
+    header = statement_of("2026-11", later, previous=digest(FIRST.statement), token="x")
+    records = [(part_key("2026-11", "x", 0), text), (header_key("2026-11", "x"), None)]
+    chain = read(
+        *FIRST.records, records[0], (records[1][0], encode_statement(header)), kept=keeps()
+    )
+    assert chain.stated_months() == {"2026-10", "2026-11"}
+    assert [line.count for line in chain.stated("2026-10")] == [1, 2, 3, 7]
+    assert [line.count for line in chain.stated("2026-10", before="2026-11")] == [1, 2, 3]
+    assert [line.count for line in chain.stated("2026-11")] == [2]
+    assert list(chain.stated("2026-12")) == []
 
 
 def test_a_process_that_was_paused_while_others_went_on_does_not_count() -> None:

@@ -1,0 +1,138 @@
+"""The lines of a statement and their canonical form, which is hashed.
+
+Everything here works on one line, or one part, after another: a month may have more lines than fit
+into memory. docs/billing.md describes the canonical form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Final, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from services.billing.core.cells import Cell
+
+
+class Line(Struct, frozen=True, array_like=True, order=True):
+    """One count. `month` is the month in which it belongs: an adjustment if it is not that of the
+    statement. An adjustment may be negative, after a rebuild."""
+
+    month: str
+    client: str
+    mailing_id: str
+    sub_client: str
+    day: str
+    counter: str
+    detail: str
+    count: int
+
+
+_encoder: Final = msgspec.json.Encoder()
+_line: Final = msgspec.json.Decoder(Line)
+_LONGEST_LINE: Final = 1024 * 1024
+
+
+class LinesText(Protocol):
+    """Lines in the canonical form; it may be read any number of times."""
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes, in pieces of any size."""
+        ...
+
+
+def line_of(month: str, cell: Cell, count: int) -> Line:
+    """The line that states the count of a cell."""
+    return Line(
+        month,
+        cell.client,
+        cell.mailing_id,
+        cell.sub_client,
+        cell.day,
+        cell.counter,
+        cell.detail,
+        count,
+    )
+
+
+def cell_of(line: Line) -> Cell:
+    """The cell that a line counts."""
+    return Cell(line.client, line.mailing_id, line.sub_client, line.counter, line.day, line.detail)
+
+
+def encode_line(line: Line) -> bytes:
+    """A JSON array, ended by LF."""
+    return _encoder.encode(line) + b"\n"
+
+
+def raw_lines(text: LinesText) -> Iterator[bytes]:
+    """Each line with its LF; the last one as it is. Raises ValueError for a line without end."""
+    rest = b""
+    for piece in text.pieces():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line + b"\n"
+        if len(rest) > _LONGEST_LINE:
+            raise ValueError(f"a line is longer than {_LONGEST_LINE} bytes")
+    if rest:
+        yield rest
+
+
+def decode_lines(text: LinesText) -> Iterator[Line]:
+    """Raises msgspec.MsgspecError, ValueError, RecursionError."""
+    decode = _line.decode
+    for raw in raw_lines(text):
+        yield decode(raw)
+
+
+def sha256_of(text: LinesText) -> str:
+    """The hash that a header names."""
+    hashed = hashlib.sha256()
+    for piece in text.pieces():
+        hashed.update(piece)
+    return hashed.hexdigest()
+
+
+class Sums:
+    """What a header says about its lines; they are added one by one, in order."""
+
+    def __init__(self, month: str) -> None:
+        self._month = month
+        self.lines = 0
+        self.adjustments = 0
+        self._own: dict[str, int] = {}
+        self._adjusted: dict[str, int] = {}
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """By counter, without the adjustments and the details."""
+        return dict(sorted(self._own.items()))
+
+    @property
+    def adjusted(self) -> dict[str, int]:
+        """By counter, the adjustments alone."""
+        return dict(sorted(self._adjusted.items()))
+
+    def add(self, line: Line) -> None:
+        """Add the next line."""
+        self.lines += 1
+        into = self._own
+        if line.month != self._month:
+            self.adjustments += 1
+            into = self._adjusted
+        if not line.detail:
+            into[line.counter] = into.get(line.counter, 0) + line.count
+
+
+def in_parts(lines: Iterable[bytes], most: int) -> Iterator[bytes]:
+    """Whole lines in parts of at most `most` bytes, if a line is not longer."""
+    part = bytearray()
+    for line in lines:
+        if part and len(part) + len(line) > most:
+            yield bytes(part)
+            part.clear()
+        part += line
+    if part:
+        yield bytes(part)

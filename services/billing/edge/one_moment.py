@@ -1,0 +1,75 @@
+"""Reads the cells of many months as of one moment, though one month after another.
+
+So the store never holds a copy of more than one month, which for some stores is as large as the
+month. A month that did not change since it was read (the store numbers its changes) has the counts
+of the last moment, whose watermarks are returned; months that did change are read again, together.
+That ends, because each round reads more months at one moment than the round before. The last month
+changes most, so it is read last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+
+from services.billing.core.cells import Cell, decode_cell
+from services.billing.edge.cells import Cells
+from shared.store.read_cells import Counts, Snapshot
+
+MonthCounts = tuple[str, Iterator[tuple[str, Cell, int]]]
+
+
+def read_at_one_moment(
+    cells: Cells,
+    months_of: Callable[[Snapshot], Iterable[str]],
+    take: Callable[[Sequence[str], Snapshot, Counts], None],
+) -> Snapshot:
+    """Read the months that `months_of` names; return their moment, without cells.
+
+    `take` gets months, the moment and the cells; what it got for these months before is void. If
+    some cells are lost, `whole` of the result is False. Raises StoreUnavailable.
+    """
+    seen: dict[str, tuple[str, int]] = {}
+    found = cells.read()
+    for month in sorted(months_of(found))[:-1]:
+        with cells.reading(month) as (moment, counts):
+            take([month], moment, counts)
+        seen[month] = _version(moment, month)
+    found = cells.read()
+    together: set[str] = set()
+    while found.whole:
+        wanted = {*months_of(found), *seen}
+        changed = {month for month in wanted if seen.get(month) != _version(found, month)}
+        if not changed:
+            break
+        together |= changed
+        with cells.reading(*sorted(together)) as (found, counts):
+            take(sorted(together), found, counts)
+        seen |= {month: _version(found, month) for month in together}
+    return found
+
+
+def by_month(months: Sequence[str], counts: Counts) -> Iterator[MonthCounts]:
+    """The decoded cells of each of these months; months without any come last."""
+    for month, named in by_name(months, counts):
+        yield month, _decoded(month, named)
+
+
+def by_name(
+    months: Sequence[str], counts: Counts
+) -> Iterator[tuple[str, Iterator[tuple[str, int]]]]:
+    """The same, with the names of the cells as they are stored."""
+    missing = set(months)
+    for month, group in groupby(counts, lambda each: each[0]):
+        missing.discard(month)
+        yield month, ((name, number) for _, name, number in group)
+    for month in sorted(missing):
+        yield month, iter(())
+
+
+def _decoded(month: str, named: Iterator[tuple[str, int]]) -> Iterator[tuple[str, Cell, int]]:
+    return ((month, decode_cell(name), number) for name, number in named)
+
+
+def _version(found: Snapshot, month: str) -> tuple[str, int]:
+    return found.generation, found.versions.get(month, 0)

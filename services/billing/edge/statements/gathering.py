@@ -1,0 +1,68 @@
+"""Gathers the lines of a statement: counts of one moment, compared with what is stated already.
+
+The lines of a month are its cells, and what earlier months differ from what is stated about them.
+Later months are left for their own statements.
+
+Memory is bounded, whatever the number of cells and months. On failure nothing remains but temporary
+files, which go with the process. For one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+
+from services.billing.core.closing.chain import Chain
+from services.billing.core.closing.lines import Line, cell_of, line_of
+from services.billing.edge.cells import Cells
+from services.billing.edge.one_moment import by_month, read_at_one_moment
+from services.billing.edge.sorting.counts import Row, SortedCounts
+from shared.store.read_cells import Counts, Snapshot
+
+
+class GatheredLines:
+    """The lines of the statement of one month, beside what `chain` states. close() removes them."""
+
+    def __init__(self, month: str, chain: Chain) -> None:
+        self._month = month
+        self._chain = chain
+        self._stated = chain.stated_months()
+        self._lines = SortedCounts()
+
+    def read(self, cells: Cells) -> Snapshot:
+        """Read the counts; return their moment, without cells. `whole` is False if some are lost.
+
+        Raises StoreUnavailable, DiskUnavailable.
+        """
+        return read_at_one_moment(cells, self._months_of, self._take)
+
+    def lines(self) -> Iterator[Line]:
+        """The lines, in the order of the canonical form."""
+        for each in self._lines.differences():
+            yield line_of(each.month, each.cell, each.now - each.before)
+
+    def close(self) -> None:
+        """Remove the lines."""
+        self._lines.close()
+
+    def _months_of(self, found: Snapshot) -> set[str]:
+        months = {*found.versions, *self._stated, self._month}
+        return {month for month in months if month <= self._month}
+
+    def _take(self, months: Sequence[str], _: Snapshot, counts: Counts) -> None:
+        for month, cells in by_month(months, counts):
+            self._lines.remove(month)
+            self._add(month, cells)
+
+    def _add(self, month: str, cells: Iterable[Row]) -> None:
+        stated = ((month, cell_of(line), line.count) for line in self._chain.stated(month))
+        if month == self._month:
+            self._lines.add_now(cells)
+            self._lines.add_before(stated)
+            return
+        # An earlier month has as many cells, but few differences.
+        with closing(SortedCounts()) as whole:
+            whole.add_now(cells)
+            whole.add_before(stated)
+            found = ((month, each.cell, each.now - each.before) for each in whole.differences())
+            self._lines.add_now(found)
