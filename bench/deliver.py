@@ -1,7 +1,8 @@
 """Measures deliver's engine: its pools with messages from memory, and its peers in the same run.
 
 Every sender sends the same number of messages over the same number of connections to one sink, in
-turn; `bench e2e` measures the whole pipeline. The CPU time is that of the sending process.
+turn; `bench e2e` measures the whole pipeline. The CPU time is that of the sending process, which
+has the settings of memory that each service makes at its start.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ from services.deliver.edge.signing.signer import FixedKeys, Signer
 from shared.mailauth.dkim_keys.files import PrivateKey, algorithm_of
 from shared.mailauth.dkim_keys.table import Key, KeyEntry, KeyIndex
 from shared.runtime.clock import SystemClock
+from shared.runtime.memory import calm_collector, keep_freed_memory
 from shared.topics.records import Envelope
 
 CONNECTIONS: Final = 20
@@ -83,7 +85,9 @@ class _Place(Struct, frozen=True):
 
 
 def measure(options: Options) -> Result:
-    """Measure all senders in turn, several times."""
+    """Measure all senders in turn, several times, in a process with the settings of a service."""
+    keep_freed_memory()
+    calm_collector()
     left_out: list[str] = []
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)

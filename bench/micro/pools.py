@@ -64,6 +64,7 @@ def envelope(number: int) -> Envelope:
         received_at_ms=0,
         origin=Origin(),
         facts=Facts(),
+        lane="default",
     )
 
 

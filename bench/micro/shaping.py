@@ -31,6 +31,7 @@ from services.deliver.edge.shaping.loading import load_rules
 from services.deliver.edge.shaping.shaper import Shaper
 from shared.runtime.clock import SystemClock
 from shared.runtime.exits import Exit
+from shared.runtime.memory import calm_collector, keep_freed_memory
 from shared.runtime.telemetry import Counters
 from shared.settings.sections import RedisSettings
 from shared.store.client import NO_RETRY, connect_async
@@ -119,6 +120,8 @@ def pairs(run: Run, count: int) -> Result:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def main(messages: int, size: int, count: int, *, as_json: bool) -> None:
     """Measure pairs, and print the median of their ratios."""
+    keep_freed_memory()
+    calm_collector()
     try:
         with tempfile.TemporaryDirectory() as name, smtp_sink.running(Path(name)) as sink:
             folder = Path(name)

@@ -11,7 +11,6 @@ For further verbs, create the group with service_cli(), add click commands and c
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import sys
@@ -28,7 +27,7 @@ from shared.runtime.exits import Exit
 from shared.runtime.health import HealthServer
 from shared.runtime.lifecycle import Stop, bound_drain, run_main, stop_on_signals
 from shared.runtime.listening import in_url
-from shared.runtime.memory import keep_freed_memory
+from shared.runtime.memory import calm_collector, keep_freed_memory
 from shared.runtime.processors import bind
 from shared.runtime.program_name import program_name
 from shared.runtime.telemetry import Counters
@@ -134,19 +133,11 @@ def _load(model: type[S]) -> S:
     return load(model).settings  # type: ignore[type-var]
 
 
-def _calm_collector() -> None:
-    # A service creates some hundred objects per message, nearly all without cycles; with Python's
-    # thresholds (700 objects) the cyclic collector takes a tenth of its time.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-
-
 def _serve(service: str, settings: S, serve: Callable[[S, Running], int]) -> int:
     logs.set_up(service, settings.runtime)
     bind(settings.runtime.processors)
     keep_freed_memory()
-    _calm_collector()
+    calm_collector()
     stop = Stop()
     stop_on_signals(stop)
     bound_drain(stop, settings.runtime.drain_timeout_s)

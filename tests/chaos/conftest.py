@@ -26,6 +26,7 @@ from tests.support.chaos.versions import last_release
 TWO_VERSIONS: Final = "test_two_versions.py"
 _SEEDS_IN_THE_TEST_RUN: Final = 2
 _SEEDS_IN_LONG_RUNS: Final = 20
+_SEEDS_OF_RANDOM_KILLS: Final = 5
 RESULTS_FILE: Final = paths.STATE / "long" / "chaos.json"
 # The same in all processes of one test run (pytest-xdist).
 _FIRST_SEED: Final = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID")).randrange(10**6)
@@ -74,7 +75,7 @@ def _kind_of(item: pytest.Item) -> str:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`seed` gets every seed, `one_seed` a fixed one unless --seed names another.
 
-    `kind` and `long_seed` get every kind and seed of a long run.
+    `kind` and `long_seed` get every kind and seed of a long run, `kill_seed` fewer of them.
     """
     config = metafunc.config
     seeds = _seeds(config, _SEEDS_IN_THE_TEST_RUN)
@@ -83,6 +84,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "one_seed" in metafunc.fixturenames:
         one = config.getoption("--seed")
         metafunc.parametrize("one_seed", [_SHORT_SEED if one is None else one], ids=["seed-1"])
+    if "kill_seed" in metafunc.fixturenames:
+        kills = _seeds(config, _SEEDS_OF_RANDOM_KILLS)
+        metafunc.parametrize("kill_seed", kills, ids=_names(kills))
     if "long_seed" in metafunc.fixturenames:
         # First all of one kind of membership, then all of the other: a stage has only one.
         many = sorted(_seeds(config, _SEEDS_IN_LONG_RUNS), key=lambda seed: seed % 2)

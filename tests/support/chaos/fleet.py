@@ -50,6 +50,12 @@ class Fleet:
         self._members[service].append(name)
         return name
 
+    def restart(self, name: str) -> None:
+        """Start a process that has ended under the same name, without waiting for it."""
+        self._stage.down.discard(name)
+        self._stage.restart(name)
+        self._members[name.partition("-")[0]].append(name)
+
     def grow(self, services: Iterable[str], to: int) -> None:
         """Start processes until each of these services has `to`; wait until they are ready."""
         for service in services:

@@ -7,6 +7,7 @@ lines in turn.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from typing import Generic, Protocol, TypeVar
 
@@ -33,6 +34,8 @@ class Waiting(Generic[M]):
     def __init__(self) -> None:
         self._lines: OrderedDict[Gate[M] | None, deque[tuple[M, float]]] = OrderedDict()
         self._count = 0
+        # No message was added before this: take_older() is called far more often than any is old.
+        self._oldest_at = math.inf
         # When a line that was passed over may go on; 0.0: none was.
         self.blocked_until = 0.0
 
@@ -53,13 +56,15 @@ class Waiting(Generic[M]):
         else:
             line.append((message, at))
         self._count += 1
+        self._oldest_at = min(self._oldest_at, at)
         if gate is not None:
             gate.joined(1)
 
     def take(self, now: float) -> tuple[M, float, Gate[M] | None] | None:
         """The next message that may go now; None if there is none."""
         self.blocked_until = 0.0
-        for gate, line in list(self._lines.items()):
+        # Not a copy: there may be thousands of lines, and nothing is changed before the return.
+        for gate, line in self._lines.items():
             if gate is not None:
                 ready = gate.admit(line[0][0], now, len(line))
                 if ready:
@@ -76,10 +81,13 @@ class Waiting(Generic[M]):
     def take_older(self, than: float) -> list[M]:
         """Remove and return what has waited since before this time."""
         found: list[M] = []
+        if than < self._oldest_at:
+            return found
         for gate, line in list(self._lines.items()):
             while line and line[0][1] <= than:
                 found.append(line.popleft()[0])
                 self._removed(gate, line)
+        self._oldest_at = min((line[0][1] for line in self._lines.values()), default=math.inf)
         return found
 
     def take_last(self, count: int) -> list[M]:

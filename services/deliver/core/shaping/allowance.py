@@ -211,6 +211,10 @@ class Allowance:
         """Whether mail that was turned away comes back for this limit."""
         return self._turns.are_open(now)
 
+    def is_free(self, now: float) -> bool:
+        """Whether one message more may surely wait, new or back; a quick look before is_full()."""
+        return self.waiting < self.most_waiting and now >= self._turns.next_at
+
     def is_full(self, now: float, *, is_back: bool) -> bool:
         """Whether one message more may not wait in memory. `is_back`: its turn has come.
 

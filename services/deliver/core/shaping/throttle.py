@@ -58,6 +58,7 @@ class Group:
         "_by_byte",
         "_by_message",
         "_look_at",
+        "_of_destination",
         "_room",
         "_waits_for",
         "_workers",
@@ -81,6 +82,7 @@ class Group:
         self.allowances = allowances
         self._by_byte = [each for each in allowances if each.limit.unit is Unit.BYTES]
         self._by_message = [each for each in allowances if each.limit.unit is not Unit.BYTES]
+        self._of_destination = [each for each in self._by_message if each.key == to.key]
         # The number of answers when the store was last asked: nothing changes before the next.
         self._waits_for = -1
         self._look_at = 0.0
@@ -92,14 +94,16 @@ class Group:
 
         `is_back`: the message was turned away before, and its turn has come.
         """
-        if self._room > 0 and not self._workers.is_crowded:
-            self._room -= 1
-            return None
+        if not self._workers.is_crowded:
+            if self._room > 0:
+                self._room -= 1
+                return None
+            if all(each.is_free(now) for each in self.allowances):
+                self._room = LOOK_AGAIN
+                return None
         for allowance in self.allowances:
             if allowance.is_full(now, is_back=is_back):
                 return allowance
-        if not any(each.has_turns(now) for each in self.allowances):
-            self._room = LOOK_AGAIN
         return None
 
     def admit(self, message: Sized, now: float, waiting: int) -> float:
@@ -152,14 +156,12 @@ class Group:
     @property
     def destination_share_per_s(self) -> float:
         """The same, by the limits of the destination alone."""
-        mine = [each for each in self.allowances if each.key == self.to.key]
-        return min((each.share_per_s for each in mine if each.cost(2) == 1), default=0.0)
+        return min((each.share_per_s for each in self._of_destination), default=0.0)
 
     @property
     def share_per_s(self) -> float:
         """The messages per second that this worker may send, by its tightest limit; 0: any."""
-        rates = [each.share_per_s for each in self.allowances if each.cost(2) == 1]
-        return min(rates, default=0.0)
+        return min((each.share_per_s for each in self._by_message), default=0.0)
 
 
 class Throttle:
@@ -179,9 +181,13 @@ class Throttle:
         """All limits that are in use."""
         return self._allowances.values()
 
+    def known(self, to: Destination, sender: Party) -> Group | None:
+        """The group of a sender's mail to a destination, if there is one already."""
+        return self._groups.get((to, sender))
+
     def group(self, to: Destination, sender: Party, at: float) -> Group:
-        """The group of a sender's mail to a destination."""
-        found = self._groups.get((to, sender))
+        """The same; it is made if there is none."""
+        found = self.known(to, sender)
         if found is None:
             if len(self._groups) >= MAX_GROUPS:
                 self._groups.clear()

@@ -19,7 +19,7 @@ from services.deliver.core.attempt.results import Refusal, TransactionResult
 from services.deliver.core.pool.planner import PoolLimits
 from services.deliver.core.routing.sites import Site
 from services.deliver.core.shaping.keys import Destination, Party, scope_key
-from services.deliver.core.shaping.lanes import LaneHolds
+from services.deliver.core.shaping.lanes import DEFAULT_LANE, LaneHolds
 from services.deliver.core.shaping.suspensions import Event
 from services.deliver.core.shaping.throttle import Group, Held, Throttle
 from services.deliver.edge.shaping.lease_client import LeaseClient, Stores
@@ -140,7 +140,8 @@ class Shaper:
         """The group of a message that is sent from the source of this name."""
         domain = envelope.sender.rpartition("@")[2]
         sender = Party(envelope.client, envelope.mailing_id, domain, source)
-        return self._throttle.group(to, sender, self._at())
+        known = self._throttle.known(to, sender)
+        return known if known is not None else self._throttle.group(to, sender, self._at())
 
     def held(self, group: Group, lane: str = "", *, is_back: bool = False) -> Held | None:
         """Why a message of this group is not offered now; None if it may wait in its pool.
@@ -150,7 +151,7 @@ class Shaper:
         more slowly instead.
         """
         source = self._source_of(group)
-        if lane and self.lanes.is_of_one(lane, group.to.key, group.destination_share_per_s):
+        if self._is_lane_of(lane, group):
             found = self._throttle.held_back(group, self._at(), source)
         else:
             now, at = self._loop.time(), self._at()
@@ -158,6 +159,12 @@ class Shaper:
         if found is not None:
             self._counts.held.add(1, "limit" if found.reason.startswith("Over") else "suspended")
         return found
+
+    def _is_lane_of(self, lane: str, group: Group) -> bool:
+        """Whether all mail of this lane goes to the destination of this group."""
+        if not lane or lane == DEFAULT_LANE:  # before its rate is worked out, for most mail
+            return False
+        return self.lanes.is_of_one(lane, group.to.key, group.destination_share_per_s)
 
     def _source_of(self, group: Group) -> str:
         """The local address, if it has no name: a name is among the keys of the group."""

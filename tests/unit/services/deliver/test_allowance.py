@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.deliver.core.shaping.allowance import (
     CROWDED_ROOM,
@@ -197,6 +199,25 @@ def test_mail_whose_turn_has_come_waits_while_a_quarter_of_the_room_is_left() ->
     assert sending.full(NOW, is_back=True) is None
     workers.waiting = 300
     assert sending.full(NOW, is_back=True) is not None
+
+
+@given(
+    waiting=st.integers(0, 300),
+    per_s=st.sampled_from((1, 20, 200)),
+    turned_away=st.integers(0, 3),
+    after_s=st.floats(0, 20),
+    is_back=st.booleans(),
+)
+def test_the_quick_look_finds_no_room_that_the_full_one_does_not(
+    waiting: int, per_s: int, turned_away: int, after_s: float, is_back: bool
+) -> None:
+    of = allowance(f"{per_s}/s", Workers(1, 0.0))
+    for _ in range(turned_away):
+        of.turn_s(NOW)
+    of.waiting = waiting
+    if of.is_free(NOW + after_s):
+        assert not of.is_full(NOW + after_s, is_back=is_back)
+        assert not of.has_turns(NOW + after_s), "it would be let in without a look"
 
 
 def test_a_message_takes_its_size_of_a_limit_of_bytes() -> None:

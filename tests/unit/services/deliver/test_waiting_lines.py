@@ -69,6 +69,19 @@ def test_messages_can_be_removed_by_age_from_the_end_and_by_line() -> None:
     assert (len(lines), gate.waiting) == (0, 0)
 
 
+def test_a_message_that_came_back_is_removed_by_the_age_it_had() -> None:
+    lines: Waiting[str] = Waiting()
+    lines.add("new", 5.0, None)
+    assert lines.take_older(4.0) == []
+    lines.add("back", 1.0, None, is_first=True)
+    assert lines.take_older(0.5) == []
+    assert lines.take_older(1.0) == ["back"]
+    assert lines.take_older(4.9) == []
+    assert lines.take_older(5.0) == ["new"]
+    lines.add("last", 6.0, None)
+    assert lines.take_older(6.0) == ["last"]
+
+
 def test_a_site_whose_mail_waits_for_a_limit_opens_no_further_connections() -> None:
     planner: SitePlanner[str, int] = SitePlanner(PoolLimits())
     gate = CountingGate(0)
