@@ -21,10 +21,10 @@ from services.deliver.core.shaping.lanes import SUSPENDED_LOOK_S
 from services.deliver.edge.attempt.attempt_records import due_at_ms, lane_of, unreadable
 from services.deliver.edge.attempt.attempts import (
     FAILED,
-    MAIL_EVENTS,
     Attempts,
     Gates,
 )
+from services.deliver.edge.attempt.event_counting import EventCounter
 from services.deliver.edge.attempt.return_paths import ReturnPathSender
 from services.deliver.edge.control.control import Control
 from services.deliver.edge.control.follower import ControlFollower
@@ -163,7 +163,7 @@ async def _deliver(settings: Settings, running: Running, worker: Worker, sending
         gates=Gates(
             shaper.lanes,
             sending.orders.control,
-            running.counters.counter(MAIL_EVENTS),
+            EventCounter(running.counters),
             sending.rules.version,
         ),
     )
