@@ -54,7 +54,9 @@ class TracedClient(aiosmtplib.SMTP):
         self._show(response.code, response.message)
         if self.dialog is not None:
             peer = self.get_transport_info("ssl_object")
-            self.dialog.encrypted(str(peer.version()), str((peer.cipher() or ("",))[0]))
+            cipher = str((peer.cipher() or ("",))[0])
+            resumed = ", resumed" if peer.session_reused else ""
+            self.dialog.encrypted(str(peer.version()), f"{cipher}{resumed}")
         return response
 
     def close(self) -> None:

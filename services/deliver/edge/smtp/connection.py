@@ -80,6 +80,7 @@ class SmtpConnection(asyncio.Protocol):
         # Called if the server offers CHUNKING and does not know BDAT.
         self.on_chunking_refused: Callable[[], None] = lambda: None
         self.tls = tls
+        self.is_resumed = False  # an earlier TLS session
         # Why there is no TLS though the server offers it, or it is not as its policy wants it.
         self.tls_fault = tls_fault
         self.tls_policy = tls_policy

@@ -45,6 +45,7 @@ from services.deliver.edge.smtp.tls import (
     in_clear,
     named_fault,
 )
+from services.deliver.edge.smtp.tls_sessions import OFFERED, SessionKey
 from services.deliver.edge.tracing.dialog import Dialog
 from shared.smtp.events import Stage
 from shared.smtp.extensions import Extensions, parse_extensions
@@ -174,6 +175,38 @@ class Opener:
     async def _open(
         self, candidate: Candidate, sock: socket.socket, tls: TlsPolicy, dialog: Dialog | None
     ) -> SmtpConnection:
+        """Open a connection, with the TLS session of an earlier one if there is one.
+
+        A server that cannot resume it takes a full handshake. One that breaks the connection
+        instead is connected to again: the failure says nothing about its TLS.
+        """
+        context = tls.context if tls.resumes else None
+        if context is None:
+            return await self._greet(candidate, sock, tls, dialog)
+        sessions, now = self._servers.sessions, asyncio.get_running_loop().time
+        key = self._session_key(candidate, tls)
+        session = sessions.find(key, context, now())
+        if session is None:
+            return await self._greet(candidate, sock, tls, dialog)
+        token = OFFERED.set(session)
+        try:
+            return await self._greet(candidate, sock, tls, dialog)
+        except ssl.SSLError as error:
+            sessions.forget(key)
+            if dialog is not None:
+                dialog.said(f"the TLS session was not resumed, connecting again: {error}")
+        finally:
+            OFFERED.reset(token)
+        again = await connect_one(candidate, self._timeouts.connect_s, self._source)
+        return await self._greet(candidate, again, tls, dialog)
+
+    def _session_key(self, candidate: Candidate, tls: TlsPolicy) -> SessionKey:
+        host = candidate.host
+        return SessionKey(host.name, host.port, candidate.ip, self._source.name, tls.name)
+
+    async def _greet(
+        self, candidate: Candidate, sock: socket.socket, tls: TlsPolicy, dialog: Dialog | None
+    ) -> SmtpConnection:
         timeouts = self._timeouts
         smtp = TracedClient(
             hostname=candidate.host.name,
@@ -215,6 +248,11 @@ class Opener:
         )
         connection.tls_policy = tls.name
         connection.server = str(candidate)
+        if version and tls.resumes:
+            peer = smtp.get_transport_info("ssl_object")
+            connection.is_resumed = bool(peer.session_reused)
+            now = asyncio.get_running_loop().time()
+            self._servers.sessions.keep(self._session_key(candidate, tls), peer, now)
         connection.on_tls_wanted = lambda: self._servers.tls.forget(candidate.host)
         return connection
 
