@@ -46,6 +46,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "expire": Command("cli.control.expire", "end the mail of a client, domain, ... as expired"),
     "reroute": Command("cli.control.reroute", "send the mail of a scope to another server"),
     "orders": Command("cli.control.orders", "list the orders of operators in force"),
+    "trace": Command("cli.trace.command", "show SMTP dialogs of a domain or message live"),
     "responses": Command("cli.responses.command", "understand returned mail; bounce counters"),
     "dkim": Command("cli.dkim.command", "make, list and check the DKIM keys that sign mail"),
     "tls": Command("cli.tls.command", "show what happened with TLS, by domain and policy"),

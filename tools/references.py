@@ -16,7 +16,7 @@ import shared.smtp
 from cli.stack import paths
 from services.billing.edge import metrics as billing_metrics
 from services.deliver import app as deliver
-from services.deliver.edge.attempt import attempts
+from services.deliver.edge.attempt import attempts, event_counting
 from services.deliver.edge.control import follower as orders
 from services.deliver.edge.shaping import shaper
 from services.deliver.edge.sources import health as health_of_sources
@@ -96,7 +96,13 @@ METRICS: Final = (
     Exported("deliver", gauges=(orders.ORDERS, orders.UNREADABLE, orders.STALE)),
     Exported(
         "deliver",
-        counters=(attempts.FAILED, attempts.MAIL_EVENTS, shaper.HELD, shaper.REACTIONS),
+        counters=(
+            attempts.FAILED,
+            event_counting.MAIL_EVENTS,
+            event_counting.SITE_EVENTS,
+            shaper.HELD,
+            shaper.REACTIONS,
+        ),
         gauges=(
             deliver.CONNECTIONS,
             deliver.SLOW_SITES,

@@ -1,9 +1,10 @@
 """`sluice audit`: whether every message taken in has its one fate, from mail.events alone.
 
 Reads the topic from the beginning. The equation: received = refused + suppressed + delivered
-+ bounced + expired + cancelled + held + in flight, per client, mailing ID and sub-client; besides,
++ bounced + expired + cancelled + held + waiting, per client, mailing ID and sub-client; besides,
 final events and first dispatches that a mail id has twice. `--settled` says that nothing may
-be in flight any more: what is missing then is a fault.
+be waiting any more: what is missing then is a fault. In flight is another number: what a process
+has handed out for an attempt (`sluice_stream_in_flight`).
 
 On a busy line: the end of what is committed is noted first, then the end of what is written;
 finals count up to the first, tallies up to the second. A message's tally is committed before
@@ -40,7 +41,7 @@ from shared.topics.records import Event, Tally
 _KEYS: Final = {"client": "client", "mailing_id": "mailing ID", "sub_client": "sub-client"}
 _HELP: Final = """Check that every message taken in has exactly one fate.
 
-With --settled, messages that are still in flight are a fault, too: the verdict is then
+With --settled, messages that still wait are a fault, too: the verdict is then
 "NOT settled" if there is no other one.
 
 \b
@@ -50,7 +51,7 @@ Exit codes:
   2  wrong usage
   3  Kafka is unavailable
 """
-_ALWAYS_SHOWN: Final = ("received", "in_flight")
+_ALWAYS_SHOWN: Final = ("received", "waiting")
 
 
 class _Reading:
@@ -111,7 +112,7 @@ def table_lines(report: Report, width: int) -> list[str]:
     columns = [Column(heading) for heading in _KEYS.values()]
     columns += [Column(name.replace("_", " "), Kind.COUNT) for name in numbers]
     rows = [[str(getattr(row, name)) for name in (*_KEYS, *numbers)] for row in report.rows]
-    return ["received = final events + held + in flight", "", *lay_out(columns, rows, width), ""]
+    return ["received = final events + held + waiting", "", *lay_out(columns, rows, width), ""]
 
 
 def verdict_of(report: Report) -> str:
@@ -130,7 +131,7 @@ def summary_lines(report: Report) -> list[str]:
     held = f" + {report.held} held" if report.held else ""
     lines = [
         f"{verdict_of(report)}: {report.received} received = {report.finals} final"
-        f"{held} + {report.in_flight} in flight; {report.first_dispatches} dispatched"
+        f"{held} + {report.waiting} waiting; {report.first_dispatches} dispatched"
     ]
     if verdict_of(report) == "NOT settled":
         lines.append(
@@ -149,7 +150,7 @@ def _tell(report: Report) -> None:
 
 @click.command(help=_HELP)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-@click.option("--settled", is_flag=True, help="Nothing may be in flight any more.")
+@click.option("--settled", is_flag=True, help="Nothing may be waiting any more.")
 @kafka_options
 def main(as_json: bool, settled: bool, bootstrap: str, line: str) -> None:
     """Audit, tell, and end with the exit code."""

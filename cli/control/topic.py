@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from contextlib import closing
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
+from typing import Final, TypeVar
 
 from kafka.errors import KafkaError
 
@@ -22,48 +22,55 @@ from shared.topics.names import CONTROL
 POLL_MS: Final = 200
 READ_S: Final = 60.0
 WRITE_S: Final = 30.0
+T = TypeVar("T")
 
 
 def read_orders(kafka: KafkaSettings) -> list[Order]:
     """Return the last order of each scope, in key order; records that are none are left out."""
-    found: dict[bytes, Order] = {}
+    return read_last(kafka, decode_order)
+
+
+def read_last(kafka: KafkaSettings, decode: Callable[[bytes, bytes], T]) -> list[T]:
+    """Return the last record of each key, in key order; `decode` raises CodecError for others."""
+    found: dict[bytes, T] = {}
     options = client_options(kafka, f"control-{os.getpid()}")
     try:
         with closing(LogReader(options, CONTROL)) as reader:
             if PARTITION in reader.partitions():
-                _read(reader, found, Deadline(READ_S))
+                for key, value in _read(reader, Deadline(READ_S)):
+                    if not value:
+                        found.pop(key, None)
+                        continue
+                    with suppress(CodecError):  # deliver logs and counts it
+                        found[key] = decode(key, value)
     except KafkaError as error:
         raise PartUnavailable("Kafka", kafka.bootstrap, str(error)) from error
     return [found[key] for key in sorted(found)]
 
 
-def _read(reader: LogReader, found: dict[bytes, Order], deadline: Deadline) -> None:
+def _read(reader: LogReader, deadline: Deadline) -> Iterator[tuple[bytes, bytes | None]]:
+    """The keys and values up to the present end."""
     ends = reader.ends([PARTITION])
     reader.read_from({PARTITION: 0})
     while not reader.has_reached(ends):
         if deadline.is_over():
             raise KafkaError(f"{CONTROL} could not be read in {READ_S:g} s")
         for record in reader.poll(POLL_MS).get(PARTITION, ()):
-            if isinstance(record, UndecodableRecord):
-                continue
-            if not record.value:
-                found.pop(record.key or b"", None)
-                continue
-            try:
-                order = decode_order(record.key, record.value)
-            except CodecError:
-                continue  # deliver logs and counts it
-            found[record.key or b""] = order
+            if not isinstance(record, UndecodableRecord):
+                yield record.key or b"", record.value
 
 
 def write_orders(
     kafka: KafkaSettings, orders: Iterable[Order], forgotten: Iterable[Order] = ()
 ) -> None:
     """Write these orders, and delete those that are to be forgotten; return once acknowledged."""
-    options = client_options(kafka, f"control-{os.getpid()}")
-    # A tombstone deletes the record of its key.
     records: list[tuple[bytes, bytes | None]] = [encode_order(order) for order in orders]
-    records += [(key_of(order.scope), None) for order in forgotten]
+    write_records(kafka, records + [(key_of(order.scope), None) for order in forgotten])
+
+
+def write_records(kafka: KafkaSettings, records: Iterable[tuple[bytes, bytes | None]]) -> None:
+    """Write these keys and values; None deletes the record of a key. Return once acknowledged."""
+    options = client_options(kafka, f"control-{os.getpid()}")
     try:
         with closing(make_producer(options, None)) as producer:
             pending = [producer.send(CONTROL, value, key, [], PARTITION) for key, value in records]

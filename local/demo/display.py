@@ -49,7 +49,7 @@ class Progress(Struct, frozen=True):
     counts: Counts
 
     @property
-    def in_flight(self) -> int:
+    def waiting(self) -> int:
         """The number of published messages without a final event."""
         return max(0, self.published - self.counts.ended)
 
@@ -125,7 +125,7 @@ def in_words(progress: Progress) -> str:
     parts = [f"{progress.published} of {progress.wanted} published"]
     words = (*MEANINGS, "deferred")
     parts += [f"{counts.word(word)} {word}" for word in words if counts.word(word)]
-    return ", ".join([*parts, f"{progress.in_flight} in flight"])
+    return ", ".join([*parts, f"{progress.waiting} waiting"])
 
 
 def progress_lines(progress: Progress, seconds: float, width: int) -> list[str]:
@@ -135,7 +135,7 @@ def progress_lines(progress: Progress, seconds: float, width: int) -> list[str]:
     rows = [
         (str(progress.published), "published", f"of {progress.wanted}"),
         *((str(counts.word(word)), word, meaning) for word, meaning in MEANINGS.items()),
-        (str(progress.in_flight), "in flight", "in the pipeline, or waiting for another attempt"),
+        (str(progress.waiting), "waiting", "in the pipeline, or for another attempt"),
         (
             str(counts.word("deferred")),
             "deferrals",
@@ -194,7 +194,7 @@ def reason_lines(reckoning: Reconciliation, width: int) -> list[str]:
 
 def fates(result: Result) -> str:
     """The equation of all messages, and what the sink accepted."""
-    rest = f", {result.in_flight} in flight" if result.in_flight else ""
+    rest = f", {result.in_flight} waiting" if result.in_flight else ""
     duplicates = counted(result.sink.duplicates, "duplicate")
     return (
         f"{result.published} published = {result.refused} refused + {result.suppressed} suppressed"

@@ -45,7 +45,7 @@ class Result(Struct, frozen=True):
     delivered: int
     bounced: int
     expired: int
-    in_flight: int
+    in_flight: int  # those that wait; other programs read the document, so its names stay
     returned: int
     complained: int
     forwarded: int
@@ -78,7 +78,7 @@ class Reconciliation(Struct, frozen=True):
     """All counts side by side, and a description of each difference."""
 
     finals: Mapping[str, int]
-    in_flight: int
+    waiting: int
     billed: Mapping[Row, int]
     witness: Witness
     differences: tuple[str, ...]
@@ -135,10 +135,10 @@ def reconcile(
     returns: Returns = Returns(),  # noqa: B008 - frozen
 ) -> Reconciliation:
     """Compare the counts. `doubled`: messages with a second final event."""
-    in_flight = published - sum(finals.values())
+    waiting = published - sum(finals.values())
     differences = []
-    if in_flight:
-        differences.append(f"{in_flight} of {counted(published, 'message')} without a final event")
+    if waiting:
+        differences.append(f"{waiting} of {counted(published, 'message')} without a final event")
     if doubled:
         differences.append(f"{counted(doubled, 'message')} with more than one final event")
     if seen.strangers:
@@ -155,7 +155,7 @@ def reconcile(
             named = " ".join(filter(None, row))
             differences.append(f"{named}: billed {charged}, but the sink answered {answered}")
     differences += _returns_differences(returns, seen.forwarded)
-    return Reconciliation(finals, in_flight, billed, seen, tuple(differences), returns)
+    return Reconciliation(finals, waiting, billed, seen, tuple(differences), returns)
 
 
 def _returns_differences(returns: Returns, arrived: int) -> Iterator[str]:
@@ -180,7 +180,7 @@ def result(reckoning: Reconciliation, published: int, seconds: float) -> Result:
         delivered=finals.get("delivered", 0),
         bounced=finals.get("bounced", 0),
         expired=finals.get("expired", 0),
-        in_flight=reckoning.in_flight,
+        in_flight=reckoning.waiting,
         returned=reckoning.returns.returned,
         complained=reckoning.returns.complained,
         forwarded=reckoning.witness.forwarded,

@@ -21,10 +21,10 @@ from services.deliver.core.shaping.lanes import SUSPENDED_LOOK_S
 from services.deliver.edge.attempt.attempt_records import due_at_ms, lane_of, unreadable
 from services.deliver.edge.attempt.attempts import (
     FAILED,
-    MAIL_EVENTS,
     Attempts,
     Gates,
 )
+from services.deliver.edge.attempt.event_counting import EventCounter
 from services.deliver.edge.attempt.return_paths import ReturnPathSender
 from services.deliver.edge.control.control import Control
 from services.deliver.edge.control.follower import ControlFollower
@@ -39,6 +39,7 @@ from services.deliver.edge.sources.health import UNAVAILABLE
 from services.deliver.edge.sources.selecting import Sources
 from services.deliver.edge.tls.composing import make_counter
 from services.deliver.edge.tls.counting import FLUSH_S, TlsCounter
+from services.deliver.edge.tracing.tracer import FLUSH_S as TRACE_FLUSH_S
 from services.deliver.sending import (
     Orders,
     Sending,
@@ -48,6 +49,7 @@ from services.deliver.sending import (
     make_opener,
     make_pools,
     make_shaper,
+    make_tracer,
 )
 from services.deliver.settings import Settings
 from shared.runtime.lifecycle import OK
@@ -119,7 +121,8 @@ def serve(settings: Settings, running: Running) -> int:
         opener = make_opener(settings.deliver, name, kit.failpoints)
         follower = ControlFollower(kit.options, running.clock)
         orders = Orders(follower, Control(follower, running.clock))
-        sending = Sending(opener, dkim_keys, rules, keys, orders, sources)
+        tracer = make_tracer(settings, follower, running.clock)
+        sending = Sending(opener, dkim_keys, rules, keys, orders, sources, tracer)
         runner.run(_deliver(settings, running, worker, sending))
     return OK
 
@@ -163,7 +166,7 @@ async def _deliver(settings: Settings, running: Running, worker: Worker, sending
         gates=Gates(
             shaper.lanes,
             sending.orders.control,
-            running.counters.counter(MAIL_EVENTS),
+            EventCounter(running.counters),
             sending.rules.version,
         ),
     )
@@ -206,6 +209,7 @@ def _watch(running: Running, pools: Pools, shaper: Shaper, sending: Sending) -> 
 def _repeated(sending: Sending, counter: TlsCounter) -> Iterator[Coroutine[None, None, None]]:
     """What is done every few seconds beside the sending."""
     yield repeat(FLUSH_S, counter.flush)
+    yield repeat(TRACE_FLUSH_S, sending.tracer.flush)
 
     async def look() -> None:
         sending.sources.health.look()

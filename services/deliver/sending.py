@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from functools import partial
 
 from msgspec import Struct
 
@@ -33,6 +34,7 @@ from services.deliver.edge.sources.checks import check_sources
 from services.deliver.edge.sources.selecting import Sources
 from services.deliver.edge.tls.composing import make_contexts, make_policies
 from services.deliver.edge.tls.counting import TlsCounter
+from services.deliver.edge.tracing.tracer import Tracer
 from services.deliver.rules.loading import load_outcome_rules
 from services.deliver.settings import DeliverSettings, Settings
 from shared.runtime.clock import Clock
@@ -43,6 +45,7 @@ from shared.settings.return_keys import KeysFile
 from shared.store.client import NO_RETRY, connect_async
 from shared.store.leases import LeaseStore
 from shared.store.suspensions import SuspensionStore
+from shared.store.traces import append_lines
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +66,7 @@ class Sending(Struct, frozen=True):
     keys: KeysFile | None
     orders: Orders
     sources: Sources
+    tracer: Tracer
 
 
 def _pool_limits(deliver: DeliverSettings) -> PoolLimits:
@@ -128,6 +132,13 @@ def make_shaper(settings: Settings, rules: Rules, running: Running) -> Shaper:
     return Shaper(throttle, stores, name, running.clock, running.counters)
 
 
+def make_tracer(settings: Settings, follower: ControlFollower, clock: Clock) -> Tracer:
+    """What shows dialogs to operators."""
+    # A call that is sent again would write its lines twice.
+    client = connect_async(settings.redis, retry=NO_RETRY)
+    return Tracer(follower, partial(append_lines, client), clock, settings.runtime.instance)
+
+
 def make_pools(
     settings: Settings, sending: Sending, clock: Clock, shaper: Shaper, counter: TlsCounter
 ) -> Pools:
@@ -142,6 +153,7 @@ def make_pools(
         make_policies(deliver, resolver, client, clock, counter),
         sending.orders.control,
         sending.sources,
+        sending.tracer,
     )
     room = Room(deliver.max_in_flight, deliver.max_in_flight_bytes)
     limits, rules = _pool_limits(deliver), load_outcome_rules()

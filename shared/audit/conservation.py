@@ -1,4 +1,4 @@
-"""Checks the conservation equation: received = final events + held + in flight. Pure.
+"""Checks the conservation equation: received = final events + held + waiting. Pure.
 
 It holds for each mailing. Held is a message whose last event says that it is held for an operator
 (`in_doubt`); all events of a message are in one partition, in order.
@@ -7,8 +7,8 @@ Owns: what counts as a fault. Does not own: reading the events (event_log.py), f
 ids among millions (id_buckets.py).
 
 Final events are counted below one offset of the log and tallies below a later one, so the tally of
-every counted final event is counted too. A negative number in flight is therefore a fault, however
-busy the pipeline is.
+every counted final event is counted too. A negative number of waiting messages is therefore a
+fault, however busy the pipeline is.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class BookRow(Struct, frozen=True):
     bounced: int
     expired: int
     cancelled: int
-    in_flight: int
+    waiting: int
     held: int = 0  # a server may have it; an operator sends or drops it
 
 
@@ -79,11 +79,11 @@ class Report(Struct, frozen=True):
     """The books of all mailings, and whether they balance."""
 
     balanced: bool
-    settled: bool  # True: nothing may be in flight any more
+    settled: bool  # True: nothing may be waiting any more
     events: int
     received: int
     finals: int
-    in_flight: int
+    waiting: int
     first_dispatches: int
     rows: list[BookRow]
     faults: list[BookFault]
@@ -161,7 +161,7 @@ class Books:
             expired=finals[EventType.EXPIRED],
             cancelled=finals[EventType.CANCELLED],
             held=held,
-            in_flight=self._received[mailing] - finals.total() - held,
+            waiting=self._received[mailing] - finals.total() - held,
         )
 
 
@@ -175,16 +175,16 @@ class Doubles(Struct, frozen=True):
 def judge(
     books: Books, doubles: Doubles, settled: bool, cut_partitions: Sequence[int] = ()
 ) -> Report:
-    """Build the report. `settled`: nothing may be in flight.
+    """Build the report. `settled`: nothing may be waiting.
 
     `cut_partitions`: partitions whose beginning Kafka has deleted; the books are then incomplete.
     """
     rows = books.rows()
     faults = [
         *doubled_faults(doubles),
-        _off(FaultKind.UNTALLIED, (row for row in rows if not row.received and row.in_flight < 0)),
-        _off(FaultKind.OVERDRAWN, (row for row in rows if row.received and row.in_flight < 0)),
-        _off(FaultKind.MISSING, (row for row in rows if settled and row.in_flight > 0)),
+        _off(FaultKind.UNTALLIED, (row for row in rows if not row.received and row.waiting < 0)),
+        _off(FaultKind.OVERDRAWN, (row for row in rows if row.received and row.waiting < 0)),
+        _off(FaultKind.MISSING, (row for row in rows if settled and row.waiting > 0)),
         BookFault(FaultKind.STRANGE_ID, books.strange.total(), list(books.strange)),
         BookFault(FaultKind.UNREADABLE, books.unreadable, []),
         BookFault(
@@ -195,16 +195,16 @@ def judge(
     ]
     faults = [fault for fault in faults if fault.count]
     received = sum(row.received for row in rows)
-    in_flight = sum(row.in_flight for row in rows)
+    waiting = sum(row.waiting for row in rows)
     held = sum(row.held for row in rows)
     return Report(
         balanced=not faults,
         settled=settled,
         events=books.events,
         received=received,
-        finals=received - in_flight - held,
+        finals=received - waiting - held,
         held=held,
-        in_flight=in_flight,
+        waiting=waiting,
         first_dispatches=books.first_dispatches,
         rows=rows,
         faults=faults,
@@ -230,7 +230,6 @@ def _off(kind: FaultKind, rows: Iterable[BookRow]) -> BookFault:
     """`count` is the number of messages by which the rows do not balance."""
     found = list(rows)
     examples = [
-        f"{row.client}/{row.mailing_id}/{row.sub_client}: {row.in_flight:+}"
-        for row in found[:SHOWN]
+        f"{row.client}/{row.mailing_id}/{row.sub_client}: {row.waiting:+}" for row in found[:SHOWN]
     ]
-    return BookFault(kind, sum(abs(row.in_flight) for row in found), examples)
+    return BookFault(kind, sum(abs(row.waiting) for row in found), examples)

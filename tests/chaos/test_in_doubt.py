@@ -102,11 +102,11 @@ class Codes:
         return json.loads(found.stdout)
 
     def books(self) -> tuple[int, int, int]:
-        """Received, held and in flight, as audit counts them."""
+        """Received, held and waiting, as audit counts them."""
         report = audit(ClientOptions(self._bootstrap, "test"))
         assert report.balanced, report.faults
         (row,) = [row for row in report.rows if row.client == CLIENT]
-        return row.received, row.held, row.in_flight
+        return row.received, row.held, row.waiting
 
     def close(self) -> None:
         self._producer.close(timeout=10)

@@ -73,6 +73,14 @@ RUN_BY = {
         '"relay.example.net:25"',
     ),
     "./sluice orders": ("integration/test_orders.py", 'place.run("orders") == []'),
+    "./sluice trace --domain example.com --for 60s": (
+        "integration/test_trace_command.py",
+        '"--domain", "Shown.Example", "--for", "2m"',
+    ),
+    "./sluice trace --mail-id 01HZZZZZZZ0000000000000000 --json": (
+        "integration/test_trace_command.py",
+        '"--mail-id", "01JDWJ5Z3M0000000000000001"',
+    ),
     "./sluice message order-7": ("integration/test_orders.py", '("order-7", f"<named@{DOMAIN}>"'),
     './sluice message "<1@news.shop.example>"': (
         "integration/test_orders.py",

@@ -64,7 +64,7 @@ def test_the_audit_balances_and_finds_a_second_fate(stage: Counting) -> None:
     options = ClientOptions(stage.bootstrap, "test")
     found = audit(options, settled=True, topic=stage.topic)
     assert found.balanced, found
-    assert (found.received, found.in_flight, found.first_dispatches) == (1800, 0, 1800)
+    assert (found.received, found.waiting, found.first_dispatches) == (1800, 0, 1800)
     doubled = ids.derive(stage.topic, 0, 1, NOON_MS)
     stage.publisher.tell_again(doubled)
     found = audit(options, settled=True, topic=stage.topic)

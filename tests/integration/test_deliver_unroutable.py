@@ -20,6 +20,7 @@ from services.deliver.edge.dns.site_addresses import AddressPolicy
 from services.deliver.edge.pool.pools import Pools, Routing
 from services.deliver.edge.smtp.connecting import Connected
 from services.deliver.edge.smtp.connection import SmtpConnection
+from services.deliver.edge.tracing.dialog import Dialog
 from services.deliver.rules.loading import load_outcome_rules
 from tests.support.dns_server import Zone, serving
 from tests.support.pool_talk import ROOM, SETTINGS, run, send
@@ -53,7 +54,11 @@ class Refusing:
         return Connected(None, None, tuple((candidate, "refused") for candidate in candidates))
 
     async def open(
-        self, candidate: Candidate, sock: socket.socket, tls: HostTls
+        self,
+        candidate: Candidate,
+        sock: socket.socket,
+        tls: HostTls,
+        dialog: Dialog | None = None,
     ) -> SmtpConnection | ConnectFault:
         raise AssertionError("nothing is connected")
 

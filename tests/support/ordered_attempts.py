@@ -13,6 +13,7 @@ from services.deliver.core.attempt.outcome import Delivered, Outcome
 from services.deliver.core.attempt.retry import RetryTimes
 from services.deliver.core.control.orders import Orders
 from services.deliver.edge.attempt.attempts import Attempts, Gates
+from services.deliver.edge.attempt.event_counting import EventCounter
 from services.deliver.edge.attempt.parts import NoLanes
 from services.deliver.edge.control.control import Control
 from services.deliver.edge.pool.permission import Permission
@@ -112,7 +113,7 @@ class Place(Struct, frozen=True):
     attempts: Attempts
     clock: FakeClock
     failed: Counter
-    counted: Counter
+    counted: EventCounter
 
     def order(self, *orders: Order) -> None:
         """Change the orders, as the follower does."""
@@ -123,7 +124,7 @@ class Place(Struct, frozen=True):
 def make_place() -> Place:
     """Call it in a running loop."""
     settled, source, clock, failed = Settled(), KnownOrders(), FakeClock(), Counter(0)
-    events = Counter(4)
+    events = EventCounter()
     control = Control(source, clock)
     sender = HeldSender(control)
     attempts = Attempts(

@@ -10,7 +10,7 @@ from shared.audit.conservation import BookFault, BookRow, FaultKind, Report
 MISSING = BookFault(FaultKind.MISSING, 2, ["acme/M-1/: +2"])
 DOUBLED = BookFault(FaultKind.DOUBLED_FINAL, 1, [])
 ROW = BookRow("acme", "M-1", "", 5, 0, 0, 3, 0, 0, 0, 2)
-EQUATION = "5 received = 3 final + 2 in flight; 3 dispatched"
+EQUATION = "5 received = 3 final + 2 waiting; 3 dispatched"
 
 
 def report(*faults: BookFault, settled: bool = False) -> Report:
@@ -44,9 +44,9 @@ def test_the_verdict_tells_mail_under_way_from_books_that_do_not_balance(
 
 def test_a_column_without_a_number_is_left_out() -> None:
     assert table_lines(report(), 80) == [
-        "received = final events + held + in flight",
+        "received = final events + held + waiting",
         "",
-        "client  mailing ID  sub-client  received  delivered  in flight",
-        "acme    M-1                            5          3          2",
+        "client  mailing ID  sub-client  received  delivered  waiting",
+        "acme    M-1                            5          3        2",
         "",
     ]

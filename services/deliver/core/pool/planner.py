@@ -23,7 +23,7 @@ A connection is idle, busy or ending:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Final, Generic
 
 from msgspec import Struct
@@ -146,6 +146,10 @@ class SitePlanner(Generic[M, C]):
     def gates(self) -> list[Gate[M]]:
         """The gates for which messages wait."""
         return self._waiting.gates()
+
+    def waiting(self) -> Iterator[M]:
+        """The messages that wait."""
+        return self._waiting.messages()
 
     def withdraw(self, gate: Gate[M]) -> list[M]:
         """Return all messages that wait for this gate, and forget them."""
@@ -270,13 +274,11 @@ class SitePlanner(Generic[M, C]):
 
     def _plan_opening(self, now: float) -> list[Step[M, C]]:
         if self.is_paused(now):
-            # Open connections are used, but no more are opened.
             if self._fault is None or self._connections or self._opening:
                 return []
             return [Fail(message, self._fault) for message in self.withdraw_all()]
         # After a failure a single connection is tried first.
-        is_probe = self._pause_s > 0 and not self._connections
-        limit = 1 if is_probe else self._concurrency.at(now)
+        limit = 1 if self._pause_s > 0 and not self._connections else self._concurrency.at(now)
         if self._most is not None:
             limit = min(limit, self._most)
         wanted = min(len(self._waiting), limit - len(self._connections)) - self._opening

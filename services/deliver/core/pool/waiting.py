@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
 from services.deliver.core.pool.steps import M
@@ -45,6 +46,10 @@ class Waiting(Generic[M]):
     def gates(self) -> list[Gate[M]]:
         """The gates of all lines."""
         return [gate for gate in self._lines if gate is not None]
+
+    def messages(self) -> Iterator[M]:
+        """All messages, line by line; none may be added or taken meanwhile."""
+        return (message for line in self._lines.values() for message, _ in line)
 
     def add(self, message: M, at: float, gate: Gate[M] | None, *, is_first: bool = False) -> None:
         """A message waits, at the end of its line or as the first one."""

@@ -35,6 +35,7 @@ from services.deliver.core.attempt.verdicts import after_fault
 from services.deliver.core.control.effects import follow
 from services.deliver.edge.attempt.attempt_records import UNREADABLE, lane_of, records_of
 from services.deliver.edge.attempt.claims import Claim
+from services.deliver.edge.attempt.event_counting import EventCounter
 from services.deliver.edge.attempt.parts import Lanes, NoLanes, Sender, Settling
 from services.deliver.edge.control.control import Control, no_control
 from shared.runtime.clock import Clock
@@ -53,11 +54,6 @@ FAILED: Final = Metric(
     "Attempts that ended with a programming error. Each message was deferred; the log has the"
     " traceback.",
 )
-MAIL_EVENTS: Final = Metric(
-    "sluice_deliver_events",
-    "Events of deliver: delivered, bounced, expired and cancelled messages, and deferrals.",
-    ("event", "lane", "provider", "mail_class"),
-)
 
 
 class Gates(Struct, frozen=True):
@@ -65,7 +61,7 @@ class Gates(Struct, frozen=True):
 
     lanes: Lanes
     control: Control
-    events: Counter
+    events: EventCounter
     shaping: str = ""  # the version of the shaping rules
 
 
@@ -83,7 +79,7 @@ class Attempts:
         gates: Gates | None = None,
     ) -> None:
         """`gates` None: no lane is counted, and no operator orders anything."""
-        gates = gates or Gates(NoLanes(), no_control(clock), Counter(len(MAIL_EVENTS.labels)))
+        gates = gates or Gates(NoLanes(), no_control(clock), EventCounter())
         self._lanes, self._control, self._events = gates.lanes, gates.control, gates.events
         self._shaping = gates.shaping
         # What waits for a connection.
@@ -199,10 +195,7 @@ class Attempts:
         self._worker.settle(job, written)
 
     def _count(self, envelope: Envelope, steps: Plan) -> None:
-        provider = self._control.provider_of(envelope)
-        for event in steps.events:
-            labels = (event.kind.value, envelope.lane, provider, envelope.mail_class.value)
-            self._events.add(1, *labels)
+        self._events.count(envelope, self._control.provider_of(envelope), steps)
 
     def _timing(self) -> Timing:
         return Timing(self._clock.now_ms(), self._retries)

@@ -1,11 +1,12 @@
-"""Follows mail.control: the operators' orders, as they are now.
+"""Follows mail.control: the operators' orders and traces, as they are now.
 
-A thread of its own reads the topic without a consumer group and replaces `orders` after each
-change, so a look-up on the event loop never waits. If the topic cannot be read, /ready, a metric
-and the log say so; when mail goes on nevertheless is in core/control/freshness.py.
+A thread of its own reads the topic without a consumer group and replaces both after each change, so
+a look-up on the event loop never waits. If the topic cannot be read, /ready, a metric and the log
+say so; when mail goes on nevertheless is in core/control/freshness.py.
 
-Owns: the reader. Does not own: which order counts (core/control/orders.py). A
-record that cannot be read is logged, counted and skipped; the order it would have replaced stays.
+Owns: the reader. Does not own: which order counts (core/control/orders.py), what is traced
+(core/tracing/traces.py). A record that cannot be read is logged, counted and skipped; the order it
+would have replaced stays.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from kafka.errors import KafkaError
+from msgspec import Struct
 
 from services.deliver.core.control.freshness import Freshness
 from services.deliver.core.control.orders import MAX_ORDERS, Orders
+from services.deliver.core.tracing.traces import NO_TRACES, Traces
 from shared.runtime.clock import Clock
 from shared.runtime.enduring_thread import EnduringThread
 from shared.runtime.telemetry import Counters, Metric
@@ -29,6 +32,7 @@ from shared.topics.codec import CodecError
 from shared.topics.control import PARTITION, Order, decode_order
 from shared.topics.names import CONTROL
 from shared.topics.reviews import is_review
+from shared.topics.traces import Trace, decode_trace, is_trace
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +49,18 @@ POLL_MS: Final = 200
 LOOK_S: Final = 0.5
 
 
+# Those that are over and not deleted yet count too; the command deletes them.
+MAX_KNOWN_TRACES: Final = 1_000
+T = TypeVar("T")
+
+
+class _Known(Struct, frozen=True):
+    """What the topic holds, by key."""
+
+    orders: dict[bytes, Order]
+    traces: dict[bytes, Trace]
+
+
 class ControlFollower:
     """Keeps `orders` up to date. All methods may be called from any thread."""
 
@@ -55,6 +71,7 @@ class ControlFollower:
         topic: str = CONTROL,
     ) -> None:
         self.orders = Orders()
+        self.traces = NO_TRACES
         self.unreadable = 0
         self._options = options
         self._clock = clock
@@ -109,7 +126,7 @@ class ControlFollower:
         if PARTITION not in reader.partitions():
             raise KafkaError(f"there is no topic {self._topic}")
         log_id = reader.topic_id()
-        known: dict[bytes, Order] = {}
+        known = _Known({}, {})
         reader.read_from({PARTITION: 0})
         is_new = True
         end, asked_at = -1, float("-inf")
@@ -123,13 +140,14 @@ class ControlFollower:
             if reader.position(PARTITION) < end:
                 continue
             if is_new:
-                self.orders = Orders(known.values())
+                self.orders = Orders(known.orders.values())
+                self.traces = Traces(known.traces.values(), self._clock.now_ms())
                 self._changed()
             is_new = False
             self._freshness.confirm(asked_at)
             self._fault = ""
 
-    def _take(self, known: dict[bytes, Order], records: Sequence[Any]) -> bool:
+    def _take(self, known: _Known, records: Sequence[Any]) -> bool:
         """Apply these records to what is known; return whether there were any."""
         for record in records:
             if isinstance(record, UndecodableRecord):
@@ -138,22 +156,33 @@ class ControlFollower:
             key = record.key or b""
             if is_review(key):
                 continue  # for the counting of bounces
-            if not record.value:
-                known.pop(key, None)
-                continue
             try:
-                order = decode_order(record.key, record.value)
+                if is_trace(key):
+                    _apply(known.traces, key, record.value, decode_trace, MAX_KNOWN_TRACES)
+                else:
+                    _apply(known.orders, key, record.value, decode_order, MAX_ORDERS)
             except CodecError as error:
                 self.unreadable += 1
                 fields = {"offset": record.offset, "reason": str(error)}
                 log.warning("an order of an operator cannot be read; skipped", extra=fields)
-                continue
-            if key in known or len(known) < MAX_ORDERS:
-                known[key] = order
-            else:
-                self.unreadable += 1
-                log.warning("too many orders of operators", extra={"offset": record.offset})
         return bool(records)
+
+
+def _apply(
+    known: dict[bytes, T],
+    key: bytes,
+    value: bytes | None,
+    decode: Callable[[bytes, bytes], T],
+    limit: int,
+) -> None:
+    """Apply one record to those that are known; raises CodecError."""
+    if not value:
+        known.pop(key, None)
+        return
+    decoded = decode(key, value)
+    if key not in known and len(known) >= limit:
+        raise CodecError(f"there are more than {limit} of these")
+    known[key] = decoded
 
 
 def _nothing() -> None:

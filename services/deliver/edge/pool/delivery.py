@@ -26,6 +26,7 @@ class Delivery:
         "future",
         "group",
         "has_begun",
+        "mail_id",
         "recipient",
         "sender",
         "seven_bit",
@@ -43,6 +44,7 @@ class Delivery:
     ) -> None:
         """`group`: the limits that the message waits for."""
         self.group = group
+        self.mail_id = envelope.mail_id
         self.sender = envelope.sender
         self.recipient = envelope.recipient
         self.content = content

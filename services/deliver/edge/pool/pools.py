@@ -41,6 +41,7 @@ from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.smtp.connection import GOODBYE_S
 from services.deliver.edge.sources.selecting import Sources
 from services.deliver.edge.tls.policies import TlsPolicies
+from services.deliver.edge.tracing.tracer import Tracer
 from shared.topics.records import Envelope
 
 SWEEP_S: Final = 0.5
@@ -62,6 +63,8 @@ class Routing(Struct, frozen=True):
     control: Control | None = None
     # None: the system chooses the address that mail is sent from.
     sources: Sources | None = None
+    # Shows dialogs to operators.
+    tracer: Tracer | None = None
 
 
 class Pools:
@@ -211,7 +214,8 @@ class Pools:
         if self._shaper is not None:
             to = self._destination(self._shaper, domain, site)
             limits = self._shaper.pool_limits(to, limits)
-        return SitePool(site.name, limits, hosts, self._rules, self._shaper)
+        tracer = self._routing.tracer
+        return SitePool(site.name, limits, hosts, self._rules, self._shaper, tracer=tracer)
 
     def _opener_of(self, source: Source) -> Opener:
         if not source.name:

@@ -31,6 +31,7 @@ from services.deliver.core.sources.table import SYSTEM, Source
 from services.deliver.core.tls.policy import HostTls, NoDane, host_tls
 from services.deliver.edge.smtp.connecting import Connected
 from services.deliver.edge.smtp.connection import SmtpConnection
+from services.deliver.edge.tracing.dialog import Dialog
 from shared.smtp.remote_text import clean_text
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,11 @@ class Opener(Protocol):
         ...
 
     async def open(
-        self, candidate: Candidate, sock: socket.socket, tls: HostTls
+        self,
+        candidate: Candidate,
+        sock: socket.socket,
+        tls: HostTls,
+        dialog: Dialog | None = None,
     ) -> SmtpConnection | ConnectFault:
         """Make a connection that is ready for transactions of a connected socket."""
         ...
@@ -107,8 +112,17 @@ class SiteHosts:
         self._loop = asyncio.get_running_loop()
         self._connected: dict[SmtpConnection, Candidate] = {}
 
-    async def open(self) -> SmtpConnection | ConnectFault:
-        """Open a connection to any host, or return why there is none."""
+    async def open(self, dialog: Dialog | None = None) -> SmtpConnection | ConnectFault:
+        """Open a connection to any host, or return why there is none.
+
+        `dialog` shows it to operators.
+        """
+        opened = await self._open(dialog)
+        if dialog is not None and not isinstance(opened, SmtpConnection):
+            dialog.said(f"no connection: {_reason_of(opened)}")
+        return opened
+
+    async def _open(self, dialog: Dialog | None) -> SmtpConnection | ConnectFault:
         until = self._loop.time() + OPENING_S
         found = await self._finder.candidates(self._site)
         if not isinstance(found, list):
@@ -123,7 +137,7 @@ class SiteHosts:
             chosen = self._history.take_next(found, self._loop.time())
             # The first address has its whole time, however long that is.
             within_s = until - self._loop.time() if faults else math.inf
-            opened = await self._try(chosen, found, within_s)
+            opened = await self._try(chosen, found, within_s, dialog)
             if isinstance(opened, SmtpConnection):
                 return opened
             if isinstance(opened, NoSource):
@@ -144,14 +158,23 @@ class SiteHosts:
         self._connected.pop(connection, None)
 
     async def _try(
-        self, chosen: Sequence[Candidate], left: list[Candidate], within_s: float
+        self,
+        chosen: Sequence[Candidate],
+        left: list[Candidate],
+        within_s: float,
+        dialog: Dialog | None,
     ) -> SmtpConnection | ConnectFault:
         """Try one address, or the two of a pair; puts back into `left` what was not tried."""
+        if dialog is not None:
+            dialog.reaches(str(chosen[0]))
+            dialog.said("connecting to " + " or ".join(map(str, chosen)))
         try:
             connected = await self._opener.connect(chosen, within_s)
         except Exception as error:
             return self._own_fault(chosen[0], error)
         self._note(connected)
+        if dialog is not None:
+            _show_faults(dialog, connected)
         candidate, sock = connected.candidate, connected.sock
         if sock is None and connected.source_fault:
             return NoSource(clean_text(connected.source_fault), is_unavailable=True)
@@ -162,7 +185,7 @@ class SiteHosts:
         left[:0] = [other for other in chosen if other != candidate and other not in failed_ones]
         try:
             tls = await self._policies.host_tls(self._site, candidate.host)
-            opened = await self._opener.open(candidate, sock, tls)
+            opened = await self._opener.open(candidate, sock, tls, dialog)
         except Exception as error:
             return self._own_fault(candidate, error)
         if isinstance(opened, SmtpConnection):
@@ -195,3 +218,15 @@ class SiteHosts:
 def _failure_of(fault: ConnectFault) -> Failure:
     is_busy = isinstance(fault, Refusal) and fault.reply.code == SERVICE_NOT_READY
     return Failure.PUSHED_BACK if is_busy else Failure.REFUSED
+
+
+def _reason_of(fault: ConnectFault) -> str:
+    return str(fault.reply) if isinstance(fault, Refusal) else fault.reason
+
+
+def _show_faults(dialog: Dialog, connected: Connected) -> None:
+    for failed, reason in connected.faults:
+        dialog.said(f"{failed}: {reason}")
+    if connected.candidate is not None and connected.sock is not None:
+        name = connected.sock.getsockname()
+        dialog.reaches(str(connected.candidate), str(name[0]))

@@ -33,6 +33,7 @@ from services.deliver.edge.pool.delivery import Delivery
 from services.deliver.edge.pool.site_hosts import SiteHosts
 from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.smtp.connection import SmtpConnection
+from services.deliver.edge.tracing.tracer import Tracer
 from shared.smtp.client.unsendable import Unsendable
 
 # A limit of 200 per second would else wake the pool 200 times.
@@ -63,9 +64,12 @@ class SitePool:
         hosts: SiteHosts,
         rules: OutcomeRules,
         shaper: Shaper | None = None,
+        *,
+        tracer: Tracer | None = None,
     ) -> None:
-        """`shaper` None: there are no limits but these."""
+        """`shaper` None: there are no limits but these; `tracer` None: nothing is traced."""
         self._shaper = shaper
+        self._tracer = tracer
         self._timer: asyncio.TimerHandle | None = None
         self._site = site
         self._hosts = hosts
@@ -211,6 +215,8 @@ class SitePool:
         def done(result: TransactionResult) -> None:
             self._ended(connection, delivery, result)
 
+        if self._tracer is not None and self._tracer.is_active:
+            connection.dialog = self._tracer.transaction(delivery, connection)
         try:
             content = delivery.content_for(connection)
             if isinstance(content, Unsendable):
@@ -224,6 +230,9 @@ class SitePool:
     def _ended(
         self, connection: SmtpConnection, delivery: Delivery, result: TransactionResult
     ) -> None:
+        if connection.dialog is not None:
+            connection.dialog.ended(result)
+            connection.dialog = None
         has_result = self._planner.ended(
             connection, delivery, result, self._loop.time(), is_usable=connection.is_usable
         )
@@ -254,7 +263,10 @@ class SitePool:
             )
 
     async def _open(self) -> None:
-        opened = await self._hosts.open()
+        dialog = None
+        if self._tracer is not None and self._tracer.is_active:
+            dialog = self._tracer.opening(self._planner.waiting())
+        opened = await self._hosts.open(dialog)
         if isinstance(opened, SmtpConnection):
             opened.on_closed = self._closed
             self._planner.opened(opened, self._loop.time())

@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from services.deliver.core.attempt.results import Broken, TransactionResult
 from services.deliver.core.attempt.verdicts import wants_tls
+from services.deliver.edge.tracing.dialog import Dialog
 from shared.smtp.client.session import ClientSession
 from shared.smtp.client.unsendable import Unsendable
 from shared.smtp.errors import RemoteProtocolError
@@ -79,10 +80,14 @@ class SmtpConnection(asyncio.Protocol):
         # Called if the server offers CHUNKING and does not know BDAT.
         self.on_chunking_refused: Callable[[], None] = lambda: None
         self.tls = tls
+        self.is_resumed = False  # an earlier TLS session
         # Why there is no TLS though the server offers it, or it is not as its policy wants it.
         self.tls_fault = tls_fault
         self.tls_policy = tls_policy
         self.source = ""
+        self.server = ""
+        # Shows the dialog of the transaction to operators; None if it is not traced.
+        self.dialog: Dialog | None = None
         self.closed = False
         self._has_quit = False
         self._is_writing_paused = False
@@ -116,12 +121,16 @@ class SmtpConnection(asyncio.Protocol):
             return
         self._done = done
         self._deadline = self._loop.time() + self._timeouts.command_s
+        if self.dialog is not None:
+            self.dialog.sent(data)
         self._transport.write(data)
         self._failpoints.hit("deliver.mail_sent")
 
     def data_received(self, data: bytes) -> None:
         """Process data from the server."""
         session = self._session
+        if self.dialog is not None:
+            self.dialog.received(data)
         before = session.waiting_for
         try:
             events = session.receive(data)
@@ -134,6 +143,8 @@ class SmtpConnection(asyncio.Protocol):
             self._deadline = self._loop.time() + self._timeouts.command_s
         for event in events:
             if isinstance(event, Send):
+                if self.dialog is not None:
+                    show(self.dialog, event)
                 self._transport.write(event.data)
                 limits = self._timeouts
                 limit_s = limits.data_s if event.is_content else limits.command_s
@@ -242,3 +253,11 @@ class SmtpConnection(asyncio.Protocol):
                 )
             )
         self.on_closed(self)
+
+
+def show(dialog: Dialog, event: Send) -> None:
+    """Show what is written: commands, or that content is."""
+    if event.is_content:
+        dialog.sent_content(len(event.data))
+    else:
+        dialog.sent(event.data)

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from typing import Final
 
 from services.deliver.core.routing.sites import Host
+from services.deliver.edge.smtp.tls_sessions import TlsSessions
 
 # Servers that are remembered; the oldest is forgotten first. About 200 bytes each.
 MAX_FAULTS: Final = 10_000
@@ -46,7 +47,7 @@ class FaultMemory:
 
 
 class ServerMemory:
-    """What is known of the servers, whatever source address mail is sent from.
+    """What is known of the servers, whatever source address mail is sent from; TLS sessions.
 
     `uses_chunking`: whether BDAT is used at all, where it is offered.
     """
@@ -55,6 +56,7 @@ class ServerMemory:
         self._uses_chunking = uses_chunking
         self.tls = FaultMemory(BROKEN_TLS_S)
         self.chunking = FaultMemory(BROKEN_CHUNKING_S)
+        self.sessions = TlsSessions()
 
     def takes_chunks(self, host: Host, now: float) -> bool:
         """Whether a server that offers CHUNKING gets BDAT."""

@@ -29,6 +29,7 @@ from services.deliver.core.routing.candidates import Candidate
 from services.deliver.core.routing.sites import Host
 from services.deliver.core.sources.table import SYSTEM, Source
 from services.deliver.core.tls.policy import HostTls
+from services.deliver.edge.smtp.client import TracedClient
 from services.deliver.edge.smtp.connecting import Connected, connect, connect_one
 from services.deliver.edge.smtp.connection import (
     Failpoints,
@@ -44,6 +45,8 @@ from services.deliver.edge.smtp.tls import (
     in_clear,
     named_fault,
 )
+from services.deliver.edge.smtp.tls_sessions import OFFERED, SessionKey
+from services.deliver.edge.tracing.dialog import Dialog
 from shared.smtp.events import Stage
 from shared.smtp.extensions import Extensions, parse_extensions
 from shared.smtp.remote_text import clean_text
@@ -63,23 +66,6 @@ class _Refused(Exception):
     def __init__(self, stage: Stage, reply: Reply) -> None:
         super().__init__(str(reply))
         self.refusal = Refusal(stage, reply)
-
-
-class _Client(aiosmtplib.SMTP):
-    """aiosmtplib closes the connection of a refused greeting; here it stays open for QUIT."""
-
-    is_greeted = False
-
-    async def greet(self, timeout_s: float) -> None:
-        """Read the greeting. If this raises, the caller must close()."""
-        try:
-            await self.connect(timeout=timeout_s)
-        finally:
-            self.is_greeted = True
-
-    def close(self) -> None:
-        if self.is_greeted:
-            super().close()
 
 
 class Opener:
@@ -122,18 +108,23 @@ class Opener:
         return await connect(candidates, limit_s, self._source)
 
     async def open(
-        self, candidate: Candidate, sock: socket.socket, tls: HostTls
+        self,
+        candidate: Candidate,
+        sock: socket.socket,
+        tls: HostTls,
+        dialog: Dialog | None = None,
     ) -> SmtpConnection | ConnectFault:
         """Make a connection that is ready for transactions, or return why there is none.
 
-        Owns the socket from now on. Raises only for faults of our own code.
+        Owns the socket from now on. Raises only for faults of our own code. `dialog` shows it to
+        operators.
         """
         policy = self._contexts.policy_of(tls)
         if policy.is_required and policy.fault:
             sock.close()
             return _no_tls(candidate, policy, policy.fault)
         try:
-            return await self._open_as_known(candidate, sock, policy)
+            return await self._open_as_known(candidate, sock, policy, dialog)
         except _Refused as error:
             return error.refusal
         except ssl.SSLError as error:
@@ -142,53 +133,88 @@ class Opener:
             return NoConnection(clean_text(f"{candidate}: {error or type(error).__name__}"))
 
     async def _open_as_known(
-        self, candidate: Candidate, sock: socket.socket, tls: TlsPolicy
+        self, candidate: Candidate, sock: socket.socket, tls: TlsPolicy, dialog: Dialog | None
     ) -> SmtpConnection:
         """Opportunistic TLS: a server whose TLS does not work still gets its mail."""
         if tls.is_required:
-            return await self._open(candidate, sock, tls)
+            return await self._open(candidate, sock, tls, dialog)
         if tls.is_trial:
-            return await self._open_on_trial(candidate, sock, tls)
+            return await self._open_on_trial(candidate, sock, tls, dialog)
         now = asyncio.get_running_loop().time
         if known := self._servers.tls.fault(candidate.host, now()):
-            return await self._open(candidate, sock, in_clear(known))
+            return await self._open(candidate, sock, in_clear(known), dialog)
         try:
-            return await self._open(candidate, sock, tls)
+            return await self._open(candidate, sock, tls, dialog)
         except ssl.SSLError as error:
             fault = clean_text(str(error)) or type(error).__name__
+        if dialog is not None:
+            dialog.said(f"TLS has failed, connecting again without it: {fault}")
         again = await connect_one(candidate, self._timeouts.connect_s, self._source)
-        connection = await self._open(candidate, again, in_clear(fault))
+        connection = await self._open(candidate, again, in_clear(fault), dialog)
         # Only now: if clear text fails too, it may have been the network.
         self._servers.tls.remember(candidate.host, fault, now())
         return connection
 
     async def _open_on_trial(
-        self, candidate: Candidate, sock: socket.socket, tls: TlsPolicy
+        self, candidate: Candidate, sock: socket.socket, tls: TlsPolicy, dialog: Dialog | None
     ) -> SmtpConnection:
         """Report what is wrong, and go on with opportunistic TLS."""
         fault = tls.fault
         if not fault:
             try:
-                return await self._open(candidate, sock, tls)
+                return await self._open(candidate, sock, tls, dialog)
             except ssl.SSLError as error:
                 fault = named_fault(error)
             sock = await connect_one(candidate, self._timeouts.connect_s, self._source)
         opportunistic = self._contexts.opportunistic
-        connection = await self._open_as_known(candidate, sock, opportunistic)
+        connection = await self._open_as_known(candidate, sock, opportunistic, dialog)
         connection.tls_policy = tls.name
         connection.tls_fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
         return connection
 
     async def _open(
-        self, candidate: Candidate, sock: socket.socket, tls: TlsPolicy
+        self, candidate: Candidate, sock: socket.socket, tls: TlsPolicy, dialog: Dialog | None
+    ) -> SmtpConnection:
+        """Open a connection, with the TLS session of an earlier one if there is one.
+
+        A server that cannot resume it takes a full handshake. One that breaks the connection
+        instead is connected to again: the failure says nothing about its TLS.
+        """
+        context = tls.context if tls.resumes else None
+        if context is None:
+            return await self._greet(candidate, sock, tls, dialog)
+        sessions, now = self._servers.sessions, asyncio.get_running_loop().time
+        key = self._session_key(candidate, tls)
+        session = sessions.find(key, context, now())
+        if session is None:
+            return await self._greet(candidate, sock, tls, dialog)
+        token = OFFERED.set(session)
+        try:
+            return await self._greet(candidate, sock, tls, dialog)
+        except ssl.SSLError as error:
+            sessions.forget(key)
+            if dialog is not None:
+                dialog.said(f"the TLS session was not resumed, connecting again: {error}")
+        finally:
+            OFFERED.reset(token)
+        again = await connect_one(candidate, self._timeouts.connect_s, self._source)
+        return await self._greet(candidate, again, tls, dialog)
+
+    def _session_key(self, candidate: Candidate, tls: TlsPolicy) -> SessionKey:
+        host = candidate.host
+        return SessionKey(host.name, host.port, candidate.ip, self._source.name, tls.name)
+
+    async def _greet(
+        self, candidate: Candidate, sock: socket.socket, tls: TlsPolicy, dialog: Dialog | None
     ) -> SmtpConnection:
         timeouts = self._timeouts
-        smtp = _Client(
+        smtp = TracedClient(
             hostname=candidate.host.name,
             sock=sock,
             local_hostname=self._ehlo_name,
             start_tls=False,
         )
+        smtp.dialog = dialog
         stage, version, fault = Stage.CONNECT, "", tls.fault
         try:
             await smtp.greet(timeouts.greeting_s)
@@ -221,6 +247,12 @@ class Opener:
             candidate.host, "refused", asyncio.get_running_loop().time()
         )
         connection.tls_policy = tls.name
+        connection.server = str(candidate)
+        if version and tls.resumes:
+            peer = smtp.get_transport_info("ssl_object")
+            connection.is_resumed = bool(peer.session_reused)
+            now = asyncio.get_running_loop().time()
+            self._servers.sessions.keep(self._session_key(candidate, tls), peer, now)
         connection.on_tls_wanted = lambda: self._servers.tls.forget(candidate.host)
         return connection
 

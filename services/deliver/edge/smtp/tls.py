@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from services.deliver.core.tls.dane import dane_fault
 from services.deliver.core.tls.policy import DaneKeys, HostTls, PolicyName
+from services.deliver.edge.smtp.tls_sessions import ResumingObject
 from shared.runtime.clock import now_ms
 
 # RSA key exchange, SHA-1 and Diffie-Hellman groups of 1024 bits are in; what encrypts nothing or
@@ -48,6 +49,11 @@ class TlsPolicy(Struct, frozen=True):
     check: DaneKeys | None = None
 
     @property
+    def resumes(self) -> bool:
+        """Whether a session may be resumed; TLSA records must match a certificate that is shown."""
+        return self.context is not None and self.check is None
+
+    @property
     def must_encrypt(self) -> bool:
         """Whether a connection in clear text is a failure."""
         return self.is_required or self.is_trial
@@ -66,6 +72,7 @@ def _opportunistic() -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     context.set_ciphers(_ANY_CIPHER)
     context.options |= _OLD_RENEGOTIATION
+    context.sslobject_class = ResumingObject
     return context
 
 
@@ -78,6 +85,7 @@ def _encrypting() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    context.sslobject_class = ResumingObject
     return context
 
 
@@ -88,6 +96,7 @@ class TlsContexts:
         self.opportunistic = OPPORTUNISTIC
         self._encrypting = _encrypting()
         self.verifying = ssl.create_default_context()
+        self.verifying.sslobject_class = ResumingObject
         if ca_file:
             self.verifying.load_verify_locations(ca_file)
 

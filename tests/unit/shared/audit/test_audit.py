@@ -65,11 +65,11 @@ def test_books_balance_when_every_message_has_one_fate() -> None:
     found = report(tally(6), *told, settled=True)
     assert found.balanced
     assert found.rows == [BookRow("shop", "news", "", 6, 1, 1, 1, 1, 1, 1, 0)]
-    assert (found.received, found.finals, found.in_flight) == (6, 6, 0)
+    assert (found.received, found.finals, found.waiting) == (6, 6, 0)
 
 
 @pytest.mark.parametrize(
-    ("after", "held", "in_flight"),
+    ("after", "held", "waiting"),
     [
         ([], 1, 0),
         ([EventType.DEFERRED], 0, 1),
@@ -79,21 +79,21 @@ def test_books_balance_when_every_message_has_one_fate() -> None:
     ],
 )
 def test_a_message_is_held_until_its_next_attempt_or_end(
-    after: list[EventType], held: int, in_flight: int
+    after: list[EventType], held: int, waiting: int
 ) -> None:
     told = [event(kind, MAIL[0]) for kind in after]
     found = report(tally(1), event(EventType.IN_DOUBT, MAIL[0], held=True), *told)
-    assert (found.held, found.in_flight, found.rows[0].held) == (held, in_flight, held)
+    assert (found.held, found.waiting, found.rows[0].held) == (held, waiting, held)
     # Nothing but an operator's decision is missing: it is settled.
     settled = report(tally(1), event(EventType.IN_DOUBT, MAIL[0], held=True), *told, settled=True)
-    assert settled.balanced is (in_flight == 0)
+    assert settled.balanced is (waiting == 0)
 
 
 def test_events_on_the_way_are_no_fate() -> None:
     way = [EventType.DEFERRED, EventType.IN_DOUBT, EventType.DUPLICATE, EventType.RETURNED]
     found = report(tally(1), *(event(kind, MAIL[0]) for kind in way))
     assert found.balanced
-    assert found.in_flight == 1
+    assert found.waiting == 1
 
 
 @pytest.mark.parametrize(
@@ -129,14 +129,14 @@ def test_each_kind_of_fault_is_found_alone(
     assert found.faults[0].count == 1
 
 
-def test_a_message_missing_is_no_fault_while_it_may_be_in_flight() -> None:
+def test_a_message_missing_is_no_fault_while_it_may_wait() -> None:
     assert report(tally(2), event(EventType.DELIVERED, MAIL[0])).balanced
 
 
 def test_one_mailing_does_not_pay_for_another() -> None:
     found = report(tally(2), tally(0, "other"), event(EventType.DELIVERED, MAIL[0], client="other"))
     assert [each.kind for each in found.faults] == [FaultKind.UNTALLIED]
-    assert [row.in_flight for row in found.rows] == [-1, 2]
+    assert [row.waiting for row in found.rows] == [-1, 2]
 
 
 def test_a_log_cut_at_its_beginning_cannot_be_audited() -> None:

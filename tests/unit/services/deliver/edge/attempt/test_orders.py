@@ -242,16 +242,21 @@ def test_an_order_by_site_or_provider_counts_once_the_domain_was_resolved() -> N
     assert control.of(envelope) == by_provider
 
 
-def test_events_are_counted_by_lane_provider_and_class_whoever_ends_the_message() -> None:
+def test_events_are_counted_by_lane_provider_site_and_class_whoever_ends_the_message() -> None:
     async def test(place: Place) -> None:
         place.attempts.hand_out([make_job(), make_job("bob@other.example")])
         await until(lambda: place.sender.waiting == 2)
         place.order(order(Verb.BOUNCE))
         place.sender.connect()
         await until(lambda: len(place.settled.written) == 2)
-        assert place.counted.values == {
+        assert place.counted.by_lane.values == {
             ("bounced", "", "", "marketing"): 1,
             ("delivered", "", "", "marketing"): 1,
+        }
+        # A message that an operator ended had no site; one delivery does not make a site busy.
+        assert place.counted.by_site.values == {
+            ("bounced", "none", "marketing"): 1,
+            ("delivered", "other", "marketing"): 1,
         }
 
     run(test)

@@ -1,0 +1,170 @@
+"""`sluice trace`: shows SMTP dialogs of deliver as they happen.
+
+It writes a trace to mail.control, which every deliver process follows within 2 s, and reads the
+lines that they write to Redis. It ends at --for, on Ctrl-C, or after 10 minutes, and deletes the
+trace and its lines. If it is killed, or Kafka is unavailable then, the trace ends at its expiry and
+Redis deletes the lines 15 minutes later.
+
+Owns: the command. Does not own: what is shown (services/deliver/core/tracing). If Redis is
+unavailable meanwhile, it says so and goes on; what was dropped is counted. Exit codes: 0 it ended,
+2 wrong use, 3 without Kafka, or without Redis at its start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import sys
+import time
+from typing import Any, Final
+
+import click
+import msgspec
+
+from cli.answer import Exit, say
+from cli.clients.faults import answering
+from cli.control.options import author_of, authored
+from cli.control.planning import duration_s
+from cli.interrupt import StopAskedError, interruptible
+from cli.suppressions.topic import find_redis
+from cli.target import find_kafka, kafka_options
+from cli.trace.output import Missing, Printer, printable
+from cli.trace.topic import begin, end
+from shared.mail.domains import normalise
+from shared.runtime.clock import now_ms
+from shared.runtime.deadline import Deadline
+from shared.runtime.errors import Unavailable
+from shared.runtime.program_name import program_name
+from shared.store.client import StoreUnavailable, connect
+from shared.store.traces import TraceReader
+from shared.topics import ids
+from shared.topics.control import MAX_TEXT_CHARS
+from shared.topics.traces import MAX_TRACE_MS, Trace, TraceLine
+
+# How long one question to Redis waits for lines; below the time-out of a command.
+WAIT_S: Final = 0.5
+# After the trace has ended: its last lines are written within FLUSH_S by each process.
+LAST_S: Final = 1.0
+
+
+@click.command()
+@click.option("--domain", default="", help="Dialogs of mail to recipients of this domain.")
+@click.option("--mail-id", default="", help="Dialogs of this message.")
+@click.option(
+    "--for",
+    "how_long",
+    default="10m",
+    metavar="TIME",
+    help="Such as 60s; at most 10m.  [default: 10m]",
+)
+@authored
+@click.option("--json", "as_json", is_flag=True, help="One JSON document per line on stdout.")
+@kafka_options
+@answering
+def main(domain: str, mail_id: str, how_long: str, as_json: bool, **rest: Any) -> None:
+    """Show SMTP dialogs as they happen.
+
+    Credentials are hidden, and content is shown as its size. `>` is what deliver
+    sends, `<` what the server answers, `*` what deliver says about it.
+    """
+    now = now_ms()
+    trace = Trace(
+        secrets.token_hex(8),
+        _domain(domain, mail_id),
+        _mail_id(mail_id),
+        author_of(rest["author"]),
+        rest["reason"][:MAX_TEXT_CHARS],
+        now,
+        now + _lasts_ms(how_long),
+    )
+    kafka = find_kafka(rest["bootstrap"], rest["line"])
+    reader = TraceReader(connect(find_redis(rest["line"])), trace.trace_id)
+    reader.delete()  # Redis is asked before anything is ordered
+    try:
+        with interruptible():
+            begin(kafka, trace)
+            _follow(reader, trace, _Output(as_json))
+    except StopAskedError:
+        pass
+    except BrokenPipeError:
+        sys.stderr.close()
+    finally:
+        with contextlib.suppress(Unavailable):
+            end(kafka, trace)
+        with contextlib.suppress(Unavailable):
+            reader.delete()
+    sys.exit(Exit.OK)
+
+
+class _Output:
+    """Prints lines, and says on standard error what is missing."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._missing = Missing()
+        self._printer = Printer()
+
+    def show(self, line: TraceLine) -> None:
+        for said in self._missing.new(line):
+            say(printable(said))
+        if not line.kind:
+            return
+        if not line.dialog:
+            say(printable(f"{line.worker}: {line.text}"))
+        elif self._as_json:
+            print(msgspec.json.encode(line).decode(), flush=True)
+        else:
+            for text in self._printer.lines(line):
+                print(text, flush=True)
+
+
+def _follow(reader: TraceReader, trace: Trace, output: _Output) -> None:
+    concerns = trace.domain or trace.mail_id
+    say(f"tracing {concerns} for {(trace.expires_at_ms - trace.at_ms) // 1_000} s; Ctrl-C ends it")
+    deadline = Deadline((trace.expires_at_ms - now_ms()) / 1_000 + LAST_S)
+    fault, unreadable = "", 0
+    while not deadline.is_over():
+        try:
+            lines, found = reader.read(deadline.at_most(WAIT_S)), ""
+        except StoreUnavailable as error:
+            lines, found = [], str(error)
+            time.sleep(deadline.at_most(WAIT_S))
+        if found and found != fault:
+            say(f"{found}; trying again")
+        fault = found
+        for line in lines:
+            output.show(line)
+        if reader.unreadable > unreadable:
+            unreadable = reader.unreadable
+            say("something that is no line of a dialog is in the stream; it is left out")
+
+
+def _domain(domain: str, mail_id: str) -> str:
+    if bool(domain) == bool(mail_id):
+        raise click.UsageError("say which dialogs are shown: --domain or --mail-id, one of them")
+    found = normalise(domain.rpartition("@")[2]) if domain else ""
+    if domain and not found:
+        raise click.UsageError(f"--domain: {domain!r} is not a domain such as example.com")
+    return found
+
+
+def _mail_id(text: str) -> str:
+    if text:
+        try:
+            ids.to_bytes(text)
+        except ValueError as error:
+            raise click.UsageError(f"--mail-id: {error}") from None
+    return text
+
+
+def _lasts_ms(text: str) -> int:
+    seconds = duration_s(text)
+    if seconds is None:
+        raise click.UsageError(f"--for: {text!r} is no duration such as 60s or 5m")
+    if seconds * 1_000 > MAX_TRACE_MS:
+        raise click.UsageError(f"--for: {text} is longer than 10m; run it again when it has ended")
+    return seconds * 1_000
+
+
+if __name__ == "__main__":
+    main(prog_name=program_name("trace"))

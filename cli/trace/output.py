@@ -1,0 +1,84 @@
+"""Prints the lines of a trace, and finds out which are missing.
+
+What comes from Redis is data of others: every line is made printable here again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cli.events.output import at
+from shared.plurals import counted
+from shared.topics.traces import TraceLine
+
+
+class Missing:
+    """Counts what a reader has not got, by the numbers that each process gives its lines."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._skipped: dict[str, int] = {}
+
+    def new(self, line: TraceLine) -> list[str]:
+        """Return what is to be said before this line."""
+        said = []
+        before = self._numbers.get(line.worker, 0)
+        is_mark = not line.kind
+        if line.number < before or (line.number == before and not is_mark):
+            before = 0  # another process of this name
+            self._skipped.pop(line.worker, None)
+        self._numbers[line.worker] = line.number
+        lost = line.number - before - (not is_mark)
+        if lost > 0:
+            said.append(f"{line.worker}: {counted(lost, 'line')} {_were(lost)} dropped")
+        skipped = line.skipped - self._skipped.get(line.worker, 0)
+        self._skipped[line.worker] = line.skipped
+        if skipped > 0:
+            said.append(
+                f"{line.worker}: {counted(skipped, 'dialog')} {_were(skipped)} not shown, because"
+                " too many began in one second"
+            )
+        return said
+
+
+class Printer:
+    """The lines for people: each dialog is introduced once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], tuple[str, ...]] = {}
+
+    def lines(self, line: TraceLine) -> Iterator[str]:
+        """Return the lines to print for one line of a trace."""
+        who = f"{line.worker}/{line.dialog}" if line.dialog else line.worker
+        about = (line.mail_id, line.source, line.server, line.tls)
+        key = line.worker, line.dialog
+        if line.dialog and self._known.get(key) != about:
+            if len(self._known) >= MAX_DIALOGS:
+                self._known.clear()  # they are introduced once more
+            self._known[key] = about
+            yield printable(f"{_at(line)}  {who}  = {_about(line)}")
+        yield printable(f"{_at(line)}  {who}  {line.kind} {line.text}")
+
+
+# Dialogs that were introduced and may go on.
+MAX_DIALOGS = 10_000
+
+
+def printable(text: str) -> str:
+    """Return a text as one line without control characters."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _about(line: TraceLine) -> str:
+    source = f"from {line.source}" if line.source else ""
+    server = f"to {line.server}" if line.server else ""
+    tls = line.tls or ("no TLS" if line.server else "")
+    return "  ".join(filter(None, (line.mail_id, source, server, tls)))
+
+
+def _at(line: TraceLine) -> str:
+    return at(line.at_ms)
+
+
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"

@@ -1,0 +1,134 @@
+"""What a trace shows of a dialog: lines without secrets and without control characters. Pure.
+
+Owns: what is masked. What follows AUTH until its final reply is shown as `<hidden>`, in both
+directions, because a server may repeat what it was sent; of its replies the code is shown. Content
+is shown as its size. Does not own: which bytes are content: the caller says so.
+
+Every byte that is not printable UTF-8 is shown as an escape such as \\x1b, so no text of a server
+reaches a terminal as a control sequence. A line is cut at MAX_LINE_CHARS, a dialog after MAX_LINES.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+MAX_LINE_CHARS: Final = 600
+# Enough for EHLO with all extensions twice and 20 commands; a server can answer without end.
+MAX_LINES: Final = 200
+# A line that does not end is cut here; RFC 5321, 4.5.3.1 allows 512 octets, and servers send more.
+MAX_LINE_BYTES: Final = 4 * MAX_LINE_CHARS
+HIDDEN: Final = "<hidden>"
+SENT: Final = ">"
+RECEIVED: Final = "<"
+SAID: Final = "*"
+_AUTH: Final = re.compile(rb"AUTH(?:[ \t]+([A-Za-z0-9_-]{1,20}))?(?:[ \t]|\Z)", re.IGNORECASE)
+_REPLY: Final = re.compile(rb"([0-9]{3})([ -]|\Z)")
+_CHALLENGE: Final = b"334"
+
+Line = tuple[str, str]  # kind and text
+
+
+class DialogText:
+    """The lines of one dialog. Give it all bytes in their order."""
+
+    __slots__ = ("_lines", "_received", "_secret", "_skips_rest")
+
+    def __init__(self) -> None:
+        self._received = b""  # of a line that has not ended
+        self._skips_rest = False  # of a line that was cut
+        self._secret = False
+        self._lines = 0
+
+    def sent(self, data: bytes) -> list[Line]:
+        """Return the lines of commands that are written."""
+        lines = data.split(b"\r\n")
+        if lines[-1] == b"":
+            lines.pop()
+        return self._counted((SENT, self._command(line)) for line in lines)
+
+    def sent_content(self, size_bytes: int) -> list[Line]:
+        """Return the line that stands for content."""
+        return self._counted([(SENT, f"<{size_bytes:,} bytes>")])
+
+    def received(self, data: bytes) -> list[Line]:
+        """Return the lines that end with these bytes."""
+        *ended, rest = (self._received + data).split(b"\n")
+        if self._skips_rest and ended:
+            self._skips_rest = False
+            ended.pop(0)
+        if self._skips_rest:
+            rest = b""
+        elif len(rest) > MAX_LINE_BYTES:
+            ended.append(rest)
+            self._skips_rest, rest = True, b""
+        self._received = rest
+        return self._counted([(RECEIVED, self._reply(line.removesuffix(b"\r"))) for line in ended])
+
+    def replied(self, code: int, text: str) -> list[Line]:
+        """Return the lines of a reply that was parsed before."""
+        lines = text.split("\n")
+        marks = ["-"] * (len(lines) - 1) + [" "]
+        data = (
+            f"{code}{mark}{line}".encode("utf-8", "surrogateescape")
+            for mark, line in zip(marks, lines, strict=True)
+        )
+        return self._counted([(RECEIVED, self._reply(line)) for line in data])
+
+    def said(self, text: str) -> list[Line]:
+        """Return a line of our own, such as why a connection broke; it may quote the server."""
+        if self._secret:
+            return self._counted([(SAID, HIDDEN)])
+        return self._counted([(SAID, shown(text.encode("utf-8", "backslashreplace")))])
+
+    def ended(self) -> list[Line]:
+        """Return what was received of a line that has not ended."""
+        rest, self._received = self._received, b""
+        return self._counted([(RECEIVED, self._reply(rest) + " (no line end)")]) if rest else []
+
+    def _command(self, line: bytes) -> str:
+        if self._secret:
+            return HIDDEN
+        found = _AUTH.match(line)
+        if found is None:
+            return shown(line)
+        self._secret = True
+        mechanism = (found[1] or b"").decode().upper()
+        return " ".join(filter(None, ("AUTH", mechanism, HIDDEN)))
+
+    def _reply(self, line: bytes) -> str:
+        if not self._secret:
+            return shown(line)
+        found = _REPLY.match(line)
+        if found is None:
+            return HIDDEN
+        if found[1] != _CHALLENGE and found[2] != b"-":
+            self._secret = False
+        return f"{found[1].decode()} {HIDDEN}"
+
+    def _counted(self, lines: Iterator[Line] | list[Line]) -> list[Line]:
+        # All lines are gone through even if none is shown: a reply ends what is hidden.
+        found = list(lines)
+        room = MAX_LINES - self._lines
+        self._lines += len(found)
+        if room < 0:
+            return []
+        if len(found) <= room:
+            return found
+        return [*found[:room], (SAID, f"the rest of this dialog is not shown ({MAX_LINES} lines)")]
+
+
+def shown(line: bytes) -> str:
+    """Return a line for people: printable characters as they are, all other bytes escaped."""
+    text = line[:MAX_LINE_BYTES].decode("utf-8", "surrogateescape")
+    cut = text[:MAX_LINE_CHARS]
+    safe = "".join(char if char.isprintable() else _escaped(char) for char in cut)
+    if len(cut) == len(text) and len(line) <= MAX_LINE_BYTES:
+        return safe
+    left = len(line) - len(cut.encode("utf-8", "surrogateescape"))
+    return f"{safe}... ({left:,} bytes more)"
+
+
+def _escaped(char: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))

@@ -1,0 +1,75 @@
+"""One traced dialog: gives its lines to the channels of its traces.
+
+Owns: when each line was said. Does not own: what is shown of it (core/tracing/dialog_text.py), how
+much (core/tracing/channel.py). Guarantees: nothing here waits or raises for anything that a server
+sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+
+from services.deliver.core.attempt.results import Broken, TransactionResult
+from services.deliver.core.tracing.channel import Channel, DialogInfo
+from services.deliver.core.tracing.dialog_text import DialogText, Line
+from shared.smtp.client.unsendable import Unsendable
+
+
+class Dialog:
+    """One opening of a connection, or one transaction on it."""
+
+    __slots__ = ("_channels", "_info", "_now_ms", "_text")
+
+    def __init__(
+        self, channels: Sequence[Channel], info: DialogInfo, now_ms: Callable[[], int]
+    ) -> None:
+        self._channels = channels
+        self._info = info
+        self._now_ms = now_ms
+        self._text = DialogText()
+
+    def reaches(self, server: str, source: str = "") -> None:
+        """The dialog is with this server from now on."""
+        self._info = replace(self._info, server=server, source=source, tls="")
+
+    def encrypted(self, version: str, cipher: str) -> None:
+        """TLS was started."""
+        self._info = replace(self._info, tls=version)
+        self.said(f"TLS: {version} {cipher}")
+
+    def sent(self, data: bytes) -> None:
+        """Commands are written."""
+        self._add(self._text.sent(data))
+
+    def sent_content(self, size_bytes: int) -> None:
+        """Content is written."""
+        self._add(self._text.sent_content(size_bytes))
+
+    def received(self, data: bytes) -> None:
+        """The server has sent bytes."""
+        self._add(self._text.received(data))
+
+    def replied(self, code: int, text: str) -> None:
+        """The server has sent a reply that was parsed already."""
+        self._add(self._text.replied(code, text))
+
+    def said(self, text: str) -> None:
+        """Add a line of our own."""
+        self._add(self._text.said(text))
+
+    def ended(self, result: TransactionResult) -> None:
+        """The transaction ended."""
+        self._add(self._text.ended())
+        if isinstance(result, Broken):
+            doubt = "; the server may have the message" if result.in_doubt else ""
+            self.said(f"{result.reason}{doubt}")
+        elif isinstance(result, Unsendable):
+            self.said(f"not sent: {result}")
+
+    def _add(self, lines: list[Line]) -> None:
+        at_ms = self._now_ms()
+        for kind, text in lines:
+            for channel in self._channels:
+                channel.add(self._info, kind, text, at_ms)

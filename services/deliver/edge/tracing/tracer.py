@@ -1,0 +1,134 @@
+"""Shows SMTP dialogs to operators: chooses what is traced, and writes its lines to Redis.
+
+Owns: the channels of this process, the numbers of its dialogs. Does not own: the traces
+(edge/control/follower.py), the streams (shared/store/traces.py).
+
+Guarantees: sending never waits for a trace. Lines are added to a bounded queue on the event loop,
+and flush(), a task beside the sending, writes them. While Redis is unavailable or slow, lines are
+dropped, and the next ones say how many. A process that was paused shows what it has queued before,
+and nothing that happens after the trace's expiry. While nothing is traced, a message costs one test
+of `is_active`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, Protocol
+
+from services.deliver.core.tracing.channel import NO_DIALOG, Channel, DialogInfo
+from services.deliver.core.tracing.dialog_text import SAID
+from services.deliver.core.tracing.traces import NO_TRACES, Traces
+from services.deliver.edge.pool.delivery import Delivery
+from services.deliver.edge.smtp.connection import SmtpConnection
+from services.deliver.edge.tracing.dialog import Dialog
+from shared.runtime.clock import Clock
+from shared.runtime.errors import Unavailable
+from shared.topics.traces import Trace, TraceLine
+
+log = logging.getLogger(__name__)
+
+FLUSH_S: Final = 0.2
+# A line that says that this process traces. It tells silence from a trace that nobody follows.
+BEGUN: Final = "tracing"
+
+Append = Callable[[str, Sequence[TraceLine]], Awaitable[None]]
+
+
+class TraceSource(Protocol):
+    """The traces as they are now: the follower of mail.control."""
+
+    traces: Traces
+
+
+class NoSource:
+    """Nothing is traced."""
+
+    traces = NO_TRACES
+
+
+async def write_nothing(trace_id: str, lines: Sequence[TraceLine]) -> None:
+    """Write no line: nothing is traced."""
+
+
+class Tracer:
+    """The traced dialogs of one process. Use it in one event loop."""
+
+    def __init__(self, source: TraceSource, append: Append, clock: Clock, worker: str) -> None:
+        self._source = source
+        self._append = append
+        self._clock = clock
+        self._worker = worker
+        self._channels: dict[str, Channel] = {}
+        self._dialogs = 0
+        # Whether anything is traced; if not, nothing else is asked. Set by flush().
+        self.is_active = False
+
+    def transaction(self, delivery: Delivery, connection: SmtpConnection) -> Dialog | None:
+        """The dialog of a transaction; None if it is not traced."""
+        found = self._source.traces.find(delivery.mail_id, delivery.recipient, self._clock.now_ms())
+        return self._dialog(found, delivery.mail_id, connection) if found else None
+
+    def opening(self, waiting: Iterable[Delivery]) -> Dialog | None:
+        """The dialog of a connection that is opened for these messages; None if none is traced."""
+        now_ms = self._clock.now_ms()
+        found: dict[str, Trace] = {}
+        mail_id = ""
+        for delivery in waiting:
+            for trace in self._source.traces.find(delivery.mail_id, delivery.recipient, now_ms):
+                mail_id = mail_id or delivery.mail_id
+                found[trace.trace_id] = trace
+        return self._dialog(list(found.values()), mail_id, None) if found else None
+
+    def _dialog(
+        self, traces: Sequence[Trace], mail_id: str, connection: SmtpConnection | None
+    ) -> Dialog | None:
+        now = self._clock.monotonic()
+        channels = [self._channel(trace) for trace in traces]
+        admitted = [channel for channel in channels if channel.try_begin(now)]
+        if not admitted:
+            return None
+        self._dialogs += 1
+        info = DialogInfo(self._dialogs, mail_id)
+        if connection is not None:
+            info = DialogInfo(
+                self._dialogs, mail_id, connection.source, connection.server, connection.tls
+            )
+        return Dialog(admitted, info, self._clock.now_ms)
+
+    def _channel(self, trace: Trace) -> Channel:
+        found = self._channels.get(trace.trace_id)
+        if found is None:
+            found = self._channels[trace.trace_id] = Channel(self._worker)
+            found.add(NO_DIALOG, SAID, BEGUN, self._clock.now_ms())
+        return found
+
+    async def flush(self) -> None:
+        """Take up and end traces, and write what waits; what cannot be written is dropped."""
+        traces = self._source.traces
+        in_force = traces.in_force(self._clock.now_ms()) if traces.is_any else []
+        self.is_active = bool(in_force)
+        for trace in in_force:
+            self._channel(trace)
+        alive = {trace.trace_id for trace in in_force}
+        for trace_id, channel in list(self._channels.items()):
+            is_written = await self._write(trace_id, channel)
+            # What cannot be written when its trace is over is given up.
+            if trace_id not in alive and (channel.is_empty or not is_written):
+                del self._channels[trace_id]
+
+    async def _write(self, trace_id: str, channel: Channel) -> bool:
+        lines = channel.take(self._clock.now_ms())
+        try:
+            if lines:
+                await self._append(trace_id, lines)
+        except Unavailable as error:
+            channel.lost()
+            log.info("lines of a trace are dropped", extra={"reason": str(error)})
+            return False
+        return True
+
+
+def no_tracer(clock: Clock) -> Tracer:
+    """Return the tracer of a process in which nothing is traced."""
+    return Tracer(NoSource(), write_nothing, clock, "")

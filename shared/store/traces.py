@@ -1,0 +1,78 @@
+"""Streams of traced dialog lines, one per trace; they are lost with Redis, and nothing else is.
+
+Owns: the keys and the bounds. Does not own: the form of a line (shared/topics/traces.py), what it
+says (services/deliver/core/tracing). A stream keeps about the last MAX_KEPT lines, and Redis
+deletes it KEPT_S after the last one was written.
+
+Each process numbers its lines of a trace (`number`), those that it had to drop too: a reader sees
+by a gap how many are missing, whether they were dropped before they were written or trimmed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+import redis
+import redis.asyncio
+
+from shared.store.client import store_errors
+from shared.topics.traces import TraceLine
+
+PREFIX: Final = "{sluice:traces}:"
+# Lines of one trace: at most 1.3 KB each, usually 300 bytes.
+MAX_KEPT: Final = 2_000
+# Longer than a trace lasts, because its last reader may be late.
+KEPT_S: Final = 15 * 60
+_FIELD: Final = "line"
+_MAX_READ: Final = 500
+
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(TraceLine)
+
+
+async def append_lines(
+    client: redis.asyncio.Redis, trace_id: str, lines: Sequence[TraceLine]
+) -> None:
+    """Append to the stream of a trace. Raises StoreUnavailable; the lines may be written then."""
+    key = PREFIX + trace_id
+    with store_errors():
+        pipeline = client.pipeline(transaction=True)
+        for line in lines:
+            fields: Any = {_FIELD: _encoder.encode(line)}
+            pipeline.xadd(key, fields, maxlen=MAX_KEPT, approximate=True)
+        pipeline.expire(key, KEPT_S)
+        await pipeline.execute()
+
+
+class TraceReader:
+    """Reads the stream of one trace from its beginning."""
+
+    def __init__(self, client: redis.Redis, trace_id: str) -> None:
+        self._client = client
+        self._key = PREFIX + trace_id
+        self._last = "0-0"
+        # Entries that are no line of a dialog: something else writes there.
+        self.unreadable = 0
+
+    def read(self, wait_s: float) -> list[TraceLine]:
+        """Return the next lines, after waiting for at most `wait_s`. Raises StoreUnavailable."""
+        with store_errors():
+            block_ms = max(1, int(wait_s * 1_000))
+            found: Any = self._client.xread({self._key: self._last}, _MAX_READ, block_ms)
+        return [line for _, entries in found or () for line in self._lines(entries)]
+
+    def delete(self) -> None:
+        """Delete the stream. Raises StoreUnavailable."""
+        with store_errors():
+            self._client.delete(self._key)
+
+    def _lines(self, entries: Sequence[tuple[str, dict[str, str]]]) -> Iterator[TraceLine]:
+        for entry_id, fields in entries:
+            self._last = entry_id
+            try:
+                yield _decoder.decode(fields.get(_FIELD, ""))
+            except (ValueError, RecursionError):  # raised by msgspec
+                self.unreadable += 1

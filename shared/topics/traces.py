@@ -1,0 +1,106 @@
+"""The records of mail.control that ask deliver to show SMTP dialogs, and the lines that it shows.
+
+Owns: the records, their keys and bytes, the form of a line. Does not own: what is shown
+(services/deliver/core/tracing), where the lines go (shared/store/traces.py). Fields are only ever
+added, with a default.
+
+A trace has a key of its own, beginning with PREFIX, which no order has: it does not replace an
+order on the same domain, and several operators may trace at a time. It ends at its expiry, which is
+at most MAX_TRACE_MS after its beginning; deleting the record ends it sooner.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from shared.topics import ids
+from shared.topics.codec import CodecError
+
+PREFIX: Final = b"trace/"
+# Traces at a time, over all operators; the command refuses more, and deliver leaves them out.
+MAX_TRACES: Final = 8
+MAX_TRACE_MS: Final = 10 * 60_000
+# A process whose clock is behind that of the operator begins at once nevertheless.
+CLOCK_SKEW_MS: Final = 60_000
+MAX_MS: Final = 1 << 53
+_ID: Final = re.compile(r"[0-9a-z]{8,32}")
+
+
+class Trace(Struct, frozen=True, omit_defaults=True):
+    """Whose dialogs are shown: those of one recipient domain, or those of one message."""
+
+    trace_id: str
+    domain: str = ""
+    mail_id: str = ""
+    author: str = ""
+    reason: str = ""
+    at_ms: int = 0
+    expires_at_ms: int = 0
+
+    def is_in_force(self, now_ms: int) -> bool:
+        """Whether dialogs are shown now."""
+        return self.at_ms - CLOCK_SKEW_MS <= now_ms < self.expires_at_ms
+
+
+class TraceLine(Struct, frozen=True, omit_defaults=True):
+    """One line of a dialog, and the connection that it belongs to.
+
+    `kind`: `>` is sent, `<` is received, `*` is said by deliver, and "" is only a number.
+    """
+
+    worker: str
+    number: int
+    at_ms: int
+    kind: str = ""
+    text: str = ""
+    dialog: int = 0  # of the process
+    mail_id: str = ""
+    source: str = ""  # our address
+    server: str = ""
+    tls: str = ""
+    skipped: int = 0  # dialogs of this trace that the process has not shown, until now
+
+
+_encoder: Final = msgspec.json.Encoder(order="deterministic")
+_decoder: Final = msgspec.json.Decoder(Trace)
+
+
+def is_trace(key: bytes | None) -> bool:
+    """Whether a record of mail.control with this key is a trace."""
+    return key is not None and key.startswith(PREFIX)
+
+
+def key_of(trace: Trace) -> bytes:
+    """Return the key of a trace."""
+    return PREFIX + trace.trace_id.encode()
+
+
+def encode_trace(trace: Trace) -> tuple[bytes, bytes]:
+    """Return key and value of the record."""
+    return key_of(trace), _encoder.encode(trace)
+
+
+def decode_trace(key: bytes | None, value: bytes) -> Trace:
+    """Decode a record. Raises CodecError."""
+    try:
+        trace = _decoder.decode(value)
+    except (ValueError, RecursionError) as error:  # raised by msgspec
+        raise CodecError(f"trace: {error}") from None
+    if _ID.fullmatch(trace.trace_id) is None or key != key_of(trace):
+        raise CodecError(f"trace: the key {key!r} is not that of {trace.trace_id[:40]!r}")
+    if bool(trace.domain) == bool(trace.mail_id):
+        raise CodecError("trace: expected a domain or a mail id, and not both")
+    if trace.mail_id:
+        try:
+            ids.to_bytes(trace.mail_id)
+        except ValueError as error:
+            raise CodecError(f"trace: {error}") from None
+    if not 0 <= trace.at_ms < trace.expires_at_ms < MAX_MS:
+        raise CodecError(f"trace: from {trace.at_ms} until {trace.expires_at_ms} is no time")
+    if trace.expires_at_ms - trace.at_ms > MAX_TRACE_MS:
+        raise CodecError(f"trace: it lasts longer than {MAX_TRACE_MS // 60_000} minutes")
+    return trace
