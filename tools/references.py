@@ -18,6 +18,7 @@ from services.billing.edge import metrics as billing_metrics
 from services.deliver import app as deliver
 from services.deliver.edge.attempt import attempts, event_counting
 from services.deliver.edge.control import follower as orders
+from services.deliver.edge.reputation import metrics as reputation
 from services.deliver.edge.shaping import shaper
 from services.deliver.edge.sources import health as health_of_sources
 from services.ingest.edge.bounce_door import context as bounce_door
@@ -97,16 +98,17 @@ METRICS: Final = (
     Exported(
         "deliver",
         counters=(
-            attempts.FAILED,
-            event_counting.MAIL_EVENTS,
-            event_counting.SITE_EVENTS,
-            shaper.HELD,
-            shaper.REACTIONS,
+            *(attempts.FAILED, event_counting.MAIL_EVENTS, event_counting.SITE_EVENTS),
+            *(shaper.HELD, shaper.REACTIONS, shaper.OVERFLOWS),
+            *(reputation.SUSPENSIONS, reputation.UNREADABLE, reputation.DROPPED),
         ),
         gauges=(
             deliver.CONNECTIONS,
             deliver.SLOW_SITES,
             health_of_sources.UNAVAILABLE,
+            reputation.SUSPENDED,
+            reputation.WARMING,
+            reputation.BEHIND,
             shaper.SUSPENDED,
             shaper.SLOWED,
             shaper.ALONE,

@@ -120,6 +120,9 @@ def _validate() -> Iterator[Rule]:
 def _deliver() -> Iterator[Rule]:
     own = (names.OUTBOUND_PREFIX, names.DEFERRED_PREFIX, names.HANDOVER)
     yield from _topics(READ, *own, names.CONTROL)
+    # Counting the reputation of sources and clients; what suspends a client is an order.
+    yield from _topics(READ, names.EVENTS, names.REPUTATION)
+    yield from _topics(WRITE, names.REPUTATION, names.CONTROL)
     yield from _topics(WRITE, names.DEFERRED_PREFIX, names.HANDOVER, names.REFUSED, names.RETURNED)
     yield from _events()
     yield Rule("group", "literal", "sluice.deliver", READ)

@@ -31,6 +31,7 @@ from services.deliver.edge.control.follower import ControlFollower
 from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.pool.pools import Pools
 from services.deliver.edge.repeating import repeat
+from services.deliver.edge.reputation.composing import make_reputation
 from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.signing.composing import load_keys, make_preparing
 from services.deliver.edge.signing.key_follower import LOOK_S
@@ -122,7 +123,8 @@ def serve(settings: Settings, running: Running) -> int:
         follower = ControlFollower(kit.options, running.clock)
         orders = Orders(follower, Control(follower, running.clock))
         tracer = make_tracer(settings, follower, running.clock)
-        sending = Sending(opener, dkim_keys, rules, keys, orders, sources, tracer)
+        reputation = make_reputation(kit.options, running, rules, sources.table, follower)
+        sending = Sending(opener, dkim_keys, rules, keys, orders, sources, tracer, reputation)
         runner.run(_deliver(settings, running, worker, sending))
     return OK
 
@@ -174,6 +176,10 @@ async def _deliver(settings: Settings, running: Running, worker: Worker, sending
     follower, loop = sending.orders.follower, asyncio.get_running_loop()
     follower.start(lambda: loop.call_soon_threadsafe(attempts.look_again))
     ended: asyncio.Future[None] = loop.create_future()
+    view = sending.reputation.view
+    sending.reputation.start(
+        lambda: loop.call_soon_threadsafe(lambda: shaper.warm_up(view.sources()))
+    )
     handler = _handler(attempts, shaper, sending.orders)
     thread = threading.Thread(
         target=_run_worker, args=(worker, running, handler, ended), name="kafka"
@@ -188,6 +194,7 @@ async def _deliver(settings: Settings, running: Running, worker: Worker, sending
         await pools.close()
         await shaper.close()
         thread.join()
+        sending.reputation.close()
         follower.close()
 
 

@@ -23,6 +23,7 @@ from services.deliver.edge.control.follower import ControlFollower
 from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.dns.site_addresses import AddressPolicy
 from services.deliver.edge.pool.pools import Pools, Routing
+from services.deliver.edge.reputation.composing import Reputation
 from services.deliver.edge.shaping.lease_client import Stores
 from services.deliver.edge.shaping.loading import load_rules
 from services.deliver.edge.shaping.shaper import Shaper
@@ -67,6 +68,7 @@ class Sending(Struct, frozen=True):
     orders: Orders
     sources: Sources
     tracer: Tracer
+    reputation: Reputation
 
 
 def _pool_limits(deliver: DeliverSettings) -> PoolLimits:

@@ -45,6 +45,7 @@ MEANINGS: Final[dict[str, str]] = {
     "provider": "The mailbox provider of the destination, as the shaping rules name it; empty for"
     " all others",
     "held": "Of a message in doubt: it is held until an operator sends or drops it",
+    "mail_class": "The kind of mail of the client: marketing or transactional",
     "versions": "Short hashes of what was in force when the message ended: the submission rules "
     "(`rules`) and the client's entry in the registry (`registry`) when it was judged, the shaping "
     "rules (`shaping`) of the process that sent it",

@@ -26,6 +26,8 @@ REFUSED: Final = "mail.refused"
 CLIENTS: Final = "mail.clients"
 SUPPRESSIONS: Final = "mail.suppressions"
 CONTROL: Final = "mail.control"
+# What deliver knows of sources and clients at providers (reputation.py).
+REPUTATION: Final = "mail.reputation"
 # How much returned mail each client got in this hour (validate, core/returns/windows.py).
 FORWARDING: Final = "mail.forwarding"
 STATEMENTS: Final = "billing.statements"
@@ -166,7 +168,10 @@ def _plan(topic: str, partitions: int) -> TopicPlan:
     return TopicPlan(topic, partitions, configs_of(topic) or {})
 
 
-_STATE: Final = (CLIENTS, SUPPRESSIONS, CONTROL, FORWARDING, STATEMENTS, QUOTAS, ACCESS)
+_STATE: Final = (
+    *(CLIENTS, SUPPRESSIONS, CONTROL, REPUTATION, FORWARDING),
+    *(STATEMENTS, QUOTAS, ACCESS),
+)
 # (retention, largest batch) by topic name, then by name prefix.
 _QUEUES: Final = {
     RECEIVED: (RECEIVED_RETENTION_MS, PACK_MAX_RECORD_BYTES),

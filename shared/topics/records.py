@@ -269,6 +269,7 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     provider: str = ""  # of the destination, as the shaping rules name it
     held: bool = False  # of in_doubt: it is not sent again before an operator decides
     versions: Versions | None = None  # of a final event: what was in force
+    mail_class: str = ""  # of the client's mail: marketing, transactional
 
 
 class TallyRow(Struct, frozen=True, array_like=True, gc=False):

@@ -55,6 +55,8 @@ class NoSource(Struct, frozen=True):
     reason: str
     # The address cannot be bound to: no site can be reached from it now.
     is_unavailable: bool = False
+    # It warms up, and has sent what it may send there today.
+    is_warming: bool = False
 
 
 class NoRoute(Struct, frozen=True):

@@ -81,6 +81,13 @@ class Orders:
         found = (order for orders in self._index.values() for order in orders.values())
         return [order for order in found if not order.is_over(now_ms)]
 
+    def has(self, scope: Scope, now_ms: int) -> bool:
+        """Whether an order on exactly this scope is in force."""
+        given = scope.given()
+        orders = self._index.get(tuple(name for name, _ in given), {})
+        order = orders.get(tuple(value for _, value in given))
+        return order is not None and not order.is_over(now_ms)
+
     def _concerning(self, envelope: Envelope, place: Place) -> Iterator[Order]:
         values = {
             "client": (envelope.client,),

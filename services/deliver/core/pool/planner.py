@@ -42,7 +42,7 @@ from services.deliver.core.pool.connection_state import ConnectionState
 from services.deliver.core.pool.push_backs import PushBacks
 from services.deliver.core.pool.slow_sites import SLOW_S
 from services.deliver.core.pool.steps import C, Fail, M, Open, Quit, Start, Step
-from services.deliver.core.pool.waiting import Gate, Waiting
+from services.deliver.core.pool.waiting import Gate, Waiting, Wanted, anything
 from shared.smtp.client.unsendable import Unsendable
 
 # How long an unreachable site is not tried again; doubles with each failure up to the longest.
@@ -151,9 +151,9 @@ class SitePlanner(Generic[M, C]):
         """The messages that wait."""
         return self._waiting.messages()
 
-    def withdraw(self, gate: Gate[M]) -> list[M]:
-        """Return all messages that wait for this gate, and forget them."""
-        return self._waiting.take_line(gate)
+    def withdraw(self, gate: Gate[M], wanted: Wanted[M] = anything) -> list[M]:
+        """Return the wanted messages that wait for this gate, and forget them."""
+        return self._waiting.take_line(gate, wanted)
 
     def opened(self, connection: C, now: float) -> None:
         """A connection was opened and can be used."""

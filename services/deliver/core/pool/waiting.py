@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from services.deliver.core.pool.steps import M
 
+Wanted = Callable[[M], bool]
 W_contra = TypeVar("W_contra", contravariant=True)
+
+
+def anything(_message: object) -> bool:
+    """Every message is wanted."""
+    return True
 
 
 class Gate(Protocol[W_contra]):
@@ -105,12 +111,14 @@ class Waiting(Generic[M]):
             self._removed(gate, line, len(taken))
         return found
 
-    def take_line(self, gate: Gate[M] | None) -> list[M]:
-        """Remove and return all messages of one line."""
+    def take_line(self, gate: Gate[M] | None, wanted: Wanted[M] = anything) -> list[M]:
+        """Remove and return the wanted messages of one line; the others keep their order."""
         line = self._lines.get(gate, deque())
-        found = [message for message, _ in line]
-        line.clear()
+        found = [message for message, _ in line if wanted(message)]
         if found:
+            kept = [each for each in line if not wanted(each[0])]
+            line.clear()
+            line.extend(kept)
             self._removed(gate, line, len(found))
         return found
 

@@ -2,6 +2,7 @@
 
 `200/s`, `1000/min`, `10/5min` and `5MB/s` are rates: spread evenly, so `60/min` is one per second.
 `10000 in 24h` is a rolling window: all of it may be used at once, but never more in any 24 hours.
+`10% of 500 in 24h` is a ratio: it is exceeded by more than a tenth of at least 500 messages.
 """
 
 from __future__ import annotations
@@ -19,6 +20,13 @@ _LIMIT: Final = re.compile(
     re.ASCII,
 )
 _DURATION: Final = re.compile(r"(\d{1,6})(s|min|h|d)", re.ASCII)
+_RATIO: Final = re.compile(
+    r"(?P<share>\d{1,3}(?:\.\d{1,4})?)% of (?P<least>\d{1,9}) in (?P<count>\d{1,2})?(?P<unit>h|d)",
+    re.ASCII,
+)
+SHORTEST_WINDOW_S: Final = 3_600
+LONGEST_WINDOW_S: Final = 48 * 3_600
+EXPECTED_RATIO: Final = '"10% of 500 in 24h" (share, least messages, window) or "off"'
 LONGEST_PERIOD_S: Final = 31 * 86_400
 EXPECTED: Final = '"200/s", "1000/min", "10/5min", "5MB/s" or "10000 in 24h"'
 EXPECTED_DURATION: Final = '"30s", "15min", "4h" or "1d"'
@@ -49,6 +57,30 @@ class Limit(Struct, frozen=True):
         if self.is_window:
             return f"{self.amount} in {period if period[0].isdigit() else '1' + period}"
         return f"{self.amount}/{period}"
+
+
+class Ratio(Struct, frozen=True):
+    """More than this `share` of at least `least` messages within `window_s`."""
+
+    share: float
+    least: int
+    window_s: int
+
+    def __str__(self) -> str:
+        window = _period(self.window_s)
+        window = window if window[0].isdigit() else f"1{window}"
+        return f"{self.share * 100:g}% of {self.least} in {window}"
+
+
+def parse_ratio(text: str) -> Ratio:
+    """Read a ratio. Raises ValueError with what is expected."""
+    found = _RATIO.fullmatch(text.strip())
+    if found is None or not int(found["least"]) or not float(found["share"]) <= 100:
+        raise ValueError(f"expected {EXPECTED_RATIO}")
+    window_s = int(found["count"] or 1) * _UNITS_S[found["unit"]]
+    if not SHORTEST_WINDOW_S <= window_s <= LONGEST_WINDOW_S:
+        raise ValueError("expected a window from 1h to 48h")
+    return Ratio(float(found["share"]) / 100, int(found["least"]), window_s)
 
 
 def parse_limit(text: str, unit: Unit = Unit.MESSAGES) -> Limit:

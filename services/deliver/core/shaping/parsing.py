@@ -14,6 +14,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from services.deliver.core.shaping import ratio_rules, warming
 from services.deliver.core.shaping.keys import Scope
 from services.deliver.core.shaping.limits import Unit, parse_duration, parse_limit
 from services.deliver.core.shaping.replies import ShapingReply, example_fault
@@ -22,8 +23,13 @@ from services.deliver.core.shaping.suspensions import Action
 from shared.smtp.events import Stage
 from shared.topics.names import DELAYS_S
 
+# What reads the value of each key of a table.
+Readers = dict[str, Callable[[Any], Value]]
 MOST_CONNECTIONS: Final = 1_000
-_TABLES: Final = ("default", "provider", "site", "domain", "client", "mailing", "source", "reply")
+_TABLES: Final = (
+    *("default", "provider", "site", "domain", "client", "mailing", "source"),
+    *("warmup", "ratios", "reply"),
+)
 _REPLY_KEYS: Final = frozenset(
     ("action", "scope", "for", "provider", "code", "status", "text", "stages", "example", "counter")
 )
@@ -93,9 +99,11 @@ class _Reader:
         for word in ("site", "domain"):
             for name, table in self._named(tree, word):
                 self._table(f"{word}.{name.lower()}", table, _LIMITS)
-        for word in ("client", "source"):
+        for word, readers in (("client", _RATES), ("source", _SOURCE)):
             for name, table in self._named(tree, word):
-                self._sender(f"{word}.{name}", table)
+                self._sender(f"{word}.{name}", table, readers)
+        self._sender("warmup", self._one(tree, "warmup"), warming.READERS)
+        self._ratios(self._one(tree, "ratios"))
         for name, table in self._named(tree, "mailing"):
             self._table(f"mailing.{name}", table, _RATES)
         rows = tree.get("reply", [])
@@ -122,14 +130,29 @@ class _Reader:
         rest = {key: value for key, value in table.items() if key not in ("mx", "domains")}
         self._table(f"provider.{name}", rest, _LIMITS)
 
-    def _sender(self, name: str, table: dict[str, Any]) -> None:
-        """Read the limits of a client or source, and those at each provider."""
-        for provider, limits in self._named(table, "provider"):
-            self._table(f"{name}.provider.{provider}", limits, _RATES)
-        rest = {key: value for key, value in table.items() if key != "provider"}
-        self._table(name, rest, _RATES)
+    def _one(self, tree: dict[str, Any], word: str) -> dict[str, Any]:
+        found = tree.get(word, {})
+        if not isinstance(found, dict):
+            self._fault(word, repr(found), f"a table [{word}]")
+            return {}
+        return found
 
-    def _table(self, name: str, table: Any, readers: dict[str, Callable[[Any], Value]]) -> None:
+    def _sender(self, name: str, table: dict[str, Any], readers: Readers) -> None:
+        """Read the values of a client or source, and those at each provider."""
+        for provider, limits in self._named(table, "provider"):
+            self._table(f"{name}.provider.{provider}", limits, readers)
+        rest = {key: value for key, value in table.items() if key != "provider"}
+        self._table(name, rest, readers)
+
+    def _ratios(self, table: dict[str, Any]) -> None:
+        """Read the ratios of all clients, of a mail class and of a client."""
+        for word in ("class", "client"):
+            for name, values in self._named(table, word):
+                self._sender(f"ratios.{word}.{name}", values, ratio_rules.READERS)
+        rest = {key: value for key, value in table.items() if key not in ("class", "client")}
+        self._sender("ratios", rest, ratio_rules.READERS)
+
+    def _table(self, name: str, table: Any, readers: Readers) -> None:
         if not isinstance(table, dict):
             self._fault(name, repr(table), "a table")
             return
@@ -249,11 +272,12 @@ def _retry(value: Any) -> tuple[str, ...]:
     return steps
 
 
-_RATES: Final[dict[str, Callable[[Any], Value]]] = {
+_RATES: Final[Readers] = {
     "messages": _limits(Unit.MESSAGES),
     "bytes": _limits(Unit.BYTES),
 }
-_LIMITS: Final[dict[str, Callable[[Any], Value]]] = {
+_SOURCE: Final[Readers] = {**_RATES, "warmup": warming.read_steps}
+_LIMITS: Final[Readers] = {
     **_RATES,
     "connections": _connections,
     "messages_per_connection": _count,

@@ -19,10 +19,10 @@ from typing import Final
 from msgspec import Struct
 
 from services.deliver.core.shaping.keys import Destination, Party
-from services.deliver.core.shaping.limits import Limit
+from services.deliver.core.shaping.limits import Limit, Ratio
 from services.deliver.core.shaping.replies import ReplyRules, ShapingReply
 
-Value = int | float | tuple[str, ...] | tuple[Limit, ...]
+Value = int | float | tuple[str, ...] | tuple[Limit, ...] | tuple[int, ...] | Ratio
 DEFAULT: Final = "default"
 RATES: Final = ("messages", "bytes")
 # What belongs to a pool or to retries, by the layer that says so last.
@@ -83,6 +83,14 @@ class Rules:
             self._by_suffix.update(dict.fromkeys(provider.mx, provider.name))
             self._by_domain.update(dict.fromkeys(provider.domains, provider.name))
 
+    def table(self, name: str) -> Table:
+        """The settings of one table, such as `source.mx2`; empty if there is none."""
+        return self._tables.get(name, {})
+
+    def tables(self, prefix: str) -> list[str]:
+        """The names of all tables that begin like this."""
+        return [name for name in self._tables if name.startswith(prefix)]
+
     def provider_of(self, domain: str, hosts: Iterable[str]) -> str:
         """The provider whose suffixes all these MX hosts have; "" if there is none."""
         if domain in self._by_domain:
@@ -133,7 +141,7 @@ class Rules:
             return []
         table = f"source.{sender.source}"
         own = f"{table}.provider.{to.provider}"
-        name = own if to.provider and own in self._tables else table
+        name = own if to.provider and self.table(own).keys() & set(RATES) else table
         return self._of(name, f"source:{sender.source}@{to.key}")
 
     def _of(self, table: str, key: str) -> list[KeyLimit]:

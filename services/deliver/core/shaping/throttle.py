@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
+from services.deliver.core.reputation.steps import Steps
 from services.deliver.core.shaping.allowance import Allowance
 from services.deliver.core.shaping.keys import Destination, Party, keys_of
 from services.deliver.core.shaping.limits import Limit, Unit
@@ -66,6 +67,7 @@ class Group:
         "keys",
         "sender",
         "to",
+        "warmup",
     )
 
     def __init__(
@@ -74,7 +76,10 @@ class Group:
         sender: Party,
         allowances: tuple[Allowance, ...],
         workers: Workers,
+        warmup: Allowance | None = None,
     ) -> None:
+        """`warmup`: the one of the allowances by which the source warms up, if it does."""
+        self.warmup = warmup
         self._workers = workers
         self.to = to
         self.sender = sender
@@ -153,15 +158,27 @@ class Group:
         for allowance in self.allowances:
             allowance.waiting += count
 
-    @property
-    def destination_share_per_s(self) -> float:
-        """The same, by the limits of the destination alone."""
-        return min((each.share_per_s for each in self._of_destination), default=0.0)
+    def is_warmed_out(self, now: float) -> bool:
+        """Whether it is known that the source may send no more today, because it warms up."""
+        return self.warmup is not None and 0 < self.warmup.ready_at(now, 1) < NEVER
+
+    def overflows(self, now: float) -> bool:
+        """The same, or as many messages as may wait for that wait already."""
+        if self.warmup is None:
+            return False
+        return self.is_warmed_out(now) or self.warmup.is_full(now, is_back=False)
 
     @property
     def share_per_s(self) -> float:
         """The messages per second that this worker may send, by its tightest limit; 0: any."""
-        return min((each.share_per_s for each in self._by_message), default=0.0)
+        # What a source that warms up may not send goes from another one.
+        mine = (each for each in self._by_message if each is not self.warmup)
+        return min((each.share_per_s for each in mine), default=0.0)
+
+    @property
+    def destination_share_per_s(self) -> float:
+        """The same, by the limits of the destination alone."""
+        return min((each.share_per_s for each in self._of_destination), default=0.0)
 
 
 class Throttle:
@@ -170,6 +187,8 @@ class Throttle:
     def __init__(self, rules: Rules, workers: Workers) -> None:
         self.rules = rules
         self.workers = workers
+        self.steps = Steps()
+        self._steps_version = 0
         self.suspensions = Suspensions()
         self._allowances: dict[tuple[str, Limit], Allowance] = {}
         self._groups: dict[tuple[Destination, Party], Group] = {}
@@ -183,6 +202,9 @@ class Throttle:
 
     def known(self, to: Destination, sender: Party) -> Group | None:
         """The group of a sender's mail to a destination, if there is one already."""
+        if self._steps_version != self.steps.version:
+            self._steps_version = self.steps.version
+            self._groups.clear()
         return self._groups.get((to, sender))
 
     def group(self, to: Destination, sender: Party, at: float) -> Group:
@@ -200,7 +222,12 @@ class Throttle:
         for key in (to.key, *keys_of(to, sender)[5:]):
             if key not in used and self.suspensions.factor(key, at) < 1:
                 limits.append(KeyLimit(key, self._slow_limit(to), _SLOW))
-        return Group(to, sender, tuple(self._allowance(each, at) for each in limits), self.workers)
+        allowances = [self._allowance(each, at) for each in limits]
+        warmup = self.steps.limit(self.rules, sender.source, to)
+        warming = self._allowance(warmup, at) if warmup is not None else None
+        if warming is not None:
+            allowances.append(warming)
+        return Group(to, sender, tuple(allowances), self.workers, warming)
 
     def _allowance(self, of: KeyLimit, at: float) -> Allowance:
         found = self._allowances.get((of.key, of.limit))

@@ -27,6 +27,7 @@ class Delivery:
         "group",
         "has_begun",
         "mail_id",
+        "may_overflow",
         "recipient",
         "sender",
         "seven_bit",
@@ -51,6 +52,8 @@ class Delivery:
         self.begin = begin
         self.seven_bit = seven_bit
         self.has_begun = False
+        # Whether another source may send it if this one warms up and may send no more today.
+        self.may_overflow = False
         # Set if nothing was sent because of the source: another one may do.
         self.source_fault: NoSource | None = None
         # Whether MAIL or RCPT was answered, in any transaction of this attempt.

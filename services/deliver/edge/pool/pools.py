@@ -36,7 +36,7 @@ from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.dns.site_addresses import AddressPolicy, SiteAddresses
 from services.deliver.edge.pool.delivery import Delivery, SevenBit
 from services.deliver.edge.pool.site_hosts import Opener, SiteHosts
-from services.deliver.edge.pool.site_pool import OutcomeRules, SitePool
+from services.deliver.edge.pool.site_pool import WARMING, OutcomeRules, SitePool
 from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.smtp.connection import GOODBYE_S
 from services.deliver.edge.sources.selecting import Sources
@@ -65,6 +65,11 @@ class Routing(Struct, frozen=True):
     sources: Sources | None = None
     # Shows dialogs to operators.
     tracer: Tracer | None = None
+
+
+def attempts_of(sources: list[Source]) -> list[tuple[Source, bool]]:
+    """The sources in their order, and whether each leaves mail to others while it warms up."""
+    return [(source, len(sources) > 1) for source in sources]
 
 
 class Pools:
@@ -137,11 +142,18 @@ class Pools:
         site = self._placed(envelope, domain, site)
         found = self._sources.of(envelope)
         fault = found if isinstance(found, NoSource) else NoSource("")
-        for source in [] if isinstance(found, NoSource) else found:
+        tries = [] if isinstance(found, NoSource) else attempts_of(found)
+        while tries:
+            source, may_overflow = tries.pop(0)
             delivery = Delivery(envelope, content, begin, seven_bit)
+            delivery.may_overflow = may_overflow
             outcome = await self._send_from(source, delivery, envelope, domain, site)
             if not isinstance(outcome, NoSource):
                 return outcome
+            if outcome.is_warming:
+                # After all others it may wait here, as for any other limit.
+                tries.append((source, False))
+                continue
             fault = outcome
             self._sources.failed(source, fault)
         if begin is not None and not begin():
@@ -157,6 +169,8 @@ class Pools:
         if shaper is not None:
             to = self._destination(shaper, domain, site)
             group = delivery.group = shaper.group(envelope, to, source.name)
+            if delivery.may_overflow and shaper.overflows(group):
+                return WARMING
             is_back = envelope.due_at_ms > 0
             held = shaper.held(group, "" if is_back else envelope.lane, is_back=is_back)
             if held is not None:

@@ -40,6 +40,15 @@ from shared.smtp.client.unsendable import Unsendable
 SHORTEST_WAIT_S: Final = 0.01
 
 
+WARMING: Final = NoSource(
+    "The source warms up and has sent what it may send there today", is_warming=True
+)
+
+
+def _may_leave(delivery: Delivery) -> bool:
+    return delivery.may_overflow and not delivery.has_begun
+
+
 class OutcomeRules(Protocol):
     """Maps the end of a transaction, or of an attempt to connect, to the message's outcome."""
 
@@ -118,6 +127,7 @@ class SitePool:
             connection.check_deadline(now)
         if self._shaper is not None:
             self._turn_away_suspended(self._shaper)
+            self._overflow(self._shaper)
         self._plan()
 
     def close(self) -> None:
@@ -176,6 +186,13 @@ class SitePool:
                         self.add(delivery)
                     else:
                         self._give_up(delivery, Busy(held.delay_s, held.reason))
+
+    def _overflow(self, shaper: Shaper) -> None:
+        """Leave to other sources what waits for one that warms up and may send no more today."""
+        for group in self._planner.gates():
+            if isinstance(group, Group) and shaper.is_warmed_out(group):
+                for delivery in self._planner.withdraw(group, _may_leave):
+                    delivery.leave_source(WARMING)
 
     def _plan_soon(self) -> None:
         """Plan after the current callback: a connection's reader may hold further replies."""

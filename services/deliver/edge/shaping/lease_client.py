@@ -19,6 +19,7 @@ from msgspec import Struct
 from services.deliver.core.shaping.allowance import Allowance
 from services.deliver.core.shaping.suspensions import Suspension
 from services.deliver.core.shaping.throttle import Throttle
+from services.deliver.core.shaping.warming import KEY_PREFIX
 from services.deliver.core.shaping.workers import NEVER, Grant
 from shared.runtime.clock import Clock
 from shared.runtime.errors import Unavailable
@@ -220,6 +221,9 @@ def _read_state(text: str) -> Suspension | None:
 
 
 def _name(of: Allowance) -> str:
+    if of.key.startswith(KEY_PREFIX):
+        # The same window at each step: with the next one only what is added may be sent.
+        return of.key
     return f"{of.key}:{of.limit.unit}:{of.limit}"
 
 

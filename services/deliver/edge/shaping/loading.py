@@ -12,7 +12,7 @@ from services.deliver.core.shaping.parsing import ShapingFaults, ShapingFile, co
 from services.deliver.core.shaping.rules import Rules
 
 _PACKAGE: Final = "services.deliver.rules.shaping"
-SHIPPED: Final = ("providers.toml", "replies.toml")
+SHIPPED: Final = ("providers.toml", "reputation.toml", "replies.toml")
 MAX_BYTES: Final = 1_000_000
 
 

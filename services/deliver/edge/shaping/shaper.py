@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -28,6 +28,7 @@ from shared.runtime.telemetry import Counter, Counters, Metric
 from shared.smtp.events import Finished, Stage
 from shared.smtp.reply import Reply
 from shared.topics.records import Envelope
+from shared.topics.reputation import WarmupState
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +50,17 @@ REACTIONS: Final = Metric(
 )
 
 
+OVERFLOWS: Final = Metric(
+    "sluice_deliver_warmup_overflows",
+    "Messages left to another source of the pool, because this one warms up.",
+    ("source",),
+)
+
+
 class Counts(Struct, frozen=True):
     """The counters."""
 
+    overflows: Counter
     held: Counter
     reactions: Counter
 
@@ -79,7 +88,9 @@ class Shaper:
         self._waiters: set[Waiter] = set()
         # The address that mail to a destination was last sent from, by its key.
         self._sources: dict[str, str] = {}
-        self._counts = Counts(counters.counter(HELD), counters.counter(REACTIONS))
+        self._counts = Counts(
+            counters.counter(OVERFLOWS), counters.counter(HELD), counters.counter(REACTIONS)
+        )
         self._watch(counters)
 
     def _watch(self, counters: Counters) -> None:
@@ -174,6 +185,21 @@ class Shaper:
         """Whether this group is suspended now."""
         source = self._source_of(group)
         return self._throttle.suspension(group, self._at(), source) is not None
+
+    def is_warmed_out(self, group: Group) -> bool:
+        """Whether the source of this group warms up and may send no more today."""
+        return group.is_warmed_out(self._loop.time())
+
+    def overflows(self, group: Group) -> bool:
+        """Whether a message that comes now is left to another source for that reason."""
+        found = group.overflows(self._loop.time())
+        if found:
+            self._counts.overflows.add(1, group.sender.source)
+        return found
+
+    def warm_up(self, states: Iterable[WarmupState]) -> None:
+        """Take the steps that mail.reputation says."""
+        self._throttle.steps.replace(states)
 
     def blocked(self, waiter: Waiter) -> None:
         """Mail of this pool waits for a limit; it is called once something is granted."""

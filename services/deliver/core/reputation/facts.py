@@ -1,0 +1,109 @@
+"""What an event says about the reputation of its client and its source. Pure.
+
+Answers of servers count, not intentions: a message that was deferred for a limit, by an operator or
+by a suspension was offered to nobody. A policy reply counts each time it is given, since each one
+is a block. Bounces are final failures of the classes hard, soft and content.
+
+Every event passes here, so only the needed fields are decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Final, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from shared.topics.records import EventType
+
+_TYPE: Final = "ce_type"
+_MAIL: Final = "sluice.mail."
+_BOUNCES: Final = frozenset({"hard", "soft", "content"})
+_BLOCKS: Final = frozenset({"policy", "authentication"})
+
+
+class Result(StrEnum):
+    """What became of an attempt, or of a message afterwards."""
+
+    DELIVERED = "delivered"
+    BOUNCED = "bounced"
+    COMPLAINED = "complained"
+    BLOCKED = "blocked"
+
+
+class Fact(Struct, frozen=True, gc=False):
+    """One result. `provider` is "" if the event does not name one; `source` is our address."""
+
+    result: Result
+    client: str
+    recipient: str
+    provider: str
+    source: str
+    mail_class: str
+    at_ms: int
+
+
+class EventRecord(Protocol):
+    """The parts of a Kafka record that are used."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """The headers."""
+        ...
+
+    @property
+    def value(self) -> bytes | None:
+        """The value."""
+        ...
+
+
+class _Data(Struct, frozen=True, gc=False):
+    client: str
+    recipient: str = ""
+    bounce_class: str = ""
+    provider: str = ""
+    source: str = ""
+    mail_class: str = ""
+    at_ms: int = 0
+
+
+_decoder: Final = msgspec.json.Decoder(_Data)
+# None: the class of the failure decides.
+_KINDS: Final[dict[bytes, Result | None]] = {
+    (_MAIL + EventType.DELIVERED).encode(): Result.DELIVERED,
+    (_MAIL + EventType.COMPLAINED).encode(): Result.COMPLAINED,
+    (_MAIL + EventType.BOUNCED).encode(): None,
+    (_MAIL + EventType.DEFERRED).encode(): None,
+}
+_BOUNCED: Final = (_MAIL + EventType.BOUNCED).encode()
+
+
+def fact_of(record: EventRecord) -> Fact | None:
+    """Return what this event says, None if it says nothing. Raises ValueError if unreadable."""
+    kind = next((value for name, value in record.headers if name == _TYPE), b"")
+    if kind not in _KINDS:
+        return None
+    try:
+        data = _decoder.decode(record.value or b"")
+    except RecursionError:
+        raise ValueError("the event is nested too deeply") from None
+    result = _KINDS[kind] or _failure(kind, data.bounce_class)
+    if result is None:
+        return None
+    return Fact(
+        result,
+        data.client,
+        data.recipient,
+        data.provider,
+        data.source,
+        data.mail_class,
+        data.at_ms,
+    )
+
+
+def _failure(kind: bytes, bounce_class: str) -> Result | None:
+    if bounce_class in _BLOCKS:
+        return Result.BLOCKED
+    return Result.BOUNCED if kind == _BOUNCED and bounce_class in _BOUNCES else None

@@ -1,0 +1,88 @@
+"""The shares of bounces, complaints and policy blocks of a client at a provider. Pure.
+
+Counts are kept in slots of 15 minutes for 48 hours, so a window is exact to one slot. A suspension
+ends the counts that led to it: when it ends, or a person ends it, only what came since counts, and
+the least number of messages has to be reached again.
+
+    share        part                of
+    bounces      bounced             delivered and bounced
+    complaints   complaints          delivered
+    policy       policy replies      delivered, bounced and policy replies
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from services.deliver.core.reputation.facts import Result
+from services.deliver.core.shaping.limits import LONGEST_WINDOW_S, Ratio
+from services.deliver.core.shaping.ratio_rules import Kind, Thresholds
+from shared.topics.reputation import SLOT_MS, ClientState, Slot
+
+_KEPT_SLOTS: Final = LONGEST_WINDOW_S * 1000 // SLOT_MS
+
+
+class Share(Struct, frozen=True):
+    """A share: `part` of `whole` messages, and the threshold that it is compared with."""
+
+    kind: Kind
+    part: int
+    whole: int
+    ratio: Ratio
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether it suspends the client."""
+        return self.whole >= self.ratio.least and self.part > self.ratio.share * self.whole
+
+    def __str__(self) -> str:
+        share = self.part / self.whole if self.whole else 0.0
+        return f"{self.kind}: {self.part} of {self.whole} ({share:.2%}), over {self.ratio}"
+
+
+def counted(state: ClientState, result: Result, at_ms: int, count: int = 1) -> ClientState:
+    """The counts with so many results more of one slot; none from before a suspension counts."""
+    if at_ms <= state.suspended_ms:
+        return state
+    number = at_ms // SLOT_MS
+    by_number = {slot.number: slot for slot in state.slots}
+    before = by_number.get(number, Slot(number))
+    by_number[number] = replace(before, **{result.value: getattr(before, result.value) + count})
+    newest = max(by_number)
+    kept = (by_number[each] for each in sorted(by_number) if each >= newest - _KEPT_SLOTS)
+    return replace(state, slots=tuple(kept))
+
+
+def shares(state: ClientState, thresholds: Thresholds, now_ms: int) -> list[Share]:
+    """All shares that have a threshold."""
+    return [_share(state, kind, ratio, now_ms) for kind, ratio in thresholds.ratios.items()]
+
+
+def is_empty(state: ClientState, now_ms: int) -> bool:
+    """Whether nothing of it counts any more."""
+    newest = max((slot.number for slot in state.slots), default=0)
+    oldest = now_ms // SLOT_MS - _KEPT_SLOTS
+    return newest < oldest and state.suspended_ms // SLOT_MS < oldest
+
+
+def suspended(state: ClientState, at_ms: int) -> ClientState:
+    """The state after a suspension: nothing that was counted before counts again."""
+    return replace(state, slots=(), suspended_ms=at_ms)
+
+
+def _share(state: ClientState, kind: Kind, ratio: Ratio, now_ms: int) -> Share:
+    first = (now_ms - ratio.window_s * 1000) // SLOT_MS
+    inside = [slot for slot in state.slots if slot.number >= first]
+    delivered = sum(slot.delivered for slot in inside)
+    bounced = sum(slot.bounced for slot in inside)
+    blocked = sum(slot.blocked for slot in inside)
+    match kind:
+        case Kind.BOUNCES:
+            return Share(kind, bounced, delivered + bounced, ratio)
+        case Kind.COMPLAINTS:
+            return Share(kind, sum(slot.complained for slot in inside), delivered, ratio)
+        case Kind.POLICY:
+            return Share(kind, blocked, delivered + bounced + blocked, ratio)

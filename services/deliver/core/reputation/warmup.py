@@ -1,0 +1,52 @@
+"""At which step of its schedule a source is at a provider. Pure.
+
+    state      event                                                   next state
+    waiting    a result of mail from this source                       running since then
+    running    24 h, fewer results than `enough` of the step's limit   waiting, the same step
+    running    24 h, delivered share of `passes` or more               waiting, the next step
+    running    24 h, delivered share below `falls`                     waiting, the step before
+    running    24 h, any share between them                            waiting, the same step
+    (a step past the last one)                                         warm: no limit
+
+A step begins with its first result, so a source that gets no mail stays where it is. Of mail that
+is offered again each block counts once more; a plain deferral (greylisting) says nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from services.deliver.core.reputation.facts import Result
+from services.deliver.core.shaping.warming import DAY_S, Schedule
+from shared.topics.reputation import WarmupState
+
+DAY_MS: Final = DAY_S * 1000
+
+
+def counted(state: WarmupState, result: Result, at_ms: int, number: int = 1) -> WarmupState:
+    """The state after so many results of mail from the source, the first one then."""
+    if result is Result.COMPLAINED:
+        return state  # it says nothing of the address
+    if not state.since_ms:
+        state = replace(state, since_ms=at_ms)
+    if result is Result.DELIVERED:
+        return replace(state, delivered=state.delivered + number)
+    return replace(state, failed=state.failed + number)
+
+
+def judged(state: WarmupState, schedule: Schedule, now_ms: int) -> WarmupState:
+    """The state at this time; the same one while its day is not over."""
+    limit = schedule.limit(state.step)
+    if limit is None or not state.since_ms or now_ms < state.since_ms + DAY_MS:
+        return state
+    sent = state.delivered + state.failed
+    step = state.step
+    if sent >= max(1.0, schedule.enough * limit.amount):
+        share = state.delivered / sent
+        if share >= schedule.passes:
+            step += 1
+        elif share < schedule.falls:
+            step = max(0, step - 1)
+    return WarmupState(state.source, state.provider, step)

@@ -1,0 +1,135 @@
+"""The schedules by which new source addresses warm up, as the shaping rules give them. Pure.
+
+A provider trusts an address that it has seen good mail from; one that begins with all its mail at
+once is blocked. A source with `warmup` begins with the first step of its schedule at each provider
+by itself. All destinations of no known provider are one: `other`. A step is a rolling window of 24
+hours, counted over all processes as any other limit.
+
+Owns: which schedule a source has at a provider. Does not own: which step is in force
+(core/reputation/warmup.py), the counting of a step (allowance.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+
+from services.deliver.core.shaping.limits import Limit
+from services.deliver.core.shaping.rules import KeyLimit, Rules, Setting, Value
+
+DAY_S: Final = 86_400
+# What belongs to no provider of the rules.
+OTHER: Final = "other"
+KEY_PREFIX: Final = "warmup:"
+MOST_STEPS: Final = 100
+MOST_MESSAGES: Final = 1_000_000_000
+EXPECTED_STEPS: Final = "expected true, false or the messages of each day, such as [50, 100, 500]"
+
+
+class Schedule(Struct, frozen=True):
+    """The messages of each step, and when a step is passed.
+
+    `enough`: the part of a step's messages without which its day does not count. `passes`: the
+    delivered share from which the next step follows. `falls`: the one below which the step before
+    follows; between the two the step is repeated.
+    """
+
+    days: tuple[int, ...]
+    enough: float
+    passes: float
+    falls: float
+    origin: str
+
+    def limit(self, step: int) -> Limit | None:
+        """The limit of a step, from 0 on; None after the last one."""
+        if step >= len(self.days):
+            return None
+        return Limit(self.days[max(0, step)], DAY_S, is_window=True)
+
+
+def place_of(provider: str) -> str:
+    """The name under which mail to a provider warms a source up."""
+    return provider or OTHER
+
+
+def provider_at(place: str) -> str:
+    """The provider of such a name; "" for all others."""
+    return "" if place == OTHER else place
+
+
+def warmup_key(source: str, provider: str) -> str:
+    """The key that the steps of a source at a provider are counted under."""
+    return f"{KEY_PREFIX}{source}@{place_of(provider)}"
+
+
+def schedule_of(rules: Rules, source: str, provider: str) -> Schedule | None:
+    """The schedule of a source at a provider ("": all others); None if it does not warm up."""
+    if not source:
+        return None
+    own = rules.table(f"source.{source}.provider.{place_of(provider)}")
+    chosen = own.get("warmup") or rules.table(f"source.{source}").get("warmup")
+    if chosen is None or chosen.value is False:
+        return None
+    general = dict(rules.table("warmup"))
+    general.update(rules.table(f"warmup.provider.{place_of(provider)}"))
+    if not all(key in general for key in READERS):
+        return None  # rules without the shipped files
+    days = chosen if isinstance(chosen.value, tuple) else general["days"]
+    enough, passes, falls = (_share(general, key) for key in _SHARES)
+    return Schedule(_days(days), enough, passes, falls, days.origin)
+
+
+def limit_of(rules: Rules, source: str, provider: str, step: int) -> KeyLimit | None:
+    """The limit of a source at a provider while it is at this step; None if there is none."""
+    schedule = schedule_of(rules, source, provider)
+    limit = schedule.limit(step) if schedule is not None else None
+    if schedule is None or limit is None:
+        return None
+    origin = f"{schedule.origin}, day {step + 1} of {len(schedule.days)}"
+    return KeyLimit(warmup_key(source, provider), limit, origin)
+
+
+def _days(setting: Setting) -> tuple[int, ...]:
+    assert isinstance(setting.value, tuple)
+    return tuple(each for each in setting.value if isinstance(each, int))
+
+
+def _share(general: Mapping[str, Setting], key: str) -> float:
+    value = general[key].value
+    assert isinstance(value, float)
+    return value
+
+
+def read_steps(value: Any) -> Value:
+    """Read the `warmup` of a source. Raises ValueError with what is expected."""
+    return value if isinstance(value, bool) else read_days(value)
+
+
+def read_days(value: Any) -> Value:
+    """Read the messages of each day. Raises ValueError with what is expected."""
+    if not isinstance(value, list) or not 1 <= len(value) <= MOST_STEPS:
+        raise ValueError(EXPECTED_STEPS)
+    if not all(type(each) is int and 1 <= each <= MOST_MESSAGES for each in value):
+        raise ValueError(f"{EXPECTED_STEPS}, each from 1 to {MOST_MESSAGES}")
+    if sorted(value) != value:
+        raise ValueError(f"{EXPECTED_STEPS}, none smaller than the one before")
+    return tuple(value)
+
+
+def read_share(value: Any) -> float:
+    """Read a part of all, such as "95%". Raises ValueError with what is expected."""
+    text = value.strip() if isinstance(value, str) else ""
+    number = text.removesuffix("%")
+    is_number = number.replace(".", "", 1).isascii() and number.replace(".", "", 1).isdecimal()
+    if not text.endswith("%") or len(number) > 8 or not is_number or float(number) > 100:
+        raise ValueError('expected a percentage from 0 to 100 such as "95%" or "0.3%"')
+    return float(number) / 100
+
+
+_SHARES: Final = ("enough", "passes", "falls")
+READERS: Final[dict[str, Callable[[Any], Value]]] = {
+    "days": read_days,
+    **dict.fromkeys(_SHARES, read_share),
+}

@@ -1,0 +1,86 @@
+"""Reads mail.events from the place that was counted up to, in all partitions.
+
+Owns: the position. Does not own: what an event says. Guarantees: no record before the place of
+the last transaction is read again, and none after it is skipped, unless Kafka has deleted it or the
+topic was created again. Bounded: one call returns at most MOST records or takes LONGEST_READ_S.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from kafka.errors import KafkaError
+
+from shared.runtime.deadline import Deadline
+from shared.stream.client import ClientOptions
+from shared.stream.consumer import Record
+from shared.stream.log_reader import LogReader
+from shared.topics.reputation import Place
+
+log = logging.getLogger(__name__)
+
+MOST: Final = 20_000
+POLL_RECORDS: Final = 5_000
+LONGEST_READ_S: Final = 5.0
+_POLL_MS: Final = 100
+
+
+class EventLog:
+    """A reader of mail.events, for one thread. All methods may raise KafkaError."""
+
+    def __init__(self, options: ClientOptions, topic: str, place: Place | None) -> None:
+        """`place` None: begin at the present end."""
+        self._topic = topic
+        self._reader = LogReader(options, topic, max_poll_records=POLL_RECORDS)
+        # Whether the last call ended before the end of the log.
+        self.is_behind = False
+        try:
+            self._partitions = self._find()
+            self._id = self._reader.topic_id()
+            self._offsets = self._begin(place)
+            self._reader.read_from(self._offsets)
+        except BaseException:
+            self._reader.close()
+            raise
+
+    def read(self, longest_s: float = LONGEST_READ_S) -> list[Record]:
+        """Return what was added, as far as it was read in time."""
+        if self._find() != self._partitions or self._reader.topic_id() != self._id:
+            raise KafkaError(f"{self._topic} has other partitions, or was created again")
+        ends = self._reader.ends(self._partitions)
+        found: list[Record] = []
+        deadline = Deadline(min(longest_s, LONGEST_READ_S))
+        while len(found) < MOST and not deadline.is_over() and not self._reader.has_reached(ends):
+            for records in self._reader.poll(_POLL_MS).values():
+                found += records
+        self._offsets = {each: self._reader.position(each) for each in self._partitions}
+        self.is_behind = not self._reader.has_reached(ends)
+        return found
+
+    def place(self, now_ms: int) -> Place:
+        """Up to where records were returned."""
+        offsets = {str(partition): offset for partition, offset in self._offsets.items()}
+        return Place(self._id, offsets, now_ms)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._reader.close()
+
+    def _find(self) -> list[int]:
+        found = self._reader.partitions()
+        if not found:
+            raise KafkaError(f"Kafka has no topic {self._topic}")
+        return found
+
+    def _begin(self, place: Place | None) -> dict[int, int]:
+        if place is None:
+            return self._reader.ends(self._partitions)
+        begins, ends = self._reader.begins(self._partitions), self._reader.ends(self._partitions)
+        if place.log != self._id:
+            log.warning("mail.events was created again: its events are counted from the beginning")
+            return begins
+        known = {each: place.offsets.get(str(each), 0) for each in self._partitions}
+        if any(known[each] < begins[each] for each in self._partitions):
+            log.error("events were deleted from Kafka before their results were counted")
+        return {each: min(max(known[each], begins[each]), ends[each]) for each in self._partitions}

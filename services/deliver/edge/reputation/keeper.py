@@ -1,0 +1,230 @@
+"""Counts the results of mail.events, moves the steps of sources on, suspends clients at providers.
+
+Every deliver process has a keeper, in a thread; one of them counts. A turn reads what was added to
+mail.events, counts it (core/reputation/book.py), and writes in one transaction: the states that
+changed, the orders that suspend clients, and the place in mail.events up to which all is counted.
+
+All keepers share one transactional id. Opening it ends and fences the transaction of any other; a
+keeper that then reads mail.reputation to its end and commits was the only writer in between, so
+each event is counted once, whatever the number of processes. A keeper lets another one write as
+long as its places come, and opens the id itself only when they stop (shared/topics/reputation.py).
+
+If the process dies at any step, or is paused at any step, nothing of the turn is written, and
+another keeper counts the same events within SILENT_TURNS turns. Without Kafka no turn takes place:
+the steps and suspensions in force stay. Redis is not used. Events that Kafka has deleted meanwhile
+are not counted; the first keeper of an installation begins at the present end of mail.events.
+
+An order of a person on the same scope is never replaced while it is in force. Between the reading
+of orders and the writing, a person's order may be given that is replaced: one second at most.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import Final
+
+from kafka.errors import KafkaError
+from msgspec import Struct, structs
+
+from services.deliver.core.control.orders import Orders
+from services.deliver.core.reputation.book import Book
+from services.deliver.core.reputation.facts import Fact, Result, fact_of
+from services.deliver.core.shaping.rules import Rules
+from services.deliver.edge.reputation.event_log import EventLog
+from services.deliver.edge.reputation.metrics import ReputationMetrics
+from services.deliver.edge.reputation.providers import ProviderLookup
+from services.deliver.edge.reputation.view import ReputationView, States
+from shared.runtime.clock import Clock
+from shared.runtime.deadline import Deadline
+from shared.runtime.enduring_thread import EnduringThread
+from shared.runtime.failpoints import Failpoints
+from shared.stream.client import ClientOptions
+from shared.stream.consumer import Record
+from shared.stream.kafka_python.fetching import UndecodableRecord
+from shared.stream.log_reader import LogReader
+from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
+from shared.stream.watchdog import watchdog_of
+from shared.topics import names
+from shared.topics.control import PARTITION as CONTROL_PARTITION
+from shared.topics.control import Order, encode_order
+from shared.topics.reputation import PARTITION, Place, encode_state
+
+log = logging.getLogger(__name__)
+
+# A keeper writes if the last place is older than this many turns.
+SILENT_TURNS: Final = 3.0
+READ_TIMEOUT_S: Final = 60.0
+_POLL_MS: Final = 100
+_WRITER: Final = "keeper"
+
+
+class KeeperParts(Struct, frozen=True):
+    """The collaborators and settings of a keeper."""
+
+    options: ClientOptions
+    rules: Rules
+    # The name of the source of each of our addresses.
+    addresses: Mapping[str, str]
+    view: ReputationView
+    orders: Callable[[], Orders]
+    providers: ProviderLookup
+    clock: Clock
+    metrics: ReputationMetrics
+    failpoints: Failpoints = Failpoints.none()
+    every_s: float = 5.0
+    reputation: str = names.REPUTATION
+    events: str = names.EVENTS
+    control: str = names.CONTROL
+    writer: str = _WRITER
+
+
+class _Own(Struct):
+    """What a keeper that counts has in its hands."""
+
+    book: Book
+    log: EventLog
+
+
+class ReputationKeeper:
+    """Runs from start() until close(). `fault` says why the last turn failed."""
+
+    def __init__(self, parts: KeeperParts) -> None:
+        self._parts = parts
+        self._producer = TransactionalProducer(
+            structs.replace(parts.options, instance=parts.writer),
+            "reputation",
+            parts.failpoints,
+            watchdog_of(parts.options),
+        )
+        # None while another keeper may write.
+        self._own: _Own | None = None
+        self._seen: tuple[Place | None, float] | None = None
+        self._stop = threading.Event()
+        self._thread = EnduringThread(
+            "reputation",
+            self._run,
+            expected=(KafkaError, TransactionLost),
+            failed=self._failed,
+            ended=self._end,
+        )
+        self.fault = ""
+
+    def start(self) -> None:
+        """Begin; return at once."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish the turn and stop."""
+        self._stop.set()
+        self._thread.close()
+
+    def turn(self) -> None:
+        """Count and write once. May raise KafkaError, TransactionLost."""
+        if not self._parts.view.ready():
+            return
+        if self._own is None:
+            if not self._is_silent():
+                return
+            # Another keeper may still write: fence it, then read what it wrote.
+            self._producer.open()
+            self._own = self._open()
+        own, now_ms = self._own, self._parts.clock.now_ms()
+        own.book.count(self._facts(own.log.read(self._parts.every_s)), now_ms)
+        orders = self._parts.orders()
+        found = own.book.judge(lambda scope: orders.has(scope, now_ms), now_ms)
+        self._write(own, found, own.log.place(now_ms))
+        self._parts.metrics.dropped.add(own.book.take_dropped())
+
+    def _run(self) -> None:
+        while not self._thread.is_closing:
+            try:
+                self.turn()
+            except BaseException:
+                self._end_counting()
+                raise
+            self.fault = ""
+            behind = self._own is not None and self._own.log.is_behind
+            self._stop.wait(0.0 if behind else self._parts.every_s)
+
+    def _end_counting(self) -> None:
+        own, self._own = self._own, None
+        self._seen = None
+        if own is not None:
+            own.log.close()
+
+    def _end(self) -> None:
+        self._end_counting()
+        self._producer.close()
+
+    def _failed(self, reason: str) -> None:
+        if reason != self.fault:
+            log.warning("the reputation of sources is not counted", extra={"reason": reason})
+        self.fault = reason
+
+    def _is_silent(self) -> bool:
+        """Whether no other keeper has written for a while."""
+        place, now = self._parts.view.place(), self._parts.clock.monotonic()
+        if self._seen is None or self._seen[0] != place:
+            is_first = self._seen is None
+            self._seen = (place, now)
+            return is_first and place is None
+        return now - self._seen[1] >= SILENT_TURNS * self._parts.every_s
+
+    def _open(self) -> _Own:
+        parts = self._parts
+        states = self._read()
+        book = Book(parts.rules, parts.addresses, states.all())
+        return _Own(book, EventLog(parts.options, parts.events, states.place))
+
+    def _read(self) -> States:
+        """Everything that was written, up to the present end."""
+        found, deadline = States(), Deadline(READ_TIMEOUT_S)
+        with closing(LogReader(self._parts.options, self._parts.reputation)) as reader:
+            if PARTITION not in reader.partitions():
+                raise KafkaError(f"Kafka has no topic {self._parts.reputation}")
+            reader.read_from({PARTITION: 0})
+            ends = reader.ends([PARTITION])
+            while not reader.has_reached(ends):
+                if deadline.is_over():
+                    raise KafkaError(f"{self._parts.reputation} was not read in time")
+                for record in reader.poll(_POLL_MS).get(PARTITION, ()):
+                    found.add(record)
+        return found
+
+    def _facts(self, records: list[Record]) -> list[Fact]:
+        found, deadline = [], self._parts.providers.begin()
+        for record in records:
+            if isinstance(record, UndecodableRecord):
+                continue
+            try:
+                fact = fact_of(record)
+            except ValueError:
+                self._parts.metrics.unreadable.add(1)
+                continue
+            if fact is not None and fact.result is Result.COMPLAINED and not fact.provider:
+                provider = self._parts.providers.of(fact.recipient, deadline)
+                fact = structs.replace(fact, provider=provider)
+            if fact is not None:
+                found.append(fact)
+        return found
+
+    def _write(self, own: _Own, orders: list[Order], place: Place) -> None:
+        parts = self._parts
+        changed = own.book.take_changed()
+        outputs = [
+            Output(parts.reputation, encode_state(state)[1] if state else None, key, (), PARTITION)
+            for key, state in changed.items()
+        ]
+        for order in orders:
+            key, value = encode_order(order)
+            outputs.append(Output(parts.control, value, key, (), CONTROL_PARTITION))
+        key, value = encode_state(place)
+        outputs.append(Output(parts.reputation, value, key, (), PARTITION))
+        self._producer.commit(outputs)
+        for order in orders:
+            parts.metrics.suspensions.add(1, order.scope.provider)
+            fields = {"client": order.scope.client, "provider": order.scope.provider}
+            log.warning("client suspended at a provider: %s", order.reason, extra=fields)

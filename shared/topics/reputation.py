@@ -1,0 +1,140 @@
+"""The records of mail.reputation: warm-up of sources, counts of clients at providers, the place.
+
+Owns: the records, their keys and bytes. Does not own: what is counted and what follows
+(services/deliver/core/reputation). Fields are only ever added, with a default.
+
+The topic is compacted and has one partition. One deliver process at a time writes it, each time in
+one transaction with the place in mail.events up to which everything is counted, so that what was
+counted survives any process and any loss of Redis.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Struct
+
+from shared.topics.codec import CodecError
+
+PARTITION: Final = 0
+PLACE_KEY: Final = b"place"
+_WARMUP: Final = b"warmup/"
+_CLIENT: Final = b"client/"
+MAX_MS: Final = 1 << 53
+# Slots are SLOT_MS long; a longer list than this many was not written by us.
+SLOT_MS: Final = 900_000
+MAX_SLOTS: Final = 200
+
+
+class WarmupState(Struct, frozen=True):
+    """The step of a source at a provider, since when, and what became of its mail since then.
+
+    `since_ms` 0: nothing was sent in this step yet. A step past the last one: it is warm.
+    """
+
+    source: str
+    provider: str  # of the shaping rules, or `other`
+    step: int = 0
+    since_ms: int = 0
+    delivered: int = 0
+    failed: int = 0
+
+
+class Slot(Struct, frozen=True, array_like=True, gc=False):
+    """What became of mail in the slot that begins at `number` * SLOT_MS."""
+
+    number: int
+    delivered: int = 0
+    bounced: int = 0
+    complained: int = 0
+    blocked: int = 0
+
+
+class ClientState(Struct, frozen=True):
+    """The counts of a client at a provider, the oldest slot first."""
+
+    client: str
+    provider: str
+    mail_class: str = ""
+    slots: tuple[Slot, ...] = ()
+    # What was counted before led to a suspension then; 0: to none.
+    suspended_ms: int = 0
+
+
+class Place(Struct, frozen=True):
+    """The next offset of each partition of mail.events that is to be counted."""
+
+    log: str  # the id of mail.events
+    offsets: dict[str, int] = {}
+    at_ms: int = 0
+
+
+State = WarmupState | ClientState | Place
+_encoder: Final = msgspec.json.Encoder()
+_warmup: Final = msgspec.json.Decoder(WarmupState)
+_client: Final = msgspec.json.Decoder(ClientState)
+_place: Final = msgspec.json.Decoder(Place)
+
+
+def key_of(state: State) -> bytes:
+    """Return the key of the record of a state."""
+    match state:
+        case WarmupState(source, provider):
+            return _WARMUP + _named(source, provider)
+        case ClientState(client, provider):
+            return _CLIENT + _named(client, provider)
+        case Place():
+            return PLACE_KEY
+
+
+def _named(first: str, second: str) -> bytes:
+    return f"{quote(first, safe='')}/{quote(second, safe='')}".encode()
+
+
+def encode_state(state: State) -> tuple[bytes, bytes]:
+    """Return key and value of the record."""
+    return key_of(state), _encoder.encode(state)
+
+
+def decode_state(key: bytes | None, value: bytes) -> State | None:
+    """Decode a record; None if a later version wrote it. Raises CodecError."""
+    try:
+        found = _decode(key or b"", value)
+    except (ValueError, RecursionError) as error:  # raised by msgspec
+        raise CodecError(f"reputation: {error}") from None
+    if found is None:
+        return None
+    if key != key_of(found):
+        raise CodecError(f"reputation: the key {key!r} is not that of its record")
+    if fault := _fault(found):
+        raise CodecError(f"reputation: {fault}")
+    return found
+
+
+def _decode(key: bytes, value: bytes) -> State | None:
+    if key == PLACE_KEY:
+        return _place.decode(value)
+    if key.startswith(_WARMUP):
+        return _warmup.decode(value)
+    return _client.decode(value) if key.startswith(_CLIENT) else None
+
+
+def _fault(state: State) -> str:
+    match state:
+        case WarmupState(step=step, since_ms=since_ms, delivered=delivered, failed=failed):
+            numbers: tuple[int, ...] = (step, since_ms, delivered, failed)
+        case ClientState(slots=slots, suspended_ms=suspended_ms):
+            if len(slots) > MAX_SLOTS:
+                return f"{len(slots)} slots, expected at most {MAX_SLOTS}"
+            numbers = (suspended_ms, *(each for slot in slots for each in _counts(slot)))
+        case Place(offsets=offsets, at_ms=at_ms):
+            if not all(each.isdecimal() for each in offsets):
+                return "a partition that is no number"
+            numbers = (at_ms, *offsets.values())
+    return "" if all(0 <= each < MAX_MS for each in numbers) else "a number that is none"
+
+
+def _counts(slot: Slot) -> tuple[int, ...]:
+    return slot.number, slot.delivered, slot.bounced, slot.complained, slot.blocked

@@ -1,0 +1,189 @@
+"""The keeper of the reputation on a real Kafka: each result counts once, whoever counts."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from services.deliver.core.control.orders import Orders
+from services.deliver.core.shaping.parsing import combine, parse_file
+from services.deliver.edge.dns.resolver import Resolver
+from services.deliver.edge.reputation.keeper import KeeperParts, ReputationKeeper
+from services.deliver.edge.reputation.metrics import make_metrics
+from services.deliver.edge.reputation.providers import ProviderLookup
+from services.deliver.edge.reputation.view import ReputationView
+from shared.runtime.clock import SystemClock
+from shared.runtime.telemetry import Counters
+from shared.settings.sections import KafkaSettings
+from shared.stream.admin import ensure_topics
+from shared.stream.client import ClientOptions, make_producer
+from shared.stream.log_reader import LogReader
+from shared.stream.transactions import TransactionLost
+from shared.topics.codec import encode_event
+from shared.topics.configs import state
+from shared.topics.control import Order, Scope, decode_order
+from shared.topics.names import TopicPlan
+from shared.topics.records import EventType, MailEvent
+
+RULES = combine(
+    [
+        parse_file(
+            """
+[provider.google]
+domains = ["gmail.com"]
+[source.mx3]
+warmup = [50, 100]
+[warmup]
+days = [1]
+enough = "50%"
+passes = "95%"
+falls = "80%"
+[ratios]
+bounces = "10% of 100 in 24h"
+complaints = "1% of 100 in 24h"
+""",
+            "test",
+        )
+    ]
+)
+CLOCK = SystemClock()
+
+
+def until(holds: Callable[[], Any], what: str) -> None:
+    ends = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < ends, what
+        time.sleep(0.05)
+
+
+class Topics:
+    """Topics of their own, and what is written to them."""
+
+    def __init__(self, bootstrap: str) -> None:
+        tag = uuid.uuid4().hex[:8]
+        self.events, self.reputation, self.control = (
+            f"test.{name}.{tag}" for name in ("events", "reputation", "control")
+        )
+        self.options = ClientOptions(bootstrap, f"t-{tag}")
+        plans = [TopicPlan(self.events, 2, {})]
+        plans += [TopicPlan(name, 1, state(1_000_000)) for name in (self.reputation, self.control)]
+        ensure_topics(KafkaSettings(bootstrap=bootstrap), plans, self.options)
+        self.producer = make_producer(self.options, None)
+        self._sent = 0
+
+    def happen(self, kind: EventType, number: int, client: str = "shop", **more: str) -> None:
+        for _ in range(number):
+            self._sent += 1
+            data = MailEvent(client, recipient="a@gmail.com", at_ms=CLOCK.now_ms(), **more)
+            key, value, headers = encode_event(kind, f"M{self._sent}", data, "deliver")
+            self.producer.send(self.events, value, key, headers)
+        self.producer.flush()
+
+    def delivered(self, number: int, client: str = "shop") -> None:
+        more = {"provider": "google", "source": "192.0.2.3", "mail_class": "marketing"}
+        self.happen(EventType.DELIVERED, number, client, **more)
+
+    @contextmanager
+    def keeper(self) -> Iterator[tuple[ReputationKeeper, ReputationView]]:
+        """A keeper as in a process of its own; its turns are taken by the test."""
+        view = ReputationView(self.options, self.reputation)
+        view.start(lambda: None)
+        until(view.ready, "mail.reputation is read")
+        keeper = ReputationKeeper(
+            KeeperParts(
+                self.options,
+                RULES,
+                {"192.0.2.3": "mx3"},
+                view,
+                Orders,
+                ProviderLookup(RULES, Resolver(CLOCK.monotonic), CLOCK),
+                CLOCK,
+                make_metrics(Counters("test")),
+                every_s=0.3,
+                reputation=self.reputation,
+                events=self.events,
+                control=self.control,
+                writer=self.reputation,
+            )
+        )
+        try:
+            yield keeper, view
+        finally:
+            keeper.close()
+            view.close()
+
+    def orders(self) -> list[Order]:
+        reader = LogReader(self.options, self.control)
+        found: list[Order] = []
+        ends = reader.ends([0])
+        reader.read_from({0: 0})
+        while not reader.has_reached(ends):
+            for record in reader.poll(200).get(0, ()):
+                found.append(decode_order(record.key, record.value or b""))
+        reader.close()
+        return found
+
+
+@pytest.fixture
+def topics(kafka_bootstrap: str) -> Iterator[Topics]:
+    made = Topics(kafka_bootstrap)
+    yield made
+    made.producer.close(timeout=5)
+
+
+def counted(view: ReputationView) -> int:
+    return sum(slot.delivered for each in view.clients() for slot in each.slots)
+
+
+def test_each_result_counts_once_whichever_process_counts_and_a_share_suspends_the_client(
+    topics: Topics,
+) -> None:
+    with topics.keeper() as (first, seen), topics.keeper() as (second, _):
+        first.turn()
+        topics.delivered(90)
+        topics.delivered(50, "bank")
+
+        def both() -> bool:
+            first.turn()
+            second.turn()  # the other one writes: it stands by
+            return counted(seen) == 140
+
+        until(both, "all are counted, once")
+        # The first one is paused; the second one takes over, and the first is refused.
+        topics.delivered(10)
+
+        def taken_over() -> bool:
+            second.turn()
+            return counted(seen) == 150
+
+        until(taken_over, "the second one goes on where the first one ended")
+        with pytest.raises(TransactionLost):
+            first.turn()
+        (source,) = seen.sources()
+        assert (source.source, source.provider, source.step) == ("mx3", "google", 0)
+        assert source.delivered == 150
+        assert source.since_ms > 0
+        # A complaint has no provider in its event.
+        topics.happen(EventType.COMPLAINED, 2)
+
+        def suspended() -> bool:
+            second.turn()
+            return bool(topics.orders())
+
+        until(suspended, "the client is suspended")
+        second.turn()
+    (order,) = topics.orders()
+    assert order.scope == Scope(client="shop", provider="google"), "and not the bank"
+    assert order.reason == "complaints: 2 of 100 (2.00%), over 1% of 100 in 1d"
+    # A restart knows all of it, without Redis.
+    with topics.keeper() as (third, view):
+        until(lambda: (third.turn(), view.place())[1], "it counts")
+        third.turn()
+        third.turn()
+        assert len(topics.orders()) == 1, "the same results suspend nobody again"
+        assert counted(view) == 50, "the bank's; the shop begins again"
