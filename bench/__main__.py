@@ -235,13 +235,13 @@ def run_recipients(count: int, *, as_json: bool) -> None:
     _print(result, as_json, lambda: recipients.described(result))
 
 
-@main.command("responses", short_help="Measure the understanding of returned mail.")
+@main.command("responses", short_help="Measure understanding and counting returned mail.")
 @click.argument(
     "folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def run_responses(folder: Path | None, *, as_json: bool) -> None:
-    """Measure understanding returned mail, and Python's `email` on the same messages.
+    """Measure the way of returned mail through validate, and `email` on the same messages.
 
     FOLDER holds messages (*.eml); by default the samples of the tests are taken.
     """

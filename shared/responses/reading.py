@@ -54,7 +54,12 @@ _NO_FAILURE: Final = frozenset({"delivered", "notice"})
 
 def understand(content: bytes, rules: Rules) -> Understood:
     """The meaning of a returned message, whatever its bytes are."""
-    view = Returned(_opened(read_message(content), rules), rules)
+    return understand_message(read_message(content), rules)
+
+
+def understand_message(message: Message, rules: Rules) -> Understood:
+    """The meaning of a message that has been read."""
+    view = Returned(_opened(message, rules), rules)
     return (
         _feedback(view)
         or _by_rule(view, "challenges")

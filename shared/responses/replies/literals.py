@@ -1,17 +1,22 @@
 """Literals without which a regular expression cannot match, to skip most searches. Pure.
 
 Owns: reading them from the pattern. A search for an alternative of many words takes 50 to 100 µs
-in a text of 200 characters, a look for their literals one. Uses Python's own parser of patterns
-(`re._parser`, private; the same in 3.11 to 3.14): whatever it does not know gives no literals, and
-then the expression is searched as before. A test compares both ways for every rule.
+in a text of 200 characters, a look for their literals one. So a pattern is taken apart into its
+alternatives (alternatives.py), and only those are searched whose literals are in the text. Uses
+Python's own parser of patterns (`re._parser`, private; the same in 3.11 to 3.14): whatever it does
+not know gives no literals, and then the expression is searched as before. A test compares both ways
+for every rule.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import cached_property
 from importlib import import_module
 from typing import Any, Final
+
+from shared.responses.replies.alternatives import alternatives_of
 
 # Shorter ones occur in most texts; Chinese and Japanese words have two characters.
 _MIN_ASCII_CHARS: Final = 3
@@ -23,33 +28,92 @@ _COMMON_FIRST: Final = " etaoinsrldhcumpfgy"
 _parser: Final = import_module("re._parser")
 
 
-class Search:
-    """Regular expressions of which each is searched only in texts that hold one of its literals."""
+class _Alternative:
+    """One alternative of a pattern, and the sets of grams of which a match needs one each."""
 
-    __slots__ = ("_guarded", "patterns")
+    def __init__(self, source: str, flags: int, needed: Sequence[frozenset[str]]) -> None:
+        self._source = source
+        self._flags = flags
+        self._needed = tuple(filter(None, map(_grams_of, needed)))
+
+    @cached_property
+    def search(self) -> Any:
+        """The search for it. Most alternatives are never searched for, and compiling takes long."""
+        return re.compile(self._source, self._flags).search
+
+    def may_be_in(self, grams: frozenset[str]) -> bool:
+        """Whether a text with these grams holds the literals of this alternative."""
+        for needed in self._needed:  # noqa: SIM110 - a generator takes twice the time
+            if needed.isdisjoint(grams):
+                return False
+        return True
+
+
+class Search:
+    """Regular expressions of which each is searched only in texts that hold its literals."""
+
+    __slots__ = ("_by_gram", "_by_literal", "_grams", "_others", "_without_gram", "patterns")
 
     def __init__(self, patterns: Sequence[re.Pattern[str]]) -> None:
         self.patterns = tuple(patterns)
-        self._guarded = [
-            (literals, _grams_of(literals), one.search)
-            for one, literals in zip(patterns, map(required_literals, patterns), strict=True)
-        ]
+        self._by_literal: dict[str, list[_Alternative]] = {}
+        self._by_gram: dict[str, list[_Alternative]] = {}
+        self._without_gram: dict[str, list[_Alternative]] = {}
+        self._others: list[Any] = []
+        for pattern in patterns:
+            self._add(pattern)
+        self._grams = frozenset(self._by_gram)
+
+    def _add(self, pattern: re.Pattern[str]) -> None:
+        flags = pattern.flags & ~re.UNICODE
+        others: list[str] = []
+        for source in alternatives_of(pattern):
+            found = _sets_of_literals(source, flags)
+            if not found:
+                others.append(source)
+                continue
+            best = max(found, key=_rank)
+            alternative = _Alternative(source, flags, [one for one in found if one is not best])
+            for literal in best:
+                self._by_literal.setdefault(literal, []).append(alternative)
+                gram = _gram_of(literal)
+                where, key = (self._by_gram, gram) if gram else (self._without_gram, literal)
+                known = where.setdefault(key, [])
+                if alternative not in known:
+                    known.append(alternative)
+        if others:
+            self._others.append(re.compile("|".join(others), flags).search)
 
     def is_in(self, text: str, grams: frozenset[str] | None = None) -> bool:
         """Whether one of the expressions matches somewhere in the text with these grams."""
-        for literals, needed, search in self._guarded:
-            if grams is not None and needed and needed.isdisjoint(grams):
-                continue
-            if not literals:
-                if search(text) is not None:
-                    return True
-                continue
-            for literal in literals:
-                if literal in text:
-                    if search(text) is not None:
+        if grams is None:
+            return self._is_in_text(text)
+        found = self._grams & grams
+        if found:
+            for gram in found:
+                for one in self._by_gram[gram]:
+                    if one.may_be_in(grams) and one.search(text) is not None:
                         return True
-                    break
+        if self._without_gram and _any_found(self._without_gram, text):
+            return True
+        for search in self._others:  # noqa: SIM110 - a generator takes twice the time
+            if search(text) is not None:
+                return True
         return False
+
+    def _is_in_text(self, text: str) -> bool:
+        if _any_found(self._by_literal, text):
+            return True
+        return any(search(text) is not None for search in self._others)
+
+
+def _any_found(by_literal: dict[str, list[_Alternative]], text: str) -> bool:
+    for literal, alternatives in by_literal.items():
+        if literal in text:
+            for one in alternatives:
+                if one.search(text) is not None:
+                    return True
+    return False
 
 
 def grams_in(text: str) -> frozenset[str]:
@@ -61,11 +125,15 @@ def grams_in(text: str) -> frozenset[str]:
     return frozenset(map("".join, zip(text, text[1:], text[2:], strict=False)))
 
 
-def _grams_of(literals: Sequence[str]) -> frozenset[str]:
+def _grams_of(literals: frozenset[str]) -> frozenset[str]:
     """A gram of each literal, the least common one; none if a literal is too short."""
-    if not literals or min(map(len, literals)) < _GRAM_CHARS:
-        return frozenset()
-    return frozenset(min(_grams(literal), key=_commonness) for literal in literals)
+    grams = frozenset(map(_gram_of, literals))
+    return frozenset() if "" in grams else grams
+
+
+def _gram_of(literal: str) -> str:
+    """The least common gram of a literal; "" if it is too short."""
+    return min(_grams(literal), key=_commonness) if len(literal) >= _GRAM_CHARS else ""
 
 
 def _grams(literal: str) -> list[str]:
@@ -78,17 +146,24 @@ def _commonness(gram: str) -> int:
 
 def required_literals(pattern: re.Pattern[str]) -> tuple[str, ...]:
     """Strings of which each match holds at least one; () if none are known."""
-    if pattern.flags & re.IGNORECASE:
-        return ()
+    found = _sets_of_literals(pattern.pattern, pattern.flags)
+    best: frozenset[str] = max(found, key=_rank, default=frozenset())
+    return tuple(sorted(best))
+
+
+def _sets_of_literals(source: str, flags: int) -> list[frozenset[str]]:
+    """Sets of strings: each match holds at least one of each set."""
+    if flags & re.IGNORECASE:
+        return []
     try:
-        found = _of_sequence(_parser.parse(pattern.pattern))
+        found = _of_sequence(_parser.parse(source))
     except (AttributeError, TypeError, ValueError, IndexError):
-        return ()
-    return tuple(sorted(found)) if found and len(found) <= _MAX_LITERALS else ()
+        return []
+    return [one for one in found if len(one) <= _MAX_LITERALS]
 
 
-def _of_sequence(nodes: Any) -> frozenset[str]:
-    """The most telling alternatives among the parts of a sequence."""
+def _of_sequence(nodes: Any) -> list[frozenset[str]]:
+    """The telling alternatives of each part of a sequence."""
     candidates: list[frozenset[str]] = []
     run: list[str] = []
     for node, value in [*nodes, (None, None)]:
@@ -99,27 +174,31 @@ def _of_sequence(nodes: Any) -> frozenset[str]:
             candidates.append(frozenset({"".join(run)}))
             run = []
         if node is not None:
-            candidates.append(_of_node(str(node), value))
-    usable = [one for one in candidates if one and all(map(_is_telling, one))]
-    return max(usable, key=_rank) if usable else frozenset()
+            candidates += _of_node(str(node), value)
+    return [one for one in candidates if one and all(map(_is_telling, one))]
 
 
-def _of_node(name: str, value: Any) -> frozenset[str]:
+def _best(nodes: Any) -> frozenset[str]:
+    """The most telling alternatives among the parts of a sequence; none if there are none."""
+    return max(_of_sequence(nodes), key=_rank, default=frozenset())
+
+
+def _of_node(name: str, value: Any) -> list[frozenset[str]]:
     if name == "SUBPATTERN":
         return _of_sequence(value[-1])
     if name == "BRANCH":
-        found = [_of_sequence(branch) for branch in value[1]]
-        return frozenset().union(*found) if all(found) else frozenset()
+        found = [_best(branch) for branch in value[1]]
+        return [frozenset().union(*found)] if all(found) else []
     if name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT") and value[0] > 0:
         return _of_sequence(value[2])
     if name == "ATOMIC_GROUP":
         return _of_sequence(value)
-    return frozenset()
+    return []
 
 
 def _is_telling(literal: str) -> bool:
     return len(literal) >= (_MIN_ASCII_CHARS if literal.isascii() else _MIN_OTHER_CHARS)
 
 
-def _rank(literals: Sequence[str] | frozenset[str]) -> tuple[int, int]:
+def _rank(literals: Collection[str]) -> tuple[int, int]:
     return min(map(len, literals)), -len(literals)

@@ -92,7 +92,7 @@ def _replies(text: str) -> Iterator[Words]:
     whole = text[: tail.start()] if tail else text
     found = _REPLY.search(whole)
     reply = whole[found.end() :] if found else ""
-    for one in (reply, whole.strip().partition("\n\n")[0], whole):
+    for one in dict.fromkeys((reply, whole.strip().partition("\n\n")[0], whole)):
         clean = _CONTINUED.sub("", one).strip(" \t\n:;-")
         if clean:
             status = _STATUS.search(clean)

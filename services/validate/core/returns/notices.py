@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from email.header import Header
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -49,7 +50,7 @@ class Notice(Struct, frozen=True):
 def compose(notice: Notice) -> bytes:
     """Return the bytes of the mail, with CRLF line ends."""
     header = [
-        _field("Date", format_datetime(datetime.fromtimestamp(notice.at_ms / 1000, UTC))),
+        _field("Date", _date(notice.at_ms // 1000)),
         _field("From", f"Returned mail <postmaster@{notice.sending_domain}>"),
         _field("To", notice.recipient),
         _field("Subject", notice.subject),
@@ -77,6 +78,11 @@ def compose(notice: Notice) -> bytes:
             _NEWLINE + mark + b"--" + _NEWLINE,
         ]
     )
+
+
+@lru_cache(maxsize=1)  # the messages of a batch have the same
+def _date(at_s: int) -> str:
+    return format_datetime(datetime.fromtimestamp(at_s, UTC))
 
 
 def _parts(notice: Notice) -> tuple[str, Sequence[bytes]]:
@@ -133,6 +139,8 @@ def _field(name: str, value: str) -> bytes:
 
 
 def _folded(line: str, used: int) -> str:
+    if len(line) <= _LINE_CHARS - used:
+        return line
     lines, room = [""], _LINE_CHARS - used
     for word in line.split(" "):
         if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
@@ -144,4 +152,7 @@ def _folded(line: str, used: int) -> str:
 
 
 def _one_line(value: str) -> str:
+    # Of a printable text only spaces can change, and most texts are printable.
+    if value.isprintable() and "  " not in value:
+        return value.strip(" ")[:MAX_VALUE_CHARS]
     return " ".join(_UNPRINTABLE.sub(" ", value).split())[:MAX_VALUE_CHARS]

@@ -33,13 +33,15 @@ from services.validate.core.returns.forwarding import (
 )
 from services.validate.core.returns.identity import Verification, identify
 from services.validate.core.returns.loops import hop_of, loop_of
-from services.validate.core.returns.meaning import header_of, meaning_of, senders
+from services.validate.core.returns.meaning import meaning_of, senders
 from services.validate.core.returns.windows import Policy, Window, Windows
 from services.validate.edge.returns.metrics import ReturnsMetrics
 from shared.mail import verp
 from shared.registry.client import Client
 from shared.registry.lookup import Clients, find_clients, require_whole
-from shared.responses.reading import understand
+from shared.responses.mime.fields import NO_FIELDS, Fields
+from shared.responses.mime.parts import read_message
+from shared.responses.reading import understand_message
 from shared.responses.rules.model import Rules
 from shared.responses.understood import ResponseKind
 from shared.runtime.clock import Clock
@@ -180,7 +182,7 @@ class ReturnsProcessor:
         """One message. A fault of our own code with one message stops no other."""
         record = read.record
         try:
-            one = self._understood(batch, read, client, by)
+            one, fields = self._understood(batch, read, client, by)
         except Exception as error:
             log.exception("%s@%d cannot be understood", record.topic, record.offset)
             self._metrics.failed.add(1)
@@ -188,7 +190,7 @@ class ReturnsProcessor:
             batch.written.append(outputs.refused_record(record, FAILED, reason))
             return
         try:
-            if client is not None and self._is_forwarded(one, client, by):
+            if client is not None and self._is_forwarded(one, fields, client, by):
                 self._forward(batch, one, client, record.partition)
         except Exception:
             log.exception("%s@%d cannot be forwarded", record.topic, record.offset)
@@ -196,13 +198,15 @@ class ReturnsProcessor:
 
     def _understood(
         self, batch: _Batch, read: Read, client: Client | None, by: Verification | None
-    ) -> Returning:
+    ) -> tuple[Returning, Fields]:
+        """Write the event of a message that came back; return it, and the fields of its header."""
         returned, content = read.returned, read.content
         if (cause := unsent_cause(returned)) is not None:
             self._metrics.records.add(1, cause.value)
-            return unsent(returned, content, cause)
+            return unsent(returned, content, cause), NO_FIELDS
         identity = identify(returned, content, client, by)
-        understood = understand(content, self._tools.rules)
+        message = read_message(content)
+        understood = understand_message(message, self._tools.rules)
         meaning = meaning_of(returned, content, understood, identity)
         self._metrics.records.add(1, meaning.data.response)
         if identity is not None and understood.recipients and not meaning.data.recipient:
@@ -215,14 +219,15 @@ class ReturnsProcessor:
             has_client_events=client is not None and client.own_events,
         )
         cause = cause_of(returned, ResponseKind(meaning.data.response))
-        return Returning(returned, content, meaning.subject, meaning.data, cause)
+        return Returning(returned, content, meaning.subject, meaning.data, cause), message.fields
 
-    def _is_forwarded(self, one: Returning, client: Client, by: Verification | None) -> bool:
+    def _is_forwarded(
+        self, one: Returning, fields: Fields, client: Client, by: Verification | None
+    ) -> bool:
         if not wants(client, one.cause):
             return False
         if unsent_cause(one.returned) is not None:
             return True
-        fields = header_of(one.content)
         keys = by.keys if by is not None else None
         loop = loop_of(one.content, fields, senders(one.returned, fields), client, keys)
         if loop is not None:
@@ -243,10 +248,11 @@ class ReturnsProcessor:
         if admitted is not None:
             batch.forwarded.append(message_of(one, client, batch.way))
             self._metrics.forwarded.add(1, client.name)
-        else:
-            self._metrics.held.add(1, client.name)
+            batch.put(admitted)
+            return
+        self._metrics.held.add(1, client.name)
         line = line_of(one) if kept.has_room(window) else ""
-        batch.put(admitted or kept.hold(window, one.kind, line))
+        batch.put(kept.hold(window, one.kind, line))
 
     def _digest(self, batch: _Batch, window: Window, client: Client | None) -> None:
         batch.drop(window)

@@ -1,0 +1,153 @@
+"""The way of a returned message through validate, measured step by step without Kafka and Redis.
+
+A message is a record of mail.returned. What is measured is all that validate's worker does with the
+bytes between reading and committing: the record is decoded, the message proved and understood, its
+event encoded, the mail to the forwarding address composed and packed (ReturnsProcessor); then the
+event is decoded and counted, and the counter encoded as Redis keeps it (read_batch, count_batch).
+Every message is forwarded one by one, which costs most: beyond the limit only a line is kept.
+
+Each message has its own mail id, and names its recipient by a hash, as if it had come to its return
+path; so what is hard or soft counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+
+from services.validate.core.lanes import Lanes
+from services.validate.core.returns.identity import Verification
+from services.validate.core.returns.windows import Policy
+from services.validate.edge.returns.metrics import register_metrics
+from services.validate.edge.returns.processor import ReturnsProcessor, Tools
+from shared.mail import verp
+from shared.registry.client import Client
+from shared.responses.counting.batch import Judging, count_batch, read_batch
+from shared.responses.counting.bounce_counter import (
+    BounceCounter,
+    decode_counter,
+    encode_counter,
+)
+from shared.responses.counting.counting import Limits
+from shared.responses.counting.incidents import IncidentPolicy
+from shared.responses.counting.merging import Merged, Source
+from shared.responses.counting.reviewing import CountingRules
+from shared.responses.reading import understand
+from shared.responses.rules.model import Rules
+from shared.runtime.clock import FakeClock
+from shared.runtime.telemetry import Counters
+from shared.stream.transactions import Output
+from shared.topics import ids, names
+from shared.topics.codec import Headers
+from shared.topics.records import ReturnAddressKind, Returned
+from shared.topics.returned import encode_returned
+
+AT_MS: Final = 1_790_000_000_000
+BATCH: Final = 200  # as many as the worker reads at a time
+_UNLIMITED: Final = 1 << 40
+_SHOP: Final = Client("shop", "news.shop.example", "back@owner.example", "standard")
+_KEYS: Final = verp.parse_keys("1 2026-01-01 " + "5c" * 32)
+
+
+class Record(Struct, frozen=True, gc=False):
+    """A record of mail.returned or mail.events, as far as it is read."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    headers: Headers
+    value: bytes
+
+
+class _Registry:
+    def get(self, name: str) -> Client | None:
+        return _SHOP if name == _SHOP.name else None
+
+    def refresh(self, timeout_s: float) -> bool:
+        return True
+
+    def ready(self) -> bool:
+        return True
+
+
+def processor_of(rules: Rules) -> ReturnsProcessor:
+    """Return the processor of a worker that forwards everything one by one."""
+    tools = Tools(
+        rules=rules,
+        lanes=Lanes({}),
+        policy=Policy(_UNLIMITED, 3_600_000),
+        verification=lambda: Verification(_KEYS, 60),
+        partitions_of=lambda topic: 4,
+    )
+    metrics = register_metrics(Counters("bench", "returns"))
+    return ReturnsProcessor(_Registry(), tools, FakeClock(AT_MS), metrics)
+
+
+def records_of(messages: Sequence[bytes], rules: Rules) -> list[Record]:
+    """Return the record of each message, as if it had come to its own return path."""
+    return [_record(number, content, rules) for number, content in enumerate(messages)]
+
+
+def _record(number: int, content: bytes, rules: Rules) -> Record:
+    mail_id = ids.encode((AT_MS << 80) | number)
+    found = understand(content, rules).recipients
+    address = found[0].address if found else ""
+    returned = Returned(
+        return_id=ids.encode((AT_MS << 80) | 1 << 40 | number),
+        client=_SHOP.name,
+        recipient=f"rp=x@{_SHOP.sending_domain}",
+        sender="",
+        received_at_ms=AT_MS,
+        address_kind=ReturnAddressKind.RETURN_PATH,
+        mailing_id="spring",
+        sub_client="north",
+        mail_id=mail_id,
+        recipient_hash=verp.recipient_hash(mail_id, address or "nobody@example"),
+    )
+    _, headers = encode_returned(returned)
+    return Record(names.RETURNED, 0, number, AT_MS, headers, content)
+
+
+def process(processor: ReturnsProcessor, records: Sequence[Any]) -> list[Output]:
+    """Process the records in batches, and return everything that would be written."""
+    written: list[Output] = []
+    windows: Any = {}
+    for start in range(0, len(records), BATCH):
+        answer = processor.process(records[start : start + BATCH], windows)
+        windows = answer.windows
+        written += answer.outputs
+    return written
+
+
+def events_of(written: Sequence[Output]) -> list[Merged]:
+    """Return the events among what was written, as the counting reads them."""
+    source = Source(names.EVENTS, 0)
+    found = [each for each in written if each.topic == names.EVENTS]
+    return [
+        Merged(
+            AT_MS, source, Record(each.topic, 0, at, AT_MS, list(each.headers), each.value or b"")
+        )
+        for at, each in enumerate(found)
+    ]
+
+
+def count(events: Sequence[Merged]) -> dict[bytes, bytes]:
+    """Count the events in batches on a store that is empty first, and return the counters."""
+    stored: dict[bytes, bytes] = {}
+    judging = Judging(CountingRules(IncidentPolicy(500, 50, 600_000)))
+    for start in range(0, len(events), BATCH):
+        read = read_batch(events[start : start + BATCH])
+        before = {
+            field: decode_counter(stored[field]) for field in read.fields() if field in stored
+        }
+        counted = count_batch(read.steps, before, {}, lambda _: Limits(3, 5), judging)
+        stored.update(_encoded(counted.counters))
+        judging = Judging(judging.rules, counted.incidents)
+    return stored
+
+
+def _encoded(counters: dict[bytes, BounceCounter]) -> dict[bytes, bytes]:
+    return {field: encode_counter(each) for field, each in counters.items()}
