@@ -24,6 +24,7 @@ RUN_BY = {
     "./sluice demo": ("integration/line/test_demo.py", "two_demos_side_by_side"),
     "./sluice test": ("unit/tools/test_run_tests.py", "test_the_tests_are_spread_unless_told_how"),
     "./sluice test tests/unit": ("unit/tools/test_run_tests.py", '"tests/unit"'),
+    "./sluice test --junitxml=FILE": ("unit/tools/test_run_tests.py", "--junitxml"),
     "./sluice test --long": ("unit/support/test_long_runs.py", '"--long"'),
     "./sluice test --long --kind pause --seeds 3": ("unit/support/test_long_runs.py", '"pause"'),
     "./sluice test --long -k three_broker": (
@@ -58,6 +59,10 @@ RUN_BY = {
     './sluice suspend --client shop --domain example.com --reason "blocked there" --for 2h': (
         "unit/cli/control/test_verbs.py",
         '"blocked there"',
+    ),
+    "./sluice resume --client C --provider P": (
+        "integration/test_orders.py",
+        '"--client", CLIENT, "--provider", "google"',
     ),
     "./sluice resume --client shop --domain example.com": (
         "integration/test_orders.py",
@@ -173,6 +178,10 @@ RUN_BY = {
     "kubectl -n mail exec sluice-deliver-0 -- python -m cli.topics.command plan": (
         "chart/test_image.py",
         "test_every_operators_command_runs_in_the_image",
+    ),
+    "./sluice shaping explain DOMAIN --client C": (
+        "integration/test_shaping_command.py",
+        '"explain", "gmail.com", "--client", "shop"',
     ),
     "./sluice shaping explain gmail.com --client shop": (
         "integration/test_shaping_command.py",

@@ -295,4 +295,5 @@ def test_an_order_that_cannot_be_meant_is_refused(place: Place, arguments: tuple
 
 def test_there_is_nothing_to_resume_on_a_scope_without_an_order(place: Place) -> None:
     answer = place.run("resume", "--domain", "never.example", code=1)
+    place.run("resume", "--client", CLIENT, "--provider", "google", code=1)
     assert "domain never.example" in answer["error"]

@@ -27,8 +27,8 @@ def pages(
     for file in junit_files:
         found = results.merged(found, promised, junit.read(file, run_log.now().commit))
     for named in documents:
-        source, _, file = named.partition("=")
-        found = _with_file(found, promised, source, Path(file))
+        source, _, path = named.partition("=")
+        found = _with_file(found, promised, source, Path(path))
     return {results.RESULTS: results.encode(found), page.PAGE: page.page(promised, found)}
 
 

@@ -28,6 +28,7 @@ def test_a_package_is_there_when_all_its_parts_are(foreign: Foreign, found: bool
     [
         ([], True),
         (["-q", "tests/unit"], True),
+        (["--junitxml=FILE"], True),
         (["-n0"], False),
         (["-n", "8"], False),
         (["--numprocesses=2"], False),
