@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,7 +12,6 @@ import pytest
 from kafka import KafkaProducer
 
 from cli.audit.command import audit
-from cli.stack.environment import base_environment
 from shared.registry.client import Client, Code
 from shared.registry.store import publish
 from shared.registry.store.changes import Changes
@@ -25,6 +21,7 @@ from shared.topics import names
 from shared.topics.records import FINAL, EventType, OnDoubt
 from tests.support.chaos.stage import Stage
 from tests.support.chaos.witnesses import EventWatch, SinkJournal
+from tests.support.fork_server import run_module
 
 CLIENT: Final = "doubtful"
 DOMAIN: Final = "news.doubtful.example"
@@ -86,18 +83,8 @@ class Codes:
             time.sleep(0.1)
 
     def run(self, *arguments: str) -> Any:
-        found = subprocess.run(
-            [sys.executable, "-m", "cli.indoubt.command", *arguments, "--json"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-            env={
-                **os.environ,
-                **base_environment(),
-                "SLUICE_KAFKA__BOOTSTRAP": self._bootstrap,
-            },
-        )
+        kafka = {"SLUICE_KAFKA__BOOTSTRAP": self._bootstrap}
+        found = run_module("cli.indoubt.command", *arguments, "--json", env=kafka)
         assert found.returncode == 0, found.stderr
         return json.loads(found.stdout)
 

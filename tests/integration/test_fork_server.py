@@ -15,7 +15,7 @@ import pytest
 from cli.stack import state
 from cli.stack.environment import base_environment
 from local.process import Process, ProcessSpec
-from tests.support.fork_server import fork
+from tests.support.fork_server import fork, run_module
 
 WAIT_S = 120.0
 SLEEP = "import time; time.sleep(600)"
@@ -66,6 +66,20 @@ def test_it_has_its_own_environment_group_and_output(tmp_path: Path) -> None:
     assert process.wait(WAIT_S)
     output = (tmp_path / "log").read_text()
     assert f"{sorted({*os.environ, 'OWN'})} value True" in output
+
+
+def test_a_command_reads_its_input_and_its_outputs_and_exit_code_are_returned() -> None:
+    code = (
+        "import os, sys; print(input(), os.environ['OWN'], flush=True)\n"
+        "print('no', file=sys.stderr, flush=True); os._exit(3)"
+    )
+    done = run_module("timeit", "-n1", "-r1", code, env={"OWN": "value"}, stdin="some\n")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "some value\n", "no\n")
+
+
+def test_a_command_that_takes_too_long_is_killed() -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_module("timeit", "-n1", "-r1", SLEEP, env={}, timeout_s=0.2)
 
 
 def test_it_is_paused_and_killed_by_signals(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from shared.topics import names
 from shared.topics.control import PARTITION
 from shared.topics.records import FINAL, Event, EventType
 from tests.support.chaos.witnesses import EventWatch
+from tests.support.fork_server import run_module
 
 # One process runs all modules that use this pipeline.
 pytestmark = pytest.mark.xdist_group("shared-line")
@@ -47,14 +48,7 @@ class Place(Struct, frozen=True):
 
     def shell(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         kafka = {"SLUICE_KAFKA__BOOTSTRAP": self.stack.endpoints.kafka}
-        return subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-            env={**os.environ, **base_environment(), **kafka},
-        )
+        return run_module(module, *arguments, env=kafka)
 
     def run(self, command: str, *arguments: str, code: int = 0, module: str = "control") -> Any:
         found = self.shell(f"cli.{module}.{command}", *arguments, "--json")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,6 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from cli.stack.environment import base_environment
 from services.validate.edge.suppression.follower import SuppressionFollower
 from shared.registry.store.changes import Changes
 from shared.registry.store.publish import apply
@@ -31,6 +28,7 @@ from shared.topics.codec import encode_event
 from shared.topics.names import plans
 from shared.topics.records import EventType, MailEvent
 from shared.topics.suppressions import field_of
+from tests.support.fork_server import run_module
 from tests.support.registry_cli import a_client
 
 NOWHERE = "127.0.0.1:1"
@@ -53,15 +51,7 @@ class Operator(Struct, frozen=True):
             "SLUICE_REDIS__SUPPRESSIONS_KEY": self.key,
             "SLUICE_REDIS__COUNTERS_KEY": self.key + "c",
         }
-        return subprocess.run(
-            [sys.executable, "-m", f"cli.{module}.command", *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-            env={**os.environ, **base_environment(), **settings, **env},
-        )
+        return run_module(f"cli.{module}.command", *arguments, env={**settings, **env}, stdin=stdin)
 
     def answer(self, *arguments: str, module: str = "suppressions", code: int = 0) -> Any:
         found = self.run(module, *arguments, "--client", self.client, "--json")

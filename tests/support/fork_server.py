@@ -15,12 +15,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import cache
+from pathlib import Path
 from typing import IO, Any, Final
 
 from cli.stack.environment import base_environment
@@ -74,11 +78,14 @@ class ForkServer:
         self._children: dict[int, ForkedChild] = {}
         threading.Thread(target=self._follow, name="fork-server", daemon=True).start()
 
-    def start(self, program: Sequence[str], env: dict[str, str], out: IO[Any]) -> ForkedChild:
-        """Run a module with arguments and this environment; its output goes to the file."""
-        request = json.dumps({"program": list(program), "env": env}).encode() + b"\n"
+    def start(
+        self, program: Sequence[str], env: Mapping[str, str], files: Sequence[IO[Any]]
+    ) -> ForkedChild:
+        """Run a module with arguments, this environment, and these three standard files."""
+        request = json.dumps({"program": list(program), "env": dict(env)}).encode() + b"\n"
+        descriptors = [file.fileno() for file in files]
         with self._lock, self._started:
-            socket.send_fds(self._socket, [len(request).to_bytes(4, "big")], [out.fileno()])
+            socket.send_fds(self._socket, [len(request).to_bytes(4, "big")], descriptors)
             self._socket.sendall(request)
             if not self._started.wait_for(lambda: bool(self._new), _START_TIMEOUT_S):
                 raise RuntimeError(f"the fork server does not answer: {self._process.poll()}")
@@ -97,19 +104,50 @@ class ForkServer:
                     self._children.pop(int(pid)).note_end(int(code))
 
 
+_starting: Final = threading.Lock()
+
+
 @cache
 def _server() -> ForkServer:
-    """The fork server of this process, started when it is needed first."""
     return ForkServer()
 
 
-_starting: Final = threading.Lock()
+def server() -> ForkServer:
+    """The fork server of this process, started when it is needed first."""
+    with _starting:
+        return _server()
 
 
 def fork(spec: ProcessSpec, out: IO[bytes]) -> Child:
     """Start a process of a pipeline: a Python module by forking, anything else by executing."""
     if spec.command[:2] != (sys.executable, "-m"):
         return execute(spec, out)
-    with _starting:
-        server = _server()
-    return server.start(spec.command[2:], {**os.environ, **spec.env, **spec.extra_env}, out)
+    env = {**os.environ, **spec.env, **spec.extra_env}
+    with Path(os.devnull).open("rb") as nothing:
+        return server().start(spec.command[2:], env, (nothing, out, out))
+
+
+def run_module(
+    *program: str, env: Mapping[str, str], stdin: str = "", timeout_s: float = 120.0
+) -> subprocess.CompletedProcess[str]:
+    """Run a command, given as its module and arguments, to its end, as subprocess.run does.
+
+    `env` is added to that of this process. Raises subprocess.TimeoutExpired.
+    """
+    with ExitStack() as open_files:
+        files = [open_files.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
+        files[0].write(stdin.encode())
+        files[0].seek(0)
+        child = server().start(program, {**os.environ, **base_environment(), **env}, files)
+        try:
+            code = child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            raise
+        texts = [_text_of(file) for file in files[1:]]
+        return subprocess.CompletedProcess(program, code, *texts)
+
+
+def _text_of(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()

@@ -3,7 +3,7 @@
     python -m tests.support.forking FILE_DESCRIPTOR
 
 It has one thread, so that a fork copies a whole program. It reads requests from the socket, each
-with the file for the output, and reports on it `started PID 0` and `ended PID CODE`, where a
+with its three standard files, and reports on it `started PID 0` and `ended PID CODE`, where a
 negative code is the number of the signal. It ends when the socket does, and its children with it.
 """
 
@@ -25,7 +25,6 @@ from typing import Any, Final
 # What the services and the commands import when they run. pyarrow, which starts a thread, is not
 # among them: the services import it when they need it.
 MODULES: Final = (
-    "local.sink.__main__",
     "services.ingest.app",
     "services.validate.app",
     "services.validate.responses_app",
@@ -43,14 +42,29 @@ MODULES: Final = (
     "uvicorn",
     "xlsxwriter",
 )
+# Programs: imported for what they import, then forgotten, so that each is run as in a new process.
+PROGRAMS: Final = (
+    "local.sink.__main__",
+    "cli.audit.command",
+    "cli.clients.command",
+    "cli.indoubt.command",
+    "cli.suppressions.command",
+    "cli.responses.command",
+    "cli.events.command",
+    "cli.queue.command",
+    "cli.control.orders",
+    "cli.control.suspend",
+)
 _PR_SET_PDEATHSIG: Final = 1
 _PARENT_GONE: Final = 143
 
 
 def main(descriptor: int) -> None:
     """Serve until the socket ends; then, in each child, run the program as the main module."""
-    for name in MODULES:
+    for name in (*MODULES, *PROGRAMS):
         importlib.import_module(name)
+    for name in PROGRAMS:
+        del sys.modules[name]
     gc.collect()
     gc.freeze()  # so that a child's collector leaves the shared pages as they are
     found = serve(socket.socket(fileno=descriptor))
@@ -58,7 +72,7 @@ def main(descriptor: int) -> None:
         run(*found)
 
 
-def serve(requests: socket.socket) -> tuple[list[str], dict[str, str], int] | None:
+def serve(requests: socket.socket) -> tuple[list[str], dict[str, str], list[int]] | None:
     """Fork for each request. Returns its program in the child, and None at the end."""
     woken, waker = os.pipe()
     os.set_blocking(waker, False)
@@ -74,7 +88,7 @@ def serve(requests: socket.socket) -> tuple[list[str], dict[str, str], int] | No
             report_ended(requests)
         if requests.fileno() not in ready:
             continue
-        head, files, _, _ = socket.recv_fds(requests, 4, 1)
+        head, files, _, _ = socket.recv_fds(requests, 4, 3)
         if not head:
             return None
         request = receive(requests, int.from_bytes(head, "big"))
@@ -84,9 +98,10 @@ def serve(requests: socket.socket) -> tuple[list[str], dict[str, str], int] | No
             for descriptor in (woken, waker):
                 os.close(descriptor)
             requests.close()
-            return request["program"], request["env"], files[0]
+            return request["program"], request["env"], files
         with_group(pid)
-        os.close(files[0])
+        for descriptor in files:
+            os.close(descriptor)
         requests.sendall(f"started {pid} 0\n".encode())
 
 
@@ -130,11 +145,11 @@ def tie_to(parent: int) -> None:
     os.setpgid(0, 0)
 
 
-def run(program: Sequence[str], env: dict[str, str], out: int) -> None:
-    """Run a module as `python -m` does, with the output in a file."""
-    os.dup2(out, 1)
-    os.dup2(out, 2)
-    os.close(out)
+def run(program: Sequence[str], env: dict[str, str], files: Sequence[int]) -> None:
+    """Run a module as `python -m` does, with these standard files."""
+    for number, descriptor in enumerate(files):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
     os.environ.clear()
     os.environ.update(env)
     module, *arguments = program

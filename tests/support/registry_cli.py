@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import uuid
 
 import msgspec
 
-from cli.stack.environment import base_environment
 from shared.registry.client import Client, Code
+from tests.support.fork_server import run_module
 
 
 def a_client(name: str = "") -> Client:
@@ -20,15 +19,7 @@ def a_client(name: str = "") -> Client:
 
 
 def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cli.clients.command", *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=base_environment(),
-    )
+    return run_module("cli.clients.command", *arguments, env={}, stdin=stdin)
 
 
 def clients_yaml(client: Client) -> str:

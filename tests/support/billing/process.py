@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.billing.stage import PATIENCE_S
+from tests.support.fork_server import run_module
 
 _BILLING = (sys.executable, "-m", "services.billing")
 
@@ -32,11 +33,5 @@ def serving(env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[byte
 
 def run_verb(env: Mapping[str, str], *arguments: str) -> tuple[int, Any]:
     """Run a verb with --json; return its exit code and its document."""
-    found = subprocess.run(
-        [*_BILLING, *arguments, "--json"],
-        env={**os.environ, **env},
-        capture_output=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    found = run_module("services.billing", *arguments, "--json", env=env, timeout_s=PATIENCE_S)
     return found.returncode, json.loads(found.stdout)

@@ -10,9 +10,6 @@ ended and its logs are kept: one run must not be blamed for the damage of anothe
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Final
@@ -20,7 +17,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cli.stack.environment import SERVICES, base_environment
+from cli.stack.environment import SERVICES
 from tests.support.chaos import mixture
 from tests.support.chaos.fleet import ENV, Fleet
 from tests.support.chaos.injector import Injector
@@ -36,6 +33,7 @@ from tests.support.chaos.scenario import (
     copies_allowed,
 )
 from tests.support.chaos.stage import MAX_IN_FLIGHT, Run, Stage, stage_name
+from tests.support.fork_server import run_module
 
 # Audit and recount read all events of the stage, and all topics are read by all groups.
 RUNS_ON_A_STAGE: Final = 5
@@ -186,8 +184,6 @@ def perform(scene: Scene, run: Run, step: Step) -> None:
 def checks(stage: Stage) -> list[str]:
     """The faults reported by `sluice audit` and `sluice billing recount`."""
     environ = {
-        **os.environ,
-        **base_environment(),
         "SLUICE_KAFKA__BOOTSTRAP": stage.bootstrap,
         "SLUICE_REDIS__URL": stage.stack.endpoints.redis,
     }
@@ -197,14 +193,7 @@ def checks(stage: Stage) -> list[str]:
     }
     faults = []
     for name, command in commands.items():
-        done = subprocess.run(
-            [sys.executable, "-m", *command],
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=_COMMAND_TIMEOUT_S,
-            check=False,
-        )
+        done = run_module(*command, env=environ, timeout_s=_COMMAND_TIMEOUT_S)
         if done.returncode != 0:
             faults.append(f"{name} exits {done.returncode}:\n{done.stdout}{done.stderr}")
     return faults
