@@ -10,11 +10,13 @@ from __future__ import annotations
 import http.client
 import shutil
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +28,7 @@ from local.stack import Stack, StackOptions
 from services.billing.core.cells import Cell, encode_cell
 from services.billing.core.closing.chain import Closed
 from services.billing.core.month import Months
-from services.billing.edge.cells import Cells
+from services.billing.edge.cells import Cells, RedisCells
 from services.billing.edge.cells_postgresql import PostgresCells
 from services.billing.edge.http.app import make_app
 from services.billing.edge.http.quotas import QuotaRoutes
@@ -34,6 +36,7 @@ from services.billing.edge.log_ends import LogEnds
 from services.billing.edge.stores import open_cells
 from services.billing.edge.views.reader import ReaderParts, UsageReader
 from services.billing.edge.views.shelf import Shelf
+from services.billing.edge.views.warming import Warmer
 from services.billing.settings import BillingSettings
 from shared.access.checking import Denial, Grant, Reason
 from shared.http_api.keyed import AccessPolicy
@@ -46,7 +49,7 @@ from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
 LOG: Final = "bench"
 COUNTERS: Final = ("billed", "received", "delivered", "bounced", "bytes")
 DAYS: Final = 20
-PAGES: Final = 50
+PAGES: Final = 200
 PAGE_BAR_MS: Final = 50.0
 _RUN: Final = 20_000
 _TIMEOUT_S: Final = 300
@@ -59,7 +62,11 @@ class Result(Struct, frozen=True):
     cells: int
     first_request_s: float
     page_median_ms: float
+    page_p99_ms: float
     page_worst_ms: float
+    counting_median_ms: float  # while cells are added and the month is sorted again
+    counting_p99_ms: float
+    counting_worst_ms: float
     csv_s: float
     csv_bytes: int
     csv_rows: int
@@ -70,7 +77,7 @@ class Result(Struct, frozen=True):
     @property
     def holds(self) -> bool:
         """Whether page 1 is as fast as promised."""
-        return self.page_median_ms < PAGE_BAR_MS
+        return self.page_p99_ms < PAGE_BAR_MS
 
 
 class _Ends:
@@ -112,42 +119,46 @@ def measure(cells: int, postgresql: str = "") -> Result:
     with _store(postgresql) as store:
         _fill(store, month, cells)
         folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
-        shelf = Shelf(store, clock, folder)
+        shelf = Shelf(store, clock, folder, is_renewed=True)
+        warmer = Warmer(shelf, months, clock)
         reader = UsageReader(ReaderParts(shelf, _Books(), _Ends(), months, clock, lambda: None))
         policy = AccessPolicy(_NoKeys(), clock, per_minute=0, is_open=True)
         quotas = QuotaRoutes(lambda: None, _NoQuotas(), clock)
         server = ApiServer(make_app(reader, months, policy, (quotas,)), "127.0.0.1", 0, "bench")
         try:
-            return _ask(server.port, month, cells, "postgresql" if postgresql else "redis")
+            return _ask(server.port, month, cells, store, warmer)
         finally:
+            warmer.close()
             server.close()
             shelf.close()
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _ask(port: int, month: str, cells: int, store: str) -> Result:
+def _ask(port: int, month: str, cells: int, store: Cells, warmer: Warmer) -> Result:
     path = f"/v1/usage?month={month}"
     with watching() as sorting:
         before = sorting.first
         began = time.monotonic()
         _get(port, path)
         first_s = time.monotonic() - began
-    times = []
-    for _ in range(PAGES):
-        began = time.monotonic()
-        _get(port, path)
-        times.append((time.monotonic() - began) * 1000)
+    times = _pages(port, path)
+    warmer.start()
+    with _counting(store, month):
+        busy = _pages(port, path, every_s=0.1)
     with watching() as streaming:
         began = time.monotonic()
         size, lines = _get(port, f"/v1/usage.csv?month={month}&group=client,mailing_id,day")
         csv_s = time.monotonic() - began
-    times.sort()
     return Result(
-        store=store,
+        store="redis" if isinstance(store, RedisCells) else "postgresql",
         cells=cells,
         first_request_s=round(first_s, 2),
-        page_median_ms=round(times[len(times) // 2], 1),
+        page_median_ms=_share(times, 0.5),
+        page_p99_ms=_share(times, 0.99),
         page_worst_ms=round(times[-1], 1),
+        counting_median_ms=_share(busy, 0.5),
+        counting_p99_ms=_share(busy, 0.99),
+        counting_worst_ms=round(busy[-1], 1),
         csv_s=round(csv_s, 2),
         csv_bytes=size,
         csv_rows=lines - 1,
@@ -155,6 +166,40 @@ def _ask(port: int, month: str, cells: int, store: str) -> Result:
         memory_sorting=sorting.most,
         memory_streaming=streaming.most - streaming.first,
     )
+
+
+def _pages(port: int, path: str, every_s: float = 0.0) -> list[float]:
+    """The milliseconds of so many requests, in order of their size."""
+    times = []
+    for _ in range(PAGES):
+        began = time.monotonic()
+        _get(port, path)
+        times.append((time.monotonic() - began) * 1000)
+        time.sleep(every_s)
+    return sorted(times)
+
+
+def _share(times: list[float], share: float) -> float:
+    return round(times[min(len(times) - 1, int(len(times) * share))], 1)
+
+
+@contextmanager
+def _counting(store: Cells, month: str) -> Iterator[None]:
+    """Add to a hundred cells ten times a second, in this process, as billing does."""
+    ended, names = threading.Event(), list(islice(_names(100), 100))
+
+    def run() -> None:
+        while not ended.wait(0.1):
+            mark = store.read().watermarks[0]
+            store.apply(Run(LOG, 0, mark, mark + 1, tuple((month, name, 1) for name in names)))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _get(port: int, path: str) -> tuple[int, int]:
@@ -218,7 +263,10 @@ def described(result: Result) -> str:
         [
             f"{result.cells:,} cells in {result.store}",
             f"first request, which sorts the month: {result.first_request_s} s",
-            f"page 1 (1,000 rows): {result.page_median_ms} ms, at worst {result.page_worst_ms} ms",
+            f"page 1 (1,000 rows), {PAGES} times: median {result.page_median_ms} ms,"
+            f" 99 % {result.page_p99_ms} ms, at worst {result.page_worst_ms} ms",
+            f"the same while counting and sorting: median {result.counting_median_ms} ms,"
+            f" 99 % {result.counting_p99_ms} ms, at worst {result.counting_worst_ms} ms",
             f"CSV by day: {result.csv_rows:,} rows, {result.csv_bytes:,} bytes, {result.csv_s} s",
             f"memory: {result.memory_before} MiB before, {result.memory_sorting} MiB at most while"
             f" sorting, {result.memory_streaming} MiB more while streaming",

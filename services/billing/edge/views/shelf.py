@@ -5,9 +5,11 @@ month is renewed when its counts have changed; a view that took long to sort is 
 (SHARE times as long, at most MAX_AGE_S) before that, and says of which moment it is. Earlier views
 stay for readers in the middle of their pages, up to MAX_VIEWS.
 
-One thread sorts a month: a request, or the one that keeps the present month sorted (warming.py).
-Others get the view before, or wait if there is none that is recent enough. The folder of the views
-is removed at the end, and that of a process that was killed by the next one that starts.
+One thread sorts a month: a request, or the one that keeps months sorted (warming.py). Others get
+the view before, or wait if there is none that is recent enough. With that thread (`is_renewed`) no
+request sorts a month again that took more than SLOW_S: it gets the view before, up to STALE_S old,
+and the thread sorts meanwhile. The folder of the views is removed at the end, and that of a process
+that was killed by the next one that starts.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from services.billing.core.answer import CountingProgress
 from services.billing.core.cells import Cell, decode_cell
@@ -35,6 +37,11 @@ from shared.store.read_cells import Snapshot
 
 MAX_AGE_S: Final = 60.0
 SHARE: Final = 20.0
+# A request may well sort a month that takes no longer than this.
+SLOW_S: Final = 0.2
+# The month is sorted this often though nobody asks, so that the next request finds a view.
+IDLE_S: Final = 600.0
+STALE_S: Final = 2 * IDLE_S
 MAX_VIEWS: Final = 48
 _PREFIX: Final = "sluice-views-"
 
@@ -48,12 +55,19 @@ class Shelved(Struct, frozen=True):
     at_ms: int
     statement: Closed | None = None
     usable_until: float = 0.0
+    sorted_at: float = 0.0
+    sorting_s: float = 0.0
 
 
 class Shelf:
     """The views of one process. Any thread may ask."""
 
-    def __init__(self, cells: Cells, clock: Clock, folder: Path | None = None) -> None:
+    def __init__(
+        self, cells: Cells, clock: Clock, folder: Path | None = None, *, is_renewed: bool = False
+    ) -> None:
+        """`is_renewed`: another thread calls warm() for the months of wanted()."""
+        self._is_renewed = is_renewed
+        self._wanted: set[str] = set()
         self._cells = cells
         self._clock = clock
         root = folder or Path(tempfile.gettempdir())
@@ -104,28 +118,38 @@ class Shelf:
                 return before
             turn.acquire()
         try:
-            return self._live(month, state)
+            return self._live(month, state, may_be_stale=self._is_renewed)
         finally:
             turn.release()
 
+    def wanted(self) -> list[str]:
+        """The months that requests want sorted again, since the last call."""
+        with self._lock:
+            found, self._wanted = sorted(self._wanted), set()
+        return found
+
     def warm(self, month: str, asked_s: float) -> None:
-        """Sort a month that was never sorted; or again, if somebody asked within `asked_s`."""
+        """Sort a month that was never sorted; or again, if somebody asked within `asked_s`, or its
+        view is older than IDLE_S."""
         found, now = self._latest.get(month), self._clock.monotonic()
         if found is not None:
             is_wanted = now - self._asked.get(month, -asked_s) < asked_s
-            if found.statement is not None or now < found.usable_until or not is_wanted:
+            is_old = now >= found.sorted_at + IDLE_S
+            is_due = now >= found.usable_until and (is_wanted or is_old)
+            if found.statement is not None or not is_due:
                 return
         with self._turn(month):
-            self._live(month, self.state())
+            self._live(month, self.state(), may_be_stale=False)
 
     def _while_sorting(self, month: str) -> Shelved | None:
         """The view to use while another thread sorts the month."""
         found = self._latest.get(month)
         if found is None or found.statement is not None or not found.view.is_there():
             return None
-        return found if self._clock.monotonic() < found.usable_until + MAX_AGE_S else None
+        until = found.sorted_at + STALE_S if self._is_renewed else found.usable_until + MAX_AGE_S
+        return found if self._clock.monotonic() < until else None
 
-    def _live(self, month: str, state: Snapshot) -> Shelved:
+    def _live(self, month: str, state: Snapshot, *, may_be_stale: bool) -> Shelved:
         found = self._latest.get(month)
         if found is not None and not found.view.is_there():
             found = None
@@ -133,15 +157,31 @@ class Shelf:
             return self._keep(month, _with_progress(found, state, self._clock.now_ms()))
         if found is not None and self._clock.monotonic() < found.usable_until:
             return self._keep(month, found)
+        if found is not None and may_be_stale and self._is_worth_waiting(found):
+            with self._lock:
+                self._wanted.add(month)
+            return self._keep(month, found)
         began, at_ms = self._clock.monotonic(), self._clock.now_ms()
         with self._cells.reading(month) as (snapshot, cells):
             view = self._sorted(month, ((decode_cell(name), count) for _, name, count in cells))
         ended = self._clock.monotonic()
         until = ended + min(MAX_AGE_S, SHARE * (ended - began))
         made = Shelved(
-            _id_of(snapshot, month), view, progress_of(snapshot), at_ms, usable_until=until
+            _id_of(snapshot, month),
+            view,
+            progress_of(snapshot),
+            at_ms,
+            usable_until=until,
+            sorted_at=ended,
+            sorting_s=ended - began,
         )
         return self._keep(month, made)
+
+    def _is_worth_waiting(self, found: Shelved) -> bool:
+        """Whether another thread should sort, and this view is used meanwhile."""
+        if found.statement is not None or found.sorting_s < SLOW_S:
+            return False
+        return self._clock.monotonic() < found.sorted_at + STALE_S
 
     def close(self) -> None:
         """Remove all files."""
@@ -179,8 +219,7 @@ def _with_progress(found: Shelved, state: Snapshot, at_ms: int) -> Shelved:
     """The same counts, as of now, if more was counted elsewhere."""
     if progress_of(state) == found.progress:
         return found
-    until = found.usable_until
-    return Shelved(found.id, found.view, progress_of(state), at_ms, usable_until=until)
+    return structs.replace(found, progress=progress_of(state), at_ms=at_ms)
 
 
 def _remove_leftovers(root: Path) -> None:

@@ -1,9 +1,10 @@
 """Keeps the view of the present month sorted, so that requests need not wait for it.
 
 A thread sorts the month when the process starts, and again when its view is not to be used any more
-(shelf.py), as long as somebody asked for it within ASKED_S. Meanwhile requests get the view before.
-On failure (the store is unavailable, the disk is full) nothing is kept ready and it is tried again;
-a request then sorts the month itself, or says why it cannot.
+(shelf.py), as long as somebody asked for it within ASKED_S, and every ten minutes otherwise. It
+also sorts the other months that requests want renewed. Meanwhile requests get the view before,
+which says of which moment it is. On failure (the store is unavailable, the disk is full) nothing is
+kept ready and it is tried again; a request then sorts the month itself, or says why it cannot.
 """
 
 from __future__ import annotations
@@ -47,8 +48,10 @@ class Warmer:
         self._thread.close()
 
     def turn(self) -> None:
-        """Sort the present month if that is due. May raise what sorting raises."""
-        self._shelf.warm(self._months.of(self._clock.now_ms()), ASKED_S)
+        """Sort the months that are due. May raise what sorting raises."""
+        present = self._months.of(self._clock.now_ms())
+        for month in {present, *self._shelf.wanted()}:
+            self._shelf.warm(month, ASKED_S)
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -11,7 +11,7 @@ from pathlib import Path
 from services.billing.core.cells import Cell, encode_cell
 from services.billing.core.month import Months
 from services.billing.edge.cells_memory import MemoryCells
-from services.billing.edge.views.shelf import SHARE, Shelf
+from services.billing.edge.views.shelf import IDLE_S, SHARE, STALE_S, Shelf
 from services.billing.edge.views.warming import ASKED_S, Warmer
 from shared.runtime.clock import FakeClock
 from shared.store.apply_cells import Run
@@ -113,7 +113,55 @@ def test_requests_get_the_view_before_while_another_thread_sorts(tmp_path: Path)
     shelf.close()
 
 
-def test_the_present_month_is_sorted_before_anybody_asks_and_only_while_somebody_does(
+def test_no_request_sorts_a_large_month_again_while_a_thread_does(tmp_path: Path) -> None:
+    clock = FakeClock()
+    cells = SlowCells(clock)
+    shelf = Shelf(cells, clock, tmp_path, is_renewed=True)
+    warmer = Warmer(shelf, Months(UTC), clock)
+    cells.count()
+    warmer.turn()
+    first = shelf.live(MONTH, shelf.state())
+    cells.count()
+    clock.go_on(SHARE)
+    assert shelf.live(MONTH, shelf.state()) is first
+    assert first.progress.watermarks == {0: 0}
+    warmer.turn()
+    second = shelf.live(MONTH, shelf.state())
+    assert (cells.sorted, second.progress.watermarks) == (2, {0: 1})
+    # Nobody asks for it: it is sorted now and then, so that the next request finds a recent view.
+    cells.count()
+    clock.go_on(IDLE_S)
+    warmer.turn()
+    assert cells.sorted == 3
+    # The thread cannot sort for long: the request does it itself.
+    cells.count()
+    clock.go_on(STALE_S)
+    assert shelf.live(MONTH, shelf.state()).progress.watermarks == {0: 3}
+    shelf.close()
+
+
+def test_a_month_that_requests_want_is_renewed_though_it_is_not_the_present_one(
+    tmp_path: Path,
+) -> None:
+    clock = FakeClock()
+    cells = SlowCells(clock)
+    cells.count()
+    shelf = Shelf(cells, clock, tmp_path, is_renewed=True)
+    warmer = Warmer(shelf, Months(UTC), clock)
+    clock.go_on(40 * 86_400)
+    first = shelf.live(MONTH, shelf.state())
+    warmer.turn()
+    cells.count()
+    clock.go_on(SHARE)
+    stale = shelf.live(MONTH, shelf.state())
+    assert (stale.id, stale.progress) == (first.id, first.progress)
+    warmer.turn()
+    assert shelf.live(MONTH, shelf.state()).progress.watermarks == {0: 1}
+    assert shelf.wanted() == []
+    shelf.close()
+
+
+def test_the_present_month_is_sorted_before_anybody_asks_and_every_ten_minutes_while_nobody_does(
     tmp_path: Path,
 ) -> None:
     clock = FakeClock()
@@ -133,7 +181,17 @@ def test_the_present_month_is_sorted_before_anybody_asks_and_only_while_somebody
     warmer.turn()
     assert cells.sorted == 3
     cells.count()
-    clock.go_on(ASKED_S)
+    clock.go_on(IDLE_S - 1)
     warmer.turn()
-    assert cells.sorted == 3
+    assert cells.sorted == 4
+    clock.go_on(ASKED_S - IDLE_S + 1)
+    warmer.turn()
+    assert cells.sorted == 4
+    cells.count()
+    clock.go_on(SHARE)
+    warmer.turn()
+    assert cells.sorted == 4
+    clock.go_on(IDLE_S)
+    warmer.turn()
+    assert cells.sorted == 5
     shelf.close()
