@@ -1,10 +1,10 @@
-"""`sluice audit`: whether every message taken in has its one fate, from mail.events alone.
+"""`sluice audit`: whether every message taken in, and all that came back, has its one fate.
 
-Reads the topic from the beginning. The equation: received = refused + suppressed + delivered
-+ bounced + expired + cancelled + held + waiting, per client, mailing ID and sub-client; besides,
-final events and first dispatches that a mail id has twice. `--settled` says that nothing may
-be waiting any more: what is missing then is a fault. In flight is another number: what a process
-has handed out for an attempt (`sluice_stream_in_flight`).
+Reads mail.events from the beginning, and mail.returned (shared/audit/returned.py). The equation:
+received = refused + suppressed + delivered + bounced + expired + cancelled + held + waiting, per
+client, mailing ID and sub-client; besides, final events and first dispatches that a mail id has
+twice. `--settled` says that nothing may be waiting any more: what is missing then is a fault. In
+flight is another number: what a process has handed out for an attempt (`sluice_stream_in_flight`).
 
 On a busy line: the end of what is committed is noted first, then the end of what is written;
 finals count up to the first, tallies up to the second. A message's tally is committed before
@@ -18,16 +18,21 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Final
 
 import click
+from msgspec.structs import astuple, replace
 
 from cli.answer import Exit, fail, print_json, say
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka, kafka_options
-from shared.audit.conservation import Books, FaultKind, Report, judge
+from shared.audit.conservation import BookFault, Books, FaultKind, Report, judge
 from shared.audit.doubles import DoubleSearch
 from shared.audit.event_log import EventLog
+from shared.audit.returned import ReturnedBooks
+from shared.audit.returned_log import ReturnedTopics, ends_of, read_returned
+from shared.audit.returned_report import ReturnedReport, ReturnedRow
 from shared.runtime.errors import Unavailable
 from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError
@@ -39,7 +44,7 @@ from shared.topics.names import EVENTS
 from shared.topics.records import Event, Tally
 
 _KEYS: Final = {"client": "client", "mailing_id": "mailing ID", "sub_client": "sub-client"}
-_HELP: Final = """Check that every message taken in has exactly one fate.
+_HELP: Final = """Check that every message taken in or returned has exactly one fate.
 
 With --settled, messages that still wait are a fault, too: the verdict is then
 "NOT settled" if there is no other one.
@@ -51,6 +56,8 @@ Exit codes:
   2  wrong usage
   3  Kafka is unavailable
 """
+_UNDER_WAY: Final = frozenset({FaultKind.MISSING, FaultKind.WAITING_RETURNED})
+_RETURNED: Final = ReturnedTopics()
 _ALWAYS_SHOWN: Final = ("received", "waiting")
 
 
@@ -59,6 +66,7 @@ class _Reading:
 
     def __init__(self, final_ends: dict[int, int]) -> None:
         self.books = Books()
+        self.returned = ReturnedBooks()
         self.search = DoubleSearch()
         self._final_ends = final_ends
 
@@ -76,8 +84,15 @@ class _Reading:
             match found:
                 case Tally():
                     self.books.add_tally(found)
-                case Event() if record.offset < end:
-                    self._add_event(found)
+                case Event():
+                    self.returned.add_event(found, is_before=record.offset < end)
+                    if record.offset < end:
+                        self._add_event(found)
+
+    def close(self) -> None:
+        """Delete the temporary files."""
+        self.search.close()
+        self.returned.close()
 
     def _add_event(self, event: Event) -> None:
         mail_id = self.books.add_event(event)
@@ -85,20 +100,40 @@ class _Reading:
             self.search.add(event, mail_id)
 
 
-def audit(options: ClientOptions, settled: bool = False, topic: str = EVENTS) -> Report:
-    """Read mail.events up to its present end and judge it. Raises PartUnavailable."""
+def audit(
+    options: ClientOptions,
+    settled: bool = False,
+    topic: str = EVENTS,
+    returned: ReturnedTopics | None = _RETURNED,
+) -> Report:
+    """Read mail.events and mail.returned up to their present ends and judge them.
+
+    `returned` None: mail.events only. Raises PartUnavailable.
+    """
     with EventLog(options, topic) as log:
         committed = log.committed_ends()
+        ends = ends_of(options, returned) if returned is not None else None
         written = log.written_ends()
         cut = [partition for partition, begin in sorted(log.begins().items()) if begin > 0]
-        reading = _Reading(committed)
-        try:
+        with closing(_Reading(committed)) as reading:
+            if returned is not None and ends is not None:
+                read_returned(options, returned, ends, reading.returned)
             for partition, records in log.read(written):
                 reading.add(partition, records)
-            doubles = reading.search.found()
-        finally:
-            reading.search.close()
-    return judge(reading.books, doubles, settled, cut)
+            report = judge(reading.books, reading.search.found(), settled, cut)
+            if ends is None:
+                return report
+            faults = reading.returned.faults(settled, ends.is_whole)
+            return _with_returned(report, reading.returned.report(), faults)
+
+
+def _with_returned(report: Report, returned: ReturnedReport, faults: list[BookFault]) -> Report:
+    return replace(
+        report,
+        balanced=report.balanced and not faults,
+        faults=[*report.faults, *faults],
+        returned=returned,
+    )
 
 
 def table_lines(report: Report, width: int) -> list[str]:
@@ -115,11 +150,22 @@ def table_lines(report: Report, width: int) -> list[str]:
     return ["received = final events + held + waiting", "", *lay_out(columns, rows, width), ""]
 
 
+def returned_lines(returned: ReturnedReport, width: int) -> list[str]:
+    """What came back, by client; nothing if nothing did."""
+    if not returned.rows:
+        return []
+    headings = [name.replace("_", " ") for name in ReturnedRow.__struct_fields__]
+    columns = [Column(headings[0]), *(Column(each, Kind.COUNT) for each in headings[1:])]
+    rows = [list(map(str, astuple(row))) for row in returned.rows]
+    title = "returned mail: came back = events + not understood + open"
+    return [title, "", *lay_out(columns, rows, width), ""]
+
+
 def verdict_of(report: Report) -> str:
     """Whether the books balance, and if they do not only because messages are still under way."""
     if report.balanced:
         return "balances"
-    if all(fault.kind is FaultKind.MISSING for fault in report.faults):
+    if all(fault.kind in _UNDER_WAY for fault in report.faults):
         return "NOT settled"
     return "does NOT balance"
 
@@ -133,6 +179,12 @@ def summary_lines(report: Report) -> list[str]:
         f"{verdict_of(report)}: {report.received} received = {report.finals} final"
         f"{held} + {report.waiting} waiting; {report.first_dispatches} dispatched"
     ]
+    if report.returned is not None and report.returned.rows:
+        back = report.returned
+        lines.append(
+            f"returned mail: {back.came_back} came back, {back.events} events,"
+            f" {back.waiting} waiting"
+        )
     if verdict_of(report) == "NOT settled":
         lines.append(
             "The books are right so far, but messages are still under way: try again later."
@@ -143,6 +195,8 @@ def summary_lines(report: Report) -> list[str]:
 def _tell(report: Report) -> None:
     if report.rows:
         click.echo("\n".join(table_lines(report, terminal_width())))
+    if report.returned is not None and report.returned.rows:
+        click.echo("\n".join(returned_lines(report.returned, terminal_width())))
     for fault in report.faults:
         say(f"{fault.kind.value}: {fault.count}  {', '.join(fault.examples)}")
     click.echo("\n".join(summary_lines(report)))
@@ -151,12 +205,20 @@ def _tell(report: Report) -> None:
 @click.command(help=_HELP)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.option("--settled", is_flag=True, help="Nothing may be waiting any more.")
+@click.option(
+    "--returned/--no-returned",
+    "with_returned",
+    default=True,
+    show_default=True,
+    help="Check what came back, too: reads mail.returned, 14 days of messages.",
+)
 @kafka_options
-def main(as_json: bool, settled: bool, bootstrap: str, line: str) -> None:
+def main(*, as_json: bool, settled: bool, with_returned: bool, bootstrap: str, line: str) -> None:
     """Audit, tell, and end with the exit code."""
     try:
         kafka = find_kafka(bootstrap, line)
-        report = audit(client_options(kafka, f"audit-{os.getpid()}"), settled)
+        returned = _RETURNED if with_returned else None
+        report = audit(client_options(kafka, f"audit-{os.getpid()}"), settled, EVENTS, returned)
     except SettingsError as error:
         fail(str(error), Exit.USAGE_ERROR, as_json)
     except Unavailable as error:

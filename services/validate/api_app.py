@@ -37,7 +37,7 @@ from shared.runtime.service_cli import Running
 from shared.settings.return_keys import load_return_keys
 from shared.store.client import connect
 from shared.store.counters import CounterStore
-from shared.stream.client import ClientOptions, make_producer
+from shared.stream.client import make_producer
 from shared.stream.client_events import ClientEvents
 from shared.stream.kit import StreamKit
 from shared.topics import names
@@ -57,7 +57,7 @@ def serve_api(settings: Settings, running: Running) -> int:
     keys = KeyView(kit.options, "api", running.clock)
     clients = ClientView(settings.kafka, settings.runtime.instance, running.clock)
     entries = EntryFollower(kit.options, EntryTable(), running.clock)
-    writer = _writer(settings, running, kit.options)
+    writer = _writer(settings, running, kit)
     redis = Workers("questions to Redis", MAX_REDIS, REDIS_S)
     lookup_s = settings.api.lookup_timeout_s
     lookups = Workers("look-ups of messages", MAX_LOOKUPS, lookup_s + _LOOKUP_SPARE_S)
@@ -107,12 +107,12 @@ def _server(api: ApiSettings, app: Any) -> ApiServer:
     return server
 
 
-def _writer(settings: Settings, running: Running, options: ClientOptions) -> KafkaWriter:
+def _writer(settings: Settings, running: Running, kit: StreamKit) -> KafkaWriter:
     # A broker that does not answer holds a request no longer than it may take.
     block_ms = int(WRITE_S * 1000)
-    make = partial(make_producer, options, None, linger_ms=0, max_block_ms=block_ms)
-    copies = ClientEvents(settings.kafka, options)
-    return KafkaWriter(make, running.clock, copies.missing)
+    make = partial(make_producer, kit.options, None, linger_ms=0, max_block_ms=block_ms)
+    copies = ClientEvents(settings.kafka, kit.options)
+    return KafkaWriter(make, running.clock, copies.missing, kit.failpoints)
 
 
 def _links(settings: Settings) -> Links:

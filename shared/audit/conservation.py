@@ -20,6 +20,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from shared.audit.returned_report import ReturnedReport
 from shared.topics import ids
 from shared.topics.records import FINAL, Event, EventType, Tally
 
@@ -48,6 +49,13 @@ class FaultKind(StrEnum):
     STRANGE_ID = "strange_mail_id"
     UNREADABLE = "unreadable_event"
     CUT_LOG = "events_deleted_from_kafka"
+    # Of returned mail (returned.py).
+    LOST_RETURNED = "returned_mail_without_event"
+    DOUBLED_RETURNED = "doubled_event_of_returned_mail"
+    DOUBLED_FORWARD = "doubled_end_of_forwarded_mail"
+    STRANGE_RETURNED = "event_of_unknown_returned_mail"
+    UNREADABLE_RETURNED = "unreadable_returned_mail"
+    WAITING_RETURNED = "returned_mail_waiting"
 
 
 class BookFault(Struct, frozen=True):
@@ -88,6 +96,7 @@ class Report(Struct, frozen=True):
     rows: list[BookRow]
     faults: list[BookFault]
     held: int = 0
+    returned: ReturnedReport | None = None  # None: not looked at
 
 
 def parse_mail_id(text: str) -> bytes | None:

@@ -37,10 +37,14 @@ class IdBuckets:
     def doubled(self) -> Iterator[tuple[bytes, int]]:
         """Yield each id that was added more than once, with its count."""
         for number in range(BUCKETS):
-            data = self._load(number)
-            found = [data[at : at + ID_BYTES] for at in range(0, len(data), ID_BYTES)]
+            found = self.bucket(number)
             if len(set(found)) < len(found):
                 yield from ((each, n) for each, n in Counter(found).items() if n > 1)
+
+    def bucket(self, number: int) -> list[bytes]:
+        """Return the ids of this bucket, below BUCKETS; the same id is always in the same one."""
+        data = self._load(number)
+        return [data[at : at + ID_BYTES] for at in range(0, len(data), ID_BYTES)]
 
     def close(self) -> None:
         """Delete the temporary files."""

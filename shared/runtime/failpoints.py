@@ -89,6 +89,12 @@ RETURNS_NAMES: Final = (
     "returns.offsets_sent",
     "returns.committed",
 )
+# The failpoints of the API for platforms, reached only by its requests that write.
+API_NAMES: Final = (
+    "api.taken",
+    "api.sent",
+    "api.acknowledged",
+)
 _ALL: Final = frozenset(
     name
     for names in (
@@ -99,6 +105,7 @@ _ALL: Final = frozenset(
         BOOKS_NAMES,
         RESPONSES_NAMES,
         RETURNS_NAMES,
+        API_NAMES,
     )
     for name in names
 )

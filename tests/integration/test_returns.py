@@ -12,11 +12,15 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
+from cli.audit.command import audit
 from services.validate.core.returns.windows import Policy
+from shared.audit.conservation import FaultKind
 from shared.runtime.clock import FakeClock
 from shared.runtime.failpoints import RETURNS_NAMES, Failpoints
 from shared.runtime.lifecycle import Stop
+from shared.stream.client import ClientOptions
 from shared.stream.transactions import Output
+from shared.topics import names
 from shared.topics.records import EventType, Message, Returned
 from tests.support.counting_bench import random_seed
 from tests.support.returned_mail import (
@@ -145,6 +149,33 @@ def test_a_process_that_dies_at_any_point_writes_nothing_twice_and_loses_nothing
     singly = len(forwarded) - len(digests)
     assert singly == 10  # 5 per partition
     assert singly + sum(map(held, digests)) == published
+    assert faults(bench) == {}
+
+
+def faults(bench: ReturnsBench) -> dict[FaultKind, list[str]]:
+    """What `sluice audit --settled` finds."""
+    options = ClientOptions(bench.bootstrap, "test")
+    report = audit(options, settled=True, topic=bench.topic(names.EVENTS), returned=bench.books())
+    assert report.balanced == (not report.faults)
+    return {each.kind: each.examples for each in report.faults}
+
+
+def test_the_audit_names_returned_mail_that_waits_is_lost_or_has_two_events(
+    bench: ReturnsBench,
+) -> None:
+    bench.publish(bounces(1, 2))
+    with bench.working():
+        wait_until(lambda: len(bench.events()) == 2, "all are read", PATIENCE_S)
+    assert faults(bench) == {}
+    mail = bounces(3, 1)
+    bench.publish(mail)
+    assert faults(bench) == {FaultKind.WAITING_RETURNED: []}
+    bench.skip_returned()
+    assert faults(bench) == {FaultKind.LOST_RETURNED: [mail[0][0].return_id]}
+    first = bench.events()[0]
+    bench.publish_event(first)
+    found = faults(bench)
+    assert found[FaultKind.DOUBLED_RETURNED] == [first.data.return_id]
 
 
 def test_processes_that_read_at_the_same_time_write_one_event_each_between_them(

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 
+from kafka.structs import OffsetAndMetadata, TopicPartition
 from msgspec import Struct
 
 from services.validate.core.lanes import Lanes
@@ -16,6 +17,7 @@ from services.validate.edge.returns.metrics import register_metrics
 from services.validate.edge.returns.processor import Answer, ReturnsProcessor, Tools
 from services.validate.edge.returns.window_log import WindowLog
 from services.validate.edge.returns.worker import ReturnsWorker, WorkerParts
+from shared.audit.returned_log import ReturnedTopics
 from shared.registry.client import Client
 from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.failpoints import Failpoints
@@ -23,13 +25,13 @@ from shared.runtime.lifecycle import Stop
 from shared.runtime.telemetry import Counters
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
-from shared.stream.client import ClientOptions, make_producer
+from shared.stream.client import ClientOptions, make_consumer, make_producer
 from shared.stream.consumer import Record, StreamConsumer
 from shared.stream.log_reader import LogReader
 from shared.stream.transactions import Output, TransactionalProducer
 from shared.stream.watchdog import Watchdog
 from shared.topics import names
-from shared.topics.codec import decode_event, decode_pack
+from shared.topics.codec import decode_event, decode_pack, encode_event
 from shared.topics.names import TopicPlan
 from shared.topics.records import Event, Message, Returned
 from shared.topics.returned import encode_returned
@@ -113,6 +115,34 @@ class ReturnsBench(Struct, frozen=True):
         producer.flush()
         producer.close()
 
+    def publish_event(self, event: Event) -> None:
+        """Write this event once more."""
+        key, value, headers = encode_event(event.type, event.subject, event.data, "returns")
+        producer = make_producer(ClientOptions(self.bootstrap, "test"), None, linger_ms=0)
+        producer.send(self.topic(names.EVENTS), value, key, list(headers)).get(timeout=30)
+        producer.close()
+
+    def skip_returned(self) -> None:
+        """Commit the ends of mail.returned for the group, as if all of it had been processed."""
+        options = ClientOptions(self.bootstrap, "test")
+        with closing(LogReader(options, self.topic(names.RETURNED))) as reader:
+            ends = reader.ends(reader.partitions())
+        consumer = make_consumer(options, self.group)
+        named = {
+            TopicPartition(self.topic(names.RETURNED), each): end for each, end in ends.items()
+        }
+        consumer.assign(list(named))
+        consumer.commit({each: OffsetAndMetadata(end, "", -1) for each, end in named.items()})
+        consumer.close(autocommit=False)
+
+    def books(self) -> ReturnedTopics:
+        """What an audit of these topics reads."""
+        return ReturnedTopics(self.topic(names.RETURNED), self.topic(names.REFUSED), self.group)
+
+    @property
+    def group(self) -> str:
+        return f"{self.stem}.group"
+
     def events(self) -> list[Event]:
         found = (decode_event(each.headers, each.value) for each in self._all(names.EVENTS))
         return [each for each in found if isinstance(each, Event)]
@@ -156,7 +186,7 @@ class ReturnsBench(Struct, frozen=True):
         topics = (self.topic(names.RETURNED),)
         return ReturnsWorker(
             WorkerParts(
-                make_consumer=partial(StreamConsumer, options, f"{self.stem}.group", topics),
+                make_consumer=partial(StreamConsumer, options, self.group, topics),
                 producer=producer,
                 processor=Renamed(self.stem, processor),
                 windows=WindowLog(options, clock, self.topic(names.FORWARDING)),

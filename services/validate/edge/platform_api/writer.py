@@ -9,7 +9,8 @@ written again (the keys and the ids of events stay the same). With more than MAX
 once further ones are refused at once. The records are not one transaction: nothing here can stop
 the readers of mail.events, whatever happens to this process. A producer that failed is replaced. If
 this process is paused, the requests it had are over; what was not handed to Kafka by then is
-dropped.
+dropped. If it dies, what it had has no answer, so whoever asked asks again: before `api.sent` no
+record is written, after it they may be, and after `api.acknowledged` they are.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from msgspec import Struct
 
 from shared.runtime.clock import Clock
 from shared.runtime.enduring_thread import EnduringThread
+from shared.runtime.failpoints import Failpoints
 from shared.stream.kafka_python.producing import discard
 from shared.stream.transactions import Output
 
@@ -34,6 +36,7 @@ WRITE_S: Final = 4.0
 # Requests with records that are not acknowledged yet. Each has some kilobytes.
 MAX_WAITING: Final = 256
 _LOOK_S: Final = 0.2
+_NEVER: Final = Failpoints.none()
 # Time for the answer on top of the time for Kafka.
 ANSWER_S: Final = 0.5
 
@@ -56,8 +59,10 @@ class KafkaWriter:
         make_producer: Callable[[], Any],
         clock: Clock,
         missing: Callable[[set[str], Any], set[str]] = lambda _, __: set(),
+        failpoints: Failpoints = _NEVER,
     ) -> None:
         """`missing` returns the topics, of these, whose records are to be left out."""
+        self._failpoints = failpoints
         self._make_producer = make_producer
         self._clock = clock
         self._missing = missing
@@ -125,18 +130,21 @@ class KafkaWriter:
         return [job for job in found if job.until > now]
 
     def _write(self, batch: list[_Job]) -> None:
-        producer = self._producer
+        producer, hit = self._producer, self._failpoints.hit
+        hit("api.taken")
         topics = {output.topic for job in batch for output in job.outputs}
         missing = self._missing(topics, producer)
         sent = [
             (job, [_send(producer, each) for each in job.outputs if each.topic not in missing])
             for job in batch
         ]
+        hit("api.sent")
         for job, futures in sent:
             offset = -1
             for future in futures:
                 left = job.until - self._clock.monotonic()
                 offset = int(future.get(max(left, 0.001)).offset)
+            hit("api.acknowledged")
             job.done(offset)
 
     def _drop(self) -> None:

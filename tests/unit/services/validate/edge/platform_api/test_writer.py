@@ -17,6 +17,7 @@ from services.validate.edge.platform_api import writer as writing
 from services.validate.edge.platform_api.workers import Workers
 from services.validate.edge.platform_api.writer import KafkaWriter, NotWritten
 from shared.runtime.clock import SystemClock
+from shared.runtime.failpoints import API_NAMES, Failpoints
 from shared.stream.transactions import Output
 
 
@@ -131,6 +132,30 @@ def test_more_than_the_bound_is_refused_at_once(monkeypatch: pytest.MonkeyPatch)
     with running(KafkaError("no brokers")) as writer:
         answers = asyncio.run(ask(writer))
     assert sum("too many" in each for each in answers) == 2
+
+
+@pytest.mark.parametrize(("point", "sent"), zip(API_NAMES, (0, 1, 1), strict=True))
+def test_a_process_that_stands_still_at_any_step_has_said_nothing_yet(
+    monkeypatch: pytest.MonkeyPatch, point: str, sent: int
+) -> None:
+    """So it is if it dies there: no answer, and whoever asked asks again."""
+    monkeypatch.setattr(writing, "WRITE_S", 0.1)
+    monkeypatch.setattr(writing, "ANSWER_S", 0.05)
+    producer, reached, go_on = Producer(), threading.Event(), threading.Event()
+
+    def stand_still(_name: str) -> None:
+        reached.set()
+        go_on.wait(60.0)
+
+    with running(producer, failpoints=Failpoints.parse(point, stand_still)) as writer:
+        with pytest.raises(NotWritten):
+            asyncio.run(writer.write([record(1)]))
+        assert reached.wait(60.0)
+        assert len(producer.sent) == sent
+        monkeypatch.setattr(writing, "WRITE_S", 60.0)
+        go_on.set()
+        assert asyncio.run(writer.write([record(2)])) >= 0
+    assert producer.sent[-1][1] == b"2"
 
 
 def test_one_key_never_takes_all_threads() -> None:

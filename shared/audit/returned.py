@@ -1,0 +1,180 @@
+"""Checks that whatever came back has one end: one event, or one record on mail.refused. Pure.
+
+The bounce door says 250 when a message is on mail.returned; validate's reading of returned mail
+then writes its event and commits its offset in one transaction. So of each record below the
+committed offsets of that group there is exactly one event (`returned`, `complained`,
+`unsubscribed`) with its return id; of each after them there is none yet: it waits. A message that
+validate or deliver gave up is on mail.returned too, and its final event was written before: it has
+no second one. A return id is forwarded at most once, by the event that tells how that ended.
+
+Owns: what counts as a fault. Does not own: reading the topics (returned_log.py). Bounded memory:
+the ids are in buckets (id_buckets.py). Not seen here: whether mail that was not forwarded is in a
+digest, was a loop or is not wanted; the metrics of validate tell.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from shared.audit.conservation import SHOWN, BookFault, FaultKind, mail_id_text, parse_mail_id
+from shared.audit.id_buckets import BUCKETS, IdBuckets
+from shared.audit.returned_report import ReturnedReport, ReturnedRow
+from shared.topics.records import Event, EventType, ReturnAddressKind, Returned
+
+_MEMORY_BYTES: Final = 16 * 1024 * 1024  # of each of the collections
+_EVENTS: Final = frozenset({EventType.RETURNED, EventType.COMPLAINED, EventType.UNSUBSCRIBED})
+_FORWARDS: Final = frozenset({EventType.FORWARDED, EventType.FORWARDING_FAILED})
+_GIVEN_UP: Final = frozenset(
+    {
+        ReturnAddressKind.REFUSED,
+        ReturnAddressKind.SUPPRESSED,
+        ReturnAddressKind.UNDELIVERED,
+    }
+)
+
+
+class _Account(Struct):
+    came_back: int = 0
+    events: int = 0
+    not_understood: int = 0
+    given_up: int = 0
+    forwarded: int = 0
+    not_forwarded: int = 0
+
+
+class ReturnedBooks:
+    """Collects returned mail and its events. The caller must close() it."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[str, _Account] = {}
+        self._taken = IdBuckets(_MEMORY_BYTES)  # below the committed offsets
+        self._waiting = IdBuckets(_MEMORY_BYTES)
+        self._told = IdBuckets(_MEMORY_BYTES)
+        self._told_before = IdBuckets(_MEMORY_BYTES)  # events older than the reading of the records
+        self._forwarded = IdBuckets(_MEMORY_BYTES)
+        self._unreadable = 0
+
+    def add_record(self, returned: Returned, *, is_done: bool, is_refused: bool) -> None:
+        """Add a record. `is_done`: its offset is committed; `is_refused`: it is on mail.refused."""
+        account = self._of(returned.client)
+        if returned.address_kind in _GIVEN_UP:
+            account.given_up += 1
+            return
+        account.came_back += 1
+        return_id = parse_mail_id(returned.return_id)
+        if is_refused:
+            account.not_understood += 1
+        elif return_id is None:
+            self._unreadable += 1
+        elif is_done:
+            self._taken.add(return_id)
+        else:
+            self._waiting.add(return_id)
+
+    def add_unreadable(self) -> None:
+        """Add a record that is not readable and not on mail.refused, though it is done."""
+        self._unreadable += 1
+
+    def add_event(self, event: Event, *, is_before: bool) -> None:
+        """Add an event. `is_before`: it was committed before the end of the records was asked."""
+        if event.type not in _EVENTS and event.type not in _FORWARDS:
+            return
+        return_id = parse_mail_id(event.data.return_id)
+        if return_id is None:
+            return  # one-click unsubscribing has no return id
+        account = self._of(event.data.client)
+        if event.type in _FORWARDS:
+            self._forwarded.add(return_id)
+            account.forwarded += event.type is EventType.FORWARDED
+            account.not_forwarded += event.type is EventType.FORWARDING_FAILED
+            return
+        account.events += 1
+        self._told.add(return_id)
+        if is_before:
+            self._told_before.add(return_id)
+
+    def report(self) -> ReturnedReport:
+        """Return the account of each client, sorted."""
+        rows = [_row(client, each) for client, each in sorted(self._accounts.items())]
+        return ReturnedReport(
+            came_back=sum(row.came_back for row in rows),
+            events=sum(row.events for row in rows),
+            waiting=self._number_waiting(),
+            rows=rows,
+        )
+
+    def faults(self, settled: bool, is_whole: bool) -> list[BookFault]:
+        """Return the faults. `is_whole`: Kafka has deleted no record of mail.returned yet.
+
+        `settled`: nothing may wait any more.
+        """
+        lost: Counter[bytes] = Counter()
+        strange: Counter[bytes] = Counter()
+        for number in range(BUCKETS):
+            told = set(self._told.bucket(number))
+            taken = set(self._taken.bucket(number))
+            lost.update(taken - told)
+            if is_whole:
+                known = taken.union(self._waiting.bucket(number))
+                strange.update(set(self._told_before.bucket(number)) - known)
+        waiting = self._number_waiting() if settled else 0
+        found = [
+            _fault(FaultKind.LOST_RETURNED, lost),
+            _fault(FaultKind.DOUBLED_RETURNED, _surplus(self._told)),
+            _fault(FaultKind.DOUBLED_FORWARD, _surplus(self._forwarded)),
+            _fault(FaultKind.STRANGE_RETURNED, strange),
+            BookFault(FaultKind.UNREADABLE_RETURNED, self._unreadable, []),
+            BookFault(FaultKind.WAITING_RETURNED, waiting, []),
+        ]
+        return [fault for fault in found if fault.count]
+
+    def close(self) -> None:
+        """Delete the temporary files."""
+        for each in (
+            self._taken,
+            self._waiting,
+            self._told,
+            self._told_before,
+            self._forwarded,
+        ):
+            each.close()
+
+    def _number_waiting(self) -> int:
+        """Return how many have no event and need none yet."""
+        return sum(
+            len(set(self._waiting.bucket(each)).difference(self._told.bucket(each)))
+            for each in range(BUCKETS)
+        )
+
+    def _of(self, client: str) -> _Account:
+        account = self._accounts.get(client)
+        if account is None:
+            account = self._accounts[client] = _Account()
+        return account
+
+
+def _row(client: str, account: _Account) -> ReturnedRow:
+    ended = account.events + account.not_understood
+    return ReturnedRow(
+        client,
+        account.came_back,
+        account.events,
+        account.not_understood,
+        account.came_back - ended,
+        account.given_up,
+        account.forwarded,
+        account.not_forwarded,
+    )
+
+
+def _surplus(ids: IdBuckets) -> dict[bytes, int]:
+    return {each: count - 1 for each, count in ids.doubled()}
+
+
+def _fault(kind: FaultKind, found: Mapping[bytes, int]) -> BookFault:
+    examples = [mail_id_text(each) for each in sorted(found)[:SHOWN]]
+    return BookFault(kind, sum(found.values()), examples)

@@ -1,0 +1,120 @@
+"""Reads mail.returned and what validate refused of it, for `sluice audit`.
+
+The order of the questions makes the account right while mail flows:
+
+1. the offsets that the group of validate has committed. Whatever is below them has its end, in a
+   transaction that is finished or about to be;
+2. the end of mail.returned. Every event that was committed before is about a record below it;
+3. the end of mail.refused, and, by the caller, of mail.events, open transactions included.
+
+Owns: the readers. It reads only committed records, never joins a group and never commits. What is
+read is the whole of mail.returned, 14 days of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Final
+
+from kafka.errors import KafkaError
+from msgspec import Struct
+
+from shared.audit.event_log import EventLog
+from shared.audit.returned import ReturnedBooks
+from shared.runtime.errors import PartUnavailable
+from shared.stream.backlog import Backlog
+from shared.stream.client import ClientOptions
+from shared.stream.consumer import Record
+from shared.stream.kafka_python.fetching import UndecodableRecord
+from shared.topics import names
+from shared.topics.codec import CodecError
+from shared.topics.records import Returned
+from shared.topics.returned import decode_returned
+
+GROUP: Final = "sluice.returns"
+MAX_REFUSED: Final = 1_000_000  # each is a programming error; more than these are not remembered
+
+
+class ReturnedTopics(Struct, frozen=True):
+    """Where returned mail is, and who reads it."""
+
+    returned: str = names.RETURNED
+    refused: str = names.REFUSED
+    group: str = GROUP
+
+
+class ReturnedEnds(Struct, frozen=True):
+    """How far the account goes, by partition of mail.returned, and whether it is from the start."""
+
+    done: Mapping[int, int]
+    end: Mapping[int, int]
+    is_whole: bool
+
+
+def ends_of(options: ClientOptions, topics: ReturnedTopics) -> ReturnedEnds:
+    """Ask for what is done, and then for the end. Raises PartUnavailable."""
+    try:
+        with closing(Backlog(options, topics.group, [topics.returned])) as backlog:
+            done = {each.partition: found.begin for each, found in backlog.partitions.items()}
+    except KafkaError as error:
+        raise PartUnavailable("Kafka", options.bootstrap, str(error)) from error
+    with EventLog(options, topics.returned) as log:
+        return ReturnedEnds(done, log.committed_ends(), not any(log.begins().values()))
+
+
+def read_returned(
+    options: ClientOptions, topics: ReturnedTopics, ends: ReturnedEnds, books: ReturnedBooks
+) -> None:
+    """Add every record below the ends. Raises PartUnavailable."""
+    refused = _refused(options, topics)
+    with EventLog(options, topics.returned) as log:
+        for partition, records in log.read(ends.end):
+            done = ends.done.get(partition, 0)
+            for record in records:
+                is_refused = (partition, record.offset) in refused
+                _add(record, books, is_done=record.offset < done, is_refused=is_refused)
+
+
+def _add(
+    record: Record | UndecodableRecord, books: ReturnedBooks, *, is_done: bool, is_refused: bool
+) -> None:
+    returned = _decoded(record)
+    if returned is not None:
+        books.add_record(returned, is_done=is_done, is_refused=is_refused)
+    elif is_done and not is_refused:
+        books.add_unreadable()
+
+
+def _decoded(record: Record | UndecodableRecord) -> Returned | None:
+    if isinstance(record, UndecodableRecord):
+        return None
+    try:
+        return decode_returned(record.value, record.headers)
+    except CodecError:
+        return None
+
+
+def _refused(options: ClientOptions, topics: ReturnedTopics) -> set[tuple[int, int]]:
+    """Return partition and offset of what is on mail.refused instead of being understood."""
+    found: set[tuple[int, int]] = set()
+    with EventLog(options, topics.refused) as log:
+        for _, records in log.read(log.written_ends()):
+            for record in records:
+                place = _place(record, topics.returned)
+                if place is not None and len(found) < MAX_REFUSED:
+                    found.add(place)
+    return found
+
+
+def _place(record: Record | UndecodableRecord, topic: str) -> tuple[int, int] | None:
+    """Return the place of the returned mail that this record is about; None if it is of others."""
+    if isinstance(record, UndecodableRecord):
+        return None
+    told = dict(record.headers)
+    if told.get("topic") != topic.encode():
+        return None
+    try:
+        return int(told["partition"]), int(told["offset"])
+    except (KeyError, ValueError):
+        return None
