@@ -53,6 +53,14 @@ spec:
 {{- end }}
 {{- end -}}
 
+{{/* To PostgreSQL, if the counts are there: settings of billing. */}}
+{{- define "sluice.egressOfBilling" -}}
+{{- if eq (.store | default "redis") "postgresql" -}}
+{{- $host := (urlParse (.postgresql_url | default "postgresql://")).host }}
+- ports: [{port: {{ regexFind ":[0-9]+$" $host | trimPrefix ":" | default "5432" | atoi }}, protocol: TCP}]
+{{- end }}
+{{- end -}}
+
 {{/* To mail servers on the internet, and to the ports of the routes anywhere. */}}
 {{- define "sluice.egressOfDeliver" -}}
 {{- $settings := (include "sluice.values" (dict "root" . "component" "deliver") | fromYaml).settings -}}

@@ -34,6 +34,9 @@
 {{- if and (has "validate" $enabled) (not (has "responses" $enabled)) (not (include "sluice.validateCounts" .)) -}}
 {{- $found = append $found "validate.counts_bounces is false and components.responses is disabled: returned mail waits, and no bounce counts, unless another release runs it." -}}
 {{- end -}}
+{{- if and $values.bounceDoor.enabled (not $values.returnPath.secret) -}}
+{{- $found = append $found "bounceDoor is enabled without returnPath.secret: bounces to return paths are refused, as none can be verified." -}}
+{{- end -}}
 {{- if not $values.networkPolicy.enabled -}}
 {{- $found = append $found "networkPolicy.enabled is false: every pod of the cluster reaches the metrics, and the billing API with an access key." -}}
 {{- end -}}

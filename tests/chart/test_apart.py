@@ -124,6 +124,13 @@ def test_nobody_who_counts_is_a_warning() -> None:
     assert "returned mail waits" not in notes(merged(REQUIRED, both))
 
 
+def test_a_bounce_door_that_can_verify_nothing_is_a_warning() -> None:
+    without = {"bounceDoor": DOOR}
+    assert "bounces to return paths are refused" in notes(merged(REQUIRED, without))
+    with_keys = merged(without, {"returnPath": {"secret": "keys"}})
+    assert "bounces to return paths are refused" not in notes(merged(REQUIRED, with_keys))
+
+
 def test_parts_have_probes_a_budget_and_a_number_of_their_own() -> None:
     resources = render(merged(merged(DOORS, APART), {"components": {"front": {"replicas": 5}}}))
     assert by_component(resources, "StatefulSet")["front"]["spec"]["replicas"] == 5

@@ -141,6 +141,23 @@ def test_the_token_endpoint_is_open_with_oauth(url: str, port: int) -> None:
         assert port in ports(policy(resources, component)["egress"])
 
 
+@pytest.mark.parametrize(
+    ("settings", "port"),
+    [
+        ({"store": "postgresql", "postgresql_url": "postgresql://sluice@db:6432/sluice"}, 6432),
+        ({"store": "postgresql", "postgresql_url": "postgresql://sluice@db/sluice"}, 5432),
+        ({"postgresql_url": "postgresql://sluice@db/sluice"}, None),
+    ],
+)
+def test_the_database_of_billing_is_open_if_it_is_used(
+    settings: dict[str, str], port: int | None
+) -> None:
+    resources = render({"settings": {"billing": settings}})
+    opened = ports(policy(resources, "billing")["egress"])
+    assert opened == {53, 9092, 9093, 6379} | ({port} if port else set())
+    assert not {5432, 6432} & ports(policy(resources, "validate")["egress"])
+
+
 def test_every_broker_port_is_open() -> None:
     resources = render_set("everything")
     assert {9094, 9095, 9096} <= ports(policy(resources, "billing")["egress"])

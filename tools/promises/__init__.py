@@ -24,8 +24,8 @@ def pages(
     found = results.load()
     if record:
         found = results.merged(found, promised, run_log.read())
-    for file in junit_files:
-        found = results.merged(found, promised, junit.read(file, run_log.now().commit))
+    for run in junit_files:
+        found = results.merged(found, promised, junit.read(run, run_log.now().commit))
     for named in documents:
         source, _, path = named.partition("=")
         found = _with_file(found, promised, source, Path(path))

@@ -35,7 +35,8 @@ class Outcomes(Struct):
 
     def add(self, node_id: str, phase: str, outcome: str) -> None:
         """Count one report of pytest; a failed set-up or tear-down is a failure too."""
-        name = node_id.partition("[")[0]
+        # pytest-xdist adds `@group` to the name of a test that belongs to a group.
+        name = node_id.partition("[")[0].partition("@")[0]
         if outcome == "failed":
             self.failed[name] += 1
         elif outcome == "passed" and phase == "call":

@@ -209,6 +209,14 @@ def test_cases_are_counted_by_function_and_a_failed_set_up_is_a_failure() -> Non
     assert outcomes.results(NEW) == {KEPT: TestResult(2, 0, NEW), LOST: TestResult(0, 1, NEW)}
 
 
+def test_a_test_of_a_group_that_runs_on_one_worker_counts_under_its_own_name() -> None:
+    outcomes = run_log.Outcomes()
+    for node_id in ("tests/a.py::test_one@shared-line", "tests/a.py::test_two[x@y]@shared-line"):
+        outcomes.add(node_id, "call", "passed")
+    when = When("2026-11-29", "abc")
+    assert outcomes.results(when).keys() == {"tests/a.py::test_one", "tests/a.py::test_two"}
+
+
 def test_a_run_adds_to_the_log_of_earlier_ones(tmp_path: Path) -> None:
     log = tmp_path / "results" / "tests.json"
     run_log.add({}, log)
