@@ -1,0 +1,185 @@
+"""`python -m bench.bad_sites SITE`: how long good mail takes beside a site that takes mail badly.
+
+A deliver process with its broker gets mail for 20 good domains at a steady rate: first alone, then
+with one bad site (bad_servers.py) that gets a tenth of all messages, half of them of 300 KB. The
+latency of a message is the time from publishing it to reading its event. Exit code 1: the 99th
+percentile beside the bad site is more than 1.3 times that of the mail alone, a good message was not
+delivered, or deliver takes more than 512 MB.
+
+    python -m bench.bad_sites tarpit --rate 100 --seconds 40     about two minutes
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import click
+import msgspec
+from kafka import KafkaProducer
+from msgspec import Struct
+
+from bench.bad_servers import SERVERS
+from bench.event_times import EventTimes
+from bench.outbound import publish_outbound
+from bench.percentiles import percentile
+from bench.processes import read_usage
+from cli.stack import paths
+from local.parts.unavailable import PartNotStarted
+from local.stack import Stack, StackOptions
+from shared.runtime.exits import Exit
+
+MOST_RATIO: Final = 1.3
+MOST_MB: Final = 512.0
+LARGE_BYTES: Final = 307_200
+SMALL_BYTES: Final = 10_240
+_GOOD_DOMAINS: Final = 20
+# One bad message to so many good ones.
+_GOOD_PER_BAD: Final = 9
+_WARM_UP_S: Final = 5.0
+_SETTLE_S: Final = 60.0
+_LOOK_S: Final = 0.1
+
+
+class Phase(Struct, frozen=True):
+    """The good mail of one phase: how many, how many were delivered, its latency."""
+
+    messages: int
+    delivered: int
+    p50_ms: float
+    p99_ms: float
+    longest_ms: float
+
+
+class Result(Struct, frozen=True):
+    """Both phases, the ratio of their 99th percentiles, the peak memory of deliver."""
+
+    site: str
+    alone: Phase
+    beside: Phase
+    ratio: float
+    peak_mb: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether all requirements are met."""
+        is_complete = self.beside.delivered == self.beside.messages
+        return is_complete and self.ratio <= MOST_RATIO and self.peak_mb <= MOST_MB
+
+
+class _Load:
+    """Publishes mail at a steady rate and reads its events."""
+
+    def __init__(self, bootstrap: str, rate_per_s: int) -> None:
+        self._rate_per_s = rate_per_s
+        self._producer: Any = KafkaProducer(
+            bootstrap_servers=bootstrap, linger_ms=5, metrics_enabled=False
+        )
+        self._events = EventTimes(bootstrap)
+        self._bad = 0
+
+    def close(self) -> None:
+        """Stop both."""
+        self._events.close()
+        self._producer.close()
+
+    def run(self, seconds: float, bad_domain: str = "") -> Phase:
+        """Publish for so long, and wait for the good mail."""
+        published: dict[str, float] = {}
+        began = time.monotonic()
+        for number in range(int(self._rate_per_s * seconds)):
+            time.sleep(max(0.0, began + number / self._rate_per_s - time.monotonic()))
+            if bad_domain and number % _GOOD_PER_BAD == 0:
+                self._publish_bad(bad_domain)
+            at = time.monotonic()
+            good = f"r{number}@good{number % _GOOD_DOMAINS}.example"
+            published[publish_outbound(self._producer, good, SMALL_BYTES)] = at
+        until = time.monotonic() + _SETTLE_S
+        while not published.keys() <= self._events.seen.keys() and time.monotonic() < until:
+            time.sleep(_LOOK_S)
+        return _phase(published, self._events.seen)
+
+    def _publish_bad(self, domain: str) -> None:
+        self._bad += 1
+        size_bytes = LARGE_BYTES if self._bad % 2 else SMALL_BYTES
+        publish_outbound(self._producer, f"r{self._bad}@{domain}", size_bytes)
+
+
+def _phase(published: dict[str, float], seen: dict[str, float]) -> Phase:
+    took = sorted(seen[key] - at for key, at in published.items() if key in seen) or [_SETTLE_S]
+    found = [round(each * 1e3, 1) for each in (percentile(took, 0.5), percentile(took, 0.99))]
+    delivered = sum(key in seen for key in published)
+    return Phase(len(published), delivered, found[0], found[1], round(took[-1] * 1e3, 1))
+
+
+@contextmanager
+def _bad_servers() -> Iterator[dict[str, str]]:
+    """The addresses of the bad servers by name, while they run."""
+    command = [sys.executable, "-m", "bench.bad_servers"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            yield json.loads(process.stdout.readline())
+        finally:
+            process.terminate()
+
+
+def measure(site: str, rate_per_s: int, seconds: float) -> Result:
+    """Measure one bad site. Raises PartNotStarted."""
+    name = f"bad-sites-{os.getpid()}"
+    folder = paths.run_folder(name)
+    sink = Stack(StackOptions(name=name, folder=folder, services=())).endpoints.sink
+    try:
+        with _bad_servers() as servers:
+            routes = {f"{site}.example": servers[site], "*": sink}
+            env = {"deliver": {"SLUICE_DELIVER__ROUTES": json.dumps(routes)}}
+            options = StackOptions(name=name, folder=folder, services=("deliver",), part_env=env)
+            with Stack(options) as stack:
+                return _measure(stack, site, rate_per_s, seconds)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _measure(stack: Stack, site: str, rate_per_s: int, seconds: float) -> Result:
+    load = _Load(stack.endpoints.kafka, rate_per_s)
+    try:
+        load.run(_WARM_UP_S)
+        alone = load.run(seconds)
+        beside = load.run(seconds, f"{site}.example")
+    finally:
+        load.close()
+    usage = read_usage(stack.pids()["deliver"])
+    peak_mb = round(usage.peak_rss_mb, 1) if usage else float("inf")
+    return Result(site, alone, beside, round(beside.p99_ms / alone.p99_ms, 2), peak_mb)
+
+
+@click.command()
+@click.argument("site", type=click.Choice(list(SERVERS)))
+@click.option("--rate", default=100, show_default=True, type=click.IntRange(1))
+@click.option("--seconds", default=30.0, show_default=True, type=click.FloatRange(1.0))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def main(site: str, rate: int, seconds: float, *, as_json: bool) -> None:
+    """Measure good mail alone and beside SITE."""
+    try:
+        result = measure(site, rate, seconds)
+    except PartNotStarted as error:
+        print(f"bad_sites: {error}", file=sys.stderr)
+        sys.exit(Exit.PART_UNAVAILABLE)
+    if as_json:
+        print(msgspec.json.encode(result).decode())
+    else:
+        print(f"alone:  {result.alone}\nbeside: {result.beside}")
+        print(f"p99 beside {site} to alone: {result.ratio}, required at most {MOST_RATIO}")
+        print(f"peak memory of deliver: {result.peak_mb} MB, required at most {MOST_MB:.0f}")
+    sys.exit(0 if result.holds else 1)
+
+
+if __name__ == "__main__":
+    main()
