@@ -154,9 +154,10 @@ class DeliverSettings(Struct, frozen=True, forbid_unknown_fields=True):
     eight_bit: Annotated[
         Literal["convert", "bounce"],
         Meta(
-            description="What to do with 8-bit text for a server that does not offer 8BITMIME:"
-            " `convert` it to quoted-printable or base64 before it is signed, or `bounce` the"
-            " message.",
+            description="What to do with 8-bit text for a server that does not offer 8BITMIME, and"
+            " with raw UTF-8 in a header for one that does not offer SMTPUTF8: `convert` it (a body"
+            " to quoted-printable or base64, a header to encoded words) before it is signed, or"
+            " `bounce` the message.",
         ),
     ] = "convert"
     tls_domains: Annotated[

@@ -28,12 +28,12 @@ def mail_parameters(offered: Extensions, content: bytes, size_bytes: int, is_utf
         return words
     if offered.eight_bit_mime:
         words += b" BODY=8BITMIME"
-    if offered.smtputf8 and (is_utf8 or _has_utf8_header(content)):
+    if offered.smtputf8 and (is_utf8 or has_utf8_header(content)):
         words += b" SMTPUTF8"
     return words
 
 
-def _has_utf8_header(content: bytes) -> bool:
+def has_utf8_header(content: bytes) -> bool:
     """Whether the header has non-ASCII UTF-8; other 8-bit encodings are not declared."""
     ends = (content.find(b"\r\n\r\n"), content.find(b"\n\n"))
     header = content[: min((end for end in ends if end >= 0), default=len(content))]

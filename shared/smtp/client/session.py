@@ -13,9 +13,9 @@ before any reply. A server that offers it and does not know BDAT has not taken t
 content, so `chunking` is only for servers that are trusted. A transaction left open is ended by a
 RSET that is sent together with the next MAIL. The parameters SIZE, BODY=8BITMIME and SMTPUTF8 are
 sent if they are needed and offered. Content with 8-bit bytes is not sent to a server that does not
-offer 8BITMIME (RFC 6152, 3), nor content above the server's SIZE (RFC 1870, 6.1): both are
-Unsendable, before anything is written. The caller converts the content if it can (see
-`takes_eight_bit`).
+offer 8BITMIME (RFC 6152, 3), nor a header with raw UTF-8 to one that does not offer SMTPUTF8 (RFC
+6531, 3.4), nor content above the server's SIZE (RFC 1870, 6.1): all are Unsendable, before anything
+is written. The caller converts the content if it can (see `takes`).
 
 Owns: which reply belongs to which command. Does not own: time limits, TLS, what a reply means
 for the message. Guarantees: a reply that is out of step raises RemoteProtocolError, after which
@@ -36,7 +36,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from shared.smtp.client.offering import encode_for, mail_parameters
+from shared.smtp.client.offering import encode_for, has_utf8_header, mail_parameters
 from shared.smtp.client.unsendable import Unsendable
 from shared.smtp.content import END_MARK
 from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
@@ -108,6 +108,12 @@ class ClientSession:
         """Whether 8-bit content may be sent; SMTPUTF8 implies 8BITMIME (RFC 6531, 3.1)."""
         return self._extensions.eight_bit_mime or self._extensions.smtputf8
 
+    def takes(self, content: bytes) -> bool:
+        """Whether content with these bytes may be sent; its size is not asked."""
+        if content.isascii() or self._extensions.smtputf8:
+            return True
+        return self._extensions.eight_bit_mime and not has_utf8_header(content)
+
     def send_transaction(self, sender: str, recipient: str, content: bytes) -> bytes | Unsendable:
         """Begin a transaction; return the bytes to write. `sender` "" is the null sender.
 
@@ -121,8 +127,8 @@ class ClientSession:
         is_utf8 = not (sender.isascii() and recipient.isascii())
         if fault is None and is_utf8 and not self._extensions.smtputf8:
             fault = Unsendable.SMTPUTF8
-        if fault is None and not (self.takes_eight_bit or content.isascii()):
-            fault = Unsendable.EIGHT_BIT
+        if fault is None and not self.takes(content):
+            fault = Unsendable.EIGHT_BIT_HEADER if self.takes_eight_bit else Unsendable.EIGHT_BIT
         if fault is not None:
             return fault
         encoded, size_bytes = encode_for(self._extensions, content)

@@ -14,7 +14,7 @@ class Unsendable(StrEnum):
     TOO_LARGE = "The message is larger than the server accepts (SIZE)"
     EIGHT_BIT = "The message has 8-bit text, and the server does not offer 8BITMIME"
     EIGHT_BIT_HEADER = (
-        "A header field is not ASCII, and the server offers neither SMTPUTF8 nor 8BITMIME"
+        "A header field is not ASCII and was not encoded, and the server does not offer SMTPUTF8"
     )
     SIGNED_PARTS = (
         "The message has 8-bit text in a signed part (multipart/signed), which cannot be converted"

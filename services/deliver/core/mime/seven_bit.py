@@ -1,6 +1,7 @@
 """Converts a message with 8-bit text to one of 7-bit lines: RFC 6152, 3, and RFC 2045, 6.
 
-Used for a server that does not offer 8BITMIME. Each part with 8-bit text becomes quoted-printable,
+Used for a server that does not offer 8BITMIME, or not SMTPUTF8 for a header with raw UTF-8, which
+is encoded too (utf8_header.py). Each part with 8-bit text becomes quoted-printable,
 or base64 where that is shorter; multiparts and messages inside messages are converted part by part.
 Everything else stays byte by byte.
 
@@ -25,6 +26,7 @@ from services.deliver.core.mime.fields import (
     split,
     value_of,
 )
+from services.deliver.core.mime.utf8_header import ascii_header
 from shared.smtp.client.unsendable import Unsendable
 from shared.smtp.content import has_longer_line, with_crlf
 
@@ -56,11 +58,21 @@ def to_seven_bit(content: bytes) -> bytes | Unsendable:
         return refused.reason
 
 
+def to_ascii_header(content: bytes) -> bytes | Unsendable:
+    """Write the header of a message in ASCII, and leave its body; or return why not."""
+    header, body = split(with_crlf(content))
+    encoded = ascii_header(header)
+    return Unsendable.EIGHT_BIT_HEADER if encoded is None else encoded + b"\r\n" + body
+
+
 def _converted(part: bytes, default_type: bytes, depth: int, *, is_message: bool = False) -> bytes:
     """One part, or a whole message, with everything in it."""
     header, body = split(part)
     if not header.isascii():
-        raise _Refused(Unsendable.EIGHT_BIT_HEADER)
+        encoded = ascii_header(header)
+        if encoded is None:
+            raise _Refused(Unsendable.EIGHT_BIT_HEADER)
+        header, part = encoded, encoded + b"\r\n" + body
     fields = parse_fields(header) if header.strip() else []
     if fields is None or depth > MAX_DEPTH:
         raise _Refused(Unsendable.NOT_CONVERTIBLE)

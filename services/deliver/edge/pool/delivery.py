@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from services.deliver.core.attempt.outcome import Outcome
 from services.deliver.core.attempt.results import NoSource
@@ -13,8 +14,13 @@ from services.deliver.edge.smtp.connection import SmtpConnection
 from shared.smtp.client.unsendable import Unsendable
 from shared.topics.records import Envelope
 
-# Makes the content for a server that takes 7-bit lines only, or says why there is none.
-SevenBit = Callable[[], bytes | Unsendable]
+
+class SevenBit(Protocol):
+    """Makes the content for a server that takes less than 8BITMIME and SMTPUTF8."""
+
+    def __call__(self, *, keeps_body: bool = False) -> bytes | Unsendable:
+        """The content in ASCII, or only its header; or why there is none."""
+        ...
 
 
 class Delivery:
@@ -96,9 +102,9 @@ class Delivery:
 
     def content_for(self, connection: SmtpConnection) -> bytes | Unsendable:
         """The content in a form that the server takes, or why there is none."""
-        if self.seven_bit is None or connection.takes_eight_bit or self.content.isascii():
+        if self.seven_bit is None or connection.takes(self.content):
             return self.content
-        return self.seven_bit()
+        return self.seven_bit(keeps_body=connection.takes_eight_bit)
 
     def settle(self, outcome: Callable[[], Outcome]) -> None:
         """Set the outcome; an exception of `outcome` is passed on to the waiter."""

@@ -4,7 +4,8 @@ converted where needed, and signed.
 Whether a server takes 8-bit text is known only on the connection, after the message was signed. So
 the message goes to the pools signed as it is, together with a function that makes its other form:
 converted first, then signed. The pools call it when the connection that the message got does not
-offer 8BITMIME. See docs/decisions/0067-bodies-for-seven-bit-servers.md.
+offer 8BITMIME, or not SMTPUTF8 for a header with raw UTF-8. See
+docs/decisions/0067-bodies-for-seven-bit-servers.md and 0189-utf8-headers.md.
 
 Owns: the order of the steps. Does not own: the conversion (core/mime/seven_bit.py), the
 signature (signer.py), which form a connection needs (edge/pool/site_pool.py).
@@ -21,7 +22,7 @@ from services.deliver.core.attempt.outcome import Outcome
 from services.deliver.core.attempt.return_path import from_domain
 from services.deliver.core.header.marketing import MarketingFields
 from services.deliver.core.header.removing import FieldRemover
-from services.deliver.core.mime.seven_bit import to_seven_bit
+from services.deliver.core.mime.seven_bit import to_ascii_header, to_seven_bit
 from services.deliver.edge.pool.delivery import SevenBit
 from services.deliver.edge.signing.signer import Signer
 from shared.mail.domains import domain_of
@@ -30,7 +31,7 @@ from shared.topics.records import Envelope
 
 
 class EightBit(StrEnum):
-    """The way of 8-bit text to a server without 8BITMIME."""
+    """The way of 8-bit text to a server without 8BITMIME or SMTPUTF8."""
 
     CONVERT = "convert"
     BOUNCE = "bounce"
@@ -92,6 +93,8 @@ class PreparingSender:
         return content if self._signer is None else self._signer.sign(content, domain, client)
 
 
-def _in_seven_bit(content: bytes, signed: Callable[[bytes], bytes]) -> bytes | Unsendable:
-    converted = to_seven_bit(content)
+def _in_seven_bit(
+    content: bytes, signed: Callable[[bytes], bytes], *, keeps_body: bool = False
+) -> bytes | Unsendable:
+    converted = to_ascii_header(content) if keeps_body else to_seven_bit(content)
     return converted if isinstance(converted, Unsendable) else signed(converted)

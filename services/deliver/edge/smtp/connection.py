@@ -107,6 +107,10 @@ class SmtpConnection(asyncio.Protocol):
         """Whether the server takes content with 8-bit bytes."""
         return self._session.takes_eight_bit
 
+    def takes(self, content: bytes) -> bool:
+        """Whether the server takes this content as it is: 8-bit text, and raw UTF-8 in a header."""
+        return self._session.takes(content)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over the transport."""
         self._transport = transport

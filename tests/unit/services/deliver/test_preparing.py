@@ -93,7 +93,7 @@ def test_the_form_for_a_7_bit_server_is_converted_before_it_is_signed() -> None:
 
 
 def test_what_cannot_be_converted_is_said() -> None:
-    keeping, _ = send("Subject: ä\n\n".encode(), signer_of(ALGORITHM), EightBit.CONVERT)
+    keeping, _ = send("Message-ID: <ä>\n\n".encode(), signer_of(ALGORITHM), EightBit.CONVERT)
     assert keeping.seven_bit is not None
     assert keeping.seven_bit() is Unsendable.EIGHT_BIT_HEADER
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from email import message_from_bytes
+from email import message_from_bytes, policy
 from email.message import Message
 
 import pytest
@@ -61,10 +61,13 @@ def converted(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("sample", EIGHT_BIT, ids=lambda sample: sample.name)
 def test_a_message_of_the_set_is_converted_to_the_same_text(sample: Sample) -> None:
-    if sample.name in RAW_HEADERS:
+    if sample.name == "headers-latin1-elsewhere.eml":  # its header is not UTF-8
         assert to_seven_bit(sample.content) is Unsendable.EIGHT_BIT_HEADER
-    else:
-        converted(sample.content)
+        return
+    found = message_from_bytes(converted(sample.content), policy=policy.default)
+    if sample.name in RAW_HEADERS:
+        before = message_from_bytes(sample.content, policy=policy.SMTPUTF8)
+        assert str(found["subject"]) == str(before["subject"])
 
 
 def test_the_set_has_messages_of_both_kinds() -> None:
@@ -210,15 +213,15 @@ DEEP = "".join(
     for level in range(MAX_DEPTH + 2)
 )
 REFUSED = [
-    ("a header field", message("Subject: Grüße", "a"), Unsendable.EIGHT_BIT_HEADER),
+    ("a header field", message("Message-ID: <Grüße>", "a"), Unsendable.EIGHT_BIT_HEADER),
     (
         "the header field of a part",
-        message(MIXED, parts("X-Name: Grüße\n\na")),
+        message(MIXED, parts("Content-ID: <Grüße>\n\na")),
         Unsendable.EIGHT_BIT_HEADER,
     ),
     (
         "the header of a message in a message",
-        message("Content-Type: message/rfc822", "Subject: Grüße\n\na"),
+        message("Content-Type: message/rfc822", "Message-ID: <Grüße>\n\na"),
         Unsendable.EIGHT_BIT_HEADER,
     ),
     ("a signed part", message(SIGNED, parts(f"\n{UMLAUTS}")), Unsendable.SIGNED_PARTS),

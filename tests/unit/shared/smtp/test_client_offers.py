@@ -26,7 +26,7 @@ BODY = "Subject: x\n\nGrüße\n".encode()
         (Extensions(size=True, size_limit_bytes=3), "c@d", b"a\r\n", b" SIZE=3"),
         (Extensions(size=True, size_limit_bytes=3), "c@d", b".", b" SIZE=3"),
         (Extensions(size=True, smtputf8=True), "c@d", UTF8, b" SIZE=24 SMTPUTF8"),
-        (Extensions(eight_bit_mime=True), "c@d", UTF8, b" BODY=8BITMIME"),
+        (Extensions(eight_bit_mime=True), "c@d", LATIN, b" BODY=8BITMIME"),
         (FULL, "c@d", UTF8, b" SIZE=24 BODY=8BITMIME SMTPUTF8"),
         (FULL, "c@d", LATIN, b" SIZE=22 BODY=8BITMIME"),
         (FULL, "c@d", BODY, b" SIZE=23 BODY=8BITMIME"),
@@ -68,6 +68,8 @@ SMALL = Extensions(pipelining=True, size=True, size_limit_bytes=4)
     ("extensions", "content", "expected"),
     [
         (SMALL, b"a\r\nb", Unsendable.TOO_LARGE),
+        (Extensions(eight_bit_mime=True), UTF8, Unsendable.EIGHT_BIT_HEADER),
+        (Extensions(), UTF8, Unsendable.EIGHT_BIT),
         (SMALL, b"a\n\n\n", Unsendable.TOO_LARGE),
         (SMALL, b"abc", Unsendable.TOO_LARGE),
         (SMALL, b"ab", None),

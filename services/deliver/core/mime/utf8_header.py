@@ -1,0 +1,225 @@
+"""Writes header fields with raw UTF-8 in ASCII, by RFC 2047 and, for parameters, RFC 2231.
+
+Used for a server that does not offer SMTPUTF8 (RFC 6531, 3.4, 6532). Fields that are ASCII already
+stay byte by byte. In a text, words with other characters become encoded words (base64, UTF-8) and
+the words between them stay; a display name is encoded as a whole; the domain of an address becomes
+A-labels; a parameter gets its extended form.
+
+Owns: which field can be written in ASCII. Does not own: when (seven_bit.py, edge/pool/delivery.py).
+Guarantees: total; the decoded text of each field stays the same. What cannot be encoded without
+guessing is refused: bytes that are not UTF-8, addresses, comments, fields with a syntax of their
+own. See docs/decisions/0189-utf8-headers.md.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from typing import Final
+from urllib.parse import quote
+
+from services.deliver.core.mime.fields import split_fields, unfold
+from shared.mail.domains import normalise
+
+# RFC 2047, 2: an encoded word has at most 75 characters.
+_PREFIX: Final = "=?utf-8?b?"
+_SUFFIX: Final = "?="
+_OCTETS: Final = (75 - len(_PREFIX) - len(_SUFFIX)) // 4 * 3
+_LINE: Final = 76
+# RFC 5322, 2.1.1: a parameter is not folded.
+_LONGEST: Final = 900
+
+_NAME: Final = re.compile(r"([!-9;-~]+)[ \t]*:")
+_WORDS: Final = re.compile(r"[ \t]+|[^ \t]+")
+_ADDRESSES: Final = frozenset(
+    {"from", "to", "cc", "bcc", "reply-to", "sender"}
+    | {f"resent-{name}" for name in ("from", "to", "cc", "bcc", "reply-to", "sender")}
+)
+_PARAMETERS: Final = frozenset({"content-type", "content-disposition"})
+# These have a syntax in which an encoded word means nothing.
+_STRUCTURED: Final = frozenset(
+    {
+        "authentication-results",
+        "content-id",
+        "content-transfer-encoding",
+        "date",
+        "dkim-signature",
+        "in-reply-to",
+        "message-id",
+        "mime-version",
+        "received",
+        "references",
+        "return-path",
+    }
+)
+# A display name, and the address or the group that it names.
+_MAILBOX: Final = re.compile(
+    r'(?P<name>(?:"(?:[^"\\]|\\.)*"|[^"<>,;:()@\\])*)(?P<rest><[^<>]*>|:|[,;]|\Z)'
+)
+_DOMAIN: Final = re.compile(r'@([^\s<>,;:()"@\[\]]+)')
+_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_ESCAPED: Final = re.compile(r"\\(.)")
+_PARAMETER: Final = re.compile(
+    r";(?P<space>[ \t]*)(?P<name>[!#$&+\-.0-9A-Z^_`a-z{|}~]+)[ \t]*=[ \t]*"
+    r'(?P<value>"(?:[^"\\]|\\.)*"|[^\s;"]*)'
+)
+
+
+class _NotEncodable(Exception):
+    pass
+
+
+def ascii_header(header: bytes) -> bytes | None:
+    """Return a header, which ends with CRLF, in ASCII; None if that is not possible."""
+    if header.isascii():
+        return header
+    try:
+        fields = [field if field.isascii() else _encoded(field) for field in split_fields(header)]
+    except (_NotEncodable, UnicodeDecodeError):
+        return None
+    return b"".join(field + b"\r\n" for field in fields)
+
+
+def _encoded(raw: bytes) -> bytes:
+    """One field with other characters."""
+    text = unfold(raw).decode("utf-8")
+    found = _NAME.match(text)
+    if found is None:
+        raise _NotEncodable
+    name, value = found[1].lower(), text[found.end() :]
+    if name in _STRUCTURED or name.startswith(("list-", "arc-")):
+        raise _NotEncodable
+    if name in _ADDRESSES:
+        value = _addresses(value)
+    elif name in _PARAMETERS:
+        value = _parameters(value)
+    else:
+        value = _text(value)
+    return _folded(text[: found.end()], value).encode("ascii")
+
+
+def _text(value: str) -> str:
+    """An unstructured text: runs of words with other characters become encoded words."""
+    pieces = _WORDS.findall(value)
+    written: list[str] = []
+    at = 0
+    while at < len(pieces):
+        if pieces[at].isascii():
+            written.append(pieces[at])
+            at += 1
+            continue
+        end = _run_end(pieces, at)
+        text = "".join(pieces[at:end])
+        # The space between two encoded words is not shown: it goes into ours.
+        if len(written) > 1 and _is_encoded_word(written[-2]):
+            text = written[-1] + text
+        if end + 1 < len(pieces) and _is_encoded_word(pieces[end + 1]):
+            text += pieces[end]
+        written.append(_encoded_words(text))
+        at = end
+    return "".join(written)
+
+
+def _run_end(pieces: list[str], at: int) -> int:
+    """The end of the words from `at` on that have other characters, with the spaces between."""
+    end = at + 1
+    while end + 1 < len(pieces) and not pieces[end + 1].isascii():
+        end += 2
+    return end
+
+
+def _is_encoded_word(word: str) -> bool:
+    return word.startswith("=?") and word.endswith("?=")
+
+
+def _encoded_words(text: str) -> str:
+    """As many encoded words as it takes, none of which ends inside a character."""
+    words, part = [], b""
+    for char in text:
+        octets = char.encode()
+        if len(part) + len(octets) > _OCTETS:
+            words.append(part)
+            part = b""
+        part += octets
+    words.append(part)
+    return " ".join(f"{_PREFIX}{b64encode(word).decode()}{_SUFFIX}" for word in words)
+
+
+def _addresses(value: str) -> str:
+    """A list of addresses: display names and names of groups are encoded."""
+    written, at = [], 0
+    while at < len(value):
+        found = _MAILBOX.match(value, at)
+        if found is None or found.end() == at:
+            # A comment, an address without brackets, or something that is not one.
+            end = next((i for i in range(at, len(value)) if value[i] in ",;"), len(value)) + 1
+            written.append(_address(value[at:end]))
+            at = end
+            continue
+        is_name = found["rest"][:1] in {"<", ":"}
+        name = found["name"] if not is_name else _display_name(found["name"])
+        written.append(_address(name + found["rest"]))
+        at = found.end()
+    return "".join(written)
+
+
+def _address(text: str) -> str:
+    """An address with its domain in A-labels (RFC 5891); its local part must be ASCII."""
+    return _ascii(_DOMAIN.sub(lambda found: "@" + _a_labels(found[1]), text))
+
+
+def _a_labels(domain: str) -> str:
+    found = domain if domain.isascii() else normalise(domain)
+    if not found:
+        raise _NotEncodable
+    return found
+
+
+def _display_name(name: str) -> str:
+    if name.isascii():
+        return name
+    if "=?" in name:
+        raise _NotEncodable  # some of its words are encoded already
+    text = _QUOTED.sub(lambda quoted: _ESCAPED.sub(r"\1", quoted[1]), name)
+    before = name[: len(name) - len(name.lstrip())]
+    after = name[len(name.rstrip()) :]
+    return before + _encoded_words(text.strip()) + after
+
+
+def _parameters(value: str) -> str:
+    """The value of Content-Type or Content-Disposition: parameters get their extended form."""
+
+    def extended(found: re.Match[str]) -> str:
+        name, text = found["name"], found["value"]
+        if found[0].isascii():
+            return found[0]
+        if name.endswith("*") or name.lower() in {"boundary", "charset"}:
+            raise _NotEncodable
+        if text.startswith('"'):
+            text = _ESCAPED.sub(r"\1", text[1:-1])
+        octets = quote(text, safe="")
+        if len(octets) > _LONGEST:
+            raise _NotEncodable
+        return f";{found['space']}{name}*=utf-8''{octets}"
+
+    return _ascii(_PARAMETER.sub(extended, value))
+
+
+def _ascii(text: str) -> str:
+    if not text.isascii():
+        raise _NotEncodable
+    return text
+
+
+def _folded(name: str, value: str) -> str:
+    """The field, folded at its spaces where a line would be too long."""
+    lines, line = [], name
+    for piece in re.findall(r"[ \t]*[^ \t]+|[ \t]+\Z", value):
+        is_word = piece.strip(" \t") != ""
+        # A line of spaces alone ends the header for some; a field begins on its first line.
+        if is_word and piece[0] in " \t" and line != name and len(line) + len(piece) > _LINE:
+            lines.append(line)
+            line = piece
+        else:
+            line += piece
+    return "\r\n".join([*lines, line])
