@@ -27,6 +27,7 @@ RUN_BY = {
     "./sluice test --junitxml=FILE": ("unit/tools/test_run_tests.py", "--junitxml"),
     "./sluice test --long": ("unit/support/test_long_runs.py", '"--long"'),
     "./sluice test --long --kind pause --seeds 3": ("unit/support/test_long_runs.py", '"pause"'),
+    "./sluice test --long -k random_moments": ("chaos/test_random_kills.py", "random_moments"),
     "./sluice test --long -k three_broker": (
         "chaos/test_three_brokers.py",
         "def test_one_broker_is_killed_then_a_second",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,11 +16,13 @@ from services.deliver.core.routing.sites import Routes
 from services.deliver.core.shaping.parsing import combine, parse_file
 from services.deliver.core.shaping.throttle import Throttle
 from services.deliver.core.shaping.workers import Workers
+from services.deliver.core.sources.table import read_sources
 from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.pool.pools import Pools, Routing
 from services.deliver.edge.shaping.lease_client import Stores
 from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.smtp.opening import Opener
+from services.deliver.edge.sources.selecting import Sources
 from services.deliver.rules.loading import load_outcome_rules
 from shared.runtime.clock import SystemClock
 from shared.runtime.failpoints import Failpoints
@@ -44,13 +47,15 @@ counter = "550 your address is bad"
 
 
 @asynccontextmanager
-async def shaped(address: str, url: str, tag: str, rules: str) -> AsyncIterator[Pools]:
+async def shaped(
+    address: str, url: str, tag: str, rules: str, sources: Sources | None = None
+) -> AsyncIterator[Pools]:
     client, counters = connect_async(RedisSettings(url=url), retry=NO_RETRY), Counters("test")
     throttle = Throttle(combine([parse_file(rules, "test")]), Workers(1, room=ROOM.messages))
     stores = Stores(LeaseStore(client, tag), SuspensionStore(client, tag))
     shaper = Shaper(throttle, stores, secrets.token_hex(4), SystemClock(), counters)
     opener = Opener("client.example.com", SETTINGS.timeouts, Failpoints.none())
-    routing = Routing(Routes({"*": address}), Resolver(time.monotonic))
+    routing = Routing(Routes({"*": address}), Resolver(time.monotonic), sources=sources)
     pools = Pools(SETTINGS, ROOM, routing, opener, load_outcome_rules(), shaper=shaper)
     shaper.start()
     pools.start()
@@ -94,6 +99,40 @@ def test_a_client_over_its_limit_gets_turns_and_stops_no_other(redis_url: str) -
         assert 5 <= turns[-1] <= 15, "150 messages at 20 per second, after those that waited"
 
     run_within(run())
+
+
+WARMING = """
+[provider.big]
+domains = ["r.example"]
+[warmup]
+days = [20, 40]
+enough = "50%"
+passes = "95%"
+falls = "80%"
+[source.new]
+warmup = true
+"""
+
+
+def test_a_source_that_warms_up_leaves_what_is_over_its_day_to_the_others_of_its_pool(
+    redis_url: str,
+) -> None:
+    async def run() -> list[Outcome]:
+        pair = {"new": ("new.example.com", "127.0.0.2"), "warm": ("warm.example.com", "127.0.0.3")}
+        sources = Sources(read_sources(pair, {}, {}))
+        async with (
+            scripted(lambda _: GOOD) as server,
+            shaped(server.address, redis_url, new_tag(), WARMING, sources) as pools,
+        ):
+            mails = [replace(envelope("a@r.example"), mail_id=f"{n:026}") for n in range(200)]
+            found = await asyncio.gather(*(pools.send(each, CONTENT) for each in mails))
+        return [each for each in found if each is not None]
+
+    outcomes = run_within(run())
+    sent = Counter(each.source for each in outcomes if isinstance(each, Delivered))
+    assert sum(sent.values()) == 200, "nothing waits"
+    assert 10 <= sent["127.0.0.2"] <= 20
+    assert sent.keys() == {"127.0.0.2", "127.0.0.3"}
 
 
 def test_a_suspended_sending_domain_is_not_tried_again_by_any_worker(redis_url: str) -> None:

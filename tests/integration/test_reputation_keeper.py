@@ -185,10 +185,8 @@ def test_each_result_counts_once_whichever_process_counts_and_a_share_suspends_t
 
         def counts() -> bool:
             third.turn()
-            return view.place() is not None
+            return counted(view) == 50
 
-        until(counts, "it counts")
-        third.turn()
+        until(counts, "the bank's are known; the shop begins again")
         third.turn()
         assert len(topics.orders()) == 1, "the same results suspend nobody again"
-        assert counted(view) == 50, "the bank's; the shop begins again"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import secrets
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -14,6 +17,11 @@ from services.deliver.edge.sources.selecting import Sources
 from services.deliver.sending import check_at_start, load_sources
 from services.deliver.settings import DeliverSettings
 from shared.runtime.errors import UsageError
+from shared.settings.sections import KafkaSettings
+from shared.stream.admin import ensure_topics
+from shared.stream.client import ClientOptions, make_producer
+from shared.topics.names import REPUTATION, plans
+from shared.topics.reputation import WarmupState, encode_state
 
 # A documentation address: no host has it.
 GONE = ("gone.example.com", "192.0.2.1")
@@ -44,6 +52,28 @@ def test_an_address_that_this_host_lacks_is_an_error_and_a_private_one_a_warning
     severities = [(one["source"], one["severity"]) for one in answer["findings"]]
     assert severities == [("here", "warning"), ("gone", "error")]
     assert answer["pools"] == {"default": {"here": 1, "gone": 1}}
+
+
+def test_the_warm_up_of_each_source_is_listed_and_explained(
+    kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    configure(monkeypatch, {"here": HERE})
+    shaping = tmp_path / "mine.toml"
+    shaping.write_text("[source.here]\nwarmup = [50, 70]\n")
+    monkeypatch.setenv("SLUICE_DELIVER__SHAPING_FILE", str(shaping))
+    monkeypatch.setenv("SLUICE_KAFKA__BOOTSTRAP", kafka_bootstrap)
+    provider = f"p{secrets.token_hex(4)}"
+    options = ClientOptions(kafka_bootstrap, "sources-command")
+    ensure_topics(KafkaSettings(bootstrap=kafka_bootstrap), plans(()), options)
+    with closing(make_producer(options, None)) as producer:
+        state = WarmupState("here", provider, 1, 1_800_000_000_000, 30, 2)
+        key, value = encode_state(state)
+        producer.send(REPUTATION, value, key, [], 0).get(60)
+        code, text = run("list", "--json")
+        producer.send(REPUTATION, None, key, [], 0).get(60)
+    assert code == 0
+    row = next(one for one in json.loads(text)["warmup"] if one["provider"] == provider)
+    assert (row["step"], row["limit"], row["delivered"], row["failed"]) == (2, "70 in 1d", 30, 2)
 
 
 def test_wrong_settings_end_the_command_with_the_place_of_the_fault(

@@ -17,9 +17,17 @@ from msgspec import Struct, structs
 
 from cli.answer import Exit, fail, print_json, say
 from cli.config.running import environment_of
+from cli.control.output import order_line
 from cli.stack import state
 from cli.table import Column, lay_out, terminal_width
 from cli.target import find_endpoints
+from services.deliver.cli.reputation import (
+    ShareRow,
+    orders_on,
+    read_known,
+    share_rows,
+    step_of,
+)
 from services.deliver.core.routing.sites import Mx, Routes, site_of_mx
 from services.deliver.core.shaping.explain import Explained, explain
 from services.deliver.core.shaping.keys import Destination, Party
@@ -37,6 +45,7 @@ from shared.settings.loader import DEFAULT_ORIGIN, SettingsError, load
 from shared.settings.redis import RedisSettings
 from shared.store.client import NO_RETRY, connect_async
 from shared.store.suspensions import SuspensionStore
+from shared.topics.control import Order
 
 SERVICE: Final = "deliver"
 
@@ -50,6 +59,10 @@ class _Answer(Struct, frozen=True):
     found: Explained
     fault: str
     is_routed: bool
+    shares: list[ShareRow] = []
+    orders: list[Order] = []
+    # Why what Kafka knows is not shown: shares, orders, the step of the source.
+    kafka_fault: str = ""
 
 
 @click.group()
@@ -103,7 +116,7 @@ def explain_(domain: str, line: str, as_json: bool, **options: str) -> None:
         options["sending_domain"].lower(),
         options["source"],
     )
-    answer = asyncio.run(_explain(settings, redis, rules, name, sender))
+    answer = asyncio.run(_explain(settings, redis, rules, name, sender, line=line))
     if as_json:
         print_json(answer)
         return
@@ -126,7 +139,7 @@ def _settings(line: str) -> tuple[Settings, RedisSettings]:
 
 
 async def _explain(
-    settings: Settings, redis: RedisSettings, rules: Rules, domain: str, sender: Party
+    settings: Settings, redis: RedisSettings, rules: Rules, domain: str, sender: Party, line: str
 ) -> _Answer:
     to = await _destination(settings, rules, domain)
     known, fault = Suspensions(), ""
@@ -139,7 +152,17 @@ async def _explain(
         fault = str(error)
     finally:
         await client.aclose()
-    return _Answer(explain(rules, known, to, sender, at), fault, to.is_override)
+    kafka = read_known("", line)
+    now_ms = int(at * 1000)
+    step = step_of(kafka, sender.source, to.provider)
+    return _Answer(
+        explain(rules, known, to, sender, at, step),
+        fault,
+        to.is_override,
+        share_rows(kafka, rules, sender.client, to.provider, now_ms),
+        orders_on(kafka, sender.client, to.provider, now_ms) if to.provider else [],
+        kafka.fault,
+    )
 
 
 async def _destination(settings: Settings, rules: Rules, domain: str) -> Destination:
@@ -168,7 +191,14 @@ def _show(answer: _Answer) -> None:
         until = datetime.fromtimestamp(each.until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         now = f"suspended until {until}" if each.until else f"at {each.factor:.0%} of its rate"
         click.echo(f"{each.key}: {now}: {each.reason}")
-    if not found.suspensions and not answer.fault:
+    for share in answer.shares:
+        said = f"{share.part} of {share.whole}, suspended above {share.threshold} ({share.origin})"
+        click.echo(f"{share.kind}: {said}")
+    for order in answer.orders:
+        click.echo(order_line(order))
+    if answer.kafka_fault:
+        say(f"shares, orders and warm-up are not known: {answer.kafka_fault}")
+    if not found.suspensions and not answer.orders and not answer.fault:
         click.echo("nothing is suspended")
 
 

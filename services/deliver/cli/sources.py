@@ -1,4 +1,4 @@
-"""`sluice sources`: check judges the source addresses of deliver's settings, on this host.
+"""`sluice sources`: check judges the source addresses of deliver's settings, list their warm-up.
 
 Run it where deliver runs: whether an address is there is asked of this host. Exit codes: 0 no
 error, 1 an error was found, 2 wrong settings.
@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import UTC, datetime
 
 import click
 
 from cli.answer import Exit, fail, print_json, say
 from cli.table import Column, lay_out, terminal_width
+from cli.target import kafka_options
+from services.deliver.cli.reputation import SourceRow, read_known, source_rows
 from services.deliver.core.sources.checking import Finding, Severity
 from services.deliver.core.sources.table import SourceTable
 from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.sources.checks import check_sources
-from services.deliver.sending import load_sources
+from services.deliver.sending import load_shaping, load_sources
 from services.deliver.settings import Settings
 from shared.runtime.clock import SystemClock
 from shared.runtime.errors import UsageError
@@ -27,7 +30,7 @@ from shared.settings.loader import SettingsError, load
 
 @click.group()
 def group() -> None:
-    """Check the addresses that mail is sent from."""
+    """Show and check the addresses that mail is sent from."""
 
 
 @group.command("check")
@@ -48,6 +51,49 @@ def check(as_json: bool) -> None:
     else:
         say("deliver.sources is empty: the system chooses the address that mail is sent from")
     sys.exit(Exit.CHECK_FAILED if _has_error(found) else Exit.OK)
+
+
+@group.command("list")
+@kafka_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def list_(bootstrap: str, line: str, as_json: bool) -> None:
+    """Show how far each source is in its warm-up, at each provider that it has sent to."""
+    try:
+        deliver = load(Settings).settings.deliver
+        table, rules = load_sources(deliver), load_shaping(deliver)
+    except (SettingsError, UsageError) as error:
+        fail(str(error), Exit.USAGE_ERROR, as_json)
+    known = read_known(bootstrap, line)
+    if known.fault:
+        fail(known.fault, Exit.PART_UNAVAILABLE, as_json)
+    rows = source_rows(known, rules)
+    if as_json:
+        print_json({"sources": table.sources, "warmup": rows})
+        return
+    for one in table.sources:
+        click.echo(f"{one.name}  {one.ehlo_name}  {' '.join(one.addresses)}")
+    if not table.sources:
+        say("deliver.sources is empty: the system chooses the address that mail is sent from")
+    if rows:
+        click.echo("\n".join(["", *_warmup_lines(rows)]))
+
+
+def _warmup_lines(rows: list[SourceRow]) -> list[str]:
+    names = ("source", "provider", "step", "limit", "since", "delivered", "failed")
+    cells = [
+        [
+            *(row.source, row.provider, str(row.step), row.limit),
+            *(_time(row.since_ms), str(row.delivered), str(row.failed)),
+        ]
+        for row in rows
+    ]
+    return lay_out([Column(name) for name in names], cells, terminal_width())
+
+
+def _time(at_ms: int) -> str:
+    if not at_ms:
+        return "no mail yet"
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _pools(table: SourceTable) -> dict[str, dict[str, int]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from msgspec import Struct
 
 from services.deliver.core.shaping.keys import Destination, Party, keys_of
-from services.deliver.core.shaping.rules import Rules, Value
+from services.deliver.core.shaping.rules import KeyLimit, Rules, Value
 from services.deliver.core.shaping.suspensions import Suspensions
+from services.deliver.core.shaping.warming import limit_of
 
 
 class LimitRow(Struct, frozen=True):
@@ -38,20 +39,33 @@ class Explained(Struct, frozen=True):
 
 
 def explain(
-    rules: Rules, known: Suspensions, to: Destination, sender: Party, at: float
+    rules: Rules,
+    known: Suspensions,
+    to: Destination,
+    sender: Party,
+    at: float,
+    step: int = 0,
 ) -> Explained:
-    """All that decides how fast mail of this sender goes to this destination."""
+    """All that decides how fast mail of this sender goes to this destination.
+
+    `step`: that of the sender's source at the provider, if it warms up.
+    """
     rows = [
         LimitRow(name, f"site:{to.site}", _text(each.value), each.origin)
         for name, each in rules.settings(to).items()
     ]
     rows += [
         LimitRow(each.limit.unit.value, each.key, str(each.limit), each.origin)
-        for each in rules.limits(to, sender)
+        for each in [*rules.limits(to, sender), *_warmup(rules, to, sender, step)]
     ]
     return Explained(
         to.domain, to.site, to.provider, tuple(rows), _suspended(known, to, sender, at)
     )
+
+
+def _warmup(rules: Rules, to: Destination, sender: Party, step: int) -> list[KeyLimit]:
+    found = limit_of(rules, sender.source, to.provider, step) if not to.is_override else None
+    return [] if found is None else [found]
 
 
 def _suspended(

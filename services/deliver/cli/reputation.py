@@ -1,0 +1,154 @@
+"""Reads mail.reputation and the orders for commands.
+
+Owns: one reading of both topics. Does not own: what is shown of them (sources.py, shaping.py).
+Guarantees: a command answers without Kafka too, and says what it does not know.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from typing import Final
+
+from kafka.errors import KafkaError
+from msgspec import Struct
+
+from cli.control.topic import read_orders
+from cli.target import find_kafka
+from services.deliver.core.reputation.ratios import shares
+from services.deliver.core.reputation.steps import limit_of_state
+from services.deliver.core.shaping.ratio_rules import thresholds_of
+from services.deliver.core.shaping.rules import Rules
+from services.deliver.core.shaping.warming import place_of
+from services.deliver.edge.reputation.view import States
+from shared.runtime.deadline import Deadline
+from shared.runtime.errors import PartUnavailable, Unavailable
+from shared.settings.sections import KafkaSettings
+from shared.stream.client import client_options
+from shared.stream.log_reader import LogReader
+from shared.topics.control import Order
+from shared.topics.names import REPUTATION
+from shared.topics.reputation import PARTITION, ClientState, State, WarmupState
+
+READ_S: Final = 30.0
+POLL_MS: Final = 200
+WARM: Final = "warm"
+
+
+class SourceRow(Struct, frozen=True):
+    """The step of a source at a provider. `limit` is "warm" after the last one."""
+
+    source: str
+    provider: str
+    step: int
+    limit: str
+    since_ms: int
+    delivered: int
+    failed: int
+
+
+class ShareRow(Struct, frozen=True):
+    """A share of a client at a provider, its threshold and where that comes from."""
+
+    kind: str
+    part: int
+    whole: int
+    threshold: str
+    origin: str
+
+
+class Known(Struct, frozen=True):
+    """What Kafka says. `fault`: why it is not known; "" if it is."""
+
+    states: tuple[State, ...] = ()
+    orders: tuple[Order, ...] = ()
+    fault: str = ""
+
+
+def read_known(bootstrap: str, line: str) -> Known:
+    """Read both topics of the Kafka that is meant. Never raises for Kafka."""
+    try:
+        kafka = find_kafka(bootstrap, line)
+        return Known(tuple(_read_states(kafka)), tuple(read_orders(kafka)))
+    except Unavailable as error:
+        return Known(fault=str(error))
+
+
+def _read_states(kafka: KafkaSettings) -> list[State]:
+    options = client_options(kafka, f"reputation-{os.getpid()}")
+    found = States()
+    try:
+        with closing(LogReader(options, REPUTATION)) as reader:
+            if PARTITION in reader.partitions():
+                _read(reader, found, Deadline(READ_S))
+    except KafkaError as error:
+        raise PartUnavailable("Kafka", kafka.bootstrap, str(error)) from error
+    return found.all()
+
+
+def _read(reader: LogReader, found: States, deadline: Deadline) -> None:
+    ends = reader.ends([PARTITION])
+    reader.read_from({PARTITION: 0})
+    while not reader.has_reached(ends):
+        if deadline.is_over():
+            raise KafkaError(f"{REPUTATION} could not be read in {READ_S:g} s")
+        for record in reader.poll(POLL_MS).get(PARTITION, ()):
+            found.add(record)
+
+
+def source_rows(known: Known, rules: Rules) -> list[SourceRow]:
+    """The step of each source at each provider that it has sent to."""
+    rows = []
+    for state in known.states:
+        if isinstance(state, WarmupState):
+            limit = limit_of_state(state, rules)
+            text = WARM if limit is None else str(limit.limit)
+            rows.append(
+                SourceRow(
+                    state.source,
+                    state.provider,
+                    state.step + 1,
+                    text,
+                    state.since_ms,
+                    state.delivered,
+                    state.failed,
+                )
+            )
+    return sorted(rows, key=lambda row: (row.source, row.provider))
+
+
+def step_of(known: Known, source: str, provider: str) -> int:
+    """The step of a source at a provider; 0 if it has sent nothing yet."""
+    pair = source, place_of(provider)
+    steps = (each for each in known.states if isinstance(each, WarmupState))
+    return next((each.step for each in steps if (each.source, each.provider) == pair), 0)
+
+
+def share_rows(
+    known: Known, rules: Rules, client: str, provider: str, now_ms: int
+) -> list[ShareRow]:
+    """The present shares of a client at a provider."""
+    if not client or not provider:
+        return []
+    clients = (each for each in known.states if isinstance(each, ClientState))
+    state = next(
+        (each for each in clients if (each.client, each.provider) == (client, provider)),
+        ClientState(client, provider),
+    )
+    held = thresholds_of(rules, client, state.mail_class, provider)
+    return [
+        ShareRow(each.kind.value, each.part, each.whole, str(each.ratio), held.origins[each.kind])
+        for each in shares(state, held, now_ms)
+    ]
+
+
+def orders_on(known: Known, client: str, provider: str, now_ms: int) -> list[Order]:
+    """The orders in force on a client at a provider."""
+    return [
+        order
+        for order in known.orders
+        if not order.is_over(now_ms)
+        and order.scope.client in ("", client)
+        and order.scope.provider == provider
+        and len(order.scope.given()) == bool(order.scope.client) + 1
+    ]
