@@ -10,6 +10,8 @@ import urllib.parse
 import urllib.request
 from email import message_from_bytes
 from email.message import Message
+from functools import partial
+from http.client import HTTPException
 from typing import Any
 
 import pytest
@@ -20,8 +22,10 @@ from shared.access.topic import create_key
 from shared.registry.client import Client
 from shared.registry.store import publish
 from shared.registry.store.changes import Changes
+from shared.runtime.failpoints import API_NAMES
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import ClientOptions, make_producer
+from shared.stream.kit import FAILPOINT
 from shared.topics import names
 from tests.support.keeping_server import KEPT_DOMAIN, ReturnedLine
 from tests.support.smtp_peers import wait_until
@@ -192,3 +196,31 @@ def test_while_kafka_is_paused_nothing_is_said_to_be_done(platform: Platform) ->
 
     wait_until(is_done, "Kafka takes it again", WAIT_S)
     wait_until(lambda: "unsubscribed" in platform.reasons(dora), "the entry is there", WAIT_S)
+
+
+@pytest.mark.long
+def test_a_click_is_lost_at_no_step_at_which_the_api_dies_and_counts_once(
+    platform: Platform,
+) -> None:
+    stack = platform.line.stack
+    for number, point in enumerate(API_NAMES):
+        recipient = f"killed-{number}@{KEPT_DOMAIN}"
+        platform.send(recipient, f"killed-{number}@clicks")
+        link = link_of(platform, recipient)
+        stack.stop_part("api")
+        stack.start_part("api", {FAILPOINT: point})
+        stack.wait_ready("api")
+        with pytest.raises((OSError, HTTPException)):  # it died, and has said nothing
+            platform.ask("POST", link, ONE_CLICK, key="")
+        stack.stop_part("api")
+        stack.start_part("api")
+        stack.wait_ready("api")
+        assert platform.ask("POST", link, ONE_CLICK, key="").status == 200
+        stack.kill("api", signal.SIGKILL)  # right after the answer
+        stack.stop_part("api")
+        stack.start_part("api")
+        stack.wait_ready("api")
+        has_entry = partial(platform.reasons, recipient)
+        wait_until(lambda found=has_entry: found() == ["unsubscribed"], "the entry", WAIT_S)  # type: ignore[misc]
+        platform.send(recipient, f"after-{number}@clicks")
+        platform.ends_as(f"after-{number}@clicks", "suppressed")
