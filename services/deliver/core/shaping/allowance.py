@@ -70,8 +70,7 @@ class Allowance:
         self.factor = 1.0
         self._workers = workers
         self._lease = HeldLease()
-        # What Group.admit() may take of the lease without a call, and until when: most messages
-        # cost a comparison and a subtraction per limit. _settle() books what it took.
+        # What Group.admit() may take of the lease without a call, and until when.
         self.quick_left = 0.0
         self.quick_until = -NEVER
         self._quick_given = 0.0
@@ -129,7 +128,6 @@ class Allowance:
         self._spend(cost)
         if self.limit.per_s <= 1:
             return
-        # Ask for the next lease before this one is spent.
         demand = self._demand(now, cost, waiting)
         spare = self._lease.left(now) - demand / 2
         if spare >= 0:

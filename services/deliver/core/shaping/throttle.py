@@ -11,28 +11,25 @@ rules (rules.py), the store, connections. Monotonic seconds are called `now`, Un
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Protocol
+from typing import Final
 
 from msgspec import Struct
 
 from services.deliver.core.reputation.steps import Steps
 from services.deliver.core.shaping.allowance import Allowance
+from services.deliver.core.shaping.group import Group
 from services.deliver.core.shaping.keys import Destination, Party, keys_of
-from services.deliver.core.shaping.limits import Limit, Unit
+from services.deliver.core.shaping.limits import Limit
 from services.deliver.core.shaping.rules import KeyLimit, Rules
 from services.deliver.core.shaping.suspensions import Suspension, Suspensions
 from services.deliver.core.shaping.turns import LONGEST_TURN_S, SHORTEST_TURN_S
-from services.deliver.core.shaping.workers import NEVER, Workers
+from services.deliver.core.shaping.workers import Workers
 
 MAX_GROUPS: Final = 20_000
 # A limit that was not used for so long is forgotten; a rate has none left to remember by then.
 FORGET_S: Final = 60.0
 # At this rate mail comes back after a suspension, if no limit says more.
 DEFAULT_SLOW_RATE: Final = 10.0
-# After so many messages of a group the room of its limits is looked at again.
-LOOK_AGAIN: Final = 8
-# What waits for the store looks again after this, whatever happens.
-LOOK_S: Final = 0.5
 _SLOW: Final = "slow"
 
 
@@ -41,144 +38,6 @@ class Held(Struct, frozen=True):
 
     delay_s: float
     reason: str
-
-
-class Sized(Protocol):
-    """A message."""
-
-    @property
-    def size_bytes(self) -> int:
-        """The size of its content."""
-        ...
-
-
-class Group:
-    """The messages of one sender to one destination."""
-
-    __slots__ = (
-        "_by_byte",
-        "_by_message",
-        "_look_at",
-        "_of_destination",
-        "_room",
-        "_waits_for",
-        "_workers",
-        "allowances",
-        "keys",
-        "sender",
-        "to",
-        "warmup",
-    )
-
-    def __init__(
-        self,
-        to: Destination,
-        sender: Party,
-        allowances: tuple[Allowance, ...],
-        workers: Workers,
-        warmup: Allowance | None = None,
-    ) -> None:
-        """`warmup`: the one of the allowances by which the source warms up, if it does."""
-        self.warmup = warmup
-        self._workers = workers
-        self.to = to
-        self.sender = sender
-        self.keys = keys_of(to, sender)
-        self.allowances = allowances
-        self._by_byte = [each for each in allowances if each.limit.unit is Unit.BYTES]
-        self._by_message = [each for each in allowances if each.limit.unit is not Unit.BYTES]
-        self._of_destination = [each for each in self._by_message if each.key == to.key]
-        # The number of answers when the store was last asked: nothing changes before the next.
-        self._waits_for = -1
-        self._look_at = 0.0
-        # So many messages more have room without a look at each limit.
-        self._room = 0
-
-    def full(self, now: float, *, is_back: bool = False) -> Allowance | None:
-        """The limit for which no message more may wait; None: it may wait.
-
-        `is_back`: the message was turned away before, and its turn has come.
-        """
-        if not self._workers.is_crowded:
-            if self._room > 0:
-                self._room -= 1
-                return None
-            if all(each.is_free(now) for each in self.allowances):
-                self._room = LOOK_AGAIN
-                return None
-        for allowance in self.allowances:
-            if allowance.is_full(now, is_back=is_back):
-                return allowance
-        return None
-
-    def admit(self, message: Sized, now: float, waiting: int) -> float:
-        """Take what a message needs of all limits and return 0.0, or return when to try again."""
-        is_shared = now >= self._workers.local_until
-        if is_shared and self._waits_for == self._workers.answers and now < self._look_at:
-            return NEVER
-        if is_shared and self._try_quickly(message.size_bytes, now):
-            return 0.0
-        blocked_until, lacks, size_bytes = 0.0, False, message.size_bytes
-        for allowance in self.allowances:
-            ready = allowance.ready_at(now, allowance.cost(size_bytes))
-            if ready == NEVER:
-                lacks = True
-            elif ready > blocked_until:
-                blocked_until = ready
-        if blocked_until:
-            # Nothing is asked of the other limits: the lease would end unused.
-            return blocked_until
-        if lacks:
-            for allowance in self.allowances:
-                allowance.want(now, allowance.cost(size_bytes), waiting)
-            self._waits_for, self._look_at = self._workers.answers, now + LOOK_S
-            return NEVER
-        for allowance in self.allowances:
-            allowance.take(now, allowance.cost(size_bytes), waiting)
-        return 0.0
-
-    def _try_quickly(self, size_bytes: int, now: float) -> bool:
-        """Take what a message needs if each limit has enough of its lease left."""
-        for allowance in self._by_message:
-            if now >= allowance.quick_until or allowance.quick_left < 1:
-                return False
-        for allowance in self._by_byte:
-            if now >= allowance.quick_until or allowance.quick_left < size_bytes:
-                return False
-        for allowance in self._by_message:
-            allowance.quick_left -= 1
-        for allowance in self._by_byte:
-            allowance.quick_left -= size_bytes
-        return True
-
-    def joined(self, count: int) -> None:
-        """So many messages more wait for the limits; negative: fewer."""
-        if self.allowances:
-            self._workers.waiting += count
-        for allowance in self.allowances:
-            allowance.waiting += count
-
-    def is_warmed_out(self, now: float) -> bool:
-        """Whether it is known that the source may send no more today, because it warms up."""
-        return self.warmup is not None and 0 < self.warmup.ready_at(now, 1) < NEVER
-
-    def overflows(self, now: float) -> bool:
-        """The same, or as many messages as may wait for that wait already."""
-        if self.warmup is None:
-            return False
-        return self.is_warmed_out(now) or self.warmup.is_full(now, is_back=False)
-
-    @property
-    def share_per_s(self) -> float:
-        """The messages per second that this worker may send, by its tightest limit; 0: any."""
-        # What a source that warms up may not send goes from another one.
-        mine = (each for each in self._by_message if each is not self.warmup)
-        return min((each.share_per_s for each in mine), default=0.0)
-
-    @property
-    def destination_share_per_s(self) -> float:
-        """The same, by the limits of the destination alone."""
-        return min((each.share_per_s for each in self._of_destination), default=0.0)
 
 
 class Throttle:

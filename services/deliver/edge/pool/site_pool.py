@@ -28,7 +28,7 @@ from services.deliver.core.attempt.verdicts import is_answer
 from services.deliver.core.pool.planner import PoolLimits, SitePlanner
 from services.deliver.core.pool.slow_sites import SiteLoad
 from services.deliver.core.pool.steps import Fail, Open, Quit, Start
-from services.deliver.core.shaping.throttle import Group
+from services.deliver.core.shaping.group import Group
 from services.deliver.edge.pool.delivery import Delivery
 from services.deliver.edge.pool.site_hosts import SiteHosts
 from services.deliver.edge.shaping.shaper import Shaper

@@ -18,10 +18,11 @@ from msgspec.structs import replace
 from services.deliver.core.attempt.results import Refusal, TransactionResult
 from services.deliver.core.pool.planner import PoolLimits
 from services.deliver.core.routing.sites import Site
+from services.deliver.core.shaping.group import Group
 from services.deliver.core.shaping.keys import Destination, Party, scope_key
 from services.deliver.core.shaping.lanes import DEFAULT_LANE, LaneHolds
 from services.deliver.core.shaping.suspensions import Event
-from services.deliver.core.shaping.throttle import Group, Held, Throttle
+from services.deliver.core.shaping.throttle import Held, Throttle
 from services.deliver.edge.shaping.lease_client import LeaseClient, Stores
 from shared.runtime.clock import Clock
 from shared.runtime.telemetry import Counter, Counters, Metric

@@ -13,11 +13,12 @@ from services.deliver.core.shaping.allowance import (
     LEAST_ROOM,
     Allowance,
 )
+from services.deliver.core.shaping.group import Group
 from services.deliver.core.shaping.held_lease import LEASE_S, HeldLease
 from services.deliver.core.shaping.keys import Destination, Party
 from services.deliver.core.shaping.limits import Unit, parse_limit
 from services.deliver.core.shaping.parsing import combine, parse_file
-from services.deliver.core.shaping.throttle import Group, Throttle
+from services.deliver.core.shaping.throttle import Throttle
 from services.deliver.core.shaping.turns import (
     FIRST_YIELD,
     LONGEST_TURN_S,
