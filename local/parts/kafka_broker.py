@@ -113,12 +113,16 @@ def properties(plan: BrokerPlan) -> dict[str, str]:
         "num.io.threads": "4",
         "log.cleaner.dedupe.buffer.size": str(8 * 1024 * 1024),
         "controlled.shutdown.enable": "false",
-        **{
-            f"listener.name.{each.name.lower()}.{key}": value
-            for each in plan.listeners
-            for key, value in each.settings.items()
-        },
+        **_of_listeners(plan),
         **plan.properties,
+    }
+
+
+def _of_listeners(plan: BrokerPlan) -> dict[str, str]:
+    return {
+        f"listener.name.{each.name.lower()}.{key}": value
+        for each in plan.listeners
+        for key, value in each.settings.items()
     }
 
 

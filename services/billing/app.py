@@ -43,24 +43,11 @@ def serve(settings: Settings, running: Running) -> int:
     """Count and answer until asked to stop."""
     billing = settings.billing
     kit = StreamKit(settings.kafka, settings.runtime, running)
-    cells = open_cells(billing, settings.redis)
     ends = EndsAsker(kit.options)
     metrics = BillingMetrics(running.counters)
     topic = StatementTopic(kit.options)
     bookkeeper = _bookkeeper(settings, running, kit, topic, ends, metrics)
-    worker = Worker(
-        WorkerParts(
-            options=kit.options,
-            group=billing.group,
-            poll_records=billing.poll_records,
-            cells=cells,
-            months=Months(ZoneInfo(billing.time_zone)),
-            clock=running.clock,
-            failpoints=kit.failpoints,
-            metrics=metrics,
-            restore=partial(restore_from, kit.options, cells),
-        )
-    )
+    worker = _worker(settings, running, kit, metrics)
     running.health.add_ready("kafka", lambda: worker.kafka)
     running.health.add_ready("redis", lambda: worker.store)
     running.health.add_ready("log", lambda: worker.log)
@@ -90,6 +77,27 @@ def serve(settings: Settings, running: Running) -> int:
         ends.close()
         policy.close()
     return OK
+
+
+def _worker(
+    settings: Settings, running: Running, kit: StreamKit, metrics: BillingMetrics
+) -> Worker:
+    """What counts."""
+    billing = settings.billing
+    cells = open_cells(billing, settings.redis)
+    return Worker(
+        WorkerParts(
+            options=kit.options,
+            group=billing.group,
+            poll_records=billing.poll_records,
+            cells=cells,
+            months=Months(ZoneInfo(billing.time_zone)),
+            clock=running.clock,
+            failpoints=kit.failpoints,
+            metrics=metrics,
+            restore=partial(restore_from, kit.options, cells),
+        )
+    )
 
 
 def _bookkeeper(

@@ -38,9 +38,7 @@ def serve(settings: Settings, running: Running) -> int:
     view.start()
     restorer = _key_restorer(settings, running, kit)
     follower = _follower(settings, running, kit)
-    quotas = QuotaView(kit.options)
-    quotas.start()
-    running.health.add_ready("quotas", quotas.fault)
+    quotas = _quotas(running, kit)
     use = QuotaUse(quotas)
     try:
         producer = kit.producer()
@@ -71,12 +69,18 @@ def serve(settings: Settings, running: Running) -> int:
         ):
             relay.run(running.stop)
     finally:
-        if restorer is not None:
-            restorer.close()
-        follower.close()
-        quotas.close()
-        view.close()
+        for part in (restorer, follower, quotas, view):
+            if part is not None:
+                part.close()
     return OK
+
+
+def _quotas(running: Running, kit: StreamKit) -> QuotaView:
+    """Start to follow the quotas."""
+    quotas = QuotaView(kit.options)
+    quotas.start()
+    running.health.add_ready("quotas", quotas.fault)
+    return quotas
 
 
 def _key_restorer(settings: Settings, running: Running, kit: StreamKit) -> KeyRestorer | None:

@@ -2,20 +2,20 @@
 
 Use it after the greeting and EHLO: `send_transaction()` returns the bytes to write; pass each read
 to `receive()`, whose events say what to write next and how the transaction ended; then call
-`send_transaction()` again. One transaction at a time.
+`send_transaction()` again, one transaction at a time.
 
 If the server offers PIPELINING, [RSET] MAIL RCPT DATA are sent in one write (RFC 2920). If the
-recipient is refused and the server still answers DATA with 354, a single dot ends the content,
-and nothing is sent to anyone. If it offers CHUNKING, the content follows the accepted recipient as
-one BDAT chunk (RFC 3030); sent with RCPT it would be in doubt if the connection broke before any
-reply. A server that offers it and does not know BDAT has not taken the message
-(`is_chunking_refused`). Without the 354 a stray positive reply may be taken for that to the
-content, so `chunking` is only for servers that are trusted. A transaction left open is ended by a
-RSET sent with the next MAIL. The parameters SIZE, BODY=8BITMIME and SMTPUTF8 are sent if they are
-needed and offered. Content with 8-bit bytes is not sent to a server that does not
-offer 8BITMIME (RFC 6152, 3), nor a header with raw UTF-8 to one that does not offer SMTPUTF8 (RFC
-6531, 3.4), nor content above the server's SIZE (RFC 1870, 6.1): all are Unsendable, before anything
-is written. The caller converts the content if it can (see `takes`).
+recipient is refused and the server still answers DATA with 354, a single dot ends the content, and
+nothing is sent to anyone. If it offers CHUNKING, the content follows the accepted recipient as one
+BDAT chunk (RFC 3030); sent with RCPT it would be in doubt if the connection broke before any reply.
+A server that offers it and does not know BDAT has not taken the message (`is_chunking_refused`).
+Without the 354 a stray positive reply may be taken for that to the content, so `chunking` is only
+for servers that are trusted. A transaction left open is ended by a RSET sent with the next MAIL.
+The parameters SIZE, BODY=8BITMIME and SMTPUTF8 are sent if they are needed and offered. Content
+with 8-bit bytes is not sent to a server that does not offer 8BITMIME (RFC 6152, 3), nor a header
+with raw UTF-8 to one that does not offer SMTPUTF8 (RFC 6531, 3.4), nor content above the server's
+SIZE (RFC 1870, 6.1): all are Unsendable, before anything is written. The caller converts the
+content if it can (see `takes`).
 
 Owns: which reply belongs to which command. Does not own: time limits, TLS, what a reply means
 for the message. Guarantees: a reply that is out of step raises RemoteProtocolError, after which
@@ -27,8 +27,7 @@ breaks later. The reply to the content is parsed leniently (reply.py).
 A second reply to a content can come late, when the next message has been offered, and then looks
 like the answer to its MAIL. Therefore a refused MAIL after a content counts only if the replies
 behind it agree, and nothing counts if one is out of step: the message has no result then. Without
-PIPELINING there is nothing to compare; there RSET is sent after every content, and its answer would
-be out of step.
+PIPELINING there is nothing to compare; there RSET is sent after every content: its answer tells.
 """
 
 from __future__ import annotations

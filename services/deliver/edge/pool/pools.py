@@ -28,7 +28,7 @@ from services.deliver.core.attempt.verdicts import unroutable
 from services.deliver.core.pool.planner import PoolLimits
 from services.deliver.core.pool.slow_sites import Room, shares
 from services.deliver.core.routing.candidates import Histories
-from services.deliver.core.routing.sites import Mx, Routes, Site, site_of_mx
+from services.deliver.core.routing.sites import Mx, Routes, Site, Unresolved, site_of_mx
 from services.deliver.core.shaping.keys import Destination
 from services.deliver.core.sources.table import Source
 from services.deliver.edge.control.control import Control
@@ -130,15 +130,9 @@ class Pools:
         If it returns false, nothing is sent and the result is None.
         """
         domain = envelope.recipient.rpartition("@")[2].lower()
-        site = self._rerouted(envelope) or self._routing.routes.site_of(domain)
-        if site is None:
-            resolver = self._routing.resolver
-            resolution = resolver.cached(domain) or await resolver.resolve(domain)
-            if not isinstance(resolution, Mx):
-                if begin is not None and not begin():
-                    return None
-                return unroutable(domain, resolution)
-            site = site_of_mx(resolution)
+        site = await self._site_of(envelope, domain)
+        if not isinstance(site, Site):
+            return None if begin is not None and not begin() else unroutable(domain, site)
         site = self._placed(envelope, domain, site)
         found = self._sources.of(envelope)
         fault = found if isinstance(found, NoSource) else NoSource("")
@@ -159,6 +153,15 @@ class Pools:
         if begin is not None and not begin():
             return None
         return self._rules.no_connection(fault, False, site.name)
+
+    async def _site_of(self, envelope: Envelope, domain: str) -> Site | Unresolved:
+        """The site of a message, or why there is none."""
+        site = self._rerouted(envelope) or self._routing.routes.site_of(domain)
+        if site is not None:
+            return site
+        resolver = self._routing.resolver
+        resolution = resolver.cached(domain) or await resolver.resolve(domain)
+        return site_of_mx(resolution) if isinstance(resolution, Mx) else resolution
 
     async def _send_from(
         self, source: Source, delivery: Delivery, envelope: Envelope, domain: str, site: Site

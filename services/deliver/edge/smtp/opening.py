@@ -241,6 +241,12 @@ class Opener:
             smtp.close()
             raise
         self._failpoints.hit("deliver.connected")
+        return self._greeted(smtp, candidate, tls, version, fault)
+
+    def _greeted(
+        self, smtp: TracedClient, candidate: Candidate, tls: TlsPolicy, version: str, fault: str
+    ) -> SmtpConnection:
+        """The connection; what is learned over it is remembered for the next ones."""
         fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
         connection = self._take_over(smtp, self._extensions(smtp, candidate.host), version, fault)
         connection.on_chunking_refused = lambda: self._servers.chunking.remember(
