@@ -66,7 +66,8 @@ class Unresolved(Struct, frozen=True):
     reason: str
 
 
-Resolution = Mx | NullMx | NoDomain | NoServer | Unresolved
+NoServers = NullMx | NoDomain | NoServer | Unresolved
+Resolution = Mx | NoServers
 
 
 class Routes:

@@ -28,7 +28,7 @@ from services.deliver.core.attempt.verdicts import unroutable
 from services.deliver.core.pool.planner import PoolLimits
 from services.deliver.core.pool.slow_sites import Room, shares
 from services.deliver.core.routing.candidates import Histories
-from services.deliver.core.routing.sites import Mx, Routes, Site, Unresolved, site_of_mx
+from services.deliver.core.routing.sites import Mx, NoServers, Routes, Site, site_of_mx
 from services.deliver.core.shaping.keys import Destination
 from services.deliver.core.sources.table import Source
 from services.deliver.edge.control.control import Control
@@ -154,7 +154,7 @@ class Pools:
             return None
         return self._rules.no_connection(fault, False, site.name)
 
-    async def _site_of(self, envelope: Envelope, domain: str) -> Site | Unresolved:
+    async def _site_of(self, envelope: Envelope, domain: str) -> Site | NoServers:
         """The site of a message, or why there is none."""
         site = self._rerouted(envelope) or self._routing.routes.site_of(domain)
         if site is not None:
