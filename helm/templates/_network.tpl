@@ -56,8 +56,16 @@ spec:
 {{/* To PostgreSQL, if the counts are there: settings of billing. */}}
 {{- define "sluice.egressOfBilling" -}}
 {{- if eq (.store | default "redis") "postgresql" -}}
-{{- $host := (urlParse (.postgresql_url | default "postgresql://")).host }}
-- ports: [{port: {{ regexFind ":[0-9]+$" $host | trimPrefix ":" | default "5432" | atoi }}, protocol: TCP}]
+{{- $hosts := splitList "," (urlParse (.postgresql_url | default "postgresql://")).host }}
+- ports:
+{{- $seen := dict }}
+{{- range $hosts }}
+{{- $port := regexFind ":[0-9]+$" . | trimPrefix ":" | default "5432" }}
+{{- if not (hasKey $seen $port) }}
+    - {port: {{ atoi $port }}, protocol: TCP}
+{{- $_ := set $seen $port true }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end -}}
 

@@ -40,7 +40,7 @@
 {{/* Volumes of a list of secrets. They are mounted whole, so that a changed secret arrives without a restart. */}}
 {{- define "sluice.volumes" -}}
 - name: tmp
-  emptyDir: {sizeLimit: 64Mi}
+  emptyDir: {sizeLimit: 1Gi}
 {{- range . }}
 - name: secret-{{ .name }}
   secret: {secretName: {{ .secret }}, defaultMode: 0440}

@@ -22,15 +22,17 @@ MEMORY_BYTES: Final = 64 * 1024 * 1024
 class IdBuckets:
     """A collection of ids of 16 bytes each, without order. close() deletes its files."""
 
-    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(self, memory_bytes: int = MEMORY_BYTES, more_bytes: int = 0) -> None:
+        """`more_bytes`: how many bytes each id has behind it, which say something about it."""
+        self._width = ID_BYTES + more_bytes
         self._buckets = [bytearray() for _ in range(BUCKETS)]
         self._held = 0
         self._limit = memory_bytes
         self._folder: TemporaryDirectory[str] | None = None
 
     def add(self, mail_id: bytes) -> None:
-        self._buckets[mail_id[-1]] += mail_id
-        self._held += ID_BYTES
+        self._buckets[mail_id[ID_BYTES - 1]] += mail_id
+        self._held += self._width
         if self._held >= self._limit:
             self._spill()
 
@@ -44,7 +46,7 @@ class IdBuckets:
     def bucket(self, number: int) -> list[bytes]:
         """Return the ids of this bucket, below BUCKETS; the same id is always in the same one."""
         data = self._load(number)
-        return [data[at : at + ID_BYTES] for at in range(0, len(data), ID_BYTES)]
+        return [data[at : at + self._width] for at in range(0, len(data), self._width)]
 
     def close(self) -> None:
         """Delete the temporary files."""

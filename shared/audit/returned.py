@@ -21,11 +21,12 @@ from typing import Final
 from msgspec import Struct
 
 from shared.audit.conservation import SHOWN, BookFault, FaultKind, mail_id_text, parse_mail_id
-from shared.audit.id_buckets import BUCKETS, IdBuckets
+from shared.audit.id_buckets import BUCKETS, ID_BYTES, IdBuckets
 from shared.audit.returned_report import ReturnedReport, ReturnedRow
 from shared.topics.records import Event, EventType, ReturnAddressKind, Returned
 
 _MEMORY_BYTES: Final = 16 * 1024 * 1024  # of each of the collections
+_NUMBER_BYTES: Final = 4
 _EVENTS: Final = frozenset({EventType.RETURNED, EventType.COMPLAINED, EventType.UNSUBSCRIBED})
 _FORWARDS: Final = frozenset({EventType.FORWARDED, EventType.FORWARDING_FAILED})
 _GIVEN_UP: Final = frozenset(
@@ -38,8 +39,8 @@ _GIVEN_UP: Final = frozenset(
 
 
 class _Account(Struct):
+    number: int  # of the client
     came_back: int = 0
-    events: int = 0
     not_understood: int = 0
     given_up: int = 0
     forwarded: int = 0
@@ -51,8 +52,9 @@ class ReturnedBooks:
 
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
-        self._taken = IdBuckets(_MEMORY_BYTES)  # below the committed offsets
-        self._waiting = IdBuckets(_MEMORY_BYTES)
+        # With the number of the client behind each id.
+        self._taken = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)  # below the committed offsets
+        self._waiting = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)
         self._told = IdBuckets(_MEMORY_BYTES)
         self._told_before = IdBuckets(_MEMORY_BYTES)  # events older than the reading of the records
         self._forwarded = IdBuckets(_MEMORY_BYTES)
@@ -71,9 +73,9 @@ class ReturnedBooks:
         elif return_id is None:
             self._unreadable += 1
         elif is_done:
-            self._taken.add(return_id)
+            self._taken.add(return_id + account.number.to_bytes(_NUMBER_BYTES))
         else:
-            self._waiting.add(return_id)
+            self._waiting.add(return_id + account.number.to_bytes(_NUMBER_BYTES))
 
     def add_unreadable(self) -> None:
         """Add a record that is not readable and not on mail.refused, though it is done."""
@@ -92,14 +94,17 @@ class ReturnedBooks:
             account.forwarded += event.type is EventType.FORWARDED
             account.not_forwarded += event.type is EventType.FORWARDING_FAILED
             return
-        account.events += 1
         self._told.add(return_id)
         if is_before:
             self._told_before.add(return_id)
 
     def report(self) -> ReturnedReport:
         """Return the account of each client, sorted."""
-        rows = [_row(client, each) for client, each in sorted(self._accounts.items())]
+        events = self._events_by_client()
+        rows = [
+            _row(client, each, events[each.number])
+            for client, each in sorted(self._accounts.items())
+        ]
         return ReturnedReport(
             came_back=sum(row.came_back for row in rows),
             events=sum(row.events for row in rows),
@@ -116,10 +121,10 @@ class ReturnedBooks:
         strange: Counter[bytes] = Counter()
         for number in range(BUCKETS):
             told = set(self._told.bucket(number))
-            taken = set(self._taken.bucket(number))
+            taken = _ids(self._taken, number)
             lost.update(taken - told)
             if is_whole:
-                known = taken.union(self._waiting.bucket(number))
+                known = taken | _ids(self._waiting, number)
                 strange.update(set(self._told_before.bucket(number)) - known)
         waiting = self._number_waiting() if settled else 0
         found = [
@@ -146,23 +151,40 @@ class ReturnedBooks:
     def _number_waiting(self) -> int:
         """Return how many have no event and need none yet."""
         return sum(
-            len(set(self._waiting.bucket(each)).difference(self._told.bucket(each)))
+            len(_ids(self._waiting, each).difference(self._told.bucket(each)))
             for each in range(BUCKETS)
         )
+
+    def _events_by_client(self) -> Counter[int]:
+        """How many of the messages that Kafka still has have their event.
+
+        Events are kept for longer than mail.returned: those of deleted messages do not count.
+        """
+        found: Counter[int] = Counter()
+        for bucket in range(BUCKETS):
+            told = set(self._told.bucket(bucket))
+            for kept in (self._taken, self._waiting):
+                for each in kept.bucket(bucket):
+                    found[int.from_bytes(each[ID_BYTES:])] += each[:ID_BYTES] in told
+        return found
 
     def _of(self, client: str) -> _Account:
         account = self._accounts.get(client)
         if account is None:
-            account = self._accounts[client] = _Account()
+            account = self._accounts[client] = _Account(len(self._accounts))
         return account
 
 
-def _row(client: str, account: _Account) -> ReturnedRow:
-    ended = account.events + account.not_understood
+def _ids(kept: IdBuckets, bucket: int) -> set[bytes]:
+    return {each[:ID_BYTES] for each in kept.bucket(bucket)}
+
+
+def _row(client: str, account: _Account, events: int) -> ReturnedRow:
+    ended = events + account.not_understood
     return ReturnedRow(
         client,
         account.came_back,
-        account.events,
+        events,
         account.not_understood,
         account.came_back - ended,
         account.given_up,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from litestar.connection import ASGIConnection
@@ -16,13 +16,19 @@ from litestar.exceptions import ValidationException
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.params import QueryParameter
 
+# The option of a route whose links pass through mail programs, which add parameters to them.
+ANY_PARAMETERS: Final = "any_parameters"
+
 
 def known_parameters(
     connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
 ) -> None:
-    """Guard every route. Raises ValidationException, which is answered with 400."""
+    """Guard every route but those with the option ANY_PARAMETERS.
+
+    Raises ValidationException, which is answered with 400.
+    """
     query = connection.scope.get("query_string", b"")
-    if not query or not isinstance(handler, HTTPRouteHandler):
+    if not query or not isinstance(handler, HTTPRouteHandler) or ANY_PARAMETERS in handler.opt:
         return
     given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     if fault := _fault([name for name, _ in given], names_of(handler)):

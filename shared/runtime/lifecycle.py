@@ -20,7 +20,7 @@ from typing import Final
 from shared.runtime.errors import Unavailable, UsageError
 from shared.runtime.exits import Exit
 from shared.runtime.failpoints import FailpointError
-from shared.runtime.run_command import give_up_output, is_unwritten
+from shared.runtime.run_command import OutputLost, give_up_output
 from shared.settings.loader import SettingsError
 
 OK: Final = Exit.OK
@@ -132,7 +132,5 @@ def run_main(main: Callable[[], int]) -> int:
     except BrokenPipeError:  # the reader of the output, such as `head`, has ended
         sys.stderr.close()
         return 128 + signal.SIGPIPE
-    except OSError as error:
-        if not is_unwritten(error):
-            raise
+    except OutputLost as error:
         return give_up_output(error)

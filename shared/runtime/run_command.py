@@ -7,9 +7,10 @@ reader of a pipe has ended (`| head`) is no fault; Click ends the command quietl
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -19,31 +20,58 @@ from shared.runtime.program_name import program_name
 _CANNOT_WRITE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
+class OutputLost(OSError):
+    """Standard output cannot take what is written."""
+
+
+class _Output(io.FileIO):
+    """Standard output, whose errors are told from those of files, which have the same numbers."""
+
+    def write(self, content: Any, /) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            if error.errno in _CANNOT_WRITE:
+                raise OutputLost(error.errno, error.strerror) from None
+            raise
+
+
+def guard_output() -> None:
+    """Let standard output raise OutputLost. Call it once in a process, before anything is said."""
+    out = sys.stdout
+    if out is not None:  # the shell may have closed it (>&-)
+        raw = _Output(out.fileno(), "wb", closefd=False)
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(raw), out.encoding, out.errors, line_buffering=raw.isatty()
+        )
+
+
 def run_command(command: click.Command, name: str) -> NoReturn:
     """Run the command with its arguments and end the process with its exit code."""
     code: str | int | None = Exit.OK
+    guard_output()
     try:
         try:
             command(prog_name=program_name(name))
         except SystemExit as end:
             code = end.code
-        if sys.stdout is not None:  # the shell may have closed it (>&-)
+        if sys.stdout is not None:
             sys.stdout.flush()
-    except OSError as error:
-        if not is_unwritten(error):
-            raise
+    except BrokenPipeError:
+        _drop_output()
+        code = Exit.CHECK_FAILED  # as Click ends a command whose output nobody reads
+    except OutputLost as error:
         code = give_up_output(error)
     sys.exit(code)
 
 
-def is_unwritten(error: OSError) -> bool:
-    """Whether standard output could not take what was written (errors of files name the file)."""
-    return error.errno in _CANNOT_WRITE and error.filename is None
-
-
-def give_up_output(error: OSError) -> int:
+def give_up_output(error: OutputLost) -> int:
     """Say that the output is incomplete, and drop the rest of it; return the exit code."""
     print(f"sluice: the output cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201
+    _drop_output()
+    return Exit.PART_UNAVAILABLE
+
+
+def _drop_output() -> None:
     # What is still in the buffer would fail again when the interpreter ends.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return Exit.PART_UNAVAILABLE

@@ -30,6 +30,7 @@ from shared.runtime.listening import in_url
 from shared.runtime.memory import calm_collector, keep_freed_memory
 from shared.runtime.processors import bind
 from shared.runtime.program_name import program_name
+from shared.runtime.run_command import guard_output
 from shared.runtime.telemetry import Counters
 from shared.settings.describe import in_lines, show
 from shared.settings.loader import load
@@ -121,6 +122,7 @@ def run_cli(group: click.Group) -> NoReturn:
             return error.exit_code
         return code if isinstance(code, int) else 0
 
+    guard_output()
     sys.exit(run_main(main))
 
 

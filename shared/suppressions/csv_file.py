@@ -124,7 +124,18 @@ def _records(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def _is_open(text: str) -> bool:
-    return text.count('"') % 2 == 1
+    """Whether a quoted cell goes on behind the text. A quote within a cell is a mere character."""
+    place = len(_BOM) if text.startswith(_BOM) else 0
+    while True:
+        if text.startswith('"', place):
+            place = text.find('"', place + 1)
+            while text.startswith('""', place):  # a quote within the quoted cell
+                place = text.find('"', place + 2)
+            if place < 0:
+                return True
+        place = text.find(",", place) + 1
+        if not place:
+            return False
 
 
 def as_csv(entries: Iterable[Suppression]) -> str:

@@ -142,19 +142,23 @@ def test_the_token_endpoint_is_open_with_oauth(url: str, port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "port"),
+    ("settings", "opens"),
     [
-        ({"store": "postgresql", "postgresql_url": "postgresql://sluice@db:6432/sluice"}, 6432),
-        ({"store": "postgresql", "postgresql_url": "postgresql://sluice@db/sluice"}, 5432),
-        ({"postgresql_url": "postgresql://sluice@db/sluice"}, None),
+        ({"store": "postgresql", "postgresql_url": "postgresql://sluice@db:6432/sluice"}, {6432}),
+        ({"store": "postgresql", "postgresql_url": "postgresql://sluice@db/sluice"}, {5432}),
+        (
+            {"store": "postgresql", "postgresql_url": "postgresql://sluice@a:6432,b,c:6432/sluice"},
+            {5432, 6432},
+        ),
+        ({"postgresql_url": "postgresql://sluice@db/sluice"}, set()),
     ],
 )
 def test_the_database_of_billing_is_open_if_it_is_used(
-    settings: dict[str, str], port: int | None
+    settings: dict[str, str], opens: set[int]
 ) -> None:
     resources = render({"settings": {"billing": settings}})
     opened = ports(policy(resources, "billing")["egress"])
-    assert opened == {53, 9092, 9093, 6379} | ({port} if port else set())
+    assert opened == {53, 9092, 9093, 6379} | opens
     assert not {5432, 6432} & ports(policy(resources, "validate")["egress"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -10,8 +11,11 @@ from shared.runtime.run_command import run_command
 
 
 @click.command()
-def main() -> None:
-    """Write a word."""
+@click.argument("file", default="")
+def main(file: str) -> None:
+    """Write a word, also to a file if one is named."""
+    if file:
+        Path(file).write_text("word")
     if sys.stdout is not None:
         sys.stdout.write("word")
 

@@ -31,6 +31,7 @@ from services.billing.edge.cells import NO_WATERMARK, Cells
 from services.billing.edge.feed import EventFeed, EventRun
 from services.billing.edge.log_ends import KafkaUnavailable
 from services.billing.edge.metrics import BillingMetrics
+from services.billing.edge.sorting.disk import DiskUnavailable
 from shared.runtime.clock import Clock
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
@@ -61,7 +62,8 @@ class WorkerParts(Struct, frozen=True):
     failpoints: Failpoints
     metrics: BillingMetrics
     topic: str = EVENTS
-    # Restores lost cells from a checkpoint, and says whether it did. May raise KafkaUnavailable.
+    # Restores lost cells from a checkpoint, and says whether it did. May raise KafkaUnavailable,
+    # DiskUnavailable.
     restore: Callable[[], bool] = lambda: False
 
 
@@ -119,7 +121,7 @@ class Worker:
             if parts.clock.monotonic() >= self._retry_at:
                 self._place(feed)
                 self._check(feed)
-        except (StoreUnavailable, KafkaUnavailable) as error:
+        except (StoreUnavailable, KafkaUnavailable, DiskUnavailable) as error:
             if not self.store:
                 log.warning("counting waits: %s", error)
             self.store = str(error)

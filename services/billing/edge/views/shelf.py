@@ -154,7 +154,9 @@ class Shelf:
         if found is not None and not found.view.is_there():
             found = None
         if found is not None and found.id == _id_of(state, month):
-            return self._keep(month, _with_progress(found, state, self._clock.now_ms()))
+            current = _with_progress(found, state, self._clock.now_ms())
+            # The view is as good as one that was sorted now.
+            return self._keep(month, structs.replace(current, sorted_at=self._clock.monotonic()))
         if found is not None and self._clock.monotonic() < found.usable_until:
             return self._keep(month, found)
         if found is not None and may_be_stale and self._is_worth_waiting(found):

@@ -76,16 +76,13 @@ class SitePlanner(Generic[M, C]):
         self._opening = 0
         self._pause_s = 0.0
         self._paused_until = 0.0
-        # Why no connection could be opened; None if one could, though others were refused.
-        self._fault: ConnectFault | None = None
+        self._fault: ConnectFault | None = None  # why no connection could be opened
         self._concurrency = ConcurrencyLimit(limits.max_connections)
         self._push_backs = PushBacks()
         self._backlog = Backlog()
-        # When mail last waited for a limit although a connection was idle.
-        self._limited_at = -LIMITED_S
+        self._limited_at = -LIMITED_S  # when mail last waited for a limit with an idle connection
         self._next_open_at = 0.0
-        # How many messages may be here, while the site is slow and others need the room.
-        self._most: int | None = None
+        self._most: int | None = None  # how many messages may be here while the site is slow
 
     @property
     def connections(self) -> Collection[C]:
@@ -195,13 +192,17 @@ class SitePlanner(Generic[M, C]):
             self._concurrency.pushed_back(now)
             self._pause(now)
             self._backlog.held_up(self._pause_s, now)
-        else:
-            if not is_push_back(result):
-                self._pause_s = 0.0
+        # How long a message took that broke off says nothing of the others.
+        elif not is_push_back(result):
+            self._pause_s = 0.0
             self._backlog.took(now - state.started_at, now)
         if is_usable:
             self._park(connection, now)
         return True
+
+    def begun(self, connection: C, now: float) -> None:
+        """The transaction begins only now: the message was not ready when it was started."""
+        self._connections[connection].started_at = now
 
     def dropped(self, connection: C, now: float) -> None:
         """A message was not started, because it is no longer ours."""
@@ -222,7 +223,7 @@ class SitePlanner(Generic[M, C]):
             self._full.remove(connection)
 
     def withdraw_all(self) -> list[M]:
-        """Return all messages that wait, and forget them."""
+        """Return all that wait, and forget them."""
         return self._waiting.take_all()
 
     def plan(self, now: float) -> list[Step[M, C]]:

@@ -20,16 +20,14 @@ from services.deliver.core.shaping.turns import SHORTEST_TURN_S, Turns
 from services.deliver.core.shaping.window_record import WindowRecord
 from services.deliver.core.shaping.workers import NEVER, Ask, Grant, Workers
 
-# The burst of a rate. With LEASE_S it is what a limit may be exceeded by: 0.18 s of its rate, under
-# 2 % of any 10 s.
+# The burst of a rate. With LEASE_S a limit may be exceeded by it: under 2 % of any 10 s.
 BURST_S: Final = 0.1
 # No lease of a window is larger than this part of what is left in it.
 WINDOW_PART: Final = 20
-# How much mail may wait in memory for a limit, in seconds of its share; the rest is deferred.
+# How much mail may wait in memory for a limit, in seconds of its share.
 ROOM_S: Final = 2.0
 LEAST_ROOM: Final = 50
-# The same of new mail while turns come (what these leave free), and of mail whose turn has come (a
-# process that was busy reads it late, and all at once).
+# The same of new mail while turns come, and of mail whose turn has come (it is read all at once).
 FILL_S, BACK_ROOM_S = 0.5, 10.0
 # The same while half of what may be in flight waits for limits.
 CROWDED_ROOM: Final = 10
@@ -81,15 +79,13 @@ class Allowance:
         self.needed = 0.0
         self.is_asking = False
         self._not_before = -NEVER
-        # The share: when the next message may go, and what is left of a window.
+        # The share: when the next message may go, and the rest of a window.
         self._local_at = -NEVER
         self._local_left = 0.0
         self._was_local = False
-        # Messages of this worker that wait for this limit, and how many of them may.
-        self.waiting = 0
-        self.most_waiting = self._most_waiting()
-        # All of a window can be used at any time.
-        self._turns = Turns(1.0) if limit.is_window else Turns()
+        self.waiting = 0  # messages of this worker that wait for this limit
+        self.most_waiting = self._most_waiting()  # how many of them may
+        self._turns = Turns(1.0) if limit.is_window else Turns()  # a window: all at any time
         self.seen_at = 0.0
 
     @property
@@ -211,13 +207,20 @@ class Allowance:
 
     def is_free(self, now: float) -> bool:
         """Whether one message more may surely wait, new or back; a quick look before is_full()."""
-        return self.waiting < self.most_waiting and now >= self._turns.next_at
+        has_room = self.waiting < self.most_waiting
+        return has_room and now >= self._turns.next_at and not self.is_used_up(now)
+
+    def is_used_up(self, now: float) -> bool:
+        """Whether it is a window that is used up for longer than messages may wait in memory."""
+        return self._blocked_until(now) > now + BACK_ROOM_S
 
     def is_full(self, now: float, *, is_back: bool) -> bool:
         """Whether one message more may not wait in memory. `is_back`: its turn has come.
 
         New mail takes what the turns of mail that was turned away leave free.
         """
+        if self.is_used_up(now):
+            return True
         if is_back:
             room = max(2 * LEAST_ROOM, BACK_ROOM_S * self._share_of_messages())
             return self.waiting >= (LEAST_ROOM if self._workers.is_overcrowded else room)
@@ -243,9 +246,8 @@ class Allowance:
         )
 
     def _share_of_messages(self) -> float:
-        share = self.share_per_s
-        # Of a byte limit: by a usual size.
-        return share / 20_000 if self.limit.unit is Unit.BYTES else share
+        usual_bytes = 20_000 if self.limit.unit is Unit.BYTES else 1
+        return self.share_per_s / usual_bytes
 
     def _blocked_until(self, now: float) -> float:
         return self._not_before if self.limit.is_window and self._not_before > now else now
@@ -255,8 +257,7 @@ class Allowance:
 
     def _largest_lease(self) -> float:
         if self.limit.is_window:
-            left = (self.limit.amount - self._used) / (WINDOW_PART * self._workers.count)
-            return max(1.0, left)
+            return max(1.0, (self.limit.amount - self._used) / (WINDOW_PART * self._workers.count))
         return max(1.0, self.share_per_s * BURST_S)
 
     def _demand(self, now: float, cost: float, waiting: int) -> float:
@@ -281,8 +282,7 @@ class Allowance:
         self._lease.drop()
         self.wanted = 0.0
         self._local_at = max(self._local_at, now + 1 / self.share_per_s)
-        left = (self.limit.amount - self._used) / self._workers.count
-        self._local_left = max(0.0, left)
+        self._local_left = max(0.0, (self.limit.amount - self._used) / self._workers.count)
 
     def _local_ready_at(self, now: float, cost: float) -> float:
         if not self._was_local:

@@ -89,6 +89,8 @@ class Delivery:
 
         An exception of `begin` is passed on to the waiter.
         """
+        if self.future.done():
+            return False  # its attempt has ended by a fault, or was given up
         if self.has_begun or self.begin is None:
             return True
         try:

@@ -11,14 +11,15 @@ outcome.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
-from typing import Final, Protocol
+from typing import Final
 
-from services.deliver.core.attempt.outcome import Outcome
 from services.deliver.core.attempt.results import (
     Busy,
     ConnectFault,
     ConnectionInfo,
+    NoConnection,
     NoSource,
     Refusal,
     TransactionResult,
@@ -30,11 +31,14 @@ from services.deliver.core.pool.slow_sites import SiteLoad
 from services.deliver.core.pool.steps import Fail, Open, Quit, Start
 from services.deliver.core.shaping.group import Group
 from services.deliver.edge.pool.delivery import Delivery
+from services.deliver.edge.pool.outcome_rules import OutcomeRules
 from services.deliver.edge.pool.site_hosts import SiteHosts
 from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.smtp.connection import SmtpConnection
 from services.deliver.edge.tracing.tracer import Tracer
 from shared.smtp.client.unsendable import Unsendable
+
+log = logging.getLogger(__name__)
 
 # A limit of 200 per second would else wake the pool 200 times.
 SHORTEST_WAIT_S: Final = 0.01
@@ -43,24 +47,6 @@ SHORTEST_WAIT_S: Final = 0.01
 WARMING: Final = NoSource(
     "The source warms up and has sent what it may send there today", is_warming=True
 )
-
-
-def _may_leave(delivery: Delivery) -> bool:
-    return delivery.may_overflow and not delivery.has_begun
-
-
-class OutcomeRules(Protocol):
-    """Maps the end of a transaction, or of an attempt to connect, to the message's outcome."""
-
-    def transaction(
-        self, result: TransactionResult, was_answered: bool, where: ConnectionInfo
-    ) -> Outcome:
-        """The outcome of a transaction."""
-        ...
-
-    def no_connection(self, fault: ConnectFault, was_answered: bool, site: str) -> Outcome:
-        """The outcome of a message that got no connection."""
-        ...
 
 
 class SitePool:
@@ -85,8 +71,7 @@ class SitePool:
         self._rules = rules
         self._planner: SitePlanner[Delivery, SmtpConnection] = SitePlanner(limits)
         self._opening: set[asyncio.Task[None]] = set()
-        # The connections that are kept for messages that are not ready yet.
-        self._preparing: dict[SmtpConnection, Delivery] = {}
+        self._preparing: dict[SmtpConnection, Delivery] = {}  # kept for messages not ready yet
         self._will_plan = False
         self._bytes = 0
         self._loop = asyncio.get_running_loop()
@@ -181,18 +166,27 @@ class SitePool:
         for group in self._planner.gates():
             if isinstance(group, Group) and shaper.suspended(group):
                 for delivery in self._planner.withdraw(group):
-                    held = shaper.held(group)
-                    if held is None:
-                        self.add(delivery)
-                    else:
-                        self._give_up(delivery, Busy(held.delay_s, held.reason))
+                    self._turn_away(shaper, group, delivery)
 
     def _overflow(self, shaper: Shaper) -> None:
-        """Leave to other sources what waits for one that warms up and may send no more today."""
+        """Send away what waits for a source that warms up and may send no more today.
+
+        Another source of the pool may take it; without one it comes back when its turn is near.
+        """
         for group in self._planner.gates():
             if isinstance(group, Group) and shaper.is_warmed_out(group):
-                for delivery in self._planner.withdraw(group, _may_leave):
-                    delivery.leave_source(WARMING)
+                for delivery in self._planner.withdraw(group):
+                    if delivery.may_overflow and not delivery.has_begun:
+                        delivery.leave_source(WARMING)
+                    else:
+                        self._turn_away(shaper, group, delivery)
+
+    def _turn_away(self, shaper: Shaper, group: Group, delivery: Delivery) -> None:
+        held = shaper.held(group, is_back=True)
+        if held is None:
+            self.add(delivery)
+        else:
+            self._give_up(delivery, Busy(held.delay_s, held.reason))
 
     def _plan_soon(self) -> None:
         """Plan after the current callback: a connection's reader may hold further replies."""
@@ -216,6 +210,7 @@ class SitePool:
             delivery.drop()
             self._planner.dropped(connection, self._loop.time())
         elif connection.is_usable:
+            self._planner.begun(connection, self._loop.time())
             self._begin(connection, delivery)
         else:
             self._planner.returned(connection, delivery)
@@ -232,9 +227,9 @@ class SitePool:
         def done(result: TransactionResult) -> None:
             self._ended(connection, delivery, result)
 
-        if self._tracer is not None and self._tracer.is_active:
-            connection.dialog = self._tracer.transaction(delivery, connection)
         try:
+            if self._tracer is not None and self._tracer.is_active:
+                connection.dialog = self._tracer.transaction(delivery, connection)
             content = delivery.content_for(connection)
             if isinstance(content, Unsendable):
                 done(content)
@@ -247,27 +242,26 @@ class SitePool:
     def _ended(
         self, connection: SmtpConnection, delivery: Delivery, result: TransactionResult
     ) -> None:
-        if connection.dialog is not None:
-            connection.dialog.ended(result)
-            connection.dialog = None
+        now = self._loop.time()
         has_result = self._planner.ended(
-            connection, delivery, result, self._loop.time(), is_usable=connection.is_usable
+            connection, delivery, result, now, is_usable=connection.is_usable
         )
-        if has_result and is_push_back(result):
+        # A break that may be due to the message says nothing of the server.
+        if has_result and is_push_back(result) and self._planner.is_paused(now):
             self._hosts.pushed_back(connection)
         if has_result and self._shaper is not None and delivery.group is not None:
             self._shaper.ended(delivery.group, result, connection.source)
         delivery.was_answered |= is_answer(result)
         if has_result:
+            used = connection
             where = ConnectionInfo(
-                self._site,
-                connection.source,
-                connection.tls,
-                connection.tls_fault,
-                connection.tls_policy,
+                self._site, used.source, used.tls, used.tls_fault, used.tls_policy
             )
             delivery.settle(lambda: self._rules.transaction(result, delivery.was_answered, where))
         self._plan_soon()
+        if connection.dialog is not None:
+            connection.dialog.ended(result)
+            connection.dialog = None
 
     def _give_up(self, delivery: Delivery, fault: ConnectFault) -> None:
         if isinstance(fault, Refusal) and self._shaper is not None and delivery.group is not None:
@@ -280,10 +274,15 @@ class SitePool:
             )
 
     async def _open(self) -> None:
-        dialog = None
-        if self._tracer is not None and self._tracer.is_active:
-            dialog = self._tracer.opening(self._planner.waiting())
-        opened = await self._hosts.open(dialog)
+        opened: SmtpConnection | ConnectFault
+        try:
+            dialog = None
+            if self._tracer is not None and self._tracer.is_active:
+                dialog = self._tracer.opening(self._planner.waiting())
+            opened = await self._hosts.open(dialog)
+        except Exception as error:
+            log.exception("a connection could not be opened", extra={"site": self._site})
+            opened = NoConnection(f"an error of our own: {type(error).__name__}")
         if isinstance(opened, SmtpConnection):
             opened.on_closed = self._closed
             self._planner.opened(opened, self._loop.time())

@@ -50,7 +50,7 @@ def make_reputation(
         rules,
         addresses,
         view,
-        lambda: orders.orders,
+        lambda: orders.orders if orders.is_current() else None,
         ProviderLookup(rules, Resolver(clock.monotonic), clock),
         clock,
         make_metrics(running.counters),

@@ -69,7 +69,7 @@ class KeeperParts(Struct, frozen=True):
     # The name of the source of each of our addresses.
     addresses: Mapping[str, str]
     view: ReputationView
-    orders: Callable[[], Orders]
+    orders: Callable[[], Orders | None]  # None: they are not known, so none is given
     providers: ProviderLookup
     clock: Clock
     metrics: ReputationMetrics
@@ -134,7 +134,10 @@ class ReputationKeeper:
         own, now_ms = self._own, self._parts.clock.now_ms()
         own.book.count(self._facts(own.log.read(self._parts.every_s)), now_ms)
         orders = self._parts.orders()
-        found = own.book.judge(lambda scope: orders.has(scope, now_ms), now_ms)
+        found = own.book.judge(
+            lambda scope: orders is None or orders.has(scope, now_ms),
+            now_ms,
+        )
         self._write(own, found, own.log.place(now_ms))
         self._parts.metrics.dropped.add(own.book.take_dropped())
 

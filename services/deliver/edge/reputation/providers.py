@@ -16,7 +16,7 @@ from services.deliver.edge.dns.resolver import Resolver
 from shared.runtime.clock import Clock
 from shared.runtime.deadline import Deadline
 
-LOOK_UP_S: Final = 10.0
+LOOK_UP_S: Final = 3.0
 MAX_DOMAINS: Final = 20_000
 
 

@@ -162,11 +162,11 @@ class Shaper:
         `lane`: from which it was read, if it was read from one: a lane of one destination is read
         more slowly instead.
         """
-        source = self._source_of(group)
-        if self._is_lane_of(lane, group):
-            found = self._throttle.held_back(group, self._at(), source)
+        source, now, at = self._source_of(group), self._loop.time(), self._at()
+        # Reading a lane more slowly does not help a source that may send no more today.
+        if self._is_lane_of(lane, group) and not group.is_warmed_out(now):
+            found = self._throttle.held_back(group, at, source)
         else:
-            now, at = self._loop.time(), self._at()
             found = self._throttle.held(group, now, at, source, is_back=is_back)
         if found is not None:
             self._counts.held.add(1, "limit" if found.reason.startswith("Over") else "suspended")

@@ -26,6 +26,7 @@ from services.validate.core.platform_api.page import HEADERS, Page, draw, langua
 from services.validate.core.platform_api.unsubscribing import entry_of, event_of, is_one_click
 from services.validate.edge.platform_api.request import Parts, output_of
 from services.validate.edge.platform_api.writer import NotWritten
+from shared.http_api.parameters import ANY_PARAMETERS
 from shared.mail import verp
 from shared.mail.unsubscribe import MAX_CHARS, Unsubscription, read_token
 from shared.mail.verp import Keys, Refused
@@ -101,7 +102,11 @@ class UnsubscribeRoutes:
 
     def handlers(self) -> list[HTTPRouteHandler]:
         """The routes."""
-        common: dict[str, Any] = {"tags": ["unsubscribe"], "security": [{}]}
+        common: dict[str, Any] = {
+            "tags": ["unsubscribe"],
+            "security": [{}],
+            "opt": {ANY_PARAMETERS: True},
+        }
 
         @get(
             f"{FOLDER}{{token:str}}",

@@ -35,6 +35,14 @@ FILES = {
         FaultyLine(1, "x" * 100, "longer than 65,536 characters"),
         "b@x.example",
     ],
+    'a@x.example,5" screen\nb@x.example\nc@x.example,7" screen\n': [
+        *("a@x.example", "b@x.example", "c@x.example"),
+    ],
+    'email,note\na@x.example,"5"" screen"\nb@x.example,"""\nc@x.example\n': [
+        "a@x.example",
+        FaultyLine(3, 'b@x.example,"""', "a quote is not closed"),
+        "c@x.example",
+    ],
     'note,email\n"two\nc@x.example\nlines",a@x.example\n': ["a@x.example"],
     "": [],
 }
