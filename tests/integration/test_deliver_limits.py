@@ -135,6 +135,28 @@ def test_a_source_that_warms_up_leaves_what_is_over_its_day_to_the_others_of_its
     assert sent.keys() == {"127.0.0.2", "127.0.0.3"}
 
 
+def test_without_another_source_what_is_over_the_day_is_turned_away_and_does_not_wait_here(
+    redis_url: str,
+) -> None:
+    async def run() -> list[Outcome]:
+        sources = Sources(read_sources({"new": ("new.example.com", "127.0.0.2")}, {}, {}))
+        async with (
+            scripted(lambda _: GOOD) as server,
+            shaped(server.address, redis_url, new_tag(), WARMING, sources) as pools,
+        ):
+            mails = [replace(envelope("a@r.example"), mail_id=f"{n:026}") for n in range(200)]
+            found = await asyncio.gather(*(pools.send(each, CONTENT) for each in mails))
+        return [each for each in found if each is not None]
+
+    outcomes = run_within(run())
+    sent = [each for each in outcomes if isinstance(each, Delivered)]
+    left = [each for each in outcomes if isinstance(each, Deferred)]
+    assert len(sent) + len(left) == 200
+    assert 10 <= len(sent) <= 20
+    assert {each.reason.partition(":")[0] for each in left} == {"Over the limit of warmup"}
+    assert all((each.waits_s or 0) >= 600 for each in left[-100:]), "not before the day is over"
+
+
 def test_a_suspended_sending_domain_is_not_tried_again_by_any_worker(redis_url: str) -> None:
     async def run() -> None:
         tag = new_tag()
