@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from typing import Final, TypeVar
 
 from kafka.errors import KafkaError
 
-from shared.runtime.deadline import Deadline
 from shared.runtime.errors import PartUnavailable
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import client_options, make_producer
@@ -19,7 +18,6 @@ from shared.topics.codec import CodecError
 from shared.topics.control import PARTITION, Order, decode_order, encode_order, key_of
 from shared.topics.names import CONTROL
 
-POLL_MS: Final = 200
 READ_S: Final = 60.0
 WRITE_S: Final = 30.0
 T = TypeVar("T")
@@ -37,27 +35,18 @@ def read_last(kafka: KafkaSettings, decode: Callable[[bytes, bytes], T]) -> list
     try:
         with closing(LogReader(options, CONTROL)) as reader:
             if PARTITION in reader.partitions():
-                for key, value in _read(reader, Deadline(READ_S)):
-                    if not value:
+                for record in reader.read_whole(PARTITION, READ_S):
+                    if isinstance(record, UndecodableRecord):
+                        continue
+                    key = record.key or b""
+                    if not record.value:
                         found.pop(key, None)
                         continue
                     with suppress(CodecError):  # deliver logs and counts it
-                        found[key] = decode(key, value)
+                        found[key] = decode(key, record.value)
     except KafkaError as error:
         raise PartUnavailable("Kafka", kafka.bootstrap, str(error)) from error
     return [found[key] for key in sorted(found)]
-
-
-def _read(reader: LogReader, deadline: Deadline) -> Iterator[tuple[bytes, bytes | None]]:
-    """The keys and values up to the present end."""
-    ends = reader.ends([PARTITION])
-    reader.read_from({PARTITION: 0})
-    while not reader.has_reached(ends):
-        if deadline.is_over():
-            raise KafkaError(f"{CONTROL} could not be read in {READ_S:g} s")
-        for record in reader.poll(POLL_MS).get(PARTITION, ()):
-            if not isinstance(record, UndecodableRecord):
-                yield record.key or b"", record.value
 
 
 def write_orders(

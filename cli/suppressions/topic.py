@@ -97,32 +97,18 @@ def read_records(kafka: KafkaSettings, is_chosen: Chosen) -> list[SuppressionRec
         with closing(reader):
             if PARTITION not in reader.partitions():
                 return []
-            _read(reader, found, is_chosen, Deadline(READ_S))
+            for record in reader.read_whole(PARTITION, READ_S):
+                if isinstance(record, UndecodableRecord) or record.value is None:
+                    continue
+                try:
+                    entry = decode_suppression(record.value)
+                except CodecError:
+                    continue  # validate logs and counts it
+                if is_chosen(entry):
+                    found[record.key or b""] = entry
     except KafkaError as error:
         raise _unavailable(kafka, str(error)) from error
     return [found[key] for key in sorted(found)]
-
-
-def _read(
-    reader: LogReader,
-    found: dict[bytes, SuppressionRecord],
-    is_chosen: Chosen,
-    deadline: Deadline,
-) -> None:
-    ends = reader.ends([PARTITION])
-    reader.read_from({PARTITION: 0})
-    while not reader.has_reached(ends):
-        if deadline.is_over():
-            raise KafkaError(f"{SUPPRESSIONS} could not be read in {READ_S:g} s")
-        for record in reader.poll(POLL_MS).get(PARTITION, ()):
-            if isinstance(record, UndecodableRecord) or record.value is None:
-                continue
-            try:
-                entry = decode_suppression(record.value)
-            except CodecError:
-                continue  # validate logs and counts it
-            if is_chosen(entry):
-                found[record.key or b""] = entry
 
 
 def write_records(

@@ -1,24 +1,19 @@
-"""A live view of billing.quotas: reads the topic from its beginning and follows it.
+"""A live view of billing.quotas (shared/stream/topic_follower.py).
 
-A thread reads without a consumer group; what billing writes is seen within a second. While Kafka
-is unavailable the view stays as it is: whoever enforces a quota adds what it let pass itself
-(validate, core/quotas.py). After a reconnect the topic is read into a new view, which replaces the
-old one once it is complete. A record that cannot be read is logged and leaves the quota as it was.
+While Kafka is unavailable the view stays as it is: whoever enforces a quota adds what it let pass
+itself (validate, core/quotas.py). A record that cannot be read is logged and leaves the quota as it
+was.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import closing
-from typing import Any, Final
+from typing import Any
 
-from kafka.errors import KafkaError
-
-from shared.runtime.enduring_thread import EnduringThread
 from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
-from shared.stream.log_reader import LogReader
+from shared.stream.topic_follower import TopicFollower
 from shared.topics.codec import CodecError
 from shared.topics.names import QUOTAS
 from shared.topics.quotas import (
@@ -33,8 +28,6 @@ from shared.topics.quotas import (
 )
 
 log = logging.getLogger(__name__)
-
-POLL_MS: Final = 100
 
 
 class Quotas:
@@ -71,26 +64,24 @@ class QuotaView:
     """The quotas as Kafka has them. All methods may be called from any thread."""
 
     def __init__(self, options: ClientOptions, topic: str = QUOTAS) -> None:
-        self._options = options
-        self._topic = topic
         self._found = Quotas()
-        self._fault = f"{topic} has not been read yet"
-        self._is_whole = False
-        self._thread = EnduringThread(
-            "quota-view", self._follow, expected=(KafkaError,), failed=self._failed
-        )
+        self._follower = TopicFollower(options, topic, Quotas, self._show, partition=PARTITION)
 
     def start(self) -> None:
         """Begin to read; return at once."""
-        self._thread.start()
+        self._follower.start()
 
     def ready(self) -> bool:
         """Whether the topic has been read to its end once."""
-        return self._is_whole
+        return self._follower.is_whole()
 
     def fault(self) -> str:
         """Why the view is not up to date; "" if it is."""
-        return self._fault
+        return self._follower.fault()
+
+    def close(self) -> None:
+        """Stop the thread and close its connection."""
+        self._follower.close()
 
     def state(self, scope: QuotaScope) -> QuotaState | None:
         """What is used of this quota."""
@@ -104,29 +95,5 @@ class QuotaView:
         """Up to when everything is counted; None if nothing was ever counted."""
         return self._found.beat
 
-    def close(self) -> None:
-        """Stop the thread and close its connection."""
-        self._thread.close()
-
-    def _failed(self, reason: str) -> None:
-        if reason != self._fault:
-            log.warning("quotas are not read", extra={"reason": reason})
-        self._fault = reason
-
-    def _follow(self) -> None:
-        with closing(LogReader(self._options, self._topic)) as reader:
-            if PARTITION not in reader.partitions():
-                raise KafkaError(f"Kafka has no topic {self._topic}")
-            topic_id, found = reader.topic_id(), Quotas()
-            reader.read_from({PARTITION: 0})
-            ends = reader.ends([PARTITION])
-            while not reader.has_reached(ends) and not self._thread.is_closing:
-                _poll(reader, found)
-            self._found, self._is_whole, self._fault = found, True, ""
-            while not self._thread.is_closing and reader.topic_id() == topic_id:
-                _poll(reader, found)
-
-
-def _poll(reader: LogReader, found: Quotas) -> None:
-    for record in reader.poll(POLL_MS).get(PARTITION, ()):
-        found.add(record)
+    def _show(self, found: Quotas) -> None:
+        self._found = found

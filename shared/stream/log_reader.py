@@ -7,12 +7,14 @@ kafka.errors.KafkaError. Offsets are by partition number.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
+from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
+from shared.runtime.deadline import Deadline
 from shared.stream.client import ClientOptions, make_consumer, position_of
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.topic_ids import topic_id
@@ -21,6 +23,7 @@ ASK_TIMEOUT_MS: Final = 5_000
 CLOSE_TIMEOUT_MS: Final = 1_000
 # How long a fetch waits at the broker while nothing is written; the first record ends the wait.
 FETCH_WAIT_MS: Final = 500
+POLL_MS: Final = 200
 
 
 class LogReader:
@@ -111,6 +114,18 @@ class LogReader:
         """
         found = self._consumer.poll(timeout_ms=timeout_ms)
         return {each.partition: records for each, records in found.items()}
+
+    def read_whole(self, partition: int, within_s: float) -> Iterator[Record]:
+        """Read a partition from its beginning to its present end; as poll() otherwise.
+
+        Raises KafkaError also if that takes longer than `within_s`.
+        """
+        ends, deadline = self.ends([partition]), Deadline(within_s)
+        self.read_from({partition: 0})
+        while not self.has_reached(ends):
+            if deadline.is_over():
+                raise KafkaError(f"{self._topic} could not be read in {within_s:g} s")
+            yield from self.poll(POLL_MS).get(partition, ())
 
     def close(self) -> None:
         """Close the connection."""

@@ -21,7 +21,6 @@ from services.deliver.core.shaping.ratio_rules import thresholds_of
 from services.deliver.core.shaping.rules import Rules
 from services.deliver.core.shaping.warming import place_of
 from services.deliver.edge.reputation.view import States
-from shared.runtime.deadline import Deadline
 from shared.runtime.errors import PartUnavailable, Unavailable
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import client_options
@@ -31,7 +30,6 @@ from shared.topics.names import REPUTATION
 from shared.topics.reputation import PARTITION, ClientState, State, WarmupState
 
 READ_S: Final = 30.0
-POLL_MS: Final = 200
 WARM: Final = "warm"
 
 
@@ -80,20 +78,11 @@ def _read_states(kafka: KafkaSettings) -> list[State]:
     try:
         with closing(LogReader(options, REPUTATION)) as reader:
             if PARTITION in reader.partitions():
-                _read(reader, found, Deadline(READ_S))
+                for record in reader.read_whole(PARTITION, READ_S):
+                    found.add(record)
     except KafkaError as error:
         raise PartUnavailable("Kafka", kafka.bootstrap, str(error)) from error
     return found.all()
-
-
-def _read(reader: LogReader, found: States, deadline: Deadline) -> None:
-    ends = reader.ends([PARTITION])
-    reader.read_from({PARTITION: 0})
-    while not reader.has_reached(ends):
-        if deadline.is_over():
-            raise KafkaError(f"{REPUTATION} could not be read in {READ_S:g} s")
-        for record in reader.poll(POLL_MS).get(PARTITION, ()):
-            found.add(record)
 
 
 def source_rows(known: Known, rules: Rules) -> list[SourceRow]:

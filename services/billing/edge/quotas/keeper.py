@@ -37,7 +37,6 @@ from shared.quotas.limits import Limit, all_limits
 from shared.quotas.view import Quotas, QuotaView
 from shared.registry.client import Client
 from shared.runtime.clock import Clock
-from shared.runtime.deadline import Deadline
 from shared.runtime.enduring_thread import EnduringThread
 from shared.runtime.errors import Unavailable
 from shared.runtime.failpoints import Failpoints
@@ -45,13 +44,13 @@ from shared.stream.client import ClientOptions
 from shared.stream.client_events import ClientEvents
 from shared.stream.log_reader import LogReader
 from shared.stream.outputs import client_copy
+from shared.stream.silence import Silence
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import watchdog_of
 from shared.topics import names
 from shared.topics.quotas import (
     BEAT,
     PARTITION,
-    QuotaBeat,
     QuotaScope,
     encode_beat,
     encode_quota_event,
@@ -66,7 +65,6 @@ SILENT_TURNS: Final = 3.0
 # A turn costs at most this share of the time.
 SHARE: Final = 10.0
 READ_TIMEOUT_S: Final = 30.0
-_POLL_MS: Final = 100
 _WRITER: Final = "quotas"
 
 
@@ -103,7 +101,7 @@ class QuotaKeeper:
         )
         # What this keeper wrote and found written; None while another one may write.
         self._own: Quotas | None = None
-        self._beat_seen: tuple[QuotaBeat | None, float] | None = None
+        self._silence = Silence(parts.clock, SILENT_TURNS * parts.every_s)
         self._stop = threading.Event()
         self._thread = EnduringThread(
             "quotas",
@@ -132,7 +130,7 @@ class QuotaKeeper:
         if not limits and not self._parts.view.states():
             return
         if self._own is None:
-            if not self._is_silent():
+            if not self._silence.has_begun(self._parts.view.beat()):
                 return
             # Another keeper may still write: fence it, then read what it wrote.
             self._producer.open()
@@ -161,15 +159,6 @@ class QuotaKeeper:
             log.warning("quotas are not counted", extra={"reason": reason})
         self.fault = reason
 
-    def _is_silent(self) -> bool:
-        """Whether no other keeper has written for a while."""
-        beat, now = self._parts.view.beat(), self._parts.clock.monotonic()
-        if self._beat_seen is None or self._beat_seen[0] != beat:
-            is_first = self._beat_seen is None
-            self._beat_seen = (beat, now)
-            return is_first and beat is None
-        return now - self._beat_seen[1] >= SILENT_TURNS * self._parts.every_s
-
     def _count(
         self, limits: Mapping[QuotaScope, Limit]
     ) -> tuple[dict[QuotaScope, int], Present] | None:
@@ -191,17 +180,12 @@ class QuotaKeeper:
 
     def _read(self) -> Quotas:
         """Everything that was written, up to the present end."""
-        found, deadline = Quotas(), Deadline(READ_TIMEOUT_S)
+        found = Quotas()
         with closing(LogReader(self._parts.options, self._parts.topic)) as reader:
             if PARTITION not in reader.partitions():
                 raise KafkaUnavailable(f"Kafka has no topic {self._parts.topic}")
-            reader.read_from({PARTITION: 0})
-            ends = reader.ends([PARTITION])
-            while not reader.has_reached(ends):
-                if deadline.is_over():
-                    raise KafkaUnavailable(f"{self._parts.topic} was not read in time")
-                for record in reader.poll(_POLL_MS).get(PARTITION, ()):
-                    found.add(record)
+            for record in reader.read_whole(PARTITION, READ_TIMEOUT_S):
+                found.add(record)
         return found
 
     def _write(self, own: Quotas, wanted: Plan, clients: Mapping[str, Client]) -> None:

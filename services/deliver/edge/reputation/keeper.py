@@ -38,13 +38,13 @@ from services.deliver.edge.reputation.metrics import ReputationMetrics
 from services.deliver.edge.reputation.providers import ProviderLookup
 from services.deliver.edge.reputation.view import ReputationView, States
 from shared.runtime.clock import Clock
-from shared.runtime.deadline import Deadline
 from shared.runtime.enduring_thread import EnduringThread
 from shared.runtime.failpoints import Failpoints
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.log_reader import LogReader
+from shared.stream.silence import Silence
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import watchdog_of
 from shared.topics import names
@@ -57,7 +57,6 @@ log = logging.getLogger(__name__)
 # A keeper writes if the last place is older than this many turns.
 SILENT_TURNS: Final = 3.0
 READ_TIMEOUT_S: Final = 60.0
-_POLL_MS: Final = 100
 _WRITER: Final = "keeper"
 
 
@@ -101,7 +100,7 @@ class ReputationKeeper:
         )
         # None while another keeper may write.
         self._own: _Own | None = None
-        self._seen: tuple[Place | None, float] | None = None
+        self._silence = Silence(parts.clock, SILENT_TURNS * parts.every_s)
         self._stop = threading.Event()
         self._thread = EnduringThread(
             "reputation",
@@ -126,7 +125,7 @@ class ReputationKeeper:
         if not self._parts.view.ready():
             return
         if self._own is None:
-            if not self._is_silent():
+            if not self._silence.has_begun(self._parts.view.place()):
                 return
             # Another keeper may still write: fence it, then read what it wrote.
             self._producer.open()
@@ -154,7 +153,7 @@ class ReputationKeeper:
 
     def _end_counting(self) -> None:
         own, self._own = self._own, None
-        self._seen = None
+        self._silence.forget()
         if own is not None:
             own.log.close()
 
@@ -167,15 +166,6 @@ class ReputationKeeper:
             log.warning("the reputation of sources is not counted", extra={"reason": reason})
         self.fault = reason
 
-    def _is_silent(self) -> bool:
-        """Whether no other keeper has written for a while."""
-        place, now = self._parts.view.place(), self._parts.clock.monotonic()
-        if self._seen is None or self._seen[0] != place:
-            is_first = self._seen is None
-            self._seen = (place, now)
-            return is_first and place is None
-        return now - self._seen[1] >= SILENT_TURNS * self._parts.every_s
-
     def _open(self) -> _Own:
         parts = self._parts
         states = self._read()
@@ -184,17 +174,12 @@ class ReputationKeeper:
 
     def _read(self) -> States:
         """Everything that was written, up to the present end."""
-        found, deadline = States(), Deadline(READ_TIMEOUT_S)
+        found = States()
         with closing(LogReader(self._parts.options, self._parts.reputation)) as reader:
             if PARTITION not in reader.partitions():
                 raise KafkaError(f"Kafka has no topic {self._parts.reputation}")
-            reader.read_from({PARTITION: 0})
-            ends = reader.ends([PARTITION])
-            while not reader.has_reached(ends):
-                if deadline.is_over():
-                    raise KafkaError(f"{self._parts.reputation} was not read in time")
-                for record in reader.poll(_POLL_MS).get(PARTITION, ()):
-                    found.add(record)
+            for record in reader.read_whole(PARTITION, READ_TIMEOUT_S):
+                found.add(record)
         return found
 
     def _facts(self, records: list[Record]) -> list[Fact]:

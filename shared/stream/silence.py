@@ -1,0 +1,37 @@
+"""Whether the process that writes a topic for all has stopped, judged by the marks that it writes.
+
+Several processes can do the same work, and one of them does: it writes a mark with each turn. The
+others look at the marks and take over when no new one comes. That two of them take over at once, or
+one while the writer was only paused, does no harm: they share a transactional id, and opening it
+fences whoever had it (transactions.py).
+"""
+
+from __future__ import annotations
+
+from shared.runtime.clock import Clock
+
+
+class Silence:
+    """The last mark seen, and since when it has been the last one. For one thread."""
+
+    def __init__(self, clock: Clock, after_s: float) -> None:
+        """`after_s`: the writer has stopped if its last mark is older than that."""
+        self._clock = clock
+        self._after_s = after_s
+        self._seen: tuple[object, float] | None = None
+
+    def has_begun(self, mark: object) -> bool:
+        """Whether no other process has written for a while. `mark`: the last one; None: none yet.
+
+        Where nothing was ever written the first look is enough.
+        """
+        now = self._clock.monotonic()
+        if self._seen is None or self._seen[0] != mark:
+            is_first = self._seen is None
+            self._seen = (mark, now)
+            return is_first and mark is None
+        return now - self._seen[1] >= self._after_s
+
+    def forget(self) -> None:
+        """Look anew."""
+        self._seen = None
