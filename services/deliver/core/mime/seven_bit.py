@@ -109,7 +109,10 @@ def _multipart(body: bytes, kind: bytes, content_type: bytes, depth: int) -> byt
         end = delimiters[at + 1].start() if at + 1 < len(delimiters) else len(body)
         pieces.append(delimiter[0])
         if delimiter[1]:  # the last one; what follows is no part
-            pieces.append(_ascii_only(body[delimiter.end() :]))
+            rest = body[delimiter.end() :]
+            if at + 1 < len(delimiters) and not rest.isascii():
+                raise _Refused(Unsendable.NOT_CONVERTIBLE)  # to some readers these are parts
+            pieces.append(_ascii_only(rest))
             break
         part = body[delimiter.end() + 2 : end]
         if part:

@@ -275,6 +275,12 @@ def test_fields_and_ascii_parts_stay_byte_by_byte() -> None:
     assert part.replace("\n", "\r\n").encode() in found
 
 
+def test_text_behind_the_end_of_the_parts_that_looks_like_parts_is_not_changed() -> None:
+    for end in ("\n--b 1\n--b 1--", "x\n--b 1--"):
+        content = message(MIXED, parts(f"{PLAIN}\n\n{end}", f"{PLAIN}\n\n{UMLAUTS}"))
+        assert to_seven_bit(content) is Unsendable.NOT_CONVERTIBLE
+
+
 lines = st.lists(
     st.sampled_from(["ä", "€", " ", "\t", "=", ".", "\n", "\r", "a" * 30, "--b 1", "--b 1--"]),
     max_size=30,
