@@ -33,5 +33,5 @@ class Silence:
         return now - self._seen[1] >= self._after_s
 
     def forget(self) -> None:
-        """Look anew."""
+        """Look as if for the first time."""
         self._seen = None

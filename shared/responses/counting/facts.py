@@ -10,19 +10,18 @@ Every event passes here, so only the needed fields are decoded.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from shared.mail.recipients import comparable
+from shared.topics.event_records import EventRecord, type_of
 from shared.topics.records import EventType
 from shared.topics.suppressions import field_of
 
 MAIL_BYTES: Final = 8
-_TYPE: Final = "ce_type"
 _SUBJECT: Final = "ce_subject"
 _MAIL: Final = "sluice.mail."
 
@@ -63,20 +62,6 @@ class Fact(Struct, frozen=True, gc=False):
         return hashlib.blake2b(self.mail_id.encode(), digest_size=MAIL_BYTES).digest()
 
 
-class EventRecord(Protocol):
-    """The parts of a Kafka record that are used."""
-
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]:
-        """The headers."""
-        ...
-
-    @property
-    def value(self) -> bytes | None:
-        """The value."""
-        ...
-
-
 class _Data(Struct, frozen=True, gc=False):
     client: str
     recipient: str = ""
@@ -105,11 +90,7 @@ _KINDS: Final[dict[bytes, FactKind | None]] = {
 def fact_of(record: EventRecord) -> Fact | None:
     """Return the fact of this event, None without one. Raises ValueError if it is not readable."""
     headers = record.headers
-    # encode_event writes the type as the third header; other producers may write it anywhere.
-    if len(headers) > 2 and headers[2][0] == _TYPE:
-        kind = headers[2][1]
-    else:
-        kind = next((value for name, value in headers if name == _TYPE), b"")
+    kind = type_of(headers)
     if kind not in _KINDS:
         return None
     try:

@@ -9,16 +9,15 @@ Every event passes here, so only the needed fields are decoded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
+from shared.topics.event_records import EventRecord, type_of
 from shared.topics.records import EventType
 
-_TYPE: Final = "ce_type"
 _MAIL: Final = "sluice.mail."
 _BOUNCES: Final = frozenset({"hard", "soft", "content"})
 _BLOCKS: Final = frozenset({"policy", "authentication"})
@@ -45,20 +44,6 @@ class Fact(Struct, frozen=True, gc=False):
     at_ms: int
 
 
-class EventRecord(Protocol):
-    """The parts of a Kafka record that are used."""
-
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]:
-        """The headers."""
-        ...
-
-    @property
-    def value(self) -> bytes | None:
-        """The value."""
-        ...
-
-
 class _Data(Struct, frozen=True, gc=False):
     client: str
     recipient: str = ""
@@ -82,7 +67,7 @@ _BOUNCED: Final = (_MAIL + EventType.BOUNCED).encode()
 
 def fact_of(record: EventRecord) -> Fact | None:
     """Return what this event says, None if it says nothing. Raises ValueError if unreadable."""
-    kind = next((value for name, value in record.headers if name == _TYPE), b"")
+    kind = type_of(record.headers)
     if kind not in _KINDS:
         return None
     try:

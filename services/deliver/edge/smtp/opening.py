@@ -39,11 +39,13 @@ from services.deliver.edge.smtp.connection import (
 from services.deliver.edge.smtp.fault_memory import ServerMemory
 from services.deliver.edge.smtp.handshake import REPLY_CODES, hello, say_goodbye, start_tls
 from services.deliver.edge.smtp.tls import (
+    MAX_FAULT_CHARACTERS,
     TlsContexts,
     TlsPolicy,
     check_tls,
     in_clear,
     named_fault,
+    no_tls,
 )
 from services.deliver.edge.smtp.tls_sessions import OFFERED, SessionKey
 from services.deliver.edge.tracing.dialog import Dialog
@@ -57,8 +59,6 @@ _REFUSALS: Final = range(400, 600)
 _CLOSING_CODE: Final = 421
 # Connections that wait for the reply to QUIT, each for at most GOODBYE_S; more are closed at once.
 MAX_GOODBYES: Final = 100
-# Events keep this much of why there is no TLS; some servers send very long texts.
-MAX_FAULT_CHARACTERS: Final = 500
 _PREFIX: Final = re.compile(r"\AError connecting to .* on port \w+: ", re.DOTALL)
 
 
@@ -122,13 +122,13 @@ class Opener:
         policy = self._contexts.policy_of(tls)
         if policy.is_required and policy.fault:
             sock.close()
-            return _no_tls(candidate, policy, policy.fault)
+            return no_tls(candidate, policy, policy.fault)
         try:
             return await self._open_as_known(candidate, sock, policy, dialog)
         except _Refused as error:
             return error.refusal
         except ssl.SSLError as error:
-            return _no_tls(candidate, policy, named_fault(error))
+            return no_tls(candidate, policy, named_fault(error))
         except OSError as error:  # TimeoutError is one
             return NoConnection(clean_text(f"{candidate}: {error or type(error).__name__}"))
 
@@ -295,9 +295,3 @@ class Opener:
         transport.set_protocol(connection)
         connection.connection_made(transport)
         return connection
-
-
-def _no_tls(candidate: Candidate, policy: TlsPolicy, fault: str) -> NoConnection:
-    fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
-    reason = clean_text(f"{candidate}: TLS is not as the policy {policy.name} wants it: {fault}")
-    return NoConnection(reason, policy.name, fault)

@@ -14,16 +14,21 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from services.deliver.core.attempt.results import NoConnection
+from services.deliver.core.routing.candidates import Candidate
 from services.deliver.core.tls.dane import dane_fault
 from services.deliver.core.tls.policy import DaneKeys, HostTls, PolicyName
 from services.deliver.edge.smtp.tls_sessions import ResumingObject
 from shared.runtime.clock import now_ms
+from shared.smtp.remote_text import clean_text
 
 # RSA key exchange, SHA-1 and Diffie-Hellman groups of 1024 bits are in; what encrypts nothing or
 # can be read by anyone in between is out. TLS 1.0 needs SHA-1 signatures, which level 1 forbids.
 _ANY_CIPHER: Final = "DEFAULT:!aNULL:!eNULL:!EXPORT:@SECLEVEL=0"
 # SSL_OP_LEGACY_SERVER_CONNECT: servers from before RFC 5746. The ssl module names it from 3.12 on.
 _OLD_RENEGOTIATION: Final = 0x4
+# Events keep this much of why there is no TLS; some servers send very long texts.
+MAX_FAULT_CHARACTERS: Final = 500
 
 
 # _ssl.ENCODING_DER
@@ -144,3 +149,10 @@ def named_fault(error: ssl.SSLError) -> str:
         kinds = {10: "certificate-expired", 62: "certificate-host-mismatch"}
         return f"{kinds.get(cause.verify_code, 'certificate-not-trusted')}: {cause.verify_message}"
     return f"validation-failure: {text}"
+
+
+def no_tls(candidate: Candidate, policy: TlsPolicy, fault: str) -> NoConnection:
+    """The end of an attempt to connect to a server whose TLS is not as its policy wants it."""
+    fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
+    reason = clean_text(f"{candidate}: TLS is not as the policy {policy.name} wants it: {fault}")
+    return NoConnection(reason, policy.name, fault)

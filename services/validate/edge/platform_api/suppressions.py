@@ -98,7 +98,8 @@ class EntryPage(Struct, frozen=True):
 class Explained(Struct, frozen=True):
     """Whether a recipient gets mail (`reason` ""), and everything that decides about it.
 
-    Of a parent's list only the reason is told: its entries and patterns are another client's.
+    If the reason comes from a parent's list, the entries and patterns of that list are not shown:
+    they belong to another client.
     """
 
     client: str
