@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from services.deliver.core.pool.end_rate import EndRate
+
 # The weight of one transaction in the average.
 _WEIGHT: Final = 0.1
 SHORTEST_TURN_S: Final = 5.0
@@ -24,10 +26,12 @@ class Backlog:
         self._held_up_s = 0.0
         self._ended_at = 0.0
         self._next_turn_at = 0.0
+        self._rate = EndRate()
 
     def took(self, seconds: float, now: float) -> None:
         """A transaction has ended after this time."""
         self._ended_at = now
+        self._rate.ended(now)
         self._held_up_s /= 2
         self._average_s += (seconds - self._average_s) * (_WEIGHT if self._average_s else 1.0)
 
@@ -36,9 +40,18 @@ class Backlog:
         self._ended_at = now
         self._held_up_s = max(self._held_up_s, pause_s)
 
-    def service_s(self, oldest_start: float, now: float) -> float:
-        """How long a transaction takes, at least; the oldest one under way began then."""
-        return max(self._average_s, self._held_up_s, now - max(oldest_start, self._ended_at))
+    def each_s(self, connections: int, oldest_start: float, now: float) -> float:
+        """The time from one end to the next, with so many connections.
+
+        `oldest_start`: when the oldest transaction under way began.
+        """
+        seconds = max(self._average_s, self._held_up_s, now - max(oldest_start, self._ended_at))
+        by_time = seconds / connections
+        per_s = self._rate.per_s(now)
+        # A process that has much to do notices an end late, and would take that for a slow site.
+        if per_s and seconds > self._held_up_s:
+            return min(by_time, 1 / per_s)
+        return by_time
 
     def is_over(self, now: float) -> bool:
         """Whether all turns that were given have come."""

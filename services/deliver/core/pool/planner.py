@@ -126,11 +126,11 @@ class SitePlanner(Generic[M, C]):
         """How long a message that comes now is likely to wait for its turn."""
         limit = self._concurrency.at(now)
         before = len(self._waiting) + (self._busy >= limit)
-        return before * self._service_s(now) / limit
+        return before * self._each_s(limit, now)
 
-    def _service_s(self, now: float) -> float:
+    def _each_s(self, limit: int, now: float) -> float:
         busy = [state.started_at for state in self._connections.values() if not state.is_idle]
-        return self._backlog.service_s(min(busy, default=now), now)
+        return self._backlog.each_s(limit, min(busy, default=now), now)
 
     def restrict(self, most: int | None) -> None:
         """Let at most this many messages be here; the others fail as Busy."""
@@ -260,15 +260,15 @@ class SitePlanner(Generic[M, C]):
         failed = self._waiting.take_older(now - self._limits.max_wait_s)
         if not failed and self._most is None:
             return []
-        service_s = self._service_s(now)
-        each_s = service_s / self._concurrency.at(now)
+        limit = self._concurrency.at(now)
+        each_s = self._each_s(limit, now)
         if self._most is not None:
             room = max(0, min(self._most - self._busy, int(SLOW_S / each_s) if each_s else 0))
             failed += self._waiting.take_last(len(self._waiting) - room)
         turns = self._backlog.turns(
             len(failed),
             len(self._waiting) * each_s,
-            lambda at: service_s / self._concurrency.expected(at),
+            lambda at: each_s * limit / self._concurrency.expected(at),
             now,
         )
         return [Fail(message, Busy(turn)) for message, turn in zip(failed, turns, strict=True)]

@@ -2,8 +2,12 @@
 
 Messages in flight are limited in a process, and a site that takes minutes per message would soon
 have all of them: the mail of all other sites would wait behind it. A site is slow if a message that
-comes now would wait for long. All slow sites together have half of the room, in equal shares; what
-is beyond is turned away, to come back when its turn is near.
+comes now would wait for long, and that is so for some time: the first transactions of a burst say
+little. All slow sites together have half of the room, in equal shares; what is beyond is turned
+away, to come back when its turn is near.
+
+Turning away costs as much as a delivery. A site whose mail waits only because there is so much of
+it keeps it, as long as no other site has mail.
 """
 
 from __future__ import annotations
@@ -14,7 +18,14 @@ from typing import Final
 from msgspec import Struct
 
 SLOW_S: Final = 10.0
+# The wait at which a site is slow though no other has mail: mail for others that comes now is not
+# seen before there is room for it.
+SLOW_ALONE_S: Final = 20.0
 SHARE: Final = 0.5
+# How long a site is watched before it is called slow.
+WATCH_S: Final = 2.0
+# How long a site counts as having mail, after its last message.
+HAS_MAIL_S: Final = 10.0
 
 
 class Room(Struct, frozen=True):
@@ -30,11 +41,38 @@ class SiteLoad(Struct, frozen=True):
     messages: int
     content_bytes: int
     wait_s: float
+    last_added_at: float = 0.0
 
 
-def shares(loads: Mapping[str, SiteLoad], room: Room) -> dict[str, int]:
-    """How many messages each slow site may have in flight, at least one; others are left out."""
-    slow = {name: load for name, load in loads.items() if load.wait_s >= SLOW_S}
+class SlowSites:
+    """Which sites are slow. All times are seconds of one monotonic clock."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._since: dict[str, float] = {}  # when each wait was first seen to be long
+
+    def shares(self, loads: Mapping[str, SiteLoad], now: float) -> dict[str, int]:
+        """How many messages each slow site may have in flight; others are left out."""
+        waiting = {name: load for name, load in loads.items() if load.wait_s >= SLOW_S}
+        self._since = {name: self._since.get(name, now) for name in waiting}
+        slow = {name: waiting[name] for name, at in self._since.items() if now - at >= WATCH_S}
+        if not _others_have_mail(loads, slow, now):
+            slow = {name: load for name, load in slow.items() if load.wait_s >= SLOW_ALONE_S}
+        return shares(slow, self._room)
+
+
+def _others_have_mail(
+    loads: Mapping[str, SiteLoad], slow: Mapping[str, SiteLoad], now: float
+) -> bool:
+    return any(
+        load.messages or now - load.last_added_at < HAS_MAIL_S
+        for name, load in loads.items()
+        if name not in slow
+    )
+
+
+def shares(slow: Mapping[str, SiteLoad], room: Room) -> dict[str, int]:
+    """How many messages each of these slow sites may have in flight, at least one."""
     if not slow:
         return {}
     messages = SHARE * room.messages

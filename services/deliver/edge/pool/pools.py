@@ -26,7 +26,7 @@ from services.deliver.core.attempt.outcome import Deferred, Outcome
 from services.deliver.core.attempt.results import Busy, NoSource
 from services.deliver.core.attempt.verdicts import unroutable
 from services.deliver.core.pool.planner import PoolLimits
-from services.deliver.core.pool.slow_sites import Room, shares
+from services.deliver.core.pool.slow_sites import Room, SlowSites
 from services.deliver.core.routing.candidates import Histories
 from services.deliver.core.routing.sites import Mx, NoServers, Routes, Site, site_of_mx
 from services.deliver.core.shaping.keys import Destination
@@ -94,7 +94,7 @@ class Pools:
         self._control = routing.control
         self._destinations: dict[tuple[str, str], Destination] = {}
         self._limits = limits
-        self._room = room
+        self._slow_sites = SlowSites(room)
         self._routing = routing
         self._opener = opener
         self._rules = rules
@@ -249,7 +249,7 @@ class Pools:
             await asyncio.sleep(SWEEP_S)
             now = loop.time()
             loads = {name: pool.load(now) for name, pool in self._pools.items()}
-            slow = shares(loads, self._room)
+            slow = self._slow_sites.shares(loads, now)
             self.slow_sites = len(slow)
             for name, pool in list(self._pools.items()):
                 pool.restrict(slow.get(name))

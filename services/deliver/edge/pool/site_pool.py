@@ -74,6 +74,7 @@ class SitePool:
         self._preparing: dict[SmtpConnection, Delivery] = {}  # kept for messages not ready yet
         self._will_plan = False
         self._bytes = 0
+        self._last_added_at = 0.0
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -83,7 +84,8 @@ class SitePool:
 
     def load(self, now: float) -> SiteLoad:
         """How much is here, and how long it will take."""
-        return SiteLoad(self._planner.messages, self._bytes, self._planner.wait_s(now))
+        planner = self._planner
+        return SiteLoad(planner.messages, self._bytes, planner.wait_s(now), self._last_added_at)
 
     def restrict(self, most: int | None) -> None:
         """Let at most this many messages be here, without a limit if None."""
@@ -96,7 +98,8 @@ class SitePool:
     def add(self, delivery: Delivery) -> None:
         self._bytes += len(delivery.content)
         delivery.future.add_done_callback(lambda _done: self._left(delivery))
-        self._planner.added(delivery, self._loop.time(), delivery.group)
+        self._last_added_at = self._loop.time()
+        self._planner.added(delivery, self._last_added_at, delivery.group)
         self._plan()
 
     def go_on(self) -> None:

@@ -11,7 +11,15 @@ from services.deliver.core.attempt.results import (
 )
 from services.deliver.core.pool.concurrency import ADD_S, DOUBLE_S, ConcurrencyLimit
 from services.deliver.core.pool.planner import PoolLimits, SitePlanner
-from services.deliver.core.pool.slow_sites import SLOW_S, Room, SiteLoad, shares
+from services.deliver.core.pool.slow_sites import (
+    HAS_MAIL_S,
+    SLOW_ALONE_S,
+    SLOW_S,
+    WATCH_S,
+    Room,
+    SiteLoad,
+    SlowSites,
+)
 from services.deliver.core.pool.steps import Fail, Open, Start, Step
 from shared.smtp.events import Finished, Stage
 from shared.smtp.reply import make_reply
@@ -270,7 +278,67 @@ MANY = [str(number) for number in range(4_000)]
 def test_slow_sites_share_half_of_the_room(
     loads: dict[str, SiteLoad], expected: dict[str, int]
 ) -> None:
-    assert shares(loads, ROOM) == expected
+    sites = SlowSites(ROOM)
+    assert sites.shares(loads, 0.0) == {}, "the first transactions say little"
+    assert sites.shares(loads, WATCH_S) == expected
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "others", "is_slow"),
+    [
+        (SLOW_S, {"quick": SiteLoad(1, 9, 0.1, 0.0)}, True),
+        (SLOW_S, {"quick": SiteLoad(0, 0, 0.0, 50.0)}, True),
+        (SLOW_S, {"quick": SiteLoad(0, 0, 0.0, 50.0 - HAS_MAIL_S)}, False),
+        (SLOW_S, {}, False),
+        (SLOW_S, {"too": SiteLoad(900, 9, SLOW_S, 50.0)}, False),
+        (SLOW_ALONE_S, {}, True),
+        (SLOW_S - 1, {"quick": SiteLoad(1, 9, 0.1, 50.0)}, False),
+    ],
+    ids=["other mail", "lately", "long ago", "alone", "all slow", "much too slow", "not slow"],
+)
+def test_a_site_with_much_mail_keeps_it_unless_others_need_the_room(
+    wait_s: float, others: dict[str, SiteLoad], *, is_slow: bool
+) -> None:
+    sites, loads = SlowSites(ROOM), {"busy": SiteLoad(1_900, 0, wait_s, 50.0)} | others
+    sites.shares(loads, 50.0 - WATCH_S)
+    assert ("busy" in sites.shares(loads, 50.0)) is is_slow
+
+
+def test_a_long_wait_counts_anew_after_a_short_one() -> None:
+    sites, loads = SlowSites(ROOM), {"slow": SiteLoad(1_900, 0, SLOW_ALONE_S)}
+    sites.shares(loads, 0.0)
+    sites.shares({"slow": SiteLoad(1_900, 0, 1.0)}, 1.0)
+    assert sites.shares(loads, WATCH_S) == {}
+    assert sites.shares(loads, 2 * WATCH_S) == {"slow": 1_000}
+
+
+def test_a_process_that_notices_ends_late_does_not_take_that_for_a_slow_site() -> None:
+    made = planner(2_400, limits=replace(LIMITS, max_messages_per_connection=10_000))
+    made.plan(0.0)
+    for connection in range(MOST):
+        made.opened(connection, 0.0)
+    carried = started(made.plan(0.0))
+    for step in range(1, 11):
+        for each in carried:
+            # 20 of them end every 0.1 s; each has taken three rounds of a busy event loop.
+            made.begun(each.connection, 0.1 * step - 0.3)
+            assert made.ended(each.connection, each.message, ACCEPTED, 0.1 * step, is_usable=True)
+        carried = started(made.plan(0.1 * step))
+    waiting = made.messages - MOST
+    assert made.wait_s(1.0) == pytest.approx(waiting / 200, rel=0.2)
+    assert waiting * 0.3 / MOST > 2 * SLOW_S
+
+
+def test_a_site_that_stops_to_answer_is_slow_soon_however_quick_it_was() -> None:
+    made = planner(2_400, limits=replace(LIMITS, max_messages_per_connection=10_000))
+    made.plan(0.0)
+    made.opened(0, 0.0)
+    (carried,) = started(made.plan(0.0))
+    for step in range(1, 101):
+        assert made.ended(0, carried.message, ACCEPTED, 0.01 * step, is_usable=True)
+        (carried,) = started(made.plan(0.01 * step))
+    assert made.wait_s(1.0) < 2 * SLOW_S
+    assert made.wait_s(6.0) > 10 * SLOW_S
 
 
 def test_a_site_gets_no_more_new_connections_per_second_than_it_may() -> None:
