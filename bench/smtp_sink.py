@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from local.parts import ports
+
 # smtp-sink's listen backlog; more connections than either sender opens at once.
 _BACKLOG: Final = "1000"
 _START_TIMEOUT_S: Final = 10.0
@@ -34,9 +36,7 @@ class PeerError(RuntimeError):
 
 def free_port() -> int:
     """Return a TCP port of the loopback address that is currently unused."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    return ports.free_ports(1)[0]
 
 
 def program(name: str) -> str:

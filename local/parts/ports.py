@@ -1,22 +1,30 @@
 """Finds free ports on the loopback interface.
 
 They are below the range that the kernel uses for outgoing connections: a part that is stopped and
-restarted must find its port free.
+restarted must find its port free. A port that was drawn is reserved for this process until it ends,
+so that no other pipeline draws it before its server listens, or while it is restarted. The
+reservation is a lock on one byte of a file that all processes of a user share; the kernel releases
+it if the process is killed.
 """
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import json
+import os
 import random
 import socket
+import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 LOOPBACK: Final = "127.0.0.1"
 _LOWEST: Final = 20_000
 _HIGHEST: Final = 32_000  # Linux uses 32768 and above for outgoing connections
 _TRIES: Final = 200
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def is_free(port: int) -> bool:
@@ -30,6 +38,22 @@ def is_free(port: int) -> bool:
     return True
 
 
+@functools.cache
+def _reservations() -> BinaryIO:
+    # Open until this process ends: closing it would release all its locks.
+    file = Path(tempfile.gettempdir()) / f"sluice-ports-{os.getuid()}"
+    return os.fdopen(os.open(file, _FLAGS, 0o600), "r+b", buffering=0)
+
+
+def reserve(port: int) -> bool:
+    """Keep other processes from drawing this port; returns False if another one has drawn it."""
+    try:
+        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
 def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
     """Find `count` different free ports, at random so that two pipelines do not collide.
 
@@ -39,7 +63,7 @@ def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
     found: list[int] = []
     for _ in range(_TRIES * count):
         port = draw.randrange(_LOWEST, _HIGHEST)
-        if port not in found and port not in taken and is_free(port):
+        if port not in (*found, *taken) and reserve(port) and is_free(port):
             found.append(port)
             if len(found) == count:
                 return found
@@ -105,6 +129,8 @@ def remembered(names: Sequence[str], file: Path) -> dict[str, int]:
     except (OSError, ValueError, KeyError, TypeError):
         before = {}
     if before and all(map(is_free, before.values())):
+        for port in before.values():
+            reserve(port)
         return before
     drawn = dict(zip(names, free_ports(len(names)), strict=True))
     file.write_text(json.dumps(drawn))

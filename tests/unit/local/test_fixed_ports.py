@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +15,7 @@ from local.parts.ports import (
     fixed_http_port,
     fixed_ports,
     free_ports,
+    reserve,
 )
 
 NAMES = ("kafka", "redis", "smtp")
@@ -59,3 +62,17 @@ def test_a_port_in_use_is_named(base: int, port: int, ask: Callable[[int], objec
         taken.listen()
         with pytest.raises(PortInUseError, match=rf"port {base + port}, for \S+.* is used by"):
             ask(base)
+
+
+def test_a_port_that_another_process_has_drawn_is_not_drawn_again_until_that_process_ends() -> None:
+    draw = "from local.parts import ports; print(*ports.free_ports(1), flush=True); input()"
+    with subprocess.Popen(
+        (sys.executable, "-c", draw), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        port = int(other.stdout.readline())
+        assert not reserve(port)
+        other.kill()
+        other.wait()
+        assert reserve(port)
+        assert reserve(port), "this process has it"
