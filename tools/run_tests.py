@@ -154,6 +154,7 @@ def main(arguments: list[str]) -> int:
         node_modules.fetch_modules(NODE_PACKAGES)
         node_modules.fetch_modules(HARAKA)
         unpacked_packages.fetch(unpacked_packages.EXIM)
+        unpacked_packages.fetch(unpacked_packages.OPENSMTPD)
         if needs_helm(arguments):
             go_programs.fetch(go_programs.HELM_3)
             go_programs.fetch(go_programs.HELM_4)

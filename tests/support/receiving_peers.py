@@ -2,13 +2,15 @@
 
 Each accepts the mailboxes KNOWN of DOMAIN, refuses all others with 550 at RCPT, and keeps what it
 accepts. Exim changes to a user of its own, so it needs root; its files are outside the test's
-folder, which other users may not enter. receiving_postfix.py has Postfix.
+folder, which other users may not enter. receiving_postfix.py and receiving_opensmtpd.py have two
+more.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import smtplib
 import ssl
 import subprocess
 import tempfile
@@ -36,6 +38,17 @@ class Peer(Struct, frozen=True):
 
     address: str
     body_of: Callable[[str], bytes | None]
+
+    def takes_tls(self) -> bool:
+        """Whether Python's own client can begin TLS with it."""
+        host, _, port = self.address.rpartition(":")
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        try:
+            with smtplib.SMTP(host, int(port)) as client:
+                return client.starttls(context=context)[0] == 220
+        except (OSError, smtplib.SMTPException):
+            return False
 
 
 class Place(Struct, frozen=True):
@@ -77,7 +90,7 @@ def _is_open(port: int, process: subprocess.Popen[bytes]) -> bool:
 
 
 @contextmanager
-def _process(command: list[str], at: Place, **environment: str) -> Iterator[None]:
+def serving(command: list[str], at: Place, **environment: str) -> Iterator[None]:
     with (at.folder / "out.log").open("wb") as out:
         process = subprocess.Popen(
             command,
@@ -163,7 +176,7 @@ def haraka(at: Place) -> Iterator[Peer]:
         shutil.copy(at.key, config / "tls_key.pem")
     (at.folder / "plugins" / "keep.js").write_text(_HARAKA_PLUGIN % list(KNOWN))
     command = [node_modules.find_node(), str(package / "bin" / "haraka"), "-c", str(at.folder)]
-    with _process(command, at):
+    with serving(command, at):
         yield Peer(
             f"127.0.0.1:{at.port}", lambda name: found_in(list((at.folder / "kept").glob(name)))
         )
@@ -214,7 +227,7 @@ def exim(at: Place) -> Iterator[Peer]:
     names = _names_with("Debian-exim", at.folder)
     wrapper = next(unpacked.glob("usr/lib/*/libnss_wrapper.so"))
     command = [str(unpacked / "usr" / "sbin" / "exim4"), "-C", str(config), "-bdf"]
-    with _process([*command, "-oX", f"127.0.0.1.{at.port}"], at, LD_PRELOAD=str(wrapper), **names):
+    with serving([*command, "-oX", f"127.0.0.1.{at.port}"], at, LD_PRELOAD=str(wrapper), **names):
 
         def body_of(name: str) -> bytes | None:
             for header in spool.glob("input/*-H"):
