@@ -31,8 +31,9 @@ from shared.settings.redis import RedisSettings
 from shared.store.client import NO_RETRY, connect_async
 from shared.store.leases import LeaseStore
 from shared.store.suspensions import SuspensionStore
-from tests.support.pool_talk import CONTENT, ROOM, SETTINGS, envelope
+from tests.support.pool_talk import CONTENT, ROOM, SETTINGS, envelope, until
 from tests.support.pool_talk import run as run_within
+from tests.support.recorded import Recorded
 from tests.support.scripted_smtp import GOOD, scripted
 
 SUSPENDING = """
@@ -174,5 +175,27 @@ def test_a_suspended_sending_domain_is_not_tried_again_by_any_worker(redis_url: 
             async with asyncio.timeout(5):
                 while not waits([await send(other, "b@r.example")]):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
+
+    run_within(run())
+
+
+def test_a_message_whose_destination_is_suspended_while_it_is_got_ready_is_not_offered(
+    redis_url: str,
+) -> None:
+    async def run() -> None:
+        script = {"RCPT": b"550 5.7.1 your domain is bad\r\n", "DATA": b"503 no\r\n"}
+        async with (
+            scripted(lambda _: script) as server,
+            shaped(server.address, redis_url, new_tag(), SUSPENDING) as pools,
+        ):
+            slow = Recorded()
+            task = asyncio.create_task(pools.send(envelope("slow@r.example"), CONTENT, slow))
+            await until(lambda: slow.ready is not None)
+            await send(pools, "a@r.example")
+            slow.record()
+            outcome = await task
+            assert isinstance(outcome, Deferred)
+            assert waits([outcome]), "it was not offered"
+            assert slow.has_begun, "its attempt has ended"
 
     run_within(run())

@@ -8,33 +8,11 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from services.deliver.core.attempt.outcome import Delivered, Outcome
-from services.deliver.edge.pool.permission import Permission
 from tests.support.pool_talk import CONTENT, SETTINGS, envelope, pools_to, run, send, until
+from tests.support.recorded import Recorded
 from tests.support.scripted_smtp import scripted
 
 FEW = replace(SETTINGS, max_connections=2)
-
-
-class Recorded(Permission):
-    """Waits until the test says that the message is on record."""
-
-    def __init__(self) -> None:
-        self.ready: Callable[[bool], None] | None = None
-        self.is_recorded = False
-        self.has_begun = False
-
-    def __call__(self) -> bool:
-        self.has_begun = True
-        return True
-
-    def prepare(self, ready: Callable[[bool], None]) -> bool:
-        self.ready = ready
-        return not self.is_recorded
-
-    def record(self, may_go: bool = True) -> None:
-        assert self.ready is not None
-        self.is_recorded = may_go
-        self.ready(may_go)
 
 
 def _count_of(sends: list[asyncio.Task[Outcome | None]], count: int) -> Callable[[], bool]:

@@ -37,7 +37,8 @@ from services.deliver.edge.dns.site_addresses import AddressPolicy, SiteAddresse
 from services.deliver.edge.pool.delivery import Delivery, SevenBit
 from services.deliver.edge.pool.outcome_rules import OutcomeRules
 from services.deliver.edge.pool.site_hosts import Opener, SiteHosts
-from services.deliver.edge.pool.site_pool import WARMING, SitePool
+from services.deliver.edge.pool.site_pool import SitePool
+from services.deliver.edge.pool.turning_away import WARMING
 from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.smtp.connection import GOODBYE_S
 from services.deliver.edge.sources.selecting import Sources

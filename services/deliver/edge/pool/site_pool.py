@@ -16,7 +16,6 @@ import math
 from typing import Final
 
 from services.deliver.core.attempt.results import (
-    Busy,
     ConnectFault,
     ConnectionInfo,
     NoConnection,
@@ -29,10 +28,10 @@ from services.deliver.core.attempt.verdicts import is_answer
 from services.deliver.core.pool.planner import PoolLimits, SitePlanner
 from services.deliver.core.pool.slow_sites import SiteLoad
 from services.deliver.core.pool.steps import Fail, Open, Quit, Start
-from services.deliver.core.shaping.group import Group
 from services.deliver.edge.pool.delivery import Delivery
 from services.deliver.edge.pool.outcome_rules import OutcomeRules
 from services.deliver.edge.pool.site_hosts import SiteHosts
+from services.deliver.edge.pool.turning_away import TurningAway
 from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.smtp.connection import SmtpConnection
 from services.deliver.edge.tracing.tracer import Tracer
@@ -42,11 +41,6 @@ log = logging.getLogger(__name__)
 
 # A limit of 200 per second would else wake the pool 200 times.
 SHORTEST_WAIT_S: Final = 0.01
-
-
-WARMING: Final = NoSource(
-    "The source warms up and has sent what it may send there today", is_warming=True
-)
 
 
 class SitePool:
@@ -70,6 +64,9 @@ class SitePool:
         self._hosts = hosts
         self._rules = rules
         self._planner: SitePlanner[Delivery, SmtpConnection] = SitePlanner(limits)
+        self._turning_away: TurningAway | None = None
+        if shaper is not None:
+            self._turning_away = TurningAway(shaper, self._planner, self._give_up, self.add)
         self._opening: set[asyncio.Task[None]] = set()
         self._preparing: dict[SmtpConnection, Delivery] = {}  # kept for messages not ready yet
         self._will_plan = False
@@ -113,9 +110,8 @@ class SitePool:
         """Act on all time limits that have passed."""
         for connection in list(self._planner.connections):
             connection.check_deadline(now)
-        if self._shaper is not None:
-            self._turn_away_suspended(self._shaper)
-            self._overflow(self._shaper)
+        if self._turning_away is not None:
+            self._turning_away.sweep()
         self._plan()
 
     def close(self) -> None:
@@ -164,33 +160,6 @@ class SitePool:
             self._timer.cancel()
         self._timer = self._loop.call_at(at, self._plan_soon)
 
-    def _turn_away_suspended(self, shaper: Shaper) -> None:
-        """Defer what waits for a destination or sender that was suspended meanwhile."""
-        for group in self._planner.gates():
-            if isinstance(group, Group) and shaper.suspended(group):
-                for delivery in self._planner.withdraw(group):
-                    self._turn_away(shaper, group, delivery)
-
-    def _overflow(self, shaper: Shaper) -> None:
-        """Send away what waits for a source that warms up and may send no more today.
-
-        Another source of the pool may take it; without one it comes back when its turn is near.
-        """
-        for group in self._planner.gates():
-            if isinstance(group, Group) and shaper.is_warmed_out(group):
-                for delivery in self._planner.withdraw(group):
-                    if delivery.may_overflow and not delivery.has_begun:
-                        delivery.leave_source(WARMING)
-                    else:
-                        self._turn_away(shaper, group, delivery)
-
-    def _turn_away(self, shaper: Shaper, group: Group, delivery: Delivery) -> None:
-        held = shaper.held(group, is_back=True)
-        if held is None:
-            self.add(delivery)
-        else:
-            self._give_up(delivery, Busy(held.delay_s, held.reason))
-
     def _plan_soon(self) -> None:
         """Plan after the current callback: a connection's reader may hold further replies."""
         if self._planner.needs_plan and not self._will_plan:
@@ -212,11 +181,13 @@ class SitePool:
         if not may_go:
             delivery.drop()
             self._planner.dropped(connection, self._loop.time())
-        elif connection.is_usable:
+        elif not connection.is_usable:
+            self._planner.returned(connection, delivery)
+        elif self._turning_away is not None and self._turning_away.is_due(delivery):
+            self._planner.dropped(connection, self._loop.time())
+        else:
             self._planner.begun(connection, self._loop.time())
             self._begin(connection, delivery)
-        else:
-            self._planner.returned(connection, delivery)
         self._plan_soon()
 
     def _begin(self, connection: SmtpConnection, delivery: Delivery) -> None:

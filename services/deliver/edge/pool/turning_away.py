@@ -1,0 +1,73 @@
+"""Turns mail away that waits in a pool and may not go out: it comes back when its turn is near.
+
+Owns: which of the waiting messages may not go out any more, because their destination or sender was
+suspended, or their source warms up and has sent what it may send today. Does not own: what holds
+for a group (shaping/shaper.py), the pool's connections (site_pool.py). Guarantees: a message that
+is taken out of the planner gets its outcome, or is added to the pool again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from services.deliver.core.attempt.results import Busy, ConnectFault, NoSource
+from services.deliver.core.pool.planner import SitePlanner
+from services.deliver.core.shaping.group import Group
+from services.deliver.edge.pool.delivery import Delivery
+from services.deliver.edge.shaping.shaper import Shaper
+from services.deliver.edge.smtp.connection import SmtpConnection
+
+WARMING: Final = NoSource(
+    "The source warms up and has sent what it may send there today", is_warming=True
+)
+
+
+class TurningAway:
+    """The messages of one pool that may not go out."""
+
+    def __init__(
+        self,
+        shaper: Shaper,
+        planner: SitePlanner[Delivery, SmtpConnection],
+        give_up: Callable[[Delivery, ConnectFault], None],
+        add: Callable[[Delivery], None],
+    ) -> None:
+        self._shaper = shaper
+        self._planner = planner
+        self._give_up = give_up
+        self._add = add
+
+    def sweep(self) -> None:
+        """Turn away what may not go out any more."""
+        for group in self._planner.gates():
+            if not isinstance(group, Group):
+                continue
+            if self._shaper.suspended(group):
+                for delivery in self._planner.withdraw(group):
+                    self._turn_away(group, delivery)
+            elif self._shaper.is_warmed_out(group):
+                self._overflow(group)
+
+    def is_due(self, delivery: Delivery) -> bool:
+        """Turn a message away that was got ready while it was suspended; False if it was not."""
+        group = delivery.group
+        if group is None or not self._shaper.suspended(group):
+            return False
+        self._turn_away(group, delivery)
+        return True
+
+    def _overflow(self, group: Group) -> None:
+        """Another source of the pool may take it; without one it comes back for its turn."""
+        for delivery in self._planner.withdraw(group):
+            if delivery.may_overflow and not delivery.has_begun:
+                delivery.leave_source(WARMING)
+            else:
+                self._turn_away(group, delivery)
+
+    def _turn_away(self, group: Group, delivery: Delivery) -> None:
+        held = self._shaper.held(group, is_back=True)
+        if held is None:
+            self._add(delivery)
+        else:
+            self._give_up(delivery, Busy(held.delay_s, held.reason))
