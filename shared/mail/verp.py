@@ -47,6 +47,7 @@ _SECRET: Final = re.compile(rf"(?:[0-9a-f]{{2}}){{{MIN_SECRET_OCTETS},}}", re.AS
 _EPOCH: Final = date(1970, 1, 1)
 _LAST_DAY: Final = 0xFFFF
 _CACHED_MAILINGS: Final = 4_096
+_CACHED_KEYS: Final = 64
 
 KEYS_EXPECTED: Final = (
     "lines of a number from 0 to 255, the day from which the key signs (2026-12-01) and the secret"
@@ -226,5 +227,13 @@ def _octets(local: str) -> bytes:
 
 
 def _mac(key: Key, client: str, signed: bytes) -> bytes:
+    # hmac.digest() lets go of the interpreter's lock, and a busy process gets it back late.
+    mac = _keyed(key.secret).copy()
     # No client's name has a NUL, so the end of the name is unambiguous.
-    return hmac.digest(key.secret, client.encode() + b"\0" + signed, "sha256")[:_MAC_OCTETS]
+    mac.update(client.encode() + b"\0" + signed)
+    return mac.digest()[:_MAC_OCTETS]
+
+
+@lru_cache(_CACHED_KEYS)
+def _keyed(secret: bytes) -> hmac.HMAC:
+    return hmac.new(secret, digestmod="sha256")

@@ -16,13 +16,13 @@ from services.deliver.core.attempt.outcome import Bounced
 from shared.mail import headers, verp
 from shared.mail.address import ParsedAddress, parse_single
 from shared.mail.domains import domain_of, organisational_domain
+from shared.mail.header_end import header_end
 from shared.mail.status import Status
 from shared.mail.verp import Keys, ReturnPath
 from shared.responses.replies.reply_rules import POLICY
 from shared.topics.records import Envelope
 
 _FROM: Final = re.compile(rb"(?:\A|\n)from(:?)([^\n]*)(?=\n([ \t]?))", re.IGNORECASE)
-_HEADER_END: Final = re.compile(rb"\n\r?\n")
 # Most mail of an hour has few different From lines.
 _CACHED_FROMS: Final = 1_024
 
@@ -70,8 +70,8 @@ def from_domain(content: bytes) -> str:
     """Return the domain of the only From address; "" if there is not exactly one."""
     if content[:1] in (b"\r", b"\n"):
         return ""  # it has no header
-    end = _HEADER_END.search(content)
-    head = content[: end.end()] if end is not None else content
+    end = header_end(content)
+    head = content[: end + (2 if content.startswith(b"\r\n", end) else 1)]
     found = _FROM.findall(head)
     if len(found) == 1 and found[0][0] and not found[0][2]:
         return _domain_in(found[0][1].rstrip(b"\r"))

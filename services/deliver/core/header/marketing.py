@@ -17,11 +17,11 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
+from shared.mail.header_end import header_end
 from shared.mail.unsubscribe import make_token
 from shared.mail.verp import PREFIX
 from shared.topics.records import Envelope, MailClass
 
-_HEADER_END: Final = re.compile(rb"(?:\A|\n)\r?\n")
 _UNSUBSCRIBE: Final = re.compile(rb"(?:\A|\n)List-Unsubscribe(?:-Post)?[ \t]*:", re.IGNORECASE)
 _FEEDBACK: Final = re.compile(rb"(?:\A|\n)Feedback-ID[ \t]*:", re.IGNORECASE)
 _ODD: Final = re.compile(r"[^A-Za-z0-9._-]")
@@ -44,8 +44,7 @@ class MarketingFields(Struct, frozen=True):
         if envelope.mail_class is not MailClass.MARKETING:
             return content
         fields = []
-        end = _HEADER_END.search(content)
-        header = content[: end.start() + 1] if end is not None else content
+        header = content[: header_end(content)]
         if self.unsubscribe_url and not _UNSUBSCRIBE.search(header):
             fields += _unsubscribe(self.unsubscribe_url, envelope)
         if self.feedback_sender and not _FEEDBACK.search(header):

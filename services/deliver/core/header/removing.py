@@ -7,15 +7,15 @@ have no case (RFC 5322, 2.2), and obsolete white space before the colon is allow
 from __future__ import annotations
 
 import re
-from typing import Final
 
-_HEADER_END: Final = re.compile(rb"(?:\A|\n)\r?\n")
+from shared.mail.header_end import header_end
 
 
 class FieldRemover:
     """Removes the fields of one name; "" for none."""
 
     def __init__(self, name: str) -> None:
+        self._name = name.lower().encode("ascii")
         self._pattern = (
             re.compile(
                 rb"(?:\A|(?<=\n))%b[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)"
@@ -30,11 +30,9 @@ class FieldRemover:
         """The content without these fields; the same object if it has none."""
         if self._pattern is None:
             return content
-        found = self._pattern.search(content)
-        if found is None:
+        end = header_end(content)
+        header = content[:end]
+        if self._name not in header.lower():
             return content
-        end = _HEADER_END.search(content)
-        limit = end.start() + 1 if end is not None else len(content)
-        if found.start() >= limit:
-            return content
-        return self._pattern.sub(b"", content[:limit]) + content[limit:]
+        left = self._pattern.sub(b"", header)
+        return left + content[end:] if len(left) < end else content
