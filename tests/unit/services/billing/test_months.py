@@ -100,6 +100,9 @@ class SkipsMidnight(tzinfo):
     def dst(self, moment: datetime | None) -> timedelta:
         return timedelta()
 
+    def tzname(self, moment: datetime | None) -> str:
+        return "test"
+
 
 def test_a_month_whose_midnight_is_skipped_begins_when_the_clock_goes_on() -> None:
     months = Months(SkipsMidnight())

@@ -98,7 +98,7 @@ def test_an_event_that_cannot_be_read_is_counted_and_stops_nothing(value: bytes 
 
 
 def test_of_the_suppressions_only_resets_are_read() -> None:
-    added = Suppression("shop", SuppressionReason.COMPLAINT, WHO, 1, "anna")
+    added = Suppression("shop", SuppressionReason.COMPLAINT, WHO, at_ms=1, author="anna")
     others = [encode_suppression(added)[1], None, b"{", b"[]"]
     batch = [Merged(at, RESETS, Stored(at, value)) for at, value in enumerate(others)]
     read = read_batch([*batch, reset(9)])
