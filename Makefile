@@ -9,12 +9,15 @@ down:
 	./sluice down
 test:
 	./sluice test
-# Branch coverage by the tests of the pure parts; the cores must have 95 %.
+# Branch coverage by the tests of the pure parts. Each core must have 95 %: one that lacks tests is
+# not hidden by the others.
 PURE = tests/unit tests/contract tests/golden tests/dialogs
-CORES = services/*/core/*,shared/mail/*,shared/mailauth/*,shared/smtp/*,shared/submission/*
+CORES = services/ingest/core services/validate/core services/deliver/core services/billing/core \
+	shared/mail shared/mailauth shared/responses shared/smtp shared/submission shared/topics
 coverage:
 	./sluice test $(PURE) --cov --cov-report=term:skip-covered
-	.venv/bin/coverage report --skip-covered --include='$(CORES)' --fail-under=95
+	@failed=0; for core in $(CORES); do echo "$$core"; .venv/bin/coverage report --skip-covered \
+		--include="$$core/*" --fail-under=95 || failed=1; done; exit $$failed
 check:
 	.ci/run
 bench:

@@ -10,6 +10,7 @@ running; `stop` drains the services first (SIGTERM, up to 50 s) and leaves no pr
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -29,6 +30,7 @@ from local.parts.services import SINK, ServicePlan
 from local.parts.unavailable import PartNotStarted
 from local.process import Process, ProcessSpec, Start, execute
 from local.settings import StackSettings
+from local.settings_check import check_settings
 from local.supervisor import Supervisor
 from shared.runtime.listening import in_url
 from shared.settings.secrets import masked
@@ -157,6 +159,11 @@ class Stack:
 
     # --- start and end --------------------------------------------------------------------
 
+    def check_settings(self) -> None:
+        """Raise SettingsError with every fault in the settings of the services."""
+        plans = [self._plan(name) for name in self.options.services]
+        check_settings([(plan.module, {**os.environ, **plan.variables}) for plan in plans])
+
     def start(self) -> None:
         """Start everything and wait until it is ready. Raises PartNotStarted."""
         try:
@@ -255,6 +262,9 @@ class Stack:
         return ports.free_ports(1, taken)[0]
 
     def _service(self, name: str) -> ProcessSpec:
+        return services.service_process(self._plan(name))
+
+    def _plan(self, name: str) -> ServicePlan:
         if name not in self._http_ports:
             self._http_ports[name] = self._http_port(name)
         endpoints, settings = self.endpoints, self.settings
@@ -271,14 +281,8 @@ class Stack:
         if name.startswith("deliver") and API in self.options.services:
             env |= settings.for_links()
         env |= self.options.env | self.options.part_env.get(name, {})
-        plan = ServicePlan(
-            name,
-            self._http_ports[name],
-            env,
-            http_host=settings.http_host,
-            is_named=settings.is_named(name),
-        )
-        return services.service_process(plan)
+        port, is_named = self._http_ports[name], settings.is_named(name)
+        return ServicePlan(name, port, env, http_host=settings.http_host, is_named=is_named)
 
 
 def _brokers(

@@ -101,10 +101,12 @@ def main(**options: Any) -> None:
         for key in kept(outside, wanted.kafka, wanted.redis):
             say(f"keeping your setting: {key}")
         with interruptible():
+            stack = _make_stack(wanted)
+            stack.check_settings()
             if wanted.detach:
                 announce(start_detached(wanted), wanted)
             else:
-                keep(wanted)
+                keep(wanted, stack)
     except SettingsError as error:
         fail(str(error), Exit.USAGE_ERROR, as_json)
     except PartNotStarted as away:
@@ -146,28 +148,11 @@ def ending_lines(again: str) -> list[str]:
     return [f"./sluice status{again}  shows its state", f"./sluice down{again}  stops it"]
 
 
-def keep(wanted: Wanted) -> None:
+def keep(wanted: Wanted, stack: Stack) -> None:
     """Start the pipeline in this process and run it until a signal, then raise StopAskedError."""
     pid = os.getpid()
     mine = State(wanted.name, pid, state.start_of(pid), "starting")
     state.write(mine)
-    options = StackOptions(
-        name=wanted.name,
-        kafka=wanted.kafka,
-        redis=wanted.redis,
-        outside=find_outside(os.environ),
-        services=_processes(wanted),
-        brokers=wanted.brokers,
-        base_port=_base_port(wanted),
-        is_kafka_optimised=True,
-        say=say,
-    )
-    try:
-        stack = Stack(options)
-    except ports.PortInUseError as error:
-        message = f"{error}: stop it, or choose other ports with --base-port"
-        state.write(structs.replace(mine, phase="failed", error=message))
-        raise PartNotStarted(message) from None
     try:
         say("starting the pipeline")
         stack.start()
@@ -183,6 +168,26 @@ def keep(wanted: Wanted) -> None:
         stack.stop()
         state.remove(wanted.name)
         raise
+
+
+def _make_stack(wanted: Wanted) -> Stack:
+    """Plan the pipeline. Raises PartNotStarted if one of its fixed ports is in use."""
+    options = StackOptions(
+        name=wanted.name,
+        kafka=wanted.kafka,
+        redis=wanted.redis,
+        outside=find_outside(os.environ),
+        services=_processes(wanted),
+        brokers=wanted.brokers,
+        base_port=_base_port(wanted),
+        is_kafka_optimised=True,
+        say=say,
+    )
+    try:
+        return Stack(options)
+    except ports.PortInUseError as error:
+        message = f"{error}: stop it, or choose other ports with --base-port"
+        raise PartNotStarted(message) from None
 
 
 def _processes(wanted: Wanted) -> tuple[str, ...]:

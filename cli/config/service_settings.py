@@ -50,7 +50,7 @@ def ask_services(environs: Mapping[str, Mapping[str, str]] | None = None) -> lis
         answers = list(pool.map(lambda name: _ask(name, environs[name]), SERVICES))
     faults = [answer for answer in answers if answer.returncode != 0]
     if faults:
-        said = [line for answer in faults for line in answer.stderr.splitlines()]
+        said = [line for answer in faults for line in _said(answer)]
         raise ServiceConfigError(tuple(dict.fromkeys(said)), faults[0].returncode)
     read = [msgspec.json.decode(answer.stdout, type=list[Row]) for answer in answers]
     return merge(dict(zip(SERVICES, read, strict=True)))
@@ -60,7 +60,7 @@ def ask_service(name: str, environ: Mapping[str, str] | None = None) -> list[Row
     """One service's rows. Raises ServiceConfigError with what it said."""
     answer = _ask(name, os.environ if environ is None else environ)
     if answer.returncode != 0:
-        raise ServiceConfigError(tuple(answer.stderr.splitlines()), answer.returncode)
+        raise ServiceConfigError(tuple(_said(answer)), answer.returncode)
     return msgspec.json.decode(answer.stdout, type=list[Row])
 
 
@@ -75,6 +75,11 @@ def merge(rows: Mapping[str, list[Row]]) -> list[SharedRow]:
     merged = [SharedRow(row, tuple(services)) for row, services in readers.values()]
     merged.sort(key=lambda shared: order[shared.row.key.partition(".")[0]])
     return merged
+
+
+def _said(answer: subprocess.CompletedProcess[Any]) -> list[str]:
+    """The lines of a service, without the name with which each line of a command begins."""
+    return [line.removeprefix("sluice: ") for line in answer.stderr.splitlines()]
 
 
 def _ask(service: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[Any]:

@@ -194,7 +194,7 @@ def reason_lines(reckoning: Reconciliation, width: int) -> list[str]:
 
 def fates(result: Result) -> str:
     """The equation of all messages, and what the sink accepted."""
-    rest = f", {result.in_flight} waiting" if result.in_flight else ""
+    rest = f", {result.waiting} waiting" if result.waiting else ""
     duplicates = counted(result.sink.duplicates, "duplicate")
     return (
         f"{result.published} published = {result.refused} refused + {result.suppressed} suppressed"

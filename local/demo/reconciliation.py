@@ -45,7 +45,8 @@ class Result(Struct, frozen=True):
     delivered: int
     bounced: int
     expired: int
-    in_flight: int  # those that wait; other programs read the document, so its names stay
+    waiting: int
+    in_flight: int  # the same number; programs that compare demos read it under this name
     returned: int
     complained: int
     forwarded: int
@@ -180,6 +181,7 @@ def result(reckoning: Reconciliation, published: int, seconds: float) -> Result:
         delivered=finals.get("delivered", 0),
         bounced=finals.get("bounced", 0),
         expired=finals.get("expired", 0),
+        waiting=reckoning.waiting,
         in_flight=reckoning.waiting,
         returned=reckoning.returns.returned,
         complained=reckoning.returns.complained,

@@ -51,10 +51,21 @@ class ServicePlan(Struct, frozen=True):
         return self.name.partition("-")[0]
 
     @property
+    def variables(self) -> dict[str, str]:
+        """The variables of its process, beside those of this one."""
+        name = {} if self.is_named else {"SLUICE_RUNTIME__INSTANCE": self.name}
+        port = {"SLUICE_TELEMETRY__HTTP_PORT": str(self.http_port)}
+        return {**base_environment(), **self.env, **name, **port}
+
+    @property
+    def module(self) -> str:
+        """What `python -m` runs."""
+        return f"services.{_PARTS.get(self.service, (self.service, ''))[0]}"
+
+    @property
     def command(self) -> tuple[str, ...]:
-        """What `python` runs."""
-        module, verb = _PARTS.get(self.service, (self.service, "serve"))
-        return ("-m", f"services.{module}", verb)
+        """The arguments of `python`."""
+        return ("-m", self.module, _PARTS.get(self.service, ("", "serve"))[1])
 
 
 def get_json(port: int, path: str, host: str = ports.LOOPBACK, key: str = "") -> tuple[int, object]:
@@ -86,19 +97,13 @@ def is_ready(http_port: int, host: str = ports.LOOPBACK) -> bool:
 
 def service_process(plan: ServicePlan) -> ProcessSpec:
     """How to run one process of a service."""
-    name = {} if plan.is_named else {"SLUICE_RUNTIME__INSTANCE": plan.name}
     return ProcessSpec(
         name=plan.name,
         command=(sys.executable, *plan.command),
         is_ready=lambda: is_ready(plan.http_port, plan.http_host),
         ready_timeout_s=READY_TIMEOUT_S,
         stop_timeout_s=DRAIN_TIMEOUT_S,
-        env={
-            **base_environment(),
-            **plan.env,
-            **name,
-            "SLUICE_TELEMETRY__HTTP_PORT": str(plan.http_port),
-        },
+        env=plan.variables,
     )
 
 

@@ -99,6 +99,9 @@ class KeyedApi(Litestar):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            # RFC 9110, 9.3.2: as GET, without the content. No route has to be written twice.
+            scope, send = {**scope, "method": "GET"}, _without_content(send)
         if scope["type"] != "http" or self.policy.is_public(scope["path"]):
             await super().__call__(scope, receive, send)
             return
@@ -174,3 +177,14 @@ def _authorization(scope: AsgiScope) -> str | None:
 
 def _too_often(wait_s: int) -> Refused:
     return Refused(429, f"too many requests; try again in {wait_s} s", {"Retry-After": str(wait_s)})
+
+
+def _without_content(send: Any) -> Any:
+    """Send the head of a response as it is, and nothing of its content."""
+
+    async def headers_only(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return headers_only

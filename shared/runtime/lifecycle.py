@@ -119,13 +119,13 @@ def run_main(main: Callable[[], int]) -> int:
         return main()
     except SettingsError as error:
         for fault in error.faults:
-            print(f"settings: {fault}", file=sys.stderr)  # noqa: T201 - logging is not set up yet
+            _say(f"settings: {fault}")
         return Exit.USAGE_ERROR
     except (UsageError, FailpointError) as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        _say(str(error))
         return Exit.USAGE_ERROR
     except Unavailable as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        _say(str(error))
         return Exit.PART_UNAVAILABLE
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
@@ -134,3 +134,8 @@ def run_main(main: Callable[[], int]) -> int:
         return 128 + signal.SIGPIPE
     except OutputLost as error:
         return give_up_output(error)
+
+
+def _say(text: str) -> None:
+    """Print a sentence as every command does; logging may not be set up yet."""
+    print(f"sluice: {text}", file=sys.stderr)  # noqa: T201

@@ -133,10 +133,10 @@ def test_a_wrong_setting_stops_the_start_with_its_path_and_what_was_expected(pro
     ended = run(program, "serve", **wrong)
     assert (ended.returncode, ended.stdout) == (2, "")
     first, second = ended.stderr.splitlines()
-    assert first.startswith("settings: runtime.log_levl: ")
+    assert first.startswith("sluice: settings: runtime.log_levl: ")
     assert "did you mean log_level?" in first
     assert second == (
-        "settings: telemetry.http_port: found 'x', expected a whole number from 0 to 65535"
+        "sluice: settings: telemetry.http_port: found 'x', expected a whole number from 0 to 65535"
         " (environment SLUICE_TELEMETRY__HTTP_PORT)"
     )
 
@@ -146,7 +146,7 @@ def test_a_taken_port_stops_the_start_in_one_line(program: Path) -> None:
         taken = run(program, "serve", SLUICE_TELEMETRY__HTTP_PORT=door.rpartition(":")[2])
         assert taken.returncode == 2
         (line,) = taken.stderr.splitlines()
-        assert line.startswith("telemetry.http_port: cannot listen on 127.0.0.1:")
+        assert line.startswith("sluice: telemetry.http_port: cannot listen on 127.0.0.1:")
 
 
 def test_config_shows_each_setting_and_an_unknown_verb_is_wrong_use(program: Path) -> None:

@@ -62,8 +62,6 @@ class Months:
         at_ms = int(naive.replace(tzinfo=self._zone).astimezone(UTC).timestamp() * 1000)
         while self.of(at_ms - 1) == month:
             at_ms -= _QUARTER_MS
-        while self.of(at_ms) != month:
-            at_ms += _QUARTER_MS
         return at_ms
 
     def end_ms(self, month: str) -> int:

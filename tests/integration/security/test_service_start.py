@@ -70,6 +70,6 @@ def test_wrong_settings_end_a_service_with_one_line(
         check=False,
     )
     assert done.returncode == 2
-    (said,) = [each for each in done.stderr.splitlines() if each.startswith("settings")]
-    assert said.startswith(line)
+    (said,) = [each for each in done.stderr.splitlines() if each.startswith("sluice: settings")]
+    assert said.startswith(f"sluice: {line}")
     assert "Traceback" not in done.stderr

@@ -100,7 +100,9 @@ def test_every_difference_is_named(
 ) -> None:
     reckoning = reconcile(published, FINALS, doubled, billed, seen)
     assert reckoning.differences == (said,)
-    assert not result(reckoning, published, 1).agree
+    found = result(reckoning, published, 1)
+    assert not found.agree
+    assert found.waiting == published - sum(FINALS.values())
 
 
 def test_each_bounce_is_the_end_of_a_message_and_forwarded_mail_is_no_message() -> None:

@@ -89,6 +89,22 @@ def test_a_checkpoint_whose_chunks_were_removed_or_damaged_does_not_count() -> N
     assert snapshot(read(*both, (key, msgspec.msgpack.encode({"a": 3})))) == FOUND
 
 
+@pytest.mark.parametrize("chunk", [b"\xc1", b"\x93", msgspec.msgpack.encode({"a": "text"})])
+def test_a_chunk_that_cannot_be_decoded_does_not_count_though_its_digest_is_right(
+    chunk: bytes,
+) -> None:
+    stored = StoredMonth(1, ("cells/2026-10/b/0",), digest([chunk]))
+    manifest = Manifest(
+        at_ms=1, log="log", generation="g1", watermarks={}, holes={}, months={"m": stored}
+    )
+    found = read(
+        *records("a"),
+        (b"cells/2026-10/b/0", chunk),
+        (b"checkpoint/b", msgspec.json.encode(manifest)),
+    )
+    assert snapshot(found) == FOUND
+
+
 def test_counts_that_were_dropped_are_not_restored_from_older_or_late_checkpoints() -> None:
     void: Record = (b"void/g1", b"1")
     assert snapshot(read(*records("a"), void)) is None

@@ -81,6 +81,52 @@ def test_a_change_of_the_clock_changes_the_length_of_a_month(
     assert months.end_ms(month) - months.begin_ms(month) == hours * 3_600_000
 
 
+class SkipsMidnight(tzinfo):
+    """UTC until 30 April 2030, 23:30, when clocks go on to 00:30 of May."""
+
+    at = datetime(2030, 4, 30, 23, 30)
+
+    def utcoffset(self, moment: datetime | None) -> timedelta:
+        assert moment is not None
+        local = moment.replace(tzinfo=None)
+        is_skipped = self.at <= local < self.at + timedelta(hours=1)
+        is_after = local >= self.at + timedelta(hours=1) or (is_skipped and moment.fold)
+        return timedelta(hours=1 if is_after else 0)
+
+    def fromutc(self, moment: datetime) -> datetime:
+        is_after = moment.replace(tzinfo=None) >= self.at
+        return moment + timedelta(hours=1 if is_after else 0)
+
+    def dst(self, moment: datetime | None) -> timedelta:
+        return timedelta()
+
+    def tzname(self, moment: datetime | None) -> str:
+        return "test"
+
+
+def test_a_month_whose_midnight_is_skipped_begins_when_the_clock_goes_on() -> None:
+    months = Months(SkipsMidnight())
+    assert months.begin_ms("2030-05") == ms("2030-04-30T23:30:00+00:00")
+    assert months.of(months.begin_ms("2030-05") - 1) == "2030-04"
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "begin", "hours"),
+    [
+        ("UTC", "2026-12-31", "2026-12-31T00:00:00+00:00", 24),
+        ("Europe/Berlin", "2026-03-29", "2026-03-28T23:00:00+00:00", 23),
+        ("Europe/Berlin", "2026-10-25", "2026-10-24T22:00:00+00:00", 25),
+        ("America/Havana", "2026-03-08", "2026-03-08T05:00:00+00:00", 23),  # from midnight on
+    ],
+)
+def test_a_day_lasts_from_its_midnight_to_the_next(
+    zone: str, day: str, begin: str, hours: int
+) -> None:
+    first, after = Months(ZoneInfo(zone)).day_range_ms(day)
+    assert first == ms(begin)
+    assert after - first == hours * 3_600_000
+
+
 @pytest.mark.parametrize(
     ("month", "steps", "found"),
     [

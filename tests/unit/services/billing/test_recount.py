@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC
 
+import pytest
+
 from services.billing.core.cells import Cell, decode_cell
 from services.billing.core.month import Months
 from services.billing.core.recount import Recount
 from services.billing.core.usage import count
 from shared.audit.conservation import Doubles
 from shared.topics.records import EventType
-from tests.support.billing.records import event
+from tests.support.billing.records import FakeRecord, event, tally
 
 UTC_MONTHS = Months(UTC)
 
@@ -72,3 +74,30 @@ def test_only_doubled_mails_are_discounted() -> None:
         again.discount(record, Doubles({bytes(15) + b"x": 2}, {}))
     live = {decode_cell(name).counter: n for _, name, n in count([record], UTC_MONTHS).increments()}
     assert counters(again) == live
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        FakeRecord(event(EventType.DELIVERED).headers, b"{"),
+        FakeRecord(event(EventType.DELIVERED).headers, b"[" * 100_000),
+        FakeRecord([], b"{}"),
+        tally(("shop", "news", "", 3)),
+    ],
+)
+def test_a_second_pass_subtracts_nothing_for_what_is_no_event_of_a_mail(
+    record: FakeRecord,
+) -> None:
+    again = Recount(UTC_MONTHS)
+    again.add(event(EventType.DELIVERED))
+    for _ in range(2):
+        again.discount(record, Doubles({bytes(16): 2}, {bytes(16): 2}))
+    assert counters(again) == {"delivered": 1}
+
+
+def test_unreadable_records_are_counted_as_such_and_others_of_the_topic_are_not() -> None:
+    again = Recount(UTC_MONTHS)
+    assert again.add(FakeRecord(event(EventType.DELIVERED).headers, b"{")) is None
+    assert again.add(FakeRecord([("ce_type", b"sluice.quota.warning")], b"{}")) is None
+    assert again.add(tally(("shop", "news", "", 3))) is None
+    assert (again.records, again.unreadable, counters(again)) == (3, 1, {"received": 3})

@@ -25,6 +25,10 @@ RECORDS: dict[tuple[str, str], tuple[str, ...] | Away] = {
     ("many.example", "MX"): tuple(f"{n} host.example" for n in range(11)),
     ("7.2.0.192._spf.example", "A"): ("127.0.0.2",),
     ("7.2.0.192.in-addr.arpa", "PTR"): ("foreign.test", "host.example"),
+    ("8.2.0.192.in-addr.arpa", "PTR"): ("away.host.example",),
+    ("away.host.example", "A"): Away("SERVFAIL"),
+    ("9.2.0.192.in-addr.arpa", "PTR"): Away("timeout"),
+    ("1.2.0.192.in-addr.arpa", "PTR"): tuple(f"n{n}.host.example" for n in range(10)),
     ("to.example", "TXT"): ("v=spf1 redirect=pass.example",),
     ("to-soft.example", "TXT"): ("v=spf1 a:host.example redirect=soft.example",),
 }
@@ -69,6 +73,12 @@ def evaluate(record: str, address: str = IP4) -> tuple[str, int, int]:
         ("v=spf1 mx:many.example -all", IP4, "permerror"),
         ("v=spf1 ptr:host.example -all", IP4, "pass"),
         ("v=spf1 ptr:foreign.test -all", IP4, "fail"),
+        ("v=spf1 ptr:host.example -all", "192.0.2.8", "fail"),  # 5.5: an error is no match
+        ("v=spf1 ptr:host.example -all", "192.0.2.9", "fail"),
+        ("v=spf1 ptr:host.example -all", "192.0.2.1", "permerror"),  # more than two void look-ups
+        ("v=spf1 note=any.thing all", IP4, "pass"),
+        ("v=spf1 exp=why.example all", IP4, "pass"),
+        ("v=spf1 -NOTE=x all", IP4, "permerror"),
         ("v=spf1 exists:%{ir}._spf.example -all", IP4, "pass"),
         ("v=spf1 exists:%{ir}.%{d2}.test -all", IP4, "fail"),
         ("v=spf1 include:pass.example -all", IP4, "pass"),
@@ -154,6 +164,9 @@ def test_a_policy_that_breaks_the_grammar_is_permerror_wherever_it_breaks_it(rec
         ("v=spf1 redirect=to-soft.example", "~"),
         ("v=spf1 redirect=nobody.example", ""),
         ("v=spf1 redirect=own.example", ""),
+        ("v=spf1 redirect=bad.example", ""),
+        ("v=spf1 redirect=away.example", ""),
+        ("v=spf1 redirect=%{d2}", ""),
     ],
 )
 def test_a_policy_ends_where_its_redirects_lead(record: str, qualifier: str) -> None:

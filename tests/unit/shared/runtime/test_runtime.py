@@ -81,17 +81,21 @@ def _raise(error: BaseException) -> Callable[[], int]:
             _raise(SettingsError([Fault("b.x", "1", "2", "default"), Fault("a", "3", "4", "o")])),
             2,
             [
-                "settings: a: found 3, expected 4 (o)",
-                "settings: b.x: found 1, expected 2 (default)",
+                "sluice: settings: a: found 3, expected 4 (o)",
+                "sluice: settings: b.x: found 1, expected 2 (default)",
             ],
         ),
-        (_raise(UsageError("no such folder")), 2, ["no such folder"]),
+        (_raise(UsageError("no such folder")), 2, ["sluice: no such folder"]),
         (
             lambda: len(str(Failpoints.parse("a:1"))),
             2,
-            ["SLUICE_FAILPOINT: no failpoint is named 'a'"],
+            ["sluice: SLUICE_FAILPOINT: no failpoint is named 'a'"],
         ),
-        (_raise(PartUnavailable("Kafka", "h:1")), 3, ["Kafka at h:1 is unavailable: no answer"]),
+        (
+            _raise(PartUnavailable("Kafka", "h:1")),
+            3,
+            ["sluice: Kafka at h:1 is unavailable: no answer"],
+        ),
         (_raise(KeyboardInterrupt()), 130, []),
     ],
 )

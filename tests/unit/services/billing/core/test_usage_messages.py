@@ -7,14 +7,25 @@ from datetime import UTC
 from itertools import product
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
+from msgspec.structs import replace
 
-from services.billing.core.cells import BILLED, COUNTERS, decode_cell
+from services.billing.core.cells import BILLED, COUNTERS, Cell, decode_cell
 from services.billing.core.month import Months
 from services.billing.core.usage import count
-from services.billing.core.usage_messages import KINDS, Wanted, listed
+from services.billing.core.usage_api.query import QueryFault
+from services.billing.core.usage_messages import (
+    COLUMNS,
+    KINDS,
+    Wanted,
+    listed,
+    named_of,
+    require_listable,
+    row_of,
+)
 from shared.topics.codec import encode_event
 from shared.topics.records import EventType, MailEvent, Violation
 
@@ -92,6 +103,10 @@ def test_as_many_are_listed_as_are_counted(records: list[Found]) -> None:
             if (of, cell.counter, cell.detail) == (month, kind, "")
         )
         assert sum(bool(listed(each, Wanted(month, kind), MONTHS)) for each in records) == total
+        shop = Wanted(month, kind, client="shop")
+        assert sum(bool(listed(each, shop, MONTHS)) for each in records) == sum(
+            number for (of, cell), number in cells.items() if of == month and shop.has(cell)
+        )
 
 
 def test_a_listed_mail_says_where_it_was_counted() -> None:
@@ -108,3 +123,67 @@ def test_a_listed_mail_says_where_it_was_counted() -> None:
 def test_every_counter_of_events_can_be_listed() -> None:
     assert set(COUNTERS) - set(KINDS) == {"received", "bytes"}
     assert BILLED in KINDS
+
+
+WANTED = Wanted("2026-02", "refused", "2026-02-28", "shop", "news", "south")
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_in"),
+    [
+        ({}, True),
+        ({"day": ""}, False),  # from before there were days
+        ({"day": "27"}, False),
+        ({"client": "bank"}, False),
+        ({"mailing_id": "other"}, False),
+        ({"sub_client": ""}, False),
+        ({"counter": "bounced"}, False),
+        ({"detail": "R4"}, False),  # a part of the number, which is counted once
+    ],
+)
+def test_a_cell_is_in_a_number_if_everything_that_was_asked_for_is_equal(
+    changes: dict[str, str], is_in: bool
+) -> None:
+    cell = Cell("shop", "news", "south", "refused", "28")
+    assert WANTED.has(replace(cell, **changes)) == is_in
+    assert Wanted("2026-02", "refused").has(replace(cell, client="any", day="01"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, None),
+        ({"day": ""}, None),
+        ({"detail": "R4"}, None),
+        ({"kind": "billed"}, None),
+        ({"month": "2026-13"}, "month: '2026-13' is not a month; give YYYY-MM"),
+        ({"kind": "received"}, "counted per transaction and has no ids"),
+        ({"kind": "bytes"}, "kind: 'bytes' was found, one of billed,"),
+        ({"kind": "delivered", "detail": "R4"}, "detail: only refused, .* have details"),
+        ({"day": "2026-02-29"}, "day: '2026-02-29' is not a day of 2026-02; give YYYY-MM-DD"),
+        ({"day": "2026-02-00"}, "is not a day of 2026-02"),
+        ({"day": "2026-03-01"}, "is not a day of 2026-02"),
+        ({"day": "2026-02-1"}, "is not a day"),
+        ({"day": "2026-02-+1"}, "is not a day"),
+        ({"day": "2026-02-١١"}, "is not a day"),
+        ({"day": "28"}, "is not a day"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused_with_what_was_found_and_what_is_expected(
+    changes: dict[str, str], said: str | None
+) -> None:
+    wanted = replace(WANTED, **changes)
+    if said is None:
+        require_listable(wanted)
+    else:
+        with pytest.raises(QueryFault, match=said):
+            require_listable(wanted)
+
+
+def test_a_listed_mail_is_a_row_with_the_columns_of_the_file() -> None:
+    refused = record(EventType.REFUSED, "01C", size_bytes=7, rules=(Violation("R4", "x"),))
+    found = listed(refused, Wanted("2026-10", "refused"), MONTHS)
+    assert found is not None
+    row = ("01C", "2026-10-15T12:00:00Z", "2026-10-15", "shop", "news", "", "refused", "R4", 7)
+    assert row_of(found) == row
+    assert named_of(found) == dict(zip(COLUMNS, row, strict=True))

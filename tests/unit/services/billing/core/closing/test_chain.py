@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 import pytest
@@ -70,6 +71,38 @@ def test_a_header_without_all_its_lines_does_not_count() -> None:
     chain = read(FIRST.records[0], FIRST.records[-1])
     assert chain.closed == {}
     assert [reason for _, reason in chain.void] == ["its lines are not there"]
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "reason"),
+    [
+        ("2026-10/other", {}, "its key is not that of its month and token"),
+        ("2026-11/a", {}, "its key is not that of its month and token"),
+        ("2026-10/a", {"month": "2026-13"}, "its month or its number of parts cannot be"),
+        ("2026-10/a", {"parts": -1}, "its month or its number of parts cannot be"),
+        ("2026-10/a", {"parts": 10**9}, "its month or its number of parts cannot be"),
+    ],
+)
+def test_a_header_that_is_not_what_it_is_stored_as_does_not_count_and_the_next_one_does(
+    key: str, changes: dict[str, object], reason: str
+) -> None:
+    header = structs.replace(FIRST.statement, **changes)
+    wrong = (f"statement/{key}".encode(), encode_statement(header))
+    chain = read(wrong, *SECOND.records)
+    assert [found for _, found in chain.void] == [reason]
+    assert chain.closed["2026-10"].statement == SECOND.statement
+
+
+@pytest.mark.parametrize("text", [b"[]\n", b"{\n", b'["2026-10"]\n', b"[" * 50_000])
+def test_a_header_with_lines_that_cannot_be_read_does_not_count(text: bytes) -> None:
+    header = structs.replace(FIRST.statement, parts=1, sha256=hashlib.sha256(text).hexdigest())
+    chain = read(
+        (part_key("2026-10", "a", 0), text),
+        (header_key("2026-10", "a"), encode_statement(header)),
+        *SECOND.records,
+    )
+    assert [reason for _, reason in chain.void] == ["its lines cannot be read"]
+    assert chain.closed["2026-10"].statement == SECOND.statement
 
 
 def test_a_month_continues_the_chain() -> None:

@@ -72,8 +72,18 @@ def test_a_client_with_its_own_events_gets_a_copy(api: Api) -> None:
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
 def test_no_other_method_changes_anything(api: Api, method: str) -> None:
     found = api.door.request(method, LINK)
-    assert found.status_code == (200 if method == "GET" else 405 if method != "OPTIONS" else 204)
+    assert found.status_code == {"GET": 200, "HEAD": 200, "OPTIONS": 204}.get(method, 405)
     assert not api.writer.written
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [(LINK, 200), (LINK[:-3], 404), ("/health", 200), ("/v1/messages", 401)]
+)
+def test_head_is_answered_as_get_without_the_content(api: Api, path: str, status: int) -> None:
+    whole, head = (api.door.request(method, path) for method in ("GET", "HEAD"))
+    assert (head.status_code, head.content) == (status, b"")
+    assert whole.content
+    assert {**head.headers} == {**whole.headers}
 
 
 @pytest.mark.parametrize(
