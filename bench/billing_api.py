@@ -1,8 +1,9 @@
 """Measures the HTTP API of billing over a month with many cells, in Redis or PostgreSQL.
 
-One process has the API, as billing does, and asks it over HTTP: how long the first request takes,
-which sorts the month; how long page 1 takes afterwards; how fast the whole CSV comes, and how much
-memory it needs. Kafka is not asked.
+One process has the API, as billing does, and asks it over HTTP: how long it takes until the month
+is sorted, which is when billing becomes ready; how long page 1 takes then, at first and later; how
+fast the whole CSV comes, and how much memory it needs. Beside each page, `/health` is asked, which
+does nothing: what it takes is due to the machine and its other load. Kafka is not asked.
 """
 
 from __future__ import annotations
@@ -55,18 +56,28 @@ _RUN: Final = 20_000
 _TIMEOUT_S: Final = 300
 
 
+class Times(Struct, frozen=True):
+    """Milliseconds of many requests."""
+
+    median: float
+    p99: float
+    worst: float
+
+    def __str__(self) -> str:
+        return f"median {self.median} ms, 99 % {self.p99} ms, at worst {self.worst} ms"
+
+
 class Result(Struct, frozen=True):
     """What was measured. Times of pages in milliseconds, memory in MiB of the whole process."""
 
     store: str
     cells: int
-    first_request_s: float
-    page_median_ms: float
-    page_p99_ms: float
-    page_worst_ms: float
-    counting_median_ms: float  # while cells are added and the month is sorted again
-    counting_p99_ms: float
-    counting_worst_ms: float
+    ready_s: float
+    first_page_ms: float
+    page: Times
+    page_health: Times
+    counting: Times  # while cells are added and the month is sorted again
+    counting_health: Times
     csv_s: float
     csv_bytes: int
     csv_rows: int
@@ -77,7 +88,7 @@ class Result(Struct, frozen=True):
     @property
     def holds(self) -> bool:
         """Whether page 1 is as fast as promised."""
-        return self.page_p99_ms < PAGE_BAR_MS
+        return max(self.page.p99, self.counting.p99) < PAGE_BAR_MS
 
 
 class _Ends:
@@ -120,7 +131,7 @@ def measure(cells: int, postgresql: str = "") -> Result:
         _fill(store, month, cells)
         folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
         shelf = Shelf(store, clock, folder, is_renewed=True)
-        warmer = Warmer(shelf, months, clock)
+        warmer = Warmer(shelf, months, clock, _Books())
         reader = UsageReader(ReaderParts(shelf, _Books(), _Ends(), months, clock, lambda: None))
         policy = AccessPolicy(_NoKeys(), clock, per_minute=0, is_open=True)
         quotas = QuotaRoutes(lambda: None, _NoQuotas(), clock)
@@ -139,12 +150,13 @@ def _ask(port: int, month: str, cells: int, store: Cells, warmer: Warmer) -> Res
     with watching() as sorting:
         before = sorting.first
         began = time.monotonic()
-        _get(port, path)
-        first_s = time.monotonic() - began
-    times = _pages(port, path)
+        warmer.turn()
+        ready_s = time.monotonic() - began
+    first_ms = _asked_ms(port, path)
+    page, page_health = _pages(port, path)
     warmer.start()
     with _counting(store, month):
-        busy = _pages(port, path, every_s=0.1)
+        busy, busy_health = _pages(port, path, every_s=0.1)
     with watching() as streaming:
         began = time.monotonic()
         size, lines = _get(port, f"/v1/usage.csv?month={month}&group=client,mailing_id,day")
@@ -152,13 +164,12 @@ def _ask(port: int, month: str, cells: int, store: Cells, warmer: Warmer) -> Res
     return Result(
         store="redis" if isinstance(store, RedisCells) else "postgresql",
         cells=cells,
-        first_request_s=round(first_s, 2),
-        page_median_ms=_share(times, 0.5),
-        page_p99_ms=_share(times, 0.99),
-        page_worst_ms=round(times[-1], 1),
-        counting_median_ms=_share(busy, 0.5),
-        counting_p99_ms=_share(busy, 0.99),
-        counting_worst_ms=round(busy[-1], 1),
+        ready_s=round(ready_s, 2),
+        first_page_ms=round(first_ms, 1),
+        page=page,
+        page_health=page_health,
+        counting=busy,
+        counting_health=busy_health,
         csv_s=round(csv_s, 2),
         csv_bytes=size,
         csv_rows=lines - 1,
@@ -168,19 +179,26 @@ def _ask(port: int, month: str, cells: int, store: Cells, warmer: Warmer) -> Res
     )
 
 
-def _pages(port: int, path: str, every_s: float = 0.0) -> list[float]:
-    """The milliseconds of so many requests, in order of their size."""
-    times = []
+def _pages(port: int, path: str, every_s: float = 0.0) -> tuple[Times, Times]:
+    """What pages take, and what a request that does nothing takes beside them."""
+    pages, nothing = [], []
     for _ in range(PAGES):
-        began = time.monotonic()
-        _get(port, path)
-        times.append((time.monotonic() - began) * 1000)
+        pages.append(_asked_ms(port, path))
+        nothing.append(_asked_ms(port, "/health"))
         time.sleep(every_s)
-    return sorted(times)
+    return _times(pages), _times(nothing)
 
 
-def _share(times: list[float], share: float) -> float:
-    return round(times[min(len(times) - 1, int(len(times) * share))], 1)
+def _asked_ms(port: int, path: str) -> float:
+    began = time.monotonic()
+    _get(port, path)
+    return (time.monotonic() - began) * 1000
+
+
+def _times(found: list[float]) -> Times:
+    ordered = sorted(found)
+    median, p99 = (ordered[int(len(ordered) * share)] for share in (0.5, 0.99))
+    return Times(round(median, 1), round(p99, 1), round(ordered[-1], 1))
 
 
 @contextmanager
@@ -262,11 +280,12 @@ def described(result: Result) -> str:
     return "\n".join(
         [
             f"{result.cells:,} cells in {result.store}",
-            f"first request, which sorts the month: {result.first_request_s} s",
-            f"page 1 (1,000 rows), {PAGES} times: median {result.page_median_ms} ms,"
-            f" 99 % {result.page_p99_ms} ms, at worst {result.page_worst_ms} ms",
-            f"the same while counting and sorting: median {result.counting_median_ms} ms,"
-            f" 99 % {result.counting_p99_ms} ms, at worst {result.counting_worst_ms} ms",
+            f"ready, with the month sorted, after {result.ready_s} s;"
+            f" page 1 for the first time: {result.first_page_ms} ms",
+            f"page 1 (1,000 rows), {PAGES} times: {result.page}",
+            f"  /health beside it: {result.page_health}",
+            f"page 1 while counting and sorting: {result.counting} (bar {PAGE_BAR_MS:g})",
+            f"  /health beside it: {result.counting_health}",
             f"CSV by day: {result.csv_rows:,} rows, {result.csv_bytes:,} bytes, {result.csv_s} s",
             f"memory: {result.memory_before} MiB before, {result.memory_sorting} MiB at most while"
             f" sorting, {result.memory_streaming} MiB more while streaming",

@@ -9,6 +9,8 @@
 --            beginning of the log and not restored from a checkpoint.
 --   KEYS[1]:<YYYY-MM>  the cells of a month, a hash: cell -> count, and `generation`.
 --            KEYS[1] must contain a {hash tag}, so that all keys are in one slot.
+--   KEYS[1]:readings, KEYS[1]:reading:<name>  who reads cells in pieces (read_pieces.lua): what a
+--            cell was is kept for them before it changes.
 -- Arguments
 --   1 log, 2 partition, 3 the watermark the caller expects (-1: none), 4 the watermark to set,
 --   5 a new token, 6 hole (YYYY-MM or ""), then triples: month, cell, increment.
@@ -57,6 +59,15 @@ if empty then
   redis.call('HDEL', state, 'dropped')
   fields['generation'] = token
 end
+local keeping = {}
+for _, name in ipairs(redis.call('HKEYS', state .. ':readings')) do
+  local kept = state .. ':reading:' .. name
+  if redis.call('HGET', kept, 'generation') == fields['generation'] then
+    keeping[#keeping + 1] = kept
+  else
+    redis.call('HDEL', state .. ':readings', name)
+  end
+end
 for i = 7, #ARGV, 3 do
   local month, key = ARGV[i], state .. ':' .. ARGV[i]
   if not fields['month:' .. month] then
@@ -66,7 +77,16 @@ for i = 7, #ARGV, 3 do
   end
   if not changed[month] then
     redis.call('HINCRBY', state, 'month:' .. month, 1)
-    changed[month] = true
+    changed[month] = {}
+    for _, kept in ipairs(keeping) do
+      if redis.call('HEXISTS', kept, 'version:' .. month) == 1 then
+        redis.call('HINCRBY', kept, 'runs:' .. month, 1)
+        table.insert(changed[month], kept)
+      end
+    end
+  end
+  for _, kept in ipairs(changed[month]) do
+    redis.call('HSETNX', kept, month .. ARGV[i + 1], redis.call('HGET', key, ARGV[i + 1]) or '')
   end
   redis.call('HINCRBY', key, ARGV[i + 1], ARGV[i + 2])
 end

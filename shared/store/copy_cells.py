@@ -1,7 +1,7 @@
 """copy_cells.lua: copies months of billing cells, which are then read in pieces and removed.
 
-Reading a million cells at once blocks the server for longer and needs their memory here; copying
-takes the server about half a second per million, and the memory of these months once more.
+Copying takes the server about half a second per million cells, and the memory of these months once
+more, so this is only the way beside processes of an earlier version (read_pieces.py).
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ import redis
 from shared.store.adopt_log import AdoptLog
 from shared.store.apply_cells import Applied, ApplyCells, OtherLog, Run, Stale
 from shared.store.client import store_errors
-from shared.store.copy_cells import CopyCells
 from shared.store.read_cells import Counts, ReadCells, Snapshot
+from shared.store.read_pieces import ReadPieces
 from shared.store.restore_cells import RestoreCells
 
 # The braces are the hash tag: they keep all keys in one slot of a Redis cluster.
@@ -73,7 +73,7 @@ class RedisCells:
         self._apply = ApplyCells(client, state)
         self._read = ReadCells(client, state)
         self._read_all = ReadCells(bulk or client, state)
-        self._copy = CopyCells(bulk or client, state)
+        self._pieces = ReadPieces(bulk or client, state)
         self._adopt = AdoptLog(client, state)
         self._restore = RestoreCells(client, state)
 
@@ -87,7 +87,7 @@ class RedisCells:
 
     def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
         """The cells of these months at one moment, in pieces, with a snapshot that has none."""
-        return self._copy.reading(*months)
+        return self._pieces.reading(*months)
 
     def restore(self, found: Snapshot, counts: Counts) -> bool:
         """Put a snapshot of all months in place if there are no counts; False if there are."""

@@ -10,7 +10,6 @@ from typing import Any, Final
 from msgspec import Struct
 
 from services.billing.core.cells import COUNTERS
-from services.billing.core.usage_api.query import KEYS
 
 Details = dict[str, dict[str, int]]
 
@@ -24,12 +23,8 @@ class UsageRow(Struct, frozen=True, gc=False):
 
     def named(self, group: Sequence[str]) -> dict[str, Any]:
         """By name, for JSON."""
-        keys = dict(zip(group, self.key, strict=True))
-        return {
-            **{name: keys[name] for name in KEYS if name in keys},
-            **dict(zip(COUNTERS, self.counts, strict=True)),
-            "details": self.details,
-        }
+        values = (*self.key, *self.counts, self.details)
+        return dict(zip((*group, *COUNTERS, "details"), values, strict=True))
 
 
 NO_COUNTS: Final = (0,) * len(COUNTERS)

@@ -43,12 +43,13 @@ class Api:
         cells = open_cells(billing, settings.redis)
         self._shelf = Shelf(cells, running.clock, is_renewed=True)
         months = Months(ZoneInfo(billing.time_zone))
-        self._warmer = Warmer(self._shelf, months, running.clock)
+        self._warmer = Warmer(self._shelf, months, running.clock, self._books)
         reader = UsageReader(
             ReaderParts(self._shelf, self._books, ends, months, running.clock, self.registered)
         )
         is_open = billing.serve_without_keys
         running.health.add_ready("keys", lambda: "" if is_open else self._keys.fault())
+        running.health.add_ready("views", lambda: self._warmer.fault)
         policy = AccessPolicy(self._keys, running.clock, billing.requests_per_minute, is_open)
         self.quotas = QuotaView(kit.options)
         quotas = QuotaRoutes(self.registered, self.quotas, running.clock)

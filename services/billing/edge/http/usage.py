@@ -189,7 +189,7 @@ def page_of(
 ) -> dict[str, Any]:
     """One page of JSON, with the totals of all pages and the cursor of the next one."""
     group = answer.query.group
-    found = list(islice(answer.rows(after), limit + 1))
+    found = list(islice(answer.rows(after, limit + 1), limit + 1))
     shown = found[:limit]
     following = None
     if len(found) > limit:

@@ -93,10 +93,12 @@ class Answer(Struct, frozen=True):
         """The ids of the views."""
         return tuple(each.id for each in self.shelved)
 
-    def rows(self, after: Sequence[str] | None = None) -> Iterator[UsageRow]:
-        """All rows after this key, in order."""
+    def rows(
+        self, after: Sequence[str] | None = None, limit: int | None = None
+    ) -> Iterator[UsageRow]:
+        """The rows after this key, in order: all, or at least so many if there are."""
         query = self.query
-        months = [each.view.rows(query.group, query.filters, after) for each in self.shelved]
+        months = [each.view.rows(query.group, query.filters, after, limit) for each in self.shelved]
         return merged(months)
 
     def totals(self) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 A million cells are too many to sort for each page, and the stores keep them in no order. So they
 are sorted once, into two tables: rows per mailing, and rows per mailing and day. Reading is
 streamed, in the order of the primary key. The file is removed when nobody holds the view any more.
+
+A page is read as one JSON document that SQLite makes: a row that is read by itself releases the
+interpreter and waits for it again, behind whatever else the process computes.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from services.billing.core.cells import COUNTERS, Cell
 from services.billing.core.usage_api.query import Filters
 from services.billing.core.usage_api.rows import UsageRow
@@ -26,7 +31,9 @@ _COUNTS: Final = ", ".join(f'"{counter}"' for counter in COUNTERS)
 _SUMS: Final = ", ".join(f'sum("{counter}")' for counter in COUNTERS)
 _AFTER_ALL_DAYS: Final = "~"
 
-Stored = tuple[Any, ...]
+Stored = Sequence[Any]
+
+_page: Final = msgspec.json.Decoder(list[list[str | int | None]])
 
 
 class View:
@@ -48,9 +55,13 @@ class View:
         return self._path.exists()
 
     def rows(
-        self, group: Sequence[str], filters: Filters, after: Sequence[str] | None = None
+        self,
+        group: Sequence[str],
+        filters: Filters,
+        after: Sequence[str] | None = None,
+        limit: int | None = None,
     ) -> Iterator[UsageRow]:
-        """The rows of a grouping, in order; only those after this key."""
+        """The rows of a grouping, in order; only those after this key, and so many."""
         own = [name for name in group if name != "month"]
         prefix = (self.month,) if "month" in group else ()
         if after is not None and prefix:
@@ -61,19 +72,28 @@ class View:
             yield UsageRow(prefix, self._totals.counts, self._totals.details)
             return
         statement, values = _select(own, filters, self._within(own, after))
+        for found in self._stored(statement, values, limit, len(own) + len(COUNTERS) + 1):
+            key, counts = found[: len(own)], found[len(own) : -1]
+            if counts[0] is None:
+                continue  # the sum of no rows
+            named = (
+                f"{self.month}-{part}" if name == "day" and part else part
+                for name, part in zip(own, key, strict=True)
+            )
+            yield UsageRow((*prefix, *named), tuple(counts), decode_details(found[-1]))
+
+    def _stored(
+        self, statement: str, values: list[str | int], limit: int | None, width: int
+    ) -> Iterator[Stored]:
         # The pieces of a file are read one after another, each by whichever thread is free.
         address = f"file:{self._path}?mode=ro"
         with closing(sqlite3.connect(address, uri=True, check_same_thread=False)) as file:
             register_merging(file)
-            for found in file.execute(statement, values):
-                key, counts = found[: len(own)], found[len(own) : -1]
-                if counts[0] is None:
-                    continue  # the sum of no rows
-                named = tuple(
-                    f"{self.month}-{part}" if name == "day" and part else part
-                    for name, part in zip(own, key, strict=True)
-                )
-                yield UsageRow((*prefix, *named), counts, decode_details(found[-1]))
+            if limit is None:
+                yield from file.execute(statement, values)
+                return
+            (whole,) = file.execute(_as_one(statement, width), [*values, limit]).fetchone()
+        yield from _page.decode(whole)
 
     def _within(self, own: Sequence[str], after: Sequence[str] | None) -> list[str] | None:
         """The key with its day as it is stored, without the month."""
@@ -92,11 +112,11 @@ class View:
 
 def _select(
     own: Sequence[str], filters: Filters, after: Sequence[str] | None
-) -> tuple[str, list[str]]:
+) -> tuple[str, list[str | int]]:
     """The statement for a grouping. Names of columns come from KEYS, never from a request."""
     table = "days" if "day" in own else "mailings"
     whole = _COLUMNS if table == "days" else _COLUMNS[:3]
-    conditions, values = [], []
+    conditions, values = list[str](), list[str | int]()
     for name in ("client", "mailing_id", "sub_client"):
         wanted = getattr(filters, name)
         if wanted is not None:
@@ -112,3 +132,10 @@ def _select(
         return f"SELECT {names}{_COUNTS}, details FROM {table}{where} ORDER BY {order}", values  # noqa: S608
     rest = f" GROUP BY {order} ORDER BY {order}" if own else ""
     return f"SELECT {names}{_SUMS}, merged(details) FROM {table}{where}{rest}", values  # noqa: S608
+
+
+def _as_one(statement: str, width: int) -> str:
+    """The rows of a statement, up to a limit, as one JSON array of arrays."""
+    columns = ", ".join(f"column{number}" for number in range(width))
+    rows = f"WITH page({columns}) AS ({statement} LIMIT ?)"
+    return f"{rows} SELECT json_group_array(json_array({columns})) FROM page"  # noqa: S608

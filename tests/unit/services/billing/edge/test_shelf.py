@@ -8,14 +8,19 @@ from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
 
+import pytest
+
 from services.billing.core.cells import Cell, encode_cell
+from services.billing.core.closing.chain import Closed
 from services.billing.core.month import Months
 from services.billing.edge.cells_memory import MemoryCells
 from services.billing.edge.views.shelf import IDLE_S, SHARE, STALE_S, Shelf
-from services.billing.edge.views.warming import ASKED_S, Warmer
+from services.billing.edge.views.warming import ASKED_S, LOOK_BACK_S, Warmer
 from shared.runtime.clock import FakeClock
 from shared.store.apply_cells import Run
+from shared.store.client import StoreUnavailable
 from shared.store.read_cells import Counts, Snapshot
+from tests.support.billing.api import BrokenCells, FakeBooks
 
 
 def folders(root: Path) -> list[str]:
@@ -99,7 +104,7 @@ def test_requests_get_the_view_before_while_another_thread_sorts(tmp_path: Path)
     first = shelf.live(MONTH, shelf.state())
     cells.count()
     clock.go_on(SHARE)
-    warmer = Warmer(shelf, Months(UTC), clock)
+    warmer = Warmer(shelf, Months(UTC), clock, FakeBooks())
     cells.begun.clear()
     cells.go_on.clear()
     thread = threading.Thread(target=warmer.turn)
@@ -117,7 +122,7 @@ def test_no_request_sorts_a_large_month_again_while_a_thread_does(tmp_path: Path
     clock = FakeClock()
     cells = SlowCells(clock)
     shelf = Shelf(cells, clock, tmp_path, is_renewed=True)
-    warmer = Warmer(shelf, Months(UTC), clock)
+    warmer = Warmer(shelf, Months(UTC), clock, FakeBooks())
     cells.count()
     warmer.turn()
     first = shelf.live(MONTH, shelf.state())
@@ -147,7 +152,7 @@ def test_a_month_that_requests_want_is_renewed_though_it_is_not_the_present_one(
     cells = SlowCells(clock)
     cells.count()
     shelf = Shelf(cells, clock, tmp_path, is_renewed=True)
-    warmer = Warmer(shelf, Months(UTC), clock)
+    warmer = Warmer(shelf, Months(UTC), clock, FakeBooks())
     clock.go_on(40 * 86_400)
     first = shelf.live(MONTH, shelf.state())
     warmer.turn()
@@ -167,7 +172,7 @@ def test_the_present_month_is_sorted_before_anybody_asks_and_every_ten_minutes_w
     clock = FakeClock()
     cells = SlowCells(clock)
     shelf = Shelf(cells, clock, tmp_path)
-    warmer = Warmer(shelf, Months(UTC), clock)
+    warmer = Warmer(shelf, Months(UTC), clock, FakeBooks())
     warmer.turn()
     assert cells.sorted == 1
     cells.count()
@@ -194,4 +199,84 @@ def test_the_present_month_is_sorted_before_anybody_asks_and_every_ten_minutes_w
     clock.go_on(IDLE_S)
     warmer.turn()
     assert cells.sorted == 5
+    shelf.close()
+
+
+class FaultyBooks(FakeBooks):
+    """Statements that cannot be read while `fault` says so."""
+
+    fault = ""
+
+    def closed(self) -> tuple[dict[str, Closed], str]:
+        return self.found, self.fault
+
+
+LAST = "2023-10"  # the month before that of FakeClock
+
+
+def closed_and_present(cells: MemoryCells, books: FakeBooks) -> None:
+    name = encode_cell(Cell("shop", "news", "", "billed", "01"))
+    cells.apply(Run("log", 0, -1, 2, ((LAST, name, 1), (MONTH, name, 1))))
+    books.close_month(LAST, {LAST: {name: 7}})
+
+
+def test_a_process_is_ready_when_the_present_month_and_the_one_before_are_sorted(
+    tmp_path: Path,
+) -> None:
+    clock, books = FakeClock(), FaultyBooks()
+    cells = SlowCells(clock)
+    shelf = Shelf(cells, clock, tmp_path, is_renewed=True)
+    warmer = Warmer(shelf, Months(UTC), clock, books)
+    closed_and_present(cells, books)
+    statement = books.found.pop(LAST)
+    books.fault = "Kafka: no broker answers"
+    assert warmer.fault == "the months are being sorted"
+    warmer.turn()
+    assert warmer.fault == "Kafka: no broker answers"
+    books.fault, books.found[LAST] = "", statement
+    warmer.turn()
+    assert (warmer.fault, cells.sorted) == ("", 1)
+    name = statement.statement.sha256[:16]
+    kept = shelf.kept(LAST, name)
+    assert kept is not None
+    assert shelf.closed(statement).view is kept.view
+    # It stays ready: later faults are those of requests.
+    books.fault = "Kafka: no broker answers"
+    clock.go_on(LOOK_BACK_S)
+    warmer.turn()
+    assert warmer.fault == ""
+    shelf.close()
+
+
+def test_the_month_before_is_sorted_again_from_its_statement_soon_after_it_is_closed(
+    tmp_path: Path,
+) -> None:
+    clock, books = FakeClock(), FakeBooks()
+    cells = SlowCells(clock)
+    shelf = Shelf(cells, clock, tmp_path, is_renewed=True)
+    warmer = Warmer(shelf, Months(UTC), clock, books)
+    closed_and_present(cells, books)
+    statement = books.found.pop(LAST)
+    warmer.turn()
+    assert cells.sorted == 2
+    books.found[LAST] = statement
+    warmer.turn()
+    assert shelf.kept(LAST, statement.statement.sha256[:16]) is None
+    clock.go_on(LOOK_BACK_S)
+    warmer.turn()
+    assert shelf.kept(LAST, statement.statement.sha256[:16]) is not None
+    shelf.close()
+
+
+def test_a_process_whose_store_is_unavailable_says_so_until_it_has_sorted(tmp_path: Path) -> None:
+    clock, cells = FakeClock(), BrokenCells()
+    shelf = Shelf(cells, clock, tmp_path, is_renewed=True)
+    warmer = Warmer(shelf, Months(UTC), clock, FakeBooks())
+    cells.broken = True
+    with pytest.raises(StoreUnavailable):
+        warmer.turn()
+    assert warmer.fault
+    cells.broken = False
+    warmer.turn()
+    assert warmer.fault == ""
     shelf.close()
