@@ -15,6 +15,7 @@ from services.validate.edge.platform_api.app import Routes, make_app
 from services.validate.edge.platform_api.counters import REDIS_S, CounterRoutes
 from services.validate.edge.platform_api.entries import EntryFollower, EntryTable
 from services.validate.edge.platform_api.messages import Lookup, MessageRoutes
+from services.validate.edge.platform_api.pause_watch import PauseWatch
 from services.validate.edge.platform_api.request import Parts
 from services.validate.edge.platform_api.suppressions import SuppressionRoutes
 from services.validate.edge.platform_api.unsubscribe import (
@@ -23,7 +24,7 @@ from services.validate.edge.platform_api.unsubscribe import (
     UnsubscribeRoutes,
 )
 from services.validate.edge.platform_api.workers import Workers
-from services.validate.edge.platform_api.writer import WRITE_S, KafkaWriter
+from services.validate.edge.platform_api.writer import PRODUCER_MS, KafkaWriter
 from services.validate.settings import ApiSettings, Settings
 from shared.access.view import KeyView
 from shared.http_api.keyed import AccessPolicy
@@ -57,7 +58,8 @@ def serve_api(settings: Settings, running: Running) -> int:
     keys = KeyView(kit.options, "api", running.clock)
     clients = ClientView(settings.kafka, settings.runtime.instance, running.clock)
     entries = EntryFollower(kit.options, EntryTable(), running.clock)
-    writer = _writer(settings, running, kit)
+    pauses = PauseWatch(running.clock)
+    writer = _writer(settings, running, kit, pauses)
     redis = Workers("questions to Redis", MAX_REDIS, REDIS_S)
     lookup_s = settings.api.lookup_timeout_s
     lookups = Workers("look-ups of messages", MAX_LOOKUPS, lookup_s + _LOOKUP_SPARE_S)
@@ -81,14 +83,14 @@ def serve_api(settings: Settings, running: Running) -> int:
     server = _server(settings.api, make_app(routes, policy))
     try:
         if kit.ensure_topics():
-            for part in (keys, clients, entries, writer):
+            for part in (keys, clients, entries, pauses, writer):
                 part.start()
             written = (names.SUPPRESSIONS, names.EVENTS)
             with kit.watching((names.SUPPRESSIONS, names.EVENTS), written):
                 running.stop.wait()
     finally:
         server.close()
-        for part in (writer, entries, clients, keys):
+        for part in (writer, pauses, entries, clients, keys):
             part.close()
         redis.close()
         lookups.close()
@@ -107,12 +109,12 @@ def _server(api: ApiSettings, app: Any) -> ApiServer:
     return server
 
 
-def _writer(settings: Settings, running: Running, kit: StreamKit) -> KafkaWriter:
-    # A broker that does not answer holds a request no longer than it may take.
-    block_ms = int(WRITE_S * 1000)
-    make = partial(make_producer, kit.options, None, linger_ms=0, max_block_ms=block_ms)
+def _writer(
+    settings: Settings, running: Running, kit: StreamKit, pauses: PauseWatch
+) -> KafkaWriter:
+    make = partial(make_producer, kit.options, None, **PRODUCER_MS)
     copies = ClientEvents(settings.kafka, kit.options)
-    return KafkaWriter(make, running.clock, copies.missing, kit.failpoints)
+    return KafkaWriter(make, running.clock, copies.missing, kit.failpoints, pauses.is_suspect)
 
 
 def _links(settings: Settings) -> Links:

@@ -17,22 +17,38 @@ if stored_log and stored_log ~= log then return {-2, stored_log} end
 local stored = redis.call('HGET', view, 'watermark') or '-1'
 if stored ~= expected then return {0, stored} end
 
-for at = 1, #entries, 18 do
-  local field = string.sub(entries, at, at + 15)
-  local bit_ = string.byte(entries, at + 16) - 64
-  local found = redis.call('HGET', view, field)
-  local bits = found and string.byte(found) - 64 or 0
-  if string.sub(entries, at + 17, at + 17) == '+' then
-    bits = bit.bor(bits, bit_)
-  else
-    bits = bit.band(bits, bit.bnot(bit_))
+-- Fields are read and written many at a time: a command costs more than a field. Lua's stack holds
+-- 8,000 arguments.
+local MOST = 1000 * 18
+
+local function apply(from, to)
+  local fields = {}
+  for at = from, to, 18 do fields[#fields + 1] = string.sub(entries, at, at + 15) end
+  local found, bits = redis.call('HMGET', view, unpack(fields)), {}
+  for i, field in ipairs(fields) do
+    -- An earlier entry of this part may have changed the field.
+    local before = bits[field] or (found[i] and string.byte(found[i]) - 64) or 0
+    local bit_, sign = string.byte(entries, from + i * 18 - 2, from + i * 18 - 1)
+    if sign == 43 then -- "+"
+      bits[field] = bit.bor(before, bit_ - 64)
+    else
+      bits[field] = bit.band(before, bit.bnot(bit_ - 64))
+    end
   end
-  if bits == 0 then
-    redis.call('HDEL', view, field)
-  else
-    redis.call('HSET', view, field, string.char(64 + bits))
+  local set, cleared = {}, {}
+  for field, each in pairs(bits) do
+    if each == 0 then
+      cleared[#cleared + 1] = field
+    else
+      set[#set + 1] = field
+      set[#set + 1] = string.char(64 + each)
+    end
   end
+  if #set > 0 then redis.call('HSET', view, unpack(set)) end
+  if #cleared > 0 then redis.call('HDEL', view, unpack(cleared)) end
 end
+
+for from = 1, #entries, MOST do apply(from, math.min(from + MOST - 1, #entries)) end
 if not stored_log or target ~= stored then
   redis.call('HSET', view, 'log', log, 'watermark', target)
 end

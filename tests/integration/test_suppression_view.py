@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Iterator, Sequence
 
@@ -28,6 +29,7 @@ from shared.stream.relay import NotReady
 from shared.topics import names
 from shared.topics.suppressions import (
     PARTITION,
+    REASONS,
     Suppression,
     SuppressionReason,
     bit_of,
@@ -100,6 +102,23 @@ def test_removed_entries_leave_nothing_behind(
     store.apply("t", -1, 1, entries(entry(ANNA)))
     store.apply("t", 1, 2, entries(entry(ANNA, active=False)))
     assert set(client.hkeys(key)) == {b"log", b"watermark"}
+
+
+def test_many_records_of_few_recipients_leave_what_one_after_the_other_would(
+    store: SuppressionStore,
+) -> None:
+    chance = random.Random(5)
+    wanted: dict[str, int] = {}
+    records = []
+    for _ in range(4_500):  # more than the script reads at a time
+        recipient, reason = f"{chance.randrange(900)}@example.com", chance.choice(REASONS)
+        is_active = chance.random() < 0.6
+        bit, before = bit_of(reason), wanted.get(recipient, 0)
+        wanted[recipient] = before | bit if is_active else before & ~bit
+        records.append(entry(recipient, reason, active=is_active))
+    assert store.apply("t", -1, 4_500, entries(*records)) == ViewApplied()
+    found = store.find("t", 4_500, b"".join(field_of("shop", each) for each in wanted))
+    assert found == bytes(wanted.values())
 
 
 class Topic(Struct, frozen=True):

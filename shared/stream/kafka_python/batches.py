@@ -94,15 +94,16 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
         end = 0
         try:
             for _ in range(self.records_count):
-                length, start = decode_varint(buffer, end)
+                length, start = _varint(buffer, end)
                 end = start + length
                 if length < 0 or end > size:
                     raise CorruptRecordError(
                         f"a record of {length} bytes does not fit into its batch"
                     )
-                _, pos = decode_varint(buffer, start)  # attributes: there are none
-                delta, pos = decode_varint(buffer, pos)
-                distance, pos = decode_varint(buffer, pos)
+                # First the attributes, of which there are none: one byte, as every client writes.
+                pos = start + 1 if buffer[start] < 0x80 else _varint(buffer, start)[1]
+                delta, pos = _varint(buffer, pos)
+                distance, pos = _varint(buffer, pos)
                 key, pos = _octets(buffer, pos)
                 value, pos = _octets(buffer, pos)
                 headers, pos = self._headers(buffer, pos)
@@ -128,7 +129,9 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
         This is most of the work of reading an event, so lengths of one byte (below 64) are decoded
         here and the usual names are not decoded again.
         """
-        count, pos = decode_varint(buffer, pos)
+        count, pos = _varint(buffer, pos)
+        if count == 0:
+            return [], pos
         if count < 0:
             raise CorruptRecordError(f"a record has {count} headers")
         headers: Headers = []
@@ -156,11 +159,24 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
         return headers, pos
 
 
+def _varint(buffer: bytes, pos: int) -> tuple[int, int]:
+    """decode_varint, in a third of the time for one and two bytes, which most numbers have."""
+    low = buffer[pos]
+    if low < 0x80:
+        return (low >> 1) ^ -(low & 1), pos + 1
+    high = buffer[pos + 1]
+    if high < 0x80:
+        return (low >> 1 & 0x3F | high << 6) ^ -(low & 1), pos + 2
+    found: tuple[int, int] = decode_varint(buffer, pos)
+    return found
+
+
 def _octets(buffer: bytes, pos: int) -> tuple[bytes | None, int]:
-    length, pos = decode_varint(buffer, pos)
+    length, pos = _varint(buffer, pos)
     if length < 0:
         return None, pos
-    return buffer[pos : pos + length], pos + length
+    end = pos + length
+    return buffer[pos:end], end
 
 
 def _decoded(name: bytes) -> str:

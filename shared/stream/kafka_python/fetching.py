@@ -158,12 +158,14 @@ class BoundedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
         due, last = batch.base_offset, max(batch.base_offset, batch.last_offset)
         try:
             for record in batch:
-                require_order(due, record.offset, last)
-                due = record.offset + 1
-                self._batch_bytes = batch.held_bytes
+                offset = record.offset
+                if not due <= offset <= last:
+                    require_order(due, offset, last)
+                if not self._batch_bytes:  # it is decompressed with its first record
+                    self._batch_bytes = batch.held_bytes
                 self.records_read += 1
                 self.bytes_read += record.size_in_bytes
-                self.next_fetch_offset = due
+                self.next_fetch_offset = due = offset + 1
                 yield _consumer_record(tp, self.leader_epoch, record)
         except (DecompressError, CorruptRecordError) as error:
             yield self._undecodable(raw, min(due, last), last, str(error), batch.max_timestamp)
@@ -193,20 +195,25 @@ class BoundedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
 
 def _consumer_record(tp: TopicPartition, leader_epoch: int, record: Any) -> Any:
     key, value = record.key, record.value
-    return ConsumerRecord(
-        tp.topic,
-        tp.partition,
-        leader_epoch,
-        record.offset,
-        record.timestamp,
-        record.timestamp_type,
-        key,
-        value,
-        record.headers,
-        record.checksum,
-        -1 if key is None else len(key),
-        -1 if value is None else len(value),
-        -1,
+    topic, partition = tp
+    # As a tuple it takes half the time that it takes with the names of its 13 fields.
+    return tuple.__new__(
+        ConsumerRecord,
+        (
+            topic,
+            partition,
+            leader_epoch,
+            record.offset,
+            record.timestamp,
+            record.timestamp_type,
+            key,
+            value,
+            record.headers,
+            record.checksum,
+            -1 if key is None else len(key),
+            -1 if value is None else len(value),
+            -1,
+        ),
     )
 
 

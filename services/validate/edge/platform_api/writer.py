@@ -8,9 +8,14 @@ WRITE_S + ANSWER_S. It is then not known whether the records were written: all o
 written again (the keys and the ids of events stay the same). With more than MAX_WAITING requests at
 once further ones are refused at once. The records are not one transaction: nothing here can stop
 the readers of mail.events, whatever happens to this process. A producer that failed is replaced. If
-this process is paused, the requests it had are over; what was not handed to Kafka by then is
-dropped. If it dies, what it had has no answer, so whoever asked asks again: before `api.sent` no
-record is written, after it they may be, and after `api.acknowledged` they are.
+it dies, what it had has no answer, so whoever asked asks again: before `api.sent` no record is
+written, after it they may be, and after `api.acknowledged` they are.
+
+If this process is paused, nothing of a request is written after its time, as whoever asked may have
+had another answer from another process since: the time is looked at before each record is handed to
+the producer, the producer gives up what it has not sent by then (PRODUCER_MS), and requests that
+may have waited in the system meanwhile are refused (`is_suspect`, pause_watch.py). What remains is
+a pause between that look and the system call (docs/decisions/0218-paused-api.md).
 """
 
 from __future__ import annotations
@@ -33,6 +38,13 @@ from shared.stream.kafka_python.producing import discard
 from shared.stream.transactions import Output
 
 WRITE_S: Final = 4.0
+# How the producer keeps to that: it needs a shorter time for a request than for a record.
+PRODUCER_MS: Final = {
+    "linger_ms": 0,
+    "max_block_ms": 4_000,
+    "request_timeout_ms": 3_000,
+    "delivery_timeout_ms": 4_000,
+}
 # Requests with records that are not acknowledged yet. Each has some kilobytes.
 MAX_WAITING: Final = 256
 _LOOK_S: Final = 0.2
@@ -60,8 +72,11 @@ class KafkaWriter:
         clock: Clock,
         missing: Callable[[set[str], Any], set[str]] = lambda _, __: set(),
         failpoints: Failpoints = _NEVER,
+        is_suspect: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`missing` returns the topics, of these, whose records are to be left out."""
+        """`missing` returns the topics, of these, whose records are to be left out; `is_suspect`,
+        whether a request that is read now may be an old one."""
+        self._is_suspect = is_suspect
         self._failpoints = failpoints
         self._make_producer = make_producer
         self._clock = clock
@@ -84,6 +99,9 @@ class KafkaWriter:
 
     async def write(self, outputs: Sequence[Output]) -> int:
         """Write these records; return the offset of the last one. Raises NotWritten."""
+        until = self._clock.monotonic() + WRITE_S
+        if self._is_suspect():
+            raise NotWritten("this process was paused, and the request may be an old one")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[int] = loop.create_future()
 
@@ -96,10 +114,10 @@ class KafkaWriter:
                 raise NotWritten("too many requests wait for Kafka")
             self._waiting += 1
         try:
-            self._jobs.put_nowait(_Job(outputs, self._clock.monotonic() + WRITE_S, done))
+            self._jobs.put_nowait(_Job(outputs, until, done))
             return await asyncio.wait_for(answer, WRITE_S + ANSWER_S)
         except (TimeoutError, queue.Full):
-            raise NotWritten(f"Kafka did not answer in {WRITE_S:g} s") from None
+            raise _late() from None
         finally:
             with self._lock:
                 self._waiting -= 1
@@ -134,18 +152,28 @@ class KafkaWriter:
         hit("api.taken")
         topics = {output.topic for job in batch for output in job.outputs}
         missing = self._missing(topics, producer)
-        sent = [
-            (job, [_send(producer, each) for each in job.outputs if each.topic not in missing])
-            for job in batch
-        ]
+        sent = [(job, self._hand_over(job, missing)) for job in batch]
         hit("api.sent")
         for job, futures in sent:
+            if futures is None:
+                job.done(_late())
+                continue
             offset = -1
             for future in futures:
                 left = job.until - self._clock.monotonic()
                 offset = int(future.get(max(left, 0.001)).offset)
             hit("api.acknowledged")
             job.done(offset)
+
+    def _hand_over(self, job: _Job, missing: set[str]) -> list[Any] | None:
+        """Hand the records of a job to the producer; None if its time is over before the last."""
+        futures = []
+        for output in job.outputs:
+            if self._clock.monotonic() >= job.until:
+                return None
+            if output.topic not in missing:
+                futures.append(_send(self._producer, output))
+        return futures
 
     def _drop(self) -> None:
         producer, self._producer = self._producer, None
@@ -156,6 +184,10 @@ class KafkaWriter:
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.close(timeout=WRITE_S)
+
+
+def _late() -> NotWritten:
+    return NotWritten(f"Kafka did not answer in {WRITE_S:g} s")
 
 
 def _send(producer: Any, output: Output) -> Any:

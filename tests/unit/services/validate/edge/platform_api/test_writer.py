@@ -16,7 +16,7 @@ from services.validate.core.platform_api.faults import Busy
 from services.validate.edge.platform_api import writer as writing
 from services.validate.edge.platform_api.workers import Workers
 from services.validate.edge.platform_api.writer import KafkaWriter, NotWritten
-from shared.runtime.clock import SystemClock
+from shared.runtime.clock import Clock, FakeClock, SystemClock
 from shared.runtime.failpoints import API_NAMES, Failpoints
 from shared.stream.transactions import Output
 
@@ -55,7 +55,9 @@ class Producer:
 
 
 @contextmanager
-def running(*producers: Producer | Exception, **more: Any) -> Iterator[KafkaWriter]:
+def running(
+    *producers: Producer | Exception, clock: Clock | None = None, **more: Any
+) -> Iterator[KafkaWriter]:
     left = list(producers)
 
     def make() -> Any:
@@ -64,7 +66,7 @@ def running(*producers: Producer | Exception, **more: Any) -> Iterator[KafkaWrit
             raise found
         return found
 
-    found = KafkaWriter(make, SystemClock(), **more)
+    found = KafkaWriter(make, clock or SystemClock(), **more)
     found.start()
     try:
         yield found
@@ -134,6 +136,54 @@ def test_more_than_the_bound_is_refused_at_once(monkeypatch: pytest.MonkeyPatch)
     assert sum("too many" in each for each in answers) == 2
 
 
+class PausingProducer(Producer):
+    """The process is paused for a minute after this many records were handed to it."""
+
+    def __init__(self, clock: FakeClock, after: int) -> None:
+        super().__init__()
+        self._clock, self._after = clock, after
+
+    def send(self, *record: Any) -> Future:
+        found = super().send(*record)
+        if len(self.sent) == self._after:
+            self._clock.go_on(60.0)
+        return found
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_process_that_was_paused_hands_nothing_more_to_kafka_and_says_so(after: int) -> None:
+    clock = FakeClock()
+    producer = PausingProducer(clock, after)
+
+    def pause(_name: str) -> None:
+        if not after:
+            clock.go_on(60.0)
+
+    point = Failpoints.parse("api.taken", pause)
+    with running(producer, clock=clock, failpoints=point) as writer:
+        with pytest.raises(NotWritten, match="did not answer"):
+            asyncio.run(writer.write([record(1), record(2), record(3)]))
+        assert len(producer.sent) == after
+        # The next request has its own time, and the same producer.
+        assert asyncio.run(writer.write([record(4)])) == after
+    assert producer.sent[-1][1] == b"4"
+
+
+def test_a_request_that_may_be_an_old_one_is_refused_at_once() -> None:
+    producer = Producer()
+    late = pytest.raises(NotWritten, match="was paused")
+    with running(producer, is_suspect=lambda: True) as writer, late:
+        asyncio.run(writer.write([record(1)]))
+    assert producer.sent == []
+
+
+def test_the_producer_gives_a_record_up_no_later_than_the_request_is_over() -> None:
+    given = writing.PRODUCER_MS
+    assert given["delivery_timeout_ms"] == given["max_block_ms"] == writing.WRITE_S * 1000
+    # The library refuses any other order of these when it is created.
+    assert given["linger_ms"] + given["request_timeout_ms"] < given["delivery_timeout_ms"]
+
+
 @pytest.mark.parametrize(("point", "sent"), zip(API_NAMES, (0, 1, 1), strict=True))
 def test_a_process_that_stands_still_at_any_step_has_said_nothing_yet(
     monkeypatch: pytest.MonkeyPatch, point: str, sent: int
@@ -155,7 +205,7 @@ def test_a_process_that_stands_still_at_any_step_has_said_nothing_yet(
         monkeypatch.setattr(writing, "WRITE_S", 60.0)
         go_on.set()
         assert asyncio.run(writer.write([record(2)])) >= 0
-    assert producer.sent[-1][1] == b"2"
+    assert [value for _, value, _ in producer.sent] == [b"1", b"2"][1 - sent :]
 
 
 def test_one_key_never_takes_all_threads() -> None:
