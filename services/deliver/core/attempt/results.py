@@ -59,6 +59,18 @@ class NoSource(Struct, frozen=True):
     is_warming: bool = False
 
 
+class NoLogin(Struct, frozen=True):
+    """The smart host did not let us log in: no message is offered before it does.
+
+    `reason` is clean text, `reply` the code and status of the answer to AUTH, "" if none was sent.
+    `waits_s`: when the login is tried again.
+    """
+
+    reason: str
+    waits_s: float
+    reply: str = ""
+
+
 class NoRoute(Struct, frozen=True):
     """The DNS says for sure that no host of the site can be used; `reason` is clean text."""
 
@@ -89,7 +101,7 @@ class ConnectionInfo(Struct, frozen=True):
     tls_policy: str = ""
 
 
-ConnectFault = Refusal | NoConnection | NoRoute | NoSource | Busy
+ConnectFault = Refusal | NoConnection | NoLogin | NoRoute | NoSource | Busy
 TransactionResult = Finished | Broken | Unsendable
 
 

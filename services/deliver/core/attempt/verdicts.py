@@ -19,13 +19,21 @@ from services.deliver.core.attempt.results import (
     ConnectFault,
     ConnectionInfo,
     NoConnection,
+    NoLogin,
     NoRoute,
     NoSource,
     Refusal,
     TransactionResult,
 )
 from services.deliver.core.routing.sites import NoDomain, NoServer, NullMx, Unresolved
-from shared.responses.replies.reply_rules import CONTENT, HARD, NETWORK, ReplyRule, classify
+from shared.responses.replies.reply_rules import (
+    AUTHENTICATION,
+    CONTENT,
+    HARD,
+    NETWORK,
+    ReplyRule,
+    classify,
+)
 from shared.smtp.client.unsendable import Unsendable
 from shared.smtp.events import Finished, Stage
 from shared.smtp.remote_text import clean_text
@@ -37,6 +45,7 @@ MAX_REPLY_CHARACTERS: Final = 500
 
 _CONGESTION: Final = "4.4.5"  # RFC 3463, 3.5
 _NO_ROUTE: Final = "5.4.4"
+_NO_LOGIN: Final = "4.7.0"
 _NO_TLS: Final = "4.7.5"  # RFC 3463, 3.8: cryptographic failure
 # RFC 3463, 3.4 and 3.7; 5.6.7: RFC 6531.
 _UNSENDABLE: Final = {
@@ -95,6 +104,11 @@ class OutcomeRules:
                 text = f"No mail server of the domain can be used: {reason}"
                 found = _without_server(_NO_ROUTE, HARD, text, where)
                 return replace(found, dispatched=was_answered)
+            case NoLogin(reason, waits_s, reply):
+                text = f"The smart host lets us send no mail: {reason}"
+                told = unanswered(text, was_answered, False, where, reply=reply, enhanced=_NO_LOGIN)
+                wait = None if was_answered else waits_s
+                return replace(told, bounce_class=AUTHENTICATION, waits_s=wait)
             case Busy(delay_s, reason):
                 busy = unanswered(reason, was_answered, False, where, enhanced=_CONGESTION)
                 return busy if was_answered else replace(busy, waits_s=delay_s)
