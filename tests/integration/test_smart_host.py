@@ -181,3 +181,16 @@ def test_the_password_is_sent_only_over_the_tls_that_its_login_asks_for(
     with smart_host(keeper, certificate if has_tls else None) as port:
         run(test(port))
     assert bool(keeper.tries) is is_sent
+
+
+def test_a_smart_host_that_wants_a_login_that_nobody_gave_us_bounces_nothing(
+    certificate: tuple[Path, Path],
+) -> None:
+    async def test(port: int) -> None:
+        async with pools_with(Logins(), port, None) as pools:
+            found = await send(pools, "one@d.example")
+            assert isinstance(found, Deferred)
+            assert (found.bounce_class, found.reply[:3]) == ("authentication", "530")
+
+    with smart_host(Keeper(), certificate) as port:
+        run(test(port))

@@ -58,6 +58,8 @@ _UNSENDABLE: Final = {
     Unsendable.SIGNED_PARTS: "5.6.3",
     Unsendable.NOT_CONVERTIBLE: "5.6.3",
 }
+# Replies to a client that should have logged in (RFC 4954, 6).
+_LOGIN_WANTED_CODES: Final = frozenset({530, 534, 535, 538})
 # Replies to a client that should have started TLS (RFC 3207, 4; RFC 5248, 2.4).
 _TLS_WANTED_CODE: Final = 530
 _TLS_WANTED_STATUS: Final = frozenset({"5.7.10", "5.7.11"})
@@ -144,6 +146,11 @@ def answered(
         # The refusal concerns this connection. TLS may work at the next attempt.
         reason = f"TLS failed ({where.tls_fault}), and the server requires it: {text}"
         return unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
+    if where.is_named and reply.code in _LOGIN_WANTED_CODES:
+        # Our smart host wants a login: that is no matter of the recipient's.
+        reason = f"The smart host wants a login: {text}"
+        told = unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
+        return replace(told, bounce_class=AUTHENTICATION)
     meaning = classify(rules, stage, reply)
     kind = Bounced if meaning.is_permanent else Deferred
     return kind(

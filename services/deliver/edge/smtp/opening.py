@@ -261,7 +261,7 @@ class Opener:
             candidate.host, "refused", asyncio.get_running_loop().time()
         )
         connection.tls_policy = tls.name
-        connection.server = str(candidate)
+        connection.server, connection.is_named = str(candidate), candidate.host.is_named
         if version and tls.resumes:
             peer = smtp.get_transport_info("ssl_object")
             connection.is_resumed = bool(peer.session_reused)
