@@ -20,6 +20,7 @@ from services.deliver.edge.attempt import attempts, event_counting
 from services.deliver.edge.control import follower as orders
 from services.deliver.edge.reputation import metrics as reputation
 from services.deliver.edge.shaping import shaper
+from services.deliver.edge.smtp import logins
 from services.deliver.edge.sources import health as health_of_sources
 from services.ingest.edge.bounce_door import context as bounce_door
 from services.ingest.edge.front_door import context as front_door
@@ -106,6 +107,7 @@ METRICS: Final = (
             deliver.CONNECTIONS,
             deliver.SLOW_SITES,
             health_of_sources.UNAVAILABLE,
+            logins.REFUSED,
             reputation.SUSPENDED,
             reputation.WARMING,
             reputation.BEHIND,

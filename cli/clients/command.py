@@ -1,7 +1,8 @@
 """`sluice clients`: the registry of clients, as clients.yaml wants it and as it is.
 
-Owns: the commands but `credentials` and `check`. Does not own: judging the file
-(shared/registry/file/clients_file.py), what an apply changes (changes.py), writing it (publish.py).
+Owns: the commands but `credentials`, `check` and those of removing.py. Does not own: judging the
+file (shared/registry/file/clients_file.py), what an apply changes (changes.py), writing it
+(publish.py).
 Exit codes: 1 when `diff` finds a difference or NAME is not registered, 2 for a wrong file,
 3 when Kafka is unavailable.
 """
@@ -24,19 +25,31 @@ from cli.clients.faults import answering
 from cli.clients.given import read_clients
 from cli.clients.lane_warnings import lane_warnings
 from cli.clients.pool_warnings import pool_faults
+from cli.clients.removing import (
+    forget,
+    make_removal,
+    orders_before,
+    removal_options,
+    remove,
+    removed_as_json,
+    removed_lines,
+    restore,
+)
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka, kafka_options
 from shared.plurals import counted
 from shared.registry.client import Client
 from shared.registry.file.schema import page as schema_page
+from shared.registry.removal import MailChoice
 from shared.registry.store.changes import (
     Changes,
     changed_fields,
     plan_changes,
-    plan_removal,
 )
-from shared.registry.store.publish import change
-from shared.registry.store.view import load_registry
+from shared.registry.store.publish import change_all
+from shared.registry.store.removing import plan_apply, require_free_names
+from shared.registry.store.view import load_all, load_registry
+from shared.runtime.clock import now_ms
 from shared.runtime.run_command import run_command
 
 _file = click.option(
@@ -58,22 +71,42 @@ def main() -> None:
 
 main.add_command(credentials.main, "credentials")
 main.add_command(check)
+for removing in (remove, restore, forget):
+    main.add_command(removing)
 
 
 @main.command()
 @_file
 @_prune
+@removal_options
 @_json
 @kafka_options
 @answering
-def apply(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> None:
-    """Register the clients of a file, changing what differs; running services follow at once."""
+def apply(  # noqa: PLR0913, PLR0917 - the options of a command
+    path: Path,
+    prune: bool,
+    choice: str | None,
+    keep: str,
+    as_json: bool,
+    bootstrap: str,
+    line: str,
+) -> None:
+    """Register the clients of a file, changing what differs; running services follow at once.
+
+    --mail and --keep concern the clients that --prune removes.
+    """
     wanted = read_clients(path)
     errors, pool_warnings = pool_faults(wanted)
     if errors:
         fail("; ".join(errors), Exit.USAGE_ERROR, as_json)
     kafka = find_kafka(bootstrap, line)
-    written = change(kafka, lambda registered: plan_changes(wanted, registered, prune))
+    gone = sorted(set(load_registry(kafka)) - {each.name for each in wanted}) if prune else []
+    removal = make_removal(gone, choice if gone else MailChoice.HOLD, keep, "", "")
+    before = orders_before(kafka)
+    written = change_all(
+        kafka,
+        lambda registered, kept: plan_apply(wanted, registered, kept, removal, before, gone),
+    )
     changes = written.changes
     warnings = [*lane_warnings(wanted), *pool_warnings]
     for warning in warnings:
@@ -98,7 +131,9 @@ def apply(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> 
 def diff(path: Path, prune: bool, as_json: bool, bootstrap: str, line: str) -> None:
     """Show what apply would change; exit code 1 when it would."""
     wanted = read_clients(path)
-    registered = load_registry(find_kafka(bootstrap, line))
+    loaded = load_all(find_kafka(bootstrap, line))
+    require_free_names(wanted, loaded.removed, now_ms())
+    registered = loaded.clients
     changes = plan_changes(wanted, registered, prune)
     details = {
         client.name: {
@@ -127,12 +162,17 @@ def same_as(wanted: Sequence[Client]) -> str:
 
 
 @main.command("list")
+@click.option("--removed", "is_removed", is_flag=True, help="Those that can be restored.")
 @_json
 @kafka_options
 @answering
-def list_clients(as_json: bool, bootstrap: str, line: str) -> None:
+def list_clients(is_removed: bool, as_json: bool, bootstrap: str, line: str) -> None:
     """List the registered clients."""
-    registered = load_registry(find_kafka(bootstrap, line))
+    loaded = load_all(find_kafka(bootstrap, line))
+    if is_removed:
+        _list_removed([loaded.removed[name] for name in sorted(loaded.removed)], as_json)
+        return
+    registered = loaded.clients
     clients = [registered[name] for name in sorted(registered)]
     if as_json:
         print_json([_shown_as_json(client) for client in clients])
@@ -141,6 +181,15 @@ def list_clients(as_json: bool, bootstrap: str, line: str) -> None:
         click.echo("\n".join(list_lines(clients, terminal_width())))
     else:
         say("no client is registered")
+
+
+def _list_removed(clients: Sequence[Client], as_json: bool) -> None:
+    if as_json:
+        print_json([removed_as_json(each, each.removal) for each in clients if each.removal])
+    elif clients:
+        click.echo("\n".join(removed_lines(clients, terminal_width())))
+    else:
+        say("no removed client is kept")
 
 
 def list_lines(clients: Sequence[Client], width: int) -> list[str]:
@@ -184,23 +233,6 @@ def show(name: str, as_json: bool, bootstrap: str, line: str) -> None:
 
 
 @main.command()
-@click.argument("name")
-@_json
-@kafka_options
-@answering
-def remove(name: str, as_json: bool, bootstrap: str, line: str) -> None:
-    """Remove a client: what it submits from now on is refused. Its intake topic stays."""
-    kafka = find_kafka(bootstrap, line)
-    if name not in load_registry(kafka):
-        fail(f"no client {name!r} is registered", Exit.CHECK_FAILED, as_json)
-    changes = change(kafka, lambda registered: plan_removal(name, registered)).changes
-    if as_json:
-        print_json(_summary(changes))
-    else:
-        click.echo(f"removed   {name}")
-
-
-@main.command()
 def schema() -> None:
     """Print the JSON Schema of clients.yaml, for editors."""
     click.echo(schema_page(), nl=False)
@@ -208,7 +240,8 @@ def schema() -> None:
 
 def _shown(client: Client) -> Any:
     """Every field of clients.yaml, defaults too; keys are shown nowhere."""
-    fields = [field for field in client.__struct_fields__ if field != "credentials"]
+    hidden = ("credentials", "removal")
+    fields = [field for field in client.__struct_fields__ if field not in hidden]
     return msgspec.to_builtins({field: getattr(client, field) for field in fields})
 
 

@@ -12,7 +12,7 @@ from cli.control.planning import duration_s
 from cli.target import kafka_options
 from shared.mail.domains import normalise
 from shared.registry.client import Client
-from shared.registry.store.view import load_registry
+from shared.registry.store.view import load_known
 from shared.settings.addresses import target_fault
 from shared.settings.sections import KafkaSettings
 from shared.topics.control import MAX_TEXT_CHARS, Scope
@@ -73,7 +73,7 @@ def scope_of(kafka: KafkaSettings, **given: str) -> Scope:
         raise click.UsageError(f"--lane: {values['lane']!r} is not the name of a lane")
     values["site"] = values["site"].lower()
     if client:
-        _check_client(load_registry(kafka), client, values["mailing"], values["sub_client"])
+        _check_client(load_known(kafka), client, values["mailing"], values["sub_client"])
     return Scope(**values)
 
 
@@ -105,7 +105,7 @@ def _domain(text: str) -> str:
 
 
 def _check_client(clients: dict[str, Client], name: str, mailing: str, sub_client: str) -> None:
-    """Refuse what no message can have; orders on a client that was removed are accepted."""
+    """Refuse what no message can have; mail of a removed client may still wait."""
     found = clients.get(name)
     if found is None:
         raise click.UsageError(f"--client: {name!r} is not registered")

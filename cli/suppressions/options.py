@@ -12,7 +12,7 @@ from cli.suppressions.topic import Stores, wait_in_force
 from cli.target import kafka_options
 from shared.mail.recipients import comparable
 from shared.registry.client import Client
-from shared.registry.store.view import load_registry
+from shared.registry.store.view import load_known
 from shared.runtime.clock import now_ms
 from shared.settings.sections import KafkaSettings
 from shared.suppressions.changes import Author
@@ -59,7 +59,7 @@ def _user() -> str:
 
 def require_client(kafka: KafkaSettings, name: str) -> Client:
     """Return the registered client. Raises click.UsageError, Unavailable."""
-    found = load_registry(kafka).get(name)
+    found = load_known(kafka).get(name)
     if found is None:
         raise click.UsageError(f"--client: {name!r} is not registered")
     return found

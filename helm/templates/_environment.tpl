@@ -209,6 +209,12 @@
   value: {{ .selector | quote }}
 {{- end }}
 {{- end }}
+{{- with .Values.sending.logins }}
+{{- if .secret }}
+- name: SLUICE_DELIVER__LOGINS_FILE
+  value: /etc/sluice/logins/{{ .key }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* The settings of the sections that the service reads: text as it is, everything else as JSON. */}}

@@ -30,6 +30,9 @@
 {{- if and (eq .component "deliver") $values.sending.dkim.secret -}}
 {{- $found = append $found (dict "name" "dkim" "secret" $values.sending.dkim.secret) -}}
 {{- end -}}
+{{- if and (eq .component "deliver") $values.sending.logins.secret -}}
+{{- $found = append $found (dict "name" "logins" "secret" $values.sending.logins.secret) -}}
+{{- end -}}
 {{- if and $values.returnPath.secret (include "sluice.has" (merge (dict "section" "return_path") .)) -}}
 {{- $found = append $found (dict "name" "return-path" "secret" $values.returnPath.secret) -}}
 {{- end -}}

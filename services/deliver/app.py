@@ -35,6 +35,8 @@ from services.deliver.edge.reputation.composing import make_reputation
 from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.signing.composing import load_keys, make_preparing
 from services.deliver.edge.signing.key_follower import LOOK_S
+from services.deliver.edge.smtp.logins import LOOK_S as LOGINS_LOOK_S
+from services.deliver.edge.smtp.logins import REFUSED, Logins
 from services.deliver.edge.sources.health import LOOK_S as SOURCES_LOOK_S
 from services.deliver.edge.sources.health import UNAVAILABLE
 from services.deliver.edge.sources.selecting import Sources
@@ -108,6 +110,7 @@ def serve(settings: Settings, running: Running) -> int:
     check_at_start(settings.deliver, sources, Resolver(running.clock.monotonic))
     rules = load_shaping(settings.deliver)
     dkim_keys = load_keys(settings.deliver)
+    logins = Logins(settings.deliver.logins_file)
     keys = load_return_keys(settings.return_path)
     if keys is None:
         log.warning(NO_RETURN_PATH)
@@ -119,12 +122,14 @@ def serve(settings: Settings, running: Running) -> int:
         kit.watching(map(outbound, LANES), written, worker.status),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        opener = make_opener(settings.deliver, name, kit.failpoints)
+        opener = make_opener(settings.deliver, name, kit.failpoints, logins)
         follower = ControlFollower(kit.options, running.clock)
         orders = Orders(follower, Control(follower, running.clock))
         tracer = make_tracer(settings, follower, running.clock)
         reputation = make_reputation(kit.options, running, rules, sources.table, follower)
-        sending = Sending(opener, dkim_keys, rules, keys, orders, sources, tracer, reputation)
+        sending = Sending(
+            opener, logins, dkim_keys, rules, keys, orders, sources, tracer, reputation
+        )
         runner.run(_deliver(settings, running, worker, sending))
     return OK
 
@@ -208,6 +213,8 @@ def _watch(running: Running, pools: Pools, shaper: Shaper, sending: Sending) -> 
     running.health.add_note("old_orders", sending.orders.follower.status)
     running.health.add_note("sources", sending.sources.health.status)
     running.counters.watch(UNAVAILABLE, lambda: float(sending.sources.health.unavailable))
+    running.health.add_note("logins", sending.logins.status)
+    running.counters.watch(REFUSED, lambda: float(sending.logins.refused))
     running.counters.watch(CONNECTIONS, lambda: float(pools.connections))
     running.counters.watch(SLOW_SITES, lambda: float(pools.slow_sites))
     sending.orders.follower.watch(running.counters)
@@ -226,6 +233,7 @@ def _repeated(sending: Sending, counter: TlsCounter) -> Iterator[Coroutine[None,
         yield repeat(REFRESH_S, partial(asyncio.to_thread, sending.keys.refresh))
     if sending.dkim_keys is not None:
         yield repeat(LOOK_S, partial(asyncio.to_thread, sending.dkim_keys.refresh))
+    yield repeat(LOGINS_LOOK_S, partial(asyncio.to_thread, sending.logins.refresh))
 
 
 def _handler(attempts: Attempts, shaper: Shaper, orders: Orders) -> Handler:

@@ -30,6 +30,7 @@ from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.signing.key_follower import KeyFollower
 from services.deliver.edge.smtp.connection import Timeouts
 from services.deliver.edge.smtp.fault_memory import ServerMemory
+from services.deliver.edge.smtp.logins import Logins
 from services.deliver.edge.smtp.opening import Opener
 from services.deliver.edge.sources.checks import check_sources
 from services.deliver.edge.sources.selecting import Sources
@@ -62,6 +63,7 @@ class Sending(Struct, frozen=True):
     """What mail is sent with, made before anything is read."""
 
     opener: Opener
+    logins: Logins
     dkim_keys: KeyFollower | None
     rules: Rules
     keys: KeysFile | None
@@ -79,7 +81,9 @@ def _pool_limits(deliver: DeliverSettings) -> PoolLimits:
     )
 
 
-def make_opener(deliver: DeliverSettings, ehlo_name: str, failpoints: Failpoints) -> Opener:
+def make_opener(
+    deliver: DeliverSettings, ehlo_name: str, failpoints: Failpoints, logins: Logins
+) -> Opener:
     """How connections are opened."""
     timeouts = Timeouts(
         connect_s=deliver.connect_timeout_s,
@@ -88,7 +92,7 @@ def make_opener(deliver: DeliverSettings, ehlo_name: str, failpoints: Failpoints
         data_s=deliver.data_timeout_s,
     )
     contexts = make_contexts(deliver)
-    servers = ServerMemory(uses_chunking=deliver.chunking)
+    servers = ServerMemory(uses_chunking=deliver.chunking, logins=logins)
     return Opener(ehlo_name, timeouts, failpoints, contexts, servers=servers)
 
 

@@ -68,6 +68,14 @@ class DeliverSettings(Struct, frozen=True, forbid_unknown_fields=True):
             " to `host:port`. For relays and tests."
         ),
     ] = {}
+    logins_file: Annotated[
+        str,
+        Meta(
+            extra=PATH,
+            description="TOML file of the logins at smart hosts that `deliver.routes` or `reroute`"
+            " name (`docs/smart-hosts.md`); reloaded on change.",
+        ),
+    ] = ""
     reach_internet: Annotated[
         bool,
         Meta(

@@ -19,6 +19,7 @@ from services.ingest.edge.intake.relay import Intake
 from services.ingest.edge.intake.topics import IntakeTopics
 from services.ingest.edge.smtp_server.server import SmtpServer
 from services.ingest.settings import IngestSettings, Settings
+from shared.registry.store.kept import WithRemoved
 from shared.registry.store.view import ClientView
 from shared.runtime.errors import UsageError
 from shared.runtime.lifecycle import OK, Stop
@@ -99,7 +100,7 @@ def written(ingest: IngestSettings) -> tuple[str, ...]:
 
 def _intake(settings: Settings, running: Running, kit: StreamKit, view: ClientView) -> Relay:
     """Create the relay that reads the intakes."""
-    intake = Intake(view, settings.ingest.code_header, running.clock)
+    intake = Intake(WithRemoved(view), settings.ingest.code_header, running.clock)
     return kit.relay(
         kit.consumer(pattern=names.INTAKE_PATTERN),
         kit.producer(),
@@ -134,11 +135,13 @@ def _doors(
     """The doors for which an address is named."""
     ingest, doors = settings.ingest, []
     if has_front_door(ingest):
-        given = front.Dependencies(ingest, kit, running, settings.redis, view.get, brokers)
+        given = front.Dependencies(
+            ingest, kit, running, settings.redis, view.get, brokers, view.removed
+        )
         doors.append(front.front_door(given))
     if ingest.bounce_listen:
         returns = settings.return_path
-        behind = bounce.Dependencies(ingest, returns, kit, running, view, brokers)
+        behind = bounce.Dependencies(ingest, returns, kit, running, WithRemoved(view), brokers)
         doors.append(bounce.bounce_door(behind))
     if doors:
         allow_open_files(ingest.smtp_max_connections + ingest.bounce_max_connections)

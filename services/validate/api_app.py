@@ -11,6 +11,8 @@ import logging
 from functools import partial
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from services.validate.edge.platform_api.app import Routes, make_app
 from services.validate.edge.platform_api.counters import REDIS_S, CounterRoutes
 from services.validate.edge.platform_api.entries import EntryFollower, EntryTable
@@ -30,6 +32,7 @@ from shared.access.view import KeyView
 from shared.http_api.keyed import AccessPolicy
 from shared.http_api.server import ApiServer, TlsFiles
 from shared.mail.verp import Keys
+from shared.registry.store.kept import WithRemoved
 from shared.registry.store.view import ClientView
 from shared.runtime.errors import UsageError
 from shared.runtime.lifecycle import OK
@@ -67,11 +70,13 @@ def serve_api(settings: Settings, running: Running) -> int:
         connect(settings.redis, decode_responses=False), settings.redis.counters_key
     )
     parts = Parts(clients, entries, writer, store, redis, running.clock)
+    # Links in mail of a removed client work as long as the client is kept.
+    with_removed = replace(parts, clients=WithRemoved(clients))
     routes = Routes(
         SuppressionRoutes(parts),
         CounterRoutes(parts),
         MessageRoutes(parts, lookups, Lookup(settings.kafka, lookup_s).find),
-        UnsubscribeRoutes(parts, _links(settings), UnsubscribeMetrics(running.counters)),
+        UnsubscribeRoutes(with_removed, _links(settings), UnsubscribeMetrics(running.counters)),
     )
     policy = AccessPolicy(keys, running.clock, settings.api.requests_per_minute)
     for name, check in {

@@ -18,6 +18,7 @@ from services.validate.responses_app import counting_in_thread
 from services.validate.returns_app import returned_mail_in_thread
 from services.validate.settings import Settings
 from shared.quotas.view import QuotaView
+from shared.registry.store.kept import WithRemoved
 from shared.registry.store.view import ClientView
 from shared.runtime.lifecycle import OK
 from shared.runtime.service_cli import Running
@@ -43,7 +44,7 @@ def serve(settings: Settings, running: Running) -> int:
     try:
         producer = kit.producer()
         views = Views(
-            view,
+            WithRemoved(view),
             SuppressionView(follower, running.clock),
             SubmissionKeys(restorer) if restorer else None,
             use,

@@ -15,6 +15,7 @@ from services.validate.edge.responses.opening import WorkerParts
 from services.validate.edge.responses.worker import ELECTION_TOPIC, SERVICE, ResponsesWorker
 from services.validate.returns_app import returned_mail_in_thread
 from services.validate.settings import Settings
+from shared.registry.store.kept import WithRemoved
 from shared.registry.store.view import ClientView
 from shared.responses.counting.incidents import IncidentPolicy
 from shared.runtime.errors import UsageError
@@ -68,7 +69,7 @@ def _worker(settings: Settings, running: Running, view: ClientView) -> Responses
             options=kit.options,
             make_consumer=kit.consumer(topics=(ELECTION_TOPIC,)),
             producer=kit.producer(SERVICE),
-            clients=view,
+            clients=WithRemoved(view),
             store=CounterStore(client, settings.redis.counters_key),
             clock=running.clock,
             failpoints=kit.failpoints,

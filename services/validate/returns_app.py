@@ -19,6 +19,7 @@ from services.validate.edge.returns.processor import SERVICE, ReturnsProcessor, 
 from services.validate.edge.returns.window_log import WindowLog
 from services.validate.edge.returns.worker import ReturnsWorker, WorkerParts
 from services.validate.settings import Settings
+from shared.registry.store.kept import WithRemoved
 from shared.registry.store.view import ClientView
 from shared.responses.rules.loading import load_rules
 from shared.runtime.service_cli import Running
@@ -53,7 +54,7 @@ def _worker(settings: Settings, running: Running, view: ClientView) -> ReturnsWo
         WorkerParts(
             make_consumer=kit.consumer(topics=(names.RETURNED,)),
             producer=producer,
-            processor=ReturnsProcessor(view, tools, running.clock, metrics),
+            processor=ReturnsProcessor(WithRemoved(view), tools, running.clock, metrics),
             windows=WindowLog(kit.options, running.clock),
             failpoints=kit.failpoints,
         )

@@ -12,14 +12,16 @@ from functools import cached_property
 from typing import Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from shared.mail.verp import mailing_hash
 from shared.registry.credentials import Credential
+from shared.registry.removal import Removal
 from shared.topics.records import MailClass, OnDoubt
 
 # 32 bits: enough to tell apart the few versions that there are, short enough for each event.
 VERSION_CHARS: Final = 8
+REMOVED_PREFIX: Final = "removed/"
 DEFAULT_MAX_AGE_S: Final = 5 * 86_400
 
 
@@ -74,6 +76,7 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
     over_quota: OverQuota = OverQuota.WARN
     on_doubt: OnDoubt = OnDoubt.SEND  # what happens if a server may have a message already
     pool: str = ""  # of source addresses; "": chosen by the mail class
+    removal: Removal | None = None  # set: the client was removed, and is kept for a while
 
     @cached_property
     def active_codes(self) -> frozenset[str]:
@@ -89,8 +92,12 @@ class Client(Struct, frozen=True, dict=True, omit_defaults=True):
 
     @cached_property
     def version(self) -> str:
-        """A short hash of this entry; it is computed once per change of the entry."""
-        return hashlib.sha256(encode_client(self)).hexdigest()[:VERSION_CHARS]
+        """A short hash of this entry; it is computed once per change of the entry.
+
+        A removal changes nothing by which mail is judged.
+        """
+        entry = encode_client(structs.replace(self, removal=None))
+        return hashlib.sha256(entry).hexdigest()[:VERSION_CHARS]
 
     @cached_property
     def _standard(self) -> Code:
@@ -122,9 +129,18 @@ def encode_client(client: Client) -> bytes:
     return _encoder.encode(client)
 
 
+def key_of(client: Client) -> str:
+    """Return the key of the client's record on mail.clients.
+
+    A removed client has a key that is no name: a reader of an earlier version, for which it would
+    else be registered, cannot read the record.
+    """
+    return f"{REMOVED_PREFIX}{client.name}" if client.removal is not None else client.name
+
+
 def decode_client(name: str, value: bytes) -> Client:
     """Decode the record of this key on mail.clients; raises msgspec.DecodeError."""
     client = _decoder.decode(value)
-    if client.name != name:
-        raise msgspec.DecodeError(f"the record of {name!r} names {client.name!r}")
+    if key_of(client) != name:
+        raise msgspec.DecodeError(f"the record of {name!r} names {key_of(client)!r}")
     return client

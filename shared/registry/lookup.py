@@ -44,10 +44,13 @@ def require_whole(clients: Clients) -> None:
 def find_clients(clients: Clients, names: Iterable[str]) -> dict[str, Client | None]:
     """Return the client of each name (None: unknown), after at most one refresh.
 
-    Raises NotReady if a name is unknown and the registry cannot be read to its end now.
+    A removed client counts as unknown here: it may have been restored a moment ago. Raises NotReady
+    if a name is unknown and the registry cannot be read to its end now.
     """
     found = {name: clients.get(name) for name in names}
-    unknown = [name for name, client in found.items() if client is None]
+    unknown = [
+        name for name, client in found.items() if client is None or client.removal is not None
+    ]
     if unknown:
         if not clients.refresh(FRESH_TIMEOUT_S):
             raise NotReady(f"the client registry was not read to its end in {FRESH_TIMEOUT_S:g} s")

@@ -92,6 +92,17 @@ def test_every_file_of_a_setting_is_in_a_mounted_secret(name: str) -> None:
     assert found or name == "small"
 
 
+def test_the_file_of_logins_is_a_mounted_secret_of_deliver_alone() -> None:
+    name = "SLUICE_DELIVER__LOGINS_FILE"
+    found = {
+        component
+        for component, workload in by_component(render_set("everything"), "StatefulSet").items()
+        for container in workload["spec"]["template"]["spec"]["containers"]
+        if environment(container).get(name) == "/etc/sluice/logins/logins.toml"
+    }
+    assert found == {"deliver"}
+
+
 def test_the_folder_of_dkim_keys_is_a_mounted_secret() -> None:
     workload = by_component(render_set("everything"), "StatefulSet")["deliver"]
     pod = workload["spec"]["template"]["spec"]

@@ -57,6 +57,16 @@ RUN_BY = {
     ),
     "./sluice topics plan": ("integration/test_line_state.py", '"plan"'),
     "./sluice topics apply": ("integration/test_line_state.py", '"apply"'),
+    './sluice clients remove shop --mail hold --reason "invoice 17"': (
+        "integration/test_removed_clients.py",
+        '"remove", name, "--mail", "hold", "--reason"',
+    ),
+    "./sluice clients list --removed": (
+        "integration/test_removed_clients.py",
+        '"list", "--removed"',
+    ),
+    "./sluice clients restore shop": ("integration/test_removed_clients.py", '"restore", name'),
+    "./sluice clients forget shop": ("integration/test_removed_clients.py", '"forget", name'),
     './sluice suspend --client shop --domain example.com --reason "blocked there" --for 2h': (
         "unit/cli/control/test_verbs.py",
         '"blocked there"',

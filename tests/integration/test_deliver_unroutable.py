@@ -10,9 +10,9 @@ import dns.rcode
 import pytest
 
 from services.deliver.core.attempt.outcome import Bounced, Deferred, Outcome
-from services.deliver.core.attempt.results import ConnectFault
+from services.deliver.core.attempt.results import ConnectFault, NoLogin
 from services.deliver.core.routing.candidates import Candidate
-from services.deliver.core.routing.sites import Routes
+from services.deliver.core.routing.sites import Host, Routes
 from services.deliver.core.sources.table import Source
 from services.deliver.core.tls.policy import HostTls
 from services.deliver.edge.dns.resolver import Resolver
@@ -49,6 +49,9 @@ class Refusing:
 
     def from_source(self, source: Source) -> Refusing:
         return self
+
+    def refusal(self, host: Host) -> NoLogin | None:
+        return None
 
     async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:
         return Connected(None, None, tuple((candidate, "refused") for candidate in candidates))

@@ -26,8 +26,10 @@ from local.process import Process
 from shared.mail.headers import scan
 from shared.registry.client import Client
 from shared.registry.credentials import make_credential
+from shared.registry.removal import MailChoice, Removal
 from shared.registry.store.changes import Changes, plan_changes
-from shared.registry.store.publish import change
+from shared.registry.store.publish import change, change_all
+from shared.registry.store.removing import plan_removal
 from shared.settings.sections import KafkaSettings
 from shared.stream import outputs
 from shared.stream.client import ClientOptions, make_producer
@@ -90,6 +92,23 @@ def applied(kafka: KafkaSettings, client: Client) -> float:
 def removed(kafka: KafkaSettings, client: Client) -> float:
     change(kafka, lambda _: Changes(removed=(client.name,)))
     return time.monotonic()
+
+
+def kept(kafka: KafkaSettings, client: Client) -> float:
+    """Remove a client as the command does; return the time of the acknowledgement."""
+    now_ms = int(time.time() * 1000)
+    removal = Removal(MailChoice.REFUSE, now_ms, now_ms + 86_400_000)
+    change_all(kafka, lambda all_, gone: plan_removal([client.name], all_, gone, removal, {}))
+    return time.monotonic()
+
+
+def refused_login(door: Door, name: str, password: str) -> tuple[int, bytes]:
+    """The reply to a login that is refused, up to its first semicolon."""
+    with pytest.raises(smtplib.SMTPAuthenticationError) as caught:
+        session(door, name, password)
+    said = caught.value.smtp_error
+    assert isinstance(said, bytes)
+    return caught.value.smtp_code, said.partition(b";")[0]
 
 
 def with_password(client: Client, password: str) -> Client:
@@ -165,8 +184,11 @@ def test_a_running_front_door_follows_new_changed_and_removed_clients(
     tell("changed credentials", first_login(door, name, CHANGED_PASSWORD) - began)
 
     with session(door, name, CHANGED_PASSWORD) as smtp:
-        began = removed(kafka, client)
+        began = kept(kafka, client)
         tell("a removed client", first_refusal(smtp, sender) - began)
+    # Who knows the password is told; nobody else learns that there was such a client.
+    assert refused_login(door, name, CHANGED_PASSWORD) == (525, b"5.7.13 This client was removed")
+    assert refused_login(door, name, PASSWORD)[0] == 535
 
 
 class Probes:

@@ -149,7 +149,7 @@ def test_the_clients_command_registers_shows_compares_and_removes(kafka: KafkaSe
     fields = json.loads(other.stdout)["fields"]
     assert fields == {client.name: {"soft_limit": {"from": 5, "to": 8}}}
 
-    removed = run("remove", client.name, *where)
+    removed = run("remove", client.name, "--mail", "deliver", *where)
     assert json.loads(removed.stdout)["removed"] == [client.name]
     assert run("show", client.name, *where).returncode == 1
 
@@ -162,7 +162,7 @@ def test_an_apply_warns_of_a_lane_that_is_not_configured(kafka: KafkaSettings) -
     (warning,) = json.loads(applied.stdout)["warnings"]
     assert warning.startswith(f"{client.name}: lane no-such-lane is not configured")
     assert warning in applied.stderr
-    run("remove", client.name, *where)
+    run("remove", client.name, "--mail", "deliver", *where)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,10 @@ OWNED: Final = frozenset(
         *(f"ingest.{key}" for key in ("bounce_tls_certificate_file", "bounce_tls_key_file")),
         "return_path.keys_file",
         "validate.lanes",
-        *(f"deliver.{key}" for key in ("ehlo_name", "dkim_keys", "dkim_key_file", "dkim_selector")),
+        *(
+            f"deliver.{key}"
+            for key in ("ehlo_name", "dkim_keys", "dkim_key_file", "dkim_selector", "logins_file")
+        ),
         *(f"api.{key}" for key in ("http_host", "http_port")),
         *(f"billing.{key}" for key in ("http_host", "http_port", "group")),
     }

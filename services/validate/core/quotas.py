@@ -113,9 +113,13 @@ def _since(beat: QuotaBeat, now_ms: int) -> int:
 
 
 def enforces(client: Client | None) -> bool:
-    """Whether mail of this client may be held or refused for a quota."""
+    """Whether mail of this client may be held or refused for a quota.
+
+    Nobody can raise the quota of a removed client, and billing counts no use of it.
+    """
     return (
         client is not None
+        and client.removal is None
         and client.over_quota is not OverQuota.WARN
         and bool(client.monthly_quota or client.sub_client_quotas)
     )

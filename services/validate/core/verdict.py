@@ -11,12 +11,14 @@ from services.validate.core.lanes import Lanes, domain_of
 from services.validate.core.suppression.events import suppressed_event
 from shared.registry.block_list import blocked_by
 from shared.registry.client import Client
+from shared.registry.removal import MailChoice
 from shared.submission.attribution import attribute, broken_rules, refused_event
 from shared.submission.rules import effective_code
 from shared.topics.records import Envelope, Facts, MailEvent, Violation
 from shared.topics.suppressions import BLOCKED
 
 UNREGISTERED = "unregistered"
+REMOVED = "removed"
 
 
 class Refused(Struct, frozen=True):
@@ -67,8 +69,9 @@ def judge(
     now_ms: int,
     parents: Sequence[Client] = (),
 ) -> Verdict:
-    """Judge one message of `client` (None: no longer registered).
+    """Judge one message of `client` (None: not registered).
 
+    Mail of a removed client was accepted before, so it follows the choice made then.
     `parents`: the clients whose block lists it inherits.
     """
     if client is None:
@@ -77,6 +80,9 @@ def judge(
         )
         return Refused(refused_event(envelope, (broken,), now_ms))
     envelope = attribute(envelope, client)
+    if client.removal is not None and client.removal.mail is MailChoice.REFUSE:
+        reason = f"The client {client.name} was removed, and its mail is refused"
+        return Refused(refused_event(envelope, (Violation(REMOVED, reason, "5.7.1"),), now_ms))
     all_broken = broken_rules(envelope, client, policy.max_size_bytes)
     if all_broken:
         return Refused(refused_event(envelope, all_broken, now_ms))

@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 from shared.registry.client import Client
 from shared.registry.family import fault_of
 from shared.registry.file.clients_file import RegistryError, RegistryFault
+from shared.topics.control import Order
 
 
 class Changes(Struct, frozen=True):
@@ -21,6 +22,11 @@ class Changes(Struct, frozen=True):
     changed: tuple[Client, ...] = ()
     unchanged: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    # Removed clients whose records are written, and those whose records are deleted.
+    kept: tuple[Client, ...] = ()
+    forgotten: tuple[str, ...] = ()
+    # What is written to mail.control in the same transaction.
+    orders: tuple[Order, ...] = ()
 
     @property
     def to_write(self) -> tuple[Client, ...]:
@@ -53,7 +59,7 @@ def plan_changes(
         if client.sending_domain in owners
     ]
     after = staying | {client.name: client for client in clients}
-    faults += _parent_faults(after, registered, clients)
+    faults += parent_faults(after, registered, clients)
     if faults:
         raise RegistryError(faults)
     return Changes(
@@ -64,16 +70,7 @@ def plan_changes(
     )
 
 
-def plan_removal(name: str, registered: Mapping[str, Client]) -> Changes:
-    """Plan to remove one client. Raises RegistryError while another one inherits from it."""
-    left = {each: client for each, client in registered.items() if each != name}
-    faults = _parent_faults(left, registered, ())
-    if faults:
-        raise RegistryError(faults)
-    return Changes(removed=(name,))
-
-
-def _parent_faults(
+def parent_faults(
     after: Mapping[str, Client], registered: Mapping[str, Client], wanted: Sequence[Client]
 ) -> list[RegistryFault]:
     """Return a fault for each client that could not inherit from its parent.
@@ -107,5 +104,5 @@ def _with_credentials(client: Client, registered: Client | None) -> Client:
 def changed_fields(before: Client, after: Client) -> dict[str, tuple[object, object]]:
     """Return each field of clients.yaml that differs, with its old and new value."""
     old, new = structs.asdict(before), structs.asdict(after)
-    del new["credentials"]  # an apply keeps them, and keys are never shown
+    del new["credentials"], new["removal"]  # an apply keeps the first; neither is in the file
     return {key: (old[key], new[key]) for key in new if old[key] != new[key]}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-from shared.registry.client import Client, decode_client
+from shared.registry.client import REMOVED_PREFIX, Client, decode_client
 from shared.runtime.deadline import Deadline
 from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
@@ -25,11 +25,13 @@ _POLL_MS: Final = 100
 class Reading:
     """A reader of mail.clients; `clients` holds the result so far. Not thread-safe.
 
-    `by_domain` has the name of the client of each sending domain.
+    `by_domain` has the name of the client of each sending domain, `kept` the removed clients that
+    are not forgotten, by name.
     """
 
     def __init__(self, options: ClientOptions) -> None:
         self.clients: dict[str, Client] = {}
+        self.kept: dict[str, Client] = {}
         self.by_domain: dict[str, str] = {}
         self.unreadable = 0
         self._reader = LogReader(options, CLIENTS)
@@ -80,6 +82,9 @@ class Reading:
             log.warning(text, name, record.offset, error, extra=fields)
 
     def _set(self, name: str, client: Client | None) -> None:
+        if name.startswith(REMOVED_PREFIX):
+            self._keep(name.removeprefix(REMOVED_PREFIX), client)
+            return
         before = self.clients.get(name)
         if client is None:
             self.clients.pop(name, None)
@@ -91,3 +96,9 @@ class Reading:
         # It may be another client's by now.
         if self.by_domain.get(before.sending_domain) == name:
             del self.by_domain[before.sending_domain]
+
+    def _keep(self, name: str, client: Client | None) -> None:
+        if client is None:
+            self.kept.pop(name, None)
+        else:
+            self.kept[name] = client

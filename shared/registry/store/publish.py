@@ -24,9 +24,11 @@ from typing import Final
 from kafka.errors import KafkaError
 from msgspec import Struct
 
-from shared.registry.client import Client, encode_client
+from shared.registry.client import REMOVED_PREFIX, Client, encode_client, key_of
 from shared.registry.store.changes import Changes
 from shared.registry.store.log import Reading
+from shared.registry.store.view import is_forgotten
+from shared.runtime.clock import SystemClock
 from shared.runtime.deadline import Deadline
 from shared.runtime.errors import PartUnavailable
 from shared.runtime.exits import Exit
@@ -37,6 +39,7 @@ from shared.stream.client import client_options
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import Watchdog
 from shared.topics import names
+from shared.topics.control import PARTITION, encode_order
 
 CHANGE_TIMEOUT_S: Final = 30.0
 # kafka-python's commit waits without a limit: a command that hangs in it is ended.
@@ -48,6 +51,8 @@ _FIRST_WAIT_S: Final = 0.1
 _LONGEST_WAIT_S: Final = 1.0
 
 Plan = Callable[[Mapping[str, Client]], Changes]
+# The same, of the registered clients and those removed.
+FullPlan = Callable[[Mapping[str, Client], Mapping[str, Client]], Changes]
 
 
 class Written(Struct, frozen=True):
@@ -79,6 +84,13 @@ def change(kafka: KafkaSettings, plan: Plan, timeout_s: float = CHANGE_TIMEOUT_S
     `plan` ends the change, and nothing is written. Raises PartUnavailable if Kafka does not answer,
     or does not acknowledge, in time.
     """
+    return change_all(kafka, lambda registered, _: plan(registered), timeout_s)
+
+
+def change_all(
+    kafka: KafkaSettings, plan: FullPlan, timeout_s: float = CHANGE_TIMEOUT_S
+) -> Written:
+    """Like change(), with a plan that also concerns removed clients."""
     try:
         with _writing(kafka) as writing:
             return writing.change(plan, Deadline(timeout_s))
@@ -113,7 +125,7 @@ class _Writing:
             Watchdog(_HANGING_S, _end_command),
         )
 
-    def change(self, plan: Plan, deadline: Deadline) -> Written:
+    def change(self, plan: FullPlan, deadline: Deadline) -> Written:
         # Plan once before fencing the other writers, because creating topics takes long.
         changes = self._planned(plan, deadline)
         tries = 0
@@ -124,7 +136,8 @@ class _Writing:
                 changes = self._planned(plan, deadline)
                 if records := _records(changes):
                     begin = self._reading.position()
-                    self.producer.commit(records)
+                    records += _forgetting(self._reading.kept, changes)
+                    self.producer.commit([*records, *_orders(changes)])
                     self._wait_visible(begin + len(records), deadline)
                 break
             except TransactionLost as lost:
@@ -141,10 +154,10 @@ class _Writing:
         while self._reading.position() < end and not deadline.is_over():
             self._reading.poll()
 
-    def _planned(self, plan: Plan, deadline: Deadline) -> Changes:
+    def _planned(self, plan: FullPlan, deadline: Deadline) -> Changes:
         if not self._reading.read_to_end(deadline):
             raise self._away(f"{names.CLIENTS} could not be read in time")
-        changes = plan(self._reading.clients)
+        changes = plan(self._reading.clients, self._reading.kept)
         known = self._reading.clients
         unchanged = [known[name] for name in changes.unchanged if name in known]
         self._ensure([*changes.to_write, *unchanged])
@@ -181,12 +194,29 @@ def _plans(client: Client, kafka: KafkaSettings) -> list[names.TopicPlan]:
 
 
 def _records(changes: Changes) -> list[Output]:
-    written = {client.name: encode_client(client) for client in changes.to_write}
-    records: dict[str, bytes | None] = {**written, **dict.fromkeys(changes.removed)}
+    clients = (*changes.to_write, *changes.kept)
+    records: dict[str, bytes | None] = {key_of(each): encode_client(each) for each in clients}
+    records.update(dict.fromkeys(changes.removed))
+    records.update(dict.fromkeys(f"{REMOVED_PREFIX}{name}" for name in changes.forgotten))
+    return [_output(*each) for each in records.items()]
+
+
+def _forgetting(kept: Mapping[str, Client], changes: Changes) -> list[Output]:
+    """The records that delete the removed clients whose time is over."""
+    now_ms, concerned = SystemClock().now_ms(), {each.name for each in changes.kept}
+    due = (name for name, each in kept.items() if is_forgotten(each, now_ms))
+    names_due = [name for name in due if name not in concerned and name not in changes.forgotten]
+    return [_output(f"{REMOVED_PREFIX}{name}", None) for name in names_due]
+
+
+def _output(key: str, value: bytes | None) -> Output:
     # The view and the commands read one partition, so that all see the same order.
-    return [
-        Output(names.CLIENTS, value, name.encode(), partition=0) for name, value in records.items()
-    ]
+    return Output(names.CLIENTS, value, key.encode(), partition=0)
+
+
+def _orders(changes: Changes) -> list[Output]:
+    encoded = map(encode_order, changes.orders)
+    return [Output(names.CONTROL, value, key, partition=PARTITION) for key, value in encoded]
 
 
 def _end_command(step: str, limit_s: float) -> None:

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Mapping
 
 from kafka.errors import KafkaError
+from msgspec import Struct
 
 from shared.registry.client import Client
 from shared.registry.store.log import Reading
@@ -40,6 +41,7 @@ class ClientView:
         self._clock = clock or SystemClock()
         self._clients: dict[str, Client] = {}
         self._by_domain: dict[str, str] = {}
+        self._kept: dict[str, Client] = {}
         self._changed = threading.Condition()
         self._whole = False
         self._asked = 0  # refresh() calls so far
@@ -77,6 +79,21 @@ class ClientView:
         # The reader may be between the client and its domain.
         return client if client is not None and client.sending_domain == domain else None
 
+    def removed(self, name: str) -> Client | None:
+        """Return a removed client that is not forgotten and whose name nobody else has."""
+        client = self._kept.get(name)
+        if client is None or client.removal is None or name in self._clients:
+            return None
+        return None if client.removal.is_over(self._clock.now_ms()) else client
+
+    def removed_by_domain(self, domain: str) -> Client | None:
+        """Return the removed client that had this sending domain, if no other one has it now.
+
+        Removed clients are few, and mail for a domain that is no client's is rare.
+        """
+        names = [c.name for c in self._kept.copy().values() if c.sending_domain == domain]
+        return next(filter(None, map(self.removed, names)), None)
+
     def refresh(self, timeout_s: float) -> bool:
         """Wait until the view has reached the topic's present end; return whether it has.
 
@@ -112,6 +129,7 @@ class ClientView:
             self._read_to_end(reading)
             with self._changed:
                 self._clients, self._by_domain = reading.clients, reading.by_domain
+                self._kept = reading.kept
                 self._whole, self._answered = True, asked
                 self._changed.notify_all()
             log.debug("registry read", extra={"clients": len(reading.clients)})
@@ -137,8 +155,26 @@ class ClientView:
         self.unreadable += reading.unreadable - before
 
 
+class Loaded(Struct, frozen=True):
+    """The registry as it was read: the registered clients and those removed, by name."""
+
+    clients: dict[str, Client]
+    removed: dict[str, Client]
+
+
 def load_registry(kafka: KafkaSettings, timeout_s: float = 15.0) -> dict[str, Client]:
     """Read the registered clients once. Raises PartUnavailable."""
+    return load_all(kafka, timeout_s).clients
+
+
+def load_known(kafka: KafkaSettings) -> dict[str, Client]:
+    """Read the registered clients and those removed that are not forgotten, by name."""
+    found = load_all(kafka)
+    return found.removed | found.clients
+
+
+def load_all(kafka: KafkaSettings, timeout_s: float = 15.0) -> Loaded:
+    """Read both once. Raises PartUnavailable."""
     try:
         reading = Reading(client_options(kafka, "registry"))
         try:
@@ -150,4 +186,11 @@ def load_registry(kafka: KafkaSettings, timeout_s: float = 15.0) -> dict[str, Cl
             reading.close()
     except KafkaError as error:
         raise PartUnavailable("Kafka", kafka.bootstrap, str(error)) from error
-    return reading.clients
+    now_ms = SystemClock().now_ms()
+    kept = {name: each for name, each in reading.kept.items() if not is_forgotten(each, now_ms)}
+    return Loaded(reading.clients, kept)
+
+
+def is_forgotten(client: Client, now_ms: int) -> bool:
+    """Whether the record of a removed client is kept no longer."""
+    return client.removal is None or client.removal.is_over(now_ms)

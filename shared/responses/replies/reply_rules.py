@@ -28,7 +28,8 @@ SOFT: Final = "soft"
 POLICY: Final = "policy"
 CONTENT: Final = "content"
 NETWORK: Final = "network"
-CLASSES: Final = frozenset({HARD, SOFT, POLICY, CONTENT, NETWORK, "authentication"})
+AUTHENTICATION: Final = "authentication"
+CLASSES: Final = frozenset({HARD, SOFT, POLICY, CONTENT, NETWORK, AUTHENTICATION})
 
 # The class of a permanent refusal that no rule matches; POLICY for every other stage.
 _DEFAULT_PERMANENT: Final = {Stage.CONTENT: CONTENT}

@@ -59,6 +59,18 @@ class NoSource(Struct, frozen=True):
     is_warming: bool = False
 
 
+class NoLogin(Struct, frozen=True):
+    """The smart host did not let us log in: no message is offered before it does.
+
+    `reason` is clean text, `reply` the code and status of the answer to AUTH, "" if none was sent.
+    `waits_s`: when the login is tried again.
+    """
+
+    reason: str
+    waits_s: float
+    reply: str = ""
+
+
 class NoRoute(Struct, frozen=True):
     """The DNS says for sure that no host of the site can be used; `reason` is clean text."""
 
@@ -79,7 +91,8 @@ class ConnectionInfo(Struct, frozen=True):
     """The connection used: the site, our local address, the TLS version ("" without TLS).
 
     `tls_policy`: the policy that it was opened under. `tls_fault`: why there is no TLS although the
-    server offers it, or why it is not as its policy wants it.
+    server offers it, or why it is not as its policy wants it. `is_named`: an operator has named the
+    server.
     """
 
     site: str = ""
@@ -87,9 +100,10 @@ class ConnectionInfo(Struct, frozen=True):
     tls: str = ""
     tls_fault: str = ""
     tls_policy: str = ""
+    is_named: bool = False
 
 
-ConnectFault = Refusal | NoConnection | NoRoute | NoSource | Busy
+ConnectFault = Refusal | NoConnection | NoLogin | NoRoute | NoSource | Busy
 TransactionResult = Finished | Broken | Unsendable
 
 

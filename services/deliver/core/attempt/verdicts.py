@@ -19,13 +19,21 @@ from services.deliver.core.attempt.results import (
     ConnectFault,
     ConnectionInfo,
     NoConnection,
+    NoLogin,
     NoRoute,
     NoSource,
     Refusal,
     TransactionResult,
 )
 from services.deliver.core.routing.sites import NoDomain, NoServer, NullMx, Unresolved
-from shared.responses.replies.reply_rules import CONTENT, HARD, NETWORK, ReplyRule, classify
+from shared.responses.replies.reply_rules import (
+    AUTHENTICATION,
+    CONTENT,
+    HARD,
+    NETWORK,
+    ReplyRule,
+    classify,
+)
 from shared.smtp.client.unsendable import Unsendable
 from shared.smtp.events import Finished, Stage
 from shared.smtp.remote_text import clean_text
@@ -37,6 +45,7 @@ MAX_REPLY_CHARACTERS: Final = 500
 
 _CONGESTION: Final = "4.4.5"  # RFC 3463, 3.5
 _NO_ROUTE: Final = "5.4.4"
+_NO_LOGIN: Final = "4.7.0"
 _NO_TLS: Final = "4.7.5"  # RFC 3463, 3.8: cryptographic failure
 # RFC 3463, 3.4 and 3.7; 5.6.7: RFC 6531.
 _UNSENDABLE: Final = {
@@ -49,6 +58,8 @@ _UNSENDABLE: Final = {
     Unsendable.SIGNED_PARTS: "5.6.3",
     Unsendable.NOT_CONVERTIBLE: "5.6.3",
 }
+# Replies to a client that should have logged in (RFC 4954, 6).
+_LOGIN_WANTED_CODES: Final = frozenset({530, 534, 535, 538})
 # Replies to a client that should have started TLS (RFC 3207, 4; RFC 5248, 2.4).
 _TLS_WANTED_CODE: Final = 530
 _TLS_WANTED_STATUS: Final = frozenset({"5.7.10", "5.7.11"})
@@ -95,6 +106,11 @@ class OutcomeRules:
                 text = f"No mail server of the domain can be used: {reason}"
                 found = _without_server(_NO_ROUTE, HARD, text, where)
                 return replace(found, dispatched=was_answered)
+            case NoLogin(reason, waits_s, reply):
+                text = f"The smart host lets us send no mail: {reason}"
+                told = unanswered(text, was_answered, False, where, reply=reply, enhanced=_NO_LOGIN)
+                wait = None if was_answered else waits_s
+                return replace(told, bounce_class=AUTHENTICATION, waits_s=wait)
             case Busy(delay_s, reason):
                 busy = unanswered(reason, was_answered, False, where, enhanced=_CONGESTION)
                 return busy if was_answered else replace(busy, waits_s=delay_s)
@@ -130,6 +146,11 @@ def answered(
         # The refusal concerns this connection. TLS may work at the next attempt.
         reason = f"TLS failed ({where.tls_fault}), and the server requires it: {text}"
         return unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
+    if where.is_named and reply.code in _LOGIN_WANTED_CODES:
+        # Our smart host wants a login: that is no matter of the recipient's.
+        reason = f"The smart host wants a login: {text}"
+        told = unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
+        return replace(told, bounce_class=AUTHENTICATION)
     meaning = classify(rules, stage, reply)
     kind = Bounced if meaning.is_permanent else Deferred
     return kind(

@@ -17,11 +17,15 @@ MAX_EXCHANGERS: Final = 20
 
 
 class Host(Struct, frozen=True):
-    """A server to connect to; hosts of a lower `rank` are preferred, equal ones share it."""
+    """A server to connect to; hosts of a lower `rank` are preferred, equal ones share it.
+
+    `is_named`: an operator has named it, not the DNS.
+    """
 
     name: str
     port: int = SMTP_PORT
     rank: int = 0
+    is_named: bool = False
 
 
 class Site(Struct, frozen=True):
@@ -86,7 +90,7 @@ class Routes:
 
 def site_of_target(target: str) -> Site:
     """The site of a server that an operator has named as `host:port`."""
-    host = Host(*split_address(target))
+    host = Host(*split_address(target), is_named=True)
     return Site(f"{host.name}:{host.port}", (host,), True)
 
 

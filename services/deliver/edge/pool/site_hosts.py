@@ -22,6 +22,7 @@ from services.deliver.core.attempt.results import (
     SERVICE_NOT_READY,
     ConnectFault,
     NoConnection,
+    NoLogin,
     NoSource,
     Refusal,
 )
@@ -45,6 +46,10 @@ MAX_REFUSALS: Final = 10
 
 class Opener(Protocol):
     """Opens connections; a remote fault is a value, never an exception."""
+
+    def refusal(self, host: Host) -> NoLogin | None:
+        """Why no connection to this host is worth opening now; None: one is."""
+        ...
 
     async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:
         """Connect to the first of at most two addresses that accepts."""
@@ -123,6 +128,9 @@ class SiteHosts:
         return opened
 
     async def _open(self, dialog: Dialog | None) -> SmtpConnection | ConnectFault:
+        for host in self._site.hosts:
+            if (refused := self._opener.refusal(host)) is not None:
+                return refused
         until = self._loop.time() + OPENING_S
         found = await self._finder.candidates(self._site)
         if not isinstance(found, list):
@@ -140,7 +148,8 @@ class SiteHosts:
             opened = await self._try(chosen, found, within_s, dialog)
             if isinstance(opened, SmtpConnection):
                 return opened
-            if isinstance(opened, NoSource):
+            # Another address of a smart host knows the login no better.
+            if isinstance(opened, NoSource | NoLogin):
                 return opened
             faults.append(opened)
         # A server's own words say more than a failed connect to another one.
@@ -191,7 +200,7 @@ class SiteHosts:
         if isinstance(opened, SmtpConnection):
             self._connected[opened] = candidate
             self._history.worked(candidate, self._loop.time())
-        else:
+        elif not isinstance(opened, NoLogin):
             self._history.failed(candidate, _failure_of(opened), self._loop.time())
         return opened
 

@@ -86,6 +86,7 @@ class SmtpConnection(asyncio.Protocol):
         self.tls_policy = tls_policy
         self.source = ""
         self.server = ""
+        self.is_named = False  # an operator has named the server
         # Shows the dialog of the transaction to operators; None if it is not traced.
         self.dialog: Dialog | None = None
         self.closed = False

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from typing import Final
 
 from services.deliver.core.routing.sites import Host
+from services.deliver.edge.smtp.logins import Logins
 from services.deliver.edge.smtp.tls_sessions import TlsSessions
 
 # Servers that are remembered; the oldest is forgotten first. About 200 bytes each.
@@ -49,10 +50,12 @@ class FaultMemory:
 class ServerMemory:
     """What is known of the servers, whatever source address mail is sent from; TLS sessions.
 
-    `uses_chunking`: whether BDAT is used at all, where it is offered.
+    `uses_chunking`: whether BDAT is used at all, where it is offered. `logins`: those at smart
+    hosts; None: there are none.
     """
 
-    def __init__(self, *, uses_chunking: bool = False) -> None:
+    def __init__(self, *, uses_chunking: bool = False, logins: Logins | None = None) -> None:
+        self.logins = logins or Logins()
         self._uses_chunking = uses_chunking
         self.tls = FaultMemory(BROKEN_TLS_S)
         self.chunking = FaultMemory(BROKEN_CHUNKING_S)

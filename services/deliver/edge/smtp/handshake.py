@@ -5,6 +5,7 @@ Does not own: their order and what follows when one fails (opening.py).
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from typing import Final
 
@@ -16,6 +17,27 @@ from shared.smtp.reply import make_reply
 
 # aiosmtplib reports an answer that is not valid SMTP with a code of its own.
 REPLY_CODES: Final = range(200, 600)
+_REFUSALS: Final = range(400, 600)
+# Connections that wait for the reply to QUIT, each for at most GOODBYE_S; more are closed at once.
+MAX_GOODBYES: Final = 100
+
+
+class Partings:
+    """The connections that end after a refusal."""
+
+    def __init__(self) -> None:
+        self._goodbyes: set[asyncio.Task[None]] = set()
+
+    def part(self, smtp: aiosmtplib.SMTP, code: int) -> None:
+        """Close a connection after a refusal: after QUIT if the server may still answer it."""
+        # A connection that ends its service needs no QUIT (RFC 5321, 3.8).
+        is_refusal = code in _REFUSALS and code != SERVICE_NOT_READY
+        if not (is_refusal and smtp.is_connected) or len(self._goodbyes) >= MAX_GOODBYES:
+            smtp.close()
+            return
+        task = asyncio.get_running_loop().create_task(say_goodbye(smtp))
+        self._goodbyes.add(task)
+        task.add_done_callback(self._goodbyes.discard)
 
 
 async def say_goodbye(smtp: aiosmtplib.SMTP) -> None:

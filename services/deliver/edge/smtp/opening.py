@@ -23,9 +23,11 @@ from msgspec.structs import replace
 from services.deliver.core.attempt.results import (
     ConnectFault,
     NoConnection,
+    NoLogin,
     Refusal,
 )
 from services.deliver.core.routing.candidates import Candidate
+from services.deliver.core.routing.logins import tls_for
 from services.deliver.core.routing.sites import Host
 from services.deliver.core.sources.table import SYSTEM, Source
 from services.deliver.core.tls.policy import HostTls
@@ -37,7 +39,8 @@ from services.deliver.edge.smtp.connection import (
     Timeouts,
 )
 from services.deliver.edge.smtp.fault_memory import ServerMemory
-from services.deliver.edge.smtp.handshake import REPLY_CODES, hello, say_goodbye, start_tls
+from services.deliver.edge.smtp.handshake import REPLY_CODES, Partings, hello, start_tls
+from services.deliver.edge.smtp.logins import LOGIN_REFUSED, LoginRefused
 from services.deliver.edge.smtp.tls import (
     MAX_FAULT_CHARACTERS,
     TlsContexts,
@@ -54,11 +57,6 @@ from shared.smtp.extensions import Extensions, parse_extensions
 from shared.smtp.remote_text import clean_text
 from shared.smtp.reply import Reply, make_reply
 
-_REFUSALS: Final = range(400, 600)
-# A connection that ends its service needs no QUIT (RFC 5321, 3.8).
-_CLOSING_CODE: Final = 421
-# Connections that wait for the reply to QUIT, each for at most GOODBYE_S; more are closed at once.
-MAX_GOODBYES: Final = 100
 _PREFIX: Final = re.compile(r"\AError connecting to .* on port \w+: ", re.DOTALL)
 
 
@@ -87,7 +85,7 @@ class Opener:
         self._contexts = contexts or TlsContexts()
         self._timeouts = timeouts
         self._failpoints = failpoints
-        self._goodbyes: set[asyncio.Task[None]] = set()
+        self._partings = Partings()
         self._servers = servers or ServerMemory()
 
     def from_source(self, source: Source) -> Opener:
@@ -101,6 +99,10 @@ class Opener:
             source=source,
             servers=self._servers,
         )
+
+    def refusal(self, host: Host) -> NoLogin | None:
+        """Why no connection to this host is worth opening now; None: one is."""
+        return self._servers.logins.fault(host, asyncio.get_running_loop().time())
 
     async def connect(self, candidates: Sequence[Candidate], within_s: float) -> Connected:
         """Connect to the first of at most two addresses that accepts, within both time limits."""
@@ -119,7 +121,7 @@ class Opener:
         Owns the socket from now on. Raises only for faults of our own code. `dialog` shows it to
         operators.
         """
-        policy = self._contexts.policy_of(tls)
+        policy = self._contexts.policy_of(tls_for(self._servers.logins.of(candidate.host), tls))
         if policy.is_required and policy.fault:
             sock.close()
             return no_tls(candidate, policy, policy.fault)
@@ -127,6 +129,8 @@ class Opener:
             return await self._open_as_known(candidate, sock, policy, dialog)
         except _Refused as error:
             return error.refusal
+        except LoginRefused as error:
+            return error.fault
         except ssl.SSLError as error:
             return no_tls(candidate, policy, named_fault(error))
         except OSError as error:  # TimeoutError is one
@@ -223,12 +227,16 @@ class Opener:
             if tls.context is not None and smtp.supports_extension("starttls"):
                 version, fault = await start_tls(smtp, tls.context, timeouts)
             check_tls(tls, smtp.get_transport_info("ssl_object") if version else None, fault)
+            await self._servers.logins.log_in(smtp, candidate.host, timeouts.command_s)
+        except LoginRefused:
+            self._partings.part(smtp, LOGIN_REFUSED)
+            raise
         except (
             aiosmtplib.SMTPConnectResponseError,
             aiosmtplib.SMTPHeloError,
             aiosmtplib.SMTPResponseException,
         ) as error:
-            self._part(smtp, error.code)
+            self._partings.part(smtp, error.code)
             if error.code not in REPLY_CODES:
                 said = f"The server does not speak SMTP: {error.message.strip()}"
                 raise ConnectionError(clean_text(said).replace("\n", " / ")) from None
@@ -253,7 +261,7 @@ class Opener:
             candidate.host, "refused", asyncio.get_running_loop().time()
         )
         connection.tls_policy = tls.name
-        connection.server = str(candidate)
+        connection.server, connection.is_named = str(candidate), candidate.host.is_named
         if version and tls.resumes:
             peer = smtp.get_transport_info("ssl_object")
             connection.is_resumed = bool(peer.session_reused)
@@ -261,16 +269,6 @@ class Opener:
             self._servers.sessions.keep(self._session_key(candidate, tls), peer, now)
         connection.on_tls_wanted = lambda: self._servers.tls.forget(candidate.host)
         return connection
-
-    def _part(self, smtp: aiosmtplib.SMTP, code: int) -> None:
-        """Close a connection after a refusal: after QUIT if the server may still answer it."""
-        is_refusal = code in _REFUSALS and code != _CLOSING_CODE
-        if not (is_refusal and smtp.is_connected) or len(self._goodbyes) >= MAX_GOODBYES:
-            smtp.close()
-            return
-        task = asyncio.get_running_loop().create_task(say_goodbye(smtp))
-        self._goodbyes.add(task)
-        task.add_done_callback(self._goodbyes.discard)
 
     def _extensions(self, smtp: aiosmtplib.SMTP, host: Host) -> Extensions:
         answer = smtp.last_ehlo_response

@@ -1,7 +1,8 @@
 """Turns one intake record into a message for the pipeline, or a refusal.
 
 Pure. Ingest refuses only records that cannot continue as a message: bytes that are not a message,
-headers that cannot be parsed, and records on the topic of a client that is not registered.
+headers that cannot be parsed, and records on the topic of a client that is not registered or was
+removed.
 Everything else, however many rules it violates, goes to validate with the results of a single
 header scan.
 """
@@ -36,6 +37,7 @@ MAX_CARRIED_BYTES: Final = 512 * 1024
 # A structured event may have any number of faults; at most this many go into the event.
 MAX_FAULTS: Final = 32
 UNREGISTERED: Final = "unregistered"
+REMOVED: Final = "removed"
 
 Scan = Callable[[bytes], Facts]
 
@@ -92,6 +94,10 @@ def accept(
             submission.origin.topic,
         )
         return _refuse(submission, mail_id, (broken,), "", now_ms)
+    if client.removal is not None:
+        reason = f"The client {client.name} was removed and takes no more mail"
+        broken = Violation(REMOVED, reason, "5.7.1", submission.origin.topic)
+        return _refuse(submission, mail_id, (broken,), client.mailing_id, now_ms)
     if submission.faults:
         return _refuse(
             submission, mail_id, submission.faults[:MAX_FAULTS], client.mailing_id, now_ms

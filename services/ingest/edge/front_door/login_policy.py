@@ -59,11 +59,11 @@ class LoginPolicy:
 
     def offer(self, name: str) -> ScramOffer:
         """Return the parameters that start a SCRAM exchange under this name."""
-        return self._context.passwords.offer(name, self._context.client_of(name))
+        return self._context.passwords.offer(name, self._find(name))
 
     async def judge(self, event: Login | ScramFinish) -> Reply:
         """Return the reply to a name and a password, or to the end of a SCRAM exchange."""
-        client = self._context.client_of(event.username)
+        client = self._find(event.username)
         if isinstance(event, ScramFinish):
             is_right = event.key_index is not None
         else:
@@ -99,9 +99,18 @@ class LoginPolicy:
             and self._context.passwords.is_known(client, event.password)
         )
 
+    def _find(self, name: str) -> Client | None:
+        """Return the client of this name, also a removed one: its password is checked as well.
+
+        Only then is it told apart from a name that was never registered.
+        """
+        return self._context.client_of(name) or self._context.removed_client_of(name)
+
     async def _judge(self, name: str, client: Client | None) -> Reply:
         address = self._slot.address
         if client is not None and may_come_from(client.ips, address):
+            if client.removal is not None:
+                return await self._refuse_removed(name)
             is_in = self._slot.try_log_in(client.name, self._most(client))
             return replies.WELCOME if is_in else self._too_many(name)
         self._context.metrics.failed_logins.add()
@@ -110,6 +119,14 @@ class LoginPolicy:
         log.warning("login refused", extra={"user": name, "peer": address, "reason": why})
         await asyncio.sleep(FAILURE_DELAY_S)
         return replies.FOREIGN if client is not None else replies.WRONG
+
+    async def _refuse_removed(self, name: str) -> Reply:
+        """Nothing was guessed: it does not count against others at the same address."""
+        self._context.metrics.failed_logins.add()
+        found = {"user": name, "peer": self._slot.address, "reason": "the client was removed"}
+        log.warning("login refused", extra=found)
+        await asyncio.sleep(FAILURE_DELAY_S)
+        return replies.REMOVED
 
     def _most(self, client: Client) -> int:
         return client.max_connections or self._context.limits.connections_per_client

@@ -67,6 +67,7 @@ class Dependencies(Struct, frozen=True):
     redis: RedisSettings
     client_of: Callable[[str], Client | None]
     brokers: Probe
+    removed_client_of: Callable[[str], Client | None] = lambda _: None
 
 
 class FrontDoorService:
@@ -142,6 +143,7 @@ class FrontDoorService:
             server=server,
             limits=client_limits(settings),
             client_of=given.client_of,
+            removed_client_of=given.removed_client_of,
             passwords=self._passwords,
             failures=FailedLogins(
                 settings.smtp_max_failed_logins,

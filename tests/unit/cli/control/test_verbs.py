@@ -25,7 +25,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
         found.extend(orders)
 
     monkeypatch.setattr(verbs, "find_kafka", lambda *_: KafkaSettings())
-    monkeypatch.setattr(options, "load_registry", lambda _: {"shop": SHOP})
+    monkeypatch.setattr(options, "load_known", lambda _: {"shop": SHOP})
     monkeypatch.setattr(verbs, "read_orders", lambda _: [])
     monkeypatch.setattr(verbs, "write_orders", write)
     return found

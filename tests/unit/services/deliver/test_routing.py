@@ -22,10 +22,10 @@ from services.deliver.core.routing.sites import (
 def test_a_domain_has_its_own_override_before_the_one_for_all() -> None:
     routes = Routes({"*": "127.0.0.1:2525", "Example.COM": "relay.example:587"})
     assert routes.site_of("example.com") == Site(
-        "relay.example:587", (Host("relay.example", 587),), is_override=True
+        "relay.example:587", (Host("relay.example", 587, is_named=True),), is_override=True
     )
     assert routes.site_of("other.example") == Site(
-        "127.0.0.1:2525", (Host("127.0.0.1", 2525),), is_override=True
+        "127.0.0.1:2525", (Host("127.0.0.1", 2525, is_named=True),), is_override=True
     )
     assert Routes({"example.com": "a:1"}).site_of("other.example") is None
     assert Routes({}).site_of("example.com") is None
@@ -33,7 +33,7 @@ def test_a_domain_has_its_own_override_before_the_one_for_all() -> None:
 
 @pytest.mark.parametrize(
     ("text", "host"),
-    [("a:25", Host("a", 25)), ("[::1]:26", Host("::1", 26))],
+    [("a:25", Host("a", 25, is_named=True)), ("[::1]:26", Host("::1", 26, is_named=True))],
 )
 def test_an_override_is_host_and_port(text: str, host: Host) -> None:
     site = Routes({"*": text}).site_of("example.com")

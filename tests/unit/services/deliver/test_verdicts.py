@@ -56,6 +56,18 @@ def test_a_refusal_that_has_nothing_to_do_with_tls_is_final_though_tls_failed() 
     assert isinstance(outcome, Bounced)
 
 
+@pytest.mark.parametrize("stage", [Stage.MAIL, Stage.RCPT, Stage.DATA])
+@pytest.mark.parametrize("code", [530, 535, 538])
+def test_a_smart_host_that_wants_a_login_defers_and_any_other_server_bounces(
+    stage: Stage, code: int
+) -> None:
+    reply = make_reply(code, "5.7.0 Authentication required")
+    outcome = answered((), stage, reply, True, ConnectionInfo("relay:25", is_named=True))
+    assert isinstance(outcome, Deferred)
+    assert (outcome.bounce_class, outcome.reply) == ("authentication", str(reply))
+    assert isinstance(answered((), stage, reply, True, ConnectionInfo("mx")), Bounced)
+
+
 def test_a_reason_is_cleaned_wherever_it_comes_from() -> None:
     outcome = unanswered("lost: \udce8\x1b", False, False, ConnectionInfo())
     assert outcome.reason == "lost: \ufffd "

@@ -1,12 +1,14 @@
 import pytest
 from msgspec.structs import replace
 
-from services.ingest.core.intake.submission import Submission, accept
+from services.ingest.core.intake.submission import Refusal, Submission, accept
 from services.validate.core.batch import assemble, judge_all
 from services.validate.core.lanes import Lanes
+from services.validate.core.quotas import enforces
 from services.validate.core.verdict import Passed, Policy, Refused, Suppressed, judge
 from shared.mail.headers import scan
-from shared.registry.client import Client, Code
+from shared.registry.client import Client, Code, OverQuota
+from shared.registry.removal import MailChoice, Removal
 from shared.topics.intake_fields import CODE
 from shared.topics.records import Envelope, EventType, Message, Origin
 
@@ -187,6 +189,40 @@ def test_a_client_removed_meanwhile_has_its_mail_refused() -> None:
     verdict = judge(envelope(), None, POLICY, 5)
     assert isinstance(verdict, Refused)
     assert verdict.event.rules[0].rule == "unregistered"
+
+
+def removed(choice: MailChoice) -> Client:
+    return replace(CLIENT, removal=Removal(choice, RECEIVED + 1, RECEIVED + 2))
+
+
+@pytest.mark.parametrize("choice", [MailChoice.HOLD, MailChoice.DELIVER])
+def test_accepted_mail_of_a_removed_client_is_judged_as_before(choice: MailChoice) -> None:
+    for sent in (envelope(), envelope(to="b@blocked.example"), envelope("Cc: x@y.example\r\n")):
+        assert judge(sent, removed(choice), POLICY, 5) == judge(sent, CLIENT, POLICY, 5)
+
+
+def test_accepted_mail_of_a_client_removed_with_refuse_is_refused_for_its_mailing() -> None:
+    for sent in (envelope("X-bm-mailing: SPRING\r\n"), envelope(to="b@blocked.example")):
+        verdict = judge(sent, removed(MailChoice.REFUSE), POLICY, 5)
+        assert isinstance(verdict, Refused)
+        assert [each.rule for each in verdict.event.rules] == ["removed"]
+        assert "was removed" in verdict.event.reason
+        assert verdict.event.mailing_id in ("spring", "standard")
+
+
+def test_a_quota_holds_no_mail_of_a_removed_client() -> None:
+    held = replace(CLIENT, monthly_quota=1, over_quota=OverQuota.HOLD)
+    assert enforces(held)
+    assert not enforces(replace(held, removal=removed(MailChoice.DELIVER).removal))
+
+
+@pytest.mark.parametrize("choice", list(MailChoice))
+def test_what_a_removed_client_publishes_is_refused(choice: MailChoice) -> None:
+    submitted = Submission("shop", Origin("mail.intake.shop", 0, 1), RECEIVED, b"From: a@b\r\n\r\n")
+    found = accept(submitted, removed(choice), scan, 5)
+    assert isinstance(found, Refusal)
+    assert [each.rule for each in found.event.rules] == ["removed"]
+    assert (found.event.client, found.event.mailing_id) == ("shop", "standard")
 
 
 def test_a_message_before_its_earliest_time_waits_on_a_retry_topic_and_one_after_it_does_not() -> (

@@ -8,7 +8,9 @@ from msgspec.structs import replace
 from shared.registry.client import Client
 from shared.registry.family import MAX_PARENTS, family_of, fault_of
 from shared.registry.file.clients_file import RegistryError
-from shared.registry.store.changes import Changes, plan_changes, plan_removal
+from shared.registry.removal import MailChoice, Removal
+from shared.registry.store.changes import plan_changes
+from shared.registry.store.removing import plan_removal
 
 
 def registry(**parents: str) -> dict[str, Client]:
@@ -98,15 +100,20 @@ def test_a_parent_may_come_with_its_child_and_later() -> None:
     assert [each.parent for each in later.changed] == ["b"]
 
 
+def removed(name: str, registered: dict[str, Client]) -> tuple[str, ...]:
+    removal = Removal(MailChoice.HOLD, 1, 2)
+    return plan_removal([name], registered, {}, removal, {}).removed
+
+
 def test_a_client_is_not_removed_while_another_inherits_from_it() -> None:
     registered = registry(a="b", b="")
     with pytest.raises(RegistryError, match="a cannot inherit from 'b': there is no client b"):
-        plan_removal("b", registered)
-    assert plan_removal("a", registered) == Changes(removed=("a",))
+        removed("b", registered)
+    assert removed("a", registered) == ("a",)
 
 
 def test_a_fault_that_is_registered_already_holds_up_no_other_change() -> None:
     broken = registry(a="gone", c="")
     changed = replace(broken["c"], hard_limit=9)
     assert plan_changes([changed], broken).changed == (changed,)
-    assert plan_removal("c", broken) == Changes(removed=("c",))
+    assert removed("c", broken) == ("c",)

@@ -92,7 +92,7 @@ def test_the_command_prints_the_schema() -> None:
 
 
 def test_every_field_of_a_client_is_declared_with_its_words() -> None:
-    declared = {field.key for field in CLIENT} | {"codes", "credentials"}
+    declared = {field.key for field in CLIENT} | {"codes", "credentials", "removal"}
     assert declared == set(Client.__struct_fields__)
     assert {field.key for field in CODE} == set(Code.__struct_fields__)
     assert all(field.description.endswith(".") or "(R8)" in field.description for field in CODE)

@@ -1,0 +1,225 @@
+"""`sluice clients remove`, `restore` and `forget`: what becomes of a client and of its mail.
+
+Owns: the commands, asking for the choice at a terminal, the table of removed clients. Does not own:
+what each changes (shared/registry/store/removing.py), writing it (publish.py).
+Exit codes: 1 when there is no such client, 2 for wrong use and for a client that cannot be removed
+or restored now, 3 when Kafka is unavailable.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+import click
+
+from cli.answer import Exit, fail, print_json
+from cli.clients import credentials
+from cli.clients.faults import answering
+from cli.control.options import author_of, authored
+from cli.control.planning import duration_s
+from cli.control.topic import read_orders
+from cli.table import Column, Kind, lay_out
+from cli.target import find_kafka, kafka_options
+from shared.registry.client import Client
+from shared.registry.removal import (
+    DAY_MS,
+    DEFAULT_KEPT_DAYS,
+    MAX_KEPT_DAYS,
+    MailChoice,
+    Removal,
+)
+from shared.registry.store.publish import change_all
+from shared.registry.store.removing import plan_forgetting, plan_removal, plan_restoring
+from shared.registry.store.view import load_all
+from shared.runtime.clock import now_ms
+from shared.settings.sections import KafkaSettings
+from shared.topics.control import MAX_TEXT_CHARS, Order, Scope
+
+F = TypeVar("F", bound=Callable[..., Any])
+_MEANINGS: Final = {
+    MailChoice.HOLD: "its mail waits, for at most as long as it would without you",
+    MailChoice.REFUSE: "its mail that waits ends, without an attempt",
+    MailChoice.DELIVER: "its mail that was accepted is sent",
+}
+_DONE: Final = {
+    MailChoice.HOLD: "its mail is held",
+    MailChoice.REFUSE: "its mail is refused",
+    MailChoice.DELIVER: "its accepted mail is sent",
+}
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+def removal_options(command: F) -> F:
+    """Add --mail and --keep."""
+    command = click.option(
+        "--keep",
+        default=f"{DEFAULT_KEPT_DAYS}d",
+        show_default=True,
+        metavar="TIME",
+        help="For how long a removed client can be restored, such as 7d.",
+    )(command)
+    return click.option(
+        "--mail",
+        "choice",
+        type=click.Choice([each.value for each in MailChoice]),
+        help="What happens to mail that was accepted.  [default: asks, at a terminal]",
+    )(command)
+
+
+def make_removal(
+    names: Sequence[str], choice: str | None, keep: str, author: str, reason: str
+) -> Removal:
+    """Return the removal that the options ask for. Raises click.UsageError."""
+    kept_ms = (duration_s(keep) or 0) * 1000
+    if not DAY_MS <= kept_ms <= MAX_KEPT_DAYS * DAY_MS:
+        text = f"--keep: found {keep!r}, expected a time from 1d to {MAX_KEPT_DAYS}d, such as 30d"
+        raise click.UsageError(text)
+    mail = MailChoice(choice or _ask(names))
+    now = now_ms()
+    return Removal(mail, now, now + kept_ms, author_of(author), reason[:MAX_TEXT_CHARS])
+
+
+def _ask(names: Sequence[str]) -> str:
+    """Ask what happens to the mail. Raises click.UsageError if nobody is there to answer."""
+    whose = ", ".join(names)
+    if not sys.stdin.isatty():
+        raise click.UsageError(
+            f"--mail: say what happens to mail of {whose} that was accepted and has no outcome yet:"
+            f" {', '.join(MailChoice)}"
+        )
+    click.echo(f"Mail of {whose} that was accepted and has no outcome yet:", err=True)
+    for each, meaning in _MEANINGS.items():
+        click.echo(f"  {each.value:<8} {meaning}", err=True)
+    choice: str = click.prompt("mail", type=click.Choice(list(MailChoice)), err=True)
+    return choice
+
+
+def orders_before(kafka: KafkaSettings) -> dict[str, Order]:
+    """Return the last order on all mail of each client, by its name. Raises Unavailable."""
+    orders = read_orders(kafka)
+    return {
+        order.scope.client: order
+        for order in orders
+        if order.scope.client and order.scope == Scope(client=order.scope.client)
+    }
+
+
+@click.command()
+@click.argument("name")
+@removal_options
+@authored
+@_json
+@kafka_options
+@answering
+def remove(  # noqa: PLR0913, PLR0917 - the options of a command
+    name: str,
+    choice: str | None,
+    keep: str,
+    author: str,
+    reason: str,
+    as_json: bool,
+    bootstrap: str,
+    line: str,
+) -> None:
+    """Remove a client: it submits no more, and its mail is held, refused or sent, as you say.
+
+    Its record is kept for a while, so that `restore` brings it back as it was. For a client that
+    was removed already, this changes the choice. Its intake topic stays.
+    """
+    kafka = find_kafka(bootstrap, line)
+    found = load_all(kafka)
+    if name not in found.clients and name not in found.removed:
+        fail(f"no client {name!r} is registered", Exit.CHECK_FAILED, as_json)
+    removal = make_removal([name], choice, keep, author, reason)
+    before = orders_before(kafka)
+    change_all(kafka, lambda clients, kept: plan_removal([name], clients, kept, removal, before))
+    if as_json:
+        print_json({"removed": [name], "mail": removal.mail, "forgotten_on": day(removal)})
+        return
+    click.echo(f"removed   {name}: {_DONE[removal.mail]}; it is kept until {day(removal)}")
+
+
+@click.command()
+@click.argument("name")
+@authored
+@_json
+@kafka_options
+@answering
+def restore(name: str, author: str, reason: str, as_json: bool, bootstrap: str, line: str) -> None:
+    """Register a removed client again as it was, with its credentials; held mail is sent."""
+    kafka = find_kafka(bootstrap, line)
+    _require_removed(name, load_all(kafka).removed, as_json)
+    by = Removal(MailChoice.DELIVER, now_ms(), 0, author_of(author), reason[:MAX_TEXT_CHARS])
+    before = orders_before(kafka).get(name)
+    change_all(kafka, lambda clients, kept: plan_restoring(name, clients, kept, by, before))
+    if as_json:
+        print_json({"restored": [name]})
+    else:
+        click.echo(f"restored  {name}")
+
+
+@click.command()
+@click.argument("name")
+@_json
+@kafka_options
+@answering
+def forget(name: str, as_json: bool, bootstrap: str, line: str) -> None:
+    """Delete the record of a removed client now; it cannot be restored afterwards."""
+    kafka = find_kafka(bootstrap, line)
+    _require_removed(name, load_all(kafka).removed, as_json)
+    change_all(kafka, lambda _, kept: plan_forgetting(name, kept))
+    if as_json:
+        print_json({"forgotten": [name]})
+    else:
+        click.echo(f"forgotten {name}")
+
+
+def _require_removed(name: str, removed: Mapping[str, Client], as_json: bool) -> None:
+    if name not in removed:
+        fail(f"no removed client {name!r} is kept", Exit.CHECK_FAILED, as_json)
+
+
+def day(removal: Removal) -> str:
+    """Return the day on which the client is forgotten (UTC)."""
+    return _day(removal.forget_at_ms)
+
+
+def _day(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
+
+
+def removed_as_json(client: Client, removal: Removal) -> dict[str, object]:
+    """Return what `list --removed` shows of a client."""
+    return {
+        "name": client.name,
+        "sending_domain": client.sending_domain,
+        "mail": removal.mail,
+        "removed_on": _day(removal.at_ms),
+        "forgotten_on": day(removal),
+        "author": removal.author,
+        "reason": removal.reason,
+        "credentials": credentials.summary(client.credentials),
+    }
+
+
+def removed_lines(clients: Sequence[Client], width: int) -> list[str]:
+    """Return the table of removed clients."""
+    headings = ("client", "sending domain", "mail", "removed", "kept until", "by")
+    columns = [*map(Column, headings), Column("reason", Kind.TEXT)]
+    rows = [
+        (
+            client.name,
+            client.sending_domain,
+            client.removal.mail.value,
+            _day(client.removal.at_ms),
+            day(client.removal),
+            client.removal.author,
+            client.removal.reason,
+        )
+        for client in clients
+        if client.removal is not None
+    ]
+    return lay_out(columns, rows, width)

@@ -1,0 +1,238 @@
+"""Logs in at smart hosts: the file of their logins, AUTH, and what follows from a refusal.
+
+PLAIN is used if it is offered, otherwise LOGIN (RFC 4954, RFC 4616). Owns: the file, which is
+followed without a restart; the dialog of AUTH; which logins were refused. Does not own: the form of
+the file and the TLS that a login asks for (core/routing/logins.py), what the mail's outcome is
+(core/attempt/verdicts.py).
+
+Guarantees: a login that was refused is not tried again, over any connection of this process, before
+its pause is over or the file names another one: servers lock accounts and addresses that keep
+trying. Until a login has worked once, one connection tries it at a time. Nothing that a server
+says in answer to AUTH but its code and status is kept, because it may repeat the password. A file
+that was changed and cannot be used leaves the last logins in force, and that is logged once per
+fault. A process that died forgets the pauses: its successor tries a refused login once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Final
+
+import aiosmtplib
+from msgspec import Struct
+
+from services.deliver.core.attempt.results import SERVICE_NOT_READY, NoLogin
+from services.deliver.core.routing.logins import Login, LoginFaults, LoginTable, parse_logins
+from services.deliver.core.routing.sites import Host
+from services.deliver.edge.smtp.handshake import REPLY_CODES
+from shared.runtime.errors import UsageError
+from shared.runtime.telemetry import Metric
+from shared.smtp.extensions import parse_extensions
+from shared.smtp.reply import Reply, make_reply
+
+log = logging.getLogger(__name__)
+
+LOOK_S: Final = 5.0
+MAX_BYTES: Final = 1_048_576
+SETTING: Final = "deliver.logins_file"
+REFUSED: Final = Metric(
+    "sluice_deliver_logins_refused",
+    "Smart hosts that do not let this process log in (`deliver.logins_file`); their mail is"
+    " deferred, and the login is tried again at the latest after an hour.",
+)
+# After a refusal for good, doubled with each further one up to the longest; after any other fault.
+FIRST_PAUSE_S: Final = 300.0
+LONGEST_PAUSE_S: Final = 3600.0
+FAULT_PAUSE_S: Final = 60.0
+# RFC 4954, 6: the connection goes on, so it ends with QUIT.
+LOGIN_REFUSED: Final = 535
+
+_Stamp = tuple[int, int, int]
+
+
+class LoginRefused(Exception):
+    """The login did not work; `fault` is the end of the attempt to connect."""
+
+    def __init__(self, fault: NoLogin) -> None:
+        super().__init__(fault.reason)
+        self.fault = fault
+
+
+class _Refusal(Struct, frozen=True):
+    """A login that did not work, why, and until when it is not tried."""
+
+    login: Login
+    fault: NoLogin
+    pause_s: float
+    until: float
+
+
+class Logins:
+    """The logins at all smart hosts. Only refresh() may be called in another thread."""
+
+    def __init__(self, path: str = "") -> None:
+        """Raises UsageError if the file holds no usable logins; no path: there are none."""
+        self._path = Path(path) if path else None
+        self._stamp: _Stamp | None = None
+        self._fault = ""
+        self._table = LoginTable()
+        self._refusals: dict[Host, _Refusal] = {}
+        self._worked: dict[Host, Login] = {}
+        self._turns: dict[Host, asyncio.Lock] = {}
+        if self._path is not None:
+            try:
+                self._stamp = self._look(self._path)
+                self._table = self._load(self._path)
+            except (OSError, LoginFaults) as error:
+                raise UsageError(f"{SETTING}: {path}: {_reason(error)}") from None
+
+    def of(self, host: Host) -> Login | None:
+        """The login at this host; None: there is none."""
+        return self._table.of(host)
+
+    def fault(self, host: Host, now: float) -> NoLogin | None:
+        """Why no connection to this host is worth opening now; None: one is."""
+        found = self._refusals.get(host)
+        if found is None or found.until <= now or found.login != self.of(host):
+            return None
+        return NoLogin(found.fault.reason, found.until - now, found.fault.reply)
+
+    @property
+    def refused(self) -> int:
+        """How many hosts refuse their login."""
+        return len(self._refused())
+
+    def status(self) -> str:
+        """For /ready, as information: the hosts that refuse their login."""
+        return "; ".join(found.fault.reason for found in self._refused())
+
+    def _refused(self) -> list[_Refusal]:
+        found = list(self._refusals.items())
+        return [refusal for host, refusal in found if refusal.login == self.of(host)]
+
+    async def log_in(self, smtp: aiosmtplib.SMTP, host: Host, limit_s: float) -> None:
+        """Log in if this host has a login. Raises LoginRefused, ConnectionError, TimeoutError."""
+        login = self.of(host)
+        if login is None:
+            return
+        if self._worked.get(host) == login:
+            await self._try(smtp, host, login, limit_s)
+            return
+        turn = self._turns.setdefault(host, asyncio.Lock())
+        async with asyncio.timeout(limit_s):
+            await turn.acquire()
+        try:
+            await self._try(smtp, host, login, limit_s)
+        finally:
+            turn.release()
+
+    async def _try(self, smtp: aiosmtplib.SMTP, host: Host, login: Login, limit_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        if (known := self.fault(host, loop.time())) is not None:
+            raise LoginRefused(known)
+        reply = await authenticate(smtp, login, limit_s)
+        if reply.is_positive:
+            self._worked[host] = login
+            if self._refusals.pop(host, None) is not None:
+                log.info("the smart host %s:%d takes the login again", host.name, host.port)
+            return
+        self._worked.pop(host, None)
+        raise LoginRefused(self._remember(host, login, reply, loop.time()))
+
+    def _remember(self, host: Host, login: Login, reply: Reply, now: float) -> NoLogin:
+        before = self._refusals.get(host)
+        is_new = before is None or before.login != login
+        pause_s = FAULT_PAUSE_S
+        if reply.is_permanent:
+            last_s = 0.0 if before is None or is_new else before.pause_s
+            pause_s = min(max(2 * last_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
+        fault = NoLogin(f"{host.name}:{host.port}: {reply.text}", pause_s, _shown(reply))
+        self._refusals[host] = _Refusal(login, fault, pause_s, now + pause_s)
+        # Once per login: the metric says that it goes on.
+        log.log(
+            logging.ERROR if is_new else logging.WARNING,
+            "the smart host %s:%d does not let us log in as %s: %s; its mail is deferred, the next"
+            " try is in %d s, or when %s has changed",
+            host.name,
+            host.port,
+            login.user,
+            reply.text,
+            pause_s,
+            SETTING,
+        )
+        return fault
+
+    def refresh(self) -> None:
+        """Load the file if it has changed. May be called in another thread."""
+        if self._path is None:
+            return
+        try:
+            stamp = self._look(self._path)
+            if stamp == self._stamp:
+                return
+            self._stamp = stamp
+            self._table = self._load(self._path)
+        except (OSError, LoginFaults) as error:
+            self._report(_reason(error))
+        else:
+            self._fault = ""
+            log.info("logins at smart hosts reloaded", extra={"file": str(self._path)})
+
+    def _report(self, reason: str) -> None:
+        if reason != self._fault:
+            log.error(
+                "the changed logins at smart hosts cannot be used; the last ones stay in force",
+                extra={"file": str(self._path), "reason": reason},
+            )
+        self._fault = reason
+
+    def _look(self, path: Path) -> _Stamp:
+        stat = path.stat()
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+    def _load(self, path: Path) -> LoginTable:
+        with path.open("rb") as file:
+            octets = file.read(MAX_BYTES + 1)
+        if len(octets) > MAX_BYTES:
+            raise LoginFaults(f"it is larger than {MAX_BYTES} bytes")
+        try:
+            return parse_logins(octets.decode())
+        except UnicodeDecodeError:
+            raise LoginFaults("it is not UTF-8 text") from None
+
+
+def _shown(reply: Reply) -> str:
+    return f"{reply.code} {reply.enhanced}".rstrip() if reply.code else ""
+
+
+def _reason(error: OSError | LoginFaults) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+async def authenticate(smtp: aiosmtplib.SMTP, login: Login, limit_s: float) -> Reply:
+    """Send AUTH and return the reply; its text is ours.
+
+    Code 0: nothing was sent. Raises ConnectionError if the server ends the dialog instead.
+    """
+    answer = smtp.last_ehlo_response
+    offered = parse_extensions(answer.message if answer is not None else "").auth
+    mechanism = next((each for each in ("PLAIN", "LOGIN") if each in offered), "")
+    if not mechanism:
+        found = ", ".join(offered)[:100] or "no AUTH"
+        return Reply(0, "", f"the server offers neither AUTH PLAIN nor LOGIN (found: {found})")
+    send = smtp.auth_plain if mechanism == "PLAIN" else smtp.auth_login
+    try:
+        code, text = await send(login.user.encode(), login.password.encode(), timeout=limit_s)
+    except aiosmtplib.SMTPResponseException as error:
+        code, text = error.code, error.message
+    except aiosmtplib.SMTPException as error:
+        raise ConnectionError(f"no reply to AUTH {mechanism} ({type(error).__name__})") from None
+    if code not in REPLY_CODES:
+        raise ConnectionError(f"the reply to AUTH {mechanism} is not SMTP")
+    if code == SERVICE_NOT_READY:
+        raise ConnectionError(f"the server answered AUTH {mechanism} with {code}")
+    reply = make_reply(code, text)
+    said = f"the server answered AUTH {mechanism} with {_shown(reply)}"
+    return Reply(code, reply.enhanced, said)

@@ -1,0 +1,113 @@
+"""What becomes of a removed client and of its mail: the choice, and how long its record is kept.
+
+Owns: the shapes, which are also part of the JSON value of mail.clients (fields are only ever added,
+with a default), and the orders on mail.control that carry the choice out in deliver. Does not own:
+who writes them (store/publish.py). docs/clients.md has the table of what happens to what.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
+
+DAY_MS: Final = 86_400_000
+DEFAULT_KEPT_DAYS: Final = 30
+MAX_KEPT_DAYS: Final = 3_650
+# Longer than any message waits, as for `sluice cancel`.
+ORDER_DAYS: Final = 49
+# An order with a reason that begins so was given by a removal, and ends with it.
+REASON: Final = "the client was removed"
+
+
+class MailChoice(StrEnum):
+    """What happens to mail that was accepted and has no final event yet."""
+
+    HOLD = "hold"  # it waits, until the client is restored or the choice is changed
+    REFUSE = "refuse"  # it ends, refused or cancelled
+    DELIVER = "deliver"  # it is sent
+
+
+class Removal(Struct, frozen=True, omit_defaults=True):
+    """A removal: when, by whom, the choice, and when the client is forgotten."""
+
+    mail: MailChoice
+    at_ms: int
+    forget_at_ms: int
+    author: str = ""
+    reason: str = ""
+    replaced: Order | None = None  # the operators' order on the client that the removal replaced
+
+    def is_over(self, now_ms: int) -> bool:
+        """Whether the client is forgotten."""
+        return self.forget_at_ms <= now_ms
+
+
+_VERBS: Final = {MailChoice.REFUSE: Verb.CANCEL, MailChoice.HOLD: Verb.SUSPEND}
+
+
+def order_of_removal(name: str, removal: Removal) -> Order | None:
+    """Return the order by which deliver follows the choice; None: mail is sent as usual."""
+    verb = _VERBS.get(removal.mail)
+    if verb is None:
+        return None
+    said = f"{REASON}: {removal.reason}" if removal.reason else REASON
+    ends_ms = max(removal.at_ms + ORDER_DAYS * DAY_MS, removal.forget_at_ms)
+    return Order(
+        verb, Scope(client=name), removal.author, said[:MAX_TEXT_CHARS], removal.at_ms, ends_ms
+    )
+
+
+def is_of_removal(order: Order) -> bool:
+    """Whether a removal gave this order."""
+    return order.reason.startswith(REASON) and order.scope == Scope(client=order.scope.client)
+
+
+def orders_at_removal(name: str, removal: Removal, before: Order | None) -> tuple[Order, ...]:
+    """Return the orders to write when a client is removed, or the choice is changed.
+
+    `before`: the last order on all mail of the client.
+    """
+    order = order_of_removal(name, removal)
+    if order is not None:
+        return (order,)
+    if before is None or not is_of_removal(before) or before.is_over(removal.at_ms):
+        return ()
+    return (_end(before, removal),)
+
+
+def orders_at_return(
+    removal: Removal | None, before: Order | None, by: Removal
+) -> tuple[Order, ...]:
+    """Return the orders to write when a client is restored, or its name is given again.
+
+    `removal`: that of the client, None if it is forgotten; `by` names who does it and when.
+    """
+    if before is None or not is_of_removal(before) or before.is_over(by.at_ms):
+        return ()
+    replaced = removal.replaced if removal is not None else None
+    if replaced is not None and not replaced.is_over(by.at_ms):
+        return (replaced,)
+    return (_end(before, by),)
+
+
+def replaced_by(before: Order | None, earlier: Removal | None, now_ms: int) -> Order | None:
+    """Return the operators' order that a removal replaces, to be in force again afterwards."""
+    if before is not None and is_of_removal(before):
+        return earlier.replaced if earlier is not None else None
+    return before if before is not None and not before.is_over(now_ms) else None
+
+
+def _end(order: Order, by: Removal) -> Order:
+    return replace(
+        order,
+        verb=Verb.RESUME,
+        author=by.author,
+        reason=by.reason,
+        at_ms=by.at_ms,
+        expires_at_ms=0,
+    )

@@ -1,0 +1,229 @@
+"""When a refused login is tried again, in virtual time, and what is kept of a server's answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, cast
+
+import aiosmtplib
+import pytest
+
+from services.deliver.core.attempt.outcome import Deferred
+from services.deliver.core.attempt.results import NoLogin
+from services.deliver.core.routing.sites import site_of_target
+from services.deliver.edge.smtp.logins import LoginRefused, Logins
+from services.deliver.rules.loading import load_outcome_rules
+from shared.runtime.errors import UsageError
+from tests.support.virtual_loop import VirtualLoop
+
+HOST = site_of_target("relay.example:587").hosts[0]
+LIMIT_S = 30.0
+Answer = Callable[[bytes], Coroutine[Any, Any, tuple[int, str]]]
+
+
+def write(folder: Path, password: str) -> Path:
+    path = folder / "logins.toml"
+    path.with_suffix(".new").write_text(
+        f'["relay.example:587"]\nuser = "us"\npassword = "{password}"\n'
+    )
+    path.with_suffix(".new").replace(path)
+    return path
+
+
+class Server:
+    """The part of a client that logs in, with a server's answers."""
+
+    def __init__(self, *replies: tuple[int, str], auth: str = "AUTH PLAIN LOGIN") -> None:
+        self._replies = list(replies)
+        self.last_ehlo_response = aiosmtplib.SMTPResponse(250, f"relay\n{auth}")
+        self.tried: list[tuple[str, bytes]] = []
+        self.slow_s = 1.0
+
+    async def auth_plain(self, user: bytes, password: bytes, **_: Any) -> tuple[int, str]:
+        return await self._answer("PLAIN", password)
+
+    async def auth_login(self, user: bytes, password: bytes, **_: Any) -> tuple[int, str]:
+        return await self._answer("LOGIN", password)
+
+    async def _answer(self, mechanism: str, password: bytes) -> tuple[int, str]:
+        self.tried.append((mechanism, password))
+        await asyncio.sleep(self.slow_s)
+        code, text = self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
+        if code == 0:
+            raise aiosmtplib.SMTPServerDisconnected(text)
+        if code != 235:
+            raise aiosmtplib.SMTPAuthenticationError(code, text)
+        return code, text
+
+
+async def try_login(logins: Logins, server: Server) -> NoLogin | None:
+    try:
+        await logins.log_in(cast(aiosmtplib.SMTP, server), HOST, LIMIT_S)
+    except LoginRefused as error:
+        return error.fault
+    return None
+
+
+def run(test: Callable[[VirtualLoop], Coroutine[Any, Any, None]]) -> None:
+    loop = VirtualLoop()
+    try:
+        loop.run_until_complete(test(loop))
+    finally:
+        loop.close()
+
+
+REFUSED = (535, "5.7.8 wrong password: hunter2")
+
+
+def test_a_refused_login_is_tried_again_after_pauses_that_double_up_to_an_hour(
+    tmp_path: Path,
+) -> None:
+    async def test(loop: VirtualLoop) -> None:
+        logins, server = Logins(str(write(tmp_path, "hunter2"))), Server(REFUSED)
+        for pause_s in (300, 600, 1_200, 2_400, 3_600, 3_600):
+            fault = await try_login(logins, server)
+            assert fault is not None
+            assert fault.waits_s == pause_s
+            tried = len(server.tried)
+            loop.pause(pause_s - 1)
+            left = logins.fault(HOST, loop.time())
+            assert left is not None
+            assert left.waits_s == pytest.approx(1.0)
+            assert await try_login(logins, server) == left
+            assert len(server.tried) == tried
+            assert logins.refused == 1
+            loop.pause(2)
+            assert logins.fault(HOST, loop.time()) is None
+
+    run(test)
+
+
+def test_a_login_that_works_again_ends_the_pauses(tmp_path: Path) -> None:
+    async def test(loop: VirtualLoop) -> None:
+        logins = Logins(str(write(tmp_path, "hunter2")))
+        server = Server(REFUSED, (235, "ok"), REFUSED)
+        assert await try_login(logins, server) is not None
+        loop.pause(301)
+        assert await try_login(logins, server) is None
+        assert (logins.refused, logins.status()) == (0, "")
+        fault = await try_login(logins, server)
+        assert fault is not None
+        assert fault.waits_s == 300
+
+    run(test)
+
+
+def test_a_changed_password_is_tried_at_once(tmp_path: Path) -> None:
+    async def test(loop: VirtualLoop) -> None:
+        logins = Logins(str(write(tmp_path, "hunter2")))
+        server = Server(REFUSED, (235, "ok"))
+        assert await try_login(logins, server) is not None
+        write(tmp_path, "hunter3")
+        logins.refresh()
+        assert logins.fault(HOST, loop.time()) is None
+        assert logins.refused == 0
+        assert await try_login(logins, server) is None
+        assert [password for _, password in server.tried] == [b"hunter2", b"hunter3"]
+
+    run(test)
+
+
+def test_a_login_that_has_not_worked_yet_is_tried_by_one_connection(tmp_path: Path) -> None:
+    async def test(loop: VirtualLoop) -> None:
+        logins, server = Logins(str(write(tmp_path, "hunter2"))), Server(REFUSED)
+        found = await asyncio.gather(*(try_login(logins, server) for _ in range(20)))
+        assert len(server.tried) == 1
+        assert all(fault is not None for fault in found)
+
+    run(test)
+
+
+def test_connections_do_not_wait_longer_than_their_time_for_the_one_that_tries(
+    tmp_path: Path,
+) -> None:
+    async def test(loop: VirtualLoop) -> None:
+        logins, server = Logins(str(write(tmp_path, "hunter2"))), Server((235, "ok"))
+        server.slow_s = 100.0
+        both = (try_login(logins, server), try_login(logins, server))
+        first, second = await asyncio.gather(*both, return_exceptions=True)
+        assert first is None
+        assert isinstance(second, TimeoutError)
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("server", "waits_s", "reply", "said"),
+    [
+        (Server(REFUSED), 300, "535 5.7.8", "answered AUTH PLAIN with 535 5.7.8"),
+        (Server((535, "no status")), 300, "535", "answered AUTH PLAIN with 535"),
+        (Server((534, "5.7.9 hunter2")), 300, "534 5.7.9", "AUTH PLAIN with 534"),
+        (Server((454, "4.7.0 later, hunter2")), 60, "454 4.7.0", "AUTH PLAIN with 454 4.7.0"),
+        (Server(REFUSED, auth="AUTH LOGIN"), 300, "535 5.7.8", "AUTH LOGIN with 535"),
+        (Server(REFUSED, auth="AUTH CRAM-MD5"), 60, "", "neither AUTH PLAIN nor LOGIN"),
+        (Server(REFUSED, auth="SIZE"), 60, "", "neither AUTH PLAIN nor LOGIN (found: no AUTH)"),
+    ],
+)
+def test_a_refused_login_defers_mail_as_authentication_without_the_servers_text(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    server: Server,
+    waits_s: float,
+    reply: str,
+    said: str,
+) -> None:
+    async def test(loop: VirtualLoop) -> None:
+        logins = Logins(str(write(tmp_path, "hunter2")))
+        fault = await try_login(logins, server)
+        assert fault is not None
+        assert (fault.waits_s, fault.reply) == (waits_s, reply)
+        assert said in fault.reason
+        found = load_outcome_rules().no_connection(fault, False, "relay.example:587")
+        assert isinstance(found, Deferred)
+        assert (found.bounce_class, found.enhanced) == ("authentication", "4.7.0")
+        assert (found.dispatched, found.waits_s) == (False, waits_s)
+        shown = f"{found} {logins.status()} {caplog.text}"
+        assert "hunter2" not in shown
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+    run(test)
+
+
+@pytest.mark.parametrize("reply", [(421, "4.3.2 hunter2"), (0, "hunter2"), (-1, "hunter2")])
+def test_a_server_that_ends_the_dialog_says_nothing_about_the_login(
+    tmp_path: Path, reply: tuple[int, str]
+) -> None:
+    async def test(loop: VirtualLoop) -> None:
+        logins = Logins(str(write(tmp_path, "hunter2")))
+        with pytest.raises(ConnectionError) as caught:
+            await try_login(logins, Server(reply))
+        assert "hunter2" not in str(caught.value)
+        assert logins.fault(HOST, loop.time()) is None
+
+    run(test)
+
+
+def test_an_unusable_file_ends_the_start_and_leaves_the_last_logins_in_force_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path, "hunter2")
+    logins = Logins(str(path))
+    path.write_text('["relay.example:587"]\nuser = "us"\n')
+    os.utime(path, (1, 1))
+    with pytest.raises(UsageError, match=r"deliver\.logins_file: .*logins\.toml: relay\.example:5"):
+        Logins(str(path))
+    with caplog.at_level(logging.ERROR):
+        logins.refresh()
+        logins.refresh()
+    assert len(caplog.records) == 1
+    assert logins.of(HOST) is not None
+    path.unlink()
+    logins.refresh()
+    assert logins.of(HOST) is not None
+    with pytest.raises(UsageError, match="No such file"):
+        Logins(str(path))
+    assert Logins().of(HOST) is None
