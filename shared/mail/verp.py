@@ -227,7 +227,7 @@ def _octets(local: str) -> bytes:
 
 
 def _mac(key: Key, client: str, signed: bytes) -> bytes:
-    # hmac.digest() lets go of the interpreter's lock, and a busy process gets it back late.
+    # hmac.digest() releases the lock of the interpreter, and a busy process gets it back late.
     mac = _keyed(key.secret).copy()
     # No client's name has a NUL, so the end of the name is unambiguous.
     mac.update(client.encode() + b"\0" + signed)

@@ -154,6 +154,10 @@ RUN_BY = {
     ),
     "./sluice bench unsubscribe": ("integration/test_bench_unsubscribe.py", '"unsubscribe"'),
     "./sluice validate api": ("integration/test_platform_api.py", "test_one_click_ends_the_mail"),
+    "./sluice bench suppressions-rebuild": (
+        "integration/test_bench_suppressions_rebuild.py",
+        '"suppressions-rebuild"',
+    ),
     "./sluice bench recipients": ("unit/bench/test_bench_recipients.py", '"recipients"'),
     "PYTHONPATH=. .venv/bin/python -m tests.fuzz headers --runs 100000 --seed 1"
     " --corpus ~/corpus/headers": ("fuzz/test_slices.py", '"--corpus"'),

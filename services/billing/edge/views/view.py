@@ -68,6 +68,8 @@ class View:
             if self.month < after[0] or (self.month == after[0] and not own):
                 return
             after = after[1:] if self.month == after[0] else None
+        if not own and after is not None:
+            return  # the only row was on the page before
         if not own and filters == Filters():
             yield UsageRow(prefix, self._totals.counts, self._totals.details)
             return

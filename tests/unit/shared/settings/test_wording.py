@@ -99,6 +99,7 @@ def test_only_the_faults_of_files_and_settings_compare_found_with_expected() -> 
     assert found == {
         "shared/settings/loader.py",
         "shared/registry/file/clients_file.py",
+        "services/deliver/core/routing/logins.py",
         "services/deliver/core/shaping/parsing.py",
         "services/deliver/core/shaping/replies.py",
         "services/deliver/core/sources/table.py",
