@@ -17,12 +17,12 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from bench.returned_mail import AT_MS, KEYS, SHOP, to_return_path
 from services.validate.core.lanes import Lanes
 from services.validate.core.returns.identity import Verification
 from services.validate.core.returns.windows import Policy
 from services.validate.edge.returns.metrics import register_metrics
 from services.validate.edge.returns.processor import ReturnsProcessor, Tools
-from shared.mail import verp
 from shared.registry.client import Client
 from shared.responses.counting.batch import Judging, count_batch, read_batch
 from shared.responses.counting.bounce_counter import (
@@ -39,16 +39,12 @@ from shared.responses.rules.model import Rules
 from shared.runtime.clock import FakeClock
 from shared.runtime.telemetry import Counters
 from shared.stream.transactions import Output
-from shared.topics import ids, names
+from shared.topics import names
 from shared.topics.codec import Headers
-from shared.topics.records import ReturnAddressKind, Returned
 from shared.topics.returned import encode_returned
 
-AT_MS: Final = 1_790_000_000_000
 BATCH: Final = 200  # as many as the worker reads at a time
 _UNLIMITED: Final = 1 << 40
-_SHOP: Final = Client("shop", "news.shop.example", "back@owner.example", "standard")
-_KEYS: Final = verp.parse_keys("1 2026-01-01 " + "5c" * 32)
 
 
 class Record(Struct, frozen=True, gc=False):
@@ -64,7 +60,7 @@ class Record(Struct, frozen=True, gc=False):
 
 class _Registry:
     def get(self, name: str) -> Client | None:
-        return _SHOP if name == _SHOP.name else None
+        return SHOP if name == SHOP.name else None
 
     def refresh(self, timeout_s: float) -> bool:
         return True
@@ -79,7 +75,7 @@ def processor_of(rules: Rules) -> ReturnsProcessor:
         rules=rules,
         lanes=Lanes({}),
         policy=Policy(_UNLIMITED, 3_600_000),
-        verification=lambda: Verification(_KEYS, 60),
+        verification=lambda: Verification(KEYS, 60),
         partitions_of=lambda topic: 4,
     )
     metrics = register_metrics(Counters("bench", "returns"))
@@ -92,21 +88,9 @@ def records_of(messages: Sequence[bytes], rules: Rules) -> list[Record]:
 
 
 def _record(number: int, content: bytes, rules: Rules) -> Record:
-    mail_id = ids.encode((AT_MS << 80) | number)
     found = understand(content, rules).recipients
     address = found[0].address if found else ""
-    returned = Returned(
-        return_id=ids.encode((AT_MS << 80) | 1 << 40 | number),
-        client=_SHOP.name,
-        recipient=f"rp=x@{_SHOP.sending_domain}",
-        sender="",
-        received_at_ms=AT_MS,
-        address_kind=ReturnAddressKind.RETURN_PATH,
-        mailing_id="spring",
-        sub_client="north",
-        mail_id=mail_id,
-        recipient_hash=verp.recipient_hash(mail_id, address or "nobody@example"),
-    )
+    returned = to_return_path(number, address or "nobody@example")
     _, headers = encode_returned(returned)
     return Record(names.RETURNED, 0, number, AT_MS, headers, content)
 

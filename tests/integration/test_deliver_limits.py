@@ -115,21 +115,23 @@ warmup = true
 """
 
 
+async def send_200(redis_url: str, **addresses: str) -> list[Outcome]:
+    """The outcomes of 200 messages that are sent at once from these sources."""
+    named = {name: (f"{name}.example.com", address) for name, address in addresses.items()}
+    sources = Sources(read_sources(named, {}, {}))
+    async with (
+        scripted(lambda _: GOOD) as server,
+        shaped(server.address, redis_url, new_tag(), WARMING, sources) as pools,
+    ):
+        mails = [replace(envelope("a@r.example"), mail_id=f"{n:026}") for n in range(200)]
+        found = await asyncio.gather(*(pools.send(each, CONTENT) for each in mails))
+    return [each for each in found if each is not None]
+
+
 def test_a_source_that_warms_up_leaves_what_is_over_its_day_to_the_others_of_its_pool(
     redis_url: str,
 ) -> None:
-    async def run() -> list[Outcome]:
-        pair = {"new": ("new.example.com", "127.0.0.2"), "warm": ("warm.example.com", "127.0.0.3")}
-        sources = Sources(read_sources(pair, {}, {}))
-        async with (
-            scripted(lambda _: GOOD) as server,
-            shaped(server.address, redis_url, new_tag(), WARMING, sources) as pools,
-        ):
-            mails = [replace(envelope("a@r.example"), mail_id=f"{n:026}") for n in range(200)]
-            found = await asyncio.gather(*(pools.send(each, CONTENT) for each in mails))
-        return [each for each in found if each is not None]
-
-    outcomes = run_within(run())
+    outcomes = run_within(send_200(redis_url, new="127.0.0.2", warm="127.0.0.3"))
     sent = Counter(each.source for each in outcomes if isinstance(each, Delivered))
     assert sum(sent.values()) == 200, "nothing waits"
     assert 10 <= sent["127.0.0.2"] <= 20
@@ -139,17 +141,7 @@ def test_a_source_that_warms_up_leaves_what_is_over_its_day_to_the_others_of_its
 def test_without_another_source_what_is_over_the_day_is_turned_away_and_does_not_wait_here(
     redis_url: str,
 ) -> None:
-    async def run() -> list[Outcome]:
-        sources = Sources(read_sources({"new": ("new.example.com", "127.0.0.2")}, {}, {}))
-        async with (
-            scripted(lambda _: GOOD) as server,
-            shaped(server.address, redis_url, new_tag(), WARMING, sources) as pools,
-        ):
-            mails = [replace(envelope("a@r.example"), mail_id=f"{n:026}") for n in range(200)]
-            found = await asyncio.gather(*(pools.send(each, CONTENT) for each in mails))
-        return [each for each in found if each is not None]
-
-    outcomes = run_within(run())
+    outcomes = run_within(send_200(redis_url, new="127.0.0.2"))
     sent = [each for each in outcomes if isinstance(each, Delivered)]
     left = [each for each in outcomes if isinstance(each, Deferred)]
     assert len(sent) + len(left) == 200

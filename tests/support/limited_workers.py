@@ -31,14 +31,43 @@ class OneMessage(Struct, frozen=True):
     size_bytes: int = 1_000
 
 
-class LimitedWorker:
-    """One worker: its throttle, its calls, and when it sent (seconds of the loop)."""
+class SendingWorker:
+    """One of three workers, with these rules: its throttle and its calls."""
 
-    def __init__(self, name: str, limits: str, stores: Stores) -> None:
-        rules = combine([parse_file(f"[provider.big]\nmx = ['r.example']\n{limits}", "test")])
-        self.throttle = Throttle(rules, Workers(3))
+    def __init__(self, name: str, rules: str, stores: Stores) -> None:
+        self.throttle = Throttle(combine([parse_file(rules, "test")]), Workers(3))
         self._granted = asyncio.Event()
         self.calls = LeaseClient(self.throttle, stores, name, SystemClock(), self._granted.set)
+
+    async def send(self) -> None:
+        """Send without end."""
+        raise NotImplementedError
+
+    async def until_granted(self, wait_s: float) -> None:
+        """Ask for what the limits need; wait for the answer, but no longer."""
+        self.calls.want()
+        self._granted.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._granted.wait()
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(self.calls.run()), asyncio.create_task(self.send())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            _, running = await asyncio.wait(tasks, timeout=ENDING_S)
+            assert not running, "a task did not end"
+
+
+class LimitedWorker(SendingWorker):
+    """A worker with limits of a provider, and when it sent (seconds of the loop)."""
+
+    def __init__(self, name: str, limits: str, stores: Stores) -> None:
+        super().__init__(name, f"[provider.big]\nmx = ['r.example']\n{limits}", stores)
         self.sent: list[float] = []
 
     async def send(self) -> None:
@@ -52,24 +81,8 @@ class LimitedWorker:
                 # The other workers and the calls have their turn after each message.
                 await asyncio.sleep(0)
                 continue
-            self.calls.want()
-            self._granted.clear()
             # A pool looks again at each of its sweeps.
-            wait_s = min(SWEEP_S, max(0.01, at - loop.time()))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    await self._granted.wait()
-
-    @asynccontextmanager
-    async def working(self) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(self.calls.run()), asyncio.create_task(self.send())]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            _, running = await asyncio.wait(tasks, timeout=ENDING_S)
-            assert not running, "a task did not end"
+            await self.until_granted(min(SWEEP_S, max(0.01, at - loop.time())))
 
 
 def stores(client: redis.asyncio.Redis, tag: str) -> Stores:

@@ -4,55 +4,17 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from shared.mail import verp
-from shared.mail.verp import Keys, ReturnPath, parse_keys
-from shared.registry.client import Client, Code
-from shared.topics import ids
+from bench import returned_mail
+from bench.returned_mail import AT_MS, KEYS, SHOP, mail_id_of, return_path
 from shared.topics.records import ReturnAddressKind, Returned
 
-KEYS: Keys = parse_keys("1 2026-01-01 " + "5c" * 32)
-AT_MS = 1_790_000_000_000
-SHOP = Client(
-    "shop",
-    "news.shop.example",
-    "back@owner.example",
-    "standard",
-    codes={"c1": Code("spring", "north")},
-)
+__all__ = ["AT_MS", "KEYS", "SHOP", "mail_id_of", "return_path"]
 ANNA = "anna@people.example"
-
-
-def mail_id_of(number: int) -> str:
-    return ids.encode((AT_MS << 80) | number)
-
-
-def return_path(mail_id: str, recipient: str, client: Client = SHOP, keys: Keys = KEYS) -> str:
-    """Return the local part of the return path of this message of the mailing `spring`."""
-    path = ReturnPath(
-        verp.day_of(AT_MS),
-        verp.mailing_hash("spring", "north"),
-        verp.recipient_hash(mail_id, recipient),
-        mail_id,
-    )
-    return verp.encode(keys, client.name, path)
 
 
 def to_return_path(number: int, recipient: str = ANNA, *, return_number: int = 0) -> Returned:
     """Return what the bounce door knows about mail to the return path of a message."""
-    mail_id = mail_id_of(number)
-    local = return_path(mail_id, recipient)
-    return Returned(
-        return_id=mail_id_of(1_000_000 + (return_number or number)),
-        client="shop",
-        recipient=f"{local}@{SHOP.sending_domain}",
-        sender="",
-        received_at_ms=AT_MS,
-        address_kind=ReturnAddressKind.RETURN_PATH,
-        mailing_id="spring",
-        sub_client="north",
-        mail_id=mail_id,
-        recipient_hash=verp.recipient_hash(mail_id, recipient),
-    )
+    return returned_mail.to_return_path(number, recipient, return_number=return_number)
 
 
 def to_address(kind: ReturnAddressKind, local: str, sender: str = "") -> Returned:

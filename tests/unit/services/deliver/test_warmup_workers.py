@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
 import pytest
 
 from services.deliver.core.shaping.keys import Destination, Party
-from services.deliver.core.shaping.parsing import combine, parse_file
-from services.deliver.core.shaping.throttle import Throttle
-from services.deliver.core.shaping.workers import Workers
-from services.deliver.edge.shaping.lease_client import LeaseClient, Stores
-from shared.runtime.clock import SystemClock
+from services.deliver.edge.shaping.lease_client import Stores
 from shared.topics.reputation import WarmupState
-from tests.support.limited_workers import OneMessage
+from tests.support.limited_workers import OneMessage, SendingWorker
 from tests.support.memory_limits import MemoryLeases, MemoryStates
 from tests.support.virtual_loop import VirtualLoop, run_virtually
 
@@ -32,14 +28,10 @@ warmup = true
 """
 
 
-class Worker:
+class Worker(SendingWorker):
     """Sends as much as the new source takes; the rest overflows."""
 
-    def __init__(self, name: str, stores: Stores) -> None:
-        self.throttle = Throttle(combine([parse_file(RULES, "test")]), Workers(3))
-        self._granted = asyncio.Event()
-        self.calls = LeaseClient(self.throttle, stores, name, SystemClock(), self._granted.set)
-        self.sent = self.overflowed = 0
+    sent = overflowed = 0
 
     async def send(self) -> None:
         loop = asyncio.get_running_loop()
@@ -49,24 +41,10 @@ class Worker:
                 self.overflowed += 1
                 await asyncio.sleep(1)
             elif group.admit(OneMessage(), loop.time(), 3):
-                self.calls.want()
-                self._granted.clear()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(0.5):
-                        await self._granted.wait()
+                await self.until_granted(0.5)
             else:
                 self.sent += 1
                 await asyncio.sleep(0.1)
-
-    @asynccontextmanager
-    async def working(self) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(self.calls.run()), asyncio.create_task(self.send())]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
 
 
 async def nothing(leases: MemoryLeases) -> None:
@@ -99,7 +77,7 @@ def test_three_workers_send_no_more_than_the_step_of_the_day_and_leave_the_rest_
 ) -> None:
     async def run() -> tuple[int, int, int, int]:
         leases = MemoryLeases(asyncio.get_running_loop().time)
-        made = [Worker(f"w{n}", Stores(leases, MemoryStates())) for n in range(3)]
+        made = [Worker(f"w{n}", RULES, Stores(leases, MemoryStates())) for n in range(3)]
         async with AsyncExitStack() as stack:
             for each in made:
                 await stack.enter_async_context(each.working())
