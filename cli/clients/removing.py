@@ -49,6 +49,8 @@ _DONE: Final = {
     MailChoice.REFUSE: "its mail is refused",
     MailChoice.DELIVER: "its accepted mail is sent",
 }
+# By value: of an enumeration click would take the names.
+_CHOICE: Final = click.Choice([each.value for each in MailChoice])
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
@@ -64,7 +66,7 @@ def removal_options(command: F) -> F:
     return click.option(
         "--mail",
         "choice",
-        type=click.Choice([each.value for each in MailChoice]),
+        type=_CHOICE,
         help="What happens to mail that was accepted.  [default: asks, at a terminal]",
     )(command)
 
@@ -93,7 +95,7 @@ def _ask(names: Sequence[str]) -> str:
     click.echo(f"Mail of {whose} that was accepted and has no outcome yet:", err=True)
     for each, meaning in _MEANINGS.items():
         click.echo(f"  {each.value:<8} {meaning}", err=True)
-    choice: str = click.prompt("mail", type=click.Choice(list(MailChoice)), err=True)
+    choice: str = click.prompt("mail", type=_CHOICE, err=True)
     return choice
 
 

@@ -50,7 +50,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @contextmanager
 def smart_host(
-    keeper: Keeper, certificate: tuple[Path, Path] | None, **options: Any
+    keeper: Keeper,
+    certificate: tuple[Path, Path] | None,
+    handler: NullSink | None = None,
+    **options: Any,
 ) -> Iterator[int]:
     context = None
     if certificate is not None:
@@ -58,9 +61,8 @@ def smart_host(
         context.load_cert_chain(*certificate)
     port = ports.free_ports(1)[0]
     wanted = {"authenticator": keeper, "auth_required": True, "auth_require_tls": False, **options}
-    controller = Controller(
-        NullSink(), hostname="127.0.0.1", port=port, tls_context=context, server_kwargs=wanted
-    )
+    listening: dict[str, Any] = {"hostname": "127.0.0.1", "port": port, "tls_context": context}
+    controller = Controller(handler or NullSink(), server_kwargs=wanted, **listening)
     controller.start()
     try:
         yield port
@@ -183,14 +185,21 @@ def test_the_password_is_sent_only_over_the_tls_that_its_login_asks_for(
     assert bool(keeper.tries) is is_sent
 
 
-def test_a_smart_host_that_wants_a_login_that_nobody_gave_us_bounces_nothing(
-    certificate: tuple[Path, Path],
+def test_a_smart_host_that_forgets_the_login_bounces_nothing(
+    tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
+    class Forgetful(NullSink):
+        async def handle_MAIL(
+            self, server: Any, session: Any, envelope: Any, address: str, options: Any
+        ) -> str:
+            return "530 5.7.0 Authentication required"
+
     async def test(port: int) -> None:
-        async with pools_with(Logins(), port, None) as pools:
+        logins = Logins(str(logins_file(tmp_path, port, PASSWORD)))
+        async with pools_with(logins, port, certificate[0]) as pools:
             found = await send(pools, "one@d.example")
             assert isinstance(found, Deferred)
             assert (found.bounce_class, found.reply[:3]) == ("authentication", "530")
 
-    with smart_host(Keeper(), certificate) as port:
+    with smart_host(Keeper(), certificate, Forgetful()) as port:
         run(test(port))

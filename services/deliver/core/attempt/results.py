@@ -91,7 +91,7 @@ class ConnectionInfo(Struct, frozen=True):
     """The connection used: the site, our local address, the TLS version ("" without TLS).
 
     `tls_policy`: the policy that it was opened under. `tls_fault`: why there is no TLS although the
-    server offers it, or why it is not as its policy wants it. `is_named`: an operator has named the
+    server offers it, or why it is not as its policy wants it. `has_login`: we log in at the
     server.
     """
 
@@ -100,7 +100,7 @@ class ConnectionInfo(Struct, frozen=True):
     tls: str = ""
     tls_fault: str = ""
     tls_policy: str = ""
-    is_named: bool = False
+    has_login: bool = False
 
 
 ConnectFault = Refusal | NoConnection | NoLogin | NoRoute | NoSource | Busy

@@ -146,9 +146,9 @@ def answered(
         # The refusal concerns this connection. TLS may work at the next attempt.
         reason = f"TLS failed ({where.tls_fault}), and the server requires it: {text}"
         return unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
-    if where.is_named and reply.code in _LOGIN_WANTED_CODES:
-        # Our smart host wants a login: that is no matter of the recipient's.
-        reason = f"The smart host wants a login: {text}"
+    if where.has_login and reply.code in _LOGIN_WANTED_CODES:
+        # It may have ended our login; that is no matter of the recipient's.
+        reason = f"The smart host wants another login: {text}"
         told = unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
         return replace(told, bounce_class=AUTHENTICATION)
     meaning = classify(rules, stage, reply)

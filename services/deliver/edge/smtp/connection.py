@@ -86,7 +86,7 @@ class SmtpConnection(asyncio.Protocol):
         self.tls_policy = tls_policy
         self.source = ""
         self.server = ""
-        self.is_named = False  # an operator has named the server
+        self.has_login = False  # the server is one that we log in at
         # Shows the dialog of the transaction to operators; None if it is not traced.
         self.dialog: Dialog | None = None
         self.closed = False

@@ -261,7 +261,8 @@ class Opener:
             candidate.host, "refused", asyncio.get_running_loop().time()
         )
         connection.tls_policy = tls.name
-        connection.server, connection.is_named = str(candidate), candidate.host.is_named
+        connection.server = str(candidate)
+        connection.has_login = self._servers.logins.of(candidate.host) is not None
         if version and tls.resumes:
             peer = smtp.get_transport_info("ssl_object")
             connection.is_resumed = bool(peer.session_reused)

@@ -58,11 +58,11 @@ def test_a_refusal_that_has_nothing_to_do_with_tls_is_final_though_tls_failed() 
 
 @pytest.mark.parametrize("stage", [Stage.MAIL, Stage.RCPT, Stage.DATA])
 @pytest.mark.parametrize("code", [530, 535, 538])
-def test_a_smart_host_that_wants_a_login_defers_and_any_other_server_bounces(
+def test_a_smart_host_that_wants_another_login_defers_and_any_other_server_bounces(
     stage: Stage, code: int
 ) -> None:
     reply = make_reply(code, "5.7.0 Authentication required")
-    outcome = answered((), stage, reply, True, ConnectionInfo("relay:25", is_named=True))
+    outcome = answered((), stage, reply, True, ConnectionInfo("relay:25", has_login=True))
     assert isinstance(outcome, Deferred)
     assert (outcome.bounce_class, outcome.reply) == ("authentication", str(reply))
     assert isinstance(answered((), stage, reply, True, ConnectionInfo("mx")), Bounced)

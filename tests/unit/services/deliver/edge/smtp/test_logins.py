@@ -15,9 +15,13 @@ import pytest
 from services.deliver.core.attempt.outcome import Deferred
 from services.deliver.core.attempt.results import NoLogin
 from services.deliver.core.routing.sites import site_of_target
+from services.deliver.core.sources.table import Source
 from services.deliver.edge.smtp.logins import LoginRefused, Logins
 from services.deliver.rules.loading import load_outcome_rules
+from services.deliver.sending import make_opener
+from services.deliver.settings import DeliverSettings
 from shared.runtime.errors import UsageError
+from shared.runtime.failpoints import Failpoints
 from tests.support.virtual_loop import VirtualLoop
 
 HOST = site_of_target("relay.example:587").hosts[0]
@@ -227,3 +231,16 @@ def test_an_unusable_file_ends_the_start_and_leaves_the_last_logins_in_force_lat
     with pytest.raises(UsageError, match="No such file"):
         Logins(str(path))
     assert Logins().of(HOST) is None
+
+
+def test_all_sources_of_a_process_share_the_pause(tmp_path: Path) -> None:
+    async def test(loop: VirtualLoop) -> None:
+        path = str(write(tmp_path, "hunter2"))
+        logins = Logins(path)
+        opener = make_opener(DeliverSettings(), "us.example", Failpoints.none(), logins)
+        other = opener.from_source(Source("mx2", "mx2.example", "192.0.2.1"))
+        assert (opener.refusal(HOST), other.refusal(HOST)) == (None, None)
+        fault = await try_login(logins, Server(REFUSED))
+        assert opener.refusal(HOST) == other.refusal(HOST) == fault
+
+    run(test)
