@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, islice
 from typing import Final
 
 from shared.stream.consumer import Record
@@ -16,6 +17,10 @@ from shared.topics.records import EventType, MailEvent, Message, Tally, TallyRow
 # How much of a record mail.refused keeps. The headers have the length and hash of the whole record.
 KEPT_BYTES: Final = 64 * 1024
 MAX_REASON_CHARS: Final = 1_000
+# Messages in one tally: about 300 KB. A producer writes records of up to 1 MB.
+MAX_TALLIED: Final = 10_000
+
+Mailing = tuple[str, str, str]  # client, mailing ID, sub-client
 
 
 def event(service: str, kind: EventType, mail_id: str, data: MailEvent) -> Output:
@@ -43,16 +48,31 @@ def pack(topic: str, messages: Sequence[Message], partition: int | None = None) 
     return Output(topic, value, None, headers, partition)
 
 
-def tally(
-    service: str, tally_id: str, at_ms: int, counts: Mapping[tuple[str, str, str], int]
-) -> Output:
-    """Build the record on mail.events that counts the messages of one transaction by mailing.
+def tallies(
+    service: str, tally_id: str, at_ms: int, received: Mapping[Mailing, Sequence[str]]
+) -> Iterator[Output]:
+    """Build the records on mail.events that count the messages of one transaction by mailing.
 
-    `tally_id` must be unique to the transaction and stay the same when it is repeated.
+    `received`: their mail ids. One record, unless they are more than MAX_TALLIED. `tally_id` must
+    be unique to the transaction and stay the same when it is repeated.
     """
-    rows = tuple(TallyRow(*key, received=count) for key, count in sorted(counts.items()))
-    key, value, headers = encode_tally(Tally(service, at_ms, rows), tally_id)
-    return Output(names.EVENTS, value, key, headers)
+    for number, rows in enumerate(_rows(received)):
+        name = f"{tally_id}.{number}" if number else tally_id
+        key, value, headers = encode_tally(Tally(service, at_ms, rows), name)
+        yield Output(names.EVENTS, value, key, headers)
+
+
+def _rows(received: Mapping[Mailing, Sequence[str]]) -> Iterator[tuple[TallyRow, ...]]:
+    """Rows of at most MAX_TALLIED messages together."""
+    each = ((mailing, mail_id) for mailing in sorted(received) for mail_id in received[mailing])
+    while part := list(islice(each, MAX_TALLIED)):
+        rows = groupby(part, key=lambda one: one[0])
+        yield tuple(_row(mailing, tuple(mail_id for _, mail_id in same)) for mailing, same in rows)
+
+
+def _row(mailing: Mailing, mail_ids: tuple[str, ...]) -> TallyRow:
+    client, mailing_id, sub_client = mailing
+    return TallyRow(client, mailing_id, sub_client, len(mail_ids), mail_ids)
 
 
 def refused_bytes(

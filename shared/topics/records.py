@@ -273,12 +273,13 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class TallyRow(Struct, frozen=True, array_like=True, gc=False):
-    """The number of submissions of one mailing in a transaction."""
+    """The submissions of one mailing in a transaction: how many, and which."""
 
     client: str
     mailing_id: str
     sub_client: str
     received: int
+    mail_ids: tuple[str, ...] = ()  # as many; none in records of earlier versions
 
 
 class Tally(Struct, frozen=True):

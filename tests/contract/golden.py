@@ -133,6 +133,19 @@ RETURNED = Returned(
     recipient_hash=b"\x00\xff\x01\xfe\x02\xfd",
 )
 TALLY = Tally("validate", 1_795_467_600_000, (TallyRow("shop", "spring-26", "shop-de", 3),))
+TALLIED = {
+    "tally-1": TALLY,
+    "tally-2": Tally(
+        "validate",
+        1_795_467_600_000,
+        (
+            TallyRow(
+                *("shop", "spring-26", "shop-de", 2),
+                ("01JDEXAMPLE0000000000000ZY", "01JDEXAMPLE0000000000000ZZ"),
+            ),
+        ),
+    ),
+}
 SUPPRESSIONS: dict[str, SuppressionRecord] = {
     "suppression-1": Suppression(
         client="shop",
@@ -157,7 +170,7 @@ def records() -> dict[str, Any]:
     made = {
         pack: encode_pack([PACKED[pack]] * 2),
         f"returned_mail-{FORMAT}": (b"Subject: x\r\n\r\n", encode_returned(RETURNED)[1]),
-        f"tally-{FORMAT}": encode_tally(TALLY, "validate.1")[1:],
+        "tally-2": encode_tally(TALLIED["tally-2"], "validate.1")[1:],
     }
     for kind in EventType:
         _, value, headers = encode_event(kind, mail_id, EVENT, "deliver")

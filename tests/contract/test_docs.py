@@ -101,7 +101,9 @@ def test_what_is_written_has_the_headers_that_the_contract_tells() -> None:
     messages = asyncapi.document()["components"]["messages"]
     written = {
         "event": outputs.event("deliver", EventType.DELIVERED, "m", EVENT),
-        "tally": outputs.tally("validate", "t", TALLY.at_ms, {("shop", "spring", ""): 1}),
+        "tally": next(
+            outputs.tallies("validate", "t", TALLY.at_ms, {("shop", "spring", ""): ["m"]})
+        ),
         "refused": outputs.refused_record(UNDECODABLE, "unreadable", "why", "m"),
     }
     for name, output in written.items():

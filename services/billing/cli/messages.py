@@ -90,7 +90,8 @@ def _listed(
 ) -> tuple[int, int]:
     """Print the mails; return how many were found and how many were counted."""
     seen = count()
-    snapshot = parts.cells.read(wanted.month)
+    with parts.cells.reading(wanted.month) as (snapshot, cells):
+        expected = sum(number for _, name, number in cells if wanted.has(decode_cell(name)))
     standing = progress_of(snapshot)
     with ExitStack() as closing:
         log = closing.enter_context(EventLog(parts.options))
@@ -100,8 +101,6 @@ def _listed(
         # The mails come first: at their end no further number was taken.
         for piece in _written((mail for mail, _ in zip(mails, seen, strict=False)), as_csv):
             click.echo(piece, nl=False)
-    cells = snapshot.months.get(wanted.month, {})
-    expected = sum(number for name, number in cells.items() if wanted.has(decode_cell(name)))
     return next(seen), expected
 
 

@@ -1,28 +1,29 @@
 """The mail ids behind a count: which events of mail.events are in it. Pure.
 
 An event is listed exactly where core/usage.py counts it, so as many ids are listed as were counted:
-an event that was published twice is listed twice. `received` has no ids: it comes from tallies,
-which count the messages of one transaction.
+an event that was published twice is listed twice. `received` is counted from tallies, which name
+the mails of a transaction; tallies of earlier versions only have their number, so these mails are
+not listed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from services.billing.core.cells import BILLED, BYTES, COUNTERS, RECEIVED, Cell
 from services.billing.core.month import Months, is_month
-from services.billing.core.usage import EventRecord, UsageEvent, details_of
+from services.billing.core.usage import MAX_RECEIVED, EventRecord, Name, UsageEvent, details_of
 from services.billing.core.usage_api.query import QueryFault
 from services.billing.core.usage_api.tables import days_of, utc_text
-from shared.topics.codec import TYPE_PREFIX
+from shared.topics.codec import TALLY_TYPE, TYPE_PREFIX
 from shared.topics.records import EventType
 
 # What can be listed. `bytes` are the sizes of the billed messages.
-KINDS: Final = tuple(counter for counter in COUNTERS if counter not in (RECEIVED, BYTES))
+KINDS: Final = tuple(counter for counter in COUNTERS if counter != BYTES)
 DETAILED: Final = (
     EventType.REFUSED.value,
     EventType.SUPPRESSED.value,
@@ -34,7 +35,26 @@ COLUMNS: Final = (
     "size_bytes",
 )
 _KNOWN: Final = frozenset((TYPE_PREFIX + kind.value).encode() for kind in EventType)
+
+
+class _Row(Struct, frozen=True, array_like=True, gc=False):
+    """A row of a tally, with the ids that counting leaves out."""
+
+    client: Name
+    mailing_id: Name
+    sub_client: Name
+    received: Annotated[int, Meta(ge=0, le=MAX_RECEIVED)]
+    mail_ids: tuple[str, ...] = ()
+
+
+class _Tally(Struct, frozen=True):
+    service: str
+    at_ms: int
+    rows: tuple[_Row, ...] = ()
+
+
 _decoder: Final = msgspec.json.Decoder(UsageEvent)
+_tally: Final = msgspec.json.Decoder(_Tally)
 
 
 class Wanted(Struct, frozen=True):
@@ -62,7 +82,8 @@ class Wanted(Struct, frozen=True):
 
 
 class ListedMail(Struct, frozen=True, gc=False):
-    """One event that is in the number. `at_ms`: the moment by which its day was found."""
+    """One mail of the number. `at_ms`: the moment by which its day was found; `size_bytes`: 0 for
+    received mail."""
 
     mail_id: str
     at_ms: int
@@ -75,8 +96,32 @@ class ListedMail(Struct, frozen=True, gc=False):
     size_bytes: int
 
 
-def listed(record: EventRecord, wanted: Wanted, months: Months) -> ListedMail | None:
-    """The event of this record, if the number has it. Never raises for what is in a record."""
+def listed(record: EventRecord, wanted: Wanted, months: Months) -> Iterator[ListedMail]:
+    """The mails of this record that the number has. Never raises for what is in a record."""
+    if wanted.kind == RECEIVED:
+        yield from _received(record, wanted, months)
+    elif (found := _event(record, wanted, months)) is not None:
+        yield found
+
+
+def _received(record: EventRecord, wanted: Wanted, months: Months) -> Iterator[ListedMail]:
+    kind, _ = _headers(record.headers)
+    if kind != TALLY_TYPE.encode():
+        return
+    try:
+        tally = _tally.decode(record.value or b"")
+        at_ms = tally.at_ms or record.timestamp
+        day = months.day(at_ms)
+    except (ValueError, RecursionError):
+        return
+    for row in tally.rows:
+        if _is_of(row, day, (), wanted):
+            where = (at_ms, day, row.client, row.mailing_id, row.sub_client)
+            for mail_id in row.mail_ids:
+                yield ListedMail(mail_id, *where, RECEIVED, "", 0)
+
+
+def _event(record: EventRecord, wanted: Wanted, months: Months) -> ListedMail | None:
     kind, mail_id = _headers(record.headers)
     is_billed = wanted.kind == BILLED
     if kind not in _KNOWN or not (is_billed or kind == (TYPE_PREFIX + wanted.kind).encode()):
@@ -108,7 +153,7 @@ def listed(record: EventRecord, wanted: Wanted, months: Months) -> ListedMail | 
     )
 
 
-def _is_of(event: UsageEvent, day: str, details: Sequence[str], wanted: Wanted) -> bool:
+def _is_of(event: UsageEvent | _Row, day: str, details: Sequence[str], wanted: Wanted) -> bool:
     return (
         day.startswith(wanted.day or wanted.month)
         and wanted.client in (None, event.client)
@@ -134,10 +179,7 @@ def require_listable(wanted: Wanted) -> None:
     if not is_month(wanted.month):
         raise QueryFault(f"month: {wanted.month!r} is not a month; give YYYY-MM, such as 2026-07")
     if wanted.kind not in KINDS:
-        rest = "; received mail is counted per transaction and has no ids"
-        known = f"one of {', '.join(KINDS)} is expected"
-        more = rest if wanted.kind == "received" else ""
-        raise QueryFault(f"kind: {wanted.kind!r} was found, {known}{more}")
+        raise QueryFault(f"kind: {wanted.kind!r} was found, one of {', '.join(KINDS)} is expected")
     if wanted.detail and wanted.kind not in DETAILED:
         raise QueryFault(f"detail: only {', '.join(DETAILED)} have details, not {wanted.kind}")
     month, _, number = wanted.day.rpartition("-")

@@ -31,6 +31,8 @@ CONNECT_TIMEOUT_S: Final = 3
 STATEMENT_TIMEOUT_MS: Final = 30_000
 
 _PIECE: Final = 5_000
+# Cells written by one statement, which has STATEMENT_TIMEOUT_MS.
+_COPIED: Final = 20_000
 
 T = TypeVar("T")
 
@@ -159,8 +161,8 @@ class PostgresCells:
             cursor.execute(
                 "INSERT INTO sluice_billing_months VALUES (%s, %s, 1)", (self._installation, month)
             )
-        while batch := list(islice(counts, _PIECE)):
-            self._rows.add(cursor, batch)
+        while batch := list(islice(counts, _COPIED)):
+            self._rows.copy(cursor, batch)
         for partition in found.watermarks.keys() | found.holes.keys():
             target = found.watermarks.get(partition)
             self._rows.move(cursor, partition, target, found.holes.get(partition, ""))

@@ -71,5 +71,4 @@ def list_messages(
         for record in records:
             if isinstance(record, UndecodableRecord):
                 continue
-            if (mail := listed(record, wanted, months)) is not None:
-                yield mail
+            yield from listed(record, wanted, months)

@@ -50,13 +50,17 @@ CREATE TABLE IF NOT EXISTS sluice_billing_cells (
   PRIMARY KEY (installation, month, cell_id)
 );
 """
-ADD: Final = """
-INSERT INTO sluice_billing_cells AS cells
-  (installation, month, cell_id, name, client, mailing_id, sub_client, day, counter, detail, count)
+_COLUMNS: Final = (
+    "(installation, month, cell_id, name, client, mailing_id, sub_client, day, counter, detail,"
+    " count)"
+)
+COPY: Final = f"COPY sluice_billing_cells {_COLUMNS} FROM STDIN"
+ADD: Final = f"""
+INSERT INTO sluice_billing_cells AS cells {_COLUMNS}
 SELECT %s, * FROM unnest(%s::text[], %s::bytea[], %s::text[], %s::text[], %s::text[], %s::text[],
   %s::text[], %s::text[], %s::text[], %s::bigint[])
 ON CONFLICT (installation, month, cell_id) DO UPDATE SET count = cells.count + excluded.count
-"""
+"""  # noqa: S608 - names of columns
 
 
 def make_tables(connection: psycopg.Connection[Any]) -> None:

@@ -1,7 +1,8 @@
 """Answers usage queries for a month from the cells, and says whether the answer is complete.
 
 The ends of the log are read first and the cells afterwards, so `complete` means: the answer
-includes every event that was committed when the query came.
+includes every event that was committed when the query came. The cells are read once, in pieces, and
+gathered to rows on the way: memory grows with the mailings, not with the cells.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import time
 from typing import Final, Protocol
 
 from services.billing.core.answer import CountingProgress, Usage, lag, why_incomplete
-from services.billing.core.rows import rows
+from services.billing.core.cells import decode_cell
+from services.billing.core.rows import gather
 from services.billing.edge.cells import Cells
 from services.billing.edge.log_ends import KafkaUnavailable, LogEnds
 from shared.runtime.deadline import Deadline
@@ -43,18 +45,23 @@ class UsageView:
         """
         deadline = Deadline(min(wait_s, MAX_WAIT_S))
         ends = self._ask(deadline)
+        if not isinstance(ends, KafkaUnavailable):
+            self._wait_for(month, ends, deadline)
+        with self._cells.reading(month) as (found, cells):
+            rows = gather(((decode_cell(name), number) for _, name, number in cells), client)
         if isinstance(ends, KafkaUnavailable):
-            found = self._cells.read(month)
-            return Usage(month, False, str(ends), {}, rows(found.months.get(month, {}), client))
-        while True:
-            found = self._cells.read(month)
-            standing = progress_of(found)
-            reason = why_incomplete(standing, month, ends.log, ends.ends)
-            if not reason or deadline.is_over():
-                break
-            time.sleep(_STEP_S)
-        cells = found.months.get(month, {})
-        return Usage(month, not reason, reason, lag(standing, ends.ends), rows(cells, client))
+            return Usage(month, False, str(ends), {}, rows)
+        standing = progress_of(found)
+        reason = why_incomplete(standing, month, ends.log, ends.ends)
+        return Usage(month, not reason, reason, lag(standing, ends.ends), rows)
+
+    def _wait_for(self, month: str, ends: LogEnds, deadline: Deadline) -> None:
+        """Wait until everything up to the ends is counted, as far as the deadline allows."""
+        while not deadline.is_over():
+            standing = progress_of(self._cells.read())
+            if not why_incomplete(standing, month, ends.log, ends.ends):
+                return
+            time.sleep(deadline.at_most(_STEP_S))
 
     def _ask(self, deadline: Deadline) -> LogEnds | KafkaUnavailable:
         while True:

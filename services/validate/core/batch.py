@@ -41,7 +41,7 @@ class Judged(Struct, frozen=True, gc=False):
 
 
 class Batch(Struct):
-    """The outcome of a batch: messages by lane, events with mail ids, received counts by mailing.
+    """The outcome of a batch: messages by lane, events with mail ids, received mail ids by mailing.
 
     `sent`: how many are passed on, now or later, by mailing.
     `waiting`: the messages whose earliest time is in the future, each with its first delay step.
@@ -52,7 +52,7 @@ class Batch(Struct):
     passed: dict[str, list[Message]]
     waiting: list[tuple[str, Message]]
     events: list[tuple[EventType, str, MailEvent]]
-    received: dict[Mailing, int]
+    received: dict[Mailing, list[str]]
     unsent: list[tuple[EventType, Message, MailEvent]]
     held: list[Message]
     sent: dict[Mailing, int]
@@ -112,7 +112,7 @@ def assemble(judged: Sequence[Judged], answers: Mapping[int, Answer], now_ms: in
                 verdict = one.verdict
         key = _add(batch, one.message, verdict, now_ms)
         if key is not None:
-            batch.received[key] = batch.received.get(key, 0) + 1
+            batch.received.setdefault(key, []).append(one.message.envelope.mail_id)
     return batch
 
 

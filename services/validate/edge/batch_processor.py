@@ -262,7 +262,7 @@ class BatchProcessor:
         written += self._returned(batch)
         if batch.received:
             tally_id = f"{SERVICE}.{first.topic}.{first.partition}.{first.offset}"
-            written.append(outputs.tally(SERVICE, tally_id, now_ms, batch.received))
+            written += outputs.tallies(SERVICE, tally_id, now_ms, batch.received)
         return written
 
     def _returned(self, batch: Batch) -> Iterator[Output]:

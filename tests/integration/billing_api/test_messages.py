@@ -123,7 +123,7 @@ def test_a_line_of_csv_says_the_same(api: Api) -> None:
     ("params", "sentence"),
     [
         ({"month": ""}, "month: '' is not a month"),
-        ({"kind": "received"}, "has no ids"),
+        ({"kind": "bytes"}, "kind: 'bytes' was found"),
         ({"kind": "x"}, "kind: 'x' was found"),
         ({"detail": "R1"}, "detail: only refused, suppressed, bounced have details"),
         ({"day": "2026-10-01"}, "is not a day of 2026-11"),

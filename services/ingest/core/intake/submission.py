@@ -173,10 +173,10 @@ def _refuse(
     return Refusal(mail_id, event, submission.content)
 
 
-def received_rows(refusals: Sequence[Refusal]) -> dict[tuple[str, str, str], int]:
-    """The number of records per mailing that were received and refused here."""
-    rows: dict[tuple[str, str, str], int] = {}
+def received_rows(refusals: Sequence[Refusal]) -> dict[tuple[str, str, str], list[str]]:
+    """The mail ids per mailing of the records that were received and refused here."""
+    rows: dict[tuple[str, str, str], list[str]] = {}
     for refusal in refusals:
         key = (refusal.event.client, refusal.event.mailing_id, refusal.event.sub_client)
-        rows[key] = rows.get(key, 0) + 1
+        rows.setdefault(key, []).append(refusal.mail_id)
     return rows

@@ -28,16 +28,16 @@ class RefusalWriter:
     def write(self, batch: list[PendingWrite[Refused]]) -> list[BatchResult[Refused]]:
         """Commit the events of a batch."""
         written: list[Output] = []
-        received: dict[tuple[str, str, str], int] = {}
+        received: dict[outputs.Mailing, list[str]] = {}
         for mail_id, event in (pending.item for pending in batch):
             has_client_events = self._has_client_events(event.client)
             written += outputs.event_records(
                 SERVICE, EventType.REFUSED, mail_id, event, has_client_events=has_client_events
             )
             key = (event.client, event.mailing_id, event.sub_client)
-            received[key] = received.get(key, 0) + 1
+            received.setdefault(key, []).append(mail_id)
         first_id, first = batch[0].item
-        written.append(outputs.tally(SERVICE, f"{SERVICE}.{first_id}", first.at_ms, received))
+        written += outputs.tallies(SERVICE, f"{SERVICE}.{first_id}", first.at_ms, received)
         result = BatchResult(batch)
         try:
             self._producer.commit(written)

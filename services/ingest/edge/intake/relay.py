@@ -94,7 +94,7 @@ def _tell(
         written.append(_kept(record, refusal))
     received = received_rows([refusal for _, refusal in refusals])
     tally_id = f"{SERVICE}.{refusals[0][1].mail_id}"
-    written.append(outputs.tally(SERVICE, tally_id, now_ms, received))
+    written += outputs.tallies(SERVICE, tally_id, now_ms, received)
     return written
 
 

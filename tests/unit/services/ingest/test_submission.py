@@ -191,10 +191,13 @@ def test_a_far_too_large_message_goes_on_without_its_body_so_that_all_rules_are_
     assert message.envelope.facts.size_bytes == len(GOOD) + MAX_CARRIED_BYTES + 2
 
 
-def test_refusals_are_counted_by_mailing() -> None:
+def test_refusals_are_tallied_by_mailing() -> None:
     known = accept(submission(b""), CLIENT, scan, 5)
     nobody = accept(submission(b""), None, scan, 5)
     assert isinstance(known, Refusal)
     assert isinstance(nobody, Refusal)
     rows = received_rows([known, known, nobody])
-    assert rows == {("shop", "standard", ""): 2, ("shop", "", ""): 1}
+    assert rows == {
+        ("shop", "standard", ""): [known.mail_id, known.mail_id],
+        ("shop", "", ""): [nobody.mail_id],
+    }

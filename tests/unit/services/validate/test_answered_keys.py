@@ -59,7 +59,7 @@ def test_another_content_under_the_key_is_refused_with_the_key_and_the_first(
     one = Judged(Message(envelope, b""), Passed(envelope))
     batch = assemble([one], {0: Conflict(ids.to_bytes(FIRST))}, 5)
     assert batch.passed == {}
-    assert batch.received == {("shop", "standard", ""): 1}
+    assert batch.received == {("shop", "standard", ""): [OWN]}
     ((kind, mail_id, event),) = batch.events
     assert (kind, mail_id) == (EventType.REFUSED, OWN)
     (broken,) = event.rules
@@ -75,7 +75,7 @@ def test_what_was_withdrawn_is_cancelled_and_counted_whatever_the_rules_say(
 ) -> None:
     batch = assemble([judged(verdict)], {0: WITHDRAWN}, 5)
     assert (batch.passed, batch.waiting) == ({}, [])
-    assert batch.received == {("shop", "standard", ""): 1}
+    assert batch.received == {("shop", "standard", ""): [OWN]}
     ((kind, mail_id, event),) = batch.events
     assert (kind, mail_id, event.rules) == (EventType.CANCELLED, OWN, ())
     assert "451" in event.reason
@@ -85,4 +85,4 @@ def test_without_an_answer_or_with_a_free_key_it_goes_on() -> None:
     for answers in ({}, {0: NEW}):
         batch = assemble([judged(PASSED)], answers, 5)
         assert [one.envelope for one in batch.passed["default"]] == [ENVELOPE]
-        assert batch.received == {("shop", "standard", ""): 1}
+        assert batch.received == {("shop", "standard", ""): [OWN]}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.billing.core.cells import BILLED, COUNTERS, Cell, decode_cell
+from services.billing.core.cells import BILLED, COUNTERS, RECEIVED, Cell, decode_cell
 from services.billing.core.month import Months
 from services.billing.core.usage import count
 from services.billing.core.usage_api.query import QueryFault
@@ -26,8 +26,9 @@ from services.billing.core.usage_messages import (
     require_listable,
     row_of,
 )
-from shared.topics.codec import encode_event
-from shared.topics.records import EventType, MailEvent, Violation
+from shared.stream.outputs import tallies
+from shared.topics.codec import encode_event, encode_tally
+from shared.topics.records import EventType, MailEvent, Tally, TallyRow, Violation
 
 MONTHS = Months(UTC)
 DAY_MS = 86_400_000
@@ -63,6 +64,26 @@ events = st.builds(
         [(), (Violation("R1", "a"), Violation("R2", "b")), (Violation("é", "x"),)]
     ),
 )
+
+
+def tally_of(*received: tuple[str, str, str, tuple[str, ...]], at_ms: int = OCTOBER_MS) -> Found:
+    (output,) = tallies("validate", "t", at_ms, {each[:3]: each[3] for each in received})
+    return Found(output.headers, output.value)
+
+
+tallied = st.builds(
+    lambda received, at_ms: tally_of(*((*key, ids) for key, ids in received.items()), at_ms=at_ms),
+    st.dictionaries(
+        st.tuples(
+            st.sampled_from(["shop", "bank"]),
+            st.sampled_from(["news", ""]),
+            st.sampled_from(["south", ""]),
+        ),
+        st.lists(st.sampled_from(["01A", "01B", "01C"]), min_size=1, max_size=4).map(tuple),
+        min_size=1,
+    ),
+    st.sampled_from([0, OCTOBER_MS, OCTOBER_MS + DAY_MS, OCTOBER_MS + 30 * DAY_MS]),
+)
 beyond_time = st.builds(
     Found,
     st.just([("ce_type", b"sluice.mail.delivered")]),
@@ -70,13 +91,20 @@ beyond_time = st.builds(
 )
 broken = st.builds(
     Found,
-    st.sampled_from([[("ce_type", b"sluice.mail.delivered")], [("ce_type", b"other")], []]),
+    st.sampled_from(
+        [
+            [("ce_type", b"sluice.mail.delivered")],
+            [("ce_type", b"sluice.tally")],
+            [("ce_type", b"other")],
+            [],
+        ]
+    ),
     st.sampled_from([None, b"{", b"[]", b'{"client": 1}']),
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.one_of(events, broken, beyond_time), max_size=30))
+@given(st.lists(st.one_of(events, tallied, broken, beyond_time), max_size=30))
 def test_as_many_are_listed_as_are_counted(records: list[Found]) -> None:
     counted = count(records, MONTHS)
     cells = {
@@ -94,7 +122,7 @@ def test_as_many_are_listed_as_are_counted(records: list[Found]) -> None:
             cell.sub_client,
             cell.detail,
         )
-        found = [each for each in records if listed(each, wanted, MONTHS)]
+        found = [mail for each in records for mail in listed(each, wanted, MONTHS)]
         assert len(found) == number, (month, cell)
     for month, kind in product({month for month, _ in cells}, KINDS):
         total = sum(
@@ -102,26 +130,41 @@ def test_as_many_are_listed_as_are_counted(records: list[Found]) -> None:
             for (of, cell), number in cells.items()
             if (of, cell.counter, cell.detail) == (month, kind, "")
         )
-        assert sum(bool(listed(each, Wanted(month, kind), MONTHS)) for each in records) == total
+        found = [mail for each in records for mail in listed(each, Wanted(month, kind), MONTHS)]
+        assert len(found) == total
         shop = Wanted(month, kind, client="shop")
-        assert sum(bool(listed(each, shop, MONTHS)) for each in records) == sum(
+        assert sum(len(list(listed(each, shop, MONTHS))) for each in records) == sum(
             number for (of, cell), number in cells.items() if of == month and shop.has(cell)
         )
 
 
 def test_a_listed_mail_says_where_it_was_counted() -> None:
-    found = listed(
+    (found,) = listed(
         record(EventType.REFUSED, "01C", sub_client="south", rules=(Violation("R4", "x"),)),
         Wanted("2026-10", "refused", detail="R4"),
         MONTHS,
     )
-    assert found is not None
     assert (found.mail_id, found.day, found.client) == ("01C", "2026-10-15", "shop")
     assert (found.kind, found.detail, found.sub_client) == ("refused", "R4", "south")
 
 
-def test_every_counter_of_events_can_be_listed() -> None:
-    assert set(COUNTERS) - set(KINDS) == {"received", "bytes"}
+def test_received_mail_is_listed_from_tallies_as_far_as_they_name_it() -> None:
+    named = tally_of(("shop", "news", "", ("01A", "01B")), ("bank", "news", "", ("01C",)))
+    wanted = Wanted("2026-10", RECEIVED, client="shop")
+    assert [
+        (each.mail_id, each.day, each.client, each.size_bytes)
+        for each in listed(named, wanted, MONTHS)
+    ] == [("01A", "2026-10-15", "shop", 0), ("01B", "2026-10-15", "shop", 0)]
+    assert list(listed(named, Wanted("2026-09", RECEIVED), MONTHS)) == []
+    assert list(listed(named, Wanted("2026-10", "delivered"), MONTHS)) == []
+    _, value, headers = encode_tally(
+        Tally("validate", OCTOBER_MS, (TallyRow("shop", "news", "", 3),)), "t"
+    )
+    assert list(listed(Found(headers, value), wanted, MONTHS)) == []
+
+
+def test_every_counter_of_mails_can_be_listed() -> None:
+    assert set(COUNTERS) - set(KINDS) == {"bytes"}
     assert BILLED in KINDS
 
 
@@ -157,7 +200,7 @@ def test_a_cell_is_in_a_number_if_everything_that_was_asked_for_is_equal(
         ({"detail": "R4"}, None),
         ({"kind": "billed"}, None),
         ({"month": "2026-13"}, "month: '2026-13' is not a month; give YYYY-MM"),
-        ({"kind": "received"}, "counted per transaction and has no ids"),
+        ({"kind": "received"}, None),
         ({"kind": "bytes"}, "kind: 'bytes' was found, one of billed,"),
         ({"kind": "delivered", "detail": "R4"}, "detail: only refused, .* have details"),
         ({"day": "2026-02-29"}, "day: '2026-02-29' is not a day of 2026-02; give YYYY-MM-DD"),
@@ -182,8 +225,7 @@ def test_a_number_that_cannot_be_is_refused_with_what_was_found_and_what_is_expe
 
 def test_a_listed_mail_is_a_row_with_the_columns_of_the_file() -> None:
     refused = record(EventType.REFUSED, "01C", size_bytes=7, rules=(Violation("R4", "x"),))
-    found = listed(refused, Wanted("2026-10", "refused"), MONTHS)
-    assert found is not None
+    (found,) = listed(refused, Wanted("2026-10", "refused"), MONTHS)
     row = ("01C", "2026-10-15T12:00:00Z", "2026-10-15", "shop", "news", "", "refused", "R4", 7)
     assert row_of(found) == row
     assert named_of(found) == dict(zip(COLUMNS, row, strict=True))

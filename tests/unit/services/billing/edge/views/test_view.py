@@ -47,7 +47,8 @@ def test_a_page_has_the_rows_that_reading_all_has(
         except OverflowError:  # sums of more than 64 bits
             return
         rest = everything[skip:]
-        after = everything[skip - 1].key if 0 < skip <= len(everything) else None
+        # The sum of everything is one row: there is no page after it.
+        after = everything[skip - 1].key if group and 0 < skip <= len(everything) else None
         if after is None:
             rest = everything
         assert list(islice(view.rows(group, filters, after, limit), limit)) == rest[:limit]
