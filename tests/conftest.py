@@ -14,13 +14,15 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import hypothesis
 import msgspec
 import pytest
 from msgspec import Struct
 from redis import Redis
+from xdist.remote import Producer
+from xdist.scheduler import LoadGroupScheduling
 
 from cli.stack import state
 from local.stack import Stack, StackOptions
@@ -28,7 +30,9 @@ from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
 from shared.topics import names
 from tests.support.chaos.scenario import FIXED, Kind
+from tests.support.group_scope import GroupScope, together
 from tests.support.run_log import RunLog
+from tests.support.scheduling import LongestFirst
 
 # A busy machine makes examples slow; pytest-timeout ends a test that hangs.
 hypothesis.settings.register_profile(
@@ -37,6 +41,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("sluice")
 
 _WORKER = "PYTEST_XDIST_WORKER"
+_GROUP_SCOPE: Final = pytest.StashKey[GroupScope]()
 # A server has 16 databases; each worker gets one.
 _DATABASES = 16
 
@@ -74,13 +79,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         fits = (item.get_closest_marker("long") is not None) == is_long
         (wanted if fits else others).append(item)
     config.hook.pytest_deselected(items=others)
-    items[:] = wanted
+    items[:] = together(wanted)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Note the outcome of each test, in the one process that sees all."""
+    """Note the outcome of each test, in the one process that sees all; end what groups share."""
+    config.stash[_GROUP_SCOPE] = scope = GroupScope()
+    config.pluginmanager.register(scope)
     if _WORKER not in os.environ:
         config.pluginmanager.register(RunLog())
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadGroupScheduling | None:
+    """Distribute modules and groups, the longest first."""
+    return LongestFirst(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+@pytest.fixture(scope="session")
+def group_scope(request: pytest.FixtureRequest) -> GroupScope:
+    """Starts what the modules of an xdist group share."""
+    return request.config.stash[_GROUP_SCOPE]
 
 
 @pytest.fixture(scope="session")

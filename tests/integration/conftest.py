@@ -6,6 +6,8 @@ import json
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
 from shared.topics.names import TopicPlan
 from tests.support.fork_server import fork
+from tests.support.group_scope import GroupScope
 from tests.support.keeping_server import KEPT_DOMAIN, ReturnedLine, keeping_server
 
 
@@ -30,13 +33,29 @@ def topics(kafka_bootstrap: str, request: pytest.FixtureRequest) -> tuple[str, s
     return source, target
 
 
-@pytest.fixture(scope="session")
-def returned_line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReturnedLine]:
+@pytest.fixture(scope="module")
+def returned_line(
+    group_scope: GroupScope, tmp_path_factory: pytest.TempPathFactory
+) -> ReturnedLine:
     """A pipeline with the API for platforms, for modules of the xdist group `returned-round`.
 
     Mail to `kept.example.net` arrives at `kept`, with its content; other mail goes to the sink.
     """
-    folder = tmp_path_factory.mktemp("round")
+    return group_scope.share("round", lambda: _returned_line(tmp_path_factory.mktemp("round")))
+
+
+@pytest.fixture(scope="module")
+def shared_line(group_scope: GroupScope, tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """A pipeline whose retries come a hundred times sooner, for modules that leave it as it was.
+
+    They belong to the xdist group `shared-line`, so that it is started once. With the scale 1m is
+    0.6 s, 5m 3 s, 15m 9 s.
+    """
+    return group_scope.share("line", lambda: _shared_line(tmp_path_factory.mktemp("line")))
+
+
+@contextmanager
+def _returned_line(folder: Path) -> Iterator[ReturnedLine]:
     services = ("ingest", "validate", "deliver", API)
     with keeping_server() as kept:
         part_env: dict[str, dict[str, str]] = {}
@@ -55,17 +74,10 @@ def returned_line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Returned
             yield ReturnedLine(stack, kept)
 
 
-@pytest.fixture(scope="session")
-def shared_line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A pipeline whose retries come a hundred times sooner, for modules that leave it as it was.
-
-    They belong to the xdist group `shared-line`, so that it is started once. With the scale 1m is
-    0.6 s, 5m 3 s, 15m 9 s.
-    """
-    folder = tmp_path_factory.mktemp("line")
+@contextmanager
+def _shared_line(folder: Path) -> Iterator[Stack]:
     env = {"deliver": {"SLUICE_DELIVER__RETRY_TIME_SCALE": "0.01"}}
-    with Stack(
-        StackOptions(name="line", start=fork, folder=folder, restart=False, part_env=env)
-    ) as stack:
+    options = StackOptions(name="line", start=fork, folder=folder, restart=False, part_env=env)
+    with Stack(options) as stack:
         yield stack
         stack.forget_data()
