@@ -65,7 +65,11 @@ class Written(Struct, frozen=True):
 
 def registry_plan() -> names.TopicPlan:
     """Return the plan of mail.clients."""
-    return next(plan for plan in names.plans(()) if plan.name == names.CLIENTS)
+    return _plan_of(names.CLIENTS)
+
+
+def _plan_of(topic: str) -> names.TopicPlan:
+    return next(plan for plan in names.plans(()) if plan.name == topic)
 
 
 def apply(kafka: KafkaSettings, changes: Changes) -> list[str]:
@@ -160,12 +164,14 @@ class _Writing:
         changes = plan(self._reading.clients, self._reading.kept)
         known = self._reading.clients
         unchanged = [known[name] for name in changes.unchanged if name in known]
-        self._ensure([*changes.to_write, *unchanged])
+        plans = [_plan_of(names.CONTROL)] if changes.orders else []
+        for client in (*changes.to_write, *unchanged):
+            plans += _plans(client, self._kafka)
+        self._ensure(plans)
         return changes
 
-    def _ensure(self, clients: Iterable[Client]) -> None:
-        """Create the topics of these clients, unless they were checked before."""
-        plans = [plan for client in clients for plan in _plans(client, self._kafka)]
+    def _ensure(self, plans: Iterable[names.TopicPlan]) -> None:
+        """Create these topics, unless they were checked before."""
         new = [plan for plan in plans if plan.name not in self._ensured]
         if not new:
             return
