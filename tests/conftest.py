@@ -9,6 +9,7 @@ empty those of the other workers, is refused by the server.
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import uuid
 from collections.abc import Iterator
@@ -80,6 +81,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         (wanted if fits else others).append(item)
     config.hook.pytest_deselected(items=others)
     items[:] = together(wanted)
+
+
+def pytest_collection_finish() -> None:
+    """Exempt the tests themselves, which stay to the end, from each search for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config: pytest.Config) -> None:
