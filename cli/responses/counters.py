@@ -14,6 +14,7 @@ from cli.clients.faults import answering
 from cli.suppressions.options import (
     author_of,
     authored,
+    chosen_clients,
     common,
     ending,
     of_client,
@@ -24,7 +25,6 @@ from cli.suppressions.output import report
 from cli.suppressions.topic import open_stores, read_records, write_records
 from cli.target import find_kafka
 from shared.registry.client import Client
-from shared.registry.store.view import load_registry
 from shared.responses.counting.bounce_counter import decode_counter
 from shared.suppressions.changes import removal
 from shared.suppressions.changes import reset as reset_of
@@ -49,8 +49,7 @@ class CounterRow(Struct, frozen=True):
 def show(address: str, client: str, bootstrap: str, line: str, as_json: bool) -> None:
     """Show how often mail to ADDRESS has bounced, by client."""
     recipient = require_address(address)
-    clients = load_registry(find_kafka(bootstrap, line))
-    chosen = [each for name, each in sorted(clients.items()) if client in ("", name)]
+    chosen = chosen_clients(find_kafka(bootstrap, line), client)
     _, values = open_stores(line).counters.read([field_of(each.name, recipient) for each in chosen])
     rows = [_row(each, value) for each, value in zip(chosen, values, strict=True)]
     if as_json:

@@ -31,6 +31,7 @@ from cli.suppressions.options import (
     require_address,
     require_client,
     require_recipient,
+    unregistered,
 )
 from cli.suppressions.output import entry_lines, explained_lines, report
 from cli.suppressions.topic import open_stores, read_records, write_records
@@ -223,6 +224,8 @@ def explain_(address: str, client: str, bootstrap: str, line: str, as_json: bool
         kafka, lambda each: isinstance(each, Suppression) and each.recipient in names
     )
     clients = load_registry(kafka)
+    if client and client not in clients:
+        raise unregistered(client)
     chosen = [
         each
         for each in explain(

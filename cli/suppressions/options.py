@@ -61,8 +61,20 @@ def require_client(kafka: KafkaSettings, name: str) -> Client:
     """Return the registered client. Raises click.UsageError, Unavailable."""
     found = load_known(kafka).get(name)
     if found is None:
-        raise click.UsageError(f"--client: {name!r} is not registered")
+        raise unregistered(name)
     return found
+
+
+def unregistered(name: str) -> click.UsageError:
+    """The error of a command that is given a client that there is not."""
+    return click.UsageError(f"--client: {name!r} is not registered")
+
+
+def chosen_clients(kafka: KafkaSettings, name: str) -> list[Client]:
+    """Return the client of this name, or all without one. Raises as require_client()."""
+    if name:
+        return [require_client(kafka, name)]
+    return [each for _, each in sorted(load_registry(kafka).items())]
 
 
 def require_recipient(text: str) -> Recipient:

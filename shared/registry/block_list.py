@@ -1,5 +1,8 @@
 """Whether a recipient is on a client's block list: patterns with `*` and `?`. Pure.
 
+Both characters may be part of an address (RFC 5321, atext): `\\*` and `\\?` are the characters
+themselves. A pattern has no other backslash (file/fields.py).
+
 Full addresses and `*@domain` are looked up in tables. Other patterns become one regular expression
 in which the text between two stars is an atomic group: its leftmost match is always right, so no
 other position is tried. The time is at most proportional to the length of the address times the
@@ -15,7 +18,8 @@ from typing import Final
 
 from shared.registry.file.fields import has_free_wildcards
 
-_STARS: Final = re.compile(r"\*+")
+_STARS: Final = re.compile(r"(?<!\\)\*+")
+_TOKENS: Final = re.compile(r"(\\[*?]|\?)")
 _ANY_LOCAL_PART: Final = "*@"
 
 
@@ -23,21 +27,25 @@ class _BlockList:
     """The prepared patterns of one client. Indexes refer to the sequence passed in."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        self._tables: dict[str, int] = {}
+        self._addresses: dict[str, int] = {}
+        self._domains: dict[str, int] = {}
         wild: list[int] = []
         for index, pattern in enumerate(patterns):
             if has_free_wildcards(pattern):
                 wild.append(index)
+            elif pattern.startswith(_ANY_LOCAL_PART):
+                domain = pattern.removeprefix(_ANY_LOCAL_PART).lower()
+                self._domains.setdefault(unescaped(domain), index)
             else:
-                self._tables.setdefault(pattern.lower(), index)
+                self._addresses.setdefault(unescaped(pattern.lower()), index)
         self._wild = tuple(wild)
         self._regex = re.compile("|".join(f"({_regex(patterns[i].lower())})" for i in wild), re.S)
 
     def first(self, address: str) -> int:
         """The index of the first pattern that matches this lower-case address; -1 if none does."""
         _, at, domain = address.rpartition("@")
-        keys = (address, _ANY_LOCAL_PART + domain) if at else (address,)
-        found = [self._tables[key] for key in keys if key in self._tables]
+        known = self._addresses.get(address), self._domains.get(domain) if at else None
+        found = [index for index in known if index is not None]
         match = self._regex.fullmatch(address) if self._wild else None
         if match is not None and match.lastindex is not None:
             found.append(self._wild[match.lastindex - 1])
@@ -45,11 +53,19 @@ class _BlockList:
 
 
 def _regex(pattern: str) -> str:
-    first, *others = (re.escape(part).replace(r"\?", ".") for part in _STARS.split(pattern))
+    first, *others = (
+        "".join("." if each == "?" else re.escape(unescaped(each)) for each in _TOKENS.split(part))
+        for part in _STARS.split(pattern)
+    )
     if not others:
         return first
     *middle, last = others
     return first + "".join(f"(?>.*?{part})" for part in middle) + ".*" + last
+
+
+def unescaped(pattern: str) -> str:
+    """The text that a pattern without wildcards stands for."""
+    return pattern.replace(r"\*", "*").replace(r"\?", "?")
 
 
 @lru_cache(maxsize=4096)

@@ -82,12 +82,13 @@ _DOMAIN: Final = _text(fields.domain, rf"(?=.*[^0-9.][^.]*\.?$){_LABELS}\.?")
 _ATOM: Final = r"""[^\s@.,:;<>()[\]"\\]+"""
 _ADDRESS: Final = _text(fields.address, rf"(?=[^@]{{1,64}}@){_ATOM}(\.{_ATOM})*@{_LABELS}\.?")
 _NETWORK: Final = _text(fields.network, r"(?=.*[.:])[0-9A-Fa-f:.]+(%[^/\s]+)?(/(?!0+$)[0-9.]+)?")
+_PATTERN_PART: Final = r"""([^\s,;<>()[\]"\\@]|\\[*?])"""
 _PATTERN: Final = Kind(
     fields.pattern,
     {
         "type": ["string", "number", "boolean"],
         "maxLength": fields.MAX_PATTERN_CHARS,
-        "pattern": r"""^[^\s,;<>()[\]"\\@]*@?[^\s,;<>()[\]"\\@]*$""",
+        "pattern": rf"^{_PATTERN_PART}*@?{_PATTERN_PART}*$",
         "minLength": 1,
     },
 )
@@ -139,8 +140,9 @@ CLIENT: Final = (
     Field(
         "block_list",
         _PATTERN,
-        "Recipients that get no mail from it; * matches any text, ? one character. At most"
-        f" {MAX_FREE_PATTERNS} have wildcards other than a * for the whole local part.",
+        "Recipients that get no mail from it; * matches any text, ? one character, and after a"
+        rf" backslash (\*, \?) each is itself. At most {MAX_FREE_PATTERNS} have wildcards other"
+        " than a * for the whole local part.",
         most=MAX_PATTERNS,
     ),
     Field(

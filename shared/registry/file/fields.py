@@ -30,7 +30,9 @@ _CODE_WORDS: Final = "1 to 64 of A-Z, a-z, 0-9 and any of . _ : / + -, the first
 LANE_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _LANE: Final = re.compile(LANE_PATTERN)
 _DOT_ATOM: Final = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*")
-_PATTERN: Final = re.compile(r"[^\s,;<>()\[\]\"\\\x00-\x20\x7f]+")
+_PATTERN: Final = re.compile(r"(?:[^\s,;<>()\[\]\"\\\x00-\x20\x7f]|\\[*?])+")
+# A star or a question mark that stands for itself.
+_ESCAPED: Final = re.compile(r"\\[*?]")
 
 
 class FieldError(ValueError):
@@ -102,10 +104,27 @@ def network(text: str) -> str:
 
 
 def pattern(text: str) -> str:
-    """Parse a block-list pattern: a recipient's address with * and ?."""
+    """Parse a block-list pattern: a recipient's address with * and ?, themselves as \\* and \\?."""
     if not _PATTERN.fullmatch(text) or len(text) > MAX_PATTERN_CHARS or text.count("@") > 1:
-        raise FieldError("an address, in which * matches any text and ? one character")
-    return text.lower()
+        raise FieldError(
+            r"an address, in which * matches any text and ? one character (\* and \?: themselves)"
+        )
+    local, at, host = text.lower().rpartition("@")
+    return local + at + (_ascii_host(host) if at else host)
+
+
+def _ascii_host(host: str) -> str:
+    """The domain of a pattern as A-labels, as those of recipients are compared."""
+    labels = host.split(".")
+    for place, label in enumerate(labels):
+        if label.isascii():
+            continue
+        try:
+            labels[place] = idna.encode(label, uts46=True, std3_rules=True).decode()
+        except (idna.IDNAError, UnicodeError) as error:
+            # Also a wildcard in such a label: no A-label begins or ends as its text does.
+            raise FieldError(f"a domain whose labels are whole or in ASCII ({error})") from None
+    return ".".join(labels)
 
 
 def has_free_wildcards(text: str) -> bool:
@@ -113,8 +132,8 @@ def has_free_wildcards(text: str) -> bool:
 
     Such a pattern is compared with each recipient; all others are looked up in a table.
     """
-    rest = text.removeprefix("*@")
-    return "*" in rest or "?" in rest or (rest != text and "@" in rest)
+    rest = _ESCAPED.sub("_", text.removeprefix("*@"))
+    return "*" in rest or "?" in rest or (text.startswith("*@") and "@" in rest)
 
 
 def lane(text: str) -> str:

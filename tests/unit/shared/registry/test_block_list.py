@@ -34,6 +34,47 @@ def test_case_does_not_matter(address: str, pattern: str) -> None:
     assert bool(blocked_by(address, [pattern.upper()])) == bool(blocked)
 
 
+def by_hand(address: str, pattern: str) -> bool:
+    """The same, character by character, with backtracking."""
+    if not pattern:
+        return not address
+    if pattern[0] == "\\":
+        return address[:1] == pattern[1] and by_hand(address[1:], pattern[2:])
+    if pattern[0] == "*":
+        return any(by_hand(address[at:], pattern[1:]) for at in range(len(address) + 1))
+    is_one = address[:1] == pattern[0] or (pattern[0] == "?" and bool(address))
+    return is_one and by_hand(address[1:], pattern[1:])
+
+
+ESCAPING = st.lists(st.sampled_from(["a", "@", "*", "?", "\\*", "\\?", "*@"]), max_size=7).map(
+    "".join
+)
+
+
+@given(st.text("a@*?", max_size=7), st.lists(ESCAPING, max_size=4))
+def test_a_star_or_a_question_mark_after_a_backslash_is_itself(
+    address: str, patterns: list[str]
+) -> None:
+    expected = next((one for one in patterns if by_hand(address, one)), "")
+    assert blocked_by(address, patterns) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "blocked", "not_blocked"),
+    [
+        (r"a\*b@x.example", "a*b@x.example", "acb@x.example"),
+        (r"what\?@*", "what?@x.example", "whats@x.example"),
+        (r"\*@x.example", "*@x.example", "a@x.example"),
+        (r"\**@x.example", "*a@x.example", "a@x.example"),
+    ],
+)
+def test_literal_wildcards_block_one_address_only(
+    pattern: str, blocked: str, not_blocked: str
+) -> None:
+    assert blocked_by(blocked, [pattern]) == pattern
+    assert blocked_by(not_blocked, [pattern]) == ""
+
+
 # With backtracking, each of these would take longer than the whole suite.
 @pytest.mark.parametrize(
     "pattern",
