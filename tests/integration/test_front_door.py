@@ -169,7 +169,9 @@ def test_a_broken_rule_is_refused_at_the_dot_and_told_as_an_event(door: Door) ->
     assert event.type is EventType.REFUSED
     assert [rule.rule for rule in event.data.rules] == ["R5", "R12"]
     rows = [row for one in found if isinstance(one, Tally) for row in one.rows]
-    assert sum(row.received for row in rows if row.client == NAME) >= 1
+    mine = [row for row in rows if row.client == NAME]
+    assert event.subject in [mail_id for row in mine for mail_id in row.mail_ids]
+    assert all(row.received == len(row.mail_ids) for row in mine)
 
 
 def test_a_message_that_is_too_large_breaks_r1(door: Door) -> None:

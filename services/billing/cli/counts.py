@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ import click
 from cli.answer import Exit, print_json, say
 from cli.table import Column, Kind, lay_out, terminal_width
 from services.billing.cli.opening import (
+    Connections,
     answering,
     as_json_option,
     connect_to,
@@ -19,6 +21,7 @@ from services.billing.cli.opening import (
     progress,
     require_month,
 )
+from services.billing.cli.stated import live_option, stated_usage, statement_of
 from services.billing.core.answer import Usage
 from services.billing.core.cells import BILLED, COUNTERS, RECEIVED
 from services.billing.core.table import as_csv
@@ -47,19 +50,24 @@ _KEYS: Final = {"client": "client", "mailing_id": "mailing ID", "sub_client": "s
     help="Seconds to wait until everything committed is counted; exit code 1 if it is not.",
 )
 @click.option("--csv", "as_table", is_flag=True, help="Print CSV instead of a table.")
+@live_option
 @as_json_option
 @line_option
 @answering
-def usage(month: str, client: str, wait_s: float, as_table: bool, as_json: bool, line: str) -> None:
-    """Show the counts of a month by client, mailing ID and sub-client."""
+def usage(  # noqa: PLR0913, PLR0917 - the options of a command
+    month: str, client: str, wait_s: float, as_table: bool, live: bool, as_json: bool, line: str
+) -> None:
+    """Show the counts of a month by client, mailing ID and sub-client.
+
+    Of a closed month, those of its statement.
+    """
     parts = connect_to(line)
     month = month or parts.months.of(SystemClock().now_ms())
     require_month(month, "--month")
-    ends = EndsAsker(parts.options)
-    try:
-        found = UsageView(parts.cells, ends).read(month, client, wait_s)
-    finally:
-        ends.close()
+    with statement_of(parts, month, live=live) as closed:
+        found = (
+            stated_usage(closed, client) if closed else _live_usage(parts, month, client, wait_s)
+        )
     if as_json:
         print_json(found)
     elif as_table:
@@ -71,15 +79,33 @@ def usage(month: str, client: str, wait_s: float, as_table: bool, as_json: bool,
         sys.exit(Exit.CHECK_FAILED if wait_s else Exit.OK)
 
 
+def _live_usage(parts: Connections, month: str, client: str, wait_s: float) -> Usage:
+    ends = EndsAsker(parts.options)
+    try:
+        return UsageView(parts.cells, ends).read(month, client, wait_s)
+    finally:
+        ends.close()
+
+
 def usage_lines(found: Usage, client: str, width: int) -> list[str]:
-    """The counts of a month as a table; a sentence if there are none."""
+    """The counts of a month as a table, and their sums; a sentence if there are none."""
     if not found.rows:
         return [f"nothing is counted for {found.month}{f', client {client}' if client else ''}"]
     counters = [each for each in COUNTERS if _is_shown(each, found)]
     columns = [Column(heading) for heading in _KEYS.values()]
     columns += [Column(counter.replace("_", " "), Kind.COUNT) for counter in counters]
     rows = [[str(getattr(row, name)) for name in (*_KEYS, *counters)] for row in found.rows]
-    return [f"usage of {found.month}", "", *lay_out(columns, rows, width)]
+    of = ", closed: what its statement says" if found.closed else ""
+    sums = {name: sum(getattr(row, name) for row in found.rows) for name in counters}
+    total = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in sums.items())
+    title = f"usage of {found.month}{of}"
+    return [
+        title,
+        "",
+        *lay_out(columns, rows, width),
+        "",
+        *textwrap.wrap(f"in all: {total}", width),
+    ]
 
 
 def _is_shown(counter: str, found: Usage) -> bool:

@@ -11,10 +11,14 @@ from typing import Final
 
 import click
 import msgspec
+from msgspec import Struct
 
 from cli.answer import Exit, say
 from services.billing.cli.opening import Connections, answering, connect_to, line_option
+from services.billing.cli.stated import live_option, statement_of
 from services.billing.core.cells import decode_cell
+from services.billing.core.closing.chain import Closed
+from services.billing.core.closing.lines import cell_of
 from services.billing.core.usage_api.query import QueryFault
 from services.billing.core.usage_api.tables import Table, csv_lines
 from services.billing.core.usage_messages import (
@@ -29,7 +33,6 @@ from services.billing.core.usage_messages import (
 from services.billing.edge.archive import Archive
 from services.billing.edge.messages import list_messages
 from services.billing.edge.recounting import JoinedLog
-from services.billing.edge.usage_view import progress_of
 from shared.audit.event_log import EventLog
 from shared.plurals import counted
 from shared.runtime.errors import UsageError
@@ -54,6 +57,7 @@ _FOLDER: Final = click.Path(path_type=Path)
 @click.option("--archive", "folder", type=_FOLDER, help="Read events from this archive first.")
 @click.option("--all", "from_start", is_flag=True, help="Read all events, not those of the month.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV instead of JSON lines.")
+@live_option
 @line_option
 @answering
 def messages(  # noqa: PLR0913, PLR0917 - the options of a command
@@ -67,41 +71,70 @@ def messages(  # noqa: PLR0913, PLR0917 - the options of a command
     folder: Path | None,
     from_start: bool,
     as_csv: bool,
+    live: bool,
     line: str,
 ) -> None:
     """List the mails that a count of a month consists of, one per line.
 
-    Exit code 1 if there are not as many as the live counts say: then events of the month were
-    deleted from Kafka (--archive), or were dated in the future when they were stored (--all).
+    Of a closed month, the count of its statement. Exit code 1 if there are not as many: then events
+    of the month were deleted from Kafka (--archive), or were dated in the future when they were
+    stored (--all), or tallies of an earlier version do not name their mails (received).
     """
     wanted = Wanted(month, kind, day, client, mailing, sub_client, detail)
     try:
         require_listable(wanted)
     except QueryFault as error:
         raise UsageError(str(error)) from None
-    found, expected = _listed(connect_to(line), wanted, folder, from_start, as_csv)
+    parts = connect_to(line)
+    with statement_of(parts, month, live=live) as closed:
+        number = _stated(closed, wanted) if closed else _counted(parts, wanted)
+    found, expected = _listed(parts, wanted, number, folder, from_start=from_start, as_csv=as_csv)
     if found != expected:
         say(f"{counted(found, 'mail')} found, {expected} counted")
         sys.exit(Exit.CHECK_FAILED)
 
 
+class _Number(Struct, frozen=True):
+    """How many mails are listed, and the log and offsets up to which they were counted."""
+
+    mails: int
+    log: str
+    offsets: dict[int, int]
+
+
+def _stated(closed: Closed, wanted: Wanted) -> _Number:
+    header = closed.statement
+    lines = closed.stated(wanted.month)
+    mails = sum(line.count for line in lines if wanted.has(cell_of(line)))
+    return _Number(mails, header.log, {int(part): mark for part, mark in header.offsets.items()})
+
+
+def _counted(parts: Connections, wanted: Wanted) -> _Number:
+    with parts.cells.reading(wanted.month) as (snapshot, cells):
+        mails = sum(number for _, name, number in cells if wanted.has(decode_cell(name)))
+    return _Number(mails, snapshot.log, snapshot.watermarks)
+
+
 def _listed(
-    parts: Connections, wanted: Wanted, folder: Path | None, from_start: bool, as_csv: bool
+    parts: Connections,
+    wanted: Wanted,
+    number: _Number,
+    folder: Path | None,
+    *,
+    from_start: bool,
+    as_csv: bool,
 ) -> tuple[int, int]:
     """Print the mails; return how many were found and how many were counted."""
     seen = count()
-    with parts.cells.reading(wanted.month) as (snapshot, cells):
-        expected = sum(number for _, name, number in cells if wanted.has(decode_cell(name)))
-    standing = progress_of(snapshot)
     with ExitStack() as closing:
         log = closing.enter_context(EventLog(parts.options))
         source = log if folder is None else JoinedLog(Archive(folder), log)
-        offsets = (standing.log, standing.watermarks)
+        offsets = (number.log, number.offsets)
         mails = list_messages(source, wanted, parts.months, offsets, from_start=from_start)
         # The mails come first: at their end no further number was taken.
         for piece in _written((mail for mail, _ in zip(mails, seen, strict=False)), as_csv):
             click.echo(piece, nl=False)
-    return next(seen), expected
+    return next(seen), number.mails
 
 
 def _written(mails: Iterator[ListedMail], as_csv: bool) -> Iterator[bytes]:

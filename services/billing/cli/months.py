@@ -17,9 +17,11 @@ from services.billing.cli.opening import (
     line_option,
     require_month,
 )
+from services.billing.core.cells import BILLED
 from services.billing.core.closing.calendar import MonthState, state_of
 from services.billing.core.closing.chain import Chain
 from services.billing.core.closing.statement import Statement, encode_public
+from services.billing.core.usage_api.tables import utc_text
 from services.billing.edge import signing_key as keys
 from services.billing.edge.log_ends import EndsAsker
 from services.billing.edge.statements.closing import Closer, ClosingParts
@@ -32,7 +34,7 @@ _CLOSE_WAIT_S = 30.0
 
 
 class ShownMonth(Struct, frozen=True):
-    """A month in the list. `complete`, `lines` and `sha256` are those of its statement."""
+    """A month in the list. All but its state is that of its statement."""
 
     month: str
     state: MonthState
@@ -40,6 +42,8 @@ class ShownMonth(Struct, frozen=True):
     lines: int = 0
     adjustments: int = 0
     sha256: str = ""
+    billed: int = 0
+    signed: bool = False
 
 
 @click.command("months")
@@ -57,14 +61,24 @@ def months(as_json: bool, line: str) -> None:
     if as_json:
         print_json(shown)
         return
-    columns = [Column("month"), Column("state"), Column("lines", Kind.COUNT)]
-    columns += [Column("adjustments", Kind.COUNT), Column("SHA-256 of the lines")]
-    rows = [
-        [each.month, each.state.value, str(each.lines), str(each.adjustments), each.sha256]
-        for each in shown
-    ]
-    lines = lay_out(columns, rows, terminal_width()) if rows else ["nothing is counted yet"]
-    click.echo("\n".join(lines))
+    click.echo("\n".join(month_lines(shown, terminal_width())))
+
+
+def month_lines(shown: list[ShownMonth], width: int) -> list[str]:
+    """The months as a table; what only a statement has is empty without one."""
+    columns = [Column("month"), Column("state"), Column("complete"), Column("signed")]
+    columns += [Column(name, Kind.COUNT) for name in ("billed", "lines", "adjustments")]
+    columns.append(Column("SHA-256 of the lines"))
+    rows = [[each.month, each.state.value, *_stated(each)] for each in shown]
+    return lay_out(columns, rows, width) if rows else ["nothing is counted yet"]
+
+
+def _stated(month: ShownMonth) -> list[str]:
+    if month.state is not MonthState.CLOSED:
+        return [""] * 6
+    words = ["yes" if each else "NO" for each in (month.complete, month.signed)]
+    counts = [str(each) for each in (month.billed, month.lines, month.adjustments)]
+    return [*words, *counts, month.sha256]
 
 
 def _listed(parts: Connections, chain: Chain) -> list[ShownMonth]:
@@ -79,7 +93,14 @@ def _listed(parts: Connections, chain: Chain) -> list[ShownMonth]:
             found = closed.statement
             listed.append(
                 ShownMonth(
-                    month, state, found.complete, found.lines, found.adjustments, found.sha256
+                    month,
+                    state,
+                    found.complete,
+                    found.lines,
+                    found.adjustments,
+                    found.sha256,
+                    found.totals.get(BILLED, 0),
+                    bool(found.signature),
                 )
             )
     return listed
@@ -99,12 +120,15 @@ def close(month: str, yes: bool, incomplete: bool, as_json: bool, line: str) -> 
     """
     require_month(month)
     parts = connect_to(line)
-    if not yes and not click.confirm(f"Close {month} for good?", err=True):
-        raise UsageError("nothing was closed")
     with ExitStack() as closing:
         ends, topic = EndsAsker(parts.options), StatementTopic(parts.options)
         closing.callback(ends.close)
         closing.callback(topic.close)
+        topic.read()
+        before = topic.chain.closed.get(month)
+        may_close = before is None and month < parts.months.of(SystemClock().now_ms())
+        if may_close and not yes and not click.confirm(f"Close {month} for good?", err=True):
+            raise UsageError("nothing was closed")
         closer = Closer(
             ClosingParts(
                 cells=parts.cells,
@@ -121,13 +145,15 @@ def close(month: str, yes: bool, incomplete: bool, as_json: bool, line: str) -> 
     if as_json:
         print_json(found)
     else:
-        click.echo("\n".join(_statement_lines(found)))
+        click.echo("\n".join(statement_lines(found, was_closed=before is not None)))
 
 
-def _statement_lines(found: Statement) -> list[str]:
+def statement_lines(found: Statement, *, was_closed: bool) -> list[str]:
+    """What a statement says, and whether it was there before the command."""
     totals = ", ".join(f"{number} {counter}" for counter, number in found.totals.items())
+    word = f"was closed before, on {utc_text(found.closed_at_ms)}" if was_closed else "is closed"
     return [
-        f"{found.month} is closed ({found.time_zone}): {totals or 'nothing was counted'}",
+        f"{found.month} {word} ({found.time_zone}): {totals or 'nothing was counted'}",
         f"{found.lines} lines, {found.adjustments} of them adjustments, SHA-256 {found.sha256}",
         f"signed with {found.public_key}" if found.signature else "not signed",
     ]
@@ -157,7 +183,10 @@ def show(path: str, as_json: bool) -> None:
     """Show the public half of the key in a file, by default billing.signing_key_file."""
     key = keys.load(path or connect_to("").settings.signing_key_file)
     if key is None:
-        raise UsageError("billing.signing_key_file: nothing was found, a path is expected")
+        raise UsageError(
+            "billing.signing_key_file: nothing was found, a path is expected; `sluice billing"
+            " signing-key create PATH` makes a key, and the setting names it"
+        )
     _show(keys.public_pem(key), encode_public(key.public_key()), as_json)
 
 

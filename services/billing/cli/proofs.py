@@ -107,10 +107,13 @@ def _proof_lines(proof: Proof) -> list[str]:
         for each in proof.differences
     ]
     lines += [f"fault: {fault}" for fault in proof.faults]
-    signed = "signed" if proof.signed else "NOT signed"
     verdict = "proved" if proof.proved else "NOT proved"
     records = counted(proof.records, "record")
-    return [*lines, f"the statement of {proof.month} is {signed} and {verdict} ({records} read)"]
+    lines.append(f"the statement of {proof.month} is {verdict} ({records} read)")
+    return [
+        *lines,
+        "it is signed" if proof.signed else "it is not signed: only its hash was checked",
+    ]
 
 
 @click.command("archive")

@@ -19,13 +19,15 @@ class CountingProgress(Struct, frozen=True):
 
 class Usage(Struct, frozen=True):
     """The counts of a month. `complete`: they include every event that was committed when the
-    query came; otherwise `reason` says why not. `lag`: records not counted yet, by partition."""
+    query came; otherwise `reason` says why not. `lag`: records not counted yet, by partition.
+    `closed`: they are those of the statement, and all this is as of the close."""
 
     month: str
     complete: bool
     reason: str
     lag: dict[int, int]
     rows: list[Row]
+    closed: bool = False
 
 
 def lag(standing: CountingProgress, ends: dict[int, int]) -> dict[int, int]:

@@ -6,12 +6,14 @@ const STORED = "sluice-key";
 const SVG = "http://www.w3.org/2000/svg";
 const PAGE_ROWS = 200;
 const NUMBERS = new Intl.NumberFormat("en");
+// Name, suffix, parameters, and what the name of the file says of them.
 const FILES = [
-  ["CSV", ".csv", ""],
-  ["CSV for European spreadsheets", ".csv", "&style=european"],
-  ["XLSX", ".xlsx", ""],
-  ["Parquet", ".parquet", ""],
-  ["FOCUS columns, by day", ".csv", "&columns=focus&group=month,client,mailing_id,sub_client,day"],
+  ["CSV", ".csv", "", ""],
+  ["CSV for European spreadsheets", ".csv", "&style=european", "-european"],
+  ["XLSX", ".xlsx", "", ""],
+  ["Parquet", ".parquet", "", ""],
+  ["FOCUS columns, by day", ".csv", "&columns=focus&group=month,client,mailing_id,sub_client,day",
+    "-focus"],
 ];
 const COUNTERS = ["billed", "received", "delivered", "bounced", "refused", "suppressed", "expired",
   "cancelled", "deferred", "in_doubt", "returned", "complained", "unsubscribed", "forwarded", "bytes"];
@@ -108,7 +110,7 @@ async function show() {
     fill(part("days"), "Counts by day", ["day"], ROW_COUNTERS, days.rows);
     fill(part("rows"), "Counts by mailing and sub-client", ["client", "mailing_id", "sub_client"],
       ROW_COUNTERS, rows.rows);
-    keepNext(rows);
+    keepNext(rows, rows.rows.length);
     showFiles(month);
     document.title = "Sluice billing " + shown.month;
     say(shown.month + ": " + NUMBERS.format(days.totals.billed) + " billed messages.");
@@ -117,9 +119,12 @@ async function show() {
   }
 }
 
-function keepNext(page) {
+// Also on paper it must be seen that rows are left out.
+function keepNext(page, count) {
   shown.next = page.next;
   part("more").hidden = !page.next;
+  part("rows").caption.textContent = "Counts by mailing and sub-client"
+    + (page.next ? ": the first " + NUMBERS.format(count) + " rows, the files have all" : "");
 }
 
 async function showMore() {
@@ -131,7 +136,7 @@ async function showMore() {
     if (mine !== asked) return; // another month was chosen meanwhile
     const body = part("rows").tBodies[0];
     addRows(body, ["client", "mailing_id", "sub_client"], ROW_COUNTERS, page.rows);
-    keepNext(page);
+    keepNext(page, body.rows.length);
     say(body.rows.length + " rows are shown.");
   } catch (error) {
     if (mine !== asked) return;
@@ -147,10 +152,19 @@ function showSummary(month, usage) {
   if (month.sha256) {
     facts.push(["Statement", "SHA-256 " + month.sha256 + (month.signed ? ", signed" : ", not signed")]);
   }
+  if (month.lines !== undefined) facts.push(["Adjustments", adjustmentsOf(month)]);
   const list = part("summary");
   list.replaceChildren(...facts.flatMap(([name, value]) => [node("dt", name), node("dd", value)]));
   const complete = usage.complete ? "yes" : "no: " + usage.reason;
   list.append(node("dt", "Complete"), node("dd", complete, usage.complete ? "" : "warning"));
+}
+
+function adjustmentsOf(month) {
+  if (!month.adjustments) return "none: no earlier month is corrected";
+  const sums = Object.entries(month.adjusted)
+    .map(([counter, number]) => label(counter) + " " + (number > 0 ? "+" : "") + NUMBERS.format(number));
+  return "of earlier months, not in the totals: " + sums.join(", ")
+    + " (" + NUMBERS.format(month.adjustments) + " lines of the statement)";
 }
 
 function showTotals(totals) {
@@ -214,6 +228,7 @@ function showChart(rows) {
   const count = daysOf(shown.month);
   const byDay = new Map(rows.map((row) => [row.day, row.billed]));
   const most = Math.max(1, ...byDay.values());
+  const top = most + most % 2; // the line in the middle has a whole number
   const wide = 700, high = 180, left = 60, step = (wide - left) / count;
   const chart = drawn("svg", { viewBox: `0 0 ${wide} ${high + 20}`, role: "img" });
   chart.setAttribute("aria-label", "Billed messages on each day of " + shown.month + "; at most "
@@ -221,13 +236,13 @@ function showChart(rows) {
   for (const share of [0, 0.5, 1]) {
     const y = high - share * (high - 15);
     chart.append(drawn("line", { x1: left, x2: wide, y1: y, y2: y }));
-    const value = NUMBERS.format(Math.round(most * share));
+    const value = NUMBERS.format(top * share);
     chart.append(drawn("text", { x: left - 6, y: y + 4, "text-anchor": "end" }, value));
   }
   for (let day = 1; day <= count; day += 1) {
     const name = shown.month + "-" + String(day).padStart(2, "0");
     const number = byDay.get(name) || 0;
-    const tall = Math.max(number ? 1 : 0, number / most * (high - 15));
+    const tall = Math.max(number ? 1 : 0, number / top * (high - 15));
     const x = left + (day - 1) * step;
     const bar = drawn("rect", { x: x + step * 0.15, y: high - tall, width: step * 0.7, height: tall });
     bar.append(drawn("title", {}, name + ": " + NUMBERS.format(number)));
@@ -240,11 +255,12 @@ function showChart(rows) {
 }
 
 function showFiles(month) {
-  const made = FILES.map(([name, suffix, more]) => [name, usagePath(suffix) + more,
-    "usage-" + shown.month + suffix]);
+  const client = shown.client ? "-" + shown.client.replace(/[^A-Za-z0-9-]/g, "_") : "";
+  const made = FILES.map(([name, suffix, more, kind]) => [name, usagePath(suffix) + more,
+    "usage-" + shown.month + client + kind + suffix]);
   if (month.lines !== undefined) {
     const path = "v1/statements/" + shown.month;
-    made.push(["Signed statement", path, "statement-" + shown.month + ".json"]);
+    made.push([month.signed ? "Signed statement" : "Statement, not signed", path, "statement-" + shown.month + ".json"]);
     made.push(["Lines of the statement", path + "/lines", "statement-" + shown.month + ".lines"]);
   }
   part("files").replaceChildren(...made.map(([name, path, file]) => {

@@ -93,7 +93,9 @@ def _sheets(content: bytes) -> bytes:
 
 
 def test_the_european_form_has_semicolons_and_a_byte_order_mark(api: Api) -> None:
-    found = api.get("/v1/usage.csv", month=MONTH, style="european").content
+    answer = api.get("/v1/usage.csv", month=MONTH, style="european")
+    assert f"usage-{MONTH}-european.csv" in answer.headers["content-disposition"]
+    found = answer.content
     assert found.startswith(b"\xef\xbb\xbfmonth;client;")
     assert found.count(b"\r\n") == 5
 

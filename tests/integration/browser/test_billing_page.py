@@ -94,25 +94,41 @@ def test_totals_days_and_rows_are_those_of_the_api(
 def test_more_rows_come_by_pages_and_none_twice(wide: Shown) -> None:
     choose(wide, MONTH)
     assert len(rows_of(wide, "rows")) == 201
+    caption = wide.page.locator("#rows caption")
+    assert "the first 200 rows, the files have all" in caption.inner_text()
     wide.page.get_by_role("button", name="Show more rows").click()
     wide.page.locator("#message", has_text="254 rows").wait_for()
     shown = [tuple(row[:3]) for row in rows_of(wide, "rows")[1:]]
     assert len(set(shown)) == len(shown) == 254
+    assert caption.inner_text() == "Counts by mailing and sub-client"
     wide.keep("more-rows")
 
 
 def test_every_file_can_be_downloaded(wide: Shown) -> None:
     choose(wide, CLOSED_MONTH)
     names = wide.page.locator("#files button").all_inner_texts()
-    assert {"CSV", "XLSX", "Parquet", "Signed statement"} <= set(names)
+    assert {"CSV", "XLSX", "Parquet", "Statement, not signed"} <= set(names)
+    files = set()
     for name in names:
         with wide.page.expect_download() as waiting:
             wide.page.get_by_role("button", name=name, exact=True).click()
         found = waiting.value
         assert CLOSED_MONTH in found.suggested_filename
+        files.add(found.suggested_filename)
         assert Path(found.path()).stat().st_size > 100, name
     statement = json.loads(Path(found.path()).read_text().splitlines()[0])
     assert statement[0] == CLOSED_MONTH
+    assert len(files) == len(names)  # none is saved over another
+
+
+def test_a_closed_month_says_which_months_it_corrects(wide: Shown) -> None:
+    choose(wide, CLOSED_MONTH)
+    assert "none: no earlier month is corrected" in wide.page.locator("#summary").inner_text()
+    adjusted = {"lines": 9, "adjustments": 2, "adjusted": {"billed": -3, "in_doubt": 1_200}}
+    assert wide.page.evaluate("adjustmentsOf", adjusted) == (
+        "of earlier months, not in the totals: billed -3, in doubt +1,200"
+        " (2 lines of the statement)"
+    )
 
 
 def test_the_page_asks_its_own_server_only_and_says_no_error(wide: Shown) -> None:

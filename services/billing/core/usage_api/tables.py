@@ -150,10 +150,10 @@ def utc_text(at_ms: int) -> str:
     return f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def file_name(months: tuple[str, ...], suffix: str) -> str:
-    """The name under which a download is saved."""
+def file_name(months: tuple[str, ...], suffix: str, *kinds: str) -> str:
+    """The name under which a download is saved. `kinds`: in which it differs from others."""
     span = months[0] if len(months) == 1 else f"{months[0]}-to-{months[-1]}"
-    return f"usage-{span}{suffix}"
+    return f"{'-'.join(('usage', span, *kinds))}{suffix}"
 
 
 def days_of(month: str) -> int:

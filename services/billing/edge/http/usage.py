@@ -170,7 +170,8 @@ class UsageRoutes:
         pieces = self._exports.pieces(
             form, table, about, is_european=style == "european", owner=owner
         )
-        name = file_name(answer.query.months, form.suffix)
+        kinds = [each for each in (columns, style) if each in ("focus", "european")]
+        name = file_name(answer.query.months, form.suffix, *kinds)
         headers["Content-Disposition"] = f'attachment; filename="{name}"'
         return Stream(pieces, media_type=form.media_type, headers=headers)
 
