@@ -47,8 +47,9 @@ def _reservations() -> BinaryIO:
 
 def reserve(port: int) -> bool:
     """Keep other processes from drawing this port; returns False if another one has drawn it."""
+    file = _reservations()
     try:
-        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
     except OSError:
         return False
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -14,6 +15,9 @@ SMTP_PORT: Final = 25
 ANY: Final = "*"
 # Exchangers of one domain that are used, the best ones; large providers have up to ten.
 MAX_EXCHANGERS: Final = 20
+
+
+_NOT_IN_HOST_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class Host(Struct, frozen=True):
@@ -111,10 +115,16 @@ def mx_of(records: Iterable[tuple[int, str]]) -> Mx:
 def site_of_mx(mx: Mx) -> Site:
     """The site of these mail exchangers; domains with the same mail exchangers share it.
 
-    In its name, "," separates exchangers of equal preference, ";" the preferences.
+    In its name, "," separates exchangers of equal preference, ";" the preferences. A name in the
+    DNS may have any octets (RFC 2181, 11): those that no host name has are escaped, so that nobody
+    can name an exchanger like the site of others, or like one that an operator has named.
     """
     name, rank = "", 0
     for host in mx.hosts:
         separator = ("," if host.rank == rank else ";") if name else ""
-        name, rank = f"{name}{separator}{host.name}", host.rank
+        name, rank = f"{name}{separator}{_NOT_IN_HOST_NAMES.sub(_escaped, host.name)}", host.rank
     return Site(name, mx.hosts)
+
+
+def _escaped(odd: re.Match[str]) -> str:
+    return f"%{ord(odd[0]):x}%"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.deliver.core.attempt.outcome import Bounced, Deferred
 from services.deliver.core.attempt.verdicts import unroutable
@@ -64,6 +66,44 @@ def test_a_site_is_named_by_its_exchangers_and_the_order_of_their_preferences(
     assert site.name == name
     assert [host.rank for host in site.hosts] == ranks
     assert site_of_mx(mx_of(reversed(records))) == site
+
+
+@pytest.mark.parametrize(
+    ("odd", "own"),
+    [
+        ("mx1.web.example,mx2.web.example", [(10, "mx1.web.example"), (10, "mx2.web.example")]),
+        ("mx1.web.example;mx2.web.example", [(10, "mx1.web.example"), (20, "mx2.web.example")]),
+        ("mx1.web.example mx", [(10, "mx1.web.example")]),
+    ],
+)
+def test_nobody_names_an_exchanger_like_the_site_of_others(
+    odd: str, own: list[tuple[int, str]]
+) -> None:
+    taken = site_of_mx(mx_of([(10, odd)]))
+    assert taken.hosts[0].name == odd
+    assert taken.name != site_of_mx(mx_of(own)).name
+    assert " " not in taken.name
+
+
+def test_nobody_names_an_exchanger_like_a_server_that_an_operator_has_named() -> None:
+    named = Routes({"*": "relay.example.net:587"}).site_of("example.com")
+    assert named is not None
+    assert site_of_mx(mx_of([(10, "relay.example.net:587")])).name != named.name
+
+
+exchangers = st.lists(
+    st.tuples(st.sampled_from([10, 20]), st.text("a.,;:%2c ", min_size=1, max_size=6)),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(exchangers, exchangers)
+def test_only_the_same_exchangers_in_the_same_order_share_a_site(
+    one: list[tuple[int, str]], other: list[tuple[int, str]]
+) -> None:
+    first, second = mx_of(one), mx_of(other)
+    assert (site_of_mx(first).name == site_of_mx(second).name) == (first == second)
 
 
 def test_a_domain_with_very_many_exchangers_has_only_the_best() -> None:
