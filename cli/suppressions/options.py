@@ -12,7 +12,7 @@ from cli.suppressions.topic import Stores, wait_in_force
 from cli.target import kafka_options
 from shared.mail.recipients import comparable
 from shared.registry.client import Client
-from shared.registry.store.view import load_known
+from shared.registry.store.view import load_known, load_registry
 from shared.runtime.clock import now_ms
 from shared.settings.sections import KafkaSettings
 from shared.suppressions.changes import Author
