@@ -24,6 +24,7 @@ from cli.clients.faults import answering
 from cli.clients.given import read_clients
 from cli.clients.lane_warnings import lane_warnings
 from cli.clients.pool_warnings import pool_faults
+from cli.clients.unknown import unknown_client
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka, kafka_options
 from shared.plurals import counted
@@ -37,6 +38,7 @@ from shared.registry.store.changes import (
 )
 from shared.registry.store.publish import change
 from shared.registry.store.view import load_registry
+from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
 
 _file = click.option(
@@ -51,7 +53,7 @@ _prune = click.option("--prune", is_flag=True, help="Remove clients that the fil
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
-@click.group(help="Register clients, and look at those registered.")
+@click.group(help="Register clients, and look at those registered.", cls=HelpGroup)
 def main() -> None:
     """Hold the verbs together."""
 
@@ -170,9 +172,10 @@ def list_lines(clients: Sequence[Client], width: int) -> list[str]:
 @answering
 def show(name: str, as_json: bool, bootstrap: str, line: str) -> None:
     """Show one client, as clients.yaml would have it."""
-    client = load_registry(find_kafka(bootstrap, line)).get(name)
+    registered = load_registry(find_kafka(bootstrap, line))
+    client = registered.get(name)
     if client is None:
-        fail(f"no client {name!r} is registered", Exit.CHECK_FAILED, as_json)
+        fail(unknown_client(name, registered), Exit.CHECK_FAILED, as_json)
     if as_json:
         print_json(_shown_as_json(client))
         return
@@ -191,8 +194,9 @@ def show(name: str, as_json: bool, bootstrap: str, line: str) -> None:
 def remove(name: str, as_json: bool, bootstrap: str, line: str) -> None:
     """Remove a client: what it submits from now on is refused. Its intake topic stays."""
     kafka = find_kafka(bootstrap, line)
-    if name not in load_registry(kafka):
-        fail(f"no client {name!r} is registered", Exit.CHECK_FAILED, as_json)
+    registered = load_registry(kafka)
+    if name not in registered:
+        fail(unknown_client(name, registered), Exit.CHECK_FAILED, as_json)
     changes = change(kafka, lambda registered: plan_removal(name, registered)).changes
     if as_json:
         print_json(_summary(changes))

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from cli.clients.unknown import unknown_client
 from cli.suppressions.topic import Stores, wait_in_force
 from cli.target import kafka_options
 from shared.mail.recipients import comparable
@@ -59,10 +60,10 @@ def _user() -> str:
 
 def require_client(kafka: KafkaSettings, name: str) -> Client:
     """Return the registered client. Raises click.UsageError, Unavailable."""
-    found = load_registry(kafka).get(name)
-    if found is None:
-        raise click.UsageError(f"--client: {name!r} is not registered")
-    return found
+    registered = load_registry(kafka)
+    if name not in registered:
+        raise click.UsageError(f"--client: {unknown_client(name, registered)}")
+    return registered[name]
 
 
 def require_recipient(text: str) -> Recipient:
