@@ -25,6 +25,7 @@ from bench.smtp_sink import PeerError
 from cli.table import terminal_width
 from local.parts.unavailable import PartNotStarted
 from shared.runtime.exits import Exit
+from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ def _print(result: Any, as_json: bool, described: Callable[[], str]) -> None:
     print(document if as_json else described())
 
 
-@click.group(help="Load tests and comparisons; never part of the test run.")
+@click.group(help="Load tests and comparisons; never part of the test run.", cls=HelpGroup)
 def main() -> None:
     pass
 

@@ -18,6 +18,7 @@ from cli.config.service_settings import SharedRow, ask_services
 from cli.stack import paths
 from cli.stack.environment import SERVICES
 from shared.registry.file import schema as clients_schema
+from shared.runtime.help_group import HelpGroup
 from shared.settings.loader import PREFIX
 from tools import asyncapi, chart, promises
 from tools import references as pages
@@ -41,7 +42,7 @@ code 2.
 """
 
 
-@click.group(help="Write the generated reference pages.")
+@click.group(help="Write the generated reference pages.", cls=HelpGroup)
 def main() -> None:
     """Group the subcommands."""
 

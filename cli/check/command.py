@@ -8,7 +8,6 @@ client and a file that cannot be read are), 3 Kafka is unavailable.
 
 from __future__ import annotations
 
-import difflib
 import io
 import re
 import sys
@@ -26,6 +25,7 @@ from rich.text import Text
 from cli.answer import Exit, fail, print_json
 from cli.check.files import FileFault, find_files, read_messages, shown
 from cli.check.verdict import Row, Verdict, as_document, check, in_full, in_short
+from cli.clients.unknown import listed, unknown_client
 from cli.target import find_kafka, kafka_options
 from shared.plurals import counted
 from shared.registry.client import Client
@@ -36,7 +36,6 @@ from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError
 from shared.submission.rules import MAX_SIZE_BYTES, Submission
 
-_NAMES_SHOWN: Final = 20  # at most so many known clients are listed for an unknown one
 _HEADER_NAME: Final = re.compile(r"[!-9;-~]{1,64}")
 _MARGIN: Final = 11  # columns before the text of a row: "FAIL  R12  "
 _NARROWEST: Final = 40
@@ -130,15 +129,9 @@ def choose(clients: Mapping[str, Client], name: str, alone: bool) -> Client:
         return clients[name]
     if not name and alone and len(clients) == 1:
         return next(iter(clients.values()))
-    known = sorted(clients)
-    listed = ", ".join(known[:_NAMES_SHOWN]) or "none"
-    if len(known) > _NAMES_SHOWN:
-        listed += f" and {len(known) - _NAMES_SHOWN} more"
     if not name:
-        raise WrongChoice(f"say with --client which client sends; known: {listed}")
-    close = difflib.get_close_matches(name, known, 1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    raise WrongChoice(f"no client is named {shown(name)!r}; known: {listed}{hint}")
+        raise WrongChoice(f"say with --client which client sends; known: {listed(clients)}")
+    raise WrongChoice(unknown_client(name, clients))
 
 
 def _header_name(given: str) -> bytes:

@@ -35,6 +35,7 @@ from cli.clients.removing import (
     removed_lines,
     restore,
 )
+from cli.clients.unknown import unknown_client
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka, kafka_options
 from shared.plurals import counted
@@ -50,6 +51,7 @@ from shared.registry.store.publish import change_all
 from shared.registry.store.removing import plan_apply, require_free_names
 from shared.registry.store.view import load_all, load_registry
 from shared.runtime.clock import now_ms
+from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
 
 _file = click.option(
@@ -64,7 +66,7 @@ _prune = click.option("--prune", is_flag=True, help="Remove clients that the fil
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
-@click.group(help="Register clients, and look at those registered.")
+@click.group(help="Register clients, and look at those registered.", cls=HelpGroup)
 def main() -> None:
     """Hold the verbs together."""
 
@@ -219,9 +221,10 @@ def list_lines(clients: Sequence[Client], width: int) -> list[str]:
 @answering
 def show(name: str, as_json: bool, bootstrap: str, line: str) -> None:
     """Show one client, as clients.yaml would have it."""
-    client = load_registry(find_kafka(bootstrap, line)).get(name)
+    registered = load_registry(find_kafka(bootstrap, line))
+    client = registered.get(name)
     if client is None:
-        fail(f"no client {name!r} is registered", Exit.CHECK_FAILED, as_json)
+        fail(unknown_client(name, registered), Exit.CHECK_FAILED, as_json)
     if as_json:
         print_json(_shown_as_json(client))
         return

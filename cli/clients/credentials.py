@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 from msgspec import Struct
@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from cli.answer import Exit, fail, print_json
 from cli.clients.faults import answering
+from cli.clients.unknown import unknown_client
 from cli.target import find_kafka, kafka_options
 from shared.plurals import counted
 from shared.registry.client import Client
@@ -33,6 +34,7 @@ from shared.registry.store.changes import Changes
 from shared.registry.store.publish import change
 from shared.registry.store.view import load_registry
 from shared.runtime.clock import SystemClock
+from shared.runtime.help_group import HelpGroup
 from shared.settings.sections import KafkaSettings
 from shared.smtp.server.sasl import MAX_PASSWORD_OCTETS, prepare
 
@@ -44,7 +46,7 @@ _stdin = click.option(
 )
 
 
-@click.group(help="The passwords with which clients log in to the SMTP front door.")
+@click.group(help="The passwords with which clients log in to the SMTP front door.", cls=HelpGroup)
 def main() -> None:
     """Hold the verbs together."""
 
@@ -99,9 +101,10 @@ def drop_old(name: str, as_json: bool, bootstrap: str, line: str) -> None:
 @answering
 def list_credentials(name: str, as_json: bool, bootstrap: str, line: str) -> None:
     """Say how many passwords a client has and since when; keys are shown nowhere."""
-    client = load_registry(find_kafka(bootstrap, line)).get(name)
+    registered = load_registry(find_kafka(bootstrap, line))
+    client = registered.get(name)
     if client is None:
-        _fail_unknown(name, as_json)
+        fail(unknown_client(name, registered), Exit.CHECK_FAILED, as_json)
     if as_json:
         days = [_day(credential) for credential in client.credentials]
         print_json({**_answer(name, client.credentials), "set": days})
@@ -162,7 +165,7 @@ def _edit(
         nonlocal seen, made
         client = registered.get(name)
         if client is None:
-            _fail_unknown(name, as_json)
+            fail(unknown_client(name, registered), Exit.CHECK_FAILED, as_json)
         if client.credentials != seen:
             is_written = bool((set(made) - set(seen or ())) & set(client.credentials))
             seen = client.credentials
@@ -174,10 +177,6 @@ def _edit(
 
     written = change(kafka, plan)
     return _Edited(made, written.tries)
-
-
-def _fail_unknown(name: str, as_json: bool) -> NoReturn:
-    fail(f"no client {name!r} is registered", Exit.CHECK_FAILED, as_json)
 
 
 def _answer(name: str, credentials: Credentials) -> dict[str, Any]:

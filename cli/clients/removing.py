@@ -18,6 +18,7 @@ import click
 from cli.answer import Exit, fail, print_json
 from cli.clients import credentials
 from cli.clients.faults import answering
+from cli.clients.unknown import unknown_client
 from cli.control.options import author_of, authored
 from cli.control.planning import duration_s
 from cli.control.topic import read_orders
@@ -134,7 +135,8 @@ def remove(  # noqa: PLR0913, PLR0917 - the options of a command
     kafka = find_kafka(bootstrap, line)
     found = load_all(kafka)
     if name not in found.clients and name not in found.removed:
-        fail(f"no client {name!r} is registered", Exit.CHECK_FAILED, as_json)
+        known = {*found.clients, *found.removed}
+        fail(unknown_client(name, known), Exit.CHECK_FAILED, as_json)
     removal = make_removal([name], choice, keep, author, reason)
     before = orders_before(kafka)
     change_all(kafka, lambda clients, kept: plan_removal([name], clients, kept, removal, before))

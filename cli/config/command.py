@@ -10,11 +10,12 @@ from cli.answer import Exit, fail, print_json, say
 from cli.config.running import environment_of
 from cli.config.service_settings import ServiceConfigError, SharedRow, ask_services
 from shared.runtime.errors import Unavailable
+from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
 from shared.settings.describe import in_lines
 
 
-@click.group(help="Look at the settings.")
+@click.group(help="Look at the settings.", cls=HelpGroup)
 def main() -> None:
     """Hold the verbs together."""
 

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from cli.clients.unknown import unknown_client
 from cli.control.planning import duration_s
 from cli.target import kafka_options
 from shared.mail.domains import normalise
@@ -108,7 +109,7 @@ def _check_client(clients: dict[str, Client], name: str, mailing: str, sub_clien
     """Refuse what no message can have; mail of a removed client may still wait."""
     found = clients.get(name)
     if found is None:
-        raise click.UsageError(f"--client: {name!r} is not registered")
+        raise click.UsageError(f"--client: {unknown_client(name, clients)}")
     rows = [found.code(""), *found.codes.values()]
     if mailing and mailing not in {row.mailing_id for row in rows}:
         raise click.UsageError(f"--mailing: {name} has no mailing ID {mailing!r}")

@@ -31,6 +31,7 @@ from shared.mailauth.dkim_keys.folder import KeyFolder, add_keys, read_table
 from shared.mailauth.dkim_keys.table import TABLE, Key
 from shared.runtime.clock import now_ms
 from shared.runtime.deadline import Deadline
+from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
 
 P = ParamSpec("P")
@@ -69,7 +70,7 @@ def _answering(command: Callable[P, None]) -> Callable[P, None]:
     return wrapped
 
 
-@click.group(help="Make, list and check the DKIM keys that sign mail.")
+@click.group(help="Make, list and check the DKIM keys that sign mail.", cls=HelpGroup)
 def main() -> None:
     """Run one of the commands."""
 

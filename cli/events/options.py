@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import Progress as Bar
 
 from cli.control.planning import duration_s
+from cli.progress_bar import progress_bar
 from cli.target import kafka_options
 from shared.events.log import Progress
 
@@ -43,6 +42,6 @@ def ago_ms(option: str, text: str, now_ms: int) -> int:
 @contextmanager
 def progress(what: str) -> Iterator[Progress]:
     """Show on standard error, at a terminal, how much was read."""
-    with Bar(console=Console(stderr=True), transient=True) as bar:
+    with progress_bar() as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=max(total, 1))

@@ -30,6 +30,7 @@ from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka
 from shared.plurals import counted
 from shared.runtime.clock import now_ms
+from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
 from shared.topics import ids
 from shared.topics.control import MAX_TEXT_CHARS, Order, Scope, Verb
@@ -42,7 +43,7 @@ _SAID: Final = {
 }
 
 
-@click.group()
+@click.group(cls=HelpGroup)
 def main() -> None:
     """List, send or drop mail that is held because a server may have it.
 

@@ -20,11 +20,12 @@ from cli.queue.reading import QueueReading
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka
 from shared.plurals import counted
+from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
 from shared.topics import ids
 
 
-@click.group()
+@click.group(cls=HelpGroup)
 def main() -> None:
     """Show the mail that waits: in the lanes, for a retry, for validation.
 

@@ -9,10 +9,14 @@ import click
 
 from cli.responses import counters, reviews
 from cli.responses.classify import classify
+from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
 
 
-@click.group(help="Understand returned mail; show and reset the bounce counters of a recipient.")
+@click.group(
+    help="Understand returned mail; show and reset the bounce counters of a recipient.",
+    cls=HelpGroup,
+)
 def main() -> None:
     """Run one of the commands."""
 

@@ -16,11 +16,10 @@ from typing import Any, Final, TypeVar
 import click
 from msgspec import Struct
 from msgspec.structs import replace
-from rich.console import Console
-from rich.progress import Progress
 
 from cli.answer import print_json
 from cli.clients.faults import answering
+from cli.progress_bar import progress_bar
 from cli.responses.recounting import Question, find_change
 from cli.responses.review_topic import read_reviews, write_review
 from cli.suppressions.options import author_of, authored, common, ending
@@ -164,7 +163,7 @@ def _review(  # noqa: PLR0913 - the options of a command
 def _carry_out(kafka: KafkaSettings, line: str, review: Review, answers: Answers) -> None:
     stores = open_stores(line)
     question = _question(kafka, review, _incidents(stores.counters))
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("counting mail.events again", total=None)
         change = find_change(
             kafka, question, answers.timeout_s, lambda number: bar.advance(task, number)

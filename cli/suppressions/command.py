@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import TextIO
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
 from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering
+from cli.progress_bar import progress_bar
 from cli.suppressions.options import (
     author_of,
     authored,
@@ -37,6 +36,7 @@ from cli.suppressions.output import entry_lines, explained_lines, report
 from cli.suppressions.topic import open_stores, read_records, write_records
 from cli.target import find_kafka
 from shared.registry.store.view import load_registry
+from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
 from shared.settings.sections import KafkaSettings
 from shared.suppressions.changes import Author, addition, removal
@@ -60,7 +60,7 @@ _reason = click.option(
 )
 
 
-@click.group("suppressions", help="List and change who gets no mail from a client.")
+@click.group("suppressions", help="List and change who gets no mail from a client.", cls=HelpGroup)
 def main() -> None:
     """Hold the verbs together."""
 
@@ -198,7 +198,7 @@ def import_(  # noqa: PLR0913
         imported += number
         bar.update(task, completed=imported)
 
-    with _opened(path) as lines, Progress(console=Console(stderr=True), transient=True) as bar:
+    with _opened(path) as lines, progress_bar() as bar:
         task = bar.add_task("importing", total=None)
         end = write_records(kafka, _imported(lines, client, by, faults), count)
     for fault in faults[:_MAX_FAULTS]:
@@ -225,7 +225,7 @@ def explain_(address: str, client: str, bootstrap: str, line: str, as_json: bool
     )
     clients = load_registry(kafka)
     if client and client not in clients:
-        raise unregistered(client)
+        raise unregistered(client, clients)
     chosen = [
         each
         for each in explain(

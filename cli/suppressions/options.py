@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, TypeVar
 
 import click
 
+from cli.clients.unknown import unknown_client
 from cli.suppressions.topic import Stores, wait_in_force
 from cli.target import kafka_options
 from shared.mail.recipients import comparable
@@ -59,15 +60,15 @@ def _user() -> str:
 
 def require_client(kafka: KafkaSettings, name: str) -> Client:
     """Return the registered client. Raises click.UsageError, Unavailable."""
-    found = load_known(kafka).get(name)
-    if found is None:
-        raise unregistered(name)
-    return found
+    known = load_known(kafka)
+    if name not in known:
+        raise unregistered(name, known)
+    return known[name]
 
 
-def unregistered(name: str) -> click.UsageError:
+def unregistered(name: str, known: Collection[str]) -> click.UsageError:
     """The error of a command that is given a client that there is not."""
-    return click.UsageError(f"--client: {name!r} is not registered")
+    return click.UsageError(f"--client: {unknown_client(name, known)}")
 
 
 def chosen_clients(kafka: KafkaSettings, name: str) -> list[Client]:

@@ -11,14 +11,15 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import Final
+from urllib.parse import urlsplit
 
 from kafka.errors import KafkaError
 from msgspec import Struct, structs
 
-from cli.stack import state
 from cli.target import find_endpoints
 from shared.runtime.deadline import Deadline
 from shared.runtime.errors import PartUnavailable, UsageError
+from shared.runtime.listening import in_url
 from shared.settings.loader import DEFAULT_ORIGIN, load
 from shared.settings.sections import KafkaSettings, RedisSettings
 from shared.store.client import StoreUnavailable, connect
@@ -41,15 +42,17 @@ POLL_RECORDS: Final = 10_000
 READ_S: Final = 600.0
 IN_FORCE_S: Final = 10.0
 _LOOK_S: Final = 0.1
+_REDIS_PORT: Final = 6379
 # Records in flight to Kafka, which bounds the memory of an import.
 MAX_PENDING: Final = 10_000
 Chosen = Callable[[SuppressionRecord], bool]
 Progress = Callable[[int], None]
 
 
-class RedisOnly(Struct, frozen=True):
-    """The one section that finds the view."""
+class ServersOnly(Struct, frozen=True):
+    """The sections that find the view, and say whether the servers are those of a pipeline."""
 
+    kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
 
 
@@ -70,20 +73,25 @@ def open_stores(line: str) -> Stores:
 
 
 def find_redis(line: str) -> RedisSettings:
-    """The Redis of the settings, or else of the running pipeline. Raises UsageError."""
-    loaded = load(RedisOnly)
+    """The Redis of the settings, or else of the running pipeline.
+
+    Raises NotRunning if there is none, UsageError.
+    """
+    loaded = load(ServersOnly)
     redis = loaded.settings.redis
-    if loaded.origins["redis.url"] == DEFAULT_ORIGIN or line:
-        try:
-            endpoints = find_endpoints(line, "", is_configured=True)
-        except state.NotRunning:
-            endpoints = None
-        if endpoints is not None:
-            try:
-                redis = structs.replace(redis, url=endpoints.redis)
-            except ValueError as error:  # such as a CA file, but no TLS
-                raise UsageError(str(error)) from None
-    return redis
+    configured = [loaded.origins[key] != DEFAULT_ORIGIN for key in ("redis.url", "kafka.bootstrap")]
+    endpoints = find_endpoints(line, _address(redis), is_configured=any(configured))
+    if endpoints is None or (configured[0] and not line):
+        return redis
+    try:
+        return structs.replace(redis, url=endpoints.redis)
+    except ValueError as error:  # such as a CA file, but no TLS
+        raise UsageError(str(error)) from None
+
+
+def _address(redis: RedisSettings) -> str:
+    url = urlsplit(redis.url)
+    return f"{in_url(url.hostname or '127.0.0.1')}:{url.port or _REDIS_PORT}"
 
 
 def read_records(kafka: KafkaSettings, is_chosen: Chosen) -> list[SuppressionRecord]:

@@ -16,6 +16,7 @@ from cli.clients.faults import answering
 from cli.suppressions.topic import find_redis
 from cli.table import Column, Kind, lay_out, terminal_width
 from shared.runtime.clock import now_ms
+from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
 from shared.store.client import connect
 from shared.store.tls_counts import TlsCount, read_counts
@@ -28,7 +29,7 @@ _COLUMNS: Final = (
 )
 
 
-@click.group(help="Show what happened with TLS.")
+@click.group(help="Show what happened with TLS.", cls=HelpGroup)
 def main() -> None:
     """Run one of the commands."""
 
@@ -52,6 +53,9 @@ def report(day: str, domain: str, line: str, as_json: bool) -> None:
     ]
     if as_json:
         print_json({"day": chosen, "rows": [_document(*row) for row in rows]})
+        return
+    if not rows:
+        click.echo("no attempts are counted")
         return
     table = [[count.domain, count.policy, count.result, str(number)] for count, number in rows]
     for text in lay_out(_COLUMNS, table, terminal_width()):

@@ -21,6 +21,7 @@ from cli.target import find_kafka, kafka_options
 from shared.plurals import counted
 from shared.registry.store.view import load_registry
 from shared.runtime.errors import Unavailable
+from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError
 from shared.settings.sections import KafkaSettings
@@ -83,7 +84,7 @@ class Document(Struct, frozen=True):
     topics: list[Answer]
 
 
-@click.group("topics", help=_HELP)
+@click.group("topics", help=_HELP, cls=HelpGroup)
 def main() -> None:
     """Hold the verbs together."""
 

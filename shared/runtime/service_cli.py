@@ -25,6 +25,7 @@ from shared.runtime import log as logs
 from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.exits import Exit
 from shared.runtime.health import HealthServer
+from shared.runtime.help_group import HelpGroup
 from shared.runtime.lifecycle import Stop, bound_drain, run_main, stop_on_signals
 from shared.runtime.listening import in_url
 from shared.runtime.memory import calm_collector, keep_freed_memory
@@ -73,7 +74,7 @@ def service_cli(service: str, model: type[S], serve: Callable[[S, Running], int]
     `settings.runtime.drain_timeout_s` and returns the exit code.
     """
 
-    @click.group(name=service, no_args_is_help=True, help=f"The {service} service.")
+    @click.group(name=service, no_args_is_help=True, help=f"The {service} service.", cls=HelpGroup)
     def group() -> None:
         pass
 

@@ -99,7 +99,7 @@ def test_the_commands_list_keys_without_their_secrets(run: Run) -> None:
     ("arguments", "words"),
     [
         (("create", "--sub-client", "south"), "needs --client"),
-        (("create", "--client", f"no{uuid.uuid4().hex}"), "is not registered"),
+        (("create", "--client", f"no{uuid.uuid4().hex}"), "is registered; known: "),
         (("create", "--expires", "soon"), "write 90d"),
         (("create", "--name", "x" * 101), "101 characters"),
         (("revoke", "nothing"), "there is no access key 'nothing'"),

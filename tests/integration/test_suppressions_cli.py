@@ -143,8 +143,8 @@ def test_counters_are_shown_and_reset_with_the_entries_they_made(operator: Opera
     ("arguments", "code", "text"),
     [
         (("add", "nobody", "--client", "x"), 2, "neither one mail address"),
-        (("add", "a@x.example", "--client", "no-such"), 2, "'no-such' is not registered"),
-        (("explain", "a@x.example", "--client", "no-such"), 2, "'no-such' is not registered"),
+        (("add", "a@x.example", "--client", "no-such"), 2, "no client 'no-such' is registered"),
+        (("explain", "a@x.example", "--client", "no-such"), 2, "no client 'no-such' is registered"),
         (("explain", "nobody"), 2, "not one mail address"),
         (("import", "/no/such.csv", "--client", "x"), 2, "registered"),
         (("list", "--kafka", NOWHERE), 3, f"Kafka at {NOWHERE} is unavailable"),

@@ -11,6 +11,7 @@ import click
 from msgspec import Struct, structs
 
 from cli.answer import print_json, say
+from cli.clients.unknown import unknown_client
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka, kafka_options
 from services.billing.cli.opening import answering, as_json_option
@@ -20,6 +21,7 @@ from shared.access.topic import create_key, read_keys, read_log, revoke_key
 from shared.registry.store.view import load_registry
 from shared.runtime.clock import SystemClock
 from shared.runtime.errors import UsageError
+from shared.runtime.help_group import HelpGroup
 
 _TIME: Final = re.compile(r"([1-9][0-9]{0,3})([dhm])")
 _UNIT_MS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000}
@@ -54,7 +56,7 @@ class NewKey(Struct, frozen=True):
     unregistered: bool
 
 
-@click.group("keys")
+@click.group("keys", cls=HelpGroup)
 def keys() -> None:
     """Access keys of the HTTP APIs: each reads what its scope and its rights allow."""
 
@@ -87,8 +89,9 @@ def create(as_json: bool, bootstrap: str, line: str, **options: Any) -> None:
     kafka, now_ms = find_kafka(bootstrap, line), SystemClock().now_ms()
     wanted = _wanted(NewKey(**options), now_ms)
     client = wanted.scope.client
-    if client and not options["unregistered"] and client not in load_registry(kafka):
-        raise UsageError(f"--client: {client!r} is not registered; --unregistered accepts it")
+    if client and not options["unregistered"] and client not in (known := load_registry(kafka)):
+        unknown = unknown_client(client, known)
+        raise UsageError(f"--client: {unknown}; --unregistered accepts it")
     text, made = create_key(kafka, wanted)
     if as_json:
         print_json(structs.replace(_shown(made, now_ms), key=str(text)))

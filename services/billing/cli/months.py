@@ -29,6 +29,7 @@ from services.billing.edge.statements.topic import StatementTopic
 from shared.runtime.clock import SystemClock
 from shared.runtime.errors import UsageError
 from shared.runtime.failpoints import Failpoints
+from shared.runtime.help_group import HelpGroup
 
 _CLOSE_WAIT_S = 30.0
 
@@ -159,7 +160,7 @@ def statement_lines(found: Statement, *, was_closed: bool) -> list[str]:
     ]
 
 
-@click.group("signing-key")
+@click.group("signing-key", cls=HelpGroup)
 def signing_key() -> None:
     """The Ed25519 key that signs statements."""
 

@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from cli.answer import print_json
+from cli.clients.unknown import unknown_client
 from cli.table import Column, Kind, lay_out, terminal_width
 from services.billing.cli.opening import answering, as_json_option, connect_to, line_option
 from services.billing.core.quotas.shown import ShownQuota, shown_quotas
@@ -16,7 +17,7 @@ from shared.quotas.view import QuotaView
 from shared.registry.store.view import load_registry
 from shared.runtime.clock import SystemClock
 from shared.runtime.deadline import Deadline
-from shared.runtime.errors import PartUnavailable
+from shared.runtime.errors import PartUnavailable, UsageError
 
 _READ_TIMEOUT_S: Final = 15.0
 _STEP_S: Final = 0.05
@@ -30,8 +31,10 @@ _STEP_S: Final = 0.05
 def quotas(client: str, as_json: bool, line: str) -> None:
     """Show the monthly quotas of clients and sub-clients, and what is used of them."""
     parts = connect_to(line)
-    clients = load_registry(parts.kafka).values()
-    chosen = [each for each in clients if client in ("", each.name)]
+    registered = load_registry(parts.kafka)
+    if client and client not in registered:
+        raise UsageError(f"--client: {unknown_client(client, registered)}")
+    chosen = [registered[client]] if client else list(registered.values())
     with closing(QuotaView(parts.options)) as view:
         view.start()
         deadline = Deadline(_READ_TIMEOUT_S)
@@ -49,7 +52,7 @@ def quotas(client: str, as_json: bool, line: str) -> None:
 def quota_lines(found: list[ShownQuota], width: int) -> list[str]:
     """The quotas as a table; a sentence if there are none."""
     if not found:
-        return ["no client has a monthly quota: clients.yaml, monthly_quota"]
+        return ["no monthly quota is set: clients.yaml, monthly_quota"]
     columns = [Column("client"), Column("sub-client"), Column("month")]
     columns += [Column(name, Kind.COUNT) for name in ("quota", "used", "percent")]
     columns += [Column("events at"), Column("over quota")]

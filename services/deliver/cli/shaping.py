@@ -40,6 +40,7 @@ from services.deliver.settings import Settings
 from shared.mail.domains import normalise
 from shared.runtime.clock import SystemClock
 from shared.runtime.errors import Unavailable
+from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
 from shared.settings.loader import DEFAULT_ORIGIN, SettingsError, load
 from shared.settings.redis import RedisSettings
@@ -65,7 +66,7 @@ class _Answer(Struct, frozen=True):
     kafka_fault: str = ""
 
 
-@click.group()
+@click.group(cls=HelpGroup)
 def group() -> None:
     """Show and check how fast mail is sent, and to whom."""
 

@@ -24,11 +24,12 @@ from services.deliver.sending import load_shaping, load_sources
 from services.deliver.settings import Settings
 from shared.runtime.clock import SystemClock
 from shared.runtime.errors import UsageError
+from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError, load
 
 
-@click.group()
+@click.group(cls=HelpGroup)
 def group() -> None:
     """Show and check the addresses that mail is sent from."""
 

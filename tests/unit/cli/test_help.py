@@ -38,6 +38,12 @@ def test_each_row_of_a_list_stays_a_line(name: str, width: int) -> None:
     assert [row for row in rows if row not in lines] == []
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_list_of_commands_has_whole_sentences(name: str) -> None:
+    *_, listed = "\n".join(help_of(name, 80)).partition("\nCommands:\n")
+    assert [line for line in listed.splitlines() if line.endswith("...")] == []
+
+
 @pytest.mark.parametrize("name", [name for name in COMMANDS if " " not in name])
 def test_help_begins_with_a_sentence_and_not_with_the_command_itself(name: str) -> None:
     assert not (COMMANDS[name].help or "").lstrip().startswith("`")
