@@ -24,6 +24,14 @@ from tests.support.chaos.versions import last_release
 
 # Needs an earlier version: --previous, or a release.
 TWO_VERSIONS: Final = "test_two_versions.py"
+# Those of the tests that share a stage which may run on a second one, in another process of the
+# test run: together they would take longer than all the rest.
+SECOND_STAGE: Final = (
+    "test_in_doubt.py",
+    "test_kill_the_front_door.py",
+    "test_redis_lost.py",
+    "test_returned_mail.py",
+)
 _SEEDS_IN_THE_TEST_RUN: Final = 2
 _SEEDS_IN_LONG_RUNS: Final = 20
 _SEEDS_OF_RANDOM_KILLS: Final = 5
@@ -54,7 +62,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             continue
         for fixture in ("scenes", "stage"):
             if fixture in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.xdist_group(f"chaos-{fixture}"))
+                item.add_marker(pytest.mark.xdist_group(f"chaos-{fixture}{_number_of(item)}"))
         is_long = item.get_closest_marker("long") is not None
         lacks_version = item.path.name == TWO_VERSIONS and not has_previous
         if lacks_version or (is_long and kinds and _kind_of(item) not in kinds):
@@ -66,6 +74,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         (item for item in items if item not in gone),
         key=lambda item: "scenes" not in getattr(item, "fixturenames", ()),
     )
+
+
+def _number_of(item: pytest.Item) -> str:
+    return "-2" if item.path.name in SECOND_STAGE else ""
 
 
 def _kind_of(item: pytest.Item) -> str:

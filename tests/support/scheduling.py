@@ -19,10 +19,12 @@ from xdist.workermanage import WorkerController
 # What takes a minute or more, the longest first; tests/unit/support/test_scheduling.py looks for
 # each of them.
 LONGEST: Final = (
+    "chaos-stage-2",
     "chaos-stage",
     "chaos-scenes",
     "tests/integration/test_handover.py",
     "shared-line",
+    "tests/chart/",
     "tests/integration/line/test_up.py",
     "tests/integration/line/test_demo.py",
     "tests/integration/line/test_newcomer.py",
@@ -33,8 +35,10 @@ LONGEST: Final = (
     "tests/integration/test_billing_books.py",
     "tests/chaos/test_front_door_away.py",
 )
+# Folders that are one unit: the charts rendered for one test are kept for the others.
+WHOLE: Final = ("tests/chart/",)
 # Then by folder: first what waits for servers, last what is short.
-FOLDERS: Final = ("tests/chaos/", "tests/integration/", "tests/chart/")
+FOLDERS: Final = ("tests/chaos/", "tests/integration/")
 
 
 class LongestFirst(LoadGroupScheduling):  # type: ignore[misc]  # xdist has no types
@@ -50,9 +54,12 @@ class LongestFirst(LoadGroupScheduling):  # type: ignore[misc]  # xdist has no t
 
 
 def unit_of(nodeid: str) -> str:
-    """The group of a test, which pytest-xdist appends to its id, otherwise its module."""
+    """The group of a test, which pytest-xdist appends to its id, otherwise its folder or module."""
     if nodeid.rfind("@") > nodeid.rfind("]"):
         return nodeid.rpartition("@")[2]
+    for folder in WHOLE:
+        if nodeid.startswith(folder):
+            return folder
     return nodeid.partition("::")[0]
 
 
