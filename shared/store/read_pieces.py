@@ -27,7 +27,7 @@ NAME: Final = "read_pieces"
 # A reader that takes longer than this is stuck.
 EXPIRES_S: Final = 600
 COPIED: Final = 100
-_PIECE: Final = 2_000
+_PIECE: Final = 5_000
 _LOST: Final = "lost"
 _CHANGED: Final = "changed"
 

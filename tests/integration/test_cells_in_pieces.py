@@ -17,7 +17,7 @@ from shared.store.apply_cells import Run
 from shared.store.client import StoreUnavailable, connect
 
 MONTHS = ("2026-10", "2026-11")
-NAMES = [encode_cell(Cell("shop", f"m{number}", "", "billed")) for number in range(6_000)]
+NAMES = [encode_cell(Cell("shop", f"m{number}", "", "billed")) for number in range(12_000)]
 LATER = [encode_cell(Cell("shop", f"later{number}", "", "billed")) for number in range(6_000)]
 
 
@@ -54,7 +54,7 @@ def counted(client: redis.Redis) -> Iterator[Counted]:
 
 
 runs = st.lists(
-    st.tuples(st.integers(0, 11_999), st.sampled_from(MONTHS), st.sampled_from([NAMES, LATER])),
+    st.tuples(st.integers(0, 23_999), st.sampled_from(MONTHS), st.sampled_from([NAMES, LATER])),
     max_size=6,
 )
 

@@ -73,16 +73,15 @@ class View:
         if not own and filters == Filters():
             yield UsageRow(prefix, self._totals.counts, self._totals.details)
             return
+        has_day = "day" in own
         statement, values = _select(own, filters, self._within(own, after))
         for found in self._stored(statement, values, limit, len(own) + len(COUNTERS) + 1):
             key, counts = found[: len(own)], found[len(own) : -1]
             if counts[0] is None:
                 continue  # the sum of no rows
-            named = (
-                f"{self.month}-{part}" if name == "day" and part else part
-                for name, part in zip(own, key, strict=True)
-            )
-            yield UsageRow((*prefix, *named), tuple(counts), decode_details(found[-1]))
+            if has_day and key[-1]:  # it is the last part of a key
+                key = (*key[:-1], f"{self.month}-{key[-1]}")
+            yield UsageRow((*prefix, *key), tuple(counts), decode_details(found[-1]))
 
     def _stored(
         self, statement: str, values: list[str | int], limit: int | None, width: int
