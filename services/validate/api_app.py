@@ -30,10 +30,11 @@ from services.validate.edge.platform_api.writer import PRODUCER_MS, KafkaWriter
 from services.validate.settings import ApiSettings, Settings
 from shared.access.view import KeyView
 from shared.http_api.keyed import AccessPolicy
-from shared.http_api.server import ApiServer, TlsFiles
+from shared.http_api.server import ApiServer
 from shared.mail.verp import Keys
 from shared.registry.store.kept import WithRemoved
 from shared.registry.store.view import ClientView
+from shared.runtime.certificates import Certificates
 from shared.runtime.errors import UsageError
 from shared.runtime.lifecycle import OK
 from shared.runtime.listening import in_url
@@ -107,7 +108,8 @@ def _server(api: ApiSettings, app: Any) -> ApiServer:
     if bool(api.tls_certificate_file) != bool(api.tls_key_file):
         raise UsageError("api.tls_certificate_file, api.tls_key_file: set both, or none")
     if api.tls_certificate_file:
-        tls = TlsFiles(api.tls_certificate_file, api.tls_key_file, "api.tls_certificate_file")
+        named = "api.tls_certificate_file, api.tls_key_file"
+        tls = Certificates(api.tls_certificate_file, api.tls_key_file, named)
     server = ApiServer(app, api.http_host, api.http_port, "api.http_port", tls)
     where = f"http{'s' if tls else ''}://{in_url(server.host)}:{server.port}"
     log.info("platforms are answered", extra={"at": f"{where}/v1"})

@@ -8,16 +8,19 @@ the switch interval. So a process with an API has a short one, SWITCH_S.
 from __future__ import annotations
 
 import asyncio
+<<<<<<< HEAD
 import ssl
 import sys
+=======
+>>>>>>> responses
 import threading
 from typing import Any, Final
 
 import uvicorn
 from litestar import Litestar
-from msgspec import Struct
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from shared.runtime.certificates import Certificates
 from shared.runtime.errors import UsageError
 from shared.runtime.listening import in_url, listen
 
@@ -59,35 +62,21 @@ class _Protocol(H11Protocol):
             self.transport.close()
 
 
-class TlsFiles(Struct, frozen=True):
-    """The PEM files of a certificate and its key, and the setting that names them. They are read at
-    the start; a renewed certificate needs a restart."""
-
-    certificate: str
-    key: str
-    setting: str
-
-    def check(self) -> None:
-        """Raise UsageError unless both can be used together."""
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key)
-        except OSError as error:  # also ssl.SSLError
-            raise UsageError(
-                f"{self.setting}: {self.certificate}, {self.key}: {error.strerror or error}"
-            ) from None
-
-
 class ApiServer:
     """Serves an application in a thread, from construction until close()."""
 
     def __init__(
-        self, app: Litestar, host: str, port: int, setting: str, tls: TlsFiles | None = None
+        self, app: Litestar, host: str, port: int, setting: str, tls: Certificates | None = None
     ) -> None:
+<<<<<<< HEAD
         """`setting`: the key that has the port. Raises UsageError if it cannot listen or a file of
         `tls` cannot be used."""
         if tls is not None:
             tls.check()
         sys.setswitchinterval(min(SWITCH_S, sys.getswitchinterval()))
+=======
+        """`setting`: the key that has the port. Raises UsageError if it cannot listen."""
+>>>>>>> responses
         try:
             self._socket = listen(host, port)
         except OSError as error:
@@ -109,9 +98,11 @@ class ApiServer:
             limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=2,
-            ssl_certfile=tls.certificate if tls else None,
-            ssl_keyfile=tls.key if tls else None,
         )
+        config.load()
+        if tls is not None:
+            tls.serve_on(tls.context)
+            config.ssl = tls.context
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name="api", daemon=True

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from services.ingest.core.smtp_server.connection_limiter import ConnectionLimits
 from services.ingest.edge.bounce_door.context import CONNECTIONS, MessageLimits
-from services.ingest.edge.smtp_server.certificates import Certificates, load_pair
+from services.ingest.edge.smtp_server.certificates import load_pair
 from services.ingest.edge.smtp_server.context import TimeLimits
 from services.ingest.edge.smtp_server.server import ListenAt, ServerPlan
 from services.ingest.settings import IngestSettings
+from shared.runtime.certificates import Certificates
 from shared.smtp.extensions import all_but_auth
 from shared.smtp.server.options import ServerOptions
 

@@ -33,7 +33,6 @@ from services.ingest.edge.bounce_door.context import (
     register_metrics,
 )
 from services.ingest.edge.bounce_door.returned_writer import FAILPOINTS, ReturnedWriter
-from services.ingest.edge.smtp_server.certificates import Certificates
 from services.ingest.edge.smtp_server.context import Connections, ServerContext
 from services.ingest.edge.smtp_server.policy import Conversation, Policy
 from services.ingest.edge.smtp_server.server import SmtpServer
@@ -43,6 +42,7 @@ from services.ingest.edge.writing.record_sender import RecordSender
 from services.ingest.settings import IngestSettings
 from shared.mail.verp import day_of
 from shared.registry.client import Client
+from shared.runtime.certificates import Certificates
 from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running
 from shared.settings.return_keys import KeysFile, load_return_keys

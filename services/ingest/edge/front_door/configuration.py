@@ -7,10 +7,11 @@ from typing import Final
 
 from services.ingest.core.smtp_server.connection_limiter import ConnectionLimits
 from services.ingest.edge.front_door.context import CONNECTIONS, ClientLimits
-from services.ingest.edge.smtp_server.certificates import Certificates, load_pair
+from services.ingest.edge.smtp_server.certificates import load_pair
 from services.ingest.edge.smtp_server.context import TimeLimits
 from services.ingest.edge.smtp_server.server import ListenAt, ServerPlan
 from services.ingest.settings import IngestSettings
+from shared.runtime.certificates import Certificates
 from shared.runtime.errors import UsageError
 from shared.smtp.extensions import all_but_auth
 from shared.smtp.server.options import ServerOptions

@@ -36,7 +36,6 @@ from services.ingest.edge.front_door.refusal_writer import RefusalWriter
 from services.ingest.edge.front_door.reservations import ReservedKeys
 from services.ingest.edge.front_door.session_policy import SessionPolicy
 from services.ingest.edge.front_door.withdrawals import Withdrawals
-from services.ingest.edge.smtp_server.certificates import Certificates
 from services.ingest.edge.smtp_server.context import Connections, ServerContext
 from services.ingest.edge.smtp_server.policy import Conversation, Policy
 from services.ingest.edge.smtp_server.server import SmtpServer
@@ -46,6 +45,7 @@ from services.ingest.edge.writing.record_sender import RecordSender
 from services.ingest.settings import IngestSettings
 from shared.mail.headers import scan
 from shared.registry.client import Client
+from shared.runtime.certificates import Certificates
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running

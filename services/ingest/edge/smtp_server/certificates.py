@@ -1,64 +1,10 @@
-"""The certificate of a server, reloaded when its files change.
-
-Promises: a new certificate holds for every handshake begun after the change, without a
-restart; while the files do not fit together (they are replaced one after the other) the old
-one stays in force, and that is logged once.
-"""
+"""The certificates of the doors, from their settings."""
 
 from __future__ import annotations
 
-import logging
-import ssl
-from pathlib import Path
-from typing import Final
-
 from services.ingest.settings import IngestSettings
+from shared.runtime.certificates import Certificates
 from shared.runtime.errors import UsageError
-
-log = logging.getLogger(__name__)
-
-_Stamp = tuple[int, int, int, int]
-# Forward secrecy and TLS 1.2 at least (RFC 8996, RFC 9325).
-_OLDEST: Final = ssl.TLSVersion.TLSv1_2
-
-
-class Certificates:
-    """The TLS context of a certificate file and its key file, both PEM."""
-
-    def __init__(self, certificate: str, key: str, settings: str) -> None:
-        """`settings` names the files' settings. Raises UsageError if they cannot be used."""
-        self._paths = (Path(certificate), Path(key))
-        try:
-            self._stamp = self._look()
-            self.context = self._load()
-        except (OSError, ssl.SSLError) as error:
-            raise UsageError(
-                f"{settings}: {error}; they"
-                " must hold a certificate chain and its private key in PEM"
-            ) from None
-
-    def refresh(self) -> None:
-        """Take up changed files; looks at their times only when nothing changed."""
-        try:
-            stamp = self._look()
-            if stamp == self._stamp:
-                return
-            self._stamp = stamp
-            self.context = self._load()
-        except (OSError, ssl.SSLError) as error:
-            log.error("the new certificate cannot be used", extra={"reason": str(error)})
-        else:
-            log.info("certificate reloaded", extra={"file": str(self._paths[0])})
-
-    def _look(self) -> _Stamp:
-        certificate, key = (path.stat() for path in self._paths)
-        return certificate.st_mtime_ns, certificate.st_size, key.st_mtime_ns, key.st_size
-
-    def _load(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = _OLDEST
-        context.load_cert_chain(*map(str, self._paths))
-        return context
 
 
 def load_pair(settings: IngestSettings, certificate: str, key: str) -> Certificates | None:
