@@ -8,11 +8,7 @@ the switch interval. So a process with an API has a short one, SWITCH_S.
 from __future__ import annotations
 
 import asyncio
-<<<<<<< HEAD
-import ssl
 import sys
-=======
->>>>>>> responses
 import threading
 from typing import Any, Final
 
@@ -68,15 +64,8 @@ class ApiServer:
     def __init__(
         self, app: Litestar, host: str, port: int, setting: str, tls: Certificates | None = None
     ) -> None:
-<<<<<<< HEAD
-        """`setting`: the key that has the port. Raises UsageError if it cannot listen or a file of
-        `tls` cannot be used."""
-        if tls is not None:
-            tls.check()
-        sys.setswitchinterval(min(SWITCH_S, sys.getswitchinterval()))
-=======
         """`setting`: the key that has the port. Raises UsageError if it cannot listen."""
->>>>>>> responses
+        sys.setswitchinterval(min(SWITCH_S, sys.getswitchinterval()))
         try:
             self._socket = listen(host, port)
         except OSError as error:
