@@ -8,11 +8,10 @@ import click
 
 from cli.answer import Exit, fail, print_json, say
 from cli.config.running import environment_of
-from cli.config.service_settings import ServiceConfigError, SharedRow, ask_services
+from cli.config.service_settings import ServiceConfigError, SharedRow, ask_services, in_lines_of
 from shared.runtime.errors import Unavailable
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
-from shared.settings.describe import in_lines
 
 
 @click.group(help="Look at the settings.", cls=HelpGroup)
@@ -41,7 +40,7 @@ def show(as_json: bool, name: str) -> None:
     if as_json:
         print_json([_document(shared) for shared in rows])
         return
-    click.echo("\n".join(in_lines([shared.row for shared in rows])))
+    click.echo("\n".join(in_lines_of(rows)))
 
 
 def _document(shared: SharedRow) -> dict[str, object]:

@@ -8,16 +8,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from cli.answer import Exit
 from cli.stack.environment import SERVICES, base_environment
-from shared.settings.describe import Row
+from shared.settings.describe import Row, in_lines
 from shared.settings.sections import SECTIONS
 
 _TIMEOUT_S: Final = 120.0
@@ -73,8 +74,24 @@ def merge(rows: Mapping[str, list[Row]]) -> list[SharedRow]:
             readers.setdefault(alike, (row, []))[1].append(service)
     order = {section: index for index, section in enumerate(SECTIONS)}
     merged = [SharedRow(row, tuple(services)) for row, services in readers.values()]
-    merged.sort(key=lambda shared: order[shared.row.key.partition(".")[0]])
+    # What services read differently stands together, where the first of them has it.
+    keys = list(dict.fromkeys(shared.row.key for shared in merged))
+    places = {key: (order[key.partition(".")[0]], at) for at, key in enumerate(keys)}
+    merged.sort(key=lambda shared: places[shared.row.key])
     return merged
+
+
+def in_lines_of(rows: Sequence[SharedRow]) -> list[str]:
+    """A line per row for people, with the services where they do not all read the same value."""
+    number = Counter(shared.row.key for shared in rows)
+    return in_lines(
+        [
+            structs.replace(shared.row, origin=f"{shared.row.origin}; {', '.join(shared.services)}")
+            if number[shared.row.key] > 1
+            else shared.row
+            for shared in rows
+        ]
+    )
 
 
 def _said(answer: subprocess.CompletedProcess[Any]) -> list[str]:
