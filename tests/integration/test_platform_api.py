@@ -12,6 +12,7 @@ from email import message_from_bytes
 from email.message import Message
 from functools import partial
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -176,6 +177,12 @@ def test_another_client_neither_sees_nor_loses_anything(platform: Platform) -> N
     assert platform.ask("GET", "/v1/suppressions?client=others").status == 403
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether no thread of a process runs."""
+    threads = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(each.read_text().rpartition(")")[2].split()[0] == "T" for each in threads)
+
+
 def test_while_kafka_is_paused_nothing_is_said_to_be_done(platform: Platform) -> None:
     dora = f"dora@{KEPT_DOMAIN}"
     platform.send(dora, "fifth@clicks")
@@ -183,6 +190,10 @@ def test_while_kafka_is_paused_nothing_is_said_to_be_done(platform: Platform) ->
     stack = platform.line.stack
     stack.kill("kafka", signal.SIGSTOP)
     try:
+        # Until one of its threads has taken the signal, the others go on: on a busy machine, long
+        # enough to acknowledge a record.
+        pid = stack.pids()["kafka"]
+        wait_until(lambda: is_stopped(pid), "all threads of Kafka stand still", WAIT_S)
         clicked = platform.ask("POST", link, ONE_CLICK, key="")
         changed = platform.ask("PUT", f"/v1/suppressions/{dora}")
         page = platform.ask("GET", link, key="")
