@@ -17,7 +17,7 @@ from aiosmtpd.smtp import AuthResult
 
 from local.parts import ports
 from services.deliver.core.attempt.outcome import Deferred, Delivered
-from services.deliver.core.routing.sites import Routes
+from services.deliver.core.routing.sites import Routes, site_of_target
 from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.pool.pools import Pools, Routing
 from services.deliver.edge.smtp.fault_memory import ServerMemory
@@ -183,6 +183,33 @@ def test_the_password_is_sent_only_over_the_tls_that_its_login_asks_for(
     with smart_host(keeper, certificate if has_tls else None) as port:
         run(test(port))
     assert bool(keeper.tries) is is_sent
+
+
+@pytest.mark.parametrize("before", ["", "opportunistic"])
+def test_a_login_that_the_file_gains_meanwhile_is_not_sent_over_a_connection_opened_without_it(
+    tmp_path: Path, before: str
+) -> None:
+    class Changing(NullSink):
+        async def handle_EHLO(
+            self, server: Any, session: Any, envelope: Any, hostname: str, responses: list[str]
+        ) -> list[str]:
+            session.host_name = hostname
+            logins_file(tmp_path, port, PASSWORD)
+            logins.refresh()
+            return responses
+
+    async def test() -> None:
+        async with pools_with(logins, port, None) as pools:
+            await send(pools, "one@d.example")
+
+    keeper = Keeper()
+    with smart_host(keeper, None, Changing()) as port:
+        logins = Logins(
+            str(logins_file(tmp_path, port if before else 1, "old", before or "required"))
+        )
+        run(test())
+    assert logins.of(site_of_target(f"localhost:{port}").hosts[0]) is not None
+    assert keeper.tries == []
 
 
 def test_a_smart_host_that_forgets_the_login_bounces_nothing(

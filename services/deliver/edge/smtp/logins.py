@@ -94,8 +94,11 @@ class Logins:
 
     def fault(self, host: Host, now: float) -> NoLogin | None:
         """Why no connection to this host is worth opening now; None: one is."""
+        return self._pause(host, self.of(host), now)
+
+    def _pause(self, host: Host, login: Login | None, now: float) -> NoLogin | None:
         found = self._refusals.get(host)
-        if found is None or found.until <= now or found.login != self.of(host):
+        if found is None or found.until <= now or found.login != login:
             return None
         return NoLogin(found.fault.reason, found.until - now, found.fault.reply)
 
@@ -112,9 +115,14 @@ class Logins:
         found = list(self._refusals.items())
         return [refusal for host, refusal in found if refusal.login == self.of(host)]
 
-    async def log_in(self, smtp: aiosmtplib.SMTP, host: Host, limit_s: float) -> None:
-        """Log in if this host has a login. Raises LoginRefused, ConnectionError, TimeoutError."""
-        login = self.of(host)
+    async def log_in(
+        self, smtp: aiosmtplib.SMTP, host: Host, login: Login | None, limit_s: float
+    ) -> None:
+        """Log in with the login that the connection was opened for; None: it needs none.
+
+        The TLS of the connection is that of this login, so no other one is sent over it. Raises
+        LoginRefused, TimeoutError, and ConnectionError also if the file names another one by now.
+        """
         if login is None:
             return
         if self._worked.get(host) == login:
@@ -130,7 +138,9 @@ class Logins:
 
     async def _try(self, smtp: aiosmtplib.SMTP, host: Host, login: Login, limit_s: float) -> None:
         loop = asyncio.get_running_loop()
-        if (known := self.fault(host, loop.time())) is not None:
+        if login != self.of(host):
+            raise ConnectionError(f"the login in {SETTING} has changed meanwhile")
+        if (known := self._pause(host, login, loop.time())) is not None:
             raise LoginRefused(known)
         reply = await authenticate(smtp, login, limit_s)
         if reply.is_positive:

@@ -66,7 +66,7 @@ class Server:
 
 async def try_login(logins: Logins, server: Server) -> NoLogin | None:
     try:
-        await logins.log_in(cast(aiosmtplib.SMTP, server), HOST, LIMIT_S)
+        await logins.log_in(cast(aiosmtplib.SMTP, server), HOST, logins.of(HOST), LIMIT_S)
     except LoginRefused as error:
         return error.fault
     return None
