@@ -7,10 +7,11 @@ the file and the TLS that a login asks for (core/routing/logins.py), what the ma
 
 Guarantees: a login that was refused is not tried again, over any connection of this process, before
 its pause is over or the file names another one: servers lock accounts and addresses that keep
-trying. Until a login has worked once, one connection tries it at a time. Nothing that a server
-says in answer to AUTH but its code and status is kept, because it may repeat the password. A file
-that was changed and cannot be used leaves the last logins in force, and that is logged once per
-fault. A process that died forgets the pauses: its successor tries a refused login once.
+trying, and one that answers by hanging up may count as well. Until a login has worked once, one
+connection tries it at a time. Nothing that a server says in answer to AUTH but its code and status
+is kept, because it may repeat the password. A file that was changed and cannot be used leaves the
+last logins in force, and that is logged once per fault. A process that died forgets the pauses: its
+successor tries a refused login once.
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ class Logins:
         """Log in with the login that the connection was opened for; None: it needs none.
 
         The TLS of the connection is that of this login, so no other one is sent over it. Raises
-        LoginRefused, TimeoutError, and ConnectionError also if the file names another one by now.
+        LoginRefused, TimeoutError if others try it for too long, and ConnectionError if the file
+        names another one by now.
         """
         if login is None:
             return
@@ -142,7 +144,10 @@ class Logins:
             raise ConnectionError(f"the login in {SETTING} has changed meanwhile")
         if (known := self._pause(host, login, loop.time())) is not None:
             raise LoginRefused(known)
-        reply = await authenticate(smtp, login, limit_s)
+        try:
+            reply = await authenticate(smtp, login, limit_s)
+        except OSError as error:  # TimeoutError is one
+            reply = Reply(0, "", str(error) or "no reply to AUTH in time")
         if reply.is_positive:
             self._worked[host] = login
             if self._refusals.pop(host, None) is not None:
@@ -224,7 +229,7 @@ def _reason(error: OSError | LoginFaults) -> str:
 async def authenticate(smtp: aiosmtplib.SMTP, login: Login, limit_s: float) -> Reply:
     """Send AUTH and return the reply; its text is ours.
 
-    Code 0: nothing was sent. Raises ConnectionError if the server ends the dialog instead.
+    Code 0: the server offers no mechanism of ours. Raises ConnectionError if it ends the dialog.
     """
     answer = smtp.last_ehlo_response
     offered = parse_extensions(answer.message if answer is not None else "").auth

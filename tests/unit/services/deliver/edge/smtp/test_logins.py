@@ -198,15 +198,20 @@ def test_a_refused_login_defers_mail_as_authentication_without_the_servers_text(
 
 
 @pytest.mark.parametrize("reply", [(421, "4.3.2 hunter2"), (0, "hunter2"), (-1, "hunter2")])
-def test_a_server_that_ends_the_dialog_says_nothing_about_the_login(
+def test_a_server_that_ends_the_dialog_gets_the_login_once_a_minute(
     tmp_path: Path, reply: tuple[int, str]
 ) -> None:
     async def test(loop: VirtualLoop) -> None:
-        logins = Logins(str(write(tmp_path, "hunter2")))
-        with pytest.raises(ConnectionError) as caught:
-            await try_login(logins, Server(reply))
-        assert "hunter2" not in str(caught.value)
-        assert logins.fault(HOST, loop.time()) is None
+        logins, server = Logins(str(write(tmp_path, "hunter2"))), Server(reply)
+        found = await asyncio.gather(*(try_login(logins, server) for _ in range(20)))
+        assert len(server.tried) == 1
+        for fault in found:
+            assert fault is not None
+            assert (fault.waits_s, fault.reply) == (60, "")
+            assert "hunter2" not in fault.reason
+        loop.pause(61)
+        assert await try_login(logins, Server((235, "ok"))) is None
+        assert logins.refused == 0
 
     run(test)
 
