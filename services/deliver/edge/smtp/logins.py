@@ -157,6 +157,9 @@ class Logins:
         raise LoginRefused(self._remember(host, login, reply, loop.time()))
 
     def _remember(self, host: Host, login: Login, reply: Reply, now: float) -> NoLogin:
+        """Pause the login; a connection that tried it at the same time makes the pause no longer."""
+        if (paused := self._pause(host, login, now)) is not None:
+            return paused
         before = self._refusals.get(host)
         is_new = before is None or before.login != login
         pause_s = FAULT_PAUSE_S

@@ -146,6 +146,23 @@ def test_a_login_that_has_not_worked_yet_is_tried_by_one_connection(tmp_path: Pa
     run(test)
 
 
+def test_connections_that_are_refused_together_pause_a_login_that_worked_as_one_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(loop: VirtualLoop) -> None:
+        logins = Logins(str(write(tmp_path, "hunter2")))
+        assert await try_login(logins, Server((235, "ok"))) is None
+        server = Server(REFUSED)
+        found = await asyncio.gather(*(try_login(logins, server) for _ in range(20)))
+        assert [fault.waits_s for fault in found if fault is not None] == [300] * 20
+        loop.pause(301)
+        assert logins.fault(HOST, loop.time()) is None
+        assert await try_login(logins, Server((235, "ok"))) is None
+
+    run(test)
+    assert [each.levelname for each in caplog.records if each.levelno > logging.INFO] == ["ERROR"]
+
+
 def test_connections_do_not_wait_longer_than_their_time_for_the_one_that_tries(
     tmp_path: Path,
 ) -> None:
