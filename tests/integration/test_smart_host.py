@@ -200,7 +200,8 @@ def test_a_login_that_the_file_gains_meanwhile_is_not_sent_over_a_connection_ope
 
     async def test() -> None:
         async with pools_with(logins, port, None) as pools:
-            await send(pools, "one@d.example")
+            found = await send(pools, "one@d.example")
+            assert isinstance(found, Deferred)  # 530, to a connection without a login
 
     keeper = Keeper()
     with smart_host(keeper, None, Changing()) as port:
@@ -210,6 +211,31 @@ def test_a_login_that_the_file_gains_meanwhile_is_not_sent_over_a_connection_ope
         run(test())
     assert logins.of(site_of_target(f"localhost:{port}").hosts[0]) is not None
     assert keeper.tries == []
+
+
+def test_a_smart_host_that_forgets_a_login_gets_it_again_over_another_connection(
+    tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    class ForgetfulAfterOne(NullSink):
+        async def handle_MAIL(
+            self, server: Any, session: Any, envelope: Any, address: str, options: Any
+        ) -> str:
+            session.offered = getattr(session, "offered", 0) + 1
+            if session.offered > 1:
+                return "530 5.7.0 Authentication required"
+            envelope.mail_from = address
+            return "250 OK"
+
+    async def test(port: int) -> None:
+        logins = Logins(str(logins_file(tmp_path, port, PASSWORD)))
+        async with pools_with(logins, port, certificate[0]) as pools:
+            found = [await send(pools, f"{number}@d.example") for number in range(3)]
+            assert [type(each) for each in found] == [Delivered, Deferred, Delivered]
+        assert len(keeper.tries) == 2
+
+    keeper = Keeper()
+    with smart_host(keeper, certificate, ForgetfulAfterOne()) as port:
+        run(test(port))
 
 
 def test_a_smart_host_that_forgets_the_login_bounces_nothing(

@@ -157,7 +157,7 @@ class Logins:
         raise LoginRefused(self._remember(host, login, reply, loop.time()))
 
     def _remember(self, host: Host, login: Login, reply: Reply, now: float) -> NoLogin:
-        """Pause the login; a connection that tried it at the same time makes the pause no longer."""
+        """Pause the login; others that tried it at the same time make the pause no longer."""
         if (paused := self._pause(host, login, now)) is not None:
             return paused
         before = self._refusals.get(host)

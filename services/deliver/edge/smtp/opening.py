@@ -265,7 +265,7 @@ class Opener:
         )
         connection.tls_policy = tls.name
         connection.server = str(candidate)
-        connection.has_login = target.login is not None
+        connection.has_login = lambda: bool(target.login or self._servers.logins.of(candidate.host))
         if version and tls.resumes:
             peer = smtp.get_transport_info("ssl_object")
             connection.is_resumed = bool(peer.session_reused)
