@@ -70,14 +70,13 @@ def is_of_removal(order: Order) -> bool:
 def orders_at_removal(name: str, removal: Removal, before: Order | None) -> tuple[Order, ...]:
     """Return the orders to write when a client is removed, or the choice is changed.
 
-    `before`: the last order on all mail of the client.
+    `removal`: as it is kept, with the operators' order that it replaced; `before`: the last order
+    on all mail of the client.
     """
     order = order_of_removal(name, removal)
     if order is not None:
         return (order,)
-    if before is None or not is_of_removal(before) or before.is_over(removal.at_ms):
-        return ()
-    return (_end(before, removal),)
+    return _without_removal(before, removal.replaced, removal)
 
 
 def orders_at_return(
@@ -87,9 +86,15 @@ def orders_at_return(
 
     `removal`: that of the client, None if it is forgotten; `by` names who does it and when.
     """
+    return _without_removal(before, removal.replaced if removal is not None else None, by)
+
+
+def _without_removal(
+    before: Order | None, replaced: Order | None, by: Removal
+) -> tuple[Order, ...]:
+    """Return the orders after which no order of a removal is in force, but the one it replaced."""
     if before is None or not is_of_removal(before) or before.is_over(by.at_ms):
         return ()
-    replaced = removal.replaced if removal is not None else None
     if replaced is not None and not replaced.is_over(by.at_ms):
         return (replaced,)
     return (_end(before, by),)

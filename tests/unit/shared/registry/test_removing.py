@@ -105,18 +105,18 @@ def test_the_choice_can_be_changed_and_a_restored_client_is_as_it_was(
         assert topic["shop"] == order
     else:
         assert (
-            "shop" not in topic
-            or not is_of_removal(topic["shop"])
-            or (topic["shop"].is_over(NOW + 10))
+            topic.get("shop") == before
+            if before is not None
+            else "shop" not in topic or topic["shop"].is_over(NOW + 10)
         )
     changes = plan_restoring("shop", left, kept, removal(second, NOW + 20), topic.get("shop"))
     write(changes)
     assert changes.added == (SHOP,)
     assert changes.forgotten == ("shop",)
-    if second is not MailChoice.DELIVER and before is not None:
+    if before is not None:
         assert topic["shop"] == before
-    elif "shop" in topic and topic["shop"] != before:
-        assert topic["shop"].is_over(NOW + 20)
+    else:
+        assert "shop" not in topic or topic["shop"].is_over(NOW + 20)
 
 
 def test_an_order_of_operators_that_is_over_is_not_given_again() -> None:
