@@ -20,7 +20,7 @@ DEFAULT_KEPT_DAYS: Final = 30
 MAX_KEPT_DAYS: Final = 3_650
 # Longer than any message waits, as for `sluice cancel`.
 ORDER_DAYS: Final = 49
-# An order with a reason that begins so was given by a removal, and ends with it.
+# How the reason of an order begins that a removal gives.
 REASON: Final = "the client was removed"
 
 
@@ -58,13 +58,19 @@ def order_of_removal(name: str, removal: Removal) -> Order | None:
     said = f"{REASON}: {removal.reason}" if removal.reason else REASON
     ends_ms = max(removal.at_ms + ORDER_DAYS * DAY_MS, removal.forget_at_ms)
     return Order(
-        verb, Scope(client=name), removal.author, said[:MAX_TEXT_CHARS], removal.at_ms, ends_ms
+        verb,
+        Scope(client=name),
+        removal.author,
+        said[:MAX_TEXT_CHARS],
+        removal.at_ms,
+        ends_ms,
+        by_removal=True,
     )
 
 
 def is_of_removal(order: Order) -> bool:
     """Whether a removal gave this order."""
-    return order.reason.startswith(REASON) and order.scope == Scope(client=order.scope.client)
+    return order.by_removal and order.scope == Scope(client=order.scope.client)
 
 
 def orders_at_removal(name: str, removal: Removal, before: Order | None) -> tuple[Order, ...]:
@@ -115,4 +121,5 @@ def _end(order: Order, by: Removal) -> Order:
         reason=by.reason,
         at_ms=by.at_ms,
         expires_at_ms=0,
+        by_removal=False,
     )

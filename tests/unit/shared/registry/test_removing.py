@@ -29,6 +29,8 @@ SHOP = Client("shop", "news.shop.example", "r@shop.example", "M-1", hard_limit=9
 OTHER = Client("other", "news.other.example", "r@other.example", "M-2")
 BOTH = {"shop": SHOP, "other": OTHER}
 OPERATORS = Order(Verb.SUSPEND, Scope(client="shop"), "bob", "blocked", NOW - 5, NOW + DAY_MS)
+# An operator may give the reason that removals give.
+ALIKE = replace(OPERATORS, reason=f"{REASON}: by hand", expires_at_ms=0)
 
 
 def removal(mail: MailChoice, at_ms: int = NOW) -> Removal:
@@ -81,7 +83,7 @@ def test_a_plan_that_finds_its_own_result_changes_nothing() -> None:
 
 @pytest.mark.parametrize("first", list(MailChoice))
 @pytest.mark.parametrize("second", list(MailChoice))
-@pytest.mark.parametrize("before", [None, OPERATORS])
+@pytest.mark.parametrize("before", [None, OPERATORS, ALIKE])
 def test_the_choice_can_be_changed_and_a_restored_client_is_as_it_was(
     first: MailChoice, second: MailChoice, before: Order | None
 ) -> None:
