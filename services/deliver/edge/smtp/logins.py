@@ -10,7 +10,8 @@ its pause is over or the file names another one: servers lock accounts and addre
 trying, and one that answers by hanging up may count as well. Until a login has worked once, one
 connection tries it at a time. Nothing that a server says in answer to AUTH but its code and status
 is kept, because it may repeat the password. A file that was changed and cannot be used leaves the
-last logins in force, and that is logged once per fault. A process that died forgets the pauses: its
+last logins in force, and that is logged once per fault; one that cannot be read is read again at
+the next look. A process that died forgets the pauses: its
 successor tries a refused login once.
 """
 
@@ -192,7 +193,10 @@ class Logins:
                 return
             self._stamp = stamp
             self._table = self._load(self._path)
-        except (OSError, LoginFaults) as error:
+        except LoginFaults as error:
+            self._report(_reason(error))
+        except OSError as error:
+            self._stamp = None  # it says nothing about the file: load it again
             self._report(_reason(error))
         else:
             self._fault = ""

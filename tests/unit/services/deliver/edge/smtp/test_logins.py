@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import Mock
 
 import aiosmtplib
 import pytest
@@ -253,6 +255,30 @@ def test_an_unusable_file_ends_the_start_and_leaves_the_last_logins_in_force_lat
     with pytest.raises(UsageError, match="No such file"):
         Logins(str(path))
     assert Logins().of(HOST) is None
+
+
+def test_a_file_that_could_not_be_read_is_read_again_and_each_fault_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, "hunter2")
+    logins = Logins(str(path))
+    for password in ("hunter3", "hunter4"):
+        write(tmp_path, password)
+        with monkeypatch.context() as patch:
+            fault = OSError(errno.EMFILE, "Too many open files")
+            patch.setattr(Path, "open", Mock(side_effect=fault))
+            logins.refresh()
+            logins.refresh()
+        found = logins.of(HOST)
+        assert found is not None
+        assert found.password != password
+        logins.refresh()
+        found = logins.of(HOST)
+        assert found is not None
+        assert found.password == password
+    assert [each.levelname for each in caplog.records if each.levelno > logging.INFO] == [
+        *("ERROR", "ERROR")
+    ]
 
 
 def test_all_sources_of_a_process_share_the_pause(tmp_path: Path) -> None:
