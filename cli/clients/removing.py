@@ -77,7 +77,7 @@ def make_removal(
     """Return the removal that the options ask for. Raises click.UsageError."""
     kept_ms = (duration_s(keep) or 0) * 1000
     if not DAY_MS <= kept_ms <= MAX_KEPT_DAYS * DAY_MS:
-        text = f"--keep {keep}: give a time from 1d to {MAX_KEPT_DAYS}d, such as 30d"
+        text = f"--keep: found {keep!r}, expected a time from 1d to {MAX_KEPT_DAYS}d, such as 30d"
         raise click.UsageError(text)
     mail = MailChoice(choice or _ask(names))
     now = now_ms()
