@@ -86,10 +86,11 @@ def serve_api(settings: Settings, running: Running) -> int:
         "suppressions": entries.fault,
     }.items():
         running.health.add_ready(name, check)
+    pauses.start()  # before a request can wait
     server = _server(settings.api, make_app(routes, policy))
     try:
         if kit.ensure_topics():
-            for part in (keys, clients, entries, pauses, writer):
+            for part in (keys, clients, entries, writer):
                 part.start()
             written = (names.SUPPRESSIONS, names.EVENTS)
             with kit.watching((names.SUPPRESSIONS, names.EVENTS), written):

@@ -20,7 +20,7 @@ DEFAULT_KEPT_DAYS: Final = 30
 MAX_KEPT_DAYS: Final = 3_650
 # Longer than any message waits, as for `sluice cancel`.
 ORDER_DAYS: Final = 49
-# An order with a reason that begins so was given by a removal, and ends with it.
+# How the reason of an order begins that a removal gives.
 REASON: Final = "the client was removed"
 
 
@@ -58,26 +58,31 @@ def order_of_removal(name: str, removal: Removal) -> Order | None:
     said = f"{REASON}: {removal.reason}" if removal.reason else REASON
     ends_ms = max(removal.at_ms + ORDER_DAYS * DAY_MS, removal.forget_at_ms)
     return Order(
-        verb, Scope(client=name), removal.author, said[:MAX_TEXT_CHARS], removal.at_ms, ends_ms
+        verb,
+        Scope(client=name),
+        removal.author,
+        said[:MAX_TEXT_CHARS],
+        removal.at_ms,
+        ends_ms,
+        by_removal=True,
     )
 
 
 def is_of_removal(order: Order) -> bool:
     """Whether a removal gave this order."""
-    return order.reason.startswith(REASON) and order.scope == Scope(client=order.scope.client)
+    return order.by_removal and order.scope == Scope(client=order.scope.client)
 
 
 def orders_at_removal(name: str, removal: Removal, before: Order | None) -> tuple[Order, ...]:
     """Return the orders to write when a client is removed, or the choice is changed.
 
-    `before`: the last order on all mail of the client.
+    `removal`: as it is kept, with the operators' order that it replaced; `before`: the last order
+    on all mail of the client.
     """
     order = order_of_removal(name, removal)
     if order is not None:
         return (order,)
-    if before is None or not is_of_removal(before) or before.is_over(removal.at_ms):
-        return ()
-    return (_end(before, removal),)
+    return _without_removal(before, removal.replaced, removal)
 
 
 def orders_at_return(
@@ -87,9 +92,15 @@ def orders_at_return(
 
     `removal`: that of the client, None if it is forgotten; `by` names who does it and when.
     """
+    return _without_removal(before, removal.replaced if removal is not None else None, by)
+
+
+def _without_removal(
+    before: Order | None, replaced: Order | None, by: Removal
+) -> tuple[Order, ...]:
+    """Return the orders after which no order of a removal is in force, but the one it replaced."""
     if before is None or not is_of_removal(before) or before.is_over(by.at_ms):
         return ()
-    replaced = removal.replaced if removal is not None else None
     if replaced is not None and not replaced.is_over(by.at_ms):
         return (replaced,)
     return (_end(before, by),)
@@ -110,4 +121,5 @@ def _end(order: Order, by: Removal) -> Order:
         reason=by.reason,
         at_ms=by.at_ms,
         expires_at_ms=0,
+        by_removal=False,
     )

@@ -77,6 +77,7 @@ class Order(Struct, frozen=True, omit_defaults=True):
     at_ms: int = 0
     expires_at_ms: int = 0  # 0: it does not end by itself
     target: str = ""  # of reroute: host:port
+    by_removal: bool = False  # given by the removal of the client, and ends with it
 
     def is_over(self, now_ms: int) -> bool:
         """Whether the order does nothing any more."""

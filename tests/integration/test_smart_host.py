@@ -17,7 +17,7 @@ from aiosmtpd.smtp import AuthResult
 
 from local.parts import ports
 from services.deliver.core.attempt.outcome import Deferred, Delivered
-from services.deliver.core.routing.sites import Routes
+from services.deliver.core.routing.sites import Routes, site_of_target
 from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.pool.pools import Pools, Routing
 from services.deliver.edge.smtp.fault_memory import ServerMemory
@@ -183,6 +183,59 @@ def test_the_password_is_sent_only_over_the_tls_that_its_login_asks_for(
     with smart_host(keeper, certificate if has_tls else None) as port:
         run(test(port))
     assert bool(keeper.tries) is is_sent
+
+
+@pytest.mark.parametrize("before", ["", "opportunistic"])
+def test_a_login_that_the_file_gains_meanwhile_is_not_sent_over_a_connection_opened_without_it(
+    tmp_path: Path, before: str
+) -> None:
+    class Changing(NullSink):
+        async def handle_EHLO(
+            self, server: Any, session: Any, envelope: Any, hostname: str, responses: list[str]
+        ) -> list[str]:
+            session.host_name = hostname
+            logins_file(tmp_path, port, PASSWORD)
+            logins.refresh()
+            return responses
+
+    async def test() -> None:
+        async with pools_with(logins, port, None) as pools:
+            found = await send(pools, "one@d.example")
+            assert isinstance(found, Deferred)  # 530, to a connection without a login
+
+    keeper = Keeper()
+    with smart_host(keeper, None, Changing()) as port:
+        logins = Logins(
+            str(logins_file(tmp_path, port if before else 1, "old", before or "required"))
+        )
+        run(test())
+    assert logins.of(site_of_target(f"localhost:{port}").hosts[0]) is not None
+    assert keeper.tries == []
+
+
+def test_a_smart_host_that_forgets_a_login_gets_it_again_over_another_connection(
+    tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    class ForgetfulAfterOne(NullSink):
+        async def handle_MAIL(
+            self, server: Any, session: Any, envelope: Any, address: str, options: Any
+        ) -> str:
+            session.offered = getattr(session, "offered", 0) + 1
+            if session.offered > 1:
+                return "530 5.7.0 Authentication required"
+            envelope.mail_from = address
+            return "250 OK"
+
+    async def test(port: int) -> None:
+        logins = Logins(str(logins_file(tmp_path, port, PASSWORD)))
+        async with pools_with(logins, port, certificate[0]) as pools:
+            found = [await send(pools, f"{number}@d.example") for number in range(3)]
+            assert [type(each) for each in found] == [Delivered, Deferred, Delivered]
+        assert len(keeper.tries) == 2
+
+    keeper = Keeper()
+    with smart_host(keeper, certificate, ForgetfulAfterOne()) as port:
+        run(test(port))
 
 
 def test_a_smart_host_that_forgets_the_login_bounces_nothing(

@@ -57,14 +57,13 @@ def _removals(
     found = [known[name] for name in wanted if name in known]
     written = [_removed(each, removal, before.get(each.name)) for each in found]
     new = [each for each in written if kept.get(each.name) != each]
+    chosen = [(each.name, each.removal) for each in new if each.removal is not None]
     return Changes(
         unchanged=tuple(each.name for each in written if kept.get(each.name) == each),
         removed=tuple(name for name in wanted if name in registered),
         kept=tuple(new),
         orders=tuple(
-            order
-            for each in new
-            for order in orders_at_removal(each.name, removal, before.get(each.name))
+            order for name, by in chosen for order in orders_at_removal(name, by, before.get(name))
         ),
     )
 

@@ -91,8 +91,8 @@ class ConnectionInfo(Struct, frozen=True):
     """The connection used: the site, our local address, the TLS version ("" without TLS).
 
     `tls_policy`: the policy that it was opened under. `tls_fault`: why there is no TLS although the
-    server offers it, or why it is not as its policy wants it. `has_login`: we log in at the
-    server.
+    server offers it, or why it is not as its policy wants it. `has_login`: we logged in at the
+    server, or have a login there by now.
     """
 
     site: str = ""

@@ -146,7 +146,7 @@ def answered(
         # The refusal concerns this connection. TLS may work at the next attempt.
         reason = f"TLS failed ({where.tls_fault}), and the server requires it: {text}"
         return unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
-    if where.has_login and reply.code in _LOGIN_WANTED_CODES:
+    if where.has_login and wants_login(reply):
         # It may have ended our login; that is no matter of the recipient's.
         reason = f"The smart host wants another login: {text}"
         told = unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
@@ -174,6 +174,11 @@ def wants_tls(reply: Reply) -> bool:
         or reply.enhanced in _TLS_WANTED_STATUS
         or _TLS_WANTED_WORDS.search(reply.text) is not None
     )
+
+
+def wants_login(reply: Reply) -> bool:
+    """Whether the server refuses to go on without a login, or without another one."""
+    return reply.code in _LOGIN_WANTED_CODES
 
 
 def unanswered(

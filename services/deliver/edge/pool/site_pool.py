@@ -229,7 +229,7 @@ class SitePool:
         if has_result:
             used = connection
             where = ConnectionInfo(
-                self._site, used.source, used.tls, used.tls_fault, used.tls_policy, used.has_login
+                self._site, used.source, used.tls, used.tls_fault, used.tls_policy, used.has_login()
             )
             delivery.settle(lambda: self._rules.transaction(result, delivery.was_answered, where))
         self._plan_soon()

@@ -8,8 +8,9 @@ Guarantees: every message passed to start() gets exactly one call of `done`, als
 connection breaks or the deadline passes; a refusal that was received before is the result then.
 Each complete reply begins the time of the next one (RFC 5321, 4.5.3.2); a part of a reply does not.
 A message is in doubt only if its last byte has left this process, or the server claims to have
-accepted it before that: the claim is no delivery. After QUIT the connection waits for the
-server's 221, for at most GOODBYE_S.
+accepted it before that: the claim is no delivery. A server that has a login and wants another one
+within a transaction gets no further message over the connection. After QUIT the connection waits
+for the server's 221, for at most GOODBYE_S.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any, Final, Protocol
 from msgspec import Struct
 
 from services.deliver.core.attempt.results import Broken, TransactionResult
-from services.deliver.core.attempt.verdicts import wants_tls
+from services.deliver.core.attempt.verdicts import wants_login, wants_tls
 from services.deliver.edge.tracing.dialog import Dialog
 from shared.smtp.client.session import ClientSession
 from shared.smtp.client.unsendable import Unsendable
@@ -86,7 +87,8 @@ class SmtpConnection(asyncio.Protocol):
         self.tls_policy = tls_policy
         self.source = ""
         self.server = ""
-        self.has_login = False  # the server is one that we log in at
+        # Whether we log in at the server, or would if it were connected to now.
+        self.has_login: Callable[[], bool] = lambda: False
         # Shows the dialog of the transaction to operators; None if it is not traced.
         self.dialog: Dialog | None = None
         self.closed = False
@@ -215,6 +217,9 @@ class SmtpConnection(asyncio.Protocol):
         has_failed = bool(self.tls_fault) and not self.tls
         if has_failed and isinstance(ending, Finished) and wants_tls(ending.reply):
             self.on_tls_wanted()
+        is_refused = isinstance(ending, Finished) and wants_login(ending.reply)
+        if is_refused and self.is_usable and self.has_login():
+            self.quit()  # the next connection logs in again
         if done is not None:
             done(ending)
 

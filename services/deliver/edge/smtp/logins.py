@@ -7,10 +7,12 @@ the file and the TLS that a login asks for (core/routing/logins.py), what the ma
 
 Guarantees: a login that was refused is not tried again, over any connection of this process, before
 its pause is over or the file names another one: servers lock accounts and addresses that keep
-trying. Until a login has worked once, one connection tries it at a time. Nothing that a server
-says in answer to AUTH but its code and status is kept, because it may repeat the password. A file
-that was changed and cannot be used leaves the last logins in force, and that is logged once per
-fault. A process that died forgets the pauses: its successor tries a refused login once.
+trying, and one that answers by hanging up may count as well. Until a login has worked once, one
+connection tries it at a time. Nothing that a server says in answer to AUTH but its code and status
+is kept, because it may repeat the password. A file that was changed and cannot be used leaves the
+last logins in force, and that is logged once per fault; one that cannot be read is read again at
+the next look. A process that died forgets the pauses: its
+successor tries a refused login once.
 """
 
 from __future__ import annotations
@@ -94,8 +96,11 @@ class Logins:
 
     def fault(self, host: Host, now: float) -> NoLogin | None:
         """Why no connection to this host is worth opening now; None: one is."""
+        return self._pause(host, self.of(host), now)
+
+    def _pause(self, host: Host, login: Login | None, now: float) -> NoLogin | None:
         found = self._refusals.get(host)
-        if found is None or found.until <= now or found.login != self.of(host):
+        if found is None or found.until <= now or found.login != login:
             return None
         return NoLogin(found.fault.reason, found.until - now, found.fault.reply)
 
@@ -112,9 +117,15 @@ class Logins:
         found = list(self._refusals.items())
         return [refusal for host, refusal in found if refusal.login == self.of(host)]
 
-    async def log_in(self, smtp: aiosmtplib.SMTP, host: Host, limit_s: float) -> None:
-        """Log in if this host has a login. Raises LoginRefused, ConnectionError, TimeoutError."""
-        login = self.of(host)
+    async def log_in(
+        self, smtp: aiosmtplib.SMTP, host: Host, login: Login | None, limit_s: float
+    ) -> None:
+        """Log in with the login that the connection was opened for; None: it needs none.
+
+        The TLS of the connection is that of this login, so no other one is sent over it. Raises
+        LoginRefused, TimeoutError if others try it for too long, and ConnectionError if the file
+        names another one by now.
+        """
         if login is None:
             return
         if self._worked.get(host) == login:
@@ -130,9 +141,14 @@ class Logins:
 
     async def _try(self, smtp: aiosmtplib.SMTP, host: Host, login: Login, limit_s: float) -> None:
         loop = asyncio.get_running_loop()
-        if (known := self.fault(host, loop.time())) is not None:
+        if login != self.of(host):
+            raise ConnectionError(f"the login in {SETTING} has changed meanwhile")
+        if (known := self._pause(host, login, loop.time())) is not None:
             raise LoginRefused(known)
-        reply = await authenticate(smtp, login, limit_s)
+        try:
+            reply = await authenticate(smtp, login, limit_s)
+        except OSError as error:  # TimeoutError is one
+            reply = Reply(0, "", str(error) or "no reply to AUTH in time")
         if reply.is_positive:
             self._worked[host] = login
             if self._refusals.pop(host, None) is not None:
@@ -142,6 +158,9 @@ class Logins:
         raise LoginRefused(self._remember(host, login, reply, loop.time()))
 
     def _remember(self, host: Host, login: Login, reply: Reply, now: float) -> NoLogin:
+        """Pause the login; others that tried it at the same time make the pause no longer."""
+        if (paused := self._pause(host, login, now)) is not None:
+            return paused
         before = self._refusals.get(host)
         is_new = before is None or before.login != login
         pause_s = FAULT_PAUSE_S
@@ -174,7 +193,10 @@ class Logins:
                 return
             self._stamp = stamp
             self._table = self._load(self._path)
-        except (OSError, LoginFaults) as error:
+        except LoginFaults as error:
+            self._report(_reason(error))
+        except OSError as error:
+            self._stamp = None  # it says nothing about the file: load it again
             self._report(_reason(error))
         else:
             self._fault = ""
@@ -214,7 +236,7 @@ def _reason(error: OSError | LoginFaults) -> str:
 async def authenticate(smtp: aiosmtplib.SMTP, login: Login, limit_s: float) -> Reply:
     """Send AUTH and return the reply; its text is ours.
 
-    Code 0: nothing was sent. Raises ConnectionError if the server ends the dialog instead.
+    Code 0: the server offers no mechanism of ours. Raises ConnectionError if it ends the dialog.
     """
     answer = smtp.last_ehlo_response
     offered = parse_extensions(answer.message if answer is not None else "").auth

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import aiosmtplib
+from msgspec import Struct
 from msgspec.structs import replace
 
 from services.deliver.core.attempt.results import (
@@ -27,7 +28,7 @@ from services.deliver.core.attempt.results import (
     Refusal,
 )
 from services.deliver.core.routing.candidates import Candidate
-from services.deliver.core.routing.logins import tls_for
+from services.deliver.core.routing.logins import Login, tls_for
 from services.deliver.core.routing.sites import Host
 from services.deliver.core.sources.table import SYSTEM, Source
 from services.deliver.core.tls.policy import HostTls
@@ -64,6 +65,14 @@ class _Refused(Exception):
     def __init__(self, stage: Stage, reply: Reply) -> None:
         super().__init__(str(reply))
         self.refusal = Refusal(stage, reply)
+
+
+class _Target(Struct, frozen=True):
+    """The server, and the login there: it is read once, as the TLS depends on it."""
+
+    candidate: Candidate
+    login: Login | None
+    dialog: Dialog | None
 
 
 class Opener:
@@ -121,12 +130,13 @@ class Opener:
         Owns the socket from now on. Raises only for faults of our own code. `dialog` shows it to
         operators.
         """
-        policy = self._contexts.policy_of(tls_for(self._servers.logins.of(candidate.host), tls))
+        login = self._servers.logins.of(candidate.host)
+        policy = self._contexts.policy_of(tls_for(login, tls))
         if policy.is_required and policy.fault:
             sock.close()
             return no_tls(candidate, policy, policy.fault)
         try:
-            return await self._open_as_known(candidate, sock, policy, dialog)
+            return await self._open_as_known(_Target(candidate, login, dialog), sock, policy)
         except _Refused as error:
             return error.refusal
         except LoginRefused as error:
@@ -137,48 +147,45 @@ class Opener:
             return NoConnection(clean_text(f"{candidate}: {error or type(error).__name__}"))
 
     async def _open_as_known(
-        self, candidate: Candidate, sock: socket.socket, tls: TlsPolicy, dialog: Dialog | None
+        self, target: _Target, sock: socket.socket, tls: TlsPolicy
     ) -> SmtpConnection:
         """Opportunistic TLS: a server whose TLS does not work still gets its mail."""
         if tls.is_required:
-            return await self._open(candidate, sock, tls, dialog)
+            return await self._open(target, sock, tls)
         if tls.is_trial:
-            return await self._open_on_trial(candidate, sock, tls, dialog)
+            return await self._open_on_trial(target, sock, tls)
         now = asyncio.get_running_loop().time
-        if known := self._servers.tls.fault(candidate.host, now()):
-            return await self._open(candidate, sock, in_clear(known), dialog)
+        if known := self._servers.tls.fault(target.candidate.host, now()):
+            return await self._open(target, sock, in_clear(known))
         try:
-            return await self._open(candidate, sock, tls, dialog)
+            return await self._open(target, sock, tls)
         except ssl.SSLError as error:
             fault = clean_text(str(error)) or type(error).__name__
-        if dialog is not None:
-            dialog.said(f"TLS has failed, connecting again without it: {fault}")
-        again = await connect_one(candidate, self._timeouts.connect_s, self._source)
-        connection = await self._open(candidate, again, in_clear(fault), dialog)
+        if target.dialog is not None:
+            target.dialog.said(f"TLS has failed, connecting again without it: {fault}")
+        again = await connect_one(target.candidate, self._timeouts.connect_s, self._source)
+        connection = await self._open(target, again, in_clear(fault))
         # Only now: if clear text fails too, it may have been the network.
-        self._servers.tls.remember(candidate.host, fault, now())
+        self._servers.tls.remember(target.candidate.host, fault, now())
         return connection
 
     async def _open_on_trial(
-        self, candidate: Candidate, sock: socket.socket, tls: TlsPolicy, dialog: Dialog | None
+        self, target: _Target, sock: socket.socket, tls: TlsPolicy
     ) -> SmtpConnection:
         """Report what is wrong, and go on with opportunistic TLS."""
         fault = tls.fault
         if not fault:
             try:
-                return await self._open(candidate, sock, tls, dialog)
+                return await self._open(target, sock, tls)
             except ssl.SSLError as error:
                 fault = named_fault(error)
-            sock = await connect_one(candidate, self._timeouts.connect_s, self._source)
-        opportunistic = self._contexts.opportunistic
-        connection = await self._open_as_known(candidate, sock, opportunistic, dialog)
+            sock = await connect_one(target.candidate, self._timeouts.connect_s, self._source)
+        connection = await self._open_as_known(target, sock, self._contexts.opportunistic)
         connection.tls_policy = tls.name
         connection.tls_fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
         return connection
 
-    async def _open(
-        self, candidate: Candidate, sock: socket.socket, tls: TlsPolicy, dialog: Dialog | None
-    ) -> SmtpConnection:
+    async def _open(self, target: _Target, sock: socket.socket, tls: TlsPolicy) -> SmtpConnection:
         """Open a connection, with the TLS session of an earlier one if there is one.
 
         A server that cannot resume it takes a full handshake. One that breaks the connection
@@ -186,39 +193,37 @@ class Opener:
         """
         context = tls.context if tls.resumes else None
         if context is None:
-            return await self._greet(candidate, sock, tls, dialog)
+            return await self._greet(target, sock, tls)
         sessions, now = self._servers.sessions, asyncio.get_running_loop().time
-        key = self._session_key(candidate, tls)
+        key = self._session_key(target.candidate, tls)
         session = sessions.find(key, context, now())
         if session is None:
-            return await self._greet(candidate, sock, tls, dialog)
+            return await self._greet(target, sock, tls)
         token = OFFERED.set(session)
         try:
-            return await self._greet(candidate, sock, tls, dialog)
+            return await self._greet(target, sock, tls)
         except ssl.SSLError as error:
             sessions.forget(key)
-            if dialog is not None:
-                dialog.said(f"the TLS session was not resumed, connecting again: {error}")
+            if target.dialog is not None:
+                target.dialog.said(f"the TLS session was not resumed, connecting again: {error}")
         finally:
             OFFERED.reset(token)
-        again = await connect_one(candidate, self._timeouts.connect_s, self._source)
-        return await self._greet(candidate, again, tls, dialog)
+        again = await connect_one(target.candidate, self._timeouts.connect_s, self._source)
+        return await self._greet(target, again, tls)
 
     def _session_key(self, candidate: Candidate, tls: TlsPolicy) -> SessionKey:
         host = candidate.host
         return SessionKey(host.name, host.port, candidate.ip, self._source.name, tls.name)
 
-    async def _greet(
-        self, candidate: Candidate, sock: socket.socket, tls: TlsPolicy, dialog: Dialog | None
-    ) -> SmtpConnection:
+    async def _greet(self, target: _Target, sock: socket.socket, tls: TlsPolicy) -> SmtpConnection:
         timeouts = self._timeouts
         smtp = TracedClient(
-            hostname=candidate.host.name,
+            hostname=target.candidate.host.name,
             sock=sock,
             local_hostname=self._ehlo_name,
             start_tls=False,
         )
-        smtp.dialog = dialog
+        smtp.dialog = target.dialog
         stage, version, fault = Stage.CONNECT, "", tls.fault
         try:
             await smtp.greet(timeouts.greeting_s)
@@ -227,15 +232,12 @@ class Opener:
             if tls.context is not None and smtp.supports_extension("starttls"):
                 version, fault = await start_tls(smtp, tls.context, timeouts)
             check_tls(tls, smtp.get_transport_info("ssl_object") if version else None, fault)
-            await self._servers.logins.log_in(smtp, candidate.host, timeouts.command_s)
+            host, login = target.candidate.host, target.login
+            await self._servers.logins.log_in(smtp, host, login, timeouts.command_s)
         except LoginRefused:
             self._partings.part(smtp, LOGIN_REFUSED)
             raise
-        except (
-            aiosmtplib.SMTPConnectResponseError,
-            aiosmtplib.SMTPHeloError,
-            aiosmtplib.SMTPResponseException,
-        ) as error:
+        except aiosmtplib.SMTPResponseException as error:
             self._partings.part(smtp, error.code)
             if error.code not in REPLY_CODES:
                 said = f"The server does not speak SMTP: {error.message.strip()}"
@@ -249,12 +251,13 @@ class Opener:
             smtp.close()
             raise
         self._failpoints.hit("deliver.connected")
-        return self._greeted(smtp, candidate, tls, version, fault)
+        return self._greeted(smtp, target, tls, version, fault)
 
     def _greeted(
-        self, smtp: TracedClient, candidate: Candidate, tls: TlsPolicy, version: str, fault: str
+        self, smtp: TracedClient, target: _Target, tls: TlsPolicy, version: str, fault: str
     ) -> SmtpConnection:
         """The connection; what is learned over it is remembered for the next ones."""
+        candidate = target.candidate
         fault = clean_text(fault)[:MAX_FAULT_CHARACTERS]
         connection = self._take_over(smtp, self._extensions(smtp, candidate.host), version, fault)
         connection.on_chunking_refused = lambda: self._servers.chunking.remember(
@@ -262,7 +265,7 @@ class Opener:
         )
         connection.tls_policy = tls.name
         connection.server = str(candidate)
-        connection.has_login = self._servers.logins.of(candidate.host) is not None
+        connection.has_login = lambda: bool(target.login or self._servers.logins.of(candidate.host))
         if version and tls.resumes:
             peer = smtp.get_transport_info("ssl_object")
             connection.is_resumed = bool(peer.session_reused)

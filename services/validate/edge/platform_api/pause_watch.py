@@ -35,7 +35,7 @@ class PauseWatch:
 
     def start(self) -> None:
         """Begin to watch."""
-        self.tick()
+        self._seen_at = self._clock.monotonic()  # the time of the start is no pause
         self._thread.start()
 
     def close(self) -> None:

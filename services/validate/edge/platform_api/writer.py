@@ -13,9 +13,10 @@ written, after it they may be, and after `api.acknowledged` they are.
 
 If this process is paused, nothing of a request is written after its time, as whoever asked may have
 had another answer from another process since: the time is looked at before each record is handed to
-the producer, the producer gives up what it has not sent by then (PRODUCER_MS), and requests that
-may have waited in the system meanwhile are refused (`is_suspect`, pause_watch.py). What remains is
-a pause between that look and the system call (docs/decisions/0218-paused-api.md).
+the producer, when the producer knows the topic and so does not wait; it gives up what it has not
+sent after that time once more (PRODUCER_MS), or at once if a request was handed over in part; and
+requests that may have waited in the system meanwhile are refused (`is_suspect`, pause_watch.py).
+What remains is a pause between that look and the system call (docs/decisions/0218-paused-api.md).
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 from msgspec import Struct
 
 from shared.runtime.clock import Clock
 from shared.runtime.enduring_thread import EnduringThread
 from shared.runtime.failpoints import Failpoints
-from shared.stream.kafka_python.producing import discard
+from shared.stream.kafka_python.producing import discard, wait_for_topic
 from shared.stream.transactions import Output
 
 WRITE_S: Final = 4.0
@@ -61,6 +62,14 @@ class _Job(Struct, frozen=True):
     outputs: Sequence[Output]
     until: float  # monotonic
     done: Callable[[int | Exception], None]
+
+
+class _HandedOver(Struct, frozen=True):
+    """The records of a job that the producer has."""
+
+    job: _Job
+    futures: Sequence[Any]
+    is_whole: bool  # no: the time of the job was over before the last
 
 
 class KafkaWriter:
@@ -152,28 +161,43 @@ class KafkaWriter:
         hit("api.taken")
         topics = {output.topic for job in batch for output in job.outputs}
         missing = self._missing(topics, producer)
-        sent = [(job, self._hand_over(job, missing)) for job in batch]
+        sent = [self._hand_over(job, missing) for job in batch]
         hit("api.sent")
-        for job, futures in sent:
-            if futures is None:
+        for each in sent:
+            job = each.job
+            if not each.is_whole:
                 job.done(_late())
                 continue
             offset = -1
-            for future in futures:
+            for future in each.futures:
                 left = job.until - self._clock.monotonic()
                 offset = int(future.get(max(left, 0.001)).offset)
             hit("api.acknowledged")
             job.done(offset)
+        if any(each.futures and not each.is_whole for each in sent):
+            self._drop()  # with what it has not sent of these
 
-    def _hand_over(self, job: _Job, missing: set[str]) -> list[Any] | None:
-        """Hand the records of a job to the producer; None if its time is over before the last."""
-        futures = []
+    def _hand_over(self, job: _Job, missing: set[str]) -> _HandedOver:
+        """Hand the records of a job to the producer until its time is over."""
+        futures: list[Any] = []
         for output in job.outputs:
-            if self._clock.monotonic() >= job.until:
-                return None
-            if output.topic not in missing:
+            is_missing = output.topic in missing
+            # send() would wait for the topic after the look at the clock.
+            is_ready = is_missing or self._is_known(output.topic, job.until)
+            if not is_ready or self._clock.monotonic() >= job.until:
+                return _HandedOver(job, futures, is_whole=False)
+            if not is_missing:
                 futures.append(_send(self._producer, output))
-        return futures
+        return _HandedOver(job, futures, is_whole=True)
+
+    def _is_known(self, topic: str, until: float) -> bool:
+        """Wait until the producer knows the topic, at most until then."""
+        left_ms = round((until - self._clock.monotonic()) * 1000)
+        try:
+            wait_for_topic(self._producer, topic, max(left_ms, 0))
+        except KafkaTimeoutError:
+            return False
+        return True
 
     def _drop(self) -> None:
         producer, self._producer = self._producer, None

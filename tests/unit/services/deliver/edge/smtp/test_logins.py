@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import Mock
 
 import aiosmtplib
 import pytest
@@ -66,7 +68,7 @@ class Server:
 
 async def try_login(logins: Logins, server: Server) -> NoLogin | None:
     try:
-        await logins.log_in(cast(aiosmtplib.SMTP, server), HOST, LIMIT_S)
+        await logins.log_in(cast(aiosmtplib.SMTP, server), HOST, logins.of(HOST), LIMIT_S)
     except LoginRefused as error:
         return error.fault
     return None
@@ -146,6 +148,23 @@ def test_a_login_that_has_not_worked_yet_is_tried_by_one_connection(tmp_path: Pa
     run(test)
 
 
+def test_connections_that_are_refused_together_pause_a_login_that_worked_as_one_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(loop: VirtualLoop) -> None:
+        logins = Logins(str(write(tmp_path, "hunter2")))
+        assert await try_login(logins, Server((235, "ok"))) is None
+        server = Server(REFUSED)
+        found = await asyncio.gather(*(try_login(logins, server) for _ in range(20)))
+        assert [fault.waits_s for fault in found if fault is not None] == [300] * 20
+        loop.pause(301)
+        assert logins.fault(HOST, loop.time()) is None
+        assert await try_login(logins, Server((235, "ok"))) is None
+
+    run(test)
+    assert [each.levelname for each in caplog.records if each.levelno > logging.INFO] == ["ERROR"]
+
+
 def test_connections_do_not_wait_longer_than_their_time_for_the_one_that_tries(
     tmp_path: Path,
 ) -> None:
@@ -198,15 +217,20 @@ def test_a_refused_login_defers_mail_as_authentication_without_the_servers_text(
 
 
 @pytest.mark.parametrize("reply", [(421, "4.3.2 hunter2"), (0, "hunter2"), (-1, "hunter2")])
-def test_a_server_that_ends_the_dialog_says_nothing_about_the_login(
+def test_a_server_that_ends_the_dialog_gets_the_login_once_a_minute(
     tmp_path: Path, reply: tuple[int, str]
 ) -> None:
     async def test(loop: VirtualLoop) -> None:
-        logins = Logins(str(write(tmp_path, "hunter2")))
-        with pytest.raises(ConnectionError) as caught:
-            await try_login(logins, Server(reply))
-        assert "hunter2" not in str(caught.value)
-        assert logins.fault(HOST, loop.time()) is None
+        logins, server = Logins(str(write(tmp_path, "hunter2"))), Server(reply)
+        found = await asyncio.gather(*(try_login(logins, server) for _ in range(20)))
+        assert len(server.tried) == 1
+        for fault in found:
+            assert fault is not None
+            assert (fault.waits_s, fault.reply) == (60, "")
+            assert "hunter2" not in fault.reason
+        loop.pause(61)
+        assert await try_login(logins, Server((235, "ok"))) is None
+        assert logins.refused == 0
 
     run(test)
 
@@ -231,6 +255,30 @@ def test_an_unusable_file_ends_the_start_and_leaves_the_last_logins_in_force_lat
     with pytest.raises(UsageError, match="No such file"):
         Logins(str(path))
     assert Logins().of(HOST) is None
+
+
+def test_a_file_that_could_not_be_read_is_read_again_and_each_fault_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, "hunter2")
+    logins = Logins(str(path))
+    for password in ("hunter3", "hunter4"):
+        write(tmp_path, password)
+        with monkeypatch.context() as patch:
+            fault = OSError(errno.EMFILE, "Too many open files")
+            patch.setattr(Path, "open", Mock(side_effect=fault))
+            logins.refresh()
+            logins.refresh()
+        found = logins.of(HOST)
+        assert found is not None
+        assert found.password != password
+        logins.refresh()
+        found = logins.of(HOST)
+        assert found is not None
+        assert found.password == password
+    assert [each.levelname for each in caplog.records if each.levelno > logging.INFO] == [
+        *("ERROR", "ERROR")
+    ]
 
 
 def test_all_sources_of_a_process_share_the_pause(tmp_path: Path) -> None:

@@ -27,6 +27,17 @@ def test_requests_after_a_pause_are_suspect_for_a_while(is_watch_first: bool) ->
     assert not watch.is_suspect()
 
 
+def test_the_time_that_the_start_of_the_process_takes_is_no_pause() -> None:
+    clock = FakeClock()
+    watch = PauseWatch(clock)
+    clock.go_on(PAUSE_S + TICK_S)
+    watch.start()
+    try:
+        assert not watch.is_suspect()
+    finally:
+        watch.close()
+
+
 def test_a_thread_that_is_a_little_late_is_no_pause() -> None:
     clock = FakeClock()
     watch = PauseWatch(clock)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 from msgspec import Struct
 
 from services.validate.core.platform_api.faults import Busy
@@ -44,6 +44,9 @@ class Producer:
         self.is_closed = False
 
     def partitions_for(self, topic: str) -> set[int]:
+        return self._wait_on_metadata(topic, 4_000)
+
+    def _wait_on_metadata(self, topic: str, timeout_ms: float) -> set[int]:
         return set(range(8))
 
     def send(self, topic: str, value: bytes, key: Any, headers: Any, partition: Any) -> Future:
@@ -164,9 +167,54 @@ def test_a_process_that_was_paused_hands_nothing_more_to_kafka_and_says_so(after
         with pytest.raises(NotWritten, match="did not answer"):
             asyncio.run(writer.write([record(1), record(2), record(3)]))
         assert len(producer.sent) == after
-        # The next request has its own time, and the same producer.
+        # The next request has its own time, and another producer if this one has a part of it.
         assert asyncio.run(writer.write([record(4)])) == after
+        assert producer.is_closed is bool(after)
     assert producer.sent[-1][1] == b"4"
+
+
+class UnknowingProducer(Producer):
+    """A producer that does not know its topics yet; `wait` is called when it waits for them."""
+
+    def __init__(self, wait: Callable[[float], None]) -> None:
+        super().__init__()
+        self._wait = wait
+
+    def _wait_on_metadata(self, topic: str, timeout_ms: float) -> set[int]:
+        self._wait(timeout_ms)
+        return super()._wait_on_metadata(topic, timeout_ms)
+
+
+@pytest.mark.parametrize("key", [b"key", None])
+def test_a_process_that_was_paused_while_it_waited_for_a_topic_writes_nothing_late(
+    key: bytes | None,
+) -> None:
+    clock = FakeClock()
+    waits = [60.0]
+    producer = UnknowingProducer(lambda _: clock.go_on(waits.pop() if waits else 0.0))
+    with running(producer, clock=clock) as writer:
+        with pytest.raises(NotWritten, match="did not answer"):
+            asyncio.run(writer.write([Output("mail.events", b"1", key)]))
+        assert producer.sent == []
+        assert asyncio.run(writer.write([record(2)])) == 0
+
+
+def test_a_request_waits_for_a_topic_no_longer_than_its_time_and_harms_no_other() -> None:
+    clock, given = FakeClock(), []
+
+    def wait(timeout_ms: float) -> None:
+        given.append(timeout_ms)
+        if len(given) == 1:
+            raise KafkaTimeoutError("no metadata")
+
+    point = Failpoints.parse("api.taken", lambda _: clock.go_on(1.0))
+    producer = UnknowingProducer(wait)
+    with running(producer, clock=clock, failpoints=point) as writer:
+        with pytest.raises(NotWritten, match="did not answer"):
+            asyncio.run(writer.write([record(1)]))
+        assert given == [3_000]
+        assert asyncio.run(writer.write([record(2)])) == 0
+        assert not producer.is_closed
 
 
 def test_a_request_that_may_be_an_old_one_is_refused_at_once() -> None:
