@@ -27,12 +27,15 @@ from services.billing.core.usage_messages import (
     row_of,
 )
 from services.billing.edge.archive import Archive
+from services.billing.edge.cells import Cells
 from services.billing.edge.messages import list_messages
 from services.billing.edge.recounting import JoinedLog
 from services.billing.edge.usage_view import progress_of
 from shared.audit.event_log import EventLog
 from shared.plurals import counted
 from shared.runtime.errors import UsageError
+from shared.store.read_cells import Snapshot
+from shared.store.read_pieces import as_copy_if_changed
 
 _FOLDER: Final = click.Path(path_type=Path)
 
@@ -90,8 +93,7 @@ def _listed(
 ) -> tuple[int, int]:
     """Print the mails; return how many were found and how many were counted."""
     seen = count()
-    with parts.cells.reading(wanted.month) as (snapshot, cells):
-        expected = sum(number for _, name, number in cells if wanted.has(decode_cell(name)))
+    snapshot, expected = as_copy_if_changed(lambda: _counted(parts.cells, wanted))
     standing = progress_of(snapshot)
     with ExitStack() as closing:
         log = closing.enter_context(EventLog(parts.options))
@@ -102,6 +104,13 @@ def _listed(
         for piece in _written((mail for mail, _ in zip(mails, seen, strict=False)), as_csv):
             click.echo(piece, nl=False)
     return next(seen), expected
+
+
+def _counted(cells: Cells, wanted: Wanted) -> tuple[Snapshot, int]:
+    """The moment, and the number."""
+    with cells.reading(wanted.month) as (snapshot, counts):
+        found = (number for _, name, number in counts if wanted.has(decode_cell(name)))
+        return snapshot, sum(found)
 
 
 def _written(mails: Iterator[ListedMail], as_csv: bool) -> Iterator[bytes]:
