@@ -21,6 +21,7 @@ from services.billing.core.usage_messages import (
     COLUMNS,
     KINDS,
     ListedMail,
+    Unnamed,
     Wanted,
     named_of,
     require_listable,
@@ -75,21 +76,41 @@ def messages(  # noqa: PLR0913, PLR0917 - the options of a command
     """List the mails that a count of a month consists of, one per line.
 
     Exit code 1 if there are not as many as the live counts say: then events of the month were
-    deleted from Kafka (--archive), or were dated in the future when they were stored (--all).
+    deleted from Kafka (--archive), or were dated in the future when they were stored (--all). Of
+    received mail, those that a validate of an earlier version took in were only counted, and have
+    no ids; the message says how many they are.
     """
     wanted = Wanted(month, kind, day, client, mailing, sub_client, detail)
     try:
         require_listable(wanted)
     except QueryFault as error:
         raise UsageError(str(error)) from None
-    found, expected = _listed(connect_to(line), wanted, folder, from_start, as_csv)
+    unnamed = Unnamed()
+    parts = connect_to(line)
+    found, expected = _listed(
+        parts, wanted, unnamed, folder=folder, from_start=from_start, as_csv=as_csv
+    )
     if found != expected:
-        say(f"{counted(found, 'mail')} found, {expected} counted")
+        say(difference(found, expected, unnamed.number))
         sys.exit(Exit.CHECK_FAILED)
 
 
+def difference(found: int, expected: int, unnamed: int) -> str:
+    """What is said if not as many mails were found as were counted."""
+    text = f"{counted(found, 'mail')} found, {expected} counted"
+    if not unnamed:
+        return text
+    return f"{text}; {unnamed} were received by an earlier version, whose tallies have no ids"
+
+
 def _listed(
-    parts: Connections, wanted: Wanted, folder: Path | None, from_start: bool, as_csv: bool
+    parts: Connections,
+    wanted: Wanted,
+    unnamed: Unnamed,
+    *,
+    folder: Path | None,
+    from_start: bool,
+    as_csv: bool,
 ) -> tuple[int, int]:
     """Print the mails; return how many were found and how many were counted."""
     seen = count()
@@ -99,7 +120,9 @@ def _listed(
         log = closing.enter_context(EventLog(parts.options))
         source = log if folder is None else JoinedLog(Archive(folder), log)
         offsets = (standing.log, standing.watermarks)
-        mails = list_messages(source, wanted, parts.months, offsets, from_start=from_start)
+        mails = list_messages(
+            source, wanted, parts.months, offsets, from_start=from_start, unnamed=unnamed
+        )
         # The mails come first: at their end no further number was taken.
         for piece in _written((mail for mail, _ in zip(mails, seen, strict=False)), as_csv):
             click.echo(piece, nl=False)
