@@ -90,15 +90,15 @@ def serve_api(settings: Settings, running: Running) -> int:
     server = _server(settings.api, make_app(routes, policy))
     try:
         if kit.ensure_topics():
-            for part in (keys, clients, entries, writer):
-                part.start()
+            for begun in (keys, clients, entries, writer):
+                begun.start()
             written = (names.SUPPRESSIONS, names.EVENTS)
             with kit.watching((names.SUPPRESSIONS, names.EVENTS), written):
                 running.stop.wait()
     finally:
         server.close()
-        for part in (writer, pauses, entries, clients, keys):
-            part.close()
+        for ended in (writer, pauses, entries, clients, keys):
+            ended.close()
         redis.close()
         lookups.close()
     return OK

@@ -2,8 +2,9 @@
 --
 -- Keys       as in apply_cells.lua.
 -- Arguments  name of the copies, seconds after which they go by themselves, months (YYYY-MM).
--- Result     {whole, state, copied}: as in read_cells.lua, and the months whose cells can be read
---            from the key `<state>:copy:<name>:<month>`.
+-- Result     {whole, state, copied, server}: as in read_cells.lua, the months whose cells can be
+--            read from the key `<state>:copy:<name>:<month>`, and the run_id of the server (INFO),
+--            "" if the user may not read it.
 -- Atomic guarantee
 --   The copies count exactly the records below the watermarks returned with them. The counts
 --   themselves are not changed.
@@ -32,4 +33,6 @@ if whole == 1 then
     end
   end
 end
-return {whole, flat, copied}
+local info = redis.pcall('INFO', 'server')
+local server = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+return {whole, flat, copied, server}

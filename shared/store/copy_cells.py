@@ -2,6 +2,10 @@
 
 Copying takes the server about half a second per million cells, and the memory of these months once
 more, so this is only the way beside processes of an earlier version (read_pieces.py).
+
+On failure: StoreUnavailable, also if a copy was evicted or expired, or if the server restarted or a
+replica took over meanwhile, which has the cells in another order. Copies that are not removed
+expire after EXPIRES_S.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import redis
+from redis.exceptions import NoPermissionError, ResponseError
 
 from shared.store.client import StoreUnavailable, store_errors
 from shared.store.read_cells import Snapshot, snapshot_of
@@ -35,16 +40,16 @@ class CopyCells:
     def reading(self, *months: str) -> Iterator[tuple[Snapshot, Iterator[tuple[str, str, int]]]]:
         """The state without cells, and the cells of these months. Raises StoreUnavailable."""
         name = secrets.token_hex(8)
-        whole, state, copied = self._script.run([self._state], [name, EXPIRES_S, *months])
+        whole, state, copied, server = self._script.run([self._state], [name, EXPIRES_S, *months])
         copies = {month: f"{self._state}:copy:{name}:{month}" for month in sorted(copied)}
         try:
-            yield snapshot_of(whole, state, []), self._cells(copies)
+            yield snapshot_of(whole, state, []), self._cells(copies, server)
         finally:
             if copies:
                 with store_errors():
                     self._client.unlink(*copies.values())
 
-    def _cells(self, copies: dict[str, str]) -> Iterator[tuple[str, str, int]]:
+    def _cells(self, copies: dict[str, str], server: str) -> Iterator[tuple[str, str, int]]:
         for month, copy in copies.items():
             seen = 0
             with store_errors():
@@ -53,10 +58,20 @@ class CopyCells:
                     seen += 1
                     if cell != "generation":
                         yield month, cell, int(count)
+            if self._server() != server:
+                raise _lost("another server has the copy")
             if seen != expected or not expected:
                 # It was evicted, or it expired: what was read is not everything.
-                raise _lost(seen, expected)
+                raise _lost(f"{seen} of {expected} cells of a copy were there")
+
+    def _server(self) -> str:
+        """The run_id of the server; "" if the user may not read it."""
+        with store_errors():
+            try:
+                return str(self._client.info("server").get("run_id", ""))
+            except (NoPermissionError, ResponseError):
+                return ""
 
 
-def _lost(seen: int, expected: int) -> StoreUnavailable:
-    return StoreUnavailable(f"Redis: {seen} of {expected} cells of a copy were there")
+def _lost(reason: str) -> StoreUnavailable:
+    return StoreUnavailable(f"Redis: the cells cannot be read from a copy: {reason}")

@@ -4,17 +4,22 @@ Reading a million cells at once blocks the server for more than a second, and so
 Here each command takes milliseconds, so nobody waits who counts or asks at the same time.
 
 On failure: StoreUnavailable. A process of an earlier version keeps nothing for readers; if one
-counts meanwhile, the last piece of a month fails, and the next COPIED readings of this process are
-of copies (copy_cells.py), which block the server for about half a second per million cells. A
-reading that is not closed ends after EXPIRES_S.
+counts meanwhile, the last piece of a month fails with CellsChanged, and the next COPIED readings of
+this process are of copies (copy_cells.py), which block the server for about half a second per
+million cells. So reading once more succeeds (as_copy_if_changed). If the server restarts or a
+replica takes over, the order of the cells is another one, and the next piece fails.
+
+Every open reader makes counting dearer. One that is not closed (a lost answer, a process that died)
+ends EXPIRES_S after its last piece; a reader that is paused for longer fails. While MAX_READERS are
+open, others read copies.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, Final, TypeVar
 
 import redis
 
@@ -24,12 +29,29 @@ from shared.store.read_cells import Counts, Snapshot, snapshot_of
 from shared.store.script import Script
 
 NAME: Final = "read_pieces"
-# A reader that takes longer than this is stuck.
+# A reader that takes longer than this for one piece is stuck.
 EXPIRES_S: Final = 600
+# Processes that read at a time are fewer; those that died count until they expire.
+MAX_READERS: Final = 16
 COPIED: Final = 100
 _PIECE: Final = 5_000
 _LOST: Final = "lost"
 _CHANGED: Final = "changed"
+_TOO_MANY: Final = -1
+
+T = TypeVar("T")
+
+
+class CellsChanged(StoreUnavailable):
+    """These pieces are not of one moment; the next readings of this process are of copies."""
+
+
+def as_copy_if_changed(read: Callable[[], T]) -> T:
+    """Read; once more at once, which is then of copies, if the pieces were not of one moment."""
+    try:
+        return read()
+    except CellsChanged:
+        return read()
 
 
 class ReadPieces:
@@ -44,25 +66,37 @@ class ReadPieces:
     @contextmanager
     def reading(self, *months: str) -> Iterator[tuple[Snapshot, Counts]]:
         """The state without cells, and the cells of these months. Raises StoreUnavailable."""
-        if self._copied:
+        with ExitStack() as closing:
+            yield self._begin(closing, months)
+
+    def _begin(self, closing: ExitStack, months: tuple[str, ...]) -> tuple[Snapshot, Counts]:
+        if self._copied > 0:
             self._copied -= 1
-            with self._copies.reading(*months) as found:
-                yield found
-            return
+        elif (found := self._open(closing, months)) is not None:
+            return found
+        return closing.enter_context(self._copies.reading(*months))
+
+    def _open(self, closing: ExitStack, months: tuple[str, ...]) -> tuple[Snapshot, Counts] | None:
+        """Register a reader, and have it closed; None if there are too many."""
         name = secrets.token_hex(8)
-        whole, state, sizes = self._run("open", name, EXPIRES_S, *months)
+        # Also after an answer that was lost.
+        closing.callback(self._close, name)
+        whole, *rest = self._run("open", name, EXPIRES_S, MAX_READERS, *months)
+        if whole == _TOO_MANY:
+            return None
+        state, sizes = rest
         numbers = dict(zip(sizes[::2], map(int, sizes[1::2]), strict=True))
-        try:
-            yield snapshot_of(whole, state, []), self._cells(name, numbers)
-        finally:
-            if numbers:
-                self._run("close", name)
+        return snapshot_of(whole, state, []), self._cells(name, numbers)
+
+    def _close(self, name: str) -> None:
+        with suppress(StoreUnavailable):  # it ends by itself then
+            self._run("close", name)
 
     def _cells(self, name: str, numbers: dict[str, int]) -> Counts:
         for month, expected in sorted(numbers.items()):
             seen, cursor = 0, ""
             while cursor != "0":
-                cursor, *rest = self._run("piece", name, month, cursor or "0", _PIECE)
+                cursor, *rest = self._run("piece", name, month, cursor or "0", _PIECE, EXPIRES_S)
                 if cursor in (_LOST, _CHANGED):
                     raise self._failed(month, cursor)
                 (flat,) = rest
@@ -77,8 +111,11 @@ class ReadPieces:
                 raise self._failed(month, f"{seen} of {expected} were read")
 
     def _failed(self, month: str, reason: str) -> StoreUnavailable:
-        self._copied = COPIED if reason != _LOST else 0
-        return StoreUnavailable(f"Redis: the cells of {month} cannot be read in pieces: {reason}")
+        text = f"Redis: the cells of {month} cannot be read in pieces: {reason}"
+        if reason == _LOST:
+            return StoreUnavailable(text)
+        self._copied = COPIED
+        return CellsChanged(text)
 
     def _run(self, *arguments: str | int) -> Any:
         return self._script.run([self._state], arguments)

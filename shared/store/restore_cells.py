@@ -2,6 +2,9 @@
 
 The cells are first collected in hashes of their own, so that the server is never held up for long;
 these expire if the process dies.
+
+A cell that comes twice is refused with RepeatedCell: where one is named twice, others may be
+missing. If the server loses what was collected, StoreUnavailable says so.
 """
 
 from __future__ import annotations
@@ -13,13 +16,21 @@ from typing import Final
 
 import redis
 
-from shared.store.client import store_errors
+from shared.store.client import StoreUnavailable, store_errors
 from shared.store.read_cells import Counts, Snapshot
 from shared.store.script import Script
 
 NAME: Final = "restore_cells"
 _BATCH: Final = 5_000  # cells written by one command
 _EXPIRE_S: Final = 3_600
+_GONE: Final = "Redis: a month of the checkpoint is gone"
+
+
+class RepeatedCell(Exception):
+    """The cells name one twice, so they are not those of one moment; nothing was restored."""
+
+    def __init__(self, month: str) -> None:
+        super().__init__(f"a cell of {month} is named twice")
 
 
 class RestoreCells:
@@ -31,7 +42,8 @@ class RestoreCells:
         self._state = state
 
     def run(self, found: Snapshot, counts: Counts) -> bool:
-        """Restore a snapshot of all months; False if there are counts. Raises StoreUnavailable.
+        """Restore a snapshot of all months; False if there are counts. Raises StoreUnavailable,
+        RepeatedCell.
 
         `found`: the snapshot without cells; its versions name the months.
         """
@@ -51,8 +63,15 @@ class RestoreCells:
                 self._client.hset(key, "generation", token)
                 self._client.expire(key, _EXPIRE_S)
             for month, cells in groupby(counts, lambda each: each[0]):
-                while batch := {name: number for _, name, number in islice(cells, _BATCH)}:
-                    self._client.hset(keys[month], mapping=batch)  # type: ignore[arg-type]
+                expected = 1  # the generation
+                while batch := list(islice(cells, _BATCH)):
+                    expected += len(batch)
+                    named = {name: number for _, name, number in batch}
+                    self._client.hset(keys[month], mapping=named)  # type: ignore[arg-type]
+                if self._client.hlen(keys[month]) < expected:
+                    is_there = self._client.hget(keys[month], "generation") == token
+                    self._client.unlink(*keys.values())
+                    raise RepeatedCell(month) if is_there else StoreUnavailable(_GONE)
 
 
 def _fields(found: Snapshot, token: str) -> Iterator[str]:

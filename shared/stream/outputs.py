@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby, islice
 from typing import Final
+
+import msgspec
 
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import UndecodableRecord
@@ -17,8 +18,10 @@ from shared.topics.records import EventType, MailEvent, Message, Tally, TallyRow
 # How much of a record mail.refused keeps. The headers have the length and hash of the whole record.
 KEPT_BYTES: Final = 64 * 1024
 MAX_REASON_CHARS: Final = 1_000
-# Messages in one tally: about 300 KB. A producer writes records of up to 1 MB.
-MAX_TALLIED: Final = 10_000
+# The rows of one tally. mail.events takes records of up to 1 MB.
+MAX_TALLY_BYTES: Final = 300_000
+# A mail id in JSON: 26 characters, quotes and a comma.
+MAIL_ID_BYTES: Final = 29
 
 Mailing = tuple[str, str, str]  # client, mailing ID, sub-client
 
@@ -53,8 +56,9 @@ def tallies(
 ) -> Iterator[Output]:
     """Build the records on mail.events that count the messages of one transaction by mailing.
 
-    `received`: their mail ids. One record, unless they are more than MAX_TALLIED. `tally_id` must
-    be unique to the transaction and stay the same when it is repeated.
+    `received`: their mail ids. One record, unless its rows would be larger than MAX_TALLY_BYTES:
+    about 10,000 messages of few mailings, or 1,200 of as many mailings with the longest names.
+    `tally_id` must be unique to the transaction and stay the same when it is repeated.
     """
     for number, rows in enumerate(_rows(received)):
         name = f"{tally_id}.{number}" if number else tally_id
@@ -63,16 +67,27 @@ def tallies(
 
 
 def _rows(received: Mapping[Mailing, Sequence[str]]) -> Iterator[tuple[TallyRow, ...]]:
-    """Rows of at most MAX_TALLIED messages together."""
-    each = ((mailing, mail_id) for mailing in sorted(received) for mail_id in received[mailing])
-    while part := list(islice(each, MAX_TALLIED)):
-        rows = groupby(part, key=lambda one: one[0])
-        yield tuple(_row(mailing, tuple(mail_id for _, mail_id in same)) for mailing, same in rows)
+    """Rows of at most MAX_TALLY_BYTES together."""
+    rows, room = list[TallyRow](), MAX_TALLY_BYTES
+    for mailing in sorted(received):
+        mail_ids, begin, own = received[mailing], 0, _row_bytes(mailing)
+        while begin < len(mail_ids):
+            fitting = (room - own) // MAIL_ID_BYTES
+            if fitting < 1 and rows:
+                yield tuple(rows)
+                rows, room = [], MAX_TALLY_BYTES
+                continue
+            part = tuple(mail_ids[begin : begin + max(1, fitting)])
+            rows.append(TallyRow(*mailing, len(part), part))
+            room -= own + len(part) * MAIL_ID_BYTES
+            begin += len(part)
+    if rows:
+        yield tuple(rows)
 
 
-def _row(mailing: Mailing, mail_ids: tuple[str, ...]) -> TallyRow:
-    client, mailing_id, sub_client = mailing
-    return TallyRow(client, mailing_id, sub_client, len(mail_ids), mail_ids)
+def _row_bytes(mailing: Mailing) -> int:
+    """The size of a row in JSON, without mail ids."""
+    return len(msgspec.json.encode(TallyRow(*mailing, MAX_TALLY_BYTES))) + len(",")
 
 
 def refused_bytes(

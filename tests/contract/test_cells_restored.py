@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
+
 import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.billing.core.cells import Cell, encode_cell
+from services.billing.edge.cells import RedisCells
 from shared.store.apply_cells import Applied, Run
 from shared.store.client import StoreUnavailable
 from shared.store.read_cells import ALL_MONTHS, Snapshot
+from shared.store.restore_cells import RepeatedCell
 from tests.support.billing.stores import (
     CELL,
     LOG,
@@ -42,6 +48,39 @@ def test_a_snapshot_never_takes_the_place_of_counts(store: Store) -> None:
     store.cells.apply(run(-1, 10, 3))
     assert store.cells.restore(KEPT, iter(KEPT_CELLS)) is False
     assert store.cells.read(ALL_MONTHS).months == {MONTH: {CELL: 3}}
+
+
+@pytest.mark.parametrize("between", [0, 25_000])
+def test_cells_of_which_one_is_named_twice_are_refused_and_nothing_is_restored(
+    store: Store, between: int
+) -> None:
+    others = [encode_cell(Cell("shop", f"m{number}", "", "billed")) for number in range(between)]
+    cells = [(MONTH, name, 7) for name in (CELL, *others, CELL)]
+    with pytest.raises(RepeatedCell, match=MONTH):
+        store.cells.restore(KEPT, iter(cells))
+    assert store.cells.read().log == ""
+    assert store.cells.restore(KEPT, iter(KEPT_CELLS)) is True
+
+
+def test_a_server_that_loses_what_is_restored_meanwhile_does_not_have_a_cell_twice(
+    redis_url: str,
+) -> None:
+    """The checkpoint is sound, and has to be restored again."""
+    client, state = (
+        redis.Redis.from_url(redis_url, decode_responses=True),
+        f"{{{uuid.uuid4().hex}}}",
+    )
+
+    def counts() -> Iterator[tuple[str, str, int]]:
+        for number in range(6_000):
+            if number == 5_500:
+                client.delete(*client.scan_iter(f"{state}:restore:*"))
+            yield MONTH, encode_cell(Cell("shop", f"m{number}", "", "billed")), 1
+
+    with pytest.raises(StoreUnavailable, match="gone"):
+        RedisCells(client, state).restore(KEPT, counts())
+    assert not list(client.scan_iter(f"{state}*"))
+    client.close()
 
 
 def test_counts_that_were_dropped_on_purpose_are_not_restored(store: Store) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from cli.answer import Exit, say
-from services.billing.cli.opening import Connections, answering, connect_to, line_option
+from services.billing.cli.opening import answering, connect_to, line_option
 from services.billing.cli.stated import live_option, statement_of
 from services.billing.core.cells import decode_cell
 from services.billing.core.closing.chain import Closed
@@ -25,17 +25,20 @@ from services.billing.core.usage_messages import (
     COLUMNS,
     KINDS,
     ListedMail,
+    Unnamed,
     Wanted,
     named_of,
     require_listable,
     row_of,
 )
 from services.billing.edge.archive import Archive
+from services.billing.edge.cells import Cells
 from services.billing.edge.messages import list_messages
 from services.billing.edge.recounting import JoinedLog
 from shared.audit.event_log import EventLog
 from shared.plurals import counted
 from shared.runtime.errors import UsageError
+from shared.store.read_pieces import as_copy_if_changed
 
 _FOLDER: Final = click.Path(path_type=Path)
 
@@ -78,19 +81,33 @@ def messages(  # noqa: PLR0913, PLR0917 - the options of a command
 
     Of a closed month, the count of its statement. Exit code 1 if there are not as many: then events
     of the month were deleted from Kafka (--archive), or were dated in the future when they were
-    stored (--all), or tallies of an earlier version do not name their mails (received).
+    stored (--all). Of received mail, those that a validate of an earlier version took in were only
+    counted, and have no ids; the message says how many they are.
     """
     wanted = Wanted(month, kind, day, client, mailing, sub_client, detail)
     try:
         require_listable(wanted)
     except QueryFault as error:
         raise UsageError(str(error)) from None
+    unnamed = Unnamed()
     parts = connect_to(line)
     with statement_of(parts, month, live=live) as closed:
-        number = _stated(closed, wanted) if closed else _counted(parts, wanted)
-    found, expected = _listed(parts, wanted, number, folder, from_start=from_start, as_csv=as_csv)
-    if found != expected:
-        say(f"{counted(found, 'mail')} found, {expected} counted")
+        if closed:
+            number = _stated(closed, wanted)
+        else:
+            number = as_copy_if_changed(lambda: _counted(parts.cells, wanted))
+    with ExitStack() as closing:
+        log = closing.enter_context(EventLog(parts.options))
+        source = log if folder is None else JoinedLog(Archive(folder), log)
+        offsets = (number.log, number.offsets)
+        found = _print(
+            list_messages(
+                source, wanted, parts.months, offsets, from_start=from_start, unnamed=unnamed
+            ),
+            as_csv,
+        )
+    if found != number.mails:
+        say(difference(found, number.mails, unnamed.number))
         sys.exit(Exit.CHECK_FAILED)
 
 
@@ -109,32 +126,27 @@ def _stated(closed: Closed, wanted: Wanted) -> _Number:
     return _Number(mails, header.log, {int(part): mark for part, mark in header.offsets.items()})
 
 
-def _counted(parts: Connections, wanted: Wanted) -> _Number:
-    with parts.cells.reading(wanted.month) as (snapshot, cells):
-        mails = sum(number for _, name, number in cells if wanted.has(decode_cell(name)))
+def _counted(cells: Cells, wanted: Wanted) -> _Number:
+    with cells.reading(wanted.month) as (snapshot, counts):
+        mails = sum(number for _, name, number in counts if wanted.has(decode_cell(name)))
     return _Number(mails, snapshot.log, snapshot.watermarks)
 
 
-def _listed(
-    parts: Connections,
-    wanted: Wanted,
-    number: _Number,
-    folder: Path | None,
-    *,
-    from_start: bool,
-    as_csv: bool,
-) -> tuple[int, int]:
-    """Print the mails; return how many were found and how many were counted."""
+def difference(found: int, expected: int, unnamed: int) -> str:
+    """What is said if not as many mails were found as were counted."""
+    text = f"{counted(found, 'mail')} found, {expected} counted"
+    if not unnamed:
+        return text
+    return f"{text}; {unnamed} were received by an earlier version, whose tallies have no ids"
+
+
+def _print(mails: Iterator[ListedMail], as_csv: bool) -> int:
+    """Print the mails; return how many they are."""
     seen = count()
-    with ExitStack() as closing:
-        log = closing.enter_context(EventLog(parts.options))
-        source = log if folder is None else JoinedLog(Archive(folder), log)
-        offsets = (number.log, number.offsets)
-        mails = list_messages(source, wanted, parts.months, offsets, from_start=from_start)
-        # The mails come first: at their end no further number was taken.
-        for piece in _written((mail for mail, _ in zip(mails, seen, strict=False)), as_csv):
-            click.echo(piece, nl=False)
-    return next(seen), number.mails
+    # The mails come first: at their end no further number was taken.
+    for piece in _written((mail for mail, _ in zip(mails, seen, strict=False)), as_csv):
+        click.echo(piece, nl=False)
+    return next(seen)
 
 
 def _written(mails: Iterator[ListedMail], as_csv: bool) -> Iterator[bytes]:

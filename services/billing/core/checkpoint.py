@@ -126,15 +126,14 @@ class Checkpoints:
                 return manifest
         return None
 
-    def snapshot(self) -> tuple[Snapshot, Counts] | None:
-        """The last checkpoint, without and with its cells; None if there is none.
+    def snapshots(self) -> Iterator[tuple[Snapshot, Counts]]:
+        """The checkpoints, each without and with its cells, the last one first.
 
         Needs a place where the chunks are kept. The cells are read in pieces.
         """
         for manifest in reversed(self._manifests.values()):
             if self._is_complete(manifest) and self._is_sound(manifest):
-                return _snapshot_of(manifest), self._cells(manifest)
-        return None
+                yield _snapshot_of(manifest), self._cells(manifest)
 
     def unused(self) -> list[str]:
         """The keys of manifests and chunks that the best checkpoint does not need."""

@@ -3,7 +3,7 @@
 An event is listed exactly where core/usage.py counts it, so as many ids are listed as were counted:
 an event that was published twice is listed twice. `received` is counted from tallies, which name
 the mails of a transaction; tallies of earlier versions only have their number, so these mails are
-not listed.
+not listed; `Unnamed` has how many they are.
 """
 
 from __future__ import annotations
@@ -96,15 +96,38 @@ class ListedMail(Struct, frozen=True, gc=False):
     size_bytes: int
 
 
-def listed(record: EventRecord, wanted: Wanted, months: Months) -> Iterator[ListedMail]:
-    """The mails of this record that the number has. Never raises for what is in a record."""
+class Unnamed:
+    """How many received mails were counted by tallies that do not name them."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    @property
+    def number(self) -> int:
+        """So many were found until now."""
+        return self._number
+
+    def add(self, number: int) -> None:
+        """Count these."""
+        self._number += number
+
+
+def listed(
+    record: EventRecord, wanted: Wanted, months: Months, unnamed: Unnamed | None = None
+) -> Iterator[ListedMail]:
+    """The mails of this record that the number has. Never raises for what is in a record.
+
+    Those that it does not name are added to `unnamed`.
+    """
     if wanted.kind == RECEIVED:
-        yield from _received(record, wanted, months)
+        yield from _received(record, wanted, months, unnamed or Unnamed())
     elif (found := _event(record, wanted, months)) is not None:
         yield found
 
 
-def _received(record: EventRecord, wanted: Wanted, months: Months) -> Iterator[ListedMail]:
+def _received(
+    record: EventRecord, wanted: Wanted, months: Months, unnamed: Unnamed
+) -> Iterator[ListedMail]:
     kind, _ = _headers(record.headers)
     if kind != TALLY_TYPE.encode():
         return
@@ -116,6 +139,7 @@ def _received(record: EventRecord, wanted: Wanted, months: Months) -> Iterator[L
         return
     for row in tally.rows:
         if _is_of(row, day, (), wanted):
+            unnamed.add(max(0, row.received - len(row.mail_ids)))
             where = (at_ms, day, row.client, row.mailing_id, row.sub_client)
             for mail_id in row.mail_ids:
                 yield ListedMail(mail_id, *where, RECEIVED, "", 0)

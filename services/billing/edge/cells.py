@@ -45,7 +45,8 @@ class Cells(Protocol):
         """Put a snapshot of all months in place if there are no counts; False if there are.
 
         `found`: the snapshot without cells; its versions name the months. Counts that were dropped
-        on purpose are not restored. Memory is bounded, whatever the number of cells.
+        on purpose are not restored. Memory is bounded, whatever the number of cells. Raises
+        RepeatedCell, and restores nothing, if a cell comes twice.
         """
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:

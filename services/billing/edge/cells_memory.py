@@ -15,6 +15,7 @@ from msgspec import structs
 from services.billing.edge.cells import NO_WATERMARK
 from shared.store.apply_cells import Applied, OtherLog, Run, Stale
 from shared.store.read_cells import ALL_MONTHS, Counts, Snapshot
+from shared.store.restore_cells import RepeatedCell
 
 
 class MemoryCells:
@@ -84,13 +85,16 @@ class MemoryCells:
         """Put a snapshot of all months in place if there are no counts; False if there are."""
         if self._log is not None or self._dropped:
             return False
+        months = {month: Counter[str]() for month in found.versions}
+        for month, name, number in counts:
+            if name in months[month]:
+                raise RepeatedCell(month)
+            months[month][name] = number
         self._begin(found.log)
         self._watermarks = dict(found.watermarks)
         self._holes = dict(found.holes)
         self._known = dict.fromkeys(found.versions, 1)
-        self._months = {month: Counter() for month in found.versions}
-        for month, name, number in counts:
-            self._months[month][name] += number
+        self._months = months
         return True
 
     def adopt(self, log: str, month: str, partitions: Iterable[int]) -> str:

@@ -19,6 +19,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 import psycopg
+from psycopg.errors import UniqueViolation
 
 from services.billing.edge.cells import NO_WATERMARK
 from services.billing.edge.postgresql_rows import Cursor, InstallationRows
@@ -26,6 +27,7 @@ from services.billing.edge.postgresql_schema import make_tables, postgresql_erro
 from shared.store.apply_cells import Applied, OtherLog, Run, Stale
 from shared.store.client import StoreUnavailable
 from shared.store.read_cells import ALL_MONTHS, Counts, Snapshot
+from shared.store.restore_cells import RepeatedCell
 
 CONNECT_TIMEOUT_S: Final = 3
 STATEMENT_TIMEOUT_MS: Final = 30_000
@@ -162,7 +164,10 @@ class PostgresCells:
                 "INSERT INTO sluice_billing_months VALUES (%s, %s, 1)", (self._installation, month)
             )
         while batch := list(islice(counts, _COPIED)):
-            self._rows.copy(cursor, batch)
+            try:
+                self._rows.copy(cursor, batch)
+            except UniqueViolation:
+                raise RepeatedCell(batch[0][0]) from None
         for partition in found.watermarks.keys() | found.holes.keys():
             target = found.watermarks.get(partition)
             self._rows.move(cursor, partition, target, found.holes.get(partition, ""))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from services.billing.core.month import Months
-from services.billing.core.usage_messages import ListedMail, Wanted, listed
+from services.billing.core.usage_messages import ListedMail, Unnamed, Wanted, listed
 from shared.runtime.errors import Unavailable
 from shared.stream.kafka_python.fetching import UndecodableRecord
 
@@ -52,9 +52,11 @@ def list_messages(
     counted: tuple[str, Mapping[int, int]],
     *,
     from_start: bool = False,
+    unnamed: Unnamed | None = None,
 ) -> Iterator[ListedMail]:
     """The mails of a number. `counted`: the log and the offsets up to which it was counted.
 
+    `unnamed` gets the number of received mails whose tallies do not name them.
     Raises OtherEvents, and PartUnavailable without Kafka.
     """
     log_id, offsets = counted
@@ -71,4 +73,4 @@ def list_messages(
         for record in records:
             if isinstance(record, UndecodableRecord):
                 continue
-            yield from listed(record, wanted, months)
+            yield from listed(record, wanted, months, unnamed)

@@ -15,14 +15,16 @@ from itertools import groupby
 from services.billing.core.cells import Cell, decode_cell
 from services.billing.edge.cells import Cells
 from shared.store.read_cells import Counts, Snapshot
+from shared.store.read_pieces import as_copy_if_changed
 
+Takes = Callable[[Sequence[str], Snapshot, Counts], None]
 MonthCounts = tuple[str, Iterator[tuple[str, Cell, int]]]
 
 
 def read_at_one_moment(
     cells: Cells,
     months_of: Callable[[Snapshot], Iterable[str]],
-    take: Callable[[Sequence[str], Snapshot, Counts], None],
+    take: Takes,
 ) -> Snapshot:
     """Read the months that `months_of` names; return their moment, without cells.
 
@@ -32,8 +34,7 @@ def read_at_one_moment(
     seen: dict[str, tuple[str, int]] = {}
     found = cells.read()
     for month in sorted(months_of(found))[:-1]:
-        with cells.reading(month) as (moment, counts):
-            take([month], moment, counts)
+        moment = _taken(cells, [month], take)
         seen[month] = _version(moment, month)
     found = cells.read()
     together: set[str] = set()
@@ -43,10 +44,20 @@ def read_at_one_moment(
         if not changed:
             break
         together |= changed
-        with cells.reading(*sorted(together)) as (found, counts):
-            take(sorted(together), found, counts)
+        found = _taken(cells, sorted(together), take)
         seen |= {month: _version(found, month) for month in together}
     return found
+
+
+def _taken(cells: Cells, months: Sequence[str], take: Takes) -> Snapshot:
+    """Give these months to `take`; again, as copies, if the pieces were not of one moment."""
+
+    def read() -> Snapshot:
+        with cells.reading(*months) as (moment, counts):
+            take(months, moment, counts)
+            return moment
+
+    return as_copy_if_changed(read)
 
 
 def by_month(months: Sequence[str], counts: Counts) -> Iterator[MonthCounts]:

@@ -12,11 +12,12 @@ from typing import Final, Protocol
 
 from services.billing.core.answer import CountingProgress, Usage, lag, why_incomplete
 from services.billing.core.cells import decode_cell
-from services.billing.core.rows import gather
+from services.billing.core.rows import Row, gather
 from services.billing.edge.cells import Cells
 from services.billing.edge.log_ends import KafkaUnavailable, LogEnds
 from shared.runtime.deadline import Deadline
 from shared.store.read_cells import Snapshot
+from shared.store.read_pieces import as_copy_if_changed
 
 MAX_WAIT_S: Final = 60.0
 _STEP_S: Final = 0.05
@@ -47,13 +48,17 @@ class UsageView:
         ends = self._ask(deadline)
         if not isinstance(ends, KafkaUnavailable):
             self._wait_for(month, ends, deadline)
-        with self._cells.reading(month) as (found, cells):
-            rows = gather(((decode_cell(name), number) for _, name, number in cells), client)
+        found, rows = as_copy_if_changed(lambda: self._rows(month, client))
         if isinstance(ends, KafkaUnavailable):
             return Usage(month, False, str(ends), {}, rows)
         standing = progress_of(found)
         reason = why_incomplete(standing, month, ends.log, ends.ends)
         return Usage(month, not reason, reason, lag(standing, ends.ends), rows)
+
+    def _rows(self, month: str, client: str) -> tuple[Snapshot, list[Row]]:
+        with self._cells.reading(month) as (found, cells):
+            named = ((decode_cell(name), number) for _, name, number in cells)
+            return found, gather(named, client)
 
     def _wait_for(self, month: str, ends: LogEnds, deadline: Deadline) -> None:
         """Wait until everything up to the ends is counted, as far as the deadline allows."""

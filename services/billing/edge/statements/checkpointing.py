@@ -11,7 +11,7 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -19,6 +19,7 @@ from services.billing.core.checkpoint import (
     CELLS,
     MANIFEST,
     VOID,
+    Checkpoints,
     Manifest,
     StoredMonth,
     changed_months,
@@ -31,6 +32,7 @@ from services.billing.edge.statements.topic import StatementTopic
 from shared.runtime.clock import Clock
 from shared.runtime.failpoints import Failpoints
 from shared.store.read_cells import Counts, Snapshot
+from shared.store.restore_cells import RepeatedCell
 from shared.stream.client import ClientOptions
 
 log = logging.getLogger(__name__)
@@ -110,21 +112,40 @@ class Checkpointer:
         self._topic.write((key.encode(), None, []) for key in old)
 
 
-def restore(cells: Cells, topic: StatementTopic) -> bool:
+class ReadsCheckpoints(Protocol):
+    """StatementTopic."""
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Those that were read."""
+        ...
+
+    def read(self) -> None:
+        """Read what is new. Raises KafkaUnavailable."""
+        ...
+
+
+def restore(cells: Cells, topic: ReadsCheckpoints) -> bool:
     """Put the last checkpoint in place if the cells were lost; return whether it did.
 
-    `topic` must keep cells. Raises StoreUnavailable, KafkaUnavailable.
+    One that names a cell twice may miss others: the one before it is used, or none, and what is
+    missing is counted from mail.events again. `topic` must keep cells. Raises StoreUnavailable,
+    KafkaUnavailable.
     """
     topic.read()
-    checkpoint = topic.checkpoints.snapshot()
-    if checkpoint is None or not cells.restore(*checkpoint):
-        return False
-    found, _ = checkpoint
-    log.warning(
-        "the counts were lost and are restored from a checkpoint",
-        extra={"watermarks": found.watermarks, "months": sorted(found.versions)},
-    )
-    return True
+    for found, counts in topic.checkpoints.snapshots():
+        try:
+            if not cells.restore(found, counts):
+                return False
+        except RepeatedCell as error:
+            log.error("a checkpoint is not used", extra={"reason": str(error)})
+            continue
+        log.warning(
+            "the counts were lost and are restored from a checkpoint",
+            extra={"watermarks": found.watermarks, "months": sorted(found.versions)},
+        )
+        return True
+    return False
 
 
 def restore_from(options: ClientOptions, cells: Cells) -> bool:

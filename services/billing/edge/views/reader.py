@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final, Protocol
 
 from msgspec import Struct
@@ -96,10 +97,19 @@ class Answer(Struct, frozen=True):
     def rows(
         self, after: Sequence[str] | None = None, limit: int | None = None
     ) -> Iterator[UsageRow]:
-        """The rows after this key, in order: all, or at least so many if there are."""
-        query = self.query
-        months = [each.view.rows(query.group, query.filters, after, limit) for each in self.shelved]
-        return merged(months)
+        """The rows after this key, in order: all, or at least so many if there are.
+
+        Memory is that of one page, however many months there are. With the month in the key they
+        are read one after another. Otherwise all of them are read at once, row by row: a page of
+        each would be in memory.
+        """
+        query, views = self.query, [each.view for each in self.shelved]
+        if "month" in query.group:
+            return chain.from_iterable(
+                view.rows(query.group, query.filters, after, limit) for view in views
+            )
+        at_once = limit if len(views) == 1 else None
+        return merged([view.rows(query.group, query.filters, after, at_once) for view in views])
 
     def totals(self) -> dict[str, Any]:
         """The sums of all rows, of all pages."""

@@ -34,6 +34,7 @@ from services.billing.edge.usage_view import progress_of
 from services.billing.edge.views.view import View
 from shared.runtime.clock import Clock
 from shared.store.read_cells import Snapshot
+from shared.store.read_pieces import as_copy_if_changed
 
 MAX_AGE_S: Final = 60.0
 SHARE: Final = 20.0
@@ -164,8 +165,7 @@ class Shelf:
                 self._wanted.add(month)
             return self._keep(month, found)
         began, at_ms = self._clock.monotonic(), self._clock.now_ms()
-        with self._cells.reading(month) as (snapshot, cells):
-            view = self._sorted(month, ((decode_cell(name), count) for _, name, count in cells))
+        snapshot, view = as_copy_if_changed(lambda: self._read(month))
         ended = self._clock.monotonic()
         until = ended + min(MAX_AGE_S, SHARE * (ended - began))
         made = Shelved(
@@ -195,6 +195,11 @@ class Shelf:
     def _turn(self, month: str) -> threading.Lock:
         with self._lock:
             return self._sorting.setdefault(month, threading.Lock())
+
+    def _read(self, month: str) -> tuple[Snapshot, View]:
+        with self._cells.reading(month) as (snapshot, cells):
+            named = ((decode_cell(name), count) for _, name, count in cells)
+            return snapshot, self._sorted(month, named)
 
     def _sorted(self, month: str, cells: Iterable[tuple[Cell, int]]) -> View:
         self._folder.mkdir(mode=0o700, exist_ok=True)

@@ -56,7 +56,7 @@ def read(*found: Record, keeps_cells: bool = True) -> Checkpoints:
 
 def snapshot(checkpoints: Checkpoints) -> Snapshot | None:
     """What is restored, with its cells."""
-    found = checkpoints.snapshot()
+    found = next(checkpoints.snapshots(), None)
     if found is None:
         return None
     months: dict[str, dict[str, int]] = {month: {} for month in found[0].versions}

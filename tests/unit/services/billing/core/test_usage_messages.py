@@ -20,6 +20,7 @@ from services.billing.core.usage_api.query import QueryFault
 from services.billing.core.usage_messages import (
     COLUMNS,
     KINDS,
+    Unnamed,
     Wanted,
     listed,
     named_of,
@@ -160,7 +161,11 @@ def test_received_mail_is_listed_from_tallies_as_far_as_they_name_it() -> None:
     _, value, headers = encode_tally(
         Tally("validate", OCTOBER_MS, (TallyRow("shop", "news", "", 3),)), "t"
     )
-    assert list(listed(Found(headers, value), wanted, MONTHS)) == []
+    unnamed = Unnamed()
+    assert list(listed(Found(headers, value), wanted, MONTHS, unnamed)) == []
+    assert list(listed(named, wanted, MONTHS, unnamed))
+    assert list(listed(Found(headers, value), Wanted("2026-09", RECEIVED), MONTHS, unnamed)) == []
+    assert unnamed.number == 3
 
 
 def test_every_counter_of_mails_can_be_listed() -> None:
