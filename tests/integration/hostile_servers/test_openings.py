@@ -21,7 +21,7 @@ from tests.support.hostile.cases import (
     meet_all,
     one,
 )
-from tests.support.hostile.server import GREETING, OFFERS, Clear, Pause, Slowly, Step
+from tests.support.hostile.server import GREETING, OFFERS, Clear, Pause, Read, Slowly, Step
 
 # The dialogs run at once, in one process.
 pytestmark = pytest.mark.xdist_group("hostile-openings")
@@ -135,6 +135,7 @@ CASES: dict[str, Case] = {
         *SECURED,
         *GROUP,
         ACCEPTED,
+        Read(1),  # the client has had its 354
         Clear(b"\x15\x03\x03\x00\x02\x02\x14"),
         Step.HANG,
         ends=IN_DOUBT,
