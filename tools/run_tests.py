@@ -51,7 +51,7 @@ Examples:
 """
 
 # Each may run its own broker and pipeline of services, which take up to 1 GB.
-MAX_PROCESSES: Final = 6
+MAX_PROCESSES: Final = 4
 
 
 class Foreign(Struct, frozen=True):
@@ -114,13 +114,13 @@ def spread(arguments: Sequence[str]) -> tuple[str, ...]:
     """The options that spread the tests over processes, unless such an option is given.
 
     The tests wait more than they compute, for servers to start and for parts to recover, so there
-    are twice as many processes as processors, and one more (docs/decisions/0215-units-of-tests.md).
+    is one process more than processors (docs/decisions/0215-units-of-tests.md).
     The long ones (`--long`) run one after the other: each loads the machine and reports progress.
     """
     alone = ("-n", "--numprocesses", "--dist", "--pdb", "-s", "--long")
     if any(each.startswith(alone) for each in arguments):
         return ()
-    processes = min(2 * (os.cpu_count() or 1) + 1, MAX_PROCESSES)
+    processes = min((os.cpu_count() or 1) + 1, MAX_PROCESSES)
     return ("-n", str(processes), "--dist", "loadgroup")
 
 
