@@ -55,6 +55,11 @@ def reserve(port: int) -> bool:
     return True
 
 
+def release() -> None:
+    """Let other processes draw the ports that this one has reserved."""
+    fcntl.lockf(_reservations(), fcntl.LOCK_UN)
+
+
 def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
     """Find `count` different free ports, at random so that two pipelines do not collide.
 

@@ -60,12 +60,13 @@ class ServicePlan(Struct, frozen=True):
     @property
     def module(self) -> str:
         """What `python -m` runs."""
-        return f"services.{_PARTS.get(self.service, (self.service, ''))[0]}"
+        return self.command[1]
 
     @property
-    def command(self) -> tuple[str, ...]:
+    def command(self) -> tuple[str, str, str]:
         """The arguments of `python`."""
-        return ("-m", self.module, _PARTS.get(self.service, ("", "serve"))[1])
+        module, verb = _PARTS.get(self.service, (self.service, "serve"))
+        return ("-m", f"services.{module}", verb)
 
 
 def get_json(port: int, path: str, host: str = ports.LOOPBACK, key: str = "") -> tuple[int, object]:

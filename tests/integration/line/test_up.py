@@ -11,6 +11,7 @@ import pytest
 
 from cli.stack import paths, state
 from cli.stack.environment import APART, PROCESSES, SERVICES
+from local.parts.ports import reserve
 from tests.support.line_shell import Shell, accepts, wait_for
 
 DOORS = {
@@ -31,6 +32,9 @@ def test_up_prints_its_doors_status_finds_them_and_down_leaves_no_process(
     assert accepts(running["kafka"])
     assert accepts(running["sink"])
     assert accepts(running["bounce"])
+    for door in ("kafka", "bounce"):
+        port = int(running[door].rpartition(":")[2])
+        assert not reserve(port), "nobody else draws it while the part is restarted"
 
     code, out, _ = shell.run("local.status", "--json", "--state", shell.name)
     status = json.loads(out)

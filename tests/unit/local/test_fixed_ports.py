@@ -15,6 +15,7 @@ from local.parts.ports import (
     fixed_http_port,
     fixed_ports,
     free_ports,
+    release,
     reserve,
 )
 
@@ -76,3 +77,12 @@ def test_a_port_that_another_process_has_drawn_is_not_drawn_again_until_that_pro
         other.wait()
         assert reserve(port)
         assert reserve(port), "this process has it"
+
+
+def test_another_process_can_draw_a_port_that_was_released() -> None:
+    ask = "import sys; from local.parts import ports; sys.exit(not ports.reserve({}))"
+    (port,) = free_ports(1)
+    command = (sys.executable, "-c", ask.format(port))
+    assert subprocess.run(command, check=False).returncode == 1
+    release()
+    assert subprocess.run(command, check=False).returncode == 0
