@@ -19,17 +19,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from pathlib import Path
 from typing import Final
 
 import aiosmtplib
 from msgspec import Struct
 
 from services.deliver.core.attempt.results import SERVICE_NOT_READY, NoLogin
-from services.deliver.core.routing.logins import Login, LoginFaults, LoginTable, parse_logins
+from services.deliver.core.routing.logins import Login, parse_logins
 from services.deliver.core.routing.sites import Host
 from services.deliver.edge.smtp.handshake import REPLY_CODES
-from shared.runtime.errors import UsageError
+from shared.runtime.reloaded_file import FileForm, ReloadedFile
 from shared.runtime.telemetry import Metric
 from shared.smtp.extensions import parse_extensions
 from shared.smtp.reply import Reply, make_reply
@@ -51,7 +50,7 @@ FAULT_PAUSE_S: Final = 60.0
 # RFC 4954, 6: the connection goes on, so it ends with QUIT.
 LOGIN_REFUSED: Final = 535
 
-_Stamp = tuple[int, int, int]
+_FORM: Final = FileForm(SETTING, "logins at smart hosts", MAX_BYTES, parse_logins)
 
 
 class LoginRefused(Exception):
@@ -76,23 +75,14 @@ class Logins:
 
     def __init__(self, path: str = "") -> None:
         """Raises UsageError if the file holds no usable logins; no path: there are none."""
-        self._path = Path(path) if path else None
-        self._stamp: _Stamp | None = None
-        self._fault = ""
-        self._table = LoginTable()
+        self._file = ReloadedFile(path, _FORM) if path else None
         self._refusals: dict[Host, _Refusal] = {}
         self._worked: dict[Host, Login] = {}
         self._turns: dict[Host, asyncio.Lock] = {}
-        if self._path is not None:
-            try:
-                self._stamp = self._look(self._path)
-                self._table = self._load(self._path)
-            except (OSError, LoginFaults) as error:
-                raise UsageError(f"{SETTING}: {path}: {_reason(error)}") from None
 
     def of(self, host: Host) -> Login | None:
         """The login at this host; None: there is none."""
-        return self._table.of(host)
+        return self._file.value.of(host) if self._file is not None else None
 
     def fault(self, host: Host, now: float) -> NoLogin | None:
         """Why no connection to this host is worth opening now; None: one is."""
@@ -185,52 +175,12 @@ class Logins:
 
     def refresh(self) -> None:
         """Load the file if it has changed. May be called in another thread."""
-        if self._path is None:
-            return
-        try:
-            stamp = self._look(self._path)
-            if stamp == self._stamp:
-                return
-            self._stamp = stamp
-            self._table = self._load(self._path)
-        except LoginFaults as error:
-            self._report(_reason(error))
-        except OSError as error:
-            self._stamp = None  # it says nothing about the file: load it again
-            self._report(_reason(error))
-        else:
-            self._fault = ""
-            log.info("logins at smart hosts reloaded", extra={"file": str(self._path)})
-
-    def _report(self, reason: str) -> None:
-        if reason != self._fault:
-            log.error(
-                "the changed logins at smart hosts cannot be used; the last ones stay in force",
-                extra={"file": str(self._path), "reason": reason},
-            )
-        self._fault = reason
-
-    def _look(self, path: Path) -> _Stamp:
-        stat = path.stat()
-        return stat.st_mtime_ns, stat.st_size, stat.st_ino
-
-    def _load(self, path: Path) -> LoginTable:
-        with path.open("rb") as file:
-            octets = file.read(MAX_BYTES + 1)
-        if len(octets) > MAX_BYTES:
-            raise LoginFaults(f"it is larger than {MAX_BYTES} bytes")
-        try:
-            return parse_logins(octets.decode())
-        except UnicodeDecodeError:
-            raise LoginFaults("it is not UTF-8 text") from None
+        if self._file is not None and self._file.refresh():
+            log.info("logins at smart hosts reloaded", extra={"file": str(self._file.path)})
 
 
 def _shown(reply: Reply) -> str:
     return f"{reply.code} {reply.enhanced}".rstrip() if reply.code else ""
-
-
-def _reason(error: OSError | LoginFaults) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 async def authenticate(smtp: aiosmtplib.SMTP, login: Login, limit_s: float) -> Reply:
