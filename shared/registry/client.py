@@ -129,6 +129,11 @@ def encode_client(client: Client) -> bytes:
     return _encoder.encode(client)
 
 
+def is_forgotten(client: Client, now_ms: int) -> bool:
+    """Whether the record of a removed client is kept no longer."""
+    return client.removal is None or client.removal.is_over(now_ms)
+
+
 def key_of(client: Client) -> str:
     """Return the key of the client's record on mail.clients.
 

@@ -24,10 +24,9 @@ from typing import Final
 from kafka.errors import KafkaError
 from msgspec import Struct
 
-from shared.registry.client import REMOVED_PREFIX, Client, encode_client, key_of
+from shared.registry.client import REMOVED_PREFIX, Client, encode_client, is_forgotten, key_of
 from shared.registry.store.changes import Changes
 from shared.registry.store.log import Reading
-from shared.registry.store.view import is_forgotten
 from shared.runtime.clock import SystemClock
 from shared.runtime.deadline import Deadline
 from shared.runtime.errors import PartUnavailable

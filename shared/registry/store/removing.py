@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from shared.registry.client import Client
+from shared.registry.client import Client, is_forgotten
 from shared.registry.file.clients_file import RegistryError, RegistryFault
 from shared.registry.removal import (
     Removal,
@@ -144,9 +144,7 @@ def require_free_names(wanted: Iterable[Client], kept: Clients, now_ms: int) -> 
             " or take it out of the file",
         )
         for index, client in enumerate(wanted)
-        if (found := kept.get(client.name)) is not None
-        and found.removal is not None
-        and not found.removal.is_over(now_ms)
+        if (found := kept.get(client.name)) is not None and not is_forgotten(found, now_ms)
     ]
     if faults:
         raise RegistryError(faults)

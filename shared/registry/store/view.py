@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from kafka.errors import KafkaError
 from msgspec import Struct
 
-from shared.registry.client import Client
+from shared.registry.client import Client, is_forgotten
 from shared.registry.store.log import Reading
 from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.deadline import Deadline
@@ -82,9 +82,9 @@ class ClientView:
     def removed(self, name: str) -> Client | None:
         """Return a removed client that is not forgotten and whose name nobody else has."""
         client = self._kept.get(name)
-        if client is None or client.removal is None or name in self._clients:
+        if client is None or name in self._clients:
             return None
-        return None if client.removal.is_over(self._clock.now_ms()) else client
+        return None if is_forgotten(client, self._clock.now_ms()) else client
 
     def removed_by_domain(self, domain: str) -> Client | None:
         """Return the removed client that had this sending domain, if no other one has it now.
@@ -189,8 +189,3 @@ def load_all(kafka: KafkaSettings, timeout_s: float = 15.0) -> Loaded:
     now_ms = SystemClock().now_ms()
     kept = {name: each for name, each in reading.kept.items() if not is_forgotten(each, now_ms)}
     return Loaded(reading.clients, kept)
-
-
-def is_forgotten(client: Client, now_ms: int) -> bool:
-    """Whether the record of a removed client is kept no longer."""
-    return client.removal is None or client.removal.is_over(now_ms)
