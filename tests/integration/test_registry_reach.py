@@ -186,7 +186,7 @@ def test_a_running_front_door_follows_new_changed_and_removed_clients(
     with session(door, name, CHANGED_PASSWORD) as smtp:
         began = kept(kafka, client)
         tell("a removed client", first_refusal(smtp, sender) - began)
-    # Who knows the password is told; nobody else learns that there was such a client.
+    # Only a login with the right password learns that there was such a client.
     assert refused_login(door, name, CHANGED_PASSWORD) == (525, b"5.7.13 This client was removed")
     assert refused_login(door, name, PASSWORD)[0] == 535
 

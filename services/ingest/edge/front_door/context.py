@@ -96,5 +96,5 @@ class FrontDoorContext(Struct, frozen=True):
     clock: Clock
     metrics: FrontDoorMetrics
     failpoints: Failpoints
-    # Removed clients that are kept: whoever knows their password is told that they were removed.
+    # Removed clients that are kept: a login with the right password learns of the removal.
     removed_client_of: Callable[[str], Client | None] = lambda _: None
