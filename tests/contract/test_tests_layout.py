@@ -34,6 +34,20 @@ def test_the_folders_of_unit_tests_are_those_of_the_source() -> None:
     assert not unknown
 
 
+@pytest.mark.parametrize(
+    "path", sorted(TESTS.glob("unit/services/*/test_*.py")), ids=lambda path: path.name
+)
+def test_a_unit_test_of_one_folder_of_a_service_is_in_that_folder(path: Path) -> None:
+    service = f"services.{path.parent.name}"
+    modules = {
+        node.module
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module
+    }
+    folders = {name.rpartition(".")[0] for name in modules if name.startswith(f"{service}.")}
+    assert service in folders or len(folders) > 1, f"move it to the folder of {folders}"
+
+
 def test_helpers_are_in_the_support_folder() -> None:
     elsewhere = [
         str(path.relative_to(TESTS))

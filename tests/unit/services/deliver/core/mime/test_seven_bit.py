@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from email import message_from_bytes, policy
-from email.message import Message
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from services.deliver.core.mime.seven_bit import MAX_DEPTH, to_seven_bit
 from shared.smtp.client.unsendable import Unsendable
-from shared.smtp.content import has_longer_line, with_crlf
+from shared.smtp.content import with_crlf
 from tests.messages import Sample, load
+from tests.support.seven_bit import MIXED, PLAIN, UMLAUTS, converted, encodings, message, parts
 
 EIGHT_BIT = tuple(sample for sample in load() if sample.accepted and not sample.content.isascii())
 # Messages of the set whose header is not ASCII.
@@ -21,42 +19,6 @@ RAW_HEADERS = frozenset(
     for sample in EIGHT_BIT
     if not with_crlf(sample.content).partition(b"\r\n\r\n")[0].isascii()
 )
-
-
-def message(header: str, body: str) -> bytes:
-    text = f"From: a@b.example\nMIME-Version: 1.0\n{header}\n\n{body}"
-    return text.replace("\n", "\r\n").encode()
-
-
-def leaves(content: bytes) -> list[tuple[str, str | None, bytes]]:
-    """The type, charset and decoded content of every part without parts."""
-    return [
-        (part.get_content_type(), part.get_content_charset(), decoded(part))
-        for part in message_from_bytes(content).walk()
-        if not part.is_multipart()
-    ]
-
-
-def decoded(part: Message) -> bytes:
-    found = part.get_payload(decode=True)
-    assert isinstance(found, bytes)
-    return found
-
-
-def encodings(content: bytes) -> list[str]:
-    return [part["content-transfer-encoding"] for part in message_from_bytes(content).walk()]
-
-
-def converted(content: bytes) -> bytes:
-    """The converted content, after the checks that hold for every one."""
-    found = to_seven_bit(content)
-    assert isinstance(found, bytes)
-    assert found.isascii()
-    if not content.isascii():  # ASCII stays as it is
-        assert with_crlf(found) == found
-        assert not has_longer_line(found)
-    assert leaves(with_crlf(found)) == leaves(with_crlf(content))
-    return found
 
 
 @pytest.mark.parametrize("sample", EIGHT_BIT, ids=lambda sample: sample.name)
@@ -75,15 +37,7 @@ def test_the_set_has_messages_of_both_kinds() -> None:
     assert len(EIGHT_BIT) > len(RAW_HEADERS) + 2
 
 
-PLAIN = "Content-Type: text/plain; charset=utf-8"
-MIXED = 'Content-Type: multipart/mixed; boundary="b 1"'
-UMLAUTS = "Grüße aus Köln, und noch viel mehr Text in ASCII"
 GREEK = "Καλημέρα κόσμε"
-
-
-def parts(*each: str, before: str = "", after: str = "") -> str:
-    inner = "".join(f"--b 1\n{part}\n" for part in each)
-    return f"{before}{inner}--b 1--\n{after}"
 
 
 # What it is; the message; the encodings of all its parts, from the outside in.
@@ -279,28 +233,3 @@ def test_text_behind_the_end_of_the_parts_that_looks_like_parts_is_not_changed()
     for end in ("\n--b 1\n--b 1--", "x\n--b 1--"):
         content = message(MIXED, parts(f"{PLAIN}\n\n{end}", f"{PLAIN}\n\n{UMLAUTS}"))
         assert to_seven_bit(content) is Unsendable.NOT_CONVERTIBLE
-
-
-lines = st.lists(
-    st.sampled_from(["ä", "€", " ", "\t", "=", ".", "\n", "\r", "a" * 30, "--b 1", "--b 1--"]),
-    max_size=30,
-).map("".join)
-
-
-@given(lines, st.sampled_from([PLAIN, "X: y", "Content-Type: application/x-y"]))
-def test_any_body_is_the_same_after_decoding(body: str, field: str) -> None:
-    converted(message(field, body))
-
-
-@given(lines)
-def test_any_text_in_parts_is_the_same_after_decoding(body: str) -> None:
-    content = message(MIXED, parts(f"{PLAIN}\n\n{body}", f"{PLAIN}\n\n{UMLAUTS}"))
-    if isinstance(to_seven_bit(content), bytes):
-        converted(content)
-
-
-@given(st.binary(max_size=60), st.lists(lines, max_size=4))
-def test_it_is_total(noise: bytes, bodies: list[str]) -> None:
-    for content in (noise, noise + message(MIXED, parts(*bodies)), message(MIXED, parts(*bodies))):
-        found = to_seven_bit(content)
-        assert isinstance(found, Unsendable) or found.isascii()
