@@ -3,8 +3,8 @@
 Owns: the commands but `credentials`, `check` and those of removing.py. Does not own: judging the
 file (shared/registry/file/clients_file.py), what an apply changes (changes.py), writing it
 (publish.py).
-Exit codes: 1 when `diff` finds a difference or NAME is not registered, 2 for a wrong file,
-3 when Kafka is unavailable.
+Exit codes: 1 when `diff` finds a difference, 2 for a wrong file and for a NAME that is not
+registered, 3 when Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def show(name: str, as_json: bool, bootstrap: str, line: str) -> None:
     registered = load_registry(find_kafka(bootstrap, line))
     client = registered.get(name)
     if client is None:
-        fail(unknown_client(name, registered), Exit.CHECK_FAILED, as_json)
+        fail(unknown_client(name, registered), Exit.USAGE_ERROR, as_json)
     if as_json:
         print_json(_shown_as_json(client))
         return

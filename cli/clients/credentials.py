@@ -2,8 +2,8 @@
 
 Owns: the commands. Does not own: how a password becomes keys (shared/registry/credentials.py).
 A generated password is printed once and kept nowhere; running services follow within a second.
-Exit codes: 1 when NAME is not registered or has nothing to drop, 2 for a password that cannot
-be one, 3 when Kafka is unavailable.
+Exit codes: 1 when there is nothing to drop, 2 when NAME is not registered and for a password that
+cannot be one, 3 when Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def list_credentials(name: str, as_json: bool, bootstrap: str, line: str) -> Non
     registered = load_registry(find_kafka(bootstrap, line))
     client = registered.get(name)
     if client is None:
-        fail(unknown_client(name, registered), Exit.CHECK_FAILED, as_json)
+        fail(unknown_client(name, registered), Exit.USAGE_ERROR, as_json)
     if as_json:
         days = [_day(credential) for credential in client.credentials]
         print_json({**_answer(name, client.credentials), "set": days})
@@ -165,7 +165,7 @@ def _edit(
         nonlocal seen, made
         client = registered.get(name)
         if client is None:
-            fail(unknown_client(name, registered), Exit.CHECK_FAILED, as_json)
+            fail(unknown_client(name, registered), Exit.USAGE_ERROR, as_json)
         if client.credentials != seen:
             is_written = bool((set(made) - set(seen or ())) & set(client.credentials))
             seen = client.credentials

@@ -2,8 +2,8 @@
 
 Owns: the commands, asking for the choice at a terminal, the table of removed clients. Does not own:
 what each changes (shared/registry/store/removing.py), writing it (publish.py).
-Exit codes: 1 when there is no such client, 2 for wrong use and for a client that cannot be removed
-or restored now, 3 when Kafka is unavailable.
+Exit codes: 1 when no such removed client is kept, 2 for wrong use, which an unknown client is, and
+for a client that cannot be removed or restored now, 3 when Kafka is unavailable.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def remove(  # noqa: PLR0913, PLR0917 - the options of a command
     found = load_all(kafka)
     if name not in found.clients and name not in found.removed:
         known = {*found.clients, *found.removed}
-        fail(unknown_client(name, known), Exit.CHECK_FAILED, as_json)
+        fail(unknown_client(name, known), Exit.USAGE_ERROR, as_json)
     removal = make_removal([name], choice, keep, author, reason)
     before = orders_before(kafka)
     change_all(kafka, lambda clients, kept: plan_removal([name], clients, kept, removal, before))

@@ -109,5 +109,5 @@ def test_no_command_shows_a_key(kafka: KafkaSettings, client: Client) -> None:
 def test_a_client_that_is_not_registered_gets_no_password(kafka: KafkaSettings) -> None:
     for verb in ("set", "rotate", "drop-old", "list"):
         answer = run("credentials", verb, "never-registered", "--kafka", kafka.bootstrap)
-        assert (answer.returncode, answer.stdout) == (1, "")
+        assert (answer.returncode, answer.stdout) == (2, "")
         assert "no client 'never-registered' is registered" in answer.stderr

@@ -153,7 +153,7 @@ def test_the_clients_command_registers_shows_compares_and_removes(kafka: KafkaSe
         "remove", client.name, "--mail", "hold", *where
     )  # mail.control may not be there yet
     assert json.loads(removed.stdout)["removed"] == [client.name]
-    assert run("show", client.name, *where).returncode == 1
+    assert run("show", client.name, *where).returncode == 2
 
 
 def test_an_apply_warns_of_a_lane_that_is_not_configured(kafka: KafkaSettings) -> None:

@@ -132,7 +132,7 @@ def test_held_mail_waits_until_the_client_is_restored_as_it_was(leaving: Leaving
     assert [each.rule for each in refused.data.rules] == ["removed"]
     (listed,) = [each for each in leaving.run("list", "--removed") if each["name"] == name]
     assert (listed["mail"], listed["author"], listed["reason"]) == ("hold", "ann", "unpaid")
-    assert leaving.shell("cli.clients.command", "show", name).returncode == 1
+    assert leaving.shell("cli.clients.command", "show", name).returncode == 2
     found = leaving.apply("diff")
     assert (found.returncode, f"{name} was removed" in found.stderr) == (2, True)
     assert leaving.run("restore", name) == {"restored": [name]}
