@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 
 import click
@@ -13,12 +13,13 @@ from msgspec import Struct
 from cli.acls import broker, output, principals
 from cli.acls.plan import Rule, Tenant, client_accounts, service_accounts
 from cli.answer import Exit, fail, print_json
-from cli.target import find_kafka, kafka_options
+from cli.stack.state import NotRunning
+from cli.target import KafkaOnly, find_kafka, kafka_options
 from shared.plurals import counted
 from shared.registry.store.view import load_registry
 from shared.runtime.errors import Unavailable
 from shared.runtime.run_command import run_command
-from shared.settings.loader import SettingsError
+from shared.settings.loader import SettingsError, load
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import BOOTSTRAP_MS, client_options, make_admin
 from shared.topics.names import is_client_name
@@ -29,7 +30,8 @@ _HELP: Final = """Print the ACLs that each service and each registered client ne
 A service may do what it needs and no more; a client may write to its own intake and read its own
 events topic. A principal is named by a template, in which {name} is the service (`ingest`,
 `validate`, `deliver`, `billing`, and `operator` for ./sluice topics, clients and audit) or the
-client. With mTLS it is the certificate's name, such as `User:CN=sluice-{name}`.
+client. With mTLS it is the certificate's name, such as `User:CN=sluice-{name}`. A template
+of services without {name} is one login for all of them.
 
 \b
 Exit codes:
@@ -70,9 +72,14 @@ class Wanted(Struct, frozen=True):
     client_template: str
     billing_group: str
 
+    @property
+    def are_registered(self) -> bool:
+        """Whether the accounts are those of the registered clients, too."""
+        return not (self.clients or self.services_only)
+
 
 @click.command(help=_HELP)
-@click.option("--client", "clients", multiple=True, help="Only this client; Kafka is not asked.")
+@click.option("--client", "clients", multiple=True, help="Only this client, registered or not.")
 @click.option("--services-only", is_flag=True, help="No client.")
 @click.option(
     "--service-principal",
@@ -101,6 +108,14 @@ class Wanted(Struct, frozen=True):
     show_default=True,
     help="Strimzi: how these users log in.",
 )
+@click.option("--namespace", default="", help="Strimzi: namespace of the KafkaUser resources.")
+@click.option(
+    "--api-version",
+    type=click.Choice(["v1", "v1beta2"]),
+    default="v1",
+    show_default=True,
+    help="Strimzi: v1beta2 for a Strimzi before 0.49.",
+)
 @click.option("--compare", is_flag=True, help="Show how the brokers' ACLs differ.")
 @click.option("--apply", "applies", is_flag=True, help="Add what the brokers lack.")
 @click.option("--prune", is_flag=True, help="With --apply: remove what they have beyond it.")
@@ -113,9 +128,10 @@ def main(**options: object) -> None:
         fail("--prune removes ACLs: give --apply too", Exit.USAGE_ERROR, as_json)
     wanted = Wanted(**{name: options[name] for name in Wanted.__struct_fields__})  # type: ignore[arg-type]
     try:
-        kafka = find_kafka(str(options["bootstrap"]), str(options["line"]))
+        is_changing = bool(options["applies"] or options["compare"])
+        kafka = _find_kafka(options, is_asked=is_changing or wanted.are_registered)
         accounts = _accounts(kafka, wanted)
-        if options["applies"] or options["compare"]:
+        if is_changing:
             _apply(
                 kafka,
                 accounts,
@@ -135,10 +151,23 @@ def main(**options: object) -> None:
     if as_json:
         print_json(_lines(accounts))
     elif options["form"] == "strimzi":
-        cluster, kind = str(options["cluster"]), str(options["authentication"])
-        click.echo(output.as_strimzi(accounts, cluster, kind))
+        strimzi = output.Strimzi(*map(str, map(options.get, output.Strimzi.__struct_fields__)))
+        click.echo(output.as_strimzi(accounts, strimzi))
     else:
         click.echo(output.as_commands(accounts, kafka.bootstrap))
+
+
+def _find_kafka(options: Mapping[str, object], *, is_asked: bool) -> KafkaSettings:
+    """The Kafka that is asked, or whose address is printed.
+
+    What needs no Kafka is printed without one, too: then with the address of the settings.
+    """
+    try:
+        return find_kafka(str(options["bootstrap"]), str(options["line"]))
+    except NotRunning:
+        if is_asked or options["line"]:
+            raise
+        return load(KafkaOnly).settings.kafka
 
 
 def _accounts(kafka: KafkaSettings, wanted: Wanted) -> Accounts:
@@ -148,7 +177,7 @@ def _accounts(kafka: KafkaSettings, wanted: Wanted) -> Accounts:
             if not is_client_name(name):
                 raise principals.TemplateFault(f"--client: {name!r} is not a client name")
         found = client_accounts(map(Tenant, dict.fromkeys(wanted.clients)))
-    elif not wanted.services_only:
+    elif wanted.are_registered:
         registered = load_registry(kafka).values()
         found += client_accounts(Tenant(one.name, one.own_events) for one in registered)
     return principals.named(found, wanted.service_template, wanted.client_template)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import yaml
+from msgspec import Struct
 
 from cli.acls.plan import Rule
 
@@ -23,6 +24,15 @@ _STRIMZI_TYPES: Final = {
 _STRIMZI_PATTERNS: Final = {"literal": "literal", "prefixed": "prefix"}
 
 Accounts = Mapping[str, Sequence[Rule]]
+
+
+class Strimzi(Struct, frozen=True):
+    """What is the same in all KafkaUser resources."""
+
+    cluster: str
+    authentication: str
+    namespace: str = ""
+    api_version: str = "v1"
 
 
 def _grouped(rules: Sequence[Rule]) -> dict[tuple[str, str, str], list[str]]:
@@ -48,15 +58,13 @@ def as_commands(accounts: Accounts, bootstrap: str) -> str:
     return "\n".join(lines)
 
 
-def as_strimzi(accounts: Accounts, cluster: str, authentication: str) -> str:
+def as_strimzi(accounts: Accounts, strimzi: Strimzi) -> str:
     """One KafkaUser per principal, named as it is without `User:` (and `CN=`)."""
-    documents = [_user(name, rules, cluster, authentication) for name, rules in accounts.items()]
+    documents = [_user(name, rules, strimzi) for name, rules in accounts.items()]
     return yaml.safe_dump_all(documents, sort_keys=False, explicit_start=True).rstrip()
 
 
-def _user(
-    principal: str, rules: Sequence[Rule], cluster: str, authentication: str
-) -> dict[str, Any]:
+def _user(principal: str, rules: Sequence[Rule], strimzi: Strimzi) -> dict[str, Any]:
     acls = [
         {
             "resource": {
@@ -70,14 +78,15 @@ def _user(
         for (resource, pattern, name), operations in _grouped(rules).items()
     ]
     return {
-        "apiVersion": "kafka.strimzi.io/v1beta2",
+        "apiVersion": f"kafka.strimzi.io/{strimzi.api_version}",
         "kind": "KafkaUser",
         "metadata": {
             "name": principal.removeprefix("User:").removeprefix("CN="),
-            "labels": {"strimzi.io/cluster": cluster},
+            **({"namespace": strimzi.namespace} if strimzi.namespace else {}),
+            "labels": {"strimzi.io/cluster": strimzi.cluster},
         },
         "spec": {
-            "authentication": {"type": authentication},
+            "authentication": {"type": strimzi.authentication},
             "authorization": {"type": "simple", "acls": acls},
         },
     }

@@ -1,4 +1,8 @@
-"""Names the Kafka principal of each account, from templates such as `User:sluice-{name}`. Pure."""
+"""Names the Kafka principal of each account, from templates such as `User:sluice-{name}`. Pure.
+
+A template of services without {name} is one login that all of them share, with the rights of all;
+each client always has a principal of its own.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +23,31 @@ class TemplateFault(ValueError):
     """A template cannot be used; the text gives the reason."""
 
 
-def check_template(template: str) -> None:
-    """Raise TemplateFault if each account would not get a principal of its own."""
+def check_service_template(template: str) -> None:
+    """Raise TemplateFault if services cannot have such a principal, or such principals."""
+    if template.count(PLACE) > 1:
+        raise _fault("--service-principal", template, f"give {PLACE} once, or not at all")
+    if not template.startswith(_KIND) or template == _KIND:
+        example = f"a text such as {SERVICE_TEMPLATE}, or User:sluice for one login of all services"
+        raise _fault("--service-principal", template, f"expected {example}")
+    _check_text("--service-principal", template)
+
+
+def check_client_template(template: str) -> None:
+    """Raise TemplateFault if each client would not get a principal of its own."""
     if not template.startswith(_KIND) or template.count(PLACE) != 1:
-        raise TemplateFault(f"{template!r}: expected a text such as {CLIENT_TEMPLATE}")
+        example = f"expected a text such as {CLIENT_TEMPLATE}, with {PLACE} once"
+        raise _fault("--client-principal", template, example)
+    _check_text("--client-principal", template)
+
+
+def _check_text(option: str, template: str) -> None:
     if not template.isprintable():
-        raise TemplateFault(f"{template!r}: remove control characters")
+        raise _fault(option, template, "remove control characters")
+
+
+def _fault(option: str, template: str, text: str) -> TemplateFault:
+    return TemplateFault(f"{option} {template!r}: {text}")
 
 
 def named(
@@ -32,15 +55,29 @@ def named(
 ) -> dict[str, tuple[Rule, ...]]:
     """Return the rules by principal. Raises TemplateFault if two accounts have the same principal.
 
-    A client named `ingest` must not become the service ingest.
+    A client named `ingest` must not become the service ingest, and none the login that services
+    share.
     """
-    for template in (service_template, client_template):
-        check_template(template)
+    check_service_template(service_template)
+    check_client_template(client_template)
     templates = {"service": service_template, "client": client_template}
-    pairs = [(templates[one.kind].replace(PLACE, one.name), one.rules) for one in accounts]
+    pairs = [
+        (templates[one.kind].replace(PLACE, one.name), one.rules)
+        for one in (_sharing(accounts) if PLACE not in service_template else accounts)
+    ]
     often = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
     if often:
         raise TemplateFault(f"two accounts would be {often[0]}: choose other templates")
     if any(name == _ANYBODY for name, _ in pairs):
         raise TemplateFault(f"{_ANYBODY} stands for everybody: choose other templates")
-    return dict(pairs)
+    return {name: rules for name, rules in pairs if rules}
+
+
+def _sharing(accounts: Sequence[Account]) -> list[Account]:
+    """The accounts with those of the services as one, which is there without services, too.
+
+    So a client that has the principal of the services is found although only clients are asked for.
+    """
+    shared = dict.fromkeys(rule for one in accounts if one.kind == "service" for rule in one.rules)
+    clients = [one for one in accounts if one.kind == "client"]
+    return [Account("service", "", tuple(shared)), *clients]

@@ -92,9 +92,16 @@ def test_no_client_has_a_name_that_reaches_into_another_ones_or_a_services() -> 
     ("services", "clients", "reason"),
     [
         ("User:{name}", "User:{name}", "two accounts would be User:ingest"),
-        ("User:x", "User:{name}", "expected a text such as"),
+        ("User:x", "User:y", "--client-principal 'User:y': expected a text such as User:client"),
+        ("User:ingest", "User:{name}", "two accounts would be User:ingest"),
+        (
+            "User:",
+            "User:{name}",
+            "--service-principal 'User:': expected a text such as",
+        ),
+        ("User:*", "User:{name}", "stands for everybody"),
         ("{name}", "User:{name}", "expected a text such as"),
-        ("User:{name}{name}", "User:{name}", "expected a text such as"),
+        ("User:{name}{name}", "User:{name}", "give {name} once, or not at all"),
         ("User:{name}", "User:\n{name}", "remove control characters"),
     ],
 )
@@ -104,6 +111,20 @@ def test_templates_that_give_no_principal_of_its_own_are_refused(
     accounts = [*service_accounts(), *client_accounts([Tenant("ingest")])]
     with pytest.raises(TemplateFault, match=reason):
         named(accounts, services, clients)
+
+
+def test_services_that_share_a_login_have_the_rights_of_all() -> None:
+    accounts = [*service_accounts(), *client_accounts([Tenant("shop")])]
+    shared = named(accounts, "User:CN=sluice", "User:{name}")
+    assert list(shared) == ["User:CN=sluice", "User:shop"]
+    rules = shared["User:CN=sluice"]
+    assert len(rules) == len(set(rules))
+    assert set(rules) == {rule for one in service_accounts() for rule in one.rules}
+
+
+def test_a_client_gets_no_login_of_the_services_although_only_clients_are_printed() -> None:
+    with pytest.raises(TemplateFault, match="two accounts would be User:client-shop"):
+        named(client_accounts([Tenant("shop")]), "User:client-shop", "User:client-{name}")
 
 
 def run(*arguments: str) -> str:
@@ -131,6 +152,29 @@ def test_strimzi_users_have_the_same_rules() -> None:
         len(acl["operations"]) for one in users for acl in one["spec"]["authorization"]["acls"]
     )
     assert count == len(listed)
+
+
+def test_strimzi_users_have_the_version_and_the_namespace_that_are_asked_for() -> None:
+    asked = ("--client", "shop", "--format", "strimzi")
+    (user,) = yaml.safe_load_all(run(*asked))
+    assert user["apiVersion"] == "kafka.strimzi.io/v1"
+    assert "namespace" not in user["metadata"]
+    (user,) = yaml.safe_load_all(run(*asked, "--namespace", "kafka", "--api-version", "v1beta2"))
+    assert user["apiVersion"] == "kafka.strimzi.io/v1beta2"
+    assert user["metadata"]["namespace"] == "kafka"
+
+
+@pytest.mark.parametrize("asked", [("--client", "shop"), ("--services-only",)])
+def test_what_needs_no_kafka_is_printed_without_one(
+    asked: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No pipeline runs, and nothing answers at the default address.
+    monkeypatch.setattr("cli.stack.state.running", lambda name: None)
+    monkeypatch.setattr("cli.target.answers", lambda address: False)
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 0, done.output
+    assert "kafka-acls.sh" in done.output
+    assert CliRunner().invoke(main, ["--compare", *asked]).exit_code != 0
 
 
 @pytest.mark.parametrize(
