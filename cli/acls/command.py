@@ -176,11 +176,13 @@ def _accounts(kafka: KafkaSettings, wanted: Wanted) -> Accounts:
         for name in wanted.clients:
             if not is_client_name(name):
                 raise principals.TemplateFault(f"--client: {name!r} is not a client name")
-        found = client_accounts(map(Tenant, dict.fromkeys(wanted.clients)))
+        found += client_accounts(map(Tenant, dict.fromkeys(wanted.clients)))
     elif wanted.are_registered:
         registered = load_registry(kafka).values()
         found += client_accounts(Tenant(one.name, one.own_events) for one in registered)
-    return principals.named(found, wanted.service_template, wanted.client_template)
+    return principals.named(
+        found, wanted.service_template, wanted.client_template, clients_only=bool(wanted.clients)
+    )
 
 
 def _apply(

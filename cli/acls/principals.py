@@ -51,33 +51,34 @@ def _fault(option: str, template: str, text: str) -> TemplateFault:
 
 
 def named(
-    accounts: Sequence[Account], service_template: str, client_template: str
+    accounts: Sequence[Account],
+    service_template: str,
+    client_template: str,
+    *,
+    clients_only: bool = False,
 ) -> dict[str, tuple[Rule, ...]]:
-    """Return the rules by principal. Raises TemplateFault if two accounts have the same principal.
+    """Return the rules by principal; with `clients_only` those of the clients.
 
-    A client named `ingest` must not become the service ingest, and none the login that services
-    share.
+    Raises TemplateFault if two accounts have the same principal: a client named `ingest` must not
+    become the service ingest, and none the login that services share.
     """
     check_service_template(service_template)
     check_client_template(client_template)
+    if PLACE not in service_template:
+        accounts = _sharing(accounts)
     templates = {"service": service_template, "client": client_template}
-    pairs = [
-        (templates[one.kind].replace(PLACE, one.name), one.rules)
-        for one in (_sharing(accounts) if PLACE not in service_template else accounts)
-    ]
-    often = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    names = [templates[one.kind].replace(PLACE, one.name) for one in accounts]
+    often = [name for name, count in Counter(names).items() if count > 1]
     if often:
         raise TemplateFault(f"two accounts would be {often[0]}: choose other templates")
-    if any(name == _ANYBODY for name, _ in pairs):
+    if _ANYBODY in names:
         raise TemplateFault(f"{_ANYBODY} stands for everybody: choose other templates")
-    return {name: rules for name, rules in pairs if rules}
+    pairs = zip(names, accounts, strict=True)
+    return {name: one.rules for name, one in pairs if one.kind == "client" or not clients_only}
 
 
 def _sharing(accounts: Sequence[Account]) -> list[Account]:
-    """The accounts with those of the services as one, which is there without services, too.
-
-    So a client that has the principal of the services is found although only clients are asked for.
-    """
+    """The accounts, with those of the services as one."""
     shared = dict.fromkeys(rule for one in accounts if one.kind == "service" for rule in one.rules)
     clients = [one for one in accounts if one.kind == "client"]
     return [Account("service", "", tuple(shared)), *clients]

@@ -252,7 +252,10 @@ def _states(folder: str) -> list[KeyState]:
 def _path(folder: str) -> Path:
     if folder:
         return Path(folder)
-    rows = {row.key: str(row.value) for row in ask_service("deliver")}
+    try:
+        rows = {row.key: str(row.value) for row in ask_service("deliver")}
+    except ServiceConfigError as error:
+        raise RotationError("; ".join(error.lines)) from None
     if not rows["deliver.dkim_keys"]:
         raise RotationError("give --folder, or set deliver.dkim_keys")
     return Path(rows["deliver.dkim_keys"])

@@ -111,7 +111,7 @@ class BillingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     signing_key_file: Annotated[
         str,
         Meta(
-            extra={**PATH, "secret": False},
+            extra=PATH,
             description="File with the Ed25519 key that signs statements, from `billing signing-key"
             " create`. Empty: statements are not signed.",
         ),

@@ -221,8 +221,9 @@ def _checked(expected: str, check: Callable[[str], str]) -> Meta:
     return Meta(extra={"expected": expected, "check": check})
 
 
-PATH: Final = {"expected": "the path of a file", "check": plain_fault}
-FOLDER: Final = {"expected": "the path of a folder", "check": plain_fault}
+# A path is no secret, whatever is in the file: commands that ask a service for it use the value.
+PATH: Final = {"expected": "the path of a file", "check": plain_fault, "secret": False}
+FOLDER: Final = {"expected": "the path of a folder", "check": plain_fault, "secret": False}
 Target = Annotated[str, _checked("host:port", target_fault)]
 ListenAddress = Annotated[str, _checked("host:port", listening_fault)]
 Network = Annotated[str, _checked("an IP address or network", network_fault)]

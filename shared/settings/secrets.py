@@ -28,12 +28,14 @@ def is_secret(key: str, kind: Any = str) -> bool:
     """Whether the setting with this name and type holds a secret.
 
     The last word of its name decides (`hmac_key`), unless its type sets
-    `Meta(extra={"secret": False})`, or True.
+    `Meta(extra={"secret": False})`, or True. A switch holds none.
     """
     info = shapes.type_info(kind)
     if isinstance(info, shapes.Metadata) and info.extra and "secret" in info.extra:
         return bool(info.extra["secret"])
-    return key.rsplit("_", 1)[-1] in _SECRET_WORDS
+    while isinstance(info, shapes.Metadata):
+        info = info.type
+    return not isinstance(info, shapes.BoolType) and key.rsplit("_", 1)[-1] in _SECRET_WORDS
 
 
 def masked(key: str, value: Any, kind: Any = str) -> Any:

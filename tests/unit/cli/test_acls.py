@@ -123,8 +123,12 @@ def test_services_that_share_a_login_have_the_rights_of_all() -> None:
 
 
 def test_a_client_gets_no_login_of_the_services_although_only_clients_are_printed() -> None:
-    with pytest.raises(TemplateFault, match="two accounts would be User:client-shop"):
-        named(client_accounts([Tenant("shop")]), "User:client-shop", "User:client-{name}")
+    accounts = [*service_accounts(), *client_accounts([Tenant("shop"), Tenant("ingest")])]
+    for services, clients in (("User:shop", "User:{name}"), ("User:{name}", "User:{name}")):
+        with pytest.raises(TemplateFault, match="two accounts would be User:"):
+            named(accounts, services, clients, clients_only=True)
+    found = named(accounts, "User:sluice-{name}", "User:client-{name}", clients_only=True)
+    assert set(found) == {"User:client-shop", "User:client-ingest"}
 
 
 def run(*arguments: str) -> str:

@@ -46,6 +46,22 @@ def test_a_rotation_makes_keys_that_deliver_loads(tmp_path: Path) -> None:
     assert "PRIVATE" not in result.output
 
 
+def test_without_a_folder_the_keys_go_where_deliver_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SLUICE_DELIVER__DKIM_KEYS", str(tmp_path / "keys"))
+    assert dkim("rotate", "--after", "0s").exit_code == 0
+    assert [each.name for each in tmp_path.iterdir()] == ["keys"]
+    assert answer("list")
+    monkeypatch.setenv("SLUICE_DELIVER__DKIM_KEYS", "")
+    assert "set deliver.dkim_keys" in dkim("list").output
+    monkeypatch.setenv("SLUICE_DELIVER__DKIM_KEYS", " x")
+    refused = dkim("list")
+    assert refused.exit_code == 2
+    assert "white space" in refused.output
+
+
 def test_a_second_rotation_on_the_same_day_replaces_the_first_at_its_time(tmp_path: Path) -> None:
     dkim("rotate", "--folder", tmp_path, "--algorithm", "ed25519", "--after", "0s")
     before = KeyFollower(str(tmp_path)).index

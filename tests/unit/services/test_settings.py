@@ -15,6 +15,7 @@ from services.deliver import settings as deliver
 from services.ingest import settings as ingest
 from services.validate import settings as validate
 from shared.settings.loader import SettingsError, load, variable_of
+from shared.settings.secrets import is_secret
 
 MODELS: dict[str, Any] = {
     "ingest": ingest.Settings,
@@ -30,6 +31,14 @@ KEYS = [
 ]
 # Names that may be anything: lanes, keys of Redis, headers.
 NEVER_RIGHT = ["\n", "\0", " x", "x ", "a\x7fb"]
+
+
+def test_no_setting_is_a_secret_since_all_secrets_are_in_files() -> None:
+    # Commands use what a service shows of its settings: a hidden path would be another path.
+    hidden = {
+        f"{section}.{field.name}" for _, section, field in KEYS if is_secret(field.name, field.type)
+    }
+    assert not hidden
 
 
 def faults_of(model: Any, environ: dict[str, str], toml: Path | None = None) -> str:
