@@ -5,14 +5,14 @@ start and stop. Does not own: supervising processes (supervisor.py), how each pa
 The state is in one folder: logs/, kafka/, sink.jsonl.
 
 Guarantees: `start` returns when every part is ready, or raises PartNotStarted and leaves nothing
-running; `stop` drains the services first (SIGTERM, up to 50 s) and leaves no process.
+running; `stop` drains the services first (SIGTERM, up to 50 s) and leaves no process; `abandon`
+leaves none either, but loses what was in flight and all data.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +31,7 @@ from local.parts.unavailable import PartNotStarted
 from local.process import Process, ProcessSpec, Start, execute
 from local.settings import StackSettings
 from local.settings_check import check_settings
-from local.supervisor import Supervisor
+from local.supervisor import Supervisor, say_on_stderr
 from shared.runtime.listening import in_url
 from shared.settings.secrets import masked
 from shared.settings.sections import KafkaSettings
@@ -39,11 +39,6 @@ from shared.stream.admin import ensure_topics
 from shared.topics import names
 
 _PORTS: Final = ("redis", "sink", "billing", "smtp", "smtps", "bounce", API)
-
-
-def say_on_stderr(text: str) -> None:
-    """Print a message for the user on standard error."""
-    print(f"sluice: {text}", file=sys.stderr, flush=True)
 
 
 class StackOptions(Struct, frozen=True):
@@ -62,6 +57,7 @@ class StackOptions(Struct, frozen=True):
     sink_behaviour: str = "demo"
     base_port: int = 0  # 0: any free ports, else fixed ones from here on
     restart: bool = True  # start again what died; tests that kill switch it off
+    is_lasting: bool = True  # off: ends at once, and its data with it; for tests
     env: dict[str, str] = field(default_factory=dict)  # for every service
     part_env: dict[str, dict[str, str]] = field(default_factory=dict)  # for one, by name
     say: Callable[[str], None] = say_on_stderr
@@ -184,6 +180,11 @@ class Stack:
         brokers = [plan.name for plan in self._brokers]
         self._supervisor.stop((own, (SINK,), ("redis",), brokers))
 
+    def abandon(self) -> None:
+        """Kill everything at once and remove the data. Logs and journal stay."""
+        self._supervisor.abandon()
+        self.forget_data()
+
     def __enter__(self) -> Stack:
         self.start()
         return self
@@ -194,7 +195,7 @@ class Stack:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.stop()
+        (self.stop if self.options.is_lasting else self.abandon)()
 
     def forget_data(self) -> None:
         """Remove the data of Kafka and Redis. Logs and journal stay."""

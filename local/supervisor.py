@@ -11,6 +11,8 @@ started them ends, so one thread that lives as long as the supervisor starts eve
 
 from __future__ import annotations
 
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -31,6 +33,11 @@ SETTLED_AFTER_S: Final = 30.0
 TELL_EVERY_S: Final = 20.0
 
 Say = Callable[[str], None]
+
+
+def say_on_stderr(text: str) -> None:
+    """Print a message for the user on standard error."""
+    print(f"sluice: {text}", file=sys.stderr, flush=True)
 
 
 def pause_s(deaths: int) -> float:
@@ -174,6 +181,18 @@ class Supervisor:
         for group in order:
             self._end_together([name for name in group if name in self._kept])
         self._end_together(list(self._kept))
+        self._watcher.join()
+        self._spawner.shutdown()
+
+    def abandon(self) -> None:
+        """Kill everything at once; nothing drains or stores what it has."""
+        with self._lock:
+            self._stopping.set()
+            processes = [kept.process for kept in self._kept.values() if kept.process]
+        for process in processes:
+            process.signal(signal.SIGKILL)
+        for process in processes:
+            process.kill()
         self._watcher.join()
         self._spawner.shutdown()
 

@@ -128,7 +128,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
         with _locked(lock, fcntl.LOCK_EX):
             address.unlink()
         with _locked(Path(found.users), fcntl.LOCK_EX):  # when the last user has finished
-            stack.stop()
+            stack.abandon()
 
 
 @pytest.fixture(scope="session")
@@ -160,7 +160,9 @@ def _read(address: Path) -> Parts | None:
 
 
 def _start(folder: Path) -> tuple[Stack, Parts]:
-    stack = Stack(StackOptions(name="tests", folder=folder, services=(), sink=False))
+    stack = Stack(
+        StackOptions(name="tests", folder=folder, services=(), sink=False, is_lasting=False)
+    )
     stack.start()
     ensure_topics(KafkaSettings(bootstrap=stack.endpoints.kafka), names.plans(("default",)))
     with Redis.from_url(stack.endpoints.redis) as server:

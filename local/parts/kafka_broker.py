@@ -1,9 +1,9 @@
 """The embedded broker: a real Apache Kafka, one KRaft node on the loopback interface.
 
-Owns: the node's settings and data folder, and how it is run. Does not own: its jars and its
-Java (kafka_java.py), several nodes that replicate (kafka_cluster.py). Guarantees: raises
-PartNotStarted with one line of text if these are not available; a broker restarted on the same
-folder has everything it acknowledged.
+Owns: the node's settings, and how it is run. Does not own: its jars and its Java (kafka_java.py),
+the formatting of its folder (kafka_folder.py), several nodes that replicate (kafka_cluster.py).
+Guarantees: raises PartNotStarted with one line of text if these are not available; a broker
+restarted on the same folder has everything it acknowledged.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
-import uuid
-from base64 import urlsafe_b64encode
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
-from local.parts import kafka_java, ports
+from local.parts import kafka_folder, kafka_java, ports
+from local.parts.kafka_folder import make_id
 from local.parts.unavailable import PartNotStarted
 from local.process import Process, ProcessSpec
 from shared.runtime.reach import answers
@@ -84,7 +84,7 @@ def properties(plan: BrokerPlan) -> dict[str, str]:
     return {
         "process.roles": "broker,controller",
         "node.id": str(plan.node_id),
-        **_quorum(plan, controller),
+        "controller.quorum.voters": plan.voters or f"{plan.node_id}@{controller}",
         "controller.listener.names": "CONTROLLER",
         "listeners": ",".join(addresses),
         "advertised.listeners": ",".join(addresses),
@@ -126,19 +126,14 @@ def _of_listeners(plan: BrokerPlan) -> dict[str, str]:
     }
 
 
-def _quorum(plan: BrokerPlan, controller: str) -> dict[str, str]:
-    if plan.voters:
-        return {"controller.quorum.voters": plan.voters}
-    return {"controller.quorum.bootstrap.servers": controller}
-
-
 def prepare(plan: BrokerPlan) -> ProcessSpec:
     """Format the node's folder if it is new; returns how to run the broker."""
     java, jars = kafka_java.find_java(), kafka_java.fetch_jars()
     archive = kafka_java.find_archive(java, jars) or _make_archive(java, jars)
     if archive is None:
-        return _node(plan, kafka_java.machine(java, jars))
-    return _node(plan, kafka_java.machine(java, jars, f"-XX:SharedArchiveFile={archive}"))
+        return _node(plan, kafka_java.machine(java, jars), jars)
+    option = f"-XX:SharedArchiveFile={archive}"
+    return _node(plan, kafka_java.machine(java, jars, option), jars)
 
 
 def _make_archive(java: str, jars: Path) -> Path | None:
@@ -148,7 +143,7 @@ def _make_archive(java: str, jars: Path) -> Path | None:
         with tempfile.TemporaryDirectory(prefix="sluice-kafka-") as folder:
             port, controller_port = ports.free_ports(2)
             plan = BrokerPlan(Path(folder), port, controller_port)
-            spec = _node(plan, kafka_java.machine(java, jars, option))
+            spec = _node(plan, kafka_java.machine(java, jars, option), jars)
             process = Process(spec, plan.folder / "kafka.log")
             give_up_at = time.monotonic() + READY_TIMEOUT_S
             try:
@@ -160,13 +155,19 @@ def _make_archive(java: str, jars: Path) -> Path | None:
     return kafka_java.write_archive(java, jars, load_classes)
 
 
-def _node(plan: BrokerPlan, machine: list[str]) -> ProcessSpec:
+def _node(plan: BrokerPlan, machine: list[str], jars: Path) -> ProcessSpec:
     plan.folder.mkdir(parents=True, exist_ok=True)
-    settings = plan.folder / "server.properties"
-    settings.write_text("".join(f"{key}={value}\n" for key, value in properties(plan).items()))
-    if not (plan.folder / "data" / "meta.properties").exists():
+    settings, data = plan.folder / "server.properties", plan.folder / "data"
+    values, is_new = properties(plan), not kafka_folder.is_formatted(data)
+    if not is_new and kafka_folder.keeps_own_quorum(settings):
+        values = kafka_folder.with_own_quorum(values)
+    settings.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
+    if is_new:
+        ids = {"cluster.id": plan.cluster_id or make_id(), "node.id": str(plan.node_id)}
         usable = [part for part in machine if not part.startswith("-XX:Archive")]
-        _format(usable, settings, plan)
+        model = jars.with_name(f"{jars.name}-formatted")
+        tool = partial(_format, usable, settings, ids["cluster.id"])
+        kafka_folder.format_folder(data, model, ids, tool)
     options = [f"-Xms{plan.heap_mib // 2}m", f"-Xmx{plan.heap_mib}m", *plan.java_options]
     if not plan.is_optimised:
         options.append(_QUICK_START)
@@ -179,17 +180,8 @@ def _node(plan: BrokerPlan, machine: list[str]) -> ProcessSpec:
     )
 
 
-def make_cluster_id() -> str:
-    """A new id for a cluster."""
-    made = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    # The tool would read an id that begins with a hyphen as an option.
-    return "A" + made[1:]
-
-
-def _format(machine: list[str], settings: Path, plan: BrokerPlan) -> None:
-    alone = [] if plan.voters else ["--standalone"]
-    cluster = plan.cluster_id or make_cluster_id()
-    tool = ["kafka.tools.StorageTool", "format", *alone, "-t", cluster, "-c", str(settings)]
+def _format(machine: list[str], settings: Path, cluster_id: str) -> None:
+    tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(settings)]
     done = subprocess.run(
         [*machine[:1], _QUICK_START, *machine[1:], *tool],
         capture_output=True,

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from local.parts import ports
-from local.parts.kafka_broker import BrokerPlan, make_cluster_id
+from local.parts.kafka_broker import BrokerPlan
+from local.parts.kafka_folder import make_id
 
 SIZE: Final = 3
 IN_SYNC: Final = 2
@@ -76,7 +77,7 @@ def _shared_id(folder: Path) -> str:
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         draft = file.with_suffix(".part")
-        draft.write_text(make_cluster_id())
+        draft.write_text(make_id())
         draft.replace(file)
     return file.read_text().strip()
 

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -56,12 +57,18 @@ def find_java() -> str:
 
 def java_version(java: str) -> int:
     """The major version of this Java; 0 if it cannot be determined."""
+    found = re.search(r'version "(\d+)', _about(java))
+    return int(found.group(1)) if found else 0
+
+
+@cache
+def _about(java: str) -> str:
+    """What this Java says of itself; "" if it does not start."""
     try:
         asked = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
     except OSError:
-        return 0
-    found = re.search(r'version "(\d+)', asked.stderr + asked.stdout)
-    return int(found.group(1)) if found else 0
+        return ""
+    return asked.stderr + asked.stdout
 
 
 def fetch_jars() -> Path:
@@ -109,9 +116,8 @@ def _only_one() -> Iterator[None]:
 
 def _archive_of(java: str, jars: Path) -> Path:
     """The path of the archive, which is valid for one Java at one path and one folder of jars."""
-    asked = subprocess.run([java, "-version"], capture_output=True, check=False)
-    told = b"\0".join([java.encode(), str(jars).encode(), asked.stderr])
-    return jars.with_name(f"classes-{hashlib.sha256(told).hexdigest()[:16]}.jsa")
+    about = "\0".join([java, str(jars), _about(java)]).encode()
+    return jars.with_name(f"classes-{hashlib.sha256(about).hexdigest()[:16]}.jsa")
 
 
 def find_archive(java: str, jars: Path) -> Path | None:

@@ -41,6 +41,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         start=fork,
         folder=folder,
         restart=False,
+        is_lasting=False,
         services=("ingest",),
         sink=False,
         env={"SLUICE_RETURN_PATH__KEYS_FILE": str(keys_file)},

@@ -30,6 +30,7 @@ def test_without_kafka_the_front_door_says_451_and_takes_mail_again_afterwards(
         start=fork,
         folder=tmp_path,
         restart=False,
+        is_lasting=False,
         services=("ingest",),
         sink=False,
     )

@@ -45,7 +45,12 @@ def test_what_was_answered_with_451_is_cancelled_and_goes_out_once_if_handed_in_
     tmp_path: Path,
 ) -> None:
     options = StackOptions(
-        name="door-frozen", start=fork, folder=tmp_path, services=("ingest", "validate"), sink=False
+        name="door-frozen",
+        start=fork,
+        folder=tmp_path,
+        services=("ingest", "validate"),
+        sink=False,
+        is_lasting=False,
     )
     with Stack(options) as stack:
         register(stack.endpoints.kafka, CLIENT)
@@ -75,7 +80,9 @@ def test_what_was_answered_with_451_is_cancelled_and_goes_out_once_if_handed_in_
 def test_a_consumer_waits_for_a_broker_that_does_not_answer_instead_of_asking_all_the_time(
     tmp_path: Path,
 ) -> None:
-    options = StackOptions(name="consumer-frozen", folder=tmp_path, services=(), sink=False)
+    options = StackOptions(
+        name="consumer-frozen", folder=tmp_path, services=(), sink=False, is_lasting=False
+    )
     with Stack(options) as stack:
         member = StreamConsumer(
             ClientOptions(stack.endpoints.kafka, "reader"), "g", (names.EVENTS,)

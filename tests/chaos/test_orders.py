@@ -40,12 +40,18 @@ ENV: Final = {
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
     with Stack(
-        StackOptions(name="racing", start=fork, folder=tmp_path, restart=False, part_env=ENV)
+        StackOptions(
+            name="racing",
+            start=fork,
+            folder=tmp_path,
+            restart=False,
+            is_lasting=False,
+            part_env=ENV,
+        )
     ) as stack:
         client = Client(CLIENT, DOMAIN, "back@racing.example.org", "standard")
         publish.apply(KafkaSettings(bootstrap=stack.endpoints.kafka), Changes(added=(client,)))
         yield stack
-        stack.forget_data()
 
 
 class Run:

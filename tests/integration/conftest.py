@@ -64,6 +64,7 @@ def _returned_line(folder: Path) -> Iterator[ReturnedLine]:
             start=fork,
             folder=folder,
             restart=False,
+            is_lasting=False,
             services=services,
             part_env=part_env,
         )
@@ -77,7 +78,8 @@ def _returned_line(folder: Path) -> Iterator[ReturnedLine]:
 @contextmanager
 def _shared_line(folder: Path) -> Iterator[Stack]:
     env = {"deliver": {"SLUICE_DELIVER__RETRY_TIME_SCALE": "0.01"}}
-    options = StackOptions(name="line", start=fork, folder=folder, restart=False, part_env=env)
+    options = StackOptions(
+        name="line", start=fork, folder=folder, restart=False, is_lasting=False, part_env=env
+    )
     with Stack(options) as stack:
         yield stack
-        stack.forget_data()

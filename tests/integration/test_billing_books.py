@@ -117,7 +117,11 @@ class Installation(Struct):
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Installation]:
-    stack = Stack(StackOptions(name="books", folder=tmp_path / "stack", services=(), sink=False))
+    stack = Stack(
+        StackOptions(
+            name="books", folder=tmp_path / "stack", services=(), sink=False, is_lasting=False
+        )
+    )
     stack.start()
     try:
         bootstrap = stack.endpoints.kafka
@@ -137,7 +141,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
         assert code == 0
         yield found
     finally:
-        stack.stop()
+        stack.abandon()
 
 
 def test_killed_at_every_step_it_writes_one_statement_and_its_checkpoints_are_good(

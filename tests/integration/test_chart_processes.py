@@ -29,7 +29,9 @@ DRAIN_S = 60
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("chart")
-    with Stack(StackOptions(name="chart", folder=folder, services=(), sink=False)) as found:
+    with Stack(
+        StackOptions(name="chart", folder=folder, services=(), sink=False, is_lasting=False)
+    ) as found:
         yield found
 
 

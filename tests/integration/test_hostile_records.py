@@ -141,7 +141,9 @@ def batch_of_one(client: str, name: str) -> bytes:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("hostile")
-    with Stack(StackOptions(name="hostile-records", folder=folder, restart=False)) as stack:
+    with Stack(
+        StackOptions(name="hostile-records", folder=folder, restart=False, is_lasting=False)
+    ) as stack:
         clients = tuple(
             Client(name, f"news.{name}.example", f"back@{name}.example.org", "standard")
             for name in (BAD, GOOD)
@@ -151,7 +153,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         house.deliver(GOOD)
         yield house
         house.seen.close()
-        stack.forget_data()
 
 
 def hand_in(house: House, case: Hostile) -> int:

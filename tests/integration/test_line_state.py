@@ -81,11 +81,15 @@ STAMPS = {
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("clocks")
     options = StackOptions(
-        name="clocks", start=fork, folder=folder, restart=False, kafka_properties=BROKER
+        name="clocks",
+        start=fork,
+        folder=folder,
+        restart=False,
+        is_lasting=False,
+        kafka_properties=BROKER,
     )
     with Stack(options) as stack:
         yield stack
-        stack.forget_data()
 
 
 @pytest.fixture(scope="module")

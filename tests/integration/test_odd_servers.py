@@ -81,16 +81,21 @@ def addresses() -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, addresses: dict[str, str]) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("odd")
-    first = Stack(StackOptions(name="odd", folder=folder, services=()))
+    first = Stack(StackOptions(name="odd", folder=folder, services=(), is_lasting=False))
     assert first.endpoints.sink is not None
     routes = {**addresses, "*": first.endpoints.sink}
     env = {"deliver": {"SLUICE_DELIVER__ROUTES": json.dumps(routes)}}
     options = StackOptions(
-        name="odd", start=fork, folder=folder, services=("deliver",), restart=False, part_env=env
+        name="odd",
+        start=fork,
+        folder=folder,
+        services=("deliver",),
+        restart=False,
+        is_lasting=False,
+        part_env=env,
     )
     with Stack(options) as stack:
         yield stack
-        stack.forget_data()
 
 
 def message(recipient: str) -> Message:

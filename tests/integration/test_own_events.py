@@ -43,7 +43,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("own-events")
     env = {"SLUICE_DELIVER__RETRY_TIME_SCALE": "0.001"}
     with Stack(
-        StackOptions(name="own-events", start=fork, folder=folder, restart=False, env=env)
+        StackOptions(
+            name="own-events", start=fork, folder=folder, restart=False, is_lasting=False, env=env
+        )
     ) as stack:
         clients = (
             Client(
@@ -62,7 +64,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield Stage(stack, events, producer)
         producer.close(timeout=10)
         events.close()
-        stack.forget_data()
 
 
 def message(client: str, recipient: str, subject: str = "Hello") -> bytes:

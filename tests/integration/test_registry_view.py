@@ -104,7 +104,9 @@ def test_a_record_that_cannot_be_read_changes_nothing(
 
 
 def test_a_view_outlives_its_broker(tmp_path: Path) -> None:
-    stack = Stack(StackOptions(name="view", folder=tmp_path, services=(), sink=False))
+    stack = Stack(
+        StackOptions(name="view", folder=tmp_path, services=(), sink=False, is_lasting=False)
+    )
     with stack:
         kafka = KafkaSettings(bootstrap=stack.endpoints.kafka)
         first, second = a_client(), a_client()

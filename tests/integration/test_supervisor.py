@@ -113,6 +113,19 @@ def test_a_processs_own_children_end_with_it(stage: Stage) -> None:
     wait_for(lambda: not start_of(child), "the child's end")
 
 
+def test_what_is_abandoned_is_killed_at_once_with_its_children(stage: Stage) -> None:
+    stubborn = structs.replace(stage.spec("one", STUBBORN), stop_timeout_s=WAIT_S)
+    stage.supervisor.start([stubborn, stage.spec("two", WITH_A_CHILD)])
+    one, two = stage.supervisor.process("one"), stage.supervisor.process("two")
+    child = int(stage.supervisor.log("two").read_text().split()[1])
+    stage.supervisor.abandon()
+    assert (one.exit_code, two.exit_code) == (-signal.SIGKILL, -signal.SIGKILL)
+    wait_for(lambda: not start_of(child), "the child's end")
+    with pytest.raises(PartNotStarted, match="being stopped"):
+        stage.supervisor.spawn(stubborn)
+    assert not stage.said
+
+
 def test_a_process_that_fails_to_start_is_named_with_its_last_words(stage: Stage) -> None:
     log = stage.supervisor.log("one")
     spec = ProcessSpec("one", (sys.executable, "-c", FAILS), lambda: False, WAIT_S, 1.0)

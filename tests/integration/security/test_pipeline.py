@@ -97,6 +97,7 @@ def stage(place: Place) -> Iterator[Stage]:
             kafka=base.bootstrap,
             redis=url,
             restart=False,
+            is_lasting=False,
             env={**env, "SLUICE_KAFKA__SASL_USERNAME": "plain-user"},
             part_env={name: {"SLUICE_KAFKA__SASL_USERNAME": f"sluice-{name}"} for name in SERVICES},
         )

@@ -106,7 +106,9 @@ class Stage:
         self, name: str, env: Mapping[str, str] | None = None, *, brokers: int = 1
     ) -> None:
         own = {**SERVICE_ENV, **(env or {})}
-        options = StackOptions(name=name, start=fork, restart=False, env=own, brokers=brokers)
+        options = StackOptions(
+            name=name, start=fork, restart=False, is_lasting=False, env=own, brokers=brokers
+        )
         self.stack = Stack(options)
         self.stack.start()
         self.bootstrap = self.stack.endpoints.kafka
@@ -119,8 +121,7 @@ class Stage:
     def close(self, keep: bool) -> None:
         """Stop the pipeline; `keep` keeps its folder for the analysis of a failure."""
         self._events.close()
-        self.stack.stop()
-        self.stack.forget_data()
+        self.stack.abandon()
         if not keep:
             shutil.rmtree(self.stack.folder, ignore_errors=True)
 
@@ -211,11 +212,16 @@ class Stage:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             self.look_after_parts(run)
-            ended: set[str] = set().union(*(self._events.ended(client) for client in run.clients))
-            is_quiet = self._events.quiet_s(run.clients) > QUIET_S
-            if wanted <= ended and is_quiet and is_idle():
+            if self._has_ended(run, wanted) and is_idle():
                 return
             time.sleep(_POLL_S)
+
+    def _has_ended(self, run: Run, wanted: set[str]) -> bool:
+        """Whether these messages have their final events and no more events arrive."""
+        if self._events.quiet_s(run.clients) <= QUIET_S:
+            self._events.raise_error()
+            return False
+        return wanted <= set().union(*(self._events.ended(client) for client in run.clients))
 
     def _revive(self) -> None:
         """Restart parts that a failed test left down, and wait until all are ready."""

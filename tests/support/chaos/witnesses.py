@@ -71,7 +71,7 @@ class EventWatch:
 
     def ended(self, client: str) -> set[str]:
         """The Message-IDs of this client that have a final event."""
-        self._raise_error()
+        self.raise_error()
         with self._lock:
             return set(self._ended[client])
 
@@ -83,11 +83,12 @@ class EventWatch:
 
     def next_offsets(self) -> dict[int, int]:
         """By partition, the offset after the last record seen."""
-        self._raise_error()
+        self.raise_error()
         with self._lock:
             return dict(self._next_offsets)
 
-    def _raise_error(self) -> None:
+    def raise_error(self) -> None:
+        """Raise WitnessError if the events can no longer be followed."""
         if self._error is not None:
             raise WitnessError(f"mail.events: {self._error!r}") from self._error
 

@@ -1,0 +1,96 @@
+"""The data folder of a node of the embedded broker: how a new one gets its first contents.
+
+Kafka requires that a folder is formatted before the node starts. Its tool takes a whole start of
+Java for two small files, of which only the ids differ, so the tool formats one folder for each
+version of Kafka and the others are copies of it with their own ids.
+
+Owns: the two files and the formatted folder beside the jars. Does not own: what the node writes
+later, the settings of the node (kafka_broker.py).
+
+On failure: both folders appear whole or not at all, so a start that is interrupted, or two starts
+at once, leave a folder that the next start formats or finds complete. If the formatted folder
+cannot be written, the tool formats each folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+_IDS: Final = "meta.properties"
+# Has what a new cluster starts with: the levels of its features, for this version of Kafka.
+_FEATURES: Final = "bootstrap.checkpoint"
+# A node that was formatted with a quorum of its own has it in its data, and finds it by this.
+_OWN_QUORUM: Final = "controller.quorum.bootstrap.servers"
+
+# Formats the folder in the settings with Kafka's tool.
+FormatWithTool = Callable[[], None]
+
+
+def make_id() -> str:
+    """A new id for a cluster or a folder."""
+    made = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # The tool would read an id that begins with a hyphen as an option, and Kafka reserves ids that
+    # begin with many zeros.
+    return "B" + made[1:]
+
+
+def is_formatted(data: Path) -> bool:
+    """Whether a node can start with this data folder."""
+    return (data / _IDS).exists()
+
+
+def keeps_own_quorum(settings: Path) -> bool:
+    """Whether the node that had these settings has the addresses of its quorum in its data.
+
+    They cannot be in the settings too then.
+    """
+    with suppress(FileNotFoundError):
+        return f"{_OWN_QUORUM}=" in settings.read_text()
+    return False
+
+
+def with_own_quorum(properties: dict[str, str]) -> dict[str, str]:
+    """The settings of a node that has the addresses of its quorum in its data."""
+    addresses = properties["controller.quorum.voters"].split("@")[-1]
+    others = {key: value for key, value in properties.items() if key != "controller.quorum.voters"}
+    return {**others, _OWN_QUORUM: addresses}
+
+
+def format_folder(
+    data: Path, model: Path, ids: dict[str, str], format_with_tool: FormatWithTool
+) -> None:
+    """Format a data folder with these ids (`cluster.id`, `node.id`): a copy of the model.
+
+    Without a model the tool formats the folder, which becomes the model.
+    """
+    if is_formatted(model):
+        _copy(model, data, {**ids, "directory.id": make_id()})
+        return
+    format_with_tool()
+    with suppress(OSError):
+        _copy(data, model, {})
+
+
+def _copy(source: Path, target: Path, ids: dict[str, str]) -> None:
+    """Copy a formatted folder with other ids. Raises OSError if the target is formatted."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{target.name}-", dir=target.parent) as made:
+        draft = Path(made) / target.name
+        draft.mkdir()
+        shutil.copyfile(source / _FEATURES, draft / _FEATURES)
+        (draft / _IDS).write_text(_with_ids((source / _IDS).read_text(), ids))
+        if target.exists() and not is_formatted(target):  # of a tool that was interrupted
+            shutil.rmtree(target)
+        draft.rename(target)
+
+
+def _with_ids(text: str, ids: dict[str, str]) -> str:
+    lines = [line.partition("=") for line in text.splitlines() if not line.startswith("#")]
+    return "".join(f"{key}={ids.get(key, value)}\n" for key, _, value in lines)
