@@ -205,6 +205,10 @@ def _free_text_report(view: Returned) -> Understood | None:
         )
         for one in statements
     ]
+    # Other mail has the same words, but a report names its recipient.
+    statements = [
+        replace(one, is_doubtful=one.is_doubtful or not one.address) for one in statements
+    ]
     judged = [judge(view.rules, one) for one in statements]
     if len(judged) == 1 and not judged[0].recipient.bounce_class:
         # The reason may stand before the address.

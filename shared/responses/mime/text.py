@@ -1,7 +1,7 @@
 """The text of a part as a person would read it, at most MAX_CHARS characters. Pure.
 
 Owns: transfer encodings, charsets and HTML. Guarantees: never raises; the work is linear. An
-unknown charset is guessed: UTF-8, then ISO-2022-JP if there are its escapes, then Latin-1.
+unknown charset is guessed: UTF-8, then ISO-2022-JP if there are its escapes, then charsets.py.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from typing import Final
 
 from shared.mail.encoded_words import decode_octets
+from shared.responses.mime.charsets import guess_charset
 from shared.responses.mime.fields import first
 from shared.responses.mime.parts import Part
 
@@ -28,6 +29,7 @@ _TAG: Final = re.compile(r"<[a-z!/?][^<>]{0,1000}>", re.IGNORECASE)
 _HIDDEN_START: Final = re.compile(r"<(style|script|head|title)\b", re.IGNORECASE)
 _SPACES: Final = re.compile(r"[ \t\u00a0\u200b]+")
 _LINES: Final = re.compile(r" ?\n[ \n]*\n ?| ?\n ?")
+_NO_CHARSETS: Final = frozenset({"unknown-8bit", "x-unknown", "unknown", "8bit", "default", "none"})
 _UTF_8: Final = frozenset({"us-ascii", "ascii", "utf-8", "utf8"})
 _JAPANESE: Final = b"\x1b$"
 _HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
@@ -93,7 +95,7 @@ def _base64(octets: bytes) -> bytes:
 
 
 def _decode(octets: bytes, charset: str) -> str:
-    if charset and charset not in _UTF_8:
+    if charset and charset not in _UTF_8 and charset not in _NO_CHARSETS:
         return decode_octets(octets, charset)
     if not charset and _JAPANESE in octets:
         return decode_octets(octets, "iso-2022-jp")
@@ -102,4 +104,4 @@ def _decode(octets: bytes, charset: str) -> str:
     except UnicodeDecodeError as error:
         if error.start > len(octets) - 4:  # cut within a character
             return octets.decode("utf-8", "ignore")
-    return octets.decode("latin-1")
+    return octets.decode(guess_charset(octets), "replace")

@@ -39,6 +39,7 @@ _ABOUT_US: Final = frozenset({Stage.MAIL, Stage.EHLO, Stage.CONNECT})
 _REFUSES_US: Final = frozenset({"policy", "authentication"})
 # RFC 3463, 3.2: a status X.1.Y is about the address. It proves what the words say.
 _NAMES_ADDRESS: Final = "1."
+# In any language.
 _WEAK_REASON: Final = "unknown-recipient"
 
 
@@ -143,7 +144,7 @@ def _by_reason(reason: ReasonRule, step: Stage) -> _Found:
 
 def _is_proved(found: _Found, stage: Stage | None, status: str, statement: Statement) -> bool:
     """Whether more than words that a filter uses too says that the recipient is unknown."""
-    is_weak = found.rule.startswith("replies-") or found.rule == _WEAK_REASON
+    is_weak = found.rule.startswith("replies-") or found.rule.startswith(_WEAK_REASON)
     if not is_weak and not statement.is_doubtful:
         return True
     is_quoted = found.is_quoted or statement.is_doubtful

@@ -39,7 +39,7 @@ _TAIL_WORDS: Final = ("(in", "giving up on ", "not going to try", "_", "message 
 # In lower case, as the text that they are searched in.
 _STAGES: Final = re.compile(
     r"(?:(?:reply|response|respond\w*)\s{1,6}to|after|following|like our|for|error,|>>>|-->|smtp:"
-    r"|\[|command|stage|sending|issuing|at)\s{0,6}:?\s{0,6}(?:the |an? |final |last )?"
+    r"|\[|command|stage|sending|sent|issuing|at)\s{0,6}:?\s{0,6}(?:the |an? |final |last )?"
     r"(end\s{1,6}of\s{1,6}data|end\s{1,6}of\s{1,6}message|mail|rcpt|data|text|bdat|helo|ehlo"
     r"|initial|connect)\b"
 )

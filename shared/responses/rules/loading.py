@@ -14,17 +14,28 @@ from shared.responses.rules.model import (
     parse_reason_rules,
 )
 
-# The files of rules on whole messages, without their suffix.
-MESSAGE_FILES: Final = ("auto_replies", "bounces", "challenges", "complaints", "unsubscribes")
+# The files of rules on whole messages, without their suffix, by the name of their rules.
+MESSAGE_FILES: Final = {
+    "auto_replies": ("auto_replies", "auto_replies_text"),
+    "bounces": ("bounces", "bounces_languages"),
+    "challenges": ("challenges",),
+    "complaints": ("complaints",),
+    "unsubscribes": ("unsubscribes",),
+}
 # Tried in this order.
 FORMAT_FILES: Final = ("formats", "formats_rare")
+REASON_FILES: Final = ("reasons", "reasons_languages")
 
 
 def load_rules() -> Rules:
     """Load every rule. Raises RuleError, or ValueError for replies.toml; the text is one line."""
     return Rules(
         replies=load_reply_rules(),
-        reasons=parse_reason_rules("reasons.toml", rules_text("reasons")),
+        reasons=tuple(
+            reason
+            for name in REASON_FILES
+            for reason in parse_reason_rules(f"{name}.toml", rules_text(name))
+        ),
         formats=tuple(
             layout
             for name in FORMAT_FILES
@@ -32,7 +43,12 @@ def load_rules() -> Rules:
         ),
         original=parse_original("formats.toml", rules_text("formats")),
         messages={
-            name: parse_message_rules(f"{name}.toml", rules_text(name)) for name in MESSAGE_FILES
+            kind: tuple(
+                rule
+                for name in names
+                for rule in parse_message_rules(f"{name}.toml", rules_text(name))
+            )
+            for kind, names in MESSAGE_FILES.items()
         },
     )
 

@@ -1,0 +1,39 @@
+"""The charset of a text without a right declaration is guessed by how its octets stand together."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.responses.mime.charsets import guess_charset
+from shared.responses.mime.fields import parse_fields
+from shared.responses.mime.parts import Part
+from shared.responses.mime.text import text_of
+
+TEXTS = {
+    "gb18030": "系统退信\n收件人：anna@shop.example\n退信原因：用户不存在",
+    "euc-jp": "次の宛先へのメールを配信できませんでした。\nanna@shop.example",
+    "cp932": "次の宛先へのメールを配信できませんでした。\nanna@shop.example",
+    "koi8-r": "Ваше письмо не доставлено: anna@shop.example. Пользователь не найден.",
+    "cp1251": "Ваше письмо не доставлено: anna@shop.example. Пользователь не найден.",
+    "latin-1": "Die Empfängeradresse anna@shop.example ist ungültig; bitte prüfen. Größe über",
+}
+
+
+@pytest.mark.parametrize("charset", TEXTS)
+@pytest.mark.parametrize("declared", ["us-ascii", "utf-8", "unknown-8bit", ""])
+def test_a_text_is_read_whatever_its_declaration_says(charset: str, declared: str) -> None:
+    header = f"Content-Type: text/plain; charset={declared}\n" if declared else ""
+    part = Part("text/plain", parse_fields(header.encode()), TEXTS[charset].encode(charset))
+    assert text_of(part) == TEXTS[charset]
+
+
+@pytest.mark.parametrize("text", ["", "anna", "café", "ä" * 7])
+def test_few_octets_prove_nothing(text: str) -> None:
+    assert guess_charset(text.encode("latin-1")) == "latin-1"
+
+
+@given(st.binary(max_size=300))
+def test_a_guess_can_decode_anything(octets: bytes) -> None:
+    assert isinstance(octets.decode(guess_charset(octets), "replace"), str)
