@@ -176,11 +176,12 @@ def run_billing(events: int, *, as_json: bool) -> None:
 @click.option("--cells", default=1_000_000, show_default=True, type=click.IntRange(1_000))
 @click.option("--postgresql", default="", metavar="URL", help="Use this database, not Redis.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def run_billing_books(cells: int, postgresql: str, *, as_json: bool) -> None:
+@click.option("--only", multiple=True, metavar="STEP", help="Only this step; may be repeated.")
+def run_billing_books(cells: int, postgresql: str, only: tuple[str, ...], *, as_json: bool) -> None:
     """Measure time and memory of closing, proving and keeping a month with many cells."""
     from bench import billing_books
 
-    result = _measured(lambda: billing_books.measure(cells, postgresql))
+    result = _measured(lambda: billing_books.measure(cells, postgresql, only))
     _print(result, as_json, lambda: billing_books.described(result))
     sys.exit(0 if result.holds else 1)
 
@@ -191,10 +192,10 @@ def run_billing_books(cells: int, postgresql: str, *, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def run_billing_api(cells: int, postgresql: str, *, as_json: bool) -> None:
     """Measure the HTTP API of billing over a month with many cells."""
-    from bench import billing_api
+    from bench import billing_api, billing_api_result
 
     result = _measured(lambda: billing_api.measure(cells, postgresql))
-    _print(result, as_json, lambda: billing_api.described(result))
+    _print(result, as_json, lambda: billing_api_result.described(result))
     sys.exit(0 if result.holds else 1)
 
 

@@ -21,8 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from msgspec import Struct
-
+from bench.billing_api_result import PAGES, Result, Times, times_of
 from bench.memory import ONE_MIB, watching
 from cli.stack import paths
 from local.stack import Stack, StackOptions
@@ -51,46 +50,8 @@ from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
 LOG: Final = "bench"
 COUNTERS: Final = ("billed", "received", "delivered", "bounced", "bytes")
 DAYS: Final = 20
-PAGES: Final = 200
-PAGE_BAR_MS: Final = 50.0
 _RUN: Final = 20_000
 _TIMEOUT_S: Final = 300
-
-
-class Times(Struct, frozen=True):
-    """Milliseconds of many requests."""
-
-    median: float
-    p99: float
-    worst: float
-
-    def __str__(self) -> str:
-        return f"median {self.median} ms, 99 % {self.p99} ms, at worst {self.worst} ms"
-
-
-class Result(Struct, frozen=True):
-    """What was measured. Times of pages in milliseconds, memory in MiB of the whole process."""
-
-    store: str
-    cells: int
-    ready_s: float
-    first_page_ms: float
-    page_cpu_ms: float  # of this process, for a page, its reader and a /health beside it
-    page: Times
-    page_health: Times
-    counting: Times  # while cells are added and the month is sorted again
-    counting_health: Times
-    csv_s: float
-    csv_bytes: int
-    csv_rows: int
-    memory_before: int  # before the first request
-    memory_sorting: int  # the most while the month was sorted
-    memory_streaming: int  # the most that streaming added
-
-    @property
-    def holds(self) -> bool:
-        """Whether page 1 is as fast as promised."""
-        return max(self.page.p99, self.counting.p99) < PAGE_BAR_MS
 
 
 class _Ends:
@@ -192,19 +153,13 @@ def _pages(port: int, path: str, every_s: float = 0.0) -> tuple[Times, Times]:
         pages.append(_asked_ms(port, path))
         nothing.append(_asked_ms(port, "/health"))
         time.sleep(every_s)
-    return _times(pages), _times(nothing)
+    return times_of(pages), times_of(nothing)
 
 
 def _asked_ms(port: int, path: str) -> float:
     began = time.monotonic()
     _get(port, path)
     return (time.monotonic() - began) * 1000
-
-
-def _times(found: list[float]) -> Times:
-    ordered = sorted(found)
-    median, p99 = (ordered[int(len(ordered) * share)] for share in (0.5, 0.99))
-    return Times(round(median, 1), round(p99, 1), round(ordered[-1], 1))
 
 
 @contextmanager
@@ -280,22 +235,3 @@ def _names(cells: int) -> Iterator[str]:
         client = f"client-{mailing % 100}"
         named = Cell(client, f"mailing-{mailing}", "", COUNTERS[counter], f"{day + 1:02d}")
         yield encode_cell(named)
-
-
-def described(result: Result) -> str:
-    """For people."""
-    return "\n".join(
-        [
-            f"{result.cells:,} cells in {result.store}",
-            f"ready, with the month sorted, after {result.ready_s} s;"
-            f" page 1 for the first time: {result.first_page_ms} ms",
-            f"page 1 (1,000 rows), {PAGES} times: {result.page};"
-            f" {result.page_cpu_ms} ms of CPU time with its reader",
-            f"  /health beside it: {result.page_health}",
-            f"page 1 while counting and sorting: {result.counting} (bar {PAGE_BAR_MS:g})",
-            f"  /health beside it: {result.counting_health}",
-            f"CSV by day: {result.csv_rows:,} rows, {result.csv_bytes:,} bytes, {result.csv_s} s",
-            f"memory: {result.memory_before} MiB before, {result.memory_sorting} MiB at most while"
-            f" sorting, {result.memory_streaming} MiB more while streaming",
-        ]
-    )

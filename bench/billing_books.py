@@ -38,6 +38,7 @@ from services.billing.edge.stores import open_cells
 from services.billing.edge.verifying import verify
 from services.billing.settings import BillingSettings
 from shared.runtime.clock import FakeClock
+from shared.runtime.errors import UsageError
 from shared.runtime.failpoints import Failpoints
 from shared.settings.sections import KafkaSettings, RedisSettings
 from shared.store.apply_cells import Applied, Run
@@ -145,8 +146,12 @@ def _event(number: int) -> _Record:
     return _Record(headers, value, at_ms)
 
 
-def measure(cells: int, postgresql: str = "") -> Result:
-    """Measure with so many cells. Raises PartNotStarted if Kafka or Redis cannot be started."""
+def measure(cells: int, postgresql: str = "", only: Sequence[str] = ()) -> Result:
+    """Measure with so many cells all steps, or only some.
+
+    Raises PartNotStarted if Kafka or Redis cannot be started, UsageError for an unknown step.
+    """
+    chosen = _chosen(only)
     name = f"bench-{uuid.uuid4().hex[:8]}"
     stack = Stack(StackOptions(name=name, services=(), sink=False))
     folder = tempfile.mkdtemp(prefix="sluice-bench-")
@@ -163,7 +168,7 @@ def measure(cells: int, postgresql: str = "") -> Result:
             folder=folder,
         )
         _fill(_open(parts), parts.events)
-        steps = [_in_process(each, parts) for each in _STEPS]
+        steps = [_in_process(each, parts) for each in chosen]
     finally:
         stack.stop()
         shutil.rmtree(paths.run_folder(name), ignore_errors=True)
@@ -254,6 +259,14 @@ _STEPS: Final[dict[str, Callable[[Parts], bool]]] = {
     "archive the statement and verify it from there": _archive,
     "restore lost cells": _restore,
 }
+
+
+def _chosen(only: Sequence[str]) -> list[str]:
+    for each in only:
+        if each not in _STEPS:
+            known = ", ".join(map(repr, _STEPS))
+            raise UsageError(f"--only: {each!r} was found, one of {known} is expected")
+    return [each for each in _STEPS if not only or each in only]
 
 
 def _in_process(name: str, parts: Parts) -> Step:
