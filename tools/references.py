@@ -24,6 +24,7 @@ from services.deliver.edge.smtp import logins
 from services.deliver.edge.sources import health as health_of_sources
 from services.ingest.edge.bounce_door import context as bounce_door
 from services.ingest.edge.front_door import context as front_door
+from services.validate import api_app
 from services.validate.edge import batch_processor
 from services.validate.edge.platform_api import unsubscribe
 from services.validate.edge.responses import metrics as response_metrics
@@ -62,7 +63,7 @@ METRICS: Final = (
             front_door.FAILED_LOGINS,
             front_door.TURNED_AWAY,
         ),
-        gauges=(front_door.CONNECTIONS,),
+        gauges=(front_door.CONNECTIONS, front_door.CERTIFICATE),
     ),
     Exported(
         "ingest with a bounce door",
@@ -72,9 +73,13 @@ METRICS: Final = (
             bounce_door.DEFERRED,
             bounce_door.TURNED_AWAY,
         ),
-        gauges=(bounce_door.CONNECTIONS,),
+        gauges=(bounce_door.CONNECTIONS, bounce_door.CERTIFICATE),
     ),
-    Exported("validate api", counters=(unsubscribe.UNSUBSCRIBED, unsubscribe.REFUSED)),
+    Exported(
+        "validate api",
+        counters=(unsubscribe.UNSUBSCRIBED, unsubscribe.REFUSED),
+        gauges=(api_app.CERTIFICATE,),
+    ),
     Exported(
         "validate",
         counters=(

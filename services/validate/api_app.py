@@ -39,6 +39,7 @@ from shared.runtime.errors import UsageError
 from shared.runtime.lifecycle import OK
 from shared.runtime.listening import in_url
 from shared.runtime.service_cli import Running
+from shared.runtime.telemetry import Counters, Metric
 from shared.settings.return_keys import load_return_keys
 from shared.store.client import connect
 from shared.store.counters import CounterStore
@@ -49,6 +50,10 @@ from shared.topics import names
 
 log = logging.getLogger(__name__)
 
+CERTIFICATE: Final = Metric(
+    "sluice_api_certificate_expires_s",
+    "Unix time in seconds at which the certificate of the API for platforms expires.",
+)
 # Look-ups in mail.events at a time, each on a connection of its own; and questions to Redis.
 MAX_LOOKUPS: Final = 4
 MAX_REDIS: Final = 16
@@ -87,7 +92,7 @@ def serve_api(settings: Settings, running: Running) -> int:
     }.items():
         running.health.add_ready(name, check)
     pauses.start()  # before a request can wait
-    server = _server(settings.api, make_app(routes, policy))
+    server = _server(settings.api, make_app(routes, policy), running.counters)
     try:
         if kit.ensure_topics():
             for begun in (keys, clients, entries, writer):
@@ -104,13 +109,14 @@ def serve_api(settings: Settings, running: Running) -> int:
     return OK
 
 
-def _server(api: ApiSettings, app: Any) -> ApiServer:
+def _server(api: ApiSettings, app: Any, counters: Counters) -> ApiServer:
     tls = None
     if bool(api.tls_certificate_file) != bool(api.tls_key_file):
         raise UsageError("api.tls_certificate_file, api.tls_key_file: set both, or none")
     if api.tls_certificate_file:
         named = "api.tls_certificate_file, api.tls_key_file"
         tls = Certificates(api.tls_certificate_file, api.tls_key_file, named)
+        counters.watch(CERTIFICATE, tls.expires_at_s)
     server = ApiServer(app, api.http_host, api.http_port, "api.http_port", tls)
     where = f"http{'s' if tls else ''}://{in_url(server.host)}:{server.port}"
     log.info("platforms are answered", extra={"at": f"{where}/v1"})

@@ -1,8 +1,8 @@
 """The certificate of a server, reloaded when its files change.
 
 Promises: a new certificate holds for every handshake begun after the change, without a
-restart; while the files do not fit together (they are replaced one after the other) the old
-one stays in force, and that is logged once.
+restart; while the files are missing or do not fit together (they are replaced one after the
+other) the old one stays in force, and that is logged once per fault, however many connections come.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import logging
 import ssl
 from pathlib import Path
 from typing import Any, Final
+
+from cryptography import x509
 
 from shared.runtime.errors import UsageError
 
@@ -27,10 +29,11 @@ class Certificates:
     def __init__(self, certificate: str, key: str, settings: str) -> None:
         """`settings` names the files' settings. Raises UsageError if they cannot be used."""
         self._paths = (Path(certificate), Path(key))
+        self._fault = ""
         try:
-            self._stamp = self._look()
+            self._stamp: _Stamp | None = self._look()
             self.context = self._load()
-        except (OSError, ssl.SSLError) as error:
+        except (OSError, ValueError) as error:
             raise UsageError(
                 f"{settings}: {error}; they"
                 " must hold a certificate chain and its private key in PEM"
@@ -42,12 +45,22 @@ class Certificates:
             stamp = self._look()
             if stamp == self._stamp:
                 return
+            # What was read is not read again before it changes, even if it is no good.
             self._stamp = stamp
             self.context = self._load()
-        except (OSError, ssl.SSLError) as error:
-            log.error("the new certificate cannot be used", extra={"reason": str(error)})
+        except (ssl.SSLError, ValueError) as error:
+            self._report(str(error))
+        except OSError as error:
+            self._stamp = None  # it says nothing about the files: load them again
+            self._report(str(error))
         else:
+            self._fault = ""
             log.info("certificate reloaded", extra={"file": str(self._paths[0])})
+
+    def expires_at_s(self) -> float:
+        """Unix time at which the certificate in force expires. May be called in another thread."""
+        self.refresh()
+        return self._expires_at_s
 
     def serve_on(self, context: ssl.SSLContext) -> None:
         """Let each handshake on this context take the certificate of that moment."""
@@ -58,6 +71,11 @@ class Certificates:
 
         context.sni_callback = choose  # called without a server name, too
 
+    def _report(self, fault: str) -> None:
+        if fault != self._fault:
+            log.error("the new certificate cannot be used", extra={"reason": fault})
+        self._fault = fault
+
     def _look(self) -> _Stamp:
         certificate, key = (path.stat() for path in self._paths)
         return certificate.st_mtime_ns, certificate.st_size, key.st_mtime_ns, key.st_size
@@ -66,4 +84,7 @@ class Certificates:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = _OLDEST
         context.load_cert_chain(*map(str, self._paths))
+        # The first is the server's own (RFC 8446, 4.4.2).
+        own = x509.load_pem_x509_certificates(self._paths[0].read_bytes())[0]
+        self._expires_at_s = own.not_valid_after_utc.timestamp()
         return context

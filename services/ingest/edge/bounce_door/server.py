@@ -28,6 +28,7 @@ from services.ingest.edge.bounce_door.configuration import (
     time_limits,
 )
 from services.ingest.edge.bounce_door.context import (
+    CERTIFICATE,
     TURNED_AWAY,
     BounceDoorContext,
     register_metrics,
@@ -94,6 +95,8 @@ class BounceDoorService:
         sender = self._sender
         fault = cleared_by(given.brokers, lambda: (sender.fault, sender.failed_at_s))
         given.running.health.add_ready("bounce_door", fault)
+        if files.certificates is not None:
+            given.running.counters.watch(CERTIFICATE, files.certificates.expires_at_s)
         self._context = self._compose(given, connections)
 
     @property

@@ -36,6 +36,10 @@ TURNED_AWAY: Final = Metric(
     "Connections ended at a limit, in a handshake or at a proxy header.",
     ("reason",),
 )
+CERTIFICATE: Final = Metric(
+    "sluice_ingest_door_certificate_expires_s",
+    "Unix time in seconds at which the front door's certificate expires.",
+)
 CONNECTIONS: Final = Metric(
     "sluice_ingest_door_connections",
     "Open SMTP connections, including those in a TLS handshake.",

@@ -25,6 +25,7 @@ from services.ingest.edge.front_door.configuration import (
     time_limits,
 )
 from services.ingest.edge.front_door.context import (
+    CERTIFICATE,
     TURNED_AWAY,
     FrontDoorContext,
     HeldBytes,
@@ -103,6 +104,7 @@ class FrontDoorService:
         )
         self._redis_policy.start()
         self._add_checks(given)
+        given.running.counters.watch(CERTIFICATE, certificates.expires_at_s)
         self._context = self.make_context(given, connections)
 
     @property
