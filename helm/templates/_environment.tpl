@@ -81,19 +81,19 @@
   value: {{ $kafka.sasl.mechanism }}
 {{- if eq $kafka.sasl.mechanism "OAUTHBEARER" }}
 - name: SLUICE_KAFKA__OAUTH_TOKEN_URL
-  value: {{ $kafka.oauth.tokenUrl | quote }}
+  value: {{ $kafka.oauth.tokenUrl | replace "$" "$$" | quote }}
 - name: SLUICE_KAFKA__OAUTH_CLIENT_ID
-  value: {{ $kafka.oauth.clientId | quote }}
+  value: {{ $kafka.oauth.clientId | replace "$" "$$" | quote }}
 - name: SLUICE_KAFKA__OAUTH_CLIENT_SECRET_FILE
   value: /etc/sluice/kafka-sasl/{{ $kafka.sasl.passwordKey }}
 {{- with $kafka.oauth.scope }}
 - name: SLUICE_KAFKA__OAUTH_SCOPE
-  value: {{ . | quote }}
+  value: {{ . | replace "$" "$$" | quote }}
 {{- end }}
 {{- else }}
 - name: SLUICE_KAFKA__SASL_USERNAME
 {{- if $kafka.sasl.username }}
-  value: {{ $kafka.sasl.username | quote }}
+  value: {{ $kafka.sasl.username | replace "$" "$$" | quote }}
 {{- else }}
   valueFrom: {secretKeyRef: {name: {{ $kafka.sasl.secret }}, key: {{ $kafka.sasl.usernameKey }}}}
 {{- end }}
@@ -110,7 +110,7 @@
   value: {{ printf "%s://%s:%d/%d" (ternary "rediss" "redis" $redis.tls.enabled) $host (int $redis.port) (int $redis.database) | quote }}
 {{- with $redis.username }}
 - name: SLUICE_REDIS__USERNAME
-  value: {{ . | quote }}
+  value: {{ . | replace "$" "$$" | quote }}
 {{- end }}
 {{- if $redis.secret }}
 - name: SLUICE_REDIS__PASSWORD_FILE
@@ -221,7 +221,8 @@
 {{- end }}
 {{- end -}}
 
-{{/* The settings of the sections that the service reads: text as it is, everything else as JSON. */}}
+{{/* The settings of the sections that the service reads: text as it is, everything else as JSON. Kubernetes replaces
+$(NAME) in a value, and $$ by $: so each $ is doubled. */}}
 {{- define "sluice.settingsEnvironment" -}}
 {{- $settings := (include "sluice.values" . | fromYaml).settings -}}
 {{- $sections := (get (include "sluice.facts" .root | fromJson) .component).sections -}}
@@ -234,7 +235,7 @@
 {{- range $key, $value := get $.settings $section | default dict }}
 {{- if not (kindIs "invalid" $value) }}
 - name: SLUICE_{{ upper $section }}__{{ upper $key }}
-  value: {{ ternary $value (toJson $value) (kindIs "string" $value) | quote }}
+  value: {{ ternary $value (toJson $value) (kindIs "string" $value) | replace "$" "$$" | quote }}
 {{- end }}
 {{- end }}
 {{- end }}

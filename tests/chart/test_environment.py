@@ -158,6 +158,8 @@ def test_a_service_gets_only_the_sections_that_it_reads() -> None:
         ("ingest", "smtp_greeting_delay_s", 0.5, "0.5"),
         ("ingest", "smtp_messages_per_minute", 0, "0"),
         ("ingest", "code_header", "X-Code", "X-Code"),
+        # Kubernetes would replace these.
+        ("ingest", "code_header", "X-$(POD_NAME)-$$-$", "X-$(POD_NAME)-$$-$"),
         ("runtime", "processors", [0, 1], "[0,1]"),
     ],
 )
