@@ -29,6 +29,11 @@ WORKDIR /app
 COPY services services
 COPY shared shared
 COPY cli cli
+COPY launcher/__init__.py launcher/__init__.py
+COPY launcher/commands.py launcher/commands.py
+COPY launcher/image.py launcher/image.py
+# `sluice COMMAND` in a container, for operators.
+RUN chmod 0755 launcher/image.py && ln -s /app/launcher/image.py /usr/local/bin/sluice
 # The root of a running container is read-only, so the modules are compiled here.
 RUN python -m compileall -q /app
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1 \

@@ -33,12 +33,13 @@ from shared.topics import names
 from shared.topics.names import TopicPlan
 
 _LANES: Final = ("default",)
+_KAFKAS_OWN: Final = frozenset({"__consumer_offsets", "__transaction_state"})
 _HELP: Final = """Compare the topics' configuration on the brokers with the plan, or apply the plan.
 
-Every topic of the pipeline that the brokers have is compared, clients' own among them. `apply`
-also shortens retentions, which deletes records: `plan` marks those. It begins to add copies where a
-topic has fewer than `kafka.replication`, and removes none. The setting `kafka.topic_configs`
-replaces planned values.
+Every topic of the pipeline that the brokers have is compared, clients' own among them; `plan` also
+shows Kafka's own topics with too few copies. `apply` also shortens retentions, which deletes
+records: `plan` marks those. It begins to add copies where a topic has fewer than
+`kafka.replication`, and removes none. The setting `kafka.topic_configs` replaces planned values.
 
 \b
 Exit codes:
@@ -101,7 +102,7 @@ def plan(bootstrap: str, line: str, as_json: bool) -> None:
     with _reporting(as_json):
         kafka = find_kafka(bootstrap, line)
         with _admin(kafka) as admin:
-            reports = _compare(admin, kafka)
+            reports = [*_compare(admin, kafka), *_compare_kafkas_own(admin, kafka)]
         _answer(kafka, [_row(report, kafka) for report in reports], as_json)
 
 
@@ -155,6 +156,16 @@ def _compare(admin: Any, kafka: KafkaSettings) -> list[TopicReport]:
         if configs is not None:
             wanted[topic] = configs
     return compare(admin, wanted, Wanted.of(kafka))
+
+
+def _compare_kafkas_own(admin: Any, kafka: KafkaSettings) -> list[TopicReport]:
+    """Those with fewer copies than ours: with them offsets and open transactions are lost.
+
+    They are the brokers' own, so `apply` leaves them alone; with ACLs they may not be visible.
+    """
+    there = [name for name in admin.list_topics() if name in _KAFKAS_OWN]
+    reports = compare(admin, {name: {} for name in there}, Wanted.of(kafka))
+    return [report for report in reports if report.is_short(kafka.replication)]
 
 
 def _of_clients(kafka: KafkaSettings) -> list[TopicPlan]:

@@ -25,20 +25,21 @@ scaleDown:
 {{- toJson $found -}}
 {{- end -}}
 
+{{/* Takes the values of Kafka, as all below. */}}
 {{- define "sluice.kedaNeedsLogin" -}}
-{{- if or .Values.kafka.sasl.mechanism .Values.kafka.tls.caSecret .Values.kafka.tls.clientSecret -}}true{{- end -}}
+{{- if or .sasl.mechanism .tls.caSecret .tls.clientSecret -}}true{{- end -}}
 {{- end -}}
 
 {{/* KEDA's word for the mechanism. */}}
 {{- define "sluice.kedaSasl" -}}
-{{- get (dict "PLAIN" "plaintext" "SCRAM-SHA-256" "scram_sha256" "SCRAM-SHA-512" "scram_sha512" "OAUTHBEARER" "oauthbearer") .Values.kafka.sasl.mechanism -}}
+{{- get (dict "PLAIN" "plaintext" "SCRAM-SHA-256" "scram_sha256" "SCRAM-SHA-512" "scram_sha512" "OAUTHBEARER" "oauthbearer") .sasl.mechanism -}}
 {{- end -}}
 
 {{- define "sluice.kedaLogin" -}}
 secretTargetRef:
 {{- if .sasl.mechanism }}
   - {parameter: password, name: {{ .sasl.secret }}, key: {{ .sasl.passwordKey }}}
-{{- if ne .sasl.mechanism "OAUTHBEARER" }}
+{{- if and (ne .sasl.mechanism "OAUTHBEARER") (not .sasl.username) }}
   - {parameter: username, name: {{ .sasl.secret }}, key: {{ .sasl.usernameKey }}}
 {{- end }}
 {{- end }}
@@ -46,11 +47,14 @@ secretTargetRef:
   - {parameter: ca, name: {{ .tls.caSecret }}, key: {{ .tls.caKey }}}
 {{- end }}
 {{- if .tls.clientSecret }}
-  - {parameter: cert, name: {{ .tls.clientSecret }}, key: tls.crt}
-  - {parameter: key, name: {{ .tls.clientSecret }}, key: tls.key}
+  - {parameter: cert, name: {{ .tls.clientSecret }}, key: {{ .tls.certificateKey }}}
+  - {parameter: key, name: {{ .tls.clientSecret }}, key: {{ .tls.privateKey }}}
 {{- end }}
-{{- if eq .sasl.mechanism "OAUTHBEARER" }}
-# From the environment of the pods.
+{{- if and .sasl.mechanism .sasl.username }}
+# From the environment of the pods, as all variables below.
+env:
+  - {parameter: username, name: SLUICE_KAFKA__SASL_USERNAME}
+{{- else if eq .sasl.mechanism "OAUTHBEARER" }}
 env:
   - {parameter: username, name: SLUICE_KAFKA__OAUTH_CLIENT_ID}
   - {parameter: oauthTokenEndpointUri, name: SLUICE_KAFKA__OAUTH_TOKEN_URL}

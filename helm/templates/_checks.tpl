@@ -15,6 +15,10 @@
 {{- include "sluice.checkKafka" $values.kafka -}}
 {{- include "sluice.checkDoors" . -}}
 {{- include "sluice.checkHttpApis" . -}}
+{{- include "sluice.checkCertificates" . -}}
+{{- if hasKey (.Values.defaults.settings.kafka | default dict) "topic_configs" -}}
+{{- fail "defaults.settings.kafka.topic_configs: the topics have to have the same; move it to settings.kafka" -}}
+{{- end -}}
 {{- if and (eq $values.topics.manage "strimzi") (not $values.topics.strimzi.cluster) -}}
 {{- fail "topics.strimzi.cluster: required with topics.manage strimzi: the name of the Kafka resource" -}}
 {{- end -}}
@@ -34,21 +38,28 @@
 
 {{- define "sluice.checkKafka" -}}
 {{- if not .allowLowReplication -}}
-{{- if or (lt (int .replication) 3) (lt (int .minInSyncReplicas) 2) -}}
-{{- fail (printf "kafka: replication %d with minInSyncReplicas %d loses accepted mail with one broker; give at least 3 and 2, or confirm with kafka.allowLowReplication" (int .replication) (int .minInSyncReplicas)) -}}
+{{- $otherwise := "on a cluster with fewer than three brokers, where this is accepted, also set kafka.allowLowReplication: true" -}}
+{{- if lt (int .replication) 3 -}}
+{{- fail (printf "kafka.replication: %d, expected 3 or more copies of each topic: with fewer, one broker that fails loses accepted mail or stops the pipeline; %s and kafka.minInSyncReplicas: 1" (int .replication) $otherwise) -}}
+{{- end -}}
+{{- if lt (int .minInSyncReplicas) 2 -}}
+{{- fail (printf "kafka.minInSyncReplicas: %d, expected 2 or more: mail that only one broker has when it is acknowledged is lost with that broker; %s" (int .minInSyncReplicas) $otherwise) -}}
 {{- end -}}
 {{- end -}}
 {{- if gt (int .minInSyncReplicas) (int .replication) -}}
-{{- fail (printf "kafka.minInSyncReplicas: %d is more than kafka.replication (%d): nothing could be written" (int .minInSyncReplicas) (int .replication)) -}}
+{{- fail (printf "kafka.minInSyncReplicas: %d is more than kafka.replication (%d), so nothing could be written; lower it" (int .minInSyncReplicas) (int .replication)) -}}
 {{- end -}}
 {{- if and .sasl.mechanism (not .sasl.secret) -}}
 {{- fail (printf "kafka.sasl.secret: required with kafka.sasl.mechanism %s" .sasl.mechanism) -}}
 {{- end -}}
-{{- if and .sasl.secret (not .sasl.mechanism) -}}
-{{- fail "kafka.sasl.mechanism: required with kafka.sasl.secret" -}}
+{{- if and (or .sasl.secret .sasl.username) (not .sasl.mechanism) -}}
+{{- fail "kafka.sasl.mechanism: required with kafka.sasl.secret and username" -}}
 {{- end -}}
 {{- if and (eq .sasl.mechanism "OAUTHBEARER") (or (not .oauth.tokenUrl) (not .oauth.clientId)) -}}
 {{- fail "kafka.oauth: tokenUrl and clientId are required with kafka.sasl.mechanism OAUTHBEARER" -}}
+{{- end -}}
+{{- if and .sasl.username (eq .sasl.mechanism "OAUTHBEARER") -}}
+{{- fail "kafka.sasl.username: not for OAUTHBEARER, which logs in as kafka.oauth.clientId; remove it" -}}
 {{- end -}}
 {{- if and (or .tls.caSecret .tls.clientSecret) (not .tls.enabled) -}}
 {{- fail "kafka.tls.enabled: must be true if kafka.tls names a secret" -}}
@@ -72,8 +83,19 @@
 {{- fail (printf "%s.certManager.issuer: required" $name) -}}
 {{- end -}}
 {{- if and (ne $door.service.type "ClusterIP") (eq $door.service.externalTrafficPolicy "Cluster") (not $door.proxies) -}}
-{{- fail (printf "%s.service.externalTrafficPolicy: Cluster hides the addresses of the peers, which the limits and logins use; write Local, or name the balancers in %s.proxies" $name $name) -}}
+{{- fail (printf "%s.service.externalTrafficPolicy: Cluster hides the addresses of the peers, which the limits and logins use; write Local, or let the balancers send PROXY protocol headers and list in %s.proxies the nodes, from which their connections then arrive" $name $name) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $name := list "frontDoor" "bounceDoor" -}}
+{{- $door := get $root.Values $name -}}
+{{- range $door.proxies -}}
+{{- if hasSuffix "/0" . -}}
+{{- fail (printf "%s.proxies: %s lets every peer claim any address in its PROXY protocol header; list the addresses of the balancers or nodes" $name .) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $door.enabled (hasSuffix "DualStack" $door.service.ipFamilyPolicy) (ne $root.Values.bindAddress "::") -}}
+{{- fail (printf "%s.service.ipFamilyPolicy: %s needs bindAddress \"::\", so that the processes listen on IPv6 too" $name $door.service.ipFamilyPolicy) -}}
 {{- end -}}
 {{- end -}}
 {{- range $part := list "front" "bounce" -}}
@@ -84,6 +106,10 @@
 {{- with $root.Values.frontDoor -}}
 {{- if and .enabled (not (or .ports.smtp .ports.submission .ports.smtps)) -}}
 {{- fail "frontDoor.ports: at least one must not be 0" -}}
+{{- end -}}
+{{- $ports := without (list (int .ports.smtp) (int .ports.submission) (int .ports.smtps)) 0 -}}
+{{- if and .enabled (ne (len $ports) (len (uniq $ports))) -}}
+{{- fail "frontDoor.ports: two are the same; give each another port, or 0 to leave it out" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -115,9 +141,33 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Two certificates of cert-manager that write one secret would replace each other for ever. */}}
+{{- define "sluice.checkCertificates" -}}
+{{- $found := dict -}}
+{{- $asked := list (list "frontDoor" .Values.frontDoor) (list "bounceDoor" .Values.bounceDoor) -}}
+{{- range $api := include "sluice.httpApis" . | fromJsonArray -}}
+{{- $asked = append $asked (list (printf "%s.ingress" $api.key) (get $.Values $api.key).ingress) -}}
+{{- end -}}
+{{- range $asked -}}
+{{- $path := first . -}}
+{{- with last . -}}
+{{- if and .enabled .certManager.enabled -}}
+{{- if hasKey $found .certificateSecret -}}
+{{- fail (printf "%s.certificateSecret: %s is also written for %s; name another secret" $path .certificateSecret (get $found .certificateSecret)) -}}
+{{- end -}}
+{{- $_ := set $found .certificateSecret $path -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* dict "root" "component". */}}
 {{- define "sluice.checkComponent" -}}
 {{- $values := include "sluice.values" . | fromYaml -}}
+{{- $own := get .root.Values.components .component | default dict -}}
+{{- if hasKey ((dig "settings" dict $own).kafka | default dict) "topic_configs" -}}
+{{- fail (printf "components.%s.settings.kafka.topic_configs: all components and the topics have to have the same; move it to settings.kafka" .component) -}}
+{{- end -}}
 {{- $most := include "sluice.mostReplicas" . | int -}}
 {{- $scaling := $values.autoscaling -}}
 {{- $wanted := ternary (int $values.replicas) (int $scaling.max) (eq $scaling.mode "none") -}}
@@ -132,6 +182,28 @@
 {{- $instance := printf "%s%s.%s-%s-999" .root.Values.instancePrefix .root.Release.Namespace (include "sluice.fullname" .root) .component -}}
 {{- if gt (len $instance) 128 -}}
 {{- fail (printf "instancePrefix: %d characters of %s...; with name and namespace at most 128" (len $instance) (trunc 40 $instance)) -}}
+{{- end -}}
+{{- /* The process itself and its buffers take about 256 MiB beside the mail. */ -}}
+{{- with ($values.resources.limits | default dict).memory -}}
+{{- $held := include "sluice.heldBytes" $ | int64 -}}
+{{- $needed := add $held 268435456 | int64 -}}
+{{- if and $held (gt $needed (include "sluice.bytes" . | int64)) -}}
+{{- fail (printf "components.%s.resources.limits.memory: %v, expected %dMi or more: its settings let it hold %d MiB of mail, and it would be killed; raise it, or lower %s" $.component . (div (add $needed 1048575) 1048576) (div $held 1048576) (include "sluice.heldSettings" $)) -}}
+{{- end -}}
+{{- end -}}
+{{- $volumes := list "tmp" -}}
+{{- range include "sluice.secrets" . | fromJsonArray -}}
+{{- $volume := printf "secret-%s" .name -}}
+{{- if has $volume $volumes -}}
+{{- fail (printf "components.%s.secretMounts: the name %s is used twice, or by the chart itself; choose another one" $.component .name) -}}
+{{- end -}}
+{{- $volumes = append $volumes $volume -}}
+{{- end -}}
+{{- range $values.extraVolumes -}}
+{{- if has .name $volumes -}}
+{{- fail (printf "components.%s.extraVolumes: the name %s is used twice, or by the chart itself; choose another one" $.component .name) -}}
+{{- end -}}
+{{- $volumes = append $volumes .name -}}
 {{- end -}}
 {{- $stop := include "sluice.stopSeconds" $values | int -}}
 {{- $grace := include "sluice.graceSeconds" $values | int -}}

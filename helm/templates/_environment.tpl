@@ -7,7 +7,7 @@
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
 - name: SLUICE_RUNTIME__INSTANCE
   value: {{ printf "%s$(POD_NAMESPACE).$(POD_NAME)" .root.Values.instancePrefix | quote }}
-{{ include "sluice.kafkaEnvironment" .root }}
+{{ include "sluice.kafkaEnvironment" (include "sluice.kafkaOf" . | fromYaml) }}
 - name: SLUICE_KAFKA__STATIC_MEMBERSHIP
   value: "true"
 - name: SLUICE_TELEMETRY__HTTP_HOST
@@ -17,7 +17,7 @@
 {{- if include "sluice.has" (merge (dict "section" "redis") .) }}
 {{ include "sluice.redisEnvironment" .root }}
 {{- end }}
-{{- if and .root.Values.returnPath.secret (include "sluice.has" (merge (dict "section" "return_path") .)) }}
+{{- if include "sluice.hasReturnPath" . }}
 - name: SLUICE_RETURN_PATH__KEYS_FILE
   value: /etc/sluice/return-path/{{ .root.Values.returnPath.key }}
 {{- end }}
@@ -45,9 +45,9 @@
 {{- end }}
 {{- end -}}
 
-{{/* Of every process that opens Kafka; takes the root context. */}}
+{{/* Of every process that opens Kafka; takes the values of Kafka. */}}
 {{- define "sluice.kafkaEnvironment" -}}
-{{- $kafka := .Values.kafka -}}
+{{- $kafka := . -}}
 - name: SLUICE_KAFKA__BOOTSTRAP
   value: {{ $kafka.bootstrap | quote }}
 - name: SLUICE_KAFKA__REPLICATION
@@ -71,9 +71,9 @@
 {{- end }}
 {{- if $kafka.tls.clientSecret }}
 - name: SLUICE_KAFKA__TLS_CERTIFICATE_FILE
-  value: /etc/sluice/kafka-client/tls.crt
+  value: /etc/sluice/kafka-client/{{ $kafka.tls.certificateKey }}
 - name: SLUICE_KAFKA__TLS_KEY_FILE
-  value: /etc/sluice/kafka-client/tls.key
+  value: /etc/sluice/kafka-client/{{ $kafka.tls.privateKey }}
 {{- end }}
 {{- end }}
 {{- if $kafka.sasl.mechanism }}
@@ -81,18 +81,22 @@
   value: {{ $kafka.sasl.mechanism }}
 {{- if eq $kafka.sasl.mechanism "OAUTHBEARER" }}
 - name: SLUICE_KAFKA__OAUTH_TOKEN_URL
-  value: {{ $kafka.oauth.tokenUrl | quote }}
+  value: {{ $kafka.oauth.tokenUrl | replace "$" "$$" | quote }}
 - name: SLUICE_KAFKA__OAUTH_CLIENT_ID
-  value: {{ $kafka.oauth.clientId | quote }}
+  value: {{ $kafka.oauth.clientId | replace "$" "$$" | quote }}
 - name: SLUICE_KAFKA__OAUTH_CLIENT_SECRET_FILE
   value: /etc/sluice/kafka-sasl/{{ $kafka.sasl.passwordKey }}
 {{- with $kafka.oauth.scope }}
 - name: SLUICE_KAFKA__OAUTH_SCOPE
-  value: {{ . | quote }}
+  value: {{ . | replace "$" "$$" | quote }}
 {{- end }}
 {{- else }}
 - name: SLUICE_KAFKA__SASL_USERNAME
+{{- if $kafka.sasl.username }}
+  value: {{ $kafka.sasl.username | replace "$" "$$" | quote }}
+{{- else }}
   valueFrom: {secretKeyRef: {name: {{ $kafka.sasl.secret }}, key: {{ $kafka.sasl.usernameKey }}}}
+{{- end }}
 - name: SLUICE_KAFKA__SASL_PASSWORD_FILE
   value: /etc/sluice/kafka-sasl/{{ $kafka.sasl.passwordKey }}
 {{- end }}
@@ -106,7 +110,7 @@
   value: {{ printf "%s://%s:%d/%d" (ternary "rediss" "redis" $redis.tls.enabled) $host (int $redis.port) (int $redis.database) | quote }}
 {{- with $redis.username }}
 - name: SLUICE_REDIS__USERNAME
-  value: {{ . | quote }}
+  value: {{ . | replace "$" "$$" | quote }}
 {{- end }}
 {{- if $redis.secret }}
 - name: SLUICE_REDIS__PASSWORD_FILE
@@ -128,7 +132,7 @@
 {{- define "sluice.laneDomains" -}}
 {{- $lanes := dict -}}
 {{- range $name, $domains := .Values.lanes -}}
-{{- if $domains -}}{{- $_ := set $lanes $name $domains -}}{{- end -}}
+{{- if not (kindIs "invalid" $domains) -}}{{- $_ := set $lanes $name $domains -}}{{- end -}}
 {{- end -}}
 {{- toJson $lanes -}}
 {{- end -}}
@@ -217,15 +221,21 @@
 {{- end }}
 {{- end -}}
 
-{{/* The settings of the sections that the service reads: text as it is, everything else as JSON. */}}
+{{/* The settings of the sections that the service reads: text as it is, everything else as JSON. Kubernetes replaces
+$(NAME) in a value, and $$ by $: so each $ is doubled. */}}
 {{- define "sluice.settingsEnvironment" -}}
 {{- $settings := (include "sluice.values" . | fromYaml).settings -}}
 {{- $sections := (get (include "sluice.facts" .root | fromJson) .component).sections -}}
-{{- range $section := $sections | sortAlpha -}}
-{{- range $key, $value := get $settings $section | default dict }}
+{{- include "sluice.sectionsEnvironment" (dict "settings" $settings "sections" $sections) -}}
+{{- end -}}
+
+{{/* dict "settings" "sections" (their names). */}}
+{{- define "sluice.sectionsEnvironment" -}}
+{{- range $section := .sections | sortAlpha -}}
+{{- range $key, $value := get $.settings $section | default dict }}
 {{- if not (kindIs "invalid" $value) }}
 - name: SLUICE_{{ upper $section }}__{{ upper $key }}
-  value: {{ ternary $value (toJson $value) (kindIs "string" $value) | quote }}
+  value: {{ ternary $value (toJson $value) (kindIs "string" $value) | replace "$" "$$" | quote }}
 {{- end }}
 {{- end }}
 {{- end }}

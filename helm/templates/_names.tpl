@@ -59,6 +59,34 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- toYaml $all -}}
 {{- end -}}
 
+{{/* Values of Kafka with the login of one account in place of `{name}`, as YAML: dict "root" "account". */}}
+{{- define "sluice.kafka" -}}
+{{- $kafka := deepCopy .root.Values.kafka -}}
+{{- range $place := list (list "sasl" "secret") (list "sasl" "username") (list "tls" "clientSecret") (list "oauth" "clientId") -}}
+{{- $section := get $kafka (first $place) -}}
+{{- $_ := set $section (last $place) (get $section (last $place) | replace "{name}" $.account) -}}
+{{- end -}}
+{{- toYaml $kafka -}}
+{{- end -}}
+
+{{/* The same for the account of a component, which is its service: dict "root" "component". */}}
+{{- define "sluice.kafkaOf" -}}
+{{- include "sluice.kafka" (dict "root" .root "account" (get (include "sluice.facts" .root | fromJson) .component).service) -}}
+{{- end -}}
+
+{{/* Whether a component gets the keys of the return path: dict "root" "component"; "true" or "". */}}
+{{- define "sluice.hasReturnPath" -}}
+{{- with .root.Values.returnPath -}}
+{{- if and .secret (or .used (ne $.component "deliver")) -}}{{- include "sluice.has" (merge (dict "section" "return_path") $) -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Whether each account has a user of its own in Kafka; takes the values of Kafka. */}}
+{{- define "sluice.ownLogins" -}}
+{{- $user := ternary .tls.clientSecret (.sasl.username | default .sasl.secret) (eq .sasl.mechanism "") -}}
+{{- if contains "{name}" (ternary .oauth.clientId $user (eq .sasl.mechanism "OAUTHBEARER")) -}}true{{- end -}}
+{{- end -}}
+
 {{/* Names of the components that run, as a JSON list. */}}
 {{- define "sluice.enabled" -}}
 {{- $names := list -}}
@@ -108,7 +136,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- define "sluice.lanes" -}}
 {{- $names := list "default" -}}
 {{- range $name, $domains := .Values.lanes -}}
-{{- if $domains -}}{{- $names = append $names $name -}}{{- end -}}
+{{- if not (kindIs "invalid" $domains) -}}{{- $names = append $names $name -}}{{- end -}}
 {{- end -}}
 {{- $names | uniq | toJson -}}
 {{- end -}}
@@ -140,6 +168,43 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{/* Whether a component has a section of the settings: dict "root" "component" "section"; "true" or "". */}}
 {{- define "sluice.has" -}}
 {{- if has .section (get (include "sluice.facts" .root | fromJson) .component).sections -}}true{{- end -}}
+{{- end -}}
+
+{{/* Bytes of mail that a component may hold in memory, by its settings: dict "root" "component". */}}
+{{- define "sluice.heldBytes" -}}
+{{- $settings := (include "sluice.values" . | fromYaml).settings -}}
+{{- $doors := include "sluice.doors" . | fromJsonArray -}}
+{{- $sum := 0 -}}
+{{- range $held := (get (include "sluice.facts" .root | fromJson) .component).held -}}
+{{- if or (not $held.door) (has $held.door $doors) -}}
+{{- $sum = add $sum (int64 (get (get $settings $held.section | default dict) $held.key | default $held.default)) -}}
+{{- end -}}
+{{- end -}}
+{{- $sum -}}
+{{- end -}}
+
+{{/* The settings that bound them, with their sections: dict "root" "component". */}}
+{{- define "sluice.heldSettings" -}}
+{{- $found := list -}}
+{{- $doors := include "sluice.doors" . | fromJsonArray -}}
+{{- range $held := (get (include "sluice.facts" .root | fromJson) .component).held -}}
+{{- if or (not $held.door) (has $held.door $doors) -}}{{- $found = append $found (printf "%s.%s" $held.section $held.key) -}}{{- end -}}
+{{- end -}}
+{{- join " and " $found -}}
+{{- end -}}
+
+{{/* The bytes of an amount of memory, as Kubernetes writes it. */}}
+{{- define "sluice.bytes" -}}
+{{- $text := toString . -}}
+{{- $number := regexFind "^[0-9.]+([eE][+-]?[0-9]+)?" $text -}}
+{{- $unit := trimPrefix $number $text -}}
+{{- $powers := dict "k" 1 "K" 1 "M" 2 "G" 3 "T" 4 "P" 5 "E" 6 -}}
+{{- $bytes := float64 $number -}}
+{{- if $unit -}}
+{{- $base := ternary 1024.0 1000.0 (hasSuffix "i" $unit) -}}
+{{- range until (int (get $powers (trimSuffix "i" $unit) | default 0)) -}}{{- $bytes = mulf $bytes $base -}}{{- end -}}
+{{- end -}}
+{{- int64 $bytes -}}
 {{- end -}}
 
 {{/* Most processes of a component that can get work from Kafka; 0: no limit. dict "root" "component". */}}

@@ -30,7 +30,11 @@ spec:
 {{- end -}}
 
 {{- define "sluice.egressToDns" -}}
-- ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+- ports:
+{{- range .Values.networkPolicy.dnsPorts }}
+    - {port: {{ int . }}, protocol: UDP}
+    - {port: {{ int . }}, protocol: TCP}
+{{- end }}
 {{- with .Values.networkPolicy.dnsPeers }}
   to: {{- toYaml . | nindent 4 }}
 {{- end }}

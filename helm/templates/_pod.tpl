@@ -2,9 +2,11 @@
 
 {{- define "sluice.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
+{{- range $key, $value := .Values.podSecurity }}
+{{- if not (kindIs "invalid" $value) }}
+{{ $key }}: {{ int64 $value }}
+{{- end }}
+{{- end }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}
@@ -33,12 +35,18 @@ automountServiceAccountToken: false
 # The variables of Kubernetes for services would look like settings.
 enableServiceLinks: false
 terminationGracePeriodSeconds: {{ include "sluice.graceSeconds" $values }}
-securityContext: {{- include "sluice.podSecurity" . | nindent 2 }}
+securityContext: {{- include "sluice.podSecurity" .root | nindent 2 }}
 {{- include "sluice.pullSecrets" .root }}
 {{- with $values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
 {{- include "sluice.nodes" $values }}
+{{- with $values.dnsPolicy }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- with $values.dnsConfig }}
+dnsConfig: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with $values.affinity }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -48,6 +56,8 @@ topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: {{ $key }}
     whenUnsatisfiable: {{ $values.spread }}
+    # A node that the pods do not tolerate is no place that stays empty.
+    nodeTaintsPolicy: Honor
     labelSelector:
       matchLabels: {{- include "sluice.selectorLabels" $ | nindent 8 }}
 {{- end }}
@@ -111,6 +121,22 @@ nodeSelector: {{- toYaml . | nindent 2 }}
 {{- with .tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end -}}
+
+{{/* What the pods of the topics job and of `helm test` take from the defaults: dict "root" "own" (their values). */}}
+{{- define "sluice.hookPlacing" -}}
+{{- with .root.Values.defaults.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- include "sluice.nodes" .root.Values.defaults }}
+{{- with .root.Values.defaults.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Their annotations: the defaults', and over these their own. */}}
+{{- define "sluice.hookAnnotations" -}}
+{{- with merge (deepCopy .own.podAnnotations) .root.Values.defaults.podAnnotations -}}{{- toYaml . -}}{{- end -}}
 {{- end -}}
 
 {{/* Labels by which the Services and policies of doors select pods, the same in every component: dict "root" "component". */}}

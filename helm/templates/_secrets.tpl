@@ -1,4 +1,4 @@
-{{/* Secrets of a process that opens Kafka alone. */}}
+{{/* Secrets of a process that opens Kafka alone; takes the values of Kafka. */}}
 {{- define "sluice.kafkaSecrets" -}}
 {{- $found := list -}}
 {{- if and .tls.enabled .tls.caSecret -}}{{- $found = append $found (dict "name" "kafka-ca" "secret" .tls.caSecret) -}}{{- end -}}
@@ -7,19 +7,21 @@
 {{- toJson $found -}}
 {{- end -}}
 
+{{/* Secrets of a process that opens Redis; takes the values of Redis. */}}
+{{- define "sluice.redisSecrets" -}}
+{{- $found := list -}}
+{{- if .secret -}}{{- $found = append $found (dict "name" "redis" "secret" .secret) -}}{{- end -}}
+{{- if and .tls.enabled .tls.caSecret -}}{{- $found = append $found (dict "name" "redis-ca" "secret" .tls.caSecret) -}}{{- end -}}
+{{- if and .tls.enabled .tls.clientSecret -}}{{- $found = append $found (dict "name" "redis-client" "secret" .tls.clientSecret) -}}{{- end -}}
+{{- toJson $found -}}
+{{- end -}}
+
 {{/* Secrets of a component, each mounted at /etc/sluice/<name>: a JSON list of name and secret. dict "root" "component". */}}
 {{- define "sluice.secrets" -}}
 {{- $values := .root.Values -}}
-{{- $found := include "sluice.kafkaSecrets" $values.kafka | fromJsonArray -}}
+{{- $found := include "sluice.kafkaSecrets" (include "sluice.kafkaOf" . | fromYaml) | fromJsonArray -}}
 {{- if include "sluice.has" (merge (dict "section" "redis") .) -}}
-{{- $redis := $values.redis -}}
-{{- if $redis.secret -}}{{- $found = append $found (dict "name" "redis" "secret" $redis.secret) -}}{{- end -}}
-{{- if and $redis.tls.enabled $redis.tls.caSecret -}}
-{{- $found = append $found (dict "name" "redis-ca" "secret" $redis.tls.caSecret) -}}
-{{- end -}}
-{{- if and $redis.tls.enabled $redis.tls.clientSecret -}}
-{{- $found = append $found (dict "name" "redis-client" "secret" $redis.tls.clientSecret) -}}
-{{- end -}}
+{{- $found = concat $found (include "sluice.redisSecrets" $values.redis | fromJsonArray) -}}
 {{- end -}}
 {{- range $door := include "sluice.doors" . | fromJsonArray -}}
 {{- $found = append $found (dict "name" (printf "%s-door" $door) "secret" (get $values (printf "%sDoor" $door)).certificateSecret) -}}
@@ -33,7 +35,7 @@
 {{- if and (eq .component "deliver") $values.sending.logins.secret -}}
 {{- $found = append $found (dict "name" "logins" "secret" $values.sending.logins.secret) -}}
 {{- end -}}
-{{- if and $values.returnPath.secret (include "sluice.has" (merge (dict "section" "return_path") .)) -}}
+{{- if include "sluice.hasReturnPath" . -}}
 {{- $found = append $found (dict "name" "return-path" "secret" $values.returnPath.secret) -}}
 {{- end -}}
 {{- with (include "sluice.values" . | fromYaml).secretMounts -}}{{- $found = concat $found . -}}{{- end -}}

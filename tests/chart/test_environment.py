@@ -25,6 +25,7 @@ from tools.chart.settings_schema import OWNED
 OURS: Final = ("POD_NAME", "POD_NAMESPACE")
 # What the operator adds with `extraEnv`, which takes no setting.
 EXTRA: Final = ("HTTPS_PROXY",)
+STRIMZI: Final = {"topics": {"manage": "strimzi", "strimzi": {"cluster": "mail"}}}
 
 
 def settings_of(arguments: list[str]) -> Any:
@@ -103,6 +104,17 @@ def test_the_file_of_logins_is_a_mounted_secret_of_deliver_alone() -> None:
     assert found == {"deliver"}
 
 
+@pytest.mark.parametrize("used", [True, False])
+def test_deliver_has_the_keys_of_return_paths_once_they_are_used(used: bool) -> None:
+    door = {"enabled": True, "hostName": "mx.example.com", "certificateSecret": "tls"}
+    resources = render({"bounceDoor": door, "returnPath": {"secret": "keys", "used": used}})
+    for component, has_keys in (("ingest", True), ("validate", True), ("deliver", used)):
+        pod = by_component(resources, "StatefulSet")[component]["spec"]["template"]["spec"]
+        assert ("SLUICE_RETURN_PATH__KEYS_FILE" in environment(pod["containers"][0])) is has_keys
+        volumes = {each["name"] for each in pod["volumes"]}
+        assert ("secret-return-path" in volumes) is has_keys
+
+
 def test_the_folder_of_dkim_keys_is_a_mounted_secret() -> None:
     workload = by_component(render_set("everything"), "StatefulSet")["deliver"]
     pod = workload["spec"]["template"]["spec"]
@@ -146,6 +158,8 @@ def test_a_service_gets_only_the_sections_that_it_reads() -> None:
         ("ingest", "smtp_greeting_delay_s", 0.5, "0.5"),
         ("ingest", "smtp_messages_per_minute", 0, "0"),
         ("ingest", "code_header", "X-Code", "X-Code"),
+        # Kubernetes would replace these.
+        ("ingest", "code_header", "X-$(POD_NAME)-$$-$", "X-$(POD_NAME)-$$-$"),
         ("runtime", "processors", [0, 1], "[0,1]"),
     ],
 )
@@ -188,6 +202,13 @@ def test_everything_listens_on_the_families_of_the_cluster(
     environ = variables(render({"bindAddress": bind_address, "frontDoor": door}), "ingest")
     assert environ["SLUICE_TELEMETRY__HTTP_HOST"] == telemetry
     assert json.loads(environ["SLUICE_INGEST__SMTP_LISTEN"]) == listens
+
+
+def test_a_lane_without_domains_is_one_for_clients() -> None:
+    resources = render({"lanes": {"marketing": []}, **STRIMZI})
+    assert json.loads(variables(resources, "validate")["SLUICE_VALIDATE__LANES"])["marketing"] == []
+    topics = {each["metadata"]["name"] for each in of_kind(resources, "KafkaTopic")}
+    assert "mail.outbound.marketing" in topics
 
 
 def test_a_lane_that_is_null_is_removed() -> None:

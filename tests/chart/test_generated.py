@@ -68,8 +68,9 @@ def test_every_value_of_the_schema_has_a_default() -> None:
     missing = []
     for path in leaves(SCHEMA):
         place: Any = VALUES
-        # A component has only what differs from the defaults; Helm itself adds `global`.
-        if path[0] in ("components", "global"):
+        # A component has only what differs from the defaults; Helm itself adds `global`, and
+        # `enabled` is for the condition of a chart that depends on this one.
+        if path[0] in ("components", "global", "enabled"):
             continue
         for step in path:
             place = place.get(step, ...) if isinstance(place, dict) else ...

@@ -30,6 +30,7 @@ from tests.support.chart.image import (
 
 IMAGE: Final = "services"
 PACKAGES: Final = ("services", "shared", "cli")
+LAUNCHER: Final = {"__init__.py", "commands.py", "image.py"}
 SECRET: Final = re.compile(r"\.(pem|key|p12|jks|env)$|^\.env|id_rsa")
 
 
@@ -115,8 +116,18 @@ def test_every_operators_command_runs_in_the_image(image: Path, command: Path) -
     assert "Usage:" in run(image, "-m", module, "--help")
 
 
+def test_an_operator_runs_commands_by_their_names(image: Path) -> None:
+    offered = run(image, "-m", "launcher.image", "--help")
+    for name in ("clients", "topics", "message", "suspend", "billing", "shaping"):
+        assert re.search(rf"^  {name} ", offered, re.MULTILINE)
+    for name in ("demo", "up", "bench", "test", "lock"):
+        assert not re.search(rf"^  {name} ", offered, re.MULTILINE)
+    assert "Usage: sluice message " in run(image, "-m", "launcher.image", "message", "--help")
+
+
 def test_nothing_of_tests_bench_demo_or_tools_is_inside(image: Path) -> None:
-    assert {each.name for each in image.iterdir()} == set(PACKAGES)
+    assert {each.name for each in image.iterdir()} == {*PACKAGES, "launcher"}
+    assert {each.name for each in (image / "launcher").iterdir()} == LAUNCHER
     files = [each for each in image.rglob("*") if each.is_file()]
     assert len(files) > 100
     assert [each.name for each in files if SECRET.search(each.name)] == []

@@ -85,6 +85,26 @@ def test_the_alerts_fire_when_they_should(tmp_path: Path) -> None:
     promtool("test", "rules", str(cases))
 
 
+def test_an_installation_that_is_well_hides_none_that_is_not(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(ALERTS.read_text())
+    document = yaml.safe_load(CASES.read_text())
+    well = {
+        test["alert_rule_test"][0]["alertname"]: test["input_series"]
+        for test in document["tests"]
+        if not any(case.get("exp_alerts") for case in test["alert_rule_test"])
+    }
+    fires = [each for each in document["tests"] if each["alert_rule_test"][0].get("exp_alerts")]
+    assert len(fires) == len(rules())
+    for test in fires:
+        beside = well[test["alert_rule_test"][0]["alertname"]]
+        test["input_series"] += [
+            {**each, "series": each["series"].replace('"mail"', '"other"')} for each in beside
+        ]
+    cases = tmp_path / "cases.yaml"
+    cases.write_text(yaml.safe_dump({**document, "tests": fires}))
+    promtool("test", "rules", str(cases))
+
+
 def test_every_query_is_valid(tmp_path: Path) -> None:
     # Grafana replaces these before it asks.
     found = [query.replace("$__rate_interval", "5m") for _, query in queries()]

@@ -9,6 +9,8 @@ import pytest
 from tests.support.chart.rendering import VALUE_SETS, Resource, render, render_set
 from tests.support.chart.resources import by_component, component_of, environment, of_kind
 
+DOOR = {"enabled": True, "hostName": "in.example.com", "certificateSecret": "tls"}
+
 
 def ports(rules: list[dict[str, Any]]) -> set[int]:
     return {each["port"] for rule in rules for each in rule["ports"]}
@@ -33,7 +35,7 @@ def pod_labels(resources: list[Resource]) -> dict[str, dict[str, str]]:
     """The labels of the pods of each component."""
     templates = [
         each["spec"].get("template", each)
-        for each in of_kind(resources, "StatefulSet", "Job", "Pod")
+        for each in of_kind(resources, "StatefulSet", "Deployment", "Job", "Pod")
     ]
     return {component_of(each): each["metadata"]["labels"] for each in templates}
 
@@ -65,6 +67,7 @@ def to_the_internet(resources: list[Resource]) -> dict[str, Any]:
         ("deliver", {9100}, {53, 9093, 6380, 25, 443}),
         ("billing", {9100, 8080}, {53, 9093, 6380}),
         ("topics", set(), {53, 9093}),
+        ("operator", set(), {53, 9093, 6380}),
         ("test", set(), {53, 9100}),
     ],
 )
@@ -82,7 +85,7 @@ def test_the_api_for_platforms_is_open_to_its_peers_only() -> None:
     resources = render(values)
     spec = policy(resources, "platform")
     (api,) = [each for each in spec["ingress"] if ports([each]) == {8026}]
-    assert peers[0] in api["from"]
+    assert api["from"] == peers
     (service,) = [
         each
         for each in of_kind(resources, "Service")
@@ -90,6 +93,23 @@ def test_the_api_for_platforms_is_open_to_its_peers_only() -> None:
     ]
     assert service["spec"]["selector"]["app.kubernetes.io/component"] == "platform"
     assert "platform" not in policies(render({}))
+
+
+def test_nobody_reaches_an_http_api_that_names_no_peer() -> None:
+    resources = render({"components": {"platform": {"enabled": True}}})
+    for component in ("billing", "platform"):
+        assert ports(policy(resources, component)["ingress"]) == {9100}
+
+
+def test_a_door_has_addresses_of_both_families_if_asked_for() -> None:
+    values = {**DOOR, "service": {"ipFamilyPolicy": "RequireDualStack"}}
+    resources = render({"bindAddress": "::", "frontDoor": values, "bounceDoor": values})
+    found = {
+        each["metadata"]["name"]: each["spec"].get("ipFamilyPolicy")
+        for each in of_kind(resources, "Service")
+    }
+    assert found["mail-sluice-front-door"] == found["mail-sluice-bounce-door"] == "RequireDualStack"
+    assert "ipFamilyPolicy" not in str(render({"frontDoor": DOOR}))
 
 
 @pytest.mark.parametrize("name", VALUE_SETS)
@@ -127,7 +147,7 @@ def test_the_ports_of_routes_are_open() -> None:
     ("url", "port"),
     [
         ("https://login.example.com/token", 443),
-        ("http://login.example.com/token", 80),
+        ("http://localhost/token", 80),
         ("https://login.example.com:8443/token", 8443),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,10 +19,11 @@ from tests.support.chart.rendering import REQUIRED, VALUE_SETS, merged, notes, r
 from tests.support.chart.resources import of_kind
 from tools.chart import CHART
 
+NAME = "sluice-deliver"
 SAFE: dict[str, Any] = {
     "kafka": {
         "tls": {"enabled": True},
-        "sasl": {"mechanism": "SCRAM-SHA-512", "secret": "s"},
+        "sasl": {"mechanism": "SCRAM-SHA-512", "secret": "kafka-{name}"},
     },
     "redis": {"secret": "r"},
     "settings": {"deliver": {"reach_internet": True}},
@@ -45,11 +48,28 @@ def test_a_safe_installation_has_no_warning() -> None:
     [
         ({"kafka": {"tls": {"enabled": False}}}, "kafka.tls.enabled is false"),
         ({"kafka": {"sasl": {"mechanism": "", "secret": ""}}}, "neither SASL nor"),
+        ({"kafka": {"sasl": {"secret": "s"}}}, "all components log in as one user"),
+        (
+            {"kafka": {"tls": {"clientSecret": "c"}, "sasl": {"mechanism": "", "secret": ""}}},
+            "all components log in as one user",
+        ),
         ({"redis": {"secret": ""}}, "redis.secret is empty"),
         ({"settings": {"deliver": {"reach_internet": False}}}, "confirm this with reach_internet"),
         ({"sending": {"dkim": {"secret": ""}}}, "mail is not signed"),
         ({"sending": {"sourceAddresses": []}}, "sending.sourceAddresses is empty"),
         ({"networkPolicy": {"enabled": False}}, "networkPolicy.enabled is false"),
+        (
+            {"settings": {"deliver": {"sources": {"a": ["a.example.com", "192.0.2.1"]}}}},
+            "settings.deliver.sources: each process must have these addresses",
+        ),
+        ({"components": {"platform": {"enabled": True}}}, "cannot verify the links"),
+        (
+            {
+                "kafka": {"tls": {"checkHostName": False}},
+                "components": {"ingest": {"autoscaling": {"mode": "keda", "max": 3}}},
+            },
+            "KEDA always checks it",
+        ),
         ({"topics": {"manage": "none"}}, "topics.manage is none"),
         ({"components": {"billing": {"replicas": 1}}}, "components.billing: a single process"),
         (
@@ -60,12 +80,20 @@ def test_a_safe_installation_has_no_warning() -> None:
             {"kafka": {"replication": 1, "minInSyncReplicas": 1, "allowLowReplication": True}},
             "fewer than 3 copies",
         ),
+        ({"kafka": {"minInSyncReplicas": 3}}, "while one broker is down nothing can be written"),
     ],
 )
 def test_what_may_not_be_meant_is_a_warning(changes: dict[str, Any], words: str) -> None:
     found = warnings(notes(merged(merged(REQUIRED, SAFE), changes)))
     assert len(found) == 1
     assert words in found[0]
+
+
+def test_the_notes_say_when_mail_may_leave_with_our_return_path() -> None:
+    door = {"enabled": True, "hostName": "mx.example.com", "certificateSecret": "tls"}
+    values = merged(REQUIRED, {"bounceDoor": door, "returnPath": {"secret": "keys"}})
+    assert "returnPath.used" not in notes(values)
+    assert "set returnPath.used to true" in notes(merged(values, {"returnPath": {"used": False}}))
 
 
 def test_the_notes_of_every_value_set_are_readable() -> None:
@@ -105,6 +133,26 @@ def ask(*urls: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
 
 
+def test_the_script_of_helm_test_asks_every_process_of_a_headless_service(
+    health: HealthServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    health.add_ready("kafka", lambda: "")
+    place = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+    pods = [(*place, (address, health.port)) for address in ("127.0.0.1", "127.0.0.2")]
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *rest, **more: pods if host == NAME else look_up(host, *rest, **more),
+    )
+    main = runpy.run_path(str(CHART / "files" / "test_ready.py"))["main"]
+    url = f"http://{NAME}:{health.port}/ready"
+    assert main(0, [url]) == 1
+    told = capsys.readouterr().out
+    assert f"127.0.0.1:{health.port}/ready ready" in told
+    assert f"127.0.0.2:{health.port}/ready <urlopen error" in told
+
+
 def test_the_script_of_helm_test_reports_each_process(health: HealthServer) -> None:
     url = f"http://127.0.0.1:{health.port}/ready"
     starting = ask(url)
@@ -112,7 +160,7 @@ def test_the_script_of_helm_test_reports_each_process(health: HealthServer) -> N
     assert "status 503" in starting.stdout
     assert "starting" in starting.stdout
     health.add_ready("kafka", lambda: "")
-    assert ask(url).stdout == f"{url} ready\n"
+    assert ask(url).stdout == f"{url} {url} ready\n"
     both = ask(url, "http://127.0.0.1:1/ready")
     assert both.returncode == 1
     assert "refused" in both.stdout

@@ -104,3 +104,49 @@ def test_variables_volumes_and_labels_of_the_operator_are_in_the_pods_of_that_co
     others = workloads["validate"]["spec"]["template"]
     assert proxy not in others["spec"]["containers"][0]["env"]
     assert "egress" not in others["metadata"]["labels"]
+
+
+def test_the_pods_of_hooks_take_what_the_defaults_say_and_annotations_of_their_own() -> None:
+    values = {
+        "defaults": {
+            "affinity": {"nodeAffinity": {}},
+            "podLabels": {"team": "mail"},
+            "podAnnotations": {"a": "b", "sidecar.istio.io/inject": "true"},
+            "priorityClassName": "mail",
+        },
+        "topics": {"job": {"podAnnotations": {"sidecar.istio.io/inject": "false"}}},
+        "test": {"podAnnotations": {"c": "d"}},
+    }
+    resources = render(values)
+    (job,), (test,) = of_kind(resources, "Job"), of_kind(resources, "Pod")
+    for pod, own in (
+        (job["spec"]["template"], {"a": "b", "sidecar.istio.io/inject": "false"}),
+        (test, {"a": "b", "sidecar.istio.io/inject": "true", "c": "d"}),
+    ):
+        assert own.items() <= pod["metadata"]["annotations"].items()
+        assert pod["metadata"]["labels"]["team"] == "mail"
+        assert pod["spec"]["priorityClassName"] == "mail"
+        assert pod["spec"]["affinity"] == {"nodeAffinity": {}}
+
+
+def test_a_cluster_may_choose_the_users_and_where_names_are_looked_up() -> None:
+    values = {
+        "podSecurity": {"runAsUser": None, "fsGroup": None, "runAsGroup": 20_000},
+        "networkPolicy": {"dnsPorts": [5353]},
+        "components": {
+            "deliver": {"dnsPolicy": "None", "dnsConfig": {"nameservers": ["192.0.2.53"]}}
+        },
+    }
+    resources = render(values)
+    for _, pod in pods(resources):
+        security = pod["securityContext"]
+        assert security["runAsNonRoot"] is True
+        assert security["runAsGroup"] == 20_000
+        assert not {"runAsUser", "fsGroup"} & security.keys()
+    for policy in of_kind(resources, "NetworkPolicy"):
+        for rule in policy["spec"].get("egress", [])[:1]:
+            assert {each["port"] for each in rule["ports"]} == {5353}
+    workloads = by_component(resources, "StatefulSet")
+    deliver = workloads["deliver"]["spec"]["template"]["spec"]
+    assert (deliver["dnsPolicy"], deliver["dnsConfig"]) == ("None", {"nameservers": ["192.0.2.53"]})
+    assert "dnsPolicy" not in workloads["validate"]["spec"]["template"]["spec"]

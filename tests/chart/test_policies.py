@@ -130,10 +130,10 @@ def test_every_selector_selects_its_own_pods_only(name: str) -> None:
     resources = render_set(name)
     labels = {
         each["metadata"]["name"]: each["spec"]["template"]["metadata"]["labels"]
-        for each in of_kind(resources, "StatefulSet", "Job")
+        for each in of_kind(resources, "StatefulSet", "Deployment", "Job")
     }
     for each in of_kind(
-        resources, "StatefulSet", "PodDisruptionBudget", "NetworkPolicy", "Service"
+        resources, "StatefulSet", "Deployment", "PodDisruptionBudget", "NetworkPolicy", "Service"
     ):
         spec = each["spec"]
         selector = spec.get("podSelector") or spec["selector"]

@@ -140,6 +140,10 @@ RUN_BY = {
         "integration/security/test_pipeline.py",
         '"--services-only", "--apply"',
     ),
+    "./sluice acls --services-only --compare": (
+        "integration/security/test_pipeline.py",
+        '"--services-only", "--compare"',
+    ),
     "./sluice billing adopt-log": ("integration/test_billing_process.py", '"adopt-log"'),
     "./sluice billing rebuild": ("integration/test_billing_process.py", '"rebuild"'),
     "./sluice config show": ("integration/test_config_show.py", "cli.config.command"),
@@ -190,7 +194,11 @@ RUN_BY = {
         "test_a_safe_installation_has_no_warning",
     ),
     "helm test sluice -n mail": ("chart/test_notes.py", "test_the_script_of_helm_test_reports"),
-    "kubectl -n mail exec sluice-deliver-0 -- python -m cli.topics.command plan": (
+    "kubectl -n mail exec -i deploy/sluice-operator -- sluice clients apply -f - < clients.yaml": (
+        "chart/test_image.py",
+        "test_an_operator_runs_commands_by_their_names",
+    ),
+    "kubectl -n mail exec deploy/sluice-operator -- sluice topics plan": (
         "chart/test_image.py",
         "test_every_operators_command_runs_in_the_image",
     ),

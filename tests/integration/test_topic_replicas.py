@@ -14,7 +14,7 @@ from msgspec import structs
 from cli.topics.command import main
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
-from shared.stream.client import client_options, make_admin
+from shared.stream.client import client_options, make_admin, make_producer
 from shared.stream.replicas import grow, plan_growth
 from shared.stream.topic_configs import Wanted, compare
 from shared.topics.names import TopicPlan, configs_of, intake
@@ -60,6 +60,30 @@ def test_the_commands_show_the_copies_that_lack(
     if verb == "apply":
         assert found["status"] == "refused"
         assert found["reason"] == "3 copies need 2 more brokers"
+
+
+def test_the_plan_shows_that_kafkas_own_topics_have_too_few_copies(kafka_bootstrap: str) -> None:
+    line = ["plan", "--kafka", kafka_bootstrap, "--json"]
+    # Any transaction makes Kafka create the topic of their states.
+    admin = make_admin(client_options(KafkaSettings(bootstrap=kafka_bootstrap), "test"), 10_000)
+    producer = make_producer(
+        client_options(KafkaSettings(bootstrap=kafka_bootstrap), "test"),
+        transactional_id=f"test.{time.time_ns()}",
+    )
+    try:
+        producer.init_transactions()
+        assert "__transaction_state" in admin.list_topics()
+    finally:
+        producer.close()
+        admin.close()
+    short = {
+        row["topic"]: row["differences"]
+        for row in json.loads(CliRunner().invoke(main, line, env=WANTED).stdout)["topics"]
+    }
+    row = {"config": "replication", "found": "1", "wanted": "3", "deletes": False}
+    assert short["__transaction_state"] == [row]
+    enough = json.loads(CliRunner().invoke(main, line).stdout)["topics"]
+    assert not [each for each in enough if each["topic"].startswith("__")]
 
 
 def test_low_replication_ends_a_command_with_one_line(kafka_bootstrap: str) -> None:

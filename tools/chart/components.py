@@ -30,6 +30,14 @@ class Lag(Struct, frozen=True):
     topic: str
 
 
+class Held(Struct, frozen=True):
+    """A setting that bounds the bytes of mail in memory. `door`: only where this door is open."""
+
+    section: str
+    key: str
+    door: str = ""
+
+
 class Component(Struct, frozen=True):
     """One component of the chart."""
 
@@ -40,6 +48,7 @@ class Component(Struct, frozen=True):
     # due, and no further process could do it.
     lag: tuple[str, ...]
     also: tuple[Lag, ...] = ()
+    held: tuple[Held, ...] = ()
     # Sections of the service's settings that this component has no use for.
     unused: tuple[str, ...] = ()
 
@@ -49,23 +58,34 @@ class Component(Struct, frozen=True):
         return f"services.{self.service}"
 
 
+_DOORS: Final = (
+    Held("ingest", "smtp_max_held_bytes", "front"),
+    Held("ingest", "bounce_max_held_bytes", "bounce"),
+)
 # The doors of ingest as processes of their own: they read nothing from Kafka, and only the front
 # door uses Redis, only the bounce door the keys of return paths.
-_FRONT: Final = Component("ingest", ("serve",), "", (), unused=("return_path",))
-_BOUNCE: Final = Component("ingest", ("serve",), "", (), unused=("redis",))
+_FRONT: Final = Component("ingest", ("serve",), "", (), held=_DOORS, unused=("return_path",))
+_BOUNCE: Final = Component("ingest", ("serve",), "", (), held=_DOORS, unused=("redis",))
 # Read by validate while it counts bounces, and by responses: their processes share it. Counting
 # itself is done by one process of all, so no lag of mail.events starts another one.
 _RETURNED: Final = (Lag(f"sluice.{returns_processor.SERVICE}", names.RETURNED),)
 
 COMPONENTS: Final = {
-    "ingest": Component("ingest", ("serve",), "sluice.ingest", (WHOLE_GROUP,)),
+    "ingest": Component("ingest", ("serve",), "sluice.ingest", (WHOLE_GROUP,), held=_DOORS),
     "front": _FRONT,
     "bounce": _BOUNCE,
     "validate": Component("validate", ("serve",), "sluice.validate", (names.RECEIVED,), _RETURNED),
     "responses": Component("validate", ("responses",), "sluice.responses", (), _RETURNED),
     "platform": Component("validate", ("api",), "", ()),
-    "deliver": Component("deliver", ("serve",), "sluice.deliver", (EACH_LANE,)),
-    "billing": Component("billing", ("serve",), BillingSettings().group, (names.EVENTS,)),
+    "deliver": Component(
+        "deliver",
+        ("serve",),
+        "sluice.deliver",
+        (EACH_LANE,),
+        held=(Held("deliver", "max_in_flight_bytes"),),
+    ),
+    # No lag: its place is in its store, and it commits no offsets, so Kafka's lag is the whole log.
+    "billing": Component("billing", ("serve",), BillingSettings().group, ()),
 }
 
 
@@ -83,6 +103,9 @@ def components() -> str:
 def _facts(component: Component) -> dict[str, Any]:
     facts = to_builtins(component)
     unused = facts.pop("unused")
+    settings = model_of(component.service)()
+    for held in facts["held"]:
+        held["default"] = getattr(getattr(settings, held["section"]), held["key"])
     sections = (field.name for field in structs.fields(model_of(component.service)))
     used = [name for name in sections if name not in unused]
     return {**facts, "module": component.module, "sections": used}

@@ -72,7 +72,18 @@ _TRIGGER: Final = _object(
     metadata=_TEXTS,
     authenticationRef=_object(("name",), name=_NAME),
 )
-_SCALED_OBJECT: Final = _object(
+# KEDA's webhook takes a fallback only with a trigger other than of processor time or memory.
+_ASKS: Final[dict[str, Any]] = {
+    "if": {"required": ["fallback"]},
+    "then": {
+        "properties": {
+            "triggers": {
+                "contains": {"properties": {"type": {"not": {"enum": ["cpu", "memory"]}}}},
+            }
+        }
+    },
+}
+_SCALED_OBJECT: Final = _ASKS | _object(
     ("scaleTargetRef", "triggers"),
     scaleTargetRef=_object(("name",), apiVersion=_TEXT, kind=_TEXT, name=_NAME),
     minReplicaCount=_NUMBER,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from tests.support.chart.rendering import NAMESPACE, Resource
+
+_EXPANDED: Final = re.compile(r"\$\$|\$\((?P<name>[^()]*)\)")
 
 
 def of_kind(resources: Iterable[Resource], *kinds: str) -> list[Resource]:
@@ -42,6 +45,11 @@ def containers(resources: Iterable[Resource]) -> Iterator[tuple[str, dict[str, A
             yield name, container
 
 
+def _expanded(reference: re.Match[str], known: dict[str, str]) -> str:
+    """What Kubernetes puts in place of `$$` or `$(NAME)`; an unknown name stays as it is."""
+    return known.get(reference["name"], reference[0]) if reference["name"] else "$"
+
+
 def environment(container: dict[str, Any], pod_name: str = "pod-0") -> dict[str, str]:
     """Return the variables as the process sees them; a secret's text is `from <name>/<key>`."""
     fields = {"metadata.name": pod_name, "metadata.namespace": NAMESPACE}
@@ -53,9 +61,7 @@ def environment(container: dict[str, Any], pod_name: str = "pod-0") -> dict[str,
         elif "secretKeyRef" in source:
             value = f"from {source['secretKeyRef']['name']}/{source['secretKeyRef']['key']}"
         else:
-            value = variable["value"]
-            for name, known in found.items():
-                value = value.replace(f"$({name})", known)
+            value = _EXPANDED.sub(lambda each: _expanded(each, found), variable["value"])
         assert variable["name"] not in found, f"{variable['name']} is set twice"
         found[variable["name"]] = value
     return found
