@@ -1,4 +1,9 @@
-"""Adds what is new to an archive (archive.py).
+"""Adds what is new to an archive (archive.py), and what it has lost.
+
+Offsets that no file has are read again, if Kafka still has them. Those that it had deleted before
+they were archived are said once and noted in `deleted.json`, so that the loss of a file is told
+from them each time. An archive without that file is one of an earlier version: what it lacks then
+counts as deleted.
 
 A file is written under another name, stored on disk and then renamed, so a process that dies leaves
 at most a file that the next one removes. One process writes at a time.
@@ -12,8 +17,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import structs
 
 from services.billing.core.closing.chain import Closed
 from services.billing.core.closing.statement import encode_statement
@@ -29,6 +36,8 @@ from services.billing.edge.archive import (
     Archive,
     Gap,
     parts_of,
+    sha256_of_file,
+    sum_path,
 )
 from shared.runtime.errors import UsageError
 from shared.stream.kafka_python.fetching import UndecodableRecord
@@ -53,15 +62,42 @@ class ArchiveWriter:
         self._log = log
         self._months = months
         self._next = found.ends()
+        self._missing = found.missing()
+        self._deleted = DeletedList(folder)
         self._files: dict[int, _File] = {}
         self.gaps: list[Gap] = []
+
+    def lost(self, begins: Mapping[int, int]) -> list[Gap]:
+        """What the archive lacks and Kafka, which begins at `begins`, still has.
+
+        What Kafka has no more is added to `gaps`, unless it was noted as deleted before.
+        """
+        found = []
+        for gap in self._missing:
+            begin = max(gap.begin, min(gap.end, begins.get(gap.partition, gap.end)))
+            if begin > gap.begin and (gone := self._deleted.rest(structs.replace(gap, end=begin))):
+                self.gaps += gone
+            if begin < gap.end:
+                found.append(structs.replace(gap, begin=begin))
+        return found
+
+    def fill(self, gap: Gap, records: Iterable[tuple[int, Iterable[Any]]]) -> None:
+        """Add all records of a gap that lost() has named."""
+        after = self._next[gap.partition]
+        self._next[gap.partition] = gap.begin
+        for partition, run in records:
+            self.add(partition, run)
+        self.finish({gap.partition: gap.end})
+        self._next[gap.partition] = after
 
     def starts(self, begins: Mapping[int, int]) -> dict[int, int]:
         """The offsets to read from, where Kafka begins at `begins`."""
         for partition, begin in sorted(begins.items()):
             due = self._next.get(partition, 0)
             if begin > due:
-                self.gaps.append(Gap(partition, due, begin))
+                gap = Gap(partition, due, begin)
+                self.gaps.append(gap)
+                self._deleted.add(gap)
                 self._next[partition] = begin
         return {partition: self._next.get(partition, 0) for partition in begins}
 
@@ -120,6 +156,38 @@ class ArchiveWriter:
         self._next[partition] = end
 
 
+class DeletedList:
+    """The gaps that were deleted from Kafka before they were archived."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises UsageError for a list that cannot be read."""
+        self._path = folder / "deleted.json"
+        self._gaps: list[Gap] | None = None
+        if self._path.exists():
+            try:
+                self._gaps = msgspec.json.decode(self._path.read_bytes(), type=list[Gap])
+            except (OSError, msgspec.MsgspecError) as error:
+                raise UsageError(f"{self._path}: {error}") from None
+
+    def add(self, gap: Gap) -> None:
+        """Note a gap, on disk."""
+        self._gaps = sorted([*(self._gaps or []), gap])
+        _store(self._path, [msgspec.json.encode(self._gaps)])
+
+    def rest(self, gap: Gap) -> list[Gap]:
+        """What of a gap is not noted. Without a list, it is noted now."""
+        if self._gaps is None:
+            self.add(gap)
+            return [gap]
+        found, begin = list[Gap](), gap.begin
+        for known in self._gaps:
+            if known.partition == gap.partition and known.end > begin and known.begin < gap.end:
+                if known.begin > begin:
+                    found.append(structs.replace(gap, begin=begin, end=known.begin))
+                begin = known.end
+        return [*found, structs.replace(gap, begin=begin)] if begin < gap.end else found
+
+
 class _File:
     """A file that is being written."""
 
@@ -160,8 +228,10 @@ class _File:
         self._writer.close()
         target = self._folder / self.month
         target.mkdir(exist_ok=True)
-        name = f"{self._partition}-{self._begin:020d}-{end:020d}.parquet"
-        _rename(self._partial, target / name)
+        path = target / f"{self._partition}-{self._begin:020d}-{end:020d}.parquet"
+        # First the sum: a file without one counts as one of an earlier version.
+        _store(sum_path(path), [f"{sha256_of_file(self._partial)}  {path.name}\n".encode()])
+        _rename(self._partial, path)
 
     def abandon(self) -> None:
         self._writer.close()
