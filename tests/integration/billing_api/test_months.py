@@ -14,10 +14,11 @@ from tests.support.billing.statements import BytesText
 
 def test_months_are_listed_with_their_states(api: Api) -> None:
     assert api.get("/v1/months").json() == {
+        "present": MONTH,
         "months": [
             {"month": CLOSED_MONTH, "status": "closing"},
             {"month": MONTH, "status": "open"},
-        ]
+        ],
     }
     closed = api.close(CLOSED_MONTH)
     first, _ = api.get("/v1/months").json()["months"]
