@@ -12,7 +12,7 @@ import click
 
 from cli.answer import Exit, print_json, say
 from cli.table import Column, Kind, lay_out, terminal_width
-from cli.visible import visible
+from cli.visible import visible, visible_names
 from services.billing.cli.opening import (
     Connections,
     answering,
@@ -157,7 +157,7 @@ def _tell(report: RecountReport) -> None:
     if report.different > len(report.differences):
         click.echo(f"and {report.different - len(report.differences)} more cells differ")
     for fault in report.faults:
-        click.echo(f"{fault.kind.value}: {fault.count}  {', '.join(fault.examples)}")
+        click.echo(f"{fault.kind.value}: {fault.count}  {visible_names(fault.examples)}")
     if said := unreadable_line(report.unreadable, report.unreadable_at):
         say(said)
     if report.reason:

@@ -26,6 +26,7 @@ from services.billing.core.closing.statement import encode_public
 from services.billing.core.month import Months
 from services.billing.edge import signing_key as keys
 from services.billing.edge.archive import Archive, Gap
+from services.billing.edge.archive_files import only_writer
 from services.billing.edge.archive_writing import ArchiveWriter
 from services.billing.edge.recounting import unreadable_line
 from services.billing.edge.statements.topic import StatementTopic
@@ -146,6 +147,7 @@ def archive(folder: Path, as_json: bool, line: str) -> None:
         topic = StatementTopic(parts.options)
         closing.callback(topic.close)
         topic.read()
+        closing.enter_context(only_writer(folder))
         found = _add_all(ArchiveWriter(folder, log.id(), parts.months), log, topic.chain)
     if as_json:
         print_json(found)

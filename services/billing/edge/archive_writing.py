@@ -5,19 +5,16 @@ they were archived are said once and noted in `deleted.json`, so that the loss o
 from them each time. An archive without that file is one of an earlier version: what it lacks then
 counts as deleted.
 
-A file is written under another name, stored on disk and then renamed, so a process that dies leaves
-at most a file that the next one removes. One process writes at a time.
+A process that dies leaves at most a file that the next one removes. Whoever writes holds the lock
+(only_writer in archive_files.py).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec import structs
@@ -39,6 +36,7 @@ from services.billing.edge.archive import (
     sha256_of_file,
     sum_path,
 )
+from services.billing.edge.archive_files import DeletedList, rename, store
 from shared.runtime.errors import UsageError
 from shared.stream.kafka_python.fetching import UndecodableRecord
 
@@ -128,11 +126,12 @@ class ArchiveWriter:
         self._files.clear()
 
     def add_statement(self, closed: Closed) -> None:
-        """Add a statement; one that is there already stays."""
+        """Add a statement; what of it is there already stays."""
         path = self._folder / "statements" / f"{closed.statement.month}.json"
+        if not path.with_suffix(".lines").exists():
+            store(path.with_suffix(".lines"), closed.text.pieces())
         if not path.exists():
-            _store(path.with_suffix(".lines"), closed.text.pieces())
-            _store(path, [encode_statement(closed.statement)])
+            store(path, [encode_statement(closed.statement)])
 
     def _month(self, timestamp: int) -> str:
         try:
@@ -154,38 +153,6 @@ class ArchiveWriter:
     def _finish(self, partition: int, end: int) -> None:
         self._files.pop(partition).finish(end)
         self._next[partition] = end
-
-
-class DeletedList:
-    """The gaps that were deleted from Kafka before they were archived."""
-
-    def __init__(self, folder: Path) -> None:
-        """Raises UsageError for a list that cannot be read."""
-        self._path = folder / "deleted.json"
-        self._gaps: list[Gap] | None = None
-        if self._path.exists():
-            try:
-                self._gaps = msgspec.json.decode(self._path.read_bytes(), type=list[Gap])
-            except (OSError, msgspec.MsgspecError) as error:
-                raise UsageError(f"{self._path}: {error}") from None
-
-    def add(self, gap: Gap) -> None:
-        """Note a gap, on disk."""
-        self._gaps = sorted([*(self._gaps or []), gap])
-        _store(self._path, [msgspec.json.encode(self._gaps)])
-
-    def rest(self, gap: Gap) -> list[Gap]:
-        """What of a gap is not noted. Without a list, it is noted now."""
-        if self._gaps is None:
-            self.add(gap)
-            return [gap]
-        found, begin = list[Gap](), gap.begin
-        for known in self._gaps:
-            if known.partition == gap.partition and known.end > begin and known.begin < gap.end:
-                if known.begin > begin:
-                    found.append(structs.replace(gap, begin=begin, end=known.begin))
-                begin = known.end
-        return [*found, structs.replace(gap, begin=begin)] if begin < gap.end else found
 
 
 class _File:
@@ -230,8 +197,8 @@ class _File:
         target.mkdir(exist_ok=True)
         path = target / f"{self._partition}-{self._begin:020d}-{end:020d}.parquet"
         # First the sum: a file without one counts as one of an earlier version.
-        _store(sum_path(path), [f"{sha256_of_file(self._partial)}  {path.name}\n".encode()])
-        _rename(self._partial, path)
+        store(sum_path(path), [f"{sha256_of_file(self._partial)}  {path.name}\n".encode()])
+        rename(self._partial, path)
 
     def abandon(self) -> None:
         self._writer.close()
@@ -241,23 +208,3 @@ class _File:
         if self._columns[0]:
             self._writer.write_table(pa.table(self._columns, schema=SCHEMA))
             self._columns = [[] for _ in SCHEMA]
-
-
-def _store(path: Path, pieces: Iterable[bytes]) -> None:
-    partial = path.with_name(path.name + PARTIAL)
-    with partial.open("wb") as file:
-        file.writelines(pieces)
-    _rename(partial, path)
-
-
-def _rename(partial: Path, path: Path) -> None:
-    """Give a file its name when it is stored on disk."""
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some file systems do not store folders
-            os.fsync(folder)
-    finally:
-        os.close(folder)

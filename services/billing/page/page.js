@@ -108,7 +108,7 @@ async function show() {
     if (mine !== asked) return; // another month was chosen meanwhile
     const month = months.find((each) => each.month === shown.month) || {};
     showSummary(month, days);
-    if (month.status === "closed") await showPending(mine);
+    if (month.status === "closed" || month.status === "earlier") await showPending(mine);
     showTotals(days.totals);
     showChart(days.rows);
     fill(part("days"), "Counts by day", ["day"], ROW_COUNTERS, days.rows);

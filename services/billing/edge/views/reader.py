@@ -1,8 +1,8 @@
 """Answers usage requests: the views of the months, how complete they are, and their rows.
 
-The ends of the log are read first and the counts afterwards, so `complete` means: the answer
-includes every event that was committed when the request came. For a closed month it means what its
-statement says.
+Of months that are not closed, the ends of the log are read first and the counts afterwards, so
+`complete` means: the answer includes every event that was committed when the request came. Closed
+months are answered from their statements alone; for them it means what the statement says.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ _STEP_S: Final = 0.05
 MAX_WAITING: Final = 2
 
 
+# For closed months neither Kafka nor the store is asked: both may be away.
 _NOT_ASKED: Final = Snapshot(True, "", {}, {}, {})
+_NO_ENDS: Final = LogEnds("", {})
 
 
 class UnknownClient(Exception):
@@ -94,8 +96,8 @@ class UsageReader:
 
     def _answer(self, query: Query, wait_s: float) -> Answer:
         deadline = Deadline(wait_s)
-        ends = self._ask(deadline)
         closed, book_fault = self._parts.books.closed()
+        ends = _NO_ENDS if _are_stated(query, closed) else self._ask(deadline)
         state = self._state(query, closed)
         self._require_months(query, state, closed)
         while True:
@@ -111,10 +113,7 @@ class UsageReader:
         return answer
 
     def _state(self, query: Query, closed: Mapping[str, Closed]) -> Snapshot:
-        """How far counting is; for closed months the store is not asked, and may be away."""
-        if not query.is_pending and all(month in closed for month in query.months):
-            return _NOT_ASKED
-        return self._parts.shelf.state()
+        return _NOT_ASKED if _are_stated(query, closed) else self._parts.shelf.state()
 
     def again(self, query: Query, cursor: Cursor) -> Answer:
         """The answer of which a cursor has seen a page. Raises CountsChanged."""
@@ -127,8 +126,8 @@ class UsageReader:
             if found is None:
                 raise CountsChanged
             shelved.append(found)
-        ends = self._ask(Deadline(0.0))
         closed, _ = self._parts.books.closed()
+        ends = _NO_ENDS if _are_stated(query, closed) else self._ask(Deadline(0.0))
         standings = tuple(self._standing(each, ends, closed) for each in shelved)
         return Answer(query, standings, tuple(shelved))
 
@@ -136,9 +135,8 @@ class UsageReader:
         """The state of each month that has counts or a statement, and the statements."""
         closed, _ = self._parts.books.closed()
         now_ms = self._parts.clock.now_ms()
-        last = max(closed, default="")
         counted = {*self._parts.shelf.state().versions, *closed}
-        found = {month: state_of(month, last, self._parts.months, now_ms) for month in counted}
+        found = {month: state_of(month, closed, self._parts.months, now_ms) for month in counted}
         return dict(sorted(found.items())), closed
 
     def closed(self) -> dict[str, Closed]:
@@ -166,8 +164,7 @@ class UsageReader:
         state: Snapshot | None = None,
     ) -> MonthStanding:
         now_ms = self._parts.clock.now_ms()
-        last = max(closed, default="")
-        status = state_of(shelved.view.month, last, self._parts.months, now_ms)
+        status = state_of(shelved.view.month, closed, self._parts.months, now_ms)
         return standing_of(shelved, status, ends, state)
 
     def _require_months(self, query: Query, state: Snapshot, closed: dict[str, Closed]) -> None:
@@ -175,7 +172,8 @@ class UsageReader:
         # Events of the future have months of their own.
         counted = {*state.versions, *closed}
         require_known_month(query.months, counted, max({present, *counted}))
-        if query.is_pending and (others := [each for each in query.months if each not in closed]):
+        last = max(closed, default="")
+        if query.is_pending and (others := [each for each in query.months if each > last]):
             raise QueryFault(f"month: {others[0]} is not closed; only a closed month is adjusted")
 
     def _require_client(self, answer: Answer, state: Snapshot, closed: dict[str, Closed]) -> None:
@@ -199,3 +197,8 @@ class UsageReader:
                 if deadline.is_over():
                     return error
             time.sleep(deadline.at_most(_STEP_S))
+
+
+def _are_stated(query: Query, closed: Mapping[str, Closed]) -> bool:
+    """Whether the answer is in the statements alone."""
+    return not query.is_pending and all(month in closed for month in query.months)

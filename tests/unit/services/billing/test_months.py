@@ -68,7 +68,7 @@ def test_every_month_that_can_be_counted_has_a_begin_and_an_end(zone: tzinfo, at
     assert months.begin_ms(month) <= at_ms < months.end_ms(month)
     begin, end = months.day_range_ms(day)
     assert begin <= at_ms < end
-    assert state_of(month, "", months, at_ms) is MonthState.OPEN
+    assert state_of(month, (), months, at_ms) is MonthState.OPEN
     for each in (months.begin_ms(month), months.end_ms(month), begin, end):
         assert utc_text(each).endswith("Z")
 

@@ -12,11 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.billing.core.cells import Cell, encode_cell
+from services.billing.core.closing.chain import Closed
 from services.billing.core.month import Months
 from services.billing.edge.archive import Archive, ArchivedRecord, DamagedFile, Gap
+from services.billing.edge.archive_files import only_writer
 from services.billing.edge.archive_writing import ArchiveWriter
 from shared.runtime.errors import UsageError
 from tests.support.billing.records import ms
+from tests.support.billing.statements import BytesText, encode_lines, lines_of, statement_of
 
 LOG = "log-1"
 AT_MS = ms("2026-10-05T12:00:00Z")
@@ -94,6 +98,26 @@ def test_a_list_of_deleted_events_that_cannot_be_read_is_named(tmp_path: Path) -
     (tmp_path / "deleted.json").write_bytes(b"{")
     with pytest.raises(UsageError, match=r"deleted\.json"):
         add(tmp_path, 20)
+
+
+def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
+    with only_writer(tmp_path):
+        with pytest.raises(UsageError, match="another `billing archive`"), only_writer(tmp_path):
+            pass
+        add(tmp_path, 10)
+    with only_writer(tmp_path):
+        pass
+
+
+def test_what_is_missing_of_a_statement_is_stored_again(tmp_path: Path) -> None:
+    lines = lines_of("2026-10", {"2026-10": {encode_cell(Cell("shop", "m", "", "billed")): 3}}, {})
+    closed = Closed(statement_of("2026-10", lines), BytesText(encode_lines(lines)), 0)
+    writer = ArchiveWriter(tmp_path, LOG, Months(UTC))
+    for gone in ("2026-10.lines", "2026-10.json"):
+        writer.add_statement(closed)
+        (tmp_path / "statements" / gone).unlink()
+    writer.add_statement(closed)
+    assert Archive(tmp_path).chain().closed["2026-10"].statement == closed.statement
 
 
 @pytest.fixture(scope="module")
