@@ -27,6 +27,7 @@ from msgspec.structs import astuple, replace
 from cli.answer import Exit, fail, print_json, say
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka, kafka_options
+from cli.visible import visible_names
 from shared.audit.conservation import BookFault, Books, FaultKind, Report, judge
 from shared.audit.doubles import DoubleSearch
 from shared.audit.event_log import EventLog
@@ -198,7 +199,7 @@ def _tell(report: Report) -> None:
     if report.returned is not None and report.returned.rows:
         click.echo("\n".join(returned_lines(report.returned, terminal_width())))
     for fault in report.faults:
-        say(f"{fault.kind.value}: {fault.count}  {', '.join(fault.examples)}")
+        say(f"{fault.kind.value}: {fault.count}  {visible_names(fault.examples)}")
     click.echo("\n".join(summary_lines(report)))
 
 

@@ -102,6 +102,7 @@ class KeyedApi(Litestar):
         if scope["type"] == "http" and scope["method"] == "HEAD":
             # RFC 9110, 9.3.2: as GET, without the content. No route has to be written twice.
             scope, send = {**scope, "method": "GET"}, _without_content(send)
+        send = _with_head_allowed(send)
         if scope["type"] != "http" or self.policy.is_public(scope["path"]):
             await super().__call__(scope, receive, send)
             return
@@ -177,6 +178,26 @@ def _authorization(scope: AsgiScope) -> str | None:
 
 def _too_often(wait_s: int) -> Refused:
     return Refused(429, f"too many requests; try again in {wait_s} s", {"Retry-After": str(wait_s)})
+
+
+def _with_head_allowed(send: Any) -> Any:
+    """Name HEAD in `Allow` wherever GET is."""
+
+    async def completed(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            headers = [
+                (name, _allowed(value) if name.lower() == b"allow" else value)
+                for name, value in message["headers"]
+            ]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return completed
+
+
+def _allowed(methods: bytes) -> bytes:
+    found = {each.strip() for each in methods.split(b",")}
+    return b", ".join(sorted(found | ({b"HEAD"} if b"GET" in found else set())))
 
 
 def _without_content(send: Any) -> Any:

@@ -10,8 +10,10 @@
 --            what the cell was at the moment, "" if it was not there. It expires.
 -- Arguments
 --   "open", name, seconds after which the reading ends by itself unless a piece is read, readers
---           that may be open at a time, months (YYYY-MM); or
+--           that may be open at a time, a reading for which nothing more is kept from this moment
+--           on ("": none), months (YYYY-MM); or
 --   "piece", name, month, cursor ("0" at first), cells of a piece, roughly, seconds as above; or
+--   "changes", name, month, cursor, cells, seconds, the reading that the other one ended; or
 --   "close", name.
 -- Result
 --   open: {whole, state, months}: as in read_cells.lua, and a flat list of each month that has
@@ -20,6 +22,10 @@
 --         count, "" for a cell that came later; {"lost"} if the counts or the reading are gone, or
 --         another server answers, which has the cells in another order (a restart, a replica);
 --         {"changed"} after the last piece if a script that keeps nothing has changed the month.
+--   changes: {cursor, cells, fields, all}: a flat list of cells that have changed between the two
+--         moments, each with its count at the first one ("" if it was not there) and at the second
+--         one; how many fields of the ended reading this piece has, and how many there are in all;
+--         {"lost"} and {"changed"} as above.
 -- Atomic guarantee
 --   The pieces of all months together have exactly the counts below the watermarks that `open`
 --   returned. The counts themselves are not changed.
@@ -38,35 +44,80 @@ if verb == 'close' then
   return {}
 end
 
+-- Whether the counts of the month are still those that the reading began with.
+local function is_there(month, reading)
+  local generation = redis.call('HGET', reading, 'generation')
+  return generation and redis.call('HGET', state .. ':' .. month, 'generation') == generation
+    and redis.call('HGET', state, 'generation') == generation
+end
+
+-- Whether every run since the moment of the reading has kept what it changed.
+local function has_kept_all(month, reading, version)
+  local found = redis.call('HMGET', reading, 'version:' .. month, 'runs:' .. month)
+  return found[1] and tonumber(version or '0') - tonumber(found[1]) == tonumber(found[2])
+end
+
+local function version_now(month)
+  return redis.call('HGET', state, 'month:' .. month)
+end
+
+local function go_on(seconds)
+  redis.call('EXPIRE', kept, seconds)
+  redis.call('EXPIRE', readings, seconds)
+end
+
 if verb == 'piece' then
   local month, cells = ARGV[3], state .. ':' .. ARGV[3]
-  local generation = redis.call('HGET', kept, 'generation')
-  if not generation or redis.call('HGET', cells, 'generation') ~= generation
-      or redis.call('HGET', state, 'generation') ~= generation
-      or redis.call('HGET', kept, 'server') ~= server() then
+  if not is_there(month, kept) or redis.call('HGET', kept, 'server') ~= server() then
     return {'lost'}
   end
-  redis.call('EXPIRE', kept, ARGV[6])
-  redis.call('EXPIRE', readings, ARGV[6])
+  go_on(ARGV[6])
   local found = redis.call('HSCAN', cells, ARGV[4], 'COUNT', ARGV[5])
-  local flat, runs = found[2], tonumber(redis.call('HGET', kept, 'runs:' .. month))
-  if runs > 0 then
+  local flat = found[2]
+  if redis.call('HGET', kept, 'runs:' .. month) ~= '0' then
     for i = 1, #flat, 2 do
       local before = redis.call('HGET', kept, month .. flat[i])
       if before then flat[i + 1] = before end
     end
   end
-  if found[1] == '0' then
-    local version = tonumber(redis.call('HGET', state, 'month:' .. month) or '0')
-    if version - tonumber(redis.call('HGET', kept, 'version:' .. month)) ~= runs then
-      return {'changed'}
-    end
+  if found[1] == '0' and not has_kept_all(month, kept, version_now(month)) then
+    return {'changed'}
   end
   return {found[1], flat}
 end
 
+if verb == 'changes' then
+  local month, cells = ARGV[3], state .. ':' .. ARGV[3]
+  local ended = state .. ':reading:' .. ARGV[7]
+  if not is_there(month, kept) or not is_there(month, ended)
+      or redis.call('HGET', kept, 'server') ~= server() then
+    return {'lost'}
+  end
+  go_on(ARGV[6])
+  redis.call('EXPIRE', ended, ARGV[6])
+  local found = redis.call('HSCAN', ended, ARGV[4], 'COUNT', ARGV[5])
+  local flat, changed = found[2], {}
+  for i = 1, #flat, 2 do
+    if string.sub(flat[i], 1, #month) == month then
+      local now = redis.call('HGET', kept, flat[i])
+      local cell = string.sub(flat[i], #month + 1)
+      changed[#changed + 1] = cell
+      changed[#changed + 1] = flat[i + 1]
+      changed[#changed + 1] = now or redis.call('HGET', cells, cell) or ''
+    end
+  end
+  if found[1] == '0' then
+    local between = redis.call('HGET', kept, 'version:' .. month)
+    if not has_kept_all(month, ended, between)
+        or not has_kept_all(month, kept, version_now(month)) then
+      return {'changed'}
+    end
+  end
+  return {found[1], changed, #flat / 2, redis.call('HLEN', ended)}
+end
+
 local wanted = {}
-for i = 5, #ARGV do wanted[ARGV[i]] = true end
+for i = 6, #ARGV do wanted[ARGV[i]] = true end
 local flat = redis.call('HGETALL', state)
 local generation, versions = nil, {}
 for i = 1, #flat, 2 do
@@ -79,8 +130,10 @@ if #flat > 0 and flat[1] ~= 'dropped' and not generation then whole = 0 end
 for month in pairs(versions) do
   if redis.call('HGET', state .. ':' .. month, 'generation') ~= generation then whole = 0 end
 end
--- The command may be sent twice: only the last moment counts.
+-- The command may be sent twice: only the last moment counts. Runs between the two are then kept
+-- for nobody, which `changes` notices.
 redis.call('UNLINK', kept)
+if ARGV[5] ~= '' then redis.call('HDEL', readings, ARGV[5]) end
 local found = {}
 if whole == 1 then
   for month, version in pairs(versions) do

@@ -17,7 +17,7 @@ open, others read copies.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final, TypeVar
 
@@ -57,10 +57,12 @@ def as_copy_if_changed(read: Callable[[], T]) -> T:
 class ReadPieces:
     """The script on one client; `state` is its key, with a {hash tag}."""
 
-    def __init__(self, client: redis.Redis, state: str) -> None:
+    def __init__(self, client: redis.Redis, state: str, copied: int = COPIED) -> None:
+        """`copied`: how many readings are of copies after one that failed."""
         self._script = Script(client, NAME)
         self._state = state
         self._copies = CopyCells(client, state)
+        self._copied_after = copied
         self._copied = 0  # how many readings are still of copies
 
     @contextmanager
@@ -70,29 +72,44 @@ class ReadPieces:
             yield self._begin(closing, months)
 
     def _begin(self, closing: ExitStack, months: tuple[str, ...]) -> tuple[Snapshot, Counts]:
-        if self._copied > 0:
-            self._copied -= 1
-        elif (found := self._open(closing, months)) is not None:
-            return found
+        if self.is_possible():
+            name = secrets.token_hex(8)
+            # Also after an answer that was lost.
+            closing.callback(self.close, name)
+            found = self.open(name, months)
+            if found is not None:
+                state, numbers = found
+                return state, self.cells(name, numbers)
         return closing.enter_context(self._copies.reading(*months))
 
-    def _open(self, closing: ExitStack, months: tuple[str, ...]) -> tuple[Snapshot, Counts] | None:
-        """Register a reader, and have it closed; None if there are too many."""
-        name = secrets.token_hex(8)
-        # Also after an answer that was lost.
-        closing.callback(self._close, name)
-        whole, *rest = self._run("open", name, EXPIRES_S, MAX_READERS, *months)
+    def is_possible(self) -> bool:
+        """Whether to read in pieces; False beside a process of an earlier version."""
+        if self._copied > 0:
+            self._copied -= 1
+            return False
+        return True
+
+    def open(
+        self, name: str, months: Sequence[str], ended: str = ""
+    ) -> tuple[Snapshot, dict[str, int]] | None:
+        """Register a reader; return the moment, and the number of cells of these months.
+
+        None if there are too many readers. `ended`: a reading for which nothing more is kept.
+        """
+        whole, *rest = self._run("open", name, EXPIRES_S, MAX_READERS, ended, *months)
         if whole == _TOO_MANY:
             return None
         state, sizes = rest
         numbers = dict(zip(sizes[::2], map(int, sizes[1::2]), strict=True))
-        return snapshot_of(whole, state, []), self._cells(name, numbers)
+        return snapshot_of(whole, state, []), numbers
 
-    def _close(self, name: str) -> None:
-        with suppress(StoreUnavailable):  # it ends by itself then
+    def close(self, name: str) -> None:
+        """Forget a reader. Raises nothing: it ends by itself if the server cannot be asked."""
+        with suppress(StoreUnavailable):
             self._run("close", name)
 
-    def _cells(self, name: str, numbers: dict[str, int]) -> Counts:
+    def cells(self, name: str, numbers: dict[str, int]) -> Counts:
+        """The cells of these months, at the moment of a reader."""
         for month, expected in sorted(numbers.items()):
             seen, cursor = 0, ""
             while cursor != "0":
@@ -110,11 +127,31 @@ class ReadPieces:
                 # The server has returned cells twice, as it may when it moves them.
                 raise self._failed(month, f"{seen} of {expected} were read")
 
+    def changes(self, name: str, month: str, ended: str) -> Counts:
+        """By how much each cell changed between the moments of two readers, if it did.
+
+        Raises CellsChanged if that is not known.
+        """
+        seen, cursor = 0, ""
+        while cursor != "0":
+            arguments = (name, month, cursor or "0", _PIECE, EXPIRES_S, ended)
+            cursor, *rest = self._run("changes", *arguments)
+            if cursor == _LOST:
+                raise CellsChanged(f"Redis: what changed in {month} is not known any more")
+            if cursor == _CHANGED:
+                raise self._failed(month, cursor)
+            flat, fields, expected = rest
+            seen += fields
+            for cell, before, now in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+                yield month, cell, int(now or 0) - int(before or 0)
+        if seen != expected:
+            raise self._failed(month, f"{seen} of {expected} changes were read")
+
     def _failed(self, month: str, reason: str) -> StoreUnavailable:
         text = f"Redis: the cells of {month} cannot be read in pieces: {reason}"
         if reason == _LOST:
             return StoreUnavailable(text)
-        self._copied = COPIED
+        self._copied = self._copied_after
         return CellsChanged(text)
 
     def _run(self, *arguments: str | int) -> Any:

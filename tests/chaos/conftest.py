@@ -23,7 +23,7 @@ from tests.support.chaos.stage import Stage, stage_name
 from tests.support.chaos.versions import last_release
 
 # Needs an earlier version: --previous, or a release.
-TWO_VERSIONS: Final = "test_two_versions.py"
+TWO_VERSIONS: Final = ("test_two_versions.py", "test_two_billing_versions.py")
 # Those of the tests that share a stage which may run on a second one, in another process of the
 # test run: together they would take longer than all the rest.
 SECOND_STAGE: Final = (
@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.xdist_group(f"chaos-{fixture}{_number_of(item)}"))
         is_long = item.get_closest_marker("long") is not None
-        lacks_version = item.path.name == TWO_VERSIONS and not has_previous
+        lacks_version = item.path.name in TWO_VERSIONS and not has_previous
         if lacks_version or (is_long and kinds and _kind_of(item) not in kinds):
             left.append(item)
     config.hook.pytest_deselected(items=left)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
-from services.billing.core.cells import Cell, encode_cell
+from services.billing.core.cells import Cell, decode_cell, encode_cell
+from services.billing.edge.cells import Follower
 from shared.store.apply_cells import Applied, OtherLog, Run, Stale
 from shared.store.read_cells import ALL_MONTHS, Snapshot
 from tests.support.billing.stores import (
@@ -48,6 +51,50 @@ def test_months_are_read_in_pieces_one_after_another_at_one_moment(store: Store)
         counted = [first, *cells]
     assert counted == [("2026-09", CELL, 1), (MONTH, CELL, 2)]
     assert found.watermarks == {0: 2}
+
+
+def sums(follower: Follower, month: str, before: Counter[str]) -> Counter[str]:
+    """The counts of clients, from those of the last time and a reading."""
+    with follower.reading(month) as moment:
+        found = Counter(before) if moment.are_changes else Counter[str]()
+        for at, name, number in moment.counts:
+            cell = decode_cell(name)
+            assert at == month
+            if cell.counter == "received" and not cell.detail:
+                found[cell.client] += number
+    return +found
+
+
+def test_whoever_follows_a_month_has_the_counts_of_each_moment(store: Store) -> None:
+    marks, counted = Counter({0: -1}), Counter[str]()
+
+    def count(client: str, number: int, month: str = MONTH) -> None:
+        day = f"{number % 28 + 1:02d}"
+        cells = [Cell(client, "m", "s", "received", day), Cell(client, "m", "s", "billed", day)]
+        found = tuple((month, encode_cell(each), number) for each in cells)
+        store.cells.apply(Run(LOG, 0, marks[0], marks[0] + 1, found))
+        marks[0] += 1
+        if month == MONTH:
+            counted[client] += number
+
+    follower, seen = store.cells.follow(("received",)), Counter[str]()
+    for client, number in [("shop", 3), ("shop", 4), ("bank", 3), ("shop", 3), ("bank", 9)]:
+        assert (seen := sums(follower, MONTH, seen)) == counted
+        count(client, number)
+        count(client, number + 1)
+        count(client, 1, "2026-12")
+    assert (seen := sums(follower, MONTH, seen)) == counted
+    assert sums(follower, "2026-12", Counter()) == {"shop": 3, "bank": 2}
+    assert (seen := sums(follower, MONTH, seen)) == counted
+    store.lose_month(MONTH)
+    with follower.reading(MONTH) as moment:
+        assert not moment.snapshot.whole
+    store.lose_all()
+    counted.clear()
+    marks[0] = -1
+    count("shop", 5)
+    assert sums(follower, MONTH, Counter()) == counted == {"shop": 5}
+    follower.close()
 
 
 def test_a_month_without_cells_or_a_store_that_lost_some_has_no_pieces(store: Store) -> None:

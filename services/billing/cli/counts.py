@@ -12,6 +12,7 @@ import click
 
 from cli.answer import Exit, print_json, say
 from cli.table import Column, Kind, lay_out, terminal_width
+from cli.visible import visible, visible_names
 from services.billing.cli.opening import (
     Connections,
     answering,
@@ -24,10 +25,11 @@ from services.billing.cli.opening import (
 from services.billing.cli.stated import live_option, stated_usage, statement_of
 from services.billing.core.answer import Usage
 from services.billing.core.cells import BILLED, COUNTERS, RECEIVED
+from services.billing.core.recount import Difference
 from services.billing.core.table import as_csv
 from services.billing.edge.archive import Archive
 from services.billing.edge.log_ends import EndsAsker, KafkaUnavailable
-from services.billing.edge.recounting import JoinedLog, RecountReport, recount
+from services.billing.edge.recounting import JoinedLog, RecountReport, recount, unreadable_line
 from services.billing.edge.statements.checkpointing import void
 from services.billing.edge.statements.topic import StatementTopic
 from services.billing.edge.usage_view import MAX_WAIT_S, UsageView
@@ -139,18 +141,25 @@ def recount_again(folder: Path | None, as_json: bool, line: str) -> None:
     sys.exit(Exit.OK if report.agree else Exit.CHECK_FAILED)
 
 
+def difference_line(found: Difference) -> str:
+    """One difference as a line of printable text: names come from events."""
+    return visible(
+        f"{found.month}{'-' + found.day if found.day else ''}"
+        f" {found.client}/{found.mailing_id}/{found.sub_client}"
+        f" {found.counter}{' ' + found.detail if found.detail else ''}:"
+        f" recounted {found.recounted}, live {found.live}"
+    )
+
+
 def _tell(report: RecountReport) -> None:
     for each in report.differences:
-        click.echo(
-            f"{each.month}{'-' + each.day if each.day else ''}"
-            f" {each.client}/{each.mailing_id}/{each.sub_client}"
-            f" {each.counter}{' ' + each.detail if each.detail else ''}:"
-            f" recounted {each.recounted}, live {each.live}"
-        )
+        click.echo(difference_line(each))
     if report.different > len(report.differences):
         click.echo(f"and {report.different - len(report.differences)} more cells differ")
     for fault in report.faults:
-        click.echo(f"{fault.kind.value}: {fault.count}  {', '.join(fault.examples)}")
+        click.echo(f"{fault.kind.value}: {fault.count}  {visible_names(fault.examples)}")
+    if said := unreadable_line(report.unreadable, report.unreadable_at):
+        say(said)
     if report.reason:
         say(f"not complete: {report.reason}")
     verdict = "agree" if report.agree else "do NOT agree"

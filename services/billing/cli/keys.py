@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,13 +12,14 @@ import click
 from msgspec import Struct, structs
 
 from cli.answer import print_json, say
-from cli.clients.unknown import unknown_client
+from cli.clients.unknown import listed, unknown_client
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka, kafka_options
 from services.billing.cli.opening import answering, as_json_option
 from shared.access.audit import Action
 from shared.access.keys import AccessKey, Right, Scope
 from shared.access.topic import create_key, read_keys, read_log, revoke_key
+from shared.registry.client import Client
 from shared.registry.store.view import load_registry
 from shared.runtime.clock import SystemClock
 from shared.runtime.errors import UsageError
@@ -80,7 +82,9 @@ def keys() -> None:
     "--expires", default="365d", show_default=True, metavar="TIME", help="90d, 12h, 30m, or never."
 )
 @click.option("--name", default="", metavar="TEXT", help="What it is for.")
-@click.option("--unregistered", is_flag=True, help="Accept a client that is not registered.")
+@click.option(
+    "--unregistered", is_flag=True, help="Accept a client or sub-client that is not registered."
+)
 @as_json_option
 @kafka_options
 @answering
@@ -88,10 +92,8 @@ def create(as_json: bool, bootstrap: str, line: str, **options: Any) -> None:
     """Create a key and print it, once: only its hash is stored."""
     kafka, now_ms = find_kafka(bootstrap, line), SystemClock().now_ms()
     wanted = _wanted(NewKey(**options), now_ms)
-    client = wanted.scope.client
-    if client and not options["unregistered"] and client not in (known := load_registry(kafka)):
-        unknown = unknown_client(client, known)
-        raise UsageError(f"--client: {unknown}; --unregistered accepts it")
+    if wanted.scope.client and not options["unregistered"]:
+        require_registered(wanted.scope, load_registry(kafka))
     text, made = create_key(kafka, wanted)
     if as_json:
         print_json(structs.replace(_shown(made, now_ms), key=str(text)))
@@ -99,6 +101,20 @@ def create(as_json: bool, bootstrap: str, line: str, **options: Any) -> None:
     rights = ", ".join(made.rights)
     say(f"key {made.id} for {made.scope.described()}, {rights}; it is shown only now:")
     click.echo(str(text))
+
+
+def require_registered(scope: Scope, known: Mapping[str, Client]) -> None:
+    """Raise UsageError for a client or sub-client that is not registered: a key for a misspelled
+    one would see empty tables, and nothing would say why."""
+    if scope.client not in known:
+        unknown = unknown_client(scope.client, known)
+        raise UsageError(f"--client: {unknown}; --unregistered accepts it")
+    names = {code.sub_client for code in known[scope.client].codes.values()} - {""}
+    if scope.sub_client and scope.sub_client not in names:
+        raise UsageError(
+            f"--sub-client: no code of {scope.client} has the sub-client {scope.sub_client!r};"
+            f" known: {listed(names)}; --unregistered accepts it"
+        )
 
 
 def _wanted(new: NewKey, now_ms: int) -> AccessKey:

@@ -37,6 +37,7 @@ from services.billing.edge.messages import list_messages
 from services.billing.edge.recounting import JoinedLog
 from shared.audit.event_log import EventLog
 from shared.plurals import counted
+from shared.runtime.clock import SystemClock
 from shared.runtime.errors import UsageError
 from shared.store.read_pieces import as_copy_if_changed
 
@@ -91,6 +92,8 @@ def messages(  # noqa: PLR0913, PLR0917 - the options of a command
         raise UsageError(str(error)) from None
     unnamed = Unnamed()
     parts = connect_to(line)
+    # Events of a month that has not begun were all dated in the future.
+    from_start = from_start or month > parts.months.of(SystemClock().now_ms())
     with statement_of(parts, month, live=live) as closed:
         if closed:
             number = _stated(closed, wanted)
@@ -127,6 +130,7 @@ def _stated(closed: Closed, wanted: Wanted) -> _Number:
 
 
 def _counted(cells: Cells, wanted: Wanted) -> _Number:
+    cells.read()  # a store that does not answer is noticed here, within seconds
     with cells.reading(wanted.month) as (snapshot, counts):
         mails = sum(number for _, name, number in counts if wanted.has(decode_cell(name)))
     return _Number(mails, snapshot.log, snapshot.watermarks)

@@ -52,7 +52,7 @@ class ShownMonth(Struct, frozen=True):
 @line_option
 @answering
 def months(as_json: bool, line: str) -> None:
-    """List the months: open, closing or closed."""
+    """List the months: open, closing or closed; earlier than the first statement."""
     parts = connect_to(line)
     with ExitStack() as closing:
         topic = StatementTopic(parts.options)
@@ -86,7 +86,7 @@ def _listed(parts: Connections, chain: Chain) -> list[ShownMonth]:
     now_ms = SystemClock().now_ms()
     listed = []
     for month in sorted({*parts.cells.read().versions, *chain.closed}):
-        state = state_of(month, chain.last, parts.months, now_ms)
+        state = state_of(month, chain.closed, parts.months, now_ms)
         closed = chain.closed.get(month)
         if closed is None:
             listed.append(ShownMonth(month, state))

@@ -63,7 +63,7 @@ def connect_to(line: str) -> Connections:
             raise UsageError(str(error)) from None
     return Connections(
         options_of(kafka, settings.runtime),
-        open_cells(settings.billing, redis),
+        open_cells(settings.billing, redis, is_waited_for=True),
         Months(ZoneInfo(settings.billing.time_zone)),
         settings.billing,
         kafka,

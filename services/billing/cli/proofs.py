@@ -11,6 +11,7 @@ import click
 from msgspec import Struct
 
 from cli.answer import Exit, print_json, say
+from cli.visible import visible
 from services.billing.cli.opening import (
     Connections,
     answering,
@@ -25,7 +26,9 @@ from services.billing.core.closing.statement import encode_public
 from services.billing.core.month import Months
 from services.billing.edge import signing_key as keys
 from services.billing.edge.archive import Archive, Gap
+from services.billing.edge.archive_files import only_writer
 from services.billing.edge.archive_writing import ArchiveWriter
+from services.billing.edge.recounting import unreadable_line
 from services.billing.edge.statements.topic import StatementTopic
 from services.billing.edge.verifying import Events, KafkaEvents, Proof, verify
 from shared.audit.event_log import EventLog
@@ -33,12 +36,14 @@ from shared.plurals import counted
 
 
 class Archived(Struct, frozen=True):
-    """What an archive holds now. `gaps`: records that were deleted before they were archived."""
+    """What an archive holds now. `gaps`: offsets that Kafka has deleted and no file has. `filled`:
+    offsets that the archive had lost, read again."""
 
     records: int
     offsets: dict[int, int]
     statements: list[str]
     gaps: list[Gap]
+    filled: list[Gap] = []
 
 
 @click.command("verify")
@@ -107,6 +112,10 @@ def _proof_lines(proof: Proof) -> list[str]:
         for each in proof.differences
     ]
     lines += [f"fault: {fault}" for fault in proof.faults]
+    # Names come from events.
+    lines = [visible(each) for each in lines]
+    if said := unreadable_line(proof.unreadable, proof.unreadable_at):
+        lines.append(said)
     verdict = "proved" if proof.proved else "NOT proved"
     records = counted(proof.records, "record")
     lines.append(f"the statement of {proof.month} is {verdict} ({records} read)")
@@ -128,9 +137,9 @@ def _proof_lines(proof: Proof) -> list[str]:
 @line_option
 @answering
 def archive(folder: Path, as_json: bool, line: str) -> None:
-    """Add new events, as Parquet files, and statements to an archive.
+    """Add new events, as Parquet files, and statements to an archive; also what it has lost.
 
-    Exit code 1 if Kafka had deleted events before they were archived.
+    Exit code 1 if Kafka had deleted events that the archive does not have.
     """
     parts = connect_to(line)
     with ExitStack() as closing:
@@ -138,23 +147,32 @@ def archive(folder: Path, as_json: bool, line: str) -> None:
         topic = StatementTopic(parts.options)
         closing.callback(topic.close)
         topic.read()
+        closing.enter_context(only_writer(folder))
         found = _add_all(ArchiveWriter(folder, log.id(), parts.months), log, topic.chain)
     if as_json:
         print_json(found)
     else:
         months = counted(len(found.statements), "statement")
         click.echo(f"{counted(found.records, 'record')} added, {months} in the archive")
+    for gap in found.filled:
+        say(
+            f"partition {gap.partition}: offsets {gap.begin} to {gap.end} were lost, and read again"
+        )
     for gap in found.gaps:
-        say(f"partition {gap.partition}: offsets {gap.begin} to {gap.end} were deleted before")
+        where = f"partition {gap.partition}: offsets {gap.begin} to {gap.end}"
+        say(f"{where} are missing, and Kafka has deleted them")
     sys.exit(Exit.CHECK_FAILED if found.gaps else Exit.OK)
 
 
 def _add_all(writer: ArchiveWriter, log: EventLog, chain: Chain) -> Archived:
-    ends = log.committed_ends()
-    starts = writer.starts(log.begins())
+    ends, begins = log.committed_ends(), log.begins()
+    lost = writer.lost(begins)
+    starts = writer.starts(begins)
     total = sum(max(0, end - starts.get(part, 0)) for part, end in ends.items())
     records = 0
     try:
+        for gap in lost:
+            writer.fill(gap, log.read({gap.partition: gap.end}, {gap.partition: gap.begin}))
         with progress("archive", total) as advance:
             for partition, run in log.read(ends, starts):
                 writer.add(partition, run)
@@ -165,4 +183,4 @@ def _add_all(writer: ArchiveWriter, log: EventLog, chain: Chain) -> Archived:
         writer.abandon()
     for month in sorted(chain.closed):
         writer.add_statement(chain.closed[month])
-    return Archived(records, ends, sorted(chain.closed), writer.gaps)
+    return Archived(records, ends, sorted(chain.closed), writer.gaps, lost)

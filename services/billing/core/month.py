@@ -15,11 +15,14 @@ _QUARTER_MS: Final = 15 * 60 * 1000
 _CACHED: Final = 4096
 # The first millisecond of year 10000, which datetime cannot express, less a day.
 _TOO_LATE_MS: Final = 253_402_300_800_000 - 86_400_000
-_MONTH: Final = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
+# The last month that can be, and the last second of it that can be written.
+_LAST_MONTH: Final = "9999-12"
+_LAST_MS: Final = 253_402_300_799_000
+_MONTH: Final = re.compile(r"(19|[2-9][0-9])[0-9]{2}-(0[1-9]|1[0-2])")
 
 
 def is_month(text: str) -> bool:
-    """Whether `text` is a month, written YYYY-MM."""
+    """Whether `text` is a month, written YYYY-MM. No time before 1900 is ever counted."""
     return _MONTH.fullmatch(text) is not None
 
 
@@ -60,18 +63,20 @@ class Months:
         naive = datetime(int(month[:4]), int(month[5:]), 1)
         # A skipped time, converted to UTC and back, lies after the change.
         at_ms = int(naive.replace(tzinfo=self._zone).astimezone(UTC).timestamp() * 1000)
-        while self.of(at_ms - 1) == month:
+        while self._date(at_ms - 1)[:7] == month:
             at_ms -= _QUARTER_MS
         return at_ms
 
     def end_ms(self, month: str) -> int:
-        """The first millisecond after a month."""
-        return self.begin_ms(next_month(month))
+        """The first millisecond after a month; of 9999-12 its last second."""
+        return _LAST_MS if month == _LAST_MONTH else self.begin_ms(next_month(month))
 
     def day_range_ms(self, day: str) -> tuple[int, int]:
         """The first millisecond of a day (YYYY-MM-DD), and the first after it."""
         date = datetime.fromisoformat(day)
-        return self._midnight_ms(date), self._midnight_ms(date + timedelta(days=1))
+        is_last = date.date() == datetime.max.date()
+        end_ms = _LAST_MS if is_last else self._midnight_ms(date + timedelta(days=1))
+        return self._midnight_ms(date), end_ms
 
     def _midnight_ms(self, naive: datetime) -> int:
         return int(naive.replace(tzinfo=self._zone).astimezone(UTC).timestamp() * 1000)
@@ -79,5 +84,9 @@ class Months:
     def _compute(self, at_ms: int) -> str:
         if not 0 <= at_ms < _TOO_LATE_MS:
             raise ValueError(f"{at_ms} is not a time in milliseconds since 1970")
+        return self._date(at_ms)
+
+    def _date(self, at_ms: int) -> str:
+        """As day(), also for times that are not counted."""
         moment = datetime.fromtimestamp(at_ms / 1000, self._zone)
         return f"{moment.year:04d}-{moment.month:02d}-{moment.day:02d}"

@@ -1,7 +1,7 @@
 """Counts events a second time, in another way, and lists every difference from the live cells.
 
-Deliberately uses the plain decoder of shared.topics.codec and none of the short cuts of usage.py,
-so that a mistake there shows here.
+Deliberately uses none of the short cuts of usage.py, so that a mistake there shows here; what of an
+event must be readable is the same (counted_event.py).
 
 Counts distinct mails, whereas the live cells count each event: a mail with two final events or two
 first dispatches is a difference. These mails are known only after all records were added
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from msgspec import Struct
 
@@ -22,6 +23,7 @@ from services.billing.core.cells import (
     RECEIVED,
     Cell,
 )
+from services.billing.core.counted_event import read_event
 from services.billing.core.month import Months
 from services.billing.core.usage import (
     MAX_BYTES,
@@ -32,8 +34,10 @@ from services.billing.core.usage import (
     EventRecord,
 )
 from shared.audit.conservation import Doubles, parse_mail_id
-from shared.topics.codec import CodecError, decode_event
+from shared.topics.codec import CodecError
 from shared.topics.records import FINAL, Event, EventType, Tally
+
+MAX_UNREADABLE_SHOWN: Final = 20
 
 
 class Difference(Struct, frozen=True):
@@ -61,23 +65,30 @@ class Recount:
         self._dispatches: set[bytes] = set()
         self.records = 0
         self.unreadable = 0
+        # The first of them: partition and offset.
+        self.unreadable_at: list[str] = []
 
     def add(self, record: EventRecord) -> Event | None:
         """Count one record and return its event, or None for any other content. Never raises for
         the content of a record."""
         self.records += 1
         try:
-            found = decode_event(record.headers, record.value)
+            found = read_event(record.headers, record.value)
             self._add(found, record.timestamp)
         except (CodecError, ValueError):
             self.unreadable += 1
             return None
         return found if isinstance(found, Event) else None
 
+    def note_unreadable(self, partition: int, offset: int) -> None:
+        """Remember where a record is that cannot be read."""
+        if len(self.unreadable_at) < MAX_UNREADABLE_SHOWN:
+            self.unreadable_at.append(f"{partition}:{offset}")
+
     def discount(self, record: EventRecord, doubles: Doubles) -> None:
         """Subtract an event that repeats the final event or the first dispatch of a mail."""
         try:
-            found = decode_event(record.headers, record.value)
+            found = read_event(record.headers, record.value)
         except (CodecError, ValueError):
             return
         mail_id = parse_mail_id(found.subject) if isinstance(found, Event) else None

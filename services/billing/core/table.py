@@ -9,15 +9,17 @@ from typing import Final
 
 from services.billing.core.cells import COUNTERS
 from services.billing.core.rows import Row
+from services.billing.core.usage_api.tables import safe
 
 COLUMNS: Final = ("month", "client", "mailing_id", "sub_client", *COUNTERS)
 
 
 def as_csv(month: str, rows: Iterable[Row]) -> str:
-    """RFC 4180: a header line, then the rows; lines end in CRLF."""
+    """RFC 4180: a header line, then the rows; lines end in CRLF. No name is taken for a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     for row in rows:
-        writer.writerow([month, *(getattr(row, name) for name in COLUMNS[1:])])
+        names = [safe(getattr(row, name)) for name in COLUMNS[1:4]]
+        writer.writerow([month, *names, *(getattr(row, name) for name in COUNTERS)])
     return text.getvalue()

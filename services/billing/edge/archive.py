@@ -7,12 +7,18 @@ A file holds the records of one partition from one offset to another, and togeth
 partition have no gaps; its folder is the month in which its first record was appended. A file is
 complete when it has its name: it is written under another name, stored on disk and then renamed, so
 a process that dies leaves at most a file that the next one removes. One process writes at a time.
+
+On failure: a file that cannot be read is named (DamagedFile). Beside each file lies its SHA-256, in
+the form of sha256sum, which is compared before its events are read: bytes that a disk has changed
+never become another count. Files of earlier versions have none.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +35,7 @@ ROWS_PER_GROUP: Final = 50_000
 ROWS_PER_FILE: Final = 2_000_000
 _NAME: Final = re.compile(r"([0-9]{1,9})-([0-9]{20})-([0-9]{20})\.parquet")
 PARTIAL: Final = ".partial"
+SUM: Final = ".sha256"
 LOG: Final = b"sluice.log"
 UNDECODABLE: Final = b"sluice.undecodable"
 # The attributes of a CloudEvent that are kept, without ce_.
@@ -62,12 +69,29 @@ class Part(Struct, frozen=True, order=True):
     path: str
 
 
-class Gap(Struct, frozen=True):
-    """Records that Kafka had deleted before they were archived."""
+class Gap(Struct, frozen=True, order=True):
+    """Offsets of which the archive has no records."""
 
     partition: int
     begin: int
     end: int
+
+
+class DamagedFile(UsageError):
+    """A file of the archive cannot be read."""
+
+
+@contextmanager
+def damage_of(path: str | Path) -> Iterator[None]:
+    """Name the file in the errors of reading it."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DamagedFile(
+            f"{path}: the file is damaged ({reason}); put a copy of it in its place, or remove it:"
+            " `billing archive` then reads its events again, if Kafka still has them"
+        ) from error
 
 
 class Archive:
@@ -106,6 +130,11 @@ class Archive:
             if before.partition == after.partition and before.end != after.begin
         ]
 
+    def missing(self) -> list[Gap]:
+        """What is missing before the first file of a partition, and between the files."""
+        first = [Gap(part, 0, begin) for part, begin in self.begins().items() if begin]
+        return sorted([*first, *self.gaps()])
+
     def undecodable(self) -> int:
         """The number of batches that could not be decoded when they were archived."""
         return sum(int(self._metadata(part).get(UNDECODABLE, b"0")) for part in self._parts)
@@ -129,11 +158,10 @@ class Archive:
             begin = (starts or {}).get(part.partition, 0)
             if part.begin >= ends.get(part.partition, 0) or part.end <= begin:
                 continue
-            with pq.ParquetFile(part.path) as file:
-                for batch in file.iter_batches(ROWS_PER_GROUP):
-                    records = _records(batch, ends[part.partition])
-                    if records:
-                        yield part.partition, records
+            for batch in _batches(part.path):
+                records = _records(batch, ends[part.partition])
+                if records:
+                    yield part.partition, records
 
     def chain(self) -> Chain:
         """The archived statements. Their lines are read from a file when they are needed."""
@@ -151,7 +179,8 @@ class Archive:
 
     def _last_ms(self, part: Part) -> int:
         """The time of the last record; the end of all times if the file does not say."""
-        metadata = pq.read_metadata(part.path)
+        with damage_of(part.path):
+            metadata = pq.read_metadata(part.path)
         if not metadata.num_row_groups:
             return 0
         last = metadata.row_group(metadata.num_row_groups - 1)
@@ -159,7 +188,43 @@ class Archive:
         return int(found.max) if found is not None and found.has_min_max else 1 << 62
 
     def _metadata(self, part: Part) -> dict[bytes, bytes]:
-        return pq.read_metadata(part.path).metadata or {}
+        with damage_of(part.path):
+            return pq.read_metadata(part.path).metadata or {}
+
+
+def _batches(path: str) -> Iterator[Any]:
+    _require_same_bytes(Path(path))
+    with damage_of(path):
+        file = pq.ParquetFile(path)
+    with file:
+        batches = file.iter_batches(ROWS_PER_GROUP)
+        while True:
+            with damage_of(path):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+
+def sum_path(path: Path) -> Path:
+    """The file with the SHA-256 of another one."""
+    return path.with_name(path.name + SUM)
+
+
+def sha256_of_file(path: Path) -> str:
+    """As hexadecimal digits. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _require_same_bytes(path: Path) -> None:
+    """Raise DamagedFile if these are not the bytes that were written."""
+    with damage_of(path):
+        if not sum_path(path).exists():
+            return  # of an earlier version
+        noted = sum_path(path).read_text("ascii", "replace")[:64]
+        if sha256_of_file(path) != noted:
+            raise OSError(f"its SHA-256 is not that of {sum_path(path).name}")
 
 
 def _pieces(path: Path, parts: int) -> Iterator[bytes]:

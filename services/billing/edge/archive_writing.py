@@ -1,19 +1,23 @@
-"""Adds what is new to an archive (archive.py).
+"""Adds what is new to an archive (archive.py), and what it has lost.
 
-A file is written under another name, stored on disk and then renamed, so a process that dies leaves
-at most a file that the next one removes. One process writes at a time.
+Offsets that no file has are read again, if Kafka still has them. Those that it had deleted before
+they were archived are said once and noted in `deleted.json`, so that the loss of a file is told
+from them each time. An archive without that file is one of an earlier version: what it lacks then
+counts as deleted.
+
+A process that dies leaves at most a file that the next one removes. Whoever writes holds the lock
+(only_writer in archive_files.py).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import structs
 
 from services.billing.core.closing.chain import Closed
 from services.billing.core.closing.statement import encode_statement
@@ -29,7 +33,10 @@ from services.billing.edge.archive import (
     Archive,
     Gap,
     parts_of,
+    sha256_of_file,
+    sum_path,
 )
+from services.billing.edge.archive_files import DeletedList, rename, store
 from shared.runtime.errors import UsageError
 from shared.stream.kafka_python.fetching import UndecodableRecord
 
@@ -53,15 +60,42 @@ class ArchiveWriter:
         self._log = log
         self._months = months
         self._next = found.ends()
+        self._missing = found.missing()
+        self._deleted = DeletedList(folder)
         self._files: dict[int, _File] = {}
         self.gaps: list[Gap] = []
+
+    def lost(self, begins: Mapping[int, int]) -> list[Gap]:
+        """What the archive lacks and Kafka, which begins at `begins`, still has.
+
+        What Kafka has no more is added to `gaps`, unless it was noted as deleted before.
+        """
+        found = []
+        for gap in self._missing:
+            begin = max(gap.begin, min(gap.end, begins.get(gap.partition, gap.end)))
+            if begin > gap.begin and (gone := self._deleted.rest(structs.replace(gap, end=begin))):
+                self.gaps += gone
+            if begin < gap.end:
+                found.append(structs.replace(gap, begin=begin))
+        return found
+
+    def fill(self, gap: Gap, records: Iterable[tuple[int, Iterable[Any]]]) -> None:
+        """Add all records of a gap that lost() has named."""
+        after = self._next[gap.partition]
+        self._next[gap.partition] = gap.begin
+        for partition, run in records:
+            self.add(partition, run)
+        self.finish({gap.partition: gap.end})
+        self._next[gap.partition] = after
 
     def starts(self, begins: Mapping[int, int]) -> dict[int, int]:
         """The offsets to read from, where Kafka begins at `begins`."""
         for partition, begin in sorted(begins.items()):
             due = self._next.get(partition, 0)
             if begin > due:
-                self.gaps.append(Gap(partition, due, begin))
+                gap = Gap(partition, due, begin)
+                self.gaps.append(gap)
+                self._deleted.add(gap)
                 self._next[partition] = begin
         return {partition: self._next.get(partition, 0) for partition in begins}
 
@@ -92,11 +126,12 @@ class ArchiveWriter:
         self._files.clear()
 
     def add_statement(self, closed: Closed) -> None:
-        """Add a statement; one that is there already stays."""
+        """Add a statement; what of it is there already stays."""
         path = self._folder / "statements" / f"{closed.statement.month}.json"
+        if not path.with_suffix(".lines").exists():
+            store(path.with_suffix(".lines"), closed.text.pieces())
         if not path.exists():
-            _store(path.with_suffix(".lines"), closed.text.pieces())
-            _store(path, [encode_statement(closed.statement)])
+            store(path, [encode_statement(closed.statement)])
 
     def _month(self, timestamp: int) -> str:
         try:
@@ -160,8 +195,10 @@ class _File:
         self._writer.close()
         target = self._folder / self.month
         target.mkdir(exist_ok=True)
-        name = f"{self._partition}-{self._begin:020d}-{end:020d}.parquet"
-        _rename(self._partial, target / name)
+        path = target / f"{self._partition}-{self._begin:020d}-{end:020d}.parquet"
+        # First the sum: a file without one counts as one of an earlier version.
+        store(sum_path(path), [f"{sha256_of_file(self._partial)}  {path.name}\n".encode()])
+        rename(self._partial, path)
 
     def abandon(self) -> None:
         self._writer.close()
@@ -171,23 +208,3 @@ class _File:
         if self._columns[0]:
             self._writer.write_table(pa.table(self._columns, schema=SCHEMA))
             self._columns = [[] for _ in SCHEMA]
-
-
-def _store(path: Path, pieces: Iterable[bytes]) -> None:
-    partial = path.with_name(path.name + PARTIAL)
-    with partial.open("wb") as file:
-        file.writelines(pieces)
-    _rename(partial, path)
-
-
-def _rename(partial: Path, path: Path) -> None:
-    """Give a file its name when it is stored on disk."""
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some file systems do not store folders
-            os.fsync(folder)
-    finally:
-        os.close(folder)

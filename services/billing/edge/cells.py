@@ -8,7 +8,7 @@ the counting (core/usage.py), the scripts (shared/store).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
@@ -18,12 +18,26 @@ from shared.store.adopt_log import AdoptLog
 from shared.store.apply_cells import Applied, ApplyCells, OtherLog, Run, Stale
 from shared.store.client import store_errors
 from shared.store.read_cells import Counts, ReadCells, Snapshot
+from shared.store.read_changes import Moment, ReadChanges
 from shared.store.read_pieces import ReadPieces
 from shared.store.restore_cells import RestoreCells
 
 # The braces are the hash tag: they keep all keys in one slot of a Redis cluster.
 STATE_KEY: Final = "{sluice:billing}:cells"
 NO_WATERMARK: Final = -1
+
+
+class Follower(Protocol):
+    """Follows a month, one time after another. For one thread. May raise StoreUnavailable."""
+
+    def reading(self, month: str) -> AbstractContextManager[Moment]:
+        """The counts of the month at one moment, or by how much they differ from the last time.
+
+        Changes count only if the block ends well; if it does not, the next time has everything.
+        """
+
+    def close(self) -> None:
+        """Follow no longer."""
 
 
 class Cells(Protocol):
@@ -39,6 +53,12 @@ class Cells(Protocol):
         """The cells of these months at one moment, in pieces, with a snapshot that has none.
 
         Memory is bounded, whatever their number. A month that has no cells is left out.
+        """
+
+    def follow(self, counters: Sequence[str]) -> Follower:
+        """Follow the totals of these counters by client and sub-client.
+
+        There may be cells of other counters, and details; the cells may be sums over others.
         """
 
     def restore(self, found: Snapshot, counts: Counts) -> bool:
@@ -70,11 +90,12 @@ class RedisCells:
         self, client: redis.Redis, state: str = STATE_KEY, bulk: redis.Redis | None = None
     ) -> None:
         self._client = client
+        self._bulk = bulk or client
         self._state = state
         self._apply = ApplyCells(client, state)
         self._read = ReadCells(client, state)
-        self._read_all = ReadCells(bulk or client, state)
-        self._pieces = ReadPieces(bulk or client, state)
+        self._read_all = ReadCells(self._bulk, state)
+        self._pieces = ReadPieces(self._bulk, state)
         self._adopt = AdoptLog(client, state)
         self._restore = RestoreCells(client, state)
 
@@ -89,6 +110,10 @@ class RedisCells:
     def reading(self, *months: str) -> AbstractContextManager[tuple[Snapshot, Counts]]:
         """The cells of these months at one moment, in pieces, with a snapshot that has none."""
         return self._pieces.reading(*months)
+
+    def follow(self, _: Sequence[str]) -> Follower:
+        """Follow all counters."""
+        return ReadChanges(self._bulk, self._state)
 
     def restore(self, found: Snapshot, counts: Counts) -> bool:
         """Put a snapshot of all months in place if there are no counts; False if there are."""

@@ -7,12 +7,13 @@ can lose what Redis can lose.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from msgspec import structs
 
 from services.billing.edge.cells import NO_WATERMARK
+from services.billing.edge.following import FollowsWhole
 from shared.store.apply_cells import Applied, OtherLog, Run, Stale
 from shared.store.read_cells import ALL_MONTHS, Counts, Snapshot
 from shared.store.restore_cells import RepeatedCell
@@ -80,6 +81,10 @@ class MemoryCells:
             for name, number in found.months[month].items()
         )
         yield structs.replace(found, months={}), cells
+
+    def follow(self, _: Sequence[str]) -> FollowsWhole:
+        """Follow all counters."""
+        return FollowsWhole(self.reading)
 
     def restore(self, found: Snapshot, counts: Counts) -> bool:
         """Put a snapshot of all months in place if there are no counts; False if there are."""

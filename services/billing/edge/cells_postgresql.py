@@ -13,7 +13,7 @@ applied; the watermark then says so.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final, TypeVar
@@ -21,7 +21,9 @@ from typing import Any, Final, TypeVar
 import psycopg
 from psycopg.errors import UniqueViolation
 
+from services.billing.core.cells import Cell, encode_cell
 from services.billing.edge.cells import NO_WATERMARK
+from services.billing.edge.following import FollowsWhole
 from services.billing.edge.postgresql_rows import Cursor, InstallationRows
 from services.billing.edge.postgresql_schema import make_tables, postgresql_errors
 from shared.store.apply_cells import Applied, OtherLog, Run, Stale
@@ -65,11 +67,39 @@ class PostgresCells:
 
         On a connection of its own, so that nobody waits for the reader.
         """
+        with self._of_one_moment() as (connection, found):
+            wanted = sorted({*months} & found.versions.keys()) if found.whole else []
+            yield found, self._pieces(connection, wanted)
+
+    def follow(self, counters: Sequence[str]) -> FollowsWhole:
+        """Follow the sums over mailings and days: the server adds them up."""
+
+        @contextmanager
+        def read(month: str) -> Iterator[tuple[Snapshot, Counts]]:
+            with self._of_one_moment() as (connection, found):
+                is_there = found.whole and month in found.versions
+                yield found, self._sums(connection, month, counters) if is_there else iter(())
+
+        return FollowsWhole(read)
+
+    @contextmanager
+    def _of_one_moment(self) -> Iterator[tuple[psycopg.Connection[Any], Snapshot]]:
         with postgresql_errors(), self._open() as connection, connection.transaction():
             with connection.cursor() as cursor:
                 found = self._read(cursor, ())
-            wanted = sorted({*months} & found.versions.keys()) if found.whole else []
-            yield found, self._pieces(connection, wanted)
+            yield connection, found
+
+    def _sums(
+        self, connection: psycopg.Connection[Any], month: str, counters: Sequence[str]
+    ) -> Counts:
+        rows = connection.execute(
+            "SELECT client, sub_client, counter, sum(count)::bigint FROM sluice_billing_cells"
+            " WHERE installation = %s AND month = %s AND counter = ANY(%s) AND detail = ''"
+            " GROUP BY client, sub_client, counter",
+            (self._installation, month, list(counters)),
+        )
+        for client, sub_client, counter, number in rows:
+            yield month, encode_cell(Cell(client, "", sub_client, counter)), number
 
     def _pieces(self, connection: psycopg.Connection[Any], months: Iterable[str]) -> Counts:
         for month in months:

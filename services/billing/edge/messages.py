@@ -66,7 +66,7 @@ def list_messages(
     ends = {part: min(end, present.get(part, 0)) for part, end in offsets.items()}
     starts: dict[int, int] = {}
     if not from_start:
-        found = log.offsets_at(months.begin_ms(wanted.month) - _DAY_MS)
+        found = log.offsets_at(max(0, months.begin_ms(wanted.month) - _DAY_MS))
         # Where nothing is as late as that, there is nothing to read.
         starts = {part: found.get(part, end) for part, end in ends.items()}
     for _, records in log.read(ends, starts):

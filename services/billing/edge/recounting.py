@@ -24,9 +24,11 @@ from services.billing.edge.usage_view import progress_of
 from shared.audit.conservation import BookFault, Doubles, doubled_faults, parse_mail_id
 from shared.audit.doubles import DoubleSearch
 from shared.audit.event_log import EventLog
+from shared.plurals import counted as counted_text
 from shared.runtime.errors import UsageError
 from shared.store.read_cells import Counts, Snapshot
 from shared.stream.kafka_python.fetching import UndecodableRecord
+from shared.topics.records import Event
 
 # Cells in memory while events are counted again: about 400 bytes each.
 MAX_IN_MEMORY: Final = 100_000
@@ -113,6 +115,8 @@ class RecountReport(Struct, frozen=True):
     differences: list[Difference]
     faults: list[BookFault]
     different: int = 0
+    # The first of the unreadable records, as partition:offset.
+    unreadable_at: list[str] = []
 
 
 def recount(
@@ -148,6 +152,7 @@ def recount(
         differences=differences,
         faults=faults,
         different=different,
+        unreadable_at=counted.unreadable_at,
     )
 
 
@@ -201,13 +206,10 @@ def _count(
     counted = into.counted
     search = DoubleSearch()
     try:
-        for _, records in log.read(ends):
+        for partition, records in log.read(ends):
             on_records(len(records))
             for record in records:
-                if isinstance(record, UndecodableRecord):
-                    counted.unreadable += 1
-                    continue
-                event = counted.add(record)
+                event = add_record(counted, partition, record)
                 mail_id = parse_mail_id(event.subject) if event is not None else None
                 if event is not None and mail_id is not None:
                     search.add(event, mail_id)
@@ -222,6 +224,29 @@ def _count(
                     counted.discount(record, doubles)
             into.write_if_many()
     return doubles
+
+
+def add_record(counted: Recount, partition: int, record: Any) -> Event | None:
+    """Count a record and return its event; note where it is if it cannot be read."""
+    before, event = counted.unreadable, None
+    if isinstance(record, UndecodableRecord):
+        counted.unreadable += 1
+    else:
+        event = counted.add(record)
+    if counted.unreadable > before:
+        counted.note_unreadable(partition, record.offset)
+    return event
+
+
+def unreadable_line(number: int, places: Sequence[str]) -> str:
+    """What is said of records that could not be read; "" for none."""
+    if not number:
+        return ""
+    more = ", ..." if number > len(places) else ""
+    return (
+        f"{counted_text(number, 'record')} could not be read and counted nothing"
+        f" (partition:offset {', '.join(places)}{more})"
+    )
 
 
 def _difference(found: Compared) -> Difference:

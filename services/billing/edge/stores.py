@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from services.billing.edge.cells import Cells, RedisCells
@@ -18,12 +19,19 @@ from shared.store.client import connect
 BULK_TIMEOUT_S: Final = 60.0
 
 
-def open_cells(billing: BillingSettings, redis: RedisSettings) -> Cells:
-    """Open the store. It connects when it is used. Raises UsageError."""
+def open_cells(
+    billing: BillingSettings, redis: RedisSettings, *, is_waited_for: bool = False
+) -> Cells:
+    """Open the store. It connects when it is used. Raises UsageError.
+
+    `is_waited_for`: somebody waits for each answer, so a server that does not answer in time is not
+    asked again; only a broken connection is made once more.
+    """
     if billing.store == "redis":
+        once = {"retry": Retry(NoBackoff(), 1, (RedisConnectionError,))} if is_waited_for else {}
         # Sent once: a server that is slow with a million cells is not asked for them again.
         bulk = connect(redis, socket_timeout=BULK_TIMEOUT_S, retry=Retry(NoBackoff(), 0))
-        return RedisCells(connect(redis), billing.cells_key, bulk)
+        return RedisCells(connect(redis, **once), billing.cells_key, bulk)
     if not billing.postgresql_url:
         raise UsageError(
             'billing.postgresql_url: nothing was found; billing.store = "postgresql" needs'

@@ -45,6 +45,8 @@ class UsageView:
         complete.
         """
         deadline = Deadline(min(wait_s, MAX_WAIT_S))
+        # A store that does not answer is noticed here: reading a month waits for much longer.
+        self._cells.read()
         ends = self._ask(deadline)
         if not isinstance(ends, KafkaUnavailable):
             self._wait_for(month, ends, deadline)

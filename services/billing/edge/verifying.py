@@ -17,11 +17,10 @@ from services.billing.core.closing.statement import faults
 from services.billing.core.month import Months
 from services.billing.core.recount import Recount
 from services.billing.edge.archive import Gap
-from services.billing.edge.recounting import Spill, shown
+from services.billing.edge.recounting import Spill, add_record, shown
 from services.billing.edge.sorting.counts import Compared, SortedCounts
 from shared.audit.event_log import EventLog
 from shared.runtime.errors import UsageError
-from shared.stream.kafka_python.fetching import UndecodableRecord
 
 # The number of differences that a report lists.
 SHOWN: Final = 1_000
@@ -88,6 +87,9 @@ class Proof(Struct, frozen=True):
     records: int
     faults: list[str]
     differences: list[LineDifference]
+    # Records that count nothing, and the first of them as partition:offset.
+    unreadable: int = 0
+    unreadable_at: list[str] = []
 
 
 def verify(
@@ -101,7 +103,7 @@ def verify(
     """Verify a statement. Raises UsageError if there is none; PartUnavailable without Kafka."""
     closed = chain.closed.get(month)
     if closed is None:
-        raise UsageError(f"{month} is not closed: there is no statement of it")
+        raise UsageError(_why_not_closed(month, chain))
     statement = closed.statement
     found = faults(statement, closed.text, trusted)
     ends = {int(partition): end for partition, end in statement.offsets.items()}
@@ -111,10 +113,9 @@ def verify(
     if not reach:
         with closing(SortedCounts()) as compared:
             into = Spill(recount, compared, last_month=month)
-            for _, records in events.read(ends):
+            for partition, records in events.read(ends):
                 for record in records:
-                    if not isinstance(record, UndecodableRecord):
-                        recount.add(record)
+                    add_record(recount, partition, record)
                 into.write_if_many()
                 on_records(len(records))
             into.write()
@@ -130,6 +131,17 @@ def verify(
         records=recount.records,
         faults=[*found, *reach],
         differences=differences,
+        unreadable=recount.unreadable,
+        unreadable_at=recount.unreadable_at,
+    )
+
+
+def _why_not_closed(month: str, chain: Chain) -> str:
+    if month not in chain.void_months:
+        return f"{month} is not closed: there is no statement of it"
+    return (
+        f"{month}: its statement is there, but does not count: {chain.void_months[month]}; the last"
+        f" one that counts is that of {chain.last or 'no month'}"
     )
 
 

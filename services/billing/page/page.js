@@ -3,7 +3,6 @@
 "use strict";
 
 const STORED = "sluice-key";
-const SVG = "http://www.w3.org/2000/svg";
 const PAGE_ROWS = 200;
 const NUMBERS = new Intl.NumberFormat("en");
 // Name, suffix, parameters, and what the name of the file says of them.
@@ -72,17 +71,21 @@ function usagePath(suffix) {
 
 async function start() {
   try {
-    const { months } = await askJson("v1/months");
+    const { months, present } = await askJson("v1/months");
     part("key-form").hidden = true;
     part("counts").hidden = false;
     part("forget").hidden = !sessionStorage.getItem(STORED);
     const select = part("month");
     const chosen = select.value;
     select.replaceChildren(...months.slice().reverse().map((each) => {
-      const option = node("option", each.month + " (" + each.status + ")");
+      const state = each.month > present ? "in the future" : each.status;
+      const option = node("option", each.month + " (" + state + ")");
       option.value = each.month;
       return option;
     }));
+    // Events with a wrong time may have months of the future.
+    const last = months.filter((each) => each.month <= present).pop();
+    if (last) select.value = last.month;
     if (chosen && months.some((each) => each.month === chosen)) select.value = chosen;
     if (!months.length) {
       say("Nothing is counted yet.");
@@ -105,6 +108,7 @@ async function show() {
     if (mine !== asked) return; // another month was chosen meanwhile
     const month = months.find((each) => each.month === shown.month) || {};
     showSummary(month, days);
+    if (month.status === "closed" || month.status === "earlier") await showPending(mine);
     showTotals(days.totals);
     showChart(days.rows);
     fill(part("days"), "Counts by day", ["day"], ROW_COUNTERS, days.rows);
@@ -161,10 +165,29 @@ function showSummary(month, usage) {
 
 function adjustmentsOf(month) {
   if (!month.adjustments) return "none: no earlier month is corrected";
-  const sums = Object.entries(month.adjusted)
-    .map(([counter, number]) => label(counter) + " " + (number > 0 ? "+" : "") + NUMBERS.format(number));
-  return "of earlier months, not in the totals: " + sums.join(", ")
+  return "of earlier months, not in the totals: " + sumsOf(Object.entries(month.adjusted))
     + " (" + NUMBERS.format(month.adjustments) + " lines of the statement)";
+}
+
+// What the next statement will have about this one.
+async function showPending(mine) {
+  const client = shown.client ? "&client=" + encodeURIComponent(shown.client) : "";
+  const path = "v1/adjustments?limit=1&group=month&month=" + shown.month + client;
+  let text;
+  try {
+    const found = await askJson(path);
+    text = sumsOf(Object.entries(found.totals).filter(([, number]) => Number.isInteger(number) && number))
+      || "none";
+    if (!found.complete) text += " (not complete: " + found.reason + ")";
+  } catch (error) {
+    text = "not known: " + error.message;
+  }
+  if (mine === asked) part("summary").append(node("dt", "Waiting for the next statement"), node("dd", text));
+}
+
+function sumsOf(entries) {
+  return entries.map(([counter, number]) => label(counter) + " " + (number > 0 ? "+" : "")
+    + NUMBERS.format(number)).join(", ");
 }
 
 function showTotals(totals) {
@@ -210,48 +233,6 @@ function addRows(body, keys, counters, rows) {
     for (const counter of counters) line.append(node("td", NUMBERS.format(row[counter]), "number"));
     body.append(line);
   }
-}
-
-function daysOf(month) {
-  const [year, number] = month.split("-").map(Number);
-  return new Date(Date.UTC(year, number, 0)).getUTCDate();
-}
-
-function drawn(name, attributes, text) {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-function showChart(rows) {
-  const count = daysOf(shown.month);
-  const byDay = new Map(rows.map((row) => [row.day, row.billed]));
-  const most = Math.max(1, ...byDay.values());
-  const top = most + most % 2; // the line in the middle has a whole number
-  const wide = 700, high = 180, left = 60, step = (wide - left) / count;
-  const chart = drawn("svg", { viewBox: `0 0 ${wide} ${high + 20}`, role: "img" });
-  chart.setAttribute("aria-label", "Billed messages on each day of " + shown.month + "; at most "
-    + NUMBERS.format(most) + " on a day. The table below has the numbers.");
-  for (const share of [0, 0.5, 1]) {
-    const y = high - share * (high - 15);
-    chart.append(drawn("line", { x1: left, x2: wide, y1: y, y2: y }));
-    const value = NUMBERS.format(top * share);
-    chart.append(drawn("text", { x: left - 6, y: y + 4, "text-anchor": "end" }, value));
-  }
-  for (let day = 1; day <= count; day += 1) {
-    const name = shown.month + "-" + String(day).padStart(2, "0");
-    const number = byDay.get(name) || 0;
-    const tall = Math.max(number ? 1 : 0, number / top * (high - 15));
-    const x = left + (day - 1) * step;
-    const bar = drawn("rect", { x: x + step * 0.15, y: high - tall, width: step * 0.7, height: tall });
-    bar.append(drawn("title", {}, name + ": " + NUMBERS.format(number)));
-    chart.append(bar);
-    if (day === 1 || day % 5 === 0) {
-      chart.append(drawn("text", { x: x + step / 2, y: high + 15, "text-anchor": "middle" }, day));
-    }
-  }
-  part("chart").replaceChildren(chart);
 }
 
 function showFiles(month) {

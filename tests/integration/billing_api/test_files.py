@@ -92,6 +92,23 @@ def _sheets(content: bytes) -> bytes:
         return b"".join(parts.read(name) for name in parts.namelist() if "sheet" in name)
 
 
+def test_the_first_sheet_of_a_workbook_has_the_rows(api: Api) -> None:
+    content = api.get("/v1/usage.xlsx", month=MONTH).content
+    assert openpyxl.load_workbook(io.BytesIO(content)).sheetnames == ["usage", "about"]
+
+
+def test_a_workbook_was_made_at_the_moment_of_its_counts(api: Api) -> None:
+    """Not now: the same counts are the same bytes, as the strong ETag says."""
+    first, second = (api.get("/v1/usage.xlsx", month=MONTH) for _ in range(2))
+    assert (first.headers["etag"], first.content) == (second.headers["etag"], second.content)
+    properties = openpyxl.load_workbook(io.BytesIO(first.content)).properties
+    assert (
+        f"{properties.created:%Y-%m-%dT%H:%M:%SZ}"
+        == AS_OF
+        == f"{properties.modified:%Y-%m-%dT%H:%M:%SZ}"
+    )
+
+
 def test_the_european_form_has_semicolons_and_a_byte_order_mark(api: Api) -> None:
     answer = api.get("/v1/usage.csv", month=MONTH, style="european")
     assert f"usage-{MONTH}-european.csv" in answer.headers["content-disposition"]

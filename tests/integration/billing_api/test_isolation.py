@@ -52,6 +52,11 @@ def api(tmp_path: Path) -> Iterator[Api]:
             ]
         )
         found.close(CLOSED_MONTH)
+        # What comes afterwards waits for the next statement.
+        found.count(
+            CLOSED_MONTH,
+            [(Cell(c, m, b, "billed", "02"), number) for c, (m, b, number) in FOREIGN.items()],
+        )
         yield found
 
 
@@ -71,8 +76,11 @@ def questions(path: str) -> list[str]:
         found = [f"{path}?month={month}" for month in (CLOSED_MONTH, MONTH)]
         found += [f"{each}&client=shop" for each in found]
         return [*found, f"{path}?month={MONTH}&kind=refused&mailing_id=tresor-mailing"]
-    if not path.startswith("/v1/usage"):
+    if not path.startswith(("/v1/usage", "/v1/adjustments")):
         return [path]
+    if path.startswith("/v1/adjustments"):
+        found = [f"{path}?month={CLOSED_MONTH}&group={group}" for group in ("", *KEYS)]
+        return [*found, f"{path}?month={CLOSED_MONTH}&client=shop"]
     groups = ["", *KEYS, "client,mailing_id", "month,client,mailing_id,sub_client,day"]
     spans = [f"month={CLOSED_MONTH}", f"month={MONTH}", f"from={CLOSED_MONTH}&to={MONTH}"]
     found = [f"{path}?{span}&group={group}" for span in spans for group in groups]

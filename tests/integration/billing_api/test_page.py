@@ -13,7 +13,8 @@ from services.billing.core.cells import COUNTERS
 from tests.support.billing.api import Api
 from tools.node_modules import find_node
 
-FILES = ["/", "/page.css", "/page.js", "/docs"]
+SCRIPTS = ("page.js", "chart.js")
+FILES = ["/", "/page.css", "/page.js", "/chart.js", "/docs"]
 
 
 class Elements(HTMLParser):
@@ -62,7 +63,8 @@ def test_the_page_can_be_used_with_a_keyboard_and_read_aloud(api: Api) -> None:
 
 
 def test_every_part_that_the_script_names_is_on_the_page(api: Api) -> None:
-    script, page = api.get("/page.js", {}).text, api.get("/", {}).text
+    script = "".join(api.get(f"/{name}", {}).text for name in SCRIPTS)
+    page = api.get("/", {}).text
     named = set(re.findall(r'part\("([\w-]+)"\)', script))
     assert named
     assert {each for each in named if f'id="{each}"' not in page} == set()
@@ -72,8 +74,9 @@ def test_every_part_that_the_script_names_is_on_the_page(api: Api) -> None:
     ) == set(COUNTERS)
 
 
-def test_the_script_can_be_read() -> None:
-    source = resources.files("services.billing.page").joinpath("page.js")
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_scripts_can_be_read(name: str) -> None:
+    source = resources.files("services.billing.page").joinpath(name)
     with resources.as_file(source) as path:
         subprocess.run([find_node(), "--check", str(path)], check=True, capture_output=True)
 

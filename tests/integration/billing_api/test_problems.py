@@ -84,6 +84,18 @@ def test_without_the_store_there_is_no_answer(api: Api, path: str) -> None:
     assert "refused" in found.json()["detail"]
 
 
+def test_without_the_store_closed_months_are_answered_from_their_statements(api: Api) -> None:
+    api.close(CLOSED_MONTH)
+    api.cells.broken = True
+    for path in ("usage", "usage.csv", "months/2026-10", "statements/2026-10/lines"):
+        params = {} if "/" in path else {"month": CLOSED_MONTH, "client": "shop"}
+        found = api.get(f"/v1/{path}", **params)
+        assert found.status_code == 200, path
+    assert api.get("/v1/usage", month=CLOSED_MONTH).json()["totals"]["billed"] == 18
+    assert api.get("/v1/usage", month=CLOSED_MONTH, client="nobody").status_code == 404
+    assert api.get("/v1/adjustments", month=CLOSED_MONTH).status_code == 503
+
+
 def test_a_registered_client_without_mail_has_an_empty_table(api: Api) -> None:
     with_mail = api.get("/v1/usage", month=CLOSED_MONTH, client="shop")
     assert with_mail.status_code == 200

@@ -60,7 +60,9 @@ def test_the_document_describes_every_route_and_parameter(tmp_path: Path) -> Non
         "/v1/usage",
         "/v1/usage/messages",
         "/v1/usage/messages.csv",
+        "/v1/adjustments",
         *(f"/v1/usage{form.suffix}" for form in FORMATS),
+        *(f"/v1/adjustments{form.suffix}" for form in FORMATS),
     }
     parameters = {each["name"] for each in paths["/v1/usage"]["get"]["parameters"]}
     assert parameters == {

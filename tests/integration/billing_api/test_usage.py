@@ -177,3 +177,24 @@ def test_a_closed_month_has_the_counts_of_its_statement(api: Api) -> None:
     assert found["rows"][0]["billed"] == 5
     (standing,) = found["as_of"]["months"]
     assert (standing["status"], standing["offsets"], standing["lag"]) == ("closed", {"0": 4}, {})
+
+
+def test_counts_of_before_say_of_which_moment_they_are_and_that_newer_ones_come(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not that the rest is not counted: it is."""
+    api.get("/v1/usage", month=MONTH)
+    before = api.shelf.live(MONTH, api.shelf.state())
+    monkeypatch.setattr(api.shelf, "live", lambda *_: before)
+    api.count(MONTH, [(Cell("shop", "news", "south", "billed", "05"), 9)])
+    found = api.get("/v1/usage", month=MONTH).json()
+    earlier = f"these are the counts of {found['as_of']['at']}; newer ones are being sorted"
+    assert (found["complete"], found["lag"]) == (False, {"0": 0})
+    assert found["reason"].startswith(earlier)
+    assert "not counted" not in found["reason"]
+    shop = api.get("/v1/usage", api.keys.make("shop"), month=MONTH).json()
+    assert shop["reason"].startswith(earlier)
+    api.ends.ends = {0: 99}
+    found = api.get("/v1/usage", month=MONTH).json()
+    assert "newer ones are being sorted" in found["reason"]
+    assert "not counted yet" in found["reason"]

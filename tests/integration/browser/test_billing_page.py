@@ -131,6 +131,30 @@ def test_a_closed_month_says_which_months_it_corrects(wide: Shown) -> None:
     )
 
 
+def test_a_closed_month_says_what_waits_for_the_next_statement(wide: Shown, api: Api) -> None:
+    choose(wide, CLOSED_MONTH)
+    assert "Waiting for the next statement\nnone" in wide.page.locator("#summary").inner_text()
+    late = Cell("shop", "news", "south", "billed", "30")
+    api.count(CLOSED_MONTH, [(late, 1_234)])
+    choose(wide, MONTH)
+    choose(wide, CLOSED_MONTH)
+    text = wide.page.locator("#summary").inner_text()
+    assert "Waiting for the next statement\nbilled +1,234" in text
+    assert rows_of(wide, "totals")[1][1] == "18"  # the statement does not change
+    api.count(CLOSED_MONTH, [(late, -1_234)])
+
+
+def test_the_page_begins_with_the_present_month_though_events_name_later_ones(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with open_api(tmp_path) as api, shown_page(browser, api) as shown:
+        api.count("2027-05", [(Cell("shop", "news", "", "billed", "01"), 1)])
+        enter(shown, api)
+        assert shown.page.locator("#month").input_value() == MONTH
+        first = shown.page.locator("#month option").all_inner_texts()[0]
+        assert first == "2027-05 (in the future)"
+
+
 def test_the_page_asks_its_own_server_only_and_says_no_error(wide: Shown) -> None:
     assert wide.asked
     own = (wide.address, f"blob:{wide.address}", "data:,")

@@ -30,12 +30,18 @@ from shared.registry.client import Client
 from shared.runtime.clock import FakeClock
 from shared.store.apply_cells import Applied, Run
 from shared.store.client import StoreUnavailable
-from shared.store.read_cells import Snapshot
+from shared.store.read_cells import ALL_MONTHS, Snapshot
 from shared.topics.codec import encode_event
 from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
 from shared.topics.records import EventType, MailEvent
 from tests.support.access import FakeKeys
-from tests.support.billing.statements import BytesText, encode_lines, lines_of, statement_of
+from tests.support.billing.statements import (
+    BytesText,
+    add_stated,
+    encode_lines,
+    lines_of,
+    statement_of,
+)
 
 LOG: Final = "log-1"
 CLOSED_MONTH: Final = "2026-10"
@@ -137,7 +143,10 @@ class FakeBooks:
         return self.found, ""
 
     def close_month(self, month: str, cells: Mapping[str, Mapping[str, int]]) -> Closed:
-        lines = lines_of(month, cells, {})
+        stated: dict[str, dict[str, int]] = {}
+        for each in self.found.values():
+            add_stated(stated, each.lines())
+        lines = lines_of(month, cells, stated)
         statement = statement_of(
             month,
             lines,
@@ -202,7 +211,7 @@ class Api(Struct):
 
     def close(self, month: str) -> Closed:
         """Close a month with what is counted."""
-        return self.books.close_month(month, self.cells.read(month).months)
+        return self.books.close_month(month, self.cells.read(ALL_MONTHS).months)
 
 
 @contextmanager

@@ -19,12 +19,17 @@ class MonthState(StrEnum):
     OPEN = "open"  # it has not ended
     CLOSING = "closing"  # it has ended, and events of it may still come
     CLOSED = "closed"  # its statement is on billing.statements
+    # It is before the first statement, and was counted afterwards: an event of long ago, or with a
+    # wrong time. It gets no statement; its counts are adjustments of the next one.
+    EARLIER = "earlier"
 
 
-def state_of(month: str, closed: str, months: Months, now_ms: int) -> MonthState:
-    """The state of a month; `closed` is the last closed month, "" if there is none."""
-    if closed and month <= closed:
+def state_of(month: str, closed: Collection[str], months: Months, now_ms: int) -> MonthState:
+    """The state of a month; `closed` are all months that have a statement."""
+    if month in closed:
         return MonthState.CLOSED
+    if closed and month < max(closed):
+        return MonthState.EARLIER
     return MonthState.CLOSING if months.end_ms(month) <= now_ms else MonthState.OPEN
 
 

@@ -85,6 +85,8 @@ class Chain:
         self.closed: dict[str, Closed] = {}
         # Headers that do not count, each with the reason: attempts that came second, or faults.
         self.void: list[tuple[int, str]] = []
+        # By month, the last reason; those of months that are closed as well.
+        self.void_months: dict[str, str] = {}
 
     @property
     def last(self) -> str:
@@ -139,8 +141,10 @@ class Chain:
         text = KeptText(self._kept, tuple(part for part in parts if part is not None))
         if name.encode() != header_key(statement.month, statement.token):
             reason = "its key is not that of its month and token"
-        elif statement.previous != self.last_digest or statement.month <= self.last:
+        elif statement.month <= self.last:
             reason = "another statement was there before it"
+        elif statement.previous != self.last_digest:
+            reason = "it follows another statement than the last one that is there"
         elif sha256_of(text) != statement.sha256:
             reason = "its lines are not there"
         elif not _are_lines(text):
@@ -148,6 +152,7 @@ class Chain:
         else:
             self.closed[statement.month] = Closed(statement, text, offset)
             return
+        self.void_months[statement.month] = reason
         self.void.append((offset, reason))
 
 

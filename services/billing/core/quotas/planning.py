@@ -23,6 +23,11 @@ _SIGNS: Final = {
     EventType.SUPPRESSED.value: -1,
     EventType.CANCELLED.value: -1,
 }
+# The counters that quotas need.
+COUNTED: Final = tuple(_SIGNS)
+
+# By client and sub-client.
+Accepted = Mapping[tuple[str, str], int]
 
 
 class Present(Struct, frozen=True):
@@ -43,19 +48,23 @@ class Plan(Struct, frozen=True):
     beat: QuotaBeat | None
 
 
-def used_of(
-    cells: Iterable[tuple[Cell, int]], limits: Mapping[QuotaScope, Limit]
-) -> dict[QuotaScope, int]:
-    """What is used of each quota, from the cells of the month."""
+def used_of(accepted: Accepted, limits: Mapping[QuotaScope, Limit]) -> dict[QuotaScope, int]:
+    """What is used of each quota."""
     found = dict.fromkeys(limits, 0)
+    for (client, sub_client), number in accepted.items():
+        for scope in scopes_of(client, sub_client):
+            if scope in found:
+                found[scope] += number
+    return {scope: max(0, number) for scope, number in found.items()}
+
+
+def add_accepted(into: dict[tuple[str, str], int], cells: Iterable[tuple[Cell, int]]) -> None:
+    """Add cells, or changes of cells, to what was accepted to be sent."""
     for cell, number in cells:
         sign = _SIGNS.get(cell.counter, 0)
-        if not sign or cell.detail:
-            continue
-        for scope in scopes_of(cell.client, cell.sub_client):
-            if scope in found:
-                found[scope] += sign * number
-    return {scope: max(0, number) for scope, number in found.items()}
+        if sign and not cell.detail:
+            key = cell.client, cell.sub_client
+            into[key] = into.get(key, 0) + sign * number
 
 
 def plan(

@@ -52,6 +52,8 @@ class Query(Struct, frozen=True):
     months: tuple[str, ...]
     filters: Filters = Filters()
     group: tuple[str, ...] = DEFAULT_GROUP
+    # Not the counts, but what differs from the statements.
+    is_pending: bool = False
 
     def digest(self) -> str:
         """Names the query in cursors and ETags."""

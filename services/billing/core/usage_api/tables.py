@@ -25,7 +25,7 @@ Value = str | int
 # OWASP, CSV injection: what spreadsheets take for the beginning of a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 # A spreadsheet may split at a separator that is not that of the file, even within quotes.
-_HIDDEN_FORMULA: Final = re.compile(r"([;,\t|])(?=[ \"']*[=+\-@＝＋－＠])")
+_HIDDEN_FORMULA: Final = re.compile(r"([;,\t|\r\n])(?=[ \"']*[=+\-@＝＋－＠])")
 BOM: Final = "\ufeff"
 
 

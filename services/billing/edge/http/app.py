@@ -26,6 +26,7 @@ from services.billing.edge.http.slots import NoRoom
 from services.billing.edge.http.usage import UsageRoutes
 from services.billing.edge.messages import OtherEvents
 from services.billing.edge.sorting.disk import DiskUnavailable
+from services.billing.edge.views.pending import BeingCompared
 from services.billing.edge.views.reader import (
     CountsChanged,
     TooManyWait,
@@ -77,6 +78,7 @@ def make_app(
             StoreUnavailable: _unavailable,
             NoRoom: _no_room,
             TooManyWait: _too_many_wait,
+            BeingCompared: _being_compared,
             sqlite3.Error: _no_view,
             OSError: _no_view,
             DiskUnavailable: _unavailable,
@@ -120,6 +122,12 @@ def _no_room(_: AnyRequest, __: NoRoom) -> Response[bytes]:
 
 def _too_many_wait(_: AnyRequest, __: TooManyWait) -> Response[bytes]:
     return problem(503, "wait_s: too many requests wait; try again", {"Retry-After": "2"})
+
+
+def _being_compared(_: AnyRequest, __: BeingCompared) -> Response[bytes]:
+    return problem(
+        503, "another month is being compared with its statements; try again", {"Retry-After": "5"}
+    )
 
 
 def _no_view(_: AnyRequest, error: Exception) -> Response[bytes]:

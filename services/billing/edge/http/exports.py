@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from itertools import islice
 from typing import IO, Any, Final
 
@@ -83,11 +84,9 @@ def _write_xlsx(file: IO[bytes], table: Table, about: Mapping[str, str]) -> None
         "strings_to_numbers": False,
     }
     with xlsxwriter.Workbook(file, options) as book:
+        # Not the time of now: the same counts are the same bytes.
+        book.set_properties({"created": datetime.fromisoformat(about["as_of"])})
         bold = book.add_format({"bold": True})
-        sheet = book.add_worksheet("about")
-        for number, (name, value) in enumerate(about.items()):
-            sheet.write_string(number, 0, name, bold)
-            sheet.write_string(number, 1, value)
         rows = iter(table.rows)
         number = 1
         while True:
@@ -100,7 +99,11 @@ def _write_xlsx(file: IO[bytes], table: Table, about: Mapping[str, str]) -> None
                 sheet.write_string(0, column, name, bold)
             _fill(sheet, part, rows)
             number += 1
-        book.get_worksheet_by_name("usage").activate()
+        # Last: programs that import a workbook take the first sheet.
+        sheet = book.add_worksheet("about")
+        for place, (name, value) in enumerate(about.items()):
+            sheet.write_string(place, 0, name, bold)
+            sheet.write_string(place, 1, value)
 
 
 def _fill(sheet: Any, first: list[tuple[Any, ...]], rows: Iterator[tuple[Any, ...]]) -> None:

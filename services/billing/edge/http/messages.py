@@ -36,7 +36,8 @@ from services.billing.edge.http.request import MAX_NAME_CHARS, ApiRequest
 from services.billing.edge.http.slots import Slots
 from services.billing.edge.http.usage import RESPONSES
 from services.billing.edge.messages import ReadsEvents, list_messages
-from services.billing.edge.views.reader import Answer, UsageReader
+from services.billing.edge.views.answer import Answer
+from services.billing.edge.views.reader import UsageReader
 from shared.access.keys import Right
 from shared.http_api.keyed import require_scope, requires
 

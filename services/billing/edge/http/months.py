@@ -48,10 +48,11 @@ class MonthRoutes:
         def months(request: ApiRequest) -> Response[bytes]:
             states, closed = self._reader.months()
             scope = request.auth.scope
+            present = self._reader.present()
             found = [
                 _shown(month, state, closed.get(month), scope) for month, state in states.items()
             ]
-            return _answered(request, {"months": found}, is_final=False)
+            return _answered(request, {"present": present, "months": found}, is_final=False)
 
         @get("/v1/months/{month:str}", summary="A month: sums and days", tags=["months"], **options)
         def one_month(request: ApiRequest, month: _Month) -> Response[bytes]:
@@ -102,8 +103,10 @@ class MonthRoutes:
                 detail="a statement has the counts of all clients; the access key reaches"
                 f" {request.auth.scope.described()} only"
             )
-        states, closed = self._reader.months()
+        # The store is not asked for what Kafka has.
+        closed = self._reader.closed()
         if month not in closed:
+            states, _ = self._reader.months()
             state = states.get(month)
             rest = f"{month} is {state.value}" if state else f"nothing was counted for {month}"
             raise NotFoundException(detail=f"{rest}: there is no statement")

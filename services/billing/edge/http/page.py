@@ -1,4 +1,4 @@
-"""The page for people: three files, served to everybody, because they have no data.
+"""The page for people: four files, served to everybody, because they have no data.
 
 The browser asks the API with the key that is entered. Nothing comes from elsewhere: the policy in
 the headers forbids it.
@@ -16,6 +16,7 @@ _FILES: Final = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/chart.js": ("chart.js", "text/javascript"),
 }
 PUBLIC: Final = frozenset({"/health", *_FILES})
 HEADERS: Final = {

@@ -20,7 +20,7 @@ from services.billing.core.usage_api.query import (
 )
 from services.billing.core.usage_api.tables import utc_text
 from services.billing.edge.usage_view import MAX_WAIT_S
-from services.billing.edge.views.reader import Answer, MonthStanding
+from services.billing.edge.views.answer import EARLIER, Answer, MonthStanding
 from shared.access.checking import Grant
 from shared.access.keys import EVERYTHING, Scope
 from shared.http_api.keyed import require_scope
@@ -99,6 +99,8 @@ def standing_of(answer: Answer, scope: Scope) -> dict[str, Any]:
     for each in answer.standings:
         lag |= each.lag
     hidden = "" if answer.complete else "not everything is counted yet, or some of it was lost"
+    if any(each.is_earlier for each in answer.standings):
+        hidden = EARLIER.format(utc_text(answer.at_ms))
     return {
         "complete": answer.complete,
         "reason": answer.reason if is_all else hidden,

@@ -40,7 +40,7 @@ class Api:
         self._clients = ClientView(settings.kafka, settings.runtime.instance, running.clock)
         self._books = Books(StatementTopic(kit.options), running.clock)
         # A connection of its own: a request never waits for the counting loop.
-        cells = open_cells(billing, settings.redis)
+        cells = open_cells(billing, settings.redis, is_waited_for=True)
         self._shelf = Shelf(cells, running.clock, is_renewed=True)
         months = Months(ZoneInfo(billing.time_zone))
         self._warmer = Warmer(self._shelf, months, running.clock, self._books)

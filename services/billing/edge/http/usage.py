@@ -1,4 +1,8 @@
-"""/v1/usage: the counts of a month or a range of months, as JSON by pages or as a whole file."""
+"""/v1/usage: the counts of a month or a range of months, as JSON by pages or as a whole file.
+
+/v1/adjustments answers in the same way what was counted for closed months after their close, and
+waits for the next statement.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 from litestar.response import Stream
+from msgspec import structs
 
 from services.billing.core.month import Months
 from services.billing.core.usage_api.query import (
@@ -29,15 +34,17 @@ from services.billing.core.usage_api.tables import (
     usage_table,
     utc_text,
 )
+from services.billing.edge.http.accepting import wanted_format
 from services.billing.edge.http.caching import cache_headers, etag_of, is_known, not_modified
-from services.billing.edge.http.exports import CSV, FORMATS, JSON, Exports, Format
+from services.billing.edge.http.exports import FORMATS, JSON, Exports, Format
 from services.billing.edge.http.request import (
     ApiRequest,
     Wanted,
     standing_of,
     usage_parameters,
 )
-from services.billing.edge.views.reader import Answer, UsageReader
+from services.billing.edge.views.answer import Answer
+from services.billing.edge.views.reader import UsageReader
 from shared.access.keys import Right
 from shared.http_api.keyed import requires
 from shared.http_api.problems import Problem, problem
@@ -97,6 +104,33 @@ class UsageRoutes:
                 return problem(406, f"Accept: {', '.join(each.media_type for each in FORMATS)}")
             return self._answer(request, wanted, form, columns, style)
 
+        @get(
+            "/v1/adjustments",
+            summary="What the next statement will adjust in closed months, as Accept names it",
+            **options,
+        )
+        def adjustments(
+            request: ApiRequest, wanted: Wanted, style: _Style = "plain"
+        ) -> Response[Any]:
+            form = wanted_format(request.headers.get("accept", ""))
+            if form is None:
+                return problem(406, f"Accept: {', '.join(each.media_type for each in FORMATS)}")
+            return self._answer(request, wanted, form, "usage", style, is_pending=True)
+
+        def adjustments_route(form: Format) -> HTTPRouteHandler:
+            @get(
+                f"/v1/adjustments{form.suffix}",
+                summary=f"What the next statement will adjust, as {form.name.upper()}",
+                operation_id=f"adjustments_{form.name}",
+                **options,
+            )
+            def adjustments_file(
+                request: ApiRequest, wanted: Wanted, style: _Style = "plain"
+            ) -> Response[Any]:
+                return self._answer(request, wanted, form, "usage", style, is_pending=True)
+
+            return adjustments_file
+
         def file_route(form: Format) -> HTTPRouteHandler:
             @get(
                 f"/v1/usage{form.suffix}",
@@ -114,12 +148,24 @@ class UsageRoutes:
 
             return usage_file
 
-        return [usage, *map(file_route, FORMATS)]
+        return [
+            usage,
+            adjustments,
+            *map(file_route, FORMATS),
+            *map(adjustments_route, FORMATS),
+        ]
 
     def _answer(
-        self, request: ApiRequest, wanted: Wanted, form: Format, columns: str, style: str
+        self,
+        request: ApiRequest,
+        wanted: Wanted,
+        form: Format,
+        columns: str,
+        style: str,
+        *,
+        is_pending: bool = False,
     ) -> Response[Any]:
-        query = wanted.query(request)
+        query = structs.replace(wanted.query(request), is_pending=is_pending)
         cursor = decode_cursor(wanted.cursor, query) if wanted.cursor else None
         if form is not JSON and cursor is not None:
             raise QueryFault("cursor: a file has all rows; leave it out")
@@ -170,7 +216,8 @@ class UsageRoutes:
         pieces = self._exports.pieces(
             form, table, about, is_european=style == "european", owner=owner
         )
-        kinds = [each for each in (columns, style) if each in ("focus", "european")]
+        kinds = ["adjustments"] if answer.query.is_pending else []
+        kinds += [each for each in (columns, style) if each in ("focus", "european")]
         name = file_name(answer.query.months, form.suffix, *kinds)
         headers["Content-Disposition"] = f'attachment; filename="{name}"'
         return Stream(pieces, media_type=form.media_type, headers=headers)
@@ -204,19 +251,3 @@ def page_of(
         "rows": [row.named(group) for row in shown],
         "next": following,
     }
-
-
-def wanted_format(accept: str) -> Format | None:
-    """The first form that the header Accept names; None if it names others only."""
-    words = [each.split(";")[0].strip().lower() for each in accept.split(",") if each.strip()]
-    if not words:
-        return JSON
-    for word in words:
-        if word in ("*/*", "application/*"):
-            return JSON
-        if word == "text/*":
-            return CSV
-        for form in FORMATS:
-            if word == form.media_type:
-                return form
-    return None

@@ -1,9 +1,9 @@
 """Counts what is used of each quota, and publishes what has changed: states, beats, events.
 
-Every billing process has a keeper, in a thread. A turn adds up the cells of the month for the
-registered quotas, compares them with billing.quotas (core/quotas/planning.py) and writes states and
-events in one transaction. It begins `every_s` after the one before, and after ten times as long as
-that took, so that it costs a tenth of a core at most.
+Every billing process has a keeper, in a thread. A turn brings what was accepted up to date
+(accepted.py), compares it with billing.quotas (core/quotas/planning.py) and writes states and
+events in one transaction. It begins `every_s` after the one before, or later if reading the counts
+took long: that may cost SHARE of the time, a second per minute, after BURST_S at first.
 
 All keepers share one transactional id. Opening it ends and fences the transaction of any other; a
 keeper that then reads billing.quotas to its end and commits was the only writer in between, so a
@@ -27,11 +27,12 @@ from kafka.errors import KafkaError
 from msgspec import Struct, structs
 
 from services.billing.core.answer import lag
-from services.billing.core.cells import decode_cell
 from services.billing.core.month import Months
+from services.billing.core.quotas.pace import Pace
 from services.billing.core.quotas.planning import Plan, Present, plan, used_of
 from services.billing.edge.cells import Cells
 from services.billing.edge.log_ends import KafkaUnavailable
+from services.billing.edge.quotas.accepted import AcceptedMail
 from services.billing.edge.usage_view import AsksEnds, progress_of
 from shared.quotas.limits import Limit, all_limits
 from shared.quotas.view import Quotas, QuotaView
@@ -62,8 +63,9 @@ log = logging.getLogger(__name__)
 
 # A keeper writes if the last beat is older than this many turns.
 SILENT_TURNS: Final = 3.0
-# A turn costs at most this share of the time.
-SHARE: Final = 10.0
+SHARE: Final = 1 / 60
+# Enough to read all cells of some big months.
+BURST_S: Final = 20.0
 READ_TIMEOUT_S: Final = 30.0
 _WRITER: Final = "quotas"
 
@@ -101,6 +103,8 @@ class QuotaKeeper:
         )
         # What this keeper wrote and found written; None while another one may write.
         self._own: Quotas | None = None
+        self._accepted = AcceptedMail(parts.cells)
+        self._pace = Pace(SHARE, BURST_S)
         self._silence = Silence(parts.clock, SILENT_TURNS * parts.every_s)
         self._stop = threading.Event()
         self._thread = EnduringThread(
@@ -108,7 +112,7 @@ class QuotaKeeper:
             self._run,
             expected=(KafkaError, Unavailable, TransactionLost),
             failed=self._failed,
-            ended=self._producer.close,
+            ended=self._ended,
         )
         self.fault = ""
 
@@ -131,6 +135,7 @@ class QuotaKeeper:
             return
         if self._own is None:
             if not self._silence.has_begun(self._parts.view.beat()):
+                self._accepted.close()
                 return
             # Another keeper may still write: fence it, then read what it wrote.
             self._producer.open()
@@ -143,7 +148,7 @@ class QuotaKeeper:
 
     def _run(self) -> None:
         clock = self._parts.clock
-        while not self._thread.is_closing:
+        while not self._stop.wait(self._pace.wait_s(clock.monotonic())):
             begun = clock.monotonic()
             try:
                 self.turn()
@@ -151,13 +156,16 @@ class QuotaKeeper:
                 self._own = None
                 raise
             self.fault = ""
-            took = clock.monotonic() - begun
-            self._stop.wait(max(self._parts.every_s, SHARE * took) - took)
+            self._stop.wait(self._parts.every_s - (clock.monotonic() - begun))
 
     def _failed(self, reason: str) -> None:
         if reason != self.fault:
             log.warning("quotas are not counted", extra={"reason": reason})
         self.fault = reason
+
+    def _ended(self) -> None:
+        self._accepted.close()
+        self._producer.close()
 
     def _count(
         self, limits: Mapping[QuotaScope, Limit]
@@ -168,15 +176,19 @@ class QuotaKeeper:
         month = parts.months.of(now_ms)
         # The ends before the cells: what was committed by then is included, if they are reached.
         log_ends = parts.ends.ask()
-        with parts.cells.reading(month) as (snapshot, cells):
-            if not snapshot.whole:
-                return None
-            used = used_of(((decode_cell(name), number) for _, name, number in cells), limits)
+        began = parts.clock.monotonic()
+        try:
+            snapshot, accepted = self._accepted.read(month)
+        finally:
+            now = parts.clock.monotonic()
+            self._pace.took(now - began, now)
+        if not snapshot.whole:
+            return None
         # Events that were deleted before they were counted never come: holes do not matter here.
         behind = lag(progress_of(snapshot), log_ends.ends)
         is_complete = snapshot.log in ("", log_ends.log) and not any(behind.values())
         begins_ms, ends_ms = parts.months.begin_ms(month), parts.months.end_ms(month)
-        return used, Present(month, begins_ms, ends_ms, now_ms, is_complete)
+        return used_of(accepted, limits), Present(month, begins_ms, ends_ms, now_ms, is_complete)
 
     def _read(self) -> Quotas:
         """Everything that was written, up to the present end."""

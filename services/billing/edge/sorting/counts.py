@@ -77,6 +77,11 @@ class SortedCounts:
         with disk_errors():
             self._file.execute("DELETE FROM counts WHERE month = ?", (month,))
 
+    def clear_now(self, month: str) -> None:
+        """Remove the counts of a month from the column `now`."""
+        with disk_errors():
+            self._file.execute("UPDATE counts SET now = 0 WHERE month = ? AND now <> 0", (month,))
+
     def differences(self) -> Iterator[Compared]:
         """The cells whose columns differ, in order of month, client, mailing ID, sub-client, day,
         counter and detail."""

@@ -1,11 +1,14 @@
 """The closed months, read from billing.statements on demand.
 
-While Kafka is unavailable the statements that were read stay valid: they never change. `fault` then
-says that newer ones may be missing.
+A thread reads, one at a time. A request waits for it, but no longer than WAIT_S once the statements
+were read: while Kafka does not answer, what was read stays valid, since it never changes, and no
+request holds up another. Until they were read for the first time a request waits: a closed month
+must not be answered as an open one. `fault` says that newer statements may be missing.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Final
 
@@ -15,7 +18,12 @@ from services.billing.edge.sorting.disk import DiskUnavailable
 from services.billing.edge.statements.topic import StatementTopic
 from shared.runtime.clock import Clock
 
+log = logging.getLogger(__name__)
+
 REFRESH_S: Final = 2.0
+WAIT_S: Final = 1.0
+CLOSE_TIMEOUT_S: Final = 10.0
+_LATE: Final = "the statements are still being read"
 
 
 class Books:
@@ -25,25 +33,51 @@ class Books:
         self._topic = topic
         self._clock = clock
         self._lock = threading.Lock()
-        self._read_at: float | None = None
+        self._reading: threading.Event | None = None  # set when the present reading has ended
+        self._read_at: float | None = None  # when the last reading ended
         self._closed: dict[str, Closed] = {}
         self._fault = ""
 
     def closed(self) -> tuple[dict[str, Closed], str]:
         """The statements by month, and why newer ones may be missing."""
         with self._lock:
-            now = self._clock.monotonic()
-            if self._read_at is None or now >= self._read_at + REFRESH_S:
-                try:
-                    self._topic.read()
-                    self._closed = dict(self._topic.chain.closed)
-                    self._fault = ""
-                except (KafkaUnavailable, DiskUnavailable) as error:
-                    self._fault = str(error)
-                self._read_at = now
-            return self._closed, self._fault
+            is_first = self._read_at is None
+            if self._read_at is not None and self._clock.monotonic() < self._read_at + REFRESH_S:
+                return self._closed, self._fault
+            reading = self._reading or self._begin()
+        is_read = reading.wait(None if is_first else WAIT_S)
+        with self._lock:
+            return self._closed, self._fault or ("" if is_read else _LATE)
 
     def close(self) -> None:
         """Close the connection."""
         with self._lock:
-            self._topic.close()
+            reading = self._reading
+        if reading is not None:
+            reading.wait(CLOSE_TIMEOUT_S)
+        self._topic.close()
+
+    def _begin(self) -> threading.Event:
+        self._reading = threading.Event()
+        thread = threading.Thread(target=self._read, args=(self._reading,), name="books")
+        thread.daemon = True
+        thread.start()
+        return self._reading
+
+    def _read(self, reading: threading.Event) -> None:
+        found, fault = None, ""
+        try:
+            self._topic.read()
+            found = dict(self._topic.chain.closed)
+        except (KafkaUnavailable, DiskUnavailable) as error:
+            fault = str(error)
+        except Exception:
+            # The next request reads again.
+            log.exception("the statements cannot be read")
+            fault = "the statements cannot be read: see the log"
+        with self._lock:
+            self._closed = self._closed if found is None else found
+            self._fault = fault
+            self._read_at = self._clock.monotonic()
+            self._reading = None
+        reading.set()

@@ -1,29 +1,32 @@
 """Answers usage requests: the views of the months, how complete they are, and their rows.
 
-The ends of the log are read first and the counts afterwards, so `complete` means: the answer
-includes every event that was committed when the request came. For a closed month it means what its
-statement says.
+Of months that are not closed, the ends of the log are read first and the counts afterwards, so
+`complete` means: the answer includes every event that was committed when the request came. Closed
+months are answered from their statements alone; for them it means what the statement says.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from services.billing.core.answer import lag, why_incomplete
 from services.billing.core.closing.calendar import MonthState, state_of
 from services.billing.core.closing.chain import Closed
 from services.billing.core.month import Months
-from services.billing.core.usage_api.query import Cursor, Query, require_known_month
-from services.billing.core.usage_api.rows import UsageRow, merged
-from services.billing.core.usage_api.rows import totals as totals_of
+from services.billing.core.usage_api.query import (
+    Cursor,
+    Query,
+    QueryFault,
+    require_known_month,
+)
 from services.billing.edge.log_ends import KafkaUnavailable, LogEnds
 from services.billing.edge.usage_view import AsksEnds
+from services.billing.edge.views.answer import Answer, MonthStanding, standing_of
+from services.billing.edge.views.pending import PendingAdjustments
 from services.billing.edge.views.shelf import Shelf, Shelved
 from shared.registry.client import Client
 from shared.runtime.clock import Clock
@@ -33,6 +36,11 @@ from shared.store.read_cells import Snapshot
 _STEP_S: Final = 0.05
 # Requests that wait at a time. Each has one of the few threads that answer all requests.
 MAX_WAITING: Final = 2
+
+
+# For closed months neither Kafka nor the store is asked: both may be away.
+_NOT_ASKED: Final = Snapshot(True, "", {}, {}, {})
+_NO_ENDS: Final = LogEnds("", {})
 
 
 class UnknownClient(Exception):
@@ -45,76 +53,6 @@ class TooManyWait(Exception):
 
 class CountsChanged(Exception):
     """The view of a cursor is not there any more, and the counts have changed since."""
-
-
-class MonthStanding(Struct, frozen=True):
-    """Of which moment the counts of a month are, and what is missing in them."""
-
-    month: str
-    status: MonthState
-    complete: bool
-    reason: str
-    at_ms: int
-    log: str
-    offsets: dict[int, int]
-    lag: dict[int, int]
-
-
-class Answer(Struct, frozen=True):
-    """The views that answer a query, by month."""
-
-    query: Query
-    standings: tuple[MonthStanding, ...]
-    shelved: tuple[Shelved, ...]
-
-    @property
-    def complete(self) -> bool:
-        """Whether all months are."""
-        return all(each.complete for each in self.standings)
-
-    @property
-    def reason(self) -> str:
-        """Why they are not."""
-        found = (each.reason for each in self.standings if not each.complete)
-        return "; ".join(dict.fromkeys(found))
-
-    @property
-    def at_ms(self) -> int:
-        """The moment: the earliest of the months that are not closed, or the last close."""
-        live = [each.at_ms for each in self.standings if each.status is not MonthState.CLOSED]
-        return min(live) if live else max(each.at_ms for each in self.standings)
-
-    @property
-    def is_final(self) -> bool:
-        """Whether it never changes."""
-        return all(each.status is MonthState.CLOSED for each in self.standings)
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The ids of the views."""
-        return tuple(each.id for each in self.shelved)
-
-    def rows(
-        self, after: Sequence[str] | None = None, limit: int | None = None
-    ) -> Iterator[UsageRow]:
-        """The rows after this key, in order: all, or at least so many if there are.
-
-        Memory is that of one page, however many months there are. With the month in the key they
-        are read one after another. Otherwise all of them are read at once, row by row: a page of
-        each would be in memory.
-        """
-        query, views = self.query, [each.view for each in self.shelved]
-        if "month" in query.group:
-            return chain.from_iterable(
-                view.rows(query.group, query.filters, after, limit) for view in views
-            )
-        at_once = limit if len(views) == 1 else None
-        return merged([view.rows(query.group, query.filters, after, at_once) for view in views])
-
-    def totals(self) -> dict[str, Any]:
-        """The sums of all rows, of all pages."""
-        months = [each.view.rows((), self.query.filters) for each in self.shelved]
-        return totals_of(row for rows in months for row in rows)
 
 
 class ReadsBooks(Protocol):
@@ -142,6 +80,7 @@ class UsageReader:
 
     def __init__(self, parts: ReaderParts) -> None:
         self._parts = parts
+        self._pending = PendingAdjustments(parts.shelf, parts.clock)
         self._waiting = threading.BoundedSemaphore(MAX_WAITING)
 
     def answer(self, query: Query, wait_s: float = 0.0) -> Answer:
@@ -157,20 +96,24 @@ class UsageReader:
 
     def _answer(self, query: Query, wait_s: float) -> Answer:
         deadline = Deadline(wait_s)
-        ends = self._ask(deadline)
         closed, book_fault = self._parts.books.closed()
-        state = self._parts.shelf.state()
+        ends = _NO_ENDS if _are_stated(query, closed) else self._ask(deadline)
+        state = self._state(query, closed)
         self._require_months(query, state, closed)
         while True:
-            found = [self._month(month, state, ends, closed) for month in query.months]
-            if deadline.is_over() or not any(_may_become_complete(each) for each, _ in found):
+            views = tuple(self._view(query, month, state, closed) for month in query.months)
+            found = tuple(self._standing(each, ends, closed, state) for each in views)
+            answer = Answer(query, found, views)
+            if deadline.is_over() or not answer.may_become_complete:
                 break
             time.sleep(deadline.at_most(_STEP_S))
-            state = self._parts.shelf.state()
-        standings = tuple(standing for standing, _ in found)
-        answer = Answer(query, standings, tuple(each for _, each in found))
-        self._require_client(answer, state, book_fault)
+            state = self._state(query, closed)
+        if not book_fault and state.whole:
+            self._require_client(answer, state, closed)
         return answer
+
+    def _state(self, query: Query, closed: Mapping[str, Closed]) -> Snapshot:
+        return _NOT_ASKED if _are_stated(query, closed) else self._parts.shelf.state()
 
     def again(self, query: Query, cursor: Cursor) -> Answer:
         """The answer of which a cursor has seen a page. Raises CountsChanged."""
@@ -183,76 +126,66 @@ class UsageReader:
             if found is None:
                 raise CountsChanged
             shelved.append(found)
-        ends = self._ask(Deadline(0.0))
-        standings = tuple(
-            self._standing(month, each, ends)
-            for month, each in zip(query.months, shelved, strict=True)
-        )
+        closed, _ = self._parts.books.closed()
+        ends = _NO_ENDS if _are_stated(query, closed) else self._ask(Deadline(0.0))
+        standings = tuple(self._standing(each, ends, closed) for each in shelved)
         return Answer(query, standings, tuple(shelved))
 
     def months(self) -> tuple[dict[str, MonthState], dict[str, Closed]]:
         """The state of each month that has counts or a statement, and the statements."""
         closed, _ = self._parts.books.closed()
         now_ms = self._parts.clock.now_ms()
-        last = max(closed, default="")
         counted = {*self._parts.shelf.state().versions, *closed}
-        found = {month: state_of(month, last, self._parts.months, now_ms) for month in counted}
+        found = {month: state_of(month, closed, self._parts.months, now_ms) for month in counted}
         return dict(sorted(found.items())), closed
 
-    def _month(
-        self,
-        month: str,
-        state: Snapshot,
-        ends: LogEnds | KafkaUnavailable,
-        closed: dict[str, Closed],
-    ) -> tuple[MonthStanding, Shelved]:
-        shelf = self._parts.shelf
+    def closed(self) -> dict[str, Closed]:
+        """The statements. Raises nothing."""
+        return self._parts.books.closed()[0]
+
+    def present(self) -> str:
+        """The month of now; events with a wrong time may be in later ones."""
+        return self._parts.months.of(self._parts.clock.now_ms())
+
+    def _view(
+        self, query: Query, month: str, state: Snapshot, closed: dict[str, Closed]
+    ) -> Shelved:
+        if query.is_pending:
+            return self._pending.of(month, closed, state)
         if month in closed:
-            shelved = shelf.closed(closed[month])
-        else:
-            shelved = shelf.live(month, state)
-        return self._standing(month, shelved, ends), shelved
+            return self._parts.shelf.closed(closed[month])
+        return self._parts.shelf.live(month, state)
 
     def _standing(
-        self, month: str, shelved: Shelved, ends: LogEnds | KafkaUnavailable
+        self,
+        shelved: Shelved,
+        ends: LogEnds | KafkaUnavailable,
+        closed: Mapping[str, Closed],
+        state: Snapshot | None = None,
     ) -> MonthStanding:
-        progress = shelved.progress
-        marks = dict(sorted(progress.watermarks.items()))
-        if shelved.statement is not None:
-            header = shelved.statement.statement
-            return MonthStanding(
-                month,
-                MonthState.CLOSED,
-                header.complete,
-                header.reason,
-                shelved.at_ms,
-                header.log,
-                marks,
-                {},
-            )
-        status = state_of(month, "", self._parts.months, self._parts.clock.now_ms())
-        if isinstance(ends, KafkaUnavailable):
-            reason, behind = str(ends), dict[int, int]()
-        else:
-            reason = why_incomplete(progress, month, ends.log, ends.ends)
-            behind = lag(progress, ends.ends)
-        return MonthStanding(
-            month, status, not reason, reason, shelved.at_ms, progress.log, marks, behind
-        )
+        now_ms = self._parts.clock.now_ms()
+        status = state_of(shelved.view.month, closed, self._parts.months, now_ms)
+        return standing_of(shelved, status, ends, state)
 
     def _require_months(self, query: Query, state: Snapshot, closed: dict[str, Closed]) -> None:
-        present = self._parts.months.of(self._parts.clock.now_ms())
+        present = self.present()
         # Events of the future have months of their own.
         counted = {*state.versions, *closed}
         require_known_month(query.months, counted, max({present, *counted}))
+        last = max(closed, default="")
+        if query.is_pending and (others := [each for each in query.months if each > last]):
+            raise QueryFault(f"month: {others[0]} is not closed; only a closed month is adjusted")
 
-    def _require_client(self, answer: Answer, state: Snapshot, book_fault: str) -> None:
-        client = answer.query.filters.client
-        if client is None:
+    def _require_client(self, answer: Answer, state: Snapshot, closed: dict[str, Closed]) -> None:
+        """Raise UnknownClient for one that is not registered and was not counted."""
+        query, known = answer.query, self._parts.clients()
+        client = query.filters.client
+        if client is None or known is None or client in known:
             return
-        known = self._parts.clients()
-        if known is None or client in known or book_fault or not state.whole:
-            return
+        if query.is_pending:
+            usage = structs.replace(query, is_pending=False)
+            views = tuple(self._view(usage, month, state, closed) for month in query.months)
+            answer = Answer(usage, answer.standings, views)
         if next(answer.rows(), None) is None:
             raise UnknownClient(client)
 
@@ -266,6 +199,6 @@ class UsageReader:
             time.sleep(deadline.at_most(_STEP_S))
 
 
-def _may_become_complete(standing: MonthStanding) -> bool:
-    """What a statement does not have never comes."""
-    return not standing.complete and standing.status is not MonthState.CLOSED
+def _are_stated(query: Query, closed: Mapping[str, Closed]) -> bool:
+    """Whether the answer is in the statements alone."""
+    return not query.is_pending and all(month in closed for month in query.months)

@@ -7,7 +7,7 @@ stay for readers in the middle of their pages, up to MAX_VIEWS.
 
 One thread sorts a month: a request, or the one that keeps months sorted (warming.py). Others get
 the view before, or wait if there is none that is recent enough. With that thread (`is_renewed`) no
-request sorts a month again that took more than SLOW_S: it gets the view before, up to STALE_S old,
+request sorts a big month again: it gets the view before, up to STALE_S old,
 and the thread sorts meanwhile. The folder of the views is removed at the end, and that of a process
 that was killed by the next one that starts.
 """
@@ -20,6 +20,7 @@ import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -38,8 +39,10 @@ from shared.store.read_pieces import as_copy_if_changed
 
 MAX_AGE_S: Final = 60.0
 SHARE: Final = 20.0
-# A request may well sort a month that takes no longer than this.
+# A request may well sort a month that took no longer than this, or has no more cells: beside other
+# load, or at the start of a process, a month of few cells may once have taken long.
 SLOW_S: Final = 0.2
+FEW_CELLS: Final = 10_000
 # The month is sorted this often though nobody asks, so that the next request finds a view.
 IDLE_S: Final = 600.0
 STALE_S: Final = 2 * IDLE_S
@@ -58,18 +61,32 @@ class Shelved(Struct, frozen=True):
     usable_until: float = 0.0
     sorted_at: float = 0.0
     sorting_s: float = 0.0
+    cells: int = 0
+    counted: str = ""  # names the counts of the store; "" for those of a statement
+
+    def is_of(self, state: Snapshot) -> bool:
+        """Whether it has all that was counted by this moment; a statement always has."""
+        return not self.counted or self.counted == id_of(state, self.view.month)
 
 
 class Shelf:
     """The views of one process. Any thread may ask."""
 
     def __init__(
-        self, cells: Cells, clock: Clock, folder: Path | None = None, *, is_renewed: bool = False
+        self,
+        cells: Cells,
+        clock: Clock,
+        folder: Path | None = None,
+        *,
+        is_renewed: bool = False,
+        few_cells: int = FEW_CELLS,
     ) -> None:
-        """`is_renewed`: another thread calls warm() for the months of wanted()."""
+        """`is_renewed`: another thread calls warm() for the months of wanted(). Requests sort
+        months of `few_cells` themselves."""
+        self._few_cells = few_cells
         self._is_renewed = is_renewed
         self._wanted: set[str] = set()
-        self._cells = cells
+        self.cells = cells
         self._clock = clock
         root = folder or Path(tempfile.gettempdir())
         _remove_leftovers(root)
@@ -83,7 +100,7 @@ class Shelf:
 
     def state(self) -> Snapshot:
         """How far counting is, without cells. Raises StoreUnavailable."""
-        return self._cells.read()
+        return self.cells.read()
 
     def kept(self, month: str, name: str) -> Shelved | None:
         """The view with this id, if it is still there."""
@@ -100,7 +117,7 @@ class Shelf:
             found = self.kept(month, name)
             if found is None:
                 own = statement.stated(month)
-                view = self._sorted(month, ((cell_of(line), line.count) for line in own))
+                view = self.sorted_view(month, ((cell_of(line), line.count) for line in own))
                 marks = {int(part): mark for part, mark in header.offsets.items()}
                 progress = CountingProgress(True, header.log, marks, {})
                 found = Shelved(name, view, progress, header.closed_at_ms, statement)
@@ -154,8 +171,8 @@ class Shelf:
         found = self._latest.get(month)
         if found is not None and not found.view.is_there():
             found = None
-        if found is not None and found.id == _id_of(state, month):
-            current = _with_progress(found, state, self._clock.now_ms())
+        if found is not None and found.id == id_of(state, month):
+            current = with_progress(found, state, self._clock.now_ms())
             # The view is as good as one that was sorted now.
             return self._keep(month, structs.replace(current, sorted_at=self._clock.monotonic()))
         if found is not None and self._clock.monotonic() < found.usable_until:
@@ -165,23 +182,30 @@ class Shelf:
                 self._wanted.add(month)
             return self._keep(month, found)
         began, at_ms = self._clock.monotonic(), self._clock.now_ms()
-        snapshot, view = as_copy_if_changed(lambda: self._read(month))
+        snapshot, view, number = as_copy_if_changed(lambda: self._read(month))
         ended = self._clock.monotonic()
         until = ended + min(MAX_AGE_S, SHARE * (ended - began))
+        name = id_of(snapshot, month)
         made = Shelved(
-            _id_of(snapshot, month),
+            name,
             view,
             progress_of(snapshot),
             at_ms,
             usable_until=until,
             sorted_at=ended,
             sorting_s=ended - began,
+            cells=number,
+            counted=name,
         )
         return self._keep(month, made)
 
     def _is_worth_waiting(self, found: Shelved) -> bool:
         """Whether another thread should sort, and this view is used meanwhile."""
-        if found.statement is not None or found.sorting_s < SLOW_S:
+        if (
+            found.statement is not None
+            or found.sorting_s < SLOW_S
+            or found.cells <= self._few_cells
+        ):
             return False
         return self._clock.monotonic() < found.sorted_at + STALE_S
 
@@ -196,12 +220,15 @@ class Shelf:
         with self._lock:
             return self._sorting.setdefault(month, threading.Lock())
 
-    def _read(self, month: str) -> tuple[Snapshot, View]:
-        with self._cells.reading(month) as (snapshot, cells):
-            named = ((decode_cell(name), count) for _, name, count in cells)
-            return snapshot, self._sorted(month, named)
+    def _read(self, month: str) -> tuple[Snapshot, View, int]:
+        with self.cells.reading(month) as (snapshot, cells):
+            places = count(1)
+            numbered = zip(cells, places, strict=False)
+            named = ((decode_cell(name), number) for (_, name, number), _ in numbered)
+            return snapshot, self.sorted_view(month, named), next(places) - 1
 
-    def _sorted(self, month: str, cells: Iterable[tuple[Cell, int]]) -> View:
+    def sorted_view(self, month: str, cells: Iterable[tuple[Cell, int]]) -> View:
+        """Sort these cells. Raises sqlite3.Error, OSError."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
         return View(month, cells, self._folder)
 
@@ -217,12 +244,13 @@ class Shelf:
         return shelved
 
 
-def _id_of(state: Snapshot, month: str) -> str:
+def id_of(state: Snapshot, month: str) -> str:
+    """Names the counts of a month."""
     generation = state.generation or "none"
     return f"{generation}.{state.versions.get(month, 0)}" if state.whole else "lost"
 
 
-def _with_progress(found: Shelved, state: Snapshot, at_ms: int) -> Shelved:
+def with_progress(found: Shelved, state: Snapshot, at_ms: int) -> Shelved:
     """The same counts, as of now, if more was counted elsewhere."""
     if progress_of(state) == found.progress:
         return found

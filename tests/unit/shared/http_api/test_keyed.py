@@ -95,6 +95,14 @@ def test_a_key_without_the_right_is_denied(door: Door, keys: FakeKeys) -> None:
     assert [denial.reason for denial, _ in keys.denied] == [Reason.RIGHT]
 
 
+def test_the_methods_of_an_address_are_named_whatever_its_query(door: Door, keys: FakeKeys) -> None:
+    refused = door.post("/bill", headers=keys.make())
+    asked = door.options("/bill?client=shop&nothing=1", headers=keys.make())
+    assert (refused.status_code, asked.status_code) == (405, 204)
+    for found in (refused, asked):
+        assert found.headers["allow"] == "GET, HEAD, OPTIONS"
+
+
 def test_two_keys_in_one_request_are_none(door: Door, keys: FakeKeys) -> None:
     both = [("Authorization", keys.make()["Authorization"])] * 2
     assert door.get("/bill", headers=both).status_code == 401

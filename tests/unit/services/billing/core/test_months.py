@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.billing.core.closing.calendar import MonthState, state_of
 from services.billing.core.month import Months, is_month, next_month
+from services.billing.core.usage_api.tables import utc_text
 from tests.support.billing.records import ms
 
 # From -12 to +14, with half and quarter hours, and clocks that skip or repeat midnight.
@@ -53,6 +55,22 @@ def test_a_time_lies_between_the_begin_and_the_end_of_its_month(at_ms: int, zone
     assert months.of(begin - 1) == next_month(month, -1)
     assert months.of(end) == next_month(month)
     assert 27 * 86_400_000 < end - begin < 32 * 86_400_000
+
+
+@pytest.mark.parametrize("at_ms", [0, 1_000, 86_400_000, 253_402_214_399_999, 253_402_128_000_000])
+@given(zone=zones)
+def test_every_month_that_can_be_counted_has_a_begin_and_an_end(zone: tzinfo, at_ms: int) -> None:
+    """From 1970-01-01 to 9999-12-30, which a broken clock may name, in every zone."""
+    months = Months(zone)
+    day = months.day(at_ms)
+    month = day[:7]
+    assert is_month(month)
+    assert months.begin_ms(month) <= at_ms < months.end_ms(month)
+    begin, end = months.day_range_ms(day)
+    assert begin <= at_ms < end
+    assert state_of(month, (), months, at_ms) is MonthState.OPEN
+    for each in (months.begin_ms(month), months.end_ms(month), begin, end):
+        assert utc_text(each).endswith("Z")
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,11 @@ def test_csv_quotes_what_needs_it() -> None:
     ]
 
 
+def test_csv_has_no_name_that_a_spreadsheet_takes_for_a_formula() -> None:
+    row = as_csv("2026-11", [Row("=1+1", "@x", "a;=2", billed=3)]).splitlines()[1]
+    assert row.startswith("2026-11,'=1+1,'@x,a;'=2,3,")
+
+
 @pytest.mark.parametrize(
     ("standing", "words"),
     [

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC
 
+import msgspec
 import pytest
 
+from services.billing.core.cells import encode_cell
 from services.billing.core.month import Months
 from services.billing.core.recount import Recount
 from services.billing.core.usage import MAX_BYTES, MAX_NAME_CHARS, MAX_RECEIVED, count
 from shared.topics.records import EventType
-from tests.support.billing.records import FakeRecord, event, tally
+from tests.support.billing.records import NOON, FakeRecord, event, tally
 
 UTC_MONTHS = Months(UTC)
 
@@ -33,6 +35,43 @@ def test_a_value_that_no_store_takes_is_unreadable_in_both_ways_of_counting(
     again = Recount(UTC_MONTHS)
     again.add(record)
     assert (again.unreadable, again.take()) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"recipient": None},
+        {"attempt": "x"},
+        {"metadata": [1]},
+        {"held": "x"},
+        {"next_attempt_at_ms": 1e30},
+        {"origin": 7, "versions": []},
+        {"rules": [{"rule": "R4"}]},
+        {"rules": [{"rule": "R4", "reason": None}]},
+    ],
+)
+def test_a_field_that_is_not_counted_does_not_decide_whether_an_event_is(
+    odd: dict[str, object],
+) -> None:
+    """Otherwise the live count and the proof of a statement would differ for ever."""
+    data = {"client": "shop", "at_ms": NOON, "first_dispatch": True, **odd}
+    kind = [("ce_id", b"x"), ("ce_type", b"sluice.mail.refused"), ("ce_type", b"sluice.tally")]
+    record = FakeRecord(kind, msgspec.json.encode(data))
+    live = count([record], UTC_MONTHS)
+    again = Recount(UTC_MONTHS)
+    assert again.add(record) is not None
+    found = [(month, encode_cell(cell), number) for month, cell, number in again.take()]
+    assert (live.unreadable, again.unreadable) == (0, 0)
+    assert sorted(found) == sorted(each for each in live.increments() if each[2])
+
+
+def test_a_tally_whose_ids_cannot_be_read_counts_in_both_ways() -> None:
+    data = {"service": "validate", "at_ms": NOON, "rows": [["shop", "news", "", 3, [1, None]]]}
+    record = FakeRecord([("ce_type", b"sluice.tally")], msgspec.json.encode(data))
+    again = Recount(UTC_MONTHS)
+    again.add(record)
+    assert count([record], UTC_MONTHS).unreadable == again.unreadable == 0
+    assert [number for _, _, number in again.take()] == [3]
 
 
 def test_records_of_an_unknown_type_are_ignored_and_their_number_is_returned() -> None:

@@ -121,7 +121,7 @@ def test_requests_get_the_view_before_while_another_thread_sorts(tmp_path: Path)
 def test_no_request_sorts_a_large_month_again_while_a_thread_does(tmp_path: Path) -> None:
     clock = FakeClock()
     cells = SlowCells(clock)
-    shelf = Shelf(cells, clock, tmp_path, is_renewed=True)
+    shelf = Shelf(cells, clock, tmp_path, is_renewed=True, few_cells=0)
     warmer = Warmer(shelf, Months(UTC), clock, FakeBooks())
     cells.count()
     warmer.turn()
@@ -145,13 +145,26 @@ def test_no_request_sorts_a_large_month_again_while_a_thread_does(tmp_path: Path
     shelf.close()
 
 
+def test_a_request_sorts_a_month_of_few_cells_though_that_took_long_once(tmp_path: Path) -> None:
+    """At the start of a process, or beside other load."""
+    clock = FakeClock()
+    cells = SlowCells(clock)
+    shelf = Shelf(cells, clock, tmp_path, is_renewed=True)
+    cells.count()
+    Warmer(shelf, Months(UTC), clock, FakeBooks()).turn()
+    cells.count()
+    clock.go_on(SHARE)
+    assert shelf.live(MONTH, shelf.state()).progress.watermarks == {0: 1}
+    shelf.close()
+
+
 def test_a_month_that_requests_want_is_renewed_though_it_is_not_the_present_one(
     tmp_path: Path,
 ) -> None:
     clock = FakeClock()
     cells = SlowCells(clock)
     cells.count()
-    shelf = Shelf(cells, clock, tmp_path, is_renewed=True)
+    shelf = Shelf(cells, clock, tmp_path, is_renewed=True, few_cells=0)
     warmer = Warmer(shelf, Months(UTC), clock, FakeBooks())
     clock.go_on(40 * 86_400)
     first = shelf.live(MONTH, shelf.state())

@@ -25,14 +25,16 @@ def ms(text: str) -> int:
         ("2026-10", "", "2026-11-01T00:00:00+00:00", MonthState.CLOSING),
         ("2026-10", "2026-09", "2026-12-01T00:00:00+00:00", MonthState.CLOSING),
         ("2026-10", "2026-10", "2026-11-01T00:00:00+00:00", MonthState.CLOSED),
-        ("2026-01", "2026-10", "2026-11-01T00:00:00+00:00", MonthState.CLOSED),
+        ("2026-01", "2026-10", "2026-11-01T00:00:00+00:00", MonthState.EARLIER),
+        ("1970-01", "2026-09 2026-10", "2026-11-01T00:00:00+00:00", MonthState.EARLIER),
+        ("2026-09", "2026-09 2026-10", "2026-11-01T00:00:00+00:00", MonthState.CLOSED),
         ("2027-01", "2026-10", "2026-11-01T00:00:00+00:00", MonthState.OPEN),
     ],
 )
 def test_a_month_is_open_then_closing_then_closed(
     month: str, closed: str, now: str, state: MonthState
 ) -> None:
-    assert state_of(month, closed, UTC_MONTHS, ms(now)) is state
+    assert state_of(month, closed.split(), UTC_MONTHS, ms(now)) is state
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.billing.core.cells import Cell
-from services.billing.core.quotas.planning import Plan, Present, plan, used_of
+from services.billing.core.quotas.planning import Plan, Present, add_accepted, plan, used_of
 from shared.quotas.limits import Limit
 from shared.registry.client import OverQuota
 from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
@@ -45,11 +45,16 @@ def test_used_is_what_was_accepted_to_be_sent() -> None:
         (Cell("shop", "other", "", "received", "02"), 5),
         (Cell("bank", "news", "south", "received", "02"), 1_000),
     ]
-    assert used_of(cells, LIMITS) == {SHOP: 19, SOUTH: 14}
+    accepted = dict[tuple[str, str], int]()
+    add_accepted(accepted, cells)
+    assert used_of(accepted, LIMITS) == {SHOP: 19, SOUTH: 14}
+    # Changes are added to what was there.
+    add_accepted(accepted, [(Cell("shop", "news", "south", "received", "03"), 4)])
+    assert used_of(accepted, LIMITS) == {SHOP: 23, SOUTH: 18}
 
 
 def test_what_is_used_is_never_less_than_nothing() -> None:
-    assert used_of([(Cell("shop", "n", "", "refused", "01"), 3)], LIMITS) == {SHOP: 0, SOUTH: 0}
+    assert used_of({("shop", ""): -3}, LIMITS) == {SHOP: 0, SOUTH: 0}
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,8 @@ def test_a_closed_month_is_not_waited_for(
         ("a;=1+1;", "a;'=1+1;"),
         (" =1", "' =1"),
         ("a,@x", "a,'@x"),
+        ("a\n=1", "a\n'=1"),
+        ("a\r\n =1", "a\r\n' =1"),
         ("a;b-c", "a;b-c"),
         ("spring-2026", "spring-2026"),
     ],

@@ -12,7 +12,7 @@ from services.billing.core.answer import CountingProgress
 from services.billing.core.cells import Cell
 from services.billing.core.usage_api.query import KEYS, Filters, Query
 from services.billing.core.usage_api.rows import UsageRow
-from services.billing.edge.views.reader import Answer
+from services.billing.edge.views.answer import Answer
 from services.billing.edge.views.shelf import Shelved
 from services.billing.edge.views.view import View
 

@@ -1,0 +1,74 @@
+"""Chooses the form of an answer by the header Accept (RFC 9110, 12.5.1). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from services.billing.edge.http.exports import FORMATS, JSON, Format
+
+_ANY: Final = "*/*"
+
+
+class _Range(Struct, frozen=True):
+    """A media range of the header, with its weight in thousandths."""
+
+    name: str
+    weight: int
+
+    def precision(self, media_type: str) -> int:
+        """2 if it names the type, 1 for a wildcard that has it, 0 for all types; -1: not this."""
+        if self.name == media_type:
+            return 2
+        if self.name.endswith("/*") and media_type.startswith(self.name[:-1]):
+            return 1
+        return 0 if self.name == _ANY else -1
+
+
+def wanted_format(accept: str) -> Format | None:
+    """The form with the highest weight; None if none is accepted.
+
+    Of forms with one weight it is one that is named rather than one that a wildcard has, and then
+    the first.
+    """
+    ranges = list(_ranges(accept))
+    if not ranges:
+        return JSON
+    ordered = sorted(FORMATS, key=lambda form: _rank(form.media_type, ranges))
+    weight, *_ = _rank(ordered[0].media_type, ranges)
+    return ordered[0] if weight < 0 else None
+
+
+def _rank(media_type: str, ranges: Sequence[_Range]) -> tuple[int, int, int]:
+    """Smallest for the form to choose: weight, precision and place of the range for this type."""
+    found = [
+        (-each.precision(media_type), place)
+        for place, each in enumerate(ranges)
+        if each.precision(media_type) >= 0
+    ]
+    if not found:
+        return 0, 0, 0
+    precision, place = min(found)
+    return -ranges[place].weight, precision, place
+
+
+def _ranges(accept: str) -> Iterator[_Range]:
+    for each in accept.split(","):
+        name, *parameters = (part.strip().lower() for part in each.split(";"))
+        if name:
+            yield _Range(name, _weight(parameters))
+
+
+def _weight(parameters: Sequence[str]) -> int:
+    """1,000 without a weight, and for one that is no number from 0 to 1."""
+    for each in parameters:
+        name, _, value = each.partition("=")
+        if name.strip() == "q":
+            try:
+                number = float(value)
+            except ValueError:
+                return 1000
+            return round(number * 1000) if 0 <= number <= 1 else 1000
+    return 1000

@@ -1,0 +1,145 @@
+"""The answer to a usage request: the views of its months, and how complete they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, Final
+
+from msgspec import Struct
+
+from services.billing.core.answer import lag, why_incomplete
+from services.billing.core.closing.calendar import MonthState
+from services.billing.core.usage_api.query import Query
+from services.billing.core.usage_api.rows import UsageRow, merged
+from services.billing.core.usage_api.rows import totals as totals_of
+from services.billing.core.usage_api.tables import utc_text
+from services.billing.edge.log_ends import KafkaUnavailable, LogEnds
+from services.billing.edge.usage_view import progress_of
+from services.billing.edge.views.shelf import Shelved
+from shared.store.read_cells import Snapshot
+
+EARLIER: Final = (
+    "these are the counts of {}; newer ones are being sorted: ask again in some seconds"
+)
+
+
+class MonthStanding(Struct, frozen=True):
+    """Of which moment the counts of a month are, and what is missing in them."""
+
+    month: str
+    status: MonthState
+    complete: bool
+    reason: str
+    at_ms: int
+    log: str
+    offsets: dict[int, int]
+    lag: dict[int, int]
+    # More was counted, and the month is being sorted again.
+    is_earlier: bool = False
+
+
+class Answer(Struct, frozen=True):
+    """The views that answer a query, by month."""
+
+    query: Query
+    standings: tuple[MonthStanding, ...]
+    shelved: tuple[Shelved, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all months are."""
+        return all(each.complete for each in self.standings)
+
+    @property
+    def reason(self) -> str:
+        """Why they are not."""
+        found = (each.reason for each in self.standings if not each.complete)
+        return "; ".join(dict.fromkeys(found))
+
+    @property
+    def at_ms(self) -> int:
+        """The moment: the earliest of the counts that are not stated, or the last close."""
+        live = [each.at_ms for each in self.shelved if each.statement is None]
+        return min(live) if live else max(each.at_ms for each in self.shelved)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it never changes."""
+        return all(each.statement is not None for each in self.shelved)
+
+    @property
+    def may_become_complete(self) -> bool:
+        """Whether waiting may help: what a statement does not have never comes."""
+        found = zip(self.standings, self.shelved, strict=True)
+        return any(not each.complete and view.statement is None for each, view in found)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the views."""
+        return tuple(each.id for each in self.shelved)
+
+    def rows(
+        self, after: Sequence[str] | None = None, limit: int | None = None
+    ) -> Iterator[UsageRow]:
+        """The rows after this key, in order: all, or at least so many if there are.
+
+        Memory is that of one page, however many months there are. With the month in the key they
+        are read one after another. Otherwise all of them are read at once, row by row: a page of
+        each would be in memory.
+        """
+        query, views = self.query, [each.view for each in self.shelved]
+        if "month" in query.group:
+            return chain.from_iterable(
+                view.rows(query.group, query.filters, after, limit) for view in views
+            )
+        at_once = limit if len(views) == 1 else None
+        return merged([view.rows(query.group, query.filters, after, at_once) for view in views])
+
+    def totals(self) -> dict[str, Any]:
+        """The sums of all rows, of all pages."""
+        months = [each.view.rows((), self.query.filters) for each in self.shelved]
+        return totals_of(row for rows in months for row in rows)
+
+
+def standing_of(
+    shelved: Shelved,
+    status: MonthState,
+    ends: LogEnds | KafkaUnavailable,
+    state: Snapshot | None = None,
+) -> MonthStanding:
+    """What is said of a view. `state`: how far counting is now, if it was asked for as the newest.
+
+    If it is not of now, that is said, and what the counts of now lack.
+    """
+    progress = shelved.progress
+    is_earlier = state is not None and _is_earlier(shelved, state)
+    counted = progress_of(state) if state is not None and is_earlier else progress
+    header = shelved.statement.statement if shelved.statement is not None else None
+    if header is not None:
+        reason, behind = header.reason, dict[int, int]()
+    elif isinstance(ends, KafkaUnavailable):
+        reason, behind = str(ends), dict[int, int]()
+    else:
+        reason = why_incomplete(counted, shelved.view.month, ends.log, ends.ends)
+        behind = lag(counted, ends.ends)
+    if is_earlier:
+        reason = "; ".join(filter(None, (EARLIER.format(utc_text(shelved.at_ms)), reason)))
+    return MonthStanding(
+        month=shelved.view.month,
+        status=status,
+        complete=header.complete if header is not None else not reason,
+        reason=reason,
+        at_ms=shelved.at_ms,
+        log=progress.log,
+        offsets=dict(sorted(progress.watermarks.items())),
+        lag=behind,
+        is_earlier=is_earlier,
+    )
+
+
+def _is_earlier(shelved: Shelved, state: Snapshot) -> bool:
+    """Whether the month has changed after the view; the view may be of later than the state."""
+    marks = shelved.progress.watermarks
+    has_more = any(mark > marks.get(part, -1) for part, mark in state.watermarks.items())
+    return has_more and not shelved.is_of(state)

@@ -1,0 +1,119 @@
+"""What was counted for closed months and waits for the next statement, as views.
+
+A view has, per cell, what is counted now less what all statements say about the month; the next
+close states just that, as adjustments. It is compared when somebody asks, again only if the counts
+of the month or the statements have changed, and never more often than its share of the time: a
+month of a million cells takes some ten seconds. Memory is bounded (sorting/counts.py).
+
+One month is compared at a time; others get the view before, or BeingCompared. On failure:
+StoreUnavailable, DiskUnavailable, sqlite3.Error, OSError; nothing is kept of it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import Final
+
+from services.billing.core.cells import Cell
+from services.billing.core.closing.chain import Closed
+from services.billing.core.closing.lines import cell_of
+from services.billing.core.closing.statement import digest
+from services.billing.edge.one_moment import by_month
+from services.billing.edge.sorting.counts import SortedCounts
+from services.billing.edge.usage_view import progress_of
+from services.billing.edge.views.shelf import (
+    MAX_AGE_S,
+    SHARE,
+    Shelf,
+    Shelved,
+    id_of,
+    with_progress,
+)
+from shared.runtime.clock import Clock
+from shared.store.read_cells import Snapshot
+from shared.store.read_pieces import as_copy_if_changed
+
+MAX_MONTHS: Final = 36
+
+
+class BeingCompared(Exception):
+    """Another month is being compared, and nothing is known of this one yet."""
+
+
+class PendingAdjustments:
+    """The views of one process. Any thread may ask."""
+
+    def __init__(self, shelf: Shelf, clock: Clock) -> None:
+        self._shelf = shelf
+        self._clock = clock
+        self._kept: OrderedDict[str, Shelved] = OrderedDict()
+        self._lock = threading.Lock()
+        self._comparing = threading.Lock()
+
+    def of(self, month: str, closed: Mapping[str, Closed], state: Snapshot) -> Shelved:
+        """What waits for the next statement about this closed month."""
+        stated = digest(closed[max(closed)].statement)[:8]
+        with self._lock:
+            found = self._kept.get(month)
+        if found is not None and not found.view.is_there():
+            found = None
+        if found is not None and self._is_usable(found, month, state, stated):
+            return found if not found.is_of(state) else with_progress(found, state, self._now_ms())
+        if not self._comparing.acquire(blocking=False):
+            if found is not None:
+                return found
+            raise BeingCompared
+        try:
+            return self._keep(month, self._compare(month, closed, stated))
+        finally:
+            self._comparing.release()
+
+    def _is_usable(self, found: Shelved, month: str, state: Snapshot, stated: str) -> bool:
+        if not found.id.endswith(f".{stated}"):
+            return False
+        return found.is_of(state) or self._clock.monotonic() < found.usable_until
+
+    def _compare(self, month: str, closed: Mapping[str, Closed], stated: str) -> Shelved:
+        began, at_ms = self._clock.monotonic(), self._now_ms()
+        with closing(SortedCounts()) as counts:
+            for each in sorted(closed):
+                lines = closed[each].stated(month)
+                counts.add_before((month, cell_of(line), line.count) for line in lines)
+            moment = as_copy_if_changed(lambda: self._read(month, counts))
+            view = self._shelf.sorted_view(month, _differences(counts))
+        ended = self._clock.monotonic()
+        counted = id_of(moment, month)
+        return Shelved(
+            f"{counted}.{stated}",
+            view,
+            progress_of(moment),
+            at_ms,
+            usable_until=ended + min(MAX_AGE_S, SHARE * (ended - began)),
+            counted=counted,
+        )
+
+    def _read(self, month: str, counts: SortedCounts) -> Snapshot:
+        counts.clear_now(month)
+        with self._shelf.cells.reading(month) as (moment, found):
+            for _, cells in by_month([month], found):
+                counts.add_now(cells)
+        return moment
+
+    def _keep(self, month: str, shelved: Shelved) -> Shelved:
+        with self._lock:
+            self._kept[month] = shelved
+            self._kept.move_to_end(month)
+            while len(self._kept) > MAX_MONTHS:
+                self._kept.popitem(last=False)
+        return shelved
+
+    def _now_ms(self) -> int:
+        return self._clock.now_ms()
+
+
+def _differences(counts: SortedCounts) -> Iterator[tuple[Cell, int]]:
+    for each in counts.differences():
+        yield each.cell, each.now - each.before

@@ -1,0 +1,99 @@
+"""The statements while Kafka does not answer: nobody waits for another, and what was read stays."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from services.billing.edge.log_ends import KafkaUnavailable
+from services.billing.edge.views import books
+from services.billing.edge.views.books import REFRESH_S, Books
+from shared.runtime.clock import FakeClock
+
+
+class Topic:
+    """Reads as often as it is let; `fault` is what a reading raises."""
+
+    def __init__(self) -> None:
+        self.chain = self
+        self.closed: dict[str, Any] = {}
+        self.reads = 0
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.fault: Exception | None = None
+
+    def read(self) -> None:
+        self.reads += 1
+        self.begun.set()
+        assert self.go_on.wait(120)
+        if self.fault:
+            raise self.fault
+
+    def close(self) -> None:
+        pass
+
+
+def opened() -> tuple[Books, Topic, FakeClock]:
+    topic, clock = Topic(), FakeClock()
+    return Books(topic, clock), topic, clock  # type: ignore[arg-type]
+
+
+def test_statements_are_read_again_after_a_while() -> None:
+    found, topic, clock = opened()
+    assert found.closed() == ({}, "")
+    topic.closed["2026-10"] = "a statement"
+    assert found.closed() == ({}, "")
+    clock.go_on(REFRESH_S)
+    assert found.closed() == ({"2026-10": "a statement"}, "")
+    assert topic.reads == 2
+
+
+def test_while_kafka_does_not_answer_one_reads_and_the_others_get_what_was_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(books, "WAIT_S", 0.01)
+    found, topic, clock = opened()
+    topic.closed["2026-10"] = "a statement"
+    found.closed()
+    clock.go_on(REFRESH_S)
+    topic.go_on.clear()
+    for _ in range(20):
+        closed, fault = found.closed()
+        assert closed == {"2026-10": "a statement"}
+        assert "still being read" in fault
+    assert topic.reads == 2
+    topic.fault = KafkaUnavailable("no broker answers")
+    topic.go_on.set()
+    found.close()
+    # The time of a reading that failed counts from its end.
+    assert found.closed() == ({"2026-10": "a statement"}, "no broker answers")
+    assert topic.reads == 2
+
+
+def test_the_first_reading_is_waited_for() -> None:
+    found, topic, _ = opened()
+    topic.go_on.clear()
+    topic.closed["2026-10"] = "a statement"
+    answers: list[Any] = []
+    threads = [threading.Thread(target=lambda: answers.append(found.closed())) for _ in range(3)]
+    for each in threads:
+        each.start()
+    assert topic.begun.wait(120)
+    assert answers == []
+    topic.go_on.set()
+    for each in threads:
+        each.join(120)
+    assert answers == [({"2026-10": "a statement"}, "")] * 3
+    assert topic.reads == 1
+
+
+def test_any_fault_of_a_reading_is_said_and_the_next_one_tries_again() -> None:
+    found, topic, clock = opened()
+    topic.fault = RuntimeError("a fault of the client library")
+    assert found.closed() == ({}, "the statements cannot be read: see the log")
+    topic.fault = None
+    clock.go_on(REFRESH_S)
+    assert found.closed() == ({}, "")
