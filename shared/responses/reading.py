@@ -157,10 +157,11 @@ def _fields_elsewhere(view: Returned, text: str) -> list[Statement]:
     if evidence is None or evidence.kind in _NO_FAILURE:
         return []
     is_doubtful = evidence.kind == "weak"
+    can_be_hard = view.is_automatic or not is_doubtful
     found = read_delivery_fields(text) if "final-recipient" in text.lower() else []
     if not found:
         found = [one for part in view.message.parts for one in _fields_of_attachment(part)]
-    return [replace(one, is_doubtful=is_doubtful) for one in found]
+    return [replace(one, is_doubtful=is_doubtful, can_be_hard=can_be_hard) for one in found]
 
 
 def _fields_of_attachment(part: Part) -> list[Statement]:
@@ -201,20 +202,23 @@ def _free_text_report(view: Returned) -> Understood | None:
             one,
             address=_full(one.address, view),
             action="delayed" if evidence.kind == "delayed" else "",
-            is_doubtful=evidence.kind == "weak",
         )
         for one in statements
     ]
-    # Other mail has the same words, but a report names its recipient.
-    statements = [
-        replace(one, is_doubtful=one.is_doubtful or not one.address) for one in statements
-    ]
+    statements = [_doubted(one, evidence.kind == "weak", view) for one in statements]
     judged = [judge(view.rules, one) for one in statements]
     if len(judged) == 1 and not judged[0].recipient.bounce_class:
         # The reason may stand before the address.
         whole = replace(statements[0], diagnostic="", around=reasons_in(text))
         judged = [judge(view.rules, whole)]
     return _whole(name, judged)
+
+
+def _doubted(statement: Statement, is_weak: bool, view: Returned) -> Statement:
+    """Other mail has the same words, but a report is sent by a machine and names its recipient."""
+    is_doubtful = is_weak or not statement.address
+    can_be_hard = view.is_automatic or not is_doubtful
+    return replace(statement, is_doubtful=is_doubtful, can_be_hard=can_be_hard)
 
 
 def _full(address: str, view: Returned) -> str:

@@ -65,6 +65,20 @@ class Returned(View):
         return ""
 
     @cached_property
+    def is_automatic(self) -> bool:
+        """Whether the message has a sign of a machine that other mail lacks.
+
+        These are the null return path, RFC 3834's field, and the header of the returned message,
+        of which a person who forwards it shows only the fields for people.
+        """
+        return (
+            first(self.fields, "return-path") == "<>"
+            or first(self.fields, "auto-submitted").lower().startswith("auto-")
+            or "x-failed-recipients" in self.fields
+            or any(name in self.original_fields for name in ("received", "message-id"))
+        )
+
+    @cached_property
     def _original(self) -> Span | None:
         """Where the returned message begins in the text."""
         return self.rules.original.first_in(self.lowered)
