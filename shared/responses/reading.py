@@ -57,9 +57,9 @@ def understand(content: bytes, rules: Rules) -> Understood:
     return understand_message(read_message(content), rules)
 
 
-def understand_message(message: Message, rules: Rules) -> Understood:
-    """The meaning of a message that has been read."""
-    view = Returned(_opened(message, rules), rules)
+def understand_message(message: Message, rules: Rules, has_null_sender: bool = False) -> Understood:
+    """The meaning of a message that has been read; of its envelope only the null sender tells."""
+    view = Returned(_opened(message, rules), rules, has_null_sender)
     return (
         _feedback(view)
         or _by_rule(view, "challenges")

@@ -26,9 +26,10 @@ _OWN_FIELDS: Final = (
 class Returned(View):
     """A returned message; each property is found once."""
 
-    def __init__(self, message: Message, rules: Rules) -> None:
+    def __init__(self, message: Message, rules: Rules, has_null_sender: bool = False) -> None:
         super().__init__(message)
         self.rules = rules
+        self.has_null_sender = has_null_sender
 
     @cached_property
     def evidence(self) -> MessageRule | None:
@@ -72,7 +73,8 @@ class Returned(View):
         of which a person who forwards it shows only the fields for people.
         """
         return (
-            first(self.fields, "return-path") == "<>"
+            self.has_null_sender
+            or first(self.fields, "return-path") == "<>"
             or first(self.fields, "auto-submitted").lower().startswith("auto-")
             or "x-failed-recipients" in self.fields
             or any(name in self.original_fields for name in ("received", "message-id"))
