@@ -79,8 +79,10 @@ def _opened(message: Message, rules: Rules) -> Message:
     """
     if message.content_type == "multipart/report":
         return message
+    if (pasted := _pasted_report(message)) and _is_daemon(message, rules):
+        return read_message(pasted)
     wrapped = [part for part in message.parts if part.content_type == "message/rfc822"]
-    if len(wrapped) != 1 or not _is_report(wrapped[0]):
+    if len(wrapped) != 1 or not _is_report(wrapped[0].body):
         return message
     others = [part for part in message.parts if not part.is_original]
     if any(b"@" in part.body for part in others) and not _is_daemon(message, rules):
@@ -88,8 +90,18 @@ def _opened(message: Message, rules: Rules) -> Message:
     return read_message(wrapped[0].body)
 
 
-def _is_report(part: Part) -> bool:
-    header = split_header(part.body)[0].lower()
+def _pasted_report(message: Message) -> bytes:
+    """The report that stands in the text below an mbox line; b"" if there is none."""
+    text = next((part for part in message.parts if part.content_type == "text/plain"), None)
+    if text is None or b"multipart/report" not in text.body:
+        return b""
+    pasted = b"".join(text.body.partition(b"\nFrom MAILER-DAEMON")[1:])[1:]
+    report = pasted.partition(b"\n")[2]
+    return report if _is_report(report) else b""
+
+
+def _is_report(content: bytes) -> bool:
+    header = split_header(content)[0].lower()
     return b"multipart/report" in header and b"delivery-status" in header
 
 
