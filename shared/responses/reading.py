@@ -219,10 +219,10 @@ def _free_text_report(view: Returned) -> Understood | None:
     ]
     statements = [_doubted(one, evidence.kind == "weak", view) for one in statements]
     judged = [judge(view.rules, one) for one in statements]
-    if len(judged) == 1 and not judged[0].recipient.bounce_class:
-        # The reason may stand before the address.
-        whole = replace(statements[0], diagnostic="", around=reasons_in(text))
-        judged = [judge(view.rules, whole)]
+    if not any(one.recipient.bounce_class for one in judged):
+        # The reason may stand before the addresses.
+        said = reasons_in(text)
+        judged = [judge(view.rules, replace(one, diagnostic="", around=said)) for one in statements]
     return _whole(name, judged)
 
 

@@ -69,12 +69,12 @@ class Returned(View):
     def is_automatic(self) -> bool:
         """Whether the message has a sign of a machine that other mail lacks.
 
-        These are the null return path, RFC 3834's field, and the header of the returned message,
-        of which a person who forwards it shows only the fields for people.
+        These are the null return path (or a daemon in its place), RFC 3834's field, and the header
+        of the returned message, of which a person who forwards it shows only the fields for people.
         """
         return (
             self.has_null_sender
-            or first(self.fields, "return-path") == "<>"
+            or first(self.fields, "return-path").lower().startswith(("<>", "<mailer-daemon"))
             or first(self.fields, "auto-submitted").lower().startswith("auto-")
             or "x-failed-recipients" in self.fields
             or any(name in self.original_fields for name in ("received", "message-id"))
