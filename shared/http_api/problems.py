@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import Scope, Send
 
 MEDIA_TYPE: Final = "application/problem+json"
+MAX_SHOWN_CHARS: Final = 100  # of a parameter that was given
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -56,12 +57,18 @@ async def send_problem(
     await send({"type": "http.response.body", "body": shown, "more_body": False})
 
 
-def refuse(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """The handler of Litestar's own errors: which parameter is wrong, and why."""
+def refuse(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """The handler of Litestar's own errors: which parameter is wrong, what was given, and why."""
     found = error.extra if isinstance(error.extra, list) else []
-    faults = [f"{each.get('key')}: {each.get('message')}" for each in found]
+    faults = [_fault(request, str(each.get("key")), str(each.get("message"))) for each in found]
     headers = dict(error.headers or {})
     return problem(error.status_code, "; ".join(faults) or error.detail, headers)
+
+
+def _fault(request: Request[Any, Any, Any], name: str, message: str) -> str:
+    given = request.query_params.get(name)
+    shown = "" if given is None else f"{given[:MAX_SHOWN_CHARS]!r} was given, "
+    return f"{name}: {shown}{message[:1].lower()}{message[1:]}"
 
 
 def fail(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

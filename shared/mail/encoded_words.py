@@ -92,10 +92,18 @@ def _octets(encoding: bytes, text: bytes) -> bytes:
     return binascii.a2b_base64(plain + b"=" * (-len(plain) % 4))
 
 
+def is_charset(name: str) -> bool:
+    """Whether a name in lower case is that of a charset of mail.
+
+    Python remembers every name that it is asked for, so it is asked for no other one.
+    """
+    return _CHARSET.fullmatch(name) is not None
+
+
 def decode_octets(octets: bytes, charset: str) -> str:
     """Decode text in a charset of mail; any other charset is read as Latin-1."""
     name = charset.lower()
-    if not _CHARSET.fullmatch(name):
+    if not is_charset(name):
         name = "latin-1"
     try:
         return octets.decode("ks_c-5601" if name.startswith("ks_c") else name, "replace")

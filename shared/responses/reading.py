@@ -57,9 +57,9 @@ def understand(content: bytes, rules: Rules) -> Understood:
     return understand_message(read_message(content), rules)
 
 
-def understand_message(message: Message, rules: Rules) -> Understood:
-    """The meaning of a message that has been read."""
-    view = Returned(_opened(message, rules), rules)
+def understand_message(message: Message, rules: Rules, has_null_sender: bool = False) -> Understood:
+    """The meaning of a message that has been read; of its envelope only the null sender tells."""
+    view = Returned(_opened(message, rules), rules, has_null_sender)
     return (
         _feedback(view)
         or _by_rule(view, "challenges")
@@ -79,8 +79,10 @@ def _opened(message: Message, rules: Rules) -> Message:
     """
     if message.content_type == "multipart/report":
         return message
+    if (pasted := _pasted_report(message)) and _is_daemon(message, rules):
+        return read_message(pasted)
     wrapped = [part for part in message.parts if part.content_type == "message/rfc822"]
-    if len(wrapped) != 1 or not _is_report(wrapped[0]):
+    if len(wrapped) != 1 or not _is_report(wrapped[0].body):
         return message
     others = [part for part in message.parts if not part.is_original]
     if any(b"@" in part.body for part in others) and not _is_daemon(message, rules):
@@ -88,8 +90,18 @@ def _opened(message: Message, rules: Rules) -> Message:
     return read_message(wrapped[0].body)
 
 
-def _is_report(part: Part) -> bool:
-    header = split_header(part.body)[0].lower()
+def _pasted_report(message: Message) -> bytes:
+    """The report that stands in the text below an mbox line; b"" if there is none."""
+    text = next((part for part in message.parts if part.content_type == "text/plain"), None)
+    if text is None or b"multipart/report" not in text.body:
+        return b""
+    pasted = b"".join(text.body.partition(b"\nFrom MAILER-DAEMON")[1:])[1:]
+    report = pasted.partition(b"\n")[2]
+    return report if _is_report(report) else b""
+
+
+def _is_report(content: bytes) -> bool:
+    header = split_header(content)[0].lower()
     return b"multipart/report" in header and b"delivery-status" in header
 
 
@@ -157,10 +169,11 @@ def _fields_elsewhere(view: Returned, text: str) -> list[Statement]:
     if evidence is None or evidence.kind in _NO_FAILURE:
         return []
     is_doubtful = evidence.kind == "weak"
+    can_be_hard = view.is_automatic or not is_doubtful
     found = read_delivery_fields(text) if "final-recipient" in text.lower() else []
     if not found:
         found = [one for part in view.message.parts for one in _fields_of_attachment(part)]
-    return [replace(one, is_doubtful=is_doubtful) for one in found]
+    return [replace(one, is_doubtful=is_doubtful, can_be_hard=can_be_hard) for one in found]
 
 
 def _fields_of_attachment(part: Part) -> list[Statement]:
@@ -201,20 +214,23 @@ def _free_text_report(view: Returned) -> Understood | None:
             one,
             address=_full(one.address, view),
             action="delayed" if evidence.kind == "delayed" else "",
-            is_doubtful=evidence.kind == "weak",
         )
         for one in statements
     ]
-    # Other mail has the same words, but a report names its recipient.
-    statements = [
-        replace(one, is_doubtful=one.is_doubtful or not one.address) for one in statements
-    ]
+    statements = [_doubted(one, evidence.kind == "weak", view) for one in statements]
     judged = [judge(view.rules, one) for one in statements]
-    if len(judged) == 1 and not judged[0].recipient.bounce_class:
-        # The reason may stand before the address.
-        whole = replace(statements[0], diagnostic="", around=reasons_in(text))
-        judged = [judge(view.rules, whole)]
+    if not any(one.recipient.bounce_class for one in judged):
+        # The reason may stand before the addresses.
+        said = reasons_in(text)
+        judged = [judge(view.rules, replace(one, diagnostic="", around=said)) for one in statements]
     return _whole(name, judged)
+
+
+def _doubted(statement: Statement, is_weak: bool, view: Returned) -> Statement:
+    """Other mail has the same words, but a report is sent by a machine and names its recipient."""
+    is_doubtful = is_weak or not statement.address
+    can_be_hard = view.is_automatic or not is_doubtful
+    return replace(statement, is_doubtful=is_doubtful, can_be_hard=can_be_hard)
 
 
 def _full(address: str, view: Returned) -> str:

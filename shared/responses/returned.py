@@ -26,9 +26,10 @@ _OWN_FIELDS: Final = (
 class Returned(View):
     """A returned message; each property is found once."""
 
-    def __init__(self, message: Message, rules: Rules) -> None:
+    def __init__(self, message: Message, rules: Rules, has_null_sender: bool = False) -> None:
         super().__init__(message)
         self.rules = rules
+        self.has_null_sender = has_null_sender
 
     @cached_property
     def evidence(self) -> MessageRule | None:
@@ -63,6 +64,21 @@ class Returned(View):
             if len(found) == 1:
                 return found[0]
         return ""
+
+    @cached_property
+    def is_automatic(self) -> bool:
+        """Whether the message has a sign of a machine that other mail lacks.
+
+        These are the null return path (or a daemon in its place), RFC 3834's field, and the header
+        of the returned message, of which a person who forwards it shows only the fields for people.
+        """
+        return (
+            self.has_null_sender
+            or first(self.fields, "return-path").lower().startswith(("<>", "<mailer-daemon"))
+            or first(self.fields, "auto-submitted").lower().startswith("auto-")
+            or "x-failed-recipients" in self.fields
+            or any(name in self.original_fields for name in ("received", "message-id"))
+        )
 
     @cached_property
     def _original(self) -> Span | None:

@@ -11,7 +11,7 @@ import html
 import re
 from typing import Final
 
-from shared.mail.encoded_words import decode_octets
+from shared.mail.encoded_words import decode_octets, is_charset
 from shared.responses.mime.charsets import guess_charset
 from shared.responses.mime.fields import first
 from shared.responses.mime.parts import Part
@@ -29,7 +29,6 @@ _TAG: Final = re.compile(r"<[a-z!/?][^<>]{0,1000}>", re.IGNORECASE)
 _HIDDEN_START: Final = re.compile(r"<(style|script|head|title)\b", re.IGNORECASE)
 _SPACES: Final = re.compile(r"[ \t\u00a0\u200b]+")
 _LINES: Final = re.compile(r" ?\n[ \n]*\n ?| ?\n ?")
-_NO_CHARSETS: Final = frozenset({"unknown-8bit", "x-unknown", "unknown", "8bit", "default", "none"})
 _UTF_8: Final = frozenset({"us-ascii", "ascii", "utf-8", "utf8"})
 _JAPANESE: Final = b"\x1b$"
 _HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
@@ -94,8 +93,9 @@ def _base64(octets: bytes) -> bytes:
         return octets
 
 
-def _decode(octets: bytes, charset: str) -> str:
-    if charset and charset not in _UTF_8 and charset not in _NO_CHARSETS:
+def _decode(octets: bytes, declared: str) -> str:
+    charset = _known(declared)
+    if charset and charset not in _UTF_8:
         return decode_octets(octets, charset)
     if not charset and _JAPANESE in octets:
         return decode_octets(octets, "iso-2022-jp")
@@ -105,3 +105,9 @@ def _decode(octets: bytes, charset: str) -> str:
         if error.start > len(octets) - 4:  # cut within a character
             return octets.decode("utf-8", "ignore")
     return octets.decode(guess_charset(octets), "replace")
+
+
+def _known(charset: str) -> str:
+    """The charset if it can be decoded; "" for one that says nothing, such as unknown-8bit."""
+    names = (charset, charset.removeprefix("x-"))
+    return next((name for name in names if is_charset(name)), "")

@@ -144,6 +144,8 @@ def _by_reason(reason: ReasonRule, step: Stage) -> _Found:
 
 def _is_proved(found: _Found, stage: Stage | None, status: str, statement: Statement) -> bool:
     """Whether more than words that a filter uses too says that the recipient is unknown."""
+    if not statement.can_be_hard:
+        return False
     is_weak = found.rule.startswith("replies-") or found.rule.startswith(_WEAK_REASON)
     if not is_weak and not statement.is_doubtful:
         return True

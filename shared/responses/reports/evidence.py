@@ -93,7 +93,8 @@ def _replies(text: str) -> Iterator[Words]:
     found = _REPLY.search(whole)
     reply = whole[found.end() :] if found else ""
     for one in dict.fromkeys((reply, whole.strip().partition("\n\n")[0], whole)):
-        clean = _CONTINUED.sub("", one).strip(" \t\n:;-")
+        # A colon before the words is telling: au's filter has nothing but them after it.
+        clean = _CONTINUED.sub("", one).lstrip(" \t\n;-").rstrip(" \t\n:;-")
         if clean:
             status = _STATUS.search(clean)
             yield Words(clean, int(found[1]) if found else 0, status[1] if status else "")

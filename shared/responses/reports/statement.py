@@ -10,7 +10,7 @@ class Statement(Struct, frozen=True):
 
     `diagnostic` is the remote server's reply or the reporting system's reason, `around` the text
     for people at this recipient. `is_trusted`: the reporting system checks recipients itself.
-    `is_doubtful`: the message may be no report at all.
+    `is_doubtful`: the message may be no report at all; `can_be_hard`: if so, a machine sent it.
     """
 
     address: str
@@ -20,3 +20,4 @@ class Statement(Struct, frozen=True):
     around: str = ""
     is_trusted: bool = False
     is_doubtful: bool = False
+    can_be_hard: bool = True

@@ -17,7 +17,7 @@ from shared.responses.rules.model import (
 # The files of rules on whole messages, without their suffix, by the name of their rules.
 MESSAGE_FILES: Final = {
     "auto_replies": ("auto_replies", "auto_replies_text"),
-    "bounces": ("bounces", "bounces_languages"),
+    "bounces": ("bounces", "bounces_rare"),
     "challenges": ("challenges",),
     "complaints": ("complaints",),
     "unsubscribes": ("unsubscribes",),

@@ -206,7 +206,7 @@ class ReturnsProcessor:
             return unsent(returned, content, cause), NO_FIELDS
         identity = identify(returned, content, client, by)
         message = read_message(content)
-        understood = understand_message(message, self._tools.rules)
+        understood = understand_message(message, self._tools.rules, not returned.sender)
         meaning = meaning_of(returned, content, understood, identity)
         self._metrics.records.add(1, meaning.data.response)
         if identity is not None and understood.recipients and not meaning.data.recipient:

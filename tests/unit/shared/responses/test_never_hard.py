@@ -149,3 +149,20 @@ STATUSES: Final = (
 @pytest.mark.parametrize("status", STATUSES)
 def test_a_status_that_is_not_about_an_unknown_address_is_never_hard(status: str) -> None:
     assert kind(report("failed", status, "")) is not ResponseKind.HARD
+
+
+@pytest.mark.parametrize("subject", ["Delivery failure", "Undelivered Mail", "Failure notice"])
+@pytest.mark.parametrize("sender", ["anna@r.example", "noreply@r.example", "root@r.example"])
+@given(words=WORDS)
+def test_a_letter_with_the_subject_and_the_words_of_a_report_is_never_hard(
+    subject: str, sender: str, words: str
+) -> None:
+    content = f"From: {sender}\nSubject: {subject}\n\nMy e-mail was not delivered: {words}\n"
+    assert kind(content.encode()) is not ResponseKind.HARD
+
+
+@pytest.mark.parametrize("sender", ["postmaster@r.example", "MAILER-DAEMON@r.example"])
+@given(words=st.sampled_from([words for words in HARD_WORDS if "@" not in words]))
+def test_a_text_that_names_no_recipient_is_never_hard(sender: str, words: str) -> None:
+    content = f"From: {sender}\nSubject: Undeliverable\n\nA message was not delivered: {words}\n"
+    assert kind(content.encode()) is not ResponseKind.HARD

@@ -29,6 +29,16 @@ def test_a_text_is_read_whatever_its_declaration_says(charset: str, declared: st
     assert text_of(part) == TEXTS[charset]
 
 
+@pytest.mark.parametrize(
+    ("declared", "charset"),
+    [("x-sjis", "cp932"), ("x-gbk", "gbk"), ("x-euc-jp", "euc-jp"), ("x-ms-jp", "iso-2022-jp")],
+)
+def test_a_charset_by_its_private_name_is_known_or_guessed(declared: str, charset: str) -> None:
+    text = TEXTS["gb18030" if charset == "gbk" else "euc-jp"]
+    header = f"Content-Type: text/plain; charset={declared}\n".encode()
+    assert text_of(Part("text/plain", parse_fields(header), text.encode(charset))) == text
+
+
 @pytest.mark.parametrize("text", ["", "anna", "café", "ä" * 7])
 def test_few_octets_prove_nothing(text: str) -> None:
     assert guess_charset(text.encode("latin-1")) == "latin-1"

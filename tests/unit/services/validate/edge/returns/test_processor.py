@@ -80,6 +80,16 @@ def test_whatever_comes_back_is_one_event_and_one_mail() -> None:
         assert topics == {names.EVENTS: 1, "mail": 1, names.FORWARDING: 1}, path.name
 
 
+@pytest.mark.parametrize(("sender", "response"), [("", "hard"), ("billing@pay.example", "soft")])
+def test_a_doubtful_report_is_hard_only_if_its_sender_is_null(sender: str, response: str) -> None:
+    subject = "Undeliverable: Spring"
+    words = f"Your message to {ANNA} failed: 550 5.1.1 the account does not exist"
+    content = letter("billing@pay.example", subject, words)
+    made = processor().process([record(replace(to_return_path(1), sender=sender), content)], {})
+    (event,) = (each for each in made.outputs if each.topic == names.EVENTS)
+    assert f'"response":"{response}"'.encode() in event.value
+
+
 def test_a_message_that_cannot_be_understood_stops_no_other() -> None:
     broken = processor(rules=None)
     sound = record(unsent(), b"Subject: x\r\n\r\n")
