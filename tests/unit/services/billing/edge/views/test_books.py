@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from services.billing.core.closing.chain import Closed
 from services.billing.edge.log_ends import KafkaUnavailable
 from services.billing.edge.views import books
 from services.billing.edge.views.books import REFRESH_S, Books
 from shared.runtime.clock import FakeClock
+
+STATEMENT = cast(Closed, "a statement")
 
 
 class Topic:
@@ -44,10 +47,10 @@ def opened() -> tuple[Books, Topic, FakeClock]:
 def test_statements_are_read_again_after_a_while() -> None:
     found, topic, clock = opened()
     assert found.closed() == ({}, "")
-    topic.closed["2026-10"] = "a statement"
+    topic.closed["2026-10"] = STATEMENT
     assert found.closed() == ({}, "")
     clock.go_on(REFRESH_S)
-    assert found.closed() == ({"2026-10": "a statement"}, "")
+    assert found.closed() == ({"2026-10": STATEMENT}, "")
     assert topic.reads == 2
 
 
@@ -56,27 +59,27 @@ def test_while_kafka_does_not_answer_one_reads_and_the_others_get_what_was_read(
 ) -> None:
     monkeypatch.setattr(books, "WAIT_S", 0.01)
     found, topic, clock = opened()
-    topic.closed["2026-10"] = "a statement"
+    topic.closed["2026-10"] = STATEMENT
     found.closed()
     clock.go_on(REFRESH_S)
     topic.go_on.clear()
     for _ in range(20):
         closed, fault = found.closed()
-        assert closed == {"2026-10": "a statement"}
+        assert closed == {"2026-10": STATEMENT}
         assert "still being read" in fault
     assert topic.reads == 2
     topic.fault = KafkaUnavailable("no broker answers")
     topic.go_on.set()
     found.close()
     # The time of a reading that failed counts from its end.
-    assert found.closed() == ({"2026-10": "a statement"}, "no broker answers")
+    assert found.closed() == ({"2026-10": STATEMENT}, "no broker answers")
     assert topic.reads == 2
 
 
 def test_the_first_reading_is_waited_for() -> None:
     found, topic, _ = opened()
     topic.go_on.clear()
-    topic.closed["2026-10"] = "a statement"
+    topic.closed["2026-10"] = STATEMENT
     answers: list[Any] = []
     threads = [threading.Thread(target=lambda: answers.append(found.closed())) for _ in range(3)]
     for each in threads:
@@ -86,7 +89,7 @@ def test_the_first_reading_is_waited_for() -> None:
     topic.go_on.set()
     for each in threads:
         each.join(120)
-    assert answers == [({"2026-10": "a statement"}, "")] * 3
+    assert answers == [({"2026-10": STATEMENT}, "")] * 3
     assert topic.reads == 1
 
 
