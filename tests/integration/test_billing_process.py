@@ -25,6 +25,7 @@ from shared.topics.names import EVENTS
 from shared.topics.records import EventType, MailEvent, Tally, TallyRow
 from tests.support.billing.process import run_verb, serving
 from tests.support.billing.stage import PATIENCE_S
+from tests.support.fork_server import run_module
 
 MONTH = "2026-11"
 NOON_MS = 1_794_744_000_000  # 2026-11-15
@@ -127,7 +128,10 @@ def test_sigterm_ends_it_well_and_its_verbs_work_without_it(house: House) -> Non
     assert house.verb("usage", "--month", "11")[0] == 2
     code, found = house.verb("adopt-log")
     assert (code, found["adopted"], found["before"]) == (0, False, found["log"])
-    assert house.verb("rebuild") == (0, {"dropped": True})
+    # Nobody is there to say yes.
+    assert run_module("services.billing", "rebuild", env=house.env).returncode == 130
+    assert house.verb("usage", "--month", MONTH, "--client", house.client)[1]["rows"]
+    assert house.verb("rebuild", "--yes") == (0, {"dropped": True})
     _, found = house.verb("usage", "--month", MONTH, "--client", house.client)
     assert (found["complete"], found["rows"]) == (False, [])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -36,7 +37,7 @@ from services.billing.edge.usage_view import MAX_WAIT_S, UsageView
 from shared.audit.event_log import EventLog
 from shared.plurals import counted
 from shared.runtime.clock import SystemClock
-from shared.runtime.errors import PartUnavailable
+from shared.runtime.errors import PartUnavailable, UsageError
 
 _KEYS: Final = {"client": "client", "mailing_id": "mailing ID", "sub_client": "sub-client"}
 
@@ -167,15 +168,26 @@ def _tell(report: RecountReport) -> None:
 
 
 @click.command("rebuild")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--lose-counts", is_flag=True, help="Also if Kafka has deleted events that were counted."
+)
 @as_json_option
 @line_option
 @answering
-def rebuild(as_json: bool, line: str) -> None:
+def rebuild(yes: bool, lose_counts: bool, as_json: bool, line: str) -> None:
     """Drop the live counts; running workers then count again from the beginning.
 
     Checkpoints of these counts are not used any more. Closed statements stay as they are.
     """
     parts = connect_to(line)
+    with EventLog(parts.options) as log:
+        gone = lost_beginnings(log.begins())
+    if gone and not lose_counts:
+        raise UsageError(gone)
+    question = "Drop all counts, and count mail.events from its beginning?"
+    if not yes and not click.confirm(question, err=True):
+        raise UsageError("nothing was dropped")
     topic = StatementTopic(parts.options)
     try:
         void(topic, parts.cells.read().generation)
@@ -186,6 +198,18 @@ def rebuild(as_json: bool, line: str) -> None:
         print_json({"dropped": True})
     else:
         say("dropped; the workers count again from the beginning of mail.events")
+
+
+def lost_beginnings(begins: Mapping[int, int]) -> str:
+    """Why counting again would lose counts; "" if Kafka has all events from the first on."""
+    lost = {part: begin for part, begin in sorted(begins.items()) if begin}
+    if not lost:
+        return ""
+    where = ", ".join(f"{begin} of partition {part}" for part, begin in lost.items())
+    return (
+        f"Kafka has deleted the beginning of mail.events (offsets: {where}): what was counted from"
+        " there would be lost for good, also in checkpoints; --lose-counts drops it all the same"
+    )
 
 
 @click.command("adopt-log")

@@ -38,7 +38,7 @@ _STEP_S: Final = 0.05
 MAX_WAITING: Final = 2
 
 
-# For closed months neither Kafka nor the store is asked: both may be away.
+# For closed months neither Kafka nor the store is asked: both may be unavailable.
 _NOT_ASKED: Final = Snapshot(True, "", {}, {}, {})
 _NO_ENDS: Final = LogEnds("", {})
 
