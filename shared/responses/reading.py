@@ -1,9 +1,10 @@
 """Understands a returned message. Pure.
 
 Owns: the order in which the kinds are tried, and the kind of the whole. Does not own: the parts of
-the message (mime/), the forms of reports (reports/), the rules (rules/, replies/). Guarantees:
-never raises; time and memory are bounded for any bytes (mime/parts.py); hard comes out only for
-recipients that a report names as permanently failed, for a reason that a rule knows.
+the message (mime/), reports inside other mail (wrapped.py), the forms of reports (reports/), the
+rules (rules/, replies/). Guarantees: never raises; time and memory are bounded for any bytes
+(mime/parts.py); hard comes out only for recipients that a report names as permanently failed, for a
+reason that a rule knows.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from shared.responses.matching import View, find_rule
-from shared.responses.mime.fields import first, split_header
+from shared.responses.mime.fields import first
 from shared.responses.mime.parts import Message, Part, read_message
 from shared.responses.mime.text import text_of
 from shared.responses.reports.addresses import find_addresses, is_public
@@ -32,6 +33,7 @@ from shared.responses.reports.statement import Statement
 from shared.responses.returned import Returned
 from shared.responses.rules.model import Rules
 from shared.responses.understood import ReportedRecipient, ResponseKind, Understood
+from shared.responses.wrapped import opened
 
 _STATUS_PARTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
 # How a delivery report begins (RFC 3464, 2.2).
@@ -59,7 +61,7 @@ def understand(content: bytes, rules: Rules) -> Understood:
 
 def understand_message(message: Message, rules: Rules, has_null_sender: bool = False) -> Understood:
     """The meaning of a message that has been read; of its envelope only the null sender tells."""
-    view = Returned(_opened(message, rules), rules, has_null_sender)
+    view = Returned(opened(message, rules), rules, has_null_sender)
     return (
         _feedback(view)
         or _by_rule(view, "challenges")
@@ -70,44 +72,6 @@ def understand_message(message: Message, rules: Rules, has_null_sender: bool = F
         or _by_rule(view, "auto_replies")
         or _reply(view)
     )
-
-
-def _opened(message: Message, rules: Rules) -> Message:
-    """The report that a gateway or a mail system has wrapped as an attachment.
-
-    A person who forwards a report writes a text, which has addresses, and is no mail system.
-    """
-    if message.content_type == "multipart/report":
-        return message
-    if (pasted := _pasted_report(message)) and _is_daemon(message, rules):
-        return read_message(pasted)
-    wrapped = [part for part in message.parts if part.content_type == "message/rfc822"]
-    if len(wrapped) != 1 or not _is_report(wrapped[0].body):
-        return message
-    others = [part for part in message.parts if not part.is_original]
-    if any(b"@" in part.body for part in others) and not _is_daemon(message, rules):
-        return message
-    return read_message(wrapped[0].body)
-
-
-def _pasted_report(message: Message) -> bytes:
-    """The report that stands in the text below an mbox line; b"" if there is none."""
-    text = next((part for part in message.parts if part.content_type == "text/plain"), None)
-    if text is None or b"multipart/report" not in text.body:
-        return b""
-    pasted = b"".join(text.body.partition(b"\nFrom MAILER-DAEMON")[1:])[1:]
-    report = pasted.partition(b"\n")[2]
-    return report if _is_report(report) else b""
-
-
-def _is_report(content: bytes) -> bool:
-    header = split_header(content)[0].lower()
-    return b"multipart/report" in header and b"delivery-status" in header
-
-
-def _is_daemon(message: Message, rules: Rules) -> bool:
-    evidence = Returned(message, rules).evidence
-    return evidence is not None and evidence.kind == "bounce"
 
 
 def _feedback(view: Returned) -> Understood | None:
