@@ -70,7 +70,11 @@ values = st.fixed_dictionaries(
                 "allowLowReplication": st.booleans(),
                 "replication": few,
                 "sasl": st.fixed_dictionaries(
-                    {"mechanism": st.sampled_from(["", "PLAIN"]), "secret": st.just("s")}
+                    {
+                        "mechanism": st.sampled_from(["", "PLAIN", "SCRAM-SHA-512"]),
+                        "secret": st.sampled_from(["s", "s-{name}"]),
+                    },
+                    optional={"username": st.just("sluice-{name}")},
                 ),
                 "tls": st.fixed_dictionaries({"enabled": st.booleans()}),
             },
@@ -94,6 +98,8 @@ values = st.fixed_dictionaries(
             },
         ),
         "networkPolicy": st.fixed_dictionaries({"enabled": st.booleans()}),
+        "operator": st.fixed_dictionaries({"enabled": st.booleans()}),
+        "returnPath": st.fixed_dictionaries({"secret": st.just("keys"), "used": st.booleans()}),
         "fullnameOverride": names.filter(lambda name: name[0].isalpha()),
     },
 )

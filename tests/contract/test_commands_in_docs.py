@@ -32,6 +32,10 @@ RUN_BY = {
         "chaos/test_three_brokers.py",
         "def test_one_broker_is_killed_then_a_second",
     ),
+    "./sluice test --long -k door_moves": (
+        "chaos/test_bounce_door_moves.py",
+        "def test_the_bounce_door_moves_out_of_ingest_and_back",
+    ),
     "./sluice test --long -k two_versions --previous REVISION": (
         "chaos/test_two_versions.py",
         'getoption("--previous")',
