@@ -21,6 +21,7 @@ from shared.stream.kafka_python.fetching import bound_fetches
 from shared.stream.kafka_python.lost_connections import soften_lost_connections
 from shared.stream.kafka_python.producing import keep_requests
 from shared.stream.kafka_python.quiet_selector import QuietSelector
+from shared.stream.kafka_python.sparing_trips import spare_look_ups
 from shared.stream.security import client_config
 
 BATCH_BYTES: Final = 1024 * 1024
@@ -139,6 +140,7 @@ def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -
     }
     consumer = make_client(KafkaConsumer, **{**config, **overrides})
     bound_fetches(consumer)
+    spare_look_ups(consumer)
     return consumer
 
 

@@ -236,11 +236,11 @@ class StreamConsumer:
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Stop reading these partitions, as far as they are still assigned."""
-        self._consumer.pause(*(set(partitions) & self.assignment()))
+        self._consumer.pause(*(set(partitions) & self.assignment() - self._consumer.paused()))
 
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
         """Continue reading these partitions, as far as they are still assigned."""
-        self._consumer.resume(*(set(partitions) & self.assignment()))
+        self._consumer.resume(*(set(partitions) & self._consumer.paused()))
 
     def take_revoked(self) -> list[TopicPartition]:
         """Return the partitions revoked since the last call; their claims last until release()."""

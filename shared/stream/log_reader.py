@@ -17,6 +17,7 @@ from kafka.structs import TopicPartition
 from shared.runtime.deadline import Deadline
 from shared.stream.client import ClientOptions, make_consumer, position_of
 from shared.stream.consumer import Record
+from shared.stream.kafka_python.fetching import skip_headers_after
 from shared.stream.kafka_python.topic_ids import topic_id
 
 ASK_TIMEOUT_MS: Final = 5_000
@@ -30,6 +31,7 @@ class LogReader:
     """A reader of one topic.
 
     `is_committed`: return committed records only, and end where the first open transaction begins.
+    `last_header`: the headers of a record after the first one of this name are not read.
     `ask_timeout_ms`: how long a question about offsets may take. Further keyword arguments are
     configuration of the Kafka consumer.
     """
@@ -40,6 +42,7 @@ class LogReader:
         topic: str,
         *,
         is_committed: bool = True,
+        last_header: str = "",
         ask_timeout_ms: int = ASK_TIMEOUT_MS,
         **overrides: Any,
     ) -> None:
@@ -50,6 +53,8 @@ class LogReader:
         }
         self._make = partial(make_consumer, options, None, **{**config, **overrides})
         self._consumer: Any = self._make()
+        if last_header:
+            skip_headers_after(self._consumer, last_header)
         # A broker answers the requests of a connection one after another: a question would wait for
         # the fetch before it.
         self._asker: Any = self._consumer

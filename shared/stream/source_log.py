@@ -121,6 +121,13 @@ class SourceLog:
         """Give out the next records, at most so many, as far as their order is certain."""
         return self._merged.take(most)
 
+    def is_behind(self) -> bool:
+        """Whether records are left that were written before the last look at the ends."""
+        return any(
+            self._readers[source.topic].position(source.partition) < end
+            for source, end in self._ends.items()
+        )
+
     def lag(self) -> int:
         """Return how many records were written at the last look and are not given out."""
         unread = sum(

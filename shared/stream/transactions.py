@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
@@ -25,11 +25,8 @@ from shared.runtime.failpoints import Failpoints
 from shared.stream.client import ClientOptions, make_producer
 from shared.stream.client_events import ClientEvents, is_lost_with_its_topic
 from shared.stream.kafka_python.producing import discard
-from shared.stream.partitioning import partition_of
+from shared.stream.sending import offset_of, send_all
 from shared.stream.watchdog import Watchdog
-
-# After flush() all offsets are there, or an error is.
-PLACED_TIMEOUT_S: Final = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -156,16 +153,11 @@ class TransactionalProducer:
         hit, service = self._failpoints.hit, self._service
         producer.begin_transaction()
         hit(f"{service}.begun")
-        futures: list[Any] = []
-        for topic, value, key, headers, chosen in outputs:
-            partition = chosen
-            if chosen is None and key is not None:
-                partition = partition_of(topic, key, len(producer.partitions_for(topic)))
-            futures.append(producer.send(topic, value, key, list(headers), partition))
+        futures = send_all(producer, outputs)
         hit(f"{service}.produced")
         if placed is not None:
             producer.flush()
-            placed += require_offsets([future.get(PLACED_TIMEOUT_S).offset for future in futures])
+            placed += require_offsets([offset_of(future) for future in futures])
         if offsets:
             producer.send_offsets_to_transaction(dict(offsets), group)
         hit(f"{service}.offsets_sent")

@@ -7,12 +7,14 @@ Written for kafka-python 3.0.12:
   await_ready() returns False instead, the request goes back into the queue (keep_requests). It can
   be removed when tests/chaos/test_broker_stop.py passes without it.
 - close() flushes first and would wait for an unavailable broker (discard).
-- A producer has no method that says whether it knows a topic (knows, wait_for_topic).
+- A producer has no method that says whether it knows a topic (knows, known_partitions,
+  wait_for_topic).
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from typing import Any
 
 from kafka import KafkaProducer
@@ -46,6 +48,12 @@ def discard(producer: KafkaProducer) -> None:
 def knows(producer: Any, topic: str) -> bool:
     """Whether the producer's metadata has the topic: only topics that it has written to."""
     return bool(producer._metadata.partitions_for_topic(topic))
+
+
+def known_partitions(producer: Any, topic: str) -> Collection[int]:
+    """The partitions of a topic that the producer has written to; none if it does not know it."""
+    found: Collection[int] = producer._metadata.partitions_for_topic(topic) or ()
+    return found
 
 
 def wait_for_topic(producer: Any, topic: str, timeout_ms: int) -> None:

@@ -16,6 +16,7 @@ from shared.runtime.deadline import Deadline
 from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
 from shared.stream.log_reader import LogReader
+from shared.topics.event_records import TYPE_HEADER
 from shared.topics.reputation import Place
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,10 @@ class EventLog:
     def __init__(self, options: ClientOptions, topic: str, place: Place | None) -> None:
         """`place` None: begin at the present end."""
         self._topic = topic
-        self._reader = LogReader(options, topic, max_poll_records=POLL_RECORDS)
+        # Nothing else of a header is used (core/reputation/facts.py).
+        self._reader = LogReader(
+            options, topic, last_header=TYPE_HEADER, max_poll_records=POLL_RECORDS
+        )
         # Whether the last call ended before the end of the log.
         self.is_behind = False
         try:

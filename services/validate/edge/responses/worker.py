@@ -62,6 +62,9 @@ ELECTION_TOPIC: Final = names.CONTROL
 MAX_BATCH: Final = 5_000
 STAND_BY_MS: Final = 200
 COUNTING_POLL_MS: Final = 10
+# How often the next records are looked at once all are read: no sooner does another look find that
+# the order of more of them is certain (shared/stream/source_log.py, ASK_S).
+TURN_S: Final = 0.5
 RETRY_S: Final = 0.5
 
 
@@ -79,6 +82,8 @@ class _Session:
     def __init__(self, consumer: StreamConsumer) -> None:
         self.consumer = consumer
         self.counting: Counting | None = None
+        # When the next turn of counting is due, in monotonic seconds.
+        self.due_at = 0.0
 
     def stop_counting(self) -> None:
         counting, self.counting = self.counting, None
@@ -122,8 +127,7 @@ class ResponsesWorker:
 
     def _turn(self, session: _Session) -> None:
         consumer = session.consumer
-        is_chosen = bool(consumer.assignment())
-        consumer.poll(COUNTING_POLL_MS if is_chosen else STAND_BY_MS, 100)
+        consumer.poll(self._poll_ms(session), 100)
         self.status.waiting_for = ""
         membership = consumer.membership()
         if membership is None or not consumer.assignment():
@@ -134,7 +138,10 @@ class ResponsesWorker:
         try:
             if session.counting is None:
                 session.counting = self._begin(consumer)
-            self._count(session.counting, membership)
+            begun = self._parts.clock.monotonic()
+            is_full = self._count(session.counting, membership)
+            is_behind = is_full or session.counting.log.is_behind()
+            session.due_at = begun if is_behind else begun + TURN_S
             self.fault = ""
         except (NotReady, StoreUnavailable, CounterMoved, RulesChanged) as error:
             session.stop_counting()
@@ -143,6 +150,13 @@ class ResponsesWorker:
             self.fault = str(error)
             consumer.idle(RETRY_S)
 
+    def _poll_ms(self, session: _Session) -> int:
+        """How long to poll for the membership: until the next turn of counting is due."""
+        if not session.consumer.assignment():
+            return STAND_BY_MS
+        left_s = min(session.due_at - self._parts.clock.monotonic(), TURN_S)
+        return max(COUNTING_POLL_MS, int(left_s * 1000))
+
     def _begin(self, consumer: StreamConsumer) -> Counting:
         counting = open_counting(self._parts, consumer)
         self._parts.metrics.restarts.add()
@@ -150,7 +164,8 @@ class ResponsesWorker:
         log.info("counting bounces", extra={"counted": sum(counting.offsets.values())})
         return counting
 
-    def _count(self, counting: Counting, membership: ConsumerGroupMetadata) -> None:
+    def _count(self, counting: Counting, membership: ConsumerGroupMetadata) -> bool:
+        """Count the next records; return whether there were as many as one turn takes."""
         parts = self._parts
         counting.log.poll()
         reviews = counting.reviews
@@ -160,7 +175,7 @@ class ResponsesWorker:
         batch = counting.log.take(MAX_BATCH)
         if not batch:
             self._check(counting)
-            return
+            return False
         parts.failpoints.hit("responses.polled")
         read = read_batch(batch, parts.events)
         counted = self._advance(counting, read)
@@ -178,6 +193,7 @@ class ResponsesWorker:
         counting.place = CounterPlace(counting.place.log, place)
         counting.incidents = counted.incidents
         self._note(batch, read, counted)
+        return len(batch) == MAX_BATCH
 
     def _check(self, counting: Counting) -> None:
         """Notice an emptied Redis although nothing is to be counted."""

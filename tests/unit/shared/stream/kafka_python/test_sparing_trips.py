@@ -1,0 +1,105 @@
+"""Which trips to the I/O thread a poll makes: those that have something to do."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kafka.consumer.fetcher import Fetcher
+from kafka.future import Future
+from kafka.structs import TopicPartition
+
+from shared.stream.kafka_python.sparing_trips import SparingFetcher, spare_look_ups
+
+FIRST, SECOND = TopicPartition("t", 0), TopicPartition("t", 1)
+LEADERS = {FIRST: 1, SECOND: 2}
+
+
+def ended() -> Any:
+    return Future().success(None)
+
+
+def under_way() -> Any:
+    return Future()
+
+
+@pytest.mark.parametrize(
+    ("fetchable", "asked", "futures", "is_sent"),
+    [
+        pytest.param([FIRST], set(), [], True, id="the first fetch"),
+        pytest.param([FIRST], {1}, [under_way()], False, id="its leader is asked already"),
+        pytest.param([FIRST, SECOND], {1}, [under_way()], True, id="another leader is not asked"),
+        pytest.param([FIRST, SECOND], {1, 2}, [under_way()], False, id="both are asked"),
+        pytest.param([], set(), [], False, id="all paused, or waiting to be returned"),
+        pytest.param([], {1}, [under_way()], False, id="all paused while one is asked"),
+        pytest.param([], {1}, [ended(), under_way()], True, id="one that ended is to be forgotten"),
+        pytest.param([TopicPartition("t", 9)], {1}, [under_way()], True, id="no known leader"),
+    ],
+)
+def test_fetches_are_sent_when_there_is_a_leader_to_ask(
+    monkeypatch: pytest.MonkeyPatch,
+    fetchable: list[TopicPartition],
+    asked: set[int],
+    futures: list[Any],
+    is_sent: bool,
+) -> None:
+    fetcher, sent = fetcher_with(monkeypatch, fetchable, asked, futures)
+    fetcher.send_fetches()
+    assert bool(sent) == is_sent
+
+
+def test_a_dead_io_thread_is_noticed_although_nothing_is_to_be_fetched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fetcher, sent = fetcher_with(monkeypatch, [], set(), [])
+    fetcher._net = SimpleNamespace(_exception=RuntimeError("it died"))
+    fetcher.send_fetches()
+    assert sent
+
+
+def fetcher_with(
+    monkeypatch: pytest.MonkeyPatch,
+    fetchable: list[TopicPartition],
+    asked: set[int],
+    futures: list[Any],
+) -> tuple[Any, list[bool]]:
+    """A fetcher in this state, and the list that each trip is noted in."""
+    sent: list[bool] = []
+    monkeypatch.setattr(Fetcher, "__init__", lambda _self: None)
+    monkeypatch.setattr(Fetcher, "send_fetches", lambda _self: sent.append(True))
+    monkeypatch.setattr(Fetcher, "_fetchable_partitions", lambda _self: fetchable)
+    fetcher: Any = SparingFetcher()
+    fetcher._net = SimpleNamespace(_exception=None)
+    fetcher._fetch_futures = futures
+    fetcher._nodes_with_pending_fetch_requests = asked
+    cluster = SimpleNamespace(leader_for_partition=LEADERS.get)
+    fetcher._manager = SimpleNamespace(cluster=cluster)
+    return fetcher, sent
+
+
+@pytest.mark.parametrize(
+    ("known", "is_connected", "fault", "is_looked_up"),
+    [
+        pytest.param(1, True, None, False, id="known and connected"),
+        pytest.param(None, True, None, True, id="not known"),
+        pytest.param(1, False, None, True, id="known, but not connected"),
+        pytest.param(1, True, RuntimeError("it died"), True, id="the I/O thread has ended"),
+    ],
+)
+def test_the_coordinator_is_looked_up_while_it_cannot_be_used(
+    known: int | None, is_connected: bool, fault: Exception | None, is_looked_up: bool
+) -> None:
+    asked: list[float | None] = []
+
+    def look_up(timeout_ms: float | None = None) -> bool:
+        asked.append(timeout_ms)
+        return False
+
+    coordinator = SimpleNamespace(coordinator_id=known, ensure_coordinator_ready=look_up)
+    network = SimpleNamespace(
+        connected=lambda _node: is_connected, _net=SimpleNamespace(_exception=fault)
+    )
+    spare_look_ups(SimpleNamespace(_coordinator=coordinator, _client=network))
+    is_ready = coordinator.ensure_coordinator_ready(timeout_ms=20)
+    assert (is_ready, asked) == ((False, [20]) if is_looked_up else (True, []))
