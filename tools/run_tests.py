@@ -114,13 +114,14 @@ def spread(arguments: Sequence[str]) -> tuple[str, ...]:
     """The options that spread the tests over processes, unless such an option is given.
 
     The tests wait more than they compute, for servers to start and for parts to recover, so there
-    is one process more than processors (docs/decisions/0215-units-of-tests.md).
+    are more processes than processors: one more for these, and one for those that mostly wait
+    (docs/decisions/0215-units-of-tests.md, docs/decisions/0236-tests-that-wait.md).
     The long ones (`--long`) run one after the other: each loads the machine and reports progress.
     """
     alone = ("-n", "--numprocesses", "--dist", "--pdb", "-s", "--long")
     if any(each.startswith(alone) for each in arguments):
         return ()
-    processes = min((os.cpu_count() or 1) + 1, MAX_PROCESSES)
+    processes = min((os.cpu_count() or 1) + 2, MAX_PROCESSES)
     return ("-n", str(processes), "--dist", "loadgroup")
 
 

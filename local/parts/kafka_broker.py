@@ -37,6 +37,11 @@ _LOOK_EVERY_S: Final = 0.1
 _QUICK_START: Final = "-XX:TieredStopAtLevel=1"
 
 
+# A broker that starts again on its data is let in when the session of its last run has ended, which
+# the controller, in the same process, counts from its own start. Kafka's default is 9 s.
+_ALONE: Final = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "1000"}
+
+
 class BrokerListener(Struct, frozen=True):
     """A further listener: its name (`SSL`), port, protocol, and settings without the prefix."""
 
@@ -113,6 +118,7 @@ def properties(plan: BrokerPlan) -> dict[str, str]:
         "num.io.threads": "4",
         "log.cleaner.dedupe.buffer.size": str(8 * 1024 * 1024),
         "controlled.shutdown.enable": "false",
+        **({} if plan.voters else _ALONE),
         **_of_listeners(plan),
         **plan.properties,
     }

@@ -50,7 +50,8 @@ class ClientOptions(Struct, frozen=True):
     `static` makes the consumer a static member (KIP-345): a successor with the same instance
     name takes over at once, whereas a dynamic member waits for the session time-out. `security` is
     kafka-python's configuration of TLS and SASL (security.py). `in_sync` is the setting
-    `kafka.min_insync_replicas`.
+    `kafka.min_insync_replicas`. A member learns of a change of its group by its next heartbeat,
+    so tests that change groups take shorter ones.
     """
 
     bootstrap: str
@@ -59,6 +60,7 @@ class ClientOptions(Struct, frozen=True):
     static: bool = False
     security: dict[str, Any] = {}
     in_sync: int = 0
+    heartbeat_ms: int = HEARTBEAT_MS
 
 
 def options_of(kafka: KafkaSettings, runtime: RuntimeSettings) -> ClientOptions:
@@ -131,7 +133,7 @@ def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -
         "partition_assignment_strategy": [CooperativeStickyAssignor],
         "max_poll_interval_ms": MAX_POLL_INTERVAL_MS,
         "session_timeout_ms": SESSION_TIMEOUT_MS,
-        "heartbeat_interval_ms": HEARTBEAT_MS,
+        "heartbeat_interval_ms": options.heartbeat_ms,
         "metadata_max_age_ms": METADATA_AGE_MS,
         "fetch_min_bytes": FETCH_MIN_BYTES,
         "fetch_max_wait_ms": FETCH_WAIT_MS,

@@ -25,11 +25,18 @@ REACH_TIMEOUT_S = 120
 ANSWER_TIMEOUT_S = 300
 
 
-def prepare(stage: Stage, name: str, seed: int, count: int) -> tuple[Run, SmtpInjector]:
+# Of each client: what arrives together is stored together.
+SESSIONS = 12
+FEW_SESSIONS = 6  # so that each step is passed often enough
+
+
+def prepare(
+    stage: Stage, name: str, seed: int, count: int, sessions: int
+) -> tuple[Run, SmtpInjector]:
     run = stage.open_run(name, seed, (make_credential(PASSWORD, 1),))
     submissions = list(mixture.mix(run.name, seed, count))
     assert stage.stack.endpoints.smtps is not None
-    return run, SmtpInjector(stage.stack.endpoints.smtps, PASSWORD, submissions)
+    return run, SmtpInjector(stage.stack.endpoints.smtps, PASSWORD, submissions, sessions=sessions)
 
 
 def moments(random: Random, faults: int) -> Sequence[int]:
@@ -43,7 +50,7 @@ def test_what_got_its_250_arrives_once_though_ingest_and_kafka_are_killed(
     stage: Stage, one_seed: int
 ) -> None:
     random = Random(one_seed)
-    run, injector = prepare(stage, f"door-kill-{one_seed}", one_seed, MESSAGES)
+    run, injector = prepare(stage, f"door-kill-{one_seed}", one_seed, MESSAGES, SESSIONS)
     injector.start()
     parts = [SERVICE, SERVICE, "kafka", SERVICE]
     random.shuffle(parts)
@@ -62,7 +69,7 @@ def test_dying_at_each_step_of_a_submission_loses_nothing_and_doubles_nothing(
 ) -> None:
     random = Random(one_seed)
     count = 1_500
-    run, injector = prepare(stage, f"door-fail-{one_seed}", one_seed, count)
+    run, injector = prepare(stage, f"door-fail-{one_seed}", one_seed, count, FEW_SESSIONS)
     stage.stack.stop_part(SERVICE)
     injector.start()
     for point in DOOR_NAMES:

@@ -65,7 +65,7 @@ def _hold_at(door: Door, script: Script, number: int, tls: ssl.SSLContext) -> st
 
 def _hold_all_at(door: Door, scripts: Iterable[Script]) -> list[str]:
     """Run the dialogs in parallel; return the failures."""
-    tls = trusting()  # one for all: it reads all certificates of the system
+    tls = trusting()
     found: list[Future[str]] = []
     with ThreadPoolExecutor(AT_ONCE) as pool:
         # First the dialogs that race with the greeting, one at a time.

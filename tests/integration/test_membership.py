@@ -28,7 +28,7 @@ from shared.stream.relay import Relay
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import Watchdog
 from tests.support.running_worker import RunningWorker, ids_of_pack, pack_of
-from tests.support.stream_topics import PATIENCE_S, eventually, publish, read_all
+from tests.support.stream_topics import PATIENCE_S, eventually, member, publish, read_all
 
 PACKS = 8
 
@@ -65,7 +65,7 @@ def test_a_consumer_that_fell_out_of_its_group_says_so_however_it_learns_of_it(
 ) -> None:
     # If the join, not the heartbeat, gets UNKNOWN_MEMBER_ID, kafka-python calls no callback.
     source, _ = topics
-    options = ClientOptions(kafka_bootstrap, "only", static=static)
+    options = member(kafka_bootstrap, "only", static=static)
     consumer = joined_consumer(options, source)
     assert consumer.membership() is not None
     assert remove_members(kafka_bootstrap, f"g.{source}") == 1
@@ -84,7 +84,7 @@ def test_a_commit_of_a_member_that_fell_out_of_its_group_is_refused(
 ) -> None:
     # With the group metadata after the loss, (-1, ""), the broker accepts it from any process.
     source, target = topics
-    options = ClientOptions(kafka_bootstrap, "stale")
+    options = member(kafka_bootstrap, "stale")
     consumer = joined_consumer(options, source)
     membership = consumer.membership()
     remove_members(kafka_bootstrap, f"g.{source}")
@@ -154,9 +154,9 @@ def test_the_open_transaction_of_a_dead_process_does_not_hold_up_one_of_another_
     source, target = topics
     publish(kafka_bootstrap, source, [Output(source, b"%d" % number) for number in range(20)])
     group = f"g.{source}"
-    dead = StreamConsumer(ClientOptions(kafka_bootstrap, "dead"), group, topics=(source,))
+    dead = StreamConsumer(member(kafka_bootstrap, "dead"), group, topics=(source,))
     eventually(lambda: bool(dead.poll(100, 1)))
-    producer = make_producer(ClientOptions(kafka_bootstrap, "dead"), f"sluice.test.{source}")
+    producer = make_producer(member(kafka_bootstrap, "dead"), f"sluice.test.{source}")
     producer.init_transactions()
     producer.begin_transaction()
     producer.send(target, b"never committed")
@@ -165,7 +165,7 @@ def test_the_open_transaction_of_a_dead_process_does_not_hold_up_one_of_another_
     producer.flush()
     dead.close()
 
-    options = ClientOptions(kafka_bootstrap, "successor")
+    options = member(kafka_bootstrap, "successor")
     stop = Stop()
     relay = Relay(
         "ingest",
@@ -198,9 +198,9 @@ def test_outcomes_are_written_while_another_member_holds_the_rebalance_up(
     worker = RunningWorker(kafka_bootstrap, "worker", source, target, static=False)
     worker.is_slow = lambda job: is_held.is_set()
     eventually(lambda: len(worker.attempted) == len(wanted))
-    stuck = StreamConsumer(ClientOptions(kafka_bootstrap, "stuck"), group, topics=(source,))
+    stuck = StreamConsumer(member(kafka_bootstrap, "stuck"), group, topics=(source,))
     eventually(lambda: not stuck.poll(100, 1) and stuck.membership() is not None)
-    late = StreamConsumer(ClientOptions(kafka_bootstrap, "late"), group, topics=(source,))
+    late = StreamConsumer(member(kafka_bootstrap, "late"), group, topics=(source,))
     late.poll(3_000, 1)
     assert late.membership() is None, "the rebalance is held up"
     is_held.clear()
@@ -218,13 +218,11 @@ def test_a_member_whose_polls_are_short_and_far_apart_takes_up_each_join_once(
     # kafka-python throws a join away that ended between two polls, and begins another one: the
     # group never came to rest, and each commit was refused for its old generation.
     source, _ = topics
-    rare = joined_consumer(ClientOptions(kafka_bootstrap, "rare"), source)
+    rare = joined_consumer(member(kafka_bootstrap, "rare"), source)
     stop = Stop()
 
     def poll_often() -> None:
-        often = StreamConsumer(
-            ClientOptions(kafka_bootstrap, "often"), f"g.{source}", topics=(source,)
-        )
+        often = StreamConsumer(member(kafka_bootstrap, "often"), f"g.{source}", topics=(source,))
         while not stop.is_set():
             often.poll(100, 1)
             assigned.append(often.assignment())
@@ -253,7 +251,7 @@ def test_a_join_that_failed_between_two_polls_is_sent_again(
     kafka_bootstrap: str, topics: tuple[str, str]
 ) -> None:
     source, _ = topics
-    consumer = joined_consumer(ClientOptions(kafka_bootstrap, "only"), source)
+    consumer = joined_consumer(member(kafka_bootstrap, "only"), source)
     membership = consumer.membership()
     assert membership is not None
     coordinator = consumer._consumer._coordinator

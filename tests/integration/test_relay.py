@@ -13,7 +13,6 @@ from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
-from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record, StreamConsumer
 from shared.stream.kafka_python.positions import known_positions
 from shared.stream.relay import NotReady, Relay
@@ -23,6 +22,7 @@ from shared.topics.names import TopicPlan
 from tests.support.stream_topics import (
     PATIENCE_S,
     eventually,
+    member,
     publish,
     publish_until,
     read_all,
@@ -31,7 +31,7 @@ from tests.support.stream_topics import (
 
 class RunningRelay:
     def __init__(self, bootstrap: str, name: str, source: str, process: object) -> None:
-        options = ClientOptions(bootstrap, name)
+        options = member(bootstrap, name)
         self.stop = Stop()
         self.consumers: list[StreamConsumer] = []
 
@@ -165,7 +165,7 @@ def test_a_restarted_static_member_reads_topics_that_came_while_it_was_away(
     # The broker hands a static member its old assignment, and its leadership, unannounced.
     source, target = topics
     pattern = source.replace(".in", r"\.(in|late)$")
-    options = ClientOptions(kafka_bootstrap, "static", static=True)
+    options = member(kafka_bootstrap, "static", static=True)
 
     def run_until_something_is_read() -> None:
         stop = Stop()

@@ -40,7 +40,7 @@ from shared.topics.suppressions import (
     field_of,
 )
 from tests.support.smtp_peers import wait_until
-from tests.support.stream_topics import read_all
+from tests.support.stream_topics import member, read_all
 
 PATIENCE_S = 90.0
 NEVER = Failpoints.none()
@@ -142,7 +142,7 @@ class CountingBench(Struct, frozen=True):
             return {f"{topic}/{each}": 0 for each in ends} | found
 
     def worker(self, name: str, failpoints: Failpoints = NEVER) -> ResponsesWorker:
-        options = ClientOptions(self.bootstrap, f"{self.stem}.{name}", static=False)
+        options = member(self.bootstrap, f"{self.stem}.{name}")
         election = f"{self.stem}.control"
         return ResponsesWorker(
             WorkerParts(

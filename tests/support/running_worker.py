@@ -12,7 +12,6 @@ import uvloop
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
 from shared.stream import outputs
-from shared.stream.client import ClientOptions
 from shared.stream.consumer import StreamConsumer
 from shared.stream.jobs import Handler, Job, Limits
 from shared.stream.transactions import Output, TransactionalProducer
@@ -21,7 +20,7 @@ from shared.stream.worker import Worker
 from shared.topics import ids
 from shared.topics.codec import PACK_MAX_MESSAGES
 from shared.topics.records import Message
-from tests.support.stream_topics import PATIENCE_S, envelope
+from tests.support.stream_topics import PATIENCE_S, envelope, member
 
 
 class RunningWorker:
@@ -40,7 +39,7 @@ class RunningWorker:
         make_producer: Callable[..., TransactionalProducer] = TransactionalProducer,
     ) -> None:
         """`shelf`: the handover topic; "": none."""
-        options = ClientOptions(bootstrap, name, static=static)
+        options = member(bootstrap, name, static=static)
         sources = (source, shelf) if shelf else (source,)
         self.stop = Stop()
         self.target = target

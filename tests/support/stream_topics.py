@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from kafka.structs import TopicPartition
+
 from shared.stream.client import ClientOptions, make_consumer, make_producer
-from shared.stream.kafka_python.joining import load_metadata
 from shared.stream.transactions import Output
 from shared.topics.records import Envelope, Facts, Origin
 
 PATIENCE_S = 120.0
+# A member learns of a rebalance by its next heartbeat. The session is as long as in production.
+HEARTBEAT_MS = 250
 FEED_AT_ONCE = 4
 Holds = Callable[[], bool]
 
@@ -20,6 +23,11 @@ def eventually(holds: Holds) -> None:
     while not holds():
         assert time.monotonic() < until, "waited too long"
         time.sleep(0.05)
+
+
+def member(bootstrap: str, name: str, *, static: bool = False) -> ClientOptions:
+    """The options of a member of a group that changes."""
+    return ClientOptions(bootstrap, name, static=static, heartbeat_ms=HEARTBEAT_MS)
 
 
 def publish(bootstrap: str, topic: str, outputs_: list[Output]) -> None:
@@ -50,9 +58,11 @@ def publish_until(bootstrap: str, topic: str, outputs_: Iterable[Output], holds:
 
 def read_all(bootstrap: str, topic: str, expected: int) -> list[bytes]:
     """Every committed value of the topic, read until no more arrive."""
-    consumer = make_consumer(ClientOptions(bootstrap, "test"), f"check.{time.time_ns()}")
-    consumer.subscribe([topic])
-    load_metadata(consumer)
+    consumer = make_consumer(ClientOptions(bootstrap, "test"), None)
+    eventually(lambda: bool(consumer.partitions_for_topic(topic)))
+    partitions = consumer.partitions_for_topic(topic)
+    consumer.assign([TopicPartition(topic, each) for each in partitions])
+    consumer.seek_to_beginning()
     values: list[bytes] = []
     quiet_since = time.monotonic()
     while len(values) < expected or time.monotonic() - quiet_since < 1.0:

@@ -29,6 +29,7 @@ from shared.stream.client import ClientOptions
 from shared.topics.names import TopicPlan
 from tests.support.billing.publisher import MONTH, Publisher
 from tests.support.billing.stage import PATIENCE_S, running
+from tests.support.stream_topics import member
 
 PARTITIONS = 3
 
@@ -51,7 +52,7 @@ class Counting(Struct):
     def counting(self) -> Iterator[Worker]:
         """A worker that counts meanwhile and then stops gracefully."""
         self.workers += 1
-        options = ClientOptions(self.bootstrap, f"billing-{self.workers}")
+        options = member(self.bootstrap, f"billing-{self.workers}")
         counters = Counters("billing")
         worker = Worker(
             WorkerParts(

@@ -21,6 +21,7 @@ import msgspec
 from kafka import KafkaProducer
 from msgspec.structs import replace
 
+from shared.stream.client import RECONNECT_MAX_MS
 from tests.support.chaos.evidence import Promise
 from tests.support.chaos.mixture import Submission
 
@@ -129,6 +130,7 @@ class Injector:
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             max_block_ms=DELIVERY_TIMEOUT_MS,
             linger_ms=5,
+            reconnect_backoff_max_ms=RECONNECT_MAX_MS,  # by default up to 30 s after an outage
             metrics_enabled=False,
         )
         if not producer.config["enable_idempotence"]:

@@ -39,7 +39,7 @@ class Reply(Struct, frozen=True):
 class SmtpInjector:
     """Submits once started; each client logs in with its own name and `password`.
 
-    `pause_s`: the pause of each session after a message.
+    `pause_s`: the pause of each session after a message. `sessions`: at once, for each client.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class SmtpInjector:
         password: str,
         submissions: Sequence[Submission],
         pause_s: float = 0.0,
+        sessions: int = SESSIONS_PER_CLIENT,
     ) -> None:
         host, _, port = address.rpartition(":")
         self._address = host, int(port)
@@ -68,7 +69,7 @@ class SmtpInjector:
         self._threads = [
             threading.Thread(target=self._run, args=(client,), daemon=True)
             for client in self._todo
-            for _ in range(SESSIONS_PER_CLIENT)
+            for _ in range(sessions)
         ]
 
     def start(self) -> None:
@@ -116,12 +117,10 @@ class SmtpInjector:
         return tuple(self._promises)
 
     def _run(self, client: str) -> None:
-        todo = self._todo[client]
+        todo, context = self._todo[client], trusting()
         while not self._closing.is_set():
             try:
-                with smtplib.SMTP_SSL(
-                    *self._address, timeout=_TIMEOUT_S, context=trusting()
-                ) as smtp:
+                with smtplib.SMTP_SSL(*self._address, timeout=_TIMEOUT_S, context=context) as smtp:
                     smtp.login(client, self._password)
                     while not self._closing.is_set():
                         self._next(smtp, todo)

@@ -23,6 +23,7 @@ from services.billing.edge.cells import RedisCells
 from shared.settings.sections import RedisSettings
 from shared.store.client import StoreUnavailable, connect
 from shared.store.read_cells import ALL_MONTHS, Snapshot
+from shared.stream.client import RECONNECT_MAX_MS
 from shared.topics import names
 from shared.topics.codec import decode_event
 from shared.topics.records import FINAL, Event, Tally, TallyRow
@@ -136,6 +137,7 @@ def follow(bootstrap: str, topic: str) -> Any:
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=_FETCH_MAX_BYTES,
         metrics_enabled=False,
+        reconnect_backoff_max_ms=RECONNECT_MAX_MS,  # by default up to 30 s after an outage
     )
     try:
         partitions = consumer.partitions_for_topic(topic)

@@ -62,6 +62,16 @@ def test_a_node_of_a_cluster_does_not_name_bootstrap_controllers_too(
     )
 
 
+def test_only_a_broker_that_is_alone_is_let_in_again_early(
+    tmp_path: Path, nodes: tuple[BrokerPlan, ...]
+) -> None:
+    # In a cluster a short session would move leaders from a broker that is only slow.
+    alone = kafka_broker.properties(BrokerPlan(tmp_path, 21_000, 21_001))
+    heartbeat_ms = int(alone["broker.heartbeat.interval.ms"])
+    assert 2 * heartbeat_ms < int(alone["broker.session.timeout.ms"]) < 9_000
+    assert not any("broker.session.timeout.ms" in kafka_broker.properties(each) for each in nodes)
+
+
 def test_the_id_of_a_cluster_is_the_same_in_all_nodes_and_after_a_restart(
     tmp_path: Path, nodes: tuple[BrokerPlan, ...]
 ) -> None:
