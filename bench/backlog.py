@@ -1,11 +1,15 @@
 """`python -m bench.backlog`: a large backlog for one provider with a limit, then mail for others.
 
-Publishes --messages for one provider that is limited to --rate messages per second. As soon as
-deliver has taken them all, publishes --others for another destination, and measures how long they
-take. Both share the lane `default`. Then waits until all have arrived and counts how often each
-body was written to Kafka between validate and the sink.
+Publishes --messages of the given --sizes for one provider that is limited to --rate messages
+per second. As soon as deliver has taken them all, publishes --others for another destination, and
+measures how long they take. Both share the lane `default`. Then the backlog stands for --stand
+seconds, or until it has been delivered (--drain). Counts how often each body was written to Kafka
+between validate and the sink, and looks at the memory of each service.
 
-    python -m bench.backlog --messages 20000 --rate 200     about two minutes
+Exit code 1: the others took more than 5 s, a body was written more than twice, or memory grew
+(backlog_result.py).
+
+    python -m bench.backlog --messages 20000 --stand 90     about three minutes
 """
 
 from __future__ import annotations
@@ -18,19 +22,20 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import click
 import msgspec
-from kafka import KafkaConsumer, TopicPartition
 from msgspec import Struct
 
 from bench import smtp_sink
+from bench.backlog_records import bodies_written, deferred_again
+from bench.backlog_result import MOST_WRITTEN, Result, fullest, memory_of
 from bench.e2e import CLIENT, SENDING_DOMAIN, start_publisher
-from bench.processes import read_usage
+from bench.processes import read_all
 from bench.publisher import Plan
 from bench.smtp_sink import PeerError, SmtpSink
 from cli.stack import paths
@@ -41,51 +46,49 @@ from shared.registry.store import publish
 from shared.registry.store.changes import Changes
 from shared.runtime.exits import Exit
 from shared.settings.sections import KafkaSettings
-from shared.topics.codec import decode_pack
-from shared.topics.names import DELAYS_S, EVENTS, deferred, intake, outbound
+from shared.topics.names import intake
 
 LIMITED: Final = "limited.example.net"
 FREE: Final = "free.example.net"
-# Once by validate, and once more while it waits for its turn.
-MOST_WRITTEN: Final = 2
+SERVICES: Final = ("ingest", "validate", "deliver", "billing")
 _POLL_S: Final = 0.05
+_MEMORY_EACH_S: Final = 1.0
+_SIZE: Final = click.IntRange(600, 307_200)
 # Beyond the time that the limit itself takes.
 _SPARE_S: Final = 600.0
 _HELD: Final = re.compile(rb'^sluice_deliver_held_total\{[^}]*why="limit"[^}]*\} ([0-9.e+]+)', re.M)
 
 
-class Result(Struct, frozen=True):
-    """What was measured; `bodies_written`: how many messages by how often their body was."""
+class Load(Struct, frozen=True):
+    """What is published, in which sizes, and what follows."""
 
     messages: int
     rate_per_s: int
     others: int
-    others_s: float
-    drained_s: float
-    fullest_10_s: int
-    bodies_written: dict[int, int]
-    # Why the bodies of the rest were written more than twice: the reasons of their last deferral.
-    deferred_again: dict[str, int]
-    deliver_rss_mb: dict[str, float]
+    sizes: tuple[int, int]
+    stand_s: float
+    drains: bool
 
 
 class _Run:
     def __init__(self, stack: Stack, sinks: tuple[SmtpSink, SmtpSink]) -> None:
         self._stack = stack
+        self.bootstrap = stack.endpoints.kafka
         self.limited, self.free = sinks
         self._publishing = 0
 
     @contextmanager
-    def publishing(self, domain: str, messages: int, size_bytes: int) -> Iterator[None]:
+    def publishing(self, domain: str, messages: int, sizes: tuple[int, int]) -> Iterator[None]:
         """Publish in a process of its own."""
         self._publishing += 1
         plan = Plan(
-            bootstrap=self._stack.endpoints.kafka,
+            bootstrap=self.bootstrap,
             topic=intake(CLIENT),
             sending_domain=SENDING_DOMAIN,
             recipient_domain=domain,
             messages=messages,
-            size_bytes=size_bytes,
+            least_bytes=sizes[0],
+            size_bytes=sizes[1],
             run=f"r{self._publishing}",
         )
         process = start_publisher(plan)
@@ -101,58 +104,20 @@ class _Run:
             found = _HELD.search(page.read())
         return int(float(found[1])) if found else 0
 
-    def rss_mb(self) -> float:
-        """The memory of deliver."""
-        usage = read_usage(self._stack.pids()["deliver"])
-        return round(usage.rss_mb, 1) if usage else 0.0
-
-    def bodies_written(self) -> Counter[str]:
-        """How often the body of each message was written between validate and the sink."""
-        written: Counter[str] = Counter()
-        for record in self._read([outbound("default"), *map(deferred, DELAYS_S)]):
-            for message in decode_pack(record.value, record.headers):
-                written[message.envelope.mail_id] += 1
-        return written
-
-    def deferred_again(self, mail_ids: Container[str]) -> dict[str, int]:
-        """The reasons of the last deferral of these messages, each with their number."""
-        reasons: dict[str, str] = {}
-        for record in self._read([EVENTS]):
-            headers = dict(record.headers)
-            mail_id = headers.get("ce_subject", b"").decode()
-            if headers.get("ce_type") == b"sluice.mail.deferred" and mail_id in mail_ids:
-                reasons[mail_id] = json.loads(record.value).get("reason", "")
-        return dict(Counter(reasons.values()).most_common(10))
-
-    def _read(self, topics: Sequence[str]) -> Iterator[Any]:
-        """All records of these topics."""
-        consumer: Any = KafkaConsumer(
-            bootstrap_servers=self._stack.endpoints.kafka, isolation_level="read_committed"
-        )
-        places = [
-            TopicPartition(topic, number)
-            for topic in topics
-            for number in consumer.partitions_for_topic(topic) or ()
-        ]
-        consumer.assign(places)
-        consumer.seek_to_beginning(*places)
-        ends = consumer.end_offsets(places)
-        try:
-            while any(consumer.position(place) < end for place, end in ends.items()):
-                for records in consumer.poll(500).values():
-                    yield from records
-        finally:
-            consumer.close()
+    def rss_mb(self) -> dict[str, float]:
+        """The memory of each service."""
+        pids = {name: pid for name, pid in self._stack.pids().items() if name in SERVICES}
+        return {name: usage.rss_mb for name, usage in read_all(pids).items()}
 
 
-def measure(messages: int, rate_per_s: int, others: int, size_bytes: int) -> Result:
+def measure(load: Load) -> Result:
     """Run everything. Raises PeerError or PartNotStarted."""
     name = f"backlog-{os.getpid()}"
     folder = paths.run_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     rules = folder / "shaping.toml"
-    rules.write_text(f'[provider.big]\ndomains = ["{LIMITED}"]\nmessages = "{rate_per_s}/s"\n')
+    rules.write_text(f'[provider.big]\ndomains = ["{LIMITED}"]\nmessages = "{load.rate_per_s}/s"\n')
     try:
         with (
             smtp_sink.running(_made(folder / "a")) as limited,
@@ -167,61 +132,63 @@ def measure(messages: int, rate_per_s: int, others: int, size_bytes: int) -> Res
                 client = Client(CLIENT, SENDING_DOMAIN, "back@bench.example.org", "bench-mailing")
                 kafka = KafkaSettings(bootstrap=stack.endpoints.kafka)
                 publish.apply(kafka, Changes(added=(client,)))
-                run = _Run(stack, (limited, free))
-                return _measured(run, messages, rate_per_s, others, size_bytes)
+                return _measured(_Run(stack, (limited, free)), load)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _measured(run: _Run, messages: int, rate_per_s: int, others: int, size_bytes: int) -> Result:
-    give_up_at = time.monotonic() + messages / rate_per_s + _SPARE_S
-    rss = {"before": run.rss_mb()}
-    seen: list[tuple[float, int]] = []
+class _Looks:
+    """What was seen, one look after the other."""
 
-    def look() -> None:
-        seen.append((time.monotonic(), run.limited.count()))
-        rss["peak"] = max(rss.get("peak", 0.0), run.rss_mb())
-        if time.monotonic() > give_up_at:
-            raise PeerError(f"{run.limited.count()} of {messages} messages arrived")
+    def __init__(self, run: _Run, longest_s: float) -> None:
+        self._run = run
+        self._give_up_at = time.monotonic() + longest_s
+        self.seen: list[tuple[float, int]] = []
+        self.memory: list[dict[str, float]] = []
+
+    def look(self) -> None:
+        """Look once, and wait a moment. Raises PeerError if it takes too long."""
+        now = time.monotonic()
+        if not self.seen or now - self.seen[0][0] >= len(self.memory) * _MEMORY_EACH_S:
+            self.memory.append(self._run.rss_mb())
+        self.seen.append((now, self._run.limited.count()))
+        if now > self._give_up_at:
+            held = self._run.held()
+            raise PeerError(f"{self.seen[-1][1]} messages arrived and {held} wait: too slow")
         time.sleep(_POLL_S)
 
-    with run.publishing(LIMITED, messages, size_bytes):
+
+def _measured(run: _Run, load: Load) -> Result:
+    looks = _Looks(run, load.messages / load.rate_per_s + _SPARE_S)
+    with run.publishing(LIMITED, load.messages, load.sizes):
         began_at = time.monotonic()
-        while run.held() + run.limited.count() < messages:
-            look()
-        rss["backlog"] = run.rss_mb()
-        with run.publishing(FREE, others, size_bytes):
-            others_at = time.monotonic()
-            while run.free.count() < others:
-                look()
-            others_s = time.monotonic() - others_at
-        while run.limited.count() < messages:
-            look()
-    drained_s = time.monotonic() - began_at
-    rss["after"] = run.rss_mb()
-    written = run.bodies_written()
+        while run.held() + run.limited.count() < load.messages:
+            looks.look()
+        stood_from, stands_at = len(looks.memory), time.monotonic()
+        with run.publishing(FREE, load.others, load.sizes):
+            while run.free.count() < load.others:
+                looks.look()
+            others_s = time.monotonic() - stands_at
+        while time.monotonic() < stands_at + load.stand_s:
+            looks.look()
+        while load.drains and run.limited.count() < load.messages:
+            looks.look()
+    stood_s, delivered = time.monotonic() - stands_at, run.limited.count()
+    written = bodies_written(run.bootstrap)
     again = {mail_id for mail_id, count in written.items() if count > MOST_WRITTEN}
     return Result(
-        messages=messages,
-        rate_per_s=rate_per_s,
-        others=others,
+        messages=load.messages,
+        rate_per_s=load.rate_per_s,
+        others=load.others,
         others_s=round(others_s, 2),
-        drained_s=round(drained_s, 1),
-        fullest_10_s=_fullest(seen, 10.0),
+        taken_s=round(stands_at - began_at, 1),
+        stood_s=round(stood_s, 1),
+        delivered=delivered,
+        fullest_10_s=fullest(looks.seen, 10.0),
         bodies_written=dict(sorted(Counter(written.values()).items())),
-        deferred_again=run.deferred_again(again),
-        deliver_rss_mb=rss,
+        deferred_again=deferred_again(run.bootstrap, again),
+        memory=memory_of(looks.memory, stood_from),
     )
-
-
-def _fullest(seen: list[tuple[float, int]], window_s: float) -> int:
-    """The most messages between two looks that are at most this far apart."""
-    most = first = 0
-    for at, count in seen:
-        while seen[first][0] < at - window_s:
-            first += 1
-        most = max(most, count - seen[first][1])
-    return most
 
 
 def _made(folder: Path) -> Path:
@@ -232,17 +199,23 @@ def _made(folder: Path) -> Path:
 
 @click.command()
 @click.option("--messages", default=200_000, show_default=True, type=click.IntRange(100))
-@click.option("--rate", default=200, show_default=True, type=click.IntRange(1))
+@click.option("--rate", "rate_per_s", default=200, show_default=True, type=click.IntRange(1))
 @click.option("--others", default=1_000, show_default=True, type=click.IntRange(1))
-@click.option("--size", default=10_240, show_default=True, type=click.IntRange(600, 307_200))
-def main(messages: int, rate: int, others: int, size: int) -> None:
+@click.option("--sizes", default=(600, 10_240), show_default=True, type=(_SIZE, _SIZE))
+@click.option("--stand", "stand_s", default=180.0, show_default=True, type=click.FloatRange(1.0))
+@click.option("--drain", "drains", is_flag=True, help="Wait until all have arrived.")
+def main(**load: Any) -> None:
     """Print one JSON document."""
     try:
-        result = measure(messages, rate, others, size)
+        result = measure(Load(**load))
     except (PeerError, PartNotStarted) as error:
         print(f"backlog: {error}", file=sys.stderr)
         sys.exit(Exit.PART_UNAVAILABLE)
     print(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
+    faults = result.faults()
+    for fault in faults:
+        print(f"backlog: {fault}", file=sys.stderr)
+    sys.exit(Exit.CHECK_FAILED if faults else Exit.OK)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ _BATCH_BYTES: Final = 1024 * 1024
 _OUTSTANDING_BYTES: Final = 64 * 1024 * 1024
 _FLUSH_TIMEOUT_S: Final = 120.0
 _SLICE_S: Final = 0.01
+# A prime number, so that no size goes to the same partition each time.
+_SIZES: Final = 17
 
 
 class Plan(Struct, frozen=True):
@@ -38,10 +40,11 @@ class Plan(Struct, frozen=True):
     sending_domain: str
     recipient_domain: str
     messages: int
-    size_bytes: int
+    size_bytes: int  # the largest
     rate_per_s: float = 0.0
     run: str = "r"
     times: str = ""
+    least_bytes: int = 0  # 0: all messages have the same size
 
 
 class Report(Struct, frozen=True):
@@ -59,6 +62,14 @@ def make_body(size_bytes: int) -> bytes:
     head = len(make_head(longest, 99_999_999))
     room = max(size_bytes - head, len(_LINE))
     return (_LINE * (room // len(_LINE) + 1))[: room - 2] + b"\r\n"
+
+
+def make_bodies(plan: Plan) -> list[bytes]:
+    """The bodies of the messages, in turn: their sizes are spread evenly."""
+    if not plan.least_bytes:
+        return [make_body(plan.size_bytes)]
+    step = (plan.size_bytes - plan.least_bytes) / (_SIZES - 1)
+    return [make_body(plan.least_bytes + int(number * step)) for number in range(_SIZES)]
 
 
 def make_head(plan: Plan, number: int) -> bytes:
@@ -109,7 +120,7 @@ class _Publisher:
         return Report(first_at, acknowledged_at, used.ru_utime + used.ru_stime, rss_mb)
 
     def _send_all(self, producer: Any) -> list[float]:
-        plan, body = self._plan, make_body(self._plan.size_bytes)
+        plan, bodies = self._plan, make_bodies(self._plan)
         times: list[float] = []
         started = time.monotonic()
         for number in range(plan.messages):
@@ -119,6 +130,7 @@ class _Publisher:
                     time.sleep(ahead)
                 times.append(time.time())
             self._room.acquire()
+            body = bodies[number % len(bodies)]
             future = producer.send(plan.topic, value=make_head(plan, number) + body)
             future.add_both(self._done)
         return times

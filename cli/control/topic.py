@@ -13,7 +13,7 @@ from shared.runtime.errors import PartUnavailable
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import client_options, make_producer
 from shared.stream.kafka_python.fetching import UndecodableRecord
-from shared.stream.log_reader import LogReader
+from shared.stream.prompt_reader import PromptReader
 from shared.topics.codec import CodecError
 from shared.topics.control import PARTITION, Order, decode_order, encode_order, key_of
 from shared.topics.names import CONTROL
@@ -33,17 +33,16 @@ def read_last(kafka: KafkaSettings, decode: Callable[[bytes, bytes], T]) -> list
     found: dict[bytes, T] = {}
     options = client_options(kafka, f"control-{os.getpid()}")
     try:
-        with closing(LogReader(options, CONTROL)) as reader:
-            if PARTITION in reader.partitions():
-                for record in reader.read_whole(PARTITION, READ_S):
-                    if isinstance(record, UndecodableRecord):
-                        continue
-                    key = record.key or b""
-                    if not record.value:
-                        found.pop(key, None)
-                        continue
-                    with suppress(CodecError):  # deliver logs and counts it
-                        found[key] = decode(key, record.value)
+        with closing(PromptReader(options, CONTROL, PARTITION)) as reader:
+            for record in reader.read_whole(READ_S) if reader.begin() else ():
+                if isinstance(record, UndecodableRecord):
+                    continue
+                key = record.key or b""
+                if not record.value:
+                    found.pop(key, None)
+                    continue
+                with suppress(CodecError):  # deliver logs and counts it
+                    found[key] = decode(key, record.value)
     except KafkaError as error:
         raise PartUnavailable("Kafka", kafka.bootstrap, str(error)) from error
     return [found[key] for key in sorted(found)]

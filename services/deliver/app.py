@@ -126,7 +126,7 @@ def serve(settings: Settings, running: Running) -> int:
         follower = ControlFollower(kit.options, running.clock)
         orders = Orders(follower, Control(follower, running.clock))
         tracer = make_tracer(settings, follower, running.clock)
-        reputation = make_reputation(kit.options, running, rules, sources.table, follower)
+        reputation = make_reputation(kit, running, rules, sources.table, follower)
         sending = Sending(
             opener, logins, dkim_keys, rules, keys, orders, sources, tracer, reputation
         )

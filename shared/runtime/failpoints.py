@@ -89,6 +89,13 @@ RETURNS_NAMES: Final = (
     "returns.offsets_sent",
     "returns.committed",
 )
+# The failpoints of counting the reputation of sources and clients, reached by one deliver process.
+REPUTATION_NAMES: Final = (
+    "reputation.begun",
+    "reputation.produced",
+    "reputation.offsets_sent",
+    "reputation.committed",
+)
 # The failpoints of the API for platforms, reached only by its requests that write.
 API_NAMES: Final = (
     "api.taken",
@@ -105,6 +112,7 @@ _ALL: Final = frozenset(
         BOOKS_NAMES,
         RESPONSES_NAMES,
         RETURNS_NAMES,
+        REPUTATION_NAMES,
         API_NAMES,
     )
     for name in names

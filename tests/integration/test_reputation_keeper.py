@@ -12,12 +12,14 @@ import pytest
 
 from services.deliver.core.control.orders import Orders
 from services.deliver.core.shaping.parsing import combine, parse_file
+from services.deliver.edge.control.follower import ControlFollower
 from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.reputation.keeper import KeeperParts, ReputationKeeper
 from services.deliver.edge.reputation.metrics import make_metrics
 from services.deliver.edge.reputation.providers import ProviderLookup
 from services.deliver.edge.reputation.view import ReputationView
 from shared.runtime.clock import SystemClock
+from shared.runtime.failpoints import REPUTATION_NAMES, Failpoints
 from shared.runtime.telemetry import Counters
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
@@ -26,7 +28,7 @@ from shared.stream.log_reader import LogReader
 from shared.stream.transactions import TransactionLost
 from shared.topics.codec import encode_event
 from shared.topics.configs import state
-from shared.topics.control import Order, Scope, decode_order
+from shared.topics.control import Order, Scope, Verb, decode_order, encode_order
 from shared.topics.names import TopicPlan
 from shared.topics.records import EventType, MailEvent
 
@@ -89,7 +91,9 @@ class Topics:
         self.happen(EventType.DELIVERED, number, client, **more)
 
     @contextmanager
-    def keeper(self) -> Iterator[tuple[ReputationKeeper, ReputationView]]:
+    def keeper(
+        self, failpoints: Failpoints | None = None, every_s: float = 0.3
+    ) -> Iterator[tuple[ReputationKeeper, ReputationView]]:
         """A keeper as in a process of its own; its turns are taken by the test."""
         view = ReputationView(self.options, self.reputation)
         view.start(lambda: None)
@@ -104,7 +108,8 @@ class Topics:
                 ProviderLookup(RULES, Resolver(CLOCK.monotonic), CLOCK),
                 CLOCK,
                 make_metrics(Counters("test")),
-                every_s=0.3,
+                failpoints or Failpoints.none(),
+                every_s=every_s,
                 reputation=self.reputation,
                 events=self.events,
                 control=self.control,
@@ -116,6 +121,23 @@ class Topics:
         finally:
             keeper.close()
             view.close()
+
+    @contextmanager
+    def follower(self) -> Iterator[ControlFollower]:
+        """The orders as a deliver process knows them."""
+        follower = ControlFollower(self.options, CLOCK, self.control)
+        follower.start(lambda: None)
+        try:
+            until(follower.is_current, "the orders are read")
+            yield follower
+        finally:
+            follower.close()
+
+    def give(self, order: Order) -> None:
+        """Write an order as a command does."""
+        key, value = encode_order(order)
+        self.producer.send(self.control, value, key, [], 0)
+        self.producer.flush()
 
     def orders(self) -> list[Order]:
         reader = LogReader(self.options, self.control)
@@ -134,6 +156,18 @@ def topics(kafka_bootstrap: str) -> Iterator[Topics]:
     made = Topics(kafka_bootstrap)
     yield made
     made.producer.close(timeout=5)
+
+
+class Died(BaseException):
+    """The process has ended at a failpoint."""
+
+
+def die(_name: str) -> None:
+    raise Died
+
+
+def scopes(follower: ControlFollower) -> list[str]:
+    return sorted(str(order.scope) for order in follower.orders.in_force(CLOCK.now_ms()))
 
 
 def counted(view: ReputationView) -> int:
@@ -190,3 +224,37 @@ def test_each_result_counts_once_whichever_process_counts_and_a_share_suspends_t
         until(counts, "the bank's are known; the shop begins again")
         third.turn()
         assert len(topics.orders()) == 1, "the same results suspend nobody again"
+
+
+@pytest.mark.parametrize("point", REPUTATION_NAMES)
+def test_a_keeper_that_dies_hides_no_order_of_an_operator_and_its_own_comes_once(
+    topics: Topics, point: str
+) -> None:
+    has_committed = point == "reputation.committed"
+    own, others = "client shop provider google", "client bank"
+    # It dies in its second transaction, which holds the order.
+    failpoints = Failpoints.parse(f"{point}:2", die)
+    with topics.follower() as follower, topics.keeper(failpoints, every_s=30) as (keeper, _):
+        keeper.turn()
+        topics.delivered(90)
+        topics.happen(EventType.BOUNCED, 30, provider="google", bounce_class="hard")
+        with pytest.raises(Died):
+            keeper.turn()
+        topics.give(Order(Verb.SUSPEND, Scope(client="bank"), at_ms=CLOCK.now_ms()))
+        until(lambda: others in scopes(follower), "the operator's order is in force")
+        assert follower.is_current()
+        if has_committed:
+            until(lambda: own in scopes(follower), "its own order was committed")
+        assert (own in scopes(follower)) is has_committed
+        topics.give(Order(Verb.RESUME, Scope(client="bank"), at_ms=CLOCK.now_ms()))
+        until(lambda: others not in scopes(follower), "so is the end of it")
+        with topics.keeper() as (successor, view):
+
+            def counts() -> bool:
+                successor.turn()
+                return bool(view.clients()) and own in scopes(follower)
+
+            until(counts, "the successor has counted the same results")
+            successor.turn()
+        assert scopes(follower) == [own]
+    assert len([order for order in topics.orders() if order.scope.provider]) == 1

@@ -21,7 +21,7 @@ from services.deliver.core.routing.sites import Routes, site_of_target
 from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.pool.pools import Pools, Routing
 from services.deliver.edge.smtp.fault_memory import ServerMemory
-from services.deliver.edge.smtp.logins import Logins
+from services.deliver.edge.smtp.logins import MOST_IN_VAIN, Logins
 from services.deliver.edge.smtp.opening import Opener
 from services.deliver.edge.smtp.tls import TlsContexts
 from shared.runtime.failpoints import Failpoints
@@ -238,7 +238,7 @@ def test_a_smart_host_that_forgets_a_login_gets_it_again_over_another_connection
         run(test(port))
 
 
-def test_a_smart_host_that_forgets_the_login_bounces_nothing(
+def test_a_smart_host_that_takes_the_login_and_no_mail_is_paused_and_bounces_nothing(
     tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
     class Forgetful(NullSink):
@@ -250,9 +250,16 @@ def test_a_smart_host_that_forgets_the_login_bounces_nothing(
     async def test(port: int) -> None:
         logins = Logins(str(logins_file(tmp_path, port, PASSWORD)))
         async with pools_with(logins, port, certificate[0]) as pools:
-            found = await send(pools, "one@d.example")
-            assert isinstance(found, Deferred)
-            assert (found.bounce_class, found.reply[:3]) == ("authentication", "530")
+            for number in range(3 * MOST_IN_VAIN):
+                found = await send(pools, f"{number}@d.example")
+                assert isinstance(found, Deferred)
+                assert found.bounce_class == "authentication"
+                assert found.reply[:3] == "530"
+                assert found.dispatched is (number < MOST_IN_VAIN)
+            assert logins.refused == 1
+            assert "took the login and answered mail with 530 5.7.0" in logins.status()
+        assert len(keeper.tries) == MOST_IN_VAIN
 
-    with smart_host(Keeper(), certificate, Forgetful()) as port:
+    keeper = Keeper()
+    with smart_host(keeper, certificate, Forgetful()) as port:
         run(test(port))

@@ -39,6 +39,7 @@ from shared.stream.transactions import Output, TransactionalProducer, Transactio
 from shared.stream.watchdog import Watchdog
 from shared.topics import names
 from shared.topics.control import PARTITION, encode_order
+from shared.topics.in_transaction import IN_TRANSACTION
 
 CHANGE_TIMEOUT_S: Final = 30.0
 # kafka-python's commit waits without a limit: a command that hangs in it is ended.
@@ -221,7 +222,8 @@ def _output(key: str, value: bytes | None) -> Output:
 
 def _orders(changes: Changes) -> list[Output]:
     encoded = map(encode_order, changes.orders)
-    return [Output(names.CONTROL, value, key, partition=PARTITION) for key, value in encoded]
+    headers = (IN_TRANSACTION,)
+    return [Output(names.CONTROL, value, key, headers, PARTITION) for key, value in encoded]
 
 
 def _end_command(step: str, limit_s: float) -> None:

@@ -65,6 +65,9 @@ CASES: dict[str, Case] = {
     "the end after the content": one(*SENT, ends=IN_DOUBT),
     "a RST after the content": one(*SENT, Step.RESET, ends=IN_DOUBT),
     "our side is closed after the content": one(*SENT, Step.HALF_CLOSE, Step.HANG, ends=IN_DOUBT),
+    "our side is closed after 354": one(
+        *HELLO, *GROUP, ACCEPTED, Step.HALF_CLOSE, Step.CONTENT, ends=IN_DOUBT
+    ),
     "250, then the end": one(*SENT, b"250 taken\r\n", ends=TAKEN),
     "250, then a RST": one(*SENT, b"250 taken\r\n", Pause(0.2), Step.RESET, ends=TAKEN),
     "250, then our side is closed": one(

@@ -65,6 +65,11 @@ CASES: dict[str, Case] = {
         "QUIT",
         ends=Ends(Deferred, "554 no SMTP service here", dispatched=False),
     ),
+    "a greeting with 521": one(
+        b"521 5.3.2 mx.d.example takes no mail\r\n",
+        ends=Ends(Deferred, "521 5.3.2 ", dispatched=False),
+    ),
+    "our side is closed after the greeting": one(GREETING, Step.HALF_CLOSE, Step.HANG, ends=UNSENT),
     "a greeting with 250": one(
         b"250 hello\r\n", ends=Ends(Deferred, "250 hello", dispatched=False)
     ),
@@ -118,6 +123,19 @@ CASES: dict[str, Case] = {
         *REST,
         ends=TAKEN,
     ),
+    "421 to STARTTLS": one(
+        *HELLO_TLS,
+        b"421 4.7.0 not now\r\n",
+        ends=Ends(Deferred, "421 4.7.0 not now", dispatched=False),
+    ),
+    "421 over TLS": one(
+        *(*HELLO_TLS, b"220 go\r\n", Step.TLS, "EHLO", b"421 4.3.2 closing\r\n"),
+        ends=Ends(Deferred, "421 4.3.2 closing", dispatched=False),
+    ),
+    "STARTTLS is offered again over TLS": one(
+        *(*HELLO_TLS, b"220 go\r\n", Step.TLS, "EHLO", OFFERS_TLS, *REST), ends=TAKEN
+    ),
+    "random bytes behind 220": one(*HELLO_TLS, b"220 go\r\n" + b"\x00\xffx" * 300, ends=TAKEN),
     "a handshake that never comes": Case(
         ((*HELLO_TLS, b"220 go\r\n", Step.HANG),), TAKEN, time_limits=COMMAND_SHORT
     ),

@@ -82,7 +82,21 @@ CASES: dict[str, Case] = {
         b"280 yes\r\n",
         ends=Ends(TAKEN.kind, "280 yes"),
     ),
+    "253 to RCPT": one(
+        *HELLO, *GROUP, OK + b"253 5 wait\r\n354 go\r\n", Step.CONTENT, OK, ends=TAKEN
+    ),
+    "252 to the content": to_content(b"252 2.0.0 maybe\r\n", Ends(TAKEN.kind, "252")),
     # -- refusals
+    "556 to RCPT": to_rcpt(b"556 5.1.10 null MX\r\n", Ends(Bounced, "556 5.1.10 ")),
+    "a refusal for each of two recipients": to_rcpt(b"550 5.1.1 no such user\r\n" * 2, UNKNOWN),
+    "a grey list, and 354 and 250 all the same": one(
+        *HELLO,
+        *GROUP,
+        OK + b"450 4.7.1 greylisted\r\n354 go\r\n",
+        ".",
+        b"250 taken\r\n",
+        ends=Ends(Deferred, "450 4.7.1 greylisted"),
+    ),
     "551 to RCPT": to_rcpt(b"551 5.1.6 try <b@e.example>\r\n", Ends(Bounced, "551 5.1.6")),
     "a grey list": to_rcpt(b"450 4.2.0 greylisted, try again\r\n", Ends(Deferred, "450 4.2.0")),
     "530 to MAIL": to_group(
@@ -124,6 +138,21 @@ CASES: dict[str, Case] = {
     "354 to MAIL": broken(b"354 go\r\n", ends=UNSENT),
     "354 to RCPT": broken(OK + b"354 go\r\n"),
     "354 to the content": broken(ACCEPTED, Step.CONTENT, b"354 go\r\n", ends=IN_DOUBT),
+    "354 twice at once": broken(ACCEPTED + b"354 go\r\n"),
+    "354 again after the content": broken(
+        ACCEPTED, Step.CONTENT, b"354 more\r\n250 taken\r\n", ends=IN_DOUBT
+    ),
+    "334 to MAIL": broken(b"334 VXNlcm5hbWU6\r\n", ends=UNSENT),
+    "334 to the content": broken(ACCEPTED, Step.CONTENT, b"334 \r\n", ends=IN_DOUBT),
+    "the replies to the next message with that to the content": one(
+        *CONTENT, b"250 taken\r\n" + ACCEPTED + b"250 taken\r\n", Step.HANG, ends=TAKEN
+    ),
+    "the replies to the next message before it": one(
+        *CONTENT, b"250 taken\r\n", Pause(0.1), ACCEPTED, Step.HANG, ends=TAKEN
+    ),
+    "replies after 421": one(
+        *CONTENT, b"250 taken\r\n421 4.3.2 bye\r\n250 more\r\n550 no\r\n", ends=TAKEN
+    ),
     "250 to DATA without PIPELINING": one(
         *BARE, "MAIL", OK, "RCPT", OK, "DATA", OK, Step.HANG, ends=NOT_TAKEN
     ),
@@ -163,6 +192,15 @@ CASES: dict[str, Case] = {
     "a code of four digits to MAIL": broken(b"2500 ok\r\n", ends=UNSENT),
     "a code out of range to MAIL": broken(b"650 ok\r\n", ends=UNSENT),
     "NUL for a reply to MAIL": broken(b"\x00\x00\x00\x00\r\n", ends=UNSENT),
+    "NUL before a code": broken(b"\x00250 ok\r\n", ends=UNSENT),
+    "NUL, escapes and 8-bit text in a refusal": to_rcpt(
+        b"550 5.1.1 \x1b[31mno\x00 such\xff user\r\n", UNKNOWN
+    ),
+    "an empty line between two replies": broken(OK + b"\r\n" + OK + b"354 go\r\n"),
+    "a second line without a hyphen before it": one(
+        *CONTENT, b"250 2.0.0 taken\r\n2.0.0 and more\r\n", ends=TAKEN
+    ),
+    "a refusal of MAIL whose code changes": broken(b"250-ok\r\n550 5.7.1 no\r\n", ends=UNSENT),
     # -- line ends and pieces
     "a reply to the content byte by byte": one(
         *CONTENT, Slowly(b"250 2.0.0 taken\r\n", 0.01), ends=TAKEN

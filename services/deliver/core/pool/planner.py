@@ -123,10 +123,10 @@ class SitePlanner(Generic[M, C]):
         return is_free and not self.is_paused(now) and self._concurrency.is_full(now)
 
     def wait_s(self, now: float) -> float:
-        """How long a message that comes now is likely to wait for its turn."""
+        """How long a message that comes now is likely to wait for the site; not for a limit."""
         limit = self._concurrency.at(now)
-        before = len(self._waiting) + (self._busy >= limit)
-        return before * self._each_s(limit, now)
+        before = 0 if self._idle and self._waiting.blocked_until else len(self._waiting)
+        return (before + (self._busy >= limit)) * self._each_s(limit, now)
 
     def _each_s(self, limit: int, now: float) -> float:
         busy = [state.started_at for state in self._connections.values() if not state.is_idle]

@@ -6,6 +6,10 @@ comes now would wait for long, and that is so for some time: the first transacti
 little. All slow sites together have half of the room, in equal shares; what is beyond is turned
 away, to come back when its turn is near.
 
+A site with an idle connection whose mail waits for a limit is not slow: shaping keeps that mail
+from taking the room of others (core/shaping/allowance.py), and what has come back for its turn
+would be written to Kafka once more.
+
 Turning away costs as much as a delivery. A site whose mail waits only because there is so much of
 it keeps it, as long as no other site has mail.
 """

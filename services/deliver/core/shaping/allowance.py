@@ -49,6 +49,7 @@ class Allowance:
         "_was_local",
         "_workers",
         "factor",
+        "held_elsewhere",
         "is_asking",
         "key",
         "limit",
@@ -72,21 +73,18 @@ class Allowance:
         self.quick_left = 0.0
         self.quick_until = -NEVER
         self._quick_given = 0.0
-        # Of a window: what all workers had used when the store last answered.
-        self._used = 0.0
+        self._used = 0.0  # of a window: by all workers, when the store last answered
         self.record = WindowRecord()
-        self.wanted = 0.0
-        self.needed = 0.0
+        self.wanted = self.needed = self.seen_at = 0.0
         self.is_asking = False
+        self.held_elsewhere = False  # mail of this limit by another one, since the last second
         self._not_before = -NEVER
         # The share: when the next message may go, and the rest of a window.
         self._local_at = -NEVER
-        self._local_left = 0.0
-        self._was_local = False
+        self._local_left, self._was_local = 0.0, False
         self.waiting = 0  # messages of this worker that wait for this limit
         self.most_waiting = self._most_waiting()  # how many of them may
         self._turns = Turns(1.0) if limit.is_window else Turns()  # a window: all at any time
-        self.seen_at = 0.0
 
     @property
     def per_s(self) -> float:
@@ -140,6 +138,7 @@ class Allowance:
 
     def _settle(self) -> None:
         """Book what was taken of the lease without a call."""
+        self._workers.book()
         self.quick_until = -NEVER
         if self._quick_given:
             taken, self._quick_given = self._quick_given - self.quick_left, 0.0
@@ -193,7 +192,8 @@ class Allowance:
         self._settle()
         self._lease.left(now)
         if not self.limit.is_window:
-            self._turns.look(now, self.share_per_s, has_waiting=self.waiting > 0)
+            is_sure, self.held_elsewhere = not self.held_elsewhere, False
+            self._turns.look(now, self.share_per_s, has_waiting=self.waiting > 0, is_sure=is_sure)
 
     def turn_s(self, now: float) -> float:
         """In how many seconds a message that cannot wait here has its turn; each gets its own."""

@@ -1,4 +1,11 @@
-"""The messages of one sender to one destination, and the limits that they need together. Pure."""
+"""The messages of one sender to one destination, and the limits that they need together. Pure.
+
+A message needs up to fifteen limits, and most messages follow one of the same group. So the group
+that was used last keeps its own count: how many of its messages wait, and what it took of the
+leases. It is booked in all its limits before anything else looks at a limit (Workers.book).
+
+Guarantees: no more is taken than each lease has left; the count of one group at most is not booked.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +20,8 @@ from services.deliver.core.shaping.workers import NEVER, Workers
 LOOK_AGAIN: Final = 8
 # What waits for the store looks again after this, whatever happens.
 LOOK_S: Final = 0.5
+# What Allowance.ready_at() returns for a limit that holds nothing up by itself.
+_FREE: Final = (0.0, NEVER)
 
 
 class Sized(Protocol):
@@ -30,9 +39,15 @@ class Group:
     __slots__ = (
         "_by_byte",
         "_by_message",
+        "_joined",
+        "_left",
+        "_left_bytes",
         "_look_at",
         "_of_destination",
         "_room",
+        "_taken",
+        "_taken_bytes",
+        "_until",
         "_waits_for",
         "_workers",
         "allowances",
@@ -65,23 +80,35 @@ class Group:
         self._look_at = 0.0
         # So many messages more have room without a look at each limit.
         self._room = 0
+        # What is not booked: how many messages more wait, what was taken of the leases.
+        self._joined = self._taken = self._taken_bytes = 0
+        # What may be taken of all leases together, and until when; -NEVER: it is not known.
+        self._left = self._left_bytes = 0.0
+        self._until = -NEVER
 
     def full(self, now: float, *, is_back: bool = False) -> Allowance | None:
         """The limit for which no message more may wait; None: it may wait.
 
         `is_back`: the message was turned away before, and its turn has come.
         """
-        if not self._workers.is_crowded:
-            if self._room > 0:
-                self._room -= 1
-                return None
-            if all(each.is_free(now) for each in self.allowances):
-                self._room = LOOK_AGAIN
-                return None
+        is_crowded = self._workers.is_crowded
+        if not is_crowded and self.has_room():
+            return None
+        self._workers.book()
+        if not is_crowded and all(each.is_free(now) for each in self.allowances):
+            self._room = LOOK_AGAIN
+            return None
         for allowance in self.allowances:
             if allowance.is_full(now, is_back=is_back):
                 return allowance
         return None
+
+    def has_room(self) -> bool:
+        """Whether one message more may wait without a look at each limit; it counts as taken."""
+        if self._room <= 0 or self._workers.is_crowded:
+            return False
+        self._room -= 1
+        return True
 
     def admit(self, message: Sized, now: float, waiting: int) -> float:
         """Take what a message needs of all limits and return 0.0, or return when to try again."""
@@ -91,14 +118,16 @@ class Group:
         if is_shared and self._try_quickly(message.size_bytes, now):
             return 0.0
         blocked_until, lacks, size_bytes = 0.0, False, message.size_bytes
-        for allowance in self.allowances:
-            ready = allowance.ready_at(now, allowance.cost(size_bytes))
+        ready_at = [each.ready_at(now, each.cost(size_bytes)) for each in self.allowances]
+        for ready in ready_at:
             if ready == NEVER:
                 lacks = True
             elif ready > blocked_until:
                 blocked_until = ready
         if blocked_until:
             # Nothing is asked of the other limits: the lease would end unused.
+            for allowance, ready in zip(self.allowances, ready_at, strict=True):
+                allowance.held_elsewhere |= ready in _FREE
             return blocked_until
         if lacks:
             for allowance in self.allowances:
@@ -111,24 +140,49 @@ class Group:
 
     def _try_quickly(self, size_bytes: int, now: float) -> bool:
         """Take what a message needs if each limit has enough of its lease left."""
-        for allowance in self._by_message:
-            if now >= allowance.quick_until or allowance.quick_left < 1:
-                return False
-        for allowance in self._by_byte:
-            if now >= allowance.quick_until or allowance.quick_left < size_bytes:
-                return False
-        for allowance in self._by_message:
-            allowance.quick_left -= 1
-        for allowance in self._by_byte:
-            allowance.quick_left -= size_bytes
+        if self._workers.holder is not self or self._until == -NEVER:
+            self._look()
+        if now >= self._until or self._left < 1 or self._left_bytes < size_bytes:
+            return False
+        self._left -= 1
+        self._left_bytes -= size_bytes
+        self._taken += 1
+        self._taken_bytes += size_bytes
         return True
+
+    def _hold(self) -> None:
+        """Keep the count from now on."""
+        self._workers.book()
+        self._workers.holder = self
+
+    def _look(self) -> None:
+        """Find out what all leases together have left."""
+        self._hold()
+        self._until = min((each.quick_until for each in self.allowances), default=NEVER)
+        self._left = min((each.quick_left for each in self._by_message), default=NEVER)
+        self._left_bytes = min((each.quick_left for each in self._by_byte), default=NEVER)
+
+    def book(self) -> None:
+        """Count in all limits what this group has counted for itself."""
+        self._until = -NEVER
+        if self._joined:
+            for allowance in self.allowances:
+                allowance.waiting += self._joined
+        if self._taken:
+            for allowance in self._by_message:
+                allowance.quick_left -= self._taken
+            for allowance in self._by_byte:
+                allowance.quick_left -= self._taken_bytes
+        self._joined = self._taken = self._taken_bytes = 0
 
     def joined(self, count: int) -> None:
         """So many messages more wait for the limits; negative: fewer."""
-        if self.allowances:
-            self._workers.waiting += count
-        for allowance in self.allowances:
-            allowance.waiting += count
+        if not self.allowances:
+            return
+        if self._workers.holder is not self:
+            self._hold()
+        self._workers.waiting += count
+        self._joined += count
 
     def is_warmed_out(self, now: float) -> bool:
         """Whether it is known that the source may send no more today, because it warms up."""
@@ -138,6 +192,7 @@ class Group:
         """The same, or as many messages as may wait for that wait already."""
         if self.warmup is None:
             return False
+        self._workers.book()
         return self.is_warmed_out(now) or self.warmup.is_full(now, is_back=False)
 
     @property

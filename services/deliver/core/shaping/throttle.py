@@ -141,6 +141,7 @@ class Throttle:
 
     def refresh(self, now: float, at: float) -> None:
         """Follow the suspensions, and forget what is not in use. Call it each second."""
+        self.workers.book()
         for key, turn in list(self._turns.items()):
             if turn < at:
                 del self._turns[key]

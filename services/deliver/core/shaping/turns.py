@@ -6,6 +6,11 @@ than mail really goes. A limit is not always used up: what a process that was bu
 send in time is lost, as there is no catching up. Yield is the part that was used while mail waited;
 turns follow it. What that leaves free goes to new mail (Allowance.is_full).
 
+Little of a limit may be used because another limit of the same mail holds it up. That says nothing
+of other mail under this limit, so only LEAST_YIELD is believed then; otherwise LEAST_SURE_YIELD.
+Seconds in which nothing went count with the next one in which something did: a site that takes
+no mail at all says nothing of its rate.
+
 Owns: the list of turns of one limit in one worker, the measured yield. Does not own: the limit
 (allowance.py). Times are seconds of one monotonic clock.
 """
@@ -18,18 +23,19 @@ SHORTEST_TURN_S: Final = 5.0
 LONGEST_TURN_S: Final = 43_200.0
 # Turns come this much slower than mail goes.
 MARGIN: Final = 0.97
-# The yield before anything was measured, and the least that is believed: another limit of the same
-# mail may be what holds it up.
+# The yield before anything was measured, and the least that is believed: if another limit of the
+# same mail holds it up, and if none does.
 FIRST_YIELD: Final = 0.9
 LEAST_YIELD: Final = 0.8
-# The weight of a second in the average.
+LEAST_SURE_YIELD: Final = 0.1
+# The weight of a second in the average, once there are as many; before that it is their mean.
 _WEIGHT: Final = 0.1
 
 
 class Turns:
     """The turns of one limit, and how much of it is really used."""
 
-    __slots__ = ("_had_waiting", "_looked_at", "_used", "first_at", "next_at", "part")
+    __slots__ = ("_had_waiting", "_looked_at", "_looks", "_used", "first_at", "next_at", "part")
 
     def __init__(self, part: float = FIRST_YIELD) -> None:
         """`part`: the yield until it is measured."""
@@ -38,17 +44,26 @@ class Turns:
         self._used = 0.0
         self._looked_at = float("-inf")
         self._had_waiting = False
+        self._looks = 0
 
     def used(self, amount: float) -> None:
         """So much of the limit was spent."""
         self._used += amount
 
-    def look(self, now: float, per_s: float, *, has_waiting: bool) -> None:
-        """Measure the yield since the last look. `per_s`: what this worker might have sent."""
+    def look(self, now: float, per_s: float, *, has_waiting: bool, is_sure: bool = True) -> None:
+        """Measure the yield since the last look. `per_s`: what this worker might have sent.
+
+        `is_sure`: no other limit has held up mail of this one meanwhile.
+        """
         seconds, used = now - self._looked_at, self._used
-        if self._had_waiting and has_waiting and 0 < seconds < SHORTEST_TURN_S:
-            yielded = min(1.0, max(LEAST_YIELD, used / (per_s * seconds)))
-            self.part += (yielded - self.part) * _WEIGHT
+        counts = self._had_waiting and has_waiting and 0 < seconds < SHORTEST_TURN_S
+        if counts and not used:
+            return
+        if counts:
+            least = LEAST_SURE_YIELD if is_sure else LEAST_YIELD
+            yielded = min(1.0, max(least, used / (per_s * seconds)))
+            self._looks += 1
+            self.part += (yielded - self.part) * max(_WEIGHT, 1 / self._looks)
         self._looked_at, self._used, self._had_waiting = now, 0.0, has_waiting
 
     def are_open(self, now: float) -> bool:

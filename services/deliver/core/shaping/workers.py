@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 NEVER: Final = math.inf
+
+
+class Holder(Protocol):
+    """A group of messages that keeps its own count of what it takes of its limits."""
+
+    def book(self) -> None:
+        """Count it where all groups of a limit see it."""
+        ...
 
 
 class Workers:
@@ -18,17 +26,25 @@ class Workers:
     flight here; `waiting`: how many of them wait for limits.
     """
 
-    __slots__ = ("answers", "count", "local_until", "on_want", "room", "waiting")
+    __slots__ = ("answers", "count", "holder", "local_until", "on_want", "room", "waiting")
 
     def __init__(self, count: int, local_until: float = NEVER, room: int = 2_000) -> None:
         self.count = max(1, count)
         self.local_until = local_until
         self.room = room
         self.waiting = 0
+        # The group whose count is not booked yet; one at most.
+        self.holder: Holder | None = None
         # How often the store has answered, or failed to.
         self.answers = 0
         # Called when a lease is wanted.
         self.on_want: Callable[[], None] = _nothing
+
+    def book(self) -> None:
+        """Book what a group has counted for itself. To be called before a limit is looked at."""
+        holder, self.holder = self.holder, None
+        if holder is not None:
+            holder.book()
 
     @property
     def is_crowded(self) -> bool:

@@ -4,6 +4,9 @@ A thread of its own reads the topic without a consumer group and replaces both a
 a look-up on the event loop never waits. If the topic cannot be read, /ready, a metric and the log
 say so; when mail goes on nevertheless is in core/control/freshness.py.
 
+An order is effective within 2 s also while a transaction is open on the topic, whose writer may
+have died: it hides only its own orders (shared/stream/prompt_reader.py).
+
 Owns: the reader. Does not own: which order counts (core/control/orders.py), what is traced
 (core/tracing/traces.py). A record that cannot be read is logged, counted and skipped; the order it
 would have replaced stays.
@@ -27,7 +30,7 @@ from shared.runtime.enduring_thread import EnduringThread
 from shared.runtime.telemetry import Counters, Metric
 from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
-from shared.stream.log_reader import LogReader
+from shared.stream.prompt_reader import PromptReader
 from shared.topics.codec import CodecError
 from shared.topics.control import PARTITION, Order, decode_order
 from shared.topics.names import CONTROL
@@ -111,7 +114,7 @@ class ControlFollower:
         self._thread.close()
 
     def _read(self) -> None:
-        with closing(LogReader(self._options, self._topic)) as reader:
+        with closing(PromptReader(self._options, self._topic, PARTITION)) as reader:
             self._follow(reader)
 
     def _failed(self, reason: str) -> None:
@@ -121,34 +124,41 @@ class ControlFollower:
         self._fault = fault
         self._freshness.count_failure()
 
-    def _follow(self, reader: LogReader) -> None:
+    def _follow(self, reader: PromptReader) -> None:
         """Read from the beginning, then until close(). Raises KafkaError."""
-        if PARTITION not in reader.partitions():
+        if not reader.begin():
             raise KafkaError(f"there is no topic {self._topic}")
-        log_id = reader.topic_id()
         known = _Known({}, {})
-        reader.read_from({PARTITION: 0})
         is_new = True
-        end, asked_at = -1, float("-inf")
+        ends, asked_at = (0, 0), float("-inf")
         while not self._thread.is_closing:
             now = self._clock.monotonic()
             if now - asked_at >= LOOK_S:
-                end, asked_at = reader.ends([PARTITION])[PARTITION], now
-            is_new |= self._take(known, reader.poll(POLL_MS).get(PARTITION, ()))
-            if reader.topic_id() != log_id:
+                ends, asked_at = reader.ends(), now
+            settled, has_changed = reader.poll(POLL_MS)
+            self._take(known, settled)
+            is_new |= has_changed
+            if not reader.is_same_topic():
                 raise KafkaError(f"{self._topic} was created again")
-            if reader.position(PARTITION) < end:
+            if not reader.has_reached(ends):
                 continue
             if is_new:
-                self.orders = Orders(known.orders.values())
-                self.traces = Traces(known.traces.values(), self._clock.now_ms())
-                self._changed()
+                self._show(known, reader.ahead())
             is_new = False
             self._freshness.confirm(asked_at)
             self._fault = ""
 
-    def _take(self, known: _Known, records: Sequence[Any]) -> bool:
-        """Apply these records to what is known; return whether there were any."""
+    def _show(self, known: _Known, ahead: Sequence[Any]) -> None:
+        """Replace what holds: what is committed, and what lies behind an open transaction."""
+        if ahead:
+            known = _Known(dict(known.orders), dict(known.traces))
+            self._take(known, ahead)
+        self.orders = Orders(known.orders.values())
+        self.traces = Traces(known.traces.values(), self._clock.now_ms())
+        self._changed()
+
+    def _take(self, known: _Known, records: Sequence[Any]) -> None:
+        """Apply these records to what is known."""
         for record in records:
             if isinstance(record, UndecodableRecord):
                 self.unreadable += 1  # the fetcher has logged it
@@ -165,7 +175,6 @@ class ControlFollower:
                 self.unreadable += 1
                 fields = {"offset": record.offset, "reason": str(error)}
                 log.warning("an order of an operator cannot be read; skipped", extra=fields)
-        return bool(records)
 
 
 def _apply(

@@ -15,7 +15,7 @@ from services.deliver.edge.reputation.metrics import make_metrics, watch
 from services.deliver.edge.reputation.providers import ProviderLookup
 from services.deliver.edge.reputation.view import ReputationView
 from shared.runtime.service_cli import Running
-from shared.stream.client import ClientOptions
+from shared.stream.kit import StreamKit
 
 
 class Reputation(Struct, frozen=True):
@@ -36,17 +36,17 @@ class Reputation(Struct, frozen=True):
 
 
 def make_reputation(
-    options: ClientOptions,
+    kit: StreamKit,
     running: Running,
     rules: Rules,
     sources: SourceTable,
     orders: OrderSource,
 ) -> Reputation:
     """Make the parts of one process, with their metrics and their note on /ready."""
-    view, clock = ReputationView(options), running.clock
+    view, clock = ReputationView(kit.options), running.clock
     addresses = {ip: one.name for one in sources.sources for ip in one.addresses}
     parts = KeeperParts(
-        options,
+        kit.options,
         rules,
         addresses,
         view,
@@ -54,6 +54,7 @@ def make_reputation(
         ProviderLookup(rules, Resolver(clock.monotonic), clock),
         clock,
         make_metrics(running.counters),
+        kit.failpoints,
     )
     keeper = ReputationKeeper(parts)
     watch(running.counters, view, rules, orders, clock)

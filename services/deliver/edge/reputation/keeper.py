@@ -10,9 +10,11 @@ each event is counted once, whatever the number of processes. A keeper lets anot
 long as its places come, and opens the id itself only when they stop (shared/topics/reputation.py).
 
 If the process dies at any step, or is paused at any step, nothing of the turn is written, and
-another keeper counts the same events within SILENT_TURNS turns. Without Kafka no turn takes place:
-the steps and suspensions in force stay. Redis is not used. Events that Kafka has deleted meanwhile
-are not counted; the first keeper of an installation begins at the present end of mail.events.
+another keeper counts the same events within SILENT_TURNS turns. A transaction that it leaves open
+on mail.control hides nobody's orders (shared/stream/prompt_reader.py). Without Kafka no turn takes
+place: the steps and suspensions in force stay. Redis is not used. Events that Kafka has deleted
+meanwhile are not counted; the first keeper of an installation begins at the present end of
+mail.events.
 
 An order of a person on the same scope is never replaced while it is in force. Between the reading
 of orders and the writing, a person's order may be given that is replaced: one second at most.
@@ -50,6 +52,7 @@ from shared.stream.watchdog import watchdog_of
 from shared.topics import names
 from shared.topics.control import PARTITION as CONTROL_PARTITION
 from shared.topics.control import Order, encode_order
+from shared.topics.in_transaction import IN_TRANSACTION
 from shared.topics.reputation import PARTITION, Place, encode_state
 
 log = logging.getLogger(__name__)
@@ -208,7 +211,7 @@ class ReputationKeeper:
         ]
         for order in orders:
             key, value = encode_order(order)
-            outputs.append(Output(parts.control, value, key, (), CONTROL_PARTITION))
+            outputs.append(Output(parts.control, value, key, (IN_TRANSACTION,), CONTROL_PARTITION))
         key, value = encode_state(place)
         outputs.append(Output(parts.reputation, value, key, (), PARTITION))
         self._producer.commit(outputs)

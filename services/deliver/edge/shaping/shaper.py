@@ -162,6 +162,9 @@ class Shaper:
         `lane`: from which it was read, if it was read from one: a lane of one destination is read
         more slowly instead.
         """
+        is_plain = (not lane or lane == DEFAULT_LANE) and not len(self._throttle.suspensions)
+        if is_plain and group.has_room():
+            return None
         source, now, at = self._source_of(group), self._loop.time(), self._at()
         # Reading a lane more slowly does not help a source that may send no more today.
         if self._is_lane_of(lane, group) and not group.is_warmed_out(now):
@@ -215,7 +218,7 @@ class Shaper:
     def ended(self, group: Group, result: TransactionResult, source: str) -> None:
         """A transaction ended: its reply may change how mail is sent."""
         if source and not group.sender.source:
-            self._sources[group.to.key] = source
+            self._sources[group.keys[0]] = source  # of the destination
         if isinstance(result, Finished) and not result.reply.is_positive:
             self._react(group, result.stage, result.reply, source)
 

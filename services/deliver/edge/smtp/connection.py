@@ -89,6 +89,8 @@ class SmtpConnection(asyncio.Protocol):
         self.server = ""
         # Whether we log in at the server, or would if it were connected to now.
         self.has_login: Callable[[], bool] = lambda: False
+        # Called with the end of each transaction, if we have logged in.
+        self.on_ended: Callable[[TransactionResult], None] | None = None
         # Shows the dialog of the transaction to operators; None if it is not traced.
         self.dialog: Dialog | None = None
         self.closed = False
@@ -217,6 +219,8 @@ class SmtpConnection(asyncio.Protocol):
         has_failed = bool(self.tls_fault) and not self.tls
         if has_failed and isinstance(ending, Finished) and wants_tls(ending.reply):
             self.on_tls_wanted()
+        if self.on_ended is not None:
+            self.on_ended(ending)
         is_refused = isinstance(ending, Finished) and wants_login(ending.reply)
         if is_refused and self.is_usable and self.has_login():
             self.quit()  # the next connection logs in again

@@ -55,7 +55,8 @@ async def start_tls(
 ) -> tuple[str, str]:
     """Start TLS: the TLS version and "", or "" and the reply of a server that refuses STARTTLS.
 
-    Raises SSLError if the connection cannot be used afterwards.
+    Raises SSLError if the connection cannot be used afterwards, and SMTPResponseException for a
+    421, which says nothing about its TLS.
     """
     try:
         await smtp.starttls(tls_context=context, timeout=timeouts.command_s)
@@ -63,11 +64,9 @@ async def start_tls(
         await hello(smtp, timeouts)
         return str(smtp.get_transport_info("ssl_object").version()), ""
     except aiosmtplib.SMTPResponseException as error:
-        if (
-            not smtp.is_connected
-            or error.code not in REPLY_CODES
-            or error.code == SERVICE_NOT_READY
-        ):
+        if error.code == SERVICE_NOT_READY:
+            raise  # it ends its service; connecting again at once, without TLS, is no answer to it
+        if not smtp.is_connected or error.code not in REPLY_CODES:
             raise ssl.SSLError(str(error)) from None
         return "", str(make_reply(error.code, error.message))
     except (aiosmtplib.SMTPException, OSError) as error:

@@ -7,7 +7,9 @@ the file and the TLS that a login asks for (core/routing/logins.py), what the ma
 
 Guarantees: a login that was refused is not tried again, over any connection of this process, before
 its pause is over or the file names another one: servers lock accounts and addresses that keep
-trying, and one that answers by hanging up may count as well. Until a login has worked once, one
+trying, and one that answers by hanging up may count as well. The same holds for a server that takes
+the login and then asks for one within the transactions: after MOST_IN_VAIN connections in a row
+that carried no mail for that reason (login_watch.py). Until a login has worked once, one
 connection tries it at a time. Nothing that a server says in answer to AUTH but its code and status
 is kept, because it may repeat the password. A file that was changed and cannot be used leaves the
 last logins in force, and that is logged once per fault; one that cannot be read is read again at
@@ -19,17 +21,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 import aiosmtplib
 from msgspec import Struct
 
-from services.deliver.core.attempt.results import SERVICE_NOT_READY, NoLogin
+from services.deliver.core.attempt.results import SERVICE_NOT_READY, NoLogin, TransactionResult
 from services.deliver.core.routing.logins import Login, parse_logins
 from services.deliver.core.routing.sites import Host
 from services.deliver.edge.smtp.handshake import REPLY_CODES
+from services.deliver.edge.smtp.login_watch import LoginWatch
 from shared.runtime.reloaded_file import FileForm, ReloadedFile
 from shared.runtime.telemetry import Metric
+from shared.smtp.events import Stage
 from shared.smtp.extensions import parse_extensions
 from shared.smtp.reply import Reply, make_reply
 
@@ -47,6 +53,8 @@ REFUSED: Final = Metric(
 FIRST_PAUSE_S: Final = 300.0
 LONGEST_PAUSE_S: Final = 3600.0
 FAULT_PAUSE_S: Final = 60.0
+# Less may be the fault of one sender, or of a login that ended meanwhile.
+MOST_IN_VAIN: Final = 3
 # RFC 4954, 6: the connection goes on, so it ends with QUIT.
 LOGIN_REFUSED: Final = 535
 
@@ -68,6 +76,7 @@ class _Refusal(Struct, frozen=True):
     fault: NoLogin
     pause_s: float
     until: float
+    is_after_login: bool = False  # the server took the login, and wanted one nevertheless
 
 
 class Logins:
@@ -79,6 +88,8 @@ class Logins:
         self._refusals: dict[Host, _Refusal] = {}
         self._worked: dict[Host, Login] = {}
         self._turns: dict[Host, asyncio.Lock] = {}
+        # Connections in a row that logged in and carried no mail.
+        self._in_vain: Counter[Host] = Counter()
 
     def of(self, host: Host) -> Login | None:
         """The login at this host; None: there is none."""
@@ -141,13 +152,44 @@ class Logins:
             reply = Reply(0, "", str(error) or "no reply to AUTH in time")
         if reply.is_positive:
             self._worked[host] = login
-            if self._refusals.pop(host, None) is not None:
-                log.info("the smart host %s:%d takes the login again", host.name, host.port)
+            known_one = self._refusals.get(host)
+            if known_one is not None and not known_one.is_after_login:
+                self._forget_refusal(host)
             return
         self._worked.pop(host, None)
         raise LoginRefused(self._remember(host, login, reply, loop.time()))
 
-    def _remember(self, host: Host, login: Login, reply: Reply, now: float) -> NoLogin:
+    def watch(self, host: Host, login: Login | None) -> Callable[[TransactionResult], None] | None:
+        """What is called with the end of each transaction of a connection that has logged in."""
+        return None if login is None else LoginWatch(self, host, login).ended
+
+    def took_mail(self, host: Host) -> None:
+        """A server that was logged in at has answered a transaction without asking for a login."""
+        self._in_vain.pop(host, None)
+        self._forget_refusal(host)
+
+    def logged_in_vain(self, host: Host, login: Login, stage: Stage, reply: Reply) -> None:
+        """A server took the login, and wanted one in the first transaction that followed."""
+        self._in_vain[host] += 1
+        if self._in_vain[host] < MOST_IN_VAIN or login != self.of(host):
+            return
+        said = f"the server took the login and answered {stage.value} with {_shown(reply)}"
+        self._worked.pop(host, None)
+        self._remember(
+            host,
+            login,
+            Reply(reply.code, reply.enhanced, said),
+            asyncio.get_running_loop().time(),
+            is_after_login=True,
+        )
+
+    def _forget_refusal(self, host: Host) -> None:
+        if self._refusals.pop(host, None) is not None:
+            log.info("the smart host %s:%d takes the login again", host.name, host.port)
+
+    def _remember(
+        self, host: Host, login: Login, reply: Reply, now: float, *, is_after_login: bool = False
+    ) -> NoLogin:
         """Pause the login; others that tried it at the same time make the pause no longer."""
         if (paused := self._pause(host, login, now)) is not None:
             return paused
@@ -158,7 +200,7 @@ class Logins:
             last_s = 0.0 if before is None or is_new else before.pause_s
             pause_s = min(max(2 * last_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
         fault = NoLogin(f"{host.name}:{host.port}: {reply.text}", pause_s, _shown(reply))
-        self._refusals[host] = _Refusal(login, fault, pause_s, now + pause_s)
+        self._refusals[host] = _Refusal(login, fault, pause_s, now + pause_s, is_after_login)
         # Once per login: the metric says that it goes on.
         log.log(
             logging.ERROR if is_new else logging.WARNING,

@@ -265,6 +265,7 @@ class Opener:
         )
         connection.tls_policy = tls.name
         connection.server = str(candidate)
+        connection.on_ended = self._servers.logins.watch(candidate.host, target.login)
         connection.has_login = lambda: bool(target.login or self._servers.logins.of(candidate.host))
         if version and tls.resumes:
             peer = smtp.get_transport_info("ssl_object")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from services.deliver.core.pool.planner import PoolLimits, SitePlanner
 from services.deliver.core.pool.steps import Open, Start
 from services.deliver.core.pool.waiting import Waiting
+from shared.smtp.events import Finished, Stage
+from shared.smtp.reply import Reply
 
 
 class CountingGate:
@@ -94,3 +96,19 @@ def test_a_site_whose_mail_waits_for_a_limit_opens_no_further_connections() -> N
     assert planner.blocked_until == 9.0
     gate.admits = 1
     assert planner.plan(0.5) == [Start(1, "a")]
+
+
+def test_a_site_whose_mail_waits_for_a_limit_is_not_a_slow_one() -> None:
+    planner: SitePlanner[str, int] = SitePlanner(PoolLimits(max_connections=1))
+    gate = CountingGate(1)
+    for number in range(500):
+        planner.added(str(number), 0.0, gate)
+    planner.plan(0.0)
+    planner.opened(1, 0.0)
+    assert planner.plan(0.0) == [Start(1, "0")]
+    assert planner.wait_s(30.0) > 0, "the site has not answered for 30 s"
+    accepted = Finished(Stage.CONTENT, Reply(250, "2.0.0", "Ok"))
+    assert planner.ended(1, "0", accepted, 30.0, is_usable=True)
+    assert planner.wait_s(30.0) > 0
+    assert planner.plan(30.0) == []
+    assert planner.wait_s(30.0) == 0.0, "a connection is idle, and a limit holds the mail"

@@ -9,7 +9,7 @@ import pytest
 
 from services.deliver.core.shaping.allowance import Allowance
 from services.deliver.core.shaping.limits import parse_limit
-from services.deliver.core.shaping.turns import FIRST_YIELD, LEAST_YIELD, Turns
+from services.deliver.core.shaping.turns import FIRST_YIELD, LEAST_SURE_YIELD, LEAST_YIELD, Turns
 from services.deliver.core.shaping.workers import Workers
 
 RATE = 200
@@ -22,7 +22,11 @@ PERIOD_S = 2.0
 class Backlog:
     """A worker that keeps to its share of a limit, and the mail that it turns away."""
 
-    def __init__(self, held_up_s: float, reads_each_s: float = STEP_S) -> None:
+    def __init__(
+        self, held_up_s: float, reads_each_s: float = STEP_S, sends_per_s: float = 10_000.0
+    ) -> None:
+        """`sends_per_s`: what the process itself manages to send."""
+        self._sends_per_s, self._may_send = sends_per_s, 0.0
         self.of = Allowance("provider:big", parse_limit(f"{RATE}/s"), Workers(1, room=20_000))
         self.turned_away: Counter[int] = Counter()
         self.sent: list[float] = []
@@ -59,7 +63,9 @@ class Backlog:
             self.of.waiting += 1
 
     def _send(self, now: float) -> None:
-        while self._waiting and self.of.ready_at(now, 1) == 0:
+        self._may_send = min(self._may_send, 1.0) + self._sends_per_s * STEP_S
+        while self._waiting and self._may_send >= 1 and self.of.ready_at(now, 1) == 0:
+            self._may_send -= 1
             self.of.take(now, 1, len(self._waiting))
             self._waiting.popleft()
             self.of.waiting -= 1
@@ -86,6 +92,16 @@ def test_mail_that_a_busy_process_reads_late_and_all_at_once_has_room(reads_each
     assert max(backlog.turned_away.values()) == 1
 
 
+@pytest.mark.parametrize("sends_per_s", [120.0, 40.0])
+def test_a_process_that_sends_far_less_than_the_limit_turns_no_mail_away_twice(
+    sends_per_s: float,
+) -> None:
+    backlog = Backlog(0.0, 1.0, sends_per_s)
+    took_s = backlog.run(3_000, 300.0)
+    assert max(backlog.turned_away.values()) == 1
+    assert took_s < 3_000 / sends_per_s * 1.25
+
+
 def test_the_yield_is_measured_only_while_mail_waits_and_kept_within_bounds() -> None:
     turns = Turns()
     turns.used(5)
@@ -93,9 +109,38 @@ def test_the_yield_is_measured_only_while_mail_waits_and_kept_within_bounds() ->
     turns.look(2.0, 10.0, has_waiting=True)
     assert turns.part == FIRST_YIELD, "nothing waited at the beginning"
     for second in range(3, 100):
+        turns.used(0.5)
         turns.look(float(second), 10.0, has_waiting=True)
-    assert turns.part == pytest.approx(LEAST_YIELD, abs=0.01)
+    assert turns.part == pytest.approx(LEAST_SURE_YIELD, abs=0.01)
     for second in range(100, 200):
         turns.used(12)
         turns.look(float(second), 10.0, has_waiting=True)
     assert turns.part == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_low_yield_is_not_believed_while_another_limit_holds_the_same_mail_up() -> None:
+    turns = Turns()
+    for second in range(100):
+        turns.used(0.5)
+        turns.look(float(second), 10.0, has_waiting=True, is_sure=False)
+    assert turns.part == pytest.approx(LEAST_YIELD, abs=0.01)
+
+
+def test_a_second_without_mail_counts_with_the_next_one_and_a_long_silence_not_at_all() -> None:
+    turns = Turns()
+    turns.look(0.0, 10.0, has_waiting=True)
+    turns.look(1.0, 10.0, has_waiting=True)
+    turns.used(10)
+    turns.look(2.0, 10.0, has_waiting=True)
+    assert turns.part == 0.5
+    for second in range(3, 60):
+        turns.look(float(second), 10.0, has_waiting=True)
+    assert turns.part == 0.5
+
+
+def test_the_first_second_that_is_measured_replaces_the_guess() -> None:
+    turns = Turns()
+    turns.look(0.0, 10.0, has_waiting=True)
+    turns.used(3)
+    turns.look(1.0, 10.0, has_waiting=True)
+    assert turns.part == pytest.approx(0.3)

@@ -1,0 +1,104 @@
+"""What a backlog cost: the judgement of `python -m bench.backlog`. Pure.
+
+Owns: what holds. Does not own: measuring (backlog.py), counting records (backlog_records.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Final
+
+from msgspec import Struct
+
+# The mail of others arrives within so many seconds.
+MOST_OTHERS_S: Final = 5.0
+# Once by validate, and once more while it waits for its turn.
+MOST_WRITTEN: Final = 2
+MOST_DELIVER_MB: Final = 512.0
+# Memory is flat if its peak in the second half of the time in which the backlog stands is at most
+# so much above the one before. In the first half the first mail comes back.
+MOST_GROWTH_MB: Final = 32.0
+
+
+class Memory(Struct, frozen=True):
+    """Peaks of the resident memory of a service, in MB: in each quarter of the time in which the
+    backlog came, and of that in which it stood."""
+
+    coming: tuple[float, ...]
+    standing: tuple[float, ...]
+
+    @property
+    def peak(self) -> float:
+        """The peak of all."""
+        return max((*self.coming, *self.standing), default=0.0)
+
+    @property
+    def growth(self) -> float:
+        """By how much the peak rose in the second half of the time in which the backlog stood."""
+        half = len(self.standing) // 2
+        before = (*self.coming, *self.standing[:half])
+        return max(0.0, max(self.standing[half:], default=0.0) - max(before, default=0.0))
+
+
+class Result(Struct, frozen=True):
+    """What was measured; `bodies_written`: how many messages by how often their body was."""
+
+    messages: int
+    rate_per_s: int
+    others: int
+    others_s: float
+    # From the first message until deliver had taken them all; how long the backlog stood then.
+    taken_s: float
+    stood_s: float
+    delivered: int
+    fullest_10_s: int
+    bodies_written: dict[int, int]
+    # Why the bodies of the rest were written more than twice: the reasons of their last deferral.
+    deferred_again: dict[str, int]
+    memory: dict[str, Memory]
+
+    def faults(self) -> list[str]:
+        """What does not hold, one line each."""
+        found = []
+        if self.others_s > MOST_OTHERS_S:
+            found.append(f"{self.others} messages for others took {self.others_s} s")
+        more = sum(count for times, count in self.bodies_written.items() if times > MOST_WRITTEN)
+        if more:
+            found.append(f"{more} bodies were written more than {MOST_WRITTEN} times")
+        for name, memory in self.memory.items():
+            if memory.growth > MOST_GROWTH_MB:
+                found.append(f"{name} grew by {memory.growth:.0f} MB while the backlog stood")
+        deliver = self.memory.get("deliver")
+        if deliver is not None and deliver.peak > MOST_DELIVER_MB:
+            found.append(f"deliver took {deliver.peak:.0f} MB")
+        return found
+
+
+def quarters(values: Sequence[float]) -> tuple[float, ...]:
+    """The peak of each quarter of these values; fewer if there are fewer than four."""
+    parts = min(4, len(values))
+    ends = [len(values) * each // parts for each in range(parts + 1)] if parts else []
+    return tuple(max(values[low:high]) for low, high in pairwise(ends))
+
+
+def memory_of(looks: Sequence[Mapping[str, float]], stood_from: int) -> dict[str, Memory]:
+    """The memory of each service in these looks; from `stood_from` on the backlog stood."""
+    services = dict.fromkeys(name for look in looks for name in look)
+    return {
+        name: Memory(
+            quarters([look[name] for look in looks[:stood_from] if name in look]),
+            quarters([look[name] for look in looks[stood_from:] if name in look]),
+        )
+        for name in services
+    }
+
+
+def fullest(seen: Sequence[tuple[float, int]], window_s: float) -> int:
+    """The most messages between two looks that are at most this far apart."""
+    most = first = 0
+    for at, count in seen:
+        while seen[first][0] < at - window_s:
+            first += 1
+        most = max(most, count - seen[first][1])
+    return most

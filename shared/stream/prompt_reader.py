@@ -1,0 +1,123 @@
+"""Reads a small compacted topic so that an open transaction hides only its own records.
+
+A reader of committed records ends where the first open transaction begins, and what others have
+written behind it stays hidden until that transaction is ended: after the death of its writer, some
+20 s (open_transactions.py). On a topic that operators write to, these seconds matter. So
+what lies ahead of the committed records is read as well, and given out if its record does not say
+that it was written in a transaction (shared/topics/in_transaction.py).
+
+Owns: two readers of one partition, the records ahead. Does not own: what a record means.
+Guarantees: poll() and read_whole() return each committed record once, in the order of the log; what
+ahead() returns is acknowledged and part of no transaction. The last record of a key, the records
+ahead included, is that of the log, but for records of transactions that are open or lie behind an
+open one. Bounded: the last record of at most MAX_AHEAD keys is kept; further ones are seen once the
+transaction has ended. All calls come from one thread and may raise kafka.errors.KafkaError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from kafka.errors import KafkaError
+
+from shared.runtime.deadline import Deadline
+from shared.stream.client import ClientOptions
+from shared.stream.consumer import Record
+from shared.stream.kafka_python.fetching import UndecodableRecord
+from shared.stream.log_reader import POLL_MS, LogReader
+from shared.topics.in_transaction import is_in_transaction
+
+MAX_AHEAD: Final = 10_000
+_AT_ONCE_MS: Final = 0
+
+
+class PromptReader:
+    """A reader of one partition, from its beginning; call begin() first."""
+
+    def __init__(self, options: ClientOptions, topic: str, partition: int) -> None:
+        self._partition = partition
+        self._committed = LogReader(options, topic)
+        self._open = LogReader(options, topic, is_committed=False)
+        # By key, the oldest first.
+        self._ahead: dict[bytes, Record] = {}
+        self._topic = topic
+        self._topic_id = ""
+
+    def begin(self) -> bool:
+        """Begin; False if Kafka has no such partition."""
+        if self._partition not in self._committed.partitions():
+            return False
+        self._topic_id = self._committed.topic_id()
+        end = self._committed.ends([self._partition])
+        self._committed.read_from({self._partition: 0})
+        self._open.read_from(end)
+        return True
+
+    def is_same_topic(self) -> bool:
+        """Whether the topic is still the one that was opened."""
+        return self._committed.topic_id() == self._topic_id
+
+    def ends(self) -> tuple[int, int]:
+        """Return the ends of the committed records and of all records."""
+        return self._end_of(self._committed), self._end_of(self._open)
+
+    def has_reached(self, ends: tuple[int, int]) -> bool:
+        """Whether all records before these ends were returned, or are ahead."""
+        at = self._committed.position(self._partition), self._open.position(self._partition)
+        return at[0] >= ends[0] and at[1] >= ends[1]
+
+    def poll(self, timeout_ms: int) -> tuple[Sequence[Record], bool]:
+        """Wait for records at most this long.
+
+        Return the committed ones, and whether anything has changed.
+        """
+        came = self._open.poll(timeout_ms).get(self._partition, ())
+        committed = self._committed.poll(_AT_ONCE_MS if came else timeout_ms)
+        settled = committed.get(self._partition, ())
+        is_new = self._add(came)
+        self._forget_before(self._committed.position(self._partition))
+        return settled, bool(settled) or is_new
+
+    def ahead(self) -> list[Record]:
+        """Return the last record of each key that lies behind an open transaction."""
+        return list(self._ahead.values())
+
+    def read_whole(self, within_s: float) -> Iterator[Record]:
+        """Return all committed records up to the present end, then those ahead.
+
+        Raises KafkaError also if that takes longer than `within_s`.
+        """
+        ends, deadline = self.ends(), Deadline(within_s)
+        while not self.has_reached(ends):
+            if deadline.is_over():
+                raise KafkaError(f"{self._topic} could not be read in {within_s:g} s")
+            yield from self.poll(POLL_MS)[0]
+        yield from self.ahead()
+
+    def close(self) -> None:
+        """Close the connections."""
+        try:
+            self._committed.close()
+        finally:
+            self._open.close()
+
+    def _end_of(self, reader: LogReader) -> int:
+        return reader.ends([self._partition])[self._partition]
+
+    def _add(self, records: Sequence[Record]) -> bool:
+        is_new = False
+        for record in records:
+            # The fetcher has logged what it cannot decode.
+            if isinstance(record, UndecodableRecord) or is_in_transaction(record.headers):
+                continue
+            key = record.key or b""
+            if self._ahead.pop(key, None) is not None or len(self._ahead) < MAX_AHEAD:
+                self._ahead[key] = record
+                is_new = True
+        return is_new
+
+    def _forget_before(self, position: int) -> None:
+        old = [key for key, record in self._ahead.items() if record.offset < position]
+        for key in old:
+            del self._ahead[key]
