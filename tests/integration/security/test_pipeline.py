@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -29,7 +31,7 @@ from shared.settings.sections import KafkaSettings
 from shared.stream.client import client_options, make_admin, make_consumer, make_producer
 from shared.topics import names
 from shared.topics.codec import decode_event
-from shared.topics.records import FINAL, Event
+from shared.topics.records import FINAL, Event, EventType
 from tests.support import secured_redis
 from tests.support.fork_server import fork
 from tests.support.secured_place import Place, add_users, ways
@@ -107,37 +109,72 @@ def stage(place: Place) -> Iterator[Stage]:
             yield Stage(stack, place)
 
 
-def message(client: str, number: int) -> bytes:
+def message(client: str, number: int, local: str = "reader") -> bytes:
     domain = f"news.{client}.example"
     return (
-        f"From: News <news@{domain}>\r\nTo: reader{number}@r.example.net\r\nSubject: Hello\r\n"
-        f"Message-ID: <{number}@{domain}>\r\nDate: Thu, 26 Nov 2026 10:00:00 +0000\r\n\r\nHi\r\n"
+        f"From: News <news@{domain}>\r\nTo: {local}{number}@r.example.net\r\nSubject: Hello\r\n"
+        f"Message-ID: <{local}{number}@{domain}>\r\nDate: Thu, 26 Nov 2026 10:00:00 +0000\r\n\r\n"
+        "Hi\r\n"
     ).encode()
 
 
-def test_a_client_publishes_and_reads_what_became_of_its_mail(stage: Stage) -> None:
+def publish_as_client(stage: Stage, name: str, contents: list[bytes]) -> None:
+    """Publish in one transaction, as the client may."""
     options = client_options(stage.settings(f"client-{SHOP}"), "shop")
-    producer = make_producer(options, f"client.{SHOP}.1")
+    producer = make_producer(options, f"client.{SHOP}.{name}")
     producer.init_transactions()
     producer.begin_transaction()
-    for number in range(MESSAGES):
-        producer.send(names.intake(SHOP), message(SHOP, number))
+    for content in contents:
+        producer.send(names.intake(SHOP), content)
     producer.commit_transaction()
     producer.close()
-    consumer = make_consumer(options, f"client.{SHOP}.reader", fetch_min_bytes=1)
+
+
+@contextmanager
+def own_events(stage: Stage, group: str) -> Iterator[Callable[[], list[Event]]]:
+    """Read what the client's own topic has, a little more at each call."""
+    options = client_options(stage.settings(f"client-{SHOP}"), "shop")
+    consumer = make_consumer(options, f"client.{SHOP}.{group}", fetch_min_bytes=1)
     consumer.subscribe([names.own_events(SHOP)])
+
+    def more() -> list[Event]:
+        polled = consumer.poll(timeout_ms=300).values()
+        found = [decode_event(each.headers, each.value) for records in polled for each in records]
+        return [event for event in found if isinstance(event, Event)]
+
+    try:
+        yield more
+    finally:
+        consumer.close()
+
+
+def test_a_client_publishes_and_reads_what_became_of_its_mail(stage: Stage) -> None:
+    publish_as_client(stage, "1", [message(SHOP, number) for number in range(MESSAGES)])
     ended: set[str] = set()
 
     def all_ended() -> bool:
-        for records in consumer.poll(timeout_ms=300).values():
-            for record in records:
-                event = decode_event(record.headers, record.value)
-                if isinstance(event, Event) and event.type in FINAL:
-                    ended.add(event.subject)
+        ended.update(event.subject for event in more() if event.type in FINAL)
         return len(ended) == MESSAGES
 
-    wait_until(all_ended, "one final event per message", 60)
-    consumer.close()
+    with own_events(stage, "reader") as more:
+        wait_until(all_ended, "one final event per message", 60)
+
+
+def test_a_bounce_and_a_complaint_come_back_by_the_bounce_door_and_are_forwarded(
+    stage: Stage,
+) -> None:
+    # The sink sends these to the return path after it has accepted the message.
+    contents = [message(SHOP, 1, "return-"), message(SHOP, 1, "complain-")]
+    publish_as_client(stage, "2", contents)
+    seen: Counter[EventType] = Counter()
+    wanted = Counter({EventType.RETURNED: 1, EventType.COMPLAINED: 1, EventType.FORWARDED: 2})
+
+    def all_forwarded() -> bool:
+        seen.update(event.type for event in more() if event.type in wanted)
+        return seen == wanted
+
+    with own_events(stage, "returns") as more:
+        wait_until(all_forwarded, "two events of what came back, and both forwarded", 120)
 
 
 @pytest.mark.parametrize(
