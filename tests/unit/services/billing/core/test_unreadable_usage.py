@@ -55,8 +55,9 @@ def test_a_field_that_is_not_counted_does_not_decide_whether_an_event_is(
 ) -> None:
     """Otherwise the live count and the proof of a statement would differ for ever."""
     data = {"client": "shop", "at_ms": NOON, "first_dispatch": True, **odd}
-    kind = [("ce_id", b"x"), ("ce_type", b"sluice.mail.refused"), ("ce_type", b"sluice.tally")]
-    record = FakeRecord(kind, msgspec.json.encode(data))
+    names = ("ce_id", "ce_source", "ce_type", "ce_type")
+    texts = (b"x", b"/test", b"sluice.mail.refused", b"sluice.tally")
+    record = FakeRecord(list(zip(names, texts, strict=True)), msgspec.json.encode(data))
     live = count([record], UTC_MONTHS)
     again = Recount(UTC_MONTHS)
     assert again.add(record) is not None

@@ -47,7 +47,7 @@ def server() -> Iterator[Server]:
     thread.join(120)
 
 
-@pytest.mark.parametrize(("ends", "most"), [(False, 1), (True, 2)])
+@pytest.mark.parametrize(("ends", "most"), [(False, 1), (True, 4)])
 def test_a_store_that_is_paused_is_asked_once_and_a_broken_connection_made_again(
     server: Server, ends: bool, most: int
 ) -> None:
