@@ -22,7 +22,7 @@ from shared.mail.verp import Keys, ReturnPath
 from shared.responses.replies.reply_rules import POLICY
 from shared.topics.records import Envelope
 
-_FROM: Final = re.compile(rb"(?:\A|\n)from(:?)([^\n]*)(?=\n([ \t]?))", re.IGNORECASE)
+_FROM: Final = re.compile(rb"from(:?)([^\n]*)(?=\n([ \t]?))", re.IGNORECASE)
 # Most mail of an hour has few different From lines.
 _CACHED_FROMS: Final = 1_024
 
@@ -72,12 +72,22 @@ def from_domain(content: bytes) -> str:
         return ""  # it has no header
     end = header_end(content)
     head = content[: end + (2 if content.startswith(b"\r\n", end) else 1)]
-    found = _FROM.findall(head)
-    if len(found) == 1 and found[0][0] and not found[0][2]:
-        return _domain_in(found[0][1].rstrip(b"\r"))
+    found = _only_from(head)
+    if found is not None and found[1] and not found[3]:
+        return _domain_in(found[2].rstrip(b"\r"))
     # Folded, or oddly written: read in the way of the rules.
     facts = headers.scan(head)
     return domain_of(facts.from_address) if facts.from_count == 1 else ""
+
+
+def _only_from(head: bytes) -> re.Match[bytes] | None:
+    """Return the line that begins with "From"; None if there is not exactly one."""
+    # A search for bytes takes a tenth of the time of one that ignores case.
+    lines = b"\n" + head.lower()
+    at = lines.find(b"\nfrom")
+    if at < 0 or lines.find(b"\nfrom", at + 1) >= 0:
+        return None
+    return _FROM.match(head, at)
 
 
 @lru_cache(_CACHED_FROMS)

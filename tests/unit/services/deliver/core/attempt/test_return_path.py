@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from services.deliver.core.attempt.outcome import Bounced, Delivered, Outcome
-from services.deliver.core.attempt.return_path import misalignment, return_path
+from services.deliver.core.attempt.return_path import from_domain, misalignment, return_path
 from services.deliver.edge.attempt.return_paths import ReturnPathSender
-from shared.mail import verp
+from shared.mail import headers, verp
+from shared.mail.domains import domain_of
 from shared.mail.verp import ReturnPath, parse_keys
 from shared.settings.return_keys import KeysFile
 from shared.topics import ids
@@ -144,6 +147,21 @@ def test_any_other_from_is_a_final_local_fault(header: bytes) -> None:
     assert isinstance(found, Bounced)
     assert (found.enhanced, found.dispatched, found.reply) == ("5.7.1", False, "")
     assert found.reason.startswith("R11: ")
+
+
+LINES = (
+    *(b"From: a@x.example", b"FROM:b@y.example", b"from : c@z.example", b"From", b"Fromage: brie"),
+    *(b" folded <d@w.example>", b"\tfrom: e@v.example", b"Subject: from: f@u.example"),
+    *(b"X-From: g@t.example", b"To: h@s.example", b'From: "i" <j@r.example>, k@q.example'),
+)
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=5), st.sampled_from([b"\r\n", b"\n"]))
+def test_the_quick_look_at_from_finds_what_the_rules_find(lines: list[bytes], end: bytes) -> None:
+    content = b"To: l@p.example" + end + b"".join(line + end for line in lines) + end + b"From: x"
+    facts = headers.scan(content)
+    expected = domain_of(facts.from_address) if facts.from_count == 1 else ""
+    assert from_domain(content) == expected
 
 
 def test_a_message_without_a_sender_needs_no_from_of_the_organisation() -> None:
