@@ -7,28 +7,26 @@ at most a file that the next one removes. One process writes at a time.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from services.billing.core.closing.chain import Closed
 from services.billing.core.closing.statement import encode_statement
 from services.billing.core.month import Months
 from services.billing.edge.archive import (
+    COLUMNS,
     HEADERS,
     LOG,
     PARTIAL,
     ROWS_PER_FILE,
     ROWS_PER_GROUP,
-    SCHEMA,
     UNDECODABLE,
     Archive,
     Gap,
     parts_of,
+    schema,
 )
 from shared.runtime.errors import UsageError
 from shared.stream.kafka_python.fetching import UndecodableRecord
@@ -130,8 +128,9 @@ class _File:
         self._begin = begin
         self._log = log
         self._partial = folder / f"{partition}-{begin:020d}{PARTIAL}"
-        self._writer: Any = pq.ParquetWriter(self._partial, SCHEMA, compression="zstd")
-        self._columns: list[list[Any]] = [[] for _ in SCHEMA]
+        self._schema = schema()
+        self._writer = _writer(self._partial, self._schema)
+        self._columns: list[list[Any]] = [[] for _ in COLUMNS]
         self._undecodable = 0
         self.rows = 0
 
@@ -169,8 +168,20 @@ class _File:
 
     def _flush(self) -> None:
         if self._columns[0]:
-            self._writer.write_table(pa.table(self._columns, schema=SCHEMA))
-            self._columns = [[] for _ in SCHEMA]
+            self._writer.write_table(_table(self._columns, self._schema))
+            self._columns = [[] for _ in COLUMNS]
+
+
+def _writer(path: Path, columns: Any) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetWriter(path, columns, compression="zstd")
+
+
+def _table(values: Sequence[Sequence[Any]], columns: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.table(values, schema=columns)
 
 
 def _store(path: Path, pieces: Iterable[bytes]) -> None:
