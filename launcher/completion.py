@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -47,10 +47,36 @@ complete -c sluice -f -a '(__sluice_complete)'
 }
 
 
-def completions(words: Sequence[str], python: Path) -> list[str]:
+# Runs a module with this environment and returns its output; "" if it does not end.
+Run = Callable[[str, Mapping[str, str]], str]
+
+
+def run_with(python: Path) -> Run:
+    """Run modules with this interpreter."""
+
+    def run(module: str, env: Mapping[str, str]) -> str:
+        try:
+            done = subprocess.run(
+                [python, "-m", module],
+                stdin=subprocess.DEVNULL,
+                env=env,
+                capture_output=True,
+                text=True,
+                timeout=COMPLETE_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return ""
+        return done.stdout
+
+    return run
+
+
+def completions(words: Sequence[str], python: Path, run: Run | None = None) -> list[str]:
     """The candidates for the last word; without any the shell completes file names.
 
-    Asks a Click command for its own, with `python`. Starts no other command and installs nothing.
+    Asks a Click command for its own, with `python` unless another way to run it is given. Starts no
+    other command and installs nothing.
     """
     *before, last = words or ("",)
     if not before:
@@ -69,18 +95,7 @@ def completions(words: Sequence[str], python: Path) -> list[str]:
         "COMP_WORDS": shlex.join(["sluice", *before[1:], last]),
         "COMP_CWORD": str(len(before)),
     }
-    try:
-        done = subprocess.run(
-            [python, "-m", command.module],
-            stdin=subprocess.DEVNULL,
-            env={**module_environment(), **request},
-            capture_output=True,
-            text=True,
-            timeout=COMPLETE_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return []
+    said = (run or run_with(python))(command.module, {**module_environment(), **request})
     # Each line is TYPE,VALUE. Of a file or a folder Click only says that the shell is to find it.
-    pairs = (line.partition(",") for line in done.stdout.splitlines())
+    pairs = (line.partition(",") for line in said.splitlines())
     return [value for kind, _, value in pairs if kind == "plain"]

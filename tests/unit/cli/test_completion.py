@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from launcher import completion
 from launcher.commands import COMMANDS, ROOT
 from launcher.completion import SCRIPTS
 from launcher.environment import PYTHON
+from tests.support.fork_server import run_module
 
 # In zsh the builtins of completion work only inside of it, so they print what they are given.
 ZSH_BUILTINS = """compdef() { }
@@ -25,6 +27,11 @@ ASK = {
     "zsh": f"{ZSH_BUILTINS}source @SCRIPT@\nwords=(@LINE@); CURRENT=$#words; _sluice",
     "fish": "source @SCRIPT@; complete -C '@LINE@'",
 }
+
+
+def forked(module: str, env: Mapping[str, str]) -> str:
+    """Run a command in a process that has its imports; the shells below execute it."""
+    return run_module(module, env=env).stdout
 
 
 @pytest.mark.parametrize(
@@ -44,12 +51,12 @@ ASK = {
 def test_words_are_completed_as_far_as_they_are_written(
     words: list[str], candidates: list[str]
 ) -> None:
-    assert completion.completions(words, PYTHON) == candidates
+    assert completion.completions(words, PYTHON, forked) == candidates
 
 
 @pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if command.is_click])
 def test_a_click_command_completes_its_options(name: str) -> None:
-    assert completion.completions([name, "--hel"], PYTHON) == ["--help"]
+    assert completion.completions([name, "--hel"], PYTHON, forked) == ["--help"]
 
 
 @pytest.mark.parametrize(

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
 
 from cli.stack import paths
-from cli.stack.environment import base_environment
 from tests.support.chaos.scenario import Kind
+from tests.support.fork_server import run_module
 
 LONG = "test_long.py"
 
 
 def collected(*options: str) -> list[str]:
     """The ids of the tests in tests/chaos that these options select."""
-    command = [sys.executable, "-m", "pytest", "-q", "-n0", "--collect-only", "tests/chaos"]
-    done = subprocess.run(
-        [*command, "-p", "no:cacheprovider", *options],
-        cwd=paths.ROOT,
-        env={**os.environ, **base_environment()},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ("pytest", "-q", "-n0", "--collect-only", str(paths.ROOT / "tests" / "chaos"))
+    done = run_module(*command, "-p", "no:cacheprovider", *options, env={})
     assert done.returncode == 0, done.stdout + done.stderr
     return [line for line in done.stdout.splitlines() if "::" in line]
 

@@ -86,8 +86,8 @@ OPPORTUNISTIC: Final = TlsPolicy(_opportunistic())
 
 
 def _encrypting() -> ssl.SSLContext:
-    """The defaults of the ssl module, with any certificate."""
-    context = ssl.create_default_context()
+    """The defaults of the ssl module, with any certificate: without the CAs of the system."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.sslobject_class = ResumingObject
