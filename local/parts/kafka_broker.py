@@ -167,7 +167,10 @@ def _node(plan: BrokerPlan, machine: list[str], jars: Path) -> ProcessSpec:
     values, is_new = properties(plan), not kafka_folder.is_formatted(data)
     if not is_new and kafka_folder.keeps_own_quorum(settings):
         values = kafka_folder.with_own_quorum(values)
-    settings.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
+    # Whole or not at all: it says where the node has its quorum.
+    draft = settings.with_suffix(".part")
+    draft.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
+    draft.replace(settings)
     if is_new:
         ids = {"cluster.id": plan.cluster_id or make_id(), "node.id": str(plan.node_id)}
         usable = [part for part in machine if not part.startswith("-XX:Archive")]

@@ -9,7 +9,7 @@ later, the settings of the node (kafka_broker.py).
 
 On failure: both folders appear whole or not at all, so a start that is interrupted, or two starts
 at once, leave a folder that the next start formats or finds complete. If the formatted folder
-cannot be written, the tool formats each folder.
+cannot be written, the tool formats each folder; one that was damaged is made again.
 """
 
 from __future__ import annotations
@@ -70,12 +70,24 @@ def format_folder(
 
     Without a model the tool formats the folder, which becomes the model.
     """
-    if is_formatted(model):
+    if _is_whole(model):
         _copy(model, data, {**ids, "directory.id": make_id()})
         return
     format_with_tool()
     with suppress(OSError):
+        if model.exists() and not _is_whole(model):
+            shutil.rmtree(model)
         _copy(data, model, {})
+
+
+def _is_whole(model: Path) -> bool:
+    """Whether both files are there with what they need."""
+    try:
+        ids, features = (model / _IDS).read_text(), (model / _FEATURES).read_bytes()
+    except (OSError, UnicodeDecodeError):
+        return False
+    found = {line.partition("=")[0] for line in ids.splitlines()}
+    return bool(features) and found >= {"version", "node.id", "cluster.id", "directory.id"}
 
 
 def _copy(source: Path, target: Path, ids: dict[str, str]) -> None:

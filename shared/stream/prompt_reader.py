@@ -38,7 +38,11 @@ class PromptReader:
     def __init__(self, options: ClientOptions, topic: str, partition: int) -> None:
         self._partition = partition
         self._committed = LogReader(options, topic)
-        self._open = LogReader(options, topic, is_committed=False)
+        try:
+            self._open = LogReader(options, topic, is_committed=False)
+        except BaseException:
+            self._committed.close()
+            raise
         # By key, the oldest first.
         self._ahead: dict[bytes, Record] = {}
         self._topic = topic

@@ -94,6 +94,8 @@ class SentRecord:
 
     def rebind(self, result: Any, index: int) -> None:
         """Note that the record is in another batch now."""
+        # The old result is never completed: whoever waits for it in flush() waits for the new ones.
+        self._result._latch.set()
         self._result = result
         self._index = index
 

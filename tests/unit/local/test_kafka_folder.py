@@ -95,6 +95,30 @@ def test_without_a_place_for_the_model_the_tool_formats_each_folder(tmp_path: Pa
         assert tool.runs == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(("meta.properties", content) for content in (None, b"", b"\xff", b"version=1\n")),
+        *(("bootstrap.checkpoint", content) for content in (None, b"")),
+    ],
+)
+def test_a_damaged_model_is_made_again(
+    tmp_path: Path, model: Path, name: str, content: bytes | None
+) -> None:
+    folders = [tmp_path / each / "data" for each in ("first", "second", "third")]
+    tools = [Tool(folder) for folder in folders]
+    format_folder(folders[0], model, IDS, tools[0])
+    (model / name).unlink()
+    if content is not None:
+        (model / name).write_bytes(content)
+    for folder, tool in zip(folders[1:], tools[1:], strict=True):
+        format_folder(folder, model, IDS, tool)
+    assert [tool.runs for tool in tools] == [1, 1, 0]
+    for folder in folders:
+        assert (folder / "bootstrap.checkpoint").read_bytes() == FEATURES
+        assert ids_of(folder)["version"] == "1"
+
+
 def test_an_id_is_never_read_as_an_option_and_never_one_that_kafka_reserves() -> None:
     made = [make_id() for _ in range(200)]
     assert {len(each) for each in made} == {22}

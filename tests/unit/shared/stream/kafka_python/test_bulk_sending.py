@@ -170,6 +170,7 @@ def test_records_follow_their_batch_when_it_is_split() -> None:
     whole = queue.popleft()
     whole.records.close()
     producer._accumulator.split_and_reenqueue(whole)
+    assert whole.produce_future.wait(0), "a flush() would wait for the batch that was split"
     first, second = producer.batches
     first.complete(100, NOW_MS)
     assert [each.offset for each in sent] == [100, 101, 102, -1, -1]
