@@ -27,7 +27,7 @@ MARGIN: Final = 0.97
 # same mail holds it up, and if none does.
 FIRST_YIELD: Final = 0.9
 LEAST_YIELD: Final = 0.8
-LEAST_SURE_YIELD: Final = 0.1
+LEAST_SURE_YIELD: Final = 0.4
 # The weight of a second in the average, once there are as many; before that it is their mean.
 _WEIGHT: Final = 0.1
 

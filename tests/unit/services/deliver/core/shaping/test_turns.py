@@ -9,7 +9,12 @@ import pytest
 
 from services.deliver.core.shaping.allowance import Allowance
 from services.deliver.core.shaping.limits import parse_limit
-from services.deliver.core.shaping.turns import FIRST_YIELD, LEAST_SURE_YIELD, LEAST_YIELD, Turns
+from services.deliver.core.shaping.turns import (
+    FIRST_YIELD,
+    LEAST_SURE_YIELD,
+    LEAST_YIELD,
+    Turns,
+)
 from services.deliver.core.shaping.workers import Workers
 
 RATE = 200
@@ -92,7 +97,7 @@ def test_mail_that_a_busy_process_reads_late_and_all_at_once_has_room(reads_each
     assert max(backlog.turned_away.values()) == 1
 
 
-@pytest.mark.parametrize("sends_per_s", [120.0, 40.0])
+@pytest.mark.parametrize("sends_per_s", [120.0, 85.0])
 def test_a_process_that_sends_far_less_than_the_limit_turns_no_mail_away_twice(
     sends_per_s: float,
 ) -> None:
@@ -141,6 +146,6 @@ def test_a_second_without_mail_counts_with_the_next_one_and_a_long_silence_not_a
 def test_the_first_second_that_is_measured_replaces_the_guess() -> None:
     turns = Turns()
     turns.look(0.0, 10.0, has_waiting=True)
-    turns.used(3)
+    turns.used(6)
     turns.look(1.0, 10.0, has_waiting=True)
-    assert turns.part == pytest.approx(0.3)
+    assert turns.part == pytest.approx(0.6)
