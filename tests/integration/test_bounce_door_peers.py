@@ -1,7 +1,8 @@
-"""The bounce door with foreign mail servers: a Postfix that bounces, swaks."""
+"""The bounce door with foreign mail servers: a Postfix and an Exim that bounce, swaks."""
 
 from __future__ import annotations
 
+import smtplib
 import subprocess
 import time
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from shared.responses.reading import understand
+from shared.responses.understood import ResponseKind
 from shared.topics.records import ReturnAddressKind, Returned
 from tests.support.bounce_door import (
     CLIENT,
@@ -18,8 +21,12 @@ from tests.support.bounce_door import (
     return_path,
     running_bounce_door,
 )
+from tests.support.bouncing_exim import bouncing_exim
 from tests.support.front_door import Door
 from tests.support.postfix_relay import Relay, inject, running_relay
+from tests.support.receiving_peers import place
+from tests.support.response_rules import RULES
+from tests.support.smtp_peers import wait_until
 
 pytestmark = pytest.mark.xdist_group("bounce-door-peers")
 
@@ -59,6 +66,23 @@ def test_a_bounce_of_postfix_comes_back_to_its_return_path_over_tls(
     returned, content = found(door, b"Content-Type: message/delivery-status")
     assert (returned.sender, returned.recipient, returned.mail_id) == ("", address, MAIL_ID)
     assert b"Original-Recipient: rfc822;max@nowhere.example" in content
+
+
+def test_a_bounce_of_exim_comes_back_though_the_first_of_two_hosts_is_down(door: Door) -> None:
+    mark = b"X-Failed-Recipients: ida@nowhere.example"
+    with place(with_tls=False) as at, bouncing_exim(at, door.port):
+        with smtplib.SMTP("127.0.0.1", at.port, timeout=60) as client:
+            client.sendmail(return_path(), "ida@nowhere.example", CONTENT)
+        wait_until(
+            lambda: any(mark in content for _, content in all_returned(door.bootstrap)),
+            "the bounce of Exim is on mail.returned",
+            120,
+        )
+    returned, content = found(door, mark)
+    assert (returned.sender, returned.mail_id) == ("", MAIL_ID)
+    understood = understand(content, RULES)
+    assert understood.kind is ResponseKind.HARD
+    assert [one.address for one in understood.recipients] == ["ida@nowhere.example"]
 
 
 def test_postfix_bounces_nothing_to_a_forged_return_path(door: Door, relay: Relay) -> None:

@@ -224,7 +224,7 @@ def exim(at: Place) -> Iterator[Peer]:
             known=" : ".join(KNOWN),
         )
     )
-    names = _names_with("Debian-exim", at.folder)
+    names = names_with("Debian-exim", at.folder)
     wrapper = next(unpacked.glob("usr/lib/*/libnss_wrapper.so"))
     command = [str(unpacked / "usr" / "sbin" / "exim4"), "-C", str(config), "-bdf"]
     with serving([*command, "-oX", f"127.0.0.1.{at.port}"], at, LD_PRELOAD=str(wrapper), **names):
@@ -239,7 +239,7 @@ def exim(at: Place) -> Iterator[Peer]:
         yield Peer(f"127.0.0.1:{at.port}", body_of)
 
 
-def _names_with(user: str, folder: Path) -> dict[str, str]:
+def names_with(user: str, folder: Path) -> dict[str, str]:
     """The environment in which the system knows one user more."""
     users, groups = folder / "passwd", folder / "group"
     known = Path("/etc/passwd").read_text()
