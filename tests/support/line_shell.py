@@ -10,6 +10,9 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
 
 from cli.stack import state
 from cli.stack.environment import base_environment
@@ -64,6 +67,13 @@ class Shell:
 
     def assert_nothing_left(self) -> None:
         wait_for(lambda: not self.left(), f"the end of {self.left()}")
+
+
+class UpLine(Struct, frozen=True):
+    """A pipeline that `up --detach` started, what it printed, and the shell that ran it."""
+
+    shell: Shell
+    endpoints: dict[str, Any]
 
 
 def accepts(address: str) -> bool:

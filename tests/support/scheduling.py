@@ -26,6 +26,7 @@ LONGEST: Final = (
     "chaos-scenes",
     "shared-line",
     "tests/chart/",
+    "up-line",
     "tests/integration/line/test_up.py",
     "tests/integration/line/test_demo.py",
     "tests/integration/line/test_newcomer.py",

@@ -7,16 +7,18 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from cli.stack import paths
-from tests.support.line_shell import Shell
+from tests.support.group_scope import GroupScope
+from tests.support.line_shell import Shell, UpLine
 
 
-@pytest.fixture
-def shell() -> Iterator[Shell]:
+@contextmanager
+def _shell() -> Iterator[Shell]:
     made = Shell()
     yield made
     for pid in made.left():
@@ -25,8 +27,24 @@ def shell() -> Iterator[Shell]:
 
 
 @pytest.fixture
-def running(shell: Shell) -> dict[str, Any]:
-    return up(shell)
+def shell() -> Iterator[Shell]:
+    with _shell() as made:
+        yield made
+
+
+@pytest.fixture
+def up_line(group_scope: GroupScope) -> UpLine:
+    """The pipeline that `up` started, for tests of the xdist group `up-line`.
+
+    The last of them ends it.
+    """
+    return group_scope.share("up-line", _up_line)
+
+
+@contextmanager
+def _up_line() -> Iterator[UpLine]:
+    with _shell() as shell:
+        yield UpLine(shell, up(shell))
 
 
 @pytest.fixture

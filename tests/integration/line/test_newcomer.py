@@ -6,16 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from kafka import KafkaProducer
 
 from cli.stack import state
 from local.parts import ports
-from tests.support.line_shell import CLIENTS, LETTER, Shell, accepts, wait_for
+from tests.support.line_shell import CLIENTS, LETTER, Shell, UpLine, accepts, wait_for
 
 
+@pytest.mark.xdist_group("up-line")
 def test_a_newcomers_own_publisher_ends_in_a_bill_that_audit_and_recount_confirm(
-    shell: Shell, running: dict[str, Any], tmp_path: Path
+    up_line: UpLine, tmp_path: Path
 ) -> None:
+    shell, running = up_line.shell, up_line.endpoints
     registry = tmp_path / "clients.yaml"
     registry.write_text(CLIENTS)
     code, _, err = shell.run(

@@ -12,7 +12,7 @@ import pytest
 from cli.stack import paths, state
 from cli.stack.environment import APART, PROCESSES, SERVICES
 from local.parts.ports import reserve
-from tests.support.line_shell import Shell, accepts, wait_for
+from tests.support.line_shell import Shell, UpLine, accepts, wait_for
 
 DOORS = {
     "kafka_copies",
@@ -21,9 +21,26 @@ DOORS = {
 }
 
 
-def test_up_prints_its_doors_status_finds_them_and_down_leaves_no_process(
-    shell: Shell, running: dict[str, Any]
-) -> None:
+@pytest.mark.xdist_group("up-line")
+def test_a_dead_service_is_seen_and_comes_back(up_line: UpLine) -> None:
+    shell = up_line.shell
+    found = state.running(shell.name)
+    assert found is not None
+    killed = found.parts["ingest"]
+    os.kill(killed, signal.SIGKILL)
+
+    def is_back() -> bool:
+        now = state.running(shell.name)
+        assert now is not None
+        return now.parts.get("ingest", killed) != killed
+
+    wait_for(is_back, "another ingest")
+    wait_for(lambda: shell.run("local.status", "--state", shell.name)[0] == 0, "all ready again")
+
+
+@pytest.mark.xdist_group("up-line")
+def test_up_prints_its_doors_and_status_finds_them(up_line: UpLine) -> None:
+    shell, running = up_line.shell, up_line.endpoints
     assert running.keys() == DOORS
     assert set(running["metrics"]) == set(PROCESSES)
     assert running["redis"].startswith("redis://")
@@ -55,6 +72,10 @@ def test_up_prints_its_doors_status_finds_them_and_down_leaves_no_process(
     assert rows["deliver.routes", "deliver"]["value"] == {"*": running["sink"]}
     assert rows["deliver.routes", "deliver"]["origin"] == "environment SLUICE_DELIVER__ROUTES"
 
+
+@pytest.mark.xdist_group("up-line")
+def test_down_leaves_no_process(up_line: UpLine) -> None:
+    shell = up_line.shell
     code, out, _ = shell.run("local.down", "--json", "--forget", "--state", shell.name)
     assert code == 0
     assert json.loads(out) == {"state": shell.name, "stopped": True, "drained": True}
@@ -82,21 +103,6 @@ def test_a_port_that_the_services_cannot_share_is_wrong_use(shell: Shell) -> Non
     assert code == 2
     assert "SLUICE_TELEMETRY__HTTP_PORT" in json.loads(out)["error"]
     shell.assert_nothing_left()
-
-
-def test_a_dead_service_is_seen_and_comes_back(shell: Shell, running: dict[str, Any]) -> None:
-    found = state.running(shell.name)
-    assert found is not None
-    killed = found.parts["ingest"]
-    os.kill(killed, signal.SIGKILL)
-
-    def is_back() -> bool:
-        now = state.running(shell.name)
-        assert now is not None
-        return now.parts.get("ingest", killed) != killed
-
-    wait_for(is_back, "another ingest")
-    wait_for(lambda: shell.run("local.status", "--state", shell.name)[0] == 0, "all ready again")
 
 
 def test_kill_9_of_the_keeper_leaves_no_process_also_of_parts_that_run_apart(
