@@ -244,6 +244,11 @@ function showFiles(month) {
     made.push([month.signed ? "Signed statement" : "Statement, not signed", path, "statement-" + shown.month + ".json"]);
     made.push(["Lines of the statement", path + "/lines", "statement-" + shown.month + ".lines"]);
   }
+  if (month.adjustments) {
+    const filter = shown.client ? "&client=" + encodeURIComponent(shown.client) : "";
+    made.push(["Adjustments of earlier months, CSV", "v1/adjustments.csv?statement=" + shown.month + filter,
+      "adjustments-" + shown.month + client + ".csv"]);
+  }
   part("files").replaceChildren(...made.map(([name, path, file]) => {
     const item = node("li");
     const button = node("button", name, "quiet");

@@ -70,6 +70,60 @@ def test_they_come_in_every_form_with_their_own_name(api: Api) -> None:
         assert api.get(f"/v1/adjustments.{suffix}", month=CLOSED_MONTH).status_code == 200
 
 
+def adjusted(api: Api, key: dict[str, str] | None = None, **params: Any) -> Any:
+    return api.get("/v1/adjustments", key, statement=MONTH, **params)
+
+
+def test_what_a_statement_adjusts_is_there_for_each_key_and_never_changes(api: Api) -> None:
+    api.close(CLOSED_MONTH)
+    other = Cell("bank", "letters", "", "bounced", "31")
+    api.count(CLOSED_MONTH, [(LATE, 2), (other, 3)])
+    api.count("2025-11", [(LATE, 5)])  # before the first statement
+    closed = api.close(MONTH)
+    found = adjusted(api)
+    assert "immutable" in found.headers["cache-control"]
+    rows = [(row["month"], row["client"], row["billed"]) for row in found.json()["rows"]]
+    assert rows == [("2025-11", "shop", 5), (CLOSED_MONTH, "bank", 0), (CLOSED_MONTH, "shop", 2)]
+    totals = found.json()["totals"]
+    assert {each: totals[each] for each in closed.statement.adjusted} == closed.statement.adjusted
+    own = adjusted(api, api.keys.make("shop")).json()
+    assert ({row["client"] for row in own["rows"]}, own["totals"]["billed"]) == ({"shop"}, 7)
+    assert own["totals"]["bounced"] == 0
+    api.count(CLOSED_MONTH, [(LATE, 9)])
+    assert adjusted(api).json()["rows"] == found.json()["rows"]
+    assert adjusted(api, month=CLOSED_MONTH, client="shop").json()["totals"]["billed"] == 2
+    file = api.get("/v1/adjustments.csv", statement=MONTH)
+    assert f"adjusted-by-{MONTH}.csv" in file.headers["content-disposition"]
+    assert len(file.text.splitlines()) == 4
+    # Both may be away.
+    api.cells.broken, api.ends.away = True, "no broker answers"
+    assert adjusted(api).status_code == 200
+
+
+def test_a_statement_that_adjusts_nothing_has_no_rows(api: Api) -> None:
+    api.close(CLOSED_MONTH)
+    api.close(MONTH)
+    assert adjusted(api).json()["rows"] == []
+
+
+@pytest.mark.parametrize(
+    ("params", "status", "words"),
+    [
+        ({"statement": "2026-12"}, 400, "statement: '2026-12' was found"),
+        ({"statement": "soon"}, 400, "statement: 'soon' was found"),
+        ({"statement": MONTH, "month": MONTH}, 400, "is not before the statement"),
+        ({"statement": MONTH, "client": "nobody"}, 404, "nobody is not registered"),
+    ],
+)
+def test_a_statement_that_cannot_be_is_an_error(
+    api: Api, params: dict[str, str], status: int, words: str
+) -> None:
+    api.close(CLOSED_MONTH)
+    api.close(MONTH)
+    found = api.get("/v1/adjustments", **params)
+    assert (found.status_code, words in found.json()["detail"]) == (status, True), found.text
+
+
 @pytest.mark.parametrize(
     ("params", "status", "words"),
     [

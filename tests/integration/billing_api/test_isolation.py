@@ -80,6 +80,7 @@ def questions(path: str) -> list[str]:
         return [path]
     if path.startswith("/v1/adjustments"):
         found = [f"{path}?month={CLOSED_MONTH}&group={group}" for group in ("", *KEYS)]
+        found.append(f"{path}?statement={CLOSED_MONTH}")
         return [*found, f"{path}?month={CLOSED_MONTH}&client=shop"]
     groups = ["", *KEYS, "client,mailing_id", "month,client,mailing_id,sub_client,day"]
     spans = [f"month={CLOSED_MONTH}", f"month={MONTH}", f"from={CLOSED_MONTH}&to={MONTH}"]

@@ -54,6 +54,8 @@ class Query(Struct, frozen=True):
     group: tuple[str, ...] = DEFAULT_GROUP
     # Not the counts, but what differs from the statements.
     is_pending: bool = False
+    # Not the counts, but what the statement of this month says about them.
+    statement: str = ""
 
     def digest(self) -> str:
         """Names the query in cursors and ETags."""
@@ -90,6 +92,13 @@ def months_between(month: str, first: str, last: str) -> tuple[str, ...]:
     if len(found) > MAX_MONTHS:
         raise QueryFault(f"to: {last} is more than {MAX_MONTHS} months after {first}")
     return tuple(found)
+
+
+def require_span(months: tuple[str, ...]) -> tuple[str, ...]:
+    """Raise QueryFault for more months than a request may have."""
+    if len(months) > MAX_MONTHS:
+        raise QueryFault(f"month: {len(months)} months were found, give at most {MAX_MONTHS}")
+    return months
 
 
 def parse_group(text: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from services.billing.core.usage_api.query import (
     Query,
     months_between,
     parse_group,
+    require_span,
 )
 from services.billing.core.usage_api.tables import utc_text
 from services.billing.edge.usage_view import MAX_WAIT_S
@@ -60,13 +61,19 @@ class UsageParameters(Struct, frozen=True):
     cursor: str
     wait_s: float
 
-    def query(self, request: ApiRequest) -> Query:
-        """The query within the scope of the key. Raises QueryFault; 403 outside of it."""
+    def query(self, request: ApiRequest, months: tuple[str, ...] = ()) -> Query:
+        """The query within the scope of the key; of these months, unless it names some.
+
+        Raises QueryFault; 403 outside of the scope.
+        """
         require_scope(
             request, self.filters.client or request.auth.scope.client, self.filters.sub_client
         )
-        months = months_between(self.month, self.first, self.last)
-        return Query(months, self.filters.within(request.auth.scope), parse_group(self.group))
+        if not months or self.month or self.first or self.last:
+            months = months_between(self.month, self.first, self.last)
+        return Query(
+            require_span(months), self.filters.within(request.auth.scope), parse_group(self.group)
+        )
 
 
 def usage_parameters(  # noqa: PLR0913 - the parameters of an address

@@ -22,6 +22,7 @@ from msgspec import structs
 from services.billing.core.month import Months
 from services.billing.core.usage_api.query import (
     Cursor,
+    Query,
     QueryFault,
     decode_cursor,
     encode_cursor,
@@ -51,6 +52,12 @@ from shared.http_api.problems import Problem, problem
 
 _Columns = Annotated[
     str, QueryParameter(pattern="^(usage|focus)$", description="Names of columns: usage or focus.")
+]
+_Stated = Annotated[
+    str,
+    QueryParameter(
+        description="YYYY-MM: what its statement adjusts in earlier months.", max_length=16
+    ),
 ]
 _Style = Annotated[
     str,
@@ -102,7 +109,7 @@ class UsageRoutes:
             form = wanted_format(request.headers.get("accept", ""))
             if form is None:
                 return problem(406, f"Accept: {', '.join(each.media_type for each in FORMATS)}")
-            return self._answer(request, wanted, form, columns, style)
+            return self._answer(request, wanted, wanted.query(request), form, columns, style)
 
         @get(
             "/v1/adjustments",
@@ -110,12 +117,13 @@ class UsageRoutes:
             **options,
         )
         def adjustments(
-            request: ApiRequest, wanted: Wanted, style: _Style = "plain"
+            request: ApiRequest, wanted: Wanted, style: _Style = "plain", statement: _Stated = ""
         ) -> Response[Any]:
             form = wanted_format(request.headers.get("accept", ""))
             if form is None:
                 return problem(406, f"Accept: {', '.join(each.media_type for each in FORMATS)}")
-            return self._answer(request, wanted, form, "usage", style, is_pending=True)
+            query = self._adjustments(request, wanted, statement)
+            return self._answer(request, wanted, query, form, "usage", style)
 
         def adjustments_route(form: Format) -> HTTPRouteHandler:
             @get(
@@ -125,9 +133,13 @@ class UsageRoutes:
                 **options,
             )
             def adjustments_file(
-                request: ApiRequest, wanted: Wanted, style: _Style = "plain"
+                request: ApiRequest,
+                wanted: Wanted,
+                style: _Style = "plain",
+                statement: _Stated = "",
             ) -> Response[Any]:
-                return self._answer(request, wanted, form, "usage", style, is_pending=True)
+                query = self._adjustments(request, wanted, statement)
+                return self._answer(request, wanted, query, form, "usage", style)
 
             return adjustments_file
 
@@ -144,7 +156,7 @@ class UsageRoutes:
                 columns: _Columns = "usage",
                 style: _Style = "plain",
             ) -> Response[Any]:
-                return self._answer(request, wanted, form, columns, style)
+                return self._answer(request, wanted, wanted.query(request), form, columns, style)
 
             return usage_file
 
@@ -155,17 +167,22 @@ class UsageRoutes:
             *map(adjustments_route, FORMATS),
         ]
 
+    def _adjustments(self, request: ApiRequest, wanted: Wanted, statement: str) -> Query:
+        """What waits for the next statement, or what a statement adjusts."""
+        if not statement:
+            return structs.replace(wanted.query(request), is_pending=True)
+        months = self._reader.adjusted_months(statement)
+        return structs.replace(wanted.query(request, months), statement=statement)
+
     def _answer(
         self,
         request: ApiRequest,
         wanted: Wanted,
+        query: Query,
         form: Format,
         columns: str,
         style: str,
-        *,
-        is_pending: bool = False,
     ) -> Response[Any]:
-        query = structs.replace(wanted.query(request), is_pending=is_pending)
         cursor = decode_cursor(wanted.cursor, query) if wanted.cursor else None
         if form is not JSON and cursor is not None:
             raise QueryFault("cursor: a file has all rows; leave it out")
@@ -217,6 +234,7 @@ class UsageRoutes:
             form, table, about, is_european=style == "european", owner=owner
         )
         kinds = ["adjustments"] if answer.query.is_pending else []
+        kinds += [f"adjusted-by-{answer.query.statement}"] if answer.query.statement else []
         kinds += [each for each in (columns, style) if each in ("focus", "european")]
         name = file_name(answer.query.months, form.suffix, *kinds)
         headers["Content-Disposition"] = f'attachment; filename="{name}"'

@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 
 from services.billing.core.closing.calendar import MonthState, state_of
 from services.billing.core.closing.chain import Closed
-from services.billing.core.month import Months
+from services.billing.core.month import Months, next_month
 from services.billing.core.usage_api.query import (
     Cursor,
     Query,
@@ -28,6 +28,7 @@ from services.billing.edge.usage_view import AsksEnds
 from services.billing.edge.views.answer import Answer, MonthStanding, standing_of
 from services.billing.edge.views.pending import PendingAdjustments
 from services.billing.edge.views.shelf import Shelf, Shelved
+from services.billing.edge.views.stated import StatedAdjustments, adjusted_months
 from shared.registry.client import Client
 from shared.runtime.clock import Clock
 from shared.runtime.deadline import Deadline
@@ -81,6 +82,7 @@ class UsageReader:
     def __init__(self, parts: ReaderParts) -> None:
         self._parts = parts
         self._pending = PendingAdjustments(parts.shelf, parts.clock)
+        self._stated = StatedAdjustments(parts.shelf)
         self._waiting = threading.BoundedSemaphore(MAX_WAITING)
 
     def answer(self, query: Query, wait_s: float = 0.0) -> Answer:
@@ -143,6 +145,16 @@ class UsageReader:
         """The statements. Raises nothing."""
         return self._parts.books.closed()[0]
 
+    def adjusted_months(self, month: str) -> tuple[str, ...]:
+        """The months that the statement of this month adjusts, or the one before it for none.
+
+        Raises QueryFault if there is no statement.
+        """
+        found = self.closed().get(month)
+        if found is None:
+            raise QueryFault(f"statement: {month!r} was found, a closed month is expected: YYYY-MM")
+        return adjusted_months(found) or (next_month(month, -1),)
+
     def present(self) -> str:
         """The month of now; events with a wrong time may be in later ones."""
         return self._parts.months.of(self._parts.clock.now_ms())
@@ -150,6 +162,8 @@ class UsageReader:
     def _view(
         self, query: Query, month: str, state: Snapshot, closed: dict[str, Closed]
     ) -> Shelved:
+        if query.statement:
+            return self._stated.of(month, closed[query.statement])
         if query.is_pending:
             return self._pending.of(month, closed, state)
         if month in closed:
@@ -168,6 +182,10 @@ class UsageReader:
         return standing_of(shelved, status, ends, state)
 
     def _require_months(self, query: Query, state: Snapshot, closed: dict[str, Closed]) -> None:
+        if query.statement:
+            if (late := max(query.months)) >= query.statement:
+                raise QueryFault(f"month: {late} is not before the statement of {query.statement}")
+            return
         present = self.present()
         # Events of the future have months of their own.
         counted = {*state.versions, *closed}
@@ -182,7 +200,10 @@ class UsageReader:
         client = query.filters.client
         if client is None or known is None or client in known:
             return
-        if query.is_pending:
+        if query.statement:
+            usage = Query((query.statement,), query.filters)
+            answer = Answer(usage, (), (self._view(usage, query.statement, state, closed),))
+        elif query.is_pending:
             usage = structs.replace(query, is_pending=False)
             views = tuple(self._view(usage, month, state, closed) for month in query.months)
             answer = Answer(usage, answer.standings, views)
@@ -201,4 +222,5 @@ class UsageReader:
 
 def _are_stated(query: Query, closed: Mapping[str, Closed]) -> bool:
     """Whether the answer is in the statements alone."""
-    return not query.is_pending and all(month in closed for month in query.months)
+    are_closed = not query.is_pending and all(month in closed for month in query.months)
+    return bool(query.statement) or are_closed
