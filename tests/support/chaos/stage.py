@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from local.stack import Stack, StackOptions
-from shared.registry.client import Client, Code
 from shared.registry.credentials import Credential
 from shared.registry.store import publish
 from shared.registry.store.changes import Changes
 from shared.runtime.failpoints import EXIT_CODE
 from shared.stream import watchdog
 from tests.support.chaos import mixture
+from tests.support.chaos.clients import clients_of
 from tests.support.chaos.evidence import Evidence, Promise, SinkLine
 from tests.support.chaos.findings import Findings
 from tests.support.chaos.injector import Injector
@@ -131,7 +131,7 @@ class Stage:
         """Register this run's clients and create their intake topics."""
         self._revive()
         run = Run(name, seed, self.stack.folder, self.bootstrap)
-        clients = _clients(name, credentials)
+        clients = clients_of(name, credentials)
         publish.apply(self.stack.kafka, Changes(added=clients))
         self.runs.append(run)
         print(f"{name}: seed {seed} (this one again: pytest tests/chaos --seed {seed})")
@@ -274,30 +274,6 @@ class Stage:
                 f"{process.log_tail()}"
             )
         return True
-
-
-def _clients(run: str, credentials: tuple[Credential, ...]) -> tuple[Client, ...]:
-    senders = mixture.senders(run)
-    found = []
-    for name in sorted({sender.client for sender in senders}):
-        mine = [sender for sender in senders if sender.client == name]
-        standard = next(sender for sender in mine if not sender.code)
-        found.append(
-            Client(
-                name=name,
-                sending_domain=standard.domain,
-                forwarding_address=f"back@{name}.example.org",
-                mailing_id=standard.mailing_id,
-                codes={
-                    sender.code: Code(sender.mailing_id, sender.sub_client)
-                    for sender in mine
-                    if sender.code
-                },
-                block_list=(mixture.BLOCKED_PATTERN,),
-                credentials=credentials,
-            )
-        )
-    return tuple(found)
 
 
 def stage_name() -> str:
