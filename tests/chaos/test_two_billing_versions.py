@@ -164,6 +164,7 @@ def test_two_billing_versions_side_by_side_count_each_event_once(
 ) -> None:
     earlier = unpack(request.config.getoption("--previous") or last_release(), tmp_path)
     with pair.process(0, earlier):
+        pair.publish()  # a month without an event is none
         eventually(lambda: pair.billed(0) >= 0, "the earlier version answers")
         pair.follow((0,))
         with pair.process(1, {}):
