@@ -9,7 +9,8 @@ turns follow it. What that leaves free goes to new mail (Allowance.is_full).
 Little of a limit may be used because another limit of the same mail holds it up. That says nothing
 of other mail under this limit, so only LEAST_YIELD is believed then; otherwise LEAST_SURE_YIELD.
 Seconds in which nothing went count with the next one in which something did: a site that takes
-no mail at all says nothing of its rate.
+no mail at all says nothing of its rate. If another limit held mail up in any of the seconds that
+count together, it may explain them all.
 
 Owns: the list of turns of one limit in one worker, the measured yield. Does not own: the limit
 (allowance.py). Times are seconds of one monotonic clock.
@@ -35,7 +36,16 @@ _WEIGHT: Final = 0.1
 class Turns:
     """The turns of one limit, and how much of it is really used."""
 
-    __slots__ = ("_had_waiting", "_looked_at", "_looks", "_used", "first_at", "next_at", "part")
+    __slots__ = (
+        "_had_waiting",
+        "_is_sure",
+        "_looked_at",
+        "_looks",
+        "_used",
+        "first_at",
+        "next_at",
+        "part",
+    )
 
     def __init__(self, part: float = FIRST_YIELD) -> None:
         """`part`: the yield until it is measured."""
@@ -44,6 +54,7 @@ class Turns:
         self._used = 0.0
         self._looked_at = float("-inf")
         self._had_waiting = False
+        self._is_sure = True  # in all seconds that count with the next one
         self._looks = 0
 
     def used(self, amount: float) -> None:
@@ -53,18 +64,20 @@ class Turns:
     def look(self, now: float, per_s: float, *, has_waiting: bool, is_sure: bool = True) -> None:
         """Measure the yield since the last look. `per_s`: what this worker might have sent.
 
-        `is_sure`: no other limit has held up mail of this one meanwhile.
+        `is_sure`: no other limit has held up mail of this one since the last call.
         """
         seconds, used = now - self._looked_at, self._used
         counts = self._had_waiting and has_waiting and 0 < seconds < SHORTEST_TURN_S
+        self._is_sure = self._is_sure and is_sure
         if counts and not used:
             return
         if counts:
-            least = LEAST_SURE_YIELD if is_sure else LEAST_YIELD
+            least = LEAST_SURE_YIELD if self._is_sure else LEAST_YIELD
             yielded = min(1.0, max(least, used / (per_s * seconds)))
             self._looks += 1
             self.part += (yielded - self.part) * max(_WEIGHT, 1 / self._looks)
         self._looked_at, self._used, self._had_waiting = now, 0.0, has_waiting
+        self._is_sure = True
 
     def are_open(self, now: float) -> bool:
         """Whether mail that was turned away comes back."""

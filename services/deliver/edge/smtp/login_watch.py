@@ -21,7 +21,7 @@ from shared.smtp.reply import Reply
 class Noting(Protocol):
     """What is known of the logins at all hosts."""
 
-    def took_mail(self, host: Host) -> None:
+    def took_mail(self, host: Host, login: Login) -> None:
         """A host has answered a transaction without asking for a login."""
         ...
 
@@ -47,4 +47,4 @@ class LoginWatch:
         if wants_login(ending.reply):
             self._logins.logged_in_vain(self._host, self._login, ending.stage, ending.reply)
         else:
-            self._logins.took_mail(self._host)
+            self._logins.took_mail(self._host, self._login)

@@ -9,19 +9,20 @@ Guarantees: a login that was refused is not tried again, over any connection of 
 its pause is over or the file names another one: servers lock accounts and addresses that keep
 trying, and one that answers by hanging up may count as well. The same holds for a server that takes
 the login and then asks for one within the transactions: after MOST_IN_VAIN connections in a row
-that carried no mail for that reason (login_watch.py). Until a login has worked once, one
-connection tries it at a time. Nothing that a server says in answer to AUTH but its code and status
-is kept, because it may repeat the password. A file that was changed and cannot be used leaves the
-last logins in force, and that is logged once per fault; one that cannot be read is read again at
-the next look. A process that died forgets the pauses: its
-successor tries a refused login once.
+that carried no mail for that reason (login_watch.py). Only what AUTH said ends the pause of a
+refused AUTH: mail of connections that were open before says nothing of it. What connections with an
+earlier login of the file end with counts neither for the login of today nor against it. Until a
+login has worked once, one connection tries it at a time. Nothing that a server says in answer to
+AUTH but its code and status is kept, because it may repeat the password. A file that was changed
+and cannot be used leaves the last logins in force, and that is logged once per fault; one that
+cannot be read is read again at the next look. A process that died forgets the pauses: its successor
+tries a refused login once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -58,6 +59,7 @@ MOST_IN_VAIN: Final = 3
 # RFC 4954, 6: the connection goes on, so it ends with QUIT.
 LOGIN_REFUSED: Final = 535
 
+_CHANGED: Final = f"the login in {SETTING} has changed meanwhile"
 _FORM: Final = FileForm(SETTING, "logins at smart hosts", MAX_BYTES, parse_logins)
 
 
@@ -88,8 +90,8 @@ class Logins:
         self._refusals: dict[Host, _Refusal] = {}
         self._worked: dict[Host, Login] = {}
         self._turns: dict[Host, asyncio.Lock] = {}
-        # Connections in a row that logged in and carried no mail.
-        self._in_vain: Counter[Host] = Counter()
+        # Connections in a row that logged in with this login and carried no mail.
+        self._in_vain: dict[Host, tuple[Login, int]] = {}
 
     def of(self, host: Host) -> Login | None:
         """The login at this host; None: there is none."""
@@ -143,13 +145,18 @@ class Logins:
     async def _try(self, smtp: aiosmtplib.SMTP, host: Host, login: Login, limit_s: float) -> None:
         loop = asyncio.get_running_loop()
         if login != self.of(host):
-            raise ConnectionError(f"the login in {SETTING} has changed meanwhile")
+            raise ConnectionError(_CHANGED)
         if (known := self._pause(host, login, loop.time())) is not None:
             raise LoginRefused(known)
         try:
             reply = await authenticate(smtp, login, limit_s)
         except OSError as error:  # TimeoutError is one
             reply = Reply(0, "", str(error) or "no reply to AUTH in time")
+        if login != self.of(host):
+            # The file has changed while the server answered: nothing is noted of the earlier login.
+            if reply.is_positive:
+                return
+            raise ConnectionError(_CHANGED)
         if reply.is_positive:
             self._worked[host] = login
             known_one = self._refusals.get(host)
@@ -163,15 +170,23 @@ class Logins:
         """What is called with the end of each transaction of a connection that has logged in."""
         return None if login is None else LoginWatch(self, host, login).ended
 
-    def took_mail(self, host: Host) -> None:
+    def took_mail(self, host: Host, login: Login) -> None:
         """A server that was logged in at has answered a transaction without asking for a login."""
+        if login != self.of(host):
+            return
         self._in_vain.pop(host, None)
-        self._forget_refusal(host)
+        known_one = self._refusals.get(host)
+        if known_one is not None and known_one.is_after_login and known_one.login == login:
+            self._forget_refusal(host)
 
     def logged_in_vain(self, host: Host, login: Login, stage: Stage, reply: Reply) -> None:
         """A server took the login, and wanted one in the first transaction that followed."""
-        self._in_vain[host] += 1
-        if self._in_vain[host] < MOST_IN_VAIN or login != self.of(host):
+        if login != self.of(host):
+            return
+        counted_for, before = self._in_vain.get(host, (login, 0))
+        count = before + 1 if counted_for == login else 1
+        self._in_vain[host] = login, count
+        if count < MOST_IN_VAIN:
             return
         said = f"the server took the login and answered {stage.value} with {_shown(reply)}"
         self._worked.pop(host, None)

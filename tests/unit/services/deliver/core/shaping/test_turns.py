@@ -143,6 +143,35 @@ def test_a_second_without_mail_counts_with_the_next_one_and_a_long_silence_not_a
     assert turns.part == 0.5
 
 
+@pytest.mark.parametrize("held_in", [1, 2, 3])
+def test_a_second_in_which_another_limit_held_mail_up_explains_all_that_count_with_it(
+    held_in: int,
+) -> None:
+    turns = Turns()
+    turns.look(0.0, 100.0, has_waiting=True)
+    for second in range(1, 40):
+        if second % 4 == 0:
+            turns.used(40)
+        is_sure = second % 4 != held_in
+        turns.look(float(second), 100.0, has_waiting=True, is_sure=is_sure)
+    assert turns.part == pytest.approx(LEAST_YIELD)
+
+
+@pytest.mark.parametrize("now", [pytest.param(3.0, id="measured"), pytest.param(20.0, id="not")])
+def test_what_another_limit_held_up_is_forgotten_with_the_seconds_that_it_explains(
+    now: float,
+) -> None:
+    turns = Turns()
+    turns.look(0.0, 100.0, has_waiting=True)
+    turns.look(1.0, 100.0, has_waiting=True, is_sure=False)
+    turns.used(80)
+    turns.look(now, 100.0, has_waiting=True)
+    for second in range(1, 60):
+        turns.used(10)
+        turns.look(now + second, 100.0, has_waiting=True)
+    assert turns.part == pytest.approx(LEAST_SURE_YIELD, abs=0.01)
+
+
 def test_the_first_second_that_is_measured_replaces_the_guess() -> None:
     turns = Turns()
     turns.look(0.0, 10.0, has_waiting=True)

@@ -6,83 +6,21 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, cast
 from unittest.mock import Mock
 
-import aiosmtplib
 import pytest
 
 from services.deliver.core.attempt.outcome import Deferred
-from services.deliver.core.attempt.results import Broken, NoLogin, TransactionResult
-from services.deliver.core.routing.sites import site_of_target
 from services.deliver.core.sources.table import Source
-from services.deliver.edge.smtp.logins import FIRST_PAUSE_S, MOST_IN_VAIN, LoginRefused, Logins
+from services.deliver.edge.smtp.logins import Logins
 from services.deliver.rules.loading import load_outcome_rules
 from services.deliver.sending import make_opener
 from services.deliver.settings import DeliverSettings
 from shared.runtime.errors import UsageError
 from shared.runtime.failpoints import Failpoints
-from shared.smtp.events import Finished, Stage
-from shared.smtp.reply import Reply
+from tests.support.login_server import HOST, Server, run, try_login, write
 from tests.support.virtual_loop import VirtualLoop
-
-HOST = site_of_target("relay.example:587").hosts[0]
-LIMIT_S = 30.0
-Answer = Callable[[bytes], Coroutine[Any, Any, tuple[int, str]]]
-
-
-def write(folder: Path, password: str) -> Path:
-    path = folder / "logins.toml"
-    path.with_suffix(".new").write_text(
-        f'["relay.example:587"]\nuser = "us"\npassword = "{password}"\n'
-    )
-    path.with_suffix(".new").replace(path)
-    return path
-
-
-class Server:
-    """The part of a client that logs in, with a server's answers."""
-
-    def __init__(self, *replies: tuple[int, str], auth: str = "AUTH PLAIN LOGIN") -> None:
-        self._replies = list(replies)
-        self.last_ehlo_response = aiosmtplib.SMTPResponse(250, f"relay\n{auth}")
-        self.tried: list[tuple[str, bytes]] = []
-        self.slow_s = 1.0
-
-    async def auth_plain(self, user: bytes, password: bytes, **_: Any) -> tuple[int, str]:
-        return await self._answer("PLAIN", password)
-
-    async def auth_login(self, user: bytes, password: bytes, **_: Any) -> tuple[int, str]:
-        return await self._answer("LOGIN", password)
-
-    async def _answer(self, mechanism: str, password: bytes) -> tuple[int, str]:
-        self.tried.append((mechanism, password))
-        await asyncio.sleep(self.slow_s)
-        code, text = self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
-        if code == 0:
-            raise aiosmtplib.SMTPServerDisconnected(text)
-        if code != 235:
-            raise aiosmtplib.SMTPAuthenticationError(code, text)
-        return code, text
-
-
-async def try_login(logins: Logins, server: Server) -> NoLogin | None:
-    try:
-        await logins.log_in(cast(aiosmtplib.SMTP, server), HOST, logins.of(HOST), LIMIT_S)
-    except LoginRefused as error:
-        return error.fault
-    return None
-
-
-def run(test: Callable[[VirtualLoop], Coroutine[Any, Any, None]]) -> None:
-    loop = VirtualLoop()
-    try:
-        loop.run_until_complete(test(loop))
-    finally:
-        loop.close()
-
 
 REFUSED = (535, "5.7.8 wrong password: hunter2")
 
@@ -292,91 +230,5 @@ def test_all_sources_of_a_process_share_the_pause(tmp_path: Path) -> None:
         assert (opener.refusal(HOST), other.refusal(HOST)) == (None, None)
         fault = await try_login(logins, Server(REFUSED))
         assert opener.refusal(HOST) == other.refusal(HOST) == fault
-
-    run(test)
-
-
-WANTED = Reply(530, "5.7.0", "Authentication required")
-
-
-def transactions(logins: Logins, *ends: TransactionResult) -> None:
-    """The transactions of a connection that has logged in."""
-    ended = logins.watch(HOST, logins.of(HOST))
-    assert ended is not None
-    for end in ends:
-        ended(end)
-
-
-def test_a_server_that_takes_the_login_and_no_mail_is_left_alone_longer_each_time(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def test(loop: VirtualLoop) -> None:
-        logins = Logins(str(write(tmp_path, "right")))
-        in_vain = Finished(Stage.MAIL, WANTED)
-        for pause_s in (FIRST_PAUSE_S, 2 * FIRST_PAUSE_S):
-            while (fault := logins.fault(HOST, loop.time())) is None:
-                assert await try_login(logins, Server((235, "2.7.0 ok"))) is None
-                transactions(logins, in_vain)
-            assert fault.waits_s == pytest.approx(pause_s)
-            assert "took the login and answered mail with 530 5.7.0" in fault.reason
-            assert logins.refused == 1
-            loop.pause(pause_s)
-        transactions(logins, Finished(Stage.CONTENT, Reply(250, "2.0.0", "Ok")))
-        assert logins.refused == 0
-
-    caplog.set_level(logging.INFO)
-    run(test)
-    levels = [record.levelno for record in caplog.records]
-    assert levels == [logging.ERROR, logging.WARNING, logging.INFO]
-
-
-@pytest.mark.parametrize(
-    "between",
-    [
-        (Finished(Stage.CONTENT, Reply(250, "2.0.0", "Ok")),),
-        (Finished(Stage.RCPT, Reply(550, "5.1.1", "No such user")),),
-    ],
-)
-def test_mail_of_others_that_goes_out_shows_that_the_login_works(
-    tmp_path: Path, between: tuple[TransactionResult, ...]
-) -> None:
-    async def test(loop: VirtualLoop) -> None:
-        logins = Logins(str(write(tmp_path, "right")))
-        for _ in range(3 * MOST_IN_VAIN):
-            transactions(logins, Finished(Stage.MAIL, WANTED))
-            transactions(logins, *between)
-        assert logins.fault(HOST, loop.time()) is None
-
-    run(test)
-
-
-@pytest.mark.parametrize(
-    "ends",
-    [
-        (Finished(Stage.CONTENT, Reply(250, "2.0.0", "Ok")), Finished(Stage.MAIL, WANTED)),
-        (Broken("lost", False, False),),
-    ],
-)
-def test_a_login_that_ended_later_and_a_lost_connection_say_nothing_against_it(
-    tmp_path: Path, ends: tuple[TransactionResult, ...]
-) -> None:
-    async def test(loop: VirtualLoop) -> None:
-        logins = Logins(str(write(tmp_path, "right")))
-        for _ in range(3 * MOST_IN_VAIN):
-            transactions(logins, *ends)
-        assert logins.fault(HOST, loop.time()) is None
-
-    run(test)
-
-
-def test_a_new_password_ends_the_pause_of_a_login_that_was_in_vain(tmp_path: Path) -> None:
-    async def test(loop: VirtualLoop) -> None:
-        logins = Logins(str(write(tmp_path, "right")))
-        for _ in range(MOST_IN_VAIN):
-            transactions(logins, Finished(Stage.MAIL, WANTED))
-        assert logins.fault(HOST, loop.time()) is not None
-        write(tmp_path, "another")
-        logins.refresh()
-        assert logins.fault(HOST, loop.time()) is None
 
     run(test)
