@@ -31,7 +31,7 @@ from shared.responses.reports.free_text import (
 )
 from shared.responses.reports.statement import Statement
 from shared.responses.returned import Returned
-from shared.responses.rules.model import Rules
+from shared.responses.rules.model import MessageRule, Rules
 from shared.responses.understood import ReportedRecipient, ResponseKind, Understood
 from shared.responses.wrapped import opened
 
@@ -172,6 +172,8 @@ def _free_text_report(view: Returned) -> Understood | None:
         )
     if not statements:
         address = view.hidden_recipient
+        if not address and _could_be_a_letter(evidence, view):
+            return None
         statements = [Statement(address, around=text)]
     statements = [
         replace(
@@ -184,10 +186,29 @@ def _free_text_report(view: Returned) -> Understood | None:
     statements = [_doubted(one, evidence.kind == "weak", view) for one in statements]
     judged = [judge(view.rules, one) for one in statements]
     if not any(one.recipient.bounce_class for one in judged):
-        # The reason may stand before the addresses.
-        said = reasons_in(text)
-        judged = [judge(view.rules, replace(one, diagnostic="", around=said)) for one in statements]
+        judged = _judged_together(view.rules, statements, reasons_in(text))
     return _whole(name, judged)
+
+
+def _judged_together(rules: Rules, statements: Sequence[Statement], said: str) -> list[Judged]:
+    """Judge all by the same words: the reason may stand before the addresses.
+
+    Statements that differ only in their address are judged once: a text may name many.
+    """
+    known: dict[Statement, Judged] = {}
+    found = []
+    for one in statements:
+        alike = replace(one, address="", diagnostic="", around=said)
+        if alike not in known:
+            known[alike] = judge(rules, alike)
+        recipient = replace(known[alike].recipient, address=one.address)
+        found.append(replace(known[alike], recipient=recipient))
+    return found
+
+
+def _could_be_a_letter(evidence: MessageRule, view: Returned) -> bool:
+    """Whether only words show a report, not its subject; a postmaster uses them in letters too."""
+    return evidence.kind == "weak" and evidence.subject is None and not view.is_automatic
 
 
 def _doubted(statement: Statement, is_weak: bool, view: Returned) -> Statement:

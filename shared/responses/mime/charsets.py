@@ -3,13 +3,14 @@
 Owns: telling the 8-bit charsets of reports apart by how their octets stand together. In Latin-1
 single letters stand between ASCII ones, in Cyrillic charsets whole words do, and in Chinese and
 Japanese ones octets come in pairs, without spaces. Korean is not recognised. Guarantees: never
-raises; at most MAX_RUNS runs are looked at.
+raises; at most MAX_RUNS runs are looked at, and nothing after them.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import islice
 from typing import Final
 
 MAX_RUNS: Final = 400
@@ -26,7 +27,8 @@ _SHIFT_JIS_KANA: Final = re.compile(rb"\x82[\x9f-\xf1]|\x83[\x40-\x96]")
 
 def guess_charset(octets: bytes) -> str:
     """The most likely charset of octets that are no UTF-8; Latin-1 if nothing says more."""
-    runs = _RUN.findall(octets)[:MAX_RUNS]
+    octets = _first_runs(octets)
+    runs = _RUN.findall(octets)
     size = sum(map(len, runs))
     if size < _MIN_OCTETS:
         return "latin-1"
@@ -38,6 +40,12 @@ def guess_charset(octets: bytes) -> str:
     if size / len(runs) < _MIN_WORD:
         return "latin-1"
     return _cyrillic(runs)
+
+
+def _first_runs(octets: bytes) -> bytes:
+    """The octets up to the end of the last run that is looked at, for all counts alike."""
+    last = next(islice(_RUN.finditer(octets), MAX_RUNS - 1, None), None)
+    return octets[: last.end()] if last else octets
 
 
 def _of_pairs(runs: list[bytes]) -> str:

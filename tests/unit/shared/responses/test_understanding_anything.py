@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 
 from shared.responses.mime.parts import MAX_BYTES
 from shared.responses.reading import understand
+from shared.responses.reports.classing import Judged, judge
 from shared.responses.reports.delivery import MAX_RECIPIENTS
+from shared.responses.reports.statement import Statement
+from shared.responses.rules.model import Rules
 from shared.responses.understood import ResponseKind, Understood
 from tests.support.response_rules import RULES
 
@@ -152,3 +155,26 @@ def test_what_stands_beyond_the_limit_is_not_read() -> None:
     header, _, body = report.partition(b"\n\n")
     found = understand(header + b"\n\n" + b"x" * MAX_BYTES + body, RULES)
     assert found.kind is not ResponseKind.HARD
+
+
+def test_a_reason_before_many_recipients_is_theirs_and_is_judged_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    judged: list[Statement] = []
+
+    def counting(rules: Rules, statement: Statement) -> Judged:
+        judged.append(statement)
+        return judge(rules, statement)
+
+    monkeypatch.setattr("shared.responses.reading.judge", counting)
+    addresses = [f"anna{number}@shop.example" for number in range(40)]
+    content = (
+        "From: MAILER-DAEMON@mx.example\nReturn-Path: <>\nSubject: Undelivered mail\n\n"
+        "Your message was not delivered, because these mailboxes are full:\n\n"
+        + "".join(f"<{address}>\n\n" for address in addresses)
+    )
+    found = understand(content.encode(), RULES)
+    assert [(one.address, one.kind) for one in found.recipients] == [
+        (address, ResponseKind.SOFT) for address in addresses
+    ]
+    assert len(judged) == len(addresses) + 1

@@ -47,3 +47,18 @@ def test_few_octets_prove_nothing(text: str) -> None:
 @given(st.binary(max_size=300))
 def test_a_guess_can_decode_anything(octets: bytes) -> None:
     assert isinstance(octets.decode(guess_charset(octets), "replace"), str)
+
+
+# Each with short runs of octets, some beside spaces.
+PIECES = {
+    "gb18030": "收件人不存在 收件人不存在\n" + "收件人不存在ab" * 5,
+    "cp932": "宛先へのメールを配信できません a",
+    "koi8-r": "Ваше письмо не доставлено: anna. ",
+    "latin-1": "Die Empfängeradresse ist ungültig; größer, ä ö ü. ",
+}
+
+
+@pytest.mark.parametrize("charset", PIECES)
+@pytest.mark.parametrize("times", [10, 100, 1000])
+def test_a_long_text_is_guessed_as_a_short_one_of_its_kind(charset: str, times: int) -> None:
+    assert guess_charset(PIECES[charset].encode(charset) * times) == charset
