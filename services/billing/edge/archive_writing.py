@@ -11,28 +11,27 @@ A process that dies leaves at most a file that the next one removes. Whoever wri
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from msgspec import structs
 
 from services.billing.core.closing.chain import Closed
 from services.billing.core.closing.statement import encode_statement
 from services.billing.core.month import Months
 from services.billing.edge.archive import (
+    COLUMNS,
     HEADERS,
     LOG,
     PARTIAL,
     ROWS_PER_FILE,
     ROWS_PER_GROUP,
-    SCHEMA,
     UNDECODABLE,
     Archive,
     Gap,
     parts_of,
+    schema,
     sha256_of_file,
     sum_path,
 )
@@ -165,8 +164,9 @@ class _File:
         self._begin = begin
         self._log = log
         self._partial = folder / f"{partition}-{begin:020d}{PARTIAL}"
-        self._writer: Any = pq.ParquetWriter(self._partial, SCHEMA, compression="zstd")
-        self._columns: list[list[Any]] = [[] for _ in SCHEMA]
+        self._schema = schema()
+        self._writer = _writer(self._partial, self._schema)
+        self._columns: list[list[Any]] = [[] for _ in COLUMNS]
         self._undecodable = 0
         self.rows = 0
 
@@ -206,5 +206,17 @@ class _File:
 
     def _flush(self) -> None:
         if self._columns[0]:
-            self._writer.write_table(pa.table(self._columns, schema=SCHEMA))
-            self._columns = [[] for _ in SCHEMA]
+            self._writer.write_table(_table(self._columns, self._schema))
+            self._columns = [[] for _ in COLUMNS]
+
+
+def _writer(path: Path, columns: Any) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetWriter(path, columns, compression="zstd")
+
+
+def _table(values: Sequence[Sequence[Any]], columns: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.table(values, schema=columns)
