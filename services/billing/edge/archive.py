@@ -78,8 +78,8 @@ class Gap(Struct, frozen=True, order=True):
     end: int
 
 
-class DamagedFile(UsageError):
-    """A file of the archive cannot be read."""
+class DamagedFile(Exception):
+    """A file of the archive cannot be read, or has other bytes than were written."""
 
 
 @contextmanager
@@ -98,9 +98,10 @@ def damage_of(path: str | Path) -> Iterator[None]:
 
 
 class Archive:
-    """An archive that is read. Methods may raise UsageError for a folder that is none."""
+    """An archive that is read. Its methods may raise DamagedFile."""
 
     def __init__(self, folder: Path) -> None:
+        """Raises UsageError if there is no such folder."""
         self._folder = folder
         self._parts = sorted(parts_of(folder))
 
@@ -137,6 +138,16 @@ class Archive:
         """What is missing before the first file of a partition, and between the files."""
         first = [Gap(part, 0, begin) for part, begin in self.begins().items() if begin]
         return sorted([*first, *self.gaps()])
+
+    def damaged(self) -> list[str]:
+        """Compare the SHA-256 of all files; each damaged one, with the reason."""
+        found = list[str]()
+        for part in self._parts:
+            try:
+                _require_same_bytes(Path(part.path))
+            except DamagedFile as error:
+                found.append(str(error))
+        return found
 
     def undecodable(self) -> int:
         """The number of batches that could not be decoded when they were archived."""
@@ -176,7 +187,7 @@ class Archive:
                 for part, piece in enumerate(_pieces(path.with_suffix(".lines"), statement.parts)):
                     chain.add(number, part_key(statement.month, statement.token, part), piece)
             except (OSError, ValueError, RecursionError) as error:
-                raise UsageError(f"{path}: {error}") from None
+                raise DamagedFile(f"{path}: the statement is damaged ({error})") from None
             chain.add(number, header_key(statement.month, statement.token), header)
         return chain
 
