@@ -238,7 +238,7 @@ def _recount(parts: Parts) -> bool:
 def _archive(parts: Parts) -> bool:
     with _topic(parts) as topic:
         topic.read()
-        writer = ArchiveWriter(Path(parts.folder), LOG, _MONTHS)
+        writer = ArchiveWriter(Path(parts.folder), LOG, _MONTHS, dict)
         writer.add_statement(topic.chain.closed[MONTH])
     chain = Archive(Path(parts.folder)).chain()
     return verify(MONTH, chain, _Events(parts.events), lambda _: _MONTHS).proved

@@ -33,9 +33,9 @@ def stage(kafka_bootstrap: str, redis_url: str) -> Iterator[Stage]:
 
 def archive(stage: Stage, folder: Path) -> None:
     with EventLog(stage.options, stage.topic) as log:
-        writer = ArchiveWriter(folder, log.id(), UTC_MONTHS)
+        writer = ArchiveWriter(folder, log.id(), UTC_MONTHS, log.begins)
         ends = log.committed_ends()
-        for partition, records in log.read(ends, writer.starts(log.begins())):
+        for partition, records in log.read(ends, writer.starts()):
             writer.add(partition, records)
         writer.finish(ends)
 

@@ -48,9 +48,9 @@ def prove(stage: Stage, month: str, trusted: list[str]) -> Proof:
 def add_to_archive(stage: Stage, folder: Path) -> ArchiveWriter:
     with EventLog(stage.options, stage.topic) as log, stage.statement_topic() as topic:
         topic.read()
-        writer = ArchiveWriter(folder, log.id(), UTC_MONTHS)
+        writer = ArchiveWriter(folder, log.id(), UTC_MONTHS, log.begins)
         ends = log.committed_ends()
-        for partition, records in log.read(ends, writer.starts(log.begins())):
+        for partition, records in log.read(ends, writer.starts()):
             writer.add(partition, records)
         writer.finish(ends)
         for month in topic.chain.closed.values():
@@ -156,7 +156,7 @@ def test_an_archive_of_another_topic_is_refused(stage: Stage, tmp_path: Path) ->
     stage.publish(1, OCTOBER_MS)
     add_to_archive(stage, tmp_path)
     with pytest.raises(UsageError, match="has events of the topic"):
-        ArchiveWriter(tmp_path, "another", UTC_MONTHS)
+        ArchiveWriter(tmp_path, "another", UTC_MONTHS, dict)
 
 
 def test_a_folder_that_is_not_there_is_wrong_use(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cli.answer import Exit, fail
 from cli.target import find_endpoints
 from services.billing.core.month import Months, is_month
+from services.billing.edge.archive import DamagedFile
 from services.billing.edge.cells import Cells
 from services.billing.edge.stores import open_cells
 from services.billing.settings import BillingSettings, Settings
@@ -80,6 +81,8 @@ def answering(command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
         except Unavailable as error:
             fail(str(error), Exit.PART_UNAVAILABLE, as_json)
+        except DamagedFile as error:
+            fail(str(error), Exit.CHECK_FAILED, as_json)
         except UsageError as error:
             fail(str(error), Exit.USAGE_ERROR, as_json)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import click
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from cli.answer import Exit, print_json, say
 from cli.visible import visible
@@ -37,13 +37,15 @@ from shared.plurals import counted
 
 class Archived(Struct, frozen=True):
     """What an archive holds now. `gaps`: offsets that Kafka has deleted and no file has. `filled`:
-    offsets that the archive had lost, read again."""
+    offsets that the archive had lost, read again. `damaged`: files with other bytes than were
+    written, if they were compared."""
 
     records: int
     offsets: dict[int, int]
     statements: list[str]
     gaps: list[Gap]
     filled: list[Gap] = []
+    damaged: list[str] = []
 
 
 @click.command("verify")
@@ -133,13 +135,14 @@ def _proof_lines(proof: Proof) -> list[str]:
     required=True,
     help="The folder; what it has already is not read again.",
 )
+@click.option("--check", is_flag=True, help="Also compare the SHA-256 of all files.")
 @as_json_option
 @line_option
 @answering
-def archive(folder: Path, as_json: bool, line: str) -> None:
+def archive(folder: Path, check: bool, as_json: bool, line: str) -> None:
     """Add new events, as Parquet files, and statements to an archive; also what it has lost.
 
-    Exit code 1 if Kafka had deleted events that the archive does not have.
+    Exit code 1 if Kafka had deleted events that the archive does not have, or if a file is damaged.
     """
     parts = connect_to(line)
     with ExitStack() as closing:
@@ -148,31 +151,39 @@ def archive(folder: Path, as_json: bool, line: str) -> None:
         closing.callback(topic.close)
         topic.read()
         closing.enter_context(only_writer(folder))
-        found = _add_all(ArchiveWriter(folder, log.id(), parts.months), log, topic.chain)
+        damaged = Archive(folder).damaged() if check else []
+        for each in damaged:
+            say(each)
+        writer = ArchiveWriter(folder, log.id(), parts.months, log.begins)
+        # Named also if Kafka fails later: most gaps are named once.
+        closing.callback(_say_gaps, writer)
+        found = structs.replace(_add_all(writer, log, topic.chain), damaged=damaged)
     if as_json:
         print_json(found)
     else:
         months = counted(len(found.statements), "statement")
         click.echo(f"{counted(found.records, 'record')} added, {months} in the archive")
-    for gap in found.filled:
+    sys.exit(Exit.CHECK_FAILED if found.gaps or found.damaged else Exit.OK)
+
+
+def _say_gaps(writer: ArchiveWriter) -> None:
+    for gap in writer.filled:
         say(
             f"partition {gap.partition}: offsets {gap.begin} to {gap.end} were lost, and read again"
         )
-    for gap in found.gaps:
+    for gap in writer.gaps:
         where = f"partition {gap.partition}: offsets {gap.begin} to {gap.end}"
         say(f"{where} are missing, and Kafka has deleted them")
-    sys.exit(Exit.CHECK_FAILED if found.gaps else Exit.OK)
 
 
 def _add_all(writer: ArchiveWriter, log: EventLog, chain: Chain) -> Archived:
-    ends, begins = log.committed_ends(), log.begins()
-    lost = writer.lost(begins)
-    starts = writer.starts(begins)
-    total = sum(max(0, end - starts.get(part, 0)) for part, end in ends.items())
+    ends = log.committed_ends()
     records = 0
     try:
-        for gap in lost:
+        for gap in writer.lost():
             writer.fill(gap, log.read({gap.partition: gap.end}, {gap.partition: gap.begin}))
+        starts = writer.starts()
+        total = sum(max(0, end - starts.get(part, 0)) for part, end in ends.items())
         with progress("archive", total) as advance:
             for partition, run in log.read(ends, starts):
                 writer.add(partition, run)
@@ -183,4 +194,4 @@ def _add_all(writer: ArchiveWriter, log: EventLog, chain: Chain) -> Archived:
         writer.abandon()
     for month in sorted(chain.closed):
         writer.add_statement(chain.closed[month])
-    return Archived(records, ends, sorted(chain.closed), writer.gaps, lost)
+    return Archived(records, ends, sorted(chain.closed), writer.gaps, writer.filled)

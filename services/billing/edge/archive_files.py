@@ -1,4 +1,4 @@
-"""The files of an archive: who may write, how one is stored, and what is noted as deleted.
+"""The files of an archive: who may write, how one is stored, and what is noted beside them.
 
 A file is written under another name, stored on disk and then renamed. One process writes at a time:
 it locks a file.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
-from msgspec import structs
+from msgspec import Struct, structs
 
-from services.billing.edge.archive import PARTIAL, Gap
+from services.billing.edge.archive import PARTIAL, SUM, DamagedFile, Gap
 from shared.runtime.errors import UsageError
 
 
@@ -40,36 +40,87 @@ def only_writer(folder: Path) -> Iterator[None]:
         yield
 
 
-class DeletedList:
-    """The gaps that were deleted from Kafka before they were archived."""
+class _Stored(Struct, frozen=True):
+    """The content of deleted.json."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises UsageError for a list that cannot be read."""
+    deleted: list[Gap]
+    archived: dict[int, int]
+
+
+class Notes:
+    """What an archive knows of itself, beside its files: `deleted.json`.
+
+    The gaps that were deleted from Kafka before they were archived, and how far each partition was
+    archived. An archive with files and without notes is one of an earlier version.
+    """
+
+    def __init__(self, folder: Path, ends: Mapping[int, int]) -> None:
+        """`ends`: where the files of each partition end. Raises DamagedFile."""
         self._path = folder / "deleted.json"
-        self._gaps: list[Gap] | None = None
-        if self._path.exists():
-            try:
-                self._gaps = msgspec.json.decode(self._path.read_bytes(), type=list[Gap])
-            except (OSError, msgspec.MsgspecError) as error:
-                raise UsageError(f"{self._path}: {error}") from None
+        self._deleted = list[Gap]()
+        self.archived = dict(ends)
+        is_noted = self._path.exists()
+        self._is_earlier = bool(ends) and not is_noted
+        if is_noted:
+            self._load()
+        elif not ends:
+            self._store()
 
-    def add(self, gap: Gap) -> None:
-        """Note a gap, on disk."""
-        self._gaps = sorted([*(self._gaps or []), gap])
-        store(self._path, [msgspec.json.encode(self._gaps)])
+    def note_end(self, partition: int, end: int) -> None:
+        """Everything below `end` is archived, or noted as deleted."""
+        if end > self.archived.get(partition, 0):
+            self.archived[partition] = end
+            self._store()
 
-    def rest(self, gap: Gap) -> list[Gap]:
-        """What of a gap is not noted. Without a list, it is noted now."""
-        if self._gaps is None:
-            self.add(gap)
-            return [gap]
+    def note_deleted(self, gap: Gap) -> None:
+        """Note a gap behind what is archived."""
+        self._deleted = sorted([*self._deleted, gap])
+        self.note_end(gap.partition, gap.end)
+
+    def unknown(self, gaps: Sequence[Gap]) -> list[Gap]:
+        """What of all these gaps is not noted. An archive of an earlier version notes them now."""
+        if not self._is_earlier:
+            return [rest for gap in gaps for rest in self._rest(gap)]
+        self._is_earlier = False
+        self._deleted = sorted(gaps)
+        self._store()
+        return list(gaps)
+
+    def _rest(self, gap: Gap) -> list[Gap]:
         found, begin = list[Gap](), gap.begin
-        for known in self._gaps:
+        for known in self._deleted:
             if known.partition == gap.partition and known.end > begin and known.begin < gap.end:
                 if known.begin > begin:
                     found.append(structs.replace(gap, begin=begin, end=known.begin))
                 begin = known.end
         return [*found, structs.replace(gap, begin=begin)] if begin < gap.end else found
+
+    def _load(self) -> None:
+        try:
+            stored = msgspec.json.decode(self._path.read_bytes(), type=list[Gap] | _Stored)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise DamagedFile(f"{self._path}: the file is damaged ({error})") from None
+        if isinstance(stored, _Stored):
+            self._deleted = stored.deleted
+            for partition, end in stored.archived.items():
+                self.archived[partition] = max(end, self.archived.get(partition, 0))
+        else:
+            self._deleted = stored
+
+    def _store(self) -> None:
+        store(self._path, [msgspec.json.encode(_Stored(self._deleted, self.archived))])
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a process that died has left: unfinished files, and sums without a file.
+
+    So `sha256sum -c` fails for no file that is not there. Raises OSError.
+    """
+    for partial in folder.rglob(f"*{PARTIAL}"):
+        partial.unlink()
+    for each in folder.glob(f"events/*/*{SUM}"):
+        if not each.with_name(each.name.removesuffix(SUM)).exists():
+            each.unlink()
 
 
 def store(path: Path, pieces: Iterable[bytes]) -> None:

@@ -1,56 +1,72 @@
 """Adds what is new to an archive (archive.py), and what it has lost.
 
 Offsets that no file has are read again, if Kafka still has them. Those that it had deleted before
-they were archived are said once and noted in `deleted.json`, so that the loss of a file is told
-from them each time. An archive without that file is one of an earlier version: what it lacks then
-counts as deleted.
+they were archived are named once and noted in `deleted.json`, with how far each partition was
+archived. So the loss of a file, also of the last one, is named each time if Kafka has deleted its
+events too. An archive without `deleted.json` is one of an earlier version: what it lacks when it is
+first continued counts as deleted.
 
-A process that dies leaves at most a file that the next one removes. Whoever writes holds the lock
+Retention may go on while Kafka is read. Where the first record is not the one that was due, Kafka
+is asked again where it begins: what it has deleted by then becomes a gap, not a part of a file.
+
+A process that dies leaves files that the next one removes. Whoever writes holds the lock
 (only_writer in archive_files.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from msgspec import structs
 
 from services.billing.core.closing.chain import Closed
 from services.billing.core.closing.statement import encode_statement
 from services.billing.core.month import Months
 from services.billing.edge.archive import (
+    COLUMNS,
     HEADERS,
     LOG,
     PARTIAL,
     ROWS_PER_FILE,
     ROWS_PER_GROUP,
-    SCHEMA,
     UNDECODABLE,
     Archive,
     Gap,
     parts_of,
+    schema,
     sha256_of_file,
     sum_path,
 )
-from services.billing.edge.archive_files import DeletedList, rename, store
+from services.billing.edge.archive_files import Notes, remove_leftovers, rename, store
 from shared.runtime.errors import UsageError
 from shared.stream.kafka_python.fetching import UndecodableRecord
 
 
 class ArchiveWriter:
-    """Adds what is new to an archive."""
+    """Adds what is new to an archive.
 
-    def __init__(self, folder: Path, log: str, months: Months) -> None:
-        """Raises UsageError if the folder cannot be used or holds events of another topic."""
+    `gaps`: what Kafka has deleted and no file has, unless it was named before. `filled`: what was
+    lost and is there again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        log: str,
+        months: Months,
+        begins: Callable[[], Mapping[int, int]],
+    ) -> None:
+        """`begins`: asks for the first offset that Kafka has, by partition.
+
+        Raises UsageError if the folder cannot be used or holds events of another topic, DamagedFile
+        if a file cannot be read.
+        """
         try:
             (folder / "events").mkdir(parents=True, exist_ok=True)
             (folder / "statements").mkdir(exist_ok=True)
-            for partial in folder.glob(f"*/*{PARTIAL}"):
-                partial.unlink()
+            remove_leftovers(folder)
         except OSError as error:
             raise UsageError(f"{folder}: {error.strerror}") from None
         found = Archive(folder)
@@ -59,24 +75,25 @@ class ArchiveWriter:
         self._folder = folder
         self._log = log
         self._months = months
-        self._next = found.ends()
-        self._missing = found.missing()
-        self._deleted = DeletedList(folder)
+        self._begins = begins
+        self._notes = Notes(folder, found.ends())
+        self._next = dict(self._notes.archived)
+        self._missing = [*found.missing(), *_lost_ends(found.ends(), self._next)]
         self._files: dict[int, _File] = {}
         self.gaps: list[Gap] = []
+        self.filled: list[Gap] = []
 
-    def lost(self, begins: Mapping[int, int]) -> list[Gap]:
-        """What the archive lacks and Kafka, which begins at `begins`, still has.
-
-        What Kafka has no more is added to `gaps`, unless it was noted as deleted before.
-        """
-        found = []
+    def lost(self) -> list[Gap]:
+        """What the archive lacks and Kafka still has. What Kafka has no more is added to `gaps`."""
+        begins = self._begins()
+        found, gone = list[Gap](), list[Gap]()
         for gap in self._missing:
             begin = max(gap.begin, min(gap.end, begins.get(gap.partition, gap.end)))
-            if begin > gap.begin and (gone := self._deleted.rest(structs.replace(gap, end=begin))):
-                self.gaps += gone
+            if begin > gap.begin:
+                gone.append(structs.replace(gap, end=begin))
             if begin < gap.end:
                 found.append(structs.replace(gap, begin=begin))
+        self.gaps += self._notes.unknown(gone)
         return found
 
     def fill(self, gap: Gap, records: Iterable[tuple[int, Iterable[Any]]]) -> None:
@@ -88,21 +105,19 @@ class ArchiveWriter:
         self.finish({gap.partition: gap.end})
         self._next[gap.partition] = after
 
-    def starts(self, begins: Mapping[int, int]) -> dict[int, int]:
-        """The offsets to read from, where Kafka begins at `begins`."""
+    def starts(self) -> dict[int, int]:
+        """The offsets to read from. What Kafka has deleted before them is added to `gaps`."""
+        begins = self._begins()
         for partition, begin in sorted(begins.items()):
-            due = self._next.get(partition, 0)
-            if begin > due:
-                gap = Gap(partition, due, begin)
-                self.gaps.append(gap)
-                self._deleted.add(gap)
-                self._next[partition] = begin
+            self._leave_out(partition, begin)
         return {partition: self._next.get(partition, 0) for partition in begins}
 
     def add(self, partition: int, records: Iterable[Any]) -> None:
         """Add consecutive records of a partition."""
         for record in records:
             month = self._month(record.timestamp)
+            if partition not in self._files:
+                self._leave_out_deleted(partition, record.offset)
             file = self._files.get(partition)
             if file is not None and (file.month != month or file.rows >= ROWS_PER_FILE):
                 self._finish(partition, record.offset)
@@ -114,6 +129,8 @@ class ArchiveWriter:
     def finish(self, ends: Mapping[int, int]) -> None:
         """All records below `ends` were added: complete the files."""
         for partition, end in ends.items():
+            if partition not in self._files:
+                self._leave_out_deleted(partition, end)
             if end > self._next.get(partition, 0):
                 if partition not in self._files:
                     self._open(partition, self._last_month(partition))
@@ -133,6 +150,24 @@ class ArchiveWriter:
         if not path.exists():
             store(path, [encode_statement(closed.statement)])
 
+    def _leave_out_deleted(self, partition: int, before: int) -> None:
+        """Leave out what of the offsets before this one Kafka has deleted by now."""
+        if before > self._next.get(partition, 0):
+            self._leave_out(partition, min(before, self._begins().get(partition, 0)))
+
+    def _leave_out(self, partition: int, begin: int) -> None:
+        """Go on at `begin`, if that is later, and name the gap."""
+        due = self._next.get(partition, 0)
+        if begin <= due:
+            return
+        gap = Gap(partition, due, begin)
+        if due < self._notes.archived.get(partition, 0):  # it was archived, and then lost
+            self.gaps += self._notes.unknown([gap])
+        else:
+            self.gaps.append(gap)
+            self._notes.note_deleted(gap)
+        self._next[partition] = begin
+
     def _month(self, timestamp: int) -> str:
         try:
             return self._months.of(timestamp)
@@ -151,8 +186,21 @@ class ArchiveWriter:
         return file
 
     def _finish(self, partition: int, end: int) -> None:
-        self._files.pop(partition).finish(end)
+        file = self._files.pop(partition)
+        file.finish(end)
+        if end <= self._notes.archived.get(partition, 0):
+            self.filled.append(Gap(partition, file.begin, end))
+        self._notes.note_end(partition, end)
         self._next[partition] = end
+
+
+def _lost_ends(ends: Mapping[int, int], archived: Mapping[int, int]) -> list[Gap]:
+    """What is missing behind the last file of each partition."""
+    return [
+        Gap(partition, ends.get(partition, 0), end)
+        for partition, end in sorted(archived.items())
+        if end > ends.get(partition, 0)
+    ]
 
 
 class _File:
@@ -162,11 +210,12 @@ class _File:
         self._folder = folder
         self.month = month
         self._partition = partition
-        self._begin = begin
+        self.begin = begin
         self._log = log
         self._partial = folder / f"{partition}-{begin:020d}{PARTIAL}"
-        self._writer: Any = pq.ParquetWriter(self._partial, SCHEMA, compression="zstd")
-        self._columns: list[list[Any]] = [[] for _ in SCHEMA]
+        self._schema = schema()
+        self._writer = _writer(self._partial, self._schema)
+        self._columns: list[list[Any]] = [[] for _ in COLUMNS]
         self._undecodable = 0
         self.rows = 0
 
@@ -195,7 +244,7 @@ class _File:
         self._writer.close()
         target = self._folder / self.month
         target.mkdir(exist_ok=True)
-        path = target / f"{self._partition}-{self._begin:020d}-{end:020d}.parquet"
+        path = target / f"{self._partition}-{self.begin:020d}-{end:020d}.parquet"
         # First the sum: a file without one counts as one of an earlier version.
         store(sum_path(path), [f"{sha256_of_file(self._partial)}  {path.name}\n".encode()])
         rename(self._partial, path)
@@ -206,5 +255,17 @@ class _File:
 
     def _flush(self) -> None:
         if self._columns[0]:
-            self._writer.write_table(pa.table(self._columns, schema=SCHEMA))
-            self._columns = [[] for _ in SCHEMA]
+            self._writer.write_table(_table(self._columns, self._schema))
+            self._columns = [[] for _ in COLUMNS]
+
+
+def _writer(path: Path, columns: Any) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetWriter(path, columns, compression="zstd")
+
+
+def _table(values: Sequence[Sequence[Any]], columns: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.table(values, schema=columns)

@@ -1,123 +1,18 @@
-"""An archive that lost a file, or whose bytes a disk has changed."""
+"""An archive whose bytes a disk has changed, and what lies beside its files."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import subprocess
-from datetime import UTC
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.billing.core.cells import Cell, encode_cell
-from services.billing.core.closing.chain import Closed
-from services.billing.core.month import Months
-from services.billing.edge.archive import Archive, ArchivedRecord, DamagedFile, Gap
-from services.billing.edge.archive_files import only_writer
-from services.billing.edge.archive_writing import ArchiveWriter
-from shared.runtime.errors import UsageError
-from tests.support.billing.records import ms
-from tests.support.billing.statements import BytesText, encode_lines, lines_of, statement_of
-
-LOG = "log-1"
-AT_MS = ms("2026-10-05T12:00:00Z")
-
-
-def record(offset: int) -> ArchivedRecord:
-    headers = [("ce_id", b"%d" % offset), ("ce_type", b"sluice.mail.delivered")]
-    return ArchivedRecord(offset, AT_MS, headers, b"{}" * (offset % 7))
-
-
-def add(folder: Path, end: int, begin: int = 0) -> tuple[list[Gap], list[Gap]]:
-    """As `billing archive` does, while Kafka has these offsets; what it fills and what is gone."""
-    writer = ArchiveWriter(folder, LOG, Months(UTC))
-    lost = writer.lost({0: begin})
-    for gap in lost:
-        writer.fill(gap, [(0, map(record, range(gap.begin, gap.end)))])
-    starts = writer.starts({0: begin})
-    writer.add(0, map(record, range(starts[0], end)))
-    writer.finish({0: end})
-    return lost, writer.gaps
-
-
-def offsets(folder: Path) -> list[int]:
-    archive = Archive(folder)
-    return [each.offset for _, run in archive.read(archive.ends()) for each in run]
-
-
-def files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("events/*/*.parquet"))
-
-
-@pytest.mark.parametrize("number", [0, 1])
-def test_a_file_that_is_gone_is_read_again_while_kafka_has_its_events(
-    tmp_path: Path, number: int
-) -> None:
-    for end in (20, 30, 40):
-        add(tmp_path, end)
-    gone = files(tmp_path)[number]
-    gone.unlink()
-    begin, end = ((0, 20), (20, 30))[number]
-    assert add(tmp_path, 45) == ([Gap(0, begin, end)], [])
-    assert offsets(tmp_path) == list(range(45))
-    assert gone.exists()
-    assert add(tmp_path, 45) == ([], [])
-
-
-def test_a_lost_file_whose_events_kafka_has_no_more_is_said_each_time(tmp_path: Path) -> None:
-    add(tmp_path, 20, begin=5)
-    add(tmp_path, 30, begin=5)
-    files(tmp_path)[0].unlink()
-    for _ in range(2):
-        # Only what was deleted before it was archived is known: offsets 0 to 5.
-        assert add(tmp_path, 40, begin=12) == ([Gap(0, 12, 20)], [Gap(0, 5, 12)])
-        files(tmp_path)[0].unlink()
-    assert add(tmp_path, 40, begin=25) == ([], [Gap(0, 5, 20)])
-
-
-def test_what_was_deleted_before_it_was_archived_is_said_once(tmp_path: Path) -> None:
-    assert add(tmp_path, 20, begin=5) == ([], [Gap(0, 0, 5)])
-    assert add(tmp_path, 30, begin=10) == ([], [])
-    assert add(tmp_path, 60, begin=40) == ([], [Gap(0, 30, 40)])
-    assert add(tmp_path, 70, begin=65) == ([], [Gap(0, 60, 65)])
-    assert add(tmp_path, 80, begin=65) == ([], [])
-
-
-def test_an_archive_of_an_earlier_version_notes_what_it_lacks(tmp_path: Path) -> None:
-    add(tmp_path, 20, begin=5)
-    (tmp_path / "deleted.json").unlink()
-    assert add(tmp_path, 20, begin=5) == ([], [Gap(0, 0, 5)])
-    assert add(tmp_path, 20, begin=5) == ([], [])
-
-
-def test_a_list_of_deleted_events_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    add(tmp_path, 20, begin=5)
-    (tmp_path / "deleted.json").write_bytes(b"{")
-    with pytest.raises(UsageError, match=r"deleted\.json"):
-        add(tmp_path, 20)
-
-
-def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
-    with only_writer(tmp_path):
-        with pytest.raises(UsageError, match="another `billing archive`"), only_writer(tmp_path):
-            pass
-        add(tmp_path, 10)
-    with only_writer(tmp_path):
-        pass
-
-
-def test_what_is_missing_of_a_statement_is_stored_again(tmp_path: Path) -> None:
-    lines = lines_of("2026-10", {"2026-10": {encode_cell(Cell("shop", "m", "", "billed")): 3}}, {})
-    closed = Closed(statement_of("2026-10", lines), BytesText(encode_lines(lines)), 0)
-    writer = ArchiveWriter(tmp_path, LOG, Months(UTC))
-    for gone in ("2026-10.lines", "2026-10.json"):
-        writer.add_statement(closed)
-        (tmp_path / "statements" / gone).unlink()
-    writer.add_statement(closed)
-    assert Archive(tmp_path).chain().closed["2026-10"].statement == closed.statement
+from services.billing.edge.archive import Archive, DamagedFile
+from tests.support.billing.archives import add, files, offsets
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +44,46 @@ def test_an_auditor_can_compare_the_sums(whole: Path) -> None:
     program = shutil.which("sha256sum")
     assert program
     subprocess.run([program, "-c", f"{path.name}.sha256"], cwd=path.parent, check=True)
+
+
+def test_the_sum_of_a_file_that_is_gone_is_removed(tmp_path: Path) -> None:
+    for end in (20, 30):
+        add(tmp_path, end)
+    files(tmp_path)[0].unlink()
+    add(tmp_path, 40, begin=12)
+    assert sums(tmp_path) == [f"{each}.sha256" for each in map(str, files(tmp_path))]
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "events/0-00000000000000000020.partial",
+        "events/2026-10/0-00000000000000000020-00000000000000000030.parquet.sha256",
+        "events/2026-10/0-00000000000000000020-00000000000000000030.parquet.sha256.partial",
+        "statements/2026-10.lines.partial",
+        "deleted.json.partial",
+    ],
+)
+def test_what_a_process_that_died_has_left_is_removed(tmp_path: Path, left: str) -> None:
+    add(tmp_path, 20)
+    (tmp_path / left).write_bytes(b"x")
+    add(tmp_path, 20)
+    assert not (tmp_path / left).exists()
+    assert len(sums(tmp_path)) == 1
+
+
+def sums(folder: Path) -> list[str]:
+    return sorted(map(str, folder.glob("events/*/*.sha256")))
+
+
+def test_all_damaged_files_are_named(tmp_path: Path) -> None:
+    for end in (20, 30, 40):
+        add(tmp_path, end)
+    assert Archive(tmp_path).damaged() == []
+    for each in files(tmp_path)[1:]:
+        each.write_bytes(each.read_bytes()[:-9] + b"x" + each.read_bytes()[-8:])
+    found = Archive(tmp_path).damaged()
+    assert [each.split(": ")[0] for each in found] == list(map(str, files(tmp_path)[1:]))
 
 
 def test_a_file_of_an_earlier_version_has_no_sum_and_is_read(tmp_path: Path) -> None:
