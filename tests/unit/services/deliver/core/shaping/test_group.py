@@ -110,15 +110,20 @@ def test_each_limit_counts_what_all_groups_took_and_no_lease_is_exceeded(
 
 
 @pytest.mark.parametrize("which", [[0] * 100, [0, 1] * 50])
-def test_exactly_one_lease_is_taken_whichever_groups_take_it(which: list[int]) -> None:
+@pytest.mark.parametrize(("messages", "in_bytes"), [(60, 60), (5, 50), (50, 5)])
+@pytest.mark.parametrize("after_s", [0.0, LEASE_S / 2])
+def test_exactly_the_tightest_lease_is_taken_whichever_groups_take_it(
+    which: list[int], messages: int, in_bytes: int, after_s: float
+) -> None:
     limits = Limits()
-    limits.grant(100.0)
+    limits.grant(100.0, messages, in_bytes)
     taken = 0
     for each in which:
         limits.groups[each].joined(1)
-        if limits.groups[each].admit(Message(), 100.0, 1) == 0.0:
+        if limits.groups[each].admit(Message(), 100.0 + after_s, 1) == 0.0:
             taken += 1
-    assert taken == LEASE
+    assert taken == min(messages, in_bytes)
+    assert limits.spent(100.0 + after_s)[:2] == [taken, taken]
 
 
 def test_nothing_is_taken_of_a_lease_that_has_ended() -> None:
