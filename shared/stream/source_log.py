@@ -2,9 +2,10 @@
 
 Owns: the readers, and how far the order is certain: a partition whose end was asked for at a time T
 and that was read up to there has no record from before T - SKEW_MS left. Open transactions count:
-the end is that of everything written. Does not own: the order
-(shared/responses/counting/merging.py). All methods may raise KafkaError. Bounded: a partition that
-is far ahead of the others is paused.
+the end is that of everything written. Whether more can be read now is another question: behind an
+open transaction nothing can, until it ends (that of a dead writer is ended by the broker). Does not
+own: the order (shared/responses/counting/merging.py). All methods may raise KafkaError. Bounded: a
+partition that is far ahead of the others is paused.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class SourceLog:
         self._readers: dict[str, LogReader] = {}
         self._ends_of: dict[str, LogReader] = {}
         self._ends: dict[Source, int] = {}
+        self._readable_ends: dict[Source, int] = {}
         self._asked_at = float("-inf")
         self._asked_ms = 0
         self._paused: set[Source] = set()
@@ -73,11 +75,7 @@ class SourceLog:
 
     def ends(self) -> dict[Source, int]:
         """Return the offset after the last record, by partition."""
-        return {
-            Source(topic, partition): offset
-            for topic, reader in self._ends_of.items()
-            for partition, offset in reader.ends(self._partitions(topic)).items()
-        }
+        return self._ends_by(self._ends_of)
 
     def offsets_at(self, time_ms: int) -> dict[Source, int]:
         """Return the offset of the first record of that time or later, or else the end."""
@@ -122,11 +120,15 @@ class SourceLog:
         return self._merged.take(most)
 
     def is_behind(self) -> bool:
-        """Whether records are left that were written before the last look at the ends."""
+        """Whether records are left that could be read at the last look at the ends."""
         return any(
             self._readers[source.topic].position(source.partition) < end
-            for source, end in self._ends.items()
+            for source, end in self._readable_ends.items()
         )
+
+    def next_look(self) -> float:
+        """Return when poll() looks at the ends again, in monotonic seconds."""
+        return self._asked_at + ASK_S
 
     def lag(self) -> int:
         """Return how many records were written at the last look and are not given out."""
@@ -143,13 +145,21 @@ class SourceLog:
 
     def _ask_ends(self) -> None:
         now = self._clock.monotonic()
-        if now - self._asked_at < ASK_S:
+        if now < self.next_look():
             return
         asked_ms = self._clock.now_ms()
         if self._find_sources() != self._sources:
             raise KafkaError("the topics have other partitions than before")
         self._ends = self.ends()
+        self._readable_ends = self._ends_by(self._readers)
         self._asked_at, self._asked_ms = now, asked_ms
+
+    def _ends_by(self, readers: Mapping[str, LogReader]) -> dict[Source, int]:
+        return {
+            Source(topic, partition): offset
+            for topic, reader in readers.items()
+            for partition, offset in reader.ends(self._partitions(topic)).items()
+        }
 
     def _pause(self) -> None:
         for source in self._sources:

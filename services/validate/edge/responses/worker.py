@@ -27,6 +27,7 @@ recipients up in, which does not depend on the counters.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -62,9 +63,8 @@ ELECTION_TOPIC: Final = names.CONTROL
 MAX_BATCH: Final = 5_000
 STAND_BY_MS: Final = 200
 COUNTING_POLL_MS: Final = 10
-# How often the next records are looked at once all are read: no sooner does another look find that
-# the order of more of them is certain (shared/stream/source_log.py, ASK_S).
-TURN_S: Final = 0.5
+# The longest wait for the next turn, should the clock say something else.
+MAX_POLL_MS: Final = 500
 RETRY_S: Final = 0.5
 
 
@@ -138,10 +138,11 @@ class ResponsesWorker:
         try:
             if session.counting is None:
                 session.counting = self._begin(consumer)
-            begun = self._parts.clock.monotonic()
             is_full = self._count(session.counting, membership)
-            is_behind = is_full or session.counting.log.is_behind()
-            session.due_at = begun if is_behind else begun + TURN_S
+            source_log = session.counting.log
+            # Once all is read, the order of more records is certain after the next look only.
+            is_behind = is_full or source_log.is_behind()
+            session.due_at = 0.0 if is_behind else source_log.next_look()
             self.fault = ""
         except (NotReady, StoreUnavailable, CounterMoved, RulesChanged) as error:
             session.stop_counting()
@@ -154,8 +155,9 @@ class ResponsesWorker:
         """How long to poll for the membership: until the next turn of counting is due."""
         if not session.consumer.assignment():
             return STAND_BY_MS
-        left_s = min(session.due_at - self._parts.clock.monotonic(), TURN_S)
-        return max(COUNTING_POLL_MS, int(left_s * 1000))
+        left_ms = (session.due_at - self._parts.clock.monotonic()) * 1000
+        # Rounded up: a turn that is early by less than a millisecond would look at nothing.
+        return math.ceil(min(max(left_ms, COUNTING_POLL_MS), MAX_POLL_MS))
 
     def _begin(self, consumer: StreamConsumer) -> Counting:
         counting = open_counting(self._parts, consumer)
