@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import click
 from kafka.errors import KafkaError
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from cli.answer import Exit, fail, print_json
 from cli.table import Column, Kind, lay_out, terminal_width
@@ -34,10 +34,15 @@ from shared.topics.names import TopicPlan
 
 _LANES: Final = ("default",)
 _KAFKAS_OWN: Final = frozenset({"__consumer_offsets", "__transaction_state"})
+# Kafka's own topic has too few copies: `apply` does not change it, so it does not fail `plan`.
+_BROKERS: Final = "brokers"
+_BROKERS_NOTE: Final = "the brokers' own; add copies with kafka-reassign-partitions.sh"
+_RIGHT: Final = frozenset({"ok", "created", "altered", _BROKERS})
 _HELP: Final = """Compare the topics' configuration on the brokers with the plan, or apply the plan.
 
 Every topic of the pipeline that the brokers have is compared, clients' own among them; `plan` also
-shows Kafka's own topics with too few copies. `apply` also shortens retentions, which deletes
+shows Kafka's own topics with too few copies (status `brokers`: `apply` leaves them alone, so they
+do not count as a difference). `apply` also shortens retentions, which deletes
 records: `plan` marks those. It begins to add copies where a topic has fewer than
 `kafka.replication`, and removes none. The setting `kafka.topic_configs` replaces planned values.
 
@@ -69,7 +74,10 @@ class Row(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """One topic: ok, differs, missing, unreadable; after `apply` also created, altered, refused."""
+    """One topic: ok, differs, missing, unreadable, brokers (Kafka's own, with too few copies).
+
+    After `apply` also created, altered, refused.
+    """
 
     topic: str
     status: str
@@ -102,8 +110,9 @@ def plan(bootstrap: str, line: str, as_json: bool) -> None:
     with _reporting(as_json):
         kafka = find_kafka(bootstrap, line)
         with _admin(kafka) as admin:
-            reports = [*_compare(admin, kafka), *_compare_kafkas_own(admin, kafka)]
-        _answer(kafka, [_row(report, kafka) for report in reports], as_json)
+            reports, own = _compare(admin, kafka), _compare_kafkas_own(admin, kafka)
+        rows = [_row(report, kafka) for report in reports]
+        _answer(kafka, [*rows, *(own_row(report, kafka) for report in own)], as_json)
 
 
 @main.command()
@@ -204,15 +213,25 @@ def _row(report: TopicReport, kafka: KafkaSettings, refused: str | None = None) 
     return Answer(report.topic, status, rows, reason)
 
 
+def own_row(report: TopicReport, kafka: KafkaSettings) -> Answer:
+    """The answer of one of Kafka's own topics, which has too few copies."""
+    return structs.replace(_row(report, kafka), status=_BROKERS, reason=_BROKERS_NOTE)
+
+
+def wrong(rows: list[Answer]) -> list[Answer]:
+    """Those that are not as planned, or could not be altered."""
+    return [row for row in rows if row.status not in _RIGHT]
+
+
 def _answer(kafka: KafkaSettings, rows: list[Answer], as_json: bool) -> None:
-    wrong = [row for row in rows if row.status not in ("ok", "created", "altered")]
+    found = wrong(rows)
     if as_json:
-        print_json(Document(kafka.bootstrap, not wrong, rows))
+        print_json(Document(kafka.bootstrap, not found, rows))
     else:
         for line in table_lines(rows, terminal_width()):
             click.echo(line)
-        click.echo(f"{counted(len(rows), 'topic')}, {len(wrong)} not as planned")
-    sys.exit(Exit.CHECK_FAILED if wrong else Exit.OK)
+        click.echo(f"{counted(len(rows), 'topic')}, {len(found)} not as planned")
+    sys.exit(Exit.CHECK_FAILED if found else Exit.OK)
 
 
 def table_lines(rows: list[Answer], width: int) -> list[str]:

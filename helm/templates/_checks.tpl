@@ -31,6 +31,9 @@
 {{- fail (printf "redis.host: required by %s" $name) -}}
 {{- end -}}
 {{- end -}}
+{{- if $values.operator.enabled -}}
+{{- include "sluice.checkVolumes" (dict "path" "operator" "secrets" (include "sluice.operatorSecrets" . | fromJsonArray) "volumes" (include "sluice.operatorList" (dict "root" . "key" "extraVolumes") | fromJsonArray)) -}}
+{{- end -}}
 {{- if and (has "deliver" $enabled) (not $values.sending.ehloName) -}}
 {{- fail "sending.ehloName: required by deliver: the name in the PTR record of the addresses that mail leaves from" -}}
 {{- end -}}
@@ -90,8 +93,9 @@
 {{- range $name := list "frontDoor" "bounceDoor" -}}
 {{- $door := get $root.Values $name -}}
 {{- range $door.proxies -}}
-{{- if hasSuffix "/0" . -}}
-{{- fail (printf "%s.proxies: %s lets every peer claim any address in its PROXY protocol header; list the addresses of the balancers or nodes" $name .) -}}
+{{- $least := ternary 16 8 (contains ":" .) -}}
+{{- if and (contains "/" .) (lt (splitList "/" . | last | atoi) $least) -}}
+{{- fail (printf "%s.proxies: %s is too wide, expected /%d or longer: all its addresses may claim to be any peer in a PROXY protocol header; list the addresses of the balancers or nodes" $name . $least) -}}
 {{- end -}}
 {{- end -}}
 {{- if and $door.enabled (hasSuffix "DualStack" $door.service.ipFamilyPolicy) (ne $root.Values.bindAddress "::") -}}
@@ -191,23 +195,28 @@
 {{- fail (printf "components.%s.resources.limits.memory: %v, expected %dMi or more: its settings let it hold %d MiB of mail, and it would be killed; raise it, or lower %s" $.component . (div (add $needed 1048575) 1048576) (div $held 1048576) (include "sluice.heldSettings" $)) -}}
 {{- end -}}
 {{- end -}}
-{{- $volumes := list "tmp" -}}
-{{- range include "sluice.secrets" . | fromJsonArray -}}
-{{- $volume := printf "secret-%s" .name -}}
-{{- if has $volume $volumes -}}
-{{- fail (printf "components.%s.secretMounts: the name %s is used twice, or by the chart itself; choose another one" $.component .name) -}}
-{{- end -}}
-{{- $volumes = append $volumes $volume -}}
-{{- end -}}
-{{- range $values.extraVolumes -}}
-{{- if has .name $volumes -}}
-{{- fail (printf "components.%s.extraVolumes: the name %s is used twice, or by the chart itself; choose another one" $.component .name) -}}
-{{- end -}}
-{{- $volumes = append $volumes .name -}}
-{{- end -}}
+{{- include "sluice.checkVolumes" (dict "path" (printf "components.%s" .component) "secrets" (include "sluice.secrets" . | fromJsonArray) "volumes" $values.extraVolumes) -}}
 {{- $stop := include "sluice.stopSeconds" $values | int -}}
 {{- $grace := include "sluice.graceSeconds" $values | int -}}
 {{- if le $grace $stop -}}
 {{- fail (printf "components.%s.terminationGracePeriodSeconds: %d s end before preStopSeconds and runtime.drain_timeout_s (together %d s): mail in flight would be sent twice; write more than %d, or 0 to have it computed" .component $grace $stop $stop) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* No two volumes of one pod with one name: dict "path" (of its values) "secrets" "volumes". */}}
+{{- define "sluice.checkVolumes" -}}
+{{- $names := list "tmp" -}}
+{{- range .secrets -}}
+{{- $volume := printf "secret-%s" .name -}}
+{{- if has $volume $names -}}
+{{- fail (printf "%s.secretMounts: the name %s is used twice, or by the chart itself; choose another one" $.path .name) -}}
+{{- end -}}
+{{- $names = append $names $volume -}}
+{{- end -}}
+{{- range .volumes -}}
+{{- if has .name $names -}}
+{{- fail (printf "%s.extraVolumes: the name %s is used twice, or by the chart itself; choose another one" $.path .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
 {{- end -}}
 {{- end -}}

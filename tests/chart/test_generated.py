@@ -51,8 +51,10 @@ def test_no_object_of_the_schema_takes_unknown_keys() -> None:
 
 
 def resolve(node: dict[str, Any]) -> dict[str, Any]:
-    reference = node.get("$ref")
-    return SCHEMA["definitions"][reference.rpartition("/")[2]] if reference else node
+    found: Any = SCHEMA
+    for step in node["$ref"].split("/")[1:] if "$ref" in node else ():
+        found = found[step]
+    return dict(found) if "$ref" in node else node
 
 
 def leaves(node: dict[str, Any], path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:

@@ -6,7 +6,9 @@ import runpy
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -164,3 +166,53 @@ def test_the_script_of_helm_test_reports_each_process(health: HealthServer) -> N
     both = ask(url, "http://127.0.0.1:1/ready")
     assert both.returncode == 1
     assert "refused" in both.stdout
+
+
+class AnswersTogether(BaseHTTPRequestHandler):
+    """Answers 200 once all that are expected have asked, and 503 if they do not come."""
+
+    expected = threading.Barrier(20)
+
+    def do_GET(self) -> None:
+        try:
+            self.expected.wait(4)
+            self.send_response(200)
+        except threading.BrokenBarrierError:
+            self.send_response(503)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+class ManyAtOnce(ThreadingHTTPServer):
+    """Lets all of them connect before the first is answered."""
+
+    request_queue_size = 64
+
+
+def test_the_script_of_helm_test_asks_all_at_once_so_that_silent_ones_cost_no_time() -> None:
+    with ManyAtOnce(("0.0.0.0", 0), AnswersTogether) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            port = server.server_port
+            done = ask(*(f"http://127.0.0.{one}:{port}/ready" for one in range(1, 21)))
+        finally:
+            server.shutdown()
+    assert done.stdout.count(" ready\n") == 20, done.stdout
+    assert done.returncode == 0
+
+
+def test_the_script_of_helm_test_prints_what_it_knows_while_the_name_server_hangs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(120) and [])
+    script = runpy.run_path(str(CHART / "files" / "test_ready.py"))
+    main = script["main"]
+    main.__globals__.update(LOOK_UP_S=0.0, ASK_S=0.0)
+    try:
+        assert main(0, [f"http://{NAME}:1/ready"]) == 1
+    finally:
+        released.set()
+    assert capsys.readouterr().out == f"http://{NAME}:1/ready http://{NAME}:1/ready no answer\n"

@@ -81,9 +81,35 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"frontDoor": {**DOOR, "proxies": ["192.0.2.1", "0.0.0.0/0"]}},
-        "frontDoor.proxies: 0.0.0.0/0 lets every peer claim any address",
+        "frontDoor.proxies: 0.0.0.0/0 is too wide, expected /8 or longer",
     ),
-    ({"bounceDoor": {**DOOR, "proxies": ["::/0"]}}, "bounceDoor.proxies: ::/0 lets every peer"),
+    (
+        {"frontDoor": {**DOOR, "proxies": ["0.0.0.0/1", "128.0.0.0/1"]}},
+        "frontDoor.proxies: 0.0.0.0/1 is too wide, expected /8 or longer",
+    ),
+    (
+        {"bounceDoor": {**DOOR, "proxies": ["::/0"]}},
+        "bounceDoor.proxies: ::/0 is too wide, expected /16 or longer",
+    ),
+    (
+        {"bounceDoor": {**DOOR, "proxies": ["2000::/3"]}},
+        "bounceDoor.proxies: 2000::/3 is too wide, expected /16 or longer: all its addresses may"
+        " claim to be any peer in a PROXY protocol header",
+    ),
+    (
+        {
+            "kafka": {"sasl": {"mechanism": "PLAIN", "secret": "s"}},
+            "operator": {
+                "enabled": True,
+                "secretMounts": [{"name": "kafka-sasl", "secret": "x"}],
+            },
+        },
+        "operator.secretMounts: the name kafka-sasl is used twice, or by the chart itself",
+    ),
+    (
+        {"operator": {"enabled": True, "extraVolumes": [{"name": "tmp", "emptyDir": {}}]}},
+        "operator.extraVolumes: the name tmp is used twice, or by the chart itself",
+    ),
     (
         {"frontDoor": {**DOOR, "service": {"ipFamilyPolicy": "PreferDualStack"}}},
         'frontDoor.service.ipFamilyPolicy: PreferDualStack needs bindAddress "::"',

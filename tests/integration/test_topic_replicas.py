@@ -77,11 +77,11 @@ def test_the_plan_shows_that_kafkas_own_topics_have_too_few_copies(kafka_bootstr
         producer.close()
         admin.close()
     short = {
-        row["topic"]: row["differences"]
+        row["topic"]: (row["status"], row["differences"])
         for row in json.loads(CliRunner().invoke(main, line, env=WANTED).stdout)["topics"]
     }
     row = {"config": "replication", "found": "1", "wanted": "3", "deletes": False}
-    assert short["__transaction_state"] == [row]
+    assert short["__transaction_state"] == ("brokers", [row])
     enough = json.loads(CliRunner().invoke(main, line).stdout)["topics"]
     assert not [each for each in enough if each["topic"].startswith("__")]
 
