@@ -154,7 +154,8 @@ def decode_event(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> E
 
     Raises CodecError if the data of a known type cannot be decoded.
     """
-    found = {name: content or b"" for name, content in headers}
+    # The first header of a name counts, as for everybody who reads the type alone.
+    found = {name: content or b"" for name, content in reversed([*headers])}
     kind = found.get("ce_type", b"").decode("utf-8", "replace")
     try:
         if kind == TALLY_TYPE:

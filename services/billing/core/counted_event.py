@@ -3,7 +3,7 @@
 An event is readable if these are: an odd value elsewhere (`recipient` null) must not decide, since
 the live count does not look at it, and the month could never be proved. The fields are those of
 usage.py, in code of its own, so that a mistake there shows in a recount. If a record names its type
-twice, the first one is its type, as in the live count.
+twice, the first one is its type, as in the live count; only a type of EventType is counted.
 """
 
 from __future__ import annotations

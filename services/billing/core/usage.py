@@ -37,7 +37,9 @@ _PLACES: Final = {
         COUNTERS.index(kind.value) if kind.value in COUNTERS else _UNCOUNTED
     )
     for kind in EventType
-} | dict.fromkeys((WARNING_TYPE.encode(), USED_UP_TYPE.encode()), _UNCOUNTED)
+}
+# Known, but never counted or billed, whatever they have.
+_IGNORED: Final = frozenset({WARNING_TYPE.encode(), USED_UP_TYPE.encode()})
 _REFUSED: Final = COUNTERS.index(EventType.REFUSED.value)
 _SUPPRESSED: Final = COUNTERS.index(EventType.SUPPRESSED.value)
 _BOUNCED: Final = COUNTERS.index(EventType.BOUNCED.value)
@@ -151,7 +153,7 @@ def count(records: Iterable[EventRecord], months: Months) -> Counted:
             if kind == _TALLY:
                 unreadable += not _add_tally(record, months, sums)
             else:
-                unknown += 1
+                unknown += kind not in _IGNORED
             continue
         try:
             event = decode(record.value or b"")
@@ -195,10 +197,12 @@ def details_of(event: UsageEvent) -> Iterable[str]:
 
 
 def _kind(headers: Sequence[tuple[str, bytes]]) -> bytes:
-    # encode_event writes the type as the third header; other producers may write it anywhere.
-    if len(headers) > 2 and headers[2][0] == _TYPE:
-        return headers[2][1] or b""
-    return next((value for name, value in headers if name == _TYPE), b"") or b""
+    # encode_event writes the type as the third header, other producers may write it anywhere. The
+    # first one is the type, if a record names several.
+    for name, value in headers:
+        if name == _TYPE:
+            return value or b""
+    return b""
 
 
 def _add_tally(record: EventRecord, months: Months, sums: dict[Key, list[int]]) -> bool:

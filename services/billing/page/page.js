@@ -108,7 +108,6 @@ async function show() {
     if (mine !== asked) return; // another month was chosen meanwhile
     const month = months.find((each) => each.month === shown.month) || {};
     showSummary(month, days);
-    if (month.status === "closed" || month.status === "earlier") await showPending(mine);
     showTotals(days.totals);
     showChart(days.rows);
     fill(part("days"), "Counts by day", ["day"], ROW_COUNTERS, days.rows);
@@ -118,6 +117,8 @@ async function show() {
     showFiles(month);
     document.title = "Sluice billing " + shown.month;
     say(shown.month + ": " + NUMBERS.format(days.totals.billed) + " billed messages.");
+    // Last, and not waited for: a big month takes long to compare.
+    if (month.status === "closed" || month.status === "earlier") showPending(mine);
   } catch (error) {
     if (mine === asked) fail(error);
   }

@@ -43,6 +43,36 @@ def test_what_is_counted_after_the_close_waits_until_the_next_statement_has_it(a
     assert waiting(api)["totals"]["billed"] == 5
 
 
+def test_while_they_are_compared_what_a_new_statement_has_does_not_wait_once_more(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.close(CLOSED_MONTH)
+    api.count(CLOSED_MONTH, [(LATE, 2)])
+    assert waiting(api)["totals"]["billed"] == 2
+    api.close(MONTH)  # states the two
+    begun, go_on = threading.Event(), threading.Event()
+    read = api.cells.reading
+
+    def reading_slowly(*months: str) -> Any:
+        begun.set()
+        assert go_on.wait(120)
+        return read(*months)
+
+    monkeypatch.setattr(api.cells, "reading", reading_slowly)
+    answers = list[Any]()
+    first = threading.Thread(target=lambda: answers.append(waiting(api)))
+    first.start()
+    try:
+        assert begun.wait(120)
+        second = api.get("/v1/adjustments", month=CLOSED_MONTH)
+    finally:
+        go_on.set()
+        first.join(120)
+    assert (second.status_code, second.headers["retry-after"]) == (503, "5")
+    assert "being compared" in second.json()["detail"]
+    assert answers[0]["totals"]["billed"] == 0
+
+
 def test_a_rebuild_that_counts_less_waits_as_a_negative_number(api: Api) -> None:
     api.count(CLOSED_MONTH, [(LATE, 4)])
     api.close(CLOSED_MONTH)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from html.parser import HTMLParser
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -79,6 +81,50 @@ def test_the_scripts_can_be_read(name: str) -> None:
     source = resources.files("services.billing.page").joinpath(name)
     with resources.as_file(source) as path:
         subprocess.run([find_node(), "--check", str(path)], check=True, capture_output=True)
+
+
+# A page whose elements take everything, and an API that never answers about adjustments.
+HARNESS = """
+const made = {};
+function element() {
+  const found = { value: "2026-10", children: [], tBodies: [], rows: [], caption: {}, text: "" };
+  found.append = (...more) => found.children.push(...more);
+  found.replaceChildren = (...more) => { found.children = more; };
+  found.addEventListener = found.setAttribute = found.focus = () => {};
+  return found;
+}
+globalThis.document = {
+  getElementById: (id) => (made[id] ??= element()),
+  createElement: element,
+  createElementNS: element,
+};
+globalThis.window = globalThis;
+globalThis.sessionStorage = { getItem: () => null, removeItem() {}, setItem() {} };
+const totals = { billed: 3, details: {} };
+const months = [{ month: "2026-10", status: "closed" }];
+const usage = { totals, rows: [], next: null, complete: true, as_of: { at: "", months } };
+const never = new Promise(() => {});
+globalThis.fetch = (path) => path.startsWith("v1/adjustments") ? never : Promise.resolve({
+  ok: true, json: async () => (path === "v1/months" ? { months, present: "2026-11" } : usage),
+});
+// What is not answered keeps no process.
+process.on("exit", () => {
+  const parts = ["totals", "days", "rows", "files"];
+  const drawn = parts.filter((id) => made[id] && made[id].children.length);
+  process.stdout.write(JSON.stringify([drawn, made.message.textContent]));
+});
+"""
+
+
+def test_a_closed_month_is_drawn_before_it_is_known_what_waits(tmp_path: Path) -> None:
+    source = resources.files("services.billing.page")
+    scripts = [source.joinpath(name).read_text("utf-8") for name in reversed(SCRIPTS)]
+    script = tmp_path / "page.cjs"
+    script.write_text("\n".join([HARNESS, *scripts]).replace('"use strict";', ""), "utf-8")
+    ran = subprocess.run([find_node(), str(script)], check=True, capture_output=True, timeout=120)
+    drawn, message = json.loads(ran.stdout)
+    assert drawn == ["totals", "days", "rows", "files"]
+    assert message == "2026-10: 3 billed messages."
 
 
 def test_the_page_of_the_api_names_every_path_of_its_document(api: Api) -> None:

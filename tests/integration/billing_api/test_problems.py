@@ -57,6 +57,30 @@ def test_a_wrong_request_is_answered_with_a_problem(
     assert words in found.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/v1/usage?month={CLOSED_MONTH}",
+        f"/v1/usage.csv?month={CLOSED_MONTH}",
+        f"/v1/adjustments?month={CLOSED_MONTH}",
+        "/v1/months",
+        f"/v1/months/{CLOSED_MONTH}",
+        f"/v1/statements/{CLOSED_MONTH}",
+        f"/v1/statements/{CLOSED_MONTH}/lines",
+    ],
+)
+def test_until_the_statements_were_read_no_closed_month_is_answered_as_an_open_one(
+    api: Api, path: str
+) -> None:
+    api.close(CLOSED_MONTH)
+    api.books.unknown = "the statements are not known yet: /tmp is full"
+    found = api.get(path)
+    assert (found.status_code, found.headers["retry-after"]) == (503, "5")
+    assert "/tmp is full" in found.json()["detail"]
+    api.books.unknown = ""
+    assert api.get(path).status_code == 200
+
+
 def test_another_method_is_refused(api: Api) -> None:
     found = api.door.post(f"/v1/usage?month={MONTH}", headers=api.keys.make())
     assert (found.status_code, found.json()["detail"]) == (405, "Method Not Allowed")

@@ -23,6 +23,7 @@ from services.billing.edge.http.app import make_app
 from services.billing.edge.http.messages import MessageRoutes
 from services.billing.edge.http.quotas import QuotaRoutes
 from services.billing.edge.log_ends import KafkaUnavailable, LogEnds
+from services.billing.edge.views.books import StatementsUnknown
 from services.billing.edge.views.reader import ReaderParts, UsageReader
 from services.billing.edge.views.shelf import Shelf
 from shared.http_api.keyed import AccessPolicy
@@ -138,8 +139,11 @@ class FakeBooks:
 
     def __init__(self) -> None:
         self.found: dict[str, Closed] = {}
+        self.unknown: str = ""
 
     def closed(self) -> tuple[dict[str, Closed], str]:
+        if self.unknown:
+            raise StatementsUnknown(self.unknown)
         return self.found, ""
 
     def close_month(self, month: str, cells: Mapping[str, Mapping[str, int]]) -> Closed:

@@ -26,6 +26,7 @@ from services.billing.edge.http.slots import NoRoom
 from services.billing.edge.http.usage import UsageRoutes
 from services.billing.edge.messages import OtherEvents
 from services.billing.edge.sorting.disk import DiskUnavailable
+from services.billing.edge.views.books import StatementsUnknown
 from services.billing.edge.views.pending import BeingCompared
 from services.billing.edge.views.reader import (
     CountsChanged,
@@ -83,6 +84,7 @@ def make_app(
             OSError: _no_view,
             DiskUnavailable: _unavailable,
             OtherEvents: _unavailable,
+            StatementsUnknown: _unavailable,
             PartUnavailable: _unavailable,
         },
         openapi_config=OpenAPIConfig(
@@ -126,7 +128,7 @@ def _too_many_wait(_: AnyRequest, __: TooManyWait) -> Response[bytes]:
 
 def _being_compared(_: AnyRequest, __: BeingCompared) -> Response[bytes]:
     return problem(
-        503, "another month is being compared with its statements; try again", {"Retry-After": "5"}
+        503, "counts are being compared with the statements; try again", {"Retry-After": "5"}
     )
 
 

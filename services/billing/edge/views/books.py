@@ -2,8 +2,10 @@
 
 A thread reads, one at a time. A request waits for it, but no longer than WAIT_S once the statements
 were read: while Kafka does not answer, what was read stays valid, since it never changes, and no
-request holds up another. Until they were read for the first time a request waits: a closed month
-must not be answered as an open one. `fault` says that newer statements may be missing.
+request holds up another. `fault` says that newer statements may be missing.
+
+Until a reading has succeeded nothing is known, and a closed month must not be answered as an open
+one: a request waits for the reading, and gets StatementsUnknown if it fails.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from services.billing.edge.log_ends import KafkaUnavailable
 from services.billing.edge.sorting.disk import DiskUnavailable
 from services.billing.edge.statements.topic import StatementTopic
 from shared.runtime.clock import Clock
+from shared.runtime.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +27,10 @@ REFRESH_S: Final = 2.0
 WAIT_S: Final = 1.0
 CLOSE_TIMEOUT_S: Final = 10.0
 _LATE: Final = "the statements are still being read"
+
+
+class StatementsUnknown(Unavailable):
+    """The statements could not be read yet; the text gives the reason."""
 
 
 class Books:
@@ -35,19 +42,19 @@ class Books:
         self._lock = threading.Lock()
         self._reading: threading.Event | None = None  # set when the present reading has ended
         self._read_at: float | None = None  # when the last reading ended
-        self._closed: dict[str, Closed] = {}
+        self._closed: dict[str, Closed] | None = None  # None until a reading has succeeded
         self._fault = ""
 
     def closed(self) -> tuple[dict[str, Closed], str]:
-        """The statements by month, and why newer ones may be missing."""
+        """The statements by month, and why newer ones may be missing. Raises StatementsUnknown."""
         with self._lock:
-            is_first = self._read_at is None
+            is_first = self._closed is None
             if self._read_at is not None and self._clock.monotonic() < self._read_at + REFRESH_S:
-                return self._closed, self._fault
+                return self._known(self._fault)
             reading = self._reading or self._begin()
         is_read = reading.wait(None if is_first else WAIT_S)
         with self._lock:
-            return self._closed, self._fault or ("" if is_read else _LATE)
+            return self._known(self._fault or ("" if is_read else _LATE))
 
     def close(self) -> None:
         """Close the connection."""
@@ -56,6 +63,11 @@ class Books:
         if reading is not None:
             reading.wait(CLOSE_TIMEOUT_S)
         self._topic.close()
+
+    def _known(self, fault: str) -> tuple[dict[str, Closed], str]:
+        if self._closed is None:
+            raise StatementsUnknown(f"the statements are not known yet: {fault}")
+        return self._closed, fault
 
     def _begin(self) -> threading.Event:
         self._reading = threading.Event()
@@ -74,7 +86,7 @@ class Books:
         except Exception:
             # The next request reads again.
             log.exception("the statements cannot be read")
-            fault = "the statements cannot be read: see the log"
+            fault = "they cannot be read: see the log"
         with self._lock:
             self._closed = self._closed if found is None else found
             self._fault = fault

@@ -5,8 +5,9 @@ close states just that, as adjustments. It is compared when somebody asks, again
 of the month or the statements have changed, and never more often than its share of the time: a
 month of a million cells takes some ten seconds. Memory is bounded (sorting/counts.py).
 
-One month is compared at a time; others get the view before, or BeingCompared. On failure:
-StoreUnavailable, DiskUnavailable, sqlite3.Error, OSError; nothing is kept of it.
+One month is compared at a time; others get the view before, or BeingCompared if there is none of
+the present statements: what a new one states must not wait once more. On failure: StoreUnavailable,
+DiskUnavailable, sqlite3.Error, OSError; nothing is kept of it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ MAX_MONTHS: Final = 36
 
 
 class BeingCompared(Exception):
-    """Another month is being compared, and nothing is known of this one yet."""
+    """A month is being compared, and nothing that is still true is known of this one."""
 
 
 class PendingAdjustments:
@@ -58,9 +59,10 @@ class PendingAdjustments:
         stated = digest(closed[max(closed)].statement)[:8]
         with self._lock:
             found = self._kept.get(month)
-        if found is not None and not found.view.is_there():
+        # What was compared with earlier statements would be adjusted twice.
+        if found is not None and not (found.view.is_there() and found.id.endswith(f".{stated}")):
             found = None
-        if found is not None and self._is_usable(found, month, state, stated):
+        if found is not None and self._is_usable(found, state):
             return found if not found.is_of(state) else with_progress(found, state, self._now_ms())
         if not self._comparing.acquire(blocking=False):
             if found is not None:
@@ -71,9 +73,7 @@ class PendingAdjustments:
         finally:
             self._comparing.release()
 
-    def _is_usable(self, found: Shelved, month: str, state: Snapshot, stated: str) -> bool:
-        if not found.id.endswith(f".{stated}"):
-            return False
+    def _is_usable(self, found: Shelved, state: Snapshot) -> bool:
         return found.is_of(state) or self._clock.monotonic() < found.usable_until
 
     def _compare(self, month: str, closed: Mapping[str, Closed], stated: str) -> Shelved:

@@ -60,7 +60,9 @@ class ReadsBooks(Protocol):
     """Knows the closed months; Books in production."""
 
     def closed(self) -> tuple[dict[str, Closed], str]:
-        """The statements by month, and why newer ones may be missing."""
+        """The statements by month, and why newer ones may be missing.
+
+        Raises StatementsUnknown if none were ever read."""
         ...
 
 
@@ -77,7 +79,8 @@ class ReaderParts(Struct, frozen=True):
 
 
 class UsageReader:
-    """Answers queries. Any thread may ask; all methods may raise StoreUnavailable."""
+    """Answers queries. Any thread may ask; all methods may raise StoreUnavailable, and
+    StatementsUnknown until the statements were read once."""
 
     def __init__(self, parts: ReaderParts) -> None:
         self._parts = parts
@@ -142,7 +145,7 @@ class UsageReader:
         return dict(sorted(found.items())), closed
 
     def closed(self) -> dict[str, Closed]:
-        """The statements. Raises nothing."""
+        """The statements. Does not ask the store."""
         return self._parts.books.closed()[0]
 
     def adjusted_months(self, month: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from typing import Final
 
 from services.billing.core.closing.chain import Closed
 from services.billing.core.month import Months, next_month
+from services.billing.edge.views.books import StatementsUnknown
 from services.billing.edge.views.reader import ReadsBooks
 from services.billing.edge.views.shelf import Shelf
 from shared.runtime.clock import Clock
@@ -45,7 +46,7 @@ class Warmer:
         self._thread = EnduringThread(
             "views",
             self._run,
-            expected=(StoreUnavailable, sqlite3.Error, OSError),
+            expected=(StoreUnavailable, StatementsUnknown, sqlite3.Error, OSError),
             failed=self._failed,
         )
         self.fault = "the months are being sorted"

@@ -11,7 +11,8 @@ from services.billing.core.month import Months
 from services.billing.core.recount import Recount
 from services.billing.core.usage import count
 from shared.audit.conservation import Doubles
-from shared.topics.records import EventType
+from shared.topics.codec import decode_event
+from shared.topics.records import Event, EventType
 from tests.support.billing.records import FakeRecord, event, tally
 
 UTC_MONTHS = Months(UTC)
@@ -101,3 +102,32 @@ def test_unreadable_records_are_counted_as_such_and_others_of_the_topic_are_not(
     assert again.add(FakeRecord([("ce_type", b"sluice.quota.warning")], b"{}")) is None
     assert again.add(tally(("shop", "news", "", 3))) is None
     assert (again.records, again.unreadable, counters(again)) == (3, 1, {"received": 3})
+
+
+TWICE = [("ce_type", b"sluice.mail.delivered"), ("ce_id", b"1")]
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ([*TWICE, ("ce_type", b"sluice.mail.bounced")], {"delivered": 1, "billed": 1}),
+        ([*TWICE[::-1], ("ce_type", b"sluice.mail.bounced")], {"delivered": 1, "billed": 1}),
+        ([("ce_type", b""), *TWICE], {}),
+        ([("ce_type", b"sluice.quota.used_up")], {}),
+        ([("ce_type", b"sluice.quota.warning"), *TWICE], {}),
+        ([("ce_type", b"sluice.other"), *TWICE], {}),
+        ([], {}),
+    ],
+)
+def test_the_first_type_of_a_record_decides_and_only_mail_is_billed(
+    headers: list[tuple[str, bytes]], expected: dict[str, int]
+) -> None:
+    record = FakeRecord(headers, b'{"client":"c","at_ms":1796000000000,"first_dispatch":true}')
+    again = Recount(UTC_MONTHS)
+    again.add(record)
+    increments = count([record], UTC_MONTHS).increments()
+    assert {decode_cell(name).counter: number for _, name, number in increments} == expected
+    assert counters(again) == expected
+    decoded = decode_event(headers, record.value)
+    assert (decoded is None) == (not expected)
+    assert not isinstance(decoded, Event) or decoded.type is EventType.DELIVERED

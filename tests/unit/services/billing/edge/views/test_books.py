@@ -9,8 +9,9 @@ import pytest
 
 from services.billing.core.closing.chain import Closed
 from services.billing.edge.log_ends import KafkaUnavailable
+from services.billing.edge.sorting.disk import DiskUnavailable
 from services.billing.edge.views import books
-from services.billing.edge.views.books import REFRESH_S, Books
+from services.billing.edge.views.books import REFRESH_S, Books, StatementsUnknown
 from shared.runtime.clock import FakeClock
 
 STATEMENT = cast(Closed, "a statement")
@@ -93,10 +94,36 @@ def test_the_first_reading_is_waited_for() -> None:
     assert topic.reads == 1
 
 
-def test_any_fault_of_a_reading_is_said_and_the_next_one_tries_again() -> None:
+FAULTS = [
+    (KafkaUnavailable("Kafka: not read in 30 s"), "not read in 30 s"),
+    (DiskUnavailable("/tmp is full"), "/tmp is full"),
+    (RuntimeError("a fault of the client library"), "see the log"),
+]
+
+
+@pytest.mark.parametrize(("fault", "words"), FAULTS)
+def test_until_a_reading_has_succeeded_no_month_is_known_to_be_open(
+    fault: Exception, words: str
+) -> None:
     found, topic, clock = opened()
-    topic.fault = RuntimeError("a fault of the client library")
-    assert found.closed() == ({}, "the statements cannot be read: see the log")
+    topic.closed["2026-10"] = STATEMENT
+    topic.fault = fault
+    for reads in (1, 1, 2):
+        with pytest.raises(StatementsUnknown, match=words):
+            found.closed()
+        clock.go_on(REFRESH_S / 2)
+        assert topic.reads == reads
     topic.fault = None
     clock.go_on(REFRESH_S)
-    assert found.closed() == ({}, "")
+    assert found.closed() == ({"2026-10": STATEMENT}, "")
+
+
+@pytest.mark.parametrize(("fault", "words"), FAULTS)
+def test_any_later_fault_is_said_beside_what_was_read(fault: Exception, words: str) -> None:
+    found, topic, clock = opened()
+    topic.closed["2026-10"] = STATEMENT
+    found.closed()
+    topic.fault = fault
+    clock.go_on(REFRESH_S)
+    closed, reason = found.closed()
+    assert (closed, words in reason) == ({"2026-10": STATEMENT}, True)
