@@ -131,7 +131,7 @@ def recount_again(folder: Path | None, as_json: bool, line: str) -> None:
     """Count all of mail.events again and compare; exit code 1 if anything differs."""
     parts = connect_to(line)
     with ExitStack() as stack:
-        log = stack.enter_context(EventLog(parts.options))
+        log = stack.enter_context(EventLog(parts.options, is_strict=True))
         source = log if folder is None else JoinedLog(Archive(folder), log)
         begins = source.begins()
         total = sum(end - begins.get(part, 0) for part, end in source.committed_ends().items())
