@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Final, TypeVar
 
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from shared.runtime.clock import monotonic
 from shared.runtime.errors import PartUnavailable
@@ -28,11 +28,18 @@ T = TypeVar("T")
 
 
 class EventLog:
-    """The log of mail.events, for one thread. All methods may raise PartUnavailable."""
+    """The log of mail.events, for one thread. All methods may raise PartUnavailable.
 
-    def __init__(self, options: ClientOptions, topic: str = EVENTS) -> None:
+    `is_strict`: read() raises PartUnavailable if Kafka deletes records that it has not read yet.
+    Otherwise it goes on with the first one that is left.
+    """
+
+    def __init__(
+        self, options: ClientOptions, topic: str = EVENTS, *, is_strict: bool = False
+    ) -> None:
         self._topic = topic
         self._options = options
+        self._reset = "none" if is_strict else "earliest"
         self._committed = self._open(is_committed=True)
         self._written = self._open(is_committed=False)
         self._partitions = self._committed.partitions()
@@ -114,12 +121,16 @@ class EventLog:
                 ask_timeout_ms=ASK_TIMEOUT_MS,
                 max_poll_records=POLL_RECORDS,
                 fetch_min_bytes=FETCH_MIN_BYTES,
+                auto_offset_reset=self._reset,
             )
         )
 
     def _ask(self, question: Callable[[], T]) -> T:
         try:
             return question()
+        except OffsetOutOfRangeError as error:
+            reason = f"records of {self._topic} were deleted while they were read; run it again"
+            raise self._unavailable(reason) from error
         except KafkaError as error:
             raise self._unavailable(str(error)) from error
 

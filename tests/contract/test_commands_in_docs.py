@@ -149,7 +149,10 @@ RUN_BY = {
         '"--services-only", "--compare"',
     ),
     "./sluice billing adopt-log": ("integration/test_billing_process.py", '"adopt-log"'),
-    "./sluice billing rebuild": ("integration/test_billing_process.py", '"rebuild"'),
+    "./sluice billing rebuild --lose-counts": (
+        "unit/services/billing/cli/test_rebuild.py",
+        '"--lose-counts"',
+    ),
     "./sluice config show": ("integration/test_config_show.py", "cli.config.command"),
     "./sluice audit": ("integration/line/test_newcomer.py", "cli.audit.command"),
     "./sluice billing recount": ("integration/line/test_newcomer.py", '"recount"'),

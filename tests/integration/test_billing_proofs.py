@@ -14,7 +14,7 @@ from services.billing.edge.archive_writing import ArchiveWriter
 from services.billing.edge.recounting import JoinedLog, recount
 from services.billing.edge.verifying import KafkaEvents, Proof, verify
 from shared.audit.event_log import EventLog
-from shared.runtime.errors import UsageError
+from shared.runtime.errors import PartUnavailable, UsageError
 from tests.support.billing.stage import (
     NOVEMBER_MS,
     OCTOBER_MS,
@@ -150,6 +150,20 @@ def test_events_that_were_deleted_before_they_were_archived_leave_a_gap_that_is_
     proof = prove_from(tmp_path, "2026-10")
     assert not proof.proved
     assert any("are missing" in fault for fault in proof.faults)
+
+
+def test_events_that_are_deleted_while_they_are_read_are_not_passed_over(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.publish(30, OCTOBER_MS)
+    stage.count_all()
+    with EventLog(stage.options, stage.topic, is_strict=True) as log:
+        # As they were asked for before the deletion.
+        ends, begins = log.committed_ends(), log.begins()
+        monkeypatch.setattr(log, "begins", lambda: begins)
+        stage.delete_events(12)
+        with pytest.raises(PartUnavailable, match="deleted while they were read"):
+            list(log.read(ends))
 
 
 def test_an_archive_of_another_topic_is_refused(stage: Stage, tmp_path: Path) -> None:

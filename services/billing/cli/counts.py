@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from services.billing.cli.opening import (
     Connections,
     answering,
     as_json_option,
+    confirm,
     connect_to,
     line_option,
     progress,
@@ -38,6 +39,7 @@ from shared.audit.event_log import EventLog
 from shared.plurals import counted
 from shared.runtime.clock import SystemClock
 from shared.runtime.errors import PartUnavailable, UsageError
+from shared.store.read_cells import Snapshot
 
 _KEYS: Final = {"client": "client", "mailing_id": "mailing ID", "sub_client": "sub-client"}
 
@@ -128,12 +130,12 @@ def _is_shown(counter: str, found: Usage) -> bool:
 def recount_again(folder: Path | None, as_json: bool, line: str) -> None:
     """Count all of mail.events again and compare; exit code 1 if anything differs."""
     parts = connect_to(line)
-    with ExitStack() as closing:
-        log = closing.enter_context(EventLog(parts.options))
+    with ExitStack() as stack:
+        log = stack.enter_context(EventLog(parts.options, is_strict=True))
         source = log if folder is None else JoinedLog(Archive(folder), log)
         begins = source.begins()
         total = sum(end - begins.get(part, 0) for part, end in source.committed_ends().items())
-        advance = closing.enter_context(progress("recount", total))
+        advance = stack.enter_context(progress("recount", total))
         report = recount(source, parts.cells, parts.months, advance)
     if as_json:
         print_json(report)
@@ -170,7 +172,9 @@ def _tell(report: RecountReport) -> None:
 @click.command("rebuild")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option(
-    "--lose-counts", is_flag=True, help="Also if Kafka has deleted events that were counted."
+    "--lose-counts",
+    is_flag=True,
+    help="Also if Kafka has deleted events that were counted, or has another mail.events.",
 )
 @as_json_option
 @line_option
@@ -181,23 +185,45 @@ def rebuild(yes: bool, lose_counts: bool, as_json: bool, line: str) -> None:
     Checkpoints of these counts are not used any more. Closed statements stay as they are.
     """
     parts = connect_to(line)
-    with EventLog(parts.options) as log:
-        gone = lost_beginnings(log.begins())
-    if gone and not lose_counts:
-        raise UsageError(gone)
-    question = "Drop all counts, and count mail.events from its beginning?"
-    if not yes and not click.confirm(question, err=True):
-        raise UsageError("nothing was dropped")
-    topic = StatementTopic(parts.options)
-    try:
+    with closing(StatementTopic(parts.options)) as topic:
+        with EventLog(parts.options) as log:
+            gone = _lost(parts.cells.read(), _log_of_checkpoint(topic), log)
+        if gone and not lose_counts:
+            raise UsageError(f"{gone}; --lose-counts drops it all the same")
+        if not yes and not confirm("Drop all counts, and count mail.events from its beginning?"):
+            raise UsageError("nothing was dropped")
         void(topic, parts.cells.read().generation)
-    finally:
-        topic.close()
     parts.cells.drop()
     if as_json:
         print_json({"dropped": True})
     else:
         say("dropped; the workers count again from the beginning of mail.events")
+
+
+def _log_of_checkpoint(topic: StatementTopic) -> str:
+    """The log that the last checkpoint counts: lost cells are restored from it."""
+    topic.read()
+    best = topic.checkpoints.best()
+    return best.log if best is not None else ""
+
+
+def _lost(found: Snapshot, of_checkpoint: str, log: EventLog) -> str:
+    return (
+        lost_logs({found.log, of_checkpoint} - {""}, log.id())
+        or lost_beginnings(log.begins())
+        or lost_holes(found.holes)
+    )
+
+
+def lost_logs(logs: Collection[str], present: str) -> str:
+    """Why counting again would lose the counts of other logs; "" if there are none."""
+    others = ", ".join(sorted(set(logs) - {present}))
+    if not others:
+        return ""
+    return (
+        f"the counts are of another log ({others}) than the present mail.events ({present}): they"
+        " would be lost for good, also in checkpoints, and adopt-log keeps them"
+    )
 
 
 def lost_beginnings(begins: Mapping[int, int]) -> str:
@@ -208,7 +234,18 @@ def lost_beginnings(begins: Mapping[int, int]) -> str:
     where = ", ".join(f"{begin} of partition {part}" for part, begin in lost.items())
     return (
         f"Kafka has deleted the beginning of mail.events (offsets: {where}): what was counted from"
-        " there would be lost for good, also in checkpoints; --lose-counts drops it all the same"
+        " there would be lost for good, also in checkpoints"
+    )
+
+
+def lost_holes(holes: Mapping[int, str]) -> str:
+    """Why counting again would lose counts; "" if no part of them is of events that are gone."""
+    if not holes:
+        return ""
+    return (
+        f"the counts up to {max(holes.values())} are partly of events that mail.events does not"
+        " have, such as those of an earlier log (adopt-log): they would be lost for good, also in"
+        " checkpoints"
     )
 
 

@@ -100,7 +100,7 @@ def messages(  # noqa: PLR0913, PLR0917 - the options of a command
         else:
             number = as_copy_if_changed(lambda: _counted(parts.cells, wanted))
     with ExitStack() as closing:
-        log = closing.enter_context(EventLog(parts.options))
+        log = closing.enter_context(EventLog(parts.options, is_strict=True))
         source = log if folder is None else JoinedLog(Archive(folder), log)
         offsets = (number.log, number.offsets)
         found = _print(

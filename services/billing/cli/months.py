@@ -13,6 +13,7 @@ from services.billing.cli.opening import (
     Connections,
     answering,
     as_json_option,
+    confirm,
     connect_to,
     line_option,
     require_month,
@@ -128,7 +129,7 @@ def close(month: str, yes: bool, incomplete: bool, as_json: bool, line: str) -> 
         topic.read()
         before = topic.chain.closed.get(month)
         may_close = before is None and month < parts.months.of(SystemClock().now_ms())
-        if may_close and not yes and not click.confirm(f"Close {month} for good?", err=True):
+        if may_close and not yes and not confirm(f"Close {month} for good?"):
             raise UsageError("nothing was closed")
         closer = Closer(
             ClosingParts(

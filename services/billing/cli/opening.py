@@ -7,6 +7,7 @@ one).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -94,6 +95,13 @@ def require_month(text: str, option: str = "MONTH") -> str:
     if not is_month(text):
         raise UsageError(f"{option}: {text!r} is not a month; give YYYY-MM, for example 2026-07")
     return text
+
+
+def confirm(question: str) -> bool:
+    """Ask on standard error. Raises UsageError if nobody is there to answer."""
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Nobody is there to answer: give --yes")
+    return click.confirm(question, err=True)
 
 
 @contextmanager

@@ -95,7 +95,7 @@ def _sources(
     topic = StatementTopic(parts.options)
     closing.callback(topic.close)
     topic.read()
-    return topic.chain, KafkaEvents(closing.enter_context(EventLog(parts.options)))
+    return topic.chain, KafkaEvents(closing.enter_context(EventLog(parts.options, is_strict=True)))
 
 
 def _own_key(parts: Connections | None) -> list[str]:
@@ -146,7 +146,7 @@ def archive(folder: Path, check: bool, as_json: bool, line: str) -> None:
     """
     parts = connect_to(line)
     with ExitStack() as closing:
-        log = closing.enter_context(EventLog(parts.options))
+        log = closing.enter_context(EventLog(parts.options, is_strict=True))
         topic = StatementTopic(parts.options)
         closing.callback(topic.close)
         topic.read()

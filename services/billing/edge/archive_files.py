@@ -11,12 +11,16 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from msgspec import Struct, structs
 
 from services.billing.edge.archive import PARTIAL, SUM, DamagedFile, Gap
 from shared.runtime.errors import UsageError
+
+# Where files are written.
+_PLACES: Final = ("", "events/", "events/*/", "statements/")
 
 
 @contextmanager
@@ -61,10 +65,9 @@ class Notes:
         self.archived = dict(ends)
         is_noted = self._path.exists()
         self._is_earlier = bool(ends) and not is_noted
-        if is_noted:
-            self._load()
-        elif not ends:
-            self._store()
+        known = self._load() if is_noted else {}
+        if not self._is_earlier and (not is_noted or self.archived != known):
+            self._store()  # it is new, or a process died between a file and its note
 
     def note_end(self, partition: int, end: int) -> None:
         """Everything below `end` is archived, or noted as deleted."""
@@ -95,17 +98,18 @@ class Notes:
                 begin = known.end
         return [*found, structs.replace(gap, begin=begin)] if begin < gap.end else found
 
-    def _load(self) -> None:
+    def _load(self) -> dict[int, int]:
+        """Load the notes; return the ends that they have."""
         try:
             stored = msgspec.json.decode(self._path.read_bytes(), type=list[Gap] | _Stored)
         except (OSError, msgspec.MsgspecError) as error:
             raise DamagedFile(f"{self._path}: the file is damaged ({error})") from None
-        if isinstance(stored, _Stored):
-            self._deleted = stored.deleted
-            for partition, end in stored.archived.items():
-                self.archived[partition] = max(end, self.archived.get(partition, 0))
-        else:
-            self._deleted = stored
+        if not isinstance(stored, _Stored):
+            stored = _Stored(stored, {})
+        self._deleted = stored.deleted
+        for partition, end in stored.archived.items():
+            self.archived[partition] = max(end, self.archived.get(partition, 0))
+        return stored.archived
 
     def _store(self) -> None:
         store(self._path, [msgspec.json.encode(_Stored(self._deleted, self.archived))])
@@ -116,8 +120,9 @@ def remove_leftovers(folder: Path) -> None:
 
     So `sha256sum -c` fails for no file that is not there. Raises OSError.
     """
-    for partial in folder.rglob(f"*{PARTIAL}"):
-        partial.unlink()
+    for where in _PLACES:
+        for partial in folder.glob(f"{where}*{PARTIAL}"):
+            partial.unlink()
     for each in folder.glob(f"events/*/*{SUM}"):
         if not each.with_name(each.name.removesuffix(SUM)).exists():
             each.unlink()

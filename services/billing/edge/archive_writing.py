@@ -8,6 +8,7 @@ first continued counts as deleted.
 
 Retention may go on while Kafka is read. Where the first record is not the one that was due, Kafka
 is asked again where it begins: what it has deleted by then becomes a gap, not a part of a file.
+Records must not be passed over later (EventLog with is_strict).
 
 A process that dies leaves files that the next one removes. Whoever writes holds the lock
 (only_writer in archive_files.py).

@@ -81,6 +81,16 @@ def test_the_last_file_that_is_lost_is_read_again_while_kafka_has_its_events(
     assert offsets(tmp_path) == list(range(40))
 
 
+def test_a_file_that_was_stored_by_a_process_that_died_then_is_noted(tmp_path: Path) -> None:
+    add(tmp_path, 20)
+    before = (tmp_path / "deleted.json").read_bytes()
+    add(tmp_path, 30)
+    (tmp_path / "deleted.json").write_bytes(before)
+    add(tmp_path, 30)
+    files(tmp_path)[-1].unlink()
+    assert add(tmp_path, 50, begin=32) == ([], [Gap(0, 20, 30), Gap(0, 30, 32)])
+
+
 def test_a_partition_of_which_kafka_has_nothing_more_is_named_once(tmp_path: Path) -> None:
     add(tmp_path, 20)
     assert add(tmp_path, 30, begin=30) == ([], [Gap(0, 20, 30)])
