@@ -31,8 +31,10 @@ _PIECE: Final = 5_000
 class CopyCells:
     """The script on one client; `state` is its key, with a {hash tag}."""
 
-    def __init__(self, client: redis.Redis, state: str) -> None:
+    def __init__(self, client: redis.Redis, state: str, closing: redis.Redis | None = None) -> None:
+        """`closing`: a client that waits for a short time only, to remove copies."""
         self._client = client
+        self._closing = closing or client
         self._script = Script(client, NAME)
         self._state = state
 
@@ -47,7 +49,7 @@ class CopyCells:
         finally:
             if copies:
                 with store_errors():
-                    self._client.unlink(*copies.values())
+                    self._closing.unlink(*copies.values())
 
     def _cells(self, copies: dict[str, str], server: str) -> Iterator[tuple[str, str, int]]:
         for month, copy in copies.items():

@@ -40,9 +40,10 @@ class Moment(Struct, frozen=True):
 class ReadChanges:
     """Follows one month at a time. `state` is the key, with a {hash tag}. For one thread."""
 
-    def __init__(self, client: redis.Redis, state: str) -> None:
-        self._pieces = ReadPieces(client, state, COPIED)
-        self._copies = CopyCells(client, state)
+    def __init__(self, client: redis.Redis, state: str, closing: redis.Redis | None = None) -> None:
+        """`closing`: a client that waits for a short time only, to close readers."""
+        self._pieces = ReadPieces(client, state, COPIED, closing=closing)
+        self._copies = CopyCells(client, state, closing)
         self._month = self._reader = ""
 
     @contextmanager
@@ -76,6 +77,4 @@ class ReadChanges:
         self._reader = ""
 
     def _close_all_but(self, kept: str, *readers: str) -> None:
-        for each in readers:
-            if each and each != kept:
-                self._pieces.close(each)
+        self._pieces.close(*(each for each in readers if each and each != kept))

@@ -57,11 +57,20 @@ def as_copy_if_changed(read: Callable[[], T]) -> T:
 class ReadPieces:
     """The script on one client; `state` is its key, with a {hash tag}."""
 
-    def __init__(self, client: redis.Redis, state: str, copied: int = COPIED) -> None:
-        """`copied`: how many readings are of copies after one that failed."""
+    def __init__(
+        self,
+        client: redis.Redis,
+        state: str,
+        copied: int = COPIED,
+        *,
+        closing: redis.Redis | None = None,
+    ) -> None:
+        """`copied`: how many readings are of copies after one that failed. `closing`: a client that
+        waits for a short time only, for what may fail."""
         self._script = Script(client, NAME)
+        self._closing = Script(closing or client, NAME)
         self._state = state
-        self._copies = CopyCells(client, state)
+        self._copies = CopyCells(client, state, closing)
         self._copied_after = copied
         self._copied = 0  # how many readings are still of copies
 
@@ -103,10 +112,12 @@ class ReadPieces:
         numbers = dict(zip(sizes[::2], map(int, sizes[1::2]), strict=True))
         return snapshot_of(whole, state, []), numbers
 
-    def close(self, name: str) -> None:
-        """Forget a reader. Raises nothing: it ends by itself if the server cannot be asked."""
+    def close(self, *names: str) -> None:
+        """Forget readers. Raises nothing: they end by themselves if the server cannot be asked,
+        which is then asked for no other one."""
         with suppress(StoreUnavailable):
-            self._run("close", name)
+            for name in names:
+                self._closing.run([self._state], ["close", name])
 
     def cells(self, name: str, numbers: dict[str, int]) -> Counts:
         """The cells of these months, at the moment of a reader."""

@@ -20,17 +20,22 @@ class Silence:
         self._after_s = after_s
         self._seen: tuple[object, float] | None = None
 
-    def has_begun(self, mark: object) -> bool:
+    def has_begun(self, mark: object, longer_s: float = 0.0) -> bool:
         """Whether no other process has written for a while. `mark`: the last one; None: none yet.
 
-        Where nothing was ever written the first look is enough.
+        Where nothing was ever written the first look is enough. `longer_s`: how much longer than
+        `after_s` a writer may take for a turn.
         """
         now = self._clock.monotonic()
         if self._seen is None or self._seen[0] != mark:
             is_first = self._seen is None
             self._seen = (mark, now)
             return is_first and mark is None
-        return now - self._seen[1] >= self._after_s
+        return now - self._seen[1] >= self._after_s + longer_s
+
+    def restart(self, mark: object) -> None:
+        """Begin to wait now: another process has just taken over."""
+        self._seen = (mark, self._clock.monotonic())
 
     def forget(self) -> None:
         """Look as if for the first time."""

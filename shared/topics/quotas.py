@@ -2,8 +2,8 @@
 
 The topic is compacted and has one partition. Billing alone writes it. Keyed by client, or by client
 and sub-client: what is used in this month, and the thresholds whose events are published. Under the
-key BEAT: the month, and the moment up to which everything committed is included in the records
-before it. Fields are only ever added, with a default.
+key BEAT: the month, the moment up to which everything committed is included in the records before
+it, and when it was written. Fields are only ever added, with a default.
 """
 
 from __future__ import annotations
@@ -51,12 +51,16 @@ class QuotaState(Struct, frozen=True, omit_defaults=True):
 
 
 class QuotaBeat(Struct, frozen=True):
-    """Everything committed before `counted_to_ms` is in the states before this record."""
+    """Everything committed before `counted_to_ms` is in the states before this record.
+
+    `at_ms`: when it was written; its writer still works, though it may have counted nothing since.
+    """
 
     month: str
     begins_ms: int
     ends_ms: int
     counted_to_ms: int
+    at_ms: int = 0
 
 
 class QuotaEvent(Struct, frozen=True, omit_defaults=True):

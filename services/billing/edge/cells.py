@@ -95,7 +95,7 @@ class RedisCells:
         self._apply = ApplyCells(client, state)
         self._read = ReadCells(client, state)
         self._read_all = ReadCells(self._bulk, state)
-        self._pieces = ReadPieces(self._bulk, state)
+        self._pieces = ReadPieces(self._bulk, state, closing=client)
         self._adopt = AdoptLog(client, state)
         self._restore = RestoreCells(client, state)
 
@@ -113,7 +113,7 @@ class RedisCells:
 
     def follow(self, _: Sequence[str]) -> Follower:
         """Follow all counters."""
-        return ReadChanges(self._bulk, self._state)
+        return ReadChanges(self._bulk, self._state, self._client)
 
     def restore(self, found: Snapshot, counts: Counts) -> bool:
         """Put a snapshot of all months in place if there are no counts; False if there are."""

@@ -25,7 +25,7 @@ def open_cells(
     """Open the store. It connects when it is used. Raises UsageError.
 
     `is_waited_for`: somebody waits for each answer, so a server that does not answer in time is not
-    asked again; only a broken connection is made once more.
+    asked again; only a broken connection is made again, at most three times.
     """
     if billing.store == "redis":
         once = {"retry": Retry(NoBackoff(), 1, (RedisConnectionError,))} if is_waited_for else {}

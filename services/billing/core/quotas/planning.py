@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from services.billing.core.cells import RECEIVED, Cell
 from shared.quotas.limits import Limit, scopes_of
@@ -137,5 +137,16 @@ def _beat_of(last: QuotaBeat | None, present: Present) -> QuotaBeat | None:
     """None if it would say nothing new."""
     before = last.counted_to_ms if last else 0
     counted_to_ms = max(before, present.now_ms if present.is_complete else 0)
-    found = QuotaBeat(present.month, present.begins_ms, present.ends_ms, counted_to_ms)
+    month = present.month, present.begins_ms, present.ends_ms
+    found = QuotaBeat(*month, counted_to_ms, present.now_ms)
     return None if found == last else found
+
+
+def uncounted(beat: QuotaBeat | None, month: str, now_ms: int) -> Plan:
+    """What to write when nothing was counted: that the writer still works.
+
+    Nothing if nothing was ever counted, or if the clock is slow (plan()): another may write then.
+    """
+    if beat is None or beat.month > month:
+        return Plan({}, [], None)
+    return Plan({}, [], structs.replace(beat, at_ms=now_ms))

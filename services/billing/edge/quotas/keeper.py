@@ -2,15 +2,20 @@
 
 Every billing process has a keeper, in a thread. A turn brings what was accepted up to date
 (accepted.py), compares it with billing.quotas (core/quotas/planning.py) and writes states and
-events in one transaction. It begins `every_s` after the one before, or later if reading the counts
-took long: that may cost SHARE of the time, a second per minute, after BURST_S at first.
+events in one transaction. It begins `every_s` after the one before. Reading the counts may take
+SHARE of the time, a second per minute, after BURST_S at first; a turn that comes too early for that
+reads nothing. After MAX_WAIT_S the counts are read whatever that costs.
 
 All keepers share one transactional id. Opening it ends and fences the transaction of any other; a
 keeper that then reads billing.quotas to its end and commits was the only writer in between, so a
 threshold has one event, whatever the number of processes. A keeper lets another one write as long
-as its beats come, and opens the id itself only when they stop.
+as its beats come, and opens the id itself only when they stop. Each turn writes a beat, also one
+that has counted nothing; while it reads there is none, so a keeper waits longer by what reading
+took itself. A keeper that was fenced, as after a pause, waits from then on.
 
-On failure: nothing is written, and the next turn compares again. What is used comes from the cells,
+On failure: nothing is written, and the next turn compares again; a reading that failed does not
+delay it. Without beats another keeper tries. If the store hangs, a reading ends after its time-out,
+and closing what it left open takes a short one. What is used comes from the cells,
 which are restored if the store loses them; until they are whole, what was used stays used. Without
 Kafka, store or registry no turn takes place: validate goes on with what it knows.
 """
@@ -29,7 +34,7 @@ from msgspec import Struct, structs
 from services.billing.core.answer import lag
 from services.billing.core.month import Months
 from services.billing.core.quotas.pace import Pace
-from services.billing.core.quotas.planning import Plan, Present, plan, used_of
+from services.billing.core.quotas.planning import Plan, Present, plan, uncounted, used_of
 from services.billing.edge.cells import Cells
 from services.billing.edge.log_ends import KafkaUnavailable
 from services.billing.edge.quotas.accepted import AcceptedMail
@@ -66,6 +71,8 @@ SILENT_TURNS: Final = 3.0
 SHARE: Final = 1 / 60
 # Enough to read all cells of some big months.
 BURST_S: Final = 20.0
+# How old the counts may become because reading them takes long, in seconds.
+MAX_WAIT_S: Final = 60.0
 READ_TIMEOUT_S: Final = 30.0
 _WRITER: Final = "quotas"
 
@@ -104,7 +111,8 @@ class QuotaKeeper:
         # What this keeper wrote and found written; None while another one may write.
         self._own: Quotas | None = None
         self._accepted = AcceptedMail(parts.cells)
-        self._pace = Pace(SHARE, BURST_S)
+        self._pace = Pace(SHARE, BURST_S, MAX_WAIT_S)
+        self._reading_s = 0.0  # what the last reading took
         self._silence = Silence(parts.clock, SILENT_TURNS * parts.every_s)
         self._stop = threading.Event()
         self._thread = EnduringThread(
@@ -127,6 +135,15 @@ class QuotaKeeper:
 
     def turn(self) -> None:
         """Compare and write once. May raise KafkaError, Unavailable, TransactionLost."""
+        try:
+            self._turn()
+        except BaseException as error:
+            if self._own is not None and isinstance(error, TransactionLost):
+                self._silence.restart(self._parts.view.beat())
+            self._own = None
+            raise
+
+    def _turn(self) -> None:
         clients = self._parts.clients()
         if clients is None or not self._parts.view.ready():
             return
@@ -134,27 +151,19 @@ class QuotaKeeper:
         if not limits and not self._parts.view.states():
             return
         if self._own is None:
-            if not self._silence.has_begun(self._parts.view.beat()):
+            if not self._silence.has_begun(self._parts.view.beat(), self._reading_s):
                 self._accepted.close()
                 return
             # Another keeper may still write: fence it, then read what it wrote.
             self._producer.open()
             self._own = self._read()
-        counted = self._count(limits)
-        if counted is not None:
-            used, present = counted
-            own = self._own
-            self._write(own, plan(own.states, own.beat, limits, used, present), clients)
+        self._write(self._own, self._plan(self._own, limits), clients)
 
     def _run(self) -> None:
         clock = self._parts.clock
-        while not self._stop.wait(self._pace.wait_s(clock.monotonic())):
+        while not self._stop.is_set():
             begun = clock.monotonic()
-            try:
-                self.turn()
-            except BaseException:
-                self._own = None
-                raise
+            self.turn()
             self.fault = ""
             self._stop.wait(self._parts.every_s - (clock.monotonic() - begun))
 
@@ -164,8 +173,19 @@ class QuotaKeeper:
         self.fault = reason
 
     def _ended(self) -> None:
-        self._accepted.close()
+        # First what others wait for.
         self._producer.close()
+        self._accepted.close()
+
+    def _plan(self, own: Quotas, limits: Mapping[QuotaScope, Limit]) -> Plan:
+        clock = self._parts.clock
+        is_due = self._pace.wait_s(clock.monotonic()) <= 0
+        counted = self._count(limits) if is_due else None
+        if counted is None:
+            now_ms = clock.now_ms()
+            return uncounted(own.beat, self._parts.months.of(now_ms), now_ms)
+        used, present = counted
+        return plan(own.states, own.beat, limits, used, present)
 
     def _count(
         self, limits: Mapping[QuotaScope, Limit]
@@ -177,11 +197,11 @@ class QuotaKeeper:
         # The ends before the cells: what was committed by then is included, if they are reached.
         log_ends = parts.ends.ask()
         began = parts.clock.monotonic()
-        try:
-            snapshot, accepted = self._accepted.read(month)
-        finally:
-            now = parts.clock.monotonic()
-            self._pace.took(now - began, now)
+        snapshot, accepted = self._accepted.read(month)
+        now = parts.clock.monotonic()
+        # A pause of this process counts as well, and must not delay a takeover for long.
+        self._reading_s = min(now - began, MAX_WAIT_S)
+        self._pace.took(now - began, now)
         if not snapshot.whole:
             return None
         # Events that were deleted before they were counted never come: holes do not matter here.

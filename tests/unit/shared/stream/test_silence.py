@@ -46,3 +46,25 @@ def test_who_looks_anew_waits_anew() -> None:
     clock.go_on(AFTER_S)
     silence.forget()
     assert not silence.has_begun("mark")
+
+
+def test_a_writer_whose_turns_take_long_is_waited_for_longer() -> None:
+    clock = FakeClock()
+    silence = Silence(clock, AFTER_S)
+    assert not silence.has_begun("mark", 20)
+    clock.go_on(AFTER_S + 19)
+    assert not silence.has_begun("mark", 20)
+    clock.go_on(1)
+    assert silence.has_begun("mark", 20)
+
+
+def test_after_another_one_took_over_the_time_begins_again_though_it_wrote_nothing_yet() -> None:
+    clock = FakeClock()
+    for mark in (None, "mark"):
+        silence = Silence(clock, AFTER_S)
+        silence.has_begun(mark)
+        clock.go_on(AFTER_S)
+        silence.restart(mark)
+        assert not silence.has_begun(mark)
+        clock.go_on(AFTER_S)
+        assert silence.has_begun(mark)

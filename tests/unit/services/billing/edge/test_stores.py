@@ -47,6 +47,9 @@ def server() -> Iterator[Server]:
     thread.join(120)
 
 
+# redis-py tries again on two levels: it opens a connection, and it sends the greeting on it. If the
+# end of the connection is seen while the greeting is sent, both do: four connections. If it is seen
+# when the answer is read, two.
 @pytest.mark.parametrize(("ends", "most"), [(False, 1), (True, 4)])
 def test_a_store_that_is_paused_is_asked_once_and_a_broken_connection_made_again(
     server: Server, ends: bool, most: int

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.billing.core.cells import Cell
-from services.billing.core.quotas.planning import Plan, Present, add_accepted, plan, used_of
+from services.billing.core.quotas.planning import (
+    Plan,
+    Present,
+    add_accepted,
+    plan,
+    uncounted,
+    used_of,
+)
 from shared.quotas.limits import Limit
 from shared.registry.client import OverQuota
 from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
@@ -105,11 +112,27 @@ def test_counts_that_are_being_restored_take_nothing_back() -> None:
 def test_the_beat_says_up_to_when_the_counts_are_complete_and_never_goes_back() -> None:
     beat = QuotaBeat("2026-11", 0, DAY_MS, 40)
     for at, expected in [
-        (present(now_ms=50), QuotaBeat("2026-11", 0, DAY_MS, 50)),
-        (present(now_ms=50, is_complete=False), None),
-        (present(now_ms=30), None),
+        (present(now_ms=50), QuotaBeat("2026-11", 0, DAY_MS, 50, 50)),
+        # Its writer still works.
+        (present(now_ms=50, is_complete=False), QuotaBeat("2026-11", 0, DAY_MS, 40, 50)),
+        (present(now_ms=30), QuotaBeat("2026-11", 0, DAY_MS, 40, 30)),
     ]:
         assert plan({}, beat, {}, {}, at).beat == expected
+
+
+@pytest.mark.parametrize(
+    ("beat", "month", "expected"),
+    [
+        (None, "2026-11", None),
+        (QuotaBeat("2026-11", 0, 9, 4), "2026-11", QuotaBeat("2026-11", 0, 9, 4, 7)),
+        (QuotaBeat("2026-11", 0, 9, 4, 6), "2026-12", QuotaBeat("2026-11", 0, 9, 4, 7)),
+        (QuotaBeat("2026-11", 0, 9, 4), "2026-10", None),
+    ],
+)
+def test_a_turn_that_counts_nothing_says_only_that_its_writer_works(
+    beat: QuotaBeat | None, month: str, expected: QuotaBeat | None
+) -> None:
+    assert uncounted(beat, month, 7) == Plan({}, [], expected)
 
 
 def test_a_writer_with_a_slow_clock_does_not_go_back_to_an_earlier_month() -> None:
