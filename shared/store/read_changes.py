@@ -24,7 +24,7 @@ from shared.store.copy_cells import CopyCells
 from shared.store.read_cells import Counts, Snapshot
 from shared.store.read_pieces import ReadPieces
 
-# Whoever follows reads often, and copies are dear.
+# Whoever follows reads often, and copies cost much.
 COPIED: Final = 10
 
 

@@ -42,7 +42,7 @@ def other_log(counted: str, present: str) -> str:
     """Why nothing is counted while the cells belong to another log than the present mail.events."""
     return (
         f"mail.events is another log ({present}) than the log of the counts ({counted}): adopt-log"
-        " keeps the counts and continues with this log, rebuild drops them"
+        " keeps the counts and continues with this log, rebuild --lose-counts drops them"
     )
 
 

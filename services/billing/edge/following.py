@@ -1,4 +1,4 @@
-"""Follows a month of a store that cannot tell what has changed: each time has all counts."""
+"""Follows a month of a store that does not say what has changed: each time has all counts."""
 
 from __future__ import annotations
 
