@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from httpx import InvalidURL
+from hypothesis import HealthCheck, reject, settings
 
 from services.billing.edge.http.exports import FORMATS
 from tests.support.billing.api import CLOSED_MONTH, Api, open_api
@@ -34,9 +35,12 @@ everything = schemathesis.pytest.from_fixture("schema")
 )
 def test_no_request_is_answered_with_a_fault_of_the_server(case: Any, api: Api) -> None:
     sent = case.as_transport_kwargs(base_url="http://testserver")
-    found = api.door.request(
-        sent["method"], sent["url"], params=sent.get("params"), headers=api.keys.make()
-    )
+    try:
+        found = api.door.request(
+            sent["method"], sent["url"], params=sent.get("params"), headers=api.keys.make()
+        )
+    except InvalidURL:  # longer than a client can send: the characters of a cursor are encoded
+        reject()
     assert found.status_code < 500, found.text
     assert found.status_code != 401
     if found.status_code >= 400:
