@@ -6,6 +6,8 @@ waits for the next statement.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import Annotated, Any, Final
 
@@ -77,7 +79,14 @@ RESPONSES: Final = {
         503: "The store or the keys are unavailable.",
     }.items()
 }
-_ETAG: Final = (ResponseHeader(name="ETag", documentation_only=True, value=None),)
+_OPTIONS: Final[dict[str, Any]] = {
+    "sync_to_thread": True,
+    "guards": [requires(Right.BILLING_READ)],
+    "dependencies": {"wanted": Provide(usage_parameters, sync_to_thread=False)},
+    "responses": RESPONSES,
+    "response_headers": (ResponseHeader(name="ETag", documentation_only=True, value=None),),
+    "tags": ["usage"],
+}
 
 
 class UsageRoutes:
@@ -89,83 +98,32 @@ class UsageRoutes:
         self._exports = Exports()
 
     def handlers(self) -> list[HTTPRouteHandler]:
-        """The routes."""
-        options: dict[str, Any] = {
-            "sync_to_thread": True,
-            "guards": [requires(Right.BILLING_READ)],
-            "dependencies": {"wanted": Provide(usage_parameters, sync_to_thread=False)},
-            "responses": RESPONSES,
-            "response_headers": _ETAG,
-            "tags": ["usage"],
-        }
+        """The routes: one in the form that Accept names, and one for each form."""
+        forms = (None, *FORMATS)
+        return [*map(self._usage_route, forms), *map(self._adjustments_route, forms)]
 
-        @get("/v1/usage", summary="Usage, in the form that Accept names", **options)
+    def _usage_route(self, form: Format | None) -> HTTPRouteHandler:
+        @get(**_described("usage", "Usage", form))
         def usage(
             request: ApiRequest,
             wanted: Wanted,
             columns: _Columns = "usage",
             style: _Style = "plain",
         ) -> Response[Any]:
-            form = wanted_format(request.headers.get("accept", ""))
-            if form is None:
-                return problem(406, f"Accept: {', '.join(each.media_type for each in FORMATS)}")
-            return self._answer(request, wanted, wanted.query(request), form, columns, style)
+            query = partial(wanted.query, request)
+            return self._answer(request, wanted, form, query, columns=columns, style=style)
 
-        @get(
-            "/v1/adjustments",
-            summary="What the next statement will adjust in closed months, as Accept names it",
-            **options,
-        )
+        return usage
+
+    def _adjustments_route(self, form: Format | None) -> HTTPRouteHandler:
+        @get(**_described("adjustments", "What the next statement adjusts in closed months", form))
         def adjustments(
             request: ApiRequest, wanted: Wanted, style: _Style = "plain", statement: _Stated = ""
         ) -> Response[Any]:
-            form = wanted_format(request.headers.get("accept", ""))
-            if form is None:
-                return problem(406, f"Accept: {', '.join(each.media_type for each in FORMATS)}")
-            query = self._adjustments(request, wanted, statement)
-            return self._answer(request, wanted, query, form, "usage", style)
+            query = partial(self._adjustments, request, wanted, statement)
+            return self._answer(request, wanted, form, query, columns="usage", style=style)
 
-        def adjustments_route(form: Format) -> HTTPRouteHandler:
-            @get(
-                f"/v1/adjustments{form.suffix}",
-                summary=f"What the next statement will adjust, as {form.name.upper()}",
-                operation_id=f"adjustments_{form.name}",
-                **options,
-            )
-            def adjustments_file(
-                request: ApiRequest,
-                wanted: Wanted,
-                style: _Style = "plain",
-                statement: _Stated = "",
-            ) -> Response[Any]:
-                query = self._adjustments(request, wanted, statement)
-                return self._answer(request, wanted, query, form, "usage", style)
-
-            return adjustments_file
-
-        def file_route(form: Format) -> HTTPRouteHandler:
-            @get(
-                f"/v1/usage{form.suffix}",
-                summary=f"Usage as {form.name.upper()}",
-                operation_id=f"usage_{form.name}",
-                **options,
-            )
-            def usage_file(
-                request: ApiRequest,
-                wanted: Wanted,
-                columns: _Columns = "usage",
-                style: _Style = "plain",
-            ) -> Response[Any]:
-                return self._answer(request, wanted, wanted.query(request), form, columns, style)
-
-            return usage_file
-
-        return [
-            usage,
-            adjustments,
-            *map(file_route, FORMATS),
-            *map(adjustments_route, FORMATS),
-        ]
+        return adjustments
 
     def _adjustments(self, request: ApiRequest, wanted: Wanted, statement: str) -> Query:
         """What waits for the next statement, or what a statement adjusts."""
@@ -178,11 +136,17 @@ class UsageRoutes:
         self,
         request: ApiRequest,
         wanted: Wanted,
-        query: Query,
-        form: Format,
+        asked: Format | None,
+        make_query: Callable[[], Query],
+        *,
         columns: str,
         style: str,
     ) -> Response[Any]:
+        """Answer in the form that is asked for; None: the one that Accept names."""
+        form = asked or wanted_format(request.headers.get("accept", ""))
+        if form is None:
+            return problem(406, f"Accept: {', '.join(each.media_type for each in FORMATS)}")
+        query = make_query()
         cursor = decode_cursor(wanted.cursor, query) if wanted.cursor else None
         if form is not JSON and cursor is not None:
             raise QueryFault("cursor: a file has all rows; leave it out")
@@ -248,6 +212,19 @@ class UsageRoutes:
         if "month" not in group:
             raise QueryFault("group: the columns of FOCUS need the month")
         return focus_table(group, answer.rows(), stamp, self._months)
+
+
+def _described(name: str, summary: str, form: Format | None) -> dict[str, Any]:
+    """The options of a route with one form, or with that of Accept."""
+    if form is None:
+        own = {"path": f"/v1/{name}", "summary": f"{summary}, in the form that Accept names"}
+    else:
+        own = {
+            "path": f"/v1/{name}{form.suffix}",
+            "summary": f"{summary}, as {form.name.upper()}",
+            "operation_id": f"{name}_{form.name}",
+        }
+    return {**own, **_OPTIONS}
 
 
 def page_of(
