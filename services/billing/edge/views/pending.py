@@ -13,10 +13,8 @@ DiskUnavailable, sqlite3.Error, OSError; nothing is kept of it.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from typing import Final
 
 from services.billing.core.cells import Cell
 from services.billing.core.closing.chain import Closed
@@ -25,19 +23,17 @@ from services.billing.core.closing.statement import digest
 from services.billing.edge.one_moment import by_month
 from services.billing.edge.sorting.counts import SortedCounts
 from services.billing.edge.usage_view import progress_of
+from services.billing.edge.views.kept import KeptViews
 from services.billing.edge.views.shelf import (
-    MAX_AGE_S,
-    SHARE,
     Shelf,
     Shelved,
     id_of,
+    usable_until,
     with_progress,
 )
 from shared.runtime.clock import Clock
 from shared.store.read_cells import Snapshot
 from shared.store.read_pieces import as_copy_if_changed
-
-MAX_MONTHS: Final = 36
 
 
 class BeingCompared(Exception):
@@ -50,17 +46,15 @@ class PendingAdjustments:
     def __init__(self, shelf: Shelf, clock: Clock) -> None:
         self._shelf = shelf
         self._clock = clock
-        self._kept: OrderedDict[str, Shelved] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept = KeptViews()
         self._comparing = threading.Lock()
 
     def of(self, month: str, closed: Mapping[str, Closed], state: Snapshot) -> Shelved:
         """What waits for the next statement about this closed month."""
         stated = digest(closed[max(closed)].statement)[:8]
-        with self._lock:
-            found = self._kept.get(month)
+        found = self._kept.get(month)
         # What was compared with earlier statements would be adjusted twice.
-        if found is not None and not (found.view.is_there() and found.id.endswith(f".{stated}")):
+        if found is not None and not found.id.endswith(f".{stated}"):
             found = None
         if found is not None and self._is_usable(found, state):
             return found if not found.is_of(state) else with_progress(found, state, self._now_ms())
@@ -69,7 +63,7 @@ class PendingAdjustments:
                 return found
             raise BeingCompared
         try:
-            return self._keep(month, self._compare(month, closed, stated))
+            return self._kept.keep(month, self._compare(month, closed, stated))
         finally:
             self._comparing.release()
 
@@ -91,7 +85,7 @@ class PendingAdjustments:
             view,
             progress_of(moment),
             at_ms,
-            usable_until=ended + min(MAX_AGE_S, SHARE * (ended - began)),
+            usable_until=usable_until(began, ended),
             counted=counted,
         )
 
@@ -101,14 +95,6 @@ class PendingAdjustments:
             for _, cells in by_month([month], found):
                 counts.add_now(cells)
         return moment
-
-    def _keep(self, month: str, shelved: Shelved) -> Shelved:
-        with self._lock:
-            self._kept[month] = shelved
-            self._kept.move_to_end(month)
-            while len(self._kept) > MAX_MONTHS:
-                self._kept.popitem(last=False)
-        return shelved
 
     def _now_ms(self) -> int:
         return self._clock.now_ms()

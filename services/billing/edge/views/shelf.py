@@ -118,9 +118,7 @@ class Shelf:
             if found is None:
                 own = statement.stated(month)
                 view = self.sorted_view(month, ((cell_of(line), line.count) for line in own))
-                marks = {int(part): mark for part, mark in header.offsets.items()}
-                progress = CountingProgress(True, header.log, marks, {})
-                found = Shelved(name, view, progress, header.closed_at_ms, statement)
+                found = stated_view(name, view, statement)
             return self._keep(month, found)
 
     def live(self, month: str, state: Snapshot) -> Shelved:
@@ -184,14 +182,13 @@ class Shelf:
         began, at_ms = self._clock.monotonic(), self._clock.now_ms()
         snapshot, view, number = as_copy_if_changed(lambda: self._read(month))
         ended = self._clock.monotonic()
-        until = ended + min(MAX_AGE_S, SHARE * (ended - began))
         name = id_of(snapshot, month)
         made = Shelved(
             name,
             view,
             progress_of(snapshot),
             at_ms,
-            usable_until=until,
+            usable_until=usable_until(began, ended),
             sorted_at=ended,
             sorting_s=ended - began,
             cells=number,
@@ -248,6 +245,19 @@ def id_of(state: Snapshot, month: str) -> str:
     """Names the counts of a month."""
     generation = state.generation or "none"
     return f"{generation}.{state.versions.get(month, 0)}" if state.whole else "lost"
+
+
+def stated_view(name: str, view: View, statement: Closed) -> Shelved:
+    """A view of lines of a statement, as of the moment that it covers."""
+    header = statement.statement
+    marks = {int(part): mark for part, mark in header.offsets.items()}
+    progress = CountingProgress(True, header.log, marks, {})
+    return Shelved(name, view, progress, header.closed_at_ms, statement)
+
+
+def usable_until(began: float, ended: float) -> float:
+    """How long a view whose making took this long is used before it is made again."""
+    return ended + min(MAX_AGE_S, SHARE * (ended - began))
 
 
 def with_progress(found: Shelved, state: Snapshot, at_ms: int) -> Shelved:
