@@ -9,7 +9,7 @@ mail.events have one record per message or event.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -149,7 +149,19 @@ def encode_tally(tally: Tally, tally_id: str) -> tuple[bytes, bytes, Headers]:
     return key, _json_encoder.encode(tally), headers
 
 
-def decode_event(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Event | Tally | None:
+class EventDecoders(Struct, frozen=True):
+    """What the data of an event and of a tally are decoded with. May raise ValueError."""
+
+    mail_event: Callable[[bytes], MailEvent] = _mail_event_decoder.decode
+    tally: Callable[[bytes], Tally] = _tally_decoder.decode
+
+
+WHOLE: Final = EventDecoders()
+
+
+def decode_event(
+    headers: Iterable[tuple[str, bytes]], value: bytes | None, decoders: EventDecoders = WHOLE
+) -> Event | Tally | None:
     """Decode a record of mail.events; None for a type that this version does not know.
 
     Raises CodecError if the data of a known type cannot be decoded.
@@ -159,7 +171,7 @@ def decode_event(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> E
     kind = found.get("ce_type", b"").decode("utf-8", "replace")
     try:
         if kind == TALLY_TYPE:
-            return _tally_decoder.decode(value or b"")
+            return decoders.tally(value or b"")
         if not kind.startswith(TYPE_PREFIX):
             return None
         word = kind.removeprefix(TYPE_PREFIX)
@@ -169,7 +181,7 @@ def decode_event(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> E
             id=found.get("ce_id", b"").decode("utf-8", "replace"),
             type=EventType(word),
             subject=found.get("ce_subject", b"").decode("utf-8", "replace"),
-            data=_mail_event_decoder.decode(value or b""),
+            data=decoders.mail_event(value or b""),
         )
     except _UNREADABLE as error:
         raise CodecError(f"event {kind}: {error}") from None

@@ -14,10 +14,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from shared.topics.codec import TALLY_TYPE, TYPE_PREFIX, CodecError
-from shared.topics.records import Event, EventType, MailEvent, Tally, TallyRow, Violation
-
-_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+from shared.topics.codec import EventDecoders, decode_event
+from shared.topics.records import Event, MailEvent, Tally, TallyRow, Violation
 
 
 class _Rule(Struct, frozen=True):
@@ -59,30 +57,20 @@ def read_event(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Eve
 
     Raises CodecError if what is counted of a known type cannot be read.
     """
-    found: dict[str, bytes] = {}
-    for name, content in headers:
-        found.setdefault(name, content or b"")
-    kind = found.get("ce_type", b"").decode("utf-8", "replace")
-    try:
-        if kind == TALLY_TYPE:
-            return _tally_of(_tally.decode(value or b""))
-        word = kind.removeprefix(TYPE_PREFIX)
-        if word == kind or word not in EventType._value2member_map_:
-            return None
-        data = _mail_event(_data.decode(value or b""))
-    except _UNREADABLE as error:
-        raise CodecError(f"event {kind}: {error}") from None
-    subject = found.get("ce_subject", b"").decode("utf-8", "replace")
-    return Event(id="", type=EventType(word), subject=subject, data=data)
+    return decode_event(headers, value, _COUNTED)
 
 
-def _tally_of(found: _Tally) -> Tally:
-    rows = (TallyRow(each.client, each.mailing_id, each.sub_client, each.received)
-            for each in found.rows)  # fmt: skip
+def _tally_of(value: bytes) -> Tally:
+    found = _tally.decode(value)
+    rows = [
+        TallyRow(each.client, each.mailing_id, each.sub_client, each.received)
+        for each in found.rows
+    ]
     return Tally(found.service, found.at_ms, tuple(rows))
 
 
-def _mail_event(found: _Data) -> MailEvent:
+def _mail_event_of(value: bytes) -> MailEvent:
+    found = _data.decode(value)
     return MailEvent(
         client=found.client,
         mailing_id=found.mailing_id,
@@ -95,3 +83,6 @@ def _mail_event(found: _Data) -> MailEvent:
         reason=found.reason,
         rules=tuple(Violation(each.rule, "") for each in found.rules),
     )
+
+
+_COUNTED: Final = EventDecoders(_mail_event_of, _tally_of)
