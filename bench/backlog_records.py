@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
-from typing import Any
+from contextlib import closing
+from typing import Final
 
-from kafka import KafkaConsumer, TopicPartition
-
-from shared.topics.codec import decode_pack
+from shared.stream.client import ClientOptions
+from shared.stream.consumer import Record
+from shared.stream.log_reader import LogReader
+from shared.topics.codec import decode_event, decode_pack
 from shared.topics.names import DELAYS_S, EVENTS, deferred, outbound
+from shared.topics.records import Event, EventType
+
+_READ_S: Final = 300.0
 
 
 def bodies_written(bootstrap: str) -> Counter[str]:
@@ -26,27 +30,17 @@ def deferred_again(bootstrap: str, mail_ids: Container[str]) -> dict[str, int]:
     """The reasons of the last deferral of these messages, each with their number."""
     reasons: dict[str, str] = {}
     for record in _read(bootstrap, [EVENTS]):
-        headers = dict(record.headers)
-        mail_id = headers.get("ce_subject", b"").decode()
-        if headers.get("ce_type") == b"sluice.mail.deferred" and mail_id in mail_ids:
-            reasons[mail_id] = json.loads(record.value).get("reason", "")
+        event = decode_event(record.headers, record.value)
+        if not isinstance(event, Event) or event.type is not EventType.DEFERRED:
+            continue
+        if event.subject in mail_ids:
+            reasons[event.subject] = event.data.reason
     return dict(Counter(reasons.values()).most_common(10))
 
 
-def _read(bootstrap: str, topics: Sequence[str]) -> Iterator[Any]:
-    """All records of these topics."""
-    consumer: Any = KafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed")
-    places = [
-        TopicPartition(topic, number)
-        for topic in topics
-        for number in consumer.partitions_for_topic(topic) or ()
-    ]
-    consumer.assign(places)
-    consumer.seek_to_beginning(*places)
-    ends = consumer.end_offsets(places)
-    try:
-        while any(consumer.position(place) < end for place, end in ends.items()):
-            for records in consumer.poll(500).values():
-                yield from records
-    finally:
-        consumer.close()
+def _read(bootstrap: str, topics: Sequence[str]) -> Iterator[Record]:
+    """All committed records of these topics."""
+    for topic in topics:
+        with closing(LogReader(ClientOptions(bootstrap, "bench"), topic)) as reader:
+            for partition in reader.partitions():
+                yield from reader.read_whole(partition, _READ_S)
