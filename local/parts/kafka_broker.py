@@ -20,6 +20,7 @@ from msgspec import Struct
 from local.parts import kafka_folder, kafka_java, ports
 from local.parts.kafka_folder import make_id
 from local.parts.unavailable import PartNotStarted
+from local.parts.whole_file import write_whole
 from local.process import Process, ProcessSpec
 from shared.runtime.reach import answers
 from shared.settings.sections import KafkaSettings
@@ -167,10 +168,8 @@ def _node(plan: BrokerPlan, machine: list[str], jars: Path) -> ProcessSpec:
     values, is_new = properties(plan), not kafka_folder.is_formatted(data)
     if not is_new and kafka_folder.keeps_own_quorum(settings):
         values = kafka_folder.with_own_quorum(values)
-    # Whole or not at all: it says where the node has its quorum.
-    draft = settings.with_suffix(".part")
-    draft.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
-    draft.replace(settings)
+    # It also says where the node has its quorum.
+    write_whole(settings, "".join(f"{key}={value}\n" for key, value in values.items()))
     if is_new:
         ids = {"cluster.id": plan.cluster_id or make_id(), "node.id": str(plan.node_id)}
         usable = [part for part in machine if not part.startswith("-XX:Archive")]

@@ -18,6 +18,7 @@ from typing import Final
 from local.parts import ports
 from local.parts.kafka_broker import BrokerPlan
 from local.parts.kafka_folder import make_id
+from local.parts.whole_file import write_whole
 
 SIZE: Final = 3
 IN_SYNC: Final = 2
@@ -76,9 +77,7 @@ def _shared_id(folder: Path) -> str:
     file = folder / _ID_FILE
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        draft = file.with_suffix(".part")
-        draft.write_text(make_id())
-        draft.replace(file)
+        write_whole(file, make_id())
     return file.read_text().strip()
 
 

@@ -6,10 +6,11 @@ Owns: its file. In production the file has several keys, with a rotation (docs/r
 from __future__ import annotations
 
 import datetime
-import os
 import secrets
 from pathlib import Path
 from typing import Final
+
+from local.parts.whole_file import write_whole
 
 _SECRET_OCTETS: Final = 32
 
@@ -21,9 +22,6 @@ def make_return_keys(folder: Path) -> Path:
         return path
     today = datetime.datetime.now(datetime.UTC).date()
     text = f"1 {today.isoformat()} {secrets.token_hex(_SECRET_OCTETS)}\n"
-    part = path.with_suffix(".part")
-    # Created with mode 0600, so the secret is never readable by others.
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-        out.write(text)
-    part.replace(path)
+    # Created with this mode, so the secret is never readable by others.
+    write_whole(path, text, mode=0o600)
     return path
