@@ -16,20 +16,14 @@ from typing import Final
 
 from local.parts import ports
 from tests.support.bounce_door import DOMAIN
-from tests.support.receiving_peers import NOBODY, Place, names_with, serving
+from tests.support.receiving_peers import EXIM, NOBODY, Place, names_with, serving
 from tools import unpacked_packages
 
-_CONFIG: Final = """\
+_CONFIG: Final = (
+    EXIM
+    + """\
 exim_path = {exim}
-primary_hostname = exim.example
-exim_user = {user}
-exim_group = {user}
-spool_directory = {folder}/spool
-log_file_path = {folder}/spool/%slog
-pid_file_path = {folder}/spool/pid
 deliver_drop_privilege = true
-host_lookup =
-rfc1413_query_timeout = 0s
 acl_smtp_rcpt = accept
 acl_smtp_data = accept
 begin acl
@@ -49,6 +43,7 @@ smtp:
 begin retry
 * * F,2m,2s
 """
+)
 
 
 @contextmanager

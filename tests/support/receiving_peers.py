@@ -184,16 +184,20 @@ def haraka(at: Place) -> Iterator[Peer]:
 
 # -- Exim
 
-_EXIM: Final = """\
+EXIM: Final = """\
 primary_hostname = exim.example
 exim_user = {user}
 exim_group = {user}
 spool_directory = {folder}/spool
 log_file_path = {folder}/spool/%slog
 pid_file_path = {folder}/spool/pid
-queue_only = true
 host_lookup =
 rfc1413_query_timeout = 0s
+"""
+_EXIM: Final = (
+    EXIM
+    + """\
+queue_only = true
 tls_advertise_hosts = {tls_hosts}
 tls_certificate = {certificate}
 tls_privatekey = {key}
@@ -204,6 +208,7 @@ rcpt:
   accept local_parts = {known}
   deny message = 5.1.1 no such user
 """
+)
 
 
 @contextmanager
