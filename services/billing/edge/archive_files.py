@@ -1,4 +1,4 @@
-"""The files of an archive: who may write, how one is stored, and what is noted beside them.
+"""Writes the files of an archive, one process at a time, and keeps notes of what was archived.
 
 A file is written under another name, stored on disk and then renamed. One process writes at a time:
 it locks a file.
