@@ -100,10 +100,15 @@ class Process:
         return self._child.poll() is None
 
     def signal(self, number: int) -> None:
-        """Send a signal to the process only; does nothing if it has ended."""
+        """Send a signal to the process only; does nothing if it has ended.
+
+        Returns after SIGKILL when it has ended: whoever starts it then must not find it running.
+        """
         if self.runs:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+            if number == signal.SIGKILL:
+                self.wait(_KILL_WAIT_S)
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for the process to end. Returns whether it ended in time."""

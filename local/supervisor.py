@@ -190,8 +190,6 @@ class Supervisor:
             self._stopping.set()
             processes = [kept.process for kept in self._kept.values() if kept.process]
         for process in processes:
-            process.signal(signal.SIGKILL)
-        for process in processes:
             process.kill()
         self._watcher.join()
         self._spawner.shutdown()

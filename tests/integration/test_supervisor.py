@@ -60,6 +60,16 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     made.supervisor.stop(())
 
 
+def test_what_was_killed_does_not_run_when_it_is_started_next(tmp_path: Path) -> None:
+    stage = Stage(tmp_path / "logs", restart=False)
+    for number in range(5):
+        stage.supervisor.spawn(stage.spec("one", SLEEPS))
+        process = stage.supervisor.process("one")
+        process.signal(signal.SIGKILL)
+        assert process.exit_code == -signal.SIGKILL, f"start {number}"
+    stage.supervisor.stop(())
+
+
 def test_what_dies_is_started_again_and_that_is_said(stage: Stage) -> None:
     stage.supervisor.start([stage.spec("one", SLEEPS)])
     first = stage.supervisor.process("one")
