@@ -5,7 +5,8 @@ each of them: whether the coordinator is known, and which fetches are to be sent
 I/O thread by a socket and the caller by a lock, which takes longer than most polls' own work;
 almost always the coordinator is known and a fetch to each leader is under way. Here the caller
 looks at that first, and makes the trip only if there is something to do. The wait for records
-itself is the one trip that is left.
+itself is the one trip that is left. poll() gives it whole milliseconds, rounded down, and would make
+it again and again without a wait for the rest of the last one, so it is a millisecond longer.
 
 Guarantees:
 
@@ -32,6 +33,16 @@ class SparingFetcher(Fetcher):  # type: ignore[misc]
         if has_failed(self._net) or self._is_any_to_send():
             return super().send_fetches()
         return []
+
+    def fetch_records(
+        self,
+        max_records: int | None = None,
+        update_offsets: bool = True,
+        timeout_ms: float | None = None,
+    ) -> Any:
+        """Return fetched records, or wait for some until the time of poll() is over."""
+        whole_ms = timeout_ms + 1 if timeout_ms else timeout_ms
+        return super().fetch_records(max_records, update_offsets, whole_ms)
 
     def _is_any_to_send(self) -> bool:
         """Whether there is anything to fetch, or to forget."""

@@ -58,6 +58,15 @@ def test_a_dead_io_thread_is_noticed_although_nothing_is_to_be_fetched(
     assert sent
 
 
+@pytest.mark.parametrize(("asked_ms", "waits_ms"), [(None, None), (0, 0), (1, 2), (19, 20)])
+def test_a_wait_is_not_repeated_for_the_rest_of_a_millisecond(
+    monkeypatch: pytest.MonkeyPatch, asked_ms: int | None, waits_ms: int | None
+) -> None:
+    fetcher, _ = fetcher_with(monkeypatch, [], set(), [])
+    monkeypatch.setattr(Fetcher, "fetch_records", lambda *arguments: arguments[1:])
+    assert fetcher.fetch_records(7, timeout_ms=asked_ms) == (7, True, waits_ms)
+
+
 def fetcher_with(
     monkeypatch: pytest.MonkeyPatch,
     fetchable: list[TopicPartition],
