@@ -11,7 +11,6 @@ started them ends, so one thread that lives as long as the supervisor starts eve
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time

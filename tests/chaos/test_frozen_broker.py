@@ -11,7 +11,7 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
@@ -83,10 +83,10 @@ def test_a_consumer_waits_for_a_broker_that_does_not_answer_instead_of_asking_al
     options = StackOptions(
         name="consumer-frozen", folder=tmp_path, services=(), sink=False, is_lasting=False
     )
-    with Stack(options) as stack:
-        member = StreamConsumer(
-            ClientOptions(stack.endpoints.kafka, "reader"), "g", (names.EVENTS,)
-        )
+    with ExitStack() as parts:
+        stack = parts.enter_context(Stack(options))
+        reader = ClientOptions(stack.endpoints.kafka, "reader")
+        member = parts.enter_context(closing(StreamConsumer(reader, "g", (names.EVENTS,))))
         eventually(lambda: bool(member.poll(POLL_MS, 1)) or member.has_lease())
         fetcher = member._consumer._fetcher
         with _frozen(stack):
@@ -97,7 +97,6 @@ def test_a_consumer_waits_for_a_broker_that_does_not_answer_instead_of_asking_al
                 for _ in range(POLLS):
                     member.poll(POLL_MS, 1)
         assert fetch.call_count <= 2 * POLLS, "a poll is one round, or two"
-        member.close()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import uuid
@@ -154,11 +155,17 @@ def test_refused_mail_ends_as_cancelled_with_the_author_and_the_reason(leaving: 
     leaving.let_go()
     assert leaving.run("forget", name) == {"forgotten": [name]}
     assert name not in load_all(leaving.kafka).removed
-    # The order of the removal does not concern the next client of this name.
+    # The order of the removal does not concern the next client of this name, once it has ended in
+    # every worker too.
     applied = leaving.apply("apply")
     assert json.loads(applied.stdout)["added"] == [name], applied.stderr
-    leaving.submit("new")
-    assert leaving.final("new").type is EventType.DELIVERED
+    numbers = itertools.count()
+
+    def is_next_sent() -> bool:
+        leaving.submit(new := f"new-{next(numbers)}")
+        return leaving.final(new).type is EventType.DELIVERED
+
+    wait_until(is_next_sent, "mail of the next client is sent")
 
 
 @pytest.mark.long

@@ -5,8 +5,8 @@ each of them: whether the coordinator is known, and which fetches are to be sent
 I/O thread by a socket and the caller by a lock, which takes longer than most polls' own work;
 almost always the coordinator is known and a fetch to each leader is under way. Here the caller
 looks at that first, and makes the trip only if there is something to do. The wait for records
-itself is the one trip that is left. poll() gives it whole milliseconds, rounded down, and would make
-it again and again without a wait for the rest of the last one, so it is a millisecond longer.
+itself is the one trip that is left. poll() gives it whole milliseconds, rounded down, and would
+make it again and again without a wait for the rest of the last one, so it is a millisecond longer.
 
 Guarantees:
 
