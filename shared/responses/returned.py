@@ -40,7 +40,8 @@ class Returned(View):
     def report_text(self) -> str:
         """The text for people, without the returned message."""
         found = self._original
-        # Lower case may have another length in a few scripts; the line's beginning is near enough.
+        # Found in the lower-case text, whose length differs in a few scripts; a few characters
+        # more or less do no harm.
         return self.text[: found.start] if found else self.text
 
     @cached_property

@@ -139,7 +139,7 @@ def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
         _plan(RECEIVED, partitions),
         *(_plan(outbound(lane), partitions) for lane in lanes),
         *(_plan(deferred(delay), 2) for delay in DELAYS_S),
-        # As many as a lane has: a partition for each process that has one of the lane's.
+        # As many partitions as a lane: whoever reads one of a lane reads one of these too.
         _plan(HANDOVER, partitions),
         _plan(EVENTS, partitions),
         _plan(SUBMISSIONS, partitions),

@@ -1,7 +1,7 @@
 """Reads feedback reports (RFC 5965, RFC 6591). Pure.
 
-Owns: the kind of a report and whom it names. A report on authentication (RFC 6591) or on spam
-that is none is no complaint of a recipient.
+Owns: the kind of a report and whom it names. A report about authentication (RFC 6591),
+or one of the type not-spam, is not a complaint of a recipient.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class HeldLease:
         return self._left, self._expires_at
 
     def spend(self, cost: float) -> None:
-        """Spend it; left() has just returned as much."""
+        """Take `cost` from the lease; the caller has seen in left() that there is enough."""
         self._spent_since += cost
         if cost <= self._left:
             self._left -= cost

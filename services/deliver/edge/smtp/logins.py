@@ -167,7 +167,7 @@ class Logins:
         raise LoginRefused(self._remember(host, login, reply, loop.time()))
 
     def watch(self, host: Host, login: Login | None) -> Callable[[TransactionResult], None] | None:
-        """What is called with the end of each transaction of a connection that has logged in."""
+        """Return what to call at the end of each transaction; None without a login."""
         return None if login is None else LoginWatch(self, host, login).ended
 
     def took_mail(self, host: Host, login: Login) -> None:
