@@ -32,6 +32,7 @@ from shared.stream.outcome_writer import OutcomeWriter
 from shared.stream.partition_pauser import PartitionPauser
 from shared.stream.transactions import TransactionLost
 from shared.topics.codec import CodecError, decode_pack
+from shared.topics.records import Message
 
 log = logging.getLogger(__name__)
 
@@ -169,9 +170,7 @@ class WorkerSession:
             except CodecError as error:
                 self._refuse(assigned, record, str(error))
                 continue
-            due_ms = self._handler.due_at_ms(messages)
-            wait_s = (due_ms - now_ms()) / 1000 if due_ms else 0.0
-            if wait_s > 0:
+            if (wait_s := self._wait_s(partition, messages, len(jobs))) > 0:
                 self._pauser.sleep(self._consumer, partition, records[at:], wait_s)
                 break
             is_alone = not jobs and room >= self._limits.max_in_flight
@@ -186,6 +185,12 @@ class WorkerSession:
                 self._pauser.keep(self._consumer, partition, records[at + 1 :])
                 break
         return jobs
+
+    def _wait_s(self, partition: TopicPartition, messages: Sequence[Message], more: int) -> float:
+        """How long the next pack of a partition waits: until it is due, or is not held any more."""
+        due_ms = self._handler.due_at_ms(messages)
+        wait_s = (due_ms - now_ms()) / 1000 if due_ms else 0.0
+        return wait_s if wait_s > 0 else self._handler.hold_pack_s(partition.topic, messages, more)
 
     def _know(self, found: Mapping[TopicPartition, Sequence[Record]]) -> None:
         """Create a ledger for each partition; if that fails, the records are read again."""

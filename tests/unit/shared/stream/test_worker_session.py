@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +21,7 @@ from tests.support.stream_topics import envelope, eventually
 RETRIES = [TopicPartition(deferred("1m"), number) for number in range(2)]
 # After each record the next one of its partition is not due yet.
 EACH_MS = 15
+HELD_S = 0.01
 
 
 class Consumer:
@@ -89,13 +90,20 @@ def log_of(partition: TopicPartition, due_at_ms: Sequence[int]) -> list[Any]:
     return found
 
 
-def session(consumer: Consumer, handed: list[Job], most: int = 2_000) -> WorkerSession:
+def session(
+    consumer: Consumer,
+    handed: list[Job],
+    most: int = 2_000,
+    held: Collection[str] = (),
+) -> WorkerSession:
+    """`held`: the mail ids that are left where they are."""
     producer: Any = None  # nothing is settled
     outcomes = OutcomeWriter("test", producer, Failpoints.none(), 10)
     handler = Handler(
         handed.extend,
         lambda _record, _reason: [],
         lambda messages: max(each.envelope.due_at_ms for each in messages),
+        hold_pack_s=lambda _topic, pack, _more: HELD_S * (pack[0].envelope.mail_id in held),
     )
     member: Any = consumer
     limits = Limits(max_in_flight=most)
@@ -176,4 +184,29 @@ def test_records_without_room_are_read_when_there_is_room_and_fetched_once() -> 
     assert len(handed) == 4
     of.turn()
     assert len(handed) == 4
+    assert consumer.seeks == 0
+
+
+def test_a_pack_that_is_held_stops_its_own_partition_until_it_is_not_held_any_more() -> None:
+    consumer = Consumer({each: log_of(each, [1] * 4) for each in RETRIES})
+    handed: list[Job] = []
+    held = {"0-2"}
+    of = session(consumer, handed, held=held)
+    until = now_ms() + 5 * HELD_S * 1000
+
+    def is_past() -> bool:
+        of.turn()
+        return now_ms() > until
+
+    eventually(is_past)
+    assert names(handed, RETRIES[0]) == ["0-0", "0-1"]
+    assert names(handed, RETRIES[1]) == ["1-0", "1-1", "1-2", "1-3"]
+    held.clear()
+
+    def is_all_read() -> bool:
+        of.turn()
+        return len(handed) == 8
+
+    eventually(is_all_read)
+    assert names(handed, RETRIES[0]) == ["0-0", "0-1", "0-2", "0-3"]
     assert consumer.seeks == 0
