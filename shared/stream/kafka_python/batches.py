@@ -31,6 +31,8 @@ MAX_BATCH_BYTES: Final = 32 * 1024 * 1024
 MAX_HEADERS: Final = 256
 
 Headers = list[tuple[str, bytes | None]]
+# The size of a record in bytes, its offset, time in Unix milliseconds, key, value and headers.
+Fields = tuple[int, int, int, bytes | None, bytes | None, Headers]
 
 
 def masked(name: bytes) -> str:
@@ -83,14 +85,23 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
         self._decompressed = True
 
     def __iter__(self) -> Iterator[Any]:
-        """Read the records. What is the same for all of them is looked up once."""
+        """Read the records, as objects of the library."""
+        kind = ControlRecord if self.is_control_batch else DefaultRecord
+        for length, offset, at_ms, key, value, headers in self.read():
+            yield kind(length, offset, at_ms, self.timestamp_type, key, value, headers)
+
+    def read(self) -> Iterator[Fields]:
+        """Read the records. What is the same for all of them is looked up once.
+
+        Each event passes here once per reader of mail.events, so numbers of one byte are decoded
+        in this function.
+        """
         self._maybe_uncompress()
         buffer = bytes(memoryview(self._buffer)[self._pos :])
         self._buffer, self._pos = buffer, 0
-        kind = ControlRecord if self.is_control_batch else DefaultRecord
-        base, stamp = self.base_offset, self.timestamp_type
-        first, size = self.first_timestamp, len(buffer)
-        appended = self.max_timestamp if stamp == self.LOG_APPEND_TIME else None
+        base, first, size = self.base_offset, self.first_timestamp, len(buffer)
+        is_appended = self.timestamp_type == self.LOG_APPEND_TIME
+        appended = self.max_timestamp if is_appended else None
         end = 0
         try:
             for _ in range(self.records_count):
@@ -102,17 +113,25 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
                     )
                 # First the attributes, of which there are none: one byte, as every client writes.
                 pos = start + 1 if buffer[start] < 0x80 else _varint(buffer, start)[1]
-                delta, pos = _varint(buffer, pos)
+                if buffer[pos]:
+                    delta, pos = _varint(buffer, pos)
+                else:
+                    delta, pos = 0, pos + 1
                 distance, pos = _varint(buffer, pos)
-                key, pos = _octets(buffer, pos)
+                number = buffer[pos]
+                if number & 0x81:
+                    key, pos = _octets(buffer, pos)
+                else:
+                    pos += 1
+                    key = buffer[pos : (pos := pos + (number >> 1))]
                 value, pos = _octets(buffer, pos)
                 headers, pos = self._headers(buffer, pos)
                 if pos > end or (pos < end and not self._may_end_early(headers)):
                     raise CorruptRecordError(
                         f"a record has {pos - start} bytes instead of {length}"
                     )
-                at = first + delta if appended is None else appended
-                yield kind(length, base + distance, at, stamp, key, value, headers)
+                at_ms = first + delta if appended is None else appended
+                yield length, base + distance, at_ms, key, value, headers
         except (ValueError, IndexError) as error:
             raise CorruptRecordError(f"a record has no valid structure: {error!r}") from None
         if end != size:
@@ -135,26 +154,28 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
         if count < 0:
             raise CorruptRecordError(f"a record has {count} headers")
         headers: Headers = []
+        last, names = self.last_header, _NAMES
         for _ in range(min(count, MAX_HEADERS)):
             length = buffer[pos]
             if length & 0x81:
                 length, pos = decode_varint(buffer, pos)
                 if length < 0:
                     raise CorruptRecordError("a header has no name")
+                end = pos + length
             else:
-                length >>= 1
                 pos += 1
-            end = pos + length
+                end = pos + (length >> 1)
             octets = buffer[pos:end]
-            name = _NAMES.get(octets) or _decoded(octets)
+            name = names.get(octets) or _decoded(octets)
             length = buffer[end]
             if length & 0x81:
                 content, pos = _octets(buffer, end)
                 headers.append((name, content))
             else:
-                pos = end + 1 + (length >> 1)
-                headers.append((name, buffer[end + 1 : pos]))
-            if name == self.last_header:
+                end += 1
+                pos = end + (length >> 1)
+                headers.append((name, buffer[end:pos]))
+            if name == last:
                 break
         return headers, pos
 

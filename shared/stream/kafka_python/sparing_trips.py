@@ -1,25 +1,31 @@
 """Spares a consumer's poll the trips to the I/O thread that would find nothing to do.
 
-Written for kafka-python 3.0.12. Each poll() hands two small tasks to the I/O thread and waits for
-each of them: whether the coordinator is known, and which fetches are to be sent. A trip wakes the
-I/O thread by a socket and the caller by a lock, which takes longer than most polls' own work;
-almost always the coordinator is known and a fetch to each leader is under way. Here the caller
-looks at that first, and makes the trip only if there is something to do. The wait for records
-itself is the one trip that is left. poll() gives it whole milliseconds, rounded down, and would
-make it again and again without a wait for the rest of the last one, so it is a millisecond longer.
+Written for kafka-python 3.0.12. Each poll() hands three small tasks to the I/O thread and waits for
+each of them: whether the coordinator is known, which fetches are to be sent, and the wait for
+records. A trip wakes the I/O thread by a socket and the caller by a lock, which takes longer than
+most polls' own work; almost always the coordinator is known and a fetch to each leader is under
+way. Here the caller looks at that first, and makes the trip only if there is something to do. It
+waits for records by itself: the I/O thread sets an event when a fetch ends, and has nothing to do
+when the time of the poll is over. poll() gives the wait whole milliseconds, rounded down, and would
+repeat it without a wait for the rest of the last one, so it is a millisecond longer.
 
 Guarantees:
 
 - when a trip is spared, it would have changed nothing: whatever is uncertain (a coordinator that is
   not connected, a fetch that has ended, a partition whose leader is asked nothing) takes the trip;
-- once the I/O thread has ended with an error, every trip is made, and raises that error.
+- records wait for no longer than before: a fetch that ends at any moment of the wait ends the wait.
+  Its event may be set just before its records can be taken; poll() then asks again, and that takes
+  the trip, which returns after the records are there;
+- once the I/O thread has ended with an error, every trip is made, and raises that error. A wait
+  that began before ends with its time.
 
-It can be removed when a poll() of a consumer that waits for a fetch hands one task to the I/O
+It can be removed when a poll() of a consumer that waits for a fetch hands no task to the I/O
 thread (tests/unit/shared/stream/kafka_python/test_sparing_trips.py counts them).
 """
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from kafka.consumer.fetcher import Fetcher
@@ -40,9 +46,25 @@ class SparingFetcher(Fetcher):  # type: ignore[misc]
         update_offsets: bool = True,
         timeout_ms: float | None = None,
     ) -> Any:
-        """Return fetched records, or wait for some until the time of poll() is over."""
+        """Return fetched records, or wait for some; also whether there is nothing to wait for."""
         whole_ms = timeout_ms + 1 if timeout_ms else timeout_ms
-        return super().fetch_records(max_records, update_offsets, whole_ms)
+        if whole_ms is None or self._net._io_thread is None or has_failed(self._net):
+            return super().fetch_records(max_records, update_offsets, whole_ms)
+        found, is_partial = self.fetched_records(max_records, update_offsets)
+        if not is_partial:
+            self.send_fetches()
+        if found:
+            return found, False
+        waited_for = list(self._fetch_futures)
+        if self._reset_task is not None and not self._reset_task.is_done:
+            waited_for.append(self._reset_task)
+        if not waited_for:
+            return found, True
+        has_ended = threading.Event()
+        for each in waited_for:
+            each.add_both(lambda _: has_ended.set())
+        has_ended.wait(whole_ms / 1000)
+        return self.fetched_records(max_records, update_offsets)[0], False
 
     def _is_any_to_send(self) -> bool:
         """Whether there is anything to fetch, or to forget."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,12 +61,51 @@ def test_a_dead_io_thread_is_noticed_although_nothing_is_to_be_fetched(
 
 
 @pytest.mark.parametrize(("asked_ms", "waits_ms"), [(None, None), (0, 0), (1, 2), (19, 20)])
-def test_a_wait_is_not_repeated_for_the_rest_of_a_millisecond(
+def test_a_dead_io_thread_is_asked_to_wait_and_not_for_the_rest_of_a_millisecond(
     monkeypatch: pytest.MonkeyPatch, asked_ms: int | None, waits_ms: int | None
 ) -> None:
     fetcher, _ = fetcher_with(monkeypatch, [], set(), [])
+    fetcher._net = SimpleNamespace(_exception=RuntimeError("it died"), _io_thread=object())
     monkeypatch.setattr(Fetcher, "fetch_records", lambda *arguments: arguments[1:])
     assert fetcher.fetch_records(7, timeout_ms=asked_ms) == (7, True, waits_ms)
+
+
+def test_a_wait_for_records_hands_nothing_to_the_io_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetcher, sent = fetcher_with(monkeypatch, [FIRST], {1}, [under_way()])
+    assert fetcher.fetch_records(7, timeout_ms=1) == ({}, False)
+    assert sent == []
+
+
+@pytest.mark.parametrize("has_failed", [False, True], ids=["answered", "failed"])
+def test_a_fetch_that_ends_during_a_wait_ends_it(
+    monkeypatch: pytest.MonkeyPatch, has_failed: bool
+) -> None:
+    one, other = under_way(), under_way()
+    fetcher, _ = fetcher_with(monkeypatch, [FIRST, SECOND], {1, 2}, [one, other])
+    buffered: list[int] = []
+    other.add_both(lambda _: buffered.append(1))
+    monkeypatch.setattr(
+        Fetcher, "fetched_records", lambda *_: ({FIRST: buffered} if buffered else {}, False)
+    )
+    end = partial(other.failure, OSError("gone")) if has_failed else partial(other.success, None)
+    io_thread = threading.Timer(0.05, end)
+    io_thread.start()
+    assert fetcher.fetch_records(7, timeout_ms=120_000) == ({FIRST: [1]}, False)
+    io_thread.join()
+
+
+def test_the_search_for_an_offset_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetcher, _ = fetcher_with(monkeypatch, [], set(), [])
+    fetcher._reset_task = under_way()
+    io_thread = threading.Timer(0.05, partial(fetcher._reset_task.success, None))
+    io_thread.start()
+    assert fetcher.fetch_records(7, timeout_ms=120_000) == ({}, False)
+    io_thread.join()
+
+
+def test_without_anything_to_wait_for_the_caller_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetcher, _ = fetcher_with(monkeypatch, [], set(), [])
+    assert fetcher.fetch_records(7, timeout_ms=120_000) == ({}, True)
 
 
 def fetcher_with(
@@ -78,8 +119,10 @@ def fetcher_with(
     monkeypatch.setattr(Fetcher, "__init__", lambda _self: None)
     monkeypatch.setattr(Fetcher, "send_fetches", lambda _self: sent.append(True))
     monkeypatch.setattr(Fetcher, "_fetchable_partitions", lambda _self: fetchable)
+    monkeypatch.setattr(Fetcher, "fetched_records", lambda *_: ({}, False))
     fetcher: Any = SparingFetcher()
-    fetcher._net = SimpleNamespace(_exception=None)
+    fetcher._net = SimpleNamespace(_exception=None, _io_thread=object())
+    fetcher._reset_task = None
     fetcher._fetch_futures = futures
     fetcher._nodes_with_pending_fetch_requests = asked
     cluster = SimpleNamespace(leader_for_partition=LEADERS.get)
