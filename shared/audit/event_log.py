@@ -60,7 +60,7 @@ class EventLog:
 
     def id(self) -> str:
         """Return the topic's id."""
-        return self._committed.topic_id()
+        return self._ask(self._committed.topic_id)
 
     def begins(self) -> dict[int, int]:
         """Return the first available offset by partition."""

@@ -63,11 +63,18 @@ class LogReader:
         self._ask_timeout_ms = ask_timeout_ms
 
     def topic_id(self) -> str:
-        """Return the topic's id as last seen; "" if the topic is not known.
+        """Return the topic's id as last seen.
 
-        Another id means another log: other records have the same offsets.
+        Another id means another log: other records have the same offsets. Raises KafkaError if
+        the topic is not known, which is never taken for another log.
         """
-        return topic_id(self._consumer, self._topic)
+        found = topic_id(self._consumer, self._topic)
+        if not found:
+            self._consumer.topics()  # asks the broker about all of them
+            found = topic_id(self._consumer, self._topic)
+        if not found:
+            raise KafkaError(f"Kafka does not know the topic {self._topic} now")
+        return found
 
     def partitions(self) -> list[int]:
         """Return the numbers of the topic's partitions; none if there is no such topic."""

@@ -8,8 +8,10 @@ waits for the transaction time-out, which has to be long
 
 Therefore every service watches the open transactions of all services. A transaction that has been
 seen open for ABANDONED_S is fenced: its owner finds its producer fenced and the whole transaction
-aborted, a case that every owner must handle anyway. The time counts only while the brokers answer:
-after an outage of the brokers, the owner gets the chance to finish its transaction first.
+aborted, a case that every owner must handle anyway. The time counts only while the brokers answer
+and this process looks: after an outage of the brokers or a pause of this process, the owner gets
+the chance to finish its transaction first. A look counts from before its question, and what is to
+be ended is asked about once more: if this process is paused meanwhile, the owner may have gone on.
 
 Owns: a thread and a connection. It never blocks its service and never makes it fail.
 """
@@ -33,6 +35,9 @@ log = logging.getLogger(__name__)
 
 PREFIX: Final = "sluice."
 LOOK_S: Final = 4.0
+# From one look to the next no more than this counts: if it took longer, this process was paused, or
+# the brokers answered late.
+MOST_COUNTED_S: Final = 2.5 * LOOK_S
 # Longer than a transaction takes on a slow machine. Twice the session time-out, after which
 # another member may wait for the offsets.
 ABANDONED_S: Final = 20.0
@@ -54,12 +59,20 @@ class Abandoned:
 
     def __init__(self, after_s: float = ABANDONED_S) -> None:
         self._after_s = after_s
+        # For how long each was seen open.
         self._seen: dict[Transaction, float] = {}
+        self._looked_at = float("-inf")
 
-    def look(self, open_now: Iterable[Transaction], now: float) -> list[Transaction]:
-        """Return the transactions to end, given those open now (`now` in monotonic seconds)."""
-        self._seen = {one: self._seen.get(one, now) for one in open_now}
-        return [one for one, since in self._seen.items() if now - since >= self._after_s]
+    def look(self, open_now: Iterable[Transaction], asked_at: float) -> list[Transaction]:
+        """Return the transactions to end, given those that were open after `asked_at`.
+
+        `asked_at` is in monotonic seconds.
+        """
+        passed_s = min(asked_at - self._looked_at, MOST_COUNTED_S)
+        self._looked_at = asked_at
+        before = self._seen
+        self._seen = {one: before[one] + passed_s if one in before else 0.0 for one in open_now}
+        return [one for one, open_s in self._seen.items() if open_s >= self._after_s]
 
     def forget(self) -> None:
         """Restart all times, because the brokers could not be asked."""
@@ -101,7 +114,10 @@ class OpenTransactions:
     def _look(self) -> None:
         if self._admin is None:
             self._admin = make_admin(self._options, _REQUEST_TIMEOUT_MS)
-        for one in self._abandoned.look(open_transactions(self._admin), monotonic()):
+        asked_at = monotonic()
+        for one in self._abandoned.look(open_transactions(self._admin), asked_at):
+            if one not in open_transactions(self._admin):
+                continue
             log.warning("ending the abandoned transaction of %s", one.transactional_id)
             fence(self._options, one.transactional_id)
             self.ended += 1

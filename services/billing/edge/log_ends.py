@@ -55,10 +55,10 @@ class EndsAsker:
         if self._reader is None:
             self._reader = LogReader(self._options, self._topic)
         # This also finds partitions that were added in the meantime.
-        partitions, log = self._reader.partitions(), self._reader.topic_id()
-        if not partitions or not log:
+        partitions = self._reader.partitions()
+        if not partitions:
             raise KafkaUnavailable(f"Kafka has no topic {self._topic}")
-        return LogEnds(log, self._reader.ends(partitions))
+        return LogEnds(self._reader.topic_id(), self._reader.ends(partitions))
 
     def _drop(self) -> None:
         if self._reader is not None:
