@@ -74,7 +74,7 @@ def scope_of(kafka: KafkaSettings, **given: str) -> Scope:
         raise click.UsageError(f"--lane: {values['lane']!r} is not the name of a lane")
     values["site"] = values["site"].lower()
     if client:
-        _check_client(load_known(kafka), client, values["mailing"], values["sub_client"])
+        check_client(load_known(kafka), client, values["mailing"], values["sub_client"])
     return Scope(**values)
 
 
@@ -105,7 +105,9 @@ def _domain(text: str) -> str:
     return found
 
 
-def _check_client(clients: dict[str, Client], name: str, mailing: str, sub_client: str) -> None:
+def check_client(
+    clients: dict[str, Client], name: str, mailing: str = "", sub_client: str = ""
+) -> None:
     """Refuse what no message can have; mail of a removed client may still wait."""
     found = clients.get(name)
     if found is None:

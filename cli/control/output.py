@@ -31,12 +31,21 @@ def order_line(order: Order) -> str:
     return f"{order.verb}: {order.scope}{to}, until {until(order)}; in force within 2 s"
 
 
+def in_force_line(order: Order) -> str:
+    """Return what an order in force says: what, on which mail, until when, by whom and why."""
+    to = f" to {order.target}" if order.target else ""
+    return visible(f"{order.verb}: {order.scope}{to}, until {until(order)}{_by(order)}")
+
+
 def recorded_line(order: Order) -> str:
     """Return what an order on a message that waits says: what, by whom, why and since when."""
     to = f" to {order.target}" if order.target else ""
+    return visible(f"{order.verb}{to} since {at(order.at_ms)}{_by(order)}")
+
+
+def _by(order: Order) -> str:
     by = f", by {order.author}" if order.author else ""
-    why = f": {order.reason}" if order.reason else ""
-    return visible(f"{order.verb}{to} since {at(order.at_ms)}{by}{why}")
+    return by + (f": {order.reason}" if order.reason else "")
 
 
 def order_lines(orders: Sequence[Order]) -> list[str]:
