@@ -10,7 +10,11 @@ from cli.table import Column, Kind, lay_out, terminal_width
 from cli.visible import visible
 from shared.topics.control import Order, Verb
 
-_COLUMNS: Final = ("order", "scope", "to", "since", "until", "author", "reason")
+# In a narrow terminal each order is its first two cells, with the others named below them.
+_COLUMNS: Final = (
+    *(Column(name) for name in ("order", "scope")),
+    *(Column(name, Kind.TEXT) for name in ("to", "since", "until", "author", "reason")),
+)
 
 
 def at(time_ms: int) -> str:
@@ -52,7 +56,6 @@ def order_lines(orders: Sequence[Order]) -> list[str]:
     """Return the lines of a list of orders."""
     if not orders:
         return ["no orders in force"]
-    columns = [Column(name, Kind.TEXT if name == "reason" else Kind.KEY) for name in _COLUMNS]
     rows = [
         [
             str(order.verb),
@@ -65,4 +68,4 @@ def order_lines(orders: Sequence[Order]) -> list[str]:
         ]
         for order in orders
     ]
-    return lay_out(columns, rows, terminal_width())
+    return lay_out(_COLUMNS, rows, terminal_width())

@@ -17,9 +17,9 @@ from msgspec import structs
 from cli.answer import Exit, fail, print_json, say
 from cli.clients.unknown import unknown
 from cli.config.running import environment_of
-from cli.control.options import check_client
+from cli.control.checking import check_client
 from cli.stack import state
-from cli.target import find_endpoints, find_kafka
+from cli.target import find_endpoints, find_kafka, kafka_options
 from services.deliver.cli.explaining import Answer, show
 from services.deliver.cli.reputation import Known, read_known, share_rows, step_of
 from services.deliver.core.control.concerning import concerning
@@ -73,6 +73,20 @@ def check(file: str, as_json: bool) -> None:
     sys.exit(Exit.CHECK_FAILED if faults else Exit.OK)
 
 
+@group.command("providers")
+@kafka_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def providers(bootstrap: str, line: str, as_json: bool) -> None:
+    """List the providers that the rules know, for orders and files."""
+    settings, _, rules = _load("" if bootstrap else line, as_json, is_own=bool(bootstrap))
+    path = settings.deliver.shaping_file
+    origin = f"the shipped rules and {path}" if path else "the shipped rules"
+    if as_json:
+        print_json({"providers": rules.providers(), "origin": f"{origin} (deliver.shaping_file)"})
+    else:
+        click.echo("\n".join(rules.providers()))
+
+
 @group.command("explain")
 @click.argument("domain")
 @click.option("--client", default="", help="Also the limits of this client.")
@@ -83,13 +97,7 @@ def check(file: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def explain_(domain: str, line: str, as_json: bool, **options: str) -> None:
     """Show every limit for mail to DOMAIN, where it comes from, and what is suspended."""
-    try:
-        settings, redis = _settings(line)
-        rules = load_rules(settings.deliver.shaping_file)
-    except (SettingsError, ShapingFaults) as error:
-        fail(str(error), Exit.USAGE_ERROR, as_json)
-    except Unavailable as error:
-        fail(str(error), Exit.PART_UNAVAILABLE, as_json)
+    settings, redis, rules = _load(line, as_json)
     name = normalise(domain)
     if not name:
         fail(f"{domain!r} is no domain name", Exit.USAGE_ERROR, as_json)
@@ -123,6 +131,23 @@ def _check(sender: Party, settings: Settings, rules: Rules, line: str, kafka: Kn
     if sender.client and not kafka.fault:
         clients = load_known(find_kafka("", line))
         check_client(clients, sender.client, sender.mailing_id)
+
+
+def _load(
+    line: str, as_json: bool, *, is_own: bool = False
+) -> tuple[Settings, RedisSettings, Rules]:
+    """The settings and rules in force; with `is_own` those of this command. Ends it on a fault."""
+    try:
+        if is_own:
+            settings = load(Settings).settings
+            redis = settings.redis
+        else:
+            settings, redis = _settings(line)
+        return settings, redis, load_rules(settings.deliver.shaping_file)
+    except (SettingsError, ShapingFaults) as error:
+        fail(str(error), Exit.USAGE_ERROR, as_json)
+    except Unavailable as error:
+        fail(str(error), Exit.PART_UNAVAILABLE, as_json)
 
 
 def _settings(line: str) -> tuple[Settings, RedisSettings]:

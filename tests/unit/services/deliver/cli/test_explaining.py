@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
+from cli.config.service_settings import ask_module
+from cli.control.checking import PROVIDERS_COMMAND, Providers
 from services.deliver.cli import shaping
 from services.deliver.cli.reputation import Known
 from services.deliver.core.shaping.suspensions import Suspensions
@@ -112,3 +115,13 @@ def test_orders_on_a_part_are_told_apart_in_json() -> None:
 )
 def test_a_sender_that_there_is_not_is_refused(words: tuple[str, ...], said: str) -> None:
     assert said in explain("x1.example", *words, code=2)
+
+
+@pytest.mark.usefixtures("answers")
+def test_the_providers_are_listed_as_the_commands_that_order_read_them() -> None:
+    """Run as those commands run it: in a process of its own."""
+    found = msgspec.json.decode(ask_module(*PROVIDERS_COMMAND), type=Providers)
+    shown = CliRunner().invoke(shaping.group, ["providers"])
+    assert found.providers == shown.output.splitlines()
+    assert "google" in found.providers
+    assert found.origin == "the shipped rules (deliver.shaping_file)"
