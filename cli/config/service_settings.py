@@ -1,6 +1,6 @@
 """Asks every service for its settings by running `python -m services.<name> config --json`.
 
-shared imports no service, so the services tell it themselves.
+Commands import no service, so the services answer for themselves.
 """
 
 from __future__ import annotations
@@ -65,6 +65,14 @@ def ask_service(name: str, environ: Mapping[str, str] | None = None) -> list[Row
     return msgspec.json.decode(answer.stdout, type=list[Row])
 
 
+def ask_module(*command: str) -> str:
+    """What a command of a service prints. Raises ServiceConfigError with what it said."""
+    answer = _asked(command[0], [sys.executable, "-m", *command], os.environ)
+    if answer.returncode != 0:
+        raise ServiceConfigError(tuple(_said(answer)), answer.returncode)
+    return str(answer.stdout)
+
+
 def merge(rows: Mapping[str, list[Row]]) -> list[SharedRow]:
     """Rows that several services read alike become one."""
     readers: dict[bytes, tuple[Row, list[str]]] = {}
@@ -101,10 +109,16 @@ def _said(answer: subprocess.CompletedProcess[Any]) -> list[str]:
 
 def _ask(service: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[Any]:
     command = [sys.executable, "-m", f"services.{service}", "config", "--json"]
+    return _asked(service, command, environ)
+
+
+def _asked(
+    name: str, command: list[str], environ: Mapping[str, str]
+) -> subprocess.CompletedProcess[Any]:
     try:
         return _run(command, environ)
     except subprocess.TimeoutExpired:
-        late = f"{service} did not show its settings within {_TIMEOUT_S:.0f} s; try again"
+        late = f"{name} did not show its settings within {_TIMEOUT_S:.0f} s; try again"
         return subprocess.CompletedProcess(command, Exit.PART_UNAVAILABLE, "", late)
 
 

@@ -8,17 +8,15 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from cli.clients.unknown import unknown_client
 from cli.control.planning import duration_s
 from cli.target import kafka_options
 from shared.mail.domains import normalise
-from shared.registry.client import Client
-from shared.registry.store.view import load_known
 from shared.settings.addresses import target_fault
-from shared.settings.sections import KafkaSettings
 from shared.topics.control import MAX_TEXT_CHARS, Scope
 from shared.topics.names import is_client_name
 
+# An order for years is a slip of the finger; one that is meant has --until-resumed.
+MAX_FOR_S: Final = 366 * 86_400
 F = TypeVar("F", bound=Callable[..., Any])
 _SCOPE: Final = (
     ("client", "Mail of this client."),
@@ -59,22 +57,19 @@ def author_of(name: str) -> str:
         return "unknown"
 
 
-def scope_of(kafka: KafkaSettings, **given: str) -> Scope:
-    """Return the scope of these options. Raises click.UsageError, Unavailable."""
+def scope_of(**given: str) -> Scope:
+    """Return the scope of these options. Raises click.UsageError."""
     values = {name: value.strip() for name, value in given.items()}
     if not any(values.values()):
         names = ", ".join(f"--{name}" for name, _ in _SCOPE)
         raise click.UsageError(f"say which mail is meant: {names}; together they narrow it down")
-    client = values["client"]
-    if (values["mailing"] or values["sub_client"]) and not client:
+    if (values["mailing"] or values["sub_client"]) and not values["client"]:
         raise click.UsageError("--mailing and --sub-client are those of a client: add --client")
     if values["domain"]:
         values["domain"] = _domain(values["domain"])
     if values["lane"] and not is_client_name(values["lane"]):
         raise click.UsageError(f"--lane: {values['lane']!r} is not the name of a lane")
     values["site"] = values["site"].lower()
-    if client:
-        _check_client(load_known(kafka), client, values["mailing"], values["sub_client"])
     return Scope(**values)
 
 
@@ -87,6 +82,9 @@ def expiry_ms(text: str, *, is_endless: bool, default: str, now_ms: int) -> int:
     seconds = duration_s(text or default)
     if seconds is None:
         raise click.UsageError(f"--for: {text!r} is no duration such as 90s, 30m, 2h or 7d")
+    if seconds > MAX_FOR_S:
+        longest = f"at most {MAX_FOR_S // 86_400}d"
+        raise click.UsageError(f"--for: {text!r} is too long, {longest}; or use --until-resumed")
     return now_ms + seconds * 1000
 
 
@@ -103,15 +101,3 @@ def _domain(text: str) -> str:
     if not found:
         raise click.UsageError(f"--domain: {text!r} is not a domain")
     return found
-
-
-def _check_client(clients: dict[str, Client], name: str, mailing: str, sub_client: str) -> None:
-    """Refuse what no message can have; mail of a removed client may still wait."""
-    found = clients.get(name)
-    if found is None:
-        raise click.UsageError(f"--client: {unknown_client(name, clients)}")
-    rows = [found.code(""), *found.codes.values()]
-    if mailing and mailing not in {row.mailing_id for row in rows}:
-        raise click.UsageError(f"--mailing: {name} has no mailing ID {mailing!r}")
-    if sub_client and sub_client not in {row.sub_client for row in rows}:
-        raise click.UsageError(f"--sub-client: {name} has no sub-client {sub_client!r}")

@@ -10,7 +10,11 @@ from cli.table import Column, Kind, lay_out, terminal_width
 from cli.visible import visible
 from shared.topics.control import Order, Verb
 
-_COLUMNS: Final = ("order", "scope", "to", "since", "until", "author", "reason")
+# In a narrow terminal each order is its first two cells, with the others named below them.
+_COLUMNS: Final = (
+    *(Column(name) for name in ("order", "scope")),
+    *(Column(name, Kind.TEXT) for name in ("to", "since", "until", "author", "reason")),
+)
 
 
 def at(time_ms: int) -> str:
@@ -31,19 +35,27 @@ def order_line(order: Order) -> str:
     return f"{order.verb}: {order.scope}{to}, until {until(order)}; in force within 2 s"
 
 
+def in_force_line(order: Order) -> str:
+    """Return what an order in force says: what, on which mail, until when, by whom and why."""
+    to = f" to {order.target}" if order.target else ""
+    return visible(f"{order.verb}: {order.scope}{to}, until {until(order)}{_by(order)}")
+
+
 def recorded_line(order: Order) -> str:
     """Return what an order on a message that waits says: what, by whom, why and since when."""
     to = f" to {order.target}" if order.target else ""
+    return visible(f"{order.verb}{to} since {at(order.at_ms)}{_by(order)}")
+
+
+def _by(order: Order) -> str:
     by = f", by {order.author}" if order.author else ""
-    why = f": {order.reason}" if order.reason else ""
-    return visible(f"{order.verb}{to} since {at(order.at_ms)}{by}{why}")
+    return by + (f": {order.reason}" if order.reason else "")
 
 
 def order_lines(orders: Sequence[Order]) -> list[str]:
     """Return the lines of a list of orders."""
     if not orders:
         return ["no orders in force"]
-    columns = [Column(name, Kind.TEXT if name == "reason" else Kind.KEY) for name in _COLUMNS]
     rows = [
         [
             str(order.verb),
@@ -56,4 +68,4 @@ def order_lines(orders: Sequence[Order]) -> list[str]:
         ]
         for order in orders
     ]
-    return lay_out(columns, rows, terminal_width())
+    return lay_out(_COLUMNS, rows, terminal_width())

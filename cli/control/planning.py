@@ -42,19 +42,20 @@ def forgotten(orders: Iterable[Order], now_ms: int) -> list[Order]:
     ]
 
 
-def resumption(
-    orders: Iterable[Order], scope: Scope, author: str, reason: str, now_ms: int
-) -> Order | None:
-    """Return the order that ends the one in force on this scope; None without one."""
+def in_force(orders: Iterable[Order], scope: Scope, now_ms: int) -> Order | None:
+    """Return the order in force on exactly this scope; None without one."""
     found = next((order for order in orders if order.scope == scope), None)
-    if found is None or found.is_over(now_ms):
-        return None
+    return None if found is None or found.is_over(now_ms) else found
+
+
+def resumption(found: Order, resume: Order) -> Order:
+    """Return the order that ends `found`, with the author, reason and time of `resume`."""
     return replace(
         found,
         verb=Verb.RESUME,
-        author=author,
-        reason=reason,
-        at_ms=now_ms,
+        author=resume.author,
+        reason=resume.reason,
+        at_ms=resume.at_ms,
         expires_at_ms=0,
         target="",
     )

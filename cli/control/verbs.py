@@ -1,19 +1,21 @@
 """Makes the commands `sluice suspend`, `bounce`, `expire`, `reroute` and `resume`.
 
 Each writes one order to mail.control; every deliver process applies it within 2 s, to mail that
-waits when its turn comes and to mail that arrives later. Exit codes: 1 if there is nothing to
-resume, 2 for wrong use, 3 without Kafka.
+waits when its turn comes and to mail that arrives later. An order on what no mail can have is
+refused (checking.py), unless one is in force on it. The answer names the order that was replaced.
+Exit codes: 1 if there is nothing to resume, 2 for wrong use, 3 without Kafka.
 """
 
 from __future__ import annotations
 
-import sys
 from typing import Any, Final
 
 import click
+import msgspec
 
 from cli.answer import Exit, fail, print_json
 from cli.clients.faults import answering
+from cli.control.checking import check_scope
 from cli.control.options import (
     author_of,
     authored,
@@ -22,12 +24,11 @@ from cli.control.options import (
     scope_of,
     scoped,
 )
-from cli.control.output import order_line
-from cli.control.planning import DEFAULT_FOR, forgotten, resumption
+from cli.control.output import order_line, recorded_line
+from cli.control.planning import DEFAULT_FOR, forgotten, in_force, resumption
 from cli.control.topic import read_orders, write_orders
 from cli.target import find_kafka
 from shared.runtime.clock import now_ms
-from shared.settings.sections import KafkaSettings
 from shared.topics.control import MAX_TEXT_CHARS, Order, Verb
 
 _HELP: Final = {
@@ -59,9 +60,18 @@ def verb_command(verb: Verb) -> click.Command:
             else expiry_ms(how_long, is_endless=is_endless, default=DEFAULT_FOR[verb], now_ms=now)
         )
         kafka = find_kafka(bootstrap, line)
-        scope = scope_of(kafka, **rest)
+        scope = scope_of(**rest)
         order = Order(verb, scope, author_of(author), reason[:MAX_TEXT_CHARS], now, ends, target)
-        _write(kafka, order, as_json)
+        before = read_orders(kafka)
+        found = in_force(before, scope, now)
+        if found is None:  # an order in force can be ended whatever its scope names
+            check_scope(kafka, scope, bootstrap, line)
+        if verb is Verb.RESUME:
+            if found is None:
+                fail(f"no order is in force on: {scope}", Exit.CHECK_FAILED, as_json)
+            order = resumption(found, order)
+        write_orders(kafka, [order], [e for e in forgotten(before, now) if e.scope != scope])
+        _answer(order, found, as_json)
 
     command: Any = authored(scoped(answering(give)))
     if verb is not Verb.RESUME:
@@ -87,17 +97,12 @@ def _lasting(command: Any, default: str) -> Any:
     )(command)
 
 
-def _write(kafka: KafkaSettings, order: Order, as_json: bool) -> None:
-    before = read_orders(kafka)
-    if order.verb is Verb.RESUME:
-        found = resumption(before, order.scope, order.author, order.reason, order.at_ms)
-        if found is None:
-            fail(f"no order is in force on: {order.scope}", Exit.CHECK_FAILED, as_json)
-        order = found
-    old = [each for each in forgotten(before, order.at_ms) if each.scope != order.scope]
-    write_orders(kafka, [order], old)
+def _answer(order: Order, replaced: Order | None, as_json: bool) -> None:
+    """Say what is ordered, and which order on the same scope it has replaced or ended."""
     if as_json:
-        print_json(order)
-    else:
-        click.echo(order_line(order))
-    sys.exit(Exit.OK)
+        print_json({**msgspec.to_builtins(order), "replaced": msgspec.to_builtins(replaced)})
+        return
+    click.echo(order_line(order))
+    if replaced is not None:
+        word = "ended" if order.verb is Verb.RESUME else "replaced"
+        click.echo(f"{word}: {recorded_line(replaced)}")

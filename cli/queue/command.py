@@ -141,7 +141,7 @@ def _table(rows: list[TopicRow]) -> list[str]:
 
 def _by_lines(counts: QueueCounts, by: str, limit: int) -> None:
     if counts.by:
-        rows = [[value, str(count)] for value, count in counts.by.most_common(limit)]
+        rows = counts.top(limit)
         columns = [Column(by), Column("messages", Kind.COUNT)]
         click.echo("\n".join(lay_out(columns, rows, terminal_width())))
     click.echo(f"{counted(counts.total(), 'message')} waiting")

@@ -14,6 +14,8 @@ from shared.topics.records import Envelope
 # How many different values are counted; what comes after them is counted as OTHER.
 MAX_VALUES: Final = 100_000
 OTHER: Final = "(others)"
+# What is shown for mail that has no such value, such as a reply.
+NOTHING: Final = "(none)"
 BY: Final = ("client", "mailing", "sub-client", "domain", "lane", "topic", "reply")
 
 
@@ -69,6 +71,10 @@ class QueueCounts:
         if value not in self.by and len(self.by) >= MAX_VALUES:
             value = OTHER
         self.by[value] += 1
+
+    def top(self, limit: int) -> list[list[str]]:
+        """The values with most messages, and how many, for a table."""
+        return [[value or NOTHING, str(count)] for value, count in self.by.most_common(limit)]
 
     def total(self) -> int:
         """The messages counted."""

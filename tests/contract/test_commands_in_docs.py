@@ -217,6 +217,10 @@ RUN_BY = {
         "integration/test_shaping_command.py",
         '"explain", "gmail.com", "--client", "shop"',
     ),
+    "./sluice shaping providers": (
+        "unit/services/deliver/cli/test_explaining.py",
+        "def test_the_providers_are_listed",
+    ),
     "./sluice shaping check my-shaping.toml": (
         "integration/test_shaping_command.py",
         '"check", str(path)',

@@ -129,15 +129,3 @@ def share_rows(
         ShareRow(each.kind.value, each.part, each.whole, str(each.ratio), held.origins[each.kind])
         for each in shares(state, held, now_ms)
     ]
-
-
-def orders_on(known: Known, client: str, provider: str, now_ms: int) -> list[Order]:
-    """The orders in force on a client at a provider."""
-    return [
-        order
-        for order in known.orders
-        if not order.is_over(now_ms)
-        and order.scope.client in ("", client)
-        and order.scope.provider == provider
-        and len(order.scope.given()) == bool(order.scope.client) + 1
-    ]

@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from datetime import UTC, datetime
 from typing import Final
 
 import click
 import msgspec
-from msgspec import Struct, structs
+from msgspec import structs
 
 from cli.answer import Exit, fail, print_json, say
+from cli.clients.unknown import unknown
 from cli.config.running import environment_of
-from cli.control.output import order_line
+from cli.control.checking import check_client
 from cli.stack import state
-from cli.table import Column, lay_out, terminal_width
-from cli.target import find_endpoints
-from services.deliver.cli.reputation import (
-    ShareRow,
-    orders_on,
-    read_known,
-    share_rows,
-    step_of,
-)
+from cli.target import find_endpoints, find_kafka, kafka_options
+from services.deliver.cli.explaining import Answer, show
+from services.deliver.cli.reputation import Known, read_known, share_rows, step_of
+from services.deliver.core.control.concerning import concerning
+from services.deliver.core.control.orders import Place
 from services.deliver.core.routing.sites import Mx, Routes, site_of_mx
-from services.deliver.core.shaping.explain import Explained, explain
+from services.deliver.core.shaping.explain import explain
 from services.deliver.core.shaping.keys import Destination, Party
 from services.deliver.core.shaping.parsing import ShapingFaults
 from services.deliver.core.shaping.rules import Rules
@@ -38,6 +34,7 @@ from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.shaping.loading import load_rules, read_file
 from services.deliver.settings import Settings
 from shared.mail.domains import normalise
+from shared.registry.store.view import load_known
 from shared.runtime.clock import SystemClock
 from shared.runtime.errors import Unavailable
 from shared.runtime.help_group import HelpGroup
@@ -46,24 +43,9 @@ from shared.settings.loader import DEFAULT_ORIGIN, SettingsError, load
 from shared.settings.redis import RedisSettings
 from shared.store.client import NO_RETRY, connect_async
 from shared.store.suspensions import SuspensionStore
-from shared.topics.control import Order
+from shared.topics.control import Scope
 
 SERVICE: Final = "deliver"
-
-
-class _Answer(Struct, frozen=True):
-    """What `explain` prints as JSON.
-
-    `fault`: why suspensions are not known; "" if they are. `is_routed`: a setting names the server.
-    """
-
-    found: Explained
-    fault: str
-    is_routed: bool
-    shares: list[ShareRow] = []
-    orders: list[Order] = []
-    # Why what Kafka knows is not shown: shares, orders, the step of the source.
-    kafka_fault: str = ""
 
 
 @click.group(cls=HelpGroup)
@@ -91,6 +73,20 @@ def check(file: str, as_json: bool) -> None:
     sys.exit(Exit.CHECK_FAILED if faults else Exit.OK)
 
 
+@group.command("providers")
+@kafka_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def providers(bootstrap: str, line: str, as_json: bool) -> None:
+    """List the providers that the rules know, for orders and files."""
+    settings, _, rules = _load("" if bootstrap else line, as_json, is_own=bool(bootstrap))
+    path = settings.deliver.shaping_file
+    origin = f"the shipped rules and {path}" if path else "the shipped rules"
+    if as_json:
+        print_json({"providers": rules.providers(), "origin": f"{origin} (deliver.shaping_file)"})
+    else:
+        click.echo("\n".join(rules.providers()))
+
+
 @group.command("explain")
 @click.argument("domain")
 @click.option("--client", default="", help="Also the limits of this client.")
@@ -101,13 +97,7 @@ def check(file: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def explain_(domain: str, line: str, as_json: bool, **options: str) -> None:
     """Show every limit for mail to DOMAIN, where it comes from, and what is suspended."""
-    try:
-        settings, redis = _settings(line)
-        rules = load_rules(settings.deliver.shaping_file)
-    except (SettingsError, ShapingFaults) as error:
-        fail(str(error), Exit.USAGE_ERROR, as_json)
-    except Unavailable as error:
-        fail(str(error), Exit.PART_UNAVAILABLE, as_json)
+    settings, redis, rules = _load(line, as_json)
     name = normalise(domain)
     if not name:
         fail(f"{domain!r} is no domain name", Exit.USAGE_ERROR, as_json)
@@ -117,11 +107,47 @@ def explain_(domain: str, line: str, as_json: bool, **options: str) -> None:
         options["sending_domain"].lower(),
         options["source"],
     )
-    answer = asyncio.run(_explain(settings, redis, rules, name, sender, line=line))
+    kafka = read_known("", line)
+    _check(sender, settings, rules, line, kafka)
+    answer = asyncio.run(_explain(settings, redis, rules, name, sender, kafka))
     if as_json:
         print_json(answer)
-        return
-    _show(answer)
+    else:
+        show(answer)
+
+
+def _check(sender: Party, settings: Settings, rules: Rules, line: str, kafka: Known) -> None:
+    """Refuse a sender that there is not, as no mail can be its. Raises click.UsageError.
+
+    Clients are not checked while Kafka is unavailable.
+    """
+    if sender.mailing_id and not sender.client:
+        raise click.UsageError("--mailing is that of a client: add --client")
+    if sender.source:
+        in_rules = (name.split(".")[1] for name in rules.tables("source."))
+        known = {*settings.deliver.sources, *in_rules}
+        if sender.source not in known:
+            raise click.UsageError(f"--source: {unknown('source', sender.source, known)}")
+    if sender.client and not kafka.fault:
+        clients = load_known(find_kafka("", line))
+        check_client(clients, sender.client, sender.mailing_id)
+
+
+def _load(
+    line: str, as_json: bool, *, is_own: bool = False
+) -> tuple[Settings, RedisSettings, Rules]:
+    """The settings and rules in force; with `is_own` those of this command. Ends it on a fault."""
+    try:
+        if is_own:
+            settings = load(Settings).settings
+            redis = settings.redis
+        else:
+            settings, redis = _settings(line)
+        return settings, redis, load_rules(settings.deliver.shaping_file)
+    except (SettingsError, ShapingFaults) as error:
+        fail(str(error), Exit.USAGE_ERROR, as_json)
+    except Unavailable as error:
+        fail(str(error), Exit.PART_UNAVAILABLE, as_json)
 
 
 def _settings(line: str) -> tuple[Settings, RedisSettings]:
@@ -140,11 +166,29 @@ def _settings(line: str) -> tuple[Settings, RedisSettings]:
 
 
 async def _explain(
-    settings: Settings, redis: RedisSettings, rules: Rules, domain: str, sender: Party, line: str
-) -> _Answer:
-    to = await _destination(settings, rules, domain)
-    known, fault = Suspensions(), ""
+    settings: Settings, redis: RedisSettings, rules: Rules, domain: str, sender: Party, kafka: Known
+) -> Answer:
+    to, place = await _destination(settings, rules, domain)
     at = SystemClock().now_ms() / 1000
+    known, fault = await _suspensions(redis, at)
+    now_ms = int(at * 1000)
+    step = step_of(kafka, sender.source, to.provider)
+    mail = Scope(sender.client, sender.mailing_id, domain=domain)
+    orders = concerning(kafka.orders, mail, place, now_ms)
+    return Answer(
+        explain(rules, known, to, sender, at, step),
+        fault,
+        to.is_override,
+        share_rows(kafka, rules, sender.client, to.provider, now_ms),
+        orders.whole,
+        orders.part,
+        kafka.fault,
+    )
+
+
+async def _suspensions(redis: RedisSettings, at: float) -> tuple[Suspensions, str]:
+    """The suspensions by replies, and why they are not known, "" if they are."""
+    known, fault = Suspensions(), ""
     client = connect_async(redis, retry=NO_RETRY)
     try:
         texts = await SuspensionStore(client, redis.limits_key, 2.0).exchange()
@@ -153,54 +197,21 @@ async def _explain(
         fault = str(error)
     finally:
         await client.aclose()
-    kafka = read_known("", line)
-    now_ms = int(at * 1000)
-    step = step_of(kafka, sender.source, to.provider)
-    return _Answer(
-        explain(rules, known, to, sender, at, step),
-        fault,
-        to.is_override,
-        share_rows(kafka, rules, sender.client, to.provider, now_ms),
-        orders_on(kafka, sender.client, to.provider, now_ms) if to.provider else [],
-        kafka.fault,
-    )
+    return known, fault
 
 
-async def _destination(settings: Settings, rules: Rules, domain: str) -> Destination:
+async def _destination(settings: Settings, rules: Rules, domain: str) -> tuple[Destination, Place]:
+    """Where mail for a domain goes, and the names under which orders know it."""
     site = Routes(settings.deliver.routes).site_of(domain)
     if site is None:
         found = await Resolver(SystemClock().monotonic).resolve(domain)
         site = site_of_mx(found) if isinstance(found, Mx) else None
     if site is None:
-        return Destination(domain, "", rules.provider_of(domain, ()))
-    provider = rules.provider_of(domain, (host.name for host in site.hosts))
-    return Destination(domain, site.name, provider, site.is_override)
-
-
-def _show(answer: _Answer) -> None:
-    found = answer.found
-    click.echo(f"domain    {found.domain}")
-    routed = " (by deliver.routes)" if answer.is_routed else ""
-    click.echo(f"site      {found.site or 'not found in the DNS'}{routed}")
-    click.echo(f"provider  {found.provider or 'none that the rules know'}")
-    columns = [Column("what"), Column("concerns"), Column("value"), Column("from")]
-    rows = [[row.what, row.key, row.value, row.origin] for row in found.limits]
-    click.echo("\n".join(["", *lay_out(columns, rows, terminal_width()), ""]))
-    if answer.fault:
-        say(f"suspensions are not known: {answer.fault}")
-    for each in found.suspensions:
-        until = datetime.fromtimestamp(each.until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        now = f"suspended until {until}" if each.until else f"at {each.factor:.0%} of its rate"
-        click.echo(f"{each.key}: {now}: {each.reason}")
-    for share in answer.shares:
-        said = f"{share.part} of {share.whole}, suspended above {share.threshold} ({share.origin})"
-        click.echo(f"{share.kind}: {said}")
-    for order in answer.orders:
-        click.echo(order_line(order))
-    if answer.kafka_fault:
-        say(f"shares, orders and warm-up are not known: {answer.kafka_fault}")
-    if not found.suspensions and not answer.orders and not answer.fault:
-        click.echo("nothing is suspended")
+        to = Destination(domain, "", rules.provider_of(domain, ()))
+        return to, Place((), to.provider)
+    hosts = [host.name for host in site.hosts]
+    to = Destination(domain, site.name, rules.provider_of(domain, hosts), site.is_override)
+    return to, Place((site.name, *hosts), to.provider)
 
 
 if __name__ == "__main__":

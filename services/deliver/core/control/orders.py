@@ -63,7 +63,7 @@ class Orders:
             return None
         best: Order | None = None
         for order in self._concerning(envelope, place):
-            if not order.is_over(now_ms) and (best is None or _rank(order) < _rank(best)):
+            if not order.is_over(now_ms) and (best is None or rank_of(order) < rank_of(best)):
                 best = order
         return best
 
@@ -106,7 +106,8 @@ class Orders:
                     yield order
 
 
-def _rank(order: Order) -> tuple[int, int, int]:
+def rank_of(order: Order) -> tuple[int, int, int]:
+    """Return the place of an order among those that concern a message: the lowest one counts."""
     return _STRENGTH[order.verb], -len(order.scope.given()), -order.at_ms
 
 

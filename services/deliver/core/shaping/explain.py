@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from services.deliver.core.shaping.keys import Destination, Party, keys_of
+from services.deliver.core.shaping.keys import Destination, Party, Scope, keys_of
 from services.deliver.core.shaping.rules import KeyLimit, Rules, Value
 from services.deliver.core.shaping.suspensions import Suspensions
 from services.deliver.core.shaping.warming import limit_of
@@ -48,6 +48,9 @@ def explain(
 ) -> Explained:
     """All that decides how fast mail of this sender goes to this destination.
 
+    What `sender` leaves open may be anything: without a client, the suspensions of all clients at
+    the destination are shown.
+
     `step`: that of the sender's source at the provider, if it warms up.
     """
     rows = [
@@ -72,10 +75,19 @@ def _suspended(
     known: Suspensions, to: Destination, sender: Party, at: float
 ) -> tuple[SuspensionRow, ...]:
     keys = keys_of(to, sender)
+    left_open = tuple(
+        f"{scope}:"
+        for scope, value in (
+            (Scope.SOURCE, ""),  # its mail may take any source of its pool
+            (Scope.CLIENT, sender.client),
+            (Scope.SENDING_DOMAIN, sender.sending_domain),
+        )
+        if not value
+    )
     found = []
     for state in known.all():
-        is_source = state.key.startswith("source:") and state.key.endswith(f"@{to.key}")
-        if not (state.key in keys or is_source):
+        is_open = state.key.startswith(left_open) and state.key.endswith(f"@{to.key}")
+        if not (state.key in keys or is_open):
             continue
         until = state.until if state.is_suspended(at) else 0.0
         factor = state.factor_at(at)

@@ -91,6 +91,10 @@ class Rules:
         """The names of all tables that begin like this."""
         return [name for name in self._tables if name.startswith(prefix)]
 
+    def providers(self) -> list[str]:
+        """The names of all providers that a domain or its MX hosts can have."""
+        return sorted({*self._by_suffix.values(), *self._by_domain.values()})
+
     def provider_of(self, domain: str, hosts: Iterable[str]) -> str:
         """The provider whose suffixes all these MX hosts have; "" if there is none."""
         if domain in self._by_domain:

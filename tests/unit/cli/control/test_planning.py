@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from cli.control.output import at, order_line, order_lines
-from cli.control.planning import DAY_MS, KEPT_MS, duration_s, forgotten, resumption
+from cli.control.planning import DAY_MS, KEPT_MS, duration_s, forgotten, in_force, resumption
 from shared.topics.control import Order, Scope, Verb
 
 NOW = 1_795_467_600_000
@@ -34,8 +34,10 @@ def test_a_duration_is_a_whole_number_and_a_unit(text: str, seconds: int | None)
 
 def test_resume_ends_the_order_in_force_on_exactly_this_scope() -> None:
     reroute = replace(SUSPEND, verb=Verb.REROUTE, target="h:25", scope=Scope(lane="bulk"))
-    found = resumption([SUSPEND, reroute], Scope(lane="bulk"), "bob", "mended", NOW)
-    assert found == Order(Verb.RESUME, Scope(lane="bulk"), "bob", "mended", NOW)
+    found = in_force([SUSPEND, reroute], Scope(lane="bulk"), NOW)
+    assert found == reroute
+    resume = Order(Verb.RESUME, Scope(lane="bulk"), "bob", "mended", NOW)
+    assert resumption(found, resume) == resume
 
 
 @pytest.mark.parametrize(
@@ -46,10 +48,8 @@ def test_resume_ends_the_order_in_force_on_exactly_this_scope() -> None:
         replace(SUSPEND, verb=Verb.RESUME),
     ],
 )
-def test_there_is_nothing_to_resume_on_another_scope_or_when_the_order_is_over(
-    order: Order,
-) -> None:
-    assert resumption([order], SUSPEND.scope, "bob", "", NOW) is None
+def test_no_order_is_in_force_on_another_scope_or_when_it_is_over(order: Order) -> None:
+    assert in_force([order], SUSPEND.scope, NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,15 @@ def test_orders_are_listed_with_author_and_reason(monkeypatch: pytest.MonkeyPatc
     assert row.split()[:5] == ["suspend", "client", "shop", "lane", "bulk"]
     assert row.split()[-3:] == ["resumed", "ann", "why"]
     assert order_lines([]) == ["no orders in force"]
+
+
+def test_in_a_narrow_terminal_each_order_is_a_line_with_its_details_below(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert order_lines([replace(SUSPEND, reason="the shop asked for it by phone")]) == [
+        "order / scope",
+        "suspend / client shop lane bulk",
+        f"    since {at(NOW - DAY_MS)}, until resumed, author ann,",
+        "    reason the shop asked for it by phone",
+    ]

@@ -47,6 +47,14 @@ def test_a_message_is_counted_by_each_of_its_values(by: str, value: str) -> None
     assert value_of(waiting(), by) == value
 
 
+def test_mail_without_a_value_has_a_row_that_says_so() -> None:
+    counts = QueueCounts([(LANE, 3)], "reply")
+    for attempts in (Attempts(2), Attempts(1), Attempts(1, last_reply="451 later")):
+        counts.add(waiting(attempts=attempts))
+    assert counts.top(5) == [["(none)", "2"], ["451 later", "1"]]
+    assert counts.top(1) == [["(none)", "2"]]
+
+
 def test_a_topic_has_its_messages_attempts_age_and_first_due_time() -> None:
     counts = QueueCounts([(LANE, 5), (LANE, 3), (RETRY, 0)])
     counts.add_record(LANE)

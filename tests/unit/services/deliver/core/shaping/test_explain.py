@@ -84,3 +84,23 @@ def test_what_is_suspended_or_slowed_down_is_told_with_its_reason() -> None:
         ("source:new@provider:big", AT + 30, "listed"),
     ]
     assert found(SMALL, "", "", 0, *states).suspensions == ()
+
+
+CLIENT_AT_BIG = Suspension("client:shop@provider:big", AT, until=AT + 60, reason="too many")
+DOMAIN_AT_BIG = Suspension("sending_domain:n.example@provider:big", AT, until=AT + 60)
+
+
+@pytest.mark.parametrize(
+    ("to", "client", "shown"),
+    [
+        (BIG, "", {CLIENT_AT_BIG.key, DOMAIN_AT_BIG.key}),
+        (BIG, "shop", {CLIENT_AT_BIG.key, DOMAIN_AT_BIG.key}),
+        (BIG, "bank", {DOMAIN_AT_BIG.key}),
+        (SMALL, "", set()),
+    ],
+)
+def test_what_the_question_leaves_open_may_be_suspended(
+    to: Destination, client: str, shown: set[str]
+) -> None:
+    told = found(to, client, "", 0, CLIENT_AT_BIG, DOMAIN_AT_BIG)
+    assert {row.key for row in told.suspensions} == shown

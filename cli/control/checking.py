@@ -1,0 +1,99 @@
+"""Refuses an order on what no mail can have: a client, lane or provider that there is not.
+
+A slip of the finger would stop nothing, and nobody would notice.
+
+Owns: what is asked of whom. Clients are those of the registry; lanes have a topic in Kafka;
+providers are those of deliver's rules, which deliver's own command lists. Guarantees: what cannot
+be asked is said and not checked, as the order may be urgent. Domains and sites cannot be checked.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import click
+import msgspec
+from kafka.errors import KafkaError
+from msgspec import Struct
+
+from cli.answer import say
+from cli.clients.unknown import unknown, unknown_client
+from cli.config.service_settings import ServiceConfigError, ask_module
+from shared.registry.client import Client
+from shared.registry.store.view import load_known
+from shared.runtime.errors import PartUnavailable
+from shared.settings.sections import KafkaSettings
+from shared.stream.backlog import topic_names
+from shared.stream.client import client_options
+from shared.topics.control import Scope
+from shared.topics.names import OUTBOUND_PREFIX
+
+PROVIDERS_COMMAND: Final = ("services.deliver.cli.shaping", "providers", "--json")
+
+
+class Providers(Struct, frozen=True):
+    """What `sluice shaping providers --json` prints; `origin`: the rules that have them."""
+
+    providers: list[str]
+    origin: str
+
+
+def check_scope(kafka: KafkaSettings, scope: Scope, bootstrap: str, line: str) -> None:
+    """Raise click.UsageError for a scope that no message can have, Unavailable without Kafka.
+
+    `bootstrap` and `line`: the options by which Kafka was found.
+    """
+    if scope.client:
+        check_client(load_known(kafka), scope.client, scope.mailing, scope.sub_client)
+    if scope.lane:
+        _check_lane(scope.lane, _lanes(kafka))
+    if scope.provider:
+        _check_provider(scope.provider, bootstrap, line)
+
+
+def check_client(
+    clients: dict[str, Client], name: str, mailing: str = "", sub_client: str = ""
+) -> None:
+    """Refuse what no message can have; mail of a removed client may still wait."""
+    found = clients.get(name)
+    if found is None:
+        raise click.UsageError(f"--client: {unknown_client(name, clients)}")
+    rows = [found.code(""), *found.codes.values()]
+    if mailing and mailing not in {row.mailing_id for row in rows}:
+        raise click.UsageError(f"--mailing: {name} has no mailing ID {mailing!r}")
+    if sub_client and sub_client not in {row.sub_client for row in rows}:
+        raise click.UsageError(f"--sub-client: {name} has no sub-client {sub_client!r}")
+
+
+def _check_lane(name: str, known: list[str]) -> None:
+    if not known:
+        say("the lane was not checked: no lane has a topic in Kafka, or none may be seen")
+    elif name not in known:
+        raise click.UsageError(f"--lane: {unknown('lane', name, known)}")
+
+
+def _lanes(kafka: KafkaSettings) -> list[str]:
+    """The lanes that have a topic; validate makes it before it writes there."""
+    try:
+        topics = topic_names(client_options(kafka, f"lanes-{os.getpid()}"))
+    except KafkaError as error:
+        raise PartUnavailable("Kafka", kafka.bootstrap, str(error)) from error
+    return [
+        name.removeprefix(OUTBOUND_PREFIX) for name in topics if name.startswith(OUTBOUND_PREFIX)
+    ]
+
+
+def _check_provider(name: str, bootstrap: str, line: str) -> None:
+    options = [("--kafka", bootstrap), ("--state", line)]
+    given = [word for option in options if option[1] for word in option]
+    try:
+        found = msgspec.json.decode(ask_module(*PROVIDERS_COMMAND, *given), type=Providers)
+    except ServiceConfigError as error:
+        say(f"the provider was not checked: {'; '.join(error.lines)}")
+        return
+    if name not in found.providers:
+        origin = f"these are those of {found.origin}"
+        raise click.UsageError(
+            f"--provider: {unknown('provider', name, found.providers)}; {origin}"
+        )

@@ -1,0 +1,74 @@
+"""The answer of `sluice shaping explain`, and how it is shown.
+
+Owns: what is said while a part is unavailable. Guarantees: nothing is said to be free of
+suspensions and orders unless both are known.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+from msgspec import Struct
+
+from cli.answer import say
+from cli.control.output import in_force_line
+from cli.table import Column, lay_out, terminal_width
+from cli.visible import visible
+from services.deliver.cli.reputation import ShareRow
+from services.deliver.core.shaping.explain import Explained
+from shared.topics.control import Order
+
+
+class Answer(Struct, frozen=True):
+    """What `explain` prints as JSON.
+
+    `fault`: why suspensions are not known; "" if they are. `is_routed`: a setting names the server.
+    """
+
+    found: Explained
+    fault: str
+    is_routed: bool
+    shares: list[ShareRow] = []
+    # The orders on all of this mail, and those on a part of it; the one that counts first.
+    orders: tuple[Order, ...] = ()
+    orders_in_part: tuple[Order, ...] = ()
+    # Why what Kafka knows is not shown: shares, orders, the step of the source.
+    kafka_fault: str = ""
+
+
+def show(answer: Answer) -> None:
+    """Print the answer for a person."""
+    found = answer.found
+    click.echo(f"domain    {found.domain}")
+    routed = " (by deliver.routes)" if answer.is_routed else ""
+    click.echo(f"site      {found.site or 'not found in the DNS'}{routed}")
+    click.echo(f"provider  {found.provider or 'none that the rules know'}")
+    columns = [Column("what"), Column("concerns"), Column("value"), Column("from")]
+    rows = [[row.what, row.key, row.value, row.origin] for row in found.limits]
+    click.echo("\n".join(["", *lay_out(columns, rows, terminal_width()), ""]))
+    for share in answer.shares:
+        said = f"{share.part} of {share.whole}, suspended above {share.threshold} ({share.origin})"
+        click.echo(f"{share.kind}: {said}")
+    _show_suspensions(answer)
+
+
+def _show_suspensions(answer: Answer) -> None:
+    if answer.fault:
+        say(f"suspensions are not known: {answer.fault}")
+    for each in answer.found.suspensions:
+        until = datetime.fromtimestamp(each.until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        now = f"suspended until {until}" if each.until else f"at {each.factor:.0%} of its rate"
+        click.echo(visible(f"{each.key}: {now}: {each.reason}"))
+    for order in answer.orders:
+        click.echo(in_force_line(order))
+    for order in answer.orders_in_part:
+        click.echo(f"a part of this mail: {in_force_line(order)}")
+    if answer.kafka_fault:
+        say(f"shares, orders and warm-up are not known: {answer.kafka_fault}")
+    if not answer.found.site:
+        say("what is suspended at its site is not known: the DNS has not named it")
+    is_known = answer.found.site and not answer.fault and not answer.kafka_fault
+    shown = answer.found.suspensions or answer.orders or answer.orders_in_part
+    if is_known and not shown:
+        click.echo("nothing is suspended, and no order concerns this mail")
