@@ -250,14 +250,18 @@ def rebuild(bootstrap: str, line: str, as_json: bool) -> None:
 
 
 def _entries(kafka: KafkaSettings, client: str, *, with_removed: bool) -> list[Suppression]:
+    """Return the entries of a client, or of all. Raises click.UsageError for an unknown name.
+
+    Entries outlive their client: a name that has or had some is answered.
+    """
+
     def is_chosen(record: SuppressionRecord) -> bool:
         return isinstance(record, Suppression) and client in ("", record.client)
 
-    return [
-        each
-        for each in read_records(kafka, is_chosen)
-        if isinstance(each, Suppression) and (each.active or with_removed)
-    ]
+    found = [each for each in read_records(kafka, is_chosen) if isinstance(each, Suppression)]
+    if client and not found:
+        require_client(kafka, client)
+    return [each for each in found if each.active or with_removed]
 
 
 def _imported(

@@ -88,6 +88,17 @@ def test_a_recipient_is_added_explained_listed_and_removed(operator: Operator) -
     assert len(operator.answer("list", "--all")) == 1
 
 
+def test_a_client_that_there_is_not_has_no_empty_list(operator: Operator, tmp_path: Path) -> None:
+    """Whoever keeps an export must not keep an empty one of a name with a mistake in it."""
+    out = tmp_path / "kept.csv"
+    for arguments in (["list"], ["list", "--csv"], ["export", "-o", str(out)]):
+        found = operator.run("suppressions", *arguments, "--client", "nope")
+        assert (found.returncode, found.stdout) == (2, ""), arguments
+        assert "no client 'nope' is registered; known: " in found.stderr
+    assert not out.exists()
+    assert operator.answer("export") == []
+
+
 def test_a_complaint_is_removed_only_by_force_and_with_a_note(operator: Operator) -> None:
     operator.answer("add", "c@example.com", "--reason", "complaint")
     kept = operator.answer("remove", "c@example.com", code=1)

@@ -15,13 +15,14 @@ from litestar.openapi.spec import Components, SecurityScheme
 from msgspec import Struct, structs
 
 from services.validate.core.platform_api.faults import Busy, Conflict, NotFound, QueryFault
+from services.validate.edge.platform_api.address_paths import PlatformApi
 from services.validate.edge.platform_api.counters import CounterRoutes
 from services.validate.edge.platform_api.messages import MessageRoutes
 from services.validate.edge.platform_api.suppressions import SuppressionRoutes
 from services.validate.edge.platform_api.unsubscribe import FOLDER, UnsubscribeRoutes
 from services.validate.edge.platform_api.writer import NotWritten
 from shared.http_api.docs_page import DOCS_PATH, docs_route
-from shared.http_api.keyed import AccessPolicy, KeyedApi
+from shared.http_api.keyed import AccessPolicy
 from shared.http_api.problems import problem
 from shared.runtime.errors import Unavailable
 
@@ -46,7 +47,7 @@ async def health() -> dict[str, str]:
 
 def make_app(routes: Routes, policy: AccessPolicy) -> Litestar:
     """Create the application."""
-    return KeyedApi(
+    return PlatformApi(
         [
             health,
             docs_route(),

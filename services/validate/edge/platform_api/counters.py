@@ -20,7 +20,7 @@ from services.validate.edge.platform_api.request import (
     ClientName,
     Note,
     Parts,
-    recipient_of,
+    recipient_of_path,
     responses,
 )
 from shared.access.keys import Right
@@ -86,7 +86,7 @@ class CounterRoutes:
             **common,
         )
         async def show(request: ApiRequest, address: Address, client: ClientName = "") -> Counted:
-            recipient = recipient_of(address)
+            recipient = recipient_of_path(address)
             found = parts.client(request, client, is_shared=True)
             return Counted(found.name, recipient, await row_of(request, parts, found, recipient))
 
@@ -100,7 +100,7 @@ class CounterRoutes:
         async def reset_(
             request: ApiRequest, address: Address, client: ClientName = "", note: Note = ""
         ) -> ResetDone:
-            recipient = recipient_of(address)
+            recipient = recipient_of_path(address)
             found = parts.client(request, client, is_shared=True)
             records = await self._records(request, found.name, recipient, note)
             await parts.write(records)

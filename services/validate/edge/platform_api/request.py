@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
+from urllib.parse import unquote
 
 from litestar import Request
 from litestar.exceptions import PermissionDeniedException
@@ -135,6 +136,11 @@ def recipient_of(text: str, name: str = "address") -> str:
     if not found or "\ufffd" in text:
         raise QueryFault(f"{name}: {text[:100]!r} is not one mail address such as anna@example.com")
     return found
+
+
+def recipient_of_path(encoded: str) -> str:
+    """Return the address of a path (address_paths.py) in comparison form. Raises QueryFault."""
+    return recipient_of(unquote(encoded, errors="replace"))
 
 
 def output_of(record: SuppressionRecord) -> Output:

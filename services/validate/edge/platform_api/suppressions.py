@@ -33,6 +33,7 @@ from services.validate.edge.platform_api.request import (
     Note,
     Parts,
     recipient_of,
+    recipient_of_path,
     refuse_body,
     responses,
 )
@@ -176,7 +177,7 @@ class SuppressionRoutes:
         async def explanation(
             request: ApiRequest, address: Address, client: ClientName = ""
         ) -> Explained:
-            return await self._explained(request, recipient_of(address), client)
+            return await self._explained(request, recipient_of_path(address), client)
 
         @put(
             "/v1/suppressions/{address:str}",
@@ -190,7 +191,7 @@ class SuppressionRoutes:
         ) -> Entry:
             refuse_body(request)
             name = self._name(request, client)
-            named = Named(recipient_of(address), RecipientForm.ADDRESS)
+            named = Named(recipient_of_path(address), RecipientForm.ADDRESS)
             author = self._parts.author(request, note)
             entry = addition(name, named, SuppressionReason.MANUAL, author)
             await self._parts.write([entry])
@@ -208,7 +209,7 @@ class SuppressionRoutes:
         ) -> None:
             refuse_body(request)
             name = self._name(request, client)
-            await self._remove(request, name, recipient_of(address), note)
+            await self._remove(request, name, recipient_of_path(address), note)
 
         return [explanation, add, remove]
 

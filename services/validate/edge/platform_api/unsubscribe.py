@@ -199,6 +199,6 @@ def _shown(
     return Response(
         draw(page, language, recipient, sender),
         status_code=status,
-        media_type="text/html; charset=utf-8",
+        media_type="text/html",  # the framework adds the charset
         headers={**HEADERS, "Content-Language": language},
     )

@@ -45,6 +45,33 @@ def test_an_entry_is_added_seen_and_removed(api: Api) -> None:
     assert api.ask("DELETE", f"/v1/suppressions/{ANNA}").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("path", "address"),
+    [
+        ("a%2Fb@isp.example", "a/b@isp.example"),
+        ("%2Fc=de%2F%2Fs=x%2f@isp.example", "/c=de//s=x/@isp.example"),
+        ("a%252Fb@isp.example", "a%2fb@isp.example"),
+        ("a%2Fb%40isp.example", "a/b@isp.example"),
+        ("b%C3%BCcher@isp.example", "bücher@isp.example"),
+        ("a%3Fb@isp.example", "a?b@isp.example"),
+        ("reset@isp.example", "reset@isp.example"),
+    ],
+)
+def test_every_address_is_reached_percent_encoded(api: Api, path: str, address: str) -> None:
+    assert api.ask("PUT", f"/v1/suppressions/{path}").json()["recipient"] == address
+    found = api.ask("GET", f"/v1/suppressions/{path}?client=shop").json()
+    assert (found["address"], found["reason"]) == (address, "manual")
+    assert api.ask("GET", f"/v1/responses/{path}").json()["address"] == address
+    assert api.ask("POST", f"/v1/responses/{path}/reset").json()["address"] == address
+    assert api.ask("DELETE", f"/v1/suppressions/{path}").status_code == 204
+
+
+@pytest.mark.parametrize("path", ["a/b@isp.example", "%FF@isp.example", "%2F", "a%00b@isp.example"])
+def test_what_is_no_address_is_not_found_or_refused(api: Api, path: str) -> None:
+    assert api.ask("PUT", f"/v1/suppressions/{path}").status_code in (400, 404)
+    assert not api.writer.written
+
+
 def test_a_complaint_cannot_be_removed_by_a_client(api: Api) -> None:
     api.suppress(Suppression("shop", COMPLAINT, ANNA), Suppression("shop", MANUAL, ANNA))
     found = api.ask("DELETE", f"/v1/suppressions/{ANNA}")

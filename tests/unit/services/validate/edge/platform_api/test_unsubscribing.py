@@ -46,6 +46,10 @@ def test_one_click_writes_the_event_and_the_entry_of_the_recipient(api: Api) -> 
     assert (data.response, data.response_rule) == ("unsubscribe", "unsubscribe/one-click")
 
 
+def test_the_page_names_its_charset_once(api: Api) -> None:
+    assert api.door.get(LINK).headers["content-type"] == "text/html; charset=utf-8"
+
+
 def test_a_second_click_is_answered_and_written_once(api: Api) -> None:
     codes = [api.door.post(LINK, data=ONE_CLICK).status_code for _ in range(2)]
     assert codes == [200, 200]
