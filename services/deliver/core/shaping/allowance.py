@@ -118,11 +118,12 @@ class Allowance:
             return
         demand = self._demand(now, cost, waiting)
         spare = self._lease.left(now) - demand / 2
+        self.quick_left, self.quick_until = self._lease.oldest()
         if spare >= 0:
-            self.quick_left, self.quick_until = self._lease.oldest()
-            self._quick_given = self.quick_left = min(spare, self.quick_left)
+            self.quick_left = min(spare, self.quick_left)
         elif not self.wanted:
             self._want(demand, cost)
+        self._quick_given = self.quick_left
 
     def _spend(self, amount: float) -> None:
         if self.limit.is_window:
@@ -199,10 +200,11 @@ class Allowance:
         """Whether mail that was turned away comes back for this limit."""
         return self._turns.are_open(now)
 
-    def is_free(self, now: float) -> bool:
-        """Whether one message more may surely wait, new or back; a quick look before is_full()."""
-        has_room = self.waiting < self.most_waiting
-        return has_room and now >= self._turns.next_at and not self.is_used_up(now)
+    def free_room(self, now: float) -> float:
+        """How many messages more may surely wait, new or back; a quick look before is_full()."""
+        if now < self._turns.next_at or self.is_used_up(now):
+            return 0.0
+        return self.most_waiting - self.waiting
 
     def is_used_up(self, now: float) -> bool:
         """Whether it is a window that is used up for longer than messages may wait in memory."""

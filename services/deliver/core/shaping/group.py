@@ -16,8 +16,10 @@ from services.deliver.core.shaping.keys import Destination, Party, keys_of
 from services.deliver.core.shaping.limits import Unit
 from services.deliver.core.shaping.workers import NEVER, Workers
 
-# After so many messages of a group the room of its limits is looked at again.
-LOOK_AGAIN: Final = 8
+# After so many messages of a group the room of its limits is looked at again, or after those that
+# take this part of it: the limits are those of other groups too.
+LOOK_AGAIN: Final = 64
+ROOM_PART: Final = 0.2
 # What waits for the store looks again after this, whatever happens.
 LOOK_S: Final = 0.5
 # What Allowance.ready_at() returns for a limit that holds nothing up by itself.
@@ -95,13 +97,16 @@ class Group:
         if not is_crowded and self.has_room():
             return None
         self._workers.book()
-        if not is_crowded and all(each.is_free(now) for each in self.allowances):
-            self._room = LOOK_AGAIN
+        if not is_crowded and (room := self._free_room(now)) > 0:
+            self._room = int(min(LOOK_AGAIN, room * ROOM_PART))
             return None
         for allowance in self.allowances:
             if allowance.is_full(now, is_back=is_back):
                 return allowance
         return None
+
+    def _free_room(self, now: float) -> float:
+        return min((each.free_room(now) for each in self.allowances), default=NEVER)
 
     def is_nearly_full(self, more: int) -> bool:
         """Whether so many messages more that come back would leave little room for others.

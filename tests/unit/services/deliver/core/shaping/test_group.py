@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from services.deliver.core.shaping.allowance import Allowance
-from services.deliver.core.shaping.group import LOOK_AGAIN, Group
+from services.deliver.core.shaping.group import LOOK_AGAIN, ROOM_PART, Group
 from services.deliver.core.shaping.held_lease import LEASE_S
 from services.deliver.core.shaping.keys import Destination, Party
 from services.deliver.core.shaping.limits import Unit, parse_limit
@@ -145,12 +145,42 @@ def test_a_message_that_is_larger_than_what_is_left_of_the_bytes_takes_nothing()
     assert other.admit(Message(), 100.0, 1) == 0.0
 
 
-def test_room_is_looked_for_again_after_a_few_messages() -> None:
-    limits = Limits()
-    group = limits.groups[0]
+@pytest.mark.parametrize(
+    ("limit", "waiting", "times"),
+    [
+        pytest.param("1000/s", 0, LOOK_AGAIN, id="much room"),
+        pytest.param("50/s", 0, 100 * ROOM_PART, id="a part of it"),
+        pytest.param("50/s", 50, 50 * ROOM_PART, id="a part of what is left"),
+        pytest.param("50/s", 98, 0, id="hardly any"),
+    ],
+)
+def test_room_is_looked_for_again_after_a_few_messages(
+    limit: str, waiting: int, times: float
+) -> None:
+    workers = Workers(1, 0.0)
+    of = Allowance("provider:big", parse_limit(limit), workers)
+    group = Group(TO, Party("shop", "news", "s.example"), (of,), workers)
+    group.joined(waiting)
     assert not group.has_room()
     assert group.full(100.0) is None
-    assert [group.has_room() for _ in range(LOOK_AGAIN + 1)] == [True] * LOOK_AGAIN + [False]
+    found = [group.has_room() for _ in range(LOOK_AGAIN + 1)]
+    assert found == [True] * int(times) + [False] * (LOOK_AGAIN + 1 - int(times))
+
+
+def test_a_lease_is_used_up_without_a_look_at_each_limit_while_the_next_one_is_asked_for() -> None:
+    workers = Workers(1, 0.0)
+    of = Allowance("provider:big", parse_limit("1000/s"), workers)
+    group = Group(TO, Party("shop", "news", "s.example"), (of,), workers)
+    of.ask(99.95)
+    of.granted(Grant(LEASE, 100.0, 0.0))
+    asks = 0
+    for _ in range(int(LEASE)):
+        asks += of.is_wanted(100.0)
+        if of.is_wanted(100.0):
+            of.ask(100.0)
+        assert group.admit(Message(), 100.0, 1) == 0.0
+    assert asks == 1, "one is under way"
+    assert group.admit(Message(), 100.0, 1) != 0.0
 
 
 def test_only_a_limit_whose_mail_another_one_held_up_doubts_that_it_is_used_little() -> None:
