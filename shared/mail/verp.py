@@ -28,6 +28,7 @@ from msgspec import Struct
 
 from shared.mail.address import ParsedAddress, parse_path
 from shared.topics import ids
+from shared.topics.base32 import Base32
 
 PREFIX: Final = "rp="
 DAY_MS: Final = 86_400_000
@@ -41,8 +42,7 @@ _OCTETS: Final = 38
 _SIGNED: Final = slice(0, _OCTETS - _MAC_OCTETS)
 _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"
 _TEXT: Final = re.compile(rf"[0-9a-v]{{{_CHARS}}}", re.ASCII)
-# Two characters at a time, as in ids.py: every outgoing message needs a return path.
-_PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
+_BASE_32: Final = Base32(_ALPHABET, _CHARS)
 _SECRET: Final = re.compile(rf"(?:[0-9a-f]{{2}}){{{MIN_SECRET_OCTETS},}}", re.ASCII | re.IGNORECASE)
 _EPOCH: Final = date(1970, 1, 1)
 _LAST_DAY: Final = 0xFFFF
@@ -188,9 +188,7 @@ def encode(keys: Keys, client: str, path: ReturnPath) -> str:
     named = path.mailing + path.recipient + ids.to_bytes(path.mail_id)
     signed = bytes((key.id,)) + path.day.to_bytes(2, "big") + named
     number = int.from_bytes(signed + _mac(key, client, signed), "big") << 1
-    pairs = _PAIRS
-    text = "".join([pairs[(number >> shift) & 1023] for shift in range(300, -1, -10)])
-    return PREFIX + text[1:]
+    return PREFIX + _BASE_32.encode(number)
 
 
 def verify(

@@ -20,7 +20,6 @@ from typing import Final
 END_MARK: Final = b".\r\n"
 MAX_TEXT_LINE_BYTES: Final = 1_000  # with CRLF; RFC 5321, 4.5.3.1.6
 
-_ANY_LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 # For three bytes in 10 KB, a regular expression takes half the time of `in` (2.6 us, not 6).
 LINE_DOT: Final = re.compile(rb"\r\n\.")
 _NO_LINE_END: Final = (None, "\r\n")
@@ -47,25 +46,16 @@ def with_crlf(content: bytes) -> bytes:
     return content if content[-1:] in (b"\n", b"") else content + b"\r\n"
 
 
+def stuffed(text: bytes) -> bytes:
+    """Return normal form with the dot doubled at the beginning of each line."""
+    if LINE_DOT.search(text):
+        text = text.replace(b"\r\n.", b"\r\n..")
+    return b"." + text if text[:1] == b"." else text
+
+
 def encode_content(content: bytes) -> bytes:
     """Return the bytes to send after a 354: CRLF line ends, stuffed dots, the end mark."""
-    if not has_only_crlf(content):
-        content = _ANY_LINE_END.sub(b"\r\n", content)
-    if LINE_DOT.search(content):
-        content = content.replace(b"\r\n.", b"\r\n..")
-    if content[:1] == b".":
-        content = b"." + content
-    if content and content[-1] != 0x0A:
-        return content + b"\r\n" + END_MARK
-    return content + END_MARK
-
-
-def encoded_size_bytes(encoded: bytes) -> int:
-    """The size of content as SIZE means it: without doubled dots and the end mark (RFC 1870, 3)."""
-    size = len(encoded) - len(END_MARK)
-    if LINE_DOT.search(encoded, 0, size):
-        size -= encoded.count(b"\r\n..", 0, size)
-    return size - encoded.startswith(b"..")
+    return stuffed(with_crlf(content)) + END_MARK
 
 
 def decode_content(stuffed: bytes) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -25,10 +26,12 @@ PACK_MAX_MESSAGES: Final = 64
 PACK_MAX_BYTES: Final = 768 * 1024
 
 TYPE_PREFIX: Final = "sluice.mail."
-_TYPE_PREFIX_BYTES: Final = b"sluice.mail."
 TALLY_TYPE: Final = "sluice.tally"
 _TALLY_TYPE_BYTES: Final = b"sluice.tally"
 _JSON_TYPE: Final = b"application/json"
+_TYPES: Final = {kind: f"{TYPE_PREFIX}{kind.value}".encode() for kind in EventType}
+# The events of a busy process lie in few different seconds.
+_CACHED_SECONDS: Final = 64
 
 
 class CodecError(ValueError):
@@ -102,8 +105,13 @@ def packs(messages: Iterable[Message]) -> Iterator[list[Message]]:
 
 
 def _time(at_ms: int) -> bytes:
-    moment = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
+    second, thousandths = divmod(at_ms, 1000)
+    return b"%b.%03dZ" % (_second(second), thousandths)
+
+
+@lru_cache(_CACHED_SECONDS)
+def _second(at_s: int) -> bytes:
+    return datetime.fromtimestamp(at_s, UTC).isoformat().removesuffix("+00:00").encode()
 
 
 def event_headers(event_id: bytes, kind: bytes, source: bytes, at_ms: int) -> Headers:
@@ -133,7 +141,7 @@ def encode_event(
     subject = mail_id.encode()
     headers = event_headers(
         event_id(mail_id, kind, data.attempt, data.return_id).encode(),
-        _TYPE_PREFIX_BYTES + kind.value.encode(),
+        _TYPES[kind],
         b"/sluice/" + service.encode(),
         data.at_ms,
     )

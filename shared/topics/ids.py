@@ -13,10 +13,9 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-# Two characters at a time halve the work; every message needs an id.
-_PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
+from shared.topics.base32 import Base32
 
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 # Python's base-32 digits are 0-9 and A-V; any other character becomes an invalid digit.
 _TO_BASE_32: Final = dict.fromkeys(range(128), "!") | {
     ord(letter): digit
@@ -27,14 +26,14 @@ _MAX_TIME: Final = (1 << 48) - 1
 ID_CHARS: Final = 26
 TIME_CHARS: Final = 10
 RANDOM_CHARS: Final = ID_CHARS - TIME_CHARS
+_ID: Final = Base32(_ALPHABET, ID_CHARS)
 # Each of the 32 characters stands for 8 of the 256 octets, so random octets give random characters.
 _BY_OCTET: Final = (_ALPHABET * 8).encode()
 
 
 def encode(value: int) -> str:
     """Encode a 128-bit number as 26 characters."""
-    pairs = _PAIRS
-    return "".join([pairs[(value >> shift) & 1023] for shift in range(120, -1, -10)])
+    return _ID.encode(value)
 
 
 def derive(topic: str, partition: int, offset: int, timestamp_ms: int, content: bytes = b"") -> str:

@@ -5,20 +5,19 @@ RFC 1870 (SIZE), 3030 (CHUNKING), 6152 (8BITMIME), 6531 (SMTPUTF8).
 
 from __future__ import annotations
 
-from shared.smtp.content import encode_content, encoded_size_bytes, with_crlf
+from shared.smtp.content import END_MARK, stuffed, with_crlf
 from shared.smtp.extensions import Extensions
 
 
 def encode_for(offered: Extensions, content: bytes) -> tuple[bytes, int]:
-    """Return the bytes of the content as they are written, and its size in bytes.
+    """Return the bytes of the content as they are written, and its size as SIZE means it.
 
-    The size is 0 if the server does not offer SIZE and it would have to be counted.
+    That is without doubled dots and the end mark (RFC 1870, 3).
     """
+    text = with_crlf(content)
     if offered.chunking:
-        chunk = with_crlf(content)
-        return b"BDAT %d LAST\r\n%b" % (len(chunk), chunk), len(chunk)
-    encoded = encode_content(content)
-    return encoded, encoded_size_bytes(encoded) if offered.size else 0
+        return b"BDAT %d LAST\r\n%b" % (len(text), text), len(text)
+    return stuffed(text) + END_MARK, len(text)
 
 
 def mail_parameters(offered: Extensions, content: bytes, size_bytes: int, is_utf8: bool) -> bytes:

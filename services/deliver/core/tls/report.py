@@ -28,7 +28,7 @@ RESULT_TYPES: Final = frozenset(
         "sts-webpki-invalid",
     }
 )
-_TYPES: Final = {
+_TYPES: Final[dict[str, str]] = {
     PolicyName.DANE: "tlsa",
     PolicyName.MTA_STS: STS,
     PolicyName.MTA_STS_TESTING: STS,
@@ -44,7 +44,7 @@ def counted_as(outcome: Outcome) -> tuple[str, str] | None:
     """
     if not outcome.tls_policy:
         return None
-    kind = _TYPES.get(PolicyName(outcome.tls_policy), _NO_POLICY)
+    kind = _TYPES.get(outcome.tls_policy, _NO_POLICY)
     if outcome.tls_fault:
         return kind, result_type(outcome.tls_fault)
     return kind, SUCCESS if outcome.tls else "starttls-not-supported"

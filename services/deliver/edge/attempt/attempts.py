@@ -154,8 +154,7 @@ class Attempts:
             if outcome is None and not job.begin(is_offer=False):
                 return
             steps = self._completed(job, steps)
-            written = records_of(steps, envelope, content, self._control.provider_of(envelope))
-            self._count(envelope, steps)
+            written = self._written(envelope, content, steps)
         except Exception as error:
             self._failed.add(1)
             log.exception("an attempt failed", extra={"mail_id": envelope.mail_id})
@@ -182,9 +181,7 @@ class Attempts:
             if steps is None or not claim.withdraw() or not job.begin(is_offer=False):
                 return
             steps = self._completed(job, steps)
-            provider = self._control.provider_of(envelope)
-            written = records_of(steps, envelope, content, provider)
-            self._count(envelope, steps)
+            written = self._written(envelope, content, steps)
         except Exception as error:
             self._failed.add(1)
             log.exception("an order could not be applied", extra={"mail_id": envelope.mail_id})
@@ -194,8 +191,12 @@ class Attempts:
             written = self._records_after_fault(job, error, None, is_open=False)
         self._worker.settle(job, written)
 
-    def _count(self, envelope: Envelope, steps: Plan) -> None:
-        self._events.count(envelope, self._control.provider_of(envelope), steps)
+    def _written(self, envelope: Envelope, content: bytes, steps: Plan) -> list[Output]:
+        """The records of a plan, whose events are counted."""
+        provider = self._control.provider_of(envelope)
+        written = records_of(steps, envelope, content, provider)
+        self._events.count(envelope, provider, steps)
+        return written
 
     def _timing(self) -> Timing:
         return Timing(self._clock.now_ms(), self._retries)

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 FLUSH_S: Final = 5.0
 MAX_ROWS: Final = 20_000
+DAY_S: Final = 86_400
+DAY_MS: Final = DAY_S * 1_000
 
 Add = Callable[[str, Mapping[TlsCount, int]], Awaitable[None]]
 
@@ -34,7 +36,8 @@ class TlsCounter:
     def __init__(self, add: Add, clock: Clock) -> None:
         self._add = add
         self._clock = clock
-        self._counts: Counter[tuple[str, TlsCount]] = Counter()
+        # By day since 1970.
+        self._counts: Counter[tuple[int, TlsCount]] = Counter()
 
     def attempt(self, domain: str, outcome: Outcome) -> None:
         """Count an attempt for a recipient domain."""
@@ -46,7 +49,7 @@ class TlsCounter:
         self._count(TlsCount(domain, STS, result_type(fault)))
 
     def _count(self, count: TlsCount) -> None:
-        day = f"{datetime.fromtimestamp(self._clock.now_ms() / 1_000, UTC):%Y-%m-%d}"
+        day = self._clock.now_ms() // DAY_MS
         if (day, count) in self._counts or len(self._counts) < MAX_ROWS:
             self._counts[day, count] += 1
 
@@ -56,7 +59,7 @@ class TlsCounter:
         for day in sorted({day for day, _ in taken}):
             rows = {count: number for (its, count), number in taken.items() if its == day}
             try:
-                await self._add(day, rows)
+                await self._add(f"{datetime.fromtimestamp(day * DAY_S, UTC):%Y-%m-%d}", rows)
             except Unavailable as error:
                 log.info("TLS counts are kept for later", extra={"reason": str(error)})
                 self._counts.update({(day, count): number for count, number in rows.items()})

@@ -63,6 +63,8 @@ class Levels(Struct, frozen=True):
 
     def of(self, domain: str, client: str) -> Level | None:
         """The level that applies; None if the operator asks for none."""
+        if not (self.domains or self.clients):
+            return None
         by_domain = self.domains.get(domain) or self.domains.get(ANY)
         return strictest(by_domain, self.clients.get(client))
 
@@ -97,6 +99,8 @@ class TlsPolicies:
                 sts = await self._sts.policy_of(domain)
             if self._dane is not None:
                 is_signed = await self._dane.is_secure(domain)
+        if level is None and sts is None and not is_signed:
+            return site  # nothing is asked: most mail
         wanted = domain_tls(level, sts, is_signed=is_signed)
         return replace(site, tls=wanted) if wanted.key else site
 
