@@ -21,6 +21,7 @@ from shared.stream.watchdog import Watchdog
 from shared.topics.names import TopicPlan
 from tests.support.stream_topics import (
     PATIENCE_S,
+    create_again,
     eventually,
     member,
     publish,
@@ -124,6 +125,25 @@ def test_a_relay_copies_nothing_twice_when_the_client_jumps_back_before_the_firs
     values = read_all(kafka_bootstrap, target, len(wanted))
     second.end()
     assert Counter(values) == Counter(wanted)
+
+
+def test_a_relay_reads_a_topic_that_was_created_again_from_its_beginning_and_nothing_twice(
+    kafka_bootstrap: str, topics: tuple[str, str]
+) -> None:
+    source, target = topics
+    old, new = ([b"%s %d" % (name, n) for n in range(200)] for name in (b"old", b"new"))
+
+    def copy(records: list[Record]) -> list[Output]:
+        return [Output(target, record.value) for record in records]
+
+    publish(kafka_bootstrap, source, [Output(source, value) for value in old[:80]])
+    relay = RunningRelay(kafka_bootstrap, "only", source, copy)
+    eventually(lambda: relay.relay.status.records == 80)
+    create_again(kafka_bootstrap, source, 4)
+    publish(kafka_bootstrap, source, [Output(source, value) for value in new])
+    values = read_all(kafka_bootstrap, target, 280)
+    relay.end()
+    assert Counter(values) == Counter(old[:80] + new)
 
 
 def jump_back(consumer: StreamConsumer) -> None:
