@@ -35,7 +35,7 @@ from shared.stream.kafka_python.membership import Membership
 from shared.stream.kafka_python.polling import poll, subscribe
 from shared.stream.kafka_python.positions import has_read_all, known_positions, without_position
 from shared.stream.rebalance_listener import RebalanceListener, names_of
-from shared.stream.recreated_topics import require_same_topics
+from shared.stream.recreated_topics import require_same_for_commit, require_same_topics
 
 log = logging.getLogger(__name__)
 
@@ -269,6 +269,10 @@ class StreamConsumer:
         self._require_membership()
         # The broker accepts a commit that names no member (-1, "") from any process.
         return found if found.generation_id >= 0 and found.member_id else None
+
+    def require_same_topics(self) -> None:
+        """Raise TopicRecreated if the offsets of what was read are to be committed no more."""
+        require_same_for_commit(self._consumer)
 
     def waiting_for(self) -> str:
         """Return the reason why assigned partitions are not read; "" if they are."""

@@ -30,7 +30,7 @@ class TopicRecreated(KafkaError):  # type: ignore[misc]
 
 def require_same_topics(consumer: Any) -> None:
     """Raise TopicRecreated if a topic is another one; it is then read from its beginning."""
-    topics = other_topics(consumer)
+    topics = other_topics(consumer, are_refused=True)
     if not topics:
         return
     names = " ".join(sorted(topics))
@@ -45,3 +45,9 @@ def require_same_topics(consumer: Any) -> None:
     except KafkaError as error:
         log.warning("offsets of %s: %s", names, error)
     raise TopicRecreated(f"created again: {names}")
+
+
+def require_same_for_commit(consumer: Any) -> None:
+    """Raise TopicRecreated if offsets that are to be committed may be of an earlier topic."""
+    if topics := other_topics(consumer, are_refused=False):
+        raise TopicRecreated(f"created again: {' '.join(sorted(topics))}")

@@ -78,14 +78,18 @@ def fetch_by_id(consumer: Any) -> None:
     consumer._fetcher.is_by_id = True
 
 
-def other_topics(consumer: Any) -> set[str]:
-    """Return the topics that are others than those that this consumer has read from."""
-    fetcher = consumer._fetcher
-    if not fetcher.refused:
+def other_topics(consumer: Any, *, are_refused: bool) -> set[str]:
+    """Return the topics that are others than those that this consumer has read from.
+
+    `are_refused`: only those whose old id a broker has refused. Otherwise a broker whose metadata
+    are late may be the reason, and show an id that the topic had before.
+    """
+    fetcher, cluster = consumer._fetcher, consumer._cluster
+    if are_refused and not fetcher.refused:
         return set()
-    cluster = consumer._cluster
     return {
         topic
-        for topic in set(fetcher.refused)
-        if topic in fetcher.ids and cluster.topic_id(topic) not in (None, NO_ID, fetcher.ids[topic])
+        for topic, known in list(fetcher.ids.items())
+        if cluster.topic_id(topic) not in (None, NO_ID, known)
+        and (topic in fetcher.refused or not are_refused)
     }
