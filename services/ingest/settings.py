@@ -150,8 +150,8 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
         Meta(
             ge=8_388_608,
             le=1_099_511_627_776,
-            description="Most bytes of messages being received or stored; above this limit the"
-            " reply to DATA is 451.",
+            description="Most bytes of messages being received or stored; above this limit, or"
+            " above half of it for one client, the reply to DATA is 451.",
         ),
     ] = 256 * 1024 * 1024
     smtp_messages_per_minute: Annotated[

@@ -1,11 +1,13 @@
 """The group of every command: its help lists the commands with whole sentences.
 
 Click cuts the first sentence of a command's help at the width of the terminal; a list of halves of
-sentences helps nobody to choose.
+sentences helps nobody to choose. An option of a command that stands before the command's name is
+answered with where it belongs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import click
@@ -30,3 +32,26 @@ class HelpGroup(click.Group):
         if rows:
             with formatter.section("Commands"):
                 formatter.write_dl(rows)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words before the command. Raises UsageError."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            name = self._command_with(ctx, error.option_name, given)
+            if name is None:
+                raise
+            where = f"{ctx.command_path} {name} {error.option_name}"
+            reason = f"{error.option_name} goes after the command: `{where} ...`"
+            raise click.UsageError(reason, ctx) from None
+
+    def _command_with(self, ctx: click.Context, option: str, given: Sequence[str]) -> str | None:
+        """Return a command that has this option: the one that is given, else the first."""
+        found = [
+            name
+            for name in self.list_commands(ctx)
+            if (command := self.get_command(ctx, name)) is not None
+            and any(option in each.opts for each in command.params)
+        ]
+        return next((name for name in found if name in given), found[0] if found else None)

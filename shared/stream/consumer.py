@@ -9,8 +9,8 @@ Guarantees:
   revoked and assigned again. The client library does not guarantee that: see _unseen().
 - poll() returns nothing while it is uncertain that this process is still a member of the group, as
   after a pause of the process. It raises MembershipLost when the process is no longer a member,
-  however kafka-python reports it (kafka_python/membership.py). A consumer that raised it must be
-  closed.
+  however kafka-python reports it (kafka_python/membership.py), and TopicRecreated when a topic is
+  another one than before (recreated_topics.py). A consumer that raised either must be closed.
 - A revoked partition is assigned to no other member until release() is called, so that messages in
   flight can be finished (kafka_python/claims.py). take_revoked() lists these partitions.
 
@@ -25,24 +25,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from kafka.errors import FencedInstanceIdError, KafkaError
-from kafka.structs import (
-    ConsumerGroupMetadata,
-    MemberState,
-    OffsetAndMetadata,
-    TopicPartition,
-)
+from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata, TopicPartition
 
 from shared.runtime.clock import monotonic
 from shared.stream.client import SESSION_TIMEOUT_MS, ClientOptions, make_consumer
 from shared.stream.kafka_python.claims import ClaimingAssignor
+from shared.stream.kafka_python.fetching_by_id import fetch_by_id
 from shared.stream.kafka_python.membership import Membership
 from shared.stream.kafka_python.polling import poll, subscribe
-from shared.stream.kafka_python.positions import (
-    has_read_all,
-    known_positions,
-    without_position,
-)
+from shared.stream.kafka_python.positions import has_read_all, known_positions, without_position
 from shared.stream.rebalance_listener import RebalanceListener, names_of
+from shared.stream.recreated_topics import require_same_for_commit, require_same_topics
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +82,9 @@ class StreamConsumer:
         """
         assignor = ClaimingAssignor()
         self._assignor = assignor
-        self._consumer: Any = make_consumer(
-            options, group, partition_assignment_strategy=[assignor]
-        )
+        own = {"partition_assignment_strategy": [assignor]}
+        self._consumer: Any = make_consumer(options, group, **own)
+        fetch_by_id(self._consumer)
         self._membership = Membership(self._consumer, SESSION_TIMEOUT_MS / 1000)
         # By partition: its count of losses, and the offset before which no record is returned.
         self._given: dict[TopicPartition, tuple[int, int]] = {}
@@ -123,9 +116,9 @@ class StreamConsumer:
             time.sleep(timeout_ms / 1000)
             return {}
         self._require_membership()
+        require_same_topics(self._consumer)
         if found and not self._membership.has_lease():
-            # Some of these partitions may belong to another member by now; the next heartbeat
-            # will show it.
+            # Some may belong to another member by now; the next heartbeat will show it.
             for partition, records in found.items():
                 self._consumer.seek(partition, records[0].offset)
             time.sleep(timeout_ms / 1000)
@@ -276,6 +269,10 @@ class StreamConsumer:
         self._require_membership()
         # The broker accepts a commit that names no member (-1, "") from any process.
         return found if found.generation_id >= 0 and found.member_id else None
+
+    def require_same_topics(self) -> None:
+        """Raise TopicRecreated if the offsets of what was read are to be committed no more."""
+        require_same_for_commit(self._consumer)
 
     def waiting_for(self) -> str:
         """Return the reason why assigned partitions are not read; "" if they are."""

@@ -114,6 +114,7 @@ class Relay:
         try:
             outputs = self._process(records)
             self._failpoints.hit(f"{self._service}.processed")
+            consumer.require_same_topics()
             self._producer.commit(outputs, offsets, membership)
         except NotReady as reason:
             self.status.waiting_for = str(reason)

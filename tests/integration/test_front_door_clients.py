@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from shared.topics.records import Message
-from tests.support.foreign_clients import CLIENTS, Delivery, nodemailer
+from tests.support.foreign_clients import CLIENTS, EXAMPLES, Delivery, nodemailer
 from tests.support.front_door import (
     CLIENT,
     DOMAIN,
@@ -130,3 +134,24 @@ def test_an_address_that_is_not_ascii_needs_smtputf8(door: Door) -> None:
         assert (code, text[:5]) == (553, b"5.6.7")
         assert smtp.rset()[0] == 250
         assert submit(smtp, message("without"), "without@r.example.net")[0] == 250
+
+
+@pytest.mark.parametrize(
+    ("count", "code"), [(6, 75), (5, 2)], ids=["nobody listens", "an argument is missing"]
+)
+def test_the_example_in_python_gives_up_no_message_that_no_server_refused(
+    tmp_path: Path, count: int, code: int
+) -> None:
+    path = tmp_path / "message.eml"
+    path.write_bytes(message("nobody", _DATE, _BODY))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    words = ["127.0.0.1", port, "starttls", "shop", "a@r.example.net", str(path)]
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "submit_smtplib.py", *words[:count]],
+        env={**os.environ, "SLUICE_PASSWORD": "secret"},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == code, done.stderr

@@ -21,6 +21,7 @@ from shared.stream.watchdog import Watchdog
 from shared.topics.names import TopicPlan
 from tests.support.stream_topics import (
     PATIENCE_S,
+    create_again,
     eventually,
     member,
     publish,
@@ -124,6 +125,34 @@ def test_a_relay_copies_nothing_twice_when_the_client_jumps_back_before_the_firs
     values = read_all(kafka_bootstrap, target, len(wanted))
     second.end()
     assert Counter(values) == Counter(wanted)
+
+
+@pytest.mark.parametrize("count", [200, 40], ids=["more than before", "less than before"])
+def test_a_relay_reads_a_topic_that_was_created_again_from_its_beginning_and_nothing_twice(
+    kafka_bootstrap: str, topics: tuple[str, str], count: int
+) -> None:
+    # The relay is at work meanwhile, so that it sees nothing of the time between the two topics.
+    source, target = topics
+    old, new = [b"old %d" % n for n in range(80)], [b"new %d" % n for n in range(count)]
+    is_at_work, may_go_on = threading.Event(), threading.Event()
+
+    def copy(records: list[Record]) -> list[Output]:
+        if records[-1].value == b"last":
+            is_at_work.set()
+            may_go_on.wait(PATIENCE_S)
+        return [Output(target, record.value) for record in records]
+
+    publish(kafka_bootstrap, source, [Output(source, value) for value in old])
+    relay = RunningRelay(kafka_bootstrap, "only", source, copy)
+    eventually(lambda: relay.relay.status.records == len(old))
+    publish(kafka_bootstrap, source, [Output(source, b"last")])
+    assert is_at_work.wait(PATIENCE_S)
+    create_again(kafka_bootstrap, source, 4)
+    publish(kafka_bootstrap, source, [Output(source, value) for value in new])
+    may_go_on.set()
+    values = read_all(kafka_bootstrap, target, len(old + new))
+    relay.end()
+    assert Counter(values) - Counter([b"last"]) == Counter(old + new)
 
 
 def jump_back(consumer: StreamConsumer) -> None:

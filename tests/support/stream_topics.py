@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 
+from kafka.errors import TopicAlreadyExistsError
 from kafka.structs import TopicPartition
 
-from shared.stream.client import ClientOptions, make_consumer, make_producer
+from shared.stream.client import ClientOptions, make_admin, make_consumer, make_producer
 from shared.stream.transactions import Output
 from shared.topics.records import Envelope, Facts, Origin
 
@@ -77,3 +79,19 @@ def read_all(bootstrap: str, topic: str, expected: int) -> list[bytes]:
 
 def envelope(mail_id: str, due_at_ms: int = 0) -> Envelope:
     return Envelope(mail_id, "c", "", "c@d.example", "", 0, Origin(), Facts(), due_at_ms=due_at_ms)
+
+
+def create_again(bootstrap: str, topic: str, partitions: int) -> None:
+    """Delete a topic and create it again, without a pause."""
+    wanted = {topic: {"num_partitions": partitions, "replication_factor": 1}}
+    with closing(make_admin(ClientOptions(bootstrap, "test"), 10_000)) as admin:
+        admin.delete_topics([topic])
+
+        def is_created() -> bool:
+            try:
+                admin.create_topics(wanted)
+            except TopicAlreadyExistsError:
+                return False
+            return True
+
+        eventually(is_created)

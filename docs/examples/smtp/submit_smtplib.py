@@ -2,8 +2,9 @@
 
     SLUICE_PASSWORD=... python submit_smtplib.py HOST PORT tls|starttls CLIENT RECIPIENT MESSAGE.eml
 
-Exit code: 0 if the message is accepted, 75 if it must be submitted again later, 1 if it is
-refused permanently. Prints the reply, which contains the mail id or the broken rules.
+Exit code: 0 if the message is accepted, 1 if it is refused permanently, 75 if it must be submitted
+again later, as when the server cannot be reached or refuses the login; 2 if the command is wrong.
+Prints the reply, which contains the mail id or the broken rules.
 """
 
 import email.policy
@@ -12,10 +13,13 @@ import re
 import smtplib
 import ssl
 import sys
+from contextlib import closing, suppress
 from email.parser import BytesParser
 from pathlib import Path
 
+WRONG_USE = 2
 TEMPORARY = 75
+ARGUMENTS = 7
 
 
 def connect(host: str, port: int, tls: str) -> smtplib.SMTP:
@@ -47,16 +51,24 @@ def main(host: str, port: str, tls: str, client: str, recipient: str, path: str)
     content = re.sub(rb"\r?\n", b"\r\n", Path(path).read_bytes())
     message = BytesParser(policy=email.policy.SMTPUTF8).parsebytes(content, headersonly=True)
     sender = message["From"].addresses[0].addr_spec  # the envelope sender must be the same
-    with connect(host, int(port), tls) as smtp:
-        try:
+    try:
+        with closing(connect(host, int(port), tls)) as smtp:
             smtp.login(client, os.environ["SLUICE_PASSWORD"])
             code, text = submit(smtp, sender, recipient, content)
-        except smtplib.SMTPResponseException as refused:  # the login, or DATA before the message
-            code, text = refused.smtp_code, bytes(refused.smtp_error).decode()
+            with suppress(OSError):  # the message has its reply
+                smtp.quit()
+    except smtplib.SMTPDataError as refused:  # the reply to DATA, before the message
+        code, text = refused.smtp_code, bytes(refused.smtp_error).decode()
+    except OSError as error:  # all others of smtplib, too
+        print(error, file=sys.stderr)
+        sys.exit(TEMPORARY)
     print(code, text)
     if code != 250:
         sys.exit(TEMPORARY if code < 500 else 1)
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != ARGUMENTS or "SLUICE_PASSWORD" not in os.environ:
+        print(__doc__, file=sys.stderr)
+        sys.exit(WRONG_USE)
     main(*sys.argv[1:])

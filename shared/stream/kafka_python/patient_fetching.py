@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from shared.runtime.clock import monotonic
-from shared.stream.kafka_python.sparing_trips import SparingFetcher
+from shared.stream.kafka_python.fetching_by_id import FetcherById
 
 IDLE_AFTER_S: Final = 1.0
 # A partition that is resumed or assigned while a fetch waits is fetched after that wait.
@@ -19,7 +19,7 @@ IDLE_WAIT_MS: Final = 500
 IDLE_SLEEP_MS: Final = 50
 
 
-class PatientFetcher(SparingFetcher):
+class PatientFetcher(FetcherById):
     """A fetcher with two manners of waiting; a consumer that does not batch has only its own."""
 
     def __init__(self, *args: Any, **config: Any) -> None:

@@ -8,14 +8,14 @@ tests/contract/test_kafka_python.py looks for it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 # What a broker sends for a topic that it does not know.
-_NO_ID = UUID(int=0)
+NO_ID: Final = UUID(int=0)
 
 
 def topic_id(consumer: Any, topic: str) -> str:
     """Return the topic's id; "" if it is not known now, which says nothing about the topic."""
     found = consumer._cluster.topic_id(topic)
-    return "" if found in (None, _NO_ID) else str(found)
+    return "" if found in (None, NO_ID) else str(found)

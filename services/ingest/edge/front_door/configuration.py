@@ -54,7 +54,6 @@ def connection_limits(settings: IngestSettings) -> ConnectionLimits:
 def client_limits(settings: IngestSettings) -> ClientLimits:
     """The limits of one client."""
     return ClientLimits(
-        settings.smtp_max_held_bytes,
         settings.smtp_max_connections_per_client,
         settings.smtp_messages_per_minute,
     )

@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from services.ingest.core.front_door.held_bytes import HeldBytes
 from services.ingest.core.smtp_server.rates import FailedLogins, Rate
 from services.ingest.edge.front_door.password_verifier import PasswordVerifier
 from services.ingest.edge.smtp_server.context import ServerContext
@@ -47,10 +48,8 @@ CONNECTIONS: Final = Metric(
 
 
 class ClientLimits(Struct, frozen=True):
-    """Bytes that may be received or stored at a time by all clients together, and the limits of
-    a client for which the registry sets none of its own."""
+    """The limits of a client for which the registry sets none of its own."""
 
-    max_held_bytes: int
     connections_per_client: int
     messages_per_minute: int
 
@@ -74,13 +73,6 @@ def register_metrics(counters: Counters) -> FrontDoorMetrics:
         deferred=counters.counter(DEFERRED),
         failed_logins=counters.counter(FAILED_LOGINS),
     )
-
-
-class HeldBytes:
-    """The bytes of messages that are being received or stored, over all connections."""
-
-    def __init__(self) -> None:
-        self.size_bytes = 0
 
 
 class FrontDoorContext(Struct, frozen=True):

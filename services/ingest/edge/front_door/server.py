@@ -16,6 +16,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from services.ingest.core.front_door.held_bytes import HeldBytes
 from services.ingest.core.smtp_server.rates import FailedLogins, Rate
 from services.ingest.edge.front_door.configuration import (
     client_limits,
@@ -28,7 +29,6 @@ from services.ingest.edge.front_door.context import (
     CERTIFICATE,
     TURNED_AWAY,
     FrontDoorContext,
-    HeldBytes,
     register_metrics,
 )
 from services.ingest.edge.front_door.message_writer import FAILPOINTS, MessageWriter
@@ -153,7 +153,7 @@ class FrontDoorService:
                 60.0,
             ),
             rate=Rate(),
-            held=HeldBytes(),
+            held=HeldBytes(settings.smtp_max_held_bytes),
             messages=self._messages,
             refusals=self._refusals,
             scan=partial(scan, code_header=settings.code_header.lower().encode()),

@@ -97,15 +97,14 @@ class SessionPolicy:
         return policy.judge_recipient(event.address, event.taken) or replies.RECIPIENT_OK
 
     def _judge_data(self, _: Data) -> Reply:
-        context = self._context
-        size = context.server.options.max_content_bytes
-        if context.held.size_bytes + size > context.limits.max_held_bytes:
+        size = self._context.server.options.max_content_bytes
+        if not self._context.held.has_room(self._session.authenticated_as, size):
             return replies.FULL
         self._hold(size)
         return replies.GO
 
     def _hold(self, size: int) -> None:
-        self._context.held.size_bytes += size - self._held_bytes
+        self._context.held.add(self._session.authenticated_as, size - self._held_bytes)
         self._held_bytes = size
 
     # -- a message

@@ -1,0 +1,36 @@
+"""Bounds the memory for messages that the front door receives or stores. Pure.
+
+The whole size of the largest message is held from DATA on, however slowly the message comes, so
+that no message is refused while it arrives. One client holds at most half of the memory, so that it
+never keeps all others from sending, but always one message, even if that is more than half.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+_SHARES_OF_CLIENT: Final = 2
+
+
+class HeldBytes:
+    """The bytes held by all connections of one door."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._total_bytes = 0
+        self._by_client: Counter[str] = Counter()
+
+    def has_room(self, client: str, size_bytes: int) -> bool:
+        """Whether this client may hold this much more."""
+        held_bytes = self._by_client[client]
+        return self._total_bytes + size_bytes <= self._most_bytes and (
+            not held_bytes or held_bytes + size_bytes <= self._most_bytes // _SHARES_OF_CLIENT
+        )
+
+    def add(self, client: str, size_bytes: int) -> None:
+        """Note that this client holds this much more, or less if it is negative."""
+        self._total_bytes += size_bytes
+        self._by_client[client] += size_bytes
+        if self._by_client[client] <= 0:
+            del self._by_client[client]  # so that it has nothing of clients that have gone

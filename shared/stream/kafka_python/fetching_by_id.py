@@ -1,0 +1,95 @@
+"""Fetches by the ids of topics, so that a position is never used in another topic of the same name.
+
+Written for kafka-python 3.0.12, which fetches by name (version 12 of the request). If a topic is
+deleted and created again, it reads on at the position that it had in the old one: what lies before
+is skipped, for ever and in silence. The broker refuses a fetch by the old id (KIP-516, version 13).
+
+The id of a topic is the one that the consumer knows when it first fetches from it; it is kept while
+a partition of the topic is assigned. A fetch that concerns a topic whose id is not known is by
+names. Consumers for which fetch_by_id() was not called fetch by names as before. It can be removed
+when kafka-python fetches by ids; tests/integration/test_relay.py shows what has to hold.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from uuid import UUID
+
+from kafka.errors import InconsistentTopicIdError, UnknownTopicIdError
+
+from shared.stream.kafka_python.sparing_trips import SparingFetcher
+from shared.stream.kafka_python.topic_ids import NO_ID
+
+_BY_ID: Final = 13
+_REFUSED: Final = {UnknownTopicIdError.errno, InconsistentTopicIdError.errno}
+
+
+class FetcherById(SparingFetcher):
+    """A fetcher that can hold on to the ids of the topics that it reads."""
+
+    def __init__(self, *args: Any, **config: Any) -> None:
+        super().__init__(*args, **config)
+        self.is_by_id = False
+        # By topic, the id that its positions belong to. Written on the I/O thread.
+        self.ids: dict[str, UUID] = {}
+        # By id, also of those that are no longer assigned: an answer may still name them.
+        self._topics: dict[UUID, str] = {}
+        # The topics that the broker does not know by these ids.
+        self.refused: set[str] = set()
+
+    def _create_fetch_requests(self) -> Any:
+        requests = super()._create_fetch_requests()
+        if self.is_by_id and requests:
+            for request, _ in requests.values():
+                self._name_by_id(request)
+            self._forget_unassigned()
+        return requests
+
+    def _forget_unassigned(self) -> None:
+        assigned = {partition.topic for partition in list(self._subscriptions.assignment)}
+        for topic in self.ids.keys() - assigned:
+            del self.ids[topic]
+            self.refused.discard(topic)
+
+    def _name_by_id(self, request: Any) -> None:
+        """Put the ids into a request, if all are known."""
+        named = [*request.topics, *request.forgotten_topics_data]
+        for each in named:
+            found = self.ids.get(each.topic) or self._manager.cluster.topic_id(each.topic)
+            if found in (None, NO_ID):
+                return
+            each.topic_id = self.ids.setdefault(each.topic, found)
+            self._topics[each.topic_id] = each.topic
+        request._max_version = _BY_ID
+
+    def _handle_fetch_response(
+        self, node_id: Any, fetch_offsets: Any, send_time: float, response: Any
+    ) -> None:
+        if response.API_VERSION >= _BY_ID:
+            for each in response.responses:
+                each.topic = self._topics[each.topic_id]
+                if any(partition.error_code in _REFUSED for partition in each.partitions):
+                    self.refused.add(each.topic)
+        super()._handle_fetch_response(node_id, fetch_offsets, send_time, response)
+
+
+def fetch_by_id(consumer: Any) -> None:
+    """Let a KafkaConsumer, which has not fetched anything yet, fetch by ids."""
+    consumer._fetcher.is_by_id = True
+
+
+def other_topics(consumer: Any, *, are_refused: bool) -> set[str]:
+    """Return the topics that are others than those that this consumer has read from.
+
+    `are_refused`: only those whose old id a broker has refused. Otherwise a broker whose metadata
+    are late may be the reason, and show an id that the topic had before.
+    """
+    fetcher, cluster = consumer._fetcher, consumer._cluster
+    if are_refused and not fetcher.refused:
+        return set()
+    return {
+        topic
+        for topic, known in list(fetcher.ids.items())
+        if cluster.topic_id(topic) not in (None, NO_ID, known)
+        and (topic in fetcher.refused or not are_refused)
+    }

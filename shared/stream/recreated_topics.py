@@ -1,0 +1,53 @@
+"""What a member of a group does when a topic that it reads was deleted and created again.
+
+The positions and committed offsets of a topic belong to its id. The broker drops the committed
+offsets with the topic; a commit that was under way may still have set one for the new topic, so the
+member sets those of its partitions to 0 before it gives up. Its successor, or this process as a new
+member, reads the new topic from the beginning.
+
+Owns nothing. Guarantees: what was written to the new topic is read, each record once, unless this
+process ends between a late commit and the call (docs/decisions/0260-recreated-topics.md).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from kafka.errors import KafkaError
+from kafka.structs import OffsetAndMetadata
+
+from shared.stream.kafka_python.fetching_by_id import other_topics
+
+log = logging.getLogger(__name__)
+
+_COMMIT_TIMEOUT_MS: Final = 5_000
+
+
+class TopicRecreated(KafkaError):  # type: ignore[misc]
+    """A topic is another one than the one that was read; the consumer must be closed."""
+
+
+def require_same_topics(consumer: Any) -> None:
+    """Raise TopicRecreated if a topic is another one; it is then read from its beginning."""
+    topics = other_topics(consumer, are_refused=True)
+    if not topics:
+        return
+    names = " ".join(sorted(topics))
+    log.error("deleted and created again, read from the beginning: %s", names)
+    offsets = {
+        partition: OffsetAndMetadata(0, "", -1)
+        for partition in consumer.assignment()
+        if partition.topic in topics
+    }
+    try:
+        consumer.commit(offsets, timeout_ms=_COMMIT_TIMEOUT_MS)
+    except KafkaError as error:
+        log.warning("offsets of %s: %s", names, error)
+    raise TopicRecreated(f"created again: {names}")
+
+
+def require_same_for_commit(consumer: Any) -> None:
+    """Raise TopicRecreated if offsets that are to be committed may be of an earlier topic."""
+    if topics := other_topics(consumer, are_refused=False):
+        raise TopicRecreated(f"created again: {' '.join(sorted(topics))}")
