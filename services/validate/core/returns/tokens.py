@@ -26,6 +26,7 @@ from shared.mail.encoded_words import decode
 from shared.mail.unsubscribe import RECIPIENT_FIELD, Unsubscription, find_tokens, read_token
 from shared.responses.mime.fields import NO_FIELDS, Fields, first
 from shared.responses.mime.parts import Message
+from shared.responses.reports.feedback import FEEDBACK_RULE
 from shared.responses.returned import original_header
 from shared.responses.rules.model import Rules
 from shared.responses.understood import ResponseKind, Understood
@@ -33,14 +34,13 @@ from shared.topics.records import Returned
 
 MAX_TRIED: Final = 8
 _FIELDS: Final = (RECIPIENT_FIELD.lower(), "list-unsubscribe")
-_FEEDBACK: Final = "feedback-report/"
 # The rule of shared/responses/rules/unsubscribes.toml.
 _MAILTO_RULE: Final = "unsubscribe/token"
 
 
 def quoted_header(message: Message, understood: Understood, rules: Rules) -> Fields:
     """Return the header of the message that a complaint or another feedback report returns."""
-    is_feedback = understood.rule.startswith(_FEEDBACK)
+    is_feedback = understood.rule.startswith(FEEDBACK_RULE)
     if understood.kind is ResponseKind.COMPLAINT or (
         is_feedback and understood.kind is ResponseKind.UNSUBSCRIBE
     ):

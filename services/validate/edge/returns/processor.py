@@ -25,6 +25,7 @@ from services.validate.core.returns.forwarding import (
     Way,
     cause_of,
     digest_of,
+    is_delay,
     line_of,
     message_of,
     unsent,
@@ -219,8 +220,16 @@ class ReturnsProcessor:
             meaning.data,
             has_client_events=client is not None and client.own_events,
         )
-        cause = cause_of(returned, ResponseKind(meaning.data.response))
-        return Returning(returned, content, meaning.subject, meaning.data, cause), message.fields
+        kind = ResponseKind(meaning.data.response)
+        one = Returning(
+            returned,
+            content,
+            meaning.subject,
+            meaning.data,
+            cause_of(returned, kind, understood.rule),
+            is_delay(understood),
+        )
+        return one, message.fields
 
     def _count(self, meaning: Meaning, understood: Understood, *, is_proved: bool) -> None:
         self._metrics.records.add(1, meaning.data.response)
