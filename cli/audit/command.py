@@ -59,6 +59,7 @@ Exit codes:
 """
 _UNDER_WAY: Final = frozenset({FaultKind.MISSING, FaultKind.WAITING_RETURNED})
 _RETURNED: Final = ReturnedTopics()
+_HEADINGS: Final = {"not_forwarded": "failed"}
 _ALWAYS_SHOWN: Final = ("received", "waiting")
 
 
@@ -155,7 +156,9 @@ def returned_lines(returned: ReturnedReport, width: int) -> list[str]:
     """What came back, by client; nothing if nothing did."""
     if not returned.rows:
         return []
-    headings = [name.replace("_", " ") for name in ReturnedRow.__struct_fields__]
+    headings = [
+        _HEADINGS.get(name, name.replace("_", " ")) for name in ReturnedRow.__struct_fields__
+    ]
     columns = [Column(headings[0]), *(Column(each, Kind.COUNT) for each in headings[1:])]
     rows = [list(map(str, astuple(row))) for row in returned.rows]
     title = "returned mail: came back = events + not understood + open"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from cli.responses import counters, reviews
+from cli.responses import counters, review_list, reviews
 from cli.responses.classify import classify
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
@@ -28,6 +28,7 @@ main.add_command(counters.rebuild)
 main.add_command(reviews.incidents)
 main.add_command(reviews.rewind)
 main.add_command(reviews.accept)
+main.add_command(review_list.reviews)
 
 if __name__ == "__main__":
     run_command(main, "responses")

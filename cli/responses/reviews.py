@@ -9,7 +9,7 @@ the log as if there were no review, and finds the entries that are left to do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -21,6 +21,7 @@ from cli.answer import print_json
 from cli.clients.faults import answering
 from cli.progress_bar import progress_bar
 from cli.responses.recounting import Question, find_change
+from cli.responses.review_list import require_review, time_text
 from cli.responses.review_topic import read_reviews, write_review
 from cli.suppressions.options import author_of, authored, common, ending
 from cli.suppressions.topic import open_stores, write_records
@@ -113,7 +114,7 @@ def incidents(bootstrap: str, line: str, as_json: bool) -> None:
         return
     columns = [Column(each) for each in ("provider", "status", "from", "until", "state")]
     rows = [
-        [each.provider, each.status, _text(each.opened_ms), _text(each.last_ms),
+        [each.provider, each.status, time_text(each.opened_ms), time_text(each.last_ms),
          "open" if each in is_open else "over", f"{each.held:,}"]
         for each in found
     ]  # fmt: skip
@@ -161,8 +162,10 @@ def _review(  # noqa: PLR0913 - the options of a command
 
 
 def _carry_out(kafka: KafkaSettings, line: str, review: Review, answers: Answers) -> None:
-    stores = open_stores(line)
-    question = _question(kafka, review, _incidents(stores.counters))
+    stores, known = open_stores(line), read_reviews(kafka)
+    if not review.active:
+        require_review(review, known)
+    question = _question(known, review, _incidents(stores.counters))
     with progress_bar() as bar:
         task = bar.add_task("counting mail.events again", total=None)
         change = find_change(
@@ -188,9 +191,9 @@ def _carry_out(kafka: KafkaSettings, line: str, review: Review, answers: Answers
         click.echo(state)
 
 
-def _question(kafka: KafkaSettings, review: Review, known: Incidents) -> Question:
+def _question(reviews: Mapping[bytes, Review], review: Review, known: Incidents) -> Question:
     """Compare the log with the window reviewed and not reviewed, whatever is written already."""
-    others = [each for key, each in read_reviews(kafka).items() if key != key_of(review)]
+    others = [each for key, each in reviews.items() if key != key_of(review)]
     without = rules_of(known.policy, others)
     with_it = rules_of(known.policy, [*others, replace(review, active=True)])
     if review.active:
@@ -213,7 +216,7 @@ def _incidents(counters: CounterStore) -> Incidents:
 def _lines(review: Review, change: Change) -> list[str]:
     verb = "no longer reviewed" if not review.active else review.verdict.value
     status = f" with {review.status}" if review.status else ""
-    window = f"{_text(review.from_ms)} to {_text(review.until_ms)}"
+    window = f"{time_text(review.from_ms)} to {time_text(review.until_ms)}"
     head = f"{review.provider}{status}, {window}: {counted(change.bounces, 'bounce')} {verb}"
     return [head, *_part("get mail again", change.freed), *_part("get no more mail", change.added)]
 
@@ -231,7 +234,3 @@ def _part(what: str, entries: Sequence[Suppression]) -> list[str]:
 
 def _shown(incident: Incident) -> dict[str, object]:
     return {name: getattr(incident, name) for name in incident.__struct_fields__}
-
-
-def _text(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -40,7 +41,7 @@ from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
 from shared.settings.sections import KafkaSettings
 from shared.suppressions.changes import Author, addition, removal
-from shared.suppressions.csv_file import NOT_UTF_8, FaultyLine, as_csv, parse_rows
+from shared.suppressions.csv_file import NOT_UTF_8, FaultyLine, Recipient, as_csv, parse_rows
 from shared.suppressions.explaining import explain, names_of
 from shared.topics.suppressions import (
     REASONS,
@@ -50,6 +51,8 @@ from shared.topics.suppressions import (
 )
 
 _MAX_FAULTS = 20
+_REMOVED = "removed"
+_OF_OTHERS = "of others"
 _ANY_CLIENT = click.option("--client", default="", help="Only this client.")
 _reason = click.option(
     "--reason",
@@ -186,11 +189,15 @@ def import_(  # noqa: PLR0913
 
     One recipient per line: an address, or its SHA-256 or MD5. Lines that name none are reported,
     and the others imported; the exit code is then 1. An import can be repeated.
+
+    Of a file that `export` wrote, the active entries of the client are restored as they were, with
+    their reasons; removed ones and those of other clients are left out and counted.
     """
     kafka = find_kafka(bootstrap, line)
     require_client(kafka, client)
     by = author_of(author, note or f"imported from {path.name}")
     faults: list[FaultyLine] = []
+    left: Counter[str] = Counter()
     imported = 0
 
     def count(number: int) -> None:
@@ -200,14 +207,24 @@ def import_(  # noqa: PLR0913
 
     with _opened(path) as lines, progress_bar() as bar:
         task = bar.add_task("importing", total=None)
-        end = write_records(kafka, _imported(lines, client, by, faults), count)
+        end = write_records(kafka, _imported(lines, client, by, faults, left), count)
     for fault in faults[:_MAX_FAULTS]:
         say(f"{path}:{fault.number}: {fault.reason}: {fault.text!r}")
     if len(faults) > _MAX_FAULTS:
         say(f"and {len(faults) - _MAX_FAULTS} more lines")
     state = ending(open_stores(line), end) if imported else "unchanged"
-    report({"imported": imported, "faulty": len(faults), "state": state}, as_json)
-    sys.exit(Exit.CHECK_FAILED if faults else Exit.OK)
+    report(
+        {
+            "imported": imported,
+            "faulty": len(faults),
+            "removed": left[_REMOVED],
+            "of_others": left[_OF_OTHERS],
+            "state": state,
+        },
+        as_json,
+    )
+    is_whole = not faults and (imported or not left[_OF_OTHERS])
+    sys.exit(Exit.OK if is_whole else Exit.CHECK_FAILED)
 
 
 @main.command("explain")
@@ -265,13 +282,21 @@ def _entries(kafka: KafkaSettings, client: str, *, with_removed: bool) -> list[S
 
 
 def _imported(
-    lines: TextIO, client: str, author: Author, faults: list[FaultyLine]
+    lines: TextIO, client: str, by: Author, faults: list[FaultyLine], left: Counter[str]
 ) -> Iterator[Suppression]:
+    """Return the entries to write; count in `left` those of an export that are left out."""
     for row in parse_rows(lines):
-        if isinstance(row, FaultyLine):
-            faults.append(row)
-        else:
-            yield addition(client, row, SuppressionReason.IMPORTED, author)
+        match row:
+            case FaultyLine():
+                faults.append(row)
+            case Recipient():
+                yield addition(client, row, SuppressionReason.IMPORTED, by)
+            case Suppression(active=False):
+                left[_REMOVED] += 1
+            case Suppression() if row.client != client:
+                left[_OF_OTHERS] += 1
+            case Suppression():
+                yield row
 
 
 def _opened(path: Path) -> nullcontext[TextIO] | TextIO:

@@ -159,6 +159,14 @@ class DeliverSettings(Struct, frozen=True, forbid_unknown_fields=True):
             " (`<mailing ID>:<client>:marketing:<this>`). Empty: none is added.",
         ),
     ] = ""
+    recipient_token: Annotated[
+        bool,
+        Meta(
+            description="Add `X-Sluice-Recipient-Token` to mail that gets no List-Unsubscribe: the"
+            " recipient, readable (base64url) and signed. By it a complaint counts whose recipient"
+            " the mailbox provider has hidden. Needs `return_path.keys_file`.",
+        ),
+    ] = True
     eight_bit: Annotated[
         Literal["convert", "bounce"],
         Meta(

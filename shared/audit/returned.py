@@ -8,14 +8,15 @@ validate or deliver gave up is on mail.returned too, and its final event was wri
 no second one. A return id is forwarded at most once, by the event that tells how that ended.
 
 Owns: what counts as a fault. Does not own: reading the topics (returned_log.py). Bounded memory:
-the ids are in buckets (id_buckets.py). Not seen here: whether mail that was not forwarded is in a
+the ids are in buckets (id_buckets.py). Not seen here: whether mail that was kept back is in a
 digest, was a loop or is not wanted; the metrics of validate tell.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 from msgspec import Struct
@@ -55,6 +56,7 @@ class ReturnedBooks:
         # With the number of the client behind each id.
         self._taken = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)  # below the committed offsets
         self._waiting = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)
+        self._given_up = IdBuckets(_MEMORY_BYTES, _NUMBER_BYTES)  # below them, too
         self._told = IdBuckets(_MEMORY_BYTES)
         self._told_before = IdBuckets(_MEMORY_BYTES)  # events older than the reading of the records
         self._forwarded = IdBuckets(_MEMORY_BYTES)
@@ -63,11 +65,13 @@ class ReturnedBooks:
     def add_record(self, returned: Returned, *, is_done: bool, is_refused: bool) -> None:
         """Add a record. `is_done`: its offset is committed; `is_refused`: it is on mail.refused."""
         account = self._of(returned.client)
+        return_id = parse_mail_id(returned.return_id)
         if returned.address_kind in _GIVEN_UP:
             account.given_up += 1
+            if return_id is not None and is_done and not is_refused:
+                self._given_up.add(return_id + account.number.to_bytes(_NUMBER_BYTES))
             return
         account.came_back += 1
-        return_id = parse_mail_id(returned.return_id)
         if is_refused:
             account.not_understood += 1
         elif return_id is None:
@@ -100,9 +104,12 @@ class ReturnedBooks:
 
     def report(self) -> ReturnedReport:
         """Return the account of each client, sorted."""
-        events = self._events_by_client()
+        events = self._by_client((self._taken, self._waiting), self._told)
+        read = self._by_client((self._taken, self._given_up))
+        forwarded = self._by_client((self._taken, self._given_up), self._forwarded)
+        kept_back = read - forwarded
         rows = [
-            _row(client, each, events[each.number])
+            _row(client, each, events[each.number], kept_back[each.number])
             for client, each in sorted(self._accounts.items())
         ]
         return ReturnedReport(
@@ -142,6 +149,7 @@ class ReturnedBooks:
         for each in (
             self._taken,
             self._waiting,
+            self._given_up,
             self._told,
             self._told_before,
             self._forwarded,
@@ -155,17 +163,18 @@ class ReturnedBooks:
             for each in range(BUCKETS)
         )
 
-    def _events_by_client(self) -> Counter[int]:
-        """How many of the messages that Kafka still has have their event.
+    def _by_client(
+        self, kept: Sequence[IdBuckets], having: IdBuckets | None = None
+    ) -> Counter[int]:
+        """How many of these messages there are by client; of those with an event in `having`.
 
         Events are kept for longer than mail.returned: those of deleted messages do not count.
         """
         found: Counter[int] = Counter()
         for bucket in range(BUCKETS):
-            told = set(self._told.bucket(bucket))
-            for kept in (self._taken, self._waiting):
-                for each in kept.bucket(bucket):
-                    found[int.from_bytes(each[ID_BYTES:])] += each[:ID_BYTES] in told
+            told = set(having.bucket(bucket)) if having is not None else None
+            for each in chain.from_iterable(one.bucket(bucket) for one in kept):
+                found[int.from_bytes(each[ID_BYTES:])] += told is None or each[:ID_BYTES] in told
         return found
 
     def _of(self, client: str) -> _Account:
@@ -179,7 +188,7 @@ def _ids(kept: IdBuckets, bucket: int) -> set[bytes]:
     return {each[:ID_BYTES] for each in kept.bucket(bucket)}
 
 
-def _row(client: str, account: _Account, events: int) -> ReturnedRow:
+def _row(client: str, account: _Account, events: int, kept_back: int) -> ReturnedRow:
     ended = events + account.not_understood
     return ReturnedRow(
         client,
@@ -190,6 +199,7 @@ def _row(client: str, account: _Account, events: int) -> ReturnedRow:
         account.given_up,
         account.forwarded,
         account.not_forwarded,
+        kept_back,
     )
 
 

@@ -6,8 +6,11 @@ The first part is the return path of the message without its prefix (verp.py): i
 the sub-client and the mail id, and its HMAC covers them, the client's name and a hash of the
 recipient. The second part has the two texts that the first one proves.
 
-Owns: the form. Does not own: the return path, the keys and their rotation (verp.py), what follows
-from unsubscribing (validate), the field that carries the link (deliver).
+The same token is in the subject of the mailto: address beside the link, and in RECIPIENT_FIELD of
+mail without a link.
+
+Owns: the form, finding it in a field. Does not own: the return path, the keys and their rotation
+(verp.py), what follows from unsubscribing (validate), the fields that carry it (deliver).
 Guarantees: nothing has to be kept to read a token; each accepted text has one meaning, and each
 meaning one text for a given day; read_token() never raises, and costs one HMAC and two hashes
 however long the text is. See docs/decisions/0142-unsubscribe-links.md.
@@ -17,7 +20,9 @@ from __future__ import annotations
 
 import binascii
 import hmac
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator
 from typing import Final
 
 from msgspec import Struct
@@ -27,7 +32,13 @@ from shared.mail.verp import Keys, Refused
 
 # A client's name and an address of at most 254 octets take less.
 MAX_CHARS: Final = 700
+# Mail without a link has its token here: a complaint that hides its recipient quotes this field.
+RECIPIENT_FIELD: Final = "X-Sluice-Recipient-Token"
 _PATH_CHARS: Final = 61
+# A token in a URL, in the subject of a mailto: address, or alone. It is case-sensitive.
+_TOKENS: Final = re.compile(
+    r"(?:(?<![0-9A-Za-z_-])|(?<=%20))[0-9a-v]{61}[0-9A-Za-z_-]{4,639}(?![0-9A-Za-z_%=-])"
+)
 
 
 class Unsubscription(Struct, frozen=True):
@@ -60,6 +71,11 @@ def read_token(keys: Keys, text: str, *, today: int, days_valid: int) -> Unsubsc
     if not hmac.compare_digest(path.recipient, verp.recipient_hash(path.mail_id, recipient)):
         return Refused.FORGED
     return Unsubscription(client, recipient, path.mailing, path.mail_id)
+
+
+def find_tokens(text: str) -> Iterator[str]:
+    """Find what may be tokens in a header field; only read_token() says which are."""
+    return (found[0] for found in _TOKENS.finditer(text))
 
 
 def _named(text: str) -> tuple[str, str] | None:

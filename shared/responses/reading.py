@@ -35,6 +35,8 @@ from shared.responses.rules.model import MessageRule, Rules
 from shared.responses.understood import ReportedRecipient, ResponseKind, Understood
 from shared.responses.wrapped import opened
 
+# What decides about mail that no rule knows.
+UNKNOWN_RULE: Final = "none"
 _STATUS_PARTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
 # How a delivery report begins (RFC 3464, 2.2).
 _FIRST_FIELDS: Final = (b"reporting-mta:", b"final-recipient:", b"original-envelo")
@@ -255,7 +257,7 @@ def _reply(view: View) -> Understood:
     is_answer = "in-reply-to" in view.fields or "references" in view.fields
     if is_answer or view.subject.startswith(_REPLY_PREFIXES):
         return Understood(ResponseKind.REPLY, "answer")
-    return Understood(ResponseKind.UNKNOWN, "none")
+    return Understood(ResponseKind.UNKNOWN, UNKNOWN_RULE)
 
 
 _REPLY_PREFIXES: Final = (

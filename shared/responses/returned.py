@@ -7,7 +7,8 @@ from typing import Final
 
 from shared.responses.matching import View, find_rule
 from shared.responses.mime.fields import NO_FIELDS, Fields, first, parse_fields, split_header
-from shared.responses.mime.parts import Message
+from shared.responses.mime.parts import Message, Part
+from shared.responses.mime.text import text_of
 from shared.responses.reports.addresses import find_addresses, is_public
 from shared.responses.rules.line_search import Span
 from shared.responses.rules.model import MessageRule, Rules
@@ -49,7 +50,7 @@ class Returned(View):
         """The header of the returned message, from its part or from below the text."""
         for part in self.message.parts:
             if part.is_original:
-                return parse_fields(split_header(part.body.lstrip(b"\n"))[0])
+                return parse_fields(split_header(_octets(part).lstrip(b"\n"))[0])
         found = self._original
         if found is None:
             return NO_FIELDS
@@ -91,3 +92,14 @@ class Returned(View):
         """Addresses of the report's own header, which it does not report on."""
         values = (value for name in _OWN_FIELDS for value in self.fields.get(name))
         return frozenset(address for value in values for address in find_addresses(value))
+
+
+def original_header(message: Message, rules: Rules) -> Fields:
+    """The header of the message that a report returns; no fields if it returns none."""
+    return Returned(message, rules).original_fields
+
+
+def _octets(part: Part) -> bytes:
+    """The bytes of a returned message, which some encode although RFC 2046, 5.2.1 forbids it."""
+    encoding = first(part.fields, "content-transfer-encoding").lower()
+    return text_of(part).encode() if encoding.startswith(("quoted", "base64")) else part.body

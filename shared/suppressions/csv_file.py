@@ -2,7 +2,8 @@
 
 A file has one recipient per line: an address, or the SHA-256 or MD5 (hexadecimal) of an address in
 comparison form. With a heading that has a column `recipient`, `address` or `email`, that column is
-read; otherwise the first. A file that `export` wrote is read as it is.
+read; otherwise the first. The rows of a file that `export` wrote are entries with all their fields:
+a restored complaint is one, and a removed entry stays removed.
 """
 
 from __future__ import annotations
@@ -17,16 +18,30 @@ from typing import Final
 from msgspec import Struct
 
 from shared.mail.recipients import comparable
-from shared.topics.suppressions import RecipientForm, Suppression
+from shared.topics.suppressions import (
+    REASONS,
+    RecipientForm,
+    Suppression,
+    SuppressionReason,
+)
 
 COLUMNS: Final = (
     *("client", "recipient", "form", "reason", "active", "at_ms", "author", "note"),
     *("mail_id", "count"),
 )
 _HEADINGS: Final = ("recipient", "address", "email")
+# A heading with these is that of an export.
+_OF_EXPORT: Final = frozenset({"client", "recipient", "reason", "active"})
+_ACTIVE: Final = {"true": True, "false": False}
+_MAX_DIGITS: Final = 16
+# How a spreadsheet saves "Unicode text": no line of it can be read.
+_UTF_16: Final = ("\udcff\udcfe", "\udcfe\udcff")
 _HEX: Final = re.compile(r"[0-9a-f]+")
 _ESCAPED: Final = re.compile("[\ud800-\udfff]")  # a byte that is not UTF-8
 _BY_LENGTH: Final = {64: RecipientForm.SHA256, 32: RecipientForm.MD5}
+_SAID: Final = ", ".join(REASONS)
+# A spreadsheet runs a cell that begins so as a formula.
+_FORMULA: Final = ("=", "+", "-", "@")
 # A byte order mark, as spreadsheets write it.
 _BOM: Final = "\ufeff"
 # How to open a file, so that a line that is not UTF-8 can be told.
@@ -63,10 +78,14 @@ def parse_recipient(text: str) -> Recipient | None:
     return Recipient(address, RecipientForm.ADDRESS) if address else None
 
 
-def parse_rows(lines: Iterable[str]) -> Iterator[Recipient | FaultyLine]:
-    """Return what each line names; empty lines are passed over."""
+def parse_rows(lines: Iterable[str]) -> Iterator[Recipient | Suppression | FaultyLine]:
+    """Return what each line names; empty lines are passed over. An export has entries."""
     place = 0
+    columns: list[str] = []
     for number, text in _records(lines):
+        if number == 1 and text.startswith(_UTF_16):
+            yield FaultyLine(1, "", "the file is UTF-16; save it as UTF-8")
+            return
         cells = _cells(number, text)
         if isinstance(cells, FaultyLine):
             yield cells
@@ -75,9 +94,44 @@ def parse_rows(lines: Iterable[str]) -> Iterator[Recipient | FaultyLine]:
         heading = next((name for name in _HEADINGS if name in names), None)
         if number == 1 and heading is not None:
             place = names.index(heading)
+            columns = names if set(names) >= _OF_EXPORT else []
+        elif columns and any(cells):
+            yield _entry(number, dict(zip(columns, cells, strict=False)))
         elif any(cells):
             found = cells[place] if place < len(cells) else ""
             yield parse_recipient(found) or FaultyLine(number, found[:_SHOWN])
+
+
+def _entry(number: int, row: dict[str, str]) -> Suppression | FaultyLine:
+    """Return the entry of a row of an export."""
+    shown = row.get("recipient", "")[:_SHOWN]
+    named = parse_recipient(row.get("recipient", ""))
+    if named is None:
+        return FaultyLine(number, shown)
+    reason, active = row.get("reason", ""), row.get("active", "")
+    if reason not in REASONS:
+        return FaultyLine(number, shown, f"reason: {reason[:_SHOWN]!r} is none of {_SAID}")
+    if active.lower() not in _ACTIVE:
+        return FaultyLine(number, shown, f"active: {active[:_SHOWN]!r} is neither True nor False")
+    for name in ("at_ms", "count"):
+        if not _is_number(row.get(name, "")):
+            return FaultyLine(number, shown, f"{name}: {row[name][:_SHOWN]!r} is no whole number")
+    return Suppression(
+        client=row.get("client", ""),
+        reason=SuppressionReason(reason),
+        recipient=named.text,
+        form=named.form,
+        active=_ACTIVE[active.lower()],
+        at_ms=int(row.get("at_ms") or 0),
+        author=_as_written(row.get("author", "")),
+        note=_as_written(row.get("note", "")),
+        mail_id=row.get("mail_id", ""),
+        count=int(row.get("count") or 0),
+    )
+
+
+def _is_number(text: str) -> bool:
+    return not text or (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS)
 
 
 def _cells(number: int, text: str) -> list[str] | FaultyLine:
@@ -151,5 +205,8 @@ def as_csv(entries: Iterable[Suppression]) -> str:
 
 
 def _free_text(text: str) -> str:
-    # A spreadsheet runs a cell that begins so as a formula.
-    return "'" + text if text[:1] in ("=", "+", "-", "@") else text
+    return "'" + text if text[:1] in _FORMULA else text
+
+
+def _as_written(text: str) -> str:
+    return text[1:] if text[:1] == "'" and text[1:2] in _FORMULA else text

@@ -121,7 +121,8 @@ def test_a_file_of_addresses_and_hashes_is_imported_and_exported(
     path = tmp_path / "list.csv"
     path.write_text(f"email\na@example.com\n{hashed}\nnobody\n")
     answer = operator.answer("import", str(path), code=1)
-    assert answer == {"imported": 2, "faulty": 1, "state": "in force"}
+    left = {"removed": 0, "of_others": 0}
+    assert answer == {"imported": 2, "faulty": 1, **left, "state": "in force"}
     assert operator.reasons("h@example.com") == ["imported"]
     exported = operator.run("suppressions", "export", "--client", operator.client)
     assert [row.split(",")[1] for row in exported.stdout.splitlines()] == [
@@ -129,6 +130,28 @@ def test_a_file_of_addresses_and_hashes_is_imported_and_exported(
         "a@example.com",
         hashed,
     ]
+
+
+def test_an_export_restores_the_reasons_of_one_client_and_no_removed_entry(
+    operator: Operator, tmp_path: Path
+) -> None:
+    rows = [
+        f"{operator.client},c@example.com,address,complaint,True,5,sluice,,,0",
+        f"{operator.client},gone@example.com,address,unsubscribed,False,5,sluice,,,0",
+        "beta,other@example.com,address,manual,True,5,sluice,,,0",
+    ]
+    path = tmp_path / "export.csv"
+    heading = "client,recipient,form,reason,active,at_ms,author,note,mail_id,count"
+    path.write_text("\n".join([heading, *rows]))
+    answer = operator.answer("import", str(path))
+    left = {"removed": 1, "of_others": 1}
+    assert answer == {"imported": 1, "faulty": 0, **left, "state": "in force"}
+    assert operator.reasons("c@example.com") == ["complaint"]
+    assert operator.reasons("gone@example.com") == operator.reasons("other@example.com") == [""]
+    kept = operator.answer("remove", "c@example.com", code=1)
+    assert kept["complaints"] == 1
+    path.write_text("\n".join([heading, rows[2]]))
+    assert operator.answer("import", str(path), code=1)["of_others"] == 1
 
 
 def test_counters_are_shown_and_reset_with_the_entries_they_made(operator: Operator) -> None:
@@ -204,6 +227,8 @@ def test_a_rewind_shows_who_is_freed_before_it_acts_and_frees_them(operator: Ope
     assert "1 recipient: get mail again" in shown.stdout
     assert freed in shown.stdout
     assert "nothing was changed" in shown.stdout
+    never = operator.run(*rewind, "--undo", "--yes")
+    assert (never.returncode, "no such window was reviewed" in never.stderr) == (2, True)
     refused = operator.run(*rewind, stdin="n\n")
     assert "nothing was changed" in refused.stdout
     assert operator.reasons(freed) == ["hard_bounces"]
@@ -213,6 +238,9 @@ def test_a_rewind_shows_who_is_freed_before_it_acts_and_frees_them(operator: Ope
     assert [each["recipient"] for each in answer["freed"]] == [freed]
     assert (answer["bounces"], answer["added"], answer["state"]) == (4, [], "in force")
     assert operator.reasons(freed) == [""]
+    listed = operator.run("responses", "reviews", "--json")
+    (review,) = (each for each in json.loads(listed.stdout) if each["provider"] == provider)
+    assert (review["verdict"], review["note"]) == ("excluded", "their filter was broken")
     undone = operator.run(*rewind, "--undo", "--yes", "--json")
     assert [each["recipient"] for each in json.loads(undone.stdout)["added"]] == [freed]
     assert operator.reasons(freed) == ["hard_bounces"]

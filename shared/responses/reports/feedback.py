@@ -12,6 +12,8 @@ from shared.responses.mime.fields import Fields, first, parse_fields
 from shared.responses.reports.addresses import find_addresses, typed_address
 from shared.responses.understood import ReportedRecipient, ResponseKind, Understood
 
+# Begins what decided about a feedback report; its type follows.
+FEEDBACK_RULE: Final = "feedback-report/"
 _KINDS: Final = {
     "auth-failure": ResponseKind.POLICY,
     "dmarc": ResponseKind.POLICY,
@@ -33,7 +35,7 @@ def read_feedback(text: str, original: Fields) -> Understood:
     if not addresses:
         addresses = _only_recipient(original)
     recipients = tuple(ReportedRecipient(address, kind) for address in addresses)
-    return Understood(kind, f"feedback-report/{feedback_type or 'abuse'}"[:60], recipients)
+    return Understood(kind, f"{FEEDBACK_RULE}{feedback_type or 'abuse'}"[:60], recipients)
 
 
 def _only_recipient(original: Fields) -> list[str]:

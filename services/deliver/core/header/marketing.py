@@ -1,10 +1,13 @@
 """The fields that marketing mail gets if it lacks them: List-Unsubscribe, Feedback-ID. Pure.
 
 List-Unsubscribe (RFC 2369) has a web page and an address, List-Unsubscribe-Post (RFC 8058) says
-that one POST to the page is enough. Both carry the signed return path of the message, so nothing
-has to be kept to know who unsubscribes from what. Owns: the fields. Does not own: the return path
-(shared/mail/verp.py), the token of the page (shared/mail/unsubscribe.py), the page (`validate
-api`), the signature over the fields (core/signing/dkim.py).
+that one POST to the page is enough. Page and address carry the signed return path of the message
+and its recipient, so nothing has to be kept to know who unsubscribes from what, also if the mail to
+the address comes from another mailbox of that person.
+
+Owns: the fields. Does not own: the return path (shared/mail/verp.py), the token of the page
+(shared/mail/unsubscribe.py), the page (`validate api`), the signature over the fields
+(core/signing/dkim.py).
 
 Guarantees: total; what the client has set stays as it is, and nothing is added to it.
 """
@@ -59,17 +62,24 @@ def _unsubscribe(url: str, envelope: Envelope) -> list[str]:
     local, _, domain = envelope.sender.rpartition("@")
     if not local.startswith(PREFIX) or not domain.isascii():
         return []  # without a signed return path nobody could tell who unsubscribes
-    post = f"<mailto:{quote(local, safe='')}@{domain}?subject=unsubscribe>"
-    page = f"List-Unsubscribe: <{_page(url, local, envelope)}>,"
+    token = make_token(envelope.client, local, envelope.recipient)
+    post = _post(local, domain, token)
+    page = f"List-Unsubscribe: <{_page(url, token)}>,"
     if len(page) > _MAX_LINE_CHARS:
         return [f"List-Unsubscribe: {post}"]
     return [page, f" {post}", "List-Unsubscribe-Post: List-Unsubscribe=One-Click"]
 
 
-def _page(url: str, local: str, envelope: Envelope) -> str:
+def _post(local: str, domain: str, token: str) -> str:
+    """The address to write to. With the token in its subject it serves from any mailbox."""
+    address = f"<mailto:{quote(local, safe='')}@{domain}?subject=unsubscribe"
+    named = f"{address}%20{token}>"
+    return named if len("List-Unsubscribe: " + named) <= _MAX_LINE_CHARS else f"{address}>"
+
+
+def _page(url: str, token: str) -> str:
     """The address of the page: the token comes after the path, and before a query."""
     path, question, query = url.partition("?")
-    token = make_token(envelope.client, local, envelope.recipient)
     return f"{path.rstrip('/')}/{token}{question}{query}"
 
 

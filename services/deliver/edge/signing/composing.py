@@ -33,4 +33,5 @@ def make_preparing(
         EightBit(deliver.eight_bit),
         code_header=deliver.code_header,
         marketing=MarketingFields(deliver.unsubscribe_url, deliver.feedback_sender),
+        has_token=deliver.recipient_token,
     )

@@ -21,6 +21,7 @@ from typing import Protocol
 from services.deliver.core.attempt.outcome import Outcome
 from services.deliver.core.attempt.return_path import from_domain
 from services.deliver.core.header.marketing import MarketingFields
+from services.deliver.core.header.recipient_token import with_recipient_token
 from services.deliver.core.header.removing import FieldRemover
 from services.deliver.core.mime.seven_bit import to_ascii_header, to_seven_bit
 from services.deliver.edge.pool.delivery import SevenBit
@@ -67,12 +68,14 @@ class PreparingSender:
         *,
         code_header: str = "",
         marketing: MarketingFields | None = None,
+        has_token: bool = False,
     ) -> None:
         self._sender = sender
         self._signer = signer
         self._eight_bit = eight_bit
         self._code = FieldRemover(code_header)
         self._marketing = marketing or MarketingFields()
+        self._has_token = has_token
 
     async def send(
         self, envelope: Envelope, content: bytes, begin: Callable[[], bool]
@@ -83,6 +86,7 @@ class PreparingSender:
             domain = domain or from_domain(content)
         else:
             content = self._marketing.added_to(self._code.removed_from(content), envelope)
+            content = with_recipient_token(content, envelope) if self._has_token else content
         signed = partial(self._signed, client=envelope.client, domain=domain)
         seven_bit = None
         if self._eight_bit is EightBit.CONVERT:

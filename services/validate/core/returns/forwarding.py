@@ -28,7 +28,9 @@ from services.validate.core.returns.reports import report_of
 from services.validate.core.returns.windows import Window
 from shared.mail.domains import domain_of
 from shared.registry.client import Client, Returns
-from shared.responses.understood import ResponseKind
+from shared.responses.reading import UNKNOWN_RULE
+from shared.responses.reports.feedback import FEEDBACK_RULE
+from shared.responses.understood import ResponseKind, Understood
 from shared.topics import ids
 from shared.topics.records import (
     Envelope,
@@ -70,6 +72,8 @@ _SENTENCES: Final = {
     Cause.ANSWERED: "This message came back to your sending domain.",
 }
 
+_DELAYED: Final = "This report says that the message is delayed: its delivery is still tried."
+
 
 class Returning(Struct, frozen=True):
     """One returned message, and its event; `subject` is the mail id or else the return id."""
@@ -79,6 +83,7 @@ class Returning(Struct, frozen=True):
     subject: str
     event: MailEvent
     cause: Cause
+    is_delay: bool = False  # the report says that delivery is tried further
 
     @property
     def kind(self) -> str:
@@ -115,12 +120,25 @@ def unsent(returned: Returned, content: bytes, cause: Cause) -> Returning:
     return Returning(returned, content, returned.mail_id, event, cause)
 
 
-def cause_of(returned: Returned, kind: ResponseKind) -> Cause:
-    """Return the cause of mail that came back: bounced, or answered."""
-    is_report = returned.address_kind is ReturnAddressKind.RETURN_PATH
-    if kind in _BOUNCES or (kind is ResponseKind.UNKNOWN and is_report):
-        return Cause.BOUNCED
-    return Cause.ANSWERED
+def cause_of(returned: Returned, kind: ResponseKind, rule: str) -> Cause:
+    """Return the cause of mail that came back: bounced, or answered.
+
+    What no rule knows came back only if it is to a return path and has the null one itself: other
+    mail to it, a letter of a person for example, is about a message that may have been delivered.
+    """
+    if rule.startswith(FEEDBACK_RULE):
+        return Cause.ANSWERED  # on mail that was delivered, or that somebody else sent
+    if kind is not ResponseKind.UNKNOWN:
+        return Cause.BOUNCED if kind in _BOUNCES else Cause.ANSWERED
+    is_to_path = returned.address_kind is ReturnAddressKind.RETURN_PATH
+    is_known = rule != UNKNOWN_RULE
+    return Cause.BOUNCED if is_to_path and (is_known or not returned.sender) else Cause.ANSWERED
+
+
+def is_delay(understood: Understood) -> bool:
+    """Whether the report names recipients, and all of them are tried further."""
+    recipients = understood.recipients
+    return bool(recipients) and not any(each.is_final for each in recipients)
 
 
 def wants(client: Client, cause: Cause) -> bool:
@@ -145,7 +163,7 @@ def message_of(one: Returning, client: Client, way: Way) -> Message:
             hop=hop,
             subject=f"Returned mail ({one.kind}{status}): {about}",
             fields=(*_fields(one), ("X-Sluice-Cut", cut)),
-            text=(_SENTENCES[one.cause], "", *_lines(one), *_note(cut, report)),
+            text=(_sentence(one), "", *_lines(one), *_note(cut, report)),
             at_ms=way.now_ms,
             original=None if report else one.content,
             report=report,
@@ -198,6 +216,10 @@ def line_of(one: Returning) -> str:
     event = one.event
     words = (_time(event.at_ms), one.kind, event.enhanced, event.recipient, one.subject)
     return " ".join(word for word in words if word)
+
+
+def _sentence(one: Returning) -> str:
+    return _DELAYED if one.is_delay and one.cause is Cause.BOUNCED else _SENTENCES[one.cause]
 
 
 def _fields(one: Returning) -> tuple[tuple[str, str], ...]:

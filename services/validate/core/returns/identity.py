@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from shared.mail import verp
 from shared.mail.recipients import comparable
+from shared.mail.unsubscribe import Unsubscription
 from shared.mail.verp import Keys, ReturnPath
 from shared.registry.client import Client
 from shared.topics.records import Returned
@@ -25,7 +26,9 @@ from shared.topics.records import Returned
 SEARCHED_BYTES: Final = 262_144
 MAX_QUOTED: Final = 8
 MAX_ADDRESSES: Final = 100
-_QUOTED: Final = re.compile(rb"rp=[0-9a-v]{61}(?=@)", re.IGNORECASE)
+# As it is, in a URL (mailto: in List-Unsubscribe), or in quoted-printable.
+_QUOTED: Final = re.compile(rb"rp(?:=|=3d|%3d)([0-9a-v]{61})(?=@|=40|%40)", re.IGNORECASE)
+_SOFT_BREAKS: Final = re.compile(rb"=[ \t]{0,20}\r?\n")
 
 
 class Identity(Struct, frozen=True):
@@ -45,9 +48,16 @@ class Verification(Struct, frozen=True):
 
 
 def identify(
-    returned: Returned, content: bytes, client: Client | None, by: Verification | None
+    returned: Returned,
+    content: bytes,
+    client: Client | None,
+    by: Verification | None,
+    tokens: Sequence[Unsubscription] = (),
 ) -> Identity | None:
-    """Return the message that this mail is about; None if nothing proves it."""
+    """Return the message that this mail is about; None if nothing proves it.
+
+    `tokens` are those of the client that the report quotes, verified (tokens.py).
+    """
     if returned.mail_id:
         return Identity(
             returned.mail_id,
@@ -58,18 +68,26 @@ def identify(
     if client is None or by is None:
         return None
     today = verp.day_of(returned.received_at_ms)
-    for found in islice(_QUOTED.finditer(content, 0, SEARCHED_BYTES), MAX_QUOTED):
-        local = found[0].decode("ascii")
+    searched = _SOFT_BREAKS.sub(b"", content[:SEARCHED_BYTES])
+    for found in islice(_QUOTED.finditer(searched), MAX_QUOTED):
+        local = verp.PREFIX + found[1].decode("ascii")
         path = verp.verify(by.keys, client.name, local, today=today, days_valid=by.days_valid)
         if isinstance(path, ReturnPath):
-            mailing = client.mailings.get(path.mailing)
-            return Identity(
-                path.mail_id,
-                mailing.mailing_id if mailing else "",
-                mailing.sub_client if mailing else "",
-                path.recipient,
-            )
+            return _identity(client, path.mail_id, path.mailing, path.recipient)
+    for token in tokens:
+        hashed = verp.recipient_hash(token.mail_id, token.recipient)
+        return _identity(client, token.mail_id, token.mailing, hashed)
     return None
+
+
+def _identity(client: Client, mail_id: str, mailing: bytes, recipient: bytes) -> Identity:
+    found = client.mailings.get(mailing)
+    return Identity(
+        mail_id,
+        found.mailing_id if found else "",
+        found.sub_client if found else "",
+        recipient,
+    )
 
 
 def recipient_among(identity: Identity, addresses: Iterable[str]) -> str:

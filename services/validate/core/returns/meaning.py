@@ -1,18 +1,22 @@
 """The event of returned mail: what came back, about which message, and whether it counts. Pure.
 
-A recipient is named in the event only if the report names the recipient of the message that came
-back (identity.py). Without one the event counts against nobody.
+A recipient is named in the event only if it is proved to be that of the message that came back
+(identity.py), and the report names it, or hides it (shared/responses/reports/redaction.py) and
+quotes the message's own token (tokens.py). Without one the event counts against nobody.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
 
 from services.validate.core.returns.identity import Identity, recipient_among
-from shared.responses.mime.fields import Fields, parse_fields, split_header
+from shared.mail.unsubscribe import Unsubscription
+from shared.responses.mime.fields import NO_FIELDS, Fields, parse_fields, split_header
 from shared.responses.reports.addresses import find_addresses
+from shared.responses.reports.redaction import is_hidden
 from shared.responses.understood import ReportedRecipient, ResponseKind, Understood
 from shared.topics.records import EventType, MailEvent, Returned
 
@@ -31,11 +35,24 @@ class Meaning(Struct, frozen=True):
     data: MailEvent
 
 
+class Quoted(Struct, frozen=True):
+    """What a report quotes of the message that it is about: its header, its own tokens."""
+
+    header: Fields = NO_FIELDS
+    tokens: Sequence[Unsubscription] = ()
+
+
 def meaning_of(
-    returned: Returned, content: bytes, understood: Understood, identity: Identity | None
+    returned: Returned,
+    content: bytes,
+    understood: Understood,
+    identity: Identity | None,
+    quoted: Quoted = Quoted(),  # noqa: B008 - never changed
 ) -> Meaning:
     """Return the event of this returned mail."""
     found = _reported(returned, content, understood, identity)
+    if found is None and identity is not None:
+        found = _hidden(understood, identity, quoted)
     # A report that is not final, or on somebody else, counts against nobody.
     counts = found is not None and found.is_final
     shown = found or next(iter(understood.recipients), _NOBODY)
@@ -76,6 +93,21 @@ def _reported(
         sender = recipient_among(identity, senders(returned, header_of(content)))
         return ReportedRecipient(sender, understood.kind) if sender else None
     return None
+
+
+def _hidden(understood: Understood, identity: Identity, quoted: Quoted) -> ReportedRecipient | None:
+    """Return the recipient of a report that hides it, or of a request that carries its token."""
+    if understood.kind not in _TYPES:
+        return None
+    named = [one.address for one in understood.recipients if one.address]
+    candidates = [
+        *(token.recipient for token in quoted.tokens if token.mail_id == identity.mail_id),
+        *find_addresses(" ".join(quoted.header.get("to")[:1])),
+    ]
+    address = recipient_among(
+        identity, (each for each in candidates if all(is_hidden(one, each) for one in named))
+    )
+    return ReportedRecipient(address, understood.kind) if address else None
 
 
 def header_of(content: bytes) -> Fields:

@@ -14,6 +14,12 @@ STRANGERS: Final = Metric(
     "Reports on other addresses than the recipient of the message: forwarded mailboxes, or"
     " forgeries. They count against nobody.",
 )
+UNNAMED: Final = Metric(
+    "sluice_returns_unnamed",
+    "Complaints and requests to unsubscribe that suppress nobody, because nothing proves their"
+    " recipient, by kind. They are forwarded to the client.",
+    ("kind",),
+)
 FORWARDED: Final = Metric(
     "sluice_returns_forwarded", "Mails to forwarding addresses, digests included.", ("client",)
 )
@@ -32,7 +38,7 @@ FAILED: Final = Metric(
     "Returned messages that were not understood or not forwarded because of a programming error;"
     " the log has the traceback.",
 )
-ALL: Final = (RECORDS, STRANGERS, FORWARDED, HELD, LOOPS, FAILED)
+ALL: Final = (RECORDS, STRANGERS, UNNAMED, FORWARDED, HELD, LOOPS, FAILED)
 
 
 class ReturnsMetrics(Struct, frozen=True):
@@ -40,6 +46,7 @@ class ReturnsMetrics(Struct, frozen=True):
 
     records: Counter
     strangers: Counter
+    unnamed: Counter
     forwarded: Counter
     held: Counter
     loops: Counter

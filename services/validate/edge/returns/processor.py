@@ -25,6 +25,7 @@ from services.validate.core.returns.forwarding import (
     Way,
     cause_of,
     digest_of,
+    is_delay,
     line_of,
     message_of,
     unsent,
@@ -33,7 +34,8 @@ from services.validate.core.returns.forwarding import (
 )
 from services.validate.core.returns.identity import Verification, identify
 from services.validate.core.returns.loops import hop_of, loop_of
-from services.validate.core.returns.meaning import meaning_of, senders
+from services.validate.core.returns.meaning import Meaning, Quoted, meaning_of, senders
+from services.validate.core.returns.tokens import quoted_header, read_tokens
 from services.validate.core.returns.windows import Policy, Window, Windows
 from services.validate.edge.returns.metrics import ReturnsMetrics
 from shared.mail import verp
@@ -43,14 +45,14 @@ from shared.responses.mime.fields import NO_FIELDS, Fields
 from shared.responses.mime.parts import read_message
 from shared.responses.reading import understand_message
 from shared.responses.rules.model import Rules
-from shared.responses.understood import ResponseKind
+from shared.responses.understood import ResponseKind, Understood
 from shared.runtime.clock import Clock
 from shared.stream import outputs
 from shared.stream.consumer import Record
 from shared.stream.transactions import Output
 from shared.topics import names
 from shared.topics.codec import CodecError
-from shared.topics.records import Message, Returned
+from shared.topics.records import EventType, Message, Returned
 from shared.topics.returned import decode_returned
 
 log = logging.getLogger(__name__)
@@ -204,13 +206,13 @@ class ReturnsProcessor:
         if (cause := unsent_cause(returned)) is not None:
             self._metrics.records.add(1, cause.value)
             return unsent(returned, content, cause), NO_FIELDS
-        identity = identify(returned, content, client, by)
         message = read_message(content)
         understood = understand_message(message, self._tools.rules, not returned.sender)
-        meaning = meaning_of(returned, content, understood, identity)
-        self._metrics.records.add(1, meaning.data.response)
-        if identity is not None and understood.recipients and not meaning.data.recipient:
-            self._metrics.strangers.add(1)
+        header = quoted_header(message, understood, self._tools.rules)
+        tokens = read_tokens(returned, message, header, understood, by)
+        identity = identify(returned, content, client, by, tokens)
+        meaning = meaning_of(returned, content, understood, identity, Quoted(header, tokens))
+        self._count(meaning, understood, is_proved=identity is not None)
         batch.written += outputs.event_records(
             SERVICE,
             meaning.type,
@@ -218,8 +220,25 @@ class ReturnsProcessor:
             meaning.data,
             has_client_events=client is not None and client.own_events,
         )
-        cause = cause_of(returned, ResponseKind(meaning.data.response))
-        return Returning(returned, content, meaning.subject, meaning.data, cause), message.fields
+        kind = ResponseKind(meaning.data.response)
+        one = Returning(
+            returned,
+            content,
+            meaning.subject,
+            meaning.data,
+            cause_of(returned, kind, understood.rule),
+            is_delay(understood),
+        )
+        return one, message.fields
+
+    def _count(self, meaning: Meaning, understood: Understood, *, is_proved: bool) -> None:
+        self._metrics.records.add(1, meaning.data.response)
+        if meaning.data.recipient:
+            return
+        if is_proved and understood.recipients:
+            self._metrics.strangers.add(1)
+        if meaning.type is not EventType.RETURNED:
+            self._metrics.unnamed.add(1, meaning.data.response)
 
     def _is_forwarded(
         self, one: Returning, fields: Fields, client: Client, by: Verification | None

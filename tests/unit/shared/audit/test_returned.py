@@ -62,7 +62,20 @@ def test_one_event_of_any_kind_for_each_message_balances(books: ReturnedBooks) -
     assert faults(books) == {}
     (row,) = books.report().rows
     assert (row.came_back, row.events, row.open) == (3, 3, 0)
-    assert (row.forwarded, row.not_forwarded) == (1, 1)
+    assert (row.forwarded, row.not_forwarded, row.kept_back) == (1, 1, 1)
+
+
+def test_every_message_that_was_read_is_forwarded_failed_or_kept_back(books: ReturnedBooks) -> None:
+    take(books, 0, 1, 2, 3)
+    take(books, 4, 5, kind=ReturnAddressKind.UNDELIVERED)
+    take(books, 6, is_done=False)
+    take(books, 7, is_refused=True)
+    for number, kind in ((0, EventType.FORWARDED), (4, EventType.FORWARDED)):
+        tell(books, number, kind=kind)
+    tell(books, 1, kind=EventType.FORWARDING_FAILED)
+    (row,) = books.report().rows
+    read = row.came_back + row.given_up - 2  # one waits, one is not understood
+    assert (row.kept_back, row.forwarded + row.not_forwarded + row.kept_back) == (3, read)
 
 
 def test_a_message_without_event_is_named(books: ReturnedBooks) -> None:

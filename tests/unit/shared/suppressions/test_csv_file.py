@@ -5,6 +5,7 @@ import hashlib
 import io
 
 import pytest
+from msgspec.structs import replace
 
 from shared.suppressions.csv_file import NOT_UTF_8, FaultyLine, Recipient, as_csv, parse_rows
 from shared.topics.suppressions import RecipientForm, Suppression, SuppressionReason
@@ -45,7 +46,12 @@ FILES = {
     ],
     'note,email\n"two\nc@x.example\nlines",a@x.example\n': ["a@x.example"],
     "": [],
+    "a@x.example\n".encode("utf-16").decode("utf-8", NOT_UTF_8): [
+        FaultyLine(1, "", "the file is UTF-16; save it as UTF-8")
+    ],
+    "client,email,reason,active\nshop,a@x.example,complaint,False\n": ["a@x.example"],
 }
+EXPORT = "client,recipient,form,reason,active,at_ms,author,note,mail_id,count\n"
 
 
 @pytest.mark.parametrize(("text", "wanted"), FILES.items(), ids=range(len(FILES)))
@@ -59,9 +65,32 @@ def entry(recipient: str, form: RecipientForm = ADDRESS, note: str = "") -> Supp
 
 
 def test_what_was_exported_can_be_imported() -> None:
-    entries = [entry("=1+1@x.example"), entry(SHA, SHA256), entry(OLD, MD5, 'said "no",\nreally')]
-    found = list(parse_rows(io.StringIO(as_csv(entries), newline="")))
-    assert found == [Recipient(each.recipient, each.form) for each in entries]
+    """With its reasons: a client must not be able to remove a complaint after a recovery."""
+    entries = [
+        *(entry("=1+1@x.example"), entry(SHA, SHA256), entry(OLD, MD5, 'said "no",\nreally')),
+        *(entry("a@x.example", note="=1+1"), entry("b@x.example", note="'quoted'")),
+        *(replace(entry("c@x.example"), reason=reason) for reason in SuppressionReason),
+        replace(entry("d@x.example"), active=False, at_ms=5, author="-x", mail_id="M", count=3),
+        replace(entry("e@x.example"), client="bank"),
+    ]
+    assert list(parse_rows(io.StringIO("\ufeff" + as_csv(entries), newline=""))) == entries
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ("shop,nobody,address,manual,True,0,,,,0", "neither one mail address"),
+        ("shop,a@x.example,address,angry,True,0,,,,0", "reason: 'angry' is none of complaint, "),
+        ("shop,a@x.example,address,manual,perhaps,0,,,,0", "active: 'perhaps' is neither"),
+        ("shop,a@x.example,address,manual,True,-1,,,,0", "at_ms: '-1' is no whole number"),
+        ("shop,a@x.example,address,manual,True,0,,,,1e9", "count: '1e9' is no whole number"),
+        ("shop,a@x.example", "reason: '' is none of"),
+    ],
+)
+def test_a_row_of_an_export_that_cannot_be_restored_says_why(row: str, fault: str) -> None:
+    (found,) = parse_rows(io.StringIO(EXPORT + row, newline=""))
+    assert isinstance(found, FaultyLine)
+    assert (found.number, fault in found.reason) == (2, True), found
 
 
 def test_a_note_is_no_formula() -> None:

@@ -118,7 +118,7 @@ def test_page_and_address_tell_who_unsubscribes_from_what(url: str, path: str) -
         "shop", "b@r.example", verp.mailing_hash("M-1: spring", "north"), ENVELOPE.mail_id
     )
     target = urlsplit(address)
-    assert (target.scheme, target.query) == ("mailto", "subject=unsubscribe")
+    assert (target.scheme, target.query) == ("mailto", f"subject=unsubscribe%20{token}")
     assert unquote(target.path) == ENVELOPE.sender
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
 

@@ -15,6 +15,7 @@ from services.validate.core.returns.forwarding import (
     Way,
     cause_of,
     digest_of,
+    is_delay,
     line_of,
     message_of,
     unsent,
@@ -24,7 +25,7 @@ from services.validate.core.returns.forwarding import (
 from services.validate.core.returns.notices import MAX_ORIGINAL_BYTES
 from services.validate.core.returns.windows import Window, hold
 from shared.registry.client import Returns
-from shared.responses.understood import ResponseKind
+from shared.responses.understood import ReportedRecipient, ResponseKind, Understood
 from shared.smtp.content import has_longer_line, has_only_crlf
 from shared.topics.records import MailEvent, Message, ReturnAddressKind
 from tests.support.returned_mail import (
@@ -36,6 +37,7 @@ from tests.support.returned_mail import (
     to_return_path,
 )
 
+Kind = ReturnAddressKind
 WAY = Way(lambda domain: f"lane-of-{domain}", lambda return_id: f"sluice-fw-{return_id}", AT_MS)
 RETURNED = to_return_path(1)
 EVENT = MailEvent(
@@ -155,22 +157,53 @@ def test_no_field_can_be_forged_by_what_a_server_said(reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address_kind", "kind", "cause"),
+    ("address_kind", "kind", "rule", "sender", "cause"),
     [
-        (ReturnAddressKind.RETURN_PATH, ResponseKind.HARD, Cause.BOUNCED),
-        (ReturnAddressKind.RETURN_PATH, ResponseKind.UNKNOWN, Cause.BOUNCED),
-        (ReturnAddressKind.RETURN_PATH, ResponseKind.REPLY, Cause.ANSWERED),
-        (ReturnAddressKind.FROM, ResponseKind.SOFT, Cause.BOUNCED),
-        (ReturnAddressKind.FROM, ResponseKind.UNKNOWN, Cause.ANSWERED),
-        (ReturnAddressKind.ABUSE, ResponseKind.COMPLAINT, Cause.ANSWERED),
-        (ReturnAddressKind.POSTMASTER, ResponseKind.UNKNOWN, Cause.ANSWERED),
-        (ReturnAddressKind.FROM, ResponseKind.UNSUBSCRIBE, Cause.ANSWERED),
+        (Kind.RETURN_PATH, ResponseKind.HARD, "delivery-report", "", Cause.BOUNCED),
+        (Kind.RETURN_PATH, ResponseKind.UNKNOWN, "none", "", Cause.BOUNCED),
+        (Kind.RETURN_PATH, ResponseKind.REPLY, "none", "", Cause.ANSWERED),
+        (Kind.FROM, ResponseKind.SOFT, "delivery-report", "", Cause.BOUNCED),
+        (Kind.FROM, ResponseKind.UNKNOWN, "none", "", Cause.ANSWERED),
+        (Kind.ABUSE, ResponseKind.COMPLAINT, "none", "", Cause.ANSWERED),
+        (Kind.POSTMASTER, ResponseKind.UNKNOWN, "none", "", Cause.ANSWERED),
+        (Kind.FROM, ResponseKind.UNSUBSCRIBE, "none", "", Cause.ANSWERED),
+        (Kind.RETURN_PATH, ResponseKind.UNKNOWN, "delivery-report", ANNA, Cause.BOUNCED),
+        (Kind.RETURN_PATH, ResponseKind.UNKNOWN, "none", ANNA, Cause.ANSWERED),
+        (Kind.RETURN_PATH, ResponseKind.UNKNOWN, "feedback-report/not-spam", "", Cause.ANSWERED),
+        (Kind.RETURN_PATH, ResponseKind.POLICY, "feedback-report/auth-failure", "", Cause.ANSWERED),
     ],
 )
 def test_a_bounce_is_told_from_an_answer(
-    address_kind: ReturnAddressKind, kind: ResponseKind, cause: Cause
+    address_kind: ReturnAddressKind, kind: ResponseKind, rule: str, sender: str, cause: Cause
 ) -> None:
-    assert cause_of(replace(RETURNED, address_kind=address_kind), kind) is cause
+    returned = replace(RETURNED, address_kind=address_kind, sender=sender)
+    assert cause_of(returned, kind, rule) is cause
+
+
+@pytest.mark.parametrize(
+    ("recipients", "said"),
+    [
+        (
+            (ReportedRecipient(ANNA, ResponseKind.SOFT, is_final=False),),
+            "its delivery is still tried",
+        ),
+        (
+            (
+                ReportedRecipient(ANNA, ResponseKind.SOFT, is_final=False),
+                ReportedRecipient("b@r.example", ResponseKind.HARD),
+            ),
+            "it was not delivered",
+        ),
+        ((), "it was not delivered"),
+    ],
+)
+def test_a_report_of_a_delay_is_not_called_a_failure(
+    recipients: tuple[ReportedRecipient, ...], said: str
+) -> None:
+    understood = Understood(ResponseKind.SOFT, "delivery-report", recipients)
+    one = Returning(RETURNED, b"x", mail_id_of(1), EVENT, Cause.BOUNCED, is_delay(understood))
+    text = parsed(message_of(one, SHOP, WAY)).get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    assert said in text
 
 
 @pytest.mark.parametrize(
