@@ -50,6 +50,16 @@ class RelayStatus(LoopStatus):
     transactions: int = 0
     unreadable: int = 0
     lost_transactions: int = 0
+    # The last reason that `process` gave for not being ready.
+    dependency: str = ""
+
+    def waiting_by_check(self) -> dict[str, str]:
+        """Return why the relay waits, for the checks of Kafka and of what else it needs."""
+        is_other = self.waiting_for == self.dependency
+        return {
+            "kafka": "" if is_other else self.waiting_for,
+            "dependencies": self.waiting_for if is_other else "",
+        }
 
 
 Process = Callable[[Sequence[Record]], Sequence[Output]]
@@ -117,7 +127,7 @@ class Relay:
             consumer.require_same_topics()
             self._producer.commit(outputs, offsets, membership)
         except NotReady as reason:
-            self.status.waiting_for = str(reason)
+            self.status.waiting_for = self.status.dependency = str(reason)
             log.warning("%s: waiting: %s", self._service, reason)
             self._rewind(consumer, stop)
             consumer.idle(NOT_READY_S)
