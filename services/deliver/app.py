@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -55,6 +55,7 @@ from services.deliver.sending import (
     make_tracer,
 )
 from services.deliver.settings import Settings
+from shared.runtime.clock import now_ms
 from shared.runtime.lifecycle import OK
 from shared.runtime.progress import EventLoopBeat, Progress
 from shared.runtime.service_cli import Running
@@ -73,6 +74,7 @@ from shared.topics.names import (
     deferred,
     outbound,
 )
+from shared.topics.records import Message
 
 log = logging.getLogger(__name__)
 
@@ -245,7 +247,17 @@ def _handler(attempts: Attempts, shaper: Shaper, orders: Orders) -> Handler:
             return SUSPENDED_LOOK_S
         return shaper.lanes.hold_s(lane, more) if lane else 0.0
 
-    return Handler(attempts.hand_out, unreadable, due_at_ms, hold_s, orders.follower.is_current)
+    def hold_pack_s(topic: str, messages: Sequence[Message], more: int) -> float:
+        return shaper.retry_holds.hold_s(topic, messages[0].envelope, now_ms(), more)
+
+    return Handler(
+        attempts.hand_out,
+        unreadable,
+        due_at_ms,
+        hold_s,
+        orders.follower.is_current,
+        hold_pack_s=hold_pack_s,
+    )
 
 
 async def _until_ended(

@@ -31,6 +31,8 @@ FETCH_MIN_BYTES: Final = 1024 * 1024
 FETCH_WAIT_MS: Final = 50
 FETCH_MAX_BYTES: Final = 16 * 1024 * 1024
 PARTITION_FETCH_BYTES: Final = 8 * 1024 * 1024
+# A worker leaves partitions alone until their next record is due; what was fetched stays in memory.
+WORKER_FETCH_BYTES: Final = 1024 * 1024
 RETRY_BACKOFF_MS: Final = 10
 RECONNECT_MAX_MS: Final = 1_000
 # A rebalance also waits this long for a slow member.
@@ -51,7 +53,8 @@ class ClientOptions(Struct, frozen=True):
     name takes over at once, whereas a dynamic member waits for the session time-out. `security` is
     kafka-python's configuration of TLS and SASL (security.py). `in_sync` is the setting
     `kafka.min_insync_replicas`. A member learns of a change of its group by its next heartbeat,
-    so tests that change groups take shorter ones.
+    so tests that change groups take shorter ones. `partition_fetch_bytes`: how much a consumer
+    fetches of one partition at a time, and keeps in memory while it is not to read that partition.
     """
 
     bootstrap: str
@@ -61,6 +64,7 @@ class ClientOptions(Struct, frozen=True):
     security: dict[str, Any] = {}
     in_sync: int = 0
     heartbeat_ms: int = HEARTBEAT_MS
+    partition_fetch_bytes: int = PARTITION_FETCH_BYTES
 
 
 def options_of(kafka: KafkaSettings, runtime: RuntimeSettings) -> ClientOptions:
@@ -138,7 +142,7 @@ def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -
         "fetch_min_bytes": FETCH_MIN_BYTES,
         "fetch_max_wait_ms": FETCH_WAIT_MS,
         "fetch_max_bytes": FETCH_MAX_BYTES,
-        "max_partition_fetch_bytes": PARTITION_FETCH_BYTES,
+        "max_partition_fetch_bytes": options.partition_fetch_bytes,
     }
     consumer = make_client(KafkaConsumer, **{**config, **overrides})
     bound_fetches(consumer)

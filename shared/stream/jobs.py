@@ -155,6 +155,7 @@ class Handler(Struct, frozen=True):
     be handed out, in Unix milliseconds; 0 means now. `hold_s` says how long a topic is not to be
     read, when so many of its messages are about to be handed out; 0.0 means that it is read. While
     `may_begin` returns False, no message begins; those that were to are handed out again later.
+    `hold_pack_s` says the same as `hold_s`, of a pack that is due and that would be the next one.
     """
 
     hand_out: Callable[[list[Job]], None]
@@ -162,3 +163,4 @@ class Handler(Struct, frozen=True):
     due_at_ms: Callable[[Sequence[Message]], int]
     hold_s: Callable[[str, int], float] = lambda _topic, _more: 0.0
     may_begin: Callable[[], bool] = lambda: True
+    hold_pack_s: Callable[[str, Sequence[Message], int], float] = lambda _topic, _pack, _more: 0.0

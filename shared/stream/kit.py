@@ -13,13 +13,15 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
+from msgspec.structs import replace
+
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.probe import Probe
 from shared.runtime.progress import Progress
 from shared.runtime.service_cli import Running
 from shared.settings.sections import KafkaSettings, RuntimeSettings
 from shared.stream.admin import ensure_topics_until
-from shared.stream.client import options_of
+from shared.stream.client import WORKER_FETCH_BYTES, options_of
 from shared.stream.client_events import ClientEvents
 from shared.stream.consumer import StreamConsumer
 from shared.stream.jobs import Limits
@@ -69,10 +71,10 @@ class StreamKit:
         self, topics: Sequence[str] = (), pattern: str = "", *, keeps_claims: bool = False
     ) -> Callable[[], StreamConsumer]:
         """Return a function that joins the service's group, on these topics or a pattern."""
-        group = f"sluice.{self._running.service}"
-        return partial(
-            StreamConsumer, self.options, group, topics, pattern, keeps_claims=keeps_claims
-        )
+        group, options = f"sluice.{self._running.service}", self.options
+        if keeps_claims:
+            options = replace(options, partition_fetch_bytes=WORKER_FETCH_BYTES)
+        return partial(StreamConsumer, options, group, topics, pattern, keeps_claims=keeps_claims)
 
     def producer(
         self, name: str = "", failpoints: Failpoints | None = None

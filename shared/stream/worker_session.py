@@ -10,7 +10,7 @@ close() drops all partitions and messages at once: another member works on them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from kafka.errors import KafkaError
@@ -32,6 +32,7 @@ from shared.stream.outcome_writer import OutcomeWriter
 from shared.stream.partition_pauser import PartitionPauser
 from shared.stream.transactions import TransactionLost
 from shared.topics.codec import CodecError, decode_pack
+from shared.topics.records import Message
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class WorkerSession:
         self._hit = hit
         self._holdings = Holdings(consumer, status, handler.may_begin)
         self._handovers = Handovers(consumer, outcomes, self._holdings, limits)
-        self._pauser = PartitionPauser()
+        self._pauser = PartitionPauser(limits.handover_topic)
         self._last_commit = 0.0
 
     @property
@@ -77,13 +78,10 @@ class WorkerSession:
     def turn(self) -> None:
         """Poll, hand out, commit. Raises MembershipLost, TransactionLost, KafkaError."""
         self._pause()
-        busy = bool(self._outcomes.waiting or self._holdings.in_flight)
-        found = self._consumer.poll(POLL_MS if busy else IDLE_POLL_MS, POLL_RECORDS)
-        for partition in self._handovers.begin():
-            self._pauser.forget(partition)
+        found = self._poll()
         if self._handovers.is_stopping or self._bytes_fill() >= 1:
             for partition, records in found.items():
-                self._pauser.wait_for_room(self._consumer, partition, records[0].offset)
+                self._pauser.wait_for_room(self._consumer, partition, records)
         elif found:
             self._hit("polled")
             self._take(found)
@@ -112,10 +110,26 @@ class WorkerSession:
         full |= self._handovers.unreadable()
         self._pauser.settle(self._consumer, fill, full, self._handovers.unread_shelves)
 
+    def _poll(self) -> dict[TopicPartition, Sequence[Record]]:
+        """The next records: what was kept and may be read now, and new ones."""
+        busy = bool(self._outcomes.waiting or self._holdings.in_flight)
+        wait_ms = POLL_MS if busy else IDLE_POLL_MS
+        # Without a lease nothing may be handed out: the partitions may belong to another member.
+        if self._pauser.has_ready and self._consumer.has_lease():
+            wait_ms = 0
+        found: dict[TopicPartition, Sequence[Record]] = dict(
+            self._consumer.poll(wait_ms, POLL_RECORDS)
+        )
+        for partition in self._handovers.begin():
+            self._pauser.forget(partition)
+        if self._consumer.has_lease():
+            found |= self._pauser.take_ready()
+        return found
+
     def _bytes_fill(self) -> float:
         return self._status.in_flight_bytes / self._limits.max_in_flight_bytes
 
-    def _take(self, found: dict[TopicPartition, list[Record]]) -> None:
+    def _take(self, found: dict[TopicPartition, Sequence[Record]]) -> None:
         unreadable = self._handovers.unreadable()
         self._give_back({p: records for p, records in found.items() if p in unreadable})
         found = {p: records for p, records in found.items() if p not in unreadable}
@@ -146,35 +160,39 @@ class WorkerSession:
         """Return the jobs of these records, at most `room`; the rest is read again later."""
         assigned = self._holdings.partition(partition)
         jobs: list[Job] = []
-        for record in records:
+        for at, record in enumerate(records):
             hold_s = self._handler.hold_s(partition.topic, len(jobs))
             if hold_s > 0:
-                self._pauser.sleep(self._consumer, partition, record.offset, hold_s)
+                self._pauser.sleep(self._consumer, partition, records[at:], hold_s)
                 break
             try:
                 messages = decode_pack(record.value, record.headers)
             except CodecError as error:
                 self._refuse(assigned, record, str(error))
                 continue
-            due_ms = self._handler.due_at_ms(messages)
-            wait_s = (due_ms - now_ms()) / 1000 if due_ms else 0.0
-            if wait_s > 0:
-                self._pauser.sleep(self._consumer, partition, record.offset, wait_s)
+            if (wait_s := self._wait_s(partition, messages, len(jobs))) > 0:
+                self._pauser.sleep(self._consumer, partition, records[at:], wait_s)
                 break
             is_alone = not jobs and room >= self._limits.max_in_flight
             if len(jobs) + len(messages) > room and not is_alone:
                 # A crash sends at most this many messages twice, so the limit is exact. Only a
                 # single pack that is larger than the limit exceeds it, with nothing else in flight.
-                self._pauser.wait_for_room(self._consumer, partition, record.offset)
+                self._pauser.wait_for_room(self._consumer, partition, records[at:])
                 break
             for index in assigned.ledger.add(record.offset, len(messages)):
                 jobs.append(Job(assigned, record.offset, index, messages[index]))
             if assigned.ledger.full():
-                self._consumer.seek(partition, record.offset + 1)
+                self._pauser.keep(self._consumer, partition, records[at + 1 :])
                 break
         return jobs
 
-    def _know(self, found: dict[TopicPartition, list[Record]]) -> None:
+    def _wait_s(self, partition: TopicPartition, messages: Sequence[Message], more: int) -> float:
+        """How long the next pack of a partition waits: until it is due, or is not held any more."""
+        due_ms = self._handler.due_at_ms(messages)
+        wait_s = (due_ms - now_ms()) / 1000 if due_ms else 0.0
+        return wait_s if wait_s > 0 else self._handler.hold_pack_s(partition.topic, messages, more)
+
+    def _know(self, found: Mapping[TopicPartition, Sequence[Record]]) -> None:
         """Create a ledger for each partition; if that fails, the records are read again."""
         try:
             for partition in found:
@@ -183,7 +201,7 @@ class WorkerSession:
             self._give_back(found)
             raise TransactionLost(f"committed offsets: {error}") from error
 
-    def _give_back(self, found: dict[TopicPartition, list[Record]]) -> None:
+    def _give_back(self, found: Mapping[TopicPartition, Sequence[Record]]) -> None:
         """Have these records read again, by this member or by another."""
         for partition, records in found.items():
             self._consumer.seek(partition, records[0].offset)

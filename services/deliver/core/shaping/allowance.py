@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from services.deliver.core.shaping import room
 from services.deliver.core.shaping.held_lease import LEASE_S, SPARE, HeldLease
 from services.deliver.core.shaping.limits import Limit, Unit
 from services.deliver.core.shaping.turns import SHORTEST_TURN_S, Turns
@@ -24,13 +25,6 @@ from services.deliver.core.shaping.workers import NEVER, Ask, Grant, Workers
 BURST_S: Final = 0.1
 # No lease of a window is larger than this part of what is left in it.
 WINDOW_PART: Final = 20
-# How much mail may wait in memory for a limit, in seconds of its share.
-ROOM_S: Final = 2.0
-LEAST_ROOM: Final = 50
-# The same of new mail while turns come, and of mail whose turn has come (it is read all at once).
-FILL_S, BACK_ROOM_S = 0.5, 10.0
-# The same while half of what may be in flight waits for limits.
-CROWDED_ROOM: Final = 10
 # How often a share of a window that is used up is looked at again.
 LOCAL_LOOK_S: Final = 10.0
 
@@ -83,7 +77,7 @@ class Allowance:
         self._local_at = -NEVER
         self._local_left, self._was_local = 0.0, False
         self.waiting = 0  # messages of this worker that wait for this limit
-        self.most_waiting = self._most_waiting()  # how many of them may
+        self.most_waiting = room.for_new(self._share_of_messages())  # how many of them may
         self._turns = Turns(1.0) if limit.is_window else Turns()  # a window: all at any time
 
     @property
@@ -188,7 +182,7 @@ class Allowance:
 
     def expire(self, now: float) -> None:
         """Give back a lease that was not spent in time. Call it each second."""
-        self.most_waiting = self._most_waiting()
+        self.most_waiting = room.for_new(self._share_of_messages())
         self._settle()
         self._lease.left(now)
         if not self.limit.is_window:
@@ -212,7 +206,7 @@ class Allowance:
 
     def is_used_up(self, now: float) -> bool:
         """Whether it is a window that is used up for longer than messages may wait in memory."""
-        return self._blocked_until(now) > now + BACK_ROOM_S
+        return self._blocked_until(now) > now + room.BACK_ROOM_S
 
     def is_full(self, now: float, *, is_back: bool) -> bool:
         """Whether one message more may not wait in memory. `is_back`: its turn has come.
@@ -222,17 +216,21 @@ class Allowance:
         if self.is_used_up(now):
             return True
         if is_back:
-            room = max(2 * LEAST_ROOM, BACK_ROOM_S * self._share_of_messages())
-            return self.waiting >= (LEAST_ROOM if self._workers.is_overcrowded else room)
+            is_scarce = self._workers.is_overcrowded
+            return self.waiting >= room.for_back(self._share_of_messages(), is_scarce=is_scarce)
         if self._workers.is_crowded:
-            return self.waiting >= CROWDED_ROOM
+            return self.waiting >= room.CROWDED_ROOM
         if self.waiting >= self.most_waiting:
             return True
         wait_s = self.waiting / self._share_of_messages()
-        return self.has_turns(now) and wait_s >= max(FILL_S, self._turns.first_at - now)
+        return self.has_turns(now) and wait_s >= max(room.FILL_S, self._turns.first_at - now)
 
-    def _most_waiting(self) -> float:
-        return max(LEAST_ROOM, ROOM_S * self._share_of_messages())
+    def is_nearly_full(self, more: int) -> bool:
+        """Whether there is little room left for mail that comes back, after so much `more`."""
+        if self.limit.is_window:
+            return False
+        most = room.for_back(self._share_of_messages(), is_scarce=self._workers.is_crowded)
+        return self.waiting + more >= room.NEARLY_FULL * most
 
     def is_idle(self, now: float, for_s: float) -> bool:
         """Whether nothing has to be remembered of this limit."""

@@ -103,6 +103,15 @@ class Group:
                 return allowance
         return None
 
+    def is_nearly_full(self, more: int) -> bool:
+        """Whether so many messages more that come back would leave little room for others.
+
+        Changes nothing, so another thread may ask; what other groups have not booked is left out.
+        """
+        if self._workers.holder is self:
+            more += self._joined
+        return any(each.is_nearly_full(more) for each in self.allowances)
+
     def has_room(self) -> bool:
         """Whether one message more may wait without a look at each limit; it counts as taken."""
         if self._room <= 0 or self._workers.is_crowded:

@@ -1,6 +1,6 @@
 """How fast the lanes are read: a lane whose provider takes no more now is left in Kafka. Pure.
 
-A lane of one provider is its queue: what its limit does not allow within ROOM_S stays unread, and
+A lane of one provider is its queue: what its limit does not allow soon (room.py) stays unread, and
 while the provider is suspended nothing is read. So a backlog of any length costs neither memory nor
 a second copy. A lane whose mail goes to several destinations, such as `default`, is read on: what
 cannot be sent there is deferred until its turn (throttle.py), and stops no other mail.
@@ -14,12 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import Final
 
-from services.deliver.core.shaping.allowance import ROOM_S
+from services.deliver.core.shaping.room import for_new
 from services.deliver.core.shaping.suspensions import Suspensions
 
 DEFAULT_LANE: Final = "default"
-# As many messages of a lane are in memory at least: a pack.
-LEAST_ROOM: Final = 50
 # How often a lane that is not read is looked at again.
 LOOK_S: Final = 0.1
 SUSPENDED_LOOK_S: Final = 1.0
@@ -82,7 +80,7 @@ class LaneHolds:
         found = self._suspensions.suspended((state.key,), now)
         if found is not None:
             return min(SUSPENDED_LOOK_S, max(LOOK_S, found.until - now))
-        is_full = state.per_s and len(state.waiting) + more >= max(LEAST_ROOM, ROOM_S * state.per_s)
+        is_full = state.per_s and len(state.waiting) + more >= for_new(state.per_s)
         return LOOK_S if is_full else 0.0
 
     def _lane(self, name: str) -> _Lane:

@@ -32,6 +32,7 @@ from services.deliver.edge.pool.delivery import Delivery
 from services.deliver.edge.pool.outcome_rules import OutcomeRules
 from services.deliver.edge.pool.site_hosts import SiteHosts
 from services.deliver.edge.pool.turning_away import TurningAway
+from services.deliver.edge.pool.wakeup import Wakeup
 from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.smtp.connection import SmtpConnection
 from services.deliver.edge.tracing.tracer import Tracer
@@ -59,7 +60,6 @@ class SitePool:
         """`shaper` None: there are no limits but these; `tracer` None: nothing is traced."""
         self._shaper = shaper
         self._tracer = tracer
-        self._timer: asyncio.TimerHandle | None = None
         self._site = site
         self._hosts = hosts
         self._rules = rules
@@ -73,6 +73,7 @@ class SitePool:
         self._bytes = 0
         self._last_added_at = 0.0
         self._loop = asyncio.get_running_loop()
+        self._wakeup = Wakeup(self._loop, self._plan_soon)
 
     @property
     def connections(self) -> int:
@@ -118,8 +119,7 @@ class SitePool:
         """Close every connection: abort running transactions and drop waiting messages."""
         for task in list(self._opening):
             task.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._wakeup.cancel()
         for connection in list(self._planner.connections):
             connection.quit()
         for delivery in (*self._preparing.values(), *self._planner.withdraw_all()):
@@ -153,12 +153,7 @@ class SitePool:
         shaper.blocked(self)
         if math.isinf(until):
             return
-        at = max(until, self._loop.time() + SHORTEST_WAIT_S)
-        if self._timer is not None:
-            if self._loop.time() < self._timer.when() <= at and not self._timer.cancelled():
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._plan_soon)
+        self._wakeup.ask(max(until, self._loop.time() + SHORTEST_WAIT_S))
 
     def _plan_soon(self) -> None:
         """Plan after the current callback: a connection's reader may hold further replies."""

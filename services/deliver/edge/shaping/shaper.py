@@ -21,6 +21,7 @@ from services.deliver.core.routing.sites import Site
 from services.deliver.core.shaping.group import Group
 from services.deliver.core.shaping.keys import Destination, Party, scope_key
 from services.deliver.core.shaping.lanes import DEFAULT_LANE, LaneHolds
+from services.deliver.core.shaping.retry_holds import RetryHolds
 from services.deliver.core.shaping.suspensions import Event
 from services.deliver.core.shaping.throttle import Held, Throttle
 from services.deliver.edge.shaping.lease_client import LeaseClient, Stores
@@ -84,6 +85,7 @@ class Shaper:
         self._clock = clock
         self.client = LeaseClient(throttle, stores, worker, clock, self._granted)
         self.lanes = LaneHolds(throttle.suspensions, self._at)
+        self.retry_holds = RetryHolds()
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._waiters: set[Waiter] = set()
@@ -152,8 +154,12 @@ class Shaper:
         """The group of a message that is sent from the source of this name."""
         domain = envelope.sender.rpartition("@")[2]
         sender = Party(envelope.client, envelope.mailing_id, domain, source)
-        known = self._throttle.known(to, sender)
-        return known if known is not None else self._throttle.group(to, sender, self._at())
+        found = self._throttle.known(to, sender)
+        if found is None:
+            found = self._throttle.group(to, sender, self._at())
+        if envelope.due_at_ms:
+            self.retry_holds.note(envelope, found)
+        return found
 
     def held(self, group: Group, lane: str = "", *, is_back: bool = False) -> Held | None:
         """Why a message of this group is not offered now; None if it may wait in its pool.

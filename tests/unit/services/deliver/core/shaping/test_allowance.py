@@ -8,16 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.deliver.core.shaping.allowance import (
-    CROWDED_ROOM,
-    LEAST_ROOM,
-    Allowance,
-)
+from services.deliver.core.shaping.allowance import Allowance
 from services.deliver.core.shaping.group import Group
 from services.deliver.core.shaping.held_lease import LEASE_S, HeldLease
 from services.deliver.core.shaping.keys import Destination, Party
 from services.deliver.core.shaping.limits import Unit, parse_limit
 from services.deliver.core.shaping.parsing import combine, parse_file
+from services.deliver.core.shaping.room import CROWDED_ROOM, LEAST_ROOM
 from services.deliver.core.shaping.throttle import Throttle
 from services.deliver.core.shaping.turns import (
     FIRST_YIELD,

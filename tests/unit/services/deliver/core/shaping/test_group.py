@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from services.deliver.core.shaping.allowance import LEAST_ROOM, Allowance
+from services.deliver.core.shaping.allowance import Allowance
 from services.deliver.core.shaping.group import LOOK_AGAIN, Group
 from services.deliver.core.shaping.held_lease import LEASE_S
 from services.deliver.core.shaping.keys import Destination, Party
 from services.deliver.core.shaping.limits import Unit, parse_limit
+from services.deliver.core.shaping.room import LEAST_ROOM
 from services.deliver.core.shaping.turns import LEAST_SURE_YIELD, LEAST_YIELD, MARGIN
 from services.deliver.core.shaping.workers import Grant, Workers
 

@@ -2,79 +2,15 @@
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter, deque
-
 import pytest
 
-from services.deliver.core.shaping.allowance import Allowance
-from services.deliver.core.shaping.limits import parse_limit
 from services.deliver.core.shaping.turns import (
     FIRST_YIELD,
     LEAST_SURE_YIELD,
     LEAST_YIELD,
     Turns,
 )
-from services.deliver.core.shaping.workers import Workers
-
-RATE = 200
-STEP_S = 0.01
-# A process that is held up for so long every two seconds sends nothing then; the burst of a limit
-# makes up for a tenth of a second.
-PERIOD_S = 2.0
-
-
-class Backlog:
-    """A worker that keeps to its share of a limit, and the mail that it turns away."""
-
-    def __init__(
-        self, held_up_s: float, reads_each_s: float = STEP_S, sends_per_s: float = 10_000.0
-    ) -> None:
-        """`sends_per_s`: what the process itself manages to send."""
-        self._sends_per_s, self._may_send = sends_per_s, 0.0
-        self.of = Allowance("provider:big", parse_limit(f"{RATE}/s"), Workers(1, room=20_000))
-        self.turned_away: Counter[int] = Counter()
-        self.sent: list[float] = []
-        self._held_up_s = held_up_s
-        self._reads_each_s = reads_each_s
-        self._waiting: deque[int] = deque()
-        self._back: list[tuple[float, int]] = []
-
-    def run(self, messages: int, come_per_s: float) -> float:
-        """Send all; returns how long it took."""
-        now, come, looked_at, read_at = 0.0, 0, 0.0, 0.0
-        while len(self.sent) < messages:
-            now += STEP_S
-            if now - read_at >= self._reads_each_s:
-                read_at = now
-                while self._back and self._back[0][0] <= now:
-                    self._take_in(heapq.heappop(self._back)[1], now, is_back=True)
-            while come < min(messages, now * come_per_s):
-                self._take_in(come, now, is_back=False)
-                come += 1
-            if now % PERIOD_S >= self._held_up_s:
-                self._send(now)
-            if now - looked_at >= 1:
-                looked_at = now
-                self.of.expire(now)
-        return now
-
-    def _take_in(self, message: int, now: float, *, is_back: bool) -> None:
-        if self.of.is_full(now, is_back=is_back):
-            self.turned_away[message] += 1
-            heapq.heappush(self._back, (now + self.of.turn_s(now), message))
-        else:
-            self._waiting.append(message)
-            self.of.waiting += 1
-
-    def _send(self, now: float) -> None:
-        self._may_send = min(self._may_send, 1.0) + self._sends_per_s * STEP_S
-        while self._waiting and self._may_send >= 1 and self.of.ready_at(now, 1) == 0:
-            self._may_send -= 1
-            self.of.take(now, 1, len(self._waiting))
-            self._waiting.popleft()
-            self.of.waiting -= 1
-            self.sent.append(now)
+from tests.support.limit_backlog import PERIOD_S, RATE, Backlog
 
 
 @pytest.mark.parametrize("held_up_s", [0.0, 0.2, 0.3, 0.4])

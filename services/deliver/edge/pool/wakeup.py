@@ -1,0 +1,35 @@
+"""Calls a function once at the earliest of the times that were asked for.
+
+The loop's handles say nothing of their time: uvloop's call_at() returns one without when() if the
+time has come by then, as after a pause of the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+
+class Wakeup:
+    """One timer of one loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], Any]) -> None:
+        self._loop = loop
+        self._call = call
+        self._at = float("-inf")
+        self._handle: asyncio.Handle | None = None
+
+    def ask(self, at: float) -> None:
+        """Call at this time of the loop's clock, or earlier if that was asked for."""
+        if self._loop.time() < self._at <= at:
+            return
+        self.cancel()
+        self._at = at
+        self._handle = self._loop.call_at(at, self._call)
+
+    def cancel(self) -> None:
+        """Do not call."""
+        self._at = float("-inf")
+        if self._handle is not None:
+            self._handle.cancel()

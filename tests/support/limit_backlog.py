@@ -1,0 +1,88 @@
+"""A backlog of one limited destination in virtual time: a worker that keeps to its share of a
+limit, and the mail that it turns away."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+
+from services.deliver.core.shaping.allowance import Allowance
+from services.deliver.core.shaping.limits import parse_limit
+from services.deliver.core.shaping.retry_holds import LEAST_S
+from services.deliver.core.shaping.workers import Workers
+
+RATE = 200
+STEP_S = 0.01
+# A process that is held up for so long every two seconds sends nothing then; the burst of a limit
+# makes up for a tenth of a second.
+PERIOD_S = 2.0
+
+
+class Backlog:
+    """One worker and what it is to send."""
+
+    def __init__(
+        self,
+        held_up_s: float,
+        reads_each_s: float = STEP_S,
+        sends_per_s: float = 10_000.0,
+        *,
+        holds: bool = False,
+        room: int = 20_000,
+    ) -> None:
+        """`sends_per_s`: what the process itself manages to send. `holds`: mail whose turn has come
+        is left unread while there is little room. `room`: what may be in flight."""
+        self._holds = holds
+        self._sends_per_s, self._may_send = sends_per_s, 0.0
+        self._workers = Workers(1, room=room)
+        self.of = Allowance("provider:big", parse_limit(f"{RATE}/s"), self._workers)
+        self.turned_away: Counter[int] = Counter()
+        self.sent: list[float] = []
+        self._held_up_s = held_up_s
+        self._reads_each_s = reads_each_s
+        self._waiting: deque[int] = deque()
+        self._back: list[tuple[float, int]] = []
+
+    def run(self, messages: int, come_per_s: float) -> float:
+        """Send all; returns how long it took."""
+        now, come, looked_at, read_at = 0.0, 0, 0.0, 0.0
+        while len(self.sent) < messages:
+            now += STEP_S
+            if now - read_at >= self._reads_each_s:
+                read_at = now
+                while self._back and self._back[0][0] <= now and not self._is_held(now):
+                    self._take_in(heapq.heappop(self._back)[1], now, is_back=True)
+            while come < min(messages, now * come_per_s):
+                self._take_in(come, now, is_back=False)
+                come += 1
+            if now % PERIOD_S >= self._held_up_s:
+                self._send(now)
+            if now - looked_at >= 1:
+                looked_at = now
+                self.of.expire(now)
+        return now
+
+    def _take_in(self, message: int, now: float, *, is_back: bool) -> None:
+        if self.of.is_full(now, is_back=is_back):
+            self.turned_away[message] += 1
+            heapq.heappush(self._back, (now + self.of.turn_s(now), message))
+        else:
+            self._waiting.append(message)
+            self._waits(1)
+
+    def _waits(self, more: int) -> None:
+        self.of.waiting += more
+        self._workers.waiting += more
+
+    def _is_held(self, now: float) -> bool:
+        late_s = now - self._back[0][0]
+        return self._holds and late_s < LEAST_S and self.of.is_nearly_full(0)
+
+    def _send(self, now: float) -> None:
+        self._may_send = min(self._may_send, 1.0) + self._sends_per_s * STEP_S
+        while self._waiting and self._may_send >= 1 and self.of.ready_at(now, 1) == 0:
+            self._may_send -= 1
+            self.of.take(now, 1, len(self._waiting))
+            self._waiting.popleft()
+            self._waits(-1)
+            self.sent.append(now)
