@@ -18,7 +18,7 @@ from shared.responses.matching import View, find_rule
 from shared.responses.mime.fields import first
 from shared.responses.mime.parts import Message, Part, read_message
 from shared.responses.mime.text import text_of
-from shared.responses.reports.addresses import find_addresses, is_public
+from shared.responses.reports.addresses import aliases_in, distinct, find_addresses, is_public
 from shared.responses.reports.classing import Judged, judge
 from shared.responses.reports.delivery import read_delivery_fields
 from shared.responses.reports.feedback import read_feedback
@@ -151,7 +151,8 @@ def _completed(statement: Statement, text: str, view: Returned) -> Statement:
     """Add what the text for people says; without an address take that of the returned message."""
     address = statement.address or view.hidden_recipient
     said = around(text, address) if address else ""
-    return replace(statement, address=address, around=said or reasons_in(text))
+    aliases = distinct((*statement.aliases, *aliases_in(said)), but=address)
+    return replace(statement, address=address, around=said or reasons_in(text), aliases=aliases)
 
 
 def _free_text_report(view: Returned) -> Understood | None:
@@ -198,10 +199,10 @@ def _judged_together(rules: Rules, statements: Sequence[Statement], said: str) -
     known: dict[Statement, Judged] = {}
     found = []
     for one in statements:
-        alike = replace(one, address="", diagnostic="", around=said)
+        alike = replace(one, address="", diagnostic="", around=said, aliases=())
         if alike not in known:
             known[alike] = judge(rules, alike)
-        recipient = replace(known[alike].recipient, address=one.address)
+        recipient = replace(known[alike].recipient, address=one.address, aliases=one.aliases)
         found.append(replace(known[alike], recipient=recipient))
     return found
 
@@ -239,7 +240,12 @@ def _named_in_header(view: View, text: str, is_trusted: bool) -> list[Statement]
         for address in find_addresses(value)
     ]
     return [
-        Statement(address, around=around(text, address) or text, is_trusted=is_trusted)
+        Statement(
+            address,
+            around=(said := around(text, address)) or text,
+            is_trusted=is_trusted,
+            aliases=distinct(aliases_in(said), but=address),
+        )
         for address in dict.fromkeys(named)
     ]
 
