@@ -18,7 +18,7 @@ from shared.responses.matching import View, find_rule
 from shared.responses.mime.fields import first
 from shared.responses.mime.parts import Message, Part, read_message
 from shared.responses.mime.text import text_of
-from shared.responses.reports.addresses import find_addresses, is_public
+from shared.responses.reports.addresses import aliases_in, distinct, find_addresses, is_public
 from shared.responses.reports.classing import Judged, judge
 from shared.responses.reports.delivery import read_delivery_fields
 from shared.responses.reports.feedback import read_feedback
@@ -54,6 +54,8 @@ _GRAVEST_FIRST: Final = (
 )
 _SUCCESS: Final = frozenset({"delivered", "relayed", "expanded"})
 _NO_FAILURE: Final = frozenset({"delivered", "notice"})
+# Rules whose text only a program writes.
+_OWN_FORMS: Final = frozenset({"bounce/amazon-json"})
 
 
 def understand(content: bytes, rules: Rules) -> Understood:
@@ -61,8 +63,10 @@ def understand(content: bytes, rules: Rules) -> Understood:
     return understand_message(read_message(content), rules)
 
 
-def understand_message(message: Message, rules: Rules, has_null_sender: bool = False) -> Understood:
-    """The meaning of a message that has been read; of its envelope only the null sender tells."""
+def understand_message(
+    message: Message, rules: Rules, has_null_sender: bool | None = None
+) -> Understood:
+    """The meaning of a message that has been read; None if its envelope is not known."""
     view = Returned(opened(message, rules), rules, has_null_sender)
     return (
         _feedback(view)
@@ -132,7 +136,7 @@ def _delivery_report(view: Returned) -> Understood | None:
 def _fields_elsewhere(view: Returned, text: str) -> list[Statement]:
     """The fields that stand in the text or in an attachment; a person may have put them there."""
     evidence = view.evidence
-    if evidence is None or evidence.kind in _NO_FAILURE:
+    if evidence is None or evidence.kind in _NO_FAILURE or view.is_letter:
         return []
     is_doubtful = evidence.kind == "weak"
     can_be_hard = view.is_automatic or not is_doubtful
@@ -153,7 +157,8 @@ def _completed(statement: Statement, text: str, view: Returned) -> Statement:
     """Add what the text for people says; without an address take that of the returned message."""
     address = statement.address or view.hidden_recipient
     said = around(text, address) if address else ""
-    return replace(statement, address=address, around=said or reasons_in(text))
+    aliases = distinct((*statement.aliases, *aliases_in(said)), but=address)
+    return replace(statement, address=address, around=said or reasons_in(text), aliases=aliases)
 
 
 def _free_text_report(view: Returned) -> Understood | None:
@@ -162,11 +167,14 @@ def _free_text_report(view: Returned) -> Understood | None:
         return None
     if evidence.kind in _NO_FAILURE:
         return Understood(ResponseKind.AUTO_REPLY, evidence.name)
+    if view.is_letter:
+        return None
     text = view.report_text
     layout = find_format(view.rules.formats, f"{text}\n{view.subject}\n{view.sender}".lower())
     ours = view.own_addresses
     statements = read_layout(layout, text, ours) if layout else []
     name = layout.name if layout else evidence.name
+    has_layout = bool(statements) or evidence.name in _OWN_FORMS
     if not statements:
         trusted = layout.is_trusted if layout else False
         statements = _named_in_header(view, text, trusted) or read_unknown_layout(
@@ -185,7 +193,8 @@ def _free_text_report(view: Returned) -> Understood | None:
         )
         for one in statements
     ]
-    statements = [_doubted(one, evidence.kind == "weak", view) for one in statements]
+    is_weak = evidence.kind == "weak" or (not has_layout and view.may_be_letter)
+    statements = [_doubted(one, is_weak, view) for one in statements]
     judged = [judge(view.rules, one) for one in statements]
     if not any(one.recipient.bounce_class for one in judged):
         judged = _judged_together(view.rules, statements, reasons_in(text))
@@ -200,10 +209,10 @@ def _judged_together(rules: Rules, statements: Sequence[Statement], said: str) -
     known: dict[Statement, Judged] = {}
     found = []
     for one in statements:
-        alike = replace(one, address="", diagnostic="", around=said)
+        alike = replace(one, address="", diagnostic="", around=said, aliases=())
         if alike not in known:
             known[alike] = judge(rules, alike)
-        recipient = replace(known[alike].recipient, address=one.address)
+        recipient = replace(known[alike].recipient, address=one.address, aliases=one.aliases)
         found.append(replace(known[alike], recipient=recipient))
     return found
 
@@ -241,7 +250,12 @@ def _named_in_header(view: View, text: str, is_trusted: bool) -> list[Statement]
         for address in find_addresses(value)
     ]
     return [
-        Statement(address, around=around(text, address) or text, is_trusted=is_trusted)
+        Statement(
+            address,
+            around=(said := around(text, address)) or text,
+            is_trusted=is_trusted,
+            aliases=distinct(aliases_in(said), but=address),
+        )
         for address in dict.fromkeys(named)
     ]
 
@@ -252,26 +266,11 @@ def _whole(form: str, judged: Sequence[Judged]) -> Understood:
     return Understood(kind, f"{form}/{kinds[kind]}", tuple(one.recipient for one in judged))
 
 
-def _reply(view: View) -> Understood:
+def _reply(view: Returned) -> Understood:
     """What no rule knows: written by a person if it answers a message, otherwise unknown."""
-    is_answer = "in-reply-to" in view.fields or "references" in view.fields
-    if is_answer or view.subject.startswith(_REPLY_PREFIXES):
+    if view.is_answer:
         return Understood(ResponseKind.REPLY, "answer")
     return Understood(ResponseKind.UNKNOWN, UNKNOWN_RULE)
-
-
-_REPLY_PREFIXES: Final = (
-    "re:",
-    "re :",
-    "aw:",
-    "antw:",
-    "sv:",
-    "odp:",
-    "r:",
-    "回复:",
-    "回复：",
-    "答复:",
-)
 
 
 def _part(view: View, types: frozenset[str]) -> Part | None:

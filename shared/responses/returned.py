@@ -23,11 +23,24 @@ _OWN_FIELDS: Final = (
     "sender",
 )
 
+_REPLY_PREFIXES: Final = (
+    "re:",
+    "re :",
+    "aw:",
+    "antw:",
+    "sv:",
+    "odp:",
+    "r:",
+    "回复:",
+    "回复：",
+    "答复:",
+)
+
 
 class Returned(View):
     """A returned message; each property is found once."""
 
-    def __init__(self, message: Message, rules: Rules, has_null_sender: bool = False) -> None:
+    def __init__(self, message: Message, rules: Rules, has_null_sender: bool | None = None) -> None:
         super().__init__(message)
         self.rules = rules
         self.has_null_sender = has_null_sender
@@ -75,12 +88,34 @@ class Returned(View):
         of the returned message, of which a person who forwards it shows only the fields for people.
         """
         return (
-            self.has_null_sender
+            bool(self.has_null_sender)
             or first(self.fields, "return-path").lower().startswith(("<>", "<mailer-daemon"))
             or first(self.fields, "auto-submitted").lower().startswith("auto-")
             or "x-failed-recipients" in self.fields
             or any(name in self.original_fields for name in ("received", "message-id"))
         )
+
+    @cached_property
+    def is_from_mailbox(self) -> bool:
+        """Whether it is known to come from an address, as no report should (RFC 5321, 4.5.5)."""
+        has_path = self.has_null_sender is False or bool(first(self.fields, "return-path").strip())
+        return has_path and not self.is_automatic
+
+    @cached_property
+    def is_answer(self) -> bool:
+        """Whether the message says that it answers another one."""
+        is_named = "in-reply-to" in self.fields or "references" in self.fields
+        return is_named or self.subject.startswith(_REPLY_PREFIXES)
+
+    @cached_property
+    def is_letter(self) -> bool:
+        """Whether a person answers: a postmaster writes of failed mail as a report does."""
+        return self.is_answer and self.is_from_mailbox
+
+    @cached_property
+    def may_be_letter(self) -> bool:
+        """Whether only its words make the message a report."""
+        return self.is_from_mailbox or (self.is_answer and not self.is_automatic)
 
     @cached_property
     def _original(self) -> Span | None:

@@ -30,6 +30,7 @@ class ReportedRecipient(Struct, frozen=True):
 
     A report that is not final says that delivery is tried further. Of the bounce classes only hard
     and soft count against a recipient: the kind of a network fault is soft, its class is network.
+    `aliases` are the other addresses that the report gives for the same recipient.
     """
 
     address: str  # in the normal form of addresses; "" if the message does not name it
@@ -38,6 +39,7 @@ class ReportedRecipient(Struct, frozen=True):
     diagnostic: str = ""  # the text that says why, at most 500 characters
     is_final: bool = True
     bounce_class: str = ""  # hard, soft, policy, content, authentication, network; "" if unknown
+    aliases: tuple[str, ...] = ()
 
 
 class Understood(Struct, frozen=True):

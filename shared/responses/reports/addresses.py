@@ -6,6 +6,7 @@ Owns: what counts as a recipient's address in a report, in any notation. Guarant
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from shared.mail.address import ParsedAddress, parse_path
@@ -22,8 +23,15 @@ _TYPE: Final = re.compile(r"^\s{0,20}[\w-]{1,20}\s{0,5};")
 # RFC 6533, 3: characters of an internationalised address as \x{HEX}.
 _XTEXT: Final = re.compile(r"\\x\{([0-9a-f]{2,6})\}", re.IGNORECASE)
 _ROUTE: Final = re.compile(r"^@[^:]{1,200}:")
+# What an address was before an alias changed it, in the words of Postfix, Sendmail and Exim.
+_CHANGED: Final = re.compile(
+    r"\((?:expanded|(?:ultimately )?generated) (?:from|by):?\s{1,4}<?([^\s<>()]{1,254})>?\)?",
+    re.IGNORECASE,
+)
 _MAX_CODE_POINT: Final = 0x10FFFF
 _MAX_CHARS: Final = 1_000
+# A report gives at most three in its fields, and one in its text.
+MAX_ALIASES: Final = 4
 
 
 def find_address(text: str) -> str:
@@ -35,6 +43,22 @@ def find_address(text: str) -> str:
 def find_addresses(text: str) -> list[str]:
     """All addresses in a text, in their normal form."""
     return [normal_form(found[0]) for found in _ADDRESS.finditer(text)]
+
+
+def aliases_in(text: str) -> list[str]:
+    """The addresses before an alias changed them: `(expanded from <a@b.example>)`."""
+    found = (find_address(each[1]) for each in _CHANGED.finditer(text[:_MAX_CHARS]))
+    return [address for address in found if address]
+
+
+def without_aliases(text: str) -> str:
+    """The text without these notes, whose words could be read as a reason: "from:" is a sender."""
+    return _CHANGED.sub("", text) if " from" in text or " by" in text else text
+
+
+def distinct(addresses: Iterable[str], but: str) -> tuple[str, ...]:
+    """The first MAX_ALIASES different addresses except one."""
+    return tuple(each for each in dict.fromkeys(addresses) if each and each != but)[:MAX_ALIASES]
 
 
 def typed_address(value: str) -> str:

@@ -83,6 +83,7 @@ def judge(rules: Rules, statement: Statement) -> Judged:
         clean_text(" ".join(said.split()))[:MAX_DIAGNOSTIC_CHARS],
         is_final,
         found.bounce_class,
+        statement.aliases,
     )
     return Judged(recipient, found.rule or "no-reason")
 

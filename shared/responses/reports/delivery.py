@@ -7,10 +7,12 @@ never raises; at most MAX_RECIPIENTS are read.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from shared.responses.reports.addresses import is_public, typed_address
+from msgspec.structs import replace
+
+from shared.responses.reports.addresses import distinct, is_public, typed_address
 from shared.responses.reports.statement import Statement
 
 MAX_RECIPIENTS: Final = 100
@@ -40,8 +42,12 @@ def read_delivery_fields(text: str) -> list[Statement]:
     for group in _groups(text):
         statement = _statement(group)
         known = statements.get(statement.address)
-        if known is None or (not known.diagnostic and statement.diagnostic):
-            statements[statement.address] = statement
+        is_better = known is None or bool(statement.diagnostic and not known.diagnostic)
+        aliases = (*known.aliases, *statement.aliases) if known else statement.aliases
+        statements[statement.address] = replace(
+            statement if is_better or known is None else known,
+            aliases=distinct(aliases, but=statement.address),
+        )
         if len(statements) == MAX_RECIPIENTS:
             break
     return list(statements.values())
@@ -84,15 +90,21 @@ def _statement(group: _Group) -> Statement:
     diagnostic = _DIAGNOSTIC_TYPE.sub("", group.get("diagnostic-code", ""), count=1)
     if _CATEGORY in group:
         diagnostic += f" [category: {group[_CATEGORY]}]"
+    addresses = _addresses(group)
+    address = _preferred(addresses)
     return Statement(
-        address=_address(group),
+        address=address,
         action=group.get("action", "").lower().split(" ")[0].split(";")[0].strip("().,"),
         status=status[1] if status else "",
         diagnostic=diagnostic.strip() or (comment[1] if comment else ""),
+        aliases=distinct(addresses, but=address),
     )
 
 
-def _address(group: _Group) -> str:
+def _addresses(group: _Group) -> list[str]:
+    return [typed_address(group[name]) for name in _RECIPIENT_FIELDS if name in group]
+
+
+def _preferred(addresses: Sequence[str]) -> str:
     """Prefer the final recipient, unless it is a name that only the reporting host knows."""
-    found = [typed_address(group[name]) for name in _RECIPIENT_FIELDS if name in group]
-    return next(filter(is_public, found), next(filter(None, found), ""))
+    return next(filter(is_public, addresses), next(filter(None, addresses), ""))

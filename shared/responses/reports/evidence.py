@@ -12,6 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from shared.responses.reports.addresses import without_aliases
 from shared.responses.reports.statement import Statement
 from shared.smtp.events import Stage
 
@@ -81,7 +82,8 @@ def words_of(statement: Statement) -> list[Words]:
     """The texts to search, the best first; at least one, which may be empty."""
     found: list[Words] = []
     for text in (statement.diagnostic, statement.around):
-        found += (one for one in _replies(text[:MAX_TEXT_CHARS]) if one not in found)
+        said = without_aliases(text[:MAX_TEXT_CHARS])
+        found += (one for one in _replies(said) if one not in found)
     return found or [Words("", 0, "")]
 
 

@@ -11,7 +11,15 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
-from shared.responses.reports.addresses import ADDRESS_PATTERN, is_public, normal_form
+from msgspec.structs import replace
+
+from shared.responses.reports.addresses import (
+    ADDRESS_PATTERN,
+    aliases_in,
+    distinct,
+    is_public,
+    normal_form,
+)
 from shared.responses.reports.statement import Statement
 from shared.responses.rules.model import Format
 
@@ -142,6 +150,7 @@ def _statements(
         end = min([*following[:1], match.start() + _AROUND_CHARS])
         start = text.rfind("\n", 0, match.start(match.lastindex or 0)) + 1
         piece = _HEADER_LINE.sub("", text[start:end])
+        aliases = distinct(aliases_in(piece), but=address)
         diagnostic = ""
         if layout is not None and layout.reason is not None:
             reason = layout.reason.search(piece) or layout.reason.search(text)
@@ -150,10 +159,17 @@ def _statements(
         trusted = layout.is_trusted if layout is not None else is_trusted
         known = statements.get(address)
         if known is None:
-            statements[address] = Statement(address, "", "", diagnostic, piece, trusted)
+            statements[address] = Statement(
+                address, "", "", diagnostic, piece, trusted, aliases=aliases
+            )
         elif len(known.around) < _AROUND_CHARS:
             joined = f"{known.around}\n{piece}"[:_AROUND_CHARS]
-            statements[address] = Statement(address, "", "", known.diagnostic, joined, trusted)
+            statements[address] = replace(
+                known,
+                around=joined,
+                is_trusted=trusted,
+                aliases=distinct((*known.aliases, *aliases), but=address),
+            )
     return list(statements.values())
 
 

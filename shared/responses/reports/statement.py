@@ -10,6 +10,8 @@ class Statement(Struct, frozen=True):
 
     `diagnostic` is the remote server's reply or the reporting system's reason, `around` the text
     for people at this recipient. `is_trusted`: the reporting system checks recipients itself.
+    `aliases` are its other addresses in the report: what it was before an alias or a mail server
+    changed it.
     `is_doubtful`: the message may be no report at all; `can_be_hard`: if so, a machine sent it.
     """
 
@@ -21,3 +23,4 @@ class Statement(Struct, frozen=True):
     is_trusted: bool = False
     is_doubtful: bool = False
     can_be_hard: bool = True
+    aliases: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.validate.core.returns.identity import Identity, recipient_among
 from shared.mail.unsubscribe import Unsubscription
@@ -84,10 +85,13 @@ def _reported(
     """Return what the mail says about the recipient of the message; None if nothing."""
     if identity is None:
         return None
-    address = recipient_among(identity, (one.address for one in understood.recipients))
-    for one in understood.recipients:
-        if address and one.address == address:
-            return one
+    recipients = understood.recipients
+    addresses = (each for one in recipients for each in (one.address, *one.aliases))
+    if address := recipient_among(identity, addresses):
+        named = [one for one in recipients if address in (one.address, *one.aliases)]
+        # An alias may stand for several mailboxes: as long as one of them lives, so does the alias.
+        one = next((each for each in named if each.kind is not ResponseKind.HARD), named[0])
+        return replace(one, address=address)
     if understood.kind is ResponseKind.UNSUBSCRIBE:
         # It names nobody: whoever wrote it wants no more mail.
         sender = recipient_among(identity, senders(returned, header_of(content)))
