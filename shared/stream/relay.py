@@ -43,8 +43,12 @@ class NotReady(Exception):
 
 
 class RelayStatus(LoopStatus):
-    """The state of a relay, for its health check and metrics."""
+    """The state of a relay, for its health checks and metrics.
 
+    `dependency` says what the records wait for besides Kafka, "" for nothing.
+    """
+
+    dependency: str = ""
     records: int = 0
     outputs: int = 0
     transactions: int = 0
@@ -99,6 +103,7 @@ class Relay:
         found = consumer.poll(POLL_MS, self._batch.records)
         if not found:
             self.status.waiting_for = consumer.waiting_for()
+            self.status.dependency = ""
             return
         # Only poll() joins the group, so the records were read under this membership.
         membership = consumer.membership()
@@ -117,7 +122,7 @@ class Relay:
             consumer.require_same_topics()
             self._producer.commit(outputs, offsets, membership)
         except NotReady as reason:
-            self.status.waiting_for = str(reason)
+            self.status.waiting_for, self.status.dependency = "", str(reason)
             log.warning("%s: waiting: %s", self._service, reason)
             self._rewind(consumer, stop)
             consumer.idle(NOT_READY_S)
@@ -129,7 +134,7 @@ class Relay:
             raise
         finally:
             self._batch.took(len(records), monotonic() - begun)
-        self.status.waiting_for = ""
+        self.status.waiting_for = self.status.dependency = ""
         self.status.records += len(records)
         self.status.outputs += len(outputs)
         self.status.unreadable += sum(output.topic == REFUSED for output in outputs)

@@ -1,4 +1,4 @@
-"""Registers the readiness check and the metrics of a relay or a worker."""
+"""Registers the readiness checks and the metrics of a relay or a worker."""
 
 from __future__ import annotations
 
@@ -60,6 +60,7 @@ def register_relay_metrics(status: RelayStatus, health: HealthServer, counters: 
     """Register the state of a relay for /ready and /metrics."""
     _tell(status, RELAY_METRICS, counters)
     health.add_ready("kafka", lambda: status.waiting_for)
+    health.add_ready("dependencies", lambda: status.dependency)
 
 
 def register_worker_metrics(status: WorkerStatus, health: HealthServer, counters: Counters) -> None:
