@@ -62,6 +62,9 @@ class _Registry:
     def get(self, name: str) -> Client | None:
         return SHOP if name == SHOP.name else None
 
+    def by_domain(self, domain: str) -> Client | None:
+        return SHOP if domain == SHOP.sending_domain else None
+
     def refresh(self, timeout_s: float) -> bool:
         return True
 

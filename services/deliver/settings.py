@@ -281,7 +281,9 @@ class DeliverSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             gt=0,
             le=1,
-            description="Factor on the delays between attempts; below 1 for tests and demos only.",
+            description="Factor on the delays between attempts, and on those of mail that waits for"
+            " its turn under a limit; below 1 for tests and demos only: turns then come before the"
+            " limit has room, and mail is written again and again.",
         ),
     ] = 1.0
 

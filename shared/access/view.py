@@ -117,7 +117,8 @@ class KeyView:
             topic_id, keys = reader.topic_id(), dict[str, AccessKey]()
             reader.read_from({PARTITION: 0})
             while not self._thread.is_closing and reader.topic_id() == topic_id:
-                ends, asked_at = reader.ends([PARTITION]), self._clock.monotonic()
+                # In this order: after a pause of the process the answer is as old as the question.
+                asked_at, ends = self._clock.monotonic(), reader.ends([PARTITION])
                 while not reader.has_reached(ends) and not self._thread.is_closing:
                     self._poll(reader, keys)
                 self._keys, self._fresh_at, self._told = keys, asked_at, ""

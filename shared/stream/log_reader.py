@@ -18,7 +18,9 @@ from shared.runtime.deadline import Deadline
 from shared.stream.client import ClientOptions, make_consumer, position_of
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import skip_headers_after
+from shared.stream.kafka_python.fetching_by_id import fetch_by_id
 from shared.stream.kafka_python.topic_ids import topic_id
+from shared.stream.recreated_topics import require_same_for_reading
 
 ASK_TIMEOUT_MS: Final = 5_000
 CLOSE_TIMEOUT_MS: Final = 1_000
@@ -55,6 +57,7 @@ class LogReader:
         self._consumer: Any = self._make()
         if last_header:
             skip_headers_after(self._consumer, last_header)
+        fetch_by_id(self._consumer)
         # A broker answers the requests of a connection one after another: a question would wait for
         # the fetch before it.
         self._asker: Any = self._consumer
@@ -122,9 +125,11 @@ class LogReader:
     def poll(self, timeout_ms: int) -> dict[int, Sequence[Record]]:
         """Wait for records at most this long; return them by partition, in order.
 
-        A batch that cannot be decoded is an UndecodableRecord (kafka_python/fetching.py).
+        A batch that cannot be decoded is an UndecodableRecord (kafka_python/fetching.py). Raises
+        KafkaError if the topic was created again since it was first read: it needs a new reader.
         """
         found = self._consumer.poll(timeout_ms=timeout_ms)
+        require_same_for_reading(self._consumer)
         return {each.partition: records for each, records in found.items()}
 
     def read_whole(self, partition: int, within_s: float) -> Iterator[Record]:

@@ -1,4 +1,6 @@
-"""What a member of a group does when a topic that it reads was deleted and created again.
+"""What a reader does when a topic that it reads was deleted and created again.
+
+No reader reads on at a position that belongs to the old topic: it is closed and replaced.
 
 The positions and committed offsets of a topic belong to its id. The broker drops the committed
 offsets with the topic; a commit that was under way may still have set one for the new topic, so the
@@ -45,6 +47,12 @@ def require_same_topics(consumer: Any) -> None:
     except KafkaError as error:
         log.warning("offsets of %s: %s", names, error)
     raise TopicRecreated(f"created again: {names}")
+
+
+def require_same_for_reading(consumer: Any) -> None:
+    """Raise TopicRecreated if a topic is another one, for readers that commit nothing."""
+    if topics := other_topics(consumer, are_refused=True):
+        raise TopicRecreated(f"created again: {' '.join(sorted(topics))}")
 
 
 def require_same_for_commit(consumer: Any) -> None:

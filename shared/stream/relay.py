@@ -43,17 +43,23 @@ class NotReady(Exception):
 
 
 class RelayStatus(LoopStatus):
-    """The state of a relay, for its health checks and metrics.
+    """The state of a relay, for its health check and metrics."""
 
-    `dependency` says what the records wait for besides Kafka, "" for nothing.
-    """
-
-    dependency: str = ""
     records: int = 0
     outputs: int = 0
     transactions: int = 0
     unreadable: int = 0
     lost_transactions: int = 0
+    # The last reason that `process` gave for not being ready.
+    dependency: str = ""
+
+    def waiting_by_check(self) -> dict[str, str]:
+        """Return why the relay waits, for the checks of Kafka and of what else it needs."""
+        is_other = self.waiting_for == self.dependency
+        return {
+            "kafka": "" if is_other else self.waiting_for,
+            "dependencies": self.waiting_for if is_other else "",
+        }
 
 
 Process = Callable[[Sequence[Record]], Sequence[Output]]
@@ -103,7 +109,6 @@ class Relay:
         found = consumer.poll(POLL_MS, self._batch.records)
         if not found:
             self.status.waiting_for = consumer.waiting_for()
-            self.status.dependency = ""
             return
         # Only poll() joins the group, so the records were read under this membership.
         membership = consumer.membership()
@@ -122,7 +127,7 @@ class Relay:
             consumer.require_same_topics()
             self._producer.commit(outputs, offsets, membership)
         except NotReady as reason:
-            self.status.waiting_for, self.status.dependency = "", str(reason)
+            self.status.waiting_for = self.status.dependency = str(reason)
             log.warning("%s: waiting: %s", self._service, reason)
             self._rewind(consumer, stop)
             consumer.idle(NOT_READY_S)
@@ -134,7 +139,7 @@ class Relay:
             raise
         finally:
             self._batch.took(len(records), monotonic() - begun)
-        self.status.waiting_for = self.status.dependency = ""
+        self.status.waiting_for = ""
         self.status.records += len(records)
         self.status.outputs += len(outputs)
         self.status.unreadable += sum(output.topic == REFUSED for output in outputs)

@@ -1,4 +1,4 @@
-"""Registers the readiness checks and the metrics of a relay or a worker."""
+"""Registers the readiness check and the metrics of a relay or a worker."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ _PREFIX: Final = "sluice_stream_"
 def register_relay_metrics(status: RelayStatus, health: HealthServer, counters: Counters) -> None:
     """Register the state of a relay for /ready and /metrics."""
     _tell(status, RELAY_METRICS, counters)
-    health.add_ready("kafka", lambda: status.waiting_for)
-    health.add_ready("dependencies", lambda: status.dependency)
+    health.add_ready("kafka", lambda: status.waiting_by_check()["kafka"])
+    health.add_ready("dependencies", lambda: status.waiting_by_check()["dependencies"])
 
 
 def register_worker_metrics(status: WorkerStatus, health: HealthServer, counters: Counters) -> None:

@@ -44,13 +44,17 @@ LANE = names.outbound("default")
 
 
 class Registry:
-    """A registry with one client, which wants everything back."""
+    """A registry with a few clients, which want everything back."""
 
-    def __init__(self, client: Client = SHOP) -> None:
-        self._client = client
+    def __init__(self, *clients: Client) -> None:
+        self._clients = {each.name: each for each in clients or (SHOP,)}
 
     def get(self, name: str) -> Client | None:
-        return self._client if name == self._client.name else None
+        return self._clients.get(name)
+
+    def by_domain(self, domain: str) -> Client | None:
+        found = (each for each in self._clients.values() if each.sending_domain == domain)
+        return next(found, None)
 
     def refresh(self, timeout_s: float) -> bool:
         return True

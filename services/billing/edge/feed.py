@@ -24,9 +24,11 @@ from msgspec import Struct
 from services.billing.core.usage import EventRecord
 from shared.stream.client import SESSION_TIMEOUT_MS, ClientOptions, make_consumer, position_of
 from shared.stream.kafka_python.fetching import UndecodableRecord, skip_headers_after
+from shared.stream.kafka_python.fetching_by_id import fetch_by_id
 from shared.stream.kafka_python.membership import Membership
 from shared.stream.kafka_python.polling import poll, subscribe
 from shared.stream.kafka_python.topic_ids import topic_id
+from shared.stream.recreated_topics import require_same_for_reading
 from shared.topics.names import EVENTS
 
 log = logging.getLogger(__name__)
@@ -86,6 +88,7 @@ class EventFeed:
             max_poll_records=poll_records,
         )
         skip_headers_after(self._consumer, "ce_type")
+        fetch_by_id(self._consumer)
         self._membership = Membership(self._consumer, SESSION_TIMEOUT_MS / 1000)
         self._changes: deque[tuple[int, bool]] = deque()
         self._next: dict[int, int] = {}
@@ -103,6 +106,7 @@ class EventFeed:
             raise FencedInstanceIdError("another process uses this instance name")
         if self._membership.lost:
             raise KafkaError(self._membership.lost)
+        require_same_for_reading(self._consumer)
         self._take_changes()
         runs = []
         for partition, begin in list(self._next.items()):

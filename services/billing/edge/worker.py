@@ -111,8 +111,7 @@ class Worker:
         runs = feed.poll(POLL_MS)
         if feed.placed() and feed.log_id() not in ("", self._log_id):
             log.error("the topic was created again: another log, id %s", feed.log_id())
-            feed.unassign(feed.placed())
-            runs = []
+            raise KafkaError(f"{parts.topic} was created again")  # another feed reads the new one
         if runs:
             parts.failpoints.hit("billing.polled")
         try:

@@ -3,8 +3,9 @@
 A separate thread reads the topic without a consumer group; changes become visible within a
 second. While Kafka is unavailable, the view stays unchanged and the thread keeps trying. After a
 reconnect the topic is read again from the beginning into a new view, which replaces the old one
-once it is complete. A record that cannot be decoded is logged and counted, and the client stays
-unchanged.
+once it is complete. If the topic was created again, the new one replaces the view as soon as it has
+a record: while it is empty, the clients known before stay. A record that cannot be decoded is
+logged and counted, and the client stays unchanged.
 
 Owns: only the view. Bounded by the registry's size (twice that, while it is read again).
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from typing import Final
 
 from kafka.errors import KafkaError
 from msgspec import Struct
@@ -29,6 +31,11 @@ from shared.stream.client import client_options
 from shared.topics.names import CLIENTS
 
 log = logging.getLogger(__name__)
+
+_EMPTY: Final = (
+    f"{CLIENTS} was created again and is empty: the clients known before stay until `sluice clients"
+    " apply` registers clients"
+)
 
 
 class ClientView:
@@ -127,6 +134,8 @@ class ClientView:
         try:
             asked = self._asked
             self._read_to_end(reading)
+            if self._clients and not reading.end_offset():
+                raise KafkaError(_EMPTY)
             with self._changed:
                 self._clients, self._by_domain = reading.clients, reading.by_domain
                 self._kept = reading.kept

@@ -67,7 +67,7 @@ class FetcherById(SparingFetcher):
     ) -> None:
         if response.API_VERSION >= _BY_ID:
             for each in response.responses:
-                each.topic = self._topics[each.topic_id]
+                each.topic = self._topics.get(each.topic_id, "")
                 if any(partition.error_code in _REFUSED for partition in each.partitions):
                     self.refused.add(each.topic)
         super()._handle_fetch_response(node_id, fetch_offsets, send_time, response)

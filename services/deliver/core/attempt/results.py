@@ -21,11 +21,14 @@ class Broken(Struct, frozen=True):
     """A transaction ended without an answer: the connection broke or timed out.
 
     `answered`: MAIL or RCPT had been answered. `in_doubt`: the content had been sent completely.
+    `is_form_refused`: the server does not know the command that the content was sent by, so it has
+    taken nothing; over the next connection another command is used.
     """
 
     reason: str
     answered: bool
     in_doubt: bool
+    is_form_refused: bool = False
 
 
 class Refusal(Struct, frozen=True):
@@ -107,19 +110,21 @@ ConnectFault = Refusal | NoConnection | NoLogin | NoRoute | NoSource | Busy
 TransactionResult = Finished | Broken | Unsendable
 
 
-def is_stale(result: TransactionResult, messages: int) -> bool:
-    """Whether a used connection had ended before this message, its `messages`th, could start.
+def costs_nothing(result: TransactionResult, messages: int) -> bool:
+    """Whether a message, the `messages`th of its connection, is offered again at once.
 
-    Servers close idle connections, or say 421 at the next command; neither is a failure of the
-    message.
+    A used connection may have ended before the message could start: servers close idle
+    connections, or say 421 at the next command. And a server may not know the command that the
+    content was sent by. Neither is a failure of the message.
     """
-    if messages <= 1:
-        return False
     match result:
+        case Broken(is_form_refused=True):
+            return True
         case Broken(answered=answered, in_doubt=in_doubt):
-            return not answered and not in_doubt
+            return messages > 1 and not answered and not in_doubt
         case Finished(stage, reply):
-            return reply.code == SERVICE_NOT_READY and stage in (Stage.RSET, Stage.MAIL)
+            is_start = stage in (Stage.RSET, Stage.MAIL)
+            return messages > 1 and is_start and reply.code == SERVICE_NOT_READY
         case _:
             return False
 

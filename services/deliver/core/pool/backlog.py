@@ -2,6 +2,11 @@
 
 A message that is turned away gets a turn of its own, one after the other at the rate at which the
 site takes mail, so that it comes back when there is room for it.
+
+The rate is an estimate that rests on few transactions, and what was given a turn cannot be brought
+forward: it lies in Kafka. So nobody waits for much longer than the site has been slow already
+(docs/decisions/0275-first-turns.md). A site counts as slow from the first message that it was too
+slow for until SLOW_AGAIN_S after the last turn, because it has no mail in between.
 """
 
 from __future__ import annotations
@@ -14,8 +19,12 @@ from services.deliver.core.pool.end_rate import EndRate
 # The weight of one transaction in the average.
 _WEIGHT: Final = 0.1
 SHORTEST_TURN_S: Final = 5.0
-# The rate may change: nobody waits for longer because of an estimate.
+# The longest turn of a site that was quick until now, and of one that has been slow for very long.
+# In between it is as long as the site has been slow.
+FIRST_LONGEST_TURN_S: Final = 60.0
 LONGEST_TURN_S: Final = 3_600.0
+# What comes back may be late, and waits again before the site is seen to be slow.
+SLOW_AGAIN_S: Final = 60.0
 
 
 class Backlog:
@@ -25,7 +34,8 @@ class Backlog:
         self._average_s = 0.0
         self._held_up_s = 0.0
         self._ended_at = 0.0
-        self._next_turn_at = 0.0
+        self._next_turn_at = float("-inf")
+        self._slow_since = 0.0
         self._rate = EndRate()
 
     def took(self, seconds: float, now: float) -> None:
@@ -54,8 +64,8 @@ class Backlog:
         return by_time
 
     def is_over(self, now: float) -> bool:
-        """Whether all turns that were given have come."""
-        return now >= self._next_turn_at
+        """Whether all turns that were given have come, and it is forgotten that it was slow."""
+        return now >= self._next_turn_at + SLOW_AGAIN_S
 
     def turns(
         self, count: int, first_s: float, each_s: Callable[[float], float], now: float
@@ -63,11 +73,18 @@ class Backlog:
         """In how many seconds the turns of `count` messages come.
 
         `first_s`: the wait before the first. `each_s`: the time from one to the next, by the time
-        of the first of the two.
+        of the first of the two. What does not fit into the longest turn comes closer together.
         """
+        if not count:
+            return []
+        if self.is_over(now):
+            self._slow_since = now
+        slow_s = now - self._slow_since
+        last_of_all = now + min(max(slow_s, FIRST_LONGEST_TURN_S), LONGEST_TURN_S)
+        widest_s = max(0.0, last_of_all - max(self._next_turn_at, now + first_s)) / count
         turns = []
         for _ in range(count):
             last_at = max(self._next_turn_at, now + first_s)
-            self._next_turn_at = min(last_at + each_s(last_at), now + LONGEST_TURN_S)
+            self._next_turn_at = min(last_at + min(each_s(last_at), widest_s), last_of_all)
             turns.append(max(SHORTEST_TURN_S, self._next_turn_at - now))
         return turns

@@ -33,8 +33,8 @@ from services.deliver.core.attempt.results import (
     ConnectFault,
     Refusal,
     TransactionResult,
+    costs_nothing,
     is_push_back,
-    is_stale,
 )
 from services.deliver.core.pool.backlog import Backlog
 from services.deliver.core.pool.concurrency import ConcurrencyLimit
@@ -183,7 +183,7 @@ class SitePlanner(Generic[M, C]):
         Returns True if the result is the message's; False if the message waits again.
         """
         state = self._connections[connection]
-        if is_stale(result, state.messages):
+        if costs_nothing(result, state.messages):
             self._waiting.add(message, state.added_at, state.gate, is_first=True)
             return False
         if isinstance(result, Unsendable):

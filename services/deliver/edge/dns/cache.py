@@ -50,12 +50,13 @@ class AnswerCache(Generic[T]):
         return await asyncio.shield(task)
 
     async def _ask(self, name: str) -> T | Unresolved:
+        asked_at = self._monotonic()  # the TTL runs from here, however long the answer takes
         answer, ttl_s = await self._look_up(name)
         if isinstance(answer, Unresolved):
             stale = self._answers.get(name)
             return stale[1] if stale is not None else answer
         bounded_s = min(max(ttl_s, MIN_TTL_S), MAX_TTL_S)
-        self._answers[name] = (self._monotonic() + bounded_s, answer)
+        self._answers[name] = (asked_at + bounded_s, answer)
         self._answers.move_to_end(name)
         if len(self._answers) > MAX_CACHED:
             self._answers.popitem(last=False)

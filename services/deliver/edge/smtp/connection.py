@@ -264,6 +264,7 @@ class SmtpConnection(asyncio.Protocol):
                     clean_text(reason),
                     session.is_answered,
                     is_in_doubt,
+                    session.is_chunking_refused,
                 )
             )
         self.on_closed(self)

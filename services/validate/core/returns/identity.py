@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -27,7 +27,9 @@ SEARCHED_BYTES: Final = 262_144
 MAX_QUOTED: Final = 8
 MAX_ADDRESSES: Final = 100
 # As it is, in a URL (mailto: in List-Unsubscribe), or in quoted-printable.
-_QUOTED: Final = re.compile(rb"rp(?:=|=3d|%3d)([0-9a-v]{61})(?=@|=40|%40)", re.IGNORECASE)
+_QUOTED: Final = re.compile(
+    rb"rp(?:=|=3d|%3d)([0-9a-v]{61})(?:@|=40|%40)([0-9a-z.-]{0,253})", re.IGNORECASE
+)
 _SOFT_BREAKS: Final = re.compile(rb"=[ \t]{0,20}\r?\n")
 
 
@@ -68,9 +70,7 @@ def identify(
     if client is None or by is None:
         return None
     today = verp.day_of(returned.received_at_ms)
-    searched = _SOFT_BREAKS.sub(b"", content[:SEARCHED_BYTES])
-    for found in islice(_QUOTED.finditer(searched), MAX_QUOTED):
-        local = verp.PREFIX + found[1].decode("ascii")
+    for local, _ in islice(quoted_paths(content), MAX_QUOTED):
         path = verp.verify(by.keys, client.name, local, today=today, days_valid=by.days_valid)
         if isinstance(path, ReturnPath):
             return _identity(client, path.mail_id, path.mailing, path.recipient)
@@ -78,6 +78,12 @@ def identify(
         hashed = verp.recipient_hash(token.mail_id, token.recipient)
         return _identity(client, token.mail_id, token.mailing, hashed)
     return None
+
+
+def quoted_paths(content: bytes) -> Iterator[tuple[str, str]]:
+    """Find what may be return paths: local part and domain, the latter in lower case."""
+    for found in _QUOTED.finditer(_SOFT_BREAKS.sub(b"", content[:SEARCHED_BYTES])):
+        yield verp.PREFIX + found[1].decode("ascii"), found[2].decode("ascii").lower()
 
 
 def _identity(client: Client, mail_id: str, mailing: bytes, recipient: bytes) -> Identity:

@@ -10,8 +10,8 @@ the subject of the mailto: address beside it, or in a field of its own. It is re
 
 Owns: where tokens are looked for. Does not own: whether the report may name that recipient
 (meaning.py), the form and the proof of a token.
-Guarantees: a token that is not signed for this client, or has expired, is none; at most MAX_TRIED
-are verified per message.
+Guarantees: a token that is not signed for the client that it names, or has expired, is none; at
+most MAX_TRIED are verified per message.
 """
 
 from __future__ import annotations
@@ -38,14 +38,17 @@ _FIELDS: Final = (RECIPIENT_FIELD.lower(), "list-unsubscribe")
 _MAILTO_RULE: Final = "unsubscribe/token"
 
 
-def quoted_header(message: Message, understood: Understood, rules: Rules) -> Fields:
-    """Return the header of the message that a complaint or another feedback report returns."""
+def is_complaint(understood: Understood) -> bool:
+    """Whether it is a complaint, or a feedback report that asks for no more mail."""
     is_feedback = understood.rule.startswith(FEEDBACK_RULE)
-    if understood.kind is ResponseKind.COMPLAINT or (
+    return understood.kind is ResponseKind.COMPLAINT or (
         is_feedback and understood.kind is ResponseKind.UNSUBSCRIBE
-    ):
-        return original_header(message, rules)
-    return NO_FIELDS
+    )
+
+
+def quoted_header(message: Message, understood: Understood, rules: Rules) -> Fields:
+    """Return the header of the message that a complaint returns."""
+    return original_header(message, rules) if is_complaint(understood) else NO_FIELDS
 
 
 def read_tokens(
@@ -55,18 +58,14 @@ def read_tokens(
     understood: Understood,
     by: Verification | None,
 ) -> Sequence[Unsubscription]:
-    """Return the tokens of this client that name a recipient, in their order."""
+    """Return the valid tokens that name a recipient, in their order, of whatever client."""
     if by is None:
         return ()
     values = [value for name in _FIELDS for value in quoted.get(name)]
     if understood.rule == _MAILTO_RULE:
         subject = first(message.fields, "subject")
         values.append(decode(subject.encode()) if "=?" in subject else subject)
-    return [
-        each
-        for each in _verified(values, by, verp.day_of(returned.received_at_ms))
-        if each.client == returned.client
-    ]
+    return _verified(values, by, verp.day_of(returned.received_at_ms))
 
 
 def _verified(values: Iterable[str], by: Verification, today: int) -> list[Unsubscription]:

@@ -14,9 +14,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.validate.core.lanes import Lanes, pack_by_partition
 from services.validate.core.returns import windows as kept
@@ -35,7 +36,8 @@ from services.validate.core.returns.forwarding import (
 from services.validate.core.returns.identity import Verification, identify
 from services.validate.core.returns.loops import hop_of, loop_of
 from services.validate.core.returns.meaning import Meaning, Quoted, meaning_of, senders
-from services.validate.core.returns.tokens import quoted_header, read_tokens
+from services.validate.core.returns.owners import Owners, other_owner
+from services.validate.core.returns.tokens import is_complaint, quoted_header, read_tokens
 from services.validate.core.returns.windows import Policy, Window, Windows
 from services.validate.edge.returns.metrics import ReturnsMetrics
 from shared.mail import verp
@@ -69,6 +71,10 @@ class Read(Struct, frozen=True):
     returned: Returned
     content: bytes
     record: Record
+
+
+class OwnedClients(Clients, Owners, Protocol):
+    """The registry, with the removed clients."""
 
 
 class Tools(Struct, frozen=True):
@@ -125,7 +131,7 @@ class ReturnsProcessor:
     """Processes the batches of one worker."""
 
     def __init__(
-        self, clients: Clients, tools: Tools, clock: Clock, metrics: ReturnsMetrics
+        self, clients: OwnedClients, tools: Tools, clock: Clock, metrics: ReturnsMetrics
     ) -> None:
         self._clients = clients
         self._tools = tools
@@ -184,7 +190,7 @@ class ReturnsProcessor:
         """One message. A fault of our own code with one message stops no other."""
         record = read.record
         try:
-            one, fields = self._understood(batch, read, client, by)
+            one, fields, client = self._understood(batch, read, client, by)
         except Exception as error:
             log.exception("%s@%d cannot be understood", record.topic, record.offset)
             self._metrics.failed.add(1)
@@ -200,16 +206,25 @@ class ReturnsProcessor:
 
     def _understood(
         self, batch: _Batch, read: Read, client: Client | None, by: Verification | None
-    ) -> tuple[Returning, Fields]:
-        """Write the event of a message that came back; return it, and the fields of its header."""
+    ) -> tuple[Returning, Fields, Client | None]:
+        """Write the event of a message that came back.
+
+        Return it, the fields of its header, and its client: of a complaint the one whose message it
+        is about.
+        """
         returned, content = read.returned, read.content
         if (cause := unsent_cause(returned)) is not None:
             self._metrics.records.add(1, cause.value)
-            return unsent(returned, content, cause), NO_FIELDS
+            return unsent(returned, content, cause), NO_FIELDS, client
         message = read_message(content)
         understood = understand_message(message, self._tools.rules, not returned.sender)
         header = quoted_header(message, understood, self._tools.rules)
         tokens = read_tokens(returned, message, header, understood, by)
+        if is_complaint(understood):
+            other = other_owner(returned, content, tokens, by, self._clients)
+            if other is not None:
+                client, returned = other, replace(returned, client=other.name)
+        tokens = [each for each in tokens if each.client == returned.client]
         identity = identify(returned, content, client, by, tokens)
         meaning = meaning_of(returned, content, understood, identity, Quoted(header, tokens))
         self._count(meaning, understood, is_proved=identity is not None)
@@ -229,7 +244,7 @@ class ReturnsProcessor:
             cause_of(returned, kind, understood.rule),
             is_delay(understood),
         )
-        return one, message.fields
+        return one, message.fields, client
 
     def _count(self, meaning: Meaning, understood: Understood, *, is_proved: bool) -> None:
         self._metrics.records.add(1, meaning.data.response)

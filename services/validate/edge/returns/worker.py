@@ -192,6 +192,7 @@ class ReturnsWorker:
         offsets: _Offsets,
         membership: ConsumerGroupMetadata,
     ) -> None:
+        session.consumer.require_same_topics()
         self._parts.producer.commit(answer.outputs, offsets, membership)
         session.windows = answer.windows
         self.status.transactions += 1

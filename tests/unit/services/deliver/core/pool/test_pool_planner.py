@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from services.deliver.core.attempt.results import (
     Busy,
     TransactionResult,
-    is_stale,
+    costs_nothing,
 )
 from services.deliver.core.pool.planner import (
     FIRST_PAUSE_S,
@@ -150,6 +150,7 @@ def test_during_a_pause_open_connections_are_used_and_the_other_messages_wait() 
         (LOST, True, False),
         (replace(LOST, answered=True), False, False),
         (replace(LOST, in_doubt=True), False, False),
+        (replace(LOST, answered=True, is_form_refused=True), True, True),
         (GOODBYE, True, False),
         (replace(GOODBYE, stage=Stage.RSET), True, False),
         (replace(GOODBYE, stage=Stage.RCPT), False, False),
@@ -157,11 +158,11 @@ def test_during_a_pause_open_connections_are_used_and_the_other_messages_wait() 
         (Unsendable.SMTPUTF8, False, False),
     ],
 )
-def test_only_a_used_connection_that_ended_before_the_message_could_start_is_stale(
+def test_only_a_used_connection_that_ended_before_the_message_could_start_costs_nothing(
     result: TransactionResult, is_known_used: bool, is_known_new: bool
 ) -> None:
-    assert is_stale(result, 2) is is_known_used
-    assert is_stale(result, 1) is is_known_new
+    assert costs_nothing(result, 2) is is_known_used
+    assert costs_nothing(result, 1) is is_known_new
 
 
 def test_a_message_on_a_stale_connection_goes_first_over_another_one() -> None:

@@ -146,18 +146,30 @@ def test_a_site_that_hangs_up_on_a_share_of_the_messages_keeps_its_connections(
     assert now < 4_000 / MOST * 0.1 * 2, "nearly as soon as without the messages it hangs up on"
 
 
+def slow_for(seconds: float) -> tuple[Planner, float]:
+    """A site without connections that could not take all of its mail for so long."""
+    made = Planner(replace(LIMITS, max_wait_s=10 * seconds))
+    for now in range(0, int(seconds), 50):
+        add(made, 1, now)
+        made.restrict(1)
+        assert len(failed(made.plan(now))) == 1
+    made.restrict(None)
+    return made, seconds
+
+
 def test_after_a_push_back_turns_come_closer_as_the_site_recovers() -> None:
-    made = planner(2_000, limits=replace(LIMITS, max_wait_s=1_000.0))
-    made.plan(0.0)
+    made, now = slow_for(900.0)
+    add(made, 2_000, now)
+    made.plan(now)
     for connection in range(MOST):
-        made.opened(connection, 0.0)
-    ends = started(made.plan(0.0))
+        made.opened(connection, now)
+    ends = started(made.plan(now))
     for start in ends:  # down to one connection
         made.ended(
-            start.connection, start.message, Finished(Stage.MAIL, BUSY_NOW), 0.5, is_usable=False
+            start.connection, start.message, Finished(Stage.MAIL, BUSY_NOW), now, is_usable=False
         )
         made.closed(start.connection)
-    now = 2.0
+    now += 1.5
     assert opened(made.plan(now)) == 1
     made.opened(99, now)
     for _ in range(8):
@@ -209,7 +221,7 @@ def test_a_site_that_takes_its_time_is_noticed_before_its_first_answer() -> None
 
 
 def test_what_a_slow_site_may_not_have_gets_turns_one_after_the_other() -> None:
-    made = planner(100, limits=replace(LIMITS, max_connections=1))
+    made = planner(30, limits=replace(LIMITS, max_connections=1))
     made.plan(0.0)
     made.opened(0, 0.0)
     assert len(started(made.plan(0.0))) == 1
@@ -218,9 +230,9 @@ def test_what_a_slow_site_may_not_have_gets_turns_one_after_the_other() -> None:
     steps = made.plan(2.0)
     turns = [step.fault.delay_s for step in failed(steps) if isinstance(step.fault, Busy)]
     assert made.messages == 1 + SLOW_S / 2.0, "one is on its way, and the next 10 s are full"
-    assert [step.message for step in failed(steps)] == list(range(7, 100))
+    assert [step.message for step in failed(steps)] == list(range(7, 30))
     assert turns[0] == pytest.approx(2.0 * (5 + 1)), "five wait before it, 2 s each"
-    assert turns[-1] == pytest.approx(2.0 * (5 + 93))
+    assert turns[-1] == pytest.approx(2.0 * (5 + 23))
     made.restrict(None)
     add(made, 100, 3.0)
     assert failed(made.plan(3.0)) == []
@@ -237,16 +249,6 @@ def test_a_slow_site_has_no_more_connections_in_use_than_its_share() -> None:
     assert made.ended(0, 0, ACCEPTED, 1.0, is_usable=True)
     add(made, 1, 1.0)
     assert started(made.plan(1.0)) == []
-
-
-def test_a_turn_is_never_more_than_an_hour_away() -> None:
-    made = planner(2_000, limits=replace(LIMITS, max_connections=1))
-    made.plan(0.0)
-    made.opened(0, 0.0)
-    made.plan(0.0)
-    made.restrict(1)
-    turns = [s.fault.delay_s for s in failed(made.plan(300.0)) if isinstance(s.fault, Busy)]
-    assert max(turns) == 3_600.0
 
 
 def test_a_process_that_notices_ends_late_does_not_take_that_for_a_slow_site() -> None:

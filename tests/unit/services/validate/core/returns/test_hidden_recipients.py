@@ -81,7 +81,8 @@ def meaning(returned: Returned, content: bytes, by: Verification | None = BY) ->
     message = read_message(content)
     understood = understand_message(message, RULES, not returned.sender)
     header = quoted_header(message, understood, RULES)
-    tokens = read_tokens(returned, message, header, understood, by)
+    found = read_tokens(returned, message, header, understood, by)
+    tokens = [each for each in found if each.client == returned.client]
     identity = identify(returned, content, SHOP, by, tokens)
     return meaning_of(returned, content, understood, identity, Quoted(header, tokens))
 

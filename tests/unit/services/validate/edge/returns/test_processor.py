@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec import json
 from msgspec.structs import replace
 
 from cli.stack import paths
@@ -32,7 +34,10 @@ from tests.support.returned_mail import (
     KEYS,
     SHOP,
     delivery_report,
+    feedback_report,
     letter,
+    mail_id_of,
+    return_path,
     to_address,
     to_return_path,
 )
@@ -43,7 +48,11 @@ CLIENT = replace(SHOP, returns=tuple(Returns))
 
 
 def processor(
-    client: Client = CLIENT, keys: Keys = KEYS, most: int = 1_000, rules: Any = RULES
+    client: Client = CLIENT,
+    keys: Keys = KEYS,
+    most: int = 1_000,
+    rules: Any = RULES,
+    others: Sequence[Client] = (),
 ) -> ReturnsProcessor:
     tools = Tools(
         rules=rules,
@@ -53,7 +62,7 @@ def processor(
         partitions_of=lambda topic: 4,
     )
     metrics = register_metrics(Counters("test", "test"))
-    return ReturnsProcessor(Registry(client), tools, FakeClock(AT_MS), metrics)
+    return ReturnsProcessor(Registry(client, *others), tools, FakeClock(AT_MS), metrics)
 
 
 def record(returned: Returned, content: bytes, offset: int = 0) -> Any:
@@ -61,6 +70,14 @@ def record(returned: Returned, content: bytes, offset: int = 0) -> Any:
     return SimpleNamespace(
         topic=names.RETURNED, partition=0, offset=offset, value=content, headers=headers
     )
+
+
+def is_event(written: Output) -> bool:
+    return written.topic == names.EVENTS
+
+
+def own_path() -> str:
+    return f"{return_path(mail_id_of(3), ANNA)}@{SHOP.sending_domain}"
 
 
 def forwarded(written: list[Output]) -> list[Message]:
@@ -88,6 +105,37 @@ def test_a_doubtful_report_is_hard_only_if_its_sender_is_null(sender: str, respo
     made = processor().process([record(replace(to_return_path(1), sender=sender), content)], {})
     (event,) = (each for each in made.outputs if each.topic == names.EVENTS)
     assert f'"response":"{response}"'.encode() in (event.value or b"")
+
+
+BANK = replace(
+    SHOP, name="bank", sending_domain="news.bank.example", forwarding_address="b@b.example"
+)
+PATH = f"{return_path(mail_id_of(3), ANNA, BANK)}@{BANK.sending_domain}"
+
+
+@pytest.mark.parametrize(
+    ("report", "owner", "recipient"),
+    [
+        (feedback_report(ANNA, PATH), BANK, ANNA),
+        (feedback_report(ANNA, PATH.upper()), BANK, ANNA),
+        (feedback_report("x@y.example", PATH), BANK, ""),
+        (feedback_report(ANNA, f"{PATH}, {own_path()}"), CLIENT, ANNA),  # it is about its own, too
+        (feedback_report(ANNA, PATH.replace("bank", "other")), CLIENT, ""),
+        (feedback_report(ANNA, PATH.replace("rp=", "rp=0")), CLIENT, ""),
+        (delivery_report(ANNA).replace(b"Hello.", PATH.encode()), CLIENT, ""),  # no complaint
+    ],
+)
+def test_a_complaint_is_that_of_the_client_whose_message_it_proves(
+    report: bytes, owner: Client, recipient: str
+) -> None:
+    """A feedback loop of a whole installation sends all of its reports to one address."""
+    made = processor(CLIENT, others=(BANK,))
+    found = made.process([record(to_address(ReturnAddressKind.ABUSE, "abuse"), report)], {})
+    (event,) = (json.decode(each.value or b"") for each in found.outputs if is_event(each))
+    assert (event["client"], event.get("recipient", "")) == (owner.name, recipient)
+    assert [each.envelope.recipient for each in forwarded(found.outputs)] == [
+        owner.forwarding_address
+    ]
 
 
 def test_a_message_that_cannot_be_understood_stops_no_other() -> None:
