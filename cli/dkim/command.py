@@ -16,23 +16,25 @@ from typing import Any, Final, ParamSpec
 
 import click
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from msgspec import Struct
 
 from cli.answer import Exit, fail, print_json
 from cli.clients.dns import DnsLookUps, ResolverError
 from cli.config.service_settings import ServiceConfigError, ask_service
 from cli.dkim.records import Check, Published, TxtRecord, check_record, record_of, zone_line
-from cli.dkim.rotation import ALGORITHMS, RotationError, Wanted, new_keys, start_time
-from cli.dkim.states import KeyState, states_of
+from cli.dkim.rotation import ALGORITHMS, DEFAULT_AFTER, RotationError, Wanted, new_keys, start_time
+from cli.dkim.states import KeyState, states_of, successor
 from cli.dns_options import dns_options
 from cli.table import Column, Kind, lay_out, terminal_width
 from shared.mail.domains import normalise
 from shared.mailauth.dkim_keys.files import RSA_BITS, KeyFault, PrivateKey
 from shared.mailauth.dkim_keys.folder import KeyFolder, add_keys, read_table
-from shared.mailauth.dkim_keys.table import TABLE, Key
+from shared.mailauth.dkim_keys.table import TABLE, Key, KeyEntry
 from shared.runtime.clock import now_ms
 from shared.runtime.deadline import Deadline
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
+from shared.topics.names import is_client_name
 
 P = ParamSpec("P")
 _COLUMNS: Final = (
@@ -70,6 +72,14 @@ def _answering(command: Callable[P, None]) -> Callable[P, None]:
     return wrapped
 
 
+class _Made(Struct, frozen=True):
+    """A new key: its entry, its record, and the key that takes over from it, if there is one."""
+
+    entry: KeyEntry
+    record: TxtRecord
+    next: KeyEntry | None
+
+
 @click.group(help="Make, list and check the DKIM keys that sign mail.", cls=HelpGroup)
 def main() -> None:
     """Run one of the commands."""
@@ -86,7 +96,9 @@ def main() -> None:
     type=click.IntRange(RSA_BITS.start, RSA_BITS.stop - 1),
     help="Length of the RSA key.",
 )
-@click.option("--after", default="24h", show_default=True, help="Sign from then on: 30m, 24h, 2d.")
+@click.option(
+    "--after", default="", help=f"Sign from then on: 0s, 30m, 2d.  [default: {DEFAULT_AFTER}]"
+)
 @click.option("--at", default="", help="Sign from this time on, such as 2026-12-01T00:00:00Z.")
 @_folder
 @_json
@@ -104,32 +116,39 @@ def rotate(folder: str, as_json: bool, **options: Any) -> None:
     taken = read_table(path) if (path / TABLE).exists() else ()
     keys = new_keys(wanted, taken, now)
     add_keys(path, keys)
-    records = [record_of(entry, key) for entry, key in keys]
+    table = KeyFolder(path).load()
+    made = [_Made(entry, record_of(entry, key), successor(entry, table)) for entry, key in keys]
     if as_json:
-        print_json(
-            {
-                "active_from": wanted.active_from,
-                "keys": [
-                    {
-                        "selector": entry.selector,
-                        "file": str(path / entry.file),
-                        **_document(record),
-                    }
-                    for (entry, _), record in zip(keys, records, strict=True)
-                ],
-            }
-        )
+        shown = [_made_document(path, each) for each in made]
+        print_json({"active_from": wanted.active_from, "keys": shown})
         return
-    for entry, _ in keys:
-        click.echo(f"made {path / entry.file}, which signs from {_shown(wanted.active_from)} on")
+    for each in made:
+        start = _shown(each.entry.active_from)
+        click.echo(f"made {path / each.entry.file}, which signs from {start} on{_until(each.next)}")
     click.echo("publish before that:")
-    for record in records:
-        click.echo(zone_line(record))
+    for each in made:
+        click.echo(zone_line(each.record))
+
+
+def _made_document(path: Path, made: _Made) -> dict[str, str]:
+    entry, later = made.entry, made.next
+    until = {"until": _shown(later.active_from), "replaced_by": later.file} if later else {}
+    names = {"selector": entry.selector, "file": str(path / entry.file)}
+    return {**names, **_document(made.record), **until}
+
+
+def _until(later: KeyEntry | None) -> str:
+    if later is None:
+        return ""
+    when = _shown(later.active_from)
+    return f", until {when}, when {later.file} takes over; delete that from {TABLE} if it must not"
 
 
 def _wanted(  # noqa: PLR0913 - the options of a command
     now: datetime, *, client: str, domain: str, algorithm: str, bits: int, after: str, at: str
 ) -> Wanted:
+    if client and not is_client_name(client):
+        raise RotationError(f"--client: {client!r} is not the name of a client")
     normal = normalise(domain) if domain else ""
     if domain and not normal:
         raise RotationError(f"--domain: {domain!r} is not a mail domain")

@@ -18,6 +18,9 @@ from shared.mailauth.dkim_keys.table import ED25519, RSA, KeyEntry
 
 ALGORITHMS: Final = {"both": (RSA, ED25519), "rsa": (RSA,), "ed25519": (ED25519,)}
 _SHORT: Final = {RSA: "rsa", ED25519: "ed25519"}
+DEFAULT_AFTER: Final = "24h"
+# A rotation that is planned further ahead is a slip of the finger.
+MOST_AHEAD: Final = timedelta(days=366)
 _DELAY: Final = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -37,20 +40,39 @@ class Wanted(Struct, frozen=True):
 
 
 def start_time(after: str, at: str, now: datetime) -> datetime:
-    """When new keys become active: `after` a time such as 24h, or `at` a time of ISO 8601."""
-    if not at:
-        found = _DELAY.fullmatch(after)
-        if found is None:
-            raise RotationError(f"--after: {after!r} is not a time such as 0s, 30m, 24h or 2d")
-        start = now + timedelta(seconds=int(found[1]) * _UNITS_S[found[2]])
-        return start.replace(microsecond=0)
+    """When new keys become active: `after` a time such as 24h, or `at` a time of ISO 8601.
+
+    Never before now: the newest key signs, so one that became active earlier might never sign.
+    """
+    if after and at:
+        raise RotationError("--after and --at exclude each other")
+    start = _at(at) if at else now + _delay(after or DEFAULT_AFTER)
+    if start < now.replace(microsecond=0):
+        raise RotationError(f"--at: {at!r} is past; --after 0s signs from now on")
+    if start > now + MOST_AHEAD:
+        option, given = ("--at", at) if at else ("--after", after)
+        raise RotationError(f"{option}: {given!r} is more than {MOST_AHEAD.days}d from now")
+    return start.replace(microsecond=0)
+
+
+def _delay(after: str) -> timedelta:
+    found = _DELAY.fullmatch(after)
+    if found is None:
+        raise RotationError(f"--after: {after!r} is not a time such as 0s, 30m, 24h or 2d")
+    return timedelta(seconds=int(found[1]) * _UNITS_S[found[2]])
+
+
+def _at(text: str) -> datetime:
     try:
-        time = datetime.fromisoformat(at)
+        time = datetime.fromisoformat(text)
     except ValueError:
-        raise RotationError(f"--at: {at!r} is not a time such as 2026-12-01T00:00:00Z") from None
+        raise RotationError(f"--at: {text!r} is not a time such as 2026-12-01T00:00:00Z") from None
     if time.tzinfo is None:
-        raise RotationError(f"--at: {at!r} has no zone; append Z for UTC")
-    return time.astimezone(UTC).replace(microsecond=0)
+        raise RotationError(f"--at: {text!r} has no zone; append Z for UTC")
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise RotationError(f"--at: {text!r} is no time in UTC") from None
 
 
 def new_keys(wanted: Wanted, taken: Collection[KeyEntry], now: datetime) -> list[NewKey]:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from shared.mailauth.dkim_keys.files import PrivateKey
-from shared.mailauth.dkim_keys.table import Key, KeyIndex
+from shared.mailauth.dkim_keys.table import Key, KeyEntry, KeyIndex
 
 
 class State(StrEnum):
@@ -36,6 +36,18 @@ def states_of(keys: Sequence[Key[PrivateKey]], now_s: float) -> list[KeyState]:
     """The state of each key, in the order of the table."""
     index = KeyIndex(keys)
     return [KeyState(key, _state(key, index, now_s)) for key in keys]
+
+
+def successor(entry: KeyEntry, keys: Sequence[Key[PrivateKey]]) -> KeyEntry | None:
+    """The entry of the key that takes over from this one, which is one of `keys`; None without."""
+    algorithm = next(key.algorithm for key in keys if key.entry == entry)
+    later = [
+        key.entry
+        for key in keys
+        if (key.entry.scope, key.algorithm) == (entry.scope, algorithm)
+        and key.entry.starts_at_s > entry.starts_at_s
+    ]
+    return min(later, key=lambda each: each.starts_at_s, default=None)
 
 
 def _state(key: Key[PrivateKey], index: KeyIndex[PrivateKey], now_s: float) -> State:

@@ -58,6 +58,10 @@ if empty then
   redis.call('HSET', state, 'generation', token, 'log', log)
   redis.call('HDEL', state, 'dropped')
   fields['generation'] = token
+elseif #ARGV < 7 then
+  -- Refused if the server takes no writes (full, a replica), so that an empty run notices it;
+  -- otherwise nothing changes, because the field exists.
+  redis.call('HSETNX', state, 'log', log)
 end
 local keeping = {}
 for _, name in ipairs(redis.call('HKEYS', state .. ':readings')) do

@@ -138,6 +138,15 @@ class Submissions:
                 steps.execute()
         return found.evicted > 0
 
+    def require_writable(self) -> None:
+        """Ask whether the server takes writes, and change nothing.
+
+        Raises StoreUnavailable if it is full, a replica, or cannot store what is written.
+        """
+        with store_errors():
+            # Refused like any other write, but no octets are added to what is there or is not.
+            self._client.setrange(self._keys[1], 0, "")
+
     def _run(self, verb: str, *arguments: str | int | bytes) -> Any:
         return self._script.run(self._keys, (verb, *self._common, *arguments))
 

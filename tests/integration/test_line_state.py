@@ -48,6 +48,7 @@ from tests.support.line_asking import (
     has_evicted,
     logs_in,
     mail,
+    not_ok,
     send,
     the_end_of,
     topics_command,
@@ -240,9 +241,8 @@ def test_every_service_says_that_no_broker_answers_and_that_one_does_again_by_it
 
 @pytest.fixture
 def evicting(stack: Stack) -> Iterator[redis.Redis]:
-    """A client of the pipeline's Redis, which may evict keys meanwhile."""
+    """A client of the pipeline's Redis, which evicts no keys at the end."""
     client = connect(RedisSettings(url=stack.endpoints.redis))
-    client.config_set("maxmemory-policy", "volatile-lru")
     yield client
     client.config_set("maxmemory", 0)
     client.config_set("maxmemory-policy", "noeviction")
@@ -252,9 +252,12 @@ def evicting(stack: Stack) -> Iterator[redis.Redis]:
 def test_a_redis_that_evicts_keys_lets_no_repeated_message_through(
     stack: Stack, watch: EventWatch, evicting: redis.Redis
 ) -> None:
-    evicting.config_set("maxmemory-policy", "noeviction")
     send(stack, names.intake("clock"), mail("clock", "repeated"), NOW_MS)
     assert the_end_of(watch, "clock", "repeated").type is EventType.DELIVERED
+    evicting.config_set("maxmemory", 1)
+    told = {"validate": {"submission_keys"}, "billing": {"redis"}}  # without any mail
+    wait_until(lambda: {of: not_ok(stack, of) for of in told} == told, "it is full", PATIENCE_S)
+    evicting.config_set("maxmemory", 0)
     evicting.config_set("maxmemory-policy", "volatile-lru")
     waiting = ("ingest", "validate", "billing")
     wait_until(lambda: not any(map(stack.is_ready, waiting)), "these wait", PATIENCE_S)

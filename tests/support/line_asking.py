@@ -7,6 +7,8 @@ import json
 import smtplib
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from typing import Any
 
 import redis
@@ -36,6 +38,17 @@ def send(stack: Stack, topic: str, content: bytes, stamp_ms: int) -> None:
     producer = KafkaProducer(bootstrap_servers=stack.endpoints.kafka, metrics_enabled=False)
     producer.send(topic, content, partition=0, timestamp_ms=stamp_ms).get(timeout=20)
     producer.close()
+
+
+def not_ok(stack: Stack, service: str) -> set[str]:
+    """The checks of a service that are not ok."""
+    url = stack.endpoints.metrics[service].replace("/metrics", "/ready")
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
+            found = json.load(answer)
+    except urllib.error.HTTPError as error:
+        found = json.load(error)
+    return {name for name, answer in found["checks"].items() if answer != "ok"}
 
 
 def events(watch: EventWatch, client: str, name: str) -> list[Event]:

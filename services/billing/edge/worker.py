@@ -118,8 +118,10 @@ class Worker:
             for run in runs:
                 self._add(feed, run)
             if parts.clock.monotonic() >= self._retry_at:
-                self._place(feed)
+                is_asked = self._place(feed)
                 self._check(feed)
+                if is_asked:  # what was placed has been written to, too
+                    self.store = ""
         except (StoreUnavailable, KafkaUnavailable, DiskUnavailable) as error:
             if not self.store:
                 log.warning("counting waits: %s", error)
@@ -196,23 +198,24 @@ class Worker:
         except (IndexError, ValueError):
             return months.of(self._parts.clock.now_ms())
 
-    def _place(self, feed: EventFeed) -> None:
-        """Seek waiting partitions to their watermarks. Raises StoreUnavailable, KafkaError."""
+    def _place(self, feed: EventFeed) -> bool:
+        """Seek waiting partitions to their watermarks; return whether the store has answered.
+
+        Raises StoreUnavailable, KafkaError.
+        """
         waiting = feed.unplaced()
         log_id = feed.log_id()
         if not waiting or not log_id:
             if self.store and log_id:
                 self._parts.cells.read()
-                self.store = ""
-            return
+            return bool(log_id)
         self._log_id = log_id
         found = self._parts.cells.read()
         if found.whole and not found.log and not found.dropped and self._parts.restore():
             found = self._parts.cells.read()
-        self.store = ""
         if found.log not in ("", log_id):
             self._refuse_log(found.log)
-            return
+            return True
         self.log = ""
         # Incomplete cells are dropped by the first apply.
         usable = found.whole
@@ -230,9 +233,13 @@ class Worker:
             self._checked_at[partition] = 0.0
             feed.place(partition, offset)
             log.info("counting", extra={"partition": partition, "offset": offset})
+        return True
 
     def _check(self, feed: EventFeed) -> None:
-        """Apply an empty run where no events came for a while, to notice an emptied store."""
+        """Apply an empty run where no events came for a while.
+
+        So a store that was emptied, or takes no writes, is noticed without events.
+        """
         now = self._parts.clock.monotonic()
         for partition, offset in feed.placed().items():
             if now - self._checked_at.get(partition, 0.0) >= CHECK_S:

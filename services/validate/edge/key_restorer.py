@@ -6,7 +6,8 @@ everything has been read that had been written when the restore began, including
 transactions that were still open then.
 
 Also checks the server every LOOK_S: while it may evict keys (shared/store/eviction.py), store()
-returns None, and keys that may have been evicted are restored.
+returns None, and keys that may have been evicted are restored. While it refuses writes, fault()
+says so even if there is nothing to claim.
 
 If the process dies during a restore, its token expires and another process starts again; keys that
 are already restored stay and are overwritten with the same values.
@@ -122,7 +123,7 @@ class KeyRestorer:
                 self._fault = str(error)
             except (KafkaError, StoreUnavailable) as error:
                 self._fault = f"submission keys: {error}"
-                log.warning("submission keys not restored", extra={"reason": str(error)})
+                log.warning("submission keys cannot be used", extra={"reason": str(error)})
             except Exception:
                 # The thread must survive a fault of the client library.
                 self._fault = "submission keys: see the log"
@@ -135,7 +136,10 @@ class KeyRestorer:
         self._may_evict = bool(found.fault)
         if found.fault:
             raise _MayEvict(found.fault)
-        if self._store is not None and self._store.forget_evicted(found):
+        if self._store is None:
+            return
+        self._store.require_writable()
+        if self._store.forget_evicted(found):
             log.error("Redis has evicted keys: restoring the submission keys")
             self.want()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -65,16 +66,39 @@ def test_without_a_folder_the_keys_go_where_deliver_reads_them(
 def test_a_second_rotation_on_the_same_day_replaces_the_first_at_its_time(tmp_path: Path) -> None:
     dkim("rotate", "--folder", tmp_path, "--algorithm", "ed25519", "--after", "0s")
     before = KeyFollower(str(tmp_path)).index
-    dkim("rotate", "--folder", tmp_path, "--algorithm", "ed25519", "--at", "2033-01-01T00:00:00Z")
+    at = datetime.now(UTC).replace(microsecond=0) + 240 * HOUR
+    dkim("rotate", "--folder", tmp_path, "--algorithm", "ed25519", "--at", at.isoformat())
     after = KeyFollower(str(tmp_path)).index
-    at_s = datetime(2033, 1, 1, tzinfo=UTC).timestamp()
+    at_s = at.timestamp()
     (old,) = before.choose("", "", at_s)
     assert [key.entry for key in after.choose("", "", at_s - 1)] == [old.entry]
     (new,) = after.choose("", "", at_s)
     assert new.entry.selector == f"{old.entry.selector}-2"
     rows = msgspec.convert(answer("list", "--folder", tmp_path), list[dict[str, str]])
     assert [row["state"] for row in rows] == ["signs", "waits"]
-    assert rows[1]["active_from"] == "2033-01-01 00:00:00Z"
+    assert rows[1]["active_from"] == f"{at:%Y-%m-%d %H:%M:%S}Z"
+
+
+def test_a_key_that_an_earlier_rotation_replaces_soon_is_said_to_be(tmp_path: Path) -> None:
+    ed25519 = ("rotate", "--folder", tmp_path, "--algorithm", "ed25519")
+    waiting = msgspec.convert(answer(*ed25519, "--after", "48h"), dict[str, Any])
+    assert "until" not in waiting["keys"][0]
+    shown = dkim(*ed25519, "--after", "0s").output.splitlines()[0]
+    (row,) = waiting["keys"]
+    assert f"when {Path(row['file']).name} takes over; delete that from keys.toml" in shown
+    (made,) = msgspec.convert(answer(*ed25519, "--after", "1h"), dict[str, Any])["keys"]
+    assert made["replaced_by"] == Path(row["file"]).name
+    # Keys of another scope or kind take nothing over.
+    for other in (("--algorithm", "rsa"), ("--domain", "d.example")):
+        keys = msgspec.convert(answer(*ed25519, *other, "--after", "1h"), dict[str, Any])["keys"]
+        assert all("until" not in key for key in keys)
+
+
+def test_a_client_that_nobody_can_be_named_gets_no_key(tmp_path: Path) -> None:
+    result = dkim("rotate", "--folder", tmp_path / "keys", "--client", "../../x")
+    assert result.exit_code == 2
+    assert "--client: '../../x' is not the name of a client" in result.output
+    assert not (tmp_path / "keys").exists()
 
 
 def test_a_folder_with_a_wrong_table_is_left_as_it_is(tmp_path: Path) -> None:
@@ -96,7 +120,10 @@ TIMES = [
     ("24h", "", NOW + 24 * HOUR),
     ("90m", "", NOW + 1.5 * HOUR),
     ("0s", "", NOW),
-    ("2d", "2026-12-01T00:00:00+01:00", datetime(2026, 11, 30, 23, tzinfo=UTC)),
+    ("", "", NOW + 24 * HOUR),
+    ("366d", "", NOW + 366 * 24 * HOUR),
+    ("", "2026-12-01T00:00:00+01:00", datetime(2026, 11, 30, 23, tzinfo=UTC)),
+    ("", "2026-11-29T12:00:00Z", NOW),
 ]
 
 
@@ -110,8 +137,13 @@ def test_the_start_is_a_delay_or_a_time(after: str, at: str, expected: datetime)
     [
         ("tomorrow", "", "not a time such as"),
         ("-1h", "", "not a time such as"),
-        ("1h", "tomorrow", "not a time such as"),
-        ("1h", "2026-12-01T00:00:00", "no zone"),
+        ("", "tomorrow", "not a time such as"),
+        ("", "2026-12-01T00:00:00", "no zone"),
+        ("", "0001-01-01T00:00:00+23:00", "no time in UTC"),
+        ("1h", "2026-12-01T00:00:00Z", "--after and --at exclude each other"),
+        ("", "2026-11-29T11:59:59Z", "'2026-11-29T11:59:59Z' is past; --after 0s signs"),
+        ("367d", "", "--after: '367d' is more than 366d from now"),
+        ("", "2036-12-01T00:00:00Z", "--at: '2036-12-01T00:00:00Z' is more than 366d"),
     ],
 )
 def test_a_wrong_start_is_refused(after: str, at: str, reason: str) -> None:

@@ -8,9 +8,9 @@ Guarantees: every message passed to start() gets exactly one call of `done`, als
 connection breaks or the deadline passes; a refusal that was received before is the result then.
 Each complete reply begins the time of the next one (RFC 5321, 4.5.3.2); a part of a reply does not.
 A message is in doubt only if its last byte has left this process, or the server claims to have
-accepted it before that: the claim is no delivery. A server that has a login and wants another one
-within a transaction gets no further message over the connection. After QUIT the connection waits
-for the server's 221, for at most GOODBYE_S.
+accepted it before it had all of it (send_queue.py): the claim is no delivery. A server that has a
+login and wants another one within a transaction gets no further message over the connection. After
+QUIT the connection waits for the server's 221, for at most GOODBYE_S.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from msgspec import Struct
 
 from services.deliver.core.attempt.results import Broken, TransactionResult
 from services.deliver.core.attempt.verdicts import wants_login, wants_tls
+from services.deliver.edge.smtp.send_queue import descriptor_of, unacknowledged_bytes
 from services.deliver.edge.tracing.dialog import Dialog
 from shared.smtp.client.session import ClientSession
 from shared.smtp.client.unsendable import Unsendable
@@ -73,6 +74,7 @@ class SmtpConnection(asyncio.Protocol):
         self._timeouts = timeouts
         self._failpoints = failpoints
         self._transport: Any = None
+        self._descriptor = -1
         self._done: Done | None = None
         self._loop = asyncio.get_running_loop()
         self.on_closed: Callable[[SmtpConnection], None] = lambda connection: None
@@ -119,6 +121,7 @@ class SmtpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over the transport."""
         self._transport = transport
+        self._descriptor = descriptor_of(transport)
         name = transport.get_extra_info("sockname")
         self.source = str(name[0]) if name else ""
 
@@ -160,7 +163,9 @@ class SmtpConnection(asyncio.Protocol):
                 self._deadline = self._loop.time() + limit_s
                 if event.is_content:
                     self._failpoints.hit("deliver.data_sent")
-            elif event.stage is Stage.CONTENT and self._has_unsent:
+            elif event.stage is Stage.CONTENT and (
+                self._has_unsent or unacknowledged_bytes(self._descriptor)
+            ):
                 self._finish_early(event)
             else:
                 self._failpoints.hit("deliver.final_reply")
@@ -233,12 +238,13 @@ class SmtpConnection(asyncio.Protocol):
         return self._is_writing_paused or self._transport.get_write_buffer_size() > 0
 
     def _finish_early(self, ending: Finished) -> None:
-        """End a transaction whose content was answered before it was sent, and the connection.
+        """End a transaction whose content was answered before all of it was there.
 
-        What is left of the content stands before the commands of any other message.
+        It ends the connection too: what is left of the content stands before the commands of any
+        other message.
         """
         if ending.reply.is_positive:
-            self._break("The server accepted the message before it was sent", is_claimed=True)
+            self._break("The server accepted the message before it had all of it", is_claimed=True)
             return
         self._session.is_closing = True
         self._finish(ending)

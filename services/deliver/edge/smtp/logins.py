@@ -1,9 +1,8 @@
 """Logs in at smart hosts: the file of their logins, AUTH, and what follows from a refusal.
 
-PLAIN is used if it is offered, otherwise LOGIN (RFC 4954, RFC 4616). Owns: the file, which is
-followed without a restart; the dialog of AUTH; which logins were refused. Does not own: the form of
-the file and the TLS that a login asks for (core/routing/logins.py), what the mail's outcome is
-(core/attempt/verdicts.py).
+Owns: the file, which is followed without a restart; which logins were refused. Does not own: the
+dialog of AUTH (authentication.py), the form of the file and the TLS that a login asks for
+(core/routing/logins.py), what the mail's outcome is (core/attempt/verdicts.py).
 
 Guarantees: a login that was refused is not tried again, over any connection of this process, before
 its pause is over or the file names another one: servers lock accounts and addresses that keep
@@ -29,16 +28,15 @@ from typing import Final
 import aiosmtplib
 from msgspec import Struct
 
-from services.deliver.core.attempt.results import SERVICE_NOT_READY, NoLogin, TransactionResult
+from services.deliver.core.attempt.results import NoLogin, TransactionResult
 from services.deliver.core.routing.logins import Login, parse_logins
 from services.deliver.core.routing.sites import Host
-from services.deliver.edge.smtp.handshake import REPLY_CODES
+from services.deliver.edge.smtp.authentication import authenticate
 from services.deliver.edge.smtp.login_watch import LoginWatch
 from shared.runtime.reloaded_file import FileForm, ReloadedFile
 from shared.runtime.telemetry import Metric
 from shared.smtp.events import Stage
-from shared.smtp.extensions import parse_extensions
-from shared.smtp.reply import Reply, make_reply
+from shared.smtp.reply import Reply
 
 log = logging.getLogger(__name__)
 
@@ -238,30 +236,3 @@ class Logins:
 
 def _shown(reply: Reply) -> str:
     return f"{reply.code} {reply.enhanced}".rstrip() if reply.code else ""
-
-
-async def authenticate(smtp: aiosmtplib.SMTP, login: Login, limit_s: float) -> Reply:
-    """Send AUTH and return the reply; its text is ours.
-
-    Code 0: the server offers no mechanism of ours. Raises ConnectionError if it ends the dialog.
-    """
-    answer = smtp.last_ehlo_response
-    offered = parse_extensions(answer.message if answer is not None else "").auth
-    mechanism = next((each for each in ("PLAIN", "LOGIN") if each in offered), "")
-    if not mechanism:
-        found = ", ".join(offered)[:100] or "no AUTH"
-        return Reply(0, "", f"the server offers neither AUTH PLAIN nor LOGIN (found: {found})")
-    send = smtp.auth_plain if mechanism == "PLAIN" else smtp.auth_login
-    try:
-        code, text = await send(login.user.encode(), login.password.encode(), timeout=limit_s)
-    except aiosmtplib.SMTPResponseException as error:
-        code, text = error.code, error.message
-    except aiosmtplib.SMTPException as error:
-        raise ConnectionError(f"no reply to AUTH {mechanism} ({type(error).__name__})") from None
-    if code not in REPLY_CODES:
-        raise ConnectionError(f"the reply to AUTH {mechanism} is not SMTP")
-    if code == SERVICE_NOT_READY:
-        raise ConnectionError(f"the server answered AUTH {mechanism} with {code}")
-    reply = make_reply(code, text)
-    said = f"the server answered AUTH {mechanism} with {_shown(reply)}"
-    return Reply(code, reply.enhanced, said)

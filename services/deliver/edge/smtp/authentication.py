@@ -1,0 +1,92 @@
+"""The dialog of AUTH with a smart host (RFC 4954): PLAIN (RFC 4616) if it is offered, else LOGIN.
+
+LOGIN has no standard: servers ask twice with 334, for the user and then for the password. Those
+that know no initial response ask for the user although AUTH has named it, so AUTH names none, and
+each answer follows its own question. The password is sent only in answer to the second question,
+and not if that still asks for the user. A server that asks once more than it needs gets `*`, which
+ends the dialog (RFC 4954, 4), so that no later command is read as an answer.
+
+Does not own: which login is sent, and what follows from the reply (logins.py). Guarantees: nothing
+that a server says but its code and status is in the result, because it may repeat the password.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Final
+
+import aiosmtplib
+
+from services.deliver.core.attempt.results import SERVICE_NOT_READY
+from services.deliver.core.routing.logins import Login
+from services.deliver.edge.smtp.handshake import REPLY_CODES
+from shared.smtp.extensions import parse_extensions
+from shared.smtp.reply import Reply, make_reply
+
+_CONTINUE: Final = 334
+# RFC 5321, 4.5.3.1.4: the octets of a command line without its end. A longer initial response is
+# sent when the server asks for it (RFC 4954, 4).
+_MAX_COMMAND_BYTES: Final = 510
+_CANCEL: Final = b"*"
+# What a question for the user contains: "Username:", "User Name", "login:".
+_USER_WORDS: Final = (b"user", b"login")
+
+
+async def authenticate(smtp: aiosmtplib.SMTP, login: Login, limit_s: float) -> Reply:
+    """Log in and return the reply; its text is ours. Each answer may take `limit_s`.
+
+    Code 0: the server offers no mechanism of ours. Raises ConnectionError if it ends the dialog.
+    """
+    answer = smtp.last_ehlo_response
+    offered = parse_extensions(answer.message if answer is not None else "").auth
+    mechanism = next((each for each in ("PLAIN", "LOGIN") if each in offered), "")
+    if not mechanism:
+        found = ", ".join(offered)[:100] or "no AUTH"
+        return Reply(0, "", f"the server offers neither AUTH PLAIN nor LOGIN (found: {found})")
+    try:
+        code, text = await _talk(smtp, mechanism, login, limit_s)
+    except aiosmtplib.SMTPResponseException as error:
+        code, text = error.code, error.message
+    except aiosmtplib.SMTPException as error:
+        raise ConnectionError(f"no reply to AUTH {mechanism} ({type(error).__name__})") from None
+    if code not in REPLY_CODES:
+        raise ConnectionError(f"the reply to AUTH {mechanism} is not SMTP")
+    if code == SERVICE_NOT_READY:
+        raise ConnectionError(f"the server answered AUTH {mechanism} with {code}")
+    reply = make_reply(code, text)
+    said = f"the server answered AUTH {mechanism} with {reply.code} {reply.enhanced}".rstrip()
+    return Reply(code, reply.enhanced, said)
+
+
+async def _talk(
+    smtp: aiosmtplib.SMTP, mechanism: str, login: Login, limit_s: float
+) -> tuple[int, str]:
+    """Send AUTH and an answer to each question. Return the last reply, 334 if it was one more."""
+    user, password = login.user.encode(), login.password.encode()
+    if mechanism == "PLAIN":
+        plain = base64.b64encode(b"\0".join((b"", user, password)))
+        first = [b"AUTH", b"PLAIN", plain]
+        if len(b" ".join(first)) > _MAX_COMMAND_BYTES:
+            first.pop()
+        answers: Sequence[bytes] = [plain]  # some servers ask for it though AUTH has brought it
+    else:
+        first = [b"AUTH", b"LOGIN"]
+        answers = [base64.b64encode(each) for each in (user, password)]
+    reply = await smtp.execute_command(*first, timeout=limit_s)
+    for number, each in enumerate(answers):
+        if reply.code != _CONTINUE or (number == 1 and _asks_for_user(reply.message)):
+            break
+        reply = await smtp.execute_command(each, timeout=limit_s)
+    if reply.code == _CONTINUE:
+        await smtp.execute_command(_CANCEL, timeout=limit_s)
+    return reply.code, reply.message
+
+
+def _asks_for_user(question: str) -> bool:
+    try:
+        text = base64.b64decode(question, validate=True).lower()
+    except (binascii.Error, ValueError):
+        return False
+    return any(word in text for word in _USER_WORDS) and b"pass" not in text

@@ -1,0 +1,72 @@
+"""A server that refuses writes, as a full one or a replica does, is noticed without any work."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+import redis
+
+from shared.settings.sections import RedisSettings
+from shared.store.apply_cells import Applied, ApplyCells, Run
+from shared.store.client import StoreUnavailable, connect
+from shared.store.submissions import Submissions
+from tests.support.submission_keys import WINDOW
+
+COUNTED = Run("log-1", 0, -1, 5, (("2026-11", "shop", 1),))
+EMPTY = Run("log-1", 0, 5, 5)
+
+
+@pytest.fixture
+def key() -> str:
+    return f"{{test:{uuid.uuid4().hex}}}"
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    found = connect(RedisSettings(url=redis_url))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def reader(client: Any, redis_url: str) -> Iterator[redis.Redis]:
+    """A client whose writes the server refuses."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    client.execute_command("ACL", "SETUSER", name, "on", ">secret", "~*", "+@all", "-@write")
+    # Scripts are refused by what they do.
+    client.execute_command("ACL", "SETUSER", name, "+eval", "+evalsha")
+    parts = urlsplit(redis_url)
+    url = urlunsplit(parts._replace(netloc=f"{name}:secret@{parts.netloc}"))
+    found = connect(RedisSettings(url=url))
+    yield found
+    found.close()
+    client.execute_command("ACL", "DELUSER", name)
+
+
+def test_a_run_without_events_notices_it_and_changes_nothing_otherwise(
+    client: redis.Redis, reader: redis.Redis, key: str
+) -> None:
+    cells = ApplyCells(client, key)
+    assert cells.run(COUNTED) == Applied()
+    before: Any = client.hgetall(key)
+    with pytest.raises(StoreUnavailable, match="permissions"):
+        ApplyCells(reader, key).run(EMPTY)
+    assert cells.run(EMPTY) == Applied()
+    assert client.hgetall(key) == before
+
+
+def test_the_submission_keys_notice_it_and_change_nothing_otherwise(
+    client: redis.Redis, reader: redis.Redis, key: str
+) -> None:
+    with pytest.raises(StoreUnavailable, match="permissions"):
+        Submissions(reader, key, WINDOW, "topic-1").require_writable()
+    keys = Submissions(client, key, WINDOW, "topic-1")
+    keys.require_writable()
+    assert not list(client.scan_iter(f"{key}*"))
+    assert keys.begin("token") == "go"
+    keys.require_writable()
+    assert keys.finish("token")
