@@ -24,8 +24,9 @@ from shared.stream.recreated_topics import require_same_for_reading
 
 ASK_TIMEOUT_MS: Final = 5_000
 CLOSE_TIMEOUT_MS: Final = 1_000
-# How long a fetch waits at the broker while nothing is written; the first record ends the wait.
-FETCH_WAIT_MS: Final = 500
+# How long a fetch waits at the broker while nothing is written; the first record ends the wait. A
+# partition that is read from another offset waits for the fetch before.
+FETCH_WAIT_MS: Final = 1_000
 POLL_MS: Final = 200
 
 

@@ -98,7 +98,7 @@ class SitePool:
         delivery.future.add_done_callback(lambda _done: self._left(delivery))
         self._last_added_at = self._loop.time()
         self._planner.added(delivery, self._last_added_at, delivery.group)
-        self._plan()
+        self._plan_soon()  # once for all that come together
 
     def go_on(self) -> None:
         """Plan soon: a limit that was waited for may allow more."""
