@@ -2,7 +2,9 @@
 
 Owns: the calls, and whether the store counts as available. Does not own: what a worker does without
 it (core/shaping/allowance.py). Guarantees: one call at a time, each of at most half a second; a
-worker that was without the store keeps to its share until all others know of it.
+worker that was without the store keeps to its share until all others know of it. An answer that
+comes too late is not used: after a pause one call is lost, and a worker whose answers all come too
+late keeps to its share.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S: Final = 1.0
 # An answer that took longer is not used: the process was paused.
 LONGEST_CALL_S: Final = 0.5
+# So many late answers in a row are no pause: the store or this process is too slow to share limits.
+LATE_ANSWERS: Final = 3
 # At most so many limits in one call.
 MAX_LIMITS: Final = 500
 
@@ -84,6 +88,7 @@ class LeaseClient:
         self._to_share: dict[str, Suspension] = {}
         self._epoch = ""
         self._was_away = False
+        self._late_answers = 0  # in a row
         # Why the store cannot be used; "" if it can.
         self.fault = "not asked yet"
 
@@ -165,7 +170,11 @@ class LeaseClient:
                     each.refused()
                 self._on_grant()
         if answer is None:
+            self._late_answers += 1
+            if self._late_answers >= LATE_ANSWERS:
+                self._lost(f"{self._late_answers} answers in a row came too late")
             return
+        self._late_answers = 0
         self._found(answer, answered_at)
         for each, lease in zip(limits, answer.leases, strict=True):
             wait_s = lease.wait_ms / 1000

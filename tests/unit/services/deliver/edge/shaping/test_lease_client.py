@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from itertools import pairwise
 
 import pytest
 
@@ -94,6 +95,42 @@ def test_a_rate_is_kept_within_2_percent_of_any_10_s(
     assert most_within(sent, 10.0) <= RATE * 10 * 1.02
     last = [at for at in sent if at > sent[-1] - 10]
     assert len(last) >= RATE * 10 * 0.98, "and it is used again afterwards"
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [
+        nothing,
+        is_emptied,
+        is_away_for_a_minute,
+        restarts_empty,
+        takes_too_long,
+        takes_a_while,
+    ],
+)
+def test_two_workers_go_on_while_the_third_is_stopped(
+    happens: Callable[[MemoryLeases], Awaitable[None]],
+) -> None:
+    """A slow limit is spent without holes, and in full at the end."""
+
+    async def run() -> list[float]:
+        leases = MemoryLeases(asyncio.get_running_loop().time)
+        stores = Stores(leases, MemoryStates())
+        made = [LimitedWorker(f"w{n}", "messages = '20/s'", stores) for n in range(3)]
+        async with AsyncExitStack() as stack:
+            for each in made[1:]:
+                await stack.enter_async_context(each.working())
+            async with made[0].working():
+                await asyncio.sleep(5)
+            await asyncio.sleep(5)
+            await happens(leases)
+            await asyncio.sleep(20)
+        return sorted(at for each in made for at in each.sent)
+
+    sent = run_virtually(run())
+    holes = [later - at for at, later in pairwise(sent)]
+    assert max(holes) < 2.5
+    assert sum(at > sent[-1] - 10 for at in sent) >= 190
 
 
 @pytest.mark.parametrize(
