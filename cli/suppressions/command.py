@@ -160,11 +160,8 @@ def remove(  # noqa: PLR0913
     kafka = find_kafka(bootstrap, line)
     named = {require_recipient(text).text for text in recipients}
     named |= {name for text in tuple(named) if "@" in text for name in names_of(text).values()}
-    found = [
-        entry
-        for entry in read_records(kafka, lambda each: each.client == client)
-        if isinstance(entry, Suppression) and entry.recipient in named
-    ]
+    entries = _entries(kafka, client, with_removed=True)
+    found = [entry for entry in entries if entry.recipient in named]
     plan = removal(found, author_of(author, note), is_forced=force)
     end = write_records(kafka, plan.records)
     removed = sum(isinstance(each, Suppression) for each in plan.records)

@@ -17,9 +17,10 @@ from shared.registry.store.changes import Changes
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import ClientOptions, make_producer
 from shared.topics import names
-from shared.topics.records import ReturnAddressKind, Returned
+from shared.topics.records import EventType, ReturnAddressKind, Returned
 from tests.support.bounce_door import all_returned
-from tests.support.keeping_server import ReturnedLine
+from tests.support.keeping_server import KEPT_DOMAIN, ReturnedLine
+from tests.support.returns_bench import ReturnsBench
 from tests.support.smtp_peers import wait_until
 
 pytestmark = pytest.mark.xdist_group("returned-round")
@@ -33,6 +34,12 @@ MESSAGE = (
     f"From: News <news@{DOMAIN}>\r\nTo: {RECIPIENT}\r\nSubject: Sale\r\nX-bm-mailing: spring\r\n"
     f"Message-ID: <sale@{DOMAIN}>\r\n\r\nHello\r\n"
 ).encode()
+REPORT = (
+    b"From: fbl@provider.example\r\nTo: abuse@%s\r\nSubject: Report\r\nMIME-Version: 1.0\r\n"
+    b"Content-Type: multipart/report; report-type=feedback-report; boundary=b\r\n\r\n"
+    b"--b\r\nContent-Type: message/feedback-report\r\n\r\nFeedback-Type: abuse\r\nVersion: 1\r\n"
+    b"--b\r\nContent-Type: message/rfc822\r\n\r\n%%s\r\n--b--\r\n"
+) % DOMAIN.encode()
 
 
 @pytest.fixture
@@ -65,7 +72,11 @@ def test_the_bounce_of_a_message_comes_back_with_its_mail_id_mailing_and_recipie
     with smtplib.SMTP(host, int(port), timeout=20) as smtp:
         smtp.sendmail("", [return_path.upper()], b"Subject: Undelivered\r\n\r\nno such user\r\n")
     # Other modules have the same pipeline.
-    (found,) = [each for each, _ in all_returned(kafka) if each.client == CLIENT.name]
+    (found,) = [
+        each
+        for each, _ in all_returned(kafka)
+        if each.client == CLIENT.name and each.address_kind is ReturnAddressKind.RETURN_PATH
+    ]
     assert found == Returned(
         return_id=found.return_id,
         client=CLIENT.name,
@@ -79,6 +90,28 @@ def test_the_bounce_of_a_message_comes_back_with_its_mail_id_mailing_and_recipie
         mail_id=found.mail_id,
         recipient_hash=verp.recipient_hash(found.mail_id, RECIPIENT.lower()),
     )
+
+
+def test_a_complaint_that_hides_its_recipient_and_the_return_path_suppresses_it(
+    returned_line: ReturnedLine,
+) -> None:
+    """Our own token in the header that the provider returns proves message and recipient."""
+    stack, reader = returned_line.stack, f"hidden-Eva@{KEPT_DOMAIN}"
+    kafka = stack.endpoints.kafka
+    submit(kafka, MESSAGE.replace(RECIPIENT.encode(), reader.encode()))
+    wait_until(lambda: bool(returned_line.kept.of(reader)), "the message has arrived", 120)
+    (original,) = returned_line.kept.of(reader)
+    hidden = original.replace(reader.encode(), b"redacted@redacted.invalid")
+    assert stack.endpoints.bounce is not None
+    host, _, port = stack.endpoints.bounce.rpartition(":")
+    with smtplib.SMTP(host, int(port), timeout=20) as smtp:
+        smtp.sendmail("fbl@provider.example", [f"abuse@{DOMAIN}"], REPORT % hidden)
+
+    def complained() -> list[str]:
+        events = ReturnsBench(kafka, "").events()
+        return [each.data.recipient for each in events if each.type is EventType.COMPLAINED]
+
+    wait_until(lambda: reader in complained(), "the complaint counts", 120)
 
 
 def test_a_message_that_a_server_refuses_goes_back_to_the_forwarding_address_once(

@@ -91,7 +91,8 @@ def test_a_recipient_is_added_explained_listed_and_removed(operator: Operator) -
 def test_a_client_that_there_is_not_has_no_empty_list(operator: Operator, tmp_path: Path) -> None:
     """Whoever keeps an export must not keep an empty one of a name with a mistake in it."""
     out = tmp_path / "kept.csv"
-    for arguments in (["list"], ["list", "--csv"], ["export", "-o", str(out)]):
+    removing = ["remove", "a@example.com"]
+    for arguments in (["list"], ["list", "--csv"], ["export", "-o", str(out)], removing):
         found = operator.run("suppressions", *arguments, "--client", "nope")
         assert (found.returncode, found.stdout) == (2, ""), arguments
         assert "no client 'nope' is registered; known: " in found.stderr
