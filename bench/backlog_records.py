@@ -11,7 +11,7 @@ from shared.stream.client import ClientOptions
 from shared.stream.consumer import Record
 from shared.stream.log_reader import LogReader
 from shared.topics.codec import decode_event, decode_pack
-from shared.topics.names import DELAYS_S, EVENTS, deferred, outbound
+from shared.topics.names import EVENTS, RETRY_TOPICS_S, deferred, outbound
 from shared.topics.records import Event, EventType
 
 _READ_S: Final = 300.0
@@ -20,7 +20,7 @@ _READ_S: Final = 300.0
 def bodies_written(bootstrap: str) -> Counter[str]:
     """How often the body of each message was written between validate and the sink."""
     written: Counter[str] = Counter()
-    for record in _read(bootstrap, [outbound("default"), *map(deferred, DELAYS_S)]):
+    for record in _read(bootstrap, [outbound("default"), *map(deferred, RETRY_TOPICS_S)]):
         for message in decode_pack(record.value, record.headers):
             written[message.envelope.mail_id] += 1
     return written

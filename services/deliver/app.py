@@ -66,10 +66,10 @@ from shared.stream.jobs import Handler, Limits
 from shared.stream.kit import StreamKit
 from shared.stream.worker import Worker
 from shared.topics.names import (
-    DELAYS_S,
     DELIVER_PATTERN,
     EVENTS,
     HANDOVER,
+    RETRY_TOPICS_S,
     RETURNED,
     deferred,
     outbound,
@@ -119,7 +119,7 @@ def serve(settings: Settings, running: Running) -> int:
     if not kit.ensure_topics(LANES):
         return OK
     worker = kit.worker(DELIVER_PATTERN, _limits(settings))
-    written = (*map(deferred, DELAYS_S), HANDOVER, EVENTS, RETURNED)
+    written = (*map(deferred, RETRY_TOPICS_S), HANDOVER, EVENTS, RETURNED)
     with (
         kit.watching(map(outbound, LANES), written, worker.status),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,

@@ -53,6 +53,22 @@ DELAYS_S: Final[dict[str, int]] = {
 # A record there is due after its topic's delay plus at most this share of it, so that messages
 # deferred together do not come back in one burst.
 JITTER_SHARE: Final = 0.2
+# The retry topics of turns, by name: the shortest wait of a record there, in seconds. The longest
+# is the shortest of the next topic, so no record waits much longer behind others than it has to.
+TURNS_S: Final[dict[str, int]] = {
+    "turn-5s": 5,
+    "turn-15s": 15,
+    "turn-45s": 45,
+    "turn-2m": 120,
+    "turn-4m": 240,
+    "turn-8m": 480,
+    "turn-16m": 960,
+    "turn-32m": 1920,
+    "turn-1h": 3600,
+    "turn-3h": 10_800,
+    "turn-6h": 21_600,
+}
+RETRY_TOPICS_S: Final = DELAYS_S | TURNS_S
 
 # A submission may be 300 KB; a far larger one must still arrive, so that its refusal can name it.
 INTAKE_MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
@@ -119,7 +135,7 @@ def outbound(lane: str) -> str:
 
 
 def deferred(delay: str) -> str:
-    """Return the retry topic of a delay step (a key of DELAYS_S)."""
+    """Return the retry topic of a delay step (a key of RETRY_TOPICS_S)."""
     return DEFERRED_PREFIX + delay
 
 
@@ -138,7 +154,7 @@ def plans(lanes: tuple[str, ...], partitions: int = 4) -> tuple[TopicPlan, ...]:
     return (
         _plan(RECEIVED, partitions),
         *(_plan(outbound(lane), partitions) for lane in lanes),
-        *(_plan(deferred(delay), 2) for delay in DELAYS_S),
+        *(_plan(deferred(delay), 2) for delay in RETRY_TOPICS_S),
         # As many partitions as a lane: whoever reads one of a lane reads one of these too.
         _plan(HANDOVER, partitions),
         _plan(EVENTS, partitions),

@@ -17,7 +17,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from services.deliver.core.attempt.plan import Plan, PlannedEvent, Timing, base_event, told
-from services.deliver.core.attempt.retry import next_turn
+from services.deliver.core.attempt.turns import next_turn
 from shared.topics.records import Envelope, EventType, OnDoubt
 
 REASON: Final = (

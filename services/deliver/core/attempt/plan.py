@@ -16,7 +16,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, Outcome
-from services.deliver.core.attempt.retry import STEPS, Retry, RetryTimes, next_attempt, next_turn
+from services.deliver.core.attempt.retry import STEPS, Retry, RetryTimes, next_attempt
+from services.deliver.core.attempt.turns import next_turn_before
 from shared.submission.attribution import versions_of
 from shared.topics.delay_topics import hop_envelope, next_hop
 from shared.topics.records import FINAL, Attempts, Envelope, EventType, MailEvent
@@ -69,8 +70,6 @@ def expire(envelope: Envelope, now_ms: int) -> Plan:
 
 
 _EXPIRED: Final = "The message expired before it could be delivered"
-# A message that waits for its turn and has less time left expires.
-SHORTEST_LEFT_S: Final = 10.0
 _EXPIRED_HELD: Final = "The message expired while it was held; a server may have it"
 
 
@@ -172,11 +171,9 @@ def _defer(envelope: Envelope, outcome: Deferred, data: MailEvent, timing: Timin
 
 def _retry(envelope: Envelope, outcome: Deferred, attempts: int, timing: Timing) -> Retry:
     if outcome.waits_s is not None:
-        left_s = (envelope.expires_at_ms - timing.now_ms) / 1000
-        # A turn is an estimate: a message that would expire before it comes back sooner.
-        is_short = SHORTEST_LEFT_S < left_s <= outcome.waits_s
-        waits_s = left_s / 2 if is_short else outcome.waits_s
-        return next_turn(waits_s, timing.now_ms, timing.retries)
+        return next_turn_before(
+            envelope.expires_at_ms, outcome.waits_s, timing.now_ms, timing.retries
+        )
     return next_attempt(
         envelope.mail_id,
         attempts,

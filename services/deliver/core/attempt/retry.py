@@ -30,15 +30,6 @@ class Retry(Struct, frozen=True):
     due_at_ms: int
 
 
-def next_turn(waits_s: float, now_ms: int, times: RetryTimes) -> Retry:
-    """The next attempt of a message that was not offered, whose turn comes in `waits_s` seconds.
-
-    It waits on the topic of the next longer delay, but only until its turn.
-    """
-    step = next((step for step in STEPS if DELAYS_S[step] >= waits_s), STEPS[-1])
-    return Retry(step, now_ms + int(waits_s * 1000 * times.scale))
-
-
 def next_attempt(
     mail_id: str,
     attempts: int,

@@ -18,7 +18,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from services.deliver.core.attempt.plan import Plan, PlannedEvent, Timing, base_event, told
-from services.deliver.core.attempt.retry import Retry, next_turn
+from services.deliver.core.attempt.retry import Retry
+from services.deliver.core.attempt.turns import next_turn
 from shared.topics.control import MAX_TEXT_CHARS, Order, Verb
 from shared.topics.names import JITTER_SHARE
 from shared.topics.records import Envelope, EventType, MailEvent

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import Final
 
 from services.deliver.core.shaping.group import Group
-from shared.topics.names import DELAYS_S, JITTER_SHARE, deferred
+from shared.topics.names import JITTER_SHARE, RETRY_TOPICS_S, deferred
 from shared.topics.records import Envelope
 
 # How often a record that is held is looked at again.
@@ -31,7 +31,7 @@ MOST_S: Final = 600.0
 MAX_KEYS: Final = 20_000
 _MOST_LATE_S: Final = {
     deferred(step): min(MOST_S, max(LEAST_S, JITTER_SHARE * delay_s))
-    for step, delay_s in DELAYS_S.items()
+    for step, delay_s in RETRY_TOPICS_S.items()
 }
 
 _Key = tuple[str, str, str, str]

@@ -102,7 +102,18 @@ def test_a_deferred_message_carries_its_history_to_the_retry_topic() -> None:
 
 
 @pytest.mark.parametrize(
-    ("waits_s", "step"), [(5.0, "1m"), (60.0, "1m"), (61.0, "5m"), (3_600.0, "1h")]
+    ("waits_s", "step"),
+    [
+        (5.0, "turn-5s"),
+        (14.9, "turn-5s"),
+        (15.0, "turn-15s"),
+        (60.0, "1m"),
+        (72.0, "1m"),
+        (73.0, "turn-45s"),
+        (899.0, "turn-8m"),
+        (3_600.0, "1h"),
+        (43_200.0, "12h"),
+    ],
 )
 def test_a_message_that_was_not_offered_waits_for_its_turn_and_keeps_its_history(
     waits_s: float, step: str
@@ -123,13 +134,17 @@ def test_a_message_that_was_not_offered_waits_for_its_turn_and_keeps_its_history
     [
         (180.0, 3_600.0, 90.0),
         (180.0, 180.0, 90.0),
-        (180.0, 179.0, 179.0),
+        (180.0, 179.0, 90.0),
+        (180.0, 130.0, 90.0),
+        (180.0, 110.0, 110.0),
+        (130.0, 110.0, 45.0),
+        (7_200.0, 3_000.0, 3_000.0),
         (10.5, 3_600.0, 5.25),
         (10.0, 3_600.0, None),
         (-1.0, 3_600.0, None),
     ],
 )
-def test_a_message_whose_turn_would_come_after_its_expiry_comes_back_before_it(
+def test_a_message_whose_turn_may_come_after_its_expiry_comes_back_before_it(
     left_s: float, waits_s: float, next_s: float | None
 ) -> None:
     outcome = replace(deferred(dispatched=False), waits_s=waits_s)
