@@ -151,7 +151,7 @@ class IngestSettings(BounceDoorSettings, frozen=True, forbid_unknown_fields=True
             ge=8_388_608,
             le=1_099_511_627_776,
             description="Most bytes of messages being received or stored; above this limit, or"
-            " above half of it for one client, the reply to DATA is 451.",
+            " for one client above half of it or twice what is left, the reply to DATA is 451.",
         ),
     ] = 256 * 1024 * 1024
     smtp_messages_per_minute: Annotated[

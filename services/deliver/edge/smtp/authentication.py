@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import aiosmtplib
@@ -30,6 +31,7 @@ _CONTINUE: Final = 334
 # sent when the server asks for it (RFC 4954, 4).
 _MAX_COMMAND_BYTES: Final = 510
 _CANCEL: Final = b"*"
+_CANCEL_S: Final = 5.0
 # What a question for the user contains: "Username:", "User Name", "login:".
 _USER_WORDS: Final = (b"user", b"login")
 
@@ -80,7 +82,9 @@ async def _talk(
             break
         reply = await smtp.execute_command(each, timeout=limit_s)
     if reply.code == _CONTINUE:
-        await smtp.execute_command(_CANCEL, timeout=limit_s)
+        # A server that does not answer this, or hangs up, has said all that counts before.
+        with suppress(aiosmtplib.SMTPException):
+            await smtp.execute_command(_CANCEL, timeout=min(limit_s, _CANCEL_S))
     return reply.code, reply.message
 
 

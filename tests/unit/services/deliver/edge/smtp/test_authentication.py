@@ -22,7 +22,7 @@ NO = (535, "5.7.8 not hunter2")
 
 
 class Server:
-    """Replies in turn, whatever it is sent."""
+    """Replies in turn, whatever it is sent, and then hangs up."""
 
     def __init__(self, mechanisms: str, *replies: tuple[int, str]) -> None:
         self.last_ehlo_response = aiosmtplib.SMTPResponse(250, f"relay\nAUTH {mechanisms}")
@@ -31,6 +31,8 @@ class Server:
 
     async def execute_command(self, *words: bytes, **_: Any) -> aiosmtplib.SMTPResponse:
         self.lines.append(b" ".join(words))
+        if not self._replies:
+            raise aiosmtplib.SMTPServerDisconnected("gone")
         return aiosmtplib.SMTPResponse(*self._replies.pop(0))
 
 
@@ -90,6 +92,11 @@ def test_a_dialog_that_leads_nowhere_is_ended_and_no_password_stands_for_a_user(
     assert found.code == code
     assert not found.is_positive
     assert "hunter2" not in found.text
+
+
+def test_a_server_that_hangs_up_when_its_question_is_not_answered_has_refused_the_login() -> None:
+    found = log_in(Server("LOGIN", *[(334, "")] * 3))
+    assert (found.code, found.text) == (334, "the server answered AUTH LOGIN with 334")
 
 
 def test_a_password_that_is_too_long_for_a_command_line_waits_for_the_question() -> None:

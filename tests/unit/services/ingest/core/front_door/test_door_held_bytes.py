@@ -24,8 +24,23 @@ def test_a_client_that_sends_slowly_on_all_its_connections_leaves_half_for_other
     held = HeldBytes(MOST)
     assert hold_all(held, "slow") == 5
     assert held.has_room("other", LARGEST)
-    assert hold_all(held, "other") == 5
-    assert not held.has_room("third", LARGEST)
+    assert hold_all(held, "other") == 3
+
+
+def test_two_clients_that_send_slowly_on_all_their_connections_leave_some_for_others() -> None:
+    held = HeldBytes(MOST)
+    hold_all(held, "slow")
+    hold_all(held, "slow as well")
+    assert held.has_room("other", LARGEST)
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=3_000))
+def test_four_clients_however_slow_leave_room_for_a_fifth(order: list[str]) -> None:
+    held = HeldBytes(873 * LARGEST)  # the default settings
+    for client in [*order, *"abcd" * 873]:
+        if held.has_room(client, LARGEST):
+            held.add(client, LARGEST)
+    assert held.has_room("fifth", LARGEST)
 
 
 def test_a_client_may_always_send_one_message_of_the_largest_size() -> None:
