@@ -55,7 +55,6 @@ from services.deliver.sending import (
     make_tracer,
 )
 from services.deliver.settings import Settings
-from shared.runtime.clock import now_ms
 from shared.runtime.lifecycle import OK
 from shared.runtime.progress import EventLoopBeat, Progress
 from shared.runtime.service_cli import Running
@@ -247,8 +246,8 @@ def _handler(attempts: Attempts, shaper: Shaper, orders: Orders) -> Handler:
             return SUSPENDED_LOOK_S
         return shaper.lanes.hold_s(lane, more) if lane else 0.0
 
-    def hold_pack_s(topic: str, messages: Sequence[Message], more: int) -> float:
-        return shaper.retry_holds.hold_s(topic, messages[0].envelope, now_ms(), more)
+    def wait_s(topic: str, messages: Sequence[Message], more: int, due_in_s: float) -> float:
+        return shaper.retry_holds.wait_s(topic, messages[0].envelope, more, due_in_s)
 
     return Handler(
         attempts.hand_out,
@@ -256,7 +255,7 @@ def _handler(attempts: Attempts, shaper: Shaper, orders: Orders) -> Handler:
         due_at_ms,
         hold_s,
         orders.follower.is_current,
-        hold_pack_s=hold_pack_s,
+        wait_s=wait_s,
     )
 
 

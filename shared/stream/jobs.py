@@ -155,7 +155,8 @@ class Handler(Struct, frozen=True):
     be handed out, in Unix milliseconds; 0 means now. `hold_s` says how long a topic is not to be
     read, when so many of its messages are about to be handed out; 0.0 means that it is read. While
     `may_begin` returns False, no message begins; those that were to are handed out again later.
-    `hold_pack_s` says the same as `hold_s`, of a pack that is due and that would be the next one.
+    `wait_s` says how long the next pack of a topic is left there, if it is due in so many seconds
+    (less than 0: it is late).
     """
 
     hand_out: Callable[[list[Job]], None]
@@ -163,4 +164,6 @@ class Handler(Struct, frozen=True):
     due_at_ms: Callable[[Sequence[Message]], int]
     hold_s: Callable[[str, int], float] = lambda _topic, _more: 0.0
     may_begin: Callable[[], bool] = lambda: True
-    hold_pack_s: Callable[[str, Sequence[Message], int], float] = lambda _topic, _pack, _more: 0.0
+    wait_s: Callable[[str, Sequence[Message], int, float], float] = (
+        lambda _topic, _pack, _more, due_in_s: due_in_s
+    )

@@ -187,10 +187,12 @@ class WorkerSession:
         return jobs
 
     def _wait_s(self, partition: TopicPartition, messages: Sequence[Message], more: int) -> float:
-        """How long the next pack of a partition waits: until it is due, or is not held any more."""
+        """How long the next pack of a partition waits; 0.0 or less: it is handed out."""
         due_ms = self._handler.due_at_ms(messages)
-        wait_s = (due_ms - now_ms()) / 1000 if due_ms else 0.0
-        return wait_s if wait_s > 0 else self._handler.hold_pack_s(partition.topic, messages, more)
+        if not due_ms:
+            return 0.0
+        due_in_s = (due_ms - now_ms()) / 1000
+        return self._handler.wait_s(partition.topic, messages, more, due_in_s)
 
     def _know(self, found: Mapping[TopicPartition, Sequence[Record]]) -> None:
         """Create a ledger for each partition; if that fails, the records are read again."""

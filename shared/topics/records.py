@@ -165,6 +165,9 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     # The versions by which validate judged it, see Versions.
     rules_version: str = ""
     registry_version: str = ""
+    # The time at which its turn under a limit is expected: an estimate, so it may be read earlier,
+    # as long as this is still `due_at_ms`. 0: what it waits for is no limit.
+    turn_at_ms: int = 0
 
 
 class Message(Struct, frozen=True, gc=False):

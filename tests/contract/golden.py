@@ -43,8 +43,8 @@ FILE = Path(__file__).with_name("golden_records.json")
 FORMAT = 1
 # Versions of packs: the second adds the attributes of a submission, the third whether its events
 # are copied, the fourth the source of its key and the checksum of the submitted bytes, the fifth
-# the metadata of the platform.
-PACK_FORMAT = 6
+# the metadata of the platform; the ninth the turn under a limit.
+PACK_FORMAT = 9
 
 MESSAGE = Message(
     Envelope(
@@ -103,6 +103,9 @@ PACKED = {
     "pack-8": Message(
         replace(MESSAGE.envelope, rules_version="0a1b2c3d", registry_version="4e5f6a7b"),
         MESSAGE.content,
+    ),
+    "pack-9": Message(
+        replace(MESSAGE.envelope, turn_at_ms=MESSAGE.envelope.due_at_ms), MESSAGE.content
     ),
 }
 EVENT = MailEvent(

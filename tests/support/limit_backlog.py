@@ -6,12 +6,20 @@ from __future__ import annotations
 import heapq
 from collections import Counter, deque
 
+from msgspec.structs import replace
+
 from services.deliver.core.shaping.allowance import Allowance
+from services.deliver.core.shaping.group import Group
+from services.deliver.core.shaping.keys import Destination, Party
 from services.deliver.core.shaping.limits import parse_limit
-from services.deliver.core.shaping.retry_holds import LEAST_S
+from services.deliver.core.shaping.retry_holds import RetryHolds
 from services.deliver.core.shaping.workers import Workers
+from shared.topics.names import deferred
+from tests.support.pool_talk import envelope
 
 RATE = 200
+TOPIC = deferred("1m")
+MAIL = replace(envelope("a@big.example"), client="shop", turn_at_ms=1, due_at_ms=1)
 STEP_S = 0.01
 # A process that is held up for so long every two seconds sends nothing then; the burst of a limit
 # makes up for a tenth of a second.
@@ -27,15 +35,20 @@ class Backlog:
         reads_each_s: float = STEP_S,
         sends_per_s: float = 10_000.0,
         *,
-        holds: bool = False,
+        holds: bool = True,
         room: int = 20_000,
     ) -> None:
-        """`sends_per_s`: what the process itself manages to send. `holds`: mail whose turn has come
-        is left unread while there is little room. `room`: what may be in flight."""
-        self._holds = holds
+        """`sends_per_s`: what the process itself manages to send. `holds`: mail is read when there
+        is room for it, and not when its turn has come. `room`: what may be in flight."""
         self._sends_per_s, self._may_send = sends_per_s, 0.0
         self._workers = Workers(1, room=room)
         self.of = Allowance("provider:big", parse_limit(f"{RATE}/s"), self._workers)
+        to, shop = Destination("big.example", "big", "big"), Party("shop", "", "shop.example")
+        group = Group(to, shop, (self.of,), self._workers)
+        self._holds = RetryHolds(lambda _: False, lambda: self._now) if holds else None
+        if self._holds is not None:
+            self._holds.note(MAIL, group)
+        self._now = 0.0
         self.turned_away: Counter[int] = Counter()
         self.sent: list[float] = []
         self._held_up_s = held_up_s
@@ -43,18 +56,22 @@ class Backlog:
         self._waiting: deque[int] = deque()
         self._back: list[tuple[float, int]] = []
 
-    def run(self, messages: int, come_per_s: float) -> float:
-        """Send all; returns how long it took."""
+    def run(self, messages: int, come_per_s: float, then_per_s: float | None = None) -> float:
+        """Send all; returns how long it took. `then_per_s`: what the process manages to send from
+        then on when all have come."""
         now, come, looked_at, read_at = 0.0, 0, 0.0, 0.0
         while len(self.sent) < messages:
             now += STEP_S
             if now - read_at >= self._reads_each_s:
                 read_at = now
-                while self._back and self._back[0][0] <= now and not self._is_held(now):
+                self._now = now
+                while self._back and not self._is_left(self._back[0][0] - now):
                     self._take_in(heapq.heappop(self._back)[1], now, is_back=True)
             while come < min(messages, now * come_per_s):
                 self._take_in(come, now, is_back=False)
                 come += 1
+            if then_per_s is not None and come == messages:
+                self._sends_per_s = then_per_s
             if now % PERIOD_S >= self._held_up_s:
                 self._send(now)
             if now - looked_at >= 1:
@@ -74,9 +91,10 @@ class Backlog:
         self.of.waiting += more
         self._workers.waiting += more
 
-    def _is_held(self, now: float) -> bool:
-        late_s = now - self._back[0][0]
-        return self._holds and late_s < LEAST_S and self.of.is_nearly_full(0)
+    def _is_left(self, due_in_s: float) -> bool:
+        if self._holds is None:
+            return due_in_s > 0
+        return self._holds.wait_s(TOPIC, MAIL, 0, due_in_s) > 0
 
     def _send(self, now: float) -> None:
         self._may_send = min(self._may_send, 1.0) + self._sends_per_s * STEP_S

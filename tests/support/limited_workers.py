@@ -23,6 +23,8 @@ from shared.store.leases import LeaseStore
 from shared.store.suspensions import SuspensionStore
 
 ENDING_S = 10.0
+# A limit is kept in any window of these lengths, among others.
+WINDOWS_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 TO = Destination("r.example", "mx.r.example", "big")
 SENDER = Party("shop", "news", "news.example.com")
 
@@ -112,3 +114,8 @@ def most_within(sent: Sequence[float], window_s: float) -> int:
             first += 1
         most = max(most, last - first + 1)
     return most
+
+
+def excess(sent: Sequence[float], rate: float) -> float:
+    """By how many messages a rate was exceeded at most, in any window of WINDOWS_S."""
+    return max(most_within(sent, window_s) - rate * window_s for window_s in WINDOWS_S)

@@ -43,6 +43,7 @@ class Deferred(Struct, frozen=True, tag=True):
     in_doubt: bool = False
     # Set: the message was not offered to a server. It is no attempt, and waits this long.
     waits_s: float | None = None
+    is_turn: bool = False  # under a limit, which may have room earlier
     tls_fault: str = ""
     tls_policy: str = ""
     # The delay steps between attempts that the shaping rules set for the destination; () for all.

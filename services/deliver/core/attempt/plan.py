@@ -157,7 +157,8 @@ def _defer(envelope: Envelope, outcome: Deferred, data: MailEvent, timing: Timin
         return Plan((*doubts, PlannedEvent(EventType.EXPIRED, replace(data, reason=reason))))
     data = replace(data, next_attempt_at_ms=retry.due_at_ms)
     # Whatever was in doubt before, the message was released and has an outcome now.
-    onward = replace(envelope, due_at_ms=retry.due_at_ms, held_since_ms=0)
+    turn_at_ms = retry.due_at_ms if outcome.is_turn else 0
+    onward = replace(envelope, due_at_ms=retry.due_at_ms, held_since_ms=0, turn_at_ms=turn_at_ms)
     if outcome.waits_s is None:
         attempts = Attempts(
             count=data.attempt,

@@ -83,11 +83,12 @@ class NoRoute(Struct, frozen=True):
 class Busy(Struct, frozen=True):
     """The message was not offered: it comes faster than the site takes it, or than it may be sent.
 
-    `delay_s`: when its turn is likely to come.
+    `delay_s`: when its turn is likely to come. `is_turn`: under a limit that may have room earlier.
     """
 
     delay_s: float
     reason: str = "The site takes its mail more slowly than it comes"
+    is_turn: bool = False
 
 
 class ConnectionInfo(Struct, frozen=True):

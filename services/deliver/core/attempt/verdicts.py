@@ -111,9 +111,9 @@ class OutcomeRules:
                 told = unanswered(text, was_answered, False, where, reply=reply, enhanced=_NO_LOGIN)
                 wait = None if was_answered else waits_s
                 return replace(told, bounce_class=AUTHENTICATION, waits_s=wait)
-            case Busy(delay_s, reason):
+            case Busy(delay_s, reason, is_turn):
                 busy = unanswered(reason, was_answered, False, where, enhanced=_CONGESTION)
-                return busy if was_answered else replace(busy, waits_s=delay_s)
+                return busy if was_answered else replace(busy, waits_s=delay_s, is_turn=is_turn)
 
 
 def is_answer(result: TransactionResult) -> bool:

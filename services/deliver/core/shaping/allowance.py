@@ -77,7 +77,7 @@ class Allowance:
         self._local_at = -NEVER
         self._local_left, self._was_local = 0.0, False
         self.waiting = 0  # messages of this worker that wait for this limit
-        self.most_waiting = room.for_new(self._share_of_messages())  # how many of them may
+        self.most_waiting = room.for_new(self.share_of_messages())  # how many of them may
         self._turns = Turns(1.0) if limit.is_window else Turns()  # a window: all at any time
 
     @property
@@ -161,7 +161,9 @@ class Allowance:
         self._settle()
         if grant.amount:
             self._lease.add(grant.amount, grant.answered_at, grant.slot)
-        self._used = grant.used
+        # An emptied store does not know yet what was used: its share would be of a second window.
+        is_known = grant.answered_at >= self._workers.local_until
+        self._used = grant.used if is_known else max(self._used, grant.used)
         self._not_before = grant.answered_at + grant.wait_s
         if self.limit.is_window:
             self.record.forget_before(grant.slot)
@@ -183,7 +185,7 @@ class Allowance:
 
     def expire(self, now: float) -> None:
         """Give back a lease that was not spent in time. Call it each second."""
-        self.most_waiting = room.for_new(self._share_of_messages())
+        self.most_waiting = room.for_new(self.share_of_messages())
         self._settle()
         self._lease.left(now)
         if not self.limit.is_window:
@@ -192,7 +194,7 @@ class Allowance:
 
     def turn_s(self, now: float) -> float:
         """In how many seconds a message that cannot wait here has its turn; each gets its own."""
-        share = self._share_of_messages()
+        share = self.share_of_messages()
         first_at = now + max(SHORTEST_TURN_S, self.waiting / share)
         return self._turns.next_s(now, max(first_at, self._blocked_until(now)), share)
 
@@ -219,20 +221,13 @@ class Allowance:
             return True
         if is_back:
             is_scarce = self._workers.is_overcrowded
-            return self.waiting >= room.for_back(self._share_of_messages(), is_scarce=is_scarce)
+            return self.waiting >= room.for_back(self.share_of_messages(), is_scarce=is_scarce)
         if self._workers.is_crowded:
             return self.waiting >= room.CROWDED_ROOM
         if self.waiting >= self.most_waiting:
             return True
-        wait_s = self.waiting / self._share_of_messages()
+        wait_s = self.waiting / self.share_of_messages()
         return self.has_turns(now) and wait_s >= max(room.FILL_S, self._turns.first_at - now)
-
-    def is_nearly_full(self, more: int) -> bool:
-        """Whether there is little room left for mail that comes back, after so much `more`."""
-        if self.limit.is_window:
-            return False
-        most = room.for_back(self._share_of_messages(), is_scarce=self._workers.is_crowded)
-        return self.waiting + more >= room.NEARLY_FULL * most
 
     def is_idle(self, now: float, for_s: float) -> bool:
         """Whether nothing has to be remembered of this limit."""
@@ -245,7 +240,8 @@ class Allowance:
             and self.record.is_empty
         )
 
-    def _share_of_messages(self) -> float:
+    def share_of_messages(self) -> float:
+        """This worker's share of the rate in messages, by their usual size."""
         usual_bytes = 20_000 if self.limit.unit is Unit.BYTES else 1
         return self.share_per_s / usual_bytes
 

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from services.deliver.core.shaping.allowance import Allowance
 from services.deliver.core.shaping.keys import Destination, Party, keys_of
 from services.deliver.core.shaping.limits import Unit
+from services.deliver.core.shaping.room import FILL_S, nearly_full
 from services.deliver.core.shaping.workers import NEVER, Workers
 
 # After so many messages of a group the room of its limits is looked at again, or after those that
@@ -115,7 +116,24 @@ class Group:
         """
         if self._workers.holder is self:
             more += self._joined
-        return any(each.is_nearly_full(more) for each in self.allowances)
+        is_scarce = self._workers.is_crowded
+        return any(
+            each.waiting + more >= nearly_full(each.share_of_messages(), is_scarce=is_scarce)
+            for each in self.allowances
+            if not each.limit.is_window
+        )
+
+    def may_go_early(self, now: float) -> bool:
+        """Whether its limits would be used too little without mail whose turn is still to come.
+
+        Changes nothing, so another thread may ask.
+        """
+        joined = self._joined if self._workers.holder is self else 0
+        return all(
+            not each.is_used_up(now)
+            and (each.limit.is_window or each.waiting + joined < FILL_S * each.share_of_messages())
+            for each in self.allowances
+        )
 
     def has_room(self) -> bool:
         """Whether one message more may wait without a look at each limit; it counts as taken."""

@@ -1,34 +1,40 @@
-"""How retry topics are read: mail that is due and whose limit has no room stays in Kafka. Pure.
+"""How retry topics are read: mail that waits for a limit is read when there is room for it. Pure.
 
-Mail that a limit has turned away comes back at the rate at which mail went when it was turned away
-(turns.py). A process that is short of processor time later, or lost a part of the limit to others,
-sends less than that. What comes back then would find no room and be written to Kafka once more; it
-is left there instead, and read when there is room.
+Mail that a limit has turned away gets a turn by the rate at which mail went then (turns.py). That
+is an estimate, so it is read
 
-Other mail on the same partition waits behind it, so a record is held at most as long after it was
-due as the records of its topic may be late anyway (JITTER_SHARE), but LEAST_S. Mail of a limit that
-will not allow it for long, or that is suspended, is not held.
+- later, if more comes back than goes, or its site is slow: it would find no room and be written to
+  Kafka once more. Other mail on the same partition waits behind it, so a record is held at most as
+  long after it was due as the records of its topic may be late anyway (JITTER_SHARE), but LEAST_S.
+  Mail of a limit that will not allow it for long, or that is suspended, is not held;
+- earlier, if more goes than comes back: as fast as its limit allows, while little mail waits for
+  that and nothing is suspended.
 
-Owns: which mail that is due is not read. Does not own: whether mail that was read may wait
-(group.py), the reading (shared/stream/). Two threads use this: the one that reads calls hold_s(),
-the loop note(). It reads numbers that the loop changes; a wrong one costs one message a copy more,
-or LOOK_S.
+Owns: when mail of a retry topic is read, if not when it is due. Does not own: whether mail that was
+read may wait (group.py), the reading (shared/stream/). Two threads use this: the one that reads
+calls wait_s(), the loop the others. It reads numbers that the loop changes; a wrong one costs one
+message a copy more, or LOOK_S.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from services.deliver.core.shaping.group import Group
+from services.deliver.core.shaping.room import FILL_S
 from shared.topics.names import JITTER_SHARE, RETRY_TOPICS_S, deferred
 from shared.topics.records import Envelope
 
-# How often a record that is held is looked at again.
+# How often a record that is held is looked at again, and one whose turn is to come.
 LOOK_S: Final = 0.1
+EARLY_LOOK_S: Final = 0.25
 # How long a record may be held after it was due.
 LEAST_S: Final = 30.0
 MOST_S: Final = 600.0
 MAX_KEYS: Final = 20_000
+# Of a limit on bytes, so many messages are read early in FILL_S.
+FEW: Final = 16
 _MOST_LATE_S: Final = {
     deferred(step): min(MOST_S, max(LEAST_S, JITTER_SHARE * delay_s))
     for step, delay_s in RETRY_TOPICS_S.items()
@@ -43,25 +49,67 @@ def _key(envelope: Envelope) -> _Key:
     return (envelope.client, envelope.mailing_id, sending_domain, domain)
 
 
-class RetryHolds:
-    """The groups of the mail that came back lately."""
+class _Budget:
+    """How many messages of a group may be read early: no more than its limit allows.
+
+    What was read is not seen to wait at once.
+    """
+
+    __slots__ = ("left", "until")
 
     def __init__(self) -> None:
-        self._groups: dict[_Key, Group] = {}
+        self.left, self.until = 0.0, float("-inf")
+
+    def try_take(self, now: float, per_s: float) -> bool:
+        if now >= self.until:
+            self.left, self.until = max(1.0, per_s * FILL_S) if per_s else FEW, now + FILL_S
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
+
+
+class RetryHolds:
+    """The groups of the mail that waits for limits. `slow_sites`: their mail takes long."""
+
+    def __init__(
+        self, is_suspended: Callable[[Group], bool], loop_time: Callable[[], float]
+    ) -> None:
+        """`loop_time`: the clock by which the limits count."""
+        self._is_suspended = is_suspended
+        self._now = loop_time
+        self._groups: dict[_Key, tuple[Group, _Budget]] = {}
+        self.slow_sites: frozenset[str] = frozenset()
 
     def note(self, envelope: Envelope, group: Group) -> None:
-        """A message came back; it is of this group."""
+        """A message was turned away, or came back; it is of this group."""
+        key = _key(envelope)
+        known = self._groups.get(key)
+        if known is not None and known[0] is group:
+            return
         if len(self._groups) >= MAX_KEYS:
             self._groups = {}
-        self._groups[_key(envelope)] = group
+        self._groups[key] = (group, _Budget())
 
-    def hold_s(self, topic: str, envelope: Envelope, now_ms: int, more: int) -> float:
-        """How long this message, which is due, is left on its topic; 0.0: it is read.
+    def wait_s(self, topic: str, envelope: Envelope, more: int, due_in_s: float) -> float:
+        """How long this message is left on its topic; 0.0 or less: it is read.
 
-        `more`: how many messages are about to be handed out.
+        `more`: how many messages are about to be handed out. `due_in_s`: less than 0 if it is late.
         """
-        late_s = (now_ms - envelope.due_at_ms) / 1000
-        if not envelope.due_at_ms or late_s >= _MOST_LATE_S.get(topic, 0.0):
+        known = self._groups.get(_key(envelope))
+        if known is None:
+            return due_in_s
+        is_turn = 0 < envelope.turn_at_ms == envelope.due_at_ms
+        if due_in_s > 0:
+            return self._early_s(*known, due_in_s) if is_turn else due_in_s
+        if -due_in_s >= _MOST_LATE_S.get(topic, 0.0):
             return 0.0
-        group = self._groups.get(_key(envelope))
-        return LOOK_S if group is not None and group.is_nearly_full(more) else 0.0
+        is_slow = is_turn and known[0].to.site in self.slow_sites
+        return LOOK_S if is_slow or known[0].is_nearly_full(more) else 0.0
+
+    def _early_s(self, group: Group, budget: _Budget, due_in_s: float) -> float:
+        now = self._now()
+        may_go = group.may_go_early(now) and group.to.site not in self.slow_sites
+        if may_go and not self._is_suspended(group) and budget.try_take(now, group.share_per_s):
+            return 0.0
+        return min(due_in_s, EARLY_LOOK_S)

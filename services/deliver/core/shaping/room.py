@@ -14,7 +14,6 @@ FILL_S, BACK_ROOM_S = 0.5, 10.0
 LEAST_ROOM: Final = 50
 # Of new mail while half of what may be in flight waits for limits.
 CROWDED_ROOM: Final = 10
-# From this part of its room on, mail whose turn has come is left on its topic (retry_holds.py).
 NEARLY_FULL: Final = 0.75
 
 
@@ -26,3 +25,8 @@ def for_new(share: float) -> float:
 def for_back(share: float, *, is_scarce: bool) -> float:
     """How many may wait, of those whose turn has come. `is_scarce`: others need the room."""
     return LEAST_ROOM if is_scarce else max(2 * LEAST_ROOM, BACK_ROOM_S * share)
+
+
+def nearly_full(share: float, *, is_scarce: bool) -> float:
+    """From how many on mail whose turn has come is left on its topic (retry_holds.py)."""
+    return NEARLY_FULL * for_back(share, is_scarce=is_scarce)

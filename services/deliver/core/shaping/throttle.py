@@ -34,10 +34,11 @@ _SLOW: Final = "slow"
 
 
 class Held(Struct, frozen=True):
-    """The message is not offered now: it comes back in `delay_s`."""
+    """The message is not offered now: it comes back in `delay_s`, or earlier if `is_turn`."""
 
     delay_s: float
     reason: str
+    is_turn: bool = False
 
 
 class Throttle:
@@ -124,7 +125,10 @@ class Throttle:
         if (found := self.held_back(group, at, source)) is not None:
             return found
         full = group.full(now, is_back=is_back)
-        return None if full is None else Held(full.turn_s(now), _over(full))
+        if full is None:
+            return None
+        # A window that is used up has no room before its turn.
+        return Held(full.turn_s(now), _over(full), not full.limit.is_window)
 
     def held_back(self, group: Group, at: float, source: str = "") -> Held | None:
         """The same, for suspensions alone."""

@@ -26,9 +26,9 @@ LONGEST_TURN_S: Final = 43_200.0
 MARGIN: Final = 0.97
 # The yield before anything was measured, and the least that is believed: if another limit of the
 # same mail holds it up, and if none does.
-FIRST_YIELD: Final = 0.9
+FIRST_YIELD: Final = 0.4
 LEAST_YIELD: Final = 0.8
-LEAST_SURE_YIELD: Final = 0.4
+LEAST_SURE_YIELD: Final = 0.2
 # The weight of a second in the average, once there are as many; before that it is their mean.
 _WEIGHT: Final = 0.1
 

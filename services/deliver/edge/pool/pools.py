@@ -181,7 +181,9 @@ class Pools:
             if held is not None:
                 if delivery.begin is not None and not delivery.begin():
                     return None
-                return self._rules.no_connection(Busy(held.delay_s, held.reason), False, site.name)
+                shaper.retry_holds.note(envelope, group)
+                busy = Busy(held.delay_s, held.reason, held.is_turn)
+                return self._rules.no_connection(busy, False, site.name)
         if tls is not None:
             site = await tls.secured(site, domain, envelope.client)
         self._pool(site, domain, source).add(delivery)
@@ -252,6 +254,9 @@ class Pools:
             loads = {name: pool.load(now) for name, pool in self._pools.items()}
             slow = self._slow_sites.shares(loads, now)
             self.slow_sites = len(slow)
+            if self._shaper is not None:
+                sites = frozenset(self._pools[name].site for name in slow)
+                self._shaper.retry_holds.slow_sites = sites
             for name, pool in list(self._pools.items()):
                 pool.restrict(slow.get(name))
                 pool.sweep(now)

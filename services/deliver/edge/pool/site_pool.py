@@ -60,7 +60,7 @@ class SitePool:
         """`shaper` None: there are no limits but these; `tracer` None: nothing is traced."""
         self._shaper = shaper
         self._tracer = tracer
-        self._site = site
+        self.site = site
         self._hosts = hosts
         self._rules = rules
         self._planner: SitePlanner[Delivery, SmtpConnection] = SitePlanner(limits)
@@ -224,7 +224,7 @@ class SitePool:
         if has_result:
             used = connection
             where = ConnectionInfo(
-                self._site, used.source, used.tls, used.tls_fault, used.tls_policy, used.has_login()
+                self.site, used.source, used.tls, used.tls_fault, used.tls_policy, used.has_login()
             )
             delivery.settle(lambda: self._rules.transaction(result, delivery.was_answered, where))
         self._plan_soon()
@@ -239,7 +239,7 @@ class SitePool:
             delivery.leave_source(fault)
         elif delivery.try_begin():
             delivery.settle(
-                lambda: self._rules.no_connection(fault, delivery.was_answered, self._site)
+                lambda: self._rules.no_connection(fault, delivery.was_answered, self.site)
             )
 
     async def _open(self) -> None:
@@ -250,7 +250,7 @@ class SitePool:
                 dialog = self._tracer.opening(self._planner.waiting())
             opened = await self._hosts.open(dialog)
         except Exception as error:
-            log.exception("a connection could not be opened", extra={"site": self._site})
+            log.exception("a connection could not be opened", extra={"site": self.site})
             opened = NoConnection(f"an error of our own: {type(error).__name__}")
         if isinstance(opened, SmtpConnection):
             opened.on_closed = self._closed

@@ -70,4 +70,4 @@ class TurningAway:
         if held is None:
             self._add(delivery)
         else:
-            self._give_up(delivery, Busy(held.delay_s, held.reason))
+            self._give_up(delivery, Busy(held.delay_s, held.reason, held.is_turn))

@@ -81,12 +81,12 @@ class Shaper:
     def __init__(
         self, throttle: Throttle, stores: Stores, worker: str, clock: Clock, counters: Counters
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._throttle = throttle
         self._clock = clock
         self.client = LeaseClient(throttle, stores, worker, clock, self._granted)
         self.lanes = LaneHolds(throttle.suspensions, self._at)
-        self.retry_holds = RetryHolds()
-        self._loop = asyncio.get_running_loop()
+        self.retry_holds = RetryHolds(self.suspended, self._loop.time)
         self._task: asyncio.Task[None] | None = None
         self._waiters: set[Waiter] = set()
         # The address that mail to a destination was last sent from, by its key.

@@ -103,7 +103,9 @@ def session(
         handed.extend,
         lambda _record, _reason: [],
         lambda messages: max(each.envelope.due_at_ms for each in messages),
-        hold_pack_s=lambda _topic, pack, _more: HELD_S * (pack[0].envelope.mail_id in held),
+        wait_s=lambda _topic, pack, _more, due_in_s: (
+            HELD_S if pack[0].envelope.mail_id in held else due_in_s
+        ),
     )
     member: Any = consumer
     limits = Limits(max_in_flight=most)

@@ -129,6 +129,17 @@ def test_a_message_that_was_not_offered_waits_for_its_turn_and_keeps_its_history
     assert (told.kind, told.data.attempt) == (EventType.DEFERRED, 2)
 
 
+def test_a_turn_under_a_limit_is_told_from_every_other_wait() -> None:
+    waiting = replace(deferred(dispatched=False), waits_s=90.0)
+    turned = plan(ENVELOPE, replace(waiting, is_turn=True), Timing(NOW)).retry
+    assert turned is not None
+    assert turned.turn_at_ms == turned.due_at_ms == NOW + 90_000
+    for other in (waiting, deferred(dispatched=False)):
+        onward = plan(turned, other, Timing(NOW)).retry
+        assert onward is not None
+        assert onward.turn_at_ms != onward.due_at_ms
+
+
 @pytest.mark.parametrize(
     ("left_s", "waits_s", "next_s"),
     [

@@ -170,6 +170,9 @@ def test_a_message_that_was_not_offered_was_not_attempted_unless_it_was_answered
     outcome = OutcomeRules(()).no_connection(Busy(7.0), was_answered, "mx")
     assert isinstance(outcome, Deferred)
     assert (outcome.waits_s, outcome.enhanced) == (waits_s, "4.4.5")
+    turn = OutcomeRules(()).no_connection(Busy(7.0, "a limit", is_turn=True), was_answered, "mx")
+    assert isinstance(turn, Deferred)
+    assert (outcome.is_turn, turn.is_turn) == (False, not was_answered)
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,21 @@ def test_a_share_of_a_window_is_what_was_left_at_the_last_answer() -> None:
     assert of.record.unreported(9) == {9: 20.0}
 
 
+def test_the_share_of_a_window_is_not_that_of_a_new_one_after_the_store_was_emptied() -> None:
+    workers = Workers(3, 0.0)
+    of = allowance("300 in 1h", workers)
+    of.granted(Grant(0.0, NOW, 0.0, 300.0))
+    workers.local_until = NOW + 3
+    of.granted(Grant(0.0, NOW, 0.0, 0.0))
+    assert of.ready_at(NOW, 1) > NOW
+    workers.local_until = 0.0
+    of.granted(Grant(0.0, NOW + 4, 0.0, 240.0))
+    assert of.ready_at(NOW + 4, 1) == NEVER, "the store is to be asked"
+    workers.local_until = NOW + 9
+    assert of.ready_at(NOW + 5, 20) == 0.0
+    assert of.ready_at(NOW + 5, 21) > 0.0
+
+
 def test_what_was_spent_of_a_window_is_reported_until_the_store_has_it() -> None:
     record = WindowRecord()
     record.spend(100, 3)

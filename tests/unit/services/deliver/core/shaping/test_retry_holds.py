@@ -9,7 +9,14 @@ from services.deliver.core.shaping.allowance import Allowance
 from services.deliver.core.shaping.group import Group
 from services.deliver.core.shaping.keys import Destination, Party
 from services.deliver.core.shaping.limits import parse_limit
-from services.deliver.core.shaping.retry_holds import LEAST_S, LOOK_S, MOST_S, RetryHolds
+from services.deliver.core.shaping.retry_holds import (
+    EARLY_LOOK_S,
+    LEAST_S,
+    LOOK_S,
+    MOST_S,
+    RetryHolds,
+)
+from services.deliver.core.shaping.room import FILL_S
 from services.deliver.core.shaping.workers import Grant, Workers
 from shared.topics.names import HANDOVER, deferred
 from shared.topics.records import Envelope
@@ -24,6 +31,10 @@ def back(recipient: str = "a@big.example") -> Envelope:
     return replace(envelope(recipient), due_at_ms=DUE_MS)
 
 
+def turned(recipient: str = "a@big.example") -> Envelope:
+    return replace(back(recipient), turn_at_ms=DUE_MS)
+
+
 class Filled:
     """A group under one limit of 100 messages per second, so 1,000 that are back may wait."""
 
@@ -32,11 +43,18 @@ class Filled:
         self.limit = Allowance("provider:big", parse_limit(limit), self.workers)
         to = Destination("big.example", "big", "big")
         self.group = Group(to, Party("shop", "", "shop.example"), (self.limit,), self.workers)
-        self.holds = RetryHolds()
+        self.is_suspended = False
+        self.now = 100.0
+        self.holds = RetryHolds(lambda _: self.is_suspended, lambda: self.now)
         self.holds.note(back(), self.group)
 
     def hold_s(self, *, late_s: float = 0.0, more: int = 0, topic: str = deferred("1m")) -> float:
-        return self.holds.hold_s(topic, back(), DUE_MS + int(late_s * 1000), more)
+        return self.holds.wait_s(topic, back(), more, -late_s)
+
+    def early(self, envelope: Envelope, due_in_s: float = 60.0) -> bool:
+        found = self.holds.wait_s(deferred("5m"), envelope, 0, due_in_s)
+        assert found in {0.0, EARLY_LOOK_S, due_in_s}
+        return found == 0.0
 
 
 @pytest.mark.parametrize(
@@ -76,10 +94,53 @@ def test_other_mail_is_not_held() -> None:
     at = Filled()
     at.group.joined(1_000)
     topic = deferred("1m")
-    assert at.holds.hold_s(topic, back("a@other.example"), DUE_MS, 0) == 0.0
-    assert at.holds.hold_s(topic, replace(back(), client="other"), DUE_MS, 0) == 0.0
-    assert at.holds.hold_s(topic, replace(back(), due_at_ms=0), DUE_MS, 0) == 0.0
-    assert at.holds.hold_s(HANDOVER, back(), DUE_MS, 0) == 0.0
+    assert at.holds.wait_s(topic, back("a@other.example"), 0, 0.0) == 0.0
+    assert at.holds.wait_s(topic, replace(back(), client="other"), 0, 0.0) == 0.0
+    assert at.holds.wait_s(HANDOVER, back(), 0, 0.0) == 0.0
+
+
+def test_mail_of_a_limit_whose_site_is_slow_is_held_and_no_other_mail_of_that_site() -> None:
+    at = Filled()
+    at.holds.slow_sites = frozenset({"big"})
+    assert at.holds.wait_s(deferred("1m"), turned(), 0, 0.0) == LOOK_S
+    assert at.holds.wait_s(deferred("1m"), back(), 0, 0.0) == 0.0
+    assert not at.early(turned())
+
+
+def test_mail_whose_turn_is_to_come_is_read_as_its_limit_allows_while_little_waits() -> None:
+    at = Filled()
+    assert [at.early(turned()) for _ in range(51)] == [True] * 50 + [False]
+    at.now += FILL_S
+    assert at.early(turned())
+    at.group.joined(50)
+    at.now += FILL_S
+    assert not at.early(turned())
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        pytest.param(back(), id="a retry after an attempt"),
+        pytest.param(replace(turned(), due_at_ms=DUE_MS + 1), id="deferred for something else"),
+        pytest.param(replace(back(), due_at_ms=0), id="not deferred"),
+        pytest.param(turned("a@other.example"), id="unknown"),
+    ],
+)
+def test_other_mail_is_not_read_before_it_is_due(envelope: Envelope) -> None:
+    assert Filled().holds.wait_s(deferred("5m"), envelope, 0, 60.0) == 60.0
+
+
+def test_mail_that_is_suspended_is_not_read_before_it_is_due() -> None:
+    at = Filled()
+    at.is_suspended = True
+    assert not at.early(turned())
+
+
+def test_mail_is_looked_at_often_or_when_it_is_due() -> None:
+    at = Filled()
+    at.is_suspended = True
+    assert at.holds.wait_s(deferred("5m"), turned(), 0, 60.0) == EARLY_LOOK_S
+    assert at.holds.wait_s(deferred("5m"), turned(), 0, 0.1) == 0.1
 
 
 def test_mail_of_a_window_that_is_used_up_is_not_held() -> None:
@@ -87,20 +148,32 @@ def test_mail_of_a_window_that_is_used_up_is_not_held() -> None:
     at.limit.granted(Grant(0.0, 1.0, 3_000.0, 100.0))
     at.group.joined(1_000)
     assert at.hold_s() == 0.0
+    assert not at.early(turned())
 
 
 @pytest.mark.parametrize("sends_per_s", [150.0, 100.0, 70.0])
-def test_a_process_that_gets_slower_when_its_turns_are_given_writes_no_body_again(
+def test_a_process_that_takes_its_backlog_in_faster_than_it_sends_writes_no_body_again(
     sends_per_s: float,
 ) -> None:
-    """It takes its backlog in at full speed, and has less processor time afterwards."""
-    held = Backlog(0.0, sends_per_s=sends_per_s, holds=True, room=ROOM)
+    held = Backlog(0.0, sends_per_s=sends_per_s, room=ROOM)
     held.run(6_000, 3_000.0)
     assert max(held.turned_away.values()) == 1
     assert len(held.sent) == 6_000
 
 
-def test_without_holding_it_would_write_bodies_again() -> None:
-    backlog = Backlog(0.0, sends_per_s=RATE * 0.5, room=ROOM)
-    backlog.run(6_000, 3_000.0)
-    assert max(backlog.turned_away.values()) > 1
+def test_a_backlog_that_came_while_the_process_was_busy_goes_at_its_limit_afterwards() -> None:
+    held = Backlog(0.0, sends_per_s=RATE * 0.5, room=ROOM)
+    held.run(8_000, 800.0, then_per_s=10_000.0)
+    assert max(held.turned_away.values()) == 1
+    came_s = 8_000 / 800
+    later = [at for at in held.sent if at > came_s + 5]
+    assert len(later) / (later[-1] - later[0]) > RATE * 0.97
+
+
+@pytest.mark.parametrize(("holds", "most"), [(True, 1), (False, 2)])
+def test_a_process_that_gets_slower_after_its_turns_were_given_writes_no_body_again(
+    holds: bool, most: int
+) -> None:
+    backlog = Backlog(0.0, holds=holds, room=ROOM)
+    backlog.run(8_000, 800.0, then_per_s=RATE * 0.7)
+    assert min(max(backlog.turned_away.values()), 2) == most
