@@ -55,6 +55,10 @@ _STATUS: Final = re.compile(
 )
 
 
+# A server that asked another one quotes its reply. Who said it is no reason.
+_SAID: Final = re.compile(r"\bhost \S{1,320} said: ?", re.IGNORECASE)
+
+
 class Refusal(Struct, frozen=True):
     """The input of the rules: the status without its first digit ("" if none), and the words.
 
@@ -68,7 +72,8 @@ class Refusal(Struct, frozen=True):
 
 def read_refusal(reply: Reply) -> Refusal:
     """Take the status and the words of a reply."""
-    text = _without_names(reply.text[:MAX_CHARACTERS])
+    text = reply.text[:MAX_CHARACTERS]
+    text = _without_names(_SAID.sub("", text) if " said:" in text else text)
     found = _STATUS.search(text)
     # RFC 2034 wants the status first, and of the class of the code; others mean the same.
     detail = reply.enhanced[2:] or (found[1] if found else "")

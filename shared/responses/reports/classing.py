@@ -39,6 +39,8 @@ _ABOUT_US: Final = frozenset({Stage.MAIL, Stage.EHLO, Stage.CONNECT})
 _REFUSES_US: Final = frozenset({"policy", "authentication"})
 # RFC 3463, 3.2: a status X.1.Y is about the address. It proves what the words say.
 _NAMES_ADDRESS: Final = "1."
+# RFC 5321, 4.3.2: 551 answers RCPT.
+_NOT_LOCAL: Final = 551
 # In any language.
 _WEAK_REASON: Final = "unknown-recipient"
 
@@ -67,12 +69,14 @@ def judge(rules: Rules, statement: Statement) -> Judged:
     status = status_of(statement, words)
     stage = stage_of(statement)
     found = _search(rules, stage, words, status)
+    code = next((one.code for one in words if one.code), 0)
+    if code == _NOT_LOCAL:
+        stage = stage or Stage.RCPT
     if found.bounce_class == _HARD and not _is_proved(found, stage, status, statement):
         found = _Found("soft", f"{found.rule}/unproved")
     is_final = statement.action != "delayed"
     if not (is_final and is_permanent(statement, words, status)):
         found = _passing(found)
-    code = next((one.code for one in words if one.code), 0)
     if not found.bounce_class and code:
         found = _Found("policy", "unrecognised-refusal")
     said = statement.diagnostic or next((one.text for one in words if one.code), words[0].text)

@@ -17,14 +17,14 @@ from shared.responses.rules.model import (
 # The files of rules on whole messages, without their suffix, by the name of their rules.
 MESSAGE_FILES: Final = {
     "auto_replies": ("auto_replies", "auto_replies_text"),
-    "bounces": ("bounces", "bounces_rare"),
+    "bounces": ("bounces_notices", "bounces", "bounces_rare"),
     "challenges": ("challenges",),
     "complaints": ("complaints",),
     "unsubscribes": ("unsubscribes",),
 }
 # Tried in this order.
 FORMAT_FILES: Final = ("formats", "formats_rare")
-REASON_FILES: Final = ("reasons", "reasons_languages")
+REASON_FILES: Final = ("reasons", "reasons_languages", "reasons_fallback")
 
 
 def load_rules() -> Rules:

@@ -40,7 +40,7 @@ def test_a_message_is_one_line_of_json(tmp_path: Path) -> None:
             "file": str(path),
             "kind": "hard",
             "recipients": [{"address": "anna@shop.example", "kind": "hard", "status": "5.1.1"}],
-            "rule": "qmail/replies-16",
+            "rule": "qmail/replies-17",
         }
     ]
     assert result.stderr == ""

@@ -39,7 +39,7 @@ OTHER: Final = {**HARD, "recipients": [{"addr": "ben@shop.example", "expected": 
     [
         ([HARD, VACATION], 0, "class right           2 of    2  100.0%"),
         ([HARD, SOFT], 1, "class right           1 of    2   50.0%  below 93%"),
-        ([HARD, SOFT], 1, "class: qmail-unknown.eml: soft (None) -> hard (qmail/replies-16)"),
+        ([HARD, SOFT], 1, "class: qmail-unknown.eml: soft (None) -> hard (qmail/replies-17)"),
         ([HARD, SOFT], 1, "hard is right         1 of    2   50.0%  below 98%"),
         ([HARD, PASSING], 1, "1 auto-replies, ordinary or passing ones called hard"),
         ([OTHER], 1, "recipients: qmail-unknown.eml: ['ben@shop.example']"),

@@ -68,6 +68,69 @@ def test_the_diagnostic_gives_the_class(diagnostic: str, bounce_class: str) -> N
         (Statement(ANNA, "failed", "5.0.0", "550 Unknown user"), "soft"),
         (Statement(ANNA, "failed", "5.0.0", "550 Unknown user", is_trusted=True), "hard"),
         (Statement(ANNA, "failed", "5.1.1", "550 Unknown user", ">>> DATA\n<<< 550"), "hard"),
+        # Systems that look up their accounts only after the content, in words of their own.
+        (
+            Statement(
+                ANNA,
+                "failed",
+                "5.0.0",
+                f"550 Local mailbox {ANNA} is unavailable: user not found",
+                "(in reply to end of DATA",
+            ),
+            "hard",
+        ),
+        (
+            Statement(
+                ANNA, "failed", "5.0.0", f"550 Local mailbox {ANNA} is unavailable: user not found"
+            ),
+            "hard",
+        ),
+        (
+            Statement(
+                ANNA, "failed", "5.7.1", "550 5.7.1 No such user!", "(in reply to end of DATA"
+            ),
+            "hard",
+        ),
+        (
+            Statement(ANNA, "failed", "5.0.0", "550 No such user", "(in reply to end of DATA"),
+            "soft",
+        ),
+        (
+            Statement(
+                ANNA,
+                "failed",
+                "5.0.0",
+                "554 delivery error: dd This user doesn't have a mx.example account",
+            ),
+            "hard",
+        ),
+        (
+            Statement(ANNA, "failed", "5.0.0", "550 user doesn't have permission for this account"),
+            "soft",
+        ),
+        # 551 answers RCPT only (RFC 5321, 4.3.2).
+        (Statement(ANNA, "failed", "5.0.0", "551 not our customer"), "hard"),
+        (Statement(ANNA, "failed", "5.0.0", "550 not our customer"), "soft"),
+        (
+            Statement(ANNA, "failed", "5.0.0", "551 unknown user", "(in reply to end of DATA"),
+            "soft",
+        ),
+        # A server that cannot look anybody up says the same of everybody.
+        (
+            Statement(
+                ANNA, "failed", "5.1.1", "550 5.1.1 User unknown (database connection failed)"
+            ),
+            "network",
+        ),
+        # AOL gives its blocks of senders the status of a disabled mailbox.
+        (
+            Statement(ANNA, "failed", "5.2.1", "521 5.2.1 :  (RLY:BL) https://aol.example/codes"),
+            "policy",
+        ),
+        (
+            Statement(ANNA, "failed", "5.2.1", "521 5.2.1 :  (Refused) https://aol.example/codes"),
+            "soft",
+        ),
         # The refusal of our name or sender is never about the recipient.
         (Statement(ANNA, around="but my name was rejected.\n550 Invalid domain name"), "policy"),
         (Statement(ANNA, around="but sender was rejected.\n550 User unknown"), "policy"),
