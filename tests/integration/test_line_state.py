@@ -241,11 +241,11 @@ def test_every_service_says_that_no_broker_answers_and_that_one_does_again_by_it
 
 @pytest.fixture
 def evicting(stack: Stack) -> Iterator[redis.Redis]:
-    """A client of the pipeline's Redis, which evicts no keys at the end."""
+    """A client of the pipeline's Redis, which has keys to evict and evicts none at the end."""
     client = connect(RedisSettings(url=stack.endpoints.redis))
+    client.set("test:room", "x", ex=600)
     yield client
-    client.config_set("maxmemory", 0)
-    client.config_set("maxmemory-policy", "noeviction")
+    client.config_set("maxmemory", 0, "maxmemory-policy", "noeviction")
     client.close()
 
 
