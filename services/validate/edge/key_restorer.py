@@ -133,15 +133,17 @@ class KeyRestorer:
     def _look(self) -> None:
         """Raises _MayEvict, StoreUnavailable."""
         found = read_eviction(self._client)
-        self._may_evict = bool(found.fault)
         if found.fault:
+            self._may_evict = True
             raise _MayEvict(found.fault)
-        if self._store is None:
-            return
-        self._store.require_writable()
-        if self._store.forget_evicted(found):
-            log.error("Redis has evicted keys: restoring the submission keys")
-            self.want()
+        if self._store is not None:
+            self._store.require_writable()
+            if self._store.forget_evicted(found):
+                log.error("Redis has evicted keys: restoring the submission keys")
+                self.want()
+        # Not before the keys are known to be whole or marked as incomplete: a claim in between
+        # would find no key where one was evicted.
+        self._may_evict = False
 
     def _restore(self) -> bool:
         """Restore the keys if needed; return False if that must be tried again."""

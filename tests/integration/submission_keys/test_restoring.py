@@ -10,10 +10,12 @@ import pytest
 import redis
 from kafka import KafkaProducer
 
+from services.validate.edge import key_restorer
 from services.validate.edge.key_restorer import KeyRestorer
 from services.validate.edge.submission_keys import Run, SubmissionKeys
 from shared.runtime.clock import SystemClock
 from shared.settings.sections import KafkaSettings
+from shared.store.eviction import Eviction
 from shared.store.submissions import Claimed, NotWhole, Renewed, Submissions
 from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions, make_producer
@@ -140,6 +142,24 @@ def test_all_that_was_committed_or_under_way_is_read_back(
     other = SubmissionKeys(reader)
     found = other.claim(Run([claim(base, 7, 77), claim(base + 1, 8, 88)], {1: 1}))
     assert found == [Duplicate(M1), Duplicate(M2)]
+
+
+def test_no_key_is_used_before_it_is_known_whether_some_were_evicted(
+    written: KafkaProducer, reader: KeyRestorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_until(lambda: not reader.fault(), "the keys are whole at the start", 30)
+    known, used = Submissions.forget_evicted, []
+
+    def forget_evicted(store: Submissions, found: Eviction) -> bool:
+        used.append(reader.store())
+        return known(store, found)
+
+    monkeypatch.setattr(key_restorer, "read_eviction", lambda _: Eviction("volatile-lru", "r", 1))
+    wait_until(lambda: reader.store() is None, "the policy is seen", 30)
+    monkeypatch.setattr(Submissions, "forget_evicted", forget_evicted)
+    monkeypatch.setattr(key_restorer, "read_eviction", lambda _: Eviction("noeviction", "r", 1))
+    wait_until(lambda: reader.store() is not None, "the policy is safe again", 30)
+    assert used[0] is None
 
 
 def test_a_worker_claims_its_last_batch_again_before_anything_else(
