@@ -258,8 +258,9 @@ def test_a_redis_that_evicts_keys_lets_no_repeated_message_through(
     told = {"validate": {"submission_keys"}, "billing": {"redis"}}  # without any mail
     wait_until(lambda: {of: not_ok(stack, of) for of in told} == told, "it is full", PATIENCE_S)
     evicting.config_set("maxmemory", 0)
-    evicting.config_set("maxmemory-policy", "volatile-lru")
     waiting = ("ingest", "validate", "billing")
+    wait_until(lambda: all(map(stack.is_ready, waiting)), "none waits any more", PATIENCE_S)
+    evicting.config_set("maxmemory-policy", "volatile-lru")
     wait_until(lambda: not any(map(stack.is_ready, waiting)), "these wait", PATIENCE_S)
     assert stack.is_ready("deliver")
     evicting.config_set("maxmemory", 1)
