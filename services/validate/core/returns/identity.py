@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -69,19 +69,38 @@ def identify(
         )
     if client is None or by is None:
         return None
-    today = verp.day_of(returned.received_at_ms)
-    for local, _ in islice(quoted_paths(content), MAX_QUOTED):
-        path = verp.verify(by.keys, client.name, local, today=today, days_valid=by.days_valid)
-        if isinstance(path, ReturnPath):
-            return _identity(client, path.mail_id, path.mailing, path.recipient)
-    for token in tokens:
+    if (proved := proved_path(returned, content, lambda _domain: client, by)) is not None:
+        path = proved[1]
+        return _identity(client, path.mail_id, path.mailing, path.recipient)
+    if tokens:
+        token = tokens[0]
         hashed = verp.recipient_hash(token.mail_id, token.recipient)
         return _identity(client, token.mail_id, token.mailing, hashed)
     return None
 
 
-def quoted_paths(content: bytes) -> Iterator[tuple[str, str]]:
-    """Find what may be return paths: local part and domain, the latter in lower case."""
+def proved_path(
+    returned: Returned,
+    content: bytes,
+    client_of: Callable[[str], Client | None],
+    by: Verification,
+) -> tuple[Client, ReturnPath] | None:
+    """Return the first quoted return path that is valid, and its client; None without one.
+
+    `client_of`: whose a return path with this domain, in lower case, may be.
+    """
+    today = verp.day_of(returned.received_at_ms)
+    for local, domain in islice(_quoted_paths(content), MAX_QUOTED):
+        if (client := client_of(domain)) is None:
+            continue
+        path = verp.verify(by.keys, client.name, local, today=today, days_valid=by.days_valid)
+        if isinstance(path, ReturnPath):
+            return client, path
+    return None
+
+
+def _quoted_paths(content: bytes) -> Iterator[tuple[str, str]]:
+    """Find what may be return paths: local part and domain."""
     for found in _QUOTED.finditer(_SOFT_BREAKS.sub(b"", content[:SEARCHED_BYTES])):
         yield verp.PREFIX + found[1].decode("ascii"), found[2].decode("ascii").lower()
 

@@ -14,18 +14,10 @@ does, too; at most MAX_QUOTED return paths are verified.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import Protocol
 
-from services.validate.core.returns.identity import (
-    MAX_QUOTED,
-    Verification,
-    identify,
-    quoted_paths,
-)
-from shared.mail import verp
+from services.validate.core.returns.identity import Verification, identify, proved_path
 from shared.mail.unsubscribe import Unsubscription
-from shared.mail.verp import ReturnPath
 from shared.registry.client import Client
 from shared.topics.records import Returned
 
@@ -62,18 +54,5 @@ def other_owner(
     for token in tokens:
         if (client := clients.get(token.client)) is not None:
             return client
-    return _by_path(returned, content, by, clients)
-
-
-def _by_path(
-    returned: Returned, content: bytes, by: Verification, clients: Owners
-) -> Client | None:
-    today = verp.day_of(returned.received_at_ms)
-    for local, domain in islice(quoted_paths(content), MAX_QUOTED):
-        client = clients.by_domain(domain)
-        if client is None:
-            continue
-        path = verp.verify(by.keys, client.name, local, today=today, days_valid=by.days_valid)
-        if isinstance(path, ReturnPath):
-            return client
-    return None
+    proved = proved_path(returned, content, clients.by_domain, by)
+    return None if proved is None else proved[0]

@@ -17,7 +17,6 @@ from functools import partial
 from typing import Final, Protocol
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from services.validate.core.lanes import Lanes, pack_by_partition
 from services.validate.core.returns import windows as kept
@@ -33,21 +32,19 @@ from services.validate.core.returns.forwarding import (
     unsent_cause,
     wants,
 )
-from services.validate.core.returns.identity import Verification, identify
+from services.validate.core.returns.identity import Verification
+from services.validate.core.returns.judging import Judged, judge_returned
 from services.validate.core.returns.loops import hop_of, loop_of
-from services.validate.core.returns.meaning import Meaning, Quoted, meaning_of, senders
-from services.validate.core.returns.owners import Owners, other_owner
-from services.validate.core.returns.tokens import is_complaint, quoted_header, read_tokens
+from services.validate.core.returns.meaning import senders
+from services.validate.core.returns.owners import Owners
 from services.validate.core.returns.windows import Policy, Window, Windows
 from services.validate.edge.returns.metrics import ReturnsMetrics
 from shared.mail import verp
 from shared.registry.client import Client
 from shared.registry.lookup import Clients, find_clients, require_whole
 from shared.responses.mime.fields import NO_FIELDS, Fields
-from shared.responses.mime.parts import read_message
-from shared.responses.reading import understand_message
 from shared.responses.rules.model import Rules
-from shared.responses.understood import ResponseKind, Understood
+from shared.responses.understood import ResponseKind
 from shared.runtime.clock import Clock
 from shared.stream import outputs
 from shared.stream.consumer import Record
@@ -216,18 +213,11 @@ class ReturnsProcessor:
         if (cause := unsent_cause(returned)) is not None:
             self._metrics.records.add(1, cause.value)
             return unsent(returned, content, cause), NO_FIELDS, client
-        message = read_message(content)
-        understood = understand_message(message, self._tools.rules, not returned.sender)
-        header = quoted_header(message, understood, self._tools.rules)
-        tokens = read_tokens(returned, message, header, understood, by)
-        if is_complaint(understood):
-            other = other_owner(returned, content, tokens, by, self._clients)
-            if other is not None:
-                client, returned = other, replace(returned, client=other.name)
-        tokens = [each for each in tokens if each.client == returned.client]
-        identity = identify(returned, content, client, by, tokens)
-        meaning = meaning_of(returned, content, understood, identity, Quoted(header, tokens))
-        self._count(meaning, understood, is_proved=identity is not None)
+        found = judge_returned(
+            returned, content, client, by, rules=self._tools.rules, clients=self._clients
+        )
+        self._count(found)
+        meaning, client = found.meaning, found.client
         batch.written += outputs.event_records(
             SERVICE,
             meaning.type,
@@ -237,20 +227,21 @@ class ReturnsProcessor:
         )
         kind = ResponseKind(meaning.data.response)
         one = Returning(
-            returned,
+            found.returned,
             content,
             meaning.subject,
             meaning.data,
-            cause_of(returned, kind, understood.rule),
-            is_delay(understood),
+            cause_of(found.returned, kind, found.understood.rule),
+            is_delay(found.understood),
         )
-        return one, message.fields, client
+        return one, found.fields, client
 
-    def _count(self, meaning: Meaning, understood: Understood, *, is_proved: bool) -> None:
+    def _count(self, found: Judged) -> None:
+        meaning = found.meaning
         self._metrics.records.add(1, meaning.data.response)
         if meaning.data.recipient:
             return
-        if is_proved and understood.recipients:
+        if found.is_proved and found.understood.recipients:
             self._metrics.strangers.add(1)
         if meaning.type is not EventType.RETURNED:
             self._metrics.unnamed.add(1, meaning.data.response)
