@@ -67,7 +67,7 @@ def ask_service(name: str, environ: Mapping[str, str] | None = None) -> list[Row
 
 def ask_module(*command: str) -> str:
     """What a command of a service prints. Raises ServiceConfigError with what it said."""
-    answer = _asked(command[0], [sys.executable, "-m", *command], os.environ)
+    answer = _asked(command, os.environ, f"{command[0]} did not answer")
     if answer.returncode != 0:
         raise ServiceConfigError(tuple(_said(answer)), answer.returncode)
     return str(answer.stdout)
@@ -108,18 +108,20 @@ def _said(answer: subprocess.CompletedProcess[Any]) -> list[str]:
 
 
 def _ask(service: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[Any]:
-    command = [sys.executable, "-m", f"services.{service}", "config", "--json"]
-    return _asked(service, command, environ)
+    command = (f"services.{service}", "config", "--json")
+    return _asked(command, environ, f"{service} did not show its settings")
 
 
 def _asked(
-    name: str, command: list[str], environ: Mapping[str, str]
+    command: Sequence[str], environ: Mapping[str, str], late: str
 ) -> subprocess.CompletedProcess[Any]:
+    """Run a module with its arguments; `late`: what is said if that takes too long."""
+    words = [sys.executable, "-m", *command]
     try:
-        return _run(command, environ)
+        return _run(words, environ)
     except subprocess.TimeoutExpired:
-        late = f"{name} did not show its settings within {_TIMEOUT_S:.0f} s; try again"
-        return subprocess.CompletedProcess(command, Exit.PART_UNAVAILABLE, "", late)
+        said = f"{late} within {_TIMEOUT_S:.0f} s; try again"
+        return subprocess.CompletedProcess(words, Exit.PART_UNAVAILABLE, "", said)
 
 
 def _run(command: list[str], environ: Mapping[str, str]) -> subprocess.CompletedProcess[Any]:

@@ -28,9 +28,14 @@ DEFAULT_FOR: Final = {
 
 
 def duration_s(text: str) -> int | None:
-    """Return the seconds of a text such as 90s, 30m, 2h or 7d; None if it is none."""
+    """Return the seconds of a text such as 90s, 30m, 2h or 7d; None if it is none, or 0."""
+    return delay_s(text) or None
+
+
+def delay_s(text: str) -> int | None:
+    """The same for a time that may be 0."""
     match = _DURATION.fullmatch(text)
-    return int(match[1]) * _UNIT_S[match[2]] or None if match else None
+    return int(match[1]) * _UNIT_S[match[2]] if match else None
 
 
 def forgotten(orders: Iterable[Order], now_ms: int) -> list[Order]:

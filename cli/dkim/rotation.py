@@ -12,6 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from cli.control.planning import delay_s
 from shared.mailauth.dkim_keys.files import make_key
 from shared.mailauth.dkim_keys.folder import NewKey
 from shared.mailauth.dkim_keys.table import ED25519, RSA, KeyEntry
@@ -21,8 +22,6 @@ _SHORT: Final = {RSA: "rsa", ED25519: "ed25519"}
 DEFAULT_AFTER: Final = "24h"
 # A rotation that is planned further ahead is a slip of the finger.
 MOST_AHEAD: Final = timedelta(days=366)
-_DELAY: Final = re.compile(r"([0-9]{1,6})([smhd])")
-_UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 class RotationError(ValueError):
@@ -56,10 +55,10 @@ def start_time(after: str, at: str, now: datetime) -> datetime:
 
 
 def _delay(after: str) -> timedelta:
-    found = _DELAY.fullmatch(after)
-    if found is None:
+    seconds = delay_s(after)
+    if seconds is None:
         raise RotationError(f"--after: {after!r} is not a time such as 0s, 30m, 24h or 2d")
-    return timedelta(seconds=int(found[1]) * _UNITS_S[found[2]])
+    return timedelta(seconds=seconds)
 
 
 def _at(text: str) -> datetime:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 import click
+from msgspec.structs import asdict
 
 from cli.answer import print_json
 from cli.clients.faults import answering
@@ -35,7 +36,7 @@ def reviews(*, with_undone: bool, bootstrap: str, line: str, as_json: bool) -> N
         key=lambda each: (each.provider, each.from_ms, each.until_ms, each.status),
     )
     if as_json:
-        print_json([{**_fields(each), "active": each.active} for each in found])
+        print_json([{**asdict(each), "active": each.active} for each in found])
     else:
         click.echo("\n".join(_lines(found)))
 
@@ -70,10 +71,6 @@ def _others(asked: Review, known: Mapping[bytes, Review]) -> str:
     if not windows:
         return f"{asked.provider} has none; `sluice responses reviews` lists all"
     return f"Those of {asked.provider}: {'; '.join(sorted(windows))}"
-
-
-def _fields(review: Review) -> dict[str, object]:
-    return {name: getattr(review, name) for name in review.__struct_fields__}
 
 
 def _lines(found: Iterable[Review]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 import click
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from cli.answer import print_json
 from cli.clients.faults import answering
@@ -28,7 +28,7 @@ from cli.suppressions.topic import open_stores, write_records
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka
 from shared.plurals import counted
-from shared.responses.counting.incidents import Incident, Incidents, decode_incidents
+from shared.responses.counting.incidents import Incidents, decode_incidents
 from shared.responses.counting.reviewing import rules_of
 from shared.responses.counting.rewinding import Change
 from shared.settings.sections import KafkaSettings
@@ -110,7 +110,7 @@ def incidents(bootstrap: str, line: str, as_json: bool) -> None:
     is_open = set(known.open_ones())
     found = known.all_ones()
     if as_json:
-        print_json([{**_shown(each), "open": each in is_open} for each in found])
+        print_json([{**asdict(each), "open": each in is_open} for each in found])
         return
     columns = [Column(each) for each in ("provider", "status", "from", "until", "state")]
     rows = [
@@ -230,7 +230,3 @@ def _part(what: str, entries: Sequence[Suppression]) -> list[str]:
     more = len(entries) - MAX_SHOWN
     lines += lay_out(columns, rows, terminal_width())
     return [*lines, f"and {more:,} more (--json lists all)"] if more > 0 else lines
-
-
-def _shown(incident: Incident) -> dict[str, object]:
-    return {name: getattr(incident, name) for name in incident.__struct_fields__}
