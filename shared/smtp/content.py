@@ -46,7 +46,7 @@ def with_crlf(content: bytes) -> bytes:
     return content if content[-1:] in (b"\n", b"") else content + b"\r\n"
 
 
-def stuffed(text: bytes) -> bytes:
+def dot_stuffed(text: bytes) -> bytes:
     """Return normal form with the dot doubled at the beginning of each line."""
     if LINE_DOT.search(text):
         text = text.replace(b"\r\n.", b"\r\n..")
@@ -55,7 +55,7 @@ def stuffed(text: bytes) -> bytes:
 
 def encode_content(content: bytes) -> bytes:
     """Return the bytes to send after a 354: CRLF line ends, stuffed dots, the end mark."""
-    return stuffed(with_crlf(content)) + END_MARK
+    return dot_stuffed(with_crlf(content)) + END_MARK
 
 
 def decode_content(stuffed: bytes) -> bytes:

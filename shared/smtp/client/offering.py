@@ -5,7 +5,7 @@ RFC 1870 (SIZE), 3030 (CHUNKING), 6152 (8BITMIME), 6531 (SMTPUTF8).
 
 from __future__ import annotations
 
-from shared.smtp.content import END_MARK, stuffed, with_crlf
+from shared.smtp.content import END_MARK, dot_stuffed, with_crlf
 from shared.smtp.extensions import Extensions
 
 
@@ -17,7 +17,7 @@ def encode_for(offered: Extensions, content: bytes) -> tuple[bytes, int]:
     text = with_crlf(content)
     if offered.chunking:
         return b"BDAT %d LAST\r\n%b" % (len(text), text), len(text)
-    return stuffed(text) + END_MARK, len(text)
+    return dot_stuffed(text) + END_MARK, len(text)
 
 
 def mail_parameters(offered: Extensions, content: bytes, size_bytes: int, is_utf8: bool) -> bytes:
