@@ -14,6 +14,7 @@ process ends between a late commit and the call (docs/decisions/0260-recreated-t
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Any, Final
 
 from kafka.errors import KafkaError
@@ -46,16 +47,19 @@ def require_same_topics(consumer: Any) -> None:
         consumer.commit(offsets, timeout_ms=_COMMIT_TIMEOUT_MS)
     except KafkaError as error:
         log.warning("offsets of %s: %s", names, error)
-    raise TopicRecreated(f"created again: {names}")
+    _refuse(topics)
 
 
 def require_same_for_reading(consumer: Any) -> None:
     """Raise TopicRecreated if a topic is another one, for readers that commit nothing."""
-    if topics := other_topics(consumer, are_refused=True):
-        raise TopicRecreated(f"created again: {' '.join(sorted(topics))}")
+    _refuse(other_topics(consumer, are_refused=True))
 
 
 def require_same_for_commit(consumer: Any) -> None:
     """Raise TopicRecreated if offsets that are to be committed may be of an earlier topic."""
-    if topics := other_topics(consumer, are_refused=False):
+    _refuse(other_topics(consumer, are_refused=False))
+
+
+def _refuse(topics: Collection[str]) -> None:
+    if topics:
         raise TopicRecreated(f"created again: {' '.join(sorted(topics))}")

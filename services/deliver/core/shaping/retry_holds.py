@@ -23,6 +23,7 @@ from typing import Final
 
 from services.deliver.core.shaping.group import Group
 from services.deliver.core.shaping.room import FILL_S
+from shared.mail.domains import domain_of
 from shared.topics.names import JITTER_SHARE, RETRY_TOPICS_S, deferred
 from shared.topics.records import Envelope
 
@@ -44,8 +45,7 @@ _Key = tuple[str, str, str, str]
 
 
 def _key(envelope: Envelope) -> _Key:
-    sending_domain = envelope.sender.rpartition("@")[2]
-    domain = envelope.recipient.rpartition("@")[2]
+    sending_domain, domain = domain_of(envelope.sender), domain_of(envelope.recipient)
     return (envelope.client, envelope.mailing_id, sending_domain, domain)
 
 
