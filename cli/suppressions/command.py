@@ -1,27 +1,22 @@
 """`sluice suppressions`: who gets no mail from a client.
 
-Owns: the commands. Does not own: the records (shared/topics/suppressions.py), reading and writing
-them (topic.py), what a change writes (changes.py), what is
-printed (output.py). They read and write Kafka, so they work without
-Redis; only the confirmation that a change is in force needs it. Reading takes about a minute for 5
-million entries.
+Owns: the commands but `import` (importing.py). Does not own: the records
+(shared/topics/suppressions.py), reading and writing them (topic.py), what a change writes
+(changes.py), what is printed (output.py). They read and write Kafka, so they work without Redis;
+only the confirmation that a change is in force needs it. Reading takes about a minute for 5 million
+entries.
 """
 
 from __future__ import annotations
 
-import io
 import sys
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import nullcontext
-from pathlib import Path
 from typing import TextIO
 
 import click
 
 from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering
-from cli.progress_bar import progress_bar
+from cli.suppressions.importing import import_
 from cli.suppressions.options import (
     author_of,
     authored,
@@ -40,8 +35,8 @@ from shared.registry.store.view import load_registry
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
 from shared.settings.sections import KafkaSettings
-from shared.suppressions.changes import Author, addition, removal
-from shared.suppressions.csv_file import NOT_UTF_8, FaultyLine, Recipient, as_csv, parse_rows
+from shared.suppressions.changes import addition, removal
+from shared.suppressions.csv_file import as_csv
 from shared.suppressions.explaining import explain, names_of
 from shared.topics.suppressions import (
     REASONS,
@@ -50,9 +45,6 @@ from shared.topics.suppressions import (
     SuppressionRecord,
 )
 
-_MAX_FAULTS = 20
-_REMOVED = "removed"
-_OF_OTHERS = "of others"
 _ANY_CLIENT = click.option("--client", default="", help="Only this client.")
 _reason = click.option(
     "--reason",
@@ -173,57 +165,6 @@ def remove(  # noqa: PLR0913
     sys.exit(Exit.CHECK_FAILED if plan.complaints or not removed else Exit.OK)
 
 
-@main.command("import")
-@click.argument("path", type=click.Path(path_type=Path, allow_dash=True))
-@of_client
-@authored
-@common
-@answering
-def import_(  # noqa: PLR0913
-    path: Path, *, client: str, author: str, note: str, bootstrap: str, line: str, as_json: bool
-) -> None:
-    """Suppress the recipients of the CSV file PATH (- for standard input) for a client.
-
-    One recipient per line: an address, or its SHA-256 or MD5. Lines that name none are reported,
-    and the others imported; the exit code is then 1. An import can be repeated.
-
-    Of a file that `export` wrote, the active entries of the client are restored as they were, with
-    their reasons; removed ones and those of other clients are left out and counted.
-    """
-    kafka = find_kafka(bootstrap, line)
-    require_client(kafka, client)
-    by = author_of(author, note or f"imported from {path.name}")
-    faults: list[FaultyLine] = []
-    left: Counter[str] = Counter()
-    imported = 0
-
-    def count(number: int) -> None:
-        nonlocal imported
-        imported += number
-        bar.update(task, completed=imported)
-
-    with _opened(path) as lines, progress_bar() as bar:
-        task = bar.add_task("importing", total=None)
-        end = write_records(kafka, _imported(lines, client, by, faults, left), count)
-    for fault in faults[:_MAX_FAULTS]:
-        say(f"{path}:{fault.number}: {fault.reason}: {fault.text!r}")
-    if len(faults) > _MAX_FAULTS:
-        say(f"and {len(faults) - _MAX_FAULTS} more lines")
-    state = ending(open_stores(line), end) if imported else "unchanged"
-    report(
-        {
-            "imported": imported,
-            "faulty": len(faults),
-            "removed": left[_REMOVED],
-            "of_others": left[_OF_OTHERS],
-            "state": state,
-        },
-        as_json,
-    )
-    is_whole = not faults and (imported or not left[_OF_OTHERS])
-    sys.exit(Exit.OK if is_whole else Exit.CHECK_FAILED)
-
-
 @main.command("explain")
 @click.argument("address")
 @_ANY_CLIENT
@@ -278,34 +219,7 @@ def _entries(kafka: KafkaSettings, client: str, *, with_removed: bool) -> list[S
     return [each for each in found if each.active or with_removed]
 
 
-def _imported(
-    lines: TextIO, client: str, by: Author, faults: list[FaultyLine], left: Counter[str]
-) -> Iterator[Suppression]:
-    """Return the entries to write; count in `left` those of an export that are left out."""
-    for row in parse_rows(lines):
-        match row:
-            case FaultyLine():
-                faults.append(row)
-            case Recipient():
-                yield addition(client, row, SuppressionReason.IMPORTED, by)
-            case Suppression(active=False):
-                left[_REMOVED] += 1
-            case Suppression() if row.client != client:
-                left[_OF_OTHERS] += 1
-            case Suppression():
-                yield row
-
-
-def _opened(path: Path) -> nullcontext[TextIO] | TextIO:
-    if str(path) == "-":
-        if isinstance(sys.stdin, io.TextIOWrapper):
-            sys.stdin.reconfigure(encoding="utf-8", errors=NOT_UTF_8)
-        return nullcontext(sys.stdin)
-    try:
-        return path.open(encoding="utf-8", errors=NOT_UTF_8, newline="")
-    except OSError as error:
-        raise click.UsageError(f"{path}: {error.strerror}") from None
-
+main.add_command(import_)
 
 if __name__ == "__main__":
     run_command(main, "suppressions")
