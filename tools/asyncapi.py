@@ -29,7 +29,8 @@ from shared.topics.intake_fields import (
     STRUCTURED_TYPE,
 )
 from shared.topics.quotas import USED_UP_TYPE, WARNING_TYPE, QuotaEvent
-from shared.topics.records import FINAL, EventType, MailEvent, Tally, Violation
+from shared.topics.records import FINAL, EventType, MailEvent, Violation
+from shared.topics.tallies import Tally
 from tools.asyncapi_schemas import (
     Tree,
     attribute,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 
 class ReturnAddressKind(StrEnum):
@@ -273,24 +273,6 @@ class MailEvent(Struct, frozen=True, omit_defaults=True, gc=False):
     held: bool = False  # of in_doubt: it is not sent again before an operator decides
     versions: Versions | None = None  # of a final event: what was in force
     mail_class: str = ""  # of the client's mail: marketing, transactional
-
-
-class TallyRow(Struct, frozen=True, array_like=True, gc=False):
-    """The submissions of one mailing in a transaction: how many, and which."""
-
-    client: str
-    mailing_id: str
-    sub_client: str
-    received: int
-    mail_ids: tuple[str, ...] = ()  # as many; none in records of earlier versions
-
-
-class Tally(Struct, frozen=True):
-    """The data of a `sluice.tally` event: the submissions received in one transaction."""
-
-    service: str
-    at_ms: int
-    rows: tuple[TallyRow, ...] = field(default_factory=tuple)
 
 
 class Event(Struct, frozen=True):

@@ -32,7 +32,8 @@ from shared.stream.client import ClientOptions, make_producer
 from shared.topics import ids
 from shared.topics.codec import encode_event, encode_tally
 from shared.topics.names import EVENTS
-from shared.topics.records import EventType, MailEvent, Tally, TallyRow
+from shared.topics.records import EventType, MailEvent
+from shared.topics.tallies import Tally, TallyRow
 from tests.support.billing.process import run_verb
 from tests.support.billing.stage import eventually
 from tests.support.chaos.stage import stage_name

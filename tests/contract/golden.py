@@ -25,8 +25,6 @@ from shared.topics.records import (
     Origin,
     ReturnAddressKind,
     Returned,
-    Tally,
-    TallyRow,
     Violation,
 )
 from shared.topics.returned import encode_returned
@@ -38,6 +36,7 @@ from shared.topics.suppressions import (
     SuppressionRecord,
     encode_suppression,
 )
+from shared.topics.tallies import Tally, TallyRow
 
 FILE = Path(__file__).with_name("golden_records.json")
 FORMAT = 1

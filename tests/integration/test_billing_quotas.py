@@ -22,7 +22,7 @@ from shared.topics.codec import encode_tally
 from shared.topics.configs import state
 from shared.topics.names import TopicPlan
 from shared.topics.quotas import QUOTA_PREFIX, QuotaScope
-from shared.topics.records import Tally, TallyRow
+from shared.topics.tallies import Tally, TallyRow
 from tests.support.billing.stage import (
     DECEMBER_5_MS,
     NOVEMBER_MS,

@@ -10,7 +10,8 @@ import msgspec
 from msgspec import Struct
 
 from shared.topics.codec import encode_event, encode_tally
-from shared.topics.records import EventType, MailEvent, Tally, TallyRow
+from shared.topics.records import EventType, MailEvent
+from shared.topics.tallies import Tally, TallyRow
 
 
 def ms(text: str) -> int:

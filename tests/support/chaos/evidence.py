@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from shared.topics.records import Event, EventType, TallyRow
+from shared.topics.records import Event, EventType
+from shared.topics.tallies import TallyRow
 
 Cell = tuple[str, str, str]  # client, mailing ID, sub-client
 

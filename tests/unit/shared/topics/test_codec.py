@@ -27,10 +27,9 @@ from shared.topics.records import (
     MailEvent,
     Message,
     Origin,
-    Tally,
-    TallyRow,
     Violation,
 )
+from shared.topics.tallies import Tally, TallyRow
 
 
 def message(content: bytes, number: int = 0) -> Message:
