@@ -10,12 +10,10 @@ from msgspec.structs import replace
 
 from services.deliver.core.header.marketing import MarketingFields
 from services.deliver.core.header.recipient_token import with_recipient_token
-from services.validate.core.returns.identity import Verification, identify
-from services.validate.core.returns.meaning import Meaning, Quoted, meaning_of
-from services.validate.core.returns.tokens import quoted_header, read_tokens
+from services.validate.core.returns.identity import Verification
+from services.validate.core.returns.judging import judge_returned
+from services.validate.core.returns.meaning import Meaning
 from shared.registry.client import Client
-from shared.responses.mime.parts import read_message
-from shared.responses.reading import understand_message
 from shared.topics.records import Envelope, EventType, Facts, MailClass, Origin, Returned
 from shared.topics.records import ReturnAddressKind as Kind
 from tests.support.response_rules import RULES
@@ -31,6 +29,7 @@ from tests.support.returned_mail import (
     to_address,
     to_return_path,
 )
+from tests.support.returns_bench import Registry
 
 BY = Verification(KEYS, 60)
 EVIL = Client("evil", "e.example", "a@b.example", "m")
@@ -78,13 +77,8 @@ def hidden(original: str, by: str = "redacted@redacted.invalid") -> str:
 
 
 def meaning(returned: Returned, content: bytes, by: Verification | None = BY) -> Meaning:
-    message = read_message(content)
-    understood = understand_message(message, RULES, not returned.sender)
-    header = quoted_header(message, understood, RULES)
-    found = read_tokens(returned, message, header, understood, by)
-    tokens = [each for each in found if each.client == returned.client]
-    identity = identify(returned, content, SHOP, by, tokens)
-    return meaning_of(returned, content, understood, identity, Quoted(header, tokens))
+    clients = Registry(SHOP)
+    return judge_returned(returned, content, SHOP, by, rules=RULES, clients=clients).meaning
 
 
 @pytest.mark.parametrize("fields", [PAGES, MarketingFields()], ids=["link", "field"])
