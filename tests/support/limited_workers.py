@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import redis.asyncio
 from msgspec import Struct
@@ -93,6 +93,15 @@ def stores(client: redis.asyncio.Redis, tag: str) -> Stores:
 
 
 @asynccontextmanager
+async def all_working(made: Sequence[LimitedWorker]) -> AsyncIterator[None]:
+    """All of these work meanwhile."""
+    async with AsyncExitStack() as stack:
+        for each in made:
+            await stack.enter_async_context(each.working())
+        yield
+
+
+@asynccontextmanager
 async def workers(
     url: str, tag: str, limits: str, count: int = 3
 ) -> AsyncIterator[list[LimitedWorker]]:
@@ -103,6 +112,11 @@ async def workers(
     finally:
         for client in clients:
             await client.aclose()
+
+
+def all_sent(made: Sequence[LimitedWorker]) -> list[float]:
+    """When any of these sent, the first time first."""
+    return sorted(at for each in made for at in each.sent)
 
 
 def most_within(sent: Sequence[float], window_s: float) -> int:
