@@ -10,6 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import redis.asyncio
 from msgspec import Struct
 
+from services.deliver.core.shaping.allowance import BURST_S
+from services.deliver.core.shaping.held_lease import LEASE_S
 from services.deliver.core.shaping.keys import Destination, Party
 from services.deliver.core.shaping.parsing import combine, parse_file
 from services.deliver.core.shaping.throttle import Throttle
@@ -133,3 +135,8 @@ def most_within(sent: Sequence[float], window_s: float) -> int:
 def excess(sent: Sequence[float], rate: float) -> float:
     """By how many messages a rate was exceeded at most, in any window of WINDOWS_S."""
     return max(most_within(sent, window_s) - rate * window_s for window_s in WINDOWS_S)
+
+
+def most_excess(rate: float) -> float:
+    """What a limit may be exceeded by: the burst, and leases that were granted before."""
+    return rate * (BURST_S + LEASE_S) + 3
