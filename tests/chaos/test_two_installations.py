@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import operator
-import smtplib
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -28,7 +27,7 @@ from shared.settings.sections import KafkaSettings
 from shared.stream.client import ClientOptions, make_producer
 from shared.topics import names
 from shared.topics.records import EventType
-from tests.support.bounce_door import all_returned
+from tests.support.bounce_door import all_returned, at_bounce_door
 from tests.support.chaos.witnesses import EventWatch, SinkJournal
 from tests.support.fork_server import fork
 from tests.support.smtp_peers import wait_until
@@ -70,9 +69,7 @@ class Installation(Struct, frozen=True):
 
     def comes_back(self, sender: str, recipient: str, content: str) -> None:
         """Hand a message to the bounce door."""
-        assert self.stack.endpoints.bounce is not None
-        host, _, port = self.stack.endpoints.bounce.rpartition(":")
-        with smtplib.SMTP(host, int(port), timeout=60) as smtp:
+        with at_bounce_door(self.stack, 60) as smtp:
             smtp.sendmail(sender, [recipient], content.encode())
 
     def count(self, kind: EventType) -> int:

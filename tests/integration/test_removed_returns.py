@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import smtplib
 import urllib.error
 import urllib.request
 import uuid
@@ -21,6 +20,7 @@ from shared.runtime.clock import now_ms
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import ClientOptions, make_producer
 from shared.topics import names
+from tests.support.bounce_door import at_bounce_door
 from tests.support.keeping_server import KEPT_DOMAIN, ReturnedLine
 from tests.support.smtp_peers import wait_until
 
@@ -39,9 +39,7 @@ def click(link: str) -> int:
 
 def send_back(stack: Stack, recipient: str) -> int:
     """The reply to RCPT at the bounce door, which takes the message if it is positive."""
-    assert stack.endpoints.bounce is not None
-    host, _, port = stack.endpoints.bounce.rpartition(":")
-    with smtplib.SMTP(host, int(port), timeout=120) as smtp:
+    with at_bounce_door(stack, 120) as smtp:
         smtp.ehlo()
         smtp.mail("someone@far.example")
         code, _ = smtp.rcpt(recipient)

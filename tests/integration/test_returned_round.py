@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import smtplib
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from shared.settings.sections import KafkaSettings
 from shared.stream.client import ClientOptions, make_producer
 from shared.topics import names
 from shared.topics.records import EventType, ReturnAddressKind, Returned
-from tests.support.bounce_door import all_returned
+from tests.support.bounce_door import all_returned, at_bounce_door
 from tests.support.keeping_server import KEPT_DOMAIN, ReturnedLine
 from tests.support.returns_bench import ReturnsBench
 from tests.support.smtp_peers import wait_until
@@ -67,9 +66,7 @@ def test_the_bounce_of_a_message_comes_back_with_its_mail_id_mailing_and_recipie
     (line,) = sent(stack.sink_journal)
     return_path = line["mail_from"]
     assert verp.is_return_path(return_path)
-    assert stack.endpoints.bounce is not None
-    host, _, port = stack.endpoints.bounce.rpartition(":")
-    with smtplib.SMTP(host, int(port), timeout=20) as smtp:
+    with at_bounce_door(stack) as smtp:
         smtp.sendmail("", [return_path.upper()], b"Subject: Undelivered\r\n\r\nno such user\r\n")
     # Other modules have the same pipeline.
     (found,) = [
@@ -102,9 +99,7 @@ def test_a_complaint_that_hides_its_recipient_and_the_return_path_suppresses_it(
     wait_until(lambda: bool(returned_line.kept.of(reader)), "the message has arrived", 120)
     (original,) = returned_line.kept.of(reader)
     hidden = original.replace(reader.encode(), b"redacted@redacted.invalid")
-    assert stack.endpoints.bounce is not None
-    host, _, port = stack.endpoints.bounce.rpartition(":")
-    with smtplib.SMTP(host, int(port), timeout=20) as smtp:
+    with at_bounce_door(stack) as smtp:
         smtp.sendmail("fbl@provider.example", [f"abuse@{DOMAIN}"], REPORT % hidden)
 
     def complained() -> list[str]:
