@@ -14,13 +14,12 @@ from shared.registry.client import Client, Code
 from shared.registry.store import publish
 from shared.registry.store.changes import Changes
 from shared.settings.sections import KafkaSettings
-from shared.stream.client import ClientOptions, make_producer
-from shared.topics import names
 from shared.topics.records import EventType, ReturnAddressKind, Returned
 from tests.support.bounce_door import all_returned, at_bounce_door
 from tests.support.keeping_server import KEPT_DOMAIN, ReturnedLine
 from tests.support.returns_bench import ReturnsBench
 from tests.support.smtp_peers import wait_until
+from tests.support.stream_topics import submit_by_kafka
 
 pytestmark = pytest.mark.xdist_group("returned-round")
 
@@ -52,9 +51,7 @@ def sent(journal: Path, recipient: str = RECIPIENT) -> list[dict[str, Any]]:
 
 def submit(kafka: str, content: bytes) -> None:
     publish.apply(KafkaSettings(bootstrap=kafka), Changes(added=(CLIENT,)))
-    producer = make_producer(ClientOptions(kafka, "test"), None)
-    producer.send(names.intake(CLIENT.name), content).get(timeout=30)
-    producer.close(timeout=5)
+    submit_by_kafka(kafka, CLIENT.name, content)
 
 
 def test_the_bounce_of_a_message_comes_back_with_its_mail_id_mailing_and_recipient(
