@@ -17,6 +17,7 @@ from shared.settings.sections import KafkaSettings
 from shared.topics.records import EventType, ReturnAddressKind, Returned
 from tests.support.bounce_door import all_returned, at_bounce_door
 from tests.support.keeping_server import KEPT_DOMAIN, ReturnedLine
+from tests.support.returned_mail import feedback_on
 from tests.support.returns_bench import ReturnsBench
 from tests.support.smtp_peers import wait_until
 from tests.support.stream_topics import submit_by_kafka
@@ -32,12 +33,6 @@ MESSAGE = (
     f"From: News <news@{DOMAIN}>\r\nTo: {RECIPIENT}\r\nSubject: Sale\r\nX-bm-mailing: spring\r\n"
     f"Message-ID: <sale@{DOMAIN}>\r\n\r\nHello\r\n"
 ).encode()
-REPORT = (
-    b"From: fbl@provider.example\r\nTo: abuse@%s\r\nSubject: Report\r\nMIME-Version: 1.0\r\n"
-    b"Content-Type: multipart/report; report-type=feedback-report; boundary=b\r\n\r\n"
-    b"--b\r\nContent-Type: message/feedback-report\r\n\r\nFeedback-Type: abuse\r\nVersion: 1\r\n"
-    b"--b\r\nContent-Type: message/rfc822\r\n\r\n%%s\r\n--b--\r\n"
-) % DOMAIN.encode()
 
 
 @pytest.fixture
@@ -96,8 +91,9 @@ def test_a_complaint_that_hides_its_recipient_and_the_return_path_suppresses_it(
     wait_until(lambda: bool(returned_line.kept.of(reader)), "the message has arrived", 120)
     (original,) = returned_line.kept.of(reader)
     hidden = original.replace(reader.encode(), b"redacted@redacted.invalid")
+    report = feedback_on(hidden.decode().replace("\r\n", "\n"))
     with at_bounce_door(stack) as smtp:
-        smtp.sendmail("fbl@provider.example", [f"abuse@{DOMAIN}"], REPORT % hidden)
+        smtp.sendmail("fbl@provider.example", [f"abuse@{DOMAIN}"], report)
 
     def complained() -> list[str]:
         events = ReturnsBench(kafka, "").events()
