@@ -19,6 +19,7 @@ from tests.support.bounce_door import (
     CLIENT,
     KEYS_TEXT,
     all_returned,
+    at_bounce_door,
     return_path,
 )
 from tests.support.fork_server import fork
@@ -54,11 +55,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def send(stack: Stack, number: int) -> int:
     """Return the code of the reply to one bounce; 0 if there is none."""
-    assert stack.endpoints.bounce is not None
-    host, _, port = stack.endpoints.bounce.rpartition(":")
     address = return_path(ids.encode(number))
     try:
-        with smtplib.SMTP(host, int(port), timeout=20) as smtp:
+        with at_bounce_door(stack) as smtp:
             smtp.sendmail("", [address], CONTENT)
     except smtplib.SMTPResponseException as error:
         return error.smtp_code

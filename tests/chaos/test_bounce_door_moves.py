@@ -22,7 +22,7 @@ import pytest
 from cli.stack.environment import BOUNCE
 from local.stack import Stack, StackOptions
 from shared.topics import ids
-from tests.support.bounce_door import CLIENT, KEYS_TEXT, all_returned, return_path
+from tests.support.bounce_door import CLIENT, KEYS_TEXT, all_returned, at_bounce_door, return_path
 from tests.support.fork_server import fork
 from tests.support.front_door import register
 from tests.support.smtp_peers import wait_until
@@ -143,8 +143,7 @@ def replace_ingest(stack: Stack, *, has_door: bool) -> None:
 
 
 def knows_the_client(stack: Stack) -> bool:
-    host, _, port = str(stack.endpoints.bounce).rpartition(":")
-    with smtplib.SMTP(host, int(port), timeout=_TIMEOUT_S) as smtp:
+    with at_bounce_door(stack, _TIMEOUT_S) as smtp:
         smtp.ehlo()
         smtp.mail("")
         return smtp.rcpt(return_path())[0] == 250

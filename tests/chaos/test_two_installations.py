@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import operator
-import smtplib
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -25,13 +24,12 @@ from shared.registry.client import Client
 from shared.registry.store import publish
 from shared.registry.store.changes import Changes
 from shared.settings.sections import KafkaSettings
-from shared.stream.client import ClientOptions, make_producer
-from shared.topics import names
 from shared.topics.records import EventType
-from tests.support.bounce_door import all_returned
+from tests.support.bounce_door import all_returned, at_bounce_door
 from tests.support.chaos.witnesses import EventWatch, SinkJournal
 from tests.support.fork_server import fork
 from tests.support.smtp_peers import wait_until
+from tests.support.stream_topics import submit_by_kafka
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -64,15 +62,11 @@ class Installation(Struct, frozen=True):
             f"From: News <{self.news}>\r\nTo: {recipient}\r\nSubject: Sale\r\n"
             f"Message-ID: <to-{recipient}>\r\n\r\nHello\r\n"
         )
-        producer = make_producer(ClientOptions(self.stack.endpoints.kafka, "test"), None)
-        producer.send(names.intake(self.client.name), content.encode()).get(timeout=30)
-        producer.close(timeout=5)
+        submit_by_kafka(self.stack.endpoints.kafka, self.client.name, content.encode())
 
     def comes_back(self, sender: str, recipient: str, content: str) -> None:
         """Hand a message to the bounce door."""
-        assert self.stack.endpoints.bounce is not None
-        host, _, port = self.stack.endpoints.bounce.rpartition(":")
-        with smtplib.SMTP(host, int(port), timeout=60) as smtp:
+        with at_bounce_door(self.stack, 60) as smtp:
             smtp.sendmail(sender, [recipient], content.encode())
 
     def count(self, kind: EventType) -> int:

@@ -16,6 +16,7 @@ from local.stack import Stack, StackOptions
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
 from shared.topics.names import TopicPlan
+from tests.support.clock_line import ClockLine, running_clock_line
 from tests.support.fork_server import fork
 from tests.support.group_scope import GroupScope
 from tests.support.keeping_server import KEPT_DOMAIN, ReturnedLine, keeping_server
@@ -52,6 +53,14 @@ def shared_line(group_scope: GroupScope, tmp_path_factory: pytest.TempPathFactor
     0.6 s, 5m 3 s, 15m 9 s.
     """
     return group_scope.share("line", lambda: _shared_line(tmp_path_factory.mktemp("line")))
+
+
+@pytest.fixture(scope="module")
+def clock_line(group_scope: GroupScope, tmp_path_factory: pytest.TempPathFactory) -> ClockLine:
+    """A pipeline with two clients, for the modules of the xdist group `line-state`."""
+    return group_scope.share(
+        "clocks", lambda: running_clock_line(tmp_path_factory.mktemp("clocks"))
+    )
 
 
 @contextmanager

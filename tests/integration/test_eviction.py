@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import redis
 
 from shared.settings.sections import RedisSettings
-from shared.store.client import StoreUnavailable, connect
+from shared.store.client import StoreUnavailable
 from shared.store.eviction import (
     SAFE_POLICY,
     UNKNOWN,
@@ -20,44 +17,34 @@ from shared.store.eviction import (
     policy_fault,
     read_eviction,
 )
+from tests.support.redis_users import RedisUser, redis_user
 
 
 @pytest.fixture
-def user(redis_url: str) -> Iterator[str]:
+def user(redis_url: str) -> Iterator[RedisUser]:
     """A user of the shared server with all permissions; tests deny commands."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    client: Any = connect(RedisSettings(url=redis_url))
-    client.execute_command("ACL", "SETUSER", name, "on", ">secret", "~*", "+@all")
-    yield name
-    client.execute_command("ACL", "DELUSER", name)
-    client.close()
+    with redis_user(redis_url) as found:
+        yield found
 
 
-def as_user(redis_url: str, name: str, *forbidden: str) -> redis.Redis:
-    admin: Any = connect(RedisSettings(url=redis_url))
-    for command in forbidden:
-        admin.execute_command("ACL", "SETUSER", name, f"-{command}")
-    admin.close()
-    parts = urlsplit(redis_url)
-    url = urlunsplit(parts._replace(netloc=f"{name}:secret@{parts.netloc}"))
-    return policy_client(RedisSettings(url=url))
+def without(user: RedisUser, *forbidden: str) -> redis.Redis:
+    user.change(*(f"-{command}" for command in forbidden))
+    return policy_client(RedisSettings(url=user.url))
 
 
 @pytest.mark.parametrize("forbidden", [(), ("config",), ("info",)], ids=["all", "INFO", "CONFIG"])
 def test_the_policy_is_read_by_whichever_command_is_allowed(
-    redis_url: str, user: str, forbidden: tuple[str, ...]
+    user: RedisUser, forbidden: tuple[str, ...]
 ) -> None:
-    client = as_user(redis_url, user, *forbidden)
+    client = without(user, *forbidden)
     found = read_eviction(client)
     assert (found.policy, found.fault) == (SAFE_POLICY, "")
     assert policy_fault(client) == ""
     client.close()
 
 
-def test_a_user_who_may_not_read_the_policy_is_no_reason_to_trust_it(
-    redis_url: str, user: str
-) -> None:
-    client = as_user(redis_url, user, "config", "info")
+def test_a_user_who_may_not_read_the_policy_is_no_reason_to_trust_it(user: RedisUser) -> None:
+    client = without(user, "config", "info")
     assert policy_fault(client) == UNKNOWN
     assert "INFO" in UNKNOWN
     client.close()

@@ -14,17 +14,13 @@ import pytest
 from local.parts import ports
 from local.parts.redis_server import RedisPlan, prepare
 from local.process import Process
-from services.deliver.core.shaping.allowance import BURST_S
-from services.deliver.core.shaping.held_lease import LEASE_S
 from tests.support.limited_process import read_times, running
-from tests.support.limited_workers import excess, most_within
+from tests.support.limited_workers import excess, most_excess, most_within
 
 RATE = 200
 WINDOW_S = 10.0
 # 2 % of any 10 s.
 MOST = RATE * WINDOW_S * 1.02
-# In any window: the burst, and what was granted before it and was not spent.
-LEASE = RATE * (BURST_S + LEASE_S) + 3
 WITHIN_S = 120.0
 # The leases of a paused process end while it is paused.
 PAUSED_MESSAGES = RATE * 5
@@ -86,4 +82,4 @@ def test_three_processes_keep_within_2_percent_of_any_10_s_whatever_happens_to_t
     print(f"\nmost in {WINDOW_S:g} s: {most} of {RATE * WINDOW_S:g}, {len(times)} in all")
     print(f"most beyond the limit in any window: {beyond:g}")
     assert most <= MOST
-    assert beyond <= LEASE
+    assert beyond <= most_excess(RATE)

@@ -1,8 +1,4 @@
-"""Records with any timestamp on a real pipeline, the configuration of the topics, and readiness.
-
-The pipeline's broker checks for expired records twice a second, and has an authorizer, so that
-altering the configs of one intake can be denied to everybody.
-"""
+"""Records with any timestamp on a real pipeline, the configuration of the topics, and readiness."""
 
 from __future__ import annotations
 
@@ -10,64 +6,37 @@ import json
 import re
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis
 from kafka import KafkaAdminClient
-from kafka.admin import (
-    ACL,
-    ACLOperation,
-    ACLPermissionType,
-    ConfigResource,
-    ConfigResourceType,
-    NewTopic,
-    ResourcePattern,
-    ResourceType,
-)
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.structs import TopicPartition
 
 from cli.stack.environment import SERVICES
-from local.stack import Stack, StackOptions
+from local.stack import Stack
 from shared.registry.client import Client
-from shared.registry.store import publish
-from shared.registry.store.changes import Changes
-from shared.settings.sections import KafkaSettings, RedisSettings
-from shared.store.client import connect
 from shared.stream.client import ClientOptions, make_consumer
 from shared.topics import names
 from shared.topics.records import EventType
 from tests.support.chaos.witnesses import EventWatch
-from tests.support.fork_server import fork
+from tests.support.clock_line import FOREIGN, NOW_MS, ClockLine
 from tests.support.front_door import NAME, connected, door_of, message, register
 from tests.support.line_asking import (
     PATIENCE_S,
     configs,
-    events,
-    has_evicted,
     logs_in,
     mail,
-    not_ok,
     send,
     the_end_of,
     topics_command,
 )
 from tests.support.smtp_peers import wait_until
 
-# The pipeline of this module is started once, even if the tests run in several processes.
+# The pipeline is started once, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("line-state")
 
 DAY_MS = 86_400_000
-NOW_MS = int(time.time() * 1000)
-BROKER = {
-    "log.retention.check.interval.ms": "500",
-    "log.initial.task.delay.ms": "500",
-    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-    "allow.everyone.if.no.acl.found": "true",
-}
-# This topic keeps the producer's timestamps, and we may not alter its configs.
-FOREIGN = "foreign"
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 STAMPS = {
     "seconds": NOW_MS // 1000,
@@ -78,52 +47,19 @@ STAMPS = {
 }
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("clocks")
-    options = StackOptions(
-        name="clocks",
-        start=fork,
-        folder=folder,
-        restart=False,
-        is_lasting=False,
-        kafka_properties=BROKER,
-    )
-    with Stack(options) as stack:
-        yield stack
+@pytest.fixture
+def stack(clock_line: ClockLine) -> Stack:
+    return clock_line.stack
 
 
-@pytest.fixture(scope="module")
-def admin(stack: Stack) -> Iterator[KafkaAdminClient]:
-    admin = KafkaAdminClient(bootstrap_servers=stack.endpoints.kafka)
-    yield admin
-    admin.close()
+@pytest.fixture
+def admin(clock_line: ClockLine) -> KafkaAdminClient:
+    return clock_line.admin
 
 
-@pytest.fixture(scope="module")
-def clients(stack: Stack, admin: KafkaAdminClient) -> None:
-    """One client with a planned intake, and one whose administrator created the topic."""
-    kept = {"retention.ms": "-1", "message.timestamp.after.max.ms": str(2**62)}
-    admin.create_topics([NewTopic(names.intake(FOREIGN), 1, 1, topic_configs=kept)])
-    pattern = ResourcePattern(ResourceType.TOPIC, names.intake(FOREIGN))
-    allow, deny = ACLPermissionType.ALLOW, ACLPermissionType.DENY
-    rules = [
-        ACL("User:*", "*", ACLOperation.ALL, allow, pattern),
-        ACL("User:*", "*", ACLOperation.ALTER_CONFIGS, deny, pattern),
-    ]
-    assert not admin.create_acls(rules)["failed"]
-    made = [
-        Client(name, f"news.{name}.example", f"back@{name}.example.org", "standard")
-        for name in ("clock", FOREIGN)
-    ]
-    publish.apply(KafkaSettings(bootstrap=stack.endpoints.kafka), Changes(added=tuple(made)))
-
-
-@pytest.fixture(scope="module")
-def watch(stack: Stack, clients: None) -> Iterator[EventWatch]:
-    watch = EventWatch(stack.endpoints.kafka)
-    yield watch
-    watch.close()
+@pytest.fixture
+def watch(clock_line: ClockLine) -> EventWatch:
+    return clock_line.watch
 
 
 @pytest.mark.parametrize("client", ["clock", FOREIGN])
@@ -139,9 +75,7 @@ def test_a_message_goes_out_whatever_time_its_producer_says(
         assert before_ms <= told.data.received_at_ms <= told.data.at_ms
 
 
-def test_an_intake_made_by_hand_is_aligned_with_the_plan(
-    admin: KafkaAdminClient, clients: None
-) -> None:
+def test_an_intake_made_by_hand_is_aligned_with_the_plan(admin: KafkaAdminClient) -> None:
     topic = names.intake("by-hand")
     longer = {"retention.ms": str(70 * DAY_MS), "cleanup.policy": "compact"}
     admin.create_topics([NewTopic(topic, 1, 1, topic_configs=longer)])
@@ -236,44 +170,6 @@ def test_every_service_says_that_no_broker_answers_and_that_one_does_again_by_it
     assert smtp.data(message("down"))[0] == 451
     stack.start_part("kafka")
     stack.wait_ready("kafka")
-    wait_until(lambda: all(map(stack.is_ready, SERVICES)), "all are ready again", PATIENCE_S)
-
-
-@pytest.fixture
-def evicting(stack: Stack) -> Iterator[redis.Redis]:
-    """A client of the pipeline's Redis, which has keys to evict and evicts none at the end."""
-    client = connect(RedisSettings(url=stack.endpoints.redis))
-    client.set("test:room", "x", ex=600)
-    yield client
-    client.config_set("maxmemory", 0, "maxmemory-policy", "noeviction")
-    client.close()
-
-
-def test_a_redis_that_evicts_keys_lets_no_repeated_message_through(
-    stack: Stack, watch: EventWatch, evicting: redis.Redis
-) -> None:
-    send(stack, names.intake("clock"), mail("clock", "repeated"), NOW_MS)
-    assert the_end_of(watch, "clock", "repeated").type is EventType.DELIVERED
-    evicting.config_set("maxmemory", 1)
-    told = {"validate": {"submission_keys"}, "billing": {"redis"}}  # without any mail
-    wait_until(lambda: {of: not_ok(stack, of) for of in told} == told, "it is full", PATIENCE_S)
-    evicting.config_set("maxmemory", 0)
-    waiting = ("ingest", "validate", "billing")
-    wait_until(lambda: all(map(stack.is_ready, waiting)), "none waits any more", PATIENCE_S)
-    evicting.config_set("maxmemory-policy", "volatile-lru")
-    wait_until(lambda: not any(map(stack.is_ready, waiting)), "these wait", PATIENCE_S)
-    assert stack.is_ready("deliver")
-    evicting.config_set("maxmemory", 1)
-    wait_until(lambda: has_evicted(evicting), "keys were evicted", PATIENCE_S)
-    evicting.config_set("maxmemory", 0)
-    for name in ("repeated", "behind"):
-        send(stack, names.intake("clock"), mail("clock", name), NOW_MS)
-    assert not events(watch, "clock", "behind")
-    evicting.config_set("maxmemory-policy", "noeviction")
-    assert the_end_of(watch, "clock", "behind").type is EventType.DELIVERED
-    wait_until(lambda: len(events(watch, "clock", "repeated")) == 2, "both are told", PATIENCE_S)
-    kinds = [told.type for told in events(watch, "clock", "repeated")]
-    assert kinds == [EventType.DELIVERED, EventType.DUPLICATE]
     wait_until(lambda: all(map(stack.is_ready, SERVICES)), "all are ready again", PATIENCE_S)
 
 

@@ -25,11 +25,10 @@ from shared.registry.store import publish
 from shared.registry.store.changes import Changes
 from shared.runtime.failpoints import API_NAMES
 from shared.settings.sections import KafkaSettings
-from shared.stream.client import ClientOptions, make_producer
 from shared.stream.kit import FAILPOINT
-from shared.topics import names
 from tests.support.keeping_server import KEPT_DOMAIN, ReturnedLine
 from tests.support.smtp_peers import wait_until
+from tests.support.stream_topics import submit_by_kafka
 
 pytestmark = pytest.mark.xdist_group("returned-round")
 
@@ -83,10 +82,7 @@ class Platform(Struct, frozen=True):
             f"From: a@news.{client}.example\r\nTo: {recipient}\r\nSubject: Sale\r\n"
             f"Message-ID: <{message_id}>\r\n\r\nHello\r\n"
         )
-        kafka = self.line.stack.endpoints.kafka
-        producer = make_producer(ClientOptions(kafka, "test"), None)
-        producer.send(names.intake(client), content.encode()).get(timeout=30)
-        producer.close(timeout=5)
+        submit_by_kafka(self.line.stack.endpoints.kafka, client, content.encode())
 
     def state(self, message_id: str) -> str:
         """What became of a message, as the API says; "" while there is nothing."""

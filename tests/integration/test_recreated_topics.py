@@ -30,16 +30,14 @@ def test_a_reader_knows_its_topic_although_answers_of_the_broker_do_not_name_it(
     kafka_bootstrap: str, topics: tuple[str, str]
 ) -> None:
     # A consumer without partitions asks about no topic, and kafka-python forgets what it knew.
-    reader = LogReader(ClientOptions(kafka_bootstrap, "ids"), topics[0], metadata_max_age_ms=1)
-    try:
+    options = ClientOptions(kafka_bootstrap, "ids")
+    with closing(LogReader(options, topics[0], metadata_max_age_ms=1)) as reader:
         assert reader.partitions() == [0, 1, 2, 3]
         first = reader.topic_id()
         assert ids_seen(reader) == {first}
         reader.read_from(dict.fromkeys(range(4), 0))
         assert ids_seen(reader) == {first}
         assert first
-    finally:
-        reader.close()
 
 
 def values_of_reader(bootstrap: str, topic: str) -> Iterator[bytes]:

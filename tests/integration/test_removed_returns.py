@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import smtplib
 import urllib.error
 import urllib.request
 import uuid
@@ -19,10 +18,10 @@ from shared.registry.store.changes import Changes
 from shared.registry.store.removing import plan_forgetting, plan_removal
 from shared.runtime.clock import now_ms
 from shared.settings.sections import KafkaSettings
-from shared.stream.client import ClientOptions, make_producer
-from shared.topics import names
+from tests.support.bounce_door import at_bounce_door
 from tests.support.keeping_server import KEPT_DOMAIN, ReturnedLine
 from tests.support.smtp_peers import wait_until
+from tests.support.stream_topics import submit_by_kafka
 
 pytestmark = pytest.mark.xdist_group("returned-round")
 
@@ -39,9 +38,7 @@ def click(link: str) -> int:
 
 def send_back(stack: Stack, recipient: str) -> int:
     """The reply to RCPT at the bounce door, which takes the message if it is positive."""
-    assert stack.endpoints.bounce is not None
-    host, _, port = stack.endpoints.bounce.rpartition(":")
-    with smtplib.SMTP(host, int(port), timeout=120) as smtp:
+    with at_bounce_door(stack, 120) as smtp:
         smtp.ehlo()
         smtp.mail("someone@far.example")
         code, _ = smtp.rcpt(recipient)
@@ -63,9 +60,7 @@ def test_links_work_and_mail_comes_back_until_the_client_is_forgotten(
         f"From: a@{domain}\r\nTo: {reader}\r\nSubject: Sale\r\n"
         f"Message-ID: <1@{domain}>\r\n\r\nHello to you\r\n"
     )
-    producer = make_producer(ClientOptions(kafka.bootstrap, "test"), None)
-    producer.send(names.intake(name), content.encode()).get(timeout=30)
-    producer.close(timeout=5)
+    submit_by_kafka(kafka.bootstrap, name, content.encode())
     wait_until(lambda: bool(kept.of(reader)), "the message has arrived")
     field = message_from_bytes(kept.of(reader)[0])["List-Unsubscribe"]
     link = str(field).split(",")[0].strip().strip("<>")

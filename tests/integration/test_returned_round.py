@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import smtplib
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ from shared.registry.client import Client, Code
 from shared.registry.store import publish
 from shared.registry.store.changes import Changes
 from shared.settings.sections import KafkaSettings
-from shared.stream.client import ClientOptions, make_producer
-from shared.topics import names
 from shared.topics.records import EventType, ReturnAddressKind, Returned
-from tests.support.bounce_door import all_returned
+from tests.support.bounce_door import all_returned, at_bounce_door
 from tests.support.keeping_server import KEPT_DOMAIN, ReturnedLine
+from tests.support.returned_mail import feedback_on
 from tests.support.returns_bench import ReturnsBench
 from tests.support.smtp_peers import wait_until
+from tests.support.stream_topics import submit_by_kafka
 
 pytestmark = pytest.mark.xdist_group("returned-round")
 
@@ -34,12 +33,6 @@ MESSAGE = (
     f"From: News <news@{DOMAIN}>\r\nTo: {RECIPIENT}\r\nSubject: Sale\r\nX-bm-mailing: spring\r\n"
     f"Message-ID: <sale@{DOMAIN}>\r\n\r\nHello\r\n"
 ).encode()
-REPORT = (
-    b"From: fbl@provider.example\r\nTo: abuse@%s\r\nSubject: Report\r\nMIME-Version: 1.0\r\n"
-    b"Content-Type: multipart/report; report-type=feedback-report; boundary=b\r\n\r\n"
-    b"--b\r\nContent-Type: message/feedback-report\r\n\r\nFeedback-Type: abuse\r\nVersion: 1\r\n"
-    b"--b\r\nContent-Type: message/rfc822\r\n\r\n%%s\r\n--b--\r\n"
-) % DOMAIN.encode()
 
 
 @pytest.fixture
@@ -53,9 +46,7 @@ def sent(journal: Path, recipient: str = RECIPIENT) -> list[dict[str, Any]]:
 
 def submit(kafka: str, content: bytes) -> None:
     publish.apply(KafkaSettings(bootstrap=kafka), Changes(added=(CLIENT,)))
-    producer = make_producer(ClientOptions(kafka, "test"), None)
-    producer.send(names.intake(CLIENT.name), content).get(timeout=30)
-    producer.close(timeout=5)
+    submit_by_kafka(kafka, CLIENT.name, content)
 
 
 def test_the_bounce_of_a_message_comes_back_with_its_mail_id_mailing_and_recipient(
@@ -67,9 +58,7 @@ def test_the_bounce_of_a_message_comes_back_with_its_mail_id_mailing_and_recipie
     (line,) = sent(stack.sink_journal)
     return_path = line["mail_from"]
     assert verp.is_return_path(return_path)
-    assert stack.endpoints.bounce is not None
-    host, _, port = stack.endpoints.bounce.rpartition(":")
-    with smtplib.SMTP(host, int(port), timeout=20) as smtp:
+    with at_bounce_door(stack) as smtp:
         smtp.sendmail("", [return_path.upper()], b"Subject: Undelivered\r\n\r\nno such user\r\n")
     # Other modules have the same pipeline.
     (found,) = [
@@ -102,10 +91,9 @@ def test_a_complaint_that_hides_its_recipient_and_the_return_path_suppresses_it(
     wait_until(lambda: bool(returned_line.kept.of(reader)), "the message has arrived", 120)
     (original,) = returned_line.kept.of(reader)
     hidden = original.replace(reader.encode(), b"redacted@redacted.invalid")
-    assert stack.endpoints.bounce is not None
-    host, _, port = stack.endpoints.bounce.rpartition(":")
-    with smtplib.SMTP(host, int(port), timeout=20) as smtp:
-        smtp.sendmail("fbl@provider.example", [f"abuse@{DOMAIN}"], REPORT % hidden)
+    report = feedback_on(hidden.decode().replace("\r\n", "\n"))
+    with at_bounce_door(stack) as smtp:
+        smtp.sendmail("fbl@provider.example", [f"abuse@{DOMAIN}"], report)
 
     def complained() -> list[str]:
         events = ReturnsBench(kafka, "").events()

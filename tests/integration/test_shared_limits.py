@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import AsyncExitStack
 
 import pytest
 import redis
 
-from services.deliver.core.shaping.allowance import BURST_S
-from services.deliver.core.shaping.held_lease import LEASE_S
-from tests.support.limited_workers import LimitedWorker, excess, workers
+from tests.support.limited_workers import (
+    LimitedWorker,
+    all_sent,
+    all_working,
+    excess,
+    most_excess,
+    workers,
+)
 from tests.support.pool_talk import run as run_within
 
 RATE = 200
 LIMIT = f"messages = '{RATE}/s'"
-# What a limit may be exceeded by: the burst, and leases that were granted before.
-LEASE = RATE * (BURST_S + LEASE_S) + 3
 
 
 async def until_sent(made: list[LimitedWorker], count: int) -> None:
@@ -35,12 +37,8 @@ async def until_shared(made: list[LimitedWorker]) -> None:
         await asyncio.sleep(0.01)
 
 
-def all_sent(made: list[LimitedWorker]) -> list[float]:
-    return [at for each in made for at in each.sent]
-
-
 def keep_to_it(sent: list[float]) -> None:
-    assert excess(sent, RATE) <= LEASE
+    assert excess(sent, RATE) <= most_excess(RATE)
 
 
 @pytest.fixture
@@ -50,9 +48,7 @@ def tag() -> str:
 
 def test_three_workers_keep_to_a_rate_and_use_it(redis_url: str, tag: str) -> None:
     async def run() -> None:
-        async with workers(redis_url, tag, LIMIT) as made, AsyncExitStack() as stack:
-            for each in made:
-                await stack.enter_async_context(each.working())
+        async with workers(redis_url, tag, LIMIT) as made, all_working(made):
             await until_sent(made, RATE * 12)
         keep_to_it(all_sent(made))
         assert all(each.sent for each in made)
@@ -62,10 +58,8 @@ def test_three_workers_keep_to_a_rate_and_use_it(redis_url: str, tag: str) -> No
 
 def test_a_worker_that_dies_leaves_its_part_to_the_others(redis_url: str, tag: str) -> None:
     async def run() -> None:
-        async with workers(redis_url, tag, LIMIT) as made, AsyncExitStack() as stack:
+        async with workers(redis_url, tag, LIMIT) as made, all_working(made[1:]):
             async with made[0].working():
-                for each in made[1:]:
-                    await stack.enter_async_context(each.working())
                 await until_sent(made, RATE * 4)
             await until_sent(made, RATE * 8)
         keep_to_it(all_sent(made))
@@ -75,9 +69,7 @@ def test_a_worker_that_dies_leaves_its_part_to_the_others(redis_url: str, tag: s
 
 def test_an_emptied_redis_lets_nobody_send_more(redis_url: str, tag: str) -> None:
     async def run() -> None:
-        async with workers(redis_url, tag, LIMIT) as made, AsyncExitStack() as stack:
-            for each in made:
-                await stack.enter_async_context(each.working())
+        async with workers(redis_url, tag, LIMIT) as made, all_working(made):
             await until_sent(made, RATE * 5)
             with redis.Redis.from_url(redis_url) as client:
                 client.delete(*client.keys(f"{tag}*"))
@@ -90,12 +82,7 @@ def test_an_emptied_redis_lets_nobody_send_more(redis_url: str, tag: str) -> Non
 def test_a_rolling_window_is_kept_across_an_emptied_redis(redis_url: str, tag: str) -> None:
     async def run() -> None:
         limit = "messages = '300 in 1h'"
-        async with (
-            workers(redis_url, tag, limit) as made,
-            AsyncExitStack() as stack,
-        ):
-            for each in made:
-                await stack.enter_async_context(each.working())
+        async with workers(redis_url, tag, limit) as made, all_working(made):
             await until_sent(made, 150)
             await until_shared(made)
             with redis.Redis.from_url(redis_url) as client:
@@ -110,9 +97,7 @@ def test_a_rolling_window_is_kept_across_an_emptied_redis(redis_url: str, tag: s
 
 def test_workers_without_redis_keep_to_their_shares(tag: str) -> None:
     async def run() -> None:
-        async with workers("redis://127.0.0.1:1/0", tag, LIMIT) as made, AsyncExitStack() as stack:
-            for each in made:
-                await stack.enter_async_context(each.working())
+        async with workers("redis://127.0.0.1:1/0", tag, LIMIT) as made, all_working(made):
             await until_sent(made, RATE * 4)
         assert all(each.calls.fault for each in made)
         keep_to_it(all_sent(made))

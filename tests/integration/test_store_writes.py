@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import redis
@@ -14,6 +14,7 @@ from shared.settings.sections import RedisSettings
 from shared.store.apply_cells import Applied, ApplyCells, Run
 from shared.store.client import StoreUnavailable, connect
 from shared.store.submissions import Submissions
+from tests.support.redis_users import redis_user
 from tests.support.submission_keys import WINDOW
 
 COUNTED = Run("log-1", 0, -1, 5, (("2026-11", "shop", 1),))
@@ -33,18 +34,13 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def reader(client: Any, redis_url: str) -> Iterator[redis.Redis]:
+def reader(redis_url: str) -> Iterator[redis.Redis]:
     """A client whose writes the server refuses."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    client.execute_command("ACL", "SETUSER", name, "on", ">secret", "~*", "+@all", "-@write")
-    # Scripts are refused by what they do.
-    client.execute_command("ACL", "SETUSER", name, "+eval", "+evalsha")
-    parts = urlsplit(redis_url)
-    url = urlunsplit(parts._replace(netloc=f"{name}:secret@{parts.netloc}"))
-    found = connect(RedisSettings(url=url))
-    yield found
-    found.close()
-    client.execute_command("ACL", "DELUSER", name)
+    with redis_user(redis_url) as user:
+        # Scripts are refused by what they do.
+        user.change("-@write", "+eval", "+evalsha")
+        with closing(connect(RedisSettings(url=user.url))) as found:
+            yield found
 
 
 def test_a_run_without_events_notices_it_and_changes_nothing_otherwise(

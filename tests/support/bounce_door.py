@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import smtplib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from local.parts import ports
+from local.stack import Stack
 from shared.mail import verp
 from shared.mail.verp import Keys, ReturnPath
 from shared.registry.client import Client, Code
@@ -77,6 +79,13 @@ def running_bounce_door(
         yield Door(door.process, port, door.tls_port, bootstrap, door.certificate, door.http_port)
     finally:
         door.process.end(30)
+
+
+def at_bounce_door(stack: Stack, timeout_s: float = 20) -> smtplib.SMTP:
+    """A session at the bounce door of a pipeline."""
+    assert stack.endpoints.bounce is not None
+    host, _, port = stack.endpoints.bounce.rpartition(":")
+    return smtplib.SMTP(host, int(port), timeout=timeout_s)
 
 
 def all_returned(bootstrap: str) -> list[tuple[Returned, bytes]]:

@@ -26,6 +26,13 @@ STEP_S = 0.01
 PERIOD_S = 2.0
 
 
+def group_under(limit: str, workers: Workers) -> tuple[Allowance, Group]:
+    """A limit of a provider, and the mail of a client under nothing else."""
+    of = Allowance("provider:big", parse_limit(limit), workers)
+    to, shop = Destination("big.example", "big", "big"), Party("shop", "", "shop.example")
+    return of, Group(to, shop, (of,), workers)
+
+
 class Backlog:
     """One worker and what it is to send."""
 
@@ -42,9 +49,7 @@ class Backlog:
         is room for it, and not when its turn has come. `room`: what may be in flight."""
         self._sends_per_s, self._may_send = sends_per_s, 0.0
         self._workers = Workers(1, room=room)
-        self.of = Allowance("provider:big", parse_limit(f"{RATE}/s"), self._workers)
-        to, shop = Destination("big.example", "big", "big"), Party("shop", "", "shop.example")
-        group = Group(to, shop, (self.of,), self._workers)
+        self.of, group = group_under(f"{RATE}/s", self._workers)
         self._holds = RetryHolds(lambda _: False, lambda: self._now) if holds else None
         if self._holds is not None:
             self._holds.note(MAIL, group)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import redis.asyncio
 from msgspec import Struct
 
+from services.deliver.core.shaping.allowance import BURST_S
+from services.deliver.core.shaping.held_lease import LEASE_S
 from services.deliver.core.shaping.keys import Destination, Party
 from services.deliver.core.shaping.parsing import combine, parse_file
 from services.deliver.core.shaping.throttle import Throttle
@@ -93,6 +95,15 @@ def stores(client: redis.asyncio.Redis, tag: str) -> Stores:
 
 
 @asynccontextmanager
+async def all_working(made: Sequence[LimitedWorker]) -> AsyncIterator[None]:
+    """All of these work meanwhile."""
+    async with AsyncExitStack() as stack:
+        for each in made:
+            await stack.enter_async_context(each.working())
+        yield
+
+
+@asynccontextmanager
 async def workers(
     url: str, tag: str, limits: str, count: int = 3
 ) -> AsyncIterator[list[LimitedWorker]]:
@@ -103,6 +114,11 @@ async def workers(
     finally:
         for client in clients:
             await client.aclose()
+
+
+def all_sent(made: Sequence[LimitedWorker]) -> list[float]:
+    """When any of these sent, the first time first."""
+    return sorted(at for each in made for at in each.sent)
 
 
 def most_within(sent: Sequence[float], window_s: float) -> int:
@@ -119,3 +135,8 @@ def most_within(sent: Sequence[float], window_s: float) -> int:
 def excess(sent: Sequence[float], rate: float) -> float:
     """By how many messages a rate was exceeded at most, in any window of WINDOWS_S."""
     return max(most_within(sent, window_s) - rate * window_s for window_s in WINDOWS_S)
+
+
+def most_excess(rate: float) -> float:
+    """What a limit may be exceeded by: the burst, and leases that were granted before."""
+    return rate * (BURST_S + LEASE_S) + 3

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import quopri
+
 from msgspec.structs import replace
 
 from bench import returned_mail
@@ -70,7 +73,21 @@ def feedback_report(
 ) -> bytes:
     """Return a complaint (RFC 5965), with the return path of the message as a server adds it."""
     quoted = f"Return-Path: <{return_path_quoted}>\n" if return_path_quoted else ""
-    named = "" if redacted else f"Original-Rcpt-To: {recipient}\n"
+    shown = "redacted" if redacted else recipient
+    return feedback_on(
+        f"{quoted}From: news@news.shop.example\nTo: {shown}\nSubject: Spring\n\nHello.\n",
+        "" if redacted else recipient,
+    )
+
+
+def feedback_on(original: str, named: str = "", encoding: str = "", kind: str = "abuse") -> bytes:
+    """Return a feedback report (RFC 5965) on this message. `named`: the recipient it names."""
+    if encoding == "base64":
+        original = base64.encodebytes(original.encode()).decode()
+    if encoding == "quoted-printable":
+        original = quopri.encodestring(original.encode()).decode()
+    how = f"Content-Transfer-Encoding: {encoding}\n" if encoding else ""
+    who = f"Original-Rcpt-To: {named}\n" if named else ""
     return crlf(
         f"""From: feedback@provider.example
 To: abuse@news.shop.example
@@ -86,19 +103,14 @@ This is an email abuse report.
 --b
 Content-Type: message/feedback-report
 
-Feedback-Type: abuse
+Feedback-Type: {kind}
 User-Agent: Provider/1.0
 Version: 1
-{named}
+{who}
 --b
 Content-Type: message/rfc822
-
-{quoted}From: news@news.shop.example
-To: {"redacted" if redacted else recipient}
-Subject: Spring
-
-Hello.
-
+{how}
+{original}
 --b--
 """
     )

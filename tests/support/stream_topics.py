@@ -11,6 +11,7 @@ from kafka.structs import TopicPartition
 
 from shared.stream.client import ClientOptions, make_admin, make_consumer, make_producer
 from shared.stream.transactions import Output
+from shared.topics import names
 from shared.topics.records import Envelope, Facts, Origin
 
 PATIENCE_S = 120.0
@@ -38,6 +39,13 @@ def publish(bootstrap: str, topic: str, outputs_: list[Output]) -> None:
         producer.send(topic, output.value, None, list(output.headers), number % 4)
     producer.flush()
     producer.close()
+
+
+def submit_by_kafka(bootstrap: str, client: str, content: bytes) -> None:
+    """Write a message to the intake of a client."""
+    producer = make_producer(ClientOptions(bootstrap, "test"), None)
+    producer.send(names.intake(client), content).get(timeout=30)
+    producer.close(timeout=5)
 
 
 def publish_until(bootstrap: str, topic: str, outputs_: Iterable[Output], holds: Holds) -> int:

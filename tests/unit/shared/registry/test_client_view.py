@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import pytest
 from kafka.errors import KafkaError
@@ -67,29 +68,28 @@ def third(topics: list[dict[str, Client]], monkeypatch: pytest.MonkeyPatch) -> t
     return begun[-1]
 
 
+@contextmanager
+def started() -> Iterator[ClientView]:
+    with closing(ClientView(KafkaSettings(bootstrap="nowhere:1"))) as view:
+        view.start()
+        yield view
+
+
 def test_an_empty_topic_takes_no_client_away(
     topics: list[dict[str, Client]], third: threading.Event
 ) -> None:
     topics += [named(SHOP), {}]
-    view = ClientView(KafkaSettings(bootstrap="nowhere:1"))
-    view.start()
-    try:
+    with started() as view:
         assert third.wait(WITHIN_S)
         assert view.names() == ("shop",)
         assert view.check() == ""
-    finally:
-        view.close()
 
 
 def test_a_new_topic_with_clients_replaces_those_known_before(
     topics: list[dict[str, Client]], third: threading.Event
 ) -> None:
     topics += [named(SHOP), {}, named(OTHER)]
-    view = ClientView(KafkaSettings(bootstrap="nowhere:1"))
-    view.start()
-    try:
+    with started() as view:
         assert third.wait(WITHIN_S)
         assert view.refresh(WITHIN_S)
         assert view.names() == ("other",)
-    finally:
-        view.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,7 +31,7 @@ class Consumer:
         self._logs = logs
         self._positions = dict.fromkeys(logs, 0)
         self._paused: set[TopicPartition] = set()
-        self._has_lease = True
+        self.lease = True
         self.seeks = 0
         self.revoked: list[TopicPartition] = []
 
@@ -71,11 +71,8 @@ class Consumer:
     def committed(self, _partition: TopicPartition) -> None:
         """Nothing is."""
 
-    def lose_lease(self, *, lost: bool) -> None:
-        self._has_lease = not lost
-
     def has_lease(self) -> bool:
-        return self._has_lease
+        return self.lease
 
     def waiting_for(self) -> str:
         return ""
@@ -114,6 +111,16 @@ def session(
     )
 
 
+def turn_until(of: WorkerSession, is_so: Callable[[], bool]) -> None:
+    """Let the member take turns until this is so."""
+
+    def is_so_after_a_turn() -> bool:
+        of.turn()
+        return is_so()
+
+    eventually(is_so_after_a_turn)
+
+
 def names(handed: list[Job], partition: TopicPartition) -> list[str]:
     mine = (job for job in handed if job.assigned.partition == partition)
     return [job.message.envelope.mail_id for job in mine]
@@ -127,12 +134,7 @@ def test_records_that_are_due_one_after_the_other_are_handed_out_in_order_and_fe
     consumer = Consumer({each: log_of(each, due) for each in RETRIES})
     handed: list[Job] = []
     of = session(consumer, handed)
-
-    def is_done() -> bool:
-        of.turn()
-        return len(handed) == 2 * len(due)
-
-    eventually(is_done)
+    turn_until(of, lambda: len(handed) == 2 * len(due))
     for partition in RETRIES:
         assert names(handed, partition) == [f"{partition.partition}-{n}" for n in range(20)]
     assert now_ms() >= due[-1]
@@ -144,22 +146,12 @@ def test_without_a_lease_nothing_that_is_kept_is_handed_out() -> None:
     handed: list[Job] = []
     of = session(consumer, handed)
     of.turn()
-    consumer.lose_lease(lost=True)
+    consumer.lease = False
     until = now_ms() + 4 * EACH_MS
-
-    def is_past() -> bool:
-        of.turn()
-        return now_ms() > until
-
-    eventually(is_past)
+    turn_until(of, lambda: now_ms() > until)
     assert handed == []
-    consumer.lose_lease(lost=False)
-
-    def is_handed_out() -> bool:
-        of.turn()
-        return bool(handed)
-
-    eventually(is_handed_out)
+    consumer.lease = True
+    turn_until(of, lambda: bool(handed))
 
 
 def test_what_is_kept_of_a_revoked_partition_is_not_handed_out() -> None:
@@ -168,12 +160,7 @@ def test_what_is_kept_of_a_revoked_partition_is_not_handed_out() -> None:
     of = session(consumer, handed)
     of.turn()
     consumer.revoke(RETRIES[0])
-
-    def is_other_read() -> bool:
-        of.turn()
-        return bool(names(handed, RETRIES[1]))
-
-    eventually(is_other_read)
+    turn_until(of, lambda: bool(names(handed, RETRIES[1])))
     of.turn()
     assert names(handed, RETRIES[0]) == []
 
@@ -195,20 +182,10 @@ def test_a_pack_that_is_held_stops_its_own_partition_until_it_is_not_held_any_mo
     held = {"0-2"}
     of = session(consumer, handed, held=held)
     until = now_ms() + 5 * HELD_S * 1000
-
-    def is_past() -> bool:
-        of.turn()
-        return now_ms() > until
-
-    eventually(is_past)
+    turn_until(of, lambda: now_ms() > until)
     assert names(handed, RETRIES[0]) == ["0-0", "0-1"]
     assert names(handed, RETRIES[1]) == ["1-0", "1-1", "1-2", "1-3"]
     held.clear()
-
-    def is_all_read() -> bool:
-        of.turn()
-        return len(handed) == 8
-
-    eventually(is_all_read)
+    turn_until(of, lambda: len(handed) == 8)
     assert names(handed, RETRIES[0]) == ["0-0", "0-1", "0-2", "0-3"]
     assert consumer.seeks == 0

@@ -12,10 +12,10 @@ from cli.config.service_settings import ask_module
 from cli.control.checking import PROVIDERS_COMMAND, Providers
 from services.deliver.cli import shaping
 from services.deliver.cli.reputation import Known
-from services.deliver.core.shaping.suspensions import Suspensions
 from shared.registry.client import Client, Code
-from shared.settings.redis import RedisSettings
 from shared.settings.sections import KafkaSettings
+from shared.store.client import StoreUnavailable
+from shared.store.suspensions import SuspensionStore
 from shared.topics.control import Order, Scope, Verb
 
 NOTHING = "nothing is suspended, and no order concerns this mail"
@@ -33,8 +33,10 @@ class Answers:
         self.kafka = Known(orders=(ON_CLIENT, ON_DOMAIN))
         self.redis_fault = ""
 
-    async def suspensions(self, _redis: RedisSettings, _at: float) -> tuple[Suspensions, str]:
-        return Suspensions(), self.redis_fault
+    async def suspensions(self) -> list[str]:
+        if self.redis_fault:
+            raise StoreUnavailable(self.redis_fault)
+        return []
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
     monkeypatch.setattr(shaping, "read_known", lambda *_: found.kafka)
     monkeypatch.setattr(shaping, "find_kafka", lambda *_: KafkaSettings())
     monkeypatch.setattr(shaping, "load_known", lambda _: {"shop": SHOP})
-    monkeypatch.setattr(shaping, "_suspensions", found.suspensions)
+    monkeypatch.setattr(SuspensionStore, "exchange", found.suspensions)
     return found
 
 

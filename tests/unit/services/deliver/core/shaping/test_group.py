@@ -18,6 +18,7 @@ from services.deliver.core.shaping.limits import Unit, parse_limit
 from services.deliver.core.shaping.room import LEAST_ROOM
 from services.deliver.core.shaping.turns import LEAST_SURE_YIELD, LEAST_YIELD, MARGIN
 from services.deliver.core.shaping.workers import Grant, Workers
+from tests.support.limit_backlog import group_under
 
 TO: Final = Destination("r.example", "mx.r.example", "big")
 SIZE: Final = 100
@@ -157,9 +158,7 @@ def test_a_message_that_is_larger_than_what_is_left_of_the_bytes_takes_nothing()
 def test_room_is_looked_for_again_after_a_few_messages(
     limit: str, waiting: int, times: float
 ) -> None:
-    workers = Workers(1, 0.0)
-    of = Allowance("provider:big", parse_limit(limit), workers)
-    group = Group(TO, Party("shop", "news", "s.example"), (of,), workers)
+    _, group = group_under(limit, Workers(1, 0.0))
     group.joined(waiting)
     assert not group.has_room()
     assert group.full(100.0) is None
@@ -168,9 +167,7 @@ def test_room_is_looked_for_again_after_a_few_messages(
 
 
 def test_a_lease_is_used_up_without_a_look_at_each_limit_while_the_next_one_is_asked_for() -> None:
-    workers = Workers(1, 0.0)
-    of = Allowance("provider:big", parse_limit("1000/s"), workers)
-    group = Group(TO, Party("shop", "news", "s.example"), (of,), workers)
+    of, group = group_under("1000/s", Workers(1, 0.0))
     of.ask(99.95)
     of.granted(Grant(LEASE, 100.0, 0.0))
     asks = 0

@@ -5,10 +5,6 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from services.deliver.core.shaping.allowance import Allowance
-from services.deliver.core.shaping.group import Group
-from services.deliver.core.shaping.keys import Destination, Party
-from services.deliver.core.shaping.limits import parse_limit
 from services.deliver.core.shaping.retry_holds import (
     EARLY_LOOK_S,
     LEAST_S,
@@ -20,7 +16,7 @@ from services.deliver.core.shaping.room import FILL_S
 from services.deliver.core.shaping.workers import Grant, Workers
 from shared.topics.names import HANDOVER, deferred
 from shared.topics.records import Envelope
-from tests.support.limit_backlog import RATE, Backlog
+from tests.support.limit_backlog import RATE, Backlog, group_under
 from tests.support.pool_talk import envelope
 
 DUE_MS = 1_000_000
@@ -40,9 +36,7 @@ class Filled:
 
     def __init__(self, limit: str = "100/s", room: int = 20_000) -> None:
         self.workers = Workers(1, local_until=0.0, room=room)
-        self.limit = Allowance("provider:big", parse_limit(limit), self.workers)
-        to = Destination("big.example", "big", "big")
-        self.group = Group(to, Party("shop", "", "shop.example"), (self.limit,), self.workers)
+        self.limit, self.group = group_under(limit, self.workers)
         self.is_suspended = False
         self.now = 100.0
         self.holds = RetryHolds(lambda _: self.is_suspended, lambda: self.now)

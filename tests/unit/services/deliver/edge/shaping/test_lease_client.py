@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
 from itertools import pairwise
+from typing import Final
 
 import pytest
 
 from services.deliver.edge.shaping.lease_client import Stores
 from shared.store.leases import Answer, Caller, Request
-from tests.support.limited_workers import LimitedWorker, most_within
+from tests.support.limited_workers import LimitedWorker, all_sent, all_working, most_within
 from tests.support.memory_limits import MemoryLeases, MemoryStates
 from tests.support.virtual_loop import VirtualLoop, run_virtually
 
@@ -58,88 +58,70 @@ async def stops_the_processes(leases: MemoryLeases) -> None:
     loop.pause(60)
 
 
-def all_sent(limit: str, happens: Callable[[MemoryLeases], Awaitable[None]]) -> list[float]:
-    """What three workers send in 15 s, while this happens, and in 15 s after it."""
+Happens = Callable[[MemoryLeases], Awaitable[None]]
+# Any limit is kept whatever of this happens.
+HAPPENS: Final[list[Happens]] = [
+    nothing,
+    is_emptied,
+    is_away_for_a_minute,
+    restarts_empty,
+    takes_too_long,
+]
 
+
+async def three_work(made: list[LimitedWorker], happens: Happens, leases: MemoryLeases) -> None:
+    """For 15 s, while this happens, and for 15 s after it."""
+    async with all_working(made):
+        await asyncio.sleep(15)
+        await happens(leases)
+        await asyncio.sleep(15)
+
+
+async def one_stops(made: list[LimitedWorker], happens: Happens, leases: MemoryLeases) -> None:
+    """The first one stops after 5 s, and this happens 5 s later."""
+    async with all_working(made[1:]):
+        async with made[0].working():
+            await asyncio.sleep(5)
+        await asyncio.sleep(5)
+        await happens(leases)
+        await asyncio.sleep(20)
+
+
+def sent_by_three(
+    limit: str,
+    happens: Happens,
+    work: Callable[[list[LimitedWorker], Happens, MemoryLeases], Awaitable[None]] = three_work,
+) -> list[float]:
     async def run() -> list[float]:
         leases = MemoryLeases(asyncio.get_running_loop().time)
         stores = Stores(leases, MemoryStates())
         made = [LimitedWorker(f"w{n}", limit, stores) for n in range(3)]
-        async with AsyncExitStack() as stack:
-            for each in made:
-                await stack.enter_async_context(each.working())
-            await asyncio.sleep(15)
-            await happens(leases)
-            await asyncio.sleep(15)
-        return sorted(at for each in made for at in each.sent)
+        await work(made, happens, leases)
+        return all_sent(made)
 
     return run_virtually(run())
 
 
-@pytest.mark.parametrize(
-    "happens",
-    [
-        nothing,
-        is_emptied,
-        is_away_for_a_minute,
-        restarts_empty,
-        takes_too_long,
-        takes_a_while,
-        stops_the_processes,
-    ],
-)
-def test_a_rate_is_kept_within_2_percent_of_any_10_s(
-    happens: Callable[[MemoryLeases], Awaitable[None]],
-) -> None:
-    sent = all_sent(LIMIT, happens)
+@pytest.mark.parametrize("happens", [*HAPPENS, takes_a_while, stops_the_processes])
+def test_a_rate_is_kept_within_2_percent_of_any_10_s(happens: Happens) -> None:
+    sent = sent_by_three(LIMIT, happens)
     assert most_within(sent, 10.0) <= RATE * 10 * 1.02
     last = [at for at in sent if at > sent[-1] - 10]
     assert len(last) >= RATE * 10 * 0.98, "and it is used again afterwards"
 
 
-@pytest.mark.parametrize(
-    "happens",
-    [
-        nothing,
-        is_emptied,
-        is_away_for_a_minute,
-        restarts_empty,
-        takes_too_long,
-        takes_a_while,
-    ],
-)
-def test_two_workers_go_on_while_the_third_is_stopped(
-    happens: Callable[[MemoryLeases], Awaitable[None]],
-) -> None:
+@pytest.mark.parametrize("happens", [*HAPPENS, takes_a_while])
+def test_two_workers_go_on_while_the_third_is_stopped(happens: Happens) -> None:
     """A slow limit is spent without holes, and in full at the end."""
-
-    async def run() -> list[float]:
-        leases = MemoryLeases(asyncio.get_running_loop().time)
-        stores = Stores(leases, MemoryStates())
-        made = [LimitedWorker(f"w{n}", "messages = '20/s'", stores) for n in range(3)]
-        async with AsyncExitStack() as stack:
-            for each in made[1:]:
-                await stack.enter_async_context(each.working())
-            async with made[0].working():
-                await asyncio.sleep(5)
-            await asyncio.sleep(5)
-            await happens(leases)
-            await asyncio.sleep(20)
-        return sorted(at for each in made for at in each.sent)
-
-    sent = run_virtually(run())
+    sent = sent_by_three("messages = '20/s'", happens, one_stops)
     holes = [later - at for at, later in pairwise(sent)]
     assert max(holes) < 2.5
     assert sum(at > sent[-1] - 10 for at in sent) >= 190
 
 
-@pytest.mark.parametrize(
-    "happens", [nothing, is_emptied, is_away_for_a_minute, restarts_empty, takes_too_long]
-)
-def test_a_rolling_window_is_never_exceeded(
-    happens: Callable[[MemoryLeases], Awaitable[None]],
-) -> None:
-    sent = all_sent("messages = '1000 in 1h'", happens)
+@pytest.mark.parametrize("happens", HAPPENS)
+def test_a_rolling_window_is_never_exceeded(happens: Happens) -> None:
+    sent = sent_by_three("messages = '1000 in 1h'", happens)
     assert len(sent) <= 1_000
 
 
@@ -188,7 +170,7 @@ def test_a_worker_whose_mail_waits_for_one_limit_takes_no_leases_of_another() ->
         stores = Stores(leases, MemoryStates())
         blocked = f"{LIMIT}\n[client.shop]\nmessages = '1 in 1h'"
         made = [LimitedWorker("w1", blocked, stores), LimitedWorker("w2", LIMIT, stores)]
-        async with made[0].working(), made[1].working():
+        async with all_working(made):
             await asyncio.sleep(20)
         assert len(made[0].sent) <= 1
         assert most_within(made[1].sent, 10.0) >= RATE * 10 * 0.98

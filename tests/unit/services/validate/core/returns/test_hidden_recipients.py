@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import quopri
 
 import pytest
 from msgspec.structs import replace
@@ -22,7 +21,7 @@ from tests.support.returned_mail import (
     AT_MS,
     KEYS,
     SHOP,
-    crlf,
+    feedback_on,
     letter,
     mail_id_of,
     return_path,
@@ -54,24 +53,6 @@ def sent(
     return f"Return-Path: <{envelope.sender}>\n{complete}"
 
 
-def complaint(original: str, named: str = "", encoding: str = "", kind: str = "abuse") -> bytes:
-    """Return a feedback report on this message."""
-    if encoding == "base64":
-        original = base64.encodebytes(original.encode()).decode()
-    if encoding == "quoted-printable":
-        original = quopri.encodestring(original.encode()).decode()
-    how = f"Content-Transfer-Encoding: {encoding}\n" if encoding else ""
-    who = f"Original-Rcpt-To: {named}\n" if named else ""
-    return crlf(
-        "From: fbl@provider.example\nTo: abuse@news.shop.example\nSubject: Report\n"
-        "MIME-Version: 1.0\n"
-        'Content-Type: multipart/report; report-type=feedback-report; boundary="b"\n\n'
-        f"--b\n\nThis is an abuse report.\n--b\nContent-Type: message/feedback-report\n\n"
-        f"Feedback-Type: {kind}\nVersion: 1\n{who}\n"
-        f"--b\nContent-Type: message/rfc822\n{how}\n{original}\n--b--\n"
-    )
-
-
 def hidden(original: str, by: str = "redacted@redacted.invalid") -> str:
     return original.replace(f"To: {ANNA}", f"To: {by}")
 
@@ -100,7 +81,7 @@ def meaning(returned: Returned, content: bytes, by: Verification | None = BY) ->
 def test_a_complaint_that_hides_its_recipient_counts_by_the_token_of_the_message(
     named: str, encoding: str, returned: Returned, fields: MarketingFields
 ) -> None:
-    found = meaning(returned, complaint(hidden(sent(fields=fields)), named, encoding))
+    found = meaning(returned, feedback_on(hidden(sent(fields=fields)), named, encoding))
     assert (found.type, found.data.recipient) == (EventType.COMPLAINED, ANNA)
     assert (found.subject, found.data.mailing_id) == (mail_id_of(1), "spring")
 
@@ -109,13 +90,13 @@ def test_a_complaint_without_any_return_path_counts_by_its_token_too() -> None:
     """Some replace every address, and a return path is one."""
     original = hidden(sent()).partition("\n")[2].replace("@news.shop.example", "@redacted.invalid")
     for kind, event in (("abuse", EventType.COMPLAINED), ("opt-out", EventType.UNSUBSCRIBED)):
-        found = meaning(ABUSE, complaint(original, kind=kind))
+        found = meaning(ABUSE, feedback_on(original, kind=kind))
         assert (found.type, found.data.recipient, found.subject) == (event, ANNA, mail_id_of(1))
 
 
 def test_a_placeholder_beside_the_address_itself_hides_nothing() -> None:
     plain = sent().replace("List-Unsubscribe", "X")
-    found = meaning(ABUSE, complaint(plain, "redacted@redacted.invalid"))
+    found = meaning(ABUSE, feedback_on(plain, "redacted@redacted.invalid"))
     assert found.data.recipient == ANNA
 
 
@@ -127,17 +108,17 @@ def inside(original: str, other: str) -> str:
 @pytest.mark.parametrize(
     ("returned", "report"),
     [
-        (ABUSE, complaint(sent(), BERT)),  # forwarded to another mailbox
-        (to_return_path(1), complaint(sent(), BERT)),
-        (ABUSE, complaint(sent(), f"redacted@x.invalid\nOriginal-Rcpt-To: {BERT}")),
-        (to_return_path(2), complaint(hidden(sent(1)))),  # the token of another message
-        (to_return_path(2), complaint(hidden(inside("Subject: x\n", sent(1))))),
-        (ABUSE, complaint(hidden(inside("Subject: x\n", sent(1))))),
-        (ABUSE, complaint(hidden(sent(client=EVIL)))),  # of another client
-        (ABUSE, complaint(hidden(sent()).replace("List-Unsubscribe", "X"))),
-        (replace(ABUSE, received_at_ms=AT_MS + 61 * DAY_MS), complaint(hidden(sent()))),
-        (ABUSE, complaint(hidden(sent()), kind="not-spam")),
-        (ABUSE, complaint(hidden(sent()), kind="auth-failure")),
+        (ABUSE, feedback_on(sent(), BERT)),  # forwarded to another mailbox
+        (to_return_path(1), feedback_on(sent(), BERT)),
+        (ABUSE, feedback_on(sent(), f"redacted@x.invalid\nOriginal-Rcpt-To: {BERT}")),
+        (to_return_path(2), feedback_on(hidden(sent(1)))),  # the token of another message
+        (to_return_path(2), feedback_on(hidden(inside("Subject: x\n", sent(1))))),
+        (ABUSE, feedback_on(hidden(inside("Subject: x\n", sent(1))))),
+        (ABUSE, feedback_on(hidden(sent(client=EVIL)))),  # of another client
+        (ABUSE, feedback_on(hidden(sent()).replace("List-Unsubscribe", "X"))),
+        (replace(ABUSE, received_at_ms=AT_MS + 61 * DAY_MS), feedback_on(hidden(sent()))),
+        (ABUSE, feedback_on(hidden(sent()), kind="not-spam")),
+        (ABUSE, feedback_on(hidden(sent()), kind="auth-failure")),
     ],
 )  # fmt: skip
 def test_what_is_not_proved_counts_against_nobody(returned: Returned, report: bytes) -> None:
@@ -145,12 +126,12 @@ def test_what_is_not_proved_counts_against_nobody(returned: Returned, report: by
 
 
 def test_a_token_is_worth_nothing_without_keys_or_with_another_recipient() -> None:
-    assert meaning(ABUSE, complaint(hidden(sent())), None).data.recipient == ""
+    assert meaning(ABUSE, feedback_on(hidden(sent())), None).data.recipient == ""
     text = sent().partition("/u/")[2].partition(">")[0]
     named = base64.urlsafe_b64encode(f"shop\0{BERT}".encode()).decode().rstrip("=")
     forged = sent().replace(text, text[:61] + named)
     assert text in sent()
-    assert meaning(ABUSE, complaint(hidden(forged))).data.recipient == ""
+    assert meaning(ABUSE, feedback_on(hidden(forged))).data.recipient == ""
 
 
 def mailto(content: str) -> tuple[str, str]:
