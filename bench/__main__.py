@@ -6,12 +6,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import msgspec
 
 from bench import (
+    backlog,
+    bad_sites,
     billing,
     deliver,
     deliver_result,
@@ -21,23 +23,10 @@ from bench import (
     front_door_result,
     postfix,
 )
-from bench.smtp_sink import PeerError
+from bench.measured import measured
 from cli.table import terminal_width
-from local.parts.unavailable import PartNotStarted
-from shared.runtime.exits import Exit
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
-
-T = TypeVar("T")
-
-
-def _measured(measure: Callable[[], T]) -> T:
-    """Measure; end the process if a part or a peer cannot be started."""
-    try:
-        return measure()
-    except (PeerError, PartNotStarted) as error:
-        print(f"sluice: {error}", file=sys.stderr)
-        sys.exit(Exit.PART_UNAVAILABLE)
 
 
 def _print(result: Any, as_json: bool, described: Callable[[], str]) -> None:
@@ -92,7 +81,7 @@ def run_e2e(
             postfix.require(install_peer)
         return e2e.measure(messages, size, with_peer=peer, dkim=dkim)
 
-    result = _measured(measure)
+    result = measured(measure)
     _print(result, as_json, lambda: e2e_result.described(result, terminal_width()))
 
 
@@ -136,7 +125,7 @@ def run_e2e(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def run_front_door(*, as_json: bool, **values: Any) -> None:
     """Compare the SMTP front door with aiosmtpd and Postfix's smtp-sink."""
-    result = _measured(lambda: front_door.measure(front_door.Options(**values)))
+    result = measured(lambda: front_door.measure(front_door.Options(**values)))
     _print(result, as_json, lambda: front_door_result.described(result, terminal_width()))
     sys.exit(0 if all(bar.holds for bar in result.bars) else 1)
 
@@ -157,7 +146,7 @@ def run_deliver(*, as_json: bool, **values: Any) -> None:
 
     Needs Postfix; OpenDKIM and root for the comparison of signing.
     """
-    result = _measured(lambda: deliver.measure(deliver.Options(**values)))
+    result = measured(lambda: deliver.measure(deliver.Options(**values)))
     _print(result, as_json, lambda: deliver_result.described(result, terminal_width()))
     sys.exit(0 if all(bar.holds for bar in result.bars) else 1)
 
@@ -167,7 +156,7 @@ def run_deliver(*, as_json: bool, **values: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def run_billing(events: int, *, as_json: bool) -> None:
     """Measure billing from Kafka to the cells, and what each part costs."""
-    result = _measured(lambda: billing.measure(events))
+    result = measured(lambda: billing.measure(events))
     _print(result, as_json, lambda: billing.described(result))
     sys.exit(0 if result.holds else 1)
 
@@ -181,7 +170,7 @@ def run_billing_books(cells: int, postgresql: str, only: tuple[str, ...], *, as_
     """Measure time and memory of closing, proving and keeping a month with many cells."""
     from bench import billing_books
 
-    result = _measured(lambda: billing_books.measure(cells, postgresql, only))
+    result = measured(lambda: billing_books.measure(cells, postgresql, only))
     _print(result, as_json, lambda: billing_books.described(result))
     sys.exit(0 if result.holds else 1)
 
@@ -194,7 +183,7 @@ def run_billing_api(cells: int, postgresql: str, *, as_json: bool) -> None:
     """Measure the HTTP API of billing over a month with many cells."""
     from bench import billing_api, billing_api_result
 
-    result = _measured(lambda: billing_api.measure(cells, postgresql))
+    result = measured(lambda: billing_api.measure(cells, postgresql))
     _print(result, as_json, lambda: billing_api_result.described(result))
     sys.exit(0 if result.holds else 1)
 
@@ -210,7 +199,7 @@ def run_unsubscribe(requests: int, connections: int, *, as_json: bool) -> None:
     """
     from bench import unsubscribe
 
-    result = _measured(lambda: unsubscribe.measure(requests, connections))
+    result = measured(lambda: unsubscribe.measure(requests, connections))
     _print(result, as_json, lambda: unsubscribe.described(result))
     sys.exit(0 if result.holds else 1)
 
@@ -264,7 +253,7 @@ def run_suppressions(recipients: int, *, as_json: bool) -> None:
     """Measure the view of suppressed recipients, and counting bounces."""
     from bench import suppressions
 
-    result = _measured(lambda: suppressions.measure(recipients))
+    result = measured(lambda: suppressions.measure(recipients))
     _print(result, as_json, lambda: suppressions.described(result))
 
 
@@ -278,8 +267,12 @@ def run_suppressions_rebuild(recipients: int, *, as_json: bool) -> None:
     """
     from bench import suppressions_rebuild
 
-    result = _measured(lambda: suppressions_rebuild.measure(recipients))
+    result = measured(lambda: suppressions_rebuild.measure(recipients))
     _print(result, as_json, lambda: suppressions_rebuild.described(result))
+
+
+main.add_command(backlog.main, "backlog")
+main.add_command(bad_sites.main, "bad-sites")
 
 
 if __name__ == "__main__":

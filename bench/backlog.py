@@ -1,4 +1,4 @@
-"""`python -m bench.backlog`: a large backlog for one provider with a limit, then mail for others.
+"""`./sluice bench backlog`: a large backlog for one provider with a limit, then mail for others.
 
 Publishes --messages of the given --sizes for one provider that is limited to --rate messages
 per second. As soon as deliver has taken them all, publishes --others for another destination, and
@@ -9,7 +9,7 @@ between validate and the sink, and looks at the memory of each service.
 Exit code 1: the others took more than 5 s, a body was written more than twice, or memory grew
 (backlog_result.py).
 
-    python -m bench.backlog --messages 20000 --stand 90     about three minutes
+    ./sluice bench backlog --messages 20000 --stand 90     about three minutes
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from bench import smtp_sink
 from bench.backlog_records import bodies_written, deferred_again
 from bench.backlog_result import MOST_WRITTEN, Result, fullest, memory_of
 from bench.e2e import CLIENT, SENDING_DOMAIN, start_publisher
+from bench.measured import measured
 from bench.processes import read_all
 from bench.publisher import Plan
 from bench.smtp_sink import PeerError, SmtpSink
 from cli.stack import paths
-from local.parts.unavailable import PartNotStarted
 from local.stack import Stack, StackOptions
 from shared.registry.client import Client
 from shared.registry.store import publish
@@ -205,18 +205,13 @@ def _made(folder: Path) -> Path:
 @click.option("--stand", "stand_s", default=180.0, show_default=True, type=click.FloatRange(1.0))
 @click.option("--drain", "drains", is_flag=True, help="Wait until all have arrived.")
 def main(**load: Any) -> None:
-    """Print one JSON document."""
-    try:
-        result = measure(Load(**load))
-    except (PeerError, PartNotStarted) as error:
-        print(f"backlog: {error}", file=sys.stderr)
-        sys.exit(Exit.PART_UNAVAILABLE)
+    """Measure mail for others behind a large backlog of a provider with a limit.
+
+    Prints one JSON document.
+    """
+    result = measured(lambda: measure(Load(**load)))
     print(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
     faults = result.faults()
     for fault in faults:
         print(f"backlog: {fault}", file=sys.stderr)
     sys.exit(Exit.CHECK_FAILED if faults else Exit.OK)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""What a backlog cost: the judgement of `python -m bench.backlog`. Pure.
+"""What a backlog cost: the judgement of `./sluice bench backlog`. Pure.
 
 Owns: what holds. Does not own: measuring (backlog.py), counting records (backlog_records.py).
 """

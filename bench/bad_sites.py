@@ -1,4 +1,4 @@
-"""`python -m bench.bad_sites SITE`: how long good mail takes beside a site that takes mail badly.
+"""`./sluice bench bad-sites SITE`: how long good mail takes beside a site that takes mail badly.
 
 A deliver process with its broker gets mail for 20 good domains at a steady rate: first alone, then
 with one bad site (bad_servers.py) that gets a tenth of all messages, half of them of 300 KB. The
@@ -6,7 +6,7 @@ latency of a message is the time from publishing it to reading its event. Exit c
 percentile beside the bad site is more than 1.3 times that of the mail alone, a good message was not
 delivered, or deliver takes more than 512 MB.
 
-    python -m bench.bad_sites tarpit --rate 100 --seconds 40     about two minutes
+    ./sluice bench bad-sites tarpit --rate 100 --seconds 40     about two minutes
 """
 
 from __future__ import annotations
@@ -28,13 +28,12 @@ from msgspec import Struct
 
 from bench.bad_servers import SERVERS
 from bench.event_times import EventTimes
+from bench.measured import measured
 from bench.outbound import publish_outbound
 from bench.percentiles import percentile
 from bench.processes import read_usage
 from cli.stack import paths
-from local.parts.unavailable import PartNotStarted
 from local.stack import Stack, StackOptions
-from shared.runtime.exits import Exit
 
 MOST_RATIO: Final = 1.3
 MOST_MB: Final = 512.0
@@ -166,12 +165,8 @@ def _measure(stack: Stack, site: str, rate_per_s: int, seconds: float) -> Result
 @click.option("--seconds", default=30.0, show_default=True, type=click.FloatRange(1.0))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def main(site: str, rate: int, seconds: float, *, as_json: bool) -> None:
-    """Measure good mail alone and beside SITE."""
-    try:
-        result = measure(site, rate, seconds)
-    except PartNotStarted as error:
-        print(f"bad_sites: {error}", file=sys.stderr)
-        sys.exit(Exit.PART_UNAVAILABLE)
+    """Measure good mail alone and beside a bad SITE."""
+    result = measured(lambda: measure(site, rate, seconds))
     if as_json:
         print(msgspec.json.encode(result).decode())
     else:
@@ -179,7 +174,3 @@ def main(site: str, rate: int, seconds: float, *, as_json: bool) -> None:
         print(f"p99 beside {site} to alone: {result.ratio}, required at most {MOST_RATIO}")
         print(f"peak memory of deliver: {result.peak_mb} MB, required at most {MOST_MB:.0f}")
     sys.exit(0 if result.holds else 1)
-
-
-if __name__ == "__main__":
-    main()

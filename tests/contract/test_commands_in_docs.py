@@ -156,6 +156,8 @@ RUN_BY = {
     "./sluice config show": ("integration/test_config_show.py", "cli.config.command"),
     "./sluice audit": ("integration/line/test_newcomer.py", "cli.audit.command"),
     "./sluice billing recount": ("integration/line/test_newcomer.py", '"recount"'),
+    "./sluice bench backlog": ("unit/bench/test_bench_backlog.py", '"backlog"'),
+    "./sluice bench bad-sites tarpit": ("unit/bench/test_bench_bad_sites.py", '"tarpit", "--json"'),
     "./sluice bench deliver": ("integration/test_bench_deliver.py", '"deliver"'),
     "./sluice bench front-door": ("integration/test_bench_front_door.py", '"front-door"'),
     "./sluice bench rules": ("unit/bench/test_bench_rules.py", '"rules"'),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from click.testing import CliRunner
 from msgspec.structs import replace
 
+from bench import backlog
+from bench.__main__ import main
 from bench.backlog_result import (
     MOST_DELIVER_MB,
     MOST_GROWTH_MB,
@@ -16,6 +21,7 @@ from bench.backlog_result import (
     quarters,
 )
 from bench.publisher import Plan, make_bodies, make_head
+from shared.runtime.exits import Exit
 
 FLAT = Memory((100.0, 120.0), (120.0, 120.0))
 GOOD = Result(
@@ -89,3 +95,16 @@ def test_sizes_are_spread_between_the_least_and_the_largest() -> None:
     sizes = [len(make_head(plan, 1)) + len(body) for body in make_bodies(plan)]
     assert sizes == sorted(sizes)
     assert sizes[0] <= 600 < sizes[-1] <= 10_240
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "said"),
+    [(GOOD, Exit.OK, ""), (replace(GOOD, others_s=9.0), Exit.CHECK_FAILED, "took 9.0 s")],
+)
+def test_the_command_prints_one_json_document_and_says_what_does_not_hold(
+    result: Result, code: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "measure", lambda load: replace(result, messages=load.messages))
+    answer = CliRunner().invoke(main, ["backlog", "--messages", "200"])
+    assert (answer.exit_code, json.loads(answer.stdout)["messages"]) == (code, 200)
+    assert said in answer.stderr

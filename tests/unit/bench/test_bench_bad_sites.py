@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import pytest
+from click.testing import CliRunner
+
+from bench import bad_sites
+from bench.__main__ import main
 from bench.bad_sites import LARGE_BYTES, MOST_MB, MOST_RATIO, SMALL_BYTES, Phase, Result
 from bench.outbound import make_message
 
@@ -32,3 +37,16 @@ def test_a_message_has_its_size_and_an_id_of_its_own(size_bytes: int) -> None:
     assert one.envelope.mail_id != other.envelope.mail_id
     assert one.envelope.lane == "default"
     assert abs(len(one.content) - size_bytes) < 300
+
+
+@pytest.mark.parametrize(("ratio", "code"), [(MOST_RATIO, 0), (MOST_RATIO + 0.01, 1)])
+def test_the_command_measures_the_site_that_is_named(
+    ratio: float, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = Phase(100, 100, 10.0, 50.0, 60.0)
+    monkeypatch.setattr(
+        bad_sites, "measure", lambda site, *_: Result(site, ALONE, beside, ratio, MOST_MB)
+    )
+    answer = CliRunner().invoke(main, ["bad-sites", "tarpit", "--json"])
+    assert (answer.exit_code, json.loads(answer.stdout)["site"]) == (code, "tarpit")
+    assert f"{ratio}, required at most" in CliRunner().invoke(main, ["bad-sites", "slow"]).output
