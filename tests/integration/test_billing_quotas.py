@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -102,7 +102,7 @@ class Quoted(msgspec.Struct):
         self.stage.clock.go_on(60)
         keeper.turn()
 
-    def expect(self, events: list[tuple[str, str | None, str, int]]) -> None:
+    def expect(self, events: Sequence[tuple[str, str | None, str, int]]) -> None:
         """Wait for these events. A transaction can be read somewhat after its commit is answered,
         and all of it at once."""
         eventually(lambda: len(self.events()) >= len(events), f"these are told: {events}")
