@@ -44,7 +44,7 @@ def door(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def smtp(door: Door) -> Iterator[smtplib.SMTP]:
-    with smtplib.SMTP("127.0.0.1", door.port, timeout=20) as smtp:
+    with smtplib.SMTP("127.0.0.1", door.port, timeout=120) as smtp:
         smtp.ehlo("mx.r.example.net")
         yield smtp
 
@@ -142,12 +142,13 @@ def test_a_message_over_the_limit_is_refused_and_the_next_one_is_taken(smtp: smt
 
 
 def test_what_is_refused_is_counted_and_never_written(door: Door, smtp: smtplib.SMTP) -> None:
-    before = len(all_returned(door.bootstrap))
-    forged = "rp=" + "0" * 61 + f"@{DOMAIN}"
+    forged, other = "rp=" + "0" * 61 + f"@{DOMAIN}", "max@elsewhere.example"
     refused = number(door, "sluice_ingest_bounce_door_refused")
     smtp.mail("")
     assert smtp.rcpt(forged) == (550, b"5.1.1 No such return path")
-    assert smtp.rcpt("max@elsewhere.example")[0] == 550
+    assert smtp.rcpt(other)[0] == 550
     assert smtp.docmd("DATA")[0] == 554
     assert number(door, "sluice_ingest_bounce_door_refused") == refused + 2
-    assert len(all_returned(door.bootstrap)) == before
+    # Other doors write to the same topic meanwhile.
+    written = {returned.recipient for returned, _ in all_returned(door.bootstrap)}
+    assert written.isdisjoint({forged, other})

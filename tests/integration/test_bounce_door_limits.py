@@ -42,8 +42,6 @@ def door(kafka_bootstrap: str, folder: Path) -> Iterator[Door]:
         "bounce_errors_per_address_per_minute": str(ERRORS_PER_MINUTE),
         "bounce_max_held_bytes": str(32 * 1024 * 1024),
         "bounce_max_message_bytes": str(MOST_MESSAGE_BYTES),
-        "smtp_idle_timeout_s": "2",
-        "smtp_login_timeout_s": "1",
     }
     with running_bounce_door(kafka_bootstrap, folder, CLIENT, **limits) as running:
         yield running
@@ -62,8 +60,16 @@ def rcpt(door: Door, source: str, address: str) -> str:
         return peer.ask(f"RCPT TO:<{address}>")
 
 
-def test_a_silent_peer_is_ended_for_idling_and_never_asked_to_log_in(door: Door) -> None:
-    with greeted(door, "127.0.9.1") as peer:
+def test_a_silent_peer_is_ended_for_idling_and_never_asked_to_log_in(
+    kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    # A door of its own: the peers of the other tests may be as slow as the machine.
+    short = {"smtp_idle_timeout_s": "2", "smtp_login_timeout_s": "1"}
+    with (
+        running_bounce_door(kafka_bootstrap, tmp_path, CLIENT, **short) as door,
+        Peer(door.port, "127.0.9.1") as peer,
+    ):
+        assert peer.reply().startswith("220")
         assert peer.reply().startswith("421 4.4.2 Idle for too long")
 
 
@@ -79,7 +85,7 @@ def test_connections_of_one_address_are_limited_and_another_one_is_served(door: 
 def test_an_address_that_guesses_return_paths_is_turned_away_and_others_are_served(
     door: Door,
 ) -> None:
-    refused = 0
+    refused, began = 0, time.monotonic()
     for _ in range(3):
         with Peer(door.port, "127.0.9.4") as peer:
             if not peer.reply().startswith("220"):
@@ -88,7 +94,9 @@ def test_an_address_that_guesses_return_paths_is_turned_away_and_others_are_serv
             peer.ask("MAIL FROM:<>")
             while peer.ask(f"RCPT TO:<rp={refused:061d}@{DOMAIN}>").startswith("550"):
                 refused += 1
-    assert refused == ERRORS_PER_MINUTE
+    # The limit is given back little by little, also while this goes on.
+    back = (time.monotonic() - began) / 60 * ERRORS_PER_MINUTE
+    assert ERRORS_PER_MINUTE <= refused <= ERRORS_PER_MINUTE + back
     assert rcpt(door, "127.0.9.5", return_path()).startswith("250")
 
 
@@ -130,7 +138,7 @@ def test_a_client_that_registers_is_known_without_a_restart(door: Door) -> None:
     address = f"news@{OTHER.sending_domain}"
     assert rcpt(door, "127.0.9.8", address).startswith("550 5.7.1")
     register(door.bootstrap, OTHER)
-    wait_until(lambda: rcpt(door, "127.0.9.9", address)[:3] == "250", "it is known", 20)
+    wait_until(lambda: rcpt(door, "127.0.9.9", address)[:3] == "250", "it is known")
 
 
 def test_changed_keys_are_taken_up_and_those_that_are_removed_verify_nothing(
@@ -141,12 +149,10 @@ def test_changed_keys_are_taken_up_and_those_that_are_removed_verify_nothing(
     new = f"{local_part(today, keys=verp.parse_keys(text))}@{DOMAIN}"
     assert rcpt(door, "127.0.9.10", new).startswith("550 5.1.1")
     _replace(folder / "return-keys", KEYS_TEXT + text)
-    wait_until(lambda: rcpt(door, "127.0.9.11", new)[:3] == "250", "the new key verifies", 20)
+    wait_until(lambda: rcpt(door, "127.0.9.11", new)[:3] == "250", "the new key verifies")
     assert rcpt(door, "127.0.9.11", return_path()).startswith("250")
     _replace(folder / "return-keys", text)
-    wait_until(
-        lambda: rcpt(door, "127.0.9.12", return_path())[:3] == "550", "the old one does not", 20
-    )
+    wait_until(lambda: rcpt(door, "127.0.9.12", return_path())[:3] == "550", "the old one does not")
     _replace(folder / "return-keys", KEYS_TEXT)
 
 

@@ -204,12 +204,12 @@ def test_a_server_that_reads_nothing_is_let_go_with_what_it_was_sent() -> None:
 def test_a_message_that_waits_too_long_for_a_slow_site_is_deferred() -> None:
     async def test(server: Scripted, pools: Pools) -> list[Outcome]:
         first = asyncio.ensure_future(send(pools, "a@d.example"))
-        await until(lambda: server.connections == 1)
+        await until(lambda: bool(server.said) and "DATA" in server.said[0])
         second = await send(pools, "b@d.example")
+        server.close_all()
         return [await first, second]
 
     settings = replace(SETTINGS, max_connections=1, max_wait_s=0.2)
-    settings = replace(settings, timeouts=replace(SETTINGS.timeouts, data_s=2.0))
     first, second = with_scripted(lambda number: {"reads": SILENT}, test, settings)
     assert isinstance(first, Deferred)
     assert first.in_doubt  # its few bytes were all written

@@ -44,7 +44,7 @@ class Client:
 
     async def connect(self, tls: HostTls = ANY) -> tuple[str, bool]:
         """The TLS version of a new connection, and whether its session was resumed."""
-        connected = await self._opener.connect([self.candidate], 10.0)
+        connected = await self._opener.connect([self.candidate], 60.0)
         assert connected.sock is not None
         opened = await self._opener.open(self.candidate, connected.sock, tls)
         assert isinstance(opened, SmtpConnection), opened

@@ -152,6 +152,6 @@ def test_the_example_in_python_gives_up_no_message_that_no_server_refused(
         env={**os.environ, "SLUICE_PASSWORD": "secret"},
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == code, done.stderr

@@ -81,7 +81,7 @@ def running_bounce_door(
         door.process.end(30)
 
 
-def at_bounce_door(stack: Stack, timeout_s: float = 20) -> smtplib.SMTP:
+def at_bounce_door(stack: Stack, timeout_s: float = 120) -> smtplib.SMTP:
     """A session at the bounce door of a pipeline."""
     assert stack.endpoints.bounce is not None
     host, _, port = stack.endpoints.bounce.rpartition(":")

@@ -70,7 +70,7 @@ def start(bootstrap: str, folder: Path, **settings: str) -> Door:
     }
     plan = ServicePlan("ingest", http_port, env)
     process = Process(service_process(plan), folder / "ingest.log", fork)
-    wait_until(lambda: is_ready(http_port) or not process.runs, "ingest is ready", 60)
+    wait_until(lambda: is_ready(http_port) or not process.runs, "ingest is ready")
     assert process.runs, process.log_tail()
     return Door(process, port, tls_port, bootstrap, certificate, http_port)
 
@@ -124,7 +124,7 @@ def trusting() -> ssl.SSLContext:
 
 
 def connected(door: Door, login: bool = True) -> smtplib.SMTP:
-    smtp = smtplib.SMTP("127.0.0.1", door.port, timeout=20)
+    smtp = smtplib.SMTP("127.0.0.1", door.port, timeout=120)
     smtp.ehlo()
     smtp.starttls(context=trusting())
     smtp.ehlo()
@@ -154,16 +154,21 @@ def arrived(door: Door, message_id: str) -> list[Message]:
 
 
 def told(door: Door, recipient: str) -> list[Event | Tally]:
-    """The refusals of a recipient and all tallies of ingest, once the refusal has arrived."""
+    """The refusals of a recipient and all tallies of ingest, once the refusal and the tally that
+    counts it have arrived: they are in different partitions."""
     found: list[Event | Tally] = []
+    refused: set[str] = set()
+    counted: set[str] = set()
 
     def look(record: Any) -> bool:
         event = decode_event(record.headers, record.value)
         if isinstance(event, Tally) and event.service == "ingest":
             found.append(event)
+            counted.update(mail_id for row in event.rows for mail_id in row.mail_ids)
         if isinstance(event, Event) and event.data.recipient == recipient:
             found.append(event)
-        return any(isinstance(one, Event) for one in found)
+            refused.add(event.subject)
+        return bool(refused & counted)
 
     read_until(door, names.EVENTS, look)
     return found
@@ -171,7 +176,7 @@ def told(door: Door, recipient: str) -> list[Event | Tally]:
 
 def read_until(door: Door, topic: str, look: Any) -> None:
     consumer = follow(door.bootstrap, topic)
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     try:
         done = False
         while not done:

@@ -85,7 +85,7 @@ class Relay(Struct, frozen=True):
         """The result of each attempt for a recipient: `sent (250 ...)`."""
         return re.findall(rf"to=<{re.escape(recipient)}>.* status=(.*)", self.log())
 
-    def wait_for(self, recipient: str, fate: str, within_s: float = 30) -> str:
+    def wait_for(self, recipient: str, fate: str, within_s: float = 120) -> str:
         """Return the first fate of that kind."""
         found: list[str] = []
 
@@ -96,10 +96,21 @@ class Relay(Struct, frozen=True):
         wait_until(is_there, f"Postfix tells of {recipient}: {fate}", within_s)
         return found[0]
 
+    def wait_for_retry(self, recipient: str, fate: str) -> str:
+        """The same of a message that was deferred. The log tells that before it is in the queue of
+        the deferred ones, so the queue is flushed until the message has been tried again."""
+
+        def is_there() -> bool:
+            self.flush()
+            return any(told.startswith(fate) for told in self.fates(recipient))
+
+        wait_until(is_there, f"Postfix tells of {recipient}: {fate}")
+        return self.wait_for(recipient, fate)
+
     def flush(self) -> None:
         """Try everything in the queue again."""
         command = [_program("postqueue"), "-c", str(self.folder / "conf"), "-f"]
-        subprocess.run(command, check=True, timeout=30)
+        subprocess.run(command, check=True, timeout=120)
 
 
 @contextmanager
@@ -116,18 +127,18 @@ def running_relay(kept: Path, door: Door, elsewhere: int = 9) -> Iterator[Relay]
         shutil.chown(relay.folder / "data", "postfix")
         _configure(relay, door, elsewhere)
         postfix = [_program("postfix"), "-c", str(relay.folder / "conf")]
-        start = subprocess.run([*postfix, "start"], capture_output=True, check=False, timeout=60)
+        start = subprocess.run([*postfix, "start"], capture_output=True, check=False, timeout=120)
         assert start.returncode == 0, f"{start.stderr.decode()}{relay.log()}"
         try:
             yield relay
         finally:
-            subprocess.run([*postfix, "stop"], capture_output=True, check=True, timeout=60)
+            subprocess.run([*postfix, "stop"], capture_output=True, check=True, timeout=120)
             shutil.copy(relay.folder / "postfix.log", kept)
 
 
 def inject(relay: Relay, content: bytes, *recipients: str, sender: str = SENDER) -> None:
     """Submit a message to the relay, in plain text and without a login, like a local program."""
-    with smtplib.SMTP("127.0.0.1", relay.port, timeout=20) as smtp:
+    with smtplib.SMTP("127.0.0.1", relay.port, timeout=120) as smtp:
         smtp.sendmail(sender, recipients, content)
 
 
@@ -182,7 +193,7 @@ def _libexec() -> Path:
         [_program("postconf"), "-d", "-h", "daemon_directory"],
         capture_output=True,
         check=True,
-        timeout=30,
+        timeout=120,
     )
     return Path(asked.stdout.decode().strip())
 

@@ -56,4 +56,4 @@ def running_sink(folder: Path, *options: str) -> Iterator[Sink]:
         yield Sink(folder, process)
     finally:
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(WITHIN_S) == 0

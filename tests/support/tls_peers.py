@@ -21,7 +21,7 @@ from services.deliver.edge.smtp.tls import TlsContexts
 from shared.runtime.failpoints import Failpoints
 from tests.support.pool_talk import run
 
-TIMEOUTS = Timeouts(connect_s=10.0, greeting_s=10.0, command_s=10.0, data_s=10.0)
+TIMEOUTS = Timeouts(connect_s=60.0, greeting_s=60.0, command_s=60.0, data_s=60.0)
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def connect(
         contexts = TlsContexts(str(ca_file) if ca_file is not None else "")
         opener = Opener("client.example.com", TIMEOUTS, Failpoints.none(), contexts)
         candidate = Candidate(Host(name, port), "127.0.0.1")
-        connected = await opener.connect([candidate], 10.0)
+        connected = await opener.connect([candidate], 60.0)
         assert connected.sock is not None
         opened = await opener.open(candidate, connected.sock, tls)
         if isinstance(opened, SmtpConnection):

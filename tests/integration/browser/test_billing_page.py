@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Locator
 
 from services.billing.core.cells import Cell
 from tests.support.billing.api import CLOSED_MONTH, MONTH, Api, open_api
@@ -57,13 +57,24 @@ def enter(shown: Shown, api: Api) -> None:
 
 def choose(shown: Shown, month: str) -> None:
     shown.page.locator("#month").select_option(month)
+    wait_for(shown, month)
+
+
+def wait_for(shown: Shown, month: str) -> None:
+    """Wait until a month is drawn. Of a closed one its next statement is drawn last; the server
+    compares one month at a time, and refuses whoever asks meanwhile."""
     shown.page.locator("#message", has_text=f"{month}:").wait_for()
+    if month == CLOSED_MONTH:
+        next_statement(shown).wait_for()
+
+
+def next_statement(shown: Shown) -> Locator:
+    return shown.page.locator("#summary dt", has_text="Waiting for the next statement")
 
 
 def waiting_of(shown: Shown) -> str:
-    """What the page says of a closed month's next statement, which it draws last."""
-    term = shown.page.locator("#summary dt", has_text="Waiting for the next statement")
-    return term.locator("xpath=following-sibling::dd[1]").inner_text()
+    """What the page says of a closed month's next statement."""
+    return next_statement(shown).locator("xpath=following-sibling::dd[1]").inner_text()
 
 
 def rows_of(shown: Shown, table: str) -> list[list[str]]:
@@ -220,7 +231,7 @@ def test_the_page_can_be_used_with_a_keyboard_alone(browser: Browser, api: Api) 
         assert reached.index("month") < reached.index("client") < reached.index("print")
         page.locator("#month").focus()
         page.keyboard.press("ArrowDown")
-        page.locator("#message", has_text=f"{CLOSED_MONTH}:").wait_for()
+        wait_for(shown, CLOSED_MONTH)
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline == "solid"
 

@@ -28,7 +28,7 @@ from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions
 from shared.topics.names import TopicPlan
 from tests.support.billing.publisher import MONTH, Publisher
-from tests.support.billing.stage import PATIENCE_S, running
+from tests.support.billing.stage import PATIENCE_S, eventually, running
 from tests.support.stream_topics import member
 
 PARTITIONS = 3
@@ -82,6 +82,8 @@ class Counting(Struct):
             return recount(log, self.cells, Months(UTC))
 
     def assert_counted_once(self) -> None:
+        # A single question waits for a minute at most.
+        eventually(lambda: self.usage().complete, "everything is counted")
         found = self.usage()
         assert found.complete, found.reason
         messages = self.publisher.messages

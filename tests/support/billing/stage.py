@@ -40,7 +40,7 @@ from shared.topics.names import TopicPlan
 from shared.topics.records import EventType, MailEvent
 
 UTC_MONTHS: Final = Months(UTC)
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 120.0
 PARTITIONS: Final = 2
 OCTOBER_MS: Final = 1_792_065_600_000  # 2026-10-15T12:00Z
 NOVEMBER_MS: Final = 1_794_744_000_000  # 2026-11-15T12:00Z
@@ -117,9 +117,11 @@ class Stage(Struct):
             known = self.acknowledged.get(found.partition, 0)
             self.acknowledged[found.partition] = max(known, found.offset + 1)
 
-    def publish_raw(self, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+    def publish_raw(
+        self, value: bytes, headers: list[tuple[str, bytes]], key: bytes = b"key"
+    ) -> None:
         """Publish any record."""
-        self._wait([self.producer.send(self.topic, value, b"key", headers)])
+        self._wait([self.producer.send(self.topic, value, key, headers)])
 
     @contextmanager
     def counting(self) -> Iterator[Worker]:
