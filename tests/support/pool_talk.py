@@ -30,9 +30,9 @@ CONTENT = b"Message-ID: <1@news.example.com>\r\nSubject: x\r\n\r\n.dot\r\n"
 
 
 class PoolSettings(PoolLimits, frozen=True):
-    """The limits of a pool, and of its connections."""
+    """The limits of a pool, and of its connections. A machine that stands still for a while breaks
+    no connection: what is to end in time is given a time of its own."""
 
-    # Longer than a busy machine stands still: only a test that waits for a time-out sets less.
     timeouts: Timeouts = Timeouts(connect_s=60.0, greeting_s=60.0, command_s=60.0, data_s=60.0)
     uses_chunking: bool = False
 

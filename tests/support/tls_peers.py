@@ -15,13 +15,13 @@ from services.deliver.core.attempt.results import ConnectFault
 from services.deliver.core.routing.candidates import Candidate
 from services.deliver.core.routing.sites import Host
 from services.deliver.core.tls.policy import HostTls
-from services.deliver.edge.smtp.connection import SmtpConnection
+from services.deliver.edge.smtp.connection import SmtpConnection, Timeouts
 from services.deliver.edge.smtp.opening import Opener
 from services.deliver.edge.smtp.tls import TlsContexts
 from shared.runtime.failpoints import Failpoints
-from tests.support.pool_talk import SETTINGS, run
+from tests.support.pool_talk import run
 
-TIMEOUTS = SETTINGS.timeouts
+TIMEOUTS = Timeouts(connect_s=60.0, greeting_s=60.0, command_s=60.0, data_s=60.0)
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def connect(
         contexts = TlsContexts(str(ca_file) if ca_file is not None else "")
         opener = Opener("client.example.com", TIMEOUTS, Failpoints.none(), contexts)
         candidate = Candidate(Host(name, port), "127.0.0.1")
-        connected = await opener.connect([candidate], TIMEOUTS.connect_s)
+        connected = await opener.connect([candidate], 60.0)
         assert connected.sock is not None
         opened = await opener.open(candidate, connected.sock, tls)
         if isinstance(opened, SmtpConnection):
