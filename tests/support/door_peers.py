@@ -88,7 +88,9 @@ def login(smtp: smtplib.SMTP, name: str) -> tuple[int, str]:
 
 def number(door: Door, name: str) -> float:
     """The sum of a metric's values."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{door.http_port}/metrics", timeout=20) as answer:
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{door.http_port}/metrics", timeout=TIMEOUT_S
+    ) as answer:
         lines = answer.read().decode().splitlines()
     return sum(
         float(line.rpartition(" ")[2])

@@ -70,7 +70,7 @@ def start(bootstrap: str, folder: Path, **settings: str) -> Door:
     }
     plan = ServicePlan("ingest", http_port, env)
     process = Process(service_process(plan), folder / "ingest.log", fork)
-    wait_until(lambda: is_ready(http_port) or not process.runs, "ingest is ready", 60)
+    wait_until(lambda: is_ready(http_port) or not process.runs, "ingest is ready")
     assert process.runs, process.log_tail()
     return Door(process, port, tls_port, bootstrap, certificate, http_port)
 
@@ -124,7 +124,7 @@ def trusting() -> ssl.SSLContext:
 
 
 def connected(door: Door, login: bool = True) -> smtplib.SMTP:
-    smtp = smtplib.SMTP("127.0.0.1", door.port, timeout=20)
+    smtp = smtplib.SMTP("127.0.0.1", door.port, timeout=120)
     smtp.ehlo()
     smtp.starttls(context=trusting())
     smtp.ehlo()
@@ -171,7 +171,7 @@ def told(door: Door, recipient: str) -> list[Event | Tally]:
 
 def read_until(door: Door, topic: str, look: Any) -> None:
     consumer = follow(door.bootstrap, topic)
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     try:
         done = False
         while not done:
