@@ -40,6 +40,8 @@ hypothesis.settings.register_profile(
     "sluice", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("sluice")
+# A server of aiosmtpd has 5 s to start otherwise, which a busy machine may need.
+os.environ["AIOSMTPD_CONTROLLER_TIMEOUT"] = "120"
 
 _WORKER = "PYTEST_XDIST_WORKER"
 _GROUP_SCOPE: Final = pytest.StashKey[GroupScope]()

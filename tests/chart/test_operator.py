@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from cli.stack.paths import ROOT
@@ -12,6 +15,7 @@ from cli.target import KafkaOnly
 from shared.settings.loader import load
 from tests.support.chart.rendering import Resource, render, render_set
 from tests.support.chart.resources import by_component, environment, of_kind
+from tests.support.smtp_peers import wait_until
 from tools.chart.components import COMPONENTS, model_of
 
 
@@ -119,10 +123,19 @@ def test_it_has_the_secrets_that_it_is_given_and_no_others_of_components() -> No
     assert given["extraEgress"][0] in policy["spec"]["egress"]
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has set up what it does on a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return found is not None and bool(int(found[1], 16) >> (number - 1) & 1)
+
+
 def test_it_waits_until_it_is_ended() -> None:
     command = container(render_set("production"))["command"]
     process = subprocess.Popen([sys.executable, *command[1:]], cwd=ROOT, stderr=subprocess.PIPE)
     try:
+        # A signal that comes before it is caught would end the start.
+        wait_until(lambda: catches(process.pid, signal.SIGTERM), "the signal is caught")
         try:
             process.wait(1)
         except subprocess.TimeoutExpired:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import smtplib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
+from kafka.errors import UnknownTopicOrPartitionError
 from kafka.structs import TopicPartition
 from msgspec import Struct
 
@@ -74,13 +77,13 @@ def message(client: str, recipient: str, subject: str = "Hello") -> bytes:
 
 
 def hand_in(stage: Stage, client: str, content: bytes) -> None:
-    stage.producer.send(names.intake(client), content).get(timeout=30)
+    stage.producer.send(names.intake(client), content).get(timeout=120)
 
 
 def submit(stage: Stage, client: str, recipient: str, content: bytes) -> int:
     assert stage.stack.endpoints.smtp is not None
     host, _, port = stage.stack.endpoints.smtp.rpartition(":")
-    with smtplib.SMTP(host, int(port), timeout=30) as smtp:
+    with smtplib.SMTP(host, int(port), timeout=120) as smtp:
         smtp.ehlo()
         smtp.starttls(context=trusting())
         smtp.ehlo()
@@ -95,7 +98,7 @@ def told(stage: Stage, client: str) -> Counter[EventType]:
 
 
 def wait_for(stage: Stage, client: str, wanted: dict[EventType, int]) -> None:
-    wait_until(lambda: told(stage, client) >= Counter(wanted), f"{client}: {wanted}", 60)
+    wait_until(lambda: told(stage, client) >= Counter(wanted), f"{client}: {wanted}")
     assert told(stage, client) == wanted
 
 
@@ -113,6 +116,10 @@ def records(stage: Stage, topic: str) -> list[Any]:
             found += part
     consumer.close()
     return found
+
+
+def has_a_copy(stage: Stage, topic: str) -> bool:
+    return any(b"ok-last-" in one.value for one in records(stage, topic))
 
 
 def as_written(found: list[Any]) -> Counter[Any]:
@@ -136,12 +143,14 @@ def topics(stage: Stage) -> set[str]:
 
 def delete(stage: Stage, topic: str) -> None:
     admin = KafkaAdminClient(bootstrap_servers=stage.stack.endpoints.kafka)
-    admin.delete_topics([topic])
+    # On a slow machine its copies may be left out for a while, and it is not there again yet.
+    with suppress(UnknownTopicOrPartitionError):
+        admin.delete_topics([topic])
     admin.close()
 
 
 def test_every_event_of_the_client_is_on_its_own_topic_and_nothing_else(stage: Stage) -> None:
-    assert names.own_events(OWN) in topics(stage)
+    wait_until(lambda: names.own_events(OWN) in topics(stage), "the client's topic is there")
     for client in NAMES:
         for recipient in ("ok-kafka", "ok-kafka", "bounce-1", "defer-1-a", "blocked-1"):
             hand_in(stage, client, message(client, recipient))
@@ -190,9 +199,16 @@ def test_mail_goes_on_while_somebody_deletes_the_topic_and_copies_come_again(sta
             def is_told(client: str = client, wanted: int = wanted) -> bool:
                 return told(stage, client)[EventType.DELIVERED] == wanted
 
-            wait_until(is_told, f"{client}: {wanted} delivered", 60)
-    hand_in(stage, OWN, message(OWN, "ok-last"))
-    wait_until(lambda: topic in topics(stage), "the topic is there again", 60)
-    wait_until(lambda: any(b"ok-last@" in one.value for one in records(stage, topic)), "a copy", 60)
-    assert not as_written(records(stage, topic)) - as_written(records(stage, names.EVENTS))
+            wait_until(is_told, f"{client}: {wanted} delivered")
+    numbers = itertools.count()
+
+    def is_copied() -> bool:
+        # Copies that are left out for a while come with the first event after that.
+        hand_in(stage, OWN, message(OWN, f"ok-last-{next(numbers)}"))
+        return topic in topics(stage) and has_a_copy(stage, topic)
+
+    wait_until(is_copied, "a copy")
+    own = as_written(records(stage, topic))
+    # A transaction ends on each partition by itself.
+    wait_until(lambda: not own - as_written(records(stage, names.EVENTS)), "no copy is alone")
     assert stage.stack.pids() == pids

@@ -36,9 +36,8 @@ CONTENTS = {
     "third": HEADER + "8-bit: äöü €\r\n".encode() + b"From the beginning\r\n",
     "large": HEADER + (b"." * 70 + b"\r\n") * 4_200,
 }
-LONG = replace(SETTINGS.timeouts, greeting_s=60.0, command_s=60.0, data_s=60.0)
 # One connection: all messages go over it, the refused one included.
-ONE = replace(SETTINGS, max_connections=1, timeouts=LONG)
+ONE = replace(SETTINGS, max_connections=1)
 
 
 def has_body(peer: Peer, name: str) -> bool:

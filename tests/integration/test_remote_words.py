@@ -14,7 +14,6 @@ from services.deliver.edge.attempt.attempt_records import records_of
 from services.deliver.edge.pool.pools import Pools
 from tests.support.pool_talk import (
     CONTENT,
-    IMPATIENT,
     SETTINGS,
     envelope,
     pools_to,
@@ -34,9 +33,9 @@ def outcome_of(script: Script, **changes: float) -> Outcome:
     async def test(_: Scripted, pools: Pools) -> Outcome:
         return await send(pools, "a@d.example")
 
-    settings = IMPATIENT
-    if changes:
-        settings = replace(settings, timeouts=replace(settings.timeouts, **changes))
+    if SILENT in script.values():
+        changes = {"command_s": 2.0, **changes}
+    settings = replace(SETTINGS, timeouts=replace(SETTINGS.timeouts, **changes))
     return with_scripted(lambda number: script, test, settings)
 
 
@@ -48,8 +47,8 @@ def outcome_of(script: Script, **changes: float) -> Outcome:
         {"greeting": b"\xff\xfe\x00\r\n"},
         {"greeting": b"220 \x1b]0;hi\x07\r\n", "MAIL": GBK},
         {"EHLO": LATIN_1, "HELO": LATIN_1},
-        {"MAIL": LATIN_1},
-        {"RCPT": LATIN_1},
+        {"MAIL": LATIN_1, "DATA": b"554 none\r\n"},
+        {"RCPT": LATIN_1, "DATA": b"554 none\r\n"},
         {"DATA": LATIN_1},
         {"dot": LATIN_1},
     ],
@@ -141,7 +140,7 @@ def test_a_server_whose_tls_fails_and_who_wants_tls_defers_with_the_fault_named(
         "RCPT": b"503 x\r\n",
         "DATA": b"503 x\r\n",
     }
-    outcome = outcome_of(script, connect_s=5.0, greeting_s=5.0, command_s=5.0)
+    outcome = outcome_of(script)
     assert isinstance(outcome, Deferred)
     assert "TLS failed" in outcome.reason
     assert outcome.reply.startswith(refusal[:3].decode())

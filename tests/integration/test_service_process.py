@@ -70,7 +70,7 @@ def started(program: Path, **environ: str) -> Iterator[tuple[subprocess.Popen[st
 
 def get(url: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:
+        with urllib.request.urlopen(url, timeout=WITHIN_S) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()

@@ -89,7 +89,7 @@ def login(smtp: smtplib.SMTP, name: str) -> tuple[int, str]:
 def number(door: Door, name: str) -> float:
     """The sum of a metric's values."""
     with urllib.request.urlopen(
-        f"http://127.0.0.1:{door.http_port}/metrics", timeout=120
+        f"http://127.0.0.1:{door.http_port}/metrics", timeout=TIMEOUT_S
     ) as answer:
         lines = answer.read().decode().splitlines()
     return sum(

@@ -24,6 +24,11 @@ def wait_until(is_so: Callable[[], bool], what: str, within_s: float = WITHIN_S)
         time.sleep(0.01)
 
 
+def whole_lines(journal: Path) -> list[dict[str, Any]]:
+    """The lines of a sink's journal; the last one may not be written to its end yet."""
+    return [json.loads(line) for line in journal.read_bytes().rpartition(b"\n")[0].splitlines()]
+
+
 class Sink:
     """A running sink: its address, its process, its journal."""
 
@@ -37,7 +42,7 @@ class Sink:
         self.host, self.port = host.strip("[]"), int(port)
 
     def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.journal.read_bytes().splitlines()]
+        return whole_lines(self.journal)
 
     def verdicts(self) -> list[tuple[str, str]]:
         """(verdict, recipient) of each line, in order."""

@@ -97,7 +97,7 @@ def test_a_shell_completes_words_and_otherwise_file_names(
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
     found = set(done.stdout.split())

@@ -25,7 +25,7 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 def test_blocks_of_some_hundred_kilobytes_are_not_new_memory_each_time() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, timeout=120
     )
     kept, faults = done.stdout.split()
     # A C library without such thresholds reports this and is not changed.

@@ -62,7 +62,7 @@ def test_a_stop_wakes_a_loop() -> None:
         asyncio.get_running_loop().call_soon(stop.set)
         await stop.wait_async()
 
-    asyncio.run(asyncio.wait_for(main(), 5))
+    asyncio.run(asyncio.wait_for(main(), 120))
 
 
 def _raise(error: BaseException) -> Callable[[], int]:

@@ -64,10 +64,12 @@ def test_while_kafka_does_not_answer_one_reads_and_the_others_get_what_was_read(
     found.closed()
     clock.go_on(REFRESH_S)
     topic.go_on.clear()
+    topic.begun.clear()
     for _ in range(20):
         closed, fault = found.closed()
         assert closed == {"2026-10": STATEMENT}
         assert "still being read" in fault
+    assert topic.begun.wait(120)
     assert topic.reads == 2
     topic.fault = KafkaUnavailable("no broker answers")
     topic.go_on.set()

@@ -16,7 +16,7 @@ from services.validate.core.platform_api.faults import Busy
 from services.validate.edge.platform_api import writer as writing
 from services.validate.edge.platform_api.workers import Workers
 from services.validate.edge.platform_api.writer import KafkaWriter, NotWritten
-from shared.runtime.clock import Clock, FakeClock, SystemClock
+from shared.runtime.clock import Clock, FakeClock
 from shared.runtime.failpoints import API_NAMES, Failpoints
 from shared.stream.transactions import Output
 
@@ -57,6 +57,12 @@ class Producer:
         self.is_closed = True
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for each answer for longer than a busy machine needs."""
+    monkeypatch.setattr(writing, "ANSWER_S", 60.0)
+
+
 @contextmanager
 def running(
     *producers: Producer | Exception, clock: Clock | None = None, **more: Any
@@ -69,7 +75,8 @@ def running(
             raise found
         return found
 
-    found = KafkaWriter(make, clock or SystemClock(), **more)
+    # Its time stands still, so that no request is over because the machine is busy.
+    found = KafkaWriter(make, clock or FakeClock(), **more)
     found.start()
     try:
         yield found
@@ -126,6 +133,7 @@ def test_without_kafka_the_answer_comes_in_time(monkeypatch: pytest.MonkeyPatch)
 
 def test_more_than_the_bound_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "WRITE_S", 0.1)
+    monkeypatch.setattr(writing, "ANSWER_S", 0.05)
     monkeypatch.setattr(writing, "MAX_WAITING", 3)
 
     async def ask(writer: KafkaWriter) -> list[str]:
@@ -239,17 +247,20 @@ def test_a_process_that_stands_still_at_any_step_has_said_nothing_yet(
     """So it is if it dies there: no answer, and whoever asked asks again."""
     monkeypatch.setattr(writing, "WRITE_S", 0.1)
     monkeypatch.setattr(writing, "ANSWER_S", 0.05)
-    producer, reached, go_on = Producer(), threading.Event(), threading.Event()
+    clock, producer = FakeClock(), Producer()
+    reached, go_on = threading.Event(), threading.Event()
 
     def stand_still(_name: str) -> None:
         reached.set()
         go_on.wait(60.0)
 
-    with running(producer, failpoints=Failpoints.parse(point, stand_still)) as writer:
+    failpoints = Failpoints.parse(point, stand_still)
+    with running(producer, clock=clock, failpoints=failpoints) as writer:
         with pytest.raises(NotWritten):
             asyncio.run(writer.write([record(1)]))
         assert reached.wait(60.0)
         assert len(producer.sent) == sent
+        clock.go_on(0.1)  # the time of the request is over
         monkeypatch.setattr(writing, "WRITE_S", 60.0)
         go_on.set()
         assert asyncio.run(writer.write([record(2)])) >= 0
