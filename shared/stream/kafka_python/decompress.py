@@ -26,6 +26,13 @@ _GZIP_WINDOW_BITS: Final = 31  # the largest window, with a gzip header
 # zstd's default; a frame that requires a larger window is refused.
 _ZSTD_MAX_WINDOW: Final = 1 << 27
 
+# The lz4 frame format: the magic number, then FLG, whose bit 3 says that a content size follows BD.
+_LZ4_MAGIC: Final = b"\x04\x22\x4d\x18"
+_LZ4_HAS_SIZE: Final = 0x08
+# Of a frame that announces no size, as Java clients write them, so much is read first.
+_LZ4_STEP_BYTES: Final = 65_536
+_LZ4_RATIO: Final = 4
+
 # Producers write one gzip member or lz4 frame, and snappy blocks of about 32 KiB. The limits bound
 # the time: each further member copies the rest of the data.
 _MAX_MEMBERS: Final = 16
@@ -89,8 +96,41 @@ def _gzip(data: bytes, limit: int) -> bytes:
     return _members(lambda: zlib.decompressobj(_GZIP_WINDOW_BITS), data, limit, b"\0")
 
 
+class _Lz4Stream:
+    """Reads one frame, in steps: the library allocates the whole of what a step may return."""
+
+    def __init__(self) -> None:
+        self._frame: Any = lz4.frame.LZ4FrameDecompressor()
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._frame.eof)
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._frame.unused_data or b""
+
+    def decompress(self, data: bytes, most: int) -> bytes:
+        """Return at most so many bytes."""
+        step = _lz4_content_bytes(data) or max(_LZ4_STEP_BYTES, _LZ4_RATIO * len(data))
+        # One byte more than announced: the frame's end is read with it.
+        parts: list[bytes] = [self._frame.decompress(data, min(most, step + 1))]
+        left = most - len(parts[0])
+        while left and not (self._frame.eof or self._frame.needs_input):
+            step *= 2
+            parts.append(self._frame.decompress(b"", min(left, step)))
+            left -= len(parts[-1])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _lz4_content_bytes(data: bytes) -> int:
+    """The size that the frame announces; 0 if it announces none."""
+    has_size = data[:4] == _LZ4_MAGIC and len(data) > 4 and data[4] & _LZ4_HAS_SIZE
+    return int.from_bytes(data[6:14], "little") if has_size else 0
+
+
 def _lz4(data: bytes, limit: int) -> bytes:
-    return _members(lz4.frame.LZ4FrameDecompressor, data, limit, b"")
+    return _members(_Lz4Stream, data, limit, b"")
 
 
 def _zstd(data: bytes, limit: int) -> bytes:

@@ -58,6 +58,10 @@ def lz4_two_frames(content: bytes) -> bytes:
     return lz4_frame(content[:1000]) + lz4_frame(content[1000:])
 
 
+def lz4_without_size(content: bytes) -> bytes:
+    return bytes(lz4.frame.compress(content, block_linked=False, store_size=False))
+
+
 def zstd_stream(content: bytes) -> bytes:
     return zstandard.ZstdCompressor(write_content_size=False).compress(content)
 
@@ -75,6 +79,7 @@ FORMS: list[tuple[int, Compress]] = [
     (SNAPPY, snappy_two_streams),
     (LZ4, lz4_frame),
     (LZ4, lz4_two_frames),
+    (LZ4, lz4_without_size),
     (ZSTD, zstandard.compress),
     (ZSTD, zstd_stream),
     (ZSTD, zstd_two_frames),
@@ -107,6 +112,27 @@ def test_a_bomb_costs_no_more_than_a_few_times_the_limit(codec: int, compress: C
         tracemalloc.stop()
     # If the bomb itself is large (snappy), one copy of it is acceptable.
     assert peak < 4 * LIMIT + 2 * len(data)
+
+
+@pytest.mark.parametrize("compress", [lz4_frame, lz4_without_size])
+def test_a_small_lz4_frame_costs_its_size_and_not_the_limit(compress: Compress) -> None:
+    data = compress(TEXT)
+    decompress(LZ4, data, LIMIT)
+    tracemalloc.start()
+    try:
+        decompress(LZ4, data, 64 * LIMIT)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * len(TEXT)
+
+
+@pytest.mark.parametrize("claimed", [0, 1, len(TEXT) - 1, len(TEXT) + 1, 1 << 62])
+def test_an_lz4_frame_that_announces_another_size_is_an_error(claimed: int) -> None:
+    data = bytearray(lz4_frame(TEXT))
+    data[6:14] = claimed.to_bytes(8, "little")
+    with pytest.raises(DecompressError):
+        decompress(LZ4, bytes(data), LIMIT)
 
 
 @pytest.mark.parametrize("codec", [GZIP, SNAPPY, LZ4, ZSTD])
