@@ -210,7 +210,7 @@ def test_what_could_not_be_read_is_kept_in_mail_refused_with_code_reason_and_pla
 def read_refused(
     bootstrap: str, wanted: int
 ) -> dict[tuple[str, int, int], tuple[dict[str, str], bytes]]:
-    """The records of mail.refused by the position of their source."""
+    """The records of mail.refused from these intakes, by the position of their source."""
     consumer = follow(bootstrap, names.REFUSED)
     found: dict[tuple[str, int, int], tuple[dict[str, str], bytes]] = {}
     deadline = time.monotonic() + SETTLE_TIMEOUT_S
@@ -220,7 +220,8 @@ def read_refused(
                 for record in records:
                     headers = {name: value.decode() for name, value in record.headers}
                     place = headers["topic"], int(headers["partition"]), int(headers["offset"])
-                    found[place] = headers, record.value or b""
+                    if place[0] in (names.intake(CLIENT), names.intake(STRANGER)):
+                        found[place] = headers, record.value or b""
     finally:
         consumer.close(autocommit=False)
     return found

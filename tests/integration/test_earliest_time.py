@@ -21,6 +21,7 @@ from shared.topics import ids, names
 from shared.topics.codec import decode_pack, encode_pack
 from shared.topics.records import FINAL, Envelope, Event, EventType, Facts, Message, Origin
 from tests.support.chaos.witnesses import EventWatch, follow
+from tests.support.smtp_peers import wait_until
 
 # One process runs all modules that use this pipeline.
 pytestmark = pytest.mark.xdist_group("shared-line")
@@ -88,10 +89,13 @@ def handed(stack: Stack) -> Iterator[Handed]:
     watch = EventWatch(stack.endpoints.kafka)
     producer = KafkaProducer(bootstrap_servers=stack.endpoints.kafka, metrics_enabled=False)
     intake = names.intake(CLIENT)
+    producer.send(intake, message("coded"), headers=[("sluice-code", b"SPRING26")])
+    producer.flush()
+    # ingest looks for new intakes every few seconds; the times count from when it reads this one.
+    wait_until(lambda: bool(watch.ended(CLIENT)), "the intake is read")
     now_ms = int(time.time() * 1000)
     not_before_ms = now_ms + AHEAD_MS
     said = b"%d" % not_before_ms
-    producer.send(intake, message("coded"), headers=[("sluice-code", b"SPRING26")])
     producer.send(intake, message("late"), headers=[("sluice-not-before", said)])
     producer.send(
         intake, event("structured", notbefore=not_before_ms, code="SPRING26"), headers=STRUCTURED
