@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import smtplib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from msgspec.structs import replace
@@ -53,6 +53,24 @@ def right_login(port: int, source: str, name: str) -> int:
         return login(smtp, name)[0]
 
 
+def err_until_told(ask: Callable[[str], str]) -> str:
+    """Err until the door ends the connection, and return what it said then. The limit is given
+    back little by little, so on a slow machine it takes some errors more."""
+    for _ in range(ERRORS):
+        assert ask("WHAT").startswith("500")
+        if not (reply := ask("NOOP")).startswith("250"):
+            return reply
+    raise AssertionError("nothing limits the errors")
+
+
+def asking(smtp: smtplib.SMTP) -> Callable[[str], str]:
+    def ask(command: str) -> str:
+        code, text = smtp.docmd(command)
+        return f"{code} {text.decode()}"
+
+    return ask
+
+
 def test_a_wrong_password_locks_its_name_and_neither_the_neighbours_nor_who_was_right_before(
     door: Door,
 ) -> None:
@@ -79,15 +97,23 @@ def test_scram_under_a_locked_name_is_not_even_begun(door: Door) -> None:
 
 def test_errors_of_an_address_end_its_connections_and_keep_it_out_for_a_while(door: Door) -> None:
     before = number(door, TURNED_AWAY)
+    told = "421 4.7.0 Too many refused commands a minute from your"
     with Peer(door.port, "127.0.3.4") as first, Peer(door.port, "127.0.3.4") as second:
         assert first.reply().startswith("220 ")
         assert second.reply().startswith("220 ")
         assert all(first.ask("WHAT").startswith("500 5.5.2") for _ in range(ERRORS))
-        assert second.ask("WHAT").startswith("500 5.5.2")
-        assert second.reply().startswith("421 4.7.0 Too many refused commands a minute from your")
+        assert err_until_told(second.ask).startswith(told)
         assert second.line() == ""
-    with Peer(door.port, "127.0.3.4") as late:
-        assert late.reply().startswith("421 4.7.0 Too many refused commands a minute from your")
+
+    def is_kept_out() -> bool:
+        with Peer(door.port, "127.0.3.4") as late:
+            reply = late.reply()
+            if is_let_in := reply.startswith("220 "):
+                err_until_told(late.ask)
+            assert is_let_in or reply.startswith(told)
+            return not is_let_in
+
+    wait_until(is_kept_out, "it is kept out")
     with Peer(door.port, "127.0.3.5") as neighbour:
         assert neighbour.reply().startswith("220 ")
     assert number(door, TURNED_AWAY) >= before + 2
@@ -101,16 +127,20 @@ def test_errors_of_a_client_count_from_all_its_addresses_and_its_next_login_wait
         assert [login(smtp, NOISY)[0] for smtp in (first, second)] == [235, 235]
         for smtp in (first, second):
             assert [smtp.docmd("WHAT")[0] for _ in range(half)] == [500] * half
-        assert first.docmd("WHAT")[0] == 500
-        code, text = first.getreply()
-        assert (code, text[:50]) == (421, b"4.7.0 Too many refused commands a minute of this c")
+        told = "4.7.0 Too many refused commands a minute of this client; try again later"
+        assert err_until_told(asking(first)) == f"421 {told}"
         first.close()
-    with secured(door.port, "127.0.3.8") as third:
-        assert login(third, NOISY) == (
-            421,
-            "4.7.0 Too many refused commands a minute of this client; try again later",
-        )
-        third.close()
+
+    def must_wait() -> bool:
+        with secured(door.port, "127.0.3.8") as third:
+            reply = login(third, NOISY)
+            if is_let_in := reply[0] == 235:
+                err_until_told(asking(third))
+            assert is_let_in or reply == (421, told)
+            third.close()
+            return not is_let_in
+
+    wait_until(must_wait, "the next login waits")
     assert right_login(door.port, "127.0.3.8", NAME) == 235, "another client"
 
 
@@ -121,7 +151,7 @@ def test_a_door_without_descriptors_rests_and_then_greets_who_waited(door: Door)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, hard))
         try:
             with Peer(door.port, "127.0.3.10") as waiting:
-                wait_until(lambda: "cannot accept" in door.process.log_tail(), "it ran short", 20)
+                wait_until(lambda: "cannot accept" in door.process.log_tail(), "it ran short")
                 assert smtp.noop()[0] == 250, "who is connected is served on"
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
                 assert waiting.reply().startswith("220 ")

@@ -13,6 +13,7 @@ from kafka.errors import KafkaError
 
 from shared.stream.client import ClientOptions, make_consumer, make_producer
 from shared.stream.kafka_python.closing import make_client
+from tests.support.smtp_peers import wait_until
 
 
 def test_no_thread_stays_of_a_client_that_finds_no_broker() -> None:
@@ -28,4 +29,4 @@ def test_no_thread_stays_of_a_client_that_finds_no_broker() -> None:
     for make in makers:
         with pytest.raises(KafkaError):
             make()
-    assert set(threading.enumerate()) - before == set()
+    wait_until(lambda: not set(threading.enumerate()) - before, "no thread is left")

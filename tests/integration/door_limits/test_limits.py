@@ -34,7 +34,6 @@ def test_a_client_has_only_so_many_connections_and_a_lower_limit_holds_for_those
     several: list[smtplib.SMTP] = []
     try:
         for n in range(1, MOST_OF_CLIENT + 1):
-            # Log in at once: the door closes connections that do not.
             several.append(secured(port, f"127.0.1.{n}"))
             assert login(several[-1], NAME)[0] == 235
         with secured(port, "127.0.1.20") as one_more:
@@ -42,15 +41,17 @@ def test_a_client_has_only_so_many_connections_and_a_lower_limit_holds_for_those
             assert (code, text[:37]) == (421, "4.7.0 Too many connections of this cl")
         several.pop().quit()
 
+        sources = (f"127.0.2.{n}" for n in range(1, 255))
+
         def is_let_in() -> bool:
-            smtp = secured(port, "127.0.2.1")
+            smtp = secured(port, next(sources))
             if login(smtp, NAME)[0] == 235:
                 several.append(smtp)
             return several[-1] is smtp
 
-        wait_until(is_let_in, "the place that was left is free", 20)
+        wait_until(is_let_in, "the place that was left is free")
         limited.change(NAME, max_connections=MOST_OF_CLIENT - 1)
-        # Each is kept busy, so that none ends because it is idle.
+        # A connection learns of it with its next command.
         ended: list[bytes] = []
 
         def has_ended() -> bool:
@@ -63,7 +64,7 @@ def test_a_client_has_only_so_many_connections_and_a_lower_limit_holds_for_those
                 several[-1].rset()
             return bool(ended)
 
-        wait_until(has_ended, "one connection too many is ended", 20)
+        wait_until(has_ended, "one connection too many is ended")
         assert ended[0].startswith(b"4.7.0 Too many connections of this client")
         assert [smtp.noop()[0] for smtp in several] == [250] * (MOST_OF_CLIENT - 1)
     finally:

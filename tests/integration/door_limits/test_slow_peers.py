@@ -8,18 +8,20 @@ import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import cycle
 
 import pytest
 
 from tests.support.door_peers import Peer, open_connections
 from tests.support.front_door import trusting
-from tests.support.limited_door import SENDER, SLOW, Limited
+from tests.support.limited_door import SENDER, Limited
 from tests.support.smtp_peers import wait_until
 
 # One front door for this folder, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("limited-door")
 MAX_FLOOD_BYTES = 8_000_000
+ATTEMPTS = 5
 
 
 def drip(peer: Peer, data: bytes) -> str:
@@ -33,15 +35,21 @@ def drip(peer: Peer, data: bytes) -> str:
 
 
 def logged_in(limited: Limited, source: str) -> Peer:
-    peer = Peer(limited.door.port, source)
-    peer.reply()
-    peer.ask("EHLO slow.example")
-    assert peer.ask("STARTTLS").startswith("220")
-    peer.secure()
-    peer.ask("EHLO slow.example")
-    # \0limited-slow\0correct-horse-battery
-    peer.ask("AUTH PLAIN AGxpbWl0ZWQtc2xvdwBjb3JyZWN0LWhvcnNlLWJhdHRlcnk=")
-    return peer
+    """A peer that has logged in; it tries again if the machine was too slow for it."""
+    for _ in range(ATTEMPTS):
+        peer = Peer(limited.door.port, source)
+        with suppress(OSError):
+            peer.reply()
+            peer.ask("EHLO slow.example")
+            if peer.ask("STARTTLS").startswith("220"):
+                peer.secure()
+                peer.ask("EHLO slow.example")
+                # \0limited-slow\0correct-horse-battery
+                reply = peer.ask("AUTH PLAIN AGxpbWl0ZWQtc2xvdwBjb3JyZWN0LWhvcnNlLWJhdHRlcnk=")
+                if reply.startswith("235"):
+                    return peer
+        peer.sock.close()
+    raise AssertionError("no login in time")
 
 
 def before_login(limited: Limited) -> str:
@@ -130,10 +138,9 @@ SLOW_PEERS: dict[Callable[[Limited], str], str] = {
 
 
 def test_slow_peers_are_ended_in_time_with_421_where_it_can_be_said_and_leave_no_trace(
-    limited: Limited,
+    impatient: Limited,
 ) -> None:
-    limited.change(SLOW, max_messages_per_minute=1_000)
     with ThreadPoolExecutor(len(SLOW_PEERS)) as pool:
-        ends = pool.map(lambda peer: peer(limited).strip(), SLOW_PEERS)
+        ends = pool.map(lambda peer: peer(impatient).strip(), SLOW_PEERS)
         assert dict(zip(SLOW_PEERS, ends, strict=True)) == SLOW_PEERS
-    wait_until(lambda: not open_connections(limited.door), "no place is taken any more")
+    wait_until(lambda: not open_connections(impatient.door), "no place is taken any more")
