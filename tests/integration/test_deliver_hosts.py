@@ -25,13 +25,11 @@ from services.deliver.edge.smtp.connection import SmtpConnection, Timeouts
 from services.deliver.edge.smtp.opening import Opener
 from services.deliver.rules.loading import load_outcome_rules
 from shared.runtime.failpoints import Failpoints
-from tests.support.pool_talk import CONTENT, SETTINGS, envelope, run
+from tests.support.pool_talk import CONTENT, SETTINGS, envelope, patience_with, run
 from tests.support.scripted_smtp import CLOSE, SILENT, Script, Scripted, scripted
 
 CONNECT_S = 1.0
-PATIENT = Timeouts(60.0, 60.0, 60.0, 60.0)
-# For servers that do not answer.
-SHORT = Timeouts(60.0, 0.5, 0.5, 60.0)
+PATIENT = SETTINGS.timeouts
 
 
 class Known:
@@ -118,7 +116,7 @@ def test_after_any_failure_the_next_address_or_host_is_tried(
 ) -> None:
     async def test() -> None:
         async with serving(script, {}, is_one_host=is_one_host) as (servers, candidates):
-            hosts = hosts_at(candidates, Noting(SHORT if SILENT in script.values() else PATIENT))
+            hosts = hosts_at(candidates, Noting(patience_with(script).timeouts))
             for _ in range(2):
                 await reach(hosts)
             # The second connection goes at once to the one that works.

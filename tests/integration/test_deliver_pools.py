@@ -13,9 +13,9 @@ from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered, 
 from services.deliver.edge.pool.pools import Pools
 from tests.support.pool_talk import (
     CONTENT,
-    IMPATIENT,
     SETTINGS,
     envelope,
+    patience_with,
     send,
     send_one,
     until,
@@ -61,8 +61,12 @@ def test_a_refusal_becomes_its_outcome(
     assert outcome.reason
 
 
-def test_a_server_slower_than_the_limit_defers_and_counts_as_dispatched(sink: Sink) -> None:
-    outcome = send_one(sink.address, "tarpit-1@d.example", IMPATIENT)
+def test_a_server_slower_than_the_limit_defers_and_counts_as_dispatched() -> None:
+    async def test(server: Scripted, pools: Pools) -> Outcome:
+        return await send(pools, "a@d.example")
+
+    script = {"RCPT": SILENT}
+    outcome = with_scripted(lambda number: script, test, patience_with(script))
     assert isinstance(outcome, Deferred)
     assert (outcome.dispatched, outcome.in_doubt) == (True, False)
     assert outcome.bounce_class == "network"
@@ -194,7 +198,8 @@ def test_a_server_that_reads_nothing_is_let_go_with_what_it_was_sent() -> None:
         await until(lambda: server.open == 0)
         return outcome, server.read_bytes
 
-    outcome, read_bytes = with_scripted(lambda number: {"reads": SILENT}, test, IMPATIENT)
+    script = {"reads": SILENT}
+    outcome, read_bytes = with_scripted(lambda number: script, test, patience_with(script))
     assert isinstance(outcome, Deferred)
     # The end of the content has not left this process: the server cannot have the message.
     assert (outcome.dispatched, outcome.in_doubt) == (True, False)

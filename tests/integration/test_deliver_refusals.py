@@ -6,7 +6,7 @@ import pytest
 
 from services.deliver.core.attempt.outcome import Deferred, Outcome
 from services.deliver.edge.pool.pools import Pools
-from tests.support.pool_talk import IMPATIENT, send, until, with_scripted
+from tests.support.pool_talk import patience_with, send, until, with_scripted
 from tests.support.scripted_smtp import CLOSE, SILENT, Script, Scripted
 
 
@@ -29,7 +29,7 @@ def test_a_server_that_turns_us_away_defers_whatever_it_says(
     async def test(server: Scripted, pools: Pools) -> Outcome:
         return await send(pools, "a@d.example")
 
-    outcome = with_scripted(lambda number: script, test, IMPATIENT)
+    outcome = with_scripted(lambda number: script, test, patience_with(script))
     assert isinstance(outcome, Deferred)
     assert (outcome.dispatched, outcome.bounce_class) == (False, bounce_class)
 
@@ -59,7 +59,7 @@ def test_a_server_that_refuses_the_connection_hears_quit(
         await until(lambda: server.open == 0)
         return server.said[0]
 
-    assert with_scripted(lambda number: script, test, IMPATIENT) == commands
+    assert with_scripted(lambda number: script, test, patience_with(script)) == commands
 
 
 def test_nobody_waits_for_the_reply_to_a_quit_after_a_refusal() -> None:

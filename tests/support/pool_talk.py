@@ -24,7 +24,7 @@ from services.deliver.edge.sources.selecting import Sources
 from services.deliver.rules.loading import load_outcome_rules
 from shared.runtime.failpoints import Failpoints
 from shared.topics.records import Envelope, Facts, Origin
-from tests.support.scripted_smtp import Script, Scripted, scripted
+from tests.support.scripted_smtp import SILENT, Script, Scripted, scripted
 
 CONTENT = b"Message-ID: <1@news.example.com>\r\nSubject: x\r\n\r\n.dot\r\n"
 
@@ -42,6 +42,19 @@ RULES = load_outcome_rules()
 ROOM = Room(2_000, 64 * 1024 * 1024)
 IMPATIENT = replace(SETTINGS, timeouts=Timeouts(0.5, 0.5, 0.5, 0.5))
 WITHIN_S = 120.0
+SHORT_S = 1.0
+
+
+def patience_with(script: Script) -> PoolSettings:
+    """Short times for the steps that this server does not answer, and for no others."""
+    silent = {step for step, reply in script.items() if reply == SILENT}
+    times = Timeouts(
+        connect_s=60.0,
+        greeting_s=SHORT_S if "greeting" in silent else 60.0,
+        command_s=SHORT_S if silent - {"greeting", "reads", "dot"} else 60.0,
+        data_s=SHORT_S if silent & {"reads", "dot"} else 60.0,
+    )
+    return replace(SETTINGS, timeouts=times)
 
 
 def envelope(recipient: str) -> Envelope:

@@ -7,6 +7,7 @@ import pytest
 from services.deliver.core.attempt.outcome import Bounced, Deferred
 from tests.support.hostile.cases import (
     ACCEPTED,
+    COMMAND_LIMITED,
     COMMAND_SHORT,
     DATA_SHORT,
     GROUP,
@@ -98,19 +99,14 @@ CASES: dict[str, Case] = {
         time_limits=DATA_SHORT,
     ),
     # -- slowness
-    "each reply takes most of its time": one(
+    "each reply takes its time, and all together take longer than one may": one(
         *HELLO,
         *GROUP,
-        Pause(2.2),
-        OK,
-        Pause(2.2),
-        OK,
-        Pause(2.2),
-        b"354 go\r\n",
+        *(Pause(3.1), OK, Pause(3.1), OK, Pause(3.1), b"354 go\r\n"),
         Step.CONTENT,
-        *(Pause(2.2), b"250 taken\r\n"),
+        b"250 taken\r\n",
         ends=TAKEN,
-        time_limits=COMMAND_SHORT,
+        time_limits=COMMAND_LIMITED,
     ),
     "a reply to MAIL of one byte at a time": one(
         *HELLO,

@@ -36,6 +36,7 @@ ACCEPTED: Final = b"250 2.1.0 ok\r\n250 2.1.5 ok\r\n354 go\r\n"
 # One step may take a short time only, which its dialog exceeds; the others are not to fail.
 GREETING_SHORT: Final = Timeouts(connect_s=60.0, greeting_s=1.0, command_s=60.0, data_s=60.0)
 COMMAND_SHORT: Final = Timeouts(connect_s=60.0, greeting_s=60.0, command_s=4.0, data_s=60.0)
+COMMAND_LIMITED: Final = Timeouts(connect_s=60.0, greeting_s=60.0, command_s=9.0, data_s=60.0)
 DATA_SHORT: Final = Timeouts(connect_s=60.0, greeting_s=60.0, command_s=60.0, data_s=1.0)
 LONG: Final = Timeouts(connect_s=60.0, greeting_s=60.0, command_s=60.0, data_s=60.0)
 
