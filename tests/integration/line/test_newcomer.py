@@ -39,9 +39,11 @@ def test_a_newcomers_own_publisher_ends_in_a_bill_that_audit_and_recount_confirm
         rows: list[dict[str, Any]] = json.loads(out)["rows"]
         return rows
 
-    wait_for(lambda: sum(row["billed"] for row in billed()) == 20, "20 letters billed")
-    (row,) = billed()
-    assert (row["mailing_id"], row["delivered"], row["received"]) == ("letters", 20, 20)
+    def counted() -> list[tuple[str, int, int, int]]:
+        names = ("mailing_id", "billed", "delivered", "received")
+        return [tuple(row[name] for name in names) for row in billed()]
+
+    wait_for(lambda: counted() == [("letters", 20, 20, 20)], "20 letters are billed")
     code, out, err = shell.run("cli.audit.command", "--json", "--settled", "--state", shell.name)
     assert code == 0, out + err
     code, out, err = shell.run("services.billing", "recount", "--json", "--state", shell.name)

@@ -53,6 +53,14 @@ def test_up_prints_its_doors_and_status_finds_them(up_line: UpLine) -> None:
         port = int(running[door].rpartition(":")[2])
         assert not reserve(port), "nobody else draws it while the part is restarted"
 
+    def status_of() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(
+            shell.run("local.status", "--json", "--state", shell.name)[1]
+        )
+        return found
+
+    # A service that is held up for a moment says that it is not ready.
+    wait_for(lambda: all(status_of()["ready"].values()), "all are ready")
     code, out, _ = shell.run("local.status", "--json", "--state", shell.name)
     status = json.loads(out)
     assert code == 0
