@@ -65,13 +65,13 @@ def publish_one(stage: Stage, content: bytes, ce_id: str = "", source: str = "/s
         if ce_id
         else []
     )
-    stage.producer.send(names.intake(NAME), content, headers=headers).get(timeout=30)
+    stage.producer.send(names.intake(NAME), content, headers=headers).get(timeout=120)
 
 
 def submit(stage: Stage, name: str, body: str = "Hello") -> tuple[int, str]:
     assert stage.stack.endpoints.smtp is not None
     host, _, port = stage.stack.endpoints.smtp.rpartition(":")
-    with smtplib.SMTP(host, int(port), timeout=30) as smtp:
+    with smtplib.SMTP(host, int(port), timeout=120) as smtp:
         smtp.ehlo()
         smtp.starttls(context=trusting())
         smtp.ehlo()
@@ -92,7 +92,7 @@ def wait_for(stage: Stage, name: str, **counts: int) -> None:
     def is_there() -> bool:
         return all(len(told(stage, name, EventType(kind))) >= n for kind, n in counts.items())
 
-    wait_until(is_there, f"{name}: {counts}", 60)
+    wait_until(is_there, f"{name}: {counts}")
     for kind in EventType:
         assert len(told(stage, name, kind)) == counts.get(kind.value, 0), kind
 
@@ -146,7 +146,7 @@ def test_what_an_older_ingest_wrote_is_known_when_it_is_handed_in_again(stage: S
         submission_key="older-1",
     )
     value, headers = encode_pack([Message(envelope, content)])
-    stage.producer.send(names.RECEIVED, value, headers=headers).get(timeout=30)
+    stage.producer.send(names.RECEIVED, value, headers=headers).get(timeout=120)
     wait_for(stage, "older", delivered=1)
     publish_one(stage, content, "older-1")
     wait_for(stage, "older", delivered=1, duplicate=1)
