@@ -78,7 +78,7 @@ class UpLine(Struct, frozen=True):
 
 def accepts(address: str) -> bool:
     host, _, port = address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=5):
+    with socket.create_connection((host, int(port)), timeout=60):
         return True
 
 
