@@ -37,6 +37,7 @@ from shared.topics.suppressions import (
     field_of,
     fields_of,
 )
+from tests.support.patience import PATIENT
 from tests.support.smtp_peers import wait_until
 from tests.support.suppressed import entry
 
@@ -46,7 +47,7 @@ COMPLAINT, MANUAL = SuppressionReason.COMPLAINT, SuppressionReason.MANUAL
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    found = connect(RedisSettings(url=redis_url), decode_responses=False)
+    found = connect(RedisSettings(url=redis_url), decode_responses=False, **PATIENT)
     yield found
     found.close()
 
