@@ -31,7 +31,7 @@ def test_a_broker_away_for_thirty_seconds_loses_nothing_and_sends_nothing_twice(
     run = stage.open_run(f"broker-{one_seed}", one_seed)
     begun = begin_a_transaction(stage.bootstrap, ACROSS)
     injector = run.inject(MESSAGES, RATE_PER_S)
-    injector.wait_for(MESSAGES // 3, timeout_s=60)
+    injector.wait_for(MESSAGES // 3, timeout_s=120)
     stage.stack.stop_part("kafka")
     time.sleep(AWAY_S)  # the fault itself, not a wait for a condition
     stage.restart("kafka")

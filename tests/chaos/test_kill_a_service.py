@@ -21,7 +21,7 @@ def test_killing_each_service_in_turn_loses_nothing_and_doubles_no_fate(
     injector = run.inject(MESSAGES, RATE_PER_S)
     for number, service in enumerate(order, 1):
         moment = int(MESSAGES * (number + random.uniform(-0.4, 0.4)) / (len(order) + 1))
-        injector.wait_for(moment, timeout_s=60)
+        injector.wait_for(moment, timeout_s=120)
         stage.kill(service)
         stage.restart(service)
     stage.finish(run, injector)

@@ -10,6 +10,7 @@ import redis
 from shared.settings.sections import RedisSettings
 from shared.store.client import connect
 from tests.support.billing.stores import Store, memory_store, postgresql_store, redis_store
+from tests.support.patience import PATIENT
 from tests.support.postgresql import Postgresql, postgresql
 
 
@@ -21,7 +22,7 @@ def server() -> Iterator[Postgresql]:
 
 @pytest.fixture(scope="module")
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    found = connect(RedisSettings(url=redis_url))
+    found = connect(RedisSettings(url=redis_url), **PATIENT)
     yield found
     found.close()
 

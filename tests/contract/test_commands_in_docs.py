@@ -95,7 +95,7 @@ RUN_BY = {
     "./sluice orders": ("integration/test_orders.py", 'place.run("orders") == []'),
     "./sluice trace --domain example.com --for 60s": (
         "integration/test_trace_command.py",
-        '"--domain", "Shown.Example", "--for", "2m"',
+        '"--domain", "Shown.Example", "--for", "10m"',
     ),
     "./sluice trace --mail-id 01HZZZZZZZ0000000000000000 --json": (
         "integration/test_trace_command.py",

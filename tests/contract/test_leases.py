@@ -22,6 +22,7 @@ from shared.store.leases import (
     Request,
 )
 from tests.support.memory_limits import MemoryLeases
+from tests.support.patience import PATIENT
 from tests.support.pool_talk import run as run_within
 
 ME = Caller("w1", "e1")
@@ -60,8 +61,8 @@ def url(request: pytest.FixtureRequest) -> str:
 
 async def asking(url: str) -> Asking:
     tag = f"{{leases:{secrets.token_hex(6)}}}"
-    client = connect_async(RedisSettings(url=url), retry=NO_RETRY) if url else None
-    made = Asking(LeaseStore(client, tag, 5) if client else MemoryLeases())
+    client = connect_async(RedisSettings(url=url), retry=NO_RETRY, **PATIENT) if url else None
+    made = Asking(LeaseStore(client, tag, 60) if client else MemoryLeases())
     await made.ask()
     made.at_ms += GRACE_MS
     return made

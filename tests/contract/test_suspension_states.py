@@ -10,6 +10,7 @@ from shared.settings.redis import RedisSettings
 from shared.store.client import NO_RETRY, connect_async
 from shared.store.suspensions import SharedState, SuspensionStore
 from tests.support.memory_limits import MemoryStates
+from tests.support.patience import PATIENT
 from tests.support.pool_talk import run
 
 
@@ -22,8 +23,8 @@ def url(request: pytest.FixtureRequest) -> str:
 def store(url: str) -> MemoryStates | SuspensionStore:
     if not url:
         return MemoryStates()
-    client = connect_async(RedisSettings(url=url), retry=NO_RETRY)
-    return SuspensionStore(client, f"{{limits:{secrets.token_hex(6)}}}", 5)
+    client = connect_async(RedisSettings(url=url), retry=NO_RETRY, **PATIENT)
+    return SuspensionStore(client, f"{{limits:{secrets.token_hex(6)}}}", 60)
 
 
 def state(until: int, key: str = "site:a", *, is_forced: bool = False) -> SharedState:

@@ -25,6 +25,7 @@ from tests.support.front_door import trusting
 from tests.support.smtp_reading import Cut, byte_by_byte, whole
 
 SCRIPTS = script.load_all(BOUNCE_FOLDER)
+PEERS = "127.0.10."
 CUTS: dict[str, Cut] = {"whole": whole, "bytes": byte_by_byte, "line-ends": at_line_ends}
 
 
@@ -96,12 +97,11 @@ def test_the_bounce_door_withstands_and_kafka_has_what_was_accepted(
         "bounce_max_message_bytes": str(SETTINGS.bounce_max_message_bytes),
         "bounce_postmaster": CLIENT.name,
     }
-    before = len(all_returned(kafka_bootstrap))
     tls, failures = trusting(), []
     today = day_of(int(time.time() * 1000))
     with running_bounce_door(kafka_bootstrap, tmp_path, CLIENT, **limits) as door:
         for number, one in enumerate(SCRIPTS, 1):
-            peer = DoorPeer(door.port, f"127.0.10.{number}", tls, is_secure=False)
+            peer = DoorPeer(door.port, f"{PEERS}{number}", tls, is_secure=False)
             try:
                 hold(one, peer, words(today))
             except (AssertionError, TimeoutError) as error:
@@ -109,6 +109,7 @@ def test_the_bounce_door_withstands_and_kafka_has_what_was_accepted(
             finally:
                 peer.close()
     assert failures == []
-    received = len(all_returned(kafka_bootstrap)) - before
-    assert received == sum(one.messages for one in SCRIPTS)
+    # Other tests have mail returned to the same topic meanwhile.
+    received = [each for each, _ in all_returned(kafka_bootstrap) if each.peer.startswith(PEERS)]
+    assert len(received) == sum(one.messages for one in SCRIPTS)
     assert "Traceback" not in (log := (tmp_path / "ingest.log").read_text()), log[-4000:]

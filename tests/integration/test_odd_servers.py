@@ -126,9 +126,12 @@ def events(stack: Stack) -> Iterator[dict[str, list[Event]]]:
     producer = KafkaProducer(bootstrap_servers=stack.endpoints.kafka, metrics_enabled=False)
     recipients = [f"{n}@{domain}" for domain in SERVERS for n in range(MESSAGES_EACH)]
     recipients += [f"ok-{number}@good.example" for number in range(GOOD)]
+    sent = []
     for recipient in recipients:
         value, headers = encode_pack([message(recipient)])
-        producer.send(names.OUTBOUND_PREFIX + "default", value, headers=headers)
+        sent.append(producer.send(names.OUTBOUND_PREFIX + "default", value, headers=headers))
+    for each in sent:
+        each.get(timeout=SETTLE_TIMEOUT_S)
     producer.close(timeout=10)
     deadline = time.monotonic() + SETTLE_TIMEOUT_S
     told: tuple[Event, ...] = ()

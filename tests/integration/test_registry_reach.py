@@ -75,7 +75,7 @@ def running_validate(kafka: KafkaSettings, redis_url: str, folder: Path) -> Iter
         "SLUICE_REDIS__URL": redis_url,
     }
     process = Process(service_process(ServicePlan("validate", port, env)), folder / "validate.log")
-    wait_until(lambda: is_ready(port) or not process.runs, "validate is ready", 60)
+    wait_until(lambda: is_ready(port) or not process.runs, "validate is ready")
     assert process.runs, process.log_tail()
     try:
         yield

@@ -22,6 +22,7 @@ from shared.settings.sections import KafkaSettings
 from tests.support.registry_cli import a_client, clients_yaml
 
 CHANGES_EACH: Final = 4
+PATIENCE_S: Final = 120.0
 PASSWORDS: Final = ("the first of two", "the second of two")
 
 
@@ -56,8 +57,8 @@ def test_two_who_change_one_client_at_once_both_have_their_way(
     def writer(who: str) -> int:
         tries = 0
         for number in range(CHANGES_EACH):
-            together.wait(60)
-            tries += change(kafka, add_code(client.name, f"{who}{number}"), 60).tries
+            together.wait(PATIENCE_S)
+            tries += change(kafka, add_code(client.name, f"{who}{number}"), PATIENCE_S).tries
         return tries
 
     with ThreadPoolExecutor(2) as pool:
@@ -97,9 +98,9 @@ def test_two_files_that_name_one_domain_cannot_both_be_applied_at_once(
     together = threading.Barrier(2)
 
     def writer(wanted: Client) -> bool:
-        together.wait(60)
+        together.wait(PATIENCE_S)
         try:
-            change(kafka, lambda registered: plan_changes([wanted], registered), 60)
+            change(kafka, lambda registered: plan_changes([wanted], registered), PATIENCE_S)
         except ValueError:
             return False
         return True
@@ -135,7 +136,7 @@ def test_two_rotations_and_an_apply_at_once_are_all_kept(
         *(command(kafka, *rotate, stdin=password) for password in PASSWORDS),
         command(kafka, "apply", "-f", "-", stdin=clients_yaml(changed)),
     ]
-    said = [process.communicate(timeout=60) for process in running]
+    said = [process.communicate(timeout=PATIENCE_S) for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], said
     found = load_registry(kafka)[client.name]
     assert found.hard_limit == 7

@@ -24,6 +24,7 @@ from shared.topics import names
 from shared.topics.records import FINAL, Event, EventType
 from tests.support.chaos.witnesses import EventWatch
 from tests.support.fork_server import run_module
+from tests.support.line_asking import knows_all_orders
 from tests.support.smtp_peers import wait_until
 
 # One process runs all modules that use this pipeline.
@@ -35,6 +36,7 @@ CREDENTIAL: Final = make_credential("correct-horse-battery", 1)
 class Leaving(Struct, frozen=True):
     """A client that is to be removed, its mail, and an operator."""
 
+    line: Stack
     client: Client
     kafka: KafkaSettings
     watch: EventWatch
@@ -85,6 +87,7 @@ class Leaving(Struct, frozen=True):
         """Submit a message that waits in deliver for another reason."""
         place = ("--domain", f"{self.client.name}.wait.example")
         self.run(*place, module="cli.control.suspend")
+        wait_until(lambda: knows_all_orders(self.line), "deliver knows the order")
         self.submit(name)
         wait_until(lambda: bool(self.of(name)), f"{name} waits")
 
@@ -108,7 +111,7 @@ def leaving(shared_line: Stack) -> Iterator[Leaving]:
     publish.apply(kafka, Changes(added=(client,)))
     producer = KafkaProducer(bootstrap_servers=kafka.bootstrap, metrics_enabled=False)
     watch = EventWatch(kafka.bootstrap)
-    yield Leaving(client, kafka, watch, producer)
+    yield Leaving(shared_line, client, kafka, watch, producer)
     producer.close(timeout=10)
     watch.close()
 

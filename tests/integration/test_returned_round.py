@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from tests.support.bounce_door import all_returned, at_bounce_door
 from tests.support.keeping_server import KEPT_DOMAIN, ReturnedLine
 from tests.support.returned_mail import feedback_on
 from tests.support.returns_bench import ReturnsBench
-from tests.support.smtp_peers import wait_until
+from tests.support.smtp_peers import wait_until, whole_lines
 from tests.support.stream_topics import submit_by_kafka
 
 pytestmark = pytest.mark.xdist_group("returned-round")
@@ -41,7 +40,7 @@ def stack(returned_line: ReturnedLine) -> Stack:
 
 
 def sent(journal: Path, recipient: str = RECIPIENT) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in journal.read_text().splitlines() if recipient in line]
+    return [line for line in whole_lines(journal) if line["rcpt"] == recipient]
 
 
 def submit(kafka: str, content: bytes) -> None:
@@ -54,7 +53,7 @@ def test_the_bounce_of_a_message_comes_back_with_its_mail_id_mailing_and_recipie
 ) -> None:
     kafka = stack.endpoints.kafka
     submit(kafka, MESSAGE)
-    wait_until(lambda: bool(sent(stack.sink_journal)), "the message has arrived", 60)
+    wait_until(lambda: bool(sent(stack.sink_journal)), "the message has arrived")
     (line,) = sent(stack.sink_journal)
     return_path = line["mail_from"]
     assert verp.is_return_path(return_path)

@@ -16,6 +16,7 @@ from services.deliver.core.shaping.suspensions import Suspension
 from shared.settings.redis import RedisSettings
 from shared.store.client import NO_RETRY, connect_async
 from shared.store.suspensions import SharedState, SuspensionStore
+from tests.support.patience import PATIENT
 
 
 def run(*words: str) -> tuple[int, str]:
@@ -35,10 +36,10 @@ def tag(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def suspend(url: str, tag: str, key: str) -> None:
     async def write() -> None:
-        client = connect_async(RedisSettings(url=url), retry=NO_RETRY)
+        client = connect_async(RedisSettings(url=url), retry=NO_RETRY, **PATIENT)
         state = Suspension(key, 1.0, until=4e9, lasted_s=1.0, strikes=1, reason="421 too much")
         text = msgspec.json.encode(state)
-        await SuspensionStore(client, tag, 5.0).exchange(SharedState(key, text, state.until))
+        await SuspensionStore(client, tag, 60.0).exchange(SharedState(key, text, state.until))
         await client.aclose()
 
     asyncio.run(write())

@@ -42,10 +42,12 @@ def test_a_script_runs_on_a_server_that_never_saw_it(redis_url: str, key: str) -
 
 
 def test_a_server_that_is_not_there_is_told_in_one_line() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    with pytest.raises(StoreUnavailable, match=r"^Redis: .*refused"):
-        ReadCells(connect(RedisSettings(url=f"redis://127.0.0.1:{port}/0")), "{none}").run()
+    # Bound, so that nobody else listens there meanwhile, and not listening.
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        url = f"redis://127.0.0.1:{reserved.getsockname()[1]}/0"
+        with pytest.raises(StoreUnavailable, match=r"^Redis: .*refused"):
+            ReadCells(connect(RedisSettings(url=url)), "{none}").run()
 
 
 def test_a_server_that_says_nothing_is_given_up(silent_port: int) -> None:

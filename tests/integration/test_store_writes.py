@@ -14,6 +14,7 @@ from shared.settings.sections import RedisSettings
 from shared.store.apply_cells import Applied, ApplyCells, Run
 from shared.store.client import StoreUnavailable, connect
 from shared.store.submissions import Submissions
+from tests.support.patience import PATIENT
 from tests.support.redis_users import redis_user
 from tests.support.submission_keys import WINDOW
 
@@ -28,7 +29,7 @@ def key() -> str:
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    found = connect(RedisSettings(url=redis_url))
+    found = connect(RedisSettings(url=redis_url), **PATIENT)
     yield found
     found.close()
 
@@ -39,7 +40,7 @@ def reader(redis_url: str) -> Iterator[redis.Redis]:
     with redis_user(redis_url) as user:
         # Scripts are refused by what they do.
         user.change("-@write", "+eval", "+evalsha")
-        with closing(connect(RedisSettings(url=user.url))) as found:
+        with closing(connect(RedisSettings(url=user.url), **PATIENT)) as found:
             yield found
 
 

@@ -37,6 +37,7 @@ from shared.topics.suppressions import (
     field_of,
     fields_of,
 )
+from tests.support.patience import PATIENT
 from tests.support.smtp_peers import wait_until
 from tests.support.suppressed import entry
 
@@ -46,7 +47,7 @@ COMPLAINT, MANUAL = SuppressionReason.COMPLAINT, SuppressionReason.MANUAL
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    found = connect(RedisSettings(url=redis_url), decode_responses=False)
+    found = connect(RedisSettings(url=redis_url), decode_responses=False, **PATIENT)
     yield found
     found.close()
 
@@ -161,7 +162,7 @@ def find(follower: SuppressionFollower, *recipients: str) -> list[int]:
             return False
         return True
 
-    wait_until(is_answered, "the view is complete", 60.0)
+    wait_until(is_answered, "the view is complete")
     return list(found[-1])
 
 
@@ -172,7 +173,7 @@ def test_an_entry_is_in_force_shortly_after_it_was_written(
     try:
         assert find(follower, ANNA) == [0]
         topic.publish([entry(ANNA)])
-        wait_until(lambda: find(follower, ANNA) == [bit_of(MANUAL)], "it is in force", 60.0)
+        wait_until(lambda: find(follower, ANNA) == [bit_of(MANUAL)], "it is in force")
     finally:
         follower.close()
 
@@ -209,7 +210,6 @@ def test_several_processes_keep_one_view(topic: Topic, store: SuppressionStore) 
                     == [0, bit_of(MANUAL)]
                 ),
                 "all records are applied",
-                60.0,
             )
     finally:
         for each in followers:
@@ -221,7 +221,7 @@ def test_a_record_that_cannot_be_read_stops_no_other(topic: Topic, store: Suppre
     topic.publish([b"{", bad_hash, entry(ANNA)])
     follower = follow(topic, store)
     try:
-        wait_until(lambda: find(follower, ANNA) == [bit_of(MANUAL)], "it is in force", 60.0)
+        wait_until(lambda: find(follower, ANNA) == [bit_of(MANUAL)], "it is in force")
         assert follower.unreadable == 2
     finally:
         follower.close()
@@ -233,7 +233,7 @@ def test_a_topic_that_was_created_again_needs_an_operator(
     store.apply("another-topic", -1, 9, entries(entry(ANNA)))
     follower = follow(topic, store)
     try:
-        wait_until(lambda: "created again" in follower.fault(), "the fault is shown", 60.0)
+        wait_until(lambda: "created again" in follower.fault(), "the fault is shown")
         with pytest.raises(NotReady, match="created again"):
             SuppressionView(follower, SystemClock()).find(field_of("shop", ANNA))
         store.drop()

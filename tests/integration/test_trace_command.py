@@ -67,7 +67,7 @@ class Operator:
             yield process
         finally:
             process.kill()
-            process.wait(10)
+            process.wait(120)
 
     def submit(self, name: str, domain: str) -> None:
         content = (
@@ -112,7 +112,7 @@ def operator(shared_line: Stack, tmp_path: Path) -> Iterator[Operator]:
 def test_dialogs_are_shown_live_and_nothing_is_left_when_the_command_has_ended(
     operator: Operator,
 ) -> None:
-    arguments = ("--domain", "Shown.Example", "--for", "2m", "--author", "ann", "--json")
+    arguments = ("--domain", "Shown.Example", "--for", "10m", "--author", "ann", "--json")
     with operator.tracing(*arguments) as process:
         wait_until(lambda: ": tracing" in operator.err.read_text(), "a worker traces")
         (trace,) = operator.traces()
@@ -131,7 +131,7 @@ def test_dialogs_are_shown_live_and_nothing_is_left_when_the_command_has_ended(
         wait_until(lambda: rcpt in operator.texts(), "the dialog is shown")
 
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(120) == 0
     wait_until(lambda: operator.is_delivered("hidden"), "the other message is delivered")
     text = operator.out.read_text()
     assert "other.example" not in text
@@ -149,6 +149,6 @@ def test_dialogs_are_shown_live_and_nothing_is_left_when_the_command_has_ended(
 
 def test_a_trace_ends_by_itself_and_so_does_its_command(operator: Operator) -> None:
     with operator.tracing("--mail-id", "01JDWJ5Z3M0000000000000001", "--for", "2s") as process:
-        assert process.wait(60) == 0
+        assert process.wait(120) == 0
     assert operator.out.read_text() == ""
     assert operator.traces() == []

@@ -12,6 +12,7 @@ from services.ingest.edge.intake.relay import Intake
 from services.validate.core.lanes import Lanes
 from services.validate.core.verdict import Policy
 from services.validate.edge.batch_processor import BatchProcessor, Metrics, Views
+from shared.registry import lookup
 from shared.registry.client import Client
 from shared.registry.store.changes import Changes
 from shared.registry.store.publish import apply
@@ -42,7 +43,8 @@ class CountingView(ClientView):
 
 
 @pytest.fixture
-def view(kafka_bootstrap: str) -> Iterator[CountingView]:
+def view(kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[CountingView]:
+    monkeypatch.setattr(lookup, "FRESH_TIMEOUT_S", WITHIN_S)
     view = CountingView(KafkaSettings(bootstrap=kafka_bootstrap))
     view.start()
     assert view.wait_ready(WITHIN_S)

@@ -128,7 +128,7 @@ def fork(spec: ProcessSpec, out: IO[bytes]) -> Child:
 
 
 def run_module(
-    *program: str, env: Mapping[str, str], stdin: str = "", timeout_s: float = 120.0
+    *program: str, env: Mapping[str, str], stdin: str = "", timeout_s: float = 240.0
 ) -> subprocess.CompletedProcess[str]:
     """Run a command, given as its module and arguments, to its end, as subprocess.run does.
 

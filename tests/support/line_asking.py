@@ -14,8 +14,11 @@ import redis
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 
+from cli.control.topic import read_orders
 from cli.stack.environment import base_environment
 from local.stack import Stack
+from shared.runtime.clock import now_ms
+from shared.settings.sections import KafkaSettings
 from shared.topics.records import Event
 from tests.support.chaos.witnesses import EventWatch
 from tests.support.smtp_peers import wait_until
@@ -34,7 +37,7 @@ def mail(client: str, name: str) -> bytes:
 def send(stack: Stack, topic: str, content: bytes, stamp_ms: int) -> None:
     """Publish the record as a separate batch."""
     producer = KafkaProducer(bootstrap_servers=stack.endpoints.kafka, metrics_enabled=False)
-    producer.send(topic, content, partition=0, timestamp_ms=stamp_ms).get(timeout=120)
+    producer.send(topic, content, partition=0, timestamp_ms=stamp_ms).get(timeout=PATIENCE_S)
     producer.close()
 
 
@@ -59,6 +62,16 @@ def the_end_of(watch: EventWatch, client: str, name: str) -> Event:
     wait_until(lambda: bool(events(watch, client, name)), f"{name} has ended", PATIENCE_S)
     (told,) = events(watch, client, name)
     return told
+
+
+def knows_all_orders(stack: Stack) -> bool:
+    """Whether deliver knows every order that holds: it may send under those of 5 s ago."""
+    orders = read_orders(KafkaSettings(bootstrap=stack.endpoints.kafka))
+    with urllib.request.urlopen(stack.endpoints.metrics["deliver"], timeout=PATIENCE_S) as answer:
+        lines = answer.read().decode().splitlines()
+    starts = ("sluice_deliver_orders ", "sluice_deliver_orders{")
+    known = sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(starts))
+    return known == sum(not each.is_over(now_ms()) for each in orders)
 
 
 def configs(admin: KafkaAdminClient, topic: str) -> dict[str, str]:

@@ -30,11 +30,13 @@ class Postgresql:
         """Start it and wait until it answers."""
         options = f"-c listen_addresses= -c unix_socket_directories={self._folder} -c fsync=off"
         log = str(self._folder / "log")
-        self._run("pg_ctl", "-D", str(self._data), "-l", log, "-w", "-o", options, "start")
+        self._run(
+            "pg_ctl", "-D", str(self._data), "-l", log, "-w", "-t", "120", "-o", options, "start"
+        )
 
     def stop(self) -> None:
         """Stop it at once, with its connections."""
-        self._run("pg_ctl", "-D", str(self._data), "-w", "-m", "immediate", "stop")
+        self._run("pg_ctl", "-D", str(self._data), "-w", "-t", "120", "-m", "immediate", "stop")
 
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(

@@ -37,6 +37,7 @@ from shared.topics.records import Event, Message, Returned
 from shared.topics.returned import encode_returned
 from tests.support.response_rules import RULES
 from tests.support.returned_mail import KEYS, SHOP
+from tests.support.stream_topics import PATIENCE_S
 
 NEVER = Failpoints.none()
 PARTITIONS = 4
@@ -123,7 +124,7 @@ class ReturnsBench(Struct, frozen=True):
         """Write this event once more."""
         key, value, headers = encode_event(event.type, event.subject, event.data, "returns")
         producer = make_producer(ClientOptions(self.bootstrap, "test"), None, linger_ms=0)
-        producer.send(self.topic(names.EVENTS), value, key, list(headers)).get(timeout=30)
+        producer.send(self.topic(names.EVENTS), value, key, list(headers)).get(timeout=PATIENCE_S)
         producer.close()
 
     def skip_returned(self) -> None:
@@ -207,4 +208,5 @@ class ReturnsBench(Struct, frozen=True):
             yield worker
         finally:
             stop.set()
-            thread.join(30.0)
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from kafka.admin import UserScramCredentialUpsertion
+from kafka.errors import KafkaError
 from msgspec import Struct
 
 from shared.settings.sections import KafkaSettings
-from shared.stream.client import client_options, make_admin
+from shared.stream.client import ClientOptions, client_options, make_admin
 from tests.support.authority import Authority
 from tests.support.secured_kafka import PASSWORD, Secured
 from tests.support.token_endpoint import CLIENT_ID, TokenEndpoint
@@ -54,6 +55,15 @@ def add_users(place: Secured, users: dict[str, str], password: str = PASSWORD) -
     answers = admin.alter_user_scram_credentials(wanted)
     admin.close()
     assert not any(answers.values()), answers
+
+
+def refusal(options: ClientOptions) -> str:
+    """Why no client gets in; "" if one does. A busy broker says its reason too late at times."""
+    try:
+        make_admin(options, 10_000, bootstrap_timeout_ms=BOOTSTRAP_MS).close()
+    except KafkaError as error:
+        return str(error)
+    return ""
 
 
 def settings(place: Place, listener: str, **given: Any) -> KafkaSettings:

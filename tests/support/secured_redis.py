@@ -42,7 +42,7 @@ def running(folder: Path, authority: Authority, *, is_mutual: bool = False) -> I
 
 
 def _wait(url: str, process: Process) -> Any:
-    ends_at = time.monotonic() + 20
+    ends_at = time.monotonic() + 120
     client = redis.Redis.from_url(url)
     while True:
         try:

@@ -44,7 +44,7 @@ def publish(bootstrap: str, topic: str, outputs_: list[Output]) -> None:
 def submit_by_kafka(bootstrap: str, client: str, content: bytes) -> None:
     """Write a message to the intake of a client."""
     producer = make_producer(ClientOptions(bootstrap, "test"), None)
-    producer.send(names.intake(client), content).get(timeout=30)
+    producer.send(names.intake(client), content).get(timeout=PATIENCE_S)
     producer.close(timeout=5)
 
 

@@ -39,12 +39,17 @@ def test_ready_says_that_the_login_is_refused_and_the_service_waits(
         body = get_json(port, "/ready")[1]
         return str(body["checks"].get("brokers", "")) if isinstance(body, dict) else ""
 
+    def lines() -> list[str]:
+        return process.log.read_text().splitlines()
+
+    def is_waiting(line: str) -> bool:
+        return "waiting for Kafka at" in line and "refuses the login" in line
+
     try:
-        wait_until(lambda: "it refuses the login: " in reason(), "/ready has the reason", 40)
+        wait_until(lambda: "it refuses the login: " in reason(), "/ready has the reason")
         assert process.runs
-        lines = process.log.read_text().splitlines()
-        assert any("waiting for Kafka at" in line and "refuses the login" in line for line in lines)
-        assert not any("Traceback" in line for line in lines)
+        wait_until(lambda: any(map(is_waiting, lines())), "the log says so, in its own time")
+        assert not any("Traceback" in line for line in lines())
     finally:
         process.end(10)
 
@@ -66,7 +71,7 @@ def test_wrong_settings_end_a_service_with_one_line(
         env={**os.environ, **environment(place, **changed)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 2

@@ -11,12 +11,13 @@ import redis
 from shared.settings.sections import RedisSettings
 from shared.store.client import connect
 from shared.store.submissions import NotWhole, Reservations, Submissions
+from tests.support.patience import PATIENT
 from tests.support.submission_keys import WINDOW, Keys
 
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    found = connect(RedisSettings(url=redis_url), decode_responses=False)
+    found = connect(RedisSettings(url=redis_url), decode_responses=False, **PATIENT)
     yield found
     found.close()
 

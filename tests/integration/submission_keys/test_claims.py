@@ -22,6 +22,7 @@ from shared.topics.submission_keys import (
     Reserved,
     encode_claims,
 )
+from tests.support.patience import PATIENT
 from tests.support.submission_keys import (
     M1,
     M2,
@@ -171,7 +172,7 @@ def test_of_many_claims_at_once_exactly_one_is_new(keys: Keys, redis_url: str) -
     found: list[Answer] = []
 
     def run(number: int) -> None:
-        client = connect(RedisSettings(url=redis_url), decode_responses=False)
+        client = connect(RedisSettings(url=redis_url), decode_responses=False, **PATIENT)
         store = Submissions(client, keys.state, WINDOW, "topic-1")
         for key in range(50):
             found.extend(answers(store.claim([claim(key, number)])))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from services.ingest.edge.front_door import reservations
 from services.ingest.edge.front_door.reservations import ReservedKeys
 from shared.settings.sections import RedisSettings
 from shared.store.submissions import Submissions
@@ -84,12 +85,11 @@ def test_what_very_many_wait_for_is_counted_no_more_and_goes_on(keys: Keys) -> N
 
 @pytest.fixture(params=["nobody there", "says nothing"])
 def lame_redis(request: pytest.FixtureRequest) -> Iterator[RedisSettings]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        settings = RedisSettings(url=f"redis://127.0.0.1:{server.getsockname()[1]}/0")
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
         if request.param == "says nothing":
-            yield settings
-            return
-    yield settings
+            server.listen()
+        yield RedisSettings(url=f"redis://127.0.0.1:{server.getsockname()[1]}/0")
 
 
 def test_without_redis_every_message_is_new_to_the_front_door(lame_redis: RedisSettings) -> None:
@@ -98,7 +98,10 @@ def test_without_redis_every_message_is_new_to_the_front_door(lame_redis: RedisS
         assert list(keys.reserve([MESSAGE, MESSAGE])) == [NEW, NEW]
 
 
-def test_the_front_door_asks_again_once_redis_is_whole(redis_url: str, client: redis.Redis) -> None:
+def test_the_front_door_asks_again_once_redis_is_whole(
+    redis_url: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reservations, "TIMEOUT_S", 60.0)
     state = "{test:" + os.urandom(6).hex() + "}"
     keys = ReservedKeys(RedisSettings(url=redis_url, submissions_key=state))
     assert list(keys.reserve([MESSAGE])) == [NEW]

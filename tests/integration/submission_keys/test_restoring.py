@@ -122,7 +122,7 @@ def test_all_that_was_committed_or_under_way_is_read_back(
     written: KafkaProducer, reader: KeyRestorer, client: redis.Redis
 ) -> None:
     base = int.from_bytes(os.urandom(5), "big")
-    wait_until(lambda: not reader.fault(), "the keys are whole at the start", 30)
+    wait_until(lambda: not reader.fault(), "the keys are whole at the start")
     worker = SubmissionKeys(reader)
     assert worker.claim(Run([claim(base, 1)], {0: 1})) == [NEW]
     written.begin_transaction()
@@ -130,7 +130,7 @@ def test_all_that_was_committed_or_under_way_is_read_back(
     written.send(names.SUBMISSIONS, b"rubbish")
     written.commit_transaction()
     written.begin_transaction()
-    written.send(names.SUBMISSIONS, encode_record([claim(base + 1, 2)])).get(timeout=20)
+    written.send(names.SUBMISSIONS, encode_record([claim(base + 1, 2)])).get(timeout=120)
     client.flushdb()
     with pytest.raises(NotReady):
         worker.claim(Run([claim(base + 5, 5)], {0: 2}))
@@ -138,7 +138,7 @@ def test_all_that_was_committed_or_under_way_is_read_back(
     with pytest.raises(NotReady):
         worker.claim(Run([claim(base + 5, 5)], {0: 2}))
     written.commit_transaction()
-    wait_until(lambda: not reader.fault(), "the keys are read back", 30)
+    wait_until(lambda: not reader.fault(), "the keys are read back")
     other = SubmissionKeys(reader)
     found = other.claim(Run([claim(base, 7, 77), claim(base + 1, 8, 88)], {1: 1}))
     assert found == [Duplicate(M1), Duplicate(M2)]
@@ -147,7 +147,7 @@ def test_all_that_was_committed_or_under_way_is_read_back(
 def test_no_key_is_used_before_it_is_known_whether_some_were_evicted(
     written: KafkaProducer, reader: KeyRestorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wait_until(lambda: not reader.fault(), "the keys are whole at the start", 30)
+    wait_until(lambda: not reader.fault(), "the keys are whole at the start")
     known, used = Submissions.forget_evicted, []
 
     def forget_evicted(store: Submissions, found: Eviction) -> bool:
@@ -155,10 +155,10 @@ def test_no_key_is_used_before_it_is_known_whether_some_were_evicted(
         return known(store, found)
 
     monkeypatch.setattr(key_restorer, "read_eviction", lambda _: Eviction("volatile-lru", "r", 1))
-    wait_until(lambda: reader.store() is None, "the policy is seen", 30)
+    wait_until(lambda: reader.store() is None, "the policy is seen")
     monkeypatch.setattr(Submissions, "forget_evicted", forget_evicted)
     monkeypatch.setattr(key_restorer, "read_eviction", lambda _: Eviction("noeviction", "r", 1))
-    wait_until(lambda: reader.store() is not None, "the policy is safe again", 30)
+    wait_until(lambda: reader.store() is not None, "the policy is safe again")
     assert used[0] is None
 
 
@@ -166,14 +166,18 @@ def test_a_worker_claims_its_last_batch_again_before_anything_else(
     written: KafkaProducer, reader: KeyRestorer, client: redis.Redis
 ) -> None:
     base = int.from_bytes(os.urandom(5), "big")
-    wait_until(lambda: not reader.fault(), "the keys are whole at the start", 30)
+    wait_until(lambda: not reader.fault(), "the keys are whole at the start")
     worker = SubmissionKeys(reader)
     # Claimed, but its transaction has not started: Kafka has no trace of it.
     assert worker.claim(Run([claim(base, 1)], {0: 1})) == [NEW]
+    # An open transaction blocks the reader: the keys are not whole before they are asked for.
+    written.begin_transaction()
+    written.send(names.SUBMISSIONS, encode_record([claim(base + 2, 4)])).get(timeout=120)
     client.flushdb()
     with pytest.raises(NotReady):
         SubmissionKeys(reader).claim(Run([], {}))
-    wait_until(lambda: not reader.fault(), "the keys are read back", 30)
+    written.commit_transaction()
+    wait_until(lambda: not reader.fault(), "the keys are read back")
     assert worker.claim(Run([claim(base + 1, 2), claim(base, 3, 33)], {0: 3})) == [
         NEW,
         Duplicate(M1),

@@ -24,7 +24,7 @@ from tests.support.chaos.stage import MAX_IN_FLIGHT, Run, Stage
 ENV: Final = {"SLUICE_DELIVER__MAX_CONNECTIONS": str(MAX_IN_FLIGHT)}
 # The drain, plus the time to close the clients on a busy machine.
 END_TIMEOUT_S: Final = RuntimeSettings().drain_timeout_s + 30.0
-_ASK_TIMEOUT_S: Final = 5.0
+_ASK_TIMEOUT_S: Final = 60.0
 _LOOK_S: Final = 0.2
 IN_FLIGHT: Final = "sluice_stream_in_flight"
 

@@ -256,7 +256,7 @@ class Stage:
     def kill(self, part: str, number: int = signal.SIGKILL) -> None:
         """Send a signal and wait until the part has ended."""
         self.stack.kill(part, number)
-        if not self.stack.process(part).wait(30):
+        if not self.stack.process(part).wait(SETTLE_TIMEOUT_S):
             raise AssertionError(f"{part} did not end on signal {number}")
 
     def restart(self, part: str, failpoint: str = "") -> None:

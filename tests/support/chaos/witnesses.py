@@ -32,6 +32,7 @@ from tests.support.chaos.evidence import BillRow, SinkLine
 
 _POLL_MS: Final = 200
 _CLOSE_TIMEOUT_S: Final = 10.0
+_TOPIC_TIMEOUT_S: Final = 30.0
 # mail.refused contains submitted bytes: up to 8 MB per record.
 _FETCH_MAX_BYTES: Final = 8 * 1024 * 1024
 
@@ -63,6 +64,7 @@ class EventWatch:
 
     def events(self, clients: frozenset[str]) -> tuple[Event, ...]:
         """All events of these clients so far."""
+        self.raise_error()
         with self._lock:
             return tuple(event for client in clients for event in self._events[client])
 
@@ -141,16 +143,24 @@ def follow(bootstrap: str, topic: str) -> Any:
         reconnect_backoff_max_ms=RECONNECT_MAX_MS,  # by default up to 30 s after an outage
     )
     try:
-        partitions = consumer.partitions_for_topic(topic)
-    except KafkaError:
+        partitions = _partitions_of(consumer, topic)
+    except (KafkaError, WitnessError):
         consumer.close(autocommit=False)
         raise
-    if not partitions:
-        raise WitnessError(f"there is no topic {topic}")
     assigned = [TopicPartition(topic, partition) for partition in sorted(partitions)]
     consumer.assign(assigned)
     consumer.seek_to_beginning(*assigned)
     return consumer
+
+
+def _partitions_of(consumer: Any, topic: str) -> set[int]:
+    """The partitions, as soon as the broker tells of them: a busy one may know a new topic late."""
+    deadline = time.monotonic() + _TOPIC_TIMEOUT_S
+    while not (found := consumer.partitions_for_topic(topic)):
+        if time.monotonic() > deadline:
+            raise WitnessError(f"there is no topic {topic}")
+        time.sleep(0.1)
+    return set(found)
 
 
 class SinkJournal:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from cli.dkim import command
 from cli.dkim.command import main
 from cli.dkim.records import ANY_DOMAIN, Published, TxtRecord, check_record, record_of, zone_line
 from cli.dkim.rotation import RotationError, Wanted, new_keys, start_time
@@ -63,10 +64,13 @@ def test_without_a_folder_the_keys_go_where_deliver_reads_them(
     assert "white space" in refused.output
 
 
-def test_a_second_rotation_on_the_same_day_replaces_the_first_at_its_time(tmp_path: Path) -> None:
+def test_a_second_rotation_on_the_same_day_replaces_the_first_at_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "now_ms", lambda: round(NOW.timestamp() * 1000))
     dkim("rotate", "--folder", tmp_path, "--algorithm", "ed25519", "--after", "0s")
     before = KeyFollower(str(tmp_path)).index
-    at = datetime.now(UTC).replace(microsecond=0) + 240 * HOUR
+    at = NOW.replace(microsecond=0) + 240 * HOUR
     dkim("rotate", "--folder", tmp_path, "--algorithm", "ed25519", "--at", at.isoformat())
     after = KeyFollower(str(tmp_path)).index
     at_s = at.timestamp()

@@ -6,10 +6,12 @@ from collections.abc import Callable, Collection, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from kafka.structs import TopicPartition
 
-from shared.runtime.clock import now_ms
+from shared.runtime.clock import FakeClock, now_ms
 from shared.runtime.failpoints import Failpoints
+from shared.stream import worker_session
 from shared.stream.jobs import Handler, Job, Limits, WorkerStatus
 from shared.stream.outcome_writer import OutcomeWriter
 from shared.stream.worker_session import WorkerSession
@@ -141,12 +143,21 @@ def test_records_that_are_due_one_after_the_other_are_handed_out_in_order_and_fe
     assert consumer.seeks == 0
 
 
-def test_without_a_lease_nothing_that_is_kept_is_handed_out() -> None:
-    consumer = Consumer({RETRIES[0]: log_of(RETRIES[0], [now_ms() + EACH_MS])})
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """The time by which records are due: none is before the test says so."""
+    clock = FakeClock()
+    monkeypatch.setattr(worker_session, "now_ms", clock.now_ms)
+    return clock
+
+
+def test_without_a_lease_nothing_that_is_kept_is_handed_out(clock: FakeClock) -> None:
+    consumer = Consumer({RETRIES[0]: log_of(RETRIES[0], [clock.now_ms() + EACH_MS])})
     handed: list[Job] = []
     of = session(consumer, handed)
     of.turn()
     consumer.lease = False
+    clock.go_on(EACH_MS / 1000)
     until = now_ms() + 4 * EACH_MS
     turn_until(of, lambda: now_ms() > until)
     assert handed == []
@@ -154,12 +165,14 @@ def test_without_a_lease_nothing_that_is_kept_is_handed_out() -> None:
     turn_until(of, lambda: bool(handed))
 
 
-def test_what_is_kept_of_a_revoked_partition_is_not_handed_out() -> None:
-    consumer = Consumer({each: log_of(each, [now_ms() + EACH_MS]) for each in RETRIES})
+def test_what_is_kept_of_a_revoked_partition_is_not_handed_out(clock: FakeClock) -> None:
+    due = [clock.now_ms() + EACH_MS]
+    consumer = Consumer({each: log_of(each, due) for each in RETRIES})
     handed: list[Job] = []
     of = session(consumer, handed)
     of.turn()
     consumer.revoke(RETRIES[0])
+    clock.go_on(EACH_MS / 1000)
     turn_until(of, lambda: bool(names(handed, RETRIES[1])))
     of.turn()
     assert names(handed, RETRIES[0]) == []
