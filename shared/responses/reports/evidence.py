@@ -45,7 +45,7 @@ _STAGES: Final = re.compile(
     r"|initial|connect)\b"
 )
 _COMMAND_LINE: Final = re.compile(
-    r"^[ \t>-]{0,6}(mail|rcpt|data|helo|ehlo)\b(?: ?(?:to|from)?:|$)", re.MULTILINE
+    r"^[ \t<>-]{0,8}(mail|rcpt|data|helo|ehlo)\b(?: ?(?:to|from)?:|$)", re.MULTILINE
 )
 _STAGE_NAMES: Final = {
     "end": Stage.CONTENT,
@@ -64,6 +64,8 @@ _TELLING: Final = (
     ("does not like recipient", Stage.RCPT),
     ("but recipient was rejected", Stage.RCPT),
     ("recipient address rejected", Stage.RCPT),
+    (" in rcpt", Stage.RCPT),
+    ("550 rcpt to:", Stage.RCPT),
     ("but my name was rejected", Stage.EHLO),
     ("but sender was rejected", Stage.MAIL),
     ("failed after i sent the message", Stage.CONTENT),

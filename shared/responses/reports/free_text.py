@@ -60,7 +60,10 @@ _ANY: Final = re.compile(_A)
 _FOOTER: Final = re.compile(r"\n[ \t]{0,8}[_*=#~]{10,200}")
 _HEADER_LINE: Final = re.compile(
     r"^[ \t>*]{0,8}(?:message-id|date|from|to|cc|subject|sent|betreff"
-    r"|gesendet am|objet|oggetto|asunto):[^\n]{0,998}$",
+    r"|gesendet am|objet|oggetto|asunto):[^\n]{0,998}$"
+    # A greeting may name the sender.
+    r"|^[ \t]{0,8}(?:sehr geehrte|lieber? |dear|ch[eè]re? |gentile|egregio|estimad|prezad|caro "
+    r"|beste |geachte|уважаем|szanown|vážen)[^\n.]{0,60}[,!:]?$",
     re.IGNORECASE | re.MULTILINE,
 )
 _NOT_RECIPIENT: Final = re.compile(
