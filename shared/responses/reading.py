@@ -38,8 +38,14 @@ from shared.responses.wrapped import opened
 # What decides about mail that no rule knows.
 UNKNOWN_RULE: Final = "none"
 _STATUS_PARTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
-# How a delivery report begins (RFC 3464, 2.2).
-_FIRST_FIELDS: Final = (b"reporting-mta:", b"final-recipient:", b"original-envelo")
+# How a delivery report begins (RFC 3464, 2.2), also in base64; in lower case.
+_FIRST_FIELDS: Final = (
+    b"reporting-mta:",
+    b"final-recipient:",
+    b"original-envelo",
+    b"umvwb3j0aw5nlu1u",
+    b"rmluywwtumvjaxbp",
+)
 _FEEDBACK_PARTS: Final = frozenset({"message/feedback-report"})
 _NOTIFICATION_PARTS: Final = frozenset(
     {"message/disposition-notification", "message/global-disposition-notification"}

@@ -69,7 +69,8 @@ _HEADER_LINE: Final = re.compile(
 _NOT_RECIPIENT: Final = re.compile(
     r"(?:from|sender|von|contact|reply-?to|envelope-from|mailto|return-path|postmaster|questions?"
     r"|helpdesk|support|ask|write to|send (?:mail|e-?mail|a message|an e-?mail) to|message-id"
-    r"|absender|de|expediteur)[ \t]{0,3}[:=]?[ \t]{0,3}[<(\[\"]?$",
+    r"|absender|de|expediteur|new (?:e-?mail )?address(?: is)?|moved to|please (?:try|use)"
+    r")[ \t]{0,3}[:=]?[ \t]{0,3}[<(\[\"]?$",
     re.IGNORECASE,
 )
 _ROLES: Final = re.compile(
