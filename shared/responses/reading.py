@@ -38,8 +38,14 @@ from shared.responses.wrapped import opened
 # What decides about mail that no rule knows.
 UNKNOWN_RULE: Final = "none"
 _STATUS_PARTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
-# How a delivery report begins (RFC 3464, 2.2).
-_FIRST_FIELDS: Final = (b"reporting-mta:", b"final-recipient:", b"original-envelo")
+# How a delivery report begins (RFC 3464, 2.2), also in base64; in lower case.
+_FIRST_FIELDS: Final = (
+    b"reporting-mta:",
+    b"final-recipient:",
+    b"original-envelo",
+    b"umvwb3j0aw5nlu1u",
+    b"rmluywwtumvjaxbp",
+)
 _FEEDBACK_PARTS: Final = frozenset({"message/feedback-report"})
 _NOTIFICATION_PARTS: Final = frozenset(
     {"message/disposition-notification", "message/global-disposition-notification"}
@@ -86,6 +92,9 @@ def _feedback(view: Returned) -> Understood | None:
         return read_feedback(text_of(part), view.original_fields)
     if "feedback-type:" in view.lowered and _is_feedback(view):
         return read_feedback(view.text, view.original_fields)
+    if _is_feedback(view) and _part(view, _STATUS_PARTS) is None:
+        # Only its type says so: the part with the fields is missing.
+        return read_feedback("", view.original_fields)
     rule = find_rule(view.rules.messages["complaints"], view)
     if rule is None and not _is_forwarded_complaint(view):
         return None
@@ -111,10 +120,16 @@ def _by_rule(view: Returned, file: str) -> Understood | None:
     return Understood(ResponseKind(rule.kind), rule.name) if rule else None
 
 
-def _notification(view: View) -> Understood | None:
-    if _part(view, _NOTIFICATION_PARTS) is None:
+def _notification(view: Returned) -> Understood | None:
+    if _part(view, _NOTIFICATION_PARTS) is None or _is_refusal(view):
         return None
     return Understood(ResponseKind.AUTO_REPLY, "disposition-notification")
+
+
+def _is_refusal(view: Returned) -> bool:
+    """Whether a mail system sent a notification for a refusal (RFC 5429, 2.1.2)."""
+    is_bounce = view.evidence is not None and view.evidence.kind == "bounce"
+    return is_bounce and "automatically rejected" in view.report_text.lower()
 
 
 def _delivery_report(view: Returned) -> Understood | None:
@@ -177,8 +192,10 @@ def _free_text_report(view: Returned) -> Understood | None:
     has_layout = bool(statements) or evidence.name in _OWN_FORMS
     if not statements:
         trusted = layout.is_trusted if layout else False
-        statements = _named_in_header(view, text, trusted) or read_unknown_layout(
-            text, ours, trusted
+        statements = (
+            _named_in_header(view, text, trusted)
+            or read_unknown_layout(text, ours, trusted)
+            or read_unknown_layout(view.subject, ours, trusted)
         )
     if not statements:
         address = view.hidden_recipient

@@ -47,8 +47,10 @@ class Returned(View):
 
     @cached_property
     def evidence(self) -> MessageRule | None:
-        """The rule by which the message is a bounce."""
-        return find_rule(self.rules.messages["bounces"], self)
+        """The rule by which the message is a bounce; words alone do not make a newsletter one."""
+        found = find_rule(self.rules.messages["bounces"], self)
+        is_weak = found is not None and found.kind == "weak"
+        return None if is_weak and "list-unsubscribe" in self.fields else found
 
     @cached_property
     def report_text(self) -> str:

@@ -28,6 +28,10 @@ _STATUS: Final = re.compile(r"([245](?<![\w.\-/]\d)\.[0-7]\.\d{1,3})(?![\w]|\.\d
 _CONTINUED: Final = re.compile(
     r"[45]\d\d(?<=\s\d\d\d)(?:-| (?=[45]\.\d))(?:[45]\.\d{1,3}\.\d{1,3}\s)?"
 )
+# Whose recipient a quoted reply is about: not a part of what it says.
+_QUOTED: Final = re.compile(
+    r"\A\s{0,8}<?[^<>\s]{1,320}>[^\n:]{0,330}:\s{1,12}host\s{1,8}\S{1,320}\s{1,8}said:"
+)
 # What the reporting system adds to the reply that it quotes.
 _TAIL: Final = re.compile(
     r"\(in\s{1,6}reply\s{1,6}to|giving up on |i'm not going to try|\[rcpt_to\]|\[mail_from\]"
@@ -45,7 +49,7 @@ _STAGES: Final = re.compile(
     r"|initial|connect)\b"
 )
 _COMMAND_LINE: Final = re.compile(
-    r"^[ \t>-]{0,6}(mail|rcpt|data|helo|ehlo)\b(?: ?(?:to|from)?:|$)", re.MULTILINE
+    r"^[ \t<>-]{0,8}(mail|rcpt|data|helo|ehlo)\b(?: ?(?:to|from)?:|$)", re.MULTILINE
 )
 _STAGE_NAMES: Final = {
     "end": Stage.CONTENT,
@@ -64,6 +68,8 @@ _TELLING: Final = (
     ("does not like recipient", Stage.RCPT),
     ("but recipient was rejected", Stage.RCPT),
     ("recipient address rejected", Stage.RCPT),
+    (" in rcpt", Stage.RCPT),
+    ("550 rcpt to:", Stage.RCPT),
     ("but my name was rejected", Stage.EHLO),
     ("but sender was rejected", Stage.MAIL),
     ("failed after i sent the message", Stage.CONTENT),
@@ -91,7 +97,7 @@ def _replies(text: str) -> Iterator[Words]:
     """The reply that a text quotes, then its first paragraph, then the whole text."""
     lowered = text.lower()
     tail = _TAIL.search(text) if any(word in lowered for word in _TAIL_WORDS) else None
-    whole = text[: tail.start()] if tail else text
+    whole = _QUOTED.sub("", text[: tail.start()] if tail else text)
     found = _REPLY.search(whole)
     reply = whole[found.end() :] if found else ""
     for one in dict.fromkeys((reply, whole.strip().partition("\n\n")[0], whole)):

@@ -60,13 +60,17 @@ _ANY: Final = re.compile(_A)
 _FOOTER: Final = re.compile(r"\n[ \t]{0,8}[_*=#~]{10,200}")
 _HEADER_LINE: Final = re.compile(
     r"^[ \t>*]{0,8}(?:message-id|date|from|to|cc|subject|sent|betreff"
-    r"|gesendet am|objet|oggetto|asunto):[^\n]{0,998}$",
+    r"|gesendet am|objet|oggetto|asunto):[^\n]{0,998}$"
+    # A greeting may name the sender.
+    r"|^[ \t]{0,8}(?:sehr geehrte|lieber? |dear|ch[eè]re? |gentile|egregio|estimad|prezad|caro "
+    r"|beste |geachte|уважаем|szanown|vážen)[^\n.]{0,60}[,!:]?$",
     re.IGNORECASE | re.MULTILINE,
 )
 _NOT_RECIPIENT: Final = re.compile(
     r"(?:from|sender|von|contact|reply-?to|envelope-from|mailto|return-path|postmaster|questions?"
     r"|helpdesk|support|ask|write to|send (?:mail|e-?mail|a message|an e-?mail) to|message-id"
-    r"|absender|de|expediteur)[ \t]{0,3}[:=]?[ \t]{0,3}[<(\[\"]?$",
+    r"|absender|de|expediteur|new (?:e-?mail )?address(?: is)?|moved to|please (?:try|use)"
+    r")[ \t]{0,3}[:=]?[ \t]{0,3}[<(\[\"]?$",
     re.IGNORECASE,
 )
 _ROLES: Final = re.compile(

@@ -23,7 +23,7 @@ MESSAGE_FILES: Final = {
     "unsubscribes": ("unsubscribes",),
 }
 # Tried in this order.
-FORMAT_FILES: Final = ("formats", "formats_rare")
+FORMAT_FILES: Final = ("formats", "formats_rare", "formats_more")
 REASON_FILES: Final = ("reasons", "reasons_languages", "reasons_fallback")
 
 
