@@ -155,7 +155,7 @@ def _append(
     queue = accumulator._batches[partition]
     sent: list[SentRecord] = []
     while len(sent) < len(records):
-        batch = queue[-1] if queue else None
+        batch: Any = queue[-1] if queue else None
         count = _fill(producer, batch, records, len(sent), at_ms) if batch is not None else 0
         if not count:
             batch = _new_batch(producer, partition)
