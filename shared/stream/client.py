@@ -20,6 +20,7 @@ from shared.stream.kafka_python.closing import ClosingClient, make_client
 from shared.stream.kafka_python.fetching import bound_fetches
 from shared.stream.kafka_python.lost_connections import soften_lost_connections
 from shared.stream.kafka_python.producing import keep_requests
+from shared.stream.kafka_python.quick_transport import try_before_waiting
 from shared.stream.kafka_python.quiet_selector import QuietSelector
 from shared.stream.kafka_python.sparing_trips import spare_look_ups
 from shared.stream.security import client_config
@@ -88,6 +89,7 @@ def client_options(kafka: KafkaSettings, instance: str) -> ClientOptions:
 
 def _common(options: ClientOptions, role: str) -> dict[str, Any]:
     soften_lost_connections()
+    try_before_waiting()
     return {
         "bootstrap_servers": options.bootstrap.split(","),
         "client_id": f"sluice-{role}-{options.instance}",
@@ -156,6 +158,7 @@ def make_admin(options: ClientOptions, timeout_ms: int, **overrides: Any) -> Any
     Raises kafka.errors.KafkaError when no broker answers, or none lets this client in.
     """
     soften_lost_connections()
+    try_before_waiting()
     config = {
         "bootstrap_servers": options.bootstrap.split(","),
         "request_timeout_ms": timeout_ms,

@@ -20,6 +20,7 @@ from shared.runtime.clock import Clock
 from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.log_reader import LogReader
+from shared.topics.event_records import TYPE_HEADER
 
 # The clocks of brokers and services may differ by this much.
 SKEW_MS: Final = 2_000
@@ -48,7 +49,10 @@ class SourceLog:
         self.undecodable = 0
         try:
             for topic in topics:
-                self._readers[topic] = LogReader(options, topic, max_poll_records=POLL_RECORDS)
+                # Nothing else of a header is used (shared/responses/counting/facts.py).
+                self._readers[topic] = LogReader(
+                    options, topic, last_header=TYPE_HEADER, max_poll_records=POLL_RECORDS
+                )
                 self._ends_of[topic] = LogReader(options, topic, is_committed=False)
             self._sources = self._find_sources()
         except BaseException:

@@ -17,6 +17,11 @@ class EventRecord(Protocol):
         ...
 
     @property
+    def key(self) -> bytes | None:
+        """The mail id."""
+        ...
+
+    @property
     def value(self) -> bytes | None:
         """The value."""
         ...

@@ -22,7 +22,6 @@ from shared.topics.records import EventType
 from shared.topics.suppressions import field_of
 
 MAIL_BYTES: Final = 8
-_SUBJECT: Final = "ce_subject"
 _MAIL: Final = "sluice.mail."
 
 
@@ -89,8 +88,7 @@ _KINDS: Final[dict[bytes, FactKind | None]] = {
 
 def fact_of(record: EventRecord) -> Fact | None:
     """Return the fact of this event, None without one. Raises ValueError if it is not readable."""
-    headers = record.headers
-    kind = type_of(headers)
+    kind = type_of(record.headers)
     if kind not in _KINDS:
         return None
     try:
@@ -103,7 +101,6 @@ def fact_of(record: EventRecord) -> Fact | None:
     recipient = comparable(data.recipient)
     if found is None or not recipient:
         return None
-    subject = next((value for name, value in headers if name == _SUBJECT), b"") or b""
     provider = data.provider or recipient.rpartition("@")[2]
-    mail_id = subject.decode("utf-8", "replace")
+    mail_id = (record.key or b"").decode("utf-8", "replace")
     return Fact(found, data.client, recipient, mail_id, provider, data.enhanced)

@@ -26,6 +26,7 @@ producer, go through send(). It can be removed when send() costs about as little
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Final
 
 from kafka import KafkaProducer
@@ -138,7 +139,7 @@ def append_all(
             if accumulator._closed:
                 raise IllegalStateError("the producer is closed")
             before = len(accumulator._batches[partition])
-            sent = [_append(producer, partition, record, at_ms) for record in records]
+            sent = _append(producer, partition, records, at_ms)
             has_work = len(accumulator._batches[partition]) > before
     finally:
         accumulator._appends_in_progress.decrement()
@@ -148,18 +149,23 @@ def append_all(
 
 
 def _append(
-    producer: KafkaProducer, partition: TopicPartition, record: Record, at_ms: int
-) -> SentRecord:
+    producer: KafkaProducer, partition: TopicPartition, records: Sequence[Record], at_ms: int
+) -> list[SentRecord]:
     accumulator = producer._accumulator
     queue = accumulator._batches[partition]
-    batch = queue[-1] if queue else None
-    if batch is None or not _write(producer, batch, record, at_ms):
-        batch = _new_batch(producer, partition)
-        _write(producer, batch, record, at_ms)
-        queue.append(batch)
-        accumulator._incomplete.add(batch)
-    sent = SentRecord(batch.produce_future, batch.records._next_offset - 1)
-    batch._record_futures.append(sent)
+    sent: list[SentRecord] = []
+    while len(sent) < len(records):
+        batch: Any = queue[-1] if queue else None
+        count = _fill(producer, batch, records, len(sent), at_ms) if batch is not None else 0
+        if not count:
+            batch = _new_batch(producer, partition)
+            count = _fill(producer, batch, records, len(sent), at_ms)
+            queue.append(batch)
+            accumulator._incomplete.add(batch)
+        end = batch.records._next_offset
+        added = [SentRecord(batch.produce_future, index) for index in range(end - count, end)]
+        batch._record_futures += added
+        sent += added
     return sent
 
 
@@ -171,29 +177,37 @@ def _new_batch(producer: KafkaProducer, partition: TopicPartition) -> Any:
     return ProducerBatch(partition, records)
 
 
-def _write(producer: KafkaProducer, batch: Any, record: Record, at_ms: int) -> bool:
-    """Write a record into a batch; return False if it does not fit or the batch is closed.
+def _fill(
+    producer: KafkaProducer, batch: Any, waiting: Sequence[Record], begin: int, at_ms: int
+) -> int:
+    """Write as many of the waiting records as fit, from `begin` on; return how many.
 
-    A batch without records takes any record that the producer may send.
+    A batch without records takes at least one that the producer may send; a closed one takes none.
     """
     records = batch.records
     if records._closed:
-        return False
+        return 0
     builder, index = records._builder, records._next_offset
     is_first = builder._first_timestamp is None
     first_ms = at_ms if is_first else builder._first_timestamp
-    octets = encode_record(record, index, at_ms - first_ms)
-    size_bytes = len(builder._buffer) + len(octets)
-    if size_bytes > builder._batch_size:
-        if not is_first:
-            return False
-        producer._ensure_valid_record_size(size_bytes)
-    builder._buffer += octets
+    delta_ms, size_bytes = at_ms - first_ms, len(builder._buffer)
+    parts: list[bytes] = []
+    for record in islice(waiting, begin, None):
+        octets = encode_record(record, index + len(parts), delta_ms)
+        size_bytes += len(octets)
+        if size_bytes > builder._batch_size:
+            if parts or not is_first:
+                break
+            producer._ensure_valid_record_size(size_bytes)
+        parts.append(octets)
+    if not parts:
+        return 0
+    builder._buffer += b"".join(parts)
     builder._first_timestamp = first_ms
     builder._max_timestamp = at_ms if is_first else max(at_ms, builder._max_timestamp)
-    builder._num_records += 1
-    builder._last_offset = index
-    records._next_offset = index + 1
-    batch.max_record_size = max(batch.max_record_size, len(octets))
+    builder._num_records += len(parts)
+    records._next_offset = index + len(parts)
+    builder._last_offset = records._next_offset - 1
+    batch.max_record_size = max(batch.max_record_size, *map(len, parts))
     batch.last_append = monotonic()
-    return True
+    return len(parts)

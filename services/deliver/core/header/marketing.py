@@ -46,6 +46,8 @@ class MarketingFields(Struct, frozen=True):
         """The content with the fields in front; the same object if none are added."""
         if envelope.mail_class is not MailClass.MARKETING:
             return content
+        if not (self.unsubscribe_url or self.feedback_sender):
+            return content
         fields = []
         header = content[: header_end(content)]
         if self.unsubscribe_url and not _UNSUBSCRIBE.search(header):

@@ -38,6 +38,7 @@ class Stored(Struct):
     offset: int
     value: bytes | None
     headers: list[tuple[str, bytes]] = []
+    key: bytes | None = None
     timestamp: int = 0
 
 
@@ -45,8 +46,9 @@ def event(
     kind: EventType, offset: int, bounce_class: str = "", client: str = "shop", who: str = WHO
 ) -> Merged:
     data = MailEvent(client, recipient=who, bounce_class=bounce_class, enhanced="5.1.1")
-    _, value, headers = encode_event(kind, f"M{offset}", data, "deliver")
-    return Merged(offset, EVENT_LOG, Stored(offset, value, list(headers)))
+    key, value, headers = encode_event(kind, f"M{offset}", data, "deliver")
+    # As the reader of mail.events gives them out: no header after the type.
+    return Merged(offset, EVENT_LOG, Stored(offset, value, list(headers[:3]), key))
 
 
 def hard(offset: int, client: str = "shop", who: str = WHO) -> Merged:

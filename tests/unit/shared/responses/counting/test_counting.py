@@ -125,6 +125,7 @@ def test_a_counter_without_bounces_takes_no_space() -> None:
 class Stored(Struct):
     headers: Headers
     value: bytes | None
+    key: bytes | None = b"mail-1"
 
 
 def stored(kind: EventType, bounce_class: str = "", recipient: str = "B@Example.com") -> Stored:

@@ -219,6 +219,7 @@ def test_what_an_event_says(kind: EventType, bounce_class: str, result: Result |
     class Record(msgspec.Struct):
         headers: list[tuple[str, bytes]]
         value: bytes | None
+        key: bytes | None = b"M1"
 
     found = fact_of(Record(headers, value))
     assert (found.result if found else None) == result

@@ -36,6 +36,7 @@ class Record:
 
     def __init__(self, meaning: Meaning) -> None:
         written = outputs.event("returns", meaning.type, meaning.subject, meaning.data)
+        self.key = written.key
         self.headers = list(written.headers)
         self.value = written.value
 
