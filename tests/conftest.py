@@ -31,6 +31,7 @@ from shared.settings.sections import KafkaSettings
 from shared.stream.admin import ensure_topics
 from shared.topics import names
 from tests.support.chaos.scenario import FIXED, Kind
+from tests.support.first_imports import import_share
 from tests.support.group_scope import GroupScope, together
 from tests.support.run_log import RunLog
 from tests.support.scheduling import LongestFirst
@@ -85,10 +86,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = together(wanted)
 
 
+def pytest_sessionstart() -> None:
+    """Search for no garbage while everything is imported and collected, as nearly all stays."""
+    gc.disable()
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Import a share of the test modules first, if all are run by several processes."""
+    worker: dict[str, object] = getattr(session.config, "workerinput", {})
+    if worker and session.config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        number = int(str(worker["workerid"]).removeprefix("gw"))
+        import_share(Path(__file__).parent, number, int(str(worker["workercount"])))
+
+
 def pytest_collection_finish() -> None:
     """Exempt the tests themselves, which stay to the end, from each search for garbage."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_configure(config: pytest.Config) -> None:

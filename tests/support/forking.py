@@ -61,12 +61,14 @@ _PARENT_GONE: Final = 143
 
 def main(descriptor: int) -> None:
     """Serve until the socket ends; then, in each child, run the program as the main module."""
+    gc.disable()  # nearly all that is imported stays
     for name in (*MODULES, *PROGRAMS):
         importlib.import_module(name)
     for name in PROGRAMS:
         del sys.modules[name]
     gc.collect()
     gc.freeze()  # so that a child's collector leaves the shared pages as they are
+    gc.enable()
     found = serve(socket.socket(fileno=descriptor))
     if found is not None:
         run(*found)

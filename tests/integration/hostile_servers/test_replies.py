@@ -11,6 +11,7 @@ from tests.support.hostile.cases import (
     GROUP,
     HELLO,
     IN_DOUBT,
+    LAST_REPLY_SHORT,
     TAKEN,
     UNSENT,
     Case,
@@ -148,7 +149,9 @@ CASES: dict[str, Case] = {
         *CONTENT, b"250 taken\r\n" + ACCEPTED + b"250 taken\r\n", Step.HANG, ends=TAKEN
     ),
     "the replies to the next message before it": one(
-        *CONTENT, b"250 taken\r\n", Pause(0.1), ACCEPTED, Step.HANG, ends=TAKEN
+        *(*CONTENT, b"250 taken\r\n", Pause(0.1), ACCEPTED, Step.HANG),
+        ends=TAKEN,
+        time_limits=LAST_REPLY_SHORT,
     ),
     "replies after 421": one(
         *CONTENT, b"250 taken\r\n421 4.3.2 bye\r\n250 more\r\n550 no\r\n", ends=TAKEN

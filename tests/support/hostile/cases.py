@@ -38,6 +38,8 @@ GREETING_SHORT: Final = Timeouts(connect_s=60.0, greeting_s=1.0, command_s=60.0,
 COMMAND_SHORT: Final = Timeouts(connect_s=60.0, greeting_s=60.0, command_s=4.0, data_s=60.0)
 COMMAND_LIMITED: Final = Timeouts(connect_s=60.0, greeting_s=60.0, command_s=9.0, data_s=60.0)
 DATA_SHORT: Final = Timeouts(connect_s=60.0, greeting_s=60.0, command_s=60.0, data_s=1.0)
+# The first message is taken within this time, and the second one waits for it in vain.
+LAST_REPLY_SHORT: Final = Timeouts(connect_s=60.0, greeting_s=60.0, command_s=60.0, data_s=10.0)
 LONG: Final = Timeouts(connect_s=60.0, greeting_s=60.0, command_s=60.0, data_s=60.0)
 
 
