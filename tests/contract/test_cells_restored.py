@@ -140,7 +140,9 @@ losses = st.sampled_from(["2026-10", "2026-11", "drop", "adopt", "lose", "restor
 
 
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(applies | applies | applies | losses, max_size=12))
 def test_the_twin_answers_as_the_store_does(client: redis.Redis, steps: list[Run | str]) -> None:

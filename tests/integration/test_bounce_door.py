@@ -25,6 +25,7 @@ from tests.support.bounce_door import (
 )
 from tests.support.door_peers import number
 from tests.support.front_door import Door, trusting
+from tests.support.smtp_peers import wait_until
 
 BOUNCE = (
     b"From: MAILER-DAEMON@mx.r.example.net\r\nTo: %b\r\nSubject: Undelivered\r\n\r\n"
@@ -82,12 +83,13 @@ def test_a_bounce_is_in_kafka_with_what_its_return_path_carries_before_its_250(
 
 
 def test_a_process_with_only_a_door_reads_no_intake_and_is_ready(door: Door) -> None:
-    status, found = get_json(door.http_port, "/ready")
-    assert isinstance(found, dict)
-    assert (status, found["checks"]) == (200, {"brokers": "ok", "doors": "ok", "bounce_door": "ok"})
-    status, found = get_json(door.http_port, "/live")
-    assert isinstance(found, dict)
-    assert (status, found["checks"]) == (200, {"bounce_door_loop": "ok"})
+    def checks(path: str) -> dict[str, str]:
+        status, found = get_json(door.http_port, path)
+        return found["checks"] if status == 200 and isinstance(found, dict) else {}
+
+    ready = {"brokers": "ok", "doors": "ok", "bounce_door": "ok"}
+    wait_until(lambda: checks("/ready") == ready, "it is ready")
+    wait_until(lambda: checks("/live") == {"bounce_door_loop": "ok"}, "it is live")
 
 
 def ids_time(return_id: str) -> int:

@@ -86,7 +86,9 @@ steps = st.lists(st.tuples(st.integers(0, 6_999), st.integers(1, 7_000), st.bool
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(steps)
 def test_changes_add_up_to_the_counts_of_each_moment(

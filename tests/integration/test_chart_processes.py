@@ -20,10 +20,10 @@ from tests.support.chart.rendering import Resource, render
 from tests.support.chart.resources import by_component, environment
 from tools.chart import CHART
 
-WITHIN_S = "60"
+WITHIN_S = "240"
 DOOR = {"enabled": True, "hostName": "in.example.com", "certificateSecret": "tls"}
 APART = ("front", "bounce", "responses")
-DRAIN_S = 60
+DRAIN_S = 120
 
 
 @pytest.fixture(scope="module")

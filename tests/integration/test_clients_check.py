@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from cli.clients.command import main
 from cli.stack.environment import base_environment
+from local.parts.ports import free_ports
 from shared.mailauth.dkim_record import public_key_of
 from shared.registry.client import Client
 from shared.registry.store.changes import Changes
@@ -106,13 +107,15 @@ def serving(server: socketserver.BaseServer) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def resolver() -> Iterator[str]:
+    # Free for both: below the ports of outgoing connections and questions.
+    (port,) = free_ports(1)
     with (
-        socketserver.ThreadingTCPServer(("127.0.0.1", 0), ByTcp) as tcp,
-        socketserver.ThreadingUDPServer(("127.0.0.1", tcp.server_address[1]), ByUdp) as udp,
+        socketserver.ThreadingTCPServer(("127.0.0.1", port), ByTcp) as tcp,
+        socketserver.ThreadingUDPServer(("127.0.0.1", port), ByUdp) as udp,
         serving(tcp),
         serving(udp),
     ):
-        yield f"127.0.0.1:{tcp.server_address[1]}"
+        yield f"127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ Test = Callable[[Resolver, Dns, FakeClock], Coroutine[Any, Any, None]]
 def run(test: Test) -> None:
     async def whole() -> None:
         clock = FakeClock()
-        async with asyncio.timeout(30), serving(ZONE) as (server, address):
+        async with asyncio.timeout(120), serving(ZONE) as (server, address):
             await test(Resolver(clock.monotonic, (address,)), server, clock)
 
     uvloop.run(whole())

@@ -99,12 +99,18 @@ def test_a_logged_in_client_takes_no_place_before_login(door: Door, open_peers: 
 def test_no_time_before_login_is_given_anew_by_commands(
     kafka_bootstrap: str, tmp_path: Path
 ) -> None:
-    with (
-        running_door(
-            kafka_bootstrap, tmp_path, CLIENT, smtp_login_timeout_s="2", smtp_idle_timeout_s="300"
-        ) as door,
-        Peer(door.port, "127.0.6.1") as peer,
-    ):
+    with running_door(
+        kafka_bootstrap, tmp_path, CLIENT, smtp_login_timeout_s="2", smtp_idle_timeout_s="300"
+    ) as door:
+        said = said_after_hello(door)
+        while not said[0].startswith("250"):  # the machine was too slow for EHLO in that time
+            said = said_after_hello(door)
+    assert said[-1].startswith("421 4.7.0 No login in time")
+
+
+def said_after_hello(door: Door) -> list[str]:
+    """What a peer that says EHLO and nothing else is told until it is let go."""
+    with Peer(door.port, "127.0.6.1") as peer:
         assert peer.reply().startswith("220 ")
-        assert peer.ask("EHLO idle.example").startswith("250")
-        assert peer.line().startswith("421 4.7.0 No login in time")
+        peer.sock.sendall(b"EHLO idle.example\r\n")
+        return list(iter(peer.line, ""))

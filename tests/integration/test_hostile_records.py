@@ -198,6 +198,8 @@ def check_events(house: House, seed: int) -> None:
         taken += error == 0
     assert taken >= 5
     house.deliver(GOOD)
+    # A transaction that is open hides what was written after it.
+    house.wait(lambda: unreadable(audit(options)) >= before + taken, "the audit reads on")
     assert unreadable(audit(options)) == before + taken
     unread = "sluice_billing_unreadable"
     house.wait(lambda: metric(house, "billing", unread) >= taken, "billing reads on")

@@ -20,7 +20,7 @@ from local.parts.packages import find_program
 from shared.runtime.clock import monotonic
 
 DAY_S = 86_400
-START_S = 60.0
+START_S = 120.0
 
 
 def unsigned(name: str, text: str) -> str:

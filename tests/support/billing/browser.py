@@ -59,7 +59,9 @@ def open_browser() -> Iterator[Browser]:
     chromium = packages.find_program("chromium")
     assert chromium, "Chromium is missing: run `./sluice test`, or install Debian's chromium"
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(chromium), args=list(_OPTIONS))
+        browser = driver.chromium.launch(
+            executable_path=str(chromium), args=list(_OPTIONS), timeout=_TIMEOUT_MS
+        )
         yield browser
         browser.close()
 

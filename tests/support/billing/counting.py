@@ -77,6 +77,11 @@ class Counting(Struct):
         finally:
             ends.close()
 
+    def has_caught_up(self) -> bool:
+        """Whether Kafka says where the log ends, and all up to there is counted."""
+        behind = self.usage(0).lag
+        return bool(behind) and not any(behind.values())
+
     def recount(self) -> RecountReport:
         with EventLog(ClientOptions(self.bootstrap, "test"), self.topic) as log:
             return recount(log, self.cells, Months(UTC))
