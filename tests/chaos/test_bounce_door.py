@@ -49,7 +49,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     )
     with Stack(options) as running:
         register(running.endpoints.kafka, CLIENT)
-        wait_until(lambda: send(running, 0) == 250, "the door knows the client", 30)
+        wait_until(lambda: send(running, 0) == 250, "the door knows the client")
         yield running
 
 
@@ -57,7 +57,7 @@ def send(stack: Stack, number: int) -> int:
     """Return the code of the reply to one bounce; 0 if there is none."""
     address = return_path(ids.encode(number))
     try:
-        with at_bounce_door(stack) as smtp:
+        with at_bounce_door(stack, 120) as smtp:
             smtp.sendmail("", [address], CONTENT)
     except smtplib.SMTPResponseException as error:
         return error.smtp_code
@@ -82,7 +82,7 @@ def test_what_got_its_250_is_there_though_ingest_died_before_that_of_the_next(
     stack.wait_ready("ingest")
     codes = {number: send(stack, number) for number in range(first, first + BEFORE_DEATH)}
     assert list(codes.values()) == [250, 250, 0]
-    wait_until(lambda: not stack.process("ingest").runs, "ingest has died", 30)
+    wait_until(lambda: not stack.process("ingest").runs, "ingest has died")
     assert stack.process("ingest").exit_code == EXIT_CODE
     promised = {ids.encode(number) for number, code in codes.items() if code == 250}
     assert promised <= arrived(stack)
@@ -101,6 +101,6 @@ def test_without_kafka_the_bounce_door_says_451_and_takes_mail_again_afterwards(
     assert send(stack, 2) == 451
     stack.start_part("kafka")
     stack.wait_ready("kafka")
-    wait_until(lambda: send(stack, 3) == 250, "the door takes mail again", 60)
+    wait_until(lambda: send(stack, 3) == 250, "the door takes mail again")
     assert {ids.encode(1), ids.encode(3)} <= arrived(stack)
     assert stack.process("ingest").runs

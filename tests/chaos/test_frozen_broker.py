@@ -56,13 +56,13 @@ def test_what_was_answered_with_451_is_cancelled_and_goes_out_once_if_handed_in_
         register(stack.endpoints.kafka, CLIENT)
         door = door_of(stack)
         with connected(door) as smtp:
-            wait_until(lambda: _code(smtp, "first") == 250, "the door takes mail", 60)
+            wait_until(lambda: _code(smtp, "first") == 250, "the door takes mail")
             _wait_passed(door, {"first"})
             with _frozen(stack):
                 assert [_code(smtp, name) for name in (LOST, AGAIN, LATER)] == [451] * 3
                 assert _code(smtp, AGAIN) == 451
 
-            wait_until(lambda: _code(smtp, AGAIN) == 250, "the door takes mail again", 60)
+            wait_until(lambda: _code(smtp, AGAIN) == 250, "the door takes mail again")
             fates = _fates(door, {LOST}, EventType.CANCELLED)
             assert _code(smtp, LATER) == 250
             assert _code(smtp, LAST) == 250

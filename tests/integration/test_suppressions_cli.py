@@ -216,7 +216,7 @@ def test_a_rewind_shows_who_is_freed_before_it_acts_and_frees_them(operator: Ope
             operator.client, recipient=recipient, bounce_class="hard", provider=provider
         )
         key, value, headers = encode_event(EventType.BOUNCED, f"m{number}", data, "deliver")
-        producer.send(names.EVENTS, value, key, list(headers)).get(30)
+        producer.send(names.EVENTS, value, key, list(headers)).get(120)
     producer.close()
     freed = f"w@{provider}.example"
     operator.answer("add", freed, "--reason", "hard_bounces")

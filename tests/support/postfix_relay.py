@@ -22,7 +22,7 @@ from msgspec import Struct
 from local.parts import packages, ports
 from tests.support.foreign_clients import HOST, adapted
 from tests.support.front_door import DOMAIN, NAME, PASSWORD, SENDER, Door
-from tests.support.smtp_peers import wait_until
+from tests.support.smtp_peers import WITHIN_S, wait_until
 
 _OWN: Final = """
 compatibility_level = 3.6
@@ -85,7 +85,7 @@ class Relay(Struct, frozen=True):
         """The result of each attempt for a recipient: `sent (250 ...)`."""
         return re.findall(rf"to=<{re.escape(recipient)}>.* status=(.*)", self.log())
 
-    def wait_for(self, recipient: str, fate: str, within_s: float = 120) -> str:
+    def wait_for(self, recipient: str, fate: str, within_s: float = WITHIN_S) -> str:
         """Return the first fate of that kind."""
         found: list[str] = []
 
@@ -110,7 +110,7 @@ class Relay(Struct, frozen=True):
     def flush(self) -> None:
         """Try everything in the queue again."""
         command = [_program("postqueue"), "-c", str(self.folder / "conf"), "-f"]
-        subprocess.run(command, check=True, timeout=120)
+        subprocess.run(command, check=True, timeout=WITHIN_S)
 
 
 @contextmanager
@@ -127,18 +127,20 @@ def running_relay(kept: Path, door: Door, elsewhere: int = 9) -> Iterator[Relay]
         shutil.chown(relay.folder / "data", "postfix")
         _configure(relay, door, elsewhere)
         postfix = [_program("postfix"), "-c", str(relay.folder / "conf")]
-        start = subprocess.run([*postfix, "start"], capture_output=True, check=False, timeout=120)
+        start = subprocess.run(
+            [*postfix, "start"], capture_output=True, check=False, timeout=WITHIN_S
+        )
         assert start.returncode == 0, f"{start.stderr.decode()}{relay.log()}"
         try:
             yield relay
         finally:
-            subprocess.run([*postfix, "stop"], capture_output=True, check=True, timeout=120)
+            subprocess.run([*postfix, "stop"], capture_output=True, check=True, timeout=WITHIN_S)
             shutil.copy(relay.folder / "postfix.log", kept)
 
 
 def inject(relay: Relay, content: bytes, *recipients: str, sender: str = SENDER) -> None:
     """Submit a message to the relay, in plain text and without a login, like a local program."""
-    with smtplib.SMTP("127.0.0.1", relay.port, timeout=120) as smtp:
+    with smtplib.SMTP("127.0.0.1", relay.port, timeout=WITHIN_S) as smtp:
         smtp.sendmail(sender, recipients, content)
 
 
@@ -193,7 +195,7 @@ def _libexec() -> Path:
         [_program("postconf"), "-d", "-h", "daemon_directory"],
         capture_output=True,
         check=True,
-        timeout=120,
+        timeout=WITHIN_S,
     )
     return Path(asked.stdout.decode().strip())
 

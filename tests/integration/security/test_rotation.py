@@ -74,12 +74,12 @@ def test_a_rotated_client_secret_is_used_for_the_next_token(place: Place, tmp_pa
         )
         tokens.life_s = 2  # renewed at half of it
         options = client_options(kafka, "test")
-        make_admin(options, 10_000).close()
-        tokens.secret = "second"
+        # A busy broker gets a token after its end at times.
+        wait_until(lambda: not refusal(options), "a token for the first secret")
+        tokens.secret, before = "second", tokens.accepted
         secret.write_text("second")
-        wait_until(lambda: _renews(options, tokens), "a token for the new secret")
+        wait_until(lambda: _renews(options, tokens, before), "a token for the new secret")
 
 
-def _renews(options: ClientOptions, tokens: TokenEndpoint) -> bool:
-    make_admin(options, 10_000).close()
-    return tokens.accepted >= 2
+def _renews(options: ClientOptions, tokens: TokenEndpoint, before: int) -> bool:
+    return not refusal(options) and tokens.accepted > before
