@@ -120,6 +120,9 @@ REFUSALS: Final = (
     "550 link to non-existent host in mail",
     "550 mail from dynamic address not accepted for this user",
     "550 user quota of spam reached",
+    "550 5.1.1 rejected: content",
+    "550 5.1.2 temporary DNS problem",
+    "550 5.1.6 mailbox is being moved, retry",
 )
 REPORT: Final = """\
 From: MAILER-DAEMON@mx.example (Mail Delivery System)
