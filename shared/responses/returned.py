@@ -49,6 +49,8 @@ class Returned(View):
     def evidence(self) -> MessageRule | None:
         """The rule by which the message is a bounce; words alone do not make a newsletter one."""
         found = find_rule(self.rules.messages["bounces"], self)
+        if found is None and self.is_null_path:
+            found = find_rule(self.rules.messages["bounces_null_path"], self)
         is_weak = found is not None and found.kind == "weak"
         return None if is_weak and "list-unsubscribe" in self.fields else found
 
@@ -90,12 +92,17 @@ class Returned(View):
         of the returned message, of which a person who forwards it shows only the fields for people.
         """
         return (
-            bool(self.has_null_sender)
-            or first(self.fields, "return-path").lower().startswith(("<>", "<mailer-daemon"))
+            self.is_null_path
+            or first(self.fields, "return-path").lower().startswith("<mailer-daemon")
             or first(self.fields, "auto-submitted").lower().startswith("auto-")
             or "x-failed-recipients" in self.fields
             or any(name in self.original_fields for name in ("received", "message-id"))
         )
+
+    @property
+    def is_null_path(self) -> bool:
+        """Whether the return path is null, by the envelope or the field that keeps it."""
+        return bool(self.has_null_sender) or first(self.fields, "return-path").startswith("<>")
 
     @cached_property
     def is_from_mailbox(self) -> bool:

@@ -18,6 +18,7 @@ from shared.responses.rules.model import (
 MESSAGE_FILES: Final = {
     "auto_replies": ("auto_replies", "auto_replies_text"),
     "bounces": ("bounces_notices", "bounces", "bounces_rare"),
+    "bounces_null_path": ("bounces_null_path",),
     "challenges": ("challenges",),
     "complaints": ("complaints",),
     "unsubscribes": ("unsubscribes",),
