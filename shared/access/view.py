@@ -111,7 +111,7 @@ class KeyView:
 
     def _follow(self) -> None:
         """Read from the beginning, then follow until close(), or until the topic is another one."""
-        with closing(LogReader(self._options, self._topic)) as reader:
+        with closing(LogReader(self._options, self._topic, is_following=True)) as reader:
             if PARTITION not in reader.partitions():
                 raise KafkaError(f"Kafka has no topic {self._topic}")
             topic_id, keys = reader.topic_id(), dict[str, AccessKey]()

@@ -44,6 +44,8 @@ _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"
 _TEXT: Final = re.compile(rf"[0-9a-v]{{{_CHARS}}}", re.ASCII)
 _BASE_32: Final = Base32(_ALPHABET, _CHARS)
 _SECRET: Final = re.compile(rf"(?:[0-9a-f]{{2}}){{{MIN_SECRET_OCTETS},}}", re.ASCII | re.IGNORECASE)
+# Nearly all addresses: what may stand in them is the same whether they are valid or not.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._+-]++@(?:[A-Za-z0-9-]++\.)++[A-Za-z0-9-]++", re.ASCII)
 _EPOCH: Final = date(1970, 1, 1)
 _LAST_DAY: Final = 0xFFFF
 _CACHED_MAILINGS: Final = 4_096
@@ -170,11 +172,16 @@ def recipient_hash(mail_id: str, address: str) -> bytes:
     another recipient. Case is folded, because reports repeat addresses in any case.
     Raises ValueError if the mail id is not valid.
     """
-    parsed = parse_path(address)
-    normal = parsed.address if isinstance(parsed, ParsedAddress) else address
-    text = normal.lower().encode("utf-8", "surrogatepass")
+    text = _normal(address).lower().encode("utf-8", "surrogatepass")
     salt = ids.to_bytes(mail_id)
     return blake2b(text, digest_size=RECIPIENT_OCTETS, salt=salt, person=b"sluice rcpt").digest()
+
+
+def _normal(address: str) -> str:
+    if _PLAIN.fullmatch(address):
+        return address  # parsing could only change the case of its domain
+    parsed = parse_path(address)
+    return parsed.address if isinstance(parsed, ParsedAddress) else address
 
 
 def is_return_path(local: str) -> bool:

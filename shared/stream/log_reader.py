@@ -27,6 +27,8 @@ CLOSE_TIMEOUT_MS: Final = 1_000
 # How long a fetch waits at the broker while nothing is written; the first record ends the wait. A
 # partition that is read from another offset waits for the fetch before.
 FETCH_WAIT_MS: Final = 1_000
+# The same, and the age of what is known of the topic, for a reader that never goes elsewhere.
+FOLLOW_MS: Final = 5_000
 POLL_MS: Final = 200
 
 
@@ -35,6 +37,9 @@ class LogReader:
 
     `is_committed`: return committed records only, and end where the first open transaction begins.
     `last_header`: the headers of a record after the first one of this name are not read.
+    `is_following`: it reads on from where it is, and never goes elsewhere. While nothing is
+    written, a fetch waits for FOLLOW_MS, and the topic is asked for as often; what is written ends
+    the wait, and so does a topic that is deleted.
     `ask_timeout_ms`: how long a question about offsets may take. Further keyword arguments are
     configuration of the Kafka consumer.
     """
@@ -46,6 +51,7 @@ class LogReader:
         *,
         is_committed: bool = True,
         last_header: str = "",
+        is_following: bool = False,
         ask_timeout_ms: int = ASK_TIMEOUT_MS,
         **overrides: Any,
     ) -> None:
@@ -54,6 +60,8 @@ class LogReader:
             "fetch_min_bytes": 1,
             "fetch_max_wait_ms": FETCH_WAIT_MS,
         }
+        if is_following:
+            config |= {"fetch_max_wait_ms": FOLLOW_MS, "metadata_max_age_ms": FOLLOW_MS}
         self._make = partial(make_consumer, options, None, **{**config, **overrides})
         self._consumer: Any = self._make()
         if last_header:

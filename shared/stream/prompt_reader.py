@@ -37,9 +37,9 @@ class PromptReader:
 
     def __init__(self, options: ClientOptions, topic: str, partition: int) -> None:
         self._partition = partition
-        self._committed = LogReader(options, topic)
+        self._committed = LogReader(options, topic, is_following=True)
         try:
-            self._open = LogReader(options, topic, is_committed=False)
+            self._open = LogReader(options, topic, is_committed=False, is_following=True)
         except BaseException:
             self._committed.close()
             raise

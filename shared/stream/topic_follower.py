@@ -13,13 +13,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from kafka.errors import KafkaError
 
 from shared.runtime.enduring_thread import EnduringThread
 from shared.stream.client import ClientOptions
-from shared.stream.log_reader import POLL_MS, LogReader
+from shared.stream.log_reader import LogReader
+
+# What is written ends the wait; closing does not.
+POLL_MS: Final = 500
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +85,7 @@ class TopicFollower(Generic[S]):
         self._fault = reason
 
     def _follow(self) -> None:
-        with closing(LogReader(self._options, self._topic)) as reader:
+        with closing(LogReader(self._options, self._topic, is_following=True)) as reader:
             if self._partition not in reader.partitions():
                 raise KafkaError(f"Kafka has no topic {self._topic}")
             topic_id, found = reader.topic_id(), self._make()

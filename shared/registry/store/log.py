@@ -19,7 +19,8 @@ from shared.topics.names import CLIENTS
 log = logging.getLogger(__name__)
 
 _PARTITION: Final = 0
-_POLL_MS: Final = 100
+# What is written ends the wait; a question to the view, and closing, do not.
+_POLL_MS: Final = 250
 
 
 class Reading:
@@ -34,7 +35,7 @@ class Reading:
         self.kept: dict[str, Client] = {}
         self.by_domain: dict[str, str] = {}
         self.unreadable = 0
-        self._reader = LogReader(options, CLIENTS)
+        self._reader = LogReader(options, CLIENTS, is_following=True)
         self._reader.read_from({_PARTITION: 0})
 
     def has_topic(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Final
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.mail import verp
+from shared.mail.address import ParsedAddress, parse_path
 from shared.mail.verp import Keys, KeysFault, Refused, ReturnPath, parse_keys
 from shared.topics import ids
 
@@ -137,6 +139,23 @@ def test_the_recipient_is_hashed_with_its_mail_id_and_without_case() -> None:
     assert verp.recipient_hash(MAIL_ID, "max@example.org") != PATH.recipient
     assert verp.recipient_hash(other, "max@example.net") != PATH.recipient
     assert len(verp.recipient_hash(MAIL_ID, "no address \udcff")) == 6
+
+
+@given(
+    st.from_regex(r"\A[A-Za-z0-9._+=?-]{0,70}@[A-Za-z0-9.-]{0,70}\Z")
+    | st.emails()
+    | st.sampled_from(["=?utf-8?q?a?=@b.example", ".a@b.example", "a..b@b.example", "a@b.example."])
+)
+def test_an_address_that_is_not_parsed_has_the_hash_of_its_parsed_form(address: str) -> None:
+    parsed = parse_path(address)
+    normal = parsed.address if isinstance(parsed, ParsedAddress) else address
+    hashed = blake2b(
+        normal.lower().encode(),
+        digest_size=verp.RECIPIENT_OCTETS,
+        salt=ids.to_bytes(MAIL_ID),
+        person=b"sluice rcpt",
+    )
+    assert verp.recipient_hash(MAIL_ID, address) == hashed.digest()
 
 
 def test_the_mailing_and_its_sub_client_are_hashed_apart() -> None:
