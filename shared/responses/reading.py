@@ -21,7 +21,7 @@ from shared.responses.mime.text import text_of
 from shared.responses.reports.addresses import aliases_in, distinct, find_addresses, is_public
 from shared.responses.reports.classing import Judged, judge
 from shared.responses.reports.delivery import read_delivery_fields
-from shared.responses.reports.feedback import read_feedback
+from shared.responses.reports.feedback import feedback_part, read_feedback
 from shared.responses.reports.free_text import (
     around,
     find_format,
@@ -46,7 +46,6 @@ _FIRST_FIELDS: Final = (
     b"umvwb3j0aw5nlu1u",
     b"rmluywwtumvjaxbp",
 )
-_FEEDBACK_PARTS: Final = frozenset({"message/feedback-report"})
 _NOTIFICATION_PARTS: Final = frozenset(
     {"message/disposition-notification", "message/global-disposition-notification"}
 )
@@ -87,7 +86,7 @@ def understand_message(
 
 
 def _feedback(view: Returned) -> Understood | None:
-    part = _part(view, _FEEDBACK_PARTS)
+    part = feedback_part(view.message.parts)
     if part is not None:
         return read_feedback(text_of(part), view.original_fields)
     if "feedback-type:" in view.lowered and _is_feedback(view):
@@ -96,6 +95,9 @@ def _feedback(view: Returned) -> Understood | None:
         # Only its type says so: the part with the fields is missing.
         return read_feedback("", view.original_fields)
     rule = find_rule(view.rules.messages["complaints"], view)
+    if rule and "feedback-type:" in view.lowered:
+        fields = view.text[view.lowered.index("feedback-type:") :]
+        return read_feedback(fields, view.original_fields)
     if rule is None and not _is_forwarded_complaint(view):
         return None
     name = rule.name if rule else "complaint/forwarded"

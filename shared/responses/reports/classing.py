@@ -39,6 +39,8 @@ _ABOUT_US: Final = frozenset({Stage.MAIL, Stage.EHLO, Stage.CONNECT})
 _REFUSES_US: Final = frozenset({"policy", "authentication"})
 # RFC 3463, 3.2: a status X.1.Y is about the address. It proves what the words say.
 _NAMES_ADDRESS: Final = "1."
+# RFC 3463, 3.3: with a status X.2.Y the mailbox exists. Filters give it with other words.
+_NAMES_MAILBOX: Final = "2."
 # RFC 5321, 4.3.2: 551 answers RCPT.
 _NOT_LOCAL: Final = 551
 # In any language.
@@ -155,6 +157,8 @@ def _is_proved(found: _Found, stage: Stage | None, status: str, statement: State
     if not is_weak and not statement.is_doubtful:
         return True
     is_quoted = found.is_quoted or statement.is_doubtful
-    if not is_quoted or statement.is_trusted or stage is Stage.RCPT:
+    if not is_quoted or stage is Stage.RCPT:
         return True
+    if statement.is_trusted:
+        return not status[2:].startswith(_NAMES_MAILBOX)
     return status[2:].startswith(_NAMES_ADDRESS)

@@ -6,9 +6,11 @@ or one of the type not-spam, is not a complaint of a recipient.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from shared.responses.mime.fields import Fields, first, parse_fields
+from shared.responses.mime.parts import Part
 from shared.responses.reports.addresses import find_addresses, typed_address
 from shared.responses.understood import ReportedRecipient, ResponseKind, Understood
 
@@ -23,6 +25,17 @@ _KINDS: Final = {
 }
 _RECIPIENT_FIELDS: Final = ("original-rcpt-to", "removal-recipient", "x-original-to")
 _ORIGINAL_FIELDS: Final = ("x-hmxmroriginalrecipient", "x-original-to", "to")
+
+
+def feedback_part(parts: Sequence[Part]) -> Part | None:
+    """The part with the fields of a feedback report: by its type, or an attachment's content."""
+    by_type = (part for part in parts if part.content_type == "message/feedback-report")
+    return next(by_type, None) or next(filter(_is_by_content, parts), None)
+
+
+def _is_by_content(part: Part) -> bool:
+    is_text = part.is_original or part.content_type.startswith("text/")
+    return not is_text and part.body.lstrip()[:14].lower() == b"feedback-type:"
 
 
 def read_feedback(text: str, original: Fields) -> Understood:

@@ -67,6 +67,8 @@ def test_the_diagnostic_gives_the_class(diagnostic: str, bounce_class: str) -> N
         (Statement(ANNA, "failed", "5.0.0", "550 Unknown user", "(in reply to RCPT TO"), "hard"),
         (Statement(ANNA, "failed", "5.0.0", "550 Unknown user"), "soft"),
         (Statement(ANNA, "failed", "5.0.0", "550 Unknown user", is_trusted=True), "hard"),
+        (Statement(ANNA, "", "", "", "550 5.2.1 Unknown user", is_trusted=True), "soft"),
+        (Statement(ANNA, "", "", "", "RCPT TO: 550 5.2.1 Unknown user", is_trusted=True), "hard"),
         (Statement(ANNA, "failed", "5.1.1", "550 Unknown user", ">>> DATA\n<<< 550"), "hard"),
         # Systems that look up their accounts only after the content, in words of their own.
         (
