@@ -16,6 +16,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -32,6 +33,11 @@ CONFIG_VARIABLE: Final = "SLUICE_CONFIG"
 DEFAULT_ORIGIN: Final = "default"
 
 T = TypeVar("T", bound=Struct)
+
+
+@cache  # of the few classes of the settings; msgspec evaluates their annotations each time
+def _fields_of(kind: type[Struct]) -> tuple[structs.FieldInfo, ...]:
+    return structs.fields(kind)
 
 
 class Fault(Struct, frozen=True, omit_defaults=True):
@@ -83,7 +89,7 @@ def load(
     """
     environ = os.environ if environ is None else environ
     path = toml_path or environ.get(CONFIG_VARIABLE) or None
-    fields = {field.name: field for field in structs.fields(model)}
+    fields = {field.name: field for field in _fields_of(model)}
     sections = {name: field.type for name, field in fields.items()}
     faults: list[Fault] = []
     found: dict[tuple[str, str], _Found] = {}
@@ -183,7 +189,7 @@ def _from_toml(
         elif not isinstance(table, dict):
             faults.append(Fault(section, shown(table), f"a table: [{section}]", origin))
         elif section in sections:
-            keys = structs.fields(sections[section])
+            keys = _fields_of(sections[section])
             for key, value in table.items():
                 if key not in {field.name for field in keys}:
                     names = [field.name for field in keys]
@@ -197,8 +203,7 @@ def _from_environment(
     environ: Mapping[str, str], sections: Mapping[str, Any], faults: list[Fault]
 ) -> dict[tuple[str, str], _Found]:
     known = {
-        section: [field.name for field in structs.fields(kind)]
-        for section, kind in sections.items()
+        section: [field.name for field in _fields_of(kind)] for section, kind in sections.items()
     }
     flat = {
         f"{section}_{key}".upper(): variable_of(section, key)
@@ -239,7 +244,7 @@ def _section(
     section, kind = section_field.name, section_field.type
     values: dict[str, Any] = {}
     count = len(faults)
-    for field in structs.fields(kind):
+    for field in _fields_of(kind):
         path = f"{section}.{field.name}"
         raw = found.get((section, field.name))
         origins[path] = raw.origin if raw else DEFAULT_ORIGIN

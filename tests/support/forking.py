@@ -22,6 +22,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
+from shared.mail.domains import organisational_domain
+from shared.responses.rules.loading import load_rules
+
 # What the services and the commands import when they run. pyarrow, which starts a thread, is not
 # among them: the services import it when they need it.
 MODULES: Final = (
@@ -66,12 +69,19 @@ def main(descriptor: int) -> None:
         importlib.import_module(name)
     for name in PROGRAMS:
         del sys.modules[name]
+    read_files()
     gc.collect()
     gc.freeze()  # so that a child's collector leaves the shared pages as they are
     gc.enable()
     found = serve(socket.socket(fileno=descriptor))
     if found is not None:
         run(*found)
+
+
+def read_files() -> None:
+    """Read the shipped rules and lists, which a process reads once and keeps."""
+    load_rules()
+    organisational_domain("mail.example.com")
 
 
 def serve(requests: socket.socket) -> tuple[list[str], dict[str, str], list[int]] | None:

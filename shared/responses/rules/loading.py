@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+from functools import cache
 from typing import Final
 
 from shared.responses.replies.loading import load_reply_rules
@@ -28,6 +29,7 @@ FORMAT_FILES: Final = ("formats", "formats_rare", "formats_more")
 REASON_FILES: Final = ("reasons", "reasons_languages", "reasons_fallback")
 
 
+@cache
 def load_rules() -> Rules:
     """Load every rule. Raises RuleError, or ValueError for replies.toml; the text is one line."""
     return Rules(
