@@ -158,7 +158,9 @@ STEPS = st.lists(st.tuples(st.integers(0, 300), st.integers(1, 40)), min_size=1,
 @pytest.mark.parametrize("is_window", [False, True])
 def test_no_schedule_of_calls_gets_more_than_the_limit(url: str, is_window: bool) -> None:
     @settings(
-        max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+        max_examples=25,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     )
     @given(STEPS)
     def check(steps: list[tuple[int, int]]) -> None:
