@@ -156,7 +156,7 @@ def _fields_elsewhere(view: Returned, text: str) -> list[Statement]:
     if evidence is None or evidence.kind in _NO_FAILURE or view.is_letter:
         return []
     is_doubtful = evidence.kind == "weak"
-    can_be_hard = view.is_automatic or not is_doubtful
+    can_be_hard = view.is_sure_machine or not is_doubtful
     found = read_delivery_fields(text) if "final-recipient" in text.lower() else []
     if not found:
         found = [one for part in view.message.parts for one in _fields_of_attachment(part)]
@@ -244,7 +244,7 @@ def _could_be_a_letter(evidence: MessageRule, view: Returned) -> bool:
 def _doubted(statement: Statement, is_weak: bool, view: Returned) -> Statement:
     """Other mail has the same words, but a report is sent by a machine and names its recipient."""
     is_doubtful = is_weak or not statement.address
-    can_be_hard = view.is_automatic or not is_doubtful
+    can_be_hard = view.is_sure_machine or not is_doubtful
     return replace(statement, is_doubtful=is_doubtful, can_be_hard=can_be_hard)
 
 

@@ -23,6 +23,8 @@ _OWN_FIELDS: Final = (
     "sender",
 )
 
+# The rule that needs no more than the null path and words (rules/bounces_null_path.toml).
+_BY_PATH_ALONE: Final = "bounce/null-path"
 _REPLY_PREFIXES: Final = (
     "re:",
     "re :",
@@ -98,6 +100,11 @@ class Returned(View):
             or "x-failed-recipients" in self.fields
             or any(name in self.original_fields for name in ("received", "message-id"))
         )
+
+    @cached_property
+    def is_sure_machine(self) -> bool:
+        """Whether a machine sent it that sends reports: the null path alone may be an answer's."""
+        return self.is_automatic and (self.evidence is None or self.evidence.name != _BY_PATH_ALONE)
 
     @property
     def is_null_path(self) -> bool:

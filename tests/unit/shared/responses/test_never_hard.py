@@ -94,6 +94,18 @@ def test_a_persons_automatic_answer_is_never_hard(header: str, words: str) -> No
     assert kind(content.encode()) is ResponseKind.AUTO_REPLY
 
 
+@pytest.mark.parametrize(
+    "subject", ["Error in my address", "Problem with delivery", "Your mail came back with an error"]
+)
+@given(words=WORDS)
+def test_the_null_return_path_and_words_alone_are_never_hard(subject: str, words: str) -> None:
+    content = (
+        f"Return-Path: <>\nFrom: Anna <anna@shop.example>\nSubject: {subject}\n\n"
+        f"Your message to my old mailbox: {words}\n"
+    )
+    assert kind(content.encode()) is not ResponseKind.HARD
+
+
 SUBJECTS: Final = (
     "Automatic reply: Offers",
     "Abwesenheitsnotiz",
