@@ -91,7 +91,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- define "sluice.enabled" -}}
 {{- $names := list -}}
 {{- range $name := include "sluice.facts" . | fromJson | keys | sortAlpha -}}
-{{- if (include "sluice.values" (dict "root" $ "component" $name) | fromYaml).enabled -}}
+{{- /* Many ask for it, so not by all values of each component. */ -}}
+{{- $own := get $.Values.components $name | default dict -}}
+{{- if ternary $own.enabled $.Values.defaults.enabled (hasKey $own "enabled") -}}
 {{- $names = append $names $name -}}
 {{- end -}}
 {{- end -}}

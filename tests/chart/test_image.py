@@ -42,13 +42,18 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(image: Path, *arguments: str) -> str:
-    """Run Python as the image does: no other folder is on its path."""
+    """Run Python as the image does: no other folder is on its path.
+
+    The modules of the image are compiled; here the first run compiles them.
+    """
     environ = {
         "PATH": os.environ["PATH"],
         **variables(IMAGE),
         "PYTHONPATH": str(image),
+        "PYTHONPYCACHEPREFIX": sys.pycache_prefix or str(image.with_name("bytecode")),
         "SLUICE_RUNTIME__INSTANCE": "one",
     }
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd="/",

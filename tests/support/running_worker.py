@@ -105,11 +105,11 @@ class RunningWorker:
         self.loop.call_soon(self.loop.stop)
 
 
-def ids_of_pack(number: int) -> list[str]:
+def ids_of_pack(number: int, size: int = PACK_MAX_MESSAGES) -> list[str]:
     first = number * PACK_MAX_MESSAGES
-    return [ids.encode(first + index) for index in range(PACK_MAX_MESSAGES)]
+    return [ids.encode(first + index) for index in range(size)]
 
 
-def pack_of(topic: str, number: int) -> Output:
-    messages = [Message(envelope(mail_id), b"x" * 100) for mail_id in ids_of_pack(number)]
+def pack_of(topic: str, number: int, size: int = PACK_MAX_MESSAGES) -> Output:
+    messages = [Message(envelope(mail_id), b"x" * 100) for mail_id in ids_of_pack(number, size)]
     return outputs.pack(topic, messages)
