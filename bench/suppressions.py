@@ -63,6 +63,7 @@ class _Event(Struct, frozen=True, gc=False):
     offset: int
     timestamp: int
     headers: Headers
+    key: bytes
     value: bytes
 
 
@@ -186,8 +187,8 @@ def _count() -> float:
         kind = EventType.BOUNCED if number % 5 == 0 else EventType.DELIVERED
         bounce_class = ("hard", "soft")[number % 2] if kind is EventType.BOUNCED else ""
         data = MailEvent("shop", recipient=_recipient(number % 9_000), bounce_class=bounce_class)
-        _, value, headers = encode_event(kind, f"{number:026d}", data, "deliver")
-        batch.append(Merged(number, source, _Event(number, number, headers, value)))
+        key, value, headers = encode_event(kind, f"{number:026d}", data, "deliver")
+        batch.append(Merged(number, source, _Event(number, number, headers, key, value)))
     counters: dict[bytes, BounceCounter] = {}
     judging = Judging(CountingRules(IncidentPolicy(_EVENTS, 50, 600_000)))
     begun = process_time()

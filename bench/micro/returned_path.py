@@ -55,6 +55,7 @@ class Record(Struct, frozen=True, gc=False):
     offset: int
     timestamp: int
     headers: Headers
+    key: bytes | None
     value: bytes
 
 
@@ -95,7 +96,7 @@ def _record(number: int, content: bytes, rules: Rules) -> Record:
     address = found[0].address if found else ""
     returned = to_return_path(number, address or "nobody@example")
     _, headers = encode_returned(returned)
-    return Record(names.RETURNED, 0, number, AT_MS, headers, content)
+    return Record(names.RETURNED, 0, number, AT_MS, headers, None, content)
 
 
 def process(processor: ReturnsProcessor, records: Sequence[Any]) -> list[Output]:
@@ -115,7 +116,9 @@ def events_of(written: Sequence[Output]) -> list[Merged]:
     found = [each for each in written if each.topic == names.EVENTS]
     return [
         Merged(
-            AT_MS, source, Record(each.topic, 0, at, AT_MS, list(each.headers), each.value or b"")
+            AT_MS,
+            source,
+            Record(each.topic, 0, at, AT_MS, list(each.headers), each.key, each.value or b""),
         )
         for at, each in enumerate(found)
     ]

@@ -57,7 +57,7 @@ def test_a_pause_after_the_answer_makes_the_keys_no_younger(
 ) -> None:
     clock = FakeClock()
     reader = Reader(clock)
-    monkeypatch.setattr("shared.access.view.LogReader", lambda *_: reader)
+    monkeypatch.setattr("shared.access.view.LogReader", lambda *_, **__: reader)
     reader.view = view = KeyView(ClientOptions("nowhere:1", "one"), "api", clock)
     view.start()
     try:
