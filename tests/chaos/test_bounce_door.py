@@ -57,7 +57,7 @@ def send(stack: Stack, number: int) -> int:
     """Return the code of the reply to one bounce; 0 if there is none."""
     address = return_path(ids.encode(number))
     try:
-        with at_bounce_door(stack, 120) as smtp:
+        with at_bounce_door(stack) as smtp:
             smtp.sendmail("", [address], CONTENT)
     except smtplib.SMTPResponseException as error:
         return error.smtp_code

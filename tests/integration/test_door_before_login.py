@@ -109,7 +109,7 @@ def test_no_time_before_login_is_given_anew_by_commands(
 
 
 def said_after_hello(door: Door) -> list[str]:
-    """What a peer that says EHLO and nothing else is told until it is let go."""
+    """The lines that a peer gets that sends EHLO and nothing else, until it is disconnected."""
     with Peer(door.port, "127.0.6.1") as peer:
         assert peer.reply().startswith("220 ")
         peer.sock.sendall(b"EHLO idle.example\r\n")

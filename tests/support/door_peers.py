@@ -5,9 +5,9 @@ from __future__ import annotations
 import smtplib
 import socket
 import ssl
-import urllib.request
 
 from tests.support.front_door import PASSWORD, Door, trusting
+from tests.support.metrics import values_of
 
 TIMEOUT_S = 120.0
 
@@ -88,15 +88,7 @@ def login(smtp: smtplib.SMTP, name: str) -> tuple[int, str]:
 
 def number(door: Door, name: str) -> float:
     """The sum of a metric's values."""
-    with urllib.request.urlopen(
-        f"http://127.0.0.1:{door.http_port}/metrics", timeout=TIMEOUT_S
-    ) as answer:
-        lines = answer.read().decode().splitlines()
-    return sum(
-        float(line.rpartition(" ")[2])
-        for line in lines
-        if line.startswith((f"{name} ", f"{name}{{", f"{name}_total"))
-    )
+    return sum(values_of(f"http://127.0.0.1:{door.http_port}/metrics", name))
 
 
 def open_connections(door: Door) -> float:

@@ -21,6 +21,7 @@ from shared.runtime.clock import now_ms
 from shared.settings.sections import KafkaSettings
 from shared.topics.records import Event
 from tests.support.chaos.witnesses import EventWatch
+from tests.support.metrics import values_of
 from tests.support.smtp_peers import wait_until
 
 PATIENCE_S = 120.0
@@ -67,10 +68,7 @@ def the_end_of(watch: EventWatch, client: str, name: str) -> Event:
 def knows_all_orders(stack: Stack) -> bool:
     """Whether deliver knows every order that holds: it may send under those of 5 s ago."""
     orders = read_orders(KafkaSettings(bootstrap=stack.endpoints.kafka))
-    with urllib.request.urlopen(stack.endpoints.metrics["deliver"], timeout=PATIENCE_S) as answer:
-        lines = answer.read().decode().splitlines()
-    starts = ("sluice_deliver_orders ", "sluice_deliver_orders{")
-    known = sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(starts))
+    known = sum(values_of(stack.endpoints.metrics["deliver"], "sluice_deliver_orders"))
     return known == sum(not each.is_over(now_ms()) for each in orders)
 
 

@@ -93,7 +93,7 @@ class Relay(Struct, frozen=True):
             found[:] = [told for told in self.fates(recipient) if told.startswith(fate)]
             return bool(found)
 
-        wait_until(is_there, f"Postfix tells of {recipient}: {fate}", within_s)
+        wait_until(is_there, f"the log of Postfix says {fate!r} about {recipient}", within_s)
         return found[0]
 
     def wait_for_retry(self, recipient: str, fate: str) -> str:
@@ -104,7 +104,7 @@ class Relay(Struct, frozen=True):
             self.flush()
             return any(told.startswith(fate) for told in self.fates(recipient))
 
-        wait_until(is_there, f"Postfix tells of {recipient}: {fate}")
+        wait_until(is_there, f"the log of Postfix says {fate!r} about {recipient}")
         return self.wait_for(recipient, fate)
 
     def flush(self) -> None:

@@ -1,4 +1,4 @@
-"""A user of a shared Redis, who may do less than its tests."""
+"""A user of a shared Redis, from whom a test can take permissions."""
 
 from __future__ import annotations
 

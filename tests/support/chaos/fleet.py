@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import signal
 import time
-import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -19,6 +18,7 @@ from cli.stack.environment import SERVICES
 from shared.settings.sections import RuntimeSettings
 from shared.stream.kafka_python.closing import make_client
 from tests.support.chaos.stage import MAX_IN_FLIGHT, Run, Stage
+from tests.support.metrics import values_of
 
 # Slow destinations share one site with all others, whose mail must not wait for their replies.
 ENV: Final = {"SLUICE_DELIVER__MAX_CONNECTIONS": str(MAX_IN_FLIGHT)}
@@ -150,11 +150,9 @@ class Fleet:
     def metric(self, name: str, metric: str) -> float:
         """A metric of a process on /metrics, summed over its labels."""
         url = self._line.endpoints.metrics[name]
-        with urllib.request.urlopen(url, timeout=_ASK_TIMEOUT_S) as answer:
-            lines = answer.read().decode().splitlines()
-        found = [line for line in lines if line.startswith((f"{metric} ", f"{metric}{{"))]
+        found = values_of(url, metric, _ASK_TIMEOUT_S)
         assert found, f"{name} shows no {metric}"
-        return sum(float(line.rpartition(" ")[2]) for line in found)
+        return sum(found)
 
     def _put_down(self, name: str) -> None:
         self._stage.down.add(name)

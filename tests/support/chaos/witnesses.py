@@ -154,7 +154,7 @@ def follow(bootstrap: str, topic: str) -> Any:
 
 
 def _partitions_of(consumer: Any, topic: str) -> set[int]:
-    """The partitions, as soon as the broker tells of them: a busy one may know a new topic late."""
+    """The partitions of a topic; a busy broker may not show a new topic at once."""
     deadline = time.monotonic() + _TOPIC_TIMEOUT_S
     while not (found := consumer.partitions_for_topic(topic)):
         if time.monotonic() > deadline:
