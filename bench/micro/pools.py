@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -22,6 +21,7 @@ import uvloop
 from msgspec import Struct
 
 from bench import smtp_sink
+from bench.measured import measured
 from services.deliver.core.attempt.outcome import Delivered
 from services.deliver.core.pool.planner import PoolLimits
 from services.deliver.core.pool.slow_sites import Room
@@ -32,7 +32,6 @@ from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.smtp.connection import Timeouts
 from services.deliver.edge.smtp.opening import Opener
 from services.deliver.rules.loading import load_outcome_rules
-from shared.runtime.exits import Exit
 from shared.runtime.failpoints import Failpoints
 from shared.topics.records import Envelope, Facts, Origin
 
@@ -163,18 +162,15 @@ def main(messages: int, size: int, connections: int, *, only_pools: bool, as_jso
     """Measure both."""
     content = content_of(size)
     senders = [pools_figure] if only_pools else [pools_figure, aiosmtplib_figure]
-    try:
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            smtp_sink.running(Path(folder)) as sink,
-        ):
-            figures = [
+
+    def measure_all() -> list[Figure]:
+        with tempfile.TemporaryDirectory() as folder, smtp_sink.running(Path(folder)) as sink:
+            return [
                 uvloop.run(sender(sink.address, connections, messages, content))
                 for sender in senders
             ]
-    except smtp_sink.PeerError as error:
-        print(f"pools: {error}", file=sys.stderr)
-        sys.exit(Exit.PART_UNAVAILABLE)
+
+    figures = measured(measure_all)
     if as_json:
         print(msgspec.json.encode(figures).decode())
         return

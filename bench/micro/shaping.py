@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import sys
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -21,16 +20,15 @@ import uvloop
 from msgspec import Struct
 
 from bench import smtp_sink
+from bench.measured import measured
 from bench.micro.pools import Figure, content_of, make_pools, measure, through
 from local.parts import redis_server
-from local.parts.unavailable import PartNotStarted
 from services.deliver.core.shaping.throttle import Throttle
 from services.deliver.core.shaping.workers import Workers
 from services.deliver.edge.shaping.lease_client import Stores
 from services.deliver.edge.shaping.loading import load_rules
 from services.deliver.edge.shaping.shaper import Shaper
 from shared.runtime.clock import SystemClock
-from shared.runtime.exits import Exit
 from shared.runtime.memory import calm_collector, keep_freed_memory
 from shared.runtime.telemetry import Counters
 from shared.settings.sections import RedisSettings
@@ -122,17 +120,17 @@ def main(messages: int, size: int, count: int, *, as_json: bool) -> None:
     """Measure pairs, and print the median of their ratios."""
     keep_freed_memory()
     calm_collector()
-    try:
+
+    def measure_all() -> Result:
         with tempfile.TemporaryDirectory() as name, smtp_sink.running(Path(name)) as sink:
             folder = Path(name)
             rules = folder / "shaping.toml"
             rules.write_text(RULES)
             with redis_server.running(folder / "redis") as (redis, _):
                 run = Run(sink.address, redis.url, messages, content_of(size), rules)
-                result = pairs(run, count)
-    except (smtp_sink.PeerError, PartNotStarted) as error:
-        print(f"shaping: {error}", file=sys.stderr)
-        sys.exit(Exit.PART_UNAVAILABLE)
+                return pairs(run, count)
+
+    result = measured(measure_all)
     if as_json:
         print(msgspec.json.encode(result).decode())
         return

@@ -20,14 +20,15 @@ from shared.registry.client import Client
 from shared.registry.store.view import load_registry
 from shared.responses.counting.batch import Step, read_batch
 from shared.responses.counting.counting import Limits
+from shared.responses.counting.facts import LAST_HEADER
 from shared.responses.counting.merging import Source
 from shared.responses.counting.reviewing import CountingRules
 from shared.responses.counting.rewinding import Change, Recount, change_between, concerned
-from shared.runtime.clock import SystemClock
+from shared.runtime.clock import Clock, SystemClock
 from shared.runtime.deadline import Deadline
 from shared.runtime.errors import PartUnavailable
 from shared.settings.sections import KafkaSettings
-from shared.stream.client import client_options
+from shared.stream.client import ClientOptions, client_options
 from shared.stream.source_log import SKEW_MS, SourceLog
 from shared.topics import names
 from shared.topics.reviews import Review
@@ -54,14 +55,14 @@ def find_change(
     deadline = Deadline(timeout_s, clock)
     clients = load_registry(kafka)
     try:
-        with closing(SourceLog(options, (names.EVENTS, names.SUPPRESSIONS), clock)) as log:
+        with closing(_open(options, clock)) as log:
             steps = _window(log, question.review, deadline, progress)
             about = concerned(steps, question.review)
         fields = frozenset(each.field for each in about)
         rules = (question.before, question.after)
         recounts = [Recount(each, fields, lambda name: _limits(clients, name)) for each in rules]
         if about:
-            with closing(SourceLog(options, (names.EVENTS, names.SUPPRESSIONS), clock)) as log:
+            with closing(_open(options, clock)) as log:
                 for part in _read(log, log.begins(), log.ends(), deadline, progress):
                     for each in recounts:
                         each.count(part)
@@ -71,6 +72,10 @@ def find_change(
     entries = read_records(kafka, lambda each: (each.client, each.recipient) in made)
     found = [each for each in entries if isinstance(each, Suppression)]
     return change_between(recounts[0], recounts[1], found, len(about))
+
+
+def _open(options: ClientOptions, clock: Clock) -> SourceLog:
+    return SourceLog(options, (names.EVENTS, names.SUPPRESSIONS), clock, last_header=LAST_HEADER)
 
 
 def _window(log: SourceLog, review: Review, deadline: Deadline, progress: Progress) -> list[Step]:

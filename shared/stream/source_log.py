@@ -20,7 +20,6 @@ from shared.runtime.clock import Clock
 from shared.stream.client import ClientOptions
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.log_reader import LogReader
-from shared.topics.event_records import TYPE_HEADER
 
 # The clocks of brokers and services may differ by this much.
 SKEW_MS: Final = 2_000
@@ -34,9 +33,14 @@ MAX_WAITING: Final = 20_000
 
 
 class SourceLog:
-    """The readers of one counting process, for one thread."""
+    """The readers of one counting process, for one thread.
 
-    def __init__(self, options: ClientOptions, topics: Iterable[str], clock: Clock) -> None:
+    `last_header`: as of LogReader.
+    """
+
+    def __init__(
+        self, options: ClientOptions, topics: Iterable[str], clock: Clock, *, last_header: str = ""
+    ) -> None:
         self._clock = clock
         self._readers: dict[str, LogReader] = {}
         self._ends_of: dict[str, LogReader] = {}
@@ -49,9 +53,8 @@ class SourceLog:
         self.undecodable = 0
         try:
             for topic in topics:
-                # Nothing else of a header is used (shared/responses/counting/facts.py).
                 self._readers[topic] = LogReader(
-                    options, topic, last_header=TYPE_HEADER, max_poll_records=POLL_RECORDS
+                    options, topic, last_header=last_header, max_poll_records=POLL_RECORDS
                 )
                 self._ends_of[topic] = LogReader(options, topic, is_committed=False)
             self._sources = self._find_sources()

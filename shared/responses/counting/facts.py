@@ -17,11 +17,13 @@ import msgspec
 from msgspec import Struct
 
 from shared.mail.recipients import comparable
-from shared.topics.event_records import EventRecord, type_of
+from shared.topics.event_records import TYPE_HEADER, EventRecord, type_of
 from shared.topics.records import EventType
 from shared.topics.suppressions import field_of
 
 MAIL_BYTES: Final = 8
+# No header behind it is read.
+LAST_HEADER: Final = TYPE_HEADER
 _MAIL: Final = "sluice.mail."
 
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 from services.validate.edge.responses.metrics import ResponseMetrics
 from services.validate.edge.responses.review_log import ReviewLog
 from shared.registry.lookup import Clients, require_whole
+from shared.responses.counting.facts import LAST_HEADER
 from shared.responses.counting.incidents import IncidentPolicy, Incidents, decode_incidents
 from shared.responses.counting.merging import Source
 from shared.responses.counting.place import decode_place
@@ -70,7 +71,8 @@ def open_counting(parts: WorkerParts, consumer: StreamConsumer) -> Counting:
     """Open the topics at the place of the counters. Raises NotReady, KafkaError."""
     require_whole(parts.clients)
     parts.producer.open()  # ends a transaction that holds back the committed offsets
-    opened = SourceLog(parts.options, (parts.events, parts.suppressions), parts.clock)
+    topics = (parts.events, parts.suppressions)
+    opened = SourceLog(parts.options, topics, parts.clock, last_header=LAST_HEADER)
     reviews: ReviewLog | None = None
     try:
         reviews = ReviewLog(parts.options, parts.clock, parts.control)
