@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import uvloop
 from cryptography.hazmat.primitives.asymmetric import rsa
 from msgspec import Struct
 
@@ -36,6 +35,7 @@ from bench.deliver_result import (
     bars_of,
     row_of,
 )
+from bench.measured import run_interruptibly
 from bench.micro import shaping
 from bench.micro.pools import (
     SENDER,
@@ -127,16 +127,18 @@ def _content(at: _Place) -> bytes:
 
 
 def _engine(at: _Place) -> Figure:
-    return uvloop.run(pools_figure(at.sink, CONNECTIONS, at.options.messages, _content(at)))
+    return run_interruptibly(pools_figure(at.sink, CONNECTIONS, at.options.messages, _content(at)))
 
 
 def _aiosmtplib(at: _Place) -> Figure:
-    return uvloop.run(aiosmtplib_figure(at.sink, CONNECTIONS, at.options.messages, _content(at)))
+    return run_interruptibly(
+        aiosmtplib_figure(at.sink, CONNECTIONS, at.options.messages, _content(at))
+    )
 
 
 def _large(at: _Place) -> Figure:
     count = max(1, int(at.options.messages * LARGE_SHARE))
-    return uvloop.run(pools_figure(at.sink, CONNECTIONS, count, content_of(LARGE_BYTES)))
+    return run_interruptibly(pools_figure(at.sink, CONNECTIONS, count, content_of(LARGE_BYTES)))
 
 
 def _smtp_source(at: _Place) -> Figure:
@@ -165,15 +167,15 @@ def _signing(at: _Place) -> Figure:
 
         return sign_and_send
 
-    return uvloop.run(_through_pools(at, at.sink, signed))
+    return run_interruptibly(_through_pools(at, at.sink, signed))
 
 
 def _plain(at: _Place) -> Figure:
-    return uvloop.run(_through_pools(at, at.plain_sink))
+    return run_interruptibly(_through_pools(at, at.plain_sink))
 
 
 def _tls(at: _Place) -> Figure:
-    return uvloop.run(_through_pools(at, at.tls_sink))
+    return run_interruptibly(_through_pools(at, at.tls_sink))
 
 
 async def _through_pools(

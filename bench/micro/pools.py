@@ -17,11 +17,10 @@ from typing import Final
 import aiosmtplib
 import click
 import msgspec
-import uvloop
 from msgspec import Struct
 
 from bench import smtp_sink
-from bench.measured import measured
+from bench.measured import measured, run_interruptibly
 from services.deliver.core.attempt.outcome import Delivered
 from services.deliver.core.pool.planner import PoolLimits
 from services.deliver.core.pool.slow_sites import Room
@@ -166,7 +165,7 @@ def main(messages: int, size: int, connections: int, *, only_pools: bool, as_jso
     def measure_all() -> list[Figure]:
         with tempfile.TemporaryDirectory() as folder, smtp_sink.running(Path(folder)) as sink:
             return [
-                uvloop.run(sender(sink.address, connections, messages, content))
+                run_interruptibly(sender(sink.address, connections, messages, content))
                 for sender in senders
             ]
 

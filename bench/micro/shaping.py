@@ -16,11 +16,10 @@ from typing import Final
 
 import click
 import msgspec
-import uvloop
 from msgspec import Struct
 
 from bench import smtp_sink
-from bench.measured import measured
+from bench.measured import measured, run_interruptibly
 from bench.micro.pools import Figure, content_of, make_pools, measure, through
 from local.parts import redis_server
 from services.deliver.core.shaping.throttle import Throttle
@@ -102,8 +101,8 @@ def pairs(run: Run, count: int) -> Result:
     """Measure so many pairs in turn."""
     without, shaped = [], []
     for _ in range(count):
-        without.append(uvloop.run(_without(run)))
-        shaped.append(uvloop.run(_shaped(run)))
+        without.append(run_interruptibly(_without(run)))
+        shaped.append(run_interruptibly(_shaped(run)))
     ratios = [
         with_it.cpu_us_per_message / plain.cpu_us_per_message
         for plain, with_it in zip(without, shaped, strict=True)
