@@ -117,8 +117,8 @@ def serve(settings: Settings, running: Running) -> int:
         log.warning(NO_RETURN_PATH)
     if not kit.ensure_topics(LANES):
         return OK
-    worker = kit.worker(DELIVER_PATTERN, _limits(settings))
     written = (*map(deferred, RETRY_TOPICS_S), HANDOVER, EVENTS, RETURNED)
+    worker = kit.worker(DELIVER_PATTERN, _limits(settings), written)
     with (
         kit.watching(map(outbound, LANES), written, worker.status),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,

@@ -103,7 +103,7 @@ def _intake(settings: Settings, running: Running, kit: StreamKit, view: ClientVi
     intake = Intake(WithRemoved(view), settings.ingest.code_header, running.clock)
     return kit.relay(
         kit.consumer(pattern=names.INTAKE_PATTERN),
-        kit.producer(),
+        kit.producer(writes=written(settings.ingest)),
         intake.process,
         max_records=settings.ingest.max_records,
     )

@@ -42,7 +42,8 @@ def serve(settings: Settings, running: Running) -> int:
     quotas = _quotas(running, kit)
     use = QuotaUse(quotas)
     try:
-        producer = kit.producer()
+        written = (*map(names.outbound, lanes.names), names.EVENTS, names.SUBMISSIONS, names.HELD)
+        producer = kit.producer(writes=written)
         views = Views(
             WithRemoved(view),
             SuppressionView(follower, running.clock),
@@ -60,7 +61,6 @@ def serve(settings: Settings, running: Running) -> int:
             processor.process,
             max_records=settings.validate.max_records,
         )
-        written = (*map(names.outbound, lanes.names), names.EVENTS, names.SUBMISSIONS, names.HELD)
         with (
             kit.watching((names.RECEIVED,), written, relay.status),
             _responses(settings, running, view),

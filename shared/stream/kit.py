@@ -8,7 +8,7 @@ app.py).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
@@ -77,12 +77,12 @@ class StreamKit:
         return partial(StreamConsumer, options, group, topics, pattern, keeps_claims=keeps_claims)
 
     def producer(
-        self, name: str = "", failpoints: Failpoints | None = None
+        self, name: str = "", failpoints: Failpoints | None = None, writes: Collection[str] = ()
     ) -> TransactionalProducer:
         """Create a producer; it connects when it is opened.
 
         By default the one of the service, with its failpoints; `name` becomes part of the
-        transactional id.
+        transactional id. `writes`: the topics that it may write to.
         """
         return TransactionalProducer(
             self.options,
@@ -90,6 +90,7 @@ class StreamKit:
             failpoints or self.failpoints,
             watchdog_of(self.options),
             ClientEvents(self._kafka, self.options),
+            writes,
         )
 
     def relay(
@@ -112,12 +113,15 @@ class StreamKit:
         register_relay_metrics(relay.status, self._running.health, self._running.counters)
         return relay
 
-    def worker(self, pattern: str, limits: Limits) -> Worker:
-        """Create the service's worker, with its metrics and its check on /ready."""
+    def worker(self, pattern: str, limits: Limits, writes: Collection[str] = ()) -> Worker:
+        """Create the service's worker, with its metrics and its check on /ready.
+
+        `writes`: the topics that its outcomes may go to.
+        """
         worker = Worker(
             self._running.service,
             self.consumer(pattern=pattern, keeps_claims=True),
-            self.producer(),
+            self.producer(writes=writes),
             self.failpoints,
             limits,
         )

@@ -13,7 +13,7 @@ not sooner.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartiti
 from shared.runtime.failpoints import Failpoints
 from shared.stream.client import ClientOptions, make_producer
 from shared.stream.client_events import ClientEvents, is_lost_with_its_topic
-from shared.stream.kafka_python.producing import discard
+from shared.stream.kafka_python.producing import ask_for_topics, discard
 from shared.stream.sending import offset_of, send_all
 from shared.stream.watchdog import Watchdog
 
@@ -71,14 +71,20 @@ class TransactionalProducer:
         failpoints: Failpoints,
         watchdog: Watchdog,
         own_events: ClientEvents | None = None,
+        writes: Collection[str] = (),
     ) -> None:
-        """`own_events` removes copies for missing client topics; None: no copies are written."""
+        """`own_events` removes copies for missing client topics; None: no copies are written.
+
+        `writes`: topics that it may write to. The first record for any other topic holds up its
+        transaction until the topic's metadata is there.
+        """
         self._options = options
         self._service = service
         self._transactional_id = f"sluice.{service}.{options.instance}"
         self._failpoints = failpoints
         self._watchdog = watchdog
         self._own_events = own_events
+        self._writes = tuple(writes)
         self._producer: KafkaProducer | None = None
 
     def open(self) -> None:
@@ -93,6 +99,7 @@ class TransactionalProducer:
             with self._watchdog.guard("init_transactions"):
                 producer = make_producer(self._options, self._transactional_id)
                 producer.init_transactions()
+                ask_for_topics(producer, self._writes)
         except KafkaError as error:
             if producer is not None:
                 discard(producer)
