@@ -27,6 +27,7 @@ from local.outside import Outside, Servers, servers
 from local.parts import kafka_broker, kafka_cluster, ports, redis_server, services
 from local.parts.kafka_broker import BrokerPlan
 from local.parts.services import SINK, ServicePlan
+from local.parts.topics import create_topics
 from local.parts.unavailable import PartNotStarted
 from local.process import Process, ProcessSpec, Start, execute
 from local.settings import StackSettings
@@ -35,8 +36,6 @@ from local.supervisor import Supervisor, say_on_stderr
 from shared.runtime.listening import in_url
 from shared.settings.secrets import masked
 from shared.settings.sections import KafkaSettings
-from shared.stream.admin import ensure_topics
-from shared.topics import names
 
 _PORTS: Final = ("redis", "sink", "billing", "smtp", "smtps", "bounce", API)
 
@@ -167,7 +166,7 @@ class Stack:
             if not self.settings.broker:
                 # On an external broker the services create the topics they need, with the
                 # replication in their settings.
-                ensure_topics(self.kafka, names.plans(("default",)))
+                create_topics(self.kafka)
             self._supervisor.start([self._service(name) for name in self.options.services])
         except BaseException:
             self.stop()

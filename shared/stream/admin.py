@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
 from shared.runtime.clock import monotonic
 from shared.runtime.lifecycle import Stop
@@ -52,9 +52,8 @@ def ensure_topics(
     try:
         existing = set(admin.list_topics())
         missing = [plan for plan in wanted if plan.name not in existing]
-        for plan in missing:
-            _create(admin, plan, kafka)
         if missing:
+            _create(admin, missing, kafka)
             _wait_for_leaders(admin, [plan.name for plan in missing])
         if aligned:
             planned = [plan for plan in wanted if plan.configs and plan.name in existing]
@@ -90,19 +89,31 @@ def ensure_topics_until(
     return False
 
 
-def _create(admin: KafkaAdminClient, plan: TopicPlan, kafka: KafkaSettings) -> None:
-    topic = NewTopic(
-        name=plan.name,
-        num_partitions=plan.partitions,
-        replication_factor=kafka.replication,
-        topic_configs=Wanted.of(kafka).configs(plan.name, plan.configs, kafka.replication),
-    )
+def _create(admin: KafkaAdminClient, plans: Sequence[TopicPlan], kafka: KafkaSettings) -> None:
+    """Create all topics that can be created. Raises TopicError, naming one of the others.
+
+    In one request, since each of them takes the controller as long as all topics together.
+    """
+    wanted = Wanted.of(kafka)
+    topics = [
+        NewTopic(
+            name=plan.name,
+            num_partitions=plan.partitions,
+            replication_factor=kafka.replication,
+            topic_configs=wanted.configs(plan.name, plan.configs, kafka.replication),
+        )
+        for plan in plans
+    ]
     try:
-        admin.create_topics([topic])
-    except TopicAlreadyExistsError:
-        return
-    except KafkaError as error:
-        raise TopicError(f"topic {plan.name} could not be created: {error}") from error
+        answer = admin.create_topics(topics, raise_errors=False)
+    except (KafkaError, RuntimeError) as error:
+        # RuntimeError: two brokers in turn said that they are not the controller.
+        raise TopicError(f"topics could not be created: {error}") from error
+    for topic in answer["topics"]:
+        fault = for_code(topic["error_code"])
+        if fault not in (NoError, TopicAlreadyExistsError):
+            reason = f"{fault.__name__}: {topic['error_message']}"
+            raise TopicError(f"topic {topic['name']} could not be created: {reason}")
 
 
 def _wait_for_leaders(admin: KafkaAdminClient, names: list[str]) -> None:
