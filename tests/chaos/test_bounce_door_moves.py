@@ -25,13 +25,13 @@ from shared.topics import ids
 from tests.support.bounce_door import CLIENT, KEYS_TEXT, all_returned, at_bounce_door, return_path
 from tests.support.fork_server import fork
 from tests.support.front_door import register
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
 
 pytestmark = pytest.mark.long
 
 MESSAGES: Final = 6_000
 SERVERS: Final = 8
-WAIT_S: Final = 120
 INGEST: Final = "ingest"
 DOOR: Final = "SLUICE_INGEST__BOUNCE_LISTEN"
 CONTENT: Final = b"Subject: Undelivered\r\n\r\n550 5.1.1 no such user\r\n"
@@ -152,7 +152,7 @@ def knows_the_client(stack: Stack) -> bool:
 def test_the_bounce_door_moves_out_of_ingest_and_back_and_no_accepted_mail_is_lost(
     stack: Stack,
 ) -> None:
-    wait_until(partial(knows_the_client, stack), "the door knows the client", WAIT_S)
+    wait_until(partial(knows_the_client, stack), "the door knows the client", PATIENCE_S)
     steps: list[Callable[[], None]] = [
         partial(start, stack, BOUNCE),
         partial(replace_ingest, stack, has_door=False),
@@ -163,10 +163,10 @@ def test_the_bounce_door_moves_out_of_ingest_and_back_and_no_accepted_mail_is_lo
     try:
         for number, step in enumerate(steps, 1):
             count = MESSAGES * number // (len(steps) + 1)
-            wait_until(partial(servers.has_sent, count), f"{count} are accepted", WAIT_S)
+            wait_until(partial(servers.has_sent, count), f"{count} are accepted", PATIENCE_S)
             assert not servers.has_sent(MESSAGES), "nothing is sent any more when the door moves"
             step()
-        wait_until(partial(servers.has_sent, MESSAGES), "all are accepted", WAIT_S)
+        wait_until(partial(servers.has_sent, MESSAGES), "all are accepted", PATIENCE_S)
     finally:
         servers.close()
     assert not servers.strange

@@ -14,6 +14,7 @@ from shared.stream.client import ClientOptions, make_consumer, make_producer
 from shared.stream.kafka_python.producing import discard
 from shared.topics.names import TopicPlan
 from tests.support.chaos.stage import Stage
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
 
 MESSAGES = 5_000
@@ -22,7 +23,6 @@ AWAY_S = 31.0
 ACROSS = "test.across"
 STOPPED = "test.stopped"
 COMMIT_AWAY_S = 3.0
-COMMIT_TIMEOUT_S = 120.0
 
 
 def test_a_broker_away_for_thirty_seconds_loses_nothing_and_sends_nothing_twice(
@@ -89,6 +89,6 @@ def test_a_commit_that_the_broker_went_away_from_is_finished_once_it_is_back(sta
     assert committing.is_alive()
     stage.restart("kafka")
     stage.stack.wait_ready("kafka")
-    committing.join(COMMIT_TIMEOUT_S)
+    committing.join(PATIENCE_S)
     assert not committing.is_alive(), "the commit waits for ever"
     discard(producer)

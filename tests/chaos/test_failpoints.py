@@ -10,14 +10,13 @@ import pytest
 from shared.runtime.failpoints import NAMES
 from tests.support.chaos.injector import Injector
 from tests.support.chaos.stage import MAX_IN_FLIGHT, Stage
+from tests.support.patience import PATIENCE_S
 
 MESSAGES = 5_000
 RATE_PER_S = 1_000
 # The messages submitted first for each failpoint; the rest is for failpoints not reached by them.
 FIRST_SHARE = 0.6
 MORE = 20
-# From start to death: the service's start, the group's rebalance, some transactions.
-REACH_TIMEOUT_S = 120
 # What is submitted at once is read as one batch, which passes a failpoint once.
 _FIRST_LOOK_S = 0.5
 _LAST_LOOK_S = 3.0
@@ -45,9 +44,9 @@ def test_dying_at_every_failpoint_once_loses_nothing_and_doubles_no_fate(
 
 def die_at(stage: Stage, service: str, point: str, injector: Injector) -> None:
     """Keep submitting messages until the service has died at its failpoint."""
-    deadline, look_s = time.monotonic() + REACH_TIMEOUT_S, _FIRST_LOOK_S
+    deadline, look_s = time.monotonic() + PATIENCE_S, _FIRST_LOOK_S
     while not stage.wait_failpoint(service, look_s):
-        assert time.monotonic() < deadline, f"{point} was not passed within {REACH_TIMEOUT_S} s"
+        assert time.monotonic() < deadline, f"{point} was not passed within {PATIENCE_S} s"
         if stage.stack.is_ready(service):
             injector.release(MORE)
             look_s = min(1.5 * look_s, _LAST_LOOK_S)

@@ -22,12 +22,12 @@ from shared.topics.records import FINAL, EventType, OnDoubt
 from tests.support.chaos.stage import Stage
 from tests.support.chaos.witnesses import EventWatch, SinkJournal
 from tests.support.fork_server import run_module
+from tests.support.patience import PATIENCE_S
 
 CLIENT: Final = "doubtful"
 DOMAIN: Final = "news.doubtful.example"
 RECIPIENTS: Final = "doubtful.example"
 EACH: Final = 4
-WAIT_S: Final = 120.0
 # Where deliver dies, and whether a message can be in doubt by then.
 POINTS: Final = (
     ("deliver.naming", False),
@@ -77,7 +77,7 @@ class Codes:
         return Counter(line.rcpt for line in lines if line.verdict == "accepted")
 
     def wait(self, is_met: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + PATIENCE_S
         while not is_met():
             assert time.monotonic() < deadline, (self.finals(), self.held(), self.copies())
             time.sleep(0.1)
@@ -124,7 +124,7 @@ def test_what_may_have_been_sent_is_held_and_nothing_is_sent_twice(
         stage.stack.stop_part("deliver")
         added = codes.submit(point)
         stage.restart("deliver", f"{point}:1")
-        assert stage.wait_failpoint("deliver", WAIT_S), f"{point} was not passed"
+        assert stage.wait_failpoint("deliver", PATIENCE_S), f"{point} was not passed"
         stage.restart("deliver")
         codes.wait(lambda: codes.held() | {who for who, _ in codes.finals()} == set(codes.sent))
         held = codes.held() & set(added)

@@ -16,11 +16,11 @@ from shared.runtime.failpoints import DOOR_NAMES
 from tests.support.chaos import mixture
 from tests.support.chaos.smtp_injector import SmtpInjector
 from tests.support.chaos.stage import Run, Stage
+from tests.support.patience import PATIENCE_S
 
 MESSAGES = 10_000
 PASSWORD = "correct-horse-battery"
 SERVICE = "ingest"
-REACH_TIMEOUT_S = 120
 # Kafka needs about 8 s to restart, ingest 2 s, on a busy machine several times as much.
 ANSWER_TIMEOUT_S = 300
 
@@ -74,7 +74,7 @@ def test_dying_at_each_step_of_a_submission_loses_nothing_and_doubles_nothing(
     injector.start()
     for point in DOOR_NAMES:
         stage.restart(SERVICE, f"{point}:{random.randint(1, 10)}")
-        assert stage.wait_failpoint(SERVICE, REACH_TIMEOUT_S), f"{point} was not passed"
+        assert stage.wait_failpoint(SERVICE, PATIENCE_S), f"{point} was not passed"
     stage.restart(SERVICE)
     stage.finish(run, injector)
     assert injector.retried

@@ -20,12 +20,12 @@ from tests.support.chaos.fleet import IN_FLIGHT
 from tests.support.chaos.injector import Injector
 from tests.support.chaos.results import Result
 from tests.support.chaos.scenario import FIXED, PAST_SESSION_S, Kind, Pause, Scenario, plan
-from tests.support.chaos.scenes import ACKNOWLEDGED_TIMEOUT_S, Scene, Scenes, play
+from tests.support.chaos.scenes import Scene, Scenes, play
 from tests.support.chaos.stage import MAX_IN_FLIGHT, Run
+from tests.support.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1_800)]
 
-REACH_TIMEOUT_S = 120.0
 SLOW = mixture.Fate(100, "slow-30000-", EventType.DELIVERED)
 BUSY_RATE_PER_S = 400.0
 RECORDS_READ = "sluice_stream_records"
@@ -73,16 +73,16 @@ def remove_a_client(scene: Scene) -> tuple[Run, Injector]:
     ]
     read_before = fleet.metric("ingest", RECORDS_READ)
     injector = run.inject_these(submissions, rate_per_s=0)
-    injector.wait_for(len(submissions), ACKNOWLEDGED_TIMEOUT_S)
+    injector.wait_for(len(submissions), PATIENCE_S)
     stage.wait_for(
         run,
         lambda: fleet.metric("ingest", RECORDS_READ) - read_before >= len(submissions),
-        REACH_TIMEOUT_S,
+        PATIENCE_S,
     )
     publish.apply(KafkaSettings(bootstrap=stage.bootstrap), Changes(removed=(removed,)))
     # The first is in the middle of the backlog when the second starts.
     fleet.start("validate")
-    stage.wait_for(run, lambda: fleet.has_partitions("validate", 1), REACH_TIMEOUT_S)
+    stage.wait_for(run, lambda: fleet.has_partitions("validate", 1), PATIENCE_S)
     fleet.start("validate")
     return run, injector
 
@@ -112,7 +112,7 @@ def join_while_servers_are_slow(scene: Scene) -> tuple[Run, Injector]:
     run = stage.open_run(scene.name, scene.seed)
     slow = list(mixture.uniform(run.name, MAX_IN_FLIGHT, 600, Random(scene.name), SLOW))
     injector = run.inject_these(slow, rate_per_s=0)
-    stage.wait_for(run, lambda: fleet.metric("deliver", IN_FLIGHT) >= len(slow), REACH_TIMEOUT_S)
+    stage.wait_for(run, lambda: fleet.metric("deliver", IN_FLIGHT) >= len(slow), PATIENCE_S)
     fleet.start("deliver")
     fleet.wait_ready()
     return run, injector
@@ -130,7 +130,7 @@ def die_in_a_commit(scene: Scene) -> tuple[Run, Injector]:
     run = stage.open_run(scene.name, scene.seed)
     fleet.end(["ingest"])
     injector = run.inject(2_000, 100.0)
-    fleet.die_at_failpoint("ingest", "ingest.offsets_sent:5", REACH_TIMEOUT_S)
+    fleet.die_at_failpoint("ingest", "ingest.offsets_sent:5", PATIENCE_S)
     fleet.start("ingest")
     fleet.wait_ready()
     return run, injector

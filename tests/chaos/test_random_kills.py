@@ -18,8 +18,9 @@ from tests.support.chaos.fleet import IN_FLIGHT, Fleet
 from tests.support.chaos.injector import Injector
 from tests.support.chaos.mixture import AT_ONCE, Fate
 from tests.support.chaos.results import Result
-from tests.support.chaos.scenes import ACKNOWLEDGED_TIMEOUT_S, Scene, Scenes
+from tests.support.chaos.scenes import Scene, Scenes
 from tests.support.chaos.stage import Run
+from tests.support.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1_800)]
 
@@ -55,7 +56,7 @@ def kill_at_random(scene: Scene, *, keeps_name: bool) -> tuple[Run, Injector]:
     for number in range(KILLS):
         gap_s = random.uniform(SHORTEST_GAP_S, LONGEST_GAP_S)
         more = injector.acknowledged + int(RATE_PER_S * gap_s)
-        injector.wait_for(more, ACKNOWLEDGED_TIMEOUT_S)
+        injector.wait_for(more, PATIENCE_S)
         victim = random.choice(fleet.members("deliver"))
         reported = in_flight(fleet, victim)
         fleet.kill(victim)

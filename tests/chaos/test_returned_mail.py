@@ -28,11 +28,11 @@ from tests.support.chaos.fleet import Fleet
 from tests.support.chaos.scenario import PAST_SESSION_S
 from tests.support.chaos.stage import Stage
 from tests.support.chaos.witnesses import SinkJournal
+from tests.support.patience import PATIENCE_S
 
 MESSAGES = 240
 LONG_MESSAGES = 400
 RATE_PER_S = 60
-TIMEOUT_S = 120.0
 # How old the view of suppressed recipients may be (docs/suppressions.md).
 VIEW_AGE_S = 5.0
 SETTINGS = RedisSettings()
@@ -128,7 +128,7 @@ class Play:
         ]
 
     def wait(self, is_there: Callable[[], bool]) -> None:
-        self.stage.wait_for(self.run, is_there, TIMEOUT_S)
+        self.stage.wait_for(self.run, is_there, PATIENCE_S)
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def send_mail(play: Play) -> None:
     injector = play.run.inject_these(play.plan.submissions, RATE_PER_S)
     faults = play.faults()
     for number, fault in enumerate(faults, 1):
-        injector.wait_for(len(play.plan.submissions) * number // 6, TIMEOUT_S)
+        injector.wait_for(len(play.plan.submissions) * number // 6, PATIENCE_S)
         fault()
     play.stage.finish(play.run, injector)
     expected = len(play.plan.returned) + play.plan.bounces

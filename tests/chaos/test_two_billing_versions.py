@@ -38,6 +38,7 @@ from tests.support.billing.process import run_verb
 from tests.support.billing.stage import eventually
 from tests.support.chaos.stage import stage_name
 from tests.support.chaos.versions import last_release, unpack
+from tests.support.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -45,7 +46,6 @@ MONTH: Final = "2026-10"
 NOON_MS: Final = 1_792_065_600_000  # 2026-10-15T12:00Z
 MAILINGS: Final = 2_500  # three cells each: more than one piece of a month
 CELLS_KEY: Final = "{two}:cells"
-PATIENCE_S: Final = 120.0
 
 
 class Pair:

@@ -42,10 +42,10 @@ from shared.smtp.server.session import ServerSession
 from shared.smtp.server.states import State
 from shared.submission import rules
 from tests.dialogs.script import DOMAIN, NAME, PASSWORD
+from tests.support.patience import PATIENCE_S
 from tests.support.scram_client import offer_of
 from tests.support.smtp_reading import Cut
 
-TIMEOUT_S: Final = 120.0
 CLIENT: Final = Client(NAME, DOMAIN, "back@door.example.org", "dialog-mailing")
 OPTIONS: Final = ServerOptions(
     host="mx.sluice.example",
@@ -195,7 +195,7 @@ class DoorPeer:
     def __init__(self, port: int, source: str, context: ssl.SSLContext, is_secure: bool) -> None:
         self._context = context
         self._output = bytearray()
-        self._socket = socket.create_connection(("127.0.0.1", port), TIMEOUT_S, (source, 0))
+        self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE_S, (source, 0))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.accepted = 0
         if is_secure:

@@ -21,6 +21,7 @@ from shared.stream.admin import ensure_topics
 from shared.topics import names
 from shared.topics.records import Event, EventType
 from tests.support.chaos.witnesses import EventWatch, follow
+from tests.support.patience import PATIENCE_S
 
 # One process runs all modules that use this pipeline.
 pytestmark = pytest.mark.xdist_group("shared-line")
@@ -28,7 +29,6 @@ pytestmark = pytest.mark.xdist_group("shared-line")
 CLIENT = "bad-input"
 STRANGER = "nobody-knows"
 DOMAIN = "news.bad-input.example"
-SETTLE_TIMEOUT_S = 120.0
 
 
 def message(name: str, extra: bytes = b"", body: bytes = b"Hello\r\n") -> bytes:
@@ -131,7 +131,7 @@ def sent(stack: Stack, events: EventWatch) -> dict[str, Sent]:
         found["good last"] = publish_one(producer, names.intake(CLIENT), message("good-last"))
     finally:
         producer.close(timeout=10)
-    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    deadline = time.monotonic() + PATIENCE_S
     while len(refused(events)) + len(delivered(events)) < len(found):
         told = f"{len(refused(events))} refused, {len(delivered(events))} delivered"
         assert time.monotonic() < deadline, f"{told} of {len(found)}"
@@ -213,7 +213,7 @@ def read_refused(
     """The records of mail.refused from these intakes, by the position of their source."""
     consumer = follow(bootstrap, names.REFUSED)
     found: dict[tuple[str, int, int], tuple[dict[str, str], bytes]] = {}
-    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    deadline = time.monotonic() + PATIENCE_S
     try:
         while len(found) < wanted and time.monotonic() < deadline:
             for records in consumer.poll(timeout_ms=200).values():

@@ -12,7 +12,7 @@ from bench.__main__ import main
 from bench.front_door_parts import Server, run_load, run_smtp_source
 from bench.front_door_result import ROWS, Idle, Ratios, Result, bars_of, described
 from bench.smtp_load import Plan, Talk
-from tests.support.smtp_peers import WITHIN_S
+from tests.support.patience import PATIENCE_S
 
 
 def test_the_bench_measures_every_row_and_tells_its_ratios(
@@ -57,9 +57,9 @@ def test_both_loads_hand_in_exactly_as_many_messages_as_they_are_told(tmp_path: 
             )
             run_load(server, plan)
             sent += plan.messages
-            sink.wait_for(sent, WITHIN_S)
+            sink.wait_for(sent, PATIENCE_S)
         run_smtp_source(server, plan)
-        sink.wait_for(sent + plan.messages, WITHIN_S)
+        sink.wait_for(sent + plan.messages, PATIENCE_S)
         assert sink.count() == sent + plan.messages
 
 

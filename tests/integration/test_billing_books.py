@@ -31,7 +31,8 @@ from shared.topics.codec import encode_event
 from shared.topics.names import EVENTS, plans
 from shared.topics.records import EventType, MailEvent
 from tests.support.billing.process import run_verb, serving
-from tests.support.billing.stage import PATIENCE_S, UTC_MONTHS
+from tests.support.billing.stage import UTC_MONTHS
+from tests.support.patience import PATIENCE_S
 
 MESSAGES = 20
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.billing.closing_process import start
-from tests.support.billing.stage import OCTOBER_MS, PATIENCE_S, Stage, open_stage
+from tests.support.billing.stage import OCTOBER_MS, Stage, open_stage
+from tests.support.patience import PATIENCE_S
 
 MONTH = "2026-10"
 

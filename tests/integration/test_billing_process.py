@@ -25,8 +25,8 @@ from shared.topics.names import EVENTS
 from shared.topics.records import EventType, MailEvent
 from shared.topics.tallies import Tally, TallyRow
 from tests.support.billing.process import run_verb, serving
-from tests.support.billing.stage import PATIENCE_S
 from tests.support.fork_server import run_module
+from tests.support.patience import PATIENCE_S
 
 MONTH = "2026-11"
 NOON_MS = 1_794_744_000_000  # 2026-11-15

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 import pytest
 
 from cli.stack.environment import base_environment
-
-TIMEOUT_S = 120.0
+from tests.support.patience import PATIENCE_S
 
 
 def config_show(environ: Mapping[str, str], *more: str) -> subprocess.CompletedProcess[str]:
@@ -20,7 +19,7 @@ def config_show(environ: Mapping[str, str], *more: str) -> subprocess.CompletedP
         env={**os.environ, **base_environment(), **environ},
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_S,
+        timeout=PATIENCE_S,
         check=False,
     )
 

@@ -22,12 +22,12 @@ from shared.stream.client import ClientOptions, make_consumer
 from shared.stream.kafka_python.joining import load_metadata
 from shared.submission.rules import Submission, judge
 from shared.topics import names
+from tests.support.patience import PATIENCE_S
 from tools import node_modules
 from tools.run_tests import NODE_PACKAGES
 
 EXAMPLES = paths.ROOT / "docs" / "contracts" / "examples"
 DOMAIN = "news.example.com"
-WAIT_S = 120.0
 CONTENT = (
     f"From: News <hello@{DOMAIN}>\r\nTo: anna@example.net\r\nSubject: Hello\r\n"
     f"Message-ID: <1@{DOMAIN}>\r\n\r\nGröße\r\n.\r\n\r\nlast\r\n"
@@ -38,7 +38,7 @@ def read_records(bootstrap: str, topic: str, count: int) -> list[Any]:
     consumer = make_consumer(ClientOptions(bootstrap, "test"), f"examples.{time.time_ns()}")
     consumer.subscribe([topic])
     load_metadata(consumer)
-    until = time.monotonic() + WAIT_S
+    until = time.monotonic() + PATIENCE_S
     found: list[Any] = []
     while len(found) < count:
         assert time.monotonic() < until, f"only {len(found)} of {count} records"
@@ -59,7 +59,7 @@ def test_the_kafka_python_example_hands_in_two_messages_that_keep_every_rule(
         [sys.executable, script, *arguments],
         capture_output=True,
         text=True,
-        timeout=WAIT_S,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -109,7 +109,7 @@ def test_an_example_hands_in_a_file_byte_for_byte_that_keeps_every_rule(
         [*COMMANDS[example](), EXAMPLES / example, kafka_bootstrap, client, message],
         capture_output=True,
         text=True,
-        timeout=WAIT_S,
+        timeout=PATIENCE_S,
         check=False,
         env={**os.environ, "NODE_PATH": str(node_modules.fetch_modules(NODE_PACKAGES))},
     )

@@ -20,7 +20,8 @@ from shared.stream.admin import ensure_topics
 from shared.topics import names
 from shared.topics.reviews import Review, ReviewVerdict
 from shared.topics.suppressions import FIELD_BYTES
-from tests.support.counting_bench import PATIENCE_S, CountingBench, facts, random_seed
+from tests.support.counting_bench import CountingBench, facts, random_seed
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
 
 

@@ -12,14 +12,8 @@ from aiosmtpd.controller import Controller
 from bench import smtp_sink
 from services.deliver.core.attempt.outcome import Delivered, Outcome
 from services.deliver.edge.pool.pools import Pools
-from tests.support.pool_talk import (
-    CONTENT,
-    WITHIN_S,
-    pools_to,
-    run,
-    send,
-    with_scripted,
-)
+from tests.support.patience import PATIENCE_S
+from tests.support.pool_talk import CONTENT, pools_to, run, send, with_scripted
 from tests.support.scripted_smtp import GOOD, Scripted
 
 # -- odd servers
@@ -81,5 +75,5 @@ def test_smtp_sink_takes_a_thousand(tmp_path: Path) -> None:
 
         outcomes = run(test())
         assert all(isinstance(outcome, Delivered) for outcome in outcomes)
-        sink.wait_for(1_000, WITHIN_S)
+        sink.wait_for(1_000, PATIENCE_S)
         assert sink.count() == 1_000

@@ -21,6 +21,7 @@ from shared.topics import ids, names
 from shared.topics.codec import decode_pack, encode_pack
 from shared.topics.records import FINAL, Envelope, Event, EventType, Facts, Message, Origin
 from tests.support.chaos.witnesses import EventWatch, follow
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
 
 # One process runs all modules that use this pipeline.
@@ -28,7 +29,6 @@ pytestmark = pytest.mark.xdist_group("shared-line")
 
 CLIENT = "early"
 DOMAIN = "news.early.example"
-SETTLE_TIMEOUT_S = 120.0
 AHEAD_MS = 8_000
 
 STRUCTURED = [("content-type", b"application/cloudevents+json")]
@@ -109,7 +109,7 @@ def handed(stack: Stack) -> Iterator[Handed]:
     producer.send(names.deferred("1h"), over, headers=over_headers)
     producer.close(timeout=10)
     found: dict[str, list[Event]] = {}
-    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    deadline = time.monotonic() + PATIENCE_S
     while sum(told.type in FINAL for events in found.values() for told in events) < 8:
         assert time.monotonic() < deadline, f"only {sorted(found)}"
         time.sleep(0.1)
@@ -158,7 +158,7 @@ def stays(kafka: str, topic: str) -> list[Envelope]:
     consumer = follow(kafka, topic)
     ends = consumer.end_offsets(consumer.assignment())
     found: list[Envelope] = []
-    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    deadline = time.monotonic() + PATIENCE_S
     while any(consumer.position(partition) < end for partition, end in ends.items()):
         assert time.monotonic() < deadline, f"{topic}: only {len(found)} read"
         for records in consumer.poll(timeout_ms=200).values():

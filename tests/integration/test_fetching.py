@@ -20,8 +20,8 @@ from shared.stream.client import ClientOptions, make_consumer
 from shared.stream.kafka_python.fetching import KEPT_BYTES, POLL_BYTES, UndecodableRecord
 from shared.topics.names import TopicPlan
 from tests.conftest import Parts
+from tests.support.patience import PATIENCE_S
 from tests.support.raw_batches import COMPRESS, RawRecord, batch_of, produce
-from tests.support.stream_topics import PATIENCE_S
 
 GOOD = batch_of([RawRecord(b"good")])
 MANY = [RawRecord(b"value %d" % number, [(b"n", b"%d" % number)]) for number in range(500)]

@@ -16,8 +16,8 @@ from cli.stack import state
 from cli.stack.environment import base_environment
 from local.process import Process, ProcessSpec
 from tests.support.fork_server import fork, run_module
+from tests.support.patience import PATIENCE_S
 
-WAIT_S = 120.0
 SLEEP = "import time; time.sleep(600)"
 # Starts a program and ends without stopping it.
 CARELESS = f"""
@@ -39,7 +39,7 @@ def start(log: Path, code: str, **env: str) -> Process:
 
 
 def wait_until(holds: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + WAIT_S
+    until = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < until, f"waited too long until {what}"
         time.sleep(0.05)
@@ -56,14 +56,14 @@ def wait_until(holds: Callable[[], bool], what: str) -> None:
 )
 def test_its_exit_code_is_that_of_the_program(tmp_path: Path, code: str, expected: int) -> None:
     process = start(tmp_path / "log", code)
-    assert process.wait(WAIT_S)
+    assert process.wait(PATIENCE_S)
     assert process.exit_code == expected
 
 
 def test_it_has_its_own_environment_group_and_output(tmp_path: Path) -> None:
     code = "import os; print(sorted(os.environ), os.environ['OWN'], os.getpgid(0) == os.getpid())"
     process = start(tmp_path / "log", code, OWN="value")
-    assert process.wait(WAIT_S)
+    assert process.wait(PATIENCE_S)
     output = (tmp_path / "log").read_text()
     assert f"{sorted({*os.environ, 'OWN'})} value True" in output
 
@@ -101,6 +101,6 @@ def test_it_does_not_outlive_the_process_of_the_tests(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        timeout=WAIT_S,
+        timeout=PATIENCE_S,
     )
     wait_until(lambda: not state.start_of(int(done.stdout)), "it has ended")

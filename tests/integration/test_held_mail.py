@@ -21,6 +21,7 @@ from shared.stream.client import ClientOptions
 from shared.topics import names
 from shared.topics.records import Event
 from tests.support.chaos.witnesses import EventWatch
+from tests.support.patience import PATIENCE_S
 
 # One process runs all modules that use this pipeline.
 pytestmark = pytest.mark.xdist_group("shared-line")
@@ -28,7 +29,6 @@ pytestmark = pytest.mark.xdist_group("shared-line")
 CLIENT: Final = "quoted"
 DOMAIN: Final = "news.quoted.example"
 QUOTA: Final = 4
-WAIT_S: Final = 120.0
 
 
 class Place(Struct, frozen=True):
@@ -64,7 +64,7 @@ class Place(Struct, frozen=True):
         return self.watch.events(frozenset({CLIENT}))
 
     def wait(self, is_met: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + PATIENCE_S
         while not is_met():
             assert time.monotonic() < deadline, self.kinds()
             time.sleep(0.1)

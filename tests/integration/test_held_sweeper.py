@@ -25,7 +25,8 @@ from shared.stream.transactions import Output, TransactionalProducer
 from shared.stream.watchdog import Watchdog
 from shared.topics.names import TopicPlan
 from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState
-from tests.support.stream_topics import PATIENCE_S, eventually, read_all
+from tests.support.patience import PATIENCE_S
+from tests.support.stream_topics import eventually, read_all
 
 HELD = 40
 ALWAYS = 1 << 60

@@ -32,13 +32,13 @@ from shared.topics import names
 from shared.topics.codec import CodecError, decode_event
 from shared.topics.records import Event, EventType
 from tests.support.hostile_batches import Hostile, event_cases, intake_cases, internal_cases
+from tests.support.patience import PATIENCE_S
 from tests.support.raw_batches import RawRecord, batch_of, produce
 
 # The pipeline of this module is started once, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("hostile-records")
 
 BAD, GOOD = "hostile", "honest"
-PATIENCE_S = 120.0
 MEMORY_BYTES = 300 * 1024 * 1024
 SEED = 1
 LONG_SEEDS = range(2, 12)

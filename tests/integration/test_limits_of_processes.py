@@ -16,18 +16,18 @@ from local.parts.redis_server import RedisPlan, prepare
 from local.process import Process
 from tests.support.limited_process import read_times, running
 from tests.support.limited_workers import excess, most_excess, most_within
+from tests.support.patience import PATIENCE_S
 
 RATE = 200
 WINDOW_S = 10.0
 # 2 % of any 10 s.
 MOST = RATE * WINDOW_S * 1.02
-WITHIN_S = 120.0
 # The leases of a paused process end while it is paused.
 PAUSED_MESSAGES = RATE * 5
 
 
 def until(is_so: Callable[[], bool], what: str) -> None:
-    ends_at = time.monotonic() + WITHIN_S
+    ends_at = time.monotonic() + PATIENCE_S
     while not is_so():
         assert time.monotonic() < ends_at, what
         time.sleep(0.05)

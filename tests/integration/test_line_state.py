@@ -23,14 +23,8 @@ from tests.support.chaos.witnesses import EventWatch
 from tests.support.clock_line import FOREIGN, NOW_MS, ClockLine
 from tests.support.door_peers import login, secured
 from tests.support.front_door import NAME, connected, door_of, message, register
-from tests.support.line_asking import (
-    PATIENCE_S,
-    configs,
-    mail,
-    send,
-    the_end_of,
-    topics_command,
-)
+from tests.support.line_asking import configs, mail, send, the_end_of, topics_command
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
 
 # The pipeline is started once, even if the tests run in several processes.

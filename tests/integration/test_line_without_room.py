@@ -13,15 +13,8 @@ from shared.store.client import connect
 from shared.topics import names
 from shared.topics.records import EventType
 from tests.support.clock_line import NOW_MS, ClockLine
-from tests.support.line_asking import (
-    PATIENCE_S,
-    events,
-    has_evicted,
-    mail,
-    not_ok,
-    send,
-    the_end_of,
-)
+from tests.support.line_asking import events, has_evicted, mail, not_ok, send, the_end_of
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
 
 pytestmark = pytest.mark.xdist_group("line-state")

@@ -27,8 +27,9 @@ from shared.stream.open_transactions import Abandoned, OpenTransactions
 from shared.stream.relay import Relay
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import Watchdog
+from tests.support.patience import PATIENCE_S
 from tests.support.running_worker import RunningWorker, ids_of_pack, pack_of
-from tests.support.stream_topics import PATIENCE_S, eventually, member, publish, read_all
+from tests.support.stream_topics import eventually, member, publish, read_all
 
 PACKS = 8
 

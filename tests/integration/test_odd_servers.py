@@ -17,6 +17,7 @@ from shared.topics.codec import encode_pack
 from shared.topics.records import Envelope, Event, EventType, Facts, Message, Origin
 from tests.support.chaos.witnesses import EventWatch
 from tests.support.fork_server import fork
+from tests.support.patience import PATIENCE_S
 from tests.support.scripted_smtp import Script, scripted
 
 # The pipeline of this module is started once, even if the tests run in several processes.
@@ -24,7 +25,6 @@ pytestmark = pytest.mark.xdist_group("odd-servers")
 
 CLIENT = "odd"
 SENDER = "news@news.odd.example"
-SETTLE_TIMEOUT_S = 120.0
 MESSAGES_EACH = 3
 GOOD = 30
 SERVERS: dict[str, Script] = {
@@ -71,7 +71,7 @@ def addresses() -> Iterator[dict[str, str]]:
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
     thread.start()
-    assert ready.wait(SETTLE_TIMEOUT_S)
+    assert ready.wait(PATIENCE_S)
     yield found
     loop.call_soon_threadsafe(end.set)
     thread.join()
@@ -131,9 +131,9 @@ def events(stack: Stack) -> Iterator[dict[str, list[Event]]]:
         value, headers = encode_pack([message(recipient)])
         sent.append(producer.send(names.OUTBOUND_PREFIX + "default", value, headers=headers))
     for each in sent:
-        each.get(timeout=SETTLE_TIMEOUT_S)
+        each.get(timeout=PATIENCE_S)
     producer.close(timeout=10)
-    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    deadline = time.monotonic() + PATIENCE_S
     told: tuple[Event, ...] = ()
     while len({event.data.recipient for event in told}) < len(recipients):
         assert stack.process("deliver").runs

@@ -20,10 +20,10 @@ from services.ingest.edge.writing.outbox import (
     PendingWrite,
     Written,
 )
+from tests.support.patience import PATIENCE_S
 
 # Long enough that no timer fires by chance, and that a test that waits for one fails.
 NEVER_S: Final = 600.0
-PATIENCE_S: Final = 120.0
 
 
 class Bench:

@@ -25,9 +25,9 @@ from shared.stream.watchdog import Watchdog
 from shared.topics import names
 from shared.topics.names import TopicPlan
 from tests.support.chaos.witnesses import follow
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
 
-PATIENCE_S = 120.0
 # Longer than any test takes.
 ALWAYS_S = 3_600.0
 

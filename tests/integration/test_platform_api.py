@@ -29,12 +29,12 @@ from shared.runtime.failpoints import API_NAMES
 from shared.settings.sections import KafkaSettings
 from shared.stream.kit import FAILPOINT
 from tests.support.keeping_server import KEPT_DOMAIN, ReturnedLine
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
 from tests.support.stream_topics import submit_by_kafka
 
 pytestmark = pytest.mark.xdist_group("returned-round")
 
-WAIT_S = 120
 RIGHTS = tuple(right.value for right in Right)
 ONE_CLICK = b"List-Unsubscribe=One-Click"
 CLIENTS = [
@@ -73,7 +73,7 @@ class Platform(Struct, frozen=True):
         headers = {"Authorization": f"Bearer {found}"} if found else {}
         request = urllib.request.Request(url, body, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
                 return Answer(answer.status, _lower(answer.headers), answer.read().decode())
         except urllib.error.HTTPError as error:
             return Answer(error.code, _lower(error.headers), error.read().decode())
@@ -94,7 +94,7 @@ class Platform(Struct, frozen=True):
             found.append(self.ask("GET", f"/v1/messages{path}"))
             return found[-1].status != 503
 
-        wait_until(is_answered, path, WAIT_S)
+        wait_until(is_answered, path, PATIENCE_S)
         assert found[-1].status == 200, found[-1]
         return found[-1].json
 
@@ -111,7 +111,7 @@ class Platform(Struct, frozen=True):
             found.append(self.state(message_id))
             return found[-1] not in ("", "waiting")
 
-        wait_until(has_ended, f"{message_id} ends", WAIT_S)
+        wait_until(has_ended, f"{message_id} ends", PATIENCE_S)
         return found[-1]
 
     def ends_as(self, message_id: str, state: str) -> None:
@@ -142,7 +142,7 @@ def platform(returned_line: ReturnedLine) -> Platform:
     key, _ = create_key(kafka, wanted)
     found = Platform(returned_line, str(key))
     wait_until(
-        lambda: found.ask("GET", "/v1/suppressions").status == 200, "the key is known", WAIT_S
+        lambda: found.ask("GET", "/v1/suppressions").status == 200, "the key is known", PATIENCE_S
     )
     return found
 
@@ -150,7 +150,7 @@ def platform(returned_line: ReturnedLine) -> Platform:
 def link_of(platform: Platform, recipient: str) -> str:
     """The link of the message that arrived for this recipient."""
     kept = platform.line.kept
-    wait_until(lambda: bool(kept.of(recipient)), f"mail for {recipient}", WAIT_S)
+    wait_until(lambda: bool(kept.of(recipient)), f"mail for {recipient}", PATIENCE_S)
     message = message_from_bytes(kept.of(recipient)[0])
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     page = message["List-Unsubscribe"].split(",")[0].strip().strip("<>")
@@ -169,7 +169,7 @@ def test_one_click_ends_the_mail_of_a_client_to_a_recipient(platform: Platform) 
     assert platform.ask("POST", link, b"a=b", key="").status == 400
     assert platform.reasons(anna) == []
     assert platform.ask("POST", link, ONE_CLICK, key="").status == 200
-    wait_until(lambda: platform.reasons(anna) == ["unsubscribed"], "the entry is there", WAIT_S)
+    wait_until(lambda: platform.reasons(anna) == ["unsubscribed"], "the entry is there", PATIENCE_S)
     assert platform.ask("POST", link, ONE_CLICK, key="").status == 200
     platform.ends_soon_as("second", anna, "suppressed")
     asked = platform.look_up("?message_id=first@clicks")
@@ -186,11 +186,11 @@ def test_a_recipient_that_a_platform_suppresses_gets_no_mail_until_it_is_removed
     path = f"/v1/suppressions/{urllib.parse.quote(bert)}"
     added = platform.ask("PUT", f"{path}?note=asked")
     assert added.status == 200
-    wait_until(lambda: platform.reasons(bert) == ["manual"], "the entry is there", WAIT_S)
+    wait_until(lambda: platform.reasons(bert) == ["manual"], "the entry is there", PATIENCE_S)
     platform.ends_soon_as("third", bert, "suppressed")
     assert platform.ask("GET", path).json["reason"] == "manual"
     assert platform.ask("DELETE", path).status == 204
-    wait_until(lambda: platform.reasons(bert) == [], "the entry is removed", WAIT_S)
+    wait_until(lambda: platform.reasons(bert) == [], "the entry is removed", PATIENCE_S)
     platform.ends_soon_as("fourth", bert, "delivered")
     assert platform.ask("POST", f"/v1/responses/{bert}/reset").json["removed"] == 0
     assert platform.ask("GET", f"/v1/responses/{bert}").json["counters"]["hard"] == 0
@@ -200,7 +200,9 @@ def test_another_client_neither_sees_nor_loses_anything(platform: Platform) -> N
     anna = f"carl@{KEPT_DOMAIN}"
     platform.ask("PUT", f"/v1/suppressions/{anna}")
     platform.send(anna, "first@others", "others")
-    wait_until(lambda: bool(platform.line.kept.of(anna)), "the mail of the other client", WAIT_S)
+    wait_until(
+        lambda: bool(platform.line.kept.of(anna)), "the mail of the other client", PATIENCE_S
+    )
     assert platform.look_up("?message_id=first@others")["messages"] == []
     assert platform.ask("GET", "/v1/suppressions?client=others").status == 403
 
@@ -224,7 +226,7 @@ def test_while_kafka_is_paused_nothing_is_said_to_be_done(platform: Platform) ->
         # Until one of its threads has taken the signal, the others go on: on a busy machine, long
         # enough to acknowledge a record.
         pid = stack.pids()["kafka"]
-        wait_until(lambda: is_stopped(pid), "all threads of Kafka stand still", WAIT_S)
+        wait_until(lambda: is_stopped(pid), "all threads of Kafka stand still", PATIENCE_S)
         clicked = platform.ask("POST", link, ONE_CLICK, key="")
         changed = platform.ask("PUT", f"/v1/suppressions/{dora}")
         page = platform.ask("GET", link, key="")
@@ -236,8 +238,8 @@ def test_while_kafka_is_paused_nothing_is_said_to_be_done(platform: Platform) ->
     def is_done() -> bool:
         return platform.ask("POST", link, ONE_CLICK, key="").status == 200
 
-    wait_until(is_done, "Kafka takes it again", WAIT_S)
-    wait_until(lambda: "unsubscribed" in platform.reasons(dora), "the entry is there", WAIT_S)
+    wait_until(is_done, "Kafka takes it again", PATIENCE_S)
+    wait_until(lambda: "unsubscribed" in platform.reasons(dora), "the entry is there", PATIENCE_S)
 
 
 @pytest.mark.long
@@ -263,6 +265,6 @@ def test_a_click_is_lost_at_no_step_at_which_the_api_dies_and_counts_once(
         stack.start_part("api")
         stack.wait_ready("api")
         has_entry = partial(platform.reasons, recipient)
-        wait_until(lambda found=has_entry: found() == ["unsubscribed"], "the entry", WAIT_S)  # type: ignore[misc]
+        wait_until(lambda found=has_entry: found() == ["unsubscribed"], "the entry", PATIENCE_S)  # type: ignore[misc]
         platform.send(recipient, f"after-{number}@clicks")
         platform.ends_as(f"after-{number}@clicks", "suppressed")

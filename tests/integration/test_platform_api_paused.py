@@ -34,11 +34,11 @@ from shared.stream.log_reader import LogReader
 from shared.topics import names
 from shared.topics.suppressions import PARTITION, Suppression, decode_suppression
 from tests.support.keeping_server import ReturnedLine
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
 
 pytestmark = [pytest.mark.xdist_group("returned-round"), pytest.mark.long]
 
-WAIT_S: Final = 120
 THREADS: Final = 8
 ROUNDS: Final = 3
 PAUSE_S: Final = WRITE_S + ANSWER_S + 3.0
@@ -51,7 +51,7 @@ class Api(Struct, frozen=True):
     url: str
     key: str
 
-    def ask(self, method: str, address: str, timeout_s: float = WAIT_S) -> int:
+    def ask(self, method: str, address: str, timeout_s: float = PATIENCE_S) -> int:
         """The status; 0 without an answer in time."""
         url = f"{self.url}/v1/suppressions/{address}"
         head = {"Authorization": f"Bearer {self.key}"}
@@ -82,7 +82,7 @@ class Stream:
         """Wait for the requests that are under way."""
         self._stop.set()
         for each in self._threads:
-            each.join(WAIT_S)
+            each.join(PATIENCE_S)
 
     def _run(self, thread: int) -> None:
         number = 0
@@ -115,14 +115,14 @@ def apis(returned_line: ReturnedLine) -> tuple[Api, Api]:
         Api(f"http://{ports.LOOPBACK}:{port}", str(key)),
     )
     for each in found:
-        wait_until(lambda each=each: each.ask("GET", "a@b.example") == 200, "the key", WAIT_S)  # type: ignore[misc]
+        wait_until(lambda each=each: each.ask("GET", "a@b.example") == 200, "the key", PATIENCE_S)  # type: ignore[misc]
     return found
 
 
 def records(bootstrap: str) -> list[Suppression]:
     """All records of the client, in order."""
     with closing(LogReader(ClientOptions(bootstrap, "test"), names.SUPPRESSIONS)) as reader:
-        read = [decode_suppression(each.value) for each in reader.read_whole(PARTITION, WAIT_S)]
+        read = [decode_suppression(each.value) for each in reader.read_whole(PARTITION, PATIENCE_S)]
     return [each for each in read if isinstance(each, Suppression) and each.client == "paused"]
 
 
@@ -134,7 +134,7 @@ def test_what_another_process_said_while_one_was_paused_holds(
     statuses: dict[str, int] = {}
     for turn in range(ROUNDS):
         stream = Stream(first, f"r{turn}")
-        wait_until(lambda found=stream: len(found.statuses) > 20, "changes are made", WAIT_S)  # type: ignore[misc]
+        wait_until(lambda found=stream: len(found.statuses) > 20, "changes are made", PATIENCE_S)  # type: ignore[misc]
         time.sleep(chance.random() / 10)  # any moment
         stack.kill("api", signal.SIGSTOP)
         try:
@@ -146,7 +146,7 @@ def test_what_another_process_said_while_one_was_paused_holds(
             stack.kill("api", signal.SIGCONT)
         statuses |= stream.statuses
         # What it had is over once it answers again: requests are written in their order.
-        wait_until(lambda: first.ask("PUT", "last@example.com") == 200, "it goes on", WAIT_S)
+        wait_until(lambda: first.ask("PUT", "last@example.com") == 200, "it goes on", PATIENCE_S)
     found = records(stack.endpoints.kafka)
     listed = {each.recipient: each.active for each in found}
     kept = {each for each, status in statuses.items() if status == 200}

@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from services.deliver.core.attempt.outcome import Bounced, Delivered, Outcome
+from tests.support.patience import PATIENCE_S
 from tests.support.pool_talk import SETTINGS, pools_to, run, send
 from tests.support.receiving_opensmtpd import opensmtpd
 from tests.support.receiving_peers import (
@@ -23,7 +24,7 @@ from tests.support.receiving_peers import (
     place,
 )
 from tests.support.receiving_postfix import postfix
-from tests.support.smtp_peers import WITHIN_S, wait_until
+from tests.support.smtp_peers import wait_until
 
 HEADER = (
     b"From: a@news.example.com\r\nTo: x@d.example\r\nSubject: x\r\n"
@@ -69,5 +70,5 @@ def test_a_peer_gets_every_byte_and_its_refusal_is_understood(
         for name, outcome in outcomes.items():
             assert isinstance(outcome, Delivered), outcome
             assert bool(outcome.tls) is takes_tls
-            wait_until(partial(has_body, peer, name), name, WITHIN_S)
+            wait_until(partial(has_body, peer, name), name, PATIENCE_S)
             assert peer.body_of(name) == body(CONTENTS[name])

@@ -38,12 +38,12 @@ from shared.topics.codec import decode_event
 from shared.topics.records import Envelope, Event, EventType, Message, Origin
 from tests.support.chaos.witnesses import follow
 from tests.support.front_door import PASSWORD, Door, start, trusting
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
 
 # One front door for this module, even if the tests run in several processes.
 pytestmark = pytest.mark.xdist_group("registry-reach")
 
-WITHIN_S = 120.0
 STEP_S = 0.1
 TRIES_AT_ONCE = 8
 CLIENT = Client("reach", "news.reach.example", "back@reach.example.org", "M-1")
@@ -124,7 +124,7 @@ def first_login(door: Door, name: str, password: str) -> float:
     """When the front door first accepted this password. Refusals are slow, so attempts overlap."""
 
     def attempt() -> float | None:
-        with smtplib.SMTP("127.0.0.1", door.port, timeout=WITHIN_S) as smtp:
+        with smtplib.SMTP("127.0.0.1", door.port, timeout=PATIENCE_S) as smtp:
             smtp.ehlo()
             smtp.starttls(context=trusting())
             smtp.ehlo()
@@ -135,7 +135,7 @@ def first_login(door: Door, name: str, password: str) -> float:
                 return None
             return time.monotonic()
 
-    give_up_at = time.monotonic() + WITHIN_S
+    give_up_at = time.monotonic() + PATIENCE_S
     running: set[Future[float | None]] = set()
     with ThreadPoolExecutor(TRIES_AT_ONCE) as pool:
         while time.monotonic() < give_up_at:
@@ -144,20 +144,20 @@ def first_login(door: Door, name: str, password: str) -> float:
             done, running = wait(running, STEP_S, FIRST_COMPLETED)
             if seen := [moment for one in done if (moment := one.result()) is not None]:
                 return min(seen)
-    raise AssertionError(f"{name} is not let in within {WITHIN_S} s")
+    raise AssertionError(f"{name} is not let in within {PATIENCE_S} s")
 
 
 def first_refusal(smtp: smtplib.SMTP, sender: str) -> float:
     """When an open session first got the reply that its client may not send."""
-    give_up_at = time.monotonic() + WITHIN_S
+    give_up_at = time.monotonic() + PATIENCE_S
     while smtp.mail(sender)[0] == 250:
         smtp.rset()
-        assert time.monotonic() < give_up_at, f"{sender} may still send after {WITHIN_S} s"
+        assert time.monotonic() < give_up_at, f"{sender} may still send after {PATIENCE_S} s"
     return time.monotonic()
 
 
 def session(door: Door, name: str, password: str) -> smtplib.SMTP:
-    smtp = smtplib.SMTP("127.0.0.1", door.port, timeout=WITHIN_S)
+    smtp = smtplib.SMTP("127.0.0.1", door.port, timeout=PATIENCE_S)
     smtp.ehlo()
     smtp.starttls(context=trusting())
     smtp.ehlo()
@@ -228,20 +228,20 @@ class Probes:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(WITHIN_S)
+        self._thread.join(PATIENCE_S)
         self._producer.close(timeout=5)
 
 
 def first_event(consumer: Any, name: str, kind: EventType) -> float:
     """When validate first gave a message of this client this verdict (Unix seconds)."""
-    give_up_at = time.monotonic() + WITHIN_S
+    give_up_at = time.monotonic() + PATIENCE_S
     while time.monotonic() < give_up_at:
         for records in consumer.poll(timeout_ms=100).values():
             for record in records:
                 event = decode_event(record.headers, record.value)
                 if isinstance(event, Event) and (event.type, event.data.client) == (kind, name):
                     return event.data.at_ms / 1000
-    raise AssertionError(f"no message of {name} was {kind.value} within {WITHIN_S} s")
+    raise AssertionError(f"no message of {name} was {kind.value} within {PATIENCE_S} s")
 
 
 def test_a_running_validate_follows_changed_and_removed_clients(

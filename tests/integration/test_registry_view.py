@@ -23,14 +23,13 @@ from shared.settings.sections import KafkaSettings
 from shared.stream.client import ClientOptions, make_producer
 from shared.stream.relay import NotReady
 from shared.topics import names
+from tests.support.patience import PATIENCE_S
 from tests.support.registry_cli import a_client, clients_yaml, run
-
-WITHIN_S = 120.0
 
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait for a condition."""
-    give_up_at = time.monotonic() + WITHIN_S
+    give_up_at = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < give_up_at, "the condition did not come true"
         time.sleep(0.005)
@@ -45,7 +44,7 @@ def kafka(kafka_bootstrap: str) -> KafkaSettings:
 def view(kafka: KafkaSettings) -> Iterator[ClientView]:
     view = ClientView(kafka)
     view.start()
-    assert view.wait_ready(WITHIN_S)
+    assert view.wait_ready(PATIENCE_S)
     yield view
     view.close()
 
@@ -58,7 +57,7 @@ def test_a_view_has_the_clients_registered_before_it_began(kafka: KafkaSettings)
     assert not view.ready()
     assert view.check() != ""
     view.start()
-    assert view.wait_ready(WITHIN_S)
+    assert view.wait_ready(PATIENCE_S)
     assert view.ready()
     assert view.check() == ""
     assert view.get(client.name) == client
@@ -83,7 +82,7 @@ def test_a_change_and_a_removal_are_seen_without_asking(
 def test_a_look_up_never_misses_a_client_that_was_registered_before_it_asked(
     kafka: KafkaSettings, view: ClientView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookup, "FRESH_TIMEOUT_S", WITHIN_S)
+    monkeypatch.setattr(lookup, "FRESH_TIMEOUT_S", PATIENCE_S)
     for _ in range(5):
         client = a_client()
         apply(kafka, Changes(added=(client,)))
@@ -94,11 +93,11 @@ def test_a_look_up_never_misses_a_client_that_was_registered_before_it_asked(
 def test_a_record_that_cannot_be_read_changes_nothing(
     kafka: KafkaSettings, view: ClientView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookup, "FRESH_TIMEOUT_S", WITHIN_S)
+    monkeypatch.setattr(lookup, "FRESH_TIMEOUT_S", PATIENCE_S)
     client, after = a_client(), a_client()
     apply(kafka, Changes(added=(client,)))
     producer = make_producer(ClientOptions(kafka.bootstrap, "test"), None)
-    producer.send(names.CLIENTS, b"\xff not json", client.name.encode()).get(WITHIN_S)
+    producer.send(names.CLIENTS, b"\xff not json", client.name.encode()).get(PATIENCE_S)
     producer.close()
     apply(kafka, Changes(added=(after,)))
     assert find_clients(view, [after.name]) == {after.name: after}
@@ -123,7 +122,7 @@ def test_a_view_outlives_its_broker(tmp_path: Path) -> None:
         apply(kafka, Changes(added=(first,)))
         view = ClientView(kafka)
         view.start()
-        assert view.wait_ready(WITHIN_S)
+        assert view.wait_ready(PATIENCE_S)
         stack.hold("kafka")
         stack.kill("kafka", signal.SIGKILL)
         # It keeps its state, and draws no conclusions from it.

@@ -19,10 +19,10 @@ from shared.registry.store.changes import Changes, plan_changes
 from shared.registry.store.publish import Written, apply, change
 from shared.registry.store.view import load_registry
 from shared.settings.sections import KafkaSettings
+from tests.support.patience import PATIENCE_S
 from tests.support.registry_cli import a_client, clients_yaml
 
 CHANGES_EACH: Final = 4
-PATIENCE_S: Final = 120.0
 PASSWORDS: Final = ("the first of two", "the second of two")
 
 

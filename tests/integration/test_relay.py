@@ -19,8 +19,8 @@ from shared.stream.relay import NotReady, Relay
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
 from shared.stream.watchdog import Watchdog
 from shared.topics.names import TopicPlan
+from tests.support.patience import PATIENCE_S
 from tests.support.stream_topics import (
-    PATIENCE_S,
     create_again,
     eventually,
     member,

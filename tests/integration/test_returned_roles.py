@@ -21,13 +21,13 @@ from shared.store.counters import CounterStore
 from shared.topics.records import EventType
 from shared.topics.suppressions import field_of
 from tests.support.keeping_server import ReturnedLine
+from tests.support.patience import PATIENCE_S
 from tests.support.returned_mail import ANNA, SHOP, delivery_report, to_return_path
 from tests.support.returns_bench import ReturnsBench
 from tests.support.smtp_peers import wait_until
 
 pytestmark = [pytest.mark.xdist_group("returned-round"), pytest.mark.long]
 
-PATIENCE_S = 120.0
 EACH = 5
 MOST_LIMIT = 100
 JOINED: dict[str, str] = {}

@@ -23,6 +23,7 @@ from shared.stream.transactions import Output
 from shared.topics import names
 from shared.topics.records import EventType, Message, Returned
 from tests.support.counting_bench import random_seed
+from tests.support.patience import PATIENCE_S
 from tests.support.returned_mail import (
     ANNA,
     AT_MS,
@@ -35,7 +36,6 @@ from tests.support.returned_mail import (
 from tests.support.returns_bench import ReturnsBench
 from tests.support.smtp_peers import wait_until
 
-PATIENCE_S = 120.0
 HOUR_S = 3_600
 Mail = list[tuple[Returned, bytes]]
 

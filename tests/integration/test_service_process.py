@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from cli.stack.environment import base_environment
+from tests.support.patience import PATIENCE_S
 
 SERVICE = """
 import uvloop
@@ -41,7 +42,6 @@ def serve(settings, running):
 
 run_service("test", Settings, serve)
 """
-WITHIN_S = 120.0
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def started(program: Path, **environ: str) -> Iterator[tuple[subprocess.Popen[st
 
 def get(url: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=WITHIN_S) as response:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -79,7 +79,7 @@ def get(url: str) -> tuple[int, str]:
 def test_the_door_tells_live_ready_and_metrics(program: Path) -> None:
     with started(program) as (_, door):
         assert get(f"{door}/live") == (200, '{"live": true, "checks": {}}\n')
-        give_up_at = time.monotonic() + WITHIN_S
+        give_up_at = time.monotonic() + PATIENCE_S
         # The check is added shortly after the port opens; until then `/ready` reports the start.
         while "kafka" not in get(f"{door}/ready")[1]:
             assert time.monotonic() < give_up_at
@@ -103,7 +103,7 @@ def test_a_signal_ends_a_service_in_order(program: Path, number: signal.Signals)
     with started(program) as (process, _):
         process.send_signal(number)
         process.send_signal(number)
-        assert process.wait(WITHIN_S) == 0
+        assert process.wait(PATIENCE_S) == 0
         assert process.stderr is not None
         said = [json.loads(line) for line in process.stderr]
         assert said[-1]["message"] == "ended"
@@ -114,7 +114,7 @@ def test_a_drain_that_does_not_end_is_ended(program: Path) -> None:
     stuck = {"SLUICE_RUNTIME__INSTANCE": "stuck", "SLUICE_RUNTIME__DRAIN_TIMEOUT_S": "0"}
     with started(program, **stuck) as (process, _):
         process.send_signal(signal.SIGTERM)
-        assert process.wait(WITHIN_S) == 75
+        assert process.wait(PATIENCE_S) == 75
 
 
 def run(program: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -124,7 +124,7 @@ def run(program: Path, *arguments: str, **environ: str) -> subprocess.CompletedP
         capture_output=True,
         text=True,
         check=False,
-        timeout=WITHIN_S,
+        timeout=PATIENCE_S,
     )
 
 

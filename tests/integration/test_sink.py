@@ -20,7 +20,8 @@ from bench.smtp_sink import program
 from cli.stack.environment import base_environment
 from local.sink.behaviour import TARPIT_S
 from tests.support.certificates import self_signed
-from tests.support.smtp_peers import WITHIN_S, Sink, running_sink, wait_until
+from tests.support.patience import PATIENCE_S
+from tests.support.smtp_peers import Sink, running_sink, wait_until
 
 SENDER = "a@news.example.com"
 SLOW_S = 0.7
@@ -38,7 +39,7 @@ def sink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sink]:
 
 @pytest.fixture
 def client(sink: Sink) -> Iterator[smtplib.SMTP]:
-    with smtplib.SMTP(sink.host, sink.port, timeout=WITHIN_S) as client:
+    with smtplib.SMTP(sink.host, sink.port, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -153,7 +154,7 @@ def test_aiosmtplib_sends_utf8_addresses(sink: Sink) -> None:
 
 
 def test_a_message_with_a_bare_line_feed_is_refused(sink: Sink) -> None:
-    with socket.create_connection((sink.host, sink.port), WITHIN_S) as sock:
+    with socket.create_connection((sink.host, sink.port), PATIENCE_S) as sock:
         told = sock.makefile("rb")
         told.readline()
         commands = (
@@ -174,7 +175,7 @@ def test_a_message_with_a_bare_line_feed_is_refused(sink: Sink) -> None:
 def test_smtp_source_sends_over_many_connections(sink: Sink) -> None:
     before = sum(verdict == "accepted" for verdict, _ in sink.verdicts())
     options = ("-s", "5", "-l", "4000", "-m", "200", "-d")
-    subprocess.run([program("smtp-source"), *options, sink.address], check=True, timeout=WITHIN_S)
+    subprocess.run([program("smtp-source"), *options, sink.address], check=True, timeout=PATIENCE_S)
     after = sum(verdict == "accepted" for verdict, _ in sink.verdicts())
     assert after - before == 200
 
@@ -192,7 +193,7 @@ def test_starttls_is_offered_with_a_certificate_and_everything_works_within(
 ) -> None:
     cert, key = self_signed(tmp_path)
     with running_sink(tmp_path, "--tls-cert", str(cert), "--tls-key", str(key)) as sink:
-        with smtplib.SMTP(sink.host, sink.port, timeout=WITHIN_S) as client:
+        with smtplib.SMTP(sink.host, sink.port, timeout=PATIENCE_S) as client:
             client.starttls()
             client.ehlo()
             assert not client.has_extn("starttls")
@@ -211,7 +212,7 @@ def test_starttls_is_offered_with_a_certificate_and_everything_works_within(
 def test_an_idle_client_is_told_421(tmp_path: Path) -> None:
     with (
         running_sink(tmp_path, "--idle-timeout", "0.2") as sink,
-        socket.create_connection((sink.host, sink.port), WITHIN_S) as sock,
+        socket.create_connection((sink.host, sink.port), PATIENCE_S) as sock,
     ):
         told = sock.makefile("rb").read()
     assert told.splitlines()[-1].startswith(b"421 4.4.2")
@@ -229,7 +230,7 @@ def test_the_journal_outlives_a_kill(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
     finally:
         process.kill()
-        process.wait(WITHIN_S)
+        process.wait(PATIENCE_S)
     client.close()
     assert len(journal.read_bytes().splitlines()) == 1
 
@@ -240,7 +241,7 @@ def test_an_address_that_is_taken_ends_the_start_with_3(sink: Sink) -> None:
         env=base_environment(),
         capture_output=True,
         check=False,
-        timeout=WITHIN_S,
+        timeout=PATIENCE_S,
     )
     assert ended.returncode == 3
     assert b"cannot listen" in ended.stderr
@@ -252,7 +253,7 @@ def test_what_comes_back_goes_to_the_return_path_with_the_null_sender(tmp_path: 
     with (
         running_sink(tmp_path / "door") as door,
         running_sink(tmp_path / "sink", "--returns-to", f"{door.host}:{door.port}") as sink,
-        smtplib.SMTP(sink.host, sink.port, timeout=WITHIN_S) as client,
+        smtplib.SMTP(sink.host, sink.port, timeout=PATIENCE_S) as client,
     ):
         for recipient in ("return-1@d.example", "complain-1@d.example", "ok-1@d.example"):
             client.sendmail(SENDER, recipient, content())

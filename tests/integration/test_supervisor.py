@@ -18,8 +18,7 @@ from cli.stack.state import start_of
 from local.parts.unavailable import PartNotStarted
 from local.process import ProcessSpec
 from local.supervisor import Supervisor
-
-WAIT_S = 120.0
+from tests.support.patience import PATIENCE_S
 
 SLEEPS = "import time; print('here', flush=True); time.sleep(600)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEPS
@@ -31,14 +30,14 @@ FAILS = "import sys; sys.exit('no settings')"
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
-    give_up_at = time.monotonic() + WAIT_S
+    give_up_at = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < give_up_at, f"not within {WAIT_S} s: {what}"
+        assert time.monotonic() < give_up_at, f"not within {PATIENCE_S} s: {what}"
         time.sleep(0.02)
 
 
 class Stage:
-    def __init__(self, logs: Path, restart: bool, tell_every_s: float = WAIT_S) -> None:
+    def __init__(self, logs: Path, restart: bool, tell_every_s: float = PATIENCE_S) -> None:
         self.said: list[str] = []
         self.supervisor = Supervisor(logs, restart, self.said.append, tell_every_s)
 
@@ -48,7 +47,7 @@ class Stage:
             name=name,
             command=(sys.executable, "-c", program),
             is_ready=lambda: log.exists() and log.stat().st_size > 0,
-            ready_timeout_s=WAIT_S,
+            ready_timeout_s=PATIENCE_S,
             stop_timeout_s=1.0,
         )
 
@@ -124,7 +123,7 @@ def test_a_processs_own_children_end_with_it(stage: Stage) -> None:
 
 
 def test_what_is_abandoned_is_killed_at_once_with_its_children(stage: Stage) -> None:
-    stubborn = structs.replace(stage.spec("one", STUBBORN), stop_timeout_s=WAIT_S)
+    stubborn = structs.replace(stage.spec("one", STUBBORN), stop_timeout_s=PATIENCE_S)
     stage.supervisor.start([stubborn, stage.spec("two", WITH_A_CHILD)])
     one, two = stage.supervisor.process("one"), stage.supervisor.process("two")
     child = int(stage.supervisor.log("two").read_text().split()[1])
@@ -138,7 +137,7 @@ def test_what_is_abandoned_is_killed_at_once_with_its_children(stage: Stage) -> 
 
 def test_a_process_that_fails_to_start_is_named_with_its_last_words(stage: Stage) -> None:
     log = stage.supervisor.log("one")
-    spec = ProcessSpec("one", (sys.executable, "-c", FAILS), lambda: False, WAIT_S, 1.0)
+    spec = ProcessSpec("one", (sys.executable, "-c", FAILS), lambda: False, PATIENCE_S, 1.0)
     with pytest.raises(PartNotStarted, match="exit code 1") as raised:
         stage.supervisor.start([spec])
     assert "no settings" in str(raised.value)

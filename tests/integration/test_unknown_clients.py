@@ -25,9 +25,9 @@ from shared.stream.transactions import Output
 from shared.topics import names
 from shared.topics.codec import decode_event, packs
 from shared.topics.records import Envelope, Event, EventType, Facts, Message, Origin
+from tests.support.patience import PATIENCE_S
 from tests.support.suppressed import NobodySuppressed
 
-WITHIN_S = 120.0
 MESSAGES = 2_000
 CONTENT = b"From: a@news.example\r\nTo: b@example.net\r\nSubject: s\r\nMessage-ID: <1@a>\r\n\r\nx"
 
@@ -44,10 +44,10 @@ class CountingView(ClientView):
 
 @pytest.fixture
 def view(kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[CountingView]:
-    monkeypatch.setattr(lookup, "FRESH_TIMEOUT_S", WITHIN_S)
+    monkeypatch.setattr(lookup, "FRESH_TIMEOUT_S", PATIENCE_S)
     view = CountingView(KafkaSettings(bootstrap=kafka_bootstrap))
     view.start()
-    assert view.wait_ready(WITHIN_S)
+    assert view.wait_ready(PATIENCE_S)
     yield view
     view.close()
 

@@ -11,8 +11,8 @@ import pytest
 
 from cli.stack.environment import base_environment
 from launcher import commands
+from tests.support.patience import PATIENCE_S
 
-TIMEOUT_S = 120.0
 COMMANDS = sorted(name for name, command in commands.COMMANDS.items() if command.is_click)
 
 
@@ -23,7 +23,7 @@ def asked(module: str, *arguments: str, **environ: str) -> subprocess.CompletedP
         env={**own, **base_environment(), **environ},
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_S,
+        timeout=PATIENCE_S,
         check=False,
     )
 

@@ -21,15 +21,9 @@ from shared.stream.watchdog import Watchdog
 from shared.stream.worker import Worker
 from shared.topics import ids
 from shared.topics.records import Message
+from tests.support.patience import PATIENCE_S
 from tests.support.running_worker import RunningWorker, ids_of_pack, pack_of
-from tests.support.stream_topics import (
-    PATIENCE_S,
-    envelope,
-    eventually,
-    publish,
-    publish_until,
-    read_all,
-)
+from tests.support.stream_topics import envelope, eventually, publish, publish_until, read_all
 
 PACKS = 47
 

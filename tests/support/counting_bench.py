@@ -39,10 +39,10 @@ from shared.topics.suppressions import (
     encode_suppression,
     field_of,
 )
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
 from tests.support.stream_topics import member, read_all
 
-PATIENCE_S = 120.0
 NEVER = Failpoints.none()
 SHOP = Client("shop", "news.shop.example", "back@owner.example", "m", hard_limit=3, soft_limit=2)
 

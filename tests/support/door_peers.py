@@ -8,8 +8,7 @@ import ssl
 
 from tests.support.front_door import PASSWORD, Door, trusting
 from tests.support.metrics import values_of
-
-TIMEOUT_S = 120.0
+from tests.support.patience import PATIENCE_S
 
 
 class Peer:
@@ -18,7 +17,7 @@ class Peer:
     def __init__(self, port: int, source: str, before: bytes = b"") -> None:
         """`before` is sent as soon as the connection is open."""
         self.sock: socket.socket = socket.create_connection(
-            ("127.0.0.1", port), TIMEOUT_S, source_address=(source, 0)
+            ("127.0.0.1", port), PATIENCE_S, source_address=(source, 0)
         )
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.sendall(before)
@@ -64,12 +63,12 @@ def secured(port: int, source: str, is_implicit: bool = False) -> smtplib.SMTP:
         smtp: smtplib.SMTP = smtplib.SMTP_SSL(
             "127.0.0.1",
             port,
-            timeout=TIMEOUT_S,
+            timeout=PATIENCE_S,
             context=trusting(),
             source_address=(source, 0),
         )
     else:
-        smtp = smtplib.SMTP("127.0.0.1", port, timeout=TIMEOUT_S, source_address=(source, 0))
+        smtp = smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE_S, source_address=(source, 0))
         smtp.starttls(context=trusting())
     smtp.ehlo()
     return smtp

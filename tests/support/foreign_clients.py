@@ -13,13 +13,13 @@ from msgspec import Struct
 
 from cli.stack import paths
 from tests.support.front_door import NAME, PASSWORD, SENDER, Door
+from tests.support.patience import PATIENCE_S
 from tools import node_modules
 from tools.run_tests import NODE_PACKAGES
 
 EXAMPLES: Final = paths.ROOT / "docs" / "examples" / "smtp"
 # The only name in the certificate of the front door.
 HOST: Final = "localhost"
-_WITHIN_S: Final = 120.0
 
 
 class Delivery(Struct, frozen=True):
@@ -54,7 +54,7 @@ def run(parcel: Delivery, *command: str | Path, given: bytes = b"") -> Answer:
         "NODE_PATH": str(node_modules.fetch_modules(NODE_PACKAGES)),
     }
     done = subprocess.run(
-        command, input=given, capture_output=True, env=environ, timeout=_WITHIN_S, check=False
+        command, input=given, capture_output=True, env=environ, timeout=PATIENCE_S, check=False
     )
     return Answer(done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace"))
 

@@ -22,9 +22,8 @@ from shared.settings.sections import KafkaSettings
 from shared.topics.records import Event
 from tests.support.chaos.witnesses import EventWatch
 from tests.support.metrics import values_of
+from tests.support.patience import PATIENCE_S
 from tests.support.smtp_peers import wait_until
-
-PATIENCE_S = 120.0
 
 
 def mail(client: str, name: str) -> bytes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import urllib.request
 
-from tests.support.smtp_peers import WITHIN_S
+from tests.support.patience import PATIENCE_S
 
 
-def values_of(url: str, name: str, timeout_s: float = WITHIN_S) -> list[float]:
+def values_of(url: str, name: str, timeout_s: float = PATIENCE_S) -> list[float]:
     """The values of a metric or counter, one for each set of labels; none if it is not shown."""
     with urllib.request.urlopen(url, timeout=timeout_s) as answer:
         lines = answer.read().decode().splitlines()

@@ -1,4 +1,4 @@
-"""How long a test waits for a store that is there: a busy machine stands still for some seconds."""
+"""How long a test waits for what must happen: a busy machine stands still for some seconds."""
 
 from __future__ import annotations
 
@@ -6,3 +6,6 @@ from typing import Any, Final
 
 # Of connect() and connect_async() in shared/store/client.py, which give up after 2 s.
 PATIENT: Final[dict[str, Any]] = {"socket_timeout": 60.0, "socket_connect_timeout": 60.0}
+
+# For one thing that must happen, also where every step of it takes a hundred times as long.
+PATIENCE_S: Final = 120.0

@@ -24,6 +24,7 @@ from services.deliver.edge.sources.selecting import Sources
 from services.deliver.rules.loading import load_outcome_rules
 from shared.runtime.failpoints import Failpoints
 from shared.topics.records import Envelope, Facts, Origin
+from tests.support.patience import PATIENCE_S
 from tests.support.scripted_smtp import SILENT, Script, Scripted, scripted
 
 CONTENT = b"Message-ID: <1@news.example.com>\r\nSubject: x\r\n\r\n.dot\r\n"
@@ -41,7 +42,6 @@ SETTINGS = PoolSettings()
 RULES = load_outcome_rules()
 ROOM = Room(2_000, 64 * 1024 * 1024)
 IMPATIENT = replace(SETTINGS, timeouts=Timeouts(0.5, 0.5, 0.5, 0.5))
-WITHIN_S = 120.0
 SHORT_S = 1.0
 
 
@@ -95,7 +95,7 @@ T = TypeVar("T")
 
 def run(test: Coroutine[Any, Any, T]) -> T:
     async def bounded() -> T:
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             return await test
 
     return uvloop.run(bounded())

@@ -22,7 +22,8 @@ from msgspec import Struct
 from local.parts import packages, ports
 from tests.support.foreign_clients import HOST, adapted
 from tests.support.front_door import DOMAIN, NAME, PASSWORD, SENDER, Door
-from tests.support.smtp_peers import WITHIN_S, wait_until
+from tests.support.patience import PATIENCE_S
+from tests.support.smtp_peers import wait_until
 
 _OWN: Final = """
 compatibility_level = 3.6
@@ -85,7 +86,7 @@ class Relay(Struct, frozen=True):
         """The result of each attempt for a recipient: `sent (250 ...)`."""
         return re.findall(rf"to=<{re.escape(recipient)}>.* status=(.*)", self.log())
 
-    def wait_for(self, recipient: str, fate: str, within_s: float = WITHIN_S) -> str:
+    def wait_for(self, recipient: str, fate: str, within_s: float = PATIENCE_S) -> str:
         """Return the first fate of that kind."""
         found: list[str] = []
 
@@ -110,7 +111,7 @@ class Relay(Struct, frozen=True):
     def flush(self) -> None:
         """Try everything in the queue again."""
         command = [_program("postqueue"), "-c", str(self.folder / "conf"), "-f"]
-        subprocess.run(command, check=True, timeout=WITHIN_S)
+        subprocess.run(command, check=True, timeout=PATIENCE_S)
 
 
 @contextmanager
@@ -128,19 +129,19 @@ def running_relay(kept: Path, door: Door, elsewhere: int = 9) -> Iterator[Relay]
         _configure(relay, door, elsewhere)
         postfix = [_program("postfix"), "-c", str(relay.folder / "conf")]
         start = subprocess.run(
-            [*postfix, "start"], capture_output=True, check=False, timeout=WITHIN_S
+            [*postfix, "start"], capture_output=True, check=False, timeout=PATIENCE_S
         )
         assert start.returncode == 0, f"{start.stderr.decode()}{relay.log()}"
         try:
             yield relay
         finally:
-            subprocess.run([*postfix, "stop"], capture_output=True, check=True, timeout=WITHIN_S)
+            subprocess.run([*postfix, "stop"], capture_output=True, check=True, timeout=PATIENCE_S)
             shutil.copy(relay.folder / "postfix.log", kept)
 
 
 def inject(relay: Relay, content: bytes, *recipients: str, sender: str = SENDER) -> None:
     """Submit a message to the relay, in plain text and without a login, like a local program."""
-    with smtplib.SMTP("127.0.0.1", relay.port, timeout=WITHIN_S) as smtp:
+    with smtplib.SMTP("127.0.0.1", relay.port, timeout=PATIENCE_S) as smtp:
         smtp.sendmail(sender, recipients, content)
 
 
@@ -195,7 +196,7 @@ def _libexec() -> Path:
         [_program("postconf"), "-d", "-h", "daemon_directory"],
         capture_output=True,
         check=True,
-        timeout=WITHIN_S,
+        timeout=PATIENCE_S,
     )
     return Path(asked.stdout.decode().strip())
 

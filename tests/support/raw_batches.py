@@ -18,9 +18,10 @@ import lz4.frame
 import zstandard
 from crc32c import crc32c
 
+from tests.support.patience import PATIENCE_S
+
 Header = tuple[bytes, bytes | None]
 NO_CODEC, GZIP, SNAPPY, LZ4, ZSTD = range(5)
-_TIMEOUT_S = 120.0
 _NO_LEADER = {3, 5, 6}  # for a topic that was just created
 
 
@@ -109,7 +110,7 @@ def _text(text: str) -> bytes:
 
 def produce(bootstrap: str, topic: str, batch: bytes, partition: int = 0) -> tuple[int, int]:
     """Return Kafka's error code (0: accepted) and base offset, once the partition has a leader."""
-    until = time.monotonic() + _TIMEOUT_S
+    until = time.monotonic() + PATIENCE_S
     while True:
         error, offset = _produce_once(bootstrap, topic, batch, partition)
         if error not in _NO_LEADER or time.monotonic() > until:
@@ -123,7 +124,7 @@ def _produce_once(bootstrap: str, topic: str, batch: bytes, partition: int) -> t
     request += struct.pack(">hhi", -1, -1, 15_000)
     request += struct.pack(">i", 1) + _text(topic) + struct.pack(">ii", 1, partition)
     request += struct.pack(">i", len(batch)) + batch
-    with socket.create_connection((host, int(port)), _TIMEOUT_S) as wire:
+    with socket.create_connection((host, int(port)), PATIENCE_S) as wire:
         wire.sendall(struct.pack(">i", len(request)) + request)
         (size,) = struct.unpack(">i", _receive(wire, 4))
         answer = _receive(wire, size)

@@ -6,14 +6,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from shared.topics import names
 from shared.topics.codec import decode_pack
 from shared.topics.records import Message
 from tests.support.chaos.witnesses import follow
-
-_WITHIN_S: Final = 120.0
+from tests.support.patience import PATIENCE_S
 
 
 class Received:
@@ -41,7 +40,7 @@ class Received:
 
     def until(self, is_so: Callable[[], bool]) -> None:
         """Read repeatedly until the condition holds."""
-        until = time.monotonic() + _WITHIN_S
+        until = time.monotonic() + PATIENCE_S
         while not is_so():
             assert time.monotonic() < until, f"only these came: {list(self._found)}"
             self.look()

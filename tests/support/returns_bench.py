@@ -35,9 +35,9 @@ from shared.topics.codec import decode_event, decode_pack, encode_event
 from shared.topics.names import TopicPlan
 from shared.topics.records import Event, Message, Returned
 from shared.topics.returned import encode_returned
+from tests.support.patience import PATIENCE_S
 from tests.support.response_rules import RULES
 from tests.support.returned_mail import KEYS, SHOP
-from tests.support.stream_topics import PATIENCE_S
 
 NEVER = Failpoints.none()
 PARTITIONS = 4

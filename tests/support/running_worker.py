@@ -20,7 +20,8 @@ from shared.stream.worker import Worker
 from shared.topics import ids
 from shared.topics.codec import PACK_MAX_MESSAGES
 from shared.topics.records import Message
-from tests.support.stream_topics import PATIENCE_S, envelope, member
+from tests.support.patience import PATIENCE_S
+from tests.support.stream_topics import envelope, member
 
 
 class RunningWorker:

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from cli.stack.environment import base_environment
+from tests.support.patience import PATIENCE_S
 
-WITHIN_S = 120.0
 
-
-def wait_until(is_so: Callable[[], bool], what: str, within_s: float = WITHIN_S) -> None:
+def wait_until(is_so: Callable[[], bool], what: str, within_s: float = PATIENCE_S) -> None:
     """Check repeatedly until the condition holds."""
     until = time.monotonic() + within_s
     while not is_so():
@@ -61,4 +60,4 @@ def running_sink(folder: Path, *options: str) -> Iterator[Sink]:
         yield Sink(folder, process)
     finally:
         process.terminate()
-        assert process.wait(WITHIN_S) == 0
+        assert process.wait(PATIENCE_S) == 0

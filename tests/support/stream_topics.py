@@ -13,8 +13,8 @@ from shared.stream.client import ClientOptions, make_admin, make_consumer, make_
 from shared.stream.transactions import Output
 from shared.topics import names
 from shared.topics.records import Envelope, Facts, Origin
+from tests.support.patience import PATIENCE_S
 
-PATIENCE_S = 120.0
 # A member learns of a rebalance by its next heartbeat. The session is as long as in production.
 HEARTBEAT_MS = 250
 FEED_AT_ONCE = 4

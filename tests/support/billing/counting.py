@@ -28,7 +28,8 @@ from shared.stream.admin import ensure_topics
 from shared.stream.client import ClientOptions
 from shared.topics.names import TopicPlan
 from tests.support.billing.publisher import MONTH, Publisher
-from tests.support.billing.stage import PATIENCE_S, eventually, running
+from tests.support.billing.stage import eventually, running
+from tests.support.patience import PATIENCE_S
 from tests.support.stream_topics import member
 
 PARTITIONS = 3

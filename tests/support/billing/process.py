@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.billing.stage import PATIENCE_S
 from tests.support.fork_server import run_module
+from tests.support.patience import PATIENCE_S
 
 _BILLING = (sys.executable, "-m", "services.billing")
 

@@ -38,9 +38,9 @@ from shared.topics.configs import state
 from shared.topics.ids import derive
 from shared.topics.names import TopicPlan
 from shared.topics.records import EventType, MailEvent
+from tests.support.patience import PATIENCE_S
 
 UTC_MONTHS: Final = Months(UTC)
-PATIENCE_S: Final = 120.0
 PARTITIONS: Final = 2
 OCTOBER_MS: Final = 1_792_065_600_000  # 2026-10-15T12:00Z
 NOVEMBER_MS: Final = 1_794_744_000_000  # 2026-11-15T12:00Z

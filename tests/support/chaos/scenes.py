@@ -34,6 +34,7 @@ from tests.support.chaos.scenario import (
 )
 from tests.support.chaos.stage import MAX_IN_FLIGHT, Run, Stage, stage_name
 from tests.support.fork_server import run_module
+from tests.support.patience import PATIENCE_S
 
 # Audit and recount read all events of the stage, and all topics are read by all groups.
 RUNS_ON_A_STAGE: Final = 5
@@ -43,7 +44,6 @@ LONGEST_LOAD_S: Final = 480.0
 # A partition that is handed over without a shelf waits for its slowest message, at most 90 s;
 # a transaction that nobody ends blocks for 15 minutes, which must fail.
 SETTLE_TIMEOUT_S: Final = 300.0
-ACKNOWLEDGED_TIMEOUT_S: Final = 120.0
 FAILPOINT_TIMEOUT_S: Final = 20.0
 _COMMAND_TIMEOUT_S: Final = 120.0
 
@@ -144,13 +144,13 @@ def play(scene: Scene, scenario: Scenario) -> tuple[Run, Injector]:
     rate = scenario.rate_per_s
     fates = mixture.BY_SLOWEST_S[scenario.slowest_s]
     injector = run.inject(int(rate * LONGEST_LOAD_S), rate, fates=fates)
-    injector.wait_for(int(rate * WARM_UP_S), ACKNOWLEDGED_TIMEOUT_S)
+    injector.wait_for(int(rate * WARM_UP_S), PATIENCE_S)
     for step in scenario.steps:
         scene.say(f"{scenario.name}: after {injector.acknowledged} messages: {step}")
         run.copies_bound += copies_allowed(step, MAX_IN_FLIGHT)
         perform(scene, run, step)
         more = injector.acknowledged + int(rate * scenario.gap_s)
-        injector.wait_for(more, ACKNOWLEDGED_TIMEOUT_S)
+        injector.wait_for(more, PATIENCE_S)
         scene.stage.look_after_parts(run)
     scene.fleet.wait_ready()
     injector.stop()

@@ -30,11 +30,10 @@ from tests.support.chaos.injector import Injector
 from tests.support.chaos.ledger import check
 from tests.support.chaos.witnesses import Bill, EventWatch, SinkJournal
 from tests.support.fork_server import fork
+from tests.support.patience import PATIENCE_S
 
 # Small, so that the bound on second copies is strict; a tenth of the default.
 MAX_IN_FLIGHT: Final = 200
-SETTLE_TIMEOUT_S: Final = 120.0
-BILL_TIMEOUT_S: Final = 120.0
 # Duplicate events of a replay arrive with the first transactions after it.
 QUIET_S: Final = 1.0
 _POLL_S: Final = 0.1
@@ -149,11 +148,11 @@ class Stage:
         run: Run,
         injector: Promising,
         is_idle: Callable[[], bool] = lambda: True,
-        timeout_s: float = SETTLE_TIMEOUT_S,
+        timeout_s: float = PATIENCE_S,
     ) -> Findings:
         """Wait for the promises, their final events and `is_idle`, then judge."""
         self._wait_handed_in(run, injector)
-        run.promises = injector.finish(SETTLE_TIMEOUT_S)
+        run.promises = injector.finish(PATIENCE_S)
         self._wait_settled(run, is_idle, timeout_s)
         return self.judge(run)
 
@@ -187,7 +186,7 @@ class Stage:
             sink=self._sink.lines(run.rcpt_suffix),
             events=self._events.events(run.clients),
             tallies=self._events.tallies(run.clients),
-            bill=tuple(self._bill.rows(run.clients, self._events.next_offsets(), BILL_TIMEOUT_S)),
+            bill=tuple(self._bill.rows(run.clients, self._events.next_offsets(), PATIENCE_S)),
         )
         return check(evidence, run.copies_bound)
 
@@ -201,7 +200,7 @@ class Stage:
 
     def _wait_handed_in(self, run: Run, injector: Promising) -> None:
         """Wait until nothing is left to submit, and keep the parts running."""
-        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        deadline = time.monotonic() + PATIENCE_S
         while not injector.is_done() and time.monotonic() < deadline:
             self.look_after_parts(run)
             time.sleep(_POLL_S)
@@ -256,7 +255,7 @@ class Stage:
     def kill(self, part: str, number: int = signal.SIGKILL) -> None:
         """Send a signal and wait until the part has ended."""
         self.stack.kill(part, number)
-        if not self.stack.process(part).wait(SETTLE_TIMEOUT_S):
+        if not self.stack.process(part).wait(PATIENCE_S):
             raise AssertionError(f"{part} did not end on signal {number}")
 
     def restart(self, part: str, failpoint: str = "") -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import yaml
 
+from tests.support.patience import PATIENCE_S
 from tools.chart import CHART
 from tools.go_programs import HELM_3, HELM_4, GoProgram, fetch
 
@@ -22,7 +23,6 @@ HELMS: Final = {"helm-3": HELM_3, "helm-4": HELM_4}
 KUBERNETES: Final = "1.37.0"
 RELEASE: Final = "mail"
 NAMESPACE: Final = "post"
-_TIMEOUT_S: Final = 120
 # Helm ends before its garbage matters; searching for it took a third of its time.
 _GARBAGE_PERCENT: Final = "800"
 
@@ -99,7 +99,7 @@ def _run(
         input=given,
         capture_output=True,
         text=True,
-        timeout=_TIMEOUT_S,
+        timeout=PATIENCE_S,
         check=False,
         env=environ,
     )

@@ -11,8 +11,7 @@ import pytest
 from shared.access.view import MAX_STALE_S, KeyView
 from shared.runtime.clock import FakeClock
 from shared.stream.client import ClientOptions
-
-WITHIN_S = 120.0
+from tests.support.patience import PATIENCE_S
 
 
 class Reader:
@@ -61,7 +60,7 @@ def test_a_pause_after_the_answer_makes_the_keys_no_younger(
     reader.view = view = KeyView(ClientOptions("nowhere:1", "one"), "api", clock)
     view.start()
     try:
-        assert reader.has_looked_twice.wait(WITHIN_S)
+        assert reader.has_looked_twice.wait(PATIENCE_S)
         assert "cannot be read" in reader.faults[1]
     finally:
         view.close()

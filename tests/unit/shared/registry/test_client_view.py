@@ -12,8 +12,8 @@ from kafka.errors import KafkaError
 from shared.registry.client import Client
 from shared.registry.store.view import ClientView
 from shared.settings.sections import KafkaSettings
+from tests.support.patience import PATIENCE_S
 
-WITHIN_S = 120.0
 SHOP = Client("shop", "s.example.com", "back@other.example", "M-1")
 OTHER = Client("other", "o.example.com", "back@other.example", "M-1")
 
@@ -80,7 +80,7 @@ def test_an_empty_topic_takes_no_client_away(
 ) -> None:
     topics += [named(SHOP), {}]
     with started() as view:
-        assert third.wait(WITHIN_S)
+        assert third.wait(PATIENCE_S)
         assert view.names() == ("shop",)
         assert view.check() == ""
 
@@ -90,6 +90,6 @@ def test_a_new_topic_with_clients_replaces_those_known_before(
 ) -> None:
     topics += [named(SHOP), {}, named(OTHER)]
     with started() as view:
-        assert third.wait(WITHIN_S)
-        assert view.refresh(WITHIN_S)
+        assert third.wait(PATIENCE_S)
+        assert view.refresh(PATIENCE_S)
         assert view.names() == ("other",)

@@ -10,9 +10,9 @@ import pytest
 from shared.runtime.clock import FakeClock
 from shared.stream import watchdog
 from shared.stream.watchdog import Watchdog, is_unreachable
+from tests.support.patience import PATIENCE_S
 
 LIMIT_S = 0.3
-PATIENCE_S = 120.0
 
 
 class Ending:
