@@ -58,7 +58,7 @@ from services.deliver.edge.signing.signer import FixedKeys, Signer
 from shared.mailauth.dkim_keys.files import PrivateKey, algorithm_of
 from shared.mailauth.dkim_keys.table import Key, KeyEntry, KeyIndex
 from shared.runtime.clock import SystemClock
-from shared.runtime.memory import calm_collector, keep_freed_memory
+from shared.runtime.machine import calm_collector, keep_freed_memory
 from shared.topics.records import Envelope
 
 CONNECTIONS: Final = 20

@@ -19,7 +19,7 @@ from cli.stack.environment import BOUNCE, FRONT
 from local.outside import Outside
 from local.parts import certificate, ports
 from local.parts.return_keys import make_return_keys
-from shared.runtime.listening import in_url
+from shared.runtime.tcp import in_url
 from shared.settings.loader import variable_of
 
 # All peers of this pipeline have one address: a limit per host would limit all of them together.

@@ -34,7 +34,7 @@ from shared.mail.domains import normalise
 from shared.runtime.clock import now_ms
 from shared.runtime.deadline import Deadline
 from shared.runtime.errors import Unavailable
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import program_name
 from shared.store.client import StoreUnavailable, connect
 from shared.store.traces import TraceReader
 from shared.topics import ids

@@ -37,8 +37,8 @@ from shared.registry.store.view import ClientView
 from shared.runtime.certificates import Certificates
 from shared.runtime.errors import UsageError
 from shared.runtime.lifecycle import OK
-from shared.runtime.listening import in_url
 from shared.runtime.service_cli import Running
+from shared.runtime.tcp import in_url
 from shared.runtime.telemetry import Counters, Metric
 from shared.settings.return_keys import load_return_keys
 from shared.store.client import connect

@@ -21,9 +21,9 @@ from shared.responses.counting.counting import (
 )
 from shared.responses.counting.facts import Fact, FactKind, fact_of
 from shared.topics.codec import Headers, encode_event, encode_tally
+from shared.topics.event_records import Tally
 from shared.topics.records import EventType, MailEvent
 from shared.topics.suppressions import SuppressionReason
-from shared.topics.tallies import Tally
 
 HARD, SOFT, DELIVERED = FactKind.HARD, FactKind.SOFT, FactKind.DELIVERED
 OTHER = FactKind.OTHER
