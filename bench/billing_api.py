@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.billing_api_result import PAGES, Result, Times, times_of
-from bench.memory import ONE_MIB, watching
+from bench.processes import ONE_MIB, watching
 from cli.stack import paths
 from local.stack import Stack, StackOptions
 from services.billing.core.cells import Cell, encode_cell

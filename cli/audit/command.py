@@ -27,7 +27,7 @@ from msgspec.structs import astuple, replace
 from cli.answer import Exit, fail, print_json, say
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka, kafka_options
-from cli.visible import visible_names
+from cli.terminal import visible_names
 from shared.audit.conservation import BookFault, Books, FaultKind, Report, judge
 from shared.audit.doubles import DoubleSearch
 from shared.audit.event_log import EventLog

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from local.parts import ports
-from local.parts.certificate import make_certificate
+from local.parts.credentials import make_certificate
 from local.parts.services import ServicePlan, is_ready, service_process
 from local.process import Process
 from local.stack import Stack
