@@ -6,17 +6,15 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shared.responses.counting.bounce_counter import (
-    NO_BOUNCES,
-    BounceCounter,
-    decode_counter,
-    encode_counter,
-)
 from shared.responses.counting.counting import (
     MAX_DELIVERED,
     MAX_PAST,
+    NO_BOUNCES,
+    BounceCounter,
     Limits,
     advance,
+    decode_counter,
+    encode_counter,
     entry_after,
 )
 from shared.responses.counting.facts import Fact, FactKind, fact_of
