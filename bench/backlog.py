@@ -32,8 +32,14 @@ import msgspec
 from msgspec import Struct
 
 from bench import smtp_sink
-from bench.backlog_records import bodies_written, deferred_again
-from bench.backlog_result import MOST_WRITTEN, Result, fullest, memory_of
+from bench.backlog_result import (
+    MOST_WRITTEN,
+    Result,
+    bodies_written,
+    deferred_again,
+    fullest,
+    memory_of,
+)
 from bench.e2e import CLIENT, SENDING_DOMAIN, start_publisher
 from bench.measured import measured
 from bench.processes import read_all

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.billing_api_result import PAGES, Result, Times, times_of
-from bench.memory import ONE_MIB, watching
+from bench.processes import ONE_MIB, watching
 from cli.stack import paths
 from local.stack import Stack, StackOptions
 from services.billing.core.cells import Cell, encode_cell
@@ -42,7 +42,7 @@ from shared.access.checking import Denial, Grant, Reason
 from shared.http_api.keyed import AccessPolicy
 from shared.http_api.server import ApiServer
 from shared.runtime.clock import SystemClock
-from shared.runtime.memory import calm_collector
+from shared.runtime.machine import calm_collector
 from shared.settings.sections import RedisSettings
 from shared.store.apply_cells import Applied, Run, Stale
 from shared.topics.quotas import QuotaBeat, QuotaScope, QuotaState

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from msgspec import Struct, structs
 
-from bench.memory import watching
+from bench.processes import watching
 from cli.stack import paths
 from local.stack import Stack, StackOptions
 from services.billing.core.month import Months

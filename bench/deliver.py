@@ -50,15 +50,15 @@ from bench.micro.pools import (
 from bench.micro.pools import (
     measure as measure_sending,
 )
-from bench.signing_key import RSA_BITS
+from bench.opendkim import RSA_BITS
 from bench.smtp_sink import program
 from local.parts import redis_server
-from local.parts.certificate import make_certificate
+from local.parts.credentials import make_certificate
 from services.deliver.edge.signing.signer import FixedKeys, Signer
 from shared.mailauth.dkim_keys.files import PrivateKey, algorithm_of
 from shared.mailauth.dkim_keys.table import Key, KeyEntry, KeyIndex
 from shared.runtime.clock import SystemClock
-from shared.runtime.memory import calm_collector, keep_freed_memory
+from shared.runtime.machine import calm_collector, keep_freed_memory
 from shared.topics.records import Envelope
 
 CONNECTIONS: Final = 20

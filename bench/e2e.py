@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from bench import postfix, signing_key, smtp_sink
+from bench import opendkim, postfix, smtp_sink
 from bench.e2e_result import Latency, Peer, Result
 from bench.percentiles import percentile
 from bench.processes import Usage, cpu_us_per_message, read_all
@@ -117,7 +117,7 @@ def _reachable(folder: Path) -> Path:
 def _deliver_env(folder: Path, sink: SmtpSink, slow_sink: str, dkim: bool) -> dict[str, str]:
     routes = {"*": sink.address, LATENCY_DOMAIN: slow_sink}
     # Always set: the caller's environment must not decide whether mail is signed.
-    key = str(signing_key.write(folder / "dkim.pem")) if dkim else ""
+    key = str(opendkim.write_key(folder / "dkim.pem")) if dkim else ""
     return {"SLUICE_DELIVER__ROUTES": json.dumps(routes), "SLUICE_DELIVER__DKIM_KEY_FILE": key}
 
 

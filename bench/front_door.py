@@ -44,7 +44,7 @@ from bench.processes import read_usage
 from bench.smtp_load import Plan, Talk, connect_all
 from bench.smtp_sink import PeerError, program
 from cli.stack import paths
-from shared.runtime.open_files import allow_open_files
+from shared.runtime.machine import allow_open_files
 
 # Slow peers get this share of the messages, so that all rows take about the same time.
 _PEER_SHARE: Final = 0.25

@@ -25,7 +25,7 @@ from bench.processes import cpu_us_per_message, read_all
 from bench.smtp_load import Plan, Report
 from bench.smtp_sink import PeerError, program
 from cli.stack import paths
-from local.parts import certificate, ports
+from local.parts import credentials, ports
 from local.parts.services import ServicePlan, is_ready, service_process
 from local.process import Process
 from local.stack import Stack, StackOptions
@@ -203,7 +203,7 @@ def _doors(stack: Stack, folder: Path, count: int, module: str) -> Iterator[Serv
         "SLUICE_REDIS__URL": stack.endpoints.redis,
         "SLUICE_INGEST__SMTP_LISTEN": json.dumps([f"{ports.LOOPBACK}:{port}"]),
         "SLUICE_INGEST__SMTP_SHARED_PORTS": "true",
-        "SLUICE_INGEST__SMTP_HOST_NAME": certificate.HOST,
+        "SLUICE_INGEST__SMTP_HOST_NAME": credentials.HOST,
         "SLUICE_INGEST__TLS_CERTIFICATE_FILE": cert,
         "SLUICE_INGEST__TLS_KEY_FILE": key,
     }
@@ -238,7 +238,7 @@ def _without_ingest(stack: Stack) -> dict[str, int]:
 
 def _certificate(folder: Path) -> tuple[str, str]:
     """The certificate of the pipeline, and its key."""
-    files = certificate.make_certificate(folder)
+    files = credentials.make_certificate(folder)
     return str(files.certificate), str(files.key)
 
 

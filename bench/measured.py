@@ -16,7 +16,7 @@ import uvloop
 
 from bench.smtp_sink import PeerError
 from cli.interrupt import SIGNALS, StopAskedError, interruptible
-from local.parts.unavailable import PartNotStarted
+from shared.runtime.errors import PartNotStarted
 from shared.runtime.exits import Exit
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""OpenDKIM as the milter of the Postfix that deliver's signing is compared with."""
+"""OpenDKIM as the milter of the Postfix that deliver is compared with, and keys for one run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from bench import signing_key
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from bench.smtp_sink import PeerError, free_port
 
+RSA_BITS: Final = 2048
 DOMAIN: Final = "bench.example.com"
 _START_TIMEOUT_S: Final = 10.0
 _CONFIG: Final = """\
@@ -27,6 +30,14 @@ Socket inet:{port}@127.0.0.1
 InternalHosts 127.0.0.1
 Syslog no
 """
+
+
+def write_key(path: Path) -> Path:
+    """Write a new RSA key as PEM, readable only by its owner; return the path."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+    path.touch(mode=0o600)
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return path
 
 
 def is_there() -> bool:
@@ -43,7 +54,7 @@ def running(folder: Path) -> Iterator[str]:
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     config = folder / "opendkim.conf"
-    key = signing_key.write(folder / "key.pem")
+    key = write_key(folder / "key.pem")
     config.write_text(_CONFIG.format(domain=DOMAIN, key=key, port=port))
     with (folder / "opendkim.log").open("wb") as log:
         process = subprocess.Popen([program, "-f", "-x", str(config)], stdout=log, stderr=log)

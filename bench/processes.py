@@ -1,15 +1,19 @@
-"""The CPU time and memory of processes, read from /proc. Linux only."""
+"""The CPU time and memory of processes, read from /proc, and the memory of this one. Linux only."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+ONE_MIB: Final = 1024 * 1024
+_EVERY_S: Final = 0.02
 
 
 class Usage(Struct, frozen=True):
@@ -60,3 +64,37 @@ def cpu_us_per_message(
 def read_own_rss_mb() -> float:
     """The resident memory of this process."""
     return _kb(Path("/proc/self/status").read_text(), "VmRSS:") / 1024
+
+
+class Watch:
+    """The memory in MiB: at first, and the most so far."""
+
+    def __init__(self) -> None:
+        self.first = self.most = memory()
+
+    def look(self) -> None:
+        """Look again."""
+        self.most = max(self.most, memory())
+
+
+@contextmanager
+def watching() -> Iterator[Watch]:
+    """Look many times a second, until the end."""
+    watch, ended = Watch(), threading.Event()
+
+    def run() -> None:
+        while not ended.wait(_EVERY_S):
+            watch.look()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        ended.set()
+        thread.join()
+
+
+def memory() -> int:
+    """The resident memory of this process in MiB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // ONE_MIB

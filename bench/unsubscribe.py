@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from cli.stack import paths
 from cli.stack.environment import API
-from local.parts.return_keys import make_return_keys
+from local.parts.credentials import make_return_keys
 from local.stack import Stack, StackOptions
 from shared.mail import verp
 from shared.mail.unsubscribe import make_token

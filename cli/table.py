@@ -18,7 +18,7 @@ from typing import Final
 from msgspec import Struct
 from rich.cells import cell_len
 
-from cli.visible import visible
+from cli.terminal import visible
 
 # Where there is no terminal and COLUMNS is not set.
 PIPED_WIDTH: Final = 200

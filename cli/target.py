@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 
 from cli.stack import state
 from cli.stack.endpoints import Endpoints
-from shared.runtime.reach import answers
+from shared.runtime.tcp import answers
 from shared.settings.loader import DEFAULT_ORIGIN, Fault, SettingsError, load, variable_of
 from shared.settings.sections import KafkaSettings
 

@@ -17,9 +17,9 @@ from msgspec import Struct
 
 from cli.stack.environment import BOUNCE, FRONT
 from local.outside import Outside
-from local.parts import certificate, ports
-from local.parts.return_keys import make_return_keys
-from shared.runtime.listening import in_url
+from local.parts import credentials, ports
+from local.parts.credentials import make_return_keys
+from shared.runtime.tcp import in_url
 from shared.settings.loader import variable_of
 
 # All peers of this pipeline have one address: a limit per host would limit all of them together.
@@ -131,7 +131,7 @@ class StackSettings(Struct, frozen=True):
         """The CA file that SMTP clients have to trust; None if the certificate is not made here."""
         if any(self.outside.origin(*key) for key in _CERTIFICATE_FILES):
             return None
-        return str(certificate.path_of(self.folder))
+        return str(credentials.certificate_path(self.folder))
 
     def door(self, name: str) -> str | None:
         """The first address for `smtp`, `smtps` or `bounce`; None if there is none."""
@@ -199,10 +199,10 @@ class StackSettings(Struct, frozen=True):
         chosen = {
             **{_listen(door): json.dumps([self._address(door)]) for door in served},
             **door_limits(os.environ),
-            "SLUICE_INGEST__SMTP_HOST_NAME": certificate.HOST,
+            "SLUICE_INGEST__SMTP_HOST_NAME": credentials.HOST,
         }
         if not any(self.outside.origin(*key) for key in _CERTIFICATE_FILES):
-            files = certificate.make_certificate(self.folder)
+            files = credentials.make_certificate(self.folder)
             made = (files.certificate, files.key)
             for key, file in zip(_CERTIFICATE_FILES, made, strict=True):
                 chosen[variable_of(*key)] = str(file)

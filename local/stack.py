@@ -28,12 +28,12 @@ from local.parts import kafka_broker, kafka_cluster, ports, redis_server, servic
 from local.parts.kafka_broker import BrokerPlan
 from local.parts.services import SINK, ServicePlan
 from local.parts.topics import create_topics
-from local.parts.unavailable import PartNotStarted
 from local.process import Process, ProcessSpec, Start, execute
 from local.settings import StackSettings
 from local.settings_check import check_settings
 from local.supervisor import Supervisor, say_on_stderr
-from shared.runtime.listening import in_url
+from shared.runtime.errors import PartNotStarted
+from shared.runtime.tcp import in_url
 from shared.settings.secrets import masked
 from shared.settings.sections import KafkaSettings
 

@@ -10,15 +10,14 @@ import click
 from msgspec import Struct, structs
 
 from cli.answer import Exit, fail, print_json
-from cli.config.running import environment_of
 from cli.stack import state
 from cli.stack.endpoints import Endpoints, described
-from cli.stack.state import NotRunning, State
+from cli.stack.state import NotRunning, State, environment_of
 from local.outside import Servers, servers
 from local.parts import kafka_broker, kafka_cluster, redis_server, services
 from shared.runtime.errors import Unavailable
-from shared.runtime.reach import answers
 from shared.runtime.run_command import run_command
+from shared.runtime.tcp import answers
 from shared.settings.loader import SettingsError, load
 
 _MARKS: Final = {True: "ready", False: "NOT READY"}

@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from local.parts.unavailable import PartNotStarted
 from local.process import Process, ProcessSpec, Start, execute
+from shared.runtime.errors import PartNotStarted
 
 _LOOK_EVERY_S: Final = 0.1
 # A process that dies is restarted after the first pause; the pause doubles with each death.

@@ -23,10 +23,10 @@ from cli.stack.environment import APART, PROCESSES, base_environment
 from cli.stack.state import State
 from local.outside import Outside, check_servers, find_outside
 from local.parts import kafka_cluster, ports
-from local.parts.unavailable import PartNotStarted
 from local.settings import kept
 from local.sink import behaviour
 from local.stack import Stack, StackOptions
+from shared.runtime.errors import PartNotStarted
 from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError
 

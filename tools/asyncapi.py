@@ -17,6 +17,7 @@ from services.billing.edge.statements.closing import CLOSED_TYPE
 from shared.topics import names
 from shared.topics.codec import TALLY_TYPE, TYPE_PREFIX
 from shared.topics.event_fields import MEANINGS
+from shared.topics.event_records import Tally
 from shared.topics.intake_fields import (
     CONTENT_TYPE,
     DATA,
@@ -30,7 +31,6 @@ from shared.topics.intake_fields import (
 )
 from shared.topics.quotas import USED_UP_TYPE, WARNING_TYPE, QuotaEvent
 from shared.topics.records import FINAL, EventType, MailEvent, Violation
-from shared.topics.tallies import Tally
 from tools.asyncapi_schemas import (
     Tree,
     attribute,

@@ -17,7 +17,6 @@ from typing import Any, Final
 import click
 from msgspec import Struct
 
-from shared.responses.replies.loading import load_reply_rules
 from shared.responses.replies.reply_rules import (
     CONTENT,
     HARD,
@@ -26,6 +25,7 @@ from shared.responses.replies.reply_rules import (
     SOFT,
     ReplyRule,
     classify,
+    load_reply_rules,
 )
 from shared.smtp.events import Stage
 from shared.smtp.reply import make_reply

@@ -27,7 +27,7 @@ from services.deliver.edge.shaping.lease_client import Stores
 from services.deliver.edge.shaping.loading import load_rules
 from services.deliver.edge.shaping.shaper import Shaper
 from shared.runtime.clock import SystemClock
-from shared.runtime.memory import calm_collector
+from shared.runtime.machine import calm_collector
 from shared.runtime.telemetry import Counters
 from shared.settings.sections import RedisSettings
 from shared.smtp.events import Finished, Stage

@@ -25,12 +25,12 @@ from services.validate.edge.returns.metrics import register_metrics
 from services.validate.edge.returns.processor import ReturnsProcessor, Tools
 from shared.registry.client import Client
 from shared.responses.counting.batch import Judging, count_batch, read_batch
-from shared.responses.counting.bounce_counter import (
+from shared.responses.counting.counting import (
     BounceCounter,
+    Limits,
     decode_counter,
     encode_counter,
 )
-from shared.responses.counting.counting import Limits
 from shared.responses.counting.incidents import IncidentPolicy
 from shared.responses.counting.merging import Merged, Source
 from shared.responses.counting.reviewing import CountingRules

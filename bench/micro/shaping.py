@@ -28,7 +28,7 @@ from services.deliver.edge.shaping.lease_client import Stores
 from services.deliver.edge.shaping.loading import load_rules
 from services.deliver.edge.shaping.shaper import Shaper
 from shared.runtime.clock import SystemClock
-from shared.runtime.memory import calm_collector, keep_freed_memory
+from shared.runtime.machine import calm_collector, keep_freed_memory
 from shared.runtime.telemetry import Counters
 from shared.settings.sections import RedisSettings
 from shared.store.client import NO_RETRY, connect_async

@@ -17,7 +17,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from msgspec import Struct, to_builtins
 
-from bench.signing_key import RSA_BITS
+from bench.opendkim import RSA_BITS
 from services.deliver.core.signing.dkim import Identity, Signable
 from services.deliver.edge.signing.signer import FixedKeys, Signer
 from shared.mailauth.dkim_keys.files import PrivateKey, algorithm_of

@@ -27,7 +27,7 @@ from msgspec.structs import astuple, replace
 from cli.answer import Exit, fail, print_json, say
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka, kafka_options
-from cli.visible import visible_names
+from cli.terminal import visible_names
 from shared.audit.conservation import BookFault, Books, FaultKind, Report, judge
 from shared.audit.doubles import DoubleSearch
 from shared.audit.event_log import EventLog
@@ -41,9 +41,9 @@ from shared.stream.client import ClientOptions, client_options
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.topics.codec import CodecError, decode_event
+from shared.topics.event_records import Tally
 from shared.topics.names import EVENTS
 from shared.topics.records import Event
-from shared.topics.tallies import Tally
 
 _KEYS: Final = {"client": "client", "mailing_id": "mailing ID", "sub_client": "sub-client"}
 _HELP: Final = """Check that every message taken in or returned has exactly one fate.

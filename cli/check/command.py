@@ -25,7 +25,7 @@ from rich.text import Text
 from cli.answer import Exit, fail, print_json
 from cli.check.files import FileFault, find_files, read_messages, shown
 from cli.check.verdict import Row, Verdict, as_document, check, in_full, in_short
-from cli.clients.unknown import listed, unknown_client
+from cli.clients.faults import listed, unknown_client
 from cli.target import find_kafka, kafka_options
 from shared.plurals import counted
 from shared.registry.client import Client

@@ -13,10 +13,9 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cli.check.date import notes_for_date
 from cli.check.files import Message
 from cli.check.lines import HeaderLine, header_lines, line_to_fix, lines_meant, printable
-from cli.check.smtp import notes_for_smtp
+from cli.check.notes import notes_for_date, notes_for_smtp
 from shared.mail.headers import CODE_HEADER, Defect, scan
 from shared.mail.likely_mistakes import mistake_in_bytes
 from shared.submission.checks import case_of

@@ -21,7 +21,7 @@ import yaml
 from cli.answer import Exit, fail, print_json, say
 from cli.clients import credentials
 from cli.clients.check import check
-from cli.clients.faults import answering
+from cli.clients.faults import answering, unknown_client
 from cli.clients.given import read_clients
 from cli.clients.lane_warnings import lane_warnings
 from cli.clients.pool_warnings import pool_faults
@@ -35,7 +35,6 @@ from cli.clients.removing import (
     removed_lines,
     restore,
 )
-from cli.clients.unknown import unknown_client
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka, kafka_options
 from shared.plurals import counted

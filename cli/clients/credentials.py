@@ -18,8 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cli.answer import Exit, fail, print_json
-from cli.clients.faults import answering
-from cli.clients.unknown import unknown_client
+from cli.clients.faults import answering, unknown_client
 from cli.target import find_kafka, kafka_options
 from shared.plurals import counted
 from shared.registry.client import Client

@@ -17,8 +17,7 @@ import click
 
 from cli.answer import Exit, fail, print_json
 from cli.clients import credentials
-from cli.clients.faults import answering
-from cli.clients.unknown import unknown_client
+from cli.clients.faults import answering, unknown_client
 from cli.control.options import author_of, authored
 from cli.control.planning import duration_s
 from cli.control.topic import read_orders

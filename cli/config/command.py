@@ -7,8 +7,8 @@ import sys
 import click
 
 from cli.answer import Exit, fail, print_json, say
-from cli.config.running import environment_of
 from cli.config.service_settings import ServiceConfigError, SharedRow, ask_services, in_lines_of
+from cli.stack.state import environment_of
 from shared.runtime.errors import Unavailable
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command

@@ -19,7 +19,7 @@ import click
 
 from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering
-from cli.control.cancelling import Answer, Cancellation, judge
+from cli.control.message_events import Answer, Cancellation, judge
 from cli.control.options import author_of, authored
 from cli.control.output import at, recorded_line
 from cli.control.planning import DEFAULT_FOR, duration_s

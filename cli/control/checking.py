@@ -18,7 +18,7 @@ from kafka.errors import KafkaError
 from msgspec import Struct
 
 from cli.answer import say
-from cli.clients.unknown import unknown, unknown_client
+from cli.clients.faults import unknown, unknown_client
 from cli.config.service_settings import ServiceConfigError, ask_module
 from shared.registry.client import Client
 from shared.registry.store.view import load_known

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from cli.table import Column, Kind, lay_out, terminal_width
-from cli.visible import visible
+from cli.terminal import visible
 from shared.topics.control import Order, Verb
 
 # In a narrow terminal each order is its first two cells, with the others named below them.

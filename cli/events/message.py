@@ -14,7 +14,7 @@ import msgspec
 
 from cli.answer import Exit, print_json, say
 from cli.clients.faults import answering
-from cli.control.concerning import orders_on
+from cli.control.message_events import orders_on
 from cli.control.output import recorded_line
 from cli.control.topic import read_orders
 from cli.events.options import ago_ms, common, progress

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from cli.control.planning import duration_s
-from cli.progress_bar import progress_bar
 from cli.target import kafka_options
+from cli.terminal import progress_bar
 from shared.events.log import Progress
 
 F = TypeVar("F", bound=Callable[..., Any])

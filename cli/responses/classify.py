@@ -1,15 +1,18 @@
 """`sluice responses classify`: what returned messages mean. Nothing is written anywhere.
 
-Owns: the command and what it prints. Does not own: finding the files (paths.py), the meaning
-(shared/responses). Exit codes: 0 all paths were read, 2 wrong usage, which a path that cannot be
-read is: the others are read before the command ends.
+Owns: the command, what it prints, and which files a path means: itself, or every file below a
+folder, in the order of the names; what is no file there is left out. Does not own: reading messages
+(cli/check/files.py), the meaning (shared/responses). Exit codes: 0 all paths were read, 2 wrong
+usage, which a path that cannot be read is: the others are read before the command ends.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -17,9 +20,8 @@ import msgspec
 from msgspec import Struct
 
 from cli.answer import Exit, say
-from cli.check.files import FileFault, Message, read_messages
+from cli.check.files import STANDARD_INPUT, FileFault, Message, read_messages, shown
 from cli.check.lines import printable
-from cli.responses.paths import files_of
 from cli.table import Column, Kind, lay_out, terminal_width
 from shared.responses.reading import understand
 from shared.responses.rules.loading import load_rules
@@ -130,3 +132,24 @@ def _write_anything(as_json: bool) -> None:
         sys.stdout.reconfigure(encoding="utf-8" if as_json else None, errors="backslashreplace")
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="backslashreplace")
+
+
+def files_of(path: str) -> Iterator[str | FileFault]:
+    """The files of a path, in order; a folder that cannot be read is a FileFault."""
+    if path == STANDARD_INPUT or not Path(path).is_dir():
+        yield path
+        return
+    faults: list[OSError] = []
+    for folder, folders, names in os.walk(path, onerror=faults.append):
+        folders.sort()
+        files = (Path(folder, name) for name in sorted(names))
+        # Opening a FIFO or a device could wait for ever.
+        yield from (str(file) for file in files if file.is_file())
+        while faults:
+            yield _fault(faults.pop())
+    while faults:
+        yield _fault(faults.pop())
+
+
+def _fault(error: OSError) -> FileFault:
+    return FileFault(f"{shown(str(error.filename))}: {error.strerror}")

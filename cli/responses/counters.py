@@ -25,7 +25,7 @@ from cli.suppressions.output import report
 from cli.suppressions.topic import open_stores, read_records, write_records
 from cli.target import find_kafka
 from shared.registry.client import Client
-from shared.responses.counting.bounce_counter import decode_counter
+from shared.responses.counting.counting import decode_counter
 from shared.suppressions.changes import removal
 from shared.suppressions.changes import reset as reset_of
 from shared.topics.suppressions import BY_COUNTER, Suppression, field_of

@@ -2,13 +2,16 @@
 
 Written by the process that runs the line (up.py), read by status and down. A state whose
 process is gone, or whose number now belongs to another process, counts as not running.
+
+Owns, too, the environment in which the services of a running line were started: read from the
+kernel, so it is what the processes have, whatever the shell that asks has set.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, Literal
 
@@ -17,6 +20,7 @@ from msgspec import Struct
 
 from cli.stack import paths
 from cli.stack.endpoints import Endpoints
+from cli.stack.environment import SERVICES
 from shared.runtime.errors import Unavailable
 
 FILE: Final = "state.json"
@@ -24,6 +28,7 @@ MAIN: Final = "main"  # the name of a pipeline that is given none
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 Phase = Literal["starting", "ready", "failed"]
+Environment = Mapping[str, str]
 
 
 class State(Struct, frozen=True):
@@ -111,3 +116,28 @@ def running(name: str) -> State | None:
 def names() -> Iterable[str]:
     """The names of all pipelines that have a state."""
     return sorted(path.parent.name for path in paths.RUNS.glob(f"*/{FILE}"))
+
+
+def environment_of(name: str) -> dict[str, Environment]:
+    """The environment of each service of this pipeline. Raises Unavailable.
+
+    Of several processes of a service the first one counts.
+    """
+    found = running(name)
+    if found is None:
+        raise NotRunning(name)
+    return {service: _environment(service, found.parts.get(service)) for service in SERVICES}
+
+
+def _environment(service: str, pid: int | None) -> Environment:
+    if pid is None:
+        raise Unavailable(f"{service} is not running")
+    try:
+        block = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError as error:
+        raise Unavailable(f"the settings of {service} (process {pid}): {error.strerror}") from None
+    pairs = (each.partition(b"=") for each in block.split(b"\0") if each)
+    return {
+        name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
+        for name, _, value in pairs
+    }

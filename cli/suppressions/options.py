@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from cli.clients.unknown import unknown_client
+from cli.clients.faults import unknown_client
 from cli.suppressions.topic import Stores, wait_in_force
 from cli.target import kafka_options
 from shared.mail.recipients import comparable

@@ -9,7 +9,7 @@ import click
 
 from cli.answer import print_json
 from cli.table import Column, Kind, lay_out, terminal_width
-from cli.visible import visible
+from cli.terminal import visible
 from shared.plurals import counted
 from shared.suppressions.explaining import Explanation
 from shared.topics.suppressions import Suppression

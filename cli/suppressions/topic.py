@@ -19,7 +19,7 @@ from msgspec import Struct, structs
 from cli.target import find_endpoints
 from shared.runtime.deadline import Deadline
 from shared.runtime.errors import PartUnavailable, UsageError
-from shared.runtime.listening import in_url
+from shared.runtime.tcp import in_url
 from shared.settings.loader import DEFAULT_ORIGIN, load
 from shared.settings.sections import KafkaSettings, RedisSettings
 from shared.store.client import StoreUnavailable, connect

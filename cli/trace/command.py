@@ -5,9 +5,10 @@ lines that they write to Redis. It ends at --for, on Ctrl-C, or after 10 minutes
 trace and its lines. If it is killed, or Kafka is unavailable then, the trace ends at its expiry and
 Redis deletes the lines 15 minutes later.
 
-Owns: the command. Does not own: what is shown (services/deliver/core/tracing). If Redis is
-unavailable meanwhile, it says so and goes on; what was dropped is counted. Exit codes: 0 it ended,
-2 wrong use, 3 without Kafka, or without Redis at its start.
+Owns: the command, and the records that begin and end a trace; writing them raises Unavailable
+without Kafka. Does not own: what is shown (services/deliver/core/tracing). If Redis is unavailable
+meanwhile, it says so and goes on; what was dropped is counted. Exit codes: 0 it ended, 2 wrong use,
+3 without Kafka, or without Redis at its start.
 """
 
 from __future__ import annotations
@@ -25,21 +26,30 @@ from cli.answer import Exit, say
 from cli.clients.faults import answering
 from cli.control.options import author_of, authored
 from cli.control.planning import duration_s
+from cli.control.topic import read_last, write_records
 from cli.interrupt import StopAskedError, interruptible
 from cli.suppressions.topic import find_redis
 from cli.target import find_kafka, kafka_options
 from cli.trace.output import Missing, Printer, printable
-from cli.trace.topic import begin, end
 from shared.mail.domains import normalise
 from shared.runtime.clock import now_ms
 from shared.runtime.deadline import Deadline
 from shared.runtime.errors import Unavailable
-from shared.runtime.program_name import program_name
+from shared.runtime.run_command import program_name
+from shared.settings.sections import KafkaSettings
 from shared.store.client import StoreUnavailable, connect
 from shared.store.traces import TraceReader
 from shared.topics import ids
 from shared.topics.control import MAX_TEXT_CHARS
-from shared.topics.traces import MAX_TRACE_MS, Trace, TraceLine
+from shared.topics.traces import (
+    MAX_TRACE_MS,
+    MAX_TRACES,
+    Trace,
+    TraceLine,
+    decode_trace,
+    encode_trace,
+    key_of,
+)
 
 # How long one question to Redis waits for lines; below the time-out of a command.
 WAIT_S: Final = 0.5
@@ -168,3 +178,22 @@ def _lasts_ms(text: str) -> int:
 
 if __name__ == "__main__":
     main(prog_name=program_name("trace"))
+
+
+def begin(kafka: KafkaSettings, trace: Trace) -> None:
+    """Ask deliver to show a trace, and delete those that are over. Raises click.UsageError."""
+    known = read_last(kafka, decode_trace)
+    alive = [each for each in known if trace.at_ms < each.expires_at_ms]
+    if len(alive) >= MAX_TRACES:
+        authors = ", ".join(sorted({each.author for each in alive}))
+        raise click.UsageError(
+            f"{MAX_TRACES} traces are running already (by {authors}); end one, or wait for at most"
+            " 10 minutes"
+        )
+    over = [each for each in known if each not in alive]
+    write_records(kafka, [encode_trace(trace), *((key_of(each), None) for each in over)])
+
+
+def end(kafka: KafkaSettings, trace: Trace) -> None:
+    """End a trace before its expiry."""
+    write_records(kafka, [(key_of(trace), None)])

@@ -24,10 +24,9 @@ from cli.stack.state import State
 from local.demo.display import Display
 from local.demo.reconciliation import result
 from local.demo.run import perform
-from local.parts.unavailable import PartNotStarted
 from local.stack import Stack, StackOptions
 from shared.plurals import counted
-from shared.runtime.errors import PartUnavailable
+from shared.runtime.errors import PartNotStarted, PartUnavailable
 from shared.runtime.run_command import run_command
 
 DEFAULT_MESSAGES: Final = 2_000

@@ -19,10 +19,10 @@ from msgspec import Struct
 
 from local.parts import kafka_folder, kafka_java, ports
 from local.parts.kafka_folder import make_id
-from local.parts.unavailable import PartNotStarted
 from local.parts.whole_file import write_whole
 from local.process import Process, ProcessSpec
-from shared.runtime.reach import answers
+from shared.runtime.errors import PartNotStarted
+from shared.runtime.tcp import answers
 from shared.settings.sections import KafkaSettings
 
 HEAP_MIB: Final = 448

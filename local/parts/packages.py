@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from cli.stack import paths
-from local.parts.unavailable import PartNotStarted
+from shared.runtime.errors import PartNotStarted
 
 # Another package manager may be running (a fresh cloud machine updates itself).
 _LOCK_WAIT_S: Final = 180

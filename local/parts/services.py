@@ -17,7 +17,7 @@ from msgspec import Struct
 from cli.stack.environment import API, BOUNCE, FRONT, RESPONSES, base_environment
 from local.parts import ports
 from local.process import ProcessSpec
-from shared.runtime.reach import answers
+from shared.runtime.tcp import answers
 
 SINK: Final = "sink"
 # A process that runs but is slow is no fault: a busy machine needs minutes for several starts.

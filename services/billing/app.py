@@ -26,9 +26,9 @@ from services.billing.edge.worker import Worker, WorkerParts
 from services.billing.settings import Settings
 from shared.runtime.errors import UsageError
 from shared.runtime.lifecycle import OK, Stop
-from shared.runtime.listening import in_url
 from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running
+from shared.runtime.tcp import in_url
 from shared.store.eviction import policy_client, policy_fault
 from shared.stream.client_events import ClientEvents
 from shared.stream.kit import StreamKit

@@ -23,7 +23,7 @@ from shared.registry.store.kept import WithRemoved
 from shared.registry.store.view import ClientView
 from shared.runtime.errors import UsageError
 from shared.runtime.lifecycle import OK, Stop
-from shared.runtime.open_files import allow_open_files
+from shared.runtime.machine import allow_open_files
 from shared.runtime.probe import Probe
 from shared.runtime.service_cli import Running
 from shared.stream.kit import StreamKit

@@ -37,8 +37,8 @@ from shared.registry.store.view import ClientView
 from shared.runtime.certificates import Certificates
 from shared.runtime.errors import UsageError
 from shared.runtime.lifecycle import OK
-from shared.runtime.listening import in_url
 from shared.runtime.service_cli import Running
+from shared.runtime.tcp import in_url
 from shared.runtime.telemetry import Counters, Metric
 from shared.settings.return_keys import load_return_keys
 from shared.store.client import connect
@@ -70,20 +70,18 @@ def serve_api(settings: Settings, running: Running) -> int:
     pauses = PauseWatch(running.clock)
     writer = _writer(settings, running, kit, pauses)
     redis = Workers("questions to Redis", MAX_REDIS, REDIS_S)
-    lookup_s = settings.api.lookup_timeout_s
-    lookups = Workers("look-ups of messages", MAX_LOOKUPS, lookup_s + _LOOKUP_SPARE_S)
+    lookup_s = settings.api.lookup_timeout_s + _LOOKUP_SPARE_S
+    lookups = Workers("look-ups of messages", MAX_LOOKUPS, lookup_s)
     store = CounterStore(
         connect(settings.redis, decode_responses=False), settings.redis.counters_key
     )
     parts = Parts(clients, entries, writer, store, redis, running.clock)
     # Links in mail of a removed client work as long as the client is kept.
     with_removed = replace(parts, clients=WithRemoved(clients))
-    routes = Routes(
-        SuppressionRoutes(parts),
-        CounterRoutes(parts),
-        MessageRoutes(parts, lookups, Lookup(settings.kafka, lookup_s).find),
-        UnsubscribeRoutes(with_removed, _links(settings), UnsubscribeMetrics(running.counters)),
+    unsubscribe = UnsubscribeRoutes(
+        with_removed, _links(settings), UnsubscribeMetrics(running.counters)
     )
+    routes = _routes(settings, parts, lookups, unsubscribe)
     policy = AccessPolicy(keys, running.clock, settings.api.requests_per_minute)
     for name, check in {
         "keys": keys.fault,
@@ -107,6 +105,18 @@ def serve_api(settings: Settings, running: Running) -> int:
         redis.close()
         lookups.close()
     return OK
+
+
+def _routes(
+    settings: Settings, parts: Parts, lookups: Workers, unsubscribe: UnsubscribeRoutes
+) -> Routes:
+    find = Lookup(settings.kafka, settings.api.lookup_timeout_s).find
+    return Routes(
+        SuppressionRoutes(parts),
+        CounterRoutes(parts),
+        MessageRoutes(parts, lookups, find),
+        unsubscribe,
+    )
 
 
 def _server(api: ApiSettings, app: Any, counters: Counters) -> ApiServer:

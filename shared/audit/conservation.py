@@ -22,8 +22,8 @@ from msgspec import Struct
 
 from shared.audit.returned_report import ReturnedReport
 from shared.topics import ids
+from shared.topics.event_records import Tally
 from shared.topics.records import FINAL, Event, EventType
-from shared.topics.tallies import Tally
 
 # The number of examples shown per kind of fault.
 SHOWN: Final = 10

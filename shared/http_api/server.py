@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from shared.runtime.certificates import Certificates
 from shared.runtime.errors import UsageError
-from shared.runtime.listening import in_url, listen
+from shared.runtime.tcp import in_url, listen
 
 _STOP_TIMEOUT_S: Final = 5.0
 # Connections at once; further ones are answered with 503.

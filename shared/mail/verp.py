@@ -28,7 +28,7 @@ from msgspec import Struct
 
 from shared.mail.address import ParsedAddress, parse_path
 from shared.topics import ids
-from shared.topics.base32 import Base32
+from shared.topics.ids import Base32
 
 PREFIX: Final = "rp="
 DAY_MS: Final = 86_400_000

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from shared.runtime.errors import UsageError
-from shared.runtime.listening import in_url, listen
+from shared.runtime.tcp import in_url, listen
 from shared.runtime.telemetry import CONTENT_TYPE, Counters, Metric
 from shared.settings.sections import TelemetrySettings
 

@@ -1,7 +1,8 @@
 """Runs a command of the command line, so that an output that cannot be written is one sentence.
 
 A full disk shows itself in a write, or only in the flush at the end: both are caught here. That the
-reader of a pipe has ended (`| head`) is no fault; Click ends the command quietly then.
+reader of a pipe has ended (`| head`) is no fault; Click ends the command quietly then. Owns, too,
+the name of a command in its usage lines.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import Any, Final, NoReturn
 import click
 
 from shared.runtime.exits import Exit
-from shared.runtime.program_name import program_name
 
 _CANNOT_WRITE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+# The launcher sets it to the name by which it was called ("./sluice").
+VARIABLE: Final = "SLUICE_COMMAND"
 
 
 class OutputLost(OSError):
@@ -75,3 +77,9 @@ def give_up_output(error: OutputLost) -> int:
 def _drop_output() -> None:
     # What is still in the buffer would fail again when the interpreter ends.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def program_name(command: str) -> str | None:
+    """Return `./sluice <command>` if the launcher runs it; None means `python -m ...`."""
+    launcher = os.environ.get(VARIABLE)
+    return f"{launcher} {command}" if launcher else None

@@ -27,11 +27,9 @@ from shared.runtime.exits import Exit
 from shared.runtime.health import HealthServer
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.lifecycle import Stop, bound_drain, run_main, stop_on_signals
-from shared.runtime.listening import in_url
-from shared.runtime.memory import calm_collector, keep_freed_memory
-from shared.runtime.processors import bind
-from shared.runtime.program_name import program_name
-from shared.runtime.run_command import guard_output
+from shared.runtime.machine import bind_processors, calm_collector, keep_freed_memory
+from shared.runtime.run_command import guard_output, program_name
+from shared.runtime.tcp import in_url
 from shared.runtime.telemetry import Counters
 from shared.settings.describe import in_lines, show
 from shared.settings.loader import load
@@ -138,7 +136,7 @@ def _load(model: type[S]) -> S:
 
 def _serve(service: str, settings: S, serve: Callable[[S, Running], int]) -> int:
     logs.set_up(service, settings.runtime)
-    bind(settings.runtime.processors)
+    bind_processors(settings.runtime.processors)
     keep_freed_memory()
     calm_collector()
     stop = Stop()

@@ -13,8 +13,8 @@ from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.transactions import Output
 from shared.topics import names
 from shared.topics.codec import encode_event, encode_pack, encode_tally
+from shared.topics.event_records import Tally, TallyRow
 from shared.topics.records import EventType, MailEvent, Message
-from shared.topics.tallies import Tally, TallyRow
 
 # How much of a record mail.refused keeps. The headers have the length and hash of the whole record.
 KEPT_BYTES: Final = 64 * 1024

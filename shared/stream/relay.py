@@ -9,7 +9,9 @@ If the process
 
 When Kafka is unavailable, the loop waits and reads again from the committed offsets. When `process`
 raises NotReady (a view that it needs is incomplete), nothing is consumed and the loop retries after
-a second. The size of a batch is such that it takes a few seconds at most (batch_size.py).
+a second. The size of a batch is such that it takes a few seconds at most: a batch that outlasts
+the poll interval costs the member its membership, the broker refuses the commit, and the same
+records are read again.
 """
 
 from __future__ import annotations
@@ -24,7 +26,6 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 from shared.runtime.clock import monotonic
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
-from shared.stream.batch_size import BatchSize
 from shared.stream.consumer import MembershipLost, Record, StreamConsumer
 from shared.stream.loop import LoopStatus, SessionLoop
 from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
@@ -35,7 +36,24 @@ log = logging.getLogger(__name__)
 POLL_MS: Final = 200
 RETRY_S: Final = 0.5
 NOT_READY_S: Final = 1.0
+# Of a batch: less than a tenth of the poll interval. A rebalance also waits so long for a member.
+TARGET_S: Final = 5.0
 MAX_RECORDS: Final = 2_000
+
+
+class BatchSize:
+    """The number of records to read next, derived from the duration of the last batches."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.records = most
+
+    def took(self, records: int, seconds: float) -> None:
+        """Record the duration of a batch, committed or not."""
+        if seconds > TARGET_S:
+            self.records = max(1, int(records * TARGET_S / seconds))
+        elif records >= self.records:
+            self.records = min(self._most, 2 * self.records)
 
 
 class NotReady(Exception):

@@ -19,7 +19,7 @@ from typing import Final
 
 from shared.runtime.clock import monotonic
 from shared.runtime.exits import Exit
-from shared.runtime.reach import answers
+from shared.runtime.tcp import answers
 from shared.stream.client import ClientOptions
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from shared.topics.event_records import Tally
 from shared.topics.records import Envelope, Event, EventType, MailEvent, Message
-from shared.topics.tallies import Tally
 
 Headers = list[tuple[str, bytes]]
 

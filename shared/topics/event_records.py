@@ -1,9 +1,14 @@
-"""What a reader of all events looks at in a record of mail.events, before it decodes it."""
+"""What readers of all events look at in a record of mail.events, and the records that count.
+
+A tally counts what was received in one transaction, without an event per message.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final, Protocol
+
+from msgspec import Struct, field
 
 TYPE_HEADER: Final = "ce_type"
 
@@ -33,3 +38,21 @@ def type_of(headers: Sequence[tuple[str, bytes]]) -> bytes:
     if len(headers) > 2 and headers[2][0] == TYPE_HEADER:
         return headers[2][1]
     return next((value for name, value in headers if name == TYPE_HEADER), b"")
+
+
+class TallyRow(Struct, frozen=True, array_like=True, gc=False):
+    """The submissions of one mailing in a transaction: how many, and which."""
+
+    client: str
+    mailing_id: str
+    sub_client: str
+    received: int
+    mail_ids: tuple[str, ...] = ()  # as many; none in records of earlier versions
+
+
+class Tally(Struct, frozen=True):
+    """The data of a `sluice.tally` event: the submissions received in one transaction."""
+
+    service: str
+    at_ms: int
+    rows: tuple[TallyRow, ...] = field(default_factory=tuple)

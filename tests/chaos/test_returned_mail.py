@@ -14,9 +14,8 @@ from random import Random
 
 import pytest
 
-from shared.responses.counting.bounce_counter import decode_counter
-from shared.responses.counting.merging import Source
-from shared.responses.counting.place import decode_place
+from shared.responses.counting.counting import decode_counter
+from shared.responses.counting.merging import Source, decode_place
 from shared.settings.sections import RedisSettings
 from shared.store.client import connect
 from shared.stream.client import ClientOptions

@@ -31,9 +31,9 @@ from local.stack import Stack, StackOptions
 from shared.stream.client import ClientOptions, make_producer
 from shared.topics import ids
 from shared.topics.codec import encode_event, encode_tally
+from shared.topics.event_records import Tally, TallyRow
 from shared.topics.names import EVENTS
 from shared.topics.records import EventType, MailEvent
-from shared.topics.tallies import Tally, TallyRow
 from tests.support.billing.process import run_verb
 from tests.support.billing.stage import eventually
 from tests.support.chaos.stage import stage_name

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from shared.topics.codec import encode_event, encode_pack, encode_tally
+from shared.topics.event_records import Tally, TallyRow
 from shared.topics.records import (
     Attempts,
     Envelope,
@@ -36,7 +37,6 @@ from shared.topics.suppressions import (
     SuppressionRecord,
     encode_suppression,
 )
-from shared.topics.tallies import Tally, TallyRow
 
 FILE = Path(__file__).with_name("golden_records.json")
 FORMAT = 1

@@ -21,9 +21,9 @@ from shared.runtime.failpoints import EXIT_CODE, NAMES
 from shared.stream.client import ClientOptions, make_producer
 from shared.topics import ids
 from shared.topics.codec import encode_event, encode_tally
+from shared.topics.event_records import Tally, TallyRow
 from shared.topics.names import EVENTS
 from shared.topics.records import EventType, MailEvent
-from shared.topics.tallies import Tally, TallyRow
 from tests.support.billing.process import run_verb, serving
 from tests.support.fork_server import run_module
 from tests.support.patience import PATIENCE_S

@@ -20,9 +20,9 @@ from shared.stream.log_reader import LogReader
 from shared.stream.transactions import TransactionLost
 from shared.topics.codec import encode_tally
 from shared.topics.configs import state
+from shared.topics.event_records import Tally, TallyRow
 from shared.topics.names import TopicPlan
 from shared.topics.quotas import QUOTA_PREFIX, QuotaScope
-from shared.topics.tallies import Tally, TallyRow
 from tests.support.billing.stage import (
     DECEMBER_5_MS,
     NOVEMBER_MS,

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
-from shared.responses.counting.bounce_counter import decode_counter
+from shared.responses.counting.counting import decode_counter
 from shared.responses.counting.incidents import IncidentPolicy
 from shared.runtime.failpoints import RESPONSES_NAMES, Failpoints
 from shared.runtime.lifecycle import Stop

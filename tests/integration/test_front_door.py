@@ -15,8 +15,8 @@ from pathlib import Path
 import aiosmtplib
 import pytest
 
+from shared.topics.event_records import Tally
 from shared.topics.records import Event, EventType
-from shared.topics.tallies import Tally
 from tests.support.front_door import (
     CLIENT,
     DOMAIN,

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from shared.runtime.errors import UsageError
-from shared.runtime.processors import bind
+from shared.runtime.machine import bind_processors
 
 ALLOWED = sorted(os.sched_getaffinity(0))
 MISSING = max(ALLOWED) + 1_000
@@ -18,8 +18,8 @@ MISSING = max(ALLOWED) + 1_000
 def bound(processors: list[int]) -> str:
     """The processors of a process, and of a thread it starts later, after binding."""
     program = (
-        "import os, threading; from shared.runtime.processors import bind;"
-        f"bind({processors});"
+        "import os, threading; from shared.runtime.machine import bind_processors;"
+        f"bind_processors({processors});"
         "show = lambda: print(sorted(os.sched_getaffinity(0)));"
         "show(); thread = threading.Thread(target=show); thread.start(); thread.join()"
     )
@@ -41,7 +41,7 @@ def test_a_process_and_its_threads_run_on_these_processors_only(
 
 def test_a_processor_that_there_is_not_is_named_with_those_there_are() -> None:
     with pytest.raises(UsageError) as refused:
-        bind([ALLOWED[0], MISSING])
+        bind_processors([ALLOWED[0], MISSING])
     told = str(refused.value)
     assert told.startswith(
         f"runtime.processors = [{ALLOWED[0]}, {MISSING}]: this process may use only"

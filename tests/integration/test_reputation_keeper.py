@@ -191,6 +191,19 @@ def counted(view: ReputationView) -> int:
     return sum(slot.delivered for each in view.clients() for slot in each.slots)
 
 
+def counts_after_silence(
+    number: int, clock: SkippedTime, keeper: ReputationKeeper, view: ReputationView
+) -> Callable[[], bool]:
+    """Whether `keeper` has counted `number` results, at a turn by which the others are silent."""
+
+    def has_counted() -> bool:
+        clock.skip(SILENT_TURNS * EVERY_S)
+        keeper.turn()
+        return counted(view) == number
+
+    return has_counted
+
+
 def test_each_result_counts_once_whichever_process_counts_and_a_share_suspends_the_client(
     topics: Topics,
 ) -> None:
@@ -209,12 +222,7 @@ def test_each_result_counts_once_whichever_process_counts_and_a_share_suspends_t
         until(both, "all are counted, once")
         # The first one is paused; the second one takes over, and the first is refused.
         topics.delivered(10)
-
-        def taken_over() -> bool:
-            clock.skip(SILENT_TURNS * EVERY_S)
-            second.turn()
-            return counted(seen) == 150
-
+        taken_over = counts_after_silence(150, clock, second, seen)
         until(taken_over, "the second one goes on where the first one ended")
         with pytest.raises(TransactionLost):
             first.turn()
@@ -236,13 +244,8 @@ def test_each_result_counts_once_whichever_process_counts_and_a_share_suspends_t
     assert order.reason == "complaints: 2 of 100 (2.00%), over 1% of 100 in 1d"
     # A restart knows all of it, without Redis.
     with topics.keeper(clock=clock) as (third, view):
-
-        def counts() -> bool:
-            clock.skip(SILENT_TURNS * EVERY_S)
-            third.turn()
-            return counted(view) == 50
-
-        until(counts, "the bank's are known; the shop begins again")
+        is_known = counts_after_silence(50, clock, third, view)
+        until(is_known, "the bank's are known; the shop begins again")
         third.turn()
         assert len(topics.orders()) == 1, "the same results suspend nobody again"
 

@@ -14,7 +14,7 @@ from cli.stack.environment import RESPONSES
 from local.stack import Stack
 from shared.registry.store import publish
 from shared.registry.store.changes import Changes
-from shared.responses.counting.bounce_counter import decode_counter
+from shared.responses.counting.counting import decode_counter
 from shared.settings.sections import KafkaSettings, RedisSettings
 from shared.store.client import connect
 from shared.store.counters import CounterStore

@@ -15,9 +15,9 @@ from msgspec import structs
 
 from cli.stack.environment import base_environment
 from cli.stack.state import start_of
-from local.parts.unavailable import PartNotStarted
 from local.process import ProcessSpec
 from local.supervisor import Supervisor
+from shared.runtime.errors import PartNotStarted
 from tests.support.patience import PATIENCE_S
 
 SLEEPS = "import time; print('here', flush=True); time.sleep(600)"

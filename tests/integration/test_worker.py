@@ -71,6 +71,17 @@ def test_a_successor_attempts_again_only_what_was_not_settled(
     assert not settled & set(second.attempted)
 
 
+def waiting_worker(bootstrap: str, source: str) -> Worker:
+    options = ClientOptions(bootstrap, "due")
+    return Worker(
+        "deliver",
+        lambda: StreamConsumer(options, f"due.{source}", topics=(source,), keeps_claims=True),
+        TransactionalProducer(options, f"due.{source}", Failpoints.none(), Watchdog()),
+        Failpoints.none(),
+        Limits(),
+    )
+
+
 def test_a_worker_waits_with_each_pack_until_it_is_due_and_forgets_none(
     kafka_bootstrap: str, topics: tuple[str, str]
 ) -> None:
@@ -86,14 +97,7 @@ def test_a_worker_waits_with_each_pack_until_it_is_due_and_forgets_none(
             for mail_id, due in due_ms.items()
         ],
     )
-    options = ClientOptions(kafka_bootstrap, "due")
-    worker = Worker(
-        "deliver",
-        lambda: StreamConsumer(options, f"due.{source}", topics=(source,), keeps_claims=True),
-        TransactionalProducer(options, f"due.{source}", Failpoints.none(), Watchdog()),
-        Failpoints.none(),
-        Limits(),
-    )
+    worker = waiting_worker(kafka_bootstrap, source)
     stop = Stop()
     early: list[str] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from local.parts.certificate import make_certificate
+from local.parts.credentials import make_certificate
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:

@@ -17,7 +17,7 @@ from services.validate.edge.responses.metrics import register_metrics
 from services.validate.edge.responses.opening import WorkerParts
 from services.validate.edge.responses.worker import ResponsesWorker
 from shared.registry.client import Client
-from shared.responses.counting.bounce_counter import decode_counter
+from shared.responses.counting.counting import decode_counter
 from shared.responses.counting.incidents import IncidentPolicy
 from shared.runtime.clock import SystemClock
 from shared.runtime.failpoints import Failpoints

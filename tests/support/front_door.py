@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from local.parts import ports
-from local.parts.certificate import make_certificate
+from local.parts.credentials import make_certificate
 from local.parts.services import ServicePlan, is_ready, service_process
 from local.process import Process
 from local.stack import Stack
@@ -26,8 +26,8 @@ from shared.registry.store.changes import Changes
 from shared.settings.sections import KafkaSettings
 from shared.topics import names
 from shared.topics.codec import decode_event, decode_pack
+from shared.topics.event_records import Tally
 from shared.topics.records import Event, Message
-from shared.topics.tallies import Tally
 from tests.support.certificates import self_signed
 from tests.support.chaos.witnesses import follow
 from tests.support.fork_server import fork

@@ -31,7 +31,7 @@ from shared.mail import verp
 from shared.mail.unsubscribe import make_token
 from shared.mail.verp import ReturnPath, parse_keys
 from shared.registry.client import Client
-from shared.responses.counting.bounce_counter import BounceCounter, encode_counter
+from shared.responses.counting.counting import BounceCounter, encode_counter
 from shared.runtime.clock import FakeClock
 from shared.runtime.telemetry import Counters
 from shared.store.client import StoreUnavailable

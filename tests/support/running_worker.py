@@ -12,6 +12,7 @@ import uvloop
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
 from shared.stream import outputs
+from shared.stream.client import ClientOptions
 from shared.stream.consumer import StreamConsumer
 from shared.stream.jobs import Handler, Job, Limits
 from shared.stream.transactions import Output, TransactionalProducer
@@ -49,15 +50,9 @@ class RunningWorker:
         self.hold_back: Callable[[Job], bool] = lambda job: False
         self.is_slow: Callable[[Job], bool] = lambda job: False
         self.consumers: list[StreamConsumer] = []
-
-        def make() -> StreamConsumer:
-            consumer = StreamConsumer(options, f"g.{source}", sources, keeps_claims=True)
-            self.consumers.append(consumer)
-            return consumer
-
         self.worker = Worker(
             "deliver",
-            make,
+            lambda: self._consumer(options, f"g.{source}", sources),
             make_producer(options, f"deliver.{source}", Failpoints.none(), Watchdog()),
             Failpoints.none(),
             Limits(
@@ -76,6 +71,13 @@ class RunningWorker:
             daemon=True,
         )
         self.thread.start()
+
+    def _consumer(
+        self, options: ClientOptions, group: str, sources: tuple[str, ...]
+    ) -> StreamConsumer:
+        consumer = StreamConsumer(options, group, sources, keeps_claims=True)
+        self.consumers.append(consumer)
+        return consumer
 
     def hand_out(self, jobs: list[Job]) -> None:
         self.loop.call_soon_threadsafe(

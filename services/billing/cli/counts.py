@@ -13,7 +13,7 @@ import click
 
 from cli.answer import Exit, print_json, say
 from cli.table import Column, Kind, lay_out, terminal_width
-from cli.visible import visible, visible_names
+from cli.terminal import visible, visible_names
 from services.billing.cli.opening import (
     Connections,
     answering,

@@ -12,7 +12,7 @@ import click
 from msgspec import Struct, structs
 
 from cli.answer import print_json, say
-from cli.clients.unknown import listed, unknown_client
+from cli.clients.faults import listed, unknown_client
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka, kafka_options
 from services.billing.cli.opening import answering, as_json_option

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from cli.answer import Exit, say
-from services.billing.cli.opening import answering, connect_to, line_option
+from services.billing.cli.opening import Connections, answering, connect_to, line_option
 from services.billing.cli.stated import live_option, statement_of
 from services.billing.core.cells import decode_cell
 from services.billing.core.closing.chain import Closed
@@ -94,11 +94,7 @@ def messages(  # noqa: PLR0913, PLR0917 - the options of a command
     parts = connect_to(line)
     # Events of a month that has not begun were all dated in the future.
     from_start = from_start or month > parts.months.of(SystemClock().now_ms())
-    with statement_of(parts, month, live=live) as closed:
-        if closed:
-            number = _stated(closed, wanted)
-        else:
-            number = as_copy_if_changed(lambda: _counted(parts.cells, wanted))
+    number = _expected(parts, wanted, live)
     with ExitStack() as closing:
         log = closing.enter_context(EventLog(parts.options, is_strict=True))
         source = log if folder is None else JoinedLog(Archive(folder), log)
@@ -120,6 +116,13 @@ class _Number(Struct, frozen=True):
     mails: int
     log: str
     offsets: dict[int, int]
+
+
+def _expected(parts: Connections, wanted: Wanted, live: bool) -> _Number:
+    with statement_of(parts, wanted.month, live=live) as closed:
+        if closed:
+            return _stated(closed, wanted)
+        return as_copy_if_changed(lambda: _counted(parts.cells, wanted))
 
 
 def _stated(closed: Closed, wanted: Wanted) -> _Number:

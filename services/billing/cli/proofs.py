@@ -11,7 +11,7 @@ import click
 from msgspec import Struct, structs
 
 from cli.answer import Exit, print_json, say
-from cli.visible import visible
+from cli.terminal import visible
 from services.billing.cli.opening import (
     Connections,
     answering,

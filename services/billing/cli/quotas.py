@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from cli.answer import print_json
-from cli.clients.unknown import unknown_client
+from cli.clients.faults import unknown_client
 from cli.table import Column, Kind, lay_out, terminal_width
 from services.billing.cli.opening import answering, as_json_option, connect_to, line_option
 from services.billing.core.quotas.shown import ShownQuota, shown_quotas

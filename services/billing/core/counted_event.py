@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from shared.topics.codec import EventDecoders, decode_event
+from shared.topics.event_records import Tally, TallyRow
 from shared.topics.records import Event, MailEvent, Violation
-from shared.topics.tallies import Tally, TallyRow
 
 
 class _Rule(Struct, frozen=True):

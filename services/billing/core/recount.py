@@ -35,8 +35,8 @@ from services.billing.core.usage import (
 )
 from shared.audit.conservation import Doubles, parse_mail_id
 from shared.topics.codec import CodecError
+from shared.topics.event_records import Tally
 from shared.topics.records import FINAL, Event, EventType
-from shared.topics.tallies import Tally
 
 MAX_UNREADABLE_SHOWN: Final = 20
 

@@ -15,10 +15,10 @@ import msgspec
 from msgspec import structs
 
 from cli.answer import Exit, fail, print_json, say
-from cli.clients.unknown import unknown
-from cli.config.running import environment_of
+from cli.clients.faults import unknown
 from cli.control.checking import check_client
 from cli.stack import state
+from cli.stack.state import environment_of
 from cli.target import find_endpoints, find_kafka, kafka_options
 from services.deliver.cli.explaining import Answer, show
 from services.deliver.cli.reputation import Known, read_known, share_rows, step_of

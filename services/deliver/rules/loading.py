@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.deliver.core.attempt.verdicts import OutcomeRules
-from shared.responses.replies.loading import load_reply_rules
+from shared.responses.replies.reply_rules import load_reply_rules
 
 
 def load_outcome_rules() -> OutcomeRules:

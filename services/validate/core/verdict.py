@@ -80,32 +80,37 @@ def judge(
         )
         return Refused(refused_event(envelope, (broken,), now_ms))
     envelope = attribute(envelope, client)
-    if client.removal is not None and client.removal.mail is MailChoice.REFUSE:
-        reason = f"The client {client.name} was removed, and its mail is refused"
-        return Refused(refused_event(envelope, (Violation(REMOVED, reason, "5.7.1"),), now_ms))
-    all_broken = broken_rules(envelope, client, policy.max_size_bytes)
-    if all_broken:
-        return Refused(refused_event(envelope, all_broken, now_ms))
+    violations = _violations(envelope, client, policy.max_size_bytes)
+    if violations:
+        return Refused(refused_event(envelope, violations, now_ms))
     for each in (client, *parents):
         pattern = blocked_by(envelope.recipient, each.block_list)
         if pattern:
             event = suppressed_event(envelope, BLOCKED, now_ms, pattern, owner=each.name)
             return Suppressed(event)
-    lane = policy.lanes.lane_of_client(client.lane, domain_of(envelope.recipient))
+    return Passed(_with_choices(envelope, client, policy.lanes))
+
+
+def _violations(envelope: Envelope, client: Client, max_size_bytes: int) -> tuple[Violation, ...]:
+    if client.removal is not None and client.removal.mail is MailChoice.REFUSE:
+        reason = f"The client {client.name} was removed, and its mail is refused"
+        return (Violation(REMOVED, reason, "5.7.1"),)
+    return broken_rules(envelope, client, max_size_bytes)
+
+
+def _with_choices(envelope: Envelope, client: Client, lanes: Lanes) -> Envelope:
+    """Set what deliver follows: the lane, the expiry and the choices of the client."""
     starts_ms = max(envelope.received_at_ms, envelope.due_at_ms)
     expires = envelope.expires_at_ms or starts_ms + int(client.max_age_s * 1000)
-    # deliver reads only the size of the scan results, so the rest is not passed on.
     code = effective_code(envelope.facts, envelope.code)
-    facts = Facts(size_bytes=envelope.facts.size_bytes)
-    return Passed(
-        replace(
-            envelope,
-            code=code,
-            lane=lane,
-            expires_at_ms=expires,
-            facts=facts,
-            own_events=client.own_events,
-            on_doubt=client.code(code).on_doubt or client.on_doubt,
-            pool=client.pool,
-        )
+    return replace(
+        envelope,
+        code=code,
+        lane=lanes.lane_of_client(client.lane, domain_of(envelope.recipient)),
+        expires_at_ms=expires,
+        # deliver reads only the size of the scan results, so the rest is not passed on.
+        facts=Facts(size_bytes=envelope.facts.size_bytes),
+        own_events=client.own_events,
+        on_doubt=client.code(code).on_doubt or client.on_doubt,
+        pool=client.pool,
     )

@@ -10,8 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from shared.responses.counting.bounce_counter import NO_BOUNCES, BounceCounter
-from shared.responses.counting.counting import Limits, advance, entry_after
+from shared.responses.counting.counting import (
+    NO_BOUNCES,
+    BounceCounter,
+    Limits,
+    advance,
+    entry_after,
+)
 from shared.responses.counting.facts import OUTCOMES, Fact, FactKind, fact_of
 from shared.responses.counting.incidents import (
     Incidents,

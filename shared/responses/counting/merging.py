@@ -4,16 +4,21 @@ The bounces and deliveries of a recipient are spread over the partitions of mail
 are on another topic. Counting needs one order of all of them that is the same while mail flows and
 when everything is read again later. It is the order of (append time, source, offset), and a record
 is given out only when no partition can still have an earlier one.
+
+The place in this log up to which bounces are counted is stored with the counters, as text.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 NEVER: Final = -1
+_places: Final = msgspec.json.Decoder(dict[str, int])
 
 
 class Source(NamedTuple):
@@ -88,3 +93,16 @@ class MergedLog:
     def _time(self, source: Source) -> int:
         """The time of the first record that waits. A broker's clock may have been set back."""
         return max(int(self._queues[source][0].timestamp), self._last[source])
+
+
+def encode_place(offsets: Mapping[Source, int]) -> str:
+    """Return the text of a place in the log; equal places have equal texts."""
+    named = {f"{topic}/{partition}": offset for (topic, partition), offset in offsets.items()}
+    return msgspec.json.encode(named, order="deterministic").decode()
+
+
+def decode_place(text: str) -> dict[Source, int]:
+    """Return the offsets of a place."""
+    named: dict[str, int] = _places.decode(text) if text else {}
+    parts = ((name.rpartition("/"), offset) for name, offset in named.items())
+    return {Source(topic, int(partition)): offset for (topic, _, partition), offset in parts}

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from msgspec import Struct
 
 from shared.responses.counting.batch import Judging, Step, count_batch
-from shared.responses.counting.bounce_counter import BounceCounter
-from shared.responses.counting.counting import Limits
+from shared.responses.counting.counting import BounceCounter, Limits
 from shared.responses.counting.facts import Fact, FactKind
 from shared.responses.counting.incidents import Incidents, decode_incidents
 from shared.responses.counting.reviewing import CountingRules, is_in

@@ -2,7 +2,7 @@
 
 Owns: reading them from the pattern. A search for an alternative of many words takes 50 to 100 µs
 in a text of 200 characters, a look for their literals one. So a pattern is taken apart into its
-alternatives (alternatives.py), and only those are searched whose literals are in the text. Uses
+alternatives, and only those are searched whose literals are in the text. Uses
 Python's own parser of patterns (`re._parser`, private; the same in 3.11 to 3.14): whatever it does
 not know gives no literals, and then the expression is searched as before. A test compares both ways
 for every rule.
@@ -16,8 +16,6 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any, Final
 
-from shared.responses.replies.alternatives import alternatives_of
-
 # Shorter ones occur in most texts; Chinese and Japanese words have two characters.
 _MIN_ASCII_CHARS: Final = 3
 _MIN_OTHER_CHARS: Final = 2
@@ -26,6 +24,8 @@ _GRAM_CHARS: Final = 3
 _COMMON_FIRST: Final = " etaoinsrldhcumpfgy"
 
 _parser: Final = import_module("re._parser")
+# References to groups, named groups, conditions and flags concern the whole pattern.
+_WHOLE: Final = re.compile(r"\\[1-9]|\(\?[P(aiLmsux-]")
 
 
 class _Alternative:
@@ -202,3 +202,36 @@ def _is_telling(literal: str) -> bool:
 
 def _rank(literals: Collection[str]) -> tuple[int, int]:
     return min(map(len, literals)), -len(literals)
+
+
+def alternatives_of(pattern: re.Pattern[str]) -> list[str]:
+    """The alternatives: the pattern matches a text if, and only if, one of them does."""
+    source = pattern.pattern
+    if pattern.flags & re.VERBOSE or _WHOLE.search(source):
+        return [source]
+    found, start, depth, at = [], 0, 0, 0
+    while at < len(source):
+        char = source[at]
+        if char == "\\":
+            at += 1
+        elif char == "[":
+            at = _end_of_set(source, at)
+        elif char in "()":
+            depth += 1 if char == "(" else -1
+        elif char == "|" and depth == 0:
+            found.append(source[start:at])
+            start = at + 1
+        at += 1
+    return [*found, source[start:]]
+
+
+def _end_of_set(source: str, at: int) -> int:
+    """Where the set of characters that begins here ends."""
+    at += 1
+    if source.startswith("^", at):
+        at += 1
+    if source.startswith("]", at):  # at the beginning it is a member
+        at += 1
+    while source[at] != "]":
+        at += 2 if source[at] == "\\" else 1
+    return at

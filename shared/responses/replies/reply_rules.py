@@ -11,9 +11,11 @@ recipient after a few, so a class that counts against a recipient needs a reason
 
 from __future__ import annotations
 
+import importlib.resources
 import re
 import tomllib
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final
 
 from msgspec import Struct
@@ -113,3 +115,10 @@ def classify(rules: Sequence[ReplyRule], stage: Stage, reply: Reply) -> Meaning:
         return Meaning(is_permanent=stage is Stage.MAIL, bounce_class=bounce_class or POLICY)
     default = _DEFAULT_BY_CODE.get((stage, reply.code)) or _DEFAULT_PERMANENT.get(stage, POLICY)
     return Meaning(True, found or default)
+
+
+@cache
+def load_reply_rules() -> tuple[ReplyRule, ...]:
+    """The rules of replies.toml. Raises ValueError naming the row that is wrong."""
+    file = importlib.resources.files("shared.responses.replies").joinpath("replies.toml")
+    return parse_rules(file.read_text(encoding="utf-8"))

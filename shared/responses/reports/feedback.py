@@ -2,10 +2,17 @@
 
 Owns: the kind of a report and whom it names. A report about authentication (RFC 6591),
 or one of the type not-spam, is not a complaint of a recipient.
+
+Many feedback loops hide the recipient (RFC 6590): the local part is replaced by an opaque one and
+the domain kept; others write a placeholder, such as `redacted@redacted.invalid`. An address of
+another domain that is no placeholder is that of somebody else: of the mailbox to which the message
+was forwarded, for example. Owns, too, what is a placeholder. Does not own: whom the report is about
+(validate).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -25,6 +32,13 @@ _KINDS: Final = {
 }
 _RECIPIENT_FIELDS: Final = ("original-rcpt-to", "removal-recipient", "x-original-to")
 _ORIGINAL_FIELDS: Final = ("x-hmxmroriginalrecipient", "x-original-to", "to")
+_PLACEHOLDER: Final = re.compile(
+    r"[\W\d_]{0,20}(?:redact(?:ed)?|removed|hidden|masked|private|withheld|obfuscated|undisclosed"
+    r"|anonym(?:ous|i[sz]ed)|suppressed|x{3,20})(?![a-z0-9])[^@]{0,60}",
+    re.IGNORECASE,
+)
+# RFC 2606: no address is there.
+_NO_DOMAINS: Final = (".invalid", "@invalid", "@redacted", "localhost")
 
 
 def feedback_part(parts: Sequence[Part]) -> Part | None:
@@ -57,3 +71,12 @@ def _only_recipient(original: Fields) -> list[str]:
         if len(found) == 1:
             return found
     return []
+
+
+def is_hidden(named: str, recipient: str) -> bool:
+    """Whether the address in a report may stand for this recipient."""
+    local, _, domain = named.lower().rpartition("@")
+    if not local.strip("*.[]<>-_ ") or f"@{domain}".endswith(_NO_DOMAINS):
+        return True
+    same_domain = domain == recipient.lower().rpartition("@")[2]
+    return same_domain or _PLACEHOLDER.fullmatch(local) is not None

@@ -6,7 +6,7 @@ import importlib.resources
 from functools import cache
 from typing import Final
 
-from shared.responses.replies.loading import load_reply_rules
+from shared.responses.replies.reply_rules import load_reply_rules
 from shared.responses.rules.model import (
     Rules,
     parse_formats,

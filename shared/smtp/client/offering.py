@@ -1,12 +1,36 @@
-"""How a message is offered to a server with certain extensions: MAIL's parameters, the content.
+"""How a message is offered to a server with certain extensions, or why it cannot be offered.
 
-RFC 1870 (SIZE), 3030 (CHUNKING), 6152 (8BITMIME), 6531 (SMTPUTF8).
+MAIL's parameters and the content: RFC 1870 (SIZE), 3030 (CHUNKING), 6152 (8BITMIME), 6531
+(SMTPUTF8).
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from shared.smtp.content import END_MARK, dot_stuffed, with_crlf
 from shared.smtp.extensions import Extensions
+
+
+class Unsendable(StrEnum):
+    """The reason why a message cannot be offered to this server, as a text for the sender."""
+
+    SENDER = "The sender's address cannot be written in SMTP"
+    RECIPIENT = "The recipient's address cannot be written in SMTP"
+    SMTPUTF8 = "The address is not ASCII, and the server does not offer SMTPUTF8"
+    TOO_LARGE = "The message is larger than the server accepts (SIZE)"
+    EIGHT_BIT = "The message has 8-bit text, and the server does not offer 8BITMIME"
+    EIGHT_BIT_HEADER = (
+        "A header field is not ASCII and was not encoded, and the server does not offer SMTPUTF8"
+    )
+    SIGNED_PARTS = (
+        "The message has 8-bit text in a signed part (multipart/signed), which cannot be converted"
+        " without breaking its signature, and the server does not offer 8BITMIME"
+    )
+    NOT_CONVERTIBLE = (
+        "The message has 8-bit text in a part that cannot be converted, and the server does not"
+        " offer 8BITMIME"
+    )
 
 
 def encode_for(offered: Extensions, content: bytes) -> tuple[bytes, int]:

@@ -35,8 +35,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from shared.smtp.client.offering import encode_for, has_utf8_header, mail_parameters
-from shared.smtp.client.unsendable import Unsendable
+from shared.smtp.client.offering import Unsendable, encode_for, has_utf8_header, mail_parameters
 from shared.smtp.content import END_MARK
 from shared.smtp.errors import LocalProtocolError, RemoteProtocolError
 from shared.smtp.events import ClientEvent, Finished, Send, Stage

@@ -14,8 +14,8 @@ from shared.smtp.buffer import Buffer
 from shared.smtp.events import Ended, ServerEvent
 from shared.smtp.reply import Outgoing, Reply
 from shared.smtp.server import refusals, states
-from shared.smtp.server.limits import AbuseLimits
 from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.refusals import AbuseLimits
 from shared.smtp.server.states import MUTE, State
 
 MAX_UNREAD_BYTES: Final = 1_048_576  # while an event waits: a few reads of a socket

@@ -1,4 +1,8 @@
-"""The refusals that the session sends without asking the policy. Values only."""
+"""What a session refuses without asking the policy: the replies, and limits for idle clients. Pure.
+
+A client that sends no mail is limited by two counts, without a clock: of refused commands since the
+last accepted message, and of idle commands since the last complete message.
+"""
 
 from __future__ import annotations
 
@@ -32,3 +36,33 @@ TOO_LARGE: Final = Reply(552, "5.3.4", "Message too large")
 BARE: Final = Reply(550, "5.6.0", "Lines of a message end with CRLF; a bare CR or LF was found")
 NUL: Final = Reply(550, "5.6.0", "The message holds a NUL byte, which no text may")
 LONG_TEXT: Final = Reply(550, "5.6.0", "A line of the message is too long")
+# Commands that a client could repeat without ever sending mail.
+IDLE_COMMANDS: Final = frozenset({"NOOP", "RSET", "VRFY", "HELP", "EHLO", "HELO"})
+
+
+class AbuseLimits:
+    """The counts of one session. `max_idle` 0 means no limit."""
+
+    __slots__ = ("_errors", "_idle", "_max_errors", "_max_idle")
+
+    def __init__(self, max_errors: int, max_idle: int) -> None:
+        self._errors = 0
+        self._idle = 0
+        self._max_errors = max_errors
+        self._max_idle = max_idle
+
+    def count_error(self) -> bool:
+        """Count a refused command; return False if the limit is exceeded."""
+        self._errors += 1
+        return self._errors <= self._max_errors
+
+    def count_idle(self) -> bool:
+        """Count an idle command; return False if the limit is exceeded."""
+        self._idle += 1
+        return not self._max_idle or self._idle <= self._max_idle
+
+    def renew(self, is_accepted: bool) -> None:
+        """Reset the counts after a complete message."""
+        self._idle = 0
+        if is_accepted:
+            self._errors = 0

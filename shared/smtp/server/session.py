@@ -40,8 +40,8 @@ from shared.smtp.server import refusals, states
 from shared.smtp.server.auth import CONTINUE, MAX_RESPONSE_BYTES, Authentication
 from shared.smtp.server.content import ContentReader, UnterminatedMessage
 from shared.smtp.server.dialog import Dialog
-from shared.smtp.server.limits import IDLE_COMMANDS
 from shared.smtp.server.options import ServerOptions
+from shared.smtp.server.refusals import IDLE_COMMANDS
 from shared.smtp.server.sasl import ScramOffer
 from shared.smtp.server.states import UNREAD, State, order_of
 

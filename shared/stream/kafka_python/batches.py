@@ -90,6 +90,11 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
         for length, offset, at_ms, key, value, headers in self.read():
             yield kind(length, offset, at_ms, self.timestamp_type, key, value, headers)
 
+    def _appended_ms(self) -> int | None:
+        """The time of every record if the broker set it."""
+        is_appended = self.timestamp_type == self.LOG_APPEND_TIME
+        return self.max_timestamp if is_appended else None
+
     def read(self) -> Iterator[Fields]:
         """Read the records. What is the same for all of them is looked up once.
 
@@ -100,8 +105,7 @@ class BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]
         buffer = bytes(memoryview(self._buffer)[self._pos :])
         self._buffer, self._pos = buffer, 0
         base, first, size = self.base_offset, self.first_timestamp, len(buffer)
-        is_appended = self.timestamp_type == self.LOG_APPEND_TIME
-        appended = self.max_timestamp if is_appended else None
+        appended = self._appended_ms()
         end = 0
         try:
             for _ in range(self.records_count):

@@ -60,6 +60,23 @@ def run(command: Any, *arguments: str, env: dict[str, str] | None = None) -> str
     return done.output
 
 
+def stack_options(
+    place: Place, base: KafkaSettings, redis: str, env: dict[str, str]
+) -> StackOptions:
+    """Each service as its own user; the stack itself asks the broker as an operator does."""
+    return StackOptions(
+        name="secured",
+        start=fork,
+        folder=place.folder / "stack",
+        kafka=base.bootstrap,
+        redis=redis,
+        restart=False,
+        is_lasting=False,
+        env={**env, "SLUICE_KAFKA__SASL_USERNAME": f"sluice-{OPERATOR}"},
+        part_env={name: {"SLUICE_KAFKA__SASL_USERNAME": f"sluice-{name}"} for name in SERVICES},
+    )
+
+
 @pytest.fixture(scope="module")
 def stage(place: Place) -> Iterator[Stage]:
     clients = [
@@ -92,20 +109,7 @@ def stage(place: Place) -> Iterator[Stage]:
             "SLUICE_REDIS__PASSWORD_FILE": str(secret),
             "SLUICE_RUNTIME__LOG_LEVEL": "warning",
         }
-        options = StackOptions(
-            name="secured",
-            start=fork,
-            folder=place.folder / "stack",
-            kafka=base.bootstrap,
-            redis=url,
-            restart=False,
-            is_lasting=False,
-            env={**env, "SLUICE_KAFKA__SASL_USERNAME": "plain-user"},
-            part_env={name: {"SLUICE_KAFKA__SASL_USERNAME": f"sluice-{name}"} for name in SERVICES},
-        )
-        # The stack looks whether a broker answers, as an operator would.
-        options.env["SLUICE_KAFKA__SASL_USERNAME"] = operator.sasl_username
-        with Stack(options) as stack:
+        with Stack(stack_options(place, base, url, env)) as stack:
             yield Stage(stack, place)
 
 

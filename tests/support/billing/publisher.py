@@ -5,8 +5,8 @@ from __future__ import annotations
 from shared.stream.client import ClientOptions, make_producer
 from shared.topics import ids
 from shared.topics.codec import encode_event, encode_tally
+from shared.topics.event_records import Tally, TallyRow
 from shared.topics.records import EventType, MailEvent
-from shared.topics.tallies import Tally, TallyRow
 
 MONTH = "2026-11"
 NOON_MS = 1_794_744_000_000  # 2026-11-15

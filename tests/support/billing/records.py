@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Struct
 
 from shared.topics.codec import encode_event, encode_tally
+from shared.topics.event_records import Tally, TallyRow
 from shared.topics.records import EventType, MailEvent
-from shared.topics.tallies import Tally, TallyRow
 
 
 def ms(text: str) -> int:

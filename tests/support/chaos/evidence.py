@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from shared.topics.event_records import TallyRow
 from shared.topics.records import Event, EventType
-from shared.topics.tallies import TallyRow
 
 Cell = tuple[str, str, str]  # client, mailing ID, sub-client
 

@@ -26,8 +26,8 @@ from shared.store.read_cells import ALL_MONTHS, Snapshot
 from shared.stream.client import RECONNECT_MAX_MS
 from shared.topics import names
 from shared.topics.codec import decode_event
+from shared.topics.event_records import Tally, TallyRow
 from shared.topics.records import FINAL, Event
-from shared.topics.tallies import Tally, TallyRow
 from tests.support.chaos.evidence import BillRow, SinkLine
 
 _POLL_MS: Final = 200

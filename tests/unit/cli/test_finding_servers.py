@@ -6,10 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 import cli.target
-from cli.progress_bar import progress_bar
 from cli.stack import state
 from cli.stack.endpoints import Endpoints
 from cli.suppressions.topic import find_redis
+from cli.terminal import progress_bar
 
 RUNNING = state.State(
     "main",

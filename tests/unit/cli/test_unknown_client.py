@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.clients.unknown import NAMES_SHOWN, unknown_client
+from cli.clients.faults import NAMES_SHOWN, unknown_client
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.visible import visible, visible_names
+from cli.terminal import visible, visible_names
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from shared.topics.event_records import TallyRow
 from shared.topics.records import Event, EventType, MailEvent
-from shared.topics.tallies import TallyRow
 from tests.support.chaos.evidence import BillRow, Evidence, Promise, SinkLine
 from tests.support.chaos.findings import Kind
 from tests.support.chaos.ledger import check

@@ -37,13 +37,15 @@ class MonthRoutes:
         self._reader = reader
 
     def handlers(self) -> list[HTTPRouteHandler]:
-        """The routes."""
+        """The routes of months and of their statements."""
         options: dict[str, Any] = {
             "sync_to_thread": True,
             "guards": [requires(Right.BILLING_READ)],
             "responses": RESPONSES,
         }
+        return [*self._month_routes(options), *self._statement_routes(options)]
 
+    def _month_routes(self, options: dict[str, Any]) -> list[HTTPRouteHandler]:
         @get("/v1/months", summary="The months and their states", tags=["months"], **options)
         def months(request: ApiRequest) -> Response[bytes]:
             states, closed = self._reader.months()
@@ -58,6 +60,9 @@ class MonthRoutes:
         def one_month(request: ApiRequest, month: _Month) -> Response[bytes]:
             return self._month(request, _checked(month))
 
+        return [months, one_month]
+
+    def _statement_routes(self, options: dict[str, Any]) -> list[HTTPRouteHandler]:
         @get(
             "/v1/statements/{month:str}",
             summary="The signed header of a statement, byte by byte",
@@ -81,7 +86,7 @@ class MonthRoutes:
                 return not_modified(headers)
             return Stream(found.text.pieces(), media_type=_LINES, headers=headers)
 
-        return [months, one_month, statement, lines]
+        return [statement, lines]
 
     def _month(self, request: ApiRequest, month: str) -> Response[bytes]:
         scope = request.auth.scope

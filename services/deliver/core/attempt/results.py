@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from shared.smtp.client.unsendable import Unsendable
+from shared.smtp.client.offering import Unsendable
 from shared.smtp.events import Finished, Stage
 from shared.smtp.reply import Reply
 

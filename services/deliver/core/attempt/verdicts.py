@@ -34,7 +34,7 @@ from shared.responses.replies.reply_rules import (
     ReplyRule,
     classify,
 )
-from shared.smtp.client.unsendable import Unsendable
+from shared.smtp.client.offering import Unsendable
 from shared.smtp.events import Finished, Stage
 from shared.smtp.remote_text import clean_text
 from shared.smtp.reply import Reply

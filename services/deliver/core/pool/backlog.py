@@ -3,8 +3,9 @@
 A message that is turned away gets a turn of its own, one after the other at the rate at which the
 site takes mail, so that it comes back when there is room for it.
 
-The rate is an estimate that rests on few transactions, and what was given a turn cannot be brought
-forward: it lies in Kafka. So nobody waits for much longer than the site has been slow already
+The rate is the number of transactions of the site that end per second, of late. It is an estimate
+that rests on few transactions, and what was given a turn cannot be brought forward: it lies in
+Kafka. So nobody waits for much longer than the site has been slow already
 (docs/decisions/0275-first-turns.md). A site counts as slow from the first message that it was too
 slow for until SLOW_AGAIN_S after the last turn, because it has no mail in between.
 """
@@ -14,7 +15,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from services.deliver.core.pool.end_rate import EndRate
+# The rate is that of the last one to two of these windows.
+WINDOW_S: Final = 2.0
+# A rate over less time says nothing.
+_SHORTEST_S: Final = 0.5
+
+
+class EndRate:
+    """The ends of one site's transactions. All times are seconds of one monotonic clock."""
+
+    def __init__(self) -> None:
+        self._first_at = 0.0  # the first end after a time without any
+        self._window_at = 0.0
+        self._before = 0
+        self._count = 0
+
+    def ended(self, now: float) -> None:
+        """A transaction has ended."""
+        self._move_on(now)
+        if not self._before and not self._count:
+            self._first_at = self._window_at = now
+        self._count += 1
+
+    def per_s(self, now: float) -> float:
+        """The ends per second; 0.0 if there were none, or too few to say."""
+        self._move_on(now)
+        seconds = min(now - self._first_at, now - self._window_at + WINDOW_S)
+        return (self._before + self._count) / seconds if seconds >= _SHORTEST_S else 0.0
+
+    def _move_on(self, now: float) -> None:
+        windows = int((now - self._window_at) / WINDOW_S)
+        if windows:
+            self._before = self._count if windows == 1 else 0
+            self._count = 0
+            self._window_at += windows * WINDOW_S
+
 
 # The weight of one transaction in the average.
 _WEIGHT: Final = 0.1

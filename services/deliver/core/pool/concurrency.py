@@ -1,16 +1,27 @@
 """How many connections a site takes at a time, learned from its refusals. Pure.
 
-Like TCP's congestion window (RFC 5681): a push back (push_backs.py) halves the limit, a refused
-connection lowers it to the connections that work. In quiet times it doubles up to the limit that
-was last known to work; beyond that one more connection at a time is tried.
+Like TCP's congestion window (RFC 5681): a push back halves the limit, a refused connection lowers
+it to the connections that work. In quiet times it doubles up to the limit that was last known to
+work; beyond that one more connection at a time is tried.
+
+Which ends of transactions are push backs: a 421 is one, and a connection that breaks before a reply
+to MAIL. One that breaks later may be due to the message, as with a content filter that hangs up: it
+counts only if most transactions of late ended so. One client's mail must not slow down the mail of
+the others.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from services.deliver.core.attempt.results import Broken, TransactionResult, is_push_back
+
 DOUBLE_S: Final = 10.0
 ADD_S: Final = 60.0
+# The weight of one transaction in the share of those that broke, and the share that counts: three
+# in a row are above it.
+BROKEN_WEIGHT: Final = 0.25
+MOST_BROKEN: Final = 0.5
 
 
 class ConcurrencyLimit:
@@ -66,3 +77,20 @@ class ConcurrencyLimit:
     def _lower(self, limit: int, now: float) -> None:
         self._limit = limit
         self._changed_at = now
+
+
+class PushBacks:
+    """The recent ends of one site's transactions."""
+
+    def __init__(self) -> None:
+        self._broken = 0.0
+
+    def is_one(self, result: TransactionResult) -> bool:
+        """Whether this end, the latest one, is a push back of the site."""
+        if not is_push_back(result):
+            self._broken *= 1 - BROKEN_WEIGHT
+            return False
+        if isinstance(result, Broken) and (result.answered or result.in_doubt):
+            self._broken += BROKEN_WEIGHT * (1 - self._broken)
+            return self._broken > MOST_BROKEN
+        return True

@@ -12,7 +12,7 @@ Start or Fail at a time, and by another one only after `returned` or a stale `en
 never more than `max_connections` connections, open and being opened; no waiting message fails for
 a connection that was refused while another one works or is being opened.
 
-A site that pushes back (push_backs.py) gets fewer connections, and none is opened during a pause;
+A site that pushes back (concurrency.py) gets fewer connections, and none is opened during a pause;
 the mail waits. If a site cannot be reached, waiting mail fails.
 
 A connection is idle, busy or ending:
@@ -37,13 +37,11 @@ from services.deliver.core.attempt.results import (
     is_push_back,
 )
 from services.deliver.core.pool.backlog import Backlog
-from services.deliver.core.pool.concurrency import ConcurrencyLimit
-from services.deliver.core.pool.connection_state import ConnectionState
-from services.deliver.core.pool.push_backs import PushBacks
+from services.deliver.core.pool.concurrency import ConcurrencyLimit, PushBacks
 from services.deliver.core.pool.slow_sites import SLOW_S
 from services.deliver.core.pool.steps import C, Fail, M, Open, Quit, Start, Step
-from services.deliver.core.pool.waiting import Gate, Waiting, Wanted, anything
-from shared.smtp.client.unsendable import Unsendable
+from services.deliver.core.pool.waiting import ConnectionState, Gate, Waiting, Wanted, anything
+from shared.smtp.client.offering import Unsendable
 
 # How long an unreachable site is not tried again; doubles with each failure up to the longest.
 FIRST_PAUSE_S: Final = 1.0

@@ -2,7 +2,7 @@
 
 A line whose group may not send now is passed over, so that a client over its limit stops no other.
 Messages without limits have one line. Owns the order: first come, first served in each line; the
-lines in turn.
+lines in turn; and what the planner knows of a connection that carries one of them.
 """
 
 from __future__ import annotations
@@ -132,3 +132,17 @@ class Waiting(Generic[M]):
             gate.joined(-count)
         if not line:
             del self._lines[gate]
+
+
+class ConnectionState(Generic[M]):
+    """A connection, and the message that it carries. Times are seconds of one monotonic clock."""
+
+    __slots__ = ("added_at", "gate", "idle_until", "is_idle", "messages", "started_at")
+
+    def __init__(self) -> None:
+        self.is_idle = False
+        self.idle_until = 0.0
+        self.messages = 0  # transactions started
+        self.added_at = 0.0  # when the message under way was added
+        self.gate: Gate[M] | None = None  # of that message
+        self.started_at = 0.0  # and when its transaction began

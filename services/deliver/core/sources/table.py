@@ -4,17 +4,24 @@ A source is a local address (IPv4, IPv6 or both) with the name that is sent in E
 is a set of sources with weights. The pool of a message is the one that its client names in the
 registry, otherwise the one of its mail class, otherwise `default`.
 
-Owns: reading the settings, which pool a message has. Does not own: which source of the pool a
-message takes (choice.py), whether an address can be used now (edge/sources/). Guarantees: without
-sources there is one pool, whose only source binds to nothing and keeps the installation's EHLO
-name; a name that does not exist is a fault of the settings, all of which are reported at once.
+A message takes the sources of its pool in an order by weighted rendezvous hashing (Schindelhauer
+and Schomaker, 2005): each source gets a score from the hash of the mail id and its name, divided by
+its weight. So a message keeps its source over all attempts, on every worker, without any state: a
+server that greylists knows it again. A source that is added or removed moves its own share only.
+
+Owns: reading the settings, which pool a message has, and in which order it takes the sources. Does
+not own: whether an address can be used now (edge/sources/). Guarantees: without sources there is
+one pool, whose only source binds to nothing and keeps the installation's EHLO name; a name that
+does not exist is a fault of the settings, all of which are reported at once.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Final
 
 from msgspec import Struct
@@ -176,3 +183,16 @@ def _pool(
     if not rows:
         faults.append(f"deliver.pools.{name}: found no source, expected at least one")
     return Pool(name, tuple(members.values()))
+
+
+def order(pool: Pool, mail_id: str) -> list[Source]:
+    """The sources of a pool, the one of this message first; the others stand in for it."""
+    if len(pool.members) == 1:
+        return [pool.members[0][0]]
+    scored = [(_score(mail_id, one.name, weight), one.name, one) for one, weight in pool.members]
+    return [one for _, _, one in sorted(scored, key=lambda row: row[:2])]
+
+
+def _score(mail_id: str, name: str, weight: int) -> float:
+    digest = blake2b(f"{mail_id} {name}".encode(), digest_size=8).digest()
+    return -math.log((int.from_bytes(digest, "big") + 1) / (2**64 + 1)) / weight

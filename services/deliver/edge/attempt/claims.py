@@ -16,7 +16,7 @@ from collections.abc import Callable
 from services.deliver.core.attempt.holding import must_hold
 from services.deliver.core.attempt.plan import has_expired
 from services.deliver.edge.control.control import Control
-from services.deliver.edge.pool.permission import Permission
+from services.deliver.edge.pool.interfaces import Permission
 from shared.runtime.clock import Clock
 from shared.stream.jobs import Job
 

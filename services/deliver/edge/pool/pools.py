@@ -35,7 +35,7 @@ from services.deliver.edge.control.control import Control
 from services.deliver.edge.dns.resolver import Resolver
 from services.deliver.edge.dns.site_addresses import AddressPolicy, SiteAddresses
 from services.deliver.edge.pool.delivery import Delivery, SevenBit
-from services.deliver.edge.pool.outcome_rules import OutcomeRules
+from services.deliver.edge.pool.interfaces import OutcomeRules
 from services.deliver.edge.pool.site_hosts import Opener, SiteHosts
 from services.deliver.edge.pool.site_pool import SitePool
 from services.deliver.edge.pool.turning_away import WARMING

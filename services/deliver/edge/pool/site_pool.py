@@ -29,14 +29,14 @@ from services.deliver.core.pool.planner import PoolLimits, SitePlanner
 from services.deliver.core.pool.slow_sites import SiteLoad
 from services.deliver.core.pool.steps import Fail, Open, Quit, Start
 from services.deliver.edge.pool.delivery import Delivery
-from services.deliver.edge.pool.outcome_rules import OutcomeRules
+from services.deliver.edge.pool.interfaces import OutcomeRules
 from services.deliver.edge.pool.site_hosts import SiteHosts
 from services.deliver.edge.pool.turning_away import TurningAway
 from services.deliver.edge.pool.wakeup import Wakeup
 from services.deliver.edge.shaping.shaper import Shaper
 from services.deliver.edge.smtp.connection import SmtpConnection
 from services.deliver.edge.tracing.tracer import Tracer
-from shared.smtp.client.unsendable import Unsendable
+from shared.smtp.client.offering import Unsendable
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.deliver.core.header.marketing import MarketingFields
+from services.deliver.core.header.adding import MarketingFields
 from services.deliver.core.signing.dkim import BodyForm
 from services.deliver.edge.signing.key_follower import KeyFollower
 from services.deliver.edge.signing.preparing import EightBit, FormSender, PreparingSender

@@ -20,14 +20,13 @@ from typing import Protocol
 
 from services.deliver.core.attempt.outcome import Outcome
 from services.deliver.core.attempt.return_path import from_domain
-from services.deliver.core.header.marketing import MarketingFields
-from services.deliver.core.header.recipient_token import with_recipient_token
+from services.deliver.core.header.adding import MarketingFields, with_recipient_token
 from services.deliver.core.header.removing import FieldRemover
 from services.deliver.core.mime.seven_bit import to_ascii_header, to_seven_bit
 from services.deliver.edge.pool.delivery import SevenBit
 from services.deliver.edge.signing.signer import Signer
 from shared.mail.domains import domain_of
-from shared.smtp.client.unsendable import Unsendable
+from shared.smtp.client.offering import Unsendable
 from shared.topics.records import Envelope
 
 

@@ -26,8 +26,8 @@ from services.deliver.core.attempt.results import Broken, TransactionResult
 from services.deliver.core.attempt.verdicts import wants_login, wants_tls
 from services.deliver.edge.smtp.send_queue import descriptor_of, unacknowledged_bytes
 from services.deliver.edge.tracing.dialog import Dialog
+from shared.smtp.client.offering import Unsendable
 from shared.smtp.client.session import ClientSession
-from shared.smtp.client.unsendable import Unsendable
 from shared.smtp.errors import RemoteProtocolError
 from shared.smtp.events import Finished, Send, Stage
 from shared.smtp.extensions import Extensions

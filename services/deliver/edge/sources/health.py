@@ -1,7 +1,7 @@
 """Which source addresses this host has now.
 
 Owns: the last result of binding to each source. Does not own: the choice among sources
-(core/sources/choice.py), the connections. Guarantees: an address that is gone is noticed by the
+(core/sources/table.py), the connections. Guarantees: an address that is gone is noticed by the
 connection that needed it, or by look() at most LOOK_S later, and again when it is back; nothing is
 sent from another address than the source's. The first look is made before any mail is sent.
 """

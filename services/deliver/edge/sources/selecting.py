@@ -12,8 +12,7 @@ import logging
 from typing import Final
 
 from services.deliver.core.attempt.results import NoSource
-from services.deliver.core.sources.choice import order
-from services.deliver.core.sources.table import SYSTEM, UNCONFIGURED, Source, SourceTable
+from services.deliver.core.sources.table import SYSTEM, UNCONFIGURED, Source, SourceTable, order
 from services.deliver.edge.sources.health import SourceHealth
 from shared.smtp.remote_text import clean_text
 from shared.topics.records import Envelope

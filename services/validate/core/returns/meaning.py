@@ -1,7 +1,7 @@
 """The event of returned mail: what came back, about which message, and whether it counts. Pure.
 
 A recipient is named in the event only if it is proved to be that of the message that came back
-(identity.py), and the report names it, or hides it (shared/responses/reports/redaction.py) and
+(identity.py), and the report names it, or hides it (shared/responses/reports/feedback.py) and
 quotes the message's own token (tokens.py). Without one the event counts against nobody.
 """
 
@@ -17,7 +17,7 @@ from services.validate.core.returns.identity import Identity, recipient_among
 from shared.mail.unsubscribe import Unsubscription
 from shared.responses.mime.fields import NO_FIELDS, Fields, parse_fields, split_header
 from shared.responses.reports.addresses import find_addresses
-from shared.responses.reports.redaction import is_hidden
+from shared.responses.reports.feedback import is_hidden
 from shared.responses.understood import ReportedRecipient, ResponseKind, Understood
 from shared.topics.records import EventType, MailEvent, Returned
 

@@ -26,7 +26,7 @@ from services.validate.edge.platform_api.request import (
 from shared.access.keys import Right
 from shared.http_api.keyed import requires
 from shared.registry.client import Client
-from shared.responses.counting.bounce_counter import decode_counter
+from shared.responses.counting.counting import decode_counter
 from shared.suppressions.changes import removal, reset
 from shared.suppressions.explaining import names_of
 from shared.topics.suppressions import BY_COUNTER, Suppression, SuppressionRecord, field_of

@@ -18,8 +18,7 @@ from services.validate.edge.responses.review_log import ReviewLog
 from shared.registry.lookup import Clients, require_whole
 from shared.responses.counting.facts import LAST_HEADER
 from shared.responses.counting.incidents import IncidentPolicy, Incidents, decode_incidents
-from shared.responses.counting.merging import Source
-from shared.responses.counting.place import decode_place
+from shared.responses.counting.merging import Source, decode_place
 from shared.responses.counting.reviewing import CountingRules, rules_of
 from shared.runtime.clock import Clock
 from shared.runtime.failpoints import Failpoints

@@ -37,14 +37,12 @@ from services.validate.edge.responses.opening import Counting, WorkerParts, open
 from shared.registry.client import Client
 from shared.registry.lookup import find_clients
 from shared.responses.counting.batch import Counted, Judging, Read, count_batch, read_batch
-from shared.responses.counting.bounce_counter import decode_counter, encode_counter
-from shared.responses.counting.counting import Limits
+from shared.responses.counting.counting import Limits, decode_counter, encode_counter
 from shared.responses.counting.incidents import (
     Incidents,
     encode_incidents,
 )
-from shared.responses.counting.merging import Merged, Source
-from shared.responses.counting.place import encode_place
+from shared.responses.counting.merging import Merged, Source, encode_place
 from shared.responses.counting.reviewing import rules_of
 from shared.runtime.lifecycle import Stop
 from shared.store.client import StoreUnavailable

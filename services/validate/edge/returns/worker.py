@@ -28,10 +28,9 @@ from services.validate.edge.returns.window_log import WindowLog
 from shared.runtime.clock import monotonic
 from shared.runtime.failpoints import Failpoints
 from shared.runtime.lifecycle import Stop
-from shared.stream.batch_size import BatchSize
 from shared.stream.consumer import MembershipLost, Record, StreamConsumer
 from shared.stream.loop import SessionLoop
-from shared.stream.relay import NotReady, RelayStatus
+from shared.stream.relay import BatchSize, NotReady, RelayStatus
 from shared.stream.transactions import TransactionalProducer, TransactionLost
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cli.control.cancelling import Answer, Cancellation, judge
+from cli.control.message_events import Answer, Cancellation, judge
 from shared.topics.codec import event_id
 from shared.topics.records import Event, EventType, MailEvent
 

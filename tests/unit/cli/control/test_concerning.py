@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.control.concerning import orders_on
+from cli.control.message_events import orders_on
 from cli.control.output import recorded_line
 from shared.events.stories import stories
 from shared.topics.codec import event_id

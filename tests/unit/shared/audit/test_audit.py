@@ -19,8 +19,8 @@ from shared.audit.conservation import (
 )
 from shared.audit.id_buckets import IdBuckets
 from shared.topics import ids
+from shared.topics.event_records import Tally, TallyRow
 from shared.topics.records import Event, EventType, MailEvent
-from shared.topics.tallies import Tally, TallyRow
 
 MAIL = [ids.derive("mail.intake.shop", 0, offset, 1_700_000_000_000) for offset in range(10)]
 NO_DOUBLES = Doubles({}, {})

@@ -13,7 +13,7 @@ PAGES = 2 * BLOCK_BYTES // os.sysconf("SC_PAGE_SIZE")
 
 CODE = f"""
 import resource
-from shared.runtime.memory import keep_freed_memory
+from shared.runtime.machine import keep_freed_memory
 kept = keep_freed_memory()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range({ROUNDS}):

@@ -9,7 +9,7 @@ import pytest
 
 SCRIPT = """
 import resource, sys
-from shared.runtime.open_files import allow_open_files
+from shared.runtime.machine import allow_open_files
 soft, hard, count = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 print(allow_open_files(count), *resource.getrlimit(resource.RLIMIT_NOFILE))

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.smtp.client.offering import Unsendable
 from shared.smtp.client.session import ClientSession
-from shared.smtp.client.unsendable import Unsendable
 from shared.smtp.content import with_crlf
 from shared.smtp.errors import RemoteProtocolError
 from shared.smtp.events import ClientEvent, Finished, Send, Stage

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from shared.smtp.client.offering import Unsendable
 from shared.smtp.client.session import ClientSession
-from shared.smtp.client.unsendable import Unsendable
 from shared.smtp.extensions import Extensions
 from tests.support.client_session import CONTENT, FULL, PIPELINING
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.stream.batch_size import TARGET_S, BatchSize
+from shared.stream.relay import TARGET_S, BatchSize
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared.stream.outputs import MAIL_ID_BYTES, MAX_TALLY_BYTES, Mailing, tallies
 from shared.stream.transactions import Output
 from shared.topics.codec import decode_event
-from shared.topics.tallies import Tally
+from shared.topics.event_records import Tally
 
 # With the time and the name of the service.
 MAX_BYTES = MAX_TALLY_BYTES + 200

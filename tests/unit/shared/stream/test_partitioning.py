@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.stream.partitioning import partition_of, partition_of_key
+from shared.stream.sending import partition_of, partition_of_key
 from shared.topics.names import EVENTS, RETURNED
 
 

@@ -9,8 +9,7 @@ import pytest
 from kafka.structs import TopicPartition
 
 from shared.stream import sending
-from shared.stream.partitioning import partition_of
-from shared.stream.sending import send_all
+from shared.stream.sending import partition_of, send_all
 from shared.stream.transactions import Output
 
 PARTITIONS = {0, 1, 2}

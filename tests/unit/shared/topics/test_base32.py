@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.topics.base32 import Base32
+from shared.topics.ids import Base32
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 

@@ -17,6 +17,7 @@ from shared.topics.codec import (
     encode_tally,
     packs,
 )
+from shared.topics.event_records import Tally, TallyRow
 from shared.topics.records import (
     Attempts,
     Envelope,
@@ -29,7 +30,6 @@ from shared.topics.records import (
     Origin,
     Violation,
 )
-from shared.topics.tallies import Tally, TallyRow
 
 
 def message(content: bytes, number: int = 0) -> Message:

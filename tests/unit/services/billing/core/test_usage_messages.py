@@ -29,8 +29,8 @@ from services.billing.core.usage_messages import (
 )
 from shared.stream.outputs import tallies
 from shared.topics.codec import encode_event, encode_tally
+from shared.topics.event_records import Tally, TallyRow
 from shared.topics.records import EventType, MailEvent, Violation
-from shared.topics.tallies import Tally, TallyRow
 
 MONTHS = Months(UTC)
 DAY_MS = 86_400_000

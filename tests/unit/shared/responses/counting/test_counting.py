@@ -6,24 +6,22 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shared.responses.counting.bounce_counter import (
-    NO_BOUNCES,
-    BounceCounter,
-    decode_counter,
-    encode_counter,
-)
 from shared.responses.counting.counting import (
     MAX_DELIVERED,
     MAX_PAST,
+    NO_BOUNCES,
+    BounceCounter,
     Limits,
     advance,
+    decode_counter,
+    encode_counter,
     entry_after,
 )
 from shared.responses.counting.facts import Fact, FactKind, fact_of
 from shared.topics.codec import Headers, encode_event, encode_tally
+from shared.topics.event_records import Tally
 from shared.topics.records import EventType, MailEvent
 from shared.topics.suppressions import SuppressionReason
-from shared.topics.tallies import Tally
 
 HARD, SOFT, DELIVERED = FactKind.HARD, FactKind.SOFT, FactKind.DELIVERED
 OTHER = FactKind.OTHER

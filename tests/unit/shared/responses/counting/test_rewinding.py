@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from shared.responses.counting.batch import Judging, Step, count_batch
-from shared.responses.counting.bounce_counter import BounceCounter, encode_counter
-from shared.responses.counting.counting import Limits
+from shared.responses.counting.counting import BounceCounter, Limits, encode_counter
 from shared.responses.counting.facts import Fact, FactKind
 from shared.responses.counting.incidents import IncidentPolicy, decode_incidents, encode_incidents
 from shared.responses.counting.merging import Source

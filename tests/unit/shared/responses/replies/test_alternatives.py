@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.responses.replies.alternatives import alternatives_of
+from shared.responses.replies.literals import alternatives_of
 from shared.responses.rules.loading import load_rules
 from shared.responses.rules.model import Rules
 

@@ -22,7 +22,7 @@ from services.deliver.core.attempt.verdicts import (
     is_answer,
     unanswered,
 )
-from shared.smtp.client.unsendable import Unsendable
+from shared.smtp.client.offering import Unsendable
 from shared.smtp.events import Finished, Stage
 from shared.smtp.reply import make_reply
 

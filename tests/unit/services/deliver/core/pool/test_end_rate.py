@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.deliver.core.pool.end_rate import WINDOW_S, EndRate
+from services.deliver.core.pool.backlog import WINDOW_S, EndRate
 
 
 def ended_at(times: list[float]) -> EndRate:

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.deliver.core.sources.choice import order
-from services.deliver.core.sources.table import Pool, Source
+from services.deliver.core.sources.table import Pool, Source, order
 
 MAILS = [f"{number:026}" for number in range(4_000)]
 NAMES = st.lists(st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True), min_size=2, unique=True)

@@ -20,8 +20,8 @@ from shared.stream.kafka_python.fetching import UndecodableRecord
 from shared.stream.outputs import KEPT_BYTES, MAX_REASON_CHARS
 from shared.topics import names
 from shared.topics.codec import decode_event
+from shared.topics.event_records import Tally
 from shared.topics.records import Event, Origin, Violation
-from shared.topics.tallies import Tally
 
 INTAKE = names.intake("shop")
 CLIENT = Client("shop", "news.shop.example", "back@shop.example.org", "standard")

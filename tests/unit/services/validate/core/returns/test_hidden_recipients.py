@@ -7,8 +7,7 @@ import base64
 import pytest
 from msgspec.structs import replace
 
-from services.deliver.core.header.marketing import MarketingFields
-from services.deliver.core.header.recipient_token import with_recipient_token
+from services.deliver.core.header.adding import MarketingFields, with_recipient_token
 from services.validate.core.returns.identity import Verification
 from services.validate.core.returns.judging import judge_returned
 from services.validate.core.returns.meaning import Meaning

@@ -6,7 +6,7 @@ import pytest
 
 from shared.access.keys import Right
 from shared.http_api.keyed import KeyedApi
-from shared.responses.counting.bounce_counter import BounceCounter
+from shared.responses.counting.counting import BounceCounter
 from shared.topics import ids
 from shared.topics.codec import event_id
 from shared.topics.records import Event, EventType, MailEvent

@@ -9,7 +9,7 @@ import io
 import pytest
 from msgspec.structs import replace
 
-from shared.responses.counting.bounce_counter import BounceCounter
+from shared.responses.counting.counting import BounceCounter
 from shared.topics.suppressions import (
     CounterReset,
     RecipientForm,

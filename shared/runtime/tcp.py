@@ -1,4 +1,4 @@
-"""Opens the listening socket of an HTTP server, for IPv4 or IPv6."""
+"""TCP sockets of this process: whether a server answers, and listening for IPv4 or IPv6."""
 
 from __future__ import annotations
 
@@ -19,3 +19,13 @@ def listen(host: str, port: int) -> socket.socket:
 def in_url(host: str) -> str:
     """Return the host as a URL has it: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
+
+
+def answers(address: str, timeout_s: float = 0.5) -> bool:
+    """Whether a server accepts connections at host:port."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s):
+            return True
+    except (OSError, ValueError):
+        return False

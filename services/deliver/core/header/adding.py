@@ -1,15 +1,22 @@
-"""The fields that marketing mail gets if it lacks them: List-Unsubscribe, Feedback-ID. Pure.
+"""The fields that deliver adds to a message before it is signed. Pure.
 
-List-Unsubscribe (RFC 2369) has a web page and an address, List-Unsubscribe-Post (RFC 8058) says
-that one POST to the page is enough. Page and address carry the signed return path of the message
-and its recipient, so nothing has to be kept to know who unsubscribes from what, also if the mail to
-the address comes from another mailbox of that person.
+Marketing mail gets List-Unsubscribe and Feedback-ID if it lacks them. List-Unsubscribe (RFC 2369)
+has a web page and an address, List-Unsubscribe-Post (RFC 8058) says that one POST to the page is
+enough. Page and address carry the signed return path of the message and its recipient, so nothing
+has to be kept to know who unsubscribes from what, also if the mail to the address comes from
+another mailbox of that person.
 
-Owns: the fields. Does not own: the return path (shared/mail/verp.py), the token of the page
-(shared/mail/unsubscribe.py), the page (`validate api`), the signature over the fields
-(core/signing/dkim.py).
+Any mail may get the field that names its recipient, sealed, to ourselves. Mailbox providers hide
+the recipient in the complaints that they send, but return the rest of the header. The field has the
+token of shared/mail/unsubscribe.py, which is signed: it proves the message, and has the address
+that the signed return path has only a hash of.
 
-Guarantees: total; what the client has set stays as it is, and nothing is added to it.
+Owns: the fields. Does not own: the return path (shared/mail/verp.py), the token of page and field
+(shared/mail/unsubscribe.py), the page and what follows from a complaint (`validate`), the signature
+over the fields (core/signing/dkim.py).
+
+Guarantees: total; what the client has set stays as it is, and nothing is added to it; added fields
+are put in front; a message whose link has the token does not get it twice.
 """
 
 from __future__ import annotations
@@ -21,7 +28,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from shared.mail.header_end import header_end
-from shared.mail.unsubscribe import make_token
+from shared.mail.unsubscribe import RECIPIENT_FIELD, make_token
 from shared.mail.verp import PREFIX
 from shared.topics.records import Envelope, MailClass
 
@@ -31,6 +38,9 @@ _ODD: Final = re.compile(r"[^A-Za-z0-9._-]")
 _MAX_PART_CHARS: Final = 60
 # RFC 5322, 2.1.1: a line has at most 998 characters.
 _MAX_LINE_CHARS: Final = 998
+_LINE_BYTES: Final = 1_000  # with its end
+# A link that was added stands before everything else.
+_LINK: Final = b"List-Unsubscribe: "
 
 
 class MarketingFields(Struct, frozen=True):
@@ -93,3 +103,16 @@ def _feedback(sender: str, envelope: Envelope) -> str:
 def _part(text: str) -> str:
     """A part without the separator and blanks."""
     return _ODD.sub("_", text)[:_MAX_PART_CHARS]
+
+
+def with_recipient_token(content: bytes, envelope: Envelope) -> bytes:
+    """Return the content with the field in front; the same object if it gets none."""
+    local = envelope.sender.rpartition("@")[0]
+    if not local.startswith(PREFIX):
+        return content  # without a signed return path there is nothing that proves it
+    token = make_token(envelope.client, local, envelope.recipient).encode()
+    if content.startswith(_LINK) and content.find(token, 0, _LINE_BYTES) >= 0:
+        return content
+    line_end = content.find(b"\n", 0, _LINE_BYTES)
+    end = b"\r\n" if line_end < 0 or content[line_end - 1 : line_end] == b"\r" else b"\n"
+    return b"".join((RECIPIENT_FIELD.encode(), b": ", token, end, content))

@@ -1,7 +1,9 @@
-"""The certificate of a pipeline's front door: self-signed, for this machine only.
+"""What a pipeline creates once: the certificate of its front door, the key of its return paths.
 
-Owns: its two files. A publisher on this machine may trust the certificate file itself; in
-production the front door has a certificate of a public authority.
+The certificate is self-signed, for this machine only. A publisher on this machine may trust the
+certificate file itself; in production the front door has a certificate of a public authority. The
+key of the return paths stays, so that bounces of earlier mail are known; in production its
+file has several keys, with a rotation (docs/returned-mail.md). Owns: their files.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
+import secrets
 from pathlib import Path
 from typing import Final
 
@@ -20,11 +23,13 @@ from cryptography.x509.oid import NameOID
 from msgspec import Struct
 
 from local.parts import ports
+from local.parts.whole_file import write_whole
 
 HOST: Final = "localhost"
 VALID_DAYS: Final = 3_650
 # Clocks differ slightly, also between a container and its host.
 _EARLIER: Final = datetime.timedelta(days=1)
+_SECRET_OCTETS: Final = 32
 
 
 class CertificateFiles(Struct, frozen=True):
@@ -34,14 +39,14 @@ class CertificateFiles(Struct, frozen=True):
     key: Path
 
 
-def path_of(folder: Path) -> Path:
+def certificate_path(folder: Path) -> Path:
     """The path of the certificate of this folder, which may not exist yet."""
     return folder / "smtp-cert.pem"
 
 
 def make_certificate(folder: Path) -> CertificateFiles:
     """The files in this folder; made when they are not there."""
-    files = CertificateFiles(path_of(folder), folder / "smtp-key.pem")
+    files = CertificateFiles(certificate_path(folder), folder / "smtp-key.pem")
     if files.certificate.exists() and files.key.exists():
         return files
     key = ec.generate_private_key(ec.SECP256R1())
@@ -68,3 +73,15 @@ def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(key, SHA256())
     )
+
+
+def make_return_keys(folder: Path) -> Path:
+    """The keys file in this folder; made with one key when it is not there."""
+    path = folder / "return-path-keys"
+    if path.exists():
+        return path
+    today = datetime.datetime.now(datetime.UTC).date()
+    text = f"1 {today.isoformat()} {secrets.token_hex(_SECRET_OCTETS)}\n"
+    # Created with this mode, so the secret is never readable by others.
+    write_whole(path, text, mode=0o600)
+    return path

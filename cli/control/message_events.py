@@ -1,4 +1,7 @@
-"""Decides what a cancellation has come to, from the events of the message. Pure."""
+"""What the events of a message say of a cancellation, and which orders in force concern it. Pure.
+
+An order that names a provider or a lane is left out: the events do not say them.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from shared.events.stories import WAITING, Story, stories
+from shared.topics.control import Order
 from shared.topics.records import Event, EventType
 
 
@@ -39,3 +43,21 @@ def judge(mail_id: str, events: Iterable[Event]) -> Cancellation:
     if found.state == EventType.CANCELLED:
         return Cancellation(mail_id, Answer.CANCELLED, found.state)
     return Cancellation(mail_id, Answer.ENDED, found.state)
+
+
+def orders_on(story: Story, orders: Iterable[Order], now_ms: int) -> list[Order]:
+    """Return the orders in force whose scope is known to include the message."""
+    known = {
+        "client": story.client,
+        "mailing": story.mailing_id,
+        "sub_client": story.sub_client,
+        "domain": story.recipient.rpartition("@")[2].lower(),
+        "site": next((each.data.site for each in reversed(story.events) if each.data.site), ""),
+        "mail_id": story.mail_id,
+    }
+    return [
+        order
+        for order in orders
+        if not order.is_over(now_ms)
+        and all(known.get(name, "") == value for name, value in order.scope.given())
+    ]

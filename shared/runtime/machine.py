@@ -1,0 +1,98 @@
+"""How this process uses the machine: processors, open files, memory. Set once, at its start.
+
+Processors (sched_setaffinity): Python runs one thread of a process at a time. If the threads run on
+several processors, each switch wakes a thread on another processor, which often comes too late and
+sleeps again; several processes of a service on one host have a higher throughput if each has its
+own processor (docs/decisions/0027-a-processor-each.md).
+
+Memory: Kafka records are built, compressed and read in blocks of some hundred kilobytes, which are
+copied several times. With glibc's default thresholds such a block is returned to the system as soon
+as it is freed, and the next one is mapped again: a page fault per 4 KB, 4 per message at the front
+door, and building a record takes ten times as long. keep_freed_memory() makes the C library keep
+such blocks for the next allocations (mallopt).
+
+A service creates some hundred objects per message, nearly all without cycles. With Python's
+thresholds (700 objects) the cyclic collector takes a tenth of its time; calm_collector() makes it
+run less often, and leaves out what was loaded at the start.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+import os
+import resource
+from collections.abc import Sequence
+from typing import Final
+
+from shared.runtime.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+# Files held open by Kafka, Redis, logs, the health server and Python itself.
+OTHER_FILES: Final = 256
+# malloc.h of glibc
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+# Larger blocks are mapped separately and returned to the system at once.
+KEPT_BLOCK_BYTES: Final = 4 * 1_048_576
+# The free memory that may remain at the end of each thread's heap.
+KEPT_BYTES: Final = 32 * 1_048_576
+# The thresholds of the collector's three generations.
+_YOUNG_OBJECTS: Final = 50_000
+_MIDDLE_RUNS: Final = 20
+_OLD_RUNS: Final = 20
+
+
+def bind_processors(processors: Sequence[int]) -> None:
+    """Run this process, and threads started later, only on these processors; empty: on any.
+
+    Call it before other threads are started. Raises UsageError if it is not possible.
+    """
+    if not processors:
+        return
+    setting = f"runtime.processors = {list(processors)}"
+    if not hasattr(os, "sched_setaffinity"):
+        raise UsageError(f"{setting}: this system binds no process to processors")
+    allowed = os.sched_getaffinity(0)
+    if not allowed.issuperset(processors):
+        listed = ", ".join(map(str, sorted(allowed)))
+        raise UsageError(f"{setting}: this process may use only {listed}")
+    os.sched_setaffinity(0, processors)
+
+
+def allow_open_files(count: int) -> int:
+    """Allow `count` open files in addition to OTHER_FILES, within the hard limit; return how many.
+
+    On many systems the soft limit is 1,024; any process may raise it up to the hard limit.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return count
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        log.warning(
+            "fewer connections than allowed: raise the limit on open files (ulimit -Hn)",
+            extra={"hard_limit": hard, "wanted": wanted},
+        )
+        wanted = hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted - OTHER_FILES
+
+
+def keep_freed_memory() -> bool:
+    """Set the thresholds for this process; return False if the C library has none (musl)."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return False
+    kept = mallopt(_M_MMAP_THRESHOLD, KEPT_BLOCK_BYTES)
+    return bool(kept and mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES))
+
+
+def calm_collector() -> None:
+    """Let the cyclic garbage collector run less often, on what is created from now on."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, _MIDDLE_RUNS, _OLD_RUNS)
