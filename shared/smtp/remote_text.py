@@ -1,7 +1,8 @@
 """Cleans a peer's text for events, logs and headers.
 
 Owns: which part of a server's text is kept. The text may be in any encoding, contain terminal
-escapes and have any length; the result is UTF-8 without control characters, at most MAX_TEXT_BYTES.
+escapes and have any length; the result is printable UTF-8 and LF, at most MAX_TEXT_BYTES: nothing
+in it is invisible, changes the direction of a text, or means anything to a terminal.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import Final
 MAX_TEXT_BYTES: Final = 1_024
 # Up to this length a printable text cannot be too long in UTF-8.
 _SURELY_SHORT: Final = MAX_TEXT_BYTES // 4
-# C0 except LF, which separates the lines of a reply; DEL and C1; line and paragraph separators;
-# marks that change the direction of a text.
+# The most frequent ones: C0 except LF, which separates the lines of a reply; DEL and C1; line and
+# paragraph separators; marks that change the direction of a text.
 _CONTROLS: Final = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+"
 )
@@ -23,7 +24,7 @@ _CUT: Final = "..."
 
 
 def clean_text(text: str | bytes) -> str:
-    """Return the text with each run of control characters as one space, cut to the limit.
+    """Return the text with each run of unprintable characters as one space, cut to the limit.
 
     Bytes that are not UTF-8, or the surrogates that stand for them, become U+FFFD.
     """
@@ -31,8 +32,15 @@ def clean_text(text: str | bytes) -> str:
         text = text.decode("utf-8", "replace")
     if text.isprintable() and len(text) <= _SURELY_SHORT:
         return text
-    cleaned = _CONTROLS.sub(" ", _SURROGATES.sub("\ufffd", text))
+    cleaned = _CONTROLS.sub(" ", _SURROGATES.sub("\ufffd", text))[: MAX_TEXT_BYTES + 1]
+    if not cleaned.replace("\n", "").isprintable():
+        cleaned = _printable(cleaned)
     data = cleaned.encode("utf-8")
     if len(data) <= MAX_TEXT_BYTES:
         return data.decode("utf-8")
     return data[: MAX_TEXT_BYTES - len(_CUT)].decode("utf-8", "ignore") + _CUT
+
+
+def _printable(text: str) -> str:
+    shown = "".join(char if char.isprintable() or char == "\n" else "\0" for char in text)
+    return _CONTROLS.sub(" ", shown)

@@ -3,7 +3,9 @@
 Owns: the form of a reply. Does not own: which command it answers (client/session.py), what it means
 for a message (the services). A reply that breaks the form raises RemoteProtocolError, except the
 reply to the content of a message: once the content has been sent, a malformed reply with a clear
-code is better than an unknown result, and a parser that `is_lenient` accepts it.
+code is better than an unknown result, and a parser that `is_lenient` accepts it. It passes over
+what some servers put before the code (empty lines, blanks, NUL, a byte order mark, 1xx, which
+announces another reply), and needs no blank behind it. Other words before any code are an error.
 A line of a reply may end with a bare LF, which RFC 5321, 2.3.8 forbids but some servers send. It is
 safe here, unlike in a server: replies carry no text of third parties, so nobody can hide a reply in
 one, and a reply too many is out of step, which ends the session (client/session.py).
@@ -32,7 +34,14 @@ MAX_REPLY_BYTES: Final = 1_048_576
 MAX_KNOWN_LINES: Final = 32
 MAX_KNOWN_LINE_BYTES: Final = 80
 
-_LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
+# Some servers write a tab for the blank.
+_LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ \t-])(.*))?", re.DOTALL)
+# The first line of a lenient reply: the code ends where a word ends, or before "OK".
+_CLEAR_CODE: Final = re.compile(
+    rb"([1-5][0-9]{2})(?:\b|(?=ok\b))(-?)[ \t:.,;]*(.*)", re.DOTALL | re.IGNORECASE
+)
+_BEFORE_CODE: Final = b"\0\t\r \xef\xbb\xbf"
+_PRELIMINARY: Final = b"1"
 _ENHANCED: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?= |\n|$)")
 _FIRST_DIGIT: Final = 100
 _LINE_BREAKS: Final = re.compile(r"[\r\n\0]")
@@ -168,21 +177,29 @@ class ReplyParser:
         """
         while (line := self._buffer.take_loose_line(MAX_LINE_BYTES)) is not None:
             self._count(line)
-            found = _LINE.match(line)
-            is_coded = found is not None and (found[2] is not None or found.end() == len(line))
-            if not is_coded and not self._code:
-                raise RemoteProtocolError(f"not a reply: {line[:80]!r}")
-            text = found[3] or b"" if found is not None and is_coded else line
-            self._keep(text)
-            if found is None or not is_coded:
+            if self._code:
+                found = _LINE.fullmatch(line)
+            else:
+                found = _CLEAR_CODE.fullmatch(line.lstrip(_BEFORE_CODE))
+            if found is None:
+                self._keep_uncoded(line)
                 continue
+            if found[1].startswith(_PRELIMINARY):
+                continue
+            self._keep(found[3] or b"")
             self._code = int(found[1])
             if found[2] != b"-":
                 return self._whole(self._code)
         return None
 
+    def _keep_uncoded(self, line: bytes) -> None:
+        if self._code:
+            self._keep(line)
+        elif line.strip(_BEFORE_CODE):
+            raise RemoteProtocolError(f"not a reply: {line[:80]!r}")
+
     def _count(self, line: bytes) -> None:
-        self._bytes += len(line)
+        self._bytes += len(line) + 2  # empty lines count, too
         if self._bytes > MAX_REPLY_BYTES:
             raise RemoteProtocolError(f"a reply of more than {MAX_REPLY_BYTES} bytes")
 

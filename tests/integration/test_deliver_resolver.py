@@ -21,9 +21,9 @@ from services.deliver.core.routing.sites import (
     Unresolved,
 )
 from services.deliver.edge.dns.cache import MIN_TTL_S
-from services.deliver.edge.dns.resolver import NEGATIVE_TTL_S, Resolver
+from services.deliver.edge.dns.resolver import LIFETIME_S, NEGATIVE_TTL_S, Resolver
 from shared.runtime.clock import FakeClock
-from tests.support.dns_server import REFERRAL, Dns, Zone, serving
+from tests.support.dns_server import OTHER_NAME, REFERRAL, SILENT, Dns, Zone, serving
 
 ZONE: Zone = {
     ("two.example.", "MX"): ["20 b.mx.example.", "10 A.mx.example."],
@@ -36,10 +36,14 @@ ZONE: Zone = {
     ("broken.example.", "MX"): dns.rcode.SERVFAIL,
     ("refused.example.", "MX"): dns.rcode.REFUSED,
     ("lame.example.", "MX"): REFERRAL,
+    ("mixed-up.example.", "MX"): OTHER_NAME + "10 mx.other.example.",
     ("both.mx.example.", "A"): ["192.0.2.1", "192.0.2.2"],
     ("both.mx.example.", "AAAA"): ["2001:db8::1"],
     ("half.mx.example.", "A"): ["192.0.2.1"],
     ("half.mx.example.", "AAAA"): dns.rcode.SERVFAIL,
+    ("deaf.mx.example.", "A"): ["192.0.2.1"],
+    ("deaf.mx.example.", "AAAA"): SILENT,
+    ("mixed-up.mx.example.", "A"): OTHER_NAME + "192.0.2.9",
     ("denied.mx.example.", "A"): ["192.0.2.1"],
     ("denied.mx.example.", "AAAA"): dns.rcode.NXDOMAIN,
     ("gone.mx.example.", "A"): dns.rcode.NXDOMAIN,
@@ -82,7 +86,8 @@ def test_an_answer_of_the_dns_is_read(domain: str, resolution: Resolution) -> No
 
 
 @pytest.mark.parametrize(
-    "domain", ["broken.example", "refused.example", "lame.example", "unsure.example"]
+    "domain",
+    ["broken.example", "refused.example", "lame.example", "unsure.example", "mixed-up.example"],
 )
 def test_a_failure_of_the_dns_says_nothing_about_the_domain_and_is_not_kept(domain: str) -> None:
     async def test(resolver: Resolver, server: Dns, clock: FakeClock) -> None:
@@ -111,7 +116,15 @@ def test_the_addresses_of_a_host_are_kept(name: str, found: Lookup) -> None:
     run(test)
 
 
-@pytest.mark.parametrize("name", ["broken.mx.example", "lame.mx.example"])
+def test_a_family_that_is_not_answered_does_not_hold_up_the_other() -> None:
+    async def test(resolver: Resolver, server: Dns, clock: FakeClock) -> None:
+        async with asyncio.timeout(LIFETIME_S):
+            assert await resolver.addresses("deaf.mx.example") == Addresses(("192.0.2.1",))
+
+    run(test)
+
+
+@pytest.mark.parametrize("name", ["broken.mx.example", "lame.mx.example", "mixed-up.mx.example"])
 def test_a_host_has_no_address_only_if_the_dns_is_sure_of_both_families(name: str) -> None:
     async def test(resolver: Resolver, server: Dns, clock: FakeClock) -> None:
         assert isinstance(await resolver.addresses(name), Unresolved)

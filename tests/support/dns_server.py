@@ -14,6 +14,8 @@ import dns.rdatatype
 import dns.rrset
 
 REFERRAL = "referral"  # an answer without records that names other servers
+SILENT = "silent"  # no answer
+OTHER_NAME = "records of "  # and what follows: these records belong to another name
 
 # Maps a name and a type to its records, or to what the server answers instead. A name with a type
 # that is not in the zone has no such record.
@@ -38,6 +40,8 @@ class Dns(asyncio.DatagramProtocol):
         name = question.name.to_text().lower()
         kind = dns.rdatatype.to_text(question.rdtype)
         self.asked.append(name)
+        if self.zone.get((name, kind)) == SILENT:
+            return
         response = dns.message.make_response(query)
         response.flags |= dns.flags.RA
         rows = dns.rcode.SERVFAIL if self.failing else self.zone.get((name, kind), [])
@@ -46,6 +50,11 @@ class Dns(asyncio.DatagramProtocol):
         elif rows == REFERRAL:
             other = dns.rrset.from_text(question.name, 300, "IN", "NS", "ns.other.example.")
             response.authority.append(other)
+        elif isinstance(rows, str):
+            other = dns.rrset.from_text(
+                "other.example.", 300, "IN", kind, rows.removeprefix(OTHER_NAME)
+            )
+            response.answer.append(other)
         elif rows:
             response.answer.append(dns.rrset.from_text(question.name, 300, "IN", kind, *rows))
         self.transport.sendto(response.to_wire(), addr)

@@ -112,7 +112,39 @@ CASES: dict[str, Case] = {
     "the replies to a transaction with that to EHLO": one(
         GREETING, "EHLO", OFFERS + ACCEPTED + b"250 taken\r\n", Step.HANG, ends=UNSENT
     ),
+    "an EHLO reply of 100,000 lines": one(
+        GREETING, "EHLO", b"250-x\r\n" * 100_000 + b"250 X\r\n", Step.HANG, ends=UNSENT
+    ),
+    "keywords in lower case, twice, with tabs and with =": one(
+        *(GREETING, "EHLO", b"250-mx\r\n250-auth=plain\r\n250-pipelining\r\n250-SIZE\t1\r\n"),
+        *(b"250-size 99999999999999999999\r\n250-size 1\r\n250 STARTTLS\r\n", "STARTTLS"),
+        *(b"220-now\r\n220 go\r\n", Step.TLS, "EHLO", OFFERS, *REST),
+        ends=TAKEN,
+    ),
+    "EHLO is refused in two codes, HELO is not": one(
+        GREETING, "EHLO", b"250-mx\r\n550 no\r\n", "HELO", b"250\tmx\r\n", *BY_ONE, ends=TAKEN
+    ),
+    "a greeting that comes twice": one(GREETING * 2, Step.HANG, ends=UNSENT),
+    "the reply to EHLO with the greeting": one(GREETING + OFFERS, Step.HANG, ends=UNSENT),
     # -- STARTTLS
+    "250 to STARTTLS, then silence": one(*HELLO_TLS, b"250 go\r\n", Step.HANG, ends=TAKEN),
+    "a RST instead of a reply to STARTTLS": one(*HELLO_TLS, Step.RESET, ends=TAKEN),
+    "our side is closed after 220": one(
+        *HELLO_TLS, b"220 go\r\n", Step.HALF_CLOSE, Step.HANG, ends=TAKEN
+    ),
+    "a second greeting over TLS": one(
+        *HELLO_TLS, b"220 go\r\n", Step.TLS, GREETING, "EHLO", OFFERS, Step.HANG, ends=TAKEN
+    ),
+    "PIPELINING is not offered again over TLS": one(
+        *HELLO_TLS, b"220 go\r\n", Step.TLS, "EHLO", b"250 mx\r\n", *BY_ONE, ends=TAKEN
+    ),
+    "all replies over TLS byte by byte": one(
+        *(*SECURED, *GROUP, Slowly(ACCEPTED), Step.CONTENT, Slowly(b"250 2.0.0 taken\r\n")),
+        ends=TAKEN,
+    ),
+    "a part of the reply to the content over TLS, then the end": one(
+        *(*SECURED, *GROUP, ACCEPTED, Step.CONTENT, b"250 2.0.0 tak"), ends=IN_DOUBT
+    ),
     "STARTTLS is refused": one(*HELLO_TLS, b"454 4.7.0 not now\r\n", *REST, ends=TAKEN),
     "a plain-text reply behind 220": one(
         *HELLO_TLS,

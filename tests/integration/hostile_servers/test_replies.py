@@ -204,6 +204,19 @@ CASES: dict[str, Case] = {
         *CONTENT, b"250 2.0.0 taken\r\n2.0.0 and more\r\n", ends=TAKEN
     ),
     "a refusal of MAIL whose code changes": broken(b"250-ok\r\n550 5.7.1 no\r\n", ends=UNSENT),
+    "invisible marks in a refusal": to_rcpt(
+        "550 5.1.1 no\u200b such\u061c\ufeff user\u00a0here\U000e0041\r\n".encode(), UNKNOWN
+    ),
+    # -- forms of the code
+    "a tab behind the code to the content": to_content(b"250\ttaken\r\n", TAKEN),
+    "nothing behind the code to the content": to_content(b"250OK\r\n", TAKEN),
+    "an empty line before the reply to the content": to_content(b"\r\n250 taken\r\n", TAKEN),
+    "NUL and blanks before the code to the content": to_content(b"\x00 250 taken\r\n", TAKEN),
+    "1xx before the reply to the content": to_content(b"150 wait\r\n250 taken\r\n", TAKEN),
+    "1xx to the content, then the end": one(*CONTENT, b"150 wait\r\n", ends=IN_DOUBT),
+    "a code out of range to the content": broken(
+        ACCEPTED, Step.CONTENT, b"650 ok\r\n", ends=IN_DOUBT
+    ),
     # -- line ends and pieces
     "a reply to the content byte by byte": one(
         *CONTENT, Slowly(b"250 2.0.0 taken\r\n", 0.01), ends=TAKEN

@@ -67,6 +67,7 @@ class Case(Struct, frozen=True):
     content: bytes = CONTENT
     recipient: str = FIRST
     for_all: bool = False
+    uses_chunking: bool = False
 
 
 def one(*dialog: object, **options: object) -> Case:
@@ -96,7 +97,12 @@ def meet_all(cases: dict[str, Case], folder: Path) -> dict[str, Met]:
 
 
 async def _meet(case: Case, tls: ssl.SSLContext) -> Met:
-    settings = replace(SETTINGS, max_connections=1, timeouts=case.time_limits)
+    settings = replace(
+        SETTINGS,
+        max_connections=1,
+        timeouts=case.time_limits,
+        uses_chunking=case.uses_chunking,
+    )
     async with (
         hostile(case.dialogs, tls, for_all=case.for_all) as server,
         pools_to(server.address, settings) as pools,

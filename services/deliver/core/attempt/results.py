@@ -5,6 +5,7 @@ Owns the shapes only; verdicts.py decides what each means for a message.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from msgspec import Struct
@@ -15,6 +16,16 @@ from shared.smtp.reply import Reply
 
 # RFC 5321, 3.8: the server closes the connection.
 SERVICE_NOT_READY: Final = 421
+# RFC 5321, 4.2.2: bad sequence of commands.
+_BAD_SEQUENCE: Final = 503
+# A limit of what one connection may carry: all three are in the reply.
+_LIMIT_OF_A_CONNECTION: Final = (
+    re.compile(r"\b(too (many|much)|limit\w*|max\w*|exceed\w*)\b", re.IGNORECASE),
+    re.compile(r"\b(messages?|e?-?mails?|transactions?|recipients?|rcpts?)\b", re.IGNORECASE),
+    re.compile(
+        r"\b(this|per|each|one|same|single|an?) (smtp |tcp )?(connection|session)\b", re.IGNORECASE
+    ),
+)
 
 
 class Broken(Struct, frozen=True):
@@ -115,8 +126,9 @@ def costs_nothing(result: TransactionResult, messages: int) -> bool:
     """Whether a message, the `messages`th of its connection, is offered again at once.
 
     A used connection may have ended before the message could start: servers close idle
-    connections, or say 421 at the next command. And a server may not know the command that the
-    content was sent by. Neither is a failure of the message.
+    connections, or say 421 at the next command, or refuse what is too much for one connection. And
+    a server may not know the command that the content was sent by. Neither is a failure of the
+    message.
     """
     match result:
         case Broken(is_form_refused=True):
@@ -125,9 +137,23 @@ def costs_nothing(result: TransactionResult, messages: int) -> bool:
             return messages > 1 and not answered and not in_doubt
         case Finished(stage, reply):
             is_start = stage in (Stage.RSET, Stage.MAIL)
-            return messages > 1 and is_start and reply.code == SERVICE_NOT_READY
+            is_over = is_start and reply.code == SERVICE_NOT_READY
+            return messages > 1 and (is_over or is_about_connection(stage, reply))
         case _:
             return False
+
+
+def is_about_connection(stage: Stage, reply: Reply) -> bool:
+    """Whether a refusal is about what the connection has carried before, not about this message.
+
+    It has had as many messages as the server takes over one, or the server has lost count of where
+    the dialog is (503 to MAIL). Over a new connection it would say something else.
+    """
+    if stage is Stage.MAIL and reply.code == _BAD_SEQUENCE:
+        return True
+    if stage not in (Stage.MAIL, Stage.RCPT) or reply.is_positive:
+        return False
+    return all(part.search(reply.text) for part in _LIMIT_OF_A_CONNECTION)
 
 
 def is_push_back(result: TransactionResult) -> bool:

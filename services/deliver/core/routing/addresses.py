@@ -12,6 +12,7 @@ of it: the message would loop, or be sent to a server that has nothing to do wit
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -21,6 +22,9 @@ from services.deliver.core.routing.sites import Host, Unresolved
 
 # Addresses of one host that are used.
 MAX_ADDRESSES: Final = 16
+# A name in the DNS may have any octets (RFC 2181, 11), escaped as \DDD here; no host has it, and
+# TLS cannot ask for it. The underscore is wrong, too, but some hosts with it receive mail.
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -74,6 +78,8 @@ def name_fault(name: str) -> str:
         return f"{name} is an IP address, not a host name (RFC 5321, 5.1)"
     if name == "localhost" or name.endswith(".localhost"):
         return f"{name} is this host itself"
+    if _HOST_NAME.fullmatch(name) is None:
+        return f"{name} is no host name (RFC 5321, 2.3.5)"
     return ""
 
 

@@ -1,8 +1,9 @@
 """MX and address look-ups, each with a cache (cache.py).
 
 Guarantees: never raises; a failing DNS gives Unresolved, which bounces nobody. Only NXDOMAIN, and
-an answer without the record that is no referral, say that there is none. RFC 5321 section 5.1
-(implicit MX), RFC 7505 (null MX), RFC 2308 (negative answers).
+an answer without the record that is no referral and has none of another name, say that there is
+none. If one address family is known, the other is waited for at most FAMILY_GRACE_S. RFC 5321
+section 5.1 (implicit MX), RFC 7505 (null MX), RFC 2308 (negative answers).
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from shared.settings.addresses import DNS_PORT, parse_ip_address
 NEGATIVE_TTL_S: Final = 60.0
 # Time for one query, over all servers and attempts.
 LIFETIME_S: Final = 10.0
+# Some servers and firewalls drop every query for AAAA (RFC 4074, 4.1).
+FAMILY_GRACE_S: Final = 2.0
 
 
 class _Records(Struct, frozen=True):
@@ -117,7 +120,7 @@ class Resolver:
 
     async def _look_up_addresses(self, name: str) -> tuple[Lookup, float]:
         kinds = (dns.rdatatype.AAAA, dns.rdatatype.A)
-        found = await asyncio.gather(*(self._query(name, kind) for kind in kinds))
+        found = await _in_time([asyncio.ensure_future(self._query(name, kind)) for kind in kinds])
         records = [answer for answer in found if isinstance(answer, _Records)]
         failures = [answer for answer in found if isinstance(answer, Unresolved)]
         if records:
@@ -136,8 +139,11 @@ class Resolver:
         except dns.resolver.NXDOMAIN:
             return _NoRecord(has_name=False)
         except dns.resolver.NoAnswer as error:
-            if _is_referral(error.kwargs["response"]):
+            response = error.kwargs["response"]
+            if _is_referral(response):
                 return Unresolved("The server only refers to other servers")
+            if any(rrset.rdtype == kind for rrset in response.answer):
+                return Unresolved("The server answered with the records of another name")
             return _NoRecord(has_name=True)
         except (dns.exception.DNSException, OSError, ValueError) as error:
             return Unresolved(f"{type(error).__name__}: {error}")
@@ -152,6 +158,21 @@ class Resolver:
                     for text in self._nameservers
                 ]
         return self._resolver
+
+
+async def _in_time(
+    families: list[asyncio.Task[_Records | _NoRecord | Unresolved]],
+) -> list[_Records | _NoRecord | Unresolved]:
+    """The results; a family is waited for only shortly once the other has addresses."""
+    try:
+        done, _ = await asyncio.wait(families, return_when=asyncio.FIRST_COMPLETED)
+        is_known = any(isinstance(task.result(), _Records) for task in done)
+        await asyncio.wait(families, timeout=FAMILY_GRACE_S if is_known else None)
+        no_answer = Unresolved("no answer yet")
+        return [task.result() if task.done() else no_answer for task in families]
+    finally:
+        for task in families:
+            task.cancel()
 
 
 def _is_referral(response: dns.message.Message) -> bool:

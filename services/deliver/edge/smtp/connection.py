@@ -9,8 +9,9 @@ connection breaks or the deadline passes; a refusal that was received before is 
 Each complete reply begins the time of the next one (RFC 5321, 4.5.3.2); a part of a reply does not.
 A message is in doubt only if its last byte has left this process, or the server claims to have
 accepted it before it had all of it (send_queue.py): the claim is no delivery. A server that has a
-login and wants another one within a transaction gets no further message over the connection. After
-QUIT the connection waits for the server's 221, for at most GOODBYE_S.
+login and wants another one within a transaction gets no further message over the connection, nor
+does one that refuses what is too much for a connection. After QUIT the connection waits for the
+server's 221, for at most GOODBYE_S.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
-from services.deliver.core.attempt.results import Broken, TransactionResult
+from services.deliver.core.attempt.results import Broken, TransactionResult, is_about_connection
 from services.deliver.core.attempt.verdicts import wants_login, wants_tls
 from services.deliver.edge.smtp.send_queue import descriptor_of, unacknowledged_bytes
 from services.deliver.edge.tracing.dialog import Dialog
@@ -226,11 +227,17 @@ class SmtpConnection(asyncio.Protocol):
             self.on_tls_wanted()
         if self.on_ended is not None:
             self.on_ended(ending)
-        is_refused = isinstance(ending, Finished) and wants_login(ending.reply)
-        if is_refused and self.is_usable and self.has_login():
-            self.quit()  # the next connection logs in again
+        if isinstance(ending, Finished) and self._is_spent(ending):
+            self.quit()
         if done is not None:
             done(ending)
+
+    def _is_spent(self, ending: Finished) -> bool:
+        """Whether the connection takes no more mail, though it is open; a new one may."""
+        if not self.is_usable:
+            return False
+        is_logged_out = wants_login(ending.reply) and self.has_login()
+        return is_logged_out or is_about_connection(ending.stage, ending.reply)
 
     @property
     def _has_unsent(self) -> bool:

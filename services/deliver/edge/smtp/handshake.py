@@ -17,6 +17,7 @@ from shared.smtp.reply import make_reply
 
 # aiosmtplib reports an answer that is not valid SMTP with a code of its own.
 REPLY_CODES: Final = range(200, 600)
+_READY: Final = 220
 _REFUSALS: Final = range(400, 600)
 # Connections that wait for the reply to QUIT, each for at most GOODBYE_S; more are closed at once.
 MAX_GOODBYES: Final = 100
@@ -55,8 +56,8 @@ async def start_tls(
 ) -> tuple[str, str]:
     """Start TLS: the TLS version and "", or "" and the reply of a server that refuses STARTTLS.
 
-    Raises SSLError if the connection cannot be used afterwards, and SMTPResponseException for a
-    421, which says nothing about its TLS.
+    Raises SSLError if the connection cannot be used afterwards (a server that answers 2xx or 3xx
+    may wait for a handshake), and SMTPResponseException for a 421, which says nothing about TLS.
     """
     try:
         await smtp.starttls(tls_context=context, timeout=timeouts.command_s)
@@ -66,18 +67,37 @@ async def start_tls(
     except aiosmtplib.SMTPResponseException as error:
         if error.code == SERVICE_NOT_READY:
             raise  # it ends its service; connecting again at once, without TLS, is no answer to it
-        if not smtp.is_connected or error.code not in REPLY_CODES:
-            raise ssl.SSLError(str(error)) from None
+        if not smtp.is_connected or error.code not in _REFUSALS:
+            raise _failed(f"{max(error.code, 0) or ''} {error.message}".strip()) from None
         return "", str(make_reply(error.code, error.message))
     except (aiosmtplib.SMTPException, OSError) as error:
-        raise ssl.SSLError(str(error)) from error
+        raise _failed(str(error)) from error
+
+
+def _failed(reason: str) -> ssl.SSLError:
+    # An OSError with one argument shows it as a tuple.
+    return ssl.SSLError(ssl.SSL_ERROR_SSL, reason)
+
+
+def check_in_turn(smtp: aiosmtplib.SMTP) -> None:
+    """Raise ConnectionError if the server has sent more than the replies to our commands.
+
+    Its next bytes would be taken for the reply to a command that it has not seen.
+    """
+    if getattr(smtp.protocol, "_buffer", b""):
+        raise ConnectionError("The server sent data out of turn")
 
 
 async def hello(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
-    """Send EHLO, and HELO if it is refused. Raises SMTPException."""
+    """Send EHLO, and HELO if it is refused. Raises SMTPException, ConnectionError.
+
+    A server that greets again would answer HELO with its reply to EHLO, and so on.
+    """
     try:
         await smtp.ehlo(timeout=timeouts.command_s)
     except aiosmtplib.SMTPHeloError as refused:
+        if refused.code == _READY:
+            raise ConnectionError("The server greeted again and did not answer EHLO") from None
         try:
             await smtp.helo(timeout=timeouts.command_s)
         except (aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPTimeoutError):

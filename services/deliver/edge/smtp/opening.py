@@ -21,12 +21,7 @@ import aiosmtplib
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.results import (
-    ConnectFault,
-    NoConnection,
-    NoLogin,
-    Refusal,
-)
+from services.deliver.core.attempt.results import ConnectFault, NoConnection, NoLogin, Refusal
 from services.deliver.core.routing.candidates import Candidate
 from services.deliver.core.routing.logins import Login, tls_for
 from services.deliver.core.routing.sites import Host
@@ -34,13 +29,15 @@ from services.deliver.core.sources.table import SYSTEM, Source
 from services.deliver.core.tls.policy import HostTls
 from services.deliver.edge.smtp.client import TracedClient
 from services.deliver.edge.smtp.connecting import Connected, connect, connect_one
-from services.deliver.edge.smtp.connection import (
-    Failpoints,
-    SmtpConnection,
-    Timeouts,
-)
+from services.deliver.edge.smtp.connection import Failpoints, SmtpConnection, Timeouts
 from services.deliver.edge.smtp.fault_memory import ServerMemory
-from services.deliver.edge.smtp.handshake import REPLY_CODES, Partings, hello, start_tls
+from services.deliver.edge.smtp.handshake import (
+    REPLY_CODES,
+    Partings,
+    check_in_turn,
+    hello,
+    start_tls,
+)
 from services.deliver.edge.smtp.logins import LOGIN_REFUSED, LoginRefused
 from services.deliver.edge.smtp.tls import (
     MAX_FAULT_CHARACTERS,
@@ -227,6 +224,7 @@ class Opener:
         stage, version, fault = Stage.CONNECT, "", tls.fault
         try:
             await smtp.greet(timeouts.greeting_s)
+            check_in_turn(smtp)
             stage = Stage.EHLO
             await hello(smtp, timeouts)
             if tls.context is not None and smtp.supports_extension("starttls"):
@@ -234,6 +232,7 @@ class Opener:
             check_tls(tls, smtp.get_transport_info("ssl_object") if version else None, fault)
             host, login = target.candidate.host, target.login
             await self._servers.logins.log_in(smtp, host, login, timeouts.command_s)
+            check_in_turn(smtp)
         except LoginRefused:
             self._partings.part(smtp, LOGIN_REFUSED)
             raise
@@ -288,9 +287,6 @@ class Opener:
         if transport is None or protocol is None or transport.is_closing():
             smtp.close()
             raise ConnectionError("The server closed the connection after EHLO")
-        if getattr(protocol, "_buffer", b""):
-            smtp.close()
-            raise ConnectionError("The server sent data out of turn")
         connection = SmtpConnection(
             extensions, version, self._timeouts, self._failpoints, tls_fault=fault
         )

@@ -42,6 +42,7 @@ GOOD = [
     (b"250 a\r\r\n", Reply(250, "", "a ")),
     (b"550 \x1b[31mred\x1b[0m\0\r\n", Reply(550, "", " [31mred [0m ")),
     (b"421 \xb7\xfe\xce\xf1\r\n", Reply(421, "", "\ufffd" * 4)),
+    (b"250\tOk\r\n", Reply(250, "", "Ok")),
 ]
 BAD = [
     (b"\r\n", "not a reply"),
@@ -146,6 +147,27 @@ ODD_BUT_CLEAR = [
     (b"250\n", Reply(250)),
     (b"550-a\n550 b\r\n", Reply(550, "", "a\nb")),
     (b"250 2.0.0 ok\r\n", Reply(250, "2.0.0", "ok")),
+    (b"250\tqueued\r\n", Reply(250, "", "queued")),
+    (b"250: queued\r\n", Reply(250, "", "queued")),
+    (b"250OK\r\n", Reply(250, "", "OK")),
+    (b" 250 queued\r\n", Reply(250, "", "queued")),
+    (b"\r\n\n250 2.0.0 queued\r\n", Reply(250, "2.0.0", "queued")),
+    (b"\x00250 queued\r\n", Reply(250, "", "queued")),
+    (b"\xef\xbb\xbf250 queued\r\n", Reply(250, "", "queued")),
+    (b"150 wait\r\n150-still\r\n250 queued\r\n", Reply(250, "", "queued")),
+    (b"250-a\r\n150 b\r\n550 c\r\n", Reply(550, "", "a\n150 b\nc")),
+]
+# What is no reply even if it answers the content.
+UNCLEAR = [
+    b"queued\r\n",
+    b"25 ok\r\n",
+    b"2500 ok\r\n",
+    b"650 ok\r\n",
+    b"000 ok\r\n",
+    b"550MB free, queued\r\n",
+    b"\r\nqueued\r\n",
+    b"150 wait\r\nqueued\r\n",
+    "250 ok\r\n".encode("utf-16-le"),
 ]
 
 
@@ -163,6 +185,21 @@ def test_an_odd_reply_to_the_content_is_read_where_its_code_is_clear(
             found.append(one)
     assert found == [reply]
     assert parser.is_empty
+
+
+@CUTS
+@pytest.mark.parametrize("data", UNCLEAR)
+def test_words_before_any_code_are_no_reply_to_the_content(cut: Cut, data: bytes) -> None:
+    parser = ReplyParser()
+    parser.is_lenient = True
+
+    def read_it() -> None:
+        for part in cut(data + b"250 ok\r\n"):
+            parser.add(part)
+            parser.next_reply()
+
+    with pytest.raises(RemoteProtocolError, match="not a reply"):
+        read_it()
 
 
 @pytest.mark.parametrize("is_lenient", [False, True])
@@ -187,7 +224,11 @@ def test_a_reply_that_is_too_long_is_read_to_its_end_and_cut(data: bytes, is_len
 
 
 @pytest.mark.parametrize("is_lenient", [False, True])
-@pytest.mark.parametrize("data", [b"550-x\r\n", b"x" * 1_000], ids=["lines", "a line"])
+@pytest.mark.parametrize(
+    "data",
+    [b"550-x\r\n", b"x" * 1_000, b"\r\n" * 1_000],
+    ids=["lines", "a line", "empty lines"],
+)
 def test_a_reply_without_an_end_is_an_error_and_never_held_whole(
     data: bytes, is_lenient: bool
 ) -> None:
@@ -205,8 +246,8 @@ def test_a_reply_without_an_end_is_an_error_and_never_held_whole(
 
 @pytest.mark.parametrize(
     "data",
-    [b"hello\r\n", b"\r\n", b"2500 x\r\n", b"x" * (MAX_REPLY_BYTES + 1)],
-    ids=["no code", "empty", "four digits", "endless"],
+    [b"hello\r\n", b"2500 x\r\n", b"x" * (MAX_REPLY_BYTES + 1)],
+    ids=["no code", "four digits", "endless"],
 )
 def test_a_reply_to_the_content_without_a_clear_code_is_an_error(data: bytes) -> None:
     parser = ReplyParser()

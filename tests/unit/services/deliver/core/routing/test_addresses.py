@@ -61,6 +61,13 @@ def test_other_addresses_are_used(ip: str) -> None:
         ("mx.example", False),
         ("localhost.example", False),
         ("1.mx.example", False),
+        ("_mx.example", False),
+        ("xn--mller-kva.example", False),
+        ("m\\228ller.example", True),
+        ("\\228" * 60 + ".example", True),
+        ("a\\.b.example", True),
+        ("*.example", True),
+        ("mx example", True),
     ],
 )
 def test_an_exchanger_is_a_host_name_of_another_host(name: str, is_refused: bool) -> None:
