@@ -118,24 +118,19 @@ def costs_nothing(result: TransactionResult, messages: int) -> bool:
     connections, or say 421 at the next command. And a server may not know the command that the
     content was sent by. Neither is a failure of the message.
     """
-    match result:
-        case Broken(is_form_refused=True):
+    # Not by `match`: these two are asked four times per message, and it takes three times as long.
+    if isinstance(result, Finished):
+        is_refused = messages > 1 and result.reply.code == SERVICE_NOT_READY
+        return is_refused and result.stage in (Stage.RSET, Stage.MAIL)
+    if isinstance(result, Broken):
+        if result.is_form_refused:
             return True
-        case Broken(answered=answered, in_doubt=in_doubt):
-            return messages > 1 and not answered and not in_doubt
-        case Finished(stage, reply):
-            is_start = stage in (Stage.RSET, Stage.MAIL)
-            return messages > 1 and is_start and reply.code == SERVICE_NOT_READY
-        case _:
-            return False
+        return messages > 1 and not result.answered and not result.in_doubt
+    return False
 
 
 def is_push_back(result: TransactionResult) -> bool:
     """Whether the server wants fewer connections: 421 at any step, or a connection that breaks."""
-    match result:
-        case Broken():
-            return True
-        case Finished(reply=reply):
-            return reply.code == SERVICE_NOT_READY
-        case _:
-            return False
+    if isinstance(result, Finished):
+        return result.reply.code == SERVICE_NOT_READY
+    return isinstance(result, Broken)
