@@ -15,6 +15,7 @@ A peer's text is cleaned when it becomes a reply (remote_text.py).
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -30,10 +31,12 @@ MAX_REPLY_LINES: Final = 128
 # A server that sends more than this has no end.
 MAX_REPLY_BYTES: Final = 1_048_576
 
-# Cache of parsed one-line replies: a server sends the same few again and again.
-MAX_KNOWN_LINES: Final = 32
-MAX_KNOWN_LINE_BYTES: Final = 80
+# A read of whole one-line replies is parsed in one step, and remembered: servers send the same few
+# again and again, those to MAIL, RCPT and DATA in one read.
+MAX_PLAIN_BYTES: Final = 512
+_KNOWN_READS: Final = 512
 
+_PLAIN: Final = re.compile(rb"(?:[2-5][0-9]{2} [ -~]*\r\n)+")
 # Some servers write a tab for the blank.
 _LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ \t-])(.*))?", re.DOTALL)
 # The first line of a lenient reply: the code ends where a word ends, or before "OK".
@@ -128,38 +131,45 @@ class Outgoing:
 class ReplyParser:
     """Parses received bytes into replies."""
 
-    __slots__ = ("_buffer", "_bytes", "_code", "_known", "_lines", "is_lenient")
+    __slots__ = ("_buffer", "_bytes", "_code", "_lines", "_ready", "is_lenient")
 
     def __init__(self) -> None:
         self._buffer = Buffer()
+        # Replies that were parsed in one step, the next one last.
+        self._ready: list[Reply] = []
         self._code = 0
         self._lines: list[str] = []
         self._bytes = 0
-        self._known: dict[bytes, Reply] = {}
         # True if the next reply answers the content of a message.
         self.is_lenient = False
 
     @property
     def is_empty(self) -> bool:
         """Whether the parser holds no byte of a reply."""
-        return not self._lines and not len(self._buffer)
+        return not (self._ready or self._lines or len(self._buffer))
 
     def may_become(self, code: bytes) -> bool:
         """Whether the bytes held are the beginning of a reply with this code, or empty."""
-        return not self._lines and code.startswith(self._buffer.peek(len(code)))
+        if self._ready or self._lines:
+            return False
+        return code.startswith(self._buffer.peek(len(code)))
 
     def add(self, data: bytes) -> None:
         """Append received data. Raises RemoteProtocolError if it is too much."""
+        if len(data) <= MAX_PLAIN_BYTES and self.is_empty:
+            self._ready += _plain_replies(data)
+            if self._ready:
+                return
         if self._buffer.add(data) > MAX_REPLY_BYTES:
             raise RemoteProtocolError(f"more than {MAX_REPLY_BYTES} bytes of replies at once")
 
     def next_reply(self) -> Reply | None:
         """Return the next complete reply, None if there is none yet. Raises RemoteProtocolError."""
+        if self._ready:
+            return self._ready.pop()
         if self.is_lenient:
             return self._next_lenient()
         while not isinstance(line := self._take_line(), NoLine):
-            if not self._lines and (known := self._known.get(line)) is not None:
-                return known
             reply = self._take(line)
             if reply is not None:
                 return reply
@@ -219,8 +229,7 @@ class ReplyParser:
         code, text = int(found[1]), found[3] or b""
         if not self._lines:
             if found[2] != b"-":
-                kept = text[:MAX_LINE_BYTES].decode("utf-8", "replace")
-                return self._remember(line, make_reply(code, kept))
+                return make_reply(code, text[:MAX_LINE_BYTES].decode("utf-8", "replace"))
             self._code = code
         elif code != self._code:
             raise RemoteProtocolError(f"a reply begins with {self._code}, continues with {code}")
@@ -230,7 +239,14 @@ class ReplyParser:
             return None
         return self._whole(code)
 
-    def _remember(self, line: bytes, reply: Reply) -> Reply:
-        if len(self._known) < MAX_KNOWN_LINES and len(line) <= MAX_KNOWN_LINE_BYTES:
-            self._known[line] = reply
-        return reply
+
+@lru_cache(_KNOWN_READS)
+def _plain_replies(data: bytes) -> tuple[Reply, ...]:
+    """Return the replies of a read that holds whole lines of printable ASCII, the last one first.
+
+    () if it holds anything else. What is parsed is the same whether the parser is lenient or not.
+    """
+    if _PLAIN.fullmatch(data) is None:
+        return ()
+    lines = data.decode("ascii").split("\r\n")
+    return tuple([make_reply(int(line[:3]), line[4:]) for line in lines[-2::-1]])

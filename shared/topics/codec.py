@@ -132,7 +132,7 @@ def event_id(mail_id: str, kind: EventType, attempt: int, return_id: str = "") -
 
     A message may come back several times: `return_id` tells these apart.
     """
-    return f"{mail_id}.{kind.value}.{return_id or attempt}"
+    return f"{mail_id}.{kind}.{return_id or attempt}"
 
 
 def encode_event(

@@ -21,11 +21,13 @@ from typing import Final
 _BITS: Final = 5
 _MISSING_BITS: Final = 8 - _BITS
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-# Python's base-32 digits are 0-9 and A-V; any other character becomes an invalid digit.
-_TO_BASE_32: Final = dict.fromkeys(range(128), "!") | {
-    ord(letter): digit
-    for letter, digit in zip(_ALPHABET, "0123456789ABCDEFGHIJKLMNOPQRSTUV", strict=True)
-}
+# Python's base-32 digits are 0-9 and A-V; any other octet becomes an invalid digit. A table of
+# octets takes a third of the time of one of characters.
+_DIGITS: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUV"
+_TO_BASE_32: Final = bytes(
+    _DIGITS[_ALPHABET.index(chr(octet))] if chr(octet) in _ALPHABET else ord("!")
+    for octet in range(256)
+)
 
 _MAX_TIME: Final = (1 << 48) - 1
 ID_CHARS: Final = 26
@@ -101,8 +103,8 @@ def to_bytes(mail_id: str) -> bytes:
     if len(mail_id) != ID_CHARS:
         raise ValueError(f"not a mail id: {mail_id!r}")
     try:
-        return int(mail_id.translate(_TO_BASE_32), 32).to_bytes(16, "big")
-    except OverflowError:
+        return int(mail_id.encode("ascii").translate(_TO_BASE_32), 32).to_bytes(16, "big")
+    except (OverflowError, UnicodeEncodeError):
         raise ValueError(f"not a mail id: {mail_id!r}") from None
 
 

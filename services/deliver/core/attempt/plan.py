@@ -205,5 +205,5 @@ def base_event(
         submission_source=envelope.submission_source,
         code=envelope.code,
         metadata=envelope.metadata,
-        mail_class=envelope.mail_class.value,
+        mail_class=str(envelope.mail_class),
     )

@@ -130,17 +130,18 @@ def costs_nothing(result: TransactionResult, messages: int) -> bool:
     a server may not know the command that the content was sent by. Neither is a failure of the
     message.
     """
-    match result:
-        case Broken(is_form_refused=True):
-            return True
-        case Broken(answered=answered, in_doubt=in_doubt):
-            return messages > 1 and not answered and not in_doubt
-        case Finished(stage, reply):
-            is_start = stage in (Stage.RSET, Stage.MAIL)
-            is_over = is_start and reply.code == SERVICE_NOT_READY
-            return messages > 1 and (is_over or is_about_connection(stage, reply))
-        case _:
+    # Not by `match`: this is asked four times per message, and it takes three times as long.
+    if isinstance(result, Finished):
+        stage, reply = result.stage, result.reply
+        if messages <= 1 or reply.is_positive:
             return False
+        is_over = reply.code == SERVICE_NOT_READY and stage in (Stage.RSET, Stage.MAIL)
+        return is_over or is_about_connection(stage, reply)
+    if isinstance(result, Broken):
+        if result.is_form_refused:
+            return True
+        return messages > 1 and not result.answered and not result.in_doubt
+    return False
 
 
 def is_about_connection(stage: Stage, reply: Reply) -> bool:
@@ -158,10 +159,6 @@ def is_about_connection(stage: Stage, reply: Reply) -> bool:
 
 def is_push_back(result: TransactionResult) -> bool:
     """Whether the server wants fewer connections: 421 at any step, or a connection that breaks."""
-    match result:
-        case Broken():
-            return True
-        case Finished(reply=reply):
-            return reply.code == SERVICE_NOT_READY
-        case _:
-            return False
+    if isinstance(result, Finished):
+        return result.reply.code == SERVICE_NOT_READY
+    return isinstance(result, Broken)

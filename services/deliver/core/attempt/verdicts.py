@@ -118,13 +118,9 @@ class OutcomeRules:
 
 def is_answer(result: TransactionResult) -> bool:
     """Whether the server answered MAIL or RCPT."""
-    match result:
-        case Broken(answered=answered):
-            return answered
-        case Finished(stage):
-            return stage is not Stage.RSET
-        case _:
-            return False
+    if isinstance(result, Finished):
+        return result.stage is not Stage.RSET
+    return isinstance(result, Broken) and result.answered
 
 
 def answered(

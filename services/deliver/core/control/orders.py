@@ -53,6 +53,8 @@ class Orders:
             names = tuple(name for name, _ in given)
             self._index.setdefault(names, {})[tuple(value for _, value in given)] = order
             self._count += 1
+        # False: find() returns None for every message. Asked several times per message.
+        self.is_any = bool(self._index)
 
     def __len__(self) -> int:
         return self._count

@@ -90,7 +90,7 @@ class Attempts:
         self._retries = retries
         self._failed = failed
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None] | None] = set()
         self.crashed: asyncio.Future[None] = self._loop.create_future()
 
     def hand_out(self, jobs: list[Job]) -> None:
@@ -105,17 +105,7 @@ class Attempts:
 
     def _start(self, jobs: list[Job]) -> None:
         for job in jobs:
-            task = self._loop.create_task(self._attempt_once(job))
-            self._tasks.add(task)
-            task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        # The worker received no records: the process must end with an error, so that a successor
-        # reads the message again.
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not self.crashed.done():
-            self.crashed.set_exception(error)
+            self._tasks.add(self._loop.create_task(self._attempt_once(job)))
 
     def _begun(self, job: Job) -> None:
         # A job that was moved to the handover topic has begun before.
@@ -123,12 +113,17 @@ class Attempts:
             self._lanes.begun(lane, job)
 
     async def _attempt_once(self, job: Job) -> None:
-        lane = lane_of(job.assigned.partition.topic)
         try:
             await self._attempt(job)
+        except Exception as error:
+            # The worker received no records: the process must end with an error, so that a
+            # successor reads the message again.
+            if not self.crashed.done():
+                self.crashed.set_exception(error)
         finally:
-            if lane:
-                self._lanes.begun(lane, job)
+            # Here, not in a callback of the task: that is one turn of the loop less per message.
+            self._tasks.discard(asyncio.current_task())
+            self._begun(job)
 
     async def _attempt(self, job: Job) -> None:
         envelope, content = job.message.envelope, job.message.content

@@ -40,8 +40,8 @@ class EventCounter:
 
     def count(self, envelope: Envelope, provider: str, steps: Plan) -> None:
         """Count the events of one plan."""
-        mail_class = envelope.mail_class.value
+        mail_class = str(envelope.mail_class)
         for event in steps.events:
-            kind = event.kind.value
+            kind = str(event.kind)
             self.by_lane.add(1, kind, envelope.lane, provider, mail_class)
             self.by_site.add(1, kind, self._sites.count_event(event.data.site), mail_class)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Protocol
 
 from services.deliver.core.attempt.outcome import Outcome
 from shared.stream.jobs import Job
@@ -14,9 +14,9 @@ from shared.topics.records import Envelope
 class Sender(Protocol):
     """Attempts a delivery; a remote answer is a value, never an exception."""
 
-    async def send(
+    def send(
         self, envelope: Envelope, content: bytes, begin: Callable[[], bool]
-    ) -> Outcome | None:
+    ) -> Coroutine[Any, Any, Outcome | None]:
         """Attempt once if `begin`, called just before, returns true; otherwise return None."""
         ...
 

@@ -8,11 +8,12 @@ path. Does not own: what a return path carries and when it agrees with From
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from msgspec.structs import replace
 
-from services.deliver.core.attempt.outcome import Outcome
+from services.deliver.core.attempt.outcome import Bounced, Outcome
 from services.deliver.core.attempt.return_path import misalignment, return_path
 from services.deliver.edge.attempt.parts import Sender
 from shared.settings.return_keys import KeysFile
@@ -28,15 +29,20 @@ class ReturnPathSender:
         self._sender = sender
         self._keys = keys
 
-    async def send(
+    def send(
         self, envelope: Envelope, content: bytes, begin: Callable[[], bool]
-    ) -> Outcome | None:
+    ) -> Coroutine[Any, Any, Outcome | None]:
         """Attempt once; see Sender. A message that violates R11 is not attempted."""
         keys = self._keys.keys if self._keys is not None else None
         sender = return_path(envelope, keys)
         fault = misalignment(sender, content)
         if fault is None:
-            return await self._sender.send(replace(envelope, sender=sender), content, begin)
+            return self._sender.send(replace(envelope, sender=sender), content, begin)
+        return self._refused(envelope, fault, begin)
+
+    async def _refused(
+        self, envelope: Envelope, fault: Bounced, begin: Callable[[], bool]
+    ) -> Outcome | None:
         if not begin():
             return None
         log.error(

@@ -34,6 +34,7 @@ class Delivery:
         "has_begun",
         "mail_id",
         "may_overflow",
+        "on_left",
         "recipient",
         "sender",
         "seven_bit",
@@ -62,6 +63,9 @@ class Delivery:
         self.may_overflow = False
         # Set if nothing was sent because of the source: another one may do.
         self.source_fault: NoSource | None = None
+        # Called once, when it has an outcome or needs none. A callback of the future would take a
+        # turn of the event loop for each message.
+        self.on_left: Callable[[Delivery], None] | None = None
         # Whether MAIL or RCPT was answered, in any transaction of this attempt.
         self.was_answered = False
         self.future: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
@@ -90,6 +94,7 @@ class Delivery:
         An exception of `begin` is passed on to the waiter.
         """
         if self.future.done():
+            self._leave()
             return False  # its attempt has ended by a fault, or was given up
         if self.has_begun or self.begin is None:
             return True
@@ -108,12 +113,13 @@ class Delivery:
             return self.content
         return self.seven_bit(keeps_body=connection.takes_eight_bit)
 
-    def settle(self, outcome: Callable[[], Outcome]) -> None:
-        """Set the outcome; an exception of `outcome` is passed on to the waiter."""
+    def settle(self, outcome: Callable[..., Outcome], *args: object) -> None:
+        """Set the outcome that `outcome` returns; its exception is passed on to the waiter."""
+        self._leave()
         if self.future.done():
             return
         try:
-            found = outcome()
+            found = outcome(*args)
         except Exception as error:
             self.future.set_exception(error)
         else:
@@ -121,16 +127,24 @@ class Delivery:
 
     def drop(self) -> None:
         """Finish without an outcome."""
+        self._leave()
         if not self.future.done():
             self.future.set_result(None)
 
     def leave_source(self, fault: NoSource) -> None:
         """Finish without an outcome, to be sent from another source."""
+        self._leave()
         if not self.future.done():
             self.source_fault = fault
             self.future.set_result(None)
 
     def fail(self, error: Exception) -> None:
         """Finish with a fault of our own code."""
+        self._leave()
         if not self.future.done():
             self.future.set_exception(error)
+
+    def _leave(self) -> None:
+        on_left, self.on_left = self.on_left, None
+        if on_left is not None:
+            on_left(self)

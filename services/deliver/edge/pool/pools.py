@@ -132,7 +132,8 @@ class Pools:
         If it returns false, nothing is sent and the result is None.
         """
         domain = envelope.recipient.rpartition("@")[2].lower()
-        site = await self._site_of(envelope, domain)
+        known = self._rerouted(envelope) or self._routing.routes.site_of(domain)
+        site = known or await self._resolved(domain)
         if not isinstance(site, Site):
             return None if begin is not None and not begin() else unroutable(domain, site)
         site = self._placed(envelope, domain, site)
@@ -156,11 +157,8 @@ class Pools:
             return None
         return self._rules.no_connection(fault, False, site.name)
 
-    async def _site_of(self, envelope: Envelope, domain: str) -> Site | NoServers:
-        """The site of a message, or why there is none."""
-        site = self._rerouted(envelope) or self._routing.routes.site_of(domain)
-        if site is not None:
-            return site
+    async def _resolved(self, domain: str) -> Site | NoServers:
+        """The site of a domain by its MX records, or why there is none."""
         resolver = self._routing.resolver
         resolution = resolver.cached(domain) or await resolver.resolve(domain)
         return site_of_mx(resolution) if isinstance(resolution, Mx) else resolution
@@ -184,7 +182,7 @@ class Pools:
                 shaper.retry_holds.note(envelope, group)
                 busy = Busy(held.delay_s, held.reason, held.is_turn)
                 return self._rules.no_connection(busy, False, site.name)
-        if tls is not None:
+        if tls is not None and tls.may_ask(site):
             site = await tls.secured(site, domain, envelope.client)
         self._pool(site, domain, source).add(delivery)
         outcome = await delivery.future

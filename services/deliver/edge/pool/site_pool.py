@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from functools import partial
 from typing import Final
 
 from services.deliver.core.attempt.results import (
@@ -94,8 +95,9 @@ class SitePool:
         return self._planner.is_empty and self._planner.has_recovered(now)
 
     def add(self, delivery: Delivery) -> None:
-        self._bytes += len(delivery.content)
-        delivery.future.add_done_callback(lambda _done: self._left(delivery))
+        if delivery.on_left is None:  # it may have been here before
+            self._bytes += len(delivery.content)
+            delivery.on_left = self._left
         self._last_added_at = self._loop.time()
         self._planner.added(delivery, self._last_added_at, delivery.group)
         self._plan_soon()  # once for all that come together
@@ -193,9 +195,7 @@ class SitePool:
         self._plan_soon()
 
     def _send(self, connection: SmtpConnection, delivery: Delivery) -> None:
-        def done(result: TransactionResult) -> None:
-            self._ended(connection, delivery, result)
-
+        done = partial(self._ended, connection, delivery)
         try:
             if self._tracer is not None and self._tracer.is_active:
                 connection.dialog = self._tracer.transaction(delivery, connection)
@@ -216,7 +216,7 @@ class SitePool:
             connection, delivery, result, now, is_usable=connection.is_usable
         )
         # A break that may be due to the message says nothing of the server.
-        if has_result and is_push_back(result) and self._planner.is_paused(now):
+        if has_result and self._planner.is_paused(now) and is_push_back(result):
             self._hosts.pushed_back(connection)
         if has_result and self._shaper is not None and delivery.group is not None:
             self._shaper.ended(delivery.group, result, connection.source)
@@ -226,7 +226,7 @@ class SitePool:
             where = ConnectionInfo(
                 self.site, used.source, used.tls, used.tls_fault, used.tls_policy, used.has_login()
             )
-            delivery.settle(lambda: self._rules.transaction(result, delivery.was_answered, where))
+            delivery.settle(self._rules.transaction, result, delivery.was_answered, where)
         self._plan_soon()
         if connection.dialog is not None:
             connection.dialog.ended(result)
@@ -238,9 +238,7 @@ class SitePool:
         if isinstance(fault, NoSource) and not delivery.has_begun:
             delivery.leave_source(fault)
         elif delivery.try_begin():
-            delivery.settle(
-                lambda: self._rules.no_connection(fault, delivery.was_answered, self.site)
-            )
+            delivery.settle(self._rules.no_connection, fault, delivery.was_answered, self.site)
 
     async def _open(self) -> None:
         opened: SmtpConnection | ConnectFault

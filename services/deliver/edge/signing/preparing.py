@@ -13,10 +13,10 @@ signature (signer.py), which form a connection needs (edge/pool/site_pool.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from services.deliver.core.attempt.outcome import Outcome
 from services.deliver.core.attempt.return_path import from_domain
@@ -40,14 +40,14 @@ class EightBit(StrEnum):
 class FormSender(Protocol):
     """Attempts a delivery, in the form that the server takes: the pools."""
 
-    async def send(
+    def send(
         self,
         envelope: Envelope,
         content: bytes,
         begin: Callable[[], bool],
         *,
         seven_bit: SevenBit | None = None,
-    ) -> Outcome | None:
+    ) -> Coroutine[Any, Any, Outcome | None]:
         """Attempt once; see Sender."""
         ...
 
@@ -76,9 +76,9 @@ class PreparingSender:
         self._marketing = marketing or MarketingFields()
         self._has_token = has_token
 
-    async def send(
+    def send(
         self, envelope: Envelope, content: bytes, begin: Callable[[], bool]
-    ) -> Outcome | None:
+    ) -> Coroutine[Any, Any, Outcome | None]:
         """Attempt once; see Sender."""
         domain = domain_of(envelope.sender)
         if envelope.forwards:
@@ -90,7 +90,7 @@ class PreparingSender:
         seven_bit = None
         if self._eight_bit is EightBit.CONVERT:
             seven_bit = partial(_in_seven_bit, content, signed)
-        return await self._sender.send(envelope, signed(content), begin, seven_bit=seven_bit)
+        return self._sender.send(envelope, signed(content), begin, seven_bit=seven_bit)
 
     def _signed(self, content: bytes, *, client: str, domain: str) -> bytes:
         return content if self._signer is None else self._signer.sign(content, domain, client)

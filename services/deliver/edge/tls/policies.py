@@ -89,6 +89,12 @@ class TlsPolicies:
         if self._counter is not None and outcome is not None:
             self._counter.attempt(domain, outcome)
 
+    def may_ask(self, site: Site) -> bool:
+        """Whether secured() may ask anything of connections to this site."""
+        if self._levels.domains or self._levels.clients:
+            return True
+        return not site.is_override and (self._sts is not None or self._dane is not None)
+
     async def secured(self, site: Site, domain: str, client: str) -> Site:
         """The site, with what the mail of this client for this domain asks of its connections."""
         level = self._levels.of(domain, client)

@@ -127,6 +127,42 @@ def test_a_written_reply_is_read_back(code: int, lines: list[str], has_status: b
     assert parser.next_reply() == reply
 
 
+_PLAIN_LINES = st.from_regex(rb"[2-5][0-9]{2} ([245]\\.[0-9]\\.[0-9]+ )?[ -~]*", fullmatch=True)
+
+
+@given(st.lists(_PLAIN_LINES, min_size=1, max_size=4), st.booleans())
+def test_replies_that_come_in_one_read_are_those_that_come_byte_by_byte(
+    lines: list[bytes], is_lenient: bool
+) -> None:
+    data = b"".join(line + b"\r\n" for line in lines)
+    found = []
+    for pieces in ([data], [data[at : at + 1] for at in range(len(data))]):
+        parser, replies = ReplyParser(), []
+        for piece in pieces:
+            parser.add(piece)
+            # Whether a parser is lenient is known only once the reply before was taken.
+            while (reply := parser.next_reply()) is not None:
+                parser.is_lenient = is_lenient
+                replies.append(reply)
+        assert parser.is_empty
+        found.append(replies)
+    assert found[0] == found[1]
+    assert len(found[0]) == len(lines)
+
+
+def test_a_parser_with_replies_left_holds_bytes_and_begins_no_other_reply() -> None:
+    parser = ReplyParser()
+    parser.add(b"250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n")
+    assert parser.next_reply() == Reply(250, "2.1.0", "Ok")
+    assert not parser.is_empty
+    assert not parser.may_become(b"250")
+    parser.add(b"354 Go\r\n")
+    assert parser.next_reply() == Reply(250, "2.1.5", "Ok")
+    assert parser.next_reply() == Reply(354, "", "Go")
+    assert parser.is_empty
+    assert parser.may_become(b"250")
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_reply_an_error_or_incomplete(data: bytes) -> None:
     parser = ReplyParser()
