@@ -27,9 +27,6 @@ from xdist.scheduler import LoadGroupScheduling
 
 from cli.stack import state
 from local.stack import Stack, StackOptions
-from shared.settings.sections import KafkaSettings
-from shared.stream.admin import ensure_topics
-from shared.topics import names
 from tests.support.chaos.scenario import FIXED, Kind
 from tests.support.first_imports import import_share
 from tests.support.group_scope import GroupScope, together
@@ -48,6 +45,9 @@ _WORKER = "PYTEST_XDIST_WORKER"
 _GROUP_SCOPE: Final = pytest.StashKey[GroupScope]()
 # A server has 16 databases; each worker gets one.
 _DATABASES = 16
+# Nobody starts the shared broker again, so its session need not end soon; on a busy machine it
+# stands still for seconds, and who asks it then would be told that there is no broker.
+_BROKER_SESSION_MS = "60000"
 
 
 class Parts(Struct, frozen=True):
@@ -178,10 +178,16 @@ def _read(address: Path) -> Parts | None:
 
 def _start(folder: Path) -> tuple[Stack, Parts]:
     stack = Stack(
-        StackOptions(name="tests", folder=folder, services=(), sink=False, is_lasting=False)
+        StackOptions(
+            name="tests",
+            folder=folder,
+            kafka_properties={"broker.session.timeout.ms": _BROKER_SESSION_MS},
+            services=(),
+            sink=False,
+            is_lasting=False,
+        )
     )
     stack.start()
-    ensure_topics(KafkaSettings(bootstrap=stack.endpoints.kafka), names.plans(("default",)))
     with Redis.from_url(stack.endpoints.redis) as server:
         server.acl_setuser("default", enabled=True, commands=["-flushall"])
     pid = os.getpid()
