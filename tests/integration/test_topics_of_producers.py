@@ -17,18 +17,30 @@ from shared.stream.watchdog import Watchdog
 from tests.support.smtp_peers import wait_until
 
 
-@pytest.fixture
-def unknown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The topics that were unknown when a record for them was sent."""
-    found: list[str] = []
+class Looks:
+    """What was looked up for the records that were sent: the producer, and unknown topics."""
 
-    def look(producer: Any, topic: str) -> Collection[int]:
+    def __init__(self) -> None:
+        self.producer: Any = None
+        self.unknown: list[str] = []
+
+    def look(self, producer: Any, topic: str) -> Collection[int]:
+        self.producer = producer
         partitions = known_partitions(producer, topic)
         if not partitions:
-            found.append(topic)
+            self.unknown.append(topic)
         return partitions
 
-    monkeypatch.setattr(sending, "known_partitions", look)
+    def wait_for(self, topic: str) -> None:
+        """Wait until the producer knows the topic, which it must have asked for before."""
+        wait_until(lambda: bool(known_partitions(self.producer, topic)), f"{topic} is known")
+        self.unknown.clear()
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    found = Looks()
+    monkeypatch.setattr(sending, "known_partitions", found.look)
     return found
 
 
@@ -38,24 +50,24 @@ def _producer(bootstrap: str, name: str, writes: Collection[str]) -> Transaction
 
 
 def test_no_transaction_waits_for_a_topic_that_its_producer_was_made_for(
-    kafka_bootstrap: str, topics: tuple[str, str], unknown: list[str]
+    kafka_bootstrap: str, topics: tuple[str, str], looks: Looks
 ) -> None:
     # Mail that was turned away for the first time held up all other mail for 0.1 s per topic.
     first, later = topics
     producer = _producer(kafka_bootstrap, f"knows.{first}", topics)
     try:
         producer.commit([Output(first, b"1")])
-        unknown.clear()
+        looks.wait_for(later)
         producer.commit([Output(later, b"2"), Output(first, b"3")])
     finally:
         producer.close()
-    assert unknown == []
+    assert looks.unknown == []
 
 
 def test_a_missing_topic_is_asked_for_twice_and_the_others_are_known(
     kafka_bootstrap: str,
     topics: tuple[str, str],
-    unknown: list[str],
+    looks: Looks,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     first, later = topics
@@ -65,11 +77,11 @@ def test_a_missing_topic_is_asked_for_twice_and_the_others_are_known(
         producer.commit([Output(first, b"1")])
         wait_until(lambda: _complaints(caplog, missing) == 2, "it was asked for")
         time.sleep(0.5)  # Five requests of the library.
-        unknown.clear()
+        looks.wait_for(later)
         producer.commit([Output(later, b"2"), Output(first, b"3")])
     finally:
         producer.close()
-    assert unknown == []
+    assert looks.unknown == []
     assert _complaints(caplog, missing) == 2
 
 

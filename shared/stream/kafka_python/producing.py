@@ -65,6 +65,8 @@ def known_partitions(producer: Any, topic: str) -> Collection[int]:
 def ask_for_topics(producer: Any, topics: Collection[str]) -> None:
     """Ask for the metadata of these topics in one request, without waiting for the answer.
 
+    The producer is new: it has asked for no topic.
+
     A topic that does not exist is no error here; the first record for it waits as ever. Until then
     it is not asked for again: the library would ask, and log an error, ten times a second.
     """
@@ -79,9 +81,8 @@ def ask_for_topics(producer: Any, topics: Collection[str]) -> None:
 
     if topics:
         producer._metadata.add_listener(forget_missing)
-        for topic in topics:
-            producer._sender.add_topic(topic)
-        producer._metadata.request_update()
+        # All at once: answers to requests for some of them would count as missed by the others.
+        producer._metadata.set_topics(topics)
         producer._sender.wakeup()
 
 
