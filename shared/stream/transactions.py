@@ -162,18 +162,18 @@ class TransactionalProducer:
         hit(f"{service}.begun")
         futures = send_all(producer, outputs)
         hit(f"{service}.produced")
-        if placed is not None:
-            producer.flush()
-            placed += require_offsets([offset_of(future) for future in futures])
         if offsets:
             producer.send_offsets_to_transaction(dict(offsets), group)
         hit(f"{service}.offsets_sent")
-        producer.commit_transaction()
-        # A failed record must never count as written. The commit should have failed with it; this
-        # makes sure.
+        # A failed record must never count as written. The library commits all the same if a record
+        # could not be written for delivery_timeout_ms: only some errors end its transaction.
+        producer.flush()
         for output, future in zip(outputs, futures, strict=True):
             if future.failed() and not is_lost_with_its_topic(output.topic, future.exception):
                 raise future.exception
+        if placed is not None:
+            placed += require_offsets([offset_of(future) for future in futures])
+        producer.commit_transaction()
         hit(f"{service}.committed")
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Any
 
+import pytest
 from kafka.structs import TopicPartition
 
 from shared.settings.sections import KafkaSettings
@@ -20,6 +21,8 @@ from tests.support.smtp_peers import wait_until
 MESSAGES = 5_000
 RATE_PER_S = 1_000
 AWAY_S = 31.0
+# The client gives up a record that it could not write for two minutes.
+LONG_AWAY_S = 150.0
 ACROSS = "test.across"
 STOPPED = "test.stopped"
 COMMIT_AWAY_S = 3.0
@@ -28,18 +31,31 @@ COMMIT_AWAY_S = 3.0
 def test_a_broker_away_for_thirty_seconds_loses_nothing_and_sends_nothing_twice(
     stage: Stage, one_seed: int
 ) -> None:
-    run = stage.open_run(f"broker-{one_seed}", one_seed)
     begun = begin_a_transaction(stage.bootstrap, ACROSS)
-    injector = run.inject(MESSAGES, RATE_PER_S)
-    injector.wait_for(MESSAGES // 3, timeout_s=120)
-    stage.stack.stop_part("kafka")
-    time.sleep(AWAY_S)  # the fault itself, not a wait for a condition
-    stage.restart("kafka")
-    stage.stack.wait_ready("kafka")
-    stage.finish(run, injector)
+    take_the_broker_away(stage, f"broker-{one_seed}", one_seed, AWAY_S)
     # A commit by the successor of a producer must not make aborted records visible.
     begun.close(timeout=0)
     assert committed_by_a_successor(stage.bootstrap) == [b"second"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1_800)
+def test_a_broker_away_for_longer_than_records_are_kept_loses_nothing(
+    stage: Stage, seed: int
+) -> None:
+    take_the_broker_away(stage, f"broker-long-{seed}", seed, LONG_AWAY_S)
+
+
+def take_the_broker_away(stage: Stage, name: str, seed: int, away_s: float) -> None:
+    """Stop the broker in the middle of the traffic of a run, and judge the run."""
+    run = stage.open_run(name, seed)
+    injector = run.inject(MESSAGES, RATE_PER_S)
+    injector.wait_for(MESSAGES // 3, timeout_s=120)
+    stage.stack.stop_part("kafka")
+    time.sleep(away_s)  # the fault itself, not a wait for a condition
+    stage.restart("kafka")
+    stage.stack.wait_ready("kafka")
+    stage.finish(run, injector)
 
 
 def begin_a_transaction(bootstrap: str, topic: str) -> Any:

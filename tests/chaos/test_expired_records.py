@@ -1,0 +1,93 @@
+"""Fault: the broker is away for longer than the client keeps a record that it could not write.
+
+The library then drops the record and commits the rest of the transaction: what had been read
+counted as done though its outcome was lost.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+
+import pytest
+from kafka.structs import OffsetAndMetadata, TopicPartition
+
+from shared.runtime.failpoints import Failpoints
+from shared.settings.sections import KafkaSettings
+from shared.stream import transactions
+from shared.stream.admin import ensure_topics
+from shared.stream.client import ClientOptions, make_consumer, make_producer
+from shared.stream.transactions import Output, TransactionalProducer, TransactionLost
+from shared.stream.watchdog import Watchdog
+from shared.topics.names import TopicPlan
+from tests.support.chaos.stage import Stage
+from tests.support.stream_topics import read_all
+
+SERVICE = "test-expired"
+TOPICS = ("test.expired.one", "test.expired.two")
+READ = TopicPartition("test.expired.read", 0)
+# How long records are collected, a request is waited for, and a record is kept: 20 ms, 15 s and two
+# minutes in production.
+LINGER_MS, REQUEST_MS, KEPT_MS = 2_000, 1_000, 3_500
+# In this time the transaction names its partitions to the broker; the records are not sent yet.
+BEGUN_S = 0.5
+AWAY_S = 6.0
+
+
+class KillOnce(Failpoints):
+    """Kills the broker before the first records are sent, and starts it again later."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__({})
+        self._stage = stage
+        self._return = threading.Timer(AWAY_S, lambda: stage.restart("kafka"))
+        self._is_done = False
+
+    def hit(self, name: str) -> None:
+        if name == f"{SERVICE}.produced" and not self._is_done:
+            self._is_done = True
+            time.sleep(BEGUN_S)
+            self._stage.kill("kafka")
+            self._return.start()
+
+
+@pytest.fixture
+def producer(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[TransactionalProducer]:
+    quick = partial(
+        make_producer,
+        linger_ms=LINGER_MS,
+        request_timeout_ms=REQUEST_MS,
+        delivery_timeout_ms=KEPT_MS,
+    )
+    monkeypatch.setattr(transactions, "make_producer", quick)
+    options = ClientOptions(stage.bootstrap, SERVICE)
+    made = TransactionalProducer(options, SERVICE, KillOnce(stage), Watchdog(), None, TOPICS)
+    yield made
+    made.close()
+
+
+def test_a_record_that_was_not_written_in_time_takes_the_offsets_with_it(
+    stage: Stage, producer: TransactionalProducer
+) -> None:
+    plans = [TopicPlan(name, 1, {}) for name in (*TOPICS, READ.topic)]
+    ensure_topics(KafkaSettings(bootstrap=stage.bootstrap), plans)
+    outputs = [Output(topic, topic.encode()) for topic in TOPICS]
+    with closing(make_consumer(ClientOptions(stage.bootstrap, SERVICE), SERVICE)) as consumer:
+        commit = partial(
+            producer.commit,
+            outputs,
+            {READ: OffsetAndMetadata(7, "", -1)},
+            consumer.group_metadata(),
+        )
+        with pytest.raises(TransactionLost):
+            commit()
+        stage.stack.wait_ready("kafka")
+        producer.open()  # ends the lost transaction, in one way or the other
+        assert consumer.committed(READ) is None
+        commit()
+        assert consumer.committed(READ) == 7
+    for topic in TOPICS:
+        assert read_all(stage.bootstrap, topic, 1) == [topic.encode()]
