@@ -25,8 +25,9 @@ from shared.runtime.help_group import HelpGroup
 from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError
 from shared.settings.sections import KafkaSettings
-from shared.stream.admin import ADMIN_TIMEOUT_MS, TopicError, ensure_topics, grow, plan_growth
+from shared.stream.admin import ADMIN_TIMEOUT_MS, TopicError, ensure_topics
 from shared.stream.client import BOOTSTRAP_MS, client_options, make_admin
+from shared.stream.replicas import grow, plan_growth
 from shared.stream.topic_configs import TopicReport, Wanted, alter, compare
 from shared.topics import names
 from shared.topics.names import TopicPlan

@@ -1,29 +1,21 @@
-"""Creates missing topics, aligns the configs of existing ones with their plan, and adds replicas.
-
-Replicas are added to partitions that have fewer than the settings say (KIP-455). The brokers copy
-the data in the background; until they have, a partition has its old replicas. It takes the
-operation Alter on the cluster.
-"""
+"""Creates missing topics, and aligns the configs of existing topics with their plan."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
-from kafka.structs import TopicPartition
-from msgspec import Struct
 
 from shared.runtime.clock import monotonic
 from shared.runtime.lifecycle import Stop
 from shared.settings.sections import KafkaSettings
 from shared.stream.client import BOOTSTRAP_MS, ClientOptions, client_options, make_admin
 from shared.stream.topic_configs import Wanted, align
-from shared.topics.configs import Assignments, lacking_brokers, more_replicas
 from shared.topics.names import TopicPlan
 
 log = logging.getLogger(__name__)
@@ -32,41 +24,6 @@ ADMIN_TIMEOUT_MS: Final = 30_000
 _SETTLE_TIMEOUT_S: Final = 20.0
 _SETTLE_STEP_S: Final = 0.05
 _RETRY_S: Final = 1.0
-
-
-class Growth(Struct, frozen=True):
-    """What is to be added by topic and partition, or why nothing can be."""
-
-    assignments: Assignments
-    lacking: int  # brokers
-
-
-def plan_growth(admin: Any, topics: list[str], wanted: int) -> Growth:
-    """Plan more replicas for these topics. Raises KafkaError."""
-    if not topics:
-        return Growth({}, 0)
-    cluster = admin.describe_cluster()
-    brokers = {
-        one["broker_id"]: one.get("rack") or ""
-        for one in cluster["brokers"]
-        if not one.get("is_fenced")
-    }
-    found = {
-        (topic["name"], part["partition_index"]): part["replica_nodes"]
-        for topic in admin.describe_topics(topics)
-        for part in topic["partitions"]
-    }
-    return Growth(more_replicas(found, brokers, wanted), lacking_brokers(brokers, wanted))
-
-
-def grow(admin: Any, assignments: Assignments) -> None:
-    """Begin to add these replicas. Raises KafkaError if the brokers refuse."""
-    if not assignments:
-        return
-    wanted = {TopicPartition(*place): nodes for place, nodes in assignments.items()}
-    for place, error in admin.alter_partition_reassignments(wanted).items():
-        if error is not None:
-            raise KafkaError(f"{place.topic}/{place.partition}: {error.__name__}")
 
 
 class TopicError(RuntimeError):

@@ -13,8 +13,9 @@ from msgspec import structs
 
 from cli.topics.command import main
 from shared.settings.sections import KafkaSettings
-from shared.stream.admin import ensure_topics, grow, plan_growth
+from shared.stream.admin import ensure_topics
 from shared.stream.client import client_options, make_admin, make_producer
+from shared.stream.replicas import grow, plan_growth
 from shared.stream.topic_configs import Wanted, compare
 from shared.topics.names import TopicPlan, configs_of, intake
 
