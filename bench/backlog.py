@@ -50,7 +50,7 @@ from local.stack import Stack, StackOptions
 from shared.registry.client import Client
 from shared.registry.store import publish
 from shared.registry.store.changes import Changes
-from shared.runtime.exits import Exit
+from shared.runtime.errors import Exit
 from shared.settings.sections import KafkaSettings
 from shared.topics.names import intake
 

@@ -16,8 +16,7 @@ import uvloop
 
 from bench.smtp_sink import PeerError
 from cli.interrupt import SIGNALS, StopAskedError, interruptible
-from shared.runtime.errors import PartNotStarted
-from shared.runtime.exits import Exit
+from shared.runtime.errors import Exit, PartNotStarted
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import msgspec
 
-from shared.runtime.exits import Exit
+from shared.runtime.errors import Exit
 
 __all__ = ["Exit", "fail", "print_json", "say"]
 

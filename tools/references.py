@@ -21,7 +21,7 @@ from services.deliver.edge.control import follower as orders
 from services.deliver.edge.reputation import metrics as reputation
 from services.deliver.edge.shaping import shaper
 from services.deliver.edge.smtp import logins
-from services.deliver.edge.sources import health as health_of_sources
+from services.deliver.edge.sources import selecting as source_selecting
 from services.ingest.edge.bounce_door import context as bounce_door
 from services.ingest.edge.front_door import context as front_door
 from services.validate import api_app
@@ -111,7 +111,7 @@ METRICS: Final = (
         gauges=(
             deliver.CONNECTIONS,
             deliver.SLOW_SITES,
-            health_of_sources.UNAVAILABLE,
+            source_selecting.UNAVAILABLE,
             logins.REFUSED,
             reputation.SUSPENDED,
             reputation.WARMING,

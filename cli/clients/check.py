@@ -30,8 +30,7 @@ from cli.check.command import WrongChoice, choose
 from cli.clients.dns import DnsLookUps, ResolverError
 from cli.clients.faults import answering
 from cli.clients.given import read_clients
-from cli.clients.lane_warnings import judge_lane
-from cli.clients.pool_warnings import judge_pool
+from cli.clients.names_in_settings import judge_lane, judge_pool
 from cli.config.service_settings import ServiceConfigError, ask_service
 from cli.dns_options import dns_options
 from cli.target import find_kafka, kafka_options

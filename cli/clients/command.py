@@ -23,8 +23,7 @@ from cli.clients import credentials
 from cli.clients.check import check
 from cli.clients.faults import answering, unknown_client
 from cli.clients.given import read_clients
-from cli.clients.lane_warnings import lane_warnings
-from cli.clients.pool_warnings import pool_faults
+from cli.clients.names_in_settings import lane_warnings, pool_faults
 from cli.clients.removing import (
     forget,
     make_removal,

@@ -37,9 +37,8 @@ from services.deliver.edge.signing.composing import load_keys, make_preparing
 from services.deliver.edge.signing.key_follower import LOOK_S
 from services.deliver.edge.smtp.logins import LOOK_S as LOGINS_LOOK_S
 from services.deliver.edge.smtp.logins import REFUSED, Logins
-from services.deliver.edge.sources.health import LOOK_S as SOURCES_LOOK_S
-from services.deliver.edge.sources.health import UNAVAILABLE
-from services.deliver.edge.sources.selecting import Sources
+from services.deliver.edge.sources.selecting import LOOK_S as SOURCES_LOOK_S
+from services.deliver.edge.sources.selecting import UNAVAILABLE, Sources
 from services.deliver.edge.tls.composing import make_counter
 from services.deliver.edge.tls.counting import FLUSH_S, TlsCounter
 from services.deliver.edge.tracing.tracer import FLUSH_S as TRACE_FLUSH_S

@@ -4,7 +4,7 @@ It holds for each mailing. Held is a message whose last event says that it is he
 (`in_doubt`); all events of a message are in one partition, in order.
 
 Owns: what counts as a fault. Does not own: reading the events (event_log.py), finding duplicate
-ids among millions (id_buckets.py).
+ids among millions (doubles.py).
 
 Final events are counted below one offset of the log and tallies below a later one, so the tally of
 every counted final event is counted too. A negative number of waiting messages is therefore a

@@ -8,7 +8,7 @@ validate or deliver gave up is on mail.returned too, and its final event was wri
 no second one. A return id is forwarded at most once, by the event that tells how that ended.
 
 Owns: what counts as a fault. Does not own: reading the topics (returned_log.py). Bounded memory:
-the ids are in buckets (id_buckets.py). Not seen here: whether mail that was kept back is in a
+the ids are in buckets (doubles.py). Not seen here: whether mail that was kept back is in a
 digest, was a loop or is not wanted; the metrics of validate tell.
 """
 
@@ -22,7 +22,7 @@ from typing import Final
 from msgspec import Struct
 
 from shared.audit.conservation import SHOWN, BookFault, FaultKind, mail_id_text, parse_mail_id
-from shared.audit.id_buckets import BUCKETS, ID_BYTES, IdBuckets
+from shared.audit.doubles import BUCKETS, ID_BYTES, IdBuckets
 from shared.audit.returned_report import ReturnedReport, ReturnedRow
 from shared.topics.records import Event, EventType, ReturnAddressKind, Returned
 

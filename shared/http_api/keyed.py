@@ -22,8 +22,7 @@ from msgspec import Struct
 
 from shared.access.checking import ANONYMOUS, SENTENCES, Denial, Grant, Reason
 from shared.access.keys import Right
-from shared.http_api.parameters import known_parameters
-from shared.http_api.problems import fail, refuse, send_problem
+from shared.http_api.problems import fail, known_parameters, refuse, send_problem
 from shared.http_api.rates import RateLimiter
 from shared.runtime.clock import Clock
 

@@ -1,6 +1,8 @@
-"""Errors that end a command or make a service wait: unavailable parts and usage errors."""
+"""Errors that end a command or make a service wait, and the exit codes of commands and services."""
 
 from __future__ import annotations
+
+from enum import IntEnum
 
 
 class Unavailable(RuntimeError):
@@ -23,3 +25,15 @@ class UsageError(Exception):
 
 class PartNotStarted(Unavailable):
     """A part of the pipeline is missing or does not start; the text says which, why and a fix."""
+
+
+class Exit(IntEnum):
+    """What an exit code means."""
+
+    OK = 0
+    CHECK_FAILED = 1
+    USAGE_ERROR = 2
+    PART_UNAVAILABLE = 3
+    RESTART = 75  # EX_TEMPFAIL: the supervisor restarts the process
+    INTERRUPTED = 130  # 128 and the number of SIGINT
+    KILLED = 137  # 128 and the number of SIGKILL, which a failpoint imitates

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
 
-from shared.runtime.exits import Exit
+from shared.runtime.errors import Exit
 
 # All failpoints by service. The chaos suite tests every one of them.
 NAMES: Final[dict[str, tuple[str, ...]]] = {

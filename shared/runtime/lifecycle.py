@@ -1,6 +1,6 @@
 """Start and end of a process: signals become a Stop, faults become an exit code.
 
-The exit codes are in exits.py; a drain that exceeds its time-out ends with RESTART (safe: the
+The exit codes are in errors.py; a drain that exceeds its time-out ends with RESTART (safe: the
 successor reads everything from Kafka again).
 """
 
@@ -17,8 +17,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
-from shared.runtime.errors import Unavailable, UsageError
-from shared.runtime.exits import Exit
+from shared.runtime.errors import Exit, Unavailable, UsageError
 from shared.runtime.failpoints import FailpointError
 from shared.runtime.run_command import OutputLost, give_up_output
 from shared.settings.loader import SettingsError

@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from shared.runtime.exits import Exit
+from shared.runtime.errors import Exit
 
 _CANNOT_WRITE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 # The launcher sets it to the name by which it was called ("./sluice").

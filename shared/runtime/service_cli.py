@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from shared.runtime import log as logs
 from shared.runtime.clock import Clock, SystemClock
-from shared.runtime.exits import Exit
+from shared.runtime.errors import Exit
 from shared.runtime.health import HealthServer
 from shared.runtime.help_group import HelpGroup
 from shared.runtime.lifecycle import Stop, bound_drain, run_main, stop_on_signals

@@ -1,8 +1,8 @@
 """Checks the settings that hold an address: hosts, host:port, URLs of Redis, networks.
 
 Each check takes a text and returns what to write instead, or "" if the text is right. A type names
-its check in `Meta(extra={"check": ...})`; the loader (faults.py) runs it when settings are read, so
-that a wrong address stops a process, and `config show`, before anything is opened. Owns: the form.
+its check in `Meta(extra={"check": ...})`; it runs when settings are read (expected.py), so that a
+wrong address stops a process, and `config show`, before anything is opened. Owns: the form.
 Does not own: whether a host exists. No check repeats the text, which may hold a password.
 """
 

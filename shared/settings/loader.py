@@ -23,8 +23,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 from msgspec import Struct, structs
 
-from shared.settings.checks import find_fault
-from shared.settings.expected import describe, shown, takes_json
+from shared.settings.expected import describe, find_fault, shown, takes_json
 from shared.settings.secrets import masked
 from shared.settings.sections import SECTIONS
 

@@ -1,7 +1,7 @@
 """The section `redis`: where Redis or Valkey is, and how to log in.
 
 Owns: the settings, and which of them contradict each other. Does not own: whether a file can be
-read (shared/store/security.py checks this when a process starts).
+read (shared/store/client.py checks this when a process starts).
 """
 
 from __future__ import annotations

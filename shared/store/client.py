@@ -1,12 +1,16 @@
 """Creates clients of Redis or Valkey with time-outs, few retries and one error for all failures.
 
-Owns the connection settings. Does not own the stored data: each script has its own module,
-with its keys.
+Owns the connection settings, and the options of TLS and login. Does not own the stored data: each
+script has its own module, with its keys.
 
 Guarantees: no call waits longer than about WORST_CALL_S. A connection on which a command was
 abandoned (time-out, cancelled task, Ctrl-C) is closed and never reused, so that a late reply
 cannot be taken for the reply to another command. A command is sent again after a broken
 connection, so every write must be idempotent or carry its source offset.
+
+The files of TLS and login are read once when a client is created, so that a wrong one stops a
+process with one line. redis-py reads certificates and keys again for each new connection, and asks
+PasswordFromFile for the password: a rotation needs no restart. Connections that are open stay open.
 """
 
 from __future__ import annotations
@@ -19,15 +23,22 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff, NoBackoff
-from redis.exceptions import BusyLoadingError, RedisError
+from redis.credentials import CredentialProvider
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from shared.runtime.connect_words import words_of
 from shared.runtime.errors import Unavailable
+from shared.settings.secret_files import (
+    SecretFault,
+    SecretFile,
+    TlsFiles,
+    require_secrets,
+    require_tls,
+)
 from shared.settings.sections import RedisSettings
-from shared.store.security import login_options
 
 CONNECT_TIMEOUT_S: Final = 1.0
 COMMAND_TIMEOUT_S: Final = 2.0
@@ -40,6 +51,43 @@ MAX_CONNECTIONS: Final = 32
 WORST_CALL_S: Final = (RETRIES + 1) * (CONNECT_TIMEOUT_S + COMMAND_TIMEOUT_S) + 1.0
 
 _RETRIED: Final = (RedisConnectionError, RedisTimeoutError, BusyLoadingError)
+
+
+class PasswordFromFile(CredentialProvider):
+    """The user, and the password that the file holds now."""
+
+    def __init__(self, user: str, file: SecretFile) -> None:
+        self._user = user
+        self._file = file
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        """Return the arguments of AUTH. Raises AuthenticationError."""
+        try:
+            password = self._file.read()
+        except SecretFault as error:
+            raise AuthenticationError(f"redis.password_file: {error}") from None
+        return (self._user, password) if self._user else (password,)
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        """Return the same; the file is small."""
+        return self.get_credentials()
+
+
+def login_options(redis: RedisSettings) -> dict[str, Any]:
+    """Return redis-py's options. Raises SettingsError if a file cannot be used."""
+    files = TlsFiles(redis.tls_ca_file, redis.tls_certificate_file, redis.tls_key_file)
+    require_tls("redis", files)
+    require_secrets("redis", {"password_file": redis.password_file})
+    named = {
+        "ssl_ca_certs": files.ca,
+        "ssl_certfile": files.certificate,
+        "ssl_keyfile": files.key,
+    }
+    options: dict[str, Any] = {name: path for name, path in named.items() if path}
+    if redis.password_file:
+        provider = PasswordFromFile(redis.username, SecretFile(redis.password_file))
+        options["credential_provider"] = provider
+    return options
 
 
 class StoreUnavailable(Unavailable):

@@ -12,7 +12,7 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 from msgspec import Struct
 
-from shared.topics.replicas import Assignments, lacking_brokers, more_replicas
+from shared.topics.configs import Assignments, lacking_brokers, more_replicas
 
 
 class Growth(Struct, frozen=True):

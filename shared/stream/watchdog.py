@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from shared.runtime.clock import monotonic
-from shared.runtime.exits import Exit
+from shared.runtime.errors import Exit
 from shared.runtime.tcp import answers
 from shared.stream.client import ClientOptions
 

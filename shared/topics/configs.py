@@ -1,7 +1,7 @@
-"""The planned Kafka configuration of each topic, and its differences from a broker's.
+"""The planned Kafka configuration of each topic, its differences from a broker's, and its replicas.
 
 Owns: every topic config that the pipeline depends on, with its reason. Does not own: reading
-or altering them on a broker (shared/stream/topic_configs.py), the names (names.py).
+or altering them on a broker (shared/stream/topic_configs.py, replicas.py), the names (names.py).
 
 The reasons in short (docs/decisions/0046-topic-configs.md):
   message.timestamp.type  LogAppendTime: retention deletes by this time, and a producer's clock
@@ -11,11 +11,16 @@ The reasons in short (docs/decisions/0046-topic-configs.md):
   retention.bytes         -1: records are deleted by time only. With a full disk the broker refuses
                           producers, but loses nothing
   segment.ms, .bytes      a record is deleted with its segment, so this much later than its time
+
+Each partition gets as many replicas as the settings say. Present replicas stay, the leader first;
+new ones go to the brokers with the fewest, in other racks first. Nothing is planned that removes a
+replica.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -40,6 +45,7 @@ _MIB: Final = 1024 * 1024
 _COMMON: Final = {"message.timestamp.type": "LogAppendTime", "compression.type": "producer"}
 _QUEUE_SEGMENT_BYTES: Final = 256 * _MIB
 _STATE_SEGMENT_BYTES: Final = 64 * _MIB
+Assignments = dict[tuple[str, int], list[int]]
 
 
 class Difference(Struct, frozen=True):
@@ -128,3 +134,33 @@ def differences(
 
 def _is_number(text: str) -> bool:
     return text.removeprefix("-").isdecimal()
+
+
+def more_replicas(
+    found: Mapping[tuple[str, int], Sequence[int]], brokers: Mapping[int, str], wanted: int
+) -> Assignments:
+    """Return new replicas by (topic, partition) for those that have fewer than wanted.
+
+    `brokers` maps each broker that is there to its rack ("" for none). With fewer brokers than
+    wanted nothing is planned: `lacking_brokers` says so.
+    """
+    if lacking_brokers(brokers, wanted):
+        return {}
+    load = Counter(node for replicas in found.values() for node in replicas)
+    planned: Assignments = {}
+    for place, replicas in sorted(found.items()):
+        chosen = list(replicas)
+        while len(chosen) < wanted:
+            racks = {brokers.get(node, "") for node in chosen} - {""}
+            free = [node for node in brokers if node not in chosen]
+            node = min(free, key=lambda one: (brokers[one] in racks, load[one], one))
+            chosen.append(node)
+            load[node] += 1
+        if len(chosen) > len(replicas):
+            planned[place] = chosen
+    return planned
+
+
+def lacking_brokers(brokers: Mapping[int, str], wanted: int) -> int:
+    """Return how many more brokers that many replicas need; 0 if there are enough."""
+    return max(wanted - len(brokers), 0)

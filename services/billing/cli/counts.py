@@ -28,7 +28,7 @@ from services.billing.cli.stated import live_option, stated_usage, statement_of
 from services.billing.core.answer import Usage
 from services.billing.core.cells import BILLED, COUNTERS, RECEIVED
 from services.billing.core.recount import Difference
-from services.billing.core.table import as_csv
+from services.billing.core.rows import as_csv
 from services.billing.edge.archive import Archive
 from services.billing.edge.log_ends import EndsAsker, KafkaUnavailable
 from services.billing.edge.recounting import JoinedLog, RecountReport, recount, unreadable_line

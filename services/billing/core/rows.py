@@ -1,7 +1,12 @@
-"""Rows: the cells of a month, gathered per mailing, or per mailing and day."""
+"""Rows: the cells of a month, gathered per mailing, or per mailing and day; and as CSV.
+
+As CSV there is one line per mailing, always the same columns in the same order.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -9,10 +14,12 @@ import msgspec
 from msgspec import Struct, field
 
 from services.billing.core.cells import COUNTERS, Cell, decode_cell
+from services.billing.core.usage_api.tables import safe
 
 KEYS: Final = ("client", "mailing_id", "sub_client")
 
 RowKey = tuple[str, str, str, str]  # client, mailing ID, sub-client, day
+COLUMNS: Final = ("month", "client", "mailing_id", "sub_client", *COUNTERS)
 
 
 class Row(Struct, frozen=True):
@@ -76,3 +83,14 @@ def _row(key: RowKey, counts: dict[str, int], details: dict[str, dict[str, int]]
     ordered = {counter: dict(sorted(details[counter].items())) for counter in sorted(details)}
     keys = dict(zip((*KEYS, "day"), key, strict=True))
     return msgspec.convert({**keys, **counts, "details": ordered}, Row)
+
+
+def as_csv(month: str, rows: Iterable[Row]) -> str:
+    """RFC 4180: a header line, then the rows; lines end in CRLF. No name is taken for a formula."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        names = [safe(getattr(row, name)) for name in COLUMNS[1:4]]
+        writer.writerow([month, *names, *(getattr(row, name) for name in COUNTERS)])
+    return text.getvalue()

@@ -8,8 +8,8 @@ the counting (core/usage.py), the scripts (shared/store).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final, Protocol
 
 import redis
@@ -129,3 +129,21 @@ class RedisCells:
             steps.unlink(self._state)
             steps.hset(self._state, "dropped", "1")
             steps.execute()
+
+
+class FollowsWhole:
+    """Follows with this way of reading a month. May raise what that raises."""
+
+    def __init__(
+        self, read: Callable[[str], AbstractContextManager[tuple[Snapshot, Counts]]]
+    ) -> None:
+        self._read = read
+
+    @contextmanager
+    def reading(self, month: str) -> Iterator[Moment]:
+        """The counts of the month at one moment."""
+        with self._read(month) as (snapshot, counts):
+            yield Moment(snapshot, False, counts)
+
+    def close(self) -> None:
+        """Nothing is kept."""

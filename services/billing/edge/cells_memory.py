@@ -12,8 +12,7 @@ from contextlib import contextmanager
 
 from msgspec import structs
 
-from services.billing.edge.cells import NO_WATERMARK
-from services.billing.edge.following import FollowsWhole
+from services.billing.edge.cells import NO_WATERMARK, FollowsWhole
 from shared.store.apply_cells import Applied, OtherLog, Run, Stale
 from shared.store.read_cells import ALL_MONTHS, Counts, Snapshot
 from shared.store.restore_cells import RepeatedCell

@@ -22,8 +22,7 @@ import psycopg
 from psycopg.errors import UniqueViolation
 
 from services.billing.core.cells import Cell, encode_cell
-from services.billing.edge.cells import NO_WATERMARK
-from services.billing.edge.following import FollowsWhole
+from services.billing.edge.cells import NO_WATERMARK, FollowsWhole
 from services.billing.edge.postgresql_rows import Cursor, InstallationRows
 from services.billing.edge.postgresql_schema import make_tables, postgresql_errors
 from shared.store.apply_cells import Applied, OtherLog, Run, Stale

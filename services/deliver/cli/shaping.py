@@ -22,8 +22,7 @@ from cli.stack.state import environment_of
 from cli.target import find_endpoints, find_kafka, kafka_options
 from services.deliver.cli.explaining import Answer, show
 from services.deliver.cli.reputation import Known, read_known, share_rows, step_of
-from services.deliver.core.control.concerning import concerning
-from services.deliver.core.control.orders import Place
+from services.deliver.core.control.orders import Place, concerning
 from services.deliver.core.routing.sites import Mx, Routes, site_of_mx
 from services.deliver.core.shaping.explain import explain
 from services.deliver.core.shaping.keys import Destination, Party

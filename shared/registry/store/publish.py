@@ -29,8 +29,7 @@ from shared.registry.store.changes import Changes
 from shared.registry.store.log import Reading
 from shared.runtime.clock import SystemClock
 from shared.runtime.deadline import Deadline
-from shared.runtime.errors import PartUnavailable
-from shared.runtime.exits import Exit
+from shared.runtime.errors import Exit, PartUnavailable
 from shared.runtime.failpoints import Failpoints
 from shared.settings.sections import KafkaSettings
 from shared.stream.admin import TopicError, ensure_topics

@@ -21,7 +21,7 @@ from bench.backlog_result import (
     quarters,
 )
 from bench.publisher import Plan, make_bodies, make_head
-from shared.runtime.exits import Exit
+from shared.runtime.errors import Exit
 
 FLAT = Memory((100.0, 120.0), (120.0, 120.0))
 GOOD = Result(

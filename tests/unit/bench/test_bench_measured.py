@@ -10,7 +10,7 @@ import pytest
 
 from bench.measured import measured, run_interruptibly
 from bench.smtp_sink import PeerError
-from shared.runtime.exits import Exit
+from shared.runtime.errors import Exit
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from bench.__main__ import main
 from bench.micro import responses, returned_path
 from shared.responses.rules.loading import load_rules
-from shared.runtime.exits import Exit
+from shared.runtime.errors import Exit
 from shared.topics.codec import decode_pack
 from tests.support.returned_mail import delivery_report
 

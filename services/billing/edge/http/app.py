@@ -26,8 +26,8 @@ from services.billing.edge.http.slots import NoRoom
 from services.billing.edge.http.usage import UsageRoutes
 from services.billing.edge.messages import OtherEvents
 from services.billing.edge.sorting.disk import DiskUnavailable
+from services.billing.edge.views.adjustments import BeingCompared
 from services.billing.edge.views.books import StatementsUnknown
-from services.billing.edge.views.pending import BeingCompared
 from services.billing.edge.views.reader import (
     CountsChanged,
     TooManyWait,

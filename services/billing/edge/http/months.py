@@ -18,7 +18,7 @@ from services.billing.core.closing.statement import encode_statement
 from services.billing.core.month import is_month
 from services.billing.core.usage_api.query import Filters, Query, QueryFault
 from services.billing.core.usage_api.tables import utc_text
-from services.billing.edge.http.caching import cache_headers, etag_of, is_known, not_modified
+from services.billing.edge.http.headers import cache_headers, etag_of, is_known, not_modified
 from services.billing.edge.http.request import ApiRequest, standing_of
 from services.billing.edge.http.usage import RESPONSES
 from services.billing.edge.views.reader import UsageReader

@@ -37,9 +37,14 @@ from services.billing.core.usage_api.tables import (
     usage_table,
     utc_text,
 )
-from services.billing.edge.http.accepting import wanted_format
-from services.billing.edge.http.caching import cache_headers, etag_of, is_known, not_modified
 from services.billing.edge.http.exports import FORMATS, JSON, Exports, Format
+from services.billing.edge.http.headers import (
+    cache_headers,
+    etag_of,
+    is_known,
+    not_modified,
+    wanted_format,
+)
 from services.billing.edge.http.request import (
     ApiRequest,
     Wanted,

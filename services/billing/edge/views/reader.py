@@ -25,10 +25,13 @@ from services.billing.core.usage_api.query import (
 )
 from services.billing.edge.log_ends import KafkaUnavailable, LogEnds
 from services.billing.edge.usage_view import AsksEnds
+from services.billing.edge.views.adjustments import (
+    PendingAdjustments,
+    StatedAdjustments,
+    adjusted_months,
+)
 from services.billing.edge.views.answer import Answer, MonthStanding, standing_of
-from services.billing.edge.views.pending import PendingAdjustments
 from services.billing.edge.views.shelf import Shelf, Shelved
-from services.billing.edge.views.stated import StatedAdjustments, adjusted_months
 from shared.registry.client import Client
 from shared.runtime.clock import Clock
 from shared.runtime.deadline import Deadline

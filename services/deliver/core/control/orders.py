@@ -7,11 +7,16 @@ later one. Does not own: what follows from it (effects.py), where orders come fr
 
 The orders are indexed by the fields that their scopes give, so a message costs one look-up per
 combination of fields in use, however many orders there are; without orders it costs nothing.
+
+Also finds the orders that concern the mail of a sender to a destination. That question may leave
+things open: without a client it is about the mail of all clients, and it never names a sub-client
+or a lane. So an order concerns all of the mail, a part of it, or none. Orders on single messages
+are left out: they are no answer to a question about a destination.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Final
 
@@ -24,6 +29,8 @@ from shared.topics.records import Envelope
 MAX_ORDERS: Final = 100_000
 _STRENGTH: Final = {verb: place for place, verb in enumerate(Verb)}
 _LANE_ONLY: Final = ("lane",)
+# The values that the mail has in a field of a scope; a field that is not here is open.
+_Values = Mapping[str, tuple[str, ...]]
 
 
 class Place(Struct, frozen=True):
@@ -120,3 +127,42 @@ def scope_fault(scope: Scope) -> str:
     if (scope.mailing or scope.sub_client) and not scope.client:
         return "a mailing and a sub-client are those of a client: name the client too"
     return ""
+
+
+class Concerning(Struct, frozen=True):
+    """Orders in force, the one that counts first."""
+
+    whole: tuple[Order, ...] = ()  # on all of the mail
+    part: tuple[Order, ...] = ()  # on some of it, such as that of one client
+
+
+def concerning(orders: Iterable[Order], mail: Scope, place: Place, now_ms: int) -> Concerning:
+    """Return the orders in force on this mail, of which `place` is where it goes.
+
+    `mail` says what is known of it, "" for what is open. Without sites in `place` the destination
+    is not known.
+    """
+    values = _values(mail, place)
+    found = [each for each in orders if not (each.is_over(now_ms) or each.scope.mail_id)]
+    found = sorted((each for each in found if _agrees(each.scope, values)), key=rank_of)
+    return Concerning(
+        tuple(each for each in found if _is_whole(each.scope, values)),
+        tuple(each for each in found if not _is_whole(each.scope, values)),
+    )
+
+
+def _values(mail: Scope, place: Place) -> _Values:
+    values: dict[str, tuple[str, ...]] = {name: (value,) for name, value in mail.given()}
+    if place.sites:
+        values["site"] = place.sites
+    if place.sites or place.provider:
+        values["provider"] = (place.provider,)
+    return values
+
+
+def _agrees(scope: Scope, values: _Values) -> bool:
+    return all(name not in values or value in values[name] for name, value in scope.given())
+
+
+def _is_whole(scope: Scope, values: _Values) -> bool:
+    return all(name in values for name, _ in scope.given())

@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from services.deliver.core.reputation.steps import Steps
+from services.deliver.core.reputation.warmup import Steps
 from services.deliver.core.shaping.allowance import Allowance
 from services.deliver.core.shaping.group import Group
 from services.deliver.core.shaping.keys import Destination, Party, keys_of

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from services.deliver.core.reputation.book import AUTHOR
-from services.deliver.core.reputation.steps import warming
+from services.deliver.core.reputation.warmup import warming
 from services.deliver.core.shaping.rules import Rules
 from services.deliver.edge.control.control import OrderSource
 from services.deliver.edge.reputation.view import ReputationView

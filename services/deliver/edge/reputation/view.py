@@ -3,7 +3,7 @@
 While Kafka is unavailable the view stays as it is: the steps change once a day. A record that
 cannot be read is logged, and leaves what it would have replaced.
 
-Does not own: who writes (keeper.py), the limits (core/reputation/steps.py).
+Does not own: who writes (keeper.py), the limits (core/reputation/warmup.py).
 """
 
 from __future__ import annotations

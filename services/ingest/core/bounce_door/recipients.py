@@ -8,9 +8,10 @@
 | `postmaster` without a domain or at the door's own name, `abuse` there | accepted for one client |
 | anything else | refused: the door relays nothing |
 
-Owns: this table and the refusals. Does not own: the form of a return path (shared/mail/verp.py),
-the keys, limits. Guarantees: a local part that begins like a return path is never accepted as an
-ordinary address; a forged one is refused before the address is parsed any further.
+Owns: this table, the refusals and the other replies of the policy. Does not own: the form of a
+return path (shared/mail/verp.py), the keys, limits. Guarantees: a local part that begins like a
+return path is never accepted as an ordinary address; a forged one is refused before the address is
+parsed any further.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ from shared.mail.verp import Keys, ReturnPath
 from shared.registry.client import Client
 from shared.smtp.reply import Reply
 from shared.topics.records import ReturnAddressKind, Returned
+
+TOO_FAST: Final = Reply(450, "4.7.1", "Too many messages a minute from your address")
+TOO_FAST_FOR_CLIENT: Final = Reply(450, "4.7.1", "Too much mail a minute for this domain")
+FULL: Final = Reply(451, "4.3.1", "Too much mail at once; try again later")
+# In the middle of a message only the end of the connection can stop it.
+FULL_WHILE_RECEIVING: Final = Reply(421, "4.3.1", "Too much mail at once; try again later")
 
 
 class Refusal(StrEnum):
@@ -138,3 +145,8 @@ def _own_postmaster(local: str, known: Known) -> Accepted | Refusal:
     if known.postmaster is None:
         return Refusal.POSTMASTER
     return Accepted(known.postmaster, f"{local.lower()}@{known.host}", kind)
+
+
+def accepted_reply(return_id: str) -> Reply:
+    """The 250 of a message that Kafka has."""
+    return Reply(250, "2.0.0", f"Ok: queued as {return_id}")

@@ -1,4 +1,4 @@
-"""The attributes a platform may give with a message: code, sender, times, key. Pure.
+"""The attributes a platform may give with a message: code, sender, times, key, metadata. Pure.
 
 Owns: the formats of these values (code, sender, earliest time, expiry, submission key), in every
 record mode, and the texts for invalid values. Does not own: their names
@@ -6,10 +6,14 @@ record mode, and the texts for invalid values. Does not own: their names
 and the sender may be used (the rules R8 to R10).
 Guarantees: never raises; reports all faults at once. An invalid value refuses the message: mail
 that was sent too early, or billed to another mailing, cannot be recalled.
+
+The metadata of a platform is a small JSON object that its events carry. Its whole text is bounded
+by intake_fields.METADATA.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -48,6 +52,11 @@ _RFC_3339: Final = re.compile(
 )
 # CloudEvents 1.0, 3.1: a String contains no control characters.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+MAX_ENTRIES: Final = 16
+MAX_VALUE_CHARS: Final = 256
+_METADATA_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_CONTROL_OR_SURROGATE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+METADATA_EXAMPLE: Final = '{"order":"7","campaign":"spring"}'
 
 
 class IntakeAttributes(Struct, frozen=True, gc=False):
@@ -161,3 +170,46 @@ def _misplaced(texts: Texts, not_before: int, expires: int, now_ms: int) -> Iter
 def _of(texts: Texts, field: Field) -> str:
     value = texts.get(field.attribute)
     return value.text if value is not None else ""
+
+
+def parse_metadata(value: Text) -> dict[str, str] | Violation:
+    """Return the names and values of the object; the fault if it is none, or exceeds the bounds."""
+    try:
+        pairs = json.loads(value.text, object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError):
+        return fault(
+            value.name, value.text, f"is not a JSON object: write it as {METADATA_EXAMPLE}"
+        )
+    if not isinstance(pairs, _Pairs):
+        return fault(
+            value.name, value.text, f"is not a JSON object: write it as {METADATA_EXAMPLE}"
+        )
+    found: dict[str, str] = {}
+    for name, content in pairs:
+        if cause := _cause(name, content):
+            return fault(value.name, value.text, cause)
+        if name in found:
+            return fault(value.name, value.text, f"has {name} twice: give it once")
+        found[name] = content
+    if len(found) > MAX_ENTRIES:
+        cause = f"has {len(found)} entries: at most {MAX_ENTRIES} are allowed"
+        return fault(value.name, value.text, cause)
+    return found
+
+
+class _Pairs(list[tuple[str, str]]):
+    """The pairs of a JSON object, also those with the same name."""
+
+
+def _cause(name: str, content: object) -> str:
+    if not _METADATA_NAME.fullmatch(name):
+        return "has a name that is not 1 to 64 letters, digits, `_`, `.` and `-`"
+    if not isinstance(content, str):
+        return f'has a value of {name} that is not a string: write it as "{name}":"..."'
+    if len(content) > MAX_VALUE_CHARS:
+        return f"has {len(content)} characters in {name}: at most {MAX_VALUE_CHARS} are allowed"
+    return (
+        f"has a control character in {name}: remove it"
+        if _CONTROL_OR_SURROGATE.search(content)
+        else ""
+    )

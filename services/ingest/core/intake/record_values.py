@@ -12,8 +12,13 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.ingest.core.intake.attributes import IntakeAttributes, Text, fault, parse_attributes
-from services.ingest.core.intake.metadata import parse_metadata
+from services.ingest.core.intake.attributes import (
+    IntakeAttributes,
+    Text,
+    fault,
+    parse_attributes,
+    parse_metadata,
+)
 from shared.topics.intake_fields import (
     CONTENT_TYPE,
     MESSAGE_TYPE,

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
-from services.ingest.core.bounce_door import replies as bounce_replies
+from services.ingest.core.bounce_door import recipients as bounce_replies
 from services.ingest.core.bounce_door.held_bytes import Hold, steps_of
 from services.ingest.core.bounce_door.recipients import (
     REPLIES,

@@ -7,7 +7,7 @@ A message that is submitted again is found by its key (reservations.py). It is w
 its first mail id as long as it is not known that the first one was written, and validate drops one
 of the two. Otherwise only an event is written; if the client has a topic of its own, in one
 transaction with the copy for that topic. A message that was given up in the meantime is not
-written (withdrawals.py).
+written (reservations.py).
 """
 
 from __future__ import annotations

@@ -1,13 +1,19 @@
 """Reserves the submission key of a message in Redis before it is written, and finds duplicates.
-Withdraws the key if the client gets a reply that its message is not stored (withdrawals.py).
 
 A client that did not receive a 250 submits its message again. The reserved key gives the second
 submission the mail id of the first one, whether the first was written or not. Validate, which
 reads both in the order in which they were written, decides which of the two is sent.
 
+A message whose client is about to get 451 is withdrawn, so that it is not sent. It is not known
+whether it was written: Kafka may have it and acknowledge too late. So before the 451 its key is
+marked in Redis; validate finds the mark when it reads the message, and cancels the message. If
+validate has already read the message, it is sent and the client gets 250. A duplicate submission
+removes the mark.
+
 While Redis is unavailable, slow or empty, every message counts as new here, and a reply is delayed
 by at most TIMEOUT_S, once per PAUSE_S. Validate still finds the duplicates; only the mail id of the
-second 250 is then a new one.
+second 250 is then a new one. Nothing can be marked then, nor if validate does not look for
+duplicates: the client gets 451, and a message that was written anyway is sent (decision 0026).
 """
 
 from __future__ import annotations
@@ -16,13 +22,17 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
+from services.ingest.edge.writing.outbox import UNKNOWN, Outcome, PendingWrite, Written
 from shared.runtime.clock import monotonic
 from shared.settings.sections import RedisSettings
 from shared.store import client as store
 from shared.store.client import StoreUnavailable
 from shared.store.submissions import Reservations
+from shared.topics import ids
 from shared.topics.records import Message
-from shared.topics.submission_keys import NEW, Answer, Claim, claim_of
+from shared.topics.submission_keys import NEW, Answer, Claim, Duplicate, claim_of
 
 log = logging.getLogger(__name__)
 
@@ -68,3 +78,30 @@ class ReservedKeys:
             log.warning("duplicates are found by validate only", extra={"reason": str(error)})
             return unknown
         return answers or unknown
+
+
+class Withdrawals:
+    """Marks messages in Redis for the outbox."""
+
+    def __init__(self, keys: ReservedKeys) -> None:
+        """`keys` are used only here, by the outbox's thread."""
+        self._keys = keys
+
+    def withdraw(self, batch: Sequence[PendingWrite[Message]]) -> list[Outcome]:
+        """Return the outcome of each: Unknown means 451, Written means that it is sent anyway."""
+        # A message without a mail id was not begun and will not be written.
+        begun = [pending for pending in batch if pending.mail_id]
+        answers = self._keys.withdraw([_as_reserved(pending) for pending in begun]) if begun else ()
+        outcomes = {
+            pending: _outcome_of(answer) for pending, answer in zip(begun, answers, strict=True)
+        }
+        return [outcomes.get(pending, UNKNOWN) for pending in batch]
+
+
+def _as_reserved(pending: PendingWrite[Message]) -> Message:
+    message = pending.item
+    return Message(replace(message.envelope, mail_id=pending.mail_id), message.content)
+
+
+def _outcome_of(answer: Answer) -> Outcome:
+    return Written(ids.from_bytes(answer.mail_id)) if isinstance(answer, Duplicate) else UNKNOWN

@@ -34,9 +34,8 @@ from services.ingest.edge.front_door.context import (
 from services.ingest.edge.front_door.message_writer import FAILPOINTS, MessageWriter
 from services.ingest.edge.front_door.password_verifier import PasswordVerifier
 from services.ingest.edge.front_door.refusal_writer import RefusalWriter
-from services.ingest.edge.front_door.reservations import ReservedKeys
+from services.ingest.edge.front_door.reservations import ReservedKeys, Withdrawals
 from services.ingest.edge.front_door.session_policy import SessionPolicy
-from services.ingest.edge.front_door.withdrawals import Withdrawals
 from services.ingest.edge.smtp_server.context import Connections, ServerContext
 from services.ingest.edge.smtp_server.policy import Conversation, Policy
 from services.ingest.edge.smtp_server.server import SmtpServer

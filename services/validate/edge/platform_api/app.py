@@ -2,6 +2,12 @@
 
 A key reaches the data of its client and nothing else. Without a key only /health, the description
 of the API and the pages behind links to unsubscribe are served.
+
+Addresses in paths reach the routes percent-encoded, as the request line has them. The ASGI server
+decodes a path before it is divided, and then the `/` of `a%2Fb@example.com` divides it, too; an
+X.400 gateway writes such addresses. Below two folders the path is therefore divided first, and
+recipient_of_path() (request.py) decodes the address. Nothing else of a request changes, and access
+is judged by the folder.
 """
 
 from __future__ import annotations
@@ -14,20 +20,36 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from msgspec import Struct, structs
 
-from services.validate.core.platform_api.faults import Busy, Conflict, NotFound, QueryFault
-from services.validate.edge.platform_api.address_paths import PlatformApi
+from services.validate.core.platform_api.requests import Busy, Conflict, NotFound, QueryFault
 from services.validate.edge.platform_api.counters import CounterRoutes
 from services.validate.edge.platform_api.messages import MessageRoutes
 from services.validate.edge.platform_api.suppressions import SuppressionRoutes
 from services.validate.edge.platform_api.unsubscribe import FOLDER, UnsubscribeRoutes
 from services.validate.edge.platform_api.writer import NotWritten
 from shared.http_api.docs_page import DOCS_PATH, docs_route
-from shared.http_api.keyed import AccessPolicy
+from shared.http_api.keyed import AccessPolicy, KeyedApi
 from shared.http_api.problems import problem
 from shared.runtime.errors import Unavailable
 
+_FOLDERS: Final = (b"/v1/suppressions/", b"/v1/responses/")
 VERSION: Final = "1"
 AnyRequest = Request[Any, Any, Any]
+
+
+class PlatformApi(KeyedApi):
+    """The application, whose routes get addresses percent-encoded."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection."""
+        await super().__call__(_with_encoded_path(scope), receive, send)
+
+
+def _with_encoded_path(scope: Any) -> Any:
+    raw = (scope.get("raw_path") or b"").partition(b"?")[0]
+    own = raw.removeprefix(scope.get("root_path", "").encode())
+    if scope["type"] != "http" or not own.startswith(_FOLDERS):
+        return scope
+    return {**scope, "path": raw.decode("latin-1")}
 
 
 class Routes(Struct, frozen=True):

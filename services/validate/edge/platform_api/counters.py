@@ -13,7 +13,7 @@ from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
-from services.validate.core.platform_api.faults import Busy
+from services.validate.core.platform_api.requests import Busy
 from services.validate.edge.platform_api.request import (
     Address,
     ApiRequest,

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from kafka.errors import KafkaError
 
-from services.validate.core.platform_api.cursor import Place
+from services.validate.core.platform_api.requests import Place
 from shared.runtime.clock import Clock
 from shared.runtime.enduring_thread import EnduringThread
 from shared.stream.client import ClientOptions

@@ -15,7 +15,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import PathParameter, QueryParameter
 from msgspec import Struct
 
-from services.validate.core.platform_api.faults import Busy, NotFound, QueryFault
+from services.validate.core.platform_api.requests import Busy, NotFound, QueryFault
 from services.validate.edge.platform_api.request import (
     MAX_TEXT,
     ApiRequest,

@@ -13,7 +13,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter, QueryParameter
 from msgspec import Struct
 
-from services.validate.core.platform_api.faults import NotFound, QueryFault
+from services.validate.core.platform_api.requests import NotFound, QueryFault
 from services.validate.edge.platform_api.entries import EntryFollower
 from services.validate.edge.platform_api.workers import Workers
 from services.validate.edge.platform_api.writer import KafkaWriter
@@ -139,7 +139,7 @@ def recipient_of(text: str, name: str = "address") -> str:
 
 
 def recipient_of_path(encoded: str) -> str:
-    """Return the address of a path (address_paths.py) in comparison form. Raises QueryFault."""
+    """Return the address of a path (app.py) in comparison form. Raises QueryFault."""
     return recipient_of(unquote(encoded, errors="replace"))
 
 

@@ -16,14 +16,16 @@ from litestar.params import QueryParameter
 from litestar.response import Stream
 from msgspec import Struct
 
-from services.validate.core.platform_api.cursor import (
+from services.validate.core.platform_api.requests import (
     MAX_CHARS,
     START,
+    Busy,
+    Conflict,
+    NotFound,
     Place,
     decode_cursor,
     encode_cursor,
 )
-from services.validate.core.platform_api.faults import Busy, Conflict, NotFound
 from services.validate.edge.platform_api.counters import CounterRow, row_of
 from services.validate.edge.platform_api.request import (
     MAX_TEXT,

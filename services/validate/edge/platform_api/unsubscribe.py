@@ -21,12 +21,12 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter
 from msgspec import Struct
 
-from services.validate.core.platform_api.form import form_fields
 from services.validate.core.platform_api.page import HEADERS, Page, draw, language_of
+from services.validate.core.platform_api.requests import form_fields
 from services.validate.core.platform_api.unsubscribing import entry_of, event_of, is_one_click
 from services.validate.edge.platform_api.request import Parts, output_of
 from services.validate.edge.platform_api.writer import NotWritten
-from shared.http_api.parameters import ANY_PARAMETERS
+from shared.http_api.problems import ANY_PARAMETERS
 from shared.mail import verp
 from shared.mail.unsubscribe import MAX_CHARS, Unsubscription, read_token
 from shared.mail.verp import Keys, Refused

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from services.validate.core.platform_api.faults import Busy
+from services.validate.core.platform_api.requests import Busy
 
 T = TypeVar("T")
 

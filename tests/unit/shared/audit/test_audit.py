@@ -17,7 +17,7 @@ from shared.audit.conservation import (
     mail_id_text,
     parse_mail_id,
 )
-from shared.audit.id_buckets import IdBuckets
+from shared.audit.doubles import IdBuckets
 from shared.topics import ids
 from shared.topics.event_records import Tally, TallyRow
 from shared.topics.records import Event, EventType, MailEvent

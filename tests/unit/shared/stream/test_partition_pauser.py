@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from kafka.structs import TopicPartition
 
-from shared.stream.kept_records import MOST_BYTES
-from shared.stream.partition_pauser import PartitionPauser
+from shared.stream.partition_pauser import MOST_BYTES, PartitionPauser
 
 LANE, OTHER, SHELF = (TopicPartition(topic, 0) for topic in ("lane", "other", "shelf"))
 

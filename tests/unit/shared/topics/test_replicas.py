@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.topics.replicas import lacking_brokers, more_replicas
+from shared.topics.configs import lacking_brokers, more_replicas
 
 THREE = {1: "", 2: "", 3: ""}
 

@@ -6,8 +6,7 @@ import pytest
 
 from services.billing.core.answer import CountingProgress, lag, why_incomplete
 from services.billing.core.cells import COUNTERS, Cell, encode_cell
-from services.billing.core.rows import Row, day_rows, rows
-from services.billing.core.table import as_csv
+from services.billing.core.rows import Row, as_csv, day_rows, rows
 
 
 def test_cells_from_before_there_were_days_count_in_their_month() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.billing.edge.http.accepting import wanted_format
 from services.billing.edge.http.exports import CSV, FORMATS, JSON, PARQUET, XLSX, Format
+from services.billing.edge.http.headers import wanted_format
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from services.billing.edge.views.kept import MAX_VIEWS, KeptViews
+from services.billing.edge.views.adjustments import MAX_VIEWS, KeptViews
 
 
 def shelved(*, is_there: bool = True) -> Any:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from services.deliver.core.control.concerning import concerning
-from services.deliver.core.control.orders import NOWHERE, Place
+from services.deliver.core.control.orders import NOWHERE, Place, concerning
 from shared.topics.control import Order, Scope, Verb
 
 NOW = 1_000

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.deliver.core.reputation.facts import Result
-from services.deliver.core.reputation.steps import Steps, warming
-from services.deliver.core.reputation.warmup import DAY_MS, counted, judged
+from services.deliver.core.reputation.warmup import DAY_MS, Steps, counted, judged, warming
 from services.deliver.core.shaping.keys import Destination, Party
 from services.deliver.core.shaping.limits import Limit
 from services.deliver.core.shaping.parsing import ShapingFaults, combine, parse_file

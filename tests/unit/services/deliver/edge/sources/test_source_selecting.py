@@ -6,8 +6,7 @@ from msgspec.structs import replace
 
 from services.deliver.core.attempt.results import NoSource
 from services.deliver.core.sources.table import SYSTEM, read_sources
-from services.deliver.edge.sources.health import SourceHealth
-from services.deliver.edge.sources.selecting import Sources
+from services.deliver.edge.sources.selecting import SourceHealth, Sources
 from tests.support.pool_talk import envelope
 
 TABLE = read_sources(

@@ -6,9 +6,14 @@ import json
 
 import pytest
 
-from services.ingest.core.intake.attributes import BAD_HEADER, Text
+from services.ingest.core.intake.attributes import (
+    BAD_HEADER,
+    MAX_ENTRIES,
+    MAX_VALUE_CHARS,
+    Text,
+    parse_metadata,
+)
 from services.ingest.core.intake.kafka_record import read
-from services.ingest.core.intake.metadata import MAX_ENTRIES, MAX_VALUE_CHARS, parse_metadata
 from services.ingest.core.intake.submission import Refusal, Submission, accept
 from shared.mail.headers import scan
 from shared.registry.client import Client

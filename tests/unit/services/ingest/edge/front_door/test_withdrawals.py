@@ -8,8 +8,7 @@ from typing import cast
 import pytest
 
 from services.ingest.edge.front_door.message_writer import MessageWriter
-from services.ingest.edge.front_door.reservations import ReservedKeys
-from services.ingest.edge.front_door.withdrawals import Withdrawals
+from services.ingest.edge.front_door.reservations import ReservedKeys, Withdrawals
 from services.ingest.edge.writing.outbox import UNKNOWN, Outcome, PendingWrite, Written
 from services.ingest.edge.writing.record_sender import RecordSender, Send
 from shared.runtime.failpoints import Failpoints

@@ -12,7 +12,7 @@ import pytest
 from kafka.errors import KafkaError, KafkaTimeoutError
 from msgspec import Struct
 
-from services.validate.core.platform_api.faults import Busy
+from services.validate.core.platform_api.requests import Busy
 from services.validate.edge.platform_api import writer as writing
 from services.validate.edge.platform_api.workers import Workers
 from services.validate.edge.platform_api.writer import KafkaWriter, NotWritten

@@ -1,9 +1,13 @@
-"""What was counted for closed months and waits for the next statement, as views.
+"""Adjustments of earlier months, as views: what a statement has, and what waits for the next one.
 
-A view has, per cell, what is counted now less what all statements say about the month; the next
-close states just that, as adjustments. It is compared when somebody asks, again only if the counts
-of the month or the statements have changed, and never more often than its share of the time: a
-month of a million cells takes some ten seconds. Memory is bounded (sorting/counts.py).
+What a statement adjusts never changes. A statement has its adjustments first, so making a view
+reads no more than these. Memory is bounded by one line; the views that were used last are kept.
+
+What was counted for closed months waits for the next statement. Its view has, per cell, what is
+counted now less what all statements say about the month; the next close states just that, as
+adjustments. It is compared when somebody asks, again only if the counts of the month or the
+statements have changed, and never more often than its share of the time: a month of a million cells
+takes some ten seconds. Memory is bounded (sorting/counts.py).
 
 One month is compared at a time; others get the view before, or BeingCompared if there is none of
 the present statements: what a new one states must not wait once more. On failure: StoreUnavailable,
@@ -13,8 +17,10 @@ DiskUnavailable, sqlite3.Error, OSError; nothing is kept of it.
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from typing import Final
 
 from services.billing.core.cells import Cell
 from services.billing.core.closing.chain import Closed
@@ -23,17 +29,65 @@ from services.billing.core.closing.statement import digest
 from services.billing.edge.one_moment import by_month
 from services.billing.edge.sorting.counts import SortedCounts
 from services.billing.edge.usage_view import progress_of
-from services.billing.edge.views.kept import KeptViews
 from services.billing.edge.views.shelf import (
     Shelf,
     Shelved,
     id_of,
+    stated_view,
     usable_until,
     with_progress,
 )
 from shared.runtime.clock import Clock
 from shared.store.read_cells import Snapshot
 from shared.store.read_pieces import as_copy_if_changed
+
+MAX_VIEWS: Final = 36
+
+
+class KeptViews:
+    """At most MAX_VIEWS of them. The file of a view that is forgotten goes with its last reader."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Shelved] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, name: str) -> Shelved | None:
+        """The view; None if there is none, or something else has removed its file."""
+        with self._lock:
+            found = self._kept.get(name)
+        return found if found is not None and found.view.is_there() else None
+
+    def keep(self, name: str, shelved: Shelved) -> Shelved:
+        """Keep this view as the last that was used; return it."""
+        with self._lock:
+            self._kept[name] = shelved
+            self._kept.move_to_end(name)
+            while len(self._kept) > MAX_VIEWS:
+                self._kept.popitem(last=False)
+        return shelved
+
+
+class StatedAdjustments:
+    """The views of one process. Any thread may ask."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._kept = KeptViews()
+
+    def of(self, month: str, statement: Closed) -> Shelved:
+        """What this statement says about an earlier month. Raises sqlite3.Error, OSError."""
+        name = f"{statement.statement.sha256[:16]}.{month}"
+        return self._kept.keep(name, self._kept.get(name) or self._made(name, month, statement))
+
+    def _made(self, name: str, month: str, statement: Closed) -> Shelved:
+        lines = (line for line in statement.adjustments() if line.month == month)
+        own = ((cell_of(line), line.count) for line in lines)
+        return stated_view(name, self._shelf.sorted_view(month, own), statement)
+
+
+def adjusted_months(statement: Closed) -> tuple[str, ...]:
+    """The months that a statement adjusts, in order."""
+    return tuple(dict.fromkeys(line.month for line in statement.adjustments()))
 
 
 class BeingCompared(Exception):
