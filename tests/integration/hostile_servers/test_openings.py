@@ -190,6 +190,9 @@ CASES: dict[str, Case] = {
         Step.HANG,
         ends=IN_DOUBT,
     ),
+    "the reply to the content with a TLS alert": one(
+        *SECURED, *REST, Clear(b"\x15\x03\x03\x00\x02\x02\x14"), ends=TAKEN
+    ),
     "the reply to the content, then a TLS alert": one(
         *SECURED, *REST, Pause(0.2), Clear(b"\x15\x03\x03\x00\x02\x02\x14"), ends=TAKEN
     ),
