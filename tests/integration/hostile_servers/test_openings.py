@@ -124,6 +124,14 @@ CASES: dict[str, Case] = {
     "EHLO is refused in two codes, HELO is not": one(
         GREETING, "EHLO", b"250-mx\r\n550 no\r\n", "HELO", b"250\tmx\r\n", *BY_ONE, ends=TAKEN
     ),
+    "421 with the greeting": one(
+        GREETING + b"421 4.3.2 too busy\r\n",
+        ends=Ends(Deferred, "421 4.3.2 too busy", dispatched=False),
+    ),
+    "421 with the reply to EHLO": one(
+        *(GREETING, "EHLO", OFFERS + b"421 4.3.2 too busy\r\n"),
+        ends=Ends(Deferred, "421 4.3.2 too busy", dispatched=False),
+    ),
     "a greeting that comes twice": one(GREETING * 2, Step.HANG, ends=UNSENT),
     "the reply to EHLO with the greeting": one(GREETING + OFFERS, Step.HANG, ends=UNSENT),
     # -- STARTTLS

@@ -6,6 +6,7 @@ Does not own: their order and what follows when one fails (opening.py).
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from typing import Final
 
@@ -18,6 +19,7 @@ from shared.smtp.reply import make_reply
 # aiosmtplib reports an answer that is not valid SMTP with a code of its own.
 REPLY_CODES: Final = range(200, 600)
 _READY: Final = 220
+_GOODBYE: Final = re.compile(rb"421[ \t-]([^\r\n]*)")
 _REFUSALS: Final = range(400, 600)
 # Connections that wait for the reply to QUIT, each for at most GOODBYE_S; more are closed at once.
 MAX_GOODBYES: Final = 100
@@ -82,10 +84,17 @@ def _failed(reason: str) -> ssl.SSLError:
 def check_in_turn(smtp: aiosmtplib.SMTP) -> None:
     """Raise ConnectionError if the server has sent more than the replies to our commands.
 
-    Its next bytes would be taken for the reply to a command that it has not seen.
+    Its next bytes would be taken for the reply to a command that it has not seen. A 421 may come at
+    any time (RFC 5321, 3.8): it raises SMTPResponseException.
     """
-    if getattr(smtp.protocol, "_buffer", b""):
-        raise ConnectionError("The server sent data out of turn")
+    surplus = bytes(getattr(smtp.protocol, "_buffer", b""))
+    if not surplus:
+        return
+    if found := _GOODBYE.match(surplus):
+        raise aiosmtplib.SMTPResponseException(
+            SERVICE_NOT_READY, found[1].decode("utf-8", "replace")
+        )
+    raise ConnectionError("The server sent data out of turn")
 
 
 async def hello(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
