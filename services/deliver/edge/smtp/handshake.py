@@ -59,7 +59,8 @@ async def start_tls(
     """Start TLS: the TLS version and "", or "" and the reply of a server that refuses STARTTLS.
 
     Raises SSLError if the connection cannot be used afterwards (a server that answers 2xx or 3xx
-    may wait for a handshake), and SMTPResponseException for a 421, which says nothing about TLS.
+    may wait for a handshake), and SMTPResponseException for a 421, or a refusal of EHLO over TLS,
+    which say nothing about TLS.
     """
     try:
         await smtp.starttls(tls_context=context, timeout=timeouts.command_s)
@@ -67,7 +68,8 @@ async def start_tls(
         await hello(smtp, timeouts)
         return str(smtp.get_transport_info("ssl_object").version()), ""
     except aiosmtplib.SMTPResponseException as error:
-        if error.code == SERVICE_NOT_READY:
+        is_encrypted = smtp.is_connected and smtp.get_transport_info("ssl_object") is not None
+        if error.code == SERVICE_NOT_READY or (is_encrypted and error.code in _REFUSALS):
             raise  # it ends its service; connecting again at once, without TLS, is no answer to it
         if not smtp.is_connected or error.code not in _REFUSALS:
             raise _failed(f"{max(error.code, 0) or ''} {error.message}".strip()) from None
@@ -98,8 +100,9 @@ def check_in_turn(smtp: aiosmtplib.SMTP) -> None:
 
 
 async def hello(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
-    """Send EHLO, and HELO if it is refused. Raises SMTPException, ConnectionError.
+    """Send EHLO, and HELO if it is refused, but not after a 421, which ends the service.
 
+    Raises SMTPException, ConnectionError.
     A server that greets again would answer HELO with its reply to EHLO, and so on.
     """
     try:
@@ -107,6 +110,8 @@ async def hello(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
     except aiosmtplib.SMTPHeloError as refused:
         if refused.code == _READY:
             raise ConnectionError("The server greeted again and did not answer EHLO") from None
+        if refused.code == SERVICE_NOT_READY:
+            raise
         try:
             await smtp.helo(timeout=timeouts.command_s)
         except (aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPTimeoutError):
