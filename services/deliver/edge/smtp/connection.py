@@ -86,7 +86,7 @@ class SmtpConnection(asyncio.Protocol):
         self.on_tls_wanted: Callable[[], None] = lambda: None
         # Called if the server offers CHUNKING and does not know BDAT.
         self.on_chunking_refused: Callable[[], None] = lambda: None
-        # Called if the server has answered some commands of a transaction, and then no more.
+        # Called if the server answers some commands of the first transaction, and then no more.
         self.on_group_unanswered: Callable[[], None] = lambda: None
         self.tls = tls
         self.is_resumed = False  # an earlier TLS session
@@ -101,8 +101,8 @@ class SmtpConnection(asyncio.Protocol):
         self.on_ended: Callable[[TransactionResult], None] | None = None
         # Shows the dialog of the transaction to operators; None if it is not traced.
         self.dialog: Dialog | None = None
-        self.closed = False
-        self._has_quit = False
+        self.closed = self._has_quit = False
+        self._has_worked = False  # a transaction has been answered
         self._is_writing_paused = False
         # When the server's next answer is overdue; check_deadline() acts on it.
         self._deadline = math.inf
@@ -207,7 +207,7 @@ class SmtpConnection(asyncio.Protocol):
             return
         waiting = self._session.waiting_for
         step = waiting.value if waiting is not None else "a command"
-        if waiting in (Stage.RCPT, Stage.DATA):
+        if waiting in (Stage.RCPT, Stage.DATA) and not self._has_worked:
             self.on_group_unanswered()
         self._break(f"No answer to {step} in time")
 
@@ -234,17 +234,18 @@ class SmtpConnection(asyncio.Protocol):
             self.on_tls_wanted()
         if self.on_ended is not None:
             self.on_ended(ending)
-        if isinstance(ending, Finished) and self._is_spent(ending):
-            self.quit()
+        if isinstance(ending, Finished):
+            self._has_worked = True
+            if self._is_spent(ending):
+                self.quit()
         if done is not None:
             done(ending)
 
     def _is_spent(self, ending: Finished) -> bool:
         """Whether the connection takes no more mail, though it is open; a new one may."""
-        if not self.is_usable:
-            return False
         is_logged_out = wants_login(ending.reply) and self.has_login()
-        return is_logged_out or is_about_connection(ending.stage, ending.reply)
+        is_full = is_about_connection(ending.stage, ending.reply)
+        return self.is_usable and (is_logged_out or is_full)
 
     @property
     def _has_unsent(self) -> bool:

@@ -24,9 +24,9 @@ MAX_FAULTS: Final = 10_000
 BROKEN_TLS_S: Final = 3 * 3600.0
 # How long a server that has refused BDAT though it offers CHUNKING is sent DATA.
 BROKEN_CHUNKING_S: Final = 86_400.0
-# How long a server that offers PIPELINING and has left a group of commands half answered gets one
-# command at a time. It may only have been slow: that costs a few round trips.
-BROKEN_PIPELINING_S: Final = 86_400.0
+# How long a server that offers PIPELINING and has left the first group of commands of a connection
+# half answered gets one command at a time. It may only have been slow: that costs round trips.
+BROKEN_PIPELINING_S: Final = 3_600.0
 
 
 class FaultMemory:
