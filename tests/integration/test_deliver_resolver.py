@@ -23,7 +23,7 @@ from services.deliver.core.routing.sites import (
 from services.deliver.edge.dns.cache import MIN_TTL_S
 from services.deliver.edge.dns.resolver import LIFETIME_S, NEGATIVE_TTL_S, Resolver
 from shared.runtime.clock import FakeClock
-from tests.support.dns_server import OTHER_NAME, REFERRAL, SILENT, Dns, Zone, serving
+from tests.support.dns_server import DENIED, OTHER_NAME, REFERRAL, SILENT, Dns, Zone, serving
 
 ZONE: Zone = {
     ("two.example.", "MX"): ["20 b.mx.example.", "10 A.mx.example."],
@@ -36,6 +36,7 @@ ZONE: Zone = {
     ("broken.example.", "MX"): dns.rcode.SERVFAIL,
     ("refused.example.", "MX"): dns.rcode.REFUSED,
     ("lame.example.", "MX"): REFERRAL,
+    ("contrary.example.", "MX"): DENIED + "10 mx.example.",
     ("mixed-up.example.", "MX"): OTHER_NAME + "10 mx.other.example.",
     ("both.mx.example.", "A"): ["192.0.2.1", "192.0.2.2"],
     ("both.mx.example.", "AAAA"): ["2001:db8::1"],
@@ -87,7 +88,10 @@ def test_an_answer_of_the_dns_is_read(domain: str, resolution: Resolution) -> No
 
 @pytest.mark.parametrize(
     "domain",
-    ["broken.example", "refused.example", "lame.example", "unsure.example", "mixed-up.example"],
+    [
+        *("broken.example", "refused.example", "lame.example", "unsure.example"),
+        *("mixed-up.example", "contrary.example"),
+    ],
 )
 def test_a_failure_of_the_dns_says_nothing_about_the_domain_and_is_not_kept(domain: str) -> None:
     async def test(resolver: Resolver, server: Dns, clock: FakeClock) -> None:

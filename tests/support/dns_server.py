@@ -15,6 +15,7 @@ import dns.rrset
 
 REFERRAL = "referral"  # an answer without records that names other servers
 SILENT = "silent"  # no answer
+DENIED = "denied "  # and what follows: these records, and NXDOMAIN
 OTHER_NAME = "records of "  # and what follows: these records belong to another name
 
 # Maps a name and a type to its records, or to what the server answers instead. A name with a type
@@ -51,10 +52,11 @@ class Dns(asyncio.DatagramProtocol):
             other = dns.rrset.from_text(question.name, 300, "IN", "NS", "ns.other.example.")
             response.authority.append(other)
         elif isinstance(rows, str):
-            other = dns.rrset.from_text(
-                "other.example.", 300, "IN", kind, rows.removeprefix(OTHER_NAME)
-            )
-            response.answer.append(other)
+            is_denied = rows.startswith(DENIED)
+            owner = question.name if is_denied else "other.example."
+            record = rows.removeprefix(DENIED).removeprefix(OTHER_NAME)
+            response.answer.append(dns.rrset.from_text(owner, 300, "IN", kind, record))
+            response.set_rcode(dns.rcode.NXDOMAIN if is_denied else dns.rcode.NOERROR)
         elif rows:
             response.answer.append(dns.rrset.from_text(question.name, 300, "IN", kind, *rows))
         self.transport.sendto(response.to_wire(), addr)

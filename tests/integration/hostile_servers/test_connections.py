@@ -79,6 +79,13 @@ CASES: dict[str, Case] = {
     "a window of 0, and 250 after a while": large(
         Pause(0.3), b"250 taken\r\n", Step.NOT_READING, ends=IN_DOUBT
     ),
+    "a window of 0, and 250 after a while, over TLS": one(
+        *(GREETING, "EHLO", b"250-mx\r\n250 STARTTLS\r\n", "STARTTLS", b"220 go\r\n", Step.TLS),
+        *("EHLO", b"250-mx\r\n250 PIPELINING\r\n", *GROUP, ACCEPTED, Pause(0.3)),
+        *(b"250 taken\r\n", Step.NOT_READING),
+        ends=IN_DOUBT,
+        content=LARGE,
+    ),
     "a window of 0, and 552": large(
         Pause(0.3), b"552 5.3.4 too large\r\n", Step.NOT_READING, ends=Ends(Bounced, "552 5.3.4")
     ),

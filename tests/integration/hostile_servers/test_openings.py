@@ -124,6 +124,18 @@ CASES: dict[str, Case] = {
     "EHLO is refused in two codes, HELO is not": one(
         GREETING, "EHLO", b"250-mx\r\n550 no\r\n", "HELO", b"250\tmx\r\n", *BY_ONE, ends=TAKEN
     ),
+    "421 to EHLO from a server that goes on": one(
+        *(GREETING, "EHLO", b"421 4.3.2 closing\r\n", Step.HANG),
+        ends=Ends(Deferred, "421 4.3.2 closing", dispatched=False),
+    ),
+    "421 with the greeting": one(
+        GREETING + b"421 4.3.2 too busy\r\n",
+        ends=Ends(Deferred, "421 4.3.2 too busy", dispatched=False),
+    ),
+    "421 with the reply to EHLO": one(
+        *(GREETING, "EHLO", OFFERS + b"421 4.3.2 too busy\r\n"),
+        ends=Ends(Deferred, "421 4.3.2 too busy", dispatched=False),
+    ),
     "a greeting that comes twice": one(GREETING * 2, Step.HANG, ends=UNSENT),
     "the reply to EHLO with the greeting": one(GREETING + OFFERS, Step.HANG, ends=UNSENT),
     # -- STARTTLS
@@ -134,6 +146,11 @@ CASES: dict[str, Case] = {
     ),
     "a second greeting over TLS": one(
         *HELLO_TLS, b"220 go\r\n", Step.TLS, GREETING, "EHLO", OFFERS, Step.HANG, ends=TAKEN
+    ),
+    "EHLO and HELO are refused over TLS": one(
+        *(*HELLO_TLS, b"220 go\r\n", Step.TLS, "EHLO", b"550 5.7.1 not you\r\n"),
+        *("HELO", b"550 5.7.1 go away\r\n", "QUIT"),
+        ends=Ends(Deferred, "550 5.7.1 ", dispatched=False),
     ),
     "PIPELINING is not offered again over TLS": one(
         *HELLO_TLS, b"220 go\r\n", Step.TLS, "EHLO", b"250 mx\r\n", *BY_ONE, ends=TAKEN
@@ -189,6 +206,9 @@ CASES: dict[str, Case] = {
         Clear(b"\x15\x03\x03\x00\x02\x02\x14"),
         Step.HANG,
         ends=IN_DOUBT,
+    ),
+    "the reply to the content with a TLS alert": one(
+        *SECURED, *REST, Clear(b"\x15\x03\x03\x00\x02\x02\x14"), ends=TAKEN
     ),
     "the reply to the content, then a TLS alert": one(
         *SECURED, *REST, Pause(0.2), Clear(b"\x15\x03\x03\x00\x02\x02\x14"), ends=TAKEN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.deliver.core.attempt.outcome import Bounced, Deferred
+from services.deliver.core.attempt.outcome import Bounced, Deferred, Delivered
 from tests.support.hostile.cases import (
     ACCEPTED,
     COMMAND_SHORT,
@@ -35,6 +35,12 @@ REFUSED = (
     *("RCPT", b"550 5.1.1 no such user\r\n", "RSET"),
 )
 CHUNK = (GREETING, "EHLO", b"250-mx\r\n250-PIPELINING\r\n250 CHUNKING\r\n", "MAIL", "RCPT", OK * 2)
+# It offers PIPELINING, and forgets what follows a command in the same segment.
+SWALLOWING = (
+    *(*HELLO, "MAIL", Step.SWALLOW, OK, "RCPT", Step.SWALLOW, OK, "DATA", Step.SWALLOW),
+    *(b"354 go\r\n", Step.CONTENT, b"250 2.0.0 one by one\r\n"),
+)
+HALF_ANSWERED = "a server that offers PIPELINING and reads one command"
 
 
 def reused(*dialog: object, **options: object) -> Case:
@@ -90,6 +96,7 @@ CASES: dict[str, Case] = {
         *HELLO, *GROUP, b"452 4.3.1 no space\r\n" + NO, ends=Ends(Deferred, "452 4.3.1")
     ),
     "a window of 0 at MAIL": one(*HELLO, Step.NOT_READING, ends=UNSENT, time_limits=COMMAND_SHORT),
+    HALF_ANSWERED: Case((SWALLOWING,) * 10, Ends(Deferred), time_limits=COMMAND_SHORT),
     # -- BDAT
     "BDAT is refused": chunk(b"554 5.7.1 spam\r\n", ends=Ends(Bounced, "554 5.7.1")),
     "BDAT is out of sequence": chunk(b"503 5.5.1 no\r\n", Step.HANG, ends=TAKEN),
@@ -110,3 +117,11 @@ def test_a_message_ends_as_the_dialog_says_and_the_next_one_is_delivered(
     met: dict[str, Met], name: str
 ) -> None:
     check(CASES[name], met[name])
+
+
+def test_a_server_that_reads_one_command_gets_one_at_a_time_from_then_on(
+    met: dict[str, Met],
+) -> None:
+    last = met[HALF_ANSWERED].second[-1]
+    assert isinstance(last, Delivered)
+    assert last.reply == "250 2.0.0 one by one"

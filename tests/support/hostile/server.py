@@ -29,6 +29,7 @@ class Step(Enum):
     HANG = "do nothing until the client has gone"
     NOT_READING = "stop reading, with a small window"
     TLS = "do a handshake as the server"
+    SWALLOW = "forget what has come and was not read"
     POLITE = "be a server without faults from here on"
 
 
@@ -165,6 +166,8 @@ class _Talk:
                     await self._read()
             case Step.NOT_READING:
                 await asyncio.Event().wait()
+            case Step.SWALLOW:
+                self._in.clear()
             case Step.TLS:
                 await self._handshake()
             case Step.POLITE:

@@ -20,7 +20,7 @@ SERVICE_NOT_READY: Final = 421
 _BAD_SEQUENCE: Final = 503
 # A limit of what one connection may carry: all three are in the reply.
 _LIMIT_OF_A_CONNECTION: Final = (
-    re.compile(r"\b(too (many|much)|limit\w*|max\w*|exceed\w*)\b", re.IGNORECASE),
+    re.compile(r"\b(too (many|much)|limit\w*|max\w*|exceed\w*|only|reached)\b", re.IGNORECASE),
     re.compile(r"\b(messages?|e?-?mails?|transactions?|recipients?|rcpts?)\b", re.IGNORECASE),
     re.compile(
         r"\b(this|per|each|one|same|single|an?) (smtp |tcp )?(connection|session)\b", re.IGNORECASE

@@ -45,6 +45,9 @@ _SPECIAL: Final = {
 _PRIVATE: Final = _networks(
     "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "fec0::/10"
 )
+# RFC 6052, 2.1.
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_LAST_32_BITS: Final = 0xFFFF_FFFF
 
 
 class Addresses(Struct, frozen=True):
@@ -88,14 +91,21 @@ def address_fault(ip: str, allow_private: bool) -> str:
     address = parse_ip(ip)
     if address is None:
         return f"{ip} is no IP address"
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
+    if isinstance(address, ipaddress.IPv6Address):
+        address = _embedded(address) or address
     for kind, networks in _SPECIAL.items():
         if any(address in network for network in networks):
             return f"{ip} is a {kind} address"
     if not allow_private and any(address in network for network in _PRIVATE):
         return f"{ip} is a private address"
     return ""
+
+
+def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that an IPv6 address leads to: mapped, 6to4 or NAT64."""
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & _LAST_32_BITS)
+    return address.ipv4_mapped or address.sixtofour
 
 
 def parse_ip(text: str) -> IpAddress | None:

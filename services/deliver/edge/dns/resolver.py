@@ -1,9 +1,10 @@
 """MX and address look-ups, each with a cache (cache.py).
 
 Guarantees: never raises; a failing DNS gives Unresolved, which bounces nobody. Only NXDOMAIN, and
-an answer without the record that is no referral and has none of another name, say that there is
-none. If one address family is known, the other is waited for at most FAMILY_GRACE_S. RFC 5321
-section 5.1 (implicit MX), RFC 7505 (null MX), RFC 2308 (negative answers).
+an answer without the record, say that there is none; a referral does not, nor an answer that
+contradicts itself (with records of the kind, but of another name, or NXDOMAIN). If one address
+family is known, the other is waited for at most FAMILY_GRACE_S. RFC 5321 section 5.1 (implicit MX),
+RFC 7505 (null MX), RFC 2308 (negative answers).
 """
 
 from __future__ import annotations
@@ -136,13 +137,15 @@ class Resolver:
     ) -> _Records | _NoRecord | Unresolved:
         try:
             answer = await self._ready().resolve(name, kind, lifetime=LIFETIME_S, search=False)
-        except dns.resolver.NXDOMAIN:
+        except dns.resolver.NXDOMAIN as error:
+            if any(_has(reply, kind) for reply in error.kwargs["responses"].values()):
+                return Unresolved("The server answered that a name with records does not exist")
             return _NoRecord(has_name=False)
         except dns.resolver.NoAnswer as error:
             response = error.kwargs["response"]
             if _is_referral(response):
                 return Unresolved("The server only refers to other servers")
-            if any(rrset.rdtype == kind for rrset in response.answer):
+            if _has(response, kind):
                 return Unresolved("The server answered with the records of another name")
             return _NoRecord(has_name=True)
         except (dns.exception.DNSException, OSError, ValueError) as error:
@@ -173,6 +176,10 @@ async def _in_time(
     finally:
         for task in families:
             task.cancel()
+
+
+def _has(response: dns.message.Message, kind: dns.rdatatype.RdataType) -> bool:
+    return any(rrset.rdtype == kind for rrset in response.answer)
 
 
 def _is_referral(response: dns.message.Message) -> bool:

@@ -36,6 +36,9 @@ from shared.smtp.remote_text import clean_text
 
 # How long to wait for the reply to QUIT.
 GOODBYE_S: Final = 2.0
+# TLS may put an alert into the buffer while it reads. A content that waits is more, or waits in the
+# kernel, too (send_queue.py).
+_TLS_OWN_BYTES: Final = 128
 
 
 class Failpoints(Protocol):
@@ -83,6 +86,8 @@ class SmtpConnection(asyncio.Protocol):
         self.on_tls_wanted: Callable[[], None] = lambda: None
         # Called if the server offers CHUNKING and does not know BDAT.
         self.on_chunking_refused: Callable[[], None] = lambda: None
+        # Called if the server answers some commands of the first transaction, and then no more.
+        self.on_group_unanswered: Callable[[], None] = lambda: None
         self.tls = tls
         self.is_resumed = False  # an earlier TLS session
         # Why there is no TLS though the server offers it, or it is not as its policy wants it.
@@ -96,8 +101,8 @@ class SmtpConnection(asyncio.Protocol):
         self.on_ended: Callable[[TransactionResult], None] | None = None
         # Shows the dialog of the transaction to operators; None if it is not traced.
         self.dialog: Dialog | None = None
-        self.closed = False
-        self._has_quit = False
+        self.closed = self._has_quit = False
+        self._has_worked = False  # a transaction has been answered
         self._is_writing_paused = False
         # When the server's next answer is overdue; check_deadline() acts on it.
         self._deadline = math.inf
@@ -202,6 +207,8 @@ class SmtpConnection(asyncio.Protocol):
             return
         waiting = self._session.waiting_for
         step = waiting.value if waiting is not None else "a command"
+        if waiting in (Stage.RCPT, Stage.DATA) and not self._has_worked:
+            self.on_group_unanswered()
         self._break(f"No answer to {step} in time")
 
     def close(self) -> None:
@@ -227,22 +234,24 @@ class SmtpConnection(asyncio.Protocol):
             self.on_tls_wanted()
         if self.on_ended is not None:
             self.on_ended(ending)
-        if isinstance(ending, Finished) and self._is_spent(ending):
-            self.quit()
+        if isinstance(ending, Finished):
+            self._has_worked = True
+            if self._is_spent(ending):
+                self.quit()
         if done is not None:
             done(ending)
 
     def _is_spent(self, ending: Finished) -> bool:
         """Whether the connection takes no more mail, though it is open; a new one may."""
-        if not self.is_usable:
-            return False
         is_logged_out = wants_login(ending.reply) and self.has_login()
-        return is_logged_out or is_about_connection(ending.stage, ending.reply)
+        is_full = is_about_connection(ending.stage, ending.reply)
+        return self.is_usable and (is_logged_out or is_full)
 
     @property
     def _has_unsent(self) -> bool:
         # After a loss the transport has forgotten what it held; over TLS it counts only a part.
-        return self._is_writing_paused or self._transport.get_write_buffer_size() > 0
+        own_bytes = _TLS_OWN_BYTES if self.tls else 0
+        return self._is_writing_paused or self._transport.get_write_buffer_size() > own_bytes
 
     def _finish_early(self, ending: Finished) -> None:
         """End a transaction whose content was answered before all of it was there.

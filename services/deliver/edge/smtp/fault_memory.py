@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
+from msgspec.structs import replace
+
 from services.deliver.core.routing.sites import Host
 from services.deliver.edge.smtp.logins import Logins
 from services.deliver.edge.smtp.tls_sessions import TlsSessions
+from shared.smtp.extensions import Extensions
 
 # Servers that are remembered; the oldest is forgotten first. About 200 bytes each.
 MAX_FAULTS: Final = 10_000
@@ -21,6 +24,9 @@ MAX_FAULTS: Final = 10_000
 BROKEN_TLS_S: Final = 3 * 3600.0
 # How long a server that has refused BDAT though it offers CHUNKING is sent DATA.
 BROKEN_CHUNKING_S: Final = 86_400.0
+# How long a server that offers PIPELINING and has left the first group of commands of a connection
+# half answered gets one command at a time. It may only have been slow: that costs round trips.
+BROKEN_PIPELINING_S: Final = 3_600.0
 
 
 class FaultMemory:
@@ -59,8 +65,14 @@ class ServerMemory:
         self._uses_chunking = uses_chunking
         self.tls = FaultMemory(BROKEN_TLS_S)
         self.chunking = FaultMemory(BROKEN_CHUNKING_S)
+        self.pipelining = FaultMemory(BROKEN_PIPELINING_S)
         self.sessions = TlsSessions()
 
-    def takes_chunks(self, host: Host, now: float) -> bool:
-        """Whether a server that offers CHUNKING gets BDAT."""
-        return self._uses_chunking and not self.chunking.fault(host, now)
+    def usable(self, offered: Extensions, host: Host, now: float) -> Extensions:
+        """What a server offers, without what is not used or has failed there."""
+        takes_chunks = self._uses_chunking and not self.chunking.fault(host, now)
+        return replace(
+            offered,
+            chunking=offered.chunking and takes_chunks,
+            pipelining=offered.pipelining and not self.pipelining.fault(host, now),
+        )

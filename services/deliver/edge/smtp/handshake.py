@@ -6,6 +6,7 @@ Does not own: their order and what follows when one fails (opening.py).
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from typing import Final
 
@@ -18,6 +19,7 @@ from shared.smtp.reply import make_reply
 # aiosmtplib reports an answer that is not valid SMTP with a code of its own.
 REPLY_CODES: Final = range(200, 600)
 _READY: Final = 220
+_GOODBYE: Final = re.compile(rb"421[ \t-]([^\r\n]*)")
 _REFUSALS: Final = range(400, 600)
 # Connections that wait for the reply to QUIT, each for at most GOODBYE_S; more are closed at once.
 MAX_GOODBYES: Final = 100
@@ -57,7 +59,8 @@ async def start_tls(
     """Start TLS: the TLS version and "", or "" and the reply of a server that refuses STARTTLS.
 
     Raises SSLError if the connection cannot be used afterwards (a server that answers 2xx or 3xx
-    may wait for a handshake), and SMTPResponseException for a 421, which says nothing about TLS.
+    may wait for a handshake), and SMTPResponseException for a 421, or a refusal of EHLO over TLS,
+    which say nothing about TLS.
     """
     try:
         await smtp.starttls(tls_context=context, timeout=timeouts.command_s)
@@ -65,7 +68,8 @@ async def start_tls(
         await hello(smtp, timeouts)
         return str(smtp.get_transport_info("ssl_object").version()), ""
     except aiosmtplib.SMTPResponseException as error:
-        if error.code == SERVICE_NOT_READY:
+        is_encrypted = smtp.is_connected and smtp.get_transport_info("ssl_object") is not None
+        if error.code == SERVICE_NOT_READY or (is_encrypted and error.code in _REFUSALS):
             raise  # it ends its service; connecting again at once, without TLS, is no answer to it
         if not smtp.is_connected or error.code not in _REFUSALS:
             raise _failed(f"{max(error.code, 0) or ''} {error.message}".strip()) from None
@@ -82,15 +86,23 @@ def _failed(reason: str) -> ssl.SSLError:
 def check_in_turn(smtp: aiosmtplib.SMTP) -> None:
     """Raise ConnectionError if the server has sent more than the replies to our commands.
 
-    Its next bytes would be taken for the reply to a command that it has not seen.
+    Its next bytes would be taken for the reply to a command that it has not seen. A 421 may come at
+    any time (RFC 5321, 3.8): it raises SMTPResponseException.
     """
-    if getattr(smtp.protocol, "_buffer", b""):
-        raise ConnectionError("The server sent data out of turn")
+    surplus = bytes(getattr(smtp.protocol, "_buffer", b""))
+    if not surplus:
+        return
+    if found := _GOODBYE.match(surplus):
+        raise aiosmtplib.SMTPResponseException(
+            SERVICE_NOT_READY, found[1].decode("utf-8", "replace")
+        )
+    raise ConnectionError("The server sent data out of turn")
 
 
 async def hello(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
-    """Send EHLO, and HELO if it is refused. Raises SMTPException, ConnectionError.
+    """Send EHLO, and HELO if it is refused, but not after a 421, which ends the service.
 
+    Raises SMTPException, ConnectionError.
     A server that greets again would answer HELO with its reply to EHLO, and so on.
     """
     try:
@@ -98,6 +110,8 @@ async def hello(smtp: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
     except aiosmtplib.SMTPHeloError as refused:
         if refused.code == _READY:
             raise ConnectionError("The server greeted again and did not answer EHLO") from None
+        if refused.code == SERVICE_NOT_READY:
+            raise
         try:
             await smtp.helo(timeout=timeouts.command_s)
         except (aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPTimeoutError):

@@ -1,11 +1,11 @@
 """Opens connections: greeting, EHLO and STARTTLS by aiosmtplib, then a connection of our own.
 
 Owns: each step's time limit, what to do when TLS fails (a server whose TLS is broken is remembered,
-so that it costs one connect, not two), which servers offer CHUNKING in vain, the QUIT after a
-refused greeting or EHLO (RFC 5321, 3.1). Nobody waits for that QUIT: the refusal is returned at
-once. Does not own: which addresses are tried (pool/site_hosts.py), TCP (connecting.py), the dialog
-afterwards (connection.py). The buffer of aiosmtplib must be empty when the transport is taken over:
-a connection to a server that has sent data out of turn is not used.
+so that it costs one connect, not two), which servers offer CHUNKING or PIPELINING in vain, the QUIT
+after a refused greeting or EHLO (RFC 5321, 3.1). Nobody waits for that QUIT: the refusal is
+returned at once. Does not own: which addresses are tried (pool/site_hosts.py), TCP (connecting.py),
+the dialog afterwards (connection.py). The buffer of aiosmtplib must be empty when the transport is
+taken over: a connection to a server that has sent data out of turn is not used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import Final
 
 import aiosmtplib
 from msgspec import Struct
-from msgspec.structs import replace
 
 from services.deliver.core.attempt.results import ConnectFault, NoConnection, NoLogin, Refusal
 from services.deliver.core.routing.candidates import Candidate
@@ -262,6 +261,9 @@ class Opener:
         connection.on_chunking_refused = lambda: self._servers.chunking.remember(
             candidate.host, "refused", asyncio.get_running_loop().time()
         )
+        connection.on_group_unanswered = lambda: self._servers.pipelining.remember(
+            candidate.host, "unanswered", asyncio.get_running_loop().time()
+        )
         connection.tls_policy = tls.name
         connection.server = str(candidate)
         connection.on_ended = self._servers.logins.watch(candidate.host, target.login)
@@ -278,7 +280,7 @@ class Opener:
         answer = smtp.last_ehlo_response
         offered = parse_extensions(answer.message if answer is not None else "")
         now = asyncio.get_running_loop().time()
-        return replace(offered, chunking=offered.chunking and self._servers.takes_chunks(host, now))
+        return self._servers.usable(offered, host, now)
 
     def _take_over(
         self, smtp: aiosmtplib.SMTP, extensions: Extensions, version: str, fault: str

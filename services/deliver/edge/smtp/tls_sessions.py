@@ -19,6 +19,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from services.deliver.edge.smtp.tls_reading import OrderlyObject
+
 # A certificate that is replaced or expires is noticed after this time.
 MAX_AGE_S: Final = 3_600.0
 # With the server's certificates about 8 KB each; the oldest is forgotten first.
@@ -29,7 +31,7 @@ MAX_SESSIONS: Final = 2_000
 OFFERED: ContextVar[ssl.SSLSession | None] = ContextVar("offered_tls_session", default=None)
 
 
-class ResumingObject(ssl.SSLObject):
+class ResumingObject(OrderlyObject):
     """The client side of a TLS connection that offers the session of its task."""
 
     _has_begun = False

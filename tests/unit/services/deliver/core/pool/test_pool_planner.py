@@ -162,6 +162,7 @@ def test_during_a_pause_open_connections_are_used_and_the_other_messages_wait() 
         (Finished(Stage.RCPT, make_reply(452, "recipients per session exceeded")), True, False),
         (Finished(Stage.RCPT, make_reply(452, "4.5.3 too many recipients")), False, False),
         (Finished(Stage.CONTENT, make_reply(550, "message limit per session")), False, False),
+        (Finished(Stage.MAIL, make_reply(451, "Only one message per session")), True, False),
         (Finished(Stage.MAIL, make_reply(550, "too many connections")), False, False),
         (Finished(Stage.MAIL, make_reply(550, "5.7.1 sender refused")), False, False),
         (Unsendable.SMTPUTF8, False, False),

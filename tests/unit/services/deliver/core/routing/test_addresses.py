@@ -38,6 +38,10 @@ from services.deliver.core.routing.sites import Host, Unresolved
         ("100.64.0.1", "private"),
         ("fd00::1", "private"),
         ("::ffff:10.0.0.1", "private"),
+        ("64:ff9b::127.0.0.1", "loopback"),
+        ("64:ff9b::10.0.0.1", "private"),
+        ("2002:7f00:1::1", "loopback"),
+        ("2002:a00:1::1", "private"),
     ],
 )
 def test_only_private_addresses_may_be_allowed(ip: str, kind: str) -> None:
@@ -45,7 +49,10 @@ def test_only_private_addresses_may_be_allowed(ip: str, kind: str) -> None:
     assert (address_fault(ip, allow_private=True) == "") == (kind == "private")
 
 
-@pytest.mark.parametrize("ip", ["192.0.2.1", "172.32.0.1", "8.8.8.8", "2001:db8::1"])
+@pytest.mark.parametrize(
+    "ip",
+    ["192.0.2.1", "172.32.0.1", "8.8.8.8", "2001:db8::1", "64:ff9b::8.8.8.8", "2002:808:808::1"],
+)
 def test_other_addresses_are_used(ip: str) -> None:
     assert address_fault(ip, allow_private=False) == ""
 
