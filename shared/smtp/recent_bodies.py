@@ -20,7 +20,7 @@ MAX_BODY_BYTES: Final = 65_536
 # Less is looked through at once.
 MIN_CONTENT_BYTES: Final = 2_048
 _EMPTY_LINE: Final = b"\r\n\r\n"
-_LINE_END: Final = 2
+_LINE_END: Final = b"\r\n"
 
 
 class ByBody:
@@ -41,13 +41,14 @@ class ByBody:
         """Return what `holds` returns for this content."""
         if len(content) < MIN_CONTENT_BYTES:
             return self._holds(content)
-        end = content.find(_EMPTY_LINE) + _LINE_END
-        if end < _LINE_END:
-            return self._holds(content)
-        body, bodies = content[end:], self._bodies
-        if body in bodies:
-            return self._holds(content[:end])
+        bodies = self._bodies
+        for body in bodies:
+            if content.endswith(body):  # compared where it is: a copy costs as much again
+                head = content[: len(content) - len(body)]
+                if head.endswith(_LINE_END):
+                    return self._holds(head)
         does_hold = self._holds(content)
-        if does_hold and len(body) <= MAX_BODY_BYTES:
-            self._bodies = (body, *bodies[: KEPT - 1])
+        begin = content.find(_EMPTY_LINE) + len(_LINE_END)
+        if does_hold and begin >= len(_LINE_END) and len(content) - begin <= MAX_BODY_BYTES:
+            self._bodies = (content[begin:], *bodies[: KEPT - 1])
         return does_hold
