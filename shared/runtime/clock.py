@@ -31,7 +31,7 @@ class SystemClock:
     """The machine's clock."""
 
     def now_ms(self) -> int:
-        return now_ms()
+        return time.time_ns() // 1_000_000
 
     def monotonic(self) -> float:
         return monotonic()

@@ -148,7 +148,12 @@ def is_hello_name(name: str) -> bool:
 
 def is_mailbox(address: str) -> bool:
     """Whether an address is valid in a path; it cannot contain the end of the path or line."""
-    return _MAILBOX.fullmatch(address) is not None and not _is_too_long(address)
+    found = _MAILBOX.fullmatch(address)
+    if found is None:
+        return False
+    if address.isascii():  # without another call: two are asked per message
+        return len(address) <= MAX_ADDRESS_OCTETS and found.end(1) <= MAX_LOCAL_OCTETS
+    return not _is_too_long(address)
 
 
 def encode_path(address: str) -> bytes:

@@ -131,12 +131,14 @@ class Outgoing:
 class ReplyParser:
     """Parses received bytes into replies."""
 
-    __slots__ = ("_buffer", "_bytes", "_code", "_lines", "_ready", "is_lenient")
+    __slots__ = ("_buffer", "_bytes", "_code", "_is_buffering", "_lines", "_ready", "is_lenient")
 
     def __init__(self) -> None:
         self._buffer = Buffer()
-        # Replies that were parsed in one step, the next one last.
+        # Replies that were parsed in one step, the next one last; they come before the buffer.
         self._ready: list[Reply] = []
+        # False is certain: the buffer and the lines are empty.
+        self._is_buffering = False
         self._code = 0
         self._lines: list[str] = []
         self._bytes = 0
@@ -146,20 +148,26 @@ class ReplyParser:
     @property
     def is_empty(self) -> bool:
         """Whether the parser holds no byte of a reply."""
-        return not (self._ready or self._lines or len(self._buffer))
+        if self._ready:
+            return False
+        return not (self._is_buffering and (self._lines or len(self._buffer)))
 
     def may_become(self, code: bytes) -> bool:
         """Whether the bytes held are the beginning of a reply with this code, or empty."""
         if self._ready or self._lines:
             return False
+        if not self._is_buffering:
+            return True
         return code.startswith(self._buffer.peek(len(code)))
 
     def add(self, data: bytes) -> None:
         """Append received data. Raises RemoteProtocolError if it is too much."""
         if len(data) <= MAX_PLAIN_BYTES and self.is_empty:
+            self._is_buffering = False
             self._ready += _plain_replies(data)
             if self._ready:
                 return
+        self._is_buffering = True
         if self._buffer.add(data) > MAX_REPLY_BYTES:
             raise RemoteProtocolError(f"more than {MAX_REPLY_BYTES} bytes of replies at once")
 
@@ -167,6 +175,8 @@ class ReplyParser:
         """Return the next complete reply, None if there is none yet. Raises RemoteProtocolError."""
         if self._ready:
             return self._ready.pop()
+        if not self._is_buffering:
+            return None
         if self.is_lenient:
             return self._next_lenient()
         while not isinstance(line := self._take_line(), NoLine):

@@ -246,7 +246,8 @@ class ClientSession:
 
     def _envelope_answered(self, stage: Stage, reply: Reply) -> ClientEvent | None:
         self.is_answered = True
-        if not reply.is_positive:
+        is_positive = 200 <= reply.code < 300  # as Reply.is_positive, without a call
+        if not is_positive:
             if self._decided is None:
                 self._decided = Finished(stage, reply)
             self._is_suspect = stage is Stage.MAIL and self._has_sent_content
@@ -256,7 +257,7 @@ class ClientSession:
         if is_pipelining and (stage is Stage.MAIL or not is_chunking):
             return None
         if self._decided is not None:
-            if self._is_suspect and reply.is_positive:
+            if self._is_suspect and is_positive:
                 raise self._out_of_step(stage, reply)
             self._is_suspect = False
             return self._finish(self._decided)

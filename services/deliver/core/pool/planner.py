@@ -95,7 +95,7 @@ class SitePlanner(Generic[M, C]):
     @property
     def needs_plan(self) -> bool:
         """Whether plan() might return a step although no time has passed."""
-        return bool(self._waiting or self._full)
+        return bool(self._waiting.count or self._full)
 
     @property
     def blocked_until(self) -> float:
@@ -228,7 +228,7 @@ class SitePlanner(Generic[M, C]):
         """The steps to carry out now; the state changes as if they were carried out."""
         steps: list[Step[M, C]] = []
         waiting, idle = self._waiting, self._idle
-        while waiting and idle and (self._most is None or self._busy < self._most):
+        while waiting.count and idle and (self._most is None or self._busy < self._most):
             found = waiting.take(now)
             if found is None:
                 break
@@ -249,7 +249,7 @@ class SitePlanner(Generic[M, C]):
         steps += self._plan_turning_away(now)
         if waiting.blocked_until:
             self._limited_at = now
-        if waiting and not (self._connections and now < self._limited_at + LIMITED_S):
+        if waiting.count and not (self._connections and now < self._limited_at + LIMITED_S):
             steps += self._plan_opening(now)
         return steps
 

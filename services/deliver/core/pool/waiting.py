@@ -40,14 +40,15 @@ class Waiting(Generic[M]):
 
     def __init__(self) -> None:
         self._lines: OrderedDict[Gate[M] | None, deque[tuple[M, float]]] = OrderedDict()
-        self._count = 0
+        # How many messages wait. To be read only; len() takes a call, and it is asked for often.
+        self.count = 0
         # No message was added before this: take_older() is called far more often than any is old.
         self._oldest_at = math.inf
         # When a line that was passed over may go on; 0.0: none was.
         self.blocked_until = 0.0
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def gates(self) -> list[Gate[M]]:
         """The gates of all lines."""
@@ -66,7 +67,7 @@ class Waiting(Generic[M]):
             line.appendleft((message, at))
         else:
             line.append((message, at))
-        self._count += 1
+        self.count += 1
         self._oldest_at = min(self._oldest_at, at)
         if gate is not None:
             gate.joined(1)
@@ -127,7 +128,7 @@ class Waiting(Generic[M]):
         return [message for gate in list(self._lines) for message in self.take_line(gate)]
 
     def _removed(self, gate: Gate[M] | None, line: deque[tuple[M, float]], count: int = 1) -> None:
-        self._count -= count
+        self.count -= count
         if gate is not None:
             gate.joined(-count)
         if not line:

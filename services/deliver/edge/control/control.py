@@ -56,6 +56,11 @@ class Control:
         place = self._places.get(domain_of(envelope), NOWHERE)
         return orders.find(envelope, place, self._clock.now_ms())
 
+    @property
+    def has_orders(self) -> bool:
+        """Whether an order may concern any message."""
+        return self._source.orders.is_any
+
     def is_held(self, envelope: Envelope) -> bool:
         """Whether the message is held for an operator, and was not released since."""
         since = envelope.held_since_ms

@@ -199,14 +199,14 @@ class Pools:
 
     def _placed(self, envelope: Envelope, domain: str, site: Site) -> Site:
         """Note where mail for a domain goes; an order by site or provider may send it elsewhere."""
-        rerouted = self._rerouted(envelope)
-        if self._control is None or rerouted is site:
+        control = self._control
+        if control is None or (control.has_orders and control.site_of(envelope) is site):
             return site
         provider = ""
         if self._shaper is not None:
             provider = self._destination(self._shaper, domain, site).provider
-        self._control.resolved(domain, site, provider)
-        return self._rerouted(envelope) or site
+        control.resolved(domain, site, provider)
+        return (control.site_of(envelope) if control.has_orders else None) or site
 
     def _destination(self, shaper: Shaper, domain: str, site: Site) -> Destination:
         found = self._destinations.get((domain, site.name))

@@ -159,7 +159,7 @@ class SitePool:
 
     def _plan_soon(self) -> None:
         """Plan after the current callback: a connection's reader may hold further replies."""
-        if self._planner.needs_plan and not self._will_plan:
+        if not self._will_plan and self._planner.needs_plan:
             self._will_plan = True
             self._loop.call_soon(self._plan)
 
