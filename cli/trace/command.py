@@ -176,10 +176,6 @@ def _lasts_ms(text: str) -> int:
     return seconds * 1_000
 
 
-if __name__ == "__main__":
-    main(prog_name=program_name("trace"))
-
-
 def begin(kafka: KafkaSettings, trace: Trace) -> None:
     """Ask deliver to show a trace, and delete those that are over. Raises click.UsageError."""
     known = read_last(kafka, decode_trace)
@@ -197,3 +193,7 @@ def begin(kafka: KafkaSettings, trace: Trace) -> None:
 def end(kafka: KafkaSettings, trace: Trace) -> None:
     """End a trace before its expiry."""
     write_records(kafka, [(key_of(trace), None)])
+
+
+if __name__ == "__main__":
+    main(prog_name=program_name("trace"))

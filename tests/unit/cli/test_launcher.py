@@ -185,6 +185,15 @@ def test_every_command_is_a_module_that_can_be_run(module: str) -> None:
         assert importlib.util.find_spec(f"{module}.__main__") is not None
 
 
+@pytest.mark.parametrize("module", sorted({command.module for command in COMMANDS.values()} - {""}))
+def test_a_command_begins_when_all_of_its_module_is_defined(module: str) -> None:
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    body = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
+    assert not [each for each in body[:-1] if "__main__" in ast.unparse(each)]
+
+
 def test_an_old_python_can_read_the_launcher_far_enough_to_say_so() -> None:
     source = (ROOT / "sluice").read_text()
     ast.parse(source, feature_version=(3, 7))
