@@ -8,8 +8,7 @@ A bare CR becomes a line end, and is neither dropped nor kept, because the progr
 content (old editors, template engines) mean a line end, and other clients do the same. It cannot
 create new header lines: a header with a bare CR or with mixed line ends has been refused before.
 
-Cost: correct content is only scanned, never copied line by line, and a body that was scanned just
-before is not scanned again (recent_bodies.py).
+Cost: correct content is only scanned, never copied line by line.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ from __future__ import annotations
 import io
 import re
 from typing import Final
-
-from shared.smtp.recent_bodies import ByBody
 
 END_MARK: Final = b".\r\n"
 MAX_TEXT_LINE_BYTES: Final = 1_000  # with CRLF; RFC 5321, 4.5.3.1.6
@@ -30,19 +27,11 @@ _NO_LINE_END: Final = (None, "\r\n")
 
 def has_only_crlf(content: bytes) -> bool:
     """Whether every CR and every LF is part of a CRLF."""
-    return _only_crlf(content)
-
-
-def _scan_line_ends(content: bytes) -> bool:
     # The standard library's newline decoder records the kinds of line end that it meets: one pass
     # in C, four times as fast as counting CR, LF and CRLF.
     seen = io.IncrementalNewlineDecoder(None, translate=False)
     seen.decode(content.decode("latin-1"), final=True)
     return seen.newlines in _NO_LINE_END
-
-
-_only_crlf: Final = ByBody(_scan_line_ends)
-_without_dots: Final = ByBody(lambda text: LINE_DOT.search(text) is None)
 
 
 def with_crlf(content: bytes) -> bytes:
@@ -59,7 +48,7 @@ def with_crlf(content: bytes) -> bytes:
 
 def dot_stuffed(text: bytes) -> bytes:
     """Return normal form with the dot doubled at the beginning of each line."""
-    if not _without_dots(text):
+    if LINE_DOT.search(text):
         text = text.replace(b"\r\n.", b"\r\n..")
     return b"." + text if text[:1] == b"." else text
 
