@@ -2,7 +2,8 @@
 
 A worker spends from a lease: a few messages (or bytes), which are its own for LEASE_S and are given
 back unused after that. While the store cannot be asked, and for a while after it was emptied, each
-worker spends its share instead: the limit divided by the number of workers last known.
+worker spends its share instead: the limit divided by the number of workers last known. Of a window
+nothing is spent in that while: the store is being told what was used, which no worker knows alone.
 
 Owns: the lease, the share, how much to ask for, the turns of mail that is turned away. Does not
 own: the store (shared/store/leases.py), the calls (edge/shaping/). Times are seconds of one
@@ -284,6 +285,8 @@ class Allowance:
         if not self._was_local:
             self._enter_local(now)
         if self.limit.is_window:
+            if (until := self._workers.local_until) != NEVER:
+                return until
             return 0.0 if self._local_left >= cost else now + LOCAL_LOOK_S
         return 0.0 if now >= self._local_at else self._local_at
 

@@ -140,9 +140,19 @@ def test_the_share_of_a_window_is_not_that_of_a_new_one_after_the_store_was_empt
     workers.local_until = 0.0
     of.granted(Grant(0.0, NOW + 4, 0.0, 240.0))
     assert of.ready_at(NOW + 4, 1) == NEVER, "the store is to be asked"
-    workers.local_until = NOW + 9
+    workers.local_until = NEVER
     assert of.ready_at(NOW + 5, 20) == 0.0
     assert of.ready_at(NOW + 5, 21) > 0.0
+
+
+def test_nothing_is_spent_of_a_window_while_an_emptied_store_is_told_what_was_used() -> None:
+    # A worker may have asked last when little was used, and others have used the rest since.
+    workers = Workers(3, 0.0)
+    of = allowance("300 in 1h", workers)
+    of.granted(Grant(0.0, NOW, 0.0, 0.0))
+    workers.local_until = NOW + 3
+    assert of.ready_at(NOW + 1, 1) == NOW + 3
+    assert of.ready_at(NOW + 3, 1) == NEVER, "the store is to be asked"
 
 
 def test_what_was_spent_of_a_window_is_reported_until_the_store_has_it() -> None:
