@@ -168,9 +168,10 @@ def _compare(admin: Any, kafka: KafkaSettings) -> list[TopicReport]:
 
 
 def _compare_kafkas_own(admin: Any, kafka: KafkaSettings) -> list[TopicReport]:
-    """Those with fewer copies than ours: with them offsets and open transactions are lost.
+    """Report Kafka's internal topics that have fewer copies than ours should have.
 
-    They are the brokers' own, so `apply` leaves them alone; with ACLs they may not be visible.
+    If such a topic is lost, committed offsets and open transactions are lost with it. The brokers
+    own these topics, so `apply` does not change them; ACLs may hide them.
     """
     there = [name for name in admin.list_topics() if name in _KAFKAS_OWN]
     reports = compare(admin, {name: {} for name in there}, Wanted.of(kafka))

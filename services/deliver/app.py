@@ -237,7 +237,8 @@ def _repeated(sending: Sending, counter: TlsCounter) -> Iterator[Coroutine[None,
 
 
 def _handler(attempts: Attempts, shaper: Shaper, orders: Orders) -> Handler:
-    """What the Kafka thread asks and hands out to."""
+    """Return the functions that the Kafka thread calls: to hand out messages, and to ask how long
+    to wait."""
 
     def hold_s(topic: str, more: int) -> float:
         lane = lane_of(topic)

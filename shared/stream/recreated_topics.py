@@ -46,7 +46,7 @@ def require_same_topics(consumer: Any) -> None:
     try:
         consumer.commit(offsets, timeout_ms=_COMMIT_TIMEOUT_MS)
     except KafkaError as error:
-        log.warning("offsets of %s: %s", names, error)
+        log.warning("the offsets of %s could not be set to 0: %s", names, error)
     _refuse(topics)
 
 

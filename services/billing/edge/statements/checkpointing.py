@@ -128,9 +128,9 @@ class ReadsCheckpoints(Protocol):
 def restore(cells: Cells, topic: ReadsCheckpoints) -> bool:
     """Put the last checkpoint in place if the cells were lost; return whether it did.
 
-    One that names a cell twice may miss others: the one before it is used, or none, and what is
-    missing is counted from mail.events again. `topic` must keep cells. Raises StoreUnavailable,
-    KafkaUnavailable.
+    A checkpoint that names a cell twice may lack other cells. The checkpoint before it is used
+    then; if there is none, nothing is restored. The counts that are missing are counted from
+    mail.events again. `topic` must keep cells. Raises StoreUnavailable, KafkaUnavailable.
     """
     topic.read()
     for found, counts in topic.checkpoints.snapshots():
