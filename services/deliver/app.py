@@ -221,7 +221,7 @@ def _watch(running: Running, pools: Pools, shaper: Shaper, sending: Sending) -> 
 
 
 def _repeated(sending: Sending, counter: TlsCounter) -> Iterator[Coroutine[None, None, None]]:
-    """What is done every few seconds beside the sending."""
+    """Yield the tasks that are repeated every few seconds while mail is sent."""
     yield repeat(FLUSH_S, counter.flush)
     yield repeat(TRACE_FLUSH_S, sending.tracer.flush)
 
