@@ -117,11 +117,11 @@ class ReadsCheckpoints(Protocol):
 
     @property
     def checkpoints(self) -> Checkpoints:
-        """Those that were read."""
+        """The checkpoints that were read so far."""
         ...
 
     def read(self) -> None:
-        """Read what is new. Raises KafkaUnavailable."""
+        """Read the new records. Raises KafkaUnavailable."""
         ...
 
 
@@ -149,7 +149,7 @@ def restore(cells: Cells, topic: ReadsCheckpoints) -> bool:
 
 
 def restore_from(options: ClientOptions, cells: Cells) -> bool:
-    """restore() with connections of its own."""
+    """Call restore() with new connections."""
     topic = StatementTopic(options, keeps_cells=True)
     try:
         return restore(cells, topic)
