@@ -55,7 +55,7 @@ class Line(Struct, frozen=True):
 
 
 class Applied(Struct, frozen=True):
-    """What --json prints with --compare and --apply."""
+    """The JSON document of --compare and --apply."""
 
     missing: list[str]
     extra: list[str]
@@ -74,7 +74,7 @@ class Wanted(Struct, frozen=True):
 
     @property
     def are_registered(self) -> bool:
-        """Whether the accounts are those of the registered clients, too."""
+        """Return True if the accounts include the accounts of the registered clients."""
         return not (self.clients or self.services_only)
 
 

@@ -223,7 +223,7 @@ def table_lines(report: Report, width: int) -> list[str]:
 
 
 def returned_lines(returned: ReturnedReport, width: int) -> list[str]:
-    """What came back, by client; nothing if nothing did."""
+    """Return the table of returned mail by client; empty if no mail was returned."""
     if not returned.rows:
         return []
     headings = [

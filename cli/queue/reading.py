@@ -20,7 +20,7 @@ from shared.topics.codec import CodecError, decode_pack
 
 
 class QueueReading:
-    """One look at all queues. `is_complete` is False if its time was over before the end."""
+    """One look at all queues. `is_complete` is False if the timeout ended it."""
 
     def __init__(self, kafka: KafkaSettings, timeout_s: float, progress: Progress) -> None:
         self._kafka = kafka

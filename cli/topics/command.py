@@ -86,7 +86,7 @@ class Answer(Struct, frozen=True):
 
 
 class Document(Struct, frozen=True):
-    """What --json prints."""
+    """The document that --json prints."""
 
     kafka: str
     as_planned: bool
@@ -204,7 +204,7 @@ def _add_replicas(admin: Any, topics: list[str], wanted: int) -> str:
 
 
 def _row(report: TopicReport, kafka: KafkaSettings, refused: str | None = None) -> Answer:
-    """A topic's answer; `refused` as alter() has it, None where nothing was altered."""
+    """Return a topic's answer. `refused`: the result of alter(); None if nothing was altered."""
     status, reason = str(report.status), report.reason
     if refused is not None:
         status, reason = ("refused", refused) if refused else ("altered", "")
@@ -220,7 +220,7 @@ def own_row(report: TopicReport, kafka: KafkaSettings) -> Answer:
 
 
 def wrong(rows: list[Answer]) -> list[Answer]:
-    """Those that are not as planned, or could not be altered."""
+    """Return the topics that differ from the plan or could not be altered."""
     return [row for row in rows if row.status not in _RIGHT]
 
 
