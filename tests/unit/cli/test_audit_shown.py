@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from cli.audit.command import summary_lines, table_lines
+from cli.audit.shown import summary_lines, table_lines
 from shared.audit.conservation import BookFault, BookRow, FaultKind, Report
 
 MISSING = BookFault(FaultKind.MISSING, 2, ["acme/M-1/: +2"])
