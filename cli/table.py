@@ -28,7 +28,7 @@ _MARGIN: Final = "    "
 
 
 class Kind(Enum):
-    """What a column holds: identifiers, numbers (aligned right) or texts that may be wrapped."""
+    """The content of a column: identifiers, numbers (aligned right), or texts that may wrap."""
 
     KEY = "key"
     COUNT = "count"

@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class KafkaOnly(Struct, frozen=True):
-    """The one section that these commands read."""
+    """The only section of the settings that these commands read."""
 
     kafka: KafkaSettings = KafkaSettings()
 

@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 
 def visible(text: str) -> str:
-    """Return the text on one line, with what is not printable (ESC, newline, U+202E) escaped."""
+    """Return the text on one line, with unprintable characters (ESC, newline, U+202E) escaped."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -49,7 +49,7 @@ _ANY_HOST: Final = "*"
 
 
 class Difference(Struct, frozen=True):
-    """What the brokers lack, and what they allow these principals beyond the plan."""
+    """The ACLs that the brokers lack, and the ACLs of these principals that are not in the plan."""
 
     missing: list[Any]
     extra: list[Any]

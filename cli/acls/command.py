@@ -55,7 +55,7 @@ class Line(Struct, frozen=True):
 
 
 class Applied(Struct, frozen=True):
-    """What --json prints with --compare and --apply."""
+    """The JSON document of --compare and --apply."""
 
     missing: list[str]
     extra: list[str]
@@ -74,7 +74,7 @@ class Wanted(Struct, frozen=True):
 
     @property
     def are_registered(self) -> bool:
-        """Whether the accounts are those of the registered clients, too."""
+        """Return True if the accounts include the accounts of the registered clients."""
         return not (self.clients or self.services_only)
 
 
@@ -158,9 +158,10 @@ def main(**options: object) -> None:
 
 
 def _find_kafka(options: Mapping[str, object], *, is_asked: bool) -> KafkaSettings:
-    """The Kafka that is asked, or whose address is printed.
+    """Return the address of Kafka, to ask it or only to print the address.
 
-    What needs no Kafka is printed without one, too: then with the address of the settings.
+    If the output needs no answer from Kafka (`is_asked` is false) and no pipeline runs here, this
+    is the address in the settings.
     """
     try:
         return find_kafka(str(options["bootstrap"]), str(options["line"]))

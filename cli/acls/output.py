@@ -27,7 +27,7 @@ Accounts = Mapping[str, Sequence[Rule]]
 
 
 class Strimzi(Struct, frozen=True):
-    """What is the same in all KafkaUser resources."""
+    """The values that all KafkaUser resources share."""
 
     cluster: str
     authentication: str
@@ -59,7 +59,7 @@ def as_commands(accounts: Accounts, bootstrap: str) -> str:
 
 
 def as_strimzi(accounts: Accounts, strimzi: Strimzi) -> str:
-    """One KafkaUser per principal, named as it is without `User:` (and `CN=`)."""
+    """Return one KafkaUser per principal, with the principal's name without `User:` (and `CN=`)."""
     documents = [_user(name, rules, strimzi) for name, rules in accounts.items()]
     return yaml.safe_dump_all(documents, sort_keys=False, explicit_start=True).rstrip()
 

@@ -30,7 +30,7 @@ DESCRIBE_CONFIGS: Final = "DescribeConfigs"
 ALTER_CONFIGS: Final = "AlterConfigs"
 
 OPERATOR: Final = "operator"
-# What belongs to a client on Kafka: its consumer groups and transactional ids begin with this.
+# The names of a client's consumer groups and transactional ids begin with this.
 CLIENT_PREFIX: Final = "client."
 _BILLING_PREFIX: Final = "billing."
 _MAIL_PREFIX: Final = "mail."
@@ -46,7 +46,7 @@ class Rule(Struct, frozen=True, order=True):
 
 
 class Account(Struct, frozen=True):
-    """What one principal may do. `kind`: service (the operator too) or client."""
+    """The rights of one principal. `kind`: service (also for the operator) or client."""
 
     kind: Literal["service", "client"]
     name: str
@@ -106,7 +106,7 @@ def _validate() -> Iterator[Rule]:
     yield from _topics(READ, names.QUOTAS, names.HELD)
     yield from _topics(WRITE, names.HELD)
     yield Rule("group", "literal", "sluice.held", READ)
-    # It chooses the lanes, so it creates their topics.
+    # validate chooses the lanes, so it creates their topics.
     yield from _topics(CREATE, names.OUTBOUND_PREFIX)
     yield from _topics(WRITE, names.OUTBOUND_PREFIX, names.DEFERRED_PREFIX)
     yield from _topics(WRITE, names.SUBMISSIONS, names.REFUSED)

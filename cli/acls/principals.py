@@ -57,7 +57,7 @@ def named(
     *,
     clients_only: bool = False,
 ) -> dict[str, tuple[Rule, ...]]:
-    """Return the rules by principal; with `clients_only` those of the clients.
+    """Return the rules by principal; with `clients_only`, only the rules of clients.
 
     Raises TemplateFault if two accounts have the same principal: a client named `ingest` must not
     become the service ingest, and none the login that services share.
@@ -78,7 +78,7 @@ def named(
 
 
 def _sharing(accounts: Sequence[Account]) -> list[Account]:
-    """The accounts, with those of the services as one."""
+    """Return the accounts, with the accounts of all services merged into one."""
     shared = dict.fromkeys(rule for one in accounts if one.kind == "service" for rule in one.rules)
     clients = [one for one in accounts if one.kind == "client"]
     return [Account("service", "", tuple(shared)), *clients]

@@ -10,6 +10,10 @@ On a busy line: the end of what is committed is noted first, then the end of wha
 finals count up to the first, tallies up to the second. A message's tally is committed before
 anybody else sees the message, so no final counted here lacks its tally.
 
+If messages count as waiting and no queue holds any, the events are read again, with the mail ids of
+the tallies: messages that are in no queue are lost (shared/audit/lost.py). If the queues cannot be
+looked at, it says so on standard error, and judges the events alone.
+
 Exit codes: 0 it balances, 1 it does not or is not settled, 2 wrong usage, 3 Kafka is unavailable.
 """
 
@@ -17,26 +21,41 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
+from itertools import islice
 from typing import Final
 
 import click
-from msgspec.structs import astuple, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from cli.answer import Exit, fail, print_json, say
-from cli.table import Column, Kind, lay_out, terminal_width
+from cli.audit.queues import look_at_queues
+from cli.audit.shown import returned_lines, summary_lines, table_lines
+from cli.table import terminal_width
 from cli.target import find_kafka, kafka_options
 from cli.terminal import visible_names
-from shared.audit.conservation import BookFault, Books, FaultKind, Report, judge
-from shared.audit.doubles import DoubleSearch
+from shared.audit.conservation import (
+    SHOWN,
+    BookFault,
+    Books,
+    Report,
+    judge,
+    mail_id_text,
+    parse_mail_id,
+)
+from shared.audit.doubles import DoubleSearch, IdBuckets
 from shared.audit.event_log import EventLog
+from shared.audit.lost import QueueLook, is_settled, with_lost
 from shared.audit.returned import ReturnedBooks
 from shared.audit.returned_log import ReturnedTopics, ends_of, read_returned
-from shared.audit.returned_report import ReturnedReport, ReturnedRow
+from shared.audit.returned_report import ReturnedReport
 from shared.runtime.errors import Unavailable
 from shared.runtime.run_command import run_command
 from shared.settings.loader import SettingsError
+from shared.settings.sections import KafkaSettings
 from shared.stream.client import ClientOptions, client_options
 from shared.stream.consumer import Record
 from shared.stream.kafka_python.fetching import UndecodableRecord
@@ -45,9 +64,9 @@ from shared.topics.event_records import Tally
 from shared.topics.names import EVENTS
 from shared.topics.records import Event
 
-_KEYS: Final = {"client": "client", "mailing_id": "mailing ID", "sub_client": "sub-client"}
 _HELP: Final = """Check that every message taken in or returned has exactly one fate.
 
+Messages without an end that are in no queue are lost: their mail ids are listed.
 With --settled, messages that still wait are a fault, too: the verdict is then
 "NOT settled" if there is no other one.
 
@@ -58,16 +77,18 @@ Exit codes:
   2  wrong usage
   3  Kafka is unavailable
 """
-_UNDER_WAY: Final = frozenset({FaultKind.MISSING, FaultKind.WAITING_RETURNED})
 _RETURNED: Final = ReturnedTopics()
-_HEADINGS: Final = {"not_forwarded": "failed"}
-_ALWAYS_SHOWN: Final = ("received", "waiting")
 
 
 class _Reading:
-    """Feeds records to the books, and mail ids to the search for doubles."""
+    """Feeds records to the books, and mail ids to the search for doubles.
 
-    def __init__(self, final_ends: dict[int, int]) -> None:
+    `with_ids`: keep the mail ids of the tallies, too, for unfinished().
+    """
+
+    def __init__(self, final_ends: dict[int, int], with_ids: bool) -> None:
+        self._received = IdBuckets()
+        self._with_ids = with_ids
         self.books = Books()
         self.returned = ReturnedBooks()
         self.search = DoubleSearch()
@@ -86,7 +107,7 @@ class _Reading:
                 continue
             match found:
                 case Tally():
-                    self.books.add_tally(found)
+                    self._add_tally(found)
                 case Event():
                     self.returned.add_event(found, is_before=record.offset < end)
                     if record.offset < end:
@@ -94,8 +115,22 @@ class _Reading:
 
     def close(self) -> None:
         """Delete the temporary files."""
+        self._received.close()
         self.search.close()
         self.returned.close()
+
+    def unfinished(self) -> Iterator[str]:
+        """Yield the mail ids that are neither final nor held, as far as tallies name them."""
+        found = map(mail_id_text, self.search.unfinished(self._received))
+        return (each for each in found if not self.books.is_held(each))
+
+    def _add_tally(self, tally: Tally) -> None:
+        self.books.add_tally(tally)
+        if self._with_ids:
+            for text in (each for row in tally.rows for each in row.mail_ids):
+                mail_id = parse_mail_id(text)
+                if mail_id is not None:
+                    self._received.add(mail_id)
 
     def _add_event(self, event: Event) -> None:
         mail_id = self.books.add_event(event)
@@ -103,31 +138,60 @@ class _Reading:
             self.search.add(event, mail_id)
 
 
+class _Books(Struct, frozen=True):
+    """What one reading of the events found."""
+
+    report: Report
+    unfinished: list[str]  # mail ids without an end, a few; empty unless they are asked for
+    is_open: bool  # a transaction was open on mail.events
+
+
 def audit(
     options: ClientOptions,
     settled: bool = False,
     topic: str = EVENTS,
     returned: ReturnedTopics | None = _RETURNED,
+    look: Callable[[], QueueLook | None] = lambda: None,
 ) -> Report:
     """Read mail.events and mail.returned up to their present ends and judge them.
 
-    `returned` None: mail.events only. Raises PartUnavailable.
+    `returned` None: mail.events only. `look`: looks at the queues, if messages count as waiting;
+    None if that is not possible. Raises PartUnavailable.
     """
     with EventLog(options, topic) as log:
-        committed = log.committed_ends()
-        ends = ends_of(options, returned) if returned is not None else None
-        written = log.written_ends()
-        cut = [partition for partition, begin in sorted(log.begins().items()) if begin > 0]
-        with closing(_Reading(committed)) as reading:
-            if returned is not None and ends is not None:
-                read_returned(options, returned, ends, reading.returned)
-            for partition, records in log.read(written):
-                reading.add(partition, records)
-            report = judge(reading.books, reading.search.found(), settled, cut)
-            if ends is None:
-                return report
+        found = _read(log, options, settled, returned).report
+        before = look() if found.waiting > 0 else None
+        if before is None or not before.is_empty:
+            return found
+        again = _read(log, options, settled, returned, with_ids=True)
+        after = look()
+        if after is None or not is_settled(before, after, again.is_open):
+            return again.report
+        return with_lost(again.report, again.unfinished)
+
+
+def _read(
+    log: EventLog,
+    options: ClientOptions,
+    settled: bool,
+    returned: ReturnedTopics | None,
+    *,
+    with_ids: bool = False,
+) -> _Books:
+    committed = log.committed_ends()
+    ends = ends_of(options, returned) if returned is not None else None
+    written = log.written_ends()
+    cut = [partition for partition, begin in sorted(log.begins().items()) if begin > 0]
+    with closing(_Reading(committed, with_ids)) as reading:
+        if returned is not None and ends is not None:
+            read_returned(options, returned, ends, reading.returned)
+        for partition, records in log.read(written):
+            reading.add(partition, records)
+        report = judge(reading.books, reading.search.found(), settled, cut)
+        if ends is not None:
             faults = reading.returned.faults(settled, ends.is_whole)
-            return _with_returned(report, reading.returned.report(), faults)
+            report = _with_returned(report, reading.returned.report(), faults)
+        return _Books(report, list(islice(reading.unfinished(), SHOWN)), committed != written)
 
 
 def _with_returned(report: Report, returned: ReturnedReport, faults: list[BookFault]) -> Report:
@@ -139,64 +203,6 @@ def _with_returned(report: Report, returned: ReturnedReport, faults: list[BookFa
     )
 
 
-def table_lines(report: Report, width: int) -> list[str]:
-    """The account of each mailing; a column in which all numbers are 0 is left out."""
-    numbers = [
-        name
-        for name in report.rows[0].__struct_fields__
-        if name not in _KEYS
-        and (name in _ALWAYS_SHOWN or any(getattr(row, name) for row in report.rows))
-    ]
-    columns = [Column(heading) for heading in _KEYS.values()]
-    columns += [Column(name.replace("_", " "), Kind.COUNT) for name in numbers]
-    rows = [[str(getattr(row, name)) for name in (*_KEYS, *numbers)] for row in report.rows]
-    return ["received = final events + held + waiting", "", *lay_out(columns, rows, width), ""]
-
-
-def returned_lines(returned: ReturnedReport, width: int) -> list[str]:
-    """What came back, by client; nothing if nothing did."""
-    if not returned.rows:
-        return []
-    headings = [
-        _HEADINGS.get(name, name.replace("_", " ")) for name in ReturnedRow.__struct_fields__
-    ]
-    columns = [Column(headings[0]), *(Column(each, Kind.COUNT) for each in headings[1:])]
-    rows = [list(map(str, astuple(row))) for row in returned.rows]
-    title = "returned mail: came back = events + not understood + open"
-    return [title, "", *lay_out(columns, rows, width), ""]
-
-
-def verdict_of(report: Report) -> str:
-    """Whether the books balance, and if they do not only because messages are still under way."""
-    if report.balanced:
-        return "balances"
-    if all(fault.kind in _UNDER_WAY for fault in report.faults):
-        return "NOT settled"
-    return "does NOT balance"
-
-
-def summary_lines(report: Report) -> list[str]:
-    """The verdict with its equation, and what it means if messages are still under way."""
-    if not report.rows and report.balanced:
-        return ["balances: nothing has been received yet"]
-    held = f" + {report.held} held" if report.held else ""
-    lines = [
-        f"{verdict_of(report)}: {report.received} received = {report.finals} final"
-        f"{held} + {report.waiting} waiting; {report.first_dispatches} dispatched"
-    ]
-    if report.returned is not None and report.returned.rows:
-        back = report.returned
-        lines.append(
-            f"returned mail: {back.came_back} came back, {back.events} events,"
-            f" {back.waiting} waiting"
-        )
-    if verdict_of(report) == "NOT settled":
-        lines.append(
-            "The books are right so far, but messages are still under way: try again later."
-        )
-    return lines
-
-
 def _tell(report: Report) -> None:
     if report.rows:
         click.echo("\n".join(table_lines(report, terminal_width())))
@@ -205,6 +211,14 @@ def _tell(report: Report) -> None:
     for fault in report.faults:
         say(f"{fault.kind.value}: {fault.count}  {visible_names(fault.examples)}")
     click.echo("\n".join(summary_lines(report)))
+
+
+def _look(kafka: KafkaSettings) -> QueueLook | None:
+    try:
+        return look_at_queues(kafka)
+    except Unavailable as error:
+        say(f"the queues could not be looked at, only the events are judged: {error}")
+        return None
 
 
 @click.command(help=_HELP)
@@ -223,7 +237,8 @@ def main(*, as_json: bool, settled: bool, with_returned: bool, bootstrap: str, l
     try:
         kafka = find_kafka(bootstrap, line)
         returned = _RETURNED if with_returned else None
-        report = audit(client_options(kafka, f"audit-{os.getpid()}"), settled, EVENTS, returned)
+        options = client_options(kafka, f"audit-{os.getpid()}")
+        report = audit(options, settled, EVENTS, returned, partial(_look, kafka))
     except SettingsError as error:
         fail(str(error), Exit.USAGE_ERROR, as_json)
     except Unavailable as error:

@@ -122,9 +122,9 @@ def main(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
 
 def choose(clients: Mapping[str, Client], name: str, alone: bool) -> Client:
-    """The client of this name; without a name the only one, where `alone` allows that.
+    """Return the client of this name; without a name, the only client if `alone` allows that.
 
-    Raises WrongChoice, which names those that there are."""
+    Raises WrongChoice, which names the clients that exist."""
     if name in clients:
         return clients[name]
     if not name and alone and len(clients) == 1:

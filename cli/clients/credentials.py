@@ -55,7 +55,7 @@ def _replaced(_: Credentials, password: str, now_ms: int) -> Credentials:
 
 
 def _verb(name: str, text: str, make: Callable[[Credentials, str, int], Credentials]) -> None:
-    """Add a verb that gives a client a password; `make` decides what becomes of those it has."""
+    """Add a verb that gives a client a password; `make` decides which older ones stay valid."""
 
     @main.command(name, help=text)
     @click.argument("name")

@@ -65,7 +65,7 @@ def judge_lane(client: Client) -> list[Finding]:
 
 
 def known_pools() -> frozenset[str]:
-    """The pools of deliver's settings; none if it has none but `default`, which always exists.
+    """Return the pools of deliver's settings; empty if the only pool is `default`.
 
     Raises ServiceConfigError.
     """

@@ -58,7 +58,7 @@ def ask_services(environs: Mapping[str, Mapping[str, str]] | None = None) -> lis
 
 
 def ask_service(name: str, environ: Mapping[str, str] | None = None) -> list[Row]:
-    """One service's rows. Raises ServiceConfigError with what it said."""
+    """Return the rows of one service. Raises ServiceConfigError with the output of the service."""
     answer = _ask(name, os.environ if environ is None else environ)
     if answer.returncode != 0:
         raise ServiceConfigError(tuple(_said(answer)), answer.returncode)
@@ -66,7 +66,7 @@ def ask_service(name: str, environ: Mapping[str, str] | None = None) -> list[Row
 
 
 def ask_module(*command: str) -> str:
-    """What a command of a service prints. Raises ServiceConfigError with what it said."""
+    """Return the output of a service's command. Raises ServiceConfigError with its error output."""
     answer = _asked(command, os.environ, f"{command[0]} did not answer")
     if answer.returncode != 0:
         raise ServiceConfigError(tuple(_said(answer)), answer.returncode)
@@ -82,7 +82,7 @@ def merge(rows: Mapping[str, list[Row]]) -> list[SharedRow]:
             readers.setdefault(alike, (row, []))[1].append(service)
     order = {section: index for index, section in enumerate(SECTIONS)}
     merged = [SharedRow(row, tuple(services)) for row, services in readers.values()]
-    # What services read differently stands together, where the first of them has it.
+    # Rows that differ between services are listed together, in the place of the first service.
     keys = list(dict.fromkeys(shared.row.key for shared in merged))
     places = {key: (order[key.partition(".")[0]], at) for at, key in enumerate(keys)}
     merged.sort(key=lambda shared: places[shared.row.key])
@@ -115,7 +115,7 @@ def _ask(service: str, environ: Mapping[str, str]) -> subprocess.CompletedProces
 def _asked(
     command: Sequence[str], environ: Mapping[str, str], late: str
 ) -> subprocess.CompletedProcess[Any]:
-    """Run a module with its arguments; `late`: what is said if that takes too long."""
+    """Run a module with its arguments. `late`: the error text if the module takes too long."""
     words = [sys.executable, "-m", *command]
     try:
         return _run(words, environ)

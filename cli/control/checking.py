@@ -33,7 +33,7 @@ PROVIDERS_COMMAND: Final = ("services.deliver.cli.shaping", "providers", "--json
 
 
 class Providers(Struct, frozen=True):
-    """What `sluice shaping providers --json` prints; `origin`: the rules that have them."""
+    """The JSON of `sluice shaping providers`. `origin`: the rules that define the providers."""
 
     providers: list[str]
     origin: str

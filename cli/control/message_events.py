@@ -16,10 +16,10 @@ from shared.topics.records import Event, EventType
 
 
 class Answer(StrEnum):
-    """What has become of the message."""
+    """The state of the message after the order."""
 
     CANCELLED = "cancelled"
-    # It has another final event: it ended before, or its attempt had begun.
+    # The message has another final event: it ended before the order, or an attempt had begun.
     ENDED = "ended"
     # Nothing will be sent; the event comes when the message is read from its queue.
     RECORDED = "recorded"

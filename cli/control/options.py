@@ -48,7 +48,7 @@ def authored(command: F) -> F:
 
 
 def author_of(name: str) -> str:
-    """Return who gives the order."""
+    """Return the author of the order."""
     if name:
         return name[:MAX_TEXT_CHARS]
     try:

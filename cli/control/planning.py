@@ -15,7 +15,8 @@ _UNIT_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 DAY_MS: Final = 86_400_000
 # How long an order that is over stays on record.
 KEPT_MS: Final = 30 * DAY_MS
-# What a forgotten order does is bounded: a final one ends sooner, because it cannot be undone.
+# A forgotten order must end some time; an order with a final effect ends sooner, because its
+# effect cannot be undone.
 DEFAULT_FOR: Final = {
     Verb.SUSPEND: "1d",
     Verb.REROUTE: "1d",

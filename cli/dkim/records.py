@@ -40,7 +40,7 @@ class TxtRecord(Struct, frozen=True):
 
 
 class Check(Struct, frozen=True):
-    """What the DNS has for a record, and the reason if it is not the record."""
+    """The records found in the DNS, and the reason if they differ from the expected record."""
 
     record: TxtRecord
     published: Published
@@ -48,7 +48,7 @@ class Check(Struct, frozen=True):
 
 
 def record_of(entry: KeyEntry, key: PrivateKey, domain: str = "") -> TxtRecord:
-    """The record of a key in a domain, or in its own."""
+    """Return the record of a key in a domain; by default in the key's own domain."""
     kind, public = public_key_of(key.public_key())
     where = domain or entry.domain or ANY_DOMAIN
     return TxtRecord(f"{entry.selector}._domainkey.{where}", f"v=DKIM1; k={kind}; p={public}")

@@ -12,7 +12,7 @@ from shared.mailauth.dkim_keys.table import Key, KeyEntry, KeyIndex
 
 
 class State(StrEnum):
-    """What a key does now."""
+    """The state of a key now."""
 
     SIGNS = "signs"
     WAITS = "waits"  # its time has not come

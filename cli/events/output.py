@@ -51,7 +51,7 @@ def _of(client: str, mailing_id: str, sub_client: str) -> str:
 
 
 def _said(event: Event) -> str:
-    """What an event says, as one line without control characters: replies come from strangers."""
+    """Return an event as one line, without control characters: replies come from strangers."""
     data = event.data
     attempt = f"attempt {data.attempt}" if data.attempt else ""
     site = f"at {data.site}" if data.site else ""

@@ -114,7 +114,7 @@ def _decide(verb: Verb, mail_id: str, rest: dict[str, Any]) -> None:
 
 
 def _order(verb: Verb, found: Waiting, author: str, reason: str) -> Order:
-    # Later than the doubt also if this clock is behind that of deliver.
+    # The time is after the doubt even if this clock is behind deliver's clock.
     now = max(now_ms(), found.envelope.held_since_ms)
     lasts_s = duration_s(DEFAULT_FOR[verb]) or 0
     scope = Scope(mail_id=found.envelope.mail_id)

@@ -14,13 +14,13 @@ from shared.topics.records import Envelope
 # How many different values are counted; what comes after them is counted as OTHER.
 MAX_VALUES: Final = 100_000
 OTHER: Final = "(others)"
-# What is shown for mail that has no such value, such as a reply.
+# Shown for mail that has no value, such as mail without a last reply.
 NOTHING: Final = "(none)"
 BY: Final = ("client", "mailing", "sub-client", "domain", "lane", "topic", "reply")
 
 
 class TopicRow(Struct):
-    """One topic: its unread offsets, and what was read of them."""
+    """One topic: its unread offsets, and the counts of the records that were read."""
 
     topic: str
     records: int  # unread offsets: records, and a few markers of transactions

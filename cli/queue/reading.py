@@ -20,7 +20,7 @@ from shared.topics.codec import CodecError, decode_pack
 
 
 class QueueReading:
-    """One look at all queues. `is_complete` is False if its time was over before the end."""
+    """One look at all queues. `is_complete` is False if the timeout ended it."""
 
     def __init__(self, kafka: KafkaSettings, timeout_s: float, progress: Progress) -> None:
         self._kafka = kafka
@@ -28,10 +28,13 @@ class QueueReading:
         self._progress = progress
         self.is_complete = True
 
-    def counts(self, by: str) -> QueueCounts:
-        """Count everything that waits."""
+    def counts(self, by: str, most: int | None = None) -> QueueCounts:
+        """Count everything that waits.
+
+        `most`: if more offsets than this are not done, nothing is read and it is not complete.
+        """
         try:
-            return self._counts(by)
+            return self._counts(by, most)
         except KafkaError as error:
             raise self._unavailable(error) from error
 
@@ -53,7 +56,7 @@ class QueueReading:
         except KafkaError as error:
             raise self._unavailable(error) from error
 
-    def _counts(self, by: str) -> QueueCounts:
+    def _counts(self, by: str, most: int | None) -> QueueCounts:
         with ExitStack() as stack:
             backlogs = self._open(stack)
             unread = [
@@ -62,6 +65,9 @@ class QueueReading:
                 for partition, unread in backlog.partitions.items()
             ]
             counts = QueueCounts(unread, by)
+            if most is not None and sum(records for _, records in unread) > most:
+                self.is_complete = False
+                return counts
             for waiting, is_first in self._waiting(backlogs):
                 counts.add_record(waiting.topic, is_first)
                 counts.add(waiting)

@@ -80,7 +80,8 @@ def _open(options: ClientOptions, clock: Clock) -> SourceLog:
 
 def _window(log: SourceLog, review: Review, deadline: Deadline, progress: Progress) -> list[Step]:
     """Return the bounces of the window; its bounds are those of append times."""
-    # The clocks of brokers differ: what is a little beyond the window is compared exactly later.
+    # The clocks of brokers differ, so records shortly before or after the window are read too and
+    # compared exactly later.
     begins = log.offsets_at(max(0, review.from_ms - SKEW_MS))
     ends = {
         source: max(begins[source], end)

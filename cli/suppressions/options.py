@@ -47,7 +47,7 @@ def authored(command: F) -> F:
 
 
 def author_of(name: str, note: str) -> Author:
-    """Return who does this, why and when."""
+    """Return the author, the reason and the time of the change."""
     return Author(name or _user(), note, now_ms())
 
 

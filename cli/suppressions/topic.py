@@ -50,7 +50,7 @@ Progress = Callable[[int], None]
 
 
 class ServersOnly(Struct, frozen=True):
-    """The sections that find the view, and say whether the servers are those of a pipeline."""
+    """The settings that find Kafka and Redis, and show whether a local pipeline runs them."""
 
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
@@ -95,7 +95,7 @@ def _address(redis: RedisSettings) -> str:
 
 
 def read_records(kafka: KafkaSettings, is_chosen: Chosen) -> list[SuppressionRecord]:
-    """Return the last record of each key, of those that `is_chosen` accepts, in key order."""
+    """Return the last record of each key that `is_chosen` accepts, in the order of the keys."""
     found: dict[bytes, SuppressionRecord] = {}
     options = client_options(kafka, f"suppressions-{os.getpid()}")
     try:

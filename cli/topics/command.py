@@ -86,7 +86,7 @@ class Answer(Struct, frozen=True):
 
 
 class Document(Struct, frozen=True):
-    """What --json prints."""
+    """The document that --json prints."""
 
     kafka: str
     as_planned: bool
@@ -168,9 +168,10 @@ def _compare(admin: Any, kafka: KafkaSettings) -> list[TopicReport]:
 
 
 def _compare_kafkas_own(admin: Any, kafka: KafkaSettings) -> list[TopicReport]:
-    """Those with fewer copies than ours: with them offsets and open transactions are lost.
+    """Report Kafka's internal topics that have fewer copies than ours should have.
 
-    They are the brokers' own, so `apply` leaves them alone; with ACLs they may not be visible.
+    If such a topic is lost, committed offsets and open transactions are lost with it. The brokers
+    own these topics, so `apply` does not change them; ACLs may hide them.
     """
     there = [name for name in admin.list_topics() if name in _KAFKAS_OWN]
     reports = compare(admin, {name: {} for name in there}, Wanted.of(kafka))
@@ -203,7 +204,7 @@ def _add_replicas(admin: Any, topics: list[str], wanted: int) -> str:
 
 
 def _row(report: TopicReport, kafka: KafkaSettings, refused: str | None = None) -> Answer:
-    """A topic's answer; `refused` as alter() has it, None where nothing was altered."""
+    """Return a topic's answer. `refused`: the result of alter(); None if nothing was altered."""
     status, reason = str(report.status), report.reason
     if refused is not None:
         status, reason = ("refused", refused) if refused else ("altered", "")
@@ -219,7 +220,7 @@ def own_row(report: TopicReport, kafka: KafkaSettings) -> Answer:
 
 
 def wrong(rows: list[Answer]) -> list[Answer]:
-    """Those that are not as planned, or could not be altered."""
+    """Return the topics that differ from the plan or could not be altered."""
     return [row for row in rows if row.status not in _RIGHT]
 
 

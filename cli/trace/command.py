@@ -107,7 +107,7 @@ def main(domain: str, mail_id: str, how_long: str, as_json: bool, **rest: Any) -
 
 
 class _Output:
-    """Prints lines, and says on standard error what is missing."""
+    """Prints lines, and reports missing lines on standard error."""
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json

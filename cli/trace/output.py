@@ -20,7 +20,7 @@ class Missing:
         self._skipped: dict[str, int] = {}
 
     def new(self, line: TraceLine) -> list[str]:
-        """Return what is to be said before this line."""
+        """Return the text to print before this line."""
         said = []
         before = self._numbers.get(line.worker, 0)
         is_mark = not line.kind
@@ -54,7 +54,7 @@ class Printer:
         key = line.worker, line.dialog
         if line.dialog and self._known.get(key) != about:
             if len(self._known) >= MAX_DIALOGS:
-                self._known.clear()  # they are introduced once more
+                self._known.clear()  # the dialogs are introduced once more
             self._known[key] = about
             yield printable(f"{_at(line)}  {who}  = {_about(line)}")
         yield printable(f"{_at(line)}  {who}  {line.kind} {line.text}")

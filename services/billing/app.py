@@ -82,7 +82,7 @@ def serve(settings: Settings, running: Running) -> int:
 def _worker(
     settings: Settings, running: Running, kit: StreamKit, metrics: BillingMetrics
 ) -> Worker:
-    """What counts."""
+    """Build the worker that counts events."""
     billing = settings.billing
     cells = open_cells(billing, settings.redis)
     return Worker(
@@ -108,7 +108,8 @@ def _bookkeeper(
     ends: EndsAsker,
     metrics: BillingMetrics,
 ) -> Bookkeeper:
-    """What writes checkpoints and closes months, with a connection to the cells of its own."""
+    """Build the bookkeeper, which writes checkpoints and closes months, with its own connection to
+    the cells."""
     billing = settings.billing
     cells = open_cells(billing, settings.redis)
     closer = None
@@ -133,7 +134,7 @@ def _bookkeeper(
 def _quota_keeper(
     settings: Settings, running: Running, kit: StreamKit, ends: EndsAsker, api: Api
 ) -> QuotaKeeper:
-    """What counts the use of quotas, with a connection to the cells of its own."""
+    """Build the keeper of quotas, with its own connection to the cells."""
     billing = settings.billing
     return QuotaKeeper(
         KeeperParts(
@@ -152,7 +153,7 @@ def _quota_keeper(
 
 
 def _check_time_zone(topic: StatementTopic, time_zone: str, stop: Stop) -> None:
-    """Nothing may be counted in another time zone than that of the statements."""
+    """Raise an error if the settings and the statements have different time zones."""
     while not stop.is_set():
         try:
             topic.read()

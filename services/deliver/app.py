@@ -221,7 +221,7 @@ def _watch(running: Running, pools: Pools, shaper: Shaper, sending: Sending) -> 
 
 
 def _repeated(sending: Sending, counter: TlsCounter) -> Iterator[Coroutine[None, None, None]]:
-    """What is done every few seconds beside the sending."""
+    """Yield the tasks that are repeated every few seconds while mail is sent."""
     yield repeat(FLUSH_S, counter.flush)
     yield repeat(TRACE_FLUSH_S, sending.tracer.flush)
 
@@ -237,7 +237,8 @@ def _repeated(sending: Sending, counter: TlsCounter) -> Iterator[Coroutine[None,
 
 
 def _handler(attempts: Attempts, shaper: Shaper, orders: Orders) -> Handler:
-    """What the Kafka thread asks and hands out to."""
+    """Return the functions that the Kafka thread calls: to hand out messages, and to ask how long
+    to wait."""
 
     def hold_s(topic: str, more: int) -> float:
         lane = lane_of(topic)

@@ -11,7 +11,7 @@ from shared.settings.addresses import FOLDER, PATH
 
 
 class PreparingSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """What deliver changes in a message before it is sent."""
+    """The changes that deliver makes to a message before it is sent."""
 
     dkim_key_file: Annotated[
         str,

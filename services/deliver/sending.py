@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 
 class Orders(Struct, frozen=True):
-    """The orders of operators: who reads them, and what they say on the event loop."""
+    """The orders of operators: their reader, and their view on the event loop."""
 
     follower: ControlFollower
     control: Control
@@ -114,7 +114,7 @@ def load_sources(deliver: DeliverSettings) -> SourceTable:
 
 
 def check_at_start(deliver: DeliverSettings, sources: Sources, resolver: Resolver) -> None:
-    """Log what is wrong with the sources; raises UsageError for errors if that is required."""
+    """Log the faults of the sources; raise UsageError for them if the settings require it."""
     if not sources.table.sources:
         return
     found = asyncio.run(check_sources(sources.table.sources, resolver))
@@ -127,7 +127,7 @@ def check_at_start(deliver: DeliverSettings, sources: Sources, resolver: Resolve
 
 
 def make_shaper(settings: Settings, rules: Rules, running: Running) -> Shaper:
-    """What keeps the limits that all processes share."""
+    """Return the shaper, which keeps the limits that all processes share."""
     deliver, redis = settings.deliver, settings.redis
     # A call that is sent again would give back the same lease twice.
     client = connect_async(redis, retry=NO_RETRY)
@@ -139,7 +139,7 @@ def make_shaper(settings: Settings, rules: Rules, running: Running) -> Shaper:
 
 
 def make_tracer(settings: Settings, follower: ControlFollower, clock: Clock) -> Tracer:
-    """What shows dialogs to operators."""
+    """Return the tracer, which shows dialogs to operators."""
     # A call that is sent again would write its lines twice.
     client = connect_async(settings.redis, retry=NO_RETRY)
     return Tracer(follower, partial(append_lines, client), clock, settings.runtime.instance)

@@ -28,7 +28,7 @@ SERVICE: Final = "held"
 
 
 class HeldParts(Struct, frozen=True):
-    """What the thread shares with the reading of mail.received."""
+    """The parts that the thread shares with the reading of mail.received."""
 
     clients: ClientView
     views: Views

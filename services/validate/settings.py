@@ -107,7 +107,10 @@ class ValidateSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 600
     lanes: Annotated[
         dict[_Lane, tuple[Domain, ...]],
-        Meta(description="Recipient domains by lane; all others use the lane `default`."),
+        Meta(
+            description="Recipient domains by lane; all others use the lane `default`. The value"
+            " replaces the shipped lanes: name those that are to stay (lanes.md)."
+        ),
     ] = msgspec.field(default_factory=DEFAULT_LANES.copy)
 
 

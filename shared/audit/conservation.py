@@ -47,6 +47,7 @@ class FaultKind(StrEnum):
     OVERDRAWN = "more_finals_than_received"
     UNTALLIED = "final_without_tally"
     MISSING = "missing_final"
+    IN_NO_QUEUE = "in_no_queue"  # lost.py
     STRANGE_ID = "strange_mail_id"
     UNREADABLE = "unreadable_event"
     CUT_LOG = "events_deleted_from_kafka"
@@ -97,6 +98,7 @@ class Report(Struct, frozen=True):
     rows: list[BookRow]
     faults: list[BookFault]
     held: int = 0
+    lost: int = 0  # of those that count as waiting: the ones that are in no queue
     returned: ReturnedReport | None = None  # None: not looked at
 
 
@@ -152,6 +154,10 @@ class Books:
         if mail_id is None and (len(self.strange) < SHOWN or event.subject in self.strange):
             self.strange[event.subject] += 1
         return mail_id
+
+    def is_held(self, mail_id: str) -> bool:
+        """Return True if this message is held for an operator."""
+        return mail_id in self._held
 
     def rows(self) -> list[BookRow]:
         """Return the account of each mailing, sorted."""

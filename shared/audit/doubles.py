@@ -95,6 +95,12 @@ class DoubleSearch:
         if event.data.first_dispatch:
             self._dispatches.add(mail_id)
 
+    def unfinished(self, received: IdBuckets) -> Iterator[bytes]:
+        """Yield the ids of `received` that have no final event so far."""
+        for number in range(BUCKETS):
+            finals = set(self._finals.bucket(number))
+            yield from (each for each in received.bucket(number) if each not in finals)
+
     def found(self) -> Doubles:
         """Return the mail ids that occur more than once so far."""
         return Doubles(dict(self._finals.doubled()), dict(self._dispatches.doubled()))

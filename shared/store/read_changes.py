@@ -24,7 +24,8 @@ from shared.store.copy_cells import CopyCells
 from shared.store.read_cells import Counts, Snapshot
 from shared.store.read_pieces import ReadPieces
 
-# Whoever follows reads often, and copies cost much.
+# How many readings copy all cells after CellsChanged. Few: a follower reads often, and a copy
+# costs much.
 COPIED: Final = 10
 
 

@@ -39,9 +39,9 @@ def ensure_topics(
 ) -> list[str]:
     """Create missing topics and wait until they have leaders; align the existing ones.
 
-    `options`: those of the process, if there are any. Returns the names of the created topics.
-    Several processes may call it at the same time. Raises TopicError, or kafka.errors.KafkaError
-    when the brokers are unavailable.
+    `options`: the client options of the process, if it has any. Returns the names of the created
+    topics. Several processes may call this at the same time. Raises TopicError, or
+    kafka.errors.KafkaError when the brokers are unavailable.
     """
     wanted = list(plans)
     admin = make_admin(
@@ -92,7 +92,7 @@ def ensure_topics_until(
 def _create(admin: KafkaAdminClient, plans: Sequence[TopicPlan], kafka: KafkaSettings) -> None:
     """Create all topics that can be created. Raises TopicError, naming one of the others.
 
-    In one request, since each of them takes the controller as long as all topics together.
+    All topics are in one request: the controller needs as long for one topic as for all of them.
     """
     wanted = Wanted.of(kafka)
     topics = [

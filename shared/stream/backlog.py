@@ -27,7 +27,7 @@ POLL_RECORDS: Final = 2_000
 
 
 class Unread(Struct, frozen=True):
-    """The offsets of a partition that are not done, and what is settled among them."""
+    """The offsets of a partition that are not done, and the settled messages among them."""
 
     begin: int
     end: int
@@ -47,7 +47,7 @@ class Unread(Struct, frozen=True):
 
 
 class Backlog:
-    """What a group has still to do in these topics. Close it."""
+    """The records of these topics that a group has not processed yet. The caller must close it."""
 
     def __init__(self, options: ClientOptions, group: str, topics: Iterable[str]) -> None:
         self._reader: Any = make_consumer(

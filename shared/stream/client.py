@@ -32,7 +32,7 @@ FETCH_MIN_BYTES: Final = 1024 * 1024
 FETCH_WAIT_MS: Final = 50
 FETCH_MAX_BYTES: Final = 16 * 1024 * 1024
 PARTITION_FETCH_BYTES: Final = 8 * 1024 * 1024
-# A worker leaves partitions alone until their next record is due; what was fetched stays in memory.
+# A worker leaves partitions alone until their next record is due; fetched records stay in memory.
 WORKER_FETCH_BYTES: Final = 1024 * 1024
 RETRY_BACKOFF_MS: Final = 10
 RECONNECT_MAX_MS: Final = 1_000
@@ -155,7 +155,7 @@ def make_consumer(options: ClientOptions, group: str | None, **overrides: Any) -
 def make_admin(options: ClientOptions, timeout_ms: int, **overrides: Any) -> Any:
     """Create a KafkaAdminClient with this request time-out; the caller must close() it.
 
-    Raises kafka.errors.KafkaError when no broker answers, or none lets this client in.
+    Raises kafka.errors.KafkaError when no broker answers, or all refuse this client.
     """
     soften_lost_connections()
     try_before_waiting()

@@ -112,7 +112,7 @@ class StreamConsumer:
         except KafkaError as error:
             if not getattr(error, "retriable", False):
                 raise
-            log.warning("poll: %s", error)
+            log.warning("polling failed: %s", error)
             time.sleep(timeout_ms / 1000)
             return {}
         self._require_membership()
@@ -240,15 +240,15 @@ class StreamConsumer:
         return self._listener.take_revoked()
 
     def leave(self, partitions: Iterable[TopicPartition]) -> None:
-        """Give up all partitions; these are claimed until release(). The next poll asks for it."""
+        """Give up all partitions at the next poll, but claim `partitions` until release()."""
         self._assignor.leave(partitions)
 
     def has_read_all(self, partition: TopicPartition) -> bool:
-        """Whether nothing is written to an assigned partition beyond what was read."""
+        """Return True if all records of this assigned partition have been read."""
         return has_read_all(self._consumer, partition)
 
     def release(self, partitions: Iterable[TopicPartition]) -> None:
-        """Let other members have these, which were revoked; the next poll asks for it."""
+        """Let other members have these revoked partitions; the next poll joins again for it."""
         gone = list(partitions)
         if gone:
             self._assignor.release(gone)
@@ -271,7 +271,7 @@ class StreamConsumer:
         return found if found.generation_id >= 0 and found.member_id else None
 
     def require_same_topics(self) -> None:
-        """Raise TopicRecreated if the offsets of what was read are to be committed no more."""
+        """Raise TopicRecreated if the offsets of the records read must not be committed."""
         require_same_for_commit(self._consumer)
 
     def waiting_for(self) -> str:
@@ -294,4 +294,4 @@ class StreamConsumer:
         try:
             self._consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
         except (KafkaError, RuntimeError) as error:
-            log.warning("closing the consumer: %s", error)
+            log.warning("the consumer could not be closed: %s", error)

@@ -128,7 +128,7 @@ class Handovers:
             self._release(partition)
 
     def close(self) -> None:
-        """Drop what is drained: another member works on it."""
+        """Drop the drained partitions: another member works on them."""
         for handover in self._draining.values():
             self._holdings.close(handover.assigned)
             self._holdings.drop(handover.assigned)
@@ -217,14 +217,14 @@ class Handovers:
 
         Rather one that stays with this member than one that it used before.
         """
-        # After leave(), none is its own but those that it claims.
+        # After leave(), this member owns only the partitions that it claims.
         own = set() if self._has_left else self._consumer.assignment()
         for partition in sorted(own - self.unreadable()):
             if self._is_shelf(partition) and self._consumer.has_read_all(partition):
                 try:
                     return self._holdings.partition(partition)
                 except KafkaError as error:
-                    log.warning("committed offset of %s/%d: %s", *partition, error)
+                    log.warning("the committed offset of %s/%d is not known: %s", *partition, error)
         return None if self._shelf is None or self._shelf.gone else self._shelf
 
     def _is_shelf(self, partition: TopicPartition) -> bool:

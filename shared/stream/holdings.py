@@ -66,7 +66,7 @@ class Holdings:
                     settled = decode_metadata(found.metadata or "", offset)
                 except MetadataError as error:
                     # Reading again from the low-water mark may send twice, but loses nothing.
-                    log.error("commit metadata of %s/%d: %s", *partition, error)
+                    log.error("the commit metadata of %s/%d cannot be read: %s", *partition, error)
             ledger = PartitionLedger(offset, settled)
             assigned = AssignedPartition(partition, ledger, self.may_begin)
             self.reading[partition] = assigned

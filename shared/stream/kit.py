@@ -54,8 +54,8 @@ class StreamKit:
     def ensure_topics(self, lanes: Sequence[str] = ()) -> bool:
         """Create and align the topics of the pipeline, and those of these lanes.
 
-        Every service does it: whoever starts first creates them. Returns False if the process was
-        asked to stop before Kafka answered.
+        Every service calls this: the service that starts first creates the topics. Returns False if
+        the process was asked to stop before Kafka answered.
         """
         topics = plans(tuple(lanes), self._kafka.partitions)
         # Until the probe of watching() takes its place.

@@ -27,7 +27,7 @@ CLOSE_TIMEOUT_MS: Final = 1_000
 # How long a fetch waits at the broker while nothing is written; the first record ends the wait. A
 # partition that is read from another offset waits for the fetch before.
 FETCH_WAIT_MS: Final = 1_000
-# The same, and the age of what is known of the topic, for a reader that never goes elsewhere.
+# The same for a following reader; also the age at which its metadata of the topic are renewed.
 FOLLOW_MS: Final = 5_000
 POLL_MS: Final = 200
 
@@ -82,7 +82,7 @@ class LogReader:
         """
         found = topic_id(self._consumer, self._topic)
         if not found:
-            self._consumer.topics()  # asks the broker about all of them
+            self._consumer.topics()  # asks the broker about all partitions
             found = topic_id(self._consumer, self._topic)
         if not found:
             raise KafkaError(f"Kafka does not know the topic {self._topic} now")

@@ -29,7 +29,7 @@ class Session(Protocol):
 
 
 class LoopStatus(Struct):
-    """What the loop reports: why it waits, its lost memberships, and the turns that it began."""
+    """The state of the loop: why it waits, the memberships it lost, the turns it began."""
 
     waiting_for: str = "start"
     lost_memberships: int = 0

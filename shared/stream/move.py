@@ -25,7 +25,7 @@ from shared.topics.records import Message
 
 
 def to_commit(ledger: PartitionLedger) -> OffsetAndMetadata:
-    """The offset and metadata that commit what is settled."""
+    """Return the offset and metadata to commit for the settled messages."""
     return OffsetAndMetadata(ledger.low_water(), ledger.metadata(), -1)
 
 

@@ -64,7 +64,7 @@ class Abandoned:
         self._looked_at = float("-inf")
 
     def look(self, open_now: Iterable[Transaction], asked_at: float) -> list[Transaction]:
-        """Return the transactions to end, given those that were open after `asked_at`.
+        """Return the transactions to end, given the transactions that were open after `asked_at`.
 
         `asked_at` is in monotonic seconds.
         """

@@ -75,7 +75,7 @@ class OutcomeWriter:
         # The outcomes of the transaction being written, until it is known to have committed.
         self._writing: list[tuple[Job, Sequence[Output]]] = []
         self._finished: list[Job] = []
-        # Messages to name as offered: those asked for, and those of the transaction being written.
+        # Messages to name as offered: those that wait, and those in the transaction being written.
         self._to_name: deque[tuple[Job, Named]] = deque()
         self._naming: list[tuple[Job, Named]] = []
         # Partitions whose last commit names too much.
@@ -111,7 +111,7 @@ class OutcomeWriter:
         return self._to_move is not None or self._moving is not None
 
     def move(self, jobs: Sequence[Job], shelf: AssignedPartition) -> None:
-        """Move those of these jobs that are still in flight, with the next outcomes (move.py)."""
+        """Move the jobs that are still in flight, together with the next outcomes (move.py)."""
         self._to_move = jobs, shelf
 
     def drop(self) -> None:
@@ -231,7 +231,7 @@ class OutcomeWriter:
             wanted.metadata,
         )
         if has_committed:
-            log.info("%s: the transaction in doubt did commit", self._service)
+            log.info("%s: the transaction whose commit got no answer has committed", self._service)
         if self._moving is None:
             if has_committed:
                 self._written()
@@ -252,7 +252,7 @@ class OutcomeWriter:
         move, self._moving = self._moving, None
         assert move is not None
         shelf = move.finish()
-        # This member does not read its own copies.
+        # This member does not read the copies that it wrote.
         if shelf in member.assignment():
             member.seek(shelf, move.placed[-1] + 1)
         log.info("%s: moved %d messages in flight to %s/%d", self._service, len(move.jobs), *shelf)

@@ -69,7 +69,7 @@ class PartitionPauser:
         self._is_throttled = False
         # Partitions whose next record does not fit.
         self._without_room: set[TopicPartition] = set()
-        # What is not to be read at present, whether from the consumer or of what is kept.
+        # The partitions not to read at present, neither from the consumer nor from kept records.
         self._waiting: Set[TopicPartition] = frozenset()
 
     @property

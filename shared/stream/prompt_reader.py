@@ -59,7 +59,7 @@ class PromptReader:
         return True
 
     def is_same_topic(self) -> bool:
-        """Whether the topic is still the one that was opened."""
+        """Return True if the topic has not been created again since it was opened."""
         return self._committed.topic_id() == self._topic_id
 
     def ends(self) -> tuple[int, int]:

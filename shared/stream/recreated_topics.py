@@ -28,16 +28,16 @@ _COMMIT_TIMEOUT_MS: Final = 5_000
 
 
 class TopicRecreated(KafkaError):  # type: ignore[misc]
-    """A topic is another one than the one that was read; the consumer must be closed."""
+    """A topic was deleted and created again while it was read; the consumer must be closed."""
 
 
 def require_same_topics(consumer: Any) -> None:
-    """Raise TopicRecreated if a topic is another one; it is then read from its beginning."""
+    """Raise TopicRecreated if a topic was created again; it is then read from its beginning."""
     topics = other_topics(consumer, are_refused=True)
     if not topics:
         return
     names = " ".join(sorted(topics))
-    log.error("deleted and created again, read from the beginning: %s", names)
+    log.error("topics were deleted and created again, reading from the beginning: %s", names)
     offsets = {
         partition: OffsetAndMetadata(0, "", -1)
         for partition in consumer.assignment()
@@ -46,12 +46,12 @@ def require_same_topics(consumer: Any) -> None:
     try:
         consumer.commit(offsets, timeout_ms=_COMMIT_TIMEOUT_MS)
     except KafkaError as error:
-        log.warning("offsets of %s: %s", names, error)
+        log.warning("the offsets of %s could not be set to 0: %s", names, error)
     _refuse(topics)
 
 
 def require_same_for_reading(consumer: Any) -> None:
-    """Raise TopicRecreated if a topic is another one, for readers that commit nothing."""
+    """Raise TopicRecreated if a topic was created again, for readers that commit nothing."""
     _refuse(other_topics(consumer, are_refused=True))
 
 

@@ -146,7 +146,7 @@ class Relay:
             self._producer.commit(outputs, offsets, membership)
         except NotReady as reason:
             self.status.waiting_for = self.status.dependency = str(reason)
-            log.warning("%s: waiting: %s", self._service, reason)
+            log.warning("%s: the batch waits and is read again: %s", self._service, reason)
             self._rewind(consumer, stop)
             consumer.idle(NOT_READY_S)
             return
@@ -173,5 +173,5 @@ class Relay:
                 return
             except (TransactionLost, KafkaError) as error:
                 self.status.waiting_for = f"Kafka: {error}"
-                log.warning("%s: rewinding: %s", self._service, error)
+                log.warning("%s: cannot go back to the committed offsets: %s", self._service, error)
                 stop.wait(RETRY_S)

@@ -16,7 +16,7 @@ from shared.topics.configs import Assignments, lacking_brokers, more_replicas
 
 
 class Growth(Struct, frozen=True):
-    """What is to be added by topic and partition, or why nothing can be."""
+    """The replicas to add, by topic and partition, or why none can be added."""
 
     assignments: Assignments
     lacking: int  # brokers

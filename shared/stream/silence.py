@@ -12,7 +12,7 @@ from shared.runtime.clock import Clock
 
 
 class Silence:
-    """The last mark seen, and since when it has been the last one. For one thread."""
+    """The last mark that was seen, and when it was first seen. For one thread."""
 
     def __init__(self, clock: Clock, after_s: float) -> None:
         """`after_s`: the writer has stopped if its last mark is older than that."""

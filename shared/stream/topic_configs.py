@@ -29,7 +29,7 @@ MISSING: Final = UnknownTopicOrPartitionError.errno
 
 
 class Wanted(Struct, frozen=True):
-    """What the settings say about topics: overrides of configs, replicas in sync, replication.
+    """The topic values in the settings: overrides of configs, replicas in sync, replication.
 
     `replication` 0: not compared. More copies than wanted are no difference.
     """
@@ -100,7 +100,7 @@ def alter(admin: Any, wanted: Iterable[Difference]) -> dict[str, str]:
 def align(
     admin: Any, planned: Mapping[str, Configs], wanted: Wanted = PLANNED
 ) -> list[TopicReport]:
-    """Alter and log the differences whose correction deletes nothing; return what was found."""
+    """Correct and log the differences if that deletes no records; return all differences found."""
     reports = compare(admin, planned, wanted)
     differing = [each for report in reports for each in report.differences]
     results = alter(admin, [each for each in differing if not each.deletes])

@@ -21,14 +21,14 @@ from shared.runtime.enduring_thread import EnduringThread
 from shared.stream.client import ClientOptions
 from shared.stream.log_reader import LogReader
 
-# What is written ends the wait; closing does not.
+# A new record ends the wait of a fetch; closing the reader does not.
 POLL_MS: Final = 500
 
 log = logging.getLogger(__name__)
 
 
 class Adds(Protocol):
-    """What a topic says, up to some record."""
+    """The content of a topic, up to some record."""
 
     def add(self, record: Any) -> None:
         """Apply one record."""
@@ -72,7 +72,7 @@ class TopicFollower(Generic[S]):
         return self._is_whole
 
     def fault(self) -> str:
-        """Why what is shown is not up to date; "" if it is."""
+        """Return why the content is not up to date; "" if it is."""
         return self._fault
 
     def close(self) -> None:

@@ -46,7 +46,7 @@ class TransactionLost(Exception):
 
 
 def _named(error: BaseException) -> str:
-    """The error's class and text; those of kafka-python begin with the class already."""
+    """Return the class and text of an error; in kafka-python the text begins with the class."""
     name, text = type(error).__name__, str(error)
     return text if text.startswith(name) else f"{name}: {text}"
 

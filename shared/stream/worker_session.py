@@ -72,7 +72,7 @@ class WorkerSession:
         return len(self._holdings.in_flight)
 
     def stop_reading(self) -> None:
-        """Let no further message begin; those that have begun are finished."""
+        """Let no further message begin; messages that have begun are finished."""
         self._handovers.stop()
 
     def turn(self) -> None:
@@ -111,7 +111,7 @@ class WorkerSession:
         self._pauser.settle(self._consumer, fill, full, self._handovers.unread_shelves)
 
     def _poll(self) -> dict[TopicPartition, Sequence[Record]]:
-        """The next records: what was kept and may be read now, and new ones."""
+        """Return the next records: kept records that may be read now, and new records."""
         busy = bool(self._outcomes.waiting or self._holdings.in_flight)
         wait_ms = POLL_MS if busy else IDLE_POLL_MS
         # Without a lease nothing may be handed out: the partitions may belong to another member.
@@ -211,7 +211,7 @@ class WorkerSession:
     def _refuse(self, assigned: AssignedPartition, record: Record, reason: str) -> None:
         """Write a record that is not a pack to mail.refused, with its position and the reason."""
         self._status.unreadable += 1
-        log.error("%s/%d@%d: %s", *assigned.partition, record.offset, reason)
+        log.error("record %s/%d@%d cannot be read: %s", *assigned.partition, record.offset, reason)
         for index in assigned.ledger.add(record.offset, 1):
             job = Job(assigned, record.offset, index, UNREADABLE)
             job.begun = True

@@ -64,7 +64,7 @@ def usage(  # noqa: PLR0913, PLR0917 - the options of a command
 ) -> None:
     """Show the counts of a month by client, mailing ID and sub-client.
 
-    Of a closed month, those of its statement.
+    For a closed month, the counts are those of its statement.
     """
     parts = connect_to(line)
     month = month or parts.months.of(SystemClock().now_ms())
@@ -239,7 +239,7 @@ def lost_beginnings(begins: Mapping[int, int]) -> str:
 
 
 def lost_holes(holes: Mapping[int, str]) -> str:
-    """Why counting again would lose counts; "" if no part of them is of events that are gone."""
+    """Return why counting again would lose counts; "" if Kafka still has all counted events."""
     if not holes:
         return ""
     return (

@@ -171,7 +171,7 @@ def list_keys(as_json: bool, bootstrap: str, line: str) -> None:
 def revoke(key_id: str, as_json: bool, bootstrap: str, line: str) -> None:
     """Make a key invalid, within seconds and for good."""
     now_ms = SystemClock().now_ms()
-    # Who pastes the whole key has it revoked as well.
+    # The whole key is accepted in place of its id.
     name = key_id.split("_")[1] if key_id.startswith("sluice_") else key_id
     found = revoke_key(find_kafka(bootstrap, line), name, getpass.getuser(), now_ms)
     if as_json:

@@ -140,7 +140,7 @@ def _counted(cells: Cells, wanted: Wanted) -> _Number:
 
 
 def difference(found: int, expected: int, unnamed: int) -> str:
-    """What is said if not as many mails were found as were counted."""
+    """Return the text for a number of listed mails that differs from the count."""
     text = f"{counted(found, 'mail')} found, {expected} counted"
     if not unnamed:
         return text

@@ -36,7 +36,7 @@ _CLOSE_WAIT_S = 30.0
 
 
 class ShownMonth(Struct, frozen=True):
-    """A month in the list. All but its state is that of its statement."""
+    """A month in the list. All fields but `state` come from the month's statement."""
 
     month: str
     state: MonthState
@@ -151,7 +151,7 @@ def close(month: str, yes: bool, incomplete: bool, as_json: bool, line: str) -> 
 
 
 def statement_lines(found: Statement, *, was_closed: bool) -> list[str]:
-    """What a statement says, and whether it was there before the command."""
+    """Return the lines about a statement, and whether it existed before the command."""
     totals = ", ".join(f"{number} {counter}" for counter, number in found.totals.items())
     word = f"was closed before, on {utc_text(found.closed_at_ms)}" if was_closed else "is closed"
     return [

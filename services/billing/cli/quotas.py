@@ -29,7 +29,7 @@ _STEP_S: Final = 0.05
 @line_option
 @answering
 def quotas(client: str, as_json: bool, line: str) -> None:
-    """Show the monthly quotas of clients and sub-clients, and what is used of them."""
+    """Show the monthly quotas of clients and sub-clients, and how much of each is used."""
     parts = connect_to(line)
     registered = load_registry(parts.kafka)
     if client and client not in registered:

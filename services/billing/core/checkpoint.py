@@ -28,7 +28,7 @@ MANIFEST: Final = "checkpoint/"
 CELLS: Final = "cells/"
 VOID: Final = "void/"
 CHUNK_BYTES: Final = 512 * 1024
-# What a cell takes in msgpack in addition to its name.
+# How many bytes a cell takes in msgpack in addition to its name.
 _CELL_BYTES: Final = 16
 _NOWHERE: Final = -1
 
@@ -96,8 +96,8 @@ def is_due(found: Snapshot, before: Manifest | None) -> bool:
 
 
 class Checkpoints:
-    """Reads the records in the order of the log. `kept`: where the chunks themselves are kept; they
-    are not without it."""
+    """Reads the records in the order of the log. `kept`: the store of the chunks; without `kept`
+    the chunks are not stored."""
 
     def __init__(self, kept: KeepsParts | None = None) -> None:
         self._kept = kept
@@ -164,7 +164,7 @@ class Checkpoints:
             yield from (self._kept.get(self._chunks[key]) for key in stored.chunks)
 
     def _is_sound(self, manifest: Manifest) -> bool:
-        """Whether the chunks are those that the manifest names, and can be decoded."""
+        """Return True if the chunks are the ones that the manifest names, and can be decoded."""
         for stored in manifest.months.values():
             if self._kept is None or digest(self._chunks_of(stored)) != stored.sha256:
                 return False

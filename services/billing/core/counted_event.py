@@ -54,7 +54,7 @@ _tally: Final = msgspec.json.Decoder(_Tally)
 
 
 def read_event(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Event | Tally | None:
-    """The event, with what is counted of it; None for a type that this version does not know.
+    """Return the event with its counted values; None for a type that this version does not know.
 
     Raises CodecError if what is counted of a known type cannot be read.
     """

@@ -66,7 +66,7 @@ class Recount:
         self._dispatches: set[bytes] = set()
         self.records = 0
         self.unreadable = 0
-        # The first of them: partition and offset.
+        # Partition and offset of the first such record.
         self.unreadable_at: list[str] = []
 
     def add(self, record: EventRecord) -> Event | None:
@@ -154,7 +154,7 @@ class Recount:
         return len(self._cells)
 
     def take(self) -> list[tuple[str, Cell, int]]:
-        """What was counted since the last time: month, cell and count; it is then kept no more.
+        """Return the counts since the last call, as month, cell and count, and drop them.
 
         A cell may come again later; its counts are to be summed.
         """

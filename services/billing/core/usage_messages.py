@@ -22,7 +22,7 @@ from services.billing.core.usage_api.tables import days_of, utc_text
 from shared.topics.codec import TALLY_TYPE, TYPE_PREFIX
 from shared.topics.records import EventType
 
-# What can be listed. `bytes` are the sizes of the billed messages.
+# The counters whose mails can be listed. `bytes` are the sizes of the billed messages.
 KINDS: Final = tuple(counter for counter in COUNTERS if counter != BYTES)
 DETAILED: Final = (
     EventType.REFUSED.value,
@@ -117,7 +117,7 @@ def listed(
 ) -> Iterator[ListedMail]:
     """The mails of this record that the number has. Never raises for what is in a record.
 
-    Those that it does not name are added to `unnamed`.
+    Mails that the record does not name are added to `unnamed`.
     """
     if wanted.kind == RECEIVED:
         yield from _received(record, wanted, months, unnamed or Unnamed())

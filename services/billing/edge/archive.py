@@ -127,7 +127,7 @@ class Archive:
     written_ends = ends
 
     def gaps(self) -> list[Gap]:
-        """What is missing between the files."""
+        """Return the offsets that are missing between the files."""
         return [
             Gap(before.partition, before.end, after.begin)
             for before, after in zip(self._parts, self._parts[1:], strict=False)
@@ -135,7 +135,7 @@ class Archive:
         ]
 
     def missing(self) -> list[Gap]:
-        """What is missing before the first file of a partition, and between the files."""
+        """Return the offsets missing before the first file of a partition and between files."""
         first = [Gap(part, 0, begin) for part, begin in self.begins().items() if begin]
         return sorted([*first, *self.gaps()])
 

@@ -76,12 +76,15 @@ class Notes:
             self._store()
 
     def note_deleted(self, gap: Gap) -> None:
-        """Note a gap behind what is archived."""
+        """Note a gap after the last archived offset."""
         self._deleted = sorted([*self._deleted, gap])
         self.note_end(gap.partition, gap.end)
 
     def unknown(self, gaps: Sequence[Gap]) -> list[Gap]:
-        """What of all these gaps is not noted. An archive of an earlier version notes them now."""
+        """Return the parts of these gaps that are not noted.
+
+        An archive of an earlier version notes all of them now.
+        """
         if not self._is_earlier:
             return [rest for gap in gaps for rest in self._rest(gap)]
         self._is_earlier = False

@@ -85,7 +85,10 @@ class ArchiveWriter:
         self.filled: list[Gap] = []
 
     def lost(self) -> list[Gap]:
-        """What the archive lacks and Kafka still has. What Kafka has no more is added to `gaps`."""
+        """Return the offsets that the archive lacks and Kafka still has.
+
+        Offsets that Kafka has deleted are added to `gaps`.
+        """
         begins = self._begins()
         found, gone = list[Gap](), list[Gap]()
         for gap in self._missing:
@@ -144,7 +147,7 @@ class ArchiveWriter:
         self._files.clear()
 
     def add_statement(self, closed: Closed) -> None:
-        """Add a statement; what of it is there already stays."""
+        """Add a statement; files of it that exist already are not changed."""
         path = self._folder / "statements" / f"{closed.statement.month}.json"
         if not path.with_suffix(".lines").exists():
             store(path.with_suffix(".lines"), closed.text.pieces())
@@ -196,7 +199,7 @@ class ArchiveWriter:
 
 
 def _lost_ends(ends: Mapping[int, int], archived: Mapping[int, int]) -> list[Gap]:
-    """What is missing behind the last file of each partition."""
+    """Return the offsets that are missing after the last file of each partition."""
     return [
         Gap(partition, ends.get(partition, 0), end)
         for partition, end in sorted(archived.items())

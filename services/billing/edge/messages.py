@@ -20,7 +20,7 @@ _DAY_MS: Final = 86_400_000
 
 
 class OtherEvents(Unavailable):
-    """The events that were counted are not those of this log."""
+    """The counts are of another event log than this one."""
 
 
 class ReadsEvents(Protocol):

@@ -191,7 +191,7 @@ class Spill:
             self.write()
 
     def write(self) -> None:
-        """Write what is in memory."""
+        """Write the counts that are in memory."""
         last = self._last_month
         self._into.add_now(row for row in self.counted.take() if not last or row[0] <= last)
 
@@ -239,7 +239,7 @@ def add_record(counted: Recount, partition: int, record: Any) -> Event | None:
 
 
 def unreadable_line(number: int, places: Sequence[str]) -> str:
-    """What is said of records that could not be read; "" for none."""
+    """Return the line about records that could not be read; "" if all could be read."""
     if not number:
         return ""
     more = ", ..." if number > len(places) else ""

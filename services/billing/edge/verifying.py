@@ -87,7 +87,7 @@ class Proof(Struct, frozen=True):
     records: int
     faults: list[str]
     differences: list[LineDifference]
-    # Records that count nothing, and the first of them as partition:offset.
+    # How many records could not be counted, and the first such record as partition:offset.
     unreadable: int = 0
     unreadable_at: list[str] = []
 
@@ -146,7 +146,7 @@ def _why_not_closed(month: str, chain: Chain) -> str:
 
 
 def _reach(log: str, ends: dict[int, int], events: Events) -> list[str]:
-    """Why these events are not those that the statement counts."""
+    """Return why these events are not the events that the statement counts."""
     if events.id() != log:
         return [f"the events are of another topic ({events.id()}) than the statement's ({log})"]
     begins, last = events.begins(), events.committed_ends()

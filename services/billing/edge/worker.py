@@ -120,7 +120,7 @@ class Worker:
             if parts.clock.monotonic() >= self._retry_at:
                 is_asked = self._place(feed)
                 self._check(feed)
-                if is_asked:  # what was placed has been written to, too
+                if is_asked:  # placing them has reached the store
                     self.store = ""
         except (StoreUnavailable, KafkaUnavailable, DiskUnavailable) as error:
             if not self.store:

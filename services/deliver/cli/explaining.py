@@ -30,7 +30,7 @@ class Answer(Struct, frozen=True):
     fault: str
     is_routed: bool
     shares: list[ShareRow] = []
-    # The orders on all of this mail, and those on a part of it; the one that counts first.
+    # The orders on all of this mail, and those on a part of it; the first order decides.
     orders: tuple[Order, ...] = ()
     orders_in_part: tuple[Order, ...] = ()
     # Why what Kafka knows is not shown: shares, orders, the step of the source.

@@ -56,7 +56,7 @@ class ShareRow(Struct, frozen=True):
 
 
 class Known(Struct, frozen=True):
-    """What Kafka says. `fault`: why it is not known; "" if it is."""
+    """The state that Kafka holds. `fault`: why the state is not known; "" if it is known."""
 
     states: tuple[State, ...] = ()
     orders: tuple[Order, ...] = ()

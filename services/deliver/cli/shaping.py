@@ -135,7 +135,10 @@ def _check(sender: Party, settings: Settings, rules: Rules, line: str, kafka: Kn
 def _load(
     line: str, as_json: bool, *, is_own: bool = False
 ) -> tuple[Settings, RedisSettings, Rules]:
-    """The settings and rules in force; with `is_own` those of this command. Ends it on a fault."""
+    """Return the settings and rules in force; with `is_own`, those of this command.
+
+    A fault in them ends the command.
+    """
     try:
         if is_own:
             settings = load(Settings).settings
@@ -159,7 +162,7 @@ def _settings(line: str) -> tuple[Settings, RedisSettings]:
     endpoints = find_endpoints(line, settings.kafka.bootstrap, is_configured=not line)
     if endpoints is None:
         return settings, settings.redis
-    # What deliver was started with: its routes decide which limits hold.
+    # The environment that deliver was started with: deliver's routes decide which limits apply.
     running = load(Settings, environment_of(line or state.MAIN)[SERVICE]).settings
     return running, structs.replace(running.redis, url=endpoints.redis)
 

@@ -41,14 +41,14 @@ _STATUS: Final = "5.7.1"
 
 
 class KnowsQuotas(Protocol):
-    """What billing counted; QuotaView in production."""
+    """Knows the counts of billing; in production this is QuotaView."""
 
     def ready(self) -> bool:
         """Whether it was read to its end once."""
         ...
 
     def state(self, scope: QuotaScope, /) -> QuotaState | None:
-        """What is used of this quota."""
+        """Return how much of this quota is used."""
         ...
 
     def beat(self) -> QuotaBeat | None:
@@ -57,7 +57,7 @@ class KnowsQuotas(Protocol):
 
 
 class QuotaUse:
-    """What is used of each quota, as far as one process knows. Any thread may ask."""
+    """The use of each quota, as far as one process knows. Any thread may ask."""
 
     def __init__(self, known: KnowsQuotas) -> None:
         self._known = known

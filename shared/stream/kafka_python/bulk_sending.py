@@ -84,7 +84,7 @@ def _name(name: str) -> bytes:
 
 
 class SentRecord:
-    """What became of one record. The library calls rebind() if it splits the record's batch."""
+    """The result of sending one record. The library calls rebind() if it splits the batch."""
 
     __slots__ = ("_index", "_result")
 
@@ -95,7 +95,7 @@ class SentRecord:
 
     def rebind(self, result: Any, index: int) -> None:
         """Note that the record is in another batch now."""
-        # The old result is never completed: whoever waits for it in flush() waits for the new ones.
+        # The old result is never completed: flush() waits for the new results in its place.
         self._result._latch.set()
         self._result = result
         self._index = index

@@ -130,8 +130,8 @@ def _by_topic(partitions: Iterable[TopicPartition]) -> list[tuple[str, list[int]
 def rejoin_for_claims(consumer: Any, assignor: ClaimingAssignor) -> None:
     """Ask for another join if the group knows outdated claims. Call it before each poll.
 
-    Not while a join is under way: its end would swallow the request, and what was released would
-    belong to nobody.
+    A join that is under way is left alone: its end would swallow the request, and the released
+    partitions would belong to nobody.
     """
     if assignor.is_outdated and not consumer._coordinator.rejoining:
         request_rejoin(consumer)

@@ -79,7 +79,7 @@ def _members(make: Callable[[], Any], data: bytes, limit: int, padding: bytes) -
         if len(parts) >= _MAX_MEMBERS:
             raise EOFError(f"it has more than {_MAX_MEMBERS} parts")
         stream = make()
-        # One byte more than allowed shows that there is more.
+        # One byte more than allowed shows that the data are too long.
         part = stream.decompress(data, left + 1)
         left -= len(part)
         if left < 0:
@@ -113,7 +113,7 @@ class _Lz4Stream:
     def decompress(self, data: bytes, most: int) -> bytes:
         """Return at most so many bytes."""
         step = _lz4_content_bytes(data) or max(_LZ4_STEP_BYTES, _LZ4_RATIO * len(data))
-        # One byte more than announced: the frame's end is read with it.
+        # One byte more than announced, so that the end of the frame is read too.
         parts: list[bytes] = [self._frame.decompress(data, min(most, step + 1))]
         left = most - len(parts[0])
         while left and not (self._frame.eof or self._frame.needs_input):

@@ -162,7 +162,7 @@ class BoundedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
                 offset = fields[1]
                 if not due <= offset <= last:
                     require_order(due, offset, last)
-                if not self._batch_bytes:  # it is decompressed with its first record
+                if not self._batch_bytes:  # the batch is decompressed with its first record
                     self._batch_bytes = batch.held_bytes
                 self.records_read += 1
                 self.bytes_read += fields[0]
@@ -247,7 +247,7 @@ class BoundedFetcher(PatientFetcher):
         return max_records if self._budget.left <= 0 else int(count)
 
     def _take_turns(self) -> None:
-        """Read another partition before the rest of the one that was read last."""
+        """Read another partition before the rest of the partition that was read last."""
         current = self._next_partition_records
         if not current:
             # An exhausted current partition would keep the waiting ones from being read.

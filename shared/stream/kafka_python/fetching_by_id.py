@@ -79,7 +79,7 @@ def fetch_by_id(consumer: Any) -> None:
 
 
 def other_topics(consumer: Any, *, are_refused: bool) -> set[str]:
-    """Return the topics that are others than those that this consumer has read from.
+    """Return the topics whose id is no longer the id that this consumer has read from.
 
     `are_refused`: only those whose old id a broker has refused. Otherwise a broker whose metadata
     are late may be the reason, and show an id that the topic had before.

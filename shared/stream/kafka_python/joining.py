@@ -64,8 +64,8 @@ def keep_finished_joins(consumer: KafkaConsumer) -> None:
 
     async def take_up_or_join(timeout_ms: float | None = None) -> Any:
         task = coordinator._join_task
-        # The client forgets each join that it has awaited to its end. One that failed, perhaps with
-        # a time-out of its own, is not awaited again: a new one is sent.
+        # The client forgets each join that it has awaited to its end. A join that failed,
+        # perhaps with a time-out of its own, is not awaited again: a new one is sent.
         has_joined = task is not None and task.is_done and task.exception is None
         if has_joined and coordinator.state is MemberState.REBALANCING:
             coordinator._join_task = _FinishedJoin(task)

@@ -54,7 +54,7 @@ _LOST: Final = frozenset(
 # Cancelled: a request that was waiting on a connection when it was closed.
 _WAITING: Final = (Cancelled, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError)
 _REFUSED: Final = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError, SecretFault)
-# The one statement without an exception: the broker has closed the connection.
+# The only log line without an exception: the broker has closed the connection.
 _CLOSED: Final = "%s: socket disconnected"
 # A crash, whatever has caused it.
 _CRASH: Final = "Uncaught"

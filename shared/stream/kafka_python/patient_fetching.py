@@ -20,7 +20,7 @@ IDLE_SLEEP_MS: Final = 50
 
 
 class PatientFetcher(FetcherById):
-    """A fetcher with two manners of waiting; a consumer that does not batch has only its own."""
+    """A fetcher that waits longer while nothing comes, if its consumer batches."""
 
     def __init__(self, *args: Any, **config: Any) -> None:
         super().__init__(*args, **config)

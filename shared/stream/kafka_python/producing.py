@@ -23,7 +23,7 @@ from typing import Any, Final
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-# One answer may be that of a request without the topic, which was on its way already.
+# One answer may belong to an earlier request, which did not name the topic.
 _MOST_MISSED: Final = 2
 
 

@@ -120,7 +120,7 @@ def _wait_to_read(self: NetworkSelector, sock: Any, is_first: bool) -> None:
 
 
 def _initialize_quickly(callback: Any) -> Any:
-    """Return what a task runs; the library asks the same of it, in four steps."""
+    """Return the coroutine or call that a task runs; the library finds it in four steps."""
     kind = type(callback)
     if kind is CoroutineType or kind is GeneratorType:
         return callback

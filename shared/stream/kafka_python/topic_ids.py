@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Final
 from uuid import UUID
 
-# What a broker sends for a topic that it does not know.
+# The id that a broker sends for a topic that it does not know.
 NO_ID: Final = UUID(int=0)
 
 

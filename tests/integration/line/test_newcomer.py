@@ -11,6 +11,10 @@ from kafka import KafkaProducer
 
 from cli.stack import state
 from local.parts import ports
+from shared.topics import ids
+from shared.topics.codec import encode_tally
+from shared.topics.event_records import Tally, TallyRow
+from shared.topics.names import EVENTS
 from tests.support.line_shell import CLIENTS, LETTER, Shell, UpLine, accepts, wait_for
 
 
@@ -54,6 +58,24 @@ def test_a_newcomers_own_publisher_ends_in_a_bill_that_audit_and_recount_confirm
     assert code == 0, err
     explained = json.loads(out)
     assert (explained["is_routed"], explained["found"]["site"]) == (True, running["sink"])
+    lost = _lose_mail(running["kafka"])
+    code, out, err = shell.run("cli.audit.command", "--json", "--state", shell.name)
+    assert code == 1, out + err
+    faults = {each["kind"]: each for each in json.loads(out)["faults"]}
+    assert faults.keys() == {"in_no_queue"}
+    found = faults["in_no_queue"]
+    assert (found["count"], sorted(found["examples"])) == (3, lost)
+
+
+def _lose_mail(kafka: str) -> list[str]:
+    """Count three messages as received that are on no topic; return their mail ids."""
+    lost = sorted(ids.derive("lost", 0, offset, 1_700_000_000_000) for offset in range(3))
+    rows = (TallyRow("newcomer", "letters", "", 3, tuple(lost)),)
+    key, value, headers = encode_tally(Tally("validate", 1_700_000_000_000, rows), "lost.tally")
+    producer = KafkaProducer(bootstrap_servers=kafka, metrics_enabled=False)
+    producer.send(EVENTS, key=key, value=value, headers=headers).get(60)
+    producer.close()
+    return lost
 
 
 def test_what_the_environment_and_the_file_set_wins_over_what_up_chooses(

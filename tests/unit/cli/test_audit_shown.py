@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
-from cli.audit.command import summary_lines, table_lines
+from cli.audit.shown import summary_lines, table_lines
 from shared.audit.conservation import BookFault, BookRow, FaultKind, Report
 
 MISSING = BookFault(FaultKind.MISSING, 2, ["acme/M-1/: +2"])
 DOUBLED = BookFault(FaultKind.DOUBLED_FINAL, 1, [])
+IN_NO_QUEUE = BookFault(FaultKind.IN_NO_QUEUE, 2, [])
 ROW = BookRow("acme", "M-1", "", 5, 0, 0, 3, 0, 0, 0, 2)
 EQUATION = "5 received = 3 final + 2 waiting; 3 dispatched"
 
@@ -30,6 +32,13 @@ def report(*faults: BookFault, settled: bool = False) -> Report:
         ),
         (report(DOUBLED), [f"does NOT balance: {EQUATION}"]),
         (report(DOUBLED, MISSING, settled=True), [f"does NOT balance: {EQUATION}"]),
+        (
+            replace(report(IN_NO_QUEUE), lost=2),
+            [
+                "does NOT balance: 5 received = 3 final + 0 waiting + 2 in no queue; 3 dispatched",
+                "2 messages have no end and are in no queue.",
+            ],
+        ),
         (
             Report(True, False, 0, 0, 0, 0, 0, [], []),
             ["balances: nothing has been received yet"],

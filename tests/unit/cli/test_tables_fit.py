@@ -12,7 +12,7 @@ import pytest
 from bench import e2e_result, front_door_result, postfix
 from bench.micro import rules
 from bench.micro.figure import Figure
-from cli.audit.command import table_lines
+from cli.audit.shown import table_lines
 from cli.clients.command import list_lines
 from cli.topics import command as topics
 from local.demo.display import MEANINGS, Progress, bill_lines, progress_lines, reason_lines

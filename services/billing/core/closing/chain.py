@@ -85,7 +85,7 @@ class Chain:
         self.closed: dict[str, Closed] = {}
         # Headers that do not count, each with the reason: attempts that came second, or faults.
         self.void: list[tuple[int, str]] = []
-        # By month, the last reason; those of months that are closed as well.
+        # The last reason by month, also for months that are closed.
         self.void_months: dict[str, str] = {}
 
     @property
@@ -108,7 +108,7 @@ class Chain:
         return found
 
     def stated(self, month: str, before: str = "") -> Iterator[Line]:
-        """What these statements say about a month; a count may be in several of them."""
+        """Yield the counts of a month in these statements; a count may be in several of them."""
         for closed in self._before(before):
             yield from closed.stated(month)
 

@@ -17,8 +17,8 @@ from services.billing.core.cells import Cell
 
 
 class Line(Struct, frozen=True, array_like=True, order=True):
-    """One count. `month` is the month in which it belongs: an adjustment if it is not that of the
-    statement. An adjustment may be negative, after a rebuild."""
+    """One count. `month` is the month in which it belongs; if the statement is of another month,
+    the line is an adjustment. After a rebuild an adjustment may be negative."""
 
     month: str
     client: str
@@ -96,7 +96,7 @@ def sha256_of(text: LinesText) -> str:
 
 
 class Sums:
-    """What a header says about its lines; they are added one by one, in order."""
+    """The sums in a header. The lines are added one by one, in order."""
 
     def __init__(self, month: str) -> None:
         self._month = month

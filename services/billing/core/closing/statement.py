@@ -102,7 +102,7 @@ def encode_public(key: Ed25519PublicKey) -> str:
 
 
 def faults(statement: Statement, text: LinesText, trusted: Sequence[str]) -> list[str]:
-    """What is wrong with a statement in itself: hash, counts, totals and signature.
+    """Return the faults of a statement: of its hash, counts, totals and signature.
 
     `trusted`: the public keys that may have signed it; without any, the one it names is used, which
     shows damage but not forgery.

@@ -41,7 +41,7 @@ class Present(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """What is to be written. A state None removes its record."""
+    """The records to write. If a state is None, its record is removed."""
 
     states: dict[QuotaScope, QuotaState | None]
     events: list[QuotaEvent]
@@ -49,7 +49,7 @@ class Plan(Struct, frozen=True):
 
 
 def used_of(accepted: Accepted, limits: Mapping[QuotaScope, Limit]) -> dict[QuotaScope, int]:
-    """What is used of each quota."""
+    """Return how much of each quota is used."""
     found = dict.fromkeys(limits, 0)
     for (client, sub_client), number in accepted.items():
         for scope in scopes_of(client, sub_client):
@@ -59,7 +59,7 @@ def used_of(accepted: Accepted, limits: Mapping[QuotaScope, Limit]) -> dict[Quot
 
 
 def add_accepted(into: dict[tuple[str, str], int], cells: Iterable[tuple[Cell, int]]) -> None:
-    """Add cells, or changes of cells, to what was accepted to be sent."""
+    """Add cells, or changes of cells, to the counts of mail that was accepted."""
     for cell, number in cells:
         sign = _SIGNS.get(cell.counter, 0)
         if sign and not cell.detail:
@@ -74,7 +74,7 @@ def plan(
     used: Mapping[QuotaScope, int],
     present: Present,
 ) -> Plan:
-    """Compare what is used with what was written last.
+    """Compare the present use with the states that were written last.
 
     Nothing is written for a month before that of the last beat: its writer's clock is slow.
     """
@@ -101,7 +101,7 @@ def _state_of(
     last: QuotaState | None, limit: Limit, used: int, present: Present
 ) -> tuple[QuotaState, tuple[int, ...]]:
     before = last.reached if last else ()
-    # Counts that are being restored are too low; what was used stays used until they are whole.
+    # Counts that are being restored are too low, so the use does not fall until all are restored.
     number = used if present.is_complete or last is None else max(used, last.used)
     crossed = tuple(
         each for each in THRESHOLDS if number * 100 >= each * limit.quota and each not in before
@@ -134,7 +134,7 @@ def _events(
 
 
 def _beat_of(last: QuotaBeat | None, present: Present) -> QuotaBeat | None:
-    """None if it would say nothing new."""
+    """Return the beat to write; None if the last beat says the same."""
     before = last.counted_to_ms if last else 0
     counted_to_ms = max(before, present.now_ms if present.is_complete else 0)
     month = present.month, present.begins_ms, present.ends_ms
@@ -143,7 +143,7 @@ def _beat_of(last: QuotaBeat | None, present: Present) -> QuotaBeat | None:
 
 
 def uncounted(beat: QuotaBeat | None, month: str, now_ms: int) -> Plan:
-    """What to write when nothing was counted: that the writer still works.
+    """Return the records to write if nothing was counted: they show that the writer still works.
 
     Nothing if nothing was ever counted, or if the clock is slow (plan()): another may write then.
     """

@@ -12,7 +12,7 @@ from shared.topics.quotas import QuotaScope, QuotaState
 
 
 class ShownQuota(Struct, frozen=True):
-    """A quota and what is used of it. `percent`: rounded down. `month`: "" if nothing is counted
+    """A quota and its use. `percent`: rounded down. `month`: "" if nothing is counted
     yet. `sub_client`: None for the quota of the whole client."""
 
     client: str

@@ -24,13 +24,14 @@ from services.billing.core.usage_api.rows import UsageRow
 Value = str | int
 # OWASP, CSV injection: what spreadsheets take for the beginning of a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-# A spreadsheet may split at a separator that is not that of the file, even within quotes.
+# A spreadsheet may split a line at another separator than the separator of the file, even
+# within quotes.
 _HIDDEN_FORMULA: Final = re.compile(r"([;,\t|\r\n])(?=[ \"']*[=+\-@＝＋－＠])")
 BOM: Final = "\ufeff"
 
 
 class Stamp(Struct, frozen=True):
-    """What is said of every row: its moment (Unix ms), and whether everything was counted."""
+    """The values added to every row: its moment (Unix ms), and whether everything was counted."""
 
     at_ms: int
     complete: bool

@@ -29,7 +29,7 @@ class _Range(Struct, frozen=True):
     weight: int
 
     def precision(self, media_type: str) -> int:
-        """2 if it names the type, 1 for a wildcard that has it, 0 for all types; -1: not this."""
+        """Return 2 for the type itself, 1 for `type/*`, 0 for `*/*`, and -1 for no match."""
         if self.name == media_type:
             return 2
         if self.name.endswith("/*") and media_type.startswith(self.name[:-1]):

@@ -120,7 +120,7 @@ class MessageRoutes:
 
 
 def count_of(answer: Answer, wanted: Wanted) -> int:
-    """What the counts say of this number."""
+    """Return this number as the counts have it."""
     found = 0
     for row in answer.rows():
         named = row.named(("day",))

@@ -31,14 +31,14 @@ _NOT_READ: Final = "the quotas have not been read yet"
 
 
 class KnowsQuotas(Protocol):
-    """What is used; QuotaView in production."""
+    """Knows how much of each quota is used; in production this is QuotaView."""
 
     def ready(self) -> bool:
         """Whether it knows."""
         ...
 
     def state(self, scope: QuotaScope, /) -> QuotaState | None:
-        """What is used of this quota."""
+        """Return how much of this quota is used."""
         ...
 
     def beat(self) -> QuotaBeat | None:

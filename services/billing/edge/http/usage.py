@@ -131,7 +131,7 @@ class UsageRoutes:
         return adjustments
 
     def _adjustments(self, request: ApiRequest, wanted: Wanted, statement: str) -> Query:
-        """What waits for the next statement, or what a statement adjusts."""
+        """Answer with the adjustments that wait for the next statement, or those of a statement."""
         if not statement:
             return structs.replace(wanted.query(request), is_pending=True)
         months = self._reader.adjusted_months(statement)
@@ -147,7 +147,7 @@ class UsageRoutes:
         columns: str,
         style: str,
     ) -> Response[Any]:
-        """Answer in the form that is asked for; None: the one that Accept names."""
+        """Answer in the form `asked`; if it is None, in the form that the Accept header names."""
         form = asked or wanted_format(request.headers.get("accept", ""))
         if form is None:
             return problem(406, f"Accept: {', '.join(each.media_type for each in FORMATS)}")

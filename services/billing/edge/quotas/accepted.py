@@ -16,7 +16,7 @@ from shared.store.read_pieces import as_copy_if_changed
 
 
 class AcceptedMail:
-    """What was accepted, as of the last moment."""
+    """The counts of accepted mail at the last moment that was read."""
 
     def __init__(self, cells: Cells) -> None:
         self._follower: Follower = cells.follow(COUNTED)

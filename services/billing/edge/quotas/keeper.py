@@ -108,11 +108,11 @@ class QuotaKeeper:
             watchdog_of(parts.options),
             parts.own_events,
         )
-        # What this keeper wrote and found written; None while another one may write.
+        # The records that this keeper wrote or read; None while another keeper may write.
         self._own: Quotas | None = None
         self._accepted = AcceptedMail(parts.cells)
         self._pace = Pace(SHARE, BURST_S, MAX_WAIT_S)
-        self._reading_s = 0.0  # what the last reading took
+        self._reading_s = 0.0  # how long the last reading took
         self._silence = Silence(parts.clock, SILENT_TURNS * parts.every_s)
         self._stop = threading.Event()
         self._thread = EnduringThread(
@@ -190,7 +190,7 @@ class QuotaKeeper:
     def _count(
         self, limits: Mapping[QuotaScope, Limit]
     ) -> tuple[dict[QuotaScope, int], Present] | None:
-        """What is used, and of which moment; None while the cells are being restored."""
+        """Return the use of the quotas and its moment; None while the cells are being restored."""
         parts = self._parts
         now_ms = parts.clock.now_ms()
         month = parts.months.of(now_ms)

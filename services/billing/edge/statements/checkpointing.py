@@ -117,20 +117,20 @@ class ReadsCheckpoints(Protocol):
 
     @property
     def checkpoints(self) -> Checkpoints:
-        """Those that were read."""
+        """The checkpoints that were read so far."""
         ...
 
     def read(self) -> None:
-        """Read what is new. Raises KafkaUnavailable."""
+        """Read the new records. Raises KafkaUnavailable."""
         ...
 
 
 def restore(cells: Cells, topic: ReadsCheckpoints) -> bool:
     """Put the last checkpoint in place if the cells were lost; return whether it did.
 
-    One that names a cell twice may miss others: the one before it is used, or none, and what is
-    missing is counted from mail.events again. `topic` must keep cells. Raises StoreUnavailable,
-    KafkaUnavailable.
+    A checkpoint that names a cell twice may lack other cells. The checkpoint before it is used
+    then; if there is none, nothing is restored. The counts that are missing are counted from
+    mail.events again. `topic` must keep cells. Raises StoreUnavailable, KafkaUnavailable.
     """
     topic.read()
     for found, counts in topic.checkpoints.snapshots():
@@ -149,7 +149,7 @@ def restore(cells: Cells, topic: ReadsCheckpoints) -> bool:
 
 
 def restore_from(options: ClientOptions, cells: Cells) -> bool:
-    """restore() with connections of its own."""
+    """Call restore() with new connections."""
     topic = StatementTopic(options, keeps_cells=True)
     try:
         return restore(cells, topic)

@@ -43,7 +43,7 @@ from shared.topics.codec import event_headers
 
 log = logging.getLogger(__name__)
 
-# The event for whoever writes the invoices; it is the record of the header itself.
+# The event for the program that writes invoices: the record of the header itself.
 CLOSED_TYPE: Final = b"sluice.billing.month.closed"
 _STEP_S: Final = 0.1
 _SOURCE: Final = b"/sluice/billing"
@@ -157,7 +157,7 @@ class Closer:
 
     def _write(self, found: _Closing, gathered: GatheredLines) -> None:
         parts = self._parts
-        # What is written continues the chain as it was when the counts were compared with it.
+        # The new statement continues the chain with which the counts were compared.
         previous = parts.topic.chain.last_digest
         parts.failpoints.hit("billing.closing")
         parts.topic.write(self._entries(found, gathered, previous))

@@ -59,7 +59,7 @@ class StatementTopic:
         self._asking(self._read)
 
     def write(self, entries: Iterable[Entry]) -> None:
-        """Write records, each after the one before it is stored."""
+        """Write records in order; each is sent when the record before it is stored."""
         self._asking(lambda: self._write(entries))
 
     def close(self) -> None:

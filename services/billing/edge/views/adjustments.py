@@ -75,7 +75,7 @@ class StatedAdjustments:
         self._kept = KeptViews()
 
     def of(self, month: str, statement: Closed) -> Shelved:
-        """What this statement says about an earlier month. Raises sqlite3.Error, OSError."""
+        """Return the adjustments of a month in this statement. Raises sqlite3.Error, OSError."""
         name = f"{statement.statement.sha256[:16]}.{month}"
         return self._kept.keep(name, self._kept.get(name) or self._made(name, month, statement))
 
@@ -104,10 +104,10 @@ class PendingAdjustments:
         self._comparing = threading.Lock()
 
     def of(self, month: str, closed: Mapping[str, Closed], state: Snapshot) -> Shelved:
-        """What waits for the next statement about this closed month."""
+        """Return the adjustments of this closed month that wait for the next statement."""
         stated = digest(closed[max(closed)].statement)[:8]
         found = self._kept.get(month)
-        # What was compared with earlier statements would be adjusted twice.
+        # Counts that were compared with earlier statements would be adjusted twice.
         if found is not None and not found.id.endswith(f".{stated}"):
             found = None
         if found is not None and self._is_usable(found, state):

@@ -25,7 +25,7 @@ EARLIER: Final = (
 
 
 class MonthStanding(Struct, frozen=True):
-    """Of which moment the counts of a month are, and what is missing in them."""
+    """The moment of the counts of a month, and what the counts lack."""
 
     month: str
     status: MonthState

@@ -62,10 +62,10 @@ class Shelved(Struct, frozen=True):
     sorted_at: float = 0.0
     sorting_s: float = 0.0
     cells: int = 0
-    counted: str = ""  # names the counts of the store; "" for those of a statement
+    counted: str = ""  # names the counts of the store; "" for a statement
 
     def is_of(self, state: Snapshot) -> bool:
-        """Whether it has all that was counted by this moment; a statement always has."""
+        """Return True if the view has all counts up to this moment, as a statement always has."""
         return not self.counted or self.counted == id_of(state, self.view.month)
 
 

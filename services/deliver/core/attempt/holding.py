@@ -62,7 +62,7 @@ def as_outcome(envelope: Envelope, found: Plan, timing: Timing) -> Plan:
     if not doubts or found.retry is None or not must_hold(envelope):
         return found
     deferral = found.events[-1].data
-    # The one event says what both would: that it is held, and whether it was dispatched.
+    # One event is enough: it says that the message is held and whether it was dispatched.
     data = replace(deferral, held=True, next_attempt_at_ms=0)
     onward = hold(replace(found.retry, held_since_ms=timing.now_ms), timing)
     return replace(onward, events=(PlannedEvent(EventType.IN_DOUBT, data),))

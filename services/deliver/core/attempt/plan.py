@@ -79,7 +79,7 @@ def plan(envelope: Envelope, outcome: Outcome, timing: Timing) -> Plan:
 
 
 def with_versions(envelope: Envelope, found: Plan, shaping: str) -> Plan:
-    """The plan whose final event names what was in force."""
+    """Return the plan with the versions in force added to its final event."""
     versions = versions_of(envelope, shaping)
     events = tuple(
         replace(each, data=replace(each.data, versions=versions)) if each.kind in FINAL else each

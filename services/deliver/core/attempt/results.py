@@ -69,7 +69,7 @@ class NoSource(Struct, frozen=True):
     reason: str
     # The address cannot be bound to: no site can be reached from it now.
     is_unavailable: bool = False
-    # It warms up, and has sent what it may send there today.
+    # The source warms up and has used its limit for today at this provider.
     is_warming: bool = False
 
 
@@ -147,8 +147,9 @@ def costs_nothing(result: TransactionResult, messages: int) -> bool:
 def is_about_connection(stage: Stage, reply: Reply) -> bool:
     """Whether a refusal is about what the connection has carried before, not about this message.
 
-    It has had as many messages as the server takes over one, or the server has lost count of where
-    the dialog is (503 to MAIL). Over a new connection it would say something else.
+    The connection has carried as many messages as the server accepts on one connection, or the
+    server has lost track of the dialog (503 to MAIL). On a new connection the server would answer
+    otherwise.
     """
     if stage is Stage.MAIL and reply.code == _BAD_SEQUENCE:
         return True

@@ -12,7 +12,7 @@ from typing import Final
 
 # With events and classes this stays below telemetry.MAX_LABEL_SETS.
 MAX_NAMED: Final = 60
-# A site is busy once it has had so many events; until then it is counted under OTHER.
+# A site gets a name of its own after this many events; before, its events count under OTHER.
 BUSY_EVENTS: Final = 100
 # Sites that are counted before they are named, the one that was longest without an event is
 # forgotten first. About 150 bytes each.

@@ -143,7 +143,7 @@ def answered(
         reason = f"TLS failed ({where.tls_fault}), and the server requires it: {text}"
         return unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
     if where.has_login and wants_login(reply):
-        # It may have ended our login; that is no matter of the recipient's.
+        # The server may have ended our login, which has nothing to do with the recipient.
         reason = f"The smart host wants another login: {text}"
         told = unanswered(reason, dispatched, False, where, reply=text, enhanced=reply.enhanced)
         return replace(told, bounce_class=AUTHENTICATION)

@@ -24,7 +24,7 @@ from shared.topics.control import MAX_TEXT_CHARS, Order, Verb
 from shared.topics.names import JITTER_SHARE
 from shared.topics.records import Envelope, EventType, MailEvent
 
-# All records of a delay topic must have about the same delay, so the steps are those of the topics.
+# All records of a delay topic must have about the same delay, so each step has a topic.
 STEPS_S: Final = (60, 300, 900, 3600)
 # The next step is at most this part of the time for which the suspension has lasted.
 AGE_SHARE: Final = 0.5
@@ -72,7 +72,7 @@ def next_look(mail_id: str, order: Order, timing: Timing) -> Retry:
     step_s = max(each for each in STEPS_S if each <= max(STEPS_S[0], age_s * AGE_SHARE))
     left_s = (order.expires_at_ms - now_ms) / 1000
     if order.expires_at_ms and left_s < step_s:
-        # What the suspension holds at its end comes back over this time, not at once.
+        # Mail that a suspension still holds when it ends comes back spread over this time.
         return next_turn(left_s + spread * STEPS_S[0], now_ms, timing.retries)
     found = next_turn(step_s, now_ms, timing.retries)
     jitter_ms = int((found.due_at_ms - now_ms) * JITTER_SHARE * spread)
@@ -83,7 +83,7 @@ def _suspend(envelope: Envelope, order: Order, data: MailEvent, timing: Timing) 
     turn = next_look(envelope.mail_id, order, timing)
     due_ms = turn.due_at_ms
     if envelope.expires_at_ms:
-        # It is read at its expiry at the latest, which ends it.
+        # The message is read when it expires at the latest; it then ends as expired.
         due_ms = min(due_ms, envelope.expires_at_ms)
     data = replace(data, next_attempt_at_ms=due_ms)
     return Plan(

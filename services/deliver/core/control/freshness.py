@@ -17,7 +17,7 @@ GIVE_UP_TRIES: Final = 4
 
 
 class Freshness:
-    """What is known of the last readings. Times are monotonic seconds."""
+    """When the orders were last read, and how often reading failed. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._confirmed_at: float | None = None

@@ -25,7 +25,7 @@ from msgspec import Struct
 from shared.topics.control import FIELDS, Order, Scope, Verb
 from shared.topics.records import Envelope
 
-# More would be a fault of whoever writes them: a scope can concern any number of messages.
+# More orders would be a mistake of their author: one scope can cover any number of messages.
 MAX_ORDERS: Final = 100_000
 _STRENGTH: Final = {verb: place for place, verb in enumerate(Verb)}
 _LANE_ONLY: Final = ("lane",)
@@ -116,12 +116,12 @@ class Orders:
 
 
 def rank_of(order: Order) -> tuple[int, int, int]:
-    """Return the place of an order among those that concern a message: the lowest one counts."""
+    """Return the rank of an order among the orders on a message: the lowest rank decides."""
     return _STRENGTH[order.verb], -len(order.scope.given()), -order.at_ms
 
 
 def scope_fault(scope: Scope) -> str:
-    """Return what is wrong with a scope; "" if nothing is."""
+    """Return the fault of a scope; "" if the scope is valid."""
     if not scope.given():
         return "name at least one of: " + ", ".join(FIELDS)
     if (scope.mailing or scope.sub_client) and not scope.client:
@@ -130,7 +130,7 @@ def scope_fault(scope: Scope) -> str:
 
 
 class Concerning(Struct, frozen=True):
-    """Orders in force, the one that counts first."""
+    """Orders on some mail, sorted: the first one decides."""
 
     whole: tuple[Order, ...] = ()  # on all of the mail
     part: tuple[Order, ...] = ()  # on some of it, such as that of one client

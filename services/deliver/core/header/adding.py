@@ -73,7 +73,7 @@ class MarketingFields(Struct, frozen=True):
 def _unsubscribe(url: str, envelope: Envelope) -> list[str]:
     local, _, domain = envelope.sender.rpartition("@")
     if not local.startswith(PREFIX) or not domain.isascii():
-        return []  # without a signed return path nobody could tell who unsubscribes
+        return []  # without a signed return path nobody knows which recipient unsubscribes
     token = make_token(envelope.client, local, envelope.recipient)
     post = _post(local, domain, token)
     page = f"List-Unsubscribe: <{_page(url, token)}>,"

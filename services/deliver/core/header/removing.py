@@ -27,7 +27,7 @@ class FieldRemover:
         )
 
     def removed_from(self, content: bytes) -> bytes:
-        """The content without these fields; the same object if it has none."""
+        """Return the content without these fields; the same object if it has no such field."""
         if self._pattern is None:
             return content
         end = header_end(content)

@@ -66,7 +66,7 @@ def to_ascii_header(content: bytes) -> bytes | Unsendable:
 
 
 def _converted(part: bytes, default_type: bytes, depth: int, *, is_message: bool = False) -> bytes:
-    """One part, or a whole message, with everything in it."""
+    """Convert one part, or a whole message, with all parts inside it."""
     header, body = split(part)
     if not header.isascii():
         encoded = ascii_header(header)
@@ -82,7 +82,7 @@ def _converted(part: bytes, default_type: bytes, depth: int, *, is_message: bool
     content_type = value_of(fields, b"content-type")
     kind = media_type(content_type, default_type)
     if declared not in _IDENTITY:
-        # It claims to be encoded and has 8-bit bytes all the same: its meaning is not known.
+        # The part declares an encoding but has 8-bit bytes: its meaning is not known.
         raise _Refused(Unsendable.NOT_CONVERTIBLE)
     if kind.startswith(b"multipart/"):
         return _joined(fields, b"7bit", _multipart(body, kind, content_type, depth), is_message)
@@ -152,5 +152,5 @@ def _joined(fields: list[Field], encoding: bytes, body: bytes, is_message: bool)
     """The part with its encoding declared; other fields stay as they were."""
     kept = [field.raw for field in fields if field.name != _ENCODING]
     if is_message and not value_of(fields, b"mime-version"):
-        kept.append(b"MIME-Version: 1.0\r\n")  # without it, the encoding means nothing
+        kept.append(b"MIME-Version: 1.0\r\n")  # without MIME-Version, the encoding has no meaning
     return b"%bContent-Transfer-Encoding: %b\r\n\r\n%b" % (b"".join(kept), encoding, body)

@@ -81,7 +81,7 @@ def ascii_header(header: bytes) -> bytes | None:
 
 
 def _encoded(raw: bytes) -> bytes:
-    """One field with other characters."""
+    """Encode one field that has characters outside ASCII."""
     text = unfold(raw).decode("utf-8")
     found = _NAME.match(text)
     if found is None:
@@ -133,7 +133,7 @@ def _is_encoded_word(word: str) -> bool:
 
 
 def _encoded_words(text: str) -> str:
-    """As many encoded words as it takes, none of which ends inside a character."""
+    """Return as many encoded words as the text needs; no character is split between two words."""
     words, part = [], b""
     for char in text:
         octets = char.encode()

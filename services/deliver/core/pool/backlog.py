@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-# The rate is that of the last one to two of these windows.
+# The rate is measured over the last one to two windows of this length.
 WINDOW_S: Final = 2.0
 # A rate over less time says nothing.
 _SHORTEST_S: Final = 0.5

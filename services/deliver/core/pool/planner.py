@@ -168,7 +168,7 @@ class SitePlanner(Generic[M, C]):
         self._pause(now)
 
     def _pause(self, now: float) -> None:
-        # What starts together fails together: it counts as one failure.
+        # Connections that were opened together fail together: their failures count as one.
         if now >= self._paused_until:
             self._pause_s = min(max(self._pause_s * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S)
             self._paused_until = now + self._pause_s

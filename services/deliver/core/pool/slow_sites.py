@@ -33,14 +33,14 @@ HAS_MAIL_S: Final = 10.0
 
 
 class Room(Struct, frozen=True):
-    """What may be in flight in this process."""
+    """How many messages may be in flight in this process."""
 
     messages: int
     content_bytes: int
 
 
 class SiteLoad(Struct, frozen=True):
-    """What is in flight for one site, and how long a message that comes now would wait."""
+    """How many messages are in flight for one site, and how long a new message would wait."""
 
     messages: int
     content_bytes: int

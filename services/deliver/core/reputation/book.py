@@ -24,7 +24,7 @@ from shared.topics.reputation import SLOT_MS, ClientState, State, WarmupState, k
 
 MAX_CLIENTS: Final = 20_000
 MAX_SOURCES: Final = 20_000
-# Who gives the orders.
+# The author of the orders.
 AUTHOR: Final = "ratio sweep"
 Pair = tuple[str, str]
 

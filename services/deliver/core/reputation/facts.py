@@ -24,7 +24,7 @@ _BLOCKS: Final = frozenset({"policy", "authentication"})
 
 
 class Result(StrEnum):
-    """What became of an attempt, or of a message afterwards."""
+    """The result of an attempt, or a later report about the message."""
 
     DELIVERED = "delivered"
     BOUNCED = "bounced"

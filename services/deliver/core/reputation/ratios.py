@@ -62,7 +62,7 @@ def shares(state: ClientState, thresholds: Thresholds, now_ms: int) -> list[Shar
 
 
 def is_empty(state: ClientState, now_ms: int) -> bool:
-    """Whether nothing of it counts any more."""
+    """Return True if no count is left in the window."""
     newest = max((slot.number for slot in state.slots), default=0)
     oldest = now_ms // SLOT_MS - _KEPT_SLOTS
     return newest < oldest and state.suspended_ms // SLOT_MS < oldest

@@ -36,7 +36,7 @@ DAY_MS: Final = DAY_S * 1000
 def counted(state: WarmupState, result: Result, at_ms: int, number: int = 1) -> WarmupState:
     """The state after so many results of mail from the source, the first one then."""
     if result is Result.COMPLAINED:
-        return state  # it says nothing of the address
+        return state  # a complaint says nothing about the address
     if not state.since_ms:
         state = replace(state, since_ms=at_ms)
     if result is Result.DELIVERED:
@@ -61,7 +61,7 @@ def judged(state: WarmupState, schedule: Schedule, now_ms: int) -> WarmupState:
 
 
 def warming(states: Iterable[WarmupState], rules: Rules) -> list[WarmupState]:
-    """Those of these sources that have a limit at their present step."""
+    """Return the sources that have a limit at their present step."""
     return [state for state in states if limit_of_state(state, rules) is not None]
 
 
@@ -85,7 +85,7 @@ class Steps:
             self.version += 1
 
     def limit(self, rules: Rules, source: str, to: Destination) -> KeyLimit | None:
-        """The limit of a source at a destination; None if it has none, or is warm."""
+        """Return the limit of a source at a destination; None if it has none or is warm."""
         if not source or (to.is_override and not to.provider):
             return None
         step = self._steps.get((source, place_of(to.provider)), 0)

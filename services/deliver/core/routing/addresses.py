@@ -22,8 +22,8 @@ from services.deliver.core.routing.sites import Host, Unresolved
 
 # Addresses of one host that are used.
 MAX_ADDRESSES: Final = 16
-# A name in the DNS may have any octets (RFC 2181, 11), escaped as \DDD here; no host has it, and
-# TLS cannot ask for it. The underscore is wrong, too, but some hosts with it receive mail.
+# A name in the DNS may have any octets (RFC 2181, 11), escaped as \DDD here. No host has such a
+# name, and TLS cannot send it. The underscore is wrong, too, but some hosts with it receive mail.
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -64,7 +64,7 @@ Lookup = Addresses | NoAddress | Unresolved
 
 
 class Unroutable(Struct, frozen=True):
-    """No host of the site can be used, and the DNS is sure of it."""
+    """No host of the site can be used, according to a definite answer of the DNS."""
 
     reason: str
 

@@ -96,7 +96,7 @@ def _alternate(ips: Sequence[str], shuffle: Shuffle) -> list[str]:
 
 
 class _Record(Struct):
-    failure: Failure | None = None  # None: it has worked since
+    failure: Failure | None = None  # None: the address has worked since
     failed_at: float = -math.inf
     worked_at: float = -math.inf
     due_at: float = -math.inf  # when it is tried in its old place again

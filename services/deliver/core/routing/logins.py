@@ -31,7 +31,7 @@ _KEYS: Final = ("user", "password", "tls")
 
 
 class Login(Struct, frozen=True):
-    """What is sent to log in, and the TLS without which it is not sent."""
+    """A login at a smart host, and the TLS that is required before the login is sent."""
 
     user: str
     password: str
@@ -42,7 +42,7 @@ class Login(Struct, frozen=True):
 
 
 class LoginFaults(ValueError):
-    """What is wrong with a file of logins, one line per fault."""
+    """The faults of a file of logins, one per line."""
 
 
 class LoginTable(Struct, frozen=True):
@@ -51,7 +51,7 @@ class LoginTable(Struct, frozen=True):
     logins: Mapping[tuple[str, int], Login] = {}
 
     def of(self, host: Host) -> Login | None:
-        """The login at this host; None if it has none, or the DNS has named it."""
+        """Return the login at this host; None if it has none or its name came from the DNS."""
         return self.logins.get((host.name.lower(), host.port)) if host.is_named else None
 
 
@@ -82,7 +82,7 @@ def _login(row: Mapping[str, str]) -> Login:
 
 
 def _fault(target: str, row: Any) -> str:
-    """What is wrong with one login; "" if nothing is."""
+    """Return the fault of one login; "" if the login is valid."""
     if fault := target_fault(target):
         return f"expected a table named by host:port: {fault}"
     if not isinstance(row, dict):

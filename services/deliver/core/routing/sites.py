@@ -113,7 +113,7 @@ def mx_of(records: Iterable[tuple[int, str]]) -> Mx:
 
 
 def site_of_mx(mx: Mx) -> Site:
-    """The site of these mail exchangers; domains with the same mail exchangers share it.
+    """Return the site of these mail exchangers. Domains with the same mail exchangers share a site.
 
     In its name, "," separates exchangers of equal preference, ";" the preferences. A name in the
     DNS may have any octets (RFC 2181, 11): those that no host name has are escaped, so that nobody

@@ -22,9 +22,9 @@ from services.deliver.core.shaping.turns import SHORTEST_TURN_S, Turns
 from services.deliver.core.shaping.window_record import WindowRecord
 from services.deliver.core.shaping.workers import NEVER, Ask, Grant, Workers
 
-# The burst of a rate. With LEASE_S a limit may be exceeded by it: under 2 % of any 10 s.
+# The burst of a rate. Burst and LEASE_S may exceed a limit by less than 2 % in any 10 s.
 BURST_S: Final = 0.1
-# No lease of a window is larger than this part of what is left in it.
+# No lease of a window takes more than this part of the amount that is left in the window.
 WINDOW_PART: Final = 20
 # How often a share of a window that is used up is looked at again.
 LOCAL_LOOK_S: Final = 10.0
@@ -92,7 +92,7 @@ class Allowance:
         return self.per_s / self._workers.count
 
     def cost(self, size_bytes: int) -> float:
-        """What one message takes."""
+        """Return the amount that one message takes."""
         return size_bytes if self.limit.unit is Unit.BYTES else 1
 
     def ready_at(self, now: float, cost: float) -> float:
@@ -133,7 +133,7 @@ class Allowance:
         self._turns.used(amount)
 
     def _settle(self) -> None:
-        """Book what was taken of the lease without a call."""
+        """Book the amount that was taken from the lease without a call."""
         self._workers.book()
         self.quick_until = -NEVER
         if self._quick_given:
@@ -142,7 +142,10 @@ class Allowance:
                 self._spend(taken)
 
     def want(self, now: float, cost: float, waiting: int) -> None:
-        """Ask the store, if less than this is left. `waiting`: how many messages wait for it."""
+        """Note that the store must be asked if less than this is left.
+
+        `waiting`: how many messages wait for the limit.
+        """
         if now >= self._workers.local_until and self._lease.left(now) < cost:
             self._want(self._demand(now, cost, waiting), cost)
 
@@ -170,7 +173,7 @@ class Allowance:
             self.record.forget_before(grant.slot)
 
     def refused(self) -> None:
-        """The store has not answered: what was given back is lost, as is what was granted."""
+        """Note that the store did not answer: amounts that it granted or got back are lost."""
         self.is_asking = False
         self._workers.answers += 1
 
@@ -258,7 +261,7 @@ class Allowance:
         return max(1.0, self.share_per_s * BURST_S)
 
     def _demand(self, now: float, cost: float, waiting: int) -> float:
-        """How large the next lease is to be: for what waits, or what is spent in LEASE_S."""
+        """Return the size of the next lease: enough for the messages that wait or for LEASE_S."""
         each = cost if self.limit.unit is Unit.BYTES else 1
         demand = max(each * max(1, waiting), self._lease.speed(now) * LEASE_S * SPARE)
         return min(demand, self._largest_lease())

@@ -11,7 +11,7 @@ from services.deliver.core.shaping.warming import limit_of
 
 
 class LimitRow(Struct, frozen=True):
-    """One value: what it limits, the key that it is counted under, and where it comes from."""
+    """One limit: its kind, the key under which it is counted, and its origin."""
 
     what: str
     key: str
@@ -20,7 +20,7 @@ class LimitRow(Struct, frozen=True):
 
 
 class SuspensionRow(Struct, frozen=True):
-    """One key that is suspended until a Unix time, or 0.0 and slowed down to `factor`."""
+    """One key: suspended until a Unix time or, if that is 0.0, slowed down to `factor`."""
 
     key: str
     until: float

@@ -21,9 +21,9 @@ from services.deliver.core.shaping.workers import NEVER, Workers
 # take this part of it: the limits are those of other groups too.
 LOOK_AGAIN: Final = 64
 ROOM_PART: Final = 0.2
-# What waits for the store looks again after this, whatever happens.
+# Messages that wait for an answer of the store look again after this time in any case.
 LOOK_S: Final = 0.5
-# What Allowance.ready_at() returns for a limit that holds nothing up by itself.
+# Allowance.ready_at() returns this for a limit that delays no mail by itself.
 _FREE: Final = (0.0, NEVER)
 
 
@@ -230,7 +230,7 @@ class Group:
     @property
     def share_per_s(self) -> float:
         """The messages per second that this worker may send, by its tightest limit; 0: any."""
-        # What a source that warms up may not send goes from another one.
+        # Mail beyond the limit of a source that warms up is sent from another source.
         mine = (each for each in self._by_message if each is not self.warmup)
         return min((each.share_per_s for each in mine), default=0.0)
 

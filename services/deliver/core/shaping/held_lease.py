@@ -44,7 +44,7 @@ class HeldLease:
         self._spent_since = 0.0
 
     def left(self, now: float) -> float:
-        """What may be spent now."""
+        """Return the amount that may be spent now."""
         if self._left and now >= self._expires_at:
             self._give_back(self._left, self.slot)
             self._left = 0.0
@@ -54,7 +54,7 @@ class HeldLease:
         return self._left + self._next_left
 
     def oldest(self) -> tuple[float, float]:
-        """What is left of the lease that is spent now, and until when."""
+        """Return the rest of the lease that is being spent, and the time when it expires."""
         return self._left, self._expires_at
 
     def spend(self, cost: float) -> None:

@@ -63,7 +63,10 @@ def scope_key(scope: Scope, to: Destination, sender: Party, source: str) -> str:
 
 
 def keys_of(to: Destination, sender: Party) -> tuple[str, ...]:
-    """All keys whose suspension concerns a message; that of a source only if it has a name."""
+    """Return all keys whose suspension concerns a message.
+
+    The key of the source is among them only if the source has a name.
+    """
     named = (f"source:{sender.source}@{to.key}",) if sender.source else ()
     return (
         to.key,

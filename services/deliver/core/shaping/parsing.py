@@ -23,7 +23,7 @@ from services.deliver.core.shaping.suspensions import Action
 from shared.smtp.events import Stage
 from shared.topics.names import DELAYS_S
 
-# What reads the value of each key of a table.
+# The function that reads the value of each key of a table.
 Readers = dict[str, Callable[[Any], Value]]
 MOST_CONNECTIONS: Final = 1_000
 _TABLES: Final = (
@@ -36,7 +36,7 @@ _REPLY_KEYS: Final = frozenset(
 
 
 class ShapingFaults(ValueError):
-    """What is wrong with a file, one line per fault."""
+    """The faults of a file, one per line."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))
@@ -82,7 +82,7 @@ def parse_file(text: str, name: str) -> ShapingFile:
 
 
 class _Reader:
-    """Reads the tree of one file and collects what is wrong with it."""
+    """Reads the tree of one file and collects its faults."""
 
     def __init__(self, name: str) -> None:
         self._name = name

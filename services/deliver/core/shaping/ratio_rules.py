@@ -41,7 +41,7 @@ class Thresholds(Struct, frozen=True):
 
 
 def thresholds_of(rules: Rules, client: str, mail_class: str, provider: str) -> Thresholds:
-    """What holds for this client at this provider."""
+    """Return the thresholds for this client at this provider."""
     found: dict[str, Setting] = {}
     for base in ("ratios", f"ratios.class.{mail_class}", f"ratios.client.{client}"):
         found.update(rules.table(base))

@@ -88,7 +88,7 @@ def read_example(text: str) -> Reply:
 
 
 def example_fault(rule: ShapingReply) -> str:
-    """What is wrong with a rule's examples; "" if both are right."""
+    """Return the fault of a rule's examples; "" if both examples are right."""
     stage = next(iter(sorted(rule.stages)), Stage.RCPT)
     for text, is_wanted in ((rule.example, True), (rule.counter, False)):
         reply = read_example(text)

@@ -18,7 +18,7 @@ NEARLY_FULL: Final = 0.75
 
 
 def for_new(share: float) -> float:
-    """How many messages may wait, of those that come now for the first time."""
+    """Return how many of the messages that come for the first time may wait."""
     return max(LEAST_ROOM, ROOM_S * share)
 
 

@@ -25,7 +25,7 @@ from services.deliver.core.shaping.replies import ReplyRules, ShapingReply
 Value = int | float | tuple[str, ...] | tuple[Limit, ...] | tuple[int, ...] | Ratio
 DEFAULT: Final = "default"
 RATES: Final = ("messages", "bytes")
-# What belongs to a pool or to retries, by the layer that says so last.
+# The values of pools and retries; the last layer that sets one wins.
 POOL: Final = (
     "connections",
     "messages_per_connection",
@@ -123,7 +123,7 @@ class Rules:
         return [*self.destination_limits(to), *self._sender_limits(to, sender)]
 
     def destination_limits(self, to: Destination) -> list[KeyLimit]:
-        """Those of the destination, whoever sends."""
+        """Return the limits of the destination, which are the same for all senders."""
         base = f"provider.{to.provider}" if to.provider else DEFAULT
         # An operator's own relay gets no limits that are made for the internet.
         found = [] if to.is_override and not to.provider else self._of(base, to.key)
@@ -140,7 +140,7 @@ class Rules:
         return found + self._source_limits(to, sender)
 
     def _source_limits(self, to: Destination, sender: Party) -> list[KeyLimit]:
-        """Those of a source: at each provider, or site of no known one, by itself."""
+        """Return the limits of a source, which count per provider, or else per site."""
         if not sender.source or (to.is_override and not to.provider):
             return []
         table = f"source.{sender.source}"

@@ -30,7 +30,7 @@ HALF: Final = 0.5
 LEAST_FACTOR: Final = 1 / 64
 STEP: Final = 0.1
 QUIET_S: Final = 60.0
-# Answers to what was under way when the first one came.
+# Replies within this time answer attempts that were under way when the first such reply came.
 SETTLE_S: Final = 10.0
 LONGEST_S: Final = 86_400.0
 _ALMOST_ONE: Final = 0.999

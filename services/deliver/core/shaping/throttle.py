@@ -108,7 +108,7 @@ class Throttle:
         return Limit(max(1, round(self.slow_rate(to) * 3_600)), 3_600)
 
     def suspension(self, group: Group, at: float, source: str = "") -> Suspension | None:
-        """What suspends this group now, None if nothing does."""
+        """Return the suspension of this group; None if the group is not suspended."""
         if not len(self.suspensions):
             return None
         keys = (*group.keys, f"source:{source}@{group.to.key}") if source else group.keys
@@ -117,7 +117,7 @@ class Throttle:
     def held(
         self, group: Group, now: float, at: float, source: str = "", *, is_back: bool = False
     ) -> Held | None:
-        """Why a message that comes now does not wait here, and when it comes back; None: it waits.
+        """Return why a new message does not wait here, and when it comes back; None if it waits.
 
         Each gets a turn of its own, at the rate at which it can be sent then. `is_back`: its turn
         has come.
@@ -144,7 +144,7 @@ class Throttle:
         return Held(max(SHORTEST_TURN_S, self._turns[found.key] - at), reason)
 
     def refresh(self, now: float, at: float) -> None:
-        """Follow the suspensions, and forget what is not in use. Call it each second."""
+        """Follow the suspensions and drop groups that are not in use. Call this each second."""
         self.workers.book()
         for key, turn in list(self._turns.items()):
             if turn < at:

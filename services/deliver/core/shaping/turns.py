@@ -34,7 +34,7 @@ _WEIGHT: Final = 0.1
 
 
 class Turns:
-    """The turns of one limit, and how much of it is really used."""
+    """The turns of one limit, and the share of the limit that is really used."""
 
     __slots__ = (
         "_had_waiting",

@@ -20,7 +20,7 @@ from services.deliver.core.shaping.limits import Limit
 from services.deliver.core.shaping.rules import KeyLimit, Rules, Setting, Value
 
 DAY_S: Final = 86_400
-# What belongs to no provider of the rules.
+# Stands for destinations that belong to no provider of the rules.
 OTHER: Final = "other"
 KEY_PREFIX: Final = "warmup:"
 MOST_STEPS: Final = 100

@@ -18,7 +18,7 @@ class WindowRecord:
 
     def __init__(self) -> None:
         self._spent: dict[int, float] = {}
-        # Spent without the store since the last report, and what is to be reported.
+        # The amount spent without the store since the last report, and the amounts to report.
         self._locally = 0.0
         self._to_report: dict[int, float] = {}
 
@@ -33,11 +33,11 @@ class WindowRecord:
         return bool(self._locally or self._to_report)
 
     def spend(self, slot: int, amount: float) -> None:
-        """It was spent of a lease that the store counts in this slot."""
+        """Note an amount spent from a lease that the store counts in this slot."""
         self._spent[slot] = self._spent.get(slot, 0.0) + amount
 
     def spend_locally(self, amount: float) -> None:
-        """It was spent without the store."""
+        """Note an amount spent without the store."""
         self._locally += amount
 
     def forget_before(self, slot: int) -> None:
@@ -50,7 +50,7 @@ class WindowRecord:
         self._to_report = dict(self._spent)
 
     def unreported(self, slot: int) -> dict[int, float]:
-        """What to report, by slot; what was spent without the store counts as spent in `slot`."""
+        """Return the amounts to report by slot; those spent without the store are in `slot`."""
         if self._locally:
             amount, self._locally = self._locally, 0.0
             self.spend(slot, amount)

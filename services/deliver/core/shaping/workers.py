@@ -20,7 +20,7 @@ class Holder(Protocol):
 
 
 class Workers:
-    """What one worker knows of the others: how many are live, and whether the store can be asked.
+    """One worker's view: how many workers are live, and whether the store can be asked.
 
     `local_until`: until then each worker keeps to its share. `room`: how many messages may be in
     flight here; `waiting`: how many of them wait for limits.

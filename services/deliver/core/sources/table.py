@@ -48,7 +48,7 @@ class Source(Struct, frozen=True):
         return tuple(ip for ip in (self.ipv4, self.ipv6) if ip)
 
     def reaches(self, ip: str) -> bool:
-        """Whether it has an address of the family of `ip`."""
+        """Return True if the source has an address of the same family as `ip`."""
         return not self.name or bool(self.local(ip))
 
     def local(self, ip: str) -> str:
@@ -67,7 +67,7 @@ class Pool(Struct, frozen=True):
 
 
 class SourceFaults(ValueError):
-    """What is wrong with the settings of sources, one line per fault."""
+    """The faults of the settings of sources, one per line."""
 
 
 class SourceTable(Struct, frozen=True):
@@ -124,7 +124,7 @@ def read_sources(
 
 
 def _source(name: str, parts: Sequence[str]) -> Source | str:
-    """The source, or what is wrong with it."""
+    """Return the source, or its fault."""
     ehlo_name, *ips = parts or ("",)
     if fault := host_fault(ehlo_name):
         return f"found {ehlo_name!r}, expected a host name for EHLO first: {fault}"
@@ -175,7 +175,7 @@ def _pool(
         elif found[1] in members:
             what = f"found {found[1]!r} twice, expected each source once"
         else:
-            # A source with a fault of its own is reported there.
+            # A faulty source is reported where it is defined, not here.
             if found[1] in known:
                 members[found[1]] = known[found[1]], weight
             continue

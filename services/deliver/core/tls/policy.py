@@ -15,7 +15,7 @@ from msgspec import Struct
 
 
 class Level(StrEnum):
-    """What an operator asks for, from the weakest to the strictest."""
+    """The TLS level that an operator sets, from the weakest to the strictest."""
 
     OPPORTUNISTIC = "opportunistic"  # whatever the domain publishes
     REQUIRED = "required"  # encrypted; any certificate
@@ -42,7 +42,7 @@ class StsMode(StrEnum):
 
 
 class StsPolicy(Struct, frozen=True):
-    """What a domain asks of those who send to it."""
+    """The MTA-STS policy that a domain publishes for its senders."""
 
     mode: StsMode
     max_age_s: int
@@ -83,7 +83,10 @@ Dane = DaneKeys | NoDane | DaneFault
 
 
 class DomainTls(Struct, frozen=True):
-    """What the mail of a domain asks of every connection; the same for all with an equal one."""
+    """The TLS that the mail of a domain requires of every connection.
+
+    Domains with equal values share connections.
+    """
 
     level: Level = Level.OPPORTUNISTIC
     sts: StsPolicy | None = None
@@ -138,7 +141,7 @@ def domain_tls(level: Level | None, sts: StsPolicy | None, *, is_signed: bool = 
     asked = level or Level.OPPORTUNISTIC
     if sts is None or sts.mode is StsMode.NONE:
         return DomainTls(asked, is_signed=is_signed)
-    # The age does not change what is asked.
+    # The maximum age does not change the TLS that is required.
     return DomainTls(asked, StsPolicy(sts.mode, 0, sts.mx), is_signed)
 
 

@@ -81,13 +81,13 @@ class Channel:
             self._written = taken[-1].number
             self._skipped_written = max(self._skipped_written, taken[-1].skipped)
         if not queue and not self.is_empty:
-            # The number is that of the last line: this one is not counted.
+            # This line is not counted: its number is the number of the line before.
             taken.append(self._line(NO_DIALOG, "", "", now_ms))
             self._written, self._skipped_written = self._number, self._skipped
         return taken
 
     def lost(self) -> None:
-        """What was taken last was not written: say so with the next lines."""
+        """Note that the lines taken last were not written; the next lines then say so."""
         self._written = min(self._written, self._number - 1)
 
     def _line(self, info: DialogInfo, kind: str, text: str, at_ms: int) -> TraceLine:

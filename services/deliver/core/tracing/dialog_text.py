@@ -108,7 +108,7 @@ class DialogText:
         return f"{found[1].decode()} {HIDDEN}"
 
     def _counted(self, lines: Iterator[Line] | list[Line]) -> list[Line]:
-        # All lines are gone through even if none is shown: a reply ends what is hidden.
+        # All lines are read even if none is shown, because a reply ends the hidden part.
         found = list(lines)
         room = MAX_LINES - self._lines
         self._lines += len(found)

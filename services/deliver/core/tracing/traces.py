@@ -18,7 +18,7 @@ class Traces:
     __slots__ = ("_all", "_by_domain", "_by_mail_id", "is_any")
 
     def __init__(self, traces: Iterable[Trace] = (), now_ms: int = 0) -> None:
-        """Those that are over at `now_ms` are left out, and the latest of more than MAX_TRACES."""
+        """Leave out traces that have ended at `now_ms`, and the newest beyond MAX_TRACES."""
         alive = (trace for trace in traces if now_ms < trace.expires_at_ms)
         self._all = tuple(sorted(alive, key=lambda each: (each.at_ms, each.trace_id)))[:MAX_TRACES]
         self._by_domain: dict[str, tuple[Trace, ...]] = {}
@@ -33,7 +33,7 @@ class Traces:
         self.is_any = bool(self._all)
 
     def in_force(self, now_ms: int) -> list[Trace]:
-        """Return those that are in force."""
+        """Return the traces that are in force."""
         return [trace for trace in self._all if trace.is_in_force(now_ms)]
 
     def find(self, mail_id: str, recipient: str, now_ms: int) -> list[Trace]:

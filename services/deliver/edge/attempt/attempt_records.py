@@ -35,7 +35,7 @@ def records_of(steps: Plan, envelope: Envelope, content: bytes, provider: str = 
         written += [outputs.client_copy(told, envelope.client) for told in written]
     if steps.retry is not None:
         topic = names.deferred(steps.step)
-        # It waits from now on: it is offered to nobody.
+        # The message waits from now on and is offered to no server.
         onward = replace(steps.retry, is_offered=False)
         written.append(outputs.pack(topic, [Message(onward, content)]))
     for each in given_up(steps, envelope, content):

@@ -82,7 +82,7 @@ class Attempts:
         gates = gates or Gates(NoLanes(), no_control(clock), EventCounter())
         self._lanes, self._control, self._events = gates.lanes, gates.control, gates.events
         self._shaping = gates.shaping
-        # What waits for a connection.
+        # The messages that wait for a connection.
         self._waiting: set[Claim] = set()
         self._worker = worker
         self._sender = sender
@@ -142,7 +142,7 @@ class Attempts:
                     timing = self._timing()
                     steps = as_outcome(envelope, plan(envelope, outcome, timing), timing)
                 elif claim.is_ended:
-                    # None if it is to be sent elsewhere.
+                    # `steps` is None if the message is to be sent to another destination.
                     steps = self._without_attempt(job)
                 else:
                     return
@@ -154,7 +154,7 @@ class Attempts:
             self._failed.add(1)
             log.exception("an attempt failed", extra={"mail_id": envelope.mail_id})
             if claim is not None and claim.is_withdrawn and not claim.is_ended:
-                return  # it was settled by look_again(), or belongs to another
+                return  # look_again() has settled the message, or another process owns it
             is_open = job.begun and outcome is None
             if not (job.begun or job.begin(is_offer=False)):
                 return

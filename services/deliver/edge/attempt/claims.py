@@ -87,7 +87,7 @@ class Claim(Permission):
         )
 
     def withdraw(self) -> bool:
-        """Take the message away from whoever waits with it; False if it has begun or ended."""
+        """Take a waiting message back from the pool; return False if it has begun or ended."""
         if self.is_withdrawn or self.job.begun:
             return False
         self.is_withdrawn = True

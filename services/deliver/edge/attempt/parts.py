@@ -34,7 +34,7 @@ class Settling(Protocol):
 
 
 class Lanes(Protocol):
-    """What waits of each lane, as in core/shaping/lanes.py."""
+    """The messages of each lane that wait, as in core/shaping/lanes.py."""
 
     def handed(self, lane: str, jobs: Iterable[Job]) -> None:
         """These jobs were handed out."""

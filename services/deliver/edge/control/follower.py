@@ -58,7 +58,7 @@ T = TypeVar("T")
 
 
 class _Known(Struct, frozen=True):
-    """What the topic holds, by key."""
+    """The orders on the topic, by key."""
 
     orders: dict[bytes, Order]
     traces: dict[bytes, Trace]
@@ -158,7 +158,7 @@ class ControlFollower:
         self._changed()
 
     def _take(self, known: _Known, records: Sequence[Any]) -> None:
-        """Apply these records to what is known."""
+        """Apply these records to the known orders."""
         for record in records:
             if isinstance(record, UndecodableRecord):
                 self.unreadable += 1  # the fetcher has logged it
@@ -184,7 +184,7 @@ def _apply(
     decode: Callable[[bytes, bytes], T],
     limit: int,
 ) -> None:
-    """Apply one record to those that are known; raises CodecError."""
+    """Apply one record to the known orders; raises CodecError."""
     if not value:
         known.pop(key, None)
         return

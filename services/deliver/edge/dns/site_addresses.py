@@ -29,7 +29,7 @@ from services.deliver.core.routing.candidates import Candidate, Shuffle, arrange
 from services.deliver.core.routing.sites import Host, Site, Unresolved
 from shared.smtp.remote_text import clean_text
 
-# How long an opening waits for all hosts; after that it goes on with those that are known.
+# How long an opening waits for all hosts; after that it uses the hosts that are known.
 LOOK_UP_GRACE_S: Final = 3.0
 
 

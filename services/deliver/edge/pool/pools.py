@@ -61,7 +61,7 @@ class Routing(Struct, frozen=True):
     resolver: Resolver
     policy: AddressPolicy = AddressPolicy(random.shuffle)
     tls: TlsPolicies | None = None
-    # What operators order on where mail goes.
+    # The orders of operators on where mail goes.
     control: Control | None = None
     # None: the system chooses the address that mail is sent from.
     sources: Sources | None = None

@@ -173,7 +173,7 @@ class SiteHosts:
         within_s: float,
         dialog: Dialog | None,
     ) -> SmtpConnection | ConnectFault:
-        """Try one address, or the two of a pair; puts back into `left` what was not tried."""
+        """Try one address, or the two of a pair; put back into `left` those not tried."""
         if dialog is not None:
             dialog.reaches(str(chosen[0]))
             dialog.said("connecting to " + " or ".join(map(str, chosen)))

@@ -84,7 +84,7 @@ class KeeperParts(Struct, frozen=True):
 
 
 class _Own(Struct):
-    """What a keeper that counts has in its hands."""
+    """The state of a keeper that counts."""
 
     book: Book
     log: EventLog

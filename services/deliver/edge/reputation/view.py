@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class States:
-    """What the topic says, up to some record."""
+    """The content of the topic, up to some record."""
 
     def __init__(self) -> None:
         self._states: dict[bytes, State] = {}

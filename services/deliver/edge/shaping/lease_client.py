@@ -47,7 +47,7 @@ class Leases(Protocol):
         ...
 
     async def restore(self, key: str, period_ms: int, used: dict[int, float]) -> None:
-        """Add what was used of a window to an emptied store. Raises StoreUnavailable."""
+        """Add the used amount of a window to an emptied store. Raises StoreUnavailable."""
         ...
 
 
@@ -202,7 +202,7 @@ class LeaseClient:
         self._epoch = answer.epoch
 
     async def _restore(self) -> None:
-        """Report what was spent of windows and the store does not count."""
+        """Report the spent amounts of windows that the store does not count."""
         for each in self._throttle.allowances:
             if each.record.has_unreported:
                 period_ms = each.limit.period_s * 1000

@@ -26,7 +26,7 @@ def make_signer(deliver: DeliverSettings, keys: KeyFollower | None, clock: Clock
 def make_preparing(
     deliver: DeliverSettings, sender: FormSender, keys: KeyFollower | None, clock: Clock
 ) -> PreparingSender:
-    """What prepares the messages for `sender`."""
+    """Return the function that prepares the messages for `sender`."""
     return PreparingSender(
         sender,
         make_signer(deliver, keys, clock),

@@ -32,7 +32,7 @@ _CONTINUE: Final = 334
 _MAX_COMMAND_BYTES: Final = 510
 _CANCEL: Final = b"*"
 _CANCEL_S: Final = 5.0
-# What a question for the user contains: "Username:", "User Name", "login:".
+# A server's question for the user name contains one of these: "Username:", "User Name", "login:".
 _USER_WORDS: Final = (b"user", b"login")
 
 

@@ -180,11 +180,11 @@ class SmtpConnection(asyncio.Protocol):
             self.close()
 
     def pause_writing(self) -> None:
-        """Note that much of what was written has not left this process."""
+        """Note that much of the written content has not left this process."""
         self._is_writing_paused = True
 
     def resume_writing(self) -> None:
-        """Note that most of it has."""
+        """Note that most of the written content has left this process."""
         self._is_writing_paused = False
 
     def eof_received(self) -> bool:

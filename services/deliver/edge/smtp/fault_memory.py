@@ -42,7 +42,7 @@ class FaultMemory:
         return fault if now < until else ""
 
     def remember(self, host: Host, fault: str, now: float) -> None:
-        """It failed with this fault, and the server works without it."""
+        """Note the fault of a feature without which the server works."""
         self.forget(host)
         if len(self._faults) >= MAX_FAULTS:
             self._faults.popitem(last=False)

@@ -19,7 +19,7 @@ from shared.smtp.reply import Reply
 
 
 class Noting(Protocol):
-    """What is known of the logins at all hosts."""
+    """The state of the logins at all hosts."""
 
     def took_mail(self, host: Host, login: Login) -> None:
         """A host has answered a transaction without asking for a login."""
@@ -31,7 +31,7 @@ class Noting(Protocol):
 
 
 class LoginWatch:
-    """What became of the login of one connection."""
+    """The result of the login of one connection."""
 
     def __init__(self, logins: Noting, host: Host, login: Login) -> None:
         self._logins = logins

@@ -45,7 +45,7 @@ class ResumingObject(OrderlyObject):
 
 
 class SessionKey(Struct, frozen=True):
-    """What must be the same for a session to be resumed."""
+    """The values that must be equal for a session to be resumed."""
 
     host: str
     port: int

@@ -29,7 +29,7 @@ from shared.settings.addresses import DNS_PORT, parse_ip_address
 
 LIFETIME_S: Final = 10.0
 NEGATIVE_TTL_S: Final = 300.0
-# What passes unfragmented everywhere; longer answers come by TCP.
+# Answers of this size pass every network unfragmented; longer answers come by TCP.
 _PAYLOAD_OCTETS: Final = 1232
 
 

@@ -56,7 +56,7 @@ class Counting(Protocol):
 
 
 class Levels(Struct, frozen=True):
-    """What the operator asks for, by recipient domain (`*`: all others) and by client."""
+    """The TLS levels that operators set, by recipient domain (`*`: all others) and by client."""
 
     domains: Mapping[str, Level] = {}
     clients: Mapping[str, Level] = {}

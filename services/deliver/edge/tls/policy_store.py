@@ -17,7 +17,7 @@ from shared.store.client import StoreUnavailable, store_errors
 
 log = logging.getLogger(__name__)
 
-# What domains publish is the same for all installations.
+# The policies that domains publish are the same for all installations.
 PREFIX: Final = "{sluice:mta-sts}:"
 _decoder: Final = msgspec.json.Decoder(KnownPolicy)
 

@@ -113,7 +113,7 @@ class Tracer:
         alive = {trace.trace_id for trace in in_force}
         for trace_id, channel in list(self._channels.items()):
             is_written = await self._write(trace_id, channel)
-            # What cannot be written when its trace is over is given up.
+            # Lines that cannot be written before their trace ends are dropped.
             if trace_id not in alive and (channel.is_empty or not is_written):
                 del self._channels[trace_id]
 

@@ -39,7 +39,7 @@ MAX_LANGUAGES: Final = 20
 
 
 class Page(StrEnum):
-    """What is shown."""
+    """The content of the page."""
 
     ASK = "ask"
     DONE = "done"

@@ -43,7 +43,7 @@ class Identity(Struct, frozen=True):
 
 
 class Verification(Struct, frozen=True):
-    """What a quoted return path is verified with."""
+    """The keys and the age with which a quoted return path is verified."""
 
     keys: Keys
     days_valid: int

@@ -69,7 +69,7 @@ def responses(**more: str) -> dict[int, ResponseSpec]:
 
 
 class Parts(Struct, frozen=True):
-    """What the routes work with."""
+    """The collaborators of the routes."""
 
     clients: Clients
     entries: EntryFollower
@@ -116,7 +116,7 @@ class Parts(Struct, frozen=True):
             await asyncio.sleep(_LOOK_S)
 
     def author(self, request: ApiRequest, note: str) -> Author:
-        """Return who does this: the key, by its id. Raises QueryFault."""
+        """Return the author of the change: the id of the key. Raises QueryFault."""
         if not note.isprintable():
             raise QueryFault("note: holds a control character; remove it")
         return Author(f"key {request.auth.key}"[:_MAX_NAME], note, self.clock.now_ms())

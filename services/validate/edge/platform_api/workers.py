@@ -45,7 +45,7 @@ class Workers:
             raise Busy(f"{self._name}: no answer in {self._timeout_s:g} s") from None
 
     def close(self) -> None:
-        """Begin nothing more; what runs ends by its own bound."""
+        """Begin no further task; running tasks end by their own time limit."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _ended(self, owner: str) -> None:

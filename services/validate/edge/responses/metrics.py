@@ -36,7 +36,7 @@ LAG: Final = Metric("sluice_responses_lag", "Records not yet counted.")
 
 
 class ResponseMetrics(Struct, frozen=True):
-    """What is counted of the counting."""
+    """The metrics of the counting of bounces."""
 
     records: Counter
     entries: Counter

@@ -42,7 +42,7 @@ ALL: Final = (RECORDS, STRANGERS, UNNAMED, FORWARDED, HELD, LOOPS, FAILED)
 
 
 class ReturnsMetrics(Struct, frozen=True):
-    """What is counted of returned mail."""
+    """The metrics of returned mail."""
 
     records: Counter
     strangers: Counter

@@ -75,7 +75,7 @@ class OwnedClients(Clients, Owners, Protocol):
 
 
 class Tools(Struct, frozen=True):
-    """What returned mail is judged with."""
+    """The collaborators with which returned mail is judged."""
 
     rules: Rules
     lanes: Lanes

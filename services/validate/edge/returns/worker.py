@@ -45,7 +45,7 @@ _Offsets = Mapping[TopicPartition, OffsetAndMetadata]
 
 
 class Processor(Protocol):
-    """Decides what is written (processor.py)."""
+    """Decides which records are written (processor.py)."""
 
     def process(self, records: Sequence[Record], windows: Mapping[bytes, Window], /) -> Answer:
         """Return what these records lead to. Raises NotReady."""
@@ -121,7 +121,7 @@ class ReturnsWorker:
         except NotReady as reason:
             self.status.waiting_for = str(reason)
             log.warning("returned mail waits: %s", reason)
-            session.read_under = None  # the next turn goes back to what is committed
+            session.read_under = None  # the next turn goes back to the committed offsets
             consumer.idle(NOT_READY_S)
         except TransactionLost:
             self.status.lost_transactions += 1
