@@ -15,7 +15,7 @@ import msgspec
 from msgspec import structs
 
 from cli.answer import Exit, fail, print_json, say
-from cli.clients.faults import unknown
+from cli.clients.faults import answering, unknown
 from cli.control.checking import check_client
 from cli.stack import state
 from cli.stack.state import environment_of
@@ -94,6 +94,7 @@ def providers(bootstrap: str, line: str, as_json: bool) -> None:
 @click.option("--source", default="", help="Also the limits of this source address, by its name.")
 @click.option("--state", "line", default="", help="Name of a running pipeline.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@answering
 def explain_(domain: str, line: str, as_json: bool, **options: str) -> None:
     """Show every limit for mail to DOMAIN, where it comes from, and what is suspended."""
     settings, redis, rules = _load(line, as_json)
