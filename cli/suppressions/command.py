@@ -187,7 +187,7 @@ def explain_(address: str, client: str, bootstrap: str, line: str, as_json: bool
         for each in explain(
             recipient,
             {client: known[client]} if client else loaded.clients,
-            [each for each in entries if isinstance(each, Suppression)]
+            [each for each in entries if isinstance(each, Suppression)],
         )
         if client in ("", each.client)
     ]
