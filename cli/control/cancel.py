@@ -79,7 +79,7 @@ def main(mail_id: str, author: str, reason: str, as_json: bool, **rest: Any) -> 
     if as_json:
         print_json(found)
     else:
-        click.echo(_sentence(found))
+        click.echo(sentence(found))
     sys.exit(Exit.CHECK_FAILED if found.answer is Answer.ENDED else Exit.OK)
 
 
@@ -119,13 +119,20 @@ def _events(kafka: KafkaSettings, mail_id: str, since_ms: int) -> list[Event]:
     return [event for event in reading.events() if wanted.matches(event)]
 
 
-def _sentence(found: Cancellation) -> str:
+def sentence(found: Cancellation) -> str:
+    """What has become of the message, and of the order."""
     match found.answer:
         case Answer.CANCELLED:
             return f"{found.mail_id}: cancelled"
         case Answer.ENDED:
             return f"{found.mail_id}: not cancelled, it has ended as {found.state}"
         case Answer.RECORDED:
+            if not found.has_events:
+                return (
+                    f"{found.mail_id}: recorded, but no event of such a message was found: it has"
+                    " had none yet, or there is no message with this id; it ends as cancelled if"
+                    " it is ever read"
+                )
             when = f" at {at(found.due_at_ms)} or before" if found.due_at_ms else ""
             return (
                 f"{found.mail_id}: recorded; it ends as cancelled when it is next read{when},"

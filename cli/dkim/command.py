@@ -26,6 +26,7 @@ from cli.dkim.records import Check, Published, TxtRecord, check_record, record_o
 from cli.dkim.rotation import ALGORITHMS, DEFAULT_AFTER, RotationError, Wanted, new_keys, start_time
 from cli.dkim.states import KeyState, states_of, successor
 from cli.dns_options import dns_options
+from cli.domains import require_domain
 from cli.table import Column, Kind, lay_out, terminal_width
 from cli.target import find_kafka, kafka_options
 from shared.mail.domains import normalise
@@ -67,7 +68,7 @@ def _answering(command: Callable[P, None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except (KeyFault, RotationError, ResolverError, ServiceConfigError) as error:
+        except (KeyFault, RotationError, ResolverError, ServiceConfigError, UsageError) as error:
             fail(str(error), Exit.USAGE_ERROR, bool(kwargs["as_json"]))
         except OSError as error:
             shown = f"{error.filename}: {error.strerror}" if error.filename else str(error)
@@ -173,9 +174,7 @@ def _wanted(  # noqa: PLR0913 - the options of a command
 ) -> Wanted:
     if client and not is_client_name(client):
         raise RotationError(f"--client: {client!r} is not the name of a client")
-    normal = normalise(domain) if domain else ""
-    if domain and not normal:
-        raise RotationError(f"--domain: {domain!r} is not a mail domain")
+    normal = require_domain(domain) if domain else ""
     return Wanted(client, normal, ALGORITHMS[algorithm], bits, start_time(after, at, now))
 
 
@@ -231,11 +230,12 @@ def dns(
       2  wrong usage
       3  the DNS is unavailable
     """
+    named = [require_domain(each) for each in domains]
     records = [
         record
         for found in _states(folder)
         if found.is_needed
-        for record in _records(found.key, domains)
+        for record in _records(found.key, named)
     ]
     if only_print:
         _print_records(records, as_json)

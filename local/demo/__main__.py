@@ -122,9 +122,11 @@ def _next_steps(stack: Stack, *, stay: bool) -> list[str]:
 
 def next_steps(folder: str, bill: str) -> list[str]:
     """Where to look after the demo; `bill`: the address of the bill while billing runs."""
+    name = folder.rpartition("/")[2]
     steps = [
         (f"{folder}/logs/", "the log of each process"),
         (f"{folder}/sink.jsonl", "every answer of the sink"),
+        (f"./sluice down --forget --state {name}", "removes both, as 3 more demos do"),
         ("./sluice up", "the pipeline left running, for your publisher"),
         ("./sluice demo --stay", "this demo, left running to explore"),
     ]

@@ -9,10 +9,15 @@ import sys
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from cli.clients.command import main as clients
 from launcher import environment, uv
 from launcher.commands import BYTECODE, COMMANDS, HELP, ROOT, usage, with_bytecode
+from shared.runtime import run_command
+from shared.runtime.help_group import HelpGroup
 from tests.support.launcher import launcher
 
 LOCKED = """
@@ -107,6 +112,46 @@ def test_a_misspelled_command_gets_a_suggestion(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == (
         "sluice: no command is named 'statsu'. Did you mean 'status'?\n"
     )
+
+
+def test_a_command_in_capitals_gets_the_same_suggestion(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert launcher.main(["STATUS"]) == 2
+    said = "sluice: no command is named 'STATUS'. Did you mean 'status'?\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(("given", "hint"), [("SHOW", " Did you mean 'show'?"), ("xyz", "")])
+def test_a_verb_that_there_is_not_is_said_in_the_same_words(given: str, hint: str) -> None:
+    done = CliRunner().invoke(clients, [given])
+    assert done.exit_code == 2
+    assert done.stderr.endswith(f"no command is named {given!r}.{hint}\n")
+
+
+@pytest.mark.parametrize("words", [["-h"], ["show", "-h"]])
+def test_a_command_and_its_verbs_take_the_short_option_for_help(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    group = HelpGroup(commands={"show": click.Command("show")})
+    monkeypatch.setattr(sys, "argv", ["clients", *words])
+    monkeypatch.setattr(run_command, "guard_output", lambda: None)
+    with pytest.raises(SystemExit) as end:
+        run_command.run_command(group, "clients")
+    assert end.value.code == 0
+    assert "-h, --help" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "module", [each.module for each in COMMANDS.values() if each.module.endswith("command")]
+)
+def test_a_command_begins_when_its_whole_module_is_defined(module: str) -> None:
+    found = importlib.util.find_spec(module)
+    assert found is not None
+    assert found.origin is not None
+    last = ast.parse(Path(found.origin).read_text()).body[-1]
+    assert isinstance(last, ast.If)
+    assert "__main__" in ast.unparse(last.test)
 
 
 def test_the_version_is_that_of_the_project(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from cli.control.cancel import sentence
 from cli.control.message_events import Answer, Cancellation, judge
 from shared.topics.codec import event_id
 from shared.topics.records import Event, EventType, MailEvent
@@ -17,7 +18,7 @@ def event(kind: EventType, at_ms: int, due_ms: int = 0) -> Event:
 @pytest.mark.parametrize(
     ("events", "answer"),
     [
-        ([], Cancellation(ID, Answer.RECORDED, "waiting")),
+        ([], Cancellation(ID, Answer.RECORDED, "waiting", has_events=False)),
         ([event(EventType.SCHEDULED, 1, 9)], Cancellation(ID, Answer.RECORDED, "waiting", 9)),
         ([event(EventType.DEFERRED, 1, 7)], Cancellation(ID, Answer.RECORDED, "waiting", 7)),
         ([event(EventType.CANCELLED, 1)], Cancellation(ID, Answer.CANCELLED, "cancelled")),
@@ -31,3 +32,8 @@ def event(kind: EventType, at_ms: int, due_ms: int = 0) -> Event:
 )
 def test_the_final_event_decides(events: list[Event], answer: Cancellation) -> None:
     assert judge(ID, events) == answer
+
+
+def test_a_message_without_events_is_said_to_have_none() -> None:
+    assert "no event of such a message was found" in sentence(judge(ID, []))
+    assert "no event" not in sentence(judge(ID, [event(EventType.DEFERRED, 1, 7)]))
