@@ -86,7 +86,8 @@ def test_down_leaves_no_process(up_line: UpLine) -> None:
     shell = up_line.shell
     code, out, _ = shell.run("local.down", "--json", "--forget", "--state", shell.name)
     assert code == 0
-    assert json.loads(out) == {"state": shell.name, "stopped": True, "drained": True}
+    ended = {"state": shell.name, "stopped": True, "drained": True, "removed": True}
+    assert json.loads(out) == ended
     shell.assert_nothing_left()
     assert not paths.run_folder(shell.name).exists()
 
